@@ -1,0 +1,219 @@
+//! How to reach an account, and invites: the link and QR form of an address with a one-time token.
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::BASE32_NOPAD;
+
+use crate::{AccountId, MAX_HOMES, RendezvousAddr};
+
+/// What every invite link begins with (in any case; upper case keeps its QR code small).
+pub const LINK_SCHEME: &str = "starling:";
+/// Length of an invite's token: 96 bits cannot be guessed, and the link still fits a version 5 QR code.
+pub const TOKEN_LEN: usize = 12;
+const VERSION: u8 = 1;
+const CHECKSUM_LEN: usize = 3;
+
+/// How to reach an account: its key and its home rendezvous servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The account.
+    pub account: AccountId,
+    /// At most [`MAX_HOMES`].
+    pub homes: Vec<RendezvousAddr>,
+}
+
+/// What lets the holder of an invite deliver one contact request that is accepted at once.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InviteToken(pub [u8; TOKEN_LEN]);
+
+impl InviteToken {
+    /// A new token from the system's random source.
+    pub fn generate() -> Self {
+        Self(rand::random())
+    }
+
+    /// What a rendezvous knows of the token: it can recognise it, but not make it.
+    pub fn hash(&self) -> [u8; 32] {
+        blake3::derive_key("starling 2026 invite token v1", &self.0)
+    }
+}
+
+impl fmt::Debug for InviteToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteToken(…)")
+    }
+}
+
+/// Why an invite could not be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InviteError {
+    /// Does not begin with `starling:`.
+    #[error("an invite begins with “starling:”")]
+    Scheme,
+    /// A character that cannot be part of an invite.
+    #[error("the invite holds a character that does not belong there")]
+    Character,
+    /// Letters are missing, added or changed.
+    #[error("the invite is damaged: a letter is missing, added or changed. Copy it again, whole")]
+    Damaged,
+    /// Made by a newer version.
+    #[error("the invite was made by a newer version of Starling: update to read it")]
+    Newer,
+}
+
+/// An address with the token that makes both sides contacts at once; without a token, a plain address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// Whom it leads to.
+    pub address: Address,
+    /// Missing in a plain address, which leads to a request that the other side accepts.
+    pub token: Option<InviteToken>,
+}
+
+impl fmt::Display for Invite {
+    /// The link: `STARLING:` and upper-case base32, so that a QR code can use its alphanumeric mode.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = vec![VERSION, u8::from(self.token.is_some())];
+        bytes.extend(self.address.account.as_bytes());
+        if let Some(token) = &self.token {
+            bytes.extend(token.0);
+        }
+        for home in self.address.homes.iter().take(MAX_HOMES) {
+            home.encode(&mut bytes);
+        }
+        let checksum = checksum(&bytes);
+        bytes.extend(checksum);
+        write!(
+            f,
+            "{}{}",
+            LINK_SCHEME.to_uppercase(),
+            BASE32_NOPAD.encode(&bytes)
+        )
+    }
+}
+
+impl FromStr for Invite {
+    type Err = InviteError;
+
+    fn from_str(text: &str) -> Result<Self, InviteError> {
+        let text: String = text
+            .chars()
+            .take(4096)
+            .filter(|c| !c.is_whitespace())
+            .collect();
+        let text = text.to_uppercase();
+        let payload = text
+            .strip_prefix(&LINK_SCHEME.to_uppercase())
+            .ok_or(InviteError::Scheme)?;
+        let payload = payload.strip_prefix("//").unwrap_or(payload);
+        let bytes = BASE32_NOPAD
+            .decode(payload.as_bytes())
+            .map_err(|e| match e.kind {
+                data_encoding::DecodeKind::Symbol => InviteError::Character,
+                _ => InviteError::Damaged,
+            })?;
+        if bytes.len() < 2 + CHECKSUM_LEN {
+            return Err(InviteError::Damaged);
+        }
+        let (mut rest, sum) = bytes.split_at(bytes.len() - CHECKSUM_LEN);
+        if checksum(rest) != sum {
+            return Err(InviteError::Damaged);
+        }
+        if rest[0] != VERSION {
+            return Err(InviteError::Newer);
+        }
+        let has_token = rest[1] & 1 != 0;
+        rest = &rest[2..];
+        let mut take = |n: usize| -> Result<&[u8], InviteError> {
+            let (head, tail) = rest.split_at_checked(n).ok_or(InviteError::Damaged)?;
+            rest = tail;
+            Ok(head)
+        };
+        let account = AccountId::from_bytes(take(32)?).map_err(|_| InviteError::Damaged)?;
+        let token = if has_token {
+            let bytes = take(TOKEN_LEN)?
+                .try_into()
+                .map_err(|_| InviteError::Damaged)?;
+            Some(InviteToken(bytes))
+        } else {
+            None
+        };
+        let mut homes = Vec::new();
+        while !rest.is_empty() && homes.len() < MAX_HOMES {
+            homes.push(RendezvousAddr::decode(&mut rest).ok_or(InviteError::Newer)?);
+        }
+        Ok(Self {
+            address: Address { account, homes },
+            token,
+        })
+    }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
+    let mut sum = [0; CHECKSUM_LEN];
+    sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..CHECKSUM_LEN]);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AccountKey, Host, Transport};
+
+    fn invite(host: Host) -> Invite {
+        Invite {
+            address: Address {
+                account: AccountKey::from_seed(&[1; 32]).id(),
+                homes: vec![RendezvousAddr {
+                    peer: *AccountKey::from_seed(&[2; 32]).id().as_bytes(),
+                    host,
+                    port: 4001,
+                    transport: Transport::Quic,
+                }],
+            },
+            token: Some(InviteToken::generate()),
+        }
+    }
+
+    #[test]
+    fn a_link_is_read_back_in_any_case_and_with_line_breaks() {
+        for host in [
+            Host::V4([203, 0, 113, 7].into()),
+            Host::V6(std::net::Ipv6Addr::LOCALHOST),
+            Host::Dns("rendezvous.example".into()),
+        ] {
+            let invite = invite(host);
+            let link = invite.to_string();
+            assert_eq!(link.parse(), Ok(invite.clone()));
+            let (a, b) = link.split_at(40);
+            assert_eq!(format!(" {}\n{b}", a.to_lowercase()).parse(), Ok(invite));
+        }
+    }
+
+    #[test]
+    fn the_qr_code_of_a_link_fits_a_version_5_symbol() {
+        let link = invite(Host::V4([203, 0, 113, 7].into())).to_string();
+        assert!(link.len() <= 154, "{} characters", link.len());
+    }
+
+    #[test]
+    fn a_mistyped_link_is_refused() {
+        let link = invite(Host::V4([203, 0, 113, 7].into())).to_string();
+        let mut typo: Vec<char> = link.chars().collect();
+        typo[30] = if typo[30] == 'A' { 'B' } else { 'A' };
+        let typo: String = typo.into_iter().collect();
+        assert_eq!(typo.parse::<Invite>(), Err(InviteError::Damaged));
+        assert_eq!(link[..60].parse::<Invite>(), Err(InviteError::Damaged));
+        assert_eq!("hello".parse::<Invite>(), Err(InviteError::Scheme));
+        assert_eq!("starling:1!".parse::<Invite>(), Err(InviteError::Character));
+    }
+
+    #[test]
+    fn an_endpoint_is_read_back_from_its_multiaddr() {
+        for transport in [Transport::Quic, Transport::Tcp, Transport::Ws, Transport::Wss] {
+            let mut addr = invite(Host::Dns("a.example".into())).address.homes.remove(0);
+            addr.transport = transport;
+            assert_eq!(addr.to_string().parse(), Ok(addr));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Starling's accounts, devices, recovery phrase, and sealing of data at rest.
+//!
+//! No network, no database, no clock: callers pass bytes and times in. Secret types are zeroized when dropped and are never `Debug` or `Serialize`.
+
+mod account;
+mod address;
+mod code;
+mod device;
+mod endpoint;
+mod keyfile;
+mod phrase;
+mod safety;
+mod seal;
+
+pub use account::{AccountId, AccountKey, InvalidId};
+pub use address::{Address, Invite, InviteError, InviteToken, LINK_SCHEME, TOKEN_LEN};
+pub use code::{CodeError, CodeExchange, ShortCode};
+pub use device::{
+    Certificate, CertificateError, DeviceEntry, DeviceId, DeviceKey, DeviceList, DeviceListError,
+    MAX_DEVICES, MAX_HOMES, Verified,
+};
+pub use endpoint::{EndpointError, Host, RendezvousAddr, Transport};
+pub use keyfile::{KeyFile, KeyFileError, Protection};
+pub use phrase::{PhraseError, RecoveryPhrase};
+pub use safety::SafetyNumber;
+pub use seal::{SealError, StorageKey};

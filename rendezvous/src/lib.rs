@@ -1,0 +1,1 @@
+//! The Starling rendezvous server: directory, log, relay, presence

@@ -1,0 +1,67 @@
+//! `/starling/direct/1`: between two devices. Each side opens a stream for what it sends; acknowledgements come back on the same stream.
+
+use bytes::Bytes;
+
+use crate::{Frame, limits::MAX_DIRECT_FRAME};
+
+/// One frame. Parts that are absent are empty; a frame may carry several.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DirectFrame {
+    /// First frame in each direction.
+    #[prost(message, optional, tag = "1")]
+    pub hello: Option<Hello>,
+    /// Sealed messages, in the order in which their sender numbered them.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: Vec<Entry>,
+    /// What the other side has stored durably, cumulative.
+    #[prost(message, repeated, tag = "3")]
+    pub acks: Vec<Ack>,
+    /// Typing and presence: sealed, not stored, may be dropped.
+    #[prost(message, repeated, tag = "4")]
+    pub signals: Vec<SealedSignal>,
+}
+
+impl Frame for DirectFrame {
+    const MAX_LEN: usize = MAX_DIRECT_FRAME;
+}
+
+/// The greeting.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Hello {
+    /// [`crate::VERSION`] of the sender.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+}
+
+/// One MLS message.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Entry {
+    /// The MLS group's id (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub group: Bytes,
+    /// An `MLSMessage` (RFC 9420, section 6).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub message: Bytes,
+}
+
+/// A cumulative acknowledgement: all numbered events of the receiving side up to `upto` are durable here.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Ack {
+    /// The MLS group's id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub group: Bytes,
+    /// A sequence number of the acknowledged device.
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+}
+
+/// A sealed [`crate::Signal`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SealedSignal {
+    /// The MLS group's id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub group: Bytes,
+    /// Sealed under a key of the group's current epoch.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sealed: Bytes,
+}

@@ -1,0 +1,489 @@
+//! Events: the plaintext inside MLS application messages. Several events that wait together travel as one [`Batch`].
+
+use std::fmt;
+
+use prost::Message as _;
+
+use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EMOJI, MAX_MENTIONS, MAX_NAME, MAX_TEXT};
+
+/// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Clock(pub u64);
+
+impl Clock {
+    /// The clock at a wall time, counter zero.
+    pub fn at(ms: u64) -> Self {
+        Self(ms << 16)
+    }
+
+    /// The wall-clock part in milliseconds since 1970.
+    pub fn ms(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// The stamp for a new event: later than every stamp seen, and never behind the wall clock.
+    pub fn tick(&mut self, now_ms: u64) -> Self {
+        self.0 = (self.0 + 1).max(Self::at(now_ms).0);
+        *self
+    }
+
+    /// Takes note of a stamp from elsewhere. One further than `max_ahead_ms` in the future is not followed: a wrong clock must not spread.
+    pub fn observe(&mut self, seen: Self, now_ms: u64, max_ahead_ms: u64) {
+        if seen.ms() <= now_ms.saturating_add(max_ahead_ms) {
+            self.0 = self.0.max(seen.0);
+        }
+    }
+}
+
+/// An event's identity, which is also its place in the order: clock, then the sender's tag, then the sender's sequence number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EventId {
+    /// When it was made.
+    pub clock: Clock,
+    /// First eight bytes of the BLAKE3 hash of the sending device's key.
+    pub device: [u8; 8],
+    /// Counts the sender's numbered events in this conversation from 1; 0 for events without a number.
+    pub sequence: u64,
+}
+
+impl EventId {
+    /// Length of the encoded form.
+    pub const LEN: usize = 24;
+
+    /// The encoded form; its byte order is the order of events.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..8].copy_from_slice(&self.clock.0.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.device);
+        bytes[16..].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes
+    }
+
+    /// Reads the encoded form.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
+        let word = |i: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[i..i + 8]);
+            word
+        };
+        Some(Self {
+            clock: Clock(u64::from_be_bytes(word(0))),
+            device: word(8),
+            sequence: u64::from_be_bytes(word(16)),
+        })
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:02x}{:02x}/{}", self.clock.0, self.device[0], self.device[1], self.sequence)
+    }
+}
+
+/// A text message.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Text {
+    /// Markdown, at most [`MAX_TEXT`] bytes.
+    pub text: String,
+    /// The message that this one answers.
+    pub reply_to: Option<EventId>,
+    /// Account keys of those mentioned.
+    pub mentions: Vec<[u8; 32]>,
+}
+
+/// What a device has, told when no direct stream could carry an acknowledgement, and what its user has read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Receipt {
+    /// Per sending device (tag): all its numbered events up to this one are stored.
+    pub delivered: Vec<([u8; 8], u64)>,
+    /// Everything up to here was read; zero if that is not told.
+    pub read: Clock,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// A message.
+    Text(Text),
+    /// A message's text was changed by its author.
+    Edit {
+        /// The message.
+        target: EventId,
+        /// Its new text.
+        text: String,
+    },
+    /// A message was deleted for everyone by its author.
+    Delete {
+        /// The message.
+        target: EventId,
+    },
+    /// A reaction was set (or removed, if `emoji` is empty).
+    Reaction {
+        /// The message.
+        target: EventId,
+        /// One emoji.
+        emoji: String,
+    },
+    /// Delivery and reading; carries no sequence number.
+    Receipt(Receipt),
+    /// The sender's display name, and that it is a contact from now on.
+    Profile {
+        /// The display name.
+        name: String,
+        /// The sender is a program.
+        bot: bool,
+    },
+    /// The sender's device list has changed: fetch it.
+    DevicesChanged,
+    /// Something that a newer version knows.
+    Unknown,
+}
+
+impl Body {
+    /// Whether the event belongs to the sender's numbered sequence, so that its absence is noticed.
+    pub fn is_numbered(&self) -> bool {
+        !matches!(self, Self::Receipt(_))
+    }
+}
+
+/// One thing that happened in a conversation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Identity and place in the order. On the wire the device is left out: it is the MLS sender.
+    pub id: EventId,
+    /// What happened.
+    pub body: Body,
+}
+
+/// Why a batch was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EventError {
+    /// Not a batch, or beyond its limits.
+    #[error("not a valid batch of events")]
+    Malformed,
+}
+
+mod proto {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Batch {
+        #[prost(message, repeated, tag = "1")]
+        pub events: Vec<Event>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Event {
+        #[prost(fixed64, tag = "1")]
+        pub clock: u64,
+        #[prost(uint64, tag = "2")]
+        pub sequence: u64,
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9")]
+        pub body: Option<Body>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Body {
+        #[prost(message, tag = "3")]
+        Text(Text),
+        #[prost(message, tag = "4")]
+        Edit(Edit),
+        #[prost(bytes, tag = "5")]
+        Delete(Vec<u8>),
+        #[prost(message, tag = "6")]
+        Reaction(Edit),
+        #[prost(message, tag = "7")]
+        Receipt(Receipt),
+        #[prost(message, tag = "8")]
+        Profile(Profile),
+        #[prost(bool, tag = "9")]
+        DevicesChanged(bool),
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Text {
+        #[prost(string, tag = "1")]
+        pub text: String,
+        #[prost(bytes, tag = "2")]
+        pub reply_to: Vec<u8>,
+        #[prost(bytes, repeated, tag = "3")]
+        pub mentions: Vec<Vec<u8>>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Edit {
+        #[prost(bytes, tag = "1")]
+        pub target: Vec<u8>,
+        #[prost(string, tag = "2")]
+        pub text: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Receipt {
+        #[prost(message, repeated, tag = "1")]
+        pub delivered: Vec<Delivered>,
+        #[prost(fixed64, tag = "2")]
+        pub read: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Delivered {
+        #[prost(fixed64, tag = "1")]
+        pub device: u64,
+        #[prost(uint64, tag = "2")]
+        pub upto: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Profile {
+        #[prost(string, tag = "1")]
+        pub name: String,
+        #[prost(bool, tag = "2")]
+        pub bot: bool,
+    }
+}
+
+impl Body {
+    fn to_proto(&self) -> Option<proto::Body> {
+        Some(match self {
+            Self::Text(t) => proto::Body::Text(proto::Text {
+                text: t.text.clone(),
+                reply_to: t.reply_to.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
+                mentions: t.mentions.iter().map(|m| m.to_vec()).collect(),
+            }),
+            Self::Edit { target, text } => proto::Body::Edit(proto::Edit {
+                target: target.to_bytes().to_vec(),
+                text: text.clone(),
+            }),
+            Self::Delete { target } => proto::Body::Delete(target.to_bytes().to_vec()),
+            Self::Reaction { target, emoji } => proto::Body::Reaction(proto::Edit {
+                target: target.to_bytes().to_vec(),
+                text: emoji.clone(),
+            }),
+            Self::Receipt(r) => proto::Body::Receipt(proto::Receipt {
+                delivered: r
+                    .delivered
+                    .iter()
+                    .map(|(device, upto)| proto::Delivered {
+                        device: u64::from_be_bytes(*device),
+                        upto: *upto,
+                    })
+                    .collect(),
+                read: r.read.0,
+            }),
+            Self::Profile { name, bot } => proto::Body::Profile(proto::Profile {
+                name: name.clone(),
+                bot: *bot,
+            }),
+            Self::DevicesChanged => proto::Body::DevicesChanged(true),
+            Self::Unknown => return None,
+        })
+    }
+
+    fn from_proto(body: Option<proto::Body>) -> Result<Self, EventError> {
+        let id = |bytes: &[u8]| EventId::from_bytes(bytes).ok_or(EventError::Malformed);
+        let bounded = |text: String, max: usize| {
+            if text.len() <= max {
+                Ok(text)
+            } else {
+                Err(EventError::Malformed)
+            }
+        };
+        Ok(match body {
+            Some(proto::Body::Text(t)) => {
+                if t.mentions.len() > MAX_MENTIONS {
+                    return Err(EventError::Malformed);
+                }
+                let reply_to = if t.reply_to.is_empty() {
+                    None
+                } else {
+                    Some(id(&t.reply_to)?)
+                };
+                Self::Text(Text {
+                    text: bounded(t.text, MAX_TEXT)?,
+                    reply_to,
+                    mentions: t
+                        .mentions
+                        .iter()
+                        .filter_map(|m| m.as_slice().try_into().ok())
+                        .collect(),
+                })
+            }
+            Some(proto::Body::Edit(e)) => Self::Edit {
+                target: id(&e.target)?,
+                text: bounded(e.text, MAX_TEXT)?,
+            },
+            Some(proto::Body::Delete(target)) => Self::Delete {
+                target: id(&target)?,
+            },
+            Some(proto::Body::Reaction(e)) => Self::Reaction {
+                target: id(&e.target)?,
+                emoji: bounded(e.text, MAX_EMOJI)?,
+            },
+            Some(proto::Body::Receipt(r)) => {
+                if r.delivered.len() > 256 {
+                    return Err(EventError::Malformed);
+                }
+                Self::Receipt(Receipt {
+                    delivered: r
+                        .delivered
+                        .iter()
+                        .map(|d| (d.device.to_be_bytes(), d.upto))
+                        .collect(),
+                    read: Clock(r.read),
+                })
+            }
+            Some(proto::Body::Profile(p)) => Self::Profile {
+                name: bounded(p.name, MAX_NAME)?,
+                bot: p.bot,
+            },
+            Some(proto::Body::DevicesChanged(_)) => Self::DevicesChanged,
+            None => Self::Unknown,
+        })
+    }
+}
+
+impl Event {
+    fn to_proto(&self) -> proto::Event {
+        proto::Event {
+            clock: self.id.clock.0,
+            sequence: self.id.sequence,
+            body: self.body.to_proto(),
+        }
+    }
+
+    /// The encoded body alone, for storing it beside the id.
+    pub fn encode_body(body: &Body) -> Vec<u8> {
+        proto::Event {
+            clock: 0,
+            sequence: 0,
+            body: body.to_proto(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads what [`Event::encode_body`] made.
+    pub fn decode_body(bytes: &[u8]) -> Result<Body, EventError> {
+        let event = proto::Event::decode(bytes).map_err(|_| EventError::Malformed)?;
+        Body::from_proto(event.body)
+    }
+
+    /// About how many bytes the event takes inside a batch.
+    pub fn encoded_len(&self) -> usize {
+        self.to_proto().encoded_len() + 4
+    }
+}
+
+/// The plaintext of one MLS application message.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Batch {
+    /// In the order of their sequence numbers.
+    pub events: Vec<Event>,
+}
+
+impl Batch {
+    /// Encodes the batch; `device` of each id is left out.
+    pub fn encode(&self) -> Vec<u8> {
+        proto::Batch {
+            events: self.events.iter().map(Event::to_proto).collect(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads a batch that `device` (its tag) has sent.
+    pub fn decode(bytes: &[u8], device: [u8; 8]) -> Result<Self, EventError> {
+        if bytes.len() > MAX_BATCH_BYTES + 4096 {
+            return Err(EventError::Malformed);
+        }
+        let batch = proto::Batch::decode(bytes).map_err(|_| EventError::Malformed)?;
+        if batch.events.len() > MAX_BATCH_EVENTS {
+            return Err(EventError::Malformed);
+        }
+        let events = batch
+            .events
+            .into_iter()
+            .map(|e| {
+                let body = Body::from_proto(e.body)?;
+                if body != Body::Unknown && body.is_numbered() != (e.sequence != 0) {
+                    return Err(EventError::Malformed);
+                }
+                Ok(Event {
+                    id: EventId {
+                        clock: Clock(e.clock),
+                        device,
+                        sequence: e.sequence,
+                    },
+                    body,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { events })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(clock: u64, sequence: u64) -> EventId {
+        EventId {
+            clock: Clock(clock),
+            device: [7; 8],
+            sequence,
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_back() {
+        let bodies = [
+            Body::Text(Text {
+                text: "hi".into(),
+                reply_to: Some(id(1, 1)),
+                mentions: vec![[3; 32]],
+            }),
+            Body::Edit { target: id(1, 1), text: "ho".into() },
+            Body::Delete { target: id(1, 1) },
+            Body::Reaction { target: id(1, 1), emoji: "👍".into() },
+            Body::Profile { name: "alice".into(), bot: true },
+            Body::DevicesChanged,
+        ];
+        let mut events: Vec<Event> = bodies
+            .into_iter()
+            .enumerate()
+            .map(|(i, body)| Event { id: id(9 + i as u64, 2 + i as u64), body })
+            .collect();
+        events.push(Event {
+            id: id(99, 0),
+            body: Body::Receipt(Receipt { delivered: vec![([1; 8], 4)], read: Clock(5) }),
+        });
+        let batch = Batch { events };
+        assert_eq!(Batch::decode(&batch.encode(), [7; 8]), Ok(batch));
+    }
+
+    #[test]
+    fn the_order_of_encoded_ids_is_the_order_of_events() {
+        let mut ids = vec![id(2, 1), id(1, 9), id(1, 2), id(u64::MAX, 0)];
+        let mut bytes: Vec<_> = ids.iter().map(|i| i.to_bytes()).collect();
+        ids.sort();
+        bytes.sort();
+        assert_eq!(ids.iter().map(|i| i.to_bytes()).collect::<Vec<_>>(), bytes);
+        assert_eq!(EventId::from_bytes(&bytes[0]), Some(ids[0]));
+    }
+
+    #[test]
+    fn an_unknown_event_of_a_newer_peer_is_kept_in_sequence() {
+        // Field 100 of an event, as some later version might send it.
+        let newer = [&[0x0a, 0x0f][..], &[0x09, 1, 0, 0, 0, 0, 0, 0, 0, 0x10, 5, 0xa2, 0x06, 0x01, 0x61]].concat();
+        let batch = Batch::decode(&newer, [0; 8]).unwrap();
+        assert_eq!(batch.events[0].body, Body::Unknown);
+        assert_eq!(batch.events[0].id.sequence, 5);
+    }
+
+    #[test]
+    fn a_clock_from_the_far_future_is_not_followed() {
+        let mut clock = Clock::at(1000);
+        clock.observe(Clock::at(1_000_000), 1000, 500);
+        assert_eq!(clock, Clock::at(1000));
+        clock.observe(Clock::at(1400), 1000, 500);
+        assert!(clock.tick(1000) > Clock::at(1400));
+    }
+}

@@ -1,0 +1,29 @@
+//! Every message that two Starling processes exchange: its codec, its limits, its version.
+//!
+//! Sans-I/O: bytes in, values out; no sockets, tasks or clocks. Messages are protocol buffers (proto3), so an older peer ignores fields and
+//! variants that it does not know. Sizes are checked before anything is decoded. `docs/protocol.md` describes the same for other clients.
+
+pub mod direct;
+mod event;
+mod frame;
+pub mod inbox;
+pub mod limits;
+mod log;
+mod pow;
+pub mod rendezvous;
+mod signal;
+
+pub use event::{Batch, Body, Clock, Event, EventError, EventId, Receipt, Text};
+pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
+pub use log::{LogKey, LogVerb, PaddingError, pad, unpad, verify_log};
+pub use pow::{Puzzle, Solution};
+pub use signal::{Availability, Signal, SignalError};
+
+/// The stream protocol between two devices.
+pub const DIRECT_PROTOCOL: &str = "/starling/direct/1";
+/// The stream protocol between a device and a rendezvous.
+pub const RENDEZVOUS_PROTOCOL: &str = "/starling/rendezvous/1";
+/// What `identify` tells peers.
+pub const IDENTIFY_PROTOCOL: &str = "/starling/1";
+/// The version of the protocols in this crate. A peer that speaks another major version uses another protocol name.
+pub const VERSION: u32 = 1;

@@ -1,0 +1,46 @@
+//! Every size and count that a peer can reach, with the reason for it.
+
+/// Longest text of one message. Longer texts are files.
+pub const MAX_TEXT: usize = 64 * 1024;
+/// Most mentions in one message.
+pub const MAX_MENTIONS: usize = 64;
+/// Longest name of an account or profile, in bytes: it has to fit a list row.
+pub const MAX_NAME: usize = 64;
+/// Longest reaction: one emoji of several code points.
+pub const MAX_EMOJI: usize = 32;
+/// Longest greeting of a contact request.
+pub const MAX_GREETING: usize = 512;
+/// Most events in one encrypted batch: enough to make the cost of encryption small, few enough to bound a batch's decoding.
+pub const MAX_BATCH_EVENTS: usize = 512;
+/// Largest plaintext of one encrypted batch: one text of the greatest length and room for small ones.
+pub const MAX_BATCH_BYTES: usize = 96 * 1024;
+/// Largest MLS message that is carried as one entry: a batch with its framing, or a commit.
+pub const MAX_ENTRY: usize = 128 * 1024;
+/// Largest frame on a direct stream: a few entries.
+pub const MAX_DIRECT_FRAME: usize = 512 * 1024;
+/// Most entries in one direct frame.
+pub const MAX_FRAME_ENTRIES: usize = 256;
+/// Largest frame between a device and a rendezvous: a publication of 50 post-quantum key packages of 3 KB, or a page of a log.
+pub const MAX_RENDEZVOUS_FRAME: usize = 1024 * 1024;
+/// Largest sealed inbox item: a welcome for two accounts with 16 devices each is about 60 KB.
+pub const MAX_INBOX_ITEM: usize = 128 * 1024;
+/// Largest typing or presence signal.
+pub const MAX_SIGNAL: usize = 2 * 1024;
+/// Most addresses in one presence signal.
+pub const MAX_SIGNAL_ADDRESSES: usize = 16;
+/// Most one-time key packages that a device may store at a rendezvous.
+pub const MAX_KEY_PACKAGES: usize = 50;
+/// Largest key package.
+pub const MAX_KEY_PACKAGE: usize = 8 * 1024;
+/// Largest account snapshot (contacts), sealed.
+pub const MAX_SNAPSHOT: usize = 512 * 1024;
+/// Longest user name at a rendezvous.
+pub const MAX_USERNAME: usize = 32;
+/// Shortest user name at a rendezvous.
+pub const MIN_USERNAME: usize = 2;
+/// Most uses of one invite.
+pub const MAX_INVITE_USES: u32 = 1000;
+/// Lifetime of a short code in seconds.
+pub const CODE_LIFETIME_S: u64 = 600;
+/// Wrong guesses that burn a short code.
+pub const CODE_FAILURES: u32 = 3;

@@ -1,0 +1,135 @@
+//! Epoch logs: their keys, the signatures that append and read, and padding.
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+
+/// What a log signature allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogVerb {
+    /// Create the log.
+    Open,
+    /// Append entries.
+    Append,
+    /// Append the closing entry.
+    Close,
+    /// Read, and be told of new entries.
+    Read,
+    /// Pass a signal to those who read.
+    Signal,
+}
+
+impl LogVerb {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::Open => b"open",
+            Self::Append => b"append",
+            Self::Close => b"close",
+            Self::Read => b"read",
+            Self::Signal => b"signal",
+        }
+    }
+}
+
+/// The key of one epoch's log, derived from the epoch's exporter secret: who holds it is a member.
+pub struct LogKey(SigningKey);
+
+impl LogKey {
+    /// The key of this 32-byte exporter secret.
+    pub fn from_secret(secret: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(secret))
+    }
+
+    /// The log's address.
+    pub fn address(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// Signs a request. `nonce` is the one that the server gave this session.
+    pub fn sign(&self, verb: LogVerb, nonce: &[u8], payload: &[u8]) -> [u8; 64] {
+        self.0
+            .sign(&signed_bytes(verb, nonce, &self.address(), payload))
+            .to_bytes()
+    }
+}
+
+/// Whether `signature` allows `verb` with `payload` on the log at `address` in this session.
+pub fn verify_log(
+    address: &[u8; 32],
+    verb: LogVerb,
+    nonce: &[u8],
+    payload: &[u8],
+    signature: &[u8],
+) -> bool {
+    let (Ok(key), Ok(signature)) = (
+        VerifyingKey::from_bytes(address),
+        Signature::from_slice(signature),
+    ) else {
+        return false;
+    };
+    key.verify_strict(&signed_bytes(verb, nonce, address, payload), &signature)
+        .is_ok()
+}
+
+fn signed_bytes(verb: LogVerb, nonce: &[u8], address: &[u8; 32], payload: &[u8]) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new_derive_key("starling 2026 log request v1");
+    for part in [verb.label(), nonce, address, payload] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().as_bytes().to_vec()
+}
+
+/// Padding that is not of the form that [`pad`] makes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("wrong padding")]
+pub struct PaddingError;
+
+/// Pads to the next bucket (256 B, doubling up to 64 KiB, then multiples of 64 KiB), so that a stored size tells little.
+pub fn pad(mut bytes: Vec<u8>) -> Vec<u8> {
+    const STEP: usize = 64 * 1024;
+    let len = bytes.len() + 1;
+    let bucket = if len <= STEP {
+        len.next_power_of_two().max(256)
+    } else {
+        len.div_ceil(STEP) * STEP
+    };
+    bytes.push(0x80);
+    bytes.resize(bucket, 0);
+    bytes
+}
+
+/// Undoes [`pad`].
+pub fn unpad(bytes: &[u8]) -> Result<&[u8], PaddingError> {
+    let end = bytes.iter().rposition(|b| *b != 0).ok_or(PaddingError)?;
+    if bytes[end] != 0x80 {
+        return Err(PaddingError);
+    }
+    Ok(&bytes[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_undone_and_hides_the_size() {
+        for len in [0, 1, 255, 256, 300, 65_535, 65_536, 100_000] {
+            let bytes = vec![0; len];
+            let padded = pad(bytes.clone());
+            assert_eq!(unpad(&padded), Ok(&bytes[..]));
+            assert!(padded.len() >= 256 && padded.len() % 256 == 0);
+        }
+        assert_eq!(pad(vec![1; 10]).len(), pad(vec![1; 200]).len());
+        assert_eq!(unpad(&[0; 8]), Err(PaddingError));
+    }
+
+    #[test]
+    fn a_signature_is_good_for_one_verb_session_and_payload() {
+        let key = LogKey::from_secret(&[1; 32]);
+        let signature = key.sign(LogVerb::Append, b"nonce", b"entry");
+        let check = |verb, nonce: &[u8], payload: &[u8]| verify_log(&key.address(), verb, nonce, payload, &signature);
+        assert!(check(LogVerb::Append, b"nonce", b"entry"));
+        assert!(!check(LogVerb::Close, b"nonce", b"entry"));
+        assert!(!check(LogVerb::Append, b"other", b"entry"));
+        assert!(!check(LogVerb::Append, b"nonce", b"other"));
+    }
+}

@@ -1,0 +1,413 @@
+//! `/starling/rendezvous/1`: between a device and a rendezvous. The device opens one stream; the server greets, then answers requests by their
+//! number and pushes what is new with number 0.
+
+use bytes::Bytes;
+
+use crate::{Frame, limits::MAX_RENDEZVOUS_FRAME};
+
+/// From device to server.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Request {
+    /// Chosen by the device, not 0; comes back in the answer.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// What is asked.
+    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
+    pub ask: Option<Ask>,
+}
+
+impl Frame for Request {
+    const MAX_LEN: usize = MAX_RENDEZVOUS_FRAME;
+}
+
+/// What a device asks.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Ask {
+    /// Store the account's device list; registers the account if it is new here.
+    #[prost(message, tag = "2")]
+    Publish(Publish),
+    /// Take a user name.
+    #[prost(string, tag = "3")]
+    ClaimName(String),
+    /// The device list of an account (32 bytes).
+    #[prost(bytes, tag = "4")]
+    LookUp(Bytes),
+    /// The device list of the account with this user name.
+    #[prost(string, tag = "5")]
+    LookUpName(String),
+    /// Store key packages for the asking device.
+    #[prost(message, tag = "6")]
+    PublishKeyPackages(KeyPackages),
+    /// One key package for each of these devices.
+    #[prost(message, tag = "7")]
+    ClaimKeyPackages(Devices),
+    /// Let holders of an invite's token append to the inboxes of the asking device's account.
+    #[prost(message, tag = "8")]
+    RegisterInvite(InviteRecord),
+    /// Leave a sealed item in a device's inbox.
+    #[prost(message, tag = "9")]
+    InboxAppend(InboxAppend),
+    /// Read the asking device's inbox after this sequence number, delete up to it, and be told of new items.
+    #[prost(uint64, tag = "10")]
+    InboxRead(u64),
+    /// Create a log.
+    #[prost(message, tag = "11")]
+    LogOpen(LogRequest),
+    /// Append entries to a log.
+    #[prost(message, tag = "12")]
+    LogAppend(LogRequest),
+    /// Close a log with its last entry and open the next.
+    #[prost(message, tag = "13")]
+    LogClose(LogRequest),
+    /// Read a log after a sequence number, and be told of new entries.
+    #[prost(message, tag = "14")]
+    LogRead(LogRequest),
+    /// Pass a sealed signal to the others who read a log.
+    #[prost(message, tag = "15")]
+    LogSignal(LogRequest),
+    /// No more news of this log (its address).
+    #[prost(bytes, tag = "16")]
+    LogLeave(Bytes),
+    /// A place for a short code.
+    #[prost(bool, tag = "17")]
+    CodeOpen(bool),
+    /// One attempt at a short code.
+    #[prost(message, tag = "18")]
+    CodeTry(CodeMessage),
+    /// The answer to an attempt, by who opened the code.
+    #[prost(message, tag = "19")]
+    CodeReply(CodeMessage),
+    /// Give up a short code (its place): used or burnt.
+    #[prost(uint32, tag = "20")]
+    CodeClose(u32),
+    /// Store the sealed account snapshot.
+    #[prost(message, tag = "21")]
+    PutSnapshot(Snapshot),
+    /// Fetch the sealed snapshot of the asking device's account.
+    #[prost(bool, tag = "22")]
+    GetSnapshot(bool),
+}
+
+/// From server to device.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Response {
+    /// The request's number; 0 for what the server says by itself.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The answer.
+    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    pub answer: Option<Answer>,
+}
+
+impl Frame for Response {
+    const MAX_LEN: usize = MAX_RENDEZVOUS_FRAME;
+}
+
+/// What a server says.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Answer {
+    /// First frame of the server.
+    #[prost(message, tag = "2")]
+    Hello(ServerHello),
+    /// Done, and durable where there is something to keep.
+    #[prost(bool, tag = "3")]
+    Done(bool),
+    /// Refused.
+    #[prost(message, tag = "4")]
+    Refused(Refused),
+    /// A signed device list.
+    #[prost(bytes, tag = "5")]
+    DeviceList(Bytes),
+    /// One key package per device that has any.
+    #[prost(message, tag = "6")]
+    KeyPackages(ClaimedKeyPackages),
+    /// How many one-time key packages the device has left.
+    #[prost(uint32, tag = "7")]
+    KeyPackagesLeft(u32),
+    /// A page of a log or inbox; also pushed.
+    #[prost(message, tag = "8")]
+    Page(Page),
+    /// A sealed signal, pushed.
+    #[prost(message, tag = "9")]
+    Signal(LogSignal),
+    /// How many others read a log now, pushed on change.
+    #[prost(message, tag = "10")]
+    Readers(Readers),
+    /// The place for a short code.
+    #[prost(uint32, tag = "11")]
+    CodePlace(u32),
+    /// An attempt at the code (pushed to who opened it), or the answer to one (to who tries).
+    #[prost(message, tag = "12")]
+    Code(CodeMessage),
+    /// The sealed account snapshot; empty if there is none.
+    #[prost(message, tag = "13")]
+    Snapshot(Snapshot),
+    /// The server is about to stop: come back after that many milliseconds.
+    #[prost(uint64, tag = "14")]
+    Drain(u64),
+    /// An append: the sequence number of its last entry.
+    #[prost(uint64, tag = "15")]
+    Appended(u64),
+    /// A log is closed: its closing entry. Answers an append or close that came too late.
+    #[prost(message, tag = "16")]
+    Closed(LogEntry),
+}
+
+/// What a server says of itself.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ServerHello {
+    /// [`crate::VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// What the signatures and proofs of work of this session are bound to (32 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub nonce: Bytes,
+    /// The server's wall clock in milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub time_ms: u64,
+    /// How an account registers.
+    #[prost(enumeration = "Registration", tag = "4")]
+    pub registration: i32,
+    /// Leading zero bits of a proof of work for registering.
+    #[prost(uint32, tag = "5")]
+    pub register_bits: u32,
+    /// Leading zero bits of a proof of work for an inbox entry.
+    #[prost(uint32, tag = "6")]
+    pub inbox_bits: u32,
+}
+
+/// Who may register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Registration {
+    /// Anyone who does the proof of work.
+    Open = 0,
+    /// Holders of a token of the operator.
+    Invite = 1,
+    /// Nobody.
+    Closed = 2,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Refusal {
+    /// Something else went wrong in the server.
+    Internal = 0,
+    /// The request makes no sense.
+    Malformed = 1,
+    /// No such account, name, log, place.
+    NotFound = 2,
+    /// A signature, token or proof of work is missing or wrong.
+    Denied = 3,
+    /// Too many requests: wait.
+    RateLimited = 4,
+    /// The log, inbox or account has no room: it clears as entries are fetched or expire.
+    Full = 5,
+    /// The name or place is taken.
+    Taken = 6,
+    /// An older device list or snapshot than the one stored.
+    Stale = 7,
+    /// The account is not registered here.
+    NotRegistered = 8,
+    /// The operator has banned the account.
+    Banned = 9,
+    /// The operator does not take registrations.
+    RegistrationClosed = 10,
+}
+
+/// A refusal.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Refused {
+    /// Why.
+    #[prost(enumeration = "Refusal", tag = "1")]
+    pub reason: i32,
+    /// When it is worth to try again; 0 if that is not known.
+    #[prost(uint64, tag = "2")]
+    pub retry_after_ms: u64,
+}
+
+/// A device list to store.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Publish {
+    /// The signed list.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub device_list: Bytes,
+    /// Proof of work, for a new account.
+    #[prost(uint64, optional, tag = "2")]
+    pub solution: Option<u64>,
+    /// The operator's registration token, for a new account.
+    #[prost(string, tag = "3")]
+    pub token: String,
+}
+
+/// Key packages of one device.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeyPackages {
+    /// Used once each.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub one_time: Vec<Bytes>,
+    /// Handed out when there is no one-time package left; empty to keep the one stored.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub last_resort: Bytes,
+}
+
+/// Devices (32 bytes each).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Devices {
+    /// The devices.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub devices: Vec<Bytes>,
+}
+
+/// Key packages handed out.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ClaimedKeyPackages {
+    /// In the order of the devices asked for; empty bytes where there is none.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub packages: Vec<Bytes>,
+}
+
+/// An invite as the server knows it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InviteRecord {
+    /// Hash of the token (32 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub token_hash: Bytes,
+    /// How often it can be used; 0 revokes it.
+    #[prost(uint32, tag = "2")]
+    pub uses: u32,
+    /// Seconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub expires_at: u64,
+}
+
+/// A sealed item for an inbox, with the right to leave it there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InboxAppend {
+    /// Whose inbox (32 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub device: Bytes,
+    /// Sealed [`crate::inbox::InboxItem`]: HPKE `enc` length (two bytes), `enc`, ciphertext.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sealed: Bytes,
+    /// The token of an invite …
+    #[prost(bytes = "bytes", tag = "3")]
+    pub token: Bytes,
+    /// … or a proof of work.
+    #[prost(uint64, optional, tag = "4")]
+    pub solution: Option<u64>,
+}
+
+/// A request to a log, signed with the log's key.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogRequest {
+    /// The log's address (32 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub address: Bytes,
+    /// Over session nonce, verb, address and [`LogRequest::signed_payload`].
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: Bytes,
+    /// Sealed entries: to append (several), to close with (one), or a signal (one).
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub entries: Vec<Bytes>,
+    /// Read after this sequence number.
+    #[prost(uint64, tag = "4")]
+    pub after: u64,
+    /// The address of the next epoch's log, with a closing entry.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub next: Bytes,
+}
+
+impl LogRequest {
+    /// What the signature covers besides verb, nonce and address.
+    pub fn signed_payload(&self) -> Vec<u8> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.after.to_le_bytes());
+        hasher.update(&(self.next.len() as u64).to_le_bytes());
+        hasher.update(&self.next);
+        for entry in &self.entries {
+            hasher.update(&(entry.len() as u64).to_le_bytes());
+            hasher.update(entry);
+        }
+        hasher.finalize().as_bytes().to_vec()
+    }
+}
+
+/// One entry of a log or inbox.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogEntry {
+    /// Counts from 1.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The sealed bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sealed: Bytes,
+    /// Nothing comes after this entry.
+    #[prost(bool, tag = "3")]
+    pub closing: bool,
+}
+
+/// Some entries of a log or inbox.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Page {
+    /// The log's address; empty for the device's inbox.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub address: Bytes,
+    /// In order.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: Vec<LogEntry>,
+    /// There are more: read on.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+}
+
+/// A signal that somebody passed to a log's readers.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogSignal {
+    /// The log's address.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub address: Bytes,
+    /// The sealed signal.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sealed: Bytes,
+}
+
+/// How many others read a log.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Readers {
+    /// The log's address.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub address: Bytes,
+    /// Not counting the one who is told.
+    #[prost(uint32, tag = "2")]
+    pub others: u32,
+}
+
+/// One step of a short code.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CodeMessage {
+    /// The place.
+    #[prost(uint32, tag = "1")]
+    pub place: u32,
+    /// Which attempt; given by the server.
+    #[prost(uint64, tag = "2")]
+    pub attempt: u64,
+    /// The PAKE message.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub pake: Bytes,
+    /// Sealed under the shared key.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub sealed: Bytes,
+}
+
+/// A sealed snapshot of an account's contacts.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Snapshot {
+    /// Grows with each change.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Sealed under a key that only the recovery phrase gives.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sealed: Bytes,
+}
