@@ -76,7 +76,7 @@ impl FromStr for ShortCode {
                 let prefix: String = word.chars().take(3).collect();
                 CodeError::UnknownWord {
                     word: word.chars().take(20).collect(),
-                    hint: Language::English.words_by_prefix(&prefix).first().copied(),
+                    hint: Language::English.words_by_prefix_iter(&prefix).next(),
                 }
             })
         };

@@ -55,9 +55,8 @@ impl RecoveryPhrase {
                 return Err(PhraseError::UnknownWord {
                     position: i + 1,
                     hint: Language::English
-                        .words_by_prefix(&prefix)
-                        .first()
-                        .copied()
+                        .words_by_prefix_iter(&prefix)
+                        .next()
                         .filter(|_| !prefix.is_empty()),
                 });
             }

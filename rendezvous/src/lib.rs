@@ -1,1 +1,22 @@
-//! The Starling rendezvous server: directory, log, relay, presence
+//! The Starling rendezvous server: it helps peers to find and reach each other, and keeps sealed entries for those who are away.
+//!
+//! Tasks: one owns the swarm ([`network`]); one per connected device serves its stream ([`session`]); the store has a thread that writes. All
+//! end when the server is dropped or drained. Queues are bounded: see [`limits`].
+
+pub mod config;
+pub mod limits;
+
+mod directory;
+mod hub;
+mod identity;
+mod log;
+mod network;
+mod operator;
+mod presence;
+mod server;
+mod session;
+pub mod store;
+
+pub use identity::IdentityError;
+pub use operator::{AdminError, ask_admin};
+pub use server::{Ready, Server, StartError};

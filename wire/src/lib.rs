@@ -12,6 +12,8 @@ mod log;
 mod pow;
 pub mod rendezvous;
 mod signal;
+#[cfg(feature = "streams")]
+pub mod streams;
 
 pub use event::{Batch, Body, Clock, Event, EventError, EventId, Receipt, Text};
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};

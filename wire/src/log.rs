@@ -15,6 +15,8 @@ pub enum LogVerb {
     Read,
     /// Pass a signal to those who read.
     Signal,
+    /// Delete entries.
+    Trim,
 }
 
 impl LogVerb {
@@ -25,6 +27,7 @@ impl LogVerb {
             Self::Close => b"close",
             Self::Read => b"read",
             Self::Signal => b"signal",
+            Self::Trim => b"trim",
         }
     }
 }

@@ -12,7 +12,7 @@ pub struct Request {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is asked.
-    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
+    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23")]
     pub ask: Option<Ask>,
 }
 
@@ -86,6 +86,9 @@ pub enum Ask {
     /// Fetch the sealed snapshot of the asking device's account.
     #[prost(bool, tag = "22")]
     GetSnapshot(bool),
+    /// Delete entries of a log that every receiver has.
+    #[prost(message, tag = "23")]
+    LogTrim(LogRequest),
 }
 
 /// From server to device.
@@ -317,6 +320,9 @@ pub struct LogRequest {
     /// The address of the next epoch's log, with a closing entry.
     #[prost(bytes = "bytes", tag = "5")]
     pub next: Bytes,
+    /// Entries to delete.
+    #[prost(uint64, repeated, tag = "6")]
+    pub sequences: Vec<u64>,
 }
 
 impl LogRequest {
@@ -326,6 +332,10 @@ impl LogRequest {
         hasher.update(&self.after.to_le_bytes());
         hasher.update(&(self.next.len() as u64).to_le_bytes());
         hasher.update(&self.next);
+        hasher.update(&(self.sequences.len() as u64).to_le_bytes());
+        for sequence in &self.sequences {
+            hasher.update(&sequence.to_le_bytes());
+        }
         for entry in &self.entries {
             hasher.update(&(entry.len() as u64).to_le_bytes());
             hasher.update(entry);

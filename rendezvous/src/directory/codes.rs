@@ -1,0 +1,95 @@
+//! Short codes: numbered places where two devices exchange PAKE messages. In memory only; burnt after three attempts.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use starling_wire::limits::{CODE_FAILURES, CODE_LIFETIME_S};
+
+use crate::{limits::MAX_CODES, presence::SessionId};
+
+struct Code {
+    owner: SessionId,
+    expires_ms: u64,
+    /// The session of each attempt, in order.
+    attempts: Vec<SessionId>,
+}
+
+/// The open short codes.
+#[derive(Default)]
+pub struct Codes(Mutex<HashMap<u32, Code>>);
+
+impl Codes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Code>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lowest free place.
+    pub fn open(&self, owner: SessionId, now_ms: u64) -> Option<u32> {
+        let mut codes = self.lock();
+        codes.retain(|_, code| code.expires_ms > now_ms);
+        let place = (1..=MAX_CODES as u32).find(|p| !codes.contains_key(p))?;
+        codes.insert(
+            place,
+            Code {
+                owner,
+                expires_ms: now_ms + CODE_LIFETIME_S * 1000,
+                attempts: Vec::new(),
+            },
+        );
+        Some(place)
+    }
+
+    /// Whether a place is taken.
+    pub fn is_open(&self, place: u32, now_ms: u64) -> bool {
+        self.lock().get(&place).is_some_and(|c| c.expires_ms > now_ms)
+    }
+
+    /// A guest tries: gives who opened the code and the attempt's number. The attempt after the third finds nothing.
+    pub fn attempt(&self, place: u32, guest: SessionId, now_ms: u64) -> Option<(SessionId, u64)> {
+        let mut codes = self.lock();
+        let code = codes.get_mut(&place).filter(|c| c.expires_ms > now_ms)?;
+        if code.attempts.len() >= CODE_FAILURES as usize {
+            return None;
+        }
+        code.attempts.push(guest);
+        Some((code.owner, code.attempts.len() as u64))
+    }
+
+    /// The session behind an attempt at a code that `owner` has opened.
+    pub fn guest(&self, place: u32, attempt: u64, owner: SessionId) -> Option<SessionId> {
+        let codes = self.lock();
+        let code = codes.get(&place).filter(|c| c.owner == owner)?;
+        code.attempts.get((attempt as usize).checked_sub(1)?).copied()
+    }
+
+    /// Its owner gives a code up.
+    pub fn close(&self, place: u32, owner: SessionId) {
+        let mut codes = self.lock();
+        if codes.get(&place).is_some_and(|c| c.owner == owner) {
+            codes.remove(&place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_attempts_burn_a_code_and_ten_minutes_end_it() {
+        let codes = Codes::default();
+        let place = codes.open(1, 0).unwrap();
+        for attempt in 1..=3 {
+            assert_eq!(codes.attempt(place, 2, 0), Some((1, attempt)));
+        }
+        assert_eq!(codes.attempt(place, 2, 0), None);
+        assert_eq!(codes.guest(place, 3, 1), Some(2));
+        assert_eq!(codes.guest(place, 3, 9), None, "only who opened it may answer");
+
+        let other = codes.open(1, 0).unwrap();
+        assert_ne!(place, other);
+        assert_eq!(codes.attempt(other, 2, 600_000), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! The directory: device lists, user names, key packages, invites, snapshots, short codes.
+
+mod codes;
+
+use bytes::Bytes;
+use starling_keys::{DeviceList, Verified};
+use starling_wire::{
+    Puzzle, Solution,
+    limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, MAX_USERNAME, MIN_USERNAME},
+    rendezvous::{Answer, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, Snapshot},
+};
+
+pub use codes::Codes;
+
+use crate::{
+    config::RegistrationMode,
+    hub::now_ms,
+    limits::{DEVICES_PER_CLAIM, NAME_UNUSED_DAYS},
+    session::{No, Session, key},
+    store::{Kind, Key},
+};
+
+/// Stores a device list. A new account has to pay for it, or hold a token of the operator.
+pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, No> {
+    let hub = session.hub.clone();
+    let list = Verified::<DeviceList>::from_bytes(&publish.device_list).map_err(|_| Refusal::Denied)?;
+    let account = *list.account.as_bytes();
+    let devices: Vec<Key> = list.devices.iter().map(|d| *d.certificate.device().as_bytes()).collect();
+    // Only a device of the account itself publishes its list.
+    if !devices.contains(&session.device) {
+        return Err(Refusal::Denied.into());
+    }
+    match hub.store.account(account).await? {
+        Some(record) if record.banned => return Err(Refusal::Banned.into()),
+        Some(_) => {}
+        None => {
+            let policy = hub.policy();
+            match policy.registration.mode {
+                RegistrationMode::Closed => return Err(Refusal::RegistrationClosed.into()),
+                RegistrationMode::Invite => {
+                    let token = *blake3::hash(publish.token.as_bytes()).as_bytes();
+                    hub.store.use_registration(token, now_ms() / 1000).await?;
+                }
+                RegistrationMode::Open => {
+                    let puzzle = Puzzle::new("register", &hub.server_key, &session.nonce, &account, policy.registration.work_bits);
+                    if !publish.solution.is_some_and(|s| puzzle.check(Solution(s))) {
+                        return Err(Refusal::Denied.into());
+                    }
+                }
+            }
+            hub.metrics.registrations.inc();
+        }
+    }
+    hub.store
+        .put_devices(account, list.version, publish.device_list, devices)
+        .await?;
+    hub.store.seen(account, now_ms() / 86_400_000).await?;
+    session.account = Some(account);
+    Ok(Answer::Done(true))
+}
+
+/// Names are kept only as keyed hashes: the data directory does not tell them.
+fn name_hash(session: &Session, name: &str) -> Result<Key, No> {
+    let ok = (MIN_USERNAME..=MAX_USERNAME).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && name.as_bytes()[0].is_ascii_alphanumeric();
+    if !ok {
+        return Err(Refusal::Malformed.into());
+    }
+    Ok(*blake3::keyed_hash(&session.hub.name_key, name.as_bytes()).as_bytes())
+}
+
+pub async fn claim_name(session: &mut Session, name: &str) -> Result<Answer, No> {
+    let account = session.registered().await?;
+    let name = name_hash(session, name)?;
+    let unused_before = (now_ms() / 86_400_000).saturating_sub(NAME_UNUSED_DAYS);
+    session.hub.store.claim_name(name, account, unused_before).await?;
+    Ok(Answer::Done(true))
+}
+
+pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<Answer, No> {
+    let record = session.hub.store.account(key(account)?).await?;
+    let record = record.filter(|r| !r.banned).ok_or(Refusal::NotFound)?;
+    Ok(Answer::DeviceList(record.device_list))
+}
+
+pub async fn look_up_name(session: &mut Session, name: &str) -> Result<Answer, No> {
+    let name = name_hash(session, name)?;
+    let account = session.hub.store.name(name).await?.ok_or(Refusal::NotFound)?;
+    look_up(session, &account).await
+}
+
+pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) -> Result<Answer, No> {
+    let owner = session.registered().await?;
+    let bad = |p: &Bytes| p.is_empty() || p.len() > MAX_KEY_PACKAGE;
+    if packages.one_time.len() > MAX_KEY_PACKAGES || packages.one_time.iter().any(bad) || packages.last_resort.len() > MAX_KEY_PACKAGE {
+        return Err(Refusal::Malformed.into());
+    }
+    let (store, device) = (&session.hub.store, session.device);
+    if !packages.last_resort.is_empty() {
+        store.put_last_resort(device, packages.last_resort).await?;
+    }
+    let stored = store.count(Kind::KeyPackages, device).await? as usize;
+    let room = MAX_KEY_PACKAGES.saturating_sub(stored);
+    let one_time: Vec<Bytes> = packages.one_time.into_iter().take(room).collect();
+    if !one_time.is_empty() {
+        let bounds = session.hub.inbox_bounds();
+        store.append(Kind::KeyPackages, device, Some(owner), one_time, bounds).await?;
+    }
+    let left = store.count(Kind::KeyPackages, device).await?;
+    Ok(Answer::KeyPackagesLeft(left as u32))
+}
+
+pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Result<Answer, No> {
+    if devices.devices.is_empty() || devices.devices.len() > DEVICES_PER_CLAIM {
+        return Err(Refusal::Malformed.into());
+    }
+    let mut packages = Vec::with_capacity(devices.devices.len());
+    for device in &devices.devices {
+        let package = session.hub.store.claim_key_package(key(device)?).await?;
+        packages.push(package.unwrap_or_default());
+    }
+    Ok(Answer::KeyPackages(ClaimedKeyPackages { packages }))
+}
+
+pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Result<Answer, No> {
+    let account = session.registered().await?;
+    if invite.uses > MAX_INVITE_USES {
+        return Err(Refusal::Malformed.into());
+    }
+    // One use delivers to each of the account's devices.
+    let devices = session.hub.store.account(account).await?.map_or(1, |a| {
+        Verified::<DeviceList>::from_bytes(&a.device_list).map_or(1, |l| l.devices.len() as u32)
+    });
+    session
+        .hub
+        .store
+        .put_invite(key(&invite.token_hash)?, account, invite.uses * devices.max(1), invite.expires_at)
+        .await?;
+    Ok(Answer::Done(true))
+}
+
+pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<Answer, No> {
+    let account = session.registered().await?;
+    if snapshot.sealed.len() > MAX_SNAPSHOT {
+        return Err(Refusal::Malformed.into());
+    }
+    session.hub.store.put_snapshot(account, snapshot.version, snapshot.sealed).await?;
+    Ok(Answer::Done(true))
+}
+
+pub async fn get_snapshot(session: &mut Session) -> Result<Answer, No> {
+    let account = session.registered().await?;
+    let (version, sealed) = session.hub.store.snapshot(account).await?.unwrap_or_default();
+    Ok(Answer::Snapshot(Snapshot { version, sealed }))
+}
+
+pub fn code_open(session: &mut Session) -> Result<Answer, No> {
+    let hub = session.hub.clone();
+    session.codes.retain(|place| hub.codes.is_open(*place, now_ms()));
+    if session.codes.len() >= crate::limits::CODES_PER_SESSION {
+        return Err(Refusal::RateLimited.into());
+    }
+    let place = hub.codes.open(session.id, now_ms()).ok_or(Refusal::Full)?;
+    session.codes.push(place);
+    Ok(Answer::CodePlace(place))
+}
+
+pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<Answer, No> {
+    let (owner, attempt) = session
+        .hub
+        .codes
+        .attempt(message.place, session.id, now_ms())
+        .ok_or(Refusal::NotFound)?;
+    if message.pake.len() > 64 || message.sealed.len() > 4096 {
+        return Err(Refusal::Malformed.into());
+    }
+    let forwarded = Answer::Code(CodeMessage { attempt, ..message });
+    if !session.hub.presence.tell(owner, forwarded) {
+        return Err(Refusal::NotFound.into());
+    }
+    Ok(Answer::Done(true))
+}
+
+pub fn code_reply(session: &mut Session, message: CodeMessage) -> Result<Answer, No> {
+    if message.pake.len() > 64 || message.sealed.len() > 4096 {
+        return Err(Refusal::Malformed.into());
+    }
+    let guest = session
+        .hub
+        .codes
+        .guest(message.place, message.attempt, session.id)
+        .ok_or(Refusal::NotFound)?;
+    session.hub.presence.tell(guest, Answer::Code(message));
+    Ok(Answer::Done(true))
+}
+
+pub fn code_close(session: &mut Session, place: u32) -> Result<Answer, No> {
+    session.hub.codes.close(place, session.id);
+    session.codes.retain(|p| *p != place);
+    Ok(Answer::Done(true))
+}

@@ -1,0 +1,111 @@
+//! What all sessions share.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::{
+    config::{Config, Limits, Registration},
+    directory::Codes,
+    operator::Metrics,
+    presence::Presence,
+    store::{Bounds, Key, Store},
+};
+
+/// The part of the configuration that can change while the server runs.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub registration: Registration,
+    pub limits: Limits,
+}
+
+/// What all sessions share.
+pub struct Hub {
+    pub store: Arc<dyn Store>,
+    pub presence: Presence,
+    pub codes: Codes,
+    pub metrics: Metrics,
+    pub server_key: Key,
+    pub name_key: [u8; 32],
+    pub requests: DefaultKeyedRateLimiter<Key>,
+    pub draining: AtomicBool,
+    policy: RwLock<Arc<Policy>>,
+}
+
+impl Hub {
+    pub fn new(store: Arc<dyn Store>, server_key: Key, name_key: [u8; 32], config: &Config) -> Self {
+        let per_second = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(config.limits.request_burst).unwrap_or(NonZeroU32::MIN);
+        Self {
+            store,
+            presence: Presence::default(),
+            codes: Codes::default(),
+            metrics: Metrics::new(),
+            server_key,
+            name_key,
+            requests: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)),
+            draining: AtomicBool::new(false),
+            policy: RwLock::new(Arc::new(policy(config))),
+        }
+    }
+
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn reload(&self, config: &Config) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy(config));
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn log_bounds(&self) -> Bounds {
+        let limits = &self.policy().limits;
+        Bounds {
+            entries: limits.log_entries,
+            bytes: limits.log_bytes,
+            owner_bytes: limits.account_bytes,
+            expires_at: self.expiry(),
+        }
+    }
+
+    pub fn inbox_bounds(&self) -> Bounds {
+        let limits = &self.policy().limits;
+        Bounds {
+            entries: limits.inbox_entries,
+            bytes: limits.inbox_bytes,
+            owner_bytes: limits.account_bytes,
+            expires_at: self.expiry(),
+        }
+    }
+
+    pub fn expiry(&self) -> u64 {
+        now_ms() / 1000 + self.policy().limits.keep_days * 86_400
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        registration: config.registration.clone(),
+        limits: config.limits.clone(),
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}

@@ -1,0 +1,64 @@
+//! The server's key: made once, kept in the data directory with mode 0600.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use libp2p::identity::Keypair;
+
+/// Why the server's key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file cannot be read or written.
+    #[error("cannot use the key file {path}: {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file does not hold a key.
+    #[error("{0} does not hold a key of 32 bytes: restore it from a backup, or delete it to get a new identity")]
+    Malformed(String),
+}
+
+/// The server's key pair and the secret that user names are hashed with.
+pub(crate) struct Identity {
+    pub keypair: Keypair,
+    pub name_key: [u8; 32],
+}
+
+impl Identity {
+    pub fn load_or_create(path: &Path) -> Result<Self, IdentityError> {
+        let io = |error| IdentityError::Io {
+            path: path.display().to_string(),
+            error,
+        };
+        let mut seed: [u8; 32] = match fs::read(path) {
+            Ok(bytes) => bytes
+                .as_slice()
+                .try_into()
+                .map_err(|_| IdentityError::Malformed(path.display().to_string()))?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let seed: [u8; 32] = rand::random();
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)
+                    .map_err(io)?;
+                file.write_all(&seed).map_err(io)?;
+                file.sync_all().map_err(io)?;
+                seed
+            }
+            Err(e) => return Err(io(e)),
+        };
+        let name_key = blake3::derive_key("starling 2026 rendezvous user names v1", &seed);
+        let keypair = Keypair::ed25519_from_bytes(&mut seed)
+            .map_err(|_| IdentityError::Malformed(path.display().to_string()))?;
+        Ok(Self { keypair, name_key })
+    }
+}

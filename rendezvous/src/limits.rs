@@ -1,0 +1,28 @@
+//! Every bound that a client can reach and that the operator does not set, with its reason.
+
+use std::time::Duration;
+
+/// Frames that wait for one device. A device that reads more slowly is disconnected: it comes back and reads its logs from where it was.
+pub const PUSH_QUEUE: usize = 256;
+/// Logs that one session may follow: one per conversation, and some that are being left.
+pub const MAX_FOLLOWED: usize = 10_000;
+/// Entries in one page of a log or inbox.
+pub const PAGE_ENTRIES: usize = 256;
+/// Bytes in one page of a log or inbox; one entry more may go over it.
+pub const PAGE_BYTES: usize = 512 * 1024;
+/// Entries in one append.
+pub const APPEND_ENTRIES: usize = 256;
+/// Bytes in one append.
+pub const APPEND_BYTES: usize = 768 * 1024;
+/// Open short codes at a time: their numbers stay short.
+pub const MAX_CODES: usize = 10_000;
+/// Open short codes of one session.
+pub const CODES_PER_SESSION: usize = 4;
+/// Unused invites of one account are not counted, but each is a request; this many requests may burst.
+pub const DEVICES_PER_CLAIM: usize = 32;
+/// A device has to answer pings within this time, or its connection is closed.
+pub const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// How often expired entries are looked for.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+/// User names of accounts that were away longer are free again.
+pub const NAME_UNUSED_DAYS: u64 = 365;

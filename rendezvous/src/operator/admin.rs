@@ -1,0 +1,136 @@
+//! The admin socket: one JSON object a line each way, over a Unix socket with mode 0600 in the data directory.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use starling_keys::AccountId;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+};
+
+use crate::hub::{Hub, now_ms};
+
+/// Longest request line.
+const MAX_LINE: u64 = 64 * 1024;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+enum Command {
+    Status,
+    InviteNew { uses: u32, days: u64 },
+    Ban { account: String },
+    Unban { account: String },
+}
+
+/// Answers operators until the task is dropped.
+pub async fn serve(listener: UnixListener, hub: Arc<Hub>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(answer(stream, hub.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket failed");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, hub: Arc<Hub>) {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read.take(MAX_LINE)).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let reply = match serde_json::from_str(&line) {
+            Ok(command) => run(command, &hub).await.unwrap_or_else(|e| json!({ "error": e })),
+            Err(e) => json!({ "error": format!("not a command: {e}") }),
+        };
+        if write.write_all(format!("{reply}\n").as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn run(command: Command, hub: &Hub) -> Result<Value, String> {
+    let text = |e: crate::store::StoreError| e.to_string();
+    match command {
+        Command::Status => {
+            let totals = hub.store.totals().await.map_err(text)?;
+            Ok(json!({
+                "accounts": totals.accounts,
+                "names": totals.names,
+                "queues": totals.queues,
+                "entries": totals.entries,
+                "sessions": hub.presence.sessions(),
+                "connections": hub.metrics.connections.get(),
+                "circuits": hub.metrics.circuits.get(),
+                "draining": hub.is_draining(),
+            }))
+        }
+        Command::InviteNew { uses, days } => {
+            let token = BASE32_NOPAD.encode(&rand::random::<[u8; 15]>()).to_lowercase();
+            let hash = *blake3::hash(token.as_bytes()).as_bytes();
+            let expires_at = now_ms() / 1000 + days * 86_400;
+            hub.store.put_registration(hash, uses, expires_at).await.map_err(text)?;
+            Ok(json!({ "token": token, "uses": uses, "expires_at": expires_at }))
+        }
+        Command::Ban { account } => set_banned(hub, &account, true).await,
+        Command::Unban { account } => set_banned(hub, &account, false).await,
+    }
+}
+
+async fn set_banned(hub: &Hub, account: &str, banned: bool) -> Result<Value, String> {
+    let account: AccountId = account
+        .parse()
+        .map_err(|_| "not an account id: 52 letters and digits, as `starling whoami` prints it".to_owned())?;
+    hub.store
+        .set_banned(*account.as_bytes(), banned)
+        .await
+        .map_err(|e| e.to_string())?;
+    Ok(json!({ "account": account.to_string(), "banned": banned }))
+}
+
+/// Why a running server could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// No server listens on the socket.
+    #[error("no server answers on {path}: {error}. Is it running, with this --data-dir, and are you its user?")]
+    NotRunning {
+        /// The socket.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Sends one command to the running server of a data directory.
+pub async fn ask(data_dir: &Path, command: Value) -> Result<Value, AdminError> {
+    let path = data_dir.join("admin.sock");
+    let mut stream = UnixStream::connect(&path).await.map_err(|error| AdminError::NotRunning {
+        path: path.display().to_string(),
+        error,
+    })?;
+    stream
+        .write_all(format!("{command}\n").as_bytes())
+        .await
+        .map_err(|_| AdminError::Closed)?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_LINE))
+        .read_line(&mut line)
+        .await
+        .map_err(|_| AdminError::Closed)?;
+    let reply: Value = serde_json::from_str(&line).map_err(|_| AdminError::Closed)?;
+    match reply.get("error") {
+        Some(error) => Err(AdminError::Refused(error.as_str().unwrap_or("refused").to_owned())),
+        None => Ok(reply),
+    }
+}

@@ -1,0 +1,9 @@
+//! For operators: metrics, health, and the admin socket.
+
+mod admin;
+mod http;
+mod metrics;
+
+pub use admin::{AdminError, ask as ask_admin, serve as serve_admin};
+pub use http::serve as serve_http;
+pub use metrics::Metrics;

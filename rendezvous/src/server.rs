@@ -1,0 +1,336 @@
+//! Starting, running, reloading and stopping.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, ping, swarm::SwarmEvent};
+use starling_wire::{rendezvous::Answer, streams};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::{
+    config::{Config, ConfigError},
+    hub::{Hub, now_ms},
+    identity::{Identity, IdentityError},
+    limits::EXPIRY_INTERVAL,
+    network::{self, Behaviour, BehaviourEvent},
+    operator,
+    session::Session,
+    store::{Key, StoreError, redb::RedbStore},
+};
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {path}: {error}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The server's key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A peer address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// The operator's port cannot be listened on.
+    #[error("cannot listen on {address} for operators: {error}")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The transports cannot be set up.
+    #[error("cannot set up the network: {0:#}")]
+    Network(anyhow::Error),
+}
+
+/// What users and operators need to know of a running server.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The server's peer id.
+    pub peer_id: PeerId,
+    /// Addresses to give to users; each ends in `/p2p/PEER`.
+    pub addresses: Vec<Multiaddr>,
+    /// The operators' port.
+    pub http: SocketAddr,
+}
+
+/// A running server.
+pub struct Server {
+    hub: Arc<Hub>,
+    swarm: Swarm<Behaviour>,
+    sessions: JoinSet<Key>,
+    by_device: HashMap<Key, tokio::task::AbortHandle>,
+    drain: Duration,
+    stop: watch::Receiver<bool>,
+    _operator: JoinSet<()>,
+    ready: Ready,
+}
+
+impl Server {
+    /// Starts listening. The server works once [`Server::run`] is polled.
+    pub async fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Self, StartError> {
+        config.check()?;
+        let dir = &config.data_dir;
+        let data_dir = |error| StartError::DataDir {
+            path: dir.clone(),
+            error,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(data_dir)?;
+        let identity = Identity::load_or_create(&dir.join("identity"))?;
+        let store = Arc::new(RedbStore::open(&dir.join("rendezvous.redb"))?);
+        let peer_id = identity.keypair.public().to_peer_id();
+        let server_key = device_key(&peer_id).unwrap_or_default();
+        let hub = Arc::new(Hub::new(store, server_key, identity.name_key, config));
+
+        let mut swarm = network::build(identity.keypair, config)
+            .await
+            .map_err(StartError::Network)?;
+        let listening = listen(&mut swarm, &config.listen).await?;
+        let mut addresses: Vec<Multiaddr> = if config.public_addresses.is_empty() {
+            listening.iter().filter(|a| network::is_useful(a)).cloned().collect()
+        } else {
+            config.public_addresses.clone()
+        };
+        for address in &mut addresses {
+            if !matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+                address.push(Protocol::P2p(peer_id));
+            }
+            let bare: Multiaddr = address.iter().filter(|p| !matches!(p, Protocol::P2p(_))).collect();
+            // A reservation's answer carries these; without any, clients cannot use the relay.
+            swarm.add_external_address(bare);
+        }
+
+        let http = TcpListener::bind(config.http).await.map_err(|error| StartError::Http {
+            address: config.http,
+            error,
+        })?;
+        let ready = Ready {
+            peer_id,
+            addresses,
+            http: http.local_addr().unwrap_or(config.http),
+        };
+        let socket = dir.join("admin.sock");
+        let _ = fs::remove_file(&socket);
+        let admin = UnixListener::bind(&socket).map_err(data_dir)?;
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).map_err(data_dir)?;
+
+        let mut operator = JoinSet::new();
+        operator.spawn(operator::serve_http(http, hub.clone()));
+        operator.spawn(operator::serve_admin(admin, hub.clone()));
+        operator.spawn(expire(hub.clone()));
+        Ok(Self {
+            hub,
+            swarm,
+            sessions: JoinSet::new(),
+            by_device: HashMap::new(),
+            drain: Duration::from_secs(config.drain_seconds),
+            stop,
+            _operator: operator,
+            ready,
+        })
+    }
+
+    /// Addresses and peer id.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// A handle by which the reloadable part of the configuration can be changed.
+    pub fn reloader(&self) -> impl Fn(&Config) + Send + Sync + 'static {
+        let hub = self.hub.clone();
+        move |config| hub.reload(config)
+    }
+
+    /// Serves until told to stop, then drains.
+    pub async fn run(mut self) {
+        let mut stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_event(event),
+                Some(ended) = self.sessions.join_next(), if !self.sessions.is_empty() => self.ended(ended),
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        self.drain().await;
+    }
+
+    fn ended(&mut self, ended: Result<Key, tokio::task::JoinError>) {
+        if let Ok(device) = ended
+            && self.by_device.get(&device).is_some_and(tokio::task::AbortHandle::is_finished)
+        {
+            self.by_device.remove(&device);
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound {
+                peer,
+                stream,
+                ..
+            })) => {
+                let Some(device) = device_key(&peer) else {
+                    return;
+                };
+                let hub = self.hub.clone();
+                let task = self.sessions.spawn(async move {
+                    Session::serve(hub, peer, device, stream).await;
+                    device
+                });
+                // One session a device: the newest, as the older one may hang on a dead network.
+                if let Some(older) = self.by_device.insert(device, task) {
+                    older.abort();
+                }
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                connection,
+                result: Err(_),
+                ..
+            })) => {
+                self.swarm.close_connection(connection);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => {
+                use libp2p::relay::Event;
+                let metrics = &self.hub.metrics;
+                match event {
+                    Event::ReservationReqAccepted { renewed: false, .. } => {
+                        metrics.reservations.inc();
+                    }
+                    Event::CircuitReqAccepted { .. } => {
+                        metrics.circuits.inc();
+                    }
+                    Event::CircuitClosed { .. } => {
+                        metrics.circuits.dec();
+                    }
+                    _ => {}
+                }
+            }
+            SwarmEvent::ConnectionEstablished { .. } => {
+                self.hub.metrics.connections.inc();
+            }
+            SwarmEvent::ConnectionClosed { .. } => {
+                self.hub.metrics.connections.dec();
+            }
+            SwarmEvent::IncomingConnectionError { .. } => {
+                self.hub.metrics.refused_connections.inc();
+            }
+            _ => {}
+        }
+    }
+
+    async fn drain(mut self) {
+        tracing::info!(sessions = self.hub.presence.sessions(), "draining");
+        self.hub.draining.store(true, Ordering::Relaxed);
+        self.hub.presence.tell_all(&Answer::Drain(2_000));
+        let all_gone = async {
+            while !self.sessions.is_empty() {
+                tokio::select! {
+                    _ = self.swarm.select_next_some() => {}
+                    _ = self.sessions.join_next() => {}
+                }
+            }
+        };
+        if tokio::time::timeout(self.drain, all_gone).await.is_err() {
+            tracing::info!(sessions = self.sessions.len(), "closing the remaining sessions");
+        }
+        // What was acknowledged is durable already; this waits for requests that are being written.
+        let _ = self.hub.store.check().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Waits until every address is listened on.
+async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
+    let mut waiting = HashMap::new();
+    for address in wanted {
+        let id = swarm.listen_on(address.clone()).map_err(|e| StartError::Listen {
+            address: address.clone(),
+            reason: reason(&e),
+        })?;
+        waiting.insert(id, address.clone());
+    }
+    let mut listening = Vec::new();
+    // The first address of each listener; interface addresses of a wildcard follow within the same poll, so a moment is given to them.
+    let mut quiet = false;
+    loop {
+        let next = tokio::time::timeout(Duration::from_millis(50), swarm.select_next_some()).await;
+        match next {
+            Ok(SwarmEvent::NewListenAddr { listener_id, address }) => {
+                waiting.remove(&listener_id);
+                listening.push(address);
+                quiet = false;
+            }
+            Ok(SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }) => {
+                let address = waiting.remove(&listener_id).unwrap_or_else(Multiaddr::empty);
+                return Err(StartError::Listen { address, reason: reason(&error) });
+            }
+            Ok(_) => {}
+            Err(_) if waiting.is_empty() && quiet => return Ok(listening),
+            Err(_) => quiet = true,
+        }
+    }
+}
+
+/// The innermost error says what the system said.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    text
+}
+
+async fn expire(hub: Arc<Hub>) {
+    let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
+    loop {
+        interval.tick().await;
+        hub.requests.retain_recent();
+        match hub.store.expire(now_ms() / 1000).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "expired"),
+            Err(error) => tracing::error!(%error, "cannot delete expired entries"),
+        }
+    }
+}
+
+/// The Ed25519 key inside a peer id.
+fn device_key(peer: &PeerId) -> Option<Key> {
+    let bytes = peer.to_bytes();
+    bytes
+        .strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])
+        .and_then(|key| key.try_into().ok())
+}

@@ -1,0 +1,228 @@
+//! One connected device: its stream, its requests in order, and what is pushed to it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use futures::{AsyncReadExt, io::{ReadHalf, WriteHalf}};
+use libp2p::{PeerId, Stream};
+use starling_wire::{
+    VERSION,
+    rendezvous::{Answer, Ask, Refusal, Refused, Registration, Request, Response, ServerHello},
+    streams::{FrameReader, FrameWriter},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    config::RegistrationMode,
+    directory, hub::{Hub, now_ms}, limits::PUSH_QUEUE, log,
+    presence::SessionId,
+    store::{Key, StoreError},
+};
+
+/// A refusal of a request.
+#[derive(Debug)]
+pub struct No(pub Refusal, pub u64);
+
+impl From<Refusal> for No {
+    fn from(reason: Refusal) -> Self {
+        Self(reason, 0)
+    }
+}
+
+impl From<StoreError> for No {
+    fn from(error: StoreError) -> Self {
+        Self(
+            match error {
+                StoreError::NotFound => Refusal::NotFound,
+                StoreError::Taken => Refusal::Taken,
+                StoreError::Stale => Refusal::Stale,
+                StoreError::Denied => Refusal::Denied,
+                StoreError::Full => Refusal::Full,
+                StoreError::Closed(_) => Refusal::Denied,
+                StoreError::Failed(_) | StoreError::Newer(_) | StoreError::InUse => {
+                    tracing::error!(%error, "a request failed");
+                    Refusal::Internal
+                }
+            },
+            0,
+        )
+    }
+}
+
+/// What a session is and has.
+pub struct Session {
+    pub hub: Arc<Hub>,
+    pub id: SessionId,
+    pub device: Key,
+    /// The account that the device belongs to, once it is known here.
+    pub account: Option<Key>,
+    pub nonce: [u8; 32],
+    /// Logs whose news are pushed to this session.
+    pub followed: HashSet<Key>,
+    /// Places of short codes that this session has opened.
+    pub codes: Vec<u32>,
+}
+
+impl Session {
+    /// Serves a device until it leaves, misbehaves or reads too slowly.
+    pub async fn serve(hub: Arc<Hub>, peer: PeerId, device: Key, stream: Stream) {
+        let (push, pushed) = mpsc::channel(PUSH_QUEUE);
+        let id = hub.presence.enter(device, peer, push);
+        hub.metrics.sessions.inc();
+        let mut session = Self {
+            account: hub.store.account_of(device).await.ok().flatten(),
+            hub,
+            id,
+            device,
+            nonce: rand::random(),
+            followed: HashSet::new(),
+            codes: Vec::new(),
+        };
+        let (read, write) = stream.split();
+        session
+            .run(FrameReader::new(read), FrameWriter::new(write), pushed)
+            .await;
+        let hub = session.hub;
+        hub.presence.leave(id, device, session.followed);
+        for place in session.codes {
+            hub.codes.close(place, id);
+        }
+        hub.metrics.sessions.dec();
+    }
+
+    async fn run(
+        &mut self,
+        mut reader: FrameReader<ReadHalf<Stream>>,
+        mut writer: FrameWriter<WriteHalf<Stream>>,
+        mut pushed: mpsc::Receiver<Response>,
+    ) {
+        if writer.send(&self.hello()).await.is_err() {
+            return;
+        }
+        if let Some(account) = self.account {
+            let _ = self.hub.store.seen(account, now_ms() / 86_400_000).await;
+        }
+        loop {
+            tokio::select! {
+                request = reader.next::<Request>() => match request {
+                    Ok(Some(request)) => {
+                        // Boxed, so that an idle session holds no memory for the largest request.
+                        let response = Box::pin(self.answer(request)).await;
+                        writer.push(&response);
+                        if writer.flush().await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::debug!(%error, "session ended");
+                        self.hub.metrics.malformed.inc();
+                        return;
+                    }
+                },
+                push = pushed.recv() => {
+                    // The sending side is dropped when this device reads too slowly.
+                    let Some(push) = push else { return };
+                    writer.push(&push);
+                    while writer.waiting() < 64 * 1024 && let Ok(more) = pushed.try_recv() {
+                        writer.push(&more);
+                    }
+                    if writer.flush().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn hello(&self) -> Response {
+        let policy = self.hub.policy();
+        let registration = match policy.registration.mode {
+            RegistrationMode::Open => Registration::Open,
+            RegistrationMode::Invite => Registration::Invite,
+            RegistrationMode::Closed => Registration::Closed,
+        };
+        Response {
+            id: 0,
+            answer: Some(Answer::Hello(ServerHello {
+                version: VERSION,
+                nonce: Bytes::copy_from_slice(&self.nonce),
+                time_ms: now_ms(),
+                registration: registration as i32,
+                register_bits: policy.registration.work_bits,
+                inbox_bits: policy.limits.inbox_work_bits,
+            })),
+        }
+    }
+
+    async fn answer(&mut self, request: Request) -> Response {
+        self.hub.metrics.requests.inc();
+        let answer = match self.hub.requests.check_key(&self.device) {
+            Ok(()) => self.handle(request.ask).await,
+            Err(not_until) => {
+                let wait = not_until.wait_time_from(governor::clock::Clock::now(
+                    &governor::clock::DefaultClock::default(),
+                ));
+                Err(No(Refusal::RateLimited, wait.as_millis() as u64 + 1))
+            }
+        };
+        let answer = answer.unwrap_or_else(|No(reason, retry_after_ms)| {
+            self.hub.metrics.refusals.get_or_create(&reason.into()).inc();
+            Answer::Refused(Refused {
+                reason: reason as i32,
+                retry_after_ms,
+            })
+        });
+        Response {
+            id: request.id,
+            answer: Some(answer),
+        }
+    }
+
+    async fn handle(&mut self, ask: Option<Ask>) -> Result<Answer, No> {
+        let Some(ask) = ask else {
+            return Err(Refusal::Malformed.into());
+        };
+        match ask {
+            Ask::Publish(publish) => directory::publish(self, publish).await,
+            Ask::ClaimName(name) => directory::claim_name(self, &name).await,
+            Ask::LookUp(account) => directory::look_up(self, &account).await,
+            Ask::LookUpName(name) => directory::look_up_name(self, &name).await,
+            Ask::PublishKeyPackages(packages) => {
+                directory::publish_key_packages(self, packages).await
+            }
+            Ask::ClaimKeyPackages(devices) => directory::claim_key_packages(self, devices).await,
+            Ask::RegisterInvite(invite) => directory::register_invite(self, invite).await,
+            Ask::PutSnapshot(snapshot) => directory::put_snapshot(self, snapshot).await,
+            Ask::GetSnapshot(_) => directory::get_snapshot(self).await,
+            Ask::CodeOpen(_) => directory::code_open(self),
+            Ask::CodeTry(message) => directory::code_try(self, message),
+            Ask::CodeReply(message) => directory::code_reply(self, message),
+            Ask::CodeClose(place) => directory::code_close(self, place),
+            Ask::InboxAppend(append) => log::inbox_append(self, append).await,
+            Ask::InboxRead(after) => log::inbox_read(self, after).await,
+            Ask::LogOpen(request) => log::open(self, request).await,
+            Ask::LogAppend(request) => log::append(self, request).await,
+            Ask::LogClose(request) => log::close(self, request).await,
+            Ask::LogRead(request) => log::read(self, request).await,
+            Ask::LogSignal(request) => log::signal(self, request),
+            Ask::LogTrim(request) => log::trim(self, request).await,
+            Ask::LogLeave(address) => log::leave(self, &address),
+        }
+    }
+
+    /// The account of the asking device, if it is registered and not banned.
+    pub async fn registered(&self) -> Result<Key, No> {
+        let account = self.account.ok_or(Refusal::NotRegistered)?;
+        match self.hub.store.account(account).await? {
+            Some(record) if record.banned => Err(Refusal::Banned.into()),
+            Some(_) => Ok(account),
+            None => Err(Refusal::NotRegistered.into()),
+        }
+    }
+}
+
+/// 32 bytes.
+pub fn key(bytes: &[u8]) -> Result<Key, No> {
+    bytes.try_into().map_err(|_| Refusal::Malformed.into())
+}

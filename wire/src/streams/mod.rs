@@ -1,0 +1,11 @@
+//! Streams of Starling's protocols over libp2p: a behaviour that opens them on the best connection to a peer, and framed reading and writing.
+//!
+//! `libp2p-stream` picks a random connection, so that after a successful hole punch new streams may still travel through the relay. This one
+//! prefers direct over relayed, then older over newer. It polls; it owns no task.
+
+mod behaviour;
+mod framed;
+mod handler;
+
+pub use behaviour::{Behaviour, Connection, Event, Gate, OpenError, Opened, Stranger};
+pub use framed::{FrameReader, FrameWriter, ReadError};
