@@ -1,1 +1,3 @@
-//! The Starling engine: conversations, delivery, store, discovery
+//! The Starling engine.
+pub mod mls;
+pub mod store;

@@ -1,0 +1,468 @@
+//! MLS (RFC 9420) by `mls-rs`: our client, and what the engine needs of a group. Nothing here touches the disk: a group's state is a value that
+//! the engine writes in its own transaction.
+
+mod storage;
+
+use std::sync::Arc;
+
+use mls_rs::{
+    CipherSuite, CipherSuiteProvider, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
+    client_builder::{
+        BaseConfig, PaddingMode, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider,
+        WithKeyPackageRepo, WithMlsRules,
+    },
+    crypto::{HpkeCiphertext, HpkePublicKey, HpkeSecretKey, SignatureSecretKey},
+    error::{IntoAnyError, MlsError},
+    extension::{MlsExtension, recommended::LastResortKeyPackageExt},
+    group::{
+        CommitEffect, GroupContext, ReceivedMessage, Roster,
+        proposal::Proposal,
+    },
+    identity::{
+        SigningIdentity,
+        basic::BasicCredential,
+    },
+    mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle},
+    time::MlsTime,
+};
+use mls_rs_core::identity::{CredentialType, MemberValidationContext};
+use mls_rs_crypto_awslc::AwsLcCryptoProvider;
+use starling_keys::{AccountId, Certificate, DeviceId, DeviceKey};
+use zeroize::Zeroizing;
+
+pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
+
+/// Hybrid post-quantum (X-Wing): nothing more per message, some KB per commit.
+const SUITE: CipherSuite = CipherSuite::ML_KEM_768_X25519;
+/// Late messages of so many epochs still decrypt.
+pub const PAST_EPOCHS: usize = 4;
+
+/// Why an MLS operation failed. The details are the library's; none of them is secret.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// The library refused.
+    #[error("MLS: {0}")]
+    Mls(#[from] MlsError),
+    /// Bytes that are no MLS message, or not of the kind expected.
+    #[error("not an MLS message of this kind")]
+    Malformed,
+    /// A member is not a device that its account has certified.
+    #[error("a member's certificate is wrong")]
+    Certificate,
+}
+
+/// A member's certificate was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("not a certified device")]
+pub struct NotCertified;
+
+impl IntoAnyError for NotCertified {
+    fn into_dyn_error(self) -> Result<Box<dyn std::error::Error + Send + Sync>, Self> {
+        Ok(Box::new(self))
+    }
+}
+
+/// A commit does what it may not do.
+#[derive(Debug, thiserror::Error)]
+#[error("a commit adds somebody who does not belong to the conversation")]
+pub struct NotAllowed;
+
+impl IntoAnyError for NotAllowed {
+    fn into_dyn_error(self) -> Result<Box<dyn std::error::Error + Send + Sync>, Self> {
+        Ok(Box::new(self))
+    }
+}
+
+/// Members are devices; their credential is the account's certificate.
+#[derive(Clone, Debug)]
+pub struct Certificates;
+
+fn certificate(identity: &SigningIdentity) -> Option<Certificate> {
+    let basic = identity.credential.as_basic()?;
+    let certificate = Certificate::from_bytes(&basic.identifier).ok()?;
+    (certificate.device().as_bytes()[..] == *identity.signature_key.as_bytes()).then_some(certificate)
+}
+
+impl mls_rs::IdentityProvider for Certificates {
+    type Error = NotCertified;
+
+    fn validate_member(
+        &self,
+        identity: &SigningIdentity,
+        _: Option<MlsTime>,
+        _: MemberValidationContext<'_>,
+    ) -> Result<(), NotCertified> {
+        certificate(identity).map(|_| ()).ok_or(NotCertified)
+    }
+
+    fn validate_external_sender(
+        &self,
+        _: &SigningIdentity,
+        _: Option<MlsTime>,
+        _: Option<&ExtensionList>,
+    ) -> Result<(), NotCertified> {
+        Err(NotCertified)
+    }
+
+    fn identity(&self, identity: &SigningIdentity, _: &ExtensionList) -> Result<Vec<u8>, NotCertified> {
+        Ok(identity.signature_key.as_bytes().to_vec())
+    }
+
+    fn valid_successor(
+        &self,
+        predecessor: &SigningIdentity,
+        successor: &SigningIdentity,
+        _: &ExtensionList,
+    ) -> Result<bool, NotCertified> {
+        Ok(predecessor.signature_key == successor.signature_key)
+    }
+
+    fn supported_types(&self) -> Vec<CredentialType> {
+        vec![CredentialType::BASIC]
+    }
+}
+
+/// Direct conversations have the devices of two accounts, and every member enforces it.
+#[derive(Clone, Debug)]
+pub struct Rules;
+
+impl mls_rs::MlsRules for Rules {
+    type Error = NotAllowed;
+
+    fn filter_proposals(
+        &self,
+        _: CommitDirection,
+        _: CommitSource,
+        roster: &Roster<'_>,
+        _: &GroupContext,
+        proposals: ProposalBundle,
+    ) -> Result<ProposalBundle, NotAllowed> {
+        let mut accounts: Vec<AccountId> = roster
+            .members_iter()
+            .filter_map(|m| certificate(&m.signing_identity))
+            .map(|c| c.account())
+            .collect();
+        for proposal in proposals.clone().into_proposals() {
+            match proposal.proposal {
+                Proposal::Add(add) => {
+                    let added = certificate(add.signing_identity()).ok_or(NotAllowed)?;
+                    accounts.push(added.account());
+                }
+                Proposal::Remove(_) | Proposal::Update(_) => {}
+                _ => return Err(NotAllowed),
+            }
+        }
+        accounts.sort();
+        accounts.dedup();
+        if accounts.len() > 2 {
+            return Err(NotAllowed);
+        }
+        Ok(proposals)
+    }
+
+    fn commit_options(
+        &self,
+        _: &Roster<'_>,
+        _: &GroupContext,
+        _: &ProposalBundle,
+    ) -> Result<CommitOptions, NotAllowed> {
+        Ok(CommitOptions::new().with_path_required(true))
+    }
+
+    fn encryption_options(&self, _: &Roster<'_>, _: &GroupContext) -> Result<EncryptionOptions, NotAllowed> {
+        // Sizes are padded where they are stored, not here.
+        Ok(EncryptionOptions::new(true, PaddingMode::None))
+    }
+}
+
+type Config = WithIdentityProvider<
+    Certificates,
+    WithKeyPackageRepo<
+        KeyPackages,
+        WithGroupStateStorage<
+            States,
+            WithMlsRules<Rules, WithCryptoProvider<AwsLcCryptoProvider, BaseConfig>>,
+        >,
+    >,
+>;
+
+/// What came out of an MLS message.
+#[derive(Debug)]
+pub enum Processed {
+    /// An application message of this device.
+    Application {
+        /// Who sent it.
+        sender: Certificate,
+        /// The plaintext.
+        data: Zeroizing<Vec<u8>>,
+    },
+    /// A commit: the group is in its next epoch now.
+    Commit {
+        /// We were removed.
+        removed: bool,
+    },
+    /// Seen before, or our own.
+    Duplicate,
+    /// Of an epoch that we have not reached yet.
+    Future,
+    /// Of an epoch whose secrets are gone.
+    TooOld,
+    /// Not valid.
+    Garbage,
+}
+
+/// An MLS client: this device.
+#[derive(Clone)]
+pub struct Mls {
+    client: Client<Config>,
+    states: States,
+    packages: KeyPackages,
+    provider: Arc<<AwsLcCryptoProvider as CryptoProvider>::CipherSuiteProvider>,
+}
+
+/// A group's live state.
+#[derive(Clone)]
+pub struct LiveGroup {
+    group: Group<Config>,
+    states: States,
+}
+
+impl std::fmt::Debug for LiveGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LiveGroup(epoch {})", self.epoch())
+    }
+}
+
+impl Mls {
+    /// The client of a certified device.
+    pub fn new(certificate: &Certificate, key: &DeviceKey, packages: KeyPackages) -> Result<Self, GroupError> {
+        let crypto = AwsLcCryptoProvider::default();
+        let provider = crypto.cipher_suite_provider(SUITE).ok_or(GroupError::Malformed)?;
+        let id = key.id();
+        let secret = Zeroizing::new([&key.seed()[..], id.as_bytes()].concat());
+        let credential = BasicCredential::new(certificate.as_bytes().to_vec()).into_credential();
+        let identity = SigningIdentity::new(credential, id.as_bytes().to_vec().into());
+        let states = States::default();
+        let client = Client::builder()
+            .crypto_provider(crypto)
+            .mls_rules(Rules)
+            .group_state_storage(states.clone())
+            .key_package_repo(packages.clone())
+            .identity_provider(Certificates)
+            .extension_type(LastResortKeyPackageExt::extension_type())
+            .signing_identity(identity, SignatureSecretKey::new(secret.to_vec()), SUITE)
+            .build();
+        Ok(Self {
+            client,
+            states,
+            packages,
+            provider: Arc::new(provider),
+        })
+    }
+
+    /// Our key packages and what has changed of them.
+    pub fn packages(&self) -> &KeyPackages {
+        &self.packages
+    }
+
+    /// A new key package.
+    pub fn key_package(&self, last_resort: bool) -> Result<Vec<u8>, GroupError> {
+        let mut extensions = ExtensionList::new();
+        if last_resort {
+            extensions
+                .set_from(LastResortKeyPackageExt)
+                .map_err(|_| GroupError::Malformed)?;
+        }
+        let package = self
+            .client
+            .generate_key_package_message(extensions, ExtensionList::new(), None)?;
+        Ok(package.to_bytes()?)
+    }
+
+    /// Makes a group with the devices of these key packages; gives the welcome for all of them.
+    pub fn create(&self, id: &[u8], packages: &[bytes::Bytes]) -> Result<(LiveGroup, Vec<u8>), GroupError> {
+        let mut group = self.client.create_group_with_id(
+            id.to_vec(),
+            ExtensionList::new(),
+            ExtensionList::new(),
+            None,
+        )?;
+        let mut commit = group.commit_builder();
+        for package in packages {
+            commit = commit.add_member(MlsMessage::from_bytes(package)?)?;
+        }
+        let commit = commit.build()?;
+        group.apply_pending_commit()?;
+        let welcome = commit
+            .welcome_messages
+            .first()
+            .ok_or(GroupError::Malformed)?
+            .to_bytes()?;
+        Ok((self.live(group), welcome))
+    }
+
+    /// The device that a key package is for.
+    pub fn device_of(package: &[u8]) -> Option<DeviceId> {
+        let message = MlsMessage::from_bytes(package).ok()?;
+        let package = message.as_key_package()?;
+        certificate(package.signing_identity()).map(|c| c.device())
+    }
+
+    /// Joins a group.
+    pub fn join(&self, welcome: &[u8]) -> Result<LiveGroup, GroupError> {
+        let welcome = MlsMessage::from_bytes(welcome)?;
+        let (group, _) = self.client.join_group(None, &welcome, None)?;
+        Ok(self.live(group))
+    }
+
+    /// A group from its stored value.
+    pub fn load(&self, id: &[u8], value: GroupValue) -> Result<LiveGroup, GroupError> {
+        self.states.put(id, value);
+        let group = self.client.load_group(id)?;
+        Ok(self.live(group))
+    }
+
+    fn live(&self, group: Group<Config>) -> LiveGroup {
+        LiveGroup {
+            group,
+            states: self.states.clone(),
+        }
+    }
+
+    /// A new key pair for sealing: secret, public.
+    pub fn new_seal_key(&self) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), GroupError> {
+        let (secret, public) = self
+            .provider
+            .kem_generate()
+            .map_err(|_| GroupError::Malformed)?;
+        Ok((Zeroizing::new(secret.to_vec()), public.to_vec()))
+    }
+
+    /// Seals to a device's key (HPKE base mode, RFC 9180): length of `enc` in two bytes, `enc`, ciphertext.
+    pub fn seal_to(&self, key: &[u8], info: &[u8], plain: &[u8]) -> Result<Vec<u8>, GroupError> {
+        let sealed = self
+            .provider
+            .hpke_seal(&HpkePublicKey::from(key.to_vec()), info, None, plain)
+            .map_err(|_| GroupError::Malformed)?;
+        let len = (sealed.kem_output.len() as u16).to_be_bytes();
+        Ok([&len[..], &sealed.kem_output, &sealed.ciphertext].concat())
+    }
+
+    /// Opens what [`Mls::seal_to`] made.
+    pub fn open_sealed(
+        &self,
+        secret: &[u8],
+        public: &[u8],
+        info: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, GroupError> {
+        let (len, rest) = sealed.split_at_checked(2).ok_or(GroupError::Malformed)?;
+        let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
+        let (enc, ciphertext) = rest.split_at_checked(len).ok_or(GroupError::Malformed)?;
+        let sealed = HpkeCiphertext {
+            kem_output: enc.to_vec(),
+            ciphertext: ciphertext.to_vec(),
+        };
+        self.provider
+            .hpke_open(
+                &sealed,
+                &HpkeSecretKey::from(secret.to_vec()),
+                &HpkePublicKey::from(public.to_vec()),
+                info,
+                None,
+            )
+            .map_err(|_| GroupError::Malformed)
+    }
+}
+
+impl LiveGroup {
+    /// The current epoch.
+    pub fn epoch(&self) -> u64 {
+        self.group.current_epoch()
+    }
+
+    /// The devices in the group.
+    pub fn members(&self) -> Vec<Certificate> {
+        self.group
+            .roster()
+            .members_iter()
+            .filter_map(|m| certificate(&m.signing_identity))
+            .collect()
+    }
+
+    /// A 32-byte secret of the current epoch.
+    pub fn export(&self, label: &str) -> Result<Zeroizing<[u8; 32]>, GroupError> {
+        let secret = self.group.export_secret(label.as_bytes(), b"", 32)?;
+        let bytes = secret.as_bytes().try_into().map_err(|_| GroupError::Malformed)?;
+        Ok(Zeroizing::new(bytes))
+    }
+
+    /// Encrypts an application message.
+    pub fn encrypt(&mut self, plain: &[u8]) -> Result<Vec<u8>, GroupError> {
+        Ok(self
+            .group
+            .encrypt_application_message(plain, Vec::new())?
+            .to_bytes()?)
+    }
+
+    /// Takes an MLS message of this group.
+    pub fn process(&mut self, bytes: &[u8]) -> Processed {
+        let Ok(message) = MlsMessage::from_bytes(bytes) else {
+            return Processed::Garbage;
+        };
+        if message.group_id() != Some(self.group.group_id()) {
+            return Processed::Garbage;
+        }
+        match message.epoch() {
+            Some(epoch) if epoch > self.epoch() => return Processed::Future,
+            Some(_) => {}
+            None => return Processed::Garbage,
+        }
+        match self.group.process_incoming_message(message) {
+            Ok(ReceivedMessage::ApplicationMessage(m)) => {
+                let sender = self
+                    .group
+                    .member_at_index(m.sender_index)
+                    .and_then(|m| certificate(&m.signing_identity));
+                match sender {
+                    Some(sender) => Processed::Application {
+                        sender,
+                        data: Zeroizing::new(m.data().to_vec()),
+                    },
+                    None => Processed::Garbage,
+                }
+            }
+            Ok(ReceivedMessage::Commit(commit)) => Processed::Commit {
+                removed: matches!(commit.effect, CommitEffect::Removed { .. }),
+            },
+            Ok(_) => Processed::Garbage,
+            Err(MlsError::CantProcessMessageFromSelf | MlsError::KeyMissing(_)) => Processed::Duplicate,
+            Err(MlsError::EpochNotFound | MlsError::InvalidEpoch) => Processed::TooOld,
+            Err(error) => {
+                tracing::debug!(%error, "a message was refused");
+                Processed::Garbage
+            }
+        }
+    }
+
+    /// A commit that renews our keys: the commit's bytes, and the group as it will be. This group stays as it is.
+    pub fn prepare_update(&self) -> Result<(Vec<u8>, LiveGroup), GroupError> {
+        let mut after = self.clone();
+        let commit = after.group.commit_builder().build()?;
+        let bytes = commit.commit_message.to_bytes()?;
+        after.group.apply_pending_commit()?;
+        Ok((bytes, after))
+    }
+
+    /// The group's whole state as a value.
+    pub fn value(&mut self) -> Result<GroupValue, GroupError> {
+        self.group.write_to_storage()?;
+        self.states
+            .get(self.group.group_id())
+            .ok_or(GroupError::Malformed)
+    }
+}
+
+#[cfg(test)]
+#[path = "mls_tests.rs"]
+mod tests;

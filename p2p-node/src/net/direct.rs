@@ -1,0 +1,61 @@
+//! The two streams between two devices: each side writes on the one that it opened.
+
+use libp2p::Stream;
+use starling_keys::DeviceId;
+use starling_wire::{
+    VERSION,
+    direct::{DirectFrame, Hello},
+    streams::{FrameReader, FrameWriter},
+};
+use tokio::sync::mpsc;
+
+use super::NetEvent;
+use crate::engine::Input;
+
+/// Bytes that are written before a flush while more frames wait: one flush for many frames is what makes bursts fast.
+const COALESCE: usize = 256 * 1024;
+
+/// Writes frames until the stream breaks or the sender is dropped.
+pub async fn write(stream: Stream, mut frames: mpsc::Receiver<DirectFrame>) {
+    let mut writer = FrameWriter::new(stream);
+    writer.push(&DirectFrame {
+        hello: Some(Hello { version: VERSION }),
+        ..DirectFrame::default()
+    });
+    if writer.flush().await.is_err() {
+        return;
+    }
+    while let Some(frame) = frames.recv().await {
+        writer.push(&frame);
+        while writer.waiting() < COALESCE && let Ok(frame) = frames.try_recv() {
+            writer.push(&frame);
+        }
+        if writer.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = writer.close().await;
+}
+
+/// Reads frames until the stream ends or the peer sends what is no frame.
+pub async fn read(device: DeviceId, stream: Stream, engine: mpsc::Sender<Input>) {
+    let mut reader = FrameReader::new(stream);
+    loop {
+        match reader.next::<DirectFrame>().await {
+            Ok(Some(frame)) => {
+                if engine
+                    .send(Input::Net(NetEvent::Direct(device, frame)))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "a direct stream ended");
+                return;
+            }
+        }
+    }
+}

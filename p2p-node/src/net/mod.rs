@@ -1,0 +1,117 @@
+//! The network side of a node.
+//!
+//! Tasks: [`swarm`] owns the libp2p swarm; for each device and each rendezvous that is connected there is one task that writes its stream and one
+//! that reads it. All belong to the swarm task's `JoinSet` and end with it. The engine is told what happens over one bounded channel, so a
+//! peer that sends faster than the engine works is slowed down by its own stream's flow control.
+
+mod direct;
+mod rendezvous;
+mod swarm;
+
+use std::collections::HashMap;
+
+use libp2p::{Multiaddr, PeerId};
+use starling_keys::{DeviceId, RendezvousAddr};
+use starling_wire::{
+    Puzzle,
+    direct::DirectFrame,
+    rendezvous::{Ask, Response, ServerHello},
+};
+
+pub use swarm::{NetConfig, NetError, NetHandle, start};
+
+/// A rendezvous, by its Ed25519 key.
+pub type HomeId = [u8; 32];
+
+/// A device that we want to be connected to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Rendezvous servers that it can be reached through.
+    pub relays: Vec<RendezvousAddr>,
+    /// Where it was last reachable.
+    pub addresses: Vec<Multiaddr>,
+}
+
+/// What the engine tells the network.
+#[derive(Debug)]
+pub enum NetCommand {
+    /// The devices that may connect, and to which we connect.
+    Targets(HashMap<DeviceId, Target>),
+    /// The rendezvous servers to stay connected to; for `true`, also to be reachable through.
+    Homes(HashMap<HomeId, (Vec<RendezvousAddr>, bool)>),
+    /// A device may be there now: try at once.
+    Hint(DeviceId),
+    /// A frame for a device.
+    Direct(DeviceId, DirectFrame),
+    /// A request to a rendezvous, under a number that the engine chose.
+    Ask(HomeId, u64, Ask),
+    /// A request that needs a proof of work first; the solution goes where `place` puts it.
+    AskWithWork(HomeId, u64, Puzzle, WorkFor),
+}
+
+/// A request whose proof of work is still missing.
+#[derive(Debug)]
+pub enum WorkFor {
+    /// Registering.
+    Publish(starling_wire::rendezvous::Publish),
+    /// Writing to a stranger.
+    Inbox(starling_wire::rendezvous::InboxAppend),
+}
+
+impl WorkFor {
+    /// The request with its solution.
+    pub fn solved(self, solution: u64) -> Ask {
+        match self {
+            Self::Publish(publish) => Ask::Publish(starling_wire::rendezvous::Publish {
+                solution: Some(solution),
+                ..publish
+            }),
+            Self::Inbox(append) => Ask::InboxAppend(starling_wire::rendezvous::InboxAppend {
+                solution: Some(solution),
+                ..append
+            }),
+        }
+    }
+}
+
+/// What the network tells the engine.
+#[derive(Debug)]
+pub enum NetEvent {
+    /// Frames can be sent to a device; what was sent before on another stream may be lost.
+    DirectUp {
+        /// The device.
+        device: DeviceId,
+        /// Through a relay.
+        relayed: bool,
+    },
+    /// No frames can be sent to a device.
+    DirectDown(DeviceId),
+    /// A frame of a device.
+    Direct(DeviceId, DirectFrame),
+    /// A rendezvous has greeted us.
+    HomeUp(HomeId, ServerHello),
+    /// A rendezvous is gone, with the reason as text without addresses.
+    HomeDown(HomeId, String),
+    /// An answer or a push of a rendezvous.
+    Home(HomeId, Response),
+    /// Addresses under which this device can be reached, as far as is known.
+    Addresses {
+        /// On the LAN and, if confirmed, from outside.
+        own: Vec<Multiaddr>,
+        /// AutoNAT has confirmed one of them from outside.
+        public: bool,
+    },
+}
+
+/// The peer id of a device.
+pub fn peer_of(device: &DeviceId) -> Option<PeerId> {
+    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(device.as_bytes()).ok()?;
+    Some(libp2p::identity::PublicKey::from(key).to_peer_id())
+}
+
+/// The device with a peer id.
+pub fn device_of(peer: &PeerId) -> Option<DeviceId> {
+    let bytes = peer.to_bytes();
+    let key = bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?;
+    DeviceId::from_bytes(key).ok()
+}

@@ -1,0 +1,776 @@
+//! The swarm task: connections, dialling with back-off, relay reservations, hole punching, LAN discovery.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder, autonat,
+    connection_limits::{self, ConnectionLimits},
+    core::transport::ListenerId,
+    dcutr, identify,
+    identity::Keypair,
+    mdns,
+    multiaddr::Protocol,
+    noise, ping, relay,
+    swarm::{
+        DialError, NetworkBehaviour, SwarmEvent,
+        behaviour::toggle::Toggle,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+    tcp, yamux,
+};
+use rand::RngExt;
+use starling_keys::{DeviceId, DeviceKey, RendezvousAddr};
+use starling_wire::{
+    DIRECT_PROTOCOL, IDENTIFY_PROTOCOL, RENDEZVOUS_PROTOCOL,
+    direct::DirectFrame,
+    rendezvous::Ask,
+    streams::{self, Connection, Gate, OpenError, Opened},
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use super::{HomeId, NetCommand, NetEvent, Target, device_of, direct, peer_of, rendezvous};
+use crate::engine::Input;
+
+/// Commands that may wait for the swarm task. The engine's window keeps entries below it; a full queue means a stuck swarm.
+const COMMANDS: usize = 4096;
+/// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
+const FRAMES: usize = 1024;
+/// Requests that may wait for one rendezvous.
+const REQUESTS: usize = 1024;
+/// Inbound direct streams of one device at a time: one, and one that is about to take its place.
+const INBOUND_STREAMS: usize = 3;
+/// First and longest wait between two tries to reach somebody.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(120));
+/// Longest wait between two tries to reach a rendezvous: it matters more.
+const HOME_BACKOFF: Duration = Duration::from_secs(15);
+
+/// How the network side is set up.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// Addresses to listen on.
+    pub listen: Vec<Multiaddr>,
+    /// Look for contacts on the LAN.
+    pub mdns: bool,
+}
+
+/// Why the network side cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// A transport cannot be set up.
+    #[error("cannot set up the network: {0}")]
+    Setup(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(Multiaddr),
+}
+
+/// The engine's line to the swarm task.
+#[derive(Clone, Debug)]
+pub struct NetHandle(mpsc::Sender<NetCommand>);
+
+impl NetHandle {
+    /// Passes a command on; waits if the swarm task is behind. Only for the engine's own thread.
+    pub fn send(&self, command: NetCommand) {
+        let _ = self.0.blocking_send(command);
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    limits: connection_limits::Behaviour,
+    streams: streams::Behaviour,
+    relay: relay::client::Behaviour,
+    dcutr: dcutr::Behaviour,
+    autonat: autonat::v2::client::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+/// Starts the swarm task on the current runtime. It ends when the handle is dropped.
+pub async fn start(
+    key: &DeviceKey,
+    config: &NetConfig,
+    engine: mpsc::Sender<Input>,
+) -> Result<NetHandle, NetError> {
+    let mut swarm = build(key, config)
+        .await
+        .map_err(|e| NetError::Setup(format!("{e}")))?;
+    for address in &config.listen {
+        swarm
+            .listen_on(address.clone())
+            .map_err(|_| NetError::Listen(address.clone()))?;
+    }
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let net = Net {
+        swarm,
+        engine,
+        tasks: JoinSet::new(),
+        opening: FuturesUnordered::new(),
+        targets: HashMap::new(),
+        homes: HashMap::new(),
+        devices: HashMap::new(),
+        listeners: HashMap::new(),
+        lan: HashMap::new(),
+        addresses: (Vec::new(), false),
+    };
+    tokio::spawn(net.run(inbox));
+    Ok(NetHandle(commands))
+}
+
+type BuildError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<Behaviour>, BuildError> {
+    let keypair = Keypair::ed25519_from_bytes(*key.seed())?;
+    let mdns = config.mdns;
+    let behaviour = move |key: &Keypair, relay| -> Result<Behaviour, BuildError> {
+        let peer = key.public().to_peer_id();
+        let mdns = if mdns {
+            Some(mdns::tokio::Behaviour::new(mdns::Config::default(), peer)?)
+        } else {
+            None
+        };
+        Ok(Behaviour {
+            limits: connection_limits::Behaviour::new(
+                ConnectionLimits::default()
+                    .with_max_pending_incoming(Some(128))
+                    .with_max_established_incoming(Some(2048))
+                    .with_max_established_per_peer(Some(8)),
+            ),
+            // Until the engine has said who our contacts are, nobody gets in.
+            streams: streams::Behaviour::new(&[DIRECT_PROTOCOL], Gate::Only(HashSet::new())),
+            relay,
+            dcutr: dcutr::Behaviour::new(peer),
+            autonat: autonat::v2::client::Behaviour::default(),
+            identify: identify::Behaviour::new(
+                identify::Config::new(IDENTIFY_PROTOCOL.into(), key.public())
+                    .with_agent_version("starling".into())
+                    .with_cache_size(0)
+                    .with_hide_listen_addrs(true),
+            ),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
+            mdns: mdns.into(),
+        })
+    };
+    Ok(SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
+        .with_quic_config(|mut quic| {
+            quic.max_idle_timeout = 60_000;
+            quic.keep_alive_interval = Duration::from_secs(20);
+            quic.max_concurrent_stream_limit = 64;
+            quic
+        })
+        .with_dns()?
+        .with_websocket(noise::Config::new, yamux::Config::default)
+        .await?
+        .with_relay_client(noise::Config::new, yamux::Config::default)?
+        .with_behaviour(behaviour)?
+        .with_swarm_config(|swarm| {
+            swarm
+                .with_idle_connection_timeout(Duration::from_secs(60))
+                .with_smart_dial()
+        })
+        .build())
+}
+
+/// When to try again.
+#[derive(Debug)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            at: Instant::now(),
+            wait: BACKOFF.0,
+        }
+    }
+}
+
+impl Retry {
+    fn due(&self) -> bool {
+        self.at <= Instant::now()
+    }
+
+    /// Doubles the wait, with some jitter so that many clients do not come back in step.
+    fn tried(&mut self, longest: Duration) {
+        let jitter = rand::rng().random_range(0.8..1.2);
+        self.at = Instant::now() + self.wait.mul_f64(jitter);
+        self.wait = (self.wait * 2).min(longest);
+    }
+
+    fn now(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// A device that we talk to.
+#[derive(Default)]
+struct Device {
+    retry: Retry,
+    /// The stream that we write to.
+    out: Option<(Connection, mpsc::Sender<DirectFrame>)>,
+    opening: bool,
+    inbound: Vec<AbortHandle>,
+}
+
+/// A rendezvous that we use.
+struct Home {
+    addresses: Vec<RendezvousAddr>,
+    /// We want to be reachable through it.
+    reserve: bool,
+    retry: Retry,
+    requests: Option<mpsc::Sender<(u64, Ask)>>,
+    opening: bool,
+    listener: Option<ListenerId>,
+    listen_retry: Retry,
+}
+
+enum Ended {
+    Out(DeviceId, Connection),
+    Inbound,
+    Home(HomeId, String),
+    Work,
+}
+
+enum OpenedFor {
+    Device(DeviceId, Result<Opened, OpenError>),
+    Home(HomeId, Result<Opened, OpenError>),
+}
+
+struct Net {
+    swarm: Swarm<Behaviour>,
+    engine: mpsc::Sender<Input>,
+    tasks: JoinSet<Ended>,
+    opening: FuturesUnordered<BoxFuture<'static, OpenedFor>>,
+    targets: HashMap<DeviceId, Target>,
+    homes: HashMap<HomeId, Home>,
+    devices: HashMap<DeviceId, Device>,
+    listeners: HashMap<ListenerId, HomeId>,
+    lan: HashMap<DeviceId, HashSet<Multiaddr>>,
+    /// What the engine was told last.
+    addresses: (Vec<Multiaddr>, bool),
+}
+
+impl Net {
+    async fn run(mut self, mut inbox: mpsc::Receiver<NetCommand>) {
+        loop {
+            let next = self.next_try();
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => {
+                        self.on_command(command);
+                        // A burst of frames is handed over before the swarm is polled again, but never without end.
+                        for _ in 0..256 {
+                            let Ok(command) = inbox.try_recv() else { break };
+                            self.on_command(command);
+                        }
+                    }
+                    None => break,
+                },
+                event = self.swarm.select_next_some() => self.on_event(event).await,
+                Some(opened) = self.opening.next(), if !self.opening.is_empty() => self.on_opened(opened).await,
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
+                () = sleep_until(next) => {}
+            }
+            self.try_due();
+        }
+    }
+
+    async fn tell(&self, event: NetEvent) {
+        let _ = self.engine.send(Input::Net(event)).await;
+    }
+
+    fn on_command(&mut self, command: NetCommand) {
+        match command {
+            NetCommand::Targets(targets) => self.set_targets(targets),
+            NetCommand::Homes(homes) => self.set_homes(homes),
+            NetCommand::Hint(device) => {
+                if let Some(device) = self.devices.get_mut(&device) {
+                    device.retry.now();
+                }
+            }
+            NetCommand::Direct(id, frame) => {
+                if let Some(device) = self.devices.get_mut(&id)
+                    && let Some((_, out)) = &device.out
+                    && out.try_send(frame).is_err()
+                {
+                    // Too slow, or broken: the stream's end is reported, and what was not acknowledged is sent again.
+                    device.out = None;
+                }
+            }
+            NetCommand::Ask(home, id, ask) => self.ask(home, id, ask),
+            NetCommand::AskWithWork(home, id, puzzle, work) => {
+                let Some(requests) = self.homes.get(&home).and_then(|h| h.requests.clone()) else {
+                    return;
+                };
+                self.tasks.spawn(async move {
+                    let solved = tokio::task::spawn_blocking(move || puzzle.solve()).await;
+                    if let Ok(solution) = solved {
+                        let _ = requests.send((id, work.solved(solution.0))).await;
+                    }
+                    Ended::Work
+                });
+            }
+        }
+    }
+
+    fn ask(&mut self, home: HomeId, id: u64, ask: Ask) {
+        if let Some(home) = self.homes.get_mut(&home)
+            && let Some(requests) = &home.requests
+            && requests.try_send((id, ask)).is_err()
+        {
+            home.requests = None;
+        }
+    }
+
+    fn set_targets(&mut self, targets: HashMap<DeviceId, Target>) {
+        self.devices.retain(|id, device| {
+            let keep = targets.contains_key(id);
+            if !keep {
+                for inbound in &device.inbound {
+                    inbound.abort();
+                }
+                if let Some(peer) = peer_of(id) {
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+            }
+            keep
+        });
+        for (id, target) in &targets {
+            let known = self.targets.get(id);
+            let device = self.devices.entry(*id).or_default();
+            if known != Some(target) {
+                device.retry.now();
+            }
+        }
+        self.targets = targets;
+        self.set_gate();
+    }
+
+    fn set_gate(&mut self) {
+        let devices = self.targets.keys().filter_map(peer_of);
+        // A rendezvous dials back to test whether we can be reached.
+        let homes = self.homes.values().filter_map(|h| Some(h.addresses.first()?.peer_id()));
+        let gate = devices.chain(homes).collect();
+        self.swarm.behaviour_mut().streams.set_gate(Gate::Only(gate));
+    }
+
+    fn set_homes(&mut self, homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>) {
+        self.homes.retain(|id, _| homes.contains_key(id));
+        for (id, (addresses, reserve)) in homes {
+            let home = self.homes.entry(id).or_insert_with(|| Home {
+                addresses: Vec::new(),
+                reserve,
+                retry: Retry::default(),
+                requests: None,
+                opening: false,
+                listener: None,
+                listen_retry: Retry::default(),
+            });
+            home.reserve = reserve;
+            if home.addresses != addresses {
+                home.addresses = addresses;
+                home.retry.now();
+            }
+        }
+        self.set_gate();
+    }
+
+    /// The next moment at which something is due; far away if nothing is.
+    fn next_try(&self) -> Instant {
+        let devices = self
+            .devices
+            .values()
+            .filter(|d| d.out.is_none() && !d.opening)
+            .map(|d| d.retry.at);
+        let homes = self
+            .homes
+            .values()
+            .filter(|h| h.requests.is_none() && !h.opening)
+            .map(|h| h.retry.at);
+        let listeners = self
+            .homes
+            .values()
+            .filter(|h| h.reserve && h.requests.is_some() && h.listener.is_none())
+            .map(|h| h.listen_retry.at);
+        let far = Instant::now() + Duration::from_secs(3600);
+        // Never in the past twice in a row: a try that cannot even begin waits, too.
+        devices
+            .chain(homes)
+            .chain(listeners)
+            .min()
+            .unwrap_or(far)
+            .max(Instant::now() + Duration::from_millis(5))
+    }
+
+    fn try_due(&mut self) {
+        let due: Vec<HomeId> = self
+            .homes
+            .iter()
+            .filter(|(_, h)| h.requests.is_none() && !h.opening && h.retry.due())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.try_home(id);
+        }
+        let due: Vec<HomeId> = self
+            .homes
+            .iter()
+            .filter(|(_, h)| h.reserve && h.requests.is_some() && h.listener.is_none() && h.listen_retry.due())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.reserve(id);
+        }
+        let due: Vec<DeviceId> = self
+            .devices
+            .iter()
+            .filter(|(_, d)| d.out.is_none() && !d.opening && d.retry.due())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.try_device(id);
+        }
+    }
+
+    fn try_home(&mut self, id: HomeId) {
+        let Some(home) = self.homes.get_mut(&id) else {
+            return;
+        };
+        home.retry.tried(HOME_BACKOFF);
+        let Some(peer) = home.addresses.first().map(RendezvousAddr::peer_id) else {
+            return;
+        };
+        if self.swarm.behaviour().streams.best(&peer).is_some() {
+            home.opening = true;
+            let opened = self.swarm.behaviour_mut().streams.open(peer, RENDEZVOUS_PROTOCOL);
+            self.opening
+                .push(Box::pin(async move { OpenedFor::Home(id, opened.await) }));
+            return;
+        }
+        let addresses = home.addresses.iter().map(RendezvousAddr::to_multiaddr).collect();
+        let dial = DialOpts::peer_id(peer).addresses(addresses).build();
+        let _ = self.swarm.dial(dial);
+    }
+
+    fn reserve(&mut self, id: HomeId) {
+        let Some(home) = self.homes.get_mut(&id) else {
+            return;
+        };
+        home.listen_retry.tried(BACKOFF.1);
+        let Some(address) = home.addresses.first() else {
+            return;
+        };
+        let circuit = address.to_multiaddr().with(Protocol::P2pCircuit);
+        if let Ok(listener) = self.swarm.listen_on(circuit) {
+            home.listener = Some(listener);
+            self.listeners.insert(listener, id);
+        }
+    }
+
+    fn try_device(&mut self, id: DeviceId) {
+        let (Some(device), Some(peer)) = (self.devices.get_mut(&id), peer_of(&id)) else {
+            return;
+        };
+        device.retry.tried(BACKOFF.1);
+        if self.swarm.behaviour().streams.best(&peer).is_some() {
+            self.open_direct(id, peer);
+            return;
+        }
+        let Some(target) = self.targets.get(&id) else {
+            return;
+        };
+        let mut direct: Vec<Multiaddr> = target.addresses.clone();
+        direct.extend(self.lan.get(&id).into_iter().flatten().cloned());
+        direct.retain(|a| !a.iter().any(|p| matches!(p, Protocol::P2pCircuit)));
+        direct.truncate(16);
+        if !direct.is_empty() {
+            let dial = DialOpts::peer_id(peer).addresses(direct).build();
+            let _ = self.swarm.dial(dial);
+        }
+        // A second dial, since one stale direct address fails the whole of the first. Only through a relay that we are connected to: its dial
+        // would otherwise compete with our own.
+        let circuits: Vec<Multiaddr> = target
+            .relays
+            .iter()
+            .filter(|relay| self.swarm.is_connected(&relay.peer_id()))
+            .map(|relay| relay.to_multiaddr().with(Protocol::P2pCircuit))
+            .collect();
+        if !circuits.is_empty() {
+            let dial = DialOpts::peer_id(peer)
+                .condition(PeerCondition::Disconnected)
+                .addresses(circuits)
+                .build();
+            let _ = self.swarm.dial(dial);
+        }
+    }
+
+    fn open_direct(&mut self, id: DeviceId, peer: PeerId) {
+        if let Some(device) = self.devices.get_mut(&id) {
+            device.opening = true;
+            let opened = self.swarm.behaviour_mut().streams.open(peer, DIRECT_PROTOCOL);
+            self.opening
+                .push(Box::pin(async move { OpenedFor::Device(id, opened.await) }));
+        }
+    }
+
+    async fn on_opened(&mut self, opened: OpenedFor) {
+        match opened {
+            OpenedFor::Device(id, Ok(Opened { stream, connection })) => {
+                let Some(device) = self.devices.get_mut(&id) else {
+                    return;
+                };
+                let (out, frames) = mpsc::channel(FRAMES);
+                device.opening = false;
+                device.retry.now();
+                device.out = Some((connection, out));
+                self.tasks.spawn(async move {
+                    direct::write(stream, frames).await;
+                    Ended::Out(id, connection)
+                });
+                let relayed = connection.relayed;
+                self.tell(NetEvent::DirectUp { device: id, relayed }).await;
+                if let Some(peer) = peer_of(&id) {
+                    self.prefer_best(id, peer);
+                }
+            }
+            OpenedFor::Device(id, Err(_)) => {
+                if let Some(device) = self.devices.get_mut(&id) {
+                    device.opening = false;
+                }
+            }
+            OpenedFor::Home(id, Ok(Opened { stream, .. })) => {
+                let Some(home) = self.homes.get_mut(&id) else {
+                    return;
+                };
+                let (requests, inbox) = mpsc::channel(REQUESTS);
+                home.opening = false;
+                home.requests = Some(requests);
+                home.retry.now();
+                let engine = self.engine.clone();
+                self.tasks.spawn(async move {
+                    Ended::Home(id, rendezvous::run(id, stream, inbox, engine).await)
+                });
+                // Contacts may be reachable through it now.
+                for device in self.devices.values_mut() {
+                    device.retry.now();
+                }
+            }
+            OpenedFor::Home(id, Err(error)) => {
+                if let Some(home) = self.homes.get_mut(&id) {
+                    home.opening = false;
+                }
+                self.tell(NetEvent::HomeDown(id, error.to_string())).await;
+            }
+        }
+    }
+
+    async fn on_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        match ended {
+            Ok(Ended::Out(id, connection)) => {
+                if let Some(device) = self.devices.get_mut(&id) {
+                    match &device.out {
+                        // A newer stream has taken its place.
+                        Some((current, _)) if *current != connection => return,
+                        _ => device.out = None,
+                    }
+                    self.tell(NetEvent::DirectDown(id)).await;
+                }
+            }
+            Ok(Ended::Home(id, reason)) => {
+                if let Some(home) = self.homes.get_mut(&id) {
+                    home.requests = None;
+                    self.tell(NetEvent::HomeDown(id, reason)).await;
+                }
+            }
+            Ok(Ended::Inbound | Ended::Work) | Err(_) => {}
+        }
+    }
+
+    /// Moves the stream to the best connection, and drops relayed connections once there is a direct one.
+    fn prefer_best(&mut self, id: DeviceId, peer: PeerId) {
+        let Some(best) = self.swarm.behaviour().streams.best(&peer) else {
+            return;
+        };
+        let Some(device) = self.devices.get_mut(&id) else {
+            return;
+        };
+        if device.opening {
+            return;
+        }
+        match &device.out {
+            Some((current, _)) if current.relayed && !best.relayed => self.open_direct(id, peer),
+            None => self.open_direct(id, peer),
+            Some(_) => {}
+        }
+    }
+
+    async fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event).await,
+            SwarmEvent::ListenerClosed { listener_id, .. } => {
+                if let Some(home) = self.listeners.remove(&listener_id).and_then(|id| self.homes.get_mut(&id)) {
+                    home.listener = None;
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+                if let Some(id) = device_of(&peer)
+                    && self.homes.contains_key(id.as_bytes())
+                {
+                    self.tell(NetEvent::HomeDown(*id.as_bytes(), dial_reason(&error))).await;
+                }
+            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. } => self.tell_addresses().await,
+            _ => {}
+        }
+    }
+
+    async fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, .. }) => {
+                let Some(id) = device_of(&peer) else { return };
+                let Some(device) = self.devices.get_mut(&id) else {
+                    return;
+                };
+                device.inbound.retain(|task| !task.is_finished());
+                if device.inbound.len() >= INBOUND_STREAMS {
+                    device.inbound.remove(0).abort();
+                }
+                let engine = self.engine.clone();
+                let task = self.tasks.spawn(async move {
+                    direct::read(id, stream, engine).await;
+                    Ended::Inbound
+                });
+                device.inbound.push(task);
+                // Who writes to us is there to be written to.
+                if device.out.is_none() {
+                    device.retry.now();
+                }
+            }
+            BehaviourEvent::Streams(streams::Event::BestConnection { peer, connection }) => {
+                let Some(id) = device_of(&peer) else { return };
+                match connection {
+                    Some(_) if self.devices.contains_key(&id) => self.prefer_best(id, peer),
+                    Some(_) => {
+                        if let Some(home) = self.homes.get_mut(id.as_bytes())
+                            && home.requests.is_none()
+                            && !home.opening
+                        {
+                            home.retry.now();
+                        }
+                    }
+                    None => {
+                        if let Some(device) = self.devices.get_mut(&id) {
+                            device.retry.now();
+                        }
+                    }
+                }
+            }
+            BehaviourEvent::Dcutr(dcutr::Event { remote_peer_id, result: Ok(_) }) => {
+                if let Some(id) = device_of(&remote_peer_id) {
+                    self.prefer_best(id, remote_peer_id);
+                }
+            }
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(_), .. }) => {
+                self.swarm.close_connection(connection);
+            }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+                for (peer, address) in found {
+                    let Some(id) = device_of(&peer) else { continue };
+                    if !self.targets.contains_key(&id) {
+                        continue;
+                    }
+                    let known = self.lan.entry(id).or_default();
+                    if known.len() < 16
+                        && known.insert(address)
+                        && let Some(device) = self.devices.get_mut(&id)
+                    {
+                        device.retry.now();
+                    }
+                }
+            }
+            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {
+                for (peer, address) in gone {
+                    if let Some(id) = device_of(&peer)
+                        && let Some(known) = self.lan.get_mut(&id)
+                    {
+                        known.remove(&address);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn tell_addresses(&mut self) {
+        let loopback_home = self.homes.values().flat_map(|h| &h.addresses).any(|a| {
+            matches!(&a.host, starling_keys::Host::V4(ip) if ip.is_loopback())
+                || matches!(&a.host, starling_keys::Host::V6(ip) if ip.is_loopback())
+        });
+        let useful = |a: &&Multiaddr| {
+            !a.iter().any(|p| match p {
+                Protocol::P2pCircuit => true,
+                Protocol::Ip4(ip) => ip.is_unspecified() || (ip.is_loopback() && !loopback_home),
+                Protocol::Ip6(ip) => ip.is_unspecified() || ip.is_unicast_link_local() || (ip.is_loopback() && !loopback_home),
+                _ => false,
+            })
+        };
+        let external: Vec<Multiaddr> = self.swarm.external_addresses().filter(useful).cloned().collect();
+        let public = !external.is_empty();
+        let mut own = external;
+        for address in self.swarm.listeners().filter(useful) {
+            if !own.contains(address) {
+                own.push(address.clone());
+            }
+        }
+        own.truncate(starling_wire::limits::MAX_SIGNAL_ADDRESSES);
+        if (&own, public) != (&self.addresses.0, self.addresses.1) {
+            self.addresses = (own.clone(), public);
+            self.tell(NetEvent::Addresses { own, public }).await;
+        }
+    }
+}
+
+/// Why a dial failed, without any address.
+fn dial_reason(error: &DialError) -> String {
+    let mut text = String::new();
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    if let DialError::Transport(errors) = error {
+        for (_, error) in errors {
+            source = Some(error);
+            while let Some(inner) = source {
+                text = inner.to_string().to_lowercase();
+                source = inner.source();
+            }
+        }
+        source = None;
+    }
+    while let Some(inner) = source {
+        text = inner.to_string().to_lowercase();
+        source = inner.source();
+    }
+    let found = |words: &str| text.contains(words);
+    match error {
+        DialError::WrongPeerId { .. } => "another server answers at its address".into(),
+        _ if found("refused") => "the connection was refused".into(),
+        _ if found("unreachable") => "the network is unreachable".into(),
+        _ if found("timed out") || found("timeout") => "it does not answer".into(),
+        _ if found("dns") || found("resolve") => "its name cannot be resolved".into(),
+        _ => "it cannot be reached".into(),
+    }
+}

@@ -1,0 +1,449 @@
+//! The rows as they are stored (protocol buffers, sealed). Fields are only ever added; another meaning needs a migration.
+
+use prost::Message;
+
+/// Proves that the key fits.
+#[derive(Clone, PartialEq, Message)]
+pub struct Check {
+    /// Always true.
+    #[prost(bool, tag = "1")]
+    pub ok: bool,
+}
+
+/// Who this profile is. `META/identity`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct IdentityRow {
+    /// Account key seed.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account_seed: Vec<u8>,
+    /// Device key seed.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device_seed: Vec<u8>,
+    /// HPKE secret key that inbox items are sealed to.
+    #[prost(bytes = "vec", tag = "3")]
+    pub seal_secret: Vec<u8>,
+    /// Our signed device list.
+    #[prost(bytes = "vec", tag = "5")]
+    pub device_list: Vec<u8>,
+    /// Display name.
+    #[prost(string, tag = "6")]
+    pub name: String,
+    /// This profile is a program.
+    #[prost(bool, tag = "7")]
+    pub bot: bool,
+    /// Token for registering at a rendezvous that asks for one.
+    #[prost(string, tag = "8")]
+    pub registration_token: String,
+    /// Username that the profile wants or has at its homes.
+    #[prost(string, tag = "9")]
+    pub username: String,
+}
+
+impl Drop for IdentityRow {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.account_seed.zeroize();
+        self.device_seed.zeroize();
+        self.seal_secret.zeroize();
+    }
+}
+
+/// What the user has set. `META/settings`.
+#[derive(Clone, PartialEq, Message)]
+pub struct SettingsRow {
+    /// [`crate::Audience`] for last seen.
+    #[prost(uint32, tag = "1")]
+    pub last_seen: u32,
+    /// … for read receipts.
+    #[prost(uint32, tag = "2")]
+    pub receipts: u32,
+    /// … for typing.
+    #[prost(uint32, tag = "3")]
+    pub typing: u32,
+    /// Peers on the same LAN are not looked for.
+    #[prost(bool, tag = "4")]
+    pub no_mdns: bool,
+}
+
+/// Counters that must not go back. `META/counters`.
+#[derive(Clone, PartialEq, Message)]
+pub struct CountersRow {
+    /// The hybrid logical clock.
+    #[prost(uint64, tag = "1")]
+    pub clock: u64,
+    /// Last sequence number of the feed.
+    #[prost(uint64, tag = "2")]
+    pub feed: u64,
+    /// Version of the account snapshot at the home.
+    #[prost(uint64, tag = "3")]
+    pub snapshot: u64,
+    /// When this profile last ran, in milliseconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub last_run_ms: u64,
+}
+
+/// Somebody we know. By [`super::Store::name`] of the account.
+#[derive(Clone, PartialEq, Message)]
+pub struct ContactRow {
+    /// Account key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// The newest signed device list.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device_list: Vec<u8>,
+    /// Name that the contact gives itself.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Name that the user gives.
+    #[prost(string, tag = "4")]
+    pub alias: String,
+    /// [`crate::ContactState`].
+    #[prost(uint32, tag = "5")]
+    pub state: u32,
+    /// The user has compared safety numbers.
+    #[prost(bool, tag = "6")]
+    pub verified: bool,
+    /// The contact is a program.
+    #[prost(bool, tag = "7")]
+    pub bot: bool,
+    /// Last sign of life, milliseconds since 1970.
+    #[prost(uint64, tag = "8")]
+    pub last_seen_ms: u64,
+    /// Direct addresses that its devices told us.
+    #[prost(message, repeated, tag = "9")]
+    pub addresses: Vec<DeviceAddresses>,
+    /// Devices of the contact have changed after it was verified; sending waits for the user's trust.
+    #[prost(bool, tag = "10")]
+    pub key_changed: bool,
+    /// Rendezvous servers from the invite, until a device list is known.
+    #[prost(string, repeated, tag = "11")]
+    pub homes: Vec<String>,
+    /// When it was added, milliseconds since 1970.
+    #[prost(uint64, tag = "12")]
+    pub added_ms: u64,
+    /// The device list that the user has trusted last, by version.
+    #[prost(uint64, tag = "13")]
+    pub trusted_version: u64,
+}
+
+/// Where a device was last reachable.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceAddresses {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// Multiaddrs.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub addresses: Vec<Vec<u8>>,
+}
+
+/// A conversation. By chat id.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChatRow {
+    /// The other account of a direct conversation.
+    #[prost(bytes = "vec", tag = "1")]
+    pub peer: Vec<u8>,
+    /// Sequence number of our newest event.
+    #[prost(uint64, tag = "2")]
+    pub last_sequence: u64,
+    /// Our events up to here were taken by a log or a device.
+    #[prost(uint64, tag = "3")]
+    pub sent_upto: u64,
+    /// The other side has read up to this clock.
+    #[prost(uint64, tag = "4")]
+    pub peer_read: u64,
+    /// We have read up to this clock.
+    #[prost(uint64, tag = "5")]
+    pub read: u64,
+    /// Messages that we have not read.
+    #[prost(uint32, tag = "6")]
+    pub unread: u32,
+    /// Groups of this conversation, newest last.
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    pub groups: Vec<Vec<u8>>,
+    /// What is known of each device.
+    #[prost(message, repeated, tag = "8")]
+    pub devices: Vec<DeviceRow>,
+    /// Clock of the newest message.
+    #[prost(uint64, tag = "9")]
+    pub newest: u64,
+    /// Muted until, milliseconds since 1970.
+    #[prost(uint64, tag = "10")]
+    pub muted_until_ms: u64,
+    /// Pinned to the top.
+    #[prost(bool, tag = "11")]
+    pub pinned: bool,
+    /// Archived.
+    #[prost(bool, tag = "12")]
+    pub archived: bool,
+    /// Ranges (first, last) of our events that failed for good.
+    #[prost(uint64, repeated, tag = "13")]
+    pub failed: Vec<u64>,
+    /// Clock up to which the other side was told that we have read.
+    #[prost(uint64, tag = "14")]
+    pub read_told: u64,
+}
+
+/// What is known of a device in a conversation.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// We have all its events up to here.
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
+    /// Single events beyond, that came early.
+    #[prost(uint64, repeated, tag = "3")]
+    pub early: Vec<u64>,
+    /// It has all our events up to here.
+    #[prost(uint64, tag = "4")]
+    pub acked: u64,
+    /// It belongs to our own account.
+    #[prost(bool, tag = "5")]
+    pub own: bool,
+    /// What we have told it (or a log) that we received.
+    #[prost(uint64, tag = "6")]
+    pub told: u64,
+}
+
+/// An MLS group with its epoch logs. By group id.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct GroupRow {
+    /// The chat.
+    #[prost(bytes = "vec", tag = "1")]
+    pub chat: Vec<u8>,
+    /// State as mls-rs writes it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub snapshot: Vec<u8>,
+    /// Secrets of earlier epochs, for late messages.
+    #[prost(message, repeated, tag = "3")]
+    pub past: Vec<PastEpoch>,
+    /// The rendezvous with the logs; empty without one.
+    #[prost(string, tag = "4")]
+    pub home: String,
+    /// Logs that are read: the current epoch's and those not yet read to their end.
+    #[prost(message, repeated, tag = "5")]
+    pub logs: Vec<LogRow>,
+    /// Our commit that waits to win, as a snapshot of the epoch after it.
+    #[prost(message, optional, tag = "6")]
+    pub pending: Option<PendingRow>,
+    /// Entries that we have encrypted since our last commit.
+    #[prost(uint64, tag = "7")]
+    pub since_update: u64,
+    /// When we last renewed our keys, milliseconds since 1970.
+    #[prost(uint64, tag = "8")]
+    pub updated_ms: u64,
+    /// The other side has joined.
+    #[prost(bool, tag = "9")]
+    pub confirmed: bool,
+    /// The log was created at the home.
+    #[prost(bool, tag = "10")]
+    pub log_opened: bool,
+    /// We have created the group.
+    #[prost(bool, tag = "11")]
+    pub ours: bool,
+    /// Our first sequence number in this group: members expect nothing older.
+    #[prost(uint64, tag = "12")]
+    pub floor: u64,
+}
+
+/// Secrets of an earlier epoch.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PastEpoch {
+    /// The epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// As mls-rs writes it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: Vec<u8>,
+}
+
+/// An epoch's log.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct LogRow {
+    /// The epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// The exporter secret that address and seal key are derived from.
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret: Vec<u8>,
+    /// Read up to this sequence number.
+    #[prost(uint64, tag = "3")]
+    pub cursor: u64,
+}
+
+/// A commit of ours that waits to win.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PendingRow {
+    /// The group after the commit.
+    #[prost(message, optional, boxed, tag = "1")]
+    pub after: Option<Box<GroupRow>>,
+    /// The sealed closing entry.
+    #[prost(bytes = "vec", tag = "2")]
+    pub entry: Vec<u8>,
+}
+
+/// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).
+#[derive(Clone, PartialEq, Message)]
+pub struct OutboxRow {
+    /// The group.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// Epoch that it was encrypted in.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// The MLS message.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub message: bytes::Bytes,
+    /// Event ids, 24 bytes each.
+    #[prost(bytes = "vec", tag = "4")]
+    pub ids: Vec<u8>,
+    /// First and last sequence number.
+    #[prost(uint64, tag = "5")]
+    pub first: u64,
+    /// Last sequence number.
+    #[prost(uint64, tag = "6")]
+    pub last: u64,
+    /// When it was made, milliseconds since 1970.
+    #[prost(uint64, tag = "7")]
+    pub created_ms: u64,
+    /// Where a log has it: its sequence number there; 0 if no log has it.
+    #[prost(uint64, tag = "8")]
+    pub log_sequence: u64,
+    /// … and in the log of which epoch.
+    #[prost(uint64, tag = "9")]
+    pub log_epoch: u64,
+}
+
+/// One event in a timeline. By chat id and event id.
+#[derive(Clone, PartialEq, Message)]
+pub struct EventRow {
+    /// The encoded body.
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: Vec<u8>,
+    /// Sent by this account.
+    #[prost(bool, tag = "2")]
+    pub mine: bool,
+    /// How it came: [`crate::Via`].
+    #[prost(uint32, tag = "3")]
+    pub via: u32,
+    /// Its newest text, if it was edited.
+    #[prost(string, optional, tag = "4")]
+    pub edited: Option<String>,
+    /// Clock of the newest edit.
+    #[prost(uint64, tag = "5")]
+    pub edit_clock: u64,
+    /// Deleted by its author.
+    #[prost(bool, tag = "6")]
+    pub deleted: bool,
+    /// Reactions.
+    #[prost(message, repeated, tag = "7")]
+    pub reactions: Vec<ReactionRow>,
+}
+
+/// A reaction.
+#[derive(Clone, PartialEq, Message)]
+pub struct ReactionRow {
+    /// By us.
+    #[prost(bool, tag = "1")]
+    pub mine: bool,
+    /// One emoji.
+    #[prost(string, tag = "2")]
+    pub emoji: String,
+    /// When, so that the newest wins.
+    #[prost(uint64, tag = "3")]
+    pub clock: u64,
+}
+
+/// Things that happened, for those who listen. One row stands for as many lines as it has ids (at least one). By first sequence number.
+#[derive(Clone, PartialEq, Message)]
+pub struct FeedRow {
+    /// [`crate::FeedKind`].
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    /// The chat; empty for contact events.
+    #[prost(bytes = "vec", tag = "2")]
+    pub chat: Vec<u8>,
+    /// Event ids, 24 bytes each.
+    #[prost(bytes = "vec", tag = "3")]
+    pub ids: Vec<u8>,
+    /// [`crate::DeliveryState`] of a state change.
+    #[prost(uint32, tag = "4")]
+    pub state: u32,
+    /// The account of a contact event.
+    #[prost(bytes = "vec", tag = "5")]
+    pub account: Vec<u8>,
+    /// When, milliseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+    /// A reason or text.
+    #[prost(string, tag = "7")]
+    pub text: String,
+}
+
+/// An invite that we gave. By [`super::Store::name`] of the token.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct InviteRow {
+    /// The token.
+    #[prost(bytes = "vec", tag = "1")]
+    pub token: Vec<u8>,
+    /// How often it may still be used.
+    #[prost(uint32, tag = "2")]
+    pub uses: u32,
+    /// Seconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub expires_at: u64,
+    /// The home knows it.
+    #[prost(bool, tag = "4")]
+    pub registered: bool,
+}
+
+/// A contact request. By [`super::Store::name`] of the account.
+#[derive(Clone, PartialEq, Message)]
+pub struct RequestRow {
+    /// The encoded inbox body.
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: Vec<u8>,
+    /// When it came, milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+}
+
+/// A sealed inbox item that we owe to a device.
+#[derive(Clone, PartialEq, Message)]
+pub struct ParcelRow {
+    /// Account that it is for.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// Device that it is for.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// Sealed item.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed: Vec<u8>,
+    /// The invite's token; empty without one.
+    #[prost(bytes = "vec", tag = "4")]
+    pub token: Vec<u8>,
+    /// The rendezvous where the inbox is.
+    #[prost(string, tag = "5")]
+    pub home: String,
+}
+
+/// A key package's secrets.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct KeyPackageRow {
+    /// As mls-rs encodes it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: Vec<u8>,
+    /// It is the last-resort one, and stays when it is used.
+    #[prost(bool, tag = "2")]
+    pub last_resort: bool,
+}
