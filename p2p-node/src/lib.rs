@@ -1,3 +1,23 @@
-//! The Starling engine.
-pub mod mls;
-pub mod store;
+//! The Starling engine: conversations, delivery, store, discovery.
+//!
+//! [`Node`] is a handle on a running node; everything else is plain data. Behind it: `engine` is a state machine on a thread of its own, `net`
+//! the libp2p swarm and its stream tasks on the caller's tokio runtime, `store` the profile's database, `mls` the encryption.
+
+mod engine;
+mod limits;
+mod mls;
+mod net;
+mod node;
+mod store;
+mod types;
+
+pub use engine::EngineError;
+pub use mls::GroupError;
+pub use net::{NetConfig, NetError};
+pub use node::{NewProfile, Node, OpenError, create_profile};
+pub use starling_wire::{Availability, Clock, EventId, Text};
+pub use store::{ProfileDir, StoreError};
+pub use types::{
+    Audience, Chat, ChatId, Contact, ContactState, DeliveryState, FeedKind, HomeStatus, InvalidId, Live, Message,
+    MessageId, News, NodeError, Request, Status, Via,
+};

@@ -169,6 +169,8 @@ mod proto {
     pub struct Batch {
         #[prost(message, repeated, tag = "1")]
         pub events: Vec<Event>,
+        #[prost(uint64, tag = "2")]
+        pub floor: u64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -378,6 +380,8 @@ impl Event {
 pub struct Batch {
     /// In the order of their sequence numbers.
     pub events: Vec<Event>,
+    /// Numbered events of the sender before this one will not come (any more): a new member need not wait for them.
+    pub floor: u64,
 }
 
 impl Batch {
@@ -385,6 +389,7 @@ impl Batch {
     pub fn encode(&self) -> Vec<u8> {
         proto::Batch {
             events: self.events.iter().map(Event::to_proto).collect(),
+            floor: self.floor,
         }
         .encode_to_vec()
     }
@@ -416,7 +421,10 @@ impl Batch {
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { events })
+        Ok(Self {
+            events,
+            floor: batch.floor,
+        })
     }
 }
 
@@ -455,7 +463,7 @@ mod tests {
             id: id(99, 0),
             body: Body::Receipt(Receipt { delivered: vec![([1; 8], 4)], read: Clock(5) }),
         });
-        let batch = Batch { events };
+        let batch = Batch { events, floor: 3 };
         assert_eq!(Batch::decode(&batch.encode(), [7; 8]), Ok(batch));
     }
 

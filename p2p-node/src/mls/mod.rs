@@ -454,6 +454,11 @@ impl LiveGroup {
         Ok((bytes, after))
     }
 
+    /// Makes a value what the library thinks is stored for this group: a group that is prepared beside it writes to the same place.
+    pub fn reset_value(&self, value: GroupValue) {
+        self.states.put(self.group.group_id(), value);
+    }
+
     /// The group's whole state as a value.
     pub fn value(&mut self) -> Result<GroupValue, GroupError> {
         self.group.write_to_storage()?;

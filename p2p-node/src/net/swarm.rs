@@ -288,7 +288,7 @@ impl Net {
         }
     }
 
-    async fn tell(&self, event: NetEvent) {
+    async fn tell(&mut self, event: NetEvent) {
         let _ = self.engine.send(Input::Net(event)).await;
     }
 
@@ -543,6 +543,12 @@ impl Net {
                 let relayed = connection.relayed;
                 self.tell(NetEvent::DirectUp { device: id, relayed }).await;
                 if let Some(peer) = peer_of(&id) {
+                    if !relayed {
+                        // DCUtR would keep them open for ever.
+                        for connection in self.swarm.behaviour().streams.relayed(&peer) {
+                            self.swarm.close_connection(connection);
+                        }
+                    }
                     self.prefer_best(id, peer);
                 }
             }

@@ -5,6 +5,7 @@
 mod rows;
 
 use std::{
+    cell::Cell,
     fs, io,
     ops::RangeBounds,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -50,8 +51,6 @@ pub const TIMELINE: Table = Table("timeline");
 pub const FEED: Table = Table("feed");
 /// By chat id and first sequence number of the entry.
 pub const OUTBOX: Table = Table("outbox");
-/// Hashes of ciphertexts already processed, by group id and epoch.
-pub const SEEN: Table = Table("seen");
 /// Secrets of our key packages, by their reference.
 pub const KEY_PACKAGES: Table = Table("key_packages");
 /// Invites that we gave, by token.
@@ -61,8 +60,8 @@ pub const REQUESTS: Table = Table("requests");
 /// Sealed inbox items that we owe to others, by device and group.
 pub const PARCELS: Table = Table("parcels");
 
-const TABLES: [Table; 12] = [
-    META, CONTACTS, CHATS, GROUPS, TIMELINE, FEED, OUTBOX, SEEN, KEY_PACKAGES, INVITES, REQUESTS, PARCELS,
+const TABLES: [Table; 11] = [
+    META, CONTACTS, CHATS, GROUPS, TIMELINE, FEED, OUTBOX, KEY_PACKAGES, INVITES, REQUESTS, PARCELS,
 ];
 
 /// Why the store failed.
@@ -252,7 +251,11 @@ impl Store {
     pub fn begin(&self) -> Result<Txn<'_>, StoreError> {
         let mut txn = self.db.begin_write().map_err(failed)?;
         txn.set_durability(Durability::Immediate).map_err(failed)?;
-        Ok(Txn { txn, store: self })
+        Ok(Txn {
+            txn,
+            store: self,
+            written: Cell::new(false),
+        })
     }
 
     /// Begins a read transaction: the last committed state.
@@ -326,6 +329,7 @@ macro_rules! reading {
 pub struct Txn<'a> {
     txn: WriteTransaction,
     store: &'a Store,
+    written: Cell<bool>,
 }
 
 impl Reading for Txn<'_> {
@@ -355,6 +359,7 @@ impl Txn<'_> {
 
     /// Writes several rows of one table: the table is looked up once.
     pub fn put_all<M: Message>(&self, table: Table, rows: &[(Vec<u8>, M)]) -> Result<(), StoreError> {
+        self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
         for (key, value) in rows {
             let sealed = self.store.seal(table, key, &value.encode_to_vec());
@@ -364,26 +369,15 @@ impl Txn<'_> {
     }
 
     fn put_raw(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
         open.insert(key, value).map_err(failed)?;
         Ok(())
     }
 
-    /// Marks a key, without a value; gives whether it was marked before.
-    pub fn mark(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let before = open.insert(key, &[][..]).map_err(failed)?;
-        Ok(before.is_some())
-    }
-
-    /// Whether a key is there.
-    pub fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        let open = self.txn.open_table(table.definition()).map_err(failed)?;
-        Ok(open.get(key).map_err(failed)?.is_some())
-    }
-
     /// Deletes a row.
     pub fn delete(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
         open.remove(key).map_err(failed)?;
         Ok(())
@@ -391,6 +385,7 @@ impl Txn<'_> {
 
     /// Deletes a range of rows.
     pub fn delete_range(&self, table: Table, range: impl RangeBounds<Vec<u8>>) -> Result<(), StoreError> {
+        self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
         let bounds = (
             range.start_bound().map(Vec::as_slice),
@@ -400,9 +395,13 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Makes everything of this transaction durable at once.
+    /// Makes everything of this transaction durable at once. Costs nothing if nothing was written.
     pub fn commit(self) -> Result<(), StoreError> {
-        self.txn.commit().map_err(failed)
+        if self.written.get() {
+            self.txn.commit().map_err(failed)
+        } else {
+            Ok(())
+        }
     }
 }
 

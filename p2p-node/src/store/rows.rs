@@ -38,6 +38,20 @@ pub struct IdentityRow {
     /// Username that the profile wants or has at its homes.
     #[prost(string, tag = "9")]
     pub username: String,
+    /// HPKE public key that inbox items are sealed to.
+    #[prost(bytes = "vec", tag = "10")]
+    pub seal_public: Vec<u8>,
+    /// When this device was made, in seconds since 1970.
+    #[prost(uint64, tag = "11")]
+    pub created_at: u64,
+}
+
+/// Our home rendezvous servers. `META/homes`.
+#[derive(Clone, PartialEq, Message)]
+pub struct HomesRow {
+    /// Addresses.
+    #[prost(string, repeated, tag = "1")]
+    pub homes: Vec<String>,
 }
 
 impl Drop for IdentityRow {
@@ -183,6 +197,12 @@ pub struct ChatRow {
     /// Clock up to which the other side was told that we have read.
     #[prost(uint64, tag = "14")]
     pub read_told: u64,
+    /// Our events up to here are in a log.
+    #[prost(uint64, tag = "15")]
+    pub logged_upto: u64,
+    /// Messages up to here were deleted by the user, here only.
+    #[prost(uint64, tag = "16")]
+    pub cleared: u64,
 }
 
 /// What is known of a device in a conversation.
@@ -313,12 +333,9 @@ pub struct OutboxRow {
     /// When it was made, milliseconds since 1970.
     #[prost(uint64, tag = "7")]
     pub created_ms: u64,
-    /// Where a log has it: its sequence number there; 0 if no log has it.
-    #[prost(uint64, tag = "8")]
-    pub log_sequence: u64,
-    /// … and in the log of which epoch.
-    #[prost(uint64, tag = "9")]
-    pub log_epoch: u64,
+    /// The encoded batch, for encrypting it again when its epoch or group is gone.
+    #[prost(bytes = "vec", tag = "8")]
+    pub batch: Vec<u8>,
 }
 
 /// One event in a timeline. By chat id and event id.
@@ -446,4 +463,38 @@ pub struct KeyPackageRow {
     /// It is the last-resort one, and stays when it is used.
     #[prost(bool, tag = "2")]
     pub last_resort: bool,
+}
+
+/// What a restored device reads: the account's contacts.
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotRow {
+    /// The contacts.
+    #[prost(message, repeated, tag = "1")]
+    pub contacts: Vec<SnapshotContact>,
+    /// The account's display name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
+/// One contact in a snapshot.
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotContact {
+    /// Account key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// The newest signed device list.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device_list: Vec<u8>,
+    /// Name that the contact gives itself.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Name that the user gives.
+    #[prost(string, tag = "4")]
+    pub alias: String,
+    /// [`crate::ContactState`].
+    #[prost(uint32, tag = "5")]
+    pub state: u32,
+    /// The user has compared safety numbers.
+    #[prost(bool, tag = "6")]
+    pub verified: bool,
 }

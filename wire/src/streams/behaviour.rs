@@ -123,6 +123,12 @@ impl Behaviour {
             .copied()
     }
 
+    /// The relayed connections to a peer.
+    pub fn relayed(&self, peer: &PeerId) -> Vec<ConnectionId> {
+        let all = self.connections.get(peer).into_iter().flatten();
+        all.filter(|c| c.relayed).map(|c| c.id).collect()
+    }
+
     /// Opens a stream on the best connection.
     pub fn open(
         &mut self,

@@ -1,0 +1,583 @@
+//! Calls of the node's user.
+
+use starling_keys::{AccountId, InviteToken, RendezvousAddr, ShortCode};
+use starling_wire::{
+    Availability, Body, Clock, Receipt, Text,
+    limits::{MAX_EMOJI, MAX_GREETING, MAX_INVITE_USES, MAX_MENTIONS, MAX_NAME, MAX_TEXT},
+};
+use tokio::sync::oneshot;
+
+use super::{Engine, EngineError, Person, contacts::{Connect, Whom}, receive::react};
+use crate::{
+    limits::{DELETE_WINDOW_MS, REACH_TIMEOUT_MS},
+    store::{EventRow, FeedRow, META, REQUESTS, TIMELINE, Txn, prefix},
+    types::{Chat, ChatId, Contact, ContactState, FeedKind, HomeStatus, MessageId, NodeError, Request, Status},
+};
+
+/// Where the answer of a call goes.
+pub type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
+
+/// A call of the node's user.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is a method of `Node`, documented there")]
+pub enum Command {
+    Status(Reply<Status>),
+    Contacts(Reply<Vec<Contact>>),
+    Chats(Reply<Vec<Chat>>),
+    Requests(Reply<Vec<Request>>),
+    Send {
+        chat: ChatId,
+        texts: Vec<Text>,
+        reply: Reply<Vec<MessageId>>,
+    },
+    Edit {
+        chat: ChatId,
+        message: MessageId,
+        text: String,
+        reply: Reply<()>,
+    },
+    Delete {
+        chat: ChatId,
+        message: MessageId,
+        reply: Reply<()>,
+    },
+    React {
+        chat: ChatId,
+        message: MessageId,
+        emoji: String,
+        reply: Reply<()>,
+    },
+    MarkRead {
+        chat: ChatId,
+        upto: Clock,
+        reply: Reply<()>,
+    },
+    Typing {
+        chat: ChatId,
+        typing: bool,
+    },
+    SetAvailability(Availability),
+    Invite {
+        uses: u32,
+        expires_at: u64,
+        reply: Reply<String>,
+    },
+    OpenCode(Reply<String>),
+    UseCode {
+        code: String,
+        home: Option<RendezvousAddr>,
+        reply: Reply<AccountId>,
+    },
+    Connect {
+        account: Option<AccountId>,
+        name: Option<String>,
+        homes: Vec<RendezvousAddr>,
+        token: Option<InviteToken>,
+        greeting: String,
+        alias: String,
+        reply: Reply<AccountId>,
+    },
+    Accept(AccountId, Reply<()>),
+    Decline(AccountId, Reply<()>),
+    Rename(AccountId, String, Reply<()>),
+    SetVerified(AccountId, bool, Reply<()>),
+    Trust(AccountId, Reply<()>),
+    Block(AccountId, Reply<()>),
+    Unblock(AccountId, Reply<()>),
+    Remove(AccountId, Reply<()>),
+    SetChat {
+        chat: ChatId,
+        pinned: Option<bool>,
+        muted_until_ms: Option<u64>,
+        archived: Option<bool>,
+        reply: Reply<()>,
+    },
+    ClearChat(ChatId, Reply<()>),
+    SetPrivacy {
+        last_seen: Option<u32>,
+        receipts: Option<u32>,
+        typing: Option<u32>,
+        reply: Reply<[u32; 3]>,
+    },
+    SetName(String, Reply<()>),
+    SetUsername(String, Reply<()>),
+}
+
+impl Engine {
+    pub(super) fn on_command(&mut self, txn: &Txn<'_>, command: Command) -> Result<(), EngineError> {
+        match command {
+            Command::Status(reply) => {
+                let status = self.status();
+                self.reply(reply, Ok(status));
+            }
+            Command::Contacts(reply) => {
+                let contacts = self.contacts.keys().copied().collect::<Vec<_>>();
+                let contacts = contacts.into_iter().filter_map(|a| self.contact(a)).collect();
+                self.reply(reply, Ok(contacts));
+            }
+            Command::Chats(reply) => {
+                let chats = self.chat_list();
+                self.reply(reply, Ok(chats));
+            }
+            Command::Requests(reply) => {
+                let requests = self.requests(txn)?;
+                self.reply(reply, Ok(requests));
+            }
+            Command::Send { chat, texts, reply } => {
+                let result = self.send(chat, texts);
+                self.reply(reply, result);
+            }
+            Command::Edit { chat, message, text, reply } => {
+                let result = self.edit(txn, chat, message, text)?;
+                self.reply(reply, result);
+            }
+            Command::Delete { chat, message, reply } => {
+                let result = self.delete(txn, chat, message)?;
+                self.reply(reply, result);
+            }
+            Command::React { chat, message, emoji, reply } => {
+                let result = self.react(txn, chat, message, &emoji)?;
+                self.reply(reply, result);
+            }
+            Command::MarkRead { chat, upto, reply } => {
+                if self.mark_read(chat, upto) {
+                    self.tell_read(chat);
+                }
+                self.reply(reply, Ok(()));
+            }
+            Command::Typing { chat, typing } => self.tell_typing(chat, typing),
+            Command::SetAvailability(availability) => {
+                if self.availability != availability {
+                    self.availability = availability;
+                    self.tell_presence_to_all();
+                }
+            }
+            Command::Invite { uses, expires_at, reply } => {
+                let result = if uses == 0 || uses > MAX_INVITE_USES {
+                    Err(NodeError::Invalid(format!("an invite can be used 1 to {MAX_INVITE_USES} times")))
+                } else if expires_at <= self.now / 1000 {
+                    Err(NodeError::Invalid("an invite has to expire in the future".into()))
+                } else if self.me.homes.is_empty() {
+                    Err(NodeError::Invalid("an invite needs a home rendezvous: none was given at `starling init`".into()))
+                } else {
+                    Ok(self.new_invite(txn, uses, expires_at)?.to_string())
+                };
+                self.reply(reply, result);
+            }
+            Command::OpenCode(reply) => self.open_code(txn, reply)?,
+            Command::UseCode { code, home, reply } => match code.parse::<ShortCode>() {
+                Ok(code) => self.use_code(code, home, reply),
+                Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+            },
+            Command::Connect {
+                account,
+                name,
+                homes,
+                token,
+                greeting,
+                alias,
+                reply,
+            } => {
+                let whom = match (account, name) {
+                    (Some(account), _) => Whom::Account(account),
+                    (None, Some(name)) => Whom::Name(name),
+                    (None, None) => return Ok(()),
+                };
+                if greeting.len() > MAX_GREETING || alias.len() > MAX_NAME {
+                    self.reply(reply, Err(NodeError::Invalid(format!("a greeting has at most {MAX_GREETING} bytes, a name {MAX_NAME}"))));
+                    return Ok(());
+                }
+                let connect = Connect {
+                    whom,
+                    homes,
+                    token,
+                    greeting,
+                    alias,
+                    list: None,
+                    claimed: Vec::new(),
+                    asked: false,
+                    gives_up_at: self.now + REACH_TIMEOUT_MS,
+                    reply: Some(reply),
+                };
+                self.connect(txn, connect)?;
+            }
+            Command::Accept(account, reply) => {
+                let result = self.accept(txn, account)?;
+                self.reply(reply, result);
+            }
+            Command::Decline(account, reply) => {
+                txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                self.reply(reply, Ok(()));
+            }
+            Command::Rename(account, name, reply) => {
+                let result = if name.len() > MAX_NAME {
+                    Err(NodeError::Invalid(format!("a name has at most {MAX_NAME} bytes")))
+                } else {
+                    self.change(account, |p| p.row.alias = name)
+                };
+                self.snapshot_soon();
+                self.reply(reply, result);
+            }
+            Command::SetVerified(account, verified, reply) => {
+                let result = self.change(account, |p| {
+                    p.row.verified = verified;
+                    p.row.key_changed = false;
+                });
+                self.snapshot_soon();
+                self.reply(reply, result);
+            }
+            Command::Trust(account, reply) => {
+                let result = self.change(account, |p| {
+                    p.row.key_changed = false;
+                    p.row.verified = false;
+                    p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
+                });
+                self.reply(reply, result);
+            }
+            Command::Block(account, reply) => {
+                let result = self.change(account, |p| p.row.state = ContactState::Blocked.stored());
+                if result.is_ok() {
+                    self.drop_links_of(&account);
+                    self.account_news(txn, FeedKind::Blocked, account, "")?;
+                } else if txn_has_request(self, txn, account)? {
+                    // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
+                    self.block_stranger(account);
+                    txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                    self.reply(reply, Ok(()));
+                    return Ok(());
+                }
+                self.reply(reply, result);
+            }
+            Command::Unblock(account, reply) => {
+                let result = match self.contacts.get(&account).map(Person::state) {
+                    Some(ContactState::Blocked) => self.change(account, |p| p.row.state = ContactState::Active.stored()),
+                    Some(_) => Err(NodeError::Invalid("they are not blocked".into())),
+                    None => Err(NodeError::NotFound("they are not a contact".into())),
+                };
+                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                    self.read_logs(id);
+                }
+                self.reply(reply, result);
+            }
+            Command::Remove(account, reply) => {
+                let result = self.change(account, |p| p.row.state = ContactState::Removed.stored());
+                self.drop_links_of(&account);
+                self.snapshot_soon();
+                self.reply(reply, result);
+            }
+            Command::SetChat { chat, pinned, muted_until_ms, archived, reply } => {
+                let result = match self.chats.get_mut(&chat) {
+                    Some(state) => {
+                        state.row.pinned = pinned.unwrap_or(state.row.pinned);
+                        state.row.muted_until_ms = muted_until_ms.unwrap_or(state.row.muted_until_ms);
+                        state.row.archived = archived.unwrap_or(state.row.archived);
+                        state.dirty = true;
+                        Ok(())
+                    }
+                    None => Err(NodeError::NotFound("there is no such conversation".into())),
+                };
+                self.reply(reply, result);
+            }
+            Command::ClearChat(chat, reply) => {
+                let result = match self.chats.get_mut(&chat) {
+                    Some(state) => {
+                        state.row.unread = 0;
+                        state.row.cleared = state.row.newest;
+                        state.row.archived = true;
+                        state.dirty = true;
+                        txn.delete_range(TIMELINE, prefix(&chat.0))?;
+                        Ok(())
+                    }
+                    None => Err(NodeError::NotFound("there is no such conversation".into())),
+                };
+                self.reply(reply, result);
+            }
+            Command::SetPrivacy { last_seen, receipts, typing, reply } => {
+                let settings = &mut self.settings;
+                settings.last_seen = last_seen.unwrap_or(settings.last_seen);
+                settings.receipts = receipts.unwrap_or(settings.receipts);
+                settings.typing = typing.unwrap_or(settings.typing);
+                let now = [settings.last_seen, settings.receipts, settings.typing];
+                txn.put(META, b"settings", settings)?;
+                self.reply(reply, Ok(now));
+            }
+            Command::SetName(name, reply) => {
+                let result = if name.is_empty() || name.len() > MAX_NAME {
+                    Err(NodeError::Invalid(format!("a name has 1 to {MAX_NAME} bytes")))
+                } else {
+                    self.me.row.name.clone_from(&name);
+                    self.me.dirty = true;
+                    let bot = self.me.row.bot;
+                    let linked: Vec<ChatId> = self.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
+                    for chat in linked {
+                        self.write_event(chat, Body::Profile { name: name.clone(), bot });
+                    }
+                    Ok(())
+                };
+                self.reply(reply, result);
+            }
+            Command::SetUsername(name, reply) => {
+                self.me.row.username.clone_from(&name);
+                self.me.dirty = true;
+                let homes: Vec<_> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+                for home in homes {
+                    self.ask(home, starling_wire::rendezvous::Ask::ClaimName(name.clone()), super::homes::Asked::Name);
+                }
+                self.reply(reply, Ok(()));
+            }
+        }
+        Ok(())
+    }
+
+    fn block_stranger(&mut self, account: AccountId) {
+        let row = crate::store::ContactRow {
+            account: account.as_bytes().to_vec(),
+            name: account.to_string()[..8].to_owned(),
+            state: ContactState::Blocked.stored(),
+            added_ms: self.now,
+            ..Default::default()
+        };
+        let person = Person {
+            row,
+            list: None,
+            presence: Default::default(),
+            dirty: true,
+        };
+        self.contacts.insert(account, person);
+    }
+
+    fn change(&mut self, account: AccountId, change: impl FnOnce(&mut Person)) -> Result<(), NodeError> {
+        let person = self
+            .contacts
+            .get_mut(&account)
+            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        change(person);
+        person.dirty = true;
+        self.net_changed = true;
+        Ok(())
+    }
+
+    fn send(&mut self, chat: ChatId, texts: Vec<Text>) -> Result<Vec<MessageId>, NodeError> {
+        self.check_may_write(chat)?;
+        for text in &texts {
+            if text.text.len() > MAX_TEXT {
+                return Err(NodeError::Invalid(format!(
+                    "a message has at most {} KB, this one has {} KB; send it as a file",
+                    MAX_TEXT / 1024,
+                    text.text.len().div_ceil(1024)
+                )));
+            }
+            if text.text.is_empty() {
+                return Err(NodeError::Invalid("a message needs some text".into()));
+            }
+            if text.mentions.len() > MAX_MENTIONS {
+                return Err(NodeError::Invalid(format!("a message mentions at most {MAX_MENTIONS} people")));
+            }
+        }
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.row.archived = false;
+        }
+        Ok(texts.into_iter().map(|text| MessageId(self.write_event(chat, Body::Text(text)))).collect())
+    }
+
+    fn edit(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId, text: String) -> Result<Result<(), NodeError>, EngineError> {
+        if text.is_empty() || text.len() > MAX_TEXT {
+            return Ok(Err(NodeError::Invalid(format!("a message has 1 to {} KB", MAX_TEXT / 1024))));
+        }
+        if let Err(error) = self.check_may_write(chat) {
+            return Ok(Err(error));
+        }
+        let row = match self.own_message(txn, chat, message)? {
+            Ok(row) => row,
+            Err(error) => return Ok(Err(error)),
+        };
+        let target = message.0;
+        let id = self.write_event(chat, Body::Edit { target, text: text.clone() });
+        let row = EventRow {
+            edited: Some(text),
+            edit_clock: id.clock.0,
+            ..row
+        };
+        self.changed_message(txn, chat, message, &row, FeedKind::Edited)?;
+        Ok(Ok(()))
+    }
+
+    fn delete(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId) -> Result<Result<(), NodeError>, EngineError> {
+        if let Err(error) = self.check_may_write(chat) {
+            return Ok(Err(error));
+        }
+        let row = match self.own_message(txn, chat, message)? {
+            Ok(row) => row,
+            Err(error) => return Ok(Err(error)),
+        };
+        if self.now.saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
+            return Ok(Err(NodeError::Refused("a message can be deleted for everyone for 48 hours only".into())));
+        }
+        self.write_event(chat, Body::Delete { target: message.0 });
+        let row = EventRow {
+            body: starling_wire::Event::encode_body(&Body::Text(Text::default())),
+            deleted: true,
+            edited: None,
+            reactions: Vec::new(),
+            ..row
+        };
+        self.changed_message(txn, chat, message, &row, FeedKind::Deleted)?;
+        Ok(Ok(()))
+    }
+
+    fn react(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId, emoji: &str) -> Result<Result<(), NodeError>, EngineError> {
+        if emoji.len() > MAX_EMOJI {
+            return Ok(Err(NodeError::Invalid("a reaction is one emoji".into())));
+        }
+        if let Err(error) = self.check_may_write(chat) {
+            return Ok(Err(error));
+        }
+        let key = super::send::timeline_key(chat, message.0);
+        use crate::store::Reading;
+        let Some(mut row) = txn.get::<EventRow>(TIMELINE, &key)?.filter(|r| !r.deleted) else {
+            return Ok(Err(NodeError::NotFound("there is no such message in this conversation".into())));
+        };
+        let target = message.0;
+        let id = self.write_event(chat, Body::Reaction { target, emoji: emoji.into() });
+        react(&mut row, true, emoji, id.clock);
+        self.changed_message(txn, chat, message, &row, FeedKind::Reaction)?;
+        Ok(Ok(()))
+    }
+
+    fn changed_message(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId, row: &EventRow, kind: FeedKind) -> Result<(), EngineError> {
+        txn.put(TIMELINE, &super::send::timeline_key(chat, message.0), row)?;
+        self.news(
+            txn,
+            FeedRow {
+                kind: kind.stored(),
+                chat: chat.0.to_vec(),
+                ids: message.0.to_bytes().to_vec(),
+                ..FeedRow::default()
+            },
+        )
+    }
+
+    /// Takes note that a chat was read; gives whether that is new.
+    pub(super) fn mark_read(&mut self, chat: ChatId, upto: Clock) -> bool {
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return false;
+        };
+        let upto = upto.0.min(state.row.newest);
+        if upto <= state.row.read && state.row.unread == 0 {
+            return false;
+        }
+        state.row.read = state.row.read.max(upto);
+        if state.row.read >= state.row.newest {
+            state.row.unread = 0;
+        }
+        state.dirty = true;
+        true
+    }
+
+    fn tell_read(&mut self, chat: ChatId) {
+        if !Self::allows(self.settings.receipts) {
+            return;
+        }
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return;
+        };
+        if state.row.read_told < state.row.read {
+            state.row.read_told = state.row.read;
+            state.dirty = true;
+            let read = Clock(state.row.read);
+            self.write_event(chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+        }
+    }
+
+    /// Tells once more how far we have read.
+    pub(super) fn read_again(&mut self, chat: ChatId) {
+        let told = self.chats.get(&chat).map_or(0, |c| c.row.read_told);
+        if told > 0 && Self::allows(self.settings.receipts) {
+            let read = Clock(told);
+            self.write_event(chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+        }
+    }
+
+    fn contact(&self, account: AccountId) -> Option<Contact> {
+        let person = self.contacts.get(&account)?;
+        let links: Vec<bool> = self
+            .links
+            .iter()
+            .filter(|(d, _)| self.devices.get(d) == Some(&account))
+            .map(|(_, l)| l.relayed)
+            .collect();
+        Some(Contact {
+            account,
+            chat: ChatId(self.store.name("direct", account.as_bytes())),
+            name: person.name().to_owned(),
+            own_name: person.row.name.clone(),
+            state: person.state(),
+            verified: person.row.verified,
+            key_changed: person.row.key_changed,
+            bot: person.row.bot,
+            devices: person.list.iter().flat_map(|l| &l.devices).map(|d| d.certificate.device()).collect(),
+            last_seen_ms: person.row.last_seen_ms,
+            availability: person.presence.availability,
+            typing: person.presence.typing_until.is_some(),
+            relayed: if links.is_empty() { None } else { Some(links.iter().all(|r| *r)) },
+        })
+    }
+
+    fn chat_list(&self) -> Vec<Chat> {
+        let listed = |c: &&super::ChatState| self.contacts.get(&c.peer).is_some_and(|p| p.state() != ContactState::Removed);
+        let mut chats: Vec<Chat> = self
+            .chats
+            .values()
+            .filter(listed)
+            .map(|c| Chat {
+                id: c.id,
+                peer: c.peer,
+                name: self.contacts.get(&c.peer).map(|p| p.name().to_owned()).unwrap_or_default(),
+                unread: c.row.unread,
+                newest_ms: Clock(c.row.newest).ms(),
+                pinned: c.row.pinned,
+                muted_until_ms: c.row.muted_until_ms,
+                archived: c.row.archived,
+                read: Clock(c.row.read),
+                queued: c.row.last_sequence.saturating_sub(c.row.sent_upto),
+                cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
+            })
+            .collect();
+        chats.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(c.newest_ms), c.id));
+        chats
+    }
+
+    fn status(&self) -> Status {
+        let direct = self.links.values().filter(|l| !l.relayed).count();
+        Status {
+            account: self.me.account(),
+            device: self.me.device(),
+            name: self.me.row.name.clone(),
+            bot: self.me.row.bot,
+            homes: self
+                .homes
+                .values()
+                .map(|h| HomeStatus {
+                    address: h.addresses.first().map(ToString::to_string).unwrap_or_default(),
+                    own: h.own,
+                    connected: h.hello.is_some(),
+                    registered: h.registered,
+                    problem: h.problem.clone(),
+                    clock_offset_ms: h.clock_offset_ms,
+                })
+                .collect(),
+            peers: (direct, self.links.len() - direct),
+            addresses: self.addresses.0.iter().map(ToString::to_string).collect(),
+            public: self.addresses.1,
+            queued: self.chats.values().map(|c| c.outbox.len() as u64).sum(),
+            address: self.own_invite(None).to_string(),
+            username: self.me.row.username.clone(),
+        }
+    }
+}
+
+fn txn_has_request(engine: &Engine, txn: &Txn<'_>, account: AccountId) -> Result<bool, EngineError> {
+    use crate::store::Reading;
+    let key = engine.store.name("request", account.as_bytes());
+    Ok(txn.get::<crate::store::RequestRow>(REQUESTS, &key)?.is_some())
+}

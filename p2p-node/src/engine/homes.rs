@@ -1,0 +1,520 @@
+//! Rendezvous servers: registering, key packages, the inbox, and what their answers mean.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use starling_keys::{Certificate, DeviceEntry, DeviceList, RendezvousAddr, Verified};
+use starling_wire::{
+    Puzzle,
+    rendezvous::{Answer, Ask, KeyPackages, Publish, Refusal, Registration, Response, ServerHello, Snapshot},
+};
+
+use super::{Effect, Engine, EngineError, group::GroupId, log::Appended};
+use crate::{
+    limits::{KEY_PACKAGE_STOCK, RETRY_REFUSED_MS},
+    net::{HomeId, NetCommand, WorkFor},
+    store::Txn,
+    types::{Live, NodeError},
+};
+
+/// What a request was for.
+#[derive(Debug)]
+pub enum Asked {
+    /// Nobody waits for the answer.
+    Nothing,
+    /// Our device list, to register or to bring up to date.
+    Publish,
+    /// Our own device list, to add this device to it.
+    OwnList,
+    /// Our user name.
+    Name,
+    /// Key packages: how many are left; `true` after they were filled up.
+    Packages(bool),
+    /// The account snapshot.
+    Snapshot,
+    /// Our snapshot, stored.
+    PutSnapshot,
+    /// The inbox.
+    Inbox,
+    /// A parcel for somebody's inbox, by its key.
+    Parcel(Vec<u8>),
+    /// An invite that was registered, by its key.
+    Invite(Vec<u8>),
+    /// A log that is opened.
+    LogOpen(GroupId),
+    /// A log that is read, in an epoch.
+    LogRead(GroupId, u64),
+    /// Entries that are appended.
+    LogAppend(Appended),
+    /// A commit that wants to win.
+    LogClose(GroupId),
+    /// The device list of somebody we want to connect to.
+    ConnectList(u64),
+    /// Key packages of their devices.
+    ConnectPackages(u64),
+    /// The newest device list of a contact.
+    Refresh(starling_keys::AccountId),
+    /// A place for a short code.
+    CodeOpen(u64),
+    /// An attempt at a short code.
+    CodeTry(u64),
+}
+
+/// A rendezvous that we use.
+#[derive(Default)]
+pub struct HomeState {
+    pub addresses: Vec<RendezvousAddr>,
+    /// One that we have chosen; others are contacts'.
+    pub own: bool,
+    pub hello: Option<ServerHello>,
+    pub registered: bool,
+    pub problem: Option<String>,
+    pub clock_offset_ms: i64,
+    pub asked: HashMap<u64, Asked>,
+    /// When to try again what was refused.
+    pub retry_at: Option<u64>,
+}
+
+impl HomeState {
+    pub fn due(&self) -> Option<u64> {
+        self.hello.as_ref().and(self.retry_at)
+    }
+}
+
+impl Engine {
+    /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
+    pub(super) fn wanted_homes(&mut self) -> HashMap<HomeId, (Vec<RendezvousAddr>, bool)> {
+        let mut wanted: HashMap<HomeId, (Vec<RendezvousAddr>, bool)> = HashMap::new();
+        let mut want = |address: &RendezvousAddr, own: bool| {
+            let entry = wanted.entry(address.peer).or_default();
+            entry.1 |= own;
+            if !entry.0.contains(address) && entry.0.len() < 8 {
+                entry.0.push(address.clone());
+            }
+        };
+        for home in &self.me.homes {
+            want(home, true);
+        }
+        for entry in self.groups.values() {
+            let linked = entry.row.chat.as_slice().try_into().ok().is_some_and(|id| {
+                self.chats
+                    .get(&crate::types::ChatId(id))
+                    .and_then(|c| self.contacts.get(&c.peer))
+                    .is_some_and(super::Person::is_linked)
+            });
+            if linked && let Ok(home) = entry.row.home.parse() {
+                want(&home, false);
+            }
+        }
+        for person in self.contacts.values().filter(|p| p.is_linked()) {
+            // Their relays: only through them can they be reached before there is a direct path.
+            for home in person.list.iter().flat_map(|l| &l.homes) {
+                want(home, false);
+            }
+        }
+        for connect in self.connects.values() {
+            for home in &connect.homes {
+                want(home, false);
+            }
+        }
+        for parcel in self.parcels.values() {
+            if let Ok(home) = parcel.row.home.parse() {
+                want(&home, false);
+            }
+        }
+        for code in &self.used_codes {
+            want(&code.home, false);
+        }
+        for (id, (addresses, own)) in &wanted {
+            let state = self.homes.entry(*id).or_default();
+            state.addresses.clone_from(addresses);
+            state.own = *own;
+        }
+        self.homes.retain(|id, _| wanted.contains_key(id));
+        wanted
+    }
+
+    pub(super) fn home_up(&mut self, home: HomeId, hello: &ServerHello) {
+        let now = self.now;
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
+        state.hello = Some(hello.clone());
+        state.registered = false;
+        state.asked.clear();
+        state.retry_at = None;
+        state.problem = None;
+        state.clock_offset_ms = hello.time_ms as i64 - now as i64;
+        if state.own {
+            self.publish(home);
+        }
+        self.logs_up(home);
+        self.receipts_up();
+        self.connects_up(home);
+        self.parcels_up(home);
+        self.codes_up(home);
+        self.live(Live::Net);
+    }
+
+    pub(super) fn home_down(&mut self, home: HomeId, reason: String) {
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
+        state.hello = None;
+        state.problem = Some(reason);
+        let asked = std::mem::take(&mut state.asked);
+        for (_, asked) in asked {
+            self.asked_in_vain(asked);
+        }
+        for entry in self.groups.values_mut() {
+            entry.readers = 0;
+        }
+        self.live(Live::Net);
+    }
+
+    /// The connection broke before the answer came. What is durable is asked again when the server is back.
+    fn asked_in_vain(&mut self, asked: Asked) {
+        match asked {
+            Asked::Parcel(key) => {
+                if let Some(parcel) = self.parcels.get_mut(&key) {
+                    parcel.under_way = false;
+                }
+            }
+            Asked::ConnectList(id) | Asked::ConnectPackages(id) => {
+                if let Some(connect) = self.connects.get_mut(&id) {
+                    connect.asked = false;
+                }
+            }
+            Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
+                if let Some(entry) = self.groups.get_mut(&id) {
+                    (entry.opening, entry.closing) = (false, false);
+                    entry.reading.clear();
+                }
+            }
+            Asked::LogAppend(appended) => {
+                if let Some(entry) = self.groups.get_mut(&appended.group) {
+                    entry.appending = false;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn homes_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let due: Vec<HomeId> = self
+            .homes
+            .iter()
+            .filter(|(_, h)| h.due().is_some_and(|at| at <= self.now))
+            .map(|(id, _)| *id)
+            .collect();
+        for home in due {
+            if let Some(state) = self.homes.get_mut(&home) {
+                state.retry_at = None;
+                if state.own && !state.registered {
+                    self.publish(home);
+                }
+            }
+            self.parcels_up(home);
+            for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                if self.home_of(id) == Some(home) {
+                    self.read_logs(id);
+                }
+            }
+        }
+        let _ = txn;
+        Ok(())
+    }
+
+    /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
+    fn publish(&mut self, home: HomeId) {
+        match &self.me.list {
+            None => {
+                let account = Bytes::copy_from_slice(self.me.account().as_bytes());
+                self.ask(home, Ask::LookUp(account), Asked::OwnList);
+            }
+            Some(list) => {
+                let publish = Publish {
+                    device_list: Bytes::copy_from_slice(list.as_bytes()),
+                    solution: None,
+                    token: self.me.row.registration_token.clone(),
+                };
+                self.ask(home, Ask::Publish(publish), Asked::Publish);
+            }
+        }
+    }
+
+    /// A list with this device on it, one version after `known`.
+    fn new_list(&mut self, known: Option<&Verified<DeviceList>>) {
+        let me = self.me.device();
+        let mut devices: Vec<DeviceEntry> = known.map(|k| k.devices.clone()).unwrap_or_default();
+        devices.retain(|d| d.certificate.device() != me);
+        if devices.len() >= starling_keys::MAX_DEVICES {
+            // The oldest makes room.
+            devices.remove(0);
+        }
+        devices.push(DeviceEntry {
+            certificate: Certificate::issue(&self.me.account_key, me, self.me.row.created_at),
+            seal_key: self.me.seal_public.clone(),
+        });
+        let list = DeviceList {
+            account: self.me.account(),
+            version: known.map_or(1, |k| k.version + 1),
+            issued_at: self.now / 1000,
+            devices,
+            homes: self.me.homes.clone(),
+        }
+        .sign(&self.me.account_key);
+        self.me.row.device_list = list.as_bytes().to_vec();
+        self.me.list = Some(list);
+        self.me.dirty = true;
+        self.index_devices();
+    }
+
+    pub(super) fn on_response(&mut self, txn: &Txn<'_>, home: HomeId, response: Response) -> Result<(), EngineError> {
+        let Some(answer) = response.answer else {
+            return Ok(());
+        };
+        if response.id == 0 {
+            return self.on_push(txn, home, answer);
+        }
+        let Some(asked) = self.homes.get_mut(&home).and_then(|h| h.asked.remove(&response.id)) else {
+            return Ok(());
+        };
+        if let Answer::Refused(refused) = &answer {
+            let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
+            return self.on_refused(txn, home, asked, reason, refused.retry_after_ms);
+        }
+        match (asked, answer) {
+            (Asked::Publish, Answer::Done(_)) => self.on_registered(home),
+            (Asked::OwnList, Answer::DeviceList(bytes)) => {
+                let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(|l| l.account == self.me.account());
+                let has_us = known.as_ref().is_some_and(|k| k.device(&self.me.device()).is_some());
+                let newer = known.as_ref().map_or(0, |k| k.version) >= self.me.list.as_ref().map_or(0, |l| l.version);
+                match known {
+                    Some(list) if has_us && newer => {
+                        self.me.row.device_list = list.as_bytes().to_vec();
+                        self.me.list = Some(list);
+                        self.me.dirty = true;
+                        self.index_devices();
+                    }
+                    known => self.new_list(known.as_ref()),
+                }
+                self.publish(home);
+            }
+            (Asked::Packages(filled), Answer::KeyPackagesLeft(left)) => {
+                if !filled && left < KEY_PACKAGE_STOCK / 2 {
+                    self.fill_packages(home, KEY_PACKAGE_STOCK - left)?;
+                }
+            }
+            (Asked::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(txn, &snapshot)?,
+            (Asked::Inbox, Answer::Page(page)) => self.on_inbox(txn, home, page)?,
+            (Asked::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(txn, &key)?,
+            (Asked::Invite(key), Answer::Done(_)) => self.invite_registered(txn, &key)?,
+            (Asked::LogOpen(id), Answer::Done(_)) => {
+                if let Some(entry) = self.groups.get_mut(&id) {
+                    entry.opening = false;
+                    entry.row.log_opened = true;
+                    entry.touch();
+                }
+                self.read_logs(id);
+                self.parcels_up(home);
+            }
+            (Asked::LogRead(id, epoch), Answer::Page(page)) => self.on_log_page(txn, home, id, epoch, page)?,
+            (Asked::LogAppend(appended), Answer::Appended(last)) => self.on_appended(txn, &appended, last)?,
+            (Asked::LogAppend(appended), Answer::Closed(_)) => self.on_log_refused(appended.group, false),
+            // Won or lost, the log tells: its closing entry is ours or another's.
+            (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(id, false),
+            (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(id, &bytes),
+            (Asked::ConnectPackages(id), Answer::KeyPackages(claimed)) => self.connect_packages(txn, id, claimed.packages)?,
+            (Asked::Refresh(account), Answer::DeviceList(bytes)) => self.on_newer_list(txn, account, &bytes)?,
+            (Asked::CodeOpen(id), Answer::CodePlace(place)) => self.code_opened(txn, home, id, place)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_push(&mut self, txn: &Txn<'_>, home: HomeId, answer: Answer) -> Result<(), EngineError> {
+        match answer {
+            Answer::Page(page) if page.address.is_empty() => self.on_inbox(txn, home, page),
+            Answer::Page(page) => self.on_log_push(txn, home, page),
+            Answer::Signal(signal) => {
+                if let Some((group, _)) = <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.logs.get(&a)).copied() {
+                    self.on_signal(&group, &signal.sealed, None);
+                }
+                Ok(())
+            }
+            Answer::Readers(readers) => {
+                self.on_readers(&readers.address, readers.others);
+                Ok(())
+            }
+            Answer::Code(message) => {
+                self.on_code(txn, home, &message);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_registered(&mut self, home: HomeId) {
+        if let Some(state) = self.homes.get_mut(&home) {
+            state.registered = true;
+            state.problem = None;
+        }
+        if !self.me.row.username.is_empty() {
+            self.ask(home, Ask::ClaimName(self.me.row.username.clone()), Asked::Name);
+        }
+        let count = KeyPackages::default();
+        self.ask(home, Ask::PublishKeyPackages(count), Asked::Packages(false));
+        self.ask(home, Ask::InboxRead(0), Asked::Inbox);
+        if self.counters.snapshot == 0 {
+            self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+        }
+        self.register_invites(home);
+        self.logs_up(home);
+        self.codes_up(home);
+        self.live(Live::Net);
+    }
+
+    /// New one-time key packages, and a last-resort one for when they run out.
+    fn fill_packages(&mut self, home: HomeId, count: u32) -> Result<(), EngineError> {
+        let mut packages = KeyPackages::default();
+        for _ in 0..count {
+            packages.one_time.push(self.mls.key_package(false)?.into());
+        }
+        packages.last_resort = self.mls.key_package(true)?.into();
+        self.ask(home, Ask::PublishKeyPackages(packages), Asked::Packages(true));
+        Ok(())
+    }
+
+    pub(super) fn check_packages(&mut self, home: HomeId) {
+        self.ask(home, Ask::PublishKeyPackages(KeyPackages::default()), Asked::Packages(false));
+    }
+
+    fn on_refused(&mut self, txn: &Txn<'_>, home: HomeId, asked: Asked, reason: Refusal, retry_after_ms: u64) -> Result<(), EngineError> {
+        let again = |engine: &mut Self| {
+            let at = engine.now + retry_after_ms.max(RETRY_REFUSED_MS);
+            if let Some(state) = engine.homes.get_mut(&home) {
+                state.retry_at = Some(at);
+            }
+        };
+        let busy = matches!(reason, Refusal::RateLimited | Refusal::Internal | Refusal::Full);
+        match asked {
+            Asked::Publish => self.on_publish_refused(home, reason),
+            Asked::OwnList if reason == Refusal::NotFound => {
+                if self.me.list.is_none() {
+                    self.new_list(None);
+                }
+                self.publish(home);
+            }
+            Asked::Name => {
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.problem = Some(match reason {
+                        Refusal::Taken => format!("the user name “{}” is taken there", self.me.row.username),
+                        Refusal::Malformed => format!("“{}” is no valid user name: 2 to 32 of a-z 0-9 . _ -", self.me.row.username),
+                        _ => "the user name was refused".into(),
+                    });
+                }
+            }
+            Asked::Parcel(key) => self.parcel_refused(txn, &key, reason, busy)?,
+            Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
+                let lost = reason == Refusal::NotFound;
+                if lost && let Some(entry) = self.groups.get_mut(&id) && entry.row.ours {
+                    // The server has lost it, or it has expired: it is made again.
+                    entry.row.log_opened = false;
+                    entry.touch();
+                }
+                self.on_log_refused(id, true);
+                again(self);
+            }
+            Asked::LogAppend(appended) => {
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.problem = Some(match reason {
+                        Refusal::Full => "it has no more room for this conversation; messages wait here until it has".into(),
+                        Refusal::RateLimited => "it asks us to slow down".into(),
+                        _ => "it does not take messages now".into(),
+                    });
+                }
+                self.on_log_refused(appended.group, true);
+                again(self);
+            }
+            Asked::ConnectList(id) | Asked::ConnectPackages(id) => {
+                let error = match reason {
+                    Refusal::NotFound => NodeError::NotFound("nobody with this address is registered at that rendezvous".into()),
+                    Refusal::RateLimited => NodeError::RateLimited { retry_after_ms },
+                    Refusal::Malformed => NodeError::Invalid("that is no valid user name".into()),
+                    _ => NodeError::Refused(format!("the rendezvous refused: {reason:?}")),
+                };
+                self.connect_failed(id, error);
+            }
+            Asked::CodeOpen(id) => self.code_failed(id, reason),
+            Asked::CodeTry(id) => self.code_try_refused(id, reason),
+            Asked::Inbox | Asked::Packages(_) | Asked::Snapshot | Asked::PutSnapshot if busy => again(self),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_publish_refused(&mut self, home: HomeId, reason: Refusal) {
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
+        let Some(hello) = state.hello.clone() else {
+            return;
+        };
+        let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
+        let problem = match reason {
+            Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
+                // We are new here: registering costs some work.
+                state.problem = Some("registering".into());
+                let Some(list) = &self.me.list else { return };
+                let puzzle = Puzzle::new("register", &home, &hello.nonce, self.me.account().as_bytes(), hello.register_bits);
+                let publish = Publish {
+                    device_list: Bytes::copy_from_slice(list.as_bytes()),
+                    solution: None,
+                    token: String::new(),
+                };
+                let id = self.fresh_id();
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.asked.insert(id, Asked::Publish);
+                }
+                self.effect(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Publish(publish))));
+                return;
+            }
+            Refusal::Stale => {
+                let account = Bytes::copy_from_slice(self.me.account().as_bytes());
+                self.ask(home, Ask::LookUp(account), Asked::OwnList);
+                return;
+            }
+            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one, then run `starling init --invite-token`",
+            Refusal::RegistrationClosed => "it takes no new accounts",
+            Refusal::Banned => "its operator has banned this account",
+            Refusal::RateLimited => "it asks us to slow down",
+            _ => "it refused to register this account",
+        };
+        state.problem = Some(problem.into());
+        state.retry_at = Some(self.now + 60_000);
+        self.live(Live::Net);
+    }
+
+    /// The snapshot of contacts is written soon: several changes travel together.
+    pub(super) fn snapshot_soon(&mut self) {
+        self.snapshot_due = Some(self.now + 1_000);
+    }
+
+    pub(super) fn snapshot_on_time(&mut self) {
+        if self.snapshot_due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        let home = self.homes.iter().find(|(_, h)| h.own && h.registered && h.hello.is_some()).map(|(id, _)| *id);
+        self.snapshot_due = None;
+        let Some(home) = home else { return };
+        self.counters.snapshot += 1;
+        self.feed_written = true;
+        let sealed = self.sealed_snapshot();
+        let snapshot = Snapshot {
+            version: self.counters.snapshot,
+            sealed: sealed.into(),
+        };
+        self.ask(home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
+    }
+}

@@ -1,0 +1,58 @@
+//! Every bound that a peer, a server or a caller can reach, with its reason.
+
+/// Bytes sent to a device on a direct stream that it has not acknowledged. Enough for a burst over a long path (50 ms × 80 MB/s).
+pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Entries in one pass over an outbox for one device, so that others get their turn.
+pub const PUMP_ENTRIES: usize = 64;
+/// Encrypted entries that may wait in one conversation's outbox. More are refused: something is wrong, and memory is bounded.
+pub const MAX_OUTBOX: usize = 50_000;
+/// Time until an entry that a connected device has not acknowledged goes to the log, too.
+pub const LOG_AFTER_MS: u64 = 2_000;
+/// Entries in one append.
+pub const APPEND_ENTRIES: usize = 64;
+/// Bytes in one append.
+pub const APPEND_BYTES: usize = 512 * 1024;
+/// Unacknowledged for so long on a live stream: sent again.
+pub const RESEND_AFTER_MS: u64 = 20_000;
+/// A message that nobody took in this time has failed (the life of a log's entries).
+pub const OUTBOX_LIFE_MS: u64 = 30 * 86_400_000;
+/// Wait before a receipt goes to the log: receipts of messages that come together travel together.
+pub const RECEIPT_DELAY_MS: u64 = 150;
+/// Wait before another try after a rendezvous has refused for lack of room or rate.
+pub const RETRY_REFUSED_MS: u64 = 10_000;
+/// Ranges of events that came early, per device. Beyond that they are taken without a note, and a copy might be shown twice.
+pub const MAX_EARLY: usize = 256;
+/// MLS messages of an epoch not yet reached that are kept per group.
+pub const MAX_FUTURE: usize = 256;
+/// Hashes of ciphertexts kept to drop copies before they are decrypted.
+pub const SEEN_HASHES: usize = 8_192;
+/// Contact requests that wait for the user.
+pub const MAX_REQUESTS: usize = 200;
+/// Contacts.
+pub const MAX_CONTACTS: usize = 10_000;
+/// Groups kept for one conversation: the newest are used.
+pub const MAX_GROUPS_PER_CHAT: usize = 8;
+/// One-time key packages that a device keeps at its home.
+pub const KEY_PACKAGE_STOCK: u32 = 20;
+/// A clock further ahead than this is not followed.
+pub const MAX_CLOCK_AHEAD_MS: u64 = 3_600_000;
+/// A message can be deleted for everyone this long.
+pub const DELETE_WINDOW_MS: u64 = 48 * 3_600_000;
+/// Our keys in a group are renewed after so many entries …
+pub const UPDATE_AFTER_ENTRIES: u64 = 500;
+/// … or so long …
+pub const UPDATE_AFTER_MS: u64 = 7 * 86_400_000;
+/// … or after having been away so long.
+pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
+/// An operation that needs a rendezvous gives up after this time without a connection.
+pub const REACH_TIMEOUT_MS: u64 = 20_000;
+/// Typing is taken back after this time without another sign.
+pub const TYPING_MS: u64 = 6_000;
+/// A signal older than this is a replay.
+pub const SIGNAL_AGE_MS: u64 = 120_000;
+/// Presence is told at most this often for each conversation.
+pub const PRESENCE_EVERY_MS: u64 = 2_000;
+/// Commands and network events that may wait for the engine.
+pub const ENGINE_QUEUE: usize = 256;
+/// Inputs handled in one turn, and so in one commit.
+pub const TURN_INPUTS: usize = 512;

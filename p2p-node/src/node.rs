@@ -1,0 +1,581 @@
+//! The node: a cloneable handle on the engine's thread.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use starling_keys::{
+    AccountId, AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, InviteToken, RendezvousAddr, StorageKey,
+};
+use starling_wire::{Availability, Clock, Event, EventId, Text};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    engine::{Command, Effect, Engine, EngineError, Input, Reply},
+    limits::{ENGINE_QUEUE, TURN_INPUTS},
+    mls::{GroupError, KeyPackages, Mls},
+    net::{NetConfig, NetError, NetHandle, start},
+    store::{
+        CHATS, ChatRow, EventRow, FEED, FeedRow, HomesRow, IdentityRow, META, ProfileDir, Reading, Store, StoreError,
+        TIMELINE, prefix,
+    },
+    types::{
+        Audience, Chat, ChatId, Contact, DeliveryState, FeedKind, Live, Message, MessageId, News, NodeError, Request,
+        Status, Via,
+    },
+};
+
+/// Live news that a slow listener may lag behind by; it is told that it has missed some.
+const LIVE_QUEUE: usize = 256;
+
+/// Why a node could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The profile's files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// Encryption.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What a new profile is made of.
+pub struct NewProfile {
+    /// The account.
+    pub account: AccountKey,
+    /// The account may have devices already: look at its list before publishing one.
+    pub restore: bool,
+    /// Display name.
+    pub name: String,
+    /// This profile is a program.
+    pub bot: bool,
+    /// Home rendezvous servers.
+    pub homes: Vec<RendezvousAddr>,
+    /// The operator's registration token, if the home asks for one.
+    pub registration_token: String,
+    /// User name to take at the home; empty for none.
+    pub username: String,
+}
+
+/// Makes a profile's database. Gives its account and device.
+pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Result<(AccountId, starling_keys::DeviceId), OpenError> {
+    let now = now_ms();
+    let device = DeviceKey::generate();
+    let created_at = now / 1000;
+    let certificate = Certificate::issue(&new.account, device.id(), created_at);
+    let (seal_secret, seal_public) = Mls::new(&certificate, &device, KeyPackages::default())?.new_seal_key()?;
+    let device_list = if new.restore {
+        Vec::new()
+    } else {
+        let list = DeviceList {
+            account: new.account.id(),
+            version: 1,
+            issued_at: created_at,
+            devices: vec![DeviceEntry {
+                certificate,
+                seal_key: seal_public.clone(),
+            }],
+            homes: new.homes.clone(),
+        };
+        list.sign(&new.account).as_bytes().to_vec()
+    };
+    let row = IdentityRow {
+        account_seed: new.account.seed().to_vec(),
+        device_seed: device.seed().to_vec(),
+        seal_secret: seal_secret.to_vec(),
+        seal_public,
+        device_list,
+        name: new.name.clone(),
+        bot: new.bot,
+        registration_token: new.registration_token.clone(),
+        username: new.username.clone(),
+        created_at,
+    };
+    let homes = HomesRow {
+        homes: new.homes.iter().map(ToString::to_string).collect(),
+    };
+    let store = Store::create(dir, key)?;
+    let txn = store.begin()?;
+    txn.put(META, b"identity", &row)?;
+    txn.put(META, b"homes", &homes)?;
+    txn.commit()?;
+    Ok((new.account.id(), device.id()))
+}
+
+/// A running node. Clones share it; it stops when [`Node::stop`] is called or the last clone is dropped.
+#[derive(Clone)]
+pub struct Node {
+    inputs: mpsc::Sender<Input>,
+    store: Arc<Store>,
+    feed: watch::Receiver<u64>,
+    live: broadcast::Sender<Live>,
+    ended: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Node")
+    }
+}
+
+impl Node {
+    /// Opens a profile and starts its node. Needs a tokio runtime for the network's tasks.
+    pub async fn open(dir: &Path, key: &StorageKey, net: NetConfig) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open(ProfileDir::lock(dir)?, key)?);
+        let mut engine = Engine::load(store.clone(), now_ms())?;
+        let (inputs, inbox) = mpsc::channel(ENGINE_QUEUE);
+        let handle = start(&engine.me.device_key, &net, inputs.clone()).await?;
+        let (feed_tx, feed) = watch::channel(engine.feed());
+        let (live, _) = broadcast::channel(LIVE_QUEUE);
+        let (ended_tx, ended) = watch::channel(false);
+        let live_tx = live.clone();
+        let runtime = tokio::runtime::Handle::current();
+        thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || {
+                drive(&mut engine, inbox, &handle, &feed_tx, &live_tx, &runtime);
+                // The store closes with the engine; only then may another process open the profile.
+                drop(engine);
+                let _ = ended_tx.send(true);
+            })
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            inputs,
+            store,
+            feed,
+            live,
+            ended,
+        })
+    }
+
+    async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs
+            .send(Input::Command(command(reply)))
+            .await
+            .map_err(|_| NodeError::Stopped)?;
+        answer.await.map_err(|_| NodeError::Stopped)?
+    }
+
+    /// Says good-bye to contacts and stops. What was written is durable; what was not sent goes out at the next start.
+    pub async fn stop(&self) {
+        let _ = self.inputs.send(Input::Stop).await;
+        let mut ended = self.ended.clone();
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Ready when the node has stopped, by itself or by a call.
+    pub async fn stopped(&self) {
+        let mut ended = self.ended.clone();
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Who we are, and how we are connected.
+    pub async fn status(&self) -> Result<Status, NodeError> {
+        self.call(Command::Status).await
+    }
+
+    /// Everybody we know, also those blocked.
+    pub async fn contacts(&self) -> Result<Vec<Contact>, NodeError> {
+        self.call(Command::Contacts).await
+    }
+
+    /// Conversations: pinned first, then by newest message.
+    pub async fn chats(&self) -> Result<Vec<Chat>, NodeError> {
+        self.call(Command::Chats).await
+    }
+
+    /// Contact requests that wait for the user.
+    pub async fn requests(&self) -> Result<Vec<Request>, NodeError> {
+        self.call(Command::Requests).await
+    }
+
+    /// Writes messages. When this is ready they are durable here and in the outbox; news tell how far they come.
+    pub async fn send(&self, chat: ChatId, texts: Vec<Text>) -> Result<Vec<MessageId>, NodeError> {
+        self.call(|reply| Command::Send { chat, texts, reply }).await
+    }
+
+    /// Changes the text of a message of ours.
+    pub async fn edit(&self, chat: ChatId, message: MessageId, text: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::Edit {
+            chat,
+            message,
+            text,
+            reply,
+        })
+        .await
+    }
+
+    /// Deletes a message of ours for everyone, within 48 hours.
+    pub async fn delete(&self, chat: ChatId, message: MessageId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Delete { chat, message, reply }).await
+    }
+
+    /// Sets our reaction to a message; an empty emoji removes it.
+    pub async fn react(&self, chat: ChatId, message: MessageId, emoji: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::React {
+            chat,
+            message,
+            emoji,
+            reply,
+        })
+        .await
+    }
+
+    /// The user has read a chat up to a clock; the other side is told if the settings say so.
+    pub async fn mark_read(&self, chat: ChatId, upto: Clock) -> Result<(), NodeError> {
+        self.call(|reply| Command::MarkRead { chat, upto, reply }).await
+    }
+
+    /// The user types, or has stopped. Not kept; dropped if the engine is busy.
+    pub fn typing(&self, chat: ChatId, typing: bool) {
+        let _ = self.inputs.try_send(Input::Command(Command::Typing { chat, typing }));
+    }
+
+    /// The user is here, or away. Dropped if the engine is busy.
+    pub fn set_availability(&self, availability: Availability) {
+        let _ = self.inputs.try_send(Input::Command(Command::SetAvailability(availability)));
+    }
+
+    /// A new invite, as a link. `expires_at` is in seconds since 1970.
+    pub async fn invite(&self, uses: u32, expires_at: u64) -> Result<String, NodeError> {
+        self.call(|reply| Command::Invite {
+            uses,
+            expires_at,
+            reply,
+        })
+        .await
+    }
+
+    /// A new short code; it works while this node runs, for ten minutes. [`Live::CodeEnded`] tells how it ends.
+    pub async fn open_code(&self) -> Result<String, NodeError> {
+        self.call(Command::OpenCode).await
+    }
+
+    /// Uses a short code that somebody else has opened, at their rendezvous (ours if not given).
+    pub async fn use_code(&self, code: String, home: Option<RendezvousAddr>) -> Result<AccountId, NodeError> {
+        self.call(|reply| Command::UseCode { code, home, reply }).await
+    }
+
+    /// Makes an account a contact: at once with a good token, else by a request. Ready when the request is stored here to be delivered.
+    pub async fn connect(
+        &self,
+        account: AccountId,
+        homes: Vec<RendezvousAddr>,
+        token: Option<InviteToken>,
+        greeting: String,
+        alias: String,
+    ) -> Result<AccountId, NodeError> {
+        self.call(|reply| Command::Connect {
+            account: Some(account),
+            name: None,
+            homes,
+            token,
+            greeting,
+            alias,
+            reply,
+        })
+        .await
+    }
+
+    /// The same for a user name at a rendezvous.
+    pub async fn connect_name(&self, name: String, home: RendezvousAddr, greeting: String, alias: String) -> Result<AccountId, NodeError> {
+        self.call(|reply| Command::Connect {
+            account: None,
+            name: Some(name),
+            homes: vec![home],
+            token: None,
+            greeting,
+            alias,
+            reply,
+        })
+        .await
+    }
+
+    /// Accepts a request.
+    pub async fn accept(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Accept(account, reply)).await
+    }
+
+    /// Declines a request; the other side is not told.
+    pub async fn decline(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Decline(account, reply)).await
+    }
+
+    /// Gives a contact a name of our own; empty for theirs.
+    pub async fn rename(&self, account: AccountId, name: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::Rename(account, name, reply)).await
+    }
+
+    /// The user has compared safety numbers (or takes that back).
+    pub async fn set_verified(&self, account: AccountId, verified: bool) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetVerified(account, verified, reply)).await
+    }
+
+    /// Trusts a contact's changed devices; they are unverified until compared again.
+    pub async fn trust(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Trust(account, reply)).await
+    }
+
+    /// Blocks a contact, or somebody who asks to be one.
+    pub async fn block(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Block(account, reply)).await
+    }
+
+    /// Takes a block back.
+    pub async fn unblock(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Unblock(account, reply)).await
+    }
+
+    /// Removes a contact.
+    pub async fn remove(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Remove(account, reply)).await
+    }
+
+    /// Pins, mutes (until a time in milliseconds since 1970) or archives a chat; `None` leaves it as it is.
+    pub async fn set_chat(
+        &self,
+        chat: ChatId,
+        pinned: Option<bool>,
+        muted_until_ms: Option<u64>,
+        archived: Option<bool>,
+    ) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetChat {
+            chat,
+            pinned,
+            muted_until_ms,
+            archived,
+            reply,
+        })
+        .await
+    }
+
+    /// Deletes a chat's messages here, not elsewhere.
+    pub async fn clear_chat(&self, chat: ChatId) -> Result<(), NodeError> {
+        self.call(|reply| Command::ClearChat(chat, reply)).await
+    }
+
+    /// Who may see last seen, read receipts and typing; `None` leaves one as it is. Gives all three.
+    pub async fn set_privacy(&self, last_seen: Option<Audience>, receipts: Option<Audience>, typing: Option<Audience>) -> Result<[Audience; 3], NodeError> {
+        let stored = |a: Option<Audience>| a.map(Audience::stored);
+        let all = self
+            .call(|reply| Command::SetPrivacy {
+                last_seen: stored(last_seen),
+                receipts: stored(receipts),
+                typing: stored(typing),
+                reply,
+            })
+            .await?;
+        Ok(all.map(Audience::from_stored))
+    }
+
+    /// Changes our display name, and tells contacts.
+    pub async fn set_name(&self, name: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetName(name, reply)).await
+    }
+
+    /// Takes a user name at our homes.
+    pub async fn set_username(&self, name: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetUsername(name, reply)).await
+    }
+
+    /// News that are not kept.
+    pub fn live(&self) -> broadcast::Receiver<Live> {
+        self.live.subscribe()
+    }
+
+    /// Sequence number of the newest durable news; changes when there are more.
+    pub fn feed(&self) -> watch::Receiver<u64> {
+        self.feed.clone()
+    }
+
+    /// Durable news after a sequence number, oldest first, about `limit` of them.
+    pub fn news_after(&self, after: u64, limit: usize) -> Result<Vec<News>, NodeError> {
+        let read = self.store.read()?;
+        let mut news = Vec::new();
+        // The row that holds `after + 1` may begin before it.
+        let start = read
+            .range::<FeedRow>(FEED, ..=(after + 1).to_be_bytes().to_vec(), 1, true)?
+            .into_iter()
+            .next()
+            .map_or_else(|| vec![0; 8], |(key, _)| key);
+        for (key, row) in read.range::<FeedRow>(FEED, start.., limit, false)? {
+            let Ok(first) = key.as_slice().try_into().map(u64::from_be_bytes) else {
+                continue;
+            };
+            let chat = row.chat.as_slice().try_into().ok().map(ChatId);
+            let account = AccountId::from_bytes(&row.account).ok();
+            let one = |sequence, message| News {
+                sequence,
+                at_ms: row.at_ms,
+                kind: FeedKind::from_stored(row.kind),
+                chat,
+                message,
+                state: DeliveryState::from_stored(row.state),
+                account,
+                text: row.text.clone(),
+            };
+            if row.ids.is_empty() {
+                if first > after {
+                    news.push(one(first, None));
+                }
+                continue;
+            }
+            for (id, sequence) in row.ids.chunks_exact(EventId::LEN).zip(first..) {
+                if sequence > after {
+                    news.push(one(sequence, EventId::from_bytes(id).map(MessageId)));
+                }
+            }
+            if news.len() >= limit {
+                break;
+            }
+        }
+        Ok(news)
+    }
+
+    /// Messages of a chat, oldest first: the last `limit` before `before` (from the end without it).
+    pub fn history(&self, chat: ChatId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>, NodeError> {
+        let range = prefix(&chat.0);
+        let end = match before {
+            Some(before) => std::ops::Bound::Excluded([&chat.0[..], &before.0.to_bytes()].concat()),
+            None => range.1,
+        };
+        let mut messages = self.messages(chat, (range.0, end), limit, true)?;
+        messages.reverse();
+        Ok(messages)
+    }
+
+    /// Messages of a chat after one (from the start without it), oldest first.
+    pub fn history_after(&self, chat: ChatId, after: Option<MessageId>, limit: usize) -> Result<Vec<Message>, NodeError> {
+        let range = prefix(&chat.0);
+        let start = match after {
+            Some(after) => std::ops::Bound::Excluded([&chat.0[..], &after.0.to_bytes()].concat()),
+            None => range.0,
+        };
+        self.messages(chat, (start, range.1), limit, false)
+    }
+
+    /// One message.
+    pub fn message(&self, chat: ChatId, id: MessageId) -> Result<Option<Message>, NodeError> {
+        let key = [&chat.0[..], &id.0.to_bytes()].concat();
+        Ok(self.messages(chat, key.clone()..=key, 1, false)?.pop())
+    }
+
+    fn messages(
+        &self,
+        chat: ChatId,
+        range: impl std::ops::RangeBounds<Vec<u8>>,
+        limit: usize,
+        backwards: bool,
+    ) -> Result<Vec<Message>, NodeError> {
+        let read = self.store.read()?;
+        let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
+        let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
+        let message = |(key, row): &(Vec<u8>, EventRow)| {
+            let id = EventId::from_bytes(key.get(16..)?)?;
+            let starling_wire::Body::Text(text) = Event::decode_body(&row.body).ok()? else {
+                return None;
+            };
+            Some(Message {
+                id: MessageId(id),
+                chat,
+                mine: row.mine,
+                text: row.edited.clone().unwrap_or(text.text),
+                reply_to: text.reply_to.map(MessageId),
+                mentions: text.mentions.iter().filter_map(|m| AccountId::from_bytes(m).ok()).collect(),
+                edited: row.edited.is_some(),
+                deleted: row.deleted,
+                reactions: row
+                    .reactions
+                    .iter()
+                    .filter(|r| !r.emoji.is_empty())
+                    .map(|r| (r.emoji.clone(), r.mine))
+                    .collect(),
+                state: if row.mine {
+                    Engine::state_of(&chat_row, id)
+                } else {
+                    DeliveryState::Delivered
+                },
+                via: Via::from_stored(row.via),
+            })
+        };
+        Ok(rows.iter().filter_map(message).collect())
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// The engine's thread: waits for inputs or the next due time, works in turns, carries out effects.
+fn drive(
+    engine: &mut Engine,
+    mut inbox: mpsc::Receiver<Input>,
+    net: &NetHandle,
+    feed: &watch::Sender<u64>,
+    live: &broadcast::Sender<Live>,
+    runtime: &tokio::runtime::Handle,
+) {
+    let mut inputs = Vec::with_capacity(TURN_INPUTS);
+    loop {
+        let now = now_ms();
+        let result = engine.turn(inputs.drain(..), now);
+        let effects = match result {
+            Ok(effects) => effects,
+            Err(error) => {
+                tracing::error!(%error, "the engine stops");
+                let _ = live.send(Live::Failed(error.to_string()));
+                return;
+            }
+        };
+        for effect in effects {
+            match effect {
+                Effect::Net(command) => net.send(command),
+                Effect::Reply(reply) => reply(),
+                Effect::Live(news) => {
+                    let _ = live.send(news);
+                }
+            }
+        }
+        if *feed.borrow() != engine.feed() {
+            let _ = feed.send(engine.feed());
+        }
+        let wait = engine.next_due().map(|due| Duration::from_millis(due.saturating_sub(now_ms()).max(1)));
+        let received = runtime.block_on(async {
+            match wait {
+                Some(wait) => tokio::time::timeout(wait, inbox.recv_many(&mut inputs, TURN_INPUTS)).await.ok(),
+                None => Some(inbox.recv_many(&mut inputs, TURN_INPUTS).await),
+            }
+        });
+        if received == Some(0) {
+            return;
+        }
+        if let Some(stop) = inputs.iter().position(|i| matches!(i, Input::Stop)) {
+            inputs.truncate(stop + 1);
+            let effects = engine.turn(inputs.drain(..), now_ms()).unwrap_or_default();
+            for effect in effects {
+                match effect {
+                    Effect::Net(command) => net.send(command),
+                    Effect::Reply(reply) => reply(),
+                    Effect::Live(_) => {}
+                }
+            }
+            // Gives the last words a moment to leave; nothing durable depends on it.
+            thread::sleep(Duration::from_millis(50));
+            return;
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! What a user of the engine sees: plain data.
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::BASE32_NOPAD;
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::{Availability, Clock, EventId};
+
+use crate::store::StoreError;
+
+
+
+/// What ids look like in text: base32 without padding, lower case.
+fn encode(bytes: &[u8]) -> String {
+    BASE32_NOPAD.encode(bytes).to_lowercase()
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, InvalidId> {
+    BASE32_NOPAD
+        .decode(text.to_uppercase().as_bytes())
+        .map_err(|_| InvalidId)
+}
+
+/// A text that is no id of this kind.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a valid id")]
+pub struct InvalidId;
+
+/// A conversation, in this profile.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChatId(pub [u8; 16]);
+
+impl fmt::Display for ChatId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&encode(&self.0))
+    }
+}
+
+impl fmt::Debug for ChatId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChatId({})", &self.to_string()[..6])
+    }
+}
+
+impl FromStr for ChatId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let bytes = decode(text)?;
+        bytes.try_into().map(Self).map_err(|_| InvalidId)
+    }
+}
+
+/// A message. Its order is the order of messages in a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct MessageId(pub EventId);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&encode(&self.0.to_bytes()))
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let bytes = decode(text)?;
+        EventId::from_bytes(&bytes).map(Self).ok_or(InvalidId)
+    }
+}
+
+macro_rules! stored_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$doc])* $variant = $value),* }
+
+        impl $name {
+            /// From its stored number; one of a newer version reads as the default.
+            pub fn from_stored(value: u32) -> Self {
+                match value { $($value => Self::$variant,)* _ => Self::default() }
+            }
+
+            /// Its stored number.
+            pub fn stored(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
+
+stored_enum! {
+    /// How far a message of ours has come.
+    DeliveryState {
+        /// On this device only.
+        #[default]
+        Queued = 0,
+        /// Taken by a log or a device.
+        Sent = 1,
+        /// A device of the recipient has it.
+        Delivered = 2,
+        /// The recipient has read it.
+        Read = 3,
+        /// It will not arrive.
+        Failed = 4,
+    }
+}
+
+stored_enum! {
+    /// What somebody is to us.
+    ContactState {
+        /// A contact.
+        #[default]
+        Active = 0,
+        /// We have asked; they have not answered.
+        Outgoing = 1,
+        /// Blocked by us.
+        Blocked = 2,
+        /// Removed by us; asking again is a new request.
+        Removed = 3,
+    }
+}
+
+stored_enum! {
+    /// Who may see something.
+    Audience {
+        /// Contacts.
+        #[default]
+        Contacts = 0,
+        /// Everyone (whom we talk to).
+        Everyone = 1,
+        /// Nobody.
+        Nobody = 2,
+    }
+}
+
+stored_enum! {
+    /// How a message came to us.
+    Via {
+        /// We wrote it.
+        #[default]
+        Own = 0,
+        /// On a direct connection.
+        Direct = 1,
+        /// Through a relay.
+        Relay = 2,
+        /// From a log.
+        Log = 3,
+    }
+}
+
+stored_enum! {
+    /// Kinds of durable news.
+    FeedKind {
+        /// A message.
+        #[default]
+        New = 0,
+        /// A message's state has changed.
+        State = 1,
+        /// A message was edited.
+        Edited = 2,
+        /// A message was deleted.
+        Deleted = 3,
+        /// A reaction was set or removed.
+        Reaction = 4,
+        /// Somebody asks to be a contact.
+        ContactRequested = 5,
+        /// Somebody is a contact now.
+        ContactAccepted = 6,
+        /// A verified contact's key or devices have changed.
+        KeyChanged = 7,
+        /// We have blocked somebody.
+        Blocked = 8,
+    }
+}
+
+/// A message as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Its conversation.
+    pub chat: ChatId,
+    /// Written by this account.
+    pub mine: bool,
+    /// Its current text, as it was sent: not made safe for a terminal.
+    pub text: String,
+    /// The message that it answers.
+    pub reply_to: Option<MessageId>,
+    /// Accounts mentioned.
+    pub mentions: Vec<AccountId>,
+    /// It was edited.
+    pub edited: bool,
+    /// Its author has deleted it.
+    pub deleted: bool,
+    /// Emoji, and whether it is ours.
+    pub reactions: Vec<(String, bool)>,
+    /// How far it has come.
+    pub state: DeliveryState,
+    /// How it came.
+    pub via: Via,
+}
+
+impl Message {
+    /// When it was written, milliseconds since 1970, by its author's clock.
+    pub fn sent_ms(&self) -> u64 {
+        self.id.0.clock.ms()
+    }
+}
+
+/// Somebody we know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// The account.
+    pub account: AccountId,
+    /// The conversation with them.
+    pub chat: ChatId,
+    /// The name to show: the one that the user gave, else their own.
+    pub name: String,
+    /// The name that they give themselves.
+    pub own_name: String,
+    /// What they are to us.
+    pub state: ContactState,
+    /// Safety numbers were compared.
+    pub verified: bool,
+    /// Their key or devices have changed since; sending waits.
+    pub key_changed: bool,
+    /// A program.
+    pub bot: bool,
+    /// Their devices.
+    pub devices: Vec<DeviceId>,
+    /// Last sign of life, milliseconds since 1970; 0 if not known.
+    pub last_seen_ms: u64,
+    /// Whether they are there now, if they show it.
+    pub availability: Option<Availability>,
+    /// They are typing now.
+    pub typing: bool,
+    /// Connected to one of their devices: directly (`Some(false)`) or through a relay.
+    pub relayed: Option<bool>,
+}
+
+/// Somebody who asks to be a contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The account.
+    pub account: AccountId,
+    /// The name that they give themselves.
+    pub name: String,
+    /// A few words.
+    pub greeting: String,
+    /// When it came, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// A conversation in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    /// The conversation.
+    pub id: ChatId,
+    /// The other account.
+    pub peer: AccountId,
+    /// Its name.
+    pub name: String,
+    /// Messages not read.
+    pub unread: u32,
+    /// When the newest message was written, milliseconds since 1970.
+    pub newest_ms: u64,
+    /// Pinned to the top.
+    pub pinned: bool,
+    /// No notifications until then, milliseconds since 1970.
+    pub muted_until_ms: u64,
+    /// Out of the way.
+    pub archived: bool,
+    /// Read up to this clock.
+    pub read: Clock,
+    /// Messages that wait in the outbox.
+    pub queued: u64,
+    /// The encryption that it uses, as text.
+    pub cipher: &'static str,
+}
+
+/// One piece of durable news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Counts from 1 without gaps in a profile.
+    pub sequence: u64,
+    /// When it happened, milliseconds since 1970.
+    pub at_ms: u64,
+    /// What.
+    pub kind: FeedKind,
+    /// The conversation, if it is about one.
+    pub chat: Option<ChatId>,
+    /// The message, if it is about one.
+    pub message: Option<MessageId>,
+    /// The new state, for a state change.
+    pub state: DeliveryState,
+    /// The account, if it is about one.
+    pub account: Option<AccountId>,
+    /// A reason or text.
+    pub text: String,
+}
+
+/// News that are not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// Somebody types, or stops.
+    Typing {
+        /// Where.
+        chat: ChatId,
+        /// Whether.
+        typing: bool,
+    },
+    /// Somebody's presence has changed.
+    Presence {
+        /// Who.
+        account: AccountId,
+        /// What they show.
+        availability: Availability,
+        /// Last sign of life, milliseconds since 1970.
+        last_seen_ms: u64,
+    },
+    /// Connections have changed.
+    Net,
+    /// A short code has ended: used (`true`) or burnt.
+    CodeEnded {
+        /// The code.
+        code: String,
+        /// Whether it was used.
+        used: bool,
+    },
+    /// The store has failed; the node has stopped.
+    Failed(String),
+}
+
+/// A rendezvous as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeStatus {
+    /// Its first address.
+    pub address: String,
+    /// One of ours (not only of a contact).
+    pub own: bool,
+    /// Connected.
+    pub connected: bool,
+    /// Registered there.
+    pub registered: bool,
+    /// What is wrong, if anything.
+    pub problem: Option<String>,
+    /// Its clock minus ours, in milliseconds, when it greeted us.
+    pub clock_offset_ms: i64,
+}
+
+/// The node as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Our account.
+    pub account: AccountId,
+    /// This device.
+    pub device: DeviceId,
+    /// Our name.
+    pub name: String,
+    /// A program.
+    pub bot: bool,
+    /// Rendezvous servers.
+    pub homes: Vec<HomeStatus>,
+    /// Devices connected: directly, through a relay.
+    pub peers: (usize, usize),
+    /// Addresses of this device.
+    pub addresses: Vec<String>,
+    /// Confirmed from outside.
+    pub public: bool,
+    /// Entries that wait in outboxes.
+    pub queued: u64,
+    /// Our contact address, as a link.
+    pub address: String,
+    /// Our user name, if we have one.
+    pub username: String,
+}
+
+/// Why the engine refused.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum NodeError {
+    /// Something in the call makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// No such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// A rendezvous cannot be reached, and nothing was queued.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Blocked, not accepted, not allowed.
+    #[error("{0}")]
+    Refused(String),
+    /// The contact's key or devices have changed.
+    #[error("the devices of {0} have changed since you verified them: compare safety numbers again, then trust them")]
+    KeyChanged(String),
+    /// Too many requests.
+    #[error("too many requests; try again in {} s", .retry_after_ms / 1000 + 1)]
+    RateLimited {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// The store has failed.
+    #[error("{0}")]
+    Store(String),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
