@@ -1,0 +1,156 @@
+//! What went wrong, for people and for scripts: a code, an exit status, a message, and the next step to take.
+
+use serde_json::{Value, json};
+use starling_node::{NodeError, OpenError, StoreError};
+
+/// An error of a command.
+#[derive(Debug, Clone)]
+pub struct CliError {
+    /// For scripts.
+    pub code: String,
+    /// The exit status.
+    pub exit: u8,
+    /// What was wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// When it is worth to try again.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// The result of a command.
+pub type CliResult<T = ()> = Result<T, CliError>;
+
+impl CliError {
+    pub fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            exit,
+            message: message.into(),
+            hint: None,
+            retry_after_ms: None,
+        }
+    }
+
+    pub fn internal(message: impl std::fmt::Display) -> Self {
+        Self::new("internal", 1, message.to_string())
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new("usage", 2, message)
+    }
+
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new("unreachable", 3, message)
+    }
+
+    pub fn locked(message: impl Into<String>) -> Self {
+        Self::new("locked", 4, message)
+    }
+
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new("not_found", 5, message)
+    }
+
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new("timeout", 9, message)
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Standard output was closed by its reader: no error.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.code == "closed_pipe"
+    }
+
+    pub fn to_json(&self) -> Value {
+        json!({ "error": {
+            "code": self.code,
+            "exit": self.exit,
+            "message": self.message,
+            "hint": self.hint,
+            "retry_after_ms": self.retry_after_ms,
+        }})
+    }
+
+    /// From the `error` object of a JSON-RPC answer.
+    pub fn from_rpc(error: &Value) -> Self {
+        let data = &error["data"];
+        Self {
+            code: data["code"].as_str().unwrap_or("internal").into(),
+            exit: data["exit"].as_u64().and_then(|e| u8::try_from(e).ok()).unwrap_or(1),
+            message: error["message"].as_str().unwrap_or("the node refused").into(),
+            hint: data["hint"].as_str().map(Into::into),
+            retry_after_ms: data["retry_after_ms"].as_u64(),
+        }
+    }
+
+    /// As the `error` object of a JSON-RPC answer.
+    pub fn to_rpc(&self) -> Value {
+        json!({ "code": -32000, "message": self.message, "data": {
+            "code": self.code, "exit": self.exit, "hint": self.hint, "retry_after_ms": self.retry_after_ms,
+        }})
+    }
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> Self {
+        let text = error.to_string();
+        match error {
+            NodeError::Invalid(_) => Self::usage(text),
+            NodeError::NotFound(_) => Self::not_found(text),
+            NodeError::Unreachable(_) => Self::unreachable(text),
+            NodeError::Refused(_) => Self::new("refused", 6, text),
+            NodeError::KeyChanged(_) => Self::new("key_changed", 7, text)
+                .hint("compare with `starling contacts verify WHO`, then `starling contacts trust WHO`"),
+            NodeError::RateLimited { retry_after_ms } => Self {
+                retry_after_ms: Some(retry_after_ms),
+                ..Self::new("rate_limited", 8, text)
+            },
+            NodeError::Store(_) => Self::new("store", 1, text).hint("free some space or check the profile's directory, then start again: nothing that was reported is lost"),
+            NodeError::Stopped => Self::new("stopped", 1, text).hint("see the log with -v, or start the daemon again"),
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Newer(_) => Self::new("newer_version", 11, text).hint("update Starling"),
+            StoreError::Missing => no_profile(),
+            StoreError::InUse => Self::locked(text).hint("another program has the profile open without a control socket; stop it"),
+            StoreError::WrongKey => Self::locked(text).hint("the key file belongs to another profile: restore the right one from a backup"),
+            StoreError::DiskFull => Self::new("disk_full", 1, text).hint("free some space, then try again: nothing that was reported is lost"),
+            StoreError::ReadOnly(_) => Self::new("read_only", 1, text).hint("choose a directory that you may write to with --data-dir"),
+            StoreError::Failed(_) | StoreError::Damaged(_) => Self::internal(text),
+        }
+    }
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => error.into(),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self::new("closed_pipe", 0, "")
+        } else {
+            Self::internal(error)
+        }
+    }
+}
+
+/// There is no profile.
+pub fn no_profile() -> CliError {
+    CliError::new("no_profile", 4, "there is no profile here yet").hint("make one with `starling init --name NAME --rendezvous ADDR`, or try Starling without one: `starling try`")
+}

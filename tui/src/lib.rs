@@ -1,1 +1,0 @@
-//! The terminal client of Starling

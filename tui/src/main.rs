@@ -1,0 +1,108 @@
+//! `starling`: the terminal client.
+
+mod cli;
+mod error;
+mod profile;
+mod rpc;
+mod screen;
+mod terminal;
+mod verbs;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Verb};
+use error::{CliError, CliResult};
+
+fn main() -> ExitCode {
+    // libp2p's TLS would write session keys to this file.
+    // Reading the environment is all that is needed here: unsetting it is `unsafe` in edition 2024, so we refuse to run instead.
+    if std::env::var_os("SSLKEYLOGFILE").is_some() {
+        eprintln!("error: SSLKEYLOGFILE is set: it would write the keys of connections to a file\nhint: run `env -u SSLKEYLOGFILE starling …`");
+        return ExitCode::from(2);
+    }
+    let cli = Cli::parse();
+    let json = cli.global.json;
+    init_logging(cli.global.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(async {
+                tokio::select! {
+                    result = Box::pin(run(cli)) => result,
+                    _ = tokio::signal::ctrl_c() => Err(CliError::new("interrupted", 130, "interrupted")),
+                }
+            });
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            result
+        }
+        Err(error) => Err(CliError::internal(error)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            if json {
+                eprintln!("{}", error.to_json());
+            } else {
+                eprintln!("error: {}", error.message);
+                if let Some(hint) = &error.hint {
+                    eprintln!("hint: {hint}");
+                }
+            }
+            ExitCode::from(error.exit)
+        }
+    }
+}
+
+/// Only our own events: those of the libraries hold addresses.
+fn init_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "off",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = match std::env::var("STARLING_LOG") {
+        Ok(filter) => EnvFilter::new(filter),
+        Err(_) => EnvFilter::new(format!("off,starling={level},starling_node={level}")),
+    };
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+async fn run(cli: Cli) -> CliResult {
+    let global = &cli.global;
+    let Some(verb) = cli.verb else {
+        if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+            return Err(CliError::usage("the screen needs a terminal").hint("without one, use the verbs: send, listen, history, contacts, … (see `starling --help`), or `starling chat --plain WHO`"));
+        }
+        return screen::run(global).await;
+    };
+    match verb {
+        Verb::Try { headless } => verbs::try_starling(global, headless).await,
+        Verb::Init(args) => verbs::init(global, args).await,
+        Verb::Whoami => verbs::whoami(global).await,
+        Verb::Invite { uses, expires, qr, code } => verbs::invite(global, uses, &expires, qr, code).await,
+        Verb::Contacts { command } => verbs::contacts(global, command).await,
+        Verb::Chats { command } => verbs::chats(global, command).await,
+        Verb::Send(args) => verbs::send(global, args).await,
+        Verb::Listen { chat, since, exec, count } => verbs::listen(global, chat, since, exec, count).await,
+        Verb::History { chat, limit, before, since } => verbs::history(global, &chat, limit, before, since).await,
+        Verb::Chat { plain: _, who } => verbs::plain_chat(global, &who).await,
+        Verb::Profile { command } => verbs::profile(global, command).await,
+        Verb::Daemon { listen, stop } => verbs::daemon(global, listen, stop).await,
+        Verb::Rpc { method, params } => verbs::rpc(global, &method, params.as_deref()).await,
+        Verb::Doctor => verbs::doctor(global).await,
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "starling", &mut std::io::stdout());
+            Ok(())
+        }
+        Verb::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        Verb::Guide => verbs::guide(global).await,
+    }
+}

@@ -1,0 +1,214 @@
+//! Where a profile is, and how its key is opened.
+
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use starling_keys::{KeyFile, KeyFileError, Protection, StorageKey};
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::Global,
+    error::{CliError, CliResult, no_profile},
+};
+
+/// The name under which keys are kept in the system keyring.
+const KEYRING_SERVICE: &str = "starling";
+
+/// A profile's places.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub name: String,
+    pub dir: PathBuf,
+    pub socket: PathBuf,
+    passphrase_file: Option<PathBuf>,
+    no_input: bool,
+}
+
+impl Profile {
+    pub fn new(global: &Global) -> CliResult<Self> {
+        let name = global.profile.clone();
+        let ok = !name.is_empty() && name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !ok {
+            return Err(CliError::usage(format!("“{}” is no profile name: use up to 32 letters, digits, - and _", name.escape_debug())));
+        }
+        let default = default_data_dir();
+        let data_dir = global.data_dir.clone().or_else(|| default.clone()).ok_or_else(|| {
+            CliError::usage("there is no home directory: choose a directory with --data-dir")
+        })?;
+        let socket = socket_path(&name, &data_dir, default.as_deref());
+        Ok(Self {
+            dir: data_dir.join(&name),
+            name,
+            socket,
+            passphrase_file: global.passphrase_file.clone(),
+            no_input: global.no_input,
+        })
+    }
+
+    pub fn exists(&self) -> bool {
+        starling_node::ProfileDir::has_profile(&self.dir)
+    }
+
+    fn key_path(&self) -> PathBuf {
+        self.dir.join("key")
+    }
+
+    /// Writes the key file of a new profile.
+    pub fn write_key(&self, key: &StorageKey, protection: Protection) -> CliResult {
+        let file = match protection {
+            Protection::Plain => KeyFile::plain(key),
+            Protection::Passphrase => {
+                let passphrase = self.passphrase("Passphrase for this profile: ")?;
+                if passphrase.is_empty() {
+                    return Err(CliError::usage("the passphrase is empty").hint("leave the passphrase out to have none"));
+                }
+                KeyFile::with_passphrase(key, &passphrase)
+            }
+            Protection::Keyring => {
+                self.keyring()?
+                    .set_secret(key.as_bytes())
+                    .map_err(|e| keyring_error(&e))?;
+                KeyFile::keyring()
+            }
+        };
+        let mut out = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.key_path())
+            .map_err(|e| CliError::from(to_store_error(&e)))?;
+        out.write_all(&file.to_bytes()).map_err(|e| CliError::from(to_store_error(&e)))?;
+        out.sync_all().map_err(|e| CliError::from(to_store_error(&e)))?;
+        Ok(())
+    }
+
+    /// Opens the key file.
+    pub fn open_key(&self) -> CliResult<StorageKey> {
+        let bytes = match fs::read(self.key_path()) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_profile()),
+            Err(e) => return Err(CliError::locked(format!("cannot read the key file: {e}"))),
+        };
+        let damaged = |e: KeyFileError| match e {
+            KeyFileError::Newer => CliError::new("newer_version", 11, e.to_string()).hint("update Starling"),
+            KeyFileError::WrongPassphrase => CliError::locked(e.to_string()).hint("try again; without it the profile cannot be opened, but the recovery phrase makes a new one (`starling init --restore`)"),
+            KeyFileError::Malformed => CliError::locked(e.to_string()).hint("restore the file “key” of the profile from a backup"),
+        };
+        let file = KeyFile::from_bytes(&bytes).map_err(damaged)?;
+        match file.protection() {
+            Protection::Plain => file.open_plain().map_err(damaged),
+            Protection::Passphrase => {
+                let passphrase = self.passphrase(&format!("Passphrase of profile {}: ", self.name))?;
+                file.open_with(&passphrase).map_err(damaged)
+            }
+            Protection::Keyring => {
+                let secret = Zeroizing::new(self.keyring()?.get_secret().map_err(|e| keyring_error(&e))?);
+                let bytes = secret.as_slice().try_into().map_err(|_| CliError::locked("the system keyring holds something else under Starling's name"))?;
+                Ok(StorageKey::from_bytes(bytes))
+            }
+        }
+    }
+
+    /// Whether opening the profile asks for a passphrase.
+    pub fn needs_passphrase(&self) -> bool {
+        fs::read(self.key_path())
+            .ok()
+            .and_then(|bytes| KeyFile::from_bytes(&bytes).ok())
+            .is_some_and(|f| f.protection() == Protection::Passphrase)
+    }
+
+    fn keyring(&self) -> CliResult<keyring::v1::Entry> {
+        let user = self.dir.display().to_string();
+        keyring::v1::Entry::new(KEYRING_SERVICE, &user).map_err(|e| keyring_error(&e))
+    }
+
+    /// A passphrase from its file, or from the terminal without echo.
+    fn passphrase(&self, prompt: &str) -> CliResult<Zeroizing<String>> {
+        if let Some(path) = &self.passphrase_file {
+            let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
+                CliError::usage(format!("cannot read the passphrase file {}: {e}", path.display()))
+            })?;
+            return Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()));
+        }
+        if self.no_input || !std::io::stdin().is_terminal() {
+            return Err(CliError::locked("the profile needs its passphrase").hint("give it with --passphrase-file FILE (or STARLING_PASSPHRASE_FILE)"));
+        }
+        crate::terminal::read_secret(prompt)
+    }
+}
+
+fn keyring_error(error: &keyring::Error) -> CliError {
+    CliError::locked(format!("the system keyring cannot be used: {error}")).hint("unlock it, or make the profile with --passphrase-file instead")
+}
+
+fn to_store_error(error: &std::io::Error) -> starling_node::StoreError {
+    use starling_node::StoreError;
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(error.to_string()),
+        _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+fn env_dir(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute())
+}
+
+fn home(below: &str) -> Option<PathBuf> {
+    env_dir("HOME").map(|home| home.join(below))
+}
+
+/// `$XDG_DATA_HOME/starling`.
+pub fn default_data_dir() -> Option<PathBuf> {
+    env_dir("XDG_DATA_HOME").or_else(|| home(".local/share")).map(|d| d.join("starling"))
+}
+
+/// `$XDG_CONFIG_HOME/starling`.
+pub fn config_dir() -> Option<PathBuf> {
+    env_dir("XDG_CONFIG_HOME").or_else(|| home(".config")).map(|d| d.join("starling"))
+}
+
+/// `$XDG_STATE_HOME/starling`.
+pub fn state_dir() -> Option<PathBuf> {
+    env_dir("XDG_STATE_HOME").or_else(|| home(".local/state")).map(|d| d.join("starling"))
+}
+
+/// `$XDG_RUNTIME_DIR/starling/<profile>.sock`, with a hash of the data directory if it is not the default one. Without a runtime directory, a
+/// private one below the system's temporary directory.
+fn socket_path(profile: &str, data_dir: &Path, default: Option<&Path>) -> PathBuf {
+    let uid = rustix::process::getuid().as_raw();
+    let dir = env_dir("XDG_RUNTIME_DIR")
+        .map(|d| d.join("starling"))
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("starling-{uid}")));
+    let name = if Some(data_dir) == default {
+        format!("{profile}.sock")
+    } else {
+        let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+        let hash = starling_keys::StorageKey::from_bytes([0; 32]).name(absolute.as_os_str().as_encoded_bytes());
+        let hex: String = hash[..6].iter().map(|b| format!("{b:02x}")).collect();
+        format!("{profile}-{hex}.sock")
+    };
+    dir.join(name)
+}
+
+/// Makes the socket's directory; refuses one that belongs to somebody else.
+pub fn prepare_socket_dir(socket: &Path) -> CliResult {
+    let Some(dir) = socket.parent() else {
+        return Ok(());
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| CliError::internal(format!("cannot make {}: {e}", dir.display())))?;
+    let owner = fs::metadata(dir).map(|m| m.uid()).map_err(CliError::internal)?;
+    if owner != rustix::process::getuid().as_raw() {
+        return Err(CliError::internal(format!("{} belongs to another user; set XDG_RUNTIME_DIR", dir.display())));
+    }
+    Ok(())
+}

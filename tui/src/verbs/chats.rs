@@ -1,0 +1,175 @@
+//! `chats` and `history`.
+
+use std::io::{BufRead, IsTerminal};
+
+use serde_json::{Value, json};
+
+use super::{field, find, node_of, print, say};
+use crate::{
+    cli::{Chats, Global, parse_duration},
+    error::{CliError, CliResult},
+    rpc::Client,
+    terminal::{safe, safe_line},
+};
+
+pub async fn chats(global: &Global, command: Chats) -> CliResult {
+    let (_, client) = node_of(global).await?;
+    let result = run(global, &client, command).await;
+    client.finish().await;
+    result
+}
+
+async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
+    let (who, change) = match command {
+        Chats::List => return list(global, client).await,
+        Chats::Show { chat } => return show(global, client, &chat).await,
+        Chats::Pin { chat, undo } => (chat, json!({ "pinned": !undo })),
+        Chats::Archive { chat, undo } => (chat, json!({ "archived": !undo })),
+        Chats::Mute { chat, time, undo } => {
+            let until = match (undo, time) {
+                (true, _) => 0,
+                (false, None) => u64::MAX / 2,
+                (false, Some(time)) => now_ms() + parse_duration(&time).ok_or_else(|| CliError::usage("--for takes a time such as 8h or 1d"))?,
+            };
+            (chat, json!({ "muted_until_ms": until }))
+        }
+        Chats::Delete { chat, force } => {
+            let contact = find(client, &chat).await?;
+            if !force {
+                confirm(global, &format!("Delete all messages with {} on this device?", safe_line(field(&contact, "name"))))?;
+            }
+            client.call("chat.clear", json!({ "chat": field(&contact, "chat") })).await?;
+            return print("deleted here");
+        }
+    };
+    let contact = find(client, &who).await?;
+    let mut params = change;
+    params["chat"] = contact["chat"].clone();
+    client.call("chat.set", params).await?;
+    print("done")
+}
+
+fn confirm(global: &Global, question: &str) -> CliResult {
+    if global.no_input || !std::io::stdin().is_terminal() {
+        return Err(CliError::usage("this needs a yes").hint("add --force"));
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    if line.trim().eq_ignore_ascii_case("y") {
+        Ok(())
+    } else {
+        Err(CliError::new("declined", 1, "nothing was done"))
+    }
+}
+
+fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+async fn list(global: &Global, client: &Client) -> CliResult {
+    let chats = client.call("chats", json!({})).await?;
+    for chat in chats.as_array().into_iter().flatten() {
+        if global.json {
+            print(chat)?;
+            continue;
+        }
+        let mut notes = Vec::new();
+        if let Some(unread) = chat["unread"].as_u64().filter(|n| *n > 0) {
+            notes.push(format!("{unread} new"));
+        }
+        if let Some(queued) = chat["queued"].as_u64().filter(|n| *n > 0) {
+            notes.push(format!("⏳ {queued} waiting"));
+        }
+        for (key, word) in [("pinned", "pinned"), ("archived", "archived")] {
+            if chat[key] == true {
+                notes.push(word.into());
+            }
+        }
+        print(format!("{:<24} {:<24} {}", safe_line(field(chat, "name")), field(chat, "newest"), notes.join(", ")).trim_end())?;
+    }
+    Ok(())
+}
+
+async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
+    let contact = find(client, who).await?;
+    let chats = client.call("chats", json!({})).await?;
+    let chat = chats.as_array().into_iter().flatten().find(|c| c["id"] == contact["chat"]).cloned().unwrap_or(Value::Null);
+    if global.json {
+        let mut line = chat;
+        line["contact"] = contact;
+        return print(line);
+    }
+    print(format!("conversation  id:{}", field(&contact, "chat")))?;
+    print(format!("with          {} ({})", safe_line(field(&contact, "name")), field(&contact, "account")))?;
+    print(format!("encryption    {}", field(&chat, "cipher")))?;
+    print(format!("verified      {}", if contact["verified"] == true { "yes" } else { "no" }))?;
+    print(format!("unread        {}", chat["unread"]))?;
+    print(format!("waiting       {}", chat["queued"]))
+}
+
+pub async fn history(global: &Global, who: &str, limit: usize, before: Option<String>, since: Option<String>) -> CliResult {
+    let since_ms = match since.as_deref() {
+        None => 0,
+        Some(text) => parse_since(text).ok_or_else(|| CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31"))?,
+    };
+    let (_, client) = node_of(global).await?;
+    let contact = find(&client, who).await?;
+    let mut params = json!({ "chat": field(&contact, "chat"), "limit": limit });
+    if let Some(before) = before {
+        params["before"] = before.into();
+    }
+    let messages = client.call("history", params).await?;
+    client.finish().await;
+    let since_text = crate::rpc::rfc3339(since_ms);
+    for message in messages.as_array().into_iter().flatten() {
+        if field(message, "sent_at") < since_text.as_str() {
+            continue;
+        }
+        if global.json {
+            print(message)?;
+        } else {
+            print(line(message))?;
+        }
+    }
+    if messages.as_array().is_none_or(Vec::is_empty) {
+        say(global, "No messages yet.");
+    }
+    Ok(())
+}
+
+/// One message as text lines.
+pub fn line(message: &Value) -> String {
+    let who = if message["from"]["self"] == true { "you" } else { field(&message["from"], "name") };
+    let state = match (message["from"]["self"] == true, field(message, "state")) {
+        (false, _) => "",
+        (_, "queued") => " ⏳",
+        (_, "sent") => " ✓",
+        (_, "delivered") => " ✓✓",
+        (_, "read") => " ✓✓ read",
+        _ => " ⚠ failed",
+    };
+    let time = field(message, "sent_at").get(..16).unwrap_or_default().replace('T', " ");
+    let text = if message["deleted"] == true { "(deleted)".to_owned() } else { safe(field(message, "text")) };
+    let edited = if message["edited"] == true { " (edited)" } else { "" };
+    format!("{time}  {}: {}{edited}{state}", safe_line(who), text.replace('\n', "\n                  "))
+}
+
+/// A time ago, or a date in UTC.
+fn parse_since(text: &str) -> Option<u64> {
+    if let Some(ago) = parse_duration(text).filter(|_| !text.contains('-')) {
+        return Some(now_ms().saturating_sub(ago));
+    }
+    let mut parts = text.get(..10)?.split('-').map(str::parse::<i64>);
+    let (y, m, d) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    if !(1..=12).contains(&m) || !(1..=31).contains(&d) {
+        return None;
+    }
+    // Days from a civil date (Howard Hinnant's algorithm).
+    let y = if m <= 2 { y - 1 } else { y };
+    let era = y.div_euclid(400);
+    let yoe = y - era * 400;
+    let doy = (153 * (m + if m > 2 { -3 } else { 9 }) + 2) / 5 + d - 1;
+    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+    u64::try_from(days * 86_400_000).ok()
+}

@@ -1,0 +1,119 @@
+//! `doctor`: what works and what does not, each failure with a remedy.
+
+use serde_json::{Value, json};
+
+use super::{field, people::wait_registered, print};
+use crate::{
+    cli::Global,
+    error::{CliError, CliResult},
+    profile::{Profile, config_dir},
+    rpc,
+};
+
+struct Check {
+    name: &'static str,
+    ok: Option<bool>,
+    found: String,
+    remedy: String,
+}
+
+fn check(name: &'static str, ok: Option<bool>, found: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check {
+        name,
+        ok,
+        found: found.into(),
+        remedy: remedy.into(),
+    }
+}
+
+pub async fn doctor(global: &Global) -> CliResult {
+    let profile = Profile::new(global)?;
+    let mut checks = Vec::new();
+    terminal_checks(&mut checks);
+    if profile.exists() {
+        match rpc::acquire(&profile, global).await {
+            Ok(client) => {
+                checks.push(check("profile", Some(true), profile.dir.display().to_string(), ""));
+                wait_registered(&Global { quiet: true, ..global.clone() }, &client).await?;
+                // AutoNAT and address discovery take a moment after the start of a node.
+                if client.is_own() {
+                    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                }
+                let status = client.call("status", json!({})).await?;
+                node_checks(&status, &mut checks);
+                client.finish().await;
+            }
+            Err(error) => checks.push(check("profile", Some(false), error.message, error.hint.unwrap_or_default())),
+        }
+    } else {
+        checks.push(check("profile", Some(false), "none yet", "make one with `starling init --name NAME --rendezvous ADDR`"));
+    }
+    let failed = checks.iter().filter(|c| c.ok == Some(false)).count();
+    for c in &checks {
+        if global.json {
+            print(json!({ "check": c.name, "ok": c.ok, "found": c.found, "remedy": c.remedy }))?;
+        } else {
+            let mark = match c.ok {
+                Some(true) => "ok  ",
+                Some(false) => "FAIL",
+                None => "note",
+            };
+            print(format!("{mark}  {:<18} {}", c.name, c.found))?;
+            if !c.remedy.is_empty() && c.ok != Some(true) {
+                print(format!("      {:<18} → {}", "", c.remedy))?;
+            }
+        }
+    }
+    if failed > 0 {
+        return Err(CliError::new("unhealthy", 1, format!("{failed} check(s) failed")));
+    }
+    Ok(())
+}
+
+fn terminal_checks(checks: &mut Vec<Check>) {
+    let term = std::env::var("TERM").unwrap_or_default();
+    let true_color = std::env::var("COLORTERM").is_ok_and(|c| c == "truecolor" || c == "24bit");
+    let dumb = term.is_empty() || term == "dumb";
+    checks.push(check("terminal", Some(!dumb), if term.is_empty() { "TERM is not set".into() } else { term }, "set TERM, or use `starling chat --plain WHO`"));
+    checks.push(check("colours", None, if true_color { "24 bit" } else { "256 or 16" }, ""));
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|v| std::env::var(v).ok().filter(|v| !v.is_empty())).unwrap_or_default();
+    let utf8 = locale.to_lowercase().replace('-', "").contains("utf8");
+    checks.push(check("locale", Some(utf8), if locale.is_empty() { "not set".into() } else { locale }, "set LANG to a UTF-8 locale such as C.UTF-8"));
+    let graphics = std::env::var("KITTY_WINDOW_ID").is_ok() || std::env::var("TERM_PROGRAM").is_ok_and(|t| t == "iTerm.app" || t == "WezTerm" || t == "ghostty");
+    checks.push(check("graphics", None, if graphics { "yes" } else { "half blocks" }, ""));
+    if let Some(dir) = config_dir() {
+        checks.push(check("configuration", None, dir.display().to_string(), ""));
+    }
+}
+
+fn node_checks(status: &Value, checks: &mut Vec<Check>) {
+    let homes = status["rendezvous"].as_array().cloned().unwrap_or_default();
+    let own: Vec<&Value> = homes.iter().filter(|h| h["own"] == true).collect();
+    if own.is_empty() {
+        checks.push(check("rendezvous", Some(false), "none", "make a profile with `starling init --rendezvous ADDR`"));
+    }
+    for home in own {
+        let ok = home["registered"] == true;
+        let found = if ok {
+            format!("registered at {}", field(home, "address"))
+        } else {
+            format!("{}: {}", field(home, "address"), home["problem"].as_str().unwrap_or("not connected"))
+        };
+        checks.push(check("rendezvous", Some(ok), found, "is the server running, and does a firewall let UDP and TCP to its port through?"));
+        if home["connected"] == true {
+            let offset = home["clock_offset_ms"].as_i64().unwrap_or(0);
+            let ok = offset.abs() < 5 * 60_000;
+            let found = format!("{} s {} the rendezvous", offset.abs() / 1000, if offset > 0 { "behind" } else { "ahead of" });
+            checks.push(check("clock", Some(ok), found, "set the system clock (timedatectl set-ntp true): messages are ordered by it"));
+        }
+    }
+    let ports: Vec<&str> = status["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    checks.push(check("ports", Some(!ports.is_empty()), if ports.is_empty() { "not listening".to_owned() } else { ports.join("  ") }, "another program may hold the port; give another with --listen-addr"));
+    let public = field(status, "reachability") == "public";
+    let nat = if public { "reachable from outside" } else { "not confirmed from outside: contacts connect by hole punching or through the relay" };
+    checks.push(check("NAT", None, nat, "forward a UDP port to this machine for direct connections with everybody"));
+    checks.push(check("relay", Some(homes.iter().any(|h| h["connected"] == true)), field(status, "reachability"), "without a rendezvous only contacts on the same network can be reached"));
+    if let Some(queued) = status["queued"].as_u64().filter(|n| *n > 0) {
+        checks.push(check("outbox", None, format!("{queued} batches wait"), "they go out when their receivers or the rendezvous can be reached"));
+    }
+}

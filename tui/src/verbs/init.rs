@@ -1,0 +1,121 @@
+//! `init`: a new profile, for a new or a restored account.
+
+use std::io::{IsTerminal, Read};
+
+use serde_json::json;
+use starling_keys::{Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
+use starling_node::ProfileDir;
+use zeroize::Zeroizing;
+
+use super::{print, say};
+use crate::{
+    cli::{Global, Init},
+    error::{CliError, CliResult},
+    profile::Profile,
+};
+
+/// What a profile is made of; shared with the onboarding screen and `try`.
+pub struct NewProfile {
+    pub name: String,
+    pub phrase: RecoveryPhrase,
+    pub restore: bool,
+    pub homes: Vec<RendezvousAddr>,
+    pub protection: Protection,
+    pub registration_token: String,
+    pub username: String,
+    pub bot: bool,
+}
+
+/// Makes a profile's files. Gives account and device.
+pub fn make_profile(profile: &Profile, new: &NewProfile) -> CliResult<(String, String)> {
+    if new.name.is_empty() || new.name.len() > 64 {
+        return Err(CliError::usage("a name has 1 to 64 bytes"));
+    }
+    if profile.exists() {
+        return Err(CliError::usage(format!("the profile “{}” exists already", profile.name)).hint("choose another with --profile NAME"));
+    }
+    let dir = ProfileDir::lock(&profile.dir)?;
+    let key = StorageKey::generate();
+    // The key first: a database without its key would be lost, a key without its database is nothing.
+    profile.write_key(&key, new.protection)?;
+    let (account, device) = starling_node::create_profile(
+        dir,
+        &key,
+        &starling_node::NewProfile {
+            account: new.phrase.account_key(),
+            restore: new.restore,
+            name: new.name.clone(),
+            bot: new.bot,
+            homes: new.homes.clone(),
+            registration_token: new.registration_token.clone(),
+            username: new.username.clone(),
+        },
+    )?;
+    Ok((account.to_string(), device.to_string()))
+}
+
+pub fn parse_home(text: &str) -> CliResult<RendezvousAddr> {
+    text.parse().map_err(|e: starling_keys::EndpointError| {
+        CliError::usage(format!("“{}”: {e}", text.escape_debug())).hint("copy the whole address that starling-rendezvous prints")
+    })
+}
+
+pub async fn init(global: &Global, args: Init) -> CliResult {
+    let profile = Profile::new(global)?;
+    let Some(name) = args.name else {
+        return Err(CliError::usage("--name NAME is missing: the name that others see"));
+    };
+    let homes = args.rendezvous.iter().map(|h| parse_home(h)).collect::<CliResult<Vec<_>>>()?;
+    let phrase = if args.restore {
+        if std::io::stdin().is_terminal() {
+            say(global, "Type the 24 words of the recovery phrase, then Enter and Ctrl-D:");
+        }
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().take(4096).read_to_string(&mut text)?;
+        RecoveryPhrase::parse(&text).map_err(|e| CliError::usage(format!("the recovery phrase is wrong: {e}")).hint("check it word by word; nothing was made"))?
+    } else {
+        RecoveryPhrase::generate()
+    };
+    if args.restore && homes.is_empty() {
+        return Err(CliError::usage("restoring needs the account's rendezvous").hint("give it with --rendezvous ADDR: contacts and devices are found there"));
+    }
+    let protection = if args.keyring {
+        Protection::Keyring
+    } else if global.passphrase_file.is_some() {
+        Protection::Passphrase
+    } else {
+        Protection::Plain
+    };
+    let new = NewProfile {
+        name,
+        phrase,
+        restore: args.restore,
+        homes,
+        protection,
+        registration_token: args.invite_token.unwrap_or_default(),
+        username: args.username.unwrap_or_default(),
+        bot: args.bot,
+    };
+    let (account, device) = make_profile(&profile, &new)?;
+    let words = new.phrase.words();
+    if global.json {
+        let phrase = (!args.restore).then(|| words.to_string());
+        print(json!({ "account": account, "device": device, "recovery_phrase": phrase }))?;
+    } else {
+        print(format!("Profile “{}” is ready. Account {account}", profile.name))?;
+        if !args.restore {
+            print("\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n")?;
+            for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(6).enumerate() {
+                let line: Vec<String> = line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 6 + j + 1)).collect();
+                print(format!("  {}", line.join(" ").trim_end()))?;
+            }
+            print("")?;
+        }
+        if new.homes.is_empty() {
+            say(global, "No rendezvous was given: this profile can meet nobody yet. `starling init --rendezvous ADDR` makes one that can.");
+        } else {
+            say(global, "Next: `starling invite --qr` for your first contact, or `starling` for the screen.");
+        }
+    }
+    Ok(())
+}

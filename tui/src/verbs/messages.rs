@@ -1,0 +1,246 @@
+//! `send` and `listen`.
+
+use std::{io::Write, process::Stdio, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::{field, find, node_of, print, say};
+use crate::{
+    cli::{Global, Send, parse_duration},
+    error::{CliError, CliResult},
+    rpc::Client,
+    terminal::safe,
+};
+
+/// Lines that travel to the node together when they are there already.
+const BATCH: usize = 500;
+/// What a command of `listen --exec` may answer.
+const MAX_ANSWER: u64 = 64 * 1024;
+/// How long a one-off `send` tries to get its message out before it leaves it to the next run.
+const LINGER_MS: u64 = 10_000;
+
+pub async fn send(global: &Global, args: Send) -> CliResult {
+    let timeout = parse_duration(&args.timeout).ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout.escape_debug())))?;
+    let (_, client) = node_of(global).await?;
+    let result = send_with(global, &client, &args, timeout).await;
+    client.finish().await;
+    result
+}
+
+async fn send_with(global: &Global, client: &Client, args: &Send, timeout: u64) -> CliResult {
+    let contact = find(client, &args.to).await?;
+    let chat = field(&contact, "chat");
+    let mut ids: Vec<String> = Vec::new();
+    let mut last_text = String::new();
+    let from_input = args.text.is_empty() || args.text == ["-"];
+    if args.lines {
+        let mut lines = BufReader::with_capacity(256 * 1024, tokio::io::stdin()).split(b'\n');
+        let mut batch: Vec<String> = Vec::new();
+        loop {
+            // Lines that are there already go together; a slow producer's lines go one by one.
+            let next = if batch.is_empty() {
+                lines.next_segment().await?
+            } else {
+                match tokio::time::timeout(Duration::from_millis(1), lines.next_segment()).await {
+                    Ok(line) => line?,
+                    Err(_) => {
+                        ids.extend(send_batch(client, chat, args, std::mem::take(&mut batch)).await?);
+                        continue;
+                    }
+                }
+            };
+            let Some(line) = next else { break };
+            let line = String::from_utf8(line).map_err(|_| CliError::usage(format!("line {} is not UTF-8", ids.len() + batch.len() + 1)))?;
+            let line = line.trim_end_matches('\r');
+            if !line.is_empty() {
+                batch.push(line.to_owned());
+            }
+            if batch.len() >= BATCH {
+                ids.extend(send_batch(client, chat, args, std::mem::take(&mut batch)).await?);
+            }
+        }
+        if !batch.is_empty() {
+            ids.extend(send_batch(client, chat, args, batch).await?);
+        }
+    } else {
+        last_text = if from_input {
+            let mut text = String::new();
+            let read = tokio::io::stdin().take(1024 * 1024).read_to_string(&mut text).await;
+            read.map_err(|e| CliError::usage(format!("standard input is not UTF-8 text: {e}")))?;
+            text.trim_end_matches('\n').to_owned()
+        } else {
+            args.text.join(" ")
+        };
+        ids.extend(send_batch(client, chat, args, vec![last_text.clone()]).await?);
+    }
+    let Some(last) = ids.last() else {
+        return Err(CliError::usage("there is nothing to send").hint("give the text, or lines on standard input"));
+    };
+    // Without --wait: a node of our own must at least hand the message over, as far as that is possible now.
+    let wait = match args.wait {
+        Some(wait) => Some((wait.as_str(), timeout)),
+        None if client.is_own() => Some(("sent", LINGER_MS.min(timeout))),
+        None => None,
+    };
+    let (state, reached) = match wait {
+        Some((goal, timeout)) => {
+            let answer = client.call("wait", json!({ "chat": chat, "message": last, "state": goal, "timeout_ms": timeout })).await?;
+            (field(&answer, "state").to_owned(), answer["reached"] == true)
+        }
+        None => ("queued".to_owned(), true),
+    };
+    if global.json {
+        let message = client.call("history", json!({ "chat": chat, "message": last })).await?;
+        let mut message = message[0].clone();
+        if message.is_null() {
+            message = json!({ "id": last, "text": last_text, "state": state });
+        }
+        message["count"] = ids.len().into();
+        print(message)?;
+    } else {
+        say(global, format!("{} message{} {state}", ids.len(), if ids.len() == 1 { "" } else { "s" }));
+    }
+    if !reached && args.wait.is_some() {
+        return Err(CliError::timeout(format!("the message is {state}; it stays queued and goes on when it can")).hint("run `starling daemon`, or any command later: it is sent then"));
+    }
+    if !reached {
+        say(global, "It waits here and goes out at the next run.");
+    }
+    Ok(())
+}
+
+async fn send_batch(client: &Client, chat: &str, args: &Send, texts: Vec<String>) -> CliResult<Vec<String>> {
+    let mut params = json!({ "chat": chat, "texts": texts });
+    if let Some(reply_to) = &args.reply_to {
+        params["reply_to"] = reply_to.clone().into();
+    }
+    let answer = client.call("send", params).await?;
+    Ok(answer["ids"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(Into::into)).collect())
+}
+
+pub async fn listen(global: &Global, chat: Option<String>, since: String, exec: Option<String>, count: Option<u64>) -> CliResult {
+    let mut since = since;
+    let mut seen = 0;
+    loop {
+        let (_, client) = node_of(global).await?;
+        let mut params = json!({ "since": since });
+        if let Some(who) = &chat {
+            params["chat"] = find(&client, who).await?["chat"].clone();
+        }
+        client.call("subscribe", params).await?;
+        // A node that was another command's ends with that command: then we go on with one of our own, where we were.
+        loop {
+            let event = tokio::select! {
+                event = client.event() => event,
+                () = terminated() => {
+                    client.finish().await;
+                    return Ok(());
+                }
+            };
+            match event {
+                Ok(event) => {
+                    if let Some(cursor) = event["cursor"].as_str() {
+                        since = cursor.to_owned();
+                    }
+                    if let Err(error) = show(global, &event) {
+                        client.finish().await;
+                        return Err(error);
+                    }
+                    if let Some(command) = &exec {
+                        answer(global, &client, command, &event).await?;
+                    }
+                    let counts = !field(&event, "type").starts_with("stream.") && !matches!(field(&event, "type"), "net.state" | "presence" | "typing");
+                    seen += u64::from(counts);
+                    if count.is_some_and(|count| seen >= count) {
+                        // What we owe to the others (that we have it) leaves before we do.
+                        client.finish().await;
+                        return Ok(());
+                    }
+                    if event["type"] == "node.failed" {
+                        return Err(CliError::internal(field(&event, "reason")));
+                    }
+                    if event["type"] == "stream.shutdown" {
+                        break;
+                    }
+                }
+                Err(error) if error.code == "node_gone" => break,
+                Err(error) => {
+                    client.finish().await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// SIGTERM ends a listener as it should: the node says good-bye.
+async fn terminated() {
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn show(global: &Global, event: &Value) -> CliResult {
+    if global.json {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{event}")?;
+        out.flush()?;
+        return Ok(());
+    }
+    let chat = safe(field(&event["chat"], "name"));
+    let who = safe(field(&event["message"]["from"], "name"));
+    match field(event, "type") {
+        "message.new" => print(format!("[{chat}] {who}: {}", safe(field(&event["message"], "text")))),
+        "message.edited" => print(format!("[{chat}] {who} edited: {}", safe(field(&event["message"], "text")))),
+        "message.deleted" => print(format!("[{chat}] a message was deleted")),
+        "contact.requested" => print(format!("{} asks to be a contact", safe(field(&event["contact"], "name")))),
+        "contact.accepted" => print(format!("{} is a contact now", safe(field(&event["contact"], "name")))),
+        "contact.key_changed" => print(format!("WARNING: the devices of {} have changed", safe(field(&event["contact"], "name")))),
+        "stream.ready" => {
+            say(global, "listening");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs a command for a message from somebody else; what it prints is the answer. Nothing of the message becomes part of the command line.
+async fn answer(global: &Global, client: &Client, command: &str, event: &Value) -> CliResult {
+    let ours = event["message"]["from"]["self"] == true;
+    // A bot does not answer bots: two of them would never end.
+    let bot = event["message"]["from"]["bot"] == true;
+    if event["type"] != "message.new" || ours || bot || event["replayed"] == true {
+        return Ok(());
+    }
+    let mut child = tokio::process::Command::new("/bin/sh")
+        .arg("-c")
+        .arg(command)
+        .env("STARLING_EVENT_TYPE", "message.new")
+        .env("STARLING_CHAT", field(&event["chat"], "id"))
+        .env("STARLING_MESSAGE", field(&event["message"], "id"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| CliError::usage(format!("cannot run “{command}”: {e}")))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(format!("{event}\n").as_bytes()).await;
+    }
+    let mut said = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        let _ = stdout.take(MAX_ANSWER).read_to_string(&mut said).await;
+    }
+    let status = child.wait().await?;
+    if !status.success() {
+        say(global, format!("“{command}” ended with {status}"));
+    }
+    let said = said.trim_end();
+    if !said.is_empty() {
+        client.call("send", json!({ "chat": field(&event["chat"], "id"), "text": said, "reply_to": field(&event["message"], "id") })).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The verbs of the command line. All of them talk to the node by JSON-RPC.
+
+mod chats;
+mod doctor;
+mod init;
+mod messages;
+mod node;
+mod people;
+mod plain;
+mod try_;
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::Global,
+    error::{CliError, CliResult},
+    profile::Profile,
+    rpc::{self, Client},
+};
+
+pub use chats::{chats, history};
+pub use doctor::doctor;
+pub use init::{NewProfile, init, make_profile};
+pub use messages::{listen, send};
+pub use node::{daemon, profile, rpc, whoami};
+pub use people::{contacts, invite};
+pub use plain::plain_chat;
+pub use try_::{guide, try_starling};
+
+/// Prints a line of results. A closed standard output ends the program quietly.
+pub fn print(line: impl std::fmt::Display) -> CliResult {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A remark for people, on standard error.
+pub fn say(global: &Global, line: impl std::fmt::Display) {
+    if !global.quiet {
+        eprintln!("{line}");
+    }
+}
+
+async fn node_of(global: &Global) -> CliResult<(Profile, Client)> {
+    let profile = Profile::new(global)?;
+    let client = rpc::acquire(&profile, global).await?;
+    Ok((profile, client))
+}
+
+/// Finds a contact (or a request) by `@name`, name, account, chat id or address.
+pub async fn find(client: &Client, who: &str) -> CliResult<Value> {
+    let contacts = client.call("contacts", json!({})).await?;
+    find_in(&contacts, who)
+}
+
+pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
+    let all = contacts.as_array().map(Vec::as_slice).unwrap_or_default();
+    let by_key = |key: &str, value: &str| all.iter().find(|c| c[key] == value).cloned();
+    if let Some(id) = who.strip_prefix("id:") {
+        return by_key("chat", id).ok_or_else(|| CliError::not_found(format!("there is no conversation {}", id.escape_debug())));
+    }
+    if let Ok(invite) = who.parse::<starling_keys::Invite>() {
+        let account = invite.address.account.to_string();
+        return by_key("account", &account).ok_or_else(|| CliError::not_found("nobody with this address is a contact").hint("add them first with `starling contacts add`"));
+    }
+    if let Some(found) = by_key("account", who).or_else(|| by_key("chat", who)) {
+        return Ok(found);
+    }
+    let name = who.strip_prefix('@').unwrap_or(who);
+    let exact: Vec<&Value> = all.iter().filter(|c| c["name"] == name && c["state"] != "removed").collect();
+    let same = |c: &&Value| c["name"].as_str().is_some_and(|n| n.to_lowercase() == name.to_lowercase()) && c["state"] != "removed";
+    let found = if exact.is_empty() { all.iter().filter(same).collect() } else { exact };
+    match found.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => {
+            let mut close: Vec<&str> = all.iter().filter_map(|c| c["name"].as_str()).filter(|n| n.to_lowercase().starts_with(&name.to_lowercase().chars().take(2).collect::<String>())).collect();
+            close.truncate(3);
+            let error = CliError::not_found(format!("nobody called “{}” is a contact", name.escape_debug()));
+            Err(if close.is_empty() { error.hint("see `starling contacts list`") } else { error.hint(format!("did you mean {}?", close.join(", "))) })
+        }
+        several => {
+            let ids: Vec<String> = several.iter().filter_map(|c| c["chat"].as_str()).map(|id| format!("id:{id}")).collect();
+            Err(CliError::usage(format!("“{}” is the name of {} contacts", name.escape_debug(), several.len())).hint(format!("use one of: {}", ids.join(", "))))
+        }
+    }
+}
+
+/// A text field of a JSON object; empty if it is not there.
+pub fn field<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}

@@ -1,0 +1,272 @@
+//! `try`: a private rendezvous and a guide, both real processes on loopback, and a first chat. Everything is in a temporary directory and gone
+//! afterwards.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use starling_keys::{Protection, RecoveryPhrase};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::{field, init::parse_home, make_profile, node_of, print, say};
+use crate::{
+    cli::Global,
+    error::{CliError, CliResult},
+    profile::Profile,
+    rpc::Client,
+    terminal::safe,
+};
+
+const READY: Duration = Duration::from_secs(20);
+
+/// The processes and files of a trial; all gone when it is dropped.
+struct Trial {
+    dir: tempfile::TempDir,
+    _rendezvous: Child,
+    _guide: Child,
+    global: Global,
+}
+
+fn sibling(name: &str) -> CliResult<PathBuf> {
+    let own = std::env::current_exe().map_err(CliError::internal)?;
+    let path = own.with_file_name(name);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(CliError::new("not_installed", 5, format!("{name} is not beside starling ({})", path.display())).hint("build or install both programs: `cargo build --release`"))
+    }
+}
+
+async fn first_line(child: &mut Child, what: &str) -> CliResult<Value> {
+    let stdout = child.stdout.take().ok_or_else(|| CliError::internal("no output"))?;
+    let mut lines = BufReader::new(stdout).lines();
+    let line = tokio::time::timeout(READY, lines.next_line()).await;
+    let line = line.ok().and_then(Result::ok).flatten().ok_or_else(|| CliError::internal(format!("{what} did not start")))?;
+    // Whatever it prints later must not fill the pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    serde_json::from_str(&line).map_err(|_| CliError::internal(format!("{what} said something unexpected")))
+}
+
+fn global_in(dir: &Path, profile: &str, base: &Global) -> Global {
+    Global {
+        profile: profile.into(),
+        data_dir: Some(dir.join("profiles")),
+        passphrase_file: None,
+        listen_addr: vec!["/ip4/127.0.0.1/udp/0/quic-v1".into()],
+        no_mdns: true,
+        no_spawn: false,
+        ..base.clone()
+    }
+}
+
+async fn set_up(global: &Global) -> CliResult<Trial> {
+    let dir = tempfile::Builder::new().prefix("starling-try-").tempdir().map_err(CliError::internal)?;
+    let mut rendezvous = Command::new(sibling("starling-rendezvous")?)
+        .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--http", "127.0.0.1:0", "--json", "--data-dir"])
+        .arg(dir.path().join("rendezvous"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(CliError::internal)?;
+    let ready = first_line(&mut rendezvous, "the rendezvous").await?;
+    let home = parse_home(ready["addresses"][0].as_str().unwrap_or_default())?;
+
+    for (name, bot) in [("guide", true), ("you", false)] {
+        let profile = Profile::new(&global_in(dir.path(), name, global))?;
+        let new = super::NewProfile {
+            name: name.into(),
+            phrase: RecoveryPhrase::generate(),
+            restore: false,
+            homes: vec![home.clone()],
+            protection: Protection::Plain,
+            registration_token: String::new(),
+            username: String::new(),
+            bot,
+        };
+        make_profile(&profile, &new)?;
+    }
+    let mut guide = Command::new(std::env::current_exe().map_err(CliError::internal)?)
+        .args(["--profile", "guide", "--no-mdns", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1", "--data-dir"])
+        .arg(dir.path().join("profiles"))
+        .arg("guide")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(CliError::internal)?;
+    let invite = first_line(&mut guide, "the guide").await?;
+    let ours = global_in(dir.path(), "you", global);
+    let (_, client) = node_of(&ours).await?;
+    client.call("contacts.add", json!({ "invite": field(&invite, "link") })).await?;
+    client.finish().await;
+    Ok(Trial {
+        dir,
+        _rendezvous: rendezvous,
+        _guide: guide,
+        global: ours,
+    })
+}
+
+pub async fn try_starling(global: &Global, headless: bool) -> CliResult {
+    use std::io::IsTerminal;
+    let headless = headless || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal();
+    let began = Instant::now();
+    if headless {
+        say(global, "Starting a private rendezvous and a guide on this machine …");
+    }
+    let trial = set_up(global).await?;
+    if headless {
+        transcript(&trial, began).await?;
+    } else {
+        crate::screen::run(&trial.global).await?;
+    }
+    drop(trial.dir);
+    Ok(())
+}
+
+/// The same conversation without a screen.
+async fn transcript(trial: &Trial, began: Instant) -> CliResult {
+    let global = &trial.global;
+    let (_, client) = node_of(global).await?;
+    client.call("subscribe", json!({ "since": "all" })).await?;
+    let contact = super::find(&client, "@guide").await;
+    let chat = match contact {
+        Ok(contact) => field(&contact, "chat").to_owned(),
+        // Its name is still on the way.
+        Err(_) => {
+            let contacts = client.call("contacts", json!({})).await?;
+            field(&contacts[0], "chat").to_owned()
+        }
+    };
+    if !global.json {
+        print(format!("── a chat with the guide · ready after {} ms ──", began.elapsed().as_millis()))?;
+    }
+    wait_for(global, &client, |e| e["type"] == "message.new" && e["message"]["from"]["self"] != true).await?;
+    for question in ["hello", "what can you do?", "thank you"] {
+        let sent = Instant::now();
+        let answer = client.call("send", json!({ "chat": chat, "text": question })).await?;
+        let id = answer["ids"][0].as_str().unwrap_or_default().to_owned();
+        if !global.json {
+            print(format!("you: {question}"))?;
+        }
+        let mut states = Vec::new();
+        let mut answered = None;
+        while answered.is_none() || !states.iter().any(|(s, _)| s == "delivered") {
+            let event = next(&client).await?;
+            if global.json {
+                print(&event)?;
+            }
+            if event["type"] == "message.state" && event["message"]["id"] == id.as_str() {
+                states.push((field(&event, "state").to_owned(), sent.elapsed()));
+            }
+            if event["type"] == "message.new" && event["message"]["from"]["self"] != true {
+                answered = Some((event["message"].clone(), field(&event, "via").to_owned(), sent.elapsed()));
+            }
+        }
+        if !global.json {
+            let states: Vec<String> = states.iter().map(|(s, t)| format!("{s} after {:.1} ms", t.as_secs_f64() * 1e3)).collect();
+            print(format!("     {}", states.join(", ")))?;
+            if let Some((message, via, after)) = answered {
+                print(format!("guide: {}", safe(field(&message, "text")).replace('\n', "\n     ")))?;
+                print(format!("     answered after {:.1} ms, {via}", after.as_secs_f64() * 1e3))?;
+            }
+        }
+    }
+    if !global.json {
+        let chats = client.call("chats", json!({})).await?;
+        print(format!("── end-to-end encrypted with {} ──", field(&chats[0], "cipher")))?;
+    }
+    client.finish().await;
+    Ok(())
+}
+
+async fn next(client: &Client) -> CliResult<Value> {
+    tokio::time::timeout(READY, client.event()).await.map_err(|_| CliError::timeout("the guide does not answer"))?
+}
+
+async fn wait_for(global: &Global, client: &Client, found: impl Fn(&Value) -> bool) -> CliResult {
+    loop {
+        let event = next(client).await?;
+        if global.json {
+            print(&event)?;
+        }
+        if found(&event) {
+            if !global.json {
+                print(format!("guide: {}", safe(field(&event["message"], "text")).replace('\n', "\n     ")))?;
+            }
+            return Ok(());
+        }
+    }
+}
+
+const WELCOME: &str = "Hi! I am the *guide*, a bot on your own machine. You are in a real, end-to-end encrypted chat: I am another process, and the rendezvous between us sees only ciphertext.\n\nAsk me about `invites`, `keys`, `servers` or `bots`, or say `quiet` and I am silent.";
+
+fn reply(text: &str) -> &'static str {
+    let text = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    if has(&["invite", "friend", "contact", "qr"]) {
+        "To talk to somebody, run `starling invite --qr` and let them scan it or paste the link: `starling contacts add LINK`. On the phone, `starling invite --code` gives words that you can read out, like `7-unicorn-quiver`."
+    } else if has(&["key", "safe", "verif", "encrypt", "phrase"]) {
+        "Your account is a key that only you have; its 24-word *recovery phrase* is shown once, at `starling init`. Messages use MLS with a post-quantum key exchange. Compare the safety number with `starling contacts verify WHO` to be sure that nobody sits between you."
+    } else if has(&["server", "rendezvous", "host"]) {
+        "A rendezvous helps peers find each other and keeps sealed messages for those who are away. Anyone can run one:\n```sh\nstarling-rendezvous --listen /ip4/0.0.0.0/udp/4001/quic-v1\n```"
+    } else if has(&["bot", "script", "json", "exec"]) {
+        "I am one. A bot is a few lines:\n```sh\nstarling listen --exec 'jq -r .message.text | rev'\n```\nEvery event is a line of JSON: `starling listen --json`."
+    } else if has(&["what", "help", "how", "?"]) {
+        "Write to me as you would to anybody: **bold**, _italic_, `code`, :wave: and links work. `r` on a message replies, `e` edits yours, `d` deletes it for everyone. F1 shows all keys, F2 finds everything.\n\nAsk about `invites`, `keys`, `servers` or `bots`."
+    } else if has(&["thank", "bye"]) {
+        "You are welcome! When you are ready: `starling init --name YOU --rendezvous ADDR`."
+    } else if has(&["hello", "hi", "hey"]) {
+        "Hello! Nice to meet you. Ask me `what can you do?`"
+    } else {
+        "I am a small bot and did not get that. Try `help`, or ask about `invites`, `keys`, `servers` or `bots`."
+    }
+}
+
+/// The guide: invites, greets, answers, and can be told to be silent.
+pub async fn guide(global: &Global) -> CliResult {
+    let (_, client) = node_of(global).await?;
+    client.call("subscribe", json!({ "since": "all" })).await?;
+    let invite = client.call("invite", json!({ "uses": 1, "lifetime_ms": 3_600_000 })).await?;
+    super::people::wait_registered(global, &client).await?;
+    print(&invite)?;
+    let mut quiet = false;
+    loop {
+        let event = client.event().await?;
+        match field(&event, "type") {
+            "contact.accepted" => {
+                let contact = super::find(&client, field(&event["contact"], "account")).await?;
+                client.call("send", json!({ "chat": field(&contact, "chat"), "text": WELCOME })).await?;
+            }
+            "message.new" if event["message"]["from"]["self"] != true => {
+                let chat = field(&event["chat"], "id");
+                client.call("read", json!({ "chat": chat })).await?;
+                let text = field(&event["message"], "text").to_lowercase();
+                let was_quiet = quiet;
+                if text.contains("quiet") || text.contains("silent") || text.contains("shut up") {
+                    quiet = true;
+                } else if text.contains("speak") || text.contains("talk") {
+                    quiet = false;
+                }
+                let answer = match (was_quiet, quiet) {
+                    (false, true) => "I am silent now. Say `speak` when you want me back.",
+                    (true, false) => "Here I am again.",
+                    (true, true) => continue,
+                    (false, false) => reply(&text),
+                };
+                client.notify("typing", json!({ "chat": chat })).await?;
+                client.call("send", json!({ "chat": chat, "text": answer })).await?;
+            }
+            _ => {}
+        }
+    }
+}
