@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -118,7 +118,8 @@ pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Re
 #[derive(Clone)]
 pub struct Node {
     inputs: mpsc::Sender<Input>,
-    store: Arc<Store>,
+    /// Empty once the node has stopped: the profile's lock goes with the store.
+    store: Arc<Mutex<Option<Arc<Store>>>>,
     feed: watch::Receiver<u64>,
     live: broadcast::Sender<Live>,
     ended: watch::Receiver<bool>,
@@ -141,6 +142,8 @@ impl Node {
         let (live, _) = broadcast::channel(LIVE_QUEUE);
         let (ended_tx, ended) = watch::channel(false);
         let live_tx = live.clone();
+        let slot = Arc::new(Mutex::new(Some(store)));
+        let shared = slot.clone();
         let runtime = tokio::runtime::Handle::current();
         thread::Builder::new()
             .name("engine".into())
@@ -148,16 +151,22 @@ impl Node {
                 drive(&mut engine, inbox, &handle, &feed_tx, &live_tx, &runtime);
                 // The store closes with the engine; only then may another process open the profile.
                 drop(engine);
+                *shared.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 let _ = ended_tx.send(true);
             })
             .map_err(OpenError::Thread)?;
         Ok(Self {
             inputs,
-            store,
+            store: slot,
             feed,
             live,
             ended,
         })
+    }
+
+    fn store(&self) -> Result<Arc<Store>, NodeError> {
+        let slot = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.clone().ok_or(NodeError::Stopped)
     }
 
     async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
@@ -403,7 +412,8 @@ impl Node {
 
     /// Durable news after a sequence number, oldest first, about `limit` of them.
     pub fn news_after(&self, after: u64, limit: usize) -> Result<Vec<News>, NodeError> {
-        let read = self.store.read()?;
+        let store = self.store()?;
+        let read = store.read()?;
         let mut news = Vec::new();
         // The row that holds `after + 1` may begin before it.
         let start = read
@@ -480,7 +490,8 @@ impl Node {
         limit: usize,
         backwards: bool,
     ) -> Result<Vec<Message>, NodeError> {
-        let read = self.store.read()?;
+        let store = self.store()?;
+        let read = store.read()?;
         let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
         let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
         let message = |(key, row): &(Vec<u8>, EventRow)| {

@@ -42,7 +42,7 @@ impl OutItem {
         }
     }
 
-    /// The ids of its events with a sequence number in `(after, upto]`.
+    /// The ids of its messages with a sequence number in `(after, upto]`.
     pub fn ids_between(&self, after: u64, upto: u64) -> Vec<u8> {
         if after < self.first && self.last <= upto {
             return self.ids.clone();
@@ -218,7 +218,9 @@ impl Engine {
         let (Some(first), Some(last)) = (events.first().map(|e| e.id.sequence), events.last().map(|e| e.id.sequence)) else {
             return Ok(());
         };
-        let ids = events.iter().flat_map(|e| e.id.to_bytes()).collect();
+        // Only messages have a state that is told.
+        let messages = events.iter().filter(|e| matches!(e.body, Body::Text(_)));
+        let ids = messages.flat_map(|e| e.id.to_bytes()).collect();
         let now = self.now;
         let (batch, message, epoch) = self.encrypt(group, events)?;
         let row = OutboxRow {

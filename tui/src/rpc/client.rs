@@ -39,12 +39,12 @@ pub struct Client {
     answers: Answers,
     next: AtomicU64,
     events: tokio::sync::Mutex<mpsc::Receiver<Value>>,
-    /// The node, if it runs in this process and for this command only.
-    own: Option<Node>,
+    /// The node, if it runs in this process and for this command only, and the task that serves its socket.
+    own: Option<(Node, tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>)>,
 }
 
 impl Client {
-    fn over(stream: Box<dyn Io>, own: Option<Node>) -> Self {
+    fn over(stream: Box<dyn Io>, own: Option<(Node, tokio::task::JoinHandle<()>)>) -> Self {
         let (read, write) = tokio::io::split(stream);
         let answers: Answers = Arc::default();
         let (events_tx, events) = mpsc::channel(EVENTS);
@@ -76,7 +76,7 @@ impl Client {
             answers,
             next: AtomicU64::new(1),
             events: tokio::sync::Mutex::new(events),
-            own,
+            own: own.map(|(node, task)| (node, tokio::sync::Mutex::new(Some(task)))),
         }
     }
 
@@ -119,8 +119,12 @@ impl Client {
 
     /// Stops the node if it was started for this command.
     pub async fn finish(&self) {
-        if let Some(node) = &self.own {
+        if let Some((node, task)) = &self.own {
             node.stop().await;
+            // Until its socket is gone, the next command would find a node that has stopped.
+            if let Some(task) = task.lock().await.take() {
+                let _ = task.await;
+            }
         }
     }
 }
@@ -134,7 +138,13 @@ pub async fn connect(profile: &Profile) -> Option<Client> {
     let stream = UnixStream::connect(&profile.socket).await.ok()?;
     // A socket of another user would be somebody else's node.
     let own = stream.peer_cred().is_ok_and(|c| c.uid() == rustix::process::getuid().as_raw());
-    own.then(|| Client::over(Box::new(stream), None))
+    if !own {
+        return None;
+    }
+    let client = Client::over(Box::new(stream), None);
+    // One that is just stopping still has its socket.
+    client.call("cursor", json!({})).await.ok()?;
+    Some(client)
 }
 
 /// Finds the profile's node, or starts one in this process.
@@ -185,14 +195,14 @@ async fn serve_own(profile: &Profile, node: Node) -> CliResult<Client> {
     let (name, shared) = (profile.name.clone(), node.clone());
     let socket = profile.socket.clone();
     let stop_socket = stop.clone();
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         serve_listener(listener, shared.clone(), name, stop_socket, &mut stopped).await;
         let _ = std::fs::remove_file(socket);
         shared.stop().await;
     });
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     tokio::spawn(serve_stream(theirs, node.clone(), profile.name.clone(), stop));
-    Ok(Client::over(Box::new(ours), Some(node)))
+    Ok(Client::over(Box::new(ours), Some((node, task))))
 }
 
 /// Binds the control socket. The caller holds the profile's lock, so an old socket is nobody's.
