@@ -51,9 +51,7 @@ impl std::str::FromStr for AccountId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let bytes = BASE32_NOPAD
-            .decode(text.to_uppercase().as_bytes())
-            .map_err(|_| InvalidId)?;
+        let bytes = BASE32_NOPAD.decode(text.to_uppercase().as_bytes()).map_err(|_| InvalidId)?;
         Self::from_bytes(&bytes)
     }
 }
@@ -85,10 +83,7 @@ impl AccountKey {
     /// The key that seals this account's contact snapshot, which a restored device reads back.
     pub fn snapshot_key(&self) -> StorageKey {
         let seed = self.seed();
-        StorageKey::from_bytes(blake3::derive_key(
-            "starling 2026 account snapshot v1",
-            seed.as_ref(),
-        ))
+        StorageKey::from_bytes(blake3::derive_key("starling 2026 account snapshot v1", seed.as_ref()))
     }
 }
 
@@ -98,14 +93,10 @@ pub(crate) fn sign(key: &SigningKey, domain: &str, message: &[u8]) -> [u8; 64] {
 }
 
 pub(crate) fn verify(key: &[u8; 32], domain: &str, message: &[u8], signature: &[u8]) -> bool {
-    let (Ok(key), Ok(signature)) = (
-        VerifyingKey::from_bytes(key),
-        Signature::from_slice(signature),
-    ) else {
+    let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(key), Signature::from_slice(signature)) else {
         return false;
     };
-    key.verify_strict(&separated(domain, message), &signature)
-        .is_ok()
+    key.verify_strict(&separated(domain, message), &signature).is_ok()
 }
 
 fn separated(domain: &str, message: &[u8]) -> Vec<u8> {

@@ -83,12 +83,7 @@ impl fmt::Display for Invite {
         }
         let checksum = checksum(&bytes);
         bytes.extend(checksum);
-        write!(
-            f,
-            "{}{}",
-            LINK_SCHEME.to_uppercase(),
-            BASE32_NOPAD.encode(&bytes)
-        )
+        write!(f, "{}{}", LINK_SCHEME.to_uppercase(), BASE32_NOPAD.encode(&bytes))
     }
 }
 
@@ -96,22 +91,14 @@ impl FromStr for Invite {
     type Err = InviteError;
 
     fn from_str(text: &str) -> Result<Self, InviteError> {
-        let text: String = text
-            .chars()
-            .take(4096)
-            .filter(|c| !c.is_whitespace())
-            .collect();
+        let text: String = text.chars().take(4096).filter(|c| !c.is_whitespace()).collect();
         let text = text.to_uppercase();
-        let payload = text
-            .strip_prefix(&LINK_SCHEME.to_uppercase())
-            .ok_or(InviteError::Scheme)?;
+        let payload = text.strip_prefix(&LINK_SCHEME.to_uppercase()).ok_or(InviteError::Scheme)?;
         let payload = payload.strip_prefix("//").unwrap_or(payload);
-        let bytes = BASE32_NOPAD
-            .decode(payload.as_bytes())
-            .map_err(|e| match e.kind {
-                data_encoding::DecodeKind::Symbol => InviteError::Character,
-                _ => InviteError::Damaged,
-            })?;
+        let bytes = BASE32_NOPAD.decode(payload.as_bytes()).map_err(|e| match e.kind {
+            data_encoding::DecodeKind::Symbol => InviteError::Character,
+            _ => InviteError::Damaged,
+        })?;
         if bytes.len() < 2 + CHECKSUM_LEN {
             return Err(InviteError::Damaged);
         }
@@ -131,9 +118,7 @@ impl FromStr for Invite {
         };
         let account = AccountId::from_bytes(take(32)?).map_err(|_| InviteError::Damaged)?;
         let token = if has_token {
-            let bytes = take(TOKEN_LEN)?
-                .try_into()
-                .map_err(|_| InviteError::Damaged)?;
+            let bytes = take(TOKEN_LEN)?.try_into().map_err(|_| InviteError::Damaged)?;
             Some(InviteToken(bytes))
         } else {
             None
@@ -142,10 +127,7 @@ impl FromStr for Invite {
         while !rest.is_empty() && homes.len() < MAX_HOMES {
             homes.push(RendezvousAddr::decode(&mut rest).ok_or(InviteError::Newer)?);
         }
-        Ok(Self {
-            address: Address { account, homes },
-            token,
-        })
+        Ok(Self { address: Address { account, homes }, token })
     }
 }
 

@@ -41,23 +41,14 @@ impl ShortCode {
     /// A new code for a place that the rendezvous gave.
     pub fn generate(place: u32) -> Self {
         let bits: u32 = rand::random();
-        Self {
-            place,
-            words: [(bits & 0x7ff) as u16, (bits >> 11 & 0x7ff) as u16],
-        }
+        Self { place, words: [(bits & 0x7ff) as u16, (bits >> 11 & 0x7ff) as u16] }
     }
 }
 
 impl fmt::Display for ShortCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = Language::English.word_list();
-        write!(
-            f,
-            "{}-{}-{}",
-            self.place,
-            list[usize::from(self.words[0])],
-            list[usize::from(self.words[1])]
-        )
+        write!(f, "{}-{}-{}", self.place, list[usize::from(self.words[0])], list[usize::from(self.words[1])])
     }
 }
 
@@ -80,10 +71,7 @@ impl FromStr for ShortCode {
                 }
             })
         };
-        Ok(Self {
-            place,
-            words: [word(first)?, word(second)?],
-        })
+        Ok(Self { place, words: [word(first)?, word(second)?] })
     }
 }
 
@@ -113,10 +101,7 @@ impl CodeExchange {
     /// sealed with it is opened.
     pub fn finish(self, theirs: &[u8]) -> Result<StorageKey, CodeError> {
         let key = Zeroizing::new(self.state.finish(theirs).map_err(|_| CodeError::Mismatch)?);
-        Ok(StorageKey::from_bytes(blake3::derive_key(
-            "starling 2026 short code v1",
-            &key,
-        )))
+        Ok(StorageKey::from_bytes(blake3::derive_key("starling 2026 short code v1", &key)))
     }
 }
 
@@ -144,7 +129,10 @@ mod tests {
     fn a_code_is_read_back_and_a_typo_gets_a_hint() {
         let code = ShortCode::generate(12);
         assert!(code.to_string().to_uppercase().parse() == Ok::<_, CodeError>(code));
-        assert!(matches!("7-abandonn-zoo".parse::<ShortCode>(), Err(CodeError::UnknownWord { hint: Some("abandon"), .. })));
+        assert!(matches!(
+            "7-abandonn-zoo".parse::<ShortCode>(),
+            Err(CodeError::UnknownWord { hint: Some("abandon"), .. })
+        ));
         assert!(matches!("seven".parse::<ShortCode>(), Err(CodeError::Form)));
     }
 }

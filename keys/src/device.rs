@@ -147,12 +147,7 @@ impl Certificate {
         }
         .encode_to_vec();
         let signature = account.sign(CERTIFICATE_DOMAIN, &body).to_vec();
-        Self {
-            account: account.id(),
-            device,
-            created_at,
-            bytes: SignedBody { body, signature }.encode_to_vec(),
-        }
+        Self { account: account.id(), device, created_at, bytes: SignedBody { body, signature }.encode_to_vec() }
     }
 
     /// Reads and verifies a certificate.
@@ -161,20 +156,13 @@ impl Certificate {
             return Err(CertificateError::Malformed);
         }
         let signed = SignedBody::decode(bytes).map_err(|_| CertificateError::Malformed)?;
-        let body = CertificateBody::decode(signed.body.as_slice())
-            .map_err(|_| CertificateError::Malformed)?;
-        let account =
-            AccountId::from_bytes(&body.account).map_err(|_| CertificateError::Malformed)?;
+        let body = CertificateBody::decode(signed.body.as_slice()).map_err(|_| CertificateError::Malformed)?;
+        let account = AccountId::from_bytes(&body.account).map_err(|_| CertificateError::Malformed)?;
         let device = DeviceId::from_bytes(&body.device).map_err(|_| CertificateError::Malformed)?;
         if !account.verify(CERTIFICATE_DOMAIN, &signed.body, &signed.signature) {
             return Err(CertificateError::Signature);
         }
-        Ok(Self {
-            account,
-            device,
-            created_at: body.created_at,
-            bytes: bytes.to_vec(),
-        })
+        Ok(Self { account, device, created_at: body.created_at, bytes: bytes.to_vec() })
     }
 
     /// The account that vouches for the device.
@@ -295,26 +283,18 @@ impl DeviceList {
             devices: self
                 .devices
                 .iter()
-                .map(|d| EntryBody {
-                    certificate: d.certificate.as_bytes().to_vec(),
-                    seal_key: d.seal_key.clone(),
-                })
+                .map(|d| EntryBody { certificate: d.certificate.as_bytes().to_vec(), seal_key: d.seal_key.clone() })
                 .collect(),
             homes: self.homes.iter().map(ToString::to_string).collect(),
         }
         .encode_to_vec();
         let signature = key.sign(LIST_DOMAIN, &body).to_vec();
-        Verified {
-            value: self,
-            bytes: SignedBody { body, signature }.encode_to_vec(),
-        }
+        Verified { value: self, bytes: SignedBody { body, signature }.encode_to_vec() }
     }
 
     /// The device with this id, if it is on the list.
     pub fn device(&self, id: &DeviceId) -> Option<&DeviceEntry> {
-        self.devices
-            .iter()
-            .find(|d| d.certificate.device() == *id)
+        self.devices.iter().find(|d| d.certificate.device() == *id)
     }
 }
 
@@ -348,22 +328,13 @@ impl Verified<DeviceList> {
                 if entry.seal_key.len() > MAX_SEAL_KEY {
                     return Err(Malformed);
                 }
-                Ok(DeviceEntry {
-                    certificate,
-                    seal_key: entry.seal_key,
-                })
+                Ok(DeviceEntry { certificate, seal_key: entry.seal_key })
             })
             .collect::<Result<_, _>>()?;
         // A home that this version cannot read is skipped, so that newer clients may name newer transports.
         let homes = body.homes.iter().filter_map(|h| h.parse().ok()).collect();
         Ok(Self {
-            value: DeviceList {
-                account,
-                version: body.version,
-                issued_at: body.issued_at,
-                devices,
-                homes,
-            },
+            value: DeviceList { account, version: body.version, issued_at: body.issued_at, devices, homes },
             bytes: bytes.to_vec(),
         })
     }
@@ -372,10 +343,7 @@ impl Verified<DeviceList> {
     pub fn succeeds(&self, known: &Self) -> Result<(), DeviceListError> {
         let same_version_differs = self.version == known.version && self.bytes != known.bytes;
         if self.account != known.account || self.version < known.version || same_version_differs {
-            return Err(DeviceListError::RolledBack {
-                got: self.version,
-                known: known.version,
-            });
+            return Err(DeviceListError::RolledBack { got: self.version, known: known.version });
         }
         Ok(())
     }
@@ -391,10 +359,7 @@ mod tests {
             account: key.id(),
             version,
             issued_at: 1,
-            devices: vec![DeviceEntry {
-                certificate: Certificate::issue(key, device, 1),
-                seal_key: vec![1, 2, 3],
-            }],
+            devices: vec![DeviceEntry { certificate: Certificate::issue(key, device, 1), seal_key: vec![1, 2, 3] }],
             homes: vec![],
         }
         .sign(key)
@@ -421,17 +386,11 @@ mod tests {
         let mut forged = (*newer).clone();
         forged.devices[0].certificate = Certificate::issue(&mallory, DeviceKey::generate().id(), 1);
         let forged = forged.sign(&alice);
-        assert_eq!(
-            Verified::<DeviceList>::from_bytes(forged.as_bytes()).err(),
-            Some(DeviceListError::Signature)
-        );
+        assert_eq!(Verified::<DeviceList>::from_bytes(forged.as_bytes()).err(), Some(DeviceListError::Signature));
         let mut bytes = newer.as_bytes().to_vec();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
-        assert_eq!(
-            Verified::<DeviceList>::from_bytes(&bytes).err(),
-            Some(DeviceListError::Signature)
-        );
+        assert_eq!(Verified::<DeviceList>::from_bytes(&bytes).err(), Some(DeviceListError::Signature));
     }
 
     #[test]

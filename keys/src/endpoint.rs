@@ -155,12 +155,7 @@ impl RendezvousAddr {
         };
         let port = u16::from_be_bytes(take(bytes, 2)?.try_into().ok()?);
         let peer = take(bytes, 32)?.try_into().ok()?;
-        Some(Self {
-            peer,
-            host,
-            port,
-            transport,
-        })
+        Some(Self { peer, host, port, transport })
     }
 }
 
@@ -168,9 +163,7 @@ impl RendezvousAddr {
 fn dns_name(name: &str) -> Option<String> {
     let ok = !name.is_empty()
         && name.len() <= 253
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_');
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_');
     ok.then(|| name.to_owned())
 }
 
@@ -214,15 +207,11 @@ impl TryFrom<&Multiaddr> for RendezvousAddr {
             [Protocol::Udp(port), Protocol::QuicV1] => (*port, Transport::Quic),
             [Protocol::Tcp(port)] => (*port, Transport::Tcp),
             [Protocol::Tcp(port), Protocol::Ws(_)] => (*port, Transport::Ws),
-            [Protocol::Tcp(port), Protocol::Wss(_)]
-            | [Protocol::Tcp(port), Protocol::Tls, Protocol::Ws(_)] => (*port, Transport::Wss),
+            [Protocol::Tcp(port), Protocol::Wss(_)] | [Protocol::Tcp(port), Protocol::Tls, Protocol::Ws(_)] => {
+                (*port, Transport::Wss)
+            }
             _ => return Err(EndpointError::Transport),
         };
-        Ok(Self {
-            peer,
-            host,
-            port,
-            transport,
-        })
+        Ok(Self { peer, host, port, transport })
     }
 }

@@ -68,21 +68,12 @@ impl Drop for KeyFile {
 impl KeyFile {
     /// A key file that holds `key` as it is.
     pub fn plain(key: &StorageKey) -> Self {
-        Self(Stored {
-            format: FORMAT,
-            protection: 0,
-            secret: key.as_bytes().to_vec(),
-            ..Stored::default()
-        })
+        Self(Stored { format: FORMAT, protection: 0, secret: key.as_bytes().to_vec(), ..Stored::default() })
     }
 
     /// A key file that says: the key is in the system keyring.
     pub fn keyring() -> Self {
-        Self(Stored {
-            format: FORMAT,
-            protection: 2,
-            ..Stored::default()
-        })
+        Self(Stored { format: FORMAT, protection: 2, ..Stored::default() })
     }
 
     /// A key file that holds `key`, sealed with a passphrase. Takes a good part of a second and 64 MiB.
@@ -138,9 +129,7 @@ impl KeyFile {
             return Err(KeyFileError::Malformed);
         }
         let wrapping = stretch(passphrase, &self.0.salt, self.0.memory_kib, self.0.passes)?;
-        let key = wrapping
-            .open(MAGIC, &self.0.secret)
-            .map_err(|_| KeyFileError::WrongPassphrase)?;
+        let key = wrapping.open(MAGIC, &self.0.secret).map_err(|_| KeyFileError::WrongPassphrase)?;
         storage_key(&key)
     }
 }
@@ -150,14 +139,8 @@ fn storage_key(bytes: &[u8]) -> Result<StorageKey, KeyFileError> {
     Ok(StorageKey::from_bytes(bytes))
 }
 
-fn stretch(
-    passphrase: &str,
-    salt: &[u8],
-    memory_kib: u32,
-    passes: u32,
-) -> Result<StorageKey, KeyFileError> {
-    let params =
-        Params::new(memory_kib, passes, 1, Some(32)).map_err(|_| KeyFileError::Malformed)?;
+fn stretch(passphrase: &str, salt: &[u8], memory_kib: u32, passes: u32) -> Result<StorageKey, KeyFileError> {
+    let params = Params::new(memory_kib, passes, 1, Some(32)).map_err(|_| KeyFileError::Malformed)?;
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase.as_bytes(), salt, key.as_mut())

@@ -16,8 +16,8 @@ pub use account::{AccountId, AccountKey, InvalidId};
 pub use address::{Address, Invite, InviteError, InviteToken, LINK_SCHEME, TOKEN_LEN};
 pub use code::{CodeError, CodeExchange, ShortCode};
 pub use device::{
-    Certificate, CertificateError, DeviceEntry, DeviceId, DeviceKey, DeviceList, DeviceListError,
-    MAX_DEVICES, MAX_HOMES, Verified,
+    Certificate, CertificateError, DeviceEntry, DeviceId, DeviceKey, DeviceList, DeviceListError, MAX_DEVICES,
+    MAX_HOMES, Verified,
 };
 pub use endpoint::{EndpointError, Host, RendezvousAddr, Transport};
 pub use keyfile::{KeyFile, KeyFileError, Protection};

@@ -44,20 +44,14 @@ impl RecoveryPhrase {
 
     /// Reads a phrase: words in any case, separated by any white space.
     pub fn parse(text: &str) -> Result<Self, PhraseError> {
-        let words: Vec<Zeroizing<String>> = text
-            .split_whitespace()
-            .take(100)
-            .map(|w| Zeroizing::new(w.to_lowercase()))
-            .collect();
+        let words: Vec<Zeroizing<String>> =
+            text.split_whitespace().take(100).map(|w| Zeroizing::new(w.to_lowercase())).collect();
         for (i, word) in words.iter().enumerate() {
             if Language::English.find_word(word).is_none() {
                 let prefix: String = word.chars().take(3).collect();
                 return Err(PhraseError::UnknownWord {
                     position: i + 1,
-                    hint: Language::English
-                        .words_by_prefix_iter(&prefix)
-                        .next()
-                        .filter(|_| !prefix.is_empty()),
+                    hint: Language::English.words_by_prefix_iter(&prefix).next().filter(|_| !prefix.is_empty()),
                 });
             }
         }
@@ -65,9 +59,7 @@ impl RecoveryPhrase {
             return Err(PhraseError::Length(words.len()));
         }
         let joined = Zeroizing::new(words.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
-        Mnemonic::parse_in_normalized(Language::English, &joined)
-            .map(Self)
-            .map_err(|_| PhraseError::Checksum)
+        Mnemonic::parse_in_normalized(Language::English, &joined).map(Self).map_err(|_| PhraseError::Checksum)
     }
 
     /// The words, separated by single spaces.
@@ -78,10 +70,7 @@ impl RecoveryPhrase {
     /// The account key of this phrase: BLAKE3 in key-derivation mode over the BIP-39 seed (empty passphrase).
     pub fn account_key(&self) -> AccountKey {
         let seed = Zeroizing::new(self.0.to_seed_normalized(""));
-        let key = Zeroizing::new(blake3::derive_key(
-            "starling 2026 account key v1",
-            seed.as_ref(),
-        ));
+        let key = Zeroizing::new(blake3::derive_key("starling 2026 account key v1", seed.as_ref()));
         AccountKey::from_seed(&key)
     }
 }
@@ -102,22 +91,13 @@ mod tests {
         let phrase = RecoveryPhrase::from_entropy(&[7; 32]);
         let words = phrase.words();
         let mut list: Vec<&str> = words.split(' ').collect();
-        assert_eq!(
-            RecoveryPhrase::parse(&list[..12].join(" ")).err(),
-            Some(PhraseError::Length(12))
-        );
+        assert_eq!(RecoveryPhrase::parse(&list[..12].join(" ")).err(), Some(PhraseError::Length(12)));
         list.swap(0, 23);
-        assert_eq!(
-            RecoveryPhrase::parse(&list.join(" ")).err(),
-            Some(PhraseError::Checksum)
-        );
+        assert_eq!(RecoveryPhrase::parse(&list.join(" ")).err(), Some(PhraseError::Checksum));
         list[2] = "abandonn";
         assert_eq!(
             RecoveryPhrase::parse(&list.join(" ")).err(),
-            Some(PhraseError::UnknownWord {
-                position: 3,
-                hint: Some("abandon")
-            })
+            Some(PhraseError::UnknownWord { position: 3, hint: Some("abandon") })
         );
     }
 

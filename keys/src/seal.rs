@@ -51,12 +51,8 @@ impl StorageKey {
     /// Seals `plaintext` for `place`: random nonce ‖ ciphertext ‖ tag, 40 bytes longer than the plaintext.
     pub fn seal(&self, place: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = rand::random();
-        let payload = Payload {
-            msg: plaintext,
-            aad: place,
-        };
-        let sealed = XChaCha20Poly1305::new((&self.0).into())
-            .encrypt(&XNonce::from(nonce), payload);
+        let payload = Payload { msg: plaintext, aad: place };
+        let sealed = XChaCha20Poly1305::new((&self.0).into()).encrypt(&XNonce::from(nonce), payload);
         match sealed {
             Ok(sealed) => [&nonce[..], &sealed].concat(),
             Err(_) => unreachable!("sealing fails only beyond 256 GiB"),

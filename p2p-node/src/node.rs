@@ -70,7 +70,11 @@ pub struct NewProfile {
 }
 
 /// Makes a profile's database. Gives its account and device.
-pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Result<(AccountId, starling_keys::DeviceId), OpenError> {
+pub fn create_profile(
+    dir: ProfileDir,
+    key: &StorageKey,
+    new: &NewProfile,
+) -> Result<(AccountId, starling_keys::DeviceId), OpenError> {
     let now = now_ms();
     let device = DeviceKey::generate();
     let created_at = now / 1000;
@@ -83,10 +87,7 @@ pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Re
             account: new.account.id(),
             version: 1,
             issued_at: created_at,
-            devices: vec![DeviceEntry {
-                certificate,
-                seal_key: seal_public.clone(),
-            }],
+            devices: vec![DeviceEntry { certificate, seal_key: seal_public.clone() }],
             homes: new.homes.clone(),
         };
         list.sign(&new.account).as_bytes().to_vec()
@@ -103,9 +104,7 @@ pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Re
         username: new.username.clone(),
         created_at,
     };
-    let homes = HomesRow {
-        homes: new.homes.iter().map(ToString::to_string).collect(),
-    };
+    let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
     let store = Store::create(dir, key)?;
     let txn = store.begin()?;
     txn.put(META, b"identity", &row)?;
@@ -155,13 +154,7 @@ impl Node {
                 let _ = ended_tx.send(true);
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self {
-            inputs,
-            store: slot,
-            feed,
-            live,
-            ended,
-        })
+        Ok(Self { inputs, store: slot, feed, live, ended })
     }
 
     fn store(&self) -> Result<Arc<Store>, NodeError> {
@@ -171,10 +164,7 @@ impl Node {
 
     async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
-        self.inputs
-            .send(Input::Command(command(reply)))
-            .await
-            .map_err(|_| NodeError::Stopped)?;
+        self.inputs.send(Input::Command(command(reply))).await.map_err(|_| NodeError::Stopped)?;
         answer.await.map_err(|_| NodeError::Stopped)?
     }
 
@@ -218,13 +208,7 @@ impl Node {
 
     /// Changes the text of a message of ours.
     pub async fn edit(&self, chat: ChatId, message: MessageId, text: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::Edit {
-            chat,
-            message,
-            text,
-            reply,
-        })
-        .await
+        self.call(|reply| Command::Edit { chat, message, text, reply }).await
     }
 
     /// Deletes a message of ours for everyone, within 48 hours.
@@ -234,13 +218,7 @@ impl Node {
 
     /// Sets our reaction to a message; an empty emoji removes it.
     pub async fn react(&self, chat: ChatId, message: MessageId, emoji: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::React {
-            chat,
-            message,
-            emoji,
-            reply,
-        })
-        .await
+        self.call(|reply| Command::React { chat, message, emoji, reply }).await
     }
 
     /// The user has read a chat up to a clock; the other side is told if the settings say so.
@@ -260,12 +238,7 @@ impl Node {
 
     /// A new invite, as a link. `expires_at` is in seconds since 1970.
     pub async fn invite(&self, uses: u32, expires_at: u64) -> Result<String, NodeError> {
-        self.call(|reply| Command::Invite {
-            uses,
-            expires_at,
-            reply,
-        })
-        .await
+        self.call(|reply| Command::Invite { uses, expires_at, reply }).await
     }
 
     /// A new short code; it works while this node runs, for ten minutes. [`Live::CodeEnded`] tells how it ends.
@@ -287,20 +260,18 @@ impl Node {
         greeting: String,
         alias: String,
     ) -> Result<AccountId, NodeError> {
-        self.call(|reply| Command::Connect {
-            account: Some(account),
-            name: None,
-            homes,
-            token,
-            greeting,
-            alias,
-            reply,
-        })
-        .await
+        self.call(|reply| Command::Connect { account: Some(account), name: None, homes, token, greeting, alias, reply })
+            .await
     }
 
     /// The same for a user name at a rendezvous.
-    pub async fn connect_name(&self, name: String, home: RendezvousAddr, greeting: String, alias: String) -> Result<AccountId, NodeError> {
+    pub async fn connect_name(
+        &self,
+        name: String,
+        home: RendezvousAddr,
+        greeting: String,
+        alias: String,
+    ) -> Result<AccountId, NodeError> {
         self.call(|reply| Command::Connect {
             account: None,
             name: Some(name),
@@ -361,14 +332,7 @@ impl Node {
         muted_until_ms: Option<u64>,
         archived: Option<bool>,
     ) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetChat {
-            chat,
-            pinned,
-            muted_until_ms,
-            archived,
-            reply,
-        })
-        .await
+        self.call(|reply| Command::SetChat { chat, pinned, muted_until_ms, archived, reply }).await
     }
 
     /// Deletes a chat's messages here, not elsewhere.
@@ -377,7 +341,12 @@ impl Node {
     }
 
     /// Who may see last seen, read receipts and typing; `None` leaves one as it is. Gives all three.
-    pub async fn set_privacy(&self, last_seen: Option<Audience>, receipts: Option<Audience>, typing: Option<Audience>) -> Result<[Audience; 3], NodeError> {
+    pub async fn set_privacy(
+        &self,
+        last_seen: Option<Audience>,
+        receipts: Option<Audience>,
+        typing: Option<Audience>,
+    ) -> Result<[Audience; 3], NodeError> {
         let stored = |a: Option<Audience>| a.map(Audience::stored);
         let all = self
             .call(|reply| Command::SetPrivacy {
@@ -468,7 +437,12 @@ impl Node {
     }
 
     /// Messages of a chat after one (from the start without it), oldest first.
-    pub fn history_after(&self, chat: ChatId, after: Option<MessageId>, limit: usize) -> Result<Vec<Message>, NodeError> {
+    pub fn history_after(
+        &self,
+        chat: ChatId,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<Message>, NodeError> {
         let range = prefix(&chat.0);
         let start = match after {
             Some(after) => std::ops::Bound::Excluded([&chat.0[..], &after.0.to_bytes()].concat()),
@@ -514,11 +488,7 @@ impl Node {
                     .filter(|r| !r.emoji.is_empty())
                     .map(|r| (r.emoji.clone(), r.mine))
                     .collect(),
-                state: if row.mine {
-                    Engine::state_of(&chat_row, id)
-                } else {
-                    DeliveryState::Delivered
-                },
+                state: if row.mine { Engine::state_of(&chat_row, id) } else { DeliveryState::Delivered },
                 via: Via::from_stored(row.via),
             })
         };

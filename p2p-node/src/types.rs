@@ -8,17 +8,13 @@ use starling_wire::{Availability, Clock, EventId};
 
 use crate::store::StoreError;
 
-
-
 /// What ids look like in text: base32 without padding, lower case.
 fn encode(bytes: &[u8]) -> String {
     BASE32_NOPAD.encode(bytes).to_lowercase()
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, InvalidId> {
-    BASE32_NOPAD
-        .decode(text.to_uppercase().as_bytes())
-        .map_err(|_| InvalidId)
+    BASE32_NOPAD.decode(text.to_uppercase().as_bytes()).map_err(|_| InvalidId)
 }
 
 /// A text that is no id of this kind.

@@ -132,10 +132,7 @@ impl Default for Config {
 
 impl Default for Registration {
     fn default() -> Self {
-        Self {
-            mode: RegistrationMode::Open,
-            work_bits: 18,
-        }
+        Self { mode: RegistrationMode::Open, work_bits: 18 }
     }
 }
 
@@ -197,14 +194,8 @@ impl Config {
     /// Reads a file.
     pub fn read(path: &std::path::Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
-            path: name.clone(),
-            error,
-        })?;
-        toml::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: name,
-            error: Box::new(error),
-        })
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: name.clone(), error })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse { path: name, error: Box::new(error) })
     }
 
     /// Checks what types cannot say.

@@ -57,10 +57,7 @@ impl Hub {
     }
 
     pub fn policy(&self) -> Arc<Policy> {
-        self.policy
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn reload(&self, config: &Config) {
@@ -97,15 +94,10 @@ impl Hub {
 }
 
 fn policy(config: &Config) -> Policy {
-    Policy {
-        registration: config.registration.clone(),
-        limits: config.limits.clone(),
-    }
+    Policy { registration: config.registration.clone(), limits: config.limits.clone() }
 }
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

@@ -33,23 +33,15 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub fn load_or_create(path: &Path) -> Result<Self, IdentityError> {
-        let io = |error| IdentityError::Io {
-            path: path.display().to_string(),
-            error,
-        };
+        let io = |error| IdentityError::Io { path: path.display().to_string(), error };
         let mut seed: [u8; 32] = match fs::read(path) {
-            Ok(bytes) => bytes
-                .as_slice()
-                .try_into()
-                .map_err(|_| IdentityError::Malformed(path.display().to_string()))?,
+            Ok(bytes) => {
+                bytes.as_slice().try_into().map_err(|_| IdentityError::Malformed(path.display().to_string()))?
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let seed: [u8; 32] = rand::random();
-                let mut file = fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                    .map_err(io)?;
+                let mut file =
+                    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
                 file.write_all(&seed).map_err(io)?;
                 file.sync_all().map_err(io)?;
                 seed
@@ -57,8 +49,8 @@ impl Identity {
             Err(e) => return Err(io(e)),
         };
         let name_key = blake3::derive_key("starling 2026 rendezvous user names v1", &seed);
-        let keypair = Keypair::ed25519_from_bytes(&mut seed)
-            .map_err(|_| IdentityError::Malformed(path.display().to_string()))?;
+        let keypair =
+            Keypair::ed25519_from_bytes(&mut seed).map_err(|_| IdentityError::Malformed(path.display().to_string()))?;
         Ok(Self { keypair, name_key })
     }
 }

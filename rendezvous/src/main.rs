@@ -18,7 +18,12 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, reload, util::Subscrib
 
 /// The rendezvous server of Starling: helps peers find and reach each other, and keeps sealed messages for those who are away.
 #[derive(Parser)]
-#[command(name = "starling-rendezvous", version, args_conflicts_with_subcommands = true, after_help = "Example:\n  starling-rendezvous --listen /ip4/0.0.0.0/udp/4001/quic-v1 --data-dir /var/lib/starling-rendezvous")]
+#[command(
+    name = "starling-rendezvous",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  starling-rendezvous --listen /ip4/0.0.0.0/udp/4001/quic-v1 --data-dir /var/lib/starling-rendezvous"
+)]
 struct Cli {
     #[command(flatten)]
     serve: Serve,
@@ -133,7 +138,9 @@ impl Serve {
         }
         if let Some(http) = self.http {
             config.http = http;
-        } else if self.config.is_none() && self.listen.iter().any(|a| a.to_string().contains("/0/") || a.to_string().ends_with("/0")) {
+        } else if self.config.is_none()
+            && self.listen.iter().any(|a| a.to_string().contains("/0/") || a.to_string().ends_with("/0"))
+        {
             // Free ports for peers mean a trial or a test: then the operators' port is free to choose, too.
             config.http.set_port(0);
         }
@@ -177,7 +184,9 @@ fn main() -> ExitCode {
 
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     match error.downcast_ref::<StartError>()? {
-        StartError::Listen { .. } => Some("the port may be in use by another program; choose one with --listen, port 0 picks a free one"),
+        StartError::Listen { .. } => {
+            Some("the port may be in use by another program; choose one with --listen, port 0 picks a free one")
+        }
         StartError::Http { .. } => Some("choose another with --http HOST:PORT, port 0 picks a free one"),
         StartError::DataDir { .. } => Some("choose a directory that this user may write to with --data-dir"),
         _ => None,
@@ -216,7 +225,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 
 /// Only our own events are logged: those of the libraries hold addresses.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::try_new(format!("off,starling_rendezvous={level}")).unwrap_or_else(|_| EnvFilter::new("off,starling_rendezvous=info"))
+    EnvFilter::try_new(format!("off,starling_rendezvous={level}"))
+        .unwrap_or_else(|_| EnvFilter::new("off,starling_rendezvous=info"))
 }
 
 async fn serve(args: Serve) -> anyhow::Result<()> {

@@ -18,8 +18,8 @@ use libp2p::{
     multiaddr::Protocol,
     noise, ping, relay,
     swarm::{
-        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-        THandlerOutEvent, ToSwarm, dummy,
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
+        ToSwarm, dummy,
     },
     tcp, yamux,
 };
@@ -66,9 +66,7 @@ pub async fn build(keypair: Keypair, config: &Config) -> anyhow::Result<Swarm<Be
         .await?
         .with_behaviour(behaviour)?
         .with_swarm_config(|swarm| {
-            swarm
-                .with_idle_connection_timeout(Duration::from_secs(30))
-                .with_max_negotiating_inbound_streams(32)
+            swarm.with_idle_connection_timeout(Duration::from_secs(30)).with_max_negotiating_inbound_streams(32)
         })
         .build())
 }
@@ -134,10 +132,7 @@ pub struct Admission {
 impl Admission {
     fn new(per_minute: u32, allow_private: bool) -> Self {
         let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-        Self {
-            by_prefix: Arc::new(RateLimiter::keyed(Quota::per_minute(per_minute))),
-            allow_private,
-        }
+        Self { by_prefix: Arc::new(RateLimiter::keyed(Quota::per_minute(per_minute))), allow_private }
     }
 }
 
@@ -170,9 +165,7 @@ impl NetworkBehaviour for Admission {
         let Some(ip) = remote.ip_addr().filter(|ip| !ip.is_loopback()) else {
             return Ok(());
         };
-        self.by_prefix
-            .check_key(&prefix(ip))
-            .map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
+        self.by_prefix.check_key(&prefix(ip)).map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
         if self.by_prefix.len() > 100_000 {
             self.by_prefix.retain_recent();
         }

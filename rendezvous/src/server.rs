@@ -99,24 +99,15 @@ impl Server {
     pub async fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Self, StartError> {
         config.check()?;
         let dir = &config.data_dir;
-        let data_dir = |error| StartError::DataDir {
-            path: dir.clone(),
-            error,
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(data_dir)?;
+        let data_dir = |error| StartError::DataDir { path: dir.clone(), error };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(data_dir)?;
         let identity = Identity::load_or_create(&dir.join("identity"))?;
         let store = Arc::new(RedbStore::open(&dir.join("rendezvous.redb"))?);
         let peer_id = identity.keypair.public().to_peer_id();
         let server_key = device_key(&peer_id).unwrap_or_default();
         let hub = Arc::new(Hub::new(store, server_key, identity.name_key, config));
 
-        let mut swarm = network::build(identity.keypair, config)
-            .await
-            .map_err(StartError::Network)?;
+        let mut swarm = network::build(identity.keypair, config).await.map_err(StartError::Network)?;
         let listening = listen(&mut swarm, &config.listen).await?;
         let mut addresses: Vec<Multiaddr> = if config.public_addresses.is_empty() {
             listening.iter().filter(|a| network::is_useful(a)).cloned().collect()
@@ -132,15 +123,9 @@ impl Server {
             swarm.add_external_address(bare);
         }
 
-        let http = TcpListener::bind(config.http).await.map_err(|error| StartError::Http {
-            address: config.http,
-            error,
-        })?;
-        let ready = Ready {
-            peer_id,
-            addresses,
-            http: http.local_addr().unwrap_or(config.http),
-        };
+        let http =
+            TcpListener::bind(config.http).await.map_err(|error| StartError::Http { address: config.http, error })?;
+        let ready = Ready { peer_id, addresses, http: http.local_addr().unwrap_or(config.http) };
         let socket = dir.join("admin.sock");
         let _ = fs::remove_file(&socket);
         let admin = UnixListener::bind(&socket).map_err(data_dir)?;
@@ -196,11 +181,7 @@ impl Server {
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound {
-                peer,
-                stream,
-                ..
-            })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, .. })) => {
                 let Some(device) = device_key(&peer) else {
                     return;
                 };
@@ -214,11 +195,7 @@ impl Server {
                     older.abort();
                 }
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
-                connection,
-                result: Err(_),
-                ..
-            })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { connection, result: Err(_), .. })) => {
                 self.swarm.close_connection(connection);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => {
@@ -275,10 +252,9 @@ impl Server {
 async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
     let mut waiting = HashMap::new();
     for address in wanted {
-        let id = swarm.listen_on(address.clone()).map_err(|e| StartError::Listen {
-            address: address.clone(),
-            reason: reason(&e),
-        })?;
+        let id = swarm
+            .listen_on(address.clone())
+            .map_err(|e| StartError::Listen { address: address.clone(), reason: reason(&e) })?;
         waiting.insert(id, address.clone());
     }
     let mut listening = Vec::new();
@@ -330,7 +306,5 @@ async fn expire(hub: Arc<Hub>) {
 /// The Ed25519 key inside a peer id.
 fn device_key(peer: &PeerId) -> Option<Key> {
     let bytes = peer.to_bytes();
-    bytes
-        .strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])
-        .and_then(|key| key.try_into().ok())
+    bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20]).and_then(|key| key.try_into().ok())
 }

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
-use futures::{AsyncReadExt, io::{ReadHalf, WriteHalf}};
+use futures::{
+    AsyncReadExt,
+    io::{ReadHalf, WriteHalf},
+};
 use libp2p::{PeerId, Stream};
 use starling_wire::{
     VERSION,
@@ -14,7 +17,10 @@ use tokio::sync::mpsc;
 
 use crate::{
     config::RegistrationMode,
-    directory, hub::{Hub, now_ms}, limits::PUSH_QUEUE, log,
+    directory,
+    hub::{Hub, now_ms},
+    limits::PUSH_QUEUE,
+    log,
     presence::SessionId,
     store::{Key, StoreError},
 };
@@ -79,9 +85,7 @@ impl Session {
             codes: Vec::new(),
         };
         let (read, write) = stream.split();
-        session
-            .run(FrameReader::new(read), FrameWriter::new(write), pushed)
-            .await;
+        session.run(FrameReader::new(read), FrameWriter::new(write), pushed).await;
         let hub = session.hub;
         hub.presence.leave(id, device, session.followed);
         for place in session.codes {
@@ -160,23 +164,16 @@ impl Session {
         let answer = match self.hub.requests.check_key(&self.device) {
             Ok(()) => self.handle(request.ask).await,
             Err(not_until) => {
-                let wait = not_until.wait_time_from(governor::clock::Clock::now(
-                    &governor::clock::DefaultClock::default(),
-                ));
+                let wait =
+                    not_until.wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
                 Err(No(Refusal::RateLimited, wait.as_millis() as u64 + 1))
             }
         };
         let answer = answer.unwrap_or_else(|No(reason, retry_after_ms)| {
             self.hub.metrics.refusals.get_or_create(&reason.into()).inc();
-            Answer::Refused(Refused {
-                reason: reason as i32,
-                retry_after_ms,
-            })
+            Answer::Refused(Refused { reason: reason as i32, retry_after_ms })
         });
-        Response {
-            id: request.id,
-            answer: Some(answer),
-        }
+        Response { id: request.id, answer: Some(answer) }
     }
 
     async fn handle(&mut self, ask: Option<Ask>) -> Result<Answer, No> {
@@ -188,9 +185,7 @@ impl Session {
             Ask::ClaimName(name) => directory::claim_name(self, &name).await,
             Ask::LookUp(account) => directory::look_up(self, &account).await,
             Ask::LookUpName(name) => directory::look_up_name(self, &name).await,
-            Ask::PublishKeyPackages(packages) => {
-                directory::publish_key_packages(self, packages).await
-            }
+            Ask::PublishKeyPackages(packages) => directory::publish_key_packages(self, packages).await,
             Ask::ClaimKeyPackages(devices) => directory::claim_key_packages(self, devices).await,
             Ask::RegisterInvite(invite) => directory::register_invite(self, invite).await,
             Ask::PutSnapshot(snapshot) => directory::put_snapshot(self, snapshot).await,

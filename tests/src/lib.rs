@@ -1,1 +1,222 @@
-//! End-to-end tests of Starling's programs
+//! The test world: a rendezvous and people, all real processes on loopback, in a temporary directory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test support")]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Nothing here takes so long unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program of the workspace, from the directory where this test was built.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A running process whose output lines are read in the background; killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        let (tx, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if tx.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line of output as JSON.
+    pub fn json(&self) -> Value {
+        let line = self.lines.recv_timeout(PATIENCE).expect("the process said nothing more");
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))
+    }
+
+    /// Waits for a line that fits.
+    pub fn wait_for(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("waited in vain for {what}"));
+            if let Ok(value) = serde_json::from_str(&line)
+                && fits(&value)
+            {
+                return value;
+            }
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM; waits for the end.
+    pub fn terminate(&mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A rendezvous, and a place for profiles.
+pub struct World {
+    pub dir: TempDir,
+    pub rendezvous: Option<Process>,
+    pub address: String,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        let mut world = Self {
+            dir: tempfile::Builder::new().prefix("starling-test-").tempdir().unwrap(),
+            rendezvous: None,
+            address: String::new(),
+        };
+        world.start_rendezvous("/ip4/127.0.0.1/udp/0/quic-v1");
+        world
+    }
+
+    /// Starts the rendezvous, on a given address or a free one.
+    pub fn start_rendezvous(&mut self, listen: &str) {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("rendezvous.log")).unwrap();
+        let process = Process::start(
+            Command::new(program("starling-rendezvous"))
+                .args(["--listen", listen, "--http", "127.0.0.1:0", "--json", "--log-format", "json", "--data-dir"])
+                .arg(self.dir.path().join("rendezvous"))
+                .stderr(log),
+        );
+        let ready = process.json();
+        self.address = ready["addresses"][0].as_str().unwrap().to_owned();
+        self.rendezvous = Some(process);
+    }
+
+    /// Starts it again where it was.
+    pub fn restart_rendezvous(&mut self) {
+        self.rendezvous = None;
+        let listen = self.address.split("/p2p/").next().unwrap().to_owned();
+        self.start_rendezvous(&listen);
+    }
+
+    pub fn starling(&self, profile: &str) -> Command {
+        let mut command = Command::new(program("starling"));
+        command
+            .args(["--no-mdns", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1", "--profile", profile, "--data-dir"])
+            .arg(self.dir.path().join("profiles"))
+            .env("XDG_RUNTIME_DIR", self.dir.path())
+            .env_remove("SSLKEYLOGFILE");
+        command
+    }
+
+    /// Runs a verb; its output.
+    pub fn run(&self, profile: &str, args: &[&str]) -> Output {
+        self.starling(profile).args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs a verb that must work; its output as JSON.
+    pub fn json(&self, profile: &str, args: &[&str]) -> Value {
+        let output = self.run(profile, &[args, &["--json"]].concat());
+        assert!(output.status.success(), "{args:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(output.stdout.split(|b| *b == b'\n').next().unwrap()).unwrap()
+    }
+
+    /// The exit code and error object of a verb that must fail.
+    pub fn error(&self, profile: &str, args: &[&str]) -> (i32, String) {
+        let output = self.run(profile, &[args, &["--json"]].concat());
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap_or_default();
+        (output.status.code().unwrap(), error["error"]["message"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub fn person(&self, name: &str) {
+        self.json(name, &["init", "--name", name, "--rendezvous", &self.address]);
+    }
+
+    /// A daemon for a profile.
+    pub fn daemon(&self, profile: &str) -> Process {
+        let process = Process::start(self.starling(profile).args(["daemon", "--json"]).stderr(Stdio::null()));
+        assert_eq!(process.json()["type"], "daemon.ready");
+        process
+    }
+
+    /// A listener that has caught up.
+    pub fn listen(&self, profile: &str, since: &str) -> Process {
+        Process::start(self.starling(profile).args(["listen", "--json", "--since", since]).stderr(Stdio::null()))
+    }
+
+    /// Makes two people contacts.
+    pub fn befriend(&self, a: &str, b: &str) {
+        let invite = self.json(a, &["invite"]);
+        let listener = self.listen(a, "now");
+        listener.wait_for("the listener", |e| e["type"] == "stream.ready");
+        self.json(b, &["contacts", "add", invite["link"].as_str().unwrap()]);
+        listener.wait_for("the contact", |e| e["type"] == "contact.accepted");
+        let other = self.listen(b, "all");
+        other.wait_for("the acceptance", |e| e["type"] == "contact.accepted");
+    }
+
+    /// Sends lines; the process's exit code.
+    pub fn send_lines(&self, profile: &str, to: &str, lines: &str) -> i32 {
+        let mut child = self
+            .starling(profile)
+            .args(["send", to, "--lines"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// The texts of a conversation.
+    pub fn texts(&self, profile: &str, with: &str, limit: usize) -> Vec<String> {
+        let output = self.run(profile, &["history", with, "--json", "--limit", &limit.to_string()]);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["text"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// All bytes of the files below a directory.
+pub fn bytes_below(dir: &Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            all.extend(bytes_below(&path));
+        } else if path.is_file() {
+            all.extend(std::fs::read(&path).unwrap());
+        }
+    }
+    all
+}

@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Chat and call from your terminal: peer to peer, end-to-end encrypted.
 #[derive(Parser)]
-#[command(name = "starling", version, after_help = "Examples:\n  starling try                     a first chat, nothing to set up\n  starling init --name alice --rendezvous ADDR\n  starling invite --qr\n  starling send @bob hello\n  starling listen --json | jq .message.text")]
+#[command(
+    name = "starling",
+    version,
+    after_help = "Examples:\n  starling try                     a first chat, nothing to set up\n  starling init --name alice --rendezvous ADDR\n  starling invite --qr\n  starling send @bob hello\n  starling listen --json | jq .message.text"
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -52,7 +56,14 @@ pub struct Global {
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
     /// Where the node listens for peers (a multiaddr, several times); a free port everywhere if not given.
-    #[arg(long = "listen-addr", global = true, env = "STARLING_LISTEN", value_name = "ADDR", value_delimiter = ',', hide = true)]
+    #[arg(
+        long = "listen-addr",
+        global = true,
+        env = "STARLING_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        hide = true
+    )]
     pub listen_addr: Vec<String>,
     /// Do not look for contacts on the local network.
     #[arg(long, global = true, env = "STARLING_NO_MDNS")]
@@ -69,7 +80,9 @@ pub enum Verb {
         headless: bool,
     },
     /// Make a profile.
-    #[command(after_help = "Example:\n  starling init --name alice --rendezvous /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3Koo…\n  starling init --name alice --rendezvous ADDR --restore < phrase.txt")]
+    #[command(
+        after_help = "Example:\n  starling init --name alice --rendezvous /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3Koo…\n  starling init --name alice --rendezvous ADDR --restore < phrase.txt"
+    )]
     Init(Init),
     /// Account, device, addresses, reachability.
     #[command(after_help = "Example:\n  starling whoami --json")]
@@ -101,10 +114,14 @@ pub enum Verb {
         command: Chats,
     },
     /// Send messages.
-    #[command(after_help = "Example:\n  starling send @bob hello\n  date | starling send @bob\n  tail -f log | starling send @bob --lines --wait delivered")]
+    #[command(
+        after_help = "Example:\n  starling send @bob hello\n  date | starling send @bob\n  tail -f log | starling send @bob --lines --wait delivered"
+    )]
     Send(Send),
     /// Events as they happen, one JSON object a line.
-    #[command(after_help = "Example:\n  starling listen --since now | jq -r 'select(.type==\"message.new\").message.text'\n  starling listen --exec ./answer.sh")]
+    #[command(
+        after_help = "Example:\n  starling listen --since now | jq -r 'select(.type==\"message.new\").message.text'\n  starling listen --exec ./answer.sh"
+    )]
     Listen {
         /// Only this conversation.
         #[arg(long, value_name = "WHO")]

@@ -23,13 +23,7 @@ pub type CliResult<T = ()> = Result<T, CliError>;
 
 impl CliError {
     pub fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            exit,
-            message: message.into(),
-            hint: None,
-            retry_after_ms: None,
-        }
+        Self { code: code.into(), exit, message: message.into(), hint: None, retry_after_ms: None }
     }
 
     pub fn internal(message: impl std::fmt::Display) -> Self {
@@ -106,11 +100,12 @@ impl From<NodeError> for CliError {
             NodeError::Refused(_) => Self::new("refused", 6, text),
             NodeError::KeyChanged(_) => Self::new("key_changed", 7, text)
                 .hint("compare with `starling contacts verify WHO`, then `starling contacts trust WHO`"),
-            NodeError::RateLimited { retry_after_ms } => Self {
-                retry_after_ms: Some(retry_after_ms),
-                ..Self::new("rate_limited", 8, text)
-            },
-            NodeError::Store(_) => Self::new("store", 1, text).hint("free some space or check the profile's directory, then start again: nothing that was reported is lost"),
+            NodeError::RateLimited { retry_after_ms } => {
+                Self { retry_after_ms: Some(retry_after_ms), ..Self::new("rate_limited", 8, text) }
+            }
+            NodeError::Store(_) => Self::new("store", 1, text).hint(
+                "free some space or check the profile's directory, then start again: nothing that was reported is lost",
+            ),
             NodeError::Stopped => Self::new("stopped", 1, text).hint("see the log with -v, or start the daemon again"),
         }
     }
@@ -122,10 +117,17 @@ impl From<StoreError> for CliError {
         match error {
             StoreError::Newer(_) => Self::new("newer_version", 11, text).hint("update Starling"),
             StoreError::Missing => no_profile(),
-            StoreError::InUse => Self::locked(text).hint("another program has the profile open without a control socket; stop it"),
-            StoreError::WrongKey => Self::locked(text).hint("the key file belongs to another profile: restore the right one from a backup"),
-            StoreError::DiskFull => Self::new("disk_full", 1, text).hint("free some space, then try again: nothing that was reported is lost"),
-            StoreError::ReadOnly(_) => Self::new("read_only", 1, text).hint("choose a directory that you may write to with --data-dir"),
+            StoreError::InUse => {
+                Self::locked(text).hint("another program has the profile open without a control socket; stop it")
+            }
+            StoreError::WrongKey => {
+                Self::locked(text).hint("the key file belongs to another profile: restore the right one from a backup")
+            }
+            StoreError::DiskFull => Self::new("disk_full", 1, text)
+                .hint("free some space, then try again: nothing that was reported is lost"),
+            StoreError::ReadOnly(_) => {
+                Self::new("read_only", 1, text).hint("choose a directory that you may write to with --data-dir")
+            }
             StoreError::Failed(_) | StoreError::Damaged(_) => Self::internal(text),
         }
     }
@@ -152,5 +154,7 @@ impl From<std::io::Error> for CliError {
 
 /// There is no profile.
 pub fn no_profile() -> CliError {
-    CliError::new("no_profile", 4, "there is no profile here yet").hint("make one with `starling init --name NAME --rendezvous ADDR`, or try Starling without one: `starling try`")
+    CliError::new("no_profile", 4, "there is no profile here yet").hint(
+        "make one with `starling init --name NAME --rendezvous ADDR`, or try Starling without one: `starling try`",
+    )
 }

@@ -20,16 +20,15 @@ fn main() -> ExitCode {
     // libp2p's TLS would write session keys to this file.
     // Reading the environment is all that is needed here: unsetting it is `unsafe` in edition 2024, so we refuse to run instead.
     if std::env::var_os("SSLKEYLOGFILE").is_some() {
-        eprintln!("error: SSLKEYLOGFILE is set: it would write the keys of connections to a file\nhint: run `env -u SSLKEYLOGFILE starling …`");
+        eprintln!(
+            "error: SSLKEYLOGFILE is set: it would write the keys of connections to a file\nhint: run `env -u SSLKEYLOGFILE starling …`"
+        );
         return ExitCode::from(2);
     }
     let cli = Cli::parse();
     let json = cli.global.json;
     init_logging(cli.global.verbose);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(async {

@@ -31,14 +31,21 @@ pub struct Profile {
 impl Profile {
     pub fn new(global: &Global) -> CliResult<Self> {
         let name = global.profile.clone();
-        let ok = !name.is_empty() && name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let ok = !name.is_empty()
+            && name.len() <= 32
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !ok {
-            return Err(CliError::usage(format!("“{}” is no profile name: use up to 32 letters, digits, - and _", name.escape_debug())));
+            return Err(CliError::usage(format!(
+                "“{}” is no profile name: use up to 32 letters, digits, - and _",
+                name.escape_debug()
+            )));
         }
         let default = default_data_dir();
-        let data_dir = global.data_dir.clone().or_else(|| default.clone()).ok_or_else(|| {
-            CliError::usage("there is no home directory: choose a directory with --data-dir")
-        })?;
+        let data_dir = global
+            .data_dir
+            .clone()
+            .or_else(|| default.clone())
+            .ok_or_else(|| CliError::usage("there is no home directory: choose a directory with --data-dir"))?;
         let socket = socket_path(&name, &data_dir, default.as_deref());
         Ok(Self {
             dir: data_dir.join(&name),
@@ -64,14 +71,14 @@ impl Profile {
             Protection::Passphrase => {
                 let passphrase = self.passphrase("Passphrase for this profile: ")?;
                 if passphrase.is_empty() {
-                    return Err(CliError::usage("the passphrase is empty").hint("leave the passphrase out to have none"));
+                    return Err(
+                        CliError::usage("the passphrase is empty").hint("leave the passphrase out to have none")
+                    );
                 }
                 KeyFile::with_passphrase(key, &passphrase)
             }
             Protection::Keyring => {
-                self.keyring()?
-                    .set_secret(key.as_bytes())
-                    .map_err(|e| keyring_error(&e))?;
+                self.keyring()?.set_secret(key.as_bytes()).map_err(|e| keyring_error(&e))?;
                 KeyFile::keyring()
             }
         };
@@ -94,10 +101,12 @@ impl Profile {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_profile()),
             Err(e) => return Err(CliError::locked(format!("cannot read the key file: {e}"))),
         };
-        let damaged = |e: KeyFileError| match e {
+        let damaged = |e: KeyFileError| {
+            match e {
             KeyFileError::Newer => CliError::new("newer_version", 11, e.to_string()).hint("update Starling"),
             KeyFileError::WrongPassphrase => CliError::locked(e.to_string()).hint("try again; without it the profile cannot be opened, but the recovery phrase makes a new one (`starling init --restore`)"),
             KeyFileError::Malformed => CliError::locked(e.to_string()).hint("restore the file “key” of the profile from a backup"),
+        }
         };
         let file = KeyFile::from_bytes(&bytes).map_err(damaged)?;
         match file.protection() {
@@ -108,7 +117,10 @@ impl Profile {
             }
             Protection::Keyring => {
                 let secret = Zeroizing::new(self.keyring()?.get_secret().map_err(|e| keyring_error(&e))?);
-                let bytes = secret.as_slice().try_into().map_err(|_| CliError::locked("the system keyring holds something else under Starling's name"))?;
+                let bytes = secret
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_| CliError::locked("the system keyring holds something else under Starling's name"))?;
                 Ok(StorageKey::from_bytes(bytes))
             }
         }
@@ -130,27 +142,31 @@ impl Profile {
     /// A passphrase from its file, or from the terminal without echo.
     fn passphrase(&self, prompt: &str) -> CliResult<Zeroizing<String>> {
         if let Some(path) = &self.passphrase_file {
-            let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
-                CliError::usage(format!("cannot read the passphrase file {}: {e}", path.display()))
-            })?;
+            let text = fs::read_to_string(path)
+                .map(Zeroizing::new)
+                .map_err(|e| CliError::usage(format!("cannot read the passphrase file {}: {e}", path.display())))?;
             return Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()));
         }
         if self.no_input || !std::io::stdin().is_terminal() {
-            return Err(CliError::locked("the profile needs its passphrase").hint("give it with --passphrase-file FILE (or STARLING_PASSPHRASE_FILE)"));
+            return Err(CliError::locked("the profile needs its passphrase")
+                .hint("give it with --passphrase-file FILE (or STARLING_PASSPHRASE_FILE)"));
         }
         crate::terminal::read_secret(prompt)
     }
 }
 
 fn keyring_error(error: &keyring::Error) -> CliError {
-    CliError::locked(format!("the system keyring cannot be used: {error}")).hint("unlock it, or make the profile with --passphrase-file instead")
+    CliError::locked(format!("the system keyring cannot be used: {error}"))
+        .hint("unlock it, or make the profile with --passphrase-file instead")
 }
 
 fn to_store_error(error: &std::io::Error) -> starling_node::StoreError {
     use starling_node::StoreError;
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(error.to_string()),
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::ReadOnly(error.to_string())
+        }
         _ => StoreError::Failed(error.to_string()),
     }
 }

@@ -9,11 +9,9 @@ use crate::error::{CliError, CliResult};
 /// Reads a line from the terminal without echo.
 pub fn read_secret(prompt: &str) -> CliResult<Zeroizing<String>> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let tty = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/tty")
-        .map_err(|e| CliError::locked(format!("cannot ask for the passphrase: {e}")).hint("use --passphrase-file FILE"))?;
+    let tty = std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|e| {
+        CliError::locked(format!("cannot ask for the passphrase: {e}")).hint("use --passphrase-file FILE")
+    })?;
     let mut out = tty.try_clone().map_err(CliError::internal)?;
     write!(out, "{prompt}").map_err(CliError::internal)?;
     out.flush().map_err(CliError::internal)?;

@@ -252,30 +252,22 @@ impl Body {
                 reply_to: t.reply_to.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
                 mentions: t.mentions.iter().map(|m| m.to_vec()).collect(),
             }),
-            Self::Edit { target, text } => proto::Body::Edit(proto::Edit {
-                target: target.to_bytes().to_vec(),
-                text: text.clone(),
-            }),
+            Self::Edit { target, text } => {
+                proto::Body::Edit(proto::Edit { target: target.to_bytes().to_vec(), text: text.clone() })
+            }
             Self::Delete { target } => proto::Body::Delete(target.to_bytes().to_vec()),
-            Self::Reaction { target, emoji } => proto::Body::Reaction(proto::Edit {
-                target: target.to_bytes().to_vec(),
-                text: emoji.clone(),
-            }),
+            Self::Reaction { target, emoji } => {
+                proto::Body::Reaction(proto::Edit { target: target.to_bytes().to_vec(), text: emoji.clone() })
+            }
             Self::Receipt(r) => proto::Body::Receipt(proto::Receipt {
                 delivered: r
                     .delivered
                     .iter()
-                    .map(|(device, upto)| proto::Delivered {
-                        device: u64::from_be_bytes(*device),
-                        upto: *upto,
-                    })
+                    .map(|(device, upto)| proto::Delivered { device: u64::from_be_bytes(*device), upto: *upto })
                     .collect(),
                 read: r.read.0,
             }),
-            Self::Profile { name, bot } => proto::Body::Profile(proto::Profile {
-                name: name.clone(),
-                bot: *bot,
-            }),
+            Self::Profile { name, bot } => proto::Body::Profile(proto::Profile { name: name.clone(), bot: *bot }),
             Self::DevicesChanged => proto::Body::DevicesChanged(true),
             Self::Unknown => return None,
         })
@@ -284,60 +276,35 @@ impl Body {
     fn from_proto(body: Option<proto::Body>) -> Result<Self, EventError> {
         let id = |bytes: &[u8]| EventId::from_bytes(bytes).ok_or(EventError::Malformed);
         let bounded = |text: String, max: usize| {
-            if text.len() <= max {
-                Ok(text)
-            } else {
-                Err(EventError::Malformed)
-            }
+            if text.len() <= max { Ok(text) } else { Err(EventError::Malformed) }
         };
         Ok(match body {
             Some(proto::Body::Text(t)) => {
                 if t.mentions.len() > MAX_MENTIONS {
                     return Err(EventError::Malformed);
                 }
-                let reply_to = if t.reply_to.is_empty() {
-                    None
-                } else {
-                    Some(id(&t.reply_to)?)
-                };
+                let reply_to = if t.reply_to.is_empty() { None } else { Some(id(&t.reply_to)?) };
                 Self::Text(Text {
                     text: bounded(t.text, MAX_TEXT)?,
                     reply_to,
-                    mentions: t
-                        .mentions
-                        .iter()
-                        .filter_map(|m| m.as_slice().try_into().ok())
-                        .collect(),
+                    mentions: t.mentions.iter().filter_map(|m| m.as_slice().try_into().ok()).collect(),
                 })
             }
-            Some(proto::Body::Edit(e)) => Self::Edit {
-                target: id(&e.target)?,
-                text: bounded(e.text, MAX_TEXT)?,
-            },
-            Some(proto::Body::Delete(target)) => Self::Delete {
-                target: id(&target)?,
-            },
-            Some(proto::Body::Reaction(e)) => Self::Reaction {
-                target: id(&e.target)?,
-                emoji: bounded(e.text, MAX_EMOJI)?,
-            },
+            Some(proto::Body::Edit(e)) => Self::Edit { target: id(&e.target)?, text: bounded(e.text, MAX_TEXT)? },
+            Some(proto::Body::Delete(target)) => Self::Delete { target: id(&target)? },
+            Some(proto::Body::Reaction(e)) => {
+                Self::Reaction { target: id(&e.target)?, emoji: bounded(e.text, MAX_EMOJI)? }
+            }
             Some(proto::Body::Receipt(r)) => {
                 if r.delivered.len() > 256 {
                     return Err(EventError::Malformed);
                 }
                 Self::Receipt(Receipt {
-                    delivered: r
-                        .delivered
-                        .iter()
-                        .map(|d| (d.device.to_be_bytes(), d.upto))
-                        .collect(),
+                    delivered: r.delivered.iter().map(|d| (d.device.to_be_bytes(), d.upto)).collect(),
                     read: Clock(r.read),
                 })
             }
-            Some(proto::Body::Profile(p)) => Self::Profile {
-                name: bounded(p.name, MAX_NAME)?,
-                bot: p.bot,
-            },
+            Some(proto::Body::Profile(p)) => Self::Profile { name: bounded(p.name, MAX_NAME)?, bot: p.bot },
             Some(proto::Body::DevicesChanged(_)) => Self::DevicesChanged,
             None => Self::Unknown,
         })
@@ -346,21 +313,12 @@ impl Body {
 
 impl Event {
     fn to_proto(&self) -> proto::Event {
-        proto::Event {
-            clock: self.id.clock.0,
-            sequence: self.id.sequence,
-            body: self.body.to_proto(),
-        }
+        proto::Event { clock: self.id.clock.0, sequence: self.id.sequence, body: self.body.to_proto() }
     }
 
     /// The encoded body alone, for storing it beside the id.
     pub fn encode_body(body: &Body) -> Vec<u8> {
-        proto::Event {
-            clock: 0,
-            sequence: 0,
-            body: body.to_proto(),
-        }
-        .encode_to_vec()
+        proto::Event { clock: 0, sequence: 0, body: body.to_proto() }.encode_to_vec()
     }
 
     /// Reads what [`Event::encode_body`] made.
@@ -387,11 +345,7 @@ pub struct Batch {
 impl Batch {
     /// Encodes the batch; `device` of each id is left out.
     pub fn encode(&self) -> Vec<u8> {
-        proto::Batch {
-            events: self.events.iter().map(Event::to_proto).collect(),
-            floor: self.floor,
-        }
-        .encode_to_vec()
+        proto::Batch { events: self.events.iter().map(Event::to_proto).collect(), floor: self.floor }.encode_to_vec()
     }
 
     /// Reads a batch that `device` (its tag) has sent.
@@ -411,20 +365,10 @@ impl Batch {
                 if body != Body::Unknown && body.is_numbered() != (e.sequence != 0) {
                     return Err(EventError::Malformed);
                 }
-                Ok(Event {
-                    id: EventId {
-                        clock: Clock(e.clock),
-                        device,
-                        sequence: e.sequence,
-                    },
-                    body,
-                })
+                Ok(Event { id: EventId { clock: Clock(e.clock), device, sequence: e.sequence }, body })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            events,
-            floor: batch.floor,
-        })
+        Ok(Self { events, floor: batch.floor })
     }
 }
 
@@ -433,21 +377,13 @@ mod tests {
     use super::*;
 
     fn id(clock: u64, sequence: u64) -> EventId {
-        EventId {
-            clock: Clock(clock),
-            device: [7; 8],
-            sequence,
-        }
+        EventId { clock: Clock(clock), device: [7; 8], sequence }
     }
 
     #[test]
     fn a_batch_is_read_back() {
         let bodies = [
-            Body::Text(Text {
-                text: "hi".into(),
-                reply_to: Some(id(1, 1)),
-                mentions: vec![[3; 32]],
-            }),
+            Body::Text(Text { text: "hi".into(), reply_to: Some(id(1, 1)), mentions: vec![[3; 32]] }),
             Body::Edit { target: id(1, 1), text: "ho".into() },
             Body::Delete { target: id(1, 1) },
             Body::Reaction { target: id(1, 1), emoji: "👍".into() },

@@ -50,10 +50,7 @@ impl FrameDecoder {
             None => {
                 let len = buffer.get_u32() as usize;
                 if len > M::MAX_LEN {
-                    return Err(FrameError::TooLong {
-                        len,
-                        max: M::MAX_LEN,
-                    });
+                    return Err(FrameError::TooLong { len, max: M::MAX_LEN });
                 }
                 self.need = Some(len);
                 len
@@ -64,9 +61,7 @@ impl FrameDecoder {
         }
         self.need = None;
         let frame: Bytes = buffer.split_to(len).freeze();
-        M::decode(frame)
-            .map(Some)
-            .map_err(|_| FrameError::Malformed)
+        M::decode(frame).map(Some).map_err(|_| FrameError::Malformed)
     }
 }
 
@@ -77,13 +72,7 @@ mod tests {
 
     #[test]
     fn frames_are_read_back_from_single_bytes() {
-        let frame = DirectFrame {
-            acks: vec![Ack {
-                group: vec![1; 16].into(),
-                upto: 7,
-            }],
-            ..DirectFrame::default()
-        };
+        let frame = DirectFrame { acks: vec![Ack { group: vec![1; 16].into(), upto: 7 }], ..DirectFrame::default() };
         let mut bytes = BytesMut::new();
         write_frame(&frame, &mut bytes);
         write_frame(&frame, &mut bytes);

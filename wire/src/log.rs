@@ -48,28 +48,16 @@ impl LogKey {
 
     /// Signs a request. `nonce` is the one that the server gave this session.
     pub fn sign(&self, verb: LogVerb, nonce: &[u8], payload: &[u8]) -> [u8; 64] {
-        self.0
-            .sign(&signed_bytes(verb, nonce, &self.address(), payload))
-            .to_bytes()
+        self.0.sign(&signed_bytes(verb, nonce, &self.address(), payload)).to_bytes()
     }
 }
 
 /// Whether `signature` allows `verb` with `payload` on the log at `address` in this session.
-pub fn verify_log(
-    address: &[u8; 32],
-    verb: LogVerb,
-    nonce: &[u8],
-    payload: &[u8],
-    signature: &[u8],
-) -> bool {
-    let (Ok(key), Ok(signature)) = (
-        VerifyingKey::from_bytes(address),
-        Signature::from_slice(signature),
-    ) else {
+pub fn verify_log(address: &[u8; 32], verb: LogVerb, nonce: &[u8], payload: &[u8], signature: &[u8]) -> bool {
+    let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(address), Signature::from_slice(signature)) else {
         return false;
     };
-    key.verify_strict(&signed_bytes(verb, nonce, address, payload), &signature)
-        .is_ok()
+    key.verify_strict(&signed_bytes(verb, nonce, address, payload), &signature).is_ok()
 }
 
 fn signed_bytes(verb: LogVerb, nonce: &[u8], address: &[u8; 32], payload: &[u8]) -> Vec<u8> {
@@ -90,11 +78,7 @@ pub struct PaddingError;
 pub fn pad(mut bytes: Vec<u8>) -> Vec<u8> {
     const STEP: usize = 64 * 1024;
     let len = bytes.len() + 1;
-    let bucket = if len <= STEP {
-        len.next_power_of_two().max(256)
-    } else {
-        len.div_ceil(STEP) * STEP
-    };
+    let bucket = if len <= STEP { len.next_power_of_two().max(256) } else { len.div_ceil(STEP) * STEP };
     bytes.push(0x80);
     bytes.resize(bucket, 0);
     bytes

@@ -20,10 +20,7 @@ impl Puzzle {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
-        Self {
-            seed: *hasher.finalize().as_bytes(),
-            bits,
-        }
+        Self { seed: *hasher.finalize().as_bytes(), bits }
     }
 
     /// Whether this is a solution.

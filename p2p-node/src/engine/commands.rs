@@ -7,7 +7,11 @@ use starling_wire::{
 };
 use tokio::sync::oneshot;
 
-use super::{Engine, EngineError, Person, contacts::{Connect, Whom}, receive::react};
+use super::{
+    Engine, EngineError, Person,
+    contacts::{Connect, Whom},
+    receive::react,
+};
 use crate::{
     limits::{DELETE_WINDOW_MS, REACH_TIMEOUT_MS},
     store::{EventRow, FeedRow, META, REQUESTS, TIMELINE, Txn, prefix},
@@ -158,7 +162,9 @@ impl Engine {
                 } else if expires_at <= self.now / 1000 {
                     Err(NodeError::Invalid("an invite has to expire in the future".into()))
                 } else if self.me.homes.is_empty() {
-                    Err(NodeError::Invalid("an invite needs a home rendezvous: none was given at `starling init`".into()))
+                    Err(NodeError::Invalid(
+                        "an invite needs a home rendezvous: none was given at `starling init`".into(),
+                    ))
                 } else {
                     Ok(self.new_invite(txn, uses, expires_at)?.to_string())
                 };
@@ -169,22 +175,19 @@ impl Engine {
                 Ok(code) => self.use_code(code, home, reply),
                 Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
             },
-            Command::Connect {
-                account,
-                name,
-                homes,
-                token,
-                greeting,
-                alias,
-                reply,
-            } => {
+            Command::Connect { account, name, homes, token, greeting, alias, reply } => {
                 let whom = match (account, name) {
                     (Some(account), _) => Whom::Account(account),
                     (None, Some(name)) => Whom::Name(name),
                     (None, None) => return Ok(()),
                 };
                 if greeting.len() > MAX_GREETING || alias.len() > MAX_NAME {
-                    self.reply(reply, Err(NodeError::Invalid(format!("a greeting has at most {MAX_GREETING} bytes, a name {MAX_NAME}"))));
+                    self.reply(
+                        reply,
+                        Err(NodeError::Invalid(format!(
+                            "a greeting has at most {MAX_GREETING} bytes, a name {MAX_NAME}"
+                        ))),
+                    );
                     return Ok(());
                 }
                 let connect = Connect {
@@ -250,7 +253,9 @@ impl Engine {
             }
             Command::Unblock(account, reply) => {
                 let result = match self.contacts.get(&account).map(Person::state) {
-                    Some(ContactState::Blocked) => self.change(account, |p| p.row.state = ContactState::Active.stored()),
+                    Some(ContactState::Blocked) => {
+                        self.change(account, |p| p.row.state = ContactState::Active.stored())
+                    }
                     Some(_) => Err(NodeError::Invalid("they are not blocked".into())),
                     None => Err(NodeError::NotFound("they are not a contact".into())),
                 };
@@ -308,7 +313,8 @@ impl Engine {
                     self.me.row.name.clone_from(&name);
                     self.me.dirty = true;
                     let bot = self.me.row.bot;
-                    let linked: Vec<ChatId> = self.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
+                    let linked: Vec<ChatId> =
+                        self.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
                     for chat in linked {
                         self.write_event(chat, Body::Profile { name: name.clone(), bot });
                     }
@@ -319,7 +325,8 @@ impl Engine {
             Command::SetUsername(name, reply) => {
                 self.me.row.username.clone_from(&name);
                 self.me.dirty = true;
-                let homes: Vec<_> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+                let homes: Vec<_> =
+                    self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
                 for home in homes {
                     self.ask(home, starling_wire::rendezvous::Ask::ClaimName(name.clone()), super::homes::Asked::Name);
                 }
@@ -337,20 +344,13 @@ impl Engine {
             added_ms: self.now,
             ..Default::default()
         };
-        let person = Person {
-            row,
-            list: None,
-            presence: Default::default(),
-            dirty: true,
-        };
+        let person = Person { row, list: None, presence: Default::default(), dirty: true };
         self.contacts.insert(account, person);
     }
 
     fn change(&mut self, account: AccountId, change: impl FnOnce(&mut Person)) -> Result<(), NodeError> {
-        let person = self
-            .contacts
-            .get_mut(&account)
-            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        let person =
+            self.contacts.get_mut(&account).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
         change(person);
         person.dirty = true;
         self.net_changed = true;
@@ -380,7 +380,13 @@ impl Engine {
         Ok(texts.into_iter().map(|text| MessageId(self.write_event(chat, Body::Text(text)))).collect())
     }
 
-    fn edit(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId, text: String) -> Result<Result<(), NodeError>, EngineError> {
+    fn edit(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        message: MessageId,
+        text: String,
+    ) -> Result<Result<(), NodeError>, EngineError> {
         if text.is_empty() || text.len() > MAX_TEXT {
             return Ok(Err(NodeError::Invalid(format!("a message has 1 to {} KB", MAX_TEXT / 1024))));
         }
@@ -393,16 +399,17 @@ impl Engine {
         };
         let target = message.0;
         let id = self.write_event(chat, Body::Edit { target, text: text.clone() });
-        let row = EventRow {
-            edited: Some(text),
-            edit_clock: id.clock.0,
-            ..row
-        };
+        let row = EventRow { edited: Some(text), edit_clock: id.clock.0, ..row };
         self.changed_message(txn, chat, message, &row, FeedKind::Edited)?;
         Ok(Ok(()))
     }
 
-    fn delete(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId) -> Result<Result<(), NodeError>, EngineError> {
+    fn delete(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        message: MessageId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
         if let Err(error) = self.check_may_write(chat) {
             return Ok(Err(error));
         }
@@ -425,7 +432,13 @@ impl Engine {
         Ok(Ok(()))
     }
 
-    fn react(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId, emoji: &str) -> Result<Result<(), NodeError>, EngineError> {
+    fn react(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        message: MessageId,
+        emoji: &str,
+    ) -> Result<Result<(), NodeError>, EngineError> {
         if emoji.len() > MAX_EMOJI {
             return Ok(Err(NodeError::Invalid("a reaction is one emoji".into())));
         }
@@ -444,7 +457,14 @@ impl Engine {
         Ok(Ok(()))
     }
 
-    fn changed_message(&mut self, txn: &Txn<'_>, chat: ChatId, message: MessageId, row: &EventRow, kind: FeedKind) -> Result<(), EngineError> {
+    fn changed_message(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        message: MessageId,
+        row: &EventRow,
+        kind: FeedKind,
+    ) -> Result<(), EngineError> {
         txn.put(TIMELINE, &super::send::timeline_key(chat, message.0), row)?;
         self.news(
             txn,
@@ -500,12 +520,8 @@ impl Engine {
 
     fn contact(&self, account: AccountId) -> Option<Contact> {
         let person = self.contacts.get(&account)?;
-        let links: Vec<bool> = self
-            .links
-            .iter()
-            .filter(|(d, _)| self.devices.get(d) == Some(&account))
-            .map(|(_, l)| l.relayed)
-            .collect();
+        let links: Vec<bool> =
+            self.links.iter().filter(|(d, _)| self.devices.get(d) == Some(&account)).map(|(_, l)| l.relayed).collect();
         Some(Contact {
             account,
             chat: ChatId(self.store.name("direct", account.as_bytes())),
@@ -524,7 +540,8 @@ impl Engine {
     }
 
     fn chat_list(&self) -> Vec<Chat> {
-        let listed = |c: &&super::ChatState| self.contacts.get(&c.peer).is_some_and(|p| p.state() != ContactState::Removed);
+        let listed =
+            |c: &&super::ChatState| self.contacts.get(&c.peer).is_some_and(|p| p.state() != ContactState::Removed);
         let mut chats: Vec<Chat> = self
             .chats
             .values()

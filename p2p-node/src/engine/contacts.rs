@@ -17,7 +17,10 @@ use crate::{
     limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS, REACH_TIMEOUT_MS},
     mls::Mls,
     net::{HomeId, NetCommand, WorkFor},
-    store::{ContactRow, GROUPS, GroupRow, INVITES, InviteRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, SnapshotContact, SnapshotRow, Txn, prefix},
+    store::{
+        ContactRow, GROUPS, GroupRow, INVITES, InviteRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow,
+        SnapshotContact, SnapshotRow, Txn, prefix,
+    },
     types::{ChatId, ContactState, FeedKind, Live, NodeError, Request},
 };
 
@@ -50,10 +53,7 @@ pub struct Parcel {
 
 impl Parcel {
     pub fn new(row: ParcelRow) -> Self {
-        Self {
-            row,
-            under_way: false,
-        }
+        Self { row, under_way: false }
     }
 }
 
@@ -81,24 +81,13 @@ pub struct UsedCode {
 impl Engine {
     /// The address that leads to us.
     pub(super) fn own_invite(&self, token: Option<InviteToken>) -> Invite {
-        Invite {
-            address: starling_keys::Address {
-                account: self.me.account(),
-                homes: self.me.homes.clone(),
-            },
-            token,
-        }
+        Invite { address: starling_keys::Address { account: self.me.account(), homes: self.me.homes.clone() }, token }
     }
 
     pub(super) fn new_invite(&mut self, txn: &Txn<'_>, uses: u32, expires_at: u64) -> Result<Invite, EngineError> {
         let token = InviteToken::generate();
         let key = self.store.name("invite", &token.0).to_vec();
-        let row = InviteRow {
-            token: token.0.to_vec(),
-            uses,
-            expires_at,
-            registered: false,
-        };
+        let row = InviteRow { token: token.0.to_vec(), uses, expires_at, registered: false };
         txn.put(INVITES, &key, &row)?;
         self.feed_written = true;
         let homes: Vec<HomeId> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
@@ -165,7 +154,10 @@ impl Engine {
                 }
                 return Ok(());
             }
-            if matches!(known, Some(ContactState::Active | ContactState::Outgoing)) && has_group && connect.reply.is_some() {
+            if matches!(known, Some(ContactState::Active | ContactState::Outgoing))
+                && has_group
+                && connect.reply.is_some()
+            {
                 if let Some(reply) = connect.reply.take() {
                     self.reply(reply, Ok(account));
                 }
@@ -173,11 +165,19 @@ impl Engine {
             }
         }
         if self.contacts.len() >= MAX_CONTACTS {
-            refuse(self, &mut connect, NodeError::Refused(format!("{MAX_CONTACTS} contacts are the limit; remove some")));
+            refuse(
+                self,
+                &mut connect,
+                NodeError::Refused(format!("{MAX_CONTACTS} contacts are the limit; remove some")),
+            );
             return Ok(());
         }
         if connect.homes.is_empty() {
-            refuse(self, &mut connect, NodeError::Invalid("the address names no rendezvous, so there is no way to reach them".into()));
+            refuse(
+                self,
+                &mut connect,
+                NodeError::Invalid("the address names no rendezvous, so there is no way to reach them".into()),
+            );
             return Ok(());
         }
         let id = self.fresh_id();
@@ -231,13 +231,15 @@ impl Engine {
         let list = match Verified::<DeviceList>::from_bytes(bytes) {
             Ok(list) => list,
             Err(error) => {
-                return self.connect_failed(id, NodeError::Refused(format!("the rendezvous gave a false answer: {error}")));
+                return self
+                    .connect_failed(id, NodeError::Refused(format!("the rendezvous gave a false answer: {error}")));
             }
         };
         if let Whom::Account(account) = connect.whom
             && account != list.account
         {
-            return self.connect_failed(id, NodeError::Refused("the rendezvous gave the devices of another account".into()));
+            return self
+                .connect_failed(id, NodeError::Refused("the rendezvous gave the devices of another account".into()));
         }
         if let Some(known) = self.contacts.get(&list.account).and_then(|p| p.list.as_ref())
             && let Err(error) = list.succeeds(known)
@@ -268,7 +270,8 @@ impl Engine {
             return Ok(());
         };
         let account = list.account;
-        let fits = |(package, device): (Bytes, &DeviceId)| (Mls::device_of(&package) == Some(*device)).then_some(package);
+        let fits =
+            |(package, device): (Bytes, &DeviceId)| (Mls::device_of(&package) == Some(*device)).then_some(package);
         let usable: Vec<Bytes> = packages.into_iter().zip(&connect.claimed).filter_map(fits).collect();
         let group: GroupId = rand::random();
         let made = if usable.is_empty() { None } else { self.mls.create(&group, &usable).ok() };
@@ -326,11 +329,7 @@ impl Engine {
             name: self.me.row.name.clone(),
             greeting: connect.greeting.clone(),
             token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.0)).unwrap_or_default(),
-            welcome: Some(Welcome {
-                group: Bytes::copy_from_slice(&group),
-                message: welcome.into(),
-                home,
-            }),
+            welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
             bot: self.me.row.bot,
         };
         let body: Bytes = body.encode_to_vec().into();
@@ -359,10 +358,7 @@ impl Engine {
         if let Some(home) = peer_home {
             self.parcels_up(home.peer);
         }
-        let profile = Body::Profile {
-            name: self.me.row.name.clone(),
-            bot: self.me.row.bot,
-        };
+        let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
         self.write_event(chat, profile);
         if let Some(reply) = connect.reply.take() {
             self.reply(reply, Ok(account));
@@ -442,7 +438,13 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn parcel_refused(&mut self, txn: &Txn<'_>, key: &[u8], reason: Refusal, busy: bool) -> Result<(), EngineError> {
+    pub(super) fn parcel_refused(
+        &mut self,
+        txn: &Txn<'_>,
+        key: &[u8],
+        reason: Refusal,
+        busy: bool,
+    ) -> Result<(), EngineError> {
         let Some(parcel) = self.parcels.get_mut(key) else {
             return Ok(());
         };
@@ -525,10 +527,7 @@ impl Engine {
         if !again && txn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?.len() >= MAX_REQUESTS {
             return Ok(Err("too many requests wait"));
         }
-        let row = RequestRow {
-            body: item.body.to_vec(),
-            at_ms: self.now,
-        };
+        let row = RequestRow { body: item.body.to_vec(), at_ms: self.now };
         txn.put(REQUESTS, &key, &row)?;
         if !again {
             self.account_news(txn, FeedKind::ContactRequested, account, &body.name)?;
@@ -557,7 +556,12 @@ impl Engine {
     }
 
     /// Joins the conversation that somebody has made with us.
-    fn join(&mut self, txn: &Txn<'_>, body: &InboxBody, list: Verified<DeviceList>) -> Result<Result<(), &'static str>, EngineError> {
+    fn join(
+        &mut self,
+        txn: &Txn<'_>,
+        body: &InboxBody,
+        list: Verified<DeviceList>,
+    ) -> Result<Result<(), &'static str>, EngineError> {
         let account = list.account;
         if let Some(known) = self.contacts.get(&account).and_then(|p| p.list.as_ref())
             && list.succeeds(known).is_err()
@@ -599,11 +603,7 @@ impl Engine {
         let was = self.contacts.get(&account).map(Person::state);
         let now = self.now;
         let person = self.contacts.entry(account).or_insert_with(|| Person {
-            row: ContactRow {
-                account: account.as_bytes().to_vec(),
-                added_ms: now,
-                ..ContactRow::default()
-            },
+            row: ContactRow { account: account.as_bytes().to_vec(), added_ms: now, ..ContactRow::default() },
             list: None,
             presence: Seen::default(),
             dirty: true,
@@ -623,10 +623,7 @@ impl Engine {
         let entry = GroupEntry::new(group, live, row)?;
         self.add_group(txn, chat, entry)?;
         self.read_logs(group);
-        let profile = Body::Profile {
-            name: self.me.row.name.clone(),
-            bot: self.me.row.bot,
-        };
+        let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
         self.write_event(chat, profile);
         if alarm {
             self.account_news(txn, FeedKind::KeyChanged, account, "")?;
@@ -661,12 +658,7 @@ impl Engine {
             .filter_map(|(_, row)| {
                 let body = InboxBody::decode(row.body.as_slice()).ok()?;
                 let list = Verified::<DeviceList>::from_bytes(&body.device_list).ok()?;
-                Some(Request {
-                    account: list.account,
-                    name: body.name,
-                    greeting: body.greeting,
-                    at_ms: row.at_ms,
-                })
+                Some(Request { account: list.account, name: body.name, greeting: body.greeting, at_ms: row.at_ms })
             })
             .collect();
         requests.sort_by_key(|r| r.at_ms);
@@ -675,7 +667,8 @@ impl Engine {
 
     /// Asks for the newest device list of a contact.
     pub(super) fn refresh_devices(&mut self, account: AccountId) {
-        let homes = self.contacts.get(&account).and_then(|p| p.list.as_ref()).map(|l| l.homes.clone()).unwrap_or_default();
+        let homes =
+            self.contacts.get(&account).and_then(|p| p.list.as_ref()).map(|l| l.homes.clone()).unwrap_or_default();
         let up = homes.iter().map(|h| h.peer).find(|h| self.homes.get(h).is_some_and(|h| h.hello.is_some()));
         if let Some(home) = up {
             self.ask(home, Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())), Asked::Refresh(account));
@@ -719,15 +712,7 @@ impl Engine {
             return Ok(());
         };
         let id = self.fresh_id();
-        self.codes.push(OpenCode {
-            id,
-            home,
-            code: None,
-            token,
-            attempts: 0,
-            expires_ms,
-            reply: Some(reply),
-        });
+        self.codes.push(OpenCode { id, home, code: None, token, attempts: 0, expires_ms, reply: Some(reply) });
         self.codes_up(home);
         Ok(())
     }
@@ -737,7 +722,8 @@ impl Engine {
             return;
         };
         if state.registered {
-            let waiting: Vec<u64> = self.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
+            let waiting: Vec<u64> =
+                self.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
             for id in waiting {
                 self.ask(home, Ask::CodeOpen(true), Asked::CodeOpen(id));
             }
@@ -779,7 +765,10 @@ impl Engine {
         if let Some(at) = self.codes.iter().position(|c| c.id == id) {
             let mut open = self.codes.remove(at);
             if let Some(reply) = open.reply.take() {
-                self.reply(reply, Err(NodeError::Refused(format!("the rendezvous gives no short code now: {reason:?}"))));
+                self.reply(
+                    reply,
+                    Err(NodeError::Refused(format!("the rendezvous gives no short code now: {reason:?}"))),
+                );
             }
         }
     }
@@ -787,10 +776,7 @@ impl Engine {
     fn end_code(&mut self, open: &OpenCode, used: bool) {
         if let Some(code) = &open.code {
             self.ask(open.home, Ask::CodeClose(code.place), Asked::Nothing);
-            self.live(Live::CodeEnded {
-                code: code.to_string(),
-                used,
-            });
+            self.live(Live::CodeEnded { code: code.to_string(), used });
         }
     }
 
@@ -819,7 +805,9 @@ impl Engine {
             if let Some(reply) = used.reply.take() {
                 let error = match reason {
                     Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: 10_000 },
-                    _ => NodeError::NotFound("there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into()),
+                    _ => NodeError::NotFound(
+                        "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into(),
+                    ),
                 };
                 self.reply(reply, Err(error));
             }
@@ -900,13 +888,21 @@ impl Engine {
                 .and_then(|h| self.homes.get(&h.peer))
                 .and_then(|h| h.problem.clone())
                 .unwrap_or_else(|| "it does not answer".into());
-            self.connect_failed(id, NodeError::Unreachable(format!("their rendezvous cannot be reached: {problem}. Nothing was sent; try again later")));
+            self.connect_failed(
+                id,
+                NodeError::Unreachable(format!(
+                    "their rendezvous cannot be reached: {problem}. Nothing was sent; try again later"
+                )),
+            );
         }
         while let Some(at) = self.used_codes.iter().position(|c| c.gives_up_at <= now) {
             let mut used = self.used_codes.remove(at);
             self.net_changed = true;
             if let Some(reply) = used.reply.take() {
-                self.reply(reply, Err(NodeError::Unreachable("nobody answers: both sides have to be online for a short code".into())));
+                self.reply(
+                    reply,
+                    Err(NodeError::Unreachable("nobody answers: both sides have to be online for a short code".into())),
+                );
             }
         }
         while let Some(at) = self.codes.iter().position(|c| c.expires_ms <= now || c.attempts > CODE_FAILURES) {
@@ -916,7 +912,13 @@ impl Engine {
             }
             self.end_code(&open, false);
         }
-        let burnt: Vec<usize> = self.codes.iter().enumerate().filter(|(_, c)| c.attempts >= CODE_FAILURES && c.expires_ms > now + 30_000).map(|(i, _)| i).collect();
+        let burnt: Vec<usize> = self
+            .codes
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.attempts >= CODE_FAILURES && c.expires_ms > now + 30_000)
+            .map(|(i, _)| i)
+            .collect();
         for at in burnt {
             // The third answer may have been right: it is given half a minute.
             self.codes[at].expires_ms = now + 30_000;
@@ -939,10 +941,7 @@ impl Engine {
                 verified: p.row.verified,
             })
             .collect();
-        let row = SnapshotRow {
-            contacts,
-            name: self.me.row.name.clone(),
-        };
+        let row = SnapshotRow { contacts, name: self.me.row.name.clone() };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.me.account_key.snapshot_key().seal(b"snapshot", &padded)
     }

@@ -38,11 +38,7 @@ pub struct Link {
 pub fn device_row<'a>(row: &'a mut ChatRow, device: &DeviceId, own: bool) -> &'a mut DeviceRow {
     let at = row.devices.iter().position(|d| d.device == device.as_bytes());
     let at = at.unwrap_or_else(|| {
-        row.devices.push(DeviceRow {
-            device: device.as_bytes().to_vec(),
-            own,
-            ..DeviceRow::default()
-        });
+        row.devices.push(DeviceRow { device: device.as_bytes().to_vec(), own, ..DeviceRow::default() });
         row.devices.len() - 1
     });
     &mut row.devices[at]
@@ -53,22 +49,14 @@ impl Engine {
     fn chats_of(&self, device: &DeviceId) -> Vec<ChatId> {
         let account = self.devices.get(device);
         let own = account == Some(&self.me.account());
-        self.chats
-            .values()
-            .filter(|c| own || Some(&c.peer) == account)
-            .map(|c| c.id)
-            .collect()
+        self.chats.values().filter(|c| own || Some(&c.peer) == account).map(|c| c.id).collect()
     }
 
     pub(super) fn link_up(&mut self, device: DeviceId, relayed: bool) {
         if !self.may_talk(&device) {
             return;
         }
-        let link = Link {
-            relayed,
-            cursors: HashMap::new(),
-            acks: HashSet::new(),
-        };
+        let link = Link { relayed, cursors: HashMap::new(), acks: HashSet::new() };
         self.links.insert(device, link);
         for chat in self.chats_of(&device) {
             // Tell again what we have and have read: the last stream may have lost it.
@@ -157,35 +145,20 @@ impl Engine {
         if state.outbox.is_empty() {
             return Ok(());
         }
-        let acked = state
-            .row
-            .devices
-            .iter()
-            .find(|d| d.device == device.as_bytes())
-            .map_or(0, |d| d.acked);
+        let acked = state.row.devices.iter().find(|d| d.device == device.as_bytes()).map_or(0, |d| d.acked);
         let Some(link) = self.links.get_mut(&device) else {
             return Ok(());
         };
-        let cursor = link.cursors.entry(chat).or_insert_with(|| Cursor {
-            sent: acked,
-            since_ms: now,
-            ..Cursor::default()
-        });
+        let cursor =
+            link.cursors.entry(chat).or_insert_with(|| Cursor { sent: acked, since_ms: now, ..Cursor::default() });
         if !cursor.inflight.is_empty() && now.saturating_sub(cursor.since_ms) > RESEND_AFTER_MS {
-            *cursor = Cursor {
-                sent: acked,
-                since_ms: now,
-                ..Cursor::default()
-            };
+            *cursor = Cursor { sent: acked, since_ms: now, ..Cursor::default() };
         }
         let from = state.outbox.partition_point(|i| i.last <= cursor.sent);
         let (mut entries, mut len, mut sent) = (Vec::new(), 0, 0);
         for item in state.outbox.iter().skip(from) {
             // Only members can read it; a device that joined another group waits for that one.
-            let member = self
-                .groups
-                .get(&item.group)
-                .is_some_and(|g| g.members.iter().any(|m| m.device() == device));
+            let member = self.groups.get(&item.group).is_some_and(|g| g.members.iter().any(|m| m.device() == device));
             if !member {
                 continue;
             }
@@ -203,24 +176,15 @@ impl Engine {
             cursor.bytes += item.len;
             sent += 1;
             len += item.len + 64;
-            entries.push(Entry {
-                group: Bytes::copy_from_slice(&item.group),
-                message: row.message,
-            });
+            entries.push(Entry { group: Bytes::copy_from_slice(&item.group), message: row.message });
             if len > starling_wire::limits::MAX_DIRECT_FRAME / 2 {
-                let frame = DirectFrame {
-                    entries: std::mem::take(&mut entries),
-                    ..DirectFrame::default()
-                };
+                let frame = DirectFrame { entries: std::mem::take(&mut entries), ..DirectFrame::default() };
                 len = 0;
                 self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
             }
         }
         if !entries.is_empty() {
-            let frame = DirectFrame {
-                entries,
-                ..DirectFrame::default()
-            };
+            let frame = DirectFrame { entries, ..DirectFrame::default() };
             self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
         }
         Ok(())
@@ -240,16 +204,10 @@ impl Engine {
                 row.told = row.received;
                 state.dirty = true;
             }
-            acks.push(Ack {
-                group: Bytes::copy_from_slice(&group),
-                upto: row.received,
-            });
+            acks.push(Ack { group: Bytes::copy_from_slice(&group), upto: row.received });
         }
         if !acks.is_empty() {
-            let frame = DirectFrame {
-                acks,
-                ..DirectFrame::default()
-            };
+            let frame = DirectFrame { acks, ..DirectFrame::default() };
             self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
         }
     }
@@ -265,10 +223,7 @@ impl Engine {
         for device in others {
             if self.links.contains_key(&device) {
                 let frame = DirectFrame {
-                    entries: vec![Entry {
-                        group: Bytes::copy_from_slice(&group),
-                        message: message.clone(),
-                    }],
+                    entries: vec![Entry { group: Bytes::copy_from_slice(&group), message: message.clone() }],
                     ..DirectFrame::default()
                 };
                 self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
@@ -283,17 +238,20 @@ impl Engine {
 
     pub(super) fn send_signal_direct(&mut self, device: DeviceId, group: GroupId, sealed: Vec<u8>) {
         let frame = DirectFrame {
-            signals: vec![SealedSignal {
-                group: Bytes::copy_from_slice(&group),
-                sealed: sealed.into(),
-            }],
+            signals: vec![SealedSignal { group: Bytes::copy_from_slice(&group), sealed: sealed.into() }],
             ..DirectFrame::default()
         };
         self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
     }
 
     /// A device says on its stream what it has.
-    pub(super) fn on_ack(&mut self, txn: &Txn<'_>, device: DeviceId, group: &[u8], upto: u64) -> Result<(), EngineError> {
+    pub(super) fn on_ack(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+        group: &[u8],
+        upto: u64,
+    ) -> Result<(), EngineError> {
         let Some(entry) = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g)) else {
             return Ok(());
         };
@@ -311,7 +269,13 @@ impl Engine {
     }
 
     /// A device has all our events of a chat up to `upto`.
-    pub(super) fn acknowledged(&mut self, txn: &Txn<'_>, chat: ChatId, device: DeviceId, upto: u64) -> Result<(), EngineError> {
+    pub(super) fn acknowledged(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        device: DeviceId,
+        upto: u64,
+    ) -> Result<(), EngineError> {
         let own = self.devices.get(&device) == Some(&self.me.account());
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());

@@ -30,12 +30,7 @@ impl LogKeys {
     pub fn of(row: &LogRow) -> Option<Self> {
         let secret = StorageKey::from_bytes(row.secret.as_slice().try_into().ok()?);
         let key = LogKey::from_secret(secret.derive("log address").as_bytes());
-        Some(Self {
-            address: key.address(),
-            key,
-            seal: secret.derive("log entries"),
-            signal: secret.derive("signals"),
-        })
+        Some(Self { address: key.address(), key, seal: secret.derive("log entries"), signal: secret.derive("signals") })
     }
 
     /// An MLS message as a log keeps it: padded, and sealed once more, as its header would link the epochs of a group.
@@ -98,12 +93,7 @@ impl GroupEntry {
     pub fn new(id: GroupId, live: LiveGroup, mut row: GroupRow) -> Result<Self, GroupError> {
         let log = log_row(&live)?;
         row.logs = vec![log];
-        Ok(Self {
-            members: live.members(),
-            dirty: true,
-            live_dirty: true,
-            ..Self::with(id, live, row)
-        })
+        Ok(Self { members: live.members(), dirty: true, live_dirty: true, ..Self::with(id, live, row) })
     }
 
     /// A stored group.
@@ -117,20 +107,11 @@ impl GroupEntry {
                 let live_after = mls.load(&id, value.clone())?;
                 let next = log_row(&live_after)?;
                 mls.load(&id, value_of(&row))?;
-                Some(PendingCommit {
-                    after: live_after,
-                    value,
-                    entry: pending.entry.clone().into(),
-                    next,
-                })
+                Some(PendingCommit { after: live_after, value, entry: pending.entry.clone().into(), next })
             }
             None => None,
         };
-        Ok(Self {
-            members: live.members(),
-            pending,
-            ..Self::with(id, live, row)
-        })
+        Ok(Self { members: live.members(), pending, ..Self::with(id, live, row) })
     }
 
     fn with(id: GroupId, live: LiveGroup, row: GroupRow) -> Self {
@@ -200,17 +181,9 @@ impl GroupEntry {
         put_value(&mut row, value.clone());
         self.live.reset_value(current.clone());
         put_value(&mut self.row, current);
-        self.row.pending = Some(crate::store::PendingRow {
-            after: Some(Box::new(row)),
-            entry: entry.to_vec(),
-        });
+        self.row.pending = Some(crate::store::PendingRow { after: Some(Box::new(row)), entry: entry.to_vec() });
         let next = log_row(&after)?;
-        self.pending = Some(PendingCommit {
-            after,
-            value,
-            entry,
-            next,
-        });
+        self.pending = Some(PendingCommit { after, value, entry, next });
         self.dirty = true;
         Ok(())
     }
@@ -250,32 +223,17 @@ impl GroupEntry {
 }
 
 fn log_row(live: &LiveGroup) -> Result<LogRow, GroupError> {
-    Ok(LogRow {
-        epoch: live.epoch(),
-        secret: live.export(EXPORT)?.to_vec(),
-        cursor: 0,
-    })
+    Ok(LogRow { epoch: live.epoch(), secret: live.export(EXPORT)?.to_vec(), cursor: 0 })
 }
 
 fn value_of(row: &GroupRow) -> GroupValue {
     GroupValue {
         state: Zeroizing::new(row.snapshot.clone()),
-        past: row
-            .past
-            .iter()
-            .map(|p| (p.epoch, Zeroizing::new(p.data.clone())))
-            .collect(),
+        past: row.past.iter().map(|p| (p.epoch, Zeroizing::new(p.data.clone()))).collect(),
     }
 }
 
 fn put_value(row: &mut GroupRow, value: GroupValue) {
     row.snapshot = value.state.to_vec();
-    row.past = value
-        .past
-        .into_iter()
-        .map(|(epoch, data)| PastEpoch {
-            epoch,
-            data: data.to_vec(),
-        })
-        .collect();
+    row.past = value.past.into_iter().map(|(epoch, data)| PastEpoch { epoch, data: data.to_vec() }).collect();
 }

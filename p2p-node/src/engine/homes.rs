@@ -201,12 +201,8 @@ impl Engine {
     }
 
     pub(super) fn homes_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        let due: Vec<HomeId> = self
-            .homes
-            .iter()
-            .filter(|(_, h)| h.due().is_some_and(|at| at <= self.now))
-            .map(|(id, _)| *id)
-            .collect();
+        let due: Vec<HomeId> =
+            self.homes.iter().filter(|(_, h)| h.due().is_some_and(|at| at <= self.now)).map(|(id, _)| *id).collect();
         for home in due {
             if let Some(state) = self.homes.get_mut(&home) {
                 state.retry_at = None;
@@ -325,7 +321,9 @@ impl Engine {
             // Won or lost, the log tells: its closing entry is ours or another's.
             (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(id, false),
             (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(id, &bytes),
-            (Asked::ConnectPackages(id), Answer::KeyPackages(claimed)) => self.connect_packages(txn, id, claimed.packages)?,
+            (Asked::ConnectPackages(id), Answer::KeyPackages(claimed)) => {
+                self.connect_packages(txn, id, claimed.packages)?
+            }
             (Asked::Refresh(account), Answer::DeviceList(bytes)) => self.on_newer_list(txn, account, &bytes)?,
             (Asked::CodeOpen(id), Answer::CodePlace(place)) => self.code_opened(txn, home, id, place)?,
             _ => {}
@@ -338,7 +336,9 @@ impl Engine {
             Answer::Page(page) if page.address.is_empty() => self.on_inbox(txn, home, page),
             Answer::Page(page) => self.on_log_push(txn, home, page),
             Answer::Signal(signal) => {
-                if let Some((group, _)) = <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.logs.get(&a)).copied() {
+                if let Some((group, _)) =
+                    <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.logs.get(&a)).copied()
+                {
                     self.on_signal(&group, &signal.sealed, None);
                 }
                 Ok(())
@@ -390,7 +390,14 @@ impl Engine {
         self.ask(home, Ask::PublishKeyPackages(KeyPackages::default()), Asked::Packages(false));
     }
 
-    fn on_refused(&mut self, txn: &Txn<'_>, home: HomeId, asked: Asked, reason: Refusal, retry_after_ms: u64) -> Result<(), EngineError> {
+    fn on_refused(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        asked: Asked,
+        reason: Refusal,
+        retry_after_ms: u64,
+    ) -> Result<(), EngineError> {
         let again = |engine: &mut Self| {
             let at = engine.now + retry_after_ms.max(RETRY_REFUSED_MS);
             if let Some(state) = engine.homes.get_mut(&home) {
@@ -410,7 +417,9 @@ impl Engine {
                 if let Some(state) = self.homes.get_mut(&home) {
                     state.problem = Some(match reason {
                         Refusal::Taken => format!("the user name “{}” is taken there", self.me.row.username),
-                        Refusal::Malformed => format!("“{}” is no valid user name: 2 to 32 of a-z 0-9 . _ -", self.me.row.username),
+                        Refusal::Malformed => {
+                            format!("“{}” is no valid user name: 2 to 32 of a-z 0-9 . _ -", self.me.row.username)
+                        }
                         _ => "the user name was refused".into(),
                     });
                 }
@@ -418,7 +427,10 @@ impl Engine {
             Asked::Parcel(key) => self.parcel_refused(txn, &key, reason, busy)?,
             Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
                 let lost = reason == Refusal::NotFound;
-                if lost && let Some(entry) = self.groups.get_mut(&id) && entry.row.ours {
+                if lost
+                    && let Some(entry) = self.groups.get_mut(&id)
+                    && entry.row.ours
+                {
                     // The server has lost it, or it has expired: it is made again.
                     entry.row.log_opened = false;
                     entry.touch();
@@ -429,7 +441,9 @@ impl Engine {
             Asked::LogAppend(appended) => {
                 if let Some(state) = self.homes.get_mut(&home) {
                     state.problem = Some(match reason {
-                        Refusal::Full => "it has no more room for this conversation; messages wait here until it has".into(),
+                        Refusal::Full => {
+                            "it has no more room for this conversation; messages wait here until it has".into()
+                        }
                         Refusal::RateLimited => "it asks us to slow down".into(),
                         _ => "it does not take messages now".into(),
                     });
@@ -439,7 +453,9 @@ impl Engine {
             }
             Asked::ConnectList(id) | Asked::ConnectPackages(id) => {
                 let error = match reason {
-                    Refusal::NotFound => NodeError::NotFound("nobody with this address is registered at that rendezvous".into()),
+                    Refusal::NotFound => {
+                        NodeError::NotFound("nobody with this address is registered at that rendezvous".into())
+                    }
                     Refusal::RateLimited => NodeError::RateLimited { retry_after_ms },
                     Refusal::Malformed => NodeError::Invalid("that is no valid user name".into()),
                     _ => NodeError::Refused(format!("the rendezvous refused: {reason:?}")),
@@ -467,7 +483,8 @@ impl Engine {
                 // We are new here: registering costs some work.
                 state.problem = Some("registering".into());
                 let Some(list) = &self.me.list else { return };
-                let puzzle = Puzzle::new("register", &home, &hello.nonce, self.me.account().as_bytes(), hello.register_bits);
+                let puzzle =
+                    Puzzle::new("register", &home, &hello.nonce, self.me.account().as_bytes(), hello.register_bits);
                 let publish = Publish {
                     device_list: Bytes::copy_from_slice(list.as_bytes()),
                     solution: None,
@@ -485,7 +502,9 @@ impl Engine {
                 self.ask(home, Ask::LookUp(account), Asked::OwnList);
                 return;
             }
-            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one, then run `starling init --invite-token`",
+            Refusal::Denied if !open => {
+                "it registers only holders of a token: ask its operator for one, then run `starling init --invite-token`"
+            }
             Refusal::RegistrationClosed => "it takes no new accounts",
             Refusal::Banned => "its operator has banned this account",
             Refusal::RateLimited => "it asks us to slow down",
@@ -511,10 +530,7 @@ impl Engine {
         self.counters.snapshot += 1;
         self.feed_written = true;
         let sealed = self.sealed_snapshot();
-        let snapshot = Snapshot {
-            version: self.counters.snapshot,
-            sealed: sealed.into(),
-        };
+        let snapshot = Snapshot { version: self.counters.snapshot, sealed: sealed.into() };
         self.ask(home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
     }
 }

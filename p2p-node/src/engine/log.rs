@@ -6,9 +6,17 @@ use starling_wire::{
     rendezvous::{Ask, LogEntry, LogRequest, Page},
 };
 
-use super::{ChatState, Effect, Engine, EngineError, group::{GroupId, LogKeys}, homes::Asked, send::outbox_key};
+use super::{
+    ChatState, Effect, Engine, EngineError,
+    group::{GroupId, LogKeys},
+    homes::Asked,
+    send::outbox_key,
+};
 use crate::{
-    limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RECEIPT_DELAY_MS, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
+    limits::{
+        APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RECEIPT_DELAY_MS, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS,
+        UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+    },
     mls::Processed,
     net::{HomeId, NetCommand},
     store::{OUTBOX, OutboxRow, Reading, Txn},
@@ -35,7 +43,14 @@ impl Engine {
     }
 
     /// A signed request to a log of a group, if its home is up.
-    pub(super) fn ask_log(&mut self, home: HomeId, keys: &LogKeys, verb: LogVerb, mut request: LogRequest, asked: Asked) -> bool {
+    pub(super) fn ask_log(
+        &mut self,
+        home: HomeId,
+        keys: &LogKeys,
+        verb: LogVerb,
+        mut request: LogRequest,
+        asked: Asked,
+    ) -> bool {
         let Some(nonce) = self.homes.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
             return false;
         };
@@ -91,7 +106,8 @@ impl Engine {
             return;
         };
         if entry.row.ours && !entry.row.log_opened {
-            if !entry.opening && registered
+            if !entry.opening
+                && registered
                 && let Some(keys) = entry.current_keys()
             {
                 entry.opening = true;
@@ -99,13 +115,8 @@ impl Engine {
             }
             return;
         }
-        let due: Vec<(u64, u64)> = entry
-            .row
-            .logs
-            .iter()
-            .filter(|l| !entry.reading.contains(&l.epoch))
-            .map(|l| (l.epoch, l.cursor))
-            .collect();
+        let due: Vec<(u64, u64)> =
+            entry.row.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
         for (epoch, cursor) in due {
             self.read_log(home, id, epoch, cursor);
         }
@@ -119,10 +130,7 @@ impl Engine {
             return;
         };
         entry.reading.push(epoch);
-        let request = LogRequest {
-            after,
-            ..LogRequest::default()
-        };
+        let request = LogRequest { after, ..LogRequest::default() };
         self.ask_log(home, &keys, LogVerb::Read, request, Asked::LogRead(id, epoch));
     }
 
@@ -138,7 +146,14 @@ impl Engine {
     }
 
     /// A page that was asked for.
-    pub(super) fn on_log_page(&mut self, txn: &Txn<'_>, home: HomeId, id: GroupId, epoch: u64, page: Page) -> Result<(), EngineError> {
+    pub(super) fn on_log_page(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        page: Page,
+    ) -> Result<(), EngineError> {
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.reading.retain(|e| *e != epoch);
         }
@@ -158,7 +173,8 @@ impl Engine {
 
     /// A page that was pushed.
     pub(super) fn on_log_push(&mut self, txn: &Txn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
-        let Some((id, epoch)) = <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.logs.get(&a)).copied() else {
+        let Some((id, epoch)) = <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.logs.get(&a)).copied()
+        else {
             return Ok(());
         };
         if let Some(entry) = self.groups.get_mut(&id)
@@ -171,7 +187,14 @@ impl Engine {
         self.on_log_entries(txn, home, id, epoch, page.entries)
     }
 
-    fn on_log_entries(&mut self, txn: &Txn<'_>, home: HomeId, id: GroupId, epoch: u64, entries: Vec<LogEntry>) -> Result<(), EngineError> {
+    fn on_log_entries(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), EngineError> {
         for entry in entries {
             let Some(group) = self.groups.get_mut(&id) else {
                 return Ok(());
@@ -200,7 +223,15 @@ impl Engine {
     }
 
     /// A log has ended: its closing entry is the commit that leads to the next epoch.
-    fn on_close(&mut self, txn: &Txn<'_>, home: HomeId, id: GroupId, epoch: u64, keys: &LogKeys, sealed: &Bytes) -> Result<(), EngineError> {
+    fn on_close(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        keys: &LogKeys,
+        sealed: &Bytes,
+    ) -> Result<(), EngineError> {
         let Some(group) = self.groups.get_mut(&id) else {
             return Ok(());
         };
@@ -306,7 +337,8 @@ impl Engine {
             self.pump_log(txn, chat)?;
             self.pump_receipt(chat)?;
         }
-        let closing: Vec<GroupId> = self.groups.values().filter(|g| g.closing && g.pending.is_some()).map(|g| g.id).collect();
+        let closing: Vec<GroupId> =
+            self.groups.values().filter(|g| g.closing && g.pending.is_some()).map(|g| g.id).collect();
         for id in closing {
             let Some(home) = self.usable(id) else { continue };
             self.close_log(home, id);
@@ -324,12 +356,8 @@ impl Engine {
         let item = chat.outbox.iter().find(|i| i.last > chat.row.logged_upto)?;
         let entry = self.groups.get(&item.group)?;
         let me = self.me.device();
-        let all_linked = entry
-            .members
-            .iter()
-            .map(|m| m.device())
-            .filter(|d| *d != me)
-            .all(|d| self.links.contains_key(&d));
+        let all_linked =
+            entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.links.contains_key(&d));
         let due = if all_linked { item.created_ms + LOG_AFTER_MS } else { item.created_ms };
         Some((item.group, due))
     }
@@ -370,13 +398,7 @@ impl Engine {
             return Ok(());
         };
         let (mut entries, mut size) = (Vec::new(), 0);
-        let mut appended = Appended {
-            group,
-            chat,
-            epoch,
-            items: Vec::new(),
-            upto: 0,
-        };
+        let mut appended = Appended { group, chat, epoch, items: Vec::new(), upto: 0 };
         let logged = state.row.logged_upto;
         for item in state.outbox.iter().filter(|i| i.last > logged && i.group == group) {
             if entries.len() >= APPEND_ENTRIES || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
@@ -394,10 +416,7 @@ impl Engine {
         if entries.is_empty() {
             return Ok(());
         }
-        let request = LogRequest {
-            entries,
-            ..LogRequest::default()
-        };
+        let request = LogRequest { entries, ..LogRequest::default() };
         if self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended))
             && let Some(entry) = self.groups.get_mut(&group)
         {
@@ -456,17 +475,8 @@ impl Engine {
         let (Some(keys), epoch) = (entry.current_keys(), entry.live.epoch()) else {
             return;
         };
-        let request = LogRequest {
-            entries: vec![keys.seal_entry(message)],
-            ..LogRequest::default()
-        };
-        let appended = Appended {
-            group,
-            chat,
-            epoch,
-            items: Vec::new(),
-            upto: 0,
-        };
+        let request = LogRequest { entries: vec![keys.seal_entry(message)], ..LogRequest::default() };
+        let appended = Appended { group, chat, epoch, items: Vec::new(), upto: 0 };
         self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
     }
 
@@ -504,20 +514,11 @@ impl Engine {
             return Ok(());
         }
         let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
-        let receipt = starling_wire::Receipt {
-            delivered,
-            read: starling_wire::Clock(read),
-        };
-        let id = starling_wire::EventId {
-            clock: self.clock.tick(self.now),
-            device: self.me.device().tag(),
-            sequence: 0,
-        };
+        let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
+        let id =
+            starling_wire::EventId { clock: self.clock.tick(self.now), device: self.me.device().tag(), sequence: 0 };
         let batch = starling_wire::Batch {
-            events: vec![starling_wire::Event {
-                id,
-                body: starling_wire::Body::Receipt(receipt),
-            }],
+            events: vec![starling_wire::Event { id, body: starling_wire::Body::Receipt(receipt) }],
             floor: 0,
         };
         let Some(entry) = self.groups.get_mut(&group) else {
@@ -551,10 +552,7 @@ impl Engine {
                 continue;
             };
             for sequences in sequences.chunks(512) {
-                let request = LogRequest {
-                    sequences: sequences.to_vec(),
-                    ..LogRequest::default()
-                };
+                let request = LogRequest { sequences: sequences.to_vec(), ..LogRequest::default() };
                 self.ask_log(home, &keys, LogVerb::Trim, request, Asked::Nothing);
             }
         }

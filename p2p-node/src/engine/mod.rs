@@ -20,9 +20,7 @@ use std::{
 };
 
 use libp2p::Multiaddr;
-use starling_keys::{
-    AccountId, AccountKey, Certificate, DeviceId, DeviceKey, DeviceList, RendezvousAddr, Verified,
-};
+use starling_keys::{AccountId, AccountKey, Certificate, DeviceId, DeviceKey, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{Clock, direct::DirectFrame};
 use zeroize::Zeroizing;
 
@@ -37,7 +35,7 @@ use crate::{
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
     net::{HomeId, NetCommand, NetEvent, Target},
     store::{
-        CHATS, CONTACTS, CountersRow, ChatRow, ContactRow, FEED, FeedRow, GROUPS, GroupRow, IdentityRow, KEY_PACKAGES,
+        CHATS, CONTACTS, ChatRow, ContactRow, CountersRow, FEED, FeedRow, GROUPS, GroupRow, IdentityRow, KEY_PACKAGES,
         KeyPackageRow, META, OUTBOX, OutboxRow, Reading, SettingsRow, Store, StoreError, Txn, prefix,
     },
     types::{Audience, ChatId, ContactState, DeliveryState, FeedKind, Live, NodeError},
@@ -113,11 +111,7 @@ impl Person {
     }
 
     fn name(&self) -> &str {
-        if self.row.alias.is_empty() {
-            &self.row.name
-        } else {
-            &self.row.alias
-        }
+        if self.row.alias.is_empty() { &self.row.name } else { &self.row.alias }
     }
 
     /// Whether we talk to them.
@@ -238,15 +232,7 @@ impl Engine {
         for (_, row) in read.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
             let account = AccountId::from_bytes(&row.account).map_err(|_| EngineError::Identity)?;
             let list = Verified::<DeviceList>::from_bytes(&row.device_list).ok();
-            engine.contacts.insert(
-                account,
-                Person {
-                    row,
-                    list,
-                    presence: presence::Seen::default(),
-                    dirty: false,
-                },
-            );
+            engine.contacts.insert(account, Person { row, list, presence: presence::Seen::default(), dirty: false });
         }
         for (key, row) in read.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)? {
             let id = ChatId(key.as_slice().try_into().map_err(|_| EngineError::Identity)?);
@@ -274,7 +260,9 @@ impl Engine {
             let entry = GroupEntry::load(&engine.mls, id, row)?;
             engine.insert_group(entry);
         }
-        for (key, row) in read.range::<crate::store::ParcelRow>(crate::store::PARCELS, prefix(b""), usize::MAX, false)? {
+        for (key, row) in
+            read.range::<crate::store::ParcelRow>(crate::store::PARCELS, prefix(b""), usize::MAX, false)?
+        {
             engine.parcels.insert(key, contacts::Parcel::new(row));
         }
         engine.index_devices();
@@ -438,7 +426,14 @@ impl Engine {
         Ok(())
     }
 
-    fn state_news(&mut self, txn: &Txn<'_>, chat: ChatId, ids: Vec<u8>, state: DeliveryState, why: &str) -> Result<(), EngineError> {
+    fn state_news(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        ids: Vec<u8>,
+        state: DeliveryState,
+        why: &str,
+    ) -> Result<(), EngineError> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -455,7 +450,13 @@ impl Engine {
         )
     }
 
-    fn account_news(&mut self, txn: &Txn<'_>, kind: FeedKind, account: AccountId, text: &str) -> Result<(), EngineError> {
+    fn account_news(
+        &mut self,
+        txn: &Txn<'_>,
+        kind: FeedKind,
+        account: AccountId,
+        text: &str,
+    ) -> Result<(), EngineError> {
         self.news(
             txn,
             FeedRow {
@@ -473,10 +474,7 @@ impl Engine {
         self.chats.entry(id).or_insert_with(|| ChatState {
             id,
             peer,
-            row: ChatRow {
-                peer: peer.as_bytes().to_vec(),
-                ..ChatRow::default()
-            },
+            row: ChatRow { peer: peer.as_bytes().to_vec(), ..ChatRow::default() },
             outbox: VecDeque::new(),
             pending: Vec::new(),
             receipt_due: None,
@@ -497,10 +495,7 @@ impl Engine {
             changed = true;
             match change {
                 KeyPackageChange::Put(id, data) => {
-                    let row = KeyPackageRow {
-                        data: data.to_vec(),
-                        last_resort: false,
-                    };
+                    let row = KeyPackageRow { data: data.to_vec(), last_resort: false };
                     txn.put(KEY_PACKAGES, &id, &row)?;
                 }
                 KeyPackageChange::Delete(id) => txn.delete(KEY_PACKAGES, &id)?,

@@ -67,28 +67,21 @@ impl Engine {
         let known = person.row.addresses.iter().find(|a| a.device == sender.device().as_bytes());
         if !signal.addresses.is_empty() && known.is_none_or(|k| k.addresses != signal.addresses) {
             person.row.addresses.retain(|a| a.device != sender.device().as_bytes());
-            person.row.addresses.push(DeviceAddresses {
-                device: sender.device().as_bytes().to_vec(),
-                addresses: signal.addresses,
-            });
+            person
+                .row
+                .addresses
+                .push(DeviceAddresses { device: sender.device().as_bytes().to_vec(), addresses: signal.addresses });
             person.dirty = true;
             self.net_changed = true;
         }
         let last_seen_ms = self.contacts.get(&peer).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
-            self.live(Live::Typing {
-                chat,
-                typing: signal.typing,
-            });
+            self.live(Live::Typing { chat, typing: signal.typing });
         }
         if let Some(availability) = signal.availability
             && signal.availability != before
         {
-            self.live(Live::Presence {
-                account: peer,
-                availability,
-                last_seen_ms,
-            });
+            self.live(Live::Presence { account: peer, availability, last_seen_ms });
         }
         if signal.ask {
             self.tell_presence(chat, false);
@@ -144,11 +137,7 @@ impl Engine {
             person.presence.typing_until = None;
             person.dirty = true;
             let last_seen_ms = person.row.last_seen_ms;
-            self.live(Live::Presence {
-                account,
-                availability: Availability::Offline,
-                last_seen_ms,
-            });
+            self.live(Live::Presence { account, availability: Availability::Offline, last_seen_ms });
         }
     }
 
@@ -199,13 +188,11 @@ impl Engine {
                 missing = true;
             }
         }
-        if missing && readers > 0
+        if missing
+            && readers > 0
             && let Some(home) = self.home_of(group)
         {
-            let request = LogRequest {
-                entries: vec![Bytes::from(sealed)],
-                ..LogRequest::default()
-            };
+            let request = LogRequest { entries: vec![Bytes::from(sealed)], ..LogRequest::default() };
             self.ask_log(home, &keys, LogVerb::Signal, request, Asked::Nothing);
         }
     }

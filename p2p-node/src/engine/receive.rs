@@ -25,7 +25,12 @@ struct Changes {
 }
 
 impl Engine {
-    pub(super) fn on_direct_entry(&mut self, txn: &Txn<'_>, device: DeviceId, entry: &Entry) -> Result<(), EngineError> {
+    pub(super) fn on_direct_entry(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+        entry: &Entry,
+    ) -> Result<(), EngineError> {
         let Ok(group) = GroupId::try_from(&*entry.group) else {
             return Ok(());
         };
@@ -156,15 +161,7 @@ impl Engine {
         ];
         for (kind, ids) in kinds {
             if !ids.is_empty() {
-                self.news(
-                    txn,
-                    FeedRow {
-                        kind: kind.stored(),
-                        chat: chat.0.to_vec(),
-                        ids,
-                        ..FeedRow::default()
-                    },
-                )?;
+                self.news(txn, FeedRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
             }
         }
         if numbered {
@@ -258,7 +255,13 @@ impl Engine {
         Ok(())
     }
 
-    fn target(&self, txn: &Txn<'_>, chat: ChatId, id: EventId, changes: &Changes) -> Result<Option<(Vec<u8>, EventRow)>, EngineError> {
+    fn target(
+        &self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        id: EventId,
+        changes: &Changes,
+    ) -> Result<Option<(Vec<u8>, EventRow)>, EngineError> {
         let key = timeline_key(chat, id);
         let row = match changes.rows.get(&key) {
             Some(row) => Some(row.clone()),
@@ -267,7 +270,13 @@ impl Engine {
         Ok(row.map(|row| (key, row)))
     }
 
-    fn on_receipt(&mut self, txn: &Txn<'_>, chat: ChatId, from: DeviceId, receipt: &Receipt) -> Result<(), EngineError> {
+    fn on_receipt(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        from: DeviceId,
+        receipt: &Receipt,
+    ) -> Result<(), EngineError> {
         let me = self.me.device().tag();
         let upto = receipt.delivered.iter().filter(|(device, _)| *device == me).map(|(_, upto)| *upto).max();
         if let Some(upto) = upto {
@@ -284,12 +293,8 @@ impl Engine {
             state.dirty = true;
             let range = timeline_key(chat, floor_id(before + 1))..timeline_key(chat, floor_id(read + 1));
             let rows = txn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
-            let ids: Vec<u8> = rows
-                .iter()
-                .rev()
-                .filter(|(_, row)| row.mine)
-                .flat_map(|(key, _)| key[16..].to_vec())
-                .collect();
+            let ids: Vec<u8> =
+                rows.iter().rev().filter(|(_, row)| row.mine).flat_map(|(key, _)| key[16..].to_vec()).collect();
             self.state_news(txn, chat, ids, DeliveryState::Read, "")?;
         }
         Ok(())
@@ -332,10 +337,7 @@ impl Engine {
 
 /// The least id with this clock.
 pub fn floor_id(clock: u64) -> EventId {
-    EventId {
-        clock: Clock(clock),
-        ..EventId::default()
-    }
+    EventId { clock: Clock(clock), ..EventId::default() }
 }
 
 /// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).
@@ -363,11 +365,7 @@ pub fn react(row: &mut EventRow, mine: bool, emoji: &str, clock: Clock) -> bool 
         return false;
     }
     row.reactions.retain(|r| r.mine != mine);
-    row.reactions.push(ReactionRow {
-        mine,
-        emoji: emoji.to_owned(),
-        clock: clock.0,
-    });
+    row.reactions.push(ReactionRow { mine, emoji: emoji.to_owned(), clock: clock.0 });
     true
 }
 

@@ -47,9 +47,7 @@ impl OutItem {
         if after < self.first && self.last <= upto {
             return self.ids.clone();
         }
-        let within = |id: &&[u8]| {
-            EventId::from_bytes(id).is_some_and(|id| id.sequence > after && id.sequence <= upto)
-        };
+        let within = |id: &&[u8]| EventId::from_bytes(id).is_some_and(|id| id.sequence > after && id.sequence <= upto);
         self.ids.chunks_exact(EventId::LEN).filter(within).flatten().copied().collect()
     }
 }
@@ -68,10 +66,8 @@ impl Engine {
     /// Whether the user may write to a chat now.
     pub(super) fn check_may_write(&self, chat: ChatId) -> Result<(), NodeError> {
         let state = self.chats.get(&chat).ok_or_else(|| NodeError::NotFound("there is no such conversation".into()))?;
-        let person = self
-            .contacts
-            .get(&state.peer)
-            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        let person =
+            self.contacts.get(&state.peer).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
         let name = person.name();
         match person.state() {
             ContactState::Blocked => {
@@ -106,11 +102,7 @@ impl Engine {
         // A group that lacks a device of theirs is second choice: somebody who came back with a new device has only the newer one.
         let complete = |g: &GroupId| {
             let members = &self.groups[g].members;
-            list.is_none_or(|l| {
-                l.devices
-                    .iter()
-                    .all(|d| members.iter().any(|m| m.device() == d.certificate.device()))
-            })
+            list.is_none_or(|l| l.devices.iter().all(|d| members.iter().any(|m| m.device() == d.certificate.device())))
         };
         known
             .iter()
@@ -133,11 +125,7 @@ impl Engine {
         } else {
             0
         };
-        let id = EventId {
-            clock,
-            device,
-            sequence,
-        };
+        let id = EventId { clock, device, sequence };
         state.pending.push(Event { id, body });
         state.dirty = true;
         id
@@ -145,12 +133,7 @@ impl Engine {
 
     /// Encrypts what was written in this turn.
     pub(super) fn flush_pending(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        let waiting: Vec<ChatId> = self
-            .chats
-            .values()
-            .filter(|c| !c.pending.is_empty())
-            .map(|c| c.id)
-            .collect();
+        let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.pending.is_empty()).map(|c| c.id).collect();
         for chat in waiting {
             let Some(group) = self.active_group(chat) else {
                 continue;
@@ -195,12 +178,7 @@ impl Engine {
             if !new.is_empty() {
                 self.news(
                     txn,
-                    FeedRow {
-                        kind: FeedKind::New.stored(),
-                        chat: chat.0.to_vec(),
-                        ids: new,
-                        ..FeedRow::default()
-                    },
+                    FeedRow { kind: FeedKind::New.stored(), chat: chat.0.to_vec(), ids: new, ..FeedRow::default() },
                 )?;
             }
             for (_, events) in batches {
@@ -214,8 +192,15 @@ impl Engine {
     }
 
     /// Encrypts a batch and puts it into the outbox, in the transaction that also has the new ratchet state.
-    fn put_in_outbox(&mut self, txn: &Txn<'_>, chat: ChatId, group: GroupId, events: Vec<Event>) -> Result<(), EngineError> {
-        let (Some(first), Some(last)) = (events.first().map(|e| e.id.sequence), events.last().map(|e| e.id.sequence)) else {
+    fn put_in_outbox(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        group: GroupId,
+        events: Vec<Event>,
+    ) -> Result<(), EngineError> {
+        let (Some(first), Some(last)) = (events.first().map(|e| e.id.sequence), events.last().map(|e| e.id.sequence))
+        else {
             return Ok(());
         };
         // Only messages have a state that is told.
@@ -223,16 +208,7 @@ impl Engine {
         let ids = messages.flat_map(|e| e.id.to_bytes()).collect();
         let now = self.now;
         let (batch, message, epoch) = self.encrypt(group, events)?;
-        let row = OutboxRow {
-            group: group.to_vec(),
-            epoch,
-            message,
-            ids,
-            first,
-            last,
-            created_ms: now,
-            batch,
-        };
+        let row = OutboxRow { group: group.to_vec(), epoch, message, ids, first, last, created_ms: now, batch };
         txn.put(OUTBOX, &outbox_key(chat, first), &row)?;
         if let Some(state) = self.chats.get_mut(&chat) {
             state.outbox.push_back(OutItem::from_row(&row));
@@ -244,11 +220,7 @@ impl Engine {
         let Some(entry) = self.groups.get_mut(&group) else {
             return Err(EngineError::Identity);
         };
-        let batch = Batch {
-            events,
-            floor: entry.row.floor,
-        }
-        .encode();
+        let batch = Batch { events, floor: entry.row.floor }.encode();
         let message = entry.live.encrypt(&batch)?.into();
         entry.row.since_update += 1;
         entry.touch_live();
@@ -343,11 +315,7 @@ impl Engine {
         if row.failed.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
             DeliveryState::Failed
         } else if sequence <= delivered {
-            if id.clock.0 <= row.peer_read {
-                DeliveryState::Read
-            } else {
-                DeliveryState::Delivered
-            }
+            if id.clock.0 <= row.peer_read { DeliveryState::Read } else { DeliveryState::Delivered }
         } else if sequence <= row.sent_upto {
             DeliveryState::Sent
         } else {
@@ -356,7 +324,12 @@ impl Engine {
     }
 
     /// A message of ours that may still be changed.
-    pub(super) fn own_message(&self, txn: &Txn<'_>, chat: ChatId, id: MessageId) -> Result<Result<EventRow, NodeError>, EngineError> {
+    pub(super) fn own_message(
+        &self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        id: MessageId,
+    ) -> Result<Result<EventRow, NodeError>, EngineError> {
         let row = txn.get::<EventRow>(TIMELINE, &timeline_key(chat, id.0))?;
         Ok(match row {
             None => Err(NodeError::NotFound("there is no such message in this conversation".into())),

@@ -8,20 +8,14 @@ use std::sync::Arc;
 use mls_rs::{
     CipherSuite, CipherSuiteProvider, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
     client_builder::{
-        BaseConfig, PaddingMode, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider,
-        WithKeyPackageRepo, WithMlsRules,
+        BaseConfig, PaddingMode, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
+        WithMlsRules,
     },
     crypto::{HpkeCiphertext, HpkePublicKey, HpkeSecretKey, SignatureSecretKey},
     error::{IntoAnyError, MlsError},
     extension::{MlsExtension, recommended::LastResortKeyPackageExt},
-    group::{
-        CommitEffect, GroupContext, ReceivedMessage, Roster,
-        proposal::Proposal,
-    },
-    identity::{
-        SigningIdentity,
-        basic::BasicCredential,
-    },
+    group::{CommitEffect, GroupContext, ReceivedMessage, Roster, proposal::Proposal},
+    identity::{SigningIdentity, basic::BasicCredential},
     mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle},
     time::MlsTime,
 };
@@ -137,11 +131,8 @@ impl mls_rs::MlsRules for Rules {
         _: &GroupContext,
         proposals: ProposalBundle,
     ) -> Result<ProposalBundle, NotAllowed> {
-        let mut accounts: Vec<AccountId> = roster
-            .members_iter()
-            .filter_map(|m| certificate(&m.signing_identity))
-            .map(|c| c.account())
-            .collect();
+        let mut accounts: Vec<AccountId> =
+            roster.members_iter().filter_map(|m| certificate(&m.signing_identity)).map(|c| c.account()).collect();
         for proposal in proposals.clone().into_proposals() {
             match proposal.proposal {
                 Proposal::Add(add) => {
@@ -179,10 +170,7 @@ type Config = WithIdentityProvider<
     Certificates,
     WithKeyPackageRepo<
         KeyPackages,
-        WithGroupStateStorage<
-            States,
-            WithMlsRules<Rules, WithCryptoProvider<AwsLcCryptoProvider, BaseConfig>>,
-        >,
+        WithGroupStateStorage<States, WithMlsRules<Rules, WithCryptoProvider<AwsLcCryptoProvider, BaseConfig>>>,
     >,
 >;
 
@@ -252,12 +240,7 @@ impl Mls {
             .extension_type(LastResortKeyPackageExt::extension_type())
             .signing_identity(identity, SignatureSecretKey::new(secret.to_vec()), SUITE)
             .build();
-        Ok(Self {
-            client,
-            states,
-            packages,
-            provider: Arc::new(provider),
-        })
+        Ok(Self { client, states, packages, provider: Arc::new(provider) })
     }
 
     /// Our key packages and what has changed of them.
@@ -269,35 +252,23 @@ impl Mls {
     pub fn key_package(&self, last_resort: bool) -> Result<Vec<u8>, GroupError> {
         let mut extensions = ExtensionList::new();
         if last_resort {
-            extensions
-                .set_from(LastResortKeyPackageExt)
-                .map_err(|_| GroupError::Malformed)?;
+            extensions.set_from(LastResortKeyPackageExt).map_err(|_| GroupError::Malformed)?;
         }
-        let package = self
-            .client
-            .generate_key_package_message(extensions, ExtensionList::new(), None)?;
+        let package = self.client.generate_key_package_message(extensions, ExtensionList::new(), None)?;
         Ok(package.to_bytes()?)
     }
 
     /// Makes a group with the devices of these key packages; gives the welcome for all of them.
     pub fn create(&self, id: &[u8], packages: &[bytes::Bytes]) -> Result<(LiveGroup, Vec<u8>), GroupError> {
-        let mut group = self.client.create_group_with_id(
-            id.to_vec(),
-            ExtensionList::new(),
-            ExtensionList::new(),
-            None,
-        )?;
+        let mut group =
+            self.client.create_group_with_id(id.to_vec(), ExtensionList::new(), ExtensionList::new(), None)?;
         let mut commit = group.commit_builder();
         for package in packages {
             commit = commit.add_member(MlsMessage::from_bytes(package)?)?;
         }
         let commit = commit.build()?;
         group.apply_pending_commit()?;
-        let welcome = commit
-            .welcome_messages
-            .first()
-            .ok_or(GroupError::Malformed)?
-            .to_bytes()?;
+        let welcome = commit.welcome_messages.first().ok_or(GroupError::Malformed)?.to_bytes()?;
         Ok((self.live(group), welcome))
     }
 
@@ -323,18 +294,12 @@ impl Mls {
     }
 
     fn live(&self, group: Group<Config>) -> LiveGroup {
-        LiveGroup {
-            group,
-            states: self.states.clone(),
-        }
+        LiveGroup { group, states: self.states.clone() }
     }
 
     /// A new key pair for sealing: secret, public.
     pub fn new_seal_key(&self) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), GroupError> {
-        let (secret, public) = self
-            .provider
-            .kem_generate()
-            .map_err(|_| GroupError::Malformed)?;
+        let (secret, public) = self.provider.kem_generate().map_err(|_| GroupError::Malformed)?;
         Ok((Zeroizing::new(secret.to_vec()), public.to_vec()))
     }
 
@@ -359,10 +324,7 @@ impl Mls {
         let (len, rest) = sealed.split_at_checked(2).ok_or(GroupError::Malformed)?;
         let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
         let (enc, ciphertext) = rest.split_at_checked(len).ok_or(GroupError::Malformed)?;
-        let sealed = HpkeCiphertext {
-            kem_output: enc.to_vec(),
-            ciphertext: ciphertext.to_vec(),
-        };
+        let sealed = HpkeCiphertext { kem_output: enc.to_vec(), ciphertext: ciphertext.to_vec() };
         self.provider
             .hpke_open(
                 &sealed,
@@ -383,11 +345,7 @@ impl LiveGroup {
 
     /// The devices in the group.
     pub fn members(&self) -> Vec<Certificate> {
-        self.group
-            .roster()
-            .members_iter()
-            .filter_map(|m| certificate(&m.signing_identity))
-            .collect()
+        self.group.roster().members_iter().filter_map(|m| certificate(&m.signing_identity)).collect()
     }
 
     /// A 32-byte secret of the current epoch.
@@ -399,10 +357,7 @@ impl LiveGroup {
 
     /// Encrypts an application message.
     pub fn encrypt(&mut self, plain: &[u8]) -> Result<Vec<u8>, GroupError> {
-        Ok(self
-            .group
-            .encrypt_application_message(plain, Vec::new())?
-            .to_bytes()?)
+        Ok(self.group.encrypt_application_message(plain, Vec::new())?.to_bytes()?)
     }
 
     /// Takes an MLS message of this group.
@@ -420,21 +375,15 @@ impl LiveGroup {
         }
         match self.group.process_incoming_message(message) {
             Ok(ReceivedMessage::ApplicationMessage(m)) => {
-                let sender = self
-                    .group
-                    .member_at_index(m.sender_index)
-                    .and_then(|m| certificate(&m.signing_identity));
+                let sender = self.group.member_at_index(m.sender_index).and_then(|m| certificate(&m.signing_identity));
                 match sender {
-                    Some(sender) => Processed::Application {
-                        sender,
-                        data: Zeroizing::new(m.data().to_vec()),
-                    },
+                    Some(sender) => Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()) },
                     None => Processed::Garbage,
                 }
             }
-            Ok(ReceivedMessage::Commit(commit)) => Processed::Commit {
-                removed: matches!(commit.effect, CommitEffect::Removed { .. }),
-            },
+            Ok(ReceivedMessage::Commit(commit)) => {
+                Processed::Commit { removed: matches!(commit.effect, CommitEffect::Removed { .. }) }
+            }
             Ok(_) => Processed::Garbage,
             Err(MlsError::CantProcessMessageFromSelf | MlsError::KeyMissing(_)) => Processed::Duplicate,
             Err(MlsError::EpochNotFound | MlsError::InvalidEpoch) => Processed::TooOld,
@@ -462,9 +411,7 @@ impl LiveGroup {
     /// The group's whole state as a value.
     pub fn value(&mut self) -> Result<GroupValue, GroupError> {
         self.group.write_to_storage()?;
-        self.states
-            .get(self.group.group_id())
-            .ok_or(GroupError::Malformed)
+        self.states.get(self.group.group_id()).ok_or(GroupError::Malformed)
     }
 }
 

@@ -71,10 +71,7 @@ impl GroupStateStorage for States {
     }
 
     fn max_epoch_id(&self, id: &[u8]) -> Result<Option<u64>, Infallible> {
-        Ok(self
-            .lock()
-            .get(id)
-            .and_then(|v| v.past.last_key_value().map(|(epoch, _)| *epoch)))
+        Ok(self.lock().get(id).and_then(|v| v.past.last_key_value().map(|(epoch, _)| *epoch)))
     }
 }
 
@@ -134,9 +131,7 @@ impl KeyPackageStorage for KeyPackages {
         let mut inner = self.lock();
         // Encoding into a growing vector does not fail.
         let encoded = package.mls_encode_to_vec().unwrap_or_default();
-        inner
-            .changes
-            .push(KeyPackageChange::Put(id.clone(), Zeroizing::new(encoded)));
+        inner.changes.push(KeyPackageChange::Put(id.clone(), Zeroizing::new(encoded)));
         inner.packages.insert(id, package);
         Ok(())
     }

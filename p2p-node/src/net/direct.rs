@@ -18,16 +18,15 @@ const COALESCE: usize = 256 * 1024;
 /// Writes frames until the stream breaks or the sender is dropped.
 pub async fn write(stream: Stream, mut frames: mpsc::Receiver<DirectFrame>) {
     let mut writer = FrameWriter::new(stream);
-    writer.push(&DirectFrame {
-        hello: Some(Hello { version: VERSION }),
-        ..DirectFrame::default()
-    });
+    writer.push(&DirectFrame { hello: Some(Hello { version: VERSION }), ..DirectFrame::default() });
     if writer.flush().await.is_err() {
         return;
     }
     while let Some(frame) = frames.recv().await {
         writer.push(&frame);
-        while writer.waiting() < COALESCE && let Ok(frame) = frames.try_recv() {
+        while writer.waiting() < COALESCE
+            && let Ok(frame) = frames.try_recv()
+        {
             writer.push(&frame);
         }
         if writer.flush().await.is_err() {
@@ -43,11 +42,7 @@ pub async fn read(device: DeviceId, stream: Stream, engine: mpsc::Sender<Input>)
     loop {
         match reader.next::<DirectFrame>().await {
             Ok(Some(frame)) => {
-                if engine
-                    .send(Input::Net(NetEvent::Direct(device, frame)))
-                    .await
-                    .is_err()
-                {
+                if engine.send(Input::Net(NetEvent::Direct(device, frame))).await.is_err() {
                     return;
                 }
             }

@@ -62,14 +62,12 @@ impl WorkFor {
     /// The request with its solution.
     pub fn solved(self, solution: u64) -> Ask {
         match self {
-            Self::Publish(publish) => Ask::Publish(starling_wire::rendezvous::Publish {
-                solution: Some(solution),
-                ..publish
-            }),
-            Self::Inbox(append) => Ask::InboxAppend(starling_wire::rendezvous::InboxAppend {
-                solution: Some(solution),
-                ..append
-            }),
+            Self::Publish(publish) => {
+                Ask::Publish(starling_wire::rendezvous::Publish { solution: Some(solution), ..publish })
+            }
+            Self::Inbox(append) => {
+                Ask::InboxAppend(starling_wire::rendezvous::InboxAppend { solution: Some(solution), ..append })
+            }
         }
     }
 }

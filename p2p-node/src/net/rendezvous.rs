@@ -26,19 +26,12 @@ pub async fn run(
     let (read, write) = stream.split();
     let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
     let hello = match tokio::time::timeout(GREETING, reader.next::<Response>()).await {
-        Ok(Ok(Some(Response {
-            answer: Some(Answer::Hello(hello)),
-            ..
-        }))) => hello,
+        Ok(Ok(Some(Response { answer: Some(Answer::Hello(hello)), .. }))) => hello,
         Ok(Err(error)) => return error.to_string(),
         Ok(_) => return "it does not speak this protocol".into(),
         Err(_) => return "it does not answer".into(),
     };
-    if engine
-        .send(Input::Net(NetEvent::HomeUp(home, hello)))
-        .await
-        .is_err()
-    {
+    if engine.send(Input::Net(NetEvent::HomeUp(home, hello))).await.is_err() {
         return "stopping".into();
     }
     loop {

@@ -96,18 +96,10 @@ struct Behaviour {
 }
 
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
-pub async fn start(
-    key: &DeviceKey,
-    config: &NetConfig,
-    engine: mpsc::Sender<Input>,
-) -> Result<NetHandle, NetError> {
-    let mut swarm = build(key, config)
-        .await
-        .map_err(|e| NetError::Setup(format!("{e}")))?;
+pub async fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<Input>) -> Result<NetHandle, NetError> {
+    let mut swarm = build(key, config).await.map_err(|e| NetError::Setup(format!("{e}")))?;
     for address in &config.listen {
-        swarm
-            .listen_on(address.clone())
-            .map_err(|_| NetError::Listen(address.clone()))?;
+        swarm.listen_on(address.clone()).map_err(|_| NetError::Listen(address.clone()))?;
     }
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let net = Net {
@@ -133,11 +125,7 @@ async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<Behaviour>, 
     let mdns = config.mdns;
     let behaviour = move |key: &Keypair, relay| -> Result<Behaviour, BuildError> {
         let peer = key.public().to_peer_id();
-        let mdns = if mdns {
-            Some(mdns::tokio::Behaviour::new(mdns::Config::default(), peer)?)
-        } else {
-            None
-        };
+        let mdns = if mdns { Some(mdns::tokio::Behaviour::new(mdns::Config::default(), peer)?) } else { None };
         Ok(Behaviour {
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
@@ -174,11 +162,7 @@ async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<Behaviour>, 
         .await?
         .with_relay_client(noise::Config::new, yamux::Config::default)?
         .with_behaviour(behaviour)?
-        .with_swarm_config(|swarm| {
-            swarm
-                .with_idle_connection_timeout(Duration::from_secs(60))
-                .with_smart_dial()
-        })
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(Duration::from_secs(60)).with_smart_dial())
         .build())
 }
 
@@ -191,10 +175,7 @@ struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self {
-            at: Instant::now(),
-            wait: BACKOFF.0,
-        }
+        Self { at: Instant::now(), wait: BACKOFF.0 }
     }
 }
 
@@ -390,16 +371,8 @@ impl Net {
 
     /// The next moment at which something is due; far away if nothing is.
     fn next_try(&self) -> Instant {
-        let devices = self
-            .devices
-            .values()
-            .filter(|d| d.out.is_none() && !d.opening)
-            .map(|d| d.retry.at);
-        let homes = self
-            .homes
-            .values()
-            .filter(|h| h.requests.is_none() && !h.opening)
-            .map(|h| h.retry.at);
+        let devices = self.devices.values().filter(|d| d.out.is_none() && !d.opening).map(|d| d.retry.at);
+        let homes = self.homes.values().filter(|h| h.requests.is_none() && !h.opening).map(|h| h.retry.at);
         let listeners = self
             .homes
             .values()
@@ -407,12 +380,7 @@ impl Net {
             .map(|h| h.listen_retry.at);
         let far = Instant::now() + Duration::from_secs(3600);
         // Never in the past twice in a row: a try that cannot even begin waits, too.
-        devices
-            .chain(homes)
-            .chain(listeners)
-            .min()
-            .unwrap_or(far)
-            .max(Instant::now() + Duration::from_millis(5))
+        devices.chain(homes).chain(listeners).min().unwrap_or(far).max(Instant::now() + Duration::from_millis(5))
     }
 
     fn try_due(&mut self) {
@@ -456,8 +424,7 @@ impl Net {
         if self.swarm.behaviour().streams.best(&peer).is_some() {
             home.opening = true;
             let opened = self.swarm.behaviour_mut().streams.open(peer, RENDEZVOUS_PROTOCOL);
-            self.opening
-                .push(Box::pin(async move { OpenedFor::Home(id, opened.await) }));
+            self.opening.push(Box::pin(async move { OpenedFor::Home(id, opened.await) }));
             return;
         }
         let addresses = home.addresses.iter().map(RendezvousAddr::to_multiaddr).collect();
@@ -509,10 +476,7 @@ impl Net {
             .map(|relay| relay.to_multiaddr().with(Protocol::P2pCircuit))
             .collect();
         if !circuits.is_empty() {
-            let dial = DialOpts::peer_id(peer)
-                .condition(PeerCondition::Disconnected)
-                .addresses(circuits)
-                .build();
+            let dial = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected).addresses(circuits).build();
             let _ = self.swarm.dial(dial);
         }
     }
@@ -521,8 +485,7 @@ impl Net {
         if let Some(device) = self.devices.get_mut(&id) {
             device.opening = true;
             let opened = self.swarm.behaviour_mut().streams.open(peer, DIRECT_PROTOCOL);
-            self.opening
-                .push(Box::pin(async move { OpenedFor::Device(id, opened.await) }));
+            self.opening.push(Box::pin(async move { OpenedFor::Device(id, opened.await) }));
         }
     }
 
@@ -566,9 +529,7 @@ impl Net {
                 home.requests = Some(requests);
                 home.retry.now();
                 let engine = self.engine.clone();
-                self.tasks.spawn(async move {
-                    Ended::Home(id, rendezvous::run(id, stream, inbox, engine).await)
-                });
+                self.tasks.spawn(async move { Ended::Home(id, rendezvous::run(id, stream, inbox, engine).await) });
                 // Contacts may be reachable through it now.
                 for device in self.devices.values_mut() {
                     device.retry.now();
@@ -732,7 +693,9 @@ impl Net {
             !a.iter().any(|p| match p {
                 Protocol::P2pCircuit => true,
                 Protocol::Ip4(ip) => ip.is_unspecified() || (ip.is_loopback() && !loopback_home),
-                Protocol::Ip6(ip) => ip.is_unspecified() || ip.is_unicast_link_local() || (ip.is_loopback() && !loopback_home),
+                Protocol::Ip6(ip) => {
+                    ip.is_unspecified() || ip.is_unicast_link_local() || (ip.is_loopback() && !loopback_home)
+                }
                 _ => false,
             })
         };

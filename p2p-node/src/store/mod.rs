@@ -13,10 +13,7 @@ use std::{
 };
 
 use prost::Message;
-use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use starling_keys::StorageKey;
 use zeroize::Zeroizing;
 
@@ -60,9 +57,8 @@ pub const REQUESTS: Table = Table("requests");
 /// Sealed inbox items that we owe to others, by device and group.
 pub const PARCELS: Table = Table("parcels");
 
-const TABLES: [Table; 11] = [
-    META, CONTACTS, CHATS, GROUPS, TIMELINE, FEED, OUTBOX, KEY_PACKAGES, INVITES, REQUESTS, PARCELS,
-];
+const TABLES: [Table; 11] =
+    [META, CONTACTS, CHATS, GROUPS, TIMELINE, FEED, OUTBOX, KEY_PACKAGES, INVITES, REQUESTS, PARCELS];
 
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -104,9 +100,7 @@ fn failed(error: impl Into<redb::Error>) -> StoreError {
 fn from_io(error: &io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            StoreError::ReadOnly(error.to_string())
-        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(error.to_string()),
         _ => StoreError::Failed(error.to_string()),
     }
 }
@@ -121,11 +115,7 @@ pub struct ProfileDir {
 impl ProfileDir {
     /// Takes the profile's lock, making the directory (mode 0700) if needed.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|e| from_io(&e))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| from_io(&e))?;
         let file = fs::OpenOptions::new()
             .write(true)
             .create(true)
@@ -134,10 +124,7 @@ impl ProfileDir {
             .open(path.join("lock"))
             .map_err(|e| from_io(&e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: file,
-            }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse),
             Err(fs::TryLockError::Error(e)) => Err(from_io(&e)),
         }
@@ -178,12 +165,7 @@ impl Store {
     /// Makes the database of a new profile.
     pub fn create(dir: ProfileDir, key: &StorageKey) -> Result<Self, StoreError> {
         let path = dir.path().join("profile.redb");
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| from_io(&e))?;
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|e| from_io(&e))?;
         let store = Self::open_file(dir, key, &path)?;
         let txn = store.begin()?;
         for table in TABLES {
@@ -223,18 +205,8 @@ impl Store {
     }
 
     fn open_file(dir: ProfileDir, key: &StorageKey, path: &Path) -> Result<Self, StoreError> {
-        let db = Database::builder()
-            .set_cache_size(CACHE)
-            .create(path)
-            .map_err(failed)?;
-        Ok(Self {
-            db,
-            key: StorageKeyBox {
-                rows: key.derive("rows"),
-                names: key.derive("names"),
-            },
-            dir,
-        })
+        let db = Database::builder().set_cache_size(CACHE).create(path).map_err(failed)?;
+        Ok(Self { db, key: StorageKeyBox { rows: key.derive("rows"), names: key.derive("names") }, dir })
     }
 
     /// The profile's directory.
@@ -251,19 +223,12 @@ impl Store {
     pub fn begin(&self) -> Result<Txn<'_>, StoreError> {
         let mut txn = self.db.begin_write().map_err(failed)?;
         txn.set_durability(Durability::Immediate).map_err(failed)?;
-        Ok(Txn {
-            txn,
-            store: self,
-            written: Cell::new(false),
-        })
+        Ok(Txn { txn, store: self, written: Cell::new(false) })
     }
 
     /// Begins a read transaction: the last committed state.
     pub fn read(&self) -> Result<Read<'_>, StoreError> {
-        Ok(Read {
-            txn: self.db.begin_read().map_err(failed)?,
-            store: self,
-        })
+        Ok(Read { txn: self.db.begin_read().map_err(failed)?, store: self })
     }
 
     fn seal(&self, table: Table, key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -271,10 +236,7 @@ impl Store {
     }
 
     fn unseal(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        self.key
-            .rows
-            .open(&place(table, key), sealed)
-            .map_err(|_| StoreError::Damaged(table.0))
+        self.key.rows.open(&place(table, key), sealed).map_err(|_| StoreError::Damaged(table.0))
     }
 
     fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
@@ -307,10 +269,7 @@ pub trait Reading {
 macro_rules! reading {
     ($self:ident, $table:ident, $range:ident, $limit:ident, $backwards:ident) => {{
         let table = $self.txn.open_table($table.definition()).map_err(failed)?;
-        let bounds = (
-            $range.start_bound().map(Vec::as_slice),
-            $range.end_bound().map(Vec::as_slice),
-        );
+        let bounds = ($range.start_bound().map(Vec::as_slice), $range.end_bound().map(Vec::as_slice));
         let mut rows = Vec::new();
         let mut range = table.range::<&[u8]>(bounds).map_err(failed)?;
         while rows.len() < $limit {
@@ -387,21 +346,14 @@ impl Txn<'_> {
     pub fn delete_range(&self, table: Table, range: impl RangeBounds<Vec<u8>>) -> Result<(), StoreError> {
         self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let bounds = (
-            range.start_bound().map(Vec::as_slice),
-            range.end_bound().map(Vec::as_slice),
-        );
+        let bounds = (range.start_bound().map(Vec::as_slice), range.end_bound().map(Vec::as_slice));
         open.retain_in::<&[u8], _>(bounds, |_, _| false).map_err(failed)?;
         Ok(())
     }
 
     /// Makes everything of this transaction durable at once. Costs nothing if nothing was written.
     pub fn commit(self) -> Result<(), StoreError> {
-        if self.written.get() {
-            self.txn.commit().map_err(failed)
-        } else {
-            Ok(())
-        }
+        if self.written.get() { self.txn.commit().map_err(failed) } else { Ok(()) }
     }
 }
 

@@ -30,14 +30,7 @@ impl Codes {
         let mut codes = self.lock();
         codes.retain(|_, code| code.expires_ms > now_ms);
         let place = (1..=MAX_CODES as u32).find(|p| !codes.contains_key(p))?;
-        codes.insert(
-            place,
-            Code {
-                owner,
-                expires_ms: now_ms + CODE_LIFETIME_S * 1000,
-                attempts: Vec::new(),
-            },
-        );
+        codes.insert(place, Code { owner, expires_ms: now_ms + CODE_LIFETIME_S * 1000, attempts: Vec::new() });
         Some(place)
     }
 

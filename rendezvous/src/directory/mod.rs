@@ -7,7 +7,9 @@ use starling_keys::{DeviceList, Verified};
 use starling_wire::{
     Puzzle, Solution,
     limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, MAX_USERNAME, MIN_USERNAME},
-    rendezvous::{Answer, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, Snapshot},
+    rendezvous::{
+        Answer, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, Snapshot,
+    },
 };
 
 pub use codes::Codes;
@@ -17,7 +19,7 @@ use crate::{
     hub::now_ms,
     limits::{DEVICES_PER_CLAIM, NAME_UNUSED_DAYS},
     session::{No, Session, key},
-    store::{Kind, Key},
+    store::{Key, Kind},
 };
 
 /// Stores a device list. A new account has to pay for it, or hold a token of the operator.
@@ -42,7 +44,13 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
                     hub.store.use_registration(token, now_ms() / 1000).await?;
                 }
                 RegistrationMode::Open => {
-                    let puzzle = Puzzle::new("register", &hub.server_key, &session.nonce, &account, policy.registration.work_bits);
+                    let puzzle = Puzzle::new(
+                        "register",
+                        &hub.server_key,
+                        &session.nonce,
+                        &account,
+                        policy.registration.work_bits,
+                    );
                     if !publish.solution.is_some_and(|s| puzzle.check(Solution(s))) {
                         return Err(Refusal::Denied.into());
                     }
@@ -51,9 +59,7 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
             hub.metrics.registrations.inc();
         }
     }
-    hub.store
-        .put_devices(account, list.version, publish.device_list, devices)
-        .await?;
+    hub.store.put_devices(account, list.version, publish.device_list, devices).await?;
     hub.store.seen(account, now_ms() / 86_400_000).await?;
     session.account = Some(account);
     Ok(Answer::Done(true))
@@ -93,7 +99,10 @@ pub async fn look_up_name(session: &mut Session, name: &str) -> Result<Answer, N
 pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) -> Result<Answer, No> {
     let owner = session.registered().await?;
     let bad = |p: &Bytes| p.is_empty() || p.len() > MAX_KEY_PACKAGE;
-    if packages.one_time.len() > MAX_KEY_PACKAGES || packages.one_time.iter().any(bad) || packages.last_resort.len() > MAX_KEY_PACKAGE {
+    if packages.one_time.len() > MAX_KEY_PACKAGES
+        || packages.one_time.iter().any(bad)
+        || packages.last_resort.len() > MAX_KEY_PACKAGE
+    {
         return Err(Refusal::Malformed.into());
     }
     let (store, device) = (&session.hub.store, session.device);
@@ -129,9 +138,12 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
         return Err(Refusal::Malformed.into());
     }
     // One use delivers to each of the account's devices.
-    let devices = session.hub.store.account(account).await?.map_or(1, |a| {
-        Verified::<DeviceList>::from_bytes(&a.device_list).map_or(1, |l| l.devices.len() as u32)
-    });
+    let devices = session
+        .hub
+        .store
+        .account(account)
+        .await?
+        .map_or(1, |a| Verified::<DeviceList>::from_bytes(&a.device_list).map_or(1, |l| l.devices.len() as u32));
     session
         .hub
         .store
@@ -167,11 +179,7 @@ pub fn code_open(session: &mut Session) -> Result<Answer, No> {
 }
 
 pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<Answer, No> {
-    let (owner, attempt) = session
-        .hub
-        .codes
-        .attempt(message.place, session.id, now_ms())
-        .ok_or(Refusal::NotFound)?;
+    let (owner, attempt) = session.hub.codes.attempt(message.place, session.id, now_ms()).ok_or(Refusal::NotFound)?;
     if message.pake.len() > 64 || message.sealed.len() > 4096 {
         return Err(Refusal::Malformed.into());
     }
@@ -186,11 +194,7 @@ pub fn code_reply(session: &mut Session, message: CodeMessage) -> Result<Answer,
     if message.pake.len() > 64 || message.sealed.len() > 4096 {
         return Err(Refusal::Malformed.into());
     }
-    let guest = session
-        .hub
-        .codes
-        .guest(message.place, message.attempt, session.id)
-        .ok_or(Refusal::NotFound)?;
+    let guest = session.hub.codes.guest(message.place, message.attempt, session.id).ok_or(Refusal::NotFound)?;
     session.hub.presence.tell(guest, Answer::Code(message));
     Ok(Answer::Done(true))
 }

@@ -38,11 +38,7 @@ fn check_entries(entries: &[Bytes], most: usize) -> Result<(), No> {
 }
 
 fn closed(entry: Entry) -> Answer {
-    Answer::Closed(LogEntry {
-        sequence: entry.sequence,
-        sealed: entry.sealed,
-        closing: true,
-    })
+    Answer::Closed(LogEntry { sequence: entry.sequence, sealed: entry.sealed, closing: true })
 }
 
 pub async fn open(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
@@ -58,10 +54,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
     check_entries(&request.entries, APPEND_ENTRIES)?;
     let bounds = session.hub.log_bounds();
     let store = &session.hub.store;
-    match store
-        .append(Kind::Log, address, None, request.entries.clone(), bounds)
-        .await
-    {
+    match store.append(Kind::Log, address, None, request.entries.clone(), bounds).await {
         Ok(last) => {
             session.hub.metrics.appended.inc_by(request.entries.len() as u64);
             let first = last + 1 - request.entries.len() as u64;
@@ -69,11 +62,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
                 .entries
                 .into_iter()
                 .zip(first..)
-                .map(|(sealed, sequence)| Entry {
-                    sequence,
-                    sealed,
-                    closing: false,
-                })
+                .map(|(sealed, sequence)| Entry { sequence, sealed, closing: false })
                 .collect();
             session.hub.presence.new_entries(address, session.id, &entries);
             Ok(Answer::Appended(last))
@@ -92,11 +81,7 @@ pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer,
     let store = &session.hub.store;
     match store.close_log(address, sealed.clone(), next, bounds).await {
         Ok(sequence) => {
-            let entry = Entry {
-                sequence,
-                sealed,
-                closing: true,
-            };
+            let entry = Entry { sequence, sealed, closing: true };
             session.hub.presence.new_entries(address, session.id, &[entry]);
             Ok(Answer::Appended(sequence))
         }
@@ -114,11 +99,7 @@ pub async fn read(session: &mut Session, request: LogRequest) -> Result<Answer, 
     if session.followed.len() < MAX_FOLLOWED && session.followed.insert(address) {
         session.hub.presence.follow(session.id, address);
     }
-    let (entries, more) = session
-        .hub
-        .store
-        .read(Kind::Log, address, request.after, PAGE_ENTRIES, PAGE_BYTES)
-        .await?;
+    let (entries, more) = session.hub.store.read(Kind::Log, address, request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
     session.hub.metrics.fetched.inc_by(entries.len() as u64);
     Ok(Answer::Page(page(&address, &entries, more)))
 }
@@ -140,10 +121,7 @@ pub fn signal(session: &mut Session, request: LogRequest) -> Result<Answer, No> 
     if sealed.len() > MAX_SIGNAL + 64 {
         return Err(Refusal::Malformed.into());
     }
-    let signal = Answer::Signal(LogSignal {
-        address: request.address,
-        sealed: sealed.clone(),
-    });
+    let signal = Answer::Signal(LogSignal { address: request.address, sealed: sealed.clone() });
     session.hub.presence.pass_on(address, session.id, &signal);
     Ok(Answer::Done(true))
 }
@@ -177,20 +155,12 @@ pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<
         if !puzzle.check(solution) {
             return Err(Refusal::Denied.into());
         }
-        hub.store
-            .append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds)
-            .await?
+        hub.store.append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds).await?
     } else {
         let token = token_hash(&append.token)?;
-        hub.store
-            .append_with_invite(token, now_ms() / 1000, device, owner, append.sealed.clone(), bounds)
-            .await?
+        hub.store.append_with_invite(token, now_ms() / 1000, device, owner, append.sealed.clone(), bounds).await?
     };
-    let entry = Entry {
-        sequence,
-        sealed: append.sealed,
-        closing: false,
-    };
+    let entry = Entry { sequence, sealed: append.sealed, closing: false };
     hub.presence.new_items(device, &[entry]);
     Ok(Answer::Appended(sequence))
 }
@@ -206,8 +176,6 @@ pub async fn inbox_read(session: &mut Session, after: u64) -> Result<Answer, No>
     if after > 0 {
         store.delete_up_to(Kind::Inbox, device, after).await?;
     }
-    let (entries, more) = store
-        .read(Kind::Inbox, device, after, PAGE_ENTRIES, PAGE_BYTES)
-        .await?;
+    let (entries, more) = store.read(Kind::Inbox, device, after, PAGE_ENTRIES, PAGE_BYTES).await?;
     Ok(Answer::Page(page(&[], &entries, more)))
 }

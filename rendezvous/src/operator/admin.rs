@@ -86,10 +86,7 @@ async fn set_banned(hub: &Hub, account: &str, banned: bool) -> Result<Value, Str
     let account: AccountId = account
         .parse()
         .map_err(|_| "not an account id: 52 letters and digits, as `starling whoami` prints it".to_owned())?;
-    hub.store
-        .set_banned(*account.as_bytes(), banned)
-        .await
-        .map_err(|e| e.to_string())?;
+    hub.store.set_banned(*account.as_bytes(), banned).await.map_err(|e| e.to_string())?;
     Ok(json!({ "account": account.to_string(), "banned": banned }))
 }
 
@@ -115,19 +112,12 @@ pub enum AdminError {
 /// Sends one command to the running server of a data directory.
 pub async fn ask(data_dir: &Path, command: Value) -> Result<Value, AdminError> {
     let path = data_dir.join("admin.sock");
-    let mut stream = UnixStream::connect(&path).await.map_err(|error| AdminError::NotRunning {
-        path: path.display().to_string(),
-        error,
-    })?;
-    stream
-        .write_all(format!("{command}\n").as_bytes())
+    let mut stream = UnixStream::connect(&path)
         .await
-        .map_err(|_| AdminError::Closed)?;
+        .map_err(|error| AdminError::NotRunning { path: path.display().to_string(), error })?;
+    stream.write_all(format!("{command}\n").as_bytes()).await.map_err(|_| AdminError::Closed)?;
     let mut line = String::new();
-    BufReader::new(stream.take(MAX_LINE))
-        .read_line(&mut line)
-        .await
-        .map_err(|_| AdminError::Closed)?;
+    BufReader::new(stream.take(MAX_LINE)).read_line(&mut line).await.map_err(|_| AdminError::Closed)?;
     let reply: Value = serde_json::from_str(&line).map_err(|_| AdminError::Closed)?;
     match reply.get("error") {
         Some(error) => Err(AdminError::Refused(error.as_str().unwrap_or("refused").to_owned())),

@@ -35,9 +35,7 @@ pub struct Presence {
 impl Presence {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic while the lock is held cannot leave the maps half changed: no call below panics between changes.
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// A session of a device begins; an older one of the same device gets no more news.
@@ -123,11 +121,7 @@ impl Presence {
 
 impl State {
     fn tell_readers(&mut self, log: Key) {
-        let readers: Vec<SessionId> = self
-            .readers
-            .get(&log)
-            .map(|r| r.iter().copied().collect())
-            .unwrap_or_default();
+        let readers: Vec<SessionId> = self.readers.get(&log).map(|r| r.iter().copied().collect()).unwrap_or_default();
         let others = readers.len().saturating_sub(1) as u32;
         for id in readers {
             let address = bytes::Bytes::copy_from_slice(&log);
@@ -136,11 +130,8 @@ impl State {
     }
 
     fn pass_on(&mut self, log: Key, from: SessionId, answer: &Answer) {
-        let readers: Vec<SessionId> = self
-            .readers
-            .get(&log)
-            .map(|r| r.iter().copied().filter(|id| *id != from).collect())
-            .unwrap_or_default();
+        let readers: Vec<SessionId> =
+            self.readers.get(&log).map(|r| r.iter().copied().filter(|id| *id != from).collect()).unwrap_or_default();
         for id in readers {
             self.push(id, answer.clone());
         }
@@ -151,10 +142,7 @@ impl State {
         let Some((_, push)) = self.sessions.get(&id) else {
             return false;
         };
-        let response = Response {
-            id: 0,
-            answer: Some(answer),
-        };
+        let response = Response { id: 0, answer: Some(answer) };
         let sent = push.try_send(response).is_ok();
         if !sent {
             self.sessions.remove(&id);

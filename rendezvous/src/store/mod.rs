@@ -123,21 +123,14 @@ pub trait Store: Send + Sync + 'static {
     /// The account that a device belongs to.
     async fn account_of(&self, device: Key) -> Result<Option<Key>, StoreError>;
     /// Stores an account's device list, if its version is newer (or the same bytes).
-    async fn put_devices(
-        &self,
-        account: Key,
-        version: u64,
-        list: Bytes,
-        devices: Vec<Key>,
-    ) -> Result<(), StoreError>;
+    async fn put_devices(&self, account: Key, version: u64, list: Bytes, devices: Vec<Key>) -> Result<(), StoreError>;
     /// Notes that an account was here on this day (since 1970).
     async fn seen(&self, account: Key, day: u64) -> Result<(), StoreError>;
     /// Bans or unbans; a ban of an unknown account holds, too.
     async fn set_banned(&self, account: Key, banned: bool) -> Result<(), StoreError>;
 
     /// Takes a name (its hash) for an account, giving up the one it had; a name whose account was not here since `unused_before` is free.
-    async fn claim_name(&self, name: Key, account: Key, unused_before: u64)
-    -> Result<(), StoreError>;
+    async fn claim_name(&self, name: Key, account: Key, unused_before: u64) -> Result<(), StoreError>;
     /// The account that has a name.
     async fn name(&self, name: Key) -> Result<Option<Key>, StoreError>;
 
@@ -161,13 +154,35 @@ pub trait Store: Send + Sync + 'static {
     /// Creates a log that an account owns.
     async fn open_log(&self, address: Key, owner: Key, expires_at: u64) -> Result<(), StoreError>;
     /// Appends entries; a log must have been opened. Gives the sequence number of the last.
-    async fn append(&self, kind: Kind, address: Key, owner: Option<Key>, entries: Vec<Bytes>, bounds: Bounds) -> Result<u64, StoreError>;
+    async fn append(
+        &self,
+        kind: Kind,
+        address: Key,
+        owner: Option<Key>,
+        entries: Vec<Bytes>,
+        bounds: Bounds,
+    ) -> Result<u64, StoreError>;
     /// Appends to an inbox by right of an invite's token (hash), which is used up by one.
-    async fn append_with_invite(&self, token: Key, now: u64, device: Key, owner: Key, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError>;
+    async fn append_with_invite(
+        &self,
+        token: Key,
+        now: u64,
+        device: Key,
+        owner: Key,
+        entry: Bytes,
+        bounds: Bounds,
+    ) -> Result<u64, StoreError>;
     /// Closes a log with its last entry and opens the next; the first close wins.
     async fn close_log(&self, address: Key, entry: Bytes, next: Key, bounds: Bounds) -> Result<u64, StoreError>;
     /// Entries after a sequence number, up to `limit` entries and about `max_bytes`; and whether there are more.
-    async fn read(&self, kind: Kind, address: Key, after: u64, limit: usize, max_bytes: usize) -> Result<(Vec<Entry>, bool), StoreError>;
+    async fn read(
+        &self,
+        kind: Kind,
+        address: Key,
+        after: u64,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<Entry>, bool), StoreError>;
     /// Whether a log was opened.
     async fn has_log(&self, address: Key) -> Result<bool, StoreError>;
     /// How many entries a queue has.

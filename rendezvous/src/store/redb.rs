@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
 use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
+    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -73,13 +72,10 @@ pub struct RedbStore {
 impl RedbStore {
     /// Opens or creates the database file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let db = Database::builder()
-            .set_cache_size(CACHE)
-            .create(path)
-            .map_err(|e| match e {
-                redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
-                e => failed(e),
-            })?;
+        let db = Database::builder().set_cache_size(CACHE).create(path).map_err(|e| match e {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
+            e => failed(e),
+        })?;
         let txn = db.begin_write().map_err(failed)?;
         {
             let mut meta = txn.open_table(META).map_err(failed)?;
@@ -107,10 +103,7 @@ impl RedbStore {
         let db = Arc::new(db);
         let (jobs, inbox) = mpsc::channel(WRITE_QUEUE);
         let writer = db.clone();
-        thread::Builder::new()
-            .name("store".into())
-            .spawn(move || write_loop(&writer, inbox))
-            .map_err(failed)?;
+        thread::Builder::new().name("store".into()).spawn(move || write_loop(&writer, inbox)).map_err(failed)?;
         Ok(Self { db, jobs })
     }
 
@@ -126,19 +119,11 @@ impl RedbStore {
                 let _ = answer.send(committed.and(result));
             })
         });
-        self.jobs
-            .send(job)
-            .await
-            .map_err(|_| failed("the store has stopped"))?;
-        answered
-            .await
-            .map_err(|_| failed("the store has stopped"))?
+        self.jobs.send(job).await.map_err(|_| failed("the store has stopped"))?;
+        answered.await.map_err(|_| failed("the store has stopped"))?
     }
 
-    fn reading<T>(
-        &self,
-        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
-    ) -> Result<T, StoreError> {
+    fn reading<T>(&self, read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let txn = self.db.begin_read().map_err(failed)?;
         read(&txn).map_err(failed)
     }
@@ -180,15 +165,12 @@ fn write_loop(db: &Database, mut inbox: mpsc::Receiver<Job>) {
 fn account_in(txn: &WriteTransaction, account: &Key) -> Result<Option<Account>, StoreError> {
     let table = txn.open_table(ACCOUNTS).map_err(failed)?;
     let row = table.get(account).map_err(failed)?;
-    row.map(|row| Account::decode(row.value()).map_err(failed))
-        .transpose()
+    row.map(|row| Account::decode(row.value()).map_err(failed)).transpose()
 }
 
 fn put_account(txn: &WriteTransaction, key: &Key, account: &Account) -> Result<(), StoreError> {
     let mut table = txn.open_table(ACCOUNTS).map_err(failed)?;
-    table
-        .insert(key, account.encode_to_vec().as_slice())
-        .map_err(failed)?;
+    table.insert(key, account.encode_to_vec().as_slice()).map_err(failed)?;
     Ok(())
 }
 
@@ -206,15 +188,12 @@ fn charge(txn: &WriteTransaction, owner: &[u8], by: i64) -> Result<(), StoreErro
 fn queue_in(txn: &WriteTransaction, kind: Kind, address: &Key) -> Result<Option<Queue>, StoreError> {
     let table = txn.open_table(QUEUES).map_err(failed)?;
     let row = table.get((kind as u8, address)).map_err(failed)?;
-    row.map(|row| Queue::decode(row.value()).map_err(failed))
-        .transpose()
+    row.map(|row| Queue::decode(row.value()).map_err(failed)).transpose()
 }
 
 fn put_queue(txn: &WriteTransaction, kind: Kind, address: &Key, queue: &Queue) -> Result<(), StoreError> {
     let mut table = txn.open_table(QUEUES).map_err(failed)?;
-    table
-        .insert((kind as u8, address), queue.encode_to_vec().as_slice())
-        .map_err(failed)?;
+    table.insert((kind as u8, address), queue.encode_to_vec().as_slice()).map_err(failed)?;
     Ok(())
 }
 
@@ -242,9 +221,7 @@ fn append_in(
         for entry in entries {
             queue.last += 1;
             let value = [&bounds.expires_at.to_be_bytes()[..], entry].concat();
-            table
-                .insert((kind as u8, address, queue.last), value.as_slice())
-                .map_err(failed)?;
+            table.insert((kind as u8, address, queue.last), value.as_slice()).map_err(failed)?;
         }
     }
     queue.count += entries.len() as u64;
@@ -267,10 +244,7 @@ fn remove_entries(
     {
         let mut table = txn.open_table(ENTRIES).map_err(failed)?;
         for sequence in sequences {
-            if let Some(row) = table
-                .remove((kind as u8, address, sequence))
-                .map_err(failed)?
-            {
+            if let Some(row) = table.remove((kind as u8, address, sequence)).map_err(failed)? {
                 removed += 1;
                 bytes += row.value().len() as u64 - 8;
             }
@@ -284,20 +258,13 @@ fn remove_entries(
 }
 
 fn entry(sequence: u64, value: &[u8], closed: u64) -> Entry {
-    Entry {
-        sequence,
-        sealed: Bytes::copy_from_slice(value.get(8..).unwrap_or_default()),
-        closing: sequence == closed,
-    }
+    Entry { sequence, sealed: Bytes::copy_from_slice(value.get(8..).unwrap_or_default()), closing: sequence == closed }
 }
 
 /// The closing entry of a closed log.
 fn closing_entry(txn: &WriteTransaction, address: &Key, queue: &Queue) -> Result<Entry, StoreError> {
     let table = txn.open_table(ENTRIES).map_err(failed)?;
-    let row = table
-        .get((Kind::Log as u8, address, queue.closed))
-        .map_err(failed)?
-        .ok_or(StoreError::NotFound)?;
+    let row = table.get((Kind::Log as u8, address, queue.closed)).map_err(failed)?.ok_or(StoreError::NotFound)?;
     Ok(entry(queue.closed, row.value(), queue.closed))
 }
 
@@ -321,29 +288,18 @@ impl Store for RedbStore {
         self.reading(|txn| Ok(txn.open_table(DEVICES)?.get(&device)?.map(|row| *row.value())))
     }
 
-    async fn put_devices(
-        &self,
-        account: Key,
-        version: u64,
-        list: Bytes,
-        devices: Vec<Key>,
-    ) -> Result<(), StoreError> {
+    async fn put_devices(&self, account: Key, version: u64, list: Bytes, devices: Vec<Key>) -> Result<(), StoreError> {
         self.write(move |txn| {
             let known = account_in(txn, &account)?;
             if let Some(known) = &known
-                && (known.version > version
-                    || known.version == version && known.device_list != list)
+                && (known.version > version || known.version == version && known.device_list != list)
             {
                 return Err(StoreError::Stale);
             }
             let mut table = txn.open_table(DEVICES).map_err(failed)?;
             // A device key belongs to the account that certified it first.
             for device in &devices {
-                if table
-                    .get(device)
-                    .map_err(failed)?
-                    .is_some_and(|row| *row.value() != account)
-                {
+                if table.get(device).map_err(failed)?.is_some_and(|row| *row.value() != account) {
                     return Err(StoreError::Taken);
                 }
             }
@@ -351,11 +307,7 @@ impl Store for RedbStore {
                 table.insert(device, &account).map_err(failed)?;
             }
             drop(table);
-            let record = Account {
-                device_list: list,
-                version,
-                ..known.unwrap_or_default()
-            };
+            let record = Account { device_list: list, version, ..known.unwrap_or_default() };
             put_account(txn, &account, &record)
         })
         .await
@@ -387,12 +339,7 @@ impl Store for RedbStore {
         .await
     }
 
-    async fn claim_name(
-        &self,
-        name: Key,
-        account: Key,
-        unused_before: u64,
-    ) -> Result<(), StoreError> {
+    async fn claim_name(&self, name: Key, account: Key, unused_before: u64) -> Result<(), StoreError> {
         self.write(move |txn| {
             let mut record = account_in(txn, &account)?.ok_or(StoreError::NotFound)?;
             let mut names = txn.open_table(NAMES).map_err(failed)?;
@@ -417,28 +364,17 @@ impl Store for RedbStore {
         self.reading(|txn| Ok(txn.open_table(NAMES)?.get(&name)?.map(|row| *row.value())))
     }
 
-    async fn put_invite(
-        &self,
-        token: Key,
-        account: Key,
-        uses: u32,
-        expires_at: u64,
-    ) -> Result<(), StoreError> {
+    async fn put_invite(&self, token: Key, account: Key, uses: u32, expires_at: u64) -> Result<(), StoreError> {
         self.write(move |txn| {
             let mut invites = txn.open_table(INVITES).map_err(failed)?;
-            let other = invites
-                .get(&token)
-                .map_err(failed)?
-                .is_some_and(|row| *row.value().0 != account);
+            let other = invites.get(&token).map_err(failed)?.is_some_and(|row| *row.value().0 != account);
             if other {
                 return Err(StoreError::Taken);
             }
             if uses == 0 {
                 invites.remove(&token).map_err(failed)?;
             } else {
-                invites
-                    .insert(&token, (&account, uses, expires_at))
-                    .map_err(failed)?;
+                invites.insert(&token, (&account, uses, expires_at)).map_err(failed)?;
             }
             Ok(())
         })
@@ -463,9 +399,7 @@ impl Store for RedbStore {
                     if uses == 1 {
                         table.remove(&token).map_err(failed)?;
                     } else {
-                        table
-                            .insert(&token, (uses - 1, expires_at))
-                            .map_err(failed)?;
+                        table.insert(&token, (uses - 1, expires_at)).map_err(failed)?;
                     }
                     Ok(())
                 }
@@ -490,9 +424,7 @@ impl Store for RedbStore {
                 let first = {
                     let table = txn.open_table(ENTRIES).map_err(failed)?;
                     let kind = Kind::KeyPackages as u8;
-                    let mut range = table
-                        .range((kind, &device, 0)..=(kind, &device, u64::MAX))
-                        .map_err(failed)?;
+                    let mut range = table.range((kind, &device, 0)..=(kind, &device, u64::MAX)).map_err(failed)?;
                     range
                         .next()
                         .transpose()
@@ -536,11 +468,7 @@ impl Store for RedbStore {
             if queue_in(txn, Kind::Log, &address)?.is_some() {
                 return Ok(());
             }
-            let queue = Queue {
-                owner: owner.to_vec(),
-                expires_at,
-                ..Queue::default()
-            };
+            let queue = Queue { owner: owner.to_vec(), expires_at, ..Queue::default() };
             put_queue(txn, Kind::Log, &address, &queue)
         })
         .await
@@ -558,10 +486,7 @@ impl Store for RedbStore {
             let queue = match (queue_in(txn, kind, &address)?, kind) {
                 (Some(queue), _) => queue,
                 (None, Kind::Log) => return Err(StoreError::NotFound),
-                (None, _) => Queue {
-                    owner: owner.map(|o| o.to_vec()).unwrap_or_default(),
-                    ..Queue::default()
-                },
+                (None, _) => Queue { owner: owner.map(|o| o.to_vec()).unwrap_or_default(), ..Queue::default() },
             };
             if queue.closed != 0 {
                 return Err(StoreError::Closed(closing_entry(txn, &address, &queue)?));
@@ -590,26 +515,16 @@ impl Store for RedbStore {
             if account != owner || uses == 0 || expires_at <= now {
                 return Err(StoreError::Denied);
             }
-            let queue = queue_in(txn, Kind::Inbox, &device)?.unwrap_or(Queue {
-                owner: owner.to_vec(),
-                ..Queue::default()
-            });
+            let queue =
+                queue_in(txn, Kind::Inbox, &device)?.unwrap_or(Queue { owner: owner.to_vec(), ..Queue::default() });
             let last = append_in(txn, Kind::Inbox, &device, queue, &[entry], &bounds)?;
-            invites
-                .insert(&token, (&account, uses - 1, expires_at))
-                .map_err(failed)?;
+            invites.insert(&token, (&account, uses - 1, expires_at)).map_err(failed)?;
             Ok(last)
         })
         .await
     }
 
-    async fn close_log(
-        &self,
-        address: Key,
-        entry: Bytes,
-        next: Key,
-        bounds: Bounds,
-    ) -> Result<u64, StoreError> {
+    async fn close_log(&self, address: Key, entry: Bytes, next: Key, bounds: Bounds) -> Result<u64, StoreError> {
         self.write(move |txn| {
             let queue = queue_in(txn, Kind::Log, &address)?.ok_or(StoreError::NotFound)?;
             if queue.closed != 0 {
@@ -617,23 +532,11 @@ impl Store for RedbStore {
             }
             let owner = queue.owner.clone();
             // A full log can still be closed: otherwise it could never be left.
-            let unbounded = Bounds {
-                entries: u64::MAX,
-                bytes: u64::MAX,
-                owner_bytes: u64::MAX,
-                ..bounds
-            };
-            let closed = Queue {
-                closed: queue.last + 1,
-                ..queue
-            };
+            let unbounded = Bounds { entries: u64::MAX, bytes: u64::MAX, owner_bytes: u64::MAX, ..bounds };
+            let closed = Queue { closed: queue.last + 1, ..queue };
             let last = append_in(txn, Kind::Log, &address, closed, &[entry], &unbounded)?;
             if queue_in(txn, Kind::Log, &next)?.is_none() {
-                let queue = Queue {
-                    owner,
-                    expires_at: bounds.expires_at,
-                    ..Queue::default()
-                };
+                let queue = Queue { owner, expires_at: bounds.expires_at, ..Queue::default() };
                 put_queue(txn, Kind::Log, &next, &queue)?;
             }
             Ok(last)
@@ -680,9 +583,7 @@ impl Store for RedbStore {
     async fn count(&self, kind: Kind, address: Key) -> Result<u64, StoreError> {
         self.reading(|txn| {
             let row = txn.open_table(QUEUES)?.get((kind as u8, &address))?;
-            Ok(row
-                .and_then(|row| Queue::decode(row.value()).ok())
-                .map_or(0, |queue| queue.count))
+            Ok(row.and_then(|row| Queue::decode(row.value()).ok()).map_or(0, |queue| queue.count))
         })
     }
 
@@ -693,13 +594,9 @@ impl Store for RedbStore {
             };
             let sequences = {
                 let table = txn.open_table(ENTRIES).map_err(failed)?;
-                let range = table
-                    .range((kind as u8, &address, 0)..=(kind as u8, &address, sequence))
-                    .map_err(failed)?;
-                range
-                    .map(|row| row.map(|(key, _)| key.value().2))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(failed)?
+                let range =
+                    table.range((kind as u8, &address, 0)..=(kind as u8, &address, sequence)).map_err(failed)?;
+                range.map(|row| row.map(|(key, _)| key.value().2)).collect::<Result<Vec<_>, _>>().map_err(failed)?
             };
             if !sequences.is_empty() {
                 remove_entries(txn, kind, &address, &mut queue, sequences)?;
@@ -726,9 +623,7 @@ impl Store for RedbStore {
         let mut removed = 0;
         let mut from: (u8, Key) = (0, [0; 32]);
         loop {
-            let (next, n) = self
-                .write(move |txn| expire_step(txn, from, now))
-                .await?;
+            let (next, n) = self.write(move |txn| expire_step(txn, from, now)).await?;
             removed += n;
             match next {
                 Some(next) => from = next,
@@ -754,11 +649,7 @@ impl Store for RedbStore {
 }
 
 /// Looks at some queues from `from` on; gives where to go on.
-fn expire_step(
-    txn: &WriteTransaction,
-    from: (u8, Key),
-    now: u64,
-) -> Result<(Option<(u8, Key)>, u64), StoreError> {
+fn expire_step(txn: &WriteTransaction, from: (u8, Key), now: u64) -> Result<(Option<(u8, Key)>, u64), StoreError> {
     let looked: Vec<((u8, Key), Queue)> = {
         let table = txn.open_table(QUEUES).map_err(failed)?;
         let range = table.range((from.0, &from.1)..).map_err(failed)?;
@@ -781,9 +672,7 @@ fn expire_step(
         };
         let expired: Vec<u64> = {
             let table = txn.open_table(ENTRIES).map_err(failed)?;
-            let range = table
-                .range((kind as u8, &address, 0)..=(kind as u8, &address, u64::MAX))
-                .map_err(failed)?;
+            let range = table.range((kind as u8, &address, 0)..=(kind as u8, &address, u64::MAX)).map_err(failed)?;
             let mut expired = Vec::new();
             for row in range {
                 let (key, value) = row.map_err(failed)?;
@@ -807,13 +696,9 @@ fn expire_step(
     }
     if from == (0, [0; 32]) {
         let mut invites = txn.open_table(INVITES).map_err(failed)?;
-        invites
-            .retain(|_, (_, uses, expires_at)| uses > 0 && expires_at > now)
-            .map_err(failed)?;
+        invites.retain(|_, (_, uses, expires_at)| uses > 0 && expires_at > now).map_err(failed)?;
         let mut registrations = txn.open_table(REGISTRATIONS).map_err(failed)?;
-        registrations
-            .retain(|_, (uses, expires_at)| uses > 0 && expires_at > now)
-            .map_err(failed)?;
+        registrations.retain(|_, (uses, expires_at)| uses > 0 && expires_at > now).map_err(failed)?;
     }
     Ok((next, removed))
 }

@@ -158,7 +158,8 @@ pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
             return Ok(client);
         }
         if global.no_spawn {
-            return Err(CliError::new("no_node", 10, "no node runs for this profile").hint("start one with `starling daemon`, or leave out --no-spawn"));
+            return Err(CliError::new("no_node", 10, "no node runs for this profile")
+                .hint("start one with `starling daemon`, or leave out --no-spawn"));
         }
         if key.is_none() {
             key = Some(profile.open_key()?);
@@ -167,7 +168,9 @@ pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
         match open_node(profile, global, opened).await {
             Ok(node) => return serve_own(profile, node).await,
             // Somebody else is just starting, or just stopping: its socket or the lock will be there in a moment.
-            Err(error) if error.code == "locked" && attempt < 49 => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) if error.code == "locked" && attempt < 49 => {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
             Err(error) => return Err(error),
         }
     }
@@ -182,10 +185,7 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
         .iter()
         .map(|a| a.parse().map_err(|_| CliError::usage(format!("“{}” is no multiaddr", a.escape_debug()))))
         .collect::<CliResult<Vec<_>>>()?;
-    let config = NetConfig {
-        listen,
-        mdns: !global.no_mdns,
-    };
+    let config = NetConfig { listen, mdns: !global.no_mdns };
     Ok(Node::open(&profile.dir, key, config).await?)
 }
 
@@ -216,7 +216,13 @@ pub fn bind(profile: &Profile) -> CliResult<UnixListener> {
 }
 
 /// Serves connections until told to stop or the node ends.
-pub async fn serve_listener(listener: UnixListener, node: Node, profile: String, stop: mpsc::Sender<()>, stopped: &mut mpsc::Receiver<()>) {
+pub async fn serve_listener(
+    listener: UnixListener,
+    node: Node,
+    profile: String,
+    stop: mpsc::Sender<()>,
+    stopped: &mut mpsc::Receiver<()>,
+) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {

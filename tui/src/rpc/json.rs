@@ -1,10 +1,14 @@
 //! The JSON of the interface contract.
 
-use std::{collections::HashMap, time::{SystemTime, UNIX_EPOCH}};
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::{Value, json};
 use starling_node::{
-    Audience, Availability, Chat, Contact, ContactState, DeliveryState, FeedKind, Live, Message, News, Node, Request, Status, Via,
+    Audience, Availability, Chat, Contact, ContactState, DeliveryState, FeedKind, Live, Message, News, Node, Request,
+    Status, Via,
 };
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
@@ -81,10 +85,7 @@ pub struct Names {
 impl Names {
     pub async fn load(node: &Node) -> Result<Self, starling_node::NodeError> {
         let contacts = node.contacts().await?;
-        Ok(Self {
-            me: node.status().await?,
-            contacts: contacts.into_iter().map(|c| (c.chat.to_string(), c)).collect(),
-        })
+        Ok(Self { me: node.status().await?, contacts: contacts.into_iter().map(|c| (c.chat.to_string(), c)).collect() })
     }
 
     pub fn chat(&self, chat: &str) -> Value {
@@ -211,7 +212,8 @@ pub fn news(n: &News, node: &Node, names: &Names, profile: &str, handle: &str, r
     }
     if let Some(account) = n.account {
         let account = account.to_string();
-        let name = names.account(&account).map(|c| c.name.clone()).or_else(|| (!n.text.is_empty()).then(|| n.text.clone()));
+        let name =
+            names.account(&account).map(|c| c.name.clone()).or_else(|| (!n.text.is_empty()).then(|| n.text.clone()));
         line["contact"] = json!({ "account": account, "name": name });
     }
     Some(line)

@@ -4,9 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use serde_json::{Value, json};
-use starling_node::{
-    Audience, Availability, ChatId, Clock, DeliveryState, Live, MessageId, Node, NodeError, Text,
-};
+use starling_node::{Audience, Availability, ChatId, Clock, DeliveryState, Live, MessageId, Node, NodeError, Text};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     sync::{broadcast, mpsc},
@@ -26,13 +24,20 @@ const STALLED: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Serves one connection until it closes.
-pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, node: Node, profile: String, stop: mpsc::Sender<()>) {
+pub async fn serve_stream(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    node: Node,
+    profile: String,
+    stop: mpsc::Sender<()>,
+) {
     let (read, mut write) = tokio::io::split(stream);
     let (lines, mut outbox) = mpsc::channel::<String>(WRITE_QUEUE);
     let writer = tokio::spawn(async move {
         while let Some(mut line) = outbox.recv().await {
             line.push('\n');
-            while line.len() < 64 * 1024 && let Ok(next) = outbox.try_recv() {
+            while line.len() < 64 * 1024
+                && let Ok(next) = outbox.try_recv()
+            {
                 line.push_str(&next);
                 line.push('\n');
             }
@@ -102,7 +107,10 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
 }
 
 fn text(params: &Value, name: &str) -> Result<String, CliError> {
-    params[name].as_str().map(Into::into).ok_or_else(|| CliError::usage(format!("the parameter “{name}” is missing or no text")))
+    params[name]
+        .as_str()
+        .map(Into::into)
+        .ok_or_else(|| CliError::usage(format!("the parameter “{name}” is missing or no text")))
 }
 
 fn id<T: std::str::FromStr>(params: &Value, name: &str) -> Result<T, CliError> {
@@ -113,7 +121,11 @@ fn list<T: std::str::FromStr>(params: &Value, name: &str) -> Result<Vec<T>, CliE
     let items = params[name].as_array().map(Vec::as_slice).unwrap_or_default();
     items
         .iter()
-        .map(|v| v.as_str().and_then(|s| s.parse().ok()).ok_or_else(|| CliError::usage(format!("“{name}” holds what is not valid"))))
+        .map(|v| {
+            v.as_str()
+                .and_then(|s| s.parse().ok())
+                .ok_or_else(|| CliError::usage(format!("“{name}” holds what is not valid")))
+        })
         .collect()
 }
 
@@ -171,25 +183,33 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
             let alias = params["name"].as_str().unwrap_or_default().to_owned();
             let account = match params["invite"].as_str() {
                 Some(link) => {
-                    let invite: starling_keys::Invite = link.parse().map_err(|e: starling_keys::InviteError| CliError::usage(e.to_string()))?;
+                    let invite: starling_keys::Invite =
+                        link.parse().map_err(|e: starling_keys::InviteError| CliError::usage(e.to_string()))?;
                     let address = invite.address;
                     node.connect(address.account, address.homes, invite.token, greeting, alias).await?
                 }
-                None => node.connect_name(text(params, "username")?, id(params, "rendezvous")?, greeting, alias).await?,
+                None => {
+                    node.connect_name(text(params, "username")?, id(params, "rendezvous")?, greeting, alias).await?
+                }
             };
             json!({ "account": account.to_string() })
         }
         "contacts.accept" => done(node.accept(id(params, "account")?).await?),
         "contacts.decline" => done(node.decline(id(params, "account")?).await?),
         "contacts.rename" => done(node.rename(id(params, "account")?, text(params, "name")?).await?),
-        "contacts.verify" => done(node.set_verified(id(params, "account")?, params["verified"].as_bool().unwrap_or(true)).await?),
+        "contacts.verify" => {
+            done(node.set_verified(id(params, "account")?, params["verified"].as_bool().unwrap_or(true)).await?)
+        }
         "contacts.trust" => done(node.trust(id(params, "account")?).await?),
         "contacts.block" => done(node.block(id(params, "account")?).await?),
         "contacts.unblock" => done(node.unblock(id(params, "account")?).await?),
         "contacts.remove" => done(node.remove(id(params, "account")?).await?),
         "chat.set" => {
             let muted = params["muted_until_ms"].as_u64();
-            done(node.set_chat(id(params, "chat")?, params["pinned"].as_bool(), muted, params["archived"].as_bool()).await?)
+            done(
+                node.set_chat(id(params, "chat")?, params["pinned"].as_bool(), muted, params["archived"].as_bool())
+                    .await?,
+            )
         }
         "chat.clear" => done(node.clear_chat(id(params, "chat")?).await?),
         "profile.name" => done(node.set_name(text(params, "name")?).await?),
@@ -198,7 +218,9 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
             let audience = |name: &str| -> Result<Option<Audience>, CliError> {
                 match params[name].as_str() {
                     None => Ok(None),
-                    Some(text) => shape::parse_audience(text).map(Some).ok_or_else(|| CliError::usage(format!("“{name}” is everyone, contacts or nobody"))),
+                    Some(text) => shape::parse_audience(text)
+                        .map(Some)
+                        .ok_or_else(|| CliError::usage(format!("“{name}” is everyone, contacts or nobody"))),
                 }
             };
             let all = node.set_privacy(audience("last_seen")?, audience("receipts")?, audience("typing")?).await?;
@@ -224,11 +246,7 @@ async fn send(node: &Node, params: &Value) -> Result<Value, CliError> {
     };
     let texts = texts
         .into_iter()
-        .map(|text| Text {
-            text,
-            reply_to,
-            mentions: mentions.iter().map(|m| *m.as_bytes()).collect(),
-        })
+        .map(|text| Text { text, reply_to, mentions: mentions.iter().map(|m| *m.as_bytes()).collect() })
         .collect();
     let ids = node.send(chat, texts).await?;
     Ok(json!({ "ids": ids.iter().map(ToString::to_string).collect::<Vec<_>>() }))
@@ -296,8 +314,11 @@ async fn subscription(node: Node, profile: String, params: Value, lines: mpsc::S
         cursor => match cursor.strip_prefix("c1:").and_then(|n| n.parse::<u64>().ok()) {
             Some(n) if n <= newest => n,
             _ => {
-                let error = CliError::usage("that is no cursor of this profile: use one from an earlier line, “all” or “now”");
-                let _ = lines.send(json!({ "jsonrpc": "2.0", "method": "error", "params": error.to_json() }).to_string()).await;
+                let error =
+                    CliError::usage("that is no cursor of this profile: use one from an earlier line, “all” or “now”");
+                let _ = lines
+                    .send(json!({ "jsonrpc": "2.0", "method": "error", "params": error.to_json() }).to_string())
+                    .await;
                 return;
             }
         },

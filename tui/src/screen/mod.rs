@@ -1,5 +1,8 @@
 //! The screen.
-use crate::{cli::Global, error::{CliError, CliResult}};
+use crate::{
+    cli::Global,
+    error::{CliError, CliResult},
+};
 
 pub async fn run(_: &Global) -> CliResult {
     Err(CliError::internal("not yet"))

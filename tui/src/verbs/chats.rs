@@ -29,14 +29,20 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
             let until = match (undo, time) {
                 (true, _) => 0,
                 (false, None) => u64::MAX / 2,
-                (false, Some(time)) => now_ms() + parse_duration(&time).ok_or_else(|| CliError::usage("--for takes a time such as 8h or 1d"))?,
+                (false, Some(time)) => {
+                    now_ms()
+                        + parse_duration(&time).ok_or_else(|| CliError::usage("--for takes a time such as 8h or 1d"))?
+                }
             };
             (chat, json!({ "muted_until_ms": until }))
         }
         Chats::Delete { chat, force } => {
             let contact = find(client, &chat).await?;
             if !force {
-                confirm(global, &format!("Delete all messages with {} on this device?", safe_line(field(&contact, "name"))))?;
+                confirm(
+                    global,
+                    &format!("Delete all messages with {} on this device?", safe_line(field(&contact, "name"))),
+                )?;
             }
             client.call("chat.clear", json!({ "chat": field(&contact, "chat") })).await?;
             return print("deleted here");
@@ -56,11 +62,7 @@ fn confirm(global: &Global, question: &str) -> CliResult {
     eprint!("{question} [y/N] ");
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
-    if line.trim().eq_ignore_ascii_case("y") {
-        Ok(())
-    } else {
-        Err(CliError::new("declined", 1, "nothing was done"))
-    }
+    if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(CliError::new("declined", 1, "nothing was done")) }
 }
 
 fn now_ms() -> u64 {
@@ -86,7 +88,10 @@ async fn list(global: &Global, client: &Client) -> CliResult {
                 notes.push(word.into());
             }
         }
-        print(format!("{:<24} {:<24} {}", safe_line(field(chat, "name")), field(chat, "newest"), notes.join(", ")).trim_end())?;
+        print(
+            format!("{:<24} {:<24} {}", safe_line(field(chat, "name")), field(chat, "newest"), notes.join(", "))
+                .trim_end(),
+        )?;
     }
     Ok(())
 }
@@ -94,7 +99,8 @@ async fn list(global: &Global, client: &Client) -> CliResult {
 async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
     let contact = find(client, who).await?;
     let chats = client.call("chats", json!({})).await?;
-    let chat = chats.as_array().into_iter().flatten().find(|c| c["id"] == contact["chat"]).cloned().unwrap_or(Value::Null);
+    let chat =
+        chats.as_array().into_iter().flatten().find(|c| c["id"] == contact["chat"]).cloned().unwrap_or(Value::Null);
     if global.json {
         let mut line = chat;
         line["contact"] = contact;
@@ -108,10 +114,18 @@ async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
     print(format!("waiting       {}", chat["queued"]))
 }
 
-pub async fn history(global: &Global, who: &str, limit: usize, before: Option<String>, since: Option<String>) -> CliResult {
+pub async fn history(
+    global: &Global,
+    who: &str,
+    limit: usize,
+    before: Option<String>,
+    since: Option<String>,
+) -> CliResult {
     let since_ms = match since.as_deref() {
         None => 0,
-        Some(text) => parse_since(text).ok_or_else(|| CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31"))?,
+        Some(text) => parse_since(text).ok_or_else(|| {
+            CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31")
+        })?,
     };
     let (_, client) = node_of(global).await?;
     let contact = find(&client, who).await?;

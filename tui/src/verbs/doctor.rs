@@ -18,12 +18,7 @@ struct Check {
 }
 
 fn check(name: &'static str, ok: Option<bool>, found: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check {
-        name,
-        ok,
-        found: found.into(),
-        remedy: remedy.into(),
-    }
+    Check { name, ok, found: found.into(), remedy: remedy.into() }
 }
 
 pub async fn doctor(global: &Global) -> CliResult {
@@ -46,7 +41,12 @@ pub async fn doctor(global: &Global) -> CliResult {
             Err(error) => checks.push(check("profile", Some(false), error.message, error.hint.unwrap_or_default())),
         }
     } else {
-        checks.push(check("profile", Some(false), "none yet", "make one with `starling init --name NAME --rendezvous ADDR`"));
+        checks.push(check(
+            "profile",
+            Some(false),
+            "none yet",
+            "make one with `starling init --name NAME --rendezvous ADDR`",
+        ));
     }
     let failed = checks.iter().filter(|c| c.ok == Some(false)).count();
     for c in &checks {
@@ -74,12 +74,26 @@ fn terminal_checks(checks: &mut Vec<Check>) {
     let term = std::env::var("TERM").unwrap_or_default();
     let true_color = std::env::var("COLORTERM").is_ok_and(|c| c == "truecolor" || c == "24bit");
     let dumb = term.is_empty() || term == "dumb";
-    checks.push(check("terminal", Some(!dumb), if term.is_empty() { "TERM is not set".into() } else { term }, "set TERM, or use `starling chat --plain WHO`"));
+    checks.push(check(
+        "terminal",
+        Some(!dumb),
+        if term.is_empty() { "TERM is not set".into() } else { term },
+        "set TERM, or use `starling chat --plain WHO`",
+    ));
     checks.push(check("colours", None, if true_color { "24 bit" } else { "256 or 16" }, ""));
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|v| std::env::var(v).ok().filter(|v| !v.is_empty())).unwrap_or_default();
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|v| std::env::var(v).ok().filter(|v| !v.is_empty()))
+        .unwrap_or_default();
     let utf8 = locale.to_lowercase().replace('-', "").contains("utf8");
-    checks.push(check("locale", Some(utf8), if locale.is_empty() { "not set".into() } else { locale }, "set LANG to a UTF-8 locale such as C.UTF-8"));
-    let graphics = std::env::var("KITTY_WINDOW_ID").is_ok() || std::env::var("TERM_PROGRAM").is_ok_and(|t| t == "iTerm.app" || t == "WezTerm" || t == "ghostty");
+    checks.push(check(
+        "locale",
+        Some(utf8),
+        if locale.is_empty() { "not set".into() } else { locale },
+        "set LANG to a UTF-8 locale such as C.UTF-8",
+    ));
+    let graphics = std::env::var("KITTY_WINDOW_ID").is_ok()
+        || std::env::var("TERM_PROGRAM").is_ok_and(|t| t == "iTerm.app" || t == "WezTerm" || t == "ghostty");
     checks.push(check("graphics", None, if graphics { "yes" } else { "half blocks" }, ""));
     if let Some(dir) = config_dir() {
         checks.push(check("configuration", None, dir.display().to_string(), ""));
@@ -99,21 +113,51 @@ fn node_checks(status: &Value, checks: &mut Vec<Check>) {
         } else {
             format!("{}: {}", field(home, "address"), home["problem"].as_str().unwrap_or("not connected"))
         };
-        checks.push(check("rendezvous", Some(ok), found, "is the server running, and does a firewall let UDP and TCP to its port through?"));
+        checks.push(check(
+            "rendezvous",
+            Some(ok),
+            found,
+            "is the server running, and does a firewall let UDP and TCP to its port through?",
+        ));
         if home["connected"] == true {
             let offset = home["clock_offset_ms"].as_i64().unwrap_or(0);
             let ok = offset.abs() < 5 * 60_000;
-            let found = format!("{} s {} the rendezvous", offset.abs() / 1000, if offset > 0 { "behind" } else { "ahead of" });
-            checks.push(check("clock", Some(ok), found, "set the system clock (timedatectl set-ntp true): messages are ordered by it"));
+            let found =
+                format!("{} s {} the rendezvous", offset.abs() / 1000, if offset > 0 { "behind" } else { "ahead of" });
+            checks.push(check(
+                "clock",
+                Some(ok),
+                found,
+                "set the system clock (timedatectl set-ntp true): messages are ordered by it",
+            ));
         }
     }
     let ports: Vec<&str> = status["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    checks.push(check("ports", Some(!ports.is_empty()), if ports.is_empty() { "not listening".to_owned() } else { ports.join("  ") }, "another program may hold the port; give another with --listen-addr"));
+    checks.push(check(
+        "ports",
+        Some(!ports.is_empty()),
+        if ports.is_empty() { "not listening".to_owned() } else { ports.join("  ") },
+        "another program may hold the port; give another with --listen-addr",
+    ));
     let public = field(status, "reachability") == "public";
-    let nat = if public { "reachable from outside" } else { "not confirmed from outside: contacts connect by hole punching or through the relay" };
+    let nat = if public {
+        "reachable from outside"
+    } else {
+        "not confirmed from outside: contacts connect by hole punching or through the relay"
+    };
     checks.push(check("NAT", None, nat, "forward a UDP port to this machine for direct connections with everybody"));
-    checks.push(check("relay", Some(homes.iter().any(|h| h["connected"] == true)), field(status, "reachability"), "without a rendezvous only contacts on the same network can be reached"));
+    checks.push(check(
+        "relay",
+        Some(homes.iter().any(|h| h["connected"] == true)),
+        field(status, "reachability"),
+        "without a rendezvous only contacts on the same network can be reached",
+    ));
     if let Some(queued) = status["queued"].as_u64().filter(|n| *n > 0) {
-        checks.push(check("outbox", None, format!("{queued} batches wait"), "they go out when their receivers or the rendezvous can be reached"));
+        checks.push(check(
+            "outbox",
+            None,
+            format!("{queued} batches wait"),
+            "they go out when their receivers or the rendezvous can be reached",
+        ));
     }
 }

@@ -32,7 +32,8 @@ pub fn make_profile(profile: &Profile, new: &NewProfile) -> CliResult<(String, S
         return Err(CliError::usage("a name has 1 to 64 bytes"));
     }
     if profile.exists() {
-        return Err(CliError::usage(format!("the profile “{}” exists already", profile.name)).hint("choose another with --profile NAME"));
+        return Err(CliError::usage(format!("the profile “{}” exists already", profile.name))
+            .hint("choose another with --profile NAME"));
     }
     let dir = ProfileDir::lock(&profile.dir)?;
     let key = StorageKey::generate();
@@ -56,7 +57,8 @@ pub fn make_profile(profile: &Profile, new: &NewProfile) -> CliResult<(String, S
 
 pub fn parse_home(text: &str) -> CliResult<RendezvousAddr> {
     text.parse().map_err(|e: starling_keys::EndpointError| {
-        CliError::usage(format!("“{}”: {e}", text.escape_debug())).hint("copy the whole address that starling-rendezvous prints")
+        CliError::usage(format!("“{}”: {e}", text.escape_debug()))
+            .hint("copy the whole address that starling-rendezvous prints")
     })
 }
 
@@ -72,12 +74,16 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         }
         let mut text = Zeroizing::new(String::new());
         std::io::stdin().take(4096).read_to_string(&mut text)?;
-        RecoveryPhrase::parse(&text).map_err(|e| CliError::usage(format!("the recovery phrase is wrong: {e}")).hint("check it word by word; nothing was made"))?
+        RecoveryPhrase::parse(&text).map_err(|e| {
+            CliError::usage(format!("the recovery phrase is wrong: {e}"))
+                .hint("check it word by word; nothing was made")
+        })?
     } else {
         RecoveryPhrase::generate()
     };
     if args.restore && homes.is_empty() {
-        return Err(CliError::usage("restoring needs the account's rendezvous").hint("give it with --rendezvous ADDR: contacts and devices are found there"));
+        return Err(CliError::usage("restoring needs the account's rendezvous")
+            .hint("give it with --rendezvous ADDR: contacts and devices are found there"));
     }
     let protection = if args.keyring {
         Protection::Keyring
@@ -104,15 +110,21 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     } else {
         print(format!("Profile “{}” is ready. Account {account}", profile.name))?;
         if !args.restore {
-            print("\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n")?;
+            print(
+                "\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n",
+            )?;
             for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(6).enumerate() {
-                let line: Vec<String> = line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 6 + j + 1)).collect();
+                let line: Vec<String> =
+                    line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 6 + j + 1)).collect();
                 print(format!("  {}", line.join(" ").trim_end()))?;
             }
             print("")?;
         }
         if new.homes.is_empty() {
-            say(global, "No rendezvous was given: this profile can meet nobody yet. `starling init --rendezvous ADDR` makes one that can.");
+            say(
+                global,
+                "No rendezvous was given: this profile can meet nobody yet. `starling init --rendezvous ADDR` makes one that can.",
+            );
         } else {
             say(global, "Next: `starling invite --qr` for your first contact, or `starling` for the screen.");
         }

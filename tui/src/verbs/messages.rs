@@ -21,7 +21,8 @@ const MAX_ANSWER: u64 = 64 * 1024;
 const LINGER_MS: u64 = 10_000;
 
 pub async fn send(global: &Global, args: Send) -> CliResult {
-    let timeout = parse_duration(&args.timeout).ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout.escape_debug())))?;
+    let timeout = parse_duration(&args.timeout)
+        .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout.escape_debug())))?;
     let (_, client) = node_of(global).await?;
     let result = send_with(global, &client, &args, timeout).await;
     client.finish().await;
@@ -51,7 +52,8 @@ async fn send_with(global: &Global, client: &Client, args: &Send, timeout: u64) 
                 }
             };
             let Some(line) = next else { break };
-            let line = String::from_utf8(line).map_err(|_| CliError::usage(format!("line {} is not UTF-8", ids.len() + batch.len() + 1)))?;
+            let line = String::from_utf8(line)
+                .map_err(|_| CliError::usage(format!("line {} is not UTF-8", ids.len() + batch.len() + 1)))?;
             let line = line.trim_end_matches('\r');
             if !line.is_empty() {
                 batch.push(line.to_owned());
@@ -85,7 +87,9 @@ async fn send_with(global: &Global, client: &Client, args: &Send, timeout: u64) 
     };
     let (state, reached) = match wait {
         Some((goal, timeout)) => {
-            let answer = client.call("wait", json!({ "chat": chat, "message": last, "state": goal, "timeout_ms": timeout })).await?;
+            let answer = client
+                .call("wait", json!({ "chat": chat, "message": last, "state": goal, "timeout_ms": timeout }))
+                .await?;
             (field(&answer, "state").to_owned(), answer["reached"] == true)
         }
         None => ("queued".to_owned(), true),
@@ -102,7 +106,8 @@ async fn send_with(global: &Global, client: &Client, args: &Send, timeout: u64) 
         say(global, format!("{} message{} {state}", ids.len(), if ids.len() == 1 { "" } else { "s" }));
     }
     if !reached && args.wait.is_some() {
-        return Err(CliError::timeout(format!("the message is {state}; it stays queued and goes on when it can")).hint("run `starling daemon`, or any command later: it is sent then"));
+        return Err(CliError::timeout(format!("the message is {state}; it stays queued and goes on when it can"))
+            .hint("run `starling daemon`, or any command later: it is sent then"));
     }
     if !reached {
         say(global, "It waits here and goes out at the next run.");
@@ -119,7 +124,13 @@ async fn send_batch(client: &Client, chat: &str, args: &Send, texts: Vec<String>
     Ok(answer["ids"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(Into::into)).collect())
 }
 
-pub async fn listen(global: &Global, chat: Option<String>, since: String, exec: Option<String>, count: Option<u64>) -> CliResult {
+pub async fn listen(
+    global: &Global,
+    chat: Option<String>,
+    since: String,
+    exec: Option<String>,
+    count: Option<u64>,
+) -> CliResult {
     let mut since = since;
     let mut seen = 0;
     loop {
@@ -150,7 +161,8 @@ pub async fn listen(global: &Global, chat: Option<String>, since: String, exec: 
                     if let Some(command) = &exec {
                         answer(global, &client, command, &event).await?;
                     }
-                    let counts = !field(&event, "type").starts_with("stream.") && !matches!(field(&event, "type"), "net.state" | "presence" | "typing");
+                    let counts = !field(&event, "type").starts_with("stream.")
+                        && !matches!(field(&event, "type"), "net.state" | "presence" | "typing");
                     seen += u64::from(counts);
                     if count.is_some_and(|count| seen >= count) {
                         // What we owe to the others (that we have it) leaves before we do.
@@ -199,7 +211,9 @@ fn show(global: &Global, event: &Value) -> CliResult {
         "message.deleted" => print(format!("[{chat}] a message was deleted")),
         "contact.requested" => print(format!("{} asks to be a contact", safe(field(&event["contact"], "name")))),
         "contact.accepted" => print(format!("{} is a contact now", safe(field(&event["contact"], "name")))),
-        "contact.key_changed" => print(format!("WARNING: the devices of {} have changed", safe(field(&event["contact"], "name")))),
+        "contact.key_changed" => {
+            print(format!("WARNING: the devices of {} have changed", safe(field(&event["contact"], "name"))))
+        }
         "stream.ready" => {
             say(global, "listening");
             Ok(())

@@ -60,30 +60,46 @@ pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
     let all = contacts.as_array().map(Vec::as_slice).unwrap_or_default();
     let by_key = |key: &str, value: &str| all.iter().find(|c| c[key] == value).cloned();
     if let Some(id) = who.strip_prefix("id:") {
-        return by_key("chat", id).ok_or_else(|| CliError::not_found(format!("there is no conversation {}", id.escape_debug())));
+        return by_key("chat", id)
+            .ok_or_else(|| CliError::not_found(format!("there is no conversation {}", id.escape_debug())));
     }
     if let Ok(invite) = who.parse::<starling_keys::Invite>() {
         let account = invite.address.account.to_string();
-        return by_key("account", &account).ok_or_else(|| CliError::not_found("nobody with this address is a contact").hint("add them first with `starling contacts add`"));
+        return by_key("account", &account).ok_or_else(|| {
+            CliError::not_found("nobody with this address is a contact")
+                .hint("add them first with `starling contacts add`")
+        });
     }
     if let Some(found) = by_key("account", who).or_else(|| by_key("chat", who)) {
         return Ok(found);
     }
     let name = who.strip_prefix('@').unwrap_or(who);
     let exact: Vec<&Value> = all.iter().filter(|c| c["name"] == name && c["state"] != "removed").collect();
-    let same = |c: &&Value| c["name"].as_str().is_some_and(|n| n.to_lowercase() == name.to_lowercase()) && c["state"] != "removed";
+    let same = |c: &&Value| {
+        c["name"].as_str().is_some_and(|n| n.to_lowercase() == name.to_lowercase()) && c["state"] != "removed"
+    };
     let found = if exact.is_empty() { all.iter().filter(same).collect() } else { exact };
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] => {
-            let mut close: Vec<&str> = all.iter().filter_map(|c| c["name"].as_str()).filter(|n| n.to_lowercase().starts_with(&name.to_lowercase().chars().take(2).collect::<String>())).collect();
+            let mut close: Vec<&str> = all
+                .iter()
+                .filter_map(|c| c["name"].as_str())
+                .filter(|n| n.to_lowercase().starts_with(&name.to_lowercase().chars().take(2).collect::<String>()))
+                .collect();
             close.truncate(3);
             let error = CliError::not_found(format!("nobody called “{}” is a contact", name.escape_debug()));
-            Err(if close.is_empty() { error.hint("see `starling contacts list`") } else { error.hint(format!("did you mean {}?", close.join(", "))) })
+            Err(if close.is_empty() {
+                error.hint("see `starling contacts list`")
+            } else {
+                error.hint(format!("did you mean {}?", close.join(", ")))
+            })
         }
         several => {
-            let ids: Vec<String> = several.iter().filter_map(|c| c["chat"].as_str()).map(|id| format!("id:{id}")).collect();
-            Err(CliError::usage(format!("“{}” is the name of {} contacts", name.escape_debug(), several.len())).hint(format!("use one of: {}", ids.join(", "))))
+            let ids: Vec<String> =
+                several.iter().filter_map(|c| c["chat"].as_str()).map(|id| format!("id:{id}")).collect();
+            Err(CliError::usage(format!("“{}” is the name of {} contacts", name.escape_debug(), several.len()))
+                .hint(format!("use one of: {}", ids.join(", "))))
         }
     }
 }

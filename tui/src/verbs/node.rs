@@ -46,10 +46,17 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
     let (_, client) = node_of(global).await?;
     let result = match command {
         ProfileCommand::Name { name } => client.call("profile.name", json!({ "name": name })).await,
-        ProfileCommand::Username { name } => client.call("profile.username", json!({ "name": name.to_lowercase() })).await,
+        ProfileCommand::Username { name } => {
+            client.call("profile.username", json!({ "name": name.to_lowercase() })).await
+        }
         ProfileCommand::Privacy { last_seen, receipts, typing } => {
             let text = |a: Option<crate::cli::Audience>| a.map(crate::cli::Audience::as_str);
-            client.call("profile.privacy", json!({ "last_seen": text(last_seen), "receipts": text(receipts), "typing": text(typing) })).await
+            client
+                .call(
+                    "profile.privacy",
+                    json!({ "last_seen": text(last_seen), "receipts": text(receipts), "typing": text(typing) }),
+                )
+                .await
         }
     }?;
     super::people::settle(&client).await;
@@ -66,7 +73,9 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
 pub async fn rpc(global: &Global, method: &str, params: Option<&str>) -> CliResult {
     let params: Value = match params {
         None => json!({}),
-        Some(text) => serde_json::from_str(text).map_err(|e| CliError::usage(format!("the parameters are not JSON: {e}")))?,
+        Some(text) => {
+            serde_json::from_str(text).map_err(|e| CliError::usage(format!("the parameters are not JSON: {e}")))?
+        }
     };
     let (_, client) = node_of(global).await?;
     let result = client.call(method, params).await;
@@ -77,7 +86,9 @@ pub async fn rpc(global: &Global, method: &str, params: Option<&str>) -> CliResu
 pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop: bool) -> CliResult {
     let profile = Profile::new(global)?;
     if stop {
-        let client = rpc::connect(&profile).await.ok_or_else(|| CliError::new("no_node", 10, "no node runs for this profile"))?;
+        let client = rpc::connect(&profile)
+            .await
+            .ok_or_else(|| CliError::new("no_node", 10, "no node runs for this profile"))?;
         client.call("stop", json!({})).await?;
         // The socket goes away when the node has stopped.
         while client.call("cursor", json!({})).await.is_ok() {
@@ -88,19 +99,22 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
     if let Some(address) = listen
         && !address.ip().is_loopback()
     {
-        return Err(CliError::usage(format!("{address} is not on this machine: the control port has no password")).hint("listen on 127.0.0.1, and forward it with ssh"));
+        return Err(CliError::usage(format!("{address} is not on this machine: the control port has no password"))
+            .hint("listen on 127.0.0.1, and forward it with ssh"));
     }
     if !profile.exists() {
         return Err(crate::error::no_profile());
     }
     if rpc::connect(&profile).await.is_some() {
-        return Err(CliError::locked("a node runs for this profile already").hint("use it, or stop it with `starling daemon --stop`"));
+        return Err(CliError::locked("a node runs for this profile already")
+            .hint("use it, or stop it with `starling daemon --stop`"));
     }
     let key = profile.open_key()?;
     let node = rpc::open_node(&profile, global, &key).await?;
     let listener = rpc::bind(&profile)?;
     let (stop, mut stopped) = mpsc::channel(1);
-    let mut ready = json!({ "type": "daemon.ready", "profile": profile.name, "socket": profile.socket.display().to_string() });
+    let mut ready =
+        json!({ "type": "daemon.ready", "profile": profile.name, "socket": profile.socket.display().to_string() });
     if let Some(address) = listen {
         let tcp = tokio::net::TcpListener::bind(address).await.map_err(|e| {
             CliError::usage(format!("cannot listen on {address}: {e}")).hint("choose another port; 0 picks a free one")
@@ -118,7 +132,8 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
     } else {
         say(global, format!("Node of profile “{}” on {}", profile.name, profile.socket.display()));
     }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(CliError::internal)?;
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(CliError::internal)?;
     let mut live = node.live();
     let failed = tokio::select! {
         () = rpc::serve_listener(listener, node.clone(), profile.name.clone(), stop, &mut stopped) => None,
@@ -129,7 +144,9 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
     let _ = std::fs::remove_file(&profile.socket);
     node.stop().await;
     match failed {
-        Some(reason) => Err(CliError::internal(reason).hint("free some space or check the profile's directory, then start again: nothing that was reported is lost")),
+        Some(reason) => Err(CliError::internal(reason).hint(
+            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
+        )),
         None => Ok(()),
     }
 }

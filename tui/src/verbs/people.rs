@@ -13,7 +13,8 @@ use crate::{
 /// The QR code of a text: black on white whatever the terminal's colours, four modules of quiet zone, two modules in a cell.
 pub fn qr(text: &str) -> CliResult<Vec<String>> {
     use qrcode::{Color, EcLevel, QrCode};
-    let code = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L).map_err(|_| CliError::usage("the invite is too long for a QR code"))?;
+    let code = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L)
+        .map_err(|_| CliError::usage("the invite is too long for a QR code"))?;
     let (width, quiet) = (code.width() as i64, 4);
     let dark = |x: i64, y: i64| {
         let inside = (0..width).contains(&x) && (0..width).contains(&y);
@@ -33,7 +34,8 @@ pub fn qr(text: &str) -> CliResult<Vec<String>> {
 }
 
 pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, code: bool) -> CliResult {
-    let lifetime = parse_duration(expires).ok_or_else(|| CliError::usage(format!("“{}” is no time: use 30m, 12h or 7d", expires.escape_debug())))?;
+    let lifetime = parse_duration(expires)
+        .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 30m, 12h or 7d", expires.escape_debug())))?;
     let (_, client) = node_of(global).await?;
     if code {
         return by_code(global, &client).await;
@@ -52,7 +54,13 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
                 print(format!("\x1b[38;2;0;0;0;48;2;255;255;255m{line}\x1b[0m"))?;
             }
         }
-        say(global, format!("Good for {uses} use(s) until {}. They run: starling contacts add LINK", field(&invite, "expires_at")));
+        say(
+            global,
+            format!(
+                "Good for {uses} use(s) until {}. They run: starling contacts add LINK",
+                field(&invite, "expires_at")
+            ),
+        );
     }
     client.finish().await;
     Ok(())
@@ -67,7 +75,8 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
         if own.is_empty() || own.iter().any(|h| h["registered"] == true) {
             return Ok(());
         }
-        let refused = own.iter().find(|h| h["connected"] == true && h["problem"].is_string() && h["problem"] != "registering");
+        let refused =
+            own.iter().find(|h| h["connected"] == true && h["problem"].is_string() && h["problem"] != "registering");
         if let Some(home) = refused {
             say(global, format!("warning: the rendezvous does not register us: {}", field(home, "problem")));
             return Ok(());
@@ -94,7 +103,8 @@ async fn by_code(global: &Global, client: &Client) -> CliResult {
         let event = client.event().await?;
         if event["type"] == "code.ended" && event["code"] == code {
             if event["used"] != true {
-                return Err(CliError::timeout("the code was not used in time, or burnt by three wrong guesses").hint("run `starling invite --code` again"));
+                return Err(CliError::timeout("the code was not used in time, or burnt by three wrong guesses")
+                    .hint("run `starling invite --code` again"));
             }
             break;
         }
@@ -118,10 +128,14 @@ async fn account(client: &Client, who: &str) -> CliResult<String> {
     let found: Vec<&Value> = requests.as_array().map(|r| r.iter().filter(matching).collect()).unwrap_or_default();
     match found.as_slice() {
         [one] => Ok(field(one, "account").to_owned()),
-        [] => Err(CliError::not_found(format!("nobody called “{}” is a contact or asks to be one", name.escape_debug())).hint("see `starling contacts list`")),
+        [] => {
+            Err(CliError::not_found(format!("nobody called “{}” is a contact or asks to be one", name.escape_debug()))
+                .hint("see `starling contacts list`"))
+        }
         several => {
             let ids: Vec<&str> = several.iter().map(|r| field(r, "account")).collect();
-            Err(CliError::usage(format!("{} requests have this name", several.len())).hint(format!("use one of: {}", ids.join(", "))))
+            Err(CliError::usage(format!("{} requests have this name", several.len()))
+                .hint(format!("use one of: {}", ids.join(", "))))
         }
     }
 }
@@ -136,7 +150,9 @@ pub async fn contacts(global: &Global, command: Contacts) -> CliResult {
 async fn run(global: &Global, client: &Client, command: Contacts) -> CliResult {
     let (method, who, extra, said) = match command {
         Contacts::List => return list(global, client).await,
-        Contacts::Add { what, name, greeting, rendezvous } => return add(global, client, &what, name, &greeting, rendezvous).await,
+        Contacts::Add { what, name, greeting, rendezvous } => {
+            return add(global, client, &what, name, &greeting, rendezvous).await;
+        }
         Contacts::Verify { who, yes, undo } => return verify(global, client, &who, yes, undo).await,
         Contacts::Accept { who } => ("contacts.accept", who, json!({}), "accepted"),
         Contacts::Decline { who } => ("contacts.decline", who, json!({}), "declined"),
@@ -208,7 +224,12 @@ async fn list(global: &Global, client: &Client) -> CliResult {
         print(format!("{mark} {:<24} {}", safe_line(field(c, "name")), notes.join(", ")))?;
     }
     for r in requests.as_array().into_iter().flatten() {
-        print(format!("? {:<24} asks to be a contact: {}  (accept with `starling contacts accept {}`)", safe_line(field(r, "name")), safe_line(field(r, "greeting")), field(r, "account")))?;
+        print(format!(
+            "? {:<24} asks to be a contact: {}  (accept with `starling contacts accept {}`)",
+            safe_line(field(r, "name")),
+            safe_line(field(r, "greeting")),
+            field(r, "account")
+        ))?;
     }
     if contacts.as_array().is_none_or(Vec::is_empty) && requests.as_array().is_none_or(Vec::is_empty) {
         say(global, "No contacts yet. `starling invite --qr` makes an invite for the first.");
@@ -216,7 +237,14 @@ async fn list(global: &Global, client: &Client) -> CliResult {
     Ok(())
 }
 
-async fn add(global: &Global, client: &Client, what: &str, name: Option<String>, greeting: &str, rendezvous: Option<String>) -> CliResult {
+async fn add(
+    global: &Global,
+    client: &Client,
+    what: &str,
+    name: Option<String>,
+    greeting: &str,
+    rendezvous: Option<String>,
+) -> CliResult {
     let home = match &rendezvous {
         Some(text) => Some(parse_home(text)?),
         None => None,
@@ -246,10 +274,14 @@ async fn add(global: &Global, client: &Client, what: &str, name: Option<String>,
     if global.json {
         return print(&contact);
     }
-    print(format!("{} {}", safe_line(field(&contact, "name")), match field(&contact, "state") {
-        "active" => "is a contact now",
-        _ => "was asked; they are a contact once they accept (at once, if the invite is good)",
-    }))
+    print(format!(
+        "{} {}",
+        safe_line(field(&contact, "name")),
+        match field(&contact, "state") {
+            "active" => "is a contact now",
+            _ => "was asked; they are a contact once they accept (at once, if the invite is good)",
+        }
+    ))
 }
 
 /// A home of ours at this host, or the address itself if it is one.
@@ -273,7 +305,8 @@ async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::R
             return Ok(address);
         }
     }
-    Err(CliError::not_found(format!("the rendezvous “{}” is not known here", host.escape_debug())).hint("give its whole address with --rendezvous ADDR: the key in it is what makes it trustworthy"))
+    Err(CliError::not_found(format!("the rendezvous “{}” is not known here", host.escape_debug()))
+        .hint("give its whole address with --rendezvous ADDR: the key in it is what makes it trustworthy"))
 }
 
 async fn verify(global: &Global, client: &Client, who: &str, yes: bool, undo: bool) -> CliResult {
@@ -284,16 +317,21 @@ async fn verify(global: &Global, client: &Client, who: &str, yes: bool, undo: bo
     }
     let verified = if yes || undo { yes } else { contact["verified"] == true };
     if global.json {
-        return print(json!({ "account": field(&contact, "account"), "safety_number": field(&contact, "safety_number"), "verified": verified }));
+        return print(
+            json!({ "account": field(&contact, "account"), "safety_number": field(&contact, "safety_number"), "verified": verified }),
+        );
     }
     let groups: Vec<&str> = field(&contact, "safety_number").split(' ').collect();
     for row in groups.chunks(4) {
         print(row.join(" "))?;
     }
-    say(global, if verified {
-        "Verified."
-    } else {
-        "Compare these 60 digits with theirs, in person or on a call. If they are the same: the same command with --yes."
-    });
+    say(
+        global,
+        if verified {
+            "Verified."
+        } else {
+            "Compare these 60 digits with theirs, in person or on a call. If they are the same: the same command with --yes."
+        },
+    );
     Ok(())
 }

@@ -46,7 +46,9 @@ async fn run(client: &Client, who: &str) -> CliResult {
     let chat = field(&contact, "chat").to_owned();
     let name = safe_line(field(&contact, "name"));
     let verified = if contact["verified"] == true { "verified" } else { "not verified" };
-    print(format!("Chat with {name}, encrypted, {verified}. Type a message and press Enter. Type /help for commands, /quit to leave."))?;
+    print(format!(
+        "Chat with {name}, encrypted, {verified}. Type a message and press Enter. Type /help for commands, /quit to leave."
+    ))?;
     client.call("subscribe", json!({ "since": "now", "chat": chat })).await?;
     let mut handles = Handles::default();
     let recent = client.call("history", json!({ "chat": chat, "limit": RECENT })).await?;
@@ -110,7 +112,9 @@ async fn command(client: &Client, chat: &str, line: &str, handles: &mut Handles)
         ("", _) => return Ok(true),
         ("/quit", _) => return Ok(false),
         ("/help", _) => {
-            print("/reply N TEXT answers message N. /edit N TEXT changes it. /delete N deletes it for everyone. /quit leaves. Two slashes send one.")?;
+            print(
+                "/reply N TEXT answers message N. /edit N TEXT changes it. /delete N deletes it for everyone. /quit leaves. Two slashes send one.",
+            )?;
             return Ok(true);
         }
         ("/reply", Some(id)) => client.call("send", json!({ "chat": chat, "text": text, "reply_to": id })).await,

@@ -39,7 +39,8 @@ fn sibling(name: &str) -> CliResult<PathBuf> {
     if path.exists() {
         Ok(path)
     } else {
-        Err(CliError::new("not_installed", 5, format!("{name} is not beside starling ({})", path.display())).hint("build or install both programs: `cargo build --release`"))
+        Err(CliError::new("not_installed", 5, format!("{name} is not beside starling ({})", path.display()))
+            .hint("build or install both programs: `cargo build --release`"))
     }
 }
 
@@ -47,7 +48,8 @@ async fn first_line(child: &mut Child, what: &str) -> CliResult<Value> {
     let stdout = child.stdout.take().ok_or_else(|| CliError::internal("no output"))?;
     let mut lines = BufReader::new(stdout).lines();
     let line = tokio::time::timeout(READY, lines.next_line()).await;
-    let line = line.ok().and_then(Result::ok).flatten().ok_or_else(|| CliError::internal(format!("{what} did not start")))?;
+    let line =
+        line.ok().and_then(Result::ok).flatten().ok_or_else(|| CliError::internal(format!("{what} did not start")))?;
     // Whatever it prints later must not fill the pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     serde_json::from_str(&line).map_err(|_| CliError::internal(format!("{what} said something unexpected")))
@@ -108,12 +110,7 @@ async fn set_up(global: &Global) -> CliResult<Trial> {
     let (_, client) = node_of(&ours).await?;
     client.call("contacts.add", json!({ "invite": field(&invite, "link") })).await?;
     client.finish().await;
-    Ok(Trial {
-        dir,
-        _rendezvous: rendezvous,
-        _guide: guide,
-        global: ours,
-    })
+    Ok(Trial { dir, _rendezvous: rendezvous, _guide: guide, global: ours })
 }
 
 pub async fn try_starling(global: &Global, headless: bool) -> CliResult {
@@ -173,7 +170,8 @@ async fn transcript(trial: &Trial, began: Instant) -> CliResult {
             }
         }
         if !global.json {
-            let states: Vec<String> = states.iter().map(|(s, t)| format!("{s} after {:.1} ms", t.as_secs_f64() * 1e3)).collect();
+            let states: Vec<String> =
+                states.iter().map(|(s, t)| format!("{s} after {:.1} ms", t.as_secs_f64() * 1e3)).collect();
             print(format!("     {}", states.join(", ")))?;
             if let Some((message, via, after)) = answered {
                 print(format!("guide: {}", safe(field(&message, "text")).replace('\n', "\n     ")))?;

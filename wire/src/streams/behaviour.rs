@@ -10,9 +10,8 @@ use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, multiaddr::Protocol, transport::PortUse},
     swarm::{
-        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour,
-        NotifyHandler, Stream, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-        behaviour::ConnectionEstablished,
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, Stream, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm, behaviour::ConnectionEstablished,
     },
 };
 
@@ -116,11 +115,7 @@ impl Behaviour {
 
     /// The connection that a stream to this peer would take: direct before relayed, then the oldest.
     pub fn best(&self, peer: &PeerId) -> Option<Connection> {
-        self.connections
-            .get(peer)?
-            .iter()
-            .min_by_key(|c| (c.relayed, c.id))
-            .copied()
+        self.connections.get(peer)?.iter().min_by_key(|c| (c.relayed, c.id)).copied()
     }
 
     /// The relayed connections to a peer.
@@ -141,10 +136,7 @@ impl Behaviour {
             self.actions.push_back(ToSwarm::NotifyHandler {
                 peer_id: peer,
                 handler: NotifyHandler::One(best.id),
-                event: Open {
-                    protocol: StreamProtocol::new(protocol),
-                    reply,
-                },
+                event: Open { protocol: StreamProtocol::new(protocol), reply },
             });
             if let Some(waker) = self.waker.take() {
                 waker.wake();
@@ -166,8 +158,7 @@ impl Behaviour {
         }
         let connection = self.best(&peer);
         if connection != before {
-            self.actions
-                .push_back(ToSwarm::GenerateEvent(Event::BestConnection { peer, connection }));
+            self.actions.push_back(ToSwarm::GenerateEvent(Event::BestConnection { peer, connection }));
         }
     }
 }
@@ -206,23 +197,16 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(ConnectionEstablished {
-                peer_id,
-                connection_id,
-                endpoint,
-                ..
-            }) => {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
                 let connection = Connection {
                     id: connection_id,
                     relayed: endpoint.is_relayed() || is_relayed(endpoint.get_remote_address()),
                 };
                 self.with_change(peer_id, |list| list.push(connection));
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed {
-                peer_id,
-                connection_id,
-                ..
-            }) => self.with_change(peer_id, |list| list.retain(|c| c.id != connection_id)),
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.with_change(peer_id, |list| list.retain(|c| c.id != connection_id))
+            }
             _ => {}
         }
     }
@@ -235,19 +219,11 @@ impl NetworkBehaviour for Behaviour {
     ) {
         let known = self.connections.get(&peer).and_then(|list| list.iter().find(|c| c.id == id));
         if let Some(connection) = known.copied() {
-            self.actions.push_back(ToSwarm::GenerateEvent(Event::Inbound {
-                peer,
-                connection,
-                protocol,
-                stream,
-            }));
+            self.actions.push_back(ToSwarm::GenerateEvent(Event::Inbound { peer, connection, protocol, stream }));
         }
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         match self.actions.pop_front() {
             Some(action) => Poll::Ready(action),
             None => {

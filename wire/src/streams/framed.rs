@@ -38,11 +38,7 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames from `io`.
     pub fn new(io: R) -> Self {
-        Self {
-            io,
-            buffer: BytesMut::new(),
-            decoder: FrameDecoder::default(),
-        }
+        Self { io, buffer: BytesMut::new(), decoder: FrameDecoder::default() }
     }
 
     /// The next frame; `None` at the end of the stream. Cancel safe.
@@ -57,12 +53,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let (io, buffer) = (&mut self.io, &mut self.buffer);
             let read = poll_fn(|cx| {
                 SCRATCH.with_borrow_mut(|scratch| {
-                    Pin::new(&mut *io)
-                        .poll_read(cx, scratch)
-                        .map_ok(|n| {
-                            buffer.extend_from_slice(&scratch[..n]);
-                            n
-                        })
+                    Pin::new(&mut *io).poll_read(cx, scratch).map_ok(|n| {
+                        buffer.extend_from_slice(&scratch[..n]);
+                        n
+                    })
                 })
             })
             .await?;
@@ -83,10 +77,7 @@ pub struct FrameWriter<W> {
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Writes frames to `io`.
     pub fn new(io: W) -> Self {
-        Self {
-            io,
-            buffer: BytesMut::new(),
-        }
+        Self { io, buffer: BytesMut::new() }
     }
 
     /// Adds a frame to what the next flush sends.

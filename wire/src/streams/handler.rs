@@ -75,11 +75,7 @@ pub struct Handler {
 
 impl Handler {
     pub(super) fn new(accept: Vec<StreamProtocol>) -> Self {
-        Self {
-            accept,
-            opens: VecDeque::new(),
-            accepted: VecDeque::new(),
-        }
+        Self { accept, opens: VecDeque::new(), accepted: VecDeque::new() }
     }
 }
 
@@ -98,8 +94,7 @@ impl ConnectionHandler for Handler {
     fn poll(
         &mut self,
         _: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>>
-    {
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
         if let Some(accepted) = self.accepted.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(accepted));
         }
@@ -130,18 +125,15 @@ impl ConnectionHandler for Handler {
             {
                 self.accepted.push_back(protocol);
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
-                protocol,
-                info,
-            }) => {
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 let _ = info.send(Ok(protocol));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let _ = info.send(Err(match error {
                     StreamUpgradeError::NegotiationFailed => OpenError::Unsupported,
-                    StreamUpgradeError::Timeout
-                    | StreamUpgradeError::Io(_)
-                    | StreamUpgradeError::Apply(_) => OpenError::Failed,
+                    StreamUpgradeError::Timeout | StreamUpgradeError::Io(_) | StreamUpgradeError::Apply(_) => {
+                        OpenError::Failed
+                    }
                 }));
             }
             _ => {}

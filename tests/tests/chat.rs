@@ -1,0 +1,195 @@
+//! Two people talk, through the programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use starling_tests::{World, bytes_below};
+
+#[test]
+fn two_people_become_contacts_and_talk() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let alice = world.listen("alice", "now");
+    alice.wait_for("the listener", |e| e["type"] == "stream.ready");
+    let sent = world.json("bob", &["send", "@alice", "hello there", "--wait", "delivered"]);
+    assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
+    let got = alice.wait_for("the message", |e| e["type"] == "message.new");
+    assert_eq!(got["message"]["text"], "hello there");
+    assert_eq!(got["message"]["from"]["name"], "bob");
+    assert_eq!(got["message"]["id"], sent["id"]);
+}
+
+#[test]
+fn offline_device_receives_everything_in_order() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let lines: String = (1..=1000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(world.send_lines("alice", "@bob", &lines), 0);
+    let bob = world.listen("bob", "all");
+    for n in 1..=1000 {
+        let got = bob.wait_for("a message", |e| e["type"] == "message.new");
+        assert_eq!(got["message"]["text"], n.to_string());
+    }
+    assert_eq!(world.texts("bob", "@alice", 2000), world.texts("alice", "@bob", 2000));
+}
+
+#[test]
+fn a_stranger_delivers_one_request_until_accepted() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    let address = world.json("alice", &["whoami"])["address"].as_str().unwrap().to_owned();
+    let alice = world.listen("alice", "all");
+    alice.wait_for("the listener", |e| e["type"] == "stream.ready");
+    world.json("bob", &["contacts", "add", &address, "--greeting", "it is me", "--name", "al"]);
+    alice.wait_for("the request", |e| e["type"] == "contact.requested");
+    world.run("bob", &["send", "@al", "too early"]);
+    assert!(world.error("alice", &["history", "@bob"]).0 == 5, "not a contact yet");
+    world.json("alice", &["contacts", "accept", "bob"]);
+    let got = alice.wait_for("the message", |e| e["type"] == "message.new");
+    assert_eq!(got["message"]["text"], "too early");
+}
+
+#[test]
+fn who_is_blocked_is_shut_out_and_comes_back_when_unblocked() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    world.json("alice", &["contacts", "block", "@bob"]);
+    assert_eq!(world.error("alice", &["send", "@bob", "hi"]).0, 6);
+    world.run("bob", &["send", "@alice", "are you there?"]);
+    assert!(world.texts("alice", "@bob", 10).is_empty());
+    world.json("alice", &["contacts", "unblock", "@bob"]);
+    let alice = world.listen("alice", "all");
+    alice.wait_for("what was sent meanwhile", |e| e["message"]["text"] == "are you there?");
+}
+
+#[test]
+fn several_processes_share_one_profile() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let _daemon = world.daemon("alice");
+    let (one, two) = (world.listen("alice", "now"), world.listen("alice", "now"));
+    one.wait_for("the first", |e| e["type"] == "stream.ready");
+    two.wait_for("the second", |e| e["type"] == "stream.ready");
+    world.json("alice", &["send", "@bob", "from a third"]);
+    for listener in [one, two] {
+        listener.wait_for("the echo", |e| e["message"]["text"] == "from a third");
+    }
+}
+
+#[test]
+fn a_short_code_makes_contacts_and_a_wrong_one_does_not() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    let _alice = world.daemon("alice");
+    let code = starling_tests::Process::start(world.starling("alice").args(["invite", "--code", "--json"]));
+    let code = code.json()["code"].as_str().unwrap().to_owned();
+    let place = code.split('-').next().unwrap();
+    let wrong = format!("{place}-zoo-zoo");
+    let (exit, message) = world.error("bob", &["contacts", "add", &wrong]);
+    assert_eq!((exit, message.contains("wrong")), (6, true), "{message}");
+    world.json("bob", &["contacts", "add", &code]);
+}
+
+#[test]
+fn the_rendezvous_goes_away_and_direct_peers_keep_talking() {
+    let mut world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let (_a, _b) = (world.daemon("alice"), world.daemon("bob"));
+    let bob = world.listen("bob", "now");
+    world.json("alice", &["send", "@bob", "one", "--wait", "delivered"]);
+    // Only once they have a direct path does it go on without the server.
+    while world.json("alice", &["contacts", "list"])["path"] != "direct" {
+        std::thread::yield_now();
+    }
+    world.rendezvous = None;
+    world.json("alice", &["send", "@bob", "two", "--wait", "delivered"]);
+    bob.wait_for("the message", |e| e["message"]["text"] == "two");
+    world.restart_rendezvous();
+}
+
+#[test]
+fn messages_queue_while_the_rendezvous_is_down_and_flow_on_return() {
+    let mut world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    world.rendezvous = None;
+    let (exit, _) = world.error("alice", &["send", "@bob", "later", "--wait", "sent", "--timeout", "1s"]);
+    assert_eq!(exit, 9);
+    world.restart_rendezvous();
+    let _alice = world.daemon("alice");
+    let bob = world.listen("bob", "all");
+    bob.wait_for("the message", |e| e["message"]["text"] == "later");
+}
+
+#[test]
+fn a_restored_account_has_its_contacts_again() {
+    let world = World::new();
+    let made = world.json("alice", &["init", "--name", "alice", "--rendezvous", &world.address]);
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let bob = world.daemon("bob");
+    // The snapshot of contacts is written a second after the last change.
+    let daemon = world.daemon("alice");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    drop(daemon);
+    let mut child = world
+        .starling("again")
+        .args(["init", "--name", "alice", "--restore", "--rendezvous", &world.address, "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    use std::io::Write;
+    child.stdin.take().unwrap().write_all(made["recovery_phrase"].as_str().unwrap().as_bytes()).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    let again = world.daemon("again");
+    assert_eq!(world.json("again", &["whoami"])["account"], made["account"]);
+    let listener = world.listen("again", "all");
+    while world.run("bob", &["send", "@alice", "welcome back", "--wait", "sent"]).status.code() != Some(0) {}
+    listener.wait_for("a message to the new device", |e| e["message"]["text"] == "welcome back");
+    drop((again, bob));
+}
+
+#[test]
+fn the_server_sees_nothing() {
+    let world = World::new();
+    for name in ["alice-in-wonderland", "bob-the-builder"] {
+        world.person(name);
+    }
+    world.befriend("alice-in-wonderland", "bob-the-builder");
+    let text = "a-very-secret-plan";
+    let _alice = world.daemon("alice-in-wonderland");
+    world.json("bob-the-builder", &["send", "@alice-in-wonderland", text, "--wait", "delivered"]);
+    world.json("alice-in-wonderland", &["send", "@bob-the-builder", text]);
+    let own = world.json("alice-in-wonderland", &["whoami"]);
+    let mut all = bytes_below(&world.dir.path().join("rendezvous"));
+    all.extend(std::fs::read(world.dir.path().join("rendezvous.log")).unwrap());
+    let mut secrets = vec![text.to_owned(), "alice-in-wonderland".into(), "bob-the-builder".into()];
+    secrets.extend(own["addresses"].as_array().unwrap().iter().map(|a| a.as_str().unwrap().to_owned()));
+    for secret in secrets {
+        let found = all.windows(secret.len()).any(|w| w == secret.as_bytes());
+        assert!(!found, "the server holds “{secret}”");
+    }
+}
+
+#[test]
+fn try_runs_a_whole_conversation_by_itself() {
+    let output = std::process::Command::new(starling_tests::program("starling"))
+        .args(["try", "--headless"])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("delivered after"), "{text}");
+}
