@@ -46,6 +46,8 @@ pub const UPDATE_AFTER_MS: u64 = 7 * 86_400_000;
 pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
 /// An operation that needs a rendezvous gives up after this time without a connection.
 pub const REACH_TIMEOUT_MS: u64 = 20_000;
+/// Proof of work that a server may ask for: 2^24 hashes are some seconds.
+pub const MAX_WORK_BITS: u32 = 24;
 /// Typing is taken back after this time without another sign.
 pub const TYPING_MS: u64 = 6_000;
 /// A signal older than this is a replay.

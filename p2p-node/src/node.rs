@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -105,11 +105,10 @@ pub fn create_profile(
         created_at,
     };
     let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
-    let store = Store::create(dir, key)?;
-    let txn = store.begin()?;
-    txn.put(META, b"identity", &row)?;
-    txn.put(META, b"homes", &homes)?;
-    txn.commit()?;
+    Store::create(dir, key, |txn| {
+        txn.put(META, b"identity", &row)?;
+        txn.put(META, b"homes", &homes)
+    })?;
     Ok((new.account.id(), device.id()))
 }
 
@@ -122,6 +121,7 @@ pub struct Node {
     feed: watch::Receiver<u64>,
     live: broadcast::Sender<Live>,
     ended: watch::Receiver<bool>,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -142,30 +142,47 @@ impl Node {
         let (ended_tx, ended) = watch::channel(false);
         let live_tx = live.clone();
         let slot = Arc::new(Mutex::new(Some(store)));
-        let shared = slot.clone();
+        let failure = Arc::new(OnceLock::new());
+        let (shared, failed) = (slot.clone(), failure.clone());
         let runtime = tokio::runtime::Handle::current();
         thread::Builder::new()
             .name("engine".into())
             .spawn(move || {
-                drive(&mut engine, inbox, &handle, &feed_tx, &live_tx, &runtime);
+                if let Err(error) = drive(&mut engine, inbox, &handle, &feed_tx, &live_tx, &runtime) {
+                    tracing::error!(%error, "the engine stops");
+                    let _ = failed.set(error.to_string());
+                    let _ = live_tx.send(Live::Failed(error.to_string()));
+                }
                 // The store closes with the engine; only then may another process open the profile.
                 drop(engine);
                 *shared.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 let _ = ended_tx.send(true);
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self { inputs, store: slot, feed, live, ended })
+        Ok(Self { inputs, store: slot, feed, live, ended, failure })
     }
 
     fn store(&self) -> Result<Arc<Store>, NodeError> {
         let slot = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.clone().ok_or(NodeError::Stopped)
+        slot.clone().ok_or_else(|| self.why_stopped())
+    }
+
+    /// Why a call gets no answer: the engine has failed, or was told to stop.
+    fn why_stopped(&self) -> NodeError {
+        self.failure.get().map_or(NodeError::Stopped, |reason| NodeError::Store(reason.clone()))
     }
 
     async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
-        self.inputs.send(Input::Command(command(reply))).await.map_err(|_| NodeError::Stopped)?;
-        answer.await.map_err(|_| NodeError::Stopped)?
+        self.inputs.send(Input::Command(command(reply))).await.map_err(|_| self.why_stopped())?;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // The reason is there once the engine's thread has ended.
+                self.stopped().await;
+                Err(self.why_stopped())
+            }
+        }
     }
 
     /// Says good-bye to contacts and stops. What was written is durable; what was not sent goes out at the next start.
@@ -509,19 +526,11 @@ fn drive(
     feed: &watch::Sender<u64>,
     live: &broadcast::Sender<Live>,
     runtime: &tokio::runtime::Handle,
-) {
+) -> Result<(), EngineError> {
     let mut inputs = Vec::with_capacity(TURN_INPUTS);
     loop {
         let now = now_ms();
-        let result = engine.turn(inputs.drain(..), now);
-        let effects = match result {
-            Ok(effects) => effects,
-            Err(error) => {
-                tracing::error!(%error, "the engine stops");
-                let _ = live.send(Live::Failed(error.to_string()));
-                return;
-            }
-        };
+        let effects = engine.turn(inputs.drain(..), now)?;
         for effect in effects {
             match effect {
                 Effect::Net(command) => net.send(command),
@@ -542,7 +551,7 @@ fn drive(
             }
         });
         if received == Some(0) {
-            return;
+            return Ok(());
         }
         if let Some(stop) = inputs.iter().position(|i| matches!(i, Input::Stop)) {
             inputs.truncate(stop + 1);
@@ -556,7 +565,7 @@ fn drive(
             }
             // Gives the last words a moment to leave; nothing durable depends on it.
             thread::sleep(Duration::from_millis(50));
-            return;
+            return Ok(());
         }
     }
 }

@@ -368,6 +368,8 @@ pub struct Status {
     pub public: bool,
     /// Entries that wait in outboxes.
     pub queued: u64,
+    /// Invitations and requests that wait for a rendezvous.
+    pub requests_waiting: u64,
     /// Our contact address, as a link.
     pub address: String,
     /// Our user name, if we have one.

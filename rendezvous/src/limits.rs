@@ -20,6 +20,16 @@ pub const MAX_CODES: usize = 10_000;
 pub const CODES_PER_SESSION: usize = 4;
 /// Unused invites of one account are not counted, but each is a request; this many requests may burst.
 pub const DEVICES_PER_CLAIM: usize = 32;
+/// Requests to inboxes that one session may pay for with work.
+pub const MAX_PAID: usize = 1_024;
+/// Guesses at short codes in one session.
+pub const CODE_TRIES_PER_SESSION: u32 = 16;
+/// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.
+pub const PUSH_BYTES: usize = 64 * 1024;
+/// A closed log may take this much beyond its quota, so that it can be left.
+pub const CLOSE_OVERDRAFT: u64 = 16 * 1024 * 1024;
+/// An invite's longest life, seconds.
+pub const INVITE_LIFE_S: u64 = 366 * 86_400;
 /// A device has to answer pings within this time, or its connection is closed.
 pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// How often expired entries are looked for.

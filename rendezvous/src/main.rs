@@ -195,8 +195,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        None => serve(cli.serve).await,
-        Some(Command::Serve(args)) => serve(args).await,
+        None => Box::pin(serve(cli.serve)).await,
+        Some(Command::Serve(args)) => Box::pin(serve(args)).await,
         Some(Command::Config { command }) => match command {
             ConfigCommand::Check(args) => {
                 args.resolve()?;
@@ -290,6 +290,5 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         }
         std::process::exit(1);
     });
-    server.run().await;
-    Ok(())
+    Ok(server.run().await?)
 }

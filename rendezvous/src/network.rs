@@ -107,10 +107,20 @@ fn behaviour(key: &Keypair, config: &Config) -> Behaviour {
     }
 }
 
+/// Whether an address is not one of the public internet.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            let special = ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified();
+            special || shared || a == 0 || ip.is_broadcast() || ip.is_multicast()
+        }
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_private(ip.into()),
+            // 2000::/3 is all that is routed.
+            None => ip.segments()[0] & 0xe000 != 0x2000,
+        },
     }
 }
 
@@ -189,7 +199,8 @@ impl NetworkBehaviour for Admission {
         addresses: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        let into_private = addresses.iter().any(|a| a.ip_addr().is_some_and(is_private));
+        // A name could be resolved to any address.
+        let into_private = addresses.iter().any(|a| a.ip_addr().is_none_or(is_private));
         if into_private && !self.allow_private {
             return Err(ConnectionDenied::new(NotAdmitted::Private));
         }

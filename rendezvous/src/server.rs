@@ -158,17 +158,24 @@ impl Server {
         move |config| hub.reload(config)
     }
 
-    /// Serves until told to stop, then drains.
-    pub async fn run(mut self) {
+    /// Serves until told to stop, then drains; or until the store fails.
+    pub async fn run(mut self) -> Result<(), StoreError> {
         let mut stop = self.stop.clone();
+        let hub = self.hub.clone();
+        let broken = hub.store.broken();
+        tokio::pin!(broken);
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 Some(ended) = self.sessions.join_next(), if !self.sessions.is_empty() => self.ended(ended),
                 _ = stop.wait_for(|stop| *stop) => break,
+                () = &mut broken => {
+                    return Err(StoreError::Failed("it cannot be written to: see the log, make room, start again".into()));
+                }
             }
         }
         self.drain().await;
+        Ok(())
     }
 
     fn ended(&mut self, ended: Result<Key, tokio::task::JoinError>) {

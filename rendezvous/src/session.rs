@@ -1,6 +1,6 @@
 //! One connected device: its stream, its requests in order, and what is pushed to it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{
@@ -55,6 +55,11 @@ impl From<StoreError> for No {
     }
 }
 
+/// A device that takes nothing for so long is gone.
+const STALLED: Duration = Duration::from_secs(30);
+/// Answers that may wait for their device; then its next request waits.
+const ANSWERS: usize = 8;
+
 /// What a session is and has.
 pub struct Session {
     pub hub: Arc<Hub>,
@@ -67,6 +72,21 @@ pub struct Session {
     pub followed: HashSet<Key>,
     /// Places of short codes that this session has opened.
     pub codes: Vec<u32>,
+    /// What proofs of work of this session have paid for: each pays once.
+    pub paid: HashSet<Key>,
+    /// Guesses at short codes.
+    pub code_tries: u32,
+}
+
+/// Also when the task is aborted: a newer session of the device has taken its place.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.hub.presence.leave(self.id, self.device, std::mem::take(&mut self.followed));
+        for place in std::mem::take(&mut self.codes) {
+            self.hub.codes.close(place, self.id);
+        }
+        self.hub.metrics.sessions.dec();
+    }
 }
 
 impl Session {
@@ -76,22 +96,19 @@ impl Session {
         let id = hub.presence.enter(device, peer, push);
         hub.metrics.sessions.inc();
         let mut session = Self {
-            account: hub.store.account_of(device).await.ok().flatten(),
+            account: None,
             hub,
             id,
             device,
             nonce: rand::random(),
             followed: HashSet::new(),
             codes: Vec::new(),
+            paid: HashSet::new(),
+            code_tries: 0,
         };
+        session.account = session.hub.store.account_of(device).await.ok().flatten();
         let (read, write) = stream.split();
         session.run(FrameReader::new(read), FrameWriter::new(write), pushed).await;
-        let hub = session.hub;
-        hub.presence.leave(id, device, session.followed);
-        for place in session.codes {
-            hub.codes.close(place, id);
-        }
-        hub.metrics.sessions.dec();
     }
 
     async fn run(
@@ -100,20 +117,21 @@ impl Session {
         mut writer: FrameWriter<WriteHalf<Stream>>,
         mut pushed: mpsc::Receiver<Response>,
     ) {
-        if writer.send(&self.hello()).await.is_err() {
+        if !matches!(tokio::time::timeout(STALLED, writer.send(&self.hello())).await, Ok(Ok(()))) {
             return;
         }
         if let Some(account) = self.account {
             let _ = self.hub.store.seen(account, now_ms() / 86_400_000).await;
         }
-        loop {
-            tokio::select! {
-                request = reader.next::<Request>() => match request {
+        let (answers, mut answered) = mpsc::channel(ANSWERS);
+        // Side by side: if both ends waited for their writing, neither would read.
+        let read = async {
+            loop {
+                match reader.next::<Request>().await {
                     Ok(Some(request)) => {
                         // Boxed, so that an idle session holds no memory for the largest request.
                         let response = Box::pin(self.answer(request)).await;
-                        writer.push(&response);
-                        if writer.flush().await.is_err() {
+                        if answers.send(response).await.is_err() {
                             return;
                         }
                     }
@@ -123,19 +141,31 @@ impl Session {
                         self.hub.metrics.malformed.inc();
                         return;
                     }
-                },
-                push = pushed.recv() => {
-                    // The sending side is dropped when this device reads too slowly.
-                    let Some(push) = push else { return };
-                    writer.push(&push);
-                    while writer.waiting() < 64 * 1024 && let Ok(more) = pushed.try_recv() {
-                        writer.push(&more);
-                    }
-                    if writer.flush().await.is_err() {
-                        return;
-                    }
                 }
             }
+        };
+        let write = async {
+            loop {
+                let next = tokio::select! {
+                    answer = answered.recv() => answer,
+                    // The sending side is dropped when this device reads too slowly.
+                    push = pushed.recv() => push,
+                };
+                let Some(next) = next else { return };
+                writer.push(&next);
+                while writer.waiting() < 64 * 1024
+                    && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
+                {
+                    writer.push(&more);
+                }
+                if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = read => {}
+            () = write => {}
         }
     }
 

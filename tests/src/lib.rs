@@ -100,7 +100,11 @@ impl Default for World {
 impl World {
     pub fn new() -> Self {
         let mut world = Self {
-            dir: tempfile::Builder::new().prefix("starling-test-").tempdir().unwrap(),
+            dir: tempfile::Builder::new()
+                .prefix("starling-test-")
+                .disable_cleanup(std::env::var_os("STARLING_TEST_KEEP").is_some())
+                .tempdir()
+                .unwrap(),
             rendezvous: None,
             address: String::new(),
         };
@@ -140,6 +144,12 @@ impl World {
         command
     }
 
+    /// Where a profile's programs log to: kept with `STARLING_TEST_KEEP=1`, filled with `STARLING_LOG=starling_node=debug`.
+    fn log(&self, profile: &str) -> std::fs::File {
+        let path = self.dir.path().join(format!("{profile}.log"));
+        std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
+    }
+
     /// Runs a verb; its output.
     pub fn run(&self, profile: &str, args: &[&str]) -> Output {
         self.starling(profile).args(args).stdin(Stdio::null()).output().unwrap()
@@ -165,14 +175,14 @@ impl World {
 
     /// A daemon for a profile.
     pub fn daemon(&self, profile: &str) -> Process {
-        let process = Process::start(self.starling(profile).args(["daemon", "--json"]).stderr(Stdio::null()));
+        let process = Process::start(self.starling(profile).args(["daemon", "--json"]).stderr(self.log(profile)));
         assert_eq!(process.json()["type"], "daemon.ready");
         process
     }
 
     /// A listener that has caught up.
     pub fn listen(&self, profile: &str, since: &str) -> Process {
-        Process::start(self.starling(profile).args(["listen", "--json", "--since", since]).stderr(Stdio::null()))
+        Process::start(self.starling(profile).args(["listen", "--json", "--since", since]).stderr(self.log(profile)))
     }
 
     /// Makes two people contacts.
@@ -192,7 +202,7 @@ impl World {
             .starling(profile)
             .args(["send", to, "--lines"])
             .stdin(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(self.log(profile))
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();

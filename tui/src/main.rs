@@ -8,7 +8,11 @@ mod screen;
 mod terminal;
 mod verbs;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::IsTerminal,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
@@ -27,7 +31,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let json = cli.global.json;
-    init_logging(cli.global.verbose);
+    init_logging(cli.global.verbose, matches!(cli.verb, None | Some(Verb::Try { headless: false })));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
@@ -59,8 +63,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Only our own events: those of the libraries hold addresses.
-fn init_logging(verbose: u8) {
+/// Only our own events: those of the libraries hold addresses. The screen logs to a file, as it has the terminal for itself.
+fn init_logging(verbose: u8, screen: bool) {
     let level = match verbose {
         0 => "off",
         1 => "info",
@@ -71,7 +75,21 @@ fn init_logging(verbose: u8) {
         Ok(filter) => EnvFilter::new(filter),
         Err(_) => EnvFilter::new(format!("off,starling={level},starling_node={level}")),
     };
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    if !screen {
+        let _ = builder.with_writer(std::io::stderr).try_init();
+        return;
+    }
+    if verbose == 0 {
+        return;
+    }
+    let file = profile::state_dir().and_then(|dir| {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join("starling.log")).ok()
+    });
+    if let Some(file) = file {
+        let _ = builder.with_ansi(false).with_writer(std::sync::Mutex::new(file)).try_init();
+    }
 }
 
 async fn run(cli: Cli) -> CliResult {

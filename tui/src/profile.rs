@@ -126,14 +126,6 @@ impl Profile {
         }
     }
 
-    /// Whether opening the profile asks for a passphrase.
-    pub fn needs_passphrase(&self) -> bool {
-        fs::read(self.key_path())
-            .ok()
-            .and_then(|bytes| KeyFile::from_bytes(&bytes).ok())
-            .is_some_and(|f| f.protection() == Protection::Passphrase)
-    }
-
     fn keyring(&self) -> CliResult<keyring::v1::Entry> {
         let user = self.dir.display().to_string();
         keyring::v1::Entry::new(KEYRING_SERVICE, &user).map_err(|e| keyring_error(&e))
@@ -205,7 +197,7 @@ fn socket_path(profile: &str, data_dir: &Path, default: Option<&Path>) -> PathBu
         format!("{profile}.sock")
     } else {
         let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
-        let hash = starling_keys::StorageKey::from_bytes([0; 32]).name(absolute.as_os_str().as_encoded_bytes());
+        let hash = StorageKey::from_bytes([0; 32]).name(absolute.as_os_str().as_encoded_bytes());
         let hex: String = hash[..6].iter().map(|b| format!("{b:02x}")).collect();
         format!("{profile}-{hex}.sock")
     };

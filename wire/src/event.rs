@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn the_order_of_encoded_ids_is_the_order_of_events() {
-        let mut ids = vec![id(2, 1), id(1, 9), id(1, 2), id(u64::MAX, 0)];
+        let mut ids = [id(2, 1), id(1, 9), id(1, 2), id(u64::MAX, 0)];
         let mut bytes: Vec<_> = ids.iter().map(|i| i.to_bytes()).collect();
         ids.sort();
         bytes.sort();

@@ -103,7 +103,7 @@ mod tests {
             let bytes = vec![0; len];
             let padded = pad(bytes.clone());
             assert_eq!(unpad(&padded), Ok(&bytes[..]));
-            assert!(padded.len() >= 256 && padded.len() % 256 == 0);
+            assert!(padded.len() >= 256 && padded.len().is_multiple_of(256));
         }
         assert_eq!(pad(vec![1; 10]).len(), pad(vec![1; 200]).len());
         assert_eq!(unpad(&[0; 8]), Err(PaddingError));

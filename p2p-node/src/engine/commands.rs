@@ -235,12 +235,16 @@ impl Engine {
                     p.row.verified = false;
                     p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
                 });
+                let chat = self.chat_with(account);
+                self.renew_outbox(txn, chat)?;
                 self.reply(reply, result);
             }
             Command::Block(account, reply) => {
                 let result = self.change(account, |p| p.row.state = ContactState::Blocked.stored());
                 if result.is_ok() {
                     self.drop_links_of(&account);
+                    self.leave_logs(account);
+                    self.snapshot_soon();
                     self.account_news(txn, FeedKind::Blocked, account, "")?;
                 } else if txn_has_request(self, txn, account)? {
                     // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
@@ -254,7 +258,12 @@ impl Engine {
             Command::Unblock(account, reply) => {
                 let result = match self.contacts.get(&account).map(Person::state) {
                     Some(ContactState::Blocked) => {
-                        self.change(account, |p| p.row.state = ContactState::Active.stored())
+                        // A stranger who was blocked is a stranger again.
+                        let chat = ChatId(self.store.name("direct", account.as_bytes()));
+                        let known = self.chats.get(&chat).is_some_and(|c| !c.row.groups.is_empty());
+                        let state = if known { ContactState::Active } else { ContactState::Removed };
+                        self.snapshot_soon();
+                        self.change(account, |p| p.row.state = state.stored())
                     }
                     Some(_) => Err(NodeError::Invalid("they are not blocked".into())),
                     None => Err(NodeError::NotFound("they are not a contact".into())),
@@ -266,8 +275,11 @@ impl Engine {
             }
             Command::Remove(account, reply) => {
                 let result = self.change(account, |p| p.row.state = ContactState::Removed.stored());
-                self.drop_links_of(&account);
-                self.snapshot_soon();
+                if result.is_ok() {
+                    self.drop_links_of(&account);
+                    self.leave_logs(account);
+                    self.snapshot_soon();
+                }
                 self.reply(reply, result);
             }
             Command::SetChat { chat, pinned, muted_until_ms, archived, reply } => {
@@ -587,6 +599,7 @@ impl Engine {
             addresses: self.addresses.0.iter().map(ToString::to_string).collect(),
             public: self.addresses.1,
             queued: self.chats.values().map(|c| c.outbox.len() as u64).sum(),
+            requests_waiting: self.parcels.len() as u64,
             address: self.own_invite(None).to_string(),
             username: self.me.row.username.clone(),
         }

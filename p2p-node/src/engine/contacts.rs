@@ -14,7 +14,7 @@ use starling_wire::{
 
 use super::{Effect, Engine, EngineError, GroupEntry, Person, Reply, group::GroupId, homes::Asked, presence::Seen};
 use crate::{
-    limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS, REACH_TIMEOUT_MS},
+    limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS, MAX_WORK_BITS, REACH_TIMEOUT_MS},
     mls::Mls,
     net::{HomeId, NetCommand, WorkFor},
     store::{
@@ -110,15 +110,13 @@ impl Engine {
     }
 
     /// Invites that our home does not know yet.
-    pub(super) fn register_invites(&mut self, home: HomeId) {
-        let store = self.store.clone();
-        let Ok(read) = store.read() else { return };
-        let rows = read.range::<InviteRow>(INVITES, prefix(b""), 1000, false).unwrap_or_default();
-        for (key, row) in rows {
+    pub(super) fn register_invites(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
+        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), 1000, false)? {
             if !row.registered && row.uses > 0 && row.expires_at > self.now / 1000 {
                 self.register_invite(home, &key, &row);
             }
         }
+        Ok(())
     }
 
     pub(super) fn invite_registered(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
@@ -192,7 +190,7 @@ impl Engine {
 
     /// A rendezvous that operations may wait for is up.
     pub(super) fn connects_up(&mut self, home: HomeId) {
-        if !self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+        if self.homes.get(&home).is_none_or(|h| h.hello.is_none()) {
             return;
         }
         let waiting: Vec<u64> = self
@@ -245,6 +243,10 @@ impl Engine {
             && let Err(error) = list.succeeds(known)
         {
             return self.connect_failed(id, NodeError::Refused(format!("the rendezvous gave a false answer: {error}")));
+        }
+        if self.contacts.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
+            return self
+                .connect_failed(id, NodeError::Refused("the rendezvous gave a device list from the past".into()));
         }
         let home = connect.homes[0].peer;
         let mut devices: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
@@ -314,6 +316,9 @@ impl Engine {
         if !connect.alias.is_empty() {
             person.row.alias.clone_from(&connect.alias);
         }
+        let changed = person.list.as_ref().is_some_and(|known| device_ids(known) != device_ids(&list));
+        let alarm = changed && person.row.verified && !person.row.key_changed;
+        person.row.key_changed |= alarm;
         person.row.device_list = list.as_bytes().to_vec();
         person.row.trusted_version = list.version;
         person.dirty = true;
@@ -354,6 +359,9 @@ impl Engine {
             txn.put(PARCELS, &key, &row)?;
             self.parcels.insert(key, Parcel::new(row));
         }
+        if alarm {
+            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+        }
         self.read_logs(group);
         if let Some(home) = peer_home {
             self.parcels_up(home.peer);
@@ -389,6 +397,7 @@ impl Engine {
             txn.delete(GROUPS, &old)?;
             if let Ok(old) = GroupId::try_from(old.as_slice()) {
                 self.groups.remove(&old);
+                self.mls.forget(&old);
                 self.logs.retain(|_, (group, _)| *group != old);
             }
         }
@@ -404,6 +413,8 @@ impl Engine {
             .parcels
             .iter()
             .filter(|(_, p)| !p.under_way && p.row.home.parse::<RendezvousAddr>().is_ok_and(|h| h.peer == home))
+            // Whoever joins may write at once: the log has to be there before.
+            .filter(|(key, _)| self.group_of_parcel(key).is_none_or(|g| !g.row.ours || g.row.log_opened || g.row.dead))
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
@@ -417,7 +428,12 @@ impl Engine {
                 token: Bytes::copy_from_slice(&parcel.row.token),
                 solution: None,
             };
-            if append.token.is_empty() {
+            if append.token.is_empty() && hello.inbox_bits > MAX_WORK_BITS {
+                parcel.under_way = false;
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.problem = Some("it asks for more work than any message is worth".into());
+                }
+            } else if append.token.is_empty() {
                 let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
                 let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
                 let id = self.fresh_id();
@@ -429,6 +445,10 @@ impl Engine {
                 self.ask(home, Ask::InboxAppend(append), Asked::Parcel(key));
             }
         }
+    }
+
+    fn group_of_parcel(&self, key: &[u8]) -> Option<&GroupEntry> {
+        GroupId::try_from(key.get(32..)?).ok().and_then(|id| self.groups.get(&id))
     }
 
     pub(super) fn parcel_delivered(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
@@ -475,16 +495,25 @@ impl Engine {
 
     /// Items of our inbox.
     pub(super) fn on_inbox(&mut self, txn: &Txn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
-        let Some(last) = page.entries.last().map(|e| e.sequence) else {
+        let Some(state) = self.homes.get_mut(&home) else {
             return Ok(());
         };
+        state.inbox_reading = false;
+        let again = std::mem::take(&mut state.inbox_again);
+        let Some(last) = page.entries.last().map(|e| e.sequence) else {
+            if again {
+                self.read_inbox(home);
+            }
+            return Ok(());
+        };
+        state.inbox_cursor = last;
         for entry in &page.entries {
             if let Err(why) = self.on_inbox_item(txn, &entry.sealed)? {
                 tracing::debug!(why, "an inbox item was dropped");
             }
         }
         // Asked after this turn's commit: only then does the server delete what was read.
-        self.ask(home, Ask::InboxRead(last), Asked::Inbox);
+        self.read_inbox(home);
         self.check_packages(home);
         Ok(())
     }
@@ -587,14 +616,17 @@ impl Engine {
         let me = self.me.account();
         let members = live.members();
         let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
-        if !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
+        if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
             return Ok(Err("a group with others in it"));
         }
         let chat = self.chat_with(account);
         let home = welcome.home.parse::<RendezvousAddr>().map(|h| h.to_string()).unwrap_or_default();
+        // Who made it has no home of its own: then its log is ours to open.
+        let ours = list.homes.is_empty() && self.me.homes.iter().any(|h| h.to_string() == home);
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home,
+            ours,
             confirmed: true,
             updated_ms: self.now,
             floor: self.floor_of(chat),
@@ -934,7 +966,8 @@ impl Engine {
             .filter(|p| p.state() != ContactState::Removed)
             .map(|p| SnapshotContact {
                 account: p.row.account.clone(),
-                device_list: p.row.device_list.clone(),
+                homes: p.list.iter().flat_map(|l| &l.homes).map(ToString::to_string).collect(),
+                version: p.list.as_ref().map_or(0, |l| l.version),
                 name: p.row.name.clone(),
                 alias: p.row.alias.clone(),
                 state: p.row.state,
@@ -950,6 +983,9 @@ impl Engine {
     pub(super) fn on_snapshot(&mut self, txn: &Txn<'_>, snapshot: &Snapshot) -> Result<(), EngineError> {
         self.counters.snapshot = self.counters.snapshot.max(snapshot.version).max(1);
         self.feed_written = true;
+        if self.counters.snapshot_owed {
+            self.snapshot_soon();
+        }
         if snapshot.sealed.is_empty() {
             return Ok(());
         }
@@ -971,14 +1007,13 @@ impl Engine {
             if self.contacts.contains_key(&account) {
                 continue;
             }
-            let list = Verified::<DeviceList>::from_bytes(&contact.device_list).ok();
-            let homes = list.as_ref().map(|l| l.homes.clone()).unwrap_or_default();
             self.contacts.insert(
                 account,
                 Person {
                     row: ContactRow {
                         account: contact.account,
-                        device_list: contact.device_list,
+                        homes: contact.homes,
+                        trusted_version: contact.version,
                         name: contact.name,
                         alias: contact.alias,
                         state: contact.state,
@@ -986,31 +1021,60 @@ impl Engine {
                         added_ms: self.now,
                         ..ContactRow::default()
                     },
-                    list,
+                    list: None,
                     presence: Seen::default(),
                     dirty: true,
                 },
             );
             self.chat_with(account);
-            if matches!(ContactState::from_stored(contact.state), ContactState::Active | ContactState::Outgoing) {
-                self.connect(
-                    txn,
-                    Connect {
-                        whom: Whom::Account(account),
-                        homes,
-                        token: None,
-                        greeting: String::new(),
-                        alias: String::new(),
-                        list: None,
-                        claimed: Vec::new(),
-                        asked: false,
-                        gives_up_at: self.now + 86_400_000,
-                        reply: None,
-                    },
-                )?;
-            }
         }
         self.index_devices();
+        self.regroup(txn)
+    }
+
+    /// Makes a conversation anew with every contact that has none (left): after a restore, or when a log was lost.
+    pub(super) fn regroup(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let pending: Vec<AccountId> = self
+            .connects
+            .values()
+            .filter_map(|c| if let Whom::Account(account) = c.whom { Some(account) } else { None })
+            .collect();
+        let missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
+            .contacts
+            .iter()
+            .filter(|(account, person)| person.is_linked() && !pending.contains(account))
+            .filter(|(account, _)| self.active_group(ChatId(self.store.name("direct", account.as_bytes()))).is_none())
+            .map(|(account, person)| (*account, person.homes()))
+            .filter(|(_, homes)| !homes.is_empty())
+            .collect();
+        for (account, homes) in missing {
+            let connect = Connect {
+                whom: Whom::Account(account),
+                homes,
+                token: None,
+                greeting: String::new(),
+                alias: String::new(),
+                list: None,
+                claimed: Vec::new(),
+                asked: false,
+                gives_up_at: self.now + 86_400_000,
+                reply: None,
+            };
+            self.connect(txn, connect)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a group up that nobody can go on in, and makes another.
+    pub(super) fn bury_group(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+        if let Some(entry) = self.groups.get_mut(&id)
+            && !entry.row.dead
+        {
+            tracing::warn!("a conversation's log is lost: its group is made anew");
+            entry.row.dead = true;
+            entry.touch();
+            self.regroup(txn)?;
+        }
         Ok(())
     }
 }

@@ -74,7 +74,8 @@ impl Engine {
         for chat in self.chats_of(&device) {
             if let Some(state) = self.chats.get_mut(&chat) {
                 // What it was told on that stream may be lost: a receipt in the log is sure.
-                let row = device_row(&mut state.row, &device, false);
+                let own = self.devices.get(&device) == Some(&self.me.account());
+                let row = device_row(&mut state.row, &device, own);
                 if row.received > 0 && row.told > 0 {
                     row.told = 0;
                     state.receipt_due = Some(self.now + crate::limits::RECEIPT_DELAY_MS);
@@ -199,7 +200,8 @@ impl Engine {
             let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
-            let row = device_row(&mut state.row, &device, false);
+            let own = self.devices.get(&device) == Some(&self.me.account());
+            let row = device_row(&mut state.row, &device, own);
             if row.told != row.received {
                 row.told = row.received;
                 state.dirty = true;
@@ -232,7 +234,7 @@ impl Engine {
             }
         }
         if missing {
-            self.append_loose(chat, group, &message);
+            self.append_loose(chat, group, &message, Vec::new());
         }
     }
 
@@ -308,8 +310,9 @@ impl Engine {
                 ids.extend(item.ids_between(delivered_before, delivered_now));
             }
         }
-        let sent_before = state.row.sent_upto;
-        state.row.sent_upto = sent_before.max(upto);
+        if !own {
+            state.row.sent_upto = state.row.sent_upto.max(upto);
+        }
         self.state_news(txn, chat, ids, DeliveryState::Delivered, "")?;
         self.clear_outbox(txn, chat)
     }

@@ -11,7 +11,7 @@ use starling_wire::{
 
 use super::{Effect, Engine, EngineError, group::GroupId, log::Appended};
 use crate::{
-    limits::{KEY_PACKAGE_STOCK, RETRY_REFUSED_MS},
+    limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, NetCommand, WorkFor},
     store::Txn,
     types::{Live, NodeError},
@@ -60,6 +60,9 @@ pub enum Asked {
     CodeTry(u64),
 }
 
+const SUPERSEDED: &str =
+    "this account was restored on another device, which has taken this one's place; this profile can only be read";
+
 /// A rendezvous that we use.
 #[derive(Default)]
 pub struct HomeState {
@@ -70,6 +73,10 @@ pub struct HomeState {
     pub registered: bool,
     pub problem: Option<String>,
     pub clock_offset_ms: i64,
+    /// Items of our inbox up to here are durable with us.
+    pub inbox_cursor: u64,
+    pub inbox_reading: bool,
+    pub inbox_again: bool,
     pub asked: HashMap<u64, Asked>,
     /// When to try again what was refused.
     pub retry_at: Option<u64>,
@@ -139,12 +146,19 @@ impl Engine {
         let Some(state) = self.homes.get_mut(&home) else {
             return;
         };
+        let lost = std::mem::take(&mut state.asked);
+        for asked in lost.into_values() {
+            self.asked_in_vain(asked);
+        }
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
         state.hello = Some(hello.clone());
         state.registered = false;
-        state.asked.clear();
+        (state.inbox_reading, state.inbox_again) = (false, false);
         state.retry_at = None;
         state.problem = None;
-        state.clock_offset_ms = hello.time_ms as i64 - now as i64;
+        state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         if state.own {
             self.publish(home);
         }
@@ -168,6 +182,10 @@ impl Engine {
         }
         for entry in self.groups.values_mut() {
             entry.readers = 0;
+        }
+        // The server has forgotten the places of our short codes.
+        for open in self.codes.iter_mut().filter(|c| c.home == home && c.code.is_some()) {
+            open.expires_ms = 0;
         }
         self.live(Live::Net);
     }
@@ -195,6 +213,7 @@ impl Engine {
                 if let Some(entry) = self.groups.get_mut(&appended.group) {
                     entry.appending = false;
                 }
+                self.append_failed(&appended);
             }
             _ => {}
         }
@@ -206,18 +225,28 @@ impl Engine {
         for home in due {
             if let Some(state) = self.homes.get_mut(&home) {
                 state.retry_at = None;
-                if state.own && !state.registered {
+                state.inbox_reading = false;
+                if state.own && !state.registered && state.problem.as_deref() != Some(SUPERSEDED) {
                     self.publish(home);
+                } else if state.own {
+                    self.read_inbox(home);
+                    self.check_packages(home);
+                    self.register_invites(txn, home)?;
+                    if self.counters.snapshot == 0 {
+                        self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+                    } else if self.counters.snapshot_owed {
+                        self.snapshot_soon();
+                    }
+                    self.regroup(txn)?;
                 }
             }
             self.parcels_up(home);
             for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                if self.home_of(id) == Some(home) {
+                if self.home_of(id) == Some(home) && self.groups.get(&id).is_some_and(|g| !g.caught_up) {
                     self.read_logs(id);
                 }
             }
         }
-        let _ = txn;
         Ok(())
     }
 
@@ -239,24 +268,19 @@ impl Engine {
         }
     }
 
-    /// A list with this device on it, one version after `known`.
+    /// A list with this device on it, one version after `known`. A restored device takes the place of those before it: the recovery phrase
+    /// is for when they are lost.
     fn new_list(&mut self, known: Option<&Verified<DeviceList>>) {
-        let me = self.me.device();
-        let mut devices: Vec<DeviceEntry> = known.map(|k| k.devices.clone()).unwrap_or_default();
-        devices.retain(|d| d.certificate.device() != me);
-        if devices.len() >= starling_keys::MAX_DEVICES {
-            // The oldest makes room.
-            devices.remove(0);
-        }
-        devices.push(DeviceEntry {
-            certificate: Certificate::issue(&self.me.account_key, me, self.me.row.created_at),
+        let device = DeviceEntry {
+            certificate: Certificate::issue(&self.me.account_key, self.me.device(), self.me.row.created_at),
             seal_key: self.me.seal_public.clone(),
-        });
+        };
+        let newest = known.map(|k| k.version).max(self.me.list.as_ref().map(|l| l.version));
         let list = DeviceList {
             account: self.me.account(),
-            version: known.map_or(1, |k| k.version + 1),
+            version: newest.map_or(1, |v| v.saturating_add(1)),
             issued_at: self.now / 1000,
-            devices,
+            devices: vec![device],
             homes: self.me.homes.clone(),
         }
         .sign(&self.me.account_key);
@@ -281,7 +305,7 @@ impl Engine {
             return self.on_refused(txn, home, asked, reason, refused.retry_after_ms);
         }
         match (asked, answer) {
-            (Asked::Publish, Answer::Done(_)) => self.on_registered(home),
+            (Asked::Publish, Answer::Done(_)) => self.on_registered(txn, home)?,
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
                 let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(|l| l.account == self.me.account());
                 let has_us = known.as_ref().is_some_and(|k| k.device(&self.me.device()).is_some());
@@ -293,16 +317,29 @@ impl Engine {
                         self.me.dirty = true;
                         self.index_devices();
                     }
+                    Some(_) if self.me.list.is_some() && newer => {
+                        // Restored elsewhere: going on here would take the account back and forth.
+                        if let Some(state) = self.homes.get_mut(&home) {
+                            state.problem = Some(SUPERSEDED.into());
+                        }
+                        self.live(Live::Net);
+                        return Ok(());
+                    }
                     known => self.new_list(known.as_ref()),
                 }
                 self.publish(home);
             }
             (Asked::Packages(filled), Answer::KeyPackagesLeft(left)) => {
-                if !filled && left < KEY_PACKAGE_STOCK / 2 {
-                    self.fill_packages(home, KEY_PACKAGE_STOCK - left)?;
+                let missing = KEY_PACKAGE_STOCK.saturating_sub(left);
+                if !filled && missing > KEY_PACKAGE_STOCK / 2 {
+                    self.fill_packages(home, missing)?;
                 }
             }
             (Asked::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(txn, &snapshot)?,
+            (Asked::PutSnapshot, Answer::Done(_)) if self.snapshot_due.is_none() => {
+                self.counters.snapshot_owed = false;
+                self.feed_written = true;
+            }
             (Asked::Inbox, Answer::Page(page)) => self.on_inbox(txn, home, page)?,
             (Asked::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(txn, &key)?,
             (Asked::Invite(key), Answer::Done(_)) => self.invite_registered(txn, &key)?,
@@ -313,11 +350,16 @@ impl Engine {
                     entry.touch();
                 }
                 self.read_logs(id);
-                self.parcels_up(home);
+                for home in self.homes.keys().copied().collect::<Vec<_>>() {
+                    self.parcels_up(home);
+                }
             }
             (Asked::LogRead(id, epoch), Answer::Page(page)) => self.on_log_page(txn, home, id, epoch, page)?,
             (Asked::LogAppend(appended), Answer::Appended(last)) => self.on_appended(txn, &appended, last)?,
-            (Asked::LogAppend(appended), Answer::Closed(_)) => self.on_log_refused(appended.group, false),
+            (Asked::LogAppend(appended), Answer::Closed(_)) => {
+                self.append_failed(&appended);
+                self.on_log_refused(appended.group, false);
+            }
             // Won or lost, the log tells: its closing entry is ours or another's.
             (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(id, false),
             (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(id, &bytes),
@@ -333,7 +375,11 @@ impl Engine {
 
     fn on_push(&mut self, txn: &Txn<'_>, home: HomeId, answer: Answer) -> Result<(), EngineError> {
         match answer {
-            Answer::Page(page) if page.address.is_empty() => self.on_inbox(txn, home, page),
+            // A hint only: what is deleted at the server is what was read in order.
+            Answer::Page(page) if page.address.is_empty() => {
+                self.read_inbox(home);
+                Ok(())
+            }
             Answer::Page(page) => self.on_log_push(txn, home, page),
             Answer::Signal(signal) => {
                 if let Some((group, _)) =
@@ -355,7 +401,7 @@ impl Engine {
         }
     }
 
-    fn on_registered(&mut self, home: HomeId) {
+    fn on_registered(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
         if let Some(state) = self.homes.get_mut(&home) {
             state.registered = true;
             state.problem = None;
@@ -365,14 +411,17 @@ impl Engine {
         }
         let count = KeyPackages::default();
         self.ask(home, Ask::PublishKeyPackages(count), Asked::Packages(false));
-        self.ask(home, Ask::InboxRead(0), Asked::Inbox);
+        self.read_inbox(home);
         if self.counters.snapshot == 0 {
             self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+        } else if self.counters.snapshot_owed {
+            self.snapshot_soon();
         }
-        self.register_invites(home);
+        self.register_invites(txn, home)?;
         self.logs_up(home);
         self.codes_up(home);
         self.live(Live::Net);
+        self.regroup(txn)
     }
 
     /// New one-time key packages, and a last-resort one for when they run out.
@@ -384,6 +433,19 @@ impl Engine {
         packages.last_resort = self.mls.key_package(true)?.into();
         self.ask(home, Ask::PublishKeyPackages(packages), Asked::Packages(true));
         Ok(())
+    }
+
+    /// Reads our inbox from where we are; the server deletes what lies before that.
+    pub(super) fn read_inbox(&mut self, home: HomeId) {
+        let Some(state) = self.homes.get_mut(&home).filter(|h| h.own) else {
+            return;
+        };
+        if std::mem::replace(&mut state.inbox_reading, true) {
+            state.inbox_again = true;
+            return;
+        }
+        let cursor = state.inbox_cursor;
+        self.ask(home, Ask::InboxRead(cursor), Asked::Inbox);
     }
 
     pub(super) fn check_packages(&mut self, home: HomeId) {
@@ -426,16 +488,10 @@ impl Engine {
             }
             Asked::Parcel(key) => self.parcel_refused(txn, &key, reason, busy)?,
             Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
-                let lost = reason == Refusal::NotFound;
-                if lost
-                    && let Some(entry) = self.groups.get_mut(&id)
-                    && entry.row.ours
-                {
-                    // The server has lost it, or it has expired: it is made again.
-                    entry.row.log_opened = false;
-                    entry.touch();
-                }
                 self.on_log_refused(id, true);
+                if reason == Refusal::NotFound {
+                    self.log_lost(txn, id)?;
+                }
                 again(self);
             }
             Asked::LogAppend(appended) => {
@@ -448,7 +504,11 @@ impl Engine {
                         _ => "it does not take messages now".into(),
                     });
                 }
+                self.append_failed(&appended);
                 self.on_log_refused(appended.group, true);
+                if reason == Refusal::NotFound {
+                    self.log_lost(txn, appended.group)?;
+                }
                 again(self);
             }
             Asked::ConnectList(id) | Asked::ConnectPackages(id) => {
@@ -462,9 +522,19 @@ impl Engine {
                 };
                 self.connect_failed(id, error);
             }
+            Asked::PutSnapshot if reason == Refusal::Stale => self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot),
             Asked::CodeOpen(id) => self.code_failed(id, reason),
             Asked::CodeTry(id) => self.code_try_refused(id, reason),
-            Asked::Inbox | Asked::Packages(_) | Asked::Snapshot | Asked::PutSnapshot if busy => again(self),
+            Asked::Inbox
+            | Asked::Packages(_)
+            | Asked::Snapshot
+            | Asked::PutSnapshot
+            | Asked::Invite(_)
+            | Asked::OwnList
+                if busy =>
+            {
+                again(self)
+            }
             _ => {}
         }
         Ok(())
@@ -479,6 +549,9 @@ impl Engine {
         };
         let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
         let problem = match reason {
+            Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => {
+                "it asks for more work than any registration is worth"
+            }
             Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
                 // We are new here: registering costs some work.
                 state.problem = Some("registering".into());
@@ -517,6 +590,8 @@ impl Engine {
 
     /// The snapshot of contacts is written soon: several changes travel together.
     pub(super) fn snapshot_soon(&mut self) {
+        self.counters.snapshot_owed = true;
+        self.feed_written = true;
         self.snapshot_due = Some(self.now + 1_000);
     }
 
@@ -526,7 +601,8 @@ impl Engine {
         }
         let home = self.homes.iter().find(|(_, h)| h.own && h.registered && h.hello.is_some()).map(|(id, _)| *id);
         self.snapshot_due = None;
-        let Some(home) = home else { return };
+        // Not before the account's earlier snapshot was read: a restored device has to add to it.
+        let Some(home) = home.filter(|_| self.counters.snapshot > 0) else { return };
         self.counters.snapshot += 1;
         self.feed_written = true;
         let sealed = self.sealed_snapshot();

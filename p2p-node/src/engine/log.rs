@@ -1,6 +1,7 @@
 //! Epoch logs at a rendezvous: reading, appending, and the commits that close them.
 
 use bytes::Bytes;
+use starling_keys::DeviceId;
 use starling_wire::{
     LogVerb,
     rendezvous::{Ask, LogEntry, LogRequest, Page},
@@ -29,10 +30,10 @@ pub struct Appended {
     pub group: GroupId,
     pub chat: ChatId,
     pub epoch: u64,
-    /// First sequence number of each outbox entry.
-    pub items: Vec<u64>,
-    /// Highest event number among them.
-    pub upto: u64,
+    /// First and last sequence number of each outbox entry.
+    pub items: Vec<(u64, u64)>,
+    /// A receipt: devices, and what they are told that we have.
+    pub told: Vec<(DeviceId, u64)>,
 }
 
 impl Engine {
@@ -86,12 +87,37 @@ impl Engine {
         self.groups.keys().filter(at).copied().collect()
     }
 
+    fn is_linked_group(&self, id: GroupId) -> bool {
+        let chat = self.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
+        let peer = chat.and_then(|c| self.chats.get(&c)).map(|c| c.peer);
+        peer.and_then(|p| self.contacts.get(&p)).is_some_and(super::Person::is_linked)
+    }
+
+    /// Stops following the logs of a conversation whose other side is shut out.
+    pub(super) fn leave_logs(&mut self, account: starling_keys::AccountId) {
+        let chat = self.chat_with(account);
+        let of_chat = |g: &&super::GroupEntry| g.row.chat == chat.0;
+        let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
+            .groups
+            .values()
+            .filter(of_chat)
+            .map(|g| (g.id, g.row.logs.iter().filter_map(LogKeys::of).map(|k| k.address).collect()))
+            .collect();
+        for (id, addresses) in logs {
+            let Some(home) = self.home_of(id) else { continue };
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.caught_up = false;
+            }
+            for address in addresses {
+                self.ask(home, Ask::LogLeave(Bytes::copy_from_slice(&address)), Asked::Nothing);
+            }
+        }
+    }
+
     /// A linked person's group whose home is up.
     fn usable(&self, id: GroupId) -> Option<HomeId> {
         let entry = self.groups.get(&id)?;
-        let chat = ChatId(entry.row.chat.as_slice().try_into().ok()?);
-        let peer = self.chats.get(&chat)?.peer;
-        if !self.contacts.get(&peer).is_some_and(super::Person::is_linked) || entry.retry_at > self.now {
+        if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > self.now {
             return None;
         }
         let home = self.home_of(id)?;
@@ -168,7 +194,7 @@ impl Engine {
             Some(_) => entry.caught_up = true,
             None => {}
         }
-        self.maybe_update(id)
+        Ok(())
     }
 
     /// A page that was pushed.
@@ -177,11 +203,19 @@ impl Engine {
         else {
             return Ok(());
         };
-        if let Some(entry) = self.groups.get_mut(&id)
-            && entry.reading.contains(&epoch)
-        {
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        if entry.reading.contains(&epoch) {
             // The page that is under way may hold what came before this: taken in order, nothing is skipped.
             entry.read_again = true;
+            return Ok(());
+        }
+        let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
+        let next = page.entries.first().map(|e| e.sequence);
+        if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
+            // Pushes of two writers may overtake each other.
+            self.read_log(home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
         self.on_log_entries(txn, home, id, epoch, page.entries)
@@ -195,6 +229,10 @@ impl Engine {
         epoch: u64,
         entries: Vec<LogEntry>,
     ) -> Result<(), EngineError> {
+        if !self.is_linked_group(id) {
+            // The cursor stays: should they be let in again, this is read then.
+            return Ok(());
+        }
         for entry in entries {
             let Some(group) = self.groups.get_mut(&id) else {
                 return Ok(());
@@ -242,18 +280,14 @@ impl Engine {
                 group.row.updated_ms = self.now;
             } else {
                 let message = keys.open_entry(sealed).unwrap_or_default();
-                match group.live.process(&message) {
-                    Processed::Commit { removed: false } => {
+                match group.live.process_commit(&message) {
+                    Processed::Commit => {
                         group.drop_pending();
                         let next = group.next_log()?;
                         group.enter_epoch(next);
                     }
-                    other => {
-                        // A member has closed the log with what is no commit. Nobody can go on in this group.
-                        tracing::warn!(?other, "a log was closed with what is no valid commit");
-                        self.reload_group(id)?;
-                        return Ok(());
-                    }
+                    // A member has closed the log with what is no commit. Nobody can go on in this group.
+                    _ => return self.bury_group(txn, id),
                 }
             }
         }
@@ -261,6 +295,7 @@ impl Engine {
             return Ok(());
         };
         group.closing = false;
+        group.retry_at = 0;
         group.row.logs.retain(|l| l.epoch != epoch);
         self.logs.remove(&keys.address);
         let current = group.current_log().map(|l| (l.epoch, l.cursor));
@@ -275,15 +310,6 @@ impl Engine {
         self.retry_future(txn, id)?;
         if let Ok(chat) = chat {
             self.renew_outbox(txn, chat)?;
-        }
-        Ok(())
-    }
-
-    /// Throws away what happened in memory since the last commit to disk.
-    pub(super) fn reload_group(&mut self, id: GroupId) -> Result<(), EngineError> {
-        if let Some(entry) = self.groups.remove(&id) {
-            let entry = super::GroupEntry::load(&self.mls, id, entry.row)?;
-            self.groups.insert(id, entry);
         }
         Ok(())
     }
@@ -332,6 +358,9 @@ impl Engine {
 
     /// Appends what is due to the logs whose homes are up.
     pub(super) fn pump_logs(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        for id in self.groups.values().filter(|g| g.caught_up && !g.closing).map(|g| g.id).collect::<Vec<_>>() {
+            self.maybe_update(id)?;
+        }
         let chats: Vec<ChatId> = self.chats.keys().copied().collect();
         for chat in chats {
             self.pump_log(txn, chat)?;
@@ -398,7 +427,7 @@ impl Engine {
             return Ok(());
         };
         let (mut entries, mut size) = (Vec::new(), 0);
-        let mut appended = Appended { group, chat, epoch, items: Vec::new(), upto: 0 };
+        let mut appended = Appended { group, chat, epoch, items: Vec::new(), told: Vec::new() };
         let logged = state.row.logged_upto;
         for item in state.outbox.iter().filter(|i| i.last > logged && i.group == group) {
             if entries.len() >= APPEND_ENTRIES || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
@@ -410,8 +439,7 @@ impl Engine {
             let sealed = keys.seal_entry(&row.message);
             size += sealed.len();
             entries.push(sealed);
-            appended.items.push(item.first);
-            appended.upto = item.last;
+            appended.items.push((item.first, item.last));
         }
         if entries.is_empty() {
             return Ok(());
@@ -433,21 +461,55 @@ impl Engine {
         let Some(state) = self.chats.get_mut(&appended.chat) else {
             return Ok(());
         };
-        let first = (last + 1).saturating_sub(appended.items.len() as u64);
-        for (item, sequence) in appended.items.iter().zip(first..) {
-            if let Some(item) = state.outbox.iter_mut().find(|i| i.first == *item) {
-                item.logged = Some((appended.epoch, sequence));
+        let first = last.saturating_add(1).saturating_sub(appended.items.len() as u64);
+        let mut upto = 0;
+        for ((item, end), sequence) in appended.items.iter().zip(first..) {
+            match state.outbox.iter_mut().find(|i| i.first == *item) {
+                Some(item) if item.group == appended.group && item.epoch <= appended.epoch => {
+                    item.logged = Some((appended.epoch, sequence));
+                }
+                // Encrypted anew for another group meanwhile: it has to go to that group's log.
+                Some(_) => break,
+                None => {}
             }
+            upto = *end;
         }
-        state.row.logged_upto = state.row.logged_upto.max(appended.upto);
+        state.row.logged_upto = state.row.logged_upto.max(upto);
         let before = state.row.sent_upto;
-        state.row.sent_upto = before.max(appended.upto);
+        state.row.sent_upto = before.max(upto);
         state.dirty = true;
+        for (device, received) in &appended.told {
+            let row = super::delivery::device_row(&mut state.row, device, false);
+            row.told = row.told.max(*received);
+        }
         let mut ids = Vec::new();
         for item in &state.outbox {
-            ids.extend(item.ids_between(before, appended.upto));
+            ids.extend(item.ids_between(before, upto));
+        }
+        let home = self.home_of(appended.group);
+        if let Some(state) = home.and_then(|h| self.homes.get_mut(&h)).filter(|h| h.registered || !h.own) {
+            state.problem = None;
         }
         self.state_news(txn, appended.chat, ids, DeliveryState::Sent, "")
+    }
+
+    /// An append came to nothing: what it told has to be told again.
+    pub(super) fn append_failed(&mut self, appended: &Appended) {
+        let due = self.now + RETRY_REFUSED_MS;
+        if !appended.told.is_empty()
+            && let Some(state) = self.chats.get_mut(&appended.chat)
+        {
+            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+        }
+    }
+
+    /// The server does not have a log. One that was there before has expired or was lost.
+    pub(super) fn log_lost(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let known = self
+            .groups
+            .get(&id)
+            .is_some_and(|g| g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
+        if known { self.bury_group(txn, id) } else { Ok(()) }
     }
 
     /// An append or read was refused, or its log is closed.
@@ -463,11 +525,15 @@ impl Engine {
         }
         if !wait {
             self.read_log_again(id);
+            if let Some(entry) = self.groups.get_mut(&id) {
+                // Until the closing entry was read; a server that keeps it from us is not asked in a loop.
+                entry.retry_at = now + RETRY_REFUSED_MS;
+            }
         }
     }
 
     /// Appends something that is not kept in the outbox.
-    pub(super) fn append_loose(&mut self, chat: ChatId, group: GroupId, message: &Bytes) {
+    pub(super) fn append_loose(&mut self, chat: ChatId, group: GroupId, message: &Bytes, told: Vec<(DeviceId, u64)>) {
         let Some(home) = self.usable(group) else { return };
         let Some(entry) = self.groups.get(&group) else {
             return;
@@ -476,7 +542,7 @@ impl Engine {
             return;
         };
         let request = LogRequest { entries: vec![keys.seal_entry(message)], ..LogRequest::default() };
-        let appended = Appended { group, chat, epoch, items: Vec::new(), upto: 0 };
+        let appended = Appended { group, chat, epoch, items: Vec::new(), told };
         self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
     }
 
@@ -499,20 +565,18 @@ impl Engine {
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        let mut delivered = Vec::new();
-        for row in &mut state.row.devices {
-            let Ok(device) = starling_keys::DeviceId::from_bytes(&row.device) else {
-                continue;
-            };
-            if row.told < row.received && !self.links.contains_key(&device) {
-                row.told = row.received;
-                delivered.push((device.tag(), row.received));
-            }
-        }
-        state.dirty = true;
-        if delivered.is_empty() {
+        let told: Vec<(DeviceId, u64)> = state
+            .row
+            .devices
+            .iter()
+            .filter(|row| row.told < row.received)
+            .filter_map(|row| Some((DeviceId::from_bytes(&row.device).ok()?, row.received)))
+            .filter(|(device, _)| !self.links.contains_key(device))
+            .collect();
+        if told.is_empty() {
             return Ok(());
         }
+        let delivered = told.iter().map(|(device, upto)| (device.tag(), *upto)).collect();
         let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
         let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
         let id =
@@ -526,7 +590,7 @@ impl Engine {
         };
         let message: Bytes = entry.live.encrypt(&batch.encode())?.into();
         entry.touch_live();
-        self.append_loose(chat, group, &message);
+        self.append_loose(chat, group, &message, told);
         Ok(())
     }
 

@@ -114,6 +114,14 @@ impl Person {
         if self.row.alias.is_empty() { &self.row.name } else { &self.row.alias }
     }
 
+    /// Where their devices are found.
+    fn homes(&self) -> Vec<RendezvousAddr> {
+        match &self.list {
+            Some(list) => list.homes.clone(),
+            None => self.row.homes.iter().filter_map(|h| h.parse().ok()).collect(),
+        }
+    }
+
     /// Whether we talk to them.
     fn is_linked(&self) -> bool {
         matches!(self.state(), ContactState::Active | ContactState::Outgoing)
@@ -131,6 +139,13 @@ pub(crate) struct ChatState {
     receipt_due: Option<u64>,
     told_presence_ms: u64,
     dirty: bool,
+}
+
+/// What the network was told to connect to.
+#[derive(Default)]
+struct Told {
+    targets: HashMap<DeviceId, Target>,
+    homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>,
 }
 
 /// The engine.
@@ -161,7 +176,7 @@ pub struct Engine {
     away_ms: u64,
     net_changed: bool,
     snapshot_due: Option<u64>,
-    told: (HashMap<DeviceId, Target>, HashMap<HomeId, (Vec<RendezvousAddr>, bool)>),
+    told: Told,
     effects: Vec<Effect>,
     feed_written: bool,
 }
@@ -491,16 +506,6 @@ impl Engine {
     /// Writes what has changed in this turn.
     fn save(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
         let mut changed = self.feed_written;
-        for change in self.mls.packages().take_changes() {
-            changed = true;
-            match change {
-                KeyPackageChange::Put(id, data) => {
-                    let row = KeyPackageRow { data: data.to_vec(), last_resort: false };
-                    txn.put(KEY_PACKAGES, &id, &row)?;
-                }
-                KeyPackageChange::Delete(id) => txn.delete(KEY_PACKAGES, &id)?,
-            }
-        }
         if std::mem::take(&mut self.me.dirty) {
             txn.put(META, b"identity", &self.me.row)?;
         }
@@ -521,6 +526,17 @@ impl Engine {
                 changed = true;
                 group.store_value()?;
                 txn.put(GROUPS, id, &group.row)?;
+            }
+        }
+        // After the groups: writing one deletes the key package by which it was joined.
+        for change in self.mls.packages().take_changes() {
+            changed = true;
+            match change {
+                KeyPackageChange::Put(id, data) => {
+                    let row = KeyPackageRow { data: data.to_vec(), last_resort: false };
+                    txn.put(KEY_PACKAGES, &id, &row)?;
+                }
+                KeyPackageChange::Delete(id) => txn.delete(KEY_PACKAGES, &id)?,
             }
         }
         if changed || self.counters.clock != self.clock.0 {
@@ -558,12 +574,12 @@ impl Engine {
             targets.insert(*device, Target { relays, addresses });
         }
         let homes = self.wanted_homes();
-        if targets != self.told.0 {
-            self.told.0.clone_from(&targets);
+        if targets != self.told.targets {
+            self.told.targets.clone_from(&targets);
             self.effect(Effect::Net(NetCommand::Targets(targets)));
         }
-        if homes != self.told.1 {
-            self.told.1.clone_from(&homes);
+        if homes != self.told.homes {
+            self.told.homes.clone_from(&homes);
             self.effect(Effect::Net(NetCommand::Homes(homes)));
         }
     }

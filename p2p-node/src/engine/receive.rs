@@ -77,12 +77,8 @@ impl Engine {
                     Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
                 }
             }
-            Processed::Commit { removed } => {
-                // Commits count only as closing entries of a log: see `log.rs`, which calls `process` itself.
-                let _ = removed;
-                tracing::warn!("a commit came outside the log");
-                self.reload_group(id)?;
-            }
+            // Commits count only as closing entries of a log.
+            Processed::Commit => tracing::warn!("a commit came outside the log"),
             Processed::Future => {
                 if entry.future.len() < MAX_FUTURE {
                     entry.future.push_back((from, message.clone()));
@@ -192,7 +188,9 @@ impl Engine {
                 changes.rows.insert(timeline_key(chat, id), row);
                 changes.new.extend(id.to_bytes());
                 if let Some(state) = self.chats.get_mut(&chat) {
-                    state.row.newest = state.row.newest.max(id.clock.0);
+                    // A clock far ahead sorts where it says, but does not pin the chat there.
+                    let latest = Clock::at(self.now.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
+                    state.row.newest = state.row.newest.max(id.clock.0.min(latest));
                     if !own && id.clock.0 > state.row.read {
                         state.row.unread += 1;
                     }
@@ -291,7 +289,8 @@ impl Engine {
         if read > before {
             state.row.peer_read = read;
             state.dirty = true;
-            let range = timeline_key(chat, floor_id(before + 1))..timeline_key(chat, floor_id(read + 1));
+            let range = timeline_key(chat, floor_id(before.saturating_add(1)))
+                ..timeline_key(chat, floor_id(read.saturating_add(1)));
             let rows = txn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
             let ids: Vec<u8> =
                 rows.iter().rev().filter(|(_, row)| row.mine).flat_map(|(key, _)| key[16..].to_vec()).collect();
@@ -345,14 +344,14 @@ fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
     if sequence <= row.received || row.early.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
         return false;
     }
-    if sequence == row.received + 1 {
+    if Some(sequence) == row.received.checked_add(1) {
         row.received = sequence;
-    } else if let Some(range) = row.early.chunks_exact_mut(2).find(|r| r[1] + 1 == sequence) {
+    } else if let Some(range) = row.early.chunks_exact_mut(2).find(|r| r[1].checked_add(1) == Some(sequence)) {
         range[1] = sequence;
     } else if row.early.len() < 2 * MAX_EARLY {
         row.early.extend([sequence, sequence]);
     }
-    while let Some(at) = row.early.chunks_exact(2).position(|r| r[0] <= row.received + 1) {
+    while let Some(at) = row.early.chunks_exact(2).position(|r| r[0] <= row.received.saturating_add(1)) {
         row.received = row.received.max(row.early[2 * at + 1]);
         row.early.drain(2 * at..2 * at + 2);
     }

@@ -96,7 +96,7 @@ impl Engine {
     pub(super) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
         let groups = self.chats.get(&chat)?.row.groups.iter();
         let ids = groups.filter_map(|g| GroupId::try_from(g.as_slice()).ok());
-        let known: Vec<GroupId> = ids.filter(|g| self.groups.contains_key(g)).collect();
+        let known: Vec<GroupId> = ids.filter(|g| self.groups.get(g).is_some_and(|g| !g.row.dead)).collect();
         let peer = self.chats.get(&chat)?.peer;
         let list = self.contacts.get(&peer).and_then(|p| p.list.as_ref());
         // A group that lacks a device of theirs is second choice: somebody who came back with a new device has only the newer one.
@@ -239,6 +239,10 @@ impl Engine {
         let Some(active) = self.active_group(chat) else {
             return Ok(());
         };
+        if self.chats.get(&chat).and_then(|c| self.contacts.get(&c.peer)).is_some_and(|p| p.row.key_changed) {
+            // Not to devices that the user does not trust yet.
+            return Ok(());
+        }
         let epoch = self.groups.get(&active).map_or(0, |g| g.live.epoch());
         let Some(state) = self.chats.get(&chat) else {
             return Ok(());

@@ -42,7 +42,8 @@ fn a_commit_moves_both_and_late_messages_still_decrypt() {
     let (commit, mut after) = a.prepare_update().unwrap();
     let future = after.encrypt(b"future").unwrap();
     assert!(matches!(b.process(&future), Processed::Future));
-    assert!(matches!(b.process(&commit), Processed::Commit { removed: false }));
+    assert!(matches!(b.process(&commit), Processed::Commit));
+    assert!(matches!(b.process_commit(&commit), Processed::Commit));
     assert!(matches!(b.process(&late), Processed::Application { .. }));
     assert!(matches!(b.process(&future), Processed::Application { .. }));
     assert_eq!(*after.export("x").unwrap(), *b.export("x").unwrap());
@@ -76,12 +77,12 @@ fn several_devices_of_one_account_share_a_conversation() {
 #[test]
 fn a_last_resort_package_serves_twice() {
     let (alice, bob) = (device(&account()), device(&account()));
-    let package: bytes::Bytes = bob.key_package(true).unwrap().into();
+    let last: bytes::Bytes = bob.key_package(true).unwrap().into();
     for id in [b"g1", b"g2"] {
-        let (_, welcome) = alice.create(id, std::slice::from_ref(&package)).unwrap();
+        let (_, welcome) = alice.create(id, std::slice::from_ref(&last)).unwrap();
         bob.join(&welcome).unwrap().value().unwrap();
     }
-    let once = super::tests::package(&bob);
+    let once = package(&bob);
     let (_, welcome) = alice.create(b"g3", std::slice::from_ref(&once)).unwrap();
     bob.join(&welcome).unwrap().value().unwrap();
     let (_, welcome) = alice.create(b"g4", &[once]).unwrap();

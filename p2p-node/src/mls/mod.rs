@@ -3,7 +3,7 @@
 
 mod storage;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mls_rs::{
     CipherSuite, CipherSuiteProvider, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
@@ -30,6 +30,8 @@ pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
 const SUITE: CipherSuite = CipherSuite::ML_KEM_768_X25519;
 /// Late messages of so many epochs still decrypt.
 pub const PAST_EPOCHS: usize = 4;
+/// Key packages are valid from so long before they were made: whoever uses one may have a clock that is behind.
+const CLOCK_MARGIN: Duration = Duration::from_secs(2 * 86_400);
 
 /// Why an MLS operation failed. The details are the library's; none of them is secret.
 #[derive(Debug, thiserror::Error)]
@@ -125,12 +127,16 @@ impl mls_rs::MlsRules for Rules {
 
     fn filter_proposals(
         &self,
-        _: CommitDirection,
+        direction: CommitDirection,
         _: CommitSource,
         roster: &Roster<'_>,
         _: &GroupContext,
         proposals: ProposalBundle,
     ) -> Result<ProposalBundle, NotAllowed> {
+        // Members are added when a group is made, and only then: a commit on the way renews keys and nothing else.
+        if direction == CommitDirection::Receive && proposals.clone().into_proposals().next().is_some() {
+            return Err(NotAllowed);
+        }
         let mut accounts: Vec<AccountId> =
             roster.members_iter().filter_map(|m| certificate(&m.signing_identity)).map(|c| c.account()).collect();
         for proposal in proposals.clone().into_proposals() {
@@ -139,7 +145,7 @@ impl mls_rs::MlsRules for Rules {
                     let added = certificate(add.signing_identity()).ok_or(NotAllowed)?;
                     accounts.push(added.account());
                 }
-                Proposal::Remove(_) | Proposal::Update(_) => {}
+                Proposal::Update(_) => {}
                 _ => return Err(NotAllowed),
             }
         }
@@ -185,10 +191,7 @@ pub enum Processed {
         data: Zeroizing<Vec<u8>>,
     },
     /// A commit: the group is in its next epoch now.
-    Commit {
-        /// We were removed.
-        removed: bool,
-    },
+    Commit,
     /// Seen before, or our own.
     Duplicate,
     /// Of an epoch that we have not reached yet.
@@ -254,7 +257,8 @@ impl Mls {
         if last_resort {
             extensions.set_from(LastResortKeyPackageExt).map_err(|_| GroupError::Malformed)?;
         }
-        let package = self.client.generate_key_package_message(extensions, ExtensionList::new(), None)?;
+        let from = MlsTime::now() - CLOCK_MARGIN;
+        let package = self.client.generate_key_package_message(extensions, ExtensionList::new(), Some(from))?;
         Ok(package.to_bytes()?)
     }
 
@@ -291,6 +295,11 @@ impl Mls {
         self.states.put(id, value);
         let group = self.client.load_group(id)?;
         Ok(self.live(group))
+    }
+
+    /// Forgets a group that was given up.
+    pub fn forget(&self, id: &[u8]) {
+        self.states.forget(id);
     }
 
     fn live(&self, group: Group<Config>) -> LiveGroup {
@@ -338,6 +347,11 @@ impl Mls {
 }
 
 impl LiveGroup {
+    /// The group's id.
+    pub fn id(&self) -> &[u8] {
+        self.group.group_id()
+    }
+
     /// The current epoch.
     pub fn epoch(&self) -> u64 {
         self.group.current_epoch()
@@ -360,8 +374,17 @@ impl LiveGroup {
         Ok(self.group.encrypt_application_message(plain, Vec::new())?.to_bytes()?)
     }
 
-    /// Takes an MLS message of this group.
+    /// Takes an application message of this group. A commit is recognised, and not followed.
     pub fn process(&mut self, bytes: &[u8]) -> Processed {
+        self.take(bytes, false)
+    }
+
+    /// Takes a message and follows it into the next epoch if it is a commit.
+    pub fn process_commit(&mut self, bytes: &[u8]) -> Processed {
+        self.take(bytes, true)
+    }
+
+    fn take(&mut self, bytes: &[u8], commits: bool) -> Processed {
         let Ok(message) = MlsMessage::from_bytes(bytes) else {
             return Processed::Garbage;
         };
@@ -373,16 +396,24 @@ impl LiveGroup {
             Some(_) => {}
             None => return Processed::Garbage,
         }
-        match self.group.process_incoming_message(message) {
+        // On a copy: the library uses up keys and keeps proposals even of what it refuses.
+        let mut next = self.group.clone();
+        match next.process_incoming_message(message) {
             Ok(ReceivedMessage::ApplicationMessage(m)) => {
-                let sender = self.group.member_at_index(m.sender_index).and_then(|m| certificate(&m.signing_identity));
+                let sender = next.member_at_index(m.sender_index).and_then(|m| certificate(&m.signing_identity));
                 match sender {
-                    Some(sender) => Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()) },
+                    Some(sender) => {
+                        self.group = next;
+                        Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()) }
+                    }
                     None => Processed::Garbage,
                 }
             }
-            Ok(ReceivedMessage::Commit(commit)) => {
-                Processed::Commit { removed: matches!(commit.effect, CommitEffect::Removed { .. }) }
+            Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
+                if commits {
+                    self.group = next;
+                }
+                Processed::Commit
             }
             Ok(_) => Processed::Garbage,
             Err(MlsError::CantProcessMessageFromSelf | MlsError::KeyMissing(_)) => Processed::Duplicate,

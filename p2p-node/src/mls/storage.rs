@@ -36,6 +36,10 @@ impl States {
         self.lock().insert(id.to_vec(), value);
     }
 
+    pub(super) fn forget(&self, id: &[u8]) {
+        self.lock().remove(id);
+    }
+
     pub(super) fn get(&self, id: &[u8]) -> Option<GroupValue> {
         self.lock().get(id).cloned()
     }
@@ -121,8 +125,9 @@ impl KeyPackageStorage for KeyPackages {
 
     fn delete(&mut self, id: &[u8]) -> Result<(), Infallible> {
         let mut inner = self.lock();
-        inner.packages.remove(id);
-        inner.changes.push(KeyPackageChange::Delete(id.to_vec()));
+        if inner.packages.remove(id).is_some() {
+            inner.changes.push(KeyPackageChange::Delete(id.to_vec()));
+        }
         Ok(())
     }
 

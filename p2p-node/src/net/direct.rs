@@ -1,5 +1,7 @@
 //! The two streams between two devices: each side writes on the one that it opened.
 
+use std::time::Duration;
+
 use libp2p::Stream;
 use starling_keys::DeviceId;
 use starling_wire::{
@@ -14,6 +16,8 @@ use crate::engine::Input;
 
 /// Bytes that are written before a flush while more frames wait: one flush for many frames is what makes bursts fast.
 const COALESCE: usize = 256 * 1024;
+/// A device that does not take what we write for so long is gone.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// Writes frames until the stream breaks or the sender is dropped.
 pub async fn write(stream: Stream, mut frames: mpsc::Receiver<DirectFrame>) {
@@ -29,7 +33,8 @@ pub async fn write(stream: Stream, mut frames: mpsc::Receiver<DirectFrame>) {
         {
             writer.push(&frame);
         }
-        if writer.flush().await.is_err() {
+        // A device that reads nothing for so long is gone, or wants our memory.
+        if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
             return;
         }
     }

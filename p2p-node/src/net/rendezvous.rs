@@ -15,6 +15,8 @@ use crate::engine::Input;
 
 /// A server that does not greet within this time is no rendezvous.
 const GREETING: Duration = Duration::from_secs(10);
+/// One that does not take what we write for so long is gone.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// Serves one stream until it breaks; gives the reason.
 pub async fn run(
@@ -34,9 +36,10 @@ pub async fn run(
     if engine.send(Input::Net(NetEvent::HomeUp(home, hello))).await.is_err() {
         return "stopping".into();
     }
-    loop {
-        tokio::select! {
-            response = reader.next::<Response>() => match response {
+    // Side by side: if both ends waited for their writing, neither would read.
+    let read = async {
+        loop {
+            match reader.next::<Response>().await {
                 Ok(Some(response)) => {
                     if engine.send(Input::Net(NetEvent::Home(home, response))).await.is_err() {
                         return "stopping".into();
@@ -44,17 +47,27 @@ pub async fn run(
                 }
                 Ok(None) => return "it closed the connection".into(),
                 Err(error) => return error.to_string(),
-            },
-            request = requests.recv() => {
-                let Some((id, ask)) = request else { return "not needed any more".into() };
-                writer.push(&Request { id, ask: Some(ask) });
-                while writer.waiting() < 256 * 1024 && let Ok((id, ask)) = requests.try_recv() {
-                    writer.push(&Request { id, ask: Some(ask) });
-                }
-                if let Err(error) = writer.flush().await {
-                    return error.to_string();
-                }
             }
         }
+    };
+    let write = async {
+        while let Some((id, ask)) = requests.recv().await {
+            writer.push(&Request { id, ask: Some(ask) });
+            while writer.waiting() < 256 * 1024
+                && let Ok((id, ask)) = requests.try_recv()
+            {
+                writer.push(&Request { id, ask: Some(ask) });
+            }
+            match tokio::time::timeout(STALLED, writer.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => return "it does not read".into(),
+            }
+        }
+        "not needed any more".into()
+    };
+    tokio::select! {
+        reason = read => reason,
+        reason = write => reason,
     }
 }

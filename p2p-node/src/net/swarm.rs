@@ -39,12 +39,10 @@ use tokio::{
 use super::{HomeId, NetCommand, NetEvent, Target, device_of, direct, peer_of, rendezvous};
 use crate::engine::Input;
 
-/// Commands that may wait for the swarm task. The engine's window keeps entries below it; a full queue means a stuck swarm.
-const COMMANDS: usize = 4096;
 /// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
-const FRAMES: usize = 1024;
+const FRAMES: usize = 256;
 /// Requests that may wait for one rendezvous.
-const REQUESTS: usize = 1024;
+const REQUESTS: usize = 65_536;
 /// Inbound direct streams of one device at a time: one, and one that is about to take its place.
 const INBOUND_STREAMS: usize = 3;
 /// First and longest wait between two tries to reach somebody.
@@ -74,12 +72,13 @@ pub enum NetError {
 
 /// The engine's line to the swarm task.
 #[derive(Clone, Debug)]
-pub struct NetHandle(mpsc::Sender<NetCommand>);
+pub struct NetHandle(mpsc::UnboundedSender<NetCommand>);
 
 impl NetHandle {
-    /// Passes a command on; waits if the swarm task is behind. Only for the engine's own thread.
+    /// Passes a command on. Not bounded here: the swarm task waits for the engine at times, so the engine may not wait for it. What the engine
+    /// gives is bounded by its windows.
     pub fn send(&self, command: NetCommand) {
-        let _ = self.0.blocking_send(command);
+        let _ = self.0.send(command);
     }
 }
 
@@ -101,7 +100,7 @@ pub async fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<Inp
     for address in &config.listen {
         swarm.listen_on(address.clone()).map_err(|_| NetError::Listen(address.clone()))?;
     }
-    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (commands, inbox) = mpsc::unbounded_channel();
     let net = Net {
         swarm,
         engine,
@@ -245,7 +244,7 @@ struct Net {
 }
 
 impl Net {
-    async fn run(mut self, mut inbox: mpsc::Receiver<NetCommand>) {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<NetCommand>) {
         loop {
             let next = self.next_try();
             tokio::select! {
@@ -594,7 +593,7 @@ impl Net {
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 if let Some(id) = device_of(&peer)
-                    && self.homes.contains_key(id.as_bytes())
+                    && self.homes.get(id.as_bytes()).is_some_and(|h| h.requests.is_none())
                 {
                     self.tell(NetEvent::HomeDown(*id.as_bytes(), dial_reason(&error))).await;
                 }

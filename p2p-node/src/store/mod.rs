@@ -146,7 +146,8 @@ impl ProfileDir {
 pub struct Store {
     db: Database,
     key: StorageKeyBox,
-    dir: ProfileDir,
+    /// Holds the profile's lock.
+    _dir: ProfileDir,
 }
 
 /// Keeps the key out of `Debug`.
@@ -162,19 +163,27 @@ impl std::fmt::Debug for StorageKeyBox {
 }
 
 impl Store {
-    /// Makes the database of a new profile.
-    pub fn create(dir: ProfileDir, key: &StorageKey) -> Result<Self, StoreError> {
-        let path = dir.path().join("profile.redb");
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|e| from_io(&e))?;
-        let store = Self::open_file(dir, key, &path)?;
+    /// Makes the database of a new profile, with what `fill` writes. It gets its name once it is whole.
+    pub fn create(
+        dir: ProfileDir,
+        key: &StorageKey,
+        fill: impl FnOnce(&Txn<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (path, new) = (dir.path().join("profile.redb"), dir.path().join("profile.redb.new"));
+        let _ = fs::remove_file(&new);
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(|e| from_io(&e))?;
+        let store = Self::open_file(dir, key, &new)?;
         let txn = store.begin()?;
         for table in TABLES {
             txn.txn.open_table(table.definition()).map_err(failed)?;
         }
         txn.put_raw(META, b"schema", &SCHEMA.to_be_bytes())?;
         txn.put(META, b"check", &Check { ok: true })?;
+        fill(&txn)?;
         txn.commit()?;
-        Ok(store)
+        fs::rename(&new, &path).map_err(|e| from_io(&e))?;
+        drop(store);
+        Ok(())
     }
 
     /// Opens an existing profile.
@@ -206,12 +215,7 @@ impl Store {
 
     fn open_file(dir: ProfileDir, key: &StorageKey, path: &Path) -> Result<Self, StoreError> {
         let db = Database::builder().set_cache_size(CACHE).create(path).map_err(failed)?;
-        Ok(Self { db, key: StorageKeyBox { rows: key.derive("rows"), names: key.derive("names") }, dir })
-    }
-
-    /// The profile's directory.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+        Ok(Self { db, key: StorageKeyBox { rows: key.derive("rows"), names: key.derive("names") }, _dir: dir })
     }
 
     /// An opaque name for something that would tell too much as a key.
@@ -411,7 +415,8 @@ mod tests {
         let path = dir.path().join("p");
         let key = StorageKey::generate();
         {
-            let store = Store::create(ProfileDir::lock(&path).unwrap(), &key).unwrap();
+            Store::create(ProfileDir::lock(&path).unwrap(), &key, |_| Ok(())).unwrap();
+            let store = Store::open(ProfileDir::lock(&path).unwrap(), &key).unwrap();
             assert!(matches!(ProfileDir::lock(&path), Err(StoreError::InUse)));
             let txn = store.begin().unwrap();
             txn.put(META, b"x", &Check { ok: true }).unwrap();
@@ -433,7 +438,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let key = StorageKey::generate();
         {
-            let store = Store::create(ProfileDir::lock(dir.path()).unwrap(), &key).unwrap();
+            Store::create(ProfileDir::lock(dir.path()).unwrap(), &key, |_| Ok(())).unwrap();
+            let store = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key).unwrap();
             let txn = store.begin().unwrap();
             txn.put_raw(META, b"schema", &9u32.to_be_bytes()).unwrap();
             txn.commit().unwrap();

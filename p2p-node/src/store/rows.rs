@@ -95,6 +95,9 @@ pub struct CountersRow {
     /// When this profile last ran, in milliseconds since 1970.
     #[prost(uint64, tag = "4")]
     pub last_run_ms: u64,
+    /// The contacts have changed since our home has taken a snapshot of them.
+    #[prost(bool, tag = "5")]
+    pub snapshot_owed: bool,
 }
 
 /// Somebody we know. By [`super::Store::name`] of the account.
@@ -268,6 +271,9 @@ pub struct GroupRow {
     /// Our first sequence number in this group: members expect nothing older.
     #[prost(uint64, tag = "12")]
     pub floor: u64,
+    /// Its log is lost or was closed for good: not written to any more.
+    #[prost(bool, tag = "13")]
+    pub dead: bool,
 }
 
 /// Secrets of an earlier epoch.
@@ -482,9 +488,12 @@ pub struct SnapshotContact {
     /// Account key.
     #[prost(bytes = "vec", tag = "1")]
     pub account: Vec<u8>,
-    /// The newest signed device list.
-    #[prost(bytes = "vec", tag = "2")]
-    pub device_list: Vec<u8>,
+    /// Where their devices are found.
+    #[prost(string, repeated, tag = "2")]
+    pub homes: Vec<String>,
+    /// Version of their device list: an older one is a roll-back.
+    #[prost(uint64, tag = "7")]
+    pub version: u64,
     /// Name that the contact gives itself.
     #[prost(string, tag = "3")]
     pub name: String,

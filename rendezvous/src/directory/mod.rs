@@ -17,7 +17,7 @@ pub use codes::Codes;
 use crate::{
     config::RegistrationMode,
     hub::now_ms,
-    limits::{DEVICES_PER_CLAIM, NAME_UNUSED_DAYS},
+    limits::{CODE_TRIES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_LIFE_S, NAME_UNUSED_DAYS},
     session::{No, Session, key},
     store::{Key, Kind},
 };
@@ -137,6 +137,7 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
     if invite.uses > MAX_INVITE_USES {
         return Err(Refusal::Malformed.into());
     }
+    let expires_at = invite.expires_at.min(now_ms() / 1000 + INVITE_LIFE_S);
     // One use delivers to each of the account's devices.
     let devices = session
         .hub
@@ -147,7 +148,7 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
     session
         .hub
         .store
-        .put_invite(key(&invite.token_hash)?, account, invite.uses * devices.max(1), invite.expires_at)
+        .put_invite(key(&invite.token_hash)?, account, invite.uses.saturating_mul(devices.max(1)), expires_at)
         .await?;
     Ok(Answer::Done(true))
 }
@@ -179,10 +180,14 @@ pub fn code_open(session: &mut Session) -> Result<Answer, No> {
 }
 
 pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<Answer, No> {
-    let (owner, attempt) = session.hub.codes.attempt(message.place, session.id, now_ms()).ok_or(Refusal::NotFound)?;
     if message.pake.len() > 64 || message.sealed.len() > 4096 {
         return Err(Refusal::Malformed.into());
     }
+    session.code_tries += 1;
+    if session.code_tries > CODE_TRIES_PER_SESSION {
+        return Err(Refusal::RateLimited.into());
+    }
+    let (owner, attempt) = session.hub.codes.attempt(message.place, session.id, now_ms()).ok_or(Refusal::NotFound)?;
     let forwarded = Answer::Code(CodeMessage { attempt, ..message });
     if !session.hub.presence.tell(owner, forwarded) {
         return Err(Refusal::NotFound.into());

@@ -10,7 +10,7 @@ use starling_wire::{
 
 use crate::{
     hub::now_ms,
-    limits::{APPEND_BYTES, APPEND_ENTRIES, MAX_FOLLOWED, PAGE_BYTES, PAGE_ENTRIES},
+    limits::{APPEND_BYTES, APPEND_ENTRIES, MAX_FOLLOWED, MAX_PAID, PAGE_BYTES, PAGE_ENTRIES},
     presence::page,
     session::{No, Session, key},
     store::{Entry, Key, Kind, StoreError},
@@ -155,13 +155,19 @@ pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<
         if !puzzle.check(solution) {
             return Err(Refusal::Denied.into());
         }
+        let paid = *blake3::hash(&subject).as_bytes();
+        if session.paid.len() >= MAX_PAID {
+            return Err(Refusal::RateLimited.into());
+        }
+        if !session.paid.insert(paid) {
+            return Err(Refusal::Denied.into());
+        }
         hub.store.append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds).await?
     } else {
         let token = token_hash(&append.token)?;
         hub.store.append_with_invite(token, now_ms() / 1000, device, owner, append.sealed.clone(), bounds).await?
     };
-    let entry = Entry { sequence, sealed: append.sealed, closing: false };
-    hub.presence.new_items(device, &[entry]);
+    hub.presence.new_items(device);
     Ok(Answer::Appended(sequence))
 }
 

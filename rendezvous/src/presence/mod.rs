@@ -10,7 +10,10 @@ use libp2p::PeerId;
 use starling_wire::rendezvous::{Answer, Page, Readers, Response};
 use tokio::sync::mpsc;
 
-use crate::store::{Entry, Key};
+use crate::{
+    limits::PUSH_BYTES,
+    store::{Entry, Key},
+};
 
 /// A session, for the lifetime of this process.
 pub type SessionId = u64;
@@ -92,15 +95,16 @@ impl Presence {
 
     /// New entries of a log.
     pub fn new_entries(&self, log: Key, from: SessionId, entries: &[Entry]) {
-        let answer = Answer::Page(page(&log, entries, false));
+        let large = entries.iter().map(|e| e.sealed.len()).sum::<usize>() > PUSH_BYTES;
+        let answer = Answer::Page(if large { page(&log, &[], true) } else { page(&log, entries, false) });
         self.lock().pass_on(log, from, &answer);
     }
 
-    /// New items of an inbox.
-    pub fn new_items(&self, device: Key, entries: &[Entry]) {
+    /// There are new items in an inbox: the device is told to read it, as only what was read in order is deleted.
+    pub fn new_items(&self, device: Key) {
         let mut state = self.lock();
         if let Some(id) = state.by_device.get(&device).copied() {
-            state.push(id, Answer::Page(page(&[], entries, false)));
+            state.push(id, Answer::Page(page(&[], &[], true)));
         }
     }
 

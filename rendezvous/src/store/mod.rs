@@ -198,4 +198,7 @@ pub trait Store: Send + Sync + 'static {
     async fn totals(&self) -> Result<Totals, StoreError>;
     /// Whether the store can write now.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// Waits until the store cannot write any more, and the process has to be started again.
+    async fn broken(&self);
 }

@@ -8,7 +8,7 @@ use prost::Message;
 use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Account, Bounds, Entry, Key, Kind, Store, StoreError, Totals};
 
@@ -67,6 +67,7 @@ type Committed = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub struct RedbStore {
     db: Arc<Database>,
     jobs: mpsc::Sender<Job>,
+    broken: watch::Receiver<bool>,
 }
 
 impl RedbStore {
@@ -103,8 +104,12 @@ impl RedbStore {
         let db = Arc::new(db);
         let (jobs, inbox) = mpsc::channel(WRITE_QUEUE);
         let writer = db.clone();
-        thread::Builder::new().name("store".into()).spawn(move || write_loop(&writer, inbox)).map_err(failed)?;
-        Ok(Self { db, jobs })
+        let (breaks, broken) = watch::channel(false);
+        thread::Builder::new()
+            .name("store".into())
+            .spawn(move || write_loop(&writer, inbox, &breaks))
+            .map_err(failed)?;
+        Ok(Self { db, jobs, broken })
     }
 
     /// Runs `job` in the next write transaction. An `Err` from `job` must leave the tables as they were.
@@ -129,7 +134,7 @@ impl RedbStore {
     }
 }
 
-fn write_loop(db: &Database, mut inbox: mpsc::Receiver<Job>) {
+fn write_loop(db: &Database, mut inbox: mpsc::Receiver<Job>, broken: &watch::Sender<bool>) {
     let mut batch = Vec::with_capacity(BATCH);
     while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
         let result = (|| {
@@ -150,6 +155,8 @@ fn write_loop(db: &Database, mut inbox: mpsc::Receiver<Job>) {
         };
         if let Err(error) = &outcome {
             tracing::error!(%error, "commit failed");
+            // After a failed write redb takes no other: the process has to be started again, when there is room.
+            let _ = broken.send(true);
         }
         for answer in done {
             answer(match &outcome {
@@ -350,7 +357,10 @@ impl Store for RedbStore {
             {
                 return Err(StoreError::Taken);
             }
-            if let Ok(old) = <&Key>::try_from(record.name.as_slice()) {
+            // The old one goes, unless somebody else has taken it since.
+            if let Ok(old) = <&Key>::try_from(record.name.as_slice())
+                && names.get(old).map_err(failed)?.is_some_and(|row| *row.value() == account)
+            {
                 names.remove(old).map_err(failed)?;
             }
             names.insert(&name, &account).map_err(failed)?;
@@ -532,7 +542,13 @@ impl Store for RedbStore {
             }
             let owner = queue.owner.clone();
             // A full log can still be closed: otherwise it could never be left.
-            let unbounded = Bounds { entries: u64::MAX, bytes: u64::MAX, owner_bytes: u64::MAX, ..bounds };
+            let wider = |n: u64| n.saturating_add(crate::limits::CLOSE_OVERDRAFT);
+            let unbounded = Bounds {
+                entries: u64::MAX,
+                bytes: wider(bounds.bytes),
+                owner_bytes: wider(bounds.owner_bytes),
+                ..bounds
+            };
             let closed = Queue { closed: queue.last + 1, ..queue };
             let last = append_in(txn, Kind::Log, &address, closed, &[entry], &unbounded)?;
             if queue_in(txn, Kind::Log, &next)?.is_none() {
@@ -645,6 +661,10 @@ impl Store for RedbStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.write(|_| Ok(())).await
+    }
+
+    async fn broken(&self) {
+        let _ = self.broken.clone().wait_for(|broken| *broken).await;
     }
 }
 

@@ -31,11 +31,16 @@ pub fn make_profile(profile: &Profile, new: &NewProfile) -> CliResult<(String, S
     if new.name.is_empty() || new.name.len() > 64 {
         return Err(CliError::usage("a name has 1 to 64 bytes"));
     }
-    if profile.exists() {
+    let dir = match ProfileDir::lock(&profile.dir) {
+        Ok(dir) => Some(dir),
+        // Its node runs: it exists.
+        Err(starling_node::StoreError::InUse) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(dir) = dir.filter(|_| !profile.exists()) else {
         return Err(CliError::usage(format!("the profile “{}” exists already", profile.name))
             .hint("choose another with --profile NAME"));
-    }
-    let dir = ProfileDir::lock(&profile.dir)?;
+    };
     let key = StorageKey::generate();
     // The key first: a database without its key would be lost, a key without its database is nothing.
     profile.write_key(&key, new.protection)?;

@@ -181,12 +181,16 @@ pub async fn settle(client: &Client) {
     if !client.is_own() {
         return;
     }
-    for _ in 0..60 {
-        let Ok(chats) = client.call("chats", json!({})).await else {
+    // A request costs some seconds of work; what is not out by then goes out at the next run.
+    for _ in 0..200 {
+        let (Ok(chats), Ok(status)) = (client.call("chats", json!({})).await, client.call("status", json!({})).await)
+        else {
             return;
         };
-        let waiting = chats.as_array().is_some_and(|c| c.iter().any(|c| c["queued"].as_u64() > Some(0)));
-        if !waiting {
+        let connected = status["rendezvous"].as_array().is_some_and(|r| r.iter().any(|r| r["connected"] == true));
+        let queued = chats.as_array().is_some_and(|c| c.iter().any(|c| c["queued"].as_u64() > Some(0)));
+        let waiting = queued || status["requests_waiting"].as_u64() > Some(0);
+        if !waiting || !connected {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
