@@ -188,7 +188,7 @@ impl Server {
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, .. })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, connection, .. })) => {
                 let Some(device) = device_key(&peer) else {
                     return;
                 };
@@ -200,6 +200,10 @@ impl Server {
                 // One session a device: the newest, as the older one may hang on a dead network.
                 if let Some(older) = self.by_device.insert(device, task) {
                     older.abort();
+                }
+                // Their connections, too: the relay would go on passing circuits to a process that is gone.
+                for connection in self.swarm.behaviour().streams.older(&peer, connection.id) {
+                    self.swarm.close_connection(connection);
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { connection, result: Err(_), .. })) => {

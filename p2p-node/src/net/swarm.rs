@@ -16,7 +16,7 @@ use libp2p::{
     multiaddr::Protocol,
     noise, ping, relay,
     swarm::{
-        DialError, NetworkBehaviour, SwarmEvent,
+        ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
         behaviour::toggle::Toggle,
         dial_opts::{DialOpts, PeerCondition},
     },
@@ -203,6 +203,15 @@ struct Device {
     out: Option<(Connection, mpsc::Sender<DirectFrame>)>,
     opening: bool,
     inbound: Vec<AbortHandle>,
+    /// The dial to its own addresses that is under way.
+    dialing: Option<(ConnectionId, Vec<Multiaddr>)>,
+}
+
+impl Device {
+    /// There is no path yet, or only one through a relay.
+    fn wants_path(&self) -> bool {
+        !self.opening && self.out.as_ref().is_none_or(|(connection, _)| connection.relayed)
+    }
 }
 
 /// A rendezvous that we use.
@@ -370,7 +379,7 @@ impl Net {
 
     /// The next moment at which something is due; far away if nothing is.
     fn next_try(&self) -> Instant {
-        let devices = self.devices.values().filter(|d| d.out.is_none() && !d.opening).map(|d| d.retry.at);
+        let devices = self.devices.values().filter(|d| d.wants_path()).map(|d| d.retry.at);
         let homes = self.homes.values().filter(|h| h.requests.is_none() && !h.opening).map(|h| h.retry.at);
         let listeners = self
             .homes
@@ -404,7 +413,7 @@ impl Net {
         let due: Vec<DeviceId> = self
             .devices
             .iter()
-            .filter(|(_, d)| d.out.is_none() && !d.opening && d.retry.due())
+            .filter(|(_, d)| d.wants_path() && d.retry.due())
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -451,7 +460,9 @@ impl Net {
             return;
         };
         device.retry.tried(BACKOFF.1);
-        if self.swarm.behaviour().streams.best(&peer).is_some() {
+        let linked = device.out.is_some();
+        let best = self.swarm.behaviour().streams.best(&peer).map(|best| best.relayed);
+        if best == Some(false) || (best.is_some() && !linked) {
             self.open_direct(id, peer);
             return;
         }
@@ -462,9 +473,19 @@ impl Net {
         direct.extend(self.lan.get(&id).into_iter().flatten().cloned());
         direct.retain(|a| !a.iter().any(|p| matches!(p, Protocol::P2pCircuit)));
         direct.truncate(16);
-        if !direct.is_empty() {
-            let dial = DialOpts::peer_id(peer).addresses(direct).build();
-            let _ = self.swarm.dial(dial);
+        let under_way = self.devices.get(&id).and_then(|d| d.dialing.as_ref()).is_some_and(|(_, to)| *to == direct);
+        if !direct.is_empty() && !under_way {
+            // Also beside a relayed connection, as a direct one is better, and beside a dial to addresses that have changed.
+            let dial = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(direct.clone()).build();
+            let connection = dial.connection_id();
+            if self.swarm.dial(dial).is_ok()
+                && let Some(device) = self.devices.get_mut(&id)
+            {
+                device.dialing = Some((connection, direct));
+            }
+        }
+        if linked {
+            return;
         }
         // A second dial, since one stale direct address fails the whole of the first. Only through a relay that we are connected to: its dial
         // would otherwise compete with our own.
@@ -477,6 +498,14 @@ impl Net {
         if !circuits.is_empty() {
             let dial = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected).addresses(circuits).build();
             let _ = self.swarm.dial(dial);
+        }
+    }
+
+    fn dial_ended(&mut self, peer: &PeerId, connection: ConnectionId) {
+        if let Some(device) = device_of(peer).and_then(|id| self.devices.get_mut(&id))
+            && device.dialing.as_ref().is_some_and(|(id, _)| *id == connection)
+        {
+            device.dialing = None;
         }
     }
 
@@ -523,6 +552,10 @@ impl Net {
                 let Some(home) = self.homes.get_mut(&id) else {
                     return;
                 };
+                // It may be the relay that others are waiting to be reached through.
+                for device in self.devices.values_mut().filter(|d| d.out.is_none()) {
+                    device.retry.now();
+                }
                 let (requests, inbox) = mpsc::channel(REQUESTS);
                 home.opening = false;
                 home.requests = Some(requests);
@@ -591,7 +624,9 @@ impl Net {
                     home.listener = None;
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => self.dial_ended(&peer_id, connection_id),
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, connection_id } => {
+                self.dial_ended(&peer, connection_id);
                 if let Some(id) = device_of(&peer)
                     && self.homes.get(id.as_bytes()).is_some_and(|h| h.requests.is_none())
                 {

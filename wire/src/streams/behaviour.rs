@@ -118,6 +118,12 @@ impl Behaviour {
         self.connections.get(peer)?.iter().min_by_key(|c| (c.relayed, c.id)).copied()
     }
 
+    /// The connections to a peer that are older than one of them.
+    pub fn older(&self, peer: &PeerId, than: ConnectionId) -> Vec<ConnectionId> {
+        let all = self.connections.get(peer).into_iter().flatten();
+        all.map(|c| c.id).filter(|id| *id < than).collect()
+    }
+
     /// The relayed connections to a peer.
     pub fn relayed(&self, peer: &PeerId) -> Vec<ConnectionId> {
         let all = self.connections.get(peer).into_iter().flatten();
