@@ -188,7 +188,12 @@ impl Server {
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, connection, .. })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound {
+                peer,
+                stream,
+                connection,
+                ..
+            })) => {
                 let Some(device) = device_key(&peer) else {
                     return;
                 };

@@ -151,6 +151,24 @@ pub enum Verb {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
+    /// Find messages by their words.
+    #[command(after_help = "Example:\n  starling search 'train berlin' --chat @bob")]
+    Search {
+        /// Words that the message has.
+        query: String,
+        /// Only in this conversation.
+        #[arg(long, value_name = "WHO")]
+        chat: Option<String>,
+        /// Only from this person; `me` for your own.
+        #[arg(long, value_name = "WHO")]
+        from: Option<String>,
+        /// Written since then: a time ago (2h, 7d) or a date (2026-01-31).
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// How many messages.
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: usize,
+    },
     /// A linear chat without a screen, for screen readers and dumb terminals.
     #[command(after_help = "Example:\n  starling chat --plain @bob")]
     Chat {

@@ -110,6 +110,9 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Send(args) => verbs::send(global, args).await,
         Verb::Listen { chat, since, exec, count } => verbs::listen(global, chat, since, exec, count).await,
         Verb::History { chat, limit, before, since } => verbs::history(global, &chat, limit, before, since).await,
+        Verb::Search { query, chat, from, since, limit } => {
+            verbs::search(global, &query, chat, from, since, limit).await
+        }
         Verb::Chat { plain: _, who } => verbs::plain_chat(global, &who).await,
         Verb::Profile { command } => verbs::profile(global, command).await,
         Verb::Daemon { listen, stop } => verbs::daemon(global, listen, stop).await,

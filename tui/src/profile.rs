@@ -5,6 +5,7 @@ use std::{
     io::{IsTerminal, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 use starling_keys::{KeyFile, KeyFileError, Protection, StorageKey};
@@ -26,6 +27,8 @@ pub struct Profile {
     pub socket: PathBuf,
     passphrase_file: Option<PathBuf>,
     no_input: bool,
+    /// One that was typed into the screen.
+    typed: Arc<OnceLock<Zeroizing<String>>>,
 }
 
 impl Profile {
@@ -53,6 +56,7 @@ impl Profile {
             socket,
             passphrase_file: global.passphrase_file.clone(),
             no_input: global.no_input,
+            typed: Arc::default(),
         })
     }
 
@@ -131,8 +135,16 @@ impl Profile {
         keyring::v1::Entry::new(KEYRING_SERVICE, &user).map_err(|e| keyring_error(&e))
     }
 
+    /// Takes a passphrase that was typed already.
+    pub fn remember_passphrase(&self, passphrase: Zeroizing<String>) {
+        let _ = self.typed.set(passphrase);
+    }
+
     /// A passphrase from its file, or from the terminal without echo.
     fn passphrase(&self, prompt: &str) -> CliResult<Zeroizing<String>> {
+        if let Some(typed) = self.typed.get() {
+            return Ok(typed.clone());
+        }
         if let Some(path) = &self.passphrase_file {
             let text = fs::read_to_string(path)
                 .map(Zeroizing::new)

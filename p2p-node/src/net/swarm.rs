@@ -410,12 +410,8 @@ impl Net {
         for id in due {
             self.reserve(id);
         }
-        let due: Vec<DeviceId> = self
-            .devices
-            .iter()
-            .filter(|(_, d)| d.wants_path() && d.retry.due())
-            .map(|(id, _)| *id)
-            .collect();
+        let due: Vec<DeviceId> =
+            self.devices.iter().filter(|(_, d)| d.wants_path() && d.retry.due()).map(|(id, _)| *id).collect();
         for id in due {
             self.try_device(id);
         }
@@ -624,7 +620,9 @@ impl Net {
                     home.listener = None;
                 }
             }
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => self.dial_ended(&peer_id, connection_id),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                self.dial_ended(&peer_id, connection_id)
+            }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, connection_id } => {
                 self.dial_ended(&peer, connection_id);
                 if let Some(id) = device_of(&peer)

@@ -112,6 +112,12 @@ impl Client {
         }
     }
 
+    /// An event line that is there already.
+    pub fn try_event(&self) -> Option<Value> {
+        let mut value = self.events.try_lock().ok()?.try_recv().ok()?;
+        (value["method"] == "event").then(|| value["params"].take())
+    }
+
     /// Whether the node runs in this process, for this command.
     pub fn is_own(&self) -> bool {
         self.own.is_some()

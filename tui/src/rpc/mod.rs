@@ -5,7 +5,7 @@ mod json;
 mod server;
 
 pub use client::{Client, acquire, bind, connect, open_node, serve_listener};
-pub use json::rfc3339;
+pub use json::{now_ms, rfc3339};
 pub use server::serve_stream;
 
 /// Longest line: a message of 64 KB with every character escaped, and room for a batch of lines.

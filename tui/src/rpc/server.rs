@@ -22,6 +22,8 @@ const MAX_LAG: u64 = 10_000;
 /// … and has not taken a line for so long is sent `stream.shutdown`.
 const STALLED: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Messages looked through at a time.
+const SEARCH_PAGE: usize = 1_000;
 
 /// Serves one connection until it closes.
 pub async fn serve_stream(
@@ -228,6 +230,7 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
             json!({ "last_seen": last_seen, "receipts": receipts, "typing": typing })
         }
         "history" => history(node, params).await?,
+        "search" => search(node, params).await?,
         "wait" => wait(node, params).await?,
         _ => return Err(CliError::usage(format!("there is no method “{}”", method.escape_debug()))),
     })
@@ -257,6 +260,12 @@ async fn history(node: &Node, params: &Value) -> Result<Value, CliError> {
     let limit = params["limit"].as_u64().unwrap_or(50).min(5_000) as usize;
     let messages = if params["after"].is_string() {
         node.history_after(chat, Some(id(params, "after")?), limit)?
+    } else if params["around"].is_string() {
+        let middle: MessageId = id(params, "around")?;
+        let mut messages = node.history(chat, Some(middle), limit / 2)?;
+        messages.extend(node.message(chat, middle)?);
+        messages.extend(node.history_after(chat, Some(middle), limit / 2)?);
+        messages
     } else if params["message"].is_string() {
         node.message(chat, id(params, "message")?)?.into_iter().collect()
     } else {
@@ -269,6 +278,48 @@ async fn history(node: &Node, params: &Value) -> Result<Value, CliError> {
     let names = shape::Names::load(node).await?;
     let messages = messages.iter().enumerate().map(|(i, m)| names.message(m, &(i + 1).to_string()));
     Ok(messages.collect())
+}
+
+/// Messages whose text holds the words, newest first. Looks through the chat itself, as nothing readable is indexed on the disk.
+async fn search(node: &Node, params: &Value) -> Result<Value, CliError> {
+    let query = text(params, "query")?.to_lowercase();
+    let words: Vec<&str> = query.split_whitespace().collect();
+    if words.is_empty() {
+        return Err(CliError::usage("there is nothing to search for"));
+    }
+    let limit = params["limit"].as_u64().unwrap_or(50).min(1_000) as usize;
+    let chats: Vec<ChatId> = match params["chat"].as_str() {
+        Some(_) => vec![id(params, "chat")?],
+        None => node.chats().await?.iter().map(|c| c.id).collect(),
+    };
+    let names = shape::Names::load(node).await?;
+    let mut found = Vec::new();
+    for chat in chats {
+        let mut before = None;
+        while found.len() < limit {
+            let page = node.history(chat, before, SEARCH_PAGE)?;
+            before = page.first().map(|m| m.id);
+            let hit = |m: &&starling_node::Message| {
+                let text = m.text.to_lowercase();
+                !m.deleted && words.iter().all(|w| text.contains(w))
+            };
+            found.extend(page.iter().rev().filter(hit).map(|m| (chat, names.message(m, ""))));
+            if page.len() < SEARCH_PAGE {
+                break;
+            }
+            // Others on this runtime get their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+    found.sort_by(|(_, a), (_, b)| b["sent_at"].as_str().cmp(&a["sent_at"].as_str()));
+    found.truncate(limit);
+    Ok(found
+        .into_iter()
+        .map(|(chat, mut message)| {
+            message["chat"] = names.chat(&chat.to_string());
+            message
+        })
+        .collect())
 }
 
 /// Waits until a message has come so far; gives the state that it has at the end.
@@ -323,6 +374,8 @@ async fn subscription(node: Node, profile: String, params: Value, lines: mpsc::S
             }
         },
     };
+    // The screen has no use for them, and would be woken.
+    let keepalive = if params["keepalive"] == false { Duration::from_secs(86_400) } else { KEEPALIVE };
     let only: Option<String> = params["chat"].as_str().map(Into::into);
     let mut handles: HashMap<String, u64> = HashMap::new();
     let mut live = node.live();
@@ -405,7 +458,7 @@ async fn subscription(node: Node, profile: String, params: Value, lines: mpsc::S
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
             },
-            () = tokio::time::sleep(KEEPALIVE) => {
+            () = tokio::time::sleep(keepalive) => {
                 let line = json!({ "v": 1, "type": "stream.keepalive", "seq": at, "cursor": format!("c1:{at}"), "ts": shape::rfc3339(shape::now_ms()), "profile": profile });
                 if lines.send(event(line)).await.is_err() {
                     return;

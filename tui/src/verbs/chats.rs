@@ -174,16 +174,56 @@ fn parse_since(text: &str) -> Option<u64> {
     if let Some(ago) = parse_duration(text).filter(|_| !text.contains('-')) {
         return Some(now_ms().saturating_sub(ago));
     }
-    let mut parts = text.get(..10)?.split('-').map(str::parse::<i64>);
-    let (y, m, d) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    if !(1..=12).contains(&m) || !(1..=31).contains(&d) {
-        return None;
+    let date: jiff::civil::Date = text.get(..10)?.parse().ok()?;
+    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    u64::try_from(start.timestamp().as_millisecond()).ok()
+}
+
+pub async fn search(
+    global: &Global,
+    query: &str,
+    chat: Option<String>,
+    from: Option<String>,
+    since: Option<String>,
+    limit: usize,
+) -> CliResult {
+    let since = match since.as_deref() {
+        None => 0,
+        Some(text) => parse_since(text).ok_or_else(|| {
+            CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31")
+        })?,
+    };
+    let (_, client) = node_of(global).await?;
+    let mut params = json!({ "query": query, "limit": limit });
+    if let Some(who) = chat {
+        params["chat"] = find(&client, &who).await?["chat"].clone();
     }
-    // Days from a civil date (Howard Hinnant's algorithm).
-    let y = if m <= 2 { y - 1 } else { y };
-    let era = y.div_euclid(400);
-    let yoe = y - era * 400;
-    let doy = (153 * (m + if m > 2 { -3 } else { 9 }) + 2) / 5 + d - 1;
-    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
-    u64::try_from(days * 86_400_000).ok()
+    let author = match from.as_deref() {
+        None | Some("me") => None,
+        Some(who) => Some(field(&find(&client, who).await?, "account").to_owned()),
+    };
+    let found = client.call("search", params).await?;
+    client.finish().await;
+    let since = crate::rpc::rfc3339(since);
+    let fits = |m: &&Value| {
+        let by = match (&from, &author) {
+            (None, _) => true,
+            (Some(_), None) => m["from"]["self"] == true,
+            (Some(_), Some(author)) => m["from"]["account"] == author.as_str(),
+        };
+        by && field(m, "sent_at") >= since.as_str()
+    };
+    let mut none = true;
+    for message in found.as_array().into_iter().flatten().filter(fits) {
+        none = false;
+        if global.json {
+            print(message)?;
+        } else {
+            print(format!("{}  {}", safe_line(field(&message["chat"], "name")), line(message)))?;
+        }
+    }
+    if none {
+        say(global, "Nothing found.");
+    }
+    Ok(())
 }

@@ -20,12 +20,12 @@ use crate::{
     rpc::{self, Client},
 };
 
-pub use chats::{chats, history};
+pub use chats::{chats, history, search};
 pub use doctor::doctor;
-pub use init::{NewProfile, init, make_profile};
+pub use init::{NewProfile, init, make_profile, parse_home};
 pub use messages::{listen, send};
 pub use node::{daemon, profile, rpc, whoami};
-pub use people::{contacts, invite};
+pub use people::{add_contact, contacts, invite};
 pub use plain::plain_chat;
 pub use try_::{guide, try_starling};
 

@@ -249,29 +249,7 @@ async fn add(
     greeting: &str,
     rendezvous: Option<String>,
 ) -> CliResult {
-    let home = match &rendezvous {
-        Some(text) => Some(parse_home(text)?),
-        None => None,
-    };
-    let lower = what.trim().to_lowercase();
-    let answer = if lower.starts_with("starling:") {
-        what.parse::<starling_keys::Invite>().map_err(|e| CliError::usage(e.to_string()))?;
-        let params = json!({ "invite": what, "greeting": greeting, "name": name });
-        client.call("contacts.add", params).await?
-    } else if let Some((user, host)) = what.split_once('@').filter(|(user, _)| !user.is_empty()) {
-        let home = match home {
-            Some(home) => home,
-            None => resolve_host(client, host).await?,
-        };
-        let params = json!({ "username": user.to_lowercase(), "rendezvous": home.to_string(), "greeting": greeting, "name": name });
-        client.call("contacts.add", params).await?
-    } else {
-        what.parse::<starling_keys::ShortCode>().map_err(|e| {
-            CliError::usage(format!("“{}” is no invite, short code or address: {e}", safe_line(what))).hint("an invite begins with “starling:”, a code looks like 7-unicorn-quiver, an address like alice@rendezvous.example")
-        })?;
-        let params = json!({ "code": what, "rendezvous": home.map(|h| h.to_string()) });
-        client.call("code.use", params).await?
-    };
+    let answer = add_contact(client, what, name, greeting, rendezvous).await?;
     settle(client).await;
     let account = field(&answer, "account").to_owned();
     let contact = find(client, &account).await?;
@@ -286,6 +264,39 @@ async fn add(
             _ => "was asked; they are a contact once they accept (at once, if the invite is good)",
         }
     ))
+}
+
+/// Adds somebody by invite link, short code or user@host.
+pub async fn add_contact(
+    client: &Client,
+    what: &str,
+    name: Option<String>,
+    greeting: &str,
+    rendezvous: Option<String>,
+) -> CliResult<Value> {
+    let home = match &rendezvous {
+        Some(text) => Some(parse_home(text)?),
+        None => None,
+    };
+    let lower = what.trim().to_lowercase();
+    if lower.starts_with("starling:") {
+        what.parse::<starling_keys::Invite>().map_err(|e| CliError::usage(e.to_string()))?;
+        let params = json!({ "invite": what, "greeting": greeting, "name": name });
+        client.call("contacts.add", params).await
+    } else if let Some((user, host)) = what.split_once('@').filter(|(user, _)| !user.is_empty()) {
+        let home = match home {
+            Some(home) => home,
+            None => resolve_host(client, host).await?,
+        };
+        let params = json!({ "username": user.to_lowercase(), "rendezvous": home.to_string(), "greeting": greeting, "name": name });
+        client.call("contacts.add", params).await
+    } else {
+        what.parse::<starling_keys::ShortCode>().map_err(|e| {
+            CliError::usage(format!("“{}” is no invite, short code or address: {e}", safe_line(what))).hint("an invite begins with “starling:”, a code looks like 7-unicorn-quiver, an address like alice@rendezvous.example")
+        })?;
+        let params = json!({ "code": what, "rendezvous": home.map(|h| h.to_string()) });
+        client.call("code.use", params).await
+    }
 }
 
 /// A home of ours at this host, or the address itself if it is one.

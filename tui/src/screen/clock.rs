@@ -1,0 +1,32 @@
+//! Local time, as the screen shows it.
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+
+fn zoned(ms: u64) -> Zoned {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system())
+}
+
+/// Day and time of day of a moment in milliseconds since 1970.
+pub fn local(ms: u64) -> (String, String) {
+    let (then, today) = (zoned(ms), Zoned::now());
+    let day = if then.date() == today.date() {
+        "Today".to_owned()
+    } else if then.year() == today.year() {
+        then.strftime("%A, %-d %B").to_string()
+    } else {
+        then.strftime("%A, %-d %B %Y").to_string()
+    };
+    (day, then.strftime("%H:%M").to_string())
+}
+
+/// Minutes since local midnight.
+pub fn minute_of_day() -> u64 {
+    let now = Zoned::now();
+    u64::from(now.hour().unsigned_abs()) * 60 + u64::from(now.minute().unsigned_abs())
+}
+
+/// Milliseconds since 1970 of an RFC 3339 time; 0 if it is none.
+pub fn parse(text: &str) -> u64 {
+    text.parse::<Timestamp>().ok().and_then(|t| u64::try_from(t.as_millisecond()).ok()).unwrap_or(0)
+}

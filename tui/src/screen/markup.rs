@@ -1,0 +1,386 @@
+//! Message text to styled rows: a subset of Markdown, links, emoji shortcodes, highlighted code, wrapped to a width. Text is made safe first.
+
+use std::sync::OnceLock;
+
+use linkify::{LinkFinder, LinkKind};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use ratatui::{
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+};
+use syntect::{easy::HighlightLines, highlighting::ThemeSet, parsing::SyntaxSet};
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+use super::theme::Theme;
+use crate::terminal::safe;
+
+/// Code longer than this is shown in one colour: highlighting costs time.
+const MAX_HIGHLIGHT: usize = 16 * 1024;
+
+/// A row before it is wrapped.
+#[derive(Default)]
+struct Row {
+    spans: Vec<(String, Style)>,
+    /// What continues on wrapped rows: quote bars and list indents.
+    indent: Vec<(String, Style)>,
+    /// Code keeps its spaces.
+    verbatim: bool,
+}
+
+/// Lays a text out.
+pub fn rows(text: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
+    let text = safe(text);
+    let mut out = Vec::new();
+    for row in parse(&text, theme) {
+        wrap(&row, usize::from(width.max(4)), &mut out);
+    }
+    if out.is_empty() {
+        out.push(Line::default());
+    }
+    out
+}
+
+/// The links in a text.
+pub fn links(text: &str) -> Vec<String> {
+    let mut finder = LinkFinder::new();
+    finder.kinds(&[LinkKind::Url]);
+    finder.links(text).map(|l| l.as_str().to_owned()).filter(|l| is_web(l)).collect()
+}
+
+fn is_web(link: &str) -> bool {
+    link.starts_with("https://") || link.starts_with("http://")
+}
+
+/// `:wave:` becomes 👋; what is no shortcode stays.
+pub fn emoji(text: &str) -> String {
+    if !text.contains(':') {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(':') {
+        out.push_str(&rest[..start]);
+        let after = &rest[start + 1..];
+        let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-')));
+        match end {
+            Some(end) if end > 0 && after[end..].starts_with(':') => match emojis::get_by_shortcode(&after[..end]) {
+                Some(emoji) => {
+                    out.push_str(emoji.as_str());
+                    rest = &after[end + 1..];
+                }
+                None => {
+                    out.push(':');
+                    out.push_str(&after[..end]);
+                    rest = &after[end..];
+                }
+            },
+            _ => {
+                out.push(':');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn parse(text: &str, theme: &Theme) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut row = Row::default();
+    let mut style = vec![theme.text];
+    let mut quotes = 0usize;
+    let mut lists: Vec<Option<u64>> = Vec::new();
+    let mut item: Option<String> = None;
+    let mut code: Option<(String, String)> = None;
+    let mut blank = false;
+
+    let indent = |quotes: usize, lists: usize| -> Vec<(String, Style)> {
+        let mut indent = vec![("▎ ".to_owned(), theme.dim); quotes];
+        if lists > 0 {
+            indent.push(("  ".repeat(lists), theme.text));
+        }
+        indent
+    };
+    macro_rules! end_row {
+        () => {
+            if !row.spans.is_empty() {
+                rows.push(std::mem::take(&mut row));
+            }
+        };
+    }
+    macro_rules! push {
+        ($text:expr, $style:expr) => {{
+            if row.spans.is_empty() {
+                if std::mem::take(&mut blank) && !rows.is_empty() {
+                    rows.push(Row::default());
+                }
+                row.indent = indent(quotes, lists.len());
+                match item.take() {
+                    Some(mark) => {
+                        let mut first = indent(quotes, lists.len().saturating_sub(1));
+                        first.push((mark, theme.dim));
+                        row.spans.extend(first);
+                    }
+                    None => row.spans.extend(row.indent.clone()),
+                }
+            }
+            row.spans.push(($text, $style));
+        }};
+    }
+    // Strikethrough beside the core; tables, footnotes and HTML are shown as they were typed.
+    for event in Parser::new_ext(text, Options::ENABLE_STRIKETHROUGH) {
+        let now = style.last().copied().unwrap_or(theme.text);
+        match event {
+            Event::Start(tag) => match tag {
+                Tag::Strong => style.push(now.add_modifier(Modifier::BOLD)),
+                Tag::Emphasis => style.push(now.add_modifier(Modifier::ITALIC)),
+                Tag::Strikethrough => style.push(now.add_modifier(Modifier::CROSSED_OUT)),
+                Tag::Heading { .. } => {
+                    end_row!();
+                    style.push(theme.accent.add_modifier(Modifier::BOLD));
+                }
+                Tag::Link { .. } | Tag::Image { .. } => {
+                    style.push(theme.accent.add_modifier(Modifier::UNDERLINED));
+                }
+                Tag::BlockQuote(_) => {
+                    end_row!();
+                    quotes = (quotes + 1).min(4);
+                }
+                Tag::List(start) => {
+                    end_row!();
+                    lists.push(start);
+                }
+                Tag::Item => {
+                    end_row!();
+                    item = Some(match lists.last_mut() {
+                        Some(Some(n)) => {
+                            *n += 1;
+                            format!("{}. ", *n - 1)
+                        }
+                        _ => "• ".into(),
+                    });
+                }
+                Tag::CodeBlock(kind) => {
+                    end_row!();
+                    let language = match kind {
+                        CodeBlockKind::Fenced(language) => language.split_whitespace().next().unwrap_or("").to_owned(),
+                        CodeBlockKind::Indented => String::new(),
+                    };
+                    code = Some((language, String::new()));
+                }
+                _ => {}
+            },
+            Event::End(tag) => match tag {
+                TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image => {
+                    style.pop();
+                }
+                TagEnd::Heading(_) => {
+                    end_row!();
+                    style.pop();
+                    blank = true;
+                }
+                TagEnd::Paragraph => {
+                    end_row!();
+                    blank = lists.is_empty();
+                }
+                TagEnd::BlockQuote(_) => {
+                    end_row!();
+                    quotes = quotes.saturating_sub(1);
+                    blank = true;
+                }
+                TagEnd::List(_) => {
+                    end_row!();
+                    lists.pop();
+                    blank = lists.is_empty();
+                }
+                TagEnd::Item => end_row!(),
+                TagEnd::CodeBlock => {
+                    if let Some((language, text)) = code.take() {
+                        if std::mem::take(&mut blank) && !rows.is_empty() {
+                            rows.push(Row::default());
+                        }
+                        for spans in highlight(&language, &text, theme) {
+                            let mut all = indent(quotes, 0);
+                            all.push(("│ ".into(), theme.dim));
+                            let indent = all.clone();
+                            all.extend(spans);
+                            rows.push(Row { spans: all, indent, verbatim: true });
+                        }
+                        blank = true;
+                    }
+                }
+                _ => {}
+            },
+            Event::Text(text) => match &mut code {
+                Some((_, code)) => code.push_str(&text),
+                None => {
+                    for (part, link) in split_links(&emoji(&text)) {
+                        let style = if link { theme.accent.add_modifier(Modifier::UNDERLINED) } else { now };
+                        push!(part, style);
+                    }
+                }
+            },
+            Event::Code(text) => push!(text.into_string(), theme.code),
+            Event::SoftBreak | Event::HardBreak => end_row!(),
+            Event::Html(text) | Event::InlineHtml(text) => {
+                for (i, part) in text.split('\n').enumerate() {
+                    if i > 0 {
+                        end_row!();
+                    }
+                    if !part.is_empty() {
+                        push!(part.to_owned(), now);
+                    }
+                }
+            }
+            Event::Rule => {
+                end_row!();
+                push!("───".to_owned(), theme.dim);
+                end_row!();
+            }
+            _ => {}
+        }
+    }
+    end_row!();
+    rows
+}
+
+fn split_links(text: &str) -> Vec<(String, bool)> {
+    let mut finder = LinkFinder::new();
+    finder.kinds(&[LinkKind::Url]);
+    finder.spans(text).map(|s| (s.as_str().to_owned(), s.kind().is_some() && is_web(s.as_str()))).collect()
+}
+
+struct Highlighting {
+    syntaxes: SyntaxSet,
+    themes: ThemeSet,
+}
+
+fn highlight(language: &str, text: &str, theme: &Theme) -> Vec<Vec<(String, Style)>> {
+    static SETS: OnceLock<Highlighting> = OnceLock::new();
+    let plain = || text.trim_end_matches('\n').split('\n').map(|l| vec![(l.to_owned(), theme.code)]).collect();
+    let Some(name) = theme.highlight.filter(|_| !language.is_empty() && text.len() <= MAX_HIGHLIGHT) else {
+        return plain();
+    };
+    let sets = SETS.get_or_init(|| Highlighting {
+        syntaxes: SyntaxSet::load_defaults_newlines(),
+        themes: ThemeSet::load_defaults(),
+    });
+    let (Some(syntax), Some(colours)) = (sets.syntaxes.find_syntax_by_token(language), sets.themes.themes.get(name))
+    else {
+        return plain();
+    };
+    let mut lines = HighlightLines::new(syntax, colours);
+    let mut out = Vec::new();
+    for line in text.trim_end_matches('\n').split_inclusive('\n') {
+        let Ok(parts) = lines.highlight_line(line, &sets.syntaxes) else {
+            return plain();
+        };
+        let spans = parts.into_iter().map(|(style, part)| {
+            let c = style.foreground;
+            (part.trim_end_matches('\n').to_owned(), Style::new().fg(Color::Rgb(c.r, c.g, c.b)))
+        });
+        out.push(spans.filter(|(part, _)| !part.is_empty()).collect());
+    }
+    out
+}
+
+/// The width of a grapheme cluster as terminals draw it.
+fn width_of(cluster: &str) -> usize {
+    cluster.width()
+}
+
+fn wrap(row: &Row, width: usize, out: &mut Vec<Line<'static>>) {
+    let indent_width: usize = row.indent.iter().map(|(t, _)| t.width()).sum();
+    let indent_width = if indent_width + 4 > width { 0 } else { indent_width };
+    let mut line: Vec<(String, Style)> = Vec::new();
+    let mut used = 0;
+    // A word that may have to move to the next line: it can have several styles.
+    let mut word: Vec<(String, Style)> = Vec::new();
+    let mut word_width = 0;
+    let push = |into: &mut Vec<(String, Style)>, text: &str, style: Style| match into.last_mut() {
+        Some((last, s)) if *s == style => last.push_str(text),
+        _ => into.push((text.to_owned(), style)),
+    };
+    let flush = |line: &mut Vec<(String, Style)>, out: &mut Vec<Line<'static>>| {
+        let spans: Vec<Span<'static>> = std::mem::take(line).into_iter().map(|(t, s)| Span::styled(t, s)).collect();
+        out.push(Line::from(spans));
+        if indent_width > 0 {
+            line.extend(row.indent.iter().cloned());
+        }
+        indent_width
+    };
+    for (text, style) in &row.spans {
+        for cluster in text.graphemes(true) {
+            let w = width_of(cluster);
+            if cluster == " " && !row.verbatim {
+                if used + word_width > width && used > indent_width {
+                    used = flush(&mut line, out);
+                }
+                line.append(&mut word);
+                used += std::mem::take(&mut word_width);
+                if used < width {
+                    push(&mut line, " ", *style);
+                    used += 1;
+                }
+                continue;
+            }
+            if indent_width + word_width + w > width || (row.verbatim && used + word_width + w > width) {
+                // Longer than a line: broken where it is.
+                if !row.verbatim && used > indent_width {
+                    used = flush(&mut line, out);
+                }
+                line.append(&mut word);
+                used += std::mem::take(&mut word_width);
+                if used + w > width {
+                    used = flush(&mut line, out);
+                }
+            }
+            push(&mut word, cluster, *style);
+            word_width += w;
+        }
+    }
+    if used + word_width > width && used > indent_width {
+        flush(&mut line, out);
+    }
+    line.append(&mut word);
+    out.push(Line::from(line.into_iter().map(|(t, s)| Span::styled(t, s)).collect::<Vec<_>>()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str, width: u16) -> Vec<String> {
+        let theme = Theme::named("mono").unwrap();
+        rows(text, width, &theme).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn text_is_wrapped_at_words_and_long_words_are_broken() {
+        assert_eq!(plain("one two three", 8), ["one two ", "three"]);
+        assert_eq!(plain("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
+        assert_eq!(plain("日本語日本語", 6), ["日本語", "日本語"]);
+    }
+
+    #[test]
+    fn markdown_lists_quotes_and_code() {
+        assert_eq!(plain("- a\n- b", 20), ["• a", "• b"]);
+        assert_eq!(plain("3. a\n4. b", 20), ["3. a", "4. b"]);
+        assert_eq!(plain("> wise words here", 10), ["▎ wise ", "▎ words ", "▎ here"]);
+        assert_eq!(plain("```rs\nfn  a() {}\n```\nafter", 40), ["│ fn  a() {}", "", "after"]);
+        assert_eq!(plain("a\nb\n\nc", 40), ["a", "b", "", "c"]);
+        assert_eq!(plain("hi :wave: 10:30 :nope:", 40), ["hi 👋 10:30 :nope:"]);
+    }
+
+    #[test]
+    fn hostile_text_stays_text() {
+        for text in ["\u{1b}]0;x\u{7}", "<script>\n</script>", "\u{202e}abc", &"> ".repeat(1000), &"a".repeat(70_000)] {
+            for line in plain(text, 20) {
+                assert!(!line.contains('\u{1b}') && !line.contains('\u{202e}') && line.width() <= 20, "{line:?}");
+            }
+        }
+        assert_eq!(plain("", 10), [""]);
+        assert_eq!(links("see https://a.example/x. or javascript:alert(1)"), ["https://a.example/x"]);
+    }
+}

@@ -1,0 +1,120 @@
+use ratatui::{
+    Terminal,
+    backend::TestBackend,
+    crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
+};
+use serde_json::{Value, json};
+
+use super::{
+    app::{App, Call, Tag},
+    config::Config,
+    draw,
+    keys::Keys,
+    theme::Theme,
+};
+
+fn message(n: u64, mine: bool, text: &str) -> Value {
+    json!({ "id": format!("{n:024}"), "from": { "self": mine, "name": "bob" }, "text": text, "state": "delivered",
+        "sent_at": crate::rpc::rfc3339(1_700_000_000_000 + n * 60_000), "via": "direct", "reactions": [] })
+}
+
+fn app() -> App {
+    let config = Config::default();
+    let mut app = App::new(config, Keys::profile("default").unwrap(), Theme::named("mono").unwrap());
+    app.answer(
+        Tag::Status,
+        Ok(json!({ "name": "alice", "account": "a", "peers": { "direct": 1, "relayed": 0 },
+        "rendezvous": [{ "own": true, "registered": true }] })),
+    );
+    app.answer(Tag::Contacts, Ok(json!([
+        { "account": "b", "chat": "c1", "name": "bob", "own_name": "bob", "state": "active", "presence": "online", "path": "direct",
+          "safety_number": "12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345", "devices": ["d"] },
+        { "account": "c", "chat": "c2", "name": "Ελένη with a very long name 🦜🦜🦜 and more", "state": "active" } ])));
+    app.answer(
+        Tag::Chats,
+        Ok(json!([
+        { "id": "c1", "unread": 0, "read_clock": 0, "cipher": "MLS" }, { "id": "c2", "unread": 12, "pinned": true } ])),
+    );
+    app.answer(
+        Tag::Load("c1".into()),
+        Ok(json!([
+            message(1, false, "hello **there**"),
+            message(2, true, "```rust\nfn main() {}\n```"),
+            message(3, false, "שלום 🦜 مرحبا"),
+        ])),
+    );
+    app
+}
+
+fn screen(app: &mut App, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw::draw(app, frame)).unwrap();
+    terminal.backend().to_string()
+}
+
+fn press(app: &mut App, code: KeyCode) {
+    app.key(&KeyEvent::new(code, KeyModifiers::NONE));
+}
+
+fn calls(app: &mut App) -> Vec<&'static str> {
+    let name = |call: Call| if let Call::Rpc { method, .. } = call { method } else { "other" };
+    std::mem::take(&mut app.calls).into_iter().map(name).collect()
+}
+
+#[test]
+fn every_size_is_drawn() {
+    let mut app = app();
+    for (width, height) in [(80, 24), (200, 50), (59, 20), (20, 6), (5, 2), (1, 1), (300, 100)] {
+        screen(&mut app, width, height);
+    }
+    let shown = screen(&mut app, 80, 24);
+    for text in ["bob", "hello there", "fn main() {}", "online", "12", "✓✓", "Starling · alice"] {
+        assert!(shown.contains(text), "“{text}” is missing:\n{shown}");
+    }
+    assert!(screen(&mut app, 200, 50).contains("12345 12345 12345 12345"), "details slide in on wide screens");
+}
+
+#[test]
+fn keys_lead_where_they_say() {
+    let mut app = app();
+    screen(&mut app, 80, 24);
+    calls(&mut app);
+    for c in "hi".chars() {
+        press(&mut app, KeyCode::Char(c));
+    }
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(calls(&mut app), ["typing", "send"]);
+    press(&mut app, KeyCode::Up);
+    press(&mut app, KeyCode::Char('e'));
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("Only your own"), "{shown}");
+    press(&mut app, KeyCode::Char('r'));
+    assert!(screen(&mut app, 80, 24).contains("reply to 3"));
+    press(&mut app, KeyCode::Esc);
+    press(&mut app, KeyCode::F(1));
+    for c in "unread".chars() {
+        press(&mut app, KeyCode::Char(c));
+    }
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(app.open.as_deref(), Some("c2"));
+    app.key(&KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
+    press(&mut app, KeyCode::Char('y'));
+    assert!(app.quit);
+}
+
+#[test]
+fn an_error_of_the_node_is_shown_and_the_text_is_not_lost() {
+    let mut app = app();
+    app.answer(Tag::Sent("precious".into()), Err(crate::error::CliError::new("refused", 6, "bob is blocked")));
+    assert_eq!(app.composer.text(), "precious");
+    assert!(screen(&mut app, 80, 24).contains("bob is blocked"));
+}
+
+#[test]
+fn hostile_names_and_texts_cannot_reach_the_terminal() {
+    let mut app = app();
+    app.event(&json!({ "type": "message.new", "chat": { "id": "c1" }, "message": message(9, false, "\u{1b}[2J\u{7}\u{202e}x\u{9b}") }));
+    app.event(&json!({ "type": "contact.requested", "contact": { "name": "\u{1b}]0;evil\u{7}" } }));
+    let shown = screen(&mut app, 80, 24);
+    assert!(!shown.chars().any(|c| c != '\n' && c.is_control()) && !shown.contains('\u{202e}'));
+}

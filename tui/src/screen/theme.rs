@@ -1,0 +1,158 @@
+//! Colours. Nothing is told by colour alone: every mark has a sign, too.
+
+use ratatui::style::{Color, Modifier, Style};
+
+use crate::cli::Color as When;
+
+/// The names of the themes that come with the program.
+pub const THEMES: [&str; 5] = ["dark", "light", "contrast", "terminal", "mono"];
+
+/// The styles of the screen.
+#[derive(Clone, Debug)]
+pub struct Theme {
+    pub name: String,
+    pub text: Style,
+    pub dim: Style,
+    pub border: Style,
+    pub accent: Style,
+    pub own: Style,
+    pub peer: Style,
+    pub good: Style,
+    pub warn: Style,
+    pub bad: Style,
+    pub code: Style,
+    pub selected: Style,
+    /// Which of syntect's themes colours code; none for one colour.
+    pub highlight: Option<&'static str>,
+}
+
+fn rgb(hex: u32) -> Style {
+    Style::new().fg(Color::Rgb((hex >> 16) as u8, (hex >> 8) as u8, hex as u8))
+}
+
+impl Theme {
+    /// A theme by name; `None` if there is none of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let plain = Style::new();
+        let bold = plain.add_modifier(Modifier::BOLD);
+        Some(match name {
+            "dark" => Self {
+                text: rgb(0xd8dee9),
+                dim: rgb(0x7b88a1),
+                border: rgb(0x434c5e),
+                accent: rgb(0x88c0d0),
+                own: rgb(0xa3be8c).add_modifier(Modifier::BOLD),
+                peer: rgb(0x81a1c1).add_modifier(Modifier::BOLD),
+                good: rgb(0xa3be8c),
+                warn: rgb(0xebcb8b),
+                bad: rgb(0xe5717c),
+                code: rgb(0xd8dee9).bg(Color::Rgb(0x2b, 0x30, 0x3b)),
+                selected: Style::new().bg(Color::Rgb(0x3b, 0x42, 0x52)),
+                highlight: Some("base16-ocean.dark"),
+                name: name.into(),
+            },
+            "light" => Self {
+                text: rgb(0x2e3440),
+                dim: rgb(0x6a7488),
+                border: rgb(0xb8c0cc),
+                accent: rgb(0x0b6e8c),
+                own: rgb(0x3f7a22).add_modifier(Modifier::BOLD),
+                peer: rgb(0x2f5d9e).add_modifier(Modifier::BOLD),
+                good: rgb(0x3f7a22),
+                warn: rgb(0x8a6100),
+                bad: rgb(0xb3202e),
+                code: rgb(0x2e3440).bg(Color::Rgb(0xec, 0xee, 0xf2)),
+                selected: Style::new().bg(Color::Rgb(0xdd, 0xe5, 0xee)),
+                highlight: Some("InspiredGitHub"),
+                name: name.into(),
+            },
+            "contrast" => Self {
+                text: plain.fg(Color::White),
+                dim: plain.fg(Color::Gray),
+                border: plain.fg(Color::White),
+                accent: bold.fg(Color::Yellow),
+                own: bold.fg(Color::LightGreen),
+                peer: bold.fg(Color::LightCyan),
+                good: bold.fg(Color::LightGreen),
+                warn: bold.fg(Color::LightYellow),
+                bad: bold.fg(Color::LightRed),
+                code: plain.fg(Color::LightYellow),
+                selected: plain.add_modifier(Modifier::REVERSED),
+                highlight: None,
+                name: name.into(),
+            },
+            "terminal" => Self {
+                text: plain,
+                dim: plain.fg(Color::DarkGray),
+                border: plain.fg(Color::DarkGray),
+                accent: plain.fg(Color::Cyan),
+                own: bold.fg(Color::Green),
+                peer: bold.fg(Color::Blue),
+                good: plain.fg(Color::Green),
+                warn: plain.fg(Color::Yellow),
+                bad: plain.fg(Color::Red),
+                code: plain.fg(Color::Magenta),
+                selected: plain.add_modifier(Modifier::REVERSED),
+                highlight: None,
+                name: name.into(),
+            },
+            "mono" => Self {
+                text: plain,
+                dim: plain.add_modifier(Modifier::DIM),
+                border: plain.add_modifier(Modifier::DIM),
+                accent: bold,
+                own: bold,
+                peer: bold.add_modifier(Modifier::UNDERLINED),
+                good: plain,
+                warn: bold,
+                bad: bold,
+                code: plain.add_modifier(Modifier::DIM),
+                selected: plain.add_modifier(Modifier::REVERSED),
+                highlight: None,
+                name: name.into(),
+            },
+            _ => return None,
+        })
+    }
+
+    /// The theme for this terminal, if the user has not chosen one.
+    pub fn fitting(when: When) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        let name = if when == When::Never || (when == When::Auto && set("NO_COLOR")) {
+            "mono"
+        } else if std::env::var("COLORTERM").is_ok_and(|v| v == "truecolor" || v == "24bit") {
+            "dark"
+        } else {
+            "terminal"
+        };
+        Self::named(name).unwrap_or_else(|| unreachable!("the names above are those of themes"))
+    }
+
+    /// Changes single colours, as `theme.toml` says: `accent = "#88c0d0"` or a colour's name.
+    pub fn with(mut self, colours: &toml::Table) -> Self {
+        for (name, value) in colours {
+            let Some(colour) = value.as_str().and_then(|v| v.parse::<Color>().ok()) else {
+                continue;
+            };
+            let style = match name.as_str() {
+                "text" => &mut self.text,
+                "dim" => &mut self.dim,
+                "border" => &mut self.border,
+                "accent" => &mut self.accent,
+                "own" => &mut self.own,
+                "peer" => &mut self.peer,
+                "good" => &mut self.good,
+                "warn" => &mut self.warn,
+                "bad" => &mut self.bad,
+                "code" => &mut self.code,
+                "selected" => {
+                    self.selected = Style::new().bg(colour);
+                    continue;
+                }
+                _ => continue,
+            };
+            *style = style.fg(colour);
+        }
+        self
+    }
+}

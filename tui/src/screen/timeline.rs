@@ -1,0 +1,702 @@
+//! The timeline: a window of messages out of a store that may hold millions, laid out only where it is visible.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Modifier, Style},
+    text::{Line, Span},
+    widgets::Widget,
+};
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
+
+use super::{markup, theme::Theme};
+use crate::{
+    terminal::{safe, safe_line},
+    verbs::field,
+};
+
+/// Messages kept in memory; those far from the view go.
+const WINDOW: usize = 1_200;
+/// Rows of a long message that are shown until it is unfolded.
+const FOLD: usize = 30;
+/// Left of the text: time or handle.
+const GUTTER: u16 = 7;
+
+/// A message as the screen needs it.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    pub id: String,
+    pub mine: bool,
+    pub name: String,
+    pub text: String,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    pub state: String,
+    pub reason: String,
+    pub via: String,
+    pub reply_to: Option<String>,
+    pub edited: bool,
+    pub deleted: bool,
+    pub reactions: Vec<(String, bool)>,
+    pub mentions: Vec<String>,
+    laid: Option<Laid>,
+}
+
+#[derive(Clone, Debug)]
+struct Laid {
+    width: u16,
+    head: Head,
+    rows: Vec<Line<'static>>,
+    /// The row that has the handle in its gutter: it is given when the message is first seen, from the top down.
+    body: usize,
+}
+
+/// What stands above a message, as it depends on the one before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Head {
+    day: Option<String>,
+    unread: bool,
+    name: bool,
+}
+
+impl Message {
+    /// From the `message` object of the interface.
+    pub fn from_json(m: &Value) -> Option<Self> {
+        Some(Self {
+            id: m["id"].as_str()?.to_owned(),
+            mine: m["from"]["self"] == true,
+            name: field(&m["from"], "name").to_owned(),
+            text: field(m, "text").to_owned(),
+            at_ms: super::clock::parse(field(m, "sent_at")),
+            state: field(m, "state").to_owned(),
+            reason: String::new(),
+            via: field(m, "via").to_owned(),
+            reply_to: m["reply_to"].as_str().map(Into::into),
+            edited: m["edited"] == true,
+            deleted: m["deleted"] == true,
+            reactions: m["reactions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|r| (safe_line(field(r, "emoji")), r["self"] == true))
+                .collect(),
+            mentions: m["mentions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|v| v.as_str().map(Into::into))
+                .collect(),
+            laid: None,
+        })
+    }
+}
+
+/// A page of history that the view needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Older than the first message.
+    Older(String),
+    /// Newer than the last message.
+    Newer(String),
+}
+
+/// The timeline of the open chat.
+#[derive(Default)]
+pub struct Timeline {
+    messages: VecDeque<Message>,
+    /// The window reaches the oldest, the newest message of the store.
+    at_start: bool,
+    at_end: bool,
+    /// Message and row at the top of the view; `None` follows the newest.
+    top: Option<(usize, usize)>,
+    /// What the last drawing has shown: top, and the messages of each row.
+    shown_top: (usize, usize),
+    shown: Vec<Option<usize>>,
+    height: usize,
+    pub selected: Option<usize>,
+    handles: HashMap<String, usize>,
+    unfolded: HashSet<String>,
+    /// Everything after this time is new.
+    pub unread_after: Option<u64>,
+    /// Messages that came while the view was further up.
+    pub below: usize,
+}
+
+impl Timeline {
+    /// The newest page of a chat.
+    pub fn load(messages: Vec<Message>, limit: usize, unread_after: Option<u64>) -> Self {
+        Self {
+            at_start: messages.len() < limit,
+            at_end: true,
+            messages: messages.into(),
+            unread_after,
+            ..Self::default()
+        }
+    }
+
+    /// A page around a message, which is selected.
+    pub fn around(messages: Vec<Message>, id: &str) -> Self {
+        let selected = messages.iter().position(|m| m.id == id);
+        let top = selected.map(|s| (s.saturating_sub(3), 0));
+        Self { messages: messages.into(), selected, top, ..Self::default() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The view shows the newest message.
+    pub fn is_at_bottom(&self) -> bool {
+        self.top.is_none() && self.at_end
+    }
+
+    pub fn selected_message(&self) -> Option<&Message> {
+        self.messages.get(self.selected?)
+    }
+
+    fn position(&self, id: &str) -> Option<usize> {
+        // Recent ones are asked for most.
+        self.messages.iter().rposition(|m| m.id == id)
+    }
+
+    pub fn find(&self, id: &str) -> Option<&Message> {
+        self.position(id).and_then(|i| self.messages.get(i))
+    }
+
+    /// The message with a short handle.
+    pub fn by_handle(&self, handle: usize) -> Option<&Message> {
+        let id = self.handles.iter().find(|(_, n)| **n == handle)?.0;
+        self.find(id)
+    }
+
+    pub fn handle_of(&self, id: &str) -> Option<usize> {
+        self.handles.get(id).copied()
+    }
+
+    /// A new message, at its place: ids sort in the order of the conversation.
+    pub fn insert(&mut self, message: Message) {
+        if !self.at_end {
+            self.below += 1;
+            return;
+        }
+        if self.position(&message.id).is_some() {
+            return self.update(message);
+        }
+        let at =
+            self.messages.iter().rposition(|m| (m.at_ms, &m.id) < (message.at_ms, &message.id)).map_or(0, |i| i + 1);
+        if let Some(after) = self.messages.get_mut(at) {
+            after.laid = None;
+        }
+        if self.top.is_some() && !message.mine {
+            self.below += 1;
+        }
+        if message.mine {
+            self.to_bottom();
+        }
+        let shift = |index: &mut usize| {
+            if *index >= at {
+                *index += 1;
+            }
+        };
+        self.messages.insert(at, message);
+        if let Some((index, _)) = &mut self.top {
+            shift(index);
+        }
+        if let Some(index) = &mut self.selected {
+            shift(index);
+        }
+        while self.messages.len() > WINDOW && self.top.is_none() {
+            self.messages.pop_front();
+            self.at_start = false;
+            self.selected = self.selected.and_then(|s| s.checked_sub(1));
+        }
+    }
+
+    /// A message has changed.
+    pub fn update(&mut self, message: Message) {
+        if let Some(at) = self.position(&message.id) {
+            let reason = std::mem::take(&mut self.messages[at].reason);
+            self.messages[at] = Message { reason, ..message };
+        }
+    }
+
+    pub fn set_state(&mut self, id: &str, state: &str, reason: &str) {
+        if let Some(at) = self.position(id) {
+            let message = &mut self.messages[at];
+            message.state = state.to_owned();
+            message.reason = reason.to_owned();
+            message.laid = None;
+        }
+    }
+
+    /// A page that the view wanted.
+    pub fn extend(&mut self, wants: &Wants, page: Vec<Message>, limit: usize) {
+        match wants {
+            Wants::Older(before) => {
+                if self.messages.front().is_none_or(|m| m.id != *before) {
+                    return;
+                }
+                self.at_start = page.len() < limit;
+                let added = page.len();
+                if let Some(first) = self.messages.front_mut() {
+                    first.laid = None;
+                }
+                for message in page.into_iter().rev() {
+                    self.messages.push_front(message);
+                }
+                if let Some((index, _)) = &mut self.top {
+                    *index += added;
+                }
+                self.shown_top.0 += added;
+                if let Some(index) = &mut self.selected {
+                    *index += added;
+                }
+                while self.messages.len() > WINDOW {
+                    self.messages.pop_back();
+                    self.at_end = false;
+                }
+            }
+            Wants::Newer(after) => {
+                if self.messages.back().is_none_or(|m| m.id != *after) {
+                    return;
+                }
+                self.at_end = page.len() < limit;
+                self.messages.extend(page);
+                while self.messages.len() > WINDOW {
+                    self.messages.pop_front();
+                    self.at_start = false;
+                    if let Some((index, _)) = &mut self.top {
+                        *index = index.saturating_sub(1);
+                    }
+                    self.shown_top.0 = self.shown_top.0.saturating_sub(1);
+                    self.selected = self.selected.and_then(|s| s.checked_sub(1));
+                }
+            }
+        }
+    }
+
+    /// What has to be fetched for the view and some room around it.
+    pub fn wants(&self) -> Option<Wants> {
+        let first = self.messages.front()?;
+        let last = self.messages.back()?;
+        if !self.at_start && self.shown_top.0 < 30 && (self.top.is_some() || self.messages.len() < 60) {
+            return Some(Wants::Older(first.id.clone()));
+        }
+        let bottom = self.shown.iter().rev().find_map(|m| *m).unwrap_or(0);
+        (!self.at_end && bottom + 30 > self.messages.len()).then(|| Wants::Newer(last.id.clone()))
+    }
+
+    pub fn to_bottom(&mut self) {
+        self.top = None;
+        self.below = 0;
+        self.selected = None;
+    }
+
+    /// The newest message is in the window, so that going down needs no fetching.
+    pub fn has_newest(&self) -> bool {
+        self.at_end
+    }
+
+    pub fn unfold(&mut self, id: &str) {
+        if !self.unfolded.remove(id) {
+            self.unfolded.insert(id.to_owned());
+        }
+        if let Some(at) = self.position(id) {
+            self.messages[at].laid = None;
+        }
+    }
+
+    /// Every message has to be laid out anew: colours or names have changed.
+    pub fn relay(&mut self) {
+        for message in &mut self.messages {
+            message.laid = None;
+        }
+    }
+
+    /// Moves the view by rows; negative is up.
+    pub fn scroll(&mut self, rows: isize, theme: &Theme, width: u16) {
+        let (mut index, mut row) = self.top.unwrap_or(self.shown_top);
+        if rows < 0 {
+            let mut left = rows.unsigned_abs();
+            while left > 0 {
+                if row > 0 {
+                    let step = row.min(left);
+                    row -= step;
+                    left -= step;
+                } else if index > 0 {
+                    index -= 1;
+                    row = self.lay(index, width, theme);
+                } else {
+                    break;
+                }
+            }
+            self.top = Some((index, row));
+        } else if self.top.is_some() {
+            let mut left = rows.unsigned_abs();
+            while left > 0 && index < self.messages.len() {
+                let here = self.lay(index, width, theme);
+                let step = (here - row).min(left);
+                row += step;
+                left -= step;
+                if row >= here {
+                    index += 1;
+                    row = 0;
+                }
+            }
+            self.top = Some((index, row));
+            self.settle(width, theme);
+        }
+    }
+
+    /// Follows the newest message again once it is in view.
+    fn settle(&mut self, width: u16, theme: &Theme) {
+        let Some((index, row)) = self.top else { return };
+        let mut rows = 0;
+        for at in index..self.messages.len() {
+            rows += self.lay(at, width, theme) - if at == index { row } else { 0 };
+            if rows > self.height {
+                return;
+            }
+        }
+        if self.at_end {
+            self.top = None;
+            self.below = 0;
+        }
+    }
+
+    /// Selects a message relative to the one that is; it is brought into view.
+    pub fn select(&mut self, step: isize, theme: &Theme, width: u16) {
+        if self.messages.is_empty() {
+            return;
+        }
+        let last = self.messages.len() - 1;
+        let bottom = self.shown.iter().rev().find_map(|m| *m).unwrap_or(last);
+        let index = match self.selected {
+            Some(index) => index.saturating_add_signed(step).min(last),
+            None => bottom.min(last),
+        };
+        self.selected = Some(index);
+        self.show(index, theme, width);
+    }
+
+    pub fn select_first(&mut self, theme: &Theme, width: u16) {
+        if !self.messages.is_empty() {
+            self.selected = Some(0);
+            self.show(0, theme, width);
+        }
+    }
+
+    /// Selects a message by id, if it is in the window.
+    pub fn select_id(&mut self, id: &str, theme: &Theme, width: u16) -> bool {
+        let Some(index) = self.position(id) else {
+            return false;
+        };
+        self.selected = Some(index);
+        self.show(index, theme, width);
+        true
+    }
+
+    /// The message in a row of the view.
+    pub fn at_row(&self, row: usize) -> Option<usize> {
+        self.shown.get(row).copied().flatten()
+    }
+
+    fn show(&mut self, index: usize, theme: &Theme, width: u16) {
+        let top = self.top.unwrap_or(self.shown_top);
+        if index < top.0 || (index == top.0 && top.1 > 0) {
+            self.top = Some((index, 0));
+            return;
+        }
+        // From the message upwards: does everything from the top fit above it?
+        let mut rows = self.lay(index, width, theme);
+        let mut at = index;
+        while at > top.0 && rows <= self.height {
+            at -= 1;
+            rows += self.lay(at, width, theme);
+        }
+        if at == top.0 {
+            rows -= top.1;
+        }
+        if rows > self.height {
+            self.top = Some((at, rows - self.height + if at == top.0 { top.1 } else { 0 }));
+            self.settle(width, theme);
+        }
+    }
+
+    /// Lays a message out if it is not; gives its number of rows.
+    fn lay(&mut self, index: usize, width: u16, theme: &Theme) -> usize {
+        let head = self.head(index);
+        let Some(message) = self.messages.get(index) else { return 0 };
+        if let Some(laid) = &message.laid
+            && laid.width == width
+            && laid.head == head
+        {
+            return laid.rows.len();
+        }
+        let quoted = message.reply_to.as_ref().map(|id| self.find(id).cloned());
+        let unfolded = self.unfolded.contains(&message.id);
+        let (rows, body) = lay_out(message, &head, quoted, unfolded, width, theme);
+        let count = rows.len();
+        self.messages[index].laid = Some(Laid { width, head, rows, body });
+        count
+    }
+
+    fn head(&self, index: usize) -> Head {
+        let Some(message) = self.messages.get(index) else {
+            return Head::default();
+        };
+        let before = index.checked_sub(1).and_then(|i| self.messages.get(i));
+        let (day, _) = super::clock::local(message.at_ms);
+        let day = before.is_none_or(|b| super::clock::local(b.at_ms).0 != day).then_some(day);
+        let unread = self.unread_after.is_some_and(|after| {
+            !message.mine && message.at_ms > after && before.is_none_or(|b| b.mine || b.at_ms <= after)
+        });
+        let name = day.is_some()
+            || unread
+            || before.is_none_or(|b| b.mine != message.mine || message.at_ms.saturating_sub(b.at_ms) > 300_000);
+        Head { day, unread, name }
+    }
+
+    /// Draws what is visible.
+    pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, theme: &Theme, focused: bool) {
+        let (width, height) = (area.width, usize::from(area.height));
+        self.height = height;
+        self.shown = vec![None; height];
+        if self.messages.is_empty() || height == 0 {
+            return;
+        }
+        if let Some((index, row)) = self.top {
+            let rows = self.lay(index, width, theme);
+            self.top = Some((index.min(self.messages.len() - 1), row.min(rows.saturating_sub(1))));
+            self.settle(width, theme);
+        }
+        let (mut index, mut skip, mut y) = match self.top {
+            Some((index, row)) => (index, row, 0),
+            None => {
+                let (mut index, mut rows) = (self.messages.len(), 0);
+                while index > 0 && rows < height {
+                    index -= 1;
+                    rows += self.lay(index, width, theme);
+                }
+                // A short conversation sits at the bottom, above where one writes.
+                (index, rows.saturating_sub(height), height.saturating_sub(rows))
+            }
+        };
+        self.shown_top = (index, skip);
+        while index < self.messages.len() && y < height {
+            self.lay(index, width, theme);
+            let next = self.handles.len() + 1;
+            let handle = *self.handles.entry(self.messages[index].id.clone()).or_insert(next);
+            if let Some(laid) = &self.messages[index].laid {
+                for (n, line) in laid.rows.iter().enumerate().skip(skip).take(height - y) {
+                    let at = Rect { y: area.y + y as u16, height: 1, ..area };
+                    line.render(at, buffer);
+                    if n == laid.body {
+                        buffer.set_string(
+                            at.x,
+                            at.y,
+                            format!("{handle:>width$}", width = usize::from(GUTTER) - 1),
+                            theme.border,
+                        );
+                    }
+                    if focused && self.selected == Some(index) {
+                        buffer.set_style(at, theme.selected);
+                        buffer.set_string(at.x, at.y, "▌", theme.accent);
+                    }
+                    self.shown[y] = Some(index);
+                    y += 1;
+                }
+            }
+            skip = 0;
+            index += 1;
+        }
+    }
+}
+
+fn lay_out(
+    message: &Message,
+    head: &Head,
+    quoted: Option<Option<Message>>,
+    unfolded: bool,
+    width: u16,
+    theme: &Theme,
+) -> (Vec<Line<'static>>, usize) {
+    let mut rows: Vec<Line<'static>> = Vec::new();
+    let (_, time) = super::clock::local(message.at_ms);
+    let centred = |text: String, style: Style, fill: &str| {
+        let side = usize::from(width).saturating_sub(text.width() + 2) / 2;
+        Line::from(vec![
+            Span::styled(fill.repeat(side), theme.border),
+            Span::styled(format!(" {text} "), style),
+            Span::styled(fill.repeat(side), theme.border),
+        ])
+    };
+    if let Some(day) = &head.day {
+        if !rows.is_empty() {
+            rows.push(Line::default());
+        }
+        rows.push(centred(format!("── {day} ──"), theme.dim, " "));
+    }
+    if head.unread {
+        rows.push(centred("new".into(), theme.warn, "─"));
+    }
+    if head.name {
+        let (name, style) =
+            if message.mine { ("you".to_owned(), theme.own) } else { (safe_line(&message.name), theme.peer) };
+        rows.push(Line::from(vec![Span::styled(format!(" {time} "), theme.dim), Span::styled(name, style)]));
+    }
+    let gutter = usize::from(GUTTER);
+    let text_width = width.saturating_sub(GUTTER + 1);
+    let mut body: Vec<Line<'static>> = Vec::new();
+    if let Some(quoted) = quoted {
+        let text = match quoted {
+            Some(q) => {
+                let who = if q.mine { "you".to_owned() } else { safe_line(&q.name) };
+                let text = if q.deleted { "deleted".to_owned() } else { safe_line(&q.text) };
+                format!("{who}: {text}")
+            }
+            None => "an older message".to_owned(),
+        };
+        body.push(Line::from(vec![
+            Span::styled("┌ ", theme.accent),
+            Span::styled(cut(&text, text_width.saturating_sub(3)), theme.dim),
+        ]));
+    }
+    if message.deleted {
+        body.push(Line::styled("deleted", theme.dim.add_modifier(Modifier::ITALIC)));
+    } else {
+        let mut text = markup::rows(&message.text, text_width, theme);
+        if text.len() > FOLD + 5 && !unfolded {
+            let more = text.len() - FOLD;
+            text.truncate(FOLD);
+            text.push(Line::styled(format!("… {more} more rows · x shows them"), theme.accent));
+        }
+        body.extend(text);
+    }
+    // How far it came, at the end of its last row or on one of its own.
+    let mut tail: Vec<Span<'static>> = Vec::new();
+    if message.edited && !message.deleted {
+        tail.push(Span::styled("edited ", theme.dim));
+    }
+    if message.mine {
+        let (mark, style) = match message.state.as_str() {
+            "sent" => ("✓", theme.dim),
+            "delivered" => ("✓✓", theme.dim),
+            "read" => ("✓✓ read", theme.good),
+            "failed" => ("⚠ failed", theme.bad),
+            _ => ("⏳", theme.dim),
+        };
+        tail.push(Span::styled(mark, style));
+        if !head.name {
+            tail.push(Span::styled(format!(" {time}"), theme.dim));
+        }
+    }
+    let tail_width: usize = tail.iter().map(|s| s.content.width()).sum();
+    if tail_width > 0 {
+        let used = body.last().map_or(0, Line::width);
+        if used + tail_width + 1 > usize::from(text_width) {
+            body.push(Line::default());
+        }
+        if let Some(last) = body.last_mut() {
+            let pad = usize::from(text_width).saturating_sub(last.width() + tail_width);
+            last.spans.push(Span::raw(" ".repeat(pad)));
+            last.spans.extend(tail);
+        }
+    }
+    if !message.reason.is_empty() {
+        body.push(Line::styled(format!("⚠ {}", safe(&message.reason)), theme.bad));
+    }
+    if !message.reactions.is_empty() && !message.deleted {
+        let mut spans = Vec::new();
+        let mut seen: Vec<(&str, usize, bool)> = Vec::new();
+        for (emoji, mine) in &message.reactions {
+            match seen.iter_mut().find(|(e, ..)| e == emoji) {
+                Some((_, n, own)) => {
+                    *n += 1;
+                    *own |= mine;
+                }
+                None => seen.push((emoji, 1, *mine)),
+            }
+        }
+        for (emoji, n, own) in seen {
+            let style = if own { theme.accent } else { theme.text };
+            spans.push(Span::styled(format!("{emoji} {n}  "), style));
+        }
+        body.push(Line::from(spans));
+    }
+    let first = rows.len();
+    for line in body {
+        let mut spans = vec![Span::raw(" ".repeat(gutter))];
+        spans.extend(line.spans.into_iter().map(|s| Span::styled(s.content, line.style.patch(s.style))));
+        rows.push(Line::from(spans));
+    }
+    (rows, first)
+}
+
+/// Cuts a text to a width, with an ellipsis.
+pub fn cut(text: &str, width: u16) -> String {
+    use unicode_segmentation::UnicodeSegmentation;
+    let width = usize::from(width);
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for cluster in text.graphemes(true) {
+        if used + cluster.width() + 1 > width {
+            break;
+        }
+        used += cluster.width();
+        out.push_str(cluster);
+    }
+    out.push('…');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(n: u64) -> Message {
+        Message {
+            id: format!("{n:08}"),
+            at_ms: n * 1000,
+            text: format!("message {n}"),
+            name: "bob".into(),
+            ..Message::default()
+        }
+    }
+
+    fn drawn(timeline: &mut Timeline, height: u16) -> String {
+        let area = Rect::new(0, 0, 40, height);
+        let mut buffer = Buffer::empty(area);
+        timeline.draw(area, &mut buffer, &Theme::named("mono").unwrap(), true);
+        (0..height)
+            .map(|y| (0..40).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned() + "\n")
+            .collect()
+    }
+
+    #[test]
+    fn only_what_is_visible_is_laid_out_and_the_view_stays_where_it_is() {
+        let theme = Theme::named("mono").unwrap();
+        let mut timeline = Timeline::load((1000..1100).map(message).collect(), 100, None);
+        assert!(drawn(&mut timeline, 10).contains("message 1099"));
+        assert!(timeline.messages.iter().filter(|m| m.laid.is_some()).count() < 20);
+
+        timeline.scroll(-20, &theme, 40);
+        let before = drawn(&mut timeline, 10);
+        assert!(!before.contains("1099"));
+        timeline.insert(message(1100));
+        assert_eq!(drawn(&mut timeline, 10), before, "a reader who has scrolled up is left alone");
+        assert_eq!(timeline.below, 1);
+        let page: Vec<Message> = (900..1000).map(message).collect();
+        timeline.extend(&Wants::Older("00001000".into()), page, 100);
+        assert_eq!(drawn(&mut timeline, 10), before);
+
+        timeline.scroll(10_000, &theme, 40);
+        assert!(drawn(&mut timeline, 10).contains("message 1100") && timeline.is_at_bottom());
+    }
+}
