@@ -472,7 +472,7 @@ impl App {
 
     pub fn open(&mut self, chat: &str) {
         if self.open.as_deref() == Some(chat) {
-            self.timeline.to_bottom();
+            self.timeline.go_to_bottom();
             return;
         }
         self.composer.switch(self.open.as_deref(), chat);
@@ -602,7 +602,7 @@ impl App {
         self.told_typing = None;
         self.ask_in_order(Tag::Sent(text.to_owned()), "send", params);
         if self.timeline.has_newest() {
-            self.timeline.to_bottom();
+            self.timeline.go_to_bottom();
         } else {
             // The view is far up in the past: back to now.
             self.ask(Tag::Load(chat.clone()), "history", json!({ "chat": chat, "limit": PAGE }));
@@ -736,7 +736,7 @@ impl App {
             }
             Action::Bottom => {
                 if self.timeline.has_newest() {
-                    self.timeline.to_bottom();
+                    self.timeline.go_to_bottom();
                     self.mark_read();
                 } else if let Some(chat) = self.open.clone() {
                     self.ask(Tag::Load(chat.clone()), "history", json!({ "chat": chat, "limit": PAGE }));

@@ -194,7 +194,7 @@ impl Timeline {
             self.below += 1;
         }
         if message.mine {
-            self.to_bottom();
+            self.go_to_bottom();
         }
         let shift = |index: &mut usize| {
             if *index >= at {
@@ -289,7 +289,7 @@ impl Timeline {
         (!self.at_end && bottom + 30 > self.messages.len()).then(|| Wants::Newer(last.id.clone()))
     }
 
-    pub fn to_bottom(&mut self) {
+    pub fn go_to_bottom(&mut self) {
         self.top = None;
         self.below = 0;
         self.selected = None;
