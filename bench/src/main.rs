@@ -1,0 +1,69 @@
+//! `starling-bench dm` and `starling-bench rendezvous`: what a message costs, and what a connected client costs, beside the floor of the same
+//! machine in the same run.
+
+mod dm;
+mod floor;
+mod measure;
+mod processes;
+mod rendezvous;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "starling-bench", about = "Measures Starling beside the floor under it")]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Direct messages between two nodes in two processes.
+    Dm {
+        /// Messages sent one at a time.
+        #[arg(long, default_value_t = 2_000)]
+        single: usize,
+        /// Messages in a burst.
+        #[arg(long, default_value_t = 100_000)]
+        burst: usize,
+    },
+    /// Memory and CPU of idle clients, and the rates of the log.
+    Rendezvous {
+        /// Idle clients.
+        #[arg(long, default_value_t = 2_000)]
+        clients: usize,
+        /// Entries appended and fetched.
+        #[arg(long, default_value_t = 50_000)]
+        entries: usize,
+    },
+    // The processes of the above.
+    #[command(hide = true)]
+    Serve { dir: PathBuf },
+    #[command(hide = true)]
+    Peer { dir: PathBuf, home: String },
+    #[command(hide = true)]
+    Sink,
+    #[command(hide = true)]
+    Clients { home: String, count: usize },
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    // Thousands of idle clients are thousands of sockets.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, most)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match cli.bench {
+            Bench::Dm { single, burst } => Box::pin(dm::run(single, burst)).await,
+            Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
+            Bench::Serve { dir } => Box::pin(processes::serve(dir)).await,
+            Bench::Peer { dir, home } => Box::pin(dm::peer(dir, home)).await,
+            Bench::Sink => Box::pin(floor::sink()).await,
+            Bench::Clients { home, count } => Box::pin(rendezvous::clients(&home, count)).await,
+        }
+    })
+}
