@@ -9,7 +9,8 @@ use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
     identity::Keypair,
     multiaddr::Protocol,
-    swarm::SwarmEvent,
+    ping,
+    swarm::{NetworkBehaviour, SwarmEvent},
 };
 use redb::{Database, Durability, TableDefinition};
 use starling_wire::{
@@ -24,8 +25,15 @@ use crate::{
     processes::Process,
 };
 
-/// A swarm over QUIC with nothing but streams.
-pub fn bare_swarm(key: Keypair, accept: &'static str) -> anyhow::Result<Swarm<streams::Behaviour>> {
+/// Streams, and the pings by which a server sees that a client is alive.
+#[derive(NetworkBehaviour)]
+pub struct Bare {
+    pub streams: streams::Behaviour,
+    ping: ping::Behaviour,
+}
+
+/// A swarm over QUIC with nothing but streams and pings.
+pub fn bare_swarm(key: Keypair, accept: &'static str) -> anyhow::Result<Swarm<Bare>> {
     Ok(SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_quic_config(|mut quic| {
@@ -33,7 +41,10 @@ pub fn bare_swarm(key: Keypair, accept: &'static str) -> anyhow::Result<Swarm<st
             quic.keep_alive_interval = std::time::Duration::from_secs(20);
             quic
         })
-        .with_behaviour(|_| streams::Behaviour::new(&[accept], Gate::Open))?
+        .with_behaviour(|_| Bare {
+            streams: streams::Behaviour::new(&[accept], Gate::Open),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(std::time::Duration::from_secs(3600))),
+        })?
         .with_swarm_config(|c| c.with_idle_connection_timeout(std::time::Duration::from_secs(3600)))
         .build())
 }
@@ -52,7 +63,7 @@ pub async fn sink() -> anyhow::Result<()> {
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::NewListenAddr { address, .. } => println!("{}", address.with(Protocol::P2p(peer))),
-            SwarmEvent::Behaviour(streams::Event::Inbound { stream, .. }) => {
+            SwarmEvent::Behaviour(BareEvent::Streams(streams::Event::Inbound { stream, .. })) => {
                 tokio::spawn(async move {
                     let mut reader = FrameReader::new(stream);
                     let mut count = 0;
@@ -84,7 +95,7 @@ pub async fn stream(single: usize, burst: usize, size: usize) -> anyhow::Result<
     let mut swarm = bare_swarm(Keypair::generate_ed25519(), DIRECT_PROTOCOL)?;
     swarm.dial(address)?;
     while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
-    let opened = swarm.behaviour_mut().open(peer, DIRECT_PROTOCOL);
+    let opened = swarm.behaviour_mut().streams.open(peer, DIRECT_PROTOCOL);
     let driver = tokio::spawn(async move {
         loop {
             swarm.select_next_some().await;
