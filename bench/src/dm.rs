@@ -105,7 +105,14 @@ fn text(size: usize, n: usize) -> Text {
     Text { text: format!("{n:0>size$}"), ..Text::default() }
 }
 
-async fn burst(node: &Node, chat: ChatId, peer: &mut Process, had: u64, count: usize, size: usize) -> anyhow::Result<Result_> {
+async fn burst(
+    node: &Node,
+    chat: ChatId,
+    peer: &mut Process,
+    had: u64,
+    count: usize,
+    size: usize,
+) -> anyhow::Result<Result_> {
     let own = std::process::id();
     let cpu = cpu_s(own) + cpu_s(peer.pid());
     let bytes = loopback_bytes();
@@ -140,9 +147,8 @@ pub async fn run(single: usize, burst_size: usize) -> anyhow::Result<()> {
     let mut peer = Process::start(&["peer", &path("bob"), &home])?;
     let invite: Invite = peer.line().await?.parse()?;
     let node = open(&dir.path().join("alice"), "alice", &home).await?;
-    let account = node
-        .connect(invite.address.account, invite.address.homes, invite.token, String::new(), String::new())
-        .await?;
+    let account =
+        node.connect(invite.address.account, invite.address.homes, invite.token, String::new(), String::new()).await?;
     let chat = until(&node, async || {
         let contacts = node.contacts().await?;
         let direct = contacts.iter().find(|c| c.account == account && c.relayed == Some(false));

@@ -140,7 +140,10 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
         account: account.id(),
         version: 1,
         issued_at: 1,
-        devices: vec![DeviceEntry { certificate: Certificate::issue(&account, device.id(), 1), seal_key: vec![1; 1216] }],
+        devices: vec![DeviceEntry {
+            certificate: Certificate::issue(&account, device.id(), 1),
+            seal_key: vec![1; 1216],
+        }],
         homes: Vec::new(),
     }
     .sign(&account);
@@ -200,7 +203,11 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
     println!("log, entries of {ENTRY} bytes, durable, one client");
     println!("  append, batches of {BATCH}      {appended:>10.0} /s");
     println!("  fetch                      {fetch_rate:>10.0} /s");
-    println!("  floor: redb, batches of 512 {:>9.0} /s, one row p50 {:.0} µs", floor.per_second, floor.latency_us.at(50.0));
+    println!(
+        "  floor: redb, batches of 512 {:>9.0} /s, one row p50 {:.0} µs",
+        floor.per_second,
+        floor.latency_us.at(50.0)
+    );
     println!("  ratio append to floor      {:>10.2}", appended / floor.per_second);
     println!(
         "{}",

@@ -115,7 +115,7 @@ impl Session {
         &mut self,
         mut reader: FrameReader<ReadHalf<Stream>>,
         mut writer: FrameWriter<WriteHalf<Stream>>,
-        mut pushed: mpsc::Receiver<Response>,
+        mut pushed: mpsc::Receiver<Box<Response>>,
     ) {
         if !matches!(tokio::time::timeout(STALLED, writer.send(&self.hello())).await, Ok(Ok(()))) {
             return;
@@ -130,7 +130,7 @@ impl Session {
                 match reader.next::<Request>().await {
                     Ok(Some(request)) => {
                         // Boxed, so that an idle session holds no memory for the largest request.
-                        let response = Box::pin(self.answer(request)).await;
+                        let response = Box::new(Box::pin(self.answer(request)).await);
                         if answers.send(response).await.is_err() {
                             return;
                         }
@@ -152,11 +152,11 @@ impl Session {
                     push = pushed.recv() => push,
                 };
                 let Some(next) = next else { return };
-                writer.push(&next);
+                writer.push(&*next);
                 while writer.waiting() < 64 * 1024
                     && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
                 {
-                    writer.push(&more);
+                    writer.push(&*more);
                 }
                 if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
                     return;

@@ -18,8 +18,8 @@ use crate::{
 /// A session, for the lifetime of this process.
 pub type SessionId = u64;
 
-/// What can be pushed to a session.
-pub type Push = mpsc::Sender<Response>;
+/// What can be pushed to a session. Boxed: the queue keeps room for 32 of them for every session, also for idle ones.
+pub type Push = mpsc::Sender<Box<Response>>;
 
 #[derive(Default)]
 struct State {
@@ -147,7 +147,7 @@ impl State {
             return false;
         };
         let response = Response { id: 0, answer: Some(answer) };
-        let sent = push.try_send(response).is_ok();
+        let sent = push.try_send(Box::new(response)).is_ok();
         if !sent {
             self.sessions.remove(&id);
         }
