@@ -193,3 +193,25 @@ fn try_runs_a_whole_conversation_by_itself() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("delivered after"), "{text}");
 }
+
+#[test]
+fn logs_hold_no_addresses() {
+    let world = World::new();
+    for name in ["alice", "bob"] {
+        world.person(name);
+    }
+    world.befriend("alice", "bob");
+    let log = world.dir.path().join("daemon.log");
+    let file = std::fs::File::create(&log).unwrap();
+    let daemon = starling_tests::Process::start(world.starling("alice").args(["-vvv", "daemon", "--json"]).stderr(file));
+    assert_eq!(daemon.json()["type"], "daemon.ready");
+    let bob = world.daemon("bob");
+    world.json("bob", &["send", "@alice", "hello", "--wait", "delivered"]);
+    drop((daemon, bob));
+    for path in [log, world.dir.path().join("rendezvous.log")] {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for address in ["/ip4/", "/ip6/", "127.0.0.1", "hello"] {
+            assert!(!text.contains(address), "{} holds “{address}”:\n{text}", path.display());
+        }
+    }
+}

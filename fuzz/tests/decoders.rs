@@ -1,0 +1,154 @@
+//! Each decoder of outside bytes: it may refuse, but not panic, hang or make much of little; and what it takes it takes again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::time::Duration;
+
+use bolero::check;
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use starling_keys::{
+    AccountId, Certificate, CodeExchange, DeviceId, DeviceList, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
+    ShortCode, Verified,
+};
+use starling_wire::{
+    Batch, Body, Clock, Event, EventId, Frame, FrameDecoder, LogKey, LogVerb, Signal, Text,
+    direct::{Ack, DirectFrame, Entry},
+    inbox::{InboxBody, InboxItem},
+    pad,
+    rendezvous::{Ask, Request, Response},
+    unpad, verify_log, write_frame,
+};
+
+const TIME: Duration = Duration::from_secs(2);
+
+/// Random bytes rarely get past the first check: half of the inputs are a valid message with some bytes changed.
+fn mutated(valid: &[u8], input: &[u8]) -> Vec<u8> {
+    let Some((kind, rest)) = input.split_first() else { return valid.to_vec() };
+    if kind % 2 == 0 || valid.is_empty() {
+        return rest.to_vec();
+    }
+    let mut bytes = valid.to_vec();
+    for change in rest.chunks_exact(3) {
+        let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % bytes.len();
+        bytes[at] = change[2];
+    }
+    if kind % 3 == 0 {
+        bytes.truncate(usize::from(*kind) * bytes.len() / 256);
+    }
+    bytes
+}
+
+fn frames<M: Frame + PartialEq + std::fmt::Debug>(valid: M) {
+    let mut encoded = BytesMut::new();
+    write_frame(&valid, &mut encoded);
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let mut buffer = BytesMut::from(&mutated(&encoded, input)[..]);
+        let mut decoder = FrameDecoder::default();
+        while let Ok(Some(frame)) = decoder.next::<M>(&mut buffer) {
+            let mut again = BytesMut::new();
+            write_frame(&frame, &mut again);
+            assert_eq!(FrameDecoder::default().next::<M>(&mut again).unwrap().as_ref(), Some(&frame));
+        }
+    });
+}
+
+#[test]
+fn direct_frames() {
+    let entry = Entry { group: Bytes::from_static(&[1; 16]), message: Bytes::from_static(b"sealed") };
+    let ack = Ack { group: Bytes::from_static(&[2; 16]), upto: 7 };
+    frames(DirectFrame { entries: vec![entry.clone(), entry], acks: vec![ack], ..DirectFrame::default() });
+}
+
+#[test]
+fn requests_to_a_rendezvous() {
+    frames(Request { id: 3, ask: Some(Ask::LookUpName("alice".into())) });
+}
+
+#[test]
+fn answers_of_a_rendezvous() {
+    frames(Response::default());
+}
+
+#[test]
+fn batches_of_events() {
+    let id = EventId { clock: Clock::at(1_700_000_000_000), device: [5; 8], sequence: 9 };
+    let body = Body::Text(Text { text: "hello".into(), reply_to: Some(id), mentions: vec![[3; 32]] });
+    let valid = Batch { events: vec![Event { id, body }], floor: 4 }.encode();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let bytes = mutated(&valid, input);
+        if let Ok(batch) = Batch::decode(&bytes, [5; 8]) {
+            assert_eq!(Batch::decode(&batch.encode(), [5; 8]).unwrap().events.len(), batch.events.len());
+        }
+        let _ = Event::decode_body(&bytes);
+        let _ = EventId::from_bytes(&bytes);
+    });
+}
+
+#[test]
+fn signals() {
+    let valid = Signal { sent_ms: 5, typing: true, addresses: vec![vec![1, 2, 3]], availability: None, ask: false }.encode();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let _ = Signal::decode(&mutated(&valid, input));
+    });
+}
+
+#[test]
+fn inbox_items() {
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(item) = InboxItem::decode(input) {
+            let _ = InboxBody::decode(item.body);
+        }
+        let _ = InboxBody::decode(input);
+    });
+}
+
+#[test]
+fn log_entries_and_signatures() {
+    let valid = pad(b"a message".to_vec());
+    let key = LogKey::from_secret(&[1; 32]);
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let bytes = mutated(&valid, input);
+        if let Ok(message) = unpad(&bytes) {
+            assert!(message.len() < bytes.len());
+        }
+        assert_eq!(unpad(&pad(input.to_vec())).unwrap(), input);
+        assert!(!verify_log(&key.address(), LogVerb::Append, b"nonce", input, &bytes));
+    });
+}
+
+#[test]
+fn certificates_device_lists_and_ids() {
+    let account = RecoveryPhrase::generate().account_key();
+    let valid = DeviceList { account: account.id(), version: 2, issued_at: 3, devices: Vec::new(), homes: Vec::new() };
+    let valid = valid.sign(&account).as_bytes().to_vec();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let bytes = mutated(&valid, input);
+        if let Ok(list) = Verified::<DeviceList>::from_bytes(&bytes) {
+            assert_eq!(list.account, account.id(), "a forged list was taken");
+        }
+        let _ = Certificate::from_bytes(&bytes);
+        let _ = (AccountId::from_bytes(input), DeviceId::from_bytes(input));
+    });
+}
+
+#[test]
+fn what_users_type_and_paste() {
+    let seeds = ["starling:AEAO", "7-unicorn-quiver", "/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3KooW", "abandon ability able"];
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        for seed in seeds {
+            let bytes = mutated(seed.as_bytes(), input);
+            let text = String::from_utf8_lossy(&bytes);
+            let _ = (text.parse::<Invite>(), text.parse::<ShortCode>(), text.parse::<RendezvousAddr>());
+            let _ = (text.parse::<AccountId>(), RecoveryPhrase::parse(&text));
+        }
+    });
+}
+
+#[test]
+fn key_files_and_short_code_messages() {
+    let code: ShortCode = "7-unicorn-quiver".parse().unwrap_or_else(|_| ShortCode::generate(7));
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let _ = KeyFile::from_bytes(input);
+        let _ = CodeExchange::start(&code).finish(input);
+    });
+}

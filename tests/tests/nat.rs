@@ -1,0 +1,207 @@
+//! NATs and networks without a server, in network namespaces. Needs root, `ip` and `nft`; skipped with a word where they are missing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use starling_tests::{Process, program};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Hosts in namespaces of their own; gone when dropped.
+struct Lab {
+    prefix: String,
+    names: Vec<String>,
+    dir: tempfile::TempDir,
+}
+
+fn run(args: &[&str]) -> bool {
+    let status = Command::new(args[0]).args(&args[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|s| s.success())
+}
+
+impl Lab {
+    /// `None` where namespaces cannot be made.
+    fn new() -> Option<Self> {
+        let prefix = format!("st{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut lab = Self { prefix, names: Vec::new(), dir: tempfile::tempdir().unwrap() };
+        if !run(&["nft", "--version"]) || !lab.host("ix") {
+            println!("SKIPPED: network namespaces need root, iproute2 and nftables");
+            return None;
+        }
+        lab.must("ix", "ip link add br0 type bridge");
+        lab.must("ix", "ip link set br0 up");
+        Some(lab)
+    }
+
+    fn ns(&self, host: &str) -> String {
+        format!("{}{host}", self.prefix)
+    }
+
+    fn host(&mut self, host: &str) -> bool {
+        let ns = self.ns(host);
+        let made = run(&["ip", "netns", "add", &ns]) && run(&["ip", "-n", &ns, "link", "set", "lo", "up"]);
+        self.names.push(ns);
+        made
+    }
+
+    fn must(&self, host: &str, command: &str) {
+        let ns = self.ns(host);
+        let args: Vec<&str> = ["ip", "netns", "exec", &ns].into_iter().chain(command.split(' ')).collect();
+        assert!(run(&args), "failed on {host}: {command}");
+    }
+
+    /// Connects a host to the common network.
+    fn wire(&mut self, host: &str, address: &str) {
+        assert!(self.host(host));
+        let (ix, ns) = (self.ns("ix"), self.ns(host));
+        let port = format!("p_{host}");
+        assert!(run(&["ip", "-n", &ix, "link", "add", &port, "type", "veth", "peer", "name", "wan", "netns", &ns]));
+        self.must("ix", &format!("ip link set {port} master br0"));
+        self.must("ix", &format!("ip link set {port} up"));
+        self.must(host, &format!("ip addr add {address}/24 dev wan"));
+        self.must(host, "ip link set wan up");
+    }
+
+    /// A host behind a NAT of its own. `random` maps each connection to a port of its own, as symmetric NATs do.
+    fn behind_nat(&mut self, host: &str, gateway: &str, wan: &str, lan: &str, random: bool) {
+        self.wire(gateway, wan);
+        assert!(self.host(host));
+        let (inner, outer) = (self.ns(host), self.ns(gateway));
+        assert!(run(&["ip", "-n", &outer, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", &inner]));
+        self.must(gateway, &format!("ip addr add {lan}.1/24 dev lan"));
+        self.must(gateway, "ip link set lan up");
+        self.must(host, &format!("ip addr add {lan}.2/24 dev eth0"));
+        self.must(host, "ip link set eth0 up");
+        self.must(host, &format!("ip route add default via {lan}.1"));
+        self.must(gateway, "sysctl -qw net.ipv4.ip_forward=1");
+        let rules = format!(
+            "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname \"wan\" masquerade {} }} }}\n\
+             table ip filter {{\n chain f {{ type filter hook forward priority 0; policy drop; iifname \"lan\" accept; ct state established,related accept; }}\n\
+             chain i {{ type filter hook input priority 0; policy accept; iifname \"wan\" ct state new drop; }}\n}}\n",
+            if random { "fully-random" } else { "" }
+        );
+        let file = self.dir.path().join(format!("{gateway}.nft"));
+        std::fs::write(&file, rules).unwrap();
+        self.must(gateway, &format!("nft -f {}", file.display()));
+    }
+
+    fn command(&self, host: &str, name: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ns(host)]).arg(program(name));
+        command.env("XDG_RUNTIME_DIR", self.dir.path().join(host)).env_remove("SSLKEYLOGFILE").stderr(Stdio::null());
+        command
+    }
+
+    fn rendezvous(&self, host: &str, address: &str) -> (Process, String) {
+        let listen = format!("/ip4/{address}/udp/4001/quic-v1");
+        let dir: PathBuf = self.dir.path().join("rendezvous");
+        let mut command = self.command(host, "starling-rendezvous");
+        let process =
+            Process::start(command.args(["--listen", &listen, "--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir));
+        let home = process.json()["addresses"][0].as_str().unwrap().to_owned();
+        (process, home)
+    }
+
+    fn starling(&self, host: &str) -> Command {
+        let mut command = self.command(host, "starling");
+        command.args(["--data-dir"]).arg(self.dir.path().join(format!("{host}-data")));
+        command
+    }
+
+    fn json(&self, host: &str, args: &[&str]) -> Value {
+        let output = self.starling(host).args(args).arg("--json").stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{host}: {args:?} failed");
+        serde_json::from_slice(output.stdout.split(|b| *b == b'\n').next().unwrap()).unwrap_or_default()
+    }
+
+    fn daemon(&self, host: &str) -> Process {
+        let process = Process::start(self.starling(host).args(["daemon", "--json"]));
+        assert_eq!(process.json()["type"], "daemon.ready");
+        process
+    }
+
+    /// Two profiles that are contacts, with their daemons running.
+    fn contacts(&self, home: &str) -> (Process, Process) {
+        self.json("ha", &["init", "--name", "alice", "--rendezvous", home]);
+        self.json("hb", &["init", "--name", "bob", "--rendezvous", home]);
+        let daemons = (self.daemon("ha"), self.daemon("hb"));
+        let invite = self.json("ha", &["invite"]);
+        self.json("hb", &["contacts", "add", invite["link"].as_str().unwrap()]);
+        self.json("hb", &["send", "@alice", "over there", "--wait", "delivered"]);
+        daemons
+    }
+
+    fn path(&self) -> String {
+        self.json("hb", &["contacts", "list"])["path"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn wait_for_path(&self, path: &str, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            if self.path() == path {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        false
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for ns in &self.names {
+            let _ = run(&["ip", "netns", "delete", ns]);
+        }
+    }
+}
+
+fn behind_nats(random: bool) -> Option<(Lab, Process, (Process, Process))> {
+    let mut lab = Lab::new()?;
+    lab.wire("rel", "198.18.0.1");
+    lab.behind_nat("ha", "na", "198.18.0.11", "192.168.11", random);
+    lab.behind_nat("hb", "nb", "198.18.0.12", "192.168.12", random);
+    let (server, home) = lab.rendezvous("rel", "198.18.0.1");
+    let daemons = lab.contacts(&home);
+    Some((lab, server, daemons))
+}
+
+#[test]
+fn port_preserving_nats_on_both_sides_end_in_a_direct_path() {
+    let Some((lab, _server, _daemons)) = behind_nats(false) else { return };
+    assert!(lab.wait_for_path("direct", Duration::from_secs(40)), "the path is {}", lab.path());
+    let sent = lab.json("hb", &["send", "@alice", "directly", "--wait", "delivered"]);
+    assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
+}
+
+#[test]
+fn symmetric_nats_stay_on_the_relay_and_work() {
+    let Some((lab, _server, _daemons)) = behind_nats(true) else { return };
+    assert!(lab.wait_for_path("relay", Duration::from_secs(40)), "the path is {}", lab.path());
+    let sent = lab.json("hb", &["send", "@alice", "through the relay", "--wait", "delivered"]);
+    assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
+    assert_eq!(lab.path(), "relay");
+}
+
+#[test]
+fn on_a_lan_without_a_rendezvous_mdns_finds_contacts() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.wire("rel", "198.18.0.1");
+    lab.wire("ha", "198.18.0.2");
+    lab.wire("hb", "198.18.0.3");
+    for host in ["ha", "hb"] {
+        lab.must(host, "ip route add default dev wan");
+    }
+    let (server, home) = lab.rendezvous("rel", "198.18.0.1");
+    let daemons = lab.contacts(&home);
+    drop((server, daemons));
+    // Other ports than before, and nobody to tell them.
+    let _daemons = (lab.daemon("ha"), lab.daemon("hb"));
+    assert!(lab.wait_for_path("direct", Duration::from_secs(40)), "the path is {}", lab.path());
+    lab.json("hb", &["send", "@alice", "without any server", "--wait", "delivered"]);
+}
