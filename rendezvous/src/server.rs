@@ -89,6 +89,7 @@ pub struct Server {
     sessions: JoinSet<Key>,
     by_device: HashMap<Key, tokio::task::AbortHandle>,
     drain: Duration,
+    early: Vec<SwarmEvent<BehaviourEvent>>,
     stop: watch::Receiver<bool>,
     _operator: JoinSet<()>,
     ready: Ready,
@@ -108,7 +109,7 @@ impl Server {
         let hub = Arc::new(Hub::new(store, server_key, identity.name_key, config));
 
         let mut swarm = network::build(identity.keypair, config).await.map_err(StartError::Network)?;
-        let listening = listen(&mut swarm, &config.listen).await?;
+        let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen).await?;
         let mut addresses: Vec<Multiaddr> = if config.public_addresses.is_empty() {
             listening.iter().filter(|a| network::is_useful(a)).cloned().collect()
         } else {
@@ -141,6 +142,7 @@ impl Server {
             sessions: JoinSet::new(),
             by_device: HashMap::new(),
             drain: Duration::from_secs(config.drain_seconds),
+            early,
             stop,
             _operator: operator,
             ready,
@@ -164,6 +166,9 @@ impl Server {
         let hub = self.hub.clone();
         let broken = hub.store.broken();
         tokio::pin!(broken);
+        for event in std::mem::take(&mut self.early) {
+            self.on_event(event);
+        }
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -266,8 +271,14 @@ impl Server {
     }
 }
 
+/// What is listened on, and what happened before the server was ready.
+struct Listening {
+    addresses: Vec<Multiaddr>,
+    early: Vec<SwarmEvent<BehaviourEvent>>,
+}
+
 /// Waits until every address is listened on.
-async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Result<Vec<Multiaddr>, StartError> {
+async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Result<Listening, StartError> {
     let mut waiting = HashMap::new();
     for address in wanted {
         let id = swarm
@@ -275,24 +286,31 @@ async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Result<Ve
             .map_err(|e| StartError::Listen { address: address.clone(), reason: reason(&e) })?;
         waiting.insert(id, address.clone());
     }
-    let mut listening = Vec::new();
-    // The first address of each listener; interface addresses of a wildcard follow within the same poll, so a moment is given to them.
-    let mut quiet = false;
+    let mut listening = Listening { addresses: Vec::new(), early: Vec::new() };
+    // The first address of each listener; interface addresses of a wildcard follow within the same poll, so a moment is given to them. Not more:
+    // clients may be knocking all the time.
+    let mut until = None;
     loop {
-        let next = tokio::time::timeout(Duration::from_millis(50), swarm.select_next_some()).await;
-        match next {
-            Ok(SwarmEvent::NewListenAddr { listener_id, address }) => {
-                waiting.remove(&listener_id);
-                listening.push(address);
-                quiet = false;
+        if waiting.is_empty() && until.is_none() {
+            until = Some(tokio::time::Instant::now() + Duration::from_millis(50));
+        }
+        let event = async {
+            match until {
+                Some(until) => tokio::time::timeout_at(until, swarm.select_next_some()).await.ok(),
+                None => Some(swarm.select_next_some().await),
             }
-            Ok(SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }) => {
+        };
+        match event.await {
+            Some(SwarmEvent::NewListenAddr { listener_id, address }) => {
+                waiting.remove(&listener_id);
+                listening.addresses.push(address);
+            }
+            Some(SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }) => {
                 let address = waiting.remove(&listener_id).unwrap_or_else(Multiaddr::empty);
                 return Err(StartError::Listen { address, reason: reason(&error) });
             }
-            Ok(_) => {}
-            Err(_) if waiting.is_empty() && quiet => return Ok(listening),
-            Err(_) => quiet = true,
+            Some(event) => listening.early.push(event),
+            None => return Ok(listening),
         }
     }
 }
