@@ -86,7 +86,8 @@ fn batches_of_events() {
 
 #[test]
 fn signals() {
-    let valid = Signal { sent_ms: 5, typing: true, addresses: vec![vec![1, 2, 3]], availability: None, ask: false }.encode();
+    let valid =
+        Signal { sent_ms: 5, typing: true, addresses: vec![vec![1, 2, 3]], availability: None, ask: false }.encode();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let _ = Signal::decode(&mutated(&valid, input));
     });
@@ -133,7 +134,8 @@ fn certificates_device_lists_and_ids() {
 
 #[test]
 fn what_users_type_and_paste() {
-    let seeds = ["starling:AEAO", "7-unicorn-quiver", "/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3KooW", "abandon ability able"];
+    let seeds =
+        ["starling:AEAO", "7-unicorn-quiver", "/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3KooW", "abandon ability able"];
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         for seed in seeds {
             let bytes = mutated(seed.as_bytes(), input);

@@ -203,7 +203,8 @@ fn logs_hold_no_addresses() {
     world.befriend("alice", "bob");
     let log = world.dir.path().join("daemon.log");
     let file = std::fs::File::create(&log).unwrap();
-    let daemon = starling_tests::Process::start(world.starling("alice").args(["-vvv", "daemon", "--json"]).stderr(file));
+    let daemon =
+        starling_tests::Process::start(world.starling("alice").args(["-vvv", "daemon", "--json"]).stderr(file));
     assert_eq!(daemon.json()["type"], "daemon.ready");
     let bob = world.daemon("bob");
     world.json("bob", &["send", "@alice", "hello", "--wait", "delivered"]);

@@ -105,6 +105,9 @@ fn processes_are_killed_at_random_and_nothing_is_lost() {
     assert_eq!(once.len(), reader.shown.len(), "a message was shown twice");
     println!(
         "{rounds} rounds: killed the sender {} times, the receiver {}, the rendezvous {}; {} messages promised and there, {unsure} rounds without a promise",
-        killed[0], killed[1], killed[2], promised.len(),
+        killed[0],
+        killed[1],
+        killed[2],
+        promised.len(),
     );
 }

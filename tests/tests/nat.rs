@@ -73,19 +73,37 @@ impl Lab {
         self.wire(gateway, wan);
         assert!(self.host(host));
         let (inner, outer) = (self.ns(host), self.ns(gateway));
-        assert!(run(&["ip", "-n", &outer, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", &inner]));
+        assert!(run(&[
+            "ip", "-n", &outer, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", &inner
+        ]));
         self.must(gateway, &format!("ip addr add {lan}.1/24 dev lan"));
         self.must(gateway, "ip link set lan up");
         self.must(host, &format!("ip addr add {lan}.2/24 dev eth0"));
         self.must(host, "ip link set eth0 up");
         self.must(host, &format!("ip route add default via {lan}.1"));
         self.must(gateway, "sysctl -qw net.ipv4.ip_forward=1");
-        let rules = format!(
-            "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname \"wan\" masquerade {} }} }}\n\
-             table ip filter {{\n chain f {{ type filter hook forward priority 0; policy drop; iifname \"lan\" accept; ct state established,related accept; }}\n\
-             chain i {{ type filter hook input priority 0; policy accept; iifname \"wan\" ct state new drop; }}\n}}\n",
-            if random { "fully-random" } else { "" }
-        );
+        let rules = [
+            "table ip nat {",
+            "chain post {",
+            "type nat hook postrouting priority 100",
+            if random { "oifname \"wan\" masquerade fully-random" } else { "oifname \"wan\" masquerade" },
+            "}",
+            "}",
+            "table ip filter {",
+            "chain forwarded {",
+            "type filter hook forward priority 0",
+            "policy drop",
+            "iifname \"lan\" accept",
+            "ct state established,related accept",
+            "}",
+            "chain incoming {",
+            "type filter hook input priority 0",
+            "iifname \"wan\" ct state new drop",
+            "}",
+            "}",
+            "",
+        ]
+        .join("\n");
         let file = self.dir.path().join(format!("{gateway}.nft"));
         std::fs::write(&file, rules).unwrap();
         self.must(gateway, &format!("nft -f {}", file.display()));
@@ -102,8 +120,9 @@ impl Lab {
         let listen = format!("/ip4/{address}/udp/4001/quic-v1");
         let dir: PathBuf = self.dir.path().join("rendezvous");
         let mut command = self.command(host, "starling-rendezvous");
-        let process =
-            Process::start(command.args(["--listen", &listen, "--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir));
+        let process = Process::start(
+            command.args(["--listen", &listen, "--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir),
+        );
         let home = process.json()["addresses"][0].as_str().unwrap().to_owned();
         (process, home)
     }
@@ -133,6 +152,10 @@ impl Lab {
         let daemons = (self.daemon("ha"), self.daemon("hb"));
         let invite = self.json("ha", &["invite"]);
         self.json("hb", &["contacts", "add", invite["link"].as_str().unwrap()]);
+        // Her name comes with her answer.
+        while self.json("hb", &["contacts", "list"])["name"] != "alice" {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         self.json("hb", &["send", "@alice", "over there", "--wait", "delivered"]);
         daemons
     }
