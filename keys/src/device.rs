@@ -213,8 +213,8 @@ struct ListBody {
     issued_at: u64,
     #[prost(message, repeated, tag = "4")]
     devices: Vec<EntryBody>,
-    #[prost(string, repeated, tag = "5")]
-    homes: Vec<String>,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    homes: Vec<Vec<u8>>,
 }
 
 /// Why a device list was refused.
@@ -285,7 +285,15 @@ impl DeviceList {
                 .iter()
                 .map(|d| EntryBody { certificate: d.certificate.as_bytes().to_vec(), seal_key: d.seal_key.clone() })
                 .collect(),
-            homes: self.homes.iter().map(ToString::to_string).collect(),
+            homes: self
+                .homes
+                .iter()
+                .map(|home| {
+                    let mut bytes = Vec::new();
+                    home.encode(&mut bytes);
+                    bytes
+                })
+                .collect(),
         }
         .encode_to_vec();
         let signature = key.sign(LIST_DOMAIN, &body).to_vec();
@@ -332,7 +340,8 @@ impl Verified<DeviceList> {
             })
             .collect::<Result<_, _>>()?;
         // A home that this version cannot read is skipped, so that newer clients may name newer transports.
-        let homes = body.homes.iter().filter_map(|h| h.parse().ok()).collect();
+        // A kind of address that we do not know yet is left out.
+        let homes = body.homes.iter().filter_map(|h| RendezvousAddr::decode(&mut h.as_slice())).collect();
         Ok(Self {
             value: DeviceList { account, version: body.version, issued_at: body.issued_at, devices, homes },
             bytes: bytes.to_vec(),
