@@ -30,7 +30,17 @@ impl Lab {
     fn new() -> Option<Self> {
         let prefix = format!("st{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut lab = Self { prefix, names: Vec::new(), dir: tempfile::tempdir().unwrap() };
-        if !run(&["nft", "--version"]) || !lab.host("ix") {
+        let probe = lab.dir.path().join("probe.nft");
+        let rule = "table ip probe {\nchain c {\ntype nat hook postrouting priority 100\nmasquerade\n}\n}\ndelete table ip probe\n";
+        std::fs::write(&probe, rule).unwrap();
+        let probe = probe.display().to_string();
+        let works = lab.host("ix") && {
+            let ix = lab.ns("ix");
+            run(&["ip", "netns", "exec", &ix, "nft", "-f", &probe])
+                && run(&["ip", "-n", &ix, "link", "add", "pv", "type", "veth", "peer", "name", "pw"])
+                && run(&["ip", "-n", &ix, "link", "add", "pb", "type", "bridge"])
+        };
+        if !works {
             println!("SKIPPED: network namespaces need root, iproute2 and nftables");
             return None;
         }

@@ -71,6 +71,8 @@ pub struct HomeState {
     pub own: bool,
     pub hello: Option<ServerHello>,
     pub registered: bool,
+    /// Our key packages are there: others can begin a conversation with us.
+    pub stocked: bool,
     pub problem: Option<String>,
     pub clock_offset_ms: i64,
     /// Items of our inbox up to here are durable with us.
@@ -154,7 +156,7 @@ impl Engine {
             return;
         };
         state.hello = Some(hello.clone());
-        state.registered = false;
+        (state.registered, state.stocked) = (false, false);
         (state.inbox_reading, state.inbox_again) = (false, false);
         state.retry_at = None;
         state.problem = None;
@@ -333,6 +335,9 @@ impl Engine {
                 let missing = KEY_PACKAGE_STOCK.saturating_sub(left);
                 if !filled && missing > KEY_PACKAGE_STOCK / 2 {
                     self.fill_packages(home, missing)?;
+                } else if let Some(state) = self.homes.get_mut(&home) {
+                    state.stocked = true;
+                    self.live(Live::Net);
                 }
             }
             (Asked::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(txn, &snapshot)?,
