@@ -4,15 +4,19 @@
 //! committed in one transaction, and only then do the effects leave: frames, requests, answers to callers, news. So nothing is acknowledged
 //! before it is durable, and one `fsync` serves many messages. Time is an input. If the store fails the engine stops: the disk has the truth.
 
+mod codes;
 mod commands;
 mod contacts;
 mod delivery;
 mod group;
 mod homes;
+mod inbox;
+mod invites;
 mod log;
 mod presence;
 mod receive;
 mod send;
+mod snapshot;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -24,8 +28,9 @@ use starling_keys::{AccountId, AccountKey, Certificate, DeviceId, DeviceKey, Dev
 use starling_wire::{Clock, direct::DirectFrame};
 use zeroize::Zeroizing;
 
+use codes::{OpenCode, UsedCode};
 pub use commands::{Command, Reply};
-use contacts::{Connect, OpenCode, UsedCode};
+use contacts::Connect;
 use delivery::Link;
 use group::{GroupEntry, GroupId};
 use homes::HomeState;
@@ -166,7 +171,7 @@ pub struct Engine {
     connects: HashMap<u64, Connect>,
     codes: Vec<OpenCode>,
     used_codes: Vec<UsedCode>,
-    parcels: BTreeMap<Vec<u8>, contacts::Parcel>,
+    parcels: BTreeMap<Vec<u8>, inbox::Parcel>,
     availability: starling_wire::Availability,
     addresses: (Vec<Multiaddr>, bool),
     seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
@@ -278,7 +283,7 @@ impl Engine {
         for (key, row) in
             read.range::<crate::store::ParcelRow>(crate::store::PARCELS, prefix(b""), usize::MAX, false)?
         {
-            engine.parcels.insert(key, contacts::Parcel::new(row));
+            engine.parcels.insert(key, inbox::Parcel::new(row));
         }
         engine.index_devices();
         drop(read);
