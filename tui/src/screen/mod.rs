@@ -6,11 +6,14 @@ mod commands;
 mod composer;
 mod config;
 mod draw;
+mod input;
 mod keys;
 mod markup;
+mod news;
 mod notify;
 mod onboarding;
 mod palette;
+mod popups;
 mod theme;
 mod timeline;
 

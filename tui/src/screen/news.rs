@@ -1,0 +1,227 @@
+//! What the node says to the screen: answers to calls, and events.
+
+use serde_json::{Value, json};
+
+use super::{
+    app::{App, Focus, PAGE, Tag},
+    notify::notify,
+    palette::{Row, Run},
+    timeline::{Message, Timeline},
+};
+use crate::{
+    error::CliError,
+    terminal::{safe, safe_line},
+    verbs::field,
+};
+
+impl App {
+    pub fn answer(&mut self, tag: Tag, result: Result<Value, CliError>) {
+        if let Tag::Page(..) | Tag::Around(..) = &tag {
+            self.fetching = false;
+        }
+        let value = match result {
+            Ok(value) => value,
+            Err(error) => {
+                match &tag {
+                    // What was written is not lost: it is put back.
+                    Tag::Sent(text) if self.composer.is_empty() => self.composer.set(text),
+                    Tag::Contacts => self.stale[0] = false,
+                    Tag::Chats => self.stale[1] = false,
+                    Tag::Status => self.stale[2] = false,
+                    _ => {}
+                }
+                let hint = error.hint.map(|h| format!(" — {h}")).unwrap_or_default();
+                return self.warn(format!("{}{hint}", error.message));
+            }
+        };
+        let messages = || value.as_array().into_iter().flatten().filter_map(Message::from_json).collect::<Vec<_>>();
+        match tag {
+            Tag::Status => {
+                self.stale[2] = false;
+                self.me = value;
+            }
+            Tag::Contacts => {
+                self.stale[0] = false;
+                self.contacts = value.as_array().cloned().unwrap_or_default();
+                self.composer.names = self.contacts.iter().map(|c| safe_line(field(c, "name"))).collect();
+                self.relist();
+            }
+            Tag::Chats => {
+                self.stale[1] = false;
+                self.chats = value.as_array().cloned().unwrap_or_default();
+                self.relist();
+                if !std::mem::replace(&mut self.loaded, true)
+                    && let Some(first) = self.chats.first().map(|c| field(c, "id").to_owned())
+                {
+                    self.open(&first);
+                }
+            }
+            Tag::Requests => {
+                self.requests = value.as_array().cloned().unwrap_or_default();
+                self.relist();
+            }
+            Tag::Load(chat) if self.open.as_ref() == Some(&chat) => {
+                let unread = self.chat(&chat).and_then(|c| c["unread"].as_u64()).unwrap_or(0);
+                let read = self.chat(&chat).and_then(|c| c["read_clock"].as_u64()).unwrap_or(0) >> 16;
+                self.timeline = Timeline::load(messages(), PAGE, (unread > 0).then_some(read));
+                self.mark_read();
+            }
+            Tag::Page(chat, wants) if self.open.as_ref() == Some(&chat) => {
+                self.timeline.extend(&wants, messages(), PAGE);
+            }
+            Tag::Around(chat, id) if self.open.as_ref() == Some(&chat) => {
+                self.timeline = Timeline::around(messages(), &id);
+                self.focus = Focus::Timeline;
+            }
+            Tag::Found(query) => {
+                let rows: Vec<Row> = messages()
+                    .into_iter()
+                    .map(|m| {
+                        let (day, time) = super::clock::local(m.at_ms);
+                        let who = if m.mine { "you".to_owned() } else { safe_line(&m.name) };
+                        Row::new(format!("{who}, {day} {time}"), safe_line(&m.text), "", Run::Message(m.id))
+                    })
+                    .collect();
+                if let Some(palette) = self.palette.as_mut().filter(|p| p.searches && p.query == query) {
+                    palette.title = format!("Search — {} found", rows.len());
+                    palette.rows = rows;
+                    palette.filter();
+                }
+            }
+            Tag::Changed => self.refresh(),
+            Tag::Cleared(chat) => {
+                if self.open.as_ref() == Some(&chat) {
+                    self.timeline = Timeline::load(Vec::new(), PAGE, None);
+                }
+                self.refresh();
+            }
+            Tag::Invite => self.show_invite(field(&value, "link")),
+            Tag::Code => {
+                let code = field(&value, "code").to_owned();
+                let text = format!(
+                    "\n   {code}\n\nRead it out or send it. It works once, for ten minutes, while Starling runs.\nThe other side types:  /add {code}"
+                );
+                self.card = Some(("A short code".into(), text.lines().map(Into::into).collect()));
+            }
+            Tag::Added => {
+                self.refresh();
+                self.say("Added. Once they have answered, you can write to each other.".into());
+                let account = field(&value, "account");
+                if let Some(chat) =
+                    self.contacts.iter().find(|c| c["account"] == account).map(|c| field(c, "chat").to_owned())
+                {
+                    self.open(&chat);
+                }
+            }
+            Tag::Privacy => {
+                self.say(format!(
+                    "Last seen: {}. Read receipts: {}. Typing: {}.",
+                    field(&value, "last_seen"),
+                    field(&value, "receipts"),
+                    field(&value, "typing")
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    /// An event line of the subscription.
+    pub fn event(&mut self, event: &Value) {
+        let chat = field(&event["chat"], "id").to_owned();
+        let is_open = self.open.as_deref() == Some(chat.as_str());
+        let kind = field(event, "type");
+        match kind {
+            "message.new" => {
+                let Some(message) = Message::from_json(&event["message"]) else {
+                    return;
+                };
+                let seen = is_open && self.has_focus && self.timeline.is_at_bottom();
+                if !message.mine {
+                    if let Some(contact) = self.contacts.iter_mut().find(|c| c["chat"] == chat.as_str()) {
+                        contact["typing"] = false.into();
+                    }
+                    let me = field(&self.me, "account");
+                    let muted = self.chat(&chat).is_some_and(|c| !c["muted_until"].is_null());
+                    if !(muted || seen) {
+                        notify(&self.config, &message.name, &message.text, message.mentions.iter().any(|m| m == me));
+                    }
+                }
+                if is_open {
+                    self.timeline.insert(message);
+                    if seen {
+                        self.mark_read();
+                    }
+                }
+                self.refresh_chats();
+            }
+            "message.edited" | "message.deleted" | "message.reaction" if is_open => {
+                if let Some(message) = Message::from_json(&event["message"]) {
+                    self.timeline.update(message);
+                }
+            }
+            "message.state" if is_open => {
+                self.timeline.set_state(field(&event["message"], "id"), field(event, "state"), field(event, "reason"));
+            }
+            "typing" => {
+                let typing = event["typing"] == true;
+                if let Some(contact) = self.contacts.iter_mut().find(|c| c["chat"] == chat.as_str()) {
+                    contact["typing"] = typing.into();
+                }
+            }
+            "presence" => {
+                let account = field(&event["contact"], "account");
+                if let Some(contact) = self.contacts.iter_mut().find(|c| c["account"] == account) {
+                    contact["presence"] = event["presence"].clone();
+                    contact["last_seen"] = event["last_seen"].clone();
+                    contact["typing"] = false.into();
+                }
+                self.refresh_contacts();
+            }
+            "contact.requested" => {
+                let name = safe_line(field(&event["contact"], "name"));
+                self.say(format!("{name} asks to talk to you. F2, or the list, shows the request."));
+                notify(&self.config, &name, "asks to talk to you", true);
+                self.refresh();
+            }
+            "contact.accepted" => {
+                let name = safe_line(field(&event["contact"], "name"));
+                self.say(format!("You and {name} can write to each other."));
+                self.refresh();
+            }
+            "contact.key_changed" => {
+                let name = safe_line(field(&event["contact"], "name"));
+                self.warn(format!(
+                    "The devices of {name} have changed. Nothing is sent until you trust them: /verify, then /trust."
+                ));
+                self.refresh();
+            }
+            "contact.blocked" => self.refresh(),
+            "net.state" => {
+                if !std::mem::replace(&mut self.stale[2], true) {
+                    self.ask(Tag::Status, "status", json!({}));
+                }
+                self.refresh_contacts();
+            }
+            "node.failed" => self.warn(format!("The node has stopped: {}", safe(field(event, "reason")))),
+            _ => {}
+        }
+    }
+
+    pub fn refresh_chats(&mut self) {
+        if !std::mem::replace(&mut self.stale[1], true) {
+            self.ask(Tag::Chats, "chats", json!({}));
+        }
+    }
+
+    pub fn refresh_contacts(&mut self) {
+        if !std::mem::replace(&mut self.stale[0], true) {
+            self.ask(Tag::Contacts, "contacts", json!({}));
+        }
+    }
+
+    pub fn refresh(&mut self) {
+        self.refresh_chats();
+        self.refresh_contacts();
+        self.ask(Tag::Requests, "requests", json!({}));
+    }
+}
