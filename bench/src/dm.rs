@@ -84,7 +84,8 @@ pub async fn peer(dir: PathBuf, home: String) -> anyhow::Result<()> {
     }
 }
 
-struct Result_ {
+/// What a burst of messages cost.
+struct Burst {
     per_second: f64,
     cpu_us: f64,
     wire_bytes: f64,
@@ -112,7 +113,7 @@ async fn burst(
     had: u64,
     count: usize,
     size: usize,
-) -> anyhow::Result<Result_> {
+) -> anyhow::Result<Burst> {
     let own = std::process::id();
     let cpu = cpu_s(own) + cpu_s(peer.pid());
     let bytes = loopback_bytes();
@@ -132,7 +133,7 @@ async fn burst(
     let (sent, end) = tokio::join!(sending, received(peer, had + count as u64));
     sent?;
     let seconds = end?.saturating_sub(start) as f64 / 1e9;
-    Ok(Result_ {
+    Ok(Burst {
         per_second: count as f64 / seconds,
         cpu_us: (cpu_s(own) + cpu_s(peer.pid()) - cpu) * 1e6 / count as f64,
         wire_bytes: (loopback_bytes() - bytes) as f64 / count as f64,
@@ -190,7 +191,7 @@ pub async fn run(single: usize, burst_size: usize) -> anyhow::Result<()> {
     let floor_us = bare.latency_us.at(50.0) + 2.0 * store.latency_us.at(50.0);
     println!("  {:<30} {:>8.1}", "ratio to stream + 2 rows (p50)", to_event.at(50.0) / floor_us);
     println!("burst of {burst_size}                    messages/s   CPU µs each   bytes each on the wire");
-    let row = |name: &str, r: &Result_| {
+    let row = |name: &str, r: &Burst| {
         println!("  {name:<28} {:>12.0} {:>13.1} {:>12.0}", r.per_second, r.cpu_us, r.wire_bytes);
     };
     row("256 bytes", &small);

@@ -235,8 +235,10 @@ impl Engine {
                     p.row.verified = false;
                     p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
                 });
-                let chat = self.chat_with(account);
-                self.renew_outbox(txn, chat)?;
+                if result.is_ok() {
+                    let chat = self.chat_with(account);
+                    self.renew_outbox(txn, chat)?;
+                }
                 self.reply(reply, result);
             }
             Command::Block(account, reply) => {

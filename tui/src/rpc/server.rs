@@ -292,18 +292,33 @@ async fn search(node: &Node, params: &Value) -> Result<Value, CliError> {
         Some(_) => vec![id(params, "chat")?],
         None => node.chats().await?.iter().map(|c| c.id).collect(),
     };
+    let from = params["from"].as_str();
+    let since = params["since"].as_str().unwrap_or_default();
     let names = shape::Names::load(node).await?;
     let mut found = Vec::new();
     for chat in chats {
         let mut before = None;
-        while found.len() < limit {
+        let mut here = 0;
+        while here < limit {
             let page = node.history(chat, before, SEARCH_PAGE)?;
             before = page.first().map(|m| m.id);
-            let hit = |m: &&starling_node::Message| {
+            let matches = |m: &&starling_node::Message| {
                 let text = m.text.to_lowercase();
                 !m.deleted && words.iter().all(|w| text.contains(w))
             };
-            found.extend(page.iter().rev().filter(hit).map(|m| (chat, names.message(m, ""))));
+            let wanted = |m: &Value| {
+                let author = &m["from"];
+                let by = match from {
+                    None => true,
+                    Some("me") => author["self"] == true,
+                    Some(account) => author["account"] == account,
+                };
+                by && m["sent_at"].as_str().is_some_and(|at| at >= since)
+            };
+            let hits = page.iter().rev().filter(matches).map(|m| names.message(m, "")).filter(wanted);
+            let had = found.len();
+            found.extend(hits.map(|m| (chat, m)));
+            here += found.len() - had;
             if page.len() < SEARCH_PAGE {
                 break;
             }

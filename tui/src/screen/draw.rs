@@ -422,7 +422,6 @@ fn draw_details(app: &App, area: Rect, buffer: &mut Buffer) {
         theme.text,
     );
     row("devices", contact["devices"].as_array().map_or(0, Vec::len).to_string(), theme.text);
-    row("receipts", if field(contact, "state") == "active" { "on" } else { "—" }.into(), theme.text);
     if let Some(chat) = chat {
         if !chat["muted_until"].is_null() {
             row("muted", "yes".into(), theme.warn);

@@ -131,13 +131,8 @@ impl App {
         if key.code == KeyCode::Tab {
             return self.act(Action::NextPane);
         }
-        match self.keys.action(Place::Timeline, key) {
-            Some(action) => self.act(action),
-            None => {
-                if key.code == KeyCode::Char('R') {
-                    self.say("What has failed is sent anew by writing it again: y copies it.".into());
-                }
-            }
+        if let Some(action) = self.keys.action(Place::Timeline, key) {
+            self.act(action);
         }
     }
 
@@ -281,6 +276,11 @@ impl App {
                 Some(link) => self.calls.push(Call::Open(link)),
                 None => self.say("The message has no link.".into()),
             },
+            Action::Retry if message.mine && message.state == "failed" => {
+                let (text, reply_to) = (message.text.clone(), message.reply_to.clone());
+                self.send(&text, reply_to);
+            }
+            Action::Retry => self.say("The message has not failed.".into()),
             Action::Unfold => self.timeline.unfold(&message.id),
             Action::Info => {
                 let (day, time) = super::clock::local(message.at_ms);

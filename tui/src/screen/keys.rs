@@ -47,6 +47,7 @@ actions! {
     Delete, Timeline, "delete", "d", "delete your message for everyone";
     React, Timeline, "react", "+", "react with an emoji";
     Copy, Timeline, "copy", "y", "copy the message's text";
+    Retry, Timeline, "retry", "R", "send a failed message anew";
     Open, Timeline, "open", "o", "open the message's link";
     Unfold, Timeline, "unfold", "x", "show all of a long message";
     Info, Timeline, "info", "i", "when, how and how far the message came";

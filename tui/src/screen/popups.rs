@@ -86,7 +86,7 @@ impl App {
         }
         lines.push(String::new());
         lines.push(link.to_owned());
-        lines.push("It works once, for 7 days. y copies it.".into());
+        lines.push("It works once, for 7 days, and is on your clipboard.".into());
         self.calls.push(Call::Copy(link.to_owned()));
         self.card = Some(("Invite somebody: let them scan or paste this".into(), lines));
     }

@@ -121,12 +121,7 @@ pub async fn history(
     before: Option<String>,
     since: Option<String>,
 ) -> CliResult {
-    let since_ms = match since.as_deref() {
-        None => 0,
-        Some(text) => parse_since(text).ok_or_else(|| {
-            CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31")
-        })?,
-    };
+    let since = earliest(since.as_deref())?;
     let (_, client) = node_of(global).await?;
     let contact = find(&client, who).await?;
     let mut params = json!({ "chat": field(&contact, "chat"), "limit": limit });
@@ -135,9 +130,8 @@ pub async fn history(
     }
     let messages = client.call("history", params).await?;
     client.finish().await;
-    let since_text = crate::rpc::rfc3339(since_ms);
     for message in messages.as_array().into_iter().flatten() {
-        if field(message, "sent_at") < since_text.as_str() {
+        if field(message, "sent_at") < since.as_str() {
             continue;
         }
         if global.json {
@@ -169,6 +163,14 @@ pub fn line(message: &Value) -> String {
     format!("{time}  {}: {}{edited}{state}", safe_line(who), text.replace('\n', "\n                  "))
 }
 
+/// `--since` as a time in RFC 3339.
+fn earliest(since: Option<&str>) -> Result<String, CliError> {
+    let ms = since
+        .map_or(Some(0), parse_since)
+        .ok_or_else(|| CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31"))?;
+    Ok(crate::rpc::rfc3339(ms))
+}
+
 /// A time ago, or a date in UTC.
 fn parse_since(text: &str) -> Option<u64> {
     if let Some(ago) = parse_duration(text).filter(|_| !text.contains('-')) {
@@ -187,34 +189,22 @@ pub async fn search(
     since: Option<String>,
     limit: usize,
 ) -> CliResult {
-    let since = match since.as_deref() {
-        None => 0,
-        Some(text) => parse_since(text).ok_or_else(|| {
-            CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31")
-        })?,
-    };
+    let since = earliest(since.as_deref())?;
     let (_, client) = node_of(global).await?;
     let mut params = json!({ "query": query, "limit": limit });
     if let Some(who) = chat {
         params["chat"] = find(&client, &who).await?["chat"].clone();
     }
-    let author = match from.as_deref() {
-        None | Some("me") => None,
-        Some(who) => Some(field(&find(&client, who).await?, "account").to_owned()),
-    };
+    match from.as_deref() {
+        None => {}
+        Some("me") => params["from"] = "me".into(),
+        Some(who) => params["from"] = find(&client, who).await?["account"].clone(),
+    }
+    params["since"] = since.into();
     let found = client.call("search", params).await?;
     client.finish().await;
-    let since = crate::rpc::rfc3339(since);
-    let fits = |m: &&Value| {
-        let by = match (&from, &author) {
-            (None, _) => true,
-            (Some(_), None) => m["from"]["self"] == true,
-            (Some(_), Some(author)) => m["from"]["account"] == author.as_str(),
-        };
-        by && field(m, "sent_at") >= since.as_str()
-    };
     let mut none = true;
-    for message in found.as_array().into_iter().flatten().filter(fits) {
+    for message in found.as_array().into_iter().flatten() {
         none = false;
         if global.json {
             print(message)?;
