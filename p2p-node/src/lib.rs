@@ -4,6 +4,7 @@
 //! the libp2p swarm and its stream tasks on the caller's tokio runtime, `store` the profile's database, `mls` the encryption.
 
 mod engine;
+mod history;
 mod limits;
 mod mls;
 mod net;

@@ -52,6 +52,8 @@ pub const MAX_WORK_BITS: u32 = 24;
 pub const TYPING_MS: u64 = 6_000;
 /// A signal older than this is a replay.
 pub const SIGNAL_AGE_MS: u64 = 120_000;
+/// Clocks that differ by less are not mended.
+pub const CLOCK_TOLERANCE_MS: u64 = 30_000;
 /// Presence is told at most this often for each conversation.
 pub const PRESENCE_EVERY_MS: u64 = 2_000;
 /// Commands and network events that may wait for the engine.

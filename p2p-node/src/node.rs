@@ -4,28 +4,23 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use starling_keys::{
     AccountId, AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, InviteToken, RendezvousAddr, StorageKey,
 };
-use starling_wire::{Availability, Clock, Event, EventId, Text};
+use starling_wire::{Availability, Clock, Text};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
-    engine::{Command, Effect, Engine, EngineError, Input, Reply},
+    engine::{Command, Effect, Engine, EngineError, Input, Now, Reply},
+    history,
     limits::{ENGINE_QUEUE, TURN_INPUTS},
     mls::{GroupError, KeyPackages, Mls},
     net::{NetConfig, NetError, NetHandle, start},
-    store::{
-        CHATS, ChatRow, EventRow, FEED, FeedRow, HomesRow, IdentityRow, META, ProfileDir, Reading, Store, StoreError,
-        TIMELINE, prefix,
-    },
-    types::{
-        Audience, Chat, ChatId, Contact, DeliveryState, FeedKind, Live, Message, MessageId, News, NodeError, Request,
-        Status, Via,
-    },
+    store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
+    types::{Audience, Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError, Request, Status},
 };
 
 /// Live news that a slow listener may lag behind by; it is told that it has missed some.
@@ -398,47 +393,7 @@ impl Node {
 
     /// Durable news after a sequence number, oldest first, about `limit` of them.
     pub fn news_after(&self, after: u64, limit: usize) -> Result<Vec<News>, NodeError> {
-        let store = self.store()?;
-        let read = store.read()?;
-        let mut news = Vec::new();
-        // The row that holds `after + 1` may begin before it.
-        let start = read
-            .range::<FeedRow>(FEED, ..=(after + 1).to_be_bytes().to_vec(), 1, true)?
-            .into_iter()
-            .next()
-            .map_or_else(|| vec![0; 8], |(key, _)| key);
-        for (key, row) in read.range::<FeedRow>(FEED, start.., limit, false)? {
-            let Ok(first) = key.as_slice().try_into().map(u64::from_be_bytes) else {
-                continue;
-            };
-            let chat = row.chat.as_slice().try_into().ok().map(ChatId);
-            let account = AccountId::from_bytes(&row.account).ok();
-            let one = |sequence, message| News {
-                sequence,
-                at_ms: row.at_ms,
-                kind: FeedKind::from_stored(row.kind),
-                chat,
-                message,
-                state: DeliveryState::from_stored(row.state),
-                account,
-                text: row.text.clone(),
-            };
-            if row.ids.is_empty() {
-                if first > after {
-                    news.push(one(first, None));
-                }
-                continue;
-            }
-            for (id, sequence) in row.ids.chunks_exact(EventId::LEN).zip(first..) {
-                if sequence > after {
-                    news.push(one(sequence, EventId::from_bytes(id).map(MessageId)));
-                }
-            }
-            if news.len() >= limit {
-                break;
-            }
-        }
-        Ok(news)
+        Ok(history::news_after(&*self.store()?, after, limit)?)
     }
 
     /// Messages of a chat, oldest first: the last `limit` before `before` (from the end without it).
@@ -448,7 +403,7 @@ impl Node {
             Some(before) => std::ops::Bound::Excluded([&chat.0[..], &before.0.to_bytes()].concat()),
             None => range.1,
         };
-        let mut messages = self.messages(chat, (range.0, end), limit, true)?;
+        let mut messages = history::messages(&*self.store()?, chat, (range.0, end), limit, true)?;
         messages.reverse();
         Ok(messages)
     }
@@ -465,57 +420,38 @@ impl Node {
             Some(after) => std::ops::Bound::Excluded([&chat.0[..], &after.0.to_bytes()].concat()),
             None => range.0,
         };
-        self.messages(chat, (start, range.1), limit, false)
+        Ok(history::messages(&*self.store()?, chat, (start, range.1), limit, false)?)
     }
 
     /// One message.
     pub fn message(&self, chat: ChatId, id: MessageId) -> Result<Option<Message>, NodeError> {
         let key = [&chat.0[..], &id.0.to_bytes()].concat();
-        Ok(self.messages(chat, key.clone()..=key, 1, false)?.pop())
-    }
-
-    fn messages(
-        &self,
-        chat: ChatId,
-        range: impl std::ops::RangeBounds<Vec<u8>>,
-        limit: usize,
-        backwards: bool,
-    ) -> Result<Vec<Message>, NodeError> {
-        let store = self.store()?;
-        let read = store.read()?;
-        let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
-        let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
-        let message = |(key, row): &(Vec<u8>, EventRow)| {
-            let id = EventId::from_bytes(key.get(16..)?)?;
-            let starling_wire::Body::Text(text) = Event::decode_body(&row.body).ok()? else {
-                return None;
-            };
-            Some(Message {
-                id: MessageId(id),
-                chat,
-                mine: row.mine,
-                text: row.edited.clone().unwrap_or(text.text),
-                reply_to: text.reply_to.map(MessageId),
-                mentions: text.mentions.iter().filter_map(|m| AccountId::from_bytes(m).ok()).collect(),
-                edited: row.edited.is_some(),
-                deleted: row.deleted,
-                reactions: row
-                    .reactions
-                    .iter()
-                    .filter(|r| !r.emoji.is_empty())
-                    .map(|r| (r.emoji.clone(), r.mine))
-                    .collect(),
-                state: if row.mine { Engine::state_of(&chat_row, id) } else { DeliveryState::Delivered },
-                via: Via::from_stored(row.via),
-            })
-        };
-        Ok(rows.iter().filter_map(message).collect())
+        Ok(history::messages(&*self.store()?, chat, key.clone()..=key, 1, false)?.pop())
     }
 }
 
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// Gives the time to the engine: steady for its timers even if the clock is set back, and ahead with it after a suspension.
+struct Clocks {
+    start: Instant,
+    /// Steady time at `start`.
+    base_ms: u64,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self { start: Instant::now(), base_ms: now_ms() }
+    }
+
+    fn now(&mut self) -> Now {
+        let (wall_ms, elapsed) = (now_ms(), self.start.elapsed().as_millis() as u64);
+        self.base_ms = self.base_ms.max(wall_ms.saturating_sub(elapsed));
+        Now { steady_ms: self.base_ms + elapsed, wall_ms }
+    }
 }
 
 /// The engine's thread: waits for inputs or the next due time, works in turns, carries out effects.
@@ -528,9 +464,9 @@ fn drive(
     runtime: &tokio::runtime::Handle,
 ) -> Result<(), EngineError> {
     let mut inputs = Vec::with_capacity(TURN_INPUTS);
+    let mut clocks = Clocks::new();
     loop {
-        let now = now_ms();
-        let effects = engine.turn(inputs.drain(..), now)?;
+        let effects = engine.turn(inputs.drain(..), clocks.now())?;
         for effect in effects {
             match effect {
                 Effect::Net(command) => net.send(command),
@@ -543,7 +479,8 @@ fn drive(
         if *feed.borrow() != engine.feed() {
             let _ = feed.send(engine.feed());
         }
-        let wait = engine.next_due().map(|due| Duration::from_millis(due.saturating_sub(now_ms()).max(1)));
+        let wait =
+            engine.next_due().map(|due| Duration::from_millis(due.saturating_sub(clocks.now().steady_ms).max(1)));
         let received = runtime.block_on(async {
             match wait {
                 Some(wait) => tokio::time::timeout(wait, inbox.recv_many(&mut inputs, TURN_INPUTS)).await.ok(),
@@ -555,7 +492,7 @@ fn drive(
         }
         if let Some(stop) = inputs.iter().position(|i| matches!(i, Input::Stop)) {
             inputs.truncate(stop + 1);
-            let effects = engine.turn(inputs.drain(..), now_ms()).unwrap_or_default();
+            let effects = engine.turn(inputs.drain(..), clocks.now()).unwrap_or_default();
             for effect in effects {
                 match effect {
                     Effect::Net(command) => net.send(command),

@@ -273,6 +273,8 @@ pub struct Chat {
     pub read: Clock,
     /// Messages that wait in the outbox.
     pub queued: u64,
+    /// What keeps them from getting through, such as a full log; it clears itself.
+    pub problem: Option<&'static str>,
     /// The encryption that it uses, as text.
     pub cipher: &'static str,
 }

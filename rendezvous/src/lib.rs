@@ -6,9 +6,12 @@
 pub mod config;
 pub mod limits;
 
+mod boxed;
 mod directory;
 mod hub;
 mod identity;
+#[cfg(feature = "local")]
+pub mod local;
 mod log;
 mod network;
 mod operator;

@@ -28,7 +28,7 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use crate::{config::Config, limits::PING_INTERVAL};
+use crate::{boxed::Boxed, config::Config, limits::PING_INTERVAL};
 
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
@@ -41,8 +41,8 @@ pub struct Behaviour {
     ping: ping::Behaviour,
 }
 
-pub async fn build(keypair: Keypair, config: &Config) -> anyhow::Result<Swarm<Behaviour>> {
-    let behaviour = |key: &Keypair| behaviour(key, config);
+pub async fn build(keypair: Keypair, config: &Config) -> anyhow::Result<Swarm<Boxed<Behaviour>>> {
+    let behaviour = |key: &Keypair| Boxed(behaviour(key, config));
     // One direct stream, one relay stop, identify, ping and some that end: far below both bounds.
     let yamux = || {
         let mut config = yamux::Config::default();

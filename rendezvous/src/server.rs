@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    boxed::Boxed,
     config::{Config, ConfigError},
     hub::{Hub, now_ms},
     identity::{Identity, IdentityError},
@@ -85,7 +86,7 @@ pub struct Ready {
 /// A running server.
 pub struct Server {
     hub: Arc<Hub>,
-    swarm: Swarm<Behaviour>,
+    swarm: Swarm<Boxed<Behaviour>>,
     sessions: JoinSet<Key>,
     by_device: HashMap<Key, tokio::task::AbortHandle>,
     drain: Duration,
@@ -278,7 +279,7 @@ struct Listening {
 }
 
 /// Waits until every address is listened on.
-async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Result<Listening, StartError> {
+async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Result<Listening, StartError> {
     let mut waiting = HashMap::new();
     for address in wanted {
         let id = swarm

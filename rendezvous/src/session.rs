@@ -92,6 +92,13 @@ impl Drop for Session {
 impl Session {
     /// Serves a device until it leaves, misbehaves or reads too slowly.
     pub async fn serve(hub: Arc<Hub>, peer: PeerId, device: Key, stream: Stream) {
+        let (mut session, pushed) = Self::enter(hub, peer, device).await;
+        let (read, write) = stream.split();
+        session.run(FrameReader::new(read), FrameWriter::new(write), pushed).await;
+    }
+
+    /// A session, and what is pushed to it.
+    pub async fn enter(hub: Arc<Hub>, peer: PeerId, device: Key) -> (Self, mpsc::Receiver<Box<Response>>) {
         let (push, pushed) = mpsc::channel(PUSH_QUEUE);
         let id = hub.presence.enter(device, peer, push);
         hub.metrics.sessions.inc();
@@ -107,8 +114,7 @@ impl Session {
             code_tries: 0,
         };
         session.account = session.hub.store.account_of(device).await.ok().flatten();
-        let (read, write) = stream.split();
-        session.run(FrameReader::new(read), FrameWriter::new(write), pushed).await;
+        (session, pushed)
     }
 
     async fn run(
@@ -169,7 +175,8 @@ impl Session {
         }
     }
 
-    fn hello(&self) -> Response {
+    /// The greeting.
+    pub fn hello(&self) -> Response {
         let policy = self.hub.policy();
         let registration = match policy.registration.mode {
             RegistrationMode::Open => Registration::Open,
@@ -189,7 +196,8 @@ impl Session {
         }
     }
 
-    async fn answer(&mut self, request: Request) -> Response {
+    /// Answers one request.
+    pub async fn answer(&mut self, request: Request) -> Response {
         self.hub.metrics.requests.inc();
         let answer = match self.hub.requests.check_key(&self.device) {
             Ok(()) => self.handle(request.ask).await,

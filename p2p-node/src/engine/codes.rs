@@ -48,7 +48,7 @@ impl Engine {
             return Ok(());
         };
         let expires_ms = self.now + CODE_LIFETIME_S * 1000;
-        let Some(token) = self.new_invite(txn, 1, expires_ms / 1000)?.token else {
+        let Some(token) = self.new_invite(txn, 1, self.wall / 1000 + CODE_LIFETIME_S)?.token else {
             return Ok(());
         };
         let id = self.fresh_id();

@@ -159,7 +159,7 @@ impl Engine {
             Command::Invite { uses, expires_at, reply } => {
                 let result = if uses == 0 || uses > MAX_INVITE_USES {
                     Err(NodeError::Invalid(format!("an invite can be used 1 to {MAX_INVITE_USES} times")))
-                } else if expires_at <= self.now / 1000 {
+                } else if expires_at <= self.wall / 1000 {
                     Err(NodeError::Invalid("an invite has to expire in the future".into()))
                 } else if self.me.homes.is_empty() {
                     Err(NodeError::Invalid(
@@ -355,7 +355,7 @@ impl Engine {
             account: account.as_bytes().to_vec(),
             name: account.to_string()[..8].to_owned(),
             state: ContactState::Blocked.stored(),
-            added_ms: self.now,
+            added_ms: self.wall,
             ..Default::default()
         };
         let person = Person { row, list: None, presence: Default::default(), dirty: true };
@@ -431,7 +431,7 @@ impl Engine {
             Ok(row) => row,
             Err(error) => return Ok(Err(error)),
         };
-        if self.now.saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
+        if self.wall.saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
             return Ok(Err(NodeError::Refused("a message can be deleted for everyone for 48 hours only".into())));
         }
         self.write_event(chat, Body::Delete { target: message.0 });
@@ -571,6 +571,7 @@ impl Engine {
                 archived: c.row.archived,
                 read: Clock(c.row.read),
                 queued: c.row.last_sequence.saturating_sub(c.row.sent_upto),
+                problem: c.problem,
                 cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
             })
             .collect();

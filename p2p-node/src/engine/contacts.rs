@@ -206,7 +206,7 @@ impl Engine {
             chat: chat.0.to_vec(),
             home: home.clone(),
             ours: !self.me.homes.is_empty(),
-            updated_ms: self.now,
+            updated_ms: self.wall,
             floor: self.floor_of(chat),
             ..GroupRow::default()
         };

@@ -144,7 +144,7 @@ impl Engine {
     }
 
     pub(super) fn home_up(&mut self, home: HomeId, hello: &ServerHello) {
-        let now = self.now;
+        let now = self.wall;
         let Some(state) = self.homes.get_mut(&home) else {
             return;
         };
@@ -281,7 +281,7 @@ impl Engine {
         let list = DeviceList {
             account: self.me.account(),
             version: newest.map_or(1, |v| v.saturating_add(1)),
-            issued_at: self.now / 1000,
+            issued_at: self.wall / 1000,
             devices: vec![device],
             homes: self.me.homes.clone(),
         }
@@ -500,15 +500,13 @@ impl Engine {
                 again(self);
             }
             Asked::LogAppend(appended) => {
-                if let Some(state) = self.homes.get_mut(&home) {
-                    state.problem = Some(match reason {
-                        Refusal::Full => {
-                            "it has no more room for this conversation; messages wait here until it has".into()
-                        }
-                        Refusal::RateLimited => "it asks us to slow down".into(),
-                        _ => "it does not take messages now".into(),
-                    });
-                }
+                let problem = match reason {
+                    Refusal::Full => "the rendezvous has no more room for this conversation: messages wait here",
+                    Refusal::RateLimited => "the rendezvous asks us to slow down: messages wait here",
+                    Refusal::Banned => "the rendezvous has banned us: messages go out only while both are online",
+                    _ => "the rendezvous does not take messages now: they wait here",
+                };
+                self.set_problem(appended.chat, Some(problem));
                 self.append_failed(&appended);
                 self.on_log_refused(appended.group, true);
                 if reason == Refusal::NotFound {

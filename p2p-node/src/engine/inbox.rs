@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use starling_keys::{DeviceId, DeviceList, RendezvousAddr, Verified};
+use starling_keys::{AccountId, DeviceId, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{
     Body, Puzzle,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
@@ -17,7 +17,7 @@ use crate::{
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
     net::{HomeId, NetCommand, WorkFor},
     store::{ContactRow, GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn, prefix},
-    types::{ContactState, FeedKind},
+    types::{ChatId, ContactState, FeedKind},
 };
 
 /// A sealed inbox item that we owe.
@@ -81,10 +81,22 @@ impl Engine {
     }
 
     pub(super) fn parcel_delivered(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
+        if let Some(chat) = self.chat_of_parcel(key) {
+            self.set_problem(chat, None);
+        }
+        self.forget_parcel(txn, key)
+    }
+
+    fn forget_parcel(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
         self.parcels.remove(key);
         self.net_changed = true;
         txn.delete(PARCELS, key)?;
         Ok(())
+    }
+
+    fn chat_of_parcel(&self, key: &[u8]) -> Option<ChatId> {
+        let account = AccountId::from_bytes(&self.parcels.get(key)?.row.account).ok()?;
+        Some(ChatId(self.store.name("direct", account.as_bytes())))
     }
 
     pub(super) fn parcel_refused(
@@ -94,6 +106,7 @@ impl Engine {
         reason: Refusal,
         busy: bool,
     ) -> Result<(), EngineError> {
+        let chat = self.chat_of_parcel(key);
         let Some(parcel) = self.parcels.get_mut(key) else {
             return Ok(());
         };
@@ -104,6 +117,11 @@ impl Engine {
                 && let Some(state) = self.homes.get_mut(&home.peer)
             {
                 state.retry_at = Some(at);
+            }
+            if let Some(chat) = chat {
+                let full = "their inbox is full: the request waits here until there is room";
+                let slow = "their rendezvous asks us to slow down: the request waits here";
+                self.set_problem(chat, Some(if reason == Refusal::Full { full } else { slow }));
             }
             return Ok(());
         }
@@ -119,7 +137,10 @@ impl Engine {
         }
         // Nothing that trying again would mend.
         tracing::warn!(?reason, "a contact request was refused");
-        self.parcel_delivered(txn, key)
+        if let Some(chat) = chat {
+            self.set_problem(chat, Some("their rendezvous refused the request: ask them for a new invite"));
+        }
+        self.forget_parcel(txn, key)
     }
 
     /// Items of our inbox.
@@ -185,7 +206,7 @@ impl Engine {
         if !again && txn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?.len() >= MAX_REQUESTS {
             return Ok(Err("too many requests wait"));
         }
-        let row = RequestRow { body: item.body.to_vec(), at_ms: self.now };
+        let row = RequestRow { body: item.body.to_vec(), at_ms: self.wall };
         txn.put(REQUESTS, &key, &row)?;
         if !again {
             self.account_news(txn, FeedKind::ContactRequested, account, &body.name)?;
@@ -237,12 +258,12 @@ impl Engine {
             home,
             ours,
             confirmed: true,
-            updated_ms: self.now,
+            updated_ms: self.wall,
             floor: self.floor_of(chat),
             ..GroupRow::default()
         };
         let was = self.contacts.get(&account).map(Person::state);
-        let now = self.now;
+        let now = self.wall;
         let person = self.contacts.entry(account).or_insert_with(|| Person {
             row: ContactRow { account: account.as_bytes().to_vec(), added_ms: now, ..ContactRow::default() },
             list: None,

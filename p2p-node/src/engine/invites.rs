@@ -44,7 +44,7 @@ impl Engine {
     /// Invites that our home does not know yet.
     pub(super) fn register_invites(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
         for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), 1000, false)? {
-            if !row.registered && row.uses > 0 && row.expires_at > self.now / 1000 {
+            if !row.registered && row.uses > 0 && row.expires_at > self.wall / 1000 {
                 self.register_invite(home, &key, &row);
             }
         }
@@ -66,7 +66,7 @@ impl Engine {
         let Some(mut row) = txn.get::<InviteRow>(INVITES, &key)? else {
             return Ok(false);
         };
-        if row.uses == 0 || row.expires_at < self.now / 1000 {
+        if row.uses == 0 || row.expires_at < self.wall / 1000 {
             return Ok(false);
         }
         row.uses -= 1;

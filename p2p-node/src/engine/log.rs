@@ -277,7 +277,7 @@ impl Engine {
             if group.pending.as_ref().is_some_and(|p| p.entry == *sealed) {
                 group.adopt_pending();
                 group.row.since_update = 0;
-                group.row.updated_ms = self.now;
+                group.row.updated_ms = self.wall;
             } else {
                 let message = keys.open_entry(sealed).unwrap_or_default();
                 match group.live.process_commit(&message) {
@@ -316,7 +316,7 @@ impl Engine {
 
     /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
     fn maybe_update(&mut self, id: GroupId) -> Result<(), EngineError> {
-        let now = self.now;
+        let now = self.wall;
         let away = self.away_ms > UPDATE_AFTER_AWAY_MS;
         let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
@@ -458,6 +458,7 @@ impl Engine {
         if let Some(entry) = self.groups.get_mut(&appended.group) {
             entry.appending = false;
         }
+        self.set_problem(appended.chat, None);
         let Some(state) = self.chats.get_mut(&appended.chat) else {
             return Ok(());
         };
@@ -580,7 +581,7 @@ impl Engine {
         let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
         let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
         let id =
-            starling_wire::EventId { clock: self.clock.tick(self.now), device: self.me.device().tag(), sequence: 0 };
+            starling_wire::EventId { clock: self.clock.tick(self.wall), device: self.me.device().tag(), sequence: 0 };
         let batch = starling_wire::Batch {
             events: vec![starling_wire::Event { id, body: starling_wire::Body::Receipt(receipt) }],
             floor: 0,

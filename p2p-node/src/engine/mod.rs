@@ -57,6 +57,15 @@ pub enum Input {
     Stop,
 }
 
+/// The time, as an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For timers: never goes back while the node runs. Starts at the clock's milliseconds since 1970.
+    pub steady_ms: u64,
+    /// For what is written down: the clock's milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
 /// What leaves the engine after a turn's commit.
 pub enum Effect {
     /// For the network.
@@ -143,6 +152,8 @@ pub(crate) struct ChatState {
     /// When a receipt is to be sent.
     receipt_due: Option<u64>,
     told_presence_ms: u64,
+    /// What keeps messages from getting through, until it is over.
+    problem: Option<&'static str>,
     dirty: bool,
 }
 
@@ -176,7 +187,10 @@ pub struct Engine {
     addresses: (Vec<Multiaddr>, bool),
     seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
     next_id: u64,
+    /// The steady time of this turn, in milliseconds: for timers.
     now: u64,
+    /// The clock's time of this turn, in milliseconds since 1970: for what is written down.
+    wall: u64,
     /// When we were last running, before this start.
     away_ms: u64,
     net_changed: bool,
@@ -242,6 +256,7 @@ impl Engine {
             seen: Default::default(),
             next_id: 1,
             now,
+            wall: now,
             net_changed: true,
             snapshot_due: None,
             told: Default::default(),
@@ -271,6 +286,7 @@ impl Engine {
                     pending: Vec::new(),
                     receipt_due: None,
                     told_presence_ms: 0,
+                    problem: None,
                     dirty: false,
                 },
             );
@@ -317,8 +333,8 @@ impl Engine {
     }
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
-    pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: u64) -> Result<Vec<Effect>, EngineError> {
-        self.now = now;
+    pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Result<Vec<Effect>, EngineError> {
+        (self.now, self.wall) = (now.steady_ms, now.wall_ms);
         let store = self.store.clone();
         let txn = store.begin()?;
         for input in inputs {
@@ -442,7 +458,7 @@ impl Engine {
         let first = self.counters.feed + 1;
         self.counters.feed += lines;
         self.feed_written = true;
-        txn.put(FEED, &first.to_be_bytes(), &FeedRow { at_ms: self.now, ..row })?;
+        txn.put(FEED, &first.to_be_bytes(), &FeedRow { at_ms: self.wall, ..row })?;
         Ok(())
     }
 
@@ -499,9 +515,27 @@ impl Engine {
             pending: Vec::new(),
             receipt_due: None,
             told_presence_ms: 0,
+            problem: None,
             dirty: true,
         });
         id
+    }
+
+    /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.
+    fn set_problem(&mut self, chat: ChatId, problem: Option<&'static str>) {
+        if let Some(state) = self.chats.get_mut(&chat)
+            && state.problem != problem
+        {
+            state.problem = problem;
+            self.live(Live::Net);
+        }
+    }
+
+    /// The clock's time, mended by what the home rendezvous says where the two are far apart: for what must agree with others.
+    fn agreed_ms(&self) -> u64 {
+        let offset = self.homes.values().filter(|h| h.own && h.hello.is_some()).map(|h| h.clock_offset_ms).next();
+        let offset = offset.filter(|o| o.unsigned_abs() > limits::CLOCK_TOLERANCE_MS).unwrap_or(0);
+        self.wall.saturating_add_signed(offset)
     }
 
     fn allows(audience: u32) -> bool {
@@ -546,7 +580,7 @@ impl Engine {
         }
         if changed || self.counters.clock != self.clock.0 {
             self.counters.clock = self.clock.0;
-            self.counters.last_run_ms = self.now;
+            self.counters.last_run_ms = self.wall;
             txn.put(META, b"counters", &self.counters)?;
         }
         Ok(())

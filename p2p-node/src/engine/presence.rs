@@ -46,10 +46,10 @@ impl Engine {
         if peer == self.me.account() || from.is_some_and(|d| d != sender.device()) {
             return;
         }
-        if signal.sent_ms.abs_diff(self.now) > SIGNAL_AGE_MS {
+        if signal.sent_ms.abs_diff(self.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall);
         let Some(person) = self.contacts.get_mut(&peer).filter(|p| p.is_linked()) else {
             return;
         };
@@ -62,7 +62,7 @@ impl Engine {
         let before = person.presence.availability;
         if signal.availability.is_some() {
             person.presence.availability = signal.availability;
-            person.row.last_seen_ms = now;
+            person.row.last_seen_ms = wall;
         }
         let known = person.row.addresses.iter().find(|a| a.device == sender.device().as_bytes());
         if !signal.addresses.is_empty() && known.is_none_or(|k| k.addresses != signal.addresses) {
@@ -170,7 +170,7 @@ impl Engine {
         let Some(keys) = entry.current_keys() else { return };
         let shows = Self::allows(self.settings.last_seen);
         let signal = Signal {
-            sent_ms: self.now,
+            sent_ms: self.agreed_ms(),
             typing,
             availability: shows.then_some(self.availability),
             addresses: self.addresses.0.iter().map(|a| a.to_vec()).collect(),

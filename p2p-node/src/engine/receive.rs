@@ -132,7 +132,7 @@ impl Engine {
         let mut changes = Changes::default();
         let mut numbered = false;
         for event in batch.events {
-            self.clock.observe(event.id.clock, self.now, MAX_CLOCK_AHEAD_MS);
+            self.clock.observe(event.id.clock, self.wall, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
                 numbered = true;
                 let Some(state) = self.chats.get_mut(&chat) else {
@@ -189,7 +189,7 @@ impl Engine {
                 changes.new.extend(id.to_bytes());
                 if let Some(state) = self.chats.get_mut(&chat) {
                     // A clock far ahead sorts where it says, but does not pin the chat there.
-                    let latest = Clock::at(self.now.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
+                    let latest = Clock::at(self.wall.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
                     state.row.newest = state.row.newest.max(id.clock.0.min(latest));
                     if !own && id.clock.0 > state.row.read {
                         state.row.unread += 1;

@@ -76,7 +76,7 @@ impl Engine {
                         alias: contact.alias,
                         state: contact.state,
                         verified: contact.verified,
-                        added_ms: self.now,
+                        added_ms: self.wall,
                         ..ContactRow::default()
                     },
                     list: None,

@@ -1,6 +1,9 @@
 //! The stream to a rendezvous: requests out, answers and pushes in.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures::AsyncReadExt;
 use libp2p::Stream;
@@ -18,49 +21,82 @@ const GREETING: Duration = Duration::from_secs(10);
 /// One that does not take what we write for so long is gone.
 const STALLED: Duration = Duration::from_secs(30);
 
+/// Why a stream ended.
+pub struct Left {
+    /// As text without addresses.
+    pub reason: String,
+    /// The server is being restarted, and asked us to come again after this time.
+    pub come_again: Option<Duration>,
+}
+
+impl From<String> for Left {
+    fn from(reason: String) -> Self {
+        Self { reason, come_again: None }
+    }
+}
+
+impl From<&str> for Left {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}
+
 /// Serves one stream until it breaks; gives the reason.
 pub async fn run(
     home: HomeId,
     stream: Stream,
     mut requests: mpsc::Receiver<(u64, Ask)>,
     engine: mpsc::Sender<Input>,
-) -> String {
+) -> Left {
     let (read, write) = stream.split();
     let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
     let hello = match tokio::time::timeout(GREETING, reader.next::<Response>()).await {
         Ok(Ok(Some(Response { answer: Some(Answer::Hello(hello)), .. }))) => hello,
-        Ok(Err(error)) => return error.to_string(),
+        Ok(Err(error)) => return error.to_string().into(),
         Ok(_) => return "it does not speak this protocol".into(),
         Err(_) => return "it does not answer".into(),
     };
     if engine.send(Input::Net(NetEvent::HomeUp(home, hello))).await.is_err() {
         return "stopping".into();
     }
+    // Requests without an answer.
+    let open = AtomicI64::new(0);
     // Side by side: if both ends waited for their writing, neither would read.
     let read = async {
+        let mut away = None;
         loop {
             match reader.next::<Response>().await {
                 Ok(Some(response)) => {
+                    match &response.answer {
+                        Some(Answer::Drain(ms)) => away = Some(Duration::from_millis((*ms).min(60_000))),
+                        _ if response.id == 0 => {}
+                        _ => drop(open.fetch_sub(1, Relaxed)),
+                    }
                     if engine.send(Input::Net(NetEvent::Home(home, response))).await.is_err() {
                         return "stopping".into();
                     }
+                    if away.is_some() && open.load(Relaxed) <= 0 {
+                        return Left { reason: "it is being restarted".into(), come_again: away };
+                    }
                 }
                 Ok(None) => return "it closed the connection".into(),
-                Err(error) => return error.to_string(),
+                Err(error) => return error.to_string().into(),
             }
         }
     };
     let write = async {
         while let Some((id, ask)) = requests.recv().await {
+            open.fetch_add(1, Relaxed);
             writer.push(&Request { id, ask: Some(ask) });
             while writer.waiting() < 256 * 1024
                 && let Ok((id, ask)) = requests.try_recv()
             {
+                open.fetch_add(1, Relaxed);
                 writer.push(&Request { id, ask: Some(ask) });
             }
             match tokio::time::timeout(STALLED, writer.flush()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return error.to_string(),
+                Ok(Err(error)) => return error.to_string().into(),
                 Err(_) => return "it does not read".into(),
             }
         }

@@ -36,7 +36,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{HomeId, NetCommand, NetEvent, Target, device_of, direct, peer_of, rendezvous};
+use super::{
+    HomeId, NetCommand, NetEvent, Target, device_of, direct, peer_of,
+    rendezvous::{self, Left},
+};
 use crate::engine::Input;
 
 /// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
@@ -229,7 +232,7 @@ struct Home {
 enum Ended {
     Out(DeviceId, Connection),
     Inbound,
-    Home(HomeId, String),
+    Home(HomeId, Left),
     Work,
 }
 
@@ -584,9 +587,13 @@ impl Net {
                     self.tell(NetEvent::DirectDown(id)).await;
                 }
             }
-            Ok(Ended::Home(id, reason)) => {
+            Ok(Ended::Home(id, Left { reason, come_again })) => {
                 if let Some(home) = self.homes.get_mut(&id) {
                     home.requests = None;
+                    if let Some(wait) = come_again {
+                        // Not all at the same moment.
+                        home.retry.at = Instant::now() + wait.mul_f64(rand::rng().random_range(1.0..2.0));
+                    }
                     self.tell(NetEvent::HomeDown(id, reason)).await;
                 }
             }

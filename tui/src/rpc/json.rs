@@ -144,7 +144,7 @@ pub fn chat(c: &Chat) -> Value {
         "id": c.id.to_string(), "kind": "direct", "name": c.name, "peer": c.peer.to_string(), "unread": c.unread,
         "newest": (c.newest_ms > 0).then(|| rfc3339(c.newest_ms)), "pinned": c.pinned,
         "muted_until": (c.muted_until_ms > 0).then(|| rfc3339(c.muted_until_ms)), "archived": c.archived,
-        "queued": c.queued, "cipher": c.cipher, "read_clock": c.read.0,
+        "queued": c.queued, "problem": c.problem, "cipher": c.cipher, "read_clock": c.read.0,
     })
 }
 

@@ -266,7 +266,10 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
     let up = homes.iter().filter(|h| h["registered"] == true).count();
     let (direct, relayed) =
         (app.me["peers"]["direct"].as_u64().unwrap_or(0), app.me["peers"]["relayed"].as_u64().unwrap_or(0));
-    let (mark, style, text) = if app.me.is_null() {
+    let problem = app.open.as_deref().and_then(|id| app.chat(id)?["problem"].as_str());
+    let (mark, style, text) = if let Some(problem) = problem {
+        ("⚠", theme.warn, safe_line(problem))
+    } else if app.me.is_null() {
         ("○", theme.dim, "starting …".to_owned())
     } else if homes.is_empty() {
         ("◐", theme.warn, format!("no rendezvous · {} peers", direct + relayed))
@@ -429,6 +432,9 @@ fn draw_details(app: &App, area: Rect, buffer: &mut Buffer) {
         let queued = chat["queued"].as_u64().unwrap_or(0);
         if queued > 0 {
             row("waiting", format!("{queued} to be sent"), theme.warn);
+        }
+        if let Some(problem) = chat["problem"].as_str() {
+            lines.push(Line::styled(format!("⚠ {problem}"), theme.warn));
         }
     }
     lines.push(Line::default());

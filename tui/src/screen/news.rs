@@ -201,6 +201,7 @@ impl App {
                     self.ask(Tag::Status, "status", json!({}));
                 }
                 self.refresh_contacts();
+                self.refresh_chats();
             }
             "node.failed" => self.warn(format!("The node has stopped: {}", safe(field(event, "reason")))),
             _ => {}

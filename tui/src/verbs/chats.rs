@@ -111,7 +111,11 @@ async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
     print(format!("encryption    {}", field(&chat, "cipher")))?;
     print(format!("verified      {}", if contact["verified"] == true { "yes" } else { "no" }))?;
     print(format!("unread        {}", chat["unread"]))?;
-    print(format!("waiting       {}", chat["queued"]))
+    print(format!("waiting       {}", chat["queued"]))?;
+    if let Some(problem) = chat["problem"].as_str() {
+        print(format!("problem       {problem}"))?;
+    }
+    Ok(())
 }
 
 pub async fn history(

@@ -1,9 +1,10 @@
 //! Reading and writing frames on a stream.
 
-use std::{cell::RefCell, future::poll_fn, pin::Pin};
+use std::{cell::RefCell, future::poll_fn, pin::Pin, time::Duration};
 
 use bytes::BytesMut;
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{Frame, FrameDecoder, FrameError, write_frame};
 
@@ -11,6 +12,9 @@ use crate::{Frame, FrameDecoder, FrameError, write_frame};
 const READ: usize = 64 * 1024;
 /// A buffer larger than this is given back once it is empty.
 const KEEP: usize = 4 * 1024;
+
+/// A frame that has begun has to be there after this time: who sends halves of frames would make us keep them.
+const FRAME_DEADLINE: Duration = Duration::from_secs(60);
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
@@ -25,6 +29,9 @@ pub enum ReadError {
     /// The peer sent something that is no frame, or too large.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// The peer has begun a frame and does not go on.
+    #[error("a frame was begun and not ended within a minute")]
+    Slow,
 }
 
 /// Reads frames from a byte stream.
@@ -33,23 +40,27 @@ pub struct FrameReader<R> {
     io: R,
     buffer: BytesMut,
     decoder: FrameDecoder,
+    /// Until when the frame that has begun must be complete.
+    deadline: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames from `io`.
     pub fn new(io: R) -> Self {
-        Self { io, buffer: BytesMut::new(), decoder: FrameDecoder::default() }
+        Self { io, buffer: BytesMut::new(), decoder: FrameDecoder::default(), deadline: None }
     }
 
     /// The next frame; `None` at the end of the stream. Cancel safe.
     pub async fn next<M: Frame>(&mut self) -> Result<Option<M>, ReadError> {
         loop {
             if let Some(frame) = self.decoder.next(&mut self.buffer)? {
+                self.deadline = None;
                 return Ok(Some(frame));
             }
             if self.buffer.is_empty() && self.buffer.capacity() > KEEP {
                 self.buffer = BytesMut::new();
             }
+            let begun = !self.buffer.is_empty();
             let (io, buffer) = (&mut self.io, &mut self.buffer);
             let read = poll_fn(|cx| {
                 SCRATCH.with_borrow_mut(|scratch| {
@@ -58,8 +69,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                         n
                     })
                 })
-            })
-            .await?;
+            });
+            let read = if begun {
+                let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + FRAME_DEADLINE);
+                timeout_at(deadline, read).await.map_err(|_| ReadError::Slow)??
+            } else {
+                read.await?
+            };
             if read == 0 {
                 return Ok(None);
             }
@@ -111,5 +127,29 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Ends the stream.
     pub async fn close(&mut self) -> std::io::Result<()> {
         self.io.close().await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use futures::io::AsyncReadExt;
+
+    use super::*;
+    use crate::rendezvous::{Ask, Request};
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_frame_does_not_wait_forever() {
+        let mut bytes = BytesMut::new();
+        write_frame(&Request { id: 1, ask: Some(Ask::ClaimName("alice".into())) }, &mut bytes);
+        let (whole, half) = (bytes.clone(), bytes.split_to(bytes.len() - 1));
+        let mut sent = whole.to_vec();
+        sent.extend_from_slice(&half);
+        // After these bytes the stream stays open and silent.
+        let silent = futures::stream::pending::<std::io::Result<Vec<u8>>>();
+        let io = futures::io::Cursor::new(sent).chain(futures::TryStreamExt::into_async_read(silent));
+        let mut reader = FrameReader::new(io);
+        assert_eq!(reader.next::<Request>().await.unwrap().unwrap().id, 1);
+        assert!(matches!(reader.next::<Request>().await, Err(ReadError::Slow)));
     }
 }
