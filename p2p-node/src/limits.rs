@@ -48,6 +48,8 @@ pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
 pub const REACH_TIMEOUT_MS: u64 = 20_000;
 /// Proof of work that a server may ask for: 2^24 hashes are some seconds.
 pub const MAX_WORK_BITS: u32 = 24;
+/// Entries to delete that are remembered while a home is away; more stay there until their log expires.
+pub const MAX_TO_TRIM: usize = 10_000;
 /// Typing is taken back after this time without another sign.
 pub const TYPING_MS: u64 = 6_000;
 /// A signal older than this is a replay.

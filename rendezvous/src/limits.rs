@@ -28,6 +28,12 @@ pub const CODE_TRIES_PER_SESSION: u32 = 16;
 pub const PUSH_BYTES: usize = 64 * 1024;
 /// A closed log may take this much beyond its quota, so that it can be left.
 pub const CLOSE_OVERDRAFT: u64 = 16 * 1024 * 1024;
+/// So many receipts may go over a log's bounds, so that a full one can be emptied.
+pub const RECEIPTS_OVERDRAFT: u64 = 64;
+/// Largest receipt that may.
+pub const RECEIPT_BYTES: u64 = 4 * 1024;
+/// Entries that one receipt may replace.
+pub const RECEIPT_REPLACES: usize = 16;
 /// An invite's longest life, seconds.
 pub const INVITE_LIFE_S: u64 = 366 * 86_400;
 /// A device has to answer pings within this time, or its connection is closed.

@@ -320,9 +320,12 @@ pub struct LogRequest {
     /// The address of the next epoch's log, with a closing entry.
     #[prost(bytes = "bytes", tag = "5")]
     pub next: Bytes,
-    /// Entries to delete.
+    /// Entries to delete; with a receipt, those that it replaces.
     #[prost(uint64, repeated, tag = "6")]
     pub sequences: Vec<u64>,
+    /// The appended entry is a receipt: it may go a little over a full log's bounds, as others delete entries once they have it.
+    #[prost(bool, tag = "7")]
+    pub receipt: bool,
 }
 
 impl LogRequest {
@@ -330,6 +333,7 @@ impl LogRequest {
     pub fn signed_payload(&self) -> Vec<u8> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.after.to_le_bytes());
+        hasher.update(&[u8::from(self.receipt)]);
         hasher.update(&(self.next.len() as u64).to_le_bytes());
         hasher.update(&self.next);
         hasher.update(&(self.sequences.len() as u64).to_le_bytes());

@@ -431,7 +431,7 @@ impl Engine {
             Ok(row) => row,
             Err(error) => return Ok(Err(error)),
         };
-        if self.wall.saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
+        if self.agreed_ms().saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
             return Ok(Err(NodeError::Refused("a message can be deleted for everyone for 48 hours only".into())));
         }
         self.write_event(chat, Body::Delete { target: message.0 });

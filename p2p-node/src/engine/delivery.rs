@@ -340,6 +340,9 @@ impl Engine {
             }
             state.outbox.pop_front();
         }
+        if self.chats.get(&chat).is_some_and(|c| c.outbox.is_empty()) {
+            self.set_problem(chat, None);
+        }
         self.trim_logs(trim);
         Ok(())
     }

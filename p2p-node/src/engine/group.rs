@@ -82,6 +82,12 @@ pub struct GroupEntry {
     pub caught_up: bool,
     /// Not before this time: the home has refused.
     pub retry_at: u64,
+    /// Most entries in the next append: fewer after the log had no room for more.
+    pub append_most: usize,
+    /// Entries of ours, by epoch, that are not needed any more and that the home was not told of yet.
+    pub to_trim: Vec<(u64, u64)>,
+    /// Our newest receipt in a log: the next one replaces it.
+    pub receipt: Option<(u64, u64)>,
     /// Others that read the current log now.
     pub readers: u32,
     dirty: bool,
@@ -129,6 +135,9 @@ impl GroupEntry {
             opening: false,
             caught_up: false,
             retry_at: 0,
+            append_most: crate::limits::APPEND_ENTRIES,
+            to_trim: Vec::new(),
+            receipt: None,
             readers: 0,
             dirty: false,
             live_dirty: false,

@@ -75,6 +75,8 @@ pub struct HomeState {
     pub stocked: bool,
     pub problem: Option<String>,
     pub clock_offset_ms: i64,
+    /// Its clock minus our steady time, which no change of our clock moves.
+    pub steady_offset_ms: i64,
     /// Items of our inbox up to here are durable with us.
     pub inbox_cursor: u64,
     pub inbox_reading: bool,
@@ -144,7 +146,7 @@ impl Engine {
     }
 
     pub(super) fn home_up(&mut self, home: HomeId, hello: &ServerHello) {
-        let now = self.wall;
+        let (now, steady) = (self.wall, self.now);
         let Some(state) = self.homes.get_mut(&home) else {
             return;
         };
@@ -161,6 +163,7 @@ impl Engine {
         state.retry_at = None;
         state.problem = None;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
+        state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
         if state.own {
             self.publish(home);
         }
@@ -499,6 +502,13 @@ impl Engine {
                 }
                 again(self);
             }
+            Asked::LogAppend(appended) if reason == Refusal::Full && appended.items.len() > 1 => {
+                // There may be room for some of them.
+                if let Some(entry) = self.groups.get_mut(&appended.group) {
+                    entry.append_most = appended.items.len() / 2;
+                    entry.appending = false;
+                }
+            }
             Asked::LogAppend(appended) => {
                 let problem = match reason {
                     Refusal::Full => "the rendezvous has no more room for this conversation: messages wait here",
@@ -506,7 +516,9 @@ impl Engine {
                     Refusal::Banned => "the rendezvous has banned us: messages go out only while both are online",
                     _ => "the rendezvous does not take messages now: they wait here",
                 };
-                self.set_problem(appended.chat, Some(problem));
+                if !appended.items.is_empty() {
+                    self.set_problem(appended.chat, Some(problem));
+                }
                 self.append_failed(&appended);
                 self.on_log_refused(appended.group, true);
                 if reason == Refusal::NotFound {

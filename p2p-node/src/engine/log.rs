@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RECEIPT_DELAY_MS, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS,
-        UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+        APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, MAX_TO_TRIM, RECEIPT_DELAY_MS, RETRY_REFUSED_MS,
+        UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
     },
     mls::Processed,
     net::{HomeId, NetCommand},
@@ -78,6 +78,7 @@ impl Engine {
                 (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
                 entry.retry_at = 0;
             }
+            self.trim_log(id);
             self.read_logs(id);
         }
     }
@@ -430,7 +431,7 @@ impl Engine {
         let mut appended = Appended { group, chat, epoch, items: Vec::new(), told: Vec::new() };
         let logged = state.row.logged_upto;
         for item in state.outbox.iter().filter(|i| i.last > logged && i.group == group) {
-            if entries.len() >= APPEND_ENTRIES || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
+            if entries.len() >= entry.append_most || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
                 break;
             }
             let Some(row) = txn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
@@ -456,9 +457,18 @@ impl Engine {
     /// A log has taken entries.
     pub(super) fn on_appended(&mut self, txn: &Txn<'_>, appended: &Appended, last: u64) -> Result<(), EngineError> {
         if let Some(entry) = self.groups.get_mut(&appended.group) {
-            entry.appending = false;
+            if appended.items.is_empty() {
+                if !appended.told.is_empty() {
+                    entry.receipt = Some((appended.epoch, last));
+                }
+            } else {
+                entry.appending = false;
+                entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
+            }
         }
-        self.set_problem(appended.chat, None);
+        if !appended.items.is_empty() {
+            self.set_problem(appended.chat, None);
+        }
         let Some(state) = self.chats.get_mut(&appended.chat) else {
             return Ok(());
         };
@@ -542,7 +552,14 @@ impl Engine {
         let (Some(keys), epoch) = (entry.current_keys(), entry.live.epoch()) else {
             return;
         };
-        let request = LogRequest { entries: vec![keys.seal_entry(message)], ..LogRequest::default() };
+        // One that tells what has come replaces the one before.
+        let replaced = entry.receipt.filter(|(of, _)| *of == epoch && !told.is_empty()).map(|(_, sequence)| sequence);
+        let request = LogRequest {
+            entries: vec![keys.seal_entry(message)],
+            sequences: replaced.into_iter().collect(),
+            receipt: true,
+            ..LogRequest::default()
+        };
         let appended = Appended { group, chat, epoch, items: Vec::new(), told };
         self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
     }
@@ -566,22 +583,26 @@ impl Engine {
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        let told: Vec<(DeviceId, u64)> = state
-            .row
-            .devices
+        let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_bytes(&row.device).ok()?, row.received));
+        let rows = &state.row.devices;
+        let told: Vec<(DeviceId, u64)> = rows
             .iter()
             .filter(|row| row.told < row.received)
-            .filter_map(|row| Some((DeviceId::from_bytes(&row.device).ok()?, row.received)))
+            .filter_map(known)
             .filter(|(device, _)| !self.links.contains_key(device))
             .collect();
         if told.is_empty() {
             return Ok(());
         }
-        let delivered = told.iter().map(|(device, upto)| (device.tag(), *upto)).collect();
+        // Everything, as it replaces the receipt before it.
+        let delivered = rows.iter().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
         let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
         let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
-        let id =
-            starling_wire::EventId { clock: self.clock.tick(self.wall), device: self.me.device().tag(), sequence: 0 };
+        let id = starling_wire::EventId {
+            clock: self.clock.tick(self.agreed_ms()),
+            device: self.me.device().tag(),
+            sequence: 0,
+        };
         let batch = starling_wire::Batch {
             events: vec![starling_wire::Event { id, body: starling_wire::Body::Receipt(receipt) }],
             floor: 0,
@@ -605,14 +626,31 @@ impl Engine {
         }
     }
 
-    /// Entries of ours that every receiver has can go.
+    /// Entries of ours that every receiver has can go: now, or when the home is there again.
     pub(super) fn trim_logs(&mut self, entries: Vec<(GroupId, u64, u64)>) {
-        let mut by_log: std::collections::BTreeMap<(GroupId, u64), Vec<u64>> = Default::default();
+        let mut groups: Vec<GroupId> = Vec::new();
         for (group, epoch, sequence) in entries {
-            by_log.entry((group, epoch)).or_default().push(sequence);
+            if let Some(entry) = self.groups.get_mut(&group).filter(|e| e.to_trim.len() < MAX_TO_TRIM) {
+                entry.to_trim.push((epoch, sequence));
+                groups.push(group);
+            }
         }
-        for ((group, epoch), sequences) in by_log {
-            let Some(home) = self.usable(group) else { continue };
+        groups.dedup();
+        for group in groups {
+            self.trim_log(group);
+        }
+    }
+
+    fn trim_log(&mut self, group: GroupId) {
+        let Some(home) = self.home_of(group).filter(|h| self.homes.get(h).is_some_and(|h| h.hello.is_some())) else {
+            return;
+        };
+        let Some(entry) = self.groups.get_mut(&group) else { return };
+        let mut by_log: std::collections::BTreeMap<u64, Vec<u64>> = Default::default();
+        for (epoch, sequence) in std::mem::take(&mut entry.to_trim) {
+            by_log.entry(epoch).or_default().push(sequence);
+        }
+        for (epoch, sequences) in by_log {
             let Some(keys) = self.groups.get(&group).and_then(|g| g.keys_of(epoch)) else {
                 continue;
             };

@@ -17,6 +17,11 @@ mod presence;
 mod receive;
 mod send;
 mod snapshot;
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;
+#[cfg(test)]
+mod world;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -533,9 +538,9 @@ impl Engine {
 
     /// The clock's time, mended by what the home rendezvous says where the two are far apart: for what must agree with others.
     fn agreed_ms(&self) -> u64 {
-        let offset = self.homes.values().filter(|h| h.own && h.hello.is_some()).map(|h| h.clock_offset_ms).next();
-        let offset = offset.filter(|o| o.unsigned_abs() > limits::CLOCK_TOLERANCE_MS).unwrap_or(0);
-        self.wall.saturating_add_signed(offset)
+        let home = self.homes.values().find(|h| h.own && h.hello.is_some());
+        let theirs = home.map(|h| self.now.saturating_add_signed(h.steady_offset_ms));
+        theirs.filter(|t| t.abs_diff(self.wall) > limits::CLOCK_TOLERANCE_MS).unwrap_or(self.wall)
     }
 
     fn allows(audience: u32) -> bool {

@@ -129,10 +129,11 @@ impl Engine {
         if !own {
             self.confirm_group(txn, group)?;
         }
+        let agreed = self.agreed_ms();
         let mut changes = Changes::default();
         let mut numbered = false;
         for event in batch.events {
-            self.clock.observe(event.id.clock, self.wall, MAX_CLOCK_AHEAD_MS);
+            self.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
                 numbered = true;
                 let Some(state) = self.chats.get_mut(&chat) else {
@@ -176,7 +177,7 @@ impl Engine {
         changes: &mut Changes,
     ) -> Result<(), EngineError> {
         let own = sender.account() == self.me.account();
-        let id = event.id;
+        let (id, agreed) = (event.id, self.agreed_ms());
         match event.body {
             Body::Text(_) => {
                 let row = EventRow {
@@ -189,7 +190,7 @@ impl Engine {
                 changes.new.extend(id.to_bytes());
                 if let Some(state) = self.chats.get_mut(&chat) {
                     // A clock far ahead sorts where it says, but does not pin the chat there.
-                    let latest = Clock::at(self.wall.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
+                    let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
                     state.row.newest = state.row.newest.max(id.clock.0.min(latest));
                     if !own && id.clock.0 > state.row.read {
                         state.row.unread += 1;

@@ -114,7 +114,7 @@ impl Engine {
 
     /// Stamps an event and queues it for this turn's batch.
     pub(super) fn write_event(&mut self, chat: ChatId, body: Body) -> EventId {
-        let clock = self.clock.tick(self.wall);
+        let clock = self.clock.tick(self.agreed_ms());
         let device = self.me.device().tag();
         let Some(state) = self.chats.get_mut(&chat) else {
             return EventId::default();

@@ -10,7 +10,10 @@ use starling_wire::{
 
 use crate::{
     hub::now_ms,
-    limits::{APPEND_BYTES, APPEND_ENTRIES, MAX_FOLLOWED, MAX_PAID, PAGE_BYTES, PAGE_ENTRIES},
+    limits::{
+        APPEND_BYTES, APPEND_ENTRIES, MAX_FOLLOWED, MAX_PAID, PAGE_BYTES, PAGE_ENTRIES, RECEIPT_BYTES,
+        RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
+    },
     presence::page,
     session::{No, Session, key},
     store::{Entry, Key, Kind, StoreError},
@@ -52,8 +55,18 @@ pub async fn open(session: &mut Session, request: LogRequest) -> Result<Answer, 
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, APPEND_ENTRIES)?;
-    let bounds = session.hub.log_bounds();
+    let mut bounds = session.hub.log_bounds();
     let store = &session.hub.store;
+    if request.receipt {
+        let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);
+        if !small || request.sequences.len() > RECEIPT_REPLACES {
+            return Err(Refusal::Malformed.into());
+        }
+        bounds.entries += RECEIPTS_OVERDRAFT;
+        bounds.bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
+        bounds.owner_bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
+        store.trim(address, request.sequences).await?;
+    }
     match store.append(Kind::Log, address, None, request.entries.clone(), bounds).await {
         Ok(last) => {
             session.hub.metrics.appended.inc_by(request.entries.len() as u64);
@@ -162,7 +175,12 @@ pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<
         if !session.paid.insert(paid) {
             return Err(Refusal::Denied.into());
         }
-        hub.store.append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds).await?
+        let appended = hub.store.append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds).await;
+        if appended.is_err() {
+            // The work was for nothing: it counts when there is room again.
+            session.paid.remove(&paid);
+        }
+        appended?
     } else {
         let token = token_hash(&append.token)?;
         hub.store.append_with_invite(token, now_ms() / 1000, device, owner, append.sealed.clone(), bounds).await?
