@@ -16,7 +16,7 @@ pub use engine::EngineError;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
 pub use node::{NewProfile, Node, OpenError, create_profile};
-pub use starling_wire::{Availability, Clock, EventId, Text};
+pub use starling_wire::{Availability, Clock, EventId, Text, limits::is_username};
 pub use store::{ProfileDir, StoreError};
 pub use types::{
     Audience, Chat, ChatId, Contact, ContactState, DeliveryState, FeedKind, HomeStatus, InvalidId, Live, Message,

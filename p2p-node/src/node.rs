@@ -18,7 +18,7 @@ use crate::{
     history,
     limits::{ENGINE_QUEUE, TURN_INPUTS},
     mls::{GroupError, KeyPackages, Mls},
-    net::{NetConfig, NetError, NetHandle, start},
+    net::{NetCommand, NetConfig, NetError, NetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     types::{Audience, Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError, Request, Status},
 };
@@ -376,9 +376,14 @@ impl Node {
         self.call(|reply| Command::SetName(name, reply)).await
     }
 
-    /// Takes a user name at our homes.
+    /// Takes a user name at our homes; ready when one of them has answered.
     pub async fn set_username(&self, name: String) -> Result<(), NodeError> {
         self.call(|reply| Command::SetUsername(name, reply)).await
+    }
+
+    /// Moves to other home servers, with the operator's token if they ask for one. Gives up what was known of the old ones.
+    pub async fn set_homes(&self, homes: Vec<RendezvousAddr>, token: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetHomes { homes, token, reply }).await
     }
 
     /// News that are not kept.
@@ -500,8 +505,10 @@ fn drive(
                     Effect::Live(_) => {}
                 }
             }
-            // Gives the last words a moment to leave; nothing durable depends on it.
-            thread::sleep(Duration::from_millis(50));
+            // Gives the last words a moment to leave, then the closing of connections; nothing durable depends on it.
+            thread::sleep(Duration::from_millis(30));
+            net.send(NetCommand::Leave);
+            thread::sleep(Duration::from_millis(20));
             return Ok(());
         }
     }

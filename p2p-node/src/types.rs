@@ -372,6 +372,8 @@ pub struct Status {
     pub queued: u64,
     /// Invitations and requests that wait for a rendezvous.
     pub requests_waiting: u64,
+    /// Everything that waited for us at our homes has been read.
+    pub synced: bool,
     /// Our contact address, as a link.
     pub address: String,
     /// Our user name, if we have one.

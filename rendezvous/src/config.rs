@@ -198,6 +198,16 @@ impl Config {
         toml::from_str(&text).map_err(|error| ConfigError::Parse { path: name, error: Box::new(error) })
     }
 
+    /// Overrides every setting that has a variable: `STARLING_RENDEZVOUS_` and its path in capitals, with `_` for the dots, such as
+    /// `STARLING_RENDEZVOUS_LIMITS_LOG_ENTRIES`. Several addresses are separated by commas.
+    pub fn with_environment(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let wrong = |name: &str, what: String| ConfigError::Value(format!("{name}: {what}"));
+        let mut table = toml::Table::try_from(&self).map_err(|e| wrong("configuration", e.to_string()))?;
+        override_table(&mut table, "STARLING_RENDEZVOUS", &variable)
+            .map_err(|(name, what)| ConfigError::Value(format!("{name}: {what}")))?;
+        table.try_into().map_err(|e: toml::de::Error| wrong("environment", e.message().to_owned()))
+    }
+
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         let wrong = |what: String| Err(ConfigError::Value(what));
@@ -210,7 +220,29 @@ impl Config {
         if self.registration.work_bits > 32 || self.limits.inbox_work_bits > 32 {
             return wrong("a proof of work of more than 32 bits would lock everyone out".into());
         }
+        if !["error", "warn", "info", "debug", "trace"].contains(&self.log_level.as_str()) {
+            return wrong(format!("log_level: “{}” is none of error, warn, info, debug, trace", self.log_level));
+        }
+        for address in self.listen.iter().chain(&self.public_addresses) {
+            use libp2p::multiaddr::Protocol;
+            if !address.iter().any(|p| matches!(p, Protocol::Tcp(_) | Protocol::QuicV1)) {
+                return wrong(format!("“{address}” names no port: it has to end as /udp/4001/quic-v1 or /tcp/4001 do"));
+            }
+        }
         let limits = &self.limits;
+        let least = [
+            ("connections", u64::from(limits.connections), 1),
+            ("log_entries", limits.log_entries, 1),
+            ("log_bytes", limits.log_bytes, 1024 * 1024),
+            ("inbox_entries", limits.inbox_entries, 64),
+            ("inbox_bytes", limits.inbox_bytes, 1024 * 1024),
+            ("account_bytes", limits.account_bytes, 1024 * 1024),
+        ];
+        for (name, value, least) in least {
+            if value < least {
+                return wrong(format!("limits.{name}: {value} is too little to work with: {least} at least"));
+            }
+        }
         if limits.keep_days == 0 || limits.keep_days > 3650 {
             return wrong("limits.keep_days: between 1 and 3650".into());
         }
@@ -218,5 +250,66 @@ impl Config {
             return wrong("limits: a rate of 0 would lock everyone out".into());
         }
         Ok(())
+    }
+}
+
+type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn override_table(table: &mut toml::Table, path: &str, variable: Variable<'_>) -> Result<(), (String, String)> {
+    for (key, value) in table.iter_mut() {
+        let name = format!("{path}_{}", key.to_uppercase());
+        if let toml::Value::Table(inner) = value {
+            override_table(inner, &name, variable)?;
+        } else if let Some(text) = variable(&name) {
+            let parsed = match value {
+                toml::Value::Integer(_) => text.trim().parse().ok().map(toml::Value::Integer),
+                toml::Value::Boolean(_) => text.trim().parse().ok().map(toml::Value::Boolean),
+                toml::Value::Array(_) => {
+                    let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
+                    Some(toml::Value::Array(items.map(|t| toml::Value::String(t.to_owned())).collect()))
+                }
+                _ => Some(toml::Value::String(text.clone())),
+            };
+            let what = || format!("“{}” is not valid there", text.escape_debug());
+            *value = parsed.ok_or_else(|| (name.clone(), what()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> Result<Config, ConfigError> {
+        let config = Config::default().with_environment(|n| (n == name).then(|| value.to_owned()))?;
+        config.check().map(|()| config)
+    }
+
+    #[test]
+    fn every_setting_has_a_variable() {
+        let config = with("STARLING_RENDEZVOUS_REGISTRATION_MODE", "closed").unwrap();
+        assert_eq!(config.registration.mode, RegistrationMode::Closed);
+        let config = with("STARLING_RENDEZVOUS_LIMITS_LOG_ENTRIES", "7").unwrap();
+        assert_eq!(config.limits.log_entries, 7);
+        let two = "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/udp/2/quic-v1";
+        assert_eq!(with("STARLING_RENDEZVOUS_LISTEN", two).unwrap().listen.len(), 2);
+        assert_eq!(Config::default().with_environment(|_| None).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (name, value) in [
+            ("STARLING_RENDEZVOUS_REGISTRATION_MODE", "maybe"),
+            ("STARLING_RENDEZVOUS_LOG_LEVEL", "loud"),
+            ("STARLING_RENDEZVOUS_LISTEN", "/ip4/1.2.3.4"),
+            ("STARLING_RENDEZVOUS_LISTEN", ""),
+            ("STARLING_RENDEZVOUS_LIMITS_CONNECTIONS", "0"),
+            ("STARLING_RENDEZVOUS_LIMITS_LOG_BYTES", "many"),
+            ("STARLING_RENDEZVOUS_HTTP", "nowhere"),
+        ] {
+            assert!(with(name, value).is_err(), "{name}={value}");
+        }
     }
 }

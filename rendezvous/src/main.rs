@@ -1,6 +1,11 @@
 //! `starling-rendezvous`: the server program.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -8,7 +13,7 @@ use libp2p::Multiaddr;
 use serde_json::json;
 use starling_rendezvous::{
     Server, StartError, ask_admin,
-    config::{Config, LogFormat},
+    config::{Config, ConfigError, LogFormat},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -34,16 +39,21 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server (the default).
+    #[command(after_help = "Example:\n  starling-rendezvous serve --config /etc/starling-rendezvous.toml")]
     Serve(Serve),
     /// Look at the configuration.
+    #[command(after_help = "Example:\n  starling-rendezvous config print-default > rendezvous.toml")]
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
     /// Ask the running server, over its admin socket.
+    #[command(
+        after_help = "Example:\n  starling-rendezvous admin status\n  starling-rendezvous admin invite new --uses 10 --days 30"
+    )]
     Admin {
         /// The data directory of the running server.
-        #[arg(long, env = "STARLING_RENDEZVOUS_DATA_DIR", default_value = "starling-rendezvous-data")]
+        #[arg(long, global = true, env = "STARLING_RENDEZVOUS_DATA_DIR", default_value = "starling-rendezvous-data")]
         data_dir: PathBuf,
         #[command(subcommand)]
         command: AdminCommand,
@@ -52,27 +62,33 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Check a configuration file and the flags.
+    /// Check a configuration file, the environment and the flags.
+    #[command(after_help = "Example:\n  starling-rendezvous config check --config rendezvous.toml")]
     Check(Serve),
     /// Print the default configuration as TOML.
+    #[command(after_help = "Example:\n  starling-rendezvous config print-default > rendezvous.toml")]
     PrintDefault,
 }
 
 #[derive(Subcommand)]
 enum AdminCommand {
     /// Counts of accounts, sessions and entries.
+    #[command(after_help = "Example:\n  starling-rendezvous admin status --data-dir /var/lib/starling-rendezvous")]
     Status,
     /// Registration tokens.
+    #[command(after_help = "Example:\n  starling-rendezvous admin invite new --uses 10")]
     Invite {
         #[command(subcommand)]
         command: InviteCommand,
     },
     /// Shut an account out.
+    #[command(after_help = "Example:\n  starling-rendezvous admin ban ACCOUNT")]
     Ban {
         /// The account, as `starling whoami` prints it.
         account: String,
     },
     /// Let an account in again.
+    #[command(after_help = "Example:\n  starling-rendezvous admin unban ACCOUNT")]
     Unban {
         /// The account.
         account: String,
@@ -82,6 +98,7 @@ enum AdminCommand {
 #[derive(Subcommand)]
 enum InviteCommand {
     /// Print a new token for `starling init --invite-token`.
+    #[command(after_help = "Example:\n  starling-rendezvous admin invite new --uses 10 --days 30")]
     New {
         /// How many accounts it registers.
         #[arg(long, default_value_t = 1)]
@@ -126,7 +143,8 @@ impl Serve {
         let mut config = match &self.config {
             Some(path) => Config::read(path)?,
             None => Config::default(),
-        };
+        }
+        .with_environment(|name| std::env::var(name).ok())?;
         if let Some(dir) = &self.data_dir {
             config.data_dir.clone_from(dir);
         }
@@ -151,7 +169,10 @@ impl Serve {
             None => {}
             Some("text") => config.log_format = LogFormat::Text,
             Some("json") => config.log_format = LogFormat::Json,
-            Some(other) => anyhow::bail!("--log-format: “{other}” is neither text nor json"),
+            Some(other) => {
+                let problem = format!("--log-format: “{other}” is neither text nor json");
+                return Err(ConfigError::Value(problem).into());
+            }
         }
         config.check()?;
         Ok(config)
@@ -177,7 +198,7 @@ fn main() -> ExitCode {
             if let Some(hint) = hint(&error) {
                 eprintln!("hint: {hint}");
             }
-            ExitCode::from(if error.is::<starling_rendezvous::config::ConfigError>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
         }
     }
 }
@@ -232,7 +253,8 @@ fn filter(level: &str) -> EnvFilter {
 async fn serve(args: Serve) -> anyhow::Result<()> {
     let config = args.resolve()?;
     let (level, set_level) = reload::Layer::new(filter(&config.log_level));
-    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let output =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(level);
     match config.log_format {
         LogFormat::Text => registry.with(output).init(),

@@ -89,6 +89,8 @@ pub struct Server {
     swarm: Swarm<Boxed<Behaviour>>,
     sessions: JoinSet<Key>,
     by_device: HashMap<Key, tokio::task::AbortHandle>,
+    /// Accepted circuits that are open.
+    circuits: HashMap<(PeerId, PeerId), u32>,
     drain: Duration,
     early: Vec<SwarmEvent<BehaviourEvent>>,
     stop: watch::Receiver<bool>,
@@ -142,6 +144,7 @@ impl Server {
             swarm,
             sessions: JoinSet::new(),
             by_device: HashMap::new(),
+            circuits: HashMap::new(),
             drain: Duration::from_secs(config.drain_seconds),
             early,
             stop,
@@ -229,11 +232,20 @@ impl Server {
                     Event::ReservationReqAccepted { renewed: false, .. } => {
                         metrics.reservations.inc();
                     }
-                    Event::CircuitReqAccepted { .. } => {
+                    Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                        *self.circuits.entry((src_peer_id, dst_peer_id)).or_default() += 1;
                         metrics.circuits.inc();
                     }
-                    Event::CircuitClosed { .. } => {
-                        metrics.circuits.dec();
+                    // Also told of those that were never accepted.
+                    Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
+                        let pair = (src_peer_id, dst_peer_id);
+                        if let Some(count) = self.circuits.get_mut(&pair) {
+                            *count -= 1;
+                            metrics.circuits.dec();
+                            if *count == 0 {
+                                self.circuits.remove(&pair);
+                            }
+                        }
                     }
                     _ => {}
                 }

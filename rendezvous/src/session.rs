@@ -11,7 +11,7 @@ use libp2p::{PeerId, Stream};
 use starling_wire::{
     VERSION,
     rendezvous::{Answer, Ask, Refusal, Refused, Registration, Request, Response, ServerHello},
-    streams::{FrameReader, FrameWriter},
+    streams::{FrameReader, FrameWriter, ReadError},
 };
 use tokio::sync::mpsc;
 
@@ -144,7 +144,9 @@ impl Session {
                     Ok(None) => return,
                     Err(error) => {
                         tracing::debug!(%error, "session ended");
-                        self.hub.metrics.malformed.inc();
+                        if !matches!(error, ReadError::Io(_)) {
+                            self.hub.metrics.malformed.inc();
+                        }
                         return;
                     }
                 }

@@ -66,7 +66,7 @@ pub struct Global {
     )]
     pub listen_addr: Vec<String>,
     /// Do not look for contacts on the local network.
-    #[arg(long, global = true, env = "STARLING_NO_MDNS")]
+    #[arg(long, global = true, env = "STARLING_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_mdns: bool,
 }
 
@@ -99,7 +99,7 @@ pub enum Verb {
         /// Print its QR code, too.
         #[arg(long)]
         qr: bool,
-        /// A one-time short code instead, such as 7-unicorn-quiver; both sides have to be online.
+        /// A one-time short code instead, such as 7-uniform-quiz; both sides have to be online.
         #[arg(long, conflicts_with_all = ["qr", "uses"])]
         code: bool,
     },
@@ -118,9 +118,9 @@ pub enum Verb {
         after_help = "Example:\n  starling send @bob hello\n  date | starling send @bob\n  tail -f log | starling send @bob --lines --wait delivered"
     )]
     Send(Send),
-    /// Events as they happen, one JSON object a line.
+    /// Events as they happen; with --json, one JSON object a line.
     #[command(
-        after_help = "Example:\n  starling listen --since now | jq -r 'select(.type==\"message.new\").message.text'\n  starling listen --exec ./answer.sh"
+        after_help = "Example:\n  starling listen --json | jq -r 'select(.type==\"message.new\").message.text'\n  starling listen --exec ./answer.sh"
     )]
     Listen {
         /// Only this conversation.
@@ -202,13 +202,18 @@ pub enum Verb {
         params: Option<String>,
     },
     /// What works and what does not, each failure with a remedy.
+    #[command(after_help = "Example:\n  starling doctor")]
     Doctor,
     /// A completion script for a shell.
+    #[command(
+        after_help = "Example:\n  starling completions bash > ~/.local/share/bash-completion/completions/starling"
+    )]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
     /// The manual page, in roff.
+    #[command(after_help = "Example:\n  starling man > ~/.local/share/man/man1/starling.1")]
     Man,
     /// The guide of `starling try`.
     #[command(hide = true)]
@@ -243,8 +248,12 @@ pub struct Init {
 #[derive(Subcommand)]
 pub enum Contacts {
     /// All contacts and requests.
+    #[command(after_help = "Example:\n  starling contacts list --json")]
     List,
     /// Add somebody by invite link, short code or user@host.
+    #[command(
+        after_help = "Example:\n  starling contacts add starling:…\n  starling contacts add 7-uniform-quiz\n  starling contacts add alice@rendezvous.example --greeting 'from the meetup'"
+    )]
     Add {
         /// The invite, code or address.
         #[arg(value_name = "INVITE|CODE|USER@HOST")]
@@ -260,12 +269,16 @@ pub enum Contacts {
         rendezvous: Option<String>,
     },
     /// Accept a request.
+    #[command(after_help = "Example:\n  starling contacts accept alice")]
     Accept { who: String },
     /// Decline a request; they are not told.
+    #[command(after_help = "Example:\n  starling contacts decline alice")]
     Decline { who: String },
     /// Give somebody your own name for them.
+    #[command(after_help = "Example:\n  starling contacts rename @alice 'Alice B.'")]
     Rename { who: String, name: String },
     /// Show the safety number; with --yes, mark it as compared.
+    #[command(after_help = "Example:\n  starling contacts verify @alice\n  starling contacts verify @alice --yes")]
     Verify {
         who: String,
         /// The number was compared, and is the same.
@@ -276,28 +289,36 @@ pub enum Contacts {
         undo: bool,
     },
     /// Trust somebody's changed devices.
+    #[command(after_help = "Example:\n  starling contacts trust @alice")]
     Trust { who: String },
     /// Shut somebody out.
+    #[command(after_help = "Example:\n  starling contacts block @mallory")]
     Block { who: String },
     /// Let somebody in again.
+    #[command(after_help = "Example:\n  starling contacts unblock @mallory")]
     Unblock { who: String },
     /// Remove somebody.
+    #[command(after_help = "Example:\n  starling contacts remove @bob")]
     Remove { who: String },
 }
 
 #[derive(Subcommand)]
 pub enum Chats {
     /// All conversations.
+    #[command(after_help = "Example:\n  starling chats list --json")]
     List,
     /// One conversation.
+    #[command(after_help = "Example:\n  starling chats show @bob")]
     Show { chat: String },
     /// Pin to the top (or --undo).
+    #[command(after_help = "Example:\n  starling chats pin @bob")]
     Pin {
         chat: String,
         #[arg(long)]
         undo: bool,
     },
     /// No notifications, for a time or for good (or --undo).
+    #[command(after_help = "Example:\n  starling chats mute @bob --for 8h")]
     Mute {
         chat: String,
         /// For how long: 1h, 8h, 1d; for good without it.
@@ -307,12 +328,14 @@ pub enum Chats {
         undo: bool,
     },
     /// Put out of the way (or --undo).
+    #[command(after_help = "Example:\n  starling chats archive @bob")]
     Archive {
         chat: String,
         #[arg(long)]
         undo: bool,
     },
     /// Delete a conversation's messages here (not at the other side).
+    #[command(after_help = "Example:\n  starling chats delete @bob --force")]
     Delete {
         chat: String,
         /// Do not ask.
@@ -324,10 +347,23 @@ pub enum Chats {
 #[derive(Subcommand)]
 pub enum ProfileCommand {
     /// Change your display name.
+    #[command(after_help = "Example:\n  starling profile name 'Alice B.'")]
     Name { name: String },
     /// Take a user name at your rendezvous.
+    #[command(after_help = "Example:\n  starling profile username alice")]
     Username { name: String },
+    /// Move to other rendezvous servers, or give yours the registration token that it asks for.
+    #[command(after_help = "Example:\n  starling profile rendezvous ADDR --invite-token TOKEN")]
+    Rendezvous {
+        /// The addresses, as `starling-rendezvous` prints them; those of now if none is given.
+        #[arg(value_name = "ADDR")]
+        addresses: Vec<String>,
+        /// A registration token of the operator.
+        #[arg(long, value_name = "T")]
+        invite_token: Option<String>,
+    },
     /// Who may see last seen, read receipts and typing: everyone, contacts or nobody.
+    #[command(after_help = "Example:\n  starling profile privacy --last-seen nobody --receipts contacts")]
     Privacy {
         #[arg(long, value_name = "WHO")]
         last_seen: Option<Audience>,

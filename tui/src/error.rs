@@ -128,7 +128,10 @@ impl From<StoreError> for CliError {
             StoreError::ReadOnly(_) => {
                 Self::new("read_only", 1, text).hint("choose a directory that you may write to with --data-dir")
             }
-            StoreError::Failed(_) | StoreError::Damaged(_) => Self::internal(text),
+            StoreError::Damaged(_) => Self::new("damaged", 1, text).hint(
+                "restore the profile's directory from a backup, or make a new one with the recovery phrase: starling --profile NEW init --restore",
+            ),
+            StoreError::Failed(_) => Self::internal(text),
         }
     }
 }
@@ -137,6 +140,8 @@ impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Store(error) => error.into(),
+            OpenError::Net(starling_node::NetError::Listen(..)) => Self::new("cannot_listen", 2, error.to_string())
+                .hint("another program may hold the port: give another with --listen-addr, or 0 for a free one"),
             other => Self::internal(other),
         }
     }

@@ -9,7 +9,7 @@ mod terminal;
 mod verbs;
 
 use std::{
-    io::IsTerminal,
+    io::{IsTerminal, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     process::ExitCode,
 };
@@ -29,7 +29,16 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|a| a == "--json") => {
+            let text = error.to_string();
+            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            eprintln!("{}", CliError::usage(message).hint("see `starling --help`").to_json());
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.global.json;
     init_logging(cli.global.verbose, matches!(cli.verb, None | Some(Verb::Try { headless: false })));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -119,8 +128,9 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Rpc { method, params } => verbs::rpc(global, &method, params.as_deref()).await,
         Verb::Doctor => verbs::doctor(global).await,
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "starling", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "starling", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
         }
         Verb::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
         Verb::Guide => verbs::guide(global).await,

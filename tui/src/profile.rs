@@ -102,13 +102,19 @@ impl Profile {
     pub fn open_key(&self) -> CliResult<StorageKey> {
         let bytes = match fs::read(self.key_path()) {
             Ok(bytes) => Zeroizing::new(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.exists() => {
+                return Err(CliError::locked("the profile's file “key” is missing").hint(format!(
+                    "restore {} from a backup, or make a new profile with the recovery phrase: starling --profile NEW init --restore",
+                    self.key_path().display()
+                )));
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_profile()),
             Err(e) => return Err(CliError::locked(format!("cannot read the key file: {e}"))),
         };
         let damaged = |e: KeyFileError| {
             match e {
             KeyFileError::Newer => CliError::new("newer_version", 11, e.to_string()).hint("update Starling"),
-            KeyFileError::WrongPassphrase => CliError::locked(e.to_string()).hint("try again; without it the profile cannot be opened, but the recovery phrase makes a new one (`starling init --restore`)"),
+            KeyFileError::WrongPassphrase => CliError::locked(e.to_string()).hint("try again; without it the profile cannot be opened, but the recovery phrase makes a new one (`starling --profile NEW init --restore`)"),
             KeyFileError::Malformed => CliError::locked(e.to_string()).hint("restore the file “key” of the profile from a backup"),
         }
         };

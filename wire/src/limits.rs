@@ -38,6 +38,12 @@ pub const MAX_SNAPSHOT: usize = 512 * 1024;
 pub const MAX_USERNAME: usize = 32;
 /// Shortest user name at a rendezvous.
 pub const MIN_USERNAME: usize = 2;
+/// Whether a text may be a user name: lower-case ASCII letters, digits and `._-`, beginning with a letter or digit.
+pub fn is_username(name: &str) -> bool {
+    (MIN_USERNAME..=MAX_USERNAME).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && name.as_bytes()[0].is_ascii_alphanumeric()
+}
 /// Most uses of one invite.
 pub const MAX_INVITE_USES: u32 = 1000;
 /// Lifetime of a short code in seconds.

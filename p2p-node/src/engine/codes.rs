@@ -27,6 +27,8 @@ pub struct OpenCode {
     pub token: InviteToken,
     pub attempts: u32,
     pub expires_ms: u64,
+    /// Until when a place at the rendezvous is waited for.
+    pub gives_up_at: u64,
     pub reply: Option<Reply<String>>,
 }
 
@@ -52,7 +54,9 @@ impl Engine {
             return Ok(());
         };
         let id = self.fresh_id();
-        self.codes.push(OpenCode { id, home, code: None, token, attempts: 0, expires_ms, reply: Some(reply) });
+        let gives_up_at = self.now + REACH_TIMEOUT_MS;
+        let reply = Some(reply);
+        self.codes.push(OpenCode { id, home, code: None, token, attempts: 0, expires_ms, gives_up_at, reply });
         self.codes_up(home);
         Ok(())
     }
@@ -205,6 +209,7 @@ impl Engine {
             token: invite.token,
             greeting: String::new(),
             alias: String::new(),
+            called: String::new(),
             list: None,
             claimed: Vec::new(),
             asked: false,
@@ -229,10 +234,14 @@ impl Engine {
                 );
             }
         }
-        while let Some(at) = self.codes.iter().position(|c| c.expires_ms <= now || c.attempts > CODE_FAILURES) {
+        let ended = |c: &OpenCode| {
+            c.expires_ms <= now || c.attempts > CODE_FAILURES || (c.code.is_none() && c.gives_up_at <= now)
+        };
+        while let Some(at) = self.codes.iter().position(ended) {
             let mut open = self.codes.remove(at);
             if let Some(reply) = open.reply.take() {
-                self.reply(reply, Err(NodeError::Unreachable("our rendezvous cannot be reached".into())));
+                let problem = "our rendezvous cannot be reached, and a short code needs it: see `starling doctor`";
+                self.reply(reply, Err(NodeError::Unreachable(problem.into())));
             }
             self.end_code(&open, false);
         }

@@ -3,18 +3,21 @@
 use starling_keys::{AccountId, InviteToken, RendezvousAddr, ShortCode};
 use starling_wire::{
     Availability, Body, Clock, Receipt, Text,
-    limits::{MAX_EMOJI, MAX_GREETING, MAX_INVITE_USES, MAX_MENTIONS, MAX_NAME, MAX_TEXT},
+    limits::{MAX_EMOJI, MAX_GREETING, MAX_INVITE_USES, MAX_MENTIONS, MAX_NAME, MAX_TEXT, is_username},
+    rendezvous::Ask,
 };
 use tokio::sync::oneshot;
 
 use super::{
     Engine, EngineError, Person,
     contacts::{Connect, Whom},
+    group::GroupId,
+    homes::{Asked, SUPERSEDED},
     receive::react,
 };
 use crate::{
     limits::{DELETE_WINDOW_MS, REACH_TIMEOUT_MS},
-    store::{EventRow, FeedRow, META, REQUESTS, TIMELINE, Txn, prefix},
+    store::{EventRow, FeedRow, HomesRow, META, REQUESTS, TIMELINE, Txn, prefix},
     types::{Chat, ChatId, Contact, ContactState, FeedKind, HomeStatus, MessageId, NodeError, Request, Status},
 };
 
@@ -105,10 +108,36 @@ pub enum Command {
     },
     SetName(String, Reply<()>),
     SetUsername(String, Reply<()>),
+    SetHomes {
+        homes: Vec<RendezvousAddr>,
+        token: String,
+        reply: Reply<()>,
+    },
+}
+
+impl Command {
+    /// Fails a call that only a device of the account may make; gives any other back.
+    fn refuse(self) -> Option<Self> {
+        let no = || Err(NodeError::Refused(SUPERSEDED.into()));
+        match self {
+            Self::Send { reply, .. } => drop(reply.send(no().map(|()| Vec::new()))),
+            Self::Edit { reply, .. } | Self::Delete { reply, .. } | Self::React { reply, .. } => drop(reply.send(no())),
+            Self::Invite { reply, .. } | Self::OpenCode(reply) => drop(reply.send(no().map(|()| String::new()))),
+            Self::Accept(_, reply) | Self::SetName(_, reply) | Self::SetUsername(_, reply) => drop(reply.send(no())),
+            Self::Connect { reply, .. } | Self::UseCode { reply, .. } => {
+                drop(reply.send(Err(NodeError::Refused(SUPERSEDED.into()))));
+            }
+            other => return Some(other),
+        }
+        None
+    }
 }
 
 impl Engine {
     pub(super) fn on_command(&mut self, txn: &Txn<'_>, command: Command) -> Result<(), EngineError> {
+        let Some(command) = (if self.counters.superseded { command.refuse() } else { Some(command) }) else {
+            return Ok(());
+        };
         match command {
             Command::Status(reply) => {
                 let status = self.status();
@@ -196,6 +225,7 @@ impl Engine {
                     token,
                     greeting,
                     alias,
+                    called: String::new(),
                     list: None,
                     claimed: Vec::new(),
                     asked: false,
@@ -336,17 +366,58 @@ impl Engine {
                 };
                 self.reply(reply, result);
             }
-            Command::SetUsername(name, reply) => {
-                self.me.row.username.clone_from(&name);
-                self.me.dirty = true;
-                let homes: Vec<_> =
-                    self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
-                for home in homes {
-                    self.ask(home, starling_wire::rendezvous::Ask::ClaimName(name.clone()), super::homes::Asked::Name);
-                }
+            Command::SetUsername(name, reply) => self.claim_name(name, reply),
+            Command::SetHomes { homes, token, reply } => {
+                self.set_homes(txn, homes, token)?;
                 self.reply(reply, Ok(()));
             }
         }
+        Ok(())
+    }
+
+    /// Asks our homes for a user name; it is ours when one of them says so.
+    fn claim_name(&mut self, name: String, reply: Reply<()>) {
+        let homes: Vec<_> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+        if !is_username(&name) {
+            let problem =
+                format!("“{}” is no user name: 2 to 32 of a-z 0-9 . _ -, a letter or digit first", name.escape_debug());
+            return self.reply(reply, Err(NodeError::Invalid(problem)));
+        }
+        if name == self.me.row.username && !homes.is_empty() {
+            return self.reply(reply, Ok(()));
+        }
+        if homes.is_empty() || self.name_reply.is_some() {
+            let problem = "our rendezvous cannot be reached now: try again later".into();
+            return self.reply(reply, Err(NodeError::Unreachable(problem)));
+        }
+        self.name_reply = Some(reply);
+        for home in homes {
+            self.ask(home, Ask::ClaimName(name.clone()), Asked::Name(name.clone()));
+        }
+    }
+
+    /// Moves to other home servers. Conversations keep their logs where they are; contacts learn of the new homes from our device list.
+    fn set_homes(&mut self, txn: &Txn<'_>, homes: Vec<RendezvousAddr>, token: String) -> Result<(), EngineError> {
+        txn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
+        self.me.homes = homes;
+        self.me.row.registration_token = token;
+        self.me.dirty = true;
+        if let Some(list) = self.me.list.clone() {
+            self.new_list(Some(&list));
+        }
+        for (id, state) in &mut self.homes {
+            if self.me.homes.iter().any(|h| h.peer == *id) {
+                state.problem = None;
+            }
+        }
+        self.net_changed = true;
+        let up: Vec<_> = self.me.homes.iter().map(|h| h.peer).collect();
+        for home in up {
+            if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+                self.publish(home);
+            }
+        }
+        self.live(crate::types::Live::Net);
         Ok(())
     }
 
@@ -579,6 +650,16 @@ impl Engine {
         chats
     }
 
+    /// Whether everything that waited for us at our homes is here.
+    fn is_synced(&self) -> bool {
+        let homes = self.homes.values().filter(|h| h.own).all(|h| h.inbox_read && h.registered);
+        let is_up = |id: GroupId| self.home_of(id).and_then(|h| self.homes.get(&h)).is_some_and(|h| h.hello.is_some());
+        let read = |(id, entry): (&GroupId, &super::GroupEntry)| {
+            entry.caught_up || entry.row.dead || !is_up(*id) || !self.is_linked_group(*id)
+        };
+        homes && self.groups.iter().all(read)
+    }
+
     fn status(&self) -> Status {
         let direct = self.links.values().filter(|l| !l.relayed).count();
         Status {
@@ -603,6 +684,7 @@ impl Engine {
             public: self.addresses.1,
             queued: self.chats.values().map(|c| c.outbox.len() as u64).sum(),
             requests_waiting: self.parcels.len() as u64,
+            synced: self.is_synced(),
             address: self.own_invite(None).to_string(),
             username: self.me.row.username.clone(),
         }

@@ -34,6 +34,8 @@ pub struct Connect {
     pub token: Option<InviteToken>,
     pub greeting: String,
     pub alias: String,
+    /// The user name by which they were looked up.
+    pub called: String,
     pub list: Option<Verified<DeviceList>>,
     pub claimed: Vec<DeviceId>,
     pub asked: bool,
@@ -155,6 +157,9 @@ impl Engine {
             return self
                 .connect_failed(id, NodeError::Refused("the rendezvous gave the devices of another account".into()));
         }
+        if list.account == self.me.account() {
+            return self.connect_failed(id, NodeError::Invalid("that is your own address".into()));
+        }
         if let Some(known) = self.contacts.get(&list.account).and_then(|p| p.list.as_ref())
             && let Err(error) = list.succeeds(known)
         {
@@ -170,6 +175,9 @@ impl Engine {
         if self.me.homes.iter().any(|h| h.peer == home) {
             let own = self.me.list.iter().flat_map(|l| &l.devices);
             devices.extend(own.map(|d| d.certificate.device()).filter(|d| *d != me));
+        }
+        if let Whom::Name(name) = &connect.whom {
+            connect.called.clone_from(name);
         }
         connect.whom = Whom::Account(list.account);
         connect.list = Some(list);
@@ -218,7 +226,12 @@ impl Engine {
         let person = self.contacts.entry(account).or_insert_with(|| Person {
             row: ContactRow {
                 account: account.as_bytes().to_vec(),
-                name: account.to_string()[..8].to_owned(),
+                // Until they say what they are called.
+                name: if connect.called.is_empty() {
+                    account.to_string()[..8].to_owned()
+                } else {
+                    connect.called.clone()
+                },
                 added_ms: now,
                 ..ContactRow::default()
             },
@@ -243,6 +256,8 @@ impl Engine {
         person.list = Some(list);
         self.index_devices();
         self.snapshot_soon();
+        // If they have asked us meanwhile, this is the answer.
+        txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
 
         let body = InboxBody {
             device_list: Bytes::copy_from_slice(own_list.as_bytes()),

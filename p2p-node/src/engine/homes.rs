@@ -27,7 +27,8 @@ pub enum Asked {
     /// Our own device list, to add this device to it.
     OwnList,
     /// Our user name.
-    Name,
+    /// A user name; the one that was asked for.
+    Name(String),
     /// Key packages: how many are left; `true` after they were filled up.
     Packages(bool),
     /// The account snapshot.
@@ -60,7 +61,7 @@ pub enum Asked {
     CodeTry(u64),
 }
 
-const SUPERSEDED: &str =
+pub const SUPERSEDED: &str =
     "this account was restored on another device, which has taken this one's place; this profile can only be read";
 
 /// A rendezvous that we use.
@@ -81,6 +82,8 @@ pub struct HomeState {
     pub inbox_cursor: u64,
     pub inbox_reading: bool,
     pub inbox_again: bool,
+    /// The inbox was read to its end since the home is up.
+    pub inbox_read: bool,
     pub asked: HashMap<u64, Asked>,
     /// When to try again what was refused.
     pub retry_at: Option<u64>,
@@ -159,7 +162,7 @@ impl Engine {
         };
         state.hello = Some(hello.clone());
         (state.registered, state.stocked) = (false, false);
-        (state.inbox_reading, state.inbox_again) = (false, false);
+        (state.inbox_reading, state.inbox_again, state.inbox_read) = (false, false, false);
         state.retry_at = None;
         state.problem = None;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
@@ -220,7 +223,18 @@ impl Engine {
                 }
                 self.append_failed(&appended);
             }
+            Asked::Name(_) => {
+                self.name_answered(Err(NodeError::Unreachable(
+                    "the connection to the rendezvous broke: try again".into(),
+                )));
+            }
             _ => {}
+        }
+    }
+
+    fn name_answered(&mut self, answer: Result<(), NodeError>) {
+        if let Some(reply) = self.name_reply.take() {
+            self.reply(reply, answer);
         }
     }
 
@@ -231,7 +245,7 @@ impl Engine {
             if let Some(state) = self.homes.get_mut(&home) {
                 state.retry_at = None;
                 state.inbox_reading = false;
-                if state.own && !state.registered && state.problem.as_deref() != Some(SUPERSEDED) {
+                if state.own && !state.registered && !self.counters.superseded {
                     self.publish(home);
                 } else if state.own {
                     self.read_inbox(home);
@@ -256,7 +270,7 @@ impl Engine {
     }
 
     /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
-    fn publish(&mut self, home: HomeId) {
+    pub(super) fn publish(&mut self, home: HomeId) {
         match &self.me.list {
             None => {
                 let account = Bytes::copy_from_slice(self.me.account().as_bytes());
@@ -275,7 +289,7 @@ impl Engine {
 
     /// A list with this device on it, one version after `known`. A restored device takes the place of those before it: the recovery phrase
     /// is for when they are lost.
-    fn new_list(&mut self, known: Option<&Verified<DeviceList>>) {
+    pub(super) fn new_list(&mut self, known: Option<&Verified<DeviceList>>) {
         let device = DeviceEntry {
             certificate: Certificate::issue(&self.me.account_key, self.me.device(), self.me.row.created_at),
             seal_key: self.me.seal_public.clone(),
@@ -327,12 +341,19 @@ impl Engine {
                         if let Some(state) = self.homes.get_mut(&home) {
                             state.problem = Some(SUPERSEDED.into());
                         }
+                        self.counters.superseded = true;
+                        self.feed_written = true;
                         self.live(Live::Net);
                         return Ok(());
                     }
                     known => self.new_list(known.as_ref()),
                 }
                 self.publish(home);
+            }
+            (Asked::Name(name), Answer::Done(_)) if name != self.me.row.username => {
+                self.me.row.username = name;
+                self.me.dirty = true;
+                self.name_answered(Ok(()));
             }
             (Asked::Packages(filled), Answer::KeyPackagesLeft(left)) => {
                 let missing = KEY_PACKAGE_STOCK.saturating_sub(left);
@@ -415,7 +436,7 @@ impl Engine {
             state.problem = None;
         }
         if !self.me.row.username.is_empty() {
-            self.ask(home, Ask::ClaimName(self.me.row.username.clone()), Asked::Name);
+            self.ask(home, Ask::ClaimName(self.me.row.username.clone()), Asked::Name(self.me.row.username.clone()));
         }
         let count = KeyPackages::default();
         self.ask(home, Ask::PublishKeyPackages(count), Asked::Packages(false));
@@ -483,7 +504,12 @@ impl Engine {
                 }
                 self.publish(home);
             }
-            Asked::Name => {
+            Asked::Name(name) if name != self.me.row.username => self.name_answered(Err(match reason {
+                Refusal::Taken => NodeError::Refused(format!("the user name “{name}” is taken there: choose another")),
+                Refusal::RateLimited => NodeError::RateLimited { retry_after_ms },
+                _ => NodeError::Refused("the rendezvous refuses the user name".into()),
+            })),
+            Asked::Name(_) => {
                 if let Some(state) = self.homes.get_mut(&home) {
                     state.problem = Some(match reason {
                         Refusal::Taken => format!("the user name “{}” is taken there", self.me.row.username),

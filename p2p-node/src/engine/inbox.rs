@@ -151,6 +151,7 @@ impl Engine {
         state.inbox_reading = false;
         let again = std::mem::take(&mut state.inbox_again);
         let Some(last) = page.entries.last().map(|e| e.sequence) else {
+            state.inbox_read = true;
             if again {
                 self.read_inbox(home);
             }

@@ -88,7 +88,7 @@ impl Engine {
         self.groups.keys().filter(at).copied().collect()
     }
 
-    fn is_linked_group(&self, id: GroupId) -> bool {
+    pub(super) fn is_linked_group(&self, id: GroupId) -> bool {
         let chat = self.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
         let peer = chat.and_then(|c| self.chats.get(&c)).map(|c| c.peer);
         peer.and_then(|p| self.contacts.get(&p)).is_some_and(super::Person::is_linked)

@@ -192,6 +192,8 @@ pub struct Engine {
     addresses: (Vec<Multiaddr>, bool),
     seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
     next_id: u64,
+    /// Who waits for a user name.
+    name_reply: Option<Reply<()>>,
     /// The steady time of this turn, in milliseconds: for timers.
     now: u64,
     /// The clock's time of this turn, in milliseconds since 1970: for what is written down.
@@ -260,6 +262,7 @@ impl Engine {
             addresses: (Vec::new(), false),
             seen: Default::default(),
             next_id: 1,
+            name_reply: None,
             now,
             wall: now,
             net_changed: true,
@@ -372,7 +375,7 @@ impl Engine {
         let typing = self.contacts.values().filter_map(|p| p.presence.typing_until);
         let homes = self.homes.values().filter_map(HomeState::due);
         let connects = self.connects.values().map(|c| c.gives_up_at);
-        let codes = self.codes.iter().map(|c| c.expires_ms);
+        let codes = self.codes.iter().map(|c| if c.code.is_none() { c.gives_up_at } else { c.expires_ms });
         let used = self.used_codes.iter().map(|c| c.gives_up_at);
         receipts
             .chain(logs)

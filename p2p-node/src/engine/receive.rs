@@ -127,6 +127,12 @@ impl Engine {
         let device = sender.device();
         let own = sender.account() == self.me.account();
         if !own {
+            // A device that its account has given up may be somebody else's now.
+            let person = self.contacts.get(&sender.account());
+            if person.and_then(|p| p.list.as_ref()).is_some_and(|list| list.device(&device).is_none()) {
+                tracing::warn!("a message of a device that its account has given up was dropped");
+                return Ok(());
+            }
             self.confirm_group(txn, group)?;
         }
         let agreed = self.agreed_ms();

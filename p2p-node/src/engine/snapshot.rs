@@ -112,6 +112,7 @@ impl Engine {
                 token: None,
                 greeting: String::new(),
                 alias: String::new(),
+                called: String::new(),
                 list: None,
                 claimed: Vec::new(),
                 asked: false,

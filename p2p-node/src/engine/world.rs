@@ -289,7 +289,7 @@ impl World {
                     self.drop_session(who);
                 }
             }
-            NetCommand::Hint(_) => {}
+            NetCommand::Hint(_) | NetCommand::Leave => {}
             NetCommand::Direct(device, frame) => {
                 let Some(other) = self.people.iter().position(|p| p.device == device) else { return };
                 if self.people[who].links.contains(&other) {

@@ -39,6 +39,8 @@ pub enum NetCommand {
     Targets(HashMap<DeviceId, Target>),
     /// The rendezvous servers to stay connected to; for `true`, also to be reachable through.
     Homes(HashMap<HomeId, (Vec<RendezvousAddr>, bool)>),
+    /// Close all connections: the process ends.
+    Leave,
     /// A device may be there now: try at once.
     Hint(DeviceId),
     /// A frame for a device.

@@ -1,6 +1,7 @@
 //! The swarm task: connections, dialling with back-off, relay reservations, hole punching, LAN discovery.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     time::Duration,
 };
@@ -69,8 +70,8 @@ pub enum NetError {
     #[error("cannot set up the network: {0}")]
     Setup(String),
     /// An address cannot be listened on.
-    #[error("cannot listen on {0}")]
-    Listen(Multiaddr),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(Multiaddr, String),
 }
 
 /// The engine's line to the swarm task.
@@ -97,11 +98,20 @@ struct Behaviour {
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
+/// The last error of a chain: what the system said.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
 pub async fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<Input>) -> Result<NetHandle, NetError> {
     let mut swarm = build(key, config).await.map_err(|e| NetError::Setup(format!("{e}")))?;
     for address in &config.listen {
-        swarm.listen_on(address.clone()).map_err(|_| NetError::Listen(address.clone()))?;
+        swarm.listen_on(address.clone()).map_err(|e| NetError::Listen(address.clone(), root_cause(&e)))?;
     }
     let (commands, inbox) = mpsc::unbounded_channel();
     let net = Net {
@@ -288,6 +298,12 @@ impl Net {
         match command {
             NetCommand::Targets(targets) => self.set_targets(targets),
             NetCommand::Homes(homes) => self.set_homes(homes),
+            NetCommand::Leave => {
+                let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+                for peer in peers {
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+            }
             NetCommand::Hint(device) => {
                 if let Some(device) = self.devices.get_mut(&device) {
                     device.retry.now();
@@ -613,9 +629,8 @@ impl Net {
             return;
         }
         match &device.out {
-            Some((current, _)) if current.relayed && !best.relayed => self.open_direct(id, peer),
-            None => self.open_direct(id, peer),
-            Some(_) => {}
+            Some((current, _)) if (current.relayed, Reverse(current.id)) <= (best.relayed, Reverse(best.id)) => {}
+            _ => self.open_direct(id, peer),
         }
     }
 
@@ -648,7 +663,7 @@ impl Net {
 
     async fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, .. }) => {
+            BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, connection, .. }) => {
                 let Some(id) = device_of(&peer) else { return };
                 let Some(device) = self.devices.get_mut(&id) else {
                     return;
@@ -664,8 +679,13 @@ impl Net {
                 });
                 device.inbound.push(task);
                 // Who writes to us is there to be written to.
-                if device.out.is_none() {
-                    device.retry.now();
+                match &device.out {
+                    None => device.retry.now(),
+                    // Who comes by the relay has no direct connection: ours died with a process of theirs.
+                    Some((current, _)) if connection.relayed && !current.relayed && connection.id > current.id => {
+                        self.swarm.close_connection(current.id);
+                    }
+                    Some(_) => {}
                 }
             }
             BehaviourEvent::Streams(streams::Event::BestConnection { peer, connection }) => {

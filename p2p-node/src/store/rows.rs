@@ -98,6 +98,9 @@ pub struct CountersRow {
     /// The contacts have changed since our home has taken a snapshot of them.
     #[prost(bool, tag = "5")]
     pub snapshot_owed: bool,
+    /// The account was restored on another device: this one is no part of it any more.
+    #[prost(bool, tag = "6")]
+    pub superseded: bool,
 }
 
 /// Somebody we know. By [`super::Store::name`] of the account.

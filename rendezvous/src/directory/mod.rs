@@ -6,7 +6,7 @@ use bytes::Bytes;
 use starling_keys::{DeviceList, Verified};
 use starling_wire::{
     Puzzle, Solution,
-    limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, MAX_USERNAME, MIN_USERNAME},
+    limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, is_username},
     rendezvous::{
         Answer, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, Snapshot,
     },
@@ -67,10 +67,7 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
 
 /// Names are kept only as keyed hashes: the data directory does not tell them.
 fn name_hash(session: &Session, name: &str) -> Result<Key, No> {
-    let ok = (MIN_USERNAME..=MAX_USERNAME).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
-        && name.as_bytes()[0].is_ascii_alphanumeric();
-    if !ok {
+    if !is_username(name) {
         return Err(Refusal::Malformed.into());
     }
     Ok(*blake3::keyed_hash(&session.hub.name_key, name.as_bytes()).as_bytes())

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     os::unix::fs::PermissionsExt,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,10 +16,11 @@ use starling_node::{NetConfig, Node};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf},
     net::{UnixListener, UnixStream},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
 };
 
-use super::server::serve_stream;
+use super::server::{Served, serve_stream};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -27,6 +29,10 @@ use crate::{
 
 /// Events that may wait for their reader.
 const EVENTS: usize = 256;
+/// Tries, a tenth of a second apart, to reach a node that is just starting, or to start one where one is just ending.
+const ATTEMPTS: usize = 150;
+/// How long a node that ends waits for the commands that use it.
+const GUESTS_END: Duration = Duration::from_secs(10);
 
 type Answers = Arc<Mutex<HashMap<u64, oneshot::Sender<CliResult<Value>>>>>;
 
@@ -39,12 +45,18 @@ pub struct Client {
     answers: Answers,
     next: AtomicU64,
     events: tokio::sync::Mutex<mpsc::Receiver<Value>>,
-    /// The node, if it runs in this process and for this command only, and the task that serves its socket.
-    own: Option<(Node, tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>)>,
+    /// If the node runs in this process and for this command only: ends it.
+    own: Option<Own>,
+}
+
+/// A node of our own, with the task that serves its socket.
+struct Own {
+    stop: mpsc::Sender<()>,
+    task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl Client {
-    fn over(stream: Box<dyn Io>, own: Option<(Node, tokio::task::JoinHandle<()>)>) -> Self {
+    fn over(stream: Box<dyn Io>, own: Option<Own>) -> Self {
         let (read, write) = tokio::io::split(stream);
         let answers: Answers = Arc::default();
         let (events_tx, events) = mpsc::channel(EVENTS);
@@ -76,7 +88,7 @@ impl Client {
             answers,
             next: AtomicU64::new(1),
             events: tokio::sync::Mutex::new(events),
-            own: own.map(|(node, task)| (node, tokio::sync::Mutex::new(Some(task)))),
+            own,
         }
     }
 
@@ -118,24 +130,33 @@ impl Client {
         (value["method"] == "event").then(|| value["params"].take())
     }
 
+    /// Goes on with another node, after ours has ended.
+    pub async fn renew(&mut self, profile: &Profile, global: &Global) -> CliResult {
+        // It waits for its guests.
+        let _ = self.write.get_mut().shutdown().await;
+        *self = acquire(profile, global).await?;
+        Ok(())
+    }
+
     /// Whether the node runs in this process, for this command.
     pub fn is_own(&self) -> bool {
         self.own.is_some()
     }
 
-    /// Stops the node if it was started for this command.
+    /// Stops the node if it was started for this command, once other commands that use it have what they asked for.
     pub async fn finish(&self) {
-        if let Some((node, task)) = &self.own {
-            node.stop().await;
-            // Until its socket is gone, the next command would find a node that has stopped.
-            if let Some(task) = task.lock().await.take() {
+        if let Some(own) = &self.own {
+            let _ = own.stop.try_send(());
+            // Until it has stopped, the next command could not start its own.
+            if let Some(task) = own.task.lock().await.take() {
                 let _ = task.await;
             }
         }
     }
 }
 
-fn gone() -> CliError {
+/// The node has stopped; what was asked may be asked again of the next.
+pub fn gone() -> CliError {
     CliError::new("node_gone", 1, "the node has stopped").hint("run the command again")
 }
 
@@ -159,7 +180,7 @@ pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
         return Err(crate::error::no_profile());
     }
     let mut key = None;
-    for attempt in 0..50 {
+    for attempt in 0..ATTEMPTS {
         if let Some(client) = connect(profile).await {
             return Ok(client);
         }
@@ -174,7 +195,7 @@ pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
         match open_node(profile, global, opened).await {
             Ok(node) => return serve_own(profile, node).await,
             // Somebody else is just starting, or just stopping: its socket or the lock will be there in a moment.
-            Err(error) if error.code == "locked" && attempt < 49 => {
+            Err(error) if error.code == "locked" && attempt + 1 < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(100)).await
             }
             Err(error) => return Err(error),
@@ -198,17 +219,17 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
 async fn serve_own(profile: &Profile, node: Node) -> CliResult<Client> {
     let listener = bind(profile)?;
     let (stop, mut stopped) = mpsc::channel(1);
-    let (name, shared) = (profile.name.clone(), node.clone());
-    let socket = profile.socket.clone();
-    let stop_socket = stop.clone();
-    let task = tokio::spawn(async move {
-        serve_listener(listener, shared.clone(), name, stop_socket, &mut stopped).await;
-        let _ = std::fs::remove_file(socket);
-        shared.stop().await;
-    });
+    let served = Served::new(node, &profile.name, stop.clone());
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
-    tokio::spawn(serve_stream(theirs, node.clone(), profile.name.clone(), stop));
-    Ok(Client::over(Box::new(ours), Some((node, task))))
+    // Our own calls go on while the others' are being ended.
+    tokio::spawn(serve_stream(theirs, served.clone()));
+    let socket = profile.socket.clone();
+    let task = tokio::spawn(async move {
+        serve_listener(listener, &socket, &served, &mut stopped).await;
+        served.node.stop().await;
+    });
+    let own = Own { stop, task: tokio::sync::Mutex::new(Some(task)) };
+    Ok(Client::over(Box::new(ours), Some(own)))
 }
 
 /// Binds the control socket. The caller holds the profile's lock, so an old socket is nobody's.
@@ -221,24 +242,25 @@ pub fn bind(profile: &Profile) -> CliResult<UnixListener> {
     Ok(listener)
 }
 
-/// Serves connections until told to stop or the node ends.
-pub async fn serve_listener(
-    listener: UnixListener,
-    node: Node,
-    profile: String,
-    stop: mpsc::Sender<()>,
-    stopped: &mut mpsc::Receiver<()>,
-) {
+/// Serves connections until told to stop or the node ends; then takes the socket away and lets the guests finish what they are doing.
+pub async fn serve_listener(listener: UnixListener, socket: &Path, served: &Served, stopped: &mut mpsc::Receiver<()>) {
+    let (ending, _) = watch::channel(false);
+    let mut guests = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 if stream.peer_cred().is_ok_and(|c| c.uid() == rustix::process::getuid().as_raw()) {
-                    tokio::spawn(serve_stream(stream, node.clone(), profile.clone(), stop.clone()));
+                    guests.spawn(serve_stream(stream, Served { ending: ending.subscribe(), ..served.clone() }));
                 }
             }
-            _ = stopped.recv() => return,
-            () = node.stopped() => return,
+            Some(_) = guests.join_next(), if !guests.is_empty() => {}
+            _ = stopped.recv() => break,
+            () = served.node.stopped() => break,
         }
     }
+    let _ = std::fs::remove_file(socket);
+    drop(listener);
+    let _ = ending.send(true);
+    let _ = tokio::time::timeout(GUESTS_END, async { while guests.join_next().await.is_some() {} }).await;
 }

@@ -158,7 +158,7 @@ pub fn status(s: &Status) -> Value {
         })).collect::<Vec<_>>(),
         "reachability": if s.public { "public" } else if s.homes.iter().any(|h| h.own && h.connected) { "relay" } else { "none" },
         "peers": { "direct": s.peers.0, "relayed": s.peers.1 }, "queued": s.queued,
-        "requests_waiting": s.requests_waiting,
+        "requests_waiting": s.requests_waiting, "synced": s.synced,
     })
 }
 

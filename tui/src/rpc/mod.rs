@@ -6,7 +6,7 @@ mod server;
 
 pub use client::{Client, acquire, bind, connect, open_node, serve_listener};
 pub use json::{now_ms, rfc3339};
-pub use server::serve_stream;
+pub use server::{Served, serve_stream};
 
 /// Longest line: a message of 64 KB with every character escaped, and room for a batch of lines.
 pub const MAX_LINE: usize = 4 * 1024 * 1024;

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use starling_node::{Audience, Availability, ChatId, Clock, DeliveryState, Live, MessageId, Node, NodeError, Text};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, watch},
 };
 
+use super::client::gone;
 use super::{MAX_LINE, json as shape};
 use crate::error::CliError;
 
@@ -25,13 +26,33 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Messages looked through at a time.
 const SEARCH_PAGE: usize = 1_000;
 
+/// What every connection needs.
+#[derive(Clone)]
+pub struct Served {
+    pub node: Node,
+    pub profile: String,
+    /// Stops the node.
+    pub stop: mpsc::Sender<()>,
+    /// The node ends: subscriptions and waiting calls end at once, and connections when their client has what it asked for.
+    pub ending: watch::Receiver<bool>,
+}
+
+impl Served {
+    pub fn new(node: Node, profile: &str, stop: mpsc::Sender<()>) -> Self {
+        Self { node, profile: profile.to_owned(), stop, ending: watch::channel(false).1 }
+    }
+
+    /// Ready when the node ends.
+    async fn ended(&self) {
+        if self.ending.clone().wait_for(|ending| *ending).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// Serves one connection until it closes.
-pub async fn serve_stream(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    node: Node,
-    profile: String,
-    stop: mpsc::Sender<()>,
-) {
+pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, served: Served) {
+    let Served { node, profile, stop, .. } = served.clone();
     let (read, mut write) = tokio::io::split(stream);
     let (lines, mut outbox) = mpsc::channel::<String>(WRITE_QUEUE);
     let writer = tokio::spawn(async move {
@@ -53,9 +74,15 @@ pub async fn serve_stream(
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut reader).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
+        let follows = !subscriptions.is_empty();
+        tokio::select! {
+            read = async { (&mut reader).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line).await } => {
+                if !matches!(read, Ok(1..)) {
+                    break;
+                }
+            }
+            // Who follows would stay for ever.
+            () = served.ended(), if follows => break,
         }
         if line.len() > MAX_LINE {
             let error = CliError::usage(format!("a line has more than {} MiB", MAX_LINE / 1024 / 1024));
@@ -90,7 +117,10 @@ pub async fn serve_stream(
             continue;
         }
         let call = Box::pin(call(&node, &method, &params));
-        let result = call.await;
+        let result = tokio::select! {
+            result = call => result,
+            () = served.ended(), if method == "wait" => Err(gone()),
+        };
         // A call without an id is a notification: no answer.
         if id.is_null() {
             continue;
@@ -216,6 +246,9 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
         "chat.clear" => done(node.clear_chat(id(params, "chat")?).await?),
         "profile.name" => done(node.set_name(text(params, "name")?).await?),
         "profile.username" => done(node.set_username(text(params, "name")?).await?),
+        "profile.rendezvous" => done(
+            node.set_homes(list(params, "rendezvous")?, params["token"].as_str().unwrap_or_default().into()).await?,
+        ),
         "profile.privacy" => {
             let audience = |name: &str| -> Result<Option<Audience>, CliError> {
                 match params[name].as_str() {
@@ -465,7 +498,18 @@ async fn subscription(node: Node, profile: String, params: Value, lines: mpsc::S
                     if only.is_some() && only != of_chat {
                         continue;
                     }
-                    if let Some(line) = shape::live(&news, &names, &profile, at)
+                    let line = shape::live(&news, &names, &profile, at);
+                    let line = match (line, &news) {
+                        (Some(mut line), Live::Net) => match node.status().await {
+                            Ok(status) => {
+                                line["net"] = shape::status(&status);
+                                Some(line)
+                            }
+                            Err(_) => return,
+                        },
+                        (line, _) => line,
+                    };
+                    if let Some(line) = line
                         && lines.send(event(line)).await.is_err() {
                         return;
                     }

@@ -247,11 +247,11 @@ mod tests {
         let mut keys = Keys::profile("default").unwrap();
         let key = |c| KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE);
         assert_eq!(keys.action(Place::Timeline, &key('r')), Some(Action::Reply));
-        keys.rebind(&"reply = \"R\"".parse().unwrap()).unwrap();
+        keys.rebind(&"reply = \"Z\"".parse().unwrap()).unwrap();
         assert_eq!(keys.action(Place::Timeline, &key('r')), None);
-        assert_eq!(keys.action(Place::Timeline, &key('R')), Some(Action::Reply));
-        assert!(keys.rebind(&"edit = \"R\"".parse().unwrap()).unwrap_err().contains("both"));
-        assert!(keys.rebind(&"nonsense = \"R\"".parse().unwrap()).is_err());
+        assert_eq!(keys.action(Place::Timeline, &key('Z')), Some(Action::Reply));
+        assert!(keys.rebind(&"edit = \"Z\"".parse().unwrap()).unwrap_err().contains("both"));
+        assert!(keys.rebind(&"nonsense = \"Z\"".parse().unwrap()).is_err());
         for name in ["default", "vim", "emacs", "minimal"] {
             let keys = Keys::profile(name).unwrap();
             assert!(!keys.keys_of(Action::Palette).is_empty() && !keys.keys_of(Action::Help).is_empty());

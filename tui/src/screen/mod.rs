@@ -61,13 +61,25 @@ pub async fn run(global: &Global) -> CliResult {
         return Ok(());
     }
     // Before the terminal is ours: the passphrase may have to be asked for.
-    let client = Arc::new(rpc::acquire(&profile, global).await?);
+    let mut client = Arc::new(rpc::acquire(&profile, global).await?);
     let mut terminal = enter(&config);
-    let app = App::new(config, keys, theme);
-    let result = Box::pin(serve(&mut terminal, app, client.clone())).await;
-    leave();
-    client.finish().await;
-    result
+    let mut app = App::new(config, keys, theme);
+    loop {
+        let result = Box::pin(serve(&mut terminal, &mut app, client.clone())).await;
+        match result {
+            // It was the node of a command that has ended: we go on with another, or one of our own.
+            Err(error) if error.code == "node_gone" && !client.is_own() => {
+                leave();
+                client = Arc::new(rpc::acquire(&profile, global).await?);
+                terminal = enter(&app.config);
+            }
+            result => {
+                leave();
+                client.finish().await;
+                return result;
+            }
+        }
+    }
 }
 
 fn enter(config: &Config) -> DefaultTerminal {
@@ -98,7 +110,7 @@ fn leave() {
 
 type Answer = (Tag, CliResult<Value>);
 
-async fn serve(terminal: &mut DefaultTerminal, mut app: App, client: Arc<Client>) -> CliResult {
+async fn serve(terminal: &mut DefaultTerminal, app: &mut App, client: Arc<Client>) -> CliResult {
     let (answers, mut answered) = mpsc::unbounded_channel::<Answer>();
     let (ordered, mut to_send) = mpsc::unbounded_channel::<(Tag, &'static str, Value)>();
     let (sender, results) = (client.clone(), answers.clone());
@@ -111,10 +123,10 @@ async fn serve(terminal: &mut DefaultTerminal, mut app: App, client: Arc<Client>
     let mut input = EventStream::new();
     app.start();
     loop {
-        make_calls(&mut app, terminal, &client, &answers, &ordered)?;
-        terminal.draw(|frame| draw::draw(&mut app, frame))?;
+        make_calls(app, terminal, &client, &answers, &ordered)?;
+        terminal.draw(|frame| draw::draw(app, frame))?;
         app.fetch();
-        make_calls(&mut app, terminal, &client, &answers, &ordered)?;
+        make_calls(app, terminal, &client, &answers, &ordered)?;
         let wake = app.wakes_at();
         let sleep = async {
             match wake {
@@ -125,14 +137,13 @@ async fn serve(terminal: &mut DefaultTerminal, mut app: App, client: Arc<Client>
         tokio::select! {
             biased;
             event = input.next() => match event {
-                Some(Ok(event)) => on_terminal(&mut app, terminal, event)?,
+                Some(Ok(event)) => on_terminal(app, terminal, event)?,
                 _ => return Ok(()),
             },
             Some((tag, result)) = answered.recv() => app.answer(tag, result),
             event = client.event() => match event {
                 Ok(event) => app.event(&event),
-                Err(error) if app.quit => return Err(error),
-                Err(error) => return Err(error.hint("start Starling again")),
+                Err(error) => return Err(error),
             },
             () = sleep => app.tick(),
         }

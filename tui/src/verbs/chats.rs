@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use serde_json::{Value, json};
 
-use super::{field, find, node_of, print, say};
+use super::{field, find, node_of, people::catch_up, print, say};
 use crate::{
     cli::{Chats, Global, parse_duration},
     error::{CliError, CliResult},
@@ -45,14 +45,18 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
                 )?;
             }
             client.call("chat.clear", json!({ "chat": field(&contact, "chat") })).await?;
-            return print("deleted here");
+            return if global.json {
+                print(json!({ "chat": contact["chat"], "done": "deleted" }))
+            } else {
+                print("deleted here")
+            };
         }
     };
     let contact = find(client, &who).await?;
     let mut params = change;
     params["chat"] = contact["chat"].clone();
-    client.call("chat.set", params).await?;
-    print("done")
+    client.call("chat.set", params.clone()).await?;
+    if global.json { print(params) } else { print("done") }
 }
 
 fn confirm(global: &Global, question: &str) -> CliResult {
@@ -70,6 +74,7 @@ fn now_ms() -> u64 {
 }
 
 async fn list(global: &Global, client: &Client) -> CliResult {
+    catch_up(global, client).await?;
     let chats = client.call("chats", json!({})).await?;
     for chat in chats.as_array().into_iter().flatten() {
         if global.json {
@@ -97,6 +102,7 @@ async fn list(global: &Global, client: &Client) -> CliResult {
 }
 
 async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
+    catch_up(global, client).await?;
     let contact = find(client, who).await?;
     let chats = client.call("chats", json!({})).await?;
     let chat =
@@ -127,6 +133,7 @@ pub async fn history(
 ) -> CliResult {
     let since = earliest(since.as_deref())?;
     let (_, client) = node_of(global).await?;
+    catch_up(global, &client).await?;
     let contact = find(&client, who).await?;
     let mut params = json!({ "chat": field(&contact, "chat"), "limit": limit });
     if let Some(before) = before {
@@ -195,6 +202,7 @@ pub async fn search(
 ) -> CliResult {
     let since = earliest(since.as_deref())?;
     let (_, client) = node_of(global).await?;
+    catch_up(global, &client).await?;
     let mut params = json!({ "query": query, "limit": limit });
     if let Some(who) = chat {
         params["chat"] = find(&client, &who).await?["chat"].clone();

@@ -2,12 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{field, people::wait_registered, print};
+use super::{
+    field,
+    people::{home_hint, wait_registered},
+    print,
+};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
     profile::{Profile, config_dir},
     rpc,
+    terminal::safe_line,
 };
 
 struct Check {
@@ -36,6 +41,18 @@ pub async fn doctor(global: &Global) -> CliResult {
                 }
                 let status = client.call("status", json!({})).await?;
                 node_checks(&status, &mut checks);
+                let chats = client.call("chats", json!({})).await?;
+                for chat in chats.as_array().into_iter().flatten() {
+                    if let Some(problem) = chat["problem"].as_str() {
+                        let found = format!("{}: {problem}", safe_line(field(chat, "name")));
+                        checks.push(check(
+                            "conversation",
+                            None,
+                            found,
+                            "it clears itself when there is room or a connection",
+                        ));
+                    }
+                }
                 client.finish().await;
             }
             Err(error) => checks.push(check("profile", Some(false), error.message, error.hint.unwrap_or_default())),
@@ -104,12 +121,18 @@ fn node_checks(status: &Value, checks: &mut Vec<Check>) {
     let homes = status["rendezvous"].as_array().cloned().unwrap_or_default();
     let own: Vec<&Value> = homes.iter().filter(|h| h["own"] == true).collect();
     if own.is_empty() {
-        checks.push(check("rendezvous", Some(false), "none", "make a profile with `starling init --rendezvous ADDR`"));
+        checks.push(check(
+            "rendezvous",
+            Some(false),
+            "none",
+            "give the profile one: `starling profile rendezvous ADDR`",
+        ));
     }
     for home in own {
         let ok = home["registered"] == true;
         let found = if ok {
-            format!("registered at {}", field(home, "address"))
+            let problem = home["problem"].as_str().map(|p| format!("; {p}")).unwrap_or_default();
+            format!("registered at {}{problem}", field(home, "address"))
         } else {
             format!("{}: {}", field(home, "address"), home["problem"].as_str().unwrap_or("not connected"))
         };
@@ -117,7 +140,8 @@ fn node_checks(status: &Value, checks: &mut Vec<Check>) {
             "rendezvous",
             Some(ok),
             found,
-            "is the server running, and does a firewall let UDP and TCP to its port through?",
+            home_hint(field(home, "problem"))
+                .unwrap_or("is the server running, and does a firewall let UDP and TCP to its port through?"),
         ));
         if home["connected"] == true {
             let offset = home["clock_offset_ms"].as_i64().unwrap_or(0);

@@ -72,6 +72,11 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     let Some(name) = args.name else {
         return Err(CliError::usage("--name NAME is missing: the name that others see"));
     };
+    let username = args.username.unwrap_or_default().to_lowercase();
+    if !username.is_empty() && !starling_node::is_username(&username) {
+        return Err(CliError::usage(format!("“{}” is no user name", username.escape_debug()))
+            .hint("2 to 32 of a-z 0-9 . _ -, a letter or digit first"));
+    }
     let homes = args.rendezvous.iter().map(|h| parse_home(h)).collect::<CliResult<Vec<_>>>()?;
     let phrase = if args.restore {
         if std::io::stdin().is_terminal() {
@@ -104,7 +109,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         homes,
         protection,
         registration_token: args.invite_token.unwrap_or_default(),
-        username: args.username.unwrap_or_default(),
+        username,
         bot: args.bot,
     };
     let (account, device) = make_profile(&profile, &new)?;
@@ -128,7 +133,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         if new.homes.is_empty() {
             say(
                 global,
-                "No rendezvous was given: this profile can meet nobody yet. `starling init --rendezvous ADDR` makes one that can.",
+                "No rendezvous was given: this profile can meet nobody yet. `starling profile rendezvous ADDR` gives it one.",
             );
         } else {
             say(global, "Next: `starling invite --qr` for your first contact, or `starling` for the screen.");

@@ -1,14 +1,18 @@
 //! `send` and `listen`.
 
-use std::{io::Write, process::Stdio, time::Duration};
+use std::{io::Write, process::Stdio, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    sync::mpsc,
+};
 
-use super::{field, find, node_of, print, say};
+use super::{field, find, node_of, people::catch_up, print, say};
 use crate::{
     cli::{Global, Send, parse_duration},
     error::{CliError, CliResult},
+    profile::Profile,
     rpc::Client,
     terminal::safe,
 };
@@ -17,20 +21,31 @@ use crate::{
 const BATCH: usize = 500;
 /// What a command of `listen --exec` may answer.
 const MAX_ANSWER: u64 = 64 * 1024;
+/// Messages that may wait for a command of `listen --exec`; then the listener waits.
+const EXEC_QUEUE: usize = 1024;
+/// How long that command may run for one message.
+const EXEC_LIMIT: Duration = Duration::from_secs(300);
 /// How long a one-off `send` tries to get its message out before it leaves it to the next run.
 const LINGER_MS: u64 = 10_000;
 
 pub async fn send(global: &Global, args: Send) -> CliResult {
     let timeout = parse_duration(&args.timeout)
         .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout.escape_debug())))?;
-    let (_, client) = node_of(global).await?;
-    let result = send_with(global, &client, &args, timeout).await;
+    let (profile, mut client) = node_of(global).await?;
+    let result = send_with(global, &profile, &mut client, &args, timeout).await;
     client.finish().await;
     result
 }
 
-async fn send_with(global: &Global, client: &Client, args: &Send, timeout: u64) -> CliResult {
-    let contact = find(client, &args.to).await?;
+async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args: &Send, timeout: u64) -> CliResult {
+    let contact = match find(client, &args.to).await {
+        // Their invite may have been used while we were away.
+        Err(error) if error.exit == 5 && client.is_own() => {
+            catch_up(global, client).await?;
+            find(client, &args.to).await?
+        }
+        found => found?,
+    };
     let chat = field(&contact, "chat");
     let mut ids: Vec<String> = Vec::new();
     let mut last_text = String::new();
@@ -87,9 +102,14 @@ async fn send_with(global: &Global, client: &Client, args: &Send, timeout: u64) 
     };
     let (state, reached) = match wait {
         Some((goal, timeout)) => {
-            let answer = client
-                .call("wait", json!({ "chat": chat, "message": last, "state": goal, "timeout_ms": timeout }))
-                .await?;
+            let params = json!({ "chat": chat, "message": last, "state": goal, "timeout_ms": timeout });
+            let answer = loop {
+                match client.call("wait", params.clone()).await {
+                    // It was another command's node, and that command has ended: the message is safe, we go on waiting with our own.
+                    Err(error) if error.code == "node_gone" => client.renew(profile, global).await?,
+                    answer => break answer?,
+                }
+            };
             (field(&answer, "state").to_owned(), answer["reached"] == true)
         }
         None => ("queued".to_owned(), true),
@@ -106,8 +126,15 @@ async fn send_with(global: &Global, client: &Client, args: &Send, timeout: u64) 
         say(global, format!("{} message{} {state}", ids.len(), if ids.len() == 1 { "" } else { "s" }));
     }
     if !reached && args.wait.is_some() {
-        return Err(CliError::timeout(format!("the message is {state}; it stays queued and goes on when it can"))
-            .hint("run `starling daemon`, or any command later: it is sent then"));
+        let chats = client.call("chats", json!({})).await?;
+        let row = chats.as_array().into_iter().flatten().find(|c| field(c, "id") == chat);
+        let problem = row.and_then(|c| c["problem"].as_str()).map(|p| format!(" ({p})")).unwrap_or_default();
+        let hint = match state.as_str() {
+            "queued" => "it goes out when the rendezvous or their device can be reached: `starling doctor` tells more",
+            "sent" => "it waits at the rendezvous until their device comes for it",
+            _ => "they have it; whether they have read it is not known, or not told",
+        };
+        return Err(CliError::timeout(format!("the message is {state}{problem}; it goes on when it can")).hint(hint));
     }
     if !reached {
         say(global, "It waits here and goes out at the next run.");
@@ -131,10 +158,14 @@ pub async fn listen(
     exec: Option<String>,
     count: Option<u64>,
 ) -> CliResult {
+    // Who resumes after a cursor wants what was missed answered, too; with `all` they would answer years.
+    let resumes = since.starts_with("c1:");
     let mut since = since;
     let mut seen = 0;
     loop {
         let (_, client) = node_of(global).await?;
+        let client = Arc::new(client);
+        let mut answerer = exec.as_ref().map(|command| Answerer::start(global, &client, command));
         let mut params = json!({ "since": since });
         if let Some(who) = &chat {
             params["chat"] = find(&client, who).await?["chat"].clone();
@@ -145,7 +176,7 @@ pub async fn listen(
             let event = tokio::select! {
                 event = client.event() => event,
                 () = terminated() => {
-                    client.finish().await;
+                    end(answerer.take(), false, &client).await;
                     return Ok(());
                 }
             };
@@ -155,18 +186,20 @@ pub async fn listen(
                         since = cursor.to_owned();
                     }
                     if let Err(error) = show(global, &event) {
-                        client.finish().await;
+                        end(answerer.take(), false, &client).await;
                         return Err(error);
                     }
-                    if let Some(command) = &exec {
-                        answer(global, &client, command, &event).await?;
+                    if let Some(answerer) = &answerer
+                        && wants_answer(&event, resumes)
+                    {
+                        let _ = answerer.events.send(event.clone()).await;
                     }
                     let counts = !field(&event, "type").starts_with("stream.")
                         && !matches!(field(&event, "type"), "net.state" | "presence" | "typing");
                     seen += u64::from(counts);
                     if count.is_some_and(|count| seen >= count) {
                         // What we owe to the others (that we have it) leaves before we do.
-                        client.finish().await;
+                        end(answerer.take(), true, &client).await;
                         return Ok(());
                     }
                     if event["type"] == "node.failed" {
@@ -178,12 +211,40 @@ pub async fn listen(
                 }
                 Err(error) if error.code == "node_gone" => break,
                 Err(error) => {
-                    client.finish().await;
+                    end(answerer.take(), false, &client).await;
                     return Err(error);
                 }
             }
         }
+        end(answerer.take(), true, &client).await;
     }
+}
+
+/// Runs the command of `listen --exec` beside the listening.
+struct Answerer {
+    events: mpsc::Sender<Value>,
+    worker: tokio::task::JoinHandle<()>,
+}
+
+impl Answerer {
+    fn start(global: &Global, client: &Arc<Client>, command: &str) -> Self {
+        let (events, inbox) = mpsc::channel(EXEC_QUEUE);
+        let worker = answer_all(global.clone(), client.clone(), command.to_owned(), inbox);
+        Self { events, worker: tokio::spawn(worker) }
+    }
+}
+
+/// Ends a listener: with what it has still to answer, or at once.
+async fn end(answerer: Option<Answerer>, wait: bool, client: &Client) {
+    if let Some(Answerer { events, worker }) = answerer {
+        drop(events);
+        if wait {
+            let _ = worker.await;
+        } else {
+            worker.abort();
+        }
+    }
+    client.finish().await;
 }
 
 /// SIGTERM ends a listener as it should: the node says good-bye.
@@ -222,14 +283,34 @@ fn show(global: &Global, event: &Value) -> CliResult {
     }
 }
 
-/// Runs a command for a message from somebody else; what it prints is the answer. Nothing of the message becomes part of the command line.
-async fn answer(global: &Global, client: &Client, command: &str, event: &Value) -> CliResult {
-    let ours = event["message"]["from"]["self"] == true;
+/// Whether a command is run for an event: messages of people, and after a cursor also those that came meanwhile.
+fn wants_answer(event: &Value, resumes: bool) -> bool {
+    let from = &event["message"]["from"];
     // A bot does not answer bots: two of them would never end.
-    let bot = event["message"]["from"]["bot"] == true;
-    if event["type"] != "message.new" || ours || bot || event["replayed"] == true {
-        return Ok(());
+    event["type"] == "message.new"
+        && from["self"] != true
+        && from["bot"] != true
+        && (event["replayed"] != true || resumes)
+}
+
+/// Answers one message after the other, beside the listening.
+async fn answer_all(global: Global, client: Arc<Client>, command: String, mut events: mpsc::Receiver<Value>) {
+    while let Some(event) = events.recv().await {
+        let done = match tokio::time::timeout(EXEC_LIMIT, answer(&global, &client, &command, &event)).await {
+            Ok(done) => done,
+            Err(_) => {
+                let seconds = EXEC_LIMIT.as_secs();
+                Err(CliError::timeout(format!("“{command}” was ended: it ran for more than {seconds} s")))
+            }
+        };
+        if let Err(error) = done {
+            say(&global, format!("error: {}", error.message));
+        }
     }
+}
+
+/// Runs a command for a message; what it prints is the answer. Nothing of the message becomes part of the command line.
+async fn answer(global: &Global, client: &Client, command: &str, event: &Value) -> CliResult {
     let mut child = tokio::process::Command::new("/bin/sh")
         .arg("-c")
         .arg(command)
@@ -244,14 +325,22 @@ async fn answer(global: &Global, client: &Client, command: &str, event: &Value) 
     if let Some(mut stdin) = child.stdin.take() {
         let _ = stdin.write_all(format!("{event}\n").as_bytes()).await;
     }
-    let mut said = String::new();
+    let mut said = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        let _ = stdout.take(MAX_ANSWER).read_to_string(&mut said).await;
+        stdout.take(MAX_ANSWER + 1).read_to_end(&mut said).await?;
+    }
+    if said.len() as u64 > MAX_ANSWER {
+        return Err(CliError::usage(format!(
+            "“{command}” answered more than {} KiB: nothing was sent",
+            MAX_ANSWER / 1024
+        )));
     }
     let status = child.wait().await?;
     if !status.success() {
         say(global, format!("“{command}” ended with {status}"));
     }
+    let said = String::from_utf8(said)
+        .map_err(|_| CliError::usage(format!("“{command}” answered what is not UTF-8: nothing was sent")))?;
     let said = said.trim_end();
     if !said.is_empty() {
         client.call("send", json!({ "chat": field(&event["chat"], "id"), "text": said, "reply_to": field(&event["message"], "id") })).await?;

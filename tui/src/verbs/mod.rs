@@ -84,6 +84,7 @@ pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
         [] => {
             let mut close: Vec<&str> = all
                 .iter()
+                .filter(|c| c["state"] != "removed")
                 .filter_map(|c| c["name"].as_str())
                 .filter(|n| n.to_lowercase().starts_with(&name.to_lowercase().chars().take(2).collect::<String>()))
                 .collect();

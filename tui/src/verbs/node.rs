@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{field, node_of, people::wait_registered, print, say};
+use super::{field, init::parse_home, node_of, people::wait_registered, print, say};
 use crate::{
     cli::{Global, ProfileCommand},
     error::{CliError, CliResult},
     profile::Profile,
-    rpc::{self, serve_stream},
+    rpc::{self, Client, Served, serve_stream},
     terminal::safe_line,
 };
 
@@ -29,8 +29,11 @@ pub async fn whoami(global: &Global) -> CliResult {
     for home in status["rendezvous"].as_array().into_iter().flatten() {
         if home["own"] == true {
             let state = match (home["registered"] == true, home["connected"] == true) {
-                (true, _) => "registered".to_owned(),
-                (_, true) => field(home, "problem").to_owned(),
+                (true, _) => match home["problem"].as_str() {
+                    Some(problem) => format!("registered; {problem}"),
+                    None => "registered".to_owned(),
+                },
+                (_, true) => home["problem"].as_str().unwrap_or("registering").to_owned(),
                 _ => format!("not connected: {}", field(home, "problem")),
             };
             print(format!("rendezvous {} ({state})", field(home, "address")))?;
@@ -39,7 +42,24 @@ pub async fn whoami(global: &Global) -> CliResult {
     for address in status["addresses"].as_array().into_iter().flatten() {
         print(format!("listening  {}", address.as_str().unwrap_or_default()))?;
     }
-    print(format!("reachable  {}", field(&status, "reachability")))
+    print(format!("reachable  {}", field(&status, "reachability")))?;
+    if let Some(warning) = clock_warning(&status) {
+        say(global, format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+/// What to say about a clock that is far from that of the rendezvous.
+pub fn clock_warning(status: &Value) -> Option<String> {
+    let homes = status["rendezvous"].as_array()?.iter().filter(|h| h["own"] == true && h["connected"] == true);
+    let offset = homes.filter_map(|h| h["clock_offset_ms"].as_i64()).max_by_key(|o| o.abs())?;
+    (offset.abs() > 5 * 60_000).then(|| {
+        let direction = if offset > 0 { "behind" } else { "ahead of" };
+        format!(
+            "this machine's clock is {} minutes {direction} the rendezvous: set it (timedatectl set-ntp true)",
+            offset.abs() / 60_000
+        )
+    })
 }
 
 pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
@@ -47,7 +67,11 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
     let result = match command {
         ProfileCommand::Name { name } => client.call("profile.name", json!({ "name": name })).await,
         ProfileCommand::Username { name } => {
+            wait_registered(global, &client).await?;
             client.call("profile.username", json!({ "name": name.to_lowercase() })).await
+        }
+        ProfileCommand::Rendezvous { addresses, invite_token } => {
+            move_home(global, &client, &addresses, invite_token).await
         }
         ProfileCommand::Privacy { last_seen, receipts, typing } => {
             let text = |a: Option<crate::cli::Audience>| a.map(crate::cli::Audience::as_str);
@@ -64,10 +88,29 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
     if global.json {
         return print(result);
     }
+    if result.as_object().is_none_or(serde_json::Map::is_empty) {
+        return print("done");
+    }
     for (name, value) in result.as_object().into_iter().flatten() {
         print(format!("{name:<10} {}", value.as_str().unwrap_or_default()))?;
     }
     Ok(())
+}
+
+/// Gives the profile other homes, or its home a token, and waits whether that works.
+async fn move_home(global: &Global, client: &Client, addresses: &[String], token: Option<String>) -> CliResult<Value> {
+    let status = client.call("status", json!({})).await?;
+    let own = status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true);
+    let now: Vec<String> = own.map(|h| field(h, "address").to_owned()).collect();
+    let homes = if addresses.is_empty() { now } else { addresses.to_vec() };
+    if homes.is_empty() {
+        return Err(CliError::usage("no rendezvous is known: give an address"));
+    }
+    let homes = homes.iter().map(|h| parse_home(h).map(|h| h.to_string())).collect::<CliResult<Vec<_>>>()?;
+    let done =
+        client.call("profile.rendezvous", json!({ "rendezvous": homes, "token": token.unwrap_or_default() })).await?;
+    wait_registered(global, client).await?;
+    Ok(done)
 }
 
 pub async fn rpc(global: &Global, method: &str, params: Option<&str>) -> CliResult {
@@ -90,8 +133,9 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
             .await
             .ok_or_else(|| CliError::new("no_node", 10, "no node runs for this profile"))?;
         client.call("stop", json!({})).await?;
-        // The socket goes away when the node has stopped.
-        while client.call("cursor", json!({})).await.is_ok() {
+        drop(client);
+        // The profile is free when the node has stopped.
+        while starling_node::ProfileDir::lock(&profile.dir).is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         return print("stopped");
@@ -113,6 +157,7 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
     let node = rpc::open_node(&profile, global, &key).await?;
     let listener = rpc::bind(&profile)?;
     let (stop, mut stopped) = mpsc::channel(1);
+    let served = Served::new(node.clone(), &profile.name, stop);
     let mut ready =
         json!({ "type": "daemon.ready", "profile": profile.name, "socket": profile.socket.display().to_string() });
     if let Some(address) = listen {
@@ -120,10 +165,10 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
             CliError::usage(format!("cannot listen on {address}: {e}")).hint("choose another port; 0 picks a free one")
         })?;
         ready["listen"] = tcp.local_addr().map(|a| a.to_string()).unwrap_or_default().into();
-        let (node, name, stop) = (node.clone(), profile.name.clone(), stop.clone());
+        let served = served.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = tcp.accept().await {
-                tokio::spawn(serve_stream(stream, node.clone(), name.clone(), stop.clone()));
+                tokio::spawn(serve_stream(stream, served.clone()));
             }
         });
     }
@@ -136,7 +181,7 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(CliError::internal)?;
     let mut live = node.live();
     let failed = tokio::select! {
-        () = rpc::serve_listener(listener, node.clone(), profile.name.clone(), stop, &mut stopped) => None,
+        () = rpc::serve_listener(listener, &profile.socket, &served, &mut stopped) => None,
         _ = terminate.recv() => None,
         _ = tokio::signal::ctrl_c() => None,
         reason = failure(&mut live) => Some(reason),

@@ -79,13 +79,56 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
             own.iter().find(|h| h["connected"] == true && h["problem"].is_string() && h["problem"] != "registering");
         if let Some(home) = refused {
             say(global, format!("warning: the rendezvous does not register us: {}", field(home, "problem")));
+            if let Some(hint) = home_hint(field(home, "problem")) {
+                say(global, format!("hint: {hint}"));
+            }
             return Ok(());
         }
         if attempt == 149 {
-            say(global, "warning: our rendezvous cannot be reached; the invite works once it has been told of it");
+            let problem = own.iter().find_map(|h| h["problem"].as_str()).unwrap_or("it does not answer");
+            say(global, format!("warning: our rendezvous cannot be reached ({problem}): what needs it waits"));
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    Ok(())
+}
+
+/// What to do about a problem with a rendezvous, as far as it is known.
+pub fn home_hint(problem: &str) -> Option<&'static str> {
+    let table = [
+        ("token", "ask its operator for a token, then: starling profile rendezvous --invite-token TOKEN"),
+        (
+            "restored",
+            "use the device that took its place; `starling init --restore` with the phrase takes the account back",
+        ),
+        ("banned", "ask its operator, or move: starling profile rendezvous ADDR"),
+        ("registers nobody", "move to another: starling profile rendezvous ADDR"),
+        ("user name", "choose another: starling profile username NAME"),
+        ("more work", "move to another: starling profile rendezvous ADDR"),
+    ];
+    table.iter().find(|(part, _)| problem.contains(part)).map(|(_, hint)| *hint)
+}
+
+/// Before something is shown: what waits at the rendezvous is fetched, if that goes at once.
+pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
+    if !client.is_own() {
+        return Ok(());
+    }
+    for _ in 0..160 {
+        let status = client.call("status", json!({})).await?;
+        let own: Vec<Value> =
+            status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true).cloned().collect();
+        if status["synced"] == true || own.is_empty() {
+            return Ok(());
+        }
+        let problem = own.iter().find_map(|h| h["problem"].as_str()).filter(|p| *p != "registering");
+        if let Some(problem) = problem {
+            say(global, format!("note: the rendezvous was not asked for news: {problem}"));
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    say(global, "note: the rendezvous does not answer: what waits there is not shown");
     Ok(())
 }
 
@@ -119,8 +162,11 @@ async fn by_code(global: &Global, client: &Client) -> CliResult {
 
 /// An account, from a contact or a request.
 async fn account(client: &Client, who: &str) -> CliResult<String> {
-    if let Ok(contact) = find(client, who).await {
-        return Ok(field(&contact, "account").to_owned());
+    match find(client, who).await {
+        Ok(contact) => return Ok(field(&contact, "account").to_owned()),
+        // Several have this name.
+        Err(error) if error.exit == 2 => return Err(error),
+        Err(_) => {}
     }
     let requests = client.call("requests", json!({})).await?;
     let name = who.strip_prefix('@').unwrap_or(who);
@@ -149,7 +195,10 @@ pub async fn contacts(global: &Global, command: Contacts) -> CliResult {
 
 async fn run(global: &Global, client: &Client, command: Contacts) -> CliResult {
     let (method, who, extra, said) = match command {
-        Contacts::List => return list(global, client).await,
+        Contacts::List => {
+            catch_up(global, client).await?;
+            return list(global, client).await;
+        }
         Contacts::Add { what, name, greeting, rendezvous } => {
             return add(global, client, &what, name, &greeting, rendezvous).await;
         }
@@ -162,6 +211,7 @@ async fn run(global: &Global, client: &Client, command: Contacts) -> CliResult {
         Contacts::Unblock { who } => ("contacts.unblock", who, json!({}), "unblocked"),
         Contacts::Remove { who } => ("contacts.remove", who, json!({}), "removed"),
     };
+    catch_up(global, client).await?;
     let account = account(client, &who).await?;
     let mut params = extra;
     params["account"] = account.clone().into();
@@ -211,13 +261,19 @@ async fn list(global: &Global, client: &Client) -> CliResult {
         }
         return Ok(());
     }
-    for c in contacts.as_array().into_iter().flatten() {
+    let known: Vec<&Value> =
+        contacts.as_array().into_iter().flatten().filter(|c| field(c, "state") != "removed").collect();
+    for c in &known {
         let mark = match field(c, "presence") {
             "online" => "●",
             "away" => "◐",
             _ => "○",
         };
-        let mut notes = vec![field(c, "state").to_owned()];
+        let state = match field(c, "state") {
+            "outgoing" => "asked, not yet accepted",
+            state => state,
+        };
+        let mut notes = vec![state.to_owned()];
         notes.push(if c["verified"] == true { "verified".into() } else { "not verified".into() });
         if c["key_changed"] == true {
             notes.push("KEY CHANGED".into());
@@ -235,7 +291,7 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             field(r, "account")
         ))?;
     }
-    if contacts.as_array().is_none_or(Vec::is_empty) && requests.as_array().is_none_or(Vec::is_empty) {
+    if known.is_empty() && requests.as_array().is_none_or(Vec::is_empty) {
         say(global, "No contacts yet. `starling invite --qr` makes an invite for the first.");
     }
     Ok(())
@@ -292,7 +348,7 @@ pub async fn add_contact(
         client.call("contacts.add", params).await
     } else {
         what.parse::<starling_keys::ShortCode>().map_err(|e| {
-            CliError::usage(format!("“{}” is no invite, short code or address: {e}", safe_line(what))).hint("an invite begins with “starling:”, a code looks like 7-unicorn-quiver, an address like alice@rendezvous.example")
+            CliError::usage(format!("“{}” is no invite, short code or address: {e}", safe_line(what))).hint("an invite begins with “starling:”, a code looks like 7-uniform-quiz, an address like alice@rendezvous.example")
         })?;
         let params = json!({ "code": what, "rendezvous": home.map(|h| h.to_string()) });
         client.call("code.use", params).await

@@ -1,6 +1,7 @@
 //! The behaviour: which connections there are, and on which of them a stream is opened.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet, VecDeque},
     task::{Context, Poll, Waker},
 };
@@ -113,9 +114,10 @@ impl Behaviour {
         self.gate = gate;
     }
 
-    /// The connection that a stream to this peer would take: direct before relayed, then the oldest.
+    /// The connection that a stream to this peer would take: direct before relayed, then the newest, as a peer that was restarted leaves dead
+    /// ones behind.
     pub fn best(&self, peer: &PeerId) -> Option<Connection> {
-        self.connections.get(peer)?.iter().min_by_key(|c| (c.relayed, c.id)).copied()
+        self.connections.get(peer)?.iter().min_by_key(|c| (c.relayed, Reverse(c.id))).copied()
     }
 
     /// The connections to a peer that are older than one of them.
