@@ -11,7 +11,7 @@ fn mistakes_are_told_apart() {
     world.person("alice");
     let (exit, message) = world.error("alice", &["contacts", "add", "starling:AEADB"]);
     assert_eq!((exit, message.contains("damaged")), (2, true), "{message}");
-    let (exit, message) = world.error("alice", &["contacts", "add", "7-unicornn-quiver"]);
+    let (exit, message) = world.error("alice", &["contacts", "add", "7-uniformm-quiz"]);
     assert_eq!(exit, 2, "{message}");
     let (exit, _) = world.error("alice", &["send", "@nobody", "hi"]);
     assert_eq!(exit, 5);
@@ -53,4 +53,97 @@ fn a_rendezvous_on_a_used_port_says_so() {
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("in use") && error.contains("hint"), "{error}");
+}
+
+#[test]
+fn a_rendezvous_that_is_down_is_named_and_what_was_written_waits() {
+    let mut world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    world.rendezvous = None;
+    let (exit, message) = world.error("alice", &["send", "@bob", "later", "--wait", "sent", "--timeout", "2s"]);
+    assert_eq!((exit, message.contains("queued")), (9, true), "{message}");
+    let (exit, message) = world.error("alice", &["contacts", "add", &format!("carol@{}", world.address)]);
+    assert_eq!((exit, message.contains("cannot be reached")), (3, true), "{message}");
+    let checked = world.run("alice", &["doctor"]);
+    let found = String::from_utf8(checked.stdout).unwrap();
+    assert!(found.contains("FAIL  rendezvous") && found.contains("is the server running"), "{found}");
+}
+
+#[test]
+fn a_profile_of_a_newer_version_is_left_alone() {
+    let world = World::new();
+    world.person("alice");
+    let key = world.dir.path().join("profiles/alice/key");
+    let mut bytes = std::fs::read(&key).unwrap();
+    let version = bytes.windows(1).position(|b| b[0].is_ascii_digit() || b[0] == 1).unwrap();
+    bytes[version] = bytes[version].wrapping_add(7);
+    std::fs::write(&key, bytes).unwrap();
+    let (exit, message) = world.error("alice", &["whoami"]);
+    assert_eq!((exit, message.contains("newer")), (11, true), "{message}");
+    std::fs::remove_file(&key).unwrap();
+    let (exit, message) = world.error("alice", &["whoami"]);
+    assert_eq!((exit, message.contains("missing")), (4, true), "{message}");
+}
+
+/// A mounted file system of this size, or `None` where that is not allowed.
+fn small_disk(world: &World, options: &str) -> Option<std::path::PathBuf> {
+    let dir = world.dir.path().join("disk");
+    std::fs::create_dir(&dir).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+        .arg(&dir)
+        .stderr(std::process::Stdio::null())
+        .status();
+    let mounted = mounted.is_ok_and(|s| s.success());
+    if !mounted {
+        eprintln!("SKIPPED: mounting a file system needs root");
+    }
+    mounted.then_some(dir)
+}
+
+/// Takes a mount away when the test ends, however it ends.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_and_a_read_only_directory_say_what_they_are() {
+    let world = World::new();
+    let Some(disk) = small_disk(&world, "size=6m") else { return };
+    let mounted = Mounted(disk.clone());
+    let on_disk = |profile: &str, args: &[&str]| {
+        let mut command = std::process::Command::new(starling_tests::program("starling"));
+        command.args(["--no-mdns", "--profile", profile, "--json", "--data-dir"]).arg(&disk).args(args);
+        command.env("XDG_RUNTIME_DIR", world.dir.path()).stdin(std::process::Stdio::null());
+        let output = command.output().unwrap();
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap_or_default();
+        (output.status.code().unwrap(), error["error"]["message"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(on_disk("full", &["init", "--name", "full", "--rendezvous", &world.address]).0, 0);
+    // Nearly full: the next commits find no room.
+    let filler = disk.join("filler");
+    let mut size = 6 * 1024 * 1024;
+    while size > 4096 {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&filler).unwrap();
+        if std::io::Write::write_all(&mut file, &vec![0; size]).is_err() {
+            size /= 2;
+        }
+    }
+    let (exit, message) = on_disk("full", &["invite"]);
+    assert_eq!((exit, message.contains("full")), (1, true), "{message}");
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(on_disk("full", &["whoami"]).0, 0, "with room it works again");
+    let remounted = std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(&disk).status().unwrap();
+    assert!(remounted.success());
+    let (exit, message) = on_disk("full", &["whoami"]);
+    assert_eq!((exit, message.contains("read-only") || message.contains("Read-only")), (1, true), "{message}");
+    let (exit, message) = on_disk("new", &["init", "--name", "new"]);
+    assert_eq!((exit, message.contains("ead-only")), (1, true), "{message}");
+    drop(mounted);
 }

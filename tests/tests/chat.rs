@@ -1,7 +1,7 @@
 //! Two people talk, through the programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use starling_tests::{World, bytes_below};
+use starling_tests::{Process, World, bytes_below};
 
 #[test]
 fn two_people_become_contacts_and_talk() {
@@ -89,7 +89,7 @@ fn a_short_code_makes_contacts_and_a_wrong_one_does_not() {
     world.person("alice");
     world.person("bob");
     let _alice = world.daemon("alice");
-    let code = starling_tests::Process::start(world.starling("alice").args(["invite", "--code", "--json"]));
+    let code = Process::start(world.starling("alice").args(["invite", "--code", "--json"]));
     let code = code.json()["code"].as_str().unwrap().to_owned();
     let place = code.split('-').next().unwrap();
     let wrong = format!("{place}-zoo-zoo");
@@ -132,6 +132,20 @@ fn messages_queue_while_the_rendezvous_is_down_and_flow_on_return() {
     bob.wait_for("the message", |e| e["message"]["text"] == "later");
 }
 
+/// Makes a profile from a recovery phrase.
+fn restore(world: &World, profile: &str, phrase: &str) {
+    use std::io::Write;
+    let mut child = world
+        .starling(profile)
+        .args(["init", "--name", "alice", "--restore", "--rendezvous", &world.address, "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(phrase.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn a_restored_account_has_its_contacts_again() {
     let world = World::new();
@@ -143,16 +157,7 @@ fn a_restored_account_has_its_contacts_again() {
     let daemon = world.daemon("alice");
     std::thread::sleep(std::time::Duration::from_millis(2500));
     drop(daemon);
-    let mut child = world
-        .starling("again")
-        .args(["init", "--name", "alice", "--restore", "--rendezvous", &world.address, "--json"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    use std::io::Write;
-    child.stdin.take().unwrap().write_all(made["recovery_phrase"].as_str().unwrap().as_bytes()).unwrap();
-    assert!(child.wait_with_output().unwrap().status.success());
+    restore(&world, "again", made["recovery_phrase"].as_str().unwrap());
     let again = world.daemon("again");
     assert_eq!(world.json("again", &["whoami"])["account"], made["account"]);
     let listener = world.listen("again", "all");
@@ -203,8 +208,7 @@ fn logs_hold_no_addresses() {
     world.befriend("alice", "bob");
     let log = world.dir.path().join("daemon.log");
     let file = std::fs::File::create(&log).unwrap();
-    let daemon =
-        starling_tests::Process::start(world.starling("alice").args(["-vvv", "daemon", "--json"]).stderr(file));
+    let daemon = Process::start(world.starling("alice").args(["-vvv", "daemon", "--json"]).stderr(file));
     assert_eq!(daemon.json()["type"], "daemon.ready");
     let bob = world.daemon("bob");
     world.json("bob", &["send", "@alice", "hello", "--wait", "delivered"]);
@@ -215,4 +219,111 @@ fn logs_hold_no_addresses() {
             assert!(!text.contains(address), "{} holds “{address}”:\n{text}", path.display());
         }
     }
+}
+
+#[test]
+fn commands_at_the_same_time_share_one_node_until_the_last_is_done() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let all: Vec<std::process::Child> = (0..6)
+        .map(|n| world.starling("alice").args(["send", "@bob", &format!("{n}"), "--wait", "sent"]).spawn().unwrap())
+        .collect();
+    for mut one in all {
+        assert_eq!(one.wait().unwrap().code(), Some(0));
+    }
+    let mut texts = world.texts("bob", "@alice", 50);
+    texts.sort();
+    assert_eq!(texts, ["0", "1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn a_restarted_peer_is_talked_to_directly_again() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let _alice = world.daemon("alice");
+    let mut bob = world.daemon("bob");
+    world.json("alice", &["send", "@bob", "before", "--wait", "delivered"]);
+    bob.kill();
+    let _bob = world.daemon("bob");
+    let listener = world.listen("bob", "now");
+    listener.wait_for("the listener", |e| e["type"] == "stream.ready");
+    // The first may still go by the log: the new process has only just begun to dial.
+    let direct = (0..5).any(|n| {
+        world.json("alice", &["send", "@bob", &format!("after {n}"), "--wait", "delivered"]);
+        listener.wait_for("the message", |e| e["type"] == "message.new")["via"] == "direct"
+    });
+    assert!(direct);
+    world.json("bob", &["send", "@alice", "and back", "--wait", "delivered"]);
+}
+
+#[test]
+fn a_superseded_device_says_so_and_can_only_be_read() {
+    let world = World::new();
+    let made = world.json("alice", &["init", "--name", "alice", "--rendezvous", &world.address]);
+    world.person("bob");
+    world.befriend("alice", "bob");
+    world.json("bob", &["send", "@alice", "old times", "--wait", "sent"]);
+    world.json("alice", &["history", "@bob"]);
+    restore(&world, "again", made["recovery_phrase"].as_str().unwrap());
+    world.json("again", &["whoami"]);
+    world.json("alice", &["whoami"]);
+    let (exit, message) = world.error("alice", &["send", "@bob", "it is still me"]);
+    assert_eq!((exit, message.contains("restored on another device")), (6, true), "{message}");
+    assert_eq!(world.error("alice", &["invite"]).0, 6);
+    assert_eq!(world.texts("alice", "@bob", 5), ["old times"]);
+}
+
+#[test]
+fn a_user_name_leads_to_a_request_that_is_accepted() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    let (exit, message) = world.error("alice", &["profile", "username", "Bad Name!"]);
+    assert_eq!(exit, 2, "{message}");
+    world.json("alice", &["profile", "username", "alice"]);
+    let (exit, message) = world.error("bob", &["profile", "username", "alice"]);
+    assert_eq!((exit, message.contains("taken")), (6, true), "{message}");
+    let asked = world.json("bob", &["contacts", "add", "alice@127.0.0.1", "--greeting", "from the meetup"]);
+    assert_eq!(asked["name"], "alice");
+    world.json("bob", &["send", "@alice", "hello"]);
+    // Nobody runs: one-off commands fetch what waits, and leave what is owed.
+    let request = world.json("alice", &["contacts", "list"]);
+    assert_eq!((&request["state"], &request["greeting"]), (&"asks".into(), &"from the meetup".into()));
+    world.json("alice", &["contacts", "accept", "bob"]);
+    assert_eq!(world.texts("alice", "@bob", 5), ["hello"]);
+    let (exit, message) = world.error("alice", &["contacts", "add", "alice@127.0.0.1"]);
+    assert_eq!((exit, message.contains("your own")), (2, true), "{message}");
+}
+
+#[test]
+fn a_bot_answers_what_it_missed_and_is_not_held_up_by_its_command() {
+    let world = World::new();
+    world.person("alice");
+    world.json("bot", &["init", "--name", "bot", "--bot", "--rendezvous", &world.address]);
+    world.befriend("alice", "bot");
+    let bot = world.listen("bot", "all");
+    let ready = bot.wait_for("the listener", |e| e["type"] == "stream.ready");
+    drop(bot);
+    world.json("alice", &["send", "@bot", "missed", "--wait", "sent"]);
+    let alice = world.listen("alice", "now");
+    alice.wait_for("the listener", |e| e["type"] == "stream.ready");
+    let cursor = ready["cursor"].as_str().unwrap();
+    let mut command = world.starling("bot");
+    command.args(["listen", "--json", "--since", cursor, "--exec", "tr a-z A-Z | grep -o MISSED | head -1; sleep 0.1"]);
+    let mut bot = Process::start(&mut command);
+    let answer = alice.wait_for("the answer", |e| e["type"] == "message.new" && e["message"]["from"]["self"] != true);
+    assert_eq!((&answer["message"]["text"], &answer["message"]["from"]["bot"]), (&"MISSED".into(), &true.into()));
+    assert_eq!(bot.terminate(), 0);
+    // A command that never ends holds up neither the listener nor its end.
+    let mut bot = Process::start(world.starling("bot").args(["listen", "--json", "--exec", "sleep 1000"]));
+    bot.wait_for("the listener", |e| e["type"] == "stream.ready");
+    for text in ["one", "two"] {
+        world.json("alice", &["send", "@bot", text]);
+        bot.wait_for(text, |e| e["message"]["text"] == text);
+    }
+    assert_eq!(bot.terminate(), 0);
 }

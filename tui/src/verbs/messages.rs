@@ -309,6 +309,17 @@ async fn answer_all(global: Global, client: Arc<Client>, command: String, mut ev
     }
 }
 
+/// A command and all that it has started: ended with the listener.
+struct Group(Option<rustix::process::Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// Runs a command for a message; what it prints is the answer. Nothing of the message becomes part of the command line.
 async fn answer(global: &Global, client: &Client, command: &str, event: &Value) -> CliResult {
     let mut child = tokio::process::Command::new("/bin/sh")
@@ -319,9 +330,10 @@ async fn answer(global: &Global, client: &Client, command: &str, event: &Value) 
         .env("STARLING_MESSAGE", field(&event["message"], "id"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
+        .process_group(0)
         .spawn()
         .map_err(|e| CliError::usage(format!("cannot run “{command}”: {e}")))?;
+    let mut group = Group(child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)));
     if let Some(mut stdin) = child.stdin.take() {
         let _ = stdin.write_all(format!("{event}\n").as_bytes()).await;
     }
@@ -336,6 +348,7 @@ async fn answer(global: &Global, client: &Client, command: &str, event: &Value) 
         )));
     }
     let status = child.wait().await?;
+    group.0 = None;
     if !status.success() {
         say(global, format!("“{command}” ended with {status}"));
     }
