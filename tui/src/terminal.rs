@@ -38,6 +38,19 @@ pub fn safe_line(text: &str) -> String {
     safe_with(text, true)
 }
 
+/// Whether clusters of emoji are shown in parts, and few combining marks: on the screen, in terminals that are not known to join them. Where a
+/// terminal draws a cluster wider or narrower than is reckoned, the rest of the row would be smeared.
+static IN_PARTS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// From now on text is for the screen.
+pub fn for_the_screen() {
+    let set = |name: &str| std::env::var_os(name).is_some();
+    let joins = ["KITTY_WINDOW_ID", "WEZTERM_EXECUTABLE", "GHOSTTY_RESOURCES_DIR"].iter().any(|name| set(name));
+    IN_PARTS.store(!joins || set("TMUX") || set("STY"), std::sync::atomic::Ordering::Relaxed);
+}
+
+/// Combining marks in a row where clusters are shown in parts.
+const MAX_MARKS: usize = 2;
 /// Zero-width characters in a row that still belong to a normal grapheme cluster.
 const MAX_ZERO_WIDTH: usize = 8;
 
@@ -45,8 +58,11 @@ fn safe_with(text: &str, one_line: bool) -> String {
     use unicode_width::UnicodeWidthChar;
     let mut out = String::with_capacity(text.len());
     let mut zero = 0;
+    let in_parts = IN_PARTS.load(std::sync::atomic::Ordering::Relaxed);
     for c in text.chars() {
         match c {
+            // Joiners, the emoji selector, skin tones.
+            '\u{200d}' | '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}' if in_parts => continue,
             '\n' if !one_line => out.push('\n'),
             '\n' => out.push('⏎'),
             '\t' => out.push_str(if one_line { " " } else { "    " }),
@@ -61,7 +77,7 @@ fn safe_with(text: &str, one_line: bool) -> String {
             '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' | '\u{feff}' | '\u{2028}' | '\u{2029}' => out.push('⍰'),
             c if c.width() == Some(0) => {
                 zero += 1;
-                if zero <= MAX_ZERO_WIDTH {
+                if zero <= if in_parts { MAX_MARKS } else { MAX_ZERO_WIDTH } {
                     out.push(c);
                 }
                 continue;

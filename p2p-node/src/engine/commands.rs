@@ -674,7 +674,7 @@ impl Engine {
                     address: h.addresses.first().map(ToString::to_string).unwrap_or_default(),
                     own: h.own,
                     connected: h.hello.is_some(),
-                    registered: h.registered && h.stocked,
+                    registered: h.hello.is_some() && h.registered && h.stocked,
                     problem: h.problem.clone(),
                     clock_offset_ms: h.clock_offset_ms,
                 })

@@ -11,7 +11,7 @@ use crate::{
     limits::{DELETE_WINDOW_MS, MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
     mls::Processed,
     store::{EventRow, FeedRow, ReactionRow, Reading, TIMELINE, Txn},
-    types::{ChatId, ContactState, DeliveryState, FeedKind, Via},
+    types::{ChatId, ContactState, DeliveryState, FeedKind, Live, Via},
 };
 
 /// News of one batch, written together.
@@ -194,6 +194,12 @@ impl Engine {
                 };
                 changes.rows.insert(timeline_key(chat, id), row);
                 changes.new.extend(id.to_bytes());
+                if !own
+                    && let Some(person) = self.contacts.get_mut(&sender.account())
+                    && person.presence.typing_until.take().is_some()
+                {
+                    self.live(Live::Typing { chat, typing: false });
+                }
                 if let Some(state) = self.chats.get_mut(&chat) {
                     // A clock far ahead sorts where it says, but does not pin the chat there.
                     let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
@@ -313,7 +319,8 @@ impl Engine {
         let Some(person) = self.contacts.get_mut(&peer) else {
             return Ok(());
         };
-        if !name.is_empty() {
+        let renamed = !name.is_empty() && person.row.name != name;
+        if renamed {
             person.row.name = name;
         }
         person.row.bot = bot;
@@ -323,6 +330,8 @@ impl Engine {
             self.net_changed = true;
             self.snapshot_soon();
             self.account_news(txn, FeedKind::ContactAccepted, peer, "")?;
+        } else if renamed {
+            self.live(Live::Net);
         }
         Ok(())
     }

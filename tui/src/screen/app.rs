@@ -36,10 +36,12 @@ pub enum Tag {
     Found(String),
     Sent(String),
     Changed,
+    Read,
     Cleared(String),
     Invite,
     Code,
-    Added,
+    /// With the line that is put back if it fails.
+    Added(String),
     Privacy,
     Nothing,
 }
@@ -79,6 +81,15 @@ pub enum ListRow {
     Request(String),
 }
 
+/// A text over everything, such as an invite with its QR code; keys other than `y` close it.
+pub struct Card {
+    pub title: String,
+    /// Rows that begin with `\u{1}` are part of a QR code.
+    pub lines: Vec<String>,
+    /// What `y` copies.
+    pub copy: Option<String>,
+}
+
 /// The screen's state.
 pub struct App {
     pub config: Config,
@@ -96,8 +107,7 @@ pub struct App {
     pub list_at: usize,
     pub list_width: u16,
     pub palette: Option<Palette>,
-    /// A text over everything, such as an invite with its QR code; any key closes it.
-    pub card: Option<(String, Vec<String>)>,
+    pub card: Option<Card>,
     pub toast: Option<(String, bool, Instant)>,
     /// Whether details are shown; by default where there is room.
     pub details: Option<bool>,
@@ -106,7 +116,8 @@ pub struct App {
     pub quit: bool,
     pub has_focus: bool,
     pub fetching: bool,
-    pub loaded: bool,
+    /// An account that was just added: its chat is opened when it is known.
+    pub to_open: Option<String>,
     pub stale: [bool; 3],
     pub told_typing: Option<Instant>,
     pub dragging: bool,
@@ -139,7 +150,7 @@ impl App {
             quit: false,
             has_focus: true,
             fetching: false,
-            loaded: false,
+            to_open: None,
             stale: [false; 3],
             told_typing: None,
             dragging: false,
@@ -184,7 +195,10 @@ impl App {
     }
 
     pub fn set_theme(&mut self, theme: Theme) {
-        self.say(format!("Theme {}. Keep it with `theme = \"{}\"` in config.toml.", theme.name, theme.name));
+        match super::config::remember_theme(&theme.name) {
+            Ok(()) => self.say(format!("Theme {}.", theme.name)),
+            Err(error) => self.warn(format!("Theme {}, for now: it cannot be kept: {error}", theme.name)),
+        }
         self.theme = theme;
         self.timeline.relay();
     }
@@ -215,8 +229,8 @@ impl App {
 
     pub fn mark_read(&mut self) {
         if let Some(chat) = self.open.clone().filter(|_| self.has_focus) {
-            self.ask(Tag::Nothing, "read", json!({ "chat": chat }));
-            self.refresh_chats();
+            // The count of unread messages is asked for once this is answered.
+            self.ask(Tag::Read, "read", json!({ "chat": chat }));
         }
     }
 
@@ -241,6 +255,28 @@ impl App {
             self.list_at = at;
         }
         self.list_at = self.list_at.min(self.list.len().saturating_sub(1));
+        if matches!(self.list.get(self.list_at), Some(ListRow::Title(_))) && self.list_at + 1 < self.list.len() {
+            self.list_at += 1;
+        }
+    }
+
+    /// Opens the chat that was just added, or the first one where none is open.
+    pub fn open_what_is_due(&mut self) {
+        if let Some(account) = &self.to_open
+            && let Some(contact) = self.contacts.iter().find(|c| field(c, "account") == account)
+            && let chat = field(contact, "chat").to_owned()
+            && self.chat(&chat).is_some()
+        {
+            self.to_open = None;
+            return self.open(&chat);
+        }
+        let gone = self.open_contact().is_some_and(|c| field(c, "state") == "removed");
+        if gone || self.open.is_none() {
+            match self.chats.first().map(|c| field(c, "id").to_owned()) {
+                Some(first) => self.open(&first),
+                None => self.open = None,
+            }
+        }
     }
 
     pub fn open(&mut self, chat: &str) {

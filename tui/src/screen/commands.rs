@@ -34,7 +34,7 @@ commands! {
     "search" "TEXT" "find messages in this chat";
     "chat" "NAME" "open a chat";
     "invite" "" "make an invite link";
-    "code" "" "make a short code to read out, such as 7-unicorn-quiver";
+    "code" "" "make a short code to read out, such as 7-uniform-quiz";
     "add" "INVITE|CODE|USER@HOST" "add somebody";
     "accept" "NAME" "accept a request";
     "decline" "NAME" "decline a request";
@@ -65,7 +65,8 @@ impl App {
         let (name, rest) = line[1..].split_once(char::is_whitespace).unwrap_or((&line[1..], ""));
         let rest = rest.trim();
         let Some(command) = COMMANDS.iter().find(|c| c.name == name) else {
-            let close = COMMANDS.iter().find(|c| name.len() > 1 && c.name.starts_with(&name[..1]));
+            let close =
+                COMMANDS.iter().find(|c| name.len() > 1 && (c.name.starts_with(name) || name.starts_with(c.name)));
             let hint = close.map(|c| format!(" Did you mean /{}?", c.name)).unwrap_or_default();
             self.warn(format!("There is no command /{name}.{hint} Two slashes send the text."));
             return;
@@ -74,7 +75,18 @@ impl App {
             self.warn(format!("/{name} {} — {}", command.args, command.help));
             return;
         }
-        self.composer.clear();
+        let line = self.composer.text();
+        self.composer.set("");
+        self.run_command(name, rest, command);
+        // What could not be done can be mended and tried again.
+        if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) && self.composer.is_empty() && !line.is_empty() {
+            self.composer.set(&line);
+            self.composer.offers.clear();
+        }
+    }
+
+    fn run_command(&mut self, name: &str, rest: &str, command: &Command) {
+        self.toast = None;
         match name {
             "help" => self.act(Action::Help),
             "quit" => self.act(Action::Quit),
@@ -142,7 +154,7 @@ impl App {
             ("react", Some((id, _))) => self.react(&id, emoji(text.trim()).trim()),
             ("block", _) => self.ask_yes(Question::Block(field(&contact, "account").to_owned())),
             ("unblock", _) => self.ask(Tag::Changed, "contacts.unblock", account),
-            ("remove", _) => self.ask(Tag::Changed, "contacts.remove", account),
+            ("remove", _) => self.ask_yes(Question::Remove(field(&contact, "account").to_owned())),
             ("verify", _) => self.act(Action::Verify),
             ("trust", _) => self.ask_yes(Question::Trust(field(&contact, "account").to_owned())),
             ("rename", _) => {
@@ -168,9 +180,7 @@ impl App {
                 let archived = self.chat(&chat).is_some_and(|c| c["archived"] == true);
                 self.ask(Tag::Changed, "chat.set", json!({ "chat": chat, "archived": !archived }));
             }
-            ("clear", _) => {
-                self.ask(Tag::Cleared(chat.clone()), "chat.clear", json!({ "chat": chat }));
-            }
+            ("clear", _) => self.ask_yes(Question::Clear(chat)),
             _ => {}
         }
     }

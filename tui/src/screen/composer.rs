@@ -52,6 +52,8 @@ pub struct Composer {
     pub offer: usize,
     /// Names for `@`.
     pub names: Vec<String>,
+    /// The draft that waits while a message is edited.
+    before: String,
     ctrl_x: bool,
 }
 
@@ -73,6 +75,7 @@ impl Default for Composer {
             offers: Vec::new(),
             offer: 0,
             names: Vec::new(),
+            before: String::new(),
             ctrl_x: false,
         }
     }
@@ -92,9 +95,21 @@ impl Composer {
         self.complete();
     }
 
+    /// Empties it; what was being written before an edit comes back.
     pub fn clear(&mut self) {
-        self.set("");
+        let before = std::mem::take(&mut self.before);
+        self.set(&before);
+        self.offers.clear();
         self.mode = Mode::Write;
+    }
+
+    /// Begins to edit a message; the draft waits.
+    pub fn edit(&mut self, id: String, text: &str) {
+        let draft = if matches!(self.mode, Mode::Edit(_)) { std::mem::take(&mut self.before) } else { self.text() };
+        self.mode = Mode::Edit(id);
+        self.set(text);
+        self.offers.clear();
+        self.before = draft;
     }
 
     /// Keeps the draft of one chat and takes that of another.
@@ -103,6 +118,7 @@ impl Composer {
             let lines = self.area.lines().to_vec();
             self.drafts.insert(from.to_owned(), (lines, self.mode.clone()));
         }
+        self.before.clear();
         let (lines, mode) = self.drafts.remove(to).unwrap_or_default();
         self.area = new_area(lines);
         self.mode = mode;
@@ -153,6 +169,10 @@ impl Composer {
             KeyCode::Tab => return Done::NextPane,
             KeyCode::Esc if !self.offers.is_empty() => {
                 self.offers.clear();
+                return Done::Here;
+            }
+            KeyCode::Esc if matches!(self.mode, Mode::Reply(_)) => {
+                self.mode = Mode::Write;
                 return Done::Here;
             }
             KeyCode::Esc if self.mode != Mode::Write => {

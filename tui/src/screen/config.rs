@@ -60,6 +60,20 @@ fn read(name: &str) -> CliResult<Option<toml::Table>> {
     }
 }
 
+/// Where what was chosen on the screen is kept: the user's own file is never rewritten.
+fn chosen_path() -> Option<std::path::PathBuf> {
+    crate::profile::state_dir().map(|d| d.join("theme"))
+}
+
+/// Keeps a theme that was chosen on the screen.
+pub fn remember_theme(name: &str) -> std::io::Result<()> {
+    let Some(path) = chosen_path() else { return Ok(()) };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::write(path, name)
+}
+
 impl Config {
     /// Reads the configuration; what is not set is the default.
     pub fn load() -> CliResult<Self> {
@@ -87,6 +101,10 @@ impl Config {
                 CliError::usage(format!("config.toml: there is no theme “{}”", self.theme))
                     .hint("use dark, light, contrast, terminal or mono")
             })?;
+        }
+        let chosen = chosen_path().and_then(|path| std::fs::read_to_string(path).ok());
+        if let Some(chosen) = chosen.and_then(|name| Theme::named(name.trim())).filter(|_| theme.name != "mono") {
+            theme = chosen;
         }
         Ok(match read("theme.toml")? {
             Some(table) => theme.with(&table),

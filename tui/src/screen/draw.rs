@@ -11,7 +11,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    app::{App, Focus, ListRow},
+    app::{App, Card, Focus, ListRow},
     composer::Mode,
     timeline::cut,
 };
@@ -22,6 +22,10 @@ const WIDE: u16 = 120;
 /// Below this, one place at a time.
 const NARROW: u16 = 60;
 const DETAILS: u16 = 34;
+/// Columns that details need at least.
+pub const DETAILS_FROM: u16 = 90;
+/// Rows that a remark may take.
+const TOAST_ROWS: usize = 3;
 
 /// Where things are, for the mouse.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,8 @@ pub struct Layout {
     pub details: Option<Rect>,
     /// The column between list and timeline.
     pub border: Option<u16>,
+    /// Columns of the whole screen.
+    pub width: u16,
 }
 
 fn presence_mark(contact: &Value) -> &'static str {
@@ -63,7 +69,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
     } else {
         app.list_width.min(area.width / 2 - 2)
     };
-    let details = app.details.unwrap_or(area.width >= WIDE) && area.width >= 90 && app.open.is_some();
+    let details = app.details.unwrap_or(area.width >= WIDE) && area.width >= DETAILS_FROM && app.open.is_some();
     let inner = area.inner(Margin::new(1, 1));
     let main_x = inner.x + if show_list && show_main { list_width + 1 } else { 0 };
     let details_width = if details { DETAILS + 1 } else { 0 };
@@ -113,6 +119,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
         composer: Rect { x: main_x, y: rule + 1, width: main_width, height: bottom },
         details: details.then(|| Rect { x: main_x + main_width + 1, width: DETAILS, ..list_area }),
         border: (show_list && show_main).then(|| main_x - 1),
+        width: area.width,
     };
 
     if show_list {
@@ -167,12 +174,12 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
             composer_area.y + (row as u16).min(composer_rows.saturating_sub(1)),
         ));
     }
-    if let Some(palette) = &app.palette {
+    if let Some(palette) = &mut app.palette {
         cursor = palette.draw(area, buffer, &theme);
     }
-    if let Some((title, lines)) = &app.card {
+    if let Some(card) = &app.card {
         cursor = None;
-        draw_card(app, title, lines, area, buffer);
+        draw_card(app, card, area, buffer);
     }
     if let Some(cursor) = cursor {
         frame.set_cursor_position(cursor);
@@ -275,7 +282,8 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
         ("◐", theme.warn, format!("no rendezvous · {} peers", direct + relayed))
     } else if up == 0 {
         let problem = homes.iter().find_map(|h| h["problem"].as_str()).unwrap_or("connecting …");
-        ("○", theme.warn, safe_line(problem))
+        let peers = if direct + relayed > 0 { format!("{} there · ", direct + relayed) } else { String::new() };
+        ("○", theme.warn, format!("{peers}rendezvous: {}", safe_line(problem)))
     } else if direct > 0 {
         ("●", theme.good, format!("direct · {direct} peer{}", if direct == 1 { "" } else { "s" }))
     } else if relayed > 0 {
@@ -321,8 +329,11 @@ fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
         _ => presence,
     };
     let right_width = lock.width() as u16 + 3;
-    let left = cut(&name, area.width.saturating_sub(right_width + 4).min(40));
-    let rest = cut(&format!("── {state}{bot} "), area.width.saturating_sub(right_width + left.width() as u16 + 3));
+    // The name gives way to the state: whether somebody is blocked matters more than the end of a long name.
+    let rest = format!("── {state}{bot} ");
+    let room = area.width.saturating_sub(right_width + 3);
+    let left = cut(&name, room.saturating_sub(rest.width() as u16).clamp(8.min(room), 40));
+    let rest = cut(&rest, room.saturating_sub(left.width() as u16));
     let line =
         Line::from(vec![Span::raw(" "), Span::styled(left, theme.peer), Span::raw(" "), Span::styled(rest, theme.dim)]);
     buffer.set_line(area.x, area.y, &line, area.width);
@@ -331,27 +342,33 @@ fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// The row above the composer: remarks, typing, what came below.
+/// The rows above the composer: remarks, typing, what came below.
 fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.theme;
     let contact = app.open_contact();
-    let line = if let Some((text, bad, _)) = &app.toast {
-        Line::styled(
-            format!(" {}", cut(text, area.width.saturating_sub(2))),
-            if *bad { theme.warn } else { theme.accent },
-        )
+    let lines: Vec<Line<'static>> = if let Some((text, bad, _)) = &app.toast {
+        let mut rows = broken(&[&safe_line(text)], area.width.saturating_sub(2));
+        rows.truncate(TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.layout.timeline.y)) + 1));
+        let style = if *bad { theme.warn } else { theme.accent };
+        rows.into_iter().map(|row| Line::styled(format!(" {row}"), style)).collect()
     } else if app.timeline.below > 0 {
         let n = app.timeline.below;
-        Line::styled(format!(" {n} new message{} below · G goes there", if n == 1 { "" } else { "s" }), theme.accent)
+        let key = if app.focus == Focus::Timeline { "G" } else { "PgDn" };
+        let text = format!(" {n} new message{} below · {key} goes there", if n == 1 { "" } else { "s" });
+        vec![Line::styled(text, theme.accent)]
     } else if let Some(contact) = contact.filter(|c| c["typing"] == true) {
-        Line::styled(format!(" {} is typing…", cut(&safe_line(field(contact, "name")), 40)), theme.dim)
+        vec![Line::styled(format!(" {} is typing…", cut(&safe_line(field(contact, "name")), 40)), theme.dim)]
     } else {
         return;
     };
-    for x in area.x..area.x + area.width {
-        buffer[(x, area.y)].set_symbol(" ").set_style(theme.text);
+    let top = (area.y + 1).saturating_sub(lines.len() as u16);
+    for (n, line) in lines.iter().enumerate() {
+        let y = top + n as u16;
+        for x in area.x..area.x + area.width {
+            buffer[(x, y)].set_symbol(" ").set_style(theme.text);
+        }
+        buffer.set_line(area.x, y, line, area.width);
     }
-    buffer.set_line(area.x, area.y, &line, area.width);
 }
 
 fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -461,66 +478,94 @@ fn draw_welcome(app: &App, area: Rect, buffer: &mut Buffer) {
     let lines = [
         ("Nobody here yet.", theme.text),
         ("", theme.text),
-        ("/invite        makes a link and a QR code for a friend", theme.dim),
-        ("/code          makes a few words to read out", theme.dim),
-        ("/add LINK      adds somebody who has invited you", theme.dim),
+        ("/invite     a link and a QR code", theme.dim),
+        ("/code       some words to read out", theme.dim),
+        ("/add LINK   who has invited you", theme.dim),
         ("", theme.text),
-        ("F2 finds everything · F1 shows all keys", theme.dim),
+        ("F2 finds everything · F1 all keys", theme.dim),
     ];
     let width = lines.iter().map(|(l, _)| l.width()).max().unwrap_or(0) as u16;
     let y = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
-    let x = area.x + area.width.saturating_sub(width) / 2;
+    let x = area.x + 1 + area.width.saturating_sub(width + 2) / 2;
     for (i, (line, style)) in lines.iter().enumerate() {
         if y + (i as u16) < area.y + area.height {
-            buffer.set_string(x, y + i as u16, cut(line, area.width), *style);
+            buffer.set_string(x, y + i as u16, cut(line, area.width.saturating_sub(2)), *style);
         }
     }
 }
 
-/// A line that begins with `\u{1}` is part of a QR code: black on white, whatever the theme.
-fn draw_card(app: &App, title: &str, lines: &[String], area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
-    let qr = lines.iter().any(|l| l.starts_with('\u{1}'));
-    let wrapped: Vec<String> = {
-        let room = usize::from(area.width.saturating_sub(4)).max(10);
-        let mut out = Vec::new();
-        for line in lines {
-            let chars: Vec<char> = line.chars().collect();
-            if line.starts_with('\u{1}') || chars.len() <= room {
-                out.push(line.clone());
-            } else {
-                out.extend(chars.chunks(room).map(|c| c.iter().collect::<String>()));
+/// Cuts lines to a width, within words: links have no spaces.
+fn broken(lines: &[&String], width: u16) -> Vec<String> {
+    let width = usize::from(width.max(8));
+    let mut out = Vec::new();
+    for line in lines {
+        let mut row = String::new();
+        for word in line.split_inclusive(' ') {
+            if !row.is_empty() && row.width() + word.trim_end().width() > width {
+                out.push(std::mem::take(&mut row));
+            }
+            for c in word.chars() {
+                if row.width() >= width {
+                    out.push(std::mem::take(&mut row));
+                }
+                row.push(c);
             }
         }
-        out
+        out.push(row);
+    }
+    out
+}
+
+/// A QR code is black on white, whatever the theme. Beside it, if there is no room below, stands the text; without room for the code, the text
+/// alone.
+fn draw_card(app: &App, card: &Card, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let code: Vec<&str> = card.lines.iter().filter_map(|l| l.strip_prefix('\u{1}')).collect();
+    let texts: Vec<&String> = card.lines.iter().filter(|l| !l.starts_with('\u{1}')).collect();
+    let (code_width, code_height) = (code.first().map_or(0, |l| l.width()) as u16, code.len() as u16);
+    let inside = area.width.saturating_sub(4);
+    let longest = texts.iter().map(|l| l.width()).max().unwrap_or(0).max(card.title.width() + 4) as u16;
+    let below = broken(&texts, longest.min(inside));
+    let stacked = code_height + below.len() as u16 + 2 <= area.height && code_width <= inside;
+    let beside = !stacked && code_height > 0 && code_height <= area.height && code_width + 22 <= area.width;
+    let black = Style::new().fg(Color::Rgb(0, 0, 0)).bg(Color::Rgb(255, 255, 255));
+    let draw_code = |buffer: &mut Buffer, x: u16, y: u16| {
+        for (n, line) in code.iter().enumerate() {
+            buffer.set_string(x, y + n as u16, line, black);
+        }
     };
-    // On a small screen the code matters more than the air around it.
-    let tight = qr && wrapped.len() as u16 + 2 > area.height;
-    let shown: Vec<&String> =
-        if tight { wrapped.iter().filter(|l| l.starts_with('\u{1}')).collect() } else { wrapped.iter().collect() };
-    let width = shown.iter().map(|l| l.width()).max().unwrap_or(0).max(title.width() + 4) as u16 + 4;
-    let width = width.min(area.width);
-    let height = (shown.len() as u16 + 2).min(area.height);
+    if beside {
+        Clear.render(area, buffer);
+        buffer.set_style(area, theme.text);
+        draw_code(buffer, area.x, area.y + (area.height - code_height) / 2);
+        let (x, room) = (area.x + code_width + 1, area.width - code_width - 2);
+        buffer.set_string(x, area.y + 1, cut(&card.title, room), theme.accent);
+        for (n, line) in broken(&texts, room).iter().take(usize::from(area.height - 2)).enumerate() {
+            buffer.set_string(x, area.y + 2 + n as u16, line, theme.text);
+        }
+        return;
+    }
+    let code_height = if stacked { code_height } else { 0 };
+    let mut text = below;
+    if !stacked && !code.is_empty() {
+        text.push(String::new());
+        text.extend(broken(&[&"The window is too small for the QR code.".to_owned()], inside));
+    }
+    let width = (longest.max(if stacked { code_width } else { 0 }) + 4).min(area.width);
+    let height = (code_height + text.len() as u16 + 2).min(area.height);
     let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     Clear.render(place, buffer);
-    let mut inner = place;
-    if !tight || place.height >= shown.len() as u16 + 2 {
-        let block = Block::bordered()
-            .border_type(BorderType::Rounded)
-            .border_style(theme.accent)
-            .style(theme.text)
-            .title(Span::styled(format!(" {title} "), theme.accent));
-        inner = block.inner(place);
-        block.render(place, buffer);
+    let block = Block::bordered()
+        .border_type(BorderType::Rounded)
+        .border_style(theme.accent)
+        .style(theme.text)
+        .title(Span::styled(format!(" {} ", card.title), theme.accent));
+    let inner = block.inner(place);
+    block.render(place, buffer);
+    if stacked {
+        draw_code(buffer, inner.x + inner.width.saturating_sub(code_width) / 2, inner.y);
     }
-    for (y, line) in shown.iter().take(usize::from(inner.height)).enumerate() {
-        let y = inner.y + y as u16;
-        match line.strip_prefix('\u{1}') {
-            Some(code) => {
-                let x = inner.x + inner.width.saturating_sub(code.width() as u16) / 2;
-                buffer.set_string(x, y, code, Style::new().fg(Color::Black).bg(Color::White));
-            }
-            None => buffer.set_string(inner.x + 1, y, cut(line, inner.width.saturating_sub(1)), theme.text),
-        }
+    for (n, line) in text.iter().take(usize::from(inner.height.saturating_sub(code_height))).enumerate() {
+        buffer.set_string(inner.x + 1, inner.y + code_height + n as u16, cut(line, inner.width - 1), theme.text);
     }
 }

@@ -9,7 +9,7 @@ use ratatui::{
 use serde_json::{Value, json};
 
 use super::{
-    app::{App, Call, Focus, ListRow, PAGE, Tag},
+    app::{App, Call, Card, Focus, ListRow, PAGE, Tag},
     composer::{Done, Mode},
     keys::{ACTIONS, Action, Place},
     markup,
@@ -26,7 +26,11 @@ impl App {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
             return self.interrupt();
         }
-        if self.card.take().is_some() {
+        if let Some(card) = &self.card {
+            match (&card.copy, key.code) {
+                (Some(text), KeyCode::Char('y')) => self.calls.push(Call::Copy(text.clone())),
+                _ => self.card = None,
+            }
             return;
         }
         if self.palette.is_some() {
@@ -90,7 +94,7 @@ impl App {
             return self.command(text.trim_end());
         }
         let text = if text.starts_with("//") { text[1..].to_owned() } else { text };
-        match std::mem::take(&mut self.composer.mode) {
+        match self.composer.mode.clone() {
             Mode::Write => self.send(&text, None),
             Mode::Reply(id) => self.send(&text, Some(id)),
             Mode::Edit(id) => {
@@ -180,8 +184,9 @@ impl App {
     pub fn step_chat(&mut self, by: isize) {
         let chats: Vec<&str> =
             self.list.iter().filter_map(|r| if let ListRow::Chat(id) = r { Some(id.as_str()) } else { None }).collect();
-        let at = chats.iter().position(|c| Some(*c) == self.open.as_deref()).unwrap_or(0);
-        if let Some(next) = chats.get(at.saturating_add_signed(by)).map(|c| (*c).to_owned()) {
+        let at = chats.iter().position(|c| Some(*c) == self.open.as_deref());
+        let to = at.map_or(0, |at| at.saturating_add_signed(by));
+        if let Some(next) = chats.get(to).map(|c| (*c).to_owned()) {
             self.open(&next);
         }
     }
@@ -213,7 +218,12 @@ impl App {
             }
             Action::PreviousChat => self.step_chat(-1),
             Action::NextChat => self.step_chat(1),
-            Action::Details => self.details = Some(self.layout.details.is_none()),
+            Action::Details => {
+                self.details = Some(self.layout.details.is_none());
+                if self.layout.width < super::draw::DETAILS_FROM {
+                    self.say(format!("Details need a window of {} columns.", super::draw::DETAILS_FROM));
+                }
+            }
             Action::PageUp => self.scroll(-page),
             Action::PageDown => self.scroll(page),
             Action::Invite => self.ask(Tag::Invite, "invite", json!({})),
@@ -256,9 +266,7 @@ impl App {
                 self.warn("Only your own messages can be changed.".into());
             }
             Action::Edit => {
-                self.composer.mode = Mode::Edit(message.id.clone());
-                self.composer.set(&message.text);
-                self.composer.offers.clear();
+                self.composer.edit(message.id.clone(), &message.text);
                 self.focus = Focus::Composer;
             }
             Action::Delete => self.ask_yes(Question::Delete(message.id.clone())),
@@ -295,7 +303,7 @@ impl App {
                     lines.push(format!("state: {}", message.state));
                 }
                 lines.push(format!("id: {}", message.id));
-                self.card = Some(("The message".into(), lines));
+                self.card = Some(Card { title: "The message".into(), lines, copy: Some(message.id.clone()) });
             }
             Action::GoToQuoted => match &message.reply_to {
                 Some(id) => self.go_to(&id.clone()),
@@ -354,10 +362,21 @@ impl App {
         let at = Position::new(event.column, event.row);
         let within = |area: Rect| area.contains(at);
         match event.kind {
+            MouseEventKind::ScrollUp | MouseEventKind::ScrollDown if self.palette.is_some() => {
+                if let Some(palette) = &mut self.palette {
+                    palette.step(if event.kind == MouseEventKind::ScrollUp { -3 } else { 3 });
+                }
+            }
             MouseEventKind::ScrollUp if within(self.layout.timeline) => self.scroll(-3),
             MouseEventKind::ScrollDown if within(self.layout.timeline) => self.scroll(3),
             MouseEventKind::Down(MouseButton::Left) => {
-                if self.card.take().is_some() || self.palette.take().is_some() {
+                if self.card.take().is_some() {
+                } else if let Some(palette) = &mut self.palette {
+                    if palette.click(at) {
+                        self.palette_key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE));
+                    } else if !palette.place.contains(at) {
+                        self.palette = None;
+                    }
                 } else if self.layout.border == Some(event.column) {
                     self.dragging = true;
                 } else if within(self.layout.list) {

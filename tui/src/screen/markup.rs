@@ -32,11 +32,35 @@ struct Row {
 pub fn rows(text: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
     let text = safe(text);
     let mut out = Vec::new();
-    for row in parse(&text, theme) {
+    let mut parsed = parse(&keep_definitions(&text), theme);
+    // A lone `*`, `#` or `>` is Markdown for nothing, and was meant as it stands.
+    let is_blank = |row: &Row| row.spans.iter().skip(row.indent.len()).all(|(t, _)| t.trim().is_empty());
+    if !text.trim().is_empty() && parsed.iter().all(is_blank) {
+        let raw = |line: &str| Row { spans: vec![(line.to_owned(), theme.text)], verbatim: true, ..Row::default() };
+        parsed = text.lines().map(raw).collect();
+    }
+    for row in parsed {
         wrap(&row, usize::from(width.max(4)), &mut out);
     }
     if out.is_empty() {
         out.push(Line::default());
+    }
+    out
+}
+
+/// Lines such as `[x]: address` would define a link and vanish: they are escaped, outside of code.
+fn keep_definitions(text: &str) -> String {
+    let mut fenced = false;
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let start = line.trim_start();
+        fenced ^= start.starts_with("```") || start.starts_with("~~~");
+        if !fenced && start.starts_with('[') && start.contains("]:") {
+            out.push('\\');
+            out.push_str(start);
+        } else {
+            out.push_str(line);
+        }
     }
     out
 }
@@ -94,6 +118,8 @@ fn parse(text: &str, theme: &Theme) -> Vec<Row> {
     let mut item: Option<String> = None;
     let mut code: Option<(String, String)> = None;
     let mut blank = false;
+    // Open links: address, and the words that stand for it.
+    let mut targets: Vec<(String, String)> = Vec::new();
 
     let indent = |quotes: usize, lists: usize| -> Vec<(String, Style)> {
         let mut indent = vec![("▎ ".to_owned(), theme.dim); quotes];
@@ -140,7 +166,8 @@ fn parse(text: &str, theme: &Theme) -> Vec<Row> {
                     end_row!();
                     style.push(theme.accent.add_modifier(Modifier::BOLD));
                 }
-                Tag::Link { .. } | Tag::Image { .. } => {
+                Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => {
+                    targets.push((dest_url.into_string(), String::new()));
                     style.push(theme.accent.add_modifier(Modifier::UNDERLINED));
                 }
                 Tag::BlockQuote(_) => {
@@ -172,7 +199,17 @@ fn parse(text: &str, theme: &Theme) -> Vec<Row> {
                 _ => {}
             },
             Event::End(tag) => match tag {
-                TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image => {
+                TagEnd::Link | TagEnd::Image => {
+                    style.pop();
+                    // Where it leads is never hidden behind other words.
+                    if let Some((target, shown)) = targets.pop()
+                        && shown.trim() != target
+                        && format!("mailto:{}", shown.trim()) != target
+                    {
+                        push!(format!(" ({target})"), theme.dim);
+                    }
+                }
+                TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough => {
                     style.pop();
                 }
                 TagEnd::Heading(_) => {
@@ -215,6 +252,9 @@ fn parse(text: &str, theme: &Theme) -> Vec<Row> {
             Event::Text(text) => match &mut code {
                 Some((_, code)) => code.push_str(&text),
                 None => {
+                    if let Some((_, shown)) = targets.last_mut() {
+                        shown.push_str(&text);
+                    }
                     for (part, link) in split_links(&emoji(&text)) {
                         let style = if link { theme.accent.add_modifier(Modifier::UNDERLINED) } else { now };
                         push!(part, style);
@@ -381,6 +421,12 @@ mod tests {
             }
         }
         assert_eq!(plain("", 10), [""]);
+        for text in ["+", "*", "#", ">", "1.", "[1]: https://evil.example/a", "&nbsp;", "```"] {
+            assert!(plain(text, 40).concat().trim().len() >= text.len().min(1), "{text}");
+        }
+        assert_eq!(plain("[1]: https://a.example", 40), ["[1]: https://a.example"]);
+        assert_eq!(plain("[bank](https://evil.example)", 40), ["bank (https://evil.example)"]);
+        assert_eq!(plain("<https://a.example>", 40), ["https://a.example"]);
         assert_eq!(links("see https://a.example/x. or javascript:alert(1)"), ["https://a.example/x"]);
     }
 }

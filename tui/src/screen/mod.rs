@@ -54,6 +54,7 @@ const MAX_COPY: usize = 64 * 1024;
 
 /// Runs the screen until the user leaves it.
 pub async fn run(global: &Global) -> CliResult {
+    crate::terminal::for_the_screen();
     let config = Config::load()?;
     let (keys, theme) = (config.key_map()?, config.theme(global)?);
     let profile = Profile::new(global)?;
@@ -210,7 +211,7 @@ fn make_calls(
                 let (client, answers) = (client.clone(), answers.clone());
                 tokio::spawn(async move {
                     let result = crate::verbs::add_contact(&client, &what, None, "", None).await;
-                    let _ = answers.send((Tag::Added, result));
+                    let _ = answers.send((Tag::Added(format!("/add {what}")), result));
                 });
             }
             Call::Open(link) => {

@@ -3,16 +3,24 @@
 use serde_json::{Value, json};
 
 use super::{
-    app::{App, Focus, PAGE, Tag},
+    app::{App, Card, Focus, PAGE, Tag},
     notify::notify,
     palette::{Row, Run},
-    timeline::{Message, Timeline},
+    timeline::{Message, Timeline, cut},
 };
 use crate::{
     error::CliError,
     terminal::{safe, safe_line},
     verbs::field,
 };
+
+/// The part of a text where the first word of a search is.
+fn around(text: &str, query: &str) -> String {
+    let word = query.split_whitespace().next().unwrap_or_default().to_lowercase();
+    let lower = text.to_lowercase();
+    let at = lower.find(&word).map_or(0, |byte| lower[..byte].chars().count());
+    if at < 20 { text.to_owned() } else { format!("…{}", text.chars().skip(at - 12).collect::<String>()) }
+}
 
 impl App {
     pub fn answer(&mut self, tag: Tag, result: Result<Value, CliError>) {
@@ -24,7 +32,10 @@ impl App {
             Err(error) => {
                 match &tag {
                     // What was written is not lost: it is put back.
-                    Tag::Sent(text) if self.composer.is_empty() => self.composer.set(text),
+                    Tag::Sent(text) | Tag::Added(text) if self.composer.is_empty() => {
+                        self.composer.set(text);
+                        self.composer.offers.clear();
+                    }
                     Tag::Contacts => self.stale[0] = false,
                     Tag::Chats => self.stale[1] = false,
                     Tag::Status => self.stale[2] = false,
@@ -45,16 +56,13 @@ impl App {
                 self.contacts = value.as_array().cloned().unwrap_or_default();
                 self.composer.names = self.contacts.iter().map(|c| safe_line(field(c, "name"))).collect();
                 self.relist();
+                self.open_what_is_due();
             }
             Tag::Chats => {
                 self.stale[1] = false;
                 self.chats = value.as_array().cloned().unwrap_or_default();
                 self.relist();
-                if !std::mem::replace(&mut self.loaded, true)
-                    && let Some(first) = self.chats.first().map(|c| field(c, "id").to_owned())
-                {
-                    self.open(&first);
-                }
+                self.open_what_is_due();
             }
             Tag::Requests => {
                 self.requests = value.as_array().cloned().unwrap_or_default();
@@ -79,7 +87,8 @@ impl App {
                     .map(|m| {
                         let (day, time) = super::clock::local(m.at_ms);
                         let who = if m.mine { "you".to_owned() } else { safe_line(&m.name) };
-                        Row::new(format!("{who}, {day} {time}"), safe_line(&m.text), "", Run::Message(m.id))
+                        let found = around(&safe_line(&m.text), &query);
+                        Row::new(format!("{who}, {day} {time}"), found, "", Run::Message(m.id))
                     })
                     .collect();
                 if let Some(palette) = self.palette.as_mut().filter(|p| p.searches && p.query == query) {
@@ -88,7 +97,15 @@ impl App {
                     palette.filter();
                 }
             }
-            Tag::Changed => self.refresh(),
+            Tag::Changed => {
+                // A warning about an earlier try is over.
+                if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) {
+                    self.say("Done.".into());
+                }
+                self.ask(Tag::Status, "status", json!({}));
+                self.refresh();
+            }
+            Tag::Read => self.refresh_chats(),
             Tag::Cleared(chat) => {
                 if self.open.as_ref() == Some(&chat) {
                     self.timeline = Timeline::load(Vec::new(), PAGE, None);
@@ -101,17 +118,13 @@ impl App {
                 let text = format!(
                     "\n   {code}\n\nRead it out or send it. It works once, for ten minutes, while Starling runs.\nThe other side types:  /add {code}"
                 );
-                self.card = Some(("A short code".into(), text.lines().map(Into::into).collect()));
+                let lines = text.lines().map(Into::into).collect();
+                self.card = Some(Card { title: "A short code".into(), lines, copy: Some(code) });
             }
-            Tag::Added => {
-                self.refresh();
+            Tag::Added(_) => {
                 self.say("Added. Once they have answered, you can write to each other.".into());
-                let account = field(&value, "account");
-                if let Some(chat) =
-                    self.contacts.iter().find(|c| c["account"] == account).map(|c| field(c, "chat").to_owned())
-                {
-                    self.open(&chat);
-                }
+                self.to_open = Some(field(&value, "account").to_owned());
+                self.refresh();
             }
             Tag::Privacy => {
                 self.say(format!(
@@ -159,8 +172,15 @@ impl App {
                     self.timeline.update(message);
                 }
             }
-            "message.state" if is_open => {
-                self.timeline.set_state(field(&event["message"], "id"), field(event, "state"), field(event, "reason"));
+            "message.state" => {
+                if is_open {
+                    let id = field(&event["message"], "id");
+                    self.timeline.set_state(id, field(event, "state"), field(event, "reason"));
+                }
+                // How many wait is shown in the list.
+                if self.chat(&chat).is_some_and(|c| c["queued"].as_u64() > Some(0)) {
+                    self.refresh_chats();
+                }
             }
             "typing" => {
                 let typing = event["typing"] == true;
@@ -178,18 +198,22 @@ impl App {
                 self.refresh_contacts();
             }
             "contact.requested" => {
-                let name = safe_line(field(&event["contact"], "name"));
-                self.say(format!("{name} asks to talk to you. F2, or the list, shows the request."));
+                let name = cut(&safe_line(field(&event["contact"], "name")), 24);
+                self.say(format!("{name} asks to talk to you: F2 shows the request."));
                 notify(&self.config, &name, "asks to talk to you", true);
                 self.refresh();
             }
             "contact.accepted" => {
-                let name = safe_line(field(&event["contact"], "name"));
+                let name = cut(&safe_line(field(&event["contact"], "name")), 24);
                 self.say(format!("You and {name} can write to each other."));
+                if self.open.is_none() {
+                    self.to_open = Some(field(&event["contact"], "account").to_owned());
+                    self.card = None;
+                }
                 self.refresh();
             }
             "contact.key_changed" => {
-                let name = safe_line(field(&event["contact"], "name"));
+                let name = cut(&safe_line(field(&event["contact"], "name")), 24);
                 self.warn(format!(
                     "The devices of {name} have changed. Nothing is sent until you trust them: /verify, then /trust."
                 ));

@@ -1,5 +1,7 @@
 //! The first run: a name, where to meet, a passphrase or none; then the recovery phrase.
 
+use std::cell::Cell;
+
 use futures::StreamExt;
 use ratatui::{
     DefaultTerminal, Frame,
@@ -25,13 +27,21 @@ const DEFAULT_HOME: &str = "STARLING_RENDEZVOUS";
 
 struct Form {
     step: usize,
-    fields: [Zeroizing<String>; 3],
+    fields: [Zeroizing<String>; 4],
     problem: String,
     words: Vec<String>,
+    /// Whether the last drawing had room for all words.
+    all_shown: Cell<bool>,
 }
 
-const STEPS: [(&str, &str); 3] = [
-    ("What shall others call you?", "Any name; you can change it later."),
+/// The step that shows the phrase.
+const PHRASE: usize = 4;
+
+const STEPS: [(&str, &str); 4] = [
+    (
+        "What shall others call you?",
+        "Any name; you can change it later. (To bring an account back, leave and run: starling init --restore)",
+    ),
     (
         "Where do you want to meet?",
         "The address of a rendezvous: its operator gives it, or `starling-rendezvous` prints it. Empty: only people on this network.",
@@ -40,6 +50,7 @@ const STEPS: [(&str, &str); 3] = [
         "A passphrase for this device?",
         "It is asked for at every start. Empty: none, the key is kept in a file that only you can read.",
     ),
+    ("The passphrase once more", "So that a slip of the finger does not lock you out."),
 ];
 
 impl Form {
@@ -65,22 +76,25 @@ impl Form {
                 *y += 1;
             }
         };
-        if self.step == 3 {
+        if self.step == PHRASE {
             put(Line::from("Your recovery phrase, shown only now. Write it down:"), &mut y);
             put(Line::styled("who has it is you; without it a lost device is a lost account.", theme.dim), &mut y);
-            y += 1;
-            let columns = if room >= 60 { 4 } else { 3 };
+            let columns = usize::from(room / 14).clamp(1, 4);
             for (i, row) in self.words.chunks(columns).enumerate() {
                 let cells = row.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<11}", i * columns + j + 1));
                 put(Line::styled(cells.collect::<String>(), theme.accent), &mut y);
             }
-            y += 1;
-            put(Line::styled("Enter: I have written it down", theme.text), &mut y);
+            self.all_shown.set(y < bottom);
+            let last =
+                if y < bottom { "Enter: I have written it down" } else { "Make the window larger: words are missing" };
+            // Over the last row if there is no other.
+            y = y.min(bottom - 1);
+            put(Line::styled(format!("{last:<room$}", room = usize::from(room)), theme.warn), &mut y);
             put(Line::styled("Next, /invite makes a link for your first friend.", theme.dim), &mut y);
             return;
         }
         let (question, help) = STEPS[self.step];
-        put(Line::styled(format!("{} of 3", self.step + 1), theme.dim), &mut y);
+        put(Line::styled(format!("{} of 3", self.step.min(2) + 1), theme.dim), &mut y);
         y += 1;
         put(Line::styled(question, theme.accent), &mut y);
         let mut row = String::new();
@@ -94,7 +108,7 @@ impl Form {
         put(Line::styled(row, theme.dim), &mut y);
         y += 1;
         let text = &self.fields[self.step];
-        let shown = if self.step == 2 { "•".repeat(text.chars().count()) } else { text.to_string() };
+        let shown = if self.step >= 2 { "•".repeat(text.chars().count()) } else { text.to_string() };
         // The end of a long address is what one has just typed.
         let skip = shown.chars().count().saturating_sub(usize::from(room.saturating_sub(4)));
         let tail: String = shown.chars().skip(skip).collect();
@@ -116,6 +130,9 @@ impl Form {
             1 if !self.fields[1].trim().is_empty() => {
                 parse_home(self.fields[1].trim()).map(|_| ()).map_err(|e| e.message)
             }
+            3 if self.fields[2] != self.fields[3] => {
+                Err("They are not the same: try again, or Shift-Tab goes back.".into())
+            }
             _ => Ok(()),
         }
     }
@@ -133,9 +150,10 @@ async fn ask(terminal: &mut DefaultTerminal, profile: &Profile, theme: &Theme) -
     let home = std::env::var(DEFAULT_HOME).unwrap_or_default();
     let mut form = Form {
         step: 0,
-        fields: [Zeroizing::default(), Zeroizing::new(home), Zeroizing::default()],
+        fields: [Zeroizing::default(), Zeroizing::new(home), Zeroizing::default(), Zeroizing::default()],
         problem: String::new(),
         words: Vec::new(),
+        all_shown: Cell::new(false),
     };
     let mut input = EventStream::new();
     loop {
@@ -145,21 +163,34 @@ async fn ask(terminal: &mut DefaultTerminal, profile: &Profile, theme: &Theme) -
         };
         let key = match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => key,
-            Event::Paste(text) if form.step < 3 => {
+            Event::Paste(text) if form.step < PHRASE => {
                 form.fields[form.step].push_str(text.trim());
                 continue;
             }
             _ => continue,
         };
         match key.code {
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Ok(form.step == 3),
-            KeyCode::Enter if form.step == 3 => return Ok(true),
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) && form.step < PHRASE => {
+                return Ok(false);
+            }
+            // Nobody goes on who could not see all of it.
+            KeyCode::Enter if form.step == PHRASE && form.all_shown.get() => return Ok(true),
+            KeyCode::Enter if form.step == PHRASE => {}
             KeyCode::Enter => match form.check() {
-                Err(problem) => form.problem = problem,
+                Err(problem) => {
+                    form.problem = problem;
+                    if form.step == 3 {
+                        form.fields[3].clear();
+                    }
+                }
                 Ok(()) => {
                     form.problem.clear();
                     form.step += 1;
-                    if form.step == 3 {
+                    // No passphrase needs no second look.
+                    if form.step == 3 && form.fields[2].is_empty() {
+                        form.step = PHRASE;
+                    }
+                    if form.step == PHRASE {
                         match make(profile, &form) {
                             Ok(words) => form.words = words,
                             Err(error) => {
@@ -170,12 +201,12 @@ async fn ask(terminal: &mut DefaultTerminal, profile: &Profile, theme: &Theme) -
                     }
                 }
             },
-            KeyCode::BackTab if form.step > 0 && form.step < 3 => form.step -= 1,
-            KeyCode::Backspace if form.step < 3 => drop(form.fields[form.step].pop()),
-            KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) && form.step < 3 => {
+            KeyCode::BackTab if form.step > 0 && form.step < PHRASE => form.step -= 1,
+            KeyCode::Backspace if form.step < PHRASE => drop(form.fields[form.step].pop()),
+            KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) && form.step < PHRASE => {
                 form.fields[form.step].clear();
             }
-            KeyCode::Char(c) if form.step < 3 && !key.modifiers.contains(KeyModifiers::CONTROL) => {
+            KeyCode::Char(c) if form.step < PHRASE && !key.modifiers.contains(KeyModifiers::CONTROL) => {
                 form.fields[form.step].push(c);
             }
             _ => {}

@@ -6,7 +6,7 @@ use nucleo_matcher::{
 };
 use ratatui::{
     buffer::Buffer,
-    layout::Rect,
+    layout::{Position, Rect},
     text::{Line, Span},
     widgets::{Block, BorderType, Clear, Widget},
 };
@@ -25,6 +25,8 @@ pub enum Run {
     Theme(&'static str),
     /// Reacts to the selected message.
     Emoji(String),
+    /// Shows a contact request.
+    Request(String),
     /// Goes to a message.
     Message(String),
     /// Answers a question.
@@ -38,6 +40,8 @@ pub enum Question {
     Quit,
     Delete(String),
     Block(String),
+    Remove(String),
+    Clear(String),
     Verified(String),
     Trust(String),
 }
@@ -70,6 +74,9 @@ pub struct Palette {
     pub searches: bool,
     shown: Vec<usize>,
     pub at: usize,
+    /// Where it was drawn, and the first of its rows there, for the mouse.
+    pub place: Rect,
+    first_row: (u16, usize),
     matcher: Matcher,
 }
 
@@ -84,6 +91,8 @@ impl Palette {
             filters: true,
             searches: false,
             at: 0,
+            place: Rect::default(),
+            first_row: (0, 0),
             matcher: Matcher::new(Config::DEFAULT),
         };
         palette.filter();
@@ -123,6 +132,18 @@ impl Palette {
         self.at = self.at.saturating_add_signed(by).min(last);
     }
 
+    /// Chooses the row under the mouse; `false` if there is none.
+    pub fn click(&mut self, at: Position) -> bool {
+        let (y, first) = self.first_row;
+        let row = first + usize::from(at.y.saturating_sub(y));
+        let hit = self.place.contains(at) && at.y >= y && at.y + 1 < self.place.y + self.place.height;
+        if hit && row < self.shown.len() {
+            self.at = row;
+            return true;
+        }
+        false
+    }
+
     pub fn chosen(&self) -> Option<&Row> {
         self.shown.get(self.at).and_then(|i| self.rows.get(*i))
     }
@@ -133,7 +154,7 @@ impl Palette {
     }
 
     /// Draws it in the middle of an area; gives where the cursor is.
-    pub fn draw(&self, area: Rect, buffer: &mut Buffer, theme: &Theme) -> Option<(u16, u16)> {
+    pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, theme: &Theme) -> Option<(u16, u16)> {
         let width = area.width.saturating_sub(4).min(84);
         let head = self.text.len() as u16 + u16::from(self.filters) + u16::from(!self.text.is_empty());
         let wanted = (self.rows.len() as u16).saturating_add(head + 2).max(6);
@@ -178,6 +199,7 @@ impl Palette {
         y += u16::from(!self.text.is_empty());
         let room = usize::from(bottom.saturating_sub(y));
         let first = (self.at + 1).saturating_sub(room);
+        self.first_row = (y, first);
         let names = self.shown.iter().skip(first).take(room).filter_map(|i| self.rows.get(*i)).map(|r| r.name.width());
         let column = names.max().unwrap_or(0).clamp(8, usize::from(inner.width) / 2);
         for (n, index) in self.shown.iter().enumerate().skip(first).take(room) {

@@ -7,7 +7,7 @@ use ratatui::{
 use serde_json::json;
 
 use super::{
-    app::{App, Call, Focus, ListRow, Tag},
+    app::{App, Card, Focus, ListRow, Tag},
     commands::COMMANDS,
     keys::{ACTIONS, Action, Place},
     palette::{Palette, Question, Row, Run},
@@ -37,6 +37,11 @@ impl App {
     pub fn show_palette(&mut self) {
         let mut rows = Vec::new();
         for row in &self.list {
+            if let ListRow::Request(account) = row {
+                let request = self.requests.iter().find(|r| field(r, "account") == account);
+                let name = request.map(|r| safe_line(field(r, "name"))).unwrap_or_default();
+                rows.push(Row::new(name, "asks to talk to you", "", Run::Request(account.clone())));
+            }
             if let ListRow::Chat(id) = row {
                 let contact = self.contact_of(id);
                 let name = contact.map(|c| safe_line(field(c, "name"))).unwrap_or_default();
@@ -78,17 +83,16 @@ impl App {
     }
 
     pub fn show_invite(&mut self, link: &str) {
-        let mut lines = vec![String::new()];
-        if let Ok(code) = qrcode::QrCode::with_error_correction_level(link.as_bytes(), qrcode::EcLevel::L) {
-            let drawn = code.render::<qrcode::render::unicode::Dense1x2>().quiet_zone(true).build();
-            // Light on dark terminals would be inverted: drawn black on white by `draw.rs`.
-            lines.extend(drawn.lines().map(|l| format!("\u{1}{l}")));
+        let mut lines: Vec<String> = Vec::new();
+        if let Ok(code) = crate::verbs::qr(link) {
+            lines.extend(code.into_iter().map(|l| format!("\u{1}{l}")));
         }
         lines.push(String::new());
         lines.push(link.to_owned());
-        lines.push("It works once, for 7 days, and is on your clipboard.".into());
-        self.calls.push(Call::Copy(link.to_owned()));
-        self.card = Some(("Invite somebody: let them scan or paste this".into(), lines));
+        lines.push(String::new());
+        lines
+            .push("Let them scan or paste this: it works once, for 7 days. y copies it, other keys close this.".into());
+        self.card = Some(Card { title: "Invite somebody".into(), lines, copy: Some(link.to_owned()) });
     }
 
     pub fn show_request(&mut self, account: &str) {
@@ -155,10 +159,24 @@ impl App {
                 ("Trust the changed devices?", "Compare safety numbers first, if you can: /verify.", "trust")
             }
             Question::Verified(_) => ("Are the numbers the same?", "", "yes"),
+            Question::Remove(_) => (
+                "Remove this contact?",
+                "You cannot write to each other until one of you adds the other again.",
+                "remove",
+            ),
+            Question::Clear(_) => (
+                "Delete all messages of this chat here?",
+                "The other side keeps theirs. There is no way back.",
+                "delete",
+            ),
         };
         let rows = vec![Row::new(yes, "", "y", Run::Yes(question)), Row::new("no", "", "n", Run::Nothing)];
         let text = if text.is_empty() { Vec::new() } else { vec![Line::styled(text, self.theme.dim)] };
-        self.palette = Some(Palette::ask(title, text, rows));
+        let mut palette = Palette::ask(title, text, rows);
+        // Enter pressed by mistake does nothing that cannot be undone.
+        let harmless = matches!(palette.rows[0].run, Run::Yes(Question::Quit));
+        palette.at = if harmless { 0 } else { 1 };
+        self.palette = Some(palette);
     }
 
     pub fn palette_key(&mut self, key: &KeyEvent) {
@@ -273,6 +291,13 @@ impl App {
             Run::Yes(Question::Trust(account)) => {
                 self.ask(Tag::Changed, "contacts.trust", json!({ "account": account }))
             }
+            Run::Yes(Question::Remove(account)) => {
+                self.ask(Tag::Changed, "contacts.remove", json!({ "account": account }));
+            }
+            Run::Yes(Question::Clear(chat)) => {
+                self.ask(Tag::Cleared(chat.clone()), "chat.clear", json!({ "chat": chat }));
+            }
+            Run::Request(account) => self.show_request(&account),
             Run::Nothing => {}
         }
     }

@@ -37,9 +37,9 @@ impl Theme {
         let bold = plain.add_modifier(Modifier::BOLD);
         Some(match name {
             "dark" => Self {
-                text: rgb(0xd8dee9),
+                text: rgb(0xd8dee9).bg(Color::Rgb(0x1f, 0x23, 0x2b)),
                 dim: rgb(0x7b88a1),
-                border: rgb(0x434c5e),
+                border: rgb(0x4c566a),
                 accent: rgb(0x88c0d0),
                 own: rgb(0xa3be8c).add_modifier(Modifier::BOLD),
                 peer: rgb(0x81a1c1).add_modifier(Modifier::BOLD),
@@ -52,7 +52,7 @@ impl Theme {
                 name: name.into(),
             },
             "light" => Self {
-                text: rgb(0x2e3440),
+                text: rgb(0x2e3440).bg(Color::Rgb(0xfb, 0xfb, 0xfa)),
                 dim: rgb(0x6a7488),
                 border: rgb(0xb8c0cc),
                 accent: rgb(0x0b6e8c),
@@ -67,7 +67,7 @@ impl Theme {
                 name: name.into(),
             },
             "contrast" => Self {
-                text: plain.fg(Color::White),
+                text: plain.fg(Color::White).bg(Color::Black),
                 dim: plain.fg(Color::Gray),
                 border: plain.fg(Color::White),
                 accent: bold.fg(Color::Yellow),

@@ -218,6 +218,9 @@ impl Timeline {
     /// A message has changed.
     pub fn update(&mut self, message: Message) {
         if let Some(at) = self.position(&message.id) {
+            for other in self.messages.iter_mut().filter(|m| m.reply_to.as_ref() == Some(&message.id)) {
+                other.laid = None;
+            }
             let reason = std::mem::take(&mut self.messages[at].reason);
             self.messages[at] = Message { reason, ..message };
         }
@@ -499,7 +502,7 @@ impl Timeline {
                             at.x,
                             at.y,
                             format!("{handle:>width$}", width = usize::from(GUTTER) - 1),
-                            theme.border,
+                            theme.dim,
                         );
                     }
                     if focused && self.selected == Some(index) {

@@ -25,7 +25,7 @@ pub use doctor::doctor;
 pub use init::{NewProfile, init, make_profile, parse_home};
 pub use messages::{listen, send};
 pub use node::{daemon, profile, rpc, whoami};
-pub use people::{add_contact, contacts, invite};
+pub use people::{add_contact, contacts, invite, qr};
 pub use plain::plain_chat;
 pub use try_::{guide, try_starling};
 

@@ -270,7 +270,7 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             _ => "○",
         };
         let state = match field(c, "state") {
-            "outgoing" => "asked, not yet accepted",
+            "requested" => "asked, not yet accepted",
             state => state,
         };
         let mut notes = vec![state.to_owned()];
