@@ -439,6 +439,7 @@ impl Engine {
         change(person);
         person.dirty = true;
         self.net_changed = true;
+        self.live(crate::types::Live::Net);
         Ok(())
     }
 

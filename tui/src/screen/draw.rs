@@ -282,8 +282,12 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
         ("◐", theme.warn, format!("no rendezvous · {} peers", direct + relayed))
     } else if up == 0 {
         let problem = homes.iter().find_map(|h| h["problem"].as_str()).unwrap_or("connecting …");
-        let peers = if direct + relayed > 0 { format!("{} there · ", direct + relayed) } else { String::new() };
-        ("○", theme.warn, format!("{peers}rendezvous: {}", safe_line(problem)))
+        let text = match direct + relayed {
+            0 => format!("no server: {}", safe_line(problem)),
+            1 => "no server · 1 peer".into(),
+            n => format!("no server · {n} peers"),
+        };
+        ("○", theme.warn, text)
     } else if direct > 0 {
         ("●", theme.good, format!("direct · {direct} peer{}", if direct == 1 { "" } else { "s" }))
     } else if relayed > 0 {

@@ -8,7 +8,11 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{field, find, node_of, people::catch_up, print, say};
+use super::{
+    field, find, node_of,
+    people::{catch_up, warn_of_clock},
+    print, say,
+};
 use crate::{
     cli::{Global, Send, parse_duration},
     error::{CliError, CliResult},
@@ -114,6 +118,9 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
         }
         None => ("queued".to_owned(), true),
     };
+    if client.is_own() {
+        warn_of_clock(global, &client.call("status", json!({})).await?);
+    }
     if global.json {
         let message = client.call("history", json!({ "chat": chat, "message": last })).await?;
         let mut message = message[0].clone();

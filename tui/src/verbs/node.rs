@@ -42,24 +42,7 @@ pub async fn whoami(global: &Global) -> CliResult {
     for address in status["addresses"].as_array().into_iter().flatten() {
         print(format!("listening  {}", address.as_str().unwrap_or_default()))?;
     }
-    print(format!("reachable  {}", field(&status, "reachability")))?;
-    if let Some(warning) = clock_warning(&status) {
-        say(global, format!("warning: {warning}"));
-    }
-    Ok(())
-}
-
-/// What to say about a clock that is far from that of the rendezvous.
-pub fn clock_warning(status: &Value) -> Option<String> {
-    let homes = status["rendezvous"].as_array()?.iter().filter(|h| h["own"] == true && h["connected"] == true);
-    let offset = homes.filter_map(|h| h["clock_offset_ms"].as_i64()).max_by_key(|o| o.abs())?;
-    (offset.abs() > 5 * 60_000).then(|| {
-        let direction = if offset > 0 { "behind" } else { "ahead of" };
-        format!(
-            "this machine's clock is {} minutes {direction} the rendezvous: set it (timedatectl set-ntp true)",
-            offset.abs() / 60_000
-        )
-    })
+    print(format!("reachable  {}", field(&status, "reachability")))
 }
 
 pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {

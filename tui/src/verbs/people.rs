@@ -73,6 +73,7 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
         let homes = status["rendezvous"].as_array().cloned().unwrap_or_default();
         let own: Vec<&Value> = homes.iter().filter(|h| h["own"] == true).collect();
         if own.is_empty() || own.iter().any(|h| h["registered"] == true) {
+            warn_of_clock(global, &status);
             return Ok(());
         }
         let refused =
@@ -91,6 +92,23 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// Says if this machine's clock is far from that of the rendezvous.
+pub fn warn_of_clock(global: &Global, status: &Value) {
+    let own =
+        status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true && h["connected"] == true);
+    let offset = own.filter_map(|h| h["clock_offset_ms"].as_i64()).max_by_key(|o| o.abs()).unwrap_or(0);
+    if offset.abs() > 5 * 60_000 {
+        let direction = if offset > 0 { "behind" } else { "ahead of" };
+        let minutes = offset.abs() / 60_000;
+        say(
+            global,
+            format!(
+                "warning: this machine's clock is {minutes} minutes {direction} the rendezvous: set it (timedatectl set-ntp true)"
+            ),
+        );
+    }
 }
 
 /// What to do about a problem with a rendezvous, as far as it is known.
