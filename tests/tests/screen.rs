@@ -1,0 +1,216 @@
+//! The screen in a terminal of its own: real keys go in, and what a user would see is looked at.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{
+    io::{Read, Write},
+    num::NonZeroU16,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
+use starling_tests::{PATIENCE, World, program};
+
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).unwrap()
+}
+
+/// A terminal with the screen in it.
+struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn Write + Send>,
+    shown: Arc<Mutex<vt100::Parser>>,
+    child: Box<dyn portable_pty::Child + Send + Sync>,
+}
+
+impl Terminal {
+    fn start(world: &World, profile: &str, width: u16, height: u16) -> Self {
+        let size = PtySize { rows: height, cols: width, ..PtySize::default() };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(program("starling"));
+        command.args([
+            "--no-mdns",
+            "--listen-addr",
+            "/ip4/127.0.0.1/udp/0/quic-v1",
+            "--profile",
+            profile,
+            "--data-dir",
+        ]);
+        command.arg(world.dir.path().join("profiles"));
+        for (name, dir) in [("XDG_RUNTIME_DIR", ""), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")] {
+            command.env(name, world.dir.path().join(dir));
+        }
+        command.env("TERM", "xterm-256color");
+        command.env("LANG", "C.UTF-8");
+        command.env("TZ", "UTC");
+        command.env_remove("SSLKEYLOGFILE");
+        let child = pair.slave.spawn_command(command).unwrap();
+        let shown = Arc::new(Mutex::new(vt100::Parser::new(cells(height), cells(width), 0)));
+        let (parser, mut output) = (shown.clone(), pair.master.try_clone_reader().unwrap());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(n @ 1..) = output.read(&mut buffer) {
+                parser.lock().unwrap().process(&buffer[..n]);
+            }
+        });
+        let keys = pair.master.take_writer().unwrap();
+        Self { master: pair.master, keys, shown, child }
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    fn text(&self) -> String {
+        self.shown.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until the screen shows this.
+    fn sees(&self, what: &str) -> String {
+        self.waits(what, |text| text.contains(what))
+    }
+
+    fn waits(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text();
+            if fits(&text) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {what}:\n{text}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn resize(&self, width: u16, height: u16) {
+        self.master.resize(PtySize { rows: height, cols: width, ..PtySize::default() }).unwrap();
+        self.shown.lock().unwrap().screen_mut().set_size(cells(height), cells(width));
+    }
+
+    /// The exit code of the program.
+    fn ends(&mut self) -> u32 {
+        self.child.wait().unwrap().exit_code()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+const ENTER: &str = "\r";
+const UP: &str = "\u{1b}[A";
+const F6: &str = "\u{1b}[17~";
+const F2: &str = "\u{1b}OQ";
+const CTRL_C: &str = "\u{3}";
+
+#[test]
+fn the_first_run_asks_three_things_and_ends_in_an_empty_screen() {
+    let world = World::new();
+    let mut screen = Terminal::start(&world, "new", 80, 24);
+    screen.sees("What shall others call you?");
+    screen.type_keys(ENTER);
+    screen.sees("A name is needed");
+    screen.type_keys("Ålice 🦊\r");
+    screen.sees("Where do you want to meet?");
+    screen.type_keys("nonsense\r");
+    screen.waits("a problem", |t| t.contains("nonsense") && t.contains("Where do you want to meet?"));
+    screen.type_keys("\u{15}");
+    screen.type_keys(&format!("{}\r", world.address));
+    screen.sees("A passphrase for this device?");
+    screen.type_keys("correct\r");
+    screen.sees("once more");
+    screen.type_keys("korrect\r");
+    screen.sees("not the same");
+    screen.type_keys("correct\r");
+    screen.sees("24 ");
+    // Nobody can pass without having seen all words.
+    screen.resize(30, 8);
+    screen.sees("Make the window larger");
+    screen.type_keys(ENTER);
+    screen.resize(80, 24);
+    screen.sees("I have written it down");
+    screen.type_keys(ENTER);
+    screen.sees("Nobody here yet.");
+    screen.waits("the name", |t| t.contains("Starling · Ålice"));
+    screen.type_keys(CTRL_C);
+    screen.sees("Leave Starling?");
+    screen.type_keys("y");
+    assert_eq!(screen.ends(), 0);
+}
+
+#[test]
+fn two_screens_meet_write_reply_edit_and_delete() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    let mut alice = Terminal::start(&world, "alice", 80, 24);
+    let mut bob = Terminal::start(&world, "bob", 200, 50);
+    alice.sees("● online");
+    bob.sees("Nobody here yet.");
+    let link = world.json("alice", &["invite"])["link"].as_str().unwrap().to_owned();
+    bob.type_keys(&format!("/add {link}\r"));
+    bob.sees("alice ── ");
+    alice.sees("bob ── ");
+    bob.type_keys("hello **there** :wave:\r");
+    alice.sees("hello there 👋");
+    bob.sees("✓✓");
+    alice.type_keys("/reply 1 and hello to you\r");
+    bob.sees("┌ you: hello");
+    bob.sees("and hello to you");
+    // A draft survives an edit, and an edit is seen by both.
+    bob.type_keys("half a thought");
+    // By way of the list to the messages: Esc and a key in one breath would be Alt.
+    bob.type_keys(F6);
+    bob.type_keys(F6);
+    bob.type_keys(UP);
+    bob.type_keys(UP);
+    bob.type_keys("e");
+    bob.sees("edit 1");
+    bob.type_keys(" again\r");
+    alice.sees("again");
+    alice.sees("edited");
+    bob.waits("the draft", |t| t.contains("› half a thought"));
+    bob.type_keys(CTRL_C);
+    bob.type_keys("/delete 1\r");
+    bob.sees("Delete the message for everyone?");
+    bob.type_keys("y");
+    alice.waits("the deletion, also in the quotation", |t| {
+        t.contains("deleted") && !t.contains("hello there") && t.contains("┌ bob: deleted")
+    });
+    // The palette finds; a window that shrinks shows one place at a time.
+    alice.type_keys(F2);
+    alice.sees("next-unread");
+    alice.type_keys("theme mono");
+    alice.type_keys(ENTER);
+    alice.sees("Theme mono.");
+    alice.resize(50, 15);
+    alice.waits("one place", |t| t.contains("bob ── ") && !t.contains("▸ Direct"));
+    // Paste of many lines stays one message and waits for Enter.
+    alice.type_keys("\u{1b}[200~one\ntwo\u{1b}[201~");
+    alice.sees("two");
+    assert!(!bob.text().contains("two"));
+    alice.type_keys(ENTER);
+    bob.sees("two");
+}
+
+#[test]
+fn hostile_text_is_shown_and_not_obeyed() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let alice = Terminal::start(&world, "alice", 80, 24);
+    alice.sees("bob ── ");
+    for text in
+        ["\u{1b}]0;owned\u{7}\u{1b}[2J", "\u{202e}gnp.exe", "a\u{0301}\u{0301}\u{0301}\u{0301}\u{0301}\u{0301}b"]
+    {
+        world.json("bob", &["send", "@alice", text]);
+    }
+    world.json("bob", &["send", "@alice", "the end"]);
+    let text = alice.sees("the end");
+    assert!(text.contains("␛]0;owned␇␛[2J") && text.contains("⍰gnp.exe"), "{text}");
+    assert!(text.contains("Starling · alice"), "the screen was not cleared:\n{text}");
+}
