@@ -56,7 +56,7 @@ impl std::str::FromStr for AccountId {
     }
 }
 
-/// An account's secret key. It signs device lists and nothing else, and never travels.
+/// An account's secret key. It signs device lists and certificates, and never travels.
 pub struct AccountKey(SigningKey);
 
 impl AccountKey {

@@ -28,8 +28,8 @@ pub const MAX_FUTURE: usize = 256;
 pub const SEEN_HASHES: usize = 8_192;
 /// Contact requests that wait for the user.
 pub const MAX_REQUESTS: usize = 200;
-/// Contacts.
-pub const MAX_CONTACTS: usize = 10_000;
+/// Contacts: their snapshot, some 150 bytes each, has to fit `MAX_SNAPSHOT`.
+pub const MAX_CONTACTS: usize = 3_000;
 /// Groups kept for one conversation: the newest are used.
 pub const MAX_GROUPS_PER_CHAT: usize = 8;
 /// One-time key packages that a device keeps at its home.

@@ -49,7 +49,7 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Who may register. Reloaded on SIGHUP.
     pub registration: Registration,
-    /// What clients may store and ask. Reloaded on SIGHUP.
+    /// What clients may store and ask. Sizes and prices are reloaded on SIGHUP; connections and rates are those of the start.
     pub limits: Limits,
     /// Relaying for peers that cannot reach each other.
     pub relay: Relay,
@@ -217,8 +217,8 @@ impl Config {
         if self.store != "redb" {
             return wrong(format!("store: “{}” is not supported by this version; use “redb”", self.store));
         }
-        if self.registration.work_bits > 32 || self.limits.inbox_work_bits > 32 {
-            return wrong("a proof of work of more than 32 bits would lock everyone out".into());
+        if self.registration.work_bits > 24 || self.limits.inbox_work_bits > 24 {
+            return wrong("a proof of work of more than 24 bits is refused by clients".into());
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log_level.as_str()) {
             return wrong(format!("log_level: “{}” is none of error, warn, info, debug, trace", self.log_level));

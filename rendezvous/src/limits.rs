@@ -8,7 +8,7 @@ pub const PUSH_QUEUE: usize = 256;
 pub const MAX_FOLLOWED: usize = 10_000;
 /// Entries in one page of a log or inbox.
 pub const PAGE_ENTRIES: usize = 256;
-/// Bytes in one page of a log or inbox; one entry more may go over it.
+/// Bytes in one page of a log or inbox; a single entry may be larger.
 pub const PAGE_BYTES: usize = 512 * 1024;
 /// Entries in one append.
 pub const APPEND_ENTRIES: usize = 256;
@@ -18,7 +18,7 @@ pub const APPEND_BYTES: usize = 768 * 1024;
 pub const MAX_CODES: usize = 10_000;
 /// Open short codes of one session.
 pub const CODES_PER_SESSION: usize = 4;
-/// Unused invites of one account are not counted, but each is a request; this many requests may burst.
+/// Devices in one claim of key packages: those of two accounts.
 pub const DEVICES_PER_CLAIM: usize = 32;
 /// Requests to inboxes that one session may pay for with work.
 pub const MAX_PAID: usize = 1_024;
@@ -31,7 +31,7 @@ pub const CLOSE_OVERDRAFT: u64 = 16 * 1024 * 1024;
 /// So many receipts may go over a log's bounds, so that a full one can be emptied.
 pub const RECEIPTS_OVERDRAFT: u64 = 64;
 /// Largest receipt that may.
-pub const RECEIPT_BYTES: u64 = 4 * 1024;
+pub const RECEIPT_BYTES: u64 = 8 * 1024;
 /// Entries that one receipt may replace.
 pub const RECEIPT_REPLACES: usize = 16;
 /// An invite's longest life, seconds.

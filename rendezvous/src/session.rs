@@ -248,7 +248,9 @@ impl Session {
 
     /// The account of the asking device, if it is registered and not banned.
     pub async fn registered(&self) -> Result<Key, No> {
-        let account = self.account.ok_or(Refusal::NotRegistered)?;
+        self.account.ok_or(Refusal::NotRegistered)?;
+        // Asked anew: the account may have given this device up since.
+        let account = self.hub.store.account_of(self.device).await?.ok_or(Refusal::NotRegistered)?;
         match self.hub.store.account(account).await? {
             Some(record) if record.banned => Err(Refusal::Banned.into()),
             Some(_) => Ok(account),

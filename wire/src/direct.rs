@@ -1,4 +1,4 @@
-//! `/starling/direct/1`: between two devices. Each side opens a stream for what it sends; acknowledgements come back on the same stream.
+//! `/starling/direct/1`: between two devices. Each side writes on the stream that it has opened, also its acknowledgements.
 
 use bytes::Bytes;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prost::Message as _;
 
-use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EMOJI, MAX_MENTIONS, MAX_NAME, MAX_TEXT};
+use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_DEVICE_LIST, MAX_EMOJI, MAX_MENTIONS, MAX_NAME, MAX_TEXT};
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -134,8 +134,8 @@ pub enum Body {
         /// The sender is a program.
         bot: bool,
     },
-    /// The sender's device list has changed: fetch it.
-    DevicesChanged,
+    /// The sender's signed device list has changed: this is the new one.
+    Devices(Vec<u8>),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -179,7 +179,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 9")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10")]
         pub body: Option<Body>,
     }
 
@@ -197,8 +197,8 @@ mod proto {
         Receipt(Receipt),
         #[prost(message, tag = "8")]
         Profile(Profile),
-        #[prost(bool, tag = "9")]
-        DevicesChanged(bool),
+        #[prost(bytes, tag = "10")]
+        Devices(Vec<u8>),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -268,7 +268,7 @@ impl Body {
                 read: r.read.0,
             }),
             Self::Profile { name, bot } => proto::Body::Profile(proto::Profile { name: name.clone(), bot: *bot }),
-            Self::DevicesChanged => proto::Body::DevicesChanged(true),
+            Self::Devices(list) => proto::Body::Devices(list.clone()),
             Self::Unknown => return None,
         })
     }
@@ -305,7 +305,8 @@ impl Body {
                 })
             }
             Some(proto::Body::Profile(p)) => Self::Profile { name: bounded(p.name, MAX_NAME)?, bot: p.bot },
-            Some(proto::Body::DevicesChanged(_)) => Self::DevicesChanged,
+            Some(proto::Body::Devices(list)) if list.len() <= MAX_DEVICE_LIST => Self::Devices(list),
+            Some(proto::Body::Devices(_)) => return Err(EventError::Malformed),
             None => Self::Unknown,
         })
     }
@@ -388,7 +389,7 @@ mod tests {
             Body::Delete { target: id(1, 1) },
             Body::Reaction { target: id(1, 1), emoji: "👍".into() },
             Body::Profile { name: "alice".into(), bot: true },
-            Body::DevicesChanged,
+            Body::Devices(vec![1, 2, 3]),
         ];
         let mut events: Vec<Event> = bodies
             .into_iter()

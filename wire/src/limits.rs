@@ -8,6 +8,8 @@ pub const MAX_MENTIONS: usize = 64;
 pub const MAX_NAME: usize = 64;
 /// Longest reaction: one emoji of several code points.
 pub const MAX_EMOJI: usize = 32;
+/// Largest signed device list that travels in an event: 16 devices have about 24 KB.
+pub const MAX_DEVICE_LIST: usize = 64 * 1024;
 /// Longest greeting of a contact request.
 pub const MAX_GREETING: usize = 512;
 /// Most events in one encrypted batch: enough to make the cost of encryption small, few enough to bound a batch's decoding.

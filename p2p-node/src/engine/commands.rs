@@ -396,21 +396,43 @@ impl Engine {
         }
     }
 
-    /// Moves to other home servers. Conversations keep their logs where they are; contacts learn of the new homes from our device list.
+    /// Moves to other home servers. Contacts are told; conversations whose logs we keep elsewhere are made anew at the new home.
     fn set_homes(&mut self, txn: &Txn<'_>, homes: Vec<RendezvousAddr>, token: String) -> Result<(), EngineError> {
         txn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
+        let moved = homes != self.me.homes;
         self.me.homes = homes;
         self.me.row.registration_token = token;
         self.me.dirty = true;
-        if let Some(list) = self.me.list.clone() {
-            self.new_list(Some(&list));
-        }
         for (id, state) in &mut self.homes {
-            if self.me.homes.iter().any(|h| h.peer == *id) {
+            state.own = self.me.homes.iter().any(|h| h.peer == *id);
+            if state.own {
                 state.problem = None;
             }
         }
         self.net_changed = true;
+        if let Some(list) = self.me.list.clone().filter(|_| moved) {
+            self.new_list(Some(&list));
+            let news = self.me.row.device_list.clone();
+            let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
+            chats.retain(|c| self.active_group(*c).is_some());
+            for chat in chats {
+                self.write_event(chat, Body::Devices(news.clone()));
+            }
+            self.invites_anew(txn)?;
+            let elsewhere = |g: &super::GroupEntry| {
+                let home = g.row.home.parse::<RendezvousAddr>();
+                g.row.ours && !g.row.dead && !home.is_ok_and(|h| self.me.homes.iter().any(|m| m.peer == h.peer))
+            };
+            let left: Vec<GroupId> = self.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
+            for group in left {
+                self.bury_group(txn, group)?;
+            }
+            // Where contacts look us up until they know.
+            let old: Vec<_> = self.homes.iter().filter(|(_, h)| !h.own && h.registered).map(|(id, _)| *id).collect();
+            for home in old {
+                self.publish(home);
+            }
+        }
         let up: Vec<_> = self.me.homes.iter().map(|h| h.peer).collect();
         for home in up {
             if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {

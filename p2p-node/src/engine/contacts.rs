@@ -222,7 +222,7 @@ impl Engine {
         self.add_group(txn, chat, entry)?;
 
         let known = self.contacts.contains_key(&account);
-        let now = self.now;
+        let now = self.wall;
         let person = self.contacts.entry(account).or_insert_with(|| Person {
             row: ContactRow {
                 account: account.as_bytes().to_vec(),
@@ -364,16 +364,6 @@ impl Engine {
         Ok(requests)
     }
 
-    /// Asks for the newest device list of a contact.
-    pub(super) fn refresh_devices(&mut self, account: AccountId) {
-        let homes =
-            self.contacts.get(&account).and_then(|p| p.list.as_ref()).map(|l| l.homes.clone()).unwrap_or_default();
-        let up = homes.iter().map(|h| h.peer).find(|h| self.homes.get(h).is_some_and(|h| h.hello.is_some()));
-        if let Some(home) = up {
-            self.ask(home, Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())), Asked::Refresh(account));
-        }
-    }
-
     pub(super) fn on_newer_list(&mut self, txn: &Txn<'_>, account: AccountId, bytes: &[u8]) -> Result<(), EngineError> {
         let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) else {
             return Ok(());
@@ -381,7 +371,8 @@ impl Engine {
         let Some(person) = self.contacts.get_mut(&account) else {
             return Ok(());
         };
-        if list.account != account || person.list.as_ref().is_some_and(|known| list.succeeds(known).is_err()) {
+        let is_past = list.version < person.row.trusted_version;
+        if list.account != account || is_past || person.list.as_ref().is_some_and(|k| list.succeeds(k).is_err()) {
             tracing::warn!("a rendezvous gave an older or false device list");
             return Ok(());
         }

@@ -34,6 +34,14 @@ pub struct Link {
     acks: HashSet<(ChatId, GroupId)>,
 }
 
+impl Link {
+    /// When what was not acknowledged is sent again.
+    pub fn resend_due(&self) -> Option<u64> {
+        let waiting = self.cursors.values().filter(|c| !c.inflight.is_empty());
+        waiting.map(|c| c.since_ms + RESEND_AFTER_MS + 1).min()
+    }
+}
+
 /// What is known of a device in a conversation, made if needed.
 pub fn device_row<'a>(row: &'a mut ChatRow, device: &DeviceId, own: bool) -> &'a mut DeviceRow {
     let at = row.devices.iter().position(|d| d.device == device.as_bytes());

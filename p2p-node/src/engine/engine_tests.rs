@@ -277,6 +277,59 @@ fn entries_that_are_replayed_reordered_or_garbled_by_the_server_do_no_harm() {
     }
 }
 
+#[test]
+fn a_node_that_runs_for_months_hears_of_new_people() {
+    let mut world = World::new(13);
+    let (alice, bob) = world.friends();
+    // The server forgets empty inboxes and counts from 1 again; here it forgets them all.
+    world.forget_everything();
+    world.pass(HOUR);
+    let carol = world.person("carol");
+    let invite = world.invite(alice);
+    let mut added = world.add(carol, &invite);
+    world.pass(60_000);
+    added.try_recv().expect("no answer").unwrap();
+    assert_eq!(world.contact(alice, carol).unwrap().state, ContactState::Active);
+    world.say(alice, bob, "and we go on");
+    world.pass(180_000);
+    assert_eq!(world.seen(bob, alice), ["alice: and we go on"]);
+}
+
+#[test]
+fn an_account_can_be_restored_where_the_server_has_forgotten_it() {
+    let mut world = World::new(14);
+    let (alice, bob) = world.friends();
+    world.pass(5_000);
+    let again = world.restored(alice);
+    world.forget_everything();
+    world.pass(HOUR);
+    // Its contacts were in the lost snapshot: bob adds it anew, and believes the list that it has now.
+    let invite = world.invite(again);
+    let mut added = world.add(bob, &invite);
+    world.pass(60_000);
+    added.try_recv().expect("no answer").unwrap();
+    world.say(bob, again, "welcome back");
+    world.pass(60_000);
+    assert_eq!(world.seen(again, bob), ["bob: welcome back"]);
+}
+
+#[test]
+fn moving_to_a_server_is_told_to_contacts() {
+    let mut world = World::new(15);
+    let (alice, bob) = world.friends();
+    let before = world.contact(bob, alice).unwrap();
+    // The same server by another address: what contacts know has to follow.
+    let home: starling_keys::RendezvousAddr = world.home.to_string().replace("127.0.0.1", "127.0.0.2").parse().unwrap();
+    let homes = vec![home.clone()];
+    world.call(alice, |reply| Command::SetHomes { homes, token: String::new(), reply }).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.contact(bob, alice).unwrap().devices, before.devices);
+    world.say(bob, alice, "still there?");
+    world.pass(60_000);
+    assert_eq!(world.seen(alice, bob), ["bob: still there?"]);
+    assert!(world.homes_of(bob, alice).contains(&home));
+}
+
 /// What is promised, under everything that can happen at once.
 #[test]
 fn nothing_is_lost_or_doubled_whatever_happens() {

@@ -27,6 +27,8 @@ pub enum Asked {
     /// Our own device list, to add this device to it.
     OwnList,
     /// Our user name.
+    /// Entries of a log to delete: epoch and sequence number.
+    Trim(GroupId, Vec<(u64, u64)>),
     /// A user name; the one that was asked for.
     Name(String),
     /// Key packages: how many are left; `true` after they were filled up.
@@ -53,8 +55,6 @@ pub enum Asked {
     ConnectList(u64),
     /// Key packages of their devices.
     ConnectPackages(u64),
-    /// The newest device list of a contact.
-    Refresh(starling_keys::AccountId),
     /// A place for a short code.
     CodeOpen(u64),
     /// An attempt at a short code.
@@ -188,8 +188,10 @@ impl Engine {
         for (_, asked) in asked {
             self.asked_in_vain(asked);
         }
-        for entry in self.groups.values_mut() {
-            entry.readers = 0;
+        for group in self.groups_at(home) {
+            if let Some(entry) = self.groups.get_mut(&group) {
+                entry.readers = 0;
+            }
         }
         // The server has forgotten the places of our short codes.
         for open in self.codes.iter_mut().filter(|c| c.home == home && c.code.is_some()) {
@@ -222,6 +224,11 @@ impl Engine {
                     entry.appending = false;
                 }
                 self.append_failed(&appended);
+            }
+            Asked::Trim(group, entries) => {
+                if let Some(entry) = self.groups.get_mut(&group) {
+                    entry.to_trim.extend(entries);
+                }
             }
             Asked::Name(_) => {
                 self.name_answered(Err(NodeError::Unreachable(
@@ -297,8 +304,9 @@ impl Engine {
         let newest = known.map(|k| k.version).max(self.me.list.as_ref().map(|l| l.version));
         let list = DeviceList {
             account: self.me.account(),
-            version: newest.map_or(1, |v| v.saturating_add(1)),
-            issued_at: self.wall / 1000,
+            // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
+            version: newest.map_or(0, |v| v.saturating_add(1)).max(self.agreed_ms() / 1000),
+            issued_at: self.agreed_ms() / 1000,
             devices: vec![device],
             homes: self.me.homes.clone(),
         }
@@ -395,7 +403,6 @@ impl Engine {
             (Asked::ConnectPackages(id), Answer::KeyPackages(claimed)) => {
                 self.connect_packages(txn, id, claimed.packages)?
             }
-            (Asked::Refresh(account), Answer::DeviceList(bytes)) => self.on_newer_list(txn, account, &bytes)?,
             (Asked::CodeOpen(id), Answer::CodePlace(place)) => self.code_opened(txn, home, id, place)?,
             _ => {}
         }
@@ -498,6 +505,12 @@ impl Engine {
         let busy = matches!(reason, Refusal::RateLimited | Refusal::Internal | Refusal::Full);
         match asked {
             Asked::Publish => self.on_publish_refused(home, reason),
+            Asked::Trim(group, entries) if busy => {
+                if let Some(entry) = self.groups.get_mut(&group) {
+                    entry.to_trim.extend(entries);
+                }
+                again(self);
+            }
             Asked::OwnList if reason == Refusal::NotFound => {
                 if self.me.list.is_none() {
                     self.new_list(None);
@@ -640,7 +653,9 @@ impl Engine {
         if self.snapshot_due.is_none_or(|due| due > self.now) {
             return;
         }
-        let home = self.homes.iter().find(|(_, h)| h.own && h.registered && h.hello.is_some()).map(|(id, _)| *id);
+        // Always the same of several homes, as a restored device reads one.
+        let ready = |id: &HomeId| self.homes.get(id).is_some_and(|h| h.own && h.registered && h.hello.is_some());
+        let home = self.me.homes.iter().map(|h| h.peer).find(ready);
         self.snapshot_due = None;
         // Not before the account's earlier snapshot was read: a restored device has to add to it.
         let Some(home) = home.filter(|_| self.counters.snapshot > 0) else { return };

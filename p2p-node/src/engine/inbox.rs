@@ -24,11 +24,16 @@ use crate::{
 pub struct Parcel {
     pub row: ParcelRow,
     pub under_way: bool,
+    /// How often the server has refused the work done for it.
+    denied: u8,
 }
+
+/// So many refusals of the work for a parcel may be the price having risen.
+const DENIALS: u8 = 3;
 
 impl Parcel {
     pub fn new(row: ParcelRow) -> Self {
-        Self { row, under_way: false }
+        Self { row, under_way: false, denied: 0 }
     }
 }
 
@@ -135,6 +140,11 @@ impl Engine {
             }
             return Ok(());
         }
+        if reason == Refusal::Denied && parcel.denied < DENIALS {
+            // The price may have risen since the server greeted us: the next greeting tells it.
+            parcel.denied += 1;
+            return Ok(());
+        }
         // Nothing that trying again would mend.
         tracing::warn!(?reason, "a contact request was refused");
         if let Some(chat) = chat {
@@ -152,6 +162,8 @@ impl Engine {
         let again = std::mem::take(&mut state.inbox_again);
         let Some(last) = page.entries.last().map(|e| e.sequence) else {
             state.inbox_read = true;
+            // Everything read is deleted there now; a server that forgets an empty inbox counts from 1 again.
+            state.inbox_cursor = 0;
             if again {
                 self.read_inbox(home);
             }
@@ -198,6 +210,11 @@ impl Engine {
         if known == Some(ContactState::Blocked) {
             return Ok(Err("from somebody who is blocked"));
         }
+        let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
+        if group.is_some_and(|g| self.groups.contains_key(&g)) {
+            // Delivered twice: it uses its invite up once.
+            return Ok(Ok(()));
+        }
         let invited = self.use_token(txn, &body.token)?;
         if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
             return self.join(txn, &body, list);
@@ -228,6 +245,9 @@ impl Engine {
         {
             return Ok(Err("an older device list than the one known"));
         }
+        if self.contacts.get(&account).is_some_and(|p| list.version < p.row.trusted_version) {
+            return Ok(Err("a device list from the past"));
+        }
         let Some(welcome) = &body.welcome else {
             return Ok(Err("no welcome"));
         };
@@ -253,7 +273,8 @@ impl Engine {
         let chat = self.chat_with(account);
         let home = welcome.home.parse::<RendezvousAddr>().map(|h| h.to_string()).unwrap_or_default();
         // Who made it has no home of its own: then its log is ours to open.
-        let ours = list.homes.is_empty() && self.me.homes.iter().any(|h| h.to_string() == home);
+        let ours = list.homes.is_empty()
+            && welcome.home.parse::<RendezvousAddr>().is_ok_and(|w| self.me.homes.iter().any(|h| h.peer == w.peer));
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home,

@@ -43,10 +43,20 @@ impl Engine {
 
     /// Invites that our home does not know yet.
     pub(super) fn register_invites(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
-        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), 1000, false)? {
-            if !row.registered && row.uses > 0 && row.expires_at > self.wall / 1000 {
+        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
+            if row.uses == 0 || row.expires_at < self.wall.min(self.agreed_ms()) / 1000 {
+                txn.delete(INVITES, &key)?;
+            } else if !row.registered && row.uses > 0 && row.expires_at > self.wall / 1000 {
                 self.register_invite(home, &key, &row);
             }
+        }
+        Ok(())
+    }
+
+    /// All invites have to be told to new homes.
+    pub(super) fn invites_anew(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
+            txn.put(INVITES, &key, &InviteRow { registered: false, ..row })?;
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Engine {
         }
     }
 
-    fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
+    pub(super) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
         let at = |id: &&GroupId| self.home_of(**id) == Some(home);
         self.groups.keys().filter(at).copied().collect()
     }
@@ -388,7 +388,7 @@ impl Engine {
         let me = self.me.device();
         let all_linked =
             entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.links.contains_key(&d));
-        let due = if all_linked { item.created_ms + LOG_AFTER_MS } else { item.created_ms };
+        let due = if all_linked { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
         Some((item.group, due))
     }
 
@@ -473,7 +473,7 @@ impl Engine {
             return Ok(());
         };
         let first = last.saturating_add(1).saturating_sub(appended.items.len() as u64);
-        let mut upto = 0;
+        let (mut upto, mut needless) = (0, Vec::new());
         for ((item, end), sequence) in appended.items.iter().zip(first..) {
             match state.outbox.iter_mut().find(|i| i.first == *item) {
                 Some(item) if item.group == appended.group && item.epoch <= appended.epoch => {
@@ -481,7 +481,8 @@ impl Engine {
                 }
                 // Encrypted anew for another group meanwhile: it has to go to that group's log.
                 Some(_) => break,
-                None => {}
+                // Acknowledged on another way meanwhile.
+                None => needless.push((appended.group, appended.epoch, sequence)),
             }
             upto = *end;
         }
@@ -497,6 +498,7 @@ impl Engine {
         for item in &state.outbox {
             ids.extend(item.ids_between(before, upto));
         }
+        self.trim_logs(needless);
         let home = self.home_of(appended.group);
         if let Some(state) = home.and_then(|h| self.homes.get_mut(&h)).filter(|h| h.registered || !h.own) {
             state.problem = None;
@@ -656,7 +658,8 @@ impl Engine {
             };
             for sequences in sequences.chunks(512) {
                 let request = LogRequest { sequences: sequences.to_vec(), ..LogRequest::default() };
-                self.ask_log(home, &keys, LogVerb::Trim, request, Asked::Nothing);
+                let asked = Asked::Trim(group, sequences.iter().map(|s| (epoch, *s)).collect());
+                self.ask_log(home, &keys, LogVerb::Trim, request, asked);
             }
         }
     }

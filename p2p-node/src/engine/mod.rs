@@ -192,6 +192,7 @@ pub struct Engine {
     addresses: (Vec<Multiaddr>, bool),
     seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
     next_id: u64,
+    last_signal_ms: u64,
     /// Who waits for a user name.
     name_reply: Option<Reply<()>>,
     /// The steady time of this turn, in milliseconds: for timers.
@@ -262,6 +263,7 @@ impl Engine {
             addresses: (Vec::new(), false),
             seen: Default::default(),
             next_id: 1,
+            last_signal_ms: 0,
             name_reply: None,
             now,
             wall: now,
@@ -375,6 +377,7 @@ impl Engine {
         let typing = self.contacts.values().filter_map(|p| p.presence.typing_until);
         let homes = self.homes.values().filter_map(HomeState::due);
         let connects = self.connects.values().map(|c| c.gives_up_at);
+        let resends = self.links.values().filter_map(Link::resend_due);
         let codes = self.codes.iter().map(|c| if c.code.is_none() { c.gives_up_at } else { c.expires_ms });
         let used = self.used_codes.iter().map(|c| c.gives_up_at);
         receipts
@@ -384,6 +387,7 @@ impl Engine {
             .chain(connects)
             .chain(codes)
             .chain(used)
+            .chain(resends)
             .chain(self.snapshot_due)
             .min()
     }

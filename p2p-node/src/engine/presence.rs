@@ -169,8 +169,10 @@ impl Engine {
         let Some(entry) = self.groups.get(&group) else { return };
         let Some(keys) = entry.current_keys() else { return };
         let shows = Self::allows(self.settings.last_seen);
+        // Of two in the same millisecond the second would be taken for a replay.
+        self.last_signal_ms = self.agreed_ms().max(self.last_signal_ms + 1).min(self.agreed_ms() + SIGNAL_AGE_MS / 2);
         let signal = Signal {
-            sent_ms: self.agreed_ms(),
+            sent_ms: self.last_signal_ms,
             typing,
             availability: shows.then_some(self.availability),
             addresses: self.addresses.0.iter().map(|a| a.to_vec()).collect(),

@@ -256,9 +256,9 @@ impl Engine {
             }
             Body::Profile { name, bot } if !own => self.on_profile(txn, chat, name, bot)?,
             Body::Profile { .. } => {}
-            Body::DevicesChanged => {
-                if let Some(peer) = self.chats.get(&chat).map(|c| c.peer) {
-                    self.refresh_devices(peer);
+            Body::Devices(list) => {
+                if let Some(peer) = self.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
+                    self.on_newer_list(txn, peer, &list)?;
                 }
             }
             Body::Unknown => {}

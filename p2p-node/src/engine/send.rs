@@ -21,7 +21,10 @@ pub struct OutItem {
     pub last: u64,
     pub group: GroupId,
     pub epoch: u64,
+    /// By the clock.
     pub created_ms: u64,
+    /// In steady time: when it was written, if that was in this run.
+    pub ready_ms: u64,
     pub ids: Vec<u8>,
     pub len: usize,
     /// Where a log has it, as far as this run knows: epoch and sequence number.
@@ -36,6 +39,7 @@ impl OutItem {
             group: row.group.as_slice().try_into().unwrap_or_default(),
             epoch: row.epoch,
             created_ms: row.created_ms,
+            ready_ms: 0,
             ids: row.ids.clone(),
             len: row.message.len(),
             logged: None,
@@ -211,7 +215,7 @@ impl Engine {
         let row = OutboxRow { group: group.to_vec(), epoch, message, ids, first, last, created_ms: now, batch };
         txn.put(OUTBOX, &outbox_key(chat, first), &row)?;
         if let Some(state) = self.chats.get_mut(&chat) {
-            state.outbox.push_back(OutItem::from_row(&row));
+            state.outbox.push_back(OutItem { ready_ms: self.now, ..OutItem::from_row(&row) });
         }
         Ok(())
     }

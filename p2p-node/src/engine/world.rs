@@ -9,7 +9,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use starling_keys::{AccountId, DeviceId, DeviceKey, Invite, RecoveryPhrase, RendezvousAddr, StorageKey};
+use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey, Invite, RecoveryPhrase, RendezvousAddr, StorageKey};
 use starling_rendezvous::{
     StartError,
     config::Config,
@@ -116,11 +116,24 @@ impl World {
 
     /// Somebody with a new profile, registered.
     pub fn person(&mut self, name: &str) -> Who {
+        self.profile(name, RecoveryPhrase::generate().account_key(), false)
+    }
+
+    /// Another profile of somebody's account, made from the phrase.
+    pub fn restored(&mut self, who: Who) -> Who {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        let account = AccountKey::from_seed(&engine.me.account_key.seed());
+        let name = self.people[who].name.clone();
+        self.kill(who);
+        self.profile(&name, account, true)
+    }
+
+    fn profile(&mut self, name: &str, account: AccountKey, restore: bool) -> Who {
         let dir = self.dir.path().join(format!("{name}-{}", self.people.len()));
         let key = StorageKey::generate();
         let new = NewProfile {
-            account: RecoveryPhrase::generate().account_key(),
-            restore: false,
+            account,
+            restore,
             name: name.into(),
             bot: false,
             homes: vec![self.home.clone()],
@@ -194,6 +207,13 @@ impl World {
             self.drop_session(who);
         }
         self.server = None;
+    }
+
+    /// The server loses everything that it has.
+    pub fn forget_everything(&mut self) {
+        self.stop_server();
+        std::fs::remove_dir_all(&self.config.data_dir).unwrap();
+        self.start_server();
     }
 
     /// Makes changed limits count.
@@ -489,6 +509,12 @@ impl World {
         let chat = self.chat(who, other);
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         engine.active_group(chat).and_then(|id| engine.groups.get(&id)).map_or(0, |g| g.live.epoch())
+    }
+
+    /// Where somebody looks for another.
+    pub fn homes_of(&self, who: Who, other: Who) -> Vec<RendezvousAddr> {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        engine.contacts.get(&self.people[other].account).map(super::Person::homes).unwrap_or_default()
     }
 
     /// Everybody who runs, in both directions, can be reached again; then time passes.

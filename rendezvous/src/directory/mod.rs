@@ -32,9 +32,15 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
     if !devices.contains(&session.device) {
         return Err(Refusal::Denied.into());
     }
+    // Devices that the account has given up lose their rights.
+    let mut gone: Vec<Key> = Vec::new();
     match hub.store.account(account).await? {
         Some(record) if record.banned => return Err(Refusal::Banned.into()),
-        Some(_) => {}
+        Some(record) => {
+            let known = Verified::<DeviceList>::from_bytes(&record.device_list).ok();
+            let before = known.iter().flat_map(|l| &l.devices).map(|d| *d.certificate.device().as_bytes());
+            gone.extend(before.filter(|d| !devices.contains(d)));
+        }
         None => {
             let policy = hub.policy();
             match policy.registration.mode {
@@ -59,7 +65,7 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
             hub.metrics.registrations.inc();
         }
     }
-    hub.store.put_devices(account, list.version, publish.device_list, devices).await?;
+    hub.store.put_devices(account, list.version, publish.device_list, devices, gone).await?;
     hub.store.seen(account, now_ms() / 86_400_000).await?;
     session.account = Some(account);
     Ok(Answer::Done(true))

@@ -123,7 +123,14 @@ pub trait Store: Send + Sync + 'static {
     /// The account that a device belongs to.
     async fn account_of(&self, device: Key) -> Result<Option<Key>, StoreError>;
     /// Stores an account's device list, if its version is newer (or the same bytes).
-    async fn put_devices(&self, account: Key, version: u64, list: Bytes, devices: Vec<Key>) -> Result<(), StoreError>;
+    async fn put_devices(
+        &self,
+        account: Key,
+        version: u64,
+        list: Bytes,
+        devices: Vec<Key>,
+        gone: Vec<Key>,
+    ) -> Result<(), StoreError>;
     /// Notes that an account was here on this day (since 1970).
     async fn seen(&self, account: Key, day: u64) -> Result<(), StoreError>;
     /// Bans or unbans; a ban of an unknown account holds, too.

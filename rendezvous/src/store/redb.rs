@@ -295,7 +295,14 @@ impl Store for RedbStore {
         self.reading(|txn| Ok(txn.open_table(DEVICES)?.get(&device)?.map(|row| *row.value())))
     }
 
-    async fn put_devices(&self, account: Key, version: u64, list: Bytes, devices: Vec<Key>) -> Result<(), StoreError> {
+    async fn put_devices(
+        &self,
+        account: Key,
+        version: u64,
+        list: Bytes,
+        devices: Vec<Key>,
+        gone: Vec<Key>,
+    ) -> Result<(), StoreError> {
         self.write(move |txn| {
             let known = account_in(txn, &account)?;
             if let Some(known) = &known
@@ -308,6 +315,11 @@ impl Store for RedbStore {
             for device in &devices {
                 if table.get(device).map_err(failed)?.is_some_and(|row| *row.value() != account) {
                     return Err(StoreError::Taken);
+                }
+            }
+            for device in &gone {
+                if table.get(device).map_err(failed)?.is_some_and(|row| *row.value() == account) {
+                    table.remove(device).map_err(failed)?;
                 }
             }
             for device in &devices {

@@ -1,7 +1,7 @@
 //! Streams of Starling's protocols over libp2p: a behaviour that opens them on the best connection to a peer, and framed reading and writing.
 //!
 //! `libp2p-stream` picks a random connection, so that after a successful hole punch new streams may still travel through the relay. This one
-//! prefers direct over relayed, then older over newer. It polls; it owns no task.
+//! prefers direct over relayed, then newer over older. It polls; it owns no task.
 
 mod behaviour;
 mod framed;
