@@ -60,7 +60,7 @@ async fn until<T>(node: &Node, mut found: impl AsyncFnMut() -> anyhow::Result<Op
 pub async fn peer(dir: PathBuf, home: String) -> anyhow::Result<()> {
     let node = open(&dir, "bob", &home).await?;
     until(&node, async || Ok(node.status().await?.homes.iter().any(|h| h.registered).then_some(()))).await?;
-    let invite = node.invite(1, now_ns() / 1_000_000_000 + 3600).await?;
+    let (invite, _) = node.invite(1, 3_600_000).await?;
     println!("{invite}");
     tokio::spawn(async {
         let mut line = String::new();

@@ -198,6 +198,11 @@ impl Node {
         self.call(Command::Status).await
     }
 
+    /// Tells at once what would be told in a moment: receipts, the account's snapshot. `true` while something is still under way.
+    pub async fn flush(&self) -> Result<bool, NodeError> {
+        self.call(Command::Flush).await
+    }
+
     /// Everybody we know, also those blocked.
     pub async fn contacts(&self) -> Result<Vec<Contact>, NodeError> {
         self.call(Command::Contacts).await
@@ -248,9 +253,9 @@ impl Node {
         let _ = self.inputs.try_send(Input::Command(Command::SetAvailability(availability)));
     }
 
-    /// A new invite, as a link. `expires_at` is in seconds since 1970.
-    pub async fn invite(&self, uses: u32, expires_at: u64) -> Result<String, NodeError> {
-        self.call(|reply| Command::Invite { uses, expires_at, reply }).await
+    /// A new invite, as a link, and when it expires, in seconds since 1970.
+    pub async fn invite(&self, uses: u32, lifetime_ms: u64) -> Result<(String, u64), NodeError> {
+        self.call(|reply| Command::Invite { uses, lifetime_ms, reply }).await
     }
 
     /// A new short code; it works while this node runs, for ten minutes. [`Live::CodeEnded`] tells how it ends.

@@ -208,6 +208,22 @@ impl Config {
         table.try_into().map_err(|e: toml::de::Error| wrong("environment", e.message().to_owned()))
     }
 
+    /// Refuses a variable with our prefix that is none: a setting that is misspelt would silently not count.
+    pub fn check_variables(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+        let mut known = vec!["CONFIG".to_owned(), "PUBLIC_ADDRESS".into()];
+        if let Ok(table) = toml::Table::try_from(Self::default()) {
+            leaves(&table, "", &mut known);
+        }
+        for name in names {
+            if let Some(setting) = name.strip_prefix("STARLING_RENDEZVOUS_")
+                && !known.iter().any(|k| k == setting)
+            {
+                return Err(ConfigError::Value(format!("there is no setting for the variable {name}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         let wrong = |what: String| Err(ConfigError::Value(what));
@@ -250,6 +266,17 @@ impl Config {
             return wrong("limits: a rate of 0 would lock everyone out".into());
         }
         Ok(())
+    }
+}
+
+/// The names of all settings, as in variables.
+fn leaves(table: &toml::Table, path: &str, names: &mut Vec<String>) {
+    for (key, value) in table {
+        let name = format!("{path}{}", key.to_uppercase());
+        match value {
+            toml::Value::Table(inner) => leaves(inner, &format!("{name}_"), names),
+            _ => names.push(name),
+        }
     }
 }
 
@@ -296,6 +323,14 @@ mod tests {
         let two = "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/udp/2/quic-v1";
         assert_eq!(with("STARLING_RENDEZVOUS_LISTEN", two).unwrap().listen.len(), 2);
         assert_eq!(Config::default().with_environment(|_| None).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn misspelt_variables_are_refused() {
+        let check = |name: &str| Config::check_variables([name.to_owned()].into_iter());
+        assert!(check("STARLING_RENDEZVOUS_LIMITS_LOG_ENTRIES").is_ok() && check("HOME").is_ok());
+        assert!(check("STARLING_RENDEZVOUS_LISTEN").is_ok() && check("STARLING_RENDEZVOUS_CONFIG").is_ok());
+        assert!(check("STARLING_RENDEZVOUS_LIMITS_LOGENTRIES").is_err());
     }
 
     #[test]

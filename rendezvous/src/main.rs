@@ -140,6 +140,7 @@ struct Serve {
 impl Serve {
     /// File, then environment and flags (clap has merged those two).
     fn resolve(&self) -> anyhow::Result<Config> {
+        Config::check_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
         let mut config = match &self.config {
             Some(path) => Config::read(path)?,
             None => Config::default(),

@@ -29,6 +29,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 #[allow(missing_docs, reason = "each is a method of `Node`, documented there")]
 pub enum Command {
     Status(Reply<Status>),
+    Flush(Reply<bool>),
     Contacts(Reply<Vec<Contact>>),
     Chats(Reply<Vec<Chat>>),
     Requests(Reply<Vec<Request>>),
@@ -66,8 +67,8 @@ pub enum Command {
     SetAvailability(Availability),
     Invite {
         uses: u32,
-        expires_at: u64,
-        reply: Reply<String>,
+        lifetime_ms: u64,
+        reply: Reply<(String, u64)>,
     },
     OpenCode(Reply<String>),
     UseCode {
@@ -122,7 +123,8 @@ impl Command {
         match self {
             Self::Send { reply, .. } => drop(reply.send(no().map(|()| Vec::new()))),
             Self::Edit { reply, .. } | Self::Delete { reply, .. } | Self::React { reply, .. } => drop(reply.send(no())),
-            Self::Invite { reply, .. } | Self::OpenCode(reply) => drop(reply.send(no().map(|()| String::new()))),
+            Self::Invite { reply, .. } => drop(reply.send(no().map(|()| Default::default()))),
+            Self::OpenCode(reply) => drop(reply.send(no().map(|()| String::new()))),
             Self::Accept(_, reply) | Self::SetName(_, reply) | Self::SetUsername(_, reply) => drop(reply.send(no())),
             Self::Connect { reply, .. } | Self::UseCode { reply, .. } => {
                 drop(reply.send(Err(NodeError::Refused(SUPERSEDED.into()))));
@@ -142,6 +144,10 @@ impl Engine {
             Command::Status(reply) => {
                 let status = self.status();
                 self.reply(reply, Ok(status));
+            }
+            Command::Flush(reply) => {
+                let owes = self.flush();
+                self.reply(reply, Ok(owes));
             }
             Command::Contacts(reply) => {
                 let contacts = self.contacts.keys().copied().collect::<Vec<_>>();
@@ -185,17 +191,18 @@ impl Engine {
                     self.tell_presence_to_all();
                 }
             }
-            Command::Invite { uses, expires_at, reply } => {
+            Command::Invite { uses, lifetime_ms, reply } => {
+                let expires_at = (self.agreed_ms() + lifetime_ms) / 1000;
                 let result = if uses == 0 || uses > MAX_INVITE_USES {
                     Err(NodeError::Invalid(format!("an invite can be used 1 to {MAX_INVITE_USES} times")))
-                } else if expires_at <= self.wall / 1000 {
-                    Err(NodeError::Invalid("an invite has to expire in the future".into()))
+                } else if lifetime_ms < 1_000 {
+                    Err(NodeError::Invalid("an invite has to live for a second at least".into()))
                 } else if self.me.homes.is_empty() {
                     Err(NodeError::Invalid(
                         "an invite needs a home rendezvous: none was given at `starling init`".into(),
                     ))
                 } else {
-                    Ok(self.new_invite(txn, uses, expires_at)?.to_string())
+                    Ok((self.new_invite(txn, uses, expires_at)?.to_string(), expires_at))
                 };
                 self.reply(reply, result);
             }
@@ -671,6 +678,23 @@ impl Engine {
             .collect();
         chats.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(c.newest_ms), c.id));
         chats
+    }
+
+    /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it is still owed to a home that is there.
+    fn flush(&mut self) -> bool {
+        let up = self.homes.values().any(|h| h.own && h.registered && h.hello.is_some());
+        let mut owes = up && (self.counters.snapshot_owed || self.snapshot_due.is_some());
+        if self.snapshot_due.is_some() {
+            self.snapshot_due = Some(self.now);
+        }
+        for state in self.chats.values_mut().filter(|s| s.receipt_due.is_some()) {
+            state.receipt_due = Some(self.now);
+            owes |= up;
+        }
+        let told = |asked: &Asked| {
+            matches!(asked, Asked::LogAppend(_) | Asked::Trim(..) | Asked::PutSnapshot | Asked::Parcel(_))
+        };
+        owes | self.homes.values().any(|h| h.hello.is_some() && h.asked.values().any(told))
     }
 
     /// Whether everything that waited for us at our homes is here.

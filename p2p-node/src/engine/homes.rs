@@ -629,9 +629,7 @@ impl Engine {
                 self.ask(home, Ask::LookUp(account), Asked::OwnList);
                 return;
             }
-            Refusal::Denied if !open => {
-                "it registers only holders of a token: ask its operator for one, then run `starling init --invite-token`"
-            }
+            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
             Refusal::RegistrationClosed => "it takes no new accounts",
             Refusal::Banned => "its operator has banned this account",
             Refusal::RateLimited => "it asks us to slow down",

@@ -86,7 +86,8 @@ impl Engine {
             return Err(NodeError::KeyChanged(name.into()));
         }
         if self.active_group(chat).is_none() {
-            return Err(NodeError::Refused(format!("there is no encrypted conversation with {name} yet")));
+            let problem = format!("the encrypted conversation with {name} is being made: try again in a moment");
+            return Err(NodeError::Unreachable(problem));
         }
         if state.outbox.len() >= MAX_OUTBOX {
             return Err(NodeError::Refused(format!(

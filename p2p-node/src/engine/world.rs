@@ -452,8 +452,7 @@ impl World {
     }
 
     pub fn invite(&mut self, who: Who) -> Invite {
-        let expires_at = self.now.wall_ms / 1000 + 86_400;
-        let link = self.call(who, |reply| Command::Invite { uses: 1, expires_at, reply }).unwrap();
+        let (link, _) = self.call(who, |reply| Command::Invite { uses: 1, lifetime_ms: 86_400_000, reply }).unwrap();
         link.parse().unwrap()
     }
 

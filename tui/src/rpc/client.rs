@@ -31,6 +31,8 @@ use crate::{
 const EVENTS: usize = 256;
 /// Tries, a tenth of a second apart, to reach a node that is just starting, or to start one where one is just ending.
 const ATTEMPTS: usize = 150;
+/// How often, every 20 ms, it is asked whether what we owe to others (that we have their messages) has left before our own node ends.
+const FLUSHES: usize = 100;
 /// How long a node that ends waits for the commands that use it.
 const GUESTS_END: Duration = Duration::from_secs(10);
 
@@ -146,6 +148,12 @@ impl Client {
     /// Stops the node if it was started for this command, once other commands that use it have what they asked for.
     pub async fn finish(&self) {
         if let Some(own) = &self.own {
+            for _ in 0..FLUSHES {
+                match self.call("flush", json!({})).await {
+                    Ok(answer) if answer["owes"] == true => tokio::time::sleep(Duration::from_millis(20)).await,
+                    _ => break,
+                }
+            }
             let _ = own.stop.try_send(());
             // Until it has stopped, the next command could not start its own.
             if let Some(task) = own.task.lock().await.take() {

@@ -198,10 +198,10 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
         "invite" => {
             let uses = params["uses"].as_u64().unwrap_or(1).min(u64::from(u32::MAX)) as u32;
             let lifetime = params["lifetime_ms"].as_u64().unwrap_or(7 * 86_400_000).min(365 * 86_400_000);
-            let expires_at = (shape::now_ms() + lifetime) / 1000;
-            let link = node.invite(uses, expires_at).await?;
+            let (link, expires_at) = node.invite(uses, lifetime).await?;
             json!({ "link": link, "expires_at": shape::rfc3339(expires_at * 1000), "uses": uses })
         }
+        "flush" => json!({ "owes": node.flush().await? }),
         "code.open" => json!({ "code": node.open_code().await? }),
         "code.use" => {
             let home = match params["rendezvous"].as_str() {

@@ -121,6 +121,8 @@ pub struct Timeline {
     unfolded: HashSet<String>,
     /// Everything after this time is new.
     pub unread_after: Option<u64>,
+    /// The first of the new messages, above which a line says so.
+    first_new: Option<String>,
     /// Messages that came while the view was further up.
     pub below: usize,
 }
@@ -128,13 +130,24 @@ pub struct Timeline {
 impl Timeline {
     /// The newest page of a chat.
     pub fn load(messages: Vec<Message>, limit: usize, unread_after: Option<u64>) -> Self {
-        Self {
+        let mut timeline = Self {
             at_start: messages.len() < limit,
             at_end: true,
             messages: messages.into(),
             unread_after,
             ..Self::default()
+        };
+        timeline.find_first_new();
+        timeline
+    }
+
+    fn find_first_new(&mut self) {
+        let Some(after) = self.unread_after else { return };
+        let first = self.messages.iter().find(|m| !m.mine && m.at_ms > after).map(|m| m.id.clone());
+        if first != self.first_new {
+            self.relay();
         }
+        self.first_new = first;
     }
 
     /// A page around a message, which is selected.
@@ -261,6 +274,7 @@ impl Timeline {
                     self.messages.pop_back();
                     self.at_end = false;
                 }
+                self.find_first_new();
             }
             Wants::Newer(after) => {
                 if self.messages.back().is_none_or(|m| m.id != *after) {
@@ -454,9 +468,7 @@ impl Timeline {
         let before = index.checked_sub(1).and_then(|i| self.messages.get(i));
         let (day, _) = super::clock::local(message.at_ms);
         let day = before.is_none_or(|b| super::clock::local(b.at_ms).0 != day).then_some(day);
-        let unread = self.unread_after.is_some_and(|after| {
-            !message.mine && message.at_ms > after && before.is_none_or(|b| b.mine || b.at_ms <= after)
-        });
+        let unread = self.unread_after.is_some() && self.first_new.as_ref() == Some(&message.id);
         let name = day.is_some()
             || unread
             || before.is_none_or(|b| b.mine != message.mine || message.at_ms.saturating_sub(b.at_ms) > 300_000);

@@ -42,14 +42,9 @@ pub async fn send(global: &Global, args: Send) -> CliResult {
 }
 
 async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args: &Send, timeout: u64) -> CliResult {
-    let contact = match find(client, &args.to).await {
-        // Their invite may have been used while we were away.
-        Err(error) if error.exit == 5 && client.is_own() => {
-            catch_up(global, client).await?;
-            find(client, &args.to).await?
-        }
-        found => found?,
-    };
+    // Their invite may have been used while we were away, our clock may be off, and our account may have moved to another device.
+    catch_up(global, client).await?;
+    let contact = find(client, &args.to).await?;
     let chat = field(&contact, "chat");
     let mut ids: Vec<String> = Vec::new();
     let mut last_text = String::new();

@@ -37,9 +37,9 @@ pub fn print(line: impl std::fmt::Display) -> CliResult {
     Ok(())
 }
 
-/// A remark for people, on standard error.
+/// A remark for people, on standard error. Programs read one object there, if anything.
 pub fn say(global: &Global, line: impl std::fmt::Display) {
-    if !global.quiet {
+    if !global.quiet && !global.json {
         eprintln!("{line}");
     }
 }

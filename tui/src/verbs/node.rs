@@ -3,7 +3,13 @@
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{field, init::parse_home, node_of, people::wait_registered, print, say};
+use super::{
+    field,
+    init::parse_home,
+    node_of,
+    people::{home_hint, wait_registered},
+    print, say,
+};
 use crate::{
     cli::{Global, ProfileCommand},
     error::{CliError, CliResult},
@@ -23,6 +29,9 @@ pub async fn whoami(global: &Global) -> CliResult {
         return print(&status);
     }
     print(format!("name       {}", safe_line(field(&status, "name"))))?;
+    if !field(&status, "username").is_empty() {
+        print(format!("user name  {}", field(&status, "username")))?;
+    }
     print(format!("account    {}", field(&status, "account")))?;
     print(format!("device     {}", field(&status, "device")))?;
     print(format!("address    {}", field(&status, "address")))?;
@@ -65,9 +74,10 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
                 )
                 .await
         }
-    }?;
+    };
     super::people::settle(&client).await;
     client.finish().await;
+    let result = result?;
     if global.json {
         return print(result);
     }
@@ -92,8 +102,21 @@ async fn move_home(global: &Global, client: &Client, addresses: &[String], token
     let homes = homes.iter().map(|h| parse_home(h).map(|h| h.to_string())).collect::<CliResult<Vec<_>>>()?;
     let done =
         client.call("profile.rendezvous", json!({ "rendezvous": homes, "token": token.unwrap_or_default() })).await?;
-    wait_registered(global, client).await?;
-    Ok(done)
+    let quiet = Global { quiet: true, ..global.clone() };
+    wait_registered(&quiet, client).await?;
+    let status = client.call("status", json!({})).await?;
+    let own: Vec<&Value> = status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true).collect();
+    if own.iter().any(|h| h["registered"] == true) {
+        return Ok(done);
+    }
+    let problem = own.iter().find_map(|h| h["problem"].as_str()).unwrap_or("it does not answer");
+    let error = if own.iter().any(|h| h["connected"] == true) {
+        CliError::new("refused", 6, format!("the rendezvous does not register this account: {problem}"))
+    } else {
+        CliError::unreachable(format!("the rendezvous cannot be reached: {problem}"))
+    };
+    Err(error
+        .hint(home_hint(problem).unwrap_or("the change is kept and tried again; give another address to take it back")))
 }
 
 pub async fn rpc(global: &Global, method: &str, params: Option<&str>) -> CliResult {

@@ -40,6 +40,7 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
     if code {
         return by_code(global, &client).await;
     }
+    catch_up(global, &client).await?;
     let invite = client.call("invite", json!({ "uses": uses, "lifetime_ms": lifetime })).await?;
     // Until our home knows the invite it is worth nothing.
     wait_registered(global, &client).await?;
