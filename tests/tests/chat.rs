@@ -1,7 +1,7 @@
 //! Two people talk, through the programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use starling_tests::{Process, World, bytes_below};
+use starling_tests::{PATIENCE, Process, World, bytes_below};
 
 #[test]
 fn two_people_become_contacts_and_talk() {
@@ -251,8 +251,12 @@ fn a_restarted_peer_is_talked_to_directly_again() {
     let _bob = world.daemon("bob");
     let listener = world.listen("bob", "now");
     listener.wait_for("the listener", |e| e["type"] == "stream.ready");
-    // The first may still go by the log: the new process has only just begun to dial.
-    let direct = (0..5).any(|n| {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while world.json("bob", &["contacts", "list"])["path"] != "direct" {
+        assert!(std::time::Instant::now() < deadline, "the new process has not dialled");
+    }
+    // The first may still go by the log: alice has yet to notice. What went to the dead process stayed there for a minute once.
+    let direct = (0..20).any(|n| {
         world.json("alice", &["send", "@bob", &format!("after {n}"), "--wait", "delivered"]);
         listener.wait_for("the message", |e| e["type"] == "message.new")["via"] == "direct"
     });
