@@ -214,7 +214,8 @@ struct Device {
     retry: Retry,
     /// The stream that we write to.
     out: Option<(Connection, mpsc::Sender<DirectFrame>)>,
-    opening: bool,
+    /// The connection on which a stream is being opened.
+    opening: Option<ConnectionId>,
     inbound: Vec<AbortHandle>,
     /// The dial to its own addresses that is under way.
     dialing: Option<(ConnectionId, Vec<Multiaddr>)>,
@@ -223,7 +224,7 @@ struct Device {
 impl Device {
     /// There is no path yet, or only one through a relay.
     fn wants_path(&self) -> bool {
-        !self.opening && self.out.as_ref().is_none_or(|(connection, _)| connection.relayed)
+        self.opening.is_none() && self.out.as_ref().is_none_or(|(connection, _)| connection.relayed)
     }
 }
 
@@ -247,7 +248,7 @@ enum Ended {
 }
 
 enum OpenedFor {
-    Device(DeviceId, Result<Opened, OpenError>),
+    Device(DeviceId, Option<ConnectionId>, Result<Opened, OpenError>),
     Home(HomeId, Result<Opened, OpenError>),
 }
 
@@ -526,20 +527,27 @@ impl Net {
 
     fn open_direct(&mut self, id: DeviceId, peer: PeerId) {
         if let Some(device) = self.devices.get_mut(&id) {
-            device.opening = true;
+            let on = self.swarm.behaviour().streams.best(&peer).map(|c| c.id);
+            device.opening = on;
             let opened = self.swarm.behaviour_mut().streams.open(peer, DIRECT_PROTOCOL);
-            self.opening.push(Box::pin(async move { OpenedFor::Device(id, opened.await) }));
+            self.opening.push(Box::pin(async move { OpenedFor::Device(id, on, opened.await) }));
         }
     }
 
     async fn on_opened(&mut self, opened: OpenedFor) {
         match opened {
-            OpenedFor::Device(id, Ok(Opened { stream, connection })) => {
+            OpenedFor::Device(id, on, Ok(Opened { stream, connection })) => {
                 let Some(device) = self.devices.get_mut(&id) else {
                     return;
                 };
+                if device.opening == on {
+                    device.opening = None;
+                } else if device.opening.is_some() {
+                    // A better connection has come meanwhile, and a stream is being opened there.
+                    return;
+                }
                 let (out, frames) = mpsc::channel(FRAMES);
-                device.opening = false;
+                tracing::debug!(?connection, "a direct stream is open");
                 device.retry.now();
                 device.out = Some((connection, out));
                 self.tasks.spawn(async move {
@@ -558,9 +566,11 @@ impl Net {
                     self.prefer_best(id, peer);
                 }
             }
-            OpenedFor::Device(id, Err(_)) => {
-                if let Some(device) = self.devices.get_mut(&id) {
-                    device.opening = false;
+            OpenedFor::Device(id, on, Err(error)) => {
+                tracing::debug!(%error, "a direct stream cannot be opened");
+                if let Some(device) = self.devices.get_mut(&id).filter(|d| d.opening == on) {
+                    device.opening = None;
+                    device.retry.now();
                 }
             }
             OpenedFor::Home(id, Ok(Opened { stream, .. })) => {
@@ -625,7 +635,8 @@ impl Net {
         let Some(device) = self.devices.get_mut(&id) else {
             return;
         };
-        if device.opening {
+        // One that has begun on a connection which died with the peer's process would take ten seconds to fail.
+        if device.opening == Some(best.id) {
             return;
         }
         match &device.out {
@@ -690,6 +701,7 @@ impl Net {
             }
             BehaviourEvent::Streams(streams::Event::BestConnection { peer, connection }) => {
                 let Some(id) = device_of(&peer) else { return };
+                tracing::debug!(?connection, "the best connection to a peer has changed");
                 match connection {
                     Some(_) if self.devices.contains_key(&id) => self.prefer_best(id, peer),
                     Some(_) => {
