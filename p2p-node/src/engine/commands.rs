@@ -119,16 +119,17 @@ pub enum Command {
 impl Command {
     /// Fails a call that only a device of the account may make; gives any other back.
     fn refuse(self) -> Option<Self> {
-        let no = || Err(NodeError::Refused(SUPERSEDED.into()));
+        fn no<T>() -> Result<T, NodeError> {
+            Err(NodeError::Refused(SUPERSEDED.into()))
+        }
         match self {
-            Self::Send { reply, .. } => drop(reply.send(no().map(|()| Vec::new()))),
+            Self::Send { reply, .. } => drop(reply.send(no())),
             Self::Edit { reply, .. } | Self::Delete { reply, .. } | Self::React { reply, .. } => drop(reply.send(no())),
-            Self::Invite { reply, .. } => drop(reply.send(no().map(|()| Default::default()))),
-            Self::OpenCode(reply) => drop(reply.send(no().map(|()| String::new()))),
+            Self::Invite { reply, .. } => drop(reply.send(no())),
+            Self::OpenCode(reply) => drop(reply.send(no())),
             Self::Accept(_, reply) | Self::SetName(_, reply) | Self::SetUsername(_, reply) => drop(reply.send(no())),
-            Self::Connect { reply, .. } | Self::UseCode { reply, .. } => {
-                drop(reply.send(Err(NodeError::Refused(SUPERSEDED.into()))));
-            }
+            Self::Connect { reply, .. } | Self::UseCode { reply, .. } => drop(reply.send(no())),
+            Self::SetHomes { reply, .. } => drop(reply.send(no())),
             other => return Some(other),
         }
         None

@@ -138,7 +138,13 @@ impl Engine {
     pub(super) fn pump_links(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
         let devices: Vec<DeviceId> = self.links.keys().copied().collect();
         for device in devices {
-            for chat in self.chats_of(&device) {
+            let chats = self.chats_of(&device);
+            if let Some(link) = self.links.get_mut(&device) {
+                // What is no longer owed (its group is gone, say) is not waited for either.
+                let owed = |c: &ChatId| self.chats.get(c).is_some_and(|c| !c.outbox.is_empty());
+                link.cursors.retain(|chat, _| chats.contains(chat) && owed(chat));
+            }
+            for chat in chats {
                 self.pump(txn, device, chat)?;
             }
             self.send_acks(device);

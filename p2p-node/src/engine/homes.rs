@@ -268,9 +268,13 @@ impl Engine {
             }
             self.parcels_up(home);
             for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                if self.home_of(id) == Some(home) && self.groups.get(&id).is_some_and(|g| !g.caught_up) {
+                if self.home_of(id) != Some(home) {
+                    continue;
+                }
+                if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
                     self.read_logs(id);
                 }
+                self.trim_log(id);
             }
         }
         Ok(())

@@ -643,7 +643,7 @@ impl Engine {
         }
     }
 
-    fn trim_log(&mut self, group: GroupId) {
+    pub(super) fn trim_log(&mut self, group: GroupId) {
         let Some(home) = self.home_of(group).filter(|h| self.homes.get(h).is_some_and(|h| h.hello.is_some())) else {
             return;
         };

@@ -1,0 +1,306 @@
+//! Microphones and loudspeakers through `cpal`.
+//!
+//! The system calls us on threads of its own, with as many samples as it likes: rings of one writer and one reader stand between, so that
+//! nothing waits there. A device that goes away is looked for again, and until it is back there is silence.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+use serde::Serialize;
+
+use super::{AudioSink, AudioSource, TICK_TIME, Tick};
+use crate::{
+    MediaError,
+    limits::{SAMPLE_RATE, TICK},
+    video::Pace,
+};
+
+/// Room of a ring: 200 ms, above what any sound server hands over at once.
+const RING: usize = SAMPLE_RATE as usize / 5;
+/// How much is kept ready for a loudspeaker: three ticks.
+const AHEAD: usize = 3 * TICK;
+/// A device that is gone is looked for so often.
+const RETRY: Duration = Duration::from_secs(1);
+/// A microphone that gives nothing for so long is taken for gone.
+const SILENT: Duration = Duration::from_secs(2);
+
+/// One device, as shown in lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AudioDevice {
+    /// Sound system that it belongs to.
+    pub system: String,
+    /// Its name, for `--audio-in` and `--audio-out`.
+    pub name: String,
+    /// It can record.
+    pub input: bool,
+    /// It can play.
+    pub output: bool,
+    /// It is what `default` stands for.
+    pub default: bool,
+}
+
+/// Sound systems, the best first. Without a sound server, ALSA is asked directly.
+fn hosts() -> Vec<cpal::Host> {
+    let mut ids = cpal::available_hosts();
+    ids.sort_by_key(|id| id.name().eq_ignore_ascii_case("alsa"));
+    ids.into_iter().filter_map(|id| cpal::host_from_id(id).ok()).collect()
+}
+
+fn name_of(device: &cpal::Device) -> String {
+    device.description().map_or_else(|_| device.to_string(), |d| d.name().to_owned())
+}
+
+/// All devices. May take a second: sound systems are asked.
+pub fn devices() -> Vec<AudioDevice> {
+    let mut found = Vec::new();
+    for host in hosts() {
+        let default_in = host.default_input_device().map(|d| name_of(&d));
+        let default_out = host.default_output_device().map(|d| name_of(&d));
+        let Ok(devices) = host.devices() else { continue };
+        for device in devices {
+            let name = name_of(&device);
+            let (input, output) = (device.supports_input(), device.supports_output());
+            let default =
+                (input && default_in.as_ref() == Some(&name)) || (output && default_out.as_ref() == Some(&name));
+            found.push(AudioDevice { system: host.id().name().to_owned(), name, input, output, default });
+        }
+    }
+    found
+}
+
+fn find(name: &str, input: bool) -> Result<cpal::Device, MediaError> {
+    let what = if input { "microphone" } else { "loudspeaker" };
+    let fits = |device: &cpal::Device| if input { device.supports_input() } else { device.supports_output() };
+    for host in hosts() {
+        if name == "default" {
+            let device = if input { host.default_input_device() } else { host.default_output_device() };
+            if let Some(device) = device {
+                return Ok(device);
+            }
+            continue;
+        }
+        let Ok(devices) = host.devices() else { continue };
+        for device in devices {
+            if fits(&device) && name_of(&device) == name {
+                return Ok(device);
+            }
+        }
+    }
+    let hint = if name == "default" {
+        format!(
+            "there is no {what}; plug one in or start the sound server, or say --audio-{} none",
+            if input { "in" } else { "out" }
+        )
+    } else {
+        format!("there is no {what} called “{name}”; see starling call devices")
+    };
+    Err(MediaError::NoDevice(hint))
+}
+
+fn refused(device: &cpal::Device, error: &cpal::Error) -> MediaError {
+    let name = name_of(device);
+    let why = match error.kind() {
+        cpal::ErrorKind::DeviceBusy => {
+            "another program is using it; close that one or choose another device".to_owned()
+        }
+        cpal::ErrorKind::PermissionDenied => {
+            "this user may not use it; on Linux the group `audio` is needed".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    MediaError::NoDevice(format!("cannot use “{name}”: {why}"))
+}
+
+fn config() -> cpal::StreamConfig {
+    cpal::StreamConfig { channels: 1, sample_rate: SAMPLE_RATE, buffer_size: cpal::BufferSize::Fixed(TICK as u32) }
+}
+
+fn config_any() -> cpal::StreamConfig {
+    cpal::StreamConfig { buffer_size: cpal::BufferSize::Default, ..config() }
+}
+
+struct Recording {
+    _stream: cpal::Stream,
+    ring: rtrb::Consumer<f32>,
+    gone: Arc<AtomicBool>,
+}
+
+fn record(name: &str) -> Result<Recording, MediaError> {
+    let device = find(name, true)?;
+    let gone = Arc::new(AtomicBool::new(false));
+    let open = |config: cpal::StreamConfig| {
+        let (mut writer, ring) = rtrb::RingBuffer::new(RING);
+        let lost = gone.clone();
+        let stream = device.build_input_stream(
+            config,
+            move |samples: &[f32], _: &cpal::InputCallbackInfo| {
+                // What does not fit is old: the reader is late.
+                for sample in samples {
+                    let _ = writer.push(*sample);
+                }
+            },
+            move |error: cpal::Error| report(&error, &lost),
+            None,
+        )?;
+        stream.play()?;
+        Ok((stream, ring))
+    };
+    let opened = open(config()).or_else(|_: cpal::Error| open(config_any()));
+    let (stream, ring) = opened.map_err(|e| refused(&device, &e))?;
+    Ok(Recording { _stream: stream, ring, gone })
+}
+
+struct Playing {
+    _stream: cpal::Stream,
+    ring: rtrb::Producer<f32>,
+    gone: Arc<AtomicBool>,
+}
+
+fn play(name: &str) -> Result<Playing, MediaError> {
+    let device = find(name, false)?;
+    let gone = Arc::new(AtomicBool::new(false));
+    let open = |config: cpal::StreamConfig| {
+        let (ring, mut reader) = rtrb::RingBuffer::new(RING);
+        let lost = gone.clone();
+        let stream = device.build_output_stream(
+            config,
+            move |samples: &mut [f32], _: &cpal::OutputCallbackInfo| {
+                for sample in samples {
+                    *sample = reader.pop().unwrap_or(0.0);
+                }
+            },
+            move |error: cpal::Error| report(&error, &lost),
+            None,
+        )?;
+        stream.play()?;
+        Ok((stream, ring))
+    };
+    let opened = open(config()).or_else(|_: cpal::Error| open(config_any()));
+    let (stream, ring) = opened.map_err(|e| refused(&device, &e))?;
+    Ok(Playing { _stream: stream, ring, gone })
+}
+
+fn report(error: &cpal::Error, lost: &AtomicBool) {
+    match error.kind() {
+        // A late thread; the next callback comes all the same.
+        cpal::ErrorKind::Xrun | cpal::ErrorKind::RealtimeDenied => {}
+        _ => lost.store(true, Relaxed),
+    }
+}
+
+/// A microphone.
+pub struct Microphone {
+    name: String,
+    open: Option<Recording>,
+    heard: Instant,
+    retry: Instant,
+    pace: Pace,
+}
+
+impl std::fmt::Debug for Microphone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Microphone").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Microphone {
+    /// Opens a device by its name; `default` is the system's choice.
+    pub fn open(name: &str) -> Result<Self, MediaError> {
+        let (open, now) = (record(name)?, Instant::now());
+        Ok(Self { name: name.into(), open: Some(open), heard: now, retry: now, pace: Pace::new(TICK_TIME) })
+    }
+}
+
+impl AudioSource for Microphone {
+    fn read(&mut self, tick: &mut Tick) -> Result<bool, MediaError> {
+        loop {
+            let Some(open) = &mut self.open else {
+                // Silence, at the pace of the clock, until the device is back.
+                self.pace.wait();
+                tick.fill(0.0);
+                if self.retry.elapsed() > RETRY {
+                    self.retry = Instant::now();
+                    self.open = record(&self.name).ok();
+                    self.heard = Instant::now();
+                }
+                return Ok(true);
+            };
+            if open.ring.slots() >= TICK {
+                for sample in tick.iter_mut() {
+                    *sample = open.ring.pop().unwrap_or(0.0);
+                }
+                self.heard = Instant::now();
+                return Ok(true);
+            }
+            if open.gone.load(Relaxed) || self.heard.elapsed() > SILENT {
+                tracing::warn!("the microphone is gone");
+                self.open = None;
+                self.pace = Pace::new(TICK_TIME);
+                continue;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn is_microphone(&self) -> bool {
+        true
+    }
+}
+
+/// A loudspeaker.
+pub struct Loudspeaker {
+    name: String,
+    open: Option<Playing>,
+    retry: Instant,
+    pace: Pace,
+}
+
+impl std::fmt::Debug for Loudspeaker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loudspeaker").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Loudspeaker {
+    /// Opens a device by its name; `default` is the system's choice.
+    pub fn open(name: &str) -> Result<Self, MediaError> {
+        let open = play(name)?;
+        Ok(Self { name: name.into(), open: Some(open), retry: Instant::now(), pace: Pace::new(TICK_TIME) })
+    }
+}
+
+impl AudioSink for Loudspeaker {
+    fn play(&mut self, tick: &Tick) -> Result<(), MediaError> {
+        let waiting = Instant::now();
+        loop {
+            let Some(open) = &mut self.open else {
+                self.pace.wait();
+                if self.retry.elapsed() > RETRY {
+                    self.retry = Instant::now();
+                    self.open = play(&self.name).ok();
+                }
+                return Ok(());
+            };
+            if RING - open.ring.slots() <= AHEAD {
+                for sample in tick {
+                    let _ = open.ring.push(*sample);
+                }
+                return Ok(());
+            }
+            // The device takes nothing more, or said that it is gone.
+            if open.gone.load(Relaxed) || waiting.elapsed() > SILENT {
+                tracing::warn!("the loudspeaker is gone");
+                self.open = None;
+                self.pace = Pace::new(TICK_TIME);
+                continue;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! When received sound is played: a jitter buffer as a state machine, time passed in.
+//!
+//! It keeps as little delay as the network allows. What the network does is seen from how late packets are compared with the fastest; the
+//! delay follows by stretching and shrinking what is played, never by gaps. A packet that is missing at its time is brought back from those
+//! after it, or concealed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Heard, Tick, level,
+    opus::{Decoder, has_redundancy},
+    stretch,
+};
+use crate::{
+    MediaError,
+    limits::{MAX_PLAYOUT_PACKETS, PACKET, PLAYOUT_LEAST, PLAYOUT_MOST, PLAYOUT_START, SAMPLE_RATE, TICK},
+};
+
+/// Samples in a millisecond.
+const MS: i64 = SAMPLE_RATE as i64 / 1000;
+/// How long a lateness is remembered.
+const MEMORY: Duration = Duration::from_secs(4);
+/// Sound that is missing for longer is a pause of the sender's, not a gap.
+const GAP_MOST_MS: u64 = 10_000;
+
+#[derive(Debug)]
+struct Waiting {
+    sequence: u64,
+    payload: Bytes,
+    arrived: Instant,
+}
+
+/// The jitter buffer of one participant.
+#[derive(Debug)]
+pub struct Playout {
+    decoder: Decoder,
+    /// Packets by their extended time stamp.
+    waiting: BTreeMap<i64, Waiting>,
+    /// Decoded and not played.
+    ready: VecDeque<f32>,
+    /// Time stamp of the next sample to decode.
+    head: Option<i64>,
+    /// Sequence number of the last packet that was decoded.
+    decoded: u64,
+    newest: Option<(u64, i64)>,
+    /// Until then a new burst of speech is held back, to have the delay that is aimed at.
+    hold_until: Option<Instant>,
+    /// Samples that were played while nothing was there.
+    starved: i64,
+    /// Transit times (arrival less time stamp, in samples) of the last seconds.
+    transits: VecDeque<(Instant, i64)>,
+    origin: Option<Instant>,
+    target: i64,
+    /// Delay that brings a burst of losses back: the packet after it has to be there. Fades.
+    for_bursts: i64,
+    /// Smoothed delay, in samples.
+    delay: f32,
+    since_stretch: u32,
+    gap_ms: u64,
+    /// Loss as told to the sender: packets due, lost, bursts since last asked.
+    due: u64,
+    missing: u64,
+    bursts: u64,
+    heard: Heard,
+}
+
+impl Playout {
+    /// An empty buffer.
+    pub fn new() -> Result<Self, MediaError> {
+        Ok(Self {
+            decoder: Decoder::new()?,
+            waiting: BTreeMap::new(),
+            ready: VecDeque::new(),
+            head: None,
+            decoded: 0,
+            newest: None,
+            hold_until: None,
+            starved: 0,
+            transits: VecDeque::new(),
+            origin: None,
+            target: PLAYOUT_START.as_millis() as i64 * MS,
+            for_bursts: 0,
+            delay: 0.0,
+            since_stretch: 0,
+            gap_ms: 0,
+            due: 0,
+            missing: 0,
+            bursts: 0,
+            heard: Heard::default(),
+        })
+    }
+
+    /// Takes a packet that arrived at `now`.
+    pub fn push(&mut self, sequence: u16, timestamp: u32, payload: Bytes, now: Instant) {
+        if !self.decoder.samples_in(&payload).is_ok_and(|n| n <= 6 * PACKET) {
+            return;
+        }
+        let (sequence, at) = match self.newest {
+            None => (u64::from(sequence) + (1 << 20), i64::from(timestamp) + (1 << 36)),
+            Some((last, at)) => (
+                last.saturating_add_signed(i64::from(sequence.wrapping_sub(last as u16) as i16)),
+                at.saturating_add(i64::from(timestamp.wrapping_sub(at as u32) as i32)),
+            ),
+        };
+        if self.newest.is_none_or(|(last, _)| sequence > last) {
+            self.newest = Some((sequence, at));
+        }
+        self.saw_transit(at, now);
+        if self.head.is_some_and(|head| at < head) {
+            self.heard.late += 1;
+            return;
+        }
+        if self.waiting.len() >= MAX_PLAYOUT_PACKETS {
+            self.waiting.pop_first();
+        }
+        self.waiting.insert(at, Waiting { sequence, payload, arrived: now });
+    }
+
+    /// The next 10 ms.
+    pub fn pull(&mut self, tick: &mut Tick, now: Instant) -> Result<(), MediaError> {
+        while self.ready.len() < TICK {
+            self.refill(now)?;
+        }
+        for (sample, ready) in tick.iter_mut().zip(self.ready.drain(..TICK)) {
+            *sample = ready;
+        }
+        self.heard.level = level(tick);
+        Ok(())
+    }
+
+    /// Time stamp (48 kHz, of the sender) of what is played now; nothing before the first packet.
+    pub fn playing(&self) -> Option<u32> {
+        self.head.map(|head| (head - self.ready.len() as i64) as u32)
+    }
+
+    /// What was heard so far.
+    pub fn heard(&self) -> Heard {
+        Heard { delay_ms: (self.delay as i64 / MS).max(0) as u64, ..self.heard }
+    }
+
+    /// Loss since this was last asked: percent, and mean number of packets in a row.
+    pub fn loss(&mut self) -> (u8, f32) {
+        let (due, missing, bursts) = (self.due, self.missing, self.bursts);
+        (self.due, self.missing, self.bursts) = (0, 0, 0);
+        let percent = (missing * 100).checked_div(due).unwrap_or(0).min(100) as u8;
+        (percent, if bursts == 0 { 1.0 } else { missing as f32 / bursts as f32 })
+    }
+
+    /// How late packets come decides the delay that is aimed at.
+    fn saw_transit(&mut self, at: i64, now: Instant) {
+        let origin = *self.origin.get_or_insert(now);
+        let arrival = (now - origin).as_micros() as i64 * MS / 1000;
+        self.transits.push_back((now, arrival - at));
+        while self.transits.front().is_some_and(|(then, _)| now.saturating_duration_since(*then) > MEMORY) {
+            self.transits.pop_front();
+        }
+        if self.transits.len() < 10 {
+            return;
+        }
+        let mut late: Vec<i64> = self.transits.iter().map(|(_, t)| *t).collect();
+        late.sort_unstable();
+        let fastest = late[0];
+        let nearly_all = late[(late.len() - 1) * 97 / 100] - fastest;
+        // A packet is 20 ms long, and the one after it is needed for the correction of errors.
+        self.for_bursts -= self.for_bursts / 500;
+        let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.for_bursts);
+        let bounds = (PLAYOUT_LEAST.as_millis() as i64 * MS, PLAYOUT_MOST.as_millis() as i64 * MS);
+        let wanted = wanted.clamp(bounds.0, bounds.1);
+        // Up at once, down slowly.
+        self.target = if wanted > self.target { wanted } else { self.target - (self.target - wanted) / 50 };
+    }
+
+    /// Samples from what is played now to the end of the newest packet.
+    fn buffered(&self) -> i64 {
+        let (Some(head), Some((at, _))) = (self.head, self.waiting.last_key_value()) else {
+            return self.ready.len() as i64;
+        };
+        at + PACKET as i64 - head + self.ready.len() as i64
+    }
+
+    /// Decodes what comes next, or something in its place.
+    fn refill(&mut self, now: Instant) -> Result<(), MediaError> {
+        let Some((first, arrived, sequence)) =
+            self.waiting.first_key_value().map(|(at, w)| (*at, w.arrived, w.sequence))
+        else {
+            return self.starve();
+        };
+        let head = match self.head {
+            Some(head) => head,
+            None => {
+                // The very first packet: wait until the delay is there.
+                self.hold_until.get_or_insert(arrived + samples(self.target));
+                self.decoded = sequence - 1;
+                first
+            }
+        };
+        if first > head && self.starved > 0 {
+            if sequence == self.decoded + 1 {
+                // The sender was silent. What comes now gets the delay that is aimed at.
+                self.head = Some(first);
+                self.hold_until = Some(arrived + samples(self.target));
+            } else {
+                self.saw_burst(sequence.saturating_sub(self.decoded + 1));
+                // What was concealed in the meantime is not concealed again.
+                self.head = Some(head + self.starved.min(first - head));
+                let lost = (self.starved.min(first - head) / PACKET as i64) as u64;
+                self.count_lost(lost);
+                self.heard.concealed += lost;
+            }
+            self.starved = 0;
+            return self.refill(now);
+        }
+        if let Some(until) = self.hold_until {
+            if now < until {
+                self.ready.extend(self.decoder.conceal()?.iter().copied().take(TICK));
+                return Ok(());
+            }
+            self.hold_until = None;
+        }
+        self.head = Some(head);
+        self.starved = 0;
+        if first > head {
+            return self.bring_back(head, first, sequence);
+        }
+        let Some((at, packet)) = self.waiting.pop_first() else { return self.starve() };
+        self.decoded = packet.sequence;
+        self.heard.packets += 1;
+        self.due += 1;
+        self.gap_ms = 0;
+        let pcm = match self.decoder.decode(&packet.payload) {
+            Ok(pcm) => pcm.to_vec(),
+            Err(_) => vec![0.0; PACKET],
+        };
+        self.head = Some(at + pcm.len() as i64);
+        self.stretch(&pcm);
+        Ok(())
+    }
+
+    /// Nothing is there: silence of the sender's, or the network is late. Time does not go on for the stream.
+    fn starve(&mut self) -> Result<(), MediaError> {
+        let pcm = self.decoder.conceal()?;
+        self.starved += pcm.len() as i64;
+        self.ready.extend(pcm);
+        Ok(())
+    }
+
+    /// Packets from `head` to `first` are missing, and `first` is there.
+    fn bring_back(&mut self, head: i64, first: i64, sequence: u64) -> Result<(), MediaError> {
+        let missing = first - head;
+        if sequence == self.decoded + 1 {
+            // A pause of the sender's: its noise.
+            let pcm = self.decoder.conceal()?;
+            let length = (pcm.len() as i64).min(missing);
+            self.ready.extend(&pcm[..length as usize]);
+            self.head = Some(head + length);
+            self.gap_ms = 0;
+            return Ok(());
+        }
+        let packets = (missing as u64).div_ceil(PACKET as u64);
+        self.count_lost(packets);
+        self.saw_burst(sequence.saturating_sub(self.decoded + 1));
+        self.decoded = sequence - 1;
+        let Some(next) = self.waiting.first_key_value().map(|(_, w)| w.payload.clone()) else { return Ok(()) };
+        // Beyond 120 ms of a burst only the newest part is worth bringing back.
+        let burst = missing.min(6 * PACKET as i64);
+        self.head = Some(first);
+        if packets > 1 && has_redundancy(&next) {
+            let pcm = self.decoder.recover_burst(&next, burst as usize)?.to_vec();
+            self.heard.by_dred += packets;
+            self.ready.extend(pcm);
+            return Ok(());
+        }
+        for _ in 1..packets.min(6) {
+            let pcm = self.decoder.conceal()?.to_vec();
+            self.heard.concealed += 1;
+            self.ready.extend(pcm);
+        }
+        let pcm = self.decoder.recover(&next)?.to_vec();
+        self.heard.by_fec += 1;
+        self.ready.extend(pcm);
+        Ok(())
+    }
+
+    /// `missing` packets in a row were lost, as seen from the numbers of those around them.
+    fn saw_burst(&mut self, missing: u64) {
+        if missing > 1 {
+            self.for_bursts = self.for_bursts.max((missing.min(5) as i64 + 1) * PACKET as i64 + TICK as i64);
+        }
+    }
+
+    fn count_lost(&mut self, packets: u64) {
+        if packets == 0 {
+            return;
+        }
+        self.heard.lost += packets;
+        self.missing += packets;
+        self.due += packets;
+        self.bursts += 1;
+        self.gap_ms = packets * 20;
+        if self.gap_ms < GAP_MOST_MS {
+            self.heard.longest_gap_ms = self.heard.longest_gap_ms.max(self.gap_ms);
+        }
+    }
+
+    /// Hands decoded sound on, a little longer or shorter where the delay is not what is aimed at.
+    fn stretch(&mut self, pcm: &[f32]) {
+        let now = (self.buffered() + pcm.len() as i64) as f32;
+        self.delay = if self.delay == 0.0 { now } else { self.delay * 0.9 + now * 0.1 };
+        self.since_stretch += 1;
+        let (delay, target) = (self.delay as i64, self.target);
+        let far_too_much = delay > 2 * target + 100 * MS;
+        let too_much = delay > target + 15 * MS && now as i64 > target;
+        let too_little = delay < target - 12 * MS && (now as i64) < target;
+        if (too_much && self.since_stretch >= 3) || far_too_much {
+            if let Some(short) = stretch::shrink(pcm, far_too_much) {
+                let less = pcm.len() - short.len();
+                self.heard.shrunk_ms += (less as i64 / MS) as u64;
+                self.delay -= less as f32;
+                self.since_stretch = 0;
+                self.ready.extend(short);
+                return;
+            }
+        } else if too_little
+            && self.since_stretch >= 2
+            && let Some(long) = stretch::grow(pcm, delay < target / 2)
+        {
+            let more = long.len() - pcm.len();
+            self.heard.stretched_ms += (more as i64 / MS) as u64;
+            self.delay += more as f32;
+            self.since_stretch = 0;
+            self.ready.extend(long);
+            return;
+        }
+        self.ready.extend(pcm);
+    }
+}
+
+fn samples(count: i64) -> Duration {
+    Duration::from_micros((count.max(0) * 1000 / MS) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::f32::consts::TAU;
+
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+    use super::{
+        super::{
+            opus::{Encoder, Protection},
+            strongest_tone,
+        },
+        *,
+    };
+
+    /// Plays `packets` of a tone through a network: what happens to packet n (lost, or its delay in ms).
+    fn run(count: u64, protection: Protection, mut network: impl FnMut(u64) -> Option<u64>) -> (Vec<f32>, Heard) {
+        let start = Instant::now();
+        let mut encoder = Encoder::new().unwrap();
+        encoder.adapt(10, protection).unwrap();
+        let mut arrivals: Vec<(u64, u64, Bytes)> = Vec::new();
+        for n in 0..count {
+            let mut pcm = [0.0; PACKET];
+            for (i, s) in pcm.iter_mut().enumerate() {
+                *s = 0.3 * (TAU * 440.0 * (n as usize * PACKET + i) as f32 / 48_000.0).sin();
+            }
+            let packet = encoder.encode(&pcm).unwrap().unwrap();
+            if let Some(delay) = network(n) {
+                arrivals.push((n * 20 + delay, n, packet.into()));
+            }
+        }
+        arrivals.sort_by_key(|a| a.0);
+        let mut playout = Playout::new().unwrap();
+        let (mut out, mut next) = (Vec::new(), 0);
+        for ms in (0..count * 20).step_by(10) {
+            let now = start + Duration::from_millis(ms);
+            while arrivals.get(next).is_some_and(|a| a.0 <= ms) {
+                let (_, n, packet) = &arrivals[next];
+                playout.push(
+                    (*n as u16).wrapping_add(65_000),
+                    (*n as u32).wrapping_mul(960).wrapping_add(u32::MAX - 9_600),
+                    packet.clone(),
+                    now,
+                );
+                next += 1;
+            }
+            let mut tick = [0.0; TICK];
+            playout.pull(&mut tick, now).unwrap();
+            out.extend(tick);
+        }
+        (out, playout.heard())
+    }
+
+    #[test]
+    fn a_quiet_network_has_little_delay_and_no_loss() {
+        let (out, heard) = run(250, Protection::Fec, |_| Some(20));
+        assert_eq!((heard.lost, heard.late, heard.concealed), (0, 0, 0));
+        assert!(heard.delay_ms <= 60, "{heard:?}");
+        assert_eq!(strongest_tone(&out[48_000..96_000]).0, 440);
+    }
+
+    #[test]
+    fn single_losses_are_brought_back_from_the_next_packet() {
+        let (out, heard) = run(250, Protection::Fec, |n| (n % 7 != 3).then_some(20));
+        assert!(heard.lost >= 34 && heard.by_fec == heard.lost, "{heard:?}");
+        let (hertz, amplitude) = strongest_tone(&out[48_000..192_000]);
+        assert!(hertz == 440 && amplitude > 0.2, "{hertz} {amplitude}");
+    }
+
+    #[test]
+    fn bursts_are_brought_back_by_deep_redundancy() {
+        let (_, heard) = run(300, Protection::Dred, |n| (n % 20 >= 3 || n < 20).then_some(20));
+        assert!(heard.lost >= 40, "{heard:?}");
+        assert!(heard.by_dred > heard.lost * 3 / 4, "{heard:?}");
+    }
+
+    #[test]
+    fn delay_follows_the_network_without_gaps() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut jitter = move |n: u64| Some(20 + if (200..500).contains(&n) { rng.random_range(0..80) } else { 0 });
+        let (_, heard) = run(1_000, Protection::Fec, &mut jitter);
+        assert!(heard.lost + heard.late <= 15, "{heard:?}");
+        assert!(heard.stretched_ms > 30 && heard.shrunk_ms > 30, "{heard:?}");
+        assert!(heard.delay_ms < 90, "{heard:?}");
+    }
+
+    #[test]
+    fn a_silence_is_no_loss() {
+        let start = Instant::now();
+        let mut encoder = Encoder::new().unwrap();
+        let mut playout = Playout::new().unwrap();
+        let (mut sequence, mut sent) = (0u16, 0);
+        for n in 0..500u64 {
+            let mut pcm = [0.0; PACKET];
+            if !(150..350).contains(&n) {
+                for (i, s) in pcm.iter_mut().enumerate() {
+                    *s = 0.3 * (TAU * 300.0 * (n as usize * PACKET + i) as f32 / 48_000.0).sin();
+                }
+            }
+            let now = start + Duration::from_millis(n * 20);
+            if let Some(packet) = encoder.encode(&pcm).unwrap() {
+                playout.push(sequence, n as u32 * 960, packet.into(), now);
+                sequence += 1;
+                sent += 1;
+            }
+            for _ in 0..2 {
+                playout.pull(&mut [0.0; TICK], now).unwrap();
+            }
+        }
+        assert!(sent < 400, "{sent}");
+        assert_eq!(playout.heard().lost, 0, "{:?}", playout.heard());
+    }
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let mut playout = Playout::new().unwrap();
+        let packet: Bytes = Encoder::new().unwrap().encode(&[0.1; PACKET]).unwrap().unwrap().into();
+        let now = Instant::now();
+        for n in 0..10_000u32 {
+            playout.push(n as u16, n * 960, packet.clone(), now);
+            assert!(playout.waiting.len() <= MAX_PLAYOUT_PACKETS);
+        }
+        playout.push(3, 0x8000_0000, packet, now);
+        playout.pull(&mut [0.0; TICK], now).unwrap();
+    }
+}

@@ -1,0 +1,224 @@
+//! A bad network inside the process, for tests and benchmarks: loss, delay, and a bottleneck with a drop-tail queue, below ICE.
+
+use std::{
+    future::Future,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
+    Transmit,
+};
+
+/// Datagrams under way: a second at 10 Mbit/s. Beyond, they are dropped as any queue drops.
+const UNDER_WAY: usize = 1024;
+
+/// What a network does to what is sent.
+#[derive(Clone, Debug, Default)]
+pub struct Link {
+    /// Share of datagrams that are lost, 0.0 to 1.0.
+    pub loss: f64,
+    /// Mean number of datagrams lost in a row; below 1.0 is 1.0.
+    pub burst: f64,
+    /// Time on the way.
+    pub delay: Duration,
+    /// Added to it at random, up to so much; order is kept.
+    pub jitter: Duration,
+    /// Bits a second that pass; 0 is no limit. Can be changed while it is used.
+    pub rate: Arc<AtomicU64>,
+    /// How much waits before a limit, in time.
+    pub queue: Duration,
+    /// Makes runs repeatable.
+    pub seed: u64,
+    /// What went through.
+    pub seen: Arc<LinkSeen>,
+}
+
+/// Counters of a link.
+#[derive(Debug, Default)]
+pub struct LinkSeen {
+    /// Datagrams that were to be sent.
+    pub datagrams: AtomicU64,
+    /// Their bytes.
+    pub bytes: AtomicU64,
+    /// Lost at random.
+    pub lost: AtomicU64,
+    /// Dropped before the limit.
+    pub dropped: AtomicU64,
+}
+
+impl Link {
+    /// Reads `loss=0.1,burst=3,delay=25,jitter=5,rate=800000,queue=300,seed=1` (times in milliseconds).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut link = Self { queue: Duration::from_millis(300), ..Self::default() };
+        for part in text.split(',').filter(|p| !p.is_empty()) {
+            let (name, value) = part.split_once('=')?;
+            let number: f64 = value.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)?;
+            let time = Duration::from_secs_f64(number.min(60_000.0) / 1e3);
+            match name {
+                "loss" => link.loss = number.min(1.0),
+                "burst" => link.burst = number,
+                "delay" => link.delay = time,
+                "jitter" => link.jitter = time,
+                "rate" => link.rate.store(number as u64, Relaxed),
+                "queue" => link.queue = time,
+                "seed" => link.seed = number as u64,
+                _ => return None,
+            }
+        }
+        Some(link)
+    }
+}
+
+/// A runtime whose UDP sockets send through a link.
+#[derive(Debug)]
+pub(super) struct LinkRuntime {
+    pub inner: TokioRuntime,
+    pub link: Link,
+}
+
+impl Runtime for LinkRuntime {
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
+        self.inner.spawn(future)
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let inner = self.inner.wrap_udp_socket(socket)?;
+        let (sender, mut under_way) = tokio::sync::mpsc::channel::<(Instant, SocketAddr, Vec<u8>)>(UNDER_WAY);
+        let out = inner.clone();
+        // Ends with the socket, which owns the sender.
+        tokio::spawn(async move {
+            while let Some((due, to, datagram)) = under_way.recv().await {
+                tokio::time::sleep_until(due.into()).await;
+                let _ = out.send_to(&datagram, to).await;
+            }
+        });
+        let state = State { free: Instant::now(), rng: SmallRng::seed_from_u64(self.link.seed), losing: false };
+        Ok(Arc::new(LinkSocket { inner, link: self.link.clone(), sender, state: Mutex::new(state) }))
+    }
+
+    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        self.inner.wrap_tcp_listener(listener)
+    }
+
+    fn connect_tcp<'a>(
+        &'a self,
+        to: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
+        self.inner.connect_tcp(to)
+    }
+
+    fn resolve_host<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+        self.inner.resolve_host(host)
+    }
+
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        self.inner.sleep(time)
+    }
+
+    fn interval(&self, time: Duration) -> Box<dyn AsyncInterval> {
+        self.inner.interval(time)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        self.inner.block_on(future);
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the bottleneck has sent everything.
+    free: Instant,
+    rng: SmallRng,
+    losing: bool,
+}
+
+#[derive(Debug)]
+struct LinkSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    link: Link,
+    sender: tokio::sync::mpsc::Sender<(Instant, SocketAddr, Vec<u8>)>,
+    state: Mutex<State>,
+}
+
+impl LinkSocket {
+    /// When a datagram of this length arrives; never, if it is lost.
+    fn arrival(&self, length: usize) -> Option<Instant> {
+        let Link { loss, burst, delay, jitter, rate, queue, seen, .. } = &self.link;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.datagrams.fetch_add(1, Relaxed);
+        seen.bytes.fetch_add(length as u64, Relaxed);
+        // Gilbert's model: losing goes on with a probability that gives the mean length.
+        let burst = burst.max(1.0);
+        let begin = if *loss < 1.0 { (loss / (1.0 - loss) / burst).min(1.0) } else { 1.0 };
+        let probability = match (burst > 1.0, state.losing) {
+            (true, true) => 1.0 - 1.0 / burst,
+            (true, false) => begin,
+            (false, _) => *loss,
+        };
+        state.losing = state.rng.random_range(0.0..1.0) < probability;
+        if state.losing {
+            seen.lost.fetch_add(1, Relaxed);
+            return None;
+        }
+        let now = Instant::now();
+        let mut due = now;
+        let rate = rate.load(Relaxed);
+        if rate > 0 {
+            let free = state.free.max(now);
+            if free - now > *queue {
+                seen.dropped.fetch_add(1, Relaxed);
+                return None;
+            }
+            // With the headers of UDP and IP.
+            state.free = free + Duration::from_secs_f64((length + 28) as f64 * 8.0 / rate as f64);
+            due = state.free;
+        }
+        let more = if jitter.is_zero() { Duration::ZERO } else { jitter.mul_f64(state.rng.random_range(0.0..1.0)) };
+        Some(due + *delay + more)
+    }
+}
+
+impl AsyncUdpSocket for LinkSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if let Some(due) = self.arrival(transmit.contents.len())
+            && self.sender.try_send((due, transmit.destination, transmit.contents.to_vec())).is_err()
+        {
+            self.link.seen.dropped.fetch_add(1, Relaxed);
+        }
+        Poll::Ready(Ok(transmit.contents.len()))
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.inner.poll_recv(cx, buffers, meta)
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        1
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
+    }
+}

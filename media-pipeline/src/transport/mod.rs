@@ -1,0 +1,8 @@
+//! The network side of one route: a WebRTC peer connection, and what makes it good on bad networks.
+
+pub mod estimate;
+pub mod link;
+mod nack;
+pub mod pacer;
+pub mod peer;
+mod taps;

@@ -1,0 +1,751 @@
+//! One peer connection: H.264 and Opus and nothing else, our own requests for lost packets, rate control and pacing.
+//!
+//! Tasks: the library's driver, which ends with [`Peer::close`]; one that sends ([`Outlet`] feeds it), and one for each remote track and
+//! data channel, which end when the connection closes. All queues are bounded: what does not fit is dropped, old video first.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    interceptor::{Registry, Slot},
+    media_stream::MediaStreamTrack,
+    peer_connection::configuration::{
+        RTCConfigurationBuilder,
+        interceptor_registry::{CongestionFeedback, configure_congestion_control, register_default_interceptors},
+        media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine},
+    },
+    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    rtp,
+    rtp_transceiver::rtp_sender::{
+        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+        RtpCodecKind,
+    },
+};
+use tokio::sync::mpsc;
+use webrtc::{
+    data_channel::{DataChannel, DataChannelEvent},
+    media_stream::{
+        Track,
+        track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
+        track_remote::{TrackRemote, TrackRemoteEvent},
+    },
+    peer_connection::{
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit, RTCIceServer,
+        RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+        SettingEngineBuilder,
+    },
+    rtp_transceiver::RtpSender,
+    runtime::{Runtime, TokioRuntime},
+};
+
+use super::{
+    estimate::Shared,
+    link::{Link, LinkRuntime},
+    nack::Nack,
+    pacer::{Pacer, Waiting},
+    taps::{ClockPoint, Pass, Seen, Taps},
+};
+use crate::{
+    MediaError,
+    limits::{ENCODED_QUEUE, EVENT_QUEUE, MAX_CANDIDATES, MAX_CONTROL, MAX_SDP, RTP_PAYLOAD},
+    video::packets::{self, Packet},
+};
+
+/// Nothing came for so long: the connection is interrupted, and a way round is looked for.
+const INTERRUPTED: Duration = Duration::from_secs(3);
+/// And after so long it is given up. Longer than a change of networks takes.
+const GIVEN_UP: Duration = Duration::from_secs(30);
+/// Shows that we are there.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// A STUN and TURN server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// `stun:host:port` or `turn:host:port`; UDP.
+    pub urls: Vec<String>,
+    /// User name, for TURN.
+    pub username: String,
+    /// Password, for TURN.
+    pub credential: String,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither addresses nor passwords belong into logs.
+        f.debug_struct("IceServer").field("urls", &self.urls.len()).finish_non_exhaustive()
+    }
+}
+
+/// How a connection is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct PeerConfig {
+    /// Servers that help.
+    pub servers: Vec<IceServer>,
+    /// Only through a relay: the other side does not learn our addresses.
+    pub relay_only: bool,
+    /// Our addresses on the loopback interface are offered, too: both sides may be on one machine.
+    pub loopback: bool,
+    /// A bad network, for tests.
+    pub link: Option<Link>,
+}
+
+/// State of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// Media flow.
+    Connected,
+    /// Nothing came for a while.
+    Interrupted,
+    /// It is over.
+    Failed,
+}
+
+/// What happens on a connection.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// A candidate to tell the other side, as JSON.
+    Candidate(String),
+    /// The state changed.
+    State(PeerState),
+    /// The control channel is open.
+    ControlOpen,
+    /// A message on the control channel.
+    Control(Bytes),
+}
+
+/// Takes received packets, on the task that reads them: it must not wait.
+pub trait MediaIn: Send + Sync + 'static {
+    /// A packet of sound.
+    fn audio(&self, ssrc: u32, packet: Packet);
+    /// A packet of video.
+    fn video(&self, ssrc: u32, packet: Packet);
+}
+
+/// A frame on its way out.
+#[derive(Clone, Debug)]
+pub struct OutFrame {
+    /// NAL units with start codes.
+    pub annexb: Bytes,
+    /// 90 kHz.
+    pub timestamp: u32,
+    /// It can be decoded without any other.
+    pub key: bool,
+}
+
+/// Where encoders put what is to be sent.
+#[derive(Clone, Debug)]
+pub struct Outlet {
+    audio: mpsc::Sender<(Bytes, u32)>,
+    video: mpsc::Sender<OutFrame>,
+    /// Set when a frame was dropped, or the other side asked: the next one has to be a key frame.
+    pub seen: Arc<Seen>,
+    /// What the path carries.
+    pub estimate: Shared,
+}
+
+/// Packets of sound that wait to be sent: more than 100 ms is no conversation.
+const AUDIO_QUEUE: usize = 5;
+
+impl Outlet {
+    /// Sends sound (Opus, 48 kHz time stamp).
+    pub fn audio(&self, payload: Bytes, timestamp: u32) {
+        // A full queue: the network takes nothing, and sound does not wait.
+        let _ = self.audio.try_send((payload, timestamp));
+    }
+
+    /// Sends a frame.
+    pub fn video(&self, frame: OutFrame) {
+        if self.video.try_send(frame).is_err() {
+            self.seen.key_wanted.store(true, Relaxed);
+        }
+    }
+}
+
+/// Counters of what was sent.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Packets of sound.
+    pub audio_packets: AtomicU64,
+    /// Packets of video.
+    pub video_packets: AtomicU64,
+    /// Bytes of payload of both.
+    pub bytes: AtomicU64,
+    /// Frames that were dropped before the network.
+    pub dropped_frames: AtomicU64,
+}
+
+/// State of the path, as of the last second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PathStats {
+    /// Media go through a relay.
+    pub relayed: Option<bool>,
+    /// Round trip.
+    pub round_trip: Option<Duration>,
+    /// Bytes of the connection so far, out and in.
+    pub bytes: (u64, u64),
+}
+
+struct Handler {
+    events: mpsc::Sender<PeerEvent>,
+    media: Arc<dyn MediaIn>,
+    remote: Arc<Remote>,
+    relay_only: bool,
+}
+
+/// The other side's tracks and channel.
+#[derive(Default)]
+struct Remote {
+    video: Mutex<Option<Arc<dyn TrackRemote>>>,
+    control: tokio::sync::Mutex<Option<Arc<dyn DataChannel>>>,
+    ready: AtomicBool,
+}
+
+#[async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(candidate) = event.candidate.to_json()
+            && !candidate.candidate.is_empty()
+            // The policy sees to it already; an address that slips through cannot be taken back.
+            && (!self.relay_only || candidate.candidate.contains("typ relay"))
+            && let Ok(json) = serde_json::to_string(&candidate)
+        {
+            let _ = self.events.try_send(PeerEvent::Candidate(json));
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let state = match state {
+            RTCPeerConnectionState::Connected => PeerState::Connected,
+            RTCPeerConnectionState::Disconnected => PeerState::Interrupted,
+            RTCPeerConnectionState::Failed => PeerState::Failed,
+            _ => return,
+        };
+        let _ = self.events.send(PeerEvent::State(state)).await;
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        *self.remote.control.lock().await = Some(channel.clone());
+        tokio::spawn(read_channel(channel, self.events.clone(), self.remote.clone()));
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let kind = track.kind().await;
+        if kind == RtpCodecKind::Video {
+            *self.remote.video.lock().unwrap_or_else(PoisonError::into_inner) = Some(track.clone());
+        }
+        let media = self.media.clone();
+        // Ends with the track.
+        tokio::spawn(async move {
+            while let Some(event) = track.poll().await {
+                match event {
+                    TrackRemoteEvent::OnRtpPacket(packet) => {
+                        let ssrc = packet.header.ssrc;
+                        let packet = Packet {
+                            sequence: packet.header.sequence_number,
+                            timestamp: packet.header.timestamp,
+                            marker: packet.header.marker,
+                            payload: packet.payload,
+                        };
+                        match kind {
+                            RtpCodecKind::Video => media.video(ssrc, packet),
+                            _ => media.audio(ssrc, packet),
+                        }
+                    }
+                    TrackRemoteEvent::OnEnded => break,
+                    _ => {}
+                }
+            }
+        });
+    }
+}
+
+async fn read_channel(channel: Arc<dyn DataChannel>, events: mpsc::Sender<PeerEvent>, remote: Arc<Remote>) {
+    while let Some(event) = channel.poll().await {
+        let event = match event {
+            DataChannelEvent::OnOpen => {
+                remote.ready.store(true, Relaxed);
+                PeerEvent::ControlOpen
+            }
+            DataChannelEvent::OnMessage(message) if message.data.len() <= MAX_CONTROL => {
+                // A channel that was announced by the other side may be open before it is looked at.
+                if !remote.ready.swap(true, Relaxed) && events.send(PeerEvent::ControlOpen).await.is_err() {
+                    break;
+                }
+                PeerEvent::Control(message.data.freeze())
+            }
+            DataChannelEvent::OnClose => break,
+            _ => continue,
+        };
+        // Waiting here slows the other side down, which is what a flood deserves.
+        if events.send(event).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// A connection.
+pub struct Peer {
+    connection: Arc<dyn PeerConnection>,
+    remote: Arc<Remote>,
+    early: Mutex<Vec<RTCIceCandidateInit>>,
+    taken: AtomicU64,
+    described: AtomicBool,
+    seen: Arc<Seen>,
+    estimate: Shared,
+    sent: Arc<Sent>,
+    events: mpsc::Sender<PeerEvent>,
+    outlet: Outlet,
+    start: Mutex<Option<SenderParts>>,
+}
+
+struct SenderParts {
+    audio: (Arc<TrackLocalStaticRTP>, Arc<dyn RtpSender>, u32),
+    video: (Arc<TrackLocalStaticRTP>, Arc<dyn RtpSender>, u32),
+    audio_in: mpsc::Receiver<(Bytes, u32)>,
+    video_in: mpsc::Receiver<OutFrame>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").finish_non_exhaustive()
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> MediaError {
+    MediaError::Transport(error.to_string())
+}
+
+fn audio_codec() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.into(),
+        clock_rate: 48_000,
+        channels: 2,
+        sdp_fmtp_line: "minptime=10;useinbandfec=1;usedtx=1".into(),
+        rtcp_feedback: vec![],
+    }
+}
+
+fn video_codec() -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_H264.into(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
+        rtcp_feedback: vec![
+            feedback("nack", ""),
+            feedback("nack", "pli"),
+            feedback("ccm", "fir"),
+            feedback("transport-cc", ""),
+        ],
+    }
+}
+
+fn local_track(kind: RtpCodecKind, name: &str, codec: RTCRtpCodec, ssrc: u32) -> Arc<TrackLocalStaticRTP> {
+    let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), ..RTCRtpCodingParameters::default() };
+    let encoding =
+        RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..RTCRtpEncodingParameters::default() };
+    Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new(
+        "starling".into(),
+        name.into(),
+        name.into(),
+        kind,
+        vec![encoding],
+    )))
+}
+
+impl Peer {
+    /// Makes a connection; nothing is sent before an offer or answer is made.
+    pub async fn new(
+        config: &PeerConfig,
+        media: Arc<dyn MediaIn>,
+    ) -> Result<(Self, mpsc::Receiver<PeerEvent>), MediaError> {
+        let seen = Arc::new(Seen::default());
+        let estimate = Shared::new();
+        let mut engine = MediaEngine::default();
+        let audio = RTCRtpCodecParameters { rtp_codec: audio_codec(), payload_type: 111 };
+        let video = RTCRtpCodecParameters { rtp_codec: video_codec(), payload_type: 125 };
+        engine.register_codec(audio, RtpCodecKind::Audio).map_err(failed)?;
+        engine.register_codec(video, RtpCodecKind::Video).map_err(failed)?;
+        let registry =
+            configure_congestion_control(Registry::new(), estimate.clone(), CongestionFeedback::Twcc, &mut engine)
+                .map_err(failed)?;
+        let registry = register_default_interceptors(registry, &mut engine)
+            .map_err(failed)?
+            .with(Slot::Pacer, Pass::default())
+            .with(Slot::NackGenerator, Nack::new(seen.clone()))
+            .with(Slot::from(900), Taps::new(seen.clone()));
+        let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+        let remote = Arc::new(Remote::default());
+        let handler = Handler { events: events.clone(), media, remote: remote.clone(), relay_only: config.relay_only };
+        let servers = config.servers.iter().map(|server| RTCIceServer {
+            urls: server.urls.clone(),
+            username: server.username.clone(),
+            credential: server.credential.clone(),
+        });
+        let policy = if config.relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
+        let settings = SettingEngineBuilder::new()
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_ice_timeouts(Some(INTERRUPTED), Some(GIVEN_UP), Some(KEEP_ALIVE))
+            .build();
+        let runtime: Arc<dyn Runtime> = match &config.link {
+            None => Arc::new(TokioRuntime),
+            Some(link) => Arc::new(LinkRuntime { inner: TokioRuntime, link: link.clone() }),
+        };
+        let mut addresses = vec!["0.0.0.0:0".to_owned()];
+        if config.loopback {
+            addresses.push("127.0.0.1:0".to_owned());
+        }
+        let connection = PeerConnectionBuilder::new()
+            .with_configuration(
+                RTCConfigurationBuilder::new()
+                    .with_ice_servers(servers.collect())
+                    .with_ice_transport_policy(policy)
+                    .build(),
+            )
+            .with_media_engine(engine)
+            .with_interceptor_registry(registry)
+            .with_setting_engine(settings)
+            .with_runtime(runtime)
+            .with_handler(Arc::new(handler))
+            .with_udp_addrs(addresses)
+            .with_data_channel_send_buffer_limit(256 * 1024)
+            .build()
+            .await
+            .map_err(failed)?;
+        let connection: Arc<dyn PeerConnection> = Arc::new(connection);
+        let (audio_ssrc, video_ssrc) = (rand::random(), rand::random());
+        let audio = local_track(RtpCodecKind::Audio, "audio", audio_codec(), audio_ssrc);
+        let video = local_track(RtpCodecKind::Video, "video", video_codec(), video_ssrc);
+        let audio_sender = connection.add_track(audio.clone() as Arc<dyn TrackLocal>).await.map_err(failed)?;
+        let video_sender = connection.add_track(video.clone() as Arc<dyn TrackLocal>).await.map_err(failed)?;
+        let (audio_out, audio_in) = mpsc::channel(AUDIO_QUEUE);
+        let (video_out, video_in) = mpsc::channel(ENCODED_QUEUE);
+        let outlet = Outlet { audio: audio_out, video: video_out, seen: seen.clone(), estimate: estimate.clone() };
+        let start = SenderParts {
+            audio: (audio, audio_sender, audio_ssrc),
+            video: (video, video_sender, video_ssrc),
+            audio_in,
+            video_in,
+        };
+        let peer = Self {
+            connection,
+            remote,
+            early: Mutex::default(),
+            taken: AtomicU64::new(0),
+            described: AtomicBool::new(false),
+            seen,
+            estimate,
+            sent: Arc::default(),
+            events,
+            outlet,
+            start: Mutex::new(Some(start)),
+        };
+        Ok((peer, receiver))
+    }
+
+    /// Makes an offer (SDP). Candidates follow as events.
+    pub async fn offer(&self) -> Result<String, MediaError> {
+        if self.remote.control.lock().await.is_none() {
+            let channel = self.connection.create_data_channel("control", None).await.map_err(failed)?;
+            *self.remote.control.lock().await = Some(channel.clone());
+            tokio::spawn(read_channel(channel, self.events.clone(), self.remote.clone()));
+        }
+        let offer = self.connection.create_offer(None).await.map_err(failed)?;
+        self.connection.set_local_description(offer).await.map_err(failed)?;
+        self.description().await
+    }
+
+    /// Answers an offer.
+    pub async fn answer(&self, offer: String) -> Result<String, MediaError> {
+        self.described(RTCSessionDescription::offer(checked(offer)?).map_err(failed)?).await?;
+        let answer = self.connection.create_answer(None).await.map_err(failed)?;
+        self.connection.set_local_description(answer).await.map_err(failed)?;
+        self.description().await
+    }
+
+    /// Takes the answer to our offer.
+    pub async fn accept(&self, answer: String) -> Result<(), MediaError> {
+        self.described(RTCSessionDescription::answer(checked(answer)?).map_err(failed)?).await
+    }
+
+    /// A new offer that looks for new ways: after the network changed.
+    pub async fn restart(&self) -> Result<String, MediaError> {
+        self.connection.restart_ice().await.map_err(failed)?;
+        self.offer().await
+    }
+
+    async fn description(&self) -> Result<String, MediaError> {
+        let description = self.connection.local_description().await;
+        description.map(|d| d.sdp).ok_or_else(|| failed("there is no local description"))
+    }
+
+    async fn described(&self, description: RTCSessionDescription) -> Result<(), MediaError> {
+        self.connection.set_remote_description(description).await.map_err(failed)?;
+        self.described.store(true, Relaxed);
+        let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
+        for candidate in early {
+            let _ = self.connection.add_ice_candidate(candidate).await;
+        }
+        Ok(())
+    }
+
+    /// Takes a candidate of the other side (JSON). Those that come too early wait; beyond a number they are ignored.
+    pub async fn candidate(&self, json: &str) -> Result<(), MediaError> {
+        if json.len() > 2048 || self.taken.fetch_add(1, Relaxed) >= MAX_CANDIDATES as u64 * 4 {
+            return Ok(());
+        }
+        let candidate: RTCIceCandidateInit = serde_json::from_str(json).map_err(failed)?;
+        if !self.described.load(Relaxed) {
+            let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+            if early.len() < MAX_CANDIDATES {
+                early.push(candidate);
+            }
+            return Ok(());
+        }
+        self.connection.add_ice_candidate(candidate).await.map_err(failed)
+    }
+
+    /// Where to put what is to be sent.
+    pub fn outlet(&self) -> Outlet {
+        self.outlet.clone()
+    }
+
+    /// Counters.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    /// A common point of a stream of the other side's and its clock.
+    pub fn clock(&self, ssrc: u32) -> Option<ClockPoint> {
+        self.seen.clock(ssrc)
+    }
+
+    /// Asks the other side for a key frame.
+    pub async fn request_key(&self) {
+        let track = self.remote.video.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(track) = track
+            && let Some(media_ssrc) = track.ssrcs().await.first().copied()
+        {
+            let request = PictureLossIndication { sender_ssrc: 0, media_ssrc };
+            let _ = track.write_rtcp(vec![Box::new(request)]).await;
+        }
+    }
+
+    /// Sends a message on the control channel; false if it is not open or takes nothing more.
+    pub async fn control(&self, message: &[u8]) -> bool {
+        let channel = self.remote.control.lock().await.clone();
+        match channel {
+            Some(channel) if self.remote.ready.load(Relaxed) => channel.try_send(BytesMut::from(message)).await.is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Begins to send, once connected; does nothing the second time.
+    pub async fn start_sending(&self) -> Result<(), MediaError> {
+        let parts = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(parts) = parts else { return Ok(()) };
+        let audio = payload_type(&parts.audio.1, MIME_TYPE_OPUS).await?;
+        let video = payload_type(&parts.video.1, MIME_TYPE_H264).await?;
+        let sender = Sender {
+            audio: Stream::new(parts.audio.0, parts.audio.2, audio),
+            video: Stream::new(parts.video.0, parts.video.2, video),
+            pacer: Pacer::new(self.estimate.target()),
+            estimate: self.estimate.clone(),
+            seen: self.seen.clone(),
+            sent: self.sent.clone(),
+            probe: None,
+        };
+        tokio::spawn(sender.run(parts.audio_in, parts.video_in));
+        Ok(())
+    }
+
+    /// Looks at the path; also tells the round trip to who asks for lost packets.
+    pub async fn path(&self) -> PathStats {
+        use rtc::statistics::{StatsSelector, report::RTCStatsReportEntry};
+        let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
+        let mut stats = PathStats::default();
+        let mut selected = String::new();
+        for entry in report.iter() {
+            if let RTCStatsReportEntry::Transport(transport) = entry {
+                selected.clone_from(&transport.selected_candidate_pair_id);
+                stats.bytes = (transport.bytes_sent, transport.bytes_received);
+            }
+        }
+        let pair = report.iter().find_map(|entry| match entry {
+            RTCStatsReportEntry::IceCandidatePair(pair) if pair.stats.id == selected => Some(pair),
+            _ => None,
+        });
+        if let Some(pair) = pair {
+            stats.round_trip = (pair.current_round_trip_time > 0.0 && pair.current_round_trip_time < 60.0)
+                .then(|| Duration::from_secs_f64(pair.current_round_trip_time));
+            let kinds = report.iter().filter_map(|entry| match entry {
+                // Their names here are those of the pair with a prefix.
+                RTCStatsReportEntry::LocalCandidate(c) | RTCStatsReportEntry::RemoteCandidate(c)
+                    if c.stats.id.ends_with(&pair.local_candidate_id)
+                        || c.stats.id.ends_with(&pair.remote_candidate_id) =>
+                {
+                    Some(c.candidate_type.to_string() == "relay")
+                }
+                _ => None,
+            });
+            stats.relayed = kinds.reduce(|a, b| a || b);
+        }
+        if let Some(round_trip) = stats.round_trip {
+            self.seen.round_trip_us.store(round_trip.as_micros() as u32, Relaxed);
+        }
+        stats
+    }
+
+    /// Ends the connection and its tasks.
+    pub async fn close(&self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "closing a peer connection");
+        }
+    }
+}
+
+fn checked(sdp: String) -> Result<String, MediaError> {
+    if sdp.len() > MAX_SDP { Err(failed("the session description is too long")) } else { Ok(sdp) }
+}
+
+/// What was agreed on for a codec; the other side may number it differently.
+async fn payload_type(sender: &Arc<dyn RtpSender>, mime: &str) -> Result<u8, MediaError> {
+    let parameters = sender.get_parameters().await.map_err(failed)?;
+    let codecs = parameters.rtp_parameters.codecs;
+    let codec = codecs.iter().find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(mime));
+    codec.map(|c| c.payload_type).ok_or_else(|| failed(format!("the other side does not take {mime}")))
+}
+
+struct Stream {
+    track: Arc<TrackLocalStaticRTP>,
+    ssrc: u32,
+    payload_type: u8,
+    sequence: u16,
+}
+
+impl Stream {
+    fn new(track: Arc<TrackLocalStaticRTP>, ssrc: u32, payload_type: u8) -> Self {
+        Self { track, ssrc, payload_type, sequence: rand::random() }
+    }
+
+    async fn send(&mut self, payload: Bytes, timestamp: u32, marker: bool) {
+        let header = rtp::Header {
+            version: 2,
+            marker,
+            payload_type: self.payload_type,
+            sequence_number: self.sequence,
+            timestamp,
+            ssrc: self.ssrc,
+            ..rtp::Header::default()
+        };
+        self.sequence = self.sequence.wrapping_add(1);
+        if let Err(error) = self.track.write_rtp(rtp::Packet { header, payload }).await {
+            tracing::trace!(%error, "a packet was not sent");
+        }
+    }
+}
+
+/// The task that sends.
+struct Sender {
+    audio: Stream,
+    video: Stream,
+    pacer: Pacer,
+    estimate: Shared,
+    seen: Arc<Seen>,
+    sent: Arc<Sent>,
+    /// Packets of a probe that have not left, and when its first one did.
+    probe: Option<(usize, Option<Instant>)>,
+}
+
+impl Sender {
+    /// Until nobody can feed it any more.
+    async fn run(mut self, mut audio: mpsc::Receiver<(Bytes, u32)>, mut video: mpsc::Receiver<OutFrame>) {
+        loop {
+            let due = self.pacer.due();
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // Sound goes first, always.
+                packet = audio.recv() => match packet {
+                    Some((payload, timestamp)) => {
+                        self.sent.audio_packets.fetch_add(1, Relaxed);
+                        self.sent.bytes.fetch_add(payload.len() as u64, Relaxed);
+                        self.audio.send(payload, timestamp, false).await;
+                    }
+                    None => return,
+                },
+                () = wait => self.release().await,
+                frame = video.recv() => match frame {
+                    Some(frame) => {
+                        self.take(frame);
+                        self.release().await;
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, frame: OutFrame) {
+        let target = self.estimate.target();
+        self.pacer.set_target(target);
+        let payloads = match packets::payloads(&frame.annexb) {
+            Ok(payloads) if !payloads.is_empty() => payloads,
+            _ => return,
+        };
+        let last = payloads.len() - 1;
+        let timestamp = frame.timestamp;
+        let mut packets: Vec<Waiting> = payloads
+            .into_iter()
+            .enumerate()
+            .map(|(i, payload)| Waiting { payload, timestamp, marker: i == last })
+            .collect();
+        let idle = self.pacer.backlog() < Duration::from_millis(5) && self.probe.is_none();
+        if idle && let Some(probe) = self.estimate.with(|estimate| estimate.probe(Instant::now())) {
+            // Filler before the frame's last packet makes the burst; decoders skip it.
+            let bytes: usize = packets.iter().map(|p| p.payload.len()).sum();
+            let fillers = probe.bytes.saturating_sub(bytes).div_ceil(RTP_PAYLOAD);
+            let filler = packets::filler(RTP_PAYLOAD);
+            let at = packets.len() - 1;
+            packets.splice(at..at, (0..fillers).map(|_| Waiting { payload: filler.clone(), timestamp, marker: false }));
+            self.pacer.set_rate(probe.rate);
+            self.probe = Some((packets.len(), None));
+        }
+        if !self.pacer.push(packets, frame.key) {
+            self.sent.dropped_frames.fetch_add(1, Relaxed);
+            self.seen.key_wanted.store(true, Relaxed);
+            self.probe = None;
+        }
+    }
+
+    async fn release(&mut self) {
+        while let Some(packet) = self.pacer.pop(Instant::now()) {
+            self.sent.video_packets.fetch_add(1, Relaxed);
+            self.sent.bytes.fetch_add(packet.payload.len() as u64, Relaxed);
+            self.video.send(packet.payload, packet.timestamp, packet.marker).await;
+            if let Some((left, first)) = &mut self.probe {
+                let now = Instant::now();
+                let from = *first.get_or_insert(now);
+                *left -= 1;
+                if *left == 0 {
+                    self.probe = None;
+                    self.estimate.with(|estimate| estimate.probe_sent(from, now));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Whole calls in one process, over real sockets: from generated sources through every stage to checked sinks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use starling_media::{
+    Call, CallConfig, CallEvent, PeerConfig,
+    audio::strongest_tone,
+    spec::{AudioIn, AudioOut, VideoIn, VideoOut},
+    stats::RouteStats,
+    transport::link::Link,
+};
+use tokio::sync::mpsc;
+
+/// Several calls in a full mesh: each is a participant of each other.
+struct Mesh {
+    calls: Vec<Call>,
+    events: Arc<Mutex<Vec<Vec<CallEvent>>>>,
+    connected: mpsc::Receiver<()>,
+}
+
+fn config(audio_in: &str, video_in: &str, link: Option<&str>) -> CallConfig {
+    let (audio, video): (AudioIn, VideoIn) = (audio_in.parse().unwrap(), video_in.parse().unwrap());
+    let mut config = CallConfig::from_specs(&audio, &AudioOut::None, &video, &VideoOut::None);
+    config.peer = PeerConfig { loopback: true, link: link.map(|l| Link::parse(l).unwrap()), ..PeerConfig::default() };
+    config
+}
+
+impl Mesh {
+    /// Connects all with all. Routes are numbered by who is at their end.
+    async fn new(configs: Vec<CallConfig>) -> Self {
+        let count = configs.len();
+        let (mut calls, mut receivers) = (Vec::new(), Vec::new());
+        for config in configs {
+            let (call, events) = Call::start(config).unwrap();
+            calls.push(call);
+            receivers.push(events);
+        }
+        let events: Arc<Mutex<Vec<Vec<CallEvent>>>> = Arc::new(Mutex::new(vec![Vec::new(); count]));
+        let (ready, connected) = mpsc::channel(64);
+        for (me, mut receiver) in receivers.into_iter().enumerate() {
+            let (calls, events, ready) = (calls.clone(), events.clone(), ready.clone());
+            tokio::spawn(async move {
+                while let Some(event) = receiver.recv().await {
+                    match &event {
+                        CallEvent::Candidate(to, json) => {
+                            calls[*to as usize].candidate(me as u64, json).await.unwrap();
+                        }
+                        CallEvent::Connected(_) => ready.send(()).await.unwrap(),
+                        CallEvent::NeedsRestart(to) => {
+                            let offer = calls[me].restart(*to).await.unwrap();
+                            let answer = calls[*to as usize].answer(me as u64, offer).await.unwrap();
+                            calls[me].accept(*to, answer).await.unwrap();
+                        }
+                        _ => {}
+                    }
+                    events.lock().unwrap()[me].push(event);
+                }
+            });
+        }
+        let mesh = Self { calls, events, connected };
+        for a in 0..count {
+            for b in a + 1..count {
+                let offer = mesh.calls[a].offer(b as u64).await.unwrap();
+                let answer = mesh.calls[b].answer(a as u64, offer).await.unwrap();
+                mesh.calls[a].accept(b as u64, answer).await.unwrap();
+            }
+        }
+        mesh
+    }
+
+    async fn connected(&mut self) {
+        let needed = self.calls.len() * (self.calls.len() - 1);
+        for _ in 0..needed {
+            tokio::time::timeout(Duration::from_secs(20), self.connected.recv()).await.expect("not connected").unwrap();
+        }
+    }
+
+    /// What a call knows of another participant.
+    fn seen(&self, who: usize, other: usize) -> RouteStats {
+        self.calls[who].stats().routes.into_iter().find(|r| r.route == other as u64).unwrap()
+    }
+
+    /// Until something is true.
+    async fn until(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
+        for _ in 0..600 {
+            if is(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let stats: Vec<_> = self.calls.iter().map(Call::stats).collect();
+        panic!("{what} did not come: {stats:#?}");
+    }
+
+    async fn end(self) {
+        for call in &self.calls {
+            call.end().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pictures_and_sound_go_both_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wav, mp4) = (dir.path().join("a.wav"), dir.path().join("a.mp4"));
+    let mut first = config("tone:440", "pattern", None);
+    first.audio_out = AudioOut::File(wav.clone()).make();
+    first.video_out = VideoOut::File(mp4.clone()).make();
+    let mut mesh = Mesh::new(vec![first, config("tone:700", "pattern:320x180@30", None)]).await;
+    mesh.connected().await;
+    mesh.until("video", |m| m.seen(0, 1).video.frames > 100 && m.seen(1, 0).video.frames > 100).await;
+    for (who, other) in [(0, 1), (1, 0)] {
+        let seen = mesh.seen(who, other);
+        let pattern = seen.video.pattern.unwrap();
+        assert_eq!((pattern.out_of_order, pattern.bad), (0, 0), "{seen:#?}");
+        assert_eq!(seen.path, Some("direct"));
+        assert!(seen.rtt_ms.is_some(), "{seen:#?}");
+        assert!(seen.state.microphone && seen.state.camera);
+        assert_eq!((seen.audio.lost, seen.audio.late), (0, 0), "{seen:#?}");
+        assert!(seen.audio.delay_ms < 100, "{seen:#?}");
+    }
+    mesh.end().await;
+    let sound = starling_media::audio::file::read(&wav).unwrap();
+    let tail = &sound[sound.len().saturating_sub(72_000)..sound.len() - 24_000];
+    let (hertz, amplitude) = strongest_tone(tail);
+    assert!((695..=705).contains(&hertz) && amplitude > 0.2, "{hertz} Hz at {amplitude}");
+    let mut numbers = Vec::new();
+    starling_media::video::file::frames(&mp4, |frame| numbers.extend(starling_media::video::pattern::read(frame)))
+        .unwrap();
+    assert!(numbers.len() > 80 && numbers.is_sorted(), "{numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_percent_loss_is_mended() {
+    let link = Some("loss=0.1,delay=25,seed=4");
+    let mut mesh = Mesh::new(vec![config("tone", "pattern", link), config("tone", "none", link)]).await;
+    mesh.connected().await;
+    mesh.until("video", |m| m.seen(1, 0).video.frames > 30).await;
+    let before = mesh.seen(1, 0);
+    mesh.until("more video", |m| m.seen(1, 0).video.frames > before.video.frames + 120).await;
+    let seen = mesh.seen(1, 0);
+    assert_eq!(seen.video.pattern.unwrap().bad, 0);
+    assert!(seen.video.lost_frames <= 4, "{seen:#?}");
+    // Most of what was lost was brought back.
+    assert!(seen.audio.lost > 5 && seen.audio.by_fec * 2 > seen.audio.lost, "{seen:#?}");
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switches_hold_and_sizes_are_obeyed() {
+    let mut mesh = Mesh::new(vec![config("tone", "pattern", None), config("none", "pattern:320x180@30", None)]).await;
+    mesh.connected().await;
+    mesh.until("video", |m| m.seen(1, 0).video.frames > 10 && m.seen(1, 0).video.height == 360).await;
+    // A small tile asks for small pictures, and nobody who looks for none.
+    mesh.calls[1].want(0, 180).await;
+    mesh.until("small video", |m| m.seen(1, 0).video.height == 180).await;
+    mesh.calls[1].want(0, 0).await;
+    mesh.until("no video", |m| m.seen(1, 0).video.fps == 0.0).await;
+    mesh.calls[1].want(0, 360).await;
+    mesh.until("video again", |m| m.seen(1, 0).video.fps > 5.0).await;
+    mesh.calls[0].set_camera(false).await;
+    mesh.until("the camera is off", |m| !m.seen(1, 0).state.camera && m.seen(1, 0).video.fps == 0.0).await;
+    mesh.calls[0].set_microphone(false).await;
+    mesh.until("silence", |m| m.seen(1, 0).audio.level < 0.01 && m.calls[0].stats().level == 0.0).await;
+    mesh.calls[0].set_microphone(true).await;
+    mesh.until("sound", |m| m.seen(1, 0).audio.level > 0.1).await;
+    mesh.calls[1].set_hold(true).await;
+    mesh.until("hold", |m| m.seen(0, 1).state.hold && m.seen(1, 0).audio.level < 0.01).await;
+    mesh.calls[1].set_hold(false).await;
+    mesh.until("sound again", |m| m.seen(1, 0).audio.level > 0.1).await;
+    mesh.calls[1].end().await;
+    mesh.until("farewell", |m| m.events.lock().unwrap()[0].contains(&CallEvent::Left(1))).await;
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_in_a_mesh_see_and_hear_one_another_and_may_leave() {
+    let sources = ["tone:300", "tone:500", "tone:700", "tone:900"];
+    let configs = sources.iter().map(|tone| config(tone, "pattern:320x180@15", None)).collect();
+    let mut mesh = Mesh::new(configs).await;
+    mesh.connected().await;
+    let all = |m: &Mesh, members: &[usize], frames: &BTreeMap<(usize, usize), u64>| {
+        members.iter().all(|a| {
+            members.iter().filter(|b| *b != a).all(|b| {
+                let seen = m.seen(*a, *b);
+                seen.video.frames > frames.get(&(*a, *b)).unwrap_or(&0) + 20 && seen.audio.packets > 20
+            })
+        })
+    };
+    mesh.until("everybody", |m| all(m, &[0, 1, 2, 3], &BTreeMap::new())).await;
+    // One encode, whatever the number of routes.
+    let stats = mesh.calls[0].stats();
+    let sent: u64 = (1..4).map(|other| mesh.seen(other, 0).video.frames).sum();
+    assert!(stats.encoded_frames * 2 < sent, "{} encoded, {sent} received", stats.encoded_frames);
+    mesh.calls[3].end().await;
+    mesh.until("farewell", |m| (0..3).all(|who| m.events.lock().unwrap()[who].contains(&CallEvent::Left(3)))).await;
+    for call in &mesh.calls[..3] {
+        call.remove(3).await;
+    }
+    let mut before = BTreeMap::new();
+    for a in 0..3 {
+        for b in (0..3).filter(|b| *b != a) {
+            before.insert((a, b), mesh.seen(a, b).video.frames);
+        }
+    }
+    mesh.until("the others", |m| all(m, &[0, 1, 2], &before)).await;
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_is_shared_and_keys_need_leave() {
+    let mut mesh = Mesh::new(vec![config("none", "none", None), config("none", "none", None)]).await;
+    mesh.connected().await;
+    mesh.calls[0].share(Some("stty -echo; while read line; do echo \"got $line\"; done"), 80, 24).await.unwrap();
+    let shown = |m: &Mesh| -> String {
+        let events = m.events.lock().unwrap();
+        let output = events[1].iter().filter_map(|e| match e {
+            CallEvent::Output(_, bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            _ => None,
+        });
+        output.collect()
+    };
+    mesh.until("the share", |m| m.events.lock().unwrap()[1].contains(&CallEvent::Shared(0, Some((80, 24))))).await;
+    mesh.calls[1].type_in(Some(0), b"without\n").await;
+    // The channel keeps its order: once this is there, what was typed has been.
+    mesh.calls[1].set_hold(true).await;
+    mesh.until("hold", |m| m.seen(0, 1).state.hold).await;
+    mesh.calls[0].hand(1, true).await;
+    mesh.until("the hand", |m| m.events.lock().unwrap()[1].contains(&CallEvent::Hand(0, true))).await;
+    mesh.calls[1].type_in(Some(0), b"with leave\n").await;
+    mesh.until("what was typed", |m| shown(m).contains("got with leave")).await;
+    assert!(!shown(&mesh).contains("without"));
+    mesh.calls[0].end_share().await;
+    mesh.until("the end", |m| m.events.lock().unwrap()[1].contains(&CallEvent::Shared(0, None))).await;
+    mesh.end().await;
+}
