@@ -398,6 +398,14 @@ impl Call {
         lock(&self.0.routes).values().cloned().collect()
     }
 
+    /// Fingerprints of both certificates of a route, as in the descriptions.
+    pub async fn fingerprints(&self, id: u64) -> Vec<String> {
+        match self.route(id) {
+            Some(route) => route.peer.fingerprints().await,
+            None => Vec::new(),
+        }
+    }
+
     /// Turns the microphone on or off; off, no device is open.
     pub async fn set_microphone(&self, on: bool) {
         let on = on && (self.0.config.audio_in.is_some() || self.0.config.echo);

@@ -1,12 +1,12 @@
 //! Reading what is stored: messages and durable news.
 
 use starling_keys::AccountId;
-use starling_wire::{Event, EventId};
+use starling_wire::{Call, CallSignal, Event, EventId};
 
 use crate::{
     engine::Engine,
     store::{CHATS, ChatRow, EventRow, FEED, FeedRow, Reading, Store, StoreError, TIMELINE},
-    types::{ChatId, DeliveryState, FeedKind, Message, MessageId, News, Via},
+    types::{CallNote, ChatId, DeliveryState, FeedKind, Message, MessageId, News, Via},
 };
 
 /// Messages of a chat within a range of timeline keys.
@@ -22,8 +22,10 @@ pub fn messages(
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
     let message = |(key, row): &(Vec<u8>, EventRow)| {
         let id = EventId::from_bytes(key.get(16..)?)?;
-        let starling_wire::Body::Text(text) = Event::decode_body(&row.body).ok()? else {
-            return None;
+        let (text, call) = match Event::decode_body(&row.body).ok()? {
+            starling_wire::Body::Text(text) => (text, None),
+            starling_wire::Body::Call(call) => (Default::default(), Some(call_note(&call)?)),
+            _ => return None,
         };
         Some(Message {
             id: MessageId(id),
@@ -42,6 +44,7 @@ pub fn messages(
                 .collect(),
             state: if row.mine { Engine::state_of(&chat_row, id) } else { DeliveryState::Delivered },
             via: Via::from_stored(row.via),
+            call,
         })
     };
     Ok(rows.iter().filter_map(message).collect())
@@ -89,4 +92,12 @@ pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<News>, 
         }
     }
     Ok(news)
+}
+
+/// What a timeline keeps of a call.
+fn call_note(call: &Call) -> Option<CallNote> {
+    match call.signal {
+        CallSignal::Note { why, video, duration_ms } => Some(CallNote { id: call.id, video, why, duration_ms }),
+        _ => None,
+    }
 }

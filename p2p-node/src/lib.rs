@@ -3,6 +3,7 @@
 //! [`Node`] is a handle on a running node; everything else is plain data. Behind it: `engine` is a state machine on a thread of its own, `net`
 //! the libp2p swarm and its stream tasks on the caller's tokio runtime, `store` the profile's database, `mls` the encryption.
 
+mod calls;
 mod engine;
 mod history;
 mod limits;
@@ -12,13 +13,15 @@ mod node;
 mod store;
 mod types;
 
+pub use calls::Media;
 pub use engine::EngineError;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
 pub use node::{NewProfile, Node, OpenError, create_profile};
-pub use starling_wire::{Availability, Clock, EventId, Text, limits::is_username};
+pub use starling_media::{self as media, spec};
+pub use starling_wire::{Availability, CallEnd, CallId, Clock, EventId, Text, limits::is_username};
 pub use store::{ProfileDir, StoreError};
 pub use types::{
-    Audience, Chat, ChatId, Contact, ContactState, DeliveryState, FeedKind, HomeStatus, InvalidId, Live, Message,
-    MessageId, News, NodeError, Request, Status, Via,
+    Audience, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Contact, ContactState, DeliveryState, FeedKind,
+    HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status, Via,
 };

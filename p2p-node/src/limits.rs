@@ -62,3 +62,19 @@ pub const PRESENCE_EVERY_MS: u64 = 2_000;
 pub const ENGINE_QUEUE: usize = 256;
 /// Inputs handled in one turn, and so in one commit.
 pub const TURN_INPUTS: usize = 512;
+/// How long a call rings: people need a moment, and a ring that is older than this is a missed call.
+pub const RING_MS: u64 = 60_000;
+/// From an answer to media: longer means that there is no way.
+pub const CALL_CONNECT_MS: u64 = 40_000;
+/// How long the rendezvous is waited for before a call begins without a relay.
+pub const CALL_SERVERS_MS: u64 = 1_500;
+/// Calls at a time, one of them active: who has more is busy.
+pub const MAX_CALLS: usize = 3;
+/// Rings of one contact in ten minutes; more are not announced.
+pub const MAX_RINGS: usize = 6;
+/// The time for that.
+pub const RINGS_MS: u64 = 600_000;
+/// Candidates that wait until a call is answered here.
+pub const MAX_EARLY_CANDIDATES: usize = 64;
+/// Finished calls whose statistics can still be asked for.
+pub const CALLS_REMEMBERED: usize = 16;

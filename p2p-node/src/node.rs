@@ -10,17 +10,22 @@ use std::{
 use starling_keys::{
     AccountId, AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, InviteToken, RendezvousAddr, StorageKey,
 };
-use starling_wire::{Availability, Clock, Text};
+use starling_media::CallStats;
+use starling_wire::{Availability, CallId, Clock, Text};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
+    calls::{self, CallsHandle, Media, Table},
     engine::{Command, Effect, Engine, EngineError, Input, Now, Reply},
     history,
     limits::{ENGINE_QUEUE, TURN_INPUTS},
     mls::{GroupError, KeyPackages, Mls},
     net::{NetCommand, NetConfig, NetError, NetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
-    types::{Audience, Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError, Request, Status},
+    types::{
+        Audience, CallInfo, CallSetup, Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError, Request,
+        Status,
+    },
 };
 
 /// Live news that a slow listener may lag behind by; it is told that it has missed some.
@@ -117,6 +122,7 @@ pub struct Node {
     live: broadcast::Sender<Live>,
     ended: watch::Receiver<bool>,
     failure: Arc<OnceLock<String>>,
+    calls: Arc<Table>,
 }
 
 impl std::fmt::Debug for Node {
@@ -132,6 +138,8 @@ impl Node {
         let mut engine = Engine::load(store.clone(), now_ms())?;
         let (inputs, inbox) = mpsc::channel(ENGINE_QUEUE);
         let handle = start(&engine.me.device_key, &net, inputs.clone()).await?;
+        let calls = Arc::new(Table::default());
+        let outside = Outside { net: handle, calls: calls::start(inputs.clone(), calls.clone()) };
         let (feed_tx, feed) = watch::channel(engine.feed());
         let (live, _) = broadcast::channel(LIVE_QUEUE);
         let (ended_tx, ended) = watch::channel(false);
@@ -143,7 +151,7 @@ impl Node {
         thread::Builder::new()
             .name("engine".into())
             .spawn(move || {
-                if let Err(error) = drive(&mut engine, inbox, &handle, &feed_tx, &live_tx, &runtime) {
+                if let Err(error) = drive(&mut engine, inbox, &outside, &feed_tx, &live_tx, &runtime) {
                     tracing::error!(%error, "the engine stops");
                     let _ = failed.set(error.to_string());
                     let _ = live_tx.send(Live::Failed(error.to_string()));
@@ -154,7 +162,7 @@ impl Node {
                 let _ = ended_tx.send(true);
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self { inputs, store: slot, feed, live, ended, failure })
+        Ok(Self { inputs, store: slot, feed, live, ended, failure, calls })
     }
 
     fn store(&self) -> Result<Arc<Store>, NodeError> {
@@ -236,6 +244,36 @@ impl Node {
     /// Sets our reaction to a message; an empty emoji removes it.
     pub async fn react(&self, chat: ChatId, message: MessageId, emoji: String) -> Result<(), NodeError> {
         self.call(|reply| Command::React { chat, message, emoji, reply }).await
+    }
+
+    /// Calls somebody. Progress is told by [`Live::Call`].
+    pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
+        self.call(|reply| Command::CallStart { chat, setup, reply }).await
+    }
+
+    /// Answers a call that rings.
+    pub async fn call_answer(&self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallAnswer { id, setup, reply }).await
+    }
+
+    /// Hangs up, declines (with a word, if there is one) or cancels.
+    pub async fn call_hang_up(&self, id: CallId, text: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallHangUp { id, text, reply }).await
+    }
+
+    /// Calls that are not over.
+    pub async fn calls(&self) -> Result<Vec<CallInfo>, NodeError> {
+        self.call(Command::Calls).await
+    }
+
+    /// The media of a call, to steer and to watch; nothing before it was started here or answered.
+    pub fn call_media(&self, id: CallId) -> Option<Media> {
+        self.calls.get(id)
+    }
+
+    /// Statistics of a call. Of one that is over they come when its files are complete.
+    pub async fn call_stats(&self, id: CallId) -> Option<CallStats> {
+        self.calls.stats(id).await
     }
 
     /// The user has read a chat up to a clock; the other side is told if the settings say so.
@@ -464,11 +502,17 @@ impl Clocks {
     }
 }
 
+/// Who carries out what the engine decides.
+struct Outside {
+    net: NetHandle,
+    calls: CallsHandle,
+}
+
 /// The engine's thread: waits for inputs or the next due time, works in turns, carries out effects.
 fn drive(
     engine: &mut Engine,
     mut inbox: mpsc::Receiver<Input>,
-    net: &NetHandle,
+    outside: &Outside,
     feed: &watch::Sender<u64>,
     live: &broadcast::Sender<Live>,
     runtime: &tokio::runtime::Handle,
@@ -479,7 +523,8 @@ fn drive(
         let effects = engine.turn(inputs.drain(..), clocks.now())?;
         for effect in effects {
             match effect {
-                Effect::Net(command) => net.send(command),
+                Effect::Net(command) => outside.net.send(command),
+                Effect::Call(command) => outside.calls.send(command),
                 Effect::Reply(reply) => reply(),
                 Effect::Live(news) => {
                     let _ = live.send(news);
@@ -505,14 +550,15 @@ fn drive(
             let effects = engine.turn(inputs.drain(..), clocks.now()).unwrap_or_default();
             for effect in effects {
                 match effect {
-                    Effect::Net(command) => net.send(command),
+                    Effect::Net(command) => outside.net.send(command),
+                    Effect::Call(command) => outside.calls.send(command),
                     Effect::Reply(reply) => reply(),
                     Effect::Live(_) => {}
                 }
             }
             // Gives the last words a moment to leave, then the closing of connections; nothing durable depends on it.
             thread::sleep(Duration::from_millis(30));
-            net.send(NetCommand::Leave);
+            outside.net.send(NetCommand::Leave);
             thread::sleep(Duration::from_millis(20));
             return Ok(());
         }

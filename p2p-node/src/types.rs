@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Availability, Clock, EventId};
+use starling_media::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
+use starling_wire::{Availability, CallEnd, CallId, Clock, EventId};
 
 use crate::store::StoreError;
 
@@ -169,6 +170,8 @@ stored_enum! {
         KeyChanged = 7,
         /// We have blocked somebody.
         Blocked = 8,
+        /// A call is over: its note in the timeline.
+        Call = 9,
     }
 }
 
@@ -197,6 +200,96 @@ pub struct Message {
     pub state: DeliveryState,
     /// How it came.
     pub via: Via,
+    /// It is no message, but the note of a call.
+    pub call: Option<CallNote>,
+}
+
+/// What is kept of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallNote {
+    /// The call.
+    pub id: CallId,
+    /// With pictures.
+    pub video: bool,
+    /// How it ended.
+    pub why: CallEnd,
+    /// How long people talked, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallPhase {
+    /// The way is being prepared.
+    Starting,
+    /// It rings.
+    Ringing,
+    /// It was answered, and media do not flow yet.
+    Connecting,
+    /// Media flow.
+    Connected,
+    /// Media have stopped; a way round is looked for.
+    Interrupted,
+    /// It is over.
+    Ended,
+}
+
+impl CallPhase {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ringing => "ringing",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Interrupted => "interrupted",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A call as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallInfo {
+    /// Its id here.
+    pub id: CallId,
+    /// The conversation.
+    pub chat: ChatId,
+    /// We made it.
+    pub outgoing: bool,
+    /// With pictures.
+    pub video: bool,
+    /// How far it is.
+    pub phase: CallPhase,
+    /// Since when media flow, milliseconds since 1970; 0 before.
+    pub connected_ms: u64,
+    /// How it ended, and a word of the other side's.
+    pub end: Option<(CallEnd, String)>,
+    /// Another call was there first.
+    pub waiting: bool,
+    /// Six emoji that both sides see if nobody is between them; empty before media flow.
+    pub emoji: String,
+    /// What does not work: a device, a file.
+    pub trouble: Option<String>,
+    /// Both called at once: the call goes on under this id.
+    pub replaced_by: Option<CallId>,
+}
+
+/// What a call captures, where it goes, and how it may be connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallSetup {
+    /// Sound in.
+    pub audio_in: AudioIn,
+    /// Sound out.
+    pub audio_out: AudioOut,
+    /// Pictures in.
+    pub video_in: VideoIn,
+    /// Pictures out, besides the screen.
+    pub video_out: VideoOut,
+    /// The camera is on from the beginning.
+    pub camera: bool,
+    /// Only through a relay: the other side does not learn our address.
+    pub relay_only: bool,
 }
 
 impl Message {
@@ -321,6 +414,8 @@ pub enum Live {
     },
     /// Connections have changed.
     Net,
+    /// A call has changed.
+    Call(Box<CallInfo>),
     /// A short code has ended: used (`true`) or burnt.
     CodeEnded {
         /// The code.

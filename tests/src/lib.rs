@@ -76,6 +76,11 @@ impl Process {
     }
 
     /// SIGTERM; waits for the end.
+    /// Waits until it has ended by itself; its exit code.
+    pub fn wait(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
     pub fn terminate(&mut self) -> i32 {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();

@@ -103,6 +103,11 @@ pub enum Verb {
         #[arg(long, conflicts_with_all = ["qr", "uses"])]
         code: bool,
     },
+    /// Voice and video calls.
+    Call {
+        #[command(subcommand)]
+        command: Calls,
+    },
     /// People.
     Contacts {
         #[command(subcommand)]
@@ -243,6 +248,89 @@ pub struct Init {
     /// The profile is a program: others see that.
     #[arg(long)]
     pub bot: bool,
+}
+
+/// What a call captures, and where it goes.
+#[derive(Args)]
+pub struct MediaArgs {
+    /// Sound in: a file (.wav, .ogg), a device, default, tone, echo, or none.
+    #[arg(long, value_name = "FILE|DEVICE|tone|none")]
+    pub audio_in: Option<String>,
+    /// Sound out: a file (.wav, .ogg), a device, default, or none.
+    #[arg(long, value_name = "FILE|DEVICE|none")]
+    pub audio_out: Option<String>,
+    /// Pictures in: a file (.mp4, .y4m), a device, default, pattern, or none.
+    #[arg(long, value_name = "FILE|DEVICE|pattern|none")]
+    pub video_in: Option<String>,
+    /// Pictures out: a file (.mp4, .y4m) or none.
+    #[arg(long, value_name = "FILE|none")]
+    pub video_out: Option<String>,
+    /// Write statistics, a JSON object each second.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub stats: Option<PathBuf>,
+    /// Go through a relay only: the other side does not learn your address.
+    #[arg(long)]
+    pub relay_only: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Calls {
+    /// Call somebody, and stay until the call is over.
+    #[command(
+        after_help = "Example:\n  starling call start @alice --video\n  starling call start @bot --audio-in question.wav --audio-out answer.wav --duration 30s"
+    )]
+    Start {
+        /// Whom: @contact, id:…, an address, or a bare name.
+        who: String,
+        /// Sound only; this is the default.
+        #[arg(long, conflicts_with = "video")]
+        audio: bool,
+        /// With the camera on.
+        #[arg(long)]
+        video: bool,
+        /// Hang up after this time of talking.
+        #[arg(long, value_name = "TIME")]
+        duration: Option<String>,
+        #[command(flatten)]
+        media: MediaArgs,
+    },
+    /// Answer the call that rings, or calls as they come.
+    #[command(
+        after_help = "Example:\n  starling call answer\n  starling call answer --auto --audio-in welcome.wav --json"
+    )]
+    Answer {
+        /// Which, if several ring.
+        call: Option<String>,
+        /// Answer every call, until this is ended.
+        #[arg(long, conflicts_with = "call")]
+        auto: bool,
+        /// With --auto: end after so many calls.
+        #[arg(long, value_name = "N", requires = "auto")]
+        count: Option<u64>,
+        /// Hang up after this time of talking.
+        #[arg(long, value_name = "TIME")]
+        duration: Option<String>,
+        #[command(flatten)]
+        media: MediaArgs,
+    },
+    /// Hang up, decline or cancel.
+    #[command(after_help = "Example:\n  starling call hangup\n  starling call hangup --message 'in a meeting'")]
+    Hangup {
+        /// Which, if there are several.
+        call: Option<String>,
+        /// A word with it.
+        #[arg(long, default_value = "")]
+        message: String,
+    },
+    /// Calls that are not over.
+    #[command(after_help = "Example:\n  starling call list --json")]
+    List,
+    /// Microphones, loudspeakers and cameras.
+    #[command(after_help = "Example:\n  starling call devices")]
+    Devices,
+    /// Try devices, the terminal's graphics and the way through the rendezvous; each failure with a remedy.
+    #[command(after_help = "Example:\n  starling call test")]
+    Test,
 }
 
 #[derive(Subcommand)]

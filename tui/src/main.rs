@@ -45,9 +45,11 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(async {
+                // A call hangs up first.
+                let hangs_up = matches!(cli.verb, Some(Verb::Call { .. }));
                 tokio::select! {
                     result = Box::pin(run(cli)) => result,
-                    _ = tokio::signal::ctrl_c() => Err(CliError::new("interrupted", 130, "interrupted")),
+                    _ = tokio::signal::ctrl_c(), if !hangs_up => Err(CliError::new("interrupted", 130, "interrupted")),
                 }
             });
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
@@ -82,7 +84,7 @@ fn init_logging(verbose: u8, screen: bool) {
     };
     let filter = match std::env::var("STARLING_LOG") {
         Ok(filter) => EnvFilter::new(filter),
-        Err(_) => EnvFilter::new(format!("off,starling={level},starling_node={level}")),
+        Err(_) => EnvFilter::new(format!("off,starling={level},starling_node={level},starling_media={level}")),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     if !screen {
@@ -115,6 +117,7 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Whoami => verbs::whoami(global).await,
         Verb::Invite { uses, expires, qr, code } => verbs::invite(global, uses, &expires, qr, code).await,
         Verb::Contacts { command } => verbs::contacts(global, command).await,
+        Verb::Call { command } => Box::pin(verbs::calls(global, command)).await,
         Verb::Chats { command } => verbs::chats(global, command).await,
         Verb::Send(args) => verbs::send(global, args).await,
         Verb::Listen { chat, since, exec, count } => verbs::listen(global, chat, since, exec, count).await,

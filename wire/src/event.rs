@@ -4,6 +4,7 @@ use std::fmt;
 
 use prost::Message as _;
 
+use crate::Call;
 use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_DEVICE_LIST, MAX_EMOJI, MAX_MENTIONS, MAX_NAME, MAX_TEXT};
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
@@ -136,6 +137,8 @@ pub enum Body {
     },
     /// The sender's signed device list has changed: this is the new one.
     Devices(Vec<u8>),
+    /// A signal of a call.
+    Call(Call),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -179,7 +182,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11")]
         pub body: Option<Body>,
     }
 
@@ -199,6 +202,8 @@ mod proto {
         Profile(Profile),
         #[prost(bytes, tag = "10")]
         Devices(Vec<u8>),
+        #[prost(message, tag = "11")]
+        Call(crate::call::proto::Call),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -269,6 +274,7 @@ impl Body {
             }),
             Self::Profile { name, bot } => proto::Body::Profile(proto::Profile { name: name.clone(), bot: *bot }),
             Self::Devices(list) => proto::Body::Devices(list.clone()),
+            Self::Call(call) => proto::Body::Call(call.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -306,6 +312,7 @@ impl Body {
             }
             Some(proto::Body::Profile(p)) => Self::Profile { name: bounded(p.name, MAX_NAME)?, bot: p.bot },
             Some(proto::Body::Devices(list)) if list.len() <= MAX_DEVICE_LIST => Self::Devices(list),
+            Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
             Some(proto::Body::Devices(_)) => return Err(EventError::Malformed),
             None => Self::Unknown,
         })
@@ -390,6 +397,18 @@ mod tests {
             Body::Reaction { target: id(1, 1), emoji: "👍".into() },
             Body::Profile { name: "alice".into(), bot: true },
             Body::Devices(vec![1, 2, 3]),
+            Body::Call(Call {
+                id: crate::CallId([3; 16]),
+                signal: crate::CallSignal::Ring { video: true, offer: "v=0".into() },
+            }),
+            Body::Call(Call {
+                id: crate::CallId([3; 16]),
+                signal: crate::CallSignal::Candidates(vec!["a".into(), "b".into()]),
+            }),
+            Body::Call(Call {
+                id: crate::CallId([3; 16]),
+                signal: crate::CallSignal::End { why: crate::CallEnd::Busy, text: "later".into() },
+            }),
         ];
         let mut events: Vec<Event> = bodies
             .into_iter()

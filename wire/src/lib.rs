@@ -3,6 +3,7 @@
 //! Sans-I/O: bytes in, values out; no sockets, tasks or clocks. Messages are protocol buffers (proto3), so an older peer ignores fields and
 //! variants that it does not know. Sizes are checked before anything is decoded. `docs/protocol.md` describes the same for other clients.
 
+mod call;
 pub mod direct;
 mod event;
 mod frame;
@@ -15,6 +16,7 @@ mod signal;
 #[cfg(feature = "streams")]
 pub mod streams;
 
+pub use call::{Call, CallEnd, CallId, CallSignal};
 pub use event::{Batch, Body, Clock, Event, EventError, EventId, Receipt, Text};
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use log::{LogKey, LogVerb, PaddingError, pad, unpad, verify_log};

@@ -52,3 +52,11 @@ pub const MAX_INVITE_USES: u32 = 1000;
 pub const CODE_LIFETIME_S: u64 = 600;
 /// Wrong guesses that burn a short code.
 pub const CODE_FAILURES: u32 = 3;
+/// Longest session description of a call: ours have 2,500 bytes.
+pub const MAX_DESCRIPTION: usize = 16 * 1024;
+/// Most ICE candidates in one signal of a call.
+pub const MAX_CANDIDATES: usize = 32;
+/// Longest ICE candidate.
+pub const MAX_CANDIDATE: usize = 1024;
+/// Longest word with the end of a call.
+pub const MAX_CALL_TEXT: usize = 512;

@@ -12,7 +12,10 @@ pub struct Request {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// What is asked.
-    #[prost(oneof = "Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23")]
+    #[prost(
+        oneof = "Ask",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+    )]
     pub ask: Option<Ask>,
 }
 
@@ -89,6 +92,26 @@ pub enum Ask {
     /// Delete entries of a log that every receiver has.
     #[prost(message, tag = "23")]
     LogTrim(LogRequest),
+    /// STUN and TURN servers for a call, with credentials that last some minutes. The value does not matter.
+    #[prost(bool, tag = "24")]
+    TurnCredentials(bool),
+}
+
+/// STUN and TURN servers, and how to use them for a while (the long-term credentials of RFC 8489, with an expiry in the name).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TurnCredentials {
+    /// `stun:host:port` and `turn:host:port`.
+    #[prost(string, repeated, tag = "1")]
+    pub urls: Vec<String>,
+    /// User name.
+    #[prost(string, tag = "2")]
+    pub username: String,
+    /// Password.
+    #[prost(string, tag = "3")]
+    pub password: String,
+    /// Seconds that they last.
+    #[prost(uint64, tag = "4")]
+    pub lifetime_s: u64,
 }
 
 /// From server to device.
@@ -98,7 +121,7 @@ pub struct Response {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// The answer.
-    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub answer: Option<Answer>,
 }
 
@@ -154,6 +177,9 @@ pub enum Answer {
     /// A log is closed: its closing entry. Answers an append or close that came too late.
     #[prost(message, tag = "16")]
     Closed(LogEntry),
+    /// STUN and TURN servers.
+    #[prost(message, tag = "17")]
+    Turn(TurnCredentials),
 }
 
 /// What a server says of itself.

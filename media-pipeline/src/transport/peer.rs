@@ -514,6 +514,16 @@ impl Peer {
         self.connection.add_ice_candidate(candidate).await.map_err(failed)
     }
 
+    /// Fingerprints of our certificate and theirs, as in the descriptions.
+    pub async fn fingerprints(&self) -> Vec<String> {
+        let both = [self.connection.local_description().await, self.connection.remote_description().await];
+        let print = |sdp: &str| {
+            let line = sdp.lines().find_map(|line| line.trim().strip_prefix("a=fingerprint:"));
+            line.unwrap_or_default().to_uppercase()
+        };
+        both.iter().flatten().map(|description| print(&description.sdp)).collect()
+    }
+
     /// Where to put what is to be sent.
     pub fn outlet(&self) -> Outlet {
         self.outlet.clone()

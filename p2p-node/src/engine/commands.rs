@@ -2,7 +2,7 @@
 
 use starling_keys::{AccountId, InviteToken, RendezvousAddr, ShortCode};
 use starling_wire::{
-    Availability, Body, Clock, Receipt, Text,
+    Availability, Body, CallId, Clock, Receipt, Text,
     limits::{MAX_EMOJI, MAX_GREETING, MAX_INVITE_USES, MAX_MENTIONS, MAX_NAME, MAX_TEXT, is_username},
     rendezvous::Ask,
 };
@@ -18,7 +18,10 @@ use super::{
 use crate::{
     limits::{DELETE_WINDOW_MS, REACH_TIMEOUT_MS},
     store::{EventRow, FeedRow, HomesRow, META, REQUESTS, TIMELINE, Txn, prefix},
-    types::{Chat, ChatId, Contact, ContactState, FeedKind, HomeStatus, MessageId, NodeError, Request, Status},
+    types::{
+        CallInfo, CallSetup, Chat, ChatId, Contact, ContactState, FeedKind, HomeStatus, MessageId, NodeError, Request,
+        Status,
+    },
 };
 
 /// Where the answer of a call goes.
@@ -114,6 +117,22 @@ pub enum Command {
         token: String,
         reply: Reply<()>,
     },
+    Calls(Reply<Vec<CallInfo>>),
+    CallStart {
+        chat: ChatId,
+        setup: CallSetup,
+        reply: Reply<CallId>,
+    },
+    CallAnswer {
+        id: CallId,
+        setup: CallSetup,
+        reply: Reply<()>,
+    },
+    CallHangUp {
+        id: CallId,
+        text: String,
+        reply: Reply<()>,
+    },
 }
 
 impl Command {
@@ -130,6 +149,7 @@ impl Command {
             Self::Accept(_, reply) | Self::SetName(_, reply) | Self::SetUsername(_, reply) => drop(reply.send(no())),
             Self::Connect { reply, .. } | Self::UseCode { reply, .. } => drop(reply.send(no())),
             Self::SetHomes { reply, .. } => drop(reply.send(no())),
+            Self::CallStart { reply, .. } => drop(reply.send(no())),
             other => return Some(other),
         }
         None
@@ -142,6 +162,22 @@ impl Engine {
             return Ok(());
         };
         match command {
+            Command::Calls(reply) => {
+                let calls = self.call_list();
+                self.reply(reply, Ok(calls));
+            }
+            Command::CallStart { chat, setup, reply } => {
+                let result = self.call_start(chat, setup);
+                self.reply(reply, result);
+            }
+            Command::CallAnswer { id, setup, reply } => {
+                let result = self.call_answer(id, setup);
+                self.reply(reply, result);
+            }
+            Command::CallHangUp { id, text, reply } => {
+                let result = self.call_hang_up(txn, id, text)?;
+                self.reply(reply, result);
+            }
             Command::Status(reply) => {
                 let status = self.status();
                 self.reply(reply, Ok(status));
@@ -282,6 +318,8 @@ impl Engine {
             Command::Block(account, reply) => {
                 let result = self.change(account, |p| p.row.state = ContactState::Blocked.stored());
                 if result.is_ok() {
+                    let chat = self.chat_with(account);
+                    self.end_calls_of(txn, chat)?;
                     self.drop_links_of(&account);
                     self.leave_logs(account);
                     self.snapshot_soon();
@@ -316,6 +354,8 @@ impl Engine {
             Command::Remove(account, reply) => {
                 let result = self.change(account, |p| p.row.state = ContactState::Removed.stored());
                 if result.is_ok() {
+                    let chat = self.chat_with(account);
+                    self.end_calls_of(txn, chat)?;
                     self.drop_links_of(&account);
                     self.leave_logs(account);
                     self.snapshot_soon();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use starling_keys::{Certificate, DeviceEntry, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{
-    Puzzle,
+    CallId, Puzzle,
     rendezvous::{Answer, Ask, KeyPackages, Publish, Refusal, Registration, Response, ServerHello, Snapshot},
 };
 
@@ -55,6 +55,8 @@ pub enum Asked {
     ConnectList(u64),
     /// Key packages of their devices.
     ConnectPackages(u64),
+    /// STUN and TURN servers for a call.
+    Turn(CallId),
     /// A place for a short code.
     CodeOpen(u64),
     /// An attempt at a short code.
@@ -230,6 +232,7 @@ impl Engine {
                     entry.to_trim.extend(entries);
                 }
             }
+            Asked::Turn(id) => self.on_servers(id, None),
             Asked::Name(_) => {
                 self.name_answered(Err(NodeError::Unreachable(
                     "the connection to the rendezvous broke: try again".into(),
@@ -336,6 +339,7 @@ impl Engine {
             return self.on_refused(txn, home, asked, reason, refused.retry_after_ms);
         }
         match (asked, answer) {
+            (Asked::Turn(id), Answer::Turn(servers)) => self.on_servers(id, Some(servers)),
             (Asked::Publish, Answer::Done(_)) => self.on_registered(txn, home)?,
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
                 let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(|l| l.account == self.me.account());
@@ -509,6 +513,7 @@ impl Engine {
         let busy = matches!(reason, Refusal::RateLimited | Refusal::Internal | Refusal::Full);
         match asked {
             Asked::Publish => self.on_publish_refused(home, reason),
+            Asked::Turn(id) => self.on_servers(id, None),
             Asked::Trim(group, entries) if busy => {
                 if let Some(entry) = self.groups.get_mut(&group) {
                     entry.to_trim.extend(entries);

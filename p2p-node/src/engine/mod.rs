@@ -4,6 +4,7 @@
 //! committed in one transaction, and only then do the effects leave: frames, requests, answers to callers, news. So nothing is acknowledged
 //! before it is durable, and one `fsync` serves many messages. Time is an input. If the store fails the engine stops: the disk has the truth.
 
+mod calls;
 mod codes;
 mod commands;
 mod contacts;
@@ -41,6 +42,7 @@ use group::{GroupEntry, GroupId};
 use homes::HomeState;
 
 use crate::{
+    calls::{CallCommand, CallInput},
     limits,
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
     net::{HomeId, NetCommand, NetEvent, Target},
@@ -58,6 +60,8 @@ pub enum Input {
     Command(Command),
     /// Something that the network did.
     Net(NetEvent),
+    /// From the media of a call.
+    Call(CallInput),
     /// Say good-bye and stop.
     Stop,
 }
@@ -77,6 +81,8 @@ pub enum Effect {
     Net(NetCommand),
     /// An answer to a caller.
     Reply(Box<dyn FnOnce() + Send>),
+    /// For the media of calls.
+    Call(CallCommand),
     /// News that are not kept.
     Live(Live),
 }
@@ -193,6 +199,7 @@ pub struct Engine {
     seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
     next_id: u64,
     last_signal_ms: u64,
+    calls: calls::Calls,
     /// Who waits for a user name.
     name_reply: Option<Reply<()>>,
     /// The steady time of this turn, in milliseconds: for timers.
@@ -264,6 +271,7 @@ impl Engine {
             seen: Default::default(),
             next_id: 1,
             last_signal_ms: 0,
+            calls: calls::Calls::default(),
             name_reply: None,
             now,
             wall: now,
@@ -351,7 +359,11 @@ impl Engine {
             match input {
                 Input::Command(command) => self.on_command(&txn, command)?,
                 Input::Net(event) => self.on_net(&txn, event)?,
-                Input::Stop => self.say_goodbye(),
+                Input::Call(input) => self.on_call_input(&txn, input)?,
+                Input::Stop => {
+                    self.hang_up_all(&txn)?;
+                    self.say_goodbye();
+                }
             }
         }
         self.on_time(&txn)?;
@@ -389,6 +401,7 @@ impl Engine {
             .chain(used)
             .chain(resends)
             .chain(self.snapshot_due)
+            .chain(self.calls.next_due())
             .min()
     }
 
@@ -442,6 +455,7 @@ impl Engine {
         self.expire_outbox(txn)?;
         self.homes_on_time(txn)?;
         self.snapshot_on_time();
+        self.calls_on_time(txn)?;
         Ok(())
     }
 

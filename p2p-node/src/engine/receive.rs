@@ -261,6 +261,7 @@ impl Engine {
                     self.on_newer_list(txn, peer, &list)?;
                 }
             }
+            Body::Call(call) => self.on_call(txn, chat, sender, id, call)?,
             Body::Unknown => {}
         }
         Ok(())
@@ -278,7 +279,9 @@ impl Engine {
             Some(row) => Some(row.clone()),
             None => txn.get(TIMELINE, &key)?,
         };
-        Ok(row.map(|row| (key, row)))
+        // The note of a call is nobody's to change.
+        let note = |row: &EventRow| matches!(Event::decode_body(&row.body), Ok(Body::Call(_)));
+        Ok(row.filter(|row| !note(row)).map(|row| (key, row)))
     }
 
     fn on_receipt(

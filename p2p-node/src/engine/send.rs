@@ -343,6 +343,9 @@ impl Engine {
         let row = txn.get::<EventRow>(TIMELINE, &timeline_key(chat, id.0))?;
         Ok(match row {
             None => Err(NodeError::NotFound("there is no such message in this conversation".into())),
+            Some(row) if matches!(Event::decode_body(&row.body), Ok(Body::Call(_))) => {
+                Err(NodeError::Refused("a call is no message".into()))
+            }
             Some(row) if !row.mine => Err(NodeError::Refused("only the author can change a message".into())),
             Some(row) if row.deleted => Err(NodeError::Refused("the message was deleted".into())),
             Some(row) => Ok(row),

@@ -25,7 +25,9 @@ use tokio::sync::oneshot;
 
 use super::{Command, Effect, Engine, Input, Now, Reply};
 use crate::{
-    NewProfile, ProfileDir, create_profile, history,
+    NewProfile, ProfileDir,
+    calls::{CallCommand, CallInput},
+    create_profile, history,
     net::{HomeId, NetCommand, NetEvent},
     store::{Store, prefix},
     types::{Chat, ChatId, Contact, Live, Message, MessageId, NodeError},
@@ -66,6 +68,8 @@ pub struct Person {
     links: Vec<Who>,
     /// News that are not kept, since they were last looked at.
     pub live: Vec<Live>,
+    /// What its engine told the media of calls, since it was last looked at.
+    pub calls: Vec<CallCommand>,
 }
 
 /// Everything.
@@ -153,6 +157,7 @@ impl World {
             targets: Vec::new(),
             links: Vec::new(),
             live: Vec::new(),
+            calls: Vec::new(),
         });
         let who = self.people.len() - 1;
         self.start(who);
@@ -294,6 +299,7 @@ impl World {
             match effect {
                 Effect::Reply(reply) => reply(),
                 Effect::Live(news) => self.people[who].live.push(news),
+                Effect::Call(command) => self.people[who].calls.push(command),
                 Effect::Net(command) => self.carry(who, command),
             }
         }
@@ -418,6 +424,12 @@ impl World {
     }
 
     // What users do and see.
+
+    /// The media of a call say something.
+    pub fn media(&mut self, who: Who, input: CallInput) {
+        self.put(Wire::Local(who), Packet::In(Box::new(Input::Call(input))));
+        self.settle();
+    }
 
     /// Starts a call of a user; the answer comes when the world goes on.
     pub fn begin<T>(

@@ -7,8 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 use starling_node::{
-    Audience, Availability, Chat, Contact, ContactState, DeliveryState, FeedKind, Live, Message, News, Node, Request,
-    Status, Via,
+    Audience, Availability, CallInfo, CallPhase, Chat, Contact, ContactState, DeliveryState, FeedKind, Live, Message,
+    News, Node, Request, Status, Via,
 };
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
@@ -114,7 +114,27 @@ pub fn message(m: &Message, contact: Option<&Contact>, me: &Status, handle: &str
         "edited": m.edited, "deleted": m.deleted,
         "reactions": m.reactions.iter().map(|(emoji, mine)| json!({ "emoji": emoji, "self": mine })).collect::<Vec<_>>(),
         "state": state(m.state), "via": via(m.via),
+        "call": m.call.map(|call| json!({
+            "id": call.id.to_string(), "video": call.video, "reason": call.why.as_str(), "duration_ms": call.duration_ms,
+        })),
     })
+}
+
+/// The `call` object of the contract.
+pub fn call(c: &CallInfo) -> Value {
+    let mut object = json!({
+        "id": c.id.to_string(), "chat": { "id": c.chat.to_string() }, "outgoing": c.outgoing, "video": c.video,
+        "state": c.phase.as_str(), "connected_at": (c.connected_ms > 0).then(|| rfc3339(c.connected_ms)),
+        "waiting": c.waiting, "emoji": c.emoji, "trouble": c.trouble,
+    });
+    if let Some((why, text)) = &c.end {
+        object["reason"] = why.as_str().into();
+        object["text"] = text.as_str().into();
+    }
+    if let Some(next) = &c.replaced_by {
+        object["replaced_by"] = next.to_string().into();
+    }
+    object
 }
 
 pub fn contact(c: &Contact, me: &Status) -> Value {
@@ -177,6 +197,7 @@ pub fn news(n: &News, node: &Node, names: &Names, profile: &str, handle: &str, r
         FeedKind::ContactAccepted => "contact.accepted",
         FeedKind::KeyChanged => "contact.key_changed",
         FeedKind::Blocked => "contact.blocked",
+        FeedKind::Call => "call.ended",
     };
     line["type"] = kind.into();
     if let Some(chat) = n.chat {
@@ -193,6 +214,9 @@ pub fn news(n: &News, node: &Node, names: &Names, profile: &str, handle: &str, r
             match node.message(chat, id).ok().flatten() {
                 Some(message) => {
                     line["via"] = via(message.via).into();
+                    if n.kind == FeedKind::Call {
+                        line["call"] = names.message(&message, handle)["call"].clone();
+                    }
                     line["message"] = names.message(&message, handle);
                 }
                 // The user has deleted the conversation here: the line keeps its number.
@@ -228,6 +252,12 @@ pub fn live(l: &Live, names: &Names, profile: &str, seq: u64) -> Option<Value> {
             line["last_seen"] = rfc3339(*last_seen_ms).into();
         }
         Live::Net => line["type"] = "net.state".into(),
+        Live::Call(info) => {
+            let rings = !info.outgoing && info.phase == CallPhase::Ringing;
+            line["type"] = if rings { "call.incoming" } else { "call.state" }.into();
+            line["chat"] = names.chat(&info.chat.to_string());
+            line["call"] = call(info);
+        }
         Live::CodeEnded { code, used } => {
             line["type"] = "code.ended".into();
             line["code"] = code.as_str().into();

@@ -265,6 +265,10 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
         "history" => history(node, params).await?,
         "search" => search(node, params).await?,
         "wait" => wait(node, params).await?,
+        _ if method.starts_with("call.") => match super::calls::call(node, method, params).await? {
+            Some(result) => result,
+            None => return Err(CliError::usage(format!("there is no method “{}”", method.escape_debug()))),
+        },
         _ => return Err(CliError::usage(format!("there is no method “{}”", method.escape_debug()))),
     })
 }
@@ -493,6 +497,7 @@ async fn subscription(node: Node, profile: String, params: Value, lines: mpsc::S
                 Ok(news) => {
                     let of_chat = match &news {
                         Live::Typing { chat, .. } => Some(chat.to_string()),
+                        Live::Call(call) => Some(call.chat.to_string()),
                         _ => None,
                     };
                     if only.is_some() && only != of_chat {

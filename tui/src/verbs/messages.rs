@@ -250,7 +250,7 @@ async fn end(answerer: Option<Answerer>, wait: bool, client: &Client) {
 }
 
 /// SIGTERM ends a listener as it should: the node says good-bye.
-async fn terminated() {
+pub(super) async fn terminated() {
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(mut signal) => {
             signal.recv().await;
@@ -276,6 +276,12 @@ fn show(global: &Global, event: &Value) -> CliResult {
         "contact.accepted" => print(format!("{} is a contact now", safe(field(&event["contact"], "name")))),
         "contact.key_changed" => {
             print(format!("WARNING: the devices of {} have changed", safe(field(&event["contact"], "name"))))
+        }
+        "call.incoming" => print(format!("[{chat}] a call comes in: starling call answer")),
+        "call.ended" => {
+            let seconds = event["call"]["duration_ms"].as_u64().unwrap_or(0) / 1000;
+            let how = field(&event["call"], "reason").replace('_', " ");
+            print(format!("[{chat}] a call: {how}, {}:{:02}", seconds / 60, seconds % 60))
         }
         "stream.ready" => {
             say(global, "listening");

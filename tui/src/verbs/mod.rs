@@ -1,5 +1,7 @@
 //! The verbs of the command line. All of them talk to the node by JSON-RPC.
 
+mod call_test;
+mod calls;
 mod chats;
 mod doctor;
 mod init;
@@ -20,6 +22,7 @@ use crate::{
     rpc::{self, Client},
 };
 
+pub use calls::calls;
 pub use chats::{chats, history, search};
 pub use doctor::doctor;
 pub use init::{NewProfile, init, make_profile, parse_home};

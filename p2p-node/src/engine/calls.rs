@@ -1,0 +1,596 @@
+//! Calls as the engine sees them: who rings whom, who answers, how it ends. Media run elsewhere (`crate::calls`), told what to do by
+//! effects, and tell what happened by inputs.
+//!
+//! A call goes `Starting → Ringing → Connecting → Connected ⇄ Interrupted → Ended`. Nothing of it survives a restart but its note in the
+//! timeline, which is there from the first ring on: whoever dies while it rings has missed it.
+
+use std::collections::{HashMap, VecDeque};
+
+use starling_keys::{Certificate, DeviceId};
+use starling_wire::{
+    Body, Call, CallEnd, CallId, CallSignal, Clock, Event, EventId,
+    limits::{MAX_CALL_TEXT, MAX_CANDIDATES},
+    rendezvous::{Ask, TurnCredentials},
+};
+
+use super::{Effect, Engine, EngineError, homes::Asked, send::timeline_key};
+use crate::{
+    calls::{CallCommand, CallInput, CallServer},
+    limits::{
+        CALL_CONNECT_MS, CALL_SERVERS_MS, MAX_CALLS, MAX_CLOCK_AHEAD_MS, MAX_EARLY_CANDIDATES, MAX_RINGS, RING_MS,
+        RINGS_MS,
+    },
+    net::HomeId,
+    store::{EventRow, FeedRow, TIMELINE, Txn},
+    types::{CallInfo, CallPhase, CallSetup, ChatId, ContactState, FeedKind, Live, NodeError, Via},
+};
+
+/// All calls.
+#[derive(Debug, Default)]
+pub struct Calls {
+    list: Vec<Talk>,
+    /// When contacts rang lately.
+    rings: HashMap<ChatId, VecDeque<u64>>,
+}
+
+/// One call.
+#[derive(Debug)]
+struct Talk {
+    /// Its id for users of this node.
+    id: CallId,
+    /// Its id for the other side: another one, after both called at once.
+    wire: CallId,
+    chat: ChatId,
+    outgoing: bool,
+    video: bool,
+    phase: CallPhase,
+    /// The device at the other end, once it is known.
+    device: Option<DeviceId>,
+    /// Place of its note in the timeline.
+    note: Option<EventId>,
+    /// When this phase is given up.
+    due: Option<u64>,
+    /// The other side's offer, until it is answered.
+    offer: Option<String>,
+    early: Vec<String>,
+    setup: Option<CallSetup>,
+    servers: Vec<CallServer>,
+    /// Rendezvous that were asked for servers and have not answered.
+    asked: usize,
+    /// Media were started.
+    media: bool,
+    /// Steady time, and the clock's.
+    connected: Option<(u64, u64)>,
+    emoji: String,
+    trouble: Option<String>,
+    waiting: bool,
+    /// The user was told that it rings.
+    announced: bool,
+}
+
+impl Calls {
+    /// When something is given up.
+    pub fn next_due(&self) -> Option<u64> {
+        self.list.iter().filter_map(|c| c.due).min()
+    }
+
+    fn find(&mut self, id: CallId) -> Option<&mut Talk> {
+        self.list.iter_mut().find(|c| c.id == id)
+    }
+
+    fn by_wire(&self, chat: ChatId, wire: CallId) -> Option<usize> {
+        self.list.iter().position(|c| c.chat == chat && c.wire == wire)
+    }
+}
+
+impl Talk {
+    fn new(id: CallId, chat: ChatId, outgoing: bool, video: bool) -> Self {
+        Self {
+            id,
+            wire: id,
+            chat,
+            outgoing,
+            video,
+            phase: CallPhase::Starting,
+            device: None,
+            note: None,
+            due: None,
+            offer: None,
+            early: Vec::new(),
+            setup: None,
+            servers: Vec::new(),
+            asked: 0,
+            media: false,
+            connected: None,
+            emoji: String::new(),
+            trouble: None,
+            waiting: false,
+            announced: false,
+        }
+    }
+
+    fn info(&self, end: Option<(CallEnd, String)>) -> CallInfo {
+        CallInfo {
+            id: self.id,
+            chat: self.chat,
+            outgoing: self.outgoing,
+            video: self.video,
+            phase: if end.is_some() { CallPhase::Ended } else { self.phase },
+            connected_ms: self.connected.map_or(0, |(_, wall)| wall),
+            end,
+            waiting: self.waiting,
+            emoji: self.emoji.clone(),
+            trouble: self.trouble.clone(),
+            replaced_by: None,
+        }
+    }
+}
+
+impl Engine {
+    /// The calls that are not over.
+    pub(super) fn call_list(&self) -> Vec<CallInfo> {
+        self.calls.list.iter().map(|c| c.info(None)).collect()
+    }
+
+    fn call_changed(&mut self, id: CallId) {
+        if let Some(talk) = self.calls.find(id) {
+            let info = Box::new(talk.info(None));
+            self.live(Live::Call(info));
+        }
+    }
+
+    fn tell_call(&mut self, chat: ChatId, wire: CallId, signal: CallSignal) -> EventId {
+        if self.check_may_write(chat).is_err() {
+            return EventId::default();
+        }
+        self.write_event(chat, Body::Call(Call { id: wire, signal }))
+    }
+
+    // What the user wants.
+
+    /// Calls somebody.
+    pub(super) fn call_start(&mut self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
+        self.check_may_write(chat)?;
+        let peer = self.chats.get(&chat).map(|c| c.peer);
+        let person = peer.and_then(|p| self.contacts.get(&p));
+        if person.is_none_or(|p| p.state() != ContactState::Active) {
+            return Err(NodeError::Refused(
+                "they have not accepted you as a contact yet: calls are for contacts".into(),
+            ));
+        }
+        if self.calls.list.iter().any(|c| c.chat == chat) {
+            return Err(NodeError::Refused("there is a call with them already".into()));
+        }
+        if self.calls.list.len() >= MAX_CALLS {
+            return Err(NodeError::Refused("there are too many calls already: hang one up".into()));
+        }
+        let id = CallId(rand::random());
+        let mut talk = Talk::new(id, chat, true, setup.camera);
+        talk.setup = Some(setup);
+        self.calls.list.push(talk);
+        self.hold_others(id);
+        self.ask_for_servers(id);
+        self.call_changed(id);
+        Ok(id)
+    }
+
+    /// Answers a call.
+    pub(super) fn call_answer(&mut self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
+        let talk = self.calls.find(id).ok_or_else(no_call)?;
+        if talk.outgoing || talk.phase != CallPhase::Ringing {
+            return Err(NodeError::Refused("this call does not wait for an answer".into()));
+        }
+        (talk.setup, talk.waiting) = (Some(setup), false);
+        self.hold_others(id);
+        self.ask_for_servers(id);
+        Ok(())
+    }
+
+    /// Hangs up, declines or cancels.
+    pub(super) fn call_hang_up(
+        &mut self,
+        txn: &Txn<'_>,
+        id: CallId,
+        mut text: String,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let Some(talk) = self.calls.find(id) else { return Ok(Err(no_call())) };
+        let why = match (talk.phase, talk.outgoing) {
+            (CallPhase::Connected | CallPhase::Interrupted | CallPhase::Connecting, _) => CallEnd::HungUp,
+            (_, true) => CallEnd::Cancelled,
+            (_, false) => CallEnd::Declined,
+        };
+        text.truncate(text.floor_char_boundary(MAX_CALL_TEXT));
+        self.end_call(txn, id, why, text, true)?;
+        Ok(Ok(()))
+    }
+
+    /// The node stops: whoever is called or talked to is told.
+    pub(super) fn hang_up_all(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        for id in self.calls.list.iter().map(|c| c.id).collect::<Vec<_>>() {
+            // A ring is not declined by a program that ends: another may still answer.
+            let ringing = self.calls.find(id).is_some_and(|c| !c.outgoing && c.phase == CallPhase::Ringing);
+            self.end_call(txn, id, CallEnd::HungUp, String::new(), !ringing)?;
+        }
+        Ok(())
+    }
+
+    /// A conversation that is blocked or removed has no calls.
+    pub(super) fn end_calls_of(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let ids: Vec<CallId> = self.calls.list.iter().filter(|c| c.chat == chat).map(|c| c.id).collect();
+        for id in ids {
+            self.end_call(txn, id, CallEnd::HungUp, String::new(), true)?;
+        }
+        Ok(())
+    }
+
+    /// Who takes a call puts the others on hold.
+    fn hold_others(&mut self, id: CallId) {
+        let others: Vec<CallId> = self.calls.list.iter().filter(|c| c.id != id && c.media).map(|c| c.id).collect();
+        for other in others {
+            self.effect(Effect::Call(CallCommand::Hold(other, true)));
+        }
+    }
+
+    // Servers.
+
+    fn ask_for_servers(&mut self, id: CallId) {
+        let homes: Vec<HomeId> = self
+            .homes
+            .iter()
+            .filter(|(_, h)| h.own && h.registered && h.hello.is_some())
+            .map(|(home, _)| *home)
+            .collect();
+        let now = self.now;
+        if let Some(talk) = self.calls.find(id) {
+            talk.asked = homes.len();
+            talk.due = Some(now + CALL_SERVERS_MS);
+        }
+        for home in &homes {
+            self.ask(*home, Ask::TurnCredentials(true), Asked::Turn(id));
+        }
+        if homes.is_empty() {
+            self.start_media(id);
+        }
+    }
+
+    /// A rendezvous gave its servers, or has none.
+    pub(super) fn on_servers(&mut self, id: CallId, servers: Option<TurnCredentials>) {
+        let Some(talk) = self.calls.find(id) else { return };
+        if talk.media {
+            return;
+        }
+        if let Some(servers) = servers {
+            // What a server says is bounded before it is believed.
+            let urls = servers.urls.into_iter().filter(|u| u.len() <= 256).take(4).collect();
+            if servers.username.len() <= 256 && servers.password.len() <= 256 {
+                let (username, credential) = (servers.username, servers.password);
+                talk.servers.push(CallServer { urls, username, credential });
+            }
+        }
+        talk.asked = talk.asked.saturating_sub(1);
+        if talk.asked == 0 {
+            self.start_media(id);
+        }
+    }
+
+    fn start_media(&mut self, id: CallId) {
+        let loopback = self.me.homes.iter().any(|h| h.to_string().contains("/ip4/127."));
+        let now = self.now;
+        let Some(talk) = self.calls.find(id) else { return };
+        let Some(setup) = talk.setup.clone().filter(|_| !talk.media) else { return };
+        talk.media = true;
+        talk.due = Some(now + if talk.outgoing { RING_MS } else { CALL_CONNECT_MS });
+        if !talk.outgoing {
+            talk.phase = CallPhase::Connecting;
+        }
+        let offer = talk.offer.take();
+        let (wire, servers) = (talk.wire, std::mem::take(&mut talk.servers));
+        let early = std::mem::take(&mut talk.early);
+        self.effect(Effect::Call(CallCommand::Start { id, wire, setup, servers, loopback, offer }));
+        if !early.is_empty() {
+            self.effect(Effect::Call(CallCommand::Candidates(id, early)));
+        }
+        self.call_changed(id);
+    }
+
+    // What the media say.
+
+    pub(super) fn on_call_input(&mut self, txn: &Txn<'_>, input: CallInput) -> Result<(), EngineError> {
+        let id = input.id();
+        let now = (self.now, self.wall);
+        let Some(talk) = self.calls.find(id) else { return Ok(()) };
+        let (chat, wire) = (talk.chat, talk.wire);
+        match input {
+            CallInput::Offer(_, offer) if talk.outgoing && talk.phase == CallPhase::Starting => {
+                talk.phase = CallPhase::Ringing;
+                let video = talk.video;
+                let ring = self.tell_call(chat, wire, CallSignal::Ring { video, offer });
+                if let Some(talk) = self.calls.find(id) {
+                    talk.note = Some(ring);
+                }
+                self.note(txn, id, CallEnd::NoAnswer, 0)?;
+                self.call_changed(id);
+            }
+            CallInput::Offer(_, offer) => {
+                self.tell_call(chat, wire, CallSignal::Restart { offer });
+            }
+            CallInput::Answer(_, answer) => {
+                self.tell_call(chat, wire, CallSignal::Answer { answer });
+            }
+            CallInput::Restarted(_, answer) => {
+                self.tell_call(chat, wire, CallSignal::Restarted { answer });
+            }
+            CallInput::Candidates(_, candidates) => {
+                for some in candidates.chunks(MAX_CANDIDATES) {
+                    self.tell_call(chat, wire, CallSignal::Candidates(some.to_vec()));
+                }
+            }
+            CallInput::Connected(_, emoji) => {
+                talk.phase = CallPhase::Connected;
+                talk.connected.get_or_insert(now);
+                talk.due = None;
+                talk.emoji = emoji;
+                self.call_changed(id);
+            }
+            CallInput::Interrupted(_) => {
+                talk.phase = CallPhase::Interrupted;
+                self.call_changed(id);
+            }
+            CallInput::Trouble(_, text) => {
+                talk.trouble = Some(text);
+                self.call_changed(id);
+            }
+            CallInput::Failed(_, text) => {
+                let why = if talk.connected.is_some() { CallEnd::Lost } else { CallEnd::Failed };
+                self.end_call(txn, id, why, text, true)?;
+            }
+            CallInput::Left(_) => self.end_call(txn, id, CallEnd::HungUp, String::new(), false)?,
+        }
+        Ok(())
+    }
+
+    // What the other side says.
+
+    pub(super) fn on_call(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        sender: &Certificate,
+        event: EventId,
+        call: Call,
+    ) -> Result<(), EngineError> {
+        let own = sender.account() == self.me.account();
+        let wire = call.id;
+        if let CallSignal::Ring { video, offer } = call.signal {
+            return if own { Ok(()) } else { self.on_ring(txn, chat, sender.device(), event, wire, video, offer) };
+        }
+        let Some(at) = self.calls.by_wire(chat, wire) else { return Ok(()) };
+        let id = self.calls.list[at].id;
+        let talk = &mut self.calls.list[at];
+        if own {
+            // Another device of ours has taken or declined it.
+            if !talk.outgoing
+                && talk.phase == CallPhase::Ringing
+                && matches!(call.signal, CallSignal::Answer { .. } | CallSignal::End { .. })
+            {
+                self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false)?;
+            }
+            return Ok(());
+        }
+        // From the answer on, only the device that gave it has a say.
+        if talk.device.is_some_and(|d| d != sender.device()) {
+            return Ok(());
+        }
+        match call.signal {
+            CallSignal::Answer { answer } if talk.outgoing && talk.phase == CallPhase::Ringing => {
+                (talk.phase, talk.device) = (CallPhase::Connecting, Some(sender.device()));
+                talk.due = Some(self.now + CALL_CONNECT_MS);
+                self.effect(Effect::Call(CallCommand::Accept(id, answer)));
+                self.call_changed(id);
+            }
+            CallSignal::Candidates(candidates) => {
+                if talk.media {
+                    self.effect(Effect::Call(CallCommand::Candidates(id, candidates)));
+                } else if talk.early.len() + candidates.len() <= MAX_EARLY_CANDIDATES {
+                    talk.early.extend(candidates);
+                }
+            }
+            CallSignal::Restart { offer } if talk.media => {
+                self.effect(Effect::Call(CallCommand::Restart(id, offer)));
+            }
+            CallSignal::Restarted { answer } if talk.media => {
+                self.effect(Effect::Call(CallCommand::Accept(id, answer)));
+            }
+            CallSignal::End { why, text } => self.end_call(txn, id, why, text, false)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all of it describes one ring")]
+    fn on_ring(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        device: DeviceId,
+        event: EventId,
+        wire: CallId,
+        video: bool,
+        offer: String,
+    ) -> Result<(), EngineError> {
+        if self.calls.by_wire(chat, wire).is_some() {
+            return Ok(());
+        }
+        // Who rings again and again is not announced; the calls can be seen to have failed on their side.
+        let now = self.now;
+        let rings = self.calls.rings.entry(chat).or_default();
+        rings.retain(|at| now.saturating_sub(*at) < RINGS_MS);
+        let too_often = rings.len() >= MAX_RINGS;
+        if !too_often {
+            rings.push_back(now);
+        }
+        let age = self.agreed_ms().saturating_sub(event.clock.ms());
+        let mut talk = Talk::new(wire, chat, false, video);
+        (talk.device, talk.note, talk.phase) = (Some(device), Some(event), CallPhase::Ringing);
+        if let Some(mine) = self.calls.list.iter().position(|c| c.chat == chat) {
+            let other = &self.calls.list[mine];
+            let before_answer = other.outgoing && matches!(other.phase, CallPhase::Starting | CallPhase::Ringing);
+            if !before_answer {
+                // They have lost the old call, or they try twice: the newer one counts.
+                let id = other.id;
+                self.end_call(txn, id, CallEnd::Lost, String::new(), false)?;
+            } else if other.phase == CallPhase::Ringing && other.wire < wire {
+                // Both called at once, and ours is the one that counts: they will see it.
+                return Ok(());
+            } else {
+                // Theirs counts: it takes the place of ours, and is answered, as both want to talk.
+                return self.glare(mine, talk, offer);
+            }
+        }
+        if too_often {
+            return Ok(());
+        }
+        let id = talk.id;
+        (talk.offer, talk.waiting) = (Some(offer), !self.calls.list.is_empty());
+        talk.due = Some(now + RING_MS.saturating_sub(age.min(RING_MS)) + 5_000);
+        self.calls.list.push(talk);
+        self.note(txn, id, CallEnd::NoAnswer, 0)?;
+        if age > RING_MS {
+            return self.end_call(txn, id, CallEnd::NoAnswer, String::new(), false);
+        }
+        if self.calls.list.len() > MAX_CALLS {
+            return self.end_call(txn, id, CallEnd::Busy, String::new(), true);
+        }
+        Ok(())
+    }
+
+    fn glare(&mut self, mine: usize, mut theirs: Talk, offer: String) -> Result<(), EngineError> {
+        let ours = self.calls.list.remove(mine);
+        if ours.media {
+            self.effect(Effect::Call(CallCommand::End(ours.id)));
+        }
+        // The user knows it by the id that it began with.
+        theirs.id = if ours.media { CallId(rand::random()) } else { ours.id };
+        let (old, new) = (ours.id, theirs.id);
+        theirs.outgoing = false;
+        theirs.offer = Some(offer);
+        theirs.setup = ours.setup.clone();
+        theirs.video |= ours.video;
+        self.calls.list.push(theirs);
+        if old != new {
+            let mut info = ours.info(Some((CallEnd::Elsewhere, String::new())));
+            info.replaced_by = Some(new);
+            self.live(Live::Call(Box::new(info)));
+        }
+        self.ask_for_servers(new);
+        Ok(())
+    }
+
+    /// Rings are announced at the end of a turn: one that was taken back in the same breath never rings.
+    pub(super) fn calls_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let now = self.now;
+        let rings = |c: &&mut Talk| !c.outgoing && c.phase == CallPhase::Ringing && !c.announced;
+        let announce: Vec<CallId> = self
+            .calls
+            .list
+            .iter_mut()
+            .filter(rings)
+            .map(|talk| {
+                talk.announced = true;
+                talk.id
+            })
+            .collect();
+        for id in announce {
+            self.call_changed(id);
+        }
+        let due: Vec<CallId> =
+            self.calls.list.iter().filter(|c| c.due.is_some_and(|due| due <= now)).map(|c| c.id).collect();
+        for id in due {
+            let Some(talk) = self.calls.find(id) else { continue };
+            if talk.setup.is_some() && !talk.media {
+                // The rendezvous does not answer: without its help, then.
+                self.start_media(id);
+                continue;
+            }
+            match (talk.phase, talk.outgoing) {
+                (CallPhase::Connecting, _) => {
+                    let text = "no way was found between the two networks".to_owned();
+                    self.end_call(txn, id, CallEnd::Failed, text, true)?;
+                }
+                (_, true) => self.end_call(txn, id, CallEnd::NoAnswer, String::new(), true)?,
+                (_, false) => self.end_call(txn, id, CallEnd::NoAnswer, String::new(), false)?,
+            }
+        }
+        Ok(())
+    }
+
+    // Ends.
+
+    fn end_call(
+        &mut self,
+        txn: &Txn<'_>,
+        id: CallId,
+        why: CallEnd,
+        text: String,
+        tell: bool,
+    ) -> Result<(), EngineError> {
+        let Some(at) = self.calls.list.iter().position(|c| c.id == id) else { return Ok(()) };
+        let (chat, wire, outgoing) = {
+            let talk = &self.calls.list[at];
+            (talk.chat, talk.wire, talk.outgoing)
+        };
+        // Who never rang need not be told.
+        if tell && (self.calls.list[at].note.is_some() || !outgoing) {
+            self.tell_call(chat, wire, CallSignal::End { why, text: text.clone() });
+        }
+        let talked = self.calls.list[at].connected.map_or(0, |(since, _)| self.now.saturating_sub(since));
+        self.note(txn, id, why, talked)?;
+        let talk = self.calls.list.remove(at);
+        if talk.media {
+            self.effect(Effect::Call(CallCommand::End(id)));
+        }
+        if let Some(note) = talk.note {
+            let missed =
+                !outgoing && talked == 0 && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
+            let agreed = self.agreed_ms();
+            if let Some(state) = self.chats.get_mut(&chat) {
+                let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
+                state.row.newest = state.row.newest.max(note.clock.0.min(latest));
+                if missed && note.clock.0 > state.row.read {
+                    state.row.unread += 1;
+                }
+                state.row.archived = false;
+                state.dirty = true;
+            }
+            let ids = note.to_bytes().to_vec();
+            let kind = FeedKind::Call.stored();
+            self.news(txn, FeedRow { kind, chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
+        }
+        let info = Box::new(talk.info(Some((why, text))));
+        self.live(Live::Call(info));
+        // One that waited is not the second any more.
+        for other in &mut self.calls.list {
+            other.waiting = false;
+        }
+        Ok(())
+    }
+
+    /// Writes or changes the note of a call in the timeline.
+    fn note(&mut self, txn: &Txn<'_>, id: CallId, why: CallEnd, duration_ms: u64) -> Result<(), EngineError> {
+        let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
+        let Some(note) = talk.note.filter(|n| *n != EventId::default()) else { return Ok(()) };
+        let signal = CallSignal::Note { why, video: talk.video, duration_ms };
+        let row = EventRow {
+            body: Event::encode_body(&Body::Call(Call { id: talk.id, signal })),
+            mine: talk.outgoing,
+            via: if talk.outgoing { Via::Own } else { Via::Direct }.stored(),
+            ..EventRow::default()
+        };
+        txn.put(TIMELINE, &timeline_key(talk.chat, note), &row)?;
+        Ok(())
+    }
+}
+
+fn no_call() -> NodeError {
+    NodeError::NotFound("there is no such call; see starling call list".into())
+}

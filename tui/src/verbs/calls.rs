@@ -1,0 +1,408 @@
+//! Calls on the command line: made and answered by people, and by programs with files for a microphone.
+
+use std::{
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use starling_node::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
+
+use super::{field, find, messages::terminated, node_of, people::catch_up, print, say};
+use crate::{
+    cli::{Calls, Global, MediaArgs, parse_duration},
+    error::{CliError, CliResult},
+    rpc::Client,
+    terminal::safe_line,
+};
+
+/// How a watched call ended.
+struct Ended {
+    reason: String,
+    text: String,
+    connected: bool,
+}
+
+pub async fn calls(global: &Global, command: Calls) -> CliResult {
+    if let Calls::Devices = command {
+        return devices(global).await;
+    }
+    if let Calls::Test = command {
+        return super::call_test::call_test(global).await;
+    }
+    let (_, client) = node_of(global).await?;
+    let result = run(global, &client, command).await;
+    client.finish().await;
+    result
+}
+
+async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
+    match command {
+        Calls::Start { who, audio: _, video, duration, media } => {
+            catch_up(global, client).await?;
+            let contact = find(client, &who).await?;
+            let mut params = media_params(&media)?;
+            params["video"] = (video || media.video_in.is_some()).into();
+            params["chat"] = contact["chat"].clone();
+            let duration = time(duration.as_deref())?;
+            client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
+            let call = client.call("call.start", params).await?;
+            let id = field(&call, "call").to_owned();
+            say(global, format!("Calling {} … Ctrl-C hangs up", safe_line(field(&contact, "name"))));
+            let mut stats = Stats::open(media.stats.as_deref())?;
+            let ended = watch(global, client, &id, duration, &mut stats).await?;
+            ended.result()
+        }
+        Calls::Answer { call, auto, count, duration, media } => {
+            let mut params = media_params(&media)?;
+            params["video"] = (media.video_in.is_some()).into();
+            let duration = time(duration.as_deref())?;
+            client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
+            let mut stats = Stats::open(media.stats.as_deref())?;
+            if auto {
+                return answer_all(global, client, params, duration, count, &mut stats).await;
+            }
+            let id = match call {
+                Some(id) => id,
+                None => ringing(client).await?,
+            };
+            params["call"] = id.clone().into();
+            client.call("call.answer", params).await?;
+            watch(global, client, &id, duration, &mut stats).await?.result()
+        }
+        Calls::Hangup { call, message } => {
+            let id = match call {
+                Some(id) => id,
+                None => only(client).await?,
+            };
+            client.call("call.hangup", json!({ "call": id, "text": message })).await?;
+            Ok(())
+        }
+        Calls::List => list(global, client).await,
+        Calls::Devices | Calls::Test => Ok(()),
+    }
+}
+
+impl Ended {
+    fn result(self) -> CliResult {
+        let word = if self.text.is_empty() { String::new() } else { format!(": {}", safe_line(&self.text)) };
+        match self.reason.as_str() {
+            "hung_up" | "elsewhere" => Ok(()),
+            "cancelled" if self.connected => Ok(()),
+            "cancelled" => Err(CliError::new("cancelled", 6, "the caller hung up before there was an answer")),
+            "declined" => Err(CliError::new("declined", 6, format!("the call was declined{word}"))),
+            "busy" => Err(CliError::new("busy", 6, format!("they are busy{word}"))),
+            "no_answer" => Err(CliError::timeout("nobody answered").hint("they see a missed call")),
+            "lost" => Err(CliError::new("lost", 3, format!("the call was lost{word}"))),
+            _ => Err(CliError::new("failed", 3, format!("the call could not be connected{word}"))
+                .hint("starling call test shows what works")),
+        }
+    }
+}
+
+fn time(text: Option<&str>) -> CliResult<Option<Duration>> {
+    let parse = |t: &str| {
+        let ms =
+            parse_duration(t).ok_or_else(|| CliError::usage(format!("“{}” is no time; try 30s", t.escape_debug())));
+        ms.map(Duration::from_millis)
+    };
+    text.map(parse).transpose()
+}
+
+/// A file is meant from here, also where another process opens it.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
+}
+
+fn media_params(media: &MediaArgs) -> CliResult<Value> {
+    let mut params = json!({ "relay_only": media.relay_only });
+    let wrong = |name: &str, e: starling_node::media::MediaError| CliError::usage(format!("--{name}: {e}"));
+    if let Some(text) = &media.audio_in {
+        let spec: AudioIn = text.parse().map_err(|e| wrong("audio-in", e))?;
+        params["audio_in"] = match &spec {
+            AudioIn::File(path) => {
+                starling_node::media::audio::file::FileSource::open(path, true).map_err(|e| wrong("audio-in", e))?;
+                absolute(path)
+            }
+            _ => text.clone(),
+        }
+        .into();
+    }
+    if let Some(text) = &media.audio_out {
+        let spec: AudioOut = text.parse().map_err(|e| wrong("audio-out", e))?;
+        params["audio_out"] = if let AudioOut::File(path) = &spec { absolute(path) } else { text.clone() }.into();
+    }
+    if let Some(text) = &media.video_in {
+        let spec: VideoIn = text.parse().map_err(|e| wrong("video-in", e))?;
+        params["video_in"] = match &spec {
+            VideoIn::File(path) => {
+                starling_node::media::video::file::open(path, true).map_err(|e| wrong("video-in", e))?;
+                absolute(path)
+            }
+            _ => text.clone(),
+        }
+        .into();
+    }
+    if let Some(text) = &media.video_out {
+        let spec: VideoOut = text.parse().map_err(|e| wrong("video-out", e))?;
+        params["video_out"] = if let VideoOut::File(path) = &spec { absolute(path) } else { text.clone() }.into();
+    }
+    Ok(params)
+}
+
+/// Where `--stats` goes: a line each second.
+struct Stats(Option<std::fs::File>);
+
+impl Stats {
+    fn open(path: Option<&Path>) -> CliResult<Self> {
+        let open = |path: &Path| {
+            std::fs::File::create(path).map_err(|e| CliError::usage(format!("--stats {}: {e}", path.display())))
+        };
+        Ok(Self(path.map(open).transpose()?))
+    }
+
+    fn write(&mut self, stats: &Value) -> CliResult {
+        if let Some(file) = &mut self.0
+            && !stats.is_null()
+        {
+            writeln!(file, "{stats}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The call that waits for an answer.
+async fn ringing(client: &Client) -> CliResult<String> {
+    let calls = client.call("call.list", json!({})).await?;
+    let calls = calls.as_array().map(Vec::as_slice).unwrap_or_default();
+    let call = calls.iter().find(|c| c["outgoing"] == false && c["state"] == "ringing");
+    call.map(|c| field(c, "id").to_owned())
+        .ok_or_else(|| CliError::not_found("no call rings now").hint("with --auto, calls are answered as they come"))
+}
+
+async fn only(client: &Client) -> CliResult<String> {
+    let calls = client.call("call.list", json!({})).await?;
+    match calls.as_array().map(Vec::as_slice).unwrap_or_default() {
+        [one] => Ok(field(one, "id").to_owned()),
+        [] => Err(CliError::not_found("there is no call")),
+        _ => Err(CliError::usage("there are several calls").hint("name one: see starling call list")),
+    }
+}
+
+/// Answers calls as they come, until it is ended.
+async fn answer_all(
+    global: &Global,
+    client: &Client,
+    params: Value,
+    duration: Option<Duration>,
+    count: Option<u64>,
+    stats: &mut Stats,
+) -> CliResult {
+    say(global, "Waiting for calls … Ctrl-C ends");
+    if global.json {
+        print(json!({ "v": 1, "type": "call.ready" }))?;
+    }
+    let mut answered = 0;
+    let mut stop = Box::pin(stopped());
+    let mut waiting: Vec<String> = Vec::new();
+    let calls = client.call("call.list", json!({})).await?;
+    for call in calls.as_array().into_iter().flatten() {
+        if call["outgoing"] == false && call["state"] == "ringing" {
+            waiting.push(field(call, "id").to_owned());
+        }
+    }
+    loop {
+        let id = match waiting.pop() {
+            Some(id) => id,
+            None => {
+                let event = tokio::select! {
+                    event = client.event() => event?,
+                    () = &mut stop => return Ok(()),
+                };
+                if event["type"] != "call.incoming" {
+                    continue;
+                }
+                show(global, &event)?;
+                field(&event["call"], "id").to_owned()
+            }
+        };
+        let mut params = params.clone();
+        params["call"] = id.clone().into();
+        // It may have been taken back in the meantime.
+        if let Err(error) = client.call("call.answer", params).await {
+            say(global, format!("not answered: {}", error.message));
+            continue;
+        }
+        let ended = watch(global, client, &id, duration, stats).await?;
+        if ended.reason == "interrupted" {
+            return Ok(());
+        }
+        answered += 1;
+        if count.is_some_and(|count| answered >= count) {
+            return Ok(());
+        }
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+async fn stopped() {
+    tokio::select! {
+        () = terminated() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Follows a call to its end, which is told on standard output.
+async fn watch(
+    global: &Global,
+    client: &Client,
+    id: &str,
+    duration: Option<Duration>,
+    stats: &mut Stats,
+) -> CliResult<Ended> {
+    let mut id = id.to_owned();
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut stop = Box::pin(stopped());
+    let (mut connected, mut interrupted): (Option<Instant>, bool) = (None, false);
+    let mut hang_up_at: Option<Instant> = None;
+    loop {
+        let until = async {
+            match hang_up_at {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let event = tokio::select! {
+            event = client.event() => event?,
+            _ = second.tick() => {
+                if connected.is_some() {
+                    stats.write(&client.call("call.stats", json!({ "call": id })).await?)?;
+                }
+                continue;
+            }
+            () = until => {
+                hang_up_at = None;
+                client.call("call.hangup", json!({ "call": id })).await?;
+                continue;
+            }
+            () = &mut stop, if !interrupted => {
+                interrupted = true;
+                // It may be over by itself at this moment.
+                let _ = client.call("call.hangup", json!({ "call": id })).await;
+                continue;
+            }
+        };
+        let call = &event["call"];
+        if !field(&event, "type").starts_with("call.") || field(call, "id") != id || event["type"] == "call.ended" {
+            continue;
+        }
+        if call["state"] == "ended"
+            && let Some(next) = call["replaced_by"].as_str()
+        {
+            // Both called at once: the same call goes on under another name.
+            id = next.to_owned();
+            continue;
+        }
+        if call["state"] == "connected" && connected.is_none() {
+            connected = Some(Instant::now());
+            hang_up_at = duration.map(|d| Instant::now() + d);
+        }
+        if call["state"] != "ended" {
+            show(global, &event)?;
+            continue;
+        }
+        // Of a call that is over they come when its files are complete.
+        let last = client.call("call.stats", json!({ "call": id })).await?;
+        stats.write(&last)?;
+        let mut event = event.clone();
+        event["stats"] = last;
+        show(global, &event)?;
+        let reason = if interrupted && connected.is_none() { "interrupted" } else { field(&event["call"], "reason") };
+        let (reason, text) = (reason.to_owned(), field(&event["call"], "text").to_owned());
+        if interrupted && connected.is_none() {
+            return Err(CliError::new("interrupted", 130, "interrupted"));
+        }
+        return Ok(Ended { reason, text, connected: connected.is_some() });
+    }
+}
+
+fn show(global: &Global, event: &Value) -> CliResult {
+    if global.json {
+        return print(event);
+    }
+    let call = &event["call"];
+    let who = safe_line(field(&event["chat"], "name"));
+    let trouble = field(call, "trouble");
+    if !trouble.is_empty() {
+        say(global, format!("note: {}", safe_line(trouble)));
+    }
+    match field(call, "state") {
+        "ringing" if call["outgoing"] == true => print(format!("ringing {who}")),
+        "ringing" => print(format!("{who} calls")),
+        "connected" => print(format!("connected with {who}   {}", field(call, "emoji"))),
+        "interrupted" => print("interrupted; looking for another way"),
+        "ended" => {
+            print(format!("the call is over: {}", field(call, "reason").replace('_', " ")))?;
+            for route in event["stats"]["routes"].as_array().into_iter().flatten() {
+                let number = |value: &Value| value.as_f64().unwrap_or(0.0);
+                print(format!(
+                    "{} · round trip {:.0} ms · sound {} packets, {} lost · video {} frames, {}×{}",
+                    field(route, "path"),
+                    number(&route["rtt_ms"]),
+                    route["audio"]["packets"],
+                    route["audio"]["lost"],
+                    route["video"]["frames"],
+                    route["video"]["width"],
+                    route["video"]["height"],
+                ))?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn list(global: &Global, client: &Client) -> CliResult {
+    let calls = client.call("call.list", json!({})).await?;
+    let chats = client.call("contacts", json!({})).await?;
+    for call in calls.as_array().into_iter().flatten() {
+        if global.json {
+            print(call)?;
+            continue;
+        }
+        let contact = chats.as_array().into_iter().flatten().find(|c| c["chat"] == call["chat"]["id"]);
+        let who = contact.map_or_else(String::new, |c| safe_line(field(c, "name")));
+        let kind = if call["video"] == true { "video" } else { "audio" };
+        print(format!("{}  {who}  {kind}  {}", field(call, "id"), field(call, "state")))?;
+    }
+    Ok(())
+}
+
+async fn devices(global: &Global) -> CliResult {
+    use starling_node::media::{audio::device, video::camera};
+    let found = tokio::task::spawn_blocking(|| (device::devices(), camera::cameras())).await;
+    let (sound, cameras) = found.map_err(CliError::internal)?;
+    if global.json {
+        return print(json!({ "audio": sound, "cameras": cameras }));
+    }
+    for device in &sound {
+        let kind = match (device.input, device.output) {
+            (true, true) => "microphone and loudspeaker",
+            (true, false) => "microphone",
+            _ => "loudspeaker",
+        };
+        let default = if device.default { "  (default)" } else { "" };
+        print(format!("{kind}: {}  [{}]{default}", safe_line(&device.name), device.system))?;
+    }
+    for camera in &cameras {
+        print(format!("camera: {}", safe_line(&camera.name)))?;
+    }
+    if sound.is_empty() {
+        say(global, "no sound devices: plug one in, or start the sound server");
+    }
+    if cameras.is_empty() {
+        say(global, "no cameras");
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! Signals of calls: the events by which devices find one another for media (docs/protocol.md, calls). They are numbered events of a
+//! conversation, so what they carry is bound to the device that wrote it.
+
+use crate::{
+    EventError,
+    limits::{MAX_CALL_TEXT, MAX_CANDIDATE, MAX_CANDIDATES, MAX_DESCRIPTION},
+};
+
+/// A call, as both sides name it: random.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct CallId(pub [u8; 16]);
+
+impl std::fmt::Debug for CallId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CallId({self})")
+    }
+}
+
+impl std::fmt::Display for CallId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::str::FromStr for CallId {
+    type Err = EventError;
+
+    fn from_str(text: &str) -> Result<Self, EventError> {
+        let mut id = [0; 16];
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(EventError::Malformed);
+        }
+        for (byte, pair) in id.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| EventError::Malformed)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| EventError::Malformed)?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// How a call ended. Numbers are never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CallEnd {
+    /// Somebody hung up.
+    #[default]
+    HungUp,
+    /// Who was called did not want to.
+    Declined,
+    /// Who was called has too many calls.
+    Busy,
+    /// Nobody answered in time.
+    NoAnswer,
+    /// Who called hung up before there was an answer.
+    Cancelled,
+    /// Another device of the account has it.
+    Elsewhere,
+    /// No connection could be made.
+    Failed,
+    /// The connection was lost.
+    Lost,
+}
+
+impl CallEnd {
+    /// Its number on the wire and in the store.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::HungUp => 0,
+            Self::Declined => 1,
+            Self::Busy => 2,
+            Self::NoAnswer => 3,
+            Self::Cancelled => 4,
+            Self::Elsewhere => 5,
+            Self::Failed => 6,
+            Self::Lost => 7,
+        }
+    }
+
+    /// From its number; a newer one is a hang-up.
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Declined,
+            2 => Self::Busy,
+            3 => Self::NoAnswer,
+            4 => Self::Cancelled,
+            5 => Self::Elsewhere,
+            6 => Self::Failed,
+            7 => Self::Lost,
+            _ => Self::HungUp,
+        }
+    }
+
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HungUp => "hung_up",
+            Self::Declined => "declined",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no_answer",
+            Self::Cancelled => "cancelled",
+            Self::Elsewhere => "elsewhere",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What one side of a call tells the other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallSignal {
+    /// A call comes in, with the caller's offer (SDP).
+    Ring {
+        /// With pictures.
+        video: bool,
+        /// Session description.
+        offer: String,
+    },
+    /// A device takes it, with its answer (SDP).
+    Answer {
+        /// Session description.
+        answer: String,
+    },
+    /// Ways to reach the sender (ICE candidates, JSON), as they are found.
+    Candidates(Vec<String>),
+    /// A new offer within the call, after the network changed.
+    Restart {
+        /// Session description.
+        offer: String,
+    },
+    /// The answer to that.
+    Restarted {
+        /// Session description.
+        answer: String,
+    },
+    /// It is over.
+    End {
+        /// Why.
+        why: CallEnd,
+        /// A word with it; may be empty.
+        text: String,
+    },
+    /// What is kept of a call in a timeline. Never sent; ignored when received.
+    Note {
+        /// How it ended.
+        why: CallEnd,
+        /// With pictures.
+        video: bool,
+        /// How long people talked, in milliseconds; 0 if they did not.
+        duration_ms: u64,
+    },
+}
+
+/// A signal of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// Which.
+    pub id: CallId,
+    /// What.
+    pub signal: CallSignal,
+}
+
+pub(crate) mod proto {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Call {
+        #[prost(bytes, tag = "1")]
+        pub id: Vec<u8>,
+        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8")]
+        pub signal: Option<Signal>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Signal {
+        #[prost(message, tag = "2")]
+        Ring(Ring),
+        #[prost(string, tag = "3")]
+        Answer(String),
+        #[prost(message, tag = "4")]
+        Candidates(Candidates),
+        #[prost(string, tag = "5")]
+        Restart(String),
+        #[prost(string, tag = "6")]
+        Restarted(String),
+        #[prost(message, tag = "7")]
+        End(End),
+        #[prost(message, tag = "8")]
+        Note(Note),
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Ring {
+        #[prost(bool, tag = "1")]
+        pub video: bool,
+        #[prost(string, tag = "2")]
+        pub offer: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Candidates {
+        #[prost(string, repeated, tag = "1")]
+        pub candidates: Vec<String>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct End {
+        #[prost(uint32, tag = "1")]
+        pub why: u32,
+        #[prost(string, tag = "2")]
+        pub text: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Note {
+        #[prost(uint32, tag = "1")]
+        pub why: u32,
+        #[prost(bool, tag = "2")]
+        pub video: bool,
+        #[prost(uint64, tag = "3")]
+        pub duration_ms: u64,
+    }
+}
+
+impl Call {
+    pub(crate) fn to_proto(&self) -> proto::Call {
+        let signal = match &self.signal {
+            CallSignal::Ring { video, offer } => {
+                proto::Signal::Ring(proto::Ring { video: *video, offer: offer.clone() })
+            }
+            CallSignal::Answer { answer } => proto::Signal::Answer(answer.clone()),
+            CallSignal::Candidates(candidates) => {
+                proto::Signal::Candidates(proto::Candidates { candidates: candidates.clone() })
+            }
+            CallSignal::Restart { offer } => proto::Signal::Restart(offer.clone()),
+            CallSignal::Restarted { answer } => proto::Signal::Restarted(answer.clone()),
+            CallSignal::End { why, text } => proto::Signal::End(proto::End { why: why.number(), text: text.clone() }),
+            CallSignal::Note { why, video, duration_ms } => {
+                proto::Signal::Note(proto::Note { why: why.number(), video: *video, duration_ms: *duration_ms })
+            }
+        };
+        proto::Call { id: self.id.0.to_vec(), signal: Some(signal) }
+    }
+
+    /// Nothing for a signal that a newer version knows.
+    pub(crate) fn from_proto(call: proto::Call) -> Result<Option<Self>, EventError> {
+        let id = CallId(call.id.as_slice().try_into().map_err(|_| EventError::Malformed)?);
+        let bounded =
+            |text: String, most: usize| if text.len() <= most { Ok(text) } else { Err(EventError::Malformed) };
+        let Some(signal) = call.signal else { return Ok(None) };
+        let signal = match signal {
+            proto::Signal::Ring(ring) => {
+                CallSignal::Ring { video: ring.video, offer: bounded(ring.offer, MAX_DESCRIPTION)? }
+            }
+            proto::Signal::Answer(answer) => CallSignal::Answer { answer: bounded(answer, MAX_DESCRIPTION)? },
+            proto::Signal::Candidates(list) => {
+                if list.candidates.len() > MAX_CANDIDATES || list.candidates.iter().any(|c| c.len() > MAX_CANDIDATE) {
+                    return Err(EventError::Malformed);
+                }
+                CallSignal::Candidates(list.candidates)
+            }
+            proto::Signal::Restart(offer) => CallSignal::Restart { offer: bounded(offer, MAX_DESCRIPTION)? },
+            proto::Signal::Restarted(answer) => CallSignal::Restarted { answer: bounded(answer, MAX_DESCRIPTION)? },
+            proto::Signal::End(end) => {
+                CallSignal::End { why: CallEnd::from_number(end.why), text: bounded(end.text, MAX_CALL_TEXT)? }
+            }
+            proto::Signal::Note(note) => CallSignal::Note {
+                why: CallEnd::from_number(note.why),
+                video: note.video,
+                duration_ms: note.duration_ms,
+            },
+        };
+        Ok(Some(Self { id, signal }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn ids_and_ends_are_read_back() {
+        let id = CallId([0xa5; 16]);
+        assert_eq!(id.to_string().parse::<CallId>().unwrap(), id);
+        assert!("xyz".parse::<CallId>().is_err());
+        assert!("ä5".repeat(16).parse::<CallId>().is_err());
+        for number in 0..8 {
+            assert_eq!(CallEnd::from_number(number).number(), number);
+        }
+        assert_eq!(CallEnd::from_number(99), CallEnd::HungUp);
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let call = |signal| Call { id: CallId([1; 16]), signal }.to_proto();
+        let long = call(CallSignal::Answer { answer: "x".repeat(MAX_DESCRIPTION + 1) });
+        assert_eq!(Call::from_proto(long), Err(EventError::Malformed));
+        let many = call(CallSignal::Candidates(vec![String::new(); MAX_CANDIDATES + 1]));
+        assert_eq!(Call::from_proto(many), Err(EventError::Malformed));
+        let newer = proto::Call { id: vec![1; 16], signal: None };
+        assert_eq!(Call::from_proto(newer), Ok(None));
+    }
+}
