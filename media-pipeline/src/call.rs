@@ -43,6 +43,8 @@ use crate::{
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 /// And again, while it is interrupted.
 const RESTART_EVERY: Duration = Duration::from_secs(6);
+/// After so long without anything a route is given up, whatever is still tried. Longer than a change of networks takes.
+const GIVEN_UP: Duration = Duration::from_secs(20);
 /// An echo comes after so long: it is heard apart from what was said.
 const ECHO: usize = SAMPLE_RATE as usize / 2;
 /// Bytes of a shared terminal that are sent at once.
@@ -612,7 +614,8 @@ impl Call {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut counted = (PathStats::default().bytes, 0u64, Instant::now());
-        let mut interrupted: Option<Instant> = None;
+        // When it was interrupted, and when the next new way is tried.
+        let mut interrupted: Option<(Instant, Instant)> = None;
         let (weak, id) = (Arc::downgrade(&self.0), route.id);
         drop(self);
         loop {
@@ -622,7 +625,9 @@ impl Call {
                     let call = Self(inner);
                     match event {
                         PeerEvent::State(PeerState::Connected) => interrupted = None,
-                        PeerEvent::State(PeerState::Interrupted) => interrupted = Some(Instant::now() + RESTART_AFTER),
+                        PeerEvent::State(PeerState::Interrupted | PeerState::Failed) if interrupted.is_none() => {
+                            interrupted = Some((Instant::now(), Instant::now() + RESTART_AFTER));
+                        }
                         _ => {}
                     }
                     call.on_peer(&route, event).await;
@@ -637,9 +642,15 @@ impl Call {
                     if call.route(id).is_none() {
                         return;
                     }
-                    if route.offered && interrupted.is_some_and(|due| Instant::now() >= due) {
-                        interrupted = Some(Instant::now() + RESTART_EVERY);
-                        let _ = call.0.events.try_send(CallEvent::NeedsRestart(id));
+                    if let Some((since, due)) = &mut interrupted {
+                        let now = Instant::now();
+                        if now - *since >= GIVEN_UP {
+                            interrupted = None;
+                            call.on_peer(&route, PeerEvent::State(PeerState::Failed)).await;
+                        } else if route.offered && now >= *due {
+                            *due = now + RESTART_EVERY;
+                            let _ = call.0.events.try_send(CallEvent::NeedsRestart(id));
+                        }
                     }
                     counted = call.each_second(&route, counted).await;
                 }

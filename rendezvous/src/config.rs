@@ -53,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// Relaying for peers that cannot reach each other.
     pub relay: Relay,
+    /// STUN and TURN for calls. Those of the start count.
+    pub turn: Turn,
 }
 
 /// Who may register.
@@ -126,6 +128,7 @@ impl Default for Config {
             registration: Registration::default(),
             limits: Limits::default(),
             relay: Relay::default(),
+            turn: Turn::default(),
         }
     }
 }
@@ -162,6 +165,74 @@ impl Default for Relay {
             circuits_per_peer: 32,
             circuit_minutes: 120,
             circuit_megabytes: 64,
+        }
+    }
+}
+
+/// STUN and TURN for calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// Whether calls that find no direct path are relayed.
+    pub enabled: bool,
+    /// Where clients ask (UDP), as IP:PORT; empty: port 3478 of the first address in `listen`. On a host with several addresses, name one:
+    /// answers have to leave from it.
+    pub listen: String,
+    /// The address that peers send to; empty: that of `public_addresses`, else the one listened on.
+    pub public_ip: String,
+    /// First UDP port for relaying; 0 lets the system choose all.
+    pub first_port: u16,
+    /// Last UDP port for relaying.
+    pub last_port: u16,
+    /// Allocations at a time; each takes a socket and a port.
+    pub allocations: usize,
+    /// Allocations of one account: a client takes one for each call, peer and network interface.
+    pub allocations_per_user: u32,
+    /// Allocations from one IPv4 address or IPv6 /64.
+    pub allocations_per_address: u32,
+    /// Kilobytes a second that one allocation may relay, both directions together.
+    pub kilobytes_per_second: u64,
+    /// Hours that credentials last; a call cannot last longer.
+    pub credential_hours: u64,
+    /// Relay into private networks, too. For tests: it opens the operator's network to all users.
+    pub private_peers: bool,
+}
+
+impl Config {
+    /// Where STUN and TURN are served.
+    pub fn turn_listen(&self) -> SocketAddr {
+        use libp2p::multiaddr::Protocol;
+        if let Ok(address) = self.turn.listen.parse() {
+            return address;
+        }
+        let first = self.listen.first();
+        let ip = first.and_then(|a| {
+            a.iter().find_map(|p| match p {
+                Protocol::Ip4(ip) => Some(ip.into()),
+                Protocol::Ip6(ip) => Some(ip.into()),
+                _ => None,
+            })
+        });
+        // A server that lets the system choose its port is one of several on this machine.
+        let free = first.is_some_and(|a| a.iter().any(|p| matches!(p, Protocol::Udp(0) | Protocol::Tcp(0))));
+        SocketAddr::new(ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), if free { 0 } else { 3478 })
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: String::new(),
+            public_ip: String::new(),
+            first_port: 49_152,
+            last_port: 65_535,
+            allocations: 1_000,
+            allocations_per_user: 16,
+            allocations_per_address: 64,
+            kilobytes_per_second: 1_024,
+            credential_hours: 12,
+            private_peers: false,
         }
     }
 }
@@ -264,6 +335,22 @@ impl Config {
         }
         if limits.requests_per_second == 0 || limits.request_burst == 0 || limits.connections_per_minute == 0 {
             return wrong("limits: a rate of 0 would lock everyone out".into());
+        }
+        let turn = &self.turn;
+        if turn.first_port > turn.last_port || (turn.first_port != 0 && turn.first_port < 1024) {
+            return wrong("turn.first_port: a range above 1023 is needed, or 0 for both".into());
+        }
+        if turn.first_port == 0 && turn.last_port != 0 {
+            return wrong("turn.last_port: has to be 0 if first_port is".into());
+        }
+        if !turn.public_ip.is_empty() && turn.public_ip.parse::<std::net::IpAddr>().is_err() {
+            return wrong(format!("turn.public_ip: “{}” is not an IP address", turn.public_ip));
+        }
+        if turn.kilobytes_per_second < 16 || turn.kilobytes_per_second > 1_048_576 || turn.credential_hours == 0 {
+            return wrong("turn: kilobytes_per_second between 16 and 1048576, credential_hours at least 1".into());
+        }
+        if !turn.listen.is_empty() && turn.listen.parse::<SocketAddr>().is_err() {
+            return wrong(format!("turn.listen: “{}” is not IP:PORT", turn.listen));
         }
         Ok(())
     }

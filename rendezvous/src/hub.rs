@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroU32,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -36,7 +36,17 @@ pub struct Hub {
     pub name_key: [u8; 32],
     pub requests: DefaultKeyedRateLimiter<Key>,
     pub draining: AtomicBool,
+    /// Where calls are helped, if they are.
+    pub turn: OnceLock<TurnFace>,
     policy: RwLock<Arc<Policy>>,
+}
+
+/// What clients are told of TURN, and what their credentials are made of.
+#[derive(Debug)]
+pub struct TurnFace {
+    pub address: std::net::SocketAddr,
+    pub secret: [u8; 32],
+    pub hours: u64,
 }
 
 impl Hub {
@@ -52,6 +62,7 @@ impl Hub {
             name_key,
             requests: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)),
             draining: AtomicBool::new(false),
+            turn: OnceLock::new(),
             policy: RwLock::new(Arc::new(policy(config))),
         }
     }

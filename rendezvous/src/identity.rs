@@ -29,6 +29,7 @@ pub enum IdentityError {
 pub(crate) struct Identity {
     pub keypair: Keypair,
     pub name_key: [u8; 32],
+    pub turn_key: [u8; 32],
 }
 
 impl Identity {
@@ -49,8 +50,9 @@ impl Identity {
             Err(e) => return Err(io(e)),
         };
         let name_key = blake3::derive_key("starling 2026 rendezvous user names v1", &seed);
+        let turn_key = blake3::derive_key("starling 2026 rendezvous turn v1", &seed);
         let keypair =
             Keypair::ed25519_from_bytes(&mut seed).map_err(|_| IdentityError::Malformed(path.display().to_string()))?;
-        Ok(Self { keypair, name_key })
+        Ok(Self { keypair, name_key, turn_key })
     }
 }

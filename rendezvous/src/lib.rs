@@ -19,7 +19,9 @@ mod presence;
 mod server;
 mod session;
 pub mod store;
+mod turn;
 
 pub use identity::IdentityError;
 pub use operator::{AdminError, ask_admin};
 pub use server::{Ready, Server, StartError};
+pub use turn::TurnError;

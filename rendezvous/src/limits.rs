@@ -42,3 +42,35 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// User names of accounts that were away longer are free again.
 pub const NAME_UNUSED_DAYS: u64 = 365;
+/// Largest datagram that TURN takes from clients and peers: media fits into 1500 bytes.
+pub const TURN_DATAGRAM: usize = 2048;
+/// Largest TURN request: a refresh of 16 permissions, each listed with some ports, takes half of it.
+pub const TURN_REQUEST: usize = 1024;
+/// Longest user name in TURN: ours have 40 bytes, and it is kept with the allocation.
+pub const TURN_USERNAME: usize = 128;
+/// Peers' addresses that an allocation may exchange data with: one call has one peer, with some addresses.
+pub const TURN_PERMISSIONS: usize = 16;
+/// Channels of an allocation, as for permissions.
+pub const TURN_CHANNELS: usize = 16;
+/// An allocation ends so long after its last refresh: the default of RFC 8656, which is the most here.
+pub const TURN_LIFETIME: Duration = Duration::from_secs(600);
+/// A permission ends so long after its last refresh (RFC 8656).
+pub const TURN_PERMISSION_LIFE: Duration = Duration::from_secs(300);
+/// A channel ends so long after its last refresh (RFC 8656).
+pub const TURN_CHANNEL_LIFE: Duration = Duration::from_secs(600);
+/// Seconds in which a nonce has to be used.
+pub const TURN_NONCE_LIFE_S: u64 = 600;
+/// Bytes that a relayed datagram counts beside its data: headers and work, so that floods of small ones are bounded, too.
+pub const TURN_OVERHEAD: u64 = 64;
+/// Bytes a second, and at once, that TURN answers to one IPv4 address or IPv6 /64 that may be forged: nobody can be flooded through us.
+pub const TURN_ANSWERS: (u64, u64) = (4 * 1024, 16 * 1024);
+/// Bytes a second, and at once, of requests with a valid nonce from one IPv4 address or IPv6 /64: each costs some hashes.
+pub const TURN_REQUESTS: (u64, u64) = (16 * 1024, 64 * 1024);
+/// Counters for each of those two; addresses that fall on the same one share it. 100 KB each.
+pub const TURN_SLOTS: usize = 4096;
+/// Datagrams from peers that wait to be relayed, 8 MB at most; more are dropped, as in any network.
+pub const TURN_QUEUE: usize = 4096;
+/// Of those, datagrams of one allocation: a flood of one does not hold up the others.
+pub const TURN_QUEUE_PER_RELAY: usize = 64;
+/// Ports that are tried for an allocation.
+pub const TURN_PORT_TRIES: usize = 16;

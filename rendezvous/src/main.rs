@@ -209,6 +209,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         StartError::Listen { .. } => {
             Some("the port may be in use by another program; choose one with --listen, port 0 picks a free one")
         }
+        StartError::Turn(_) => Some("choose another with turn.listen and turn.public_ip, or turn.enabled = false"),
         StartError::Http { .. } => Some("choose another with --http HOST:PORT, port 0 picks a free one"),
         StartError::DataDir { .. } => Some("choose a directory that this user may write to with --data-dir"),
         _ => None,
@@ -272,6 +273,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
             "peer_id": ready.peer_id.to_string(),
             "addresses": addresses,
             "http": ready.http.to_string(),
+            "turn": ready.turn.map(|t| t.to_string()),
         });
         writeln!(out, "{line}").context("cannot write to standard output")?;
     } else {
@@ -279,6 +281,9 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         writeln!(out, "Give one of these to your users (starling init --rendezvous ADDR):")?;
         for address in &addresses {
             writeln!(out, "  {address}")?;
+        }
+        if let Some(turn) = ready.turn {
+            writeln!(out, "Calls: STUN and TURN on {turn} (UDP)")?;
         }
         writeln!(out, "Operators: http://{}/metrics", ready.http)?;
     }

@@ -108,18 +108,23 @@ fn behaviour(key: &Keypair, config: &Config) -> Behaviour {
 }
 
 /// Whether an address is not one of the public internet.
-fn is_private(ip: IpAddr) -> bool {
+pub fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
+            let [a, b, c, _] = ip.octets();
             let shared = a == 100 && (64..128).contains(&b);
             let special = ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified();
-            special || shared || a == 0 || ip.is_broadcast() || ip.is_multicast()
+            let reserved = a >= 240 || (a, b, c) == (192, 0, 0) || (a == 198 && (b == 18 || b == 19));
+            special || shared || reserved || a == 0 || ip.is_broadcast() || ip.is_multicast()
         }
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(ip) => is_private(ip.into()),
+        IpAddr::V6(ip) => match (ip.to_ipv4_mapped(), ip.segments()) {
+            (Some(ip), _) => is_private(ip.into()),
+            // 6to4 embeds an address of IPv4.
+            (None, [0x2002, high, low, ..]) => {
+                is_private(std::net::Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into())
+            }
             // 2000::/3 is all that is routed.
-            None => ip.segments()[0] & 0xe000 != 0x2000,
+            (None, [first, ..]) => first & 0xe000 != 0x2000,
         },
     }
 }
@@ -147,7 +152,7 @@ impl Admission {
 }
 
 /// An IPv6 user has a /64 at least.
-fn prefix(ip: IpAddr) -> IpAddr {
+pub fn prefix(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),

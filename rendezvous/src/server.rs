@@ -22,13 +22,14 @@ use tokio::{
 use crate::{
     boxed::Boxed,
     config::{Config, ConfigError},
-    hub::{Hub, now_ms},
+    hub::{Hub, TurnFace, now_ms},
     identity::{Identity, IdentityError},
     limits::EXPIRY_INTERVAL,
     network::{self, Behaviour, BehaviourEvent},
     operator,
     session::Session,
     store::{Key, StoreError, redb::RedbStore},
+    turn::{TurnError, TurnServer},
 };
 
 /// Why the server cannot start.
@@ -67,6 +68,9 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// STUN and TURN cannot be served.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
     /// The transports cannot be set up.
     #[error("cannot set up the network: {0:#}")]
     Network(anyhow::Error),
@@ -81,6 +85,8 @@ pub struct Ready {
     pub addresses: Vec<Multiaddr>,
     /// The operators' port.
     pub http: SocketAddr,
+    /// STUN and TURN for calls.
+    pub turn: Option<SocketAddr>,
 }
 
 /// A running server.
@@ -129,13 +135,28 @@ impl Server {
 
         let http =
             TcpListener::bind(config.http).await.map_err(|error| StartError::Http { address: config.http, error })?;
-        let ready = Ready { peer_id, addresses, http: http.local_addr().unwrap_or(config.http) };
+        let mut ready = Ready { peer_id, addresses, http: http.local_addr().unwrap_or(config.http), turn: None };
         let socket = dir.join("admin.sock");
         let _ = fs::remove_file(&socket);
         let admin = UnixListener::bind(&socket).map_err(data_dir)?;
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).map_err(data_dir)?;
 
         let mut operator = JoinSet::new();
+        let mut turn = None;
+        if config.turn.enabled {
+            match TurnServer::bind(config, identity.turn_key, &hub.metrics).await {
+                Ok(server) => {
+                    turn = Some(server.address());
+                    let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
+                    let _ = hub.turn.set(TurnFace { address: server.address(), secret, hours });
+                    operator.spawn(server.run());
+                }
+                // Asked for by name, it has to work; else calls that need a relay do without.
+                Err(error) if !config.turn.listen.is_empty() => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "no relay for calls"),
+            }
+        }
+        ready.turn = turn;
         operator.spawn(operator::serve_http(http, hub.clone()));
         operator.spawn(operator::serve_admin(admin, hub.clone()));
         operator.spawn(expire(hub.clone()));

@@ -221,7 +221,7 @@ impl Session {
             return Err(Refusal::Malformed.into());
         };
         match ask {
-            Ask::TurnCredentials(_) => Err(Refusal::NotFound.into()),
+            Ask::TurnCredentials(_) => directory::turn_credentials(self).await,
             Ask::Publish(publish) => directory::publish(self, publish).await,
             Ask::ClaimName(name) => directory::claim_name(self, &name).await,
             Ask::LookUp(account) => directory::look_up(self, &account).await,

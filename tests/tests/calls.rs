@@ -41,10 +41,7 @@ fn tone_in(path: &Path) -> (u32, f32) {
 
 #[test]
 fn a_pattern_and_a_tone_arrive_whole() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = friends();
     let dir = world.dir.path().to_owned();
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let mut bob = call(
@@ -101,5 +98,125 @@ fn a_pattern_and_a_tone_arrive_whole() {
         let note = world.json(who, &["history", other, "--limit", "1"]);
         assert_eq!(note["call"]["reason"], "hung_up", "{note}");
         assert!(note["call"]["duration_ms"].as_u64().unwrap() > 3_000, "{note}");
+    }
+}
+
+/// Two who are contacts.
+fn friends() -> World {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    world
+}
+
+const QUIET: [&str; 4] = ["--audio-in", "tone", "--audio-out", "none"];
+
+fn stats_of_alice(world: &World) -> std::path::PathBuf {
+    world.dir.path().join("stats.jsonl")
+}
+
+/// Bob answers everything, Alice calls, and they are connected.
+fn connected(world: &World, extra: &[&str]) -> (Process, Process) {
+    let stats = stats_of_alice(world);
+    let stats = &*stats.to_string_lossy();
+    let mut args = vec!["answer", "--auto"];
+    args.extend(QUIET);
+    args.extend(extra);
+    let bob = call(&mut world.starling("bob"), &args);
+    bob.wait_for("readiness", |e| e["type"] == "call.ready");
+    let mut args = vec!["start", "@bob"];
+    args.extend(QUIET);
+    args.extend(extra);
+    args.extend(["--stats", stats]);
+    let alice = call(&mut world.starling("alice"), &args);
+    alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    bob.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    (alice, bob)
+}
+
+#[test]
+fn a_relayed_call_shows_no_address_and_works() {
+    let world = friends();
+    let stats = stats_of_alice(&world);
+    let (mut alice, _bob) = connected(&world, &["--relay-only", "--video-in", "pattern:320x180@30"]);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(alice.terminate(), 0);
+    let stats = last_stats(&stats);
+    let route = &stats["routes"][0];
+    assert_eq!(route["path"], "relay", "{stats:#}");
+    assert!(route["audio"]["packets"].as_u64() > Some(20), "{stats:#}");
+    assert!(route["video"]["pattern"]["received"].as_u64() > Some(10), "{stats:#}");
+}
+
+#[test]
+fn a_call_outlives_the_rendezvous() {
+    let mut world = friends();
+    let stats = stats_of_alice(&world);
+    let (mut alice, bob) = connected(&world, &[]);
+    world.rendezvous = None;
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let heard = |stats: &Value| stats["routes"][0]["audio"]["packets"].as_u64().unwrap();
+    let before = heard(&last_stats(&stats));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(heard(&last_stats(&stats)) > before + 40);
+    // The hang-up reaches the other side without a server, too.
+    assert_eq!(alice.terminate(), 0);
+    let ended = bob.wait_for("the end", |e| e["call"]["state"] == "ended");
+    assert_eq!(ended["call"]["reason"], "hung_up");
+}
+
+#[test]
+fn who_is_killed_is_noticed_and_no_call_is_left() {
+    let world = friends();
+    let (alice, mut bob) = connected(&world, &[]);
+    bob.kill();
+    alice.wait_for("the interruption", |e| e["call"]["state"] == "interrupted");
+    let ended = alice.wait_for("the end", |e| e["call"]["state"] == "ended");
+    assert_eq!(ended["call"]["reason"], "lost");
+    let mut alice = alice;
+    assert_eq!(alice.wait(), 3);
+}
+
+#[test]
+fn a_call_is_declined_with_a_word_or_missed() {
+    let world = friends();
+    let (_alice, _bob) = (world.daemon("alice"), world.daemon("bob"));
+    let news = world.listen("bob", "now");
+    news.wait_for("readiness", |e| e["type"] == "stream.ready");
+    let mut args = vec!["start", "@bob"];
+    args.extend(QUIET);
+    let mut alice = call(&mut world.starling("alice"), &args);
+    news.wait_for("the ring", |e| e["type"] == "call.incoming");
+    world.run("bob", &["call", "hangup", "--message", "in a meeting"]);
+    let ended = alice.wait_for("the end", |e| e["call"]["state"] == "ended");
+    assert_eq!((&ended["call"]["reason"], &ended["call"]["text"]), (&"declined".into(), &"in a meeting".into()));
+    assert_eq!(alice.wait(), 6);
+    // The second time she gives up.
+    let mut alice = call(&mut world.starling("alice"), &args);
+    news.wait_for("the ring", |e| e["type"] == "call.incoming");
+    assert_eq!(alice.terminate(), 130);
+    let missed = news.wait_for("the note", |e| e["type"] == "call.ended" && e["call"]["reason"] == "cancelled");
+    assert_eq!(missed["message"]["from"]["name"], "alice");
+    let chats = world.json("bob", &["rpc", "chats"]);
+    assert_eq!(chats[0]["unread"], 1, "{chats}");
+    assert_eq!(world.json("bob", &["rpc", "call.list"]), Value::Array(vec![]));
+}
+
+#[test]
+fn both_call_at_once_and_talk() {
+    let world = friends();
+    let (_alice, _bob) = (world.daemon("alice"), world.daemon("bob"));
+    let start = |who: &str, other: &str| {
+        let mut args = vec!["start", other];
+        args.extend(QUIET);
+        call(&mut world.starling(who), &args)
+    };
+    let (alice, bob) = (start("alice", "@bob"), start("bob", "@alice"));
+    let a = alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    let b = bob.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    assert_eq!(a["call"]["emoji"], b["call"]["emoji"]);
+    for who in ["alice", "bob"] {
+        assert_eq!(world.json(who, &["rpc", "call.list"]).as_array().unwrap().len(), 1);
     }
 }

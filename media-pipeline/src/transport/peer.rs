@@ -62,7 +62,7 @@ use crate::{
 /// Nothing came for so long: the connection is interrupted, and a way round is looked for.
 const INTERRUPTED: Duration = Duration::from_secs(3);
 /// And after so long it is given up. Longer than a change of networks takes.
-const GIVEN_UP: Duration = Duration::from_secs(30);
+const GIVEN_UP: Duration = Duration::from_secs(20);
 /// Shows that we are there.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 

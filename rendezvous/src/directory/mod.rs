@@ -9,6 +9,7 @@ use starling_wire::{
     limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, is_username},
     rendezvous::{
         Answer, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, Snapshot,
+        TurnCredentials,
     },
 };
 
@@ -85,6 +86,23 @@ pub async fn claim_name(session: &mut Session, name: &str) -> Result<Answer, No>
     let unused_before = (now_ms() / 86_400_000).saturating_sub(NAME_UNUSED_DAYS);
     session.hub.store.claim_name(name, account, unused_before).await?;
     Ok(Answer::Done(true))
+}
+
+/// Servers for calls, for accounts that are known here. The name is the account's of the day: quotas are counted by it, and who relays does
+/// not learn whose it is.
+pub async fn turn_credentials(session: &mut Session) -> Result<Answer, No> {
+    let account = session.registered().await?;
+    let hub = session.hub.clone();
+    let face = hub.turn.get().ok_or(Refusal::NotFound)?;
+    let now_s = now_ms() / 1000;
+    let day = (now_s / 86_400).to_be_bytes();
+    let name = blake3::keyed_hash(&face.secret, &[&account[..], &day].concat());
+    let user = data_encoding::HEXLOWER.encode(&name.as_bytes()[..8]);
+    let lifetime_s = face.hours * 3600;
+    let made = crate::turn::credentials(&face.secret, now_s + lifetime_s, &user).map_err(|_| Refusal::Internal)?;
+    hub.metrics.turn_credentials.inc();
+    let urls = vec![format!("stun:{}", face.address), format!("turn:{}?transport=udp", face.address)];
+    Ok(Answer::Turn(TurnCredentials { urls, username: made.username, password: made.password, lifetime_s }))
 }
 
 pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<Answer, No> {

@@ -45,6 +45,10 @@ pub struct Metrics {
     pub fetched: Counter,
     pub reservations: Counter,
     pub circuits: Gauge,
+    pub turn_credentials: Counter,
+    pub turn_allocations: Gauge,
+    pub turn_bytes: Counter,
+    pub turn_dropped: Counter,
 }
 
 impl Metrics {
@@ -62,6 +66,10 @@ impl Metrics {
         registry.register("log_entries_fetched", "Log entries read", metrics.fetched.clone());
         registry.register("relay_reservations", "Relay reservations granted", metrics.reservations.clone());
         registry.register("relay_circuits", "Relay circuits open now", metrics.circuits.clone());
+        registry.register("turn_credentials", "TURN credentials handed out", metrics.turn_credentials.clone());
+        registry.register("turn_allocations", "TURN allocations open now", metrics.turn_allocations.clone());
+        registry.register("turn_bytes", "Bytes relayed for calls", metrics.turn_bytes.clone());
+        registry.register("turn_dropped", "Datagrams not relayed for their rate", metrics.turn_dropped.clone());
         metrics.registry = registry;
         metrics
     }

@@ -166,7 +166,8 @@ impl Stats {
         if let Some(file) = &mut self.0
             && !stats.is_null()
         {
-            writeln!(file, "{stats}")?;
+            // In one piece: whoever reads along sees whole lines.
+            file.write_all(format!("{stats}\n").as_bytes())?;
         }
         Ok(())
     }
