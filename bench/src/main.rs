@@ -1,6 +1,7 @@
-//! `starling-bench dm` and `starling-bench rendezvous`: what a message costs, and what a connected client costs, beside the floor of the same
+//! `starling-bench dm`, `starling-bench rendezvous` and `starling-bench call`: what a message, a connected client and a call cost, beside the floor of the same
 //! machine in the same run.
 
+mod call;
 mod dm;
 mod floor;
 mod measure;
@@ -38,6 +39,12 @@ enum Bench {
         #[arg(long, default_value_t = 50_000)]
         entries: usize,
     },
+    /// Voice and video calls: delay, CPU, bad networks, a mesh.
+    Call {
+        /// Length of each run.
+        #[arg(long, default_value_t = 8)]
+        seconds: u64,
+    },
     // The processes of the above.
     #[command(hide = true)]
     Serve { dir: PathBuf },
@@ -60,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         match cli.bench {
             Bench::Dm { single, burst } => Box::pin(dm::run(single, burst)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
+            Bench::Call { seconds } => Box::pin(call::run(seconds)).await,
             Bench::Serve { dir } => Box::pin(processes::serve(dir)).await,
             Bench::Peer { dir, home } => Box::pin(dm::peer(dir, home)).await,
             Bench::Sink => Box::pin(floor::sink()).await,

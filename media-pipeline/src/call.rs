@@ -473,6 +473,11 @@ impl Call {
         }
     }
 
+    /// Bytes of sound and video that were sent on a route, without headers and repetitions.
+    pub fn payload_sent(&self, id: u64) -> u64 {
+        self.route(id).map_or(0, |route| route.peer.sent().bytes.load(Relaxed))
+    }
+
     /// The newest frame of a participant.
     pub fn view(&self, id: u64) -> Option<watch::Receiver<Option<Arc<Frame>>>> {
         self.0.participants.get(id).map(|p| p.view.subscribe())

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU16,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -101,8 +102,68 @@ impl CallInput {
 pub struct Media {
     /// The call itself.
     pub call: Call,
-    /// What others' terminals show, and other news of it.
+    /// What happens in it.
     pub news: broadcast::Sender<CallEvent>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// The terminal that the other side shares.
+#[derive(Default)]
+struct Shared {
+    /// Goes up with each change.
+    revision: u64,
+    screen: Option<vt100::Parser>,
+    /// Our keys reach it.
+    hand: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+impl Media {
+    /// The terminal that the other side shares: a number that goes up with each change; columns, rows, and bytes that draw it.
+    pub fn terminal(&self) -> (u64, Option<(u16, u16, Vec<u8>)>) {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = shared.screen.as_ref().map(|parser| {
+            let (rows, columns) = parser.screen().size();
+            (columns.get(), rows.get(), parser.screen().state_formatted().into())
+        });
+        (shared.revision, shown)
+    }
+
+    /// Whether the other side handed us the keyboard of its terminal.
+    pub fn has_hand(&self) -> bool {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).hand
+    }
+
+    fn shows(&self, event: &CallEvent) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            CallEvent::Shared(_, Some((columns, rows))) => {
+                let (rows, columns) = (cells(*rows), cells(*columns));
+                match &mut shared.screen {
+                    Some(parser) => parser.screen_mut().set_size(rows, columns),
+                    None => shared.screen = Some(vt100::Parser::new(rows, columns, 0)),
+                }
+            }
+            CallEvent::Shared(_, None) => (shared.screen, shared.hand) = (None, false),
+            CallEvent::Output(_, bytes) => {
+                if let Some(parser) = &mut shared.screen {
+                    parser.process(bytes);
+                }
+            }
+            CallEvent::Hand(_, given) => shared.hand = *given,
+            _ => return,
+        }
+        shared.revision += 1;
+    }
+}
+
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).unwrap_or(NonZeroU16::MIN)
 }
 
 /// All calls' media.
@@ -236,9 +297,9 @@ impl Actor {
         }
         let (call, events) = Call::start(config)?;
         let (news, _) = broadcast::channel(256);
-        let media = Media { call: call.clone(), news: news.clone() };
-        self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, media);
-        tokio::spawn(Watch { id, wire, call: call.clone(), news, inputs: self.inputs.clone() }.run(events));
+        let media = Media { call: call.clone(), news, shared: Arc::default() };
+        self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, media.clone());
+        tokio::spawn(Watch { id, wire, media, inputs: self.inputs.clone() }.run(events));
         let input = match offer {
             None => CallInput::Offer(id, call.offer(PEER).await?),
             Some(offer) => CallInput::Answer(id, call.answer(PEER, offer).await?),
@@ -270,8 +331,7 @@ impl Actor {
 struct Watch {
     id: CallId,
     wire: CallId,
-    call: Call,
-    news: broadcast::Sender<CallEvent>,
+    media: Media,
     inputs: mpsc::Sender<Input>,
 }
 
@@ -302,7 +362,7 @@ impl Watch {
                 CallEvent::Failed(_) => Some(CallInput::Failed(id, "the connection was lost".into())),
                 CallEvent::Left(_) => Some(CallInput::Left(id)),
                 CallEvent::Trouble(text) => Some(CallInput::Trouble(id, text.clone())),
-                CallEvent::NeedsRestart(_) => match self.call.restart(PEER).await {
+                CallEvent::NeedsRestart(_) => match self.media.call.restart(PEER).await {
                     Ok(offer) => Some(CallInput::Offer(id, offer)),
                     Err(_) => None,
                 },
@@ -311,7 +371,8 @@ impl Watch {
             if let Some(input) = input {
                 self.tell(input).await;
             }
-            let _ = self.news.send(event);
+            self.media.shows(&event);
+            let _ = self.media.news.send(event);
         }
     }
 
@@ -321,7 +382,7 @@ impl Watch {
 
     /// A short authentication string: what both sides see of both certificates. Who is between them has to show other ones.
     async fn emoji(&self) -> String {
-        let mut prints = self.call.fingerprints(PEER).await;
+        let mut prints = self.media.call.fingerprints(PEER).await;
         prints.sort();
         let mut hash = blake3::Hasher::new_derive_key("starling 2026 call emoji");
         hash.update(&self.wire.0);

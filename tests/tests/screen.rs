@@ -41,6 +41,12 @@ impl Terminal {
             command.env(name, world.dir.path().join(dir));
         }
         command.env("TERM", "xterm-256color");
+        // No devices: what stands for them.
+        for (name, value) in
+            [("STARLING_AUDIO_IN", "tone"), ("STARLING_AUDIO_OUT", "none"), ("STARLING_VIDEO_IN", "pattern:320x180@15")]
+        {
+            command.env(name, value);
+        }
         command.env("LANG", "C.UTF-8");
         command.env("TZ", "UTC");
         command.env_remove("SSLKEYLOGFILE");
@@ -213,4 +219,42 @@ fn hostile_text_is_shown_and_not_obeyed() {
     let text = alice.sees("the end");
     assert!(text.contains("␛]0;owned␇␛[2J") && text.contains("⍰gnp.exe"), "{text}");
     assert!(text.contains("Starling · alice"), "the screen was not cleared:\n{text}");
+}
+
+#[test]
+fn a_call_is_answered_by_a_key_while_typing_and_shows_pictures() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let _alice = world.daemon("alice");
+    let mut screen = Terminal::start(&world, "alice", 100, 30);
+    screen.sees("write a message");
+    screen.type_keys("half a thou");
+    let mut call = world.starling("bob");
+    call.args(["call", "start", "@alice", "--json", "--audio-in", "tone", "--audio-out", "none"]);
+    call.args(["--video-in", "pattern:320x180@15"]);
+    let bob = starling_tests::Process::start(&mut call);
+    screen.sees("☎ bob · video call");
+    // The keys go on into the draft.
+    screen.type_keys("ght");
+    screen.sees("half a thought");
+    screen.type_keys("\u{1b}[20~");
+    bob.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    screen.sees("F7 mic");
+    // Pictures: many cells of half blocks in many colours.
+    screen.waits("pictures", |text| text.matches('▀').count() > 500);
+    let colours: std::collections::HashSet<String> = {
+        let shown = screen.shown.lock().unwrap();
+        let cell = |y: u16, x: u16| format!("{:?}", shown.screen().cell(y, x).unwrap().fgcolor());
+        (4..20).flat_map(|y| (30..90).map(move |x| (y, x))).map(|(y, x)| cell(y, x)).collect()
+    };
+    assert!(colours.len() > 8, "{colours:?}");
+    // Small, beside the messages, and away.
+    screen.type_keys("\u{1b}[21~");
+    screen.waits("the corner", |text| (20..500).contains(&text.matches('▀').count()));
+    screen.type_keys("\u{1b}[20~");
+    bob.wait_for("the end", |e| e["call"]["state"] == "ended");
+    let text = screen.sees("☎ video call, 0:");
+    assert!(text.contains("half a thought"), "{text}");
 }

@@ -88,7 +88,11 @@ pub async fn call(node: &Node, method: &str, params: &Value) -> Result<Option<Va
         "call.list" => node.calls().await?.iter().map(shape::call).collect(),
         "call.stats" => {
             let stats = node.call_stats(id(params)?).await;
-            stats.map_or(Value::Null, |stats| serde_json::to_value(stats).unwrap_or_default())
+            let mut stats = stats.map_or(Value::Null, |stats| serde_json::to_value(stats).unwrap_or_default());
+            if let Some(media) = id(params).ok().and_then(|id| node.call_media(id)) {
+                stats["has_hand"] = media.has_hand().into();
+            }
+            stats
         }
         "call.set" => {
             let call = media(node, params)?.call;

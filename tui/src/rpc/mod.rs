@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+pub mod frames;
 mod json;
 mod server;
 

@@ -43,7 +43,7 @@ impl Served {
     }
 
     /// Ready when the node ends.
-    async fn ended(&self) {
+    pub(super) async fn ended(&self) {
         if self.ending.clone().wait_for(|ending| *ending).await.is_err() {
             std::future::pending().await
         }
@@ -65,9 +65,10 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
                 line.push('\n');
             }
             if write.write_all(line.as_bytes()).await.is_err() || write.flush().await.is_err() {
-                return;
+                return None;
             }
         }
+        Some(write)
     });
     let mut reader = BufReader::new(read);
     let mut subscriptions = tokio::task::JoinSet::new();
@@ -110,6 +111,27 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
             }
             subscriptions.spawn(async move { subscription(node, profile, params, lines).await });
             continue;
+        }
+        if method == "call.watch" {
+            let media = if subscriptions.is_empty() {
+                super::frames::media(&node, &params)
+            } else {
+                Err(CliError::usage("pictures need a connection of their own"))
+            };
+            let answer = match &media {
+                Ok(_) => json!({ "jsonrpc": "2.0", "id": id, "result": { "frames": true } }),
+                Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error.to_rpc() }),
+            };
+            if lines.send(answer.to_string()).await.is_err() {
+                break;
+            }
+            let Ok(media) = media else { continue };
+            // The writer ends when the answer is out, and what follows are no lines.
+            drop(lines);
+            if let Ok(Some(write)) = writer.await {
+                Box::pin(super::frames::serve(reader, write, media, &served)).await;
+            }
+            return;
         }
         if method == "stop" {
             let _ = lines.send(json!({ "jsonrpc": "2.0", "id": id, "result": {} }).to_string()).await;

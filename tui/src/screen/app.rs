@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{
+    call::{CallState, Colours, Shot},
     composer::Composer,
     config::Config,
     draw::Layout,
     keys::Keys,
+    kitty::Pictures,
     markup,
     palette::Palette,
     theme::Theme,
@@ -43,6 +45,8 @@ pub enum Tag {
     /// With the line that is put back if it fails.
     Added(String),
     Privacy,
+    /// Calls that are not over.
+    Calls,
     Nothing,
 }
 
@@ -121,10 +125,20 @@ pub struct App {
     pub stale: [bool; 3],
     pub told_typing: Option<Instant>,
     pub dragging: bool,
+    /// The call that is shown.
+    pub call: Option<CallState>,
+    /// It stands in place of the messages.
+    pub call_view: bool,
+    pub shot: Option<Shot>,
+    /// The other side's shared terminal.
+    pub shared: Option<vt100::Parser>,
+    pub pictures: Pictures,
+    pub colours: Colours,
 }
 
 impl App {
     pub fn new(config: Config, keys: Keys, theme: Theme) -> Self {
+        let colours = Colours::of_terminal(&theme.name);
         let focus = if keys.starts_on_timeline { Focus::Timeline } else { Focus::Composer };
         Self {
             list_width: config.list_width.clamp(12, 60),
@@ -154,6 +168,12 @@ impl App {
             stale: [false; 3],
             told_typing: None,
             dragging: false,
+            call: None,
+            call_view: false,
+            shot: None,
+            shared: None,
+            pictures: Pictures::of_terminal(),
+            colours,
         }
     }
 
@@ -164,6 +184,7 @@ impl App {
         self.ask(Tag::Contacts, "contacts", json!({}));
         self.ask(Tag::Chats, "chats", json!({}));
         self.ask(Tag::Requests, "requests", json!({}));
+        self.ask(Tag::Calls, "call.list", json!({}));
     }
 
     pub fn ask(&mut self, tag: Tag, method: &'static str, params: Value) {
@@ -185,7 +206,9 @@ impl App {
 
     /// When something has to be drawn again without any event.
     pub fn wakes_at(&self) -> Option<Instant> {
-        self.toast.as_ref().map(|(.., until)| *until)
+        let toast = self.toast.as_ref().map(|(.., until)| *until);
+        let second = self.call.as_ref().and_then(CallState::next_second);
+        toast.into_iter().chain(second).min()
     }
 
     pub fn tick(&mut self) {

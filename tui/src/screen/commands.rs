@@ -44,6 +44,16 @@ commands! {
     "rename" "NAME" "your own name for this person; empty for theirs";
     "verify" "" "compare safety numbers";
     "trust" "" "trust this person's changed devices";
+    "call" "[video]" "call this person; video: with the camera";
+    "answer" "[video]" "answer the call";
+    "hangup" "[WORDS]" "end the call, or turn it away";
+    "mic" "" "microphone on or off, in a call";
+    "camera" "" "camera on or off, in a call";
+    "view" "" "the call large, or small in the corner";
+    "hold" "" "put the call on hold; again to take it back";
+    "share" "[COMMAND|stop]" "show a terminal in the call; they see what it prints";
+    "type" "TEXT" "type into the terminal that is shared in the call";
+    "hand" "[back]" "let the other side type into your terminal";
     "pin" "" "keep this chat on top; again to take it back";
     "mute" "TIME" "no notifications, for 1h, 8h, … or for good";
     "unmute" "" "notifications again";
@@ -71,7 +81,8 @@ impl App {
             self.warn(format!("There is no command /{name}.{hint} Two slashes send the text."));
             return;
         };
-        if rest.is_empty() && !matches!(command.args, "" | "TIME") && name != "rename" {
+        if rest.is_empty() && !matches!(command.args, "" | "TIME") && !command.args.starts_with('[') && name != "rename"
+        {
             self.warn(format!("/{name} {} — {}", command.args, command.help));
             return;
         }
@@ -124,6 +135,9 @@ impl App {
                 Some(theme) => self.set_theme(theme),
                 None => self.warn(format!("The themes are {}.", THEMES.join(", "))),
             },
+            "answer" | "hangup" | "mic" | "camera" | "view" | "hold" | "share" | "type" | "hand" => {
+                self.call_command(name, rest);
+            }
             _ => self.chat_command(name, rest),
         }
     }
@@ -155,6 +169,11 @@ impl App {
             ("block", _) => self.ask_yes(Question::Block(field(&contact, "account").to_owned())),
             ("unblock", _) => self.ask(Tag::Changed, "contacts.unblock", account),
             ("remove", _) => self.ask_yes(Question::Remove(field(&contact, "account").to_owned())),
+            ("call", _) => {
+                let mut params = Self::call_params(rest == "video");
+                params["chat"] = chat.into();
+                self.ask(Tag::Nothing, "call.start", params);
+            }
             ("verify", _) => self.act(Action::Verify),
             ("trust", _) => self.ask_yes(Question::Trust(field(&contact, "account").to_owned())),
             ("rename", _) => {

@@ -243,7 +243,11 @@ impl Composer {
             let found = COMMANDS.iter().filter(|c| c.name.starts_with(&word[1..]));
             found
                 .map(|c| Offer {
-                    insert: format!("/{}{}", c.name, if c.args.is_empty() { "" } else { " " }),
+                    insert: format!(
+                        "/{}{}",
+                        c.name,
+                        if c.args.is_empty() || c.args.starts_with('[') { "" } else { " " }
+                    ),
                     label: format!("/{} {} — {}", c.name, c.args, c.help),
                 })
                 .collect()

@@ -12,6 +12,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     app::{App, Card, Focus, ListRow},
+    call,
     composer::Mode,
     timeline::cut,
 };
@@ -39,6 +40,10 @@ pub struct Layout {
     pub border: Option<u16>,
     /// Columns of the whole screen.
     pub width: u16,
+    /// The call, above the messages.
+    pub bar: Option<Rect>,
+    /// Pictures of the call.
+    pub tiles: Vec<call::Tile>,
 }
 
 fn presence_mark(contact: &Value) -> &'static str {
@@ -69,7 +74,8 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
     } else {
         app.list_width.min(area.width / 2 - 2)
     };
-    let details = app.details.unwrap_or(area.width >= WIDE) && area.width >= DETAILS_FROM && app.open.is_some();
+    let details =
+        app.details.unwrap_or(area.width >= WIDE) && area.width >= DETAILS_FROM && app.open.is_some() && !app.call_view;
     let inner = area.inner(Margin::new(1, 1));
     let main_x = inner.x + if show_list && show_main { list_width + 1 } else { 0 };
     let details_width = if details { DETAILS + 1 } else { 0 };
@@ -108,8 +114,19 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
         }
     }
 
-    let list_area = Rect { x: inner.x, y: inner.y, width: list_width, height: rule.saturating_sub(inner.y) };
-    let timeline_area = Rect { x: main_x, y: inner.y, width: main_width, height: rule.saturating_sub(inner.y + 1) };
+    // A call is never out of sight: above the messages, or above the list where that is all there is.
+    let bar_rows = u16::from(app.call.is_some() && rule > inner.y + 2);
+    let (bar_main, bar_list) = if show_main { (bar_rows, 0) } else { (0, bar_rows) };
+    let list_area =
+        Rect { x: inner.x, y: inner.y + bar_list, width: list_width, height: rule.saturating_sub(inner.y + bar_list) };
+    let timeline_area = Rect {
+        x: main_x,
+        y: inner.y + bar_main,
+        width: main_width,
+        height: rule.saturating_sub(inner.y + 1 + bar_main),
+    };
+    let (bar_x, bar_width) = if show_main { (main_x, main_width) } else { (inner.x, list_width) };
+    let bar = (bar_rows > 0).then_some(Rect { x: bar_x, y: inner.y, width: bar_width, height: 1 });
     let composer_area =
         Rect { x: main_x + 2, y: rule + 1 + mode_rows, width: main_width.saturating_sub(2), height: composer_rows };
     app.layout = Layout {
@@ -120,6 +137,8 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
         details: details.then(|| Rect { x: main_x + main_width + 1, width: DETAILS, ..list_area }),
         border: (show_list && show_main).then(|| main_x - 1),
         width: area.width,
+        bar,
+        tiles: Vec::new(),
     };
 
     if show_list {
@@ -134,12 +153,17 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
     if show_main {
         draw_header(app, Rect { x: main_x, y: area.y, width: main_width, height: 1 }, buffer);
         let focused = app.focus == Focus::Timeline;
-        if app.open.is_some() {
+        if app.call_view && app.call.is_some() {
+            call::draw_view(app, timeline_area, buffer);
+        } else if app.open.is_some() {
             let mut timeline = std::mem::take(&mut app.timeline);
             timeline.draw(timeline_area, buffer, &theme, focused);
             app.timeline = timeline;
         } else {
             draw_welcome(app, timeline_area, buffer);
+        }
+        if !app.call_view {
+            call::draw_corner(app, timeline_area, buffer);
         }
         draw_hint(app, Rect { y: rule - 1, height: 1, ..timeline_area }, buffer);
         if mode_rows > 0 {
@@ -163,6 +187,9 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
             draw_details(app, area, buffer);
         }
         draw_offers(app, composer_area, buffer);
+    }
+    if let Some(bar) = bar {
+        call::draw_bar(app, bar, buffer);
     }
     let mut cursor = None;
     if show_main && app.focus == Focus::Composer {

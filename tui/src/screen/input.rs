@@ -26,6 +26,11 @@ impl App {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
             return self.interrupt();
         }
+        // A call is answered whatever lies over the screen.
+        let call = self.keys.action(Place::Everywhere, key).filter(|a| a.is_of_call() && self.call.is_some());
+        if let Some(action) = call {
+            return self.act(action);
+        }
         if let Some(card) = &self.card {
             match (&card.copy, key.code) {
                 (Some(text), KeyCode::Char('y')) => self.calls.push(Call::Copy(text.clone())),
@@ -41,6 +46,8 @@ impl App {
         }
         match self.focus {
             Focus::Composer => self.composer_key(key),
+            // Keys that act on messages nobody sees do nothing.
+            Focus::Timeline if self.call_view => self.call_view = false,
             Focus::Timeline => self.timeline_key(key),
             Focus::List => self.list_key(key),
         }
@@ -244,6 +251,7 @@ impl App {
             }
             Action::Compose => self.focus = Focus::Composer,
             Action::Verify => self.show_verify(),
+            action if action.is_of_call() => self.act_on_call(action),
             _ => match selected {
                 Some(message) => self.act_on(action, &message),
                 None => {
@@ -385,6 +393,10 @@ impl App {
                         self.list_at = row;
                         self.open_row(row);
                     }
+                } else if self.layout.bar.is_some_and(within)
+                    || (!self.call_view && self.layout.tiles.iter().any(|t| within(t.area)))
+                {
+                    self.act(Action::CallView);
                 } else if within(self.layout.timeline) {
                     self.focus = Focus::Timeline;
                     self.timeline.selected = self.timeline.at_row(usize::from(event.row - self.layout.timeline.y));

@@ -33,6 +33,10 @@ actions! {
     NextPane, Everywhere, "next-pane", "F6", "next pane";
     PreviousChat, Everywhere, "previous-chat", "Ctrl-PageUp Alt-Up", "previous chat";
     NextChat, Everywhere, "next-chat", "Ctrl-PageDown Alt-Down", "next chat";
+    Microphone, Everywhere, "microphone", "F7", "microphone on or off, in a call";
+    Camera, Everywhere, "camera", "F8", "camera on or off, in a call";
+    Answer, Everywhere, "answer", "F9", "answer a call, or hang up";
+    CallView, Everywhere, "call-view", "F10", "the call large, or small in the corner";
     Details, Everywhere, "details", "F5", "details of this chat";
     PageUp, Everywhere, "page-up", "PageUp", "one page up";
     PageDown, Everywhere, "page-down", "PageDown", "one page down";
@@ -83,6 +87,13 @@ pub struct Keys {
     pub starts_on_timeline: bool,
     /// `Ctrl-P` and `Ctrl-N` move the cursor.
     pub emacs: bool,
+}
+
+impl Action {
+    /// Whether it is about a call: those work whatever lies over the screen.
+    pub fn is_of_call(self) -> bool {
+        matches!(self, Self::Microphone | Self::Camera | Self::Answer | Self::CallView)
+    }
 }
 
 impl Keys {

@@ -1,6 +1,7 @@
 //! The screen. It talks to the node by JSON-RPC like every other client; it draws when something has happened, and at rest nothing wakes it.
 
 mod app;
+mod call;
 mod clock;
 mod commands;
 mod composer;
@@ -8,6 +9,7 @@ mod config;
 mod draw;
 mod input;
 mod keys;
+mod kitty;
 mod markup;
 mod news;
 mod notify;
@@ -17,20 +19,27 @@ mod popups;
 mod theme;
 mod timeline;
 
-use std::{io::Write, sync::Arc, time::Instant};
+use std::{
+    io::{BufWriter, Stdout, Write},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 use futures::StreamExt;
 use ratatui::{
-    DefaultTerminal,
+    Terminal,
+    backend::CrosstermBackend,
     crossterm::{
         clipboard::CopyToClipboard,
+        cursor::Hide,
         event::{
             DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste, EnableFocusChange,
             EnableMouseCapture, Event, EventStream, KeyEventKind, KeyboardEnhancementFlags,
             PopKeyboardEnhancementFlags, PushKeyboardEnhancementFlags,
         },
-        execute,
-        terminal::supports_keyboard_enhancement,
+        execute, queue,
+        terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate, supports_keyboard_enhancement},
     },
 };
 use serde_json::Value;
@@ -52,6 +61,10 @@ const BURST: usize = 512;
 /// Largest text for the clipboard: terminals drop more without a word.
 const MAX_COPY: usize = 64 * 1024;
 
+/// The terminal, with room for a whole screen: what is written in many small pieces is seen to be drawn.
+type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+const OUT: usize = 256 * 1024;
+
 /// Runs the screen until the user leaves it.
 pub async fn run(global: &Global) -> CliResult {
     crate::terminal::for_the_screen();
@@ -63,18 +76,20 @@ pub async fn run(global: &Global) -> CliResult {
     }
     // Before the terminal is ours: the passphrase may have to be asked for.
     let mut client = Arc::new(rpc::acquire(&profile, global).await?);
-    let mut terminal = enter(&config);
+    let mut terminal = enter(&config)?;
     let mut app = App::new(config, keys, theme);
     loop {
-        let result = Box::pin(serve(&mut terminal, &mut app, client.clone())).await;
+        let result = Box::pin(serve(&mut terminal, &mut app, client.clone(), &profile.socket)).await;
         match result {
             // It was the node of a command that has ended: we go on with another, or one of our own.
             Err(error) if error.code == "node_gone" && !client.is_own() => {
+                app.pictures.clear(&mut std::io::stdout());
                 leave();
                 client = Arc::new(rpc::acquire(&profile, global).await?);
-                terminal = enter(&app.config);
+                terminal = enter(&app.config)?;
             }
             result => {
+                app.pictures.clear(&mut std::io::stdout());
                 leave();
                 client.finish().await;
                 return result;
@@ -83,8 +98,10 @@ pub async fn run(global: &Global) -> CliResult {
     }
 }
 
-fn enter(config: &Config) -> DefaultTerminal {
-    let terminal = ratatui::init();
+fn enter(config: &Config) -> CliResult<Screen> {
+    // For raw mode, the other screen and the hook; drawing goes through a larger buffer.
+    drop(ratatui::init());
+    let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(OUT, std::io::stdout())))?;
     let mut out = std::io::stdout();
     let _ = execute!(out, EnableBracketedPaste, EnableFocusChange);
     if config.mouse {
@@ -95,7 +112,23 @@ fn enter(config: &Config) -> DefaultTerminal {
     if known.iter().any(|v| std::env::var_os(v).is_some()) && matches!(supports_keyboard_enhancement(), Ok(true)) {
         let _ = execute!(out, PushKeyboardEnhancementFlags(KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES));
     }
-    terminal
+    Ok(terminal)
+}
+
+/// Draws everything; pictures in one piece with what is around them.
+fn paint(terminal: &mut Screen, app: &mut App) -> CliResult {
+    let moving = app.shot.is_some() || app.pictures.draws();
+    if moving {
+        queue!(terminal.backend_mut(), BeginSynchronizedUpdate, Hide)?;
+    }
+    terminal.draw(|frame| draw::draw(app, frame))?;
+    if moving {
+        let out = terminal.backend_mut();
+        app.pictures.write(out)?;
+        queue!(out, EndSynchronizedUpdate)?;
+        out.flush()?;
+    }
+    Ok(())
 }
 
 fn leave() {
@@ -111,7 +144,7 @@ fn leave() {
 
 type Answer = (Tag, CliResult<Value>);
 
-async fn serve(terminal: &mut DefaultTerminal, app: &mut App, client: Arc<Client>) -> CliResult {
+async fn serve(terminal: &mut Screen, app: &mut App, client: Arc<Client>, socket: &Path) -> CliResult {
     let (answers, mut answered) = mpsc::unbounded_channel::<Answer>();
     let (ordered, mut to_send) = mpsc::unbounded_channel::<(Tag, &'static str, Value)>();
     let (sender, results) = (client.clone(), answers.clone());
@@ -122,10 +155,14 @@ async fn serve(terminal: &mut DefaultTerminal, app: &mut App, client: Arc<Client
         }
     });
     let mut input = EventStream::new();
+    let mut video = call::Video::default();
     app.start();
     loop {
         make_calls(app, terminal, &client, &answers, &ordered)?;
-        terminal.draw(|frame| draw::draw(app, frame))?;
+        let began = Instant::now();
+        paint(terminal, app)?;
+        // Only now the tiles have their places.
+        video.want(app.wants_video(), socket, began);
         app.fetch();
         make_calls(app, terminal, &client, &answers, &ordered)?;
         let wake = app.wakes_at();
@@ -146,6 +183,8 @@ async fn serve(terminal: &mut DefaultTerminal, app: &mut App, client: Arc<Client
                 Ok(event) => app.event(&event),
                 Err(error) => return Err(error),
             },
+            // After keys and events: a film does not hold them up.
+            parts = video.next() => app.took_frame(parts),
             () = sleep => app.tick(),
         }
         // What is there already is taken before the next drawing.
@@ -168,13 +207,15 @@ async fn serve(terminal: &mut DefaultTerminal, app: &mut App, client: Arc<Client
     }
 }
 
-fn on_terminal(app: &mut App, terminal: &mut DefaultTerminal, event: Event) -> CliResult {
+fn on_terminal(app: &mut App, terminal: &mut Screen, event: Event) -> CliResult {
     match event {
         // Some terminals tell of releases, too.
         Event::Key(key) if key.kind != KeyEventKind::Release => {
             use ratatui::crossterm::event::{KeyCode, KeyModifiers};
             if key.code == KeyCode::Char('l') && key.modifiers.contains(KeyModifiers::CONTROL) {
-                terminal.clear()?;
+                // Asks the terminal nothing: not all would answer.
+                let size = terminal.size()?;
+                terminal.resize(size.into())?;
             } else {
                 app.key(&key);
             }
@@ -190,7 +231,7 @@ fn on_terminal(app: &mut App, terminal: &mut DefaultTerminal, event: Event) -> C
 
 fn make_calls(
     app: &mut App,
-    terminal: &mut DefaultTerminal,
+    terminal: &mut Screen,
     client: &Arc<Client>,
     answers: &mpsc::UnboundedSender<Answer>,
     ordered: &mpsc::UnboundedSender<(Tag, &'static str, Value)>,
@@ -243,7 +284,7 @@ fn make_calls(
 }
 
 /// The draft in the user's editor.
-fn edit(app: &mut App, terminal: &mut DefaultTerminal) -> CliResult {
+fn edit(app: &mut App, terminal: &mut Screen) -> CliResult {
     let editor = std::env::var("VISUAL").or_else(|_| std::env::var("EDITOR")).unwrap_or_else(|_| "vi".into());
     let mut file = tempfile::Builder::new().prefix("starling-").suffix(".md").tempfile().map_err(CliError::internal)?;
     file.write_all(app.composer.text().as_bytes()).map_err(CliError::internal)?;
@@ -252,8 +293,7 @@ fn edit(app: &mut App, terminal: &mut DefaultTerminal) -> CliResult {
     // The variable may hold arguments; it is the user's own.
     let mut words = editor.split_whitespace();
     let status = std::process::Command::new(words.next().unwrap_or("vi")).args(words).arg(file.path()).status();
-    *terminal = enter(&app.config);
-    terminal.clear()?;
+    *terminal = enter(&app.config)?;
     match status {
         Ok(status) if status.success() => {
             let text = std::fs::read_to_string(file.path()).map_err(CliError::internal)?;

@@ -126,6 +126,7 @@ impl App {
                 self.to_open = Some(field(&value, "account").to_owned());
                 self.refresh();
             }
+            Tag::Calls => self.calls_are(&value),
             Tag::Privacy => {
                 self.say(format!(
                     "Last seen: {}. Read receipts: {}. Typing: {}.",
@@ -220,6 +221,7 @@ impl App {
                 self.refresh();
             }
             "contact.blocked" => self.refresh(),
+            "call.incoming" | "call.state" | "call.ended" => self.call_event(event),
             "net.state" => {
                 if !std::mem::replace(&mut self.stale[2], true) {
                     self.ask(Tag::Status, "status", json!({}));

@@ -257,7 +257,7 @@ impl App {
                 self.ask(Tag::Changed, method, json!({ "account": query }));
             }
             Run::Command(name) => {
-                let needs = COMMANDS.iter().any(|c| c.name == name && !c.args.is_empty());
+                let needs = COMMANDS.iter().any(|c| c.name == name && !c.args.is_empty() && !c.args.starts_with('['));
                 self.focus = Focus::Composer;
                 if needs {
                     self.composer.set(&format!("/{name} "));

@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{markup, theme::Theme};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::field,
+    verbs::{field, words_of},
 };
 
 /// Messages kept in memory; those far from the view go.
@@ -69,7 +69,7 @@ impl Message {
             id: m["id"].as_str()?.to_owned(),
             mine: m["from"]["self"] == true,
             name: field(&m["from"], "name").to_owned(),
-            text: field(m, "text").to_owned(),
+            text: words_of(m),
             at_ms: super::clock::parse(field(m, "sent_at")),
             state: field(m, "state").to_owned(),
             reason: String::new(),

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use serde_json::{Value, json};
 
-use super::{field, find, node_of, people::catch_up, print, say};
+use super::{field, find, node_of, people::catch_up, print, say, words_of};
 use crate::{
     cli::{Chats, Global, parse_duration},
     error::{CliError, CliResult},
@@ -169,7 +169,7 @@ pub fn line(message: &Value) -> String {
         _ => " ⚠ failed",
     };
     let time = field(message, "sent_at").get(..16).unwrap_or_default().replace('T', " ");
-    let text = if message["deleted"] == true { "(deleted)".to_owned() } else { safe(field(message, "text")) };
+    let text = if message["deleted"] == true { "(deleted)".to_owned() } else { safe(&words_of(message)) };
     let edited = if message["edited"] == true { " (edited)" } else { "" };
     format!("{time}  {}: {}{edited}{state}", safe_line(who), text.replace('\n', "\n                  "))
 }

@@ -47,6 +47,30 @@ pub fn say(global: &Global, line: impl std::fmt::Display) {
     }
 }
 
+/// The text of a message, or what the note of a call says.
+pub fn words_of(message: &Value) -> String {
+    let call = &message["call"];
+    if !call.is_object() {
+        return field(message, "text").to_owned();
+    }
+    let kind = if call["video"] == true { "video call" } else { "call" };
+    let talked = call["duration_ms"].as_u64().unwrap_or(0);
+    let seconds = talked / 1000;
+    let mine = message["from"]["self"] == true;
+    let how = match (field(call, "reason"), mine) {
+        _ if talked > 0 => format!("{kind}, {}:{:02}", seconds / 60, seconds % 60),
+        ("no_answer" | "cancelled" | "busy", false) => format!("missed {kind}"),
+        ("no_answer", true) => format!("{kind}, no answer"),
+        ("cancelled", true) => format!("{kind}, cancelled"),
+        ("declined", _) => format!("{kind}, declined"),
+        ("busy", true) => format!("{kind}, busy"),
+        ("elsewhere", _) => format!("{kind}, taken on another device"),
+        ("failed" | "lost", _) => format!("{kind}, not connected"),
+        _ => kind.to_owned(),
+    };
+    format!("☎ {how}")
+}
+
 async fn node_of(global: &Global) -> CliResult<(Profile, Client)> {
     let profile = Profile::new(global)?;
     let client = rpc::acquire(&profile, global).await?;

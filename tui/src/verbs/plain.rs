@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{field, find, node_of, print};
+use super::{field, find, node_of, print, words_of};
 use crate::{
     cli::Global,
     error::CliResult,
@@ -80,7 +80,7 @@ fn spoken(message: &Value, handles: &mut Handles) -> String {
         Some(id) => format!(", reply to {}", handles.of(id)),
         None => String::new(),
     };
-    let text = if message["deleted"] == true { "message deleted".into() } else { safe(field(message, "text")) };
+    let text = if message["deleted"] == true { "message deleted".into() } else { safe(&words_of(message)) };
     let edited = if message["edited"] == true { ", edited" } else { "" };
     format!("{n}. {who}{reply}{edited}: {text}")
 }
