@@ -155,6 +155,23 @@ impl Lab {
         process
     }
 
+    /// A call from one side to the other; gives the last statistics of who was called.
+    fn call(&self) -> Value {
+        let stats = self.dir.path().join("stats.jsonl");
+        let media = ["--audio-in", "tone", "--audio-out", "none", "--video-in", "pattern:320x180@15"];
+        let mut answer = self.starling("hb");
+        answer.args(["call", "answer", "--auto", "--count", "1", "--json", "--stats"]).arg(&stats).args(media);
+        let mut bob = Process::start(&mut answer);
+        bob.wait_for("readiness", |e| e["type"] == "call.ready");
+        let mut start = self.starling("ha");
+        start.args(["call", "start", "@bob", "--duration", "4s", "--json"]).args(media);
+        let mut alice = Process::start(&mut start);
+        alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
+        assert_eq!((alice.wait(), bob.wait()), (0, 0));
+        let text = std::fs::read_to_string(&stats).unwrap();
+        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+
     /// Two profiles that are contacts, with their daemons running.
     fn contacts(&self, home: &str) -> (Process, Process) {
         self.json("ha", &["init", "--name", "alice", "--rendezvous", home]);
@@ -219,6 +236,19 @@ fn symmetric_nats_stay_on_the_relay_and_work() {
     let sent = lab.json("hb", &["send", "@alice", "through the relay", "--wait", "delivered"]);
     assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
     assert_eq!(lab.path(), "relay");
+}
+
+#[test]
+fn a_call_goes_through_two_symmetric_nats_by_the_relay_and_directly_through_others() {
+    for (random, path) in [(true, "relay"), (false, "direct")] {
+        let Some((lab, _server, _daemons)) = behind_nats(random) else { return };
+        let stats = lab.call();
+        let route = &stats["routes"][0];
+        assert_eq!(route["path"], path, "{stats:#}");
+        assert!(route["video"]["pattern"]["received"].as_u64() > Some(20), "{stats:#}");
+        assert_eq!(route["video"]["pattern"]["bad"], 0, "{stats:#}");
+        assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
+    }
 }
 
 #[test]
