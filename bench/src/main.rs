@@ -44,6 +44,9 @@ enum Bench {
         /// Length of each run.
         #[arg(long, default_value_t = 8)]
         seconds: u64,
+        /// Only one part: loopback, sound, loss, rate or mesh.
+        #[arg(long)]
+        only: Option<String>,
     },
     // The processes of the above.
     #[command(hide = true)]
@@ -67,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         match cli.bench {
             Bench::Dm { single, burst } => Box::pin(dm::run(single, burst)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
-            Bench::Call { seconds } => Box::pin(call::run(seconds)).await,
+            Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Serve { dir } => Box::pin(processes::serve(dir)).await,
             Bench::Peer { dir, home } => Box::pin(dm::peer(dir, home)).await,
             Bench::Sink => Box::pin(floor::sink()).await,

@@ -10,7 +10,7 @@ use std::{
 use starling_keys::{
     AccountId, AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, InviteToken, RendezvousAddr, StorageKey,
 };
-use starling_media::CallStats;
+use starling_media::{CallStats, IceServer};
 use starling_wire::{Availability, CallId, Clock, Text};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -264,6 +264,13 @@ impl Node {
     /// Calls that are not over.
     pub async fn calls(&self) -> Result<Vec<CallInfo>, NodeError> {
         self.call(Command::Calls).await
+    }
+
+    /// STUN and TURN servers of our rendezvous, to test them; none if there are none.
+    pub async fn call_servers(&self) -> Result<Vec<IceServer>, NodeError> {
+        let servers = self.call(Command::CallServers).await?;
+        let server = |s: calls::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
+        Ok(servers.into_iter().map(server).collect())
     }
 
     /// The media of a call, to steer and to watch; nothing before it was started here or answered.

@@ -56,7 +56,14 @@ impl SoundServer {
     /// What the loudspeaker plays, for a second.
     fn speaker(&self) -> Vec<f32> {
         let mut command = self.tool("pacat");
-        command.args(["--record", "--device=speaker.monitor", "--rate=48000", "--channels=1", "--format=s16le", "--raw"]);
+        command.args([
+            "--record",
+            "--device=speaker.monitor",
+            "--rate=48000",
+            "--channels=1",
+            "--format=s16le",
+            "--raw",
+        ]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut bytes = vec![0; 96_000 * 3 / 2];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut bytes).unwrap();
@@ -111,7 +118,18 @@ fn sound_goes_from_a_microphone_to_a_loudspeaker_through_a_call() {
     assert!(devices["audio"].as_array().unwrap().iter().any(|d| d["output"] == true), "{devices}");
     let call = |audio_in: &str, args: &[&str]| {
         let mut bob = world.starling("bob");
-        bob.args(["call", "answer", "--auto", "--count", "1", "--json", "--audio-in", audio_in, "--audio-out", "default"]);
+        bob.args([
+            "call",
+            "answer",
+            "--auto",
+            "--count",
+            "1",
+            "--json",
+            "--audio-in",
+            audio_in,
+            "--audio-out",
+            "default",
+        ]);
         let bob = Process::start(&mut bob);
         bob.wait_for("readiness", |e| e["type"] == "call.ready");
         let mut alice = world.starling("alice");

@@ -25,7 +25,7 @@ const LEAST: Duration = Duration::from_millis(20);
 /// Requests for one packet.
 const TRIES: u8 = 8;
 /// Packets that are asked for at a time: beyond, a key frame is cheaper.
-const MOST_MISSING: usize = 256;
+const MOST_MISSING: usize = 80;
 
 #[derive(Debug)]
 struct Missing {

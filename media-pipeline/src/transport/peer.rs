@@ -743,6 +743,10 @@ impl Sender {
     }
 
     async fn release(&mut self) {
+        if self.probe.is_none() {
+            // Also while no frame comes: what waits must not leave at a rate of yesterday.
+            self.pacer.set_target(self.estimate.target());
+        }
         while let Some(packet) = self.pacer.pop(Instant::now()) {
             self.sent.video_packets.fetch_add(1, Relaxed);
             self.sent.bytes.fetch_add(packet.payload.len() as u64, Relaxed);

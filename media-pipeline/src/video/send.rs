@@ -22,7 +22,7 @@ use crate::{
 
 /// Heights that are sent, what each is worth at most, and what a path has to carry for it: to go up to it, and to stay.
 const SIZES: [(u32, u32, u32, u32); 3] =
-    [(180, 350_000, 0, 0), (360, 1_200_000, 260_000, 180_000), (720, 2_500_000, 1_000_000, 700_000)];
+    [(180, 350_000, 0, 0), (360, 1_200_000, 260_000, 180_000), (720, 2_500_000, 1_300_000, 950_000)];
 /// Sound with its headers, which is not video's to spend.
 const SOUND: u32 = AUDIO_BITS + AUDIO_BITS / 2;
 /// A self view needs no more.

@@ -13,7 +13,7 @@ use starling_wire::{
     rendezvous::{Ask, TurnCredentials},
 };
 
-use super::{Effect, Engine, EngineError, homes::Asked, send::timeline_key};
+use super::{Effect, Engine, EngineError, commands::Reply, homes::Asked, send::timeline_key};
 use crate::{
     calls::{CallCommand, CallInput, CallServer},
     limits::{
@@ -31,6 +31,8 @@ pub struct Calls {
     list: Vec<Talk>,
     /// When contacts rang lately.
     rings: HashMap<ChatId, VecDeque<u64>>,
+    /// Who wants to know the servers, for a test; and until when they are waited for.
+    wanted: Vec<(u64, Reply<Vec<CallServer>>)>,
 }
 
 /// One call.
@@ -71,7 +73,7 @@ struct Talk {
 impl Calls {
     /// When something is given up.
     pub fn next_due(&self) -> Option<u64> {
-        self.list.iter().filter_map(|c| c.due).min()
+        self.list.iter().filter_map(|c| c.due).chain(self.wanted.iter().map(|(due, _)| *due)).min()
     }
 
     fn find(&mut self, id: CallId) -> Option<&mut Talk> {
@@ -253,8 +255,24 @@ impl Engine {
         }
     }
 
+    /// Servers for a test: of the first rendezvous that answers.
+    pub(super) fn call_servers(&mut self, reply: Reply<Vec<CallServer>>) {
+        self.calls.wanted.push((self.now + 2 * CALL_SERVERS_MS, reply));
+        self.ask_for_servers(CallId::default());
+    }
+
     /// A rendezvous gave its servers, or has none.
     pub(super) fn on_servers(&mut self, id: CallId, servers: Option<TurnCredentials>) {
+        if id == CallId::default()
+            && let Some(servers) = servers
+        {
+            let TurnCredentials { urls, username, password: credential, .. } = servers;
+            let server = CallServer { urls, username, credential };
+            for (_, reply) in std::mem::take(&mut self.calls.wanted) {
+                self.reply(reply, Ok(vec![server.clone()]));
+            }
+            return;
+        }
         let Some(talk) = self.calls.find(id) else { return };
         if talk.media {
             return;
@@ -502,6 +520,10 @@ impl Engine {
             .collect();
         for id in announce {
             self.call_changed(id);
+        }
+        let over: Vec<_> = self.calls.wanted.extract_if(.., |(due, _)| *due <= now).collect();
+        for (_, reply) in over {
+            self.reply(reply, Ok(Vec::new()));
         }
         let due: Vec<CallId> =
             self.calls.list.iter().filter(|c| c.due.is_some_and(|due| due <= now)).map(|c| c.id).collect();

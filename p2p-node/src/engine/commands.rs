@@ -16,6 +16,7 @@ use super::{
     receive::react,
 };
 use crate::{
+    calls::CallServer,
     limits::{DELETE_WINDOW_MS, REACH_TIMEOUT_MS},
     store::{EventRow, FeedRow, HomesRow, META, REQUESTS, TIMELINE, Txn, prefix},
     types::{
@@ -118,6 +119,7 @@ pub enum Command {
         reply: Reply<()>,
     },
     Calls(Reply<Vec<CallInfo>>),
+    CallServers(Reply<Vec<CallServer>>),
     CallStart {
         chat: ChatId,
         setup: CallSetup,
@@ -166,6 +168,7 @@ impl Engine {
                 let calls = self.call_list();
                 self.reply(reply, Ok(calls));
             }
+            Command::CallServers(reply) => self.call_servers(reply),
             Command::CallStart { chat, setup, reply } => {
                 let result = self.call_start(chat, setup);
                 self.reply(reply, result);

@@ -1,13 +1,18 @@
 //! Methods about calls.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use starling_node::{
     CallId, CallSetup, Media, Node,
-    media::{audio, video},
+    media::{self, Call, CallConfig, CallEvent, PeerConfig, audio, video},
     spec::{AudioIn, AudioOut, VideoIn, VideoOut},
 };
+
+use tokio::sync::mpsc;
 
 use super::json as shape;
 use crate::error::CliError;
@@ -134,8 +139,61 @@ pub async fn call(node: &Node, method: &str, params: &Value) -> Result<Option<Va
             done
         }
         "call.devices" => devices().await,
+        "call.test" => relay_test(node).await,
         _ => return Ok(None),
     }))
+}
+
+/// A call with ourselves through the relay of a rendezvous.
+async fn relay_test(node: &Node) -> Value {
+    match loop_through_relay(node).await {
+        Ok((set_up, packets)) => {
+            json!({ "ok": packets > 20, "set_up_ms": set_up.as_millis() as u64, "packets": packets })
+        }
+        Err(error) => json!({ "ok": false, "problem": error }),
+    }
+}
+
+async fn loop_through_relay(node: &Node) -> Result<(Duration, u64), String> {
+    let servers = node.call_servers().await.map_err(|e| e.to_string())?;
+    if servers.is_empty() {
+        return Err("no rendezvous of yours gave a relay".into());
+    }
+    let config = || {
+        let mut config = CallConfig::from_specs(&AudioIn::Tone(440), &AudioOut::None, &VideoIn::None, &VideoOut::None);
+        config.peer = PeerConfig { servers: servers.clone(), relay_only: true, loopback: true, link: None };
+        config
+    };
+    let started = |call: Result<(Call, mpsc::Receiver<CallEvent>), media::MediaError>| call.map_err(|e| e.to_string());
+    let (one, mut events) = started(Call::start(config()))?;
+    let (two, mut others) = started(Call::start(config()))?;
+    let began = Instant::now();
+    let talk = async {
+        let offer = one.offer(PEER).await.map_err(|e| e.to_string())?;
+        let answer = two.answer(PEER, offer).await.map_err(|e| e.to_string())?;
+        one.accept(PEER, answer).await.map_err(|e| e.to_string())?;
+        let mut connected = (false, false);
+        while connected != (true, true) {
+            let (event, to) = tokio::select! {
+                event = events.recv() => (event, &two),
+                event = others.recv() => (event, &one),
+            };
+            match event {
+                Some(CallEvent::Candidate(_, json)) => drop(to.candidate(PEER, &json).await),
+                Some(CallEvent::Connected(_)) if std::ptr::eq(to, &two) => connected.0 = true,
+                Some(CallEvent::Connected(_)) => connected.1 = true,
+                Some(CallEvent::Failed(_)) | None => return Err("the relay does not connect".to_owned()),
+                _ => {}
+            }
+        }
+        let set_up = began.elapsed();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok((set_up, two.stats().routes.first().map_or(0, |r| r.audio.packets)))
+    };
+    let result = tokio::time::timeout(Duration::from_secs(12), talk).await;
+    one.end().await;
+    two.end().await;
+    result.unwrap_or_else(|_| Err("the relay does not answer: its UDP port may be closed".into()))
 }
 
 /// Sound devices and cameras; asking the system takes a moment.

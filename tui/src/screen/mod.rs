@@ -45,6 +45,7 @@ use ratatui::{
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+pub use self::call::{Colours, Picture, half_blocks};
 use self::{
     app::{App, Call, Tag},
     config::Config,
@@ -55,6 +56,11 @@ use crate::{
     profile::Profile,
     rpc::{self, Client},
 };
+
+/// Whether this terminal shows pictures as such.
+pub fn draws_pictures() -> bool {
+    kitty::Pictures::of_terminal().draws()
+}
 
 /// Events that are taken before the screen is drawn again.
 const BURST: usize = 512;

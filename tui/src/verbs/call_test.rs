@@ -1,7 +1,189 @@
-//! `starling call test`: what a call needs, tried.
+//! `starling call test`: what a call needs, tried; each failure with a remedy.
 
-use crate::{cli::Global, error::CliResult};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
-pub async fn call_test(_global: &Global) -> CliResult {
-    Ok(())
+use ratatui::{Terminal, backend::CrosstermBackend, layout::Rect};
+use serde_json::{Value, json};
+use starling_node::media::{
+    audio::{AudioSink, AudioSource, device, level},
+    limits::TICK,
+    video::{Frame, VideoSource, camera, pattern},
+};
+
+use super::{field, people::wait_registered, print};
+use crate::{
+    cli::Global,
+    error::{CliError, CliResult},
+    profile::Profile,
+    rpc,
+    screen::{Colours, Picture, half_blocks},
+};
+
+struct Found {
+    what: &'static str,
+    ok: bool,
+    text: String,
+    remedy: &'static str,
+}
+
+pub async fn call_test(global: &Global) -> CliResult {
+    let mut found = Vec::new();
+    let devices = tokio::task::spawn_blocking(|| [microphone(), loudspeaker(), eyes()]).await;
+    found.extend(devices.map_err(CliError::internal)?);
+    found.push(terminal());
+    found.push(relay(global).await);
+    let bad = found.iter().any(|f| !f.ok && f.what == "relay");
+    for f in &found {
+        if global.json {
+            print(json!({ "check": f.what, "ok": f.ok, "found": f.text, "remedy": f.remedy }))?;
+            continue;
+        }
+        print(format!("{} {:<12} {}", if f.ok { "✓" } else { "✗" }, f.what, f.text))?;
+        if !f.ok && !f.remedy.is_empty() {
+            print(format!("               → {}", f.remedy))?;
+        }
+    }
+    if bad { Err(CliError::unreachable("calls may not work everywhere: see above")) } else { Ok(()) }
+}
+
+fn microphone() -> Found {
+    let what = "microphone";
+    let remedy = "plug one in, start the sound server, or call with --audio-in none";
+    let listened = device::Microphone::open("default").and_then(|mut source| {
+        let (mut tick, mut loudest) = ([0.0; TICK], 0.0f32);
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            source.read(&mut tick)?;
+            loudest = loudest.max(level(&tick));
+        }
+        Ok(loudest)
+    });
+    match listened {
+        Ok(loudest) if loudest > 0.0005 => {
+            Found { what, ok: true, text: format!("works, level up to {:.0} %", loudest * 100.0), remedy: "" }
+        }
+        Ok(_) => Found { what, ok: true, text: "opens, and hears nothing: it may be muted".into(), remedy: "" },
+        Err(error) => Found { what, ok: false, text: error.to_string(), remedy },
+    }
+}
+
+fn loudspeaker() -> Found {
+    let what = "loudspeaker";
+    let remedy = "plug one in, start the sound server, or call with --audio-out none";
+    let played = device::Loudspeaker::open("default").and_then(|mut sink| {
+        // A quarter of a second of a quiet tone.
+        for n in 0..25 {
+            let mut tick = [0.0; TICK];
+            for (i, sample) in tick.iter_mut().enumerate() {
+                *sample = 0.05 * (((n * TICK + i) as f32) * 0.0576).sin();
+            }
+            sink.play(&tick)?;
+        }
+        Ok(())
+    });
+    match played {
+        Ok(()) => Found { what, ok: true, text: "plays; you should have heard a short tone".into(), remedy: "" },
+        Err(error) => Found { what, ok: false, text: error.to_string(), remedy },
+    }
+}
+
+fn eyes() -> Found {
+    let what = "camera";
+    let remedy = "plug one in, close what uses it, or call without --video";
+    let seen = camera::Camera::open("default").and_then(|mut camera| {
+        let mut frame = Frame::default();
+        camera.read(&mut frame)?;
+        Ok((frame.width, frame.height))
+    });
+    match seen {
+        Ok((width, height)) => Found { what, ok: true, text: format!("works, {width}×{height}"), remedy: "" },
+        Err(error) => Found { what, ok: false, text: error.to_string(), remedy },
+    }
+}
+
+/// Counts what is written.
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicUsize>);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.fetch_add(bytes.len(), Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Time and bytes of a frame of the test pattern in half blocks.
+pub fn half_block_cost(columns: u16, rows: u16) -> Option<(Duration, usize)> {
+    let area = Rect { x: 0, y: 0, width: columns, height: rows };
+    let options = ratatui::TerminalOptions { viewport: ratatui::Viewport::Fixed(area) };
+    let written = Counter::default();
+    let mut terminal = Terminal::with_options(CrosstermBackend::new(written.clone()), options).ok()?;
+    let mut frame = Frame::black(640, 360);
+    let (mut time, mut bytes) = (Duration::ZERO, 0);
+    const FRAMES: u32 = 60;
+    for number in 0..=FRAMES {
+        pattern::draw(number, &mut frame);
+        let began = Instant::now();
+        let small = frame.scaled(usize::from(columns), usize::from(rows) * 2);
+        let picture = Picture { width: small.width as u16, height: small.height as u16, rgb: small.to_rgb() };
+        terminal.draw(|f| half_blocks(&picture, area, Colours::True, f.buffer_mut())).ok()?;
+        // The first one paints everything.
+        if number > 0 {
+            time += began.elapsed();
+            bytes = written.0.load(Relaxed);
+        } else {
+            written.0.store(0, Relaxed);
+        }
+    }
+    Some((time / FRAMES, bytes / FRAMES as usize))
+}
+
+fn terminal() -> Found {
+    let colours = Colours::of_terminal("");
+    let kind = if crate::screen::draws_pictures() {
+        "pictures (kitty graphics)"
+    } else if colours == Colours::True {
+        "half blocks in true colour"
+    } else {
+        "half blocks in 256 colours"
+    };
+    let (columns, rows) = ratatui::crossterm::terminal::size().unwrap_or((80, 24));
+    let cost = half_block_cost(columns.clamp(20, 300), rows.clamp(6, 100));
+    let cost = cost.map_or_else(String::new, |(time, bytes)| {
+        format!(", {:.1} ms and {:.1} kB a frame at {columns}×{rows}", time.as_secs_f64() * 1e3, bytes as f64 / 1e3)
+    });
+    let remedy = "set COLORTERM=truecolor if your terminal has true colour";
+    Found { what: "terminal", ok: colours == Colours::True, text: format!("{kind}{cost}"), remedy }
+}
+
+async fn relay(global: &Global) -> Found {
+    let what = "relay";
+    let result: CliResult<Value> = async {
+        let profile = Profile::new(global)?;
+        let client = rpc::acquire(&profile, global).await?;
+        wait_registered(&Global { quiet: true, ..global.clone() }, &client).await?;
+        let result = client.call("call.test", json!({})).await;
+        client.finish().await;
+        result
+    }
+    .await;
+    let remedy = "the operator of your rendezvous has to open its UDP port for calls (3478) and set turn.public_ip";
+    match result {
+        Ok(test) if test["ok"] == true => {
+            let text = format!("a call through it connects in {} ms", test["set_up_ms"]);
+            Found { what, ok: true, text, remedy: "" }
+        }
+        Ok(test) => Found { what, ok: false, text: field(&test, "problem").to_owned(), remedy },
+        Err(error) => Found { what, ok: false, text: error.message, remedy: "run starling init first" },
+    }
 }

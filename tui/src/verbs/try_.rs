@@ -206,7 +206,7 @@ async fn wait_for(global: &Global, client: &Client, found: impl Fn(&Value) -> bo
     }
 }
 
-const WELCOME: &str = "Hi! I am the *guide*, a bot on your own machine. You are in a real, end-to-end encrypted chat: I am another process, and the rendezvous between us sees only ciphertext.\n\nAsk me about `invites`, `keys`, `servers` or `bots`, or say `quiet` and I am silent.";
+const WELCOME: &str = "Hi! I am the *guide*, a bot on your own machine. You are in a real, end-to-end encrypted chat: I am another process, and the rendezvous between us sees only ciphertext.\n\nAsk me about `invites`, `keys`, `servers`, `calls` or `bots`, call me with `/call video`, or say `quiet` and I am silent.";
 
 fn reply(text: &str) -> &'static str {
     let text = text.to_lowercase();
@@ -217,6 +217,8 @@ fn reply(text: &str) -> &'static str {
         "Your account is a key that only you have; its 24-word *recovery phrase* is shown once, at `starling init`. Messages use MLS with a post-quantum key exchange. Compare the safety number with `starling contacts verify WHO` to be sure that nobody sits between you."
     } else if has(&["server", "rendezvous", "host"]) {
         "A rendezvous helps peers find each other and keeps sealed messages for those who are away. Anyone can run one:\n```sh\nstarling-rendezvous --listen /ip4/0.0.0.0/udp/4001/quic-v1\n```"
+    } else if has(&["call", "video", "voice"]) {
+        "Call me: `/call video`. I answer with a test pattern, and you hear yourself after a moment. F7 and F8 turn your microphone and camera off and on, F10 makes the call small, F9 hangs up."
     } else if has(&["bot", "script", "json", "exec"]) {
         "I am one. A bot is a few lines:\n```sh\nstarling listen --exec 'jq -r .message.text | rev'\n```\nEvery event is a line of JSON: `starling listen --json`."
     } else if has(&["what", "help", "how", "?"]) {
@@ -244,6 +246,11 @@ pub async fn guide(global: &Global) -> CliResult {
             "contact.accepted" => {
                 let contact = super::find(&client, field(&event["contact"], "account")).await?;
                 client.call("send", json!({ "chat": field(&contact, "chat"), "text": WELCOME })).await?;
+            }
+            // A test pattern, and an echo of what is heard.
+            "call.incoming" => {
+                let answer = json!({ "call": event["call"]["id"], "audio_in": "echo", "audio_out": "none", "video_in": "pattern:640x360@20" });
+                client.notify("call.answer", answer).await?;
             }
             "message.new" if event["message"]["from"]["self"] != true => {
                 let chat = field(&event["chat"], "id");
