@@ -79,7 +79,7 @@ impl AudioSource for Beeps {
     fn read(&mut self, tick: &mut Tick) -> Result<bool, MediaError> {
         let number = self.pace.wait();
         let on = number % 50 < 10;
-        if number % 50 == 0 {
+        if number.is_multiple_of(50) {
             lock(&self.begun).push(Instant::now());
         }
         for (i, sample) in tick.iter_mut().enumerate() {

@@ -73,7 +73,11 @@ fn answers_of_a_rendezvous() {
 fn batches_of_events() {
     let id = EventId { clock: Clock::at(1_700_000_000_000), device: [5; 8], sequence: 9 };
     let body = Body::Text(Text { text: "hello".into(), reply_to: Some(id), mentions: vec![[3; 32]] });
-    let valid = Batch { events: vec![Event { id, body }], floor: 4 }.encode();
+    let signal = starling_wire::CallSignal::Ring { video: true, offer: "v=0".into() };
+    let call = Body::Call(starling_wire::Call { id: starling_wire::CallId([4; 16]), signal });
+    let next = EventId { sequence: 10, ..id };
+    let events = vec![Event { id, body }, Event { id: next, body: call }];
+    let valid = Batch { events, floor: 4 }.encode();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let bytes = mutated(&valid, input);
         if let Ok(batch) = Batch::decode(&bytes, [5; 8]) {
@@ -152,5 +156,87 @@ fn key_files_and_short_code_messages() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let _ = KeyFile::from_bytes(input);
         let _ = CodeExchange::start(&code).finish(input);
+    });
+}
+
+#[test]
+fn video_packets_become_frames_or_nothing() {
+    use starling_media::video::{
+        Frame as Picture,
+        h264::{Decoder, Encoder},
+        packets::{Assembler, Packet, Piece, payloads},
+        pattern,
+    };
+    let mut picture = Picture::black(320, 180);
+    pattern::draw(1, &mut picture);
+    let encoded = Encoder::new(320, 180, 30, 300_000).unwrap().encode(&picture, 0.0).unwrap().unwrap();
+    let valid = payloads(&encoded.annexb.into()).unwrap();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let mut assembler = Assembler::new(Duration::ZERO);
+        let mut decoder = Decoder::new().unwrap();
+        let now = std::time::Instant::now();
+        for (n, payload) in valid.iter().enumerate() {
+            // Numbers come from the input, too.
+            let sequence = u16::from(input.get(n).copied().unwrap_or(n as u8));
+            let payload = mutated(payload, input).into();
+            let marker = n + 1 == valid.len();
+            assembler.push(Packet { sequence, timestamp: 0, marker, payload }, now);
+        }
+        while let Some(piece) = assembler.pop(now + Duration::from_millis(1)) {
+            if let Piece::Frame(frame) = piece {
+                let _ = decoder.decode(&frame.annexb, &mut Picture::default());
+            }
+        }
+    });
+}
+
+#[test]
+fn sound_packets_are_played_or_not() {
+    use starling_media::audio::{opus::Encoder, playout::Playout};
+    let valid = Encoder::new().unwrap().encode(&[0.1; 960]).unwrap().unwrap();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let mut playout = Playout::new().unwrap();
+        let now = std::time::Instant::now();
+        for pair in input.chunks_exact(4).take(40) {
+            let (sequence, timestamp) = (u16::from_be_bytes([pair[0], pair[1]]), u32::from(pair[2]) << (pair[3] % 24));
+            playout.push(sequence, timestamp, mutated(&valid, input).into(), now);
+        }
+        for ms in 0..20 {
+            playout.pull(&mut [0.0; 480], now + Duration::from_millis(ms * 10)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn control_messages_of_a_call() {
+    use starling_media::control::{Control, Message};
+    let valid = Message::Control(Control::Share { columns: 80, rows: 24 }).encode();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Some(message) = Message::decode(&mutated(&valid, input)) {
+            assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+    });
+}
+
+#[test]
+fn session_descriptions_and_candidates() {
+    use starling_media::{Call, CallConfig, PeerConfig};
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config =
+        || CallConfig { peer: PeerConfig { loopback: true, ..PeerConfig::default() }, ..CallConfig::default() };
+    let valid = runtime.block_on(async {
+        let (call, _events) = Call::start(config()).unwrap();
+        let offer = Box::pin(call.offer(0)).await.unwrap();
+        call.end().await;
+        offer
+    });
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        runtime.block_on(async {
+            let (call, _events) = Call::start(config()).unwrap();
+            let offer = String::from_utf8_lossy(&mutated(valid.as_bytes(), input)).into_owned();
+            let _ = Box::pin(call.answer(0, offer)).await;
+            let _ = call.candidate(0, &String::from_utf8_lossy(input)).await;
+            call.end().await;
+        });
     });
 }

@@ -303,8 +303,8 @@ impl Call {
 
     /// A new route, and an offer for its other end.
     pub async fn offer(&self, route: u64) -> Result<String, MediaError> {
-        let route = self.add(route, true).await?;
-        route.peer.offer().await
+        let route = Box::pin(self.add(route, true)).await?;
+        Box::pin(route.peer.offer()).await
     }
 
     /// An answer to an offer: of a new route, or of a known one that is made anew.
@@ -312,9 +312,9 @@ impl Call {
         let known = self.route(route);
         let route = match known {
             Some(route) => route,
-            None => self.add(route, false).await?,
+            None => Box::pin(self.add(route, false)).await?,
         };
-        route.peer.answer(offer).await
+        Box::pin(route.peer.answer(offer)).await
     }
 
     /// The answer to an offer of ours.
@@ -336,7 +336,7 @@ impl Call {
     /// A new offer for a route, after the network changed.
     pub async fn restart(&self, route: u64) -> Result<String, MediaError> {
         match self.route(route) {
-            Some(route) => route.peer.restart().await,
+            Some(route) => Box::pin(route.peer.restart()).await,
             None => Err(MediaError::Transport("there is no such route".into())),
         }
     }
@@ -347,7 +347,7 @@ impl Call {
         }
         let (packets, receiver) = std::sync::mpsc::sync_channel(PACKET_QUEUE);
         let participant = Arc::new(Participant::new(id, packets)?);
-        let (peer, events) = Peer::new(&self.0.config.peer, participant.clone()).await?;
+        let (peer, events) = Box::pin(Peer::new(&self.0.config.peer, participant.clone())).await?;
         let peer = Arc::new(peer);
         participant.connected_by(&peer);
         let sink = match self.0.config.video_out.as_ref().map(|make| make()) {

@@ -434,7 +434,7 @@ mod tests {
                 let now = self.start + Duration::from_millis(self.ms);
                 self.credit += self.estimate.target() / 8.0 / 1e3;
                 // Frames, each of some packets.
-                if self.ms % 33 == 0 {
+                if self.ms.is_multiple_of(33) {
                     while self.credit >= 1_100.0 {
                         self.credit -= 1_100.0;
                         self.send(1_100);
@@ -457,7 +457,7 @@ mod tests {
                         self.probe = Some((probe, from, sent));
                     }
                 }
-                if self.ms % 50 == 0 {
+                if self.ms.is_multiple_of(50) {
                     let mut reports = Vec::new();
                     while self.under_way.front().is_some_and(|(at, _)| *at <= self.ms as f64 / 1e3) {
                         reports.extend(self.under_way.pop_front().map(|(_, r)| r));

@@ -33,7 +33,6 @@ use tokio::sync::mpsc;
 use webrtc::{
     data_channel::{DataChannel, DataChannelEvent},
     media_stream::{
-        Track,
         track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
         track_remote::{TrackRemote, TrackRemoteEvent},
     },
@@ -404,7 +403,7 @@ impl Peer {
         if config.loopback {
             addresses.push("127.0.0.1:0".to_owned());
         }
-        let connection = PeerConnectionBuilder::new()
+        let builder = PeerConnectionBuilder::new()
             .with_configuration(
                 RTCConfigurationBuilder::new()
                     .with_ice_servers(servers.collect())
@@ -417,10 +416,8 @@ impl Peer {
             .with_runtime(runtime)
             .with_handler(Arc::new(handler))
             .with_udp_addrs(addresses)
-            .with_data_channel_send_buffer_limit(256 * 1024)
-            .build()
-            .await
-            .map_err(failed)?;
+            .with_data_channel_send_buffer_limit(256 * 1024);
+        let connection = Box::pin(builder.build()).await.map_err(failed)?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
         let (audio_ssrc, video_ssrc) = (rand::random(), rand::random());
         let audio = local_track(RtpCodecKind::Audio, "audio", audio_codec(), audio_ssrc);
@@ -480,7 +477,7 @@ impl Peer {
     /// A new offer that looks for new ways: after the network changed.
     pub async fn restart(&self) -> Result<String, MediaError> {
         self.connection.restart_ice().await.map_err(failed)?;
-        self.offer().await
+        Box::pin(self.offer()).await
     }
 
     async fn description(&self) -> Result<String, MediaError> {

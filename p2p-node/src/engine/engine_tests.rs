@@ -3,11 +3,15 @@
 
 use starling_wire::{Availability, rendezvous::Answer};
 
+use starling_media::spec;
+use starling_wire::{CallEnd, CallId};
+
 use super::{
     Command,
     world::{Who, World},
 };
-use crate::types::{Audience, ContactState, DeliveryState, Live};
+use crate::calls::{CallCommand, CallInput};
+use crate::types::{Audience, CallSetup, ContactState, DeliveryState, Live};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -386,4 +390,119 @@ fn nothing_is_lost_or_doubled_whatever_happens() {
             assert_eq!(undelivered, 0, "seed {seed}");
         }
     }
+}
+
+// Calls.
+
+fn setup() -> CallSetup {
+    CallSetup {
+        audio_in: spec::AudioIn::None,
+        audio_out: spec::AudioOut::None,
+        video_in: spec::VideoIn::None,
+        video_out: spec::VideoOut::None,
+        camera: false,
+        relay_only: false,
+    }
+}
+
+/// Starts a call and lets its media make an offer.
+fn ring(world: &mut World, who: Who, other: Who) -> CallId {
+    let chat = world.chat(who, other);
+    let id = world.call(who, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap();
+    world.pass(100);
+    world.media(who, CallInput::Offer(id, format!("offer of {who}")));
+    world.settle();
+    id
+}
+
+fn states(world: &mut World, who: Who) -> Vec<&'static str> {
+    let live = std::mem::take(&mut world.of(who).live);
+    live.iter().filter_map(|l| if let Live::Call(call) = l { Some(call.phase.as_str()) } else { None }).collect()
+}
+
+#[test]
+fn a_call_rings_is_answered_and_leaves_a_note() {
+    let mut world = World::new(40);
+    let (alice, bob) = world.friends();
+    let id = ring(&mut world, alice, bob);
+    assert_eq!(states(&mut world, bob), ["ringing"]);
+    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.pass(100);
+    assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
+    world.media(bob, CallInput::Answer(id, "answer".into()));
+    world.settle();
+    assert!(world.of(alice).calls.contains(&CallCommand::Accept(id, "answer".into())));
+    for who in [alice, bob] {
+        world.media(who, CallInput::Connected(id, "emoji".into()));
+    }
+    world.pass(5_000);
+    world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.settle();
+    for (who, other) in [(alice, bob), (bob, alice)] {
+        let note = world.messages(who, other).last().unwrap().call.unwrap();
+        assert_eq!((note.id, note.why), (id, CallEnd::HungUp));
+        assert!(note.duration_ms >= 4_000, "{note:?}");
+        assert!(world.of(who).calls.contains(&CallCommand::End(id)));
+    }
+    assert_eq!(world.chat_row(bob, alice).unread, 0);
+}
+
+#[test]
+fn nobody_answers_and_the_other_sees_a_missed_call_even_after_a_restart() {
+    let mut world = World::new(41);
+    let (alice, bob) = world.friends();
+    ring(&mut world, alice, bob);
+    world.pass(70_000);
+    for (who, other) in [(alice, bob), (bob, alice)] {
+        assert_eq!(world.messages(who, other).last().unwrap().call.unwrap().why, CallEnd::NoAnswer);
+    }
+    assert_eq!(world.chat_row(bob, alice).unread, 1);
+    // While he is away: it does not ring hours later.
+    world.kill(bob);
+    ring(&mut world, alice, bob);
+    world.pass(70_000);
+    world.pass(HOUR);
+    world.of(bob).live.clear();
+    world.start(bob);
+    world.pass(10_000);
+    assert!(!states(&mut world, bob).contains(&"ringing"));
+    assert_eq!(world.chat_row(bob, alice).unread, 2);
+}
+
+#[test]
+fn both_call_at_once_and_one_call_is_left() {
+    for seed in 42..62 {
+        let mut world = World::new(seed);
+        let (alice, bob) = world.friends();
+        let mut ids = Vec::new();
+        for (who, other) in [(alice, bob), (bob, alice)] {
+            let chat = world.chat(who, other);
+            ids.push(world.call(who, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap());
+        }
+        world.pass(50);
+        for (who, id) in [(alice, ids[0]), (bob, ids[1])] {
+            world.media(who, CallInput::Offer(id, format!("offer of {who}")));
+        }
+        world.pass(2_000);
+        // The one whose call counts waits for an answer; the other answers it.
+        let answers = [alice, bob].map(|who| {
+            let starts = world.of(who).calls.iter();
+            starts.filter(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })).count()
+        });
+        assert_eq!(answers.iter().sum::<usize>(), 1, "seed {seed}: {answers:?}");
+    }
+}
+
+#[test]
+fn who_rings_a_thousand_times_is_heard_a_few() {
+    let mut world = World::new(63);
+    let (alice, bob) = world.friends();
+    for _ in 0..100 {
+        let id = ring(&mut world, alice, bob);
+        world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+        world.pass(500);
+    }
+    let rings = states(&mut world, bob).iter().filter(|s| **s == "ringing").count();
+    assert!((1..=6).contains(&rings), "{rings}");
+    assert!(world.chat_row(bob, alice).unread <= 6);
 }

@@ -1,7 +1,7 @@
 //! Methods about calls.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ fn id(params: &Value) -> Result<CallId, CliError> {
     text.parse().map_err(|_| CliError::usage("the parameter “call” is missing or no id of a call"))
 }
 
-fn spec<T: std::str::FromStr<Err = starling_node::media::MediaError>>(
+fn spec<T: std::str::FromStr<Err = media::MediaError>>(
     params: &Value,
     name: &str,
     default: &str,
@@ -34,7 +34,7 @@ fn spec<T: std::str::FromStr<Err = starling_node::media::MediaError>>(
 }
 
 /// Files of other processes have to be named in full: this one may run elsewhere.
-fn absolute(path: &PathBuf, name: &str) -> Result<(), CliError> {
+fn absolute(path: &Path, name: &str) -> Result<(), CliError> {
     if path.is_absolute() {
         return Ok(());
     }

@@ -22,7 +22,6 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::{
     app::{App, Tag},
     keys::Action,
-    kitty::Pictures,
     notify::notify,
     timeline::cut,
 };
@@ -49,7 +48,6 @@ pub struct CallState {
     pub state: String,
     pub outgoing: bool,
     pub video: bool,
-    pub waiting: bool,
     pub emoji: String,
     pub since: Option<Instant>,
     /// Statistics, as they came last.
@@ -299,7 +297,6 @@ impl App {
             state,
             outgoing: call["outgoing"] == true,
             video: call["video"] == true,
-            waiting: call["waiting"] == true,
             emoji: field(call, "emoji").into(),
             since: before.since.or_else(|| talks.then(Instant::now)),
             stats: before.stats,

@@ -5,7 +5,11 @@
 use std::{collections::HashMap, fs::File, io::Write};
 
 use data_encoding::BASE64;
-use ratatui::{buffer::Buffer, buffer::CellDiffOption, layout::Rect};
+use ratatui::{
+    buffer::{Buffer, CellDiffOption},
+    crossterm::terminal::window_size,
+    layout::Rect,
+};
 
 use super::call::{Picture, Tile};
 
@@ -34,7 +38,7 @@ impl Pictures {
             Ok(_) => false,
             Err(_) => known && !through,
         };
-        let size = ratatui::crossterm::terminal::window_size().ok();
+        let size = window_size().ok();
         let cell = size.filter(|s| s.width > 0 && s.height > 0 && s.columns > 0 && s.rows > 0);
         let cell =
             cell.map_or((8, 16), |s| (u32::from(s.width / s.columns).max(1), u32::from(s.height / s.rows).max(1)));
@@ -114,7 +118,7 @@ impl Pictures {
 
 /// Ids of ours among other programs' in the same terminal.
 fn id(stream: u8) -> u32 {
-    0x57A2_0000 | u32::from(stream) + 1
+    0x57A2_0000 | (u32::from(stream) + 1)
 }
 
 /// The terminal takes the memory away when it has read it.

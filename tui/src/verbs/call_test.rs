@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratatui::{Terminal, backend::CrosstermBackend, layout::Rect};
+use ratatui::{Terminal, backend::CrosstermBackend, crossterm::terminal::size, layout::Rect};
 use serde_json::{Value, json};
 use starling_node::media::{
     audio::{AudioSink, AudioSource, device, level},
@@ -157,7 +157,7 @@ fn terminal() -> Found {
     } else {
         "half blocks in 256 colours"
     };
-    let (columns, rows) = ratatui::crossterm::terminal::size().unwrap_or((80, 24));
+    let (columns, rows) = size().unwrap_or((80, 24));
     let cost = half_block_cost(columns.clamp(20, 300), rows.clamp(6, 100));
     let cost = cost.map_or_else(String::new, |(time, bytes)| {
         format!(", {:.1} ms and {:.1} kB a frame at {columns}×{rows}", time.as_secs_f64() * 1e3, bytes as f64 / 1e3)
