@@ -252,6 +252,25 @@ fn a_call_goes_through_two_symmetric_nats_by_the_relay_and_directly_through_othe
 }
 
 #[test]
+fn a_call_goes_on_when_the_network_was_gone_for_a_while() {
+    let Some((lab, _server, _daemons)) = behind_nats(false) else { return };
+    let media = ["--audio-in", "tone", "--audio-out", "none", "--json"];
+    let mut answer = lab.starling("hb");
+    let bob = Process::start(answer.args(["call", "answer", "--auto"]).args(media));
+    bob.wait_for("readiness", |e| e["type"] == "call.ready");
+    let mut start = lab.starling("ha");
+    let mut alice = Process::start(start.args(["call", "start", "@bob"]).args(media));
+    alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    lab.must("nb", "ip link set wan down");
+    alice.wait_for("the interruption", |e| e["call"]["state"] == "interrupted");
+    std::thread::sleep(Duration::from_secs(5));
+    lab.must("nb", "ip link set wan up");
+    alice.wait_for("the connection again", |e| e["call"]["state"] == "connected");
+    assert_eq!(alice.terminate(), 0);
+    bob.wait_for("the end", |e| e["call"]["state"] == "ended" && e["call"]["reason"] == "hung_up");
+}
+
+#[test]
 fn on_a_lan_without_a_rendezvous_mdns_finds_contacts() {
     let Some(mut lab) = Lab::new() else { return };
     lab.wire("rel", "198.18.0.1");
