@@ -269,8 +269,11 @@ impl Playout {
         // Beyond 120 ms of a burst only the newest part is worth bringing back.
         let burst = missing.min(6 * PACKET as i64);
         self.head = Some(first);
-        if packets > 1 && has_redundancy(&next) {
-            let pcm = self.decoder.recover_burst(&next, burst as usize)?.to_vec();
+        // What cannot be brought back from a broken packet is concealed.
+        if packets > 1
+            && has_redundancy(&next)
+            && let Ok(pcm) = self.decoder.recover_burst(&next, burst as usize).map(<[f32]>::to_vec)
+        {
             self.heard.by_dred += packets;
             self.ready.extend(pcm);
             return Ok(());
@@ -280,9 +283,16 @@ impl Playout {
             self.heard.concealed += 1;
             self.ready.extend(pcm);
         }
-        let pcm = self.decoder.recover(&next)?.to_vec();
-        self.heard.by_fec += 1;
-        self.ready.extend(pcm);
+        match self.decoder.recover(&next).map(<[f32]>::to_vec) {
+            Ok(pcm) => {
+                self.heard.by_fec += 1;
+                self.ready.extend(pcm);
+            }
+            Err(_) => {
+                self.heard.concealed += 1;
+                self.ready.extend(self.decoder.conceal()?);
+            }
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 /// Video leaves at so many times the rate that is aimed at: a frame should not take longer than until the next one.
 const FACTOR: f64 = 2.0;
 /// With so much waiting, the rate has fallen: now at exactly the target, or the queue only moves into the network.
-const CALM: Duration = Duration::from_millis(60);
+const CALM: Duration = Duration::from_millis(150);
 /// Video that would wait longer is dropped, up to the next key frame.
 const LONGEST: Duration = Duration::from_millis(250);
 /// What may leave at once.
@@ -136,7 +136,8 @@ mod tests {
         }
         assert_eq!(left.len(), 20);
         // 20 kB: at 400 kbit/s while much waits, the rest at 800.
-        assert!((300..=340).contains(&left[19]), "{left:?}");
+        // 20 kB: at 400 kbit/s while much waits, the rest at 800.
+        assert!((200..=260).contains(&left[19]), "{left:?}");
     }
 
     #[test]
