@@ -90,8 +90,10 @@ impl Terminal {
     }
 
     fn resize(&self, width: u16, height: u16) {
+        // Under one lock: what the program paints for the new size must not meet the old one.
+        let mut shown = self.shown.lock().unwrap();
+        shown.screen_mut().set_size(cells(height), cells(width));
         self.master.resize(PtySize { rows: height, cols: width, ..PtySize::default() }).unwrap();
-        self.shown.lock().unwrap().screen_mut().set_size(cells(height), cells(width));
     }
 
     /// The exit code of the program.
@@ -136,6 +138,7 @@ fn the_first_run_asks_three_things_and_ends_in_an_empty_screen() {
     screen.resize(30, 8);
     screen.sees("Make the window larger");
     screen.type_keys(ENTER);
+    screen.sees("Not yet");
     screen.resize(80, 24);
     screen.sees("I have written it down");
     screen.type_keys(ENTER);

@@ -85,8 +85,11 @@ impl Form {
                 put(Line::styled(cells.collect::<String>(), theme.accent), &mut y);
             }
             self.all_shown.set(y < bottom);
-            let last =
-                if y < bottom { "Enter: I have written it down" } else { "Make the window larger: words are missing" };
+            let last = match (y < bottom, self.problem.as_str()) {
+                (true, _) => "Enter: I have written it down",
+                (false, "") => "Make the window larger: words are missing",
+                (false, problem) => problem,
+            };
             // Over the last row if there is no other.
             y = y.min(bottom - 1);
             put(Line::styled(format!("{last:<room$}", room = usize::from(room)), theme.warn), &mut y);
@@ -175,7 +178,7 @@ async fn ask(terminal: &mut DefaultTerminal, profile: &Profile, theme: &Theme) -
             }
             // Nobody goes on who could not see all of it.
             KeyCode::Enter if form.step == PHRASE && form.all_shown.get() => return Ok(true),
-            KeyCode::Enter if form.step == PHRASE => {}
+            KeyCode::Enter if form.step == PHRASE => form.problem = "Not yet: make the window larger".into(),
             KeyCode::Enter => match form.check() {
                 Err(problem) => {
                     form.problem = problem;
