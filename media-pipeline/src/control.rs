@@ -37,13 +37,6 @@ pub enum Control {
         /// We may type.
         given: bool,
     },
-    /// The sender wants to record the call.
-    RecordAsk,
-    /// The sender agrees to a recording, or does not.
-    RecordAnswer {
-        /// It agrees.
-        agreed: bool,
-    },
     /// The call ends.
     Bye,
     /// Something newer.

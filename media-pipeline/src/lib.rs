@@ -10,6 +10,7 @@ pub mod control;
 pub mod limits;
 pub mod outlets;
 pub mod participant;
+pub mod record;
 pub mod share;
 pub mod spec;
 pub mod stats;

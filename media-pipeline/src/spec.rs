@@ -70,6 +70,7 @@ fn file(text: &str, endings: &[&str]) -> Option<PathBuf> {
 }
 
 const SOUNDS: [&str; 3] = ["wav", "ogg", "opus"];
+const PLAYED: [&str; 4] = ["wav", "ogg", "opus", "mp4"];
 const PICTURES: [&str; 3] = ["mp4", "m4v", "y4m"];
 
 fn wrong<T>(text: &str, known: &str) -> Result<T, MediaError> {
@@ -89,7 +90,7 @@ impl FromStr for AudioIn {
                 Ok(hertz @ 50..=8_000) => Self::Tone(hertz),
                 _ => return wrong(text, "tone:HERTZ, from 50 to 8000"),
             },
-            _ => file(text, &SOUNDS).map_or_else(|| Self::Device(text.into()), Self::File),
+            _ => file(text, &PLAYED).map_or_else(|| Self::Device(text.into()), Self::File),
         })
     }
 }

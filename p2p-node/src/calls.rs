@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     num::NonZeroU16,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -51,8 +52,12 @@ pub enum CallCommand {
     Candidates(CallId, Vec<String>),
     /// A new offer of the other side.
     Restart(CallId, String),
+    /// A new connection in place of one that could not be made.
+    Again(CallId),
     /// On hold, or no longer.
     Hold(CallId, bool),
+    /// Record to this file, or no longer.
+    Record(CallId, Option<PathBuf>),
     /// It is over.
     End(CallId),
 }
@@ -78,6 +83,8 @@ pub enum CallInput {
     Failed(CallId, String),
     /// The other side hung up.
     Left(CallId),
+    /// A recording is over.
+    Recorded(CallId),
 }
 
 impl CallInput {
@@ -92,7 +99,8 @@ impl CallInput {
             | Self::Interrupted(id)
             | Self::Trouble(id, _)
             | Self::Failed(id, _)
-            | Self::Left(id) => *id,
+            | Self::Left(id)
+            | Self::Recorded(id) => *id,
         }
     }
 }
@@ -265,6 +273,27 @@ impl Actor {
                     Err(error) => tracing::debug!(%error, "a new offer was not taken"),
                 }
             }
+            CallCommand::Again(id) => {
+                let Some(media) = self.table.get(id) else { return };
+                media.call.remove(PEER).await;
+                let input = match media.call.offer(PEER).await {
+                    Ok(offer) => CallInput::Offer(id, offer),
+                    Err(error) => CallInput::Failed(id, error.to_string()),
+                };
+                self.tell(input).await;
+            }
+            CallCommand::Record(id, path) => {
+                let Some(media) = self.table.get(id) else { return };
+                match path {
+                    None => media.call.end_record().await,
+                    Some(path) => {
+                        if let Err(error) = media.call.record(&path).await {
+                            self.tell(CallInput::Trouble(id, error.to_string())).await;
+                            self.tell(CallInput::Recorded(id)).await;
+                        }
+                    }
+                }
+            }
             CallCommand::Hold(id, hold) => {
                 if let Some(media) = self.table.get(id) {
                     media.call.set_hold(hold).await;
@@ -361,6 +390,7 @@ impl Watch {
                 CallEvent::Interrupted(_) => Some(CallInput::Interrupted(id)),
                 CallEvent::Failed(_) => Some(CallInput::Failed(id, "the connection was lost".into())),
                 CallEvent::Left(_) => Some(CallInput::Left(id)),
+                CallEvent::Recorded(_) => Some(CallInput::Recorded(id)),
                 CallEvent::Trouble(text) => Some(CallInput::Trouble(id, text.clone())),
                 CallEvent::NeedsRestart(_) => match self.media.call.restart(PEER).await {
                     Ok(offer) => Some(CallInput::Offer(id, offer)),

@@ -1,7 +1,7 @@
 //! Reading what is stored: messages and durable news.
 
 use starling_keys::AccountId;
-use starling_wire::{Call, CallSignal, Event, EventId};
+use starling_wire::{Call, CallEnd, CallSignal, Event, EventId};
 
 use crate::{
     engine::Engine,
@@ -97,7 +97,12 @@ pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<News>, 
 /// What a timeline keeps of a call.
 fn call_note(call: &Call) -> Option<CallNote> {
     match call.signal {
-        CallSignal::Note { why, video, duration_ms } => Some(CallNote { id: call.id, video, why, duration_ms }),
+        CallSignal::Note { why, video, duration_ms } => {
+            Some(CallNote { id: call.id, video, why, duration_ms, recording: None })
+        }
+        CallSignal::Recording(what) => {
+            Some(CallNote { id: call.id, video: false, why: CallEnd::HungUp, duration_ms: 0, recording: Some(what) })
+        }
         _ => None,
     }
 }

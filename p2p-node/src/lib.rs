@@ -19,9 +19,9 @@ pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
 pub use node::{NewProfile, Node, OpenError, create_profile};
 pub use starling_media::{self as media, spec};
-pub use starling_wire::{Availability, CallEnd, CallId, Clock, EventId, Text, limits::is_username};
+pub use starling_wire::{Availability, CallEnd, CallId, Clock, EventId, Recording, Text, limits::is_username};
 pub use store::{ProfileDir, StoreError};
 pub use types::{
-    Audience, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Contact, ContactState, DeliveryState, FeedKind,
-    HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status, Via,
+    Audience, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState, DeliveryState,
+    FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status, Via,
 };

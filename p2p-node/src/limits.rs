@@ -66,6 +66,12 @@ pub const TURN_INPUTS: usize = 512;
 pub const RING_MS: u64 = 60_000;
 /// From an answer to media: longer means that there is no way.
 pub const CALL_CONNECT_MS: u64 = 40_000;
+/// A connection that is not made after this is tried anew: a handshake over a bad network gives up sooner than people do.
+pub const CALL_TRY_MS: u64 = 13_000;
+/// How often.
+pub const CALL_TRIES: u8 = 3;
+/// Wishes to record one call that are listened to: each is kept in the timeline.
+pub const MAX_RECORD_ASKS: u8 = 8;
 /// How long the rendezvous is waited for before a call begins without a relay.
 pub const CALL_SERVERS_MS: u64 = 1_500;
 /// Calls at a time, one of them active: who has more is busy.

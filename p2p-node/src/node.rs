@@ -1,7 +1,7 @@
 //! The node: a cloneable handle on the engine's thread.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -259,6 +259,20 @@ impl Node {
     /// Hangs up, declines (with a word, if there is one) or cancels.
     pub async fn call_hang_up(&self, id: CallId, text: String) -> Result<(), NodeError> {
         self.call(|reply| Command::CallHangUp { id, text, reply }).await
+    }
+
+    /// Asks the other side whether a call may be recorded to a file (`.mp4`, or `.ogg` for sound alone), which begins when it agrees; or
+    /// ends that.
+    pub async fn call_record(&self, id: CallId, path: Option<PathBuf>) -> Result<(), NodeError> {
+        if let Some(path) = &path {
+            starling_media::record::check(path).map_err(|e| NodeError::Refused(e.to_string()))?;
+        }
+        self.call(|reply| Command::CallRecord { id, path, reply }).await
+    }
+
+    /// Agrees to be recorded by the other side, or does not, or no longer.
+    pub async fn call_consent(&self, id: CallId, agree: bool) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallConsent { id, agree, reply }).await
     }
 
     /// Calls that are not over.

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use data_encoding::BASE32_NOPAD;
 use starling_keys::{AccountId, DeviceId};
 use starling_media::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
-use starling_wire::{Availability, CallEnd, CallId, Clock, EventId};
+use starling_wire::{Availability, CallEnd, CallId, Clock, EventId, Recording};
 
 use crate::store::StoreError;
 
@@ -215,6 +215,8 @@ pub struct CallNote {
     pub why: CallEnd,
     /// How long people talked, in milliseconds.
     pub duration_ms: u64,
+    /// It is about a recording instead: what its author said.
+    pub recording: Option<Recording>,
 }
 
 /// How far a call is.
@@ -248,6 +250,29 @@ impl CallPhase {
     }
 }
 
+/// How far one side's wish to record a call is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consent {
+    /// Nobody asked.
+    #[default]
+    No,
+    /// It was asked, and not answered.
+    Asked,
+    /// It was agreed to: the call is recorded.
+    Yes,
+}
+
+impl Consent {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Asked => "asked",
+            Self::Yes => "yes",
+        }
+    }
+}
+
 /// A call as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallInfo {
@@ -271,6 +296,10 @@ pub struct CallInfo {
     pub emoji: String,
     /// What does not work: a device, a file.
     pub trouble: Option<String>,
+    /// Whether we record it.
+    pub recording: Consent,
+    /// Whether the other side does.
+    pub recorded: Consent,
     /// Both called at once: the call goes on under this id.
     pub replaced_by: Option<CallId>,
 }

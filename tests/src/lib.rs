@@ -23,6 +23,18 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// Looks until something is there. For what no program tells: files, other programs' state.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A running process whose output lines are read in the background; killed when dropped.
 pub struct Process {
     child: Child,
@@ -58,14 +70,17 @@ impl Process {
     /// Waits for a line that fits.
     pub fn wait_for(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
+        let mut said = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("waited in vain for {what}"));
-            if let Ok(value) = serde_json::from_str(&line)
-                && fits(&value)
-            {
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("waited in vain for {what}; it said:\n{}", said.join("\n"));
+            };
+            let value = serde_json::from_str(&line).ok().filter(|value| fits(value));
+            if let Some(value) = value {
                 return value;
             }
+            said.push(line);
         }
     }
 

@@ -6,9 +6,9 @@ use std::{path::Path, process::Command};
 use serde_json::Value;
 use starling_media::{
     audio::{self, strongest_tone},
-    video::{file, pattern::PatternSeen},
+    video::{mp4, pattern::PatternSeen},
 };
-use starling_tests::{Process, World};
+use starling_tests::{Process, World, until};
 
 /// Runs a call verb in the background, with JSON.
 fn call(command: &mut Command, args: &[&str]) -> Process {
@@ -16,16 +16,16 @@ fn call(command: &mut Command, args: &[&str]) -> Process {
     Process::start(command)
 }
 
-/// The last line of a statistics file.
-fn last_stats(path: &Path) -> Value {
-    let text = std::fs::read_to_string(path).unwrap();
-    serde_json::from_str(text.lines().last().expect("no statistics")).unwrap()
+/// The last line of a statistics file, if there is one.
+fn last_stats(path: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(path).ok()?;
+    serde_json::from_str(text.lines().last()?).ok()
 }
 
 /// What a video file holds of the pattern.
 fn pattern_in(path: &Path) -> PatternSeen {
     let mut seen = PatternSeen::default();
-    file::frames(path, |frame| {
+    mp4::frames(path, |frame| {
         seen.saw(frame);
     })
     .unwrap();
@@ -78,7 +78,7 @@ fn a_pattern_and_a_tone_arrive_whole() {
     bob.wait_for("the end", |e| e["call"]["state"] == "ended");
     assert_eq!((alice.wait(), bob.wait()), (0, 0));
     for (who, size, hertz) in [("alice", 180, 700), ("bob", 360, 440)] {
-        let stats = last_stats(&dir.join(format!("{who}.jsonl")));
+        let stats = last_stats(&dir.join(format!("{who}.jsonl"))).expect("no statistics");
         let route = &stats["routes"][0];
         assert_eq!(route["path"], "direct", "{stats:#}");
         assert_eq!(
@@ -140,13 +140,14 @@ fn a_relayed_call_shows_no_address_and_works() {
     let world = friends();
     let stats = stats_of_alice(&world);
     let (mut alice, _bob) = connected(&world, &["--relay-only", "--video-in", "pattern:320x180@30"]);
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    until("sound and pictures", || {
+        let route = &last_stats(&stats)?["routes"][0];
+        let sound = route["audio"]["packets"].as_u64() > Some(20);
+        (sound && route["video"]["pattern"]["received"].as_u64() > Some(10)).then_some(())
+    });
     assert_eq!(alice.terminate(), 0);
-    let stats = last_stats(&stats);
-    let route = &stats["routes"][0];
-    assert_eq!(route["path"], "relay", "{stats:#}");
-    assert!(route["audio"]["packets"].as_u64() > Some(20), "{stats:#}");
-    assert!(route["video"]["pattern"]["received"].as_u64() > Some(10), "{stats:#}");
+    let stats = last_stats(&stats).unwrap();
+    assert_eq!(stats["routes"][0]["path"], "relay", "{stats:#}");
 }
 
 #[test]
@@ -155,11 +156,9 @@ fn a_call_outlives_the_rendezvous() {
     let stats = stats_of_alice(&world);
     let (mut alice, bob) = connected(&world, &[]);
     world.rendezvous = None;
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    let heard = |stats: &Value| stats["routes"][0]["audio"]["packets"].as_u64().unwrap();
-    let before = heard(&last_stats(&stats));
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert!(heard(&last_stats(&stats)) > before + 40);
+    let heard = || last_stats(&stats)?["routes"][0]["audio"]["packets"].as_u64();
+    let before = heard().unwrap_or(0);
+    until("four seconds of sound", || heard().filter(|now| *now > before + 200));
     // The hang-up reaches the other side without a server, too.
     assert_eq!(alice.terminate(), 0);
     let ended = bob.wait_for("the end", |e| e["call"]["state"] == "ended");
@@ -218,5 +217,78 @@ fn both_call_at_once_and_talk() {
     assert_eq!(a["call"]["emoji"], b["call"]["emoji"]);
     for who in ["alice", "bob"] {
         assert_eq!(world.json(who, &["rpc", "call.list"]).as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_recording_begins_when_the_other_side_agrees_and_holds_both() {
+    let world = friends();
+    let file = world.dir.path().join("talk.mp4");
+    let record = file.to_string_lossy().into_owned();
+    let mut answer = vec!["answer", "--auto", "--count", "1", "--allow-recording", "--video-in", "pattern:320x180@30"];
+    answer.extend(["--audio-in", "tone:880", "--audio-out", "none"]);
+    let mut bob = call(&mut world.starling("bob"), &answer);
+    bob.wait_for("readiness", |e| e["type"] == "call.ready");
+    let mut start = vec!["start", "@bob", "--record", &record];
+    start.extend(QUIET);
+    let mut alice = call(&mut world.starling("alice"), &start);
+    bob.wait_for("the question", |e| e["call"]["recorded"] == "asked");
+    alice.wait_for("consent", |e| e["call"]["recording"] == "yes");
+    // A fragment is written each second: what is there survives a crash.
+    until("two fragments", || mp4::frames(&file, |_| {}).ok().filter(|n| *n > 25));
+    assert_eq!(alice.terminate(), 0);
+    assert_eq!(bob.wait(), 0);
+    let sound = audio::file::read(&file).unwrap();
+    let middle = &sound[sound.len() / 4..sound.len() * 3 / 4];
+    for hertz in [440.0, 880.0] {
+        let amplitude = audio::amplitude_of(middle, hertz);
+        assert!(amplitude > 0.1, "{hertz} Hz at {amplitude}");
+    }
+    let seen = pattern_in(&file);
+    assert!(seen.received > 20 && seen.out_of_order == 0, "{seen:?}");
+    // Both have it in writing, by whom it was said.
+    for (who, other) in [("alice", "@bob"), ("bob", "@alice")] {
+        let notes = world.run(who, &["history", other, "--limit", "10", "--json"]).stdout;
+        let said: Vec<(Value, Value)> = notes
+            .split(|b| *b == b'\n')
+            .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+            .filter(|m| !m["call"]["recording"].is_null())
+            .map(|m| (m["from"]["self"].clone(), m["call"]["recording"].clone()))
+            .collect();
+        let ours = who == "alice";
+        assert_eq!(said[..2], [(ours.into(), "asked".into()), ((!ours).into(), "agreed".into())], "{who}: {said:?}");
+    }
+}
+
+#[test]
+fn nothing_is_recorded_without_consent_and_consent_can_be_taken_back() {
+    let world = friends();
+    let dir = world.dir.path();
+    let (alice, bob) = connected(&world, &[]);
+    let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let (no, yes) = (path("no.ogg"), path("yes.ogg"));
+    assert!(world.run("alice", &["call", "record", &no]).status.success());
+    bob.wait_for("the question", |e| e["call"]["recorded"] == "asked");
+    assert!(world.run("bob", &["call", "consent", "no"]).status.success());
+    alice.wait_for("the answer", |e| e["call"]["recording"] == "no");
+    assert!(world.run("alice", &["call", "record", &yes]).status.success());
+    bob.wait_for("the question", |e| e["call"]["recorded"] == "asked");
+    assert!(world.run("bob", &["call", "consent", "yes"]).status.success());
+    alice.wait_for("the answer", |e| e["call"]["recording"] == "yes");
+    until("sound in the file", || audio::file::read(Path::new(&yes)).ok().filter(|s| s.len() > 48_000));
+    assert!(world.run("bob", &["call", "consent", "no"]).status.success());
+    alice.wait_for("the end of it", |e| e["call"]["recording"] == "no");
+    let length = |name: &str| audio::file::read(Path::new(name)).map(|s| s.len()).unwrap_or(0);
+    let recorded = until("a complete file", || {
+        let bytes = std::fs::read(&yes).ok()?;
+        // The flag of the last page (RFC 3533).
+        let last = bytes.windows(4).rposition(|w| w == b"OggS")?;
+        (bytes.get(last + 5)? & 4 != 0).then(|| length(&yes))
+    });
+    assert!(recorded > 48_000);
+    assert!(!Path::new(&no).exists());
+    // A bad name is told before anybody is asked.
+    for bad in [path("no/such/place.ogg"), path("talk.txt"), yes] {
+        assert_ne!(world.run("alice", &["call", "record", &bad]).status.code(), Some(0), "{bad}");
     }
 }

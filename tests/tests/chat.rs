@@ -1,7 +1,7 @@
 //! Two people talk, through the programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use starling_tests::{PATIENCE, Process, World, bytes_below};
+use starling_tests::{PATIENCE, Process, World, bytes_below, until};
 
 #[test]
 fn two_people_become_contacts_and_talk() {
@@ -153,9 +153,9 @@ fn a_restored_account_has_its_contacts_again() {
     world.person("bob");
     world.befriend("alice", "bob");
     let bob = world.daemon("bob");
-    // The snapshot of contacts is written a second after the last change.
     let daemon = world.daemon("alice");
-    std::thread::sleep(std::time::Duration::from_millis(2500));
+    until("the rendezvous", || (world.json("alice", &["rpc", "status"])["synced"] == true).then_some(()));
+    until("the snapshot of contacts", || (world.json("alice", &["rpc", "flush"])["owes"] == false).then_some(()));
     drop(daemon);
     restore(&world, "again", made["recovery_phrase"].as_str().unwrap());
     let again = world.daemon("again");

@@ -62,6 +62,7 @@ fn processes_are_killed_at_random_and_nothing_is_lost() {
         let mut input = sender.stdin.take().unwrap();
         let _ = input.write_all((lines.join("\n") + "\n").as_bytes());
         drop(input);
+        // Any moment: which one is the point.
         std::thread::sleep(Duration::from_millis(rng.random_range(0..150)));
         let victim = rng.random_range(0..3);
         killed[victim] += 1;

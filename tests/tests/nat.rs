@@ -5,11 +5,11 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
-use starling_tests::{Process, program};
+use starling_tests::{Process, program, until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -180,9 +180,7 @@ impl Lab {
         let invite = self.json("ha", &["invite"]);
         self.json("hb", &["contacts", "add", invite["link"].as_str().unwrap()]);
         // Her name comes with her answer.
-        while self.json("hb", &["contacts", "list"])["name"] != "alice" {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("her name", || (self.json("hb", &["contacts", "list"])["name"] == "alice").then_some(()));
         self.json("hb", &["send", "@alice", "over there", "--wait", "delivered"]);
         daemons
     }
@@ -191,15 +189,8 @@ impl Lab {
         self.json("hb", &["contacts", "list"])["path"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn wait_for_path(&self, path: &str, patience: Duration) -> bool {
-        let until = Instant::now() + patience;
-        while Instant::now() < until {
-            if self.path() == path {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        false
+    fn wait_for_path(&self, path: &str) {
+        until(path, || (self.path() == path).then_some(()));
     }
 }
 
@@ -224,7 +215,7 @@ fn behind_nats(random: bool) -> Option<(Lab, Process, (Process, Process))> {
 #[test]
 fn port_preserving_nats_on_both_sides_end_in_a_direct_path() {
     let Some((lab, _server, _daemons)) = behind_nats(false) else { return };
-    assert!(lab.wait_for_path("direct", Duration::from_secs(40)), "the path is {}", lab.path());
+    lab.wait_for_path("direct");
     let sent = lab.json("hb", &["send", "@alice", "directly", "--wait", "delivered"]);
     assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
 }
@@ -232,7 +223,7 @@ fn port_preserving_nats_on_both_sides_end_in_a_direct_path() {
 #[test]
 fn symmetric_nats_stay_on_the_relay_and_work() {
     let Some((lab, _server, _daemons)) = behind_nats(true) else { return };
-    assert!(lab.wait_for_path("relay", Duration::from_secs(40)), "the path is {}", lab.path());
+    lab.wait_for_path("relay");
     let sent = lab.json("hb", &["send", "@alice", "through the relay", "--wait", "delivered"]);
     assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
     assert_eq!(lab.path(), "relay");
@@ -263,6 +254,7 @@ fn a_call_goes_on_when_the_network_was_gone_for_a_while() {
     alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
     lab.must("nb", "ip link set wan down");
     alice.wait_for("the interruption", |e| e["call"]["state"] == "interrupted");
+    // The length of the fault: with what passed before it was noticed, eight seconds.
     std::thread::sleep(Duration::from_secs(5));
     lab.must("nb", "ip link set wan up");
     alice.wait_for("the connection again", |e| e["call"]["state"] == "connected");
@@ -284,6 +276,6 @@ fn on_a_lan_without_a_rendezvous_mdns_finds_contacts() {
     drop((server, daemons));
     // Other ports than before, and nobody to tell them.
     let _daemons = (lab.daemon("ha"), lab.daemon("hb"));
-    assert!(lab.wait_for_path("direct", Duration::from_secs(40)), "the path is {}", lab.path());
+    lab.wait_for_path("direct");
     lab.json("hb", &["send", "@alice", "without any server", "--wait", "delivered"]);
 }

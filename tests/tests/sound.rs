@@ -1,13 +1,10 @@
 //! Real sound devices: the code that talks to them, with a PulseAudio server whose loudspeaker is a null sink and whose microphone its monitor.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::{Child, Command, Stdio};
 
-use starling_media::audio::{self, AudioSink, TICK_TIME, file::FileSink, level, strongest_tone};
-use starling_tests::{Process, World};
+use starling_media::audio::{self, AudioSink, file::FileSink, level, strongest_tone};
+use starling_tests::{Process, World, until};
 
 /// A sound server of our own, without hardware.
 struct SoundServer {
@@ -34,11 +31,7 @@ impl SoundServer {
             .spawn()
             .unwrap();
         let server = Self { child, runtime };
-        let until = Instant::now() + Duration::from_secs(20);
-        while !server.pactl(&["set-default-sink", "speaker"]) {
-            assert!(Instant::now() < until, "the sound server does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until("the sound server", || server.pactl(&["set-default-sink", "speaker"]).then_some(()));
         assert!(server.pactl(&["set-default-source", "room.monitor"]));
         Some(server)
     }
@@ -149,8 +142,12 @@ fn sound_goes_from_a_microphone_to_a_loudspeaker_through_a_call() {
     let mut speaks =
         server.tool("pacat").args(["--playback", "--device=room", "--file-format=wav"]).arg(&voice).spawn().unwrap();
     speaks.wait().unwrap();
-    // What is on its way arrives.
-    std::thread::sleep(TICK_TIME * 50);
+    // All that was said is written down: the file is as long as what was spoken, and the silence before.
+    until("the end of the speech", || {
+        let sound = audio::file::read(&heard).unwrap_or_default();
+        let last = sound.chunks(4_800).rposition(|chunk| level(chunk) > 0.02)?;
+        (sound.len() / 4_800 > last + 10).then_some(())
+    });
     assert_eq!((alice.terminate(), bob.wait()), (0, 0));
     let sound = audio::file::read(&heard).unwrap();
     let levels: Vec<f32> = sound.chunks(4_800).map(level).collect();

@@ -253,7 +253,7 @@ pub struct Init {
 /// What a call captures, and where it goes.
 #[derive(Args)]
 pub struct MediaArgs {
-    /// Sound in: a file (.wav, .ogg), a device, default, tone, echo, or none.
+    /// Sound in: a file (.wav, .ogg, .mp4), a device, default, tone, echo, or none.
     #[arg(long, value_name = "FILE|DEVICE|tone|none")]
     pub audio_in: Option<String>,
     /// Sound out: a file (.wav, .ogg), a device, default, or none.
@@ -271,6 +271,19 @@ pub struct MediaArgs {
     /// Go through a relay only: the other side does not learn your address.
     #[arg(long)]
     pub relay_only: bool,
+    /// Record the call to a file (.mp4, or .ogg for sound alone), once the other side has agreed.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Agree when the other side asks to record. Without this, starling call consent answers.
+    #[arg(long)]
+    pub allow_recording: bool,
+}
+
+/// To a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Answer {
+    Yes,
+    No,
 }
 
 #[derive(Subcommand)]
@@ -321,6 +334,24 @@ pub enum Calls {
         /// A word with it.
         #[arg(long, default_value = "")]
         message: String,
+    },
+    /// Ask to record a call; it begins when the other side agrees. Without a file, end it.
+    #[command(after_help = "Example:\n  starling call record talk.mp4\n  starling call record")]
+    Record {
+        /// Where to: .mp4, or .ogg for sound alone.
+        file: Option<PathBuf>,
+        /// Which call, if there are several.
+        #[arg(long)]
+        call: Option<String>,
+    },
+    /// Agree to be recorded by the other side, or do not, or no longer.
+    #[command(after_help = "Example:\n  starling call consent yes\n  starling call consent no")]
+    Consent {
+        /// yes or no.
+        answer: Answer,
+        /// Which call, if there are several.
+        #[arg(long)]
+        call: Option<String>,
     },
     /// Calls that are not over.
     #[command(after_help = "Example:\n  starling call list --json")]

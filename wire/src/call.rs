@@ -104,6 +104,44 @@ impl CallEnd {
     }
 }
 
+/// What is said about a recording of a call. Numbers are never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recording {
+    /// The sender wants to record.
+    Asked,
+    /// The sender agrees to be recorded.
+    Agreed,
+    /// The sender does not agree, or no longer.
+    Refused,
+    /// The sender no longer records.
+    Ended,
+}
+
+impl Recording {
+    fn number(self) -> u32 {
+        match self {
+            Self::Asked => 0,
+            Self::Agreed => 1,
+            Self::Refused => 2,
+            Self::Ended => 3,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        [Self::Asked, Self::Agreed, Self::Refused, Self::Ended].into_iter().find(|r| r.number() == number)
+    }
+
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Agreed => "agreed",
+            Self::Refused => "refused",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// What one side of a call tells the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallSignal {
@@ -138,6 +176,8 @@ pub enum CallSignal {
         /// A word with it; may be empty.
         text: String,
     },
+    /// About a recording: asked, agreed or not. Both sides keep it in their timelines.
+    Recording(Recording),
     /// What is kept of a call in a timeline. Never sent; ignored when received.
     Note {
         /// How it ended.
@@ -163,7 +203,7 @@ pub(crate) mod proto {
     pub struct Call {
         #[prost(bytes, tag = "1")]
         pub id: Vec<u8>,
-        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8")]
+        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
         pub signal: Option<Signal>,
     }
 
@@ -183,6 +223,8 @@ pub(crate) mod proto {
         End(End),
         #[prost(message, tag = "8")]
         Note(Note),
+        #[prost(uint32, tag = "9")]
+        Recording(u32),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -231,6 +273,7 @@ impl Call {
             CallSignal::Restart { offer } => proto::Signal::Restart(offer.clone()),
             CallSignal::Restarted { answer } => proto::Signal::Restarted(answer.clone()),
             CallSignal::End { why, text } => proto::Signal::End(proto::End { why: why.number(), text: text.clone() }),
+            CallSignal::Recording(what) => proto::Signal::Recording(what.number()),
             CallSignal::Note { why, video, duration_ms } => {
                 proto::Signal::Note(proto::Note { why: why.number(), video: *video, duration_ms: *duration_ms })
             }
@@ -260,6 +303,10 @@ impl Call {
             proto::Signal::End(end) => {
                 CallSignal::End { why: CallEnd::from_number(end.why), text: bounded(end.text, MAX_CALL_TEXT)? }
             }
+            proto::Signal::Recording(number) => match Recording::from_number(number) {
+                Some(what) => CallSignal::Recording(what),
+                None => return Ok(None),
+            },
             proto::Signal::Note(note) => CallSignal::Note {
                 why: CallEnd::from_number(note.why),
                 video: note.video,
@@ -296,5 +343,9 @@ mod tests {
         assert_eq!(Call::from_proto(many), Err(EventError::Malformed));
         let newer = proto::Call { id: vec![1; 16], signal: None };
         assert_eq!(Call::from_proto(newer), Ok(None));
+        let newer = proto::Call { id: vec![1; 16], signal: Some(proto::Signal::Recording(99)) };
+        assert_eq!(Call::from_proto(newer), Ok(None));
+        let agreed = Call { id: CallId([1; 16]), signal: CallSignal::Recording(Recording::Agreed) };
+        assert_eq!(Call::from_proto(agreed.to_proto()), Ok(Some(agreed)));
     }
 }

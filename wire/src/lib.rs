@@ -16,7 +16,7 @@ mod signal;
 #[cfg(feature = "streams")]
 pub mod streams;
 
-pub use call::{Call, CallEnd, CallId, CallSignal};
+pub use call::{Call, CallEnd, CallId, CallSignal, Recording};
 pub use event::{Batch, Body, Clock, Event, EventError, EventId, Receipt, Text};
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use log::{LogKey, LogVerb, PaddingError, pad, unpad, verify_log};

@@ -8,12 +8,12 @@ use std::{
 
 use super::{
     AudioSink, AudioSource, TICK_TIME, Tick,
-    opus::{Decoder, Encoder},
+    opus::{Decoder, Encoder, PRE_SKIP},
 };
 use crate::{
     MediaError,
     limits::{PACKET, SAMPLE_RATE, TICK},
-    video::Pace,
+    video::{Pace, mp4},
 };
 
 fn broken(path: &Path, error: impl std::fmt::Display) -> MediaError {
@@ -23,6 +23,10 @@ fn broken(path: &Path, error: impl std::fmt::Display) -> MediaError {
 /// Whether a name is one of Ogg Opus.
 fn is_ogg(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("ogg") || e.eq_ignore_ascii_case("opus"))
+}
+
+fn is_mp4(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("mp4"))
 }
 
 /// A file as a source, at the pace it was recorded.
@@ -46,7 +50,7 @@ impl std::fmt::Debug for FileSource {
 }
 
 impl FileSource {
-    /// Opens a WAV or Ogg Opus file of up to ten minutes. With `repeat` it begins again at its end.
+    /// Opens a WAV, Ogg Opus or MP4 file of up to ten minutes. With `repeat` it begins again at its end.
     pub fn open(path: &Path, repeat: bool) -> Result<Self, MediaError> {
         let samples = read(path)?;
         if samples.is_empty() {
@@ -76,7 +80,13 @@ impl AudioSource for FileSource {
 
 /// All sound of a file: mono, 48 kHz.
 pub fn read(path: &Path) -> Result<Vec<f32>, MediaError> {
-    if is_ogg(path) { read_ogg(path) } else { read_wav(path) }
+    if is_ogg(path) {
+        read_ogg(path)
+    } else if is_mp4(path) {
+        mp4::sound(path, MOST_SAMPLES)
+    } else {
+        read_wav(path)
+    }
 }
 
 fn read_wav(path: &Path) -> Result<Vec<f32>, MediaError> {
@@ -208,9 +218,6 @@ impl AudioSink for FileSink {
     }
 }
 
-/// Samples that a decoder has to leave out at the beginning.
-const PRE_SKIP: u16 = 312;
-
 /// Writes an Ogg Opus file (RFC 7845), a page each second, so that what was written survives a crash.
 pub struct OggWriter<W: std::io::Write> {
     writer: ogg::PacketWriter<'static, W>,
@@ -247,8 +254,7 @@ impl<W: std::io::Write> OggWriter<W> {
             let mut frame = [0.0; PACKET];
             frame.copy_from_slice(&self.pending[..PACKET]);
             self.pending.drain(..PACKET);
-            // A packet of silence, as files have no gaps: configuration 31 (20 ms, full band), no data.
-            let packet = self.encoder.encode(&frame)?.unwrap_or_else(|| vec![0xf8, 0xff, 0xfe]);
+            let packet = self.encoder.encode_for_file(&frame)?;
             self.write_held(false)?;
             self.held = Some(packet);
         }
@@ -265,7 +271,12 @@ impl<W: std::io::Write> OggWriter<W> {
             _ => NormalPacket,
         };
         let position = u64::from(PRE_SKIP) + self.packets * PACKET as u64;
-        self.writer.write_packet(packet, self.serial, end, position).map_err(failed)
+        let flush = !matches!(end, NormalPacket);
+        self.writer.write_packet(packet, self.serial, end, position).map_err(failed)?;
+        if flush {
+            std::io::Write::flush(self.writer.inner_mut()).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Completes the file.
@@ -274,8 +285,7 @@ impl<W: std::io::Write> OggWriter<W> {
             let rest = PACKET - self.pending.len();
             self.add(&vec![0.0; rest])?;
         }
-        self.write_held(true)?;
-        std::io::Write::flush(self.writer.inner_mut()).map_err(failed)
+        self.write_held(true)
     }
 }
 

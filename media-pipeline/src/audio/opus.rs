@@ -29,6 +29,8 @@ impl Protection {
     }
 }
 
+/// Samples that a decoder has to leave out at the beginning of a file.
+pub const PRE_SKIP: u16 = 312;
 /// Depth of redundancy in units of 10 ms.
 const DRED_DEPTH: u8 = 100;
 
@@ -87,6 +89,12 @@ impl Encoder {
         out.truncate(length);
         // RFC 6716, 2.1.9: a packet of at most two bytes need not be sent.
         Ok((length > 2).then_some(out))
+    }
+
+    /// The same for a file, which has no gaps: silence is a packet, too.
+    pub fn encode_for_file(&mut self, samples: &[f32; PACKET]) -> Result<Vec<u8>, MediaError> {
+        // Configuration 31 (20 ms, full band), no data.
+        Ok(self.encode(samples)?.unwrap_or_else(|| vec![0xf8, 0xff, 0xfe]))
     }
 }
 

@@ -322,6 +322,12 @@ fn failed(error: impl std::fmt::Display) -> MediaError {
     MediaError::Transport(error.to_string())
 }
 
+/// Of the certificate in a description.
+fn fingerprint(sdp: &str) -> String {
+    let line = sdp.lines().find_map(|line| line.trim().strip_prefix("a=fingerprint:"));
+    line.unwrap_or_default().to_uppercase()
+}
+
 fn audio_codec() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_OPUS.into(),
@@ -514,11 +520,13 @@ impl Peer {
     /// Fingerprints of our certificate and theirs, as in the descriptions.
     pub async fn fingerprints(&self) -> Vec<String> {
         let both = [self.connection.local_description().await, self.connection.remote_description().await];
-        let print = |sdp: &str| {
-            let line = sdp.lines().find_map(|line| line.trim().strip_prefix("a=fingerprint:"));
-            line.unwrap_or_default().to_uppercase()
-        };
-        both.iter().flatten().map(|description| print(&description.sdp)).collect()
+        both.iter().flatten().map(|description| fingerprint(&description.sdp)).collect()
+    }
+
+    /// Whether an offer is of the other end that we know.
+    pub async fn knows(&self, offer: &str) -> bool {
+        let known = self.connection.remote_description().await;
+        known.is_none_or(|description| fingerprint(&description.sdp) == fingerprint(offer))
     }
 
     /// Where to put what is to be sent.

@@ -3,6 +3,7 @@
 pub mod camera;
 pub mod file;
 pub mod h264;
+pub mod mp4;
 pub mod packets;
 pub mod pattern;
 pub mod receive;
@@ -78,6 +79,22 @@ impl Frame {
         scale_plane((su, half(from_width), half(from_height)), (du, half(to_width)), chroma);
         scale_plane((sv, half(from_width), half(from_height)), (dv, half(to_width)), chroma);
         out
+    }
+
+    /// Lays another picture upon this one. What does not fit is left out.
+    pub fn paste(&mut self, other: &Self, left: usize, top: usize) {
+        let (left, top) = (left & !1, top & !1);
+        let (to, from) = ((self.width, self.height), (other.width, other.height));
+        let (dy, du, dv) = self.planes_mut();
+        let (sy, su, sv) = other.planes();
+        for (dst, src, part) in [(dy, sy, 1), (du, su, 2), (dv, sv, 2)] {
+            let (left, top, width) = (left / part, top / part, to.0 / part);
+            let length = (from.0 / part).min(width.saturating_sub(left));
+            for row in 0..(from.1 / part).min((to.1 / part).saturating_sub(top)) {
+                let (into, out) = ((top + row) * width + left, row * (from.0 / part));
+                dst[into..into + length].copy_from_slice(&src[out..out + length]);
+            }
+        }
     }
 
     /// As 8-bit RGB, BT.601 limited range.
@@ -181,6 +198,16 @@ mod tests {
         assert_eq!(small.data[8 * 16 + 8], 200);
         assert_eq!(frame.scaled(64, 32), frame);
         assert_eq!(frame.scaled(640, 480).data[240 * 640 + 320], 200);
+    }
+
+    #[test]
+    fn a_picture_is_pasted_where_it_fits() {
+        let (mut large, mut small) = (Frame::black(16, 8), Frame::black(8, 4));
+        small.planes_mut().0.fill(200);
+        large.paste(&small, 12, 6);
+        large.paste(&small, 99, 99);
+        assert_eq!(large.data[..16 * 8].iter().filter(|p| **p == 200).count(), 4 * 2);
+        assert_eq!(large.data[7 * 16 + 15], 200);
     }
 
     #[test]

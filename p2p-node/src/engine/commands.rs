@@ -1,5 +1,7 @@
 //! Calls of the node's user.
 
+use std::path::PathBuf;
+
 use starling_keys::{AccountId, InviteToken, RendezvousAddr, ShortCode};
 use starling_wire::{
     Availability, Body, CallId, Clock, Receipt, Text,
@@ -135,6 +137,18 @@ pub enum Command {
         text: String,
         reply: Reply<()>,
     },
+    /// To a file, or no longer.
+    CallRecord {
+        id: CallId,
+        path: Option<PathBuf>,
+        reply: Reply<()>,
+    },
+    /// The other side may record, or not.
+    CallConsent {
+        id: CallId,
+        agree: bool,
+        reply: Reply<()>,
+    },
 }
 
 impl Command {
@@ -179,6 +193,14 @@ impl Engine {
             }
             Command::CallHangUp { id, text, reply } => {
                 let result = self.call_hang_up(txn, id, text)?;
+                self.reply(reply, result);
+            }
+            Command::CallRecord { id, path, reply } => {
+                let result = self.call_record(txn, id, path)?;
+                self.reply(reply, result);
+            }
+            Command::CallConsent { id, agree, reply } => {
+                let result = self.call_consent(txn, id, agree)?;
                 self.reply(reply, result);
             }
             Command::Status(reply) => {

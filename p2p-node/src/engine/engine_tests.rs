@@ -11,7 +11,7 @@ use super::{
     world::{Who, World},
 };
 use crate::calls::{CallCommand, CallInput};
-use crate::types::{Audience, CallSetup, ContactState, DeliveryState, Live};
+use crate::types::{Audience, CallSetup, ContactState, DeliveryState, Live, Message};
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -490,6 +490,97 @@ fn both_call_at_once_and_one_call_is_left() {
             starts.filter(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })).count()
         });
         assert_eq!(answers.iter().sum::<usize>(), 1, "seed {seed}: {answers:?}");
+    }
+}
+
+#[test]
+fn who_calls_somebody_that_rings_answers() {
+    let mut world = World::new(64);
+    let (alice, bob) = world.friends();
+    let id = ring(&mut world, alice, bob);
+    let chat = world.chat(bob, alice);
+    assert_eq!(world.call(bob, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap(), id);
+    world.pass(100);
+    assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
+}
+
+/// A call that is connected.
+fn talk(world: &mut World, alice: Who, bob: Who) -> CallId {
+    let id = ring(world, alice, bob);
+    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.pass(100);
+    world.media(bob, CallInput::Answer(id, "answer".into()));
+    world.settle();
+    for who in [alice, bob] {
+        world.media(who, CallInput::Connected(id, "emoji".into()));
+    }
+    id
+}
+
+#[test]
+fn a_recording_needs_consent_of_the_other_side() {
+    let mut world = World::new(65);
+    let (alice, bob) = world.friends();
+    let id = talk(&mut world, alice, bob);
+    let path = std::path::PathBuf::from("talk.ogg");
+    let records = |world: &mut World| {
+        let calls = world.of(alice).calls.iter().filter_map(|c| match c {
+            CallCommand::Record(_, path) => Some(path.is_some()),
+            _ => None,
+        });
+        calls.collect::<Vec<bool>>()
+    };
+    // An answer that nobody asked for is none.
+    assert!(world.call(bob, |reply| Command::CallConsent { id, agree: true, reply }).is_err());
+    let ask = |world: &mut World| {
+        let path = Some(path.clone());
+        world.call(alice, |reply| Command::CallRecord { id, path, reply })
+    };
+    ask(&mut world).unwrap();
+    assert!(ask(&mut world).is_err());
+    world.settle();
+    assert!(records(&mut world).is_empty());
+    world.call(bob, |reply| Command::CallConsent { id, agree: true, reply }).unwrap();
+    world.settle();
+    assert_eq!(records(&mut world), [true]);
+    // Taken back.
+    world.call(bob, |reply| Command::CallConsent { id, agree: false, reply }).unwrap();
+    world.settle();
+    assert_eq!(records(&mut world), [true, false]);
+    // Who asks again and again is no longer heard.
+    for _ in 0..20 {
+        ask(&mut world).unwrap();
+        world.settle();
+        world.call(alice, |reply| Command::CallRecord { id, path: None, reply }).unwrap();
+        world.settle();
+    }
+    let asked = |m: &Message| m.call.is_some_and(|c| c.recording == Some(starling_wire::Recording::Asked));
+    let asked = world.messages(bob, alice).iter().filter(|m| asked(m)).count();
+    assert_eq!(asked, usize::from(crate::limits::MAX_RECORD_ASKS));
+}
+
+#[test]
+fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
+    let mut world = World::new(66);
+    let (alice, bob) = world.friends();
+    let id = ring(&mut world, alice, bob);
+    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.pass(100);
+    world.media(bob, CallInput::Answer(id, "answer".into()));
+    world.settle();
+    world.media(bob, CallInput::Failed(id, "no handshake".into()));
+    // Only he has noticed: she tries by herself after a while.
+    world.pass(14_000);
+    assert_eq!(world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(id)).count(), 1);
+    world.media(alice, CallInput::Offer(id, "another offer".into()));
+    world.settle();
+    assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, "another offer".into())));
+    world.media(alice, CallInput::Failed(id, "no handshake".into()));
+    assert_eq!(world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(id)).count(), 2);
+    world.media(alice, CallInput::Failed(id, "no handshake".into()));
+    world.settle();
+    for who in [alice, bob] {
+        assert!(world.of(who).calls.contains(&CallCommand::End(id)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Methods about calls.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -88,6 +88,20 @@ pub async fn call(node: &Node, method: &str, params: &Value) -> Result<Option<Va
         "call.hangup" => {
             let text = params["text"].as_str().unwrap_or_default().to_owned();
             node.call_hang_up(id(params)?, text).await?;
+            done
+        }
+        "call.record" => {
+            let path = params["path"].as_str().map(PathBuf::from);
+            if let Some(path) = &path {
+                absolute(path, "path")?;
+            }
+            node.call_record(id(params)?, path).await?;
+            done
+        }
+        "call.consent" => {
+            let agree = params["agree"].as_bool();
+            let agree = agree.ok_or_else(|| CliError::usage("the parameter “agree” is true or false"))?;
+            node.call_consent(id(params)?, agree).await?;
             done
         }
         "call.list" => node.calls().await?.iter().map(shape::call).collect(),

@@ -116,6 +116,7 @@ pub fn message(m: &Message, contact: Option<&Contact>, me: &Status, handle: &str
         "state": state(m.state), "via": via(m.via),
         "call": m.call.map(|call| json!({
             "id": call.id.to_string(), "video": call.video, "reason": call.why.as_str(), "duration_ms": call.duration_ms,
+            "recording": call.recording.map(|r| r.as_str()),
         })),
     })
 }
@@ -126,6 +127,7 @@ pub fn call(c: &CallInfo) -> Value {
         "id": c.id.to_string(), "chat": { "id": c.chat.to_string() }, "outgoing": c.outgoing, "video": c.video,
         "state": c.phase.as_str(), "connected_at": (c.connected_ms > 0).then(|| rfc3339(c.connected_ms)),
         "waiting": c.waiting, "emoji": c.emoji, "trouble": c.trouble,
+        "recording": c.recording.as_str(), "recorded": c.recorded.as_str(),
     });
     if let Some((why, text)) = &c.end {
         object["reason"] = why.as_str().into();

@@ -21,6 +21,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{
     app::{App, Tag},
+    clock,
     keys::Action,
     notify::notify,
     timeline::cut,
@@ -50,6 +51,8 @@ pub struct CallState {
     pub video: bool,
     pub emoji: String,
     pub since: Option<Instant>,
+    /// How far our recording is, and theirs: no, asked or yes.
+    pub recording: (String, String),
     /// Statistics, as they came last.
     pub stats: Value,
 }
@@ -85,6 +88,15 @@ impl CallState {
         self.stats["state"]["camera"] == true
     }
 
+    /// Somebody records it, with consent or as they say themselves.
+    fn is_recorded(&self) -> bool {
+        let says = |state: &Value| state["recording"] == true;
+        self.recording.0 == "yes"
+            || self.recording.1 == "yes"
+            || says(&self.stats["state"])
+            || says(&self.route()["state"])
+    }
+
     fn route(&self) -> &Value {
         &self.stats["routes"][0]
     }
@@ -109,6 +121,13 @@ impl CallState {
         }
         line
     }
+}
+
+/// A name for a recording that is not there yet.
+fn recording_name(who: &str, video: bool) -> String {
+    let who: String = who.chars().filter(|c| c.is_alphanumeric()).take(24).collect();
+    let kind = if video { "mp4" } else { "ogg" };
+    format!("starling-{}-{who}.{kind}", clock::stamp())
 }
 
 /// One picture, and what else came with it.
@@ -206,6 +225,7 @@ impl App {
                 let hold = call.stats["state"]["hold"] != true;
                 self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, "hold": hold }));
             }
+            "record" => self.record(&call, rest),
             "share" if rest == "stop" => self.ask(Tag::Nothing, "call.unshare", json!({ "call": id })),
             "share" => {
                 let mut params = json!({ "call": id, "columns": 80, "rows": 24 });
@@ -231,6 +251,27 @@ impl App {
                 self.say(if given { "They may type into your terminal." } else { "Only you type." }.into());
             }
             _ => {}
+        }
+    }
+
+    /// Asks to record, answers who asks, or ends it.
+    fn record(&mut self, call: &CallState, rest: &str) {
+        let id = &call.id;
+        match rest {
+            "yes" | "no" => {
+                self.ask(Tag::Nothing, "call.consent", json!({ "call": id, "agree": rest == "yes" }));
+            }
+            "stop" => self.ask(Tag::Nothing, "call.record", json!({ "call": id })),
+            "" if call.recording.0 != "no" => self.ask(Tag::Nothing, "call.record", json!({ "call": id })),
+            _ => {
+                let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
+                let path = match rest {
+                    "" => home.join(recording_name(&call.name, call.video)),
+                    _ => home.join(rest.strip_prefix("~/").unwrap_or(rest)),
+                };
+                self.say(format!("{} is asked. It goes to {}", call.name, path.display()));
+                self.ask(Tag::Nothing, "call.record", json!({ "call": id, "path": path }));
+            }
         }
     }
 
@@ -290,6 +331,15 @@ impl App {
         let state = field(call, "state").to_owned();
         let talks = matches!(state.as_str(), "connected" | "interrupted");
         let first = before.id.is_empty();
+        let consent = [(&before.recording.0, field(call, "recording")), (&before.recording.1, field(call, "recorded"))];
+        let told = match consent {
+            [(old, "yes"), _] if old != "yes" => Some("The call is being recorded; /record stop ends it.".to_owned()),
+            [(old, "no"), _] if old == "asked" => Some("The call is not recorded.".to_owned()),
+            [(old, "no"), _] if old == "yes" => Some("The recording is complete.".to_owned()),
+            [_, (old, "no")] if old == "yes" => Some(format!("{} no longer records.", safe_line(name))),
+            _ => None,
+        };
+        told.into_iter().for_each(|text| self.say(text));
         self.call = Some(CallState {
             id: field(call, "id").into(),
             chat: chat.into(),
@@ -298,6 +348,7 @@ impl App {
             outgoing: call["outgoing"] == true,
             video: call["video"] == true,
             emoji: field(call, "emoji").into(),
+            recording: (field(call, "recording").into(), field(call, "recorded").into()),
             since: before.since.or_else(|| talks.then(Instant::now)),
             stats: before.stats,
         });
@@ -370,11 +421,16 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
                 theme.accent,
             )
         }
+        "connected" if call.recording.1 == "asked" => {
+            (format!(" ● {name} asks to record this call"), "/record yes · /record no ".into(), theme.warn)
+        }
         "connected" | "interrupted" => {
             let mic = if call.microphone() { "mic on" } else { "mic off" };
             let camera = if call.camera() { "camera on" } else { "camera off" };
             let state = if call.state == "interrupted" { " · interrupted, looking for a way" } else { "" };
-            (format!(" ☎ {name} {}{state}", call.clock()), format!("{mic} · {camera} "), theme.good)
+            let record = if call.is_recorded() { "● REC · " } else { "" };
+            let style = if call.is_recorded() { theme.warn } else { theme.good };
+            (format!(" ☎ {name} {}{state}", call.clock()), format!("{record}{mic} · {camera} "), style)
         }
         "ringing" => (format!(" ☎ {name} · ringing …"), format!("{} cancels ", key(Action::Answer)), theme.accent),
         _ => (format!(" ☎ {name} · connecting …"), format!("{} cancels ", key(Action::Answer)), theme.accent),

@@ -20,6 +20,11 @@ pub fn local(ms: u64) -> (String, String) {
     (day, then.strftime("%H:%M").to_string())
 }
 
+/// Now, for the name of a file.
+pub fn stamp() -> String {
+    Zoned::now().strftime("%Y%m%d-%H%M%S").to_string()
+}
+
 /// Minutes since local midnight.
 pub fn minute_of_day() -> u64 {
     let now = Zoned::now();

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -11,11 +11,21 @@ use starling_node::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
 
 use super::{field, find, messages::terminated, node_of, people::catch_up, print, say};
 use crate::{
-    cli::{Calls, Global, MediaArgs, parse_duration},
+    cli::{Answer, Calls, Global, MediaArgs, parse_duration},
     error::{CliError, CliResult},
     rpc::Client,
     terminal::safe_line,
 };
+
+/// What is to be done in a watched call.
+struct Wishes {
+    /// Hang up after this time of talking.
+    duration: Option<Duration>,
+    /// Ask to record to this file.
+    record: Option<PathBuf>,
+    /// Agree to be recorded.
+    allow: bool,
+}
 
 /// How a watched call ended.
 struct Ended {
@@ -51,8 +61,8 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             let id = field(&call, "call").to_owned();
             say(global, format!("Calling {} … Ctrl-C hangs up", safe_line(field(&contact, "name"))));
             let mut stats = Stats::open(media.stats.as_deref())?;
-            let ended = watch(global, client, &id, duration, &mut stats).await?;
-            ended.result()
+            let wishes = Wishes { duration, record: media.record, allow: media.allow_recording };
+            watch(global, client, &id, &wishes, &mut stats).await?.result()
         }
         Calls::Answer { call, auto, count, duration, media } => {
             let mut params = media_params(&media)?;
@@ -60,8 +70,9 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             let duration = time(duration.as_deref())?;
             client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
             let mut stats = Stats::open(media.stats.as_deref())?;
+            let wishes = Wishes { duration, record: media.record, allow: media.allow_recording };
             if auto {
-                return answer_all(global, client, params, duration, count, &mut stats).await;
+                return answer_all(global, client, params, &wishes, count, &mut stats).await;
             }
             let id = match call {
                 Some(id) => id,
@@ -69,7 +80,7 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             };
             params["call"] = id.clone().into();
             client.call("call.answer", params).await?;
-            watch(global, client, &id, duration, &mut stats).await?.result()
+            watch(global, client, &id, &wishes, &mut stats).await?.result()
         }
         Calls::Hangup { call, message } => {
             let id = match call {
@@ -77,6 +88,26 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
                 None => only(client).await?,
             };
             client.call("call.hangup", json!({ "call": id, "text": message })).await?;
+            Ok(())
+        }
+        Calls::Record { file, call } => {
+            let id = match call {
+                Some(id) => id,
+                None => only(client).await?,
+            };
+            let path = file.as_deref().map(absolute);
+            client.call("call.record", json!({ "call": id, "path": path })).await?;
+            if path.is_some() {
+                say(global, "They were asked; it begins when they agree.");
+            }
+            Ok(())
+        }
+        Calls::Consent { answer, call } => {
+            let id = match call {
+                Some(id) => id,
+                None => only(client).await?,
+            };
+            client.call("call.consent", json!({ "call": id, "agree": answer == Answer::Yes })).await?;
             Ok(())
         }
         Calls::List => list(global, client).await,
@@ -196,7 +227,7 @@ async fn answer_all(
     global: &Global,
     client: &Client,
     params: Value,
-    duration: Option<Duration>,
+    wishes: &Wishes,
     count: Option<u64>,
     stats: &mut Stats,
 ) -> CliResult {
@@ -224,7 +255,7 @@ async fn answer_all(
                 if event["type"] != "call.incoming" {
                     continue;
                 }
-                show(global, &event)?;
+                show(global, &event, "")?;
                 field(&event["call"], "id").to_owned()
             }
         };
@@ -235,7 +266,7 @@ async fn answer_all(
             say(global, format!("not answered: {}", error.message));
             continue;
         }
-        let ended = watch(global, client, &id, duration, stats).await?;
+        let ended = watch(global, client, &id, wishes, stats).await?;
         if ended.reason == "interrupted" {
             return Ok(());
         }
@@ -255,18 +286,13 @@ async fn stopped() {
 }
 
 /// Follows a call to its end, which is told on standard output.
-async fn watch(
-    global: &Global,
-    client: &Client,
-    id: &str,
-    duration: Option<Duration>,
-    stats: &mut Stats,
-) -> CliResult<Ended> {
+async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stats: &mut Stats) -> CliResult<Ended> {
     let mut id = id.to_owned();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut stop = Box::pin(stopped());
     let (mut connected, mut interrupted): (Option<Instant>, bool) = (None, false);
     let mut hang_up_at: Option<Instant> = None;
+    let mut told = String::new();
     loop {
         let until = async {
             match hang_up_at {
@@ -307,10 +333,21 @@ async fn watch(
         }
         if call["state"] == "connected" && connected.is_none() {
             connected = Some(Instant::now());
-            hang_up_at = duration.map(|d| Instant::now() + d);
+            hang_up_at = wishes.duration.map(|d| Instant::now() + d);
+            if let Some(file) = &wishes.record {
+                let asked = client.call("call.record", json!({ "call": id, "path": absolute(file) })).await;
+                if let Err(error) = asked {
+                    say(global, format!("not recorded: {}", error.message));
+                }
+            }
+        }
+        if call["recorded"] == "asked" && wishes.allow {
+            // It may have been taken back at this moment.
+            let _ = client.call("call.consent", json!({ "call": id, "agree": true })).await;
         }
         if call["state"] != "ended" {
-            show(global, &event)?;
+            show(global, &event, &told)?;
+            field(call, "state").clone_into(&mut told);
             continue;
         }
         // Of a call that is over they come when its files are complete.
@@ -318,7 +355,7 @@ async fn watch(
         stats.write(&last)?;
         let mut event = event.clone();
         event["stats"] = last;
-        show(global, &event)?;
+        show(global, &event, &told)?;
         let reason = if interrupted && connected.is_none() { "interrupted" } else { field(&event["call"], "reason") };
         let (reason, text) = (reason.to_owned(), field(&event["call"], "text").to_owned());
         if interrupted && connected.is_none() {
@@ -328,7 +365,8 @@ async fn watch(
     }
 }
 
-fn show(global: &Global, event: &Value) -> CliResult {
+/// Tells an event; `before` is the state that was told last.
+fn show(global: &Global, event: &Value, before: &str) -> CliResult {
     if global.json {
         return print(event);
     }
@@ -338,7 +376,15 @@ fn show(global: &Global, event: &Value) -> CliResult {
     if !trouble.is_empty() {
         say(global, format!("note: {}", safe_line(trouble)));
     }
+    match (field(call, "recording"), field(call, "recorded")) {
+        ("yes", _) => say(global, "recording"),
+        ("asked", _) => say(global, format!("{who} is asked whether you may record")),
+        (_, "asked") => say(global, format!("{who} wants to record this call: starling call consent yes, or no")),
+        (_, "yes") => say(global, format!("{who} records this call")),
+        _ => {}
+    }
     match field(call, "state") {
+        state if state == before => Ok(()),
         "ringing" if call["outgoing"] == true => print(format!("ringing {who}")),
         "ringing" => print(format!("{who} calls")),
         "connected" => print(format!("connected with {who}   {}", field(call, "emoji"))),

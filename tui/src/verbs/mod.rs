@@ -53,10 +53,19 @@ pub fn words_of(message: &Value) -> String {
     if !call.is_object() {
         return field(message, "text").to_owned();
     }
+    let mine = message["from"]["self"] == true;
+    if let Some(said) = call["recording"].as_str() {
+        let who = if mine { "you" } else { field(&message["from"], "name") };
+        return match said {
+            "asked" => format!("● {who} asked to record the call"),
+            "agreed" => format!("● {who} agreed to the recording of the call"),
+            "refused" => format!("● {who} did not agree to a recording of the call"),
+            _ => format!("● {who} ended the recording of the call"),
+        };
+    }
     let kind = if call["video"] == true { "video call" } else { "call" };
     let talked = call["duration_ms"].as_u64().unwrap_or(0);
     let seconds = talked / 1000;
-    let mine = message["from"]["self"] == true;
     let how = match (field(call, "reason"), mine) {
         _ if talked > 0 => format!("{kind}, {}:{:02}", seconds / 60, seconds % 60),
         ("no_answer" | "cancelled" | "busy", false) => format!("missed {kind}"),

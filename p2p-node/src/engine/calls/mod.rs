@@ -4,7 +4,12 @@
 //! A call goes `Starting → Ringing → Connecting → Connected ⇄ Interrupted → Ended`. Nothing of it survives a restart but its note in the
 //! timeline, which is there from the first ring on: whoever dies while it rings has missed it.
 
-use std::collections::{HashMap, VecDeque};
+mod recording;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+};
 
 use starling_keys::{Certificate, DeviceId};
 use starling_wire::{
@@ -17,12 +22,12 @@ use super::{Effect, Engine, EngineError, commands::Reply, homes::Asked, send::ti
 use crate::{
     calls::{CallCommand, CallInput, CallServer},
     limits::{
-        CALL_CONNECT_MS, CALL_SERVERS_MS, MAX_CALLS, MAX_CLOCK_AHEAD_MS, MAX_EARLY_CANDIDATES, MAX_RINGS, RING_MS,
-        RINGS_MS,
+        CALL_CONNECT_MS, CALL_SERVERS_MS, CALL_TRIES, CALL_TRY_MS, MAX_CALLS, MAX_CLOCK_AHEAD_MS, MAX_EARLY_CANDIDATES,
+        MAX_RINGS, RING_MS, RINGS_MS,
     },
     net::HomeId,
     store::{EventRow, FeedRow, TIMELINE, Txn},
-    types::{CallInfo, CallPhase, CallSetup, ChatId, ContactState, FeedKind, Live, NodeError, Via},
+    types::{CallInfo, CallPhase, CallSetup, ChatId, Consent, ContactState, FeedKind, Live, NodeError, Via},
 };
 
 /// All calls.
@@ -68,6 +73,12 @@ struct Talk {
     waiting: bool,
     /// The user was told that it rings.
     announced: bool,
+    /// Connections that were tried.
+    tries: u8,
+    /// Whether we record, and where to.
+    recording: (Consent, Option<PathBuf>),
+    /// Whether the other side does, and how often it asked.
+    recorded: (Consent, u8),
 }
 
 impl Calls {
@@ -108,6 +119,9 @@ impl Talk {
             trouble: None,
             waiting: false,
             announced: false,
+            tries: 1,
+            recording: Default::default(),
+            recorded: Default::default(),
         }
     }
 
@@ -123,6 +137,8 @@ impl Talk {
             waiting: self.waiting,
             emoji: self.emoji.clone(),
             trouble: self.trouble.clone(),
+            recording: self.recording.0,
+            recorded: self.recorded.0,
             replaced_by: None,
         }
     }
@@ -130,7 +146,7 @@ impl Talk {
 
 impl Engine {
     /// The calls that are not over.
-    pub(super) fn call_list(&self) -> Vec<CallInfo> {
+    pub(in crate::engine) fn call_list(&self) -> Vec<CallInfo> {
         self.calls.list.iter().map(|c| c.info(None)).collect()
     }
 
@@ -150,8 +166,8 @@ impl Engine {
 
     // What the user wants.
 
-    /// Calls somebody.
-    pub(super) fn call_start(&mut self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
+    /// Calls somebody; who rings here already is answered.
+    pub(in crate::engine) fn call_start(&mut self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
         self.check_may_write(chat)?;
         let peer = self.chats.get(&chat).map(|c| c.peer);
         let person = peer.and_then(|p| self.contacts.get(&p));
@@ -159,6 +175,11 @@ impl Engine {
             return Err(NodeError::Refused(
                 "they have not accepted you as a contact yet: calls are for contacts".into(),
             ));
+        }
+        let rings = |c: &&Talk| c.chat == chat && !c.outgoing && c.phase == CallPhase::Ringing && c.setup.is_none();
+        if let Some(id) = self.calls.list.iter().find(rings).map(|c| c.id) {
+            // They call already: both want to talk.
+            return self.call_answer(id, setup).map(|()| id);
         }
         if self.calls.list.iter().any(|c| c.chat == chat) {
             return Err(NodeError::Refused("there is a call with them already".into()));
@@ -177,7 +198,7 @@ impl Engine {
     }
 
     /// Answers a call.
-    pub(super) fn call_answer(&mut self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
+    pub(in crate::engine) fn call_answer(&mut self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
         let talk = self.calls.find(id).ok_or_else(no_call)?;
         if talk.outgoing || talk.phase != CallPhase::Ringing {
             return Err(NodeError::Refused("this call does not wait for an answer".into()));
@@ -189,7 +210,7 @@ impl Engine {
     }
 
     /// Hangs up, declines or cancels.
-    pub(super) fn call_hang_up(
+    pub(in crate::engine) fn call_hang_up(
         &mut self,
         txn: &Txn<'_>,
         id: CallId,
@@ -207,7 +228,7 @@ impl Engine {
     }
 
     /// The node stops: whoever is called or talked to is told.
-    pub(super) fn hang_up_all(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(in crate::engine) fn hang_up_all(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
         for id in self.calls.list.iter().map(|c| c.id).collect::<Vec<_>>() {
             // A ring is not declined by a program that ends: another may still answer.
             let ringing = self.calls.find(id).is_some_and(|c| !c.outgoing && c.phase == CallPhase::Ringing);
@@ -217,7 +238,7 @@ impl Engine {
     }
 
     /// A conversation that is blocked or removed has no calls.
-    pub(super) fn end_calls_of(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+    pub(in crate::engine) fn end_calls_of(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let ids: Vec<CallId> = self.calls.list.iter().filter(|c| c.chat == chat).map(|c| c.id).collect();
         for id in ids {
             self.end_call(txn, id, CallEnd::HungUp, String::new(), true)?;
@@ -256,13 +277,13 @@ impl Engine {
     }
 
     /// Servers for a test: of the first rendezvous that answers.
-    pub(super) fn call_servers(&mut self, reply: Reply<Vec<CallServer>>) {
+    pub(in crate::engine) fn call_servers(&mut self, reply: Reply<Vec<CallServer>>) {
         self.calls.wanted.push((self.now + 2 * CALL_SERVERS_MS, reply));
         self.ask_for_servers(CallId::default());
     }
 
     /// A rendezvous gave its servers, or has none.
-    pub(super) fn on_servers(&mut self, id: CallId, servers: Option<TurnCredentials>) {
+    pub(in crate::engine) fn on_servers(&mut self, id: CallId, servers: Option<TurnCredentials>) {
         if id == CallId::default()
             && let Some(servers) = servers
         {
@@ -313,7 +334,7 @@ impl Engine {
 
     // What the media say.
 
-    pub(super) fn on_call_input(&mut self, txn: &Txn<'_>, input: CallInput) -> Result<(), EngineError> {
+    pub(in crate::engine) fn on_call_input(&mut self, txn: &Txn<'_>, input: CallInput) -> Result<(), EngineError> {
         let id = input.id();
         let now = (self.now, self.wall);
         let Some(talk) = self.calls.find(id) else { return Ok(()) };
@@ -358,10 +379,14 @@ impl Engine {
                 talk.trouble = Some(text);
                 self.call_changed(id);
             }
+            CallInput::Failed(_, _) if talk.phase == CallPhase::Connecting && talk.tries < CALL_TRIES => {
+                self.try_again(id);
+            }
             CallInput::Failed(_, text) => {
                 let why = if talk.connected.is_some() { CallEnd::Lost } else { CallEnd::Failed };
                 self.end_call(txn, id, why, text, true)?;
             }
+            CallInput::Recorded(_) => self.recording_over(txn, id)?,
             CallInput::Left(_) => self.end_call(txn, id, CallEnd::HungUp, String::new(), false)?,
         }
         Ok(())
@@ -369,7 +394,7 @@ impl Engine {
 
     // What the other side says.
 
-    pub(super) fn on_call(
+    pub(in crate::engine) fn on_call(
         &mut self,
         txn: &Txn<'_>,
         chat: ChatId,
@@ -402,7 +427,7 @@ impl Engine {
         match call.signal {
             CallSignal::Answer { answer } if talk.outgoing && talk.phase == CallPhase::Ringing => {
                 (talk.phase, talk.device) = (CallPhase::Connecting, Some(sender.device()));
-                talk.due = Some(self.now + CALL_CONNECT_MS);
+                talk.due = Some(self.now + CALL_TRY_MS);
                 self.effect(Effect::Call(CallCommand::Accept(id, answer)));
                 self.call_changed(id);
             }
@@ -419,6 +444,7 @@ impl Engine {
             CallSignal::Restarted { answer } if talk.media => {
                 self.effect(Effect::Call(CallCommand::Accept(id, answer)));
             }
+            CallSignal::Recording(what) => self.on_recording(txn, id, event, what)?,
             CallSignal::End { why, text } => self.end_call(txn, id, why, text, false)?,
             _ => {}
         }
@@ -505,7 +531,7 @@ impl Engine {
     }
 
     /// Rings are announced at the end of a turn: one that was taken back in the same breath never rings.
-    pub(super) fn calls_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(in crate::engine) fn calls_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
         let now = self.now;
         let rings = |c: &&mut Talk| !c.outgoing && c.phase == CallPhase::Ringing && !c.announced;
         let announce: Vec<CallId> = self
@@ -535,6 +561,7 @@ impl Engine {
                 continue;
             }
             match (talk.phase, talk.outgoing) {
+                (CallPhase::Connecting, true) if talk.tries < CALL_TRIES => self.try_again(id),
                 (CallPhase::Connecting, _) => {
                     let text = "no way was found between the two networks".to_owned();
                     self.end_call(txn, id, CallEnd::Failed, text, true)?;
@@ -544,6 +571,17 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Who called makes another connection; who was called waits for it.
+    fn try_again(&mut self, id: CallId) {
+        let now = self.now;
+        let Some(talk) = self.calls.find(id) else { return };
+        talk.tries += 1;
+        if talk.outgoing {
+            talk.due = Some(now + CALL_TRY_MS);
+            self.effect(Effect::Call(CallCommand::Again(id)));
+        }
     }
 
     // Ends.

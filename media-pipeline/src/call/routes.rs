@@ -1,0 +1,340 @@
+//! The routes of a call: how each is made, what comes from it, and how it ends.
+
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+
+use super::{Call, CallEvent, lock};
+use crate::{
+    MediaError,
+    control::{Control, Message},
+    limits::{MAX_ROUTES, PACKET_QUEUE},
+    outlets::Route,
+    participant::Participant,
+    transport::peer::{PathStats, Peer, PeerEvent, PeerState},
+    video::receive::VideoReceive,
+};
+
+/// Who shares nothing longer than this is asked for a new way (a restart of ICE).
+const RESTART_AFTER: Duration = Duration::from_secs(2);
+/// And again, while it is interrupted.
+const RESTART_EVERY: Duration = Duration::from_secs(6);
+/// After so long without anything a route is given up, whatever is still tried. Longer than a change of networks takes.
+const GIVEN_UP: Duration = Duration::from_secs(20);
+/// Bytes of a shared terminal that are sent at once.
+const SHARE_CHUNK: usize = 8 * 1024;
+
+/// A route, and who is at its other end.
+pub(super) struct RoutePeer {
+    pub id: u64,
+    pub peer: Arc<Peer>,
+    pub participant: Arc<Participant>,
+    /// The offer was ours.
+    offered: bool,
+    pub state: Mutex<RouteState>,
+}
+
+#[derive(Default)]
+pub(super) struct RouteState {
+    pub connection: Option<PeerState>,
+    /// It was connected once.
+    begun: bool,
+    pub path: PathStats,
+    pub sent_bps: u64,
+    pub received_bps: u64,
+    pub fps: f32,
+    /// What this end last said that it shows of the other's video.
+    pub want: Option<u32>,
+    /// It may type into our terminal.
+    pub hand: bool,
+}
+
+impl Call {
+    /// A new route, and an offer for its other end.
+    pub async fn offer(&self, route: u64) -> Result<String, MediaError> {
+        let route = Box::pin(self.add(route, true)).await?;
+        Box::pin(route.peer.offer()).await
+    }
+
+    /// An answer to an offer: of a new route, or of a known one that is made anew.
+    pub async fn answer(&self, route: u64, offer: String) -> Result<String, MediaError> {
+        let mut known = self.route(route);
+        if let Some(old) = &known
+            && !lock(&old.state).begun
+            && !old.peer.knows(&offer).await
+        {
+            // Another certificate: a new connection in place of one that never came to be.
+            self.remove(route).await;
+            known = None;
+        }
+        let route = match known {
+            Some(route) => route,
+            None => Box::pin(self.add(route, false)).await?,
+        };
+        Box::pin(route.peer.answer(offer)).await
+    }
+
+    /// The answer to an offer of ours.
+    pub async fn accept(&self, route: u64, answer: String) -> Result<(), MediaError> {
+        match self.route(route) {
+            Some(route) => route.peer.accept(answer).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A candidate of a route's other end.
+    pub async fn candidate(&self, route: u64, json: &str) -> Result<(), MediaError> {
+        match self.route(route) {
+            Some(route) => route.peer.candidate(json).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A new offer for a route, after the network changed.
+    pub async fn restart(&self, route: u64) -> Result<String, MediaError> {
+        match self.route(route) {
+            Some(route) => Box::pin(route.peer.restart()).await,
+            None => Err(MediaError::Transport("there is no such route".into())),
+        }
+    }
+
+    async fn add(&self, id: u64, offered: bool) -> Result<Arc<RoutePeer>, MediaError> {
+        if lock(&self.0.routes).len() >= MAX_ROUTES {
+            return Err(MediaError::Transport(format!("a call has at most {MAX_ROUTES} others")));
+        }
+        let (packets, receiver) = std::sync::mpsc::sync_channel(PACKET_QUEUE);
+        let participant = Arc::new(Participant::new(id, packets)?);
+        let (peer, events) = Box::pin(Peer::new(&self.0.config.peer, participant.clone())).await?;
+        let peer = Arc::new(peer);
+        participant.connected_by(&peer);
+        let sink = match self.0.config.video_out.as_ref().map(|make| make()) {
+            None => None,
+            Some(Ok(sink)) => Some(sink),
+            Some(Err(error)) => {
+                let _ = self.0.events.try_send(CallEvent::Trouble(error.to_string()));
+                None
+            }
+        };
+        let video = VideoReceive { packets: receiver, participant: participant.clone(), sink, failed: self.trouble() };
+        self.thread("call-video-out", move || video.run())?;
+        self.end_record().await;
+        self.0.participants.add(participant.clone());
+        let route = Arc::new(RoutePeer { id, peer, participant, offered, state: Mutex::default() });
+        lock(&self.0.routes).insert(id, route.clone());
+        tokio::spawn(Self(self.0.clone()).drive(route.clone(), events));
+        Ok(route)
+    }
+
+    /// A route ends; the others go on.
+    pub async fn remove(&self, id: u64) {
+        let Some(route) = lock(&self.0.routes).remove(&id) else { return };
+        self.0.outlets.remove(id);
+        self.0.participants.remove(id);
+        route.participant.leave();
+        route.peer.control(&Message::Control(Control::Bye).encode()).await;
+        // Time for the farewell to leave; it is also told by other means.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        route.peer.close().await;
+    }
+
+    /// Fingerprints of both certificates of a route, as in the descriptions.
+    pub async fn fingerprints(&self, id: u64) -> Vec<String> {
+        match self.route(id) {
+            Some(route) => route.peer.fingerprints().await,
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn is_connected(&self, id: u64) -> bool {
+        self.route(id).is_some_and(|r| lock(&r.state).connection == Some(PeerState::Connected))
+    }
+
+    /// The task of a route. It keeps only what it needs, so that a call whose handles are gone ends.
+    async fn drive(self, route: Arc<RoutePeer>, mut events: mpsc::Receiver<PeerEvent>) {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut counted = (PathStats::default().bytes, 0u64, Instant::now());
+        // When it was interrupted, and when the next new way is tried.
+        let mut interrupted: Option<(Instant, Instant)> = None;
+        let (weak, id) = (Arc::downgrade(&self.0), route.id);
+        drop(self);
+        loop {
+            tokio::select! {
+                event = events.recv() => {
+                    let (Some(event), Some(inner)) = (event, weak.upgrade()) else { return };
+                    let call = Self(inner);
+                    match event {
+                        PeerEvent::State(PeerState::Connected) => interrupted = None,
+                        PeerEvent::State(PeerState::Interrupted | PeerState::Failed) if interrupted.is_none() => {
+                            interrupted = Some((Instant::now(), Instant::now() + RESTART_AFTER));
+                        }
+                        _ => {}
+                    }
+                    call.on_peer(&route, event).await;
+                }
+                () = route.participant.key_needed.notified() => route.peer.request_key().await,
+                _ = second.tick() => {
+                    let Some(inner) = weak.upgrade() else {
+                        route.peer.close().await;
+                        return;
+                    };
+                    let call = Self(inner);
+                    if call.route(id).is_none() {
+                        return;
+                    }
+                    if let Some((since, due)) = &mut interrupted {
+                        let now = Instant::now();
+                        if now - *since >= GIVEN_UP {
+                            interrupted = None;
+                            call.on_peer(&route, PeerEvent::State(PeerState::Failed)).await;
+                        } else if route.offered && now >= *due {
+                            *due = now + RESTART_EVERY;
+                            let _ = call.0.events.try_send(CallEvent::NeedsRestart(id));
+                        }
+                    }
+                    counted = call.each_second(&route, counted).await;
+                }
+            }
+        }
+    }
+
+    async fn each_second(
+        &self,
+        route: &RoutePeer,
+        (bytes, frames, then): ((u64, u64), u64, Instant),
+    ) -> ((u64, u64), u64, Instant) {
+        let path = route.peer.path().await;
+        let (now, decoded) = (Instant::now(), route.participant.video.frames.get());
+        let time = (now - then).as_secs_f64().max(0.001);
+        let rate = |new: u64, old: u64| (new.saturating_sub(old) as f64 * 8.0 / time) as u64;
+        let connected = {
+            let mut state = lock(&route.state);
+            state.sent_bps = rate(path.bytes.0, bytes.0);
+            state.received_bps = rate(path.bytes.1, bytes.1);
+            state.fps = (decoded.saturating_sub(frames) as f64 / time) as f32;
+            state.path = path;
+            state.connection == Some(PeerState::Connected)
+        };
+        if connected {
+            let (percent, burst) = route.participant.loss();
+            let burst = (burst * 10.0).clamp(10.0, 250.0) as u8;
+            route.peer.control(&Message::Control(Control::Loss { percent, burst }).encode()).await;
+        }
+        (path.bytes, decoded, now)
+    }
+
+    async fn on_peer(&self, route: &Arc<RoutePeer>, event: PeerEvent) {
+        let id = route.id;
+        match event {
+            PeerEvent::Candidate(json) => {
+                let _ = self.0.events.send(CallEvent::Candidate(id, json)).await;
+            }
+            PeerEvent::State(state) => {
+                let first = {
+                    let mut known = lock(&route.state);
+                    known.connection = Some(state);
+                    let connected = state == PeerState::Connected;
+                    connected && !std::mem::replace(&mut known.begun, true)
+                };
+                let event = match state {
+                    PeerState::Connected => {
+                        if first {
+                            if let Err(error) = route.peer.start_sending().await {
+                                let _ = self.0.events.try_send(CallEvent::Trouble(error.to_string()));
+                            }
+                            self.0.outlets.add(id, route.peer.outlet());
+                            self.hold_routes();
+                        }
+                        let _ = route.peer.path().await;
+                        CallEvent::Connected(id)
+                    }
+                    PeerState::Interrupted => CallEvent::Interrupted(id),
+                    PeerState::Failed => CallEvent::Failed(id),
+                };
+                let _ = self.0.events.send(event).await;
+            }
+            PeerEvent::ControlOpen => {
+                let state = *lock(&self.0.state);
+                let want = lock(&route.state).want;
+                route.peer.control(&Message::Control(Control::State(state)).encode()).await;
+                if let Some(height) = want {
+                    route.peer.control(&Message::Control(Control::Want { height }).encode()).await;
+                }
+                let share = lock(&self.0.share).clone();
+                if let Some(share) = share {
+                    let (columns, rows) = share.size();
+                    route.peer.control(&Message::Control(Control::Share { columns, rows }).encode()).await;
+                    for chunk in share.contents().chunks(SHARE_CHUNK) {
+                        route.peer.control(&Message::Output(chunk.to_vec()).encode()).await;
+                    }
+                }
+            }
+            PeerEvent::Control(bytes) => match Message::decode(&bytes) {
+                Some(Message::Control(control)) => self.on_control(route, control).await,
+                Some(Message::Output(bytes)) => {
+                    let _ = self.0.events.send(CallEvent::Output(id, bytes)).await;
+                }
+                Some(Message::Input(bytes)) => {
+                    // Only who was handed the keyboard.
+                    if lock(&route.state).hand
+                        && let Some(share) = &*lock(&self.0.share)
+                    {
+                        share.type_in(&bytes);
+                    }
+                }
+                None => {}
+            },
+        }
+    }
+
+    async fn on_control(&self, route: &Arc<RoutePeer>, control: Control) {
+        let id = route.id;
+        let out: Option<Arc<Route>> = self.0.outlets.all().into_iter().find(|r| r.id == id);
+        match control {
+            Control::State(state) => {
+                let before = std::mem::replace(&mut *lock(&route.participant.state), state);
+                if before.camera != state.camera {
+                    route.participant.video_paused();
+                    if !state.camera {
+                        route.participant.view.send_replace(None);
+                    }
+                }
+                self.hold_routes();
+                let _ = self.0.events.try_send(CallEvent::Changed);
+            }
+            Control::Want { height } => {
+                if let Some(out) = out {
+                    out.wanted_height.store(height.min(720), Relaxed);
+                }
+            }
+            Control::Loss { percent, burst } => {
+                if let Some(out) = out {
+                    // The last seconds together: a single one says little.
+                    let before = u32::from(out.loss_percent.load(Relaxed));
+                    let smooth = (before * 2 + u32::from(percent.min(100))).div_ceil(3);
+                    out.loss_percent.store(smooth.min(100) as u8, Relaxed);
+                    if percent > 0 {
+                        out.loss_burst.store(burst.max(10), Relaxed);
+                    }
+                }
+            }
+            Control::Share { columns, rows } => {
+                let size = (columns.clamp(20, 400), rows.clamp(5, 400));
+                let _ = self.0.events.send(CallEvent::Shared(id, Some(size))).await;
+            }
+            Control::ShareEnd => {
+                let _ = self.0.events.send(CallEvent::Shared(id, None)).await;
+            }
+            Control::Hand { given } => {
+                let _ = self.0.events.send(CallEvent::Hand(id, given)).await;
+            }
+            Control::Bye => {
+                let _ = self.0.events.send(CallEvent::Left(id)).await;
+            }
+            Control::Unknown => {}
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Consent to recordings of calls. What is asked and answered is kept in the timelines of both sides, signed by who said it.
+
+use std::path::PathBuf;
+
+use starling_wire::{Body, Call, CallId, CallSignal, Event, EventId, Recording};
+
+use super::{Consent, Effect, Engine, EngineError, no_call, timeline_key};
+use crate::{
+    calls::CallCommand,
+    limits::MAX_RECORD_ASKS,
+    store::{EventRow, TIMELINE, Txn},
+    types::{CallPhase, NodeError, Via},
+};
+
+type Answer = Result<Result<(), NodeError>, EngineError>;
+
+impl Engine {
+    /// Asks to record to a file, or ends it.
+    pub(in crate::engine) fn call_record(&mut self, txn: &Txn<'_>, id: CallId, path: Option<PathBuf>) -> Answer {
+        let Some(talk) = self.calls.find(id) else { return Ok(Err(no_call())) };
+        let Some(path) = path else {
+            if talk.recording.0 == Consent::No {
+                return Ok(Err(NodeError::Refused("this call is not being recorded".into())));
+            }
+            self.recording_over(txn, id)?;
+            return Ok(Ok(()));
+        };
+        if !matches!(talk.phase, CallPhase::Connected | CallPhase::Interrupted) {
+            return Ok(Err(NodeError::Refused("a call can be recorded once it is connected".into())));
+        }
+        if talk.recording.0 != Consent::No {
+            return Ok(Err(NodeError::Refused("a recording of this call was asked for already".into())));
+        }
+        talk.recording = (Consent::Asked, Some(path));
+        self.say_recording(txn, id, Recording::Asked)?;
+        Ok(Ok(()))
+    }
+
+    /// Answers the other side, or takes an answer back.
+    pub(in crate::engine) fn call_consent(&mut self, txn: &Txn<'_>, id: CallId, agree: bool) -> Answer {
+        let Some(talk) = self.calls.find(id) else { return Ok(Err(no_call())) };
+        match (talk.recorded.0, agree) {
+            (Consent::No, _) => return Ok(Err(NodeError::Refused("nobody asked to record this call".into()))),
+            (Consent::Yes, true) => return Ok(Ok(())),
+            _ => {}
+        }
+        talk.recorded.0 = if agree { Consent::Yes } else { Consent::No };
+        self.say_recording(txn, id, if agree { Recording::Agreed } else { Recording::Refused })?;
+        Ok(Ok(()))
+    }
+
+    /// What the other side says.
+    pub(super) fn on_recording(
+        &mut self,
+        txn: &Txn<'_>,
+        id: CallId,
+        event: EventId,
+        what: Recording,
+    ) -> Result<(), EngineError> {
+        let Some(talk) = self.calls.find(id) else { return Ok(()) };
+        let effect = match what {
+            Recording::Asked if talk.recorded.0 == Consent::No && talk.recorded.1 < MAX_RECORD_ASKS => {
+                talk.recorded = (Consent::Asked, talk.recorded.1 + 1);
+                None
+            }
+            Recording::Ended if talk.recorded.0 != Consent::No => {
+                talk.recorded.0 = Consent::No;
+                None
+            }
+            Recording::Agreed if talk.recording.0 == Consent::Asked => {
+                talk.recording.0 = Consent::Yes;
+                Some(CallCommand::Record(id, talk.recording.1.take()))
+            }
+            Recording::Refused if talk.recording.0 != Consent::No => {
+                talk.recording = Default::default();
+                Some(CallCommand::Record(id, None))
+            }
+            // Out of turn.
+            _ => return Ok(()),
+        };
+        if let Some(effect) = effect {
+            self.effect(Effect::Call(effect));
+        }
+        self.keep_recording(txn, id, event, what, false)?;
+        self.call_changed(id);
+        Ok(())
+    }
+
+    /// We no longer record, or no longer want to.
+    pub(super) fn recording_over(&mut self, txn: &Txn<'_>, id: CallId) -> Result<(), EngineError> {
+        let Some(talk) = self.calls.find(id).filter(|t| t.recording.0 != Consent::No) else { return Ok(()) };
+        talk.recording = Default::default();
+        self.effect(Effect::Call(CallCommand::Record(id, None)));
+        self.say_recording(txn, id, Recording::Ended)
+    }
+
+    fn say_recording(&mut self, txn: &Txn<'_>, id: CallId, what: Recording) -> Result<(), EngineError> {
+        let Some((chat, wire)) = self.calls.find(id).map(|t| (t.chat, t.wire)) else { return Ok(()) };
+        let event = self.tell_call(chat, wire, CallSignal::Recording(what));
+        self.keep_recording(txn, id, event, what, true)?;
+        self.call_changed(id);
+        Ok(())
+    }
+
+    fn keep_recording(
+        &self,
+        txn: &Txn<'_>,
+        id: CallId,
+        event: EventId,
+        what: Recording,
+        mine: bool,
+    ) -> Result<(), EngineError> {
+        let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
+        if event == EventId::default() {
+            return Ok(());
+        }
+        let row = EventRow {
+            body: Event::encode_body(&Body::Call(Call { id, signal: CallSignal::Recording(what) })),
+            mine,
+            via: if mine { Via::Own } else { Via::Direct }.stored(),
+            ..EventRow::default()
+        };
+        txn.put(TIMELINE, &timeline_key(talk.chat, event), &row)?;
+        Ok(())
+    }
+}
