@@ -42,6 +42,8 @@ pub(super) struct RouteState {
     pub connection: Option<PeerState>,
     /// It was connected once.
     begun: bool,
+    /// An offer of ours is not answered yet. A second one would meet the answer to the first.
+    asked: bool,
     pub path: PathStats,
     pub sent_bps: u64,
     pub received_bps: u64,
@@ -56,6 +58,7 @@ impl Call {
     /// A new route, and an offer for its other end.
     pub async fn offer(&self, route: u64) -> Result<String, MediaError> {
         let route = Box::pin(self.add(route, true)).await?;
+        lock(&route.state).asked = true;
         Box::pin(route.peer.offer()).await
     }
 
@@ -77,11 +80,11 @@ impl Call {
         Box::pin(route.peer.answer(offer)).await
     }
 
-    /// The answer to an offer of ours.
+    /// The answer to an offer of ours; one that nobody waits for is ignored.
     pub async fn accept(&self, route: u64, answer: String) -> Result<(), MediaError> {
         match self.route(route) {
-            Some(route) => route.peer.accept(answer).await,
-            None => Ok(()),
+            Some(route) if std::mem::take(&mut lock(&route.state).asked) => route.peer.accept(answer).await,
+            _ => Ok(()),
         }
     }
 
@@ -96,7 +99,11 @@ impl Call {
     /// A new offer for a route, after the network changed.
     pub async fn restart(&self, route: u64) -> Result<String, MediaError> {
         match self.route(route) {
-            Some(route) => Box::pin(route.peer.restart()).await,
+            Some(route) => {
+                let offer = Box::pin(route.peer.restart()).await?;
+                lock(&route.state).asked = true;
+                Ok(offer)
+            }
             None => Err(MediaError::Transport("there is no such route".into())),
         }
     }
@@ -190,7 +197,7 @@ impl Call {
                         if now - *since >= GIVEN_UP {
                             interrupted = None;
                             call.on_peer(&route, PeerEvent::State(PeerState::Failed)).await;
-                        } else if route.offered && now >= *due {
+                        } else if route.offered && now >= *due && !lock(&route.state).asked {
                             *due = now + RESTART_EVERY;
                             let _ = call.0.events.try_send(CallEvent::NeedsRestart(id));
                         }

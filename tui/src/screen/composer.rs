@@ -114,9 +114,12 @@ impl Composer {
 
     /// Keeps the draft of one chat and takes that of another.
     pub fn switch(&mut self, from: Option<&str>, to: &str) {
-        if let Some(from) = from {
-            let lines = self.area.lines().to_vec();
-            self.drafts.insert(from.to_owned(), (lines, self.mode.clone()));
+        let lines = self.area.lines().to_vec();
+        match from {
+            Some(from) => drop(self.drafts.insert(from.to_owned(), (lines, self.mode.clone()))),
+            // Written before the first chat was there.
+            None if !self.is_empty() && !self.has_draft(to) => return,
+            None => {}
         }
         self.before.clear();
         let (lines, mode) = self.drafts.remove(to).unwrap_or_default();
@@ -341,5 +344,10 @@ mod tests {
         assert!(composer.is_empty() && composer.has_draft("a"));
         composer.switch(Some("b"), "a");
         assert_eq!(composer.area.lines().len(), 10_001);
+        // What was written before any chat was open is not lost.
+        let mut composer = Composer::default();
+        composer.paste("early");
+        composer.switch(None, "a");
+        assert_eq!(composer.text(), "early");
     }
 }
