@@ -42,9 +42,12 @@ impl Terminal {
         }
         command.env("TERM", "xterm-256color");
         // No devices: what stands for them.
-        for (name, value) in
-            [("STARLING_AUDIO_IN", "tone"), ("STARLING_AUDIO_OUT", "none"), ("STARLING_VIDEO_IN", "pattern:320x180@15")]
-        {
+        for (name, value) in [
+            ("STARLING_AUDIO_IN", "tone"),
+            ("STARLING_AUDIO_OUT", "none"),
+            ("STARLING_VIDEO_IN", "pattern:320x180@15"),
+            ("STARLING_PICTURES", "cells"),
+        ] {
             command.env(name, value);
         }
         command.env("LANG", "C.UTF-8");

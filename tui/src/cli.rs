@@ -361,7 +361,11 @@ pub enum Calls {
     Devices,
     /// Try devices, the terminal's graphics and the way through the rendezvous; each failure with a remedy.
     #[command(after_help = "Example:\n  starling call test")]
-    Test,
+    Test {
+        /// Only measure what each way of showing pictures costs.
+        #[arg(long)]
+        renderers: bool,
+    },
 }
 
 #[derive(Subcommand)]

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{
-    call::{CallState, Colours, Shot},
+    call::{CallState, Colours, Pictures, Shot},
     composer::Composer,
     config::Config,
     draw::Layout,
     keys::Keys,
-    kitty::Pictures,
     markup,
     palette::Palette,
     theme::Theme,
@@ -127,6 +126,10 @@ pub struct App {
     pub dragging: bool,
     /// The call that is shown.
     pub call: Option<CallState>,
+    /// Others: on hold, or ringing.
+    pub other_calls: Vec<CallState>,
+    /// The microphone is on while a key is held, until then at most.
+    pub talk_until: Option<Instant>,
     /// It stands in place of the messages.
     pub call_view: bool,
     pub shot: Option<Shot>,
@@ -169,6 +172,8 @@ impl App {
             told_typing: None,
             dragging: false,
             call: None,
+            other_calls: Vec::new(),
+            talk_until: None,
             call_view: false,
             shot: None,
             shared: None,
@@ -208,12 +213,15 @@ impl App {
     pub fn wakes_at(&self) -> Option<Instant> {
         let toast = self.toast.as_ref().map(|(.., until)| *until);
         let second = self.call.as_ref().and_then(CallState::next_second);
-        toast.into_iter().chain(second).min()
+        toast.into_iter().chain(second).chain(self.talk_until).min()
     }
 
     pub fn tick(&mut self) {
         if self.toast.as_ref().is_some_and(|(.., until)| *until <= Instant::now()) {
             self.toast = None;
+        }
+        if self.talk_until.is_some_and(|until| until <= Instant::now()) {
+            self.end_talk();
         }
     }
 
@@ -332,6 +340,10 @@ impl App {
 
     pub fn focus_changed(&mut self, has_focus: bool) {
         self.has_focus = has_focus;
+        if !has_focus {
+            // The key may be let go elsewhere.
+            self.end_talk();
+        }
         if has_focus && self.timeline.is_at_bottom() && !self.timeline.is_empty() {
             self.mark_read();
         }

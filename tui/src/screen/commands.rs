@@ -51,6 +51,7 @@ commands! {
     "camera" "" "camera on or off, in a call";
     "view" "" "the call large, or small in the corner";
     "hold" "" "put the call on hold; again to take it back";
+    "switch" "" "answer a second call, or go back to the first";
     "record" "[FILE|stop|yes|no]" "ask to record the call, or answer who asks";
     "share" "[COMMAND|stop]" "show a terminal in the call; they see what it prints";
     "type" "TEXT" "type into the terminal that is shared in the call";
@@ -136,7 +137,8 @@ impl App {
                 Some(theme) => self.set_theme(theme),
                 None => self.warn(format!("The themes are {}.", THEMES.join(", "))),
             },
-            "answer" | "hangup" | "mic" | "camera" | "view" | "hold" | "record" | "share" | "type" | "hand" => {
+            "answer" | "hangup" | "mic" | "camera" | "view" | "hold" | "switch" | "record" | "share" | "type"
+            | "hand" => {
                 self.call_command(name, rest);
             }
             _ => self.chat_command(name, rest),

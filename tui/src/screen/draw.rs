@@ -154,7 +154,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
         draw_header(app, Rect { x: main_x, y: area.y, width: main_width, height: 1 }, buffer);
         let focused = app.focus == Focus::Timeline;
         if app.call_view && app.call.is_some() {
-            call::draw_view(app, timeline_area, buffer);
+            call::view::draw_view(app, timeline_area, buffer);
         } else if app.open.is_some() {
             let mut timeline = std::mem::take(&mut app.timeline);
             timeline.draw(timeline_area, buffer, &theme, focused);
@@ -163,7 +163,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
             draw_welcome(app, timeline_area, buffer);
         }
         if !app.call_view {
-            call::draw_corner(app, timeline_area, buffer);
+            call::view::draw_corner(app, timeline_area, buffer);
         }
         draw_hint(app, Rect { y: rule - 1, height: 1, ..timeline_area }, buffer);
         if mode_rows > 0 {
@@ -189,7 +189,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
         draw_offers(app, composer_area, buffer);
     }
     if let Some(bar) = bar {
-        call::draw_bar(app, bar, buffer);
+        call::view::draw_bar(app, bar, buffer);
     }
     let mut cursor = None;
     if show_main && app.focus == Focus::Composer {

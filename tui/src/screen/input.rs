@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ratatui::{
-    crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
+    crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
     layout::{Position, Rect},
 };
 use serde_json::{Value, json};
@@ -22,6 +22,13 @@ use crate::{terminal::safe_line, verbs::field};
 const TYPING_EVERY: Duration = Duration::from_secs(3);
 
 impl App {
+    /// A key was let go; few terminals tell.
+    pub fn key_released(&mut self, key: &KeyEvent) {
+        if self.keys.action(Place::Everywhere, key) == Some(Action::Talk) {
+            self.talk_key(KeyEventKind::Release);
+        }
+    }
+
     pub fn key(&mut self, key: &KeyEvent) {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
             return self.interrupt();

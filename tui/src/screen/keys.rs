@@ -34,6 +34,7 @@ actions! {
     PreviousChat, Everywhere, "previous-chat", "Ctrl-PageUp Alt-Up", "previous chat";
     NextChat, Everywhere, "next-chat", "Ctrl-PageDown Alt-Down", "next chat";
     Microphone, Everywhere, "microphone", "F7", "microphone on or off, in a call";
+    Talk, Everywhere, "talk", "F12", "hold to talk while the microphone is off, in a call";
     Camera, Everywhere, "camera", "F8", "camera on or off, in a call";
     Answer, Everywhere, "answer", "F9", "answer a call, or hang up";
     CallView, Everywhere, "call-view", "F10", "the call large, or small in the corner";
@@ -92,7 +93,7 @@ pub struct Keys {
 impl Action {
     /// Whether it is about a call: those work whatever lies over the screen.
     pub fn is_of_call(self) -> bool {
-        matches!(self, Self::Microphone | Self::Camera | Self::Answer | Self::CallView)
+        matches!(self, Self::Microphone | Self::Talk | Self::Camera | Self::Answer | Self::CallView)
     }
 }
 

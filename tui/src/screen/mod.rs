@@ -9,7 +9,6 @@ mod config;
 mod draw;
 mod input;
 mod keys;
-mod kitty;
 mod markup;
 mod news;
 mod notify;
@@ -45,7 +44,7 @@ use ratatui::{
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub use self::call::{Colours, Picture, half_blocks};
+pub use self::call::{Colours, Picture, Pictures, Tile, Way, half_blocks};
 use self::{
     app::{App, Call, Tag},
     config::Config,
@@ -56,11 +55,6 @@ use crate::{
     profile::Profile,
     rpc::{self, Client},
 };
-
-/// Whether this terminal shows pictures as such.
-pub fn draws_pictures() -> bool {
-    kitty::Pictures::of_terminal().draws()
-}
 
 /// Events that are taken before the screen is drawn again.
 const BURST: usize = 512;
@@ -115,8 +109,9 @@ fn enter(config: &Config) -> CliResult<Screen> {
     }
     // Asking a terminal costs a round trip; those that have it say so in their name or are asked by these variables.
     let known = ["KITTY_WINDOW_ID", "WEZTERM_EXECUTABLE", "GHOSTTY_RESOURCES_DIR"];
+    let flags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES | KeyboardEnhancementFlags::REPORT_EVENT_TYPES;
     if known.iter().any(|v| std::env::var_os(v).is_some()) && matches!(supports_keyboard_enhancement(), Ok(true)) {
-        let _ = execute!(out, PushKeyboardEnhancementFlags(KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES));
+        let _ = execute!(out, PushKeyboardEnhancementFlags(flags));
     }
     Ok(terminal)
 }
@@ -129,8 +124,12 @@ fn paint(terminal: &mut Screen, app: &mut App) -> CliResult {
     }
     terminal.draw(|frame| draw::draw(app, frame))?;
     if moving {
+        if app.pictures.write(terminal.backend_mut())? {
+            terminal.clear()?;
+            terminal.draw(|frame| draw::draw(app, frame))?;
+            app.pictures.write(terminal.backend_mut())?;
+        }
         let out = terminal.backend_mut();
-        app.pictures.write(out)?;
         queue!(out, EndSynchronizedUpdate)?;
         out.flush()?;
     }
@@ -216,7 +215,8 @@ async fn serve(terminal: &mut Screen, app: &mut App, client: Arc<Client>, socket
 fn on_terminal(app: &mut App, terminal: &mut Screen, event: Event) -> CliResult {
     match event {
         // Some terminals tell of releases, too.
-        Event::Key(key) if key.kind != KeyEventKind::Release => {
+        Event::Key(key) if key.kind == KeyEventKind::Release => app.key_released(&key),
+        Event::Key(key) => {
             use ratatui::crossterm::event::{KeyCode, KeyModifiers};
             if key.code == KeyCode::Char('l') && key.modifiers.contains(KeyModifiers::CONTROL) {
                 // Asks the terminal nothing: not all would answer.

@@ -118,3 +118,79 @@ fn hostile_names_and_texts_cannot_reach_the_terminal() {
     let shown = screen(&mut app, 80, 24);
     assert!(!shown.chars().any(|c| c != '\n' && c.is_control()) && !shown.contains('\u{202e}'));
 }
+
+/// A call, and how far it is.
+fn call_is(app: &mut App, id: &str, name: &str, state: &str, outgoing: bool) {
+    let call =
+        json!({ "id": id, "state": state, "outgoing": outgoing, "video": true, "recording": "no", "recorded": "no" });
+    let kind = if state == "ringing" && !outgoing { "call.incoming" } else { "call.state" };
+    app.event(&json!({ "type": kind, "chat": { "id": name, "name": name }, "call": call }));
+}
+
+#[test]
+fn a_key_is_held_to_talk() {
+    use ratatui::crossterm::event::KeyEventKind;
+    let mut app = app();
+    call_is(&mut app, "1", "bob", "connected", true);
+    calls(&mut app);
+    press(&mut app, KeyCode::F(12));
+    press(&mut app, KeyCode::F(12));
+    assert_eq!(calls(&mut app), ["call.set"]);
+    assert!(screen(&mut app, 80, 24).contains("talking"));
+    app.key_released(&KeyEvent::new_with_kind(KeyCode::F(12), KeyModifiers::NONE, KeyEventKind::Release));
+    assert_eq!(calls(&mut app), ["call.set"]);
+    assert!(screen(&mut app, 80, 24).contains("mic off"));
+    // A terminal that tells of no release: it ends when the key is no longer repeated, or one looks elsewhere.
+    press(&mut app, KeyCode::F(12));
+    assert!(app.wakes_at().is_some());
+    app.talk_until = Some(std::time::Instant::now());
+    app.tick();
+    assert_eq!(calls(&mut app), ["call.set", "call.set"]);
+    press(&mut app, KeyCode::F(12));
+    app.focus_changed(false);
+    assert!(app.talk_until.is_none());
+}
+
+#[test]
+fn a_second_call_waits_and_is_taken() {
+    let mut app = app();
+    call_is(&mut app, "1", "bob", "connected", true);
+    call_is(&mut app, "2", "Ελένη", "ringing", false);
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("Ελένη calls, too") && shown.contains("/switch"), "{shown}");
+    calls(&mut app);
+    app.call_command("switch", "");
+    assert!(calls(&mut app).contains(&"call.answer"));
+    call_is(&mut app, "2", "Ελένη", "connecting", false);
+    call_is(&mut app, "2", "Ελένη", "connected", false);
+    assert_eq!(app.call.as_ref().map(|c| c.id.as_str()), Some("2"));
+    // Over: the first is there again.
+    call_is(&mut app, "2", "Ελένη", "ended", false);
+    assert_eq!(app.call.as_ref().map(|c| c.id.as_str()), Some("1"));
+    call_is(&mut app, "1", "bob", "ended", true);
+    assert!(app.call.is_none() && app.other_calls.is_empty());
+}
+
+#[test]
+fn a_recording_is_asked_for_and_seen() {
+    let mut app = app();
+    let event = |recording: &str, recorded: &str| {
+        let call =
+            json!({ "id": "1", "state": "connected", "outgoing": true, "recording": recording, "recorded": recorded });
+        json!({ "type": "call.state", "chat": { "id": "c1", "name": "bob" }, "call": call })
+    };
+    app.event(&event("no", "asked"));
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("bob asks to record") && shown.contains("/record yes"), "{shown}");
+    calls(&mut app);
+    app.call_command("record", "yes");
+    assert_eq!(calls(&mut app), ["call.consent"]);
+    app.event(&event("no", "yes"));
+    assert!(screen(&mut app, 80, 24).contains("● REC"));
+    app.event(&event("yes", "no"));
+    assert!(screen(&mut app, 80, 24).contains("● REC"));
+    app.call_command("record", "stop");
+    assert_eq!(calls(&mut app), ["call.record"]);
+    app.event(&event("no", "no"));
+    assert!(!screen(&mut app, 80, 24).contains("REC"));
+}

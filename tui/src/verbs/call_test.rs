@@ -22,7 +22,7 @@ use crate::{
     error::{CliError, CliResult},
     profile::Profile,
     rpc,
-    screen::{Colours, Picture, half_blocks},
+    screen::{Colours, Picture, Pictures, Tile, Way, half_blocks},
 };
 
 struct Found {
@@ -32,7 +32,18 @@ struct Found {
     remedy: &'static str,
 }
 
-pub async fn call_test(global: &Global) -> CliResult {
+pub async fn call_test(global: &Global, only_renderers: bool) -> CliResult {
+    if only_renderers {
+        for line in renderers() {
+            if global.json {
+                print(line)?;
+                continue;
+            }
+            let (way, columns, rows) = (field(&line, "way"), &line["columns"], &line["rows"]);
+            print(format!("{way:<6} {columns}×{rows}  {} ms, {} bytes a frame", line["ms"], line["bytes"]))?;
+        }
+        return Ok(());
+    }
     let mut found = Vec::new();
     let devices = tokio::task::spawn_blocking(|| [microphone(), loudspeaker(), eyes()]).await;
     found.extend(devices.map_err(CliError::internal)?);
@@ -122,48 +133,76 @@ impl std::io::Write for Counter {
     }
 }
 
-/// Time and bytes of a frame of the test pattern in half blocks.
-pub fn half_block_cost(columns: u16, rows: u16) -> Option<(Duration, usize)> {
+/// Frames that are drawn for a measurement.
+const FRAMES: u32 = 60;
+/// Pixels of a cell in a common font.
+const CELL: (u32, u32) = (8, 16);
+
+/// Time and bytes of a frame of the test pattern.
+fn cost(way: Way, columns: u16, rows: u16) -> Option<(Duration, usize)> {
     let area = Rect { x: 0, y: 0, width: columns, height: rows };
     let options = ratatui::TerminalOptions { viewport: ratatui::Viewport::Fixed(area) };
     let written = Counter::default();
+    let mut out = written.clone();
     let mut terminal = Terminal::with_options(CrosstermBackend::new(written.clone()), options).ok()?;
+    let mut pictures = Pictures::new(way, CELL);
+    let (width, height) = pictures.pixels(area);
     let mut frame = Frame::black(640, 360);
-    let (mut time, mut bytes) = (Duration::ZERO, 0);
-    const FRAMES: u32 = 60;
+    let mut time = Duration::ZERO;
+    // The first one paints everything.
     for number in 0..=FRAMES {
         pattern::draw(number, &mut frame);
         let began = Instant::now();
-        let small = frame.scaled(usize::from(columns), usize::from(rows) * 2);
+        let small = frame.scaled(width as usize, height as usize);
         let picture = Picture { width: small.width as u16, height: small.height as u16, rgb: small.to_rgb() };
-        terminal.draw(|f| half_blocks(&picture, area, Colours::True, f.buffer_mut())).ok()?;
-        // The first one paints everything.
-        if number > 0 {
-            time += began.elapsed();
-            bytes = written.0.load(Relaxed);
-        } else {
+        let tile = Tile { stream: 0, area };
+        terminal
+            .draw(|f| match way {
+                Way::Cells => half_blocks(&picture, area, Colours::True, f.buffer_mut()),
+                _ => pictures.place(tile, &picture, f.buffer_mut()),
+            })
+            .ok()?;
+        pictures.write(&mut out).ok()?;
+        if number == 0 {
             written.0.store(0, Relaxed);
+        } else {
+            time += began.elapsed();
         }
     }
-    Some((time / FRAMES, bytes / FRAMES as usize))
+    pictures.forget();
+    Some((time / FRAMES, written.0.load(Relaxed) / FRAMES as usize))
+}
+
+/// What each way of showing pictures costs.
+fn renderers() -> Vec<Value> {
+    let mut found = Vec::new();
+    for (columns, rows) in [(80, 24), (200, 50)] {
+        for (name, way) in [("cells", Way::Cells), ("sixel", Way::Sixel), ("kitty", Way::Kitty)] {
+            if let Some((time, bytes)) = cost(way, columns, rows) {
+                let ms = (time.as_secs_f64() * 1e5).round() / 1e2;
+                found.push(json!({ "way": name, "columns": columns, "rows": rows, "ms": ms, "bytes": bytes }));
+            }
+        }
+    }
+    found
 }
 
 fn terminal() -> Found {
     let colours = Colours::of_terminal("");
-    let kind = if crate::screen::draws_pictures() {
-        "pictures (kitty graphics)"
-    } else if colours == Colours::True {
-        "half blocks in true colour"
-    } else {
-        "half blocks in 256 colours"
+    let way = Way::of_terminal();
+    let kind = match (way, colours) {
+        (Way::Cells, Colours::True) => "half blocks in true colour",
+        (Way::Cells, _) => "half blocks in 256 colours",
+        _ => way.as_str(),
     };
     let (columns, rows) = size().unwrap_or((80, 24));
-    let cost = half_block_cost(columns.clamp(20, 300), rows.clamp(6, 100));
+    let cost = cost(way, columns.clamp(20, 300), rows.clamp(6, 100));
     let cost = cost.map_or_else(String::new, |(time, bytes)| {
         format!(", {:.1} ms and {:.1} kB a frame at {columns}×{rows}", time.as_secs_f64() * 1e3, bytes as f64 / 1e3)
     });
     let remedy = "set COLORTERM=truecolor if your terminal has true colour";
-    Found { what: "terminal", ok: colours == Colours::True, text: format!("{kind}{cost}"), remedy }
+    let ok = colours == Colours::True || way != Way::Cells;
+    Found { what: "terminal", ok, text: format!("{kind}{cost}"), remedy }
 }
 
 async fn relay(global: &Global) -> Found {

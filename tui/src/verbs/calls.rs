@@ -38,8 +38,8 @@ pub async fn calls(global: &Global, command: Calls) -> CliResult {
     if let Calls::Devices = command {
         return devices(global).await;
     }
-    if let Calls::Test = command {
-        return super::call_test::call_test(global).await;
+    if let Calls::Test { renderers } = command {
+        return super::call_test::call_test(global, renderers).await;
     }
     let (_, client) = node_of(global).await?;
     let result = run(global, &client, command).await;
@@ -111,7 +111,7 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             Ok(())
         }
         Calls::List => list(global, client).await,
-        Calls::Devices | Calls::Test => Ok(()),
+        Calls::Devices | Calls::Test { .. } => Ok(()),
     }
 }
 
