@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64},
 };
 
-use crate::transport::peer::Outlet;
+use crate::transport::sender::Outlet;
 
 /// One route as the encoders see it.
 #[derive(Debug)]

@@ -155,9 +155,9 @@ fn read_ogg(path: &Path) -> Result<Vec<f32>, MediaError> {
 /// Writes what is heard to a file.
 pub enum FileSink {
     /// 16-bit WAV. Its header is right after every second.
-    Wav(Box<hound::WavWriter<BufWriter<File>>>, Pace, u32),
+    Wav(Box<hound::WavWriter<BufWriter<File>>>, Option<Pace>, u32),
     /// Ogg Opus.
-    Ogg(Box<OggWriter<BufWriter<File>>>, Pace),
+    Ogg(Box<OggWriter<BufWriter<File>>>, Option<Pace>),
 }
 
 impl std::fmt::Debug for FileSink {
@@ -170,7 +170,7 @@ impl FileSink {
     /// Makes the file; one that is there is replaced.
     pub fn create(path: &Path) -> Result<Self, MediaError> {
         let file = BufWriter::new(File::create(path).map_err(|e| broken(path, e))?);
-        let pace = Pace::new(TICK_TIME);
+        let pace = Some(Pace::new(TICK_TIME));
         if is_ogg(path) {
             return Ok(Self::Ogg(Box::new(OggWriter::new(file)?), pace));
         }
@@ -183,6 +183,14 @@ impl FileSink {
         let writer = hound::WavWriter::new(file, spec).map_err(|e| broken(path, e))?;
         Ok(Self::Wav(Box::new(writer), pace, 0))
     }
+
+    /// Takes sound as fast as it is given.
+    pub fn unpaced(mut self) -> Self {
+        match &mut self {
+            Self::Wav(_, pace, _) | Self::Ogg(_, pace) => *pace = None,
+        }
+        self
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> MediaError {
@@ -193,7 +201,7 @@ impl AudioSink for FileSink {
     fn play(&mut self, tick: &Tick) -> Result<(), MediaError> {
         match self {
             Self::Wav(writer, pace, ticks) => {
-                pace.wait();
+                pace.as_mut().map(Pace::wait);
                 for sample in tick {
                     writer.write_sample((sample.clamp(-1.0, 1.0) * 32_767.0) as i16).map_err(failed)?;
                 }
@@ -204,7 +212,7 @@ impl AudioSink for FileSink {
                 Ok(())
             }
             Self::Ogg(writer, pace) => {
-                pace.wait();
+                pace.as_mut().map(Pace::wait);
                 writer.add(tick)
             }
         }

@@ -25,6 +25,11 @@ use crate::{
 const MS: i64 = SAMPLE_RATE as i64 / 1000;
 /// How long a lateness is remembered.
 const MEMORY: Duration = Duration::from_secs(4);
+/// Packets of a burst that are waited for. More would bring more of it back, and cost more in speech that is stretched and shrunk:
+/// `starling-bench call --only speech` has figures.
+const BURST_MOST: u64 = 3;
+/// The delay for bursts fades in so many packets (a minute): what goes up and down with each of them is heard.
+const BURSTS_FADE: i64 = 3_000;
 /// Sound that is missing for longer is a pause of the sender's, not a gap.
 const GAP_MOST_MS: u64 = 10_000;
 
@@ -66,6 +71,8 @@ pub struct Playout {
     due: u64,
     missing: u64,
     bursts: u64,
+    /// Packets and bursts lost, fading.
+    pattern: (f32, f32),
     heard: Heard,
 }
 
@@ -91,6 +98,7 @@ impl Playout {
             due: 0,
             missing: 0,
             bursts: 0,
+            pattern: (0.0, 0.0),
             heard: Heard::default(),
         })
     }
@@ -148,7 +156,10 @@ impl Playout {
         let (due, missing, bursts) = (self.due, self.missing, self.bursts);
         (self.due, self.missing, self.bursts) = (0, 0, 0);
         let percent = (missing * 100).checked_div(due).unwrap_or(0).min(100) as u8;
-        (percent, if bursts == 0 { 1.0 } else { missing as f32 / bursts as f32 })
+        // One second has few bursts: the last ten together tell how long they are.
+        let (all, count) = self.pattern;
+        self.pattern = (all * 0.9 + missing as f32, count * 0.9 + bursts as f32);
+        (percent, if self.pattern.1 < 0.5 { 1.0 } else { self.pattern.0 / self.pattern.1 })
     }
 
     /// How late packets come decides the delay that is aimed at.
@@ -167,7 +178,7 @@ impl Playout {
         let fastest = late[0];
         let nearly_all = late[(late.len() - 1) * 97 / 100] - fastest;
         // A packet is 20 ms long, and the one after it is needed for the correction of errors.
-        self.for_bursts -= self.for_bursts / 500;
+        self.for_bursts -= self.for_bursts / BURSTS_FADE;
         let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.for_bursts);
         let bounds = (PLAYOUT_LEAST.as_millis() as i64 * MS, PLAYOUT_MOST.as_millis() as i64 * MS);
         let wanted = wanted.clamp(bounds.0, bounds.1);
@@ -270,8 +281,7 @@ impl Playout {
         let burst = missing.min(6 * PACKET as i64);
         self.head = Some(first);
         // What cannot be brought back from a broken packet is concealed.
-        if packets > 1
-            && has_redundancy(&next)
+        if has_redundancy(&next)
             && let Ok(pcm) = self.decoder.recover_burst(&next, burst as usize).map(<[f32]>::to_vec)
         {
             self.heard.by_dred += packets;
@@ -298,8 +308,9 @@ impl Playout {
 
     /// `missing` packets in a row were lost, as seen from the numbers of those around them.
     fn saw_burst(&mut self, missing: u64) {
-        if missing > 1 {
-            self.for_bursts = self.for_bursts.max((missing.min(5) as i64 + 1) * PACKET as i64 + TICK as i64);
+        // Also for a single one: its correction is in the next packet, which has to be there in time.
+        if missing > 0 {
+            self.for_bursts = self.for_bursts.max((missing.min(BURST_MOST) as i64 + 1) * PACKET as i64 + TICK as i64);
         }
     }
 

@@ -32,6 +32,8 @@ const QUEUE_FREE: Duration = Duration::from_millis(25);
 /// Between probes, when all is well; and when the last one showed nothing new.
 const PROBE_EVERY: Duration = Duration::from_millis(1_200);
 const PROBE_SELDOM: Duration = Duration::from_secs(6);
+/// A queue that was too long is empty after this.
+const EMPTIES: Duration = Duration::from_millis(700);
 /// Loss above what the path has anyway that counts as too much.
 const LOSS_MORE: f64 = 0.10;
 /// So many packets in a row that seem lost were in a report that was: by chance alone, one in a thousand at 20 % loss. What a full queue
@@ -73,7 +75,7 @@ pub struct Estimate {
     /// Share of packets lost, by seconds.
     losses: VecDeque<(Instant, u32, u32)>,
     hold: Option<Instant>,
-    fell: Option<Instant>,
+    overflowed: Option<Instant>,
     grew: Option<Instant>,
     probe: Option<Under>,
     next_probe: Option<Instant>,
@@ -92,7 +94,7 @@ impl Default for Estimate {
             growing: 0.0,
             losses: VecDeque::new(),
             hold: None,
-            fell: None,
+            overflowed: None,
             grew: None,
             probe: None,
             next_probe: None,
@@ -110,6 +112,11 @@ impl Estimate {
     /// Time that packets spend in queues.
     pub fn queue(&self) -> Duration {
         Duration::from_secs_f64(self.queue.clamp(0.0, 60.0))
+    }
+
+    /// A queue was too long just now, and empties.
+    pub fn is_falling(&self, now: Instant) -> bool {
+        self.overflowed.is_some_and(|at| now.saturating_duration_since(at) < EMPTIES)
     }
 
     /// Nobody will send more than this.
@@ -204,6 +211,7 @@ impl Estimate {
             let share = if queue > 2 * QUEUE_MOST { 0.7 } else { 0.85 };
             let now_through = self.through_in(Duration::from_millis(150));
             let fallen = if now_through > 0.0 { share * now_through } else { 0.7 * self.target };
+            self.overflowed = Some(now);
             self.fall(now, fallen);
             return;
         }
@@ -229,7 +237,6 @@ impl Estimate {
         }
         // Until the reports are of packets sent at the new rate, they say nothing about it.
         self.hold = Some(now + Duration::from_millis(250));
-        self.fell = Some(now);
         self.probe = None;
         self.next_probe = Some(now + Duration::from_secs(2));
         self.grew = Some(now);

@@ -5,4 +5,5 @@ pub mod link;
 mod nack;
 pub mod pacer;
 pub mod peer;
+pub mod sender;
 mod taps;

@@ -64,6 +64,16 @@ impl Pacer {
         (self.rate, self.probing) = (rate.max(1.0), true);
     }
 
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Packets that wait.
+    pub fn packets(&self) -> usize {
+        self.queue.len()
+    }
+
     /// How long what waits will take.
     pub fn backlog(&self) -> Duration {
         Duration::from_secs_f64(self.bytes as f64 * 8.0 / self.rate)

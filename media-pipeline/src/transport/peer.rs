@@ -23,7 +23,6 @@ use rtc::{
         media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine},
     },
     rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
-    rtp,
     rtp_transceiver::rtp_sender::{
         RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
         RtpCodecKind,
@@ -49,13 +48,13 @@ use super::{
     estimate::Shared,
     link::{Link, LinkRuntime},
     nack::Nack,
-    pacer::{Pacer, Waiting},
+    sender::{AUDIO_QUEUE, OutFrame, Outlet, Sender, Sent, Stream},
     taps::{ClockPoint, Pass, Seen, Taps},
 };
 use crate::{
     MediaError,
-    limits::{ENCODED_QUEUE, EVENT_QUEUE, MAX_CANDIDATES, MAX_CONTROL, MAX_SDP, RTP_PAYLOAD},
-    video::packets::{self, Packet},
+    limits::{ENCODED_QUEUE, EVENT_QUEUE, MAX_CANDIDATES, MAX_CONTROL, MAX_SDP},
+    video::packets::Packet,
 };
 
 /// Nothing came for so long: the connection is interrupted, and a way round is looked for.
@@ -126,59 +125,6 @@ pub trait MediaIn: Send + Sync + 'static {
     fn audio(&self, ssrc: u32, packet: Packet);
     /// A packet of video.
     fn video(&self, ssrc: u32, packet: Packet);
-}
-
-/// A frame on its way out.
-#[derive(Clone, Debug)]
-pub struct OutFrame {
-    /// NAL units with start codes.
-    pub annexb: Bytes,
-    /// 90 kHz.
-    pub timestamp: u32,
-    /// It can be decoded without any other.
-    pub key: bool,
-}
-
-/// Where encoders put what is to be sent.
-#[derive(Clone, Debug)]
-pub struct Outlet {
-    audio: mpsc::Sender<(Bytes, u32)>,
-    video: mpsc::Sender<OutFrame>,
-    /// Set when a frame was dropped, or the other side asked: the next one has to be a key frame.
-    pub seen: Arc<Seen>,
-    /// What the path carries.
-    pub estimate: Shared,
-}
-
-/// Packets of sound that wait to be sent: more than 100 ms is no conversation.
-const AUDIO_QUEUE: usize = 5;
-
-impl Outlet {
-    /// Sends sound (Opus, 48 kHz time stamp).
-    pub fn audio(&self, payload: Bytes, timestamp: u32) {
-        // A full queue: the network takes nothing, and sound does not wait.
-        let _ = self.audio.try_send((payload, timestamp));
-    }
-
-    /// Sends a frame.
-    pub fn video(&self, frame: OutFrame) {
-        if self.video.try_send(frame).is_err() {
-            self.seen.key_wanted.store(true, Relaxed);
-        }
-    }
-}
-
-/// Counters of what was sent.
-#[derive(Debug, Default)]
-pub struct Sent {
-    /// Packets of sound.
-    pub audio_packets: AtomicU64,
-    /// Packets of video.
-    pub video_packets: AtomicU64,
-    /// Bytes of payload of both.
-    pub bytes: AtomicU64,
-    /// Frames that were dropped before the network.
-    pub dropped_frames: AtomicU64,
 }
 
 /// State of the path, as of the last second.
@@ -298,7 +244,6 @@ pub struct Peer {
     taken: AtomicU64,
     described: AtomicBool,
     seen: Arc<Seen>,
-    estimate: Shared,
     sent: Arc<Sent>,
     events: mpsc::Sender<PeerEvent>,
     outlet: Outlet,
@@ -387,7 +332,7 @@ impl Peer {
             .map_err(failed)?
             .with(Slot::Pacer, Pass::default())
             .with(Slot::NackGenerator, Nack::new(seen.clone()))
-            .with(Slot::from(900), Taps::new(seen.clone()));
+            .with(Slot::from(900), Taps::new(seen.clone(), estimate.clone()));
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let remote = Arc::new(Remote::default());
         let handler = Handler { events: events.clone(), media, remote: remote.clone(), relay_only: config.relay_only };
@@ -432,7 +377,7 @@ impl Peer {
         let video_sender = connection.add_track(video.clone() as Arc<dyn TrackLocal>).await.map_err(failed)?;
         let (audio_out, audio_in) = mpsc::channel(AUDIO_QUEUE);
         let (video_out, video_in) = mpsc::channel(ENCODED_QUEUE);
-        let outlet = Outlet { audio: audio_out, video: video_out, seen: seen.clone(), estimate: estimate.clone() };
+        let outlet = Outlet::new(audio_out, video_out, seen.clone(), estimate.clone());
         let start = SenderParts {
             audio: (audio, audio_sender, audio_ssrc),
             video: (video, video_sender, video_ssrc),
@@ -446,7 +391,6 @@ impl Peer {
             taken: AtomicU64::new(0),
             described: AtomicBool::new(false),
             seen,
-            estimate,
             sent: Arc::default(),
             events,
             outlet,
@@ -570,15 +514,12 @@ impl Peer {
         let Some(parts) = parts else { return Ok(()) };
         let audio = payload_type(&parts.audio.1, MIME_TYPE_OPUS).await?;
         let video = payload_type(&parts.video.1, MIME_TYPE_H264).await?;
-        let sender = Sender {
-            audio: Stream::new(parts.audio.0, parts.audio.2, audio),
-            video: Stream::new(parts.video.0, parts.video.2, video),
-            pacer: Pacer::new(self.estimate.target()),
-            estimate: self.estimate.clone(),
-            seen: self.seen.clone(),
-            sent: self.sent.clone(),
-            probe: None,
-        };
+        let sender = Sender::new(
+            Stream::new(parts.audio.0, parts.audio.2, audio),
+            Stream::new(parts.video.0, parts.video.2, video),
+            &self.outlet,
+            self.sent.clone(),
+        );
         tokio::spawn(sender.run(parts.audio_in, parts.video_in));
         Ok(())
     }
@@ -638,133 +579,4 @@ async fn payload_type(sender: &Arc<dyn RtpSender>, mime: &str) -> Result<u8, Med
     let codecs = parameters.rtp_parameters.codecs;
     let codec = codecs.iter().find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(mime));
     codec.map(|c| c.payload_type).ok_or_else(|| failed(format!("the other side does not take {mime}")))
-}
-
-struct Stream {
-    track: Arc<TrackLocalStaticRTP>,
-    ssrc: u32,
-    payload_type: u8,
-    sequence: u16,
-}
-
-impl Stream {
-    fn new(track: Arc<TrackLocalStaticRTP>, ssrc: u32, payload_type: u8) -> Self {
-        Self { track, ssrc, payload_type, sequence: rand::random() }
-    }
-
-    async fn send(&mut self, payload: Bytes, timestamp: u32, marker: bool) {
-        let header = rtp::Header {
-            version: 2,
-            marker,
-            payload_type: self.payload_type,
-            sequence_number: self.sequence,
-            timestamp,
-            ssrc: self.ssrc,
-            ..rtp::Header::default()
-        };
-        self.sequence = self.sequence.wrapping_add(1);
-        if let Err(error) = self.track.write_rtp(rtp::Packet { header, payload }).await {
-            tracing::trace!(%error, "a packet was not sent");
-        }
-    }
-}
-
-/// The task that sends.
-struct Sender {
-    audio: Stream,
-    video: Stream,
-    pacer: Pacer,
-    estimate: Shared,
-    seen: Arc<Seen>,
-    sent: Arc<Sent>,
-    /// Packets of a probe that have not left, and when its first one did.
-    probe: Option<(usize, Option<Instant>)>,
-}
-
-impl Sender {
-    /// Until nobody can feed it any more.
-    async fn run(mut self, mut audio: mpsc::Receiver<(Bytes, u32)>, mut video: mpsc::Receiver<OutFrame>) {
-        loop {
-            let due = self.pacer.due();
-            let wait = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                // Sound goes first, always.
-                packet = audio.recv() => match packet {
-                    Some((payload, timestamp)) => {
-                        self.sent.audio_packets.fetch_add(1, Relaxed);
-                        self.sent.bytes.fetch_add(payload.len() as u64, Relaxed);
-                        self.audio.send(payload, timestamp, false).await;
-                    }
-                    None => return,
-                },
-                () = wait => self.release().await,
-                frame = video.recv() => match frame {
-                    Some(frame) => {
-                        self.take(frame);
-                        self.release().await;
-                    }
-                    None => return,
-                },
-            }
-        }
-    }
-
-    fn take(&mut self, frame: OutFrame) {
-        let target = self.estimate.target();
-        self.pacer.set_target(target);
-        let payloads = match packets::payloads(&frame.annexb) {
-            Ok(payloads) if !payloads.is_empty() => payloads,
-            _ => return,
-        };
-        let last = payloads.len() - 1;
-        let timestamp = frame.timestamp;
-        let mut packets: Vec<Waiting> = payloads
-            .into_iter()
-            .enumerate()
-            .map(|(i, payload)| Waiting { payload, timestamp, marker: i == last })
-            .collect();
-        let idle = self.pacer.backlog() < Duration::from_millis(5) && self.probe.is_none();
-        if idle && let Some(probe) = self.estimate.with(|estimate| estimate.probe(Instant::now())) {
-            // Filler before the frame's last packet makes the burst; decoders skip it.
-            let bytes: usize = packets.iter().map(|p| p.payload.len()).sum();
-            let fillers = probe.bytes.saturating_sub(bytes).div_ceil(RTP_PAYLOAD);
-            let filler = packets::filler(RTP_PAYLOAD);
-            let at = packets.len() - 1;
-            packets.splice(at..at, (0..fillers).map(|_| Waiting { payload: filler.clone(), timestamp, marker: false }));
-            self.pacer.set_rate(probe.rate);
-            self.probe = Some((packets.len(), None));
-        }
-        if !self.pacer.push(packets, frame.key) {
-            self.sent.dropped_frames.fetch_add(1, Relaxed);
-            self.seen.key_wanted.store(true, Relaxed);
-            self.probe = None;
-        }
-    }
-
-    async fn release(&mut self) {
-        if self.probe.is_none() {
-            // Also while no frame comes: what waits must not leave at a rate of yesterday.
-            self.pacer.set_target(self.estimate.target());
-        }
-        while let Some(packet) = self.pacer.pop(Instant::now()) {
-            self.sent.video_packets.fetch_add(1, Relaxed);
-            self.sent.bytes.fetch_add(packet.payload.len() as u64, Relaxed);
-            self.video.send(packet.payload, packet.timestamp, packet.marker).await;
-            if let Some((left, first)) = &mut self.probe {
-                let now = Instant::now();
-                let from = *first.get_or_insert(now);
-                *left -= 1;
-                if *left == 0 {
-                    self.probe = None;
-                    self.estimate.with(|estimate| estimate.probe_sent(from, now));
-                }
-            }
-        }
-    }
 }

@@ -14,10 +14,14 @@ use rtc::{
     rtcp::{
         payload_feedbacks::{full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication},
         sender_report::SenderReport,
+        transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
     },
     sansio::Protocol,
     shared::error::Error,
 };
+
+use super::estimate::Shared;
+use crate::limits::RTP_PAYLOAD;
 
 /// A point that a stream's time stamps and the sender's clock have in common (RFC 3550, 6.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,16 +64,57 @@ impl Seen {
     }
 }
 
-/// The interceptor. It changes nothing that passes.
+/// What is sent again may take so much of the rate: at 20 % loss a quarter is needed. More of it fills the queue that lost the packets.
+const AGAIN: f64 = 0.3;
+/// And so much while a full queue empties.
+const AGAIN_FULL: f64 = 0.08;
+/// What is not used for a while is saved up for so long.
+const SAVED_S: f64 = 0.3;
+/// Bytes of a packet of video, with all its headers.
+const PACKET_BYTES: f64 = RTP_PAYLOAD as f64 + 60.0;
+
+/// How much may be sent again.
+#[derive(Debug)]
+struct Again {
+    bytes: f64,
+    since: Option<Instant>,
+}
+
+impl Again {
+    /// How many of these packets may be sent again now.
+    fn grant(&mut self, now: Instant, estimate: &Shared, wanted: usize) -> usize {
+        let (target, full) = estimate.with(|e| (e.target(), e.is_falling(now)));
+        let rate = target / 8.0 * if full { AGAIN_FULL } else { AGAIN };
+        let passed = self.since.map_or(SAVED_S, |since| now.saturating_duration_since(since).as_secs_f64());
+        self.since = Some(now);
+        self.bytes = (self.bytes + passed * rate).min((SAVED_S * rate).max(4.0 * PACKET_BYTES));
+        let granted = wanted.min((self.bytes / PACKET_BYTES).max(0.0) as usize);
+        self.bytes -= granted as f64 * PACKET_BYTES;
+        granted
+    }
+}
+
+/// The interceptor. Of what passes it changes requests for lost packets: it keeps them within bounds.
 pub(super) struct Taps {
     seen: Arc<Seen>,
+    estimate: Shared,
+    again: Again,
     reads: VecDeque<TaggedPacket>,
     writes: VecDeque<TaggedPacket>,
 }
 
 impl Taps {
-    pub fn new(seen: Arc<Seen>) -> Self {
-        Self { seen, reads: VecDeque::new(), writes: VecDeque::new() }
+    pub fn new(seen: Arc<Seen>, estimate: Shared) -> Self {
+        let again = Again { bytes: 0.0, since: None };
+        Self { seen, estimate, again, reads: VecDeque::new(), writes: VecDeque::new() }
+    }
+
+    /// Requests as far as they are granted.
+    fn bounded(&mut self, now: Instant, nack: &TransportLayerNack) -> TransportLayerNack {
+        let mut asked: Vec<u16> = nack.nacks.iter().flat_map(|pair| pair.packet_list()).collect();
+        let granted = self.again.grant(now, &self.estimate, asked.len());
+        asked.truncate(granted);
+        TransportLayerNack { nacks: nack_pairs_from_sequence_numbers(&asked), ..nack.clone() }
     }
 }
 
@@ -80,9 +125,15 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Taps {
     type Error = Error;
     type Time = Instant;
 
-    fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(packets) = &message.message.packet {
-            for packet in packets.iter().map(|p| p.as_any()) {
+    fn handle_read(&mut self, mut message: TaggedPacket) -> Result<(), Error> {
+        let now = message.now;
+        if let Packet::Rtcp(packets) = &mut message.message.packet {
+            for slot in packets.iter_mut() {
+                if let Some(nack) = slot.as_any().downcast_ref::<TransportLayerNack>() {
+                    *slot = Box::new(self.bounded(now, nack));
+                    continue;
+                }
+                let packet = slot.as_any();
                 if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
                     self.seen.key_wanted.store(true, Relaxed);
                     self.seen.key_requests.fetch_add(1, Relaxed);
@@ -155,4 +206,22 @@ impl Interceptor for Pass {
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _: &StreamInfo) {}
     fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_again_stays_within_its_share() {
+        let (estimate, start) = (Shared::new(), Instant::now());
+        let mut again = Again { bytes: 0.0, since: None };
+        // All is asked for, all the time, for ten seconds.
+        let granted: usize =
+            (0..500u32).map(|n| again.grant(start + n * std::time::Duration::from_millis(20), &estimate, 80)).sum();
+        let share = granted as f64 * PACKET_BYTES * 8.0 / 10.0 / f64::from(estimate.target());
+        assert!((0.25..0.36).contains(&share), "{share}");
+        // A few are always sent at once.
+        assert!(again.grant(start + std::time::Duration::from_secs(20), &estimate, 5) >= 4);
+    }
 }

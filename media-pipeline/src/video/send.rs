@@ -17,7 +17,7 @@ use crate::{
     limits::{AUDIO_BITS, KEY_FRAME_EVERY, VIDEO_LEAST_BITS},
     outlets::{Outlets, Route},
     switch::Switch,
-    transport::peer::OutFrame,
+    transport::sender::OutFrame,
 };
 
 /// Heights that are sent, what each is worth at most, and what a path has to carry for it: to go up to it, and to stay.
@@ -49,10 +49,58 @@ pub struct VideoSend {
     pub base: u32,
 }
 
+/// With so much waiting before the network, no frame is made: one that is dropped later costs a key frame.
+const WAITING_MOST: Duration = Duration::from_millis(90);
+/// Frames that are looked at together.
+const LOOKED_AT: u32 = 60;
+/// With fewer of them sent, the size is too much for the rate, whatever is in the pictures.
+const ENOUGH: u32 = 36;
+/// A size that was too much is not tried again for so long, then twice as long, and so on.
+const AVOIDED: Duration = Duration::from_secs(10);
+/// The longest.
+const AVOIDED_MOST: Duration = Duration::from_secs(80);
+
 struct Coder {
     encoder: Encoder,
     last_key: Option<Instant>,
     members: Vec<u64>,
+    /// Frames there were, and that were sent.
+    frames: (u32, u32),
+}
+
+/// A size that the pictures are too much for.
+struct Avoided {
+    until: Instant,
+    long: Duration,
+    /// Unless the path carries much more than then.
+    carried: u32,
+}
+
+/// Encoders by height, and heights that are of no use at the moment.
+#[derive(Default)]
+struct Coders {
+    by_height: BTreeMap<u32, Coder>,
+    avoided: BTreeMap<u32, Avoided>,
+}
+
+impl Coders {
+    /// Counts a frame; a size that comes out in too few of them is avoided.
+    fn count(&mut self, height: u32, sent: bool, carried: u32, now: Instant) {
+        let Some(coder) = self.by_height.get_mut(&height) else { return };
+        coder.frames = (coder.frames.0 + 1, coder.frames.1 + u32::from(sent));
+        if coder.frames.0 < LOOKED_AT {
+            return;
+        }
+        let (_, sent) = std::mem::take(&mut coder.frames);
+        if sent < ENOUGH && height > SIZES[0].0 {
+            let long = self.avoided.get(&height).map_or(AVOIDED, |a| (a.long * 2).min(AVOIDED_MOST));
+            self.avoided.insert(height, Avoided { until: now + long, long, carried });
+        }
+    }
+
+    fn avoids(&self, height: u32, carried: u32, now: Instant) -> bool {
+        self.avoided.get(&height).is_some_and(|a| now < a.until && carried < a.carried / 2 * 3)
+    }
 }
 
 impl VideoSend {
@@ -78,7 +126,7 @@ impl VideoSend {
 
     /// One opening of the camera. Gives false at the end of the source.
     fn stream(&self, mut source: Box<dyn VideoSource>) -> Result<bool, MediaError> {
-        let mut coders: BTreeMap<u32, Coder> = BTreeMap::new();
+        let mut coders = Coders::default();
         let mut frame = Frame::default();
         let mut number = 0u64;
         while self.switch.is_on() {
@@ -95,31 +143,32 @@ impl VideoSend {
         Ok(true)
     }
 
-    fn encode(
-        &self,
-        coders: &mut BTreeMap<u32, Coder>,
-        frame: &Frame,
-        at: Duration,
-        number: u64,
-    ) -> Result<(), MediaError> {
-        let routes = self.outlets.all();
+    fn encode(&self, coders: &mut Coders, frame: &Frame, at: Duration, number: u64) -> Result<(), MediaError> {
+        let (routes, now) = (self.outlets.all(), Instant::now());
         let mut groups: BTreeMap<u32, Vec<&Arc<Route>>> = BTreeMap::new();
         for route in &routes {
-            if let Some(height) = choose(route, frame.height as u32) {
+            if let Some(height) = choose(route, frame.height as u32, coders, now) {
                 groups.entry(height).or_default().push(route);
             }
         }
-        coders.retain(|height, _| groups.contains_key(height));
+        coders.by_height.retain(|height, _| groups.contains_key(height));
         for (height, members) in groups {
             let bits = members.iter().map(|r| budget(r, height)).min().unwrap_or(VIDEO_LEAST_BITS);
             let width = (frame.width * height as usize / frame.height.max(1)) & !1;
             let size = (width.max(2), height as usize);
             let fits = |coder: &Coder| coder.encoder.size() == size;
-            if !coders.get(&height).is_some_and(fits) {
+            if !coders.by_height.get(&height).is_some_and(fits) {
                 let encoder = Encoder::new(size.0, size.1, 30, bits)?;
-                coders.insert(height, Coder { encoder, last_key: None, members: Vec::new() });
+                let coder = Coder { encoder, last_key: None, members: Vec::new(), frames: (0, 0) };
+                coders.by_height.insert(height, coder);
             }
-            let Some(coder) = coders.get_mut(&height) else { continue };
+            let carried = members.iter().map(|r| r.outlet.estimate.target()).min().unwrap_or_default();
+            if members.iter().all(|r| r.outlet.backlog() > WAITING_MOST) {
+                self.outlets.skipped.fetch_add(1, Relaxed);
+                coders.count(height, false, carried, now);
+                continue;
+            }
+            let Some(coder) = coders.by_height.get_mut(&height) else { continue };
             // Too little for thirty frames: half of them look better.
             if bits < 120_000 && height == 180 && number % 2 == 1 && coder.last_key.is_some() {
                 continue;
@@ -134,6 +183,7 @@ impl VideoSend {
             coder.encoder.set_bits(bits);
             let Some(encoded) = coder.encoder.encode(frame, at.as_secs_f64() * 1e3)? else {
                 self.outlets.skipped.fetch_add(1, Relaxed);
+                coders.count(height, false, carried, now);
                 continue;
             };
             if encoded.key {
@@ -149,13 +199,14 @@ impl VideoSend {
                 }
                 route.outlet.video(OutFrame { annexb: annexb.clone(), timestamp, key: encoded.key });
             }
+            coders.count(height, true, carried, now);
         }
         Ok(())
     }
 }
 
 /// The height for a route: what the other side shows, what its path carries, what the camera gives.
-fn choose(route: &Route, source: u32) -> Option<u32> {
+fn choose(route: &Route, source: u32, coders: &Coders, at: Instant) -> Option<u32> {
     let wanted = route.wanted_height.load(Relaxed);
     if wanted == 0 || route.held.load(Relaxed) {
         return None;
@@ -166,7 +217,11 @@ fn choose(route: &Route, source: u32) -> Option<u32> {
     for (candidate, _, up, stay) in SIZES {
         let needed = if now >= candidate { stay } else { up };
         // The next size above what is shown would be shrunk there; one that the camera does not have, grown here.
-        if carried >= needed && candidate <= wanted.max(SIZES[0].0) && candidate <= source.max(SIZES[0].0) {
+        if carried >= needed
+            && !coders.avoids(candidate, carried + SOUND, at)
+            && candidate <= wanted.max(SIZES[0].0)
+            && candidate <= source.max(SIZES[0].0)
+        {
             height = candidate;
         }
     }

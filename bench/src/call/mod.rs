@@ -1,6 +1,11 @@
 //! `starling-bench call`: what a call costs, how late it is, and what bad networks do to it. Whole calls in this process, over real sockets,
 //! through a link that loses, delays and limits.
 
+mod rate;
+mod reference;
+mod renderers;
+mod speech;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
@@ -210,7 +215,7 @@ fn frames_since(seen: &Seen, since: Instant) -> usize {
 
 type Report = serde_json::Map<String, serde_json::Value>;
 
-/// Runs all parts, or only one: `loopback`, `sound`, `loss`, `rate` or `mesh`.
+/// Runs all parts, or only one: `loopback`, `sound`, `speech`, `loss`, `rate`, `mesh` or `renderers`.
 pub async fn run(seconds: u64, only: Option<&str>) -> anyhow::Result<()> {
     let time = Duration::from_secs(seconds.max(3));
     println!("A call on this machine, {} s a run.", time.as_secs());
@@ -226,10 +231,16 @@ pub async fn run(seconds: u64, only: Option<&str>) -> anyhow::Result<()> {
         loss(time, &mut report).await?;
     }
     if wanted("rate") {
-        falling_rate(time, &mut report).await?;
+        rate::run(time, &mut report).await?;
     }
     if wanted("mesh") {
         mesh_of_four(time, &mut report).await?;
+    }
+    if wanted("speech") {
+        speech::run(&mut report)?;
+    }
+    if wanted("renderers") {
+        renderers::run(&mut report)?;
     }
     println!("\n{}", serde_json::Value::Object(report));
     Ok(())
@@ -339,33 +350,6 @@ async fn loss(time: Duration, report: &mut Report) -> anyhow::Result<()> {
         );
         end(mesh).await;
     }
-    Ok(())
-}
-
-async fn falling_rate(time: Duration, report: &mut Report) -> anyhow::Result<()> {
-    println!("\n  a link of 3,000 kbit/s that falls to 800 and comes back (50 ms round trip, 300 ms queue)");
-    let link = Link::parse("delay=25,rate=3000000,queue=300,seed=5").context("a link")?;
-    let rate = link.rate.clone();
-    let (mut sender, mut receiver, seen) = timed((1280, 720), None)?;
-    (sender.peer.link, receiver.peer.link) = (Some(link.clone()), Link::parse("delay=25,seed=6"));
-    let mesh = mesh(vec![sender, receiver]).await?;
-    mesh.calls[1].want(0, 720).await;
-    let mut phases = Vec::new();
-    for (name, bits) in [("3,000", 3_000_000u64), ("800", 800_000), ("3,000 again", 3_000_000)] {
-        rate.store(bits, Relaxed);
-        let (since, dropped) = (Instant::now(), link.seen.dropped.load(Relaxed));
-        tokio::time::sleep(time.max(Duration::from_secs(8))).await;
-        let fps = frames_since(&seen, since) as f64 / since.elapsed().as_secs_f64();
-        let (frozen, target) = (freeze(&seen, since), route(&mesh.calls[0], 1).target_bps / 1000);
-        let gap = route(&mesh.calls[1], 0).audio.longest_gap_ms;
-        let dropped = link.seen.dropped.load(Relaxed) - dropped;
-        println!(
-            "  {name:>12} kbit/s: {fps:>5.1} fps, longest freeze {frozen:.2} s, aims at {target} kbit/s, {dropped} dropped in the queue, longest gap of sound so far {gap} ms"
-        );
-        phases.push(json!({ "kbit": bits / 1000, "fps": fps, "freeze_s": frozen, "target_kbit": target, "dropped": dropped, "audio_gap_ms": gap }));
-    }
-    report.insert("falling_link".into(), phases.into());
-    end(mesh).await;
     Ok(())
 }
 

@@ -1,0 +1,31 @@
+"""PESQ-WB (ITU-T P.862.2) of what was heard against what was said: judge_speech.py SAID.wav HEARD.wav
+
+Mean over pieces of eight seconds. What was heard may be late: it is shifted first to where it fits best.
+"""
+
+import sys
+import wave
+
+import numpy as np
+from pesq import pesq
+from scipy.signal import correlate, resample_poly
+
+RATE = 16_000
+PIECE = 8 * RATE
+
+
+def read(path):
+    with wave.open(path) as file:
+        assert file.getframerate() == 48_000 and file.getnchannels() == 1
+        samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
+    return resample_poly(samples.astype(float), 1, 3)
+
+
+said, heard = read(sys.argv[1]), read(sys.argv[2])
+late = int(np.argmax(correlate(heard[:PIECE], said[:PIECE]))) - (len(said[:PIECE]) - 1)
+heard = heard[max(late, 0):]
+scores = [
+    pesq(RATE, said[at:at + PIECE], heard[at:at + PIECE], "wb")
+    for at in range(0, min(len(said), len(heard)) - PIECE + 1, PIECE)
+]
+print(f"{np.mean(scores):.3f}")
