@@ -6,10 +6,7 @@ use std::{
     io::{BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -34,26 +31,14 @@ const WAITING: usize = 30 * TICK;
 /// Sound of 20 ms at a time.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Sound on its way into a recording; nothing is kept while there is none.
+/// Sound on its way into a recording.
 #[derive(Debug, Default)]
-pub struct SoundTap {
-    on: AtomicBool,
-    waiting: Mutex<VecDeque<f32>>,
-}
+pub struct SoundTap(Mutex<VecDeque<f32>>);
 
 impl SoundTap {
-    /// Begins or ends.
-    fn turn(&self, on: bool) {
-        self.on.store(on, Relaxed);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
     /// 10 ms more.
     pub fn put(&self, tick: &Tick) {
-        if !self.on.load(Relaxed) {
-            return;
-        }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.extend(tick);
         let much = waiting.len().saturating_sub(WAITING);
         waiting.drain(..much);
@@ -61,7 +46,7 @@ impl SoundTap {
 
     /// Adds what waits to `mixed`.
     fn mix(&self, mixed: &mut [f32; PACKET]) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let length = waiting.len().min(PACKET);
         for (sum, sample) in mixed.iter_mut().zip(waiting.drain(..length)) {
             *sum += sample;
@@ -131,13 +116,7 @@ impl Recorder {
 
     /// Records until the switch is ended; then the file is complete.
     pub fn run(mut self, switch: &Switch) -> Result<(), MediaError> {
-        for tap in &self.inputs.sound {
-            tap.turn(true);
-        }
         let result = self.record(switch);
-        for tap in &self.inputs.sound {
-            tap.turn(false);
-        }
         let finished = match &mut self.writer {
             Writer::Video(writer) => writer.finish(),
             Writer::Sound(writer) => writer.finish(),
@@ -220,9 +199,6 @@ mod tests {
         let switch = Arc::new(Switch::new(true));
         let ended = switch.clone();
         let thread = std::thread::spawn(move || recorder.run(&ended));
-        while !sound.iter().all(|tap| tap.on.load(Relaxed)) {
-            std::thread::yield_now();
-        }
         let tones = [440, 880].map(|hertz| {
             let mut tone = Tone::new(hertz);
             move |tap: &SoundTap| {

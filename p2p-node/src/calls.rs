@@ -20,6 +20,9 @@ const PEER: u64 = 0;
 /// Candidates that are found within this time are told together: each event costs a signature and a write.
 const GATHER: Duration = Duration::from_millis(40);
 
+/// Files are complete after this.
+const COMPLETED: Duration = Duration::from_secs(4);
+
 /// STUN and TURN servers of a rendezvous.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CallServer {
@@ -56,8 +59,8 @@ pub enum CallCommand {
     Again(CallId),
     /// On hold, or no longer.
     Hold(CallId, bool),
-    /// Record to this file, or no longer.
-    Record(CallId, Option<PathBuf>),
+    /// Record to this file, after a question of this number, or no longer.
+    Record(CallId, u32, Option<PathBuf>),
     /// It is over.
     End(CallId),
 }
@@ -83,8 +86,10 @@ pub enum CallInput {
     Failed(CallId, String),
     /// The other side hung up.
     Left(CallId),
-    /// A recording is over.
-    Recorded(CallId),
+    /// The recording after this question is over.
+    Recorded(CallId, u32),
+    /// It cannot be made here: trying again would not help.
+    Broken(CallId, String),
 }
 
 impl CallInput {
@@ -100,7 +105,8 @@ impl CallInput {
             | Self::Trouble(id, _)
             | Self::Failed(id, _)
             | Self::Left(id)
-            | Self::Recorded(id) => *id,
+            | Self::Recorded(id, _)
+            | Self::Broken(id, _) => *id,
         }
     }
 }
@@ -188,6 +194,16 @@ impl Table {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// Waits until the files of calls that are over are complete, or for some seconds.
+    pub async fn completed(&self) {
+        let over: Vec<_> = {
+            let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+            over.iter().map(|(_, stats)| stats.clone()).collect()
+        };
+        let all = over.into_iter().map(|mut stats| async move { drop(stats.wait_for(Option::is_some).await) });
+        let _ = tokio::time::timeout(COMPLETED, futures::future::join_all(all)).await;
+    }
+
     /// Statistics of a call, also of one that is over: then its files are complete.
     pub async fn stats(&self, id: CallId) -> Option<CallStats> {
         if let Some(media) = self.get(id) {
@@ -202,13 +218,22 @@ impl Table {
     }
 }
 
-/// The engine's end of the channel to the task. Commands are few; the engine never waits for a task that waits for it.
+/// The engine's end of the channel to the task. The engine bounds what it sends, and never waits for a task that waits for it.
 #[derive(Clone, Debug)]
-pub struct CallsHandle(mpsc::UnboundedSender<CallCommand>);
+pub struct CallsHandle {
+    commands: mpsc::UnboundedSender<CallCommand>,
+    table: Arc<Table>,
+}
 
 impl CallsHandle {
     pub fn send(&self, command: CallCommand) {
-        let _ = self.0.send(command);
+        // Whatever the task is at: nobody is heard after the end.
+        if let CallCommand::End(id) = &command
+            && let Some(media) = self.table.get(*id)
+        {
+            media.call.silence();
+        }
+        let _ = self.commands.send(command);
     }
 }
 
@@ -217,8 +242,8 @@ pub fn start(inputs: mpsc::Sender<Input>, table: Arc<Table>) -> CallsHandle {
     let (sender, commands) = mpsc::unbounded_channel();
     // For tests of bad networks, between real programs.
     let link = std::env::var("STARLING_TEST_LINK").ok().and_then(|text| Link::parse(&text));
-    tokio::spawn(Actor { inputs, table, link }.run(commands));
-    CallsHandle(sender)
+    tokio::spawn(Actor { inputs, table: table.clone(), link }.run(commands));
+    CallsHandle { commands: sender, table }
 }
 
 struct Actor {
@@ -249,13 +274,13 @@ impl Actor {
         match command {
             CallCommand::Start { id, wire, setup, servers, loopback, offer } => {
                 if let Err(error) = self.begin(id, wire, &setup, servers, loopback, offer).await {
-                    self.tell(CallInput::Failed(id, error.to_string())).await;
+                    self.tell(CallInput::Broken(id, error.to_string())).await;
                 }
             }
             CallCommand::Accept(id, answer) => {
                 let Some(media) = self.table.get(id) else { return };
                 if let Err(error) = media.call.accept(PEER, answer).await {
-                    self.tell(CallInput::Failed(id, error.to_string())).await;
+                    self.tell(CallInput::Broken(id, error.to_string())).await;
                 }
             }
             CallCommand::Candidates(id, candidates) => {
@@ -275,21 +300,20 @@ impl Actor {
             }
             CallCommand::Again(id) => {
                 let Some(media) = self.table.get(id) else { return };
-                media.call.remove(PEER).await;
-                let input = match media.call.offer(PEER).await {
-                    Ok(offer) => CallInput::Offer(id, offer),
-                    Err(error) => CallInput::Failed(id, error.to_string()),
-                };
-                self.tell(input).await;
+                match media.call.offer_again(PEER).await {
+                    Ok(Some(offer)) => self.tell(CallInput::Offer(id, offer)).await,
+                    Ok(None) => {}
+                    Err(error) => self.tell(CallInput::Broken(id, error.to_string())).await,
+                }
             }
-            CallCommand::Record(id, path) => {
+            CallCommand::Record(id, question, path) => {
                 let Some(media) = self.table.get(id) else { return };
                 match path {
                     None => media.call.end_record().await,
                     Some(path) => {
-                        if let Err(error) = media.call.record(&path).await {
+                        if let Err(error) = media.call.record(&path, question).await {
                             self.tell(CallInput::Trouble(id, error.to_string())).await;
-                            self.tell(CallInput::Recorded(id)).await;
+                            self.tell(CallInput::Recorded(id, question)).await;
                         }
                     }
                 }
@@ -390,7 +414,7 @@ impl Watch {
                 CallEvent::Interrupted(_) => Some(CallInput::Interrupted(id)),
                 CallEvent::Failed(_) => Some(CallInput::Failed(id, "the connection was lost".into())),
                 CallEvent::Left(_) => Some(CallInput::Left(id)),
-                CallEvent::Recorded(_) => Some(CallInput::Recorded(id)),
+                CallEvent::Recorded(question, _) => Some(CallInput::Recorded(id, *question)),
                 CallEvent::Trouble(text) => Some(CallInput::Trouble(id, text.clone())),
                 CallEvent::NeedsRestart(_) => match self.media.call.restart(PEER).await {
                     Ok(offer) => Some(CallInput::Offer(id, offer)),

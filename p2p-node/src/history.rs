@@ -100,7 +100,7 @@ fn call_note(call: &Call) -> Option<CallNote> {
         CallSignal::Note { why, video, duration_ms } => {
             Some(CallNote { id: call.id, video, why, duration_ms, recording: None })
         }
-        CallSignal::Recording(what) => {
+        CallSignal::Recording { what, .. } => {
             Some(CallNote { id: call.id, video: false, why: CallEnd::HungUp, duration_ms: 0, recording: Some(what) })
         }
         _ => None,

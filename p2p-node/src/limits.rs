@@ -70,6 +70,8 @@ pub const CALL_CONNECT_MS: u64 = 40_000;
 pub const CALL_TRY_MS: u64 = 13_000;
 /// How often.
 pub const CALL_TRIES: u8 = 3;
+/// Least time between new offers of the other side, after the first few.
+pub const CALL_RESTART_MS: u64 = 2_000;
 /// Wishes to record one call that are listened to: each is kept in the timeline.
 pub const MAX_RECORD_ASKS: u8 = 8;
 /// How long the rendezvous is waited for before a call begins without a relay.

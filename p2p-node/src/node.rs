@@ -193,6 +193,7 @@ impl Node {
         let _ = self.inputs.send(Input::Stop).await;
         let mut ended = self.ended.clone();
         let _ = ended.wait_for(|ended| *ended).await;
+        self.calls.completed().await;
     }
 
     /// Ready when the node has stopped, by itself or by a call.

@@ -292,3 +292,36 @@ fn nothing_is_recorded_without_consent_and_consent_can_be_taken_back() {
         assert_ne!(world.run("alice", &["call", "record", &bad]).status.code(), Some(0), "{bad}");
     }
 }
+
+/// A process that stands still, as on a laptop whose lid is closed.
+fn signal(process: &Process, name: &str) {
+    let status = Command::new("kill").args([name, &process.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_laptop_that_slept_for_a_while_is_back_in_the_call() {
+    let world = friends();
+    let stats = stats_of_alice(&world);
+    let (mut alice, bob) = connected(&world, &[]);
+    signal(&bob, "-STOP");
+    alice.wait_for("the interruption", |e| e["call"]["state"] == "interrupted");
+    signal(&bob, "-CONT");
+    alice.wait_for("the connection again", |e| e["call"]["state"] == "connected");
+    let heard = || last_stats(&stats)?["routes"][0]["audio"]["packets"].as_u64();
+    let before = heard().unwrap_or(0);
+    until("two seconds of sound", || heard().filter(|now| *now > before + 100));
+    assert_eq!(alice.terminate(), 0);
+}
+
+#[test]
+fn a_laptop_that_slept_too_long_finds_its_call_over() {
+    let world = friends();
+    let (mut alice, bob) = connected(&world, &[]);
+    signal(&bob, "-STOP");
+    let ended = alice.wait_for("the end", |e| e["call"]["state"] == "ended");
+    assert_eq!(ended["call"]["reason"], "lost");
+    assert_eq!(alice.wait(), 3);
+    signal(&bob, "-CONT");
+    bob.wait_for("the end", |e| e["call"]["state"] == "ended");
+}

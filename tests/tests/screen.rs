@@ -264,3 +264,40 @@ fn a_call_is_answered_by_a_key_while_typing_and_shows_pictures() {
     let text = screen.sees("☎ video call, 0:");
     assert!(text.contains("half a thought"), "{text}");
 }
+
+#[test]
+fn a_terminal_is_shared_between_two_screens_and_the_keyboard_handed_over() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let mut alice = Terminal::start(&world, "alice", 120, 36);
+    let mut bob = Terminal::start(&world, "bob", 100, 30);
+    alice.sees("bob ── ");
+    bob.sees("alice ── ");
+    alice.type_keys("/call\r");
+    bob.sees("☎ alice · call");
+    bob.type_keys("\u{1b}[20~");
+    alice.sees("F7 mic");
+    bob.sees("F7 mic");
+    alice.type_keys("/share sh -c 'echo shared-by-alice; cat'\r");
+    bob.sees("shared-by-alice");
+    bob.sees("alice's terminal, 80×24");
+    // Read only, until she lets him.
+    bob.type_keys("/type not-allowed\r");
+    alice.type_keys("/type typed-by-alice\r");
+    bob.sees("typed-by-alice");
+    assert!(!bob.text().contains("not-allowed"));
+    bob.sees("read only");
+    alice.type_keys("/hand\r");
+    bob.sees("you may type");
+    bob.type_keys("/type typed-by-bob\r");
+    // What he typed is what the command was given: it says it again.
+    bob.waits("his keys in it", |text| text.matches("typed-by-bob").count() >= 2);
+    alice.type_keys("/hand back\r");
+    bob.sees("read only");
+    alice.type_keys("/share stop\r");
+    bob.waits("the end of it", |text| !text.contains("alice's terminal"));
+    alice.type_keys("/hangup\r");
+    bob.sees("The call is over");
+}

@@ -20,20 +20,35 @@ impl SoundServer {
             return None;
         }
         let runtime = world.dir.path().to_string_lossy().into_owned();
-        let child = Command::new("pulseaudio")
+        let server = Self { child: Self::spawn(&runtime), runtime };
+        server.ready();
+        Some(server)
+    }
+
+    fn spawn(runtime: &str) -> Child {
+        Command::new("pulseaudio")
             .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"])
             .args(["-L", "module-null-sink sink_name=speaker rate=48000 channels=1"])
             .args(["-L", "module-null-sink sink_name=room rate=48000 channels=1"])
             .args(["-L", "module-native-protocol-unix auth-anonymous=1"])
-            .env("XDG_RUNTIME_DIR", &runtime)
-            .env("HOME", &runtime)
+            .env("XDG_RUNTIME_DIR", runtime)
+            .env("HOME", runtime)
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        let server = Self { child, runtime };
-        until("the sound server", || server.pactl(&["set-default-sink", "speaker"]).then_some(()));
-        assert!(server.pactl(&["set-default-source", "room.monitor"]));
-        Some(server)
+            .unwrap()
+    }
+
+    fn ready(&self) {
+        until("the sound server", || self.pactl(&["set-default-sink", "speaker"]).then_some(()));
+        assert!(self.pactl(&["set-default-source", "room.monitor"]));
+    }
+
+    /// As after a crash: all streams are gone.
+    fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = Self::spawn(&self.runtime);
+        self.ready();
     }
 
     fn tool(&self, program: &str) -> Command {
@@ -101,7 +116,7 @@ fn speech(path: &std::path::Path) {
 #[test]
 fn sound_goes_from_a_microphone_to_a_loudspeaker_through_a_call() {
     let world = World::new();
-    let Some(server) = SoundServer::start(&world) else { return };
+    let Some(mut server) = SoundServer::start(&world) else { return };
     world.person("alice");
     world.person("bob");
     world.befriend("alice", "bob");
@@ -135,6 +150,9 @@ fn sound_goes_from_a_microphone_to_a_loudspeaker_through_a_call() {
     let (mut alice, mut bob) = call("none", &["--audio-in", "tone:600", "--audio-out", "none"]);
     let (hertz, amplitude) = strongest_tone(&server.speaker());
     assert!(hertz.abs_diff(600) <= 5 && amplitude > 0.1, "the loudspeaker plays {hertz} Hz at {amplitude}");
+    // … also after the sound server was started anew, without a word from anybody.
+    server.restart();
+    until("the tone again", || (strongest_tone(&server.speaker()).0.abs_diff(600) <= 5).then_some(()));
     assert_eq!((alice.terminate(), bob.wait()), (0, 0));
     // … and speaks into his microphone; Alice writes down what she hears.
     let heard = world.dir.path().join("heard.wav");

@@ -177,7 +177,12 @@ pub enum CallSignal {
         text: String,
     },
     /// About a recording: asked, agreed or not. Both sides keep it in their timelines.
-    Recording(Recording),
+    Recording {
+        /// What is said.
+        what: Recording,
+        /// The question that it is about: who asks counts.
+        question: u32,
+    },
     /// What is kept of a call in a timeline. Never sent; ignored when received.
     Note {
         /// How it ended.
@@ -223,8 +228,8 @@ pub(crate) mod proto {
         End(End),
         #[prost(message, tag = "8")]
         Note(Note),
-        #[prost(uint32, tag = "9")]
-        Recording(u32),
+        #[prost(message, tag = "9")]
+        Recording(Record),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -247,6 +252,14 @@ pub(crate) mod proto {
         pub why: u32,
         #[prost(string, tag = "2")]
         pub text: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Record {
+        #[prost(uint32, tag = "1")]
+        pub what: u32,
+        #[prost(uint32, tag = "2")]
+        pub question: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -273,7 +286,9 @@ impl Call {
             CallSignal::Restart { offer } => proto::Signal::Restart(offer.clone()),
             CallSignal::Restarted { answer } => proto::Signal::Restarted(answer.clone()),
             CallSignal::End { why, text } => proto::Signal::End(proto::End { why: why.number(), text: text.clone() }),
-            CallSignal::Recording(what) => proto::Signal::Recording(what.number()),
+            CallSignal::Recording { what, question } => {
+                proto::Signal::Recording(proto::Record { what: what.number(), question: *question })
+            }
             CallSignal::Note { why, video, duration_ms } => {
                 proto::Signal::Note(proto::Note { why: why.number(), video: *video, duration_ms: *duration_ms })
             }
@@ -303,8 +318,8 @@ impl Call {
             proto::Signal::End(end) => {
                 CallSignal::End { why: CallEnd::from_number(end.why), text: bounded(end.text, MAX_CALL_TEXT)? }
             }
-            proto::Signal::Recording(number) => match Recording::from_number(number) {
-                Some(what) => CallSignal::Recording(what),
+            proto::Signal::Recording(record) => match Recording::from_number(record.what) {
+                Some(what) => CallSignal::Recording { what, question: record.question },
                 None => return Ok(None),
             },
             proto::Signal::Note(note) => CallSignal::Note {
@@ -343,9 +358,13 @@ mod tests {
         assert_eq!(Call::from_proto(many), Err(EventError::Malformed));
         let newer = proto::Call { id: vec![1; 16], signal: None };
         assert_eq!(Call::from_proto(newer), Ok(None));
-        let newer = proto::Call { id: vec![1; 16], signal: Some(proto::Signal::Recording(99)) };
+        let newer = proto::Call {
+            id: vec![1; 16],
+            signal: Some(proto::Signal::Recording(proto::Record { what: 99, question: 1 })),
+        };
         assert_eq!(Call::from_proto(newer), Ok(None));
-        let agreed = Call { id: CallId([1; 16]), signal: CallSignal::Recording(Recording::Agreed) };
+        let agreed =
+            Call { id: CallId([1; 16]), signal: CallSignal::Recording { what: Recording::Agreed, question: 7 } };
         assert_eq!(Call::from_proto(agreed.to_proto()), Ok(Some(agreed)));
     }
 }

@@ -178,7 +178,7 @@ impl Playout {
         let fastest = late[0];
         let nearly_all = late[(late.len() - 1) * 97 / 100] - fastest;
         // A packet is 20 ms long, and the one after it is needed for the correction of errors.
-        self.for_bursts -= self.for_bursts / BURSTS_FADE;
+        self.for_bursts -= (self.for_bursts / BURSTS_FADE).max(1).min(self.for_bursts);
         let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.for_bursts);
         let bounds = (PLAYOUT_LEAST.as_millis() as i64 * MS, PLAYOUT_MOST.as_millis() as i64 * MS);
         let wanted = wanted.clamp(bounds.0, bounds.1);

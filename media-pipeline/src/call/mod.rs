@@ -20,7 +20,10 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
-use self::routes::RoutePeer;
+use self::{
+    recording::{Active, HEARD, SAID},
+    routes::RoutePeer,
+};
 use crate::{
     MediaError,
     audio::{
@@ -33,7 +36,6 @@ use crate::{
     limits::{EVENT_QUEUE, SAMPLE_RATE},
     outlets::Outlets,
     participant::{Participants, SelfState},
-    record::SoundTap,
     share::Share,
     spec::{AudioIn, AudioOut, MakeVideoSink, VideoIn, VideoOut},
     switch::Switch,
@@ -107,8 +109,8 @@ pub enum CallEvent {
     Shared(u64, Option<(u16, u16)>),
     /// What a participant's terminal shows.
     Output(u64, Vec<u8>),
-    /// A recording is over; whether its file is complete.
-    Recorded(bool),
+    /// The recording of this number is over; whether its file is complete.
+    Recorded(u32, bool),
     /// Keys may be typed for a participant's terminal, or no longer.
     Hand(u64, bool),
 }
@@ -128,10 +130,7 @@ struct Inner {
     events: mpsc::Sender<CallEvent>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     share: Mutex<Option<Arc<Share>>>,
-    /// Ends the recording.
-    recording: Mutex<Option<Arc<Switch>>>,
-    /// What is said here, and what is heard.
-    taps: [Arc<SoundTap>; 2],
+    recording: Mutex<Option<Active>>,
 }
 
 /// A call in progress; clones are handles to the same one.
@@ -191,7 +190,6 @@ impl Call {
             threads: Mutex::default(),
             share: Mutex::default(),
             recording: Mutex::default(),
-            taps: Default::default(),
             config,
         });
         let call = Self(inner);
@@ -204,18 +202,26 @@ impl Call {
         let (cleaner, cleaning) = (Cleaner::default(), Arc::new(AtomicBool::new(false)));
         let echo: Arc<Mutex<VecDeque<f32>>> = Arc::default();
         let mut source = inner.config.audio_in.clone();
-        let [said, heard] = inner.taps.clone();
-        let mut tap: Arc<dyn Fn(&Tick) + Send + Sync> = {
-            let heard = heard.clone();
-            Arc::new(move |tick| heard.put(tick))
+        // Neither keeps the call alive.
+        let recorded = |which: usize| {
+            let inner = Arc::downgrade(inner);
+            move |tick: &Tick| {
+                if let Some(inner) = inner.upgrade()
+                    && let Some(active) = &*lock(&inner.recording)
+                {
+                    active.taps[which].put(tick);
+                }
+            }
         };
+        let heard = recorded(HEARD);
+        let mut tap: Arc<dyn Fn(&Tick) + Send + Sync> = Arc::new(recorded(HEARD));
         if inner.config.echo {
             let given = echo.clone();
             source = Some(Arc::new(move || {
                 Ok(Box::new(EchoSource { heard: given.clone(), pace: Pace::new(TICK_TIME) }) as Box<dyn AudioSource>)
             }));
             tap = Arc::new(move |tick| {
-                heard.put(tick);
+                heard(tick);
                 let mut echo = lock(&echo);
                 echo.extend(tick);
                 // Whoever gives back nothing (muted) keeps no more than a second.
@@ -231,7 +237,7 @@ impl Call {
                 cleaner: cleaner.clone(),
                 cleaning: cleaning.clone(),
                 level: inner.level.clone(),
-                tap: Arc::new(move |tick| said.put(tick)),
+                tap: Arc::new(recorded(SAID)),
                 ended: self.turned_off(|state| state.microphone = false),
                 start: inner.start,
                 base: rand::random(),
@@ -316,36 +322,34 @@ impl Call {
     /// Turns the microphone on or off; off, no device is open.
     pub async fn set_microphone(&self, on: bool) {
         let on = on && (self.0.config.audio_in.is_some() || self.0.config.echo);
-        let hold = {
-            let mut state = lock(&self.0.state);
-            state.microphone = on;
-            state.hold
-        };
-        self.0.microphone.set(on && !hold);
+        self.switch(|state| state.microphone = on);
         self.tell_state().await;
+    }
+
+    /// Changes what is captured. In one piece, so that nothing opens while the call is put on hold elsewhere.
+    fn switch(&self, change: impl FnOnce(&mut SelfState)) {
+        let mut state = lock(&self.0.state);
+        change(&mut state);
+        self.0.microphone.set(state.microphone && !state.hold);
+        self.0.camera.set(state.camera && !state.hold);
+    }
+
+    /// Captures nothing more, at once. [`Call::end`] does the rest.
+    pub fn silence(&self) {
+        self.0.microphone.end();
+        self.0.camera.end();
     }
 
     /// Turns the camera on or off.
     pub async fn set_camera(&self, on: bool) {
         let on = on && self.0.config.video_in.is_some();
-        let hold = {
-            let mut state = lock(&self.0.state);
-            state.camera = on;
-            state.hold
-        };
-        self.0.camera.set(on && !hold);
+        self.switch(|state| state.camera = on);
         self.tell_state().await;
     }
 
     /// Puts the call on hold: nothing is captured, nothing is sent.
     pub async fn set_hold(&self, hold: bool) {
-        let state = {
-            let mut state = lock(&self.0.state);
-            state.hold = hold;
-            *state
-        };
-        self.0.microphone.set(state.microphone && !hold);
-        self.0.camera.set(state.camera && !hold);
+        self.switch(|state| state.hold = hold);
         self.hold_routes();
         self.tell_state().await;
     }
@@ -400,7 +404,7 @@ impl Drop for Inner {
         self.camera.end();
         self.playing.end();
         if let Some(recording) = lock(&self.recording).take() {
-            recording.end();
+            recording.switch.end();
         }
     }
 }

@@ -66,11 +66,10 @@ impl Call {
     pub async fn answer(&self, route: u64, offer: String) -> Result<String, MediaError> {
         let mut known = self.route(route);
         if let Some(old) = &known
-            && !lock(&old.state).begun
             && !old.peer.knows(&offer).await
         {
-            // Another certificate: a new connection in place of one that never came to be.
-            self.remove(route).await;
+            // Another certificate: a new connection in place of one that did not come to be there.
+            self.forget(route).await;
             known = None;
         }
         let route = match known {
@@ -135,12 +134,33 @@ impl Call {
         Ok(route)
     }
 
-    /// A route ends; the others go on.
-    pub async fn remove(&self, id: u64) {
-        let Some(route) = lock(&self.0.routes).remove(&id) else { return };
+    /// A new offer in place of a connection that could not be made; nothing if it was made in the meantime.
+    pub async fn offer_again(&self, route: u64) -> Result<Option<String>, MediaError> {
+        if self.is_connected(route) {
+            return Ok(None);
+        }
+        self.forget(route).await;
+        self.offer(route).await.map(Some)
+    }
+
+    /// Takes a route away, without a word to its other end.
+    async fn forget(&self, id: u64) -> Option<Arc<RoutePeer>> {
+        let route = lock(&self.0.routes).remove(&id)?;
         self.0.outlets.remove(id);
         self.0.participants.remove(id);
         route.participant.leave();
+        let peer = route.peer.clone();
+        tokio::spawn(async move {
+            // Time for a farewell to leave, if there is one.
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            peer.close().await;
+        });
+        Some(route)
+    }
+
+    /// A route ends; the others go on.
+    pub async fn remove(&self, id: u64) {
+        let Some(route) = self.forget(id).await else { return };
         route.peer.control(&Message::Control(Control::Bye).encode()).await;
         // Time for the farewell to leave; it is also told by other means.
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -173,6 +193,9 @@ impl Call {
                 event = events.recv() => {
                     let (Some(event), Some(inner)) = (event, weak.upgrade()) else { return };
                     let call = Self(inner);
+                    if !call.has(&route) {
+                        return;
+                    }
                     match event {
                         PeerEvent::State(PeerState::Connected) => interrupted = None,
                         PeerEvent::State(PeerState::Interrupted | PeerState::Failed) if interrupted.is_none() => {
@@ -189,7 +212,7 @@ impl Call {
                         return;
                     };
                     let call = Self(inner);
-                    if call.route(id).is_none() {
+                    if !call.has(&route) {
                         return;
                     }
                     if let Some((since, due)) = &mut interrupted {
@@ -206,6 +229,11 @@ impl Call {
                 }
             }
         }
+    }
+
+    /// Whether a route is still one of this call: another may have taken its number.
+    fn has(&self, route: &Arc<RoutePeer>) -> bool {
+        self.route(route.id).is_some_and(|known| Arc::ptr_eq(&known, route))
     }
 
     async fn each_second(

@@ -525,7 +525,7 @@ fn a_recording_needs_consent_of_the_other_side() {
     let path = std::path::PathBuf::from("talk.ogg");
     let records = |world: &mut World| {
         let calls = world.of(alice).calls.iter().filter_map(|c| match c {
-            CallCommand::Record(_, path) => Some(path.is_some()),
+            CallCommand::Record(_, _, path) => Some(path.is_some()),
             _ => None,
         });
         calls.collect::<Vec<bool>>()

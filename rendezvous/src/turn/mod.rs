@@ -4,13 +4,16 @@
 //! hostile. Of those who have not authenticated nothing is kept but how much they were answered, in tables of a fixed size; what is answered
 //! to them is little more than the challenge.
 
+mod allocation;
+mod codec;
+mod rates;
 mod server;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasher, Hash, RandomState},
+    hash::Hash,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -18,55 +21,40 @@ use std::{
 use data_encoding::{BASE64, HEXLOWER};
 use rtc_stun::{
     attributes::{
-        ATTR_CHANNEL_NUMBER, ATTR_DATA, ATTR_FINGERPRINT, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY, ATTR_NONCE,
-        ATTR_REALM, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_USERNAME, ATTR_XOR_PEER_ADDRESS,
-        ATTR_XOR_RELAYED_ADDRESS, ATTR_XORMAPPED_ADDRESS, AttrType, RawAttribute,
+        ATTR_CHANNEL_NUMBER, ATTR_DATA, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM,
+        ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_USERNAME, ATTR_XOR_PEER_ADDRESS,
+        ATTR_XORMAPPED_ADDRESS, RawAttribute,
     },
     crypto::{CryptoError, HmacAlgorithm, RTCCrypto, constant_time_eq, providers::RingCrypto},
     error_code::{
         CODE_ADDR_FAMILY_NOT_SUPPORTED, CODE_ALLOC_MISMATCH, CODE_ALLOC_QUOTA_REACHED, CODE_BAD_REQUEST,
         CODE_FORBIDDEN, CODE_INSUFFICIENT_CAPACITY, CODE_PEER_ADDR_FAMILY_MISMATCH, CODE_STALE_NONCE,
-        CODE_UNAUTHORIZED, CODE_UNKNOWN_ATTRIBUTE, CODE_UNSUPPORTED_TRANS_PROTO, CODE_WRONG_CREDENTIALS, ErrorCode,
-        ErrorCodeAttribute,
+        CODE_UNAUTHORIZED, CODE_UNSUPPORTED_TRANS_PROTO, CODE_WRONG_CREDENTIALS, ErrorCode,
     },
-    fingerprint::FINGERPRINT,
     integrity::MessageIntegrity,
     message::{
-        CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, MAGIC_COOKIE,
-        MESSAGE_HEADER_SIZE, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION,
-        METHOD_DATA, METHOD_REFRESH, METHOD_SEND, Message, MessageClass, MessageType, Method, Setter, TransactionId,
-        is_stun_message,
+        CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
+        METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, METHOD_SEND, Message, MessageType, TransactionId,
     },
-    uattrs::UnknownAttributes,
-    xoraddr::{XorMappedAddress, xor_bytes},
 };
 
 pub use self::server::{TurnError, TurnServer};
+use self::{
+    allocation::{Allocation, permits},
+    codec::{Asked, add_address, add_lifetime, address, allocated, begin, decode, unknown, value},
+    rates::{Bucket, Rate, Slots},
+};
 use crate::{
     hub::now_ms,
     limits::{
-        TURN_ANSWERS, TURN_CHANNEL_LIFE, TURN_CHANNELS, TURN_DATAGRAM, TURN_LIFETIME, TURN_NONCE_LIFE_S, TURN_OVERHEAD,
-        TURN_PERMISSION_LIFE, TURN_PERMISSIONS, TURN_REQUEST, TURN_REQUESTS, TURN_SLOTS, TURN_USERNAME,
+        TURN_ANSWERS, TURN_DATAGRAM, TURN_LIFETIME, TURN_NONCE_LIFE_S, TURN_OVERHEAD, TURN_REQUEST, TURN_REQUESTS,
+        TURN_USERNAME,
     },
     network::{is_private, prefix},
 };
 
 /// What rtc-stun itself computes with.
 const CRYPTO: &RingCrypto = &RingCrypto;
-
-/// The attributes that requests need understood. Not DONT-FRAGMENT, EVEN-PORT and RESERVATION-TOKEN: no call uses them.
-const KNOWN: [AttrType; 10] = [
-    ATTR_USERNAME,
-    ATTR_MESSAGE_INTEGRITY,
-    ATTR_REALM,
-    ATTR_NONCE,
-    ATTR_CHANNEL_NUMBER,
-    ATTR_LIFETIME,
-    ATTR_XOR_PEER_ADDRESS,
-    ATTR_DATA,
-    ATTR_REQUESTED_TRANSPORT,
-    ATTR_REQUESTED_ADDRESS_FAMILY,
-];
 
 /// One allocation, for the life of this process.
 pub type AllocationId = u64;
@@ -164,118 +152,6 @@ fn password(secret: &[u8], username: &str) -> Result<String, CryptoError> {
     Ok(BASE64.encode(&tag))
 }
 
-/// Bytes a second, and at once.
-#[derive(Clone, Copy)]
-struct Rate {
-    per_second: u64,
-    burst: u64,
-}
-
-/// A token bucket.
-#[derive(Clone)]
-struct Bucket {
-    left: u64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn full(rate: Rate, now: Instant) -> Self {
-        Self { left: rate.burst, at: now }
-    }
-
-    /// Whether there is room for `cost`, which is taken then.
-    fn take(&mut self, cost: u64, rate: Rate, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.at).as_nanos();
-        let gained = elapsed.saturating_mul(u128::from(rate.per_second)) / 1_000_000_000;
-        // Less than one byte stays to be counted the next time.
-        if gained > 0 {
-            self.left = self.left.saturating_add(u64::try_from(gained).unwrap_or(u64::MAX)).min(rate.burst);
-            self.at = now;
-        }
-        let enough = cost <= self.left;
-        if enough {
-            self.left -= cost;
-        }
-        enough
-    }
-}
-
-/// A bucket for each address, in a table that does not grow. Who shares a slot with whom cannot be foreseen from outside.
-struct Slots {
-    rate: Rate,
-    slots: Vec<Bucket>,
-    hasher: RandomState,
-}
-
-impl Slots {
-    fn new((per_second, burst): (u64, u64), now: Instant) -> Self {
-        let rate = Rate { per_second, burst };
-        Self { rate, slots: vec![Bucket::full(rate, now); TURN_SLOTS], hasher: RandomState::new() }
-    }
-
-    fn take(&mut self, ip: IpAddr, cost: u64, now: Instant) -> bool {
-        let slot = self.hasher.hash_one(prefix(ip)) % TURN_SLOTS as u64;
-        let rate = self.rate;
-        self.slots.get_mut(slot as usize).is_some_and(|bucket| bucket.take(cost, rate, now))
-    }
-}
-
-/// What an answer takes from its request.
-struct Asked {
-    method: Method,
-    id: TransactionId,
-    fingerprint: bool,
-    /// The client's key, once it has authenticated: then answers are signed.
-    key: Option<Vec<u8>>,
-}
-
-impl Asked {
-    fn of(message: &Message) -> Self {
-        Self {
-            method: message.typ.method,
-            id: message.transaction_id,
-            fingerprint: message.contains(ATTR_FINGERPRINT),
-            key: None,
-        }
-    }
-
-    fn answer(&self, class: MessageClass) -> Message {
-        begin(MessageType::new(self.method, class), self.id)
-    }
-
-    fn with_code(&self, code: ErrorCode) -> Option<Message> {
-        let mut message = self.answer(CLASS_ERROR_RESPONSE);
-        // Reasons in words are only for those who are known: answers to strangers are to be small.
-        let added = if self.key.is_some() {
-            code.add_to(&mut message)
-        } else {
-            ErrorCodeAttribute { code, reason: Vec::new() }.add_to(&mut message)
-        };
-        added.ok().map(|()| message)
-    }
-
-    fn error(&self, code: ErrorCode) -> Option<Vec<u8>> {
-        self.seal(self.with_code(code)?)
-    }
-
-    fn unknown(&self, attributes: Vec<AttrType>) -> Option<Vec<u8>> {
-        let mut message = self.with_code(CODE_UNKNOWN_ATTRIBUTE)?;
-        UnknownAttributes(attributes).add_to(&mut message).ok()?;
-        self.seal(message)
-    }
-
-    /// Signs, if the client is known, and adds a fingerprint, if the request had one.
-    fn seal(&self, mut message: Message) -> Option<Vec<u8>> {
-        if let Some(key) = &self.key {
-            MessageIntegrity::new_raw_integrity_with_provider(key.clone(), CRYPTO).add_to(&mut message).ok()?;
-        }
-        if self.fingerprint {
-            FINGERPRINT.add_to(&mut message).ok()?;
-        }
-        Some(message.raw)
-    }
-}
-
 /// A request of a known user.
 struct Request {
     from: SocketAddr,
@@ -289,82 +165,6 @@ enum Denied {
     With(ErrorCode),
     /// Too many requests.
     Silently,
-}
-
-struct Channel {
-    number: u16,
-    peer: SocketAddr,
-    until: Instant,
-}
-
-struct Allocation {
-    client: SocketAddr,
-    user: String,
-    /// The relayed port; 0 while the socket is being opened.
-    port: u16,
-    created_s: u64,
-    expires: Instant,
-    /// The request that made it: it may come again.
-    asked: Asked,
-    permissions: Vec<(IpAddr, Instant)>,
-    channels: Vec<Channel>,
-    bucket: Bucket,
-}
-
-impl Allocation {
-    /// Installs or renews permissions: all, or none if they are too many.
-    fn permit(&mut self, ips: &[IpAddr], now: Instant) -> bool {
-        self.permissions.retain(|(_, until)| *until > now);
-        let new = ips.iter().filter(|ip| !permits(&self.permissions, **ip, now)).count();
-        if self.permissions.len() + new > TURN_PERMISSIONS {
-            return false;
-        }
-        let until = now + TURN_PERMISSION_LIFE;
-        for ip in ips {
-            match self.permissions.iter_mut().find(|(permitted, _)| permitted == ip) {
-                Some(permission) => permission.1 = until,
-                None => self.permissions.push((*ip, until)),
-            }
-        }
-        true
-    }
-
-    /// Binds a channel, or renews it.
-    fn bind(&mut self, number: u16, peer: SocketAddr, now: Instant) -> Result<(), ErrorCode> {
-        let permissions = &self.permissions;
-        self.channels.retain(|channel| channel.is_live(permissions, now));
-        if self.channels.iter().any(|channel| channel.number == number && channel.peer != peer) {
-            return Err(CODE_BAD_REQUEST);
-        }
-        let bound = self.channels.iter().position(|channel| channel.peer == peer);
-        if (bound.is_none() && self.channels.len() >= TURN_CHANNELS) || !self.permit(&[peer.ip()], now) {
-            return Err(CODE_INSUFFICIENT_CAPACITY);
-        }
-        let until = now + TURN_CHANNEL_LIFE;
-        match bound.and_then(|index| self.channels.get_mut(index)) {
-            // Also with another number, which RFC 8656 refuses: webrtc 0.21 forgets a binding on any error and asks with the next number. What
-            // came with the old number would be lost to it.
-            Some(channel) => *channel = Channel { number, peer, until },
-            None => self.channels.push(Channel { number, peer, until }),
-        }
-        Ok(())
-    }
-
-    fn peer(&self, number: u16, now: Instant) -> Option<SocketAddr> {
-        let channel = self.channels.iter().find(|channel| channel.number == number)?;
-        channel.is_live(&self.permissions, now).then_some(channel.peer)
-    }
-}
-
-impl Channel {
-    /// A channel does not end before its peer's permission: webrtc 0.21 does not ask again after a refresh whose answer was lost.
-    fn is_live(&self, permissions: &[(IpAddr, Instant)], now: Instant) -> bool {
-        self.until > now || permits(permissions, self.peer.ip(), now)
-    }
-}
-
-fn permits(permissions: &[(IpAddr, Instant)], ip: IpAddr, now: Instant) -> bool {
-    permissions.iter().any(|(permitted, until)| *permitted == ip && *until > now)
 }
 
 /// The server, without its sockets.
@@ -874,74 +674,4 @@ fn release<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
             }
         }
     }
-}
-
-/// A message that is one from its first to its last byte.
-fn decode(datagram: &[u8]) -> Option<Message> {
-    let length = usize::from(u16::from_be_bytes([*datagram.get(2)?, *datagram.get(3)?]));
-    if !is_stun_message(datagram) || datagram.len() != MESSAGE_HEADER_SIZE + length {
-        return None;
-    }
-    let mut message = Message::new();
-    message.unmarshal_binary(datagram).ok()?;
-    let broken = message.contains(ATTR_FINGERPRINT) && FINGERPRINT.check(&message).is_err();
-    (!broken).then_some(message)
-}
-
-fn begin(typ: MessageType, id: TransactionId) -> Message {
-    let mut message = Message::new();
-    message.typ = typ;
-    message.transaction_id = id;
-    message.write_header();
-    message
-}
-
-/// The answer to an Allocate.
-fn allocated(asked: &Asked, relay: SocketAddr, client: SocketAddr) -> Option<Vec<u8>> {
-    let mut message = asked.answer(CLASS_SUCCESS_RESPONSE);
-    add_address(&mut message, ATTR_XOR_RELAYED_ADDRESS, relay)?;
-    add_lifetime(&mut message, TURN_LIFETIME);
-    add_address(&mut message, ATTR_XORMAPPED_ADDRESS, client)?;
-    asked.seal(message)
-}
-
-fn add_lifetime(message: &mut Message, life: Duration) {
-    message.add(ATTR_LIFETIME, &(life.as_secs() as u32).to_be_bytes());
-}
-
-fn add_address(message: &mut Message, typ: AttrType, address: SocketAddr) -> Option<()> {
-    XorMappedAddress { ip: address.ip(), port: address.port() }.add_to_as(message, typ).ok()
-}
-
-/// The first attribute of a type.
-fn value(attributes: &[RawAttribute], typ: AttrType) -> Option<&[u8]> {
-    attributes.iter().find(|attribute| attribute.typ == typ).map(|attribute| attribute.value.as_slice())
-}
-
-/// The attributes that would have to be understood, and are not.
-fn unknown(attributes: &[RawAttribute]) -> Vec<AttrType> {
-    attributes.iter().map(|attribute| attribute.typ).filter(|typ| typ.required() && !KNOWN.contains(typ)).collect()
-}
-
-/// The address in an XOR-PEER-ADDRESS. rtc-stun takes addresses that are cut off, and only the first one of a message.
-fn address(value: &[u8], id: TransactionId) -> Option<SocketAddr> {
-    let cookie = MAGIC_COOKIE.to_be_bytes();
-    let mask = [cookie.as_slice(), id.0.as_slice()].concat();
-    let ([_, family, high, low], ip) = value.split_first_chunk::<4>()?;
-    let port = u16::from_be_bytes([high ^ cookie[0], low ^ cookie[1]]);
-    let ip = match (family, ip.len()) {
-        (1, 4) => {
-            let mut octets = [0; 4];
-            xor_bytes(&mut octets, ip, &mask);
-            IpAddr::from(octets)
-        }
-        (2, 16) => {
-            let mut octets = [0; 16];
-            xor_bytes(&mut octets, ip, &mask);
-            // An IPv4 address in disguise is taken for what it is.
-            IpAddr::from(octets).to_canonical()
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
 }

@@ -8,7 +8,12 @@ use rtc::{
     shared::{TaggedBytesMut, TransportContext, TransportProtocol},
     turn::client::{Client, ClientConfig, Event},
 };
-use rtc_stun::message::Getter;
+use rtc_stun::{
+    attributes::{ATTR_FINGERPRINT, ATTR_XOR_RELAYED_ADDRESS, AttrType},
+    error_code::ErrorCodeAttribute,
+    fingerprint::FINGERPRINT,
+    message::{Getter, Method, Setter},
+};
 
 use super::*;
 

@@ -132,7 +132,9 @@ pub async fn serve(
                 let frame = view.borrow_and_update().clone();
                 parts.extend(tile(wish, frame.as_deref()));
             }
-            let stats = serde_json::to_vec(&media.call.stats()).unwrap_or_default();
+            let mut stats = serde_json::to_value(media.call.stats()).unwrap_or_default();
+            stats["has_hand"] = media.has_hand().into();
+            let stats = serde_json::to_vec(&stats).unwrap_or_default();
             parts.push(Part { kind: STATS, stream: 0, width: 0, height: 0, content: stats });
             let (revision, shown) = media.terminal();
             if revision != terminal_seen {

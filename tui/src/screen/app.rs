@@ -128,6 +128,8 @@ pub struct App {
     pub call: Option<CallState>,
     /// Others: on hold, or ringing.
     pub other_calls: Vec<CallState>,
+    /// Pictures that came.
+    pub pictures_seen: u64,
     /// The microphone is on while a key is held, until then at most.
     pub talk_until: Option<Instant>,
     /// It stands in place of the messages.
@@ -173,6 +175,7 @@ impl App {
             dragging: false,
             call: None,
             other_calls: Vec::new(),
+            pictures_seen: 0,
             talk_until: None,
             call_view: false,
             shot: None,

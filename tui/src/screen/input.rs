@@ -84,7 +84,11 @@ impl App {
                 self.select(0);
             }
             Done::NextPane => self.act(Action::NextPane),
-            Done::Editor => self.calls.push(Call::Editor),
+            Done::Editor => {
+                // Nobody sees the key let go while it runs.
+                self.end_talk();
+                self.calls.push(Call::Editor);
+            }
         }
     }
 

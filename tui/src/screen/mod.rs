@@ -125,7 +125,9 @@ fn paint(terminal: &mut Screen, app: &mut App) -> CliResult {
     terminal.draw(|frame| draw::draw(app, frame))?;
     if moving {
         if app.pictures.write(terminal.backend_mut())? {
-            terminal.clear()?;
+            // Asks the terminal nothing: the answer would wait behind the keys.
+            let size = terminal.size()?;
+            terminal.resize(size.into())?;
             terminal.draw(|frame| draw::draw(app, frame))?;
             app.pictures.write(terminal.backend_mut())?;
         }
@@ -207,6 +209,8 @@ async fn serve(terminal: &mut Screen, app: &mut App, client: Arc<Client>, socket
             }
         }
         if app.quit {
+            app.end_talk();
+            make_calls(app, terminal, &client, &answers, &ordered)?;
             return Ok(());
         }
     }

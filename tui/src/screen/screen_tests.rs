@@ -152,6 +152,20 @@ fn a_key_is_held_to_talk() {
 }
 
 #[test]
+fn a_call_is_drawn_at_every_size() {
+    let mut app = app();
+    for (state, outgoing) in [("ringing", false), ("ringing", true), ("connected", true), ("interrupted", true)] {
+        call_is(&mut app, "1", "Ελένη with a very long name 🦜🦜🦜 and more", state, outgoing);
+        for view in [false, true] {
+            app.call_view = view;
+            for (width, height) in [(80, 24), (200, 50), (20, 5), (59, 20), (5, 2), (1, 1), (300, 100)] {
+                screen(&mut app, width, height);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_second_call_waits_and_is_taken() {
     let mut app = app();
     call_is(&mut app, "1", "bob", "connected", true);

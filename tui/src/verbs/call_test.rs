@@ -154,7 +154,8 @@ fn cost(way: Way, columns: u16, rows: u16) -> Option<(Duration, usize)> {
         pattern::draw(number, &mut frame);
         let began = Instant::now();
         let small = frame.scaled(width as usize, height as usize);
-        let picture = Picture { width: small.width as u16, height: small.height as u16, rgb: small.to_rgb() };
+        let (width, height) = (small.width as u16, small.height as u16);
+        let picture = Picture { number: number.into(), width, height, rgb: small.to_rgb() };
         let tile = Tile { stream: 0, area };
         terminal
             .draw(|f| match way {

@@ -292,7 +292,7 @@ async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stat
     let mut stop = Box::pin(stopped());
     let (mut connected, mut interrupted): (Option<Instant>, bool) = (None, false);
     let mut hang_up_at: Option<Instant> = None;
-    let mut told = String::new();
+    let (mut told, mut last) = (String::new(), Value::Null);
     loop {
         let until = async {
             match hang_up_at {
@@ -347,7 +347,9 @@ async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stat
         }
         if call["state"] != "ended" {
             show(global, &event, &told)?;
+            show_recording(global, &event, &last);
             field(call, "state").clone_into(&mut told);
+            last.clone_from(call);
             continue;
         }
         // Of a call that is over they come when its files are complete.
@@ -365,6 +367,28 @@ async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stat
     }
 }
 
+/// Tells about recordings, ours and theirs, where something changed.
+fn show_recording(global: &Global, event: &Value, before: &Value) {
+    let (call, who) = (&event["call"], safe_line(field(&event["chat"], "name")));
+    for (what, state) in [("recording", field(call, "recording")), ("recorded", field(call, "recorded"))] {
+        let old = field(before, what);
+        if global.json || old == state {
+            continue;
+        }
+        match (what, state) {
+            ("recording", "yes") => say(global, "recording"),
+            ("recording", "asked") => say(global, format!("{who} is asked whether you may record")),
+            ("recording", _) if !old.is_empty() => say(global, "not recording"),
+            ("recorded", "asked") => {
+                say(global, format!("{who} wants to record this call: starling call consent yes, or no"));
+            }
+            ("recorded", "yes") => say(global, format!("{who} records this call")),
+            ("recorded", _) if !old.is_empty() => say(global, format!("{who} does not record")),
+            _ => {}
+        }
+    }
+}
+
 /// Tells an event; `before` is the state that was told last.
 fn show(global: &Global, event: &Value, before: &str) -> CliResult {
     if global.json {
@@ -375,13 +399,6 @@ fn show(global: &Global, event: &Value, before: &str) -> CliResult {
     let trouble = field(call, "trouble");
     if !trouble.is_empty() {
         say(global, format!("note: {}", safe_line(trouble)));
-    }
-    match (field(call, "recording"), field(call, "recorded")) {
-        ("yes", _) => say(global, "recording"),
-        ("asked", _) => say(global, format!("{who} is asked whether you may record")),
-        (_, "asked") => say(global, format!("{who} wants to record this call: starling call consent yes, or no")),
-        (_, "yes") => say(global, format!("{who} records this call")),
-        _ => {}
     }
     match field(call, "state") {
         state if state == before => Ok(()),

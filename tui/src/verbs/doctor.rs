@@ -1,6 +1,7 @@
 //! `doctor`: what works and what does not, each failure with a remedy.
 
 use serde_json::{Value, json};
+use starling_node::media::audio::device;
 
 use super::{
     field,
@@ -12,6 +13,7 @@ use crate::{
     error::{CliError, CliResult},
     profile::{Profile, config_dir},
     rpc,
+    screen::Way,
     terminal::safe_line,
 };
 
@@ -30,6 +32,7 @@ pub async fn doctor(global: &Global) -> CliResult {
     let profile = Profile::new(global)?;
     let mut checks = Vec::new();
     terminal_checks(&mut checks);
+    checks.push(sound_check().await);
     if profile.exists() {
         match rpc::acquire(&profile, global).await {
             Ok(client) => {
@@ -87,6 +90,18 @@ pub async fn doctor(global: &Global) -> CliResult {
     Ok(())
 }
 
+/// Whether there is something to call with; `starling call test` tries it.
+async fn sound_check() -> Check {
+    let devices = tokio::task::spawn_blocking(device::devices).await.unwrap_or_default();
+    let count = |input: bool| devices.iter().filter(|d| if input { d.input } else { d.output }).count();
+    let (microphones, loudspeakers) = (count(true), count(false));
+    let found = match (microphones, loudspeakers) {
+        (0, 0) => "no sound devices; start the sound server, or plug one in".to_owned(),
+        _ => format!("{microphones} to speak into, {loudspeakers} to hear by; starling call test tries them"),
+    };
+    check("sound", None, found, "")
+}
+
 fn terminal_checks(checks: &mut Vec<Check>) {
     let term = std::env::var("TERM").unwrap_or_default();
     let true_color = std::env::var("COLORTERM").is_ok_and(|c| c == "truecolor" || c == "24bit");
@@ -109,9 +124,7 @@ fn terminal_checks(checks: &mut Vec<Check>) {
         if locale.is_empty() { "not set".into() } else { locale },
         "set LANG to a UTF-8 locale such as C.UTF-8",
     ));
-    let graphics = std::env::var("KITTY_WINDOW_ID").is_ok()
-        || std::env::var("TERM_PROGRAM").is_ok_and(|t| t == "iTerm.app" || t == "WezTerm" || t == "ghostty");
-    checks.push(check("graphics", None, if graphics { "yes" } else { "half blocks" }, ""));
+    checks.push(check("graphics", None, Way::of_terminal().as_str(), ""));
     if let Some(dir) = config_dir() {
         checks.push(check("configuration", None, dir.display().to_string(), ""));
     }

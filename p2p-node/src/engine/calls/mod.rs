@@ -22,8 +22,8 @@ use super::{Effect, Engine, EngineError, commands::Reply, homes::Asked, send::ti
 use crate::{
     calls::{CallCommand, CallInput, CallServer},
     limits::{
-        CALL_CONNECT_MS, CALL_SERVERS_MS, CALL_TRIES, CALL_TRY_MS, MAX_CALLS, MAX_CLOCK_AHEAD_MS, MAX_EARLY_CANDIDATES,
-        MAX_RINGS, RING_MS, RINGS_MS,
+        CALL_CONNECT_MS, CALL_RESTART_MS, CALL_SERVERS_MS, CALL_TRIES, CALL_TRY_MS, MAX_CALLS, MAX_CLOCK_AHEAD_MS,
+        MAX_EARLY_CANDIDATES, MAX_RINGS, RING_MS, RINGS_MS,
     },
     net::HomeId,
     store::{EventRow, FeedRow, TIMELINE, Txn},
@@ -75,10 +75,12 @@ struct Talk {
     announced: bool,
     /// Connections that were tried.
     tries: u8,
-    /// Whether we record, and where to.
-    recording: (Consent, Option<PathBuf>),
-    /// Whether the other side does, and how often it asked.
-    recorded: (Consent, u8),
+    /// Whether we record, the number of our last question, and where to.
+    recording: (Consent, u32, Option<PathBuf>),
+    /// Whether the other side does, the number of its last question, and how often it asked.
+    recorded: (Consent, u32, u8),
+    /// New offers of the other side: how many, and when the last came.
+    restarts: (u32, u64),
 }
 
 impl Calls {
@@ -122,6 +124,7 @@ impl Talk {
             tries: 1,
             recording: Default::default(),
             recorded: Default::default(),
+            restarts: (0, 0),
         }
     }
 
@@ -386,7 +389,13 @@ impl Engine {
                 let why = if talk.connected.is_some() { CallEnd::Lost } else { CallEnd::Failed };
                 self.end_call(txn, id, why, text, true)?;
             }
-            CallInput::Recorded(_) => self.recording_over(txn, id)?,
+            CallInput::Recorded(_, question) => {
+                if talk.recording.1 == question {
+                    self.recording_over(txn, id)?;
+                }
+            }
+            CallInput::Broken(_, _) if talk.connected.is_some() => {}
+            CallInput::Broken(_, text) => self.end_call(txn, id, CallEnd::Failed, text, true)?,
             CallInput::Left(_) => self.end_call(txn, id, CallEnd::HungUp, String::new(), false)?,
         }
         Ok(())
@@ -439,12 +448,18 @@ impl Engine {
                 }
             }
             CallSignal::Restart { offer } if talk.media => {
+                // Each costs a connection: some while there is none, then one at a time.
+                let soon = self.now.saturating_sub(talk.restarts.1) < CALL_RESTART_MS;
+                if soon && talk.restarts.0 >= u32::from(CALL_TRIES) {
+                    return Ok(());
+                }
+                talk.restarts = (talk.restarts.0 + 1, self.now);
                 self.effect(Effect::Call(CallCommand::Restart(id, offer)));
             }
             CallSignal::Restarted { answer } if talk.media => {
                 self.effect(Effect::Call(CallCommand::Accept(id, answer)));
             }
-            CallSignal::Recording(what) => self.on_recording(txn, id, event, what)?,
+            CallSignal::Recording { what, question } => self.on_recording(txn, id, event, what, question)?,
             CallSignal::End { why, text } => self.end_call(txn, id, why, text, false)?,
             _ => {}
         }

@@ -31,8 +31,9 @@ impl Engine {
         if talk.recording.0 != Consent::No {
             return Ok(Err(NodeError::Refused("a recording of this call was asked for already".into())));
         }
-        talk.recording = (Consent::Asked, Some(path));
-        self.say_recording(txn, id, Recording::Asked)?;
+        let question = talk.recording.1.wrapping_add(1);
+        talk.recording = (Consent::Asked, question, Some(path));
+        self.say_recording(txn, id, Recording::Asked, question)?;
         Ok(Ok(()))
     }
 
@@ -45,7 +46,8 @@ impl Engine {
             _ => {}
         }
         talk.recorded.0 = if agree { Consent::Yes } else { Consent::No };
-        self.say_recording(txn, id, if agree { Recording::Agreed } else { Recording::Refused })?;
+        let question = talk.recorded.1;
+        self.say_recording(txn, id, if agree { Recording::Agreed } else { Recording::Refused }, question)?;
         Ok(Ok(()))
     }
 
@@ -56,24 +58,27 @@ impl Engine {
         id: CallId,
         event: EventId,
         what: Recording,
+        question: u32,
     ) -> Result<(), EngineError> {
         let Some(talk) = self.calls.find(id) else { return Ok(()) };
+        // An answer to an older question is none to this one: it may have been about something else.
+        let (ours, theirs) = (question == talk.recording.1, question == talk.recorded.1);
         let effect = match what {
-            Recording::Asked if talk.recorded.0 == Consent::No && talk.recorded.1 < MAX_RECORD_ASKS => {
-                talk.recorded = (Consent::Asked, talk.recorded.1 + 1);
+            Recording::Asked if talk.recorded.0 == Consent::No && talk.recorded.2 < MAX_RECORD_ASKS => {
+                talk.recorded = (Consent::Asked, question, talk.recorded.2 + 1);
                 None
             }
-            Recording::Ended if talk.recorded.0 != Consent::No => {
+            Recording::Ended if theirs && talk.recorded.0 != Consent::No => {
                 talk.recorded.0 = Consent::No;
                 None
             }
-            Recording::Agreed if talk.recording.0 == Consent::Asked => {
+            Recording::Agreed if ours && talk.recording.0 == Consent::Asked => {
                 talk.recording.0 = Consent::Yes;
-                Some(CallCommand::Record(id, talk.recording.1.take()))
+                Some(CallCommand::Record(id, question, talk.recording.2.take()))
             }
-            Recording::Refused if talk.recording.0 != Consent::No => {
-                talk.recording = Default::default();
-                Some(CallCommand::Record(id, None))
+            Recording::Refused if ours && talk.recording.0 != Consent::No => {
+                talk.recording = (Consent::No, question, None);
+                Some(CallCommand::Record(id, question, None))
             }
             // Out of turn.
             _ => return Ok(()),
@@ -89,14 +94,15 @@ impl Engine {
     /// We no longer record, or no longer want to.
     pub(super) fn recording_over(&mut self, txn: &Txn<'_>, id: CallId) -> Result<(), EngineError> {
         let Some(talk) = self.calls.find(id).filter(|t| t.recording.0 != Consent::No) else { return Ok(()) };
-        talk.recording = Default::default();
-        self.effect(Effect::Call(CallCommand::Record(id, None)));
-        self.say_recording(txn, id, Recording::Ended)
+        let question = talk.recording.1;
+        talk.recording = (Consent::No, question, None);
+        self.effect(Effect::Call(CallCommand::Record(id, question, None)));
+        self.say_recording(txn, id, Recording::Ended, question)
     }
 
-    fn say_recording(&mut self, txn: &Txn<'_>, id: CallId, what: Recording) -> Result<(), EngineError> {
+    fn say_recording(&mut self, txn: &Txn<'_>, id: CallId, what: Recording, question: u32) -> Result<(), EngineError> {
         let Some((chat, wire)) = self.calls.find(id).map(|t| (t.chat, t.wire)) else { return Ok(()) };
-        let event = self.tell_call(chat, wire, CallSignal::Recording(what));
+        let event = self.tell_call(chat, wire, CallSignal::Recording { what, question });
         self.keep_recording(txn, id, event, what, true)?;
         self.call_changed(id);
         Ok(())
@@ -115,7 +121,7 @@ impl Engine {
             return Ok(());
         }
         let row = EventRow {
-            body: Event::encode_body(&Body::Call(Call { id, signal: CallSignal::Recording(what) })),
+            body: Event::encode_body(&Body::Call(Call { id, signal: CallSignal::Recording { what, question: 0 } })),
             mine,
             via: if mine { Via::Own } else { Via::Direct }.stored(),
             ..EventRow::default()

@@ -149,6 +149,8 @@ pub struct Shot {
 /// A picture in RGB.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
+    /// Which one it is: the same is not written twice.
+    pub number: u64,
     pub width: u16,
     pub height: u16,
     pub rgb: Vec<u8>,
@@ -361,6 +363,7 @@ impl App {
 
     /// Shows one of the other calls in place of this one, which waits.
     fn show_call(&mut self, id: &str) {
+        self.end_talk();
         let Some(at) = self.other_calls.iter().position(|c| c.id == id) else { return };
         let next = self.other_calls.remove(at);
         if let Some(now) = self.call.replace(next) {
@@ -371,16 +374,23 @@ impl App {
 
     /// Answers a call that waits, or goes back to one that is on hold.
     fn switch_call(&mut self) {
-        let Some(next) = self.other_calls.first().cloned() else { return self.say("There is no other call.".into()) };
+        let next = self.other_calls.iter().find(|c| c.rings()).or(self.other_calls.first()).cloned();
+        let Some(next) = next else { return self.say("There is no other call.".into()) };
         if next.rings() {
             // The node puts the others on hold.
             return self.answer_call(&next, next.video);
         }
-        if let Some(now) = &self.call {
-            self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": now.id.clone(), "hold": true }));
+        self.end_talk();
+        if let Some(now) = &mut self.call {
+            now.stats["state"]["hold"] = true.into();
+            let id = now.id.clone();
+            self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, "hold": true }));
         }
         self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": next.id, "hold": false }));
-        self.show_call(&next.id.clone());
+        self.show_call(&next.id);
+        if let Some(now) = &mut self.call {
+            now.stats["state"]["hold"] = false.into();
+        }
     }
 
     /// A key that is held while one talks: `kind` tells whether it was pressed, repeated or let go.
@@ -458,7 +468,9 @@ impl App {
         for part in parts {
             match part.kind {
                 frames::TILE => {
-                    let picture = Picture { width: part.width, height: part.height, rgb: part.content };
+                    self.pictures_seen += 1;
+                    let (number, width, height) = (self.pictures_seen, part.width, part.height);
+                    let picture = Picture { number, width, height, rgb: part.content };
                     if let Some(tile) = shot.tiles.get_mut(usize::from(part.stream)) {
                         *tile = (picture.width > 0).then_some(picture);
                     }

@@ -110,9 +110,14 @@ pub struct Pictures {
     /// Pixels of a cell.
     cell: (u32, u32),
     waiting: Vec<(Tile, Picture)>,
-    shown: HashMap<u8, Rect>,
+    /// Where each stream is shown, and which picture.
+    shown: HashMap<u8, (Rect, u64)>,
+    /// Of the last shared memory.
     number: u64,
 }
+
+/// A terminal has read a picture's memory, and taken it away, before so many more were shared.
+const UNREAD: u64 = 8;
 
 impl Pictures {
     /// For this terminal.
@@ -157,6 +162,14 @@ impl Pictures {
         Rect { x, y, width, height }
     }
 
+    /// Whether a picture can be drawn in a tile: sixels are as large as they are, and one of before may be larger.
+    pub fn fits(&self, area: Rect, picture: &Picture) -> bool {
+        let most = |cells: u16, pixels: u32| u32::from(cells) * pixels;
+        self.way == Way::Kitty
+            || (u32::from(picture.width) <= most(area.width, self.cell.0)
+                && u32::from(picture.height) <= most(area.height, self.cell.1))
+    }
+
     /// A picture's place: its cells are left alone.
     pub fn place(&mut self, tile: Tile, picture: &Picture, buffer: &mut Buffer) {
         let area = self.covered(tile.area, picture);
@@ -175,7 +188,9 @@ impl Pictures {
         let gone: Vec<u8> = self
             .shown
             .iter()
-            .filter(|(stream, area)| !waiting.iter().any(|(tile, _)| tile.stream == **stream && tile.area == **area))
+            .filter(|(stream, (area, _))| {
+                !waiting.iter().any(|(tile, _)| tile.stream == **stream && tile.area == *area)
+            })
             .map(|(stream, _)| *stream)
             .collect();
         let anew = self.way == Way::Sixel && !gone.is_empty();
@@ -186,6 +201,10 @@ impl Pictures {
             }
         }
         for (tile, picture) in waiting {
+            // Keys and clocks draw the screen, too: nothing is written for them.
+            if self.shown.get(&tile.stream) == Some(&(tile.area, picture.number)) {
+                continue;
+            }
             let drawn = match self.way {
                 Way::Kitty => self.kitty(&tile, &picture),
                 _ => sixel(&picture),
@@ -193,13 +212,19 @@ impl Pictures {
             // Without room in shared memory, this frame is left out.
             let Some(drawn) = drawn else { continue };
             write!(out, "\x1b7\x1b[{};{}H{drawn}\x1b8", tile.area.y + 1, tile.area.x + 1)?;
-            self.shown.insert(tile.stream, tile.area);
+            self.shown.insert(tile.stream, (tile.area, picture.number));
         }
         Ok(anew)
     }
 
     fn kitty(&mut self, tile: &Tile, picture: &Picture) -> Option<String> {
         self.number += 1;
+        if self.number > UNREAD && rustix::shm::unlink(memory(self.number - UNREAD)).is_ok() {
+            // Nobody reads them: it is another terminal than it seems.
+            self.forget();
+            self.way = Way::Cells;
+            return None;
+        }
         let name = memory(self.number);
         share(&name, &picture.rgb).ok()?;
         Some(format!(
@@ -215,7 +240,7 @@ impl Pictures {
 
     /// Frees the memory of pictures that no terminal has read.
     pub fn forget(&mut self) {
-        for number in 1..=self.number {
+        for number in self.number.saturating_sub(UNREAD).max(1)..=self.number {
             let _ = rustix::shm::unlink(memory(number));
         }
     }
@@ -226,6 +251,7 @@ impl Pictures {
             self.waiting.clear();
             let _ = self.write(out);
             let _ = out.flush();
+            self.forget();
         }
     }
 }
@@ -266,7 +292,7 @@ mod tests {
         let area = Rect { x: 3, y: 2, width: 20, height: 5 };
         assert_eq!(pictures.pixels(area), (160, 80));
         let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width: 40, height: 20 });
-        let picture = Picture { width: 2, height: 1, rgb: vec![255, 0, 0, 0, 255, 0] };
+        let picture = Picture { number: 1, width: 2, height: 1, rgb: vec![255, 0, 0, 0, 255, 0] };
         pictures.place(Tile { stream: 0, area }, &picture, &mut buffer);
         let mut out = Vec::new();
         pictures.write(&mut out).unwrap();
@@ -289,7 +315,7 @@ mod tests {
         let mut pictures = Pictures::new(Way::Sixel, (8, 16));
         let area = Rect { x: 3, y: 2, width: 200, height: 50 };
         assert_eq!(pictures.pixels(area), MOST_SIXELS);
-        let mut picture = Picture { width: 480, height: 270, rgb: Vec::new() };
+        let mut picture = Picture { number: 1, width: 480, height: 270, rgb: Vec::new() };
         for y in 0..270u32 {
             picture.rgb.extend((0..480u32).flat_map(|x| [(x / 2) as u8, (y * 255 / 270) as u8, 60]));
         }
@@ -306,8 +332,30 @@ mod tests {
             .map(|(a, b)| (0..3).map(|i| u64::from(a[i].abs_diff(b[i]))).sum::<u64>())
             .sum();
         assert!(off / (480 * 270 * 3) < 16, "{}", off / (480 * 270 * 3));
+        // The same once more: nothing is written.
+        pictures.place(Tile { stream: 0, area }, &picture, &mut buffer);
+        let mut out = Vec::new();
+        assert!(!pictures.write(&mut out).unwrap() && out.is_empty());
+        assert!(!pictures.fits(Rect { width: 20, ..area }, &picture));
         // Gone: what was below is drawn anew.
         assert!(pictures.write(&mut Vec::new()).unwrap());
+    }
+
+    #[test]
+    fn a_terminal_that_reads_no_memory_gets_cells() {
+        let mut pictures = Pictures::new(Way::Kitty, (8, 16));
+        let (area, mut buffer) = (Rect { x: 0, y: 0, width: 4, height: 2 }, Buffer::empty(Rect::new(0, 0, 9, 9)));
+        for number in 1..=2 * UNREAD {
+            let picture = Picture { number, width: 1, height: 1, rgb: vec![9; 3] };
+            if pictures.draws() {
+                pictures.place(Tile { stream: 0, area }, &picture, &mut buffer);
+            }
+            pictures.write(&mut Vec::new()).unwrap();
+        }
+        assert!(!pictures.draws());
+        for number in 1..=2 * UNREAD {
+            assert!(rustix::shm::unlink(memory(number)).is_err(), "memory {number} is left");
+        }
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl Video {
         match frames.recv().await {
             Some(parts) => parts,
             None => {
-                // It ended by itself; not asked for again before it was off.
-                self.frames = None;
+                // It ended by itself: perhaps another connection took its place. The next drawing asks again.
+                self.stop();
                 std::future::pending().await
             }
         }

@@ -37,7 +37,7 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
                 theme.accent,
             )
         }
-        "connected" if call.recording.1 == "asked" => {
+        "connected" | "interrupted" if call.recording.1 == "asked" => {
             (format!(" ● {name} asks to record"), "/record yes · /record no ".into(), theme.warn)
         }
         "connected" | "interrupted" => {
@@ -48,13 +48,15 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
             };
             let camera = if call.camera() { "camera on" } else { "camera off" };
             let state = if call.state == "interrupted" { " · interrupted, looking for a way" } else { "" };
-            let record = if call.is_recorded() { "● REC · " } else { "" };
             let style = if call.is_recorded() { theme.warn } else { theme.good };
-            (format!(" ☎ {name} {}{state}", call.clock()), format!("{record}{mic} · {camera} "), style)
+            (format!(" ☎ {name} {}{state}", call.clock()), format!("{mic} · {camera} "), style)
         }
         "ringing" => (format!(" ☎ {name} · ringing …"), format!("{} cancels ", key(Action::Answer)), theme.accent),
         _ => (format!(" ☎ {name} · connecting …"), format!("{} cancels ", key(Action::Answer)), theme.accent),
     };
+    // Whatever else is to be said, and however little room there is.
+    let recorded = call.is_recorded() || app.other_calls.iter().any(CallState::is_recorded);
+    let left = if recorded { format!(" ● REC{left}") } else { left };
     for x in area.x..area.x + area.width {
         buffer[(x, area.y)].set_symbol(" ").set_style(style.add_modifier(Modifier::REVERSED));
     }
@@ -172,7 +174,7 @@ fn draw_tile(app: &mut App, tile: Tile, buffer: &mut Buffer) {
         return;
     };
     let covered = app.palette.is_some() || app.card.is_some();
-    if app.pictures.draws() && !covered {
+    if app.pictures.draws() && !covered && app.pictures.fits(tile.area, picture) {
         app.pictures.place(tile, picture, buffer);
     } else {
         half_blocks(picture, tile.area, app.colours, buffer);
@@ -273,7 +275,9 @@ fn draw_terminal(app: &App, area: Rect, buffer: &mut Buffer) {
     }
     let name = app.call.as_ref().map(|c| c.name.clone()).unwrap_or_default();
     let part = if view.width < columns || view.height < rows { " · a part of it" } else { "" };
-    let text = format!("{name}'s terminal, {columns}×{rows}{part} · /type TEXT types, if they let you");
+    let hand = app.call.as_ref().is_some_and(|c| c.stats["has_hand"] == true);
+    let may = if hand { "you may type: /type TEXT" } else { "read only" };
+    let text = format!("{name}'s terminal, {columns}×{rows}{part} · {may}");
     buffer.set_string(area.x + 1, area.y + area.height - 1, cut(&text, area.width.saturating_sub(2)), app.theme.accent);
 }
 
