@@ -239,3 +239,43 @@ async fn a_terminal_is_shared_and_keys_need_leave() {
     mesh.until("the end", |m| m.events.lock().unwrap()[1].contains(&CallEvent::Shared(0, None))).await;
     mesh.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_made_anew_takes_the_place_of_the_first() {
+    let started = |call: Result<(Call, tokio::sync::mpsc::Receiver<CallEvent>), _>| call.unwrap();
+    let (a, mut from_a) = started(Call::start(config("tone", "none", None)));
+    let (b, mut from_b) = started(Call::start(config("tone", "none", None)));
+    let first = a.offer(0).await.unwrap();
+    // The answer to this one comes to nothing.
+    b.answer(0, first).await.unwrap();
+    let second = a.offer_again(0).await.unwrap().expect("it is not connected");
+    let answer = b.answer(0, second).await.unwrap();
+    a.accept(0, answer).await.unwrap();
+    let mut connected = (false, false);
+    while connected != (true, true) {
+        let (event, by_a) = tokio::select! {
+            event = from_a.recv() => (event, true),
+            event = from_b.recv() => (event, false),
+        };
+        match event.expect("a call ended") {
+            CallEvent::Candidate(_, json) => drop(if by_a { &b } else { &a }.candidate(0, &json).await),
+            CallEvent::Connected(_) if by_a => connected.0 = true,
+            CallEvent::Connected(_) => connected.1 = true,
+            CallEvent::Failed(_) => panic!("the first one is heard of again"),
+            _ => {}
+        }
+    }
+    // What is made is not made again.
+    assert!(a.offer_again(0).await.unwrap().is_none());
+    for call in [&a, &b] {
+        let mut heard = 0;
+        while heard < 50 {
+            tokio::task::yield_now().await;
+            let routes = call.stats().routes;
+            assert_eq!(routes.len(), 1);
+            heard = routes[0].audio.packets;
+        }
+    }
+    a.end().await;
+    b.end().await;
+}
