@@ -242,7 +242,7 @@ async fn a_terminal_is_shared_and_keys_need_leave() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_made_anew_takes_the_place_of_the_first() {
-    let started = |call: Result<(Call, tokio::sync::mpsc::Receiver<CallEvent>), _>| call.unwrap();
+    let started = |call: Result<(Call, mpsc::Receiver<CallEvent>), _>| call.unwrap();
     let (a, mut from_a) = started(Call::start(config("tone", "none", None)));
     let (b, mut from_b) = started(Call::start(config("tone", "none", None)));
     let first = a.offer(0).await.unwrap();
