@@ -69,7 +69,8 @@ impl Call {
             && !old.peer.knows(&offer).await
         {
             // Another certificate: a new connection in place of one that did not come to be there.
-            self.forget(route).await;
+            self.detach(route);
+            old.peer.close().await;
             known = None;
         }
         let route = match known {
@@ -139,28 +140,24 @@ impl Call {
         if self.is_connected(route) {
             return Ok(None);
         }
-        self.forget(route).await;
+        if let Some(old) = self.detach(route) {
+            old.peer.close().await;
+        }
         self.offer(route).await.map(Some)
     }
 
-    /// Takes a route away, without a word to its other end.
-    async fn forget(&self, id: u64) -> Option<Arc<RoutePeer>> {
+    /// Takes a route away, without a word to its other end. Its connection is its caller's to close.
+    fn detach(&self, id: u64) -> Option<Arc<RoutePeer>> {
         let route = lock(&self.0.routes).remove(&id)?;
         self.0.outlets.remove(id);
         self.0.participants.remove(id);
         route.participant.leave();
-        let peer = route.peer.clone();
-        tokio::spawn(async move {
-            // Time for a farewell to leave, if there is one.
-            tokio::time::sleep(Duration::from_millis(60)).await;
-            peer.close().await;
-        });
         Some(route)
     }
 
     /// A route ends; the others go on.
     pub async fn remove(&self, id: u64) {
-        let Some(route) = self.forget(id).await else { return };
+        let Some(route) = self.detach(id) else { return };
         route.peer.control(&Message::Control(Control::Bye).encode()).await;
         // Time for the farewell to leave; it is also told by other means.
         tokio::time::sleep(Duration::from_millis(60)).await;
