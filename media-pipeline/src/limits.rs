@@ -8,8 +8,10 @@ pub const MAX_DIMENSION: usize = 1920;
 pub const MAX_FRAME_BYTES: usize = 512 * 1024;
 /// Packets that wait for a missing one: half a second at 4 Mbit/s.
 pub const MAX_ASSEMBLY_PACKETS: usize = 512;
-/// How long a missing video packet is waited for: some retransmissions at a common round trip.
-pub const VIDEO_PATIENCE: Duration = Duration::from_millis(220);
+/// How long a missing video packet is waited for at least: some retransmissions at a common round trip.
+const VIDEO_PATIENCE: Duration = Duration::from_millis(220);
+/// And at most, however long the round trip.
+const VIDEO_PATIENCE_MOST: Duration = Duration::from_millis(700);
 /// Payload bytes of an RTP packet: with SRTP, UDP and IPv6 (or TURN) it stays below 1,280 bytes.
 pub const RTP_PAYLOAD: usize = 1_120;
 
@@ -64,3 +66,8 @@ pub const MAX_CONTROL: usize = 16 * 1024;
 pub const MAX_ROUTES: usize = 8;
 /// Events of a call that wait to be read: beyond, statistics are dropped first.
 pub const EVENT_QUEUE: usize = 256;
+
+/// How long a missing video packet is waited for: two requests for it can be answered.
+pub fn video_patience(round_trip: Duration) -> Duration {
+    (2 * round_trip + Duration::from_millis(60)).clamp(VIDEO_PATIENCE, VIDEO_PATIENCE_MOST)
+}

@@ -174,6 +174,11 @@ impl Participant {
         self.video.details.lock().unwrap_or_else(PoisonError::into_inner).last = None;
     }
 
+    /// Round trip to it; nothing while it is not known.
+    pub fn round_trip(&self) -> Duration {
+        self.peer.get().and_then(std::sync::Weak::upgrade).map_or(Duration::ZERO, |peer| peer.round_trip())
+    }
+
     /// A key frame is needed.
     pub fn want_key(&self) {
         self.key_needed.notify_one();

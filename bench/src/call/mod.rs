@@ -303,7 +303,7 @@ async fn sound(time: Duration, report: &mut Report) -> anyhow::Result<()> {
 
 async fn loss(time: Duration, report: &mut Report) -> anyhow::Result<()> {
     println!(
-        "\n  link (50 ms round trip)        fps  longest freeze  wire/media  sound lost  brought back  aims at     height  key frames asked"
+        "\n  link (50 ms round trip)        fps  longest freeze  wire/media  sound lost  brought back  aims at     height  key frames asked  left out"
     );
     for (name, spec) in [
         ("no loss", "delay=25,seed=1"),
@@ -328,6 +328,8 @@ async fn loss(time: Duration, report: &mut Report) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let (since, before, wire) = (Instant::now(), route(&mesh.calls[1], 0), out.seen.bytes.load(Relaxed));
         let payload = mesh.calls[0].payload_sent(1);
+        let left_out = |mesh: &Mesh| mesh.calls[0].stats().skipped_frames + route(&mesh.calls[0], 1).dropped_frames;
+        let left_before = left_out(&mesh);
         tokio::time::sleep(time).await;
         let after = route(&mesh.calls[1], 0);
         let fps = frames_since(&seen, since) as f64 / since.elapsed().as_secs_f64();
@@ -339,14 +341,14 @@ async fn loss(time: Duration, report: &mut Report) -> anyhow::Result<()> {
         let back = after.audio.by_fec + after.audio.by_dred - before.audio.by_fec - before.audio.by_dred;
         let (target, asked) =
             (route(&mesh.calls[0], 1).target_bps / 1000, after.video.key_requests - before.video.key_requests);
-        let height = after.video.height;
+        let (height, left) = (after.video.height, left_out(&mesh) - left_before);
         println!(
-            "  {name:<26} {fps:>8.1} {frozen:>12.2} s {ratio:>10.2}x {lost:>11} {back:>13} {target:>8} kbit/s {height:>4}p {asked:>10}"
+            "  {name:<26} {fps:>8.1} {frozen:>12.2} s {ratio:>10.2}x {lost:>11} {back:>13} {target:>8} kbit/s {height:>4}p {asked:>10} {left:>14}"
         );
         report.insert(
             name.replace(' ', "_"),
             json!({ "fps": fps, "freeze_s": frozen, "wire_ratio": ratio, "audio_lost": lost, "audio_back": back,
-                    "target_kbit": target, "height": height, "key_requests": asked }),
+                    "target_kbit": target, "height": height, "key_requests": asked, "left_out": left }),
         );
         end(mesh).await;
     }

@@ -16,14 +16,18 @@ use rtc::{
 };
 
 use super::taps::Seen;
-use crate::limits::VIDEO_PATIENCE;
+use crate::limits::video_patience;
 
 /// How long a packet may be overtaken before it counts as lost.
 const REORDER: Duration = Duration::from_millis(5);
 /// Least time between two requests for one packet.
 const LEAST: Duration = Duration::from_millis(20);
+/// Share of packets lost above which a request or its answer is lost as well too often to wait for: then two are made in a round trip.
+const MUCH_LOSS: f64 = 0.15;
+/// Packets that the share lost is smoothed over.
+const LOSS_OVER: f64 = 200.0;
 /// Requests for one packet.
-const TRIES: u8 = 8;
+const TRIES: u8 = 10;
 /// Packets that are asked for at a time: beyond, a key frame is cheaper.
 const MOST_MISSING: usize = 80;
 
@@ -38,6 +42,8 @@ struct Missing {
 struct Stream {
     highest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
+    /// Share of packets that had to be asked for.
+    lost: f64,
 }
 
 impl Stream {
@@ -56,6 +62,7 @@ impl Stream {
             self.missing.clear();
             return;
         }
+        self.lost *= 1.0 - 1.0 / LOSS_OVER;
         for lost in highest + 1..at {
             self.missing.insert(lost, Missing { since: now, due: now + REORDER, tries: 0 });
         }
@@ -66,12 +73,17 @@ impl Stream {
 
     /// Sequence numbers to ask for now.
     fn due(&mut self, now: Instant, round_trip: Duration) -> Vec<u16> {
-        let patience = VIDEO_PATIENCE + round_trip;
+        // An answer to a later request would come too late.
+        let patience = video_patience(round_trip).saturating_sub(round_trip);
         self.missing.retain(|_, m| m.tries < TRIES && now.saturating_duration_since(m.since) < patience);
+        let again = if self.lost > MUCH_LOSS { round_trip / 2 } else { round_trip + round_trip / 8 };
         let mut ask = Vec::new();
         for (at, missing) in self.missing.iter_mut().filter(|(_, m)| m.due <= now) {
+            if missing.tries == 0 {
+                self.lost += (1.0 - self.lost) / LOSS_OVER;
+            }
             missing.tries += 1;
-            missing.due = now + LEAST.max(round_trip + round_trip / 8);
+            missing.due = now + LEAST.max(again);
             ask.push(*at as u16);
         }
         ask
@@ -181,6 +193,24 @@ mod tests {
         assert_eq!(asked[2].0, 62, "the next request waits for a round trip");
         assert!(asked.len() <= 12, "{asked:?}");
         assert!(stream.missing.is_empty());
+    }
+
+    #[test]
+    fn with_much_loss_it_is_asked_for_twice_in_a_round_trip() {
+        let (start, round_trip) = (Instant::now(), Duration::from_millis(50));
+        // Every `of`th packet is lost for good; how often each is asked for.
+        let asked = |of: u16| {
+            let (mut stream, mut asked) = (Stream::default(), 0);
+            for n in (0..2_000u16).filter(|n| n % of != 0) {
+                let now = start + Duration::from_millis(u64::from(n) * 5);
+                stream.saw(n, now);
+                asked += stream.due(now, round_trip).len();
+            }
+            asked as f64 / f64::from(2_000 / of)
+        };
+        let (little, much) = (asked(10), asked(5));
+        assert!((2.5..3.5).contains(&little), "{little}");
+        assert!((5.5..7.5).contains(&much), "{much}");
     }
 
     #[test]

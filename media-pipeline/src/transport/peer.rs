@@ -488,6 +488,11 @@ impl Peer {
         self.seen.clock(ssrc)
     }
 
+    /// Round trip as last measured; nothing while it is not known.
+    pub fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.seen.round_trip_us.load(Relaxed).into())
+    }
+
     /// Asks the other side for a key frame.
     pub async fn request_key(&self) {
         let track = self.remote.video.lock().unwrap_or_else(PoisonError::into_inner).clone();

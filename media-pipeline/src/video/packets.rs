@@ -86,6 +86,11 @@ impl Assembler {
         Self { waiting: BTreeMap::new(), next: None, highest: 0, patience }
     }
 
+    /// From now on it waits so long.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Takes a packet.
     pub fn push(&mut self, packet: Packet, now: Instant) {
         if packet.payload.is_empty() && self.next.is_none() {

@@ -15,7 +15,7 @@ use super::{
     packets::{Assembled, Assembler, Packet, Piece},
 };
 use crate::{
-    limits::{KEY_FRAME_PATIENCE, KEY_FRAME_PATIENCE_MOST, VIDEO_PATIENCE},
+    limits::{KEY_FRAME_PATIENCE, KEY_FRAME_PATIENCE_MOST, video_patience},
     participant::Participant,
 };
 
@@ -73,7 +73,7 @@ pub struct VideoReceive {
 impl VideoReceive {
     /// Runs until the packets end.
     pub fn run(mut self) {
-        let mut assembler = Assembler::new(VIDEO_PATIENCE);
+        let mut assembler = Assembler::new(video_patience(Duration::ZERO));
         let mut keys = KeyAsk::new();
         let mut decoder = None;
         let mut held: VecDeque<(Instant, Arc<Frame>, u32)> = VecDeque::new();
@@ -90,10 +90,11 @@ impl VideoReceive {
                 Ok((ssrc, packet)) => {
                     if stream.is_some_and(|s| s != ssrc) {
                         // Another stream of the same participant: nothing of the old one is of use.
-                        assembler = Assembler::new(VIDEO_PATIENCE);
+                        assembler = Assembler::new(video_patience(Duration::ZERO));
                         keys.need();
                     }
                     stream = Some(ssrc);
+                    assembler.set_patience(video_patience(self.participant.round_trip()));
                     assembler.push(packet, Instant::now());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
