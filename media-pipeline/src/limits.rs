@@ -9,7 +9,7 @@ pub const MAX_FRAME_BYTES: usize = 512 * 1024;
 /// Packets that wait for a missing one: half a second at 4 Mbit/s.
 pub const MAX_ASSEMBLY_PACKETS: usize = 512;
 /// How long a missing video packet is waited for at least: some retransmissions at a common round trip.
-const VIDEO_PATIENCE: Duration = Duration::from_millis(220);
+const VIDEO_PATIENCE: Duration = Duration::from_millis(240);
 /// And at most, however long the round trip.
 const VIDEO_PATIENCE_MOST: Duration = Duration::from_millis(700);
 /// Payload bytes of an RTP packet: with SRTP, UDP and IPv6 (or TURN) it stays below 1,280 bytes.

@@ -26,6 +26,8 @@ const LEAST: Duration = Duration::from_millis(20);
 const MUCH_LOSS: f64 = 0.15;
 /// Packets that the share lost is smoothed over.
 const LOSS_OVER: f64 = 200.0;
+/// With fewer packets nothing is said of loss.
+const LOSS_LEAST: f64 = 40.0;
 /// Requests for one packet.
 const TRIES: u8 = 10;
 /// Packets that are asked for at a time: beyond, a key frame is cheaper.
@@ -42,8 +44,9 @@ struct Missing {
 struct Stream {
     highest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
-    /// Share of packets that had to be asked for.
+    /// Share of packets that had to be asked for, and how many it is known from.
     lost: f64,
+    known: f64,
 }
 
 impl Stream {
@@ -62,7 +65,8 @@ impl Stream {
             self.missing.clear();
             return;
         }
-        self.lost *= 1.0 - 1.0 / LOSS_OVER;
+        self.known = (self.known + 1.0).min(LOSS_OVER);
+        self.lost *= 1.0 - 1.0 / self.known.max(LOSS_LEAST);
         for lost in highest + 1..at {
             self.missing.insert(lost, Missing { since: now, due: now + REORDER, tries: 0 });
         }
@@ -80,7 +84,7 @@ impl Stream {
         let mut ask = Vec::new();
         for (at, missing) in self.missing.iter_mut().filter(|(_, m)| m.due <= now) {
             if missing.tries == 0 {
-                self.lost += (1.0 - self.lost) / LOSS_OVER;
+                self.lost += (1.0 - self.lost) / self.known.max(LOSS_LEAST);
             }
             missing.tries += 1;
             missing.due = now + LEAST.max(again);
