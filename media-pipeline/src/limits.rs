@@ -49,6 +49,8 @@ pub const MAX_PLAYOUT_PACKETS: usize = 100;
 
 /// Bit rate of speech, in bits a second.
 pub const AUDIO_BITS: u32 = 32_000;
+/// The same on a path that has room.
+pub const AUDIO_BITS_MOST: u32 = 48_000;
 /// Video below this is not worth sending: audio goes alone.
 pub const VIDEO_LEAST_BITS: u32 = 60_000;
 /// The most video that is sent.

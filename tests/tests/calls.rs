@@ -151,6 +151,35 @@ fn a_relayed_call_shows_no_address_and_works() {
 }
 
 #[test]
+fn a_network_that_loses_a_fifth_of_all_carries_a_call() {
+    let world = friends();
+    let stats = stats_of_alice(&world);
+    let file = stats.to_string_lossy().into_owned();
+    let start = |who: &str, verb: &[&str], seed: u8| {
+        let mut command = world.starling(who);
+        command.env("STARLING_TEST_LINK", format!("loss=0.2,delay=25,seed={seed}"));
+        call(&mut command, &[verb, &QUIET, &["--video-in", "pattern:320x180@30"]].concat())
+    };
+    let bob = start("bob", &["answer", "--auto"], 1);
+    bob.wait_for("readiness", |e| e["type"] == "call.ready");
+    let mut alice = start("alice", &["start", "@bob", "--stats", &file], 2);
+    for side in [&alice, &bob] {
+        side.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    }
+    // Ten seconds of pictures, and of sound that was lost and is heard.
+    until("pictures and sound", || {
+        let route = &last_stats(&stats)?["routes"][0];
+        let sound = &route["audio"];
+        let brought_back = sound["by_fec"].as_u64()? + sound["by_dred"].as_u64()?;
+        (brought_back > 20 && route["video"]["pattern"]["received"].as_u64()? > 300).then_some(())
+    });
+    assert_eq!(alice.terminate(), 0);
+    let stats = last_stats(&stats).unwrap();
+    let pattern = &stats["routes"][0]["video"]["pattern"];
+    assert_eq!((pattern["bad"].as_u64(), pattern["out_of_order"].as_u64()), (Some(0), Some(0)), "{stats:#}");
+}
+
+#[test]
 fn a_call_outlives_the_rendezvous() {
     let mut world = friends();
     let stats = stats_of_alice(&world);

@@ -18,7 +18,7 @@ use starling_media::{
         opus::{Encoder, Protection},
         playout::Playout,
     },
-    limits::{PACKET, TICK},
+    limits::{AUDIO_BITS, AUDIO_BITS_MOST, PACKET, TICK},
 };
 
 use super::Report;
@@ -37,14 +37,17 @@ pub fn run(report: &mut Report) -> anyhow::Result<()> {
     let reference = dir.path().join("reference.wav");
     write(&reference, &speech)?;
     println!(
-        "\n  speech ({} s, 32 kbit/s)           PESQ-WB   lost   by FEC   by DRED   concealed   delay",
+        "\n  speech ({} s)                      PESQ-WB   lost   by FEC   by DRED   concealed   delay",
         speech.len() / 48_000
     );
     let mut table = serde_json::Map::new();
-    for (name, loss, burst) in [("clean", 0.0, 1.0), ("10 % isolated", 0.1, 1.0), ("10 % in bursts of 3", 0.1, 3.0)] {
+    let patterns = [("clean", 0.0, 1.0), ("10 % isolated", 0.1, 1.0), ("10 % in bursts of 3", 0.1, 3.0)];
+    let runs = [AUDIO_BITS_MOST, AUDIO_BITS].map(|bits| patterns.map(|(name, loss, burst)| (bits, name, loss, burst)));
+    for (bits, name, loss, burst) in runs.into_iter().flatten() {
+        let name = format!("{name}, {} kbit/s", bits / 1000);
         let (mut scores, mut heard) = (Vec::new(), audio::Heard::default());
         for seed in 0..SEEDS {
-            let (played, seen) = through(&speech, loss, burst, seed)?;
+            let (played, seen) = through(&speech, bits, loss, burst, seed)?;
             let path = dir.path().join("heard.wav");
             write(&path, &played)?;
             scores.push(score(&reference, &path)?);
@@ -56,7 +59,7 @@ pub fn run(report: &mut Report) -> anyhow::Result<()> {
             "  {name:<32} {median:>8.2} {:>6} {:>8} {:>9} {:>11} {:>5} ms",
             heard.lost, heard.by_fec, heard.by_dred, heard.concealed, heard.delay_ms
         );
-        table.insert(name.replace(' ', "_"), json!({ "pesq_wb": median, "all": scores }));
+        table.insert(name.replace(' ', "_").replace(',', ""), json!({ "pesq_wb": median, "all": scores }));
     }
     report.insert("speech".into(), table.into());
     Ok(())
@@ -64,8 +67,9 @@ pub fn run(report: &mut Report) -> anyhow::Result<()> {
 
 /// What is heard of speech behind a network that loses packets, as a call does it: the loss that the receiver saw decides each second how the
 /// sender protects its packets.
-fn through(speech: &[f32], loss: f64, burst: f64, seed: u64) -> anyhow::Result<(Vec<f32>, audio::Heard)> {
+fn through(speech: &[f32], bits: u32, loss: f64, burst: f64, seed: u64) -> anyhow::Result<(Vec<f32>, audio::Heard)> {
     let (mut encoder, mut playout) = (Encoder::new()?, Playout::new()?);
+    encoder.set_bits(bits)?;
     let mut random = StdRng::seed_from_u64(seed);
     // Gilbert's model: a state that loses all, left after `burst` packets in the mean. Isolated losses have a packet between them.
     let (enter, leave) = (loss / (burst * (1.0 - loss)), 1.0 / burst);

@@ -3,6 +3,7 @@
 pub mod device;
 pub mod file;
 pub mod opus;
+mod pause;
 pub mod playout;
 pub mod process;
 pub mod receive;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     MediaError,
-    limits::{PACKET, TICK},
+    limits::{AUDIO_BITS, AUDIO_BITS_MOST, PACKET, TICK},
     outlets::Outlets,
     switch::Switch,
 };
@@ -29,6 +29,9 @@ pub type MakeAudioSource = Arc<dyn Fn() -> Result<Box<dyn AudioSource>, MediaErr
 
 /// From what is played to what is heard of it, in milliseconds: three ticks of ours, and what sound servers have.
 const ECHO_DELAY_MS: u32 = 60;
+
+/// A path that carries so much has room for better sound.
+const ROOM: u32 = 300_000;
 
 /// What the thread works with.
 pub struct AudioSend {
@@ -105,9 +108,13 @@ impl AudioSend {
         let routes = self.outlets.all();
         // The worst route decides; a call of two has one.
         let worst = routes.iter().max_by_key(|r| r.loss_percent.load(Relaxed));
+        let narrowest = routes.iter().map(|r| r.outlet.estimate.target()).min();
         if let Some(worst) = worst {
             let burst = f32::from(worst.loss_burst.load(Relaxed)) / 10.0;
             encoder.adapt(worst.loss_percent.load(Relaxed).max(5), Protection::for_pattern(burst))?;
+        }
+        if let Some(carried) = narrowest {
+            encoder.set_bits(if carried >= ROOM { AUDIO_BITS_MOST } else { AUDIO_BITS })?;
         }
         if let Some(encoded) = encoder.encode(packet)? {
             let payload = Bytes::from(encoded);

@@ -15,12 +15,12 @@ use std::{
 
 use rtc::interceptor::{BandwidthEstimator, PacketReport};
 
-use crate::limits::{AUDIO_BITS, START_BITS, VIDEO_LEAST_BITS, VIDEO_MOST_BITS};
+use crate::limits::{AUDIO_BITS, AUDIO_BITS_MOST, START_BITS, VIDEO_LEAST_BITS, VIDEO_MOST_BITS};
 
 /// The least that is aimed at: speech.
 const LEAST: f64 = (AUDIO_BITS + VIDEO_LEAST_BITS / 2) as f64;
 /// The most: the best video, speech, and room for repetitions.
-const MOST: f64 = VIDEO_MOST_BITS as f64 * 1.2 + AUDIO_BITS as f64;
+const MOST: f64 = VIDEO_MOST_BITS as f64 * 1.2 + AUDIO_BITS_MOST as f64;
 /// What came through is measured over so long.
 const WINDOW: Duration = Duration::from_millis(600);
 /// The fastest packet of so long is what the path takes without a queue.

@@ -213,8 +213,8 @@ mod tests {
             asked as f64 / f64::from(2_000 / of)
         };
         let (little, much) = (asked(10), asked(5));
-        assert!((2.5..3.5).contains(&little), "{little}");
-        assert!((5.5..7.5).contains(&much), "{much}");
+        assert!((3.5..4.5).contains(&little), "{little}");
+        assert!((6.0..8.5).contains(&much), "{much}");
     }
 
     #[test]

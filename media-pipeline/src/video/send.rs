@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{Frame, VideoSource, h264::Encoder};
 use crate::{
     MediaError,
-    limits::{AUDIO_BITS, KEY_FRAME_EVERY, VIDEO_LEAST_BITS},
+    limits::{AUDIO_BITS_MOST, KEY_FRAME_EVERY, VIDEO_LEAST_BITS},
     outlets::{Outlets, Route},
     switch::Switch,
     transport::sender::OutFrame,
@@ -24,7 +24,7 @@ use crate::{
 const SIZES: [(u32, u32, u32, u32); 3] =
     [(180, 350_000, 0, 0), (360, 1_200_000, 260_000, 180_000), (720, 2_500_000, 1_300_000, 950_000)];
 /// Sound with its headers, which is not video's to spend.
-const SOUND: u32 = AUDIO_BITS + AUDIO_BITS / 2;
+const SOUND: u32 = AUDIO_BITS_MOST + AUDIO_BITS_MOST / 3;
 /// A self view needs no more.
 const SELF_VIEW: (usize, usize) = (320, 180);
 
