@@ -67,9 +67,9 @@ pub const RING_MS: u64 = 60_000;
 /// From an answer to media: longer means that there is no way.
 pub const CALL_CONNECT_MS: u64 = 40_000;
 /// A connection that is not made after this is tried anew: a handshake over a bad network gives up sooner than people do.
-pub const CALL_TRY_MS: u64 = 13_000;
+pub const CALL_TRY_MS: u64 = 10_000;
 /// How often.
-pub const CALL_TRIES: u8 = 3;
+pub const CALL_TRIES: u8 = 4;
 /// Least time between new offers of the other side, after the first few.
 pub const CALL_RESTART_MS: u64 = 2_000;
 /// Wishes to record one call that are listened to: each is kept in the timeline.

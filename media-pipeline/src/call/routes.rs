@@ -195,7 +195,11 @@ impl Call {
                     }
                     match event {
                         PeerEvent::State(PeerState::Connected) => interrupted = None,
-                        PeerEvent::State(PeerState::Interrupted | PeerState::Failed) if interrupted.is_none() => {
+                        // What never was is not interrupted.
+                        PeerEvent::State(PeerState::Interrupted) if !lock(&route.state).begun => continue,
+                        PeerEvent::State(PeerState::Interrupted | PeerState::Failed)
+                            if interrupted.is_none() && lock(&route.state).begun =>
+                        {
                             interrupted = Some((Instant::now(), Instant::now() + RESTART_AFTER));
                         }
                         _ => {}

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -42,6 +42,8 @@ pub struct Outlet {
     pub estimate: Shared,
     /// How long the video that waits will take, in milliseconds.
     backlog: Arc<AtomicU32>,
+    /// A frame was dropped: those that build on it are of no use.
+    broken: Arc<AtomicBool>,
 }
 
 /// With more waiting, the rate is not what a probe would be about.
@@ -57,7 +59,7 @@ impl Outlet {
         seen: Arc<Seen>,
         estimate: Shared,
     ) -> Self {
-        Self { audio, video, seen, estimate, backlog: Arc::default() }
+        Self { audio, video, seen, estimate, backlog: Arc::default(), broken: Arc::default() }
     }
 
     /// How long the video that waits will take: who makes more of it waits as long.
@@ -74,6 +76,7 @@ impl Outlet {
     /// Sends a frame.
     pub fn video(&self, frame: OutFrame) {
         if self.video.try_send(frame).is_err() {
+            self.broken.store(true, Relaxed);
             self.seen.key_wanted.store(true, Relaxed);
         }
     }
@@ -133,6 +136,7 @@ pub(super) struct Sender {
     /// Packets of a probe that have not left, and when its first one did.
     probe: Option<(usize, Option<Instant>)>,
     backlog: Arc<AtomicU32>,
+    broken: Arc<AtomicBool>,
 }
 
 impl Sender {
@@ -147,6 +151,7 @@ impl Sender {
             sent,
             probe: None,
             backlog: outlet.backlog.clone(),
+            broken: outlet.broken.clone(),
         }
     }
 
@@ -184,6 +189,13 @@ impl Sender {
     }
 
     fn take(&mut self, frame: OutFrame) {
+        // The other side can't see that a frame is missing which was never sent: it would show what is left, and wrongly.
+        if self.broken.load(Relaxed) && !frame.key {
+            self.sent.dropped_frames.fetch_add(1, Relaxed);
+            self.seen.key_wanted.store(true, Relaxed);
+            return;
+        }
+        self.broken.store(false, Relaxed);
         let target = self.estimate.target();
         self.pacer.set_target(target);
         let payloads = match packets::payloads(&frame.annexb) {
@@ -212,6 +224,7 @@ impl Sender {
         }
         if !self.pacer.push(packets, frame.key) {
             self.sent.dropped_frames.fetch_add(1, Relaxed);
+            self.broken.store(true, Relaxed);
             self.seen.key_wanted.store(true, Relaxed);
             self.probe = None;
         }

@@ -159,13 +159,18 @@ impl Assembler {
         self.next = Some(last + 1);
         let rest = self.waiting.split_off(&(last + 1));
         let packets = std::mem::replace(&mut self.waiting, rest);
+        let timestamp = packets.last_key_value().map_or(0, |(_, (packet, _))| packet.timestamp);
         let mut frame = Annexb::default();
-        let mut timestamp = 0;
-        let mut whole = true;
-        for (packet, _) in packets.range(first..).map(|(_, p)| p) {
-            timestamp = packet.timestamp;
-            whole &= frame.add(&packet.payload);
+        let (mut whole, mut broken) = (true, false);
+        for (_, (packet, _)) in packets.range(first..) {
+            if packet.timestamp == timestamp {
+                whole &= frame.add(&packet.payload);
+            } else {
+                // The beginning of a frame whose end was never sent.
+                broken = true;
+            }
         }
+        whole &= frame.key || !broken;
         if !whole || frame.open || frame.bytes.len() > MAX_FRAME_BYTES {
             return Piece::Lost;
         }
@@ -300,6 +305,22 @@ mod tests {
         assert_eq!((before.last(), lost), (Some(&4), 0));
         let (after, lost) = frames(&mut assembler, now + Duration::from_millis(101));
         assert_eq!((after.first(), lost), (Some(&6), 1));
+    }
+
+    #[test]
+    fn a_frame_whose_end_was_never_sent_is_not_mixed_into_the_next() {
+        let packet = |sequence, timestamp, marker, kind| {
+            let payload = Bytes::copy_from_slice(&[0x60 | kind, 1, 2, 3]);
+            Packet { sequence, timestamp, marker, payload }
+        };
+        let now = Instant::now();
+        for (kind, expected) in [(1, (0, 1)), (NAL_IDR, (1, 0))] {
+            let mut assembler = Assembler::new(Duration::from_millis(100));
+            assembler.push(packet(1, 3_000, false, 1), now);
+            assembler.push(packet(2, 6_000, true, kind), now);
+            let (whole, lost) = frames(&mut assembler, now);
+            assert_eq!((whole.len(), lost), expected, "of kind {kind}");
+        }
     }
 
     #[test]

@@ -569,15 +569,18 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     world.media(bob, CallInput::Answer(id, "answer".into()));
     world.settle();
     world.media(bob, CallInput::Failed(id, "no handshake".into()));
-    // Only he has noticed: she tries by herself after a while.
-    world.pass(14_000);
-    assert_eq!(world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(id)).count(), 1);
+    // Only he has noticed; for her it is not over, nor was it ever there. She tries by herself after a while.
+    world.media(alice, CallInput::Interrupted(id));
+    world.pass(crate::limits::CALL_TRY_MS + 1_000);
+    let again = |world: &mut World| world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(id)).count();
+    assert_eq!(again(&mut world), 1);
     world.media(alice, CallInput::Offer(id, "another offer".into()));
     world.settle();
     assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, "another offer".into())));
-    world.media(alice, CallInput::Failed(id, "no handshake".into()));
-    assert_eq!(world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(id)).count(), 2);
-    world.media(alice, CallInput::Failed(id, "no handshake".into()));
+    for tries in 2..=usize::from(crate::limits::CALL_TRIES) {
+        world.media(alice, CallInput::Failed(id, "no handshake".into()));
+        assert_eq!(again(&mut world), tries.min(usize::from(crate::limits::CALL_TRIES) - 1));
+    }
     world.settle();
     for who in [alice, bob] {
         assert!(world.of(who).calls.contains(&CallCommand::End(id)));

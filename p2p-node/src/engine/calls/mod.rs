@@ -374,6 +374,7 @@ impl Engine {
                 talk.emoji = emoji;
                 self.call_changed(id);
             }
+            CallInput::Interrupted(_) if talk.connected.is_none() => {}
             CallInput::Interrupted(_) => {
                 talk.phase = CallPhase::Interrupted;
                 self.call_changed(id);
