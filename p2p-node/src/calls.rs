@@ -54,7 +54,7 @@ pub enum CallCommand {
     /// Candidates of the other side.
     Candidates(CallId, Vec<String>),
     /// A new offer of the other side.
-    Restart(CallId, String),
+    Restart(CallId, u32, String),
     /// A new connection in place of one that could not be made.
     Again(CallId),
     /// On hold, or no longer.
@@ -73,7 +73,7 @@ pub enum CallInput {
     /// Our answer.
     Answer(CallId, String),
     /// Our answer to a new offer.
-    Restarted(CallId, String),
+    Restarted(CallId, u32, String),
     /// Ways to reach us.
     Candidates(CallId, Vec<String>),
     /// Media flow; the emoji that both should see.
@@ -98,7 +98,7 @@ impl CallInput {
         match self {
             Self::Offer(id, _)
             | Self::Answer(id, _)
-            | Self::Restarted(id, _)
+            | Self::Restarted(id, ..)
             | Self::Candidates(id, _)
             | Self::Connected(id, _)
             | Self::Interrupted(id)
@@ -291,10 +291,10 @@ impl Actor {
                     }
                 }
             }
-            CallCommand::Restart(id, offer) => {
+            CallCommand::Restart(id, number, offer) => {
                 let Some(media) = self.table.get(id) else { return };
                 match media.call.answer(PEER, offer).await {
-                    Ok(answer) => self.tell(CallInput::Restarted(id, answer)).await,
+                    Ok(answer) => self.tell(CallInput::Restarted(id, number, answer)).await,
                     Err(error) => tracing::debug!(%error, "a new offer was not taken"),
                 }
             }

@@ -510,17 +510,29 @@ struct Clocks {
     start: Instant,
     /// Steady time at `start`.
     base_ms: u64,
+    /// Time since the machine's start, at ours.
+    booted: Duration,
+}
+
+/// Time since the machine was started, with the time that it slept.
+fn since_boot() -> Duration {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let clock = rustix::time::ClockId::Monotonic;
+    Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
 }
 
 impl Clocks {
     fn new() -> Self {
-        Self { start: Instant::now(), base_ms: now_ms() }
+        Self { start: Instant::now(), base_ms: now_ms(), booted: since_boot() }
     }
 
     fn now(&mut self) -> Now {
         let (wall_ms, elapsed) = (now_ms(), self.start.elapsed().as_millis() as u64);
         self.base_ms = self.base_ms.max(wall_ms.saturating_sub(elapsed));
-        Now { steady_ms: self.base_ms + elapsed, wall_ms }
+        let running_ms = since_boot().saturating_sub(self.booted).as_millis() as u64;
+        Now { steady_ms: self.base_ms + elapsed, wall_ms, running_ms }
     }
 }
 

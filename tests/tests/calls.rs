@@ -209,6 +209,24 @@ fn who_is_killed_is_noticed_and_no_call_is_left() {
 }
 
 #[test]
+fn a_call_whose_command_is_killed_is_not_left_to_the_daemon() {
+    let world = friends();
+    let _daemon = world.daemon("alice");
+    let (mut alice, bob) = connected(&world, &[]);
+    alice.kill();
+    // Her microphone is off at once; after a while nobody has come back.
+    let id = world.json("bob", &["rpc", "call.list"])[0]["id"].as_str().unwrap().to_owned();
+    let params = serde_json::json!({ "call": id }).to_string();
+    until("silence", || {
+        let stats = world.json("bob", &["rpc", "call.stats", &params]);
+        (stats["routes"][0]["state"]["microphone"] == false).then_some(())
+    });
+    let ended = bob.wait_for("the end", |e| e["call"]["state"] == "ended");
+    assert_eq!(ended["call"]["reason"], "hung_up");
+    assert_eq!(world.json("alice", &["rpc", "call.list"]), Value::Array(vec![]));
+}
+
+#[test]
 fn a_call_is_declined_with_a_word_or_missed() {
     let world = friends();
     let (_alice, _bob) = (world.daemon("alice"), world.daemon("bob"));

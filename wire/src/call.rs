@@ -161,11 +161,15 @@ pub enum CallSignal {
     Candidates(Vec<String>),
     /// A new offer within the call, after the network changed.
     Restart {
+        /// Which of the new offers, counted from 1.
+        number: u32,
         /// Session description.
         offer: String,
     },
-    /// The answer to that.
+    /// The answer to one of those.
     Restarted {
+        /// Number of that offer: an answer to an older one is of no use.
+        number: u32,
         /// Session description.
         answer: String,
     },
@@ -220,10 +224,10 @@ pub(crate) mod proto {
         Answer(String),
         #[prost(message, tag = "4")]
         Candidates(Candidates),
-        #[prost(string, tag = "5")]
-        Restart(String),
-        #[prost(string, tag = "6")]
-        Restarted(String),
+        #[prost(message, tag = "5")]
+        Restart(Renewal),
+        #[prost(message, tag = "6")]
+        Restarted(Renewal),
         #[prost(message, tag = "7")]
         End(End),
         #[prost(message, tag = "8")]
@@ -238,6 +242,14 @@ pub(crate) mod proto {
         pub video: bool,
         #[prost(string, tag = "2")]
         pub offer: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Renewal {
+        #[prost(uint32, tag = "1")]
+        pub number: u32,
+        #[prost(string, tag = "2")]
+        pub description: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -283,8 +295,12 @@ impl Call {
             CallSignal::Candidates(candidates) => {
                 proto::Signal::Candidates(proto::Candidates { candidates: candidates.clone() })
             }
-            CallSignal::Restart { offer } => proto::Signal::Restart(offer.clone()),
-            CallSignal::Restarted { answer } => proto::Signal::Restarted(answer.clone()),
+            CallSignal::Restart { number, offer } => {
+                proto::Signal::Restart(proto::Renewal { number: *number, description: offer.clone() })
+            }
+            CallSignal::Restarted { number, answer } => {
+                proto::Signal::Restarted(proto::Renewal { number: *number, description: answer.clone() })
+            }
             CallSignal::End { why, text } => proto::Signal::End(proto::End { why: why.number(), text: text.clone() }),
             CallSignal::Recording { what, question } => {
                 proto::Signal::Recording(proto::Record { what: what.number(), question: *question })
@@ -313,8 +329,12 @@ impl Call {
                 }
                 CallSignal::Candidates(list.candidates)
             }
-            proto::Signal::Restart(offer) => CallSignal::Restart { offer: bounded(offer, MAX_DESCRIPTION)? },
-            proto::Signal::Restarted(answer) => CallSignal::Restarted { answer: bounded(answer, MAX_DESCRIPTION)? },
+            proto::Signal::Restart(proto::Renewal { number, description }) => {
+                CallSignal::Restart { number, offer: bounded(description, MAX_DESCRIPTION)? }
+            }
+            proto::Signal::Restarted(proto::Renewal { number, description }) => {
+                CallSignal::Restarted { number, answer: bounded(description, MAX_DESCRIPTION)? }
+            }
             proto::Signal::End(end) => {
                 CallSignal::End { why: CallEnd::from_number(end.why), text: bounded(end.text, MAX_CALL_TEXT)? }
             }

@@ -576,7 +576,16 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     assert_eq!(again(&mut world), 1);
     world.media(alice, CallInput::Offer(id, "another offer".into()));
     world.settle();
-    assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, "another offer".into())));
+    assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, 1, "another offer".into())));
+    // An answer counts only for the newest offer.
+    world.media(alice, CallInput::Offer(id, "a third offer".into()));
+    world.settle();
+    for (number, answer) in [(1, "late"), (2, "in time")] {
+        world.media(bob, CallInput::Restarted(id, number, answer.into()));
+        world.settle();
+        let taken = world.of(alice).calls.contains(&CallCommand::Accept(id, answer.into()));
+        assert_eq!(taken, number == 2, "{answer}");
+    }
     for tries in 2..=usize::from(crate::limits::CALL_TRIES) {
         world.media(alice, CallInput::Failed(id, "no handshake".into()));
         assert_eq!(again(&mut world), tries.min(usize::from(crate::limits::CALL_TRIES) - 1));
@@ -584,6 +593,35 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     world.settle();
     for who in [alice, bob] {
         assert!(world.of(who).calls.contains(&CallCommand::End(id)));
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_ends_no_call_and_makes_none_longer() {
+    let mut world = World::new(67);
+    let (alice, bob) = world.friends();
+    let id = ring(&mut world, alice, bob);
+    // The steady time follows a clock that is set ahead, since a machine may have slept; it is not set back.
+    (world.now.wall_ms, world.now.steady_ms) = (world.now.wall_ms + DAY, world.now.steady_ms + DAY);
+    world.pass(5_000);
+    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.pass(100);
+    world.media(bob, CallInput::Answer(id, "answer".into()));
+    world.settle();
+    for who in [alice, bob] {
+        world.media(who, CallInput::Connected(id, "emoji".into()));
+    }
+    world.pass(10_000);
+    (world.now.wall_ms, world.now.steady_ms) = (world.now.wall_ms + DAY, world.now.steady_ms + DAY);
+    world.pass(10_000);
+    world.now.wall_ms -= 3 * DAY;
+    world.pass(10_000);
+    world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.settle();
+    for (who, other) in [(alice, bob), (bob, alice)] {
+        let note = world.messages(who, other).into_iter().find_map(|m| m.call).unwrap();
+        assert_eq!(note.why, CallEnd::HungUp);
+        assert!((30_000..32_000).contains(&note.duration_ms), "{}", note.duration_ms);
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Now {
     pub steady_ms: u64,
     /// For what is written down: the clock's milliseconds since 1970.
     pub wall_ms: u64,
+    /// For what does not outlive the node: since its start, with the time that the machine slept, whatever becomes of the clock.
+    pub running_ms: u64,
 }
 
 /// What leaves the engine after a turn's commit.
@@ -206,6 +208,8 @@ pub struct Engine {
     now: u64,
     /// The clock's time of this turn, in milliseconds since 1970: for what is written down.
     wall: u64,
+    /// How long the node has run, in milliseconds: for what is over when it ends.
+    running: u64,
     /// When we were last running, before this start.
     away_ms: u64,
     net_changed: bool,
@@ -275,6 +279,7 @@ impl Engine {
             name_reply: None,
             now,
             wall: now,
+            running: 0,
             net_changed: true,
             snapshot_due: None,
             told: Default::default(),
@@ -352,7 +357,7 @@ impl Engine {
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
     pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Result<Vec<Effect>, EngineError> {
-        (self.now, self.wall) = (now.steady_ms, now.wall_ms);
+        (self.now, self.wall, self.running) = (now.steady_ms, now.wall_ms, now.running_ms);
         let store = self.store.clone();
         let txn = store.begin()?;
         for input in inputs {
@@ -401,7 +406,7 @@ impl Engine {
             .chain(used)
             .chain(resends)
             .chain(self.snapshot_due)
-            .chain(self.calls.next_due())
+            .chain(self.calls.next_due().map(|due| self.now + due.saturating_sub(self.running)))
             .min()
     }
 

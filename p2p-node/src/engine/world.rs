@@ -110,7 +110,7 @@ impl World {
             people: Vec::new(),
             wires: BTreeMap::new(),
             direct: true,
-            now: Now { steady_ms: start, wall_ms: start },
+            now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
             rng: SmallRng::seed_from_u64(seed),
             lie: None,
         };
@@ -420,7 +420,8 @@ impl World {
 
     fn tick(&mut self, steady: u64) {
         let passed = steady - self.now.steady_ms;
-        self.now = Now { steady_ms: steady, wall_ms: self.now.wall_ms + passed };
+        let Now { wall_ms, running_ms, .. } = self.now;
+        self.now = Now { steady_ms: steady, wall_ms: wall_ms + passed, running_ms: running_ms + passed };
     }
 
     // What users do and see.

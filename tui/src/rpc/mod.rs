@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0, one object a line: how the screen, the command line and bots talk to the node, in this process or through its control socket.
 
+mod attended;
 mod calls;
 mod client;
 pub mod frames;

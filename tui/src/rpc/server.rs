@@ -10,8 +10,8 @@ use tokio::{
     sync::{broadcast, mpsc, watch},
 };
 
-use super::client::gone;
 use super::{MAX_LINE, json as shape};
+use super::{attended::Attended, client::gone};
 use crate::error::CliError;
 
 /// Lines that may wait for a reader; beyond that the feed waits with its next page.
@@ -33,13 +33,15 @@ pub struct Served {
     pub profile: String,
     /// Stops the node.
     pub stop: mpsc::Sender<()>,
+    /// Who attends which call.
+    pub attended: Attended,
     /// The node ends: subscriptions and waiting calls end at once, and connections when their client has what it asked for.
     pub ending: watch::Receiver<bool>,
 }
 
 impl Served {
     pub fn new(node: Node, profile: &str, stop: mpsc::Sender<()>) -> Self {
-        Self { node, profile: profile.to_owned(), stop, ending: watch::channel(false).1 }
+        Self { node, profile: profile.to_owned(), stop, attended: Attended::default(), ending: watch::channel(false).1 }
     }
 
     /// Ready when the node ends.
@@ -52,7 +54,8 @@ impl Served {
 
 /// Serves one connection until it closes.
 pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, served: Served) {
-    let Served { node, profile, stop, .. } = served.clone();
+    let Served { node, profile, stop, attended, .. } = served.clone();
+    let connection: u64 = rand::random();
     let (read, mut write) = tokio::io::split(stream);
     let (lines, mut outbox) = mpsc::channel::<String>(WRITE_QUEUE);
     let writer = tokio::spawn(async move {
@@ -143,6 +146,12 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
             result = call => result,
             () = served.ended(), if method == "wait" => Err(gone()),
         };
+        if !subscriptions.is_empty()
+            && method.starts_with("call.")
+            && let Ok(result) = &result
+        {
+            attended.asked(connection, &params, result);
+        }
         // A call without an id is a notification: no answer.
         if id.is_null() {
             continue;
@@ -155,6 +164,7 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
             break;
         }
     }
+    attended.left(connection, &node);
     subscriptions.shutdown().await;
     drop(lines);
     let _ = tokio::time::timeout(Duration::from_secs(1), writer).await;

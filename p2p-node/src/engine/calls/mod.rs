@@ -66,7 +66,7 @@ struct Talk {
     asked: usize,
     /// Media were started.
     media: bool,
-    /// Steady time, and the clock's.
+    /// Time that the node has run, and the clock's.
     connected: Option<(u64, u64)>,
     emoji: String,
     trouble: Option<String>,
@@ -79,12 +79,14 @@ struct Talk {
     recording: (Consent, u32, Option<PathBuf>),
     /// Whether the other side does, the number of its last question, and how often it asked.
     recorded: (Consent, u32, u8),
+    /// New offers of ours.
+    offers: u32,
     /// New offers of the other side: how many, and when the last came.
     restarts: (u32, u64),
 }
 
 impl Calls {
-    /// When something is given up.
+    /// When something is given up, in time that the node has run: a clock that is set ends no call.
     pub fn next_due(&self) -> Option<u64> {
         self.list.iter().filter_map(|c| c.due).chain(self.wanted.iter().map(|(due, _)| *due)).min()
     }
@@ -124,6 +126,7 @@ impl Talk {
             tries: 1,
             recording: Default::default(),
             recorded: Default::default(),
+            offers: 0,
             restarts: (0, 0),
         }
     }
@@ -266,7 +269,7 @@ impl Engine {
             .filter(|(_, h)| h.own && h.registered && h.hello.is_some())
             .map(|(home, _)| *home)
             .collect();
-        let now = self.now;
+        let now = self.running;
         if let Some(talk) = self.calls.find(id) {
             talk.asked = homes.len();
             talk.due = Some(now + CALL_SERVERS_MS);
@@ -281,7 +284,7 @@ impl Engine {
 
     /// Servers for a test: of the first rendezvous that answers.
     pub(in crate::engine) fn call_servers(&mut self, reply: Reply<Vec<CallServer>>) {
-        self.calls.wanted.push((self.now + 2 * CALL_SERVERS_MS, reply));
+        self.calls.wanted.push((self.running + 2 * CALL_SERVERS_MS, reply));
         self.ask_for_servers(CallId::default());
     }
 
@@ -317,7 +320,7 @@ impl Engine {
 
     fn start_media(&mut self, id: CallId) {
         let loopback = self.me.homes.iter().any(|h| h.to_string().contains("/ip4/127."));
-        let now = self.now;
+        let now = self.running;
         let Some(talk) = self.calls.find(id) else { return };
         let Some(setup) = talk.setup.clone().filter(|_| !talk.media) else { return };
         talk.media = true;
@@ -339,7 +342,7 @@ impl Engine {
 
     pub(in crate::engine) fn on_call_input(&mut self, txn: &Txn<'_>, input: CallInput) -> Result<(), EngineError> {
         let id = input.id();
-        let now = (self.now, self.wall);
+        let now = (self.running, self.wall);
         let Some(talk) = self.calls.find(id) else { return Ok(()) };
         let (chat, wire) = (talk.chat, talk.wire);
         match input {
@@ -354,13 +357,15 @@ impl Engine {
                 self.call_changed(id);
             }
             CallInput::Offer(_, offer) => {
-                self.tell_call(chat, wire, CallSignal::Restart { offer });
+                talk.offers += 1;
+                let number = talk.offers;
+                self.tell_call(chat, wire, CallSignal::Restart { number, offer });
             }
             CallInput::Answer(_, answer) => {
                 self.tell_call(chat, wire, CallSignal::Answer { answer });
             }
-            CallInput::Restarted(_, answer) => {
-                self.tell_call(chat, wire, CallSignal::Restarted { answer });
+            CallInput::Restarted(_, number, answer) => {
+                self.tell_call(chat, wire, CallSignal::Restarted { number, answer });
             }
             CallInput::Candidates(_, candidates) => {
                 for some in candidates.chunks(MAX_CANDIDATES) {
@@ -437,7 +442,7 @@ impl Engine {
         match call.signal {
             CallSignal::Answer { answer } if talk.outgoing && talk.phase == CallPhase::Ringing => {
                 (talk.phase, talk.device) = (CallPhase::Connecting, Some(sender.device()));
-                talk.due = Some(self.now + CALL_TRY_MS);
+                talk.due = Some(self.running + CALL_TRY_MS);
                 self.effect(Effect::Call(CallCommand::Accept(id, answer)));
                 self.call_changed(id);
             }
@@ -448,16 +453,16 @@ impl Engine {
                     talk.early.extend(candidates);
                 }
             }
-            CallSignal::Restart { offer } if talk.media => {
+            CallSignal::Restart { number, offer } if talk.media => {
                 // Each costs a connection: some while there is none, then one at a time.
-                let soon = self.now.saturating_sub(talk.restarts.1) < CALL_RESTART_MS;
+                let soon = self.running.saturating_sub(talk.restarts.1) < CALL_RESTART_MS;
                 if soon && talk.restarts.0 >= u32::from(CALL_TRIES) {
                     return Ok(());
                 }
-                talk.restarts = (talk.restarts.0 + 1, self.now);
-                self.effect(Effect::Call(CallCommand::Restart(id, offer)));
+                talk.restarts = (talk.restarts.0 + 1, self.running);
+                self.effect(Effect::Call(CallCommand::Restart(id, number, offer)));
             }
-            CallSignal::Restarted { answer } if talk.media => {
+            CallSignal::Restarted { number, answer } if talk.media && number == talk.offers => {
                 self.effect(Effect::Call(CallCommand::Accept(id, answer)));
             }
             CallSignal::Recording { what, question } => self.on_recording(txn, id, event, what, question)?,
@@ -482,7 +487,7 @@ impl Engine {
             return Ok(());
         }
         // Who rings again and again is not announced; the calls can be seen to have failed on their side.
-        let now = self.now;
+        let now = self.running;
         let rings = self.calls.rings.entry(chat).or_default();
         rings.retain(|at| now.saturating_sub(*at) < RINGS_MS);
         let too_often = rings.len() >= MAX_RINGS;
@@ -548,7 +553,7 @@ impl Engine {
 
     /// Rings are announced at the end of a turn: one that was taken back in the same breath never rings.
     pub(in crate::engine) fn calls_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        let now = self.now;
+        let now = self.running;
         let rings = |c: &&mut Talk| !c.outgoing && c.phase == CallPhase::Ringing && !c.announced;
         let announce: Vec<CallId> = self
             .calls
@@ -591,7 +596,7 @@ impl Engine {
 
     /// Who called makes another connection; who was called waits for it.
     fn try_again(&mut self, id: CallId) {
-        let now = self.now;
+        let now = self.running;
         let Some(talk) = self.calls.find(id) else { return };
         talk.tries += 1;
         if talk.outgoing {
@@ -619,7 +624,7 @@ impl Engine {
         if tell && (self.calls.list[at].note.is_some() || !outgoing) {
             self.tell_call(chat, wire, CallSignal::End { why, text: text.clone() });
         }
-        let talked = self.calls.list[at].connected.map_or(0, |(since, _)| self.now.saturating_sub(since));
+        let talked = self.calls.list[at].connected.map_or(0, |(since, _)| self.running.saturating_sub(since));
         self.note(txn, id, why, talked)?;
         let talk = self.calls.list.remove(at);
         if talk.media {
