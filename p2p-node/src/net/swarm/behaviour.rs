@@ -1,0 +1,81 @@
+//! The protocols of the swarm, and how it is put together.
+
+use std::{collections::HashSet, time::Duration};
+
+use libp2p::{
+    Swarm, SwarmBuilder, autonat,
+    connection_limits::{self, ConnectionLimits},
+    dcutr, identify,
+    identity::Keypair,
+    mdns, noise, ping, relay,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    tcp, yamux,
+};
+use starling_keys::DeviceKey;
+use starling_wire::{
+    DIRECT_PROTOCOL, IDENTIFY_PROTOCOL,
+    streams::{self, Gate},
+};
+
+use super::NetConfig;
+
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    pub limits: connection_limits::Behaviour,
+    pub streams: streams::Behaviour,
+    pub relay: relay::client::Behaviour,
+    pub dcutr: dcutr::Behaviour,
+    pub autonat: autonat::v2::client::Behaviour,
+    pub identify: identify::Behaviour,
+    pub ping: ping::Behaviour,
+    pub mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+pub(super) type BuildError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A swarm with the device's key.
+pub(super) async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<Behaviour>, BuildError> {
+    let keypair = Keypair::ed25519_from_bytes(*key.seed())?;
+    let mdns = config.mdns;
+    let behaviour = move |key: &Keypair, relay| -> Result<Behaviour, BuildError> {
+        let peer = key.public().to_peer_id();
+        let mdns = if mdns { Some(mdns::tokio::Behaviour::new(mdns::Config::default(), peer)?) } else { None };
+        Ok(Behaviour {
+            limits: connection_limits::Behaviour::new(
+                ConnectionLimits::default()
+                    .with_max_pending_incoming(Some(128))
+                    .with_max_established_incoming(Some(2048))
+                    .with_max_established_per_peer(Some(8)),
+            ),
+            // Until the engine has said who our contacts are, nobody gets in.
+            streams: streams::Behaviour::new(&[DIRECT_PROTOCOL], Gate::Only(HashSet::new())),
+            relay,
+            dcutr: dcutr::Behaviour::new(peer),
+            autonat: autonat::v2::client::Behaviour::default(),
+            identify: identify::Behaviour::new(
+                identify::Config::new(IDENTIFY_PROTOCOL.into(), key.public())
+                    .with_agent_version("starling".into())
+                    .with_cache_size(0)
+                    .with_hide_listen_addrs(true),
+            ),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
+            mdns: mdns.into(),
+        })
+    };
+    Ok(SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
+        .with_quic_config(|mut quic| {
+            quic.max_idle_timeout = 60_000;
+            quic.keep_alive_interval = Duration::from_secs(20);
+            quic.max_concurrent_stream_limit = 64;
+            quic
+        })
+        .with_dns()?
+        .with_websocket(noise::Config::new, yamux::Config::default)
+        .await?
+        .with_relay_client(noise::Config::new, yamux::Config::default)?
+        .with_behaviour(behaviour)?
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(Duration::from_secs(60)).with_smart_dial())
+        .build())
+}
