@@ -229,8 +229,9 @@ mod tests {
         assert!((12..=25).contains(&pictures), "{pictures}");
         assert!(corner.abs_diff(200) < 12, "{corner}");
         let samples = audio::file::read(&path).unwrap();
-        let [ours, theirs] = [440.0, 880.0].map(|hertz| audio::amplitude_of(&samples[9_600..], hertz));
-        assert!(ours > 0.15 && theirs > 0.15, "{ours} {theirs}");
+        let [ours, theirs, neither] = [440.0, 880.0, 620.0].map(|hertz| audio::amplitude_of(&samples[9_600..], hertz));
+        // A busy machine leaves gaps in the sources.
+        assert!(ours.min(theirs) > 0.05_f32.max(8.0 * neither), "{ours} {theirs} {neither}");
     }
 
     #[test]

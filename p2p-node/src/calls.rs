@@ -5,7 +5,10 @@ use std::{
     collections::{HashMap, VecDeque},
     num::NonZeroU16,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -49,11 +52,11 @@ pub enum CallCommand {
         loopback: bool,
         offer: Option<String>,
     },
-    /// The answer to our offer.
-    Accept(CallId, String),
+    /// The answer to our offer of this number: 0 is the first.
+    Accept(CallId, u32, String),
     /// Candidates of the other side.
     Candidates(CallId, Vec<String>),
-    /// A new offer of the other side.
+    /// A new offer of the other side, and its number.
     Restart(CallId, u32, String),
     /// A new connection in place of one that could not be made.
     Again(CallId),
@@ -68,8 +71,8 @@ pub enum CallCommand {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallInput {
-    /// Our offer, at the beginning or after the network changed.
-    Offer(CallId, String),
+    /// Our offer, at the beginning (number 0) or after the network changed.
+    Offer(CallId, u32, String),
     /// Our answer.
     Answer(CallId, String),
     /// Our answer to a new offer.
@@ -96,7 +99,7 @@ impl CallInput {
     /// Which call.
     pub fn id(&self) -> CallId {
         match self {
-            Self::Offer(id, _)
+            Self::Offer(id, ..)
             | Self::Answer(id, _)
             | Self::Restarted(id, ..)
             | Self::Candidates(id, _)
@@ -119,6 +122,8 @@ pub struct Media {
     /// What happens in it.
     pub news: broadcast::Sender<CallEvent>,
     shared: Arc<Mutex<Shared>>,
+    /// Offers of ours after the first: the number of the last.
+    offers: Arc<AtomicU32>,
 }
 
 /// The terminal that the other side shares.
@@ -151,6 +156,11 @@ impl Media {
     /// Whether the other side handed us the keyboard of its terminal.
     pub fn has_hand(&self) -> bool {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).hand
+    }
+
+    /// The number of the offer that is made now: answers to older ones no longer count.
+    fn next_offer(&self) -> u32 {
+        self.offers.fetch_add(1, Relaxed) + 1
     }
 
     fn shows(&self, event: &CallEvent) {
@@ -277,8 +287,11 @@ impl Actor {
                     self.tell(CallInput::Broken(id, error.to_string())).await;
                 }
             }
-            CallCommand::Accept(id, answer) => {
-                let Some(media) = self.table.get(id) else { return };
+            CallCommand::Accept(id, number, answer) => {
+                // An answer to an older offer than the last would spoil the one that it is answered by.
+                let Some(media) = self.table.get(id).filter(|media| media.offers.load(Relaxed) == number) else {
+                    return;
+                };
                 if let Err(error) = media.call.accept(PEER, answer).await {
                     self.tell(CallInput::Broken(id, error.to_string())).await;
                 }
@@ -300,8 +313,9 @@ impl Actor {
             }
             CallCommand::Again(id) => {
                 let Some(media) = self.table.get(id) else { return };
+                let number = media.next_offer();
                 match media.call.offer_again(PEER).await {
-                    Ok(Some(offer)) => self.tell(CallInput::Offer(id, offer)).await,
+                    Ok(Some(offer)) => self.tell(CallInput::Offer(id, number, offer)).await,
                     Ok(None) => {}
                     Err(error) => self.tell(CallInput::Broken(id, error.to_string())).await,
                 }
@@ -350,11 +364,11 @@ impl Actor {
         }
         let (call, events) = Call::start(config)?;
         let (news, _) = broadcast::channel(256);
-        let media = Media { call: call.clone(), news, shared: Arc::default() };
+        let media = Media { call: call.clone(), news, shared: Arc::default(), offers: Arc::default() };
         self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, media.clone());
         tokio::spawn(Watch { id, wire, media, inputs: self.inputs.clone() }.run(events));
         let input = match offer {
-            None => CallInput::Offer(id, call.offer(PEER).await?),
+            None => CallInput::Offer(id, 0, call.offer(PEER).await?),
             Some(offer) => CallInput::Answer(id, call.answer(PEER, offer).await?),
         };
         self.tell(input).await;
@@ -416,10 +430,10 @@ impl Watch {
                 CallEvent::Left(_) => Some(CallInput::Left(id)),
                 CallEvent::Recorded(question, _) => Some(CallInput::Recorded(id, *question)),
                 CallEvent::Trouble(text) => Some(CallInput::Trouble(id, text.clone())),
-                CallEvent::NeedsRestart(_) => match self.media.call.restart(PEER).await {
-                    Ok(offer) => Some(CallInput::Offer(id, offer)),
-                    Err(_) => None,
-                },
+                CallEvent::NeedsRestart(_) => {
+                    let number = self.media.next_offer();
+                    self.media.call.restart(PEER).await.ok().map(|offer| CallInput::Offer(id, number, offer))
+                }
                 _ => None,
             };
             if let Some(input) = input {

@@ -42,7 +42,7 @@ pub struct Outlet {
     pub estimate: Shared,
     /// How long the video that waits will take, in milliseconds.
     backlog: Arc<AtomicU32>,
-    /// A frame was dropped: those that build on it are of no use.
+    /// A frame had no place: those that build on it are of no use.
     broken: Arc<AtomicBool>,
 }
 
@@ -73,10 +73,16 @@ impl Outlet {
         let _ = self.audio.try_send((payload, timestamp));
     }
 
-    /// Sends a frame.
+    /// Sends a frame. One that builds on a frame that was not sent is not sent either: the other side can't see that it misses one, and would
+    /// show what is left, wrongly.
     pub fn video(&self, frame: OutFrame) {
-        if self.video.try_send(frame).is_err() {
-            self.broken.store(true, Relaxed);
+        let key = frame.key;
+        if self.broken.load(Relaxed) && !key {
+            return;
+        }
+        let sent = self.video.try_send(frame).is_ok();
+        self.broken.store(!sent, Relaxed);
+        if !sent {
             self.seen.key_wanted.store(true, Relaxed);
         }
     }
@@ -136,7 +142,8 @@ pub(super) struct Sender {
     /// Packets of a probe that have not left, and when its first one did.
     probe: Option<(usize, Option<Instant>)>,
     backlog: Arc<AtomicU32>,
-    broken: Arc<AtomicBool>,
+    /// The pacer dropped a frame: those that build on it are dropped, too.
+    broken: bool,
 }
 
 impl Sender {
@@ -151,7 +158,7 @@ impl Sender {
             sent,
             probe: None,
             backlog: outlet.backlog.clone(),
-            broken: outlet.broken.clone(),
+            broken: false,
         }
     }
 
@@ -189,13 +196,11 @@ impl Sender {
     }
 
     fn take(&mut self, frame: OutFrame) {
-        // The other side can't see that a frame is missing which was never sent: it would show what is left, and wrongly.
-        if self.broken.load(Relaxed) && !frame.key {
+        if self.broken && !frame.key {
+            // A key frame is on its way, or was asked for.
             self.sent.dropped_frames.fetch_add(1, Relaxed);
-            self.seen.key_wanted.store(true, Relaxed);
             return;
         }
-        self.broken.store(false, Relaxed);
         let target = self.estimate.target();
         self.pacer.set_target(target);
         let payloads = match packets::payloads(&frame.annexb) {
@@ -222,9 +227,9 @@ impl Sender {
             self.pacer.set_rate(probe.rate);
             self.probe = Some((self.pacer.packets() + packets.len(), None));
         }
-        if !self.pacer.push(packets, frame.key) {
+        self.broken = !self.pacer.push(packets, frame.key);
+        if self.broken {
             self.sent.dropped_frames.fetch_add(1, Relaxed);
-            self.broken.store(true, Relaxed);
             self.seen.key_wanted.store(true, Relaxed);
             self.probe = None;
         }

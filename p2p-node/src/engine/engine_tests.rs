@@ -410,7 +410,7 @@ fn ring(world: &mut World, who: Who, other: Who) -> CallId {
     let chat = world.chat(who, other);
     let id = world.call(who, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap();
     world.pass(100);
-    world.media(who, CallInput::Offer(id, format!("offer of {who}")));
+    world.media(who, CallInput::Offer(id, 0, format!("offer of {who}")));
     world.settle();
     id
 }
@@ -431,7 +431,7 @@ fn a_call_rings_is_answered_and_leaves_a_note() {
     assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
     world.media(bob, CallInput::Answer(id, "answer".into()));
     world.settle();
-    assert!(world.of(alice).calls.contains(&CallCommand::Accept(id, "answer".into())));
+    assert!(world.of(alice).calls.contains(&CallCommand::Accept(id, 0, "answer".into())));
     for who in [alice, bob] {
         world.media(who, CallInput::Connected(id, "emoji".into()));
     }
@@ -481,7 +481,7 @@ fn both_call_at_once_and_one_call_is_left() {
         }
         world.pass(50);
         for (who, id) in [(alice, ids[0]), (bob, ids[1])] {
-            world.media(who, CallInput::Offer(id, format!("offer of {who}")));
+            world.media(who, CallInput::Offer(id, 0, format!("offer of {who}")));
         }
         world.pass(2_000);
         // The one whose call counts waits for an answer; the other answers it.
@@ -574,18 +574,18 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     world.pass(crate::limits::CALL_TRY_MS + 1_000);
     let again = |world: &mut World| world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(id)).count();
     assert_eq!(again(&mut world), 1);
-    world.media(alice, CallInput::Offer(id, "another offer".into()));
+    world.media(alice, CallInput::Offer(id, 1, "another offer".into()));
     world.settle();
     assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, 1, "another offer".into())));
-    // An answer counts only for the newest offer.
-    world.media(alice, CallInput::Offer(id, "a third offer".into()));
-    world.settle();
-    for (number, answer) in [(1, "late"), (2, "in time")] {
-        world.media(bob, CallInput::Restarted(id, number, answer.into()));
+    // One that was overtaken by a newer one is of no use; an answer tells which it is to.
+    for (number, offer) in [(3, "the newest"), (2, "an older one")] {
+        world.media(alice, CallInput::Offer(id, number, offer.into()));
         world.settle();
-        let taken = world.of(alice).calls.contains(&CallCommand::Accept(id, answer.into()));
-        assert_eq!(taken, number == 2, "{answer}");
+        assert_eq!(world.of(bob).calls.contains(&CallCommand::Restart(id, number, offer.into())), number == 3);
     }
+    world.media(bob, CallInput::Restarted(id, 3, "answer".into()));
+    world.settle();
+    assert!(world.of(alice).calls.contains(&CallCommand::Accept(id, 3, "answer".into())));
     for tries in 2..=usize::from(crate::limits::CALL_TRIES) {
         world.media(alice, CallInput::Failed(id, "no handshake".into()));
         assert_eq!(again(&mut world), tries.min(usize::from(crate::limits::CALL_TRIES) - 1));

@@ -104,6 +104,13 @@ pub async fn call(node: &Node, method: &str, params: &Value) -> Result<Option<Va
             node.call_consent(id(params)?, agree).await?;
             done
         }
+        "call.attend" => {
+            let id = id(params)?;
+            if !node.calls().await?.iter().any(|call| call.id == id) {
+                return Err(CliError::not_found("there is no such call"));
+            }
+            done
+        }
         "call.list" => node.calls().await?.iter().map(shape::call).collect(),
         "call.stats" => {
             let stats = node.call_stats(id(params)?).await;

@@ -253,6 +253,7 @@ pub fn bind(profile: &Profile) -> CliResult<UnixListener> {
 /// Serves connections until told to stop or the node ends; then takes the socket away and lets the guests finish what they are doing.
 pub async fn serve_listener(listener: UnixListener, socket: &Path, served: &Served, stopped: &mut mpsc::Receiver<()>) {
     let (ending, _) = watch::channel(false);
+    let attending = tokio::spawn(served.attended.clone().watch(served.node.clone()));
     let mut guests = JoinSet::new();
     loop {
         tokio::select! {
@@ -267,6 +268,7 @@ pub async fn serve_listener(listener: UnixListener, socket: &Path, served: &Serv
             () = served.node.stopped() => break,
         }
     }
+    attending.abort();
     let _ = std::fs::remove_file(socket);
     drop(listener);
     let _ = ending.send(true);

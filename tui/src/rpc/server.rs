@@ -147,10 +147,16 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
             () = served.ended(), if method == "wait" => Err(gone()),
         };
         if !subscriptions.is_empty()
-            && method.starts_with("call.")
             && let Ok(result) = &result
         {
-            attended.asked(connection, &params, result);
+            let call = match method.as_str() {
+                "call.start" => result["call"].as_str(),
+                "call.answer" | "call.attend" => params["call"].as_str(),
+                _ => None,
+            };
+            if let Some(call) = call.and_then(|call| call.parse().ok()) {
+                attended.attends(connection, call);
+            }
         }
         // A call without an id is a notification: no answer.
         if id.is_null() {
@@ -164,7 +170,7 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
             break;
         }
     }
-    attended.left(connection, &node);
+    attended.left(connection);
     subscriptions.shutdown().await;
     drop(lines);
     let _ = tokio::time::timeout(Duration::from_secs(1), writer).await;

@@ -79,8 +79,8 @@ struct Talk {
     recording: (Consent, u32, Option<PathBuf>),
     /// Whether the other side does, the number of its last question, and how often it asked.
     recorded: (Consent, u32, u8),
-    /// New offers of ours.
-    offers: u32,
+    /// Number of the newest offer of the other side: signals may overtake one another.
+    heard: u32,
     /// New offers of the other side: how many, and when the last came.
     restarts: (u32, u64),
 }
@@ -126,7 +126,7 @@ impl Talk {
             tries: 1,
             recording: Default::default(),
             recorded: Default::default(),
-            offers: 0,
+            heard: 0,
             restarts: (0, 0),
         }
     }
@@ -346,7 +346,7 @@ impl Engine {
         let Some(talk) = self.calls.find(id) else { return Ok(()) };
         let (chat, wire) = (talk.chat, talk.wire);
         match input {
-            CallInput::Offer(_, offer) if talk.outgoing && talk.phase == CallPhase::Starting => {
+            CallInput::Offer(_, _, offer) if talk.outgoing && talk.phase == CallPhase::Starting => {
                 talk.phase = CallPhase::Ringing;
                 let video = talk.video;
                 let ring = self.tell_call(chat, wire, CallSignal::Ring { video, offer });
@@ -356,9 +356,7 @@ impl Engine {
                 self.note(txn, id, CallEnd::NoAnswer, 0)?;
                 self.call_changed(id);
             }
-            CallInput::Offer(_, offer) => {
-                talk.offers += 1;
-                let number = talk.offers;
+            CallInput::Offer(_, number, offer) => {
                 self.tell_call(chat, wire, CallSignal::Restart { number, offer });
             }
             CallInput::Answer(_, answer) => {
@@ -443,7 +441,7 @@ impl Engine {
             CallSignal::Answer { answer } if talk.outgoing && talk.phase == CallPhase::Ringing => {
                 (talk.phase, talk.device) = (CallPhase::Connecting, Some(sender.device()));
                 talk.due = Some(self.running + CALL_TRY_MS);
-                self.effect(Effect::Call(CallCommand::Accept(id, answer)));
+                self.effect(Effect::Call(CallCommand::Accept(id, 0, answer)));
                 self.call_changed(id);
             }
             CallSignal::Candidates(candidates) => {
@@ -453,7 +451,8 @@ impl Engine {
                     talk.early.extend(candidates);
                 }
             }
-            CallSignal::Restart { number, offer } if talk.media => {
+            CallSignal::Restart { number, offer } if talk.media && number > talk.heard => {
+                talk.heard = number;
                 // Each costs a connection: some while there is none, then one at a time.
                 let soon = self.running.saturating_sub(talk.restarts.1) < CALL_RESTART_MS;
                 if soon && talk.restarts.0 >= u32::from(CALL_TRIES) {
@@ -462,8 +461,8 @@ impl Engine {
                 talk.restarts = (talk.restarts.0 + 1, self.running);
                 self.effect(Effect::Call(CallCommand::Restart(id, number, offer)));
             }
-            CallSignal::Restarted { number, answer } if talk.media && number == talk.offers => {
-                self.effect(Effect::Call(CallCommand::Accept(id, answer)));
+            CallSignal::Restarted { number, answer } if number > 0 && talk.media && talk.device.is_some() => {
+                self.effect(Effect::Call(CallCommand::Accept(id, number, answer)));
             }
             CallSignal::Recording { what, question } => self.on_recording(txn, id, event, what, question)?,
             CallSignal::End { why, text } => self.end_call(txn, id, why, text, false)?,

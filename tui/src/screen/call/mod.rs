@@ -431,8 +431,9 @@ impl App {
         told.into_iter().for_each(|text| self.say(text));
         let since = before.since.or_else(|| talks.then(Instant::now));
         self.call = Some(CallState { since, stats: before.stats, ..CallState::new(call, chat, name) });
-        if first && call["outgoing"] == true {
-            self.call_view = true;
+        if first {
+            self.call_view |= call["outgoing"] == true;
+            self.ask(Tag::Nothing, "call.attend", json!({ "call": call["id"] }));
         }
     }
 
