@@ -44,7 +44,7 @@ enum Bench {
         /// Length of each run.
         #[arg(long, default_value_t = 8)]
         seconds: u64,
-        /// Only one part: loopback, sound, speech, loss, rate, mesh or renderers.
+        /// Only one part: loopback, sound, lips, speech, loss, rate, mesh or renderers.
         #[arg(long)]
         only: Option<String>,
     },

@@ -1,6 +1,7 @@
 //! `starling-bench call`: what a call costs, how late it is, and what bad networks do to it. Whole calls in this process, over real sockets,
 //! through a link that loses, delays and limits.
 
+mod lips;
 mod rate;
 mod reference;
 mod renderers;
@@ -236,7 +237,7 @@ fn frames_since(seen: &Seen, since: Instant) -> usize {
 
 type Report = serde_json::Map<String, serde_json::Value>;
 
-/// Runs all parts, or only one: `loopback`, `sound`, `speech`, `loss`, `rate`, `mesh` or `renderers`.
+/// Runs all parts, or only one: `loopback`, `sound`, `lips`, `speech`, `loss`, `rate`, `mesh` or `renderers`.
 pub async fn run(seconds: u64, only: Option<&str>) -> anyhow::Result<()> {
     let time = Duration::from_secs(seconds.max(3));
     println!("A call on this machine, {} s a run.", time.as_secs());
@@ -247,6 +248,9 @@ pub async fn run(seconds: u64, only: Option<&str>) -> anyhow::Result<()> {
     }
     if wanted("sound") {
         sound(time, &mut report).await?;
+    }
+    if wanted("lips") {
+        lips::run(time, &mut report).await?;
     }
     if wanted("loss") {
         loss(time, &mut report).await?;

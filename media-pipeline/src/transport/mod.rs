@@ -4,6 +4,7 @@ pub mod estimate;
 pub mod link;
 mod nack;
 pub mod pacer;
+mod passing;
 pub mod peer;
 pub mod sender;
 mod taps;

@@ -3,19 +3,18 @@
 //! The library's own generator asks every 100 ms without end; at 20 % loss that is the difference between 13 and 29 frames a second.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use rtc::{
-    interceptor::{AttributedPacket, Interceptor, Packet, StreamInfo, TaggedPacket},
+    interceptor::{AttributedPacket, Packet, StreamInfo, TaggedPacket},
     rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
-    sansio::Protocol,
-    shared::{TransportContext, error::Error},
+    shared::TransportContext,
 };
 
-use super::taps::Seen;
+use super::{passing::Look, taps::Seen};
 use crate::limits::video_patience;
 
 /// How long a packet may be overtaken before it counts as lost.
@@ -94,53 +93,35 @@ impl Stream {
     }
 }
 
-/// The interceptor.
+/// Asks for what is missing of each stream.
 pub(super) struct Nack {
     seen: Arc<Seen>,
     sender: u32,
     streams: HashMap<u32, Stream>,
-    reads: VecDeque<TaggedPacket>,
-    writes: VecDeque<TaggedPacket>,
 }
 
 impl Nack {
     pub fn new(seen: Arc<Seen>) -> Self {
-        Self { seen, sender: rand::random(), streams: HashMap::new(), reads: VecDeque::new(), writes: VecDeque::new() }
+        Self { seen, sender: rand::random(), streams: HashMap::new() }
     }
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for Nack {
-    type Rout = TaggedPacket;
-    type Wout = TaggedPacket;
-    type Eout = ();
-    type Error = Error;
-    type Time = Instant;
-
-    fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
+impl Look for Nack {
+    fn came(&mut self, message: &mut TaggedPacket) {
         if let Packet::Rtp(packet) = &message.message.packet
             && let Some(stream) = self.streams.get_mut(&packet.header.ssrc)
         {
             stream.saw(packet.header.sequence_number, message.now);
         }
-        self.reads.push_back(message);
-        Ok(())
     }
 
-    fn poll_read(&mut self) -> Option<TaggedPacket> {
-        self.reads.pop_front()
+    fn next(&self) -> Option<Instant> {
+        self.streams.values().flat_map(|s| s.missing.values().map(|m| m.due)).min()
     }
 
-    fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.writes.push_back(message);
-        Ok(())
-    }
-
-    fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.writes.pop_front()
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+    fn due(&mut self, now: Instant) -> Vec<TaggedPacket> {
         let round_trip = Duration::from_micros(u64::from(self.seen.round_trip_us.load(Relaxed)));
+        let mut asks = Vec::new();
         for (ssrc, stream) in &mut self.streams {
             let ask = stream.due(now, round_trip);
             if ask.is_empty() {
@@ -148,33 +129,24 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Nack {
             }
             let nacks = nack_pairs_from_sequence_numbers(&ask);
             let nack = TransportLayerNack { sender_ssrc: self.sender, media_ssrc: *ssrc, nacks };
-            self.writes.push_back(TaggedPacket {
+            asks.push(TaggedPacket {
                 now,
                 transport: TransportContext::default(),
                 message: AttributedPacket::new(Packet::Rtcp(vec![Box::new(nack)])),
             });
         }
-        Ok(())
+        asks
     }
 
-    fn poll_timeout(&mut self) -> Option<Instant> {
-        self.streams.values().flat_map(|s| s.missing.values().map(|m| m.due)).min()
-    }
-}
-
-impl Interceptor for Nack {
-    fn bind_remote_stream(&mut self, info: &StreamInfo) {
+    fn begins(&mut self, info: &StreamInfo) {
         if info.rtcp_feedback.iter().any(|f| f.typ == "nack" && f.parameter.is_empty()) {
             self.streams.insert(info.ssrc, Stream::default());
         }
     }
 
-    fn unbind_remote_stream(&mut self, info: &StreamInfo) {
+    fn ends(&mut self, info: &StreamInfo) {
         self.streams.remove(&info.ssrc);
     }
-
-    fn bind_local_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Looks at RTCP on its way in: key frame requests for our encoder, and the clock of the other side's streams.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -10,17 +9,15 @@ use std::{
 };
 
 use rtc::{
-    interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket},
+    interceptor::{Packet, TaggedPacket},
     rtcp::{
         payload_feedbacks::{full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication},
         sender_report::SenderReport,
         transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
     },
-    sansio::Protocol,
-    shared::error::Error,
 };
 
-use super::estimate::Shared;
+use super::{estimate::Shared, passing::Look};
 use crate::limits::RTP_PAYLOAD;
 
 /// A point that a stream's time stamps and the sender's clock have in common (RFC 3550, 6.4.1).
@@ -94,19 +91,16 @@ impl Again {
     }
 }
 
-/// The interceptor. Of what passes it changes requests for lost packets: it keeps them within bounds.
+/// Of what passes it changes requests for lost packets: it keeps them within bounds.
 pub(super) struct Taps {
     seen: Arc<Seen>,
     estimate: Shared,
     again: Again,
-    reads: VecDeque<TaggedPacket>,
-    writes: VecDeque<TaggedPacket>,
 }
 
 impl Taps {
     pub fn new(seen: Arc<Seen>, estimate: Shared) -> Self {
-        let again = Again { bytes: 0.0, since: None };
-        Self { seen, estimate, again, reads: VecDeque::new(), writes: VecDeque::new() }
+        Self { seen, estimate, again: Again { bytes: 0.0, since: None } }
     }
 
     /// Requests as far as they are granted.
@@ -118,94 +112,25 @@ impl Taps {
     }
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for Taps {
-    type Rout = TaggedPacket;
-    type Wout = TaggedPacket;
-    type Eout = ();
-    type Error = Error;
-    type Time = Instant;
-
-    fn handle_read(&mut self, mut message: TaggedPacket) -> Result<(), Error> {
+impl Look for Taps {
+    fn came(&mut self, message: &mut TaggedPacket) {
         let now = message.now;
-        if let Packet::Rtcp(packets) = &mut message.message.packet {
-            for slot in packets.iter_mut() {
-                if let Some(nack) = slot.as_any().downcast_ref::<TransportLayerNack>() {
-                    *slot = Box::new(self.bounded(now, nack));
-                    continue;
-                }
-                let packet = slot.as_any();
-                if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
-                    self.seen.key_wanted.store(true, Relaxed);
-                    self.seen.key_requests.fetch_add(1, Relaxed);
-                } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
-                    let point = ClockPoint { ntp: report.ntp_time, rtp: report.rtp_time };
-                    self.seen.set_clock(report.ssrc, point);
-                }
+        let Packet::Rtcp(packets) = &mut message.message.packet else { return };
+        for slot in packets.iter_mut() {
+            if let Some(nack) = slot.as_any().downcast_ref::<TransportLayerNack>() {
+                *slot = Box::new(self.bounded(now, nack));
+                continue;
+            }
+            let packet = slot.as_any();
+            if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
+                self.seen.key_wanted.store(true, Relaxed);
+                self.seen.key_requests.fetch_add(1, Relaxed);
+            } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
+                let point = ClockPoint { ntp: report.ntp_time, rtp: report.rtp_time };
+                self.seen.set_clock(report.ssrc, point);
             }
         }
-        self.reads.push_back(message);
-        Ok(())
     }
-
-    fn poll_read(&mut self) -> Option<TaggedPacket> {
-        self.reads.pop_front()
-    }
-
-    fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.writes.push_back(message);
-        Ok(())
-    }
-
-    fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.writes.pop_front()
-    }
-}
-
-impl Interceptor for Taps {
-    fn bind_local_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
-    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
-}
-
-/// Lets everything pass: takes the place of an interceptor that is not wanted.
-#[derive(Default)]
-pub(super) struct Pass {
-    reads: VecDeque<TaggedPacket>,
-    writes: VecDeque<TaggedPacket>,
-}
-
-impl Protocol<TaggedPacket, TaggedPacket, ()> for Pass {
-    type Rout = TaggedPacket;
-    type Wout = TaggedPacket;
-    type Eout = ();
-    type Error = Error;
-    type Time = Instant;
-
-    fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.reads.push_back(message);
-        Ok(())
-    }
-
-    fn poll_read(&mut self) -> Option<TaggedPacket> {
-        self.reads.pop_front()
-    }
-
-    fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.writes.push_back(message);
-        Ok(())
-    }
-
-    fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.writes.pop_front()
-    }
-}
-
-impl Interceptor for Pass {
-    fn bind_local_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
-    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
-    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
 }
 
 #[cfg(test)]
