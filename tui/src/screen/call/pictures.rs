@@ -112,8 +112,9 @@ pub struct Pictures {
     waiting: Vec<(Tile, Picture)>,
     /// Where each stream is shown, and which picture.
     shown: HashMap<u8, (Rect, u64)>,
-    /// Of the last shared memory.
+    /// Of the last shared memory, and what tells ours from others'.
     number: u64,
+    key: u64,
 }
 
 /// A terminal has read a picture's memory, and taken it away, before so many more were shared.
@@ -131,7 +132,7 @@ impl Pictures {
 
     /// For a terminal whose cells have so many pixels.
     pub fn new(way: Way, cell: (u32, u32)) -> Self {
-        Self { way, cell, ..Self::default() }
+        Self { way, cell, key: rand::random(), ..Self::default() }
     }
 
     /// Whether pictures are drawn as such.
@@ -219,13 +220,13 @@ impl Pictures {
 
     fn kitty(&mut self, tile: &Tile, picture: &Picture) -> Option<String> {
         self.number += 1;
-        if self.number > UNREAD && rustix::shm::unlink(memory(self.number - UNREAD)).is_ok() {
+        if self.number > UNREAD && rustix::shm::unlink(self.memory(self.number - UNREAD)).is_ok() {
             // Nobody reads them: it is another terminal than it seems.
             self.forget();
             self.way = Way::Cells;
             return None;
         }
-        let name = memory(self.number);
+        let name = self.memory(self.number);
         share(&name, &picture.rgb).ok()?;
         Some(format!(
             "\x1b_Ga=T,f=24,t=s,i={},p=1,s={},v={},c={},r={},C=1,q=2;{}\x1b\\",
@@ -238,10 +239,15 @@ impl Pictures {
         ))
     }
 
+    /// Name of the shared memory of a picture.
+    fn memory(&self, number: u64) -> String {
+        format!("/starling-{:016x}-{number}", self.key)
+    }
+
     /// Frees the memory of pictures that no terminal has read.
     pub fn forget(&mut self) {
         for number in self.number.saturating_sub(UNREAD).max(1)..=self.number {
-            let _ = rustix::shm::unlink(memory(number));
+            let _ = rustix::shm::unlink(self.memory(number));
         }
     }
 
@@ -261,11 +267,6 @@ fn sixel(picture: &Picture) -> Option<String> {
     let rgba: Vec<u8> = picture.rgb.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
     let options = EncodeOptions { max_colors: SIXEL_COLOURS, diffusion: 0.0, ..EncodeOptions::default() };
     sixel_encode(&rgba, picture.width.into(), picture.height.into(), &options).ok()
-}
-
-/// Name of the shared memory of a picture.
-fn memory(number: u64) -> String {
-    format!("/starling-{}-{number}", std::process::id())
 }
 
 /// Ids of ours among other programs' in the same terminal.
@@ -354,7 +355,7 @@ mod tests {
         }
         assert!(!pictures.draws());
         for number in 1..=2 * UNREAD {
-            assert!(rustix::shm::unlink(memory(number)).is_err(), "memory {number} is left");
+            assert!(rustix::shm::unlink(pictures.memory(number)).is_err(), "memory {number} is left");
         }
     }
 
