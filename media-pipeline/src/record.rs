@@ -198,7 +198,6 @@ mod tests {
         let recorder = Recorder::create(&path, inputs).unwrap();
         let switch = Arc::new(Switch::new(true));
         let ended = switch.clone();
-        let thread = std::thread::spawn(move || recorder.run(&ended));
         let tones = [440, 880].map(|hertz| {
             let mut tone = Tone::new(hertz);
             move |tap: &SoundTap| {
@@ -208,6 +207,12 @@ mod tests {
             }
         });
         let [mut first, mut second] = tones;
+        // A busy machine may be late with some of the rest.
+        for _ in 0..20 {
+            first(&sound[0]);
+            second(&sound[1]);
+        }
+        let thread = std::thread::spawn(move || recorder.run(&ended));
         for _ in 0..120 {
             first(&sound[0]);
             second(&sound[1]);
@@ -229,9 +234,8 @@ mod tests {
         assert!((12..=25).contains(&pictures), "{pictures}");
         assert!(corner.abs_diff(200) < 12, "{corner}");
         let samples = audio::file::read(&path).unwrap();
-        let [ours, theirs, neither] = [440.0, 880.0, 620.0].map(|hertz| audio::amplitude_of(&samples[9_600..], hertz));
-        // A busy machine leaves gaps in the sources.
-        assert!(ours.min(theirs) > 0.05_f32.max(8.0 * neither), "{ours} {theirs} {neither}");
+        let [ours, theirs] = [440.0, 880.0].map(|hertz| audio::amplitude_of(&samples[9_600..], hertz));
+        assert!(ours > 0.15 && theirs > 0.15, "{ours} {theirs}");
     }
 
     #[test]

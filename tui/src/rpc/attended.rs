@@ -95,21 +95,22 @@ impl Attended {
     }
 
     async fn tend(&self, node: &Node) {
-        let alone: Vec<(CallId, Instant, bool)> =
-            self.calls().iter().filter_map(|(id, call)| call.alone.map(|(since, quiet)| (*id, since, quiet))).collect();
-        for (id, since, quiet) in alone {
-            if since.elapsed() >= ALONE {
-                self.calls().remove(&id);
-                if let Err(error) = node.call_hang_up(id, String::new()).await {
-                    tracing::debug!(%error, "a call that nobody attends");
-                }
-            } else if !quiet && let Some(media) = node.call_media(id) {
-                media.call.end_share().await;
-                media.call.set_microphone(false).await;
-                media.call.set_camera(false).await;
-                if let Some((_, quiet)) = self.calls().get_mut(&id).and_then(|call| call.alone.as_mut()) {
-                    *quiet = true;
-                }
+        let is_over = |call: &Attendance| call.alone.is_some_and(|(since, _)| since.elapsed() >= ALONE);
+        let over: Vec<CallId> = self.calls().extract_if(|_, call| is_over(call)).map(|(id, _)| id).collect();
+        for id in over {
+            if let Err(error) = node.call_hang_up(id, String::new()).await {
+                tracing::debug!(%error, "a call that nobody attends");
+            }
+        }
+        let is_loud = |call: &Attendance| call.alone.is_some_and(|(_, quiet)| !quiet);
+        let loud: Vec<CallId> = self.calls().iter().filter(|(_, call)| is_loud(call)).map(|(id, _)| *id).collect();
+        for id in loud {
+            let Some(media) = node.call_media(id) else { continue };
+            media.call.end_share().await;
+            media.call.set_microphone(false).await;
+            media.call.set_camera(false).await;
+            if let Some((_, quiet)) = self.calls().get_mut(&id).and_then(|call| call.alone.as_mut()) {
+                *quiet = true;
             }
         }
     }

@@ -80,7 +80,7 @@ struct Talk {
     /// Whether the other side does, the number of its last question, and how often it asked.
     recorded: (Consent, u32, u8),
     /// Number of the newest offer of the other side: signals may overtake one another.
-    heard: u32,
+    newest_offer: u32,
     /// New offers of the other side: how many, and when the last came.
     restarts: (u32, u64),
 }
@@ -126,7 +126,7 @@ impl Talk {
             tries: 1,
             recording: Default::default(),
             recorded: Default::default(),
-            heard: 0,
+            newest_offer: 0,
             restarts: (0, 0),
         }
     }
@@ -451,8 +451,8 @@ impl Engine {
                     talk.early.extend(candidates);
                 }
             }
-            CallSignal::Restart { number, offer } if talk.media && number > talk.heard => {
-                talk.heard = number;
+            CallSignal::Restart { number, offer } if talk.media && number > talk.newest_offer => {
+                talk.newest_offer = number;
                 // Each costs a connection: some while there is none, then one at a time.
                 let soon = self.running.saturating_sub(talk.restarts.1) < CALL_RESTART_MS;
                 if soon && talk.restarts.0 >= u32::from(CALL_TRIES) {
