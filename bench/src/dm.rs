@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use serde_json::json;
 use starling_keys::{AccountKey, Invite, RecoveryPhrase, StorageKey};
-use starling_node::{ChatId, FeedKind, NetConfig, NewProfile, Node, ProfileDir, Text, create_profile};
+use starling_node::{ChatId, FeedKind, NetConfig, NewProfile, Node, Origin, ProfileDir, Text, create_profile};
 use tokio::{io::AsyncBufReadExt, sync::Semaphore};
 
 use crate::{
@@ -28,7 +28,7 @@ fn account() -> AccountKey {
 async fn open(dir: &std::path::Path, name: &str, home: &str) -> anyhow::Result<Node> {
     let new = NewProfile {
         account: account(),
-        restore: false,
+        origin: Origin::New,
         name: name.into(),
         bot: true,
         homes: vec![home.parse()?],

@@ -42,7 +42,11 @@ pub fn messages(
                 .filter(|r| !r.emoji.is_empty())
                 .map(|r| (r.emoji.clone(), r.mine))
                 .collect(),
-            state: if row.mine { Engine::state_of(&chat_row, id) } else { DeliveryState::Delivered },
+            state: if row.mine {
+                Engine::state_of(&chat_row, id, Via::from_stored(row.via))
+            } else {
+                DeliveryState::Delivered
+            },
             via: Via::from_stored(row.via),
             call,
         })

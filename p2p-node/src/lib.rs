@@ -17,11 +17,13 @@ pub use calls::Media;
 pub use engine::EngineError;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
-pub use node::{NewProfile, Node, OpenError, create_profile};
+pub use node::{NewProfile, Node, OpenError, Origin, create_profile};
 pub use starling_media::{self as media, spec};
-pub use starling_wire::{Availability, CallEnd, CallId, Clock, EventId, Recording, Text, limits::is_username};
+pub use starling_wire::{
+    Availability, CallEnd, CallId, Clock, EventId, Recording, Text, inbox::DeviceLink, limits::is_username,
+};
 pub use store::{ProfileDir, StoreError};
 pub use types::{
     Audience, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState, DeliveryState,
-    FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status, Via,
+    Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status, Via,
 };

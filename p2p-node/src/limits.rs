@@ -86,3 +86,9 @@ pub const RINGS_MS: u64 = 600_000;
 pub const MAX_EARLY_CANDIDATES: usize = 64;
 /// Finished calls whose statistics can still be asked for.
 pub const CALLS_REMEMBERED: usize = 16;
+/// A conversation whose group does not fit the devices of both sides gets another after this time, with jitter.
+pub const MEND_AFTER_MS: u64 = 30_000;
+/// If that does not help, again after this time, and then ever more seldom.
+pub const MEND_AGAIN_MS: u64 = 3_600_000;
+/// Who is there joins a new group within this time.
+pub const JOIN_WITHIN_MS: u64 = 600_000;

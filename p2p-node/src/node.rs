@@ -8,10 +8,11 @@ use std::{
 };
 
 use starling_keys::{
-    AccountId, AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, InviteToken, RendezvousAddr, StorageKey,
+    AccountId, AccountKey, Certificate, DeviceEntry, DeviceId, DeviceKey, DeviceList, InviteToken, RendezvousAddr,
+    StorageKey,
 };
 use starling_media::{CallStats, IceServer};
-use starling_wire::{Availability, CallId, Clock, Text};
+use starling_wire::{Availability, CallId, Clock, Text, inbox::DeviceLink};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -23,8 +24,8 @@ use crate::{
     net::{NetCommand, NetConfig, NetError, NetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     types::{
-        Audience, CallInfo, CallSetup, Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError, Request,
-        Status,
+        Audience, CallInfo, CallSetup, Chat, ChatId, Contact, Device, Live, Message, MessageId, News, NodeError,
+        Request, Status,
     },
 };
 
@@ -51,12 +52,23 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
+/// Where a new profile's account comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is new.
+    New,
+    /// It was restored from its phrase: this device takes the place of those that it had.
+    Restored,
+    /// Another device of it has linked this one, which joins it.
+    Linked,
+}
+
 /// What a new profile is made of.
 pub struct NewProfile {
     /// The account.
     pub account: AccountKey,
-    /// The account may have devices already: look at its list before publishing one.
-    pub restore: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Display name.
     pub name: String,
     /// This profile is a program.
@@ -70,17 +82,14 @@ pub struct NewProfile {
 }
 
 /// Makes a profile's database. Gives its account and device.
-pub fn create_profile(
-    dir: ProfileDir,
-    key: &StorageKey,
-    new: &NewProfile,
-) -> Result<(AccountId, starling_keys::DeviceId), OpenError> {
+pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Result<(AccountId, DeviceId), OpenError> {
     let now = now_ms();
     let device = DeviceKey::generate();
     let created_at = now / 1000;
     let certificate = Certificate::issue(&new.account, device.id(), created_at);
     let (seal_secret, seal_public) = Mls::new(&certificate, &device, KeyPackages::default())?.new_seal_key()?;
-    let device_list = if new.restore {
+    let device_list = if new.origin != Origin::New {
+        // The account may have one: it is looked up first.
         Vec::new()
     } else {
         let list = DeviceList {
@@ -103,6 +112,7 @@ pub fn create_profile(
         registration_token: new.registration_token.clone(),
         username: new.username.clone(),
         created_at,
+        joins: new.origin == Origin::Linked,
     };
     let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
     Store::create(dir, key, |txn| {
@@ -320,7 +330,28 @@ impl Node {
 
     /// A new short code; it works while this node runs, for ten minutes. [`Live::CodeEnded`] tells how it ends.
     pub async fn open_code(&self) -> Result<String, NodeError> {
-        self.call(Command::OpenCode).await
+        self.call(|reply| Command::OpenCode(false, reply)).await
+    }
+
+    /// The devices of our account, this one among them.
+    pub async fn devices(&self) -> Result<Vec<Device>, NodeError> {
+        self.call(Command::Devices).await
+    }
+
+    /// A new short code by which another device joins our account. Who has it becomes us: it is for nobody else. It works once, while this node
+    /// runs, for ten minutes; [`Live::CodeEnded`] tells how it ends.
+    pub async fn open_device_code(&self) -> Result<String, NodeError> {
+        self.call(|reply| Command::OpenCode(true, reply)).await
+    }
+
+    /// Asks, with such a code, for the account that this device is to join: what a profile with [`Origin::Linked`] is made of.
+    pub async fn join_account(&self, code: String, home: RendezvousAddr) -> Result<DeviceLink, NodeError> {
+        self.call(|reply| Command::JoinAccount { code, home, reply }).await
+    }
+
+    /// Takes another device off our account: it gets nothing that is written from now on.
+    pub async fn remove_device(&self, device: DeviceId) -> Result<(), NodeError> {
+        self.call(|reply| Command::RemoveDevice(device, reply)).await
     }
 
     /// Uses a short code that somebody else has opened, at their rendezvous (ours if not given).

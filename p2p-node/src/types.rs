@@ -172,6 +172,10 @@ stored_enum! {
         Blocked = 8,
         /// A call is over: its note in the timeline.
         Call = 9,
+        /// Another device has joined our account.
+        DeviceLinked = 10,
+        /// A device was taken off our account.
+        DeviceRemoved = 11,
     }
 }
 
@@ -356,6 +360,19 @@ pub struct Contact {
     /// They are typing now.
     pub typing: bool,
     /// Connected to one of their devices: directly (`Some(false)`) or through a relay.
+    pub relayed: Option<bool>,
+}
+
+/// A device of our account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The device.
+    pub id: DeviceId,
+    /// When it joined, milliseconds since 1970.
+    pub added_ms: u64,
+    /// It is this one.
+    pub this: bool,
+    /// Connected to it: directly (`Some(false)`) or through a relay.
     pub relayed: Option<bool>,
 }
 

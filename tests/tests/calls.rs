@@ -32,6 +32,14 @@ fn pattern_in(path: &Path) -> PatternSeen {
     seen
 }
 
+/// The amplitude of a tone in the middle one of its pieces of 100 ms: where a busy machine leaves a gap, the phase changes, and over the
+/// whole the tone would cancel itself.
+fn loudness_of(sound: &[f32], hertz: f32) -> f32 {
+    let mut pieces: Vec<f32> = sound.chunks_exact(4_800).map(|p| audio::amplitude_of(p, hertz)).collect();
+    pieces.sort_by(f32::total_cmp);
+    pieces[pieces.len() / 2]
+}
+
 fn tone_in(path: &Path) -> (u32, f32) {
     let sound = audio::file::read(path).unwrap();
     // From the middle: the beginning is silence until it is connected.
@@ -290,7 +298,7 @@ fn a_recording_begins_when_the_other_side_agrees_and_holds_both() {
     let sound = audio::file::read(&file).unwrap();
     let middle = &sound[sound.len() / 4..sound.len() * 3 / 4];
     for hertz in [440.0, 880.0] {
-        let amplitude = audio::amplitude_of(middle, hertz);
+        let amplitude = loudness_of(middle, hertz);
         assert!(amplitude > 0.1, "{hertz} Hz at {amplitude}");
     }
     let seen = pattern_in(&file);

@@ -103,6 +103,11 @@ pub enum Verb {
         #[arg(long, conflicts_with_all = ["qr", "uses"])]
         code: bool,
     },
+    /// Several devices of one account.
+    Device {
+        #[command(subcommand)]
+        command: Devices,
+    },
     /// Voice and video calls.
     Call {
         #[command(subcommand)]
@@ -365,6 +370,34 @@ pub enum Calls {
         /// Only measure what each way of showing pictures costs.
         #[arg(long)]
         renderers: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Devices {
+    /// The account's devices.
+    #[command(after_help = "Example:\n  starling device list --json")]
+    List,
+    /// Link another device: prints what to run there, and waits for it. Whoever has the code becomes you.
+    #[command(after_help = "Example:\n  starling device link")]
+    Link,
+    /// Make this a device of the account that another device has, with the code that it shows.
+    #[command(after_help = "Example:\n  starling device join 7-uniform-quiz --rendezvous ADDR")]
+    Join {
+        /// The code.
+        code: String,
+        /// The rendezvous that is shown with it.
+        #[arg(long, value_name = "ADDR", env = "STARLING_RENDEZVOUS")]
+        rendezvous: String,
+        /// Keep the profile's key in the system keyring.
+        #[arg(long)]
+        keyring: bool,
+    },
+    /// Take a device off the account: it gets nothing that is written from now on.
+    #[command(after_help = "Example:\n  starling device remove k3v7xq2a")]
+    Remove {
+        /// The beginning of its id.
+        device: String,
     },
 }
 

@@ -117,6 +117,7 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Whoami => verbs::whoami(global).await,
         Verb::Invite { uses, expires, qr, code } => verbs::invite(global, uses, &expires, qr, code).await,
         Verb::Contacts { command } => verbs::contacts(global, command).await,
+        Verb::Device { command } => verbs::devices(global, command).await,
         Verb::Call { command } => Box::pin(verbs::calls(global, command)).await,
         Verb::Chats { command } => verbs::chats(global, command).await,
         Verb::Send(args) => verbs::send(global, args).await,

@@ -60,6 +60,11 @@ impl Profile {
         })
     }
 
+    /// The same, with its files elsewhere.
+    pub fn at(self, dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), ..self }
+    }
+
     pub fn exists(&self) -> bool {
         starling_node::ProfileDir::has_profile(&self.dir)
     }

@@ -42,6 +42,38 @@ pub struct InboxBody {
     /// The sender is a program.
     #[prost(bool, tag = "7")]
     pub bot: bool,
+    /// To another device of the sender's own account only: somebody that the account knows. A welcome is into the conversation with them.
+    #[prost(message, optional, tag = "8")]
+    pub known: Option<Known>,
+}
+
+/// Somebody that an account knows, as one of its devices tells another.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Known {
+    /// Their account (32 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub account: Bytes,
+    /// Their newest signed device list; empty if it is not known.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub device_list: Bytes,
+    /// Where their devices are found, if there is no list.
+    #[prost(string, repeated, tag = "3")]
+    pub homes: Vec<String>,
+    /// The name that they give themselves.
+    #[prost(string, tag = "4")]
+    pub name: String,
+    /// The name that the user gives them.
+    #[prost(string, tag = "5")]
+    pub alias: String,
+    /// 0 contact, 1 asked by us, 2 blocked, 3 removed.
+    #[prost(uint32, tag = "6")]
+    pub state: u32,
+    /// The user has compared safety numbers.
+    #[prost(bool, tag = "7")]
+    pub verified: bool,
+    /// They are a program.
+    #[prost(bool, tag = "8")]
+    pub bot: bool,
 }
 
 /// A welcome into an MLS group.
@@ -56,4 +88,37 @@ pub struct Welcome {
     /// Where the group's log is: a rendezvous address; empty where there is none.
     #[prost(string, tag = "3")]
     pub home: String,
+}
+
+/// What makes a new device one of the account: sealed with the key of a short code (`device`), told by a device that the account has.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct DeviceLink {
+    /// Seed of the account key (32 bytes).
+    #[prost(bytes = "vec", tag = "1")]
+    pub account_seed: Vec<u8>,
+    /// The account's display name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The account is a program.
+    #[prost(bool, tag = "3")]
+    pub bot: bool,
+    /// Its home rendezvous servers.
+    #[prost(string, repeated, tag = "4")]
+    pub homes: Vec<String>,
+    /// Its user name; empty without one.
+    #[prost(string, tag = "5")]
+    pub username: String,
+}
+
+impl std::fmt::Debug for DeviceLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceLink")
+    }
+}
+
+impl Drop for DeviceLink {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.account_seed);
+    }
 }

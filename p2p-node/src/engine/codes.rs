@@ -1,8 +1,10 @@
-//! Short codes: a key exchange with a weak secret over a rendezvous, which ends in an invite.
+//! Short codes: a key exchange with a weak secret over a rendezvous, which ends in an invite, or in another device of our account.
 
 use bytes::Bytes;
-use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, RendezvousAddr, ShortCode};
+use prost::Message as _;
+use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, RendezvousAddr, ShortCode};
 use starling_wire::{
+    inbox::DeviceLink,
     limits::{CODE_FAILURES, CODE_LIFETIME_S},
     rendezvous::{Ask, CodeMessage, Refusal},
 };
@@ -24,7 +26,8 @@ pub struct OpenCode {
     pub id: u64,
     pub home: HomeId,
     pub code: Option<ShortCode>,
-    pub token: InviteToken,
+    /// Of the invite that it leads to; without one it leads into our account.
+    pub token: Option<InviteToken>,
     pub attempts: u32,
     pub expires_ms: u64,
     /// Until when a place at the rendezvous is waited for.
@@ -39,20 +42,42 @@ pub struct UsedCode {
     pub home: RendezvousAddr,
     pub exchange: Option<CodeExchange>,
     pub gives_up_at: u64,
-    pub reply: Option<Reply<AccountId>>,
+    pub reply: Option<CodeReply>,
 }
 
+/// Who waits for what a code leads to.
+#[derive(Debug)]
+pub enum CodeReply {
+    /// For a contact.
+    Contact(Reply<AccountId>),
+    /// For the account that this device is to join.
+    Account(Reply<DeviceLink>),
+}
+
+/// Under what an invite, or an account, is sealed with the key of a code: one is not taken for the other.
+const INVITE: &[u8] = b"invite";
+const ACCOUNT: &[u8] = b"account";
+
 impl Engine {
-    pub(super) fn open_code(&mut self, txn: &Txn<'_>, reply: Reply<String>) -> Result<(), EngineError> {
+    /// Opens a code: for somebody to become a contact, or for another device to join our account.
+    pub(super) fn open_code(
+        &mut self,
+        txn: &Txn<'_>,
+        for_device: bool,
+        reply: Reply<String>,
+    ) -> Result<(), EngineError> {
         let home = self.me.homes.first().map(|h| h.peer);
         let Some(home) = home else {
             self.reply(reply, Err(NodeError::Invalid("a short code needs a home rendezvous".into())));
             return Ok(());
         };
         let expires_ms = self.now + CODE_LIFETIME_S * 1000;
-        let Some(token) = self.new_invite(txn, 1, self.wall / 1000 + CODE_LIFETIME_S)?.token else {
+        if for_device && self.siblings().len() + 1 >= MAX_DEVICES {
+            let why = format!("an account has at most {MAX_DEVICES} devices: remove one with `starling device remove`");
+            self.reply(reply, Err(NodeError::Refused(why)));
             return Ok(());
-        };
+        }
+        let token = if for_device { None } else { self.new_invite(txn, 1, self.wall / 1000 + CODE_LIFETIME_S)?.token };
         let id = self.fresh_id();
         let gives_up_at = self.now + REACH_TIMEOUT_MS;
         let reply = Some(reply);
@@ -124,9 +149,24 @@ impl Engine {
         }
     }
 
-    pub(super) fn use_code(&mut self, code: ShortCode, home: Option<RendezvousAddr>, reply: Reply<AccountId>) {
+    /// A device of ours was linked: the code that it used has done its work.
+    pub(super) fn end_device_codes(&mut self) {
+        let used: Vec<OpenCode> = self.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
+        for open in used {
+            self.end_code(&open, true);
+        }
+    }
+
+    fn code_answer(&mut self, reply: CodeReply, error: NodeError) {
+        match reply {
+            CodeReply::Contact(reply) => self.reply(reply, Err(error)),
+            CodeReply::Account(reply) => self.reply(reply, Err(error)),
+        }
+    }
+
+    pub(super) fn use_code(&mut self, code: ShortCode, home: Option<RendezvousAddr>, reply: CodeReply) {
         let Some(home) = home.or_else(|| self.me.homes.first().cloned()) else {
-            return self.reply(reply, Err(NodeError::Invalid("a short code needs a rendezvous".into())));
+            return self.code_answer(reply, NodeError::Invalid("a short code needs a rendezvous".into()));
         };
         let id = self.fresh_id();
         let peer = home.peer;
@@ -153,8 +193,19 @@ impl Engine {
                         "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into(),
                     ),
                 };
-                self.reply(reply, Err(error));
+                self.code_answer(reply, error);
             }
+        }
+    }
+
+    /// What makes another device one of our account.
+    fn device_link(&self) -> DeviceLink {
+        DeviceLink {
+            account_seed: self.me.account_key.seed().to_vec(),
+            name: self.me.row.name.clone(),
+            bot: self.me.row.bot,
+            homes: self.me.homes.iter().map(ToString::to_string).collect(),
+            username: self.me.row.username.clone(),
         }
     }
 
@@ -176,13 +227,12 @@ impl Engine {
                 let Ok(key) = exchange.finish(&message.pake) else {
                     return;
                 };
-                let link = self.own_invite(Some(token)).to_string();
-                let reply = CodeMessage {
-                    place: message.place,
-                    attempt: message.attempt,
-                    pake,
-                    sealed: key.seal(b"invite", link.as_bytes()).into(),
+                let sealed = match token {
+                    Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
+                    None => key.seal(ACCOUNT, &zeroize::Zeroizing::new(self.device_link().encode_to_vec())),
                 };
+                let (place, attempt) = (message.place, message.attempt);
+                let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
                 self.ask(home, Ask::CodeReply(reply), Asked::Nothing);
             }
             return;
@@ -194,27 +244,37 @@ impl Engine {
         let (Some(exchange), Some(reply)) = (used.exchange.take(), used.reply.take()) else {
             return;
         };
-        let invite = exchange
-            .finish(&message.pake)
-            .ok()
-            .and_then(|key| key.open(b"invite", &message.sealed).ok())
-            .and_then(|link| std::str::from_utf8(&link).ok()?.parse::<Invite>().ok());
-        let Some(invite) = invite else {
-            let why = "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)";
-            return self.reply(reply, Err(NodeError::Refused(why.into())));
+        let context = if matches!(reply, CodeReply::Contact(_)) { INVITE } else { ACCOUNT };
+        let other = if context == INVITE { ACCOUNT } else { INVITE };
+        let key = exchange.finish(&message.pake).ok();
+        let open = |context: &[u8]| key.as_ref().and_then(|key| key.open(context, &message.sealed).ok());
+        let opened = open(context);
+        let misused = opened.is_none() && open(other).is_some();
+        let wrong = || {
+            NodeError::Refused(match context {
+                _ if !misused => {
+                    "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into()
+                }
+                INVITE => "this code links a device: it is for `starling device join`, and for its owner alone".into(),
+                _ => "this code makes a contact: it is for `starling contacts add`".into(),
+            })
         };
+        let reply = match reply {
+            CodeReply::Contact(reply) => reply,
+            CodeReply::Account(reply) => {
+                let link = opened.and_then(|plain| DeviceLink::decode(plain.as_slice()).ok());
+                return self.reply(reply, link.ok_or_else(wrong));
+            }
+        };
+        let invite = opened.and_then(|link| std::str::from_utf8(&link).ok()?.parse::<Invite>().ok());
+        let Some(invite) = invite else {
+            return self.reply(reply, Err(wrong()));
+        };
+        let until = self.now + REACH_TIMEOUT_MS;
         let connect = Connect {
-            whom: Whom::Account(invite.address.account),
-            homes: invite.address.homes,
             token: invite.token,
-            greeting: String::new(),
-            alias: String::new(),
-            called: String::new(),
-            list: None,
-            claimed: Vec::new(),
-            asked: false,
-            gives_up_at: self.now + REACH_TIMEOUT_MS,
             reply: Some(reply),
+            ..Connect::to(Whom::Account(invite.address.account), invite.address.homes, until)
         };
         if let Err(error) = self.connect(txn, connect) {
             tracing::error!(%error, "cannot use a code");
@@ -228,10 +288,8 @@ impl Engine {
             let mut used = self.used_codes.remove(at);
             self.net_changed = true;
             if let Some(reply) = used.reply.take() {
-                self.reply(
-                    reply,
-                    Err(NodeError::Unreachable("nobody answers: both sides have to be online for a short code".into())),
-                );
+                let why = "nobody answers: both sides have to be online for a short code";
+                self.code_answer(reply, NodeError::Unreachable(why.into()));
             }
         }
         let ended = |c: &OpenCode| {

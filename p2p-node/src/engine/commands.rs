@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use starling_keys::{AccountId, InviteToken, RendezvousAddr, ShortCode};
+use starling_keys::{AccountId, DeviceId, InviteToken, RendezvousAddr, ShortCode};
 use starling_wire::{
     Availability, Body, CallId, Clock, Text,
+    inbox::DeviceLink,
     limits::{MAX_GREETING, MAX_INVITE_USES, MAX_NAME, is_username},
     rendezvous::Ask,
 };
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Engine, EngineError, Person,
+    codes::CodeReply,
     contacts::{Connect, Whom},
     group::GroupId,
     homes::{Asked, SUPERSEDED},
@@ -21,7 +23,8 @@ use crate::{
     limits::REACH_TIMEOUT_MS,
     store::{HomesRow, META, REQUESTS, TIMELINE, Txn, prefix},
     types::{
-        CallInfo, CallSetup, Chat, ChatId, Contact, ContactState, FeedKind, MessageId, NodeError, Request, Status,
+        CallInfo, CallSetup, Chat, ChatId, Contact, ContactState, Device, FeedKind, MessageId, NodeError, Request,
+        Status,
     },
 };
 
@@ -74,7 +77,15 @@ pub enum Command {
         lifetime_ms: u64,
         reply: Reply<(String, u64)>,
     },
-    OpenCode(Reply<String>),
+    /// For another device of ours, or for a contact.
+    OpenCode(bool, Reply<String>),
+    JoinAccount {
+        code: String,
+        home: RendezvousAddr,
+        reply: Reply<DeviceLink>,
+    },
+    Devices(Reply<Vec<Device>>),
+    RemoveDevice(DeviceId, Reply<()>),
     UseCode {
         code: String,
         home: Option<RendezvousAddr>,
@@ -159,7 +170,8 @@ impl Command {
             Self::Send { reply, .. } => drop(reply.send(no())),
             Self::Edit { reply, .. } | Self::Delete { reply, .. } | Self::React { reply, .. } => drop(reply.send(no())),
             Self::Invite { reply, .. } => drop(reply.send(no())),
-            Self::OpenCode(reply) => drop(reply.send(no())),
+            Self::OpenCode(_, reply) => drop(reply.send(no())),
+            Self::RemoveDevice(_, reply) => drop(reply.send(no())),
             Self::Accept(_, reply) | Self::SetName(_, reply) | Self::SetUsername(_, reply) => drop(reply.send(no())),
             Self::Connect { reply, .. } | Self::UseCode { reply, .. } => drop(reply.send(no())),
             Self::SetHomes { reply, .. } => drop(reply.send(no())),
@@ -266,9 +278,21 @@ impl Engine {
                 };
                 self.reply(reply, result);
             }
-            Command::OpenCode(reply) => self.open_code(txn, reply)?,
+            Command::OpenCode(for_device, reply) => self.open_code(txn, for_device, reply)?,
+            Command::JoinAccount { code, home, reply } => match code.parse::<ShortCode>() {
+                Ok(code) => self.use_code(code, Some(home), CodeReply::Account(reply)),
+                Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+            },
+            Command::Devices(reply) => {
+                let devices = self.device_list();
+                self.reply(reply, Ok(devices));
+            }
+            Command::RemoveDevice(device, reply) => {
+                let result = self.remove_device(txn, device)?;
+                self.reply(reply, result);
+            }
             Command::UseCode { code, home, reply } => match code.parse::<ShortCode>() {
-                Ok(code) => self.use_code(code, home, reply),
+                Ok(code) => self.use_code(code, home, CodeReply::Contact(reply)),
                 Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
             },
             Command::Connect { account, name, homes, token, greeting, alias, reply } => {
@@ -286,19 +310,8 @@ impl Engine {
                     );
                     return Ok(());
                 }
-                let connect = Connect {
-                    whom,
-                    homes,
-                    token,
-                    greeting,
-                    alias,
-                    called: String::new(),
-                    list: None,
-                    claimed: Vec::new(),
-                    asked: false,
-                    gives_up_at: self.now + REACH_TIMEOUT_MS,
-                    reply: Some(reply),
-                };
+                let until = self.now + REACH_TIMEOUT_MS;
+                let connect = Connect { token, greeting, alias, reply: Some(reply), ..Connect::to(whom, homes, until) };
                 self.connect(txn, connect)?;
             }
             Command::Accept(account, reply) => {
@@ -307,6 +320,9 @@ impl Engine {
             }
             Command::Decline(account, reply) => {
                 txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                if !self.contacts.contains_key(&account) {
+                    self.tell_siblings(txn, Some(account))?;
+                }
                 self.reply(reply, Ok(()));
             }
             Command::Rename(account, name, reply) => {
@@ -316,6 +332,7 @@ impl Engine {
                     self.change(account, |p| p.row.alias = name)
                 };
                 self.snapshot_soon();
+                self.tell_siblings(txn, Some(account))?;
                 self.reply(reply, result);
             }
             Command::SetVerified(account, verified, reply) => {
@@ -324,6 +341,7 @@ impl Engine {
                     p.row.key_changed = false;
                 });
                 self.snapshot_soon();
+                self.tell_siblings(txn, Some(account))?;
                 self.reply(reply, result);
             }
             Command::Trust(account, reply) => {
@@ -341,16 +359,14 @@ impl Engine {
             Command::Block(account, reply) => {
                 let result = self.change(account, |p| p.row.state = ContactState::Blocked.stored());
                 if result.is_ok() {
-                    let chat = self.chat_with(account);
-                    self.end_calls_of(txn, chat)?;
-                    self.drop_links_of(&account);
-                    self.leave_logs(account);
-                    self.snapshot_soon();
+                    self.shut_out(txn, account)?;
                     self.account_news(txn, FeedKind::Blocked, account, "")?;
+                    self.tell_siblings(txn, Some(account))?;
                 } else if txn_has_request(self, txn, account)? {
                     // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
                     self.block_stranger(account);
                     txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                    self.tell_siblings(txn, Some(account))?;
                     self.reply(reply, Ok(()));
                     return Ok(());
                 }
@@ -372,16 +388,16 @@ impl Engine {
                 for id in self.groups.keys().copied().collect::<Vec<_>>() {
                     self.read_logs(id);
                 }
+                if result.is_ok() {
+                    self.tell_siblings(txn, Some(account))?;
+                }
                 self.reply(reply, result);
             }
             Command::Remove(account, reply) => {
                 let result = self.change(account, |p| p.row.state = ContactState::Removed.stored());
                 if result.is_ok() {
-                    let chat = self.chat_with(account);
-                    self.end_calls_of(txn, chat)?;
-                    self.drop_links_of(&account);
-                    self.leave_logs(account);
-                    self.snapshot_soon();
+                    self.shut_out(txn, account)?;
+                    self.tell_siblings(txn, Some(account))?;
                 }
                 self.reply(reply, result);
             }
@@ -481,14 +497,13 @@ impl Engine {
             }
         }
         self.net_changed = true;
-        if let Some(list) = self.me.list.clone().filter(|_| moved) {
-            self.new_list(Some(&list));
-            let news = self.me.row.device_list.clone();
-            let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
-            chats.retain(|c| self.active_group(*c).is_some());
-            for chat in chats {
-                self.write_event(chat, Body::Devices(news.clone()));
-            }
+        let renewed = match self.me.list.clone().filter(|_| moved) {
+            Some(list) => self.new_list(Some(&list)).is_ok(),
+            None => false,
+        };
+        if renewed {
+            self.tell_siblings(txn, None)?;
+            self.tell_list();
             self.invites_anew(txn)?;
             let elsewhere = |g: &super::GroupEntry| {
                 let home = g.row.home.parse::<RendezvousAddr>();
@@ -504,12 +519,7 @@ impl Engine {
                 self.publish(home);
             }
         }
-        let up: Vec<_> = self.me.homes.iter().map(|h| h.peer).collect();
-        for home in up {
-            if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
-                self.publish(home);
-            }
-        }
+        self.publish_at_homes();
         self.live(crate::types::Live::Net);
         Ok(())
     }

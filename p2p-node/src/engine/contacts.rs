@@ -5,18 +5,18 @@ use prost::Message as _;
 use starling_keys::{AccountId, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
 use starling_wire::{
     Body,
-    inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem, Welcome},
+    inbox::{InboxBody, Welcome},
     rendezvous::{Ask, Devices},
 };
 
 use super::{
-    Engine, EngineError, GroupEntry, Person, Reply, group::GroupId, homes::Asked, inbox::Parcel, presence::Seen,
+    Engine, EngineError, GroupEntry, Person, Reply, devices::replaced, group::GroupId, homes::Asked, presence::Seen,
 };
 use crate::{
     limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
-    store::{ContactRow, GROUPS, GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn, prefix},
+    store::{ContactRow, GROUPS, GroupRow, REQUESTS, Reading, RequestRow, Txn, prefix},
     types::{ChatId, ContactState, FeedKind, NodeError, Request},
 };
 
@@ -37,10 +37,34 @@ pub struct Connect {
     /// The user name by which they were looked up.
     pub called: String,
     pub list: Option<Verified<DeviceList>>,
-    pub claimed: Vec<DeviceId>,
+    /// Key packages that were claimed, and how many answers are still to come, in which attempt.
+    pub packages: Vec<(DeviceId, Bytes)>,
+    pub waiting: u32,
+    pub attempt: u32,
     pub asked: bool,
     pub gives_up_at: u64,
     pub reply: Option<Reply<AccountId>>,
+}
+
+impl Connect {
+    /// Without a token, a greeting, or anybody who waits.
+    pub fn to(whom: Whom, homes: Vec<RendezvousAddr>, gives_up_at: u64) -> Self {
+        Self {
+            whom,
+            homes,
+            token: None,
+            greeting: String::new(),
+            alias: String::new(),
+            called: String::new(),
+            list: None,
+            packages: Vec::new(),
+            waiting: 0,
+            attempt: 0,
+            asked: false,
+            gives_up_at,
+            reply: None,
+        }
+    }
 }
 
 impl Engine {
@@ -170,24 +194,57 @@ impl Engine {
                 .connect_failed(id, NodeError::Refused("the rendezvous gave a device list from the past".into()));
         }
         let home = connect.homes[0].peer;
-        let mut devices: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
-        let me = self.me.device();
-        if self.me.homes.iter().any(|h| h.peer == home) {
-            let own = self.me.list.iter().flat_map(|l| &l.devices);
-            devices.extend(own.map(|d| d.certificate.device()).filter(|d| *d != me));
-        }
+        let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
         if let Whom::Name(name) = &connect.whom {
             connect.called.clone_from(name);
         }
         connect.whom = Whom::Account(list.account);
         connect.list = Some(list);
-        connect.claimed.clone_from(&devices);
-        let devices = devices.iter().map(|d| Bytes::copy_from_slice(d.as_bytes())).collect();
-        self.ask(home, Ask::ClaimKeyPackages(Devices { devices }), Asked::ConnectPackages(id));
+        connect.packages.clear();
+        connect.attempt += 1;
+        let attempt = connect.attempt;
+        let mut ours: Vec<DeviceId> = self.siblings().iter().map(|d| d.certificate.device()).collect();
+        let up = |h: &&RendezvousAddr| self.homes.get(&h.peer).is_some_and(|h| h.hello.is_some());
+        let own_home = self.me.homes.iter().find(up).map(|h| h.peer);
+        if self.me.homes.iter().any(|h| h.peer == home) {
+            theirs.append(&mut ours);
+        }
+        let mut claims = vec![(home, theirs)];
+        claims.extend(own_home.filter(|_| !ours.is_empty()).map(|home| (home, ours)));
+        if let Some(connect) = self.connects.get_mut(&id) {
+            connect.waiting = claims.len() as u32;
+        }
+        for (home, claimed) in claims {
+            let devices = claimed.iter().map(|d| Bytes::copy_from_slice(d.as_bytes())).collect();
+            let asked = Asked::ConnectPackages(id, attempt, claimed);
+            self.ask(home, Ask::ClaimKeyPackages(Devices { devices }), asked);
+        }
     }
 
-    /// All is there: makes the group, and what goes to the inboxes of their devices.
-    pub(super) fn connect_packages(&mut self, txn: &Txn<'_>, id: u64, packages: Vec<Bytes>) -> Result<(), EngineError> {
+    pub(super) fn are_siblings(&self, devices: &[DeviceId]) -> bool {
+        devices.iter().all(|d| self.devices.get(d) == Some(&self.me.account()))
+    }
+
+    /// Key packages of some devices. When all are there: makes the group, and what goes to the inboxes of its devices.
+    pub(super) fn connect_packages(
+        &mut self,
+        txn: &Txn<'_>,
+        id: u64,
+        attempt: u32,
+        devices: &[DeviceId],
+        packages: Vec<Bytes>,
+    ) -> Result<(), EngineError> {
+        let Some(connect) = self.connects.get_mut(&id).filter(|c| c.attempt == attempt) else {
+            return Ok(());
+        };
+        let fits = |(package, device): (Bytes, &DeviceId)| {
+            (Mls::device_of(&package) == Some(*device)).then_some((*device, package))
+        };
+        connect.packages.extend(packages.into_iter().zip(devices).filter_map(fits));
+        connect.waiting = connect.waiting.saturating_sub(1);
+        if connect.waiting > 0 {
+            return Ok(());
+        }
         let Some(mut connect) = self.connects.remove(&id) else {
             return Ok(());
         };
@@ -196,11 +253,10 @@ impl Engine {
             return Ok(());
         };
         let account = list.account;
-        let fits =
-            |(package, device): (Bytes, &DeviceId)| (Mls::device_of(&package) == Some(*device)).then_some(package);
-        let usable: Vec<Bytes> = packages.into_iter().zip(&connect.claimed).filter_map(fits).collect();
+        let (members, usable): (Vec<DeviceId>, Vec<Bytes>) = std::mem::take(&mut connect.packages).into_iter().unzip();
         let group: GroupId = rand::random();
-        let made = if usable.is_empty() { None } else { self.mls.create(&group, &usable).ok() };
+        let nobody = !members.iter().any(|d| list.device(d).is_some());
+        let made = if nobody { None } else { self.mls.create(&group, &usable).ok() };
         let Some((live, welcome)) = made else {
             if let Some(reply) = connect.reply.take() {
                 let why = "none of their devices has left a key package there: ask them to go online once";
@@ -245,7 +301,7 @@ impl Engine {
         if !connect.alias.is_empty() {
             person.row.alias.clone_from(&connect.alias);
         }
-        let changed = person.list.as_ref().is_some_and(|known| device_ids(known) != device_ids(&list));
+        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
         let alarm = changed && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
         person.row.device_list = list.as_bytes().to_vec();
@@ -267,28 +323,21 @@ impl Engine {
             token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.0)).unwrap_or_default(),
             welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
             bot: self.me.row.bot,
+            known: None,
         };
-        let body: Bytes = body.encode_to_vec().into();
-        for device in devices {
-            let to = device.certificate.device();
-            let signed = [&to.as_bytes()[..], &body].concat();
-            let item = InboxItem {
-                body: body.clone(),
-                signature: Bytes::copy_from_slice(&self.me.device_key.sign(INBOX_DOMAIN, &signed)),
-            };
-            let Ok(sealed) = self.mls.seal_to(&device.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
-                continue;
-            };
-            let row = ParcelRow {
-                account: account.as_bytes().to_vec(),
-                device: to.as_bytes().to_vec(),
-                sealed,
-                token: connect.token.as_ref().map(|t| t.0.to_vec()).unwrap_or_default(),
-                home: peer_home.as_ref().map(ToString::to_string).unwrap_or_default(),
-            };
-            let key = [&to.as_bytes()[..], &group].concat();
-            txn.put(PARCELS, &key, &row)?;
-            self.parcels.insert(key, Parcel::new(row));
+        let to = peer_home.as_ref().map(ToString::to_string).unwrap_or_default();
+        for device in devices.iter().filter(|d| members.contains(&d.certificate.device())) {
+            self.leave_parcel(txn, device, group, &body, account, &to)?;
+        }
+        let own = InboxBody { known: self.known(account), token: Bytes::new(), greeting: String::new(), ..body };
+        let (me, our_home) = (self.me.account(), self.me.homes.first().map(ToString::to_string));
+        if let Some(home) = our_home {
+            for device in self.siblings() {
+                let member = members.contains(&device.certificate.device());
+                let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
+                self.leave_parcel(txn, &device, group, &own, me, &home)?;
+            }
+            self.parcels_up_at(&home);
         }
         if alarm {
             self.account_news(txn, FeedKind::KeyChanged, account, "")?;
@@ -324,6 +373,7 @@ impl Engine {
         while state.row.groups.len() > MAX_GROUPS_PER_CHAT {
             gone.push(state.row.groups.remove(0));
         }
+        self.mending.look = true;
         for old in gone {
             txn.delete(GROUPS, &old)?;
             if let Ok(old) = GroupId::try_from(old.as_slice()) {
@@ -345,7 +395,7 @@ impl Engine {
         let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
             return Ok(Err(NodeError::NotFound("the request cannot be read".into())));
         };
-        Ok(self.join(txn, &body, list)?.map_err(|why| {
+        Ok(self.join(txn, &body, list, false)?.map_err(|why| {
             NodeError::Refused(format!("the request cannot be accepted ({why}); ask them to send another"))
         }))
     }
@@ -376,7 +426,7 @@ impl Engine {
             tracing::warn!("a rendezvous gave an older or false device list");
             return Ok(());
         }
-        let changed = person.list.as_ref().is_some_and(|known| device_ids(known) != device_ids(&list));
+        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
         person.row.device_list = list.as_bytes().to_vec();
         person.list = Some(list);
         person.dirty = true;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use starling_keys::{Certificate, DeviceEntry, DeviceList, RendezvousAddr, Verified};
+use starling_keys::{DeviceId, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{
     CallId, Puzzle,
     rendezvous::{Answer, Ask, KeyPackages, Publish, Refusal, Registration, Response, ServerHello, Snapshot},
@@ -53,8 +53,8 @@ pub enum Asked {
     LogClose(GroupId),
     /// The device list of somebody we want to connect to.
     ConnectList(u64),
-    /// Key packages of their devices.
-    ConnectPackages(u64),
+    /// Key packages of these devices, theirs and our other ones, in which attempt.
+    ConnectPackages(u64, u32, Vec<DeviceId>),
     /// STUN and TURN servers for a call.
     Turn(CallId),
     /// A place for a short code.
@@ -63,8 +63,8 @@ pub enum Asked {
     CodeTry(u64),
 }
 
-pub const SUPERSEDED: &str =
-    "this account was restored on another device, which has taken this one's place; this profile can only be read";
+pub const SUPERSEDED: &str = "this device is no longer one of its account: it was removed, or the account was restored on another device, which has \
+                              taken its place; this profile can only be read";
 
 /// A rendezvous that we use.
 #[derive(Default)]
@@ -210,7 +210,7 @@ impl Engine {
                     parcel.under_way = false;
                 }
             }
-            Asked::ConnectList(id) | Asked::ConnectPackages(id) => {
+            Asked::ConnectList(id) | Asked::ConnectPackages(id, ..) => {
                 if let Some(connect) = self.connects.get_mut(&id) {
                     connect.asked = false;
                 }
@@ -301,29 +301,6 @@ impl Engine {
         }
     }
 
-    /// A list with this device on it, one version after `known`. A restored device takes the place of those before it: the recovery phrase
-    /// is for when they are lost.
-    pub(super) fn new_list(&mut self, known: Option<&Verified<DeviceList>>) {
-        let device = DeviceEntry {
-            certificate: Certificate::issue(&self.me.account_key, self.me.device(), self.me.row.created_at),
-            seal_key: self.me.seal_public.clone(),
-        };
-        let newest = known.map(|k| k.version).max(self.me.list.as_ref().map(|l| l.version));
-        let list = DeviceList {
-            account: self.me.account(),
-            // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
-            version: newest.map_or(0, |v| v.saturating_add(1)).max(self.agreed_ms() / 1000),
-            issued_at: self.agreed_ms() / 1000,
-            devices: vec![device],
-            homes: self.me.homes.clone(),
-        }
-        .sign(&self.me.account_key);
-        self.me.row.device_list = list.as_bytes().to_vec();
-        self.me.list = Some(list);
-        self.me.dirty = true;
-        self.index_devices();
-    }
-
     pub(super) fn on_response(&mut self, txn: &Txn<'_>, home: HomeId, response: Response) -> Result<(), EngineError> {
         let Some(answer) = response.answer else {
             return Ok(());
@@ -342,27 +319,28 @@ impl Engine {
             (Asked::Turn(id), Answer::Turn(servers)) => self.on_servers(id, Some(servers)),
             (Asked::Publish, Answer::Done(_)) => self.on_registered(txn, home)?,
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
-                let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(|l| l.account == self.me.account());
-                let has_us = known.as_ref().is_some_and(|k| k.device(&self.me.device()).is_some());
-                let newer = known.as_ref().map_or(0, |k| k.version) >= self.me.list.as_ref().map_or(0, |l| l.version);
+                let ours = |l: &Verified<DeviceList>| l.account == self.me.account();
+                let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(ours);
+                let newest = self.me.list.as_ref().map_or(0, |l| l.version);
+                let settles = |l: &Verified<DeviceList>| {
+                    let is_ours = l.device(&self.me.device()).is_some();
+                    l.version >= newest && (is_ours || (self.me.list.is_some() && !self.me.row.joins))
+                };
                 match known {
-                    Some(list) if has_us && newer => {
-                        self.me.row.device_list = list.as_bytes().to_vec();
-                        self.me.list = Some(list);
-                        self.me.dirty = true;
-                        self.index_devices();
-                    }
-                    Some(_) if self.me.list.is_some() && newer => {
-                        // Restored elsewhere: going on here would take the account back and forth.
-                        if let Some(state) = self.homes.get_mut(&home) {
-                            state.problem = Some(SUPERSEDED.into());
+                    Some(list) if settles(&list) => {
+                        if !self.on_own_list(txn, list)? {
+                            return Ok(());
                         }
-                        self.counters.superseded = true;
-                        self.feed_written = true;
-                        self.live(Live::Net);
-                        return Ok(());
                     }
-                    known => self.new_list(known.as_ref()),
+                    known => {
+                        if let Err(error) = self.new_list(known.as_ref()) {
+                            if let Some(state) = self.homes.get_mut(&home) {
+                                state.problem = Some(error.to_string());
+                            }
+                            self.live(Live::Net);
+                            return Ok(());
+                        }
+                    }
                 }
                 self.publish(home);
             }
@@ -408,8 +386,8 @@ impl Engine {
             // Won or lost, the log tells: its closing entry is ours or another's.
             (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(id, false),
             (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(id, &bytes),
-            (Asked::ConnectPackages(id), Answer::KeyPackages(claimed)) => {
-                self.connect_packages(txn, id, claimed.packages)?
+            (Asked::ConnectPackages(id, attempt, devices), Answer::KeyPackages(claimed)) => {
+                self.connect_packages(txn, id, attempt, &devices, claimed.packages)?
             }
             (Asked::CodeOpen(id), Answer::CodePlace(place)) => self.code_opened(txn, home, id, place)?,
             _ => {}
@@ -450,6 +428,7 @@ impl Engine {
             state.registered = true;
             state.problem = None;
         }
+        self.list_published(txn)?;
         if !self.me.row.username.is_empty() {
             self.ask(home, Ask::ClaimName(self.me.row.username.clone()), Asked::Name(self.me.row.username.clone()));
         }
@@ -521,8 +500,8 @@ impl Engine {
                 again(self);
             }
             Asked::OwnList if reason == Refusal::NotFound => {
-                if self.me.list.is_none() {
-                    self.new_list(None);
+                if self.me.list.is_none() && self.new_list(None).is_err() {
+                    return Ok(());
                 }
                 self.publish(home);
             }
@@ -574,7 +553,11 @@ impl Engine {
                 }
                 again(self);
             }
-            Asked::ConnectList(id) | Asked::ConnectPackages(id) => {
+            // Without our own others, then: they are added when the conversation is mended.
+            Asked::ConnectPackages(id, attempt, devices) if self.are_siblings(&devices) => {
+                self.connect_packages(txn, id, attempt, &[], Vec::new())?;
+            }
+            Asked::ConnectList(id) | Asked::ConnectPackages(id, ..) => {
                 let error = match reason {
                     Refusal::NotFound => {
                         NodeError::NotFound("nobody with this address is registered at that rendezvous".into())

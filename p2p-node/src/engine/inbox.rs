@@ -11,7 +11,7 @@ use starling_wire::{
 };
 
 use super::{
-    Effect, Engine, EngineError, GroupEntry, Person, contacts::device_ids, group::GroupId, homes::Asked, presence::Seen,
+    Effect, Engine, EngineError, GroupEntry, Person, devices::replaced, group::GroupId, homes::Asked, presence::Seen,
 };
 use crate::{
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
@@ -39,6 +39,12 @@ impl Parcel {
 
 impl Engine {
     /// Parcels for inboxes at a server that is up.
+    pub(super) fn parcels_up_at(&mut self, home: &str) {
+        if let Ok(home) = home.parse::<RendezvousAddr>() {
+            self.parcels_up(home.peer);
+        }
+    }
+
     pub(super) fn parcels_up(&mut self, home: HomeId) {
         let Some(hello) = self.homes.get(&home).and_then(|h| h.hello.clone()) else {
             return;
@@ -202,8 +208,11 @@ impl Engine {
         if list.device(&device).is_none() || !device.verify(INBOX_DOMAIN, &signed, &item.signature) {
             return Ok(Err("not signed by a device of that account"));
         }
-        if body.name.len() > MAX_NAME || body.greeting.len() > MAX_GREETING || list.account == self.me.account() {
+        if body.name.len() > MAX_NAME || body.greeting.len() > MAX_GREETING {
             return Ok(Err("beyond its limits"));
+        }
+        if list.account == self.me.account() {
+            return self.on_sibling(txn, device, &body, list);
         }
         let account = list.account;
         let known = self.contacts.get(&account).map(Person::state);
@@ -217,7 +226,7 @@ impl Engine {
         }
         let invited = self.use_token(txn, &body.token)?;
         if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
-            return self.join(txn, &body, list);
+            return self.join(txn, &body, list, false);
         }
         let key = self.store.name("request", account.as_bytes());
         let again = txn.get::<RequestRow>(REQUESTS, &key)?.is_some();
@@ -232,12 +241,13 @@ impl Engine {
         Ok(Ok(()))
     }
 
-    /// Joins the conversation that somebody has made with us.
+    /// Joins the conversation that somebody has made with us, or another device of ours with them.
     pub(super) fn join(
         &mut self,
         txn: &Txn<'_>,
         body: &InboxBody,
         list: Verified<DeviceList>,
+        own: bool,
     ) -> Result<Result<(), &'static str>, EngineError> {
         let account = list.account;
         if let Some(known) = self.contacts.get(&account).and_then(|p| p.list.as_ref())
@@ -273,13 +283,14 @@ impl Engine {
         let chat = self.chat_with(account);
         let home = welcome.home.parse::<RendezvousAddr>().map(|h| h.to_string()).unwrap_or_default();
         // Who made it has no home of its own: then its log is ours to open.
-        let ours = list.homes.is_empty()
+        let ours = !own
+            && list.homes.is_empty()
             && welcome.home.parse::<RendezvousAddr>().is_ok_and(|w| self.me.homes.iter().any(|h| h.peer == w.peer));
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home,
             ours,
-            confirmed: true,
+            confirmed: !own,
             updated_ms: self.wall,
             floor: self.floor_of(chat),
             ..GroupRow::default()
@@ -292,12 +303,14 @@ impl Engine {
             presence: Seen::default(),
             dirty: true,
         });
-        person.row.state = ContactState::Active.stored();
-        if !body.name.is_empty() {
-            person.row.name.clone_from(&body.name);
+        if !own {
+            person.row.state = ContactState::Active.stored();
+            if !body.name.is_empty() {
+                person.row.name.clone_from(&body.name);
+            }
+            person.row.bot = body.bot;
         }
-        person.row.bot = body.bot;
-        let changed = person.list.as_ref().is_some_and(|known| device_ids(known) != device_ids(&list));
+        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
         person.row.device_list = list.as_bytes().to_vec();
         person.dirty = true;
         let alarm = changed && person.row.verified;
@@ -307,6 +320,10 @@ impl Engine {
         let entry = GroupEntry::new(group, live, row)?;
         self.add_group(txn, chat, entry)?;
         self.read_logs(group);
+        if own {
+            // Who made it has told them who we are.
+            return Ok(Ok(()));
+        }
         let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
         self.write_event(chat, profile);
         if alarm {
@@ -315,6 +332,7 @@ impl Engine {
         if was != Some(ContactState::Active) {
             self.snapshot_soon();
             self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
+            self.tell_siblings(txn, Some(account))?;
         }
         txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
         Ok(Ok(()))

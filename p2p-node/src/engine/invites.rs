@@ -81,7 +81,7 @@ impl Engine {
         }
         row.uses -= 1;
         txn.put(INVITES, &key, &row)?;
-        if let Some(at) = self.codes.iter().position(|c| c.token.0 == token) {
+        if let Some(at) = self.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
             let code = self.codes.remove(at);
             self.end_code(&code, true);
         }

@@ -9,6 +9,9 @@ mod codes;
 mod commands;
 mod contacts;
 mod delivery;
+#[cfg(test)]
+mod device_tests;
+mod devices;
 mod group;
 mod homes;
 mod inbox;
@@ -199,6 +202,9 @@ pub struct Engine {
     used_codes: Vec<UsedCode>,
     parcels: BTreeMap<Vec<u8>, inbox::Parcel>,
     availability: starling_wire::Availability,
+    mending: devices::Mending,
+    /// Where our other devices were last reachable.
+    sibling_addresses: HashMap<DeviceId, Vec<Multiaddr>>,
     addresses: (Vec<Multiaddr>, bool),
     seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
     next_id: u64,
@@ -273,6 +279,8 @@ impl Engine {
             used_codes: Vec::new(),
             parcels: BTreeMap::new(),
             availability: starling_wire::Availability::Online,
+            mending: devices::Mending::default(),
+            sibling_addresses: HashMap::new(),
             addresses: (Vec::new(), false),
             seen: Default::default(),
             next_id: 1,
@@ -354,7 +362,7 @@ impl Engine {
                 self.devices.insert(entry.certificate.device(), account);
             }
         }
-        self.net_changed = true;
+        (self.net_changed, self.mending.look) = (true, true);
     }
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
@@ -408,6 +416,7 @@ impl Engine {
             .chain(used)
             .chain(resends)
             .chain(self.snapshot_due)
+            .chain(self.mending.next_due())
             .chain(self.calls.next_due().map(|due| self.now + due.saturating_sub(self.running)))
             .min()
     }
@@ -463,7 +472,7 @@ impl Engine {
         self.homes_on_time(txn)?;
         self.snapshot_on_time();
         self.calls_on_time(txn)?;
-        Ok(())
+        self.mend_on_time(txn)
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -641,7 +650,7 @@ impl Engine {
                         .filter_map(|a| Multiaddr::try_from(a.clone()).ok())
                         .collect(),
                 ),
-                None => (self.me.homes.clone(), Vec::new()),
+                None => (self.me.homes.clone(), self.sibling_addresses.get(device).cloned().unwrap_or_default()),
             };
             targets.insert(*device, Target { relays, addresses });
         }

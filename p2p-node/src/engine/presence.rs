@@ -43,11 +43,11 @@ impl Engine {
             return;
         };
         let peer = sender.account();
-        if peer == self.me.account() || from.is_some_and(|d| d != sender.device()) {
+        if from.is_some_and(|d| d != sender.device()) || signal.sent_ms.abs_diff(self.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
-        if signal.sent_ms.abs_diff(self.agreed_ms()) > SIGNAL_AGE_MS {
-            return;
+        if peer == self.me.account() {
+            return self.on_sibling_signal(sender.device(), &signal);
         }
         let (now, wall) = (self.now, self.wall);
         let Some(person) = self.contacts.get_mut(&peer).filter(|p| p.is_linked()) else {
@@ -91,6 +91,16 @@ impl Engine {
         }
     }
 
+    /// A device of ours tells where it can be reached.
+    fn on_sibling_signal(&mut self, device: DeviceId, signal: &Signal) {
+        let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
+        let known = self.devices.get(&device) == Some(&self.me.account());
+        if known && !addresses.is_empty() && self.sibling_addresses.get(&device) != Some(&addresses) {
+            self.sibling_addresses.insert(device, addresses);
+            self.net_changed = true;
+        }
+    }
+
     /// How many others read a log has changed.
     pub(super) fn on_readers(&mut self, address: &[u8], others: u32) {
         let Some((id, epoch)) = <[u8; 32]>::try_from(address).ok().and_then(|a| self.logs.get(&a)).copied() else {
@@ -125,7 +135,9 @@ impl Engine {
         };
         let still_linked = self.links.keys().any(|d| self.devices.get(d) == Some(&account));
         let chat = ChatId(self.store.name("direct", account.as_bytes()));
-        let read_elsewhere = self.active_group(chat).and_then(|g| self.groups.get(&g)).is_some_and(|g| g.readers > 0);
+        // Our own others read it, too.
+        let own = self.links.keys().filter(|d| self.devices.get(d) == Some(&self.me.account())).count() as u32;
+        let read_elsewhere = self.active_group(chat).and_then(|g| self.groups.get(&g)).is_some_and(|g| g.readers > own);
         if still_linked || read_elsewhere {
             return;
         }

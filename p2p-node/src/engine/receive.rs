@@ -134,6 +134,10 @@ impl Engine {
                 return Ok(());
             }
             self.confirm_group(txn, group)?;
+            self.distrust_groups(chat, group);
+        } else if self.me.list.as_ref().is_some_and(|list| list.device(&device).is_none()) {
+            tracing::warn!("a message of a device that our account has given up was dropped");
+            return Ok(());
         }
         let agreed = self.agreed_ms();
         let mut changes = Changes::default();
@@ -253,8 +257,14 @@ impl Engine {
             Body::Receipt(receipt) => {
                 // Another device of ours has read this.
                 self.mark_read(chat, receipt.read);
+                self.has_received(txn, chat, sender.device(), &receipt)?;
             }
             Body::Profile { name, bot } if !own => self.on_profile(txn, chat, name, bot)?,
+            Body::Profile { name, .. } if !name.is_empty() && name != self.me.row.name => {
+                // Another device of ours has renamed us.
+                self.me.row.name = name;
+                self.me.dirty = true;
+            }
             Body::Profile { .. } => {}
             Body::Devices(list) => {
                 if let Some(peer) = self.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
@@ -291,11 +301,7 @@ impl Engine {
         from: DeviceId,
         receipt: &Receipt,
     ) -> Result<(), EngineError> {
-        let me = self.me.device().tag();
-        let upto = receipt.delivered.iter().filter(|(device, _)| *device == me).map(|(_, upto)| *upto).max();
-        if let Some(upto) = upto {
-            self.acknowledged(txn, chat, from, upto)?;
-        }
+        self.has_received(txn, chat, from, receipt)?;
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
@@ -313,6 +319,19 @@ impl Engine {
             self.state_news(txn, chat, ids, DeliveryState::Read, "")?;
         }
         Ok(())
+    }
+
+    /// How much of ours a device says that it has.
+    fn has_received(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        from: DeviceId,
+        receipt: &Receipt,
+    ) -> Result<(), EngineError> {
+        let me = self.me.device().tag();
+        let upto = receipt.delivered.iter().filter(|(device, _)| *device == me).map(|(_, upto)| *upto).max();
+        if let Some(upto) = upto { self.acknowledged(txn, chat, from, upto) } else { Ok(()) }
     }
 
     fn on_profile(&mut self, txn: &Txn<'_>, chat: ChatId, name: String, bot: bool) -> Result<(), EngineError> {

@@ -97,24 +97,17 @@ impl Engine {
         Ok(())
     }
 
-    /// The group that we write to: the confirmed one with the lowest id, so that both sides choose the same, else our newest.
+    /// The group that we write to: one that fits the devices of both sides, rather lacking one of them than with somebody else's in it; of
+    /// those the confirmed one with the lowest id, so that both sides choose the same, else the newest.
     pub(super) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
-        let groups = self.chats.get(&chat)?.row.groups.iter();
-        let ids = groups.filter_map(|g| GroupId::try_from(g.as_slice()).ok());
-        let known: Vec<GroupId> = ids.filter(|g| self.groups.get(g).is_some_and(|g| !g.row.dead)).collect();
-        let peer = self.chats.get(&chat)?.peer;
-        let list = self.contacts.get(&peer).and_then(|p| p.list.as_ref());
-        // A group that lacks a device of theirs is second choice: somebody who came back with a new device has only the newer one.
-        let complete = |g: &GroupId| {
-            let members = &self.groups[g].members;
-            list.is_none_or(|l| l.devices.iter().all(|d| members.iter().any(|m| m.device() == d.certificate.device())))
+        let state = self.chats.get(&chat)?;
+        let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
+        let known = ids.filter_map(|g| self.groups.get(&g)).filter(|g| !g.row.dead);
+        let order = |(at, group): &(usize, &super::GroupEntry)| {
+            let age = if group.row.confirmed { 0 } else { usize::MAX - at };
+            (self.misfit(state.peer, group), !group.row.confirmed, age, group.id)
         };
-        known
-            .iter()
-            .filter(|g| self.groups[*g].row.confirmed)
-            .min_by_key(|g| (!complete(g), **g))
-            .or(known.last())
-            .copied()
+        known.enumerate().min_by_key(order).map(|(_, group)| group.id)
     }
 
     /// Stamps an event and queues it for this turn's batch.
@@ -318,8 +311,11 @@ impl Engine {
         Ok(())
     }
 
-    /// The state of one of our own events.
-    pub(crate) fn state_of(row: &crate::store::ChatRow, id: EventId) -> DeliveryState {
+    /// The state of an event of our account; what another device of ours has written has left it.
+    pub(crate) fn state_of(row: &crate::store::ChatRow, id: EventId, via: Via) -> DeliveryState {
+        if via != Via::Own {
+            return if id.clock.0 <= row.peer_read { DeliveryState::Read } else { DeliveryState::Sent };
+        }
         let sequence = id.sequence;
         let delivered = row.devices.iter().filter(|d| !d.own).map(|d| d.acked).max().unwrap_or(0);
         if row.failed.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {

@@ -90,36 +90,24 @@ impl Engine {
         self.regroup(txn)
     }
 
-    /// Makes a conversation anew with every contact that has none (left): after a restore, or when a log was lost.
+    /// Makes a conversation anew with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
+    /// devices have changed.
     pub(super) fn regroup(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
         let pending: Vec<AccountId> = self
             .connects
             .values()
             .filter_map(|c| if let Whom::Account(account) = c.whom { Some(account) } else { None })
             .collect();
-        let missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
+        let mut missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
             .contacts
             .iter()
             .filter(|(account, person)| person.is_linked() && !pending.contains(account))
-            .filter(|(account, _)| self.active_group(ChatId(self.store.name("direct", account.as_bytes()))).is_none())
             .map(|(account, person)| (*account, person.homes()))
             .filter(|(_, homes)| !homes.is_empty())
             .collect();
+        missing.retain(|(account, _)| self.wants_group(ChatId(self.store.name("direct", account.as_bytes()))));
         for (account, homes) in missing {
-            let connect = Connect {
-                whom: Whom::Account(account),
-                homes,
-                token: None,
-                greeting: String::new(),
-                alias: String::new(),
-                called: String::new(),
-                list: None,
-                claimed: Vec::new(),
-                asked: false,
-                gives_up_at: self.now + 86_400_000,
-                reply: None,
-            };
-            self.connect(txn, connect)?;
+            self.connect(txn, Connect::to(Whom::Account(account), homes, self.now + 86_400_000))?;
         }
         Ok(())
     }

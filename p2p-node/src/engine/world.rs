@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use super::{Command, Effect, Engine, Input, Now, Reply};
 use crate::{
-    NewProfile, ProfileDir,
+    NewProfile, Origin, ProfileDir,
     calls::{CallCommand, CallInput},
     create_profile, history,
     net::{HomeId, NetCommand, NetEvent},
@@ -120,24 +120,33 @@ impl World {
 
     /// Somebody with a new profile, registered.
     pub fn person(&mut self, name: &str) -> Who {
-        self.profile(name, RecoveryPhrase::generate().account_key(), false)
+        self.profile(name, RecoveryPhrase::generate().account_key(), Origin::New)
     }
 
     /// Another profile of somebody's account, made from the phrase.
     pub fn restored(&mut self, who: Who) -> Who {
-        let (engine, _) = self.people[who].running.as_ref().unwrap();
-        let account = AccountKey::from_seed(&engine.me.account_key.seed());
-        let name = self.people[who].name.clone();
+        let (name, account) = self.account_of(who);
         self.kill(who);
-        self.profile(&name, account, true)
+        self.profile(&name, account, Origin::Restored)
     }
 
-    fn profile(&mut self, name: &str, account: AccountKey, restore: bool) -> Who {
+    /// Another device of somebody's account, linked by the one that is there.
+    pub fn linked(&mut self, who: Who) -> Who {
+        let (name, account) = self.account_of(who);
+        self.profile(&name, account, Origin::Linked)
+    }
+
+    fn account_of(&self, who: Who) -> (String, AccountKey) {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        (self.people[who].name.clone(), AccountKey::from_seed(&engine.me.account_key.seed()))
+    }
+
+    fn profile(&mut self, name: &str, account: AccountKey, origin: Origin) -> Who {
         let dir = self.dir.path().join(format!("{name}-{}", self.people.len()));
         let key = StorageKey::generate();
         let new = NewProfile {
             account,
-            restore,
+            origin,
             name: name.into(),
             bot: false,
             homes: vec![self.home.clone()],

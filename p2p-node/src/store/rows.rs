@@ -44,6 +44,9 @@ pub struct IdentityRow {
     /// When this device was made, in seconds since 1970.
     #[prost(uint64, tag = "11")]
     pub created_at: u64,
+    /// It joins the devices that the account has, and is not on their list yet.
+    #[prost(bool, tag = "12")]
+    pub joins: bool,
 }
 
 /// Our home rendezvous servers. `META/homes`.

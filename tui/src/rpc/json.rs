@@ -7,8 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 use starling_node::{
-    Audience, Availability, CallInfo, CallPhase, Chat, Contact, ContactState, DeliveryState, FeedKind, Live, Message,
-    News, Node, Request, Status, Via,
+    Audience, Availability, CallInfo, CallPhase, Chat, Contact, ContactState, DeliveryState, Device, FeedKind, Live,
+    Message, News, Node, Request, Status, Via,
 };
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
@@ -184,6 +184,12 @@ pub fn status(s: &Status) -> Value {
     })
 }
 
+/// A device of our account.
+pub fn device(d: &Device) -> Value {
+    let connection = d.relayed.map(|relayed| if relayed { "relay" } else { "direct" });
+    json!({ "device": d.id.to_string(), "added_at": rfc3339(d.added_ms), "this": d.this, "connection": connection })
+}
+
 /// An event line of durable news. `None` if the message it is about is gone.
 pub fn news(n: &News, node: &Node, names: &Names, profile: &str, handle: &str, replayed: bool) -> Option<Value> {
     let mut line = json!({
@@ -200,6 +206,8 @@ pub fn news(n: &News, node: &Node, names: &Names, profile: &str, handle: &str, r
         FeedKind::KeyChanged => "contact.key_changed",
         FeedKind::Blocked => "contact.blocked",
         FeedKind::Call => "call.ended",
+        FeedKind::DeviceLinked => "device.linked",
+        FeedKind::DeviceRemoved => "device.removed",
     };
     line["type"] = kind.into();
     if let Some(chat) = n.chat {
@@ -226,7 +234,9 @@ pub fn news(n: &News, node: &Node, names: &Names, profile: &str, handle: &str, r
             }
         }
     }
-    if let Some(account) = n.account {
+    if matches!(n.kind, FeedKind::DeviceLinked | FeedKind::DeviceRemoved) {
+        line["device"] = n.text.as_str().into();
+    } else if let Some(account) = n.account {
         let account = account.to_string();
         let name =
             names.account(&account).map(|c| c.name.clone()).or_else(|| (!n.text.is_empty()).then(|| n.text.clone()));

@@ -240,6 +240,19 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
             json!({ "link": link, "expires_at": shape::rfc3339(expires_at * 1000), "uses": uses })
         }
         "flush" => json!({ "owes": node.flush().await? }),
+        "device.list" => node.devices().await?.iter().map(shape::device).collect(),
+        "device.link" => {
+            let code = node.open_device_code().await?;
+            let home = node.status().await?.homes.into_iter().find(|h| h.own).map(|h| h.address);
+            json!({ "code": code, "rendezvous": home })
+        }
+        "device.remove" => {
+            let wanted = text(params, "device")?;
+            let devices = node.devices().await?;
+            let device = devices.iter().find(|d| d.id.to_string() == wanted);
+            let device = device.ok_or_else(|| CliError::not_found("the account has no such device"))?;
+            done(node.remove_device(device.id).await?)
+        }
         "code.open" => json!({ "code": node.open_code().await? }),
         "code.use" => {
             let home = match params["rendezvous"].as_str() {

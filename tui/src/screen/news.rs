@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::CliError,
     terminal::{safe, safe_line},
-    verbs::field,
+    verbs::{field, short_device},
 };
 
 /// The part of a text where the first word of a search is.
@@ -221,6 +221,14 @@ impl App {
                 self.refresh();
             }
             "contact.blocked" => self.refresh(),
+            "device.linked" => {
+                let device = short_device(field(event, "device")).to_owned();
+                self.say(format!("A device was linked to your account: {device}. If it was not you: /unlink {device}"));
+                self.refresh();
+            }
+            "device.removed" => {
+                self.say(format!("{} is no longer a device of your account.", short_device(field(event, "device"))));
+            }
             "call.incoming" | "call.state" | "call.ended" => self.call_event(event),
             "net.state" => {
                 if !std::mem::replace(&mut self.stale[2], true) {

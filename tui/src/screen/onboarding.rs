@@ -225,8 +225,8 @@ fn make(profile: &Profile, form: &Form) -> CliResult<Vec<String>> {
     let words = phrase.words().split(' ').map(Into::into).collect();
     let new = NewProfile {
         name: form.fields[0].trim().to_owned(),
-        phrase,
-        restore: false,
+        account: phrase.account_key(),
+        origin: starling_node::Origin::New,
         homes: if home.is_empty() { Vec::new() } else { vec![parse_home(home)?] },
         protection,
         registration_token: String::new(),
@@ -234,6 +234,6 @@ fn make(profile: &Profile, form: &Form) -> CliResult<Vec<String>> {
         bot: false,
     };
     profile.remember_passphrase(passphrase.clone());
-    make_profile(profile, &new)?;
+    make_profile(profile, new)?;
     Ok(words)
 }

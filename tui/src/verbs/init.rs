@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Read};
 
 use serde_json::json;
-use starling_keys::{Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
-use starling_node::ProfileDir;
+use starling_keys::{AccountKey, Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
+use starling_node::{Origin, ProfileDir};
 use zeroize::Zeroizing;
 
 use super::{print, say};
@@ -17,8 +17,8 @@ use crate::{
 /// What a profile is made of; shared with the onboarding screen and `try`.
 pub struct NewProfile {
     pub name: String,
-    pub phrase: RecoveryPhrase,
-    pub restore: bool,
+    pub account: AccountKey,
+    pub origin: Origin,
     pub homes: Vec<RendezvousAddr>,
     pub protection: Protection,
     pub registration_token: String,
@@ -27,7 +27,7 @@ pub struct NewProfile {
 }
 
 /// Makes a profile's files. Gives account and device.
-pub fn make_profile(profile: &Profile, new: &NewProfile) -> CliResult<(String, String)> {
+pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(String, String)> {
     if new.name.is_empty() || new.name.len() > 64 {
         return Err(CliError::usage("a name has 1 to 64 bytes"));
     }
@@ -48,13 +48,13 @@ pub fn make_profile(profile: &Profile, new: &NewProfile) -> CliResult<(String, S
         dir,
         &key,
         &starling_node::NewProfile {
-            account: new.phrase.account_key(),
-            restore: new.restore,
-            name: new.name.clone(),
+            account: new.account,
+            origin: new.origin,
+            name: new.name,
             bot: new.bot,
-            homes: new.homes.clone(),
-            registration_token: new.registration_token.clone(),
-            username: new.username.clone(),
+            homes: new.homes,
+            registration_token: new.registration_token,
+            username: new.username,
         },
     )?;
     Ok((account.to_string(), device.to_string()))
@@ -104,16 +104,17 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     };
     let new = NewProfile {
         name,
-        phrase,
-        restore: args.restore,
+        account: phrase.account_key(),
+        origin: if args.restore { Origin::Restored } else { Origin::New },
         homes,
         protection,
         registration_token: args.invite_token.unwrap_or_default(),
         username,
         bot: args.bot,
     };
-    let (account, device) = make_profile(&profile, &new)?;
-    let words = new.phrase.words();
+    let homeless = new.homes.is_empty();
+    let (account, device) = make_profile(&profile, new)?;
+    let words = phrase.words();
     if global.json {
         let phrase = (!args.restore).then(|| words.to_string());
         print(json!({ "account": account, "device": device, "recovery_phrase": phrase }))?;
@@ -130,7 +131,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
             }
             print("")?;
         }
-        if new.homes.is_empty() {
+        if homeless {
             say(
                 global,
                 "No rendezvous was given: this profile can meet nobody yet. `starling profile rendezvous ADDR` gives it one.",

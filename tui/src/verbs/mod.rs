@@ -3,6 +3,7 @@
 mod call_test;
 mod calls;
 mod chats;
+mod devices;
 mod doctor;
 mod init;
 mod messages;
@@ -24,6 +25,7 @@ use crate::{
 
 pub use calls::calls;
 pub use chats::{chats, history, search};
+pub use devices::{devices, short as short_device};
 pub use doctor::doctor;
 pub use init::{NewProfile, init, make_profile, parse_home};
 pub use messages::{listen, send};

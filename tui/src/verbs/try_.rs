@@ -85,15 +85,15 @@ async fn set_up(global: &Global) -> CliResult<Trial> {
         let profile = Profile::new(&global_in(dir.path(), name, global))?;
         let new = super::NewProfile {
             name: name.into(),
-            phrase: RecoveryPhrase::generate(),
-            restore: false,
+            account: RecoveryPhrase::generate().account_key(),
+            origin: starling_node::Origin::New,
             homes: vec![home.clone()],
             protection: Protection::Plain,
             registration_token: String::new(),
             username: String::new(),
             bot,
         };
-        make_profile(&profile, &new)?;
+        make_profile(&profile, new)?;
     }
     let mut guide = Command::new(std::env::current_exe().map_err(CliError::internal)?)
         .args(["--profile", "guide", "--no-mdns", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1", "--data-dir"])

@@ -1,0 +1,460 @@
+//! Several devices of one account: the list that they are on, what they tell one another, and conversations whose group does not fit the
+//! devices of both sides.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+use starling_keys::{AccountId, Certificate, DeviceEntry, DeviceId, DeviceList, MAX_DEVICES, Verified};
+use starling_wire::{
+    Body,
+    inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem, Known},
+    limits::MAX_NAME,
+};
+
+use super::{Engine, EngineError, GroupEntry, Person, homes::SUPERSEDED, inbox::Parcel, presence::Seen};
+use crate::{
+    limits::{MAX_CONTACTS, MEND_AFTER_MS, MEND_AGAIN_MS},
+    store::{ContactRow, HomesRow, META, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn},
+    types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
+};
+
+/// Conversations that get another group.
+#[derive(Default)]
+pub struct Mending {
+    /// Devices or groups have changed: look at all conversations.
+    pub look: bool,
+    /// When a conversation gets another group, and how often it got one.
+    due: HashMap<ChatId, (u64, u32)>,
+}
+
+impl Mending {
+    pub fn next_due(&self) -> Option<u64> {
+        self.due.values().map(|(due, _)| *due).min()
+    }
+}
+
+/// A parcel without a group has this in its key's place for one: the newest replaces those that wait.
+const LIST_PARCEL: [u8; 16] = *b"our own devices.";
+
+impl Engine {
+    /// The account's devices, as its users see them.
+    pub(super) fn device_list(&self) -> Vec<Device> {
+        let me = self.me.device();
+        let all = self.me.list.iter().flat_map(|l| &l.devices);
+        all.map(|d| {
+            let id = d.certificate.device();
+            Device {
+                id,
+                added_ms: d.certificate.created_at() * 1000,
+                this: id == me,
+                relayed: self.links.get(&id).map(|l| l.relayed),
+            }
+        })
+        .collect()
+    }
+
+    /// The account's other devices.
+    pub(super) fn siblings(&self) -> Vec<DeviceEntry> {
+        let me = self.me.device();
+        let all = self.me.list.iter().flat_map(|l| &l.devices);
+        all.filter(|d| d.certificate.device() != me).cloned().collect()
+    }
+
+    // The list.
+
+    /// A list with this device on it, newer than all that are known. A restored device takes the place of those before it, as the recovery
+    /// phrase is for when they are lost; a linked one joins them.
+    pub(super) fn new_list(&mut self, known: Option<&Verified<DeviceList>>) -> Result<(), NodeError> {
+        let newest = known.into_iter().chain(&self.me.list).max_by_key(|l| l.version);
+        let joins = self.me.row.joins || self.me.list.is_some();
+        let me = self.me.device();
+        let mut devices: Vec<DeviceEntry> = newest
+            .filter(|_| joins)
+            .map(|l| l.devices.iter().filter(|d| d.certificate.device() != me).cloned().collect())
+            .unwrap_or_default();
+        if devices.len() >= MAX_DEVICES {
+            return Err(NodeError::Refused(format!(
+                "the account has {MAX_DEVICES} devices already: remove one with `starling device remove`"
+            )));
+        }
+        devices.push(DeviceEntry {
+            certificate: Certificate::issue(&self.me.account_key, me, self.me.row.created_at),
+            seal_key: self.me.seal_public.clone(),
+        });
+        let version = newest.map_or(0, |l| l.version.saturating_add(1));
+        self.sign_list(devices, version);
+        Ok(())
+    }
+
+    fn sign_list(&mut self, devices: Vec<DeviceEntry>, version: u64) {
+        let list = DeviceList {
+            account: self.me.account(),
+            // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
+            version: version.max(self.agreed_ms() / 1000),
+            issued_at: self.agreed_ms() / 1000,
+            devices,
+            homes: self.me.homes.clone(),
+        }
+        .sign(&self.me.account_key);
+        self.me.row.device_list = list.as_bytes().to_vec();
+        self.me.list = Some(list);
+        self.me.dirty = true;
+        self.index_devices();
+    }
+
+    /// A list of our account that is at least as new as ours: it counts. Gives whether we are on it.
+    pub(super) fn on_own_list(&mut self, txn: &Txn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
+        if list.device(&self.me.device()).is_none() {
+            // Going on here would take the account back and forth.
+            self.counters.superseded = true;
+            self.feed_written = true;
+            for home in self.homes.values_mut().filter(|h| h.own) {
+                home.problem = Some(SUPERSEDED.into());
+            }
+            self.live(Live::Net);
+            return Ok(false);
+        }
+        let before: Option<Vec<DeviceId>> = self.me.list.as_ref().map(|l| super::contacts::device_ids(l));
+        let now = super::contacts::device_ids(&list);
+        if !list.homes.is_empty() && list.homes != self.me.homes {
+            self.me.homes.clone_from(&list.homes);
+            txn.put(META, b"homes", &HomesRow { homes: list.homes.iter().map(ToString::to_string).collect() })?;
+        }
+        self.me.row.device_list = list.as_bytes().to_vec();
+        self.me.list = Some(list);
+        self.me.dirty = true;
+        self.index_devices();
+        let Some(before) = before else { return Ok(true) };
+        let account = self.me.account();
+        for device in now.iter().filter(|d| !before.contains(d)) {
+            self.account_news(txn, FeedKind::DeviceLinked, account, &device.to_string())?;
+            self.end_device_codes();
+        }
+        for device in before.iter().filter(|d| !now.contains(d)) {
+            self.links.remove(device);
+            self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
+        }
+        Ok(true)
+    }
+
+    /// Our list was taken by a home: the devices that were there before us hear of it.
+    pub(super) fn list_published(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        if std::mem::take(&mut self.me.row.joins) {
+            self.me.dirty = true;
+            self.tell_siblings(txn, None)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a device off the account's list. Conversations get groups without it.
+    pub(super) fn remove_device(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let Some(list) = self.me.list.clone() else {
+            return Ok(Err(NodeError::Unreachable(
+                "the list of devices is not there yet: try again in a moment".into(),
+            )));
+        };
+        let Some(removed) = list.device(&device).cloned() else {
+            return Ok(Err(NodeError::NotFound("the account has no such device: see `starling device list`".into())));
+        };
+        if device == self.me.device() {
+            let why = "this is the device that you are using: remove it from another one";
+            return Ok(Err(NodeError::Refused(why.into())));
+        }
+        let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
+        self.sign_list(rest, list.version.saturating_add(1));
+        self.links.remove(&device);
+        // It is told, too: a device that is only out of reach can say why it stops.
+        self.tell_device(txn, &removed, None)?;
+        self.tell_siblings(txn, None)?;
+        self.tell_list();
+        self.publish_at_homes();
+        self.mending.due = self.chats.keys().map(|c| (*c, (self.now, 0))).collect();
+        let account = self.me.account();
+        self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
+        Ok(Ok(()))
+    }
+
+    /// Tells contacts our newest list.
+    pub(super) fn tell_list(&mut self) {
+        let news = self.me.row.device_list.clone();
+        let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
+        chats.retain(|c| self.active_group(*c).is_some());
+        for chat in chats {
+            self.write_event(chat, Body::Devices(news.clone()));
+        }
+    }
+
+    pub(super) fn publish_at_homes(&mut self) {
+        let homes: Vec<_> = self.me.homes.iter().map(|h| h.peer).collect();
+        for home in homes {
+            if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+                self.publish(home);
+            }
+        }
+    }
+
+    // What devices of an account tell one another.
+
+    /// Tells our other devices our list, and whom we know.
+    pub(super) fn tell_siblings(&mut self, txn: &Txn<'_>, about: Option<AccountId>) -> Result<(), EngineError> {
+        let known = about.and_then(|account| self.known(account));
+        for device in self.siblings() {
+            self.tell_device(txn, &device, known.clone())?;
+        }
+        Ok(())
+    }
+
+    fn tell_device(&mut self, txn: &Txn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
+        let (Some(list), Some(home)) = (&self.me.list, self.me.homes.first().map(ToString::to_string)) else {
+            return Ok(());
+        };
+        let place = known.as_ref().map_or(LIST_PARCEL, |k| {
+            let mut place = [0; 16];
+            place.copy_from_slice(&blake3::hash(&k.account).as_bytes()[..16]);
+            place
+        });
+        let body = InboxBody {
+            device_list: Bytes::copy_from_slice(list.as_bytes()),
+            device: Bytes::copy_from_slice(self.me.device().as_bytes()),
+            name: self.me.row.name.clone(),
+            bot: self.me.row.bot,
+            known,
+            ..InboxBody::default()
+        };
+        let account = self.me.account();
+        self.leave_parcel(txn, to, place, &body, account, &home)?;
+        self.parcels_up_at(&home);
+        Ok(())
+    }
+
+    /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
+    pub(super) fn leave_parcel(
+        &mut self,
+        txn: &Txn<'_>,
+        to: &DeviceEntry,
+        place: [u8; 16],
+        body: &InboxBody,
+        account: AccountId,
+        home: &str,
+    ) -> Result<(), EngineError> {
+        let device = to.certificate.device();
+        let encoded: Bytes = body.encode_to_vec().into();
+        let signed = [&device.as_bytes()[..], &encoded].concat();
+        let item = InboxItem {
+            body: encoded,
+            signature: Bytes::copy_from_slice(&self.me.device_key.sign(INBOX_DOMAIN, &signed)),
+        };
+        let Ok(sealed) = self.mls.seal_to(&to.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
+            return Ok(());
+        };
+        let row = ParcelRow {
+            account: account.as_bytes().to_vec(),
+            device: device.as_bytes().to_vec(),
+            sealed,
+            token: body.token.to_vec(),
+            home: home.to_owned(),
+        };
+        let key = [&device.as_bytes()[..], &place].concat();
+        txn.put(PARCELS, &key, &row)?;
+        self.parcels.insert(key, Parcel::new(row));
+        self.net_changed = true;
+        Ok(())
+    }
+
+    /// What we know of somebody.
+    pub(super) fn known(&self, account: AccountId) -> Option<Known> {
+        let person = self.contacts.get(&account);
+        let Some(person) = person else {
+            // Somebody whose request we have declined.
+            return Some(Known {
+                account: Bytes::copy_from_slice(account.as_bytes()),
+                state: ContactState::Removed.stored(),
+                ..Known::default()
+            });
+        };
+        Some(Known {
+            account: Bytes::copy_from_slice(account.as_bytes()),
+            device_list: person.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
+            homes: person.row.homes.clone(),
+            name: person.row.name.clone(),
+            alias: person.row.alias.clone(),
+            state: person.row.state,
+            verified: person.row.verified,
+            bot: person.row.bot,
+        })
+    }
+
+    /// What another device of ours says.
+    pub(super) fn on_sibling(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+        body: &InboxBody,
+        list: Verified<DeviceList>,
+    ) -> Result<Result<(), &'static str>, EngineError> {
+        if self.me.list.as_ref().is_none_or(|l| l.version < list.version) && !self.on_own_list(txn, list)? {
+            return Ok(Ok(()));
+        }
+        if self.me.list.as_ref().is_none_or(|l| l.device(&device).is_none()) {
+            return Ok(Err("from a device that our account has given up"));
+        }
+        let Some(known) = &body.known else { return Ok(Ok(())) };
+        let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.me.account());
+        let Some(account) = account.filter(|_| known.name.len() <= MAX_NAME && known.alias.len() <= MAX_NAME) else {
+            return Ok(Err("beyond its limits"));
+        };
+        let their = Verified::<DeviceList>::from_bytes(&known.device_list).ok().filter(|l| l.account == account);
+        self.on_known(txn, account, known, their.clone())?;
+        match (&body.welcome, their) {
+            (Some(_), Some(list)) => self.join(txn, body, list, true),
+            _ => Ok(Ok(())),
+        }
+    }
+
+    fn on_known(
+        &mut self,
+        txn: &Txn<'_>,
+        account: AccountId,
+        known: &Known,
+        list: Option<Verified<DeviceList>>,
+    ) -> Result<(), EngineError> {
+        let state = ContactState::from_stored(known.state);
+        let key = self.store.name("request", account.as_bytes());
+        let asks = txn.get::<RequestRow>(REQUESTS, &key)?.is_some();
+        let was = self.contacts.get(&account).map(Person::state);
+        if was.is_none() && (state == ContactState::Removed || self.contacts.len() >= MAX_CONTACTS) {
+            txn.delete(REQUESTS, &key)?;
+            return Ok(());
+        }
+        let now = self.wall;
+        let person = self.contacts.entry(account).or_insert_with(|| Person {
+            row: ContactRow { account: account.as_bytes().to_vec(), added_ms: now, ..ContactRow::default() },
+            list: None,
+            presence: Seen::default(),
+            dirty: true,
+        });
+        // They may have answered meanwhile.
+        if (was, state) != (Some(ContactState::Active), ContactState::Outgoing) {
+            person.row.state = state.stored();
+        }
+        if !known.name.is_empty() {
+            person.row.name.clone_from(&known.name);
+        }
+        person.row.alias.clone_from(&known.alias);
+        person.row.bot = known.bot;
+        person.row.key_changed &= !known.verified;
+        person.row.verified = known.verified && !person.row.key_changed;
+        let newer = |l: &Verified<DeviceList>| {
+            l.version >= person.row.trusted_version && person.list.as_ref().is_none_or(|k| l.succeeds(k).is_ok())
+        };
+        if let Some(list) = list.filter(newer) {
+            person.row.device_list = list.as_bytes().to_vec();
+            person.list = Some(list);
+        } else if person.list.is_none() {
+            person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
+        }
+        person.dirty = true;
+        self.chat_with(account);
+        self.index_devices();
+        let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
+        if !talks(state) {
+            txn.delete(REQUESTS, &key)?;
+            if was.is_some_and(talks) {
+                self.shut_out(txn, account)?;
+            }
+            if state == ContactState::Blocked && was != Some(state) {
+                self.account_news(txn, FeedKind::Blocked, account, "")?;
+            }
+        } else {
+            if state == ContactState::Active && !was.is_some_and(talks) {
+                self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
+            }
+            if asks && let Err(error) = self.accept(txn, account)? {
+                tracing::debug!(%error, "a request that another device has accepted cannot be");
+            }
+        }
+        self.live(Live::Net);
+        Ok(())
+    }
+
+    /// A conversation with somebody whom we no longer talk to: calls and connections end.
+    pub(super) fn shut_out(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let chat = self.chat_with(account);
+        self.end_calls_of(txn, chat)?;
+        self.drop_links_of(&account);
+        self.leave_logs(account);
+        self.snapshot_soon();
+        Ok(())
+    }
+
+    // Groups that fit.
+
+    /// How a group differs from the devices of both sides: it has others, it lacks some.
+    pub(super) fn misfit(&self, peer: AccountId, group: &GroupEntry) -> (bool, bool) {
+        let theirs = self.contacts.get(&peer).and_then(|p| p.list.as_ref());
+        let me = self.me.account();
+        let listed = |member: &Certificate| {
+            let list = if member.account() == me { self.me.list.as_ref() } else { theirs };
+            list.is_none_or(|l| l.device(&member.device()).is_some())
+        };
+        let is_member = |device: DeviceId| group.members.iter().any(|m| m.device() == device);
+        let mut all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices);
+        (!group.members.iter().all(listed), !all.all(|d| is_member(d.certificate.device())))
+    }
+
+    /// Whoever speaks in an older group long after a newer one was made could not join that one: it is given up.
+    pub(super) fn distrust_groups(&mut self, chat: ChatId, spoken: super::GroupId) {
+        let (wall, groups) = (self.wall, self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
+        let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return };
+        for id in groups[at + 1..].iter().filter_map(|g| super::GroupId::try_from(g.as_slice()).ok()) {
+            let Some(entry) = self.groups.get_mut(&id) else { continue };
+            let old = entry.row.updated_ms.saturating_add(crate::limits::JOIN_WITHIN_MS) < wall;
+            if !entry.row.confirmed && !entry.row.dead && old {
+                tracing::warn!("a group that the other side cannot join is given up");
+                entry.row.dead = true;
+                entry.touch();
+                self.mending.look = true;
+            }
+        }
+    }
+
+    /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
+    pub(super) fn mend_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        if std::mem::take(&mut self.mending.look) && self.me.list.is_some() {
+            // One device of all should be the first.
+            let jitter = u64::from(self.me.device().tag()[0]) * 100;
+            for chat in self.chats.values() {
+                let person = self.contacts.get(&chat.peer);
+                let linked = person.is_some_and(|p| p.is_linked() && !p.row.key_changed);
+                let group = self.active_group(chat.id).and_then(|g| self.groups.get(&g));
+                match group.filter(|_| linked).map(|g| (self.misfit(chat.peer, g), g.row.confirmed)) {
+                    Some(((false, false), false)) => {}
+                    Some(((false, false), true)) | None => drop(self.mending.due.remove(&chat.id)),
+                    Some(_) => drop(self.mending.due.entry(chat.id).or_insert((self.now + MEND_AFTER_MS + jitter, 0))),
+                }
+            }
+        }
+        if self.mending.next_due().is_some_and(|due| due <= self.now) { self.regroup(txn) } else { Ok(()) }
+    }
+
+    /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
+    pub(super) fn wants_group(&mut self, chat: ChatId) -> bool {
+        let Some(group) = self.active_group(chat).and_then(|g| self.groups.get(&g)) else { return true };
+        let fits = self.chats.get(&chat).is_none_or(|c| self.misfit(c.peer, group) == (false, false));
+        let now = self.now;
+        let Some((due, tries)) = self.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now) else { return false };
+        *due = now + (MEND_AGAIN_MS << (*tries).min(5));
+        *tries += 1;
+        !fits
+    }
+}
+
+/// Whether a contact's devices were replaced altogether: then somebody else may be there. A device that joins others was let in by them.
+pub(super) fn replaced(known: &DeviceList, list: &DeviceList) -> bool {
+    !known.devices.iter().any(|d| list.device(&d.certificate.device()).is_some())
+}
