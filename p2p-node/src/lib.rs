@@ -24,6 +24,7 @@ pub use starling_wire::{
 };
 pub use store::{ProfileDir, StoreError};
 pub use types::{
-    Audience, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState, DeliveryState,
-    Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status, Via,
+    Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState,
+    DeliveryState, Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status,
+    Via,
 };

@@ -92,3 +92,7 @@ pub const MEND_AFTER_MS: u64 = 30_000;
 pub const MEND_AGAIN_MS: u64 = 3_600_000;
 /// Who is there joins a new group within this time.
 pub const JOIN_WITHIN_MS: u64 = 600_000;
+/// Calls of our other devices that are followed.
+pub const MAX_ELSEWHERE: usize = 8;
+/// Another device of ours hands a call over within this time.
+pub const CALL_FETCH_MS: u64 = 10_000;

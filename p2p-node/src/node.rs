@@ -24,8 +24,8 @@ use crate::{
     net::{NetCommand, NetConfig, NetError, NetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     types::{
-        Audience, CallInfo, CallSetup, Chat, ChatId, Contact, Device, Live, Message, MessageId, News, NodeError,
-        Request, Status,
+        Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, Live, Message, MessageId, News,
+        NodeError, Request, Status,
     },
 };
 
@@ -270,6 +270,21 @@ impl Node {
     /// Hangs up, declines (with a word, if there is one) or cancels.
     pub async fn call_hang_up(&self, id: CallId, text: String) -> Result<(), NodeError> {
         self.call(|reply| Command::CallHangUp { id, text, reply }).await
+    }
+
+    /// Hands a call over to another device of ours, the only one if none is said: it rings there, and goes on here until it is taken.
+    pub async fn call_transfer(&self, id: CallId, to: Option<DeviceId>) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallTransfer(id, to, reply)).await
+    }
+
+    /// Takes the call that another device of ours has, in a chat or in any.
+    pub async fn call_fetch(&self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
+        self.call(|reply| Command::CallFetch { chat, setup, reply }).await
+    }
+
+    /// Calls that other devices of ours have.
+    pub async fn calls_elsewhere(&self) -> Result<Vec<CallElsewhere>, NodeError> {
+        self.call(Command::CallsElsewhere).await
     }
 
     /// Asks the other side whether a call may be recorded to a file (`.mp4`, or `.ogg` for sound alone), which begins when it agrees; or

@@ -306,6 +306,21 @@ pub struct CallInfo {
     pub recorded: Consent,
     /// Both called at once: the call goes on under this id.
     pub replaced_by: Option<CallId>,
+    /// Another device of ours hands it over to this one.
+    pub moved: bool,
+}
+
+/// A call that another device of ours has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallElsewhere {
+    /// The conversation.
+    pub chat: ChatId,
+    /// The device.
+    pub device: DeviceId,
+    /// With pictures.
+    pub video: bool,
+    /// Since when they talk, milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// What a call captures, where it goes, and how it may be connected.

@@ -225,6 +225,18 @@ impl World {
         other.wait_for("the acceptance", |e| e["type"] == "contact.accepted");
     }
 
+    /// Links another profile as a device of an account; the device's id.
+    pub fn link(&self, profile: &str, other: &str) -> String {
+        let linking =
+            Process::start(self.starling(profile).args(["device", "link", "--json"]).stderr(self.log(profile)));
+        let offered = linking.json();
+        let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
+        let joined = self.json(other, &["device", "join", code, "--rendezvous", home]);
+        let linked = linking.json();
+        assert_eq!((&linked["done"], &linked["device"]), (&"linked".into(), &joined["device"]));
+        joined["device"].as_str().unwrap().to_owned()
+    }
+
     /// Sends lines; the process's exit code.
     pub fn send_lines(&self, profile: &str, to: &str, lines: &str) -> i32 {
         let mut child = self

@@ -340,6 +340,26 @@ pub enum Calls {
         #[arg(long, default_value = "")]
         message: String,
     },
+    /// Hand a call over to another device of yours, where it rings; it goes on here until it is taken there.
+    #[command(after_help = "Example:\n  starling call transfer\n  starling call transfer k3v7xq2a")]
+    Transfer {
+        /// The beginning of the device's id, if you have several others.
+        device: Option<String>,
+        /// Which call, if there are several.
+        #[arg(long)]
+        call: Option<String>,
+    },
+    /// Take the call that another device of yours has, and stay until it is over.
+    #[command(after_help = "Example:\n  starling call take\n  starling call take @alice --video")]
+    Take {
+        /// With whom, if there are several.
+        who: Option<String>,
+        /// With the camera on.
+        #[arg(long)]
+        video: bool,
+        #[command(flatten)]
+        media: MediaArgs,
+    },
     /// Ask to record a call; it begins when the other side agrees. Without a file, end it.
     #[command(after_help = "Example:\n  starling call record talk.mp4\n  starling call record")]
     Record {

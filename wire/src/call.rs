@@ -187,6 +187,22 @@ pub enum CallSignal {
         /// The question that it is about: who asks counts.
         question: u32,
     },
+    /// The sender hands the call over to another device of its account.
+    Transfer {
+        /// The device (32 bytes) that may take it.
+        to: [u8; 32],
+        /// The device (32 bytes) at the call's other end.
+        with: [u8; 32],
+        /// With pictures.
+        video: bool,
+    },
+    /// The device that a call was handed over to takes it, with its offer (SDP).
+    Take {
+        /// Session description.
+        offer: String,
+    },
+    /// The sender wants to have a call that another device of its account has.
+    Fetch,
     /// What is kept of a call in a timeline. Never sent; ignored when received.
     Note {
         /// How it ended.
@@ -212,7 +228,7 @@ pub(crate) mod proto {
     pub struct Call {
         #[prost(bytes, tag = "1")]
         pub id: Vec<u8>,
-        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
         pub signal: Option<Signal>,
     }
 
@@ -234,6 +250,22 @@ pub(crate) mod proto {
         Note(Note),
         #[prost(message, tag = "9")]
         Recording(Record),
+        #[prost(message, tag = "10")]
+        Transfer(Transfer),
+        #[prost(string, tag = "11")]
+        Take(String),
+        #[prost(bool, tag = "12")]
+        Fetch(bool),
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Transfer {
+        #[prost(bytes = "vec", tag = "1")]
+        pub to: Vec<u8>,
+        #[prost(bytes = "vec", tag = "2")]
+        pub with: Vec<u8>,
+        #[prost(bool, tag = "3")]
+        pub video: bool,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -305,6 +337,11 @@ impl Call {
             CallSignal::Recording { what, question } => {
                 proto::Signal::Recording(proto::Record { what: what.number(), question: *question })
             }
+            CallSignal::Transfer { to, with, video } => {
+                proto::Signal::Transfer(proto::Transfer { to: to.to_vec(), with: with.to_vec(), video: *video })
+            }
+            CallSignal::Take { offer } => proto::Signal::Take(offer.clone()),
+            CallSignal::Fetch => proto::Signal::Fetch(true),
             CallSignal::Note { why, video, duration_ms } => {
                 proto::Signal::Note(proto::Note { why: why.number(), video: *video, duration_ms: *duration_ms })
             }
@@ -342,6 +379,13 @@ impl Call {
                 Some(what) => CallSignal::Recording { what, question: record.question },
                 None => return Ok(None),
             },
+            proto::Signal::Transfer(transfer) => {
+                let device = |bytes: Vec<u8>| bytes.try_into().map_err(|_| EventError::Malformed);
+                let (to, with) = (device(transfer.to)?, device(transfer.with)?);
+                CallSignal::Transfer { to, with, video: transfer.video }
+            }
+            proto::Signal::Take(offer) => CallSignal::Take { offer: bounded(offer, MAX_DESCRIPTION)? },
+            proto::Signal::Fetch(_) => CallSignal::Fetch,
             proto::Signal::Note(note) => CallSignal::Note {
                 why: CallEnd::from_number(note.why),
                 video: note.video,
@@ -386,5 +430,12 @@ mod tests {
         let agreed =
             Call { id: CallId([1; 16]), signal: CallSignal::Recording { what: Recording::Agreed, question: 7 } };
         assert_eq!(Call::from_proto(agreed.to_proto()), Ok(Some(agreed)));
+        let moved = |to: &[u8]| {
+            let transfer = proto::Transfer { to: to.to_vec(), with: vec![2; 32], video: true };
+            Call::from_proto(proto::Call { id: vec![1; 16], signal: Some(proto::Signal::Transfer(transfer)) })
+        };
+        let transfer = CallSignal::Transfer { to: [1; 32], with: [2; 32], video: true };
+        assert_eq!(moved(&[1; 32]), Ok(Some(Call { id: CallId([1; 16]), signal: transfer })));
+        assert_eq!(moved(&[1; 31]), Err(EventError::Malformed));
     }
 }

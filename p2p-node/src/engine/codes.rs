@@ -77,6 +77,10 @@ impl Engine {
             self.reply(reply, Err(NodeError::Refused(why)));
             return Ok(());
         }
+        if for_device && self.counters.snapshot_owed {
+            // Its first look at our contacts comes soon.
+            self.snapshot_due = Some(self.now);
+        }
         let token = if for_device { None } else { self.new_invite(txn, 1, self.wall / 1000 + CODE_LIFETIME_S)?.token };
         let id = self.fresh_id();
         let gives_up_at = self.now + REACH_TIMEOUT_MS;

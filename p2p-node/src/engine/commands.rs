@@ -23,8 +23,8 @@ use crate::{
     limits::REACH_TIMEOUT_MS,
     store::{HomesRow, META, REQUESTS, TIMELINE, Txn, prefix},
     types::{
-        CallInfo, CallSetup, Chat, ChatId, Contact, ContactState, Device, FeedKind, MessageId, NodeError, Request,
-        Status,
+        CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, ContactState, Device, FeedKind, MessageId,
+        NodeError, Request, Status,
     },
 };
 
@@ -146,6 +146,15 @@ pub enum Command {
         text: String,
         reply: Reply<()>,
     },
+    /// To another device of ours; the only one, if none is said.
+    CallTransfer(CallId, Option<DeviceId>, Reply<()>),
+    /// From another device of ours.
+    CallFetch {
+        chat: Option<ChatId>,
+        setup: CallSetup,
+        reply: Reply<CallId>,
+    },
+    CallsElsewhere(Reply<Vec<CallElsewhere>>),
     /// To a file, or no longer.
     CallRecord {
         id: CallId,
@@ -204,6 +213,18 @@ impl Engine {
             Command::CallHangUp { id, text, reply } => {
                 let result = self.call_hang_up(txn, id, text)?;
                 self.reply(reply, result);
+            }
+            Command::CallTransfer(id, to, reply) => {
+                let result = self.call_transfer(id, to);
+                self.reply(reply, result);
+            }
+            Command::CallFetch { chat, setup, reply } => {
+                let result = self.call_fetch(chat, setup);
+                self.reply(reply, result);
+            }
+            Command::CallsElsewhere(reply) => {
+                let calls = self.calls_elsewhere();
+                self.reply(reply, Ok(calls));
             }
             Command::CallRecord { id, path, reply } => {
                 let result = self.call_record(txn, id, path)?;

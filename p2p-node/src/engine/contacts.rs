@@ -356,13 +356,22 @@ impl Engine {
 
     /// The first event that members of a new group have to expect: what waits for the other side travels in the new group again.
     pub(super) fn floor_of(&self, chat: ChatId) -> u64 {
-        let state = self.chats.get(&chat);
-        let waiting = state.and_then(|s| s.outbox.front()).map(|i| i.first);
-        waiting.unwrap_or_else(|| state.map_or(1, |s| s.row.last_sequence + 1))
+        let Some(state) = self.chats.get(&chat) else { return 1 };
+        let waiting = state.outbox.front().map(|i| i.first);
+        // What was written in this turn is not in the outbox yet.
+        let written = state.pending.iter().map(|e| e.id.sequence).find(|s| *s != 0);
+        waiting.or(written).unwrap_or(state.row.last_sequence + 1)
     }
 
     pub(super) fn add_group(&mut self, txn: &Txn<'_>, chat: ChatId, entry: GroupEntry) -> Result<(), EngineError> {
         let id = entry.id;
+        tracing::debug!(
+            group = id[0],
+            members = entry.members.len(),
+            confirmed = entry.row.confirmed,
+            ours = entry.row.ours,
+            "a conversation has another group"
+        );
         self.insert_group(entry);
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());

@@ -1,11 +1,15 @@
 //! Several devices of one account, as stories in the test world.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use starling_wire::{CallEnd, CallId};
+
 use super::{
     Command,
+    tests::{ring, setup},
     world::{Who, World},
 };
-use crate::types::{ContactState, DeliveryState};
+use crate::calls::{CallCommand, CallInput};
+use crate::types::{CallInfo, CallPhase, ContactState, DeliveryState};
 
 const HOUR: u64 = 3_600_000;
 
@@ -223,6 +227,33 @@ fn a_conversation_that_lacks_a_device_is_mended() {
     }
 }
 
+#[test]
+fn what_is_written_in_the_breath_in_which_a_group_is_joined_arrives() {
+    for moment in 0..25 {
+        let mut world = World::new(67);
+        let (alice, bob) = world.friends();
+        world.kill(bob);
+        let laptop = world.linked(alice);
+        world.pass(5_000);
+        world.start(bob);
+        // One of the moments after his start is the turn in which he joins the group of three.
+        for _ in 0..moment {
+            world.all_at_once(bob);
+            world.answer_all();
+        }
+        let chat = world.chat_id(bob, alice);
+        let texts = vec![starling_wire::Text { text: "now".into(), ..Default::default() }];
+        drop(world.begin(bob, |reply| Command::Send { chat, texts, reply }));
+        world.all_at_once(bob);
+        world.pass(60_000);
+        for who in [alice, laptop] {
+            let seen: Vec<String> = world.messages(who, bob).into_iter().map(|m| m.text).collect();
+            // Before he joins it is written for the first device alone.
+            assert!(seen == ["now"] || (who == laptop && moment < 5 && seen.is_empty()), "{who}, {moment}: {seen:?}");
+        }
+    }
+}
+
 /// What is promised, with several devices, under everything that can happen at once.
 #[test]
 fn all_devices_see_the_same_whatever_happens() {
@@ -264,5 +295,238 @@ fn all_devices_see_the_same_whatever_happens() {
         assert_eq!(views[0].len(), written, "seed {seed}: {:?}", views[0]);
         assert_eq!(views[0], views[1], "seed {seed}");
         assert_eq!(views[0], views[2], "seed {seed}");
+    }
+}
+
+// Calls.
+
+/// The phases of somebody's calls.
+fn phases(world: &mut World, who: Who) -> Vec<CallPhase> {
+    world.call(who, Command::Calls).unwrap().iter().map(|c: &CallInfo| c.phase).collect()
+}
+
+/// How somebody's newest call ended, as the timeline has it.
+fn noted(world: &mut World, who: Who, other: Who) -> (CallEnd, u64) {
+    let note = world.messages(who, other).last().unwrap().call.unwrap();
+    (note.why, note.duration_ms)
+}
+
+fn answer(world: &mut World, who: Who, id: CallId) {
+    world.call(who, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.pass(100);
+    world.media(who, CallInput::Answer(id, format!("answer of {who}")));
+}
+
+fn connect(world: &mut World, id: CallId, who: &[Who]) {
+    for who in who {
+        world.media(*who, CallInput::Connected(id, "emoji".into()));
+    }
+    world.pass(1_000);
+}
+
+#[test]
+fn a_call_rings_on_all_devices_and_who_answers_stops_the_rest() {
+    let (mut world, alice, laptop, bob) = three(80);
+    let id = ring(&mut world, bob, alice);
+    for who in [alice, laptop] {
+        assert_eq!(phases(&mut world, who), [CallPhase::Ringing]);
+    }
+    answer(&mut world, laptop, id);
+    connect(&mut world, id, &[laptop, bob]);
+    assert!(phases(&mut world, alice).is_empty());
+    assert_eq!(noted(&mut world, alice, bob), (CallEnd::Elsewhere, 0));
+    assert_eq!(world.chat_row(alice, bob).unread, 0);
+    world.pass(10_000);
+    world.call(bob, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.pass(1_000);
+    for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
+        let (why, duration) = noted(&mut world, who, other);
+        assert_eq!(why, CallEnd::HungUp, "{who}");
+        assert!((10_000..14_000).contains(&duration), "{who}: {duration}");
+    }
+}
+
+#[test]
+fn declined_on_one_device_it_rings_on_none() {
+    let (mut world, alice, laptop, bob) = three(81);
+    let id = ring(&mut world, bob, alice);
+    world.call(laptop, |reply| Command::CallHangUp { id, text: "later".into(), reply }).unwrap();
+    world.pass(1_000);
+    for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
+        assert!(phases(&mut world, who).is_empty(), "{who}");
+        assert_eq!(noted(&mut world, who, other).0, CallEnd::Declined, "{who}");
+    }
+}
+
+#[test]
+fn a_busy_device_does_not_keep_the_others_from_ringing() {
+    let (mut world, alice, laptop, bob) = three(82);
+    let others: Vec<Who> = ["carol", "dave", "erin"].map(|name| world.person(name)).into();
+    for other in &others {
+        let invite = world.invite(*other);
+        let mut added = world.add(laptop, &invite);
+        world.pass(10_000);
+        added.try_recv().expect("no answer").unwrap();
+        ring(&mut world, laptop, *other);
+    }
+    let id = ring(&mut world, bob, alice);
+    assert_eq!(phases(&mut world, bob), [CallPhase::Ringing]);
+    assert_eq!(phases(&mut world, alice), [CallPhase::Ringing]);
+    answer(&mut world, alice, id);
+    connect(&mut world, id, &[alice, bob]);
+    assert_eq!(phases(&mut world, bob), [CallPhase::Connected]);
+}
+
+#[test]
+fn both_answer_and_one_of_them_has_the_call() {
+    let (mut world, alice, laptop, bob) = three(83);
+    let id = ring(&mut world, bob, alice);
+    for who in [alice, laptop] {
+        world.call(who, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    }
+    world.pass(100);
+    for who in [alice, laptop] {
+        world.media(who, CallInput::Answer(id, format!("answer of {who}")));
+    }
+    world.pass(500);
+    let calls = &world.of(bob).calls;
+    let took = |who: Who| calls.contains(&CallCommand::Accept(id, 0, format!("answer of {who}")));
+    assert!(took(alice) != took(laptop));
+    let (first, second) = if took(alice) { (alice, laptop) } else { (laptop, alice) };
+    connect(&mut world, id, &[first, bob]);
+    world.pass(60_000);
+    assert!(phases(&mut world, second).is_empty());
+    assert_eq!(noted(&mut world, second, bob).0, CallEnd::Elsewhere);
+    assert_eq!(phases(&mut world, first), [CallPhase::Connected]);
+    assert_eq!(phases(&mut world, bob), [CallPhase::Connected]);
+}
+
+/// Bob calls alice, who answers with her first device.
+fn talking(world: &mut World, alice: Who, bob: Who) -> CallId {
+    let id = ring(world, bob, alice);
+    answer(world, alice, id);
+    connect(world, id, &[alice, bob]);
+    id
+}
+
+/// What follows once a device has taken a call that was handed over to it.
+fn takes(world: &mut World, who: Who, bob: Who, id: CallId) {
+    world.pass(100);
+    world.media(who, CallInput::Offer(id, 0, "offer of another".into()));
+    world.pass(100);
+    assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, 0, "offer of another".into())));
+    world.media(bob, CallInput::Restarted(id, 0, "answer".into()));
+    world.pass(100);
+    assert!(world.of(who).calls.contains(&CallCommand::Accept(id, 0, "answer".into())));
+    connect(world, id, &[who, bob]);
+}
+
+#[test]
+fn a_call_moves_to_another_device() {
+    let (mut world, alice, laptop, bob) = three(84);
+    let id = talking(&mut world, alice, bob);
+    world.pass(5_000);
+    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.pass(500);
+    let handed = world.call(laptop, Command::Calls).unwrap();
+    assert!(handed[0].moved && handed[0].phase == CallPhase::Ringing, "{handed:?}");
+    // Until it is taken, it goes on where it is.
+    assert_eq!(phases(&mut world, alice), [CallPhase::Connected]);
+    world.call(laptop, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    takes(&mut world, laptop, bob, id);
+    assert!(phases(&mut world, alice).is_empty());
+    assert!(world.of(alice).calls.contains(&CallCommand::End(id)));
+    for who in [laptop, bob] {
+        assert_eq!(phases(&mut world, who), [CallPhase::Connected], "{who}");
+    }
+    // And back, asked for from there.
+    assert_eq!(world.call(alice, Command::CallsElsewhere).unwrap().len(), 1);
+    world.call(alice, |reply| Command::CallFetch { chat: None, setup: setup(), reply }).unwrap();
+    world.of(bob).calls.clear();
+    takes(&mut world, alice, bob, id);
+    assert!(phases(&mut world, laptop).is_empty());
+    assert_eq!(phases(&mut world, alice), [CallPhase::Connected]);
+    world.pass(5_000);
+    world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.pass(1_000);
+    for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
+        assert!(phases(&mut world, who).is_empty(), "{who}");
+        let (why, duration) = noted(&mut world, who, other);
+        assert_eq!(why, CallEnd::HungUp, "{who}");
+        assert!((12_000..18_000).contains(&duration), "{who}: {duration}");
+    }
+}
+
+#[test]
+fn a_call_that_is_not_taken_stays_where_it_is() {
+    let (mut world, alice, laptop, bob) = three(85);
+    let id = talking(&mut world, alice, bob);
+    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.pass(500);
+    world.call(laptop, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.pass(500);
+    assert!(phases(&mut world, laptop).is_empty());
+    let here = world.call(alice, Command::Calls).unwrap();
+    assert!(here[0].trouble.as_ref().is_some_and(|t| t.contains("did not take")), "{here:?}");
+    // Handed over once more, and nobody answers; then the other side hangs up.
+    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.pass(70_000);
+    assert!(phases(&mut world, laptop).is_empty());
+    for who in [alice, bob] {
+        assert_eq!(phases(&mut world, who), [CallPhase::Connected], "{who}");
+    }
+    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.pass(500);
+    world.call(bob, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.pass(500);
+    for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
+        assert!(phases(&mut world, who).is_empty(), "{who}");
+        let (why, duration) = noted(&mut world, who, other);
+        assert_eq!(why, CallEnd::HungUp, "{who}");
+        assert!(duration > 70_000, "{who}: {duration}");
+    }
+}
+
+#[test]
+fn nobody_takes_a_call_that_was_not_handed_over() {
+    let (mut world, alice, laptop, bob) = three(86);
+    let id = talking(&mut world, alice, bob);
+    // The laptop's engine is made to offer, though the device that has the call is gone.
+    world.kill(alice);
+    world.call(laptop, |reply| Command::CallFetch { chat: None, setup: setup(), reply }).unwrap();
+    world.media(laptop, CallInput::Offer(id, 0, "offer of a thief".into()));
+    world.pass(500);
+    assert!(!world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Restart(_, _, o) if o.contains("thief"))));
+}
+
+#[test]
+fn a_conversation_has_calls_of_all_devices() {
+    let (mut world, alice, laptop, bob) = three(87);
+    let id = ring(&mut world, laptop, bob);
+    answer(&mut world, bob, id);
+    connect(&mut world, id, &[laptop, bob]);
+    world.pass(5_000);
+    assert_eq!(noted(&mut world, alice, bob).0, CallEnd::Elsewhere);
+    world.call(laptop, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.pass(1_000);
+    let (why, duration) = noted(&mut world, alice, bob);
+    assert_eq!(why, CallEnd::HungUp);
+    assert!((5_000..9_000).contains(&duration), "{duration}");
+    // Both sides call at once, from several devices: one call is left.
+    let chat = world.chat(laptop, bob);
+    let theirs = world.chat(bob, alice);
+    let mine = world.call(laptop, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap();
+    let other = world.call(bob, |reply| Command::CallStart { chat: theirs, setup: setup(), reply }).unwrap();
+    world.pass(100);
+    world.media(laptop, CallInput::Offer(mine, 0, "mine".into()));
+    world.media(bob, CallInput::Offer(other, 0, "other".into()));
+    world.pass(2_000);
+    let winner = if phases(&mut world, laptop) == [CallPhase::Connecting] { laptop } else { bob };
+    let id = world.call(winner, Command::Calls).unwrap()[0].id;
+    world.media(winner, CallInput::Answer(id, "answer".into()));
+    world.pass(1_000);
+    assert!(phases(&mut world, alice).is_empty(), "{:?}", phases(&mut world, alice));
+    for who in [laptop, bob] {
+        assert_eq!(phases(&mut world, who), [CallPhase::Connecting], "{who}");
     }
 }

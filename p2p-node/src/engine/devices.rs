@@ -10,9 +10,15 @@ use starling_wire::{
     Body,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem, Known},
     limits::MAX_NAME,
+    rendezvous::Ask,
 };
 
-use super::{Engine, EngineError, GroupEntry, Person, homes::SUPERSEDED, inbox::Parcel, presence::Seen};
+use super::{
+    Engine, EngineError, GroupEntry, Person,
+    homes::{Asked, SUPERSEDED},
+    inbox::Parcel,
+    presence::Seen,
+};
 use crate::{
     limits::{MAX_CONTACTS, MEND_AFTER_MS, MEND_AGAIN_MS},
     store::{ContactRow, HomesRow, META, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn},
@@ -103,6 +109,10 @@ impl Engine {
         self.index_devices();
     }
 
+    pub(super) fn is_newer(&self, list: &DeviceList) -> bool {
+        self.me.list.as_ref().is_none_or(|l| l.version < list.version)
+    }
+
     /// A list of our account that is at least as new as ours: it counts. Gives whether we are on it.
     pub(super) fn on_own_list(&mut self, txn: &Txn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
         if list.device(&self.me.device()).is_none() {
@@ -130,6 +140,8 @@ impl Engine {
         for device in now.iter().filter(|d| !before.contains(d)) {
             self.account_news(txn, FeedKind::DeviceLinked, account, &device.to_string())?;
             self.end_device_codes();
+            self.counters.greeting_owed = true;
+            self.snapshot_soon();
         }
         for device in before.iter().filter(|d| !now.contains(d)) {
             self.links.remove(device);
@@ -158,9 +170,9 @@ impl Engine {
                 "the list of devices is not there yet: try again in a moment".into(),
             )));
         };
-        let Some(removed) = list.device(&device).cloned() else {
+        if list.device(&device).is_none() {
             return Ok(Err(NodeError::NotFound("the account has no such device: see `starling device list`".into())));
-        };
+        }
         if device == self.me.device() {
             let why = "this is the device that you are using: remove it from another one";
             return Ok(Err(NodeError::Refused(why.into())));
@@ -168,8 +180,6 @@ impl Engine {
         let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
         self.sign_list(rest, list.version.saturating_add(1));
         self.links.remove(&device);
-        // It is told, too: a device that is only out of reach can say why it stops.
-        self.tell_device(txn, &removed, None)?;
         self.tell_siblings(txn, None)?;
         self.tell_list();
         self.publish_at_homes();
@@ -297,13 +307,20 @@ impl Engine {
         body: &InboxBody,
         list: Verified<DeviceList>,
     ) -> Result<Result<(), &'static str>, EngineError> {
-        if self.me.list.as_ref().is_none_or(|l| l.version < list.version) && !self.on_own_list(txn, list)? {
+        if self.is_newer(&list) && !self.on_own_list(txn, list)? {
             return Ok(Ok(()));
         }
         if self.me.list.as_ref().is_none_or(|l| l.device(&device).is_none()) {
             return Ok(Err("from a device that our account has given up"));
         }
-        let Some(known) = &body.known else { return Ok(Ok(())) };
+        let Some(known) = &body.known else {
+            // The contacts of all of us may have changed, too.
+            let home = self.me.homes.iter().map(|h| h.peer).find(|h| self.homes.get(h).is_some_and(|h| h.registered));
+            if let Some(home) = home {
+                self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+            }
+            return Ok(Ok(()));
+        };
         let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.me.account());
         let Some(account) = account.filter(|_| known.name.len() <= MAX_NAME && known.alias.len() <= MAX_NAME) else {
             return Ok(Err("beyond its limits"));

@@ -394,7 +394,7 @@ fn nothing_is_lost_or_doubled_whatever_happens() {
 
 // Calls.
 
-fn setup() -> CallSetup {
+pub fn setup() -> CallSetup {
     CallSetup {
         audio_in: spec::AudioIn::None,
         audio_out: spec::AudioOut::None,
@@ -406,7 +406,7 @@ fn setup() -> CallSetup {
 }
 
 /// Starts a call and lets its media make an offer.
-fn ring(world: &mut World, who: Who, other: Who) -> CallId {
+pub fn ring(world: &mut World, who: Who, other: Who) -> CallId {
     let chat = world.chat(who, other);
     let id = world.call(who, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap();
     world.pass(100);

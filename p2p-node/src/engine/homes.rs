@@ -362,6 +362,9 @@ impl Engine {
             (Asked::PutSnapshot, Answer::Done(_)) if self.snapshot_due.is_none() => {
                 self.counters.snapshot_owed = false;
                 self.feed_written = true;
+                if std::mem::take(&mut self.counters.greeting_owed) {
+                    self.tell_siblings(txn, None)?;
+                }
             }
             (Asked::Inbox, Answer::Page(page)) => self.on_inbox(txn, home, page)?,
             (Asked::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(txn, &key)?,
@@ -403,6 +406,13 @@ impl Engine {
                 Ok(())
             }
             Answer::Page(page) => self.on_log_push(txn, home, page),
+            // Another device of ours has changed it.
+            Answer::DeviceList(bytes) => match Verified::<DeviceList>::from_bytes(&bytes) {
+                Ok(list) if list.account == self.me.account() && self.is_newer(&list) => {
+                    self.on_own_list(txn, list).map(|_| ())
+                }
+                _ => Ok(()),
+            },
             Answer::Signal(signal) => {
                 if let Some((group, _)) =
                     <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.logs.get(&a)).copied()

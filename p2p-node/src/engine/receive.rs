@@ -49,6 +49,7 @@ impl Engine {
         message: &Bytes,
     ) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else {
+            tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
             return Ok(());
         };
         let Ok(chat) = entry.row.chat.as_slice().try_into().map(ChatId) else {

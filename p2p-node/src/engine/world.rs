@@ -397,6 +397,30 @@ impl World {
         true
     }
 
+    /// Everything that is under way to somebody is handled in one turn, what its user wants first.
+    pub fn all_at_once(&mut self, who: Who) {
+        let to = |wire: &Wire| matches!(wire, Wire::FromServer(w) | Wire::Between(_, w) | Wire::Local(w) if *w == who);
+        let mut wires: Vec<Wire> = self.wires.keys().copied().filter(to).collect();
+        wires.sort_by_key(|wire| !matches!(wire, Wire::Local(_)));
+        let packets = wires.iter().filter_map(|wire| self.wires.remove(wire)).flatten();
+        let inputs = packets.filter_map(|p| if let Packet::In(input) = p { Some(*input) } else { None }).collect();
+        self.turn(who, inputs);
+    }
+
+    /// The server answers all that it was asked.
+    pub fn answer_all(&mut self) {
+        let asked: Vec<Wire> = self.wires.keys().copied().filter(|w| matches!(w, Wire::ToServer(_))).collect();
+        for wire in asked {
+            let Wire::ToServer(who) = wire else { continue };
+            for packet in self.wires.remove(&wire).unwrap_or_default() {
+                let (Packet::Ask(request), Some(session)) = (packet, &mut self.people[who].session) else { continue };
+                let response = self.runtime.block_on(session.ask(request));
+                self.answered(who, response);
+            }
+        }
+        self.collect_pushes();
+    }
+
     /// Until nothing more happens by itself at this time.
     pub fn settle(&mut self) {
         for _ in 0..200_000 {
@@ -466,6 +490,12 @@ impl World {
 
     pub fn chat(&mut self, who: Who, other: Who) -> ChatId {
         self.contact(who, other).unwrap().chat
+    }
+
+    /// The same without asking: nothing happens meanwhile.
+    pub fn chat_id(&self, who: Who, other: Who) -> ChatId {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        ChatId(engine.store.name("direct", self.people[other].account.as_bytes()))
     }
 
     pub fn chat_row(&mut self, who: Who, other: Who) -> Chat {

@@ -104,6 +104,9 @@ pub struct CountersRow {
     /// The account was restored on another device: this one is no part of it any more.
     #[prost(bool, tag = "6")]
     pub superseded: bool,
+    /// A device was linked, and is to be told when our home has a snapshot of all contacts.
+    #[prost(bool, tag = "7")]
+    pub greeting_owed: bool,
 }
 
 /// Somebody we know. By [`super::Store::name`] of the account.

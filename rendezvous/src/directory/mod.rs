@@ -66,7 +66,9 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
             hub.metrics.registrations.inc();
         }
     }
-    hub.store.put_devices(account, list.version, publish.device_list, devices, gone).await?;
+    let concerned = [&devices[..], &gone].concat();
+    hub.store.put_devices(account, list.version, publish.device_list.clone(), devices, gone).await?;
+    hub.presence.new_devices(&concerned, session.id, &publish.device_list);
     hub.store.seen(account, now_ms() / 86_400_000).await?;
     session.account = Some(account);
     Ok(Answer::Done(true))

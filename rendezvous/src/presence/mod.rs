@@ -108,6 +108,16 @@ impl Presence {
         }
     }
 
+    /// The newest list of an account, for its devices and those that it has given up: all but the one that told it.
+    pub fn new_devices(&self, devices: &[Key], from: SessionId, list: &bytes::Bytes) {
+        let mut state = self.lock();
+        for device in devices {
+            if let Some(id) = state.by_device.get(device).copied().filter(|id| *id != from) {
+                state.push(id, Answer::DeviceList(list.clone()));
+            }
+        }
+    }
+
     /// Tells one session something.
     pub fn tell(&self, id: SessionId, answer: Answer) -> bool {
         self.lock().push(id, answer)

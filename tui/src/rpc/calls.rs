@@ -90,6 +90,20 @@ pub async fn call(node: &Node, method: &str, params: &Value) -> Result<Option<Va
             node.call_hang_up(id(params)?, text).await?;
             done
         }
+        "call.transfer" => {
+            let device = match params["device"].as_str() {
+                Some(text) => Some(super::server::device(node, text).await?),
+                None => None,
+            };
+            node.call_transfer(id(params)?, device).await?;
+            done
+        }
+        "call.take" => {
+            let chat = params["chat"].as_str().and_then(|c| c.parse().ok());
+            let id = node.call_fetch(chat, setup(params)?).await?;
+            json!({ "call": id.to_string() })
+        }
+        "call.elsewhere" => node.calls_elsewhere().await?.iter().map(shape::call_elsewhere).collect(),
         "call.record" => {
             let path = params["path"].as_str().map(PathBuf::from);
             if let Some(path) = &path {

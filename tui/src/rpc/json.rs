@@ -7,8 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 use starling_node::{
-    Audience, Availability, CallInfo, CallPhase, Chat, Contact, ContactState, DeliveryState, Device, FeedKind, Live,
-    Message, News, Node, Request, Status, Via,
+    Audience, Availability, CallElsewhere, CallInfo, CallPhase, Chat, Contact, ContactState, DeliveryState, Device,
+    FeedKind, Live, Message, News, Node, Request, Status, Via,
 };
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
@@ -127,7 +127,7 @@ pub fn call(c: &CallInfo) -> Value {
         "id": c.id.to_string(), "chat": { "id": c.chat.to_string() }, "outgoing": c.outgoing, "video": c.video,
         "state": c.phase.as_str(), "connected_at": (c.connected_ms > 0).then(|| rfc3339(c.connected_ms)),
         "waiting": c.waiting, "emoji": c.emoji, "trouble": c.trouble,
-        "recording": c.recording.as_str(), "recorded": c.recorded.as_str(),
+        "recording": c.recording.as_str(), "recorded": c.recorded.as_str(), "moved": c.moved,
     });
     if let Some((why, text)) = &c.end {
         object["reason"] = why.as_str().into();
@@ -137,6 +137,14 @@ pub fn call(c: &CallInfo) -> Value {
         object["replaced_by"] = next.to_string().into();
     }
     object
+}
+
+/// A call that another device of ours has.
+pub fn call_elsewhere(c: &CallElsewhere) -> Value {
+    json!({
+        "chat": { "id": c.chat.to_string() }, "device": c.device.to_string(), "video": c.video,
+        "connected_at": rfc3339(c.since_ms),
+    })
 }
 
 pub fn contact(c: &Contact, me: &Status) -> Value {

@@ -150,7 +150,7 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
             && let Ok(result) = &result
         {
             let call = match method.as_str() {
-                "call.start" => result["call"].as_str(),
+                "call.start" | "call.take" => result["call"].as_str(),
                 "call.answer" | "call.attend" => params["call"].as_str(),
                 _ => None,
             };
@@ -197,6 +197,19 @@ fn list<T: std::str::FromStr>(params: &Value, name: &str) -> Result<Vec<T>, CliE
                 .ok_or_else(|| CliError::usage(format!("“{name}” holds what is not valid")))
         })
         .collect()
+}
+
+/// A device of ours, by the beginning of its id.
+pub async fn device(node: &Node, wanted: &str) -> Result<starling_keys::DeviceId, CliError> {
+    let devices = node.devices().await?;
+    let fits: Vec<_> = devices.iter().map(|d| d.id).filter(|d| d.to_string().starts_with(wanted)).collect();
+    match fits.as_slice() {
+        [one] if !wanted.is_empty() => Ok(*one),
+        [] => Err(CliError::not_found(format!("the account has no device {}", wanted.escape_debug()))
+            .hint("see `starling device list`")),
+        _ => Err(CliError::usage("several devices begin like that")
+            .hint("give more of its id: see `starling device list --json`")),
+    }
 }
 
 async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliError> {
@@ -247,11 +260,9 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
             json!({ "code": code, "rendezvous": home })
         }
         "device.remove" => {
-            let wanted = text(params, "device")?;
-            let devices = node.devices().await?;
-            let device = devices.iter().find(|d| d.id.to_string() == wanted);
-            let device = device.ok_or_else(|| CliError::not_found("the account has no such device"))?;
-            done(node.remove_device(device.id).await?)
+            let device = device(node, &text(params, "device")?).await?;
+            node.remove_device(device).await?;
+            json!({ "device": device.to_string() })
         }
         "code.open" => json!({ "code": node.open_code().await? }),
         "code.use" => {

@@ -41,6 +41,11 @@ pub enum Tag {
     Cleared(String),
     Invite,
     Code,
+    /// Our devices, and a code for another.
+    Devices,
+    Link,
+    /// A call was handed over.
+    Transferred,
     /// With the line that is put back if it fails.
     Added(String),
     Privacy,

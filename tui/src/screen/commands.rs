@@ -52,6 +52,8 @@ commands! {
     "view" "" "the call large, or small in the corner";
     "hold" "" "put the call on hold; again to take it back";
     "switch" "" "answer a second call, or go back to the first";
+    "transfer" "[DEVICE]" "hand the call over to another device of yours; it rings there";
+    "take" "[video]" "take the call that another device of yours has";
     "record" "[FILE|stop|yes|no]" "ask to record the call, or answer who asks";
     "share" "[COMMAND|stop]" "show a terminal in the call; they see what it prints";
     "type" "TEXT" "type into the terminal that is shared in the call";
@@ -63,6 +65,8 @@ commands! {
     "clear" "" "delete this chat's messages here";
     "name" "NAME" "the name that others see";
     "privacy" "WHAT WHO" "last_seen, receipts or typing for everyone, contacts or nobody";
+    "devices" "" "your devices; a chosen one can be removed";
+    "link" "" "link another device of yours";
     "away" "" "show yourself as away";
     "online" "" "show yourself as online";
     "theme" "NAME" "dark, light, contrast, terminal or mono";
@@ -106,6 +110,9 @@ impl App {
             "details" => self.act(Action::Details),
             "invite" => self.act(Action::Invite),
             "code" => self.ask(Tag::Code, "code.open", json!({})),
+            "devices" => self.ask(Tag::Devices, "device.list", json!({})),
+            "link" => self.ask(Tag::Link, "device.link", json!({})),
+            "take" => self.ask(Tag::Nothing, "call.take", Self::call_params(rest == "video")),
             "search" => self.search(rest),
             "chat" => match self.chat_named(rest) {
                 Some(chat) => self.open(&chat),
@@ -137,8 +144,8 @@ impl App {
                 Some(theme) => self.set_theme(theme),
                 None => self.warn(format!("The themes are {}.", THEMES.join(", "))),
             },
-            "answer" | "hangup" | "mic" | "camera" | "view" | "hold" | "switch" | "record" | "share" | "type"
-            | "hand" => {
+            "answer" | "hangup" | "mic" | "camera" | "view" | "hold" | "switch" | "transfer" | "record" | "share"
+            | "type" | "hand" => {
                 self.call_command(name, rest);
             }
             _ => self.chat_command(name, rest),

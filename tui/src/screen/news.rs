@@ -14,6 +14,9 @@ use crate::{
     verbs::{field, short_device},
 };
 
+/// Title of the card that tells how to link a device.
+const LINKING: &str = "Another device";
+
 /// The part of a text where the first word of a search is.
 fn around(text: &str, query: &str) -> String {
     let word = query.split_whitespace().next().unwrap_or_default().to_lowercase();
@@ -121,6 +124,17 @@ impl App {
                 let lines = text.lines().map(Into::into).collect();
                 self.card = Some(Card { title: "A short code".into(), lines, copy: Some(code) });
             }
+            Tag::Link => {
+                let (code, home) = (field(&value, "code"), field(&value, "rendezvous"));
+                let command = format!("starling device join {code} --rendezvous {home}");
+                let text = format!(
+                    "\nOn the new device, within ten minutes, while Starling runs here:\n\n{command}\n\nWhoever has this code becomes you: tell it to nobody."
+                );
+                let lines = text.lines().map(Into::into).collect();
+                self.card = Some(Card { title: LINKING.into(), lines, copy: Some(command) });
+            }
+            Tag::Devices => self.show_devices(&value),
+            Tag::Transferred => self.say("It rings on your other device, and goes on here until it is taken.".into()),
             Tag::Added(_) => {
                 self.say("Added. Once they have answered, you can write to each other.".into());
                 self.to_open = Some(field(&value, "account").to_owned());
@@ -223,7 +237,8 @@ impl App {
             "contact.blocked" => self.refresh(),
             "device.linked" => {
                 let device = short_device(field(event, "device")).to_owned();
-                self.say(format!("A device was linked to your account: {device}. If it was not you: /unlink {device}"));
+                self.say(format!("A device was linked to your account: {device}. If it was not you: /devices"));
+                self.card = self.card.take().filter(|card| card.title != LINKING);
                 self.refresh();
             }
             "device.removed" => {

@@ -27,6 +27,8 @@ pub enum Run {
     Emoji(String),
     /// Shows a contact request.
     Request(String),
+    /// Asks whether a device of ours is to go.
+    Device(String),
     /// Goes to a message.
     Message(String),
     /// Answers a question.
@@ -44,6 +46,7 @@ pub enum Question {
     Clear(String),
     Verified(String),
     Trust(String),
+    Unlink(String),
 }
 
 /// A row.

@@ -4,7 +4,7 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
     text::Line,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     app::{App, Card, Focus, ListRow, Tag},
@@ -13,7 +13,10 @@ use super::{
     palette::{Palette, Question, Row, Run},
     theme::{THEMES, Theme},
 };
-use crate::{terminal::safe_line, verbs::field};
+use crate::{
+    terminal::safe_line,
+    verbs::{field, short_device},
+};
 
 impl App {
     pub fn search(&mut self, query: &str) {
@@ -148,6 +151,24 @@ impl App {
         self.palette = Some(palette);
     }
 
+    /// Our devices; one that is chosen can be removed.
+    pub fn show_devices(&mut self, devices: &Value) {
+        let mut rows: Vec<Row> = Vec::new();
+        for device in devices.as_array().into_iter().flatten() {
+            let id = field(device, "device");
+            let since = field(device, "added_at").get(..10).unwrap_or_default();
+            let (state, run) = match (device["this"] == true, field(device, "connection")) {
+                (true, _) => ("this device", Run::Nothing),
+                (_, "direct") => ("connected", Run::Device(id.into())),
+                (_, "relay") => ("connected through a relay", Run::Device(id.into())),
+                _ => ("not connected", Run::Device(id.into())),
+            };
+            rows.push(Row::new(short_device(id), format!("{state}, since {since}"), "", run));
+        }
+        rows.push(Row::new("link another device", "", "", Run::Command("link")));
+        self.palette = Some(Palette::new("Your devices", rows));
+    }
+
     pub fn ask_yes(&mut self, question: Question) {
         let (title, text, yes) = match &question {
             Question::Quit => ("Leave Starling?", "What is not yet sent goes out at the next start.", "quit"),
@@ -155,6 +176,11 @@ impl App {
                 ("Delete the message for everyone?", "Its text goes from all devices that can be reached.", "delete")
             }
             Question::Block(_) => ("Shut this person out?", "They are not told. /unblock lets them in again.", "block"),
+            Question::Unlink(_) => (
+                "Remove this device from your account?",
+                "It keeps what it has, and gets nothing more. Linking it again needs a new profile there.",
+                "remove",
+            ),
             Question::Trust(_) => {
                 ("Trust the changed devices?", "Compare safety numbers first, if you can: /verify.", "trust")
             }
@@ -297,6 +323,10 @@ impl App {
             Run::Yes(Question::Clear(chat)) => {
                 self.ask(Tag::Cleared(chat.clone()), "chat.clear", json!({ "chat": chat }));
             }
+            Run::Yes(Question::Unlink(device)) => {
+                self.ask(Tag::Changed, "device.remove", json!({ "device": device }));
+            }
+            Run::Device(device) => self.ask_yes(Question::Unlink(device)),
             Run::Request(account) => self.show_request(&account),
             Run::Nothing => {}
         }

@@ -90,6 +90,32 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             client.call("call.hangup", json!({ "call": id, "text": message })).await?;
             Ok(())
         }
+        Calls::Transfer { device, call } => {
+            let id = match call {
+                Some(id) => id,
+                None => only(client).await?,
+            };
+            client.call("call.transfer", json!({ "call": id, "device": device })).await?;
+            say(global, "It rings there, and goes on here until it is taken.");
+            Ok(())
+        }
+        Calls::Take { who, video, media } => {
+            catch_up(global, client).await?;
+            let mut params = media_params(&media)?;
+            params["video"] = (video || media.video_in.is_some()).into();
+            if let Some(who) = who {
+                params["chat"] = find(client, &who).await?["chat"].clone();
+            }
+            client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
+            let call = client.call("call.take", params).await?;
+            let mut stats = Stats::open(media.stats.as_deref())?;
+            let wishes = Wishes { duration: None, record: media.record, allow: media.allow_recording };
+            let ended = watch(global, client, field(&call, "call"), &wishes, &mut stats).await?;
+            if ended.reason == "elsewhere" && !ended.connected {
+                return Err(CliError::timeout("your other device did not hand the call over"));
+            }
+            ended.result()
+        }
         Calls::Record { file, call } => {
             let id = match call {
                 Some(id) => id,
@@ -403,11 +429,15 @@ fn show(global: &Global, event: &Value, before: &str) -> CliResult {
     match field(call, "state") {
         state if state == before => Ok(()),
         "ringing" if call["outgoing"] == true => print(format!("ringing {who}")),
+        "ringing" if call["moved"] == true => print(format!("your call with {who} can be taken here")),
         "ringing" => print(format!("{who} calls")),
         "connected" => print(format!("connected with {who}   {}", field(call, "emoji"))),
         "interrupted" => print("interrupted; looking for another way"),
         "ended" => {
-            print(format!("the call is over: {}", field(call, "reason").replace('_', " ")))?;
+            match field(call, "reason") {
+                "elsewhere" => print("another device of yours has the call")?,
+                reason => print(format!("the call is over: {}", reason.replace('_', " ")))?,
+            }
             for route in event["stats"]["routes"].as_array().into_iter().flatten() {
                 let number = |value: &Value| value.as_f64().unwrap_or(0.0);
                 print(format!(
@@ -439,6 +469,16 @@ async fn list(global: &Global, client: &Client) -> CliResult {
         let who = contact.map_or_else(String::new, |c| safe_line(field(c, "name")));
         let kind = if call["video"] == true { "video" } else { "audio" };
         print(format!("{}  {who}  {kind}  {}", field(call, "id"), field(call, "state")))?;
+    }
+    if global.json {
+        return Ok(());
+    }
+    let elsewhere = client.call("call.elsewhere", json!({})).await?;
+    for call in elsewhere.as_array().into_iter().flatten() {
+        let contact = chats.as_array().into_iter().flatten().find(|c| c["chat"] == call["chat"]["id"]);
+        let who = contact.map_or_else(String::new, |c| safe_line(field(c, "name")));
+        let device = super::devices::short(field(call, "device"));
+        print(format!("with {who} on your device {device}: starling call take brings it here"))?;
     }
     Ok(())
 }

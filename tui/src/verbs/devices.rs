@@ -32,13 +32,13 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
         Devices::List => list(global, &client).await?,
         Devices::Link => link(global, &client).await?,
         Devices::Remove { device } => {
-            let device = find(&client, &device).await?;
-            client.call("device.remove", json!({ "device": device })).await?;
+            let removed = client.call("device.remove", json!({ "device": device })).await?;
             settle(&client).await;
+            let device = field(&removed, "device");
             if global.json {
                 print(json!({ "device": device, "done": "removed" }))?;
             } else {
-                print(format!("{} is no longer a device of this account", short(&device)))?;
+                print(format!("{} is no longer a device of this account", short(device)))?;
             }
         }
         Devices::Join { .. } => {}
@@ -50,21 +50,6 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
 /// A device's id as it is shown.
 pub fn short(device: &str) -> &str {
     device.get(..SHORT).unwrap_or(device)
-}
-
-/// A device of ours, by the beginning of its id.
-async fn find(client: &Client, wanted: &str) -> CliResult<String> {
-    let devices = client.call("device.list", json!({})).await?;
-    let all = devices.as_array().map(Vec::as_slice).unwrap_or_default();
-    let fits: Vec<&str> = all.iter().map(|d| field(d, "device")).filter(|d| d.starts_with(wanted)).collect();
-    match fits.as_slice() {
-        [one] if !wanted.is_empty() => Ok((*one).to_owned()),
-        [] => Err(CliError::not_found(format!("the account has no device {}", wanted.escape_debug()))
-            .hint("see `starling device list`")),
-        _ => {
-            Err(CliError::usage("several devices begin like that").hint("give more of its id: `starling device list`"))
-        }
-    }
 }
 
 async fn list(global: &Global, client: &Client) -> CliResult {

@@ -4,6 +4,7 @@
 //! A call goes `Starting → Ringing → Connecting → Connected ⇄ Interrupted → Ended`. Nothing of it survives a restart but its note in the
 //! timeline, which is there from the first ring on: whoever dies while it rings has missed it.
 
+mod own;
 mod recording;
 
 use std::{
@@ -38,6 +39,8 @@ pub struct Calls {
     rings: HashMap<ChatId, VecDeque<u64>>,
     /// Who wants to know the servers, for a test; and until when they are waited for.
     wanted: Vec<(u64, Reply<Vec<CallServer>>)>,
+    /// Those that other devices of ours have.
+    elsewhere: Vec<own::Elsewhere>,
 }
 
 /// One call.
@@ -83,6 +86,10 @@ struct Talk {
     newest_offer: u32,
     /// New offers of the other side: how many, and when the last came.
     restarts: (u32, u64),
+    /// Devices of the other side that are busy.
+    busy: Vec<DeviceId>,
+    /// How it moves between devices of one account.
+    moving: own::Moving,
 }
 
 impl Calls {
@@ -128,7 +135,14 @@ impl Talk {
             recorded: Default::default(),
             newest_offer: 0,
             restarts: (0, 0),
+            busy: Vec::new(),
+            moving: own::Moving::default(),
         }
+    }
+
+    /// Whether the offers are ours to make.
+    fn offers(&self) -> bool {
+        self.outgoing || self.moving.from.is_some()
     }
 
     fn info(&self, end: Option<(CallEnd, String)>) -> CallInfo {
@@ -146,6 +160,7 @@ impl Talk {
             recording: self.recording.0,
             recorded: self.recorded.0,
             replaced_by: None,
+            moved: self.moving.from.is_some(),
         }
     }
 }
@@ -206,7 +221,7 @@ impl Engine {
     /// Answers a call.
     pub(in crate::engine) fn call_answer(&mut self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
         let talk = self.calls.find(id).ok_or_else(no_call)?;
-        if talk.outgoing || talk.phase != CallPhase::Ringing {
+        if talk.outgoing || talk.phase != CallPhase::Ringing || talk.moving.fetched.is_some() {
             return Err(NodeError::Refused("this call does not wait for an answer".into()));
         }
         (talk.setup, talk.waiting) = (Some(setup), false);
@@ -325,6 +340,9 @@ impl Engine {
         let Some(setup) = talk.setup.clone().filter(|_| !talk.media) else { return };
         talk.media = true;
         talk.due = Some(now + if talk.outgoing { RING_MS } else { CALL_CONNECT_MS });
+        if talk.moving.from.is_some() {
+            talk.due = Some(now + CALL_TRY_MS);
+        }
         if !talk.outgoing {
             talk.phase = CallPhase::Connecting;
         }
@@ -355,6 +373,9 @@ impl Engine {
                 }
                 self.note(txn, id, CallEnd::NoAnswer, 0)?;
                 self.call_changed(id);
+            }
+            CallInput::Offer(_, 0, offer) if talk.moving.from.is_some() => {
+                self.tell_call(chat, wire, CallSignal::Take { offer });
             }
             CallInput::Offer(_, number, offer) => {
                 self.tell_call(chat, wire, CallSignal::Restart { number, offer });
@@ -418,26 +439,50 @@ impl Engine {
         let own = sender.account() == self.me.account();
         let wire = call.id;
         if let CallSignal::Ring { video, offer } = call.signal {
-            return if own { Ok(()) } else { self.on_ring(txn, chat, sender.device(), event, wire, video, offer) };
+            return if own {
+                self.rings_elsewhere(txn, chat, sender.device(), event, wire, video)
+            } else {
+                self.on_ring(txn, chat, sender.device(), event, wire, video, offer)
+            };
         }
-        let Some(at) = self.calls.by_wire(chat, wire) else { return Ok(()) };
+        self.follow_elsewhere(txn, sender, chat, event, &call)?;
+        if own {
+            return self.on_own_call(txn, chat, sender, event, call);
+        }
+        let Some(at) = self.calls.by_wire(chat, wire) else {
+            // Who answers another call no longer rings here: both sides called at once, from several devices.
+            return if matches!(call.signal, CallSignal::Answer { .. }) {
+                self.end_ring_of(txn, chat, sender.device())
+            } else {
+                Ok(())
+            };
+        };
         let id = self.calls.list[at].id;
         let talk = &mut self.calls.list[at];
-        if own {
-            // Another device of ours has taken or declined it.
-            if !talk.outgoing
-                && talk.phase == CallPhase::Ringing
-                && matches!(call.signal, CallSignal::Answer { .. } | CallSignal::End { .. })
-            {
-                self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false)?;
-            }
-            return Ok(());
+        if let CallSignal::Take { offer } = &call.signal
+            && talk.media
+            && talk.moving.heir == Some(sender.device())
+        {
+            return self.on_taken(txn, id, sender.device(), offer.clone());
         }
         // From the answer on, only the device that gave it has a say.
         if talk.device.is_some_and(|d| d != sender.device()) {
             return Ok(());
         }
         match call.signal {
+            CallSignal::Transfer { to, .. } => self.on_transfer(id, chat, &to),
+            CallSignal::Restarted { number: 0, .. } if talk.moving.taken => self.moved_away(txn, id)?,
+            CallSignal::End { why: CallEnd::Busy, text } if talk.outgoing && talk.phase == CallPhase::Ringing => {
+                // The others of them still ring.
+                if !talk.busy.contains(&sender.device()) {
+                    talk.busy.push(sender.device());
+                }
+                let busy = talk.busy.len();
+                let list = self.contacts.get(&sender.account()).and_then(|p| p.list.as_ref());
+                if busy >= list.map_or(1, |l| l.devices.len()) {
+                    self.end_call(txn, id, CallEnd::Busy, text, false)?;
+                }
+            }
             CallSignal::Answer { answer } if talk.outgoing && talk.phase == CallPhase::Ringing => {
                 (talk.phase, talk.device) = (CallPhase::Connecting, Some(sender.device()));
                 talk.due = Some(self.running + CALL_TRY_MS);
@@ -461,11 +506,18 @@ impl Engine {
                 talk.restarts = (talk.restarts.0 + 1, self.running);
                 self.effect(Effect::Call(CallCommand::Restart(id, number, offer)));
             }
-            CallSignal::Restarted { number, answer } if number > 0 && talk.media && talk.device.is_some() => {
+            CallSignal::Restarted { number, answer }
+                if talk.media && talk.device.is_some() && (number > 0 || talk.moving.from.is_some()) =>
+            {
                 self.effect(Effect::Call(CallCommand::Accept(id, number, answer)));
             }
             CallSignal::Recording { what, question } => self.on_recording(txn, id, event, what, question)?,
-            CallSignal::End { why, text } => self.end_call(txn, id, why, text, false)?,
+            CallSignal::End { why, text } => {
+                let ended = Call { id: wire, signal: CallSignal::End { why, text: text.clone() } };
+                self.end_call(txn, id, why, text, false)?;
+                // One that was to move here, and is over now.
+                self.follow_elsewhere(txn, sender, chat, event, &ended)?;
+            }
             _ => {}
         }
         Ok(())
@@ -581,7 +633,7 @@ impl Engine {
                 continue;
             }
             match (talk.phase, talk.outgoing) {
-                (CallPhase::Connecting, true) if talk.tries < CALL_TRIES => self.try_again(id),
+                (CallPhase::Connecting, _) if talk.offers() && talk.tries < CALL_TRIES => self.try_again(id),
                 (CallPhase::Connecting, _) => {
                     let text = "no way was found between the two networks".to_owned();
                     self.end_call(txn, id, CallEnd::Failed, text, true)?;
@@ -598,7 +650,7 @@ impl Engine {
         let now = self.running;
         let Some(talk) = self.calls.find(id) else { return };
         talk.tries += 1;
-        if talk.outgoing {
+        if talk.offers() {
             talk.due = Some(now + CALL_TRY_MS);
             self.effect(Effect::Call(CallCommand::Again(id)));
         }
@@ -610,7 +662,7 @@ impl Engine {
         &mut self,
         txn: &Txn<'_>,
         id: CallId,
-        why: CallEnd,
+        mut why: CallEnd,
         text: String,
         tell: bool,
     ) -> Result<(), EngineError> {
@@ -623,28 +675,22 @@ impl Engine {
         if tell && (self.calls.list[at].note.is_some() || !outgoing) {
             self.tell_call(chat, wire, CallSignal::End { why, text: text.clone() });
         }
-        let talked = self.calls.list[at].connected.map_or(0, |(since, _)| self.running.saturating_sub(since));
+        let here = self.calls.list[at].connected.map(|(since, _)| self.running.saturating_sub(since));
+        let talked = here.map_or(0, |here| here + self.calls.list[at].moving.talked_ms);
+        if here.is_none() && self.calls.list[at].moving.is_left() {
+            // Another device of ours has it still, or had it first.
+            why = CallEnd::Elsewhere;
+        }
         self.note(txn, id, why, talked)?;
         let talk = self.calls.list.remove(at);
+        self.leave_elsewhere(&talk, why);
         if talk.media {
             self.effect(Effect::Call(CallCommand::End(id)));
         }
         if let Some(note) = talk.note {
             let missed =
                 !outgoing && talked == 0 && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
-            let agreed = self.agreed_ms();
-            if let Some(state) = self.chats.get_mut(&chat) {
-                let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
-                state.row.newest = state.row.newest.max(note.clock.0.min(latest));
-                if missed && note.clock.0 > state.row.read {
-                    state.row.unread += 1;
-                }
-                state.row.archived = false;
-                state.dirty = true;
-            }
-            let ids = note.to_bytes().to_vec();
-            let kind = FeedKind::Call.stored();
-            self.news(txn, FeedRow { kind, chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
+            self.noted(txn, chat, note, missed)?;
         }
         let info = Box::new(talk.info(Some((why, text))));
         self.live(Live::Call(info));
@@ -659,16 +705,41 @@ impl Engine {
     fn note(&mut self, txn: &Txn<'_>, id: CallId, why: CallEnd, duration_ms: u64) -> Result<(), EngineError> {
         let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
         let Some(note) = talk.note.filter(|n| *n != EventId::default()) else { return Ok(()) };
-        let signal = CallSignal::Note { why, video: talk.video, duration_ms };
-        let row = EventRow {
-            body: Event::encode_body(&Body::Call(Call { id: talk.id, signal })),
-            mine: talk.outgoing,
-            via: if talk.outgoing { Via::Own } else { Via::Direct }.stored(),
-            ..EventRow::default()
-        };
-        txn.put(TIMELINE, &timeline_key(talk.chat, note), &row)?;
-        Ok(())
+        put_note(
+            txn,
+            talk.chat,
+            note,
+            talk.outgoing,
+            Call { id: talk.id, signal: CallSignal::Note { why, video: talk.video, duration_ms } },
+        )
     }
+
+    /// The conversation has a note of a call that is over.
+    fn noted(&mut self, txn: &Txn<'_>, chat: ChatId, note: EventId, missed: bool) -> Result<(), EngineError> {
+        let agreed = self.agreed_ms();
+        if let Some(state) = self.chats.get_mut(&chat) {
+            let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
+            state.row.newest = state.row.newest.max(note.clock.0.min(latest));
+            if missed && note.clock.0 > state.row.read {
+                state.row.unread += 1;
+            }
+            state.row.archived = false;
+            state.dirty = true;
+        }
+        let ids = note.to_bytes().to_vec();
+        self.news(txn, FeedRow { kind: FeedKind::Call.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })
+    }
+}
+
+fn put_note(txn: &Txn<'_>, chat: ChatId, note: EventId, mine: bool, call: Call) -> Result<(), EngineError> {
+    let row = EventRow {
+        body: Event::encode_body(&Body::Call(call)),
+        mine,
+        via: if mine { Via::Own } else { Via::Direct }.stored(),
+        ..EventRow::default()
+    };
+    txn.put(TIMELINE, &timeline_key(chat, note), &row)?;
+    Ok(())
 }
 
 fn no_call() -> NodeError {

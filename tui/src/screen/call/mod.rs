@@ -42,6 +42,8 @@ pub struct CallState {
     pub name: String,
     pub state: String,
     pub outgoing: bool,
+    /// Another device of ours hands it over.
+    pub moved: bool,
     pub video: bool,
     pub emoji: String,
     pub since: Option<Instant>,
@@ -59,6 +61,7 @@ impl CallState {
             name: safe_line(name),
             state: field(call, "state").into(),
             outgoing: call["outgoing"] == true,
+            moved: call["moved"] == true,
             video: call["video"] == true,
             emoji: field(call, "emoji").into(),
             recording: (field(call, "recording").into(), field(call, "recorded").into()),
@@ -241,6 +244,10 @@ impl App {
                 self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, "hold": hold }));
             }
             "switch" => self.switch_call(),
+            "transfer" => {
+                let device = (!rest.is_empty()).then_some(rest);
+                self.ask(Tag::Transferred, "call.transfer", json!({ "call": id, "device": device }));
+            }
             "record" => self.record(&call, rest),
             "share" if rest == "stop" => self.ask(Tag::Nothing, "call.unshare", json!({ "call": id })),
             "share" => {
@@ -331,7 +338,9 @@ impl App {
                 let why = field(call, "reason");
                 let word = safe_line(field(call, "text"));
                 let word = if word.is_empty() { String::new() } else { format!(" “{}”", cut(&word, 60)) };
-                if call["replaced_by"].is_null() {
+                if why == "elsewhere" && call["replaced_by"].is_null() {
+                    self.say("Another device of yours has the call: /take brings it here.".into());
+                } else if call["replaced_by"].is_null() {
                     self.say(format!("The call is over: {}.{word}", why.replace('_', " ")));
                 }
             }
@@ -339,7 +348,8 @@ impl App {
         }
         if event["type"] == "call.incoming" {
             let name = cut(&safe_line(&name), 24);
-            notify(&self.config, &name, "calls you", true);
+            let what = if call["moved"] == true { "can be talked to here now" } else { "calls you" };
+            notify(&self.config, &name, what, true);
         }
         if let Some(trouble) = call["trouble"].as_str().filter(|t| !t.is_empty()) {
             self.warn(safe_line(trouble));

@@ -30,7 +30,11 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
             (text, format!("/switch answers, {name} waits "), theme.accent)
         }
         _ if call.rings() => {
-            let kind = if call.video { "video call" } else { "call" };
+            let kind = match (call.moved, call.video) {
+                (true, _) => "from your other device",
+                (_, true) => "video call",
+                _ => "call",
+            };
             (
                 format!(" ☎ {name} · {kind}"),
                 format!("{} answers · /hangup declines ", key(Action::Answer)),

@@ -1,0 +1,186 @@
+//! Several devices of one account, between real programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use serde_json::Value;
+use starling_media::audio;
+use starling_tests::{Process, World, until};
+
+/// Alice with two devices, and bob.
+fn three() -> World {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    world.link("alice", "laptop");
+    world
+}
+
+fn says(world: &World, who: &str, to: &str, text: &str) {
+    world.json(who, &["send", to, text, "--wait", "delivered"]);
+}
+
+/// Waits until a conversation has these texts.
+fn sees(world: &World, who: &str, with: &str, texts: &[&str]) {
+    until(&format!("{texts:?} at {who}"), || (world.texts(who, with, 50) == texts).then_some(()));
+}
+
+#[test]
+fn a_second_device_is_linked_talks_and_is_removed() {
+    let world = three();
+    let accounts = ["alice", "laptop"].map(|who| world.json(who, &["whoami"])["account"].clone());
+    assert_eq!(accounts[0], accounts[1]);
+    // None of them runs at the same time: all of it waits at the rendezvous.
+    for (who, to, text) in
+        [("bob", "@alice", "to both"), ("laptop", "@bob", "from the laptop"), ("alice", "@bob", "from the first")]
+    {
+        world.json(who, &["send", to, text, "--wait", "sent"]);
+    }
+    let all = ["to both", "from the laptop", "from the first"];
+    for (who, with) in [("alice", "@bob"), ("laptop", "@bob"), ("bob", "@alice")] {
+        sees(&world, who, with, &all);
+    }
+    // Now all do.
+    let _running = ["alice", "laptop", "bob"].map(|who| world.daemon(who));
+    let news = world.listen("laptop", "now");
+    news.wait_for("the listener", |e| e["type"] == "stream.ready");
+    says(&world, "bob", "@alice", "at once");
+    news.wait_for("the message", |e| e["message"]["text"] == "at once");
+    says(&world, "alice", "@bob", "and this");
+    let own = news.wait_for("our own", |e| e["message"]["text"] == "and this");
+    assert_eq!(own["message"]["from"]["self"], true);
+    // A contact that one makes is the other's.
+    world.person("carol");
+    let invite = world.json("laptop", &["invite"]);
+    world.json("carol", &["contacts", "add", invite["link"].as_str().unwrap()]);
+    for who in ["alice", "laptop"] {
+        until(&format!("carol at {who}"), || {
+            let contacts = world.json(who, &["rpc", "contacts"]);
+            contacts.as_array().unwrap().iter().any(|c| c["name"] == "carol" && c["state"] == "active").then_some(())
+        });
+    }
+    let _carol = world.daemon("carol");
+    says(&world, "carol", "@alice", "hi");
+    sees(&world, "alice", "@carol", &["hi"]);
+    sees(&world, "laptop", "@carol", &["hi"]);
+    // Removed, it hears nothing more.
+    let devices = world.json("alice", &["rpc", "device.list"]);
+    let laptop = devices.as_array().unwrap().iter().find(|d| d["this"] == false).unwrap()["device"].clone();
+    let laptop = &laptop.as_str().unwrap()[..10];
+    world.json("alice", &["device", "remove", laptop]);
+    until("a group without it", || {
+        let known = world.json("bob", &["rpc", "contacts"]);
+        (known[0]["devices"].as_array().unwrap().len() == 1).then_some(())
+    });
+    says(&world, "bob", "@alice", "not for the laptop");
+    let why = until("a refusal", || {
+        let (exit, why) = world.error("laptop", &["send", "@bob", "hello?"]);
+        (exit != 0).then_some(why)
+    });
+    assert!(why.contains("no longer one of its account"), "{why}");
+    assert!(!world.texts("laptop", "@bob", 50).iter().any(|t| t == "not for the laptop"));
+}
+
+#[test]
+fn a_wrong_code_links_nothing_and_says_so() {
+    let world = World::new();
+    world.person("alice");
+    let _alice = world.daemon("alice");
+    let offered = world.json("alice", &["rpc", "device.link"]);
+    let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
+    let place = code.split('-').next().unwrap();
+    let (exit, why) = world.error("other", &["device", "join", &format!("{place}-abbey-abbey"), "--rendezvous", home]);
+    assert!(exit != 0 && !why.is_empty(), "{exit}: {why}");
+    // A code for a device makes no contact, and the other way round.
+    world.person("bob");
+    let (exit, why) = world.error("bob", &["contacts", "add", code]);
+    assert!(exit != 0 && why.contains("device"), "{exit}: {why}");
+    let invite = world.json("alice", &["rpc", "code.open"]);
+    let (exit, why) = world.error("other", &["device", "join", invite["code"].as_str().unwrap(), "--rendezvous", home]);
+    assert!(exit != 0 && why.contains("contact"), "{exit}: {why}");
+    assert!(!world.dir.path().join("profiles/other").exists());
+    let devices = world.json("alice", &["rpc", "device.list"]);
+    assert_eq!(devices.as_array().map(Vec::len), Some(1), "{devices}");
+}
+
+/// A running command of calls, with a tone for a microphone.
+fn call(world: &World, who: &str, args: &[&str]) -> Process {
+    let mut command = world.starling(who);
+    Process::start(command.args(["call"]).args(args).args(["--audio-in", "tone", "--json"]))
+}
+
+fn is(event: &Value, state: &str) -> bool {
+    event["call"]["state"] == state
+}
+
+#[test]
+fn a_call_rings_on_all_devices_and_moves_from_one_to_another() {
+    let world = three();
+    let _running = ["alice", "laptop", "bob"].map(|who| world.daemon(who));
+    let rings = ["alice", "laptop"].map(|who| world.listen(who, "now"));
+    for news in &rings {
+        news.wait_for("the listener", |e| e["type"] == "stream.ready");
+    }
+    let mut bob = call(&world, "bob", &["start", "@alice", "--audio-out", "none"]);
+    for news in &rings {
+        news.wait_for("the ring", |e| e["type"] == "call.incoming" && e["call"]["moved"] == false);
+    }
+    // Answered on one, it stops on the other.
+    let wav = |name: &str| world.dir.path().join(name).to_string_lossy().into_owned();
+    let mut laptop = call(&world, "laptop", &["answer", "--audio-out", &wav("laptop.wav")]);
+    let first = laptop.wait_for("the connection", |e| is(e, "connected"));
+    let theirs = bob.wait_for("the connection", |e| is(e, "connected"));
+    assert_eq!(first["call"]["emoji"], theirs["call"]["emoji"]);
+    rings[0].wait_for("the end of ringing", |e| is(e, "ended") && e["call"]["reason"] == "elsewhere");
+    heard_on(&world, "laptop");
+    // Taken over by the other.
+    until("a call elsewhere", || {
+        let calls = world.json("alice", &["rpc", "call.elsewhere"]);
+        (calls.as_array().unwrap().len() == 1).then_some(())
+    });
+    let mut alice = call(&world, "alice", &["take", "--audio-out", &wav("alice.wav")]);
+    let second = alice.wait_for("the connection", |e| is(e, "connected"));
+    let ended = laptop.wait_for("the end there", |e| is(e, "ended"));
+    assert_eq!(ended["call"]["reason"], "elsewhere");
+    assert_eq!(laptop.wait(), 0);
+    // Another connection has another authentication string, the same on both sides.
+    assert_ne!(first["call"]["emoji"], second["call"]["emoji"]);
+    let theirs = bob.wait_for("the new one", |e| is(e, "connected") && e["call"]["emoji"] != first["call"]["emoji"]);
+    assert_eq!(second["call"]["emoji"], theirs["call"]["emoji"]);
+    heard_on(&world, "alice");
+    heard_on(&world, "bob");
+    // And handed back.
+    world.json("alice", &["rpc", "call.transfer", &serde_json::json!({ "call": second["call"]["id"] }).to_string()]);
+    rings[1].wait_for("the ring", |e| e["type"] == "call.incoming" && e["call"]["moved"] == true);
+    let laptop = call(&world, "laptop", &["answer", "--audio-out", "none"]);
+    laptop.wait_for("the connection", |e| is(e, "connected"));
+    let ended = alice.wait_for("the end there", |e| is(e, "ended"));
+    assert_eq!(ended["call"]["reason"], "elsewhere");
+    assert_eq!(alice.wait(), 0);
+    heard_on(&world, "bob");
+    assert_eq!(bob.terminate(), 0);
+    let ended = laptop.wait_for("the end", |e| is(e, "ended"));
+    assert_eq!(ended["call"]["reason"], "hung_up");
+    for (who, other) in [("alice", "@bob"), ("laptop", "@bob"), ("bob", "@alice")] {
+        let note = until("the note", || {
+            let note = world.json(who, &["history", other, "--limit", "1"])["call"].clone();
+            (note["reason"] == "hung_up").then_some(note)
+        });
+        assert!(note["duration_ms"].as_u64().unwrap() > 1_000, "{who}: {note}");
+    }
+    for name in ["laptop.wav", "alice.wav"] {
+        let sound = audio::file::read(world.dir.path().join(name).as_path()).unwrap();
+        assert!(audio::level(&sound[sound.len() / 2..]) > 0.05, "{name} is silent");
+    }
+}
+
+/// Waits for a second of sound in a call.
+fn heard_on(world: &World, who: &str) {
+    let id = world.json(who, &["rpc", "call.list"])[0]["id"].as_str().unwrap().to_owned();
+    let params = serde_json::json!({ "call": id }).to_string();
+    let packets = || {
+        let stats = world.json(who, &["rpc", "call.stats", &params]);
+        stats["routes"][0]["audio"]["packets"].as_u64()
+    };
+    let before = packets().unwrap_or(0);
+    until("a second of sound", || packets().filter(|now| *now > before + 50));
+}
