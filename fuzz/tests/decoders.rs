@@ -13,7 +13,7 @@ use starling_keys::{
 use starling_wire::{
     Batch, Body, Clock, Event, EventId, Frame, FrameDecoder, LogKey, LogVerb, Signal, Text,
     direct::{Ack, DirectFrame, Entry},
-    inbox::{InboxBody, InboxItem},
+    inbox::{DeviceLink, InboxBody, InboxItem, Known},
     pad,
     rendezvous::{Ask, Request, Response},
     unpad, verify_log, write_frame,
@@ -99,7 +99,19 @@ fn signals() {
 
 #[test]
 fn inbox_items() {
+    let known = Known { account: vec![1; 32].into(), name: "bob".into(), state: 1, ..Known::default() };
+    let body =
+        InboxBody { device: vec![2; 32].into(), name: "alice".into(), known: Some(known), ..InboxBody::default() };
+    let valid = body.encode_to_vec();
+    let mut link = DeviceLink::default();
+    (link.account_seed, link.homes) = (vec![3; 32], vec!["/ip4/127.0.0.1".into()]);
+    let linked = link.encode_to_vec();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(body) = InboxBody::decode(mutated(&valid, input).as_slice()) {
+            let list = body.known.map(|known| Verified::<DeviceList>::from_bytes(&known.device_list));
+            assert!(!matches!(list, Some(Ok(_))));
+        }
+        let _ = DeviceLink::decode(mutated(&linked, input).as_slice());
         if let Ok(item) = InboxItem::decode(input) {
             let _ = InboxBody::decode(item.body);
         }

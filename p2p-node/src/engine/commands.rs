@@ -546,14 +546,9 @@ impl Engine {
     }
 
     fn block_stranger(&mut self, account: AccountId) {
-        let row = crate::store::ContactRow {
-            account: account.as_bytes().to_vec(),
-            name: account.to_string()[..8].to_owned(),
-            state: ContactState::Blocked.stored(),
-            added_ms: self.wall,
-            ..Default::default()
-        };
-        let person = Person { row, list: None, presence: Default::default(), dirty: true };
+        let mut person = Person::new(&account, self.wall);
+        person.row.name = account.to_string()[..8].to_owned();
+        person.row.state = ContactState::Blocked.stored();
         self.contacts.insert(account, person);
     }
 

@@ -9,14 +9,12 @@ use starling_wire::{
     rendezvous::{Ask, Devices},
 };
 
-use super::{
-    Engine, EngineError, GroupEntry, Person, Reply, devices::replaced, group::GroupId, homes::Asked, presence::Seen,
-};
+use super::{Engine, EngineError, GroupEntry, Person, Reply, devices::replaced, group::GroupId, homes::Asked};
 use crate::{
     limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
-    store::{ContactRow, GROUPS, GroupRow, REQUESTS, Reading, RequestRow, Txn, prefix},
+    store::{GROUPS, GroupRow, REQUESTS, Reading, RequestRow, Txn, prefix},
     types::{ChatId, ContactState, FeedKind, NodeError, Request},
 };
 
@@ -279,22 +277,12 @@ impl Engine {
 
         let known = self.contacts.contains_key(&account);
         let now = self.wall;
-        let person = self.contacts.entry(account).or_insert_with(|| Person {
-            row: ContactRow {
-                account: account.as_bytes().to_vec(),
-                // Until they say what they are called.
-                name: if connect.called.is_empty() {
-                    account.to_string()[..8].to_owned()
-                } else {
-                    connect.called.clone()
-                },
-                added_ms: now,
-                ..ContactRow::default()
-            },
-            list: None,
-            presence: Seen::default(),
-            dirty: true,
-        });
+        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
+        if !known {
+            // Until they say what they are called.
+            let short = || account.to_string()[..8].to_owned();
+            person.row.name = Some(connect.called.clone()).filter(|name| !name.is_empty()).unwrap_or_else(short);
+        }
         if !known || person.state() == ContactState::Removed {
             person.row.state = ContactState::Outgoing.stored();
         }

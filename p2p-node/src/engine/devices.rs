@@ -17,11 +17,10 @@ use super::{
     Engine, EngineError, GroupEntry, Person,
     homes::{Asked, SUPERSEDED},
     inbox::Parcel,
-    presence::Seen,
 };
 use crate::{
     limits::{MAX_CONTACTS, MEND_AFTER_MS, MEND_AGAIN_MS},
-    store::{ContactRow, HomesRow, META, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn},
+    store::{HomesRow, META, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn},
     types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
 };
 
@@ -349,12 +348,7 @@ impl Engine {
             return Ok(());
         }
         let now = self.wall;
-        let person = self.contacts.entry(account).or_insert_with(|| Person {
-            row: ContactRow { account: account.as_bytes().to_vec(), added_ms: now, ..ContactRow::default() },
-            list: None,
-            presence: Seen::default(),
-            dirty: true,
-        });
+        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
         // They may have answered meanwhile.
         if (was, state) != (Some(ContactState::Active), ContactState::Outgoing) {
             person.row.state = state.stored();

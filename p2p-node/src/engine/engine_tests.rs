@@ -504,16 +504,25 @@ fn who_calls_somebody_that_rings_answers() {
     assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
 }
 
-/// A call that is connected.
-fn talk(world: &mut World, alice: Who, bob: Who) -> CallId {
-    let id = ring(world, alice, bob);
-    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+/// Answers a call, with all that its media say then.
+pub fn answer(world: &mut World, who: Who, id: CallId) {
+    world.call(who, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
     world.pass(100);
-    world.media(bob, CallInput::Answer(id, "answer".into()));
-    world.settle();
-    for who in [alice, bob] {
-        world.media(who, CallInput::Connected(id, "emoji".into()));
+    world.media(who, CallInput::Answer(id, format!("answer of {who}")));
+}
+
+/// Media flow.
+pub fn connect(world: &mut World, id: CallId, who: &[Who]) {
+    for who in who {
+        world.media(*who, CallInput::Connected(id, "emoji".into()));
     }
+}
+
+/// A call of two that is connected.
+pub fn talk(world: &mut World, caller: Who, called: Who) -> CallId {
+    let id = ring(world, caller, called);
+    answer(world, called, id);
+    connect(world, id, &[caller, called]);
     id
 }
 
@@ -604,13 +613,8 @@ fn a_clock_that_is_set_ends_no_call_and_makes_none_longer() {
     // The steady time follows a clock that is set ahead, since a machine may have slept; it is not set back.
     (world.now.wall_ms, world.now.steady_ms) = (world.now.wall_ms + DAY, world.now.steady_ms + DAY);
     world.pass(5_000);
-    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
-    world.pass(100);
-    world.media(bob, CallInput::Answer(id, "answer".into()));
-    world.settle();
-    for who in [alice, bob] {
-        world.media(who, CallInput::Connected(id, "emoji".into()));
-    }
+    answer(&mut world, bob, id);
+    connect(&mut world, id, &[alice, bob]);
     world.pass(10_000);
     (world.now.wall_ms, world.now.steady_ms) = (world.now.wall_ms + DAY, world.now.steady_ms + DAY);
     world.pass(10_000);

@@ -10,13 +10,11 @@ use starling_wire::{
     rendezvous::{Ask, InboxAppend, Page, Refusal},
 };
 
-use super::{
-    Effect, Engine, EngineError, GroupEntry, Person, devices::replaced, group::GroupId, homes::Asked, presence::Seen,
-};
+use super::{Effect, Engine, EngineError, GroupEntry, Person, devices::replaced, group::GroupId, homes::Asked};
 use crate::{
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
     net::{HomeId, NetCommand, WorkFor},
-    store::{ContactRow, GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn, prefix},
+    store::{GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn, prefix},
     types::{ChatId, ContactState, FeedKind},
 };
 
@@ -297,12 +295,7 @@ impl Engine {
         };
         let was = self.contacts.get(&account).map(Person::state);
         let now = self.wall;
-        let person = self.contacts.entry(account).or_insert_with(|| Person {
-            row: ContactRow { account: account.as_bytes().to_vec(), added_ms: now, ..ContactRow::default() },
-            list: None,
-            presence: Seen::default(),
-            dirty: true,
-        });
+        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
         if !own {
             person.row.state = ContactState::Active.stored();
             if !body.name.is_empty() {

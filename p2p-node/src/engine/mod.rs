@@ -18,11 +18,13 @@ mod inbox;
 mod invites;
 mod log;
 mod messages;
+mod person;
 mod presence;
 mod queries;
 mod receive;
 mod send;
 mod snapshot;
+mod targets;
 #[cfg(test)]
 #[path = "engine_tests.rs"]
 mod tests;
@@ -45,17 +47,18 @@ use contacts::Connect;
 use delivery::Link;
 use group::{GroupEntry, GroupId};
 use homes::HomeState;
+use person::Person;
 
 use crate::{
     calls::{CallCommand, CallInput},
     limits,
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
-    net::{HomeId, NetCommand, NetEvent, Target},
+    net::{HomeId, NetCommand, NetEvent},
     store::{
         CHATS, CONTACTS, ChatRow, ContactRow, CountersRow, FEED, FeedRow, GROUPS, GroupRow, IdentityRow, KEY_PACKAGES,
         KeyPackageRow, META, OUTBOX, OutboxRow, Reading, SettingsRow, Store, StoreError, Txn, prefix,
     },
-    types::{Audience, ChatId, ContactState, DeliveryState, FeedKind, Live, NodeError},
+    types::{Audience, ChatId, DeliveryState, FeedKind, Live, NodeError},
 };
 
 /// What the engine takes.
@@ -130,36 +133,6 @@ impl Me {
     }
 }
 
-pub(crate) struct Person {
-    pub row: ContactRow,
-    pub list: Option<Verified<DeviceList>>,
-    pub presence: presence::Seen,
-    dirty: bool,
-}
-
-impl Person {
-    fn state(&self) -> ContactState {
-        ContactState::from_stored(self.row.state)
-    }
-
-    fn name(&self) -> &str {
-        if self.row.alias.is_empty() { &self.row.name } else { &self.row.alias }
-    }
-
-    /// Where their devices are found.
-    fn homes(&self) -> Vec<RendezvousAddr> {
-        match &self.list {
-            Some(list) => list.homes.clone(),
-            None => self.row.homes.iter().filter_map(|h| h.parse().ok()).collect(),
-        }
-    }
-
-    /// Whether we talk to them.
-    fn is_linked(&self) -> bool {
-        matches!(self.state(), ContactState::Active | ContactState::Outgoing)
-    }
-}
-
 pub(crate) struct ChatState {
     pub id: ChatId,
     pub peer: AccountId,
@@ -173,13 +146,6 @@ pub(crate) struct ChatState {
     /// What keeps messages from getting through, until it is over.
     problem: Option<&'static str>,
     dirty: bool,
-}
-
-/// What the network was told to connect to.
-#[derive(Default)]
-struct Told {
-    targets: HashMap<DeviceId, Target>,
-    homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>,
 }
 
 /// The engine.
@@ -222,7 +188,7 @@ pub struct Engine {
     away_ms: u64,
     net_changed: bool,
     snapshot_due: Option<u64>,
-    told: Told,
+    told: targets::Told,
     effects: Vec<Effect>,
     feed_written: bool,
 }
@@ -300,7 +266,7 @@ impl Engine {
         for (_, row) in read.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
             let account = AccountId::from_bytes(&row.account).map_err(|_| EngineError::Identity)?;
             let list = Verified::<DeviceList>::from_bytes(&row.device_list).ok();
-            engine.contacts.insert(account, Person { row, list, presence: presence::Seen::default(), dirty: false });
+            engine.contacts.insert(account, Person::stored(row, list));
         }
         for (key, row) in read.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)? {
             let id = ChatId(key.as_slice().try_into().map_err(|_| EngineError::Identity)?);
@@ -626,43 +592,6 @@ impl Engine {
             txn.put(META, b"counters", &self.counters)?;
         }
         Ok(())
-    }
-
-    /// Tells the network whom we want to be connected to, if that has changed.
-    fn sync_net(&mut self) {
-        if !std::mem::take(&mut self.net_changed) {
-            return;
-        }
-        let mut targets = HashMap::new();
-        for (device, account) in &self.devices {
-            if !self.may_talk(device) {
-                continue;
-            }
-            let (relays, addresses) = match self.contacts.get(account) {
-                Some(person) => (
-                    person.list.as_ref().map(|l| l.homes.clone()).unwrap_or_default(),
-                    person
-                        .row
-                        .addresses
-                        .iter()
-                        .filter(|a| a.device == device.as_bytes())
-                        .flat_map(|a| &a.addresses)
-                        .filter_map(|a| Multiaddr::try_from(a.clone()).ok())
-                        .collect(),
-                ),
-                None => (self.me.homes.clone(), self.sibling_addresses.get(device).cloned().unwrap_or_default()),
-            };
-            targets.insert(*device, Target { relays, addresses });
-        }
-        let homes = self.wanted_homes();
-        if targets != self.told.targets {
-            self.told.targets.clone_from(&targets);
-            self.effect(Effect::Net(NetCommand::Targets(targets)));
-        }
-        if homes != self.told.homes {
-            self.told.homes.clone_from(&homes);
-            self.effect(Effect::Net(NetCommand::Homes(homes)));
-        }
     }
 }
 

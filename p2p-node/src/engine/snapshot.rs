@@ -8,7 +8,6 @@ use super::{
     Engine, EngineError, Person,
     contacts::{Connect, Whom},
     group::GroupId,
-    presence::Seen,
 };
 use crate::{
     limits::MAX_CONTACTS,
@@ -65,25 +64,17 @@ impl Engine {
             if self.contacts.contains_key(&account) {
                 continue;
             }
-            self.contacts.insert(
-                account,
-                Person {
-                    row: ContactRow {
-                        account: contact.account,
-                        homes: contact.homes,
-                        trusted_version: contact.version,
-                        name: contact.name,
-                        alias: contact.alias,
-                        state: contact.state,
-                        verified: contact.verified,
-                        added_ms: self.wall,
-                        ..ContactRow::default()
-                    },
-                    list: None,
-                    presence: Seen::default(),
-                    dirty: true,
-                },
-            );
+            let mut person = Person::new(&account, self.wall);
+            person.row = ContactRow {
+                homes: contact.homes,
+                trusted_version: contact.version,
+                name: contact.name,
+                alias: contact.alias,
+                state: contact.state,
+                verified: contact.verified,
+                ..person.row
+            };
+            self.contacts.insert(account, person);
             self.chat_with(account);
         }
         self.index_devices();

@@ -40,7 +40,7 @@ const PHRASE: usize = 4;
 const STEPS: [(&str, &str); 4] = [
     (
         "What shall others call you?",
-        "Any name; you can change it later. (To bring an account back, leave and run: starling init --restore)",
+        "Any name; you can change it later. (If you are on Starling already, leave and run: starling device join — or, with the recovery phrase alone, starling init --restore)",
     ),
     (
         "Where do you want to meet?",
