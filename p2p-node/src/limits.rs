@@ -96,3 +96,5 @@ pub const JOIN_WITHIN_MS: u64 = 600_000;
 pub const MAX_ELSEWHERE: usize = 8;
 /// Another device of ours hands a call over within this time.
 pub const CALL_FETCH_MS: u64 = 10_000;
+/// Calls of which something was heard before their ring.
+pub const MAX_EARLY_CALLS: usize = 32;

@@ -59,8 +59,8 @@ pub enum Origin {
     New,
     /// It was restored from its phrase: this device takes the place of those that it had.
     Restored,
-    /// Another device of it has linked this one, which joins it.
-    Linked,
+    /// Another device of it has linked this one, which joins it; the version of the account's device list.
+    Linked(u64),
 }
 
 /// What a new profile is made of.
@@ -112,7 +112,8 @@ pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Re
         registration_token: new.registration_token.clone(),
         username: new.username.clone(),
         created_at,
-        joins: new.origin == Origin::Linked,
+        joins: matches!(new.origin, Origin::Linked(_)),
+        joins_version: if let Origin::Linked(version) = new.origin { version } else { 0 },
     };
     let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
     Store::create(dir, key, |txn| {

@@ -88,11 +88,15 @@ fn a_wrong_code_links_nothing_and_says_so() {
     let offered = world.json("alice", &["rpc", "device.link"]);
     let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
     let place = code.split('-').next().unwrap();
-    let (exit, why) = world.error("other", &["device", "join", &format!("{place}-abbey-abbey"), "--rendezvous", home]);
-    assert!(exit != 0 && !why.is_empty(), "{exit}: {why}");
+    let (exit, why) = world.error("other", &["device", "join", &format!("{place}-zoo-zoo"), "--rendezvous", home]);
+    assert!(exit != 0 && why.contains("wrong"), "{exit}: {why}");
+    // There is no second guess.
+    let (exit, _) = world.error("other", &["device", "join", code, "--rendezvous", home]);
+    assert_ne!(exit, 0);
     // A code for a device makes no contact, and the other way round.
     world.person("bob");
-    let (exit, why) = world.error("bob", &["contacts", "add", code]);
+    let offered = world.json("alice", &["rpc", "device.link"]);
+    let (exit, why) = world.error("bob", &["contacts", "add", offered["code"].as_str().unwrap()]);
     assert!(exit != 0 && why.contains("device"), "{exit}: {why}");
     let invite = world.json("alice", &["rpc", "code.open"]);
     let (exit, why) = world.error("other", &["device", "join", invite["code"].as_str().unwrap(), "--rendezvous", home]);

@@ -413,7 +413,7 @@ pub enum Devices {
         #[arg(long)]
         keyring: bool,
     },
-    /// Take a device off the account: it gets nothing that is written from now on.
+    /// Take a device off the account: it gets nothing that is written from now on. It keeps what it has, also the account key.
     #[command(after_help = "Example:\n  starling device remove k3v7xq2a")]
     Remove {
         /// The beginning of its id.

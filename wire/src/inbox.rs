@@ -74,6 +74,9 @@ pub struct Known {
     /// They are a program.
     #[prost(bool, tag = "8")]
     pub bot: bool,
+    /// When the user has said so, milliseconds since 1970: an older word does not count.
+    #[prost(uint64, tag = "9")]
+    pub said_ms: u64,
 }
 
 /// A welcome into an MLS group.
@@ -109,6 +112,9 @@ pub struct DeviceLink {
     /// Its user name; empty without one.
     #[prost(string, tag = "5")]
     pub username: String,
+    /// Version of its device list: whoever shows an older one, or none, has forgotten or lies.
+    #[prost(uint64, tag = "6")]
+    pub list_version: u64,
 }
 
 impl std::fmt::Debug for DeviceLink {

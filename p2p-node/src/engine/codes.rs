@@ -29,6 +29,8 @@ pub struct OpenCode {
     /// Of the invite that it leads to; without one it leads into our account.
     pub token: Option<InviteToken>,
     pub attempts: u32,
+    /// Its place at the rendezvous was given back: it may be another code's.
+    closed: bool,
     pub expires_ms: u64,
     /// Until when a place at the rendezvous is waited for.
     pub gives_up_at: u64,
@@ -43,6 +45,13 @@ pub struct UsedCode {
     pub exchange: Option<CodeExchange>,
     pub gives_up_at: u64,
     pub reply: Option<CodeReply>,
+}
+
+impl OpenCode {
+    /// How many attempts are answered: who links a device gets no second one.
+    fn attempts_answered(&self) -> u32 {
+        if self.token.is_some() { CODE_FAILURES } else { 1 }
+    }
 }
 
 /// Who waits for what a code leads to.
@@ -85,7 +94,17 @@ impl Engine {
         let id = self.fresh_id();
         let gives_up_at = self.now + REACH_TIMEOUT_MS;
         let reply = Some(reply);
-        self.codes.push(OpenCode { id, home, code: None, token, attempts: 0, expires_ms, gives_up_at, reply });
+        self.codes.push(OpenCode {
+            id,
+            home,
+            code: None,
+            token,
+            attempts: 0,
+            closed: false,
+            expires_ms,
+            gives_up_at,
+            reply,
+        });
         self.codes_up(home);
         Ok(())
     }
@@ -148,7 +167,9 @@ impl Engine {
 
     pub(super) fn end_code(&mut self, open: &OpenCode, used: bool) {
         if let Some(code) = &open.code {
-            self.ask(open.home, Ask::CodeClose(code.place), Asked::Nothing);
+            if !open.closed {
+                self.ask(open.home, Ask::CodeClose(code.place), Asked::Nothing);
+            }
             self.live(Live::CodeEnded { code: code.to_string(), used });
         }
     }
@@ -210,6 +231,7 @@ impl Engine {
             bot: self.me.row.bot,
             homes: self.me.homes.iter().map(ToString::to_string).collect(),
             username: self.me.row.username.clone(),
+            list_version: self.me.list.as_ref().map_or(0, |l| l.version),
         }
     }
 
@@ -218,19 +240,21 @@ impl Engine {
         let ours = self
             .codes
             .iter_mut()
-            .find(|c| c.home == home && c.code.as_ref().is_some_and(|code| code.place == message.place));
+            .find(|c| c.home == home && !c.closed && c.code.as_ref().is_some_and(|code| code.place == message.place));
         if let Some(open) = ours
             && message.sealed.is_empty()
         {
             open.attempts += 1;
-            let (attempts, token) = (open.attempts, open.token.clone());
+            let (answered, token) = (open.attempts <= open.attempts_answered(), open.token.clone());
             let Some(code) = open.code.clone() else { return };
-            if attempts <= CODE_FAILURES {
+            open.closed = token.is_none();
+            if answered {
                 let exchange = CodeExchange::start(&code);
                 let pake = Bytes::copy_from_slice(exchange.message());
                 let Ok(key) = exchange.finish(&message.pake) else {
                     return;
                 };
+                let for_device = token.is_none();
                 let sealed = match token {
                     Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
                     None => key.seal(ACCOUNT, &zeroize::Zeroizing::new(self.device_link().encode_to_vec())),
@@ -238,6 +262,9 @@ impl Engine {
                 let (place, attempt) = (message.place, message.attempt);
                 let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
                 self.ask(home, Ask::CodeReply(reply), Asked::Nothing);
+                if for_device {
+                    self.ask(home, Ask::CodeClose(place), Asked::Nothing);
+                }
             }
             return;
         }
@@ -311,7 +338,7 @@ impl Engine {
             .codes
             .iter()
             .enumerate()
-            .filter(|(_, c)| c.attempts >= CODE_FAILURES && c.expires_ms > now + 30_000)
+            .filter(|(_, c)| c.attempts >= c.attempts_answered() && c.expires_ms > now + 30_000)
             .map(|(i, _)| i)
             .collect();
         for at in burnt {

@@ -342,7 +342,7 @@ impl Engine {
             Command::Decline(account, reply) => {
                 txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
                 if !self.contacts.contains_key(&account) {
-                    self.tell_siblings(txn, Some(account))?;
+                    self.said_of(txn, account)?;
                 }
                 self.reply(reply, Ok(()));
             }
@@ -353,7 +353,9 @@ impl Engine {
                     self.change(account, |p| p.row.alias = name)
                 };
                 self.snapshot_soon();
-                self.tell_siblings(txn, Some(account))?;
+                if result.is_ok() {
+                    self.said_of(txn, account)?;
+                }
                 self.reply(reply, result);
             }
             Command::SetVerified(account, verified, reply) => {
@@ -362,7 +364,9 @@ impl Engine {
                     p.row.key_changed = false;
                 });
                 self.snapshot_soon();
-                self.tell_siblings(txn, Some(account))?;
+                if result.is_ok() {
+                    self.said_of(txn, account)?;
+                }
                 self.reply(reply, result);
             }
             Command::Trust(account, reply) => {
@@ -382,12 +386,12 @@ impl Engine {
                 if result.is_ok() {
                     self.shut_out(txn, account)?;
                     self.account_news(txn, FeedKind::Blocked, account, "")?;
-                    self.tell_siblings(txn, Some(account))?;
+                    self.said_of(txn, account)?;
                 } else if txn_has_request(self, txn, account)? {
                     // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
                     self.block_stranger(account);
                     txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
-                    self.tell_siblings(txn, Some(account))?;
+                    self.said_of(txn, account)?;
                     self.reply(reply, Ok(()));
                     return Ok(());
                 }
@@ -410,7 +414,7 @@ impl Engine {
                     self.read_logs(id);
                 }
                 if result.is_ok() {
-                    self.tell_siblings(txn, Some(account))?;
+                    self.said_of(txn, account)?;
                 }
                 self.reply(reply, result);
             }
@@ -418,7 +422,7 @@ impl Engine {
                 let result = self.change(account, |p| p.row.state = ContactState::Removed.stored());
                 if result.is_ok() {
                     self.shut_out(txn, account)?;
-                    self.tell_siblings(txn, Some(account))?;
+                    self.said_of(txn, account)?;
                 }
                 self.reply(reply, result);
             }

@@ -276,7 +276,7 @@ impl Engine {
         self.add_group(txn, chat, entry)?;
 
         let known = self.contacts.contains_key(&account);
-        let now = self.wall;
+        let (now, said_ms) = (self.wall, self.agreed_ms());
         let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
         if !known {
             // Until they say what they are called.
@@ -285,11 +285,14 @@ impl Engine {
         }
         if !known || person.state() == ContactState::Removed {
             person.row.state = ContactState::Outgoing.stored();
+            person.row.said_ms = said_ms;
         }
         if !connect.alias.is_empty() {
             person.row.alias.clone_from(&connect.alias);
         }
-        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
+        // Of those who come from a snapshot only the version of the list is known.
+        let unknown = person.list.is_none() && person.row.trusted_version != list.version;
+        let changed = person.list.as_ref().map_or(unknown, |known| replaced(known, &list));
         let alarm = changed && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
         person.row.device_list = list.as_bytes().to_vec();

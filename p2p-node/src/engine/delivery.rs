@@ -154,12 +154,13 @@ impl Engine {
 
     fn pump(&mut self, txn: &Txn<'_>, device: DeviceId, chat: ChatId) -> Result<(), EngineError> {
         let now = self.now;
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let waits = self.chats.get(&chat).filter(|c| !c.outbox.is_empty());
+        let groups = waits.map(|c| c.row.groups.clone()).unwrap_or_default();
+        let ids = groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
+        let given_up: Vec<GroupId> = ids.filter(|g| self.has_strangers(chat, *g)).collect();
+        let Some(state) = self.chats.get_mut(&chat).filter(|c| !c.outbox.is_empty()) else {
             return Ok(());
         };
-        if state.outbox.is_empty() {
-            return Ok(());
-        }
         let acked = state.row.devices.iter().find(|d| d.device == device.as_bytes()).map_or(0, |d| d.acked);
         let Some(link) = self.links.get_mut(&device) else {
             return Ok(());
@@ -174,7 +175,7 @@ impl Engine {
         for item in state.outbox.iter().skip(from) {
             // Only members can read it; a device that joined another group waits for that one.
             let member = self.groups.get(&item.group).is_some_and(|g| g.members.iter().any(|m| m.device() == device));
-            if !member {
+            if !member || given_up.contains(&item.group) {
                 continue;
             }
             if sent >= PUMP_ENTRIES || cursor.bytes + item.len > WINDOW_BYTES {
@@ -230,7 +231,7 @@ impl Engine {
 
     /// A message without a number: to those who are connected at once, for the others into the log.
     pub(super) fn send_loose(&mut self, chat: ChatId, group: GroupId, message: Bytes) {
-        let Some(entry) = self.groups.get(&group) else {
+        let Some(entry) = self.groups.get(&group).filter(|_| !self.has_strangers(chat, group)) else {
             return;
         };
         let me = self.me.device();

@@ -254,6 +254,69 @@ fn what_is_written_in_the_breath_in_which_a_group_is_joined_arrives() {
     }
 }
 
+#[test]
+fn a_group_that_somebody_joins_late_is_used_in_the_end() {
+    for seed in 0..10 {
+        let mut world = World::new(6800 + seed);
+        let (alice, bob) = world.friends();
+        world.stop_server();
+        world.direct = false;
+        // He has something to say in the group that he knows, and comes with it long after the other was made.
+        world.say(bob, alice, "late");
+        world.kill(bob);
+        world.start_server();
+        world.direct = true;
+        let laptop = world.linked(alice);
+        world.pass(HOUR);
+        world.start(bob);
+        world.pass(60_000);
+        world.kill(alice);
+        world.pass(2 * HOUR);
+        for n in 0..3 {
+            world.say(bob, laptop, &n.to_string());
+            world.say(laptop, bob, &(10 + n).to_string());
+            world.pass(5_000);
+        }
+        world.start(alice);
+        world.pass(60_000);
+        world.kill(laptop);
+        world.say(alice, bob, "back");
+        world.pass(60_000);
+        let expected = ["late", "0", "10", "1", "11", "2", "12", "back"];
+        assert_eq!(texts(&mut world, alice, bob), expected, "seed {seed}");
+        assert_eq!(texts(&mut world, bob, alice), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_was_said_later_counts() {
+    let (mut world, alice, laptop, bob) = three(69);
+    let account = world.of(bob).account;
+    // Two devices without a connection between them: the block is the later word.
+    world.stop_server();
+    world.direct = false;
+    world.call(laptop, |reply| Command::Rename(account, "Bobby".into(), reply)).unwrap();
+    world.pass(1_000);
+    world.call(alice, |reply| Command::Block(account, reply)).unwrap();
+    world.kill(laptop);
+    world.start_server();
+    world.pass(60_000);
+    world.start(laptop);
+    world.direct = true;
+    world.pass(120_000);
+    for who in [alice, laptop] {
+        assert_eq!(world.contact(who, bob).unwrap().state, ContactState::Blocked, "{who}");
+    }
+    world.call(laptop, |reply| Command::Unblock(account, reply)).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.contact(alice, bob).unwrap().state, ContactState::Active);
+    world.say(bob, alice, "again");
+    world.pass(60_000);
+    for who in [alice, laptop] {
+        assert_eq!(texts(&mut world, who, bob), ["again"], "{who}");
+    }
+}
+
 /// What is promised, with several devices, under everything that can happen at once.
 #[test]
 fn all_devices_see_the_same_whatever_happens() {
@@ -463,6 +526,38 @@ fn a_call_that_is_not_taken_stays_where_it_is() {
         let (why, duration) = noted(&mut world, who, other);
         assert_eq!(why, CallEnd::HungUp, "{who}");
         assert!(duration > 70_000, "{who}: {duration}");
+    }
+}
+
+#[test]
+fn a_call_that_another_device_answered_was_not_missed() {
+    let (mut world, alice, laptop, bob) = three(88);
+    world.kill(alice);
+    let id = ring(&mut world, bob, laptop);
+    answer(&mut world, laptop, id);
+    connect(&mut world, id, &[laptop, bob]);
+    world.pass(120_000);
+    world.start(alice);
+    world.pass(5_000);
+    assert_eq!(noted(&mut world, alice, bob).0, CallEnd::Elsewhere);
+    assert_eq!(world.chat_row(alice, bob).unread, 0);
+    // Who wants to call them is told where the call is.
+    let chat = world.chat(alice, bob);
+    let refused = world.call(alice, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap_err();
+    assert!(refused.to_string().contains("take"), "{refused}");
+    world.call(alice, |reply| Command::CallFetch { chat: None, setup: setup(), reply }).unwrap();
+    takes(&mut world, alice, bob, id);
+    assert!(phases(&mut world, laptop).is_empty());
+    // One that nobody answered was missed by all.
+    world.call(bob, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.kill(laptop);
+    ring(&mut world, bob, alice);
+    world.pass(70_000);
+    world.start(laptop);
+    world.pass(5_000);
+    for who in [alice, laptop] {
+        assert_eq!(noted(&mut world, who, bob).0, CallEnd::NoAnswer, "{who}");
+        assert_eq!(world.chat_row(who, bob).unread, 1, "{who}");
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     inbox::Parcel,
 };
 use crate::{
-    limits::{MAX_CONTACTS, MEND_AFTER_MS, MEND_AGAIN_MS},
+    limits::{JOIN_WITHIN_MS, MAX_CONTACTS, MEND_AFTER_MS, MEND_AGAIN_MS},
     store::{HomesRow, META, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn},
     types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
 };
@@ -27,6 +27,10 @@ use crate::{
 /// Conversations that get another group.
 #[derive(Default)]
 pub struct Mending {
+    /// Devices that the user has removed: a list that another device has published meanwhile may still have them.
+    removing: Vec<DeviceId>,
+    /// Contacts and our other devices are to hear of our list once a home has it.
+    list_owed: bool,
     /// Devices or groups have changed: look at all conversations.
     pub look: bool,
     /// When a conversation gets another group, and how often it got one.
@@ -134,6 +138,14 @@ impl Engine {
         self.me.list = Some(list);
         self.me.dirty = true;
         self.index_devices();
+        // What was removed here while another device has changed the list stays removed.
+        let removing = self.mending.removing.clone();
+        if let Some(list) = self.me.list.clone().filter(|l| removing.iter().any(|d| l.device(d).is_some())) {
+            let rest = list.devices.iter().filter(|d| !removing.contains(&d.certificate.device())).cloned().collect();
+            self.sign_list(rest, list.version.saturating_add(1));
+            self.mending.list_owed = true;
+            self.publish_at_homes();
+        }
         let Some(before) = before else { return Ok(true) };
         let account = self.me.account();
         for device in now.iter().filter(|d| !before.contains(d)) {
@@ -155,6 +167,10 @@ impl Engine {
             self.me.dirty = true;
             self.tell_siblings(txn, None)?;
         }
+        if std::mem::take(&mut self.mending.list_owed) {
+            self.tell_siblings(txn, None)?;
+            self.tell_list();
+        }
         Ok(())
     }
 
@@ -172,6 +188,10 @@ impl Engine {
         if list.device(&device).is_none() {
             return Ok(Err(NodeError::NotFound("the account has no such device: see `starling device list`".into())));
         }
+        if !self.homes.values().any(|h| h.own && h.registered) {
+            let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
+            return Ok(Err(NodeError::Unreachable(why.into())));
+        }
         if device == self.me.device() {
             let why = "this is the device that you are using: remove it from another one";
             return Ok(Err(NodeError::Refused(why.into())));
@@ -179,10 +199,9 @@ impl Engine {
         let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
         self.sign_list(rest, list.version.saturating_add(1));
         self.links.remove(&device);
-        self.tell_siblings(txn, None)?;
-        self.tell_list();
+        self.mending.removing.push(device);
+        self.mending.list_owed = true;
         self.publish_at_homes();
-        self.mending.due = self.chats.keys().map(|c| (*c, (self.now, 0))).collect();
         let account = self.me.account();
         self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
         Ok(Ok(()))
@@ -208,6 +227,16 @@ impl Engine {
     }
 
     // What devices of an account tell one another.
+
+    /// The user has said what somebody is to us: our other devices hear of it.
+    pub(super) fn said_of(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let now = self.agreed_ms();
+        if let Some(person) = self.contacts.get_mut(&account) {
+            person.row.said_ms = now.max(person.row.said_ms + 1);
+            person.dirty = true;
+        }
+        self.tell_siblings(txn, Some(account))
+    }
 
     /// Tells our other devices our list, and whom we know.
     pub(super) fn tell_siblings(&mut self, txn: &Txn<'_>, about: Option<AccountId>) -> Result<(), EngineError> {
@@ -283,6 +312,7 @@ impl Engine {
             return Some(Known {
                 account: Bytes::copy_from_slice(account.as_bytes()),
                 state: ContactState::Removed.stored(),
+                said_ms: self.agreed_ms(),
                 ..Known::default()
             });
         };
@@ -293,8 +323,9 @@ impl Engine {
             name: person.row.name.clone(),
             alias: person.row.alias.clone(),
             state: person.row.state,
-            verified: person.row.verified,
+            verified: person.row.verified && !person.row.key_changed,
             bot: person.row.bot,
+            said_ms: person.row.said_ms,
         })
     }
 
@@ -349,17 +380,29 @@ impl Engine {
         }
         let now = self.wall;
         let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
-        // They may have answered meanwhile.
-        if (was, state) != (Some(ContactState::Active), ContactState::Outgoing) {
-            person.row.state = state.stored();
-        }
         if !known.name.is_empty() {
             person.row.name.clone_from(&known.name);
         }
-        person.row.alias.clone_from(&known.alias);
         person.row.bot = known.bot;
-        person.row.key_changed &= !known.verified;
-        person.row.verified = known.verified && !person.row.key_changed;
+        let same_list = known.device_list == person.row.device_list;
+        let alarm = list.as_ref().zip(person.list.as_ref()).is_some_and(|(new, known)| replaced(known, new))
+            && person.row.verified
+            && !person.row.key_changed;
+        person.row.key_changed |= alarm;
+        // What was said later here, or by another device, stays.
+        let counts = was.is_none() || known.said_ms > person.row.said_ms;
+        let state = if counts { state } else { person.state() };
+        if counts {
+            person.row.said_ms = known.said_ms;
+            // They may have answered meanwhile.
+            if (was, state) != (Some(ContactState::Active), ContactState::Outgoing) {
+                person.row.state = state.stored();
+            }
+            person.row.alias.clone_from(&known.alias);
+            // Numbers were compared for these devices, not for others.
+            person.row.key_changed &= !(known.verified && same_list);
+            person.row.verified = known.verified;
+        }
         let newer = |l: &Verified<DeviceList>| {
             l.version >= person.row.trusted_version && person.list.as_ref().is_none_or(|k| l.succeeds(k).is_ok())
         };
@@ -370,8 +413,11 @@ impl Engine {
             person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
         }
         person.dirty = true;
-        self.chat_with(account);
+        let chat = self.chat_with(account);
         self.index_devices();
+        if alarm {
+            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+        }
         let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
         if !talks(state) {
             txn.delete(REQUESTS, &key)?;
@@ -384,6 +430,12 @@ impl Engine {
         } else {
             if state == ContactState::Active && !was.is_some_and(talks) {
                 self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
+            }
+            if was.is_some_and(|was| !talks(was)) {
+                let groups = self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
+                for group in groups.iter().filter_map(|g| super::GroupId::try_from(g.as_slice()).ok()) {
+                    self.read_logs(group);
+                }
             }
             if asks && let Err(error) = self.accept(txn, account)? {
                 tracing::debug!(%error, "a request that another device has accepted cannot be");
@@ -418,50 +470,93 @@ impl Engine {
         (!group.members.iter().all(listed), !all.all(|d| is_member(d.certificate.device())))
     }
 
-    /// Whoever speaks in an older group long after a newer one was made could not join that one: it is given up.
-    pub(super) fn distrust_groups(&mut self, chat: ChatId, spoken: super::GroupId) {
+    /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
+    /// other, until they are heard in it.
+    pub(super) fn distrust_groups(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        spoken: super::GroupId,
+    ) -> Result<(), EngineError> {
         let (wall, groups) = (self.wall, self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
-        let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return };
+        let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return Ok(()) };
+        let mut changed = false;
         for id in groups[at + 1..].iter().filter_map(|g| super::GroupId::try_from(g.as_slice()).ok()) {
             let Some(entry) = self.groups.get_mut(&id) else { continue };
-            let old = entry.row.updated_ms.saturating_add(crate::limits::JOIN_WITHIN_MS) < wall;
-            if !entry.row.confirmed && !entry.row.dead && old {
-                tracing::warn!("a group that the other side cannot join is given up");
-                entry.row.dead = true;
+            let old = entry.row.updated_ms.saturating_add(JOIN_WITHIN_MS) < wall;
+            // Where what they said in it may not have been read yet, nothing follows.
+            if !entry.row.confirmed && !entry.row.distrusted && entry.caught_up && old {
+                tracing::warn!("the other side does not seem to have joined a newer group");
+                entry.row.distrusted = true;
                 entry.touch();
-                self.mending.look = true;
+                changed = true;
             }
         }
+        self.mending.look |= changed;
+        if changed { self.renew_outbox(txn, chat) } else { Ok(()) }
+    }
+
+    /// Whether a group has a device that its account has given up: nothing more is sent into it.
+    pub(super) fn has_strangers(&self, chat: ChatId, group: super::GroupId) -> bool {
+        let peer = self.chats.get(&chat).map(|c| c.peer);
+        peer.zip(self.groups.get(&group)).is_some_and(|(peer, group)| self.misfit(peer, group).0)
+    }
+
+    /// Whether the group that a conversation uses fits the devices of both sides.
+    fn fits(&self, chat: ChatId) -> bool {
+        let group = self.active_group(chat).and_then(|g| self.groups.get(&g));
+        let peer = self.chats.get(&chat).map(|c| c.peer);
+        group.zip(peer).is_some_and(|(group, peer)| !group.row.distrusted && self.misfit(peer, group) == (false, false))
     }
 
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
     pub(super) fn mend_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
         if std::mem::take(&mut self.mending.look) && self.me.list.is_some() {
             // One device of all should be the first.
-            let jitter = u64::from(self.me.device().tag()[0]) * 100;
+            let later = self.now + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;
             for chat in self.chats.values() {
-                let person = self.contacts.get(&chat.peer);
-                let linked = person.is_some_and(|p| p.is_linked() && !p.row.key_changed);
-                let group = self.active_group(chat.id).and_then(|g| self.groups.get(&g));
-                match group.filter(|_| linked).map(|g| (self.misfit(chat.peer, g), g.row.confirmed)) {
-                    Some(((false, false), false)) => {}
-                    Some(((false, false), true)) | None => drop(self.mending.due.remove(&chat.id)),
-                    Some(_) => drop(self.mending.due.entry(chat.id).or_insert((self.now + MEND_AFTER_MS + jitter, 0))),
+                let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
+                let Some(group) = self.active_group(chat.id).and_then(|g| self.groups.get(&g)) else { continue };
+                if self.contacts.get(&chat.peer).is_some_and(can) && !self.fits(chat.id) {
+                    // A device of ours that is to hear nothing more is not waited for.
+                    let removed = group.members.iter().any(|m| {
+                        let listed = self.me.list.as_ref().is_some_and(|l| l.device(&m.device()).is_some());
+                        m.account() == self.me.account() && !listed
+                    });
+                    let due = if removed { self.now } else { later };
+                    self.mending.due.entry(chat.id).or_insert((due, 0));
                 }
             }
         }
-        if self.mending.next_due().is_some_and(|due| due <= self.now) { self.regroup(txn) } else { Ok(()) }
+        let due: Vec<ChatId> =
+            self.mending.due.iter().filter(|(_, (at, _))| *at <= self.now).map(|(id, _)| *id).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.regroup(txn)?;
+        for chat in due {
+            // It was mended meanwhile, or nothing can be done now.
+            if self.fits(chat) {
+                self.mending.due.remove(&chat);
+            } else if let Some((at, _)) = self.mending.due.get_mut(&chat).filter(|(at, _)| *at <= self.now) {
+                *at = self.now + MEND_AGAIN_MS;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
     pub(super) fn wants_group(&mut self, chat: ChatId) -> bool {
-        let Some(group) = self.active_group(chat).and_then(|g| self.groups.get(&g)) else { return true };
-        let fits = self.chats.get(&chat).is_none_or(|c| self.misfit(c.peer, group) == (false, false));
-        let now = self.now;
-        let Some((due, tries)) = self.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now) else { return false };
+        if self.active_group(chat).is_none() {
+            return true;
+        }
+        let (now, fits) = (self.now, self.fits(chat));
+        let Some((due, tries)) = self.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits) else {
+            return false;
+        };
         *due = now + (MEND_AGAIN_MS << (*tries).min(5));
         *tries += 1;
-        !fits
+        true
     }
 }
 

@@ -211,8 +211,14 @@ impl Engine {
                 }
             }
             Asked::ConnectList(id) | Asked::ConnectPackages(id, ..) => {
+                let mut again = None;
                 if let Some(connect) = self.connects.get_mut(&id) {
                     connect.asked = false;
+                    again = connect.homes.first().map(|h| h.peer);
+                }
+                // Another home than the one that broke may be up.
+                if let Some(home) = again {
+                    self.connects_up(home);
                 }
             }
             Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
@@ -321,6 +327,10 @@ impl Engine {
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
                 let ours = |l: &Verified<DeviceList>| l.account == self.me.account();
                 let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(ours);
+                if self.me.row.joins && known.as_ref().is_none_or(|l| l.version < self.me.row.joins_version) {
+                    self.has_forgotten(home);
+                    return Ok(());
+                }
                 let newest = self.me.list.as_ref().map_or(0, |l| l.version);
                 let settles = |l: &Verified<DeviceList>| {
                     let is_ours = l.device(&self.me.device()).is_some();
@@ -510,6 +520,10 @@ impl Engine {
                 again(self);
             }
             Asked::OwnList if reason == Refusal::NotFound => {
+                if self.me.row.joins {
+                    self.has_forgotten(home);
+                    return Ok(());
+                }
                 if self.me.list.is_none() && self.new_list(None).is_err() {
                     return Ok(());
                 }
@@ -594,6 +608,18 @@ impl Engine {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A device that joins its account believes no server that knows less of it than the device that has linked it.
+    fn has_forgotten(&mut self, home: HomeId) {
+        let at = self.now + RETRY_REFUSED_MS;
+        if let Some(state) = self.homes.get_mut(&home) {
+            let problem =
+                "it does not know the account's devices: another device of the account has to go online first";
+            state.problem = Some(problem.into());
+            state.retry_at = Some(at);
+        }
+        self.live(Live::Net);
     }
 
     fn on_publish_refused(&mut self, home: HomeId, reason: Refusal) {

@@ -53,6 +53,7 @@ impl Engine {
             .filter(|(_, p)| !p.under_way && p.row.home.parse::<RendezvousAddr>().is_ok_and(|h| h.peer == home))
             // Whoever joins may write at once: the log has to be there before.
             .filter(|(key, _)| self.group_of_parcel(key).is_none_or(|g| !g.row.ours || g.row.log_opened || g.row.dead))
+            .filter(|(key, _)| !self.waits_for_contact(key))
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
@@ -85,6 +86,14 @@ impl Engine {
         }
     }
 
+    /// Our other devices write into a group as soon as they have joined it: first the contact is to be able to.
+    fn waits_for_contact(&self, key: &[u8]) -> bool {
+        let me = self.me.account();
+        let own = |p: &Parcel| p.row.account == me.as_bytes();
+        let (Some(parcel), Some(place)) = (self.parcels.get(key), key.get(32..)) else { return false };
+        own(parcel) && self.parcels.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
+    }
+
     fn group_of_parcel(&self, key: &[u8]) -> Option<&GroupEntry> {
         GroupId::try_from(key.get(32..)?).ok().and_then(|id| self.groups.get(&id))
     }
@@ -100,6 +109,10 @@ impl Engine {
         self.parcels.remove(key);
         self.net_changed = true;
         txn.delete(PARCELS, key)?;
+        let homes: Vec<HomeId> = self.me.homes.iter().map(|h| h.peer).collect();
+        for home in homes {
+            self.parcels_up(home);
+        }
         Ok(())
     }
 
@@ -303,7 +316,8 @@ impl Engine {
             }
             person.row.bot = body.bot;
         }
-        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
+        let unknown = person.list.is_none() && person.row.trusted_version != list.version;
+        let changed = person.list.as_ref().map_or(unknown, |known| replaced(known, &list));
         person.row.device_list = list.as_bytes().to_vec();
         person.dirty = true;
         let alarm = changed && person.row.verified;
@@ -325,7 +339,7 @@ impl Engine {
         if was != Some(ContactState::Active) {
             self.snapshot_soon();
             self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
-            self.tell_siblings(txn, Some(account))?;
+            self.said_of(txn, account)?;
         }
         txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
         Ok(Ok(()))

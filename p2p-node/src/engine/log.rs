@@ -385,6 +385,10 @@ impl Engine {
     fn entry_due(&self, chat: &ChatState) -> Option<(GroupId, u64)> {
         let item = chat.outbox.iter().find(|i| i.last > chat.row.logged_upto)?;
         let entry = self.groups.get(&item.group)?;
+        if self.misfit(chat.peer, entry).0 {
+            // It waits for a group that a device which was given up cannot read.
+            return None;
+        }
         let me = self.me.device();
         let all_linked =
             entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.links.contains_key(&d));
@@ -578,7 +582,7 @@ impl Engine {
         let Some(group) = self.active_group(chat) else {
             return Ok(());
         };
-        if self.usable(group).is_none() {
+        if self.usable(group).is_none() || self.has_strangers(chat, group) {
             // When the home comes back, everything untold is told.
             return Ok(());
         }

@@ -1,5 +1,7 @@
 //! Presence and typing: sealed signals to contacts, over direct streams and past the log to whoever reads it now.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
@@ -15,10 +17,26 @@ use crate::{
 /// What somebody shows.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// The best that one of their devices shows.
     pub availability: Option<Availability>,
     pub typing_until: Option<u64>,
-    /// Newest signal: an older one is a replay.
-    newest_ms: u64,
+    /// Of each device: the newest signal (an older one is a replay), and what it shows.
+    devices: HashMap<DeviceId, (u64, Option<Availability>)>,
+}
+
+impl Seen {
+    /// What somebody shows if these are their devices.
+    fn best(&self) -> Option<Availability> {
+        let all = || self.devices.values().filter_map(|(_, availability)| *availability);
+        [Availability::Online, Availability::Away].into_iter().find(|a| all().any(|b| b == *a)).or_else(|| all().next())
+    }
+
+    /// All but those that are connected have left.
+    fn left_but_for(&mut self, connected: impl Fn(&DeviceId) -> bool) {
+        for (_, (_, availability)) in self.devices.iter_mut().filter(|(device, _)| !connected(device)) {
+            *availability = availability.map(|_| Availability::Offline);
+        }
+    }
 }
 
 impl Engine {
@@ -50,20 +68,26 @@ impl Engine {
             return self.on_sibling_signal(sender.device(), &signal);
         }
         let (now, wall) = (self.now, self.wall);
-        let Some(person) = self.contacts.get_mut(&peer).filter(|p| p.is_linked()) else {
+        let given_up = |p: &super::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device()).is_none());
+        let Some(person) = self.contacts.get_mut(&peer).filter(|p| p.is_linked() && !given_up(p)) else {
             return;
         };
-        if signal.sent_ms <= person.presence.newest_ms {
+        let listed = |device: &DeviceId| person.list.as_ref().is_none_or(|l| l.device(device).is_some());
+        person.presence.devices.retain(|device, _| listed(device));
+        let (newest_ms, shown) = person.presence.devices.entry(sender.device()).or_default();
+        if signal.sent_ms <= *newest_ms {
             return;
         }
-        person.presence.newest_ms = signal.sent_ms;
+        *newest_ms = signal.sent_ms;
+        *shown = signal.availability.or(*shown);
         let was_typing = person.presence.typing_until.is_some();
         person.presence.typing_until = signal.typing.then_some(now + TYPING_MS);
         let before = person.presence.availability;
         if signal.availability.is_some() {
-            person.presence.availability = signal.availability;
+            person.presence.availability = person.presence.best();
             person.row.last_seen_ms = wall;
         }
+        let now_shown = person.presence.availability;
         let known = person.row.addresses.iter().find(|a| a.device == sender.device().as_bytes());
         if !signal.addresses.is_empty() && known.is_none_or(|k| k.addresses != signal.addresses) {
             person.row.addresses.retain(|a| a.device != sender.device().as_bytes());
@@ -78,8 +102,8 @@ impl Engine {
         if was_typing != signal.typing {
             self.live(Live::Typing { chat, typing: signal.typing });
         }
-        if let Some(availability) = signal.availability
-            && signal.availability != before
+        if let Some(availability) = now_shown
+            && now_shown != before
         {
             self.live(Live::Presence { account: peer, availability, last_seen_ms });
         }
@@ -133,23 +157,26 @@ impl Engine {
         let Some(account) = self.devices.get(device).copied() else {
             return;
         };
-        let still_linked = self.links.keys().any(|d| self.devices.get(d) == Some(&account));
         let chat = ChatId(self.store.name("direct", account.as_bytes()));
         // Our own others read it, too.
         let own = self.links.keys().filter(|d| self.devices.get(d) == Some(&self.me.account())).count() as u32;
         let read_elsewhere = self.active_group(chat).and_then(|g| self.groups.get(&g)).is_some_and(|g| g.readers > own);
-        if still_linked || read_elsewhere {
+        if read_elsewhere {
             return;
         }
+        let links = &self.links;
         let Some(person) = self.contacts.get_mut(&account) else {
             return;
         };
-        if matches!(person.presence.availability, Some(Availability::Online | Availability::Away)) {
-            person.presence.availability = Some(Availability::Offline);
+        let before = person.presence.availability;
+        person.presence.left_but_for(|device| links.contains_key(device));
+        let availability = person.presence.best();
+        person.presence.availability = availability;
+        if let Some(availability) = availability.filter(|now| Some(*now) != before) {
             person.presence.typing_until = None;
             person.dirty = true;
             let last_seen_ms = person.row.last_seen_ms;
-            self.live(Live::Presence { account, availability: Availability::Offline, last_seen_ms });
+            self.live(Live::Presence { account, availability, last_seen_ms });
         }
     }
 

@@ -104,7 +104,7 @@ impl Engine {
             addresses: self.addresses.0.iter().map(ToString::to_string).collect(),
             public: self.addresses.1,
             queued: self.chats.values().map(|c| c.outbox.len() as u64).sum(),
-            requests_waiting: self.parcels.len() as u64,
+            requests_waiting: (self.parcels.len() + self.connects.values().filter(|c| c.asked).count()) as u64,
             synced: self.is_synced(),
             address: self.own_invite(None).to_string(),
             username: self.me.row.username.clone(),

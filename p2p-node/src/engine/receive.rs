@@ -135,7 +135,7 @@ impl Engine {
                 return Ok(());
             }
             self.confirm_group(txn, group)?;
-            self.distrust_groups(chat, group);
+            self.distrust_groups(txn, chat, group)?;
         } else if self.me.list.as_ref().is_some_and(|list| list.device(&device).is_none()) {
             tracing::warn!("a message of a device that our account has given up was dropped");
             return Ok(());
@@ -364,7 +364,7 @@ impl Engine {
         let Some(entry) = self.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
             return Ok(());
         };
-        entry.row.confirmed = true;
+        (entry.row.confirmed, entry.row.distrusted) = (true, false);
         entry.touch();
         if let Ok(chat) = entry.row.chat.as_slice().try_into() {
             self.renew_outbox(txn, ChatId(chat))?;

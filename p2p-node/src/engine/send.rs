@@ -105,7 +105,8 @@ impl Engine {
         let known = ids.filter_map(|g| self.groups.get(&g)).filter(|g| !g.row.dead);
         let order = |(at, group): &(usize, &super::GroupEntry)| {
             let age = if group.row.confirmed { 0 } else { usize::MAX - at };
-            (self.misfit(state.peer, group), !group.row.confirmed, age, group.id)
+            let (strangers, lacks) = self.misfit(state.peer, group);
+            (strangers, group.row.distrusted, lacks, !group.row.confirmed, age, group.id)
         };
         known.enumerate().min_by_key(order).map(|(_, group)| group.id)
     }

@@ -28,7 +28,7 @@ impl Engine {
                 name: p.row.name.clone(),
                 alias: p.row.alias.clone(),
                 state: p.row.state,
-                verified: p.row.verified,
+                verified: p.row.verified && !p.row.key_changed,
             })
             .collect();
         let row = SnapshotRow { contacts, name: self.me.row.name.clone() };

@@ -133,7 +133,8 @@ impl World {
     /// Another device of somebody's account, linked by the one that is there.
     pub fn linked(&mut self, who: Who) -> Who {
         let (name, account) = self.account_of(who);
-        self.profile(&name, account, Origin::Linked)
+        let version = self.people[who].running.as_ref().and_then(|(e, _)| e.me.list.as_ref()).map_or(0, |l| l.version);
+        self.profile(&name, account, Origin::Linked(version))
     }
 
     fn account_of(&self, who: Who) -> (String, AccountKey) {

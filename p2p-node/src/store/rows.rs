@@ -47,6 +47,9 @@ pub struct IdentityRow {
     /// It joins the devices that the account has, and is not on their list yet.
     #[prost(bool, tag = "12")]
     pub joins: bool,
+    /// Version of the list that it joins, at least.
+    #[prost(uint64, tag = "13")]
+    pub joins_version: u64,
 }
 
 /// Our home rendezvous servers. `META/homes`.
@@ -151,6 +154,9 @@ pub struct ContactRow {
     /// The device list that the user has trusted last, by version.
     #[prost(uint64, tag = "13")]
     pub trusted_version: u64,
+    /// When the user has last said what they are to us, milliseconds since 1970.
+    #[prost(uint64, tag = "14")]
+    pub said_ms: u64,
 }
 
 /// Where a device was last reachable.
@@ -283,6 +289,9 @@ pub struct GroupRow {
     /// Its log is lost or was closed for good: not written to any more.
     #[prost(bool, tag = "13")]
     pub dead: bool,
+    /// The other side has gone on in an older group, and was not heard in this one.
+    #[prost(bool, tag = "14")]
+    pub distrusted: bool,
 }
 
 /// Secrets of an earlier epoch.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use starling_node::{CallId, Live, Node};
+use starling_node::{CallId, CallInfo, CallPhase, Live, Node};
 use tokio::sync::{Notify, broadcast::error::RecvError};
 
 /// A call that nobody attends is ended after this: time for a screen to be started anew.
@@ -97,7 +97,13 @@ impl Attended {
     async fn tend(&self, node: &Node) {
         let is_over = |call: &Attendance| call.alone.is_some_and(|(since, _)| since.elapsed() >= ALONE);
         let over: Vec<CallId> = self.calls().extract_if(|_, call| is_over(call)).map(|(id, _)| id).collect();
-        for id in over {
+        // One that rings is not declined by who looked at it: it rings on other devices, too.
+        let rings = |c: &CallInfo| !c.outgoing && c.phase == CallPhase::Ringing;
+        let ringing: Vec<CallId> = match node.calls().await {
+            Ok(calls) if !over.is_empty() => calls.iter().filter(|c| rings(c)).map(|c| c.id).collect(),
+            _ => Vec::new(),
+        };
+        for id in over.into_iter().filter(|id| !ringing.contains(id)) {
             if let Err(error) = node.call_hang_up(id, String::new()).await {
                 tracing::debug!(%error, "a call that nobody attends");
             }

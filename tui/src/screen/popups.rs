@@ -178,7 +178,7 @@ impl App {
             Question::Block(_) => ("Shut this person out?", "They are not told. /unblock lets them in again.", "block"),
             Question::Unlink(_) => (
                 "Remove this device from your account?",
-                "It keeps what it has, and gets nothing more. Linking it again needs a new profile there.",
+                "It keeps what it has, your account key, too; it gets nothing more. To use it again, link it with a new profile.",
                 "remove",
             ),
             Question::Trust(_) => {

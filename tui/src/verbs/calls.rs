@@ -374,7 +374,7 @@ async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stat
         if call["state"] != "ended" {
             show(global, &event, &told)?;
             show_recording(global, &event, &last);
-            field(call, "state").clone_into(&mut told);
+            told = told_of(call);
             last.clone_from(call);
             continue;
         }
@@ -415,7 +415,12 @@ fn show_recording(global: &Global, event: &Value, before: &Value) {
     }
 }
 
-/// Tells an event; `before` is the state that was told last.
+/// What of a call is told when it changes: its state, and the emoji, which are others when the other side goes on on another device.
+fn told_of(call: &Value) -> String {
+    format!("{} {}", field(call, "state"), field(call, "emoji"))
+}
+
+/// Tells an event; `before` is what was told last.
 fn show(global: &Global, event: &Value, before: &str) -> CliResult {
     if global.json {
         return print(event);
@@ -427,7 +432,7 @@ fn show(global: &Global, event: &Value, before: &str) -> CliResult {
         say(global, format!("note: {}", safe_line(trouble)));
     }
     match field(call, "state") {
-        state if state == before => Ok(()),
+        _ if told_of(call) == before => Ok(()),
         "ringing" if call["outgoing"] == true => print(format!("ringing {who}")),
         "ringing" if call["moved"] == true => print(format!("your call with {who} can be taken here")),
         "ringing" => print(format!("{who} calls")),

@@ -137,7 +137,7 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     let new = NewProfile {
         name: link.name.clone(),
         account: AccountKey::from_seed(&seed),
-        origin: Origin::Linked,
+        origin: Origin::Linked(link.list_version),
         homes,
         protection,
         registration_token: String::new(),

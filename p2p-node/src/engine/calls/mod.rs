@@ -41,6 +41,8 @@ pub struct Calls {
     wanted: Vec<(u64, Reply<Vec<CallServer>>)>,
     /// Those that other devices of ours have.
     elsewhere: Vec<own::Elsewhere>,
+    /// What was said of calls whose ring did not come yet: those of several devices may overtake one another.
+    early: VecDeque<own::Early>,
 }
 
 /// One call.
@@ -204,6 +206,10 @@ impl Engine {
         }
         if self.calls.list.iter().any(|c| c.chat == chat) {
             return Err(NodeError::Refused("there is a call with them already".into()));
+        }
+        if self.calls_elsewhere().iter().any(|c| c.chat == chat) {
+            let why = "another device of yours talks to them: starling call take (or /take) brings the call here";
+            return Err(NodeError::Refused(why.into()));
         }
         if self.calls.list.len() >= MAX_CALLS {
             return Err(NodeError::Refused("there are too many calls already: hang one up".into()));
@@ -446,6 +452,7 @@ impl Engine {
             };
         }
         self.follow_elsewhere(txn, sender, chat, event, &call)?;
+        self.note_early(sender, chat, event, &call);
         if own {
             return self.on_own_call(txn, chat, sender, event, call);
         }
@@ -471,7 +478,8 @@ impl Engine {
         }
         match call.signal {
             CallSignal::Transfer { to, .. } => self.on_transfer(id, chat, &to),
-            CallSignal::Restarted { number: 0, .. } if talk.moving.taken => self.moved_away(txn, id)?,
+            // Nothing but a `Take` is answered so.
+            CallSignal::Restarted { number: 0, .. } if talk.moving.to.is_some() => self.moved_away(txn, id)?,
             CallSignal::End { why: CallEnd::Busy, text } if talk.outgoing && talk.phase == CallPhase::Ringing => {
                 // The others of them still ring.
                 if !talk.busy.contains(&sender.device()) {
@@ -509,6 +517,8 @@ impl Engine {
             CallSignal::Restarted { number, answer }
                 if talk.media && talk.device.is_some() && (number > 0 || talk.moving.from.is_some()) =>
             {
+                // It is ours now.
+                talk.moving.arrived |= number == 0;
                 self.effect(Effect::Call(CallCommand::Accept(id, number, answer)));
             }
             CallSignal::Recording { what, question } => self.on_recording(txn, id, event, what, question)?,
@@ -534,7 +544,7 @@ impl Engine {
         video: bool,
         offer: String,
     ) -> Result<(), EngineError> {
-        if self.calls.by_wire(chat, wire).is_some() {
+        if self.calls.by_wire(chat, wire).is_some() || self.rang_too_late(txn, chat, device, event, wire, video)? {
             return Ok(());
         }
         // Who rings again and again is not announced; the calls can be seen to have failed on their side.
@@ -551,7 +561,10 @@ impl Engine {
         if let Some(mine) = self.calls.list.iter().position(|c| c.chat == chat) {
             let other = &self.calls.list[mine];
             let before_answer = other.outgoing && matches!(other.phase, CallPhase::Starting | CallPhase::Ringing);
-            if !before_answer {
+            let talks = other.connected.is_some() && other.device != Some(device);
+            if talks {
+                // Another device of theirs: a second call, which waits.
+            } else if !before_answer {
                 // They have lost the old call, or they try twice: the newer one counts.
                 let id = other.id;
                 self.end_call(txn, id, CallEnd::Lost, String::new(), false)?;
@@ -572,6 +585,8 @@ impl Engine {
         self.calls.list.push(talk);
         self.note(txn, id, CallEnd::NoAnswer, 0)?;
         if age > RING_MS {
+            // Another device of ours may have answered: its word comes after this.
+            self.rang_before(chat, device, event, wire, video);
             return self.end_call(txn, id, CallEnd::NoAnswer, String::new(), false);
         }
         if self.calls.list.len() > MAX_CALLS {

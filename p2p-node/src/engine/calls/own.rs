@@ -11,7 +11,7 @@ use super::{Talk, no_call, put_note};
 use crate::{
     calls::CallCommand,
     engine::{Effect, Engine, EngineError},
-    limits::{CALL_FETCH_MS, MAX_CALLS, MAX_ELSEWHERE, RING_MS},
+    limits::{CALL_FETCH_MS, MAX_CALLS, MAX_EARLY_CALLS, MAX_ELSEWHERE, RING_MS},
     store::Txn,
     types::{CallElsewhere, CallPhase, CallSetup, ChatId, NodeError},
 };
@@ -32,6 +32,15 @@ pub struct Elsewhere {
     since_ms: Option<u64>,
 }
 
+/// What was said of a call whose ring did not come yet.
+#[derive(Debug)]
+pub struct Early {
+    wire: CallId,
+    /// By which device of ours, and when.
+    answered: Option<(DeviceId, u64)>,
+    ended_ms: Option<u64>,
+}
+
 /// How a call moves between devices of one account.
 #[derive(Debug, Default)]
 pub struct Moving {
@@ -39,8 +48,8 @@ pub struct Moving {
     pub from: Option<DeviceId>,
     /// The device of ours that we have handed it over to.
     pub to: Option<DeviceId>,
-    /// That device has offered to take it.
-    pub taken: bool,
+    /// The other side has accepted that we take it.
+    pub arrived: bool,
     /// The device that the other side has handed its end over to.
     pub heir: Option<DeviceId>,
     /// We have asked for it, to go on like this.
@@ -55,7 +64,7 @@ pub struct Moving {
 impl Moving {
     /// Whether it goes on at another device of ours without us.
     pub fn is_left(&self) -> bool {
-        self.from.is_some() || self.contested
+        (self.from.is_some() && !self.arrived) || self.contested
     }
 }
 
@@ -82,7 +91,7 @@ impl Engine {
         else {
             return Err(NodeError::Refused("only a call that is connected can be moved".into()));
         };
-        (talk.moving.to, talk.moving.taken, talk.trouble) = (Some(to), false, None);
+        (talk.moving.to, talk.trouble) = (Some(to), None);
         let (chat, wire, video) = (talk.chat, talk.wire, talk.video);
         self.tell_call(chat, wire, CallSignal::Transfer { to: *to.as_bytes(), with: *with.as_bytes(), video });
         Ok(())
@@ -143,6 +152,65 @@ impl Engine {
         put_note(txn, chat, note, true, Call { id: wire, signal })
     }
 
+    pub(super) fn note_early(&mut self, sender: &Certificate, chat: ChatId, event: EventId, call: &Call) {
+        let known =
+            self.calls.by_wire(chat, call.id).is_some() || self.calls.elsewhere.iter().any(|e| e.wire == call.id);
+        let own = sender.account() == self.me.account();
+        let (answers, ends) =
+            (own && matches!(call.signal, CallSignal::Answer { .. }), matches!(call.signal, CallSignal::End { .. }));
+        if known || !(answers || ends) {
+            return;
+        }
+        let at = self.calls.early.iter().position(|e| e.wire == call.id);
+        let mut early = at.and_then(|at| self.calls.early.remove(at)).unwrap_or(Early {
+            wire: call.id,
+            answered: None,
+            ended_ms: None,
+        });
+        if answers {
+            early.answered = Some((sender.device(), event.clock.ms()));
+        } else {
+            early.ended_ms = Some(event.clock.ms());
+        }
+        self.calls.early.push_back(early);
+        if self.calls.early.len() > MAX_EARLY_CALLS {
+            self.calls.early.pop_front();
+        }
+    }
+
+    /// Whether a ring is of a call that another device of ours has answered already: then the timeline has it.
+    pub(super) fn rang_too_late(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        peer: DeviceId,
+        note: EventId,
+        wire: CallId,
+        video: bool,
+    ) -> Result<bool, EngineError> {
+        let early = self.calls.early.iter().position(|e| e.wire == wire).and_then(|at| self.calls.early.remove(at));
+        let Some((Early { ended_ms, .. }, (device, since))) = early.and_then(|e| e.answered.map(|a| (e, a))) else {
+            return Ok(false);
+        };
+        let (why, duration_ms) = match ended_ms {
+            Some(ended) => (CallEnd::HungUp, ended.saturating_sub(since)),
+            None => (CallEnd::Elsewhere, 0),
+        };
+        put_note(txn, chat, note, false, Call { id: wire, signal: CallSignal::Note { why, video, duration_ms } })?;
+        self.noted(txn, chat, note, false)?;
+        if ended_ms.is_none() {
+            let (peer, since_ms) = (Some(peer), Some(since));
+            self.keep_elsewhere(Elsewhere { chat, wire, device, peer, note, outgoing: false, video, since_ms });
+        }
+        Ok(true)
+    }
+
+    /// A call rang while this device was away.
+    pub(super) fn rang_before(&mut self, chat: ChatId, peer: DeviceId, note: EventId, wire: CallId, video: bool) {
+        let (device, peer) = (self.me.device(), Some(peer));
+        self.keep_elsewhere(Elsewhere { chat, wire, device, peer, note, outgoing: false, video, since_ms: None });
+    }
+
     fn keep_elsewhere(&mut self, entry: Elsewhere) {
         self.calls.elsewhere.retain(|e| e.wire != entry.wire);
         self.calls.elsewhere.push(entry);
@@ -188,6 +256,17 @@ impl Engine {
                 entry.since_ms.get_or_insert(event.clock.ms());
                 entry.peer.get_or_insert(sender.device());
             }
+            CallSignal::Answer { .. } if own && !entry.outgoing && entry.since_ms.is_none() => {
+                // It was not missed: another device of ours has it.
+                (entry.device, entry.since_ms) = (sender.device(), Some(event.clock.ms()));
+                let (note, wire, video) = (entry.note, entry.wire, entry.video);
+                let signal = CallSignal::Note { why: CallEnd::Elsewhere, video, duration_ms: 0 };
+                put_note(txn, chat, note, false, Call { id: wire, signal })?;
+                if let Some(state) = self.chats.get_mut(&chat).filter(|s| note.clock.0 > s.row.read) {
+                    state.row.unread = state.row.unread.saturating_sub(1);
+                    state.dirty = true;
+                }
+            }
             CallSignal::Take { .. } if own => entry.device = sender.device(),
             CallSignal::Take { .. } => entry.peer = Some(sender.device()),
             // The others of them may still ring.
@@ -196,6 +275,10 @@ impl Engine {
                 if entry.device == sender.device() || (!own && entry.peer.is_none_or(|p| p == sender.device())) =>
             {
                 let entry = self.calls.elsewhere.remove(at);
+                if !entry.outgoing && entry.since_ms.is_none() {
+                    // Missed here, and answered nowhere: its note says so.
+                    return Ok(());
+                }
                 let duration_ms = entry.since_ms.map_or(0, |since| event.clock.ms().saturating_sub(since));
                 let signal = CallSignal::Note { why: *why, video: entry.video, duration_ms };
                 put_note(txn, chat, entry.note, entry.outgoing, Call { id: entry.wire, signal })?;
@@ -237,7 +320,10 @@ impl Engine {
                 }
             }
             // Both took it: the other side talks to one of us, and this one will not be connected.
-            CallSignal::Answer { .. } if !talk.outgoing => talk.moving.contested = true,
+            CallSignal::Answer { .. } if !talk.outgoing && talk.connected.is_none() => {
+                (talk.moving.contested, talk.moving.to) = (true, Some(device));
+                talk.moving.since_ms = Some(event.clock.ms());
+            }
             CallSignal::End { why: CallEnd::Busy, .. } if rings => {}
             CallSignal::End { why: CallEnd::Declined, text } if rings && talk.moving.from.is_none() => {
                 self.end_call(txn, id, CallEnd::Declined, text, false)?;
@@ -251,7 +337,6 @@ impl Engine {
                 talk.trouble = Some("your other device did not take the call".into());
                 self.call_changed(id);
             }
-            CallSignal::Take { .. } if talk.moving.to == Some(device) => talk.moving.taken = true,
             CallSignal::Fetch if talk.media => {
                 if let Err(error) = self.call_transfer(id, Some(device)) {
                     tracing::debug!(%error, "a call cannot be moved");
@@ -263,6 +348,10 @@ impl Engine {
                     self.hold_others(id);
                     self.ask_for_servers(id);
                 }
+            }
+            // It was handed over to a third device.
+            CallSignal::Transfer { .. } if rings && talk.moving.from == Some(device) => {
+                self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false)?;
             }
             _ => {}
         }

@@ -442,7 +442,8 @@ impl App {
         let since = before.since.or_else(|| talks.then(Instant::now));
         self.call = Some(CallState { since, stats: before.stats, ..CallState::new(call, chat, name) });
         if first {
-            self.call_view |= call["outgoing"] == true;
+            // One that we took from another device of ours is large, too.
+            self.call_view |= call["outgoing"] == true || (call["moved"] == true && call["state"] == "connecting");
             self.ask(Tag::Nothing, "call.attend", json!({ "call": call["id"] }));
         }
     }
