@@ -511,6 +511,10 @@ impl Engine {
 
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
     pub(super) fn mend_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        if self.counters.superseded {
+            self.mending.due.clear();
+            return Ok(());
+        }
         if std::mem::take(&mut self.mending.look) && self.me.list.is_some() {
             // One device of all should be the first.
             let later = self.now + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;

@@ -38,7 +38,7 @@ pub struct Early {
     wire: CallId,
     /// By which device of ours, and when.
     answered: Option<(DeviceId, u64)>,
-    ended_ms: Option<u64>,
+    ended: Option<(CallEnd, u64)>,
 }
 
 /// How a call moves between devices of one account.
@@ -156,29 +156,31 @@ impl Engine {
         let known =
             self.calls.by_wire(chat, call.id).is_some() || self.calls.elsewhere.iter().any(|e| e.wire == call.id);
         let own = sender.account() == self.me.account();
-        let (answers, ends) =
-            (own && matches!(call.signal, CallSignal::Answer { .. }), matches!(call.signal, CallSignal::End { .. }));
-        if known || !(answers || ends) {
+        let (answers, ends) = match call.signal {
+            CallSignal::Answer { .. } => (own, None),
+            CallSignal::End { why, .. } if why != CallEnd::Busy => (false, Some(why)),
+            _ => return,
+        };
+        if known || !(answers || ends.is_some()) {
             return;
         }
         let at = self.calls.early.iter().position(|e| e.wire == call.id);
         let mut early = at.and_then(|at| self.calls.early.remove(at)).unwrap_or(Early {
             wire: call.id,
             answered: None,
-            ended_ms: None,
+            ended: None,
         });
         if answers {
             early.answered = Some((sender.device(), event.clock.ms()));
-        } else {
-            early.ended_ms = Some(event.clock.ms());
         }
+        early.ended = early.ended.or(ends.map(|why| (why, event.clock.ms())));
         self.calls.early.push_back(early);
         if self.calls.early.len() > MAX_EARLY_CALLS {
             self.calls.early.pop_front();
         }
     }
 
-    /// Whether a ring is of a call that another device of ours has answered already: then the timeline has it.
+    /// Whether a ring is of a call that another device of ours has answered already, or that is over: then only the timeline has it.
     pub(super) fn rang_too_late(
         &mut self,
         txn: &Txn<'_>,
@@ -189,16 +191,16 @@ impl Engine {
         video: bool,
     ) -> Result<bool, EngineError> {
         let early = self.calls.early.iter().position(|e| e.wire == wire).and_then(|at| self.calls.early.remove(at));
-        let Some((Early { ended_ms, .. }, (device, since))) = early.and_then(|e| e.answered.map(|a| (e, a))) else {
-            return Ok(false);
+        let Some(Early { answered, ended, .. }) = early else { return Ok(false) };
+        let (why, duration_ms) = match (answered, ended) {
+            (Some((_, since)), Some((why, ended))) => (why, ended.saturating_sub(since)),
+            (None, Some((why, _))) => (why, 0),
+            _ => (CallEnd::Elsewhere, 0),
         };
-        let (why, duration_ms) = match ended_ms {
-            Some(ended) => (CallEnd::HungUp, ended.saturating_sub(since)),
-            None => (CallEnd::Elsewhere, 0),
-        };
+        let missed = answered.is_none() && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled);
         put_note(txn, chat, note, false, Call { id: wire, signal: CallSignal::Note { why, video, duration_ms } })?;
-        self.noted(txn, chat, note, false)?;
-        if ended_ms.is_none() {
+        self.noted(txn, chat, note, missed)?;
+        if let (Some((device, since)), None) = (answered, ended) {
             let (peer, since_ms) = (Some(peer), Some(since));
             self.keep_elsewhere(Elsewhere { chat, wire, device, peer, note, outgoing: false, video, since_ms });
         }
