@@ -94,12 +94,12 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// SIGTERM; waits for the end.
     /// Waits until it has ended by itself; its exit code.
     pub fn wait(&mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// SIGTERM; waits for the end.
     pub fn terminate(&mut self) -> i32 {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();

@@ -320,7 +320,7 @@ impl Engine {
         for device in devices.iter().filter(|d| members.contains(&d.certificate.device())) {
             self.leave_parcel(txn, device, group, &body, account, &to)?;
         }
-        let own = InboxBody { known: self.known(account), token: Bytes::new(), greeting: String::new(), ..body };
+        let own = InboxBody { known: Some(self.known(account)), token: Bytes::new(), greeting: String::new(), ..body };
         let (me, our_home) = (self.me.account(), self.me.homes.first().map(ToString::to_string));
         if let Some(home) = our_home {
             for device in self.siblings() {
@@ -383,6 +383,16 @@ impl Engine {
             }
         }
         self.renew_outbox(txn, chat)
+    }
+
+    /// A conversation with somebody whom we no longer talk to: calls and connections end.
+    pub(super) fn shut_out(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let chat = self.chat_with(account);
+        self.end_calls_of(txn, chat)?;
+        self.drop_links_of(&account);
+        self.leave_logs(account);
+        self.snapshot_soon();
+        Ok(())
     }
 
     /// The user says yes to a request.

@@ -1,46 +1,36 @@
-//! Several devices of one account: the list that they are on, what they tell one another, and conversations whose group does not fit the
-//! devices of both sides.
+//! Several devices of one account: the list that they are on, and what they tell one another.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use prost::Message as _;
+use libp2p::Multiaddr;
 use starling_keys::{AccountId, Certificate, DeviceEntry, DeviceId, DeviceList, MAX_DEVICES, Verified};
 use starling_wire::{
     Body,
-    inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem, Known},
+    inbox::{InboxBody, Known},
     limits::MAX_NAME,
     rendezvous::Ask,
 };
 
 use super::{
-    Engine, EngineError, GroupEntry, Person,
+    Engine, EngineError, Person,
     homes::{Asked, SUPERSEDED},
-    inbox::Parcel,
 };
 use crate::{
-    limits::{JOIN_WITHIN_MS, MAX_CONTACTS, MEND_AFTER_MS, MEND_AGAIN_MS},
-    store::{HomesRow, META, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn},
+    limits::MAX_CONTACTS,
+    store::{HomesRow, META, REQUESTS, Reading, RequestRow, Txn},
     types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
 };
 
-/// Conversations that get another group.
+/// What is known of our account's devices in this run.
 #[derive(Default)]
-pub struct Mending {
-    /// Devices that the user has removed: a list that another device has published meanwhile may still have them.
+pub struct OwnDevices {
+    /// Where the others were last reachable.
+    pub addresses: HashMap<DeviceId, Vec<Multiaddr>>,
+    /// Those that the user has removed: a list that another device has published meanwhile may still have them.
     removing: Vec<DeviceId>,
     /// Contacts and our other devices are to hear of our list once a home has it.
     list_owed: bool,
-    /// Devices or groups have changed: look at all conversations.
-    pub look: bool,
-    /// When a conversation gets another group, and how often it got one.
-    due: HashMap<ChatId, (u64, u32)>,
-}
-
-impl Mending {
-    pub fn next_due(&self) -> Option<u64> {
-        self.due.values().map(|(due, _)| *due).min()
-    }
 }
 
 /// A parcel without a group has this in its key's place for one: the newest replaces those that wait.
@@ -129,7 +119,6 @@ impl Engine {
             return Ok(false);
         }
         let before: Option<Vec<DeviceId>> = self.me.list.as_ref().map(|l| super::contacts::device_ids(l));
-        let now = super::contacts::device_ids(&list);
         if !list.homes.is_empty() && list.homes != self.me.homes {
             self.me.homes.clone_from(&list.homes);
             txn.put(META, b"homes", &HomesRow { homes: list.homes.iter().map(ToString::to_string).collect() })?;
@@ -139,14 +128,15 @@ impl Engine {
         self.me.dirty = true;
         self.index_devices();
         // What was removed here while another device has changed the list stays removed.
-        let removing = self.mending.removing.clone();
+        let removing = self.own.removing.clone();
         if let Some(list) = self.me.list.clone().filter(|l| removing.iter().any(|d| l.device(d).is_some())) {
             let rest = list.devices.iter().filter(|d| !removing.contains(&d.certificate.device())).cloned().collect();
             self.sign_list(rest, list.version.saturating_add(1));
-            self.mending.list_owed = true;
+            self.own.list_owed = true;
             self.publish_at_homes();
         }
-        let Some(before) = before else { return Ok(true) };
+        let (Some(before), Some(list)) = (before, &self.me.list) else { return Ok(true) };
+        let now = super::contacts::device_ids(list);
         let account = self.me.account();
         for device in now.iter().filter(|d| !before.contains(d)) {
             self.account_news(txn, FeedKind::DeviceLinked, account, &device.to_string())?;
@@ -167,7 +157,7 @@ impl Engine {
             self.me.dirty = true;
             self.tell_siblings(txn, None)?;
         }
-        if std::mem::take(&mut self.mending.list_owed) {
+        if std::mem::take(&mut self.own.list_owed) {
             self.tell_siblings(txn, None)?;
             self.tell_list();
         }
@@ -199,8 +189,8 @@ impl Engine {
         let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
         self.sign_list(rest, list.version.saturating_add(1));
         self.links.remove(&device);
-        self.mending.removing.push(device);
-        self.mending.list_owed = true;
+        self.own.removing.push(device);
+        self.own.list_owed = true;
         self.publish_at_homes();
         let account = self.me.account();
         self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
@@ -240,7 +230,7 @@ impl Engine {
 
     /// Tells our other devices our list, and whom we know.
     pub(super) fn tell_siblings(&mut self, txn: &Txn<'_>, about: Option<AccountId>) -> Result<(), EngineError> {
-        let known = about.and_then(|account| self.known(account));
+        let known = about.map(|account| self.known(account));
         for device in self.siblings() {
             self.tell_device(txn, &device, known.clone())?;
         }
@@ -270,53 +260,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
-    pub(super) fn leave_parcel(
-        &mut self,
-        txn: &Txn<'_>,
-        to: &DeviceEntry,
-        place: [u8; 16],
-        body: &InboxBody,
-        account: AccountId,
-        home: &str,
-    ) -> Result<(), EngineError> {
-        let device = to.certificate.device();
-        let encoded: Bytes = body.encode_to_vec().into();
-        let signed = [&device.as_bytes()[..], &encoded].concat();
-        let item = InboxItem {
-            body: encoded,
-            signature: Bytes::copy_from_slice(&self.me.device_key.sign(INBOX_DOMAIN, &signed)),
-        };
-        let Ok(sealed) = self.mls.seal_to(&to.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
-            return Ok(());
-        };
-        let row = ParcelRow {
-            account: account.as_bytes().to_vec(),
-            device: device.as_bytes().to_vec(),
-            sealed,
-            token: body.token.to_vec(),
-            home: home.to_owned(),
-        };
-        let key = [&device.as_bytes()[..], &place].concat();
-        txn.put(PARCELS, &key, &row)?;
-        self.parcels.insert(key, Parcel::new(row));
-        self.net_changed = true;
-        Ok(())
-    }
-
     /// What we know of somebody.
-    pub(super) fn known(&self, account: AccountId) -> Option<Known> {
-        let person = self.contacts.get(&account);
-        let Some(person) = person else {
+    pub(super) fn known(&self, account: AccountId) -> Known {
+        let Some(person) = self.contacts.get(&account) else {
             // Somebody whose request we have declined.
-            return Some(Known {
+            return Known {
                 account: Bytes::copy_from_slice(account.as_bytes()),
                 state: ContactState::Removed.stored(),
                 said_ms: self.agreed_ms(),
                 ..Known::default()
-            });
+            };
         };
-        Some(Known {
+        Known {
             account: Bytes::copy_from_slice(account.as_bytes()),
             device_list: person.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
             homes: person.row.homes.clone(),
@@ -326,7 +281,7 @@ impl Engine {
             verified: person.row.verified && !person.row.key_changed,
             bot: person.row.bot,
             said_ms: person.row.said_ms,
-        })
+        }
     }
 
     /// What another device of ours says.
@@ -374,8 +329,11 @@ impl Engine {
         let key = self.store.name("request", account.as_bytes());
         let asks = txn.get::<RequestRow>(REQUESTS, &key)?.is_some();
         let was = self.contacts.get(&account).map(Person::state);
-        if was.is_none() && (state == ContactState::Removed || self.contacts.len() >= MAX_CONTACTS) {
+        if was.is_none() && state == ContactState::Removed {
             txn.delete(REQUESTS, &key)?;
+            return Ok(());
+        }
+        if was.is_none() && self.contacts.len() >= MAX_CONTACTS {
             return Ok(());
         }
         let now = self.wall;
@@ -443,124 +401,6 @@ impl Engine {
         }
         self.live(Live::Net);
         Ok(())
-    }
-
-    /// A conversation with somebody whom we no longer talk to: calls and connections end.
-    pub(super) fn shut_out(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
-        let chat = self.chat_with(account);
-        self.end_calls_of(txn, chat)?;
-        self.drop_links_of(&account);
-        self.leave_logs(account);
-        self.snapshot_soon();
-        Ok(())
-    }
-
-    // Groups that fit.
-
-    /// How a group differs from the devices of both sides: it has others, it lacks some.
-    pub(super) fn misfit(&self, peer: AccountId, group: &GroupEntry) -> (bool, bool) {
-        let theirs = self.contacts.get(&peer).and_then(|p| p.list.as_ref());
-        let me = self.me.account();
-        let listed = |member: &Certificate| {
-            let list = if member.account() == me { self.me.list.as_ref() } else { theirs };
-            list.is_none_or(|l| l.device(&member.device()).is_some())
-        };
-        let is_member = |device: DeviceId| group.members.iter().any(|m| m.device() == device);
-        let mut all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices);
-        (!group.members.iter().all(listed), !all.all(|d| is_member(d.certificate.device())))
-    }
-
-    /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
-    /// other, until they are heard in it.
-    pub(super) fn distrust_groups(
-        &mut self,
-        txn: &Txn<'_>,
-        chat: ChatId,
-        spoken: super::GroupId,
-    ) -> Result<(), EngineError> {
-        let (wall, groups) = (self.wall, self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
-        let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return Ok(()) };
-        let mut changed = false;
-        for id in groups[at + 1..].iter().filter_map(|g| super::GroupId::try_from(g.as_slice()).ok()) {
-            let Some(entry) = self.groups.get_mut(&id) else { continue };
-            let old = entry.row.updated_ms.saturating_add(JOIN_WITHIN_MS) < wall;
-            // Where what they said in it may not have been read yet, nothing follows.
-            if !entry.row.confirmed && !entry.row.distrusted && entry.caught_up && old {
-                tracing::warn!("the other side does not seem to have joined a newer group");
-                entry.row.distrusted = true;
-                entry.touch();
-                changed = true;
-            }
-        }
-        self.mending.look |= changed;
-        if changed { self.renew_outbox(txn, chat) } else { Ok(()) }
-    }
-
-    /// Whether a group has a device that its account has given up: nothing more is sent into it.
-    pub(super) fn has_strangers(&self, chat: ChatId, group: super::GroupId) -> bool {
-        let peer = self.chats.get(&chat).map(|c| c.peer);
-        peer.zip(self.groups.get(&group)).is_some_and(|(peer, group)| self.misfit(peer, group).0)
-    }
-
-    /// Whether the group that a conversation uses fits the devices of both sides.
-    fn fits(&self, chat: ChatId) -> bool {
-        let group = self.active_group(chat).and_then(|g| self.groups.get(&g));
-        let peer = self.chats.get(&chat).map(|c| c.peer);
-        group.zip(peer).is_some_and(|(group, peer)| !group.row.distrusted && self.misfit(peer, group) == (false, false))
-    }
-
-    /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
-    pub(super) fn mend_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        if self.counters.superseded {
-            self.mending.due.clear();
-            return Ok(());
-        }
-        if std::mem::take(&mut self.mending.look) && self.me.list.is_some() {
-            // One device of all should be the first.
-            let later = self.now + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;
-            for chat in self.chats.values() {
-                let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
-                let Some(group) = self.active_group(chat.id).and_then(|g| self.groups.get(&g)) else { continue };
-                if self.contacts.get(&chat.peer).is_some_and(can) && !self.fits(chat.id) {
-                    // A device of ours that is to hear nothing more is not waited for.
-                    let removed = group.members.iter().any(|m| {
-                        let listed = self.me.list.as_ref().is_some_and(|l| l.device(&m.device()).is_some());
-                        m.account() == self.me.account() && !listed
-                    });
-                    let due = if removed { self.now } else { later };
-                    self.mending.due.entry(chat.id).or_insert((due, 0));
-                }
-            }
-        }
-        let due: Vec<ChatId> =
-            self.mending.due.iter().filter(|(_, (at, _))| *at <= self.now).map(|(id, _)| *id).collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        self.regroup(txn)?;
-        for chat in due {
-            // It was mended meanwhile, or nothing can be done now.
-            if self.fits(chat) {
-                self.mending.due.remove(&chat);
-            } else if let Some((at, _)) = self.mending.due.get_mut(&chat).filter(|(at, _)| *at <= self.now) {
-                *at = self.now + MEND_AGAIN_MS;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
-    pub(super) fn wants_group(&mut self, chat: ChatId) -> bool {
-        if self.active_group(chat).is_none() {
-            return true;
-        }
-        let (now, fits) = (self.now, self.fits(chat));
-        let Some((due, tries)) = self.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits) else {
-            return false;
-        };
-        *due = now + (MEND_AGAIN_MS << (*tries).min(5));
-        *tries += 1;
-        true
     }
 }
 

@@ -26,7 +26,6 @@ pub enum Asked {
     Publish,
     /// Our own device list, to add this device to it.
     OwnList,
-    /// Our user name.
     /// Entries of a log to delete: epoch and sequence number.
     Trim(GroupId, Vec<(u64, u64)>),
     /// A user name; the one that was asked for.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use starling_keys::{AccountId, DeviceId, DeviceList, RendezvousAddr, Verified};
+use starling_keys::{AccountId, DeviceEntry, DeviceId, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{
     Body, Puzzle,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
@@ -92,6 +92,40 @@ impl Engine {
         let own = |p: &Parcel| p.row.account == me.as_bytes();
         let (Some(parcel), Some(place)) = (self.parcels.get(key), key.get(32..)) else { return false };
         own(parcel) && self.parcels.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
+    }
+
+    /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
+    pub(super) fn leave_parcel(
+        &mut self,
+        txn: &Txn<'_>,
+        to: &DeviceEntry,
+        place: [u8; 16],
+        body: &InboxBody,
+        account: AccountId,
+        home: &str,
+    ) -> Result<(), EngineError> {
+        let device = to.certificate.device();
+        let encoded: Bytes = body.encode_to_vec().into();
+        let signed = [&device.as_bytes()[..], &encoded].concat();
+        let item = InboxItem {
+            body: encoded,
+            signature: Bytes::copy_from_slice(&self.me.device_key.sign(INBOX_DOMAIN, &signed)),
+        };
+        let Ok(sealed) = self.mls.seal_to(&to.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
+            return Ok(());
+        };
+        let row = ParcelRow {
+            account: account.as_bytes().to_vec(),
+            device: device.as_bytes().to_vec(),
+            sealed,
+            token: body.token.to_vec(),
+            home: home.to_owned(),
+        };
+        let key = [&device.as_bytes()[..], &place].concat();
+        txn.put(PARCELS, &key, &row)?;
+        self.parcels.insert(key, Parcel::new(row));
+        self.net_changed = true;
+        Ok(())
     }
 
     fn group_of_parcel(&self, key: &[u8]) -> Option<&GroupEntry> {

@@ -17,6 +17,7 @@ mod homes;
 mod inbox;
 mod invites;
 mod log;
+mod mending;
 mod messages;
 mod person;
 mod presence;
@@ -168,9 +169,8 @@ pub struct Engine {
     used_codes: Vec<UsedCode>,
     parcels: BTreeMap<Vec<u8>, inbox::Parcel>,
     availability: starling_wire::Availability,
-    mending: devices::Mending,
-    /// Where our other devices were last reachable.
-    sibling_addresses: HashMap<DeviceId, Vec<Multiaddr>>,
+    mending: mending::Mending,
+    own: devices::OwnDevices,
     addresses: (Vec<Multiaddr>, bool),
     seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
     next_id: u64,
@@ -245,8 +245,8 @@ impl Engine {
             used_codes: Vec::new(),
             parcels: BTreeMap::new(),
             availability: starling_wire::Availability::Online,
-            mending: devices::Mending::default(),
-            sibling_addresses: HashMap::new(),
+            mending: mending::Mending::default(),
+            own: devices::OwnDevices::default(),
             addresses: (Vec::new(), false),
             seen: Default::default(),
             next_id: 1,

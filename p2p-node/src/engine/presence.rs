@@ -119,8 +119,8 @@ impl Engine {
     fn on_sibling_signal(&mut self, device: DeviceId, signal: &Signal) {
         let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
         let known = self.devices.get(&device) == Some(&self.me.account());
-        if known && !addresses.is_empty() && self.sibling_addresses.get(&device) != Some(&addresses) {
-            self.sibling_addresses.insert(device, addresses);
+        if known && !addresses.is_empty() && self.own.addresses.get(&device) != Some(&addresses) {
+            self.own.addresses.insert(device, addresses);
             self.net_changed = true;
         }
     }

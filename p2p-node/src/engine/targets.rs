@@ -38,7 +38,7 @@ impl Engine {
                         .filter_map(|a| Multiaddr::try_from(a.clone()).ok())
                         .collect(),
                 ),
-                None => (self.me.homes.clone(), self.sibling_addresses.get(device).cloned().unwrap_or_default()),
+                None => (self.me.homes.clone(), self.own.addresses.get(device).cloned().unwrap_or_default()),
             };
             targets.insert(*device, Target { relays, addresses });
         }

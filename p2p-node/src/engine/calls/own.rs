@@ -7,7 +7,7 @@
 use starling_keys::{Certificate, DeviceId};
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId};
 
-use super::{Talk, no_call, put_note};
+use super::{Talk, ends::put_note, no_call};
 use crate::{
     calls::CallCommand,
     engine::{Effect, Engine, EngineError},
@@ -152,6 +152,7 @@ impl Engine {
         put_note(txn, chat, note, true, Call { id: wire, signal })
     }
 
+    /// Keeps what is said of a call whose ring is still to come.
     pub(super) fn note_early(&mut self, sender: &Certificate, chat: ChatId, event: EventId, call: &Call) {
         let known =
             self.calls.by_wire(chat, call.id).is_some() || self.calls.elsewhere.iter().any(|e| e.wire == call.id);
@@ -436,10 +437,5 @@ impl Engine {
         self.recording_over(txn, id)?;
         self.call_changed(id);
         Ok(())
-    }
-
-    /// The other side talks to the device of ours that we have handed the call over to.
-    pub(super) fn moved_away(&mut self, txn: &Txn<'_>, id: CallId) -> Result<(), EngineError> {
-        self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false)
     }
 }
