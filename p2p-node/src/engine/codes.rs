@@ -283,8 +283,11 @@ impl Engine {
         let misused = opened.is_none() && open(other).is_some();
         let wrong = || {
             NodeError::Refused(match context {
-                _ if !misused => {
+                INVITE if !misused => {
                     "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into()
+                }
+                _ if !misused => {
+                    "the code is wrong: ask for a new one (one that links a device is answered once)".into()
                 }
                 INVITE => "this code links a device: it is for `starling device join`, and for its owner alone".into(),
                 _ => "this code makes a contact: it is for `starling contacts add`".into(),

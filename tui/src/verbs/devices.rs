@@ -90,7 +90,7 @@ async fn link(global: &Global, client: &Client) -> CliResult {
         }
         if event["type"] == "code.ended" && event["code"] == code {
             if event["used"] != true {
-                return Err(CliError::timeout("the code was not used in time, or burnt by three wrong guesses")
+                return Err(CliError::timeout("the code was not used in time, or burnt by a wrong guess")
                     .hint("run `starling device link` again"));
             }
             break;
