@@ -104,7 +104,7 @@ fn chromium(profile: &std::path::Path, address: &str) -> Option<Browser> {
     match child {
         Ok(child) => Some(Browser(child)),
         Err(_) => {
-            println!("SKIPPED: there is no chromium");
+            starling_tests::skip("chromium");
             None
         }
     }

@@ -11,6 +11,9 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use watchdog::{Tail, Watch};
+
+mod watchdog;
 
 /// Nothing here takes so long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,6 +24,18 @@ pub fn program(name: &str) -> PathBuf {
     let path = test.parent().unwrap().parent().unwrap().join(name);
     assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
     path
+}
+
+/// Says that the running test cannot run here, and what it needs; the test then returns. On CI, where all tests must run, it fails.
+#[track_caller]
+pub fn skip(needs: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot run here, but must on CI: needs {needs}");
+    println!("SKIPPED: needs {needs}");
+    // Where `./test` counts and names what was skipped.
+    if let Some(list) = std::env::var_os("STARLING_SKIPPED") {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+        list.write_all(format!("{}: needs {needs}\n", watchdog::test_name()).as_bytes()).unwrap();
+    }
 }
 
 /// Looks until something is there. For what no program tells: files, other programs' state.
@@ -35,25 +50,29 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A running process whose output lines are read in the background; killed when dropped.
+/// A running process whose output lines are read in the background; killed when dropped, with all that it has started.
 pub struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
+    _watch: Watch,
 }
 
 impl Process {
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let out = child.stdout.take().unwrap();
+        let tail = Tail::default();
+        let watch = watchdog::watch(&child, format!("{command:?}"), tail.clone());
         let (tx, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
+                tail.push(&line);
                 if tx.send(line).is_err() {
                     break;
                 }
             }
         });
-        Self { child, lines }
+        Self { child, lines, _watch: watch }
     }
 
     /// The next line of output as JSON.
@@ -109,8 +128,18 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            watchdog::kill_with_descendants(self.child.id());
+        }
         self.kill();
     }
+}
+
+/// Runs a program to its end; its output.
+pub fn run_to_end(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _watch = watchdog::watch(&child, format!("{command:?}"), Tail::default());
+    child.wait_with_output().unwrap()
 }
 
 /// A rendezvous, and a place for profiles.
@@ -137,6 +166,7 @@ impl World {
             rendezvous: None,
             address: String::new(),
         };
+        watchdog::watch_logs(world.dir.path());
         world.start_rendezvous("/ip4/127.0.0.1/udp/0/quic-v1");
         world
     }
@@ -181,7 +211,7 @@ impl World {
 
     /// Runs a verb; its output.
     pub fn run(&self, profile: &str, args: &[&str]) -> Output {
-        self.starling(profile).args(args).stdin(Stdio::null()).output().unwrap()
+        run_to_end(self.starling(profile).args(args).stdin(Stdio::null()))
     }
 
     /// Runs a verb that must work; its output as JSON.

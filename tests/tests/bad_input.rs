@@ -98,7 +98,7 @@ fn small_disk(world: &World, options: &str) -> Option<std::path::PathBuf> {
         .status();
     let mounted = mounted.is_ok_and(|s| s.success());
     if !mounted {
-        eprintln!("SKIPPED: mounting a file system needs root");
+        starling_tests::skip("root, to mount a file system");
     }
     mounted.then_some(dir)
 }

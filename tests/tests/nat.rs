@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use starling_tests::{Process, program, until};
+use starling_tests::{Process, program, run_to_end, skip, until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -41,7 +41,7 @@ impl Lab {
                 && run(&["ip", "-n", &ix, "link", "add", "pb", "type", "bridge"])
         };
         if !works {
-            println!("SKIPPED: network namespaces need root, iproute2 and nftables");
+            skip("root, iproute2 and nftables, for network namespaces");
             return None;
         }
         lab.must("ix", "ip link add br0 type bridge");
@@ -144,7 +144,7 @@ impl Lab {
     }
 
     fn json(&self, host: &str, args: &[&str]) -> Value {
-        let output = self.starling(host).args(args).arg("--json").stdin(Stdio::null()).output().unwrap();
+        let output = run_to_end(self.starling(host).args(args).arg("--json").stdin(Stdio::null()));
         assert!(output.status.success(), "{host}: {args:?} failed");
         serde_json::from_slice(output.stdout.split(|b| *b == b'\n').next().unwrap()).unwrap_or_default()
     }

@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Stdio};
 
 use starling_media::audio::{self, AudioSink, file::FileSink, level, strongest_tone};
-use starling_tests::{Process, World, until};
+use starling_tests::{Process, World, skip, until};
 
 /// A sound server of our own, without hardware.
 struct SoundServer {
@@ -16,7 +16,7 @@ impl SoundServer {
     fn start(world: &World) -> Option<Self> {
         let there = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
         if !there("pulseaudio") || !there("pacat") {
-            println!("SKIPPED: there is no pulseaudio");
+            skip("pulseaudio and its tools");
             return None;
         }
         let runtime = world.dir.path().to_string_lossy().into_owned();
