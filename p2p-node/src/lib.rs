@@ -1,30 +1,37 @@
 //! The Starling engine: conversations, delivery, store, discovery.
 //!
-//! [`Node`] is a handle on a running node; everything else is plain data. Behind it: `engine` is a state machine on a thread of its own, `net`
+//! [`Node`] is a handle on a running node; everything else is plain data. Behind it: `turn` drives a state machine on a thread of its own, `net`
 //! the libp2p swarm and its stream tasks on the caller's tokio runtime, `store` the profile's database, `mls` the encryption.
 
+mod account;
+mod api;
 mod calls;
-mod engine;
-mod history;
+mod contacts;
+mod conversation;
+mod delivery;
+mod home;
 mod limits;
 mod mls;
 mod net;
-mod node;
+mod presence;
 mod store;
-mod types;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod turn;
 
+pub use api::node::{NewProfile, Node, OpenError, Origin, create_profile};
+pub use api::types::{
+    Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState,
+    DeliveryState, Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status,
+    Via,
+};
 pub use calls::Media;
-pub use engine::EngineError;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
-pub use node::{NewProfile, Node, OpenError, Origin, create_profile};
 pub use starling_media::{self as media, spec};
 pub use starling_wire::{
     Availability, CallEnd, CallId, Clock, EventId, Recording, Text, inbox::DeviceLink, limits::is_username,
 };
 pub use store::{ProfileDir, StoreError};
-pub use types::{
-    Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState,
-    DeliveryState, Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status,
-    Via,
-};
+pub use turn::EngineError;

@@ -12,7 +12,7 @@ use starling_wire::{
 use tokio::sync::mpsc;
 
 use super::NetEvent;
-use crate::engine::Input;
+use crate::turn::Input;
 
 /// Bytes that are written before a flush while more frames wait: one flush for many frames is what makes bursts fast.
 const COALESCE: usize = 256 * 1024;

@@ -14,7 +14,7 @@ use starling_wire::{
 use tokio::sync::mpsc;
 
 use super::{HomeId, NetEvent};
-use crate::engine::Input;
+use crate::turn::Input;
 
 /// A server that does not greet within this time is no rendezvous.
 const GREETING: Duration = Duration::from_secs(10);

@@ -39,7 +39,7 @@ use super::{
     HomeId, NetCommand, NetEvent, Target, device_of, direct, peer_of,
     rendezvous::{self, Left},
 };
-use crate::engine::Input;
+use crate::turn::Input;
 
 /// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
 const FRAMES: usize = 256;

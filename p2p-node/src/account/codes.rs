@@ -1,0 +1,351 @@
+//! Short codes: a key exchange with a weak secret over a rendezvous, which ends in an invite, or in another device of our account.
+
+use bytes::Bytes;
+use prost::Message as _;
+use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, RendezvousAddr, ShortCode};
+use starling_wire::{
+    inbox::DeviceLink,
+    limits::{CODE_FAILURES, CODE_LIFETIME_S},
+    rendezvous::{Ask, CodeMessage, Refusal},
+};
+
+use crate::{
+    api::Reply,
+    api::types::{Live, NodeError},
+    contacts::connect::{Connect, Whom},
+    home::Asked,
+    limits::REACH_TIMEOUT_MS,
+    net::HomeId,
+    store::Txn,
+    turn::{Engine, EngineError},
+};
+
+/// A short code that we gave.
+pub struct OpenCode {
+    pub id: u64,
+    pub home: HomeId,
+    pub code: Option<ShortCode>,
+    /// Of the invite that it leads to; without one it leads into our account.
+    pub token: Option<InviteToken>,
+    pub attempts: u32,
+    /// Its place at the rendezvous was given back: it may be another code's.
+    closed: bool,
+    pub expires_ms: u64,
+    /// Until when a place at the rendezvous is waited for.
+    pub gives_up_at: u64,
+    pub reply: Option<Reply<String>>,
+}
+
+/// A short code that somebody gave us.
+pub struct UsedCode {
+    pub id: u64,
+    pub code: ShortCode,
+    pub home: RendezvousAddr,
+    pub exchange: Option<CodeExchange>,
+    pub gives_up_at: u64,
+    pub reply: Option<CodeReply>,
+}
+
+impl OpenCode {
+    /// How many attempts are answered: who links a device gets no second one.
+    fn attempts_answered(&self) -> u32 {
+        if self.token.is_some() { CODE_FAILURES } else { 1 }
+    }
+}
+
+/// Who waits for what a code leads to.
+#[derive(Debug)]
+pub enum CodeReply {
+    /// For a contact.
+    Contact(Reply<AccountId>),
+    /// For the account that this device is to join.
+    Account(Reply<DeviceLink>),
+}
+
+/// Under what an invite, or an account, is sealed with the key of a code: one is not taken for the other.
+const INVITE: &[u8] = b"invite";
+const ACCOUNT: &[u8] = b"account";
+
+impl Engine {
+    /// Opens a code: for somebody to become a contact, or for another device to join our account.
+    pub(crate) fn open_code(
+        &mut self,
+        txn: &Txn<'_>,
+        for_device: bool,
+        reply: Reply<String>,
+    ) -> Result<(), EngineError> {
+        let home = self.me.homes.first().map(|h| h.peer);
+        let Some(home) = home else {
+            self.reply(reply, Err(NodeError::Invalid("a short code needs a home rendezvous".into())));
+            return Ok(());
+        };
+        let expires_ms = self.now + CODE_LIFETIME_S * 1000;
+        if for_device && self.siblings().len() + 1 >= MAX_DEVICES {
+            let why = format!("an account has at most {MAX_DEVICES} devices: remove one with `starling device remove`");
+            self.reply(reply, Err(NodeError::Refused(why)));
+            return Ok(());
+        }
+        if for_device && self.counters.snapshot_owed {
+            // Its first look at our contacts comes soon.
+            self.snapshot_due = Some(self.now);
+        }
+        let token = if for_device { None } else { self.new_invite(txn, 1, self.wall / 1000 + CODE_LIFETIME_S)?.token };
+        let id = self.fresh_id();
+        let gives_up_at = self.now + REACH_TIMEOUT_MS;
+        let reply = Some(reply);
+        self.codes.push(OpenCode {
+            id,
+            home,
+            code: None,
+            token,
+            attempts: 0,
+            closed: false,
+            expires_ms,
+            gives_up_at,
+            reply,
+        });
+        self.codes_up(home);
+        Ok(())
+    }
+
+    pub(crate) fn codes_up(&mut self, home: HomeId) {
+        let Some(state) = self.homes.get(&home).filter(|h| h.hello.is_some()) else {
+            return;
+        };
+        if state.registered {
+            let waiting: Vec<u64> =
+                self.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
+            for id in waiting {
+                self.ask(home, Ask::CodeOpen(true), Asked::CodeOpen(id));
+            }
+        }
+        let waiting: Vec<(u64, CodeMessage)> = self
+            .used_codes
+            .iter_mut()
+            .filter(|c| c.home.peer == home && c.exchange.is_none())
+            .map(|c| {
+                let exchange = CodeExchange::start(&c.code);
+                let message = CodeMessage {
+                    place: c.code.place,
+                    pake: Bytes::copy_from_slice(exchange.message()),
+                    ..CodeMessage::default()
+                };
+                c.exchange = Some(exchange);
+                (c.id, message)
+            })
+            .collect();
+        for (id, message) in waiting {
+            self.ask(home, Ask::CodeTry(message), Asked::CodeTry(id));
+        }
+    }
+
+    pub(crate) fn code_opened(&mut self, txn: &Txn<'_>, _: HomeId, id: u64, place: u32) -> Result<(), EngineError> {
+        let _ = txn;
+        if let Some(open) = self.codes.iter_mut().find(|c| c.id == id) {
+            let code = ShortCode::generate(place);
+            let text = code.to_string();
+            open.code = Some(code);
+            if let Some(reply) = open.reply.take() {
+                self.reply(reply, Ok(text));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn code_failed(&mut self, id: u64, reason: Refusal) {
+        if let Some(at) = self.codes.iter().position(|c| c.id == id) {
+            let mut open = self.codes.remove(at);
+            if let Some(reply) = open.reply.take() {
+                self.reply(
+                    reply,
+                    Err(NodeError::Refused(format!("the rendezvous gives no short code now: {reason:?}"))),
+                );
+            }
+        }
+    }
+
+    pub(crate) fn end_code(&mut self, open: &OpenCode, used: bool) {
+        if let Some(code) = &open.code {
+            if !open.closed {
+                self.ask(open.home, Ask::CodeClose(code.place), Asked::Nothing);
+            }
+            self.live(Live::CodeEnded { code: code.to_string(), used });
+        }
+    }
+
+    /// A device of ours was linked: the code that it used has done its work.
+    pub(crate) fn end_device_codes(&mut self) {
+        let used: Vec<OpenCode> = self.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
+        for open in used {
+            self.end_code(&open, true);
+        }
+    }
+
+    fn code_answer(&mut self, reply: CodeReply, error: NodeError) {
+        match reply {
+            CodeReply::Contact(reply) => self.reply(reply, Err(error)),
+            CodeReply::Account(reply) => self.reply(reply, Err(error)),
+        }
+    }
+
+    pub(crate) fn use_code(&mut self, code: ShortCode, home: Option<RendezvousAddr>, reply: CodeReply) {
+        let Some(home) = home.or_else(|| self.me.homes.first().cloned()) else {
+            return self.code_answer(reply, NodeError::Invalid("a short code needs a rendezvous".into()));
+        };
+        let id = self.fresh_id();
+        let peer = home.peer;
+        self.used_codes.push(UsedCode {
+            id,
+            code,
+            home,
+            exchange: None,
+            gives_up_at: self.now + REACH_TIMEOUT_MS,
+            reply: Some(reply),
+        });
+        self.net_changed = true;
+        self.codes_up(peer);
+    }
+
+    pub(crate) fn code_try_refused(&mut self, id: u64, reason: Refusal) {
+        if let Some(at) = self.used_codes.iter().position(|c| c.id == id) {
+            let mut used = self.used_codes.remove(at);
+            self.net_changed = true;
+            if let Some(reply) = used.reply.take() {
+                let error = match reason {
+                    Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: 10_000 },
+                    _ => NodeError::NotFound(
+                        "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into(),
+                    ),
+                };
+                self.code_answer(reply, error);
+            }
+        }
+    }
+
+    /// What makes another device one of our account.
+    fn device_link(&self) -> DeviceLink {
+        DeviceLink {
+            account_seed: self.me.account_key.seed().to_vec(),
+            name: self.me.row.name.clone(),
+            bot: self.me.row.bot,
+            homes: self.me.homes.iter().map(ToString::to_string).collect(),
+            username: self.me.row.username.clone(),
+            list_version: self.me.list.as_ref().map_or(0, |l| l.version),
+        }
+    }
+
+    /// A step of a short code: an attempt at ours, or the answer to our attempt.
+    pub(crate) fn on_code(&mut self, txn: &Txn<'_>, home: HomeId, message: &CodeMessage) {
+        let ours = self
+            .codes
+            .iter_mut()
+            .find(|c| c.home == home && !c.closed && c.code.as_ref().is_some_and(|code| code.place == message.place));
+        if let Some(open) = ours
+            && message.sealed.is_empty()
+        {
+            open.attempts += 1;
+            let (answered, token) = (open.attempts <= open.attempts_answered(), open.token.clone());
+            let Some(code) = open.code.clone() else { return };
+            open.closed = token.is_none();
+            if answered {
+                let exchange = CodeExchange::start(&code);
+                let pake = Bytes::copy_from_slice(exchange.message());
+                let Ok(key) = exchange.finish(&message.pake) else {
+                    return;
+                };
+                let for_device = token.is_none();
+                let sealed = match token {
+                    Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
+                    None => key.seal(ACCOUNT, &zeroize::Zeroizing::new(self.device_link().encode_to_vec())),
+                };
+                let (place, attempt) = (message.place, message.attempt);
+                let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
+                self.ask(home, Ask::CodeReply(reply), Asked::Nothing);
+                if for_device {
+                    self.ask(home, Ask::CodeClose(place), Asked::Nothing);
+                }
+            }
+            return;
+        }
+        let Some(at) = self.used_codes.iter().position(|c| c.home.peer == home && c.code.place == message.place) else {
+            return;
+        };
+        let mut used = self.used_codes.remove(at);
+        let (Some(exchange), Some(reply)) = (used.exchange.take(), used.reply.take()) else {
+            return;
+        };
+        let context = if matches!(reply, CodeReply::Contact(_)) { INVITE } else { ACCOUNT };
+        let other = if context == INVITE { ACCOUNT } else { INVITE };
+        let key = exchange.finish(&message.pake).ok();
+        let open = |context: &[u8]| key.as_ref().and_then(|key| key.open(context, &message.sealed).ok());
+        let opened = open(context);
+        let misused = opened.is_none() && open(other).is_some();
+        let wrong = || {
+            NodeError::Refused(match context {
+                INVITE if !misused => {
+                    "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into()
+                }
+                _ if !misused => {
+                    "the code is wrong: ask for a new one (one that links a device is answered once)".into()
+                }
+                INVITE => "this code links a device: it is for `starling device join`, and for its owner alone".into(),
+                _ => "this code makes a contact: it is for `starling contacts add`".into(),
+            })
+        };
+        let reply = match reply {
+            CodeReply::Contact(reply) => reply,
+            CodeReply::Account(reply) => {
+                let link = opened.and_then(|plain| DeviceLink::decode(plain.as_slice()).ok());
+                return self.reply(reply, link.ok_or_else(wrong));
+            }
+        };
+        let invite = opened.and_then(|link| std::str::from_utf8(&link).ok()?.parse::<Invite>().ok());
+        let Some(invite) = invite else {
+            return self.reply(reply, Err(wrong()));
+        };
+        let until = self.now + REACH_TIMEOUT_MS;
+        let connect = Connect {
+            token: invite.token,
+            reply: Some(reply),
+            ..Connect::to(Whom::Account(invite.address.account), invite.address.homes, until)
+        };
+        if let Err(error) = self.connect(txn, connect) {
+            tracing::error!(%error, "cannot use a code");
+        }
+    }
+
+    /// Codes that are too old or were tried too often.
+    pub(crate) fn expire_codes(&mut self) {
+        let now = self.now;
+        while let Some(at) = self.used_codes.iter().position(|c| c.gives_up_at <= now) {
+            let mut used = self.used_codes.remove(at);
+            self.net_changed = true;
+            if let Some(reply) = used.reply.take() {
+                let why = "nobody answers: both sides have to be online for a short code";
+                self.code_answer(reply, NodeError::Unreachable(why.into()));
+            }
+        }
+        let ended = |c: &OpenCode| {
+            c.expires_ms <= now || c.attempts > CODE_FAILURES || (c.code.is_none() && c.gives_up_at <= now)
+        };
+        while let Some(at) = self.codes.iter().position(ended) {
+            let mut open = self.codes.remove(at);
+            if let Some(reply) = open.reply.take() {
+                let problem = "our rendezvous cannot be reached, and a short code needs it: see `starling doctor`";
+                self.reply(reply, Err(NodeError::Unreachable(problem.into())));
+            }
+            self.end_code(&open, false);
+        }
+        let burnt: Vec<usize> = self
+            .codes
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.attempts >= c.attempts_answered() && c.expires_ms > now + 30_000)
+            .map(|(i, _)| i)
+            .collect();
+        for at in burnt {
+            // The third answer may have been right: it is given half a minute.
+            self.codes[at].expires_ms = now + 30_000;
+        }
+    }
+}

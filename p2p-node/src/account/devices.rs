@@ -1,0 +1,411 @@
+//! Several devices of one account: the list that they are on, and what they tell one another.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use libp2p::Multiaddr;
+use starling_keys::{AccountId, Certificate, DeviceEntry, DeviceId, DeviceList, MAX_DEVICES, Verified};
+use starling_wire::{
+    Body,
+    inbox::{InboxBody, Known},
+    limits::MAX_NAME,
+    rendezvous::Ask,
+};
+
+use crate::{
+    api::types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
+    contacts::Person,
+    home::{Asked, SUPERSEDED},
+    limits::MAX_CONTACTS,
+    store::{HomesRow, META, REQUESTS, Reading, RequestRow, Txn},
+    turn::{Engine, EngineError},
+};
+
+/// What is known of our account's devices in this run.
+#[derive(Default)]
+pub struct OwnDevices {
+    /// Where the others were last reachable.
+    pub addresses: HashMap<DeviceId, Vec<Multiaddr>>,
+    /// Those that the user has removed: a list that another device has published meanwhile may still have them.
+    removing: Vec<DeviceId>,
+    /// Contacts and our other devices are to hear of our list once a home has it.
+    list_owed: bool,
+}
+
+/// A parcel without a group has this in its key's place for one: the newest replaces those that wait.
+const LIST_PARCEL: [u8; 16] = *b"our own devices.";
+
+impl Engine {
+    /// The account's devices, as its users see them.
+    pub(crate) fn device_list(&self) -> Vec<Device> {
+        let me = self.me.device();
+        let all = self.me.list.iter().flat_map(|l| &l.devices);
+        all.map(|d| {
+            let id = d.certificate.device();
+            Device {
+                id,
+                added_ms: d.certificate.created_at() * 1000,
+                this: id == me,
+                relayed: self.links.get(&id).map(|l| l.relayed),
+            }
+        })
+        .collect()
+    }
+
+    /// The account's other devices.
+    pub(crate) fn siblings(&self) -> Vec<DeviceEntry> {
+        let me = self.me.device();
+        let all = self.me.list.iter().flat_map(|l| &l.devices);
+        all.filter(|d| d.certificate.device() != me).cloned().collect()
+    }
+
+    // The list.
+
+    /// A list with this device on it, newer than all that are known. A restored device takes the place of those before it, as the recovery
+    /// phrase is for when they are lost; a linked one joins them.
+    pub(crate) fn new_list(&mut self, known: Option<&Verified<DeviceList>>) -> Result<(), NodeError> {
+        let newest = known.into_iter().chain(&self.me.list).max_by_key(|l| l.version);
+        let joins = self.me.row.joins || self.me.list.is_some();
+        let me = self.me.device();
+        let mut devices: Vec<DeviceEntry> = newest
+            .filter(|_| joins)
+            .map(|l| l.devices.iter().filter(|d| d.certificate.device() != me).cloned().collect())
+            .unwrap_or_default();
+        if devices.len() >= MAX_DEVICES {
+            return Err(NodeError::Refused(format!(
+                "the account has {MAX_DEVICES} devices already: remove one with `starling device remove`"
+            )));
+        }
+        devices.push(DeviceEntry {
+            certificate: Certificate::issue(&self.me.account_key, me, self.me.row.created_at),
+            seal_key: self.me.seal_public.clone(),
+        });
+        let version = newest.map_or(0, |l| l.version.saturating_add(1));
+        self.sign_list(devices, version);
+        Ok(())
+    }
+
+    fn sign_list(&mut self, devices: Vec<DeviceEntry>, version: u64) {
+        let list = DeviceList {
+            account: self.me.account(),
+            // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
+            version: version.max(self.agreed_ms() / 1000),
+            issued_at: self.agreed_ms() / 1000,
+            devices,
+            homes: self.me.homes.clone(),
+        }
+        .sign(&self.me.account_key);
+        self.me.row.device_list = list.as_bytes().to_vec();
+        self.me.list = Some(list);
+        self.me.dirty = true;
+        self.index_devices();
+    }
+
+    pub(crate) fn is_newer(&self, list: &DeviceList) -> bool {
+        self.me.list.as_ref().is_none_or(|l| l.version < list.version)
+    }
+
+    /// A list of our account that is at least as new as ours: it counts. Gives whether we are on it.
+    pub(crate) fn on_own_list(&mut self, txn: &Txn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
+        if list.device(&self.me.device()).is_none() {
+            // Going on here would take the account back and forth.
+            self.counters.superseded = true;
+            self.feed_written = true;
+            for home in self.homes.values_mut().filter(|h| h.own) {
+                home.problem = Some(SUPERSEDED.into());
+            }
+            self.live(Live::Net);
+            return Ok(false);
+        }
+        let before: Option<Vec<DeviceId>> = self.me.list.as_ref().map(|l| crate::contacts::connect::device_ids(l));
+        if !list.homes.is_empty() && list.homes != self.me.homes {
+            self.me.homes.clone_from(&list.homes);
+            txn.put(META, b"homes", &HomesRow { homes: list.homes.iter().map(ToString::to_string).collect() })?;
+        }
+        self.me.row.device_list = list.as_bytes().to_vec();
+        self.me.list = Some(list);
+        self.me.dirty = true;
+        self.index_devices();
+        // What was removed here while another device has changed the list stays removed.
+        let removing = self.own.removing.clone();
+        if let Some(list) = self.me.list.clone().filter(|l| removing.iter().any(|d| l.device(d).is_some())) {
+            let rest = list.devices.iter().filter(|d| !removing.contains(&d.certificate.device())).cloned().collect();
+            self.sign_list(rest, list.version.saturating_add(1));
+            self.own.list_owed = true;
+            self.publish_at_homes();
+        }
+        let (Some(before), Some(list)) = (before, &self.me.list) else { return Ok(true) };
+        let now = crate::contacts::connect::device_ids(list);
+        let account = self.me.account();
+        for device in now.iter().filter(|d| !before.contains(d)) {
+            self.account_news(txn, FeedKind::DeviceLinked, account, &device.to_string())?;
+            self.end_device_codes();
+            self.counters.greeting_owed = true;
+            self.snapshot_soon();
+        }
+        for device in before.iter().filter(|d| !now.contains(d)) {
+            self.links.remove(device);
+            self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
+        }
+        Ok(true)
+    }
+
+    /// Our list was taken by a home: the devices that were there before us hear of it.
+    pub(crate) fn list_published(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        if std::mem::take(&mut self.me.row.joins) {
+            self.me.dirty = true;
+            self.tell_siblings(txn, None)?;
+        }
+        if std::mem::take(&mut self.own.list_owed) {
+            self.tell_siblings(txn, None)?;
+            self.tell_list();
+        }
+        Ok(())
+    }
+
+    /// Takes a device off the account's list. Conversations get groups without it.
+    pub(crate) fn remove_device(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let Some(list) = self.me.list.clone() else {
+            return Ok(Err(NodeError::Unreachable(
+                "the list of devices is not there yet: try again in a moment".into(),
+            )));
+        };
+        if list.device(&device).is_none() {
+            return Ok(Err(NodeError::NotFound("the account has no such device: see `starling device list`".into())));
+        }
+        if !self.homes.values().any(|h| h.own && h.registered) {
+            let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
+            return Ok(Err(NodeError::Unreachable(why.into())));
+        }
+        if device == self.me.device() {
+            let why = "this is the device that you are using: remove it from another one";
+            return Ok(Err(NodeError::Refused(why.into())));
+        }
+        let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
+        self.sign_list(rest, list.version.saturating_add(1));
+        self.links.remove(&device);
+        self.own.removing.push(device);
+        self.own.list_owed = true;
+        self.publish_at_homes();
+        let account = self.me.account();
+        self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
+        Ok(Ok(()))
+    }
+
+    /// Tells contacts our newest list.
+    pub(crate) fn tell_list(&mut self) {
+        let news = self.me.row.device_list.clone();
+        let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
+        chats.retain(|c| self.active_group(*c).is_some());
+        for chat in chats {
+            self.write_event(chat, Body::Devices(news.clone()));
+        }
+    }
+
+    pub(crate) fn publish_at_homes(&mut self) {
+        let homes: Vec<_> = self.me.homes.iter().map(|h| h.peer).collect();
+        for home in homes {
+            if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+                self.publish(home);
+            }
+        }
+    }
+
+    // What devices of an account tell one another.
+
+    /// The user has said what somebody is to us: our other devices hear of it.
+    pub(crate) fn said_of(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let now = self.agreed_ms();
+        if let Some(person) = self.contacts.get_mut(&account) {
+            person.row.said_ms = now.max(person.row.said_ms + 1);
+            person.dirty = true;
+        }
+        self.tell_siblings(txn, Some(account))
+    }
+
+    /// Tells our other devices our list, and whom we know.
+    pub(crate) fn tell_siblings(&mut self, txn: &Txn<'_>, about: Option<AccountId>) -> Result<(), EngineError> {
+        let known = about.map(|account| self.known(account));
+        for device in self.siblings() {
+            self.tell_device(txn, &device, known.clone())?;
+        }
+        Ok(())
+    }
+
+    fn tell_device(&mut self, txn: &Txn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
+        let (Some(list), Some(home)) = (&self.me.list, self.me.homes.first().map(ToString::to_string)) else {
+            return Ok(());
+        };
+        let place = known.as_ref().map_or(LIST_PARCEL, |k| {
+            let mut place = [0; 16];
+            place.copy_from_slice(&blake3::hash(&k.account).as_bytes()[..16]);
+            place
+        });
+        let body = InboxBody {
+            device_list: Bytes::copy_from_slice(list.as_bytes()),
+            device: Bytes::copy_from_slice(self.me.device().as_bytes()),
+            name: self.me.row.name.clone(),
+            bot: self.me.row.bot,
+            known,
+            ..InboxBody::default()
+        };
+        let account = self.me.account();
+        self.leave_parcel(txn, to, place, &body, account, &home)?;
+        self.parcels_up_at(&home);
+        Ok(())
+    }
+
+    /// What we know of somebody.
+    pub(crate) fn known(&self, account: AccountId) -> Known {
+        let Some(person) = self.contacts.get(&account) else {
+            // Somebody whose request we have declined.
+            return Known {
+                account: Bytes::copy_from_slice(account.as_bytes()),
+                state: ContactState::Removed.stored(),
+                said_ms: self.agreed_ms(),
+                ..Known::default()
+            };
+        };
+        Known {
+            account: Bytes::copy_from_slice(account.as_bytes()),
+            device_list: person.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
+            homes: person.row.homes.clone(),
+            name: person.row.name.clone(),
+            alias: person.row.alias.clone(),
+            state: person.row.state,
+            verified: person.row.verified && !person.row.key_changed,
+            bot: person.row.bot,
+            said_ms: person.row.said_ms,
+        }
+    }
+
+    /// What another device of ours says.
+    pub(crate) fn on_sibling(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+        body: &InboxBody,
+        list: Verified<DeviceList>,
+    ) -> Result<Result<(), &'static str>, EngineError> {
+        if self.is_newer(&list) && !self.on_own_list(txn, list)? {
+            return Ok(Ok(()));
+        }
+        if self.me.list.as_ref().is_none_or(|l| l.device(&device).is_none()) {
+            return Ok(Err("from a device that our account has given up"));
+        }
+        let Some(known) = &body.known else {
+            // The contacts of all of us may have changed, too.
+            let home = self.me.homes.iter().map(|h| h.peer).find(|h| self.homes.get(h).is_some_and(|h| h.registered));
+            if let Some(home) = home {
+                self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+            }
+            return Ok(Ok(()));
+        };
+        let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.me.account());
+        let Some(account) = account.filter(|_| known.name.len() <= MAX_NAME && known.alias.len() <= MAX_NAME) else {
+            return Ok(Err("beyond its limits"));
+        };
+        let their = Verified::<DeviceList>::from_bytes(&known.device_list).ok().filter(|l| l.account == account);
+        self.on_known(txn, account, known, their.clone())?;
+        match (&body.welcome, their) {
+            (Some(_), Some(list)) => self.join(txn, body, list, true),
+            _ => Ok(Ok(())),
+        }
+    }
+
+    fn on_known(
+        &mut self,
+        txn: &Txn<'_>,
+        account: AccountId,
+        known: &Known,
+        list: Option<Verified<DeviceList>>,
+    ) -> Result<(), EngineError> {
+        let state = ContactState::from_stored(known.state);
+        let key = self.store.name("request", account.as_bytes());
+        let asks = txn.get::<RequestRow>(REQUESTS, &key)?.is_some();
+        let was = self.contacts.get(&account).map(Person::state);
+        if was.is_none() && state == ContactState::Removed {
+            txn.delete(REQUESTS, &key)?;
+            return Ok(());
+        }
+        if was.is_none() && self.contacts.len() >= MAX_CONTACTS {
+            return Ok(());
+        }
+        let now = self.wall;
+        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
+        if !known.name.is_empty() {
+            person.row.name.clone_from(&known.name);
+        }
+        person.row.bot = known.bot;
+        let same_list = known.device_list == person.row.device_list;
+        let alarm = list.as_ref().zip(person.list.as_ref()).is_some_and(|(new, known)| replaced(known, new))
+            && person.row.verified
+            && !person.row.key_changed;
+        person.row.key_changed |= alarm;
+        // What was said later here, or by another device, stays.
+        let counts = was.is_none() || known.said_ms > person.row.said_ms;
+        let state = if counts { state } else { person.state() };
+        if counts {
+            person.row.said_ms = known.said_ms;
+            // They may have answered meanwhile.
+            if (was, state) != (Some(ContactState::Active), ContactState::Outgoing) {
+                person.row.state = state.stored();
+            }
+            person.row.alias.clone_from(&known.alias);
+            // Numbers were compared for these devices, not for others.
+            person.row.key_changed &= !(known.verified && same_list);
+            person.row.verified = known.verified;
+        }
+        let newer = |l: &Verified<DeviceList>| {
+            l.version >= person.row.trusted_version && person.list.as_ref().is_none_or(|k| l.succeeds(k).is_ok())
+        };
+        if let Some(list) = list.filter(newer) {
+            person.row.device_list = list.as_bytes().to_vec();
+            person.list = Some(list);
+        } else if person.list.is_none() {
+            person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
+        }
+        person.dirty = true;
+        let chat = self.chat_with(account);
+        self.index_devices();
+        if alarm {
+            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+        }
+        let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
+        if !talks(state) {
+            txn.delete(REQUESTS, &key)?;
+            if was.is_some_and(talks) {
+                self.shut_out(txn, account)?;
+            }
+            if state == ContactState::Blocked && was != Some(state) {
+                self.account_news(txn, FeedKind::Blocked, account, "")?;
+            }
+        } else {
+            if state == ContactState::Active && !was.is_some_and(talks) {
+                self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
+            }
+            if was.is_some_and(|was| !talks(was)) {
+                let groups = self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
+                for group in
+                    groups.iter().filter_map(|g| crate::conversation::group::GroupId::try_from(g.as_slice()).ok())
+                {
+                    self.read_logs(group);
+                }
+            }
+            if asks && let Err(error) = self.accept(txn, account)? {
+                tracing::debug!(%error, "a request that another device has accepted cannot be");
+            }
+        }
+        self.live(Live::Net);
+        Ok(())
+    }
+}
+
+/// Whether a contact's devices were replaced altogether: then somebody else may be there. A device that joins others was let in by them.
+pub(crate) fn replaced(known: &DeviceList, list: &DeviceList) -> bool {
+    !known.devices.iter().any(|d| list.device(&d.certificate.device()).is_some())
+}

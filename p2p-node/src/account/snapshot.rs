@@ -1,0 +1,117 @@
+//! The snapshot of contacts that a restored device reads, and conversations that are made anew.
+
+use prost::Message as _;
+use starling_keys::{AccountId, RendezvousAddr};
+use starling_wire::rendezvous::Snapshot;
+
+use crate::{
+    api::types::{ChatId, ContactState},
+    contacts::Person,
+    contacts::connect::{Connect, Whom},
+    conversation::group::GroupId,
+    limits::MAX_CONTACTS,
+    store::{ContactRow, SnapshotContact, SnapshotRow, Txn},
+    turn::{Engine, EngineError},
+};
+
+impl Engine {
+    pub(crate) fn sealed_snapshot(&self) -> Vec<u8> {
+        let contacts = self
+            .contacts
+            .values()
+            .filter(|p| p.state() != ContactState::Removed)
+            .map(|p| SnapshotContact {
+                account: p.row.account.clone(),
+                homes: p.list.iter().flat_map(|l| &l.homes).map(ToString::to_string).collect(),
+                version: p.list.as_ref().map_or(0, |l| l.version),
+                name: p.row.name.clone(),
+                alias: p.row.alias.clone(),
+                state: p.row.state,
+                verified: p.row.verified && !p.row.key_changed,
+            })
+            .collect();
+        let row = SnapshotRow { contacts, name: self.me.row.name.clone() };
+        let padded = starling_wire::pad(row.encode_to_vec());
+        self.me.account_key.snapshot_key().seal(b"snapshot", &padded)
+    }
+
+    /// What this account's devices knew of its contacts: a restored device makes new conversations with them.
+    pub(crate) fn on_snapshot(&mut self, txn: &Txn<'_>, snapshot: &Snapshot) -> Result<(), EngineError> {
+        self.counters.snapshot = self.counters.snapshot.max(snapshot.version).max(1);
+        self.feed_written = true;
+        if self.counters.snapshot_owed {
+            self.snapshot_soon();
+        }
+        if snapshot.sealed.is_empty() {
+            return Ok(());
+        }
+        let row = self
+            .me
+            .account_key
+            .snapshot_key()
+            .open(b"snapshot", &snapshot.sealed)
+            .ok()
+            .and_then(|padded| SnapshotRow::decode(starling_wire::unpad(&padded).ok()?).ok());
+        let Some(row) = row else {
+            tracing::warn!("the account snapshot cannot be read");
+            return Ok(());
+        };
+        for contact in row.contacts.into_iter().take(MAX_CONTACTS) {
+            let Ok(account) = AccountId::from_bytes(&contact.account) else {
+                continue;
+            };
+            if self.contacts.contains_key(&account) {
+                continue;
+            }
+            let mut person = Person::new(&account, self.wall);
+            person.row = ContactRow {
+                homes: contact.homes,
+                trusted_version: contact.version,
+                name: contact.name,
+                alias: contact.alias,
+                state: contact.state,
+                verified: contact.verified,
+                ..person.row
+            };
+            self.contacts.insert(account, person);
+            self.chat_with(account);
+        }
+        self.index_devices();
+        self.regroup(txn)
+    }
+
+    /// Makes a conversation anew with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
+    /// devices have changed.
+    pub(crate) fn regroup(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let pending: Vec<AccountId> = self
+            .connects
+            .values()
+            .filter_map(|c| if let Whom::Account(account) = c.whom { Some(account) } else { None })
+            .collect();
+        let mut missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
+            .contacts
+            .iter()
+            .filter(|(account, person)| person.is_linked() && !pending.contains(account))
+            .map(|(account, person)| (*account, person.homes()))
+            .filter(|(_, homes)| !homes.is_empty())
+            .collect();
+        missing.retain(|(account, _)| self.wants_group(ChatId(self.store.name("direct", account.as_bytes()))));
+        for (account, homes) in missing {
+            self.connect(txn, Connect::to(Whom::Account(account), homes, self.now + 86_400_000))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a group up that nobody can go on in, and makes another.
+    pub(crate) fn bury_group(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+        if let Some(entry) = self.groups.get_mut(&id)
+            && !entry.row.dead
+        {
+            tracing::warn!("a conversation's log is lost: its group is made anew");
+            entry.row.dead = true;
+            entry.touch();
+            self.regroup(txn)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,573 @@
+//! Calls of the node's user.
+
+use std::path::PathBuf;
+
+use starling_keys::{AccountId, DeviceId, InviteToken, RendezvousAddr, ShortCode};
+use starling_wire::{
+    Availability, Body, CallId, Clock, Text,
+    inbox::DeviceLink,
+    limits::{MAX_GREETING, MAX_INVITE_USES, MAX_NAME, is_username},
+    rendezvous::Ask,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    account::codes::CodeReply,
+    api::types::{
+        CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, ContactState, Device, FeedKind, MessageId,
+        NodeError, Request, Status,
+    },
+    calls::CallServer,
+    contacts::Person,
+    contacts::connect::{Connect, Whom},
+    conversation::group::GroupId,
+    home::{Asked, SUPERSEDED},
+    limits::REACH_TIMEOUT_MS,
+    store::{HomesRow, META, REQUESTS, TIMELINE, Txn, prefix},
+    turn::{Engine, EngineError},
+};
+
+/// Where the answer of a call goes.
+pub type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
+
+/// A call of the node's user.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is a method of `Node`, documented there")]
+pub enum Command {
+    Status(Reply<Status>),
+    Flush(Reply<bool>),
+    Contacts(Reply<Vec<Contact>>),
+    Chats(Reply<Vec<Chat>>),
+    Requests(Reply<Vec<Request>>),
+    Send {
+        chat: ChatId,
+        texts: Vec<Text>,
+        reply: Reply<Vec<MessageId>>,
+    },
+    Edit {
+        chat: ChatId,
+        message: MessageId,
+        text: String,
+        reply: Reply<()>,
+    },
+    Delete {
+        chat: ChatId,
+        message: MessageId,
+        reply: Reply<()>,
+    },
+    React {
+        chat: ChatId,
+        message: MessageId,
+        emoji: String,
+        reply: Reply<()>,
+    },
+    MarkRead {
+        chat: ChatId,
+        upto: Clock,
+        reply: Reply<()>,
+    },
+    Typing {
+        chat: ChatId,
+        typing: bool,
+    },
+    SetAvailability(Availability),
+    Invite {
+        uses: u32,
+        lifetime_ms: u64,
+        reply: Reply<(String, u64)>,
+    },
+    /// For another device of ours, or for a contact.
+    OpenCode(bool, Reply<String>),
+    JoinAccount {
+        code: String,
+        home: RendezvousAddr,
+        reply: Reply<DeviceLink>,
+    },
+    Devices(Reply<Vec<Device>>),
+    RemoveDevice(DeviceId, Reply<()>),
+    UseCode {
+        code: String,
+        home: Option<RendezvousAddr>,
+        reply: Reply<AccountId>,
+    },
+    Connect {
+        account: Option<AccountId>,
+        name: Option<String>,
+        homes: Vec<RendezvousAddr>,
+        token: Option<InviteToken>,
+        greeting: String,
+        alias: String,
+        reply: Reply<AccountId>,
+    },
+    Accept(AccountId, Reply<()>),
+    Decline(AccountId, Reply<()>),
+    Rename(AccountId, String, Reply<()>),
+    SetVerified(AccountId, bool, Reply<()>),
+    Trust(AccountId, Reply<()>),
+    Block(AccountId, Reply<()>),
+    Unblock(AccountId, Reply<()>),
+    Remove(AccountId, Reply<()>),
+    SetChat {
+        chat: ChatId,
+        pinned: Option<bool>,
+        muted_until_ms: Option<u64>,
+        archived: Option<bool>,
+        reply: Reply<()>,
+    },
+    ClearChat(ChatId, Reply<()>),
+    SetPrivacy {
+        last_seen: Option<u32>,
+        receipts: Option<u32>,
+        typing: Option<u32>,
+        reply: Reply<[u32; 3]>,
+    },
+    SetName(String, Reply<()>),
+    SetUsername(String, Reply<()>),
+    SetHomes {
+        homes: Vec<RendezvousAddr>,
+        token: String,
+        reply: Reply<()>,
+    },
+    Calls(Reply<Vec<CallInfo>>),
+    CallServers(Reply<Vec<CallServer>>),
+    CallStart {
+        chat: ChatId,
+        setup: CallSetup,
+        reply: Reply<CallId>,
+    },
+    CallAnswer {
+        id: CallId,
+        setup: CallSetup,
+        reply: Reply<()>,
+    },
+    CallHangUp {
+        id: CallId,
+        text: String,
+        reply: Reply<()>,
+    },
+    /// To another device of ours; the only one, if none is said.
+    CallTransfer(CallId, Option<DeviceId>, Reply<()>),
+    /// From another device of ours.
+    CallFetch {
+        chat: Option<ChatId>,
+        setup: CallSetup,
+        reply: Reply<CallId>,
+    },
+    CallsElsewhere(Reply<Vec<CallElsewhere>>),
+    /// To a file, or no longer.
+    CallRecord {
+        id: CallId,
+        path: Option<PathBuf>,
+        reply: Reply<()>,
+    },
+    /// The other side may record, or not.
+    CallConsent {
+        id: CallId,
+        agree: bool,
+        reply: Reply<()>,
+    },
+}
+
+impl Command {
+    /// Fails a call that only a device of the account may make; gives any other back.
+    fn refuse(self) -> Option<Self> {
+        fn no<T>() -> Result<T, NodeError> {
+            Err(NodeError::Refused(SUPERSEDED.into()))
+        }
+        match self {
+            Self::Send { reply, .. } => drop(reply.send(no())),
+            Self::Edit { reply, .. } | Self::Delete { reply, .. } | Self::React { reply, .. } => drop(reply.send(no())),
+            Self::Invite { reply, .. } => drop(reply.send(no())),
+            Self::OpenCode(_, reply) => drop(reply.send(no())),
+            Self::RemoveDevice(_, reply) => drop(reply.send(no())),
+            Self::Accept(_, reply) | Self::SetName(_, reply) | Self::SetUsername(_, reply) => drop(reply.send(no())),
+            Self::Connect { reply, .. } | Self::UseCode { reply, .. } => drop(reply.send(no())),
+            Self::SetHomes { reply, .. } => drop(reply.send(no())),
+            Self::CallStart { reply, .. } => drop(reply.send(no())),
+            other => return Some(other),
+        }
+        None
+    }
+}
+
+impl Engine {
+    pub(crate) fn on_command(&mut self, txn: &Txn<'_>, command: Command) -> Result<(), EngineError> {
+        let Some(command) = (if self.counters.superseded { command.refuse() } else { Some(command) }) else {
+            return Ok(());
+        };
+        match command {
+            Command::Calls(reply) => {
+                let calls = self.call_list();
+                self.reply(reply, Ok(calls));
+            }
+            Command::CallServers(reply) => self.call_servers(reply),
+            Command::CallStart { chat, setup, reply } => {
+                let result = self.call_start(chat, setup);
+                self.reply(reply, result);
+            }
+            Command::CallAnswer { id, setup, reply } => {
+                let result = self.call_answer(id, setup);
+                self.reply(reply, result);
+            }
+            Command::CallHangUp { id, text, reply } => {
+                let result = self.call_hang_up(txn, id, text)?;
+                self.reply(reply, result);
+            }
+            Command::CallTransfer(id, to, reply) => {
+                let result = self.call_transfer(id, to);
+                self.reply(reply, result);
+            }
+            Command::CallFetch { chat, setup, reply } => {
+                let result = self.call_fetch(chat, setup);
+                self.reply(reply, result);
+            }
+            Command::CallsElsewhere(reply) => {
+                let calls = self.calls_elsewhere();
+                self.reply(reply, Ok(calls));
+            }
+            Command::CallRecord { id, path, reply } => {
+                let result = self.call_record(txn, id, path)?;
+                self.reply(reply, result);
+            }
+            Command::CallConsent { id, agree, reply } => {
+                let result = self.call_consent(txn, id, agree)?;
+                self.reply(reply, result);
+            }
+            Command::Status(reply) => {
+                let status = self.status();
+                self.reply(reply, Ok(status));
+            }
+            Command::Flush(reply) => {
+                let owes = self.flush();
+                self.reply(reply, Ok(owes));
+            }
+            Command::Contacts(reply) => {
+                let contacts = self.contacts.keys().copied().collect::<Vec<_>>();
+                let contacts = contacts.into_iter().filter_map(|a| self.contact(a)).collect();
+                self.reply(reply, Ok(contacts));
+            }
+            Command::Chats(reply) => {
+                let chats = self.chat_list();
+                self.reply(reply, Ok(chats));
+            }
+            Command::Requests(reply) => {
+                let requests = self.requests(txn)?;
+                self.reply(reply, Ok(requests));
+            }
+            Command::Send { chat, texts, reply } => {
+                let result = self.send(chat, texts);
+                self.reply(reply, result);
+            }
+            Command::Edit { chat, message, text, reply } => {
+                let result = self.edit(txn, chat, message, text)?;
+                self.reply(reply, result);
+            }
+            Command::Delete { chat, message, reply } => {
+                let result = self.delete(txn, chat, message)?;
+                self.reply(reply, result);
+            }
+            Command::React { chat, message, emoji, reply } => {
+                let result = self.react(txn, chat, message, &emoji)?;
+                self.reply(reply, result);
+            }
+            Command::MarkRead { chat, upto, reply } => {
+                if self.mark_read(chat, upto) {
+                    self.tell_read(chat);
+                }
+                self.reply(reply, Ok(()));
+            }
+            Command::Typing { chat, typing } => self.tell_typing(chat, typing),
+            Command::SetAvailability(availability) => {
+                if self.availability != availability {
+                    self.availability = availability;
+                    self.tell_presence_to_all();
+                }
+            }
+            Command::Invite { uses, lifetime_ms, reply } => {
+                let expires_at = (self.agreed_ms() + lifetime_ms) / 1000;
+                let result = if uses == 0 || uses > MAX_INVITE_USES {
+                    Err(NodeError::Invalid(format!("an invite can be used 1 to {MAX_INVITE_USES} times")))
+                } else if lifetime_ms < 1_000 {
+                    Err(NodeError::Invalid("an invite has to live for a second at least".into()))
+                } else if self.me.homes.is_empty() {
+                    Err(NodeError::Invalid(
+                        "an invite needs a home rendezvous: none was given at `starling init`".into(),
+                    ))
+                } else {
+                    Ok((self.new_invite(txn, uses, expires_at)?.to_string(), expires_at))
+                };
+                self.reply(reply, result);
+            }
+            Command::OpenCode(for_device, reply) => self.open_code(txn, for_device, reply)?,
+            Command::JoinAccount { code, home, reply } => match code.parse::<ShortCode>() {
+                Ok(code) => self.use_code(code, Some(home), CodeReply::Account(reply)),
+                Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+            },
+            Command::Devices(reply) => {
+                let devices = self.device_list();
+                self.reply(reply, Ok(devices));
+            }
+            Command::RemoveDevice(device, reply) => {
+                let result = self.remove_device(txn, device)?;
+                self.reply(reply, result);
+            }
+            Command::UseCode { code, home, reply } => match code.parse::<ShortCode>() {
+                Ok(code) => self.use_code(code, home, CodeReply::Contact(reply)),
+                Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+            },
+            Command::Connect { account, name, homes, token, greeting, alias, reply } => {
+                let whom = match (account, name) {
+                    (Some(account), _) => Whom::Account(account),
+                    (None, Some(name)) => Whom::Name(name),
+                    (None, None) => return Ok(()),
+                };
+                if greeting.len() > MAX_GREETING || alias.len() > MAX_NAME {
+                    self.reply(
+                        reply,
+                        Err(NodeError::Invalid(format!(
+                            "a greeting has at most {MAX_GREETING} bytes, a name {MAX_NAME}"
+                        ))),
+                    );
+                    return Ok(());
+                }
+                let until = self.now + REACH_TIMEOUT_MS;
+                let connect = Connect { token, greeting, alias, reply: Some(reply), ..Connect::to(whom, homes, until) };
+                self.connect(txn, connect)?;
+            }
+            Command::Accept(account, reply) => {
+                let result = self.accept(txn, account)?;
+                self.reply(reply, result);
+            }
+            Command::Decline(account, reply) => {
+                txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                if !self.contacts.contains_key(&account) {
+                    self.said_of(txn, account)?;
+                }
+                self.reply(reply, Ok(()));
+            }
+            Command::Rename(account, name, reply) => {
+                let result = if name.len() > MAX_NAME {
+                    Err(NodeError::Invalid(format!("a name has at most {MAX_NAME} bytes")))
+                } else {
+                    self.change(account, |p| p.row.alias = name)
+                };
+                self.snapshot_soon();
+                if result.is_ok() {
+                    self.said_of(txn, account)?;
+                }
+                self.reply(reply, result);
+            }
+            Command::SetVerified(account, verified, reply) => {
+                let result = self.change(account, |p| {
+                    p.row.verified = verified;
+                    p.row.key_changed = false;
+                });
+                self.snapshot_soon();
+                if result.is_ok() {
+                    self.said_of(txn, account)?;
+                }
+                self.reply(reply, result);
+            }
+            Command::Trust(account, reply) => {
+                let result = self.change(account, |p| {
+                    p.row.key_changed = false;
+                    p.row.verified = false;
+                    p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
+                });
+                if result.is_ok() {
+                    let chat = self.chat_with(account);
+                    self.renew_outbox(txn, chat)?;
+                }
+                self.reply(reply, result);
+            }
+            Command::Block(account, reply) => {
+                let result = self.change(account, |p| p.row.state = ContactState::Blocked.stored());
+                if result.is_ok() {
+                    self.shut_out(txn, account)?;
+                    self.account_news(txn, FeedKind::Blocked, account, "")?;
+                    self.said_of(txn, account)?;
+                } else if txn_has_request(self, txn, account)? {
+                    // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
+                    self.block_stranger(account);
+                    txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                    self.said_of(txn, account)?;
+                    self.reply(reply, Ok(()));
+                    return Ok(());
+                }
+                self.reply(reply, result);
+            }
+            Command::Unblock(account, reply) => {
+                let result = match self.contacts.get(&account).map(Person::state) {
+                    Some(ContactState::Blocked) => {
+                        // A stranger who was blocked is a stranger again.
+                        let chat = ChatId(self.store.name("direct", account.as_bytes()));
+                        let known = self.chats.get(&chat).is_some_and(|c| !c.row.groups.is_empty());
+                        let state = if known { ContactState::Active } else { ContactState::Removed };
+                        self.snapshot_soon();
+                        self.change(account, |p| p.row.state = state.stored())
+                    }
+                    Some(_) => Err(NodeError::Invalid("they are not blocked".into())),
+                    None => Err(NodeError::NotFound("they are not a contact".into())),
+                };
+                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                    self.read_logs(id);
+                }
+                if result.is_ok() {
+                    self.said_of(txn, account)?;
+                }
+                self.reply(reply, result);
+            }
+            Command::Remove(account, reply) => {
+                let result = self.change(account, |p| p.row.state = ContactState::Removed.stored());
+                if result.is_ok() {
+                    self.shut_out(txn, account)?;
+                    self.said_of(txn, account)?;
+                }
+                self.reply(reply, result);
+            }
+            Command::SetChat { chat, pinned, muted_until_ms, archived, reply } => {
+                let result = match self.chats.get_mut(&chat) {
+                    Some(state) => {
+                        state.row.pinned = pinned.unwrap_or(state.row.pinned);
+                        state.row.muted_until_ms = muted_until_ms.unwrap_or(state.row.muted_until_ms);
+                        state.row.archived = archived.unwrap_or(state.row.archived);
+                        state.dirty = true;
+                        Ok(())
+                    }
+                    None => Err(NodeError::NotFound("there is no such conversation".into())),
+                };
+                self.reply(reply, result);
+            }
+            Command::ClearChat(chat, reply) => {
+                let result = match self.chats.get_mut(&chat) {
+                    Some(state) => {
+                        state.row.unread = 0;
+                        state.row.cleared = state.row.newest;
+                        state.row.archived = true;
+                        state.dirty = true;
+                        txn.delete_range(TIMELINE, prefix(&chat.0))?;
+                        Ok(())
+                    }
+                    None => Err(NodeError::NotFound("there is no such conversation".into())),
+                };
+                self.reply(reply, result);
+            }
+            Command::SetPrivacy { last_seen, receipts, typing, reply } => {
+                let settings = &mut self.settings;
+                settings.last_seen = last_seen.unwrap_or(settings.last_seen);
+                settings.receipts = receipts.unwrap_or(settings.receipts);
+                settings.typing = typing.unwrap_or(settings.typing);
+                let now = [settings.last_seen, settings.receipts, settings.typing];
+                txn.put(META, b"settings", settings)?;
+                self.reply(reply, Ok(now));
+            }
+            Command::SetName(name, reply) => {
+                let result = if name.is_empty() || name.len() > MAX_NAME {
+                    Err(NodeError::Invalid(format!("a name has 1 to {MAX_NAME} bytes")))
+                } else {
+                    self.me.row.name.clone_from(&name);
+                    self.me.dirty = true;
+                    let bot = self.me.row.bot;
+                    let linked: Vec<ChatId> =
+                        self.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
+                    for chat in linked {
+                        self.write_event(chat, Body::Profile { name: name.clone(), bot });
+                    }
+                    Ok(())
+                };
+                self.reply(reply, result);
+            }
+            Command::SetUsername(name, reply) => self.claim_name(name, reply),
+            Command::SetHomes { homes, token, reply } => {
+                self.set_homes(txn, homes, token)?;
+                self.reply(reply, Ok(()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks our homes for a user name; it is ours when one of them says so.
+    fn claim_name(&mut self, name: String, reply: Reply<()>) {
+        let homes: Vec<_> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+        if !is_username(&name) {
+            let problem =
+                format!("“{}” is no user name: 2 to 32 of a-z 0-9 . _ -, a letter or digit first", name.escape_debug());
+            return self.reply(reply, Err(NodeError::Invalid(problem)));
+        }
+        if name == self.me.row.username && !homes.is_empty() {
+            return self.reply(reply, Ok(()));
+        }
+        if homes.is_empty() || self.name_reply.is_some() {
+            let problem = "our rendezvous cannot be reached now: try again later".into();
+            return self.reply(reply, Err(NodeError::Unreachable(problem)));
+        }
+        self.name_reply = Some(reply);
+        for home in homes {
+            self.ask(home, Ask::ClaimName(name.clone()), Asked::Name(name.clone()));
+        }
+    }
+
+    /// Moves to other home servers. Contacts are told; conversations whose logs we keep elsewhere are made anew at the new home.
+    fn set_homes(&mut self, txn: &Txn<'_>, homes: Vec<RendezvousAddr>, token: String) -> Result<(), EngineError> {
+        txn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
+        let moved = homes != self.me.homes;
+        self.me.homes = homes;
+        self.me.row.registration_token = token;
+        self.me.dirty = true;
+        for (id, state) in &mut self.homes {
+            state.own = self.me.homes.iter().any(|h| h.peer == *id);
+            if state.own {
+                state.problem = None;
+            }
+        }
+        self.net_changed = true;
+        let renewed = match self.me.list.clone().filter(|_| moved) {
+            Some(list) => self.new_list(Some(&list)).is_ok(),
+            None => false,
+        };
+        if renewed {
+            self.tell_siblings(txn, None)?;
+            self.tell_list();
+            self.invites_anew(txn)?;
+            let elsewhere = |g: &crate::conversation::GroupEntry| {
+                let home = g.row.home.parse::<RendezvousAddr>();
+                g.row.ours && !g.row.dead && !home.is_ok_and(|h| self.me.homes.iter().any(|m| m.peer == h.peer))
+            };
+            let left: Vec<GroupId> = self.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
+            for group in left {
+                self.bury_group(txn, group)?;
+            }
+            // Where contacts look us up until they know.
+            let old: Vec<_> = self.homes.iter().filter(|(_, h)| !h.own && h.registered).map(|(id, _)| *id).collect();
+            for home in old {
+                self.publish(home);
+            }
+        }
+        self.publish_at_homes();
+        self.live(crate::api::types::Live::Net);
+        Ok(())
+    }
+
+    fn block_stranger(&mut self, account: AccountId) {
+        let mut person = Person::new(&account, self.wall);
+        person.row.name = account.to_string()[..8].to_owned();
+        person.row.state = ContactState::Blocked.stored();
+        self.contacts.insert(account, person);
+    }
+
+    fn change(&mut self, account: AccountId, change: impl FnOnce(&mut Person)) -> Result<(), NodeError> {
+        let person =
+            self.contacts.get_mut(&account).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        change(person);
+        person.dirty = true;
+        self.net_changed = true;
+        self.live(crate::api::types::Live::Net);
+        Ok(())
+    }
+}
+
+fn txn_has_request(engine: &Engine, txn: &Txn<'_>, account: AccountId) -> Result<bool, EngineError> {
+    use crate::store::Reading;
+    let key = engine.store.name("request", account.as_bytes());
+    Ok(txn.get::<crate::store::RequestRow>(REQUESTS, &key)?.is_some())
+}

@@ -1,0 +1,648 @@
+//! The node: a cloneable handle on the engine's thread.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use starling_keys::{
+    AccountId, AccountKey, Certificate, DeviceEntry, DeviceId, DeviceKey, DeviceList, InviteToken, RendezvousAddr,
+    StorageKey,
+};
+use starling_media::{CallStats, IceServer};
+use starling_wire::{Availability, CallId, Clock, Text, inbox::DeviceLink};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    api::types::{
+        Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, Live, Message, MessageId, News,
+        NodeError, Request, Status,
+    },
+    api::{Command, Reply},
+    calls::{self, CallsHandle, Media, Table},
+    limits::{ENGINE_QUEUE, TURN_INPUTS},
+    mls::{GroupError, KeyPackages, Mls},
+    net::{NetCommand, NetConfig, NetError, NetHandle, start},
+    store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
+    timeline,
+    turn::{Effect, Engine, EngineError, Input, Now},
+};
+
+/// Live news that a slow listener may lag behind by; it is told that it has missed some.
+const LIVE_QUEUE: usize = 256;
+
+/// Why a node could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The profile's files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// Encryption.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Where a new profile's account comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is new.
+    New,
+    /// It was restored from its phrase: this device takes the place of those that it had.
+    Restored,
+    /// Another device of it has linked this one, which joins it; the version of the account's device list.
+    Linked(u64),
+}
+
+/// What a new profile is made of.
+pub struct NewProfile {
+    /// The account.
+    pub account: AccountKey,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Display name.
+    pub name: String,
+    /// This profile is a program.
+    pub bot: bool,
+    /// Home rendezvous servers.
+    pub homes: Vec<RendezvousAddr>,
+    /// The operator's registration token, if the home asks for one.
+    pub registration_token: String,
+    /// User name to take at the home; empty for none.
+    pub username: String,
+}
+
+/// Makes a profile's database. Gives its account and device.
+pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Result<(AccountId, DeviceId), OpenError> {
+    let now = now_ms();
+    let device = DeviceKey::generate();
+    let created_at = now / 1000;
+    let certificate = Certificate::issue(&new.account, device.id(), created_at);
+    let (seal_secret, seal_public) = Mls::new(&certificate, &device, KeyPackages::default())?.new_seal_key()?;
+    let device_list = if new.origin != Origin::New {
+        // The account may have one: it is looked up first.
+        Vec::new()
+    } else {
+        let list = DeviceList {
+            account: new.account.id(),
+            version: 1,
+            issued_at: created_at,
+            devices: vec![DeviceEntry { certificate, seal_key: seal_public.clone() }],
+            homes: new.homes.clone(),
+        };
+        list.sign(&new.account).as_bytes().to_vec()
+    };
+    let row = IdentityRow {
+        account_seed: new.account.seed().to_vec(),
+        device_seed: device.seed().to_vec(),
+        seal_secret: seal_secret.to_vec(),
+        seal_public,
+        device_list,
+        name: new.name.clone(),
+        bot: new.bot,
+        registration_token: new.registration_token.clone(),
+        username: new.username.clone(),
+        created_at,
+        joins: matches!(new.origin, Origin::Linked(_)),
+        joins_version: if let Origin::Linked(version) = new.origin { version } else { 0 },
+    };
+    let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
+    Store::create(dir, key, |txn| {
+        txn.put(META, b"identity", &row)?;
+        txn.put(META, b"homes", &homes)
+    })?;
+    Ok((new.account.id(), device.id()))
+}
+
+/// A running node. Clones share it; it stops when [`Node::stop`] is called or the last clone is dropped.
+#[derive(Clone)]
+pub struct Node {
+    inputs: mpsc::Sender<Input>,
+    /// Empty once the node has stopped: the profile's lock goes with the store.
+    store: Arc<Mutex<Option<Arc<Store>>>>,
+    feed: watch::Receiver<u64>,
+    live: broadcast::Sender<Live>,
+    ended: watch::Receiver<bool>,
+    failure: Arc<OnceLock<String>>,
+    calls: Arc<Table>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Node")
+    }
+}
+
+impl Node {
+    /// Opens a profile and starts its node. Needs a tokio runtime for the network's tasks.
+    pub async fn open(dir: &Path, key: &StorageKey, net: NetConfig) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open(ProfileDir::lock(dir)?, key)?);
+        let mut engine = Engine::load(store.clone(), now_ms())?;
+        let (inputs, inbox) = mpsc::channel(ENGINE_QUEUE);
+        let handle = start(&engine.me.device_key, &net, inputs.clone()).await?;
+        let calls = Arc::new(Table::default());
+        let outside = Outside { net: handle, calls: calls::start(inputs.clone(), calls.clone()) };
+        let (feed_tx, feed) = watch::channel(engine.feed());
+        let (live, _) = broadcast::channel(LIVE_QUEUE);
+        let (ended_tx, ended) = watch::channel(false);
+        let live_tx = live.clone();
+        let slot = Arc::new(Mutex::new(Some(store)));
+        let failure = Arc::new(OnceLock::new());
+        let (shared, failed) = (slot.clone(), failure.clone());
+        let runtime = tokio::runtime::Handle::current();
+        thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || {
+                if let Err(error) = drive(&mut engine, inbox, &outside, &feed_tx, &live_tx, &runtime) {
+                    tracing::error!(%error, "the engine stops");
+                    let _ = failed.set(error.to_string());
+                    let _ = live_tx.send(Live::Failed(error.to_string()));
+                }
+                // The store closes with the engine; only then may another process open the profile.
+                drop(engine);
+                *shared.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                let _ = ended_tx.send(true);
+            })
+            .map_err(OpenError::Thread)?;
+        Ok(Self { inputs, store: slot, feed, live, ended, failure, calls })
+    }
+
+    fn store(&self) -> Result<Arc<Store>, NodeError> {
+        let slot = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.clone().ok_or_else(|| self.why_stopped())
+    }
+
+    /// Why a call gets no answer: the engine has failed, or was told to stop.
+    fn why_stopped(&self) -> NodeError {
+        self.failure.get().map_or(NodeError::Stopped, |reason| NodeError::Store(reason.clone()))
+    }
+
+    async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::Command(command(reply))).await.map_err(|_| self.why_stopped())?;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // The reason is there once the engine's thread has ended.
+                self.stopped().await;
+                Err(self.why_stopped())
+            }
+        }
+    }
+
+    /// Says good-bye to contacts and stops. What was written is durable; what was not sent goes out at the next start.
+    pub async fn stop(&self) {
+        let _ = self.inputs.send(Input::Stop).await;
+        let mut ended = self.ended.clone();
+        let _ = ended.wait_for(|ended| *ended).await;
+        self.calls.completed().await;
+    }
+
+    /// Ready when the node has stopped, by itself or by a call.
+    pub async fn stopped(&self) {
+        let mut ended = self.ended.clone();
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Who we are, and how we are connected.
+    pub async fn status(&self) -> Result<Status, NodeError> {
+        self.call(Command::Status).await
+    }
+
+    /// Tells at once what would be told in a moment: receipts, the account's snapshot. `true` while something is still under way.
+    pub async fn flush(&self) -> Result<bool, NodeError> {
+        self.call(Command::Flush).await
+    }
+
+    /// Everybody we know, also those blocked.
+    pub async fn contacts(&self) -> Result<Vec<Contact>, NodeError> {
+        self.call(Command::Contacts).await
+    }
+
+    /// Conversations: pinned first, then by newest message.
+    pub async fn chats(&self) -> Result<Vec<Chat>, NodeError> {
+        self.call(Command::Chats).await
+    }
+
+    /// Contact requests that wait for the user.
+    pub async fn requests(&self) -> Result<Vec<Request>, NodeError> {
+        self.call(Command::Requests).await
+    }
+
+    /// Writes messages. When this is ready they are durable here and in the outbox; news tell how far they come.
+    pub async fn send(&self, chat: ChatId, texts: Vec<Text>) -> Result<Vec<MessageId>, NodeError> {
+        self.call(|reply| Command::Send { chat, texts, reply }).await
+    }
+
+    /// Changes the text of a message of ours.
+    pub async fn edit(&self, chat: ChatId, message: MessageId, text: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::Edit { chat, message, text, reply }).await
+    }
+
+    /// Deletes a message of ours for everyone, within 48 hours.
+    pub async fn delete(&self, chat: ChatId, message: MessageId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Delete { chat, message, reply }).await
+    }
+
+    /// Sets our reaction to a message; an empty emoji removes it.
+    pub async fn react(&self, chat: ChatId, message: MessageId, emoji: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::React { chat, message, emoji, reply }).await
+    }
+
+    /// Calls somebody. Progress is told by [`Live::Call`].
+    pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
+        self.call(|reply| Command::CallStart { chat, setup, reply }).await
+    }
+
+    /// Answers a call that rings.
+    pub async fn call_answer(&self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallAnswer { id, setup, reply }).await
+    }
+
+    /// Hangs up, declines (with a word, if there is one) or cancels.
+    pub async fn call_hang_up(&self, id: CallId, text: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallHangUp { id, text, reply }).await
+    }
+
+    /// Hands a call over to another device of ours, the only one if none is said: it rings there, and goes on here until it is taken.
+    pub async fn call_transfer(&self, id: CallId, to: Option<DeviceId>) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallTransfer(id, to, reply)).await
+    }
+
+    /// Takes the call that another device of ours has, in a chat or in any.
+    pub async fn call_fetch(&self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
+        self.call(|reply| Command::CallFetch { chat, setup, reply }).await
+    }
+
+    /// Calls that other devices of ours have.
+    pub async fn calls_elsewhere(&self) -> Result<Vec<CallElsewhere>, NodeError> {
+        self.call(Command::CallsElsewhere).await
+    }
+
+    /// Asks the other side whether a call may be recorded to a file (`.mp4`, or `.ogg` for sound alone), which begins when it agrees; or
+    /// ends that.
+    pub async fn call_record(&self, id: CallId, path: Option<PathBuf>) -> Result<(), NodeError> {
+        if let Some(path) = &path {
+            starling_media::record::check(path).map_err(|e| NodeError::Refused(e.to_string()))?;
+        }
+        self.call(|reply| Command::CallRecord { id, path, reply }).await
+    }
+
+    /// Agrees to be recorded by the other side, or does not, or no longer.
+    pub async fn call_consent(&self, id: CallId, agree: bool) -> Result<(), NodeError> {
+        self.call(|reply| Command::CallConsent { id, agree, reply }).await
+    }
+
+    /// Calls that are not over.
+    pub async fn calls(&self) -> Result<Vec<CallInfo>, NodeError> {
+        self.call(Command::Calls).await
+    }
+
+    /// STUN and TURN servers of our rendezvous, to test them; none if there are none.
+    pub async fn call_servers(&self) -> Result<Vec<IceServer>, NodeError> {
+        let servers = self.call(Command::CallServers).await?;
+        let server = |s: calls::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
+        Ok(servers.into_iter().map(server).collect())
+    }
+
+    /// The media of a call, to steer and to watch; nothing before it was started here or answered.
+    pub fn call_media(&self, id: CallId) -> Option<Media> {
+        self.calls.get(id)
+    }
+
+    /// Statistics of a call. Of one that is over they come when its files are complete.
+    pub async fn call_stats(&self, id: CallId) -> Option<CallStats> {
+        self.calls.stats(id).await
+    }
+
+    /// The user has read a chat up to a clock; the other side is told if the settings say so.
+    pub async fn mark_read(&self, chat: ChatId, upto: Clock) -> Result<(), NodeError> {
+        self.call(|reply| Command::MarkRead { chat, upto, reply }).await
+    }
+
+    /// The user types, or has stopped. Not kept; dropped if the engine is busy.
+    pub fn typing(&self, chat: ChatId, typing: bool) {
+        let _ = self.inputs.try_send(Input::Command(Command::Typing { chat, typing }));
+    }
+
+    /// The user is here, or away. Dropped if the engine is busy.
+    pub fn set_availability(&self, availability: Availability) {
+        let _ = self.inputs.try_send(Input::Command(Command::SetAvailability(availability)));
+    }
+
+    /// A new invite, as a link, and when it expires, in seconds since 1970.
+    pub async fn invite(&self, uses: u32, lifetime_ms: u64) -> Result<(String, u64), NodeError> {
+        self.call(|reply| Command::Invite { uses, lifetime_ms, reply }).await
+    }
+
+    /// A new short code; it works while this node runs, for ten minutes. [`Live::CodeEnded`] tells how it ends.
+    pub async fn open_code(&self) -> Result<String, NodeError> {
+        self.call(|reply| Command::OpenCode(false, reply)).await
+    }
+
+    /// The devices of our account, this one among them.
+    pub async fn devices(&self) -> Result<Vec<Device>, NodeError> {
+        self.call(Command::Devices).await
+    }
+
+    /// A new short code by which another device joins our account. Who has it becomes us: it is for nobody else. It works once, while this node
+    /// runs, for ten minutes; [`Live::CodeEnded`] tells how it ends.
+    pub async fn open_device_code(&self) -> Result<String, NodeError> {
+        self.call(|reply| Command::OpenCode(true, reply)).await
+    }
+
+    /// Asks, with such a code, for the account that this device is to join: what a profile with [`Origin::Linked`] is made of.
+    pub async fn join_account(&self, code: String, home: RendezvousAddr) -> Result<DeviceLink, NodeError> {
+        self.call(|reply| Command::JoinAccount { code, home, reply }).await
+    }
+
+    /// Takes another device off our account: it gets nothing that is written from now on.
+    pub async fn remove_device(&self, device: DeviceId) -> Result<(), NodeError> {
+        self.call(|reply| Command::RemoveDevice(device, reply)).await
+    }
+
+    /// Uses a short code that somebody else has opened, at their rendezvous (ours if not given).
+    pub async fn use_code(&self, code: String, home: Option<RendezvousAddr>) -> Result<AccountId, NodeError> {
+        self.call(|reply| Command::UseCode { code, home, reply }).await
+    }
+
+    /// Makes an account a contact: at once with a good token, else by a request. Ready when the request is stored here to be delivered.
+    pub async fn connect(
+        &self,
+        account: AccountId,
+        homes: Vec<RendezvousAddr>,
+        token: Option<InviteToken>,
+        greeting: String,
+        alias: String,
+    ) -> Result<AccountId, NodeError> {
+        self.call(|reply| Command::Connect { account: Some(account), name: None, homes, token, greeting, alias, reply })
+            .await
+    }
+
+    /// The same for a user name at a rendezvous.
+    pub async fn connect_name(
+        &self,
+        name: String,
+        home: RendezvousAddr,
+        greeting: String,
+        alias: String,
+    ) -> Result<AccountId, NodeError> {
+        self.call(|reply| Command::Connect {
+            account: None,
+            name: Some(name),
+            homes: vec![home],
+            token: None,
+            greeting,
+            alias,
+            reply,
+        })
+        .await
+    }
+
+    /// Accepts a request.
+    pub async fn accept(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Accept(account, reply)).await
+    }
+
+    /// Declines a request; the other side is not told.
+    pub async fn decline(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Decline(account, reply)).await
+    }
+
+    /// Gives a contact a name of our own; empty for theirs.
+    pub async fn rename(&self, account: AccountId, name: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::Rename(account, name, reply)).await
+    }
+
+    /// The user has compared safety numbers (or takes that back).
+    pub async fn set_verified(&self, account: AccountId, verified: bool) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetVerified(account, verified, reply)).await
+    }
+
+    /// Trusts a contact's changed devices; they are unverified until compared again.
+    pub async fn trust(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Trust(account, reply)).await
+    }
+
+    /// Blocks a contact, or somebody who asks to be one.
+    pub async fn block(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Block(account, reply)).await
+    }
+
+    /// Takes a block back.
+    pub async fn unblock(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Unblock(account, reply)).await
+    }
+
+    /// Removes a contact.
+    pub async fn remove(&self, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| Command::Remove(account, reply)).await
+    }
+
+    /// Pins, mutes (until a time in milliseconds since 1970) or archives a chat; `None` leaves it as it is.
+    pub async fn set_chat(
+        &self,
+        chat: ChatId,
+        pinned: Option<bool>,
+        muted_until_ms: Option<u64>,
+        archived: Option<bool>,
+    ) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetChat { chat, pinned, muted_until_ms, archived, reply }).await
+    }
+
+    /// Deletes a chat's messages here, not elsewhere.
+    pub async fn clear_chat(&self, chat: ChatId) -> Result<(), NodeError> {
+        self.call(|reply| Command::ClearChat(chat, reply)).await
+    }
+
+    /// Who may see last seen, read receipts and typing; `None` leaves one as it is. Gives all three.
+    pub async fn set_privacy(
+        &self,
+        last_seen: Option<Audience>,
+        receipts: Option<Audience>,
+        typing: Option<Audience>,
+    ) -> Result<[Audience; 3], NodeError> {
+        let stored = |a: Option<Audience>| a.map(Audience::stored);
+        let all = self
+            .call(|reply| Command::SetPrivacy {
+                last_seen: stored(last_seen),
+                receipts: stored(receipts),
+                typing: stored(typing),
+                reply,
+            })
+            .await?;
+        Ok(all.map(Audience::from_stored))
+    }
+
+    /// Changes our display name, and tells contacts.
+    pub async fn set_name(&self, name: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetName(name, reply)).await
+    }
+
+    /// Takes a user name at our homes; ready when one of them has answered.
+    pub async fn set_username(&self, name: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetUsername(name, reply)).await
+    }
+
+    /// Moves to other home servers, with the operator's token if they ask for one. Gives up what was known of the old ones.
+    pub async fn set_homes(&self, homes: Vec<RendezvousAddr>, token: String) -> Result<(), NodeError> {
+        self.call(|reply| Command::SetHomes { homes, token, reply }).await
+    }
+
+    /// News that are not kept.
+    pub fn live(&self) -> broadcast::Receiver<Live> {
+        self.live.subscribe()
+    }
+
+    /// Sequence number of the newest durable news; changes when there are more.
+    pub fn feed(&self) -> watch::Receiver<u64> {
+        self.feed.clone()
+    }
+
+    /// Durable news after a sequence number, oldest first, about `limit` of them.
+    pub fn news_after(&self, after: u64, limit: usize) -> Result<Vec<News>, NodeError> {
+        Ok(timeline::news_after(&*self.store()?, after, limit)?)
+    }
+
+    /// Messages of a chat, oldest first: the last `limit` before `before` (from the end without it).
+    pub fn history(&self, chat: ChatId, before: Option<MessageId>, limit: usize) -> Result<Vec<Message>, NodeError> {
+        let range = prefix(&chat.0);
+        let end = match before {
+            Some(before) => std::ops::Bound::Excluded([&chat.0[..], &before.0.to_bytes()].concat()),
+            None => range.1,
+        };
+        let mut messages = timeline::messages(&*self.store()?, chat, (range.0, end), limit, true)?;
+        messages.reverse();
+        Ok(messages)
+    }
+
+    /// Messages of a chat after one (from the start without it), oldest first.
+    pub fn history_after(
+        &self,
+        chat: ChatId,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<Message>, NodeError> {
+        let range = prefix(&chat.0);
+        let start = match after {
+            Some(after) => std::ops::Bound::Excluded([&chat.0[..], &after.0.to_bytes()].concat()),
+            None => range.0,
+        };
+        Ok(timeline::messages(&*self.store()?, chat, (start, range.1), limit, false)?)
+    }
+
+    /// One message.
+    pub fn message(&self, chat: ChatId, id: MessageId) -> Result<Option<Message>, NodeError> {
+        let key = [&chat.0[..], &id.0.to_bytes()].concat();
+        Ok(timeline::messages(&*self.store()?, chat, key.clone()..=key, 1, false)?.pop())
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// Gives the time to the engine: steady for its timers even if the clock is set back, and ahead with it after a suspension.
+struct Clocks {
+    start: Instant,
+    /// Steady time at `start`.
+    base_ms: u64,
+    /// Time since the machine's start, at ours.
+    booted: Duration,
+}
+
+/// Time since the machine was started, with the time that it slept.
+fn since_boot() -> Duration {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let clock = rustix::time::ClockId::Monotonic;
+    Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self { start: Instant::now(), base_ms: now_ms(), booted: since_boot() }
+    }
+
+    fn now(&mut self) -> Now {
+        let (wall_ms, elapsed) = (now_ms(), self.start.elapsed().as_millis() as u64);
+        self.base_ms = self.base_ms.max(wall_ms.saturating_sub(elapsed));
+        let running_ms = since_boot().saturating_sub(self.booted).as_millis() as u64;
+        Now { steady_ms: self.base_ms + elapsed, wall_ms, running_ms }
+    }
+}
+
+/// Who carries out what the engine decides.
+struct Outside {
+    net: NetHandle,
+    calls: CallsHandle,
+}
+
+/// The engine's thread: waits for inputs or the next due time, works in turns, carries out effects.
+fn drive(
+    engine: &mut Engine,
+    mut inbox: mpsc::Receiver<Input>,
+    outside: &Outside,
+    feed: &watch::Sender<u64>,
+    live: &broadcast::Sender<Live>,
+    runtime: &tokio::runtime::Handle,
+) -> Result<(), EngineError> {
+    let mut inputs = Vec::with_capacity(TURN_INPUTS);
+    let mut clocks = Clocks::new();
+    loop {
+        let effects = engine.turn(inputs.drain(..), clocks.now())?;
+        for effect in effects {
+            match effect {
+                Effect::Net(command) => outside.net.send(command),
+                Effect::Call(command) => outside.calls.send(command),
+                Effect::Reply(reply) => reply(),
+                Effect::Live(news) => {
+                    let _ = live.send(news);
+                }
+            }
+        }
+        if *feed.borrow() != engine.feed() {
+            let _ = feed.send(engine.feed());
+        }
+        let wait =
+            engine.next_due().map(|due| Duration::from_millis(due.saturating_sub(clocks.now().steady_ms).max(1)));
+        let received = runtime.block_on(async {
+            match wait {
+                Some(wait) => tokio::time::timeout(wait, inbox.recv_many(&mut inputs, TURN_INPUTS)).await.ok(),
+                None => Some(inbox.recv_many(&mut inputs, TURN_INPUTS).await),
+            }
+        });
+        if received == Some(0) {
+            return Ok(());
+        }
+        if let Some(stop) = inputs.iter().position(|i| matches!(i, Input::Stop)) {
+            inputs.truncate(stop + 1);
+            let effects = engine.turn(inputs.drain(..), clocks.now()).unwrap_or_default();
+            for effect in effects {
+                match effect {
+                    Effect::Net(command) => outside.net.send(command),
+                    Effect::Call(command) => outside.calls.send(command),
+                    Effect::Reply(reply) => reply(),
+                    Effect::Live(_) => {}
+                }
+            }
+            // Gives the last words a moment to leave, then the closing of connections; nothing durable depends on it.
+            thread::sleep(Duration::from_millis(30));
+            outside.net.send(NetCommand::Leave);
+            thread::sleep(Duration::from_millis(20));
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What users ask: who is there, which chats there are, how the node is.
+
+use starling_keys::AccountId;
+use starling_wire::Clock;
+
+use crate::{
+    api::types::{Chat, ChatId, Contact, ContactState, HomeStatus, Status},
+    conversation::group::GroupId,
+    home::Asked,
+    turn::Engine,
+};
+
+impl Engine {
+    pub(crate) fn contact(&self, account: AccountId) -> Option<Contact> {
+        let person = self.contacts.get(&account)?;
+        let links: Vec<bool> =
+            self.links.iter().filter(|(d, _)| self.devices.get(d) == Some(&account)).map(|(_, l)| l.relayed).collect();
+        Some(Contact {
+            account,
+            chat: ChatId(self.store.name("direct", account.as_bytes())),
+            name: person.name().to_owned(),
+            own_name: person.row.name.clone(),
+            state: person.state(),
+            verified: person.row.verified,
+            key_changed: person.row.key_changed,
+            bot: person.row.bot,
+            devices: person.list.iter().flat_map(|l| &l.devices).map(|d| d.certificate.device()).collect(),
+            last_seen_ms: person.row.last_seen_ms,
+            availability: person.presence.availability,
+            typing: person.presence.typing_until.is_some(),
+            relayed: if links.is_empty() { None } else { Some(links.iter().all(|r| *r)) },
+        })
+    }
+
+    pub(crate) fn chat_list(&self) -> Vec<Chat> {
+        let listed = |c: &&crate::turn::ChatState| {
+            self.contacts.get(&c.peer).is_some_and(|p| p.state() != ContactState::Removed)
+        };
+        let mut chats: Vec<Chat> = self
+            .chats
+            .values()
+            .filter(listed)
+            .map(|c| Chat {
+                id: c.id,
+                peer: c.peer,
+                name: self.contacts.get(&c.peer).map(|p| p.name().to_owned()).unwrap_or_default(),
+                unread: c.row.unread,
+                newest_ms: Clock(c.row.newest).ms(),
+                pinned: c.row.pinned,
+                muted_until_ms: c.row.muted_until_ms,
+                archived: c.row.archived,
+                read: Clock(c.row.read),
+                queued: c.row.last_sequence.saturating_sub(c.row.sent_upto),
+                problem: c.problem,
+                cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
+            })
+            .collect();
+        chats.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(c.newest_ms), c.id));
+        chats
+    }
+
+    /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it is still owed to a home that is there.
+    pub(crate) fn flush(&mut self) -> bool {
+        let up = self.homes.values().any(|h| h.own && h.registered && h.hello.is_some());
+        let mut owes = up && (self.counters.snapshot_owed || self.snapshot_due.is_some());
+        if self.snapshot_due.is_some() {
+            self.snapshot_due = Some(self.now);
+        }
+        for state in self.chats.values_mut().filter(|s| s.receipt_due.is_some()) {
+            state.receipt_due = Some(self.now);
+            owes |= up;
+        }
+        let told = |asked: &Asked| {
+            matches!(asked, Asked::LogAppend(_) | Asked::Trim(..) | Asked::PutSnapshot | Asked::Parcel(_))
+        };
+        owes | self.homes.values().any(|h| h.hello.is_some() && h.asked.values().any(told))
+    }
+
+    /// Whether everything that waited for us at our homes is here.
+    pub(crate) fn is_synced(&self) -> bool {
+        let homes = self.homes.values().filter(|h| h.own).all(|h| h.inbox_read && h.registered);
+        let is_up = |id: GroupId| self.home_of(id).and_then(|h| self.homes.get(&h)).is_some_and(|h| h.hello.is_some());
+        let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
+            entry.caught_up || entry.row.dead || !is_up(*id) || !self.is_linked_group(*id)
+        };
+        homes && self.groups.iter().all(read)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let direct = self.links.values().filter(|l| !l.relayed).count();
+        Status {
+            account: self.me.account(),
+            device: self.me.device(),
+            name: self.me.row.name.clone(),
+            bot: self.me.row.bot,
+            homes: self
+                .homes
+                .values()
+                .map(|h| HomeStatus {
+                    address: h.addresses.first().map(ToString::to_string).unwrap_or_default(),
+                    own: h.own,
+                    connected: h.hello.is_some(),
+                    registered: h.hello.is_some() && h.registered && h.stocked,
+                    problem: h.problem.clone(),
+                    clock_offset_ms: h.clock_offset_ms,
+                })
+                .collect(),
+            peers: (direct, self.links.len() - direct),
+            addresses: self.addresses.0.iter().map(ToString::to_string).collect(),
+            public: self.addresses.1,
+            queued: self.chats.values().map(|c| c.outbox.len() as u64).sum(),
+            requests_waiting: (self.parcels.len() + self.connects.values().filter(|c| c.asked).count()) as u64,
+            synced: self.is_synced(),
+            address: self.own_invite(None).to_string(),
+            username: self.me.row.username.clone(),
+        }
+    }
+}

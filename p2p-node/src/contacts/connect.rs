@@ -1,0 +1,485 @@
+//! Becoming contacts: looking somebody up, claiming key packages, making the conversation; requests; newer device lists.
+
+use bytes::Bytes;
+use prost::Message as _;
+use starling_keys::{AccountId, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
+use starling_wire::{
+    Body,
+    inbox::{InboxBody, Welcome},
+    rendezvous::{Ask, Devices},
+};
+
+use crate::{
+    account::devices::replaced,
+    api::Reply,
+    api::types::{ChatId, ContactState, FeedKind, NodeError, Request},
+    contacts::Person,
+    conversation::GroupEntry,
+    conversation::group::GroupId,
+    home::Asked,
+    limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS},
+    mls::Mls,
+    net::HomeId,
+    store::{GROUPS, GroupRow, REQUESTS, Reading, RequestRow, Txn, prefix},
+    turn::{Engine, EngineError},
+};
+
+/// Whom to look up.
+#[derive(Clone, Debug)]
+pub enum Whom {
+    Account(AccountId),
+    Name(String),
+}
+
+/// An operation that makes somebody a contact.
+pub struct Connect {
+    pub whom: Whom,
+    pub homes: Vec<RendezvousAddr>,
+    pub token: Option<InviteToken>,
+    pub greeting: String,
+    pub alias: String,
+    /// The user name by which they were looked up.
+    pub called: String,
+    pub list: Option<Verified<DeviceList>>,
+    /// Key packages that were claimed, and how many answers are still to come, in which attempt.
+    pub packages: Vec<(DeviceId, Bytes)>,
+    pub waiting: u32,
+    pub attempt: u32,
+    pub asked: bool,
+    pub gives_up_at: u64,
+    pub reply: Option<Reply<AccountId>>,
+}
+
+impl Connect {
+    /// Without a token, a greeting, or anybody who waits.
+    pub fn to(whom: Whom, homes: Vec<RendezvousAddr>, gives_up_at: u64) -> Self {
+        Self {
+            whom,
+            homes,
+            token: None,
+            greeting: String::new(),
+            alias: String::new(),
+            called: String::new(),
+            list: None,
+            packages: Vec::new(),
+            waiting: 0,
+            attempt: 0,
+            asked: false,
+            gives_up_at,
+            reply: None,
+        }
+    }
+}
+
+impl Engine {
+    /// Begins to make somebody a contact.
+    pub(crate) fn connect(&mut self, txn: &Txn<'_>, mut connect: Connect) -> Result<(), EngineError> {
+        let refuse = |engine: &mut Self, connect: &mut Connect, error| {
+            if let Some(reply) = connect.reply.take() {
+                engine.reply(reply, Err(error));
+            }
+        };
+        if let Whom::Account(account) = connect.whom {
+            if account == self.me.account() {
+                refuse(self, &mut connect, NodeError::Invalid("that is your own address".into()));
+                return Ok(());
+            }
+            let known = self.contacts.get(&account).map(Person::state);
+            let has_group = self.active_group(ChatId(self.store.name("direct", account.as_bytes()))).is_some();
+            if known == Some(ContactState::Blocked) {
+                refuse(self, &mut connect, NodeError::Refused("they are blocked; unblock them first".into()));
+                return Ok(());
+            }
+            let asks_us = txn.get::<RequestRow>(REQUESTS, &self.store.name("request", account.as_bytes()))?.is_some();
+            if asks_us {
+                let accepted = self.accept(txn, account)?;
+                if let Some(reply) = connect.reply.take() {
+                    self.reply(reply, accepted.map(|()| account));
+                }
+                return Ok(());
+            }
+            if matches!(known, Some(ContactState::Active | ContactState::Outgoing))
+                && has_group
+                && connect.reply.is_some()
+            {
+                if let Some(reply) = connect.reply.take() {
+                    self.reply(reply, Ok(account));
+                }
+                return Ok(());
+            }
+        }
+        if self.contacts.len() >= MAX_CONTACTS {
+            refuse(
+                self,
+                &mut connect,
+                NodeError::Refused(format!("{MAX_CONTACTS} contacts are the limit; remove some")),
+            );
+            return Ok(());
+        }
+        if connect.homes.is_empty() {
+            refuse(
+                self,
+                &mut connect,
+                NodeError::Invalid("the address names no rendezvous, so there is no way to reach them".into()),
+            );
+            return Ok(());
+        }
+        let id = self.fresh_id();
+        let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
+        self.connects.insert(id, connect);
+        self.net_changed = true;
+        for home in homes {
+            self.connects_up(home);
+        }
+        Ok(())
+    }
+
+    /// A rendezvous that operations may wait for is up.
+    pub(crate) fn connects_up(&mut self, home: HomeId) {
+        if self.homes.get(&home).is_none_or(|h| h.hello.is_none()) {
+            return;
+        }
+        let waiting: Vec<u64> = self
+            .connects
+            .iter()
+            .filter(|(_, c)| !c.asked && c.homes.iter().any(|h| h.peer == home))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            let Some(connect) = self.connects.get_mut(&id) else {
+                continue;
+            };
+            connect.asked = true;
+            connect.homes.sort_by_key(|h| h.peer != home);
+            let ask = match &connect.whom {
+                Whom::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
+                Whom::Name(name) => Ask::LookUpName(name.clone()),
+            };
+            self.ask(home, ask, Asked::ConnectList(id));
+        }
+    }
+
+    pub(crate) fn connect_failed(&mut self, id: u64, error: NodeError) {
+        if let Some(mut connect) = self.connects.remove(&id) {
+            self.net_changed = true;
+            if let Some(reply) = connect.reply.take() {
+                self.reply(reply, Err(error));
+            }
+        }
+    }
+
+    pub(crate) fn connect_list(&mut self, id: u64, bytes: &[u8]) {
+        let Some(connect) = self.connects.get_mut(&id) else {
+            return;
+        };
+        let list = match Verified::<DeviceList>::from_bytes(bytes) {
+            Ok(list) => list,
+            Err(error) => {
+                return self
+                    .connect_failed(id, NodeError::Refused(format!("the rendezvous gave a false answer: {error}")));
+            }
+        };
+        if let Whom::Account(account) = connect.whom
+            && account != list.account
+        {
+            return self
+                .connect_failed(id, NodeError::Refused("the rendezvous gave the devices of another account".into()));
+        }
+        if list.account == self.me.account() {
+            return self.connect_failed(id, NodeError::Invalid("that is your own address".into()));
+        }
+        if let Some(known) = self.contacts.get(&list.account).and_then(|p| p.list.as_ref())
+            && let Err(error) = list.succeeds(known)
+        {
+            return self.connect_failed(id, NodeError::Refused(format!("the rendezvous gave a false answer: {error}")));
+        }
+        if self.contacts.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
+            return self
+                .connect_failed(id, NodeError::Refused("the rendezvous gave a device list from the past".into()));
+        }
+        let home = connect.homes[0].peer;
+        let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
+        if let Whom::Name(name) = &connect.whom {
+            connect.called.clone_from(name);
+        }
+        connect.whom = Whom::Account(list.account);
+        connect.list = Some(list);
+        connect.packages.clear();
+        connect.attempt += 1;
+        let attempt = connect.attempt;
+        let mut ours: Vec<DeviceId> = self.siblings().iter().map(|d| d.certificate.device()).collect();
+        let up = |h: &&RendezvousAddr| self.homes.get(&h.peer).is_some_and(|h| h.hello.is_some());
+        let own_home = self.me.homes.iter().find(up).map(|h| h.peer);
+        if self.me.homes.iter().any(|h| h.peer == home) {
+            theirs.append(&mut ours);
+        }
+        let mut claims = vec![(home, theirs)];
+        claims.extend(own_home.filter(|_| !ours.is_empty()).map(|home| (home, ours)));
+        if let Some(connect) = self.connects.get_mut(&id) {
+            connect.waiting = claims.len() as u32;
+        }
+        for (home, claimed) in claims {
+            let devices = claimed.iter().map(|d| Bytes::copy_from_slice(d.as_bytes())).collect();
+            let asked = Asked::ConnectPackages(id, attempt, claimed);
+            self.ask(home, Ask::ClaimKeyPackages(Devices { devices }), asked);
+        }
+    }
+
+    pub(crate) fn are_siblings(&self, devices: &[DeviceId]) -> bool {
+        devices.iter().all(|d| self.devices.get(d) == Some(&self.me.account()))
+    }
+
+    /// Key packages of some devices. When all are there: makes the group, and what goes to the inboxes of its devices.
+    pub(crate) fn connect_packages(
+        &mut self,
+        txn: &Txn<'_>,
+        id: u64,
+        attempt: u32,
+        devices: &[DeviceId],
+        packages: Vec<Bytes>,
+    ) -> Result<(), EngineError> {
+        let Some(connect) = self.connects.get_mut(&id).filter(|c| c.attempt == attempt) else {
+            return Ok(());
+        };
+        let fits = |(package, device): (Bytes, &DeviceId)| {
+            (Mls::device_of(&package) == Some(*device)).then_some((*device, package))
+        };
+        connect.packages.extend(packages.into_iter().zip(devices).filter_map(fits));
+        connect.waiting = connect.waiting.saturating_sub(1);
+        if connect.waiting > 0 {
+            return Ok(());
+        }
+        let Some(mut connect) = self.connects.remove(&id) else {
+            return Ok(());
+        };
+        self.net_changed = true;
+        let (Some(list), Some(own_list)) = (connect.list.take(), self.me.list.clone()) else {
+            return Ok(());
+        };
+        let account = list.account;
+        let (members, usable): (Vec<DeviceId>, Vec<Bytes>) = std::mem::take(&mut connect.packages).into_iter().unzip();
+        let group: GroupId = rand::random();
+        let nobody = !members.iter().any(|d| list.device(d).is_some());
+        let made = if nobody { None } else { self.mls.create(&group, &usable).ok() };
+        let Some((live, welcome)) = made else {
+            if let Some(reply) = connect.reply.take() {
+                let why = "none of their devices has left a key package there: ask them to go online once";
+                self.reply(reply, Err(NodeError::Unreachable(why.into())));
+            }
+            return Ok(());
+        };
+        let chat = self.chat_with(account);
+        let home = self.me.homes.first().or(connect.homes.first()).map(ToString::to_string).unwrap_or_default();
+        let row = GroupRow {
+            chat: chat.0.to_vec(),
+            home: home.clone(),
+            ours: !self.me.homes.is_empty(),
+            updated_ms: self.wall,
+            floor: self.floor_of(chat),
+            ..GroupRow::default()
+        };
+        let entry = GroupEntry::new(group, live, row)?;
+        self.add_group(txn, chat, entry)?;
+
+        let known = self.contacts.contains_key(&account);
+        let (now, said_ms) = (self.wall, self.agreed_ms());
+        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
+        if !known {
+            // Until they say what they are called.
+            let short = || account.to_string()[..8].to_owned();
+            person.row.name = Some(connect.called.clone()).filter(|name| !name.is_empty()).unwrap_or_else(short);
+        }
+        if !known || person.state() == ContactState::Removed {
+            person.row.state = ContactState::Outgoing.stored();
+            person.row.said_ms = said_ms;
+        }
+        if !connect.alias.is_empty() {
+            person.row.alias.clone_from(&connect.alias);
+        }
+        // Of those who come from a snapshot only the version of the list is known.
+        let unknown = person.list.is_none() && person.row.trusted_version != list.version;
+        let changed = person.list.as_ref().map_or(unknown, |known| replaced(known, &list));
+        let alarm = changed && person.row.verified && !person.row.key_changed;
+        person.row.key_changed |= alarm;
+        person.row.device_list = list.as_bytes().to_vec();
+        person.row.trusted_version = list.version;
+        person.dirty = true;
+        let devices = list.devices.clone();
+        let peer_home = connect.homes.first().cloned();
+        person.list = Some(list);
+        self.index_devices();
+        self.snapshot_soon();
+        // If they have asked us meanwhile, this is the answer.
+        txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+
+        let body = InboxBody {
+            device_list: Bytes::copy_from_slice(own_list.as_bytes()),
+            device: Bytes::copy_from_slice(self.me.device().as_bytes()),
+            name: self.me.row.name.clone(),
+            greeting: connect.greeting.clone(),
+            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.0)).unwrap_or_default(),
+            welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
+            bot: self.me.row.bot,
+            known: None,
+        };
+        let to = peer_home.as_ref().map(ToString::to_string).unwrap_or_default();
+        for device in devices.iter().filter(|d| members.contains(&d.certificate.device())) {
+            self.leave_parcel(txn, device, group, &body, account, &to)?;
+        }
+        let own = InboxBody { known: Some(self.known(account)), token: Bytes::new(), greeting: String::new(), ..body };
+        let (me, our_home) = (self.me.account(), self.me.homes.first().map(ToString::to_string));
+        if let Some(home) = our_home {
+            for device in self.siblings() {
+                let member = members.contains(&device.certificate.device());
+                let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
+                self.leave_parcel(txn, &device, group, &own, me, &home)?;
+            }
+            self.parcels_up_at(&home);
+        }
+        if alarm {
+            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+        }
+        self.read_logs(group);
+        if let Some(home) = peer_home {
+            self.parcels_up(home.peer);
+        }
+        let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
+        self.write_event(chat, profile);
+        if let Some(reply) = connect.reply.take() {
+            self.reply(reply, Ok(account));
+        }
+        Ok(())
+    }
+
+    /// The first event that members of a new group have to expect: what waits for the other side travels in the new group again.
+    pub(crate) fn floor_of(&self, chat: ChatId) -> u64 {
+        let Some(state) = self.chats.get(&chat) else { return 1 };
+        let waiting = state.outbox.front().map(|i| i.first);
+        // What was written in this turn is not in the outbox yet.
+        let written = state.pending.iter().map(|e| e.id.sequence).find(|s| *s != 0);
+        waiting.or(written).unwrap_or(state.row.last_sequence + 1)
+    }
+
+    pub(crate) fn add_group(&mut self, txn: &Txn<'_>, chat: ChatId, entry: GroupEntry) -> Result<(), EngineError> {
+        let id = entry.id;
+        tracing::debug!(
+            group = id[0],
+            members = entry.members.len(),
+            confirmed = entry.row.confirmed,
+            ours = entry.row.ours,
+            "a conversation has another group"
+        );
+        self.insert_group(entry);
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        state.row.groups.push(id.to_vec());
+        state.dirty = true;
+        let mut gone = Vec::new();
+        while state.row.groups.len() > MAX_GROUPS_PER_CHAT {
+            gone.push(state.row.groups.remove(0));
+        }
+        self.mending.look = true;
+        for old in gone {
+            txn.delete(GROUPS, &old)?;
+            if let Ok(old) = GroupId::try_from(old.as_slice()) {
+                self.groups.remove(&old);
+                self.mls.forget(&old);
+                self.logs.retain(|_, (group, _)| *group != old);
+            }
+        }
+        self.renew_outbox(txn, chat)
+    }
+
+    /// A conversation with somebody whom we no longer talk to: calls and connections end.
+    pub(crate) fn shut_out(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let chat = self.chat_with(account);
+        self.end_calls_of(txn, chat)?;
+        self.drop_links_of(&account);
+        self.leave_logs(account);
+        self.snapshot_soon();
+        Ok(())
+    }
+
+    /// The user says yes to a request.
+    pub(crate) fn accept(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<Result<(), NodeError>, EngineError> {
+        let key = self.store.name("request", account.as_bytes());
+        let Some(row) = txn.get::<RequestRow>(REQUESTS, &key)? else {
+            return Ok(Err(NodeError::NotFound("there is no such request".into())));
+        };
+        let body = InboxBody::decode(row.body.as_slice()).unwrap_or_default();
+        let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
+            return Ok(Err(NodeError::NotFound("the request cannot be read".into())));
+        };
+        Ok(self.join(txn, &body, list, false)?.map_err(|why| {
+            NodeError::Refused(format!("the request cannot be accepted ({why}); ask them to send another"))
+        }))
+    }
+
+    pub(crate) fn requests(&self, txn: &Txn<'_>) -> Result<Vec<Request>, EngineError> {
+        let rows = txn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?;
+        let mut requests: Vec<Request> = rows
+            .iter()
+            .filter_map(|(_, row)| {
+                let body = InboxBody::decode(row.body.as_slice()).ok()?;
+                let list = Verified::<DeviceList>::from_bytes(&body.device_list).ok()?;
+                Some(Request { account: list.account, name: body.name, greeting: body.greeting, at_ms: row.at_ms })
+            })
+            .collect();
+        requests.sort_by_key(|r| r.at_ms);
+        Ok(requests)
+    }
+
+    pub(crate) fn on_newer_list(&mut self, txn: &Txn<'_>, account: AccountId, bytes: &[u8]) -> Result<(), EngineError> {
+        let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) else {
+            return Ok(());
+        };
+        let Some(person) = self.contacts.get_mut(&account) else {
+            return Ok(());
+        };
+        let is_past = list.version < person.row.trusted_version;
+        if list.account != account || is_past || person.list.as_ref().is_some_and(|k| list.succeeds(k).is_err()) {
+            tracing::warn!("a rendezvous gave an older or false device list");
+            return Ok(());
+        }
+        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
+        person.row.device_list = list.as_bytes().to_vec();
+        person.list = Some(list);
+        person.dirty = true;
+        let alarm = changed && person.row.verified && !person.row.key_changed;
+        person.row.key_changed |= alarm;
+        self.index_devices();
+        if alarm {
+            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+        }
+        Ok(())
+    }
+
+    /// Operations that have waited too long for a rendezvous.
+    pub(crate) fn expire_operations(&mut self) {
+        let now = self.now;
+        let late: Vec<u64> = self.connects.iter().filter(|(_, c)| c.gives_up_at <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            let problem = self
+                .connects
+                .get(&id)
+                .and_then(|c| c.homes.first())
+                .and_then(|h| self.homes.get(&h.peer))
+                .and_then(|h| h.problem.clone())
+                .unwrap_or_else(|| "it does not answer".into());
+            self.connect_failed(
+                id,
+                NodeError::Unreachable(format!(
+                    "their rendezvous cannot be reached: {problem}. Nothing was sent; try again later"
+                )),
+            );
+        }
+        self.expire_codes();
+    }
+}
+
+pub(crate) fn device_ids(list: &DeviceList) -> Vec<DeviceId> {
+    let mut ids: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
+    ids.sort();
+    ids
+}

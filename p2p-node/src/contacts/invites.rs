@@ -1,0 +1,91 @@
+//! Invites: the tokens that let a stranger become a contact at once.
+
+use bytes::Bytes;
+use starling_keys::{Invite, InviteToken};
+use starling_wire::rendezvous::{Ask, InviteRecord};
+
+use crate::{
+    home::Asked,
+    net::HomeId,
+    store::{INVITES, InviteRow, Reading, Txn, prefix},
+    turn::{Engine, EngineError},
+};
+
+impl Engine {
+    /// The address that leads to us.
+    pub(crate) fn own_invite(&self, token: Option<InviteToken>) -> Invite {
+        Invite { address: starling_keys::Address { account: self.me.account(), homes: self.me.homes.clone() }, token }
+    }
+
+    pub(crate) fn new_invite(&mut self, txn: &Txn<'_>, uses: u32, expires_at: u64) -> Result<Invite, EngineError> {
+        let token = InviteToken::generate();
+        let key = self.store.name("invite", &token.0).to_vec();
+        let row = InviteRow { token: token.0.to_vec(), uses, expires_at, registered: false };
+        txn.put(INVITES, &key, &row)?;
+        self.feed_written = true;
+        let homes: Vec<HomeId> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+        for home in homes {
+            self.register_invite(home, &key, &row);
+        }
+        Ok(self.own_invite(Some(token)))
+    }
+
+    fn register_invite(&mut self, home: HomeId, key: &[u8], row: &InviteRow) {
+        let Ok(token) = row.token.as_slice().try_into().map(InviteToken) else {
+            return;
+        };
+        let record = InviteRecord {
+            token_hash: Bytes::copy_from_slice(&token.hash()),
+            uses: row.uses,
+            expires_at: row.expires_at,
+        };
+        self.ask(home, Ask::RegisterInvite(record), Asked::Invite(key.to_vec()));
+    }
+
+    /// Invites that our home does not know yet.
+    pub(crate) fn register_invites(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
+        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
+            if row.uses == 0 || row.expires_at < self.wall.min(self.agreed_ms()) / 1000 {
+                txn.delete(INVITES, &key)?;
+            } else if !row.registered && row.uses > 0 && row.expires_at > self.wall / 1000 {
+                self.register_invite(home, &key, &row);
+            }
+        }
+        Ok(())
+    }
+
+    /// All invites have to be told to new homes.
+    pub(crate) fn invites_anew(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
+            txn.put(INVITES, &key, &InviteRow { registered: false, ..row })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn invite_registered(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
+        if let Some(row) = txn.get::<InviteRow>(INVITES, key)? {
+            txn.put(INVITES, key, &InviteRow { registered: true, ..row })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn use_token(&mut self, txn: &Txn<'_>, token: &[u8]) -> Result<bool, EngineError> {
+        if token.is_empty() {
+            return Ok(false);
+        }
+        let key = self.store.name("invite", token);
+        let Some(mut row) = txn.get::<InviteRow>(INVITES, &key)? else {
+            return Ok(false);
+        };
+        if row.uses == 0 || row.expires_at < self.wall / 1000 {
+            return Ok(false);
+        }
+        row.uses -= 1;
+        txn.put(INVITES, &key, &row)?;
+        if let Some(at) = self.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
+            let code = self.codes.remove(at);
+            self.end_code(&code, true);
+        }
+        Ok(true)
+    }
+}

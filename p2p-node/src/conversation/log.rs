@@ -1,0 +1,677 @@
+//! Epoch logs at a rendezvous: reading, appending, and the commits that close them.
+
+use bytes::Bytes;
+use starling_keys::DeviceId;
+use starling_wire::{
+    LogVerb,
+    rendezvous::{Ask, LogEntry, LogRequest, Page},
+};
+
+use crate::{
+    api::types::{ChatId, DeliveryState, Via},
+    conversation::group::{GroupId, LogKeys},
+    conversation::send::outbox_key,
+    home::Asked,
+    limits::{
+        APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, MAX_TO_TRIM, RECEIPT_DELAY_MS, RETRY_REFUSED_MS,
+        UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+    },
+    mls::Processed,
+    net::{HomeId, NetCommand},
+    store::{OUTBOX, OutboxRow, Reading, Txn},
+    turn::{ChatState, Effect, Engine, EngineError},
+};
+
+/// What an append has carried.
+#[derive(Debug, Clone)]
+pub struct Appended {
+    pub group: GroupId,
+    pub chat: ChatId,
+    pub epoch: u64,
+    /// First and last sequence number of each outbox entry.
+    pub items: Vec<(u64, u64)>,
+    /// A receipt: devices, and what they are told that we have.
+    pub told: Vec<(DeviceId, u64)>,
+}
+
+impl Engine {
+    pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
+        let entry = self.groups.get(&group)?;
+        let home: starling_keys::RendezvousAddr = entry.row.home.parse().ok()?;
+        Some(home.peer)
+    }
+
+    /// A signed request to a log of a group, if its home is up.
+    pub(crate) fn ask_log(
+        &mut self,
+        home: HomeId,
+        keys: &LogKeys,
+        verb: LogVerb,
+        mut request: LogRequest,
+        asked: Asked,
+    ) -> bool {
+        let Some(nonce) = self.homes.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
+            return false;
+        };
+        request.address = Bytes::copy_from_slice(&keys.address);
+        let payload = request.signed_payload();
+        request.signature = Bytes::copy_from_slice(&keys.key.sign(verb, &nonce, &payload));
+        let ask = match verb {
+            LogVerb::Open => Ask::LogOpen(request),
+            LogVerb::Append => Ask::LogAppend(request),
+            LogVerb::Close => Ask::LogClose(request),
+            LogVerb::Read => Ask::LogRead(request),
+            LogVerb::Signal => Ask::LogSignal(request),
+            LogVerb::Trim => Ask::LogTrim(request),
+        };
+        self.ask(home, ask, asked);
+        true
+    }
+
+    /// The groups whose logs are at a home, when it comes up.
+    pub(crate) fn logs_up(&mut self, home: HomeId) {
+        for id in self.groups_at(home) {
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.reading.clear();
+                (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
+                entry.retry_at = 0;
+            }
+            self.trim_log(id);
+            self.read_logs(id);
+        }
+    }
+
+    pub(crate) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
+        let at = |id: &&GroupId| self.home_of(**id) == Some(home);
+        self.groups.keys().filter(at).copied().collect()
+    }
+
+    pub(crate) fn is_linked_group(&self, id: GroupId) -> bool {
+        let chat = self.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
+        let peer = chat.and_then(|c| self.chats.get(&c)).map(|c| c.peer);
+        peer.and_then(|p| self.contacts.get(&p)).is_some_and(crate::contacts::Person::is_linked)
+    }
+
+    /// Stops following the logs of a conversation whose other side is shut out.
+    pub(crate) fn leave_logs(&mut self, account: starling_keys::AccountId) {
+        let chat = self.chat_with(account);
+        let of_chat = |g: &&crate::conversation::GroupEntry| g.row.chat == chat.0;
+        let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
+            .groups
+            .values()
+            .filter(of_chat)
+            .map(|g| (g.id, g.row.logs.iter().filter_map(LogKeys::of).map(|k| k.address).collect()))
+            .collect();
+        for (id, addresses) in logs {
+            let Some(home) = self.home_of(id) else { continue };
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.caught_up = false;
+            }
+            for address in addresses {
+                self.ask(home, Ask::LogLeave(Bytes::copy_from_slice(&address)), Asked::Nothing);
+            }
+        }
+    }
+
+    /// A linked person's group whose home is up.
+    fn usable(&self, id: GroupId) -> Option<HomeId> {
+        let entry = self.groups.get(&id)?;
+        if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > self.now {
+            return None;
+        }
+        let home = self.home_of(id)?;
+        self.homes.get(&home)?.hello.as_ref().map(|_| home)
+    }
+
+    /// Opens the log if it is ours and new, and reads every log that was not read to its end.
+    pub(crate) fn read_logs(&mut self, id: GroupId) {
+        let Some(home) = self.usable(id) else { return };
+        let registered = self.homes.get(&home).is_some_and(|h| h.registered);
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if entry.row.ours && !entry.row.log_opened {
+            if !entry.opening
+                && registered
+                && let Some(keys) = entry.current_keys()
+            {
+                entry.opening = true;
+                self.ask_log(home, &keys, LogVerb::Open, LogRequest::default(), Asked::LogOpen(id));
+            }
+            return;
+        }
+        let due: Vec<(u64, u64)> =
+            entry.row.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
+        for (epoch, cursor) in due {
+            self.read_log(home, id, epoch, cursor);
+        }
+    }
+
+    fn read_log(&mut self, home: HomeId, id: GroupId, epoch: u64, after: u64) {
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(keys) = entry.keys_of(epoch) else {
+            return;
+        };
+        entry.reading.push(epoch);
+        let request = LogRequest { after, ..LogRequest::default() };
+        self.ask_log(home, &keys, LogVerb::Read, request, Asked::LogRead(id, epoch));
+    }
+
+    /// Something was seen that lies ahead: look at the log once more.
+    pub(crate) fn read_log_again(&mut self, id: GroupId) {
+        if let Some(entry) = self.groups.get_mut(&id) {
+            if entry.reading.is_empty() {
+                self.read_logs(id);
+            } else {
+                entry.read_again = true;
+            }
+        }
+    }
+
+    /// A page that was asked for.
+    pub(crate) fn on_log_page(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        page: Page,
+    ) -> Result<(), EngineError> {
+        if let Some(entry) = self.groups.get_mut(&id) {
+            entry.reading.retain(|e| *e != epoch);
+        }
+        self.on_log_entries(txn, home, id, epoch, page.entries)?;
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
+        let again = std::mem::take(&mut entry.read_again);
+        match cursor {
+            Some(cursor) if page.more || again => self.read_log(home, id, epoch, cursor),
+            Some(_) => entry.caught_up = true,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// A page that was pushed.
+    pub(crate) fn on_log_push(&mut self, txn: &Txn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
+        let Some((id, epoch)) = <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.logs.get(&a)).copied()
+        else {
+            return Ok(());
+        };
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        if entry.reading.contains(&epoch) {
+            // The page that is under way may hold what came before this: taken in order, nothing is skipped.
+            entry.read_again = true;
+            return Ok(());
+        }
+        let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
+        let next = page.entries.first().map(|e| e.sequence);
+        if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
+            // Pushes of two writers may overtake each other.
+            self.read_log(home, id, epoch, cursor.unwrap_or(0));
+            return Ok(());
+        }
+        self.on_log_entries(txn, home, id, epoch, page.entries)
+    }
+
+    fn on_log_entries(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), EngineError> {
+        if !self.is_linked_group(id) {
+            // The cursor stays: should they be let in again, this is read then.
+            return Ok(());
+        }
+        for entry in entries {
+            let Some(group) = self.groups.get_mut(&id) else {
+                return Ok(());
+            };
+            let Some(keys) = group.keys_of(epoch) else {
+                return Ok(());
+            };
+            let Some(log) = group.row.logs.iter_mut().find(|l| l.epoch == epoch) else {
+                return Ok(());
+            };
+            if entry.sequence <= log.cursor {
+                continue;
+            }
+            log.cursor = entry.sequence;
+            group.touch();
+            if entry.closing {
+                self.on_close(txn, home, id, epoch, &keys, &entry.sealed)?;
+                continue;
+            }
+            match keys.open_entry(&entry.sealed) {
+                Some(message) => self.on_message(txn, id, None, Via::Log, &message.into())?,
+                None => tracing::warn!("a log entry cannot be opened"),
+            }
+        }
+        Ok(())
+    }
+
+    /// A log has ended: its closing entry is the commit that leads to the next epoch.
+    fn on_close(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        keys: &LogKeys,
+        sealed: &Bytes,
+    ) -> Result<(), EngineError> {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        if epoch == group.live.epoch() {
+            if group.pending.as_ref().is_some_and(|p| p.entry == *sealed) {
+                group.adopt_pending();
+                group.row.since_update = 0;
+                group.row.updated_ms = self.wall;
+            } else {
+                let message = keys.open_entry(sealed).unwrap_or_default();
+                match group.live.process_commit(&message) {
+                    Processed::Commit => {
+                        group.drop_pending();
+                        let next = group.next_log()?;
+                        group.enter_epoch(next);
+                    }
+                    // A member has closed the log with what is no commit. Nobody can go on in this group.
+                    _ => return self.bury_group(txn, id),
+                }
+            }
+        }
+        let Some(group) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        group.closing = false;
+        group.retry_at = 0;
+        group.row.logs.retain(|l| l.epoch != epoch);
+        self.logs.remove(&keys.address);
+        let current = group.current_log().map(|l| (l.epoch, l.cursor));
+        let chat = group.row.chat.as_slice().try_into().map(ChatId);
+        if let Some(next) = group.current_keys() {
+            self.logs.insert(next.address, (id, group.live.epoch()));
+        }
+        self.ask(home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Asked::Nothing);
+        if let Some((epoch, cursor)) = current {
+            self.read_log(home, id, epoch, cursor);
+        }
+        self.retry_future(txn, id)?;
+        if let Ok(chat) = chat {
+            self.renew_outbox(txn, chat)?;
+        }
+        Ok(())
+    }
+
+    /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
+    fn maybe_update(&mut self, id: GroupId) -> Result<(), EngineError> {
+        let now = self.wall;
+        let away = self.away_ms > UPDATE_AFTER_AWAY_MS;
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        if !entry.caught_up || entry.closing || !entry.row.confirmed {
+            return Ok(());
+        }
+        // Jitter by group, so that both sides do not commit at once.
+        let jitter = u64::from(entry.id[0]);
+        let due = entry.row.since_update >= UPDATE_AFTER_ENTRIES + jitter / 4
+            || now.saturating_sub(entry.row.updated_ms) > UPDATE_AFTER_MS + jitter * 60_000
+            || (away && now.saturating_sub(entry.row.updated_ms) > UPDATE_AFTER_AWAY_MS);
+        if entry.pending.is_none() {
+            if !due {
+                return Ok(());
+            }
+            entry.prepare_update()?;
+        }
+        entry.closing = true;
+        Ok(())
+    }
+
+    /// Sends a prepared commit; the turn that prepared it has been stored by then.
+    fn close_log(&mut self, home: HomeId, id: GroupId) {
+        let Some(entry) = self.groups.get(&id) else { return };
+        let (Some(pending), Some(keys)) = (&entry.pending, entry.current_keys()) else {
+            return;
+        };
+        let Some(next) = LogKeys::of(&pending.next) else {
+            return;
+        };
+        let request = LogRequest {
+            entries: vec![pending.entry.clone()],
+            next: Bytes::copy_from_slice(&next.address),
+            ..LogRequest::default()
+        };
+        self.ask_log(home, &keys, LogVerb::Close, request, Asked::LogClose(id));
+    }
+
+    /// Appends what is due to the logs whose homes are up.
+    pub(crate) fn pump_logs(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        for id in self.groups.values().filter(|g| g.caught_up && !g.closing).map(|g| g.id).collect::<Vec<_>>() {
+            self.maybe_update(id)?;
+        }
+        let chats: Vec<ChatId> = self.chats.keys().copied().collect();
+        for chat in chats {
+            self.pump_log(txn, chat)?;
+            self.pump_receipt(chat)?;
+        }
+        let closing: Vec<GroupId> =
+            self.groups.values().filter(|g| g.closing && g.pending.is_some()).map(|g| g.id).collect();
+        for id in closing {
+            let Some(home) = self.usable(id) else { continue };
+            self.close_log(home, id);
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.closing = false;
+                // Not again until the answer is there.
+                entry.caught_up = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// From when on the first entry that no log has should be in one.
+    fn entry_due(&self, chat: &ChatState) -> Option<(GroupId, u64)> {
+        let item = chat.outbox.iter().find(|i| i.last > chat.row.logged_upto)?;
+        let entry = self.groups.get(&item.group)?;
+        if self.misfit(chat.peer, entry).0 {
+            // It waits for a group that a device which was given up cannot read.
+            return None;
+        }
+        let me = self.me.device();
+        let all_linked =
+            entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.links.contains_key(&d));
+        let due = if all_linked { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
+        Some((item.group, due))
+    }
+
+    /// When the outbox of a chat needs a turn by itself.
+    pub(crate) fn log_due(&self, chat: &ChatState) -> Option<u64> {
+        let (group, due) = self.entry_due(chat)?;
+        let entry = self.groups.get(&group)?;
+        let home = self.home_of(group)?;
+        // Without a home, or while an append is under way, something else wakes us.
+        self.homes.get(&home)?.hello.as_ref()?;
+        if entry.appending || (entry.row.ours && !entry.row.log_opened) {
+            return None;
+        }
+        Some(due.max(entry.retry_at))
+    }
+
+    fn pump_log(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let Some(state) = self.chats.get(&chat) else {
+            return Ok(());
+        };
+        let Some((group, due)) = self.entry_due(state) else {
+            return Ok(());
+        };
+        if due > self.now {
+            return Ok(());
+        }
+        let Some(home) = self.usable(group) else {
+            return Ok(());
+        };
+        let Some(entry) = self.groups.get(&group) else {
+            return Ok(());
+        };
+        if entry.appending || (entry.row.ours && !entry.row.log_opened) {
+            return Ok(());
+        }
+        let (Some(keys), epoch) = (entry.current_keys(), entry.live.epoch()) else {
+            return Ok(());
+        };
+        let (mut entries, mut size) = (Vec::new(), 0);
+        let mut appended = Appended { group, chat, epoch, items: Vec::new(), told: Vec::new() };
+        let logged = state.row.logged_upto;
+        for item in state.outbox.iter().filter(|i| i.last > logged && i.group == group) {
+            if entries.len() >= entry.append_most || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
+                break;
+            }
+            let Some(row) = txn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
+                continue;
+            };
+            let sealed = keys.seal_entry(&row.message);
+            size += sealed.len();
+            entries.push(sealed);
+            appended.items.push((item.first, item.last));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let request = LogRequest { entries, ..LogRequest::default() };
+        if self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended))
+            && let Some(entry) = self.groups.get_mut(&group)
+        {
+            entry.appending = true;
+        }
+        Ok(())
+    }
+
+    /// A log has taken entries.
+    pub(crate) fn on_appended(&mut self, txn: &Txn<'_>, appended: &Appended, last: u64) -> Result<(), EngineError> {
+        if let Some(entry) = self.groups.get_mut(&appended.group) {
+            if appended.items.is_empty() {
+                if !appended.told.is_empty() {
+                    entry.receipt = Some((appended.epoch, last));
+                }
+            } else {
+                entry.appending = false;
+                entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
+            }
+        }
+        if !appended.items.is_empty() {
+            self.set_problem(appended.chat, None);
+        }
+        let Some(state) = self.chats.get_mut(&appended.chat) else {
+            return Ok(());
+        };
+        let first = last.saturating_add(1).saturating_sub(appended.items.len() as u64);
+        let (mut upto, mut needless) = (0, Vec::new());
+        for ((item, end), sequence) in appended.items.iter().zip(first..) {
+            match state.outbox.iter_mut().find(|i| i.first == *item) {
+                Some(item) if item.group == appended.group && item.epoch <= appended.epoch => {
+                    item.logged = Some((appended.epoch, sequence));
+                }
+                // Encrypted anew for another group meanwhile: it has to go to that group's log.
+                Some(_) => break,
+                // Acknowledged on another way meanwhile.
+                None => needless.push((appended.group, appended.epoch, sequence)),
+            }
+            upto = *end;
+        }
+        state.row.logged_upto = state.row.logged_upto.max(upto);
+        let before = state.row.sent_upto;
+        state.row.sent_upto = before.max(upto);
+        state.dirty = true;
+        for (device, received) in &appended.told {
+            let row = crate::delivery::device_row(&mut state.row, device, false);
+            row.told = row.told.max(*received);
+        }
+        let mut ids = Vec::new();
+        for item in &state.outbox {
+            ids.extend(item.ids_between(before, upto));
+        }
+        self.trim_logs(needless);
+        let home = self.home_of(appended.group);
+        if let Some(state) = home.and_then(|h| self.homes.get_mut(&h)).filter(|h| h.registered || !h.own) {
+            state.problem = None;
+        }
+        self.state_news(txn, appended.chat, ids, DeliveryState::Sent, "")
+    }
+
+    /// An append came to nothing: what it told has to be told again.
+    pub(crate) fn append_failed(&mut self, appended: &Appended) {
+        let due = self.now + RETRY_REFUSED_MS;
+        if !appended.told.is_empty()
+            && let Some(state) = self.chats.get_mut(&appended.chat)
+        {
+            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+        }
+    }
+
+    /// The server does not have a log. One that was there before has expired or was lost.
+    pub(crate) fn log_lost(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let known = self
+            .groups
+            .get(&id)
+            .is_some_and(|g| g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
+        if known { self.bury_group(txn, id) } else { Ok(()) }
+    }
+
+    /// An append or read was refused, or its log is closed.
+    pub(crate) fn on_log_refused(&mut self, id: GroupId, wait: bool) {
+        let now = self.now;
+        if let Some(entry) = self.groups.get_mut(&id) {
+            entry.appending = false;
+            entry.opening = false;
+            entry.reading.clear();
+            if wait {
+                entry.retry_at = now + RETRY_REFUSED_MS;
+            }
+        }
+        if !wait {
+            self.read_log_again(id);
+            if let Some(entry) = self.groups.get_mut(&id) {
+                // Until the closing entry was read; a server that keeps it from us is not asked in a loop.
+                entry.retry_at = now + RETRY_REFUSED_MS;
+            }
+        }
+    }
+
+    /// Appends something that is not kept in the outbox.
+    pub(crate) fn append_loose(&mut self, chat: ChatId, group: GroupId, message: &Bytes, told: Vec<(DeviceId, u64)>) {
+        let Some(home) = self.usable(group) else { return };
+        let Some(entry) = self.groups.get(&group) else {
+            return;
+        };
+        let (Some(keys), epoch) = (entry.current_keys(), entry.live.epoch()) else {
+            return;
+        };
+        // One that tells what has come replaces the one before.
+        let replaced = entry.receipt.filter(|(of, _)| *of == epoch && !told.is_empty()).map(|(_, sequence)| sequence);
+        let request = LogRequest {
+            entries: vec![keys.seal_entry(message)],
+            sequences: replaced.into_iter().collect(),
+            receipt: true,
+            ..LogRequest::default()
+        };
+        let appended = Appended { group, chat, epoch, items: Vec::new(), told };
+        self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
+    }
+
+    /// Tells, through the log, what we have of devices that we are not connected to.
+    fn pump_receipt(&mut self, chat: ChatId) -> Result<(), EngineError> {
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        if state.receipt_due.is_none_or(|due| due > self.now) {
+            return Ok(());
+        }
+        state.receipt_due = None;
+        let Some(group) = self.active_group(chat) else {
+            return Ok(());
+        };
+        if self.usable(group).is_none() || self.has_strangers(chat, group) {
+            // When the home comes back, everything untold is told.
+            return Ok(());
+        }
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_bytes(&row.device).ok()?, row.received));
+        let rows = &state.row.devices;
+        let told: Vec<(DeviceId, u64)> = rows
+            .iter()
+            .filter(|row| row.told < row.received)
+            .filter_map(known)
+            .filter(|(device, _)| !self.links.contains_key(device))
+            .collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        // Everything, as it replaces the receipt before it.
+        let delivered = rows.iter().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
+        let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
+        let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
+        let id = starling_wire::EventId {
+            clock: self.clock.tick(self.agreed_ms()),
+            device: self.me.device().tag(),
+            sequence: 0,
+        };
+        let batch = starling_wire::Batch {
+            events: vec![starling_wire::Event { id, body: starling_wire::Body::Receipt(receipt) }],
+            floor: 0,
+        };
+        let Some(entry) = self.groups.get_mut(&group) else {
+            return Ok(());
+        };
+        let message: Bytes = entry.live.encrypt(&batch.encode())?.into();
+        entry.touch_live();
+        self.append_loose(chat, group, &message, told);
+        Ok(())
+    }
+
+    /// What could not be told while no home was up.
+    pub(crate) fn receipts_up(&mut self) {
+        let due = self.now + RECEIPT_DELAY_MS;
+        for state in self.chats.values_mut() {
+            if state.row.devices.iter().any(|d| d.told < d.received) {
+                state.receipt_due = Some(due);
+            }
+        }
+    }
+
+    /// Entries of ours that every receiver has can go: now, or when the home is there again.
+    pub(crate) fn trim_logs(&mut self, entries: Vec<(GroupId, u64, u64)>) {
+        let mut groups: Vec<GroupId> = Vec::new();
+        for (group, epoch, sequence) in entries {
+            if let Some(entry) = self.groups.get_mut(&group).filter(|e| e.to_trim.len() < MAX_TO_TRIM) {
+                entry.to_trim.push((epoch, sequence));
+                groups.push(group);
+            }
+        }
+        groups.dedup();
+        for group in groups {
+            self.trim_log(group);
+        }
+    }
+
+    pub(crate) fn trim_log(&mut self, group: GroupId) {
+        let Some(home) = self.home_of(group).filter(|h| self.homes.get(h).is_some_and(|h| h.hello.is_some())) else {
+            return;
+        };
+        let Some(entry) = self.groups.get_mut(&group) else { return };
+        let mut by_log: std::collections::BTreeMap<u64, Vec<u64>> = Default::default();
+        for (epoch, sequence) in std::mem::take(&mut entry.to_trim) {
+            by_log.entry(epoch).or_default().push(sequence);
+        }
+        for (epoch, sequences) in by_log {
+            let Some(keys) = self.groups.get(&group).and_then(|g| g.keys_of(epoch)) else {
+                continue;
+            };
+            for sequences in sequences.chunks(512) {
+                let request = LogRequest { sequences: sequences.to_vec(), ..LogRequest::default() };
+                let asked = Asked::Trim(group, sequences.iter().map(|s| (epoch, *s)).collect());
+                self.ask_log(home, &keys, LogVerb::Trim, request, asked);
+            }
+        }
+    }
+
+    /// Effects of requests, in order.
+    pub(crate) fn ask(&mut self, home: HomeId, ask: Ask, asked: Asked) {
+        let id = self.fresh_id();
+        if let Some(state) = self.homes.get_mut(&home) {
+            state.asked.insert(id, asked);
+            self.effect(Effect::Net(NetCommand::Ask(home, id, ask)));
+        }
+    }
+}

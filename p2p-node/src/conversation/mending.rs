@@ -1,0 +1,135 @@
+//! Conversations whose group does not fit the devices of both sides, and which group of several is to be trusted.
+
+use std::collections::HashMap;
+
+use starling_keys::{AccountId, Certificate, DeviceId};
+
+use crate::{
+    api::types::ChatId,
+    contacts::Person,
+    conversation::GroupEntry,
+    conversation::group::GroupId,
+    limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
+    store::Txn,
+    turn::{Engine, EngineError},
+};
+
+/// Conversations that get another group.
+#[derive(Default)]
+pub struct Mending {
+    /// Devices or groups have changed: look at all conversations.
+    pub look: bool,
+    /// When a conversation gets another group, and how often it got one.
+    due: HashMap<ChatId, (u64, u32)>,
+}
+
+impl Mending {
+    pub fn next_due(&self) -> Option<u64> {
+        self.due.values().map(|(due, _)| *due).min()
+    }
+}
+
+impl Engine {
+    /// How a group differs from the devices of both sides: it has others, it lacks some.
+    pub(crate) fn misfit(&self, peer: AccountId, group: &GroupEntry) -> (bool, bool) {
+        let theirs = self.contacts.get(&peer).and_then(|p| p.list.as_ref());
+        let me = self.me.account();
+        let listed = |member: &Certificate| {
+            let list = if member.account() == me { self.me.list.as_ref() } else { theirs };
+            list.is_none_or(|l| l.device(&member.device()).is_some())
+        };
+        let is_member = |device: DeviceId| group.members.iter().any(|m| m.device() == device);
+        let mut all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices);
+        (!group.members.iter().all(listed), !all.all(|d| is_member(d.certificate.device())))
+    }
+
+    /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
+    /// other, until they are heard in it.
+    pub(crate) fn distrust_groups(&mut self, txn: &Txn<'_>, chat: ChatId, spoken: GroupId) -> Result<(), EngineError> {
+        let (wall, groups) = (self.wall, self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
+        let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return Ok(()) };
+        let mut changed = false;
+        for id in groups[at + 1..].iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
+            let Some(entry) = self.groups.get_mut(&id) else { continue };
+            let old = entry.row.updated_ms.saturating_add(JOIN_WITHIN_MS) < wall;
+            // Where what they said in it may not have been read yet, nothing follows.
+            if !entry.row.confirmed && !entry.row.distrusted && entry.caught_up && old {
+                tracing::warn!("the other side does not seem to have joined a newer group");
+                entry.row.distrusted = true;
+                entry.touch();
+                changed = true;
+            }
+        }
+        self.mending.look |= changed;
+        if changed { self.renew_outbox(txn, chat) } else { Ok(()) }
+    }
+
+    /// Whether a group has a device that its account has given up: nothing more is sent into it.
+    pub(crate) fn has_strangers(&self, chat: ChatId, group: GroupId) -> bool {
+        let peer = self.chats.get(&chat).map(|c| c.peer);
+        peer.zip(self.groups.get(&group)).is_some_and(|(peer, group)| self.misfit(peer, group).0)
+    }
+
+    /// Whether the group that a conversation uses fits the devices of both sides.
+    fn fits(&self, chat: ChatId) -> bool {
+        let group = self.active_group(chat).and_then(|g| self.groups.get(&g));
+        let peer = self.chats.get(&chat).map(|c| c.peer);
+        group.zip(peer).is_some_and(|(group, peer)| !group.row.distrusted && self.misfit(peer, group) == (false, false))
+    }
+
+    /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
+    pub(crate) fn mend_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        if self.counters.superseded {
+            self.mending.due.clear();
+            return Ok(());
+        }
+        if std::mem::take(&mut self.mending.look) && self.me.list.is_some() {
+            // One device of all should be the first.
+            let later = self.now + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;
+            for chat in self.chats.values() {
+                let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
+                let Some(group) = self.active_group(chat.id).and_then(|g| self.groups.get(&g)) else { continue };
+                if self.contacts.get(&chat.peer).is_some_and(can) && !self.fits(chat.id) {
+                    // A device of ours that is to hear nothing more is not waited for.
+                    let removed = group.members.iter().any(|m| {
+                        let listed = self.me.list.as_ref().is_some_and(|l| l.device(&m.device()).is_some());
+                        m.account() == self.me.account() && !listed
+                    });
+                    let due = if removed { self.now } else { later };
+                    // One that was tried keeps its time: it would else be tried again and again.
+                    let (at, tries) = self.mending.due.entry(chat.id).or_insert((due, 0));
+                    *at = if *tries == 0 { due.min(*at) } else { *at };
+                }
+            }
+        }
+        let due: Vec<ChatId> =
+            self.mending.due.iter().filter(|(_, (at, _))| *at <= self.now).map(|(id, _)| *id).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.regroup(txn)?;
+        for chat in due {
+            // It was mended meanwhile, or nothing can be done now.
+            if self.fits(chat) {
+                self.mending.due.remove(&chat);
+            } else if let Some((at, _)) = self.mending.due.get_mut(&chat).filter(|(at, _)| *at <= self.now) {
+                *at = self.now + MEND_AGAIN_MS;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
+    pub(crate) fn wants_group(&mut self, chat: ChatId) -> bool {
+        if self.active_group(chat).is_none() {
+            return true;
+        }
+        let (now, fits) = (self.now, self.fits(chat));
+        let Some((due, tries)) = self.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits) else {
+            return false;
+        };
+        *due = now + (MEND_AGAIN_MS << (*tries).min(5));
+        *tries += 1;
+        true
+    }
+}

@@ -1,0 +1,10 @@
+//! Conversations: their MLS groups and logs, what is sent into them and what comes out of them.
+
+pub mod group;
+pub mod log;
+pub mod mending;
+mod messages;
+pub mod receive;
+pub mod send;
+
+pub use group::GroupEntry;

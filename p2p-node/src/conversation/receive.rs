@@ -1,0 +1,425 @@
+//! Reading: MLS messages in, events into the timeline.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use starling_keys::{Certificate, DeviceId};
+use starling_wire::{Batch, Body, Clock, Event, EventId, Receipt, direct::Entry};
+
+use crate::{
+    api::types::{ChatId, ContactState, DeliveryState, FeedKind, Live, Via},
+    conversation::group::GroupId,
+    conversation::send::timeline_key,
+    delivery::device_row,
+    limits::{DELETE_WINDOW_MS, MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
+    mls::Processed,
+    store::{EventRow, FeedRow, ReactionRow, Reading, TIMELINE, Txn},
+    turn::{Engine, EngineError, first_time},
+};
+
+/// News of one batch, written together.
+#[derive(Default)]
+struct Changes {
+    rows: BTreeMap<Vec<u8>, EventRow>,
+    new: Vec<u8>,
+    edited: Vec<u8>,
+    deleted: Vec<u8>,
+    reactions: Vec<u8>,
+}
+
+impl Engine {
+    pub(crate) fn on_direct_entry(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+        entry: &Entry,
+    ) -> Result<(), EngineError> {
+        let Ok(group) = GroupId::try_from(&*entry.group) else {
+            return Ok(());
+        };
+        let relayed = self.links.get(&device).is_some_and(|l| l.relayed);
+        let via = if relayed { Via::Relay } else { Via::Direct };
+        self.on_message(txn, group, Some(device), via, &entry.message)
+    }
+
+    /// An MLS message, from a stream or a log.
+    pub(crate) fn on_message(
+        &mut self,
+        txn: &Txn<'_>,
+        id: GroupId,
+        from: Option<DeviceId>,
+        via: Via,
+        message: &Bytes,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else {
+            tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
+            return Ok(());
+        };
+        let Ok(chat) = entry.row.chat.as_slice().try_into().map(ChatId) else {
+            return Ok(());
+        };
+        // Not from somebody who is not in this conversation.
+        if let Some(device) = from
+            && !entry.members.iter().any(|m| m.device() == device)
+        {
+            return Ok(());
+        }
+        if message.len() > starling_wire::limits::MAX_ENTRY {
+            return Ok(());
+        }
+        if !first_time(&mut self.seen, message) {
+            if let Some(device) = from {
+                self.owe_ack(device, chat, id);
+            }
+            return Ok(());
+        }
+        match entry.live.process(message) {
+            Processed::Application { sender, data } => {
+                entry.touch_live();
+                match Batch::decode(&data, sender.device().tag()) {
+                    Ok(batch) => self.on_batch(txn, chat, id, &sender, via, batch)?,
+                    Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
+                }
+            }
+            // Commits count only as closing entries of a log.
+            Processed::Commit => tracing::warn!("a commit came outside the log"),
+            Processed::Future => {
+                if entry.future.len() < MAX_FUTURE {
+                    entry.future.push_back((from, message.clone()));
+                }
+                // It must be taken again once we are there.
+                self.forget(message);
+                self.read_log_again(id);
+            }
+            Processed::Duplicate => {
+                if let Some(device) = from {
+                    self.owe_ack(device, chat, id);
+                }
+            }
+            Processed::TooOld => tracing::debug!("a message of an epoch that is gone"),
+            Processed::Garbage => tracing::debug!("a message that is not valid"),
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, message: &[u8]) {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&blake3::hash(message).as_bytes()[..16]);
+        self.seen.0.remove(&hash);
+    }
+
+    /// Messages that came before the commit that leads to their epoch.
+    pub(crate) fn retry_future(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        for (from, message) in std::mem::take(&mut entry.future) {
+            self.on_message(txn, id, from, Via::Direct, &message)?;
+        }
+        Ok(())
+    }
+
+    fn on_batch(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        group: GroupId,
+        sender: &Certificate,
+        via: Via,
+        batch: Batch,
+    ) -> Result<(), EngineError> {
+        let device = sender.device();
+        let own = sender.account() == self.me.account();
+        if !own {
+            // A device that its account has given up may be somebody else's now.
+            let person = self.contacts.get(&sender.account());
+            if person.and_then(|p| p.list.as_ref()).is_some_and(|list| list.device(&device).is_none()) {
+                tracing::warn!("a message of a device that its account has given up was dropped");
+                return Ok(());
+            }
+            self.confirm_group(txn, group)?;
+            self.distrust_groups(txn, chat, group)?;
+        } else if self.me.list.as_ref().is_some_and(|list| list.device(&device).is_none()) {
+            tracing::warn!("a message of a device that our account has given up was dropped");
+            return Ok(());
+        }
+        let agreed = self.agreed_ms();
+        let mut changes = Changes::default();
+        let mut numbered = false;
+        for event in batch.events {
+            self.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
+            if event.id.sequence != 0 {
+                numbered = true;
+                let Some(state) = self.chats.get_mut(&chat) else {
+                    return Ok(());
+                };
+                let row = device_row(&mut state.row, &device, own);
+                row.received = row.received.max(batch.floor.saturating_sub(1));
+                state.dirty = true;
+                if !take_number(row, event.id.sequence) {
+                    continue;
+                }
+            }
+            self.on_event(txn, chat, sender, via, event, &mut changes)?;
+        }
+        let rows: Vec<(Vec<u8>, EventRow)> = changes.rows.into_iter().collect();
+        txn.put_all(TIMELINE, &rows)?;
+        let kinds = [
+            (FeedKind::New, changes.new),
+            (FeedKind::Edited, changes.edited),
+            (FeedKind::Deleted, changes.deleted),
+            (FeedKind::Reaction, changes.reactions),
+        ];
+        for (kind, ids) in kinds {
+            if !ids.is_empty() {
+                self.news(txn, FeedRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
+            }
+        }
+        if numbered {
+            self.owe_ack(device, chat, group);
+        }
+        Ok(())
+    }
+
+    fn on_event(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        sender: &Certificate,
+        via: Via,
+        event: Event,
+        changes: &mut Changes,
+    ) -> Result<(), EngineError> {
+        let own = sender.account() == self.me.account();
+        let (id, agreed) = (event.id, self.agreed_ms());
+        match event.body {
+            Body::Text(_) => {
+                let row = EventRow {
+                    body: Event::encode_body(&event.body),
+                    mine: own,
+                    via: via.stored(),
+                    ..EventRow::default()
+                };
+                changes.rows.insert(timeline_key(chat, id), row);
+                changes.new.extend(id.to_bytes());
+                if !own
+                    && let Some(person) = self.contacts.get_mut(&sender.account())
+                    && person.presence.typing_until.take().is_some()
+                {
+                    self.live(Live::Typing { chat, typing: false });
+                }
+                if let Some(state) = self.chats.get_mut(&chat) {
+                    // A clock far ahead sorts where it says, but does not pin the chat there.
+                    let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
+                    state.row.newest = state.row.newest.max(id.clock.0.min(latest));
+                    if !own && id.clock.0 > state.row.read {
+                        state.row.unread += 1;
+                    }
+                    state.row.archived = false;
+                }
+            }
+            Body::Edit { target, text } => {
+                if let Some((key, mut row)) = self.target(txn, chat, target, changes)?
+                    && row.mine == own
+                    && !row.deleted
+                    && id.clock.0 > row.edit_clock
+                {
+                    row.edited = Some(text);
+                    row.edit_clock = id.clock.0;
+                    changes.rows.insert(key, row);
+                    changes.edited.extend(target.to_bytes());
+                }
+            }
+            Body::Delete { target } => {
+                let in_time = id.clock.ms().saturating_sub(target.clock.ms()) <= DELETE_WINDOW_MS;
+                if in_time
+                    && let Some((key, mut row)) = self.target(txn, chat, target, changes)?
+                    && row.mine == own
+                {
+                    // The text goes from the disk, too.
+                    row = EventRow {
+                        body: Event::encode_body(&Body::Text(Default::default())),
+                        deleted: true,
+                        edited: None,
+                        reactions: Vec::new(),
+                        ..row
+                    };
+                    changes.rows.insert(key, row);
+                    changes.deleted.extend(target.to_bytes());
+                }
+            }
+            Body::Reaction { target, emoji } => {
+                if let Some((key, mut row)) = self.target(txn, chat, target, changes)?
+                    && !row.deleted
+                    && react(&mut row, own, &emoji, id.clock)
+                {
+                    changes.rows.insert(key, row);
+                    changes.reactions.extend(target.to_bytes());
+                }
+            }
+            Body::Receipt(receipt) if !own => self.on_receipt(txn, chat, sender.device(), &receipt)?,
+            Body::Receipt(receipt) => {
+                // Another device of ours has read this.
+                self.mark_read(chat, receipt.read);
+                self.has_received(txn, chat, sender.device(), &receipt)?;
+            }
+            Body::Profile { name, bot } if !own => self.on_profile(txn, chat, name, bot)?,
+            Body::Profile { name, .. } if !name.is_empty() && name != self.me.row.name => {
+                // Another device of ours has renamed us.
+                self.me.row.name = name;
+                self.me.dirty = true;
+            }
+            Body::Profile { .. } => {}
+            Body::Devices(list) => {
+                if let Some(peer) = self.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
+                    self.on_newer_list(txn, peer, &list)?;
+                }
+            }
+            Body::Call(call) => self.on_call(txn, chat, sender, id, call)?,
+            Body::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn target(
+        &self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        id: EventId,
+        changes: &Changes,
+    ) -> Result<Option<(Vec<u8>, EventRow)>, EngineError> {
+        let key = timeline_key(chat, id);
+        let row = match changes.rows.get(&key) {
+            Some(row) => Some(row.clone()),
+            None => txn.get(TIMELINE, &key)?,
+        };
+        // The note of a call is nobody's to change.
+        let note = |row: &EventRow| matches!(Event::decode_body(&row.body), Ok(Body::Call(_)));
+        Ok(row.filter(|row| !note(row)).map(|row| (key, row)))
+    }
+
+    fn on_receipt(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        from: DeviceId,
+        receipt: &Receipt,
+    ) -> Result<(), EngineError> {
+        self.has_received(txn, chat, from, receipt)?;
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        let before = state.row.peer_read;
+        // Nobody has read what was not written yet.
+        let read = receipt.read.0.min(state.row.newest);
+        if read > before {
+            state.row.peer_read = read;
+            state.dirty = true;
+            let range = timeline_key(chat, floor_id(before.saturating_add(1)))
+                ..timeline_key(chat, floor_id(read.saturating_add(1)));
+            let rows = txn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
+            let ids: Vec<u8> =
+                rows.iter().rev().filter(|(_, row)| row.mine).flat_map(|(key, _)| key[16..].to_vec()).collect();
+            self.state_news(txn, chat, ids, DeliveryState::Read, "")?;
+        }
+        Ok(())
+    }
+
+    /// How much of ours a device says that it has.
+    fn has_received(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        from: DeviceId,
+        receipt: &Receipt,
+    ) -> Result<(), EngineError> {
+        let me = self.me.device().tag();
+        let upto = receipt.delivered.iter().filter(|(device, _)| *device == me).map(|(_, upto)| *upto).max();
+        if let Some(upto) = upto { self.acknowledged(txn, chat, from, upto) } else { Ok(()) }
+    }
+
+    fn on_profile(&mut self, txn: &Txn<'_>, chat: ChatId, name: String, bot: bool) -> Result<(), EngineError> {
+        let Some(peer) = self.chats.get(&chat).map(|c| c.peer) else {
+            return Ok(());
+        };
+        let Some(person) = self.contacts.get_mut(&peer) else {
+            return Ok(());
+        };
+        let renamed = !name.is_empty() && person.row.name != name;
+        if renamed {
+            person.row.name = name;
+        }
+        person.row.bot = bot;
+        person.dirty = true;
+        if person.state() == ContactState::Outgoing {
+            person.row.state = ContactState::Active.stored();
+            self.net_changed = true;
+            self.snapshot_soon();
+            self.account_news(txn, FeedKind::ContactAccepted, peer, "")?;
+        } else if renamed {
+            self.live(Live::Net);
+        }
+        Ok(())
+    }
+
+    /// A group in which a device of the other account has spoken is one that it is in.
+    pub(crate) fn confirm_group(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
+            return Ok(());
+        };
+        (entry.row.confirmed, entry.row.distrusted) = (true, false);
+        entry.touch();
+        if let Ok(chat) = entry.row.chat.as_slice().try_into() {
+            self.renew_outbox(txn, ChatId(chat))?;
+        }
+        Ok(())
+    }
+}
+
+/// The least id with this clock.
+pub fn floor_id(clock: u64) -> EventId {
+    EventId { clock: Clock(clock), ..EventId::default() }
+}
+
+/// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).
+fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
+    if sequence <= row.received || row.early.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
+        return false;
+    }
+    if Some(sequence) == row.received.checked_add(1) {
+        row.received = sequence;
+    } else if let Some(range) = row.early.chunks_exact_mut(2).find(|r| r[1].checked_add(1) == Some(sequence)) {
+        range[1] = sequence;
+    } else if row.early.len() < 2 * MAX_EARLY {
+        row.early.extend([sequence, sequence]);
+    }
+    while let Some(at) = row.early.chunks_exact(2).position(|r| r[0] <= row.received.saturating_add(1)) {
+        row.received = row.received.max(row.early[2 * at + 1]);
+        row.early.drain(2 * at..2 * at + 2);
+    }
+    true
+}
+
+/// Sets, changes or removes one side's reaction; `false` if a newer one is there.
+pub fn react(row: &mut EventRow, mine: bool, emoji: &str, clock: Clock) -> bool {
+    if row.reactions.iter().any(|r| r.mine == mine && r.clock >= clock.0) {
+        return false;
+    }
+    row.reactions.retain(|r| r.mine != mine);
+    row.reactions.push(ReactionRow { mine, emoji: emoji.to_owned(), clock: clock.0 });
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_come_early_twice_or_late_are_each_taken_once() {
+        let mut row = crate::store::DeviceRow::default();
+        let order = [3, 1, 3, 5, 6, 2, 2, 4, 7, 1];
+        let taken: Vec<bool> = order.iter().map(|n| take_number(&mut row, *n)).collect();
+        assert_eq!(taken, [true, true, false, true, true, true, false, true, true, false]);
+        assert_eq!((row.received, row.early.len()), (7, 0));
+    }
+}

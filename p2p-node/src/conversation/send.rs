@@ -1,0 +1,352 @@
+//! Writing: events get their stamp at once, and are encrypted together at the end of the turn.
+
+use bytes::Bytes;
+use starling_wire::{
+    Batch, Body, Event, EventId,
+    limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
+};
+
+use crate::{
+    api::types::{ChatId, ContactState, DeliveryState, FeedKind, MessageId, NodeError, Via},
+    conversation::group::GroupId,
+    limits::{MAX_OUTBOX, OUTBOX_LIFE_MS},
+    mls::PAST_EPOCHS,
+    store::{EventRow, FeedRow, OUTBOX, OutboxRow, Reading, TIMELINE, Txn},
+    turn::{Engine, EngineError},
+};
+
+/// An entry of an outbox, as far as it is kept in memory.
+#[derive(Debug, Clone)]
+pub struct OutItem {
+    pub first: u64,
+    pub last: u64,
+    pub group: GroupId,
+    pub epoch: u64,
+    /// By the clock.
+    pub created_ms: u64,
+    /// In steady time: when it was written, if that was in this run.
+    pub ready_ms: u64,
+    pub ids: Vec<u8>,
+    pub len: usize,
+    /// Where a log has it, as far as this run knows: epoch and sequence number.
+    pub logged: Option<(u64, u64)>,
+}
+
+impl OutItem {
+    pub fn from_row(row: &OutboxRow) -> Self {
+        Self {
+            first: row.first,
+            last: row.last,
+            group: row.group.as_slice().try_into().unwrap_or_default(),
+            epoch: row.epoch,
+            created_ms: row.created_ms,
+            ready_ms: 0,
+            ids: row.ids.clone(),
+            len: row.message.len(),
+            logged: None,
+        }
+    }
+
+    /// The ids of its messages with a sequence number in `(after, upto]`.
+    pub fn ids_between(&self, after: u64, upto: u64) -> Vec<u8> {
+        if after < self.first && self.last <= upto {
+            return self.ids.clone();
+        }
+        let within = |id: &&[u8]| EventId::from_bytes(id).is_some_and(|id| id.sequence > after && id.sequence <= upto);
+        self.ids.chunks_exact(EventId::LEN).filter(within).flatten().copied().collect()
+    }
+}
+
+/// The key of an outbox row.
+pub fn outbox_key(chat: ChatId, first: u64) -> Vec<u8> {
+    [&chat.0[..], &first.to_be_bytes()].concat()
+}
+
+/// The key of a timeline row.
+pub fn timeline_key(chat: ChatId, id: EventId) -> Vec<u8> {
+    [&chat.0[..], &id.to_bytes()].concat()
+}
+
+impl Engine {
+    /// Whether the user may write to a chat now.
+    pub(crate) fn check_may_write(&self, chat: ChatId) -> Result<(), NodeError> {
+        let state = self.chats.get(&chat).ok_or_else(|| NodeError::NotFound("there is no such conversation".into()))?;
+        let person =
+            self.contacts.get(&state.peer).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        let name = person.name();
+        match person.state() {
+            ContactState::Blocked => {
+                return Err(NodeError::Refused(format!("{name} is blocked; unblock them to write to them")));
+            }
+            ContactState::Removed => {
+                return Err(NodeError::Refused(format!("{name} is not a contact any more; add them again")));
+            }
+            ContactState::Active | ContactState::Outgoing => {}
+        }
+        if person.row.key_changed {
+            return Err(NodeError::KeyChanged(name.into()));
+        }
+        if self.active_group(chat).is_none() {
+            let problem = format!("the encrypted conversation with {name} is being made: try again in a moment");
+            return Err(NodeError::Unreachable(problem));
+        }
+        if state.outbox.len() >= MAX_OUTBOX {
+            return Err(NodeError::Refused(format!(
+                "{MAX_OUTBOX} batches of messages to {name} wait to be sent; wait until they are delivered"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The group that we write to: one that fits the devices of both sides, rather lacking one of them than with somebody else's in it; of
+    /// those the confirmed one with the lowest id, so that both sides choose the same, else the newest.
+    pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
+        let state = self.chats.get(&chat)?;
+        let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
+        let known = ids.filter_map(|g| self.groups.get(&g)).filter(|g| !g.row.dead);
+        let order = |(at, group): &(usize, &crate::conversation::GroupEntry)| {
+            let age = if group.row.confirmed { 0 } else { usize::MAX - at };
+            let (strangers, lacks) = self.misfit(state.peer, group);
+            (strangers, group.row.distrusted, lacks, !group.row.confirmed, age, group.id)
+        };
+        known.enumerate().min_by_key(order).map(|(_, group)| group.id)
+    }
+
+    /// Stamps an event and queues it for this turn's batch.
+    pub(crate) fn write_event(&mut self, chat: ChatId, body: Body) -> EventId {
+        let clock = self.clock.tick(self.agreed_ms());
+        let device = self.me.device().tag();
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return EventId::default();
+        };
+        let sequence = if body.is_numbered() {
+            state.row.last_sequence += 1;
+            state.row.last_sequence
+        } else {
+            0
+        };
+        let id = EventId { clock, device, sequence };
+        state.pending.push(Event { id, body });
+        state.dirty = true;
+        id
+    }
+
+    /// Encrypts what was written in this turn.
+    pub(crate) fn flush_pending(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.pending.is_empty()).map(|c| c.id).collect();
+        for chat in waiting {
+            let Some(group) = self.active_group(chat) else {
+                continue;
+            };
+            let Some(state) = self.chats.get_mut(&chat) else {
+                continue;
+            };
+            let events = std::mem::take(&mut state.pending);
+            let mut rows = Vec::new();
+            let (mut new, mut unnumbered) = (Vec::new(), Vec::new());
+            let mut batches: Vec<(usize, Vec<Event>)> = Vec::new();
+            for event in events {
+                if event.id.sequence == 0 {
+                    unnumbered.push(event);
+                    continue;
+                }
+                if let Body::Text(_) = &event.body {
+                    rows.push((
+                        timeline_key(chat, event.id),
+                        EventRow {
+                            body: Event::encode_body(&event.body),
+                            mine: true,
+                            via: Via::Own.stored(),
+                            ..EventRow::default()
+                        },
+                    ));
+                    new.extend(event.id.to_bytes());
+                }
+                let len = event.encoded_len();
+                match batches.last_mut() {
+                    Some((size, batch)) if *size + len <= MAX_BATCH_BYTES && batch.len() < MAX_BATCH_EVENTS => {
+                        *size += len;
+                        batch.push(event);
+                    }
+                    _ => batches.push((len, vec![event])),
+                }
+            }
+            if let Some(newest) = new.chunks_exact(EventId::LEN).next_back().and_then(EventId::from_bytes) {
+                state.row.newest = state.row.newest.max(newest.clock.0);
+            }
+            txn.put_all(TIMELINE, &rows)?;
+            if !new.is_empty() {
+                self.news(
+                    txn,
+                    FeedRow { kind: FeedKind::New.stored(), chat: chat.0.to_vec(), ids: new, ..FeedRow::default() },
+                )?;
+            }
+            for (_, events) in batches {
+                self.put_in_outbox(txn, chat, group, events)?;
+            }
+            if !unnumbered.is_empty() {
+                self.send_unnumbered(chat, group, unnumbered)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts a batch and puts it into the outbox, in the transaction that also has the new ratchet state.
+    fn put_in_outbox(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        group: GroupId,
+        events: Vec<Event>,
+    ) -> Result<(), EngineError> {
+        let (Some(first), Some(last)) = (events.first().map(|e| e.id.sequence), events.last().map(|e| e.id.sequence))
+        else {
+            return Ok(());
+        };
+        // Only messages have a state that is told.
+        let messages = events.iter().filter(|e| matches!(e.body, Body::Text(_)));
+        let ids = messages.flat_map(|e| e.id.to_bytes()).collect();
+        let now = self.wall;
+        let (batch, message, epoch) = self.encrypt(group, events)?;
+        let row = OutboxRow { group: group.to_vec(), epoch, message, ids, first, last, created_ms: now, batch };
+        txn.put(OUTBOX, &outbox_key(chat, first), &row)?;
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.outbox.push_back(OutItem { ready_ms: self.now, ..OutItem::from_row(&row) });
+        }
+        Ok(())
+    }
+
+    fn encrypt(&mut self, group: GroupId, events: Vec<Event>) -> Result<(Vec<u8>, Bytes, u64), EngineError> {
+        let Some(entry) = self.groups.get_mut(&group) else {
+            return Err(EngineError::Identity);
+        };
+        let batch = Batch { events, floor: entry.row.floor }.encode();
+        let message = entry.live.encrypt(&batch)?.into();
+        entry.row.since_update += 1;
+        entry.touch_live();
+        Ok((batch, message, entry.live.epoch()))
+    }
+
+    /// Receipts: on every direct stream of the conversation, and into the log for those without.
+    fn send_unnumbered(&mut self, chat: ChatId, group: GroupId, events: Vec<Event>) -> Result<(), EngineError> {
+        let (_, message, _) = self.encrypt(group, events)?;
+        self.send_loose(chat, group, message);
+        Ok(())
+    }
+
+    /// Encrypts again what was encrypted for an epoch whose secrets others may have dropped, or for a group that was replaced.
+    pub(crate) fn renew_outbox(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let Some(active) = self.active_group(chat) else {
+            return Ok(());
+        };
+        if self.chats.get(&chat).and_then(|c| self.contacts.get(&c.peer)).is_some_and(|p| p.row.key_changed) {
+            // Not to devices that the user does not trust yet.
+            return Ok(());
+        }
+        let epoch = self.groups.get(&active).map_or(0, |g| g.live.epoch());
+        let Some(state) = self.chats.get(&chat) else {
+            return Ok(());
+        };
+        let stale: Vec<u64> = state
+            .outbox
+            .iter()
+            .filter(|i| i.group != active || i.epoch + (PAST_EPOCHS as u64) < epoch)
+            .map(|i| i.first)
+            .collect();
+        for first in stale {
+            let key = outbox_key(chat, first);
+            let Some(mut row) = txn.get::<OutboxRow>(OUTBOX, &key)? else {
+                continue;
+            };
+            let Ok(batch) = Batch::decode(&row.batch, self.me.device().tag()) else {
+                continue;
+            };
+            let (batch, message, epoch) = self.encrypt(active, batch.events)?;
+            row.group = active.to_vec();
+            (row.batch, row.message, row.epoch) = (batch, message, epoch);
+            txn.put(OUTBOX, &key, &row)?;
+            if let Some(state) = self.chats.get_mut(&chat) {
+                state.row.logged_upto = state.row.logged_upto.min(first - 1);
+                state.dirty = true;
+                if let Some(item) = state.outbox.iter_mut().find(|i| i.first == first) {
+                    *item = OutItem::from_row(&row);
+                }
+            }
+        }
+        if let Some(devices) = self.chats.get(&chat).map(|c| c.peer) {
+            self.rewind_links(devices, chat);
+        }
+        Ok(())
+    }
+
+    /// Entries whose life has ended fail, visibly.
+    pub(crate) fn expire_outbox(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        // A clock that was set far ahead by mistake does not fail what waits.
+        let now = self.wall.min(self.agreed_ms());
+        let expired: Vec<(ChatId, OutItem)> = self
+            .chats
+            .values()
+            .flat_map(|c| c.outbox.iter().map(move |i| (c.id, i)))
+            .filter(|(_, i)| i.created_ms + OUTBOX_LIFE_MS < now)
+            .map(|(chat, item)| (chat, item.clone()))
+            .collect();
+        for (chat, item) in expired {
+            txn.delete(OUTBOX, &outbox_key(chat, item.first))?;
+            let group = self.active_group(chat);
+            let Some(state) = self.chats.get_mut(&chat) else {
+                continue;
+            };
+            state.outbox.retain(|i| i.first != item.first);
+            let delivered = state.row.devices.iter().filter(|d| !d.own).map(|d| d.acked).max().unwrap_or(0);
+            let failed = item.ids_between(delivered, u64::MAX);
+            if !failed.is_empty() {
+                state.row.failed.extend([item.first.max(delivered + 1), item.last]);
+            }
+            state.dirty = true;
+            // Receivers need not wait for what will never come.
+            if let Some(entry) = group.and_then(|g| self.groups.get_mut(&g)) {
+                entry.row.floor = entry.row.floor.max(item.last + 1);
+                entry.touch();
+            }
+            self.state_news(txn, chat, failed, DeliveryState::Failed, "nobody fetched it for 30 days")?;
+        }
+        Ok(())
+    }
+
+    /// The state of an event of our account; what another device of ours has written has left it.
+    pub(crate) fn state_of(row: &crate::store::ChatRow, id: EventId, via: Via) -> DeliveryState {
+        if via != Via::Own {
+            return if id.clock.0 <= row.peer_read { DeliveryState::Read } else { DeliveryState::Sent };
+        }
+        let sequence = id.sequence;
+        let delivered = row.devices.iter().filter(|d| !d.own).map(|d| d.acked).max().unwrap_or(0);
+        if row.failed.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
+            DeliveryState::Failed
+        } else if sequence <= delivered {
+            if id.clock.0 <= row.peer_read { DeliveryState::Read } else { DeliveryState::Delivered }
+        } else if sequence <= row.sent_upto {
+            DeliveryState::Sent
+        } else {
+            DeliveryState::Queued
+        }
+    }
+
+    /// A message of ours that may still be changed.
+    pub(crate) fn own_message(
+        &self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        id: MessageId,
+    ) -> Result<Result<EventRow, NodeError>, EngineError> {
+        let row = txn.get::<EventRow>(TIMELINE, &timeline_key(chat, id.0))?;
+        Ok(match row {
+            None => Err(NodeError::NotFound("there is no such message in this conversation".into())),
+            Some(row) if matches!(Event::decode_body(&row.body), Ok(Body::Call(_))) => {
+                Err(NodeError::Refused("a call is no message".into()))
+            }
+            Some(row) if !row.mine => Err(NodeError::Refused("only the author can change a message".into())),
+            Some(row) if row.deleted => Err(NodeError::Refused("the message was deleted".into())),
+            Some(row) => Ok(row),
+        })
+    }
+}

@@ -1,0 +1,372 @@
+//! Direct streams: what goes out on them, and what their acknowledgements mean.
+
+pub mod targets;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use bytes::Bytes;
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::direct::{Ack, DirectFrame, Entry, SealedSignal};
+
+use crate::{
+    api::types::{ChatId, DeliveryState, Live},
+    conversation::group::GroupId,
+    conversation::send::outbox_key,
+    limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
+    net::NetCommand,
+    store::{ChatRow, DeviceRow, OUTBOX, OutboxRow, Reading, Txn},
+    turn::{Effect, Engine, EngineError},
+};
+
+/// Where the sending of one conversation's outbox to one device stands.
+#[derive(Debug, Default)]
+struct Cursor {
+    /// Sequence number up to which entries were written to the stream.
+    sent: u64,
+    /// Entries written and not acknowledged: last sequence number, bytes.
+    inflight: VecDeque<(u64, usize)>,
+    bytes: usize,
+    since_ms: u64,
+}
+
+/// A direct stream to a device.
+#[derive(Debug)]
+pub struct Link {
+    pub relayed: bool,
+    cursors: HashMap<ChatId, Cursor>,
+    /// Chats with something to acknowledge.
+    acks: HashSet<(ChatId, GroupId)>,
+}
+
+impl Link {
+    /// When what was not acknowledged is sent again.
+    pub fn resend_due(&self) -> Option<u64> {
+        let waiting = self.cursors.values().filter(|c| !c.inflight.is_empty());
+        waiting.map(|c| c.since_ms + RESEND_AFTER_MS + 1).min()
+    }
+}
+
+/// What is known of a device in a conversation, made if needed.
+pub fn device_row<'a>(row: &'a mut ChatRow, device: &DeviceId, own: bool) -> &'a mut DeviceRow {
+    let at = row.devices.iter().position(|d| d.device == device.as_bytes());
+    let at = at.unwrap_or_else(|| {
+        row.devices.push(DeviceRow { device: device.as_bytes().to_vec(), own, ..DeviceRow::default() });
+        row.devices.len() - 1
+    });
+    &mut row.devices[at]
+}
+
+impl Engine {
+    /// The chats in which a device takes part.
+    fn chats_of(&self, device: &DeviceId) -> Vec<ChatId> {
+        let account = self.devices.get(device);
+        let own = account == Some(&self.me.account());
+        self.chats.values().filter(|c| own || Some(&c.peer) == account).map(|c| c.id).collect()
+    }
+
+    pub(crate) fn link_up(&mut self, device: DeviceId, relayed: bool) {
+        if !self.may_talk(&device) {
+            return;
+        }
+        let link = Link { relayed, cursors: HashMap::new(), acks: HashSet::new() };
+        self.links.insert(device, link);
+        for chat in self.chats_of(&device) {
+            // Tell again what we have and have read: the last stream may have lost it.
+            self.ack_again(device, chat);
+            self.read_again(chat);
+            self.tell_presence(chat, true);
+        }
+        self.live(Live::Net);
+    }
+
+    pub(crate) fn link_down(&mut self, device: DeviceId) {
+        if self.links.remove(&device).is_none() {
+            return;
+        }
+        for chat in self.chats_of(&device) {
+            if let Some(state) = self.chats.get_mut(&chat) {
+                // What it was told on that stream may be lost: a receipt in the log is sure.
+                let own = self.devices.get(&device) == Some(&self.me.account());
+                let row = device_row(&mut state.row, &device, own);
+                if row.received > 0 && row.told > 0 {
+                    row.told = 0;
+                    state.receipt_due = Some(self.now + crate::limits::RECEIPT_DELAY_MS);
+                }
+            }
+        }
+        self.contact_left(&device);
+        self.live(Live::Net);
+    }
+
+    pub(crate) fn drop_links_of(&mut self, account: &AccountId) {
+        let devices = &self.devices;
+        self.links.retain(|d, _| devices.get(d) != Some(account));
+    }
+
+    /// A new stream begins at what the device has acknowledged.
+    pub(crate) fn rewind_links(&mut self, account: AccountId, chat: ChatId) {
+        let own = self.me.account();
+        for (device, link) in &mut self.links {
+            let of = self.devices.get(device);
+            if of == Some(&account) || of == Some(&own) {
+                link.cursors.remove(&chat);
+            }
+        }
+    }
+
+    fn ack_again(&mut self, device: DeviceId, chat: ChatId) {
+        let received = self
+            .chats
+            .get(&chat)
+            .and_then(|c| c.row.devices.iter().find(|d| d.device == device.as_bytes()))
+            .map_or(0, |d| d.received);
+        if received > 0
+            && let Some(group) = self.active_group(chat)
+            && let Some(link) = self.links.get_mut(&device)
+        {
+            link.acks.insert((chat, group));
+        }
+    }
+
+    /// Something of a device is (or will be, with this turn) durable here: it has to be told.
+    pub(crate) fn owe_ack(&mut self, device: DeviceId, chat: ChatId, group: GroupId) {
+        if let Some(link) = self.links.get_mut(&device) {
+            link.acks.insert((chat, group));
+        } else if let Some(state) = self.chats.get_mut(&chat) {
+            let due = self.now + crate::limits::RECEIPT_DELAY_MS;
+            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+        }
+    }
+
+    /// Everything that can leave on direct streams now.
+    pub(crate) fn pump_links(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let devices: Vec<DeviceId> = self.links.keys().copied().collect();
+        for device in devices {
+            let chats = self.chats_of(&device);
+            if let Some(link) = self.links.get_mut(&device) {
+                // What is no longer owed (its group is gone, say) is not waited for either.
+                let owed = |c: &ChatId| self.chats.get(c).is_some_and(|c| !c.outbox.is_empty());
+                link.cursors.retain(|chat, _| chats.contains(chat) && owed(chat));
+            }
+            for chat in chats {
+                self.pump(txn, device, chat)?;
+            }
+            self.send_acks(device);
+        }
+        Ok(())
+    }
+
+    fn pump(&mut self, txn: &Txn<'_>, device: DeviceId, chat: ChatId) -> Result<(), EngineError> {
+        let now = self.now;
+        let waits = self.chats.get(&chat).filter(|c| !c.outbox.is_empty());
+        let groups = waits.map(|c| c.row.groups.clone()).unwrap_or_default();
+        let ids = groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
+        let given_up: Vec<GroupId> = ids.filter(|g| self.has_strangers(chat, *g)).collect();
+        let Some(state) = self.chats.get_mut(&chat).filter(|c| !c.outbox.is_empty()) else {
+            return Ok(());
+        };
+        let acked = state.row.devices.iter().find(|d| d.device == device.as_bytes()).map_or(0, |d| d.acked);
+        let Some(link) = self.links.get_mut(&device) else {
+            return Ok(());
+        };
+        let cursor =
+            link.cursors.entry(chat).or_insert_with(|| Cursor { sent: acked, since_ms: now, ..Cursor::default() });
+        if !cursor.inflight.is_empty() && now.saturating_sub(cursor.since_ms) > RESEND_AFTER_MS {
+            *cursor = Cursor { sent: acked, since_ms: now, ..Cursor::default() };
+        }
+        let from = state.outbox.partition_point(|i| i.last <= cursor.sent);
+        let (mut entries, mut len, mut sent) = (Vec::new(), 0, 0);
+        for item in state.outbox.iter().skip(from) {
+            // Only members can read it; a device that joined another group waits for that one.
+            let member = self.groups.get(&item.group).is_some_and(|g| g.members.iter().any(|m| m.device() == device));
+            if !member || given_up.contains(&item.group) {
+                continue;
+            }
+            if sent >= PUMP_ENTRIES || cursor.bytes + item.len > WINDOW_BYTES {
+                break;
+            }
+            let Some(row) = txn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
+                continue;
+            };
+            if cursor.inflight.is_empty() {
+                cursor.since_ms = now;
+            }
+            cursor.sent = item.last;
+            cursor.inflight.push_back((item.last, item.len));
+            cursor.bytes += item.len;
+            sent += 1;
+            len += item.len + 64;
+            entries.push(Entry { group: Bytes::copy_from_slice(&item.group), message: row.message });
+            if len > starling_wire::limits::MAX_DIRECT_FRAME / 2 {
+                let frame = DirectFrame { entries: std::mem::take(&mut entries), ..DirectFrame::default() };
+                len = 0;
+                self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+            }
+        }
+        if !entries.is_empty() {
+            let frame = DirectFrame { entries, ..DirectFrame::default() };
+            self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+        }
+        Ok(())
+    }
+
+    fn send_acks(&mut self, device: DeviceId) {
+        let Some(link) = self.links.get_mut(&device) else {
+            return;
+        };
+        let mut acks = Vec::new();
+        for (chat, group) in link.acks.drain() {
+            let Some(state) = self.chats.get_mut(&chat) else {
+                continue;
+            };
+            let own = self.devices.get(&device) == Some(&self.me.account());
+            let row = device_row(&mut state.row, &device, own);
+            if row.told != row.received {
+                row.told = row.received;
+                state.dirty = true;
+            }
+            acks.push(Ack { group: Bytes::copy_from_slice(&group), upto: row.received });
+        }
+        if !acks.is_empty() {
+            let frame = DirectFrame { acks, ..DirectFrame::default() };
+            self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+        }
+    }
+
+    /// A message without a number: to those who are connected at once, for the others into the log.
+    pub(crate) fn send_loose(&mut self, chat: ChatId, group: GroupId, message: Bytes) {
+        let Some(entry) = self.groups.get(&group).filter(|_| !self.has_strangers(chat, group)) else {
+            return;
+        };
+        let me = self.me.device();
+        let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).filter(|d| *d != me).collect();
+        let mut missing = false;
+        for device in others {
+            if self.links.contains_key(&device) {
+                let frame = DirectFrame {
+                    entries: vec![Entry { group: Bytes::copy_from_slice(&group), message: message.clone() }],
+                    ..DirectFrame::default()
+                };
+                self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+            } else {
+                missing = true;
+            }
+        }
+        if missing {
+            self.append_loose(chat, group, &message, Vec::new());
+        }
+    }
+
+    pub(crate) fn send_signal_direct(&mut self, device: DeviceId, group: GroupId, sealed: Vec<u8>) {
+        let frame = DirectFrame {
+            signals: vec![SealedSignal { group: Bytes::copy_from_slice(&group), sealed: sealed.into() }],
+            ..DirectFrame::default()
+        };
+        self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+    }
+
+    /// A device says on its stream what it has.
+    pub(crate) fn on_ack(
+        &mut self,
+        txn: &Txn<'_>,
+        device: DeviceId,
+        group: &[u8],
+        upto: u64,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g)) else {
+            return Ok(());
+        };
+        let id = entry.id;
+        let Ok(chat) = entry.row.chat.as_slice().try_into() else {
+            return Ok(());
+        };
+        if !entry.members.iter().any(|m| m.device() == device) {
+            return Ok(());
+        }
+        if self.devices.get(&device) != Some(&self.me.account()) {
+            self.confirm_group(txn, id)?;
+        }
+        self.acknowledged(txn, ChatId(chat), device, upto)
+    }
+
+    /// A device has all our events of a chat up to `upto`.
+    pub(crate) fn acknowledged(
+        &mut self,
+        txn: &Txn<'_>,
+        chat: ChatId,
+        device: DeviceId,
+        upto: u64,
+    ) -> Result<(), EngineError> {
+        let own = self.devices.get(&device) == Some(&self.me.account());
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        // Nobody can have what was never written.
+        let upto = upto.min(state.row.last_sequence);
+        let delivered_before = delivered(&state.row);
+        let row = device_row(&mut state.row, &device, own);
+        if upto <= row.acked {
+            return Ok(());
+        }
+        row.acked = upto;
+        state.dirty = true;
+        if let Some(cursor) = self.links.get_mut(&device).and_then(|l| l.cursors.get_mut(&chat)) {
+            while cursor.inflight.front().is_some_and(|(last, _)| *last <= upto) {
+                if let Some((_, len)) = cursor.inflight.pop_front() {
+                    cursor.bytes -= len;
+                }
+            }
+            cursor.sent = cursor.sent.max(upto);
+            cursor.since_ms = self.now;
+        }
+        let delivered_now = delivered(&state.row);
+        let mut ids = Vec::new();
+        if delivered_now > delivered_before {
+            for item in &state.outbox {
+                if item.first > delivered_now {
+                    break;
+                }
+                ids.extend(item.ids_between(delivered_before, delivered_now));
+            }
+        }
+        if !own {
+            state.row.sent_upto = state.row.sent_upto.max(upto);
+        }
+        self.state_news(txn, chat, ids, DeliveryState::Delivered, "")?;
+        self.clear_outbox(txn, chat)
+    }
+
+    /// Entries that every device has are not owed any more.
+    pub(crate) fn clear_outbox(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let me = self.me.device();
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        let mut trim: Vec<(GroupId, u64, u64)> = Vec::new();
+        while let Some(item) = state.outbox.front() {
+            let everyone = self.groups.get(&item.group).is_none_or(|g| {
+                g.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| {
+                    let row = state.row.devices.iter().find(|r| r.device == d.as_bytes());
+                    row.is_some_and(|r| r.acked >= item.last)
+                })
+            });
+            if !everyone {
+                break;
+            }
+            txn.delete(OUTBOX, &outbox_key(chat, item.first))?;
+            if let Some((epoch, sequence)) = item.logged {
+                trim.push((item.group, epoch, sequence));
+            }
+            state.outbox.pop_front();
+        }
+        if self.chats.get(&chat).is_some_and(|c| c.outbox.is_empty()) {
+            self.set_problem(chat, None);
+        }
+        self.trim_logs(trim);
+        Ok(())
+    }
+}
+
+fn delivered(row: &ChatRow) -> u64 {
+    row.devices.iter().filter(|d| !d.own).map(|d| d.acked).max().unwrap_or(0)
+}

@@ -1,0 +1,57 @@
+//! Whom the network is to be connected to.
+
+use std::collections::HashMap;
+
+use libp2p::Multiaddr;
+use starling_keys::{DeviceId, RendezvousAddr};
+
+use crate::{
+    net::{HomeId, NetCommand, Target},
+    turn::{Effect, Engine},
+};
+
+/// What the network was told to connect to.
+#[derive(Default)]
+pub struct Told {
+    targets: HashMap<DeviceId, Target>,
+    homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>,
+}
+
+impl Engine {
+    /// Tells the network whom we want to be connected to, if that has changed.
+    pub(crate) fn sync_net(&mut self) {
+        if !std::mem::take(&mut self.net_changed) {
+            return;
+        }
+        let mut targets = HashMap::new();
+        for (device, account) in &self.devices {
+            if !self.may_talk(device) {
+                continue;
+            }
+            let (relays, addresses) = match self.contacts.get(account) {
+                Some(person) => (
+                    person.list.as_ref().map(|l| l.homes.clone()).unwrap_or_default(),
+                    person
+                        .row
+                        .addresses
+                        .iter()
+                        .filter(|a| a.device == device.as_bytes())
+                        .flat_map(|a| &a.addresses)
+                        .filter_map(|a| Multiaddr::try_from(a.clone()).ok())
+                        .collect(),
+                ),
+                None => (self.me.homes.clone(), self.own.addresses.get(device).cloned().unwrap_or_default()),
+            };
+            targets.insert(*device, Target { relays, addresses });
+        }
+        let homes = self.wanted_homes();
+        if targets != self.told.targets {
+            self.told.targets.clone_from(&targets);
+            self.effect(Effect::Net(NetCommand::Targets(targets)));
+        }
+        if homes != self.told.homes {
+            self.told.homes.clone_from(&homes);
+            self.effect(Effect::Net(NetCommand::Homes(homes)));
+        }
+    }
+}

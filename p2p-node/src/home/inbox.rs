@@ -1,0 +1,386 @@
+//! Inboxes: parcels that we leave in others', and requests and welcomes that come to ours.
+
+use bytes::Bytes;
+use prost::Message as _;
+use starling_keys::{AccountId, DeviceEntry, DeviceId, DeviceList, RendezvousAddr, Verified};
+use starling_wire::{
+    Body, Puzzle,
+    inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
+    limits::{MAX_GREETING, MAX_NAME},
+    rendezvous::{Ask, InboxAppend, Page, Refusal},
+};
+
+use crate::{
+    account::devices::replaced,
+    api::types::{ChatId, ContactState, FeedKind},
+    contacts::Person,
+    conversation::GroupEntry,
+    conversation::group::GroupId,
+    home::Asked,
+    limits::{MAX_REQUESTS, MAX_WORK_BITS},
+    net::{HomeId, NetCommand, WorkFor},
+    store::{GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn, prefix},
+    turn::{Effect, Engine, EngineError},
+};
+
+/// A sealed inbox item that we owe.
+pub struct Parcel {
+    pub row: ParcelRow,
+    pub under_way: bool,
+    /// How often the server has refused the work done for it.
+    denied: u8,
+}
+
+/// So many refusals of the work for a parcel may be the price having risen.
+const DENIALS: u8 = 3;
+
+impl Parcel {
+    pub fn new(row: ParcelRow) -> Self {
+        Self { row, under_way: false, denied: 0 }
+    }
+}
+
+impl Engine {
+    /// Parcels for inboxes at a server that is up.
+    pub(crate) fn parcels_up_at(&mut self, home: &str) {
+        if let Ok(home) = home.parse::<RendezvousAddr>() {
+            self.parcels_up(home.peer);
+        }
+    }
+
+    pub(crate) fn parcels_up(&mut self, home: HomeId) {
+        let Some(hello) = self.homes.get(&home).and_then(|h| h.hello.clone()) else {
+            return;
+        };
+        let due: Vec<Vec<u8>> = self
+            .parcels
+            .iter()
+            .filter(|(_, p)| !p.under_way && p.row.home.parse::<RendezvousAddr>().is_ok_and(|h| h.peer == home))
+            // Whoever joins may write at once: the log has to be there before.
+            .filter(|(key, _)| self.group_of_parcel(key).is_none_or(|g| !g.row.ours || g.row.log_opened || g.row.dead))
+            .filter(|(key, _)| !self.waits_for_contact(key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            let Some(parcel) = self.parcels.get_mut(&key) else {
+                continue;
+            };
+            parcel.under_way = true;
+            let append = InboxAppend {
+                device: Bytes::copy_from_slice(&parcel.row.device),
+                sealed: Bytes::copy_from_slice(&parcel.row.sealed),
+                token: Bytes::copy_from_slice(&parcel.row.token),
+                solution: None,
+            };
+            if append.token.is_empty() && hello.inbox_bits > MAX_WORK_BITS {
+                parcel.under_way = false;
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.problem = Some("it asks for more work than any message is worth".into());
+                }
+            } else if append.token.is_empty() {
+                let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
+                let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
+                let id = self.fresh_id();
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.asked.insert(id, Asked::Parcel(key));
+                }
+                self.effect(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Inbox(append))));
+            } else {
+                self.ask(home, Ask::InboxAppend(append), Asked::Parcel(key));
+            }
+        }
+    }
+
+    /// Our other devices write into a group as soon as they have joined it: first the contact is to be able to.
+    fn waits_for_contact(&self, key: &[u8]) -> bool {
+        let me = self.me.account();
+        let own = |p: &Parcel| p.row.account == me.as_bytes();
+        let (Some(parcel), Some(place)) = (self.parcels.get(key), key.get(32..)) else { return false };
+        own(parcel) && self.parcels.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
+    }
+
+    /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
+    pub(crate) fn leave_parcel(
+        &mut self,
+        txn: &Txn<'_>,
+        to: &DeviceEntry,
+        place: [u8; 16],
+        body: &InboxBody,
+        account: AccountId,
+        home: &str,
+    ) -> Result<(), EngineError> {
+        let device = to.certificate.device();
+        let encoded: Bytes = body.encode_to_vec().into();
+        let signed = [&device.as_bytes()[..], &encoded].concat();
+        let item = InboxItem {
+            body: encoded,
+            signature: Bytes::copy_from_slice(&self.me.device_key.sign(INBOX_DOMAIN, &signed)),
+        };
+        let Ok(sealed) = self.mls.seal_to(&to.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
+            return Ok(());
+        };
+        let row = ParcelRow {
+            account: account.as_bytes().to_vec(),
+            device: device.as_bytes().to_vec(),
+            sealed,
+            token: body.token.to_vec(),
+            home: home.to_owned(),
+        };
+        let key = [&device.as_bytes()[..], &place].concat();
+        txn.put(PARCELS, &key, &row)?;
+        self.parcels.insert(key, Parcel::new(row));
+        self.net_changed = true;
+        Ok(())
+    }
+
+    fn group_of_parcel(&self, key: &[u8]) -> Option<&GroupEntry> {
+        GroupId::try_from(key.get(32..)?).ok().and_then(|id| self.groups.get(&id))
+    }
+
+    pub(crate) fn parcel_delivered(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
+        if let Some(chat) = self.chat_of_parcel(key) {
+            self.set_problem(chat, None);
+        }
+        self.forget_parcel(txn, key)
+    }
+
+    fn forget_parcel(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
+        self.parcels.remove(key);
+        self.net_changed = true;
+        txn.delete(PARCELS, key)?;
+        let homes: Vec<HomeId> = self.me.homes.iter().map(|h| h.peer).collect();
+        for home in homes {
+            self.parcels_up(home);
+        }
+        Ok(())
+    }
+
+    fn chat_of_parcel(&self, key: &[u8]) -> Option<ChatId> {
+        let account = AccountId::from_bytes(&self.parcels.get(key)?.row.account).ok()?;
+        Some(ChatId(self.store.name("direct", account.as_bytes())))
+    }
+
+    pub(crate) fn parcel_refused(
+        &mut self,
+        txn: &Txn<'_>,
+        key: &[u8],
+        reason: Refusal,
+        busy: bool,
+    ) -> Result<(), EngineError> {
+        let chat = self.chat_of_parcel(key);
+        let Some(parcel) = self.parcels.get_mut(key) else {
+            return Ok(());
+        };
+        parcel.under_way = false;
+        if busy {
+            let at = self.now + crate::limits::RETRY_REFUSED_MS;
+            if let Ok(home) = parcel.row.home.parse::<RendezvousAddr>()
+                && let Some(state) = self.homes.get_mut(&home.peer)
+            {
+                state.retry_at = Some(at);
+            }
+            if let Some(chat) = chat {
+                let full = "their inbox is full: the request waits here until there is room";
+                let slow = "their rendezvous asks us to slow down: the request waits here";
+                self.set_problem(chat, Some(if reason == Refusal::Full { full } else { slow }));
+            }
+            return Ok(());
+        }
+        if !parcel.row.token.is_empty() && reason == Refusal::Denied {
+            // The invite is used up, revoked or expired: it becomes a request, which costs some work and waits for them to accept.
+            parcel.row.token.clear();
+            let row = parcel.row.clone();
+            txn.put(PARCELS, key, &row)?;
+            if let Ok(home) = row.home.parse::<RendezvousAddr>() {
+                self.parcels_up(home.peer);
+            }
+            return Ok(());
+        }
+        if reason == Refusal::Denied && parcel.denied < DENIALS {
+            // The price may have risen since the server greeted us: the next greeting tells it.
+            parcel.denied += 1;
+            return Ok(());
+        }
+        // Nothing that trying again would mend.
+        tracing::warn!(?reason, "a contact request was refused");
+        if let Some(chat) = chat {
+            self.set_problem(chat, Some("their rendezvous refused the request: ask them for a new invite"));
+        }
+        self.forget_parcel(txn, key)
+    }
+
+    /// Items of our inbox.
+    pub(crate) fn on_inbox(&mut self, txn: &Txn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
+        let Some(state) = self.homes.get_mut(&home) else {
+            return Ok(());
+        };
+        state.inbox_reading = false;
+        let again = std::mem::take(&mut state.inbox_again);
+        let Some(last) = page.entries.last().map(|e| e.sequence) else {
+            state.inbox_read = true;
+            // Everything read is deleted there now; a server that forgets an empty inbox counts from 1 again.
+            state.inbox_cursor = 0;
+            if again {
+                self.read_inbox(home);
+            }
+            return Ok(());
+        };
+        state.inbox_cursor = last;
+        for entry in &page.entries {
+            if let Err(why) = self.on_inbox_item(txn, &entry.sealed)? {
+                tracing::debug!(why, "an inbox item was dropped");
+            }
+        }
+        // Asked after this turn's commit: only then does the server delete what was read.
+        self.read_inbox(home);
+        self.check_packages(home);
+        Ok(())
+    }
+
+    fn on_inbox_item(&mut self, txn: &Txn<'_>, sealed: &[u8]) -> Result<Result<(), &'static str>, EngineError> {
+        let secret = zeroize::Zeroizing::new(self.me.row.seal_secret.clone());
+        let Ok(plain) = self.mls.open_sealed(&secret, &self.me.seal_public, INBOX_INFO, sealed) else {
+            return Ok(Err("not sealed to this device"));
+        };
+        let Ok(item) = InboxItem::decode(plain.as_slice()) else {
+            return Ok(Err("not an item"));
+        };
+        let Ok(body) = InboxBody::decode(item.body.clone()) else {
+            return Ok(Err("not a body"));
+        };
+        let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
+            return Ok(Err("a false device list"));
+        };
+        let Ok(device) = DeviceId::from_bytes(&body.device) else {
+            return Ok(Err("no device"));
+        };
+        let signed = [&self.me.device().as_bytes()[..], &item.body].concat();
+        if list.device(&device).is_none() || !device.verify(INBOX_DOMAIN, &signed, &item.signature) {
+            return Ok(Err("not signed by a device of that account"));
+        }
+        if body.name.len() > MAX_NAME || body.greeting.len() > MAX_GREETING {
+            return Ok(Err("beyond its limits"));
+        }
+        if list.account == self.me.account() {
+            return self.on_sibling(txn, device, &body, list);
+        }
+        let account = list.account;
+        let known = self.contacts.get(&account).map(Person::state);
+        if known == Some(ContactState::Blocked) {
+            return Ok(Err("from somebody who is blocked"));
+        }
+        let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
+        if group.is_some_and(|g| self.groups.contains_key(&g)) {
+            // Delivered twice: it uses its invite up once.
+            return Ok(Ok(()));
+        }
+        let invited = self.use_token(txn, &body.token)?;
+        if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
+            return self.join(txn, &body, list, false);
+        }
+        let key = self.store.name("request", account.as_bytes());
+        let again = txn.get::<RequestRow>(REQUESTS, &key)?.is_some();
+        if !again && txn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?.len() >= MAX_REQUESTS {
+            return Ok(Err("too many requests wait"));
+        }
+        let row = RequestRow { body: item.body.to_vec(), at_ms: self.wall };
+        txn.put(REQUESTS, &key, &row)?;
+        if !again {
+            self.account_news(txn, FeedKind::ContactRequested, account, &body.name)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Joins the conversation that somebody has made with us, or another device of ours with them.
+    pub(crate) fn join(
+        &mut self,
+        txn: &Txn<'_>,
+        body: &InboxBody,
+        list: Verified<DeviceList>,
+        own: bool,
+    ) -> Result<Result<(), &'static str>, EngineError> {
+        let account = list.account;
+        if let Some(known) = self.contacts.get(&account).and_then(|p| p.list.as_ref())
+            && list.succeeds(known).is_err()
+        {
+            return Ok(Err("an older device list than the one known"));
+        }
+        if self.contacts.get(&account).is_some_and(|p| list.version < p.row.trusted_version) {
+            return Ok(Err("a device list from the past"));
+        }
+        let Some(welcome) = &body.welcome else {
+            return Ok(Err("no welcome"));
+        };
+        let Ok(group) = GroupId::try_from(&*welcome.group) else {
+            return Ok(Err("no group id"));
+        };
+        if self.groups.contains_key(&group) {
+            return Ok(Ok(()));
+        }
+        let live = match self.mls.join(&welcome.message) {
+            Ok(live) => live,
+            Err(error) => {
+                tracing::warn!(%error, "a welcome cannot be used");
+                return Ok(Err("a welcome that cannot be used"));
+            }
+        };
+        let me = self.me.account();
+        let members = live.members();
+        let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
+        if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
+            return Ok(Err("a group with others in it"));
+        }
+        let chat = self.chat_with(account);
+        let home = welcome.home.parse::<RendezvousAddr>().map(|h| h.to_string()).unwrap_or_default();
+        // Who made it has no home of its own: then its log is ours to open.
+        let ours = !own
+            && list.homes.is_empty()
+            && welcome.home.parse::<RendezvousAddr>().is_ok_and(|w| self.me.homes.iter().any(|h| h.peer == w.peer));
+        let row = GroupRow {
+            chat: chat.0.to_vec(),
+            home,
+            ours,
+            confirmed: !own,
+            updated_ms: self.wall,
+            floor: self.floor_of(chat),
+            ..GroupRow::default()
+        };
+        let was = self.contacts.get(&account).map(Person::state);
+        let now = self.wall;
+        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
+        if !own {
+            person.row.state = ContactState::Active.stored();
+            if !body.name.is_empty() {
+                person.row.name.clone_from(&body.name);
+            }
+            person.row.bot = body.bot;
+        }
+        let unknown = person.list.is_none() && person.row.trusted_version != list.version;
+        let changed = person.list.as_ref().map_or(unknown, |known| replaced(known, &list));
+        person.row.device_list = list.as_bytes().to_vec();
+        person.dirty = true;
+        let alarm = changed && person.row.verified;
+        person.row.key_changed |= alarm;
+        person.list = Some(list);
+        self.index_devices();
+        let entry = GroupEntry::new(group, live, row)?;
+        self.add_group(txn, chat, entry)?;
+        self.read_logs(group);
+        if own {
+            // Who made it has told them who we are.
+            return Ok(Ok(()));
+        }
+        let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
+        self.write_event(chat, profile);
+        if alarm {
+            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+        }
+        if was != Some(ContactState::Active) {
+            self.snapshot_soon();
+            self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
+            self.said_of(txn, account)?;
+        }
+        txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,697 @@
+//! Rendezvous servers: registering, key packages, the inbox, and what their answers mean.
+
+pub mod inbox;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use starling_keys::{DeviceId, DeviceList, RendezvousAddr, Verified};
+use starling_wire::{
+    CallId, Puzzle,
+    rendezvous::{Answer, Ask, KeyPackages, Publish, Refusal, Registration, Response, ServerHello, Snapshot},
+};
+
+use crate::{
+    api::types::{Live, NodeError},
+    conversation::group::GroupId,
+    conversation::log::Appended,
+    limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
+    net::{HomeId, NetCommand, WorkFor},
+    store::Txn,
+    turn::{Effect, Engine, EngineError},
+};
+
+/// What a request was for.
+#[derive(Debug)]
+pub enum Asked {
+    /// Nobody waits for the answer.
+    Nothing,
+    /// Our device list, to register or to bring up to date.
+    Publish,
+    /// Our own device list, to add this device to it.
+    OwnList,
+    /// Entries of a log to delete: epoch and sequence number.
+    Trim(GroupId, Vec<(u64, u64)>),
+    /// A user name; the one that was asked for.
+    Name(String),
+    /// Key packages: how many are left; `true` after they were filled up.
+    Packages(bool),
+    /// The account snapshot.
+    Snapshot,
+    /// Our snapshot, stored.
+    PutSnapshot,
+    /// The inbox.
+    Inbox,
+    /// A parcel for somebody's inbox, by its key.
+    Parcel(Vec<u8>),
+    /// An invite that was registered, by its key.
+    Invite(Vec<u8>),
+    /// A log that is opened.
+    LogOpen(GroupId),
+    /// A log that is read, in an epoch.
+    LogRead(GroupId, u64),
+    /// Entries that are appended.
+    LogAppend(Appended),
+    /// A commit that wants to win.
+    LogClose(GroupId),
+    /// The device list of somebody we want to connect to.
+    ConnectList(u64),
+    /// Key packages of these devices, theirs and our other ones, in which attempt.
+    ConnectPackages(u64, u32, Vec<DeviceId>),
+    /// STUN and TURN servers for a call.
+    Turn(CallId),
+    /// A place for a short code.
+    CodeOpen(u64),
+    /// An attempt at a short code.
+    CodeTry(u64),
+}
+
+pub const SUPERSEDED: &str = "this device is no longer one of its account: it was removed, or the account was restored on another device, which has \
+                              taken its place; this profile can only be read";
+
+/// A rendezvous that we use.
+#[derive(Default)]
+pub struct HomeState {
+    pub addresses: Vec<RendezvousAddr>,
+    /// One that we have chosen; others are contacts'.
+    pub own: bool,
+    pub hello: Option<ServerHello>,
+    pub registered: bool,
+    /// Our key packages are there: others can begin a conversation with us.
+    pub stocked: bool,
+    pub problem: Option<String>,
+    pub clock_offset_ms: i64,
+    /// Its clock minus our steady time, which no change of our clock moves.
+    pub steady_offset_ms: i64,
+    /// Items of our inbox up to here are durable with us.
+    pub inbox_cursor: u64,
+    pub inbox_reading: bool,
+    pub inbox_again: bool,
+    /// The inbox was read to its end since the home is up.
+    pub inbox_read: bool,
+    pub asked: HashMap<u64, Asked>,
+    /// When to try again what was refused.
+    pub retry_at: Option<u64>,
+}
+
+impl HomeState {
+    pub fn due(&self) -> Option<u64> {
+        self.hello.as_ref().and(self.retry_at)
+    }
+}
+
+impl Engine {
+    /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
+    pub(crate) fn wanted_homes(&mut self) -> HashMap<HomeId, (Vec<RendezvousAddr>, bool)> {
+        let mut wanted: HashMap<HomeId, (Vec<RendezvousAddr>, bool)> = HashMap::new();
+        let mut want = |address: &RendezvousAddr, own: bool| {
+            let entry = wanted.entry(address.peer).or_default();
+            entry.1 |= own;
+            if !entry.0.contains(address) && entry.0.len() < 8 {
+                entry.0.push(address.clone());
+            }
+        };
+        for home in &self.me.homes {
+            want(home, true);
+        }
+        for entry in self.groups.values() {
+            let linked = entry.row.chat.as_slice().try_into().ok().is_some_and(|id| {
+                self.chats
+                    .get(&crate::api::types::ChatId(id))
+                    .and_then(|c| self.contacts.get(&c.peer))
+                    .is_some_and(crate::contacts::Person::is_linked)
+            });
+            if linked && let Ok(home) = entry.row.home.parse() {
+                want(&home, false);
+            }
+        }
+        for person in self.contacts.values().filter(|p| p.is_linked()) {
+            // Their relays: only through them can they be reached before there is a direct path.
+            for home in person.list.iter().flat_map(|l| &l.homes) {
+                want(home, false);
+            }
+        }
+        for connect in self.connects.values() {
+            for home in &connect.homes {
+                want(home, false);
+            }
+        }
+        for parcel in self.parcels.values() {
+            if let Ok(home) = parcel.row.home.parse() {
+                want(&home, false);
+            }
+        }
+        for code in &self.used_codes {
+            want(&code.home, false);
+        }
+        for (id, (addresses, own)) in &wanted {
+            let state = self.homes.entry(*id).or_default();
+            state.addresses.clone_from(addresses);
+            state.own = *own;
+        }
+        self.homes.retain(|id, _| wanted.contains_key(id));
+        wanted
+    }
+
+    pub(crate) fn home_up(&mut self, home: HomeId, hello: &ServerHello) {
+        let (now, steady) = (self.wall, self.now);
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
+        let lost = std::mem::take(&mut state.asked);
+        for asked in lost.into_values() {
+            self.asked_in_vain(asked);
+        }
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
+        state.hello = Some(hello.clone());
+        (state.registered, state.stocked) = (false, false);
+        (state.inbox_reading, state.inbox_again, state.inbox_read) = (false, false, false);
+        state.retry_at = None;
+        state.problem = None;
+        state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
+        state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
+        if state.own {
+            self.publish(home);
+        }
+        self.logs_up(home);
+        self.receipts_up();
+        self.connects_up(home);
+        self.parcels_up(home);
+        self.codes_up(home);
+        self.live(Live::Net);
+    }
+
+    pub(crate) fn home_down(&mut self, home: HomeId, reason: String) {
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
+        state.hello = None;
+        state.problem = Some(reason);
+        let asked = std::mem::take(&mut state.asked);
+        for (_, asked) in asked {
+            self.asked_in_vain(asked);
+        }
+        for group in self.groups_at(home) {
+            if let Some(entry) = self.groups.get_mut(&group) {
+                entry.readers = 0;
+            }
+        }
+        // The server has forgotten the places of our short codes.
+        for open in self.codes.iter_mut().filter(|c| c.home == home && c.code.is_some()) {
+            open.expires_ms = 0;
+        }
+        self.live(Live::Net);
+    }
+
+    /// The connection broke before the answer came. What is durable is asked again when the server is back.
+    fn asked_in_vain(&mut self, asked: Asked) {
+        match asked {
+            Asked::Parcel(key) => {
+                if let Some(parcel) = self.parcels.get_mut(&key) {
+                    parcel.under_way = false;
+                }
+            }
+            Asked::ConnectList(id) | Asked::ConnectPackages(id, ..) => {
+                let mut again = None;
+                if let Some(connect) = self.connects.get_mut(&id) {
+                    connect.asked = false;
+                    again = connect.homes.first().map(|h| h.peer);
+                }
+                // Another home than the one that broke may be up.
+                if let Some(home) = again {
+                    self.connects_up(home);
+                }
+            }
+            Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
+                if let Some(entry) = self.groups.get_mut(&id) {
+                    (entry.opening, entry.closing) = (false, false);
+                    entry.reading.clear();
+                }
+            }
+            Asked::LogAppend(appended) => {
+                if let Some(entry) = self.groups.get_mut(&appended.group) {
+                    entry.appending = false;
+                }
+                self.append_failed(&appended);
+            }
+            Asked::Trim(group, entries) => {
+                if let Some(entry) = self.groups.get_mut(&group) {
+                    entry.to_trim.extend(entries);
+                }
+            }
+            Asked::Turn(id) => self.on_servers(id, None),
+            Asked::Name(_) => {
+                self.name_answered(Err(NodeError::Unreachable(
+                    "the connection to the rendezvous broke: try again".into(),
+                )));
+            }
+            _ => {}
+        }
+    }
+
+    fn name_answered(&mut self, answer: Result<(), NodeError>) {
+        if let Some(reply) = self.name_reply.take() {
+            self.reply(reply, answer);
+        }
+    }
+
+    pub(crate) fn homes_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let due: Vec<HomeId> =
+            self.homes.iter().filter(|(_, h)| h.due().is_some_and(|at| at <= self.now)).map(|(id, _)| *id).collect();
+        for home in due {
+            if let Some(state) = self.homes.get_mut(&home) {
+                state.retry_at = None;
+                state.inbox_reading = false;
+                if state.own && !state.registered && !self.counters.superseded {
+                    self.publish(home);
+                } else if state.own {
+                    self.read_inbox(home);
+                    self.check_packages(home);
+                    self.register_invites(txn, home)?;
+                    if self.counters.snapshot == 0 {
+                        self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+                    } else if self.counters.snapshot_owed {
+                        self.snapshot_soon();
+                    }
+                    self.regroup(txn)?;
+                }
+            }
+            self.parcels_up(home);
+            for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                if self.home_of(id) != Some(home) {
+                    continue;
+                }
+                if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
+                    self.read_logs(id);
+                }
+                self.trim_log(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
+    pub(crate) fn publish(&mut self, home: HomeId) {
+        match &self.me.list {
+            None => {
+                let account = Bytes::copy_from_slice(self.me.account().as_bytes());
+                self.ask(home, Ask::LookUp(account), Asked::OwnList);
+            }
+            Some(list) => {
+                let publish = Publish {
+                    device_list: Bytes::copy_from_slice(list.as_bytes()),
+                    solution: None,
+                    token: self.me.row.registration_token.clone(),
+                };
+                self.ask(home, Ask::Publish(publish), Asked::Publish);
+            }
+        }
+    }
+
+    pub(crate) fn on_response(&mut self, txn: &Txn<'_>, home: HomeId, response: Response) -> Result<(), EngineError> {
+        let Some(answer) = response.answer else {
+            return Ok(());
+        };
+        if response.id == 0 {
+            return self.on_push(txn, home, answer);
+        }
+        let Some(asked) = self.homes.get_mut(&home).and_then(|h| h.asked.remove(&response.id)) else {
+            return Ok(());
+        };
+        if let Answer::Refused(refused) = &answer {
+            let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
+            return self.on_refused(txn, home, asked, reason, refused.retry_after_ms);
+        }
+        match (asked, answer) {
+            (Asked::Turn(id), Answer::Turn(servers)) => self.on_servers(id, Some(servers)),
+            (Asked::Publish, Answer::Done(_)) => self.on_registered(txn, home)?,
+            (Asked::OwnList, Answer::DeviceList(bytes)) => {
+                let ours = |l: &Verified<DeviceList>| l.account == self.me.account();
+                let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(ours);
+                if self.me.row.joins && known.as_ref().is_none_or(|l| l.version < self.me.row.joins_version) {
+                    self.has_forgotten(home);
+                    return Ok(());
+                }
+                let newest = self.me.list.as_ref().map_or(0, |l| l.version);
+                let settles = |l: &Verified<DeviceList>| {
+                    let is_ours = l.device(&self.me.device()).is_some();
+                    l.version >= newest && (is_ours || (self.me.list.is_some() && !self.me.row.joins))
+                };
+                match known {
+                    Some(list) if settles(&list) => {
+                        if !self.on_own_list(txn, list)? {
+                            return Ok(());
+                        }
+                    }
+                    known => {
+                        if let Err(error) = self.new_list(known.as_ref()) {
+                            if let Some(state) = self.homes.get_mut(&home) {
+                                state.problem = Some(error.to_string());
+                            }
+                            self.live(Live::Net);
+                            return Ok(());
+                        }
+                    }
+                }
+                self.publish(home);
+            }
+            (Asked::Name(name), Answer::Done(_)) if name != self.me.row.username => {
+                self.me.row.username = name;
+                self.me.dirty = true;
+                self.name_answered(Ok(()));
+            }
+            (Asked::Packages(filled), Answer::KeyPackagesLeft(left)) => {
+                let missing = KEY_PACKAGE_STOCK.saturating_sub(left);
+                if !filled && missing > KEY_PACKAGE_STOCK / 2 {
+                    self.fill_packages(home, missing)?;
+                } else if let Some(state) = self.homes.get_mut(&home) {
+                    state.stocked = true;
+                    self.live(Live::Net);
+                }
+            }
+            (Asked::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(txn, &snapshot)?,
+            (Asked::PutSnapshot, Answer::Done(_)) if self.snapshot_due.is_none() => {
+                self.counters.snapshot_owed = false;
+                self.feed_written = true;
+                if std::mem::take(&mut self.counters.greeting_owed) {
+                    self.tell_siblings(txn, None)?;
+                }
+            }
+            (Asked::Inbox, Answer::Page(page)) => self.on_inbox(txn, home, page)?,
+            (Asked::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(txn, &key)?,
+            (Asked::Invite(key), Answer::Done(_)) => self.invite_registered(txn, &key)?,
+            (Asked::LogOpen(id), Answer::Done(_)) => {
+                if let Some(entry) = self.groups.get_mut(&id) {
+                    entry.opening = false;
+                    entry.row.log_opened = true;
+                    entry.touch();
+                }
+                self.read_logs(id);
+                for home in self.homes.keys().copied().collect::<Vec<_>>() {
+                    self.parcels_up(home);
+                }
+            }
+            (Asked::LogRead(id, epoch), Answer::Page(page)) => self.on_log_page(txn, home, id, epoch, page)?,
+            (Asked::LogAppend(appended), Answer::Appended(last)) => self.on_appended(txn, &appended, last)?,
+            (Asked::LogAppend(appended), Answer::Closed(_)) => {
+                self.append_failed(&appended);
+                self.on_log_refused(appended.group, false);
+            }
+            // Won or lost, the log tells: its closing entry is ours or another's.
+            (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(id, false),
+            (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(id, &bytes),
+            (Asked::ConnectPackages(id, attempt, devices), Answer::KeyPackages(claimed)) => {
+                self.connect_packages(txn, id, attempt, &devices, claimed.packages)?
+            }
+            (Asked::CodeOpen(id), Answer::CodePlace(place)) => self.code_opened(txn, home, id, place)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_push(&mut self, txn: &Txn<'_>, home: HomeId, answer: Answer) -> Result<(), EngineError> {
+        match answer {
+            // A hint only: what is deleted at the server is what was read in order.
+            Answer::Page(page) if page.address.is_empty() => {
+                self.read_inbox(home);
+                Ok(())
+            }
+            Answer::Page(page) => self.on_log_push(txn, home, page),
+            // Another device of ours has changed it.
+            Answer::DeviceList(bytes) => match Verified::<DeviceList>::from_bytes(&bytes) {
+                Ok(list) if list.account == self.me.account() && self.is_newer(&list) => {
+                    self.on_own_list(txn, list).map(|_| ())
+                }
+                _ => Ok(()),
+            },
+            Answer::Signal(signal) => {
+                if let Some((group, _)) =
+                    <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.logs.get(&a)).copied()
+                {
+                    self.on_signal(&group, &signal.sealed, None);
+                }
+                Ok(())
+            }
+            Answer::Readers(readers) => {
+                self.on_readers(&readers.address, readers.others);
+                Ok(())
+            }
+            Answer::Code(message) => {
+                self.on_code(txn, home, &message);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_registered(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
+        if let Some(state) = self.homes.get_mut(&home) {
+            state.registered = true;
+            state.problem = None;
+        }
+        self.list_published(txn)?;
+        if !self.me.row.username.is_empty() {
+            self.ask(home, Ask::ClaimName(self.me.row.username.clone()), Asked::Name(self.me.row.username.clone()));
+        }
+        let count = KeyPackages::default();
+        self.ask(home, Ask::PublishKeyPackages(count), Asked::Packages(false));
+        self.read_inbox(home);
+        if self.counters.snapshot == 0 {
+            self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+        } else if self.counters.snapshot_owed {
+            self.snapshot_soon();
+        }
+        self.register_invites(txn, home)?;
+        self.logs_up(home);
+        self.codes_up(home);
+        self.live(Live::Net);
+        self.regroup(txn)
+    }
+
+    /// New one-time key packages, and a last-resort one for when they run out.
+    fn fill_packages(&mut self, home: HomeId, count: u32) -> Result<(), EngineError> {
+        let mut packages = KeyPackages::default();
+        for _ in 0..count {
+            packages.one_time.push(self.mls.key_package(false)?.into());
+        }
+        packages.last_resort = self.mls.key_package(true)?.into();
+        self.ask(home, Ask::PublishKeyPackages(packages), Asked::Packages(true));
+        Ok(())
+    }
+
+    /// Reads our inbox from where we are; the server deletes what lies before that.
+    pub(crate) fn read_inbox(&mut self, home: HomeId) {
+        let Some(state) = self.homes.get_mut(&home).filter(|h| h.own) else {
+            return;
+        };
+        if std::mem::replace(&mut state.inbox_reading, true) {
+            state.inbox_again = true;
+            return;
+        }
+        let cursor = state.inbox_cursor;
+        self.ask(home, Ask::InboxRead(cursor), Asked::Inbox);
+    }
+
+    pub(crate) fn check_packages(&mut self, home: HomeId) {
+        self.ask(home, Ask::PublishKeyPackages(KeyPackages::default()), Asked::Packages(false));
+    }
+
+    fn on_refused(
+        &mut self,
+        txn: &Txn<'_>,
+        home: HomeId,
+        asked: Asked,
+        reason: Refusal,
+        retry_after_ms: u64,
+    ) -> Result<(), EngineError> {
+        let again = |engine: &mut Self| {
+            let at = engine.now + retry_after_ms.max(RETRY_REFUSED_MS);
+            if let Some(state) = engine.homes.get_mut(&home) {
+                state.retry_at = Some(at);
+            }
+        };
+        let busy = matches!(reason, Refusal::RateLimited | Refusal::Internal | Refusal::Full);
+        match asked {
+            Asked::Publish => self.on_publish_refused(home, reason),
+            Asked::Turn(id) => self.on_servers(id, None),
+            Asked::Trim(group, entries) if busy => {
+                if let Some(entry) = self.groups.get_mut(&group) {
+                    entry.to_trim.extend(entries);
+                }
+                again(self);
+            }
+            Asked::OwnList if reason == Refusal::NotFound => {
+                if self.me.row.joins {
+                    self.has_forgotten(home);
+                    return Ok(());
+                }
+                if self.me.list.is_none() && self.new_list(None).is_err() {
+                    return Ok(());
+                }
+                self.publish(home);
+            }
+            Asked::Name(name) if name != self.me.row.username => self.name_answered(Err(match reason {
+                Refusal::Taken => NodeError::Refused(format!("the user name “{name}” is taken there: choose another")),
+                Refusal::RateLimited => NodeError::RateLimited { retry_after_ms },
+                _ => NodeError::Refused("the rendezvous refuses the user name".into()),
+            })),
+            Asked::Name(_) => {
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.problem = Some(match reason {
+                        Refusal::Taken => format!("the user name “{}” is taken there", self.me.row.username),
+                        Refusal::Malformed => {
+                            format!("“{}” is no valid user name: 2 to 32 of a-z 0-9 . _ -", self.me.row.username)
+                        }
+                        _ => "the user name was refused".into(),
+                    });
+                }
+            }
+            Asked::Parcel(key) => self.parcel_refused(txn, &key, reason, busy)?,
+            Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
+                self.on_log_refused(id, true);
+                if reason == Refusal::NotFound {
+                    self.log_lost(txn, id)?;
+                }
+                again(self);
+            }
+            Asked::LogAppend(appended) if reason == Refusal::Full && appended.items.len() > 1 => {
+                // There may be room for some of them.
+                if let Some(entry) = self.groups.get_mut(&appended.group) {
+                    entry.append_most = appended.items.len() / 2;
+                    entry.appending = false;
+                }
+            }
+            Asked::LogAppend(appended) => {
+                let problem = match reason {
+                    Refusal::Full => "the rendezvous has no more room for this conversation: messages wait here",
+                    Refusal::RateLimited => "the rendezvous asks us to slow down: messages wait here",
+                    Refusal::Banned => "the rendezvous has banned us: messages go out only while both are online",
+                    _ => "the rendezvous does not take messages now: they wait here",
+                };
+                if !appended.items.is_empty() {
+                    self.set_problem(appended.chat, Some(problem));
+                }
+                self.append_failed(&appended);
+                self.on_log_refused(appended.group, true);
+                if reason == Refusal::NotFound {
+                    self.log_lost(txn, appended.group)?;
+                }
+                again(self);
+            }
+            // Without our own others, then: they are added when the conversation is mended.
+            Asked::ConnectPackages(id, attempt, devices) if self.are_siblings(&devices) => {
+                self.connect_packages(txn, id, attempt, &[], Vec::new())?;
+            }
+            Asked::ConnectList(id) | Asked::ConnectPackages(id, ..) => {
+                let error = match reason {
+                    Refusal::NotFound => {
+                        NodeError::NotFound("nobody with this address is registered at that rendezvous".into())
+                    }
+                    Refusal::RateLimited => NodeError::RateLimited { retry_after_ms },
+                    Refusal::Malformed => NodeError::Invalid("that is no valid user name".into()),
+                    _ => NodeError::Refused(format!("the rendezvous refused: {reason:?}")),
+                };
+                self.connect_failed(id, error);
+            }
+            Asked::PutSnapshot if reason == Refusal::Stale => self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot),
+            Asked::CodeOpen(id) => self.code_failed(id, reason),
+            Asked::CodeTry(id) => self.code_try_refused(id, reason),
+            Asked::Inbox
+            | Asked::Packages(_)
+            | Asked::Snapshot
+            | Asked::PutSnapshot
+            | Asked::Invite(_)
+            | Asked::OwnList
+                if busy =>
+            {
+                again(self)
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A device that joins its account believes no server that knows less of it than the device that has linked it.
+    fn has_forgotten(&mut self, home: HomeId) {
+        let at = self.now + RETRY_REFUSED_MS;
+        if let Some(state) = self.homes.get_mut(&home) {
+            let problem =
+                "it does not know the account's devices: another device of the account has to go online first";
+            state.problem = Some(problem.into());
+            state.retry_at = Some(at);
+        }
+        self.live(Live::Net);
+    }
+
+    fn on_publish_refused(&mut self, home: HomeId, reason: Refusal) {
+        let Some(state) = self.homes.get_mut(&home) else {
+            return;
+        };
+        let Some(hello) = state.hello.clone() else {
+            return;
+        };
+        let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
+        let problem = match reason {
+            Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => {
+                "it asks for more work than any registration is worth"
+            }
+            Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
+                // We are new here: registering costs some work.
+                state.problem = Some("registering".into());
+                let Some(list) = &self.me.list else { return };
+                let puzzle =
+                    Puzzle::new("register", &home, &hello.nonce, self.me.account().as_bytes(), hello.register_bits);
+                let publish = Publish {
+                    device_list: Bytes::copy_from_slice(list.as_bytes()),
+                    solution: None,
+                    token: String::new(),
+                };
+                let id = self.fresh_id();
+                if let Some(state) = self.homes.get_mut(&home) {
+                    state.asked.insert(id, Asked::Publish);
+                }
+                self.effect(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Publish(publish))));
+                return;
+            }
+            Refusal::Stale => {
+                let account = Bytes::copy_from_slice(self.me.account().as_bytes());
+                self.ask(home, Ask::LookUp(account), Asked::OwnList);
+                return;
+            }
+            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
+            Refusal::RegistrationClosed => "it takes no new accounts",
+            Refusal::Banned => "its operator has banned this account",
+            Refusal::RateLimited => "it asks us to slow down",
+            _ => "it refused to register this account",
+        };
+        state.problem = Some(problem.into());
+        state.retry_at = Some(self.now + 60_000);
+        self.live(Live::Net);
+    }
+
+    /// The snapshot of contacts is written soon: several changes travel together.
+    pub(crate) fn snapshot_soon(&mut self) {
+        self.counters.snapshot_owed = true;
+        self.feed_written = true;
+        self.snapshot_due = Some(self.now + 1_000);
+    }
+
+    pub(crate) fn snapshot_on_time(&mut self) {
+        if self.snapshot_due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        // Always the same of several homes, as a restored device reads one.
+        let ready = |id: &HomeId| self.homes.get(id).is_some_and(|h| h.own && h.registered && h.hello.is_some());
+        let home = self.me.homes.iter().map(|h| h.peer).find(ready);
+        self.snapshot_due = None;
+        // Not before the account's earlier snapshot was read: a restored device has to add to it.
+        let Some(home) = home.filter(|_| self.counters.snapshot > 0) else { return };
+        self.counters.snapshot += 1;
+        self.feed_written = true;
+        let sealed = self.sealed_snapshot();
+        let snapshot = Snapshot { version: self.counters.snapshot, sealed: sealed.into() };
+        self.ask(home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
+    }
+}

@@ -1,0 +1,276 @@
+//! Presence and typing: sealed signals to contacts, over direct streams and past the log to whoever reads it now.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use starling_keys::DeviceId;
+use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
+
+use crate::{
+    api::types::{ChatId, Live},
+    conversation::group::GroupId,
+    home::Asked,
+    limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
+    net::NetCommand,
+    store::DeviceAddresses,
+    turn::{Effect, Engine},
+};
+
+/// What somebody shows.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The best that one of their devices shows.
+    pub availability: Option<Availability>,
+    pub typing_until: Option<u64>,
+    /// Of each device: the newest signal (an older one is a replay), and what it shows.
+    devices: HashMap<DeviceId, (u64, Option<Availability>)>,
+}
+
+impl Seen {
+    /// What somebody shows if these are their devices.
+    fn best(&self) -> Option<Availability> {
+        let all = || self.devices.values().filter_map(|(_, availability)| *availability);
+        [Availability::Online, Availability::Away].into_iter().find(|a| all().any(|b| b == *a)).or_else(|| all().next())
+    }
+
+    /// All but those that are connected have left.
+    fn left_but_for(&mut self, connected: impl Fn(&DeviceId) -> bool) {
+        for (_, (_, availability)) in self.devices.iter_mut().filter(|(device, _)| !connected(device)) {
+            *availability = availability.map(|_| Availability::Offline);
+        }
+    }
+}
+
+impl Engine {
+    fn group_chat(&self, group: &[u8]) -> Option<(GroupId, ChatId)> {
+        let id = GroupId::try_from(group).ok()?;
+        let entry = self.groups.get(&id)?;
+        Some((id, ChatId(entry.row.chat.as_slice().try_into().ok()?)))
+    }
+
+    /// A signal, from a stream or past a log.
+    pub(crate) fn on_signal(&mut self, group: &[u8], sealed: &[u8], from: Option<DeviceId>) {
+        let Some((id, chat)) = self.group_chat(group) else {
+            return;
+        };
+        let Some(entry) = self.groups.get(&id) else { return };
+        let opened = entry.current_keys().and_then(|keys| keys.open_signal(sealed));
+        let Some((tag, plain)) = opened else { return };
+        let Ok(signal) = Signal::decode(&plain) else {
+            return;
+        };
+        let Some(sender) = entry.members.iter().find(|m| m.device().tag() == tag).cloned() else {
+            return;
+        };
+        let peer = sender.account();
+        if from.is_some_and(|d| d != sender.device()) || signal.sent_ms.abs_diff(self.agreed_ms()) > SIGNAL_AGE_MS {
+            return;
+        }
+        if peer == self.me.account() {
+            return self.on_sibling_signal(sender.device(), &signal);
+        }
+        let (now, wall) = (self.now, self.wall);
+        let given_up =
+            |p: &crate::contacts::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device()).is_none());
+        let Some(person) = self.contacts.get_mut(&peer).filter(|p| p.is_linked() && !given_up(p)) else {
+            return;
+        };
+        let listed = |device: &DeviceId| person.list.as_ref().is_none_or(|l| l.device(device).is_some());
+        person.presence.devices.retain(|device, _| listed(device));
+        let (newest_ms, shown) = person.presence.devices.entry(sender.device()).or_default();
+        if signal.sent_ms <= *newest_ms {
+            return;
+        }
+        *newest_ms = signal.sent_ms;
+        *shown = signal.availability.or(*shown);
+        let was_typing = person.presence.typing_until.is_some();
+        person.presence.typing_until = signal.typing.then_some(now + TYPING_MS);
+        let before = person.presence.availability;
+        if signal.availability.is_some() {
+            person.presence.availability = person.presence.best();
+            person.row.last_seen_ms = wall;
+        }
+        let now_shown = person.presence.availability;
+        let known = person.row.addresses.iter().find(|a| a.device == sender.device().as_bytes());
+        if !signal.addresses.is_empty() && known.is_none_or(|k| k.addresses != signal.addresses) {
+            person.row.addresses.retain(|a| a.device != sender.device().as_bytes());
+            person
+                .row
+                .addresses
+                .push(DeviceAddresses { device: sender.device().as_bytes().to_vec(), addresses: signal.addresses });
+            person.dirty = true;
+            self.net_changed = true;
+        }
+        let last_seen_ms = self.contacts.get(&peer).map_or(0, |p| p.row.last_seen_ms);
+        if was_typing != signal.typing {
+            self.live(Live::Typing { chat, typing: signal.typing });
+        }
+        if let Some(availability) = now_shown
+            && now_shown != before
+        {
+            self.live(Live::Presence { account: peer, availability, last_seen_ms });
+        }
+        if signal.ask {
+            self.tell_presence(chat, false);
+        }
+        if !self.links.contains_key(&sender.device()) && signal.availability != Some(Availability::Offline) {
+            self.effect(Effect::Net(NetCommand::Hint(sender.device())));
+        }
+    }
+
+    /// A device of ours tells where it can be reached.
+    fn on_sibling_signal(&mut self, device: DeviceId, signal: &Signal) {
+        let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
+        let known = self.devices.get(&device) == Some(&self.me.account());
+        if known && !addresses.is_empty() && self.own.addresses.get(&device) != Some(&addresses) {
+            self.own.addresses.insert(device, addresses);
+            self.net_changed = true;
+        }
+    }
+
+    /// How many others read a log has changed.
+    pub(crate) fn on_readers(&mut self, address: &[u8], others: u32) {
+        let Some((id, epoch)) = <[u8; 32]>::try_from(address).ok().and_then(|a| self.logs.get(&a)).copied() else {
+            return;
+        };
+        let Some(entry) = self.groups.get_mut(&id).filter(|g| g.live.epoch() == epoch) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.readers, others);
+        let members: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).collect();
+        let Some((_, chat)) = self.group_chat(&id) else {
+            return;
+        };
+        if others > before {
+            self.tell_presence(chat, before == 0);
+            for device in members {
+                if device != self.me.device() && !self.links.contains_key(&device) {
+                    self.effect(Effect::Net(NetCommand::Hint(device)));
+                }
+            }
+        } else if others == 0 {
+            for device in members {
+                self.contact_left(&device);
+            }
+        }
+    }
+
+    /// A device is not connected, and nobody else reads the log: they are away.
+    pub(crate) fn contact_left(&mut self, device: &DeviceId) {
+        let Some(account) = self.devices.get(device).copied() else {
+            return;
+        };
+        let chat = ChatId(self.store.name("direct", account.as_bytes()));
+        // Our own others read it, too.
+        let own = self.links.keys().filter(|d| self.devices.get(d) == Some(&self.me.account())).count() as u32;
+        let read_elsewhere = self.active_group(chat).and_then(|g| self.groups.get(&g)).is_some_and(|g| g.readers > own);
+        if read_elsewhere {
+            return;
+        }
+        let links = &self.links;
+        let Some(person) = self.contacts.get_mut(&account) else {
+            return;
+        };
+        let before = person.presence.availability;
+        person.presence.left_but_for(|device| links.contains_key(device));
+        let availability = person.presence.best();
+        person.presence.availability = availability;
+        if let Some(availability) = availability.filter(|now| Some(*now) != before) {
+            person.presence.typing_until = None;
+            person.dirty = true;
+            let last_seen_ms = person.row.last_seen_ms;
+            self.live(Live::Presence { account, availability, last_seen_ms });
+        }
+    }
+
+    pub(crate) fn expire_typing(&mut self) {
+        let now = self.now;
+        let over: Vec<_> = self
+            .contacts
+            .iter_mut()
+            .filter(|(_, p)| p.presence.typing_until.is_some_and(|t| t <= now))
+            .map(|(account, person)| {
+                person.presence.typing_until = None;
+                *account
+            })
+            .collect();
+        for account in over {
+            let chat = ChatId(self.store.name("direct", account.as_bytes()));
+            self.live(Live::Typing { chat, typing: false });
+        }
+    }
+
+    fn send_signal(&mut self, chat: ChatId, typing: bool, ask: bool) {
+        let Some(group) = self.active_group(chat) else { return };
+        let Some(peer) = self.chats.get(&chat).map(|c| c.peer) else {
+            return;
+        };
+        if !self.contacts.get(&peer).is_some_and(crate::contacts::Person::is_linked) {
+            return;
+        }
+        let Some(entry) = self.groups.get(&group) else { return };
+        let Some(keys) = entry.current_keys() else { return };
+        let shows = Self::allows(self.settings.last_seen);
+        // Of two in the same millisecond the second would be taken for a replay.
+        self.last_signal_ms = self.agreed_ms().max(self.last_signal_ms + 1).min(self.agreed_ms() + SIGNAL_AGE_MS / 2);
+        let signal = Signal {
+            sent_ms: self.last_signal_ms,
+            typing,
+            availability: shows.then_some(self.availability),
+            addresses: self.addresses.0.iter().map(|a| a.to_vec()).collect(),
+            ask,
+        };
+        let sealed = keys.seal_signal(&self.me.device().tag(), &signal.encode());
+        let me = self.me.device();
+        let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).filter(|d| *d != me).collect();
+        let readers = entry.readers;
+        let mut missing = false;
+        for device in others {
+            if self.links.contains_key(&device) {
+                self.send_signal_direct(device, group, sealed.clone());
+            } else {
+                missing = true;
+            }
+        }
+        if missing
+            && readers > 0
+            && let Some(home) = self.home_of(group)
+        {
+            let request = LogRequest { entries: vec![Bytes::from(sealed)], ..LogRequest::default() };
+            self.ask_log(home, &keys, LogVerb::Signal, request, Asked::Nothing);
+        }
+    }
+
+    pub(crate) fn tell_presence(&mut self, chat: ChatId, ask: bool) {
+        let now = self.now;
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return;
+        };
+        if !ask && now.saturating_sub(state.told_presence_ms) < PRESENCE_EVERY_MS {
+            return;
+        }
+        state.told_presence_ms = now;
+        self.send_signal(chat, false, ask);
+    }
+
+    pub(crate) fn tell_presence_to_all(&mut self) {
+        for chat in self.chats.keys().copied().collect::<Vec<_>>() {
+            if let Some(state) = self.chats.get_mut(&chat) {
+                state.told_presence_ms = 0;
+            }
+            self.tell_presence(chat, false);
+        }
+    }
+
+    pub(crate) fn tell_typing(&mut self, chat: ChatId, typing: bool) {
+        if Self::allows(self.settings.typing) {
+            self.send_signal(chat, typing, false);
+        }
+    }
+
+    /// The last words before stopping.
+    pub(crate) fn say_goodbye(&mut self) {
+        self.availability = Availability::Offline;
+        self.tell_presence_to_all();
+    }
+}

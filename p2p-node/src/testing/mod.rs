@@ -1,0 +1,5 @@
+//! Stories of several people, told by their engines and a real server in one thread.
+
+mod device_tests;
+mod engine_tests;
+mod world;

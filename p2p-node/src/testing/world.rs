@@ -1,0 +1,594 @@
+//! The test world: people's engines and a real server's sessions in one thread, with time and the network as arguments. A seeded generator
+//! chooses what happens next, so that every order of events is tried and every failure can be repeated.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey, Invite, RecoveryPhrase, RendezvousAddr, StorageKey};
+use starling_rendezvous::{
+    StartError,
+    config::Config,
+    local::{LocalServer, LocalSession},
+    store::StoreError,
+};
+use starling_wire::{
+    Text,
+    rendezvous::{Answer, Ask, Request, Response},
+};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::{
+    NewProfile, Origin, ProfileDir,
+    api::types::{Chat, ChatId, Contact, Live, Message, MessageId, NodeError},
+    api::{Command, Reply},
+    calls::{CallCommand, CallInput},
+    create_profile,
+    net::{HomeId, NetCommand, NetEvent},
+    store::{Store, prefix},
+    timeline,
+    turn::{Effect, Engine, Input, Now},
+};
+
+/// Who somebody is in the world.
+pub type Who = usize;
+
+/// Bytes under way between two ends: in order, or lost with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wire {
+    ToServer(Who),
+    FromServer(Who),
+    Between(Who, Who),
+    /// To an engine, from its user and from the world.
+    Local(Who),
+}
+
+/// Changes an answer on its way to somebody.
+pub type Lie = Box<dyn FnMut(Who, &mut Response)>;
+
+enum Packet {
+    Ask(Request),
+    In(Box<Input>),
+}
+
+/// One account with one device.
+pub struct Person {
+    pub name: String,
+    pub account: AccountId,
+    pub device: DeviceId,
+    dir: PathBuf,
+    key: StorageKey,
+    running: Option<(Engine, Arc<Store>)>,
+    session: Option<LocalSession>,
+    wants_home: bool,
+    targets: Vec<DeviceId>,
+    links: Vec<Who>,
+    /// News that are not kept, since they were last looked at.
+    pub live: Vec<Live>,
+    /// What its engine told the media of calls, since it was last looked at.
+    pub calls: Vec<CallCommand>,
+}
+
+/// Everything.
+pub struct World {
+    runtime: tokio::runtime::Runtime,
+    dir: TempDir,
+    pub config: Config,
+    server: Option<LocalServer>,
+    pub home: RendezvousAddr,
+    people: Vec<Person>,
+    wires: BTreeMap<Wire, VecDeque<Packet>>,
+    /// Direct connections can be made.
+    pub direct: bool,
+    pub now: Now,
+    rng: SmallRng,
+    /// What the server's answers pass through on their way: a server that lies.
+    pub lie: Option<Lie>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server_key = DeviceKey::from_seed(&[7; 32]).id();
+        let mut config = Config { data_dir: dir.path().join("rendezvous"), ..Config::default() };
+        // As cheap as it goes, and no rates: time here is not the server's.
+        (config.registration.work_bits, config.limits.inbox_work_bits) = (1, 1);
+        (config.limits.requests_per_second, config.limits.request_burst) = (1_000_000, 1_000_000);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let start = crate::api::node::now_ms();
+        let mut world = Self {
+            runtime,
+            home: format!("/ip4/127.0.0.1/udp/1/quic-v1/p2p/{}", crate::net::peer_of(&server_key).unwrap())
+                .parse()
+                .unwrap(),
+            config,
+            dir,
+            server: None,
+            people: Vec::new(),
+            wires: BTreeMap::new(),
+            direct: true,
+            now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
+            rng: SmallRng::seed_from_u64(seed),
+            lie: None,
+        };
+        world.start_server();
+        world
+    }
+
+    /// Somebody with a new profile, registered.
+    pub fn person(&mut self, name: &str) -> Who {
+        self.profile(name, RecoveryPhrase::generate().account_key(), Origin::New)
+    }
+
+    /// Another profile of somebody's account, made from the phrase.
+    pub fn restored(&mut self, who: Who) -> Who {
+        let (name, account) = self.account_of(who);
+        self.kill(who);
+        self.profile(&name, account, Origin::Restored)
+    }
+
+    /// Another device of somebody's account, linked by the one that is there.
+    pub fn linked(&mut self, who: Who) -> Who {
+        let (name, account) = self.account_of(who);
+        let version = self.people[who].running.as_ref().and_then(|(e, _)| e.me.list.as_ref()).map_or(0, |l| l.version);
+        self.profile(&name, account, Origin::Linked(version))
+    }
+
+    fn account_of(&self, who: Who) -> (String, AccountKey) {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        (self.people[who].name.clone(), AccountKey::from_seed(&engine.me.account_key.seed()))
+    }
+
+    fn profile(&mut self, name: &str, account: AccountKey, origin: Origin) -> Who {
+        let dir = self.dir.path().join(format!("{name}-{}", self.people.len()));
+        let key = StorageKey::generate();
+        let new = NewProfile {
+            account,
+            origin,
+            name: name.into(),
+            bot: false,
+            homes: vec![self.home.clone()],
+            registration_token: String::new(),
+            username: String::new(),
+        };
+        let (account, device) = create_profile(ProfileDir::lock(&dir).unwrap(), &key, &new).unwrap();
+        self.people.push(Person {
+            name: name.into(),
+            account,
+            device,
+            dir,
+            key,
+            running: None,
+            session: None,
+            wants_home: false,
+            targets: Vec::new(),
+            links: Vec::new(),
+            live: Vec::new(),
+            calls: Vec::new(),
+        });
+        let who = self.people.len() - 1;
+        self.start(who);
+        self.settle();
+        who
+    }
+
+    pub fn of(&mut self, who: Who) -> &mut Person {
+        &mut self.people[who]
+    }
+
+    /// A die of the world: below `count`.
+    pub fn one_of(&mut self, count: usize) -> usize {
+        self.rng.random_range(0..count)
+    }
+
+    // Processes.
+
+    pub fn start(&mut self, who: Who) {
+        let person = &mut self.people[who];
+        let store = Arc::new(Store::open(ProfileDir::lock(&person.dir).unwrap(), &person.key).unwrap());
+        let engine = Engine::load(store.clone(), self.now.wall_ms).unwrap();
+        person.running = Some((engine, store));
+        self.turn(who, Vec::new());
+    }
+
+    /// Ends a process as `kill -9` does: what is not durable is gone.
+    pub fn kill(&mut self, who: Who) {
+        self.people[who].running = None;
+        self.people[who].targets.clear();
+        self.people[who].wants_home = false;
+        self.drop_session(who);
+        for other in 0..self.people.len() {
+            self.cut(who, other);
+        }
+        self.wires.remove(&Wire::Local(who));
+    }
+
+    pub fn start_server(&mut self) {
+        while self.server.is_none() {
+            // The thread that writes to the store may still be ending.
+            match LocalServer::open(&self.config, self.home.peer) {
+                Err(StartError::Store(StoreError::InUse)) => std::thread::yield_now(),
+                server => self.server = Some(server.unwrap()),
+            }
+        }
+        self.reach();
+    }
+
+    pub fn stop_server(&mut self) {
+        for who in 0..self.people.len() {
+            self.drop_session(who);
+        }
+        self.server = None;
+    }
+
+    /// The server loses everything that it has.
+    pub fn forget_everything(&mut self) {
+        self.stop_server();
+        std::fs::remove_dir_all(&self.config.data_dir).unwrap();
+        self.start_server();
+    }
+
+    /// Makes changed limits count.
+    pub fn reload_server(&mut self) {
+        if let Some(server) = &self.server {
+            server.reload(&self.config);
+        }
+    }
+
+    fn drop_session(&mut self, who: Who) {
+        if self.people[who].session.take().is_some() {
+            self.wires.remove(&Wire::ToServer(who));
+            self.wires.remove(&Wire::FromServer(who));
+            self.tell(who, NetEvent::HomeDown(self.home.peer, "it does not answer".into()));
+        }
+    }
+
+    /// Breaks the direct connection of two.
+    pub fn cut(&mut self, a: Who, b: Who) {
+        let linked = self.people[a].links.contains(&b);
+        for (one, other) in [(a, b), (b, a)] {
+            self.people[one].links.retain(|w| *w != other);
+            self.wires.remove(&Wire::Between(one, other));
+            if linked {
+                let device = self.people[other].device;
+                self.tell(one, NetEvent::DirectDown(device));
+            }
+        }
+    }
+
+    // Time and events.
+
+    fn tell(&mut self, who: Who, event: NetEvent) {
+        if self.people[who].running.is_some() {
+            self.put(Wire::Local(who), Packet::In(Box::new(Input::Net(event))));
+        }
+    }
+
+    fn put(&mut self, wire: Wire, packet: Packet) {
+        self.wires.entry(wire).or_default().push_back(packet);
+    }
+
+    /// Makes the connections that are wanted and possible.
+    fn reach(&mut self) {
+        for who in 0..self.people.len() {
+            let person = &self.people[who];
+            if person.wants_home
+                && person.session.is_none()
+                && let Some(server) = &self.server
+            {
+                let session = self.runtime.block_on(server.connect(*person.device.as_bytes())).unwrap();
+                let Some(Answer::Hello(mut hello)) = session.hello().answer else { panic!("no greeting") };
+                hello.time_ms = self.now.wall_ms;
+                self.people[who].session = Some(session);
+                self.tell(who, NetEvent::HomeUp(self.home.peer, hello));
+            }
+            for other in 0..who {
+                let wants = |a: &Person, b: &Person| a.targets.contains(&b.device);
+                let (a, b) = (&self.people[who], &self.people[other]);
+                let wanted = wants(a, b) && wants(b, a);
+                if wanted && self.direct && !a.links.contains(&other) {
+                    let (device_a, device_b) = (a.device, b.device);
+                    self.people[who].links.push(other);
+                    self.people[other].links.push(who);
+                    self.tell(who, NetEvent::DirectUp { device: device_b, relayed: false });
+                    self.tell(other, NetEvent::DirectUp { device: device_a, relayed: false });
+                } else if !(wanted && self.direct) && a.links.contains(&other) {
+                    self.cut(who, other);
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, who: Who, inputs: Vec<Input>) {
+        let now = self.now;
+        let Some((engine, _)) = &mut self.people[who].running else { return };
+        for effect in engine.turn(inputs, now).unwrap() {
+            match effect {
+                Effect::Reply(reply) => reply(),
+                Effect::Live(news) => self.people[who].live.push(news),
+                Effect::Call(command) => self.people[who].calls.push(command),
+                Effect::Net(command) => self.carry(who, command),
+            }
+        }
+        self.reach();
+    }
+
+    fn carry(&mut self, who: Who, command: NetCommand) {
+        match command {
+            NetCommand::Targets(targets) => self.people[who].targets = targets.into_keys().collect(),
+            NetCommand::Homes(homes) => {
+                self.people[who].wants_home = homes.contains_key(&self.home.peer);
+                if !self.people[who].wants_home {
+                    self.drop_session(who);
+                }
+            }
+            NetCommand::Hint(_) | NetCommand::Leave => {}
+            NetCommand::Direct(device, frame) => {
+                let Some(other) = self.people.iter().position(|p| p.device == device) else { return };
+                if self.people[who].links.contains(&other) {
+                    let from = self.people[who].device;
+                    let input = Input::Net(NetEvent::Direct(from, frame));
+                    self.put(Wire::Between(who, other), Packet::In(Box::new(input)));
+                }
+            }
+            NetCommand::Ask(_, id, ask) => self.request(who, id, ask),
+            NetCommand::AskWithWork(_, id, puzzle, work) => {
+                let ask = work.solved(puzzle.solve().0);
+                self.request(who, id, ask);
+            }
+        }
+    }
+
+    fn request(&mut self, who: Who, id: u64, ask: Ask) {
+        if self.people[who].session.is_some() {
+            self.put(Wire::ToServer(who), Packet::Ask(Request { id, ask: Some(ask) }));
+        }
+    }
+
+    /// What the server pushes joins the other answers.
+    fn collect_pushes(&mut self) {
+        for who in 0..self.people.len() {
+            while let Some(response) = self.people[who].session.as_mut().and_then(LocalSession::pushed) {
+                self.answered(who, response);
+            }
+        }
+    }
+
+    fn answered(&mut self, who: Who, mut response: Response) {
+        if let Some(lie) = &mut self.lie {
+            lie(who, &mut response);
+        }
+        let home: HomeId = self.home.peer;
+        self.put(Wire::FromServer(who), Packet::In(Box::new(Input::Net(NetEvent::Home(home, response)))));
+    }
+
+    /// One thing happens. Gives whether there was anything.
+    pub fn step(&mut self) -> bool {
+        self.wires.retain(|_, packets| !packets.is_empty());
+        let at = match self.wires.len() {
+            0 => return false,
+            count => self.rng.random_range(0..count),
+        };
+        let wire = *self.wires.keys().nth(at).unwrap();
+        let most = self.rng.random_range(1..8);
+        let packets = self.wires.get_mut(&wire).unwrap();
+        let count = packets.len().min(most);
+        let mut inputs = Vec::new();
+        let mut asks = Vec::new();
+        for packet in packets.drain(..count) {
+            match packet {
+                Packet::Ask(request) => asks.push(request),
+                Packet::In(input) => inputs.push(*input),
+            }
+        }
+        match wire {
+            Wire::ToServer(who) => {
+                for request in asks {
+                    let Some(session) = &mut self.people[who].session else { break };
+                    let response = self.runtime.block_on(session.ask(request));
+                    self.answered(who, response);
+                }
+                self.collect_pushes();
+            }
+            Wire::FromServer(who) | Wire::Between(_, who) | Wire::Local(who) => self.turn(who, inputs),
+        }
+        true
+    }
+
+    /// Everything that is under way to somebody is handled in one turn, what its user wants first.
+    pub fn all_at_once(&mut self, who: Who) {
+        let to = |wire: &Wire| matches!(wire, Wire::FromServer(w) | Wire::Between(_, w) | Wire::Local(w) if *w == who);
+        let mut wires: Vec<Wire> = self.wires.keys().copied().filter(to).collect();
+        wires.sort_by_key(|wire| !matches!(wire, Wire::Local(_)));
+        let packets = wires.iter().filter_map(|wire| self.wires.remove(wire)).flatten();
+        let inputs = packets.filter_map(|p| if let Packet::In(input) = p { Some(*input) } else { None }).collect();
+        self.turn(who, inputs);
+    }
+
+    /// The server answers all that it was asked.
+    pub fn answer_all(&mut self) {
+        let asked: Vec<Wire> = self.wires.keys().copied().filter(|w| matches!(w, Wire::ToServer(_))).collect();
+        for wire in asked {
+            let Wire::ToServer(who) = wire else { continue };
+            for packet in self.wires.remove(&wire).unwrap_or_default() {
+                let (Packet::Ask(request), Some(session)) = (packet, &mut self.people[who].session) else { continue };
+                let response = self.runtime.block_on(session.ask(request));
+                self.answered(who, response);
+            }
+        }
+        self.collect_pushes();
+    }
+
+    /// Until nothing more happens by itself at this time.
+    pub fn settle(&mut self) {
+        for _ in 0..200_000 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Lets time pass: timers go off in their order.
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now.steady_ms + ms;
+        self.settle();
+        for _ in 0..10_000 {
+            let due = self.people.iter().filter_map(|p| p.running.as_ref()?.0.next_due()).min();
+            let Some(due) = due.filter(|due| *due <= end) else {
+                self.tick(end);
+                self.settle();
+                return;
+            };
+            self.tick(due.max(self.now.steady_ms + 1));
+            for who in 0..self.people.len() {
+                self.turn(who, Vec::new());
+            }
+            self.settle();
+        }
+        panic!("timers go off again and again");
+    }
+
+    fn tick(&mut self, steady: u64) {
+        let passed = steady - self.now.steady_ms;
+        let Now { wall_ms, running_ms, .. } = self.now;
+        self.now = Now { steady_ms: steady, wall_ms: wall_ms + passed, running_ms: running_ms + passed };
+    }
+
+    // What users do and see.
+
+    /// The media of a call say something.
+    pub fn media(&mut self, who: Who, input: CallInput) {
+        self.put(Wire::Local(who), Packet::In(Box::new(Input::Call(input))));
+        self.settle();
+    }
+
+    /// Starts a call of a user; the answer comes when the world goes on.
+    pub fn begin<T>(
+        &mut self,
+        who: Who,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> oneshot::Receiver<Result<T, NodeError>> {
+        let (reply, answer) = oneshot::channel();
+        self.put(Wire::Local(who), Packet::In(Box::new(Input::Command(command(reply)))));
+        answer
+    }
+
+    /// A call, and everything that follows from it.
+    pub fn call<T>(&mut self, who: Who, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
+        let mut answer = self.begin(who, command);
+        self.settle();
+        answer.try_recv().expect("no answer")
+    }
+
+    pub fn contact(&mut self, who: Who, other: Who) -> Option<Contact> {
+        let account = self.people[other].account;
+        self.call(who, Command::Contacts).unwrap().into_iter().find(|c| c.account == account)
+    }
+
+    pub fn chat(&mut self, who: Who, other: Who) -> ChatId {
+        self.contact(who, other).unwrap().chat
+    }
+
+    /// The same without asking: nothing happens meanwhile.
+    pub fn chat_id(&self, who: Who, other: Who) -> ChatId {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        ChatId(engine.store.name("direct", self.people[other].account.as_bytes()))
+    }
+
+    pub fn chat_row(&mut self, who: Who, other: Who) -> Chat {
+        let chat = self.chat(who, other);
+        self.call(who, Command::Chats).unwrap().into_iter().find(|c| c.id == chat).unwrap()
+    }
+
+    pub fn invite(&mut self, who: Who) -> Invite {
+        let (link, _) = self.call(who, |reply| Command::Invite { uses: 1, lifetime_ms: 86_400_000, reply }).unwrap();
+        link.parse().unwrap()
+    }
+
+    /// Begins to add somebody.
+    pub fn add(&mut self, who: Who, invite: &Invite) -> oneshot::Receiver<Result<AccountId, NodeError>> {
+        let (account, homes, token) = (invite.address.account, invite.address.homes.clone(), invite.token.clone());
+        self.begin(who, |reply| Command::Connect {
+            account: Some(account),
+            name: None,
+            homes,
+            token,
+            greeting: "hello".into(),
+            alias: String::new(),
+            reply,
+        })
+    }
+
+    /// Two people who are contacts.
+    pub fn friends(&mut self) -> (Who, Who) {
+        let (alice, bob) = (self.person("alice"), self.person("bob"));
+        let invite = self.invite(alice);
+        let mut added = self.add(bob, &invite);
+        self.pass(5_000);
+        added.try_recv().expect("no answer").unwrap();
+        (alice, bob)
+    }
+
+    pub fn say(&mut self, who: Who, to: Who, text: &str) -> MessageId {
+        let chat = self.chat(who, to);
+        let texts = vec![Text { text: text.into(), ..Text::default() }];
+        self.call(who, |reply| Command::Send { chat, texts, reply }).unwrap()[0]
+    }
+
+    /// What somebody sees of the conversation with another.
+    pub fn messages(&mut self, who: Who, other: Who) -> Vec<Message> {
+        let chat = self.chat(who, other);
+        let (_, store) = self.people[who].running.as_ref().unwrap();
+        timeline::messages(store, chat, prefix(&chat.0), usize::MAX, false).unwrap()
+    }
+
+    /// The same as lines: who, text, and for own messages the state.
+    pub fn seen(&mut self, who: Who, other: Who) -> Vec<String> {
+        let (me, them) = (self.people[who].name.clone(), self.people[other].name.clone());
+        let line = |m: Message| {
+            let text = if m.deleted { "(deleted)" } else { &m.text };
+            if m.mine { format!("{me}: {text} [{:?}]", m.state) } else { format!("{them}: {text}") }
+        };
+        self.messages(who, other).into_iter().map(line).collect()
+    }
+
+    /// The keys and epoch of the conversation, as the number of commits that were made in it.
+    pub fn epoch(&mut self, who: Who, other: Who) -> u64 {
+        let chat = self.chat(who, other);
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        engine.active_group(chat).and_then(|id| engine.groups.get(&id)).map_or(0, |g| g.live.epoch())
+    }
+
+    /// Where somebody looks for another.
+    pub fn homes_of(&self, who: Who, other: Who) -> Vec<RendezvousAddr> {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        engine.contacts.get(&self.people[other].account).map(crate::contacts::Person::homes).unwrap_or_default()
+    }
+
+    /// Everybody who runs, in both directions, can be reached again; then time passes.
+    pub fn heal(&mut self) {
+        self.direct = true;
+        for who in 0..self.people.len() {
+            if self.people[who].running.is_none() {
+                self.start(who);
+            }
+        }
+        self.start_server();
+        self.reach();
+        self.pass(180_000);
+    }
+
+    pub fn is_running(&self, who: Who) -> bool {
+        self.people[who].running.is_some()
+    }
+
+    pub fn server_runs(&self) -> bool {
+        self.server.is_some()
+    }
+}

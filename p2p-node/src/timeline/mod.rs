@@ -1,0 +1,112 @@
+//! Reading what is stored: messages and durable news.
+
+use starling_keys::AccountId;
+use starling_wire::{Call, CallEnd, CallSignal, Event, EventId};
+
+use crate::{
+    api::types::{CallNote, ChatId, DeliveryState, FeedKind, Message, MessageId, News, Via},
+    store::{CHATS, ChatRow, EventRow, FEED, FeedRow, Reading, Store, StoreError, TIMELINE},
+    turn::Engine,
+};
+
+/// Messages of a chat within a range of timeline keys.
+pub fn messages(
+    store: &Store,
+    chat: ChatId,
+    range: impl std::ops::RangeBounds<Vec<u8>>,
+    limit: usize,
+    backwards: bool,
+) -> Result<Vec<Message>, StoreError> {
+    let read = store.read()?;
+    let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
+    let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
+    let message = |(key, row): &(Vec<u8>, EventRow)| {
+        let id = EventId::from_bytes(key.get(16..)?)?;
+        let (text, call) = match Event::decode_body(&row.body).ok()? {
+            starling_wire::Body::Text(text) => (text, None),
+            starling_wire::Body::Call(call) => (Default::default(), Some(call_note(&call)?)),
+            _ => return None,
+        };
+        Some(Message {
+            id: MessageId(id),
+            chat,
+            mine: row.mine,
+            text: row.edited.clone().unwrap_or(text.text),
+            reply_to: text.reply_to.map(MessageId),
+            mentions: text.mentions.iter().filter_map(|m| AccountId::from_bytes(m).ok()).collect(),
+            edited: row.edited.is_some(),
+            deleted: row.deleted,
+            reactions: row
+                .reactions
+                .iter()
+                .filter(|r| !r.emoji.is_empty())
+                .map(|r| (r.emoji.clone(), r.mine))
+                .collect(),
+            state: if row.mine {
+                Engine::state_of(&chat_row, id, Via::from_stored(row.via))
+            } else {
+                DeliveryState::Delivered
+            },
+            via: Via::from_stored(row.via),
+            call,
+        })
+    };
+    Ok(rows.iter().filter_map(message).collect())
+}
+
+/// Durable news after a sequence number, oldest first, about `limit` of them.
+pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<News>, StoreError> {
+    let read = store.read()?;
+    let mut news = Vec::new();
+    // The row that holds `after + 1` may begin before it.
+    let start = read
+        .range::<FeedRow>(FEED, ..=(after + 1).to_be_bytes().to_vec(), 1, true)?
+        .into_iter()
+        .next()
+        .map_or_else(|| vec![0; 8], |(key, _)| key);
+    for (key, row) in read.range::<FeedRow>(FEED, start.., limit, false)? {
+        let Ok(first) = key.as_slice().try_into().map(u64::from_be_bytes) else {
+            continue;
+        };
+        let chat = row.chat.as_slice().try_into().ok().map(ChatId);
+        let account = AccountId::from_bytes(&row.account).ok();
+        let one = |sequence, message| News {
+            sequence,
+            at_ms: row.at_ms,
+            kind: FeedKind::from_stored(row.kind),
+            chat,
+            message,
+            state: DeliveryState::from_stored(row.state),
+            account,
+            text: row.text.clone(),
+        };
+        if row.ids.is_empty() {
+            if first > after {
+                news.push(one(first, None));
+            }
+            continue;
+        }
+        for (id, sequence) in row.ids.chunks_exact(EventId::LEN).zip(first..) {
+            if sequence > after {
+                news.push(one(sequence, EventId::from_bytes(id).map(MessageId)));
+            }
+        }
+        if news.len() >= limit {
+            break;
+        }
+    }
+    Ok(news)
+}
+
+/// What a timeline keeps of a call.
+fn call_note(call: &Call) -> Option<CallNote> {
+    match call.signal {
+        CallSignal::Note { why, video, duration_ms } => {
+            Some(CallNote { id: call.id, video, why, duration_ms, recording: None })
+        }
+        CallSignal::Recording { what, .. } => {
+            Some(CallNote { id: call.id, video: false, why: CallEnd::HungUp, duration_ms: 0, recording: Some(what) })
+        }
+        _ => None,
+    }
+}
