@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -33,13 +33,19 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Whether the key file can be used, or there is none yet.
+    pub fn check(path: &Path) -> Result<(), IdentityError> {
+        read_seed(path).map(|_| ())
+    }
+
     pub fn load_or_create(path: &Path) -> Result<Self, IdentityError> {
         let io = |error| IdentityError::Io { path: path.display().to_string(), error };
-        let mut seed: [u8; 32] = match fs::read(path) {
-            Ok(bytes) => {
-                bytes.as_slice().try_into().map_err(|_| IdentityError::Malformed(path.display().to_string()))?
+        let mut seed = match read_seed(path)? {
+            Some(seed) => {
+                keep_private(path).map_err(io)?;
+                seed
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            None => {
                 let seed: [u8; 32] = rand::random();
                 let mut file =
                     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
@@ -47,7 +53,6 @@ impl Identity {
                 file.sync_all().map_err(io)?;
                 seed
             }
-            Err(e) => return Err(io(e)),
         };
         let name_key = blake3::derive_key("starling 2026 rendezvous user names v1", &seed);
         let turn_key = blake3::derive_key("starling 2026 rendezvous turn v1", &seed);
@@ -55,4 +60,20 @@ impl Identity {
             Keypair::ed25519_from_bytes(&mut seed).map_err(|_| IdentityError::Malformed(path.display().to_string()))?;
         Ok(Self { keypair, name_key, turn_key })
     }
+}
+
+/// The seed in a key file, if there is one.
+fn read_seed(path: &Path) -> Result<Option<[u8; 32]>, IdentityError> {
+    let name = || path.display().to_string();
+    match fs::read(path) {
+        Ok(bytes) => bytes.as_slice().try_into().map(Some).map_err(|_| IdentityError::Malformed(name())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(IdentityError::Io { path: name(), error }),
+    }
+}
+
+/// Takes a file's permissions away from everybody but its owner.
+pub(crate) fn keep_private(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(0o600)) }
 }

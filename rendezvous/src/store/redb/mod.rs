@@ -2,7 +2,7 @@
 
 mod tables;
 
-use std::{path::Path, sync::Arc, thread};
+use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, thread};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableM
 use tokio::sync::{mpsc, oneshot, watch};
 
 use tables::*;
+
+use crate::identity::keep_private;
 
 use super::{Account, Bounds, Entry, Key, Kind, Store, StoreError, Totals};
 
@@ -36,6 +38,7 @@ pub struct RedbStore {
 impl RedbStore {
     /// Opens or creates the database file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        create_private(path).map_err(failed)?;
         let db = Database::builder().set_cache_size(CACHE).create(path).map_err(|e| match e {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
             e => failed(e),
@@ -95,6 +98,12 @@ impl RedbStore {
         let txn = self.db.begin_read().map_err(failed)?;
         read(&txn).map_err(failed)
     }
+}
+
+/// Makes sure that the file is for its owner alone before anything is in it, whatever the directory and the umask allow.
+fn create_private(path: &Path) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    keep_private(path)
 }
 
 fn write_loop(db: &Database, mut inbox: mpsc::Receiver<Job>, broken: &watch::Sender<bool>) {
