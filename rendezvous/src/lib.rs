@@ -10,18 +10,25 @@ mod boxed;
 mod directory;
 mod hub;
 mod identity;
-#[cfg(feature = "local")]
+#[cfg(any(test, feature = "local"))]
 pub mod local;
 mod log;
 mod network;
 mod operator;
+mod preflight;
 mod presence;
 mod server;
 mod session;
 pub mod store;
 mod turn;
 
+#[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+mod testing;
+
 pub use identity::IdentityError;
 pub use operator::{AdminError, ask_admin};
+pub use preflight::{Warning, preflight};
 pub use server::{Ready, Server, StartError};
 pub use turn::TurnError;

@@ -48,6 +48,24 @@ impl LocalServer {
     }
 }
 
+/// What an operator does, and what the store keeps count of.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+impl LocalServer {
+    pub(crate) async fn ban(&self, account: Key) {
+        self.hub.store.set_banned(account, true).await.unwrap();
+    }
+
+    pub(crate) async fn put_registration(&self, token: &str, uses: u32) {
+        let hash = *blake3::hash(token.as_bytes()).as_bytes();
+        self.hub.store.put_registration(hash, uses, u64::MAX).await.unwrap();
+    }
+
+    pub(crate) async fn stored_bytes(&self, account: Key) -> u64 {
+        self.hub.store.account(account).await.unwrap().unwrap().bytes
+    }
+}
+
 impl LocalSession {
     /// What the server says first.
     pub fn hello(&self) -> Response {

@@ -1,0 +1,163 @@
+//! People for tests: accounts with devices, and what they ask of a server in the same process.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use bytes::Bytes;
+use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList};
+use starling_wire::{
+    LogKey, LogVerb, Puzzle,
+    rendezvous::{Answer, Ask, InboxAppend, LogRequest, Page, Publish, Refusal, Request, ServerHello},
+};
+
+use crate::local::{LocalServer, LocalSession};
+
+/// The key in the address of every server of these tests.
+pub const SERVER_KEY: [u8; 32] = [9; 32];
+
+/// An account with some devices, always the same for a number.
+pub struct Person {
+    pub account: AccountKey,
+    pub devices: Vec<DeviceKey>,
+}
+
+impl Person {
+    /// Number `n`, with so many devices.
+    pub fn new(n: u8, devices: u8) -> Self {
+        let device = |d| DeviceKey::from_seed(&[n.wrapping_mul(16).wrapping_add(d).wrapping_add(100); 32]);
+        Self { account: AccountKey::from_seed(&[n; 32]), devices: (0..devices).map(device).collect() }
+    }
+
+    pub fn id(&self) -> [u8; 32] {
+        *self.account.id().as_bytes()
+    }
+
+    pub fn device(&self, index: usize) -> [u8; 32] {
+        *self.devices[index].id().as_bytes()
+    }
+
+    /// The signed list of all devices.
+    pub fn list(&self, version: u64) -> Bytes {
+        let entry = |device: &DeviceKey| DeviceEntry {
+            certificate: Certificate::issue(&self.account, device.id(), 1),
+            seal_key: vec![1; 1216],
+        };
+        let devices = self.devices.iter().map(entry).collect();
+        let list = DeviceList { account: self.account.id(), version, issued_at: 1, devices, homes: Vec::new() };
+        Bytes::copy_from_slice(list.sign(&self.account).as_bytes())
+    }
+}
+
+/// A connected device.
+pub struct Client {
+    pub session: LocalSession,
+    hello: ServerHello,
+}
+
+impl Client {
+    pub async fn connect(server: &LocalServer, device: [u8; 32]) -> Self {
+        let session = server.connect(device).await.unwrap();
+        let Some(Answer::Hello(hello)) = session.hello().answer else { panic!("no greeting") };
+        Self { session, hello }
+    }
+
+    /// A registered device of somebody.
+    pub async fn registered(server: &LocalServer, person: &Person, index: usize) -> Self {
+        let mut client = Self::connect(server, person.device(index)).await;
+        assert_eq!(client.publish(person, 1, "").await, Answer::Done(true));
+        client
+    }
+
+    pub async fn ask(&mut self, ask: Ask) -> Answer {
+        self.session.ask(Request { id: 1, ask: Some(ask) }).await.answer.unwrap()
+    }
+
+    pub async fn refused(&mut self, ask: Ask) -> Refusal {
+        refusal(&self.ask(ask).await)
+    }
+
+    pub async fn publish(&mut self, person: &Person, version: u64, token: &str) -> Answer {
+        let bits = self.hello.register_bits;
+        let puzzle = Puzzle::new("register", &SERVER_KEY, &self.hello.nonce, &person.id(), bits);
+        let solution = Some(puzzle.solve().0);
+        self.ask(Ask::Publish(Publish { device_list: person.list(version), solution, token: token.into() })).await
+    }
+
+    /// A signed request to a log.
+    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, mut request: LogRequest) -> Answer {
+        request.address = Bytes::copy_from_slice(&key.address());
+        request.signature = Bytes::copy_from_slice(&key.sign(verb, &self.hello.nonce, &request.signed_payload()));
+        self.ask(match verb {
+            LogVerb::Open => Ask::LogOpen(request),
+            LogVerb::Append => Ask::LogAppend(request),
+            LogVerb::Close => Ask::LogClose(request),
+            LogVerb::Read => Ask::LogRead(request),
+            LogVerb::Signal => Ask::LogSignal(request),
+            LogVerb::Trim => Ask::LogTrim(request),
+        })
+        .await
+    }
+
+    pub async fn open(&mut self, key: &LogKey) {
+        assert_eq!(self.log(key, LogVerb::Open, LogRequest::default()).await, Answer::Done(true));
+    }
+
+    pub async fn append(&mut self, key: &LogKey, entries: &[&[u8]]) -> Answer {
+        let entries = entries.iter().map(|e| Bytes::copy_from_slice(e)).collect();
+        self.log(key, LogVerb::Append, LogRequest { entries, ..LogRequest::default() }).await
+    }
+
+    pub async fn trim(&mut self, key: &LogKey, sequences: &[u64]) -> Answer {
+        let sequences = sequences.to_vec();
+        self.log(key, LogVerb::Trim, LogRequest { sequences, ..LogRequest::default() }).await
+    }
+
+    pub async fn close(&mut self, key: &LogKey, entry: &[u8], next: &LogKey) -> Answer {
+        let entries = vec![Bytes::copy_from_slice(entry)];
+        let next = Bytes::copy_from_slice(&next.address());
+        self.log(key, LogVerb::Close, LogRequest { entries, next, ..LogRequest::default() }).await
+    }
+
+    /// The whole log: sequence numbers, texts, and whether an entry closes it.
+    pub async fn read(&mut self, key: &LogKey) -> Vec<(u64, Vec<u8>, bool)> {
+        entries(self.log(key, LogVerb::Read, LogRequest::default()).await)
+    }
+
+    /// Leaves an item in an inbox, by an invite's token or else by work.
+    pub async fn leave_item(&mut self, device: [u8; 32], sealed: &[u8], token: &[u8]) -> Answer {
+        let subject = [&device[..], blake3::hash(sealed).as_bytes()].concat();
+        let puzzle = Puzzle::new("inbox", &SERVER_KEY, &self.hello.nonce, &subject, self.hello.inbox_bits);
+        let solution = token.is_empty().then(|| puzzle.solve().0);
+        self.ask(Ask::InboxAppend(InboxAppend {
+            device: Bytes::copy_from_slice(&device),
+            sealed: Bytes::copy_from_slice(sealed),
+            token: Bytes::copy_from_slice(token),
+            solution,
+        }))
+        .await
+    }
+
+    /// What is in the own inbox.
+    pub async fn inbox(&mut self) -> Vec<(u64, Vec<u8>, bool)> {
+        entries(self.ask(Ask::InboxRead(0)).await)
+    }
+}
+
+fn entries(answer: Answer) -> Vec<(u64, Vec<u8>, bool)> {
+    let Answer::Page(Page { entries, more: false, .. }) = answer else { panic!("no whole page: {answer:?}") };
+    entries.into_iter().map(|e| (e.sequence, e.sealed.to_vec(), e.closing)).collect()
+}
+
+/// Why an answer is a refusal.
+pub fn refusal(answer: &Answer) -> Refusal {
+    let Answer::Refused(refused) = answer else { panic!("not refused: {answer:?}") };
+    refused.reason()
+}
+
+/// An entry of a page.
+pub fn entry(sequence: u64, text: &str) -> (u64, Vec<u8>, bool) {
+    (sequence, text.as_bytes().to_vec(), false)
+}
+
+/// The closing entry of a page.
+pub fn closing(sequence: u64, text: &str) -> (u64, Vec<u8>, bool) {
+    (sequence, text.as_bytes().to_vec(), true)
+}
