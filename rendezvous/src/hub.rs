@@ -38,6 +38,8 @@ pub struct Hub {
     pub draining: AtomicBool,
     /// Where calls are helped, if they are.
     pub turn: OnceLock<TurnFace>,
+    /// What the server is bound to, as [`Config::sockets`] names it.
+    pub sockets: Vec<String>,
     policy: RwLock<Arc<Policy>>,
 }
 
@@ -63,6 +65,7 @@ impl Hub {
             requests: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)),
             draining: AtomicBool::new(false),
             turn: OnceLock::new(),
+            sockets: config.sockets(),
             policy: RwLock::new(Arc::new(policy(config))),
         }
     }

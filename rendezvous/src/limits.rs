@@ -1,6 +1,6 @@
 //! Every bound that a client can reach and that the operator does not set, with its reason.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Frames that wait for one device. A device that reads more slowly is disconnected: it comes back and reads its logs from where it was.
 pub const PUSH_QUEUE: usize = 256;
@@ -36,6 +36,12 @@ pub const RECEIPT_BYTES: u64 = 8 * 1024;
 pub const RECEIPT_REPLACES: usize = 16;
 /// An invite's longest life, seconds.
 pub const INVITE_LIFE_S: u64 = 366 * 86_400;
+/// How many accounts the operator's registration token may register.
+pub const TOKEN_USES: RangeInclusive<u64> = 1..=1_000_000;
+/// Days that the operator's registration token may last.
+pub const TOKEN_DAYS: RangeInclusive<u64> = 1..=3_650;
+/// How long an answer of the admin socket may take: the server may be stopped, or its disk hang.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A device has to answer pings within this time, or its connection is closed.
 pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// How often expired entries are looked for.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::PathBuf,
@@ -27,9 +27,10 @@ use crate::{
     limits::EXPIRY_INTERVAL,
     network::{self, Behaviour, BehaviourEvent},
     operator,
+    preflight::{bind_turn, preflight},
     session::Session,
     store::{Key, StoreError, redb::RedbStore},
-    turn::{TurnError, TurnServer},
+    turn::TurnError,
 };
 
 /// Why the server cannot start.
@@ -44,7 +45,7 @@ pub enum StartError {
         /// The directory.
         path: PathBuf,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// The server's key cannot be used.
     #[error(transparent)]
@@ -53,12 +54,12 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A peer address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}")]
+    #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
         address: Multiaddr,
         /// What the system said.
-        reason: String,
+        error: io::Error,
     },
     /// The operator's port cannot be listened on.
     #[error("cannot listen on {address} for operators: {error}")]
@@ -66,7 +67,7 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// STUN and TURN cannot be served.
     #[error(transparent)]
@@ -74,6 +75,38 @@ pub enum StartError {
     /// The transports cannot be set up.
     #[error("cannot set up the network: {0:#}")]
     Network(anyhow::Error),
+}
+
+impl StartError {
+    /// What an operator can do about it, if that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        let (error, in_use) = match self {
+            Self::Listen { error, .. } => {
+                (error, "another program uses the port; choose one with --listen, port 0 picks a free one")
+            }
+            Self::Http { error, .. } => {
+                (error, "another program uses the port; choose one with --http HOST:PORT, port 0 picks a free one")
+            }
+            Self::Turn(TurnError::Listen { error, .. }) => {
+                (error, "another program uses the port; choose one with turn.listen, or set turn.enabled = false")
+            }
+            Self::Turn(TurnError::NoPublicIp(_)) => {
+                return Some("set turn.public_ip to the address that peers send to, or turn.enabled = false");
+            }
+            Self::DataDir { .. } => return Some("choose a directory that this user may write to with --data-dir"),
+            _ => return None,
+        };
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Some(in_use),
+            io::ErrorKind::AddrNotAvailable => {
+                Some("this machine has no such address; 0.0.0.0 or [::] stand for all that it has")
+            }
+            io::ErrorKind::PermissionDenied => {
+                Some("ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose one above, or grant it")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What users and operators need to know of a running server.
@@ -107,7 +140,9 @@ pub struct Server {
 impl Server {
     /// Starts listening. The server works once [`Server::run`] is polled.
     pub async fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Self, StartError> {
-        config.check()?;
+        for warning in preflight(config).await? {
+            tracing::warn!("{warning}");
+        }
         let dir = &config.data_dir;
         let data_dir = |error| StartError::DataDir { path: dir.clone(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(data_dir)?;
@@ -119,11 +154,8 @@ impl Server {
 
         let mut swarm = network::build(identity.keypair, config).await.map_err(StartError::Network)?;
         let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen).await?;
-        let mut addresses: Vec<Multiaddr> = if config.public_addresses.is_empty() {
-            listening.iter().filter(|a| network::is_useful(a)).cloned().collect()
-        } else {
-            config.public_addresses.clone()
-        };
+        let mut addresses: Vec<Multiaddr> =
+            if config.public_addresses.is_empty() { useful(&listening) } else { config.public_addresses.clone() };
         for address in &mut addresses {
             if !matches!(address.iter().last(), Some(Protocol::P2p(_))) {
                 address.push(Protocol::P2p(peer_id));
@@ -144,16 +176,12 @@ impl Server {
         let mut operator = JoinSet::new();
         let mut turn = None;
         if config.turn.enabled {
-            match TurnServer::bind(config, identity.turn_key, &hub.metrics).await {
-                Ok(server) => {
-                    turn = Some(server.address());
-                    let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
-                    let _ = hub.turn.set(TurnFace { address: server.address(), secret, hours });
-                    operator.spawn(server.run());
-                }
-                // Asked for by name, it has to work; else calls that need a relay do without.
-                Err(error) if !config.turn.listen.is_empty() => return Err(error.into()),
-                Err(error) => tracing::warn!(%error, "no relay for calls"),
+            // A warning was logged above.
+            if let Ok(server) = bind_turn(config, identity.turn_key, &hub.metrics).await? {
+                turn = Some(server.address());
+                let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
+                let _ = hub.turn.set(TurnFace { address: server.address(), secret, hours });
+                operator.spawn(server.run());
             }
         }
         ready.turn = turn;
@@ -305,6 +333,14 @@ impl Server {
     }
 }
 
+/// Addresses to give to users: those of this machine alone only if there is no other.
+fn useful(listening: &[Multiaddr]) -> Vec<Multiaddr> {
+    let all: Vec<Multiaddr> = listening.iter().filter(|a| network::is_useful(a)).cloned().collect();
+    let is_loopback = |a: &Multiaddr| a.ip_addr().is_some_and(|ip| ip.is_loopback());
+    let elsewhere: Vec<Multiaddr> = all.iter().filter(|a| !is_loopback(a)).cloned().collect();
+    if elsewhere.is_empty() { all } else { elsewhere }
+}
+
 /// What is listened on, and what happened before the server was ready.
 struct Listening {
     addresses: Vec<Multiaddr>,
@@ -317,7 +353,7 @@ async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Re
     for address in wanted {
         let id = swarm
             .listen_on(address.clone())
-            .map_err(|e| StartError::Listen { address: address.clone(), reason: reason(&e) })?;
+            .map_err(|e| StartError::Listen { address: address.clone(), error: io_error(&e) })?;
         waiting.insert(id, address.clone());
     }
     let mut listening = Listening { addresses: Vec::new(), early: Vec::new() };
@@ -341,7 +377,7 @@ async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Re
             }
             Some(SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }) => {
                 let address = waiting.remove(&listener_id).unwrap_or_else(Multiaddr::empty);
-                return Err(StartError::Listen { address, reason: reason(&error) });
+                return Err(StartError::Listen { address, error });
             }
             Some(event) => listening.early.push(event),
             None => return Ok(listening),
@@ -349,15 +385,16 @@ async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Re
     }
 }
 
-/// The innermost error says what the system said.
-fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = inner.to_string();
-        source = inner.source();
+/// What the system said, which is the innermost error.
+fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
     }
-    text
+    match innermost.downcast_ref::<io::Error>() {
+        Some(error) => io::Error::new(error.kind(), innermost.to_string()),
+        None => io::Error::other(innermost.to_string()),
+    }
 }
 
 async fn expire(hub: Arc<Hub>) {

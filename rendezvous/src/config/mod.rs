@@ -1,9 +1,19 @@
 //! The configuration: a TOML file, overridden by the environment, overridden by flags.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod check;
+mod environment;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use check::Socket;
 
 /// Who may register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +266,18 @@ pub enum ConfigError {
         /// Where and what.
         error: Box<toml::de::Error>,
     },
+    /// A number is outside its range.
+    #[error("{setting}: {value} is outside of what makes sense: {min} to {max}")]
+    OutOfRange {
+        /// The setting, as in the file.
+        setting: String,
+        /// What was asked for.
+        value: String,
+        /// The smallest that makes sense.
+        min: u64,
+        /// The largest that makes sense.
+        max: u64,
+    },
     /// A value makes no sense.
     #[error("{0}")]
     Value(String),
@@ -263,175 +285,33 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads a file.
-    pub fn read(path: &std::path::Path) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: name.clone(), error })?;
+        if let Ok(table) = text.parse() {
+            check::numbers(&table)?;
+        }
         toml::from_str(&text).map_err(|error| ConfigError::Parse { path: name, error: Box::new(error) })
     }
 
-    /// Overrides every setting that has a variable: `STARLING_RENDEZVOUS_` and its path in capitals, with `_` for the dots, such as
-    /// `STARLING_RENDEZVOUS_LIMITS_LOG_ENTRIES`. Several addresses are separated by commas.
-    pub fn with_environment(self, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let wrong = |name: &str, what: String| ConfigError::Value(format!("{name}: {what}"));
-        let mut table = toml::Table::try_from(&self).map_err(|e| wrong("configuration", e.to_string()))?;
-        override_table(&mut table, "STARLING_RENDEZVOUS", &variable)
-            .map_err(|(name, what)| ConfigError::Value(format!("{name}: {what}")))?;
-        table.try_into().map_err(|e: toml::de::Error| wrong("environment", e.message().to_owned()))
-    }
-
-    /// Refuses a variable with our prefix that is none: a setting that is misspelt would silently not count.
-    pub fn check_variables(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-        let mut known = vec!["CONFIG".to_owned(), "PUBLIC_ADDRESS".into()];
-        if let Ok(table) = toml::Table::try_from(Self::default()) {
-            leaves(&table, "", &mut known);
-        }
-        for name in names {
-            if let Some(setting) = name.strip_prefix("STARLING_RENDEZVOUS_")
-                && !known.iter().any(|k| k == setting)
-            {
-                return Err(ConfigError::Value(format!("there is no setting for the variable {name}")));
+    /// The settings that differ from `other` and that [`Server::reload`](crate::Server::reloader) does not change, as in the file.
+    pub fn needs_restart(&self, other: &Self) -> Vec<String> {
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for (config, leaves) in [(self, &mut old), (other, &mut new)] {
+            if let Ok(table) = toml::Table::try_from(config) {
+                environment::leaves(&table, "", leaves);
             }
         }
-        Ok(())
-    }
-
-    /// Checks what types cannot say.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |what: String| Err(ConfigError::Value(what));
-        if self.listen.is_empty() {
-            return wrong("listen: at least one address is needed, such as /ip4/0.0.0.0/udp/4001/quic-v1".into());
-        }
-        if self.store != "redb" {
-            return wrong(format!("store: “{}” is not supported by this version; use “redb”", self.store));
-        }
-        if self.registration.work_bits > 24 || self.limits.inbox_work_bits > 24 {
-            return wrong("a proof of work of more than 24 bits is refused by clients".into());
-        }
-        if !["error", "warn", "info", "debug", "trace"].contains(&self.log_level.as_str()) {
-            return wrong(format!("log_level: “{}” is none of error, warn, info, debug, trace", self.log_level));
-        }
-        for address in self.listen.iter().chain(&self.public_addresses) {
-            use libp2p::multiaddr::Protocol;
-            if !address.iter().any(|p| matches!(p, Protocol::Tcp(_) | Protocol::QuicV1)) {
-                return wrong(format!("“{address}” names no port: it has to end as /udp/4001/quic-v1 or /tcp/4001 do"));
-            }
-        }
-        let limits = &self.limits;
-        let least = [
-            ("connections", u64::from(limits.connections), 1),
-            ("log_entries", limits.log_entries, 1),
-            ("log_bytes", limits.log_bytes, 1024 * 1024),
-            ("inbox_entries", limits.inbox_entries, 64),
-            ("inbox_bytes", limits.inbox_bytes, 1024 * 1024),
-            ("account_bytes", limits.account_bytes, 1024 * 1024),
-        ];
-        for (name, value, least) in least {
-            if value < least {
-                return wrong(format!("limits.{name}: {value} is too little to work with: {least} at least"));
-            }
-        }
-        if limits.keep_days == 0 || limits.keep_days > 3650 {
-            return wrong("limits.keep_days: between 1 and 3650".into());
-        }
-        if limits.requests_per_second == 0 || limits.request_burst == 0 || limits.connections_per_minute == 0 {
-            return wrong("limits: a rate of 0 would lock everyone out".into());
-        }
-        let turn = &self.turn;
-        if turn.first_port > turn.last_port || (turn.first_port != 0 && turn.first_port < 1024) {
-            return wrong("turn.first_port: a range above 1023 is needed, or 0 for both".into());
-        }
-        if turn.first_port == 0 && turn.last_port != 0 {
-            return wrong("turn.last_port: has to be 0 if first_port is".into());
-        }
-        if !turn.public_ip.is_empty() && turn.public_ip.parse::<std::net::IpAddr>().is_err() {
-            return wrong(format!("turn.public_ip: “{}” is not an IP address", turn.public_ip));
-        }
-        if turn.kilobytes_per_second < 16 || turn.kilobytes_per_second > 1_048_576 || turn.credential_hours == 0 {
-            return wrong("turn: kilobytes_per_second between 16 and 1048576, credential_hours at least 1".into());
-        }
-        if !turn.listen.is_empty() && turn.listen.parse::<SocketAddr>().is_err() {
-            return wrong(format!("turn.listen: “{}” is not IP:PORT", turn.listen));
-        }
-        Ok(())
+        let changed = old.into_iter().zip(new).filter(|(old, new)| old != new);
+        changed.map(|((setting, _), _)| setting).filter(|setting| !is_reloadable(setting)).collect()
     }
 }
 
-/// The names of all settings, as in variables.
-fn leaves(table: &toml::Table, path: &str, names: &mut Vec<String>) {
-    for (key, value) in table {
-        let name = format!("{path}{}", key.to_uppercase());
-        match value {
-            toml::Value::Table(inner) => leaves(inner, &format!("{name}_"), names),
-            _ => names.push(name),
-        }
-    }
-}
-
-type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-fn override_table(table: &mut toml::Table, path: &str, variable: Variable<'_>) -> Result<(), (String, String)> {
-    for (key, value) in table.iter_mut() {
-        let name = format!("{path}_{}", key.to_uppercase());
-        if let toml::Value::Table(inner) = value {
-            override_table(inner, &name, variable)?;
-        } else if let Some(text) = variable(&name) {
-            let parsed = match value {
-                toml::Value::Integer(_) => text.trim().parse().ok().map(toml::Value::Integer),
-                toml::Value::Boolean(_) => text.trim().parse().ok().map(toml::Value::Boolean),
-                toml::Value::Array(_) => {
-                    let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
-                    Some(toml::Value::Array(items.map(|t| toml::Value::String(t.to_owned())).collect()))
-                }
-                _ => Some(toml::Value::String(text.clone())),
-            };
-            let what = || format!("“{}” is not valid there", text.escape_debug());
-            *value = parsed.ok_or_else(|| (name.clone(), what()))?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    fn with(name: &str, value: &str) -> Result<Config, ConfigError> {
-        let config = Config::default().with_environment(|n| (n == name).then(|| value.to_owned()))?;
-        config.check().map(|()| config)
-    }
-
-    #[test]
-    fn every_setting_has_a_variable() {
-        let config = with("STARLING_RENDEZVOUS_REGISTRATION_MODE", "closed").unwrap();
-        assert_eq!(config.registration.mode, RegistrationMode::Closed);
-        let config = with("STARLING_RENDEZVOUS_LIMITS_LOG_ENTRIES", "7").unwrap();
-        assert_eq!(config.limits.log_entries, 7);
-        let two = "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/udp/2/quic-v1";
-        assert_eq!(with("STARLING_RENDEZVOUS_LISTEN", two).unwrap().listen.len(), 2);
-        assert_eq!(Config::default().with_environment(|_| None).unwrap(), Config::default());
-    }
-
-    #[test]
-    fn misspelt_variables_are_refused() {
-        let check = |name: &str| Config::check_variables([name.to_owned()].into_iter());
-        assert!(check("STARLING_RENDEZVOUS_LIMITS_LOG_ENTRIES").is_ok() && check("HOME").is_ok());
-        assert!(check("STARLING_RENDEZVOUS_LISTEN").is_ok() && check("STARLING_RENDEZVOUS_CONFIG").is_ok());
-        assert!(check("STARLING_RENDEZVOUS_LIMITS_LOGENTRIES").is_err());
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        for (name, value) in [
-            ("STARLING_RENDEZVOUS_REGISTRATION_MODE", "maybe"),
-            ("STARLING_RENDEZVOUS_LOG_LEVEL", "loud"),
-            ("STARLING_RENDEZVOUS_LISTEN", "/ip4/1.2.3.4"),
-            ("STARLING_RENDEZVOUS_LISTEN", ""),
-            ("STARLING_RENDEZVOUS_LIMITS_CONNECTIONS", "0"),
-            ("STARLING_RENDEZVOUS_LIMITS_LOG_BYTES", "many"),
-            ("STARLING_RENDEZVOUS_HTTP", "nowhere"),
-        ] {
-            assert!(with(name, value).is_err(), "{name}={value}");
-        }
-    }
+/// Whether a setting counts as soon as it is reloaded.
+fn is_reloadable(setting: &str) -> bool {
+    const AT_START: [&str; 4] =
+        ["limits.connections", "limits.connections_per_minute", "limits.requests_per_second", "limits.request_burst"];
+    setting == "log_level"
+        || setting.starts_with("registration.")
+        || (setting.starts_with("limits.") && !AT_START.contains(&setting))
 }

@@ -11,7 +11,10 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use crate::hub::{Hub, now_ms};
+use crate::{
+    hub::{Hub, now_ms},
+    limits::{ADMIN_TIMEOUT, TOKEN_DAYS, TOKEN_USES},
+};
 
 /// Longest request line.
 const MAX_LINE: u64 = 64 * 1024;
@@ -20,7 +23,7 @@ const MAX_LINE: u64 = 64 * 1024;
 #[serde(tag = "command", rename_all = "snake_case")]
 enum Command {
     Status,
-    InviteNew { uses: u32, days: u64 },
+    InviteNew { uses: u64, days: u64 },
     Ban { account: String },
     Unban { account: String },
 }
@@ -55,31 +58,48 @@ async fn answer(stream: UnixStream, hub: Arc<Hub>) {
 }
 
 async fn run(command: Command, hub: &Hub) -> Result<Value, String> {
-    let text = |e: crate::store::StoreError| e.to_string();
     match command {
-        Command::Status => {
-            let totals = hub.store.totals().await.map_err(text)?;
-            Ok(json!({
-                "accounts": totals.accounts,
-                "names": totals.names,
-                "queues": totals.queues,
-                "entries": totals.entries,
-                "sessions": hub.presence.sessions(),
-                "connections": hub.metrics.connections.get(),
-                "circuits": hub.metrics.circuits.get(),
-                "draining": hub.is_draining(),
-            }))
-        }
-        Command::InviteNew { uses, days } => {
-            let token = BASE32_NOPAD.encode(&rand::random::<[u8; 15]>()).to_lowercase();
-            let hash = *blake3::hash(token.as_bytes()).as_bytes();
-            let expires_at = now_ms() / 1000 + days * 86_400;
-            hub.store.put_registration(hash, uses, expires_at).await.map_err(text)?;
-            Ok(json!({ "token": token, "uses": uses, "expires_at": expires_at }))
-        }
+        Command::Status => status(hub).await,
+        Command::InviteNew { uses, days } => new_token(hub, uses, days).await,
         Command::Ban { account } => set_banned(hub, &account, true).await,
         Command::Unban { account } => set_banned(hub, &account, false).await,
     }
+}
+
+async fn status(hub: &Hub) -> Result<Value, String> {
+    let totals = hub.store.totals().await.map_err(|e| e.to_string())?;
+    Ok(json!({
+        "accounts": totals.accounts,
+        "names": totals.names,
+        "queues": totals.queues,
+        "entries": totals.entries,
+        "sessions": hub.presence.sessions(),
+        "connections": hub.metrics.connections.get(),
+        "circuits": hub.metrics.circuits.get(),
+        "draining": hub.is_draining(),
+        "sockets": hub.sockets,
+    }))
+}
+
+async fn new_token(hub: &Hub, uses: u64, days: u64) -> Result<Value, String> {
+    for (name, value, range) in [("uses", uses, TOKEN_USES), ("days", days, TOKEN_DAYS)] {
+        if !range.contains(&value) {
+            return Err(format!("{name}: {value} is outside of {} to {}", range.start(), range.end()));
+        }
+    }
+    let token = BASE32_NOPAD.encode(&rand::random::<[u8; 15]>()).to_lowercase();
+    let hash = *blake3::hash(token.as_bytes()).as_bytes();
+    let expires_at = now_ms() / 1000 + days * 86_400;
+    let uses = u32::try_from(uses).map_err(|e| e.to_string())?;
+    hub.store.put_registration(hash, uses, expires_at).await.map_err(|e| e.to_string())?;
+    tracing::info!(uses, days, "operator: new registration token");
+    Ok(json!({ "token": token, "uses": uses, "expires_at": rfc_3339(expires_at)? }))
+}
+
+/// Seconds since 1970 as people and programs read them.
+fn rfc_3339(unix_s: u64) -> Result<String, String> {
+    let seconds = i64::try_from(unix_s).map_err(|e| e.to_string())?;
+    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).map_err(|e| e.to_string())
 }
 
 async fn set_banned(hub: &Hub, account: &str, banned: bool) -> Result<Value, String> {
@@ -87,6 +107,7 @@ async fn set_banned(hub: &Hub, account: &str, banned: bool) -> Result<Value, Str
         .parse()
         .map_err(|_| "not an account id: 52 letters and digits, as `starling whoami` prints it".to_owned())?;
     hub.store.set_banned(*account.as_bytes(), banned).await.map_err(|e| e.to_string())?;
+    tracing::info!(banned, "operator: ban of an account");
     Ok(json!({ "account": account.to_string(), "banned": banned }))
 }
 
@@ -101,6 +122,9 @@ pub enum AdminError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The server took too long.
+    #[error("the server does not answer: it may be stopped, or busy with its disk")]
+    TimedOut,
     /// The connection broke.
     #[error("the server closed the connection")]
     Closed,
@@ -112,7 +136,12 @@ pub enum AdminError {
 /// Sends one command to the running server of a data directory.
 pub async fn ask(data_dir: &Path, command: Value) -> Result<Value, AdminError> {
     let path = data_dir.join("admin.sock");
-    let mut stream = UnixStream::connect(&path)
+    let answer = tokio::time::timeout(ADMIN_TIMEOUT, exchange(&path, command)).await;
+    answer.unwrap_or(Err(AdminError::TimedOut))
+}
+
+async fn exchange(path: &Path, command: Value) -> Result<Value, AdminError> {
+    let mut stream = UnixStream::connect(path)
         .await
         .map_err(|error| AdminError::NotRunning { path: path.display().to_string(), error })?;
     stream.write_all(format!("{command}\n").as_bytes()).await.map_err(|_| AdminError::Closed)?;

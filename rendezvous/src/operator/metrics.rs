@@ -20,7 +20,14 @@ struct Reason(Refusal);
 
 impl EncodeLabelValue for Reason {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        write!(encoder, "{:?}", self.0)
+        // `NotFound` becomes `not_found`.
+        for (index, letter) in format!("{:?}", self.0).chars().enumerate() {
+            if letter.is_uppercase() && index > 0 {
+                encoder.write_char('_')?;
+            }
+            encoder.write_char(letter.to_ascii_lowercase())?;
+        }
+        Ok(())
     }
 }
 
