@@ -16,8 +16,7 @@ use crate::{
     home::Asked,
     limits::REACH_TIMEOUT_MS,
     net::HomeId,
-    store::Txn,
-    turn::{Engine, EngineError},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// A short code that we gave.
@@ -70,28 +69,29 @@ impl Engine {
     /// Opens a code: for somebody to become a contact, or for another device to join our account.
     pub(crate) fn open_code(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         for_device: bool,
         reply: Reply<String>,
     ) -> Result<(), EngineError> {
         let home = self.me.homes.first().map(|h| h.peer);
         let Some(home) = home else {
-            self.reply(reply, Err(NodeError::Invalid("a short code needs a home rendezvous".into())));
+            turn.reply(reply, Err(NodeError::Invalid("a short code needs a home rendezvous".into())));
             return Ok(());
         };
-        let expires_ms = self.now + CODE_LIFETIME_S * 1000;
+        let expires_ms = turn.now() + CODE_LIFETIME_S * 1000;
         if for_device && self.siblings().len() + 1 >= MAX_DEVICES {
             let why = format!("an account has at most {MAX_DEVICES} devices: remove one with `starling device remove`");
-            self.reply(reply, Err(NodeError::Refused(why)));
+            turn.reply(reply, Err(NodeError::Refused(why)));
             return Ok(());
         }
         if for_device && self.counters.snapshot_owed {
             // Its first look at our contacts comes soon.
-            self.snapshot_due = Some(self.now);
+            self.snapshot_due = Some(turn.now());
         }
-        let token = if for_device { None } else { self.new_invite(txn, 1, self.wall / 1000 + CODE_LIFETIME_S)?.token };
-        let id = self.fresh_id();
-        let gives_up_at = self.now + REACH_TIMEOUT_MS;
+        let token =
+            if for_device { None } else { self.new_invite(turn, 1, turn.wall() / 1000 + CODE_LIFETIME_S)?.token };
+        let id = turn.fresh_id();
+        let gives_up_at = turn.now() + REACH_TIMEOUT_MS;
         let reply = Some(reply);
         self.codes.push(OpenCode {
             id,
@@ -104,11 +104,11 @@ impl Engine {
             gives_up_at,
             reply,
         });
-        self.codes_up(home);
+        self.codes_up(turn, home);
         Ok(())
     }
 
-    pub(crate) fn codes_up(&mut self, home: HomeId) {
+    pub(crate) fn codes_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let Some(state) = self.homes.get(&home).filter(|h| h.hello.is_some()) else {
             return;
         };
@@ -116,7 +116,7 @@ impl Engine {
             let waiting: Vec<u64> =
                 self.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
             for id in waiting {
-                self.ask(home, Ask::CodeOpen(true), Asked::CodeOpen(id));
+                self.ask(turn, home, Ask::CodeOpen(true), Asked::CodeOpen(id));
             }
         }
         let waiting: Vec<(u64, CodeMessage)> = self
@@ -135,28 +135,34 @@ impl Engine {
             })
             .collect();
         for (id, message) in waiting {
-            self.ask(home, Ask::CodeTry(message), Asked::CodeTry(id));
+            self.ask(turn, home, Ask::CodeTry(message), Asked::CodeTry(id));
         }
     }
 
-    pub(crate) fn code_opened(&mut self, txn: &Txn<'_>, _: HomeId, id: u64, place: u32) -> Result<(), EngineError> {
-        let _ = txn;
+    pub(crate) fn code_opened(
+        &mut self,
+        turn: &mut Turn<'_>,
+        _: HomeId,
+        id: u64,
+        place: u32,
+    ) -> Result<(), EngineError> {
+        let _ = turn;
         if let Some(open) = self.codes.iter_mut().find(|c| c.id == id) {
             let code = ShortCode::generate(place);
             let text = code.to_string();
             open.code = Some(code);
             if let Some(reply) = open.reply.take() {
-                self.reply(reply, Ok(text));
+                turn.reply(reply, Ok(text));
             }
         }
         Ok(())
     }
 
-    pub(crate) fn code_failed(&mut self, id: u64, reason: Refusal) {
+    pub(crate) fn code_failed(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
         if let Some(at) = self.codes.iter().position(|c| c.id == id) {
             let mut open = self.codes.remove(at);
             if let Some(reply) = open.reply.take() {
-                self.reply(
+                turn.reply(
                     reply,
                     Err(NodeError::Refused(format!("the rendezvous gives no short code now: {reason:?}"))),
                 );
@@ -164,49 +170,55 @@ impl Engine {
         }
     }
 
-    pub(crate) fn end_code(&mut self, open: &OpenCode, used: bool) {
+    pub(crate) fn end_code(&mut self, turn: &mut Turn<'_>, open: &OpenCode, used: bool) {
         if let Some(code) = &open.code {
             if !open.closed {
-                self.ask(open.home, Ask::CodeClose(code.place), Asked::Nothing);
+                self.ask(turn, open.home, Ask::CodeClose(code.place), Asked::Nothing);
             }
-            self.live(Live::CodeEnded { code: code.to_string(), used });
+            turn.live(Live::CodeEnded { code: code.to_string(), used });
         }
     }
 
     /// A device of ours was linked: the code that it used has done its work.
-    pub(crate) fn end_device_codes(&mut self) {
+    pub(crate) fn end_device_codes(&mut self, turn: &mut Turn<'_>) {
         let used: Vec<OpenCode> = self.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
         for open in used {
-            self.end_code(&open, true);
+            self.end_code(turn, &open, true);
         }
     }
 
-    fn code_answer(&mut self, reply: CodeReply, error: NodeError) {
+    fn code_answer(&mut self, turn: &mut Turn<'_>, reply: CodeReply, error: NodeError) {
         match reply {
-            CodeReply::Contact(reply) => self.reply(reply, Err(error)),
-            CodeReply::Account(reply) => self.reply(reply, Err(error)),
+            CodeReply::Contact(reply) => turn.reply(reply, Err(error)),
+            CodeReply::Account(reply) => turn.reply(reply, Err(error)),
         }
     }
 
-    pub(crate) fn use_code(&mut self, code: ShortCode, home: Option<RendezvousAddr>, reply: CodeReply) {
+    pub(crate) fn use_code(
+        &mut self,
+        turn: &mut Turn<'_>,
+        code: ShortCode,
+        home: Option<RendezvousAddr>,
+        reply: CodeReply,
+    ) {
         let Some(home) = home.or_else(|| self.me.homes.first().cloned()) else {
-            return self.code_answer(reply, NodeError::Invalid("a short code needs a rendezvous".into()));
+            return self.code_answer(turn, reply, NodeError::Invalid("a short code needs a rendezvous".into()));
         };
-        let id = self.fresh_id();
+        let id = turn.fresh_id();
         let peer = home.peer;
         self.used_codes.push(UsedCode {
             id,
             code,
             home,
             exchange: None,
-            gives_up_at: self.now + REACH_TIMEOUT_MS,
+            gives_up_at: turn.now() + REACH_TIMEOUT_MS,
             reply: Some(reply),
         });
         self.net_changed = true;
-        self.codes_up(peer);
+        self.codes_up(turn, peer);
     }
 
-    pub(crate) fn code_try_refused(&mut self, id: u64, reason: Refusal) {
+    pub(crate) fn code_try_refused(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
         if let Some(at) = self.used_codes.iter().position(|c| c.id == id) {
             let mut used = self.used_codes.remove(at);
             self.net_changed = true;
@@ -217,7 +229,7 @@ impl Engine {
                         "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into(),
                     ),
                 };
-                self.code_answer(reply, error);
+                self.code_answer(turn, reply, error);
             }
         }
     }
@@ -235,7 +247,7 @@ impl Engine {
     }
 
     /// A step of a short code: an attempt at ours, or the answer to our attempt.
-    pub(crate) fn on_code(&mut self, txn: &Txn<'_>, home: HomeId, message: &CodeMessage) {
+    pub(crate) fn on_code(&mut self, turn: &mut Turn<'_>, home: HomeId, message: &CodeMessage) {
         let ours = self
             .codes
             .iter_mut()
@@ -260,9 +272,9 @@ impl Engine {
                 };
                 let (place, attempt) = (message.place, message.attempt);
                 let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
-                self.ask(home, Ask::CodeReply(reply), Asked::Nothing);
+                self.ask(turn, home, Ask::CodeReply(reply), Asked::Nothing);
                 if for_device {
-                    self.ask(home, Ask::CodeClose(place), Asked::Nothing);
+                    self.ask(turn, home, Ask::CodeClose(place), Asked::Nothing);
                 }
             }
             return;
@@ -296,33 +308,33 @@ impl Engine {
             CodeReply::Contact(reply) => reply,
             CodeReply::Account(reply) => {
                 let link = opened.and_then(|plain| DeviceLink::decode(plain.as_slice()).ok());
-                return self.reply(reply, link.ok_or_else(wrong));
+                return turn.reply(reply, link.ok_or_else(wrong));
             }
         };
         let invite = opened.and_then(|link| std::str::from_utf8(&link).ok()?.parse::<Invite>().ok());
         let Some(invite) = invite else {
-            return self.reply(reply, Err(wrong()));
+            return turn.reply(reply, Err(wrong()));
         };
-        let until = self.now + REACH_TIMEOUT_MS;
+        let until = turn.now() + REACH_TIMEOUT_MS;
         let connect = Connect {
             token: invite.token,
             reply: Some(reply),
             ..Connect::to(Whom::Account(invite.address.account), invite.address.homes, until)
         };
-        if let Err(error) = self.connect(txn, connect) {
+        if let Err(error) = self.connect(turn, connect) {
             tracing::error!(%error, "cannot use a code");
         }
     }
 
     /// Codes that are too old or were tried too often.
-    pub(crate) fn expire_codes(&mut self) {
-        let now = self.now;
+    pub(crate) fn expire_codes(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
         while let Some(at) = self.used_codes.iter().position(|c| c.gives_up_at <= now) {
             let mut used = self.used_codes.remove(at);
             self.net_changed = true;
             if let Some(reply) = used.reply.take() {
                 let why = "nobody answers: both sides have to be online for a short code";
-                self.code_answer(reply, NodeError::Unreachable(why.into()));
+                self.code_answer(turn, reply, NodeError::Unreachable(why.into()));
             }
         }
         let ended = |c: &OpenCode| {
@@ -332,9 +344,9 @@ impl Engine {
             let mut open = self.codes.remove(at);
             if let Some(reply) = open.reply.take() {
                 let problem = "our rendezvous cannot be reached, and a short code needs it: see `starling doctor`";
-                self.reply(reply, Err(NodeError::Unreachable(problem.into())));
+                turn.reply(reply, Err(NodeError::Unreachable(problem.into())));
             }
-            self.end_code(&open, false);
+            self.end_code(turn, &open, false);
         }
         let burnt: Vec<usize> = self
             .codes

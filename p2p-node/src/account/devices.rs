@@ -17,8 +17,8 @@ use crate::{
     contacts::Person,
     home::{Asked, SUPERSEDED},
     limits::MAX_CONTACTS,
-    store::{HomesRow, META, REQUESTS, Reading, RequestRow, Txn},
-    turn::{Engine, EngineError},
+    store::{HomesRow, META, REQUESTS, Reading, RequestRow},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// What is known of our account's devices in this run.
@@ -63,7 +63,11 @@ impl Engine {
 
     /// A list with this device on it, newer than all that are known. A restored device takes the place of those before it, as the recovery
     /// phrase is for when they are lost; a linked one joins them.
-    pub(crate) fn new_list(&mut self, known: Option<&Verified<DeviceList>>) -> Result<(), NodeError> {
+    pub(crate) fn new_list(
+        &mut self,
+        turn: &mut Turn<'_>,
+        known: Option<&Verified<DeviceList>>,
+    ) -> Result<(), NodeError> {
         let newest = known.into_iter().chain(&self.me.list).max_by_key(|l| l.version);
         let joins = self.me.row.joins || self.me.list.is_some();
         let me = self.me.device();
@@ -81,16 +85,16 @@ impl Engine {
             seal_key: self.me.seal_public.clone(),
         });
         let version = newest.map_or(0, |l| l.version.saturating_add(1));
-        self.sign_list(devices, version);
+        self.sign_list(turn, devices, version);
         Ok(())
     }
 
-    fn sign_list(&mut self, devices: Vec<DeviceEntry>, version: u64) {
+    fn sign_list(&mut self, turn: &mut Turn<'_>, devices: Vec<DeviceEntry>, version: u64) {
         let list = DeviceList {
             account: self.me.account(),
             // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
-            version: version.max(self.agreed_ms() / 1000),
-            issued_at: self.agreed_ms() / 1000,
+            version: version.max(turn.agreed_ms() / 1000),
+            issued_at: turn.agreed_ms() / 1000,
             devices,
             homes: self.me.homes.clone(),
         }
@@ -106,21 +110,21 @@ impl Engine {
     }
 
     /// A list of our account that is at least as new as ours: it counts. Gives whether we are on it.
-    pub(crate) fn on_own_list(&mut self, txn: &Txn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
+    pub(crate) fn on_own_list(&mut self, turn: &mut Turn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
         if list.device(&self.me.device()).is_none() {
             // Going on here would take the account back and forth.
             self.counters.superseded = true;
-            self.feed_written = true;
+            self.counters_dirty = true;
             for home in self.homes.values_mut().filter(|h| h.own) {
                 home.problem = Some(SUPERSEDED.into());
             }
-            self.live(Live::Net);
+            turn.live(Live::Net);
             return Ok(false);
         }
         let before: Option<Vec<DeviceId>> = self.me.list.as_ref().map(|l| crate::contacts::connect::device_ids(l));
         if !list.homes.is_empty() && list.homes != self.me.homes {
             self.me.homes.clone_from(&list.homes);
-            txn.put(META, b"homes", &HomesRow { homes: list.homes.iter().map(ToString::to_string).collect() })?;
+            turn.put(META, b"homes", &HomesRow { homes: list.homes.iter().map(ToString::to_string).collect() })?;
         }
         self.me.row.device_list = list.as_bytes().to_vec();
         self.me.list = Some(list);
@@ -130,35 +134,35 @@ impl Engine {
         let removing = self.own.removing.clone();
         if let Some(list) = self.me.list.clone().filter(|l| removing.iter().any(|d| l.device(d).is_some())) {
             let rest = list.devices.iter().filter(|d| !removing.contains(&d.certificate.device())).cloned().collect();
-            self.sign_list(rest, list.version.saturating_add(1));
+            self.sign_list(turn, rest, list.version.saturating_add(1));
             self.own.list_owed = true;
-            self.publish_at_homes();
+            self.publish_at_homes(turn);
         }
         let (Some(before), Some(list)) = (before, &self.me.list) else { return Ok(true) };
         let now = crate::contacts::connect::device_ids(list);
         let account = self.me.account();
         for device in now.iter().filter(|d| !before.contains(d)) {
-            self.account_news(txn, FeedKind::DeviceLinked, account, &device.to_string())?;
-            self.end_device_codes();
+            turn.account_news(FeedKind::DeviceLinked, account, &device.to_string())?;
+            self.end_device_codes(turn);
             self.counters.greeting_owed = true;
-            self.snapshot_soon();
+            self.snapshot_soon(turn);
         }
         for device in before.iter().filter(|d| !now.contains(d)) {
             self.links.remove(device);
-            self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
+            turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
         }
         Ok(true)
     }
 
     /// Our list was taken by a home: the devices that were there before us hear of it.
-    pub(crate) fn list_published(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if std::mem::take(&mut self.me.row.joins) {
             self.me.dirty = true;
-            self.tell_siblings(txn, None)?;
+            self.tell_siblings(turn, None)?;
         }
         if std::mem::take(&mut self.own.list_owed) {
-            self.tell_siblings(txn, None)?;
-            self.tell_list();
+            self.tell_siblings(turn, None)?;
+            self.tell_list(turn);
         }
         Ok(())
     }
@@ -166,7 +170,7 @@ impl Engine {
     /// Takes a device off the account's list. Conversations get groups without it.
     pub(crate) fn remove_device(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         device: DeviceId,
     ) -> Result<Result<(), NodeError>, EngineError> {
         let Some(list) = self.me.list.clone() else {
@@ -186,31 +190,31 @@ impl Engine {
             return Ok(Err(NodeError::Refused(why.into())));
         }
         let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
-        self.sign_list(rest, list.version.saturating_add(1));
+        self.sign_list(turn, rest, list.version.saturating_add(1));
         self.links.remove(&device);
         self.own.removing.push(device);
         self.own.list_owed = true;
-        self.publish_at_homes();
+        self.publish_at_homes(turn);
         let account = self.me.account();
-        self.account_news(txn, FeedKind::DeviceRemoved, account, &device.to_string())?;
+        turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
         Ok(Ok(()))
     }
 
     /// Tells contacts our newest list.
-    pub(crate) fn tell_list(&mut self) {
+    pub(crate) fn tell_list(&mut self, turn: &mut Turn<'_>) {
         let news = self.me.row.device_list.clone();
         let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
         chats.retain(|c| self.active_group(*c).is_some());
         for chat in chats {
-            self.write_event(chat, Body::Devices(news.clone()));
+            self.write_event(turn, chat, Body::Devices(news.clone()));
         }
     }
 
-    pub(crate) fn publish_at_homes(&mut self) {
+    pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>) {
         let homes: Vec<_> = self.me.homes.iter().map(|h| h.peer).collect();
         for home in homes {
             if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
-                self.publish(home);
+                self.publish(turn, home);
             }
         }
     }
@@ -218,25 +222,25 @@ impl Engine {
     // What devices of an account tell one another.
 
     /// The user has said what somebody is to us: our other devices hear of it.
-    pub(crate) fn said_of(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
-        let now = self.agreed_ms();
+    pub(crate) fn said_of(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let now = turn.agreed_ms();
         if let Some(person) = self.contacts.get_mut(&account) {
             person.row.said_ms = now.max(person.row.said_ms + 1);
             person.dirty = true;
         }
-        self.tell_siblings(txn, Some(account))
+        self.tell_siblings(turn, Some(account))
     }
 
     /// Tells our other devices our list, and whom we know.
-    pub(crate) fn tell_siblings(&mut self, txn: &Txn<'_>, about: Option<AccountId>) -> Result<(), EngineError> {
-        let known = about.map(|account| self.known(account));
+    pub(crate) fn tell_siblings(&mut self, turn: &mut Turn<'_>, about: Option<AccountId>) -> Result<(), EngineError> {
+        let known = about.map(|account| self.known(turn, account));
         for device in self.siblings() {
-            self.tell_device(txn, &device, known.clone())?;
+            self.tell_device(turn, &device, known.clone())?;
         }
         Ok(())
     }
 
-    fn tell_device(&mut self, txn: &Txn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
+    fn tell_device(&mut self, turn: &mut Turn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
         let (Some(list), Some(home)) = (&self.me.list, self.me.homes.first().map(ToString::to_string)) else {
             return Ok(());
         };
@@ -254,19 +258,19 @@ impl Engine {
             ..InboxBody::default()
         };
         let account = self.me.account();
-        self.leave_parcel(txn, to, place, &body, account, &home)?;
-        self.parcels_up_at(&home);
+        self.leave_parcel(turn, to, place, &body, account, &home)?;
+        self.parcels_up_at(turn, &home);
         Ok(())
     }
 
     /// What we know of somebody.
-    pub(crate) fn known(&self, account: AccountId) -> Known {
+    pub(crate) fn known(&self, turn: &Turn<'_>, account: AccountId) -> Known {
         let Some(person) = self.contacts.get(&account) else {
             // Somebody whose request we have declined.
             return Known {
                 account: Bytes::copy_from_slice(account.as_bytes()),
                 state: ContactState::Removed.stored(),
-                said_ms: self.agreed_ms(),
+                said_ms: turn.agreed_ms(),
                 ..Known::default()
             };
         };
@@ -286,12 +290,12 @@ impl Engine {
     /// What another device of ours says.
     pub(crate) fn on_sibling(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         device: DeviceId,
         body: &InboxBody,
         list: Verified<DeviceList>,
     ) -> Result<Result<(), &'static str>, EngineError> {
-        if self.is_newer(&list) && !self.on_own_list(txn, list)? {
+        if self.is_newer(&list) && !self.on_own_list(turn, list)? {
             return Ok(Ok(()));
         }
         if self.me.list.as_ref().is_none_or(|l| l.device(&device).is_none()) {
@@ -301,7 +305,7 @@ impl Engine {
             // The contacts of all of us may have changed, too.
             let home = self.me.homes.iter().map(|h| h.peer).find(|h| self.homes.get(h).is_some_and(|h| h.registered));
             if let Some(home) = home {
-                self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+                self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot);
             }
             return Ok(Ok(()));
         };
@@ -310,32 +314,32 @@ impl Engine {
             return Ok(Err("beyond its limits"));
         };
         let their = Verified::<DeviceList>::from_bytes(&known.device_list).ok().filter(|l| l.account == account);
-        self.on_known(txn, account, known, their.clone())?;
+        self.on_known(turn, account, known, their.clone())?;
         match (&body.welcome, their) {
-            (Some(_), Some(list)) => self.join(txn, body, list, true),
+            (Some(_), Some(list)) => self.join(turn, body, list, true),
             _ => Ok(Ok(())),
         }
     }
 
     fn on_known(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         account: AccountId,
         known: &Known,
         list: Option<Verified<DeviceList>>,
     ) -> Result<(), EngineError> {
         let state = ContactState::from_stored(known.state);
         let key = self.store.name("request", account.as_bytes());
-        let asks = txn.get::<RequestRow>(REQUESTS, &key)?.is_some();
+        let asks = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();
         let was = self.contacts.get(&account).map(Person::state);
         if was.is_none() && state == ContactState::Removed {
-            txn.delete(REQUESTS, &key)?;
+            turn.delete(REQUESTS, &key)?;
             return Ok(());
         }
         if was.is_none() && self.contacts.len() >= MAX_CONTACTS {
             return Ok(());
         }
-        let now = self.wall;
+        let now = turn.wall();
         let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
         if !known.name.is_empty() {
             person.row.name.clone_from(&known.name);
@@ -373,34 +377,34 @@ impl Engine {
         let chat = self.chat_with(account);
         self.index_devices();
         if alarm {
-            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+            turn.account_news(FeedKind::KeyChanged, account, "")?;
         }
         let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
         if !talks(state) {
-            txn.delete(REQUESTS, &key)?;
+            turn.delete(REQUESTS, &key)?;
             if was.is_some_and(talks) {
-                self.shut_out(txn, account)?;
+                self.shut_out(turn, account)?;
             }
             if state == ContactState::Blocked && was != Some(state) {
-                self.account_news(txn, FeedKind::Blocked, account, "")?;
+                turn.account_news(FeedKind::Blocked, account, "")?;
             }
         } else {
             if state == ContactState::Active && !was.is_some_and(talks) {
-                self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
+                turn.account_news(FeedKind::ContactAccepted, account, "")?;
             }
             if was.is_some_and(|was| !talks(was)) {
                 let groups = self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
                 for group in
                     groups.iter().filter_map(|g| crate::conversation::group::GroupId::try_from(g.as_slice()).ok())
                 {
-                    self.read_logs(group);
+                    self.read_logs(turn, group);
                 }
             }
-            if asks && let Err(error) = self.accept(txn, account)? {
+            if asks && let Err(error) = self.accept(turn, account)? {
                 tracing::debug!(%error, "a request that another device has accepted cannot be");
             }
         }
-        self.live(Live::Net);
+        turn.live(Live::Net);
         Ok(())
     }
 }

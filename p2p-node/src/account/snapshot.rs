@@ -10,8 +10,8 @@ use crate::{
     contacts::connect::{Connect, Whom},
     conversation::group::GroupId,
     limits::MAX_CONTACTS,
-    store::{ContactRow, SnapshotContact, SnapshotRow, Txn},
-    turn::{Engine, EngineError},
+    store::{ContactRow, SnapshotContact, SnapshotRow},
+    turn::{Engine, EngineError, Turn},
 };
 
 impl Engine {
@@ -36,11 +36,11 @@ impl Engine {
     }
 
     /// What this account's devices knew of its contacts: a restored device makes new conversations with them.
-    pub(crate) fn on_snapshot(&mut self, txn: &Txn<'_>, snapshot: &Snapshot) -> Result<(), EngineError> {
+    pub(crate) fn on_snapshot(&mut self, turn: &mut Turn<'_>, snapshot: &Snapshot) -> Result<(), EngineError> {
         self.counters.snapshot = self.counters.snapshot.max(snapshot.version).max(1);
-        self.feed_written = true;
+        self.counters_dirty = true;
         if self.counters.snapshot_owed {
-            self.snapshot_soon();
+            self.snapshot_soon(turn);
         }
         if snapshot.sealed.is_empty() {
             return Ok(());
@@ -63,7 +63,7 @@ impl Engine {
             if self.contacts.contains_key(&account) {
                 continue;
             }
-            let mut person = Person::new(&account, self.wall);
+            let mut person = Person::new(&account, turn.wall());
             person.row = ContactRow {
                 homes: contact.homes,
                 trusted_version: contact.version,
@@ -77,12 +77,12 @@ impl Engine {
             self.chat_with(account);
         }
         self.index_devices();
-        self.regroup(txn)
+        self.regroup(turn)
     }
 
     /// Makes a conversation anew with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
     /// devices have changed.
-    pub(crate) fn regroup(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn regroup(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let pending: Vec<AccountId> = self
             .connects
             .values()
@@ -95,22 +95,22 @@ impl Engine {
             .map(|(account, person)| (*account, person.homes()))
             .filter(|(_, homes)| !homes.is_empty())
             .collect();
-        missing.retain(|(account, _)| self.wants_group(ChatId(self.store.name("direct", account.as_bytes()))));
+        missing.retain(|(account, _)| self.wants_group(turn, ChatId(self.store.name("direct", account.as_bytes()))));
         for (account, homes) in missing {
-            self.connect(txn, Connect::to(Whom::Account(account), homes, self.now + 86_400_000))?;
+            self.connect(turn, Connect::to(Whom::Account(account), homes, turn.now() + 86_400_000))?;
         }
         Ok(())
     }
 
     /// Gives a group up that nobody can go on in, and makes another.
-    pub(crate) fn bury_group(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+    pub(crate) fn bury_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
         if let Some(entry) = self.groups.get_mut(&id)
             && !entry.row.dead
         {
             tracing::warn!("a conversation's log is lost: its group is made anew");
             entry.row.dead = true;
             entry.touch();
-            self.regroup(txn)?;
+            self.regroup(turn)?;
         }
         Ok(())
     }

@@ -23,8 +23,8 @@ use crate::{
     conversation::group::GroupId,
     home::{Asked, SUPERSEDED},
     limits::REACH_TIMEOUT_MS,
-    store::{HomesRow, META, REQUESTS, TIMELINE, Txn, prefix},
-    turn::{Engine, EngineError},
+    store::{HomesRow, META, REQUESTS, TIMELINE, prefix},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// Where the answer of a call goes.
@@ -191,100 +191,100 @@ impl Command {
 }
 
 impl Engine {
-    pub(crate) fn on_command(&mut self, txn: &Txn<'_>, command: Command) -> Result<(), EngineError> {
+    pub(crate) fn on_command(&mut self, turn: &mut Turn<'_>, command: Command) -> Result<(), EngineError> {
         let Some(command) = (if self.counters.superseded { command.refuse() } else { Some(command) }) else {
             return Ok(());
         };
         match command {
             Command::Calls(reply) => {
                 let calls = self.call_list();
-                self.reply(reply, Ok(calls));
+                turn.reply(reply, Ok(calls));
             }
-            Command::CallServers(reply) => self.call_servers(reply),
+            Command::CallServers(reply) => self.call_servers(turn, reply),
             Command::CallStart { chat, setup, reply } => {
-                let result = self.call_start(chat, setup);
-                self.reply(reply, result);
+                let result = self.call_start(turn, chat, setup);
+                turn.reply(reply, result);
             }
             Command::CallAnswer { id, setup, reply } => {
-                let result = self.call_answer(id, setup);
-                self.reply(reply, result);
+                let result = self.call_answer(turn, id, setup);
+                turn.reply(reply, result);
             }
             Command::CallHangUp { id, text, reply } => {
-                let result = self.call_hang_up(txn, id, text)?;
-                self.reply(reply, result);
+                let result = self.call_hang_up(turn, id, text)?;
+                turn.reply(reply, result);
             }
             Command::CallTransfer(id, to, reply) => {
-                let result = self.call_transfer(id, to);
-                self.reply(reply, result);
+                let result = self.call_transfer(turn, id, to);
+                turn.reply(reply, result);
             }
             Command::CallFetch { chat, setup, reply } => {
-                let result = self.call_fetch(chat, setup);
-                self.reply(reply, result);
+                let result = self.call_fetch(turn, chat, setup);
+                turn.reply(reply, result);
             }
             Command::CallsElsewhere(reply) => {
                 let calls = self.calls_elsewhere();
-                self.reply(reply, Ok(calls));
+                turn.reply(reply, Ok(calls));
             }
             Command::CallRecord { id, path, reply } => {
-                let result = self.call_record(txn, id, path)?;
-                self.reply(reply, result);
+                let result = self.call_record(turn, id, path)?;
+                turn.reply(reply, result);
             }
             Command::CallConsent { id, agree, reply } => {
-                let result = self.call_consent(txn, id, agree)?;
-                self.reply(reply, result);
+                let result = self.call_consent(turn, id, agree)?;
+                turn.reply(reply, result);
             }
             Command::Status(reply) => {
                 let status = self.status();
-                self.reply(reply, Ok(status));
+                turn.reply(reply, Ok(status));
             }
             Command::Flush(reply) => {
-                let owes = self.flush();
-                self.reply(reply, Ok(owes));
+                let owes = self.flush(turn);
+                turn.reply(reply, Ok(owes));
             }
             Command::Contacts(reply) => {
                 let contacts = self.contacts.keys().copied().collect::<Vec<_>>();
                 let contacts = contacts.into_iter().filter_map(|a| self.contact(a)).collect();
-                self.reply(reply, Ok(contacts));
+                turn.reply(reply, Ok(contacts));
             }
             Command::Chats(reply) => {
                 let chats = self.chat_list();
-                self.reply(reply, Ok(chats));
+                turn.reply(reply, Ok(chats));
             }
             Command::Requests(reply) => {
-                let requests = self.requests(txn)?;
-                self.reply(reply, Ok(requests));
+                let requests = self.requests(turn)?;
+                turn.reply(reply, Ok(requests));
             }
             Command::Send { chat, texts, reply } => {
-                let result = self.send(chat, texts);
-                self.reply(reply, result);
+                let result = self.send(turn, chat, texts);
+                turn.reply(reply, result);
             }
             Command::Edit { chat, message, text, reply } => {
-                let result = self.edit(txn, chat, message, text)?;
-                self.reply(reply, result);
+                let result = self.edit(turn, chat, message, text)?;
+                turn.reply(reply, result);
             }
             Command::Delete { chat, message, reply } => {
-                let result = self.delete(txn, chat, message)?;
-                self.reply(reply, result);
+                let result = self.delete(turn, chat, message)?;
+                turn.reply(reply, result);
             }
             Command::React { chat, message, emoji, reply } => {
-                let result = self.react(txn, chat, message, &emoji)?;
-                self.reply(reply, result);
+                let result = self.react(turn, chat, message, &emoji)?;
+                turn.reply(reply, result);
             }
             Command::MarkRead { chat, upto, reply } => {
                 if self.mark_read(chat, upto) {
-                    self.tell_read(chat);
+                    self.tell_read(turn, chat);
                 }
-                self.reply(reply, Ok(()));
+                turn.reply(reply, Ok(()));
             }
-            Command::Typing { chat, typing } => self.tell_typing(chat, typing),
+            Command::Typing { chat, typing } => self.tell_typing(turn, chat, typing),
             Command::SetAvailability(availability) => {
                 if self.availability != availability {
                     self.availability = availability;
-                    self.tell_presence_to_all();
+                    self.tell_presence_to_all(turn);
                 }
             }
             Command::Invite { uses, lifetime_ms, reply } => {
-                let expires_at = (self.agreed_ms() + lifetime_ms) / 1000;
+                let expires_at = (turn.agreed_ms() + lifetime_ms) / 1000;
                 let result = if uses == 0 || uses > MAX_INVITE_USES {
                     Err(NodeError::Invalid(format!("an invite can be used 1 to {MAX_INVITE_USES} times")))
                 } else if lifetime_ms < 1_000 {
@@ -294,26 +294,26 @@ impl Engine {
                         "an invite needs a home rendezvous: none was given at `starling init`".into(),
                     ))
                 } else {
-                    Ok((self.new_invite(txn, uses, expires_at)?.to_string(), expires_at))
+                    Ok((self.new_invite(turn, uses, expires_at)?.to_string(), expires_at))
                 };
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
-            Command::OpenCode(for_device, reply) => self.open_code(txn, for_device, reply)?,
+            Command::OpenCode(for_device, reply) => self.open_code(turn, for_device, reply)?,
             Command::JoinAccount { code, home, reply } => match code.parse::<ShortCode>() {
-                Ok(code) => self.use_code(code, Some(home), CodeReply::Account(reply)),
-                Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+                Ok(code) => self.use_code(turn, code, Some(home), CodeReply::Account(reply)),
+                Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
             },
             Command::Devices(reply) => {
                 let devices = self.device_list();
-                self.reply(reply, Ok(devices));
+                turn.reply(reply, Ok(devices));
             }
             Command::RemoveDevice(device, reply) => {
-                let result = self.remove_device(txn, device)?;
-                self.reply(reply, result);
+                let result = self.remove_device(turn, device)?;
+                turn.reply(reply, result);
             }
             Command::UseCode { code, home, reply } => match code.parse::<ShortCode>() {
-                Ok(code) => self.use_code(code, home, CodeReply::Contact(reply)),
-                Err(error) => self.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+                Ok(code) => self.use_code(turn, code, home, CodeReply::Contact(reply)),
+                Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
             },
             Command::Connect { account, name, homes, token, greeting, alias, reply } => {
                 let whom = match (account, name) {
@@ -322,7 +322,7 @@ impl Engine {
                     (None, None) => return Ok(()),
                 };
                 if greeting.len() > MAX_GREETING || alias.len() > MAX_NAME {
-                    self.reply(
+                    turn.reply(
                         reply,
                         Err(NodeError::Invalid(format!(
                             "a greeting has at most {MAX_GREETING} bytes, a name {MAX_NAME}"
@@ -330,71 +330,71 @@ impl Engine {
                     );
                     return Ok(());
                 }
-                let until = self.now + REACH_TIMEOUT_MS;
+                let until = turn.now() + REACH_TIMEOUT_MS;
                 let connect = Connect { token, greeting, alias, reply: Some(reply), ..Connect::to(whom, homes, until) };
-                self.connect(txn, connect)?;
+                self.connect(turn, connect)?;
             }
             Command::Accept(account, reply) => {
-                let result = self.accept(txn, account)?;
-                self.reply(reply, result);
+                let result = self.accept(turn, account)?;
+                turn.reply(reply, result);
             }
             Command::Decline(account, reply) => {
-                txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
                 if !self.contacts.contains_key(&account) {
-                    self.said_of(txn, account)?;
+                    self.said_of(turn, account)?;
                 }
-                self.reply(reply, Ok(()));
+                turn.reply(reply, Ok(()));
             }
             Command::Rename(account, name, reply) => {
                 let result = if name.len() > MAX_NAME {
                     Err(NodeError::Invalid(format!("a name has at most {MAX_NAME} bytes")))
                 } else {
-                    self.change(account, |p| p.row.alias = name)
+                    self.change(turn, account, |p| p.row.alias = name)
                 };
-                self.snapshot_soon();
+                self.snapshot_soon(turn);
                 if result.is_ok() {
-                    self.said_of(txn, account)?;
+                    self.said_of(turn, account)?;
                 }
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::SetVerified(account, verified, reply) => {
-                let result = self.change(account, |p| {
+                let result = self.change(turn, account, |p| {
                     p.row.verified = verified;
                     p.row.key_changed = false;
                 });
-                self.snapshot_soon();
+                self.snapshot_soon(turn);
                 if result.is_ok() {
-                    self.said_of(txn, account)?;
+                    self.said_of(turn, account)?;
                 }
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::Trust(account, reply) => {
-                let result = self.change(account, |p| {
+                let result = self.change(turn, account, |p| {
                     p.row.key_changed = false;
                     p.row.verified = false;
                     p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
                 });
                 if result.is_ok() {
                     let chat = self.chat_with(account);
-                    self.renew_outbox(txn, chat)?;
+                    self.renew_outbox(turn, chat)?;
                 }
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::Block(account, reply) => {
-                let result = self.change(account, |p| p.row.state = ContactState::Blocked.stored());
+                let result = self.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
                 if result.is_ok() {
-                    self.shut_out(txn, account)?;
-                    self.account_news(txn, FeedKind::Blocked, account, "")?;
-                    self.said_of(txn, account)?;
-                } else if txn_has_request(self, txn, account)? {
+                    self.shut_out(turn, account)?;
+                    turn.account_news(FeedKind::Blocked, account, "")?;
+                    self.said_of(turn, account)?;
+                } else if txn_has_request(self, turn, account)? {
                     // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
-                    self.block_stranger(account);
-                    txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
-                    self.said_of(txn, account)?;
-                    self.reply(reply, Ok(()));
+                    self.block_stranger(turn, account);
+                    turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+                    self.said_of(turn, account)?;
+                    turn.reply(reply, Ok(()));
                     return Ok(());
                 }
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::Unblock(account, reply) => {
                 let result = match self.contacts.get(&account).map(Person::state) {
@@ -403,27 +403,27 @@ impl Engine {
                         let chat = ChatId(self.store.name("direct", account.as_bytes()));
                         let known = self.chats.get(&chat).is_some_and(|c| !c.row.groups.is_empty());
                         let state = if known { ContactState::Active } else { ContactState::Removed };
-                        self.snapshot_soon();
-                        self.change(account, |p| p.row.state = state.stored())
+                        self.snapshot_soon(turn);
+                        self.change(turn, account, |p| p.row.state = state.stored())
                     }
                     Some(_) => Err(NodeError::Invalid("they are not blocked".into())),
                     None => Err(NodeError::NotFound("they are not a contact".into())),
                 };
                 for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                    self.read_logs(id);
+                    self.read_logs(turn, id);
                 }
                 if result.is_ok() {
-                    self.said_of(txn, account)?;
+                    self.said_of(turn, account)?;
                 }
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::Remove(account, reply) => {
-                let result = self.change(account, |p| p.row.state = ContactState::Removed.stored());
+                let result = self.change(turn, account, |p| p.row.state = ContactState::Removed.stored());
                 if result.is_ok() {
-                    self.shut_out(txn, account)?;
-                    self.said_of(txn, account)?;
+                    self.shut_out(turn, account)?;
+                    self.said_of(turn, account)?;
                 }
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::SetChat { chat, pinned, muted_until_ms, archived, reply } => {
                 let result = match self.chats.get_mut(&chat) {
@@ -436,7 +436,7 @@ impl Engine {
                     }
                     None => Err(NodeError::NotFound("there is no such conversation".into())),
                 };
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::ClearChat(chat, reply) => {
                 let result = match self.chats.get_mut(&chat) {
@@ -445,12 +445,12 @@ impl Engine {
                         state.row.cleared = state.row.newest;
                         state.row.archived = true;
                         state.dirty = true;
-                        txn.delete_range(TIMELINE, prefix(&chat.0))?;
+                        turn.delete_range(TIMELINE, prefix(&chat.0))?;
                         Ok(())
                     }
                     None => Err(NodeError::NotFound("there is no such conversation".into())),
                 };
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
             Command::SetPrivacy { last_seen, receipts, typing, reply } => {
                 let settings = &mut self.settings;
@@ -458,8 +458,8 @@ impl Engine {
                 settings.receipts = receipts.unwrap_or(settings.receipts);
                 settings.typing = typing.unwrap_or(settings.typing);
                 let now = [settings.last_seen, settings.receipts, settings.typing];
-                txn.put(META, b"settings", settings)?;
-                self.reply(reply, Ok(now));
+                turn.put(META, b"settings", settings)?;
+                turn.reply(reply, Ok(now));
             }
             Command::SetName(name, reply) => {
                 let result = if name.is_empty() || name.len() > MAX_NAME {
@@ -471,45 +471,45 @@ impl Engine {
                     let linked: Vec<ChatId> =
                         self.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
                     for chat in linked {
-                        self.write_event(chat, Body::Profile { name: name.clone(), bot });
+                        self.write_event(turn, chat, Body::Profile { name: name.clone(), bot });
                     }
                     Ok(())
                 };
-                self.reply(reply, result);
+                turn.reply(reply, result);
             }
-            Command::SetUsername(name, reply) => self.claim_name(name, reply),
+            Command::SetUsername(name, reply) => self.claim_name(turn, name, reply),
             Command::SetHomes { homes, token, reply } => {
-                self.set_homes(txn, homes, token)?;
-                self.reply(reply, Ok(()));
+                self.set_homes(turn, homes, token)?;
+                turn.reply(reply, Ok(()));
             }
         }
         Ok(())
     }
 
     /// Asks our homes for a user name; it is ours when one of them says so.
-    fn claim_name(&mut self, name: String, reply: Reply<()>) {
+    fn claim_name(&mut self, turn: &mut Turn<'_>, name: String, reply: Reply<()>) {
         let homes: Vec<_> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         if !is_username(&name) {
             let problem =
                 format!("“{}” is no user name: 2 to 32 of a-z 0-9 . _ -, a letter or digit first", name.escape_debug());
-            return self.reply(reply, Err(NodeError::Invalid(problem)));
+            return turn.reply(reply, Err(NodeError::Invalid(problem)));
         }
         if name == self.me.row.username && !homes.is_empty() {
-            return self.reply(reply, Ok(()));
+            return turn.reply(reply, Ok(()));
         }
         if homes.is_empty() || self.name_reply.is_some() {
             let problem = "our rendezvous cannot be reached now: try again later".into();
-            return self.reply(reply, Err(NodeError::Unreachable(problem)));
+            return turn.reply(reply, Err(NodeError::Unreachable(problem)));
         }
         self.name_reply = Some(reply);
         for home in homes {
-            self.ask(home, Ask::ClaimName(name.clone()), Asked::Name(name.clone()));
+            self.ask(turn, home, Ask::ClaimName(name.clone()), Asked::Name(name.clone()));
         }
     }
 
     /// Moves to other home servers. Contacts are told; conversations whose logs we keep elsewhere are made anew at the new home.
-    fn set_homes(&mut self, txn: &Txn<'_>, homes: Vec<RendezvousAddr>, token: String) -> Result<(), EngineError> {
-        txn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
+    fn set_homes(&mut self, turn: &mut Turn<'_>, homes: Vec<RendezvousAddr>, token: String) -> Result<(), EngineError> {
+        turn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
         let moved = homes != self.me.homes;
         self.me.homes = homes;
         self.me.row.registration_token = token;
@@ -520,54 +520,60 @@ impl Engine {
                 state.problem = None;
             }
         }
+        turn.set_home_offset(self.home_offset());
         self.net_changed = true;
         let renewed = match self.me.list.clone().filter(|_| moved) {
-            Some(list) => self.new_list(Some(&list)).is_ok(),
+            Some(list) => self.new_list(turn, Some(&list)).is_ok(),
             None => false,
         };
         if renewed {
-            self.tell_siblings(txn, None)?;
-            self.tell_list();
-            self.invites_anew(txn)?;
+            self.tell_siblings(turn, None)?;
+            self.tell_list(turn);
+            self.invites_anew(turn)?;
             let elsewhere = |g: &crate::conversation::GroupEntry| {
                 let home = g.row.home.parse::<RendezvousAddr>();
                 g.row.ours && !g.row.dead && !home.is_ok_and(|h| self.me.homes.iter().any(|m| m.peer == h.peer))
             };
             let left: Vec<GroupId> = self.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
             for group in left {
-                self.bury_group(txn, group)?;
+                self.bury_group(turn, group)?;
             }
             // Where contacts look us up until they know.
             let old: Vec<_> = self.homes.iter().filter(|(_, h)| !h.own && h.registered).map(|(id, _)| *id).collect();
             for home in old {
-                self.publish(home);
+                self.publish(turn, home);
             }
         }
-        self.publish_at_homes();
-        self.live(crate::api::types::Live::Net);
+        self.publish_at_homes(turn);
+        turn.live(crate::api::types::Live::Net);
         Ok(())
     }
 
-    fn block_stranger(&mut self, account: AccountId) {
-        let mut person = Person::new(&account, self.wall);
+    fn block_stranger(&mut self, turn: &mut Turn<'_>, account: AccountId) {
+        let mut person = Person::new(&account, turn.wall());
         person.row.name = account.to_string()[..8].to_owned();
         person.row.state = ContactState::Blocked.stored();
         self.contacts.insert(account, person);
     }
 
-    fn change(&mut self, account: AccountId, change: impl FnOnce(&mut Person)) -> Result<(), NodeError> {
+    fn change(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        change: impl FnOnce(&mut Person),
+    ) -> Result<(), NodeError> {
         let person =
             self.contacts.get_mut(&account).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
         change(person);
         person.dirty = true;
         self.net_changed = true;
-        self.live(crate::api::types::Live::Net);
+        turn.live(crate::api::types::Live::Net);
         Ok(())
     }
 }
 
-fn txn_has_request(engine: &Engine, txn: &Txn<'_>, account: AccountId) -> Result<bool, EngineError> {
+fn txn_has_request(engine: &Engine, turn: &mut Turn<'_>, account: AccountId) -> Result<bool, EngineError> {
     use crate::store::Reading;
     let key = engine.store.name("request", account.as_bytes());
-    Ok(txn.get::<crate::store::RequestRow>(REQUESTS, &key)?.is_some())
+    Ok(turn.get::<crate::store::RequestRow>(REQUESTS, &key)?.is_some())
 }

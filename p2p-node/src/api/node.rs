@@ -27,7 +27,7 @@ use crate::{
     net::{NetCommand, NetConfig, NetError, NetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     timeline,
-    turn::{Effect, Engine, EngineError, Input, Now},
+    turn::{Effect, Engine, EngineError, Input, Now, Source},
 };
 
 /// Live news that a slow listener may lag behind by; it is told that it has missed some.
@@ -147,7 +147,7 @@ impl Node {
     /// Opens a profile and starts its node. Needs a tokio runtime for the network's tasks.
     pub async fn open(dir: &Path, key: &StorageKey, net: NetConfig) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(ProfileDir::lock(dir)?, key)?);
-        let mut engine = Engine::load(store.clone(), now_ms())?;
+        let mut engine = Engine::load(store.clone(), now_ms(), Source::from_system())?;
         let (inputs, inbox) = mpsc::channel(ENGINE_QUEUE);
         let handle = start(&engine.me.device_key, &net, inputs.clone()).await?;
         let calls = Arc::new(Table::default());

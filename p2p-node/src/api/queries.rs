@@ -7,7 +7,7 @@ use crate::{
     api::types::{Chat, ChatId, Contact, ContactState, HomeStatus, Status},
     conversation::group::GroupId,
     home::Asked,
-    turn::Engine,
+    turn::{Engine, Turn},
 };
 
 impl Engine {
@@ -60,14 +60,14 @@ impl Engine {
     }
 
     /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it is still owed to a home that is there.
-    pub(crate) fn flush(&mut self) -> bool {
+    pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
         let up = self.homes.values().any(|h| h.own && h.registered && h.hello.is_some());
         let mut owes = up && (self.counters.snapshot_owed || self.snapshot_due.is_some());
         if self.snapshot_due.is_some() {
-            self.snapshot_due = Some(self.now);
+            self.snapshot_due = Some(turn.now());
         }
         for state in self.chats.values_mut().filter(|s| s.receipt_due.is_some()) {
-            state.receipt_due = Some(self.now);
+            state.receipt_due = Some(turn.now());
             owes |= up;
         }
         let told = |asked: &Asked| {

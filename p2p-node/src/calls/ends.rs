@@ -7,14 +7,14 @@ use crate::{
     calls::CallCommand,
     conversation::send::timeline_key,
     limits::MAX_CLOCK_AHEAD_MS,
-    store::{EventRow, FeedRow, TIMELINE, Txn},
-    turn::{Effect, Engine, EngineError},
+    store::{EventRow, FeedRow, TIMELINE},
+    turn::{Effect, Engine, EngineError, Turn},
 };
 
 impl Engine {
     pub(crate) fn end_call(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         id: CallId,
         mut why: CallEnd,
         text: String,
@@ -27,27 +27,27 @@ impl Engine {
         };
         // Who never rang need not be told.
         if tell && (self.calls.list[at].note.is_some() || !outgoing) {
-            self.tell_call(chat, wire, CallSignal::End { why, text: text.clone() });
+            self.tell_call(turn, chat, wire, CallSignal::End { why, text: text.clone() });
         }
-        let here = self.calls.list[at].connected.map(|(since, _)| self.running.saturating_sub(since));
+        let here = self.calls.list[at].connected.map(|(since, _)| turn.running().saturating_sub(since));
         let talked = here.map_or(0, |here| here + self.calls.list[at].moving.talked_ms);
         if here.is_none() && self.calls.list[at].moving.is_left() {
             // Another device of ours has it still, or had it first.
             why = CallEnd::Elsewhere;
         }
-        self.note(txn, id, why, talked)?;
+        self.note(turn, id, why, talked)?;
         let talk = self.calls.list.remove(at);
-        self.leave_elsewhere(&talk, why);
+        self.leave_elsewhere(turn, &talk, why);
         if talk.media {
-            self.effect(Effect::Call(CallCommand::End(id)));
+            turn.emit(Effect::Call(CallCommand::End(id)));
         }
         if let Some(note) = talk.note {
             let missed =
                 !outgoing && talked == 0 && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
-            self.noted(txn, chat, note, missed)?;
+            self.noted(turn, chat, note, missed)?;
         }
         let info = Box::new(talk.info(Some((why, text))));
-        self.live(Live::Call(info));
+        turn.live(Live::Call(info));
         // One that waited is not the second any more.
         for other in &mut self.calls.list {
             other.waiting = false;
@@ -58,7 +58,7 @@ impl Engine {
     /// Writes or changes the note of a call in the timeline.
     pub(crate) fn note(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         id: CallId,
         why: CallEnd,
         duration_ms: u64,
@@ -66,7 +66,7 @@ impl Engine {
         let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
         let Some(note) = talk.note.filter(|n| *n != EventId::default()) else { return Ok(()) };
         put_note(
-            txn,
+            turn,
             talk.chat,
             note,
             talk.outgoing,
@@ -77,12 +77,12 @@ impl Engine {
     /// The conversation has a note of a call that is over.
     pub(crate) fn noted(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         note: EventId,
         missed: bool,
     ) -> Result<(), EngineError> {
-        let agreed = self.agreed_ms();
+        let agreed = turn.agreed_ms();
         if let Some(state) = self.chats.get_mut(&chat) {
             let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
             state.row.newest = state.row.newest.max(note.clock.0.min(latest));
@@ -93,18 +93,18 @@ impl Engine {
             state.dirty = true;
         }
         let ids = note.to_bytes().to_vec();
-        self.news(txn, FeedRow { kind: FeedKind::Call.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })
+        turn.news(FeedRow { kind: FeedKind::Call.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })
     }
 }
 
 /// Writes the note of a call.
-pub fn put_note(txn: &Txn<'_>, chat: ChatId, note: EventId, mine: bool, call: Call) -> Result<(), EngineError> {
+pub fn put_note(turn: &mut Turn<'_>, chat: ChatId, note: EventId, mine: bool, call: Call) -> Result<(), EngineError> {
     let row = EventRow {
         body: Event::encode_body(&Body::Call(call)),
         mine,
         via: if mine { Via::Own } else { Via::Direct }.stored(),
         ..EventRow::default()
     };
-    txn.put(TIMELINE, &timeline_key(chat, note), &row)?;
+    turn.put(TIMELINE, &timeline_key(chat, note), &row)?;
     Ok(())
 }

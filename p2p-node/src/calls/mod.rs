@@ -15,6 +15,7 @@ use std::{
     path::PathBuf,
 };
 
+use rand::RngExt;
 use starling_keys::DeviceId;
 use starling_wire::{
     Body, Call, CallEnd, CallId, CallSignal, EventId,
@@ -29,8 +30,7 @@ use crate::{
     home::Asked,
     limits::{CALL_CONNECT_MS, CALL_SERVERS_MS, CALL_TRIES, CALL_TRY_MS, MAX_CALLS, RING_MS},
     net::HomeId,
-    store::Txn,
-    turn::{Effect, Engine, EngineError},
+    turn::{Effect, Engine, EngineError, Turn},
 };
 
 pub use media::{CallCommand, CallInput, CallServer, CallsHandle, Media, Table, start};
@@ -177,24 +177,29 @@ impl Engine {
         self.calls.list.iter().map(|c| c.info(None)).collect()
     }
 
-    fn call_changed(&mut self, id: CallId) {
+    fn call_changed(&mut self, turn: &mut Turn<'_>, id: CallId) {
         if let Some(talk) = self.calls.find(id) {
             let info = Box::new(talk.info(None));
-            self.live(Live::Call(info));
+            turn.live(Live::Call(info));
         }
     }
 
-    fn tell_call(&mut self, chat: ChatId, wire: CallId, signal: CallSignal) -> EventId {
+    fn tell_call(&mut self, turn: &mut Turn<'_>, chat: ChatId, wire: CallId, signal: CallSignal) -> EventId {
         if self.check_may_write(chat).is_err() {
             return EventId::default();
         }
-        self.write_event(chat, Body::Call(Call { id: wire, signal }))
+        self.write_event(turn, chat, Body::Call(Call { id: wire, signal }))
     }
 
     // What the user wants.
 
     /// Calls somebody; who rings here already is answered.
-    pub(crate) fn call_start(&mut self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
+    pub(crate) fn call_start(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        setup: CallSetup,
+    ) -> Result<CallId, NodeError> {
         self.check_may_write(chat)?;
         let peer = self.chats.get(&chat).map(|c| c.peer);
         let person = peer.and_then(|p| self.contacts.get(&p));
@@ -206,7 +211,7 @@ impl Engine {
         let rings = |c: &&Talk| c.chat == chat && !c.outgoing && c.phase == CallPhase::Ringing && c.setup.is_none();
         if let Some(id) = self.calls.list.iter().find(rings).map(|c| c.id) {
             // They call already: both want to talk.
-            return self.call_answer(id, setup).map(|()| id);
+            return self.call_answer(turn, id, setup).map(|()| id);
         }
         if self.calls.list.iter().any(|c| c.chat == chat) {
             return Err(NodeError::Refused("there is a call with them already".into()));
@@ -218,32 +223,32 @@ impl Engine {
         if self.calls.list.len() >= MAX_CALLS {
             return Err(NodeError::Refused("there are too many calls already: hang one up".into()));
         }
-        let id = CallId(rand::random());
+        let id = CallId(turn.rng().random());
         let mut talk = Talk::new(id, chat, true, setup.camera);
         talk.setup = Some(setup);
         self.calls.list.push(talk);
-        self.hold_others(id);
-        self.ask_for_servers(id);
-        self.call_changed(id);
+        self.hold_others(turn, id);
+        self.ask_for_servers(turn, id);
+        self.call_changed(turn, id);
         Ok(id)
     }
 
     /// Answers a call.
-    pub(crate) fn call_answer(&mut self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
+    pub(crate) fn call_answer(&mut self, turn: &mut Turn<'_>, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
         let talk = self.calls.find(id).ok_or_else(no_call)?;
         if talk.outgoing || talk.phase != CallPhase::Ringing || talk.moving.fetched.is_some() {
             return Err(NodeError::Refused("this call does not wait for an answer".into()));
         }
         (talk.setup, talk.waiting) = (Some(setup), false);
-        self.hold_others(id);
-        self.ask_for_servers(id);
+        self.hold_others(turn, id);
+        self.ask_for_servers(turn, id);
         Ok(())
     }
 
     /// Hangs up, declines or cancels.
     pub(crate) fn call_hang_up(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         id: CallId,
         mut text: String,
     ) -> Result<Result<(), NodeError>, EngineError> {
@@ -254,74 +259,74 @@ impl Engine {
             (_, false) => CallEnd::Declined,
         };
         text.truncate(text.floor_char_boundary(MAX_CALL_TEXT));
-        self.end_call(txn, id, why, text, true)?;
+        self.end_call(turn, id, why, text, true)?;
         Ok(Ok(()))
     }
 
     /// The node stops: whoever is called or talked to is told.
-    pub(crate) fn hang_up_all(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn hang_up_all(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for id in self.calls.list.iter().map(|c| c.id).collect::<Vec<_>>() {
             // A ring is not declined by a program that ends: another may still answer.
             let ringing = self.calls.find(id).is_some_and(|c| !c.outgoing && c.phase == CallPhase::Ringing);
-            self.end_call(txn, id, CallEnd::HungUp, String::new(), !ringing)?;
+            self.end_call(turn, id, CallEnd::HungUp, String::new(), !ringing)?;
         }
         Ok(())
     }
 
     /// A conversation that is blocked or removed has no calls.
-    pub(crate) fn end_calls_of(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+    pub(crate) fn end_calls_of(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let ids: Vec<CallId> = self.calls.list.iter().filter(|c| c.chat == chat).map(|c| c.id).collect();
         for id in ids {
-            self.end_call(txn, id, CallEnd::HungUp, String::new(), true)?;
+            self.end_call(turn, id, CallEnd::HungUp, String::new(), true)?;
         }
         Ok(())
     }
 
     /// Who takes a call puts the others on hold.
-    fn hold_others(&mut self, id: CallId) {
+    fn hold_others(&mut self, turn: &mut Turn<'_>, id: CallId) {
         let others: Vec<CallId> = self.calls.list.iter().filter(|c| c.id != id && c.media).map(|c| c.id).collect();
         for other in others {
-            self.effect(Effect::Call(CallCommand::Hold(other, true)));
+            turn.emit(Effect::Call(CallCommand::Hold(other, true)));
         }
     }
 
     // Servers.
 
-    fn ask_for_servers(&mut self, id: CallId) {
+    fn ask_for_servers(&mut self, turn: &mut Turn<'_>, id: CallId) {
         let homes: Vec<HomeId> = self
             .homes
             .iter()
             .filter(|(_, h)| h.own && h.registered && h.hello.is_some())
             .map(|(home, _)| *home)
             .collect();
-        let now = self.running;
+        let now = turn.running();
         if let Some(talk) = self.calls.find(id) {
             talk.asked = homes.len();
             talk.due = Some(now + CALL_SERVERS_MS);
         }
         for home in &homes {
-            self.ask(*home, Ask::TurnCredentials(true), Asked::Turn(id));
+            self.ask(turn, *home, Ask::TurnCredentials(true), Asked::Turn(id));
         }
         if homes.is_empty() {
-            self.start_media(id);
+            self.start_media(turn, id);
         }
     }
 
     /// Servers for a test: of the first rendezvous that answers.
-    pub(crate) fn call_servers(&mut self, reply: Reply<Vec<CallServer>>) {
-        self.calls.wanted.push((self.running + 2 * CALL_SERVERS_MS, reply));
-        self.ask_for_servers(CallId::default());
+    pub(crate) fn call_servers(&mut self, turn: &mut Turn<'_>, reply: Reply<Vec<CallServer>>) {
+        self.calls.wanted.push((turn.running() + 2 * CALL_SERVERS_MS, reply));
+        self.ask_for_servers(turn, CallId::default());
     }
 
     /// A rendezvous gave its servers, or has none.
-    pub(crate) fn on_servers(&mut self, id: CallId, servers: Option<TurnCredentials>) {
+    pub(crate) fn on_servers(&mut self, turn: &mut Turn<'_>, id: CallId, servers: Option<TurnCredentials>) {
         if id == CallId::default()
             && let Some(servers) = servers
         {
             let TurnCredentials { urls, username, password: credential, .. } = servers;
             let server = CallServer { urls, username, credential };
             for (_, reply) in std::mem::take(&mut self.calls.wanted) {
-                self.reply(reply, Ok(vec![server.clone()]));
+                turn.reply(reply, Ok(vec![server.clone()]));
             }
             return;
         }
@@ -339,13 +344,13 @@ impl Engine {
         }
         talk.asked = talk.asked.saturating_sub(1);
         if talk.asked == 0 {
-            self.start_media(id);
+            self.start_media(turn, id);
         }
     }
 
-    fn start_media(&mut self, id: CallId) {
+    fn start_media(&mut self, turn: &mut Turn<'_>, id: CallId) {
         let loopback = self.me.homes.iter().any(|h| h.to_string().contains("/ip4/127."));
-        let now = self.running;
+        let now = turn.running();
         let Some(talk) = self.calls.find(id) else { return };
         let Some(setup) = talk.setup.clone().filter(|_| !talk.media) else { return };
         talk.media = true;
@@ -359,46 +364,46 @@ impl Engine {
         let offer = talk.offer.take();
         let (wire, servers) = (talk.wire, std::mem::take(&mut talk.servers));
         let early = std::mem::take(&mut talk.early);
-        self.effect(Effect::Call(CallCommand::Start { id, wire, setup, servers, loopback, offer }));
+        turn.emit(Effect::Call(CallCommand::Start { id, wire, setup, servers, loopback, offer }));
         if !early.is_empty() {
-            self.effect(Effect::Call(CallCommand::Candidates(id, early)));
+            turn.emit(Effect::Call(CallCommand::Candidates(id, early)));
         }
-        self.call_changed(id);
+        self.call_changed(turn, id);
     }
 
     // What the media say.
 
-    pub(crate) fn on_call_input(&mut self, txn: &Txn<'_>, input: CallInput) -> Result<(), EngineError> {
+    pub(crate) fn on_call_input(&mut self, turn: &mut Turn<'_>, input: CallInput) -> Result<(), EngineError> {
         let id = input.id();
-        let now = (self.running, self.wall);
+        let now = (turn.running(), turn.wall());
         let Some(talk) = self.calls.find(id) else { return Ok(()) };
         let (chat, wire) = (talk.chat, talk.wire);
         match input {
             CallInput::Offer(_, _, offer) if talk.outgoing && talk.phase == CallPhase::Starting => {
                 talk.phase = CallPhase::Ringing;
                 let video = talk.video;
-                let ring = self.tell_call(chat, wire, CallSignal::Ring { video, offer });
+                let ring = self.tell_call(turn, chat, wire, CallSignal::Ring { video, offer });
                 if let Some(talk) = self.calls.find(id) {
                     talk.note = Some(ring);
                 }
-                self.note(txn, id, CallEnd::NoAnswer, 0)?;
-                self.call_changed(id);
+                self.note(turn, id, CallEnd::NoAnswer, 0)?;
+                self.call_changed(turn, id);
             }
             CallInput::Offer(_, 0, offer) if talk.moving.from.is_some() => {
-                self.tell_call(chat, wire, CallSignal::Take { offer });
+                self.tell_call(turn, chat, wire, CallSignal::Take { offer });
             }
             CallInput::Offer(_, number, offer) => {
-                self.tell_call(chat, wire, CallSignal::Restart { number, offer });
+                self.tell_call(turn, chat, wire, CallSignal::Restart { number, offer });
             }
             CallInput::Answer(_, answer) => {
-                self.tell_call(chat, wire, CallSignal::Answer { answer });
+                self.tell_call(turn, chat, wire, CallSignal::Answer { answer });
             }
             CallInput::Restarted(_, number, answer) => {
-                self.tell_call(chat, wire, CallSignal::Restarted { number, answer });
+                self.tell_call(turn, chat, wire, CallSignal::Restarted { number, answer });
             }
             CallInput::Candidates(_, candidates) => {
                 for some in candidates.chunks(MAX_CANDIDATES) {
-                    self.tell_call(chat, wire, CallSignal::Candidates(some.to_vec()));
+                    self.tell_call(turn, chat, wire, CallSignal::Candidates(some.to_vec()));
                 }
             }
             CallInput::Connected(_, emoji) => {
@@ -406,39 +411,39 @@ impl Engine {
                 talk.connected.get_or_insert(now);
                 talk.due = None;
                 talk.emoji = emoji;
-                self.call_changed(id);
+                self.call_changed(turn, id);
             }
             CallInput::Interrupted(_) if talk.connected.is_none() => {}
             CallInput::Interrupted(_) => {
                 talk.phase = CallPhase::Interrupted;
-                self.call_changed(id);
+                self.call_changed(turn, id);
             }
             CallInput::Trouble(_, text) => {
                 talk.trouble = Some(text);
-                self.call_changed(id);
+                self.call_changed(turn, id);
             }
             CallInput::Failed(_, _) if talk.phase == CallPhase::Connecting && talk.tries < CALL_TRIES => {
-                self.try_again(id);
+                self.try_again(turn, id);
             }
             CallInput::Failed(_, text) => {
                 let why = if talk.connected.is_some() { CallEnd::Lost } else { CallEnd::Failed };
-                self.end_call(txn, id, why, text, true)?;
+                self.end_call(turn, id, why, text, true)?;
             }
             CallInput::Recorded(_, question) => {
                 if talk.recording.1 == question {
-                    self.recording_over(txn, id)?;
+                    self.recording_over(turn, id)?;
                 }
             }
             CallInput::Broken(_, _) if talk.connected.is_some() => {}
-            CallInput::Broken(_, text) => self.end_call(txn, id, CallEnd::Failed, text, true)?,
-            CallInput::Left(_) => self.end_call(txn, id, CallEnd::HungUp, String::new(), false)?,
+            CallInput::Broken(_, text) => self.end_call(turn, id, CallEnd::Failed, text, true)?,
+            CallInput::Left(_) => self.end_call(turn, id, CallEnd::HungUp, String::new(), false)?,
         }
         Ok(())
     }
 
     /// Rings are announced at the end of a turn: one that was taken back in the same breath never rings.
-    pub(crate) fn calls_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        let now = self.running;
+    pub(crate) fn calls_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let now = turn.running();
         let rings = |c: &&mut Talk| !c.outgoing && c.phase == CallPhase::Ringing && !c.announced;
         let announce: Vec<CallId> = self
             .calls
@@ -451,11 +456,11 @@ impl Engine {
             })
             .collect();
         for id in announce {
-            self.call_changed(id);
+            self.call_changed(turn, id);
         }
         let over: Vec<_> = self.calls.wanted.extract_if(.., |(due, _)| *due <= now).collect();
         for (_, reply) in over {
-            self.reply(reply, Ok(Vec::new()));
+            turn.reply(reply, Ok(Vec::new()));
         }
         let due: Vec<CallId> =
             self.calls.list.iter().filter(|c| c.due.is_some_and(|due| due <= now)).map(|c| c.id).collect();
@@ -463,30 +468,30 @@ impl Engine {
             let Some(talk) = self.calls.find(id) else { continue };
             if talk.setup.is_some() && !talk.media {
                 // The rendezvous does not answer: without its help, then.
-                self.start_media(id);
+                self.start_media(turn, id);
                 continue;
             }
             match (talk.phase, talk.outgoing) {
-                (CallPhase::Connecting, _) if talk.offers() && talk.tries < CALL_TRIES => self.try_again(id),
+                (CallPhase::Connecting, _) if talk.offers() && talk.tries < CALL_TRIES => self.try_again(turn, id),
                 (CallPhase::Connecting, _) => {
                     let text = "no way was found between the two networks".to_owned();
-                    self.end_call(txn, id, CallEnd::Failed, text, true)?;
+                    self.end_call(turn, id, CallEnd::Failed, text, true)?;
                 }
-                (_, true) => self.end_call(txn, id, CallEnd::NoAnswer, String::new(), true)?,
-                (_, false) => self.end_call(txn, id, CallEnd::NoAnswer, String::new(), false)?,
+                (_, true) => self.end_call(turn, id, CallEnd::NoAnswer, String::new(), true)?,
+                (_, false) => self.end_call(turn, id, CallEnd::NoAnswer, String::new(), false)?,
             }
         }
         Ok(())
     }
 
     /// Who called makes another connection; who was called waits for it.
-    fn try_again(&mut self, id: CallId) {
-        let now = self.running;
+    fn try_again(&mut self, turn: &mut Turn<'_>, id: CallId) {
+        let now = turn.running();
         let Some(talk) = self.calls.find(id) else { return };
         talk.tries += 1;
         if talk.offers() {
             talk.due = Some(now + CALL_TRY_MS);
-            self.effect(Effect::Call(CallCommand::Again(id)));
+            turn.emit(Effect::Call(CallCommand::Again(id)));
         }
     }
 }

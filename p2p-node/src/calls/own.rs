@@ -12,8 +12,7 @@ use crate::{
     api::types::{CallElsewhere, CallPhase, CallSetup, ChatId, NodeError},
     calls::CallCommand,
     limits::{CALL_FETCH_MS, MAX_CALLS, MAX_EARLY_CALLS, MAX_ELSEWHERE, RING_MS},
-    store::Txn,
-    turn::{Effect, Engine, EngineError},
+    turn::{Effect, Engine, EngineError, Turn},
 };
 
 /// A call that another device of ours has.
@@ -70,7 +69,12 @@ impl Moving {
 
 impl Engine {
     /// Hands a call over to another device of ours: it rings there.
-    pub(crate) fn call_transfer(&mut self, id: CallId, to: Option<DeviceId>) -> Result<(), NodeError> {
+    pub(crate) fn call_transfer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CallId,
+        to: Option<DeviceId>,
+    ) -> Result<(), NodeError> {
         let others: Vec<DeviceId> = self.siblings().iter().map(|d| d.certificate.device()).collect();
         let to = match (to, others.as_slice()) {
             (Some(to), all) if all.contains(&to) => to,
@@ -93,7 +97,7 @@ impl Engine {
         };
         (talk.moving.to, talk.trouble) = (Some(to), None);
         let (chat, wire, video) = (talk.chat, talk.wire, talk.video);
-        self.tell_call(chat, wire, CallSignal::Transfer { to: *to.as_bytes(), with: *with.as_bytes(), video });
+        self.tell_call(turn, chat, wire, CallSignal::Transfer { to: *to.as_bytes(), with: *with.as_bytes(), video });
         Ok(())
     }
 
@@ -104,7 +108,12 @@ impl Engine {
     }
 
     /// Asks the device of ours that talks to somebody for that call.
-    pub(crate) fn call_fetch(&mut self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
+    pub(crate) fn call_fetch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: Option<ChatId>,
+        setup: CallSetup,
+    ) -> Result<CallId, NodeError> {
         let fits = |e: &Elsewhere| e.since_ms.is_some() && chat.is_none_or(|c| c == e.chat);
         let Some(at) = self.calls.elsewhere.iter().rposition(fits) else {
             return Err(NodeError::NotFound("no other device of yours has such a call".into()));
@@ -113,29 +122,29 @@ impl Engine {
             return Err(NodeError::Refused("there are too many calls already: hang one up".into()));
         }
         let entry = self.calls.elsewhere.remove(at);
-        let mut talk = self.handed_over(&entry);
-        (talk.moving.fetched, talk.due) = (Some(setup), Some(self.running + CALL_FETCH_MS));
+        let mut talk = self.handed_over(turn, &entry);
+        (talk.moving.fetched, talk.due) = (Some(setup), Some(turn.running() + CALL_FETCH_MS));
         talk.announced = true;
         let (id, chat, wire) = (talk.id, talk.chat, talk.wire);
         self.calls.list.push(talk);
-        self.tell_call(chat, wire, CallSignal::Fetch);
+        self.tell_call(turn, chat, wire, CallSignal::Fetch);
         Ok(id)
     }
 
-    fn handed_over(&self, entry: &Elsewhere) -> Talk {
+    fn handed_over(&self, turn: &Turn<'_>, entry: &Elsewhere) -> Talk {
         let mut talk = Talk::new(entry.wire, entry.chat, false, entry.video);
         (talk.phase, talk.note) = (CallPhase::Ringing, Some(entry.note));
         talk.device = entry.peer;
         talk.moving.from = Some(entry.device);
         talk.moving.since_ms = entry.since_ms;
-        talk.moving.talked_ms = entry.since_ms.map_or(0, |since| self.agreed_ms().saturating_sub(since));
+        talk.moving.talked_ms = entry.since_ms.map_or(0, |since| turn.agreed_ms().saturating_sub(since));
         talk
     }
 
     /// Another device of ours calls somebody.
     pub(crate) fn rings_elsewhere(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         device: DeviceId,
         note: EventId,
@@ -145,7 +154,7 @@ impl Engine {
         let entry = Elsewhere { chat, wire, device, peer: None, note, outgoing: true, video, since_ms: None };
         self.keep_elsewhere(entry);
         let signal = CallSignal::Note { why: CallEnd::Elsewhere, video, duration_ms: 0 };
-        put_note(txn, chat, note, true, Call { id: wire, signal })
+        put_note(turn, chat, note, true, Call { id: wire, signal })
     }
 
     /// Keeps what is said of a call whose ring is still to come.
@@ -180,7 +189,7 @@ impl Engine {
     /// Whether a ring is of a call that another device of ours has answered already, or that is over: then only the timeline has it.
     pub(crate) fn rang_too_late(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         peer: DeviceId,
         note: EventId,
@@ -195,8 +204,8 @@ impl Engine {
             _ => (CallEnd::Elsewhere, 0),
         };
         let missed = answered.is_none() && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled);
-        put_note(txn, chat, note, false, Call { id: wire, signal: CallSignal::Note { why, video, duration_ms } })?;
-        self.noted(txn, chat, note, missed)?;
+        put_note(turn, chat, note, false, Call { id: wire, signal: CallSignal::Note { why, video, duration_ms } })?;
+        self.noted(turn, chat, note, missed)?;
         if let (Some((device, since)), None) = (answered, ended) {
             let (peer, since_ms) = (Some(peer), Some(since));
             self.keep_elsewhere(Elsewhere { chat, wire, device, peer, note, outgoing: false, video, since_ms });
@@ -219,11 +228,11 @@ impl Engine {
     }
 
     /// A call of ours is over here, but not elsewhere.
-    pub(super) fn leave_elsewhere(&mut self, talk: &Talk, why: CallEnd) {
+    pub(super) fn leave_elsewhere(&mut self, turn: &mut Turn<'_>, talk: &Talk, why: CallEnd) {
         let (Some(note), CallEnd::Elsewhere) = (talk.note, why) else { return };
         let Some(device) = talk.moving.to.or(talk.moving.from) else { return };
-        let here = talk.connected.map(|(since, _)| self.running.saturating_sub(since));
-        let since_ms = talk.moving.since_ms.or(here.map(|here| self.agreed_ms().saturating_sub(here)));
+        let here = talk.connected.map(|(since, _)| turn.running().saturating_sub(since));
+        let since_ms = talk.moving.since_ms.or(here.map(|here| turn.agreed_ms().saturating_sub(here)));
         self.keep_elsewhere(Elsewhere {
             chat: talk.chat,
             wire: talk.wire,
@@ -239,7 +248,7 @@ impl Engine {
     /// What is said in a call that another device of ours has: the timeline is the same on all.
     pub(crate) fn follow_elsewhere(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         sender: &Certificate,
         chat: ChatId,
         event: EventId,
@@ -260,7 +269,7 @@ impl Engine {
                 (entry.device, entry.since_ms) = (sender.device(), Some(event.clock.ms()));
                 let (note, wire, video) = (entry.note, entry.wire, entry.video);
                 let signal = CallSignal::Note { why: CallEnd::Elsewhere, video, duration_ms: 0 };
-                put_note(txn, chat, note, false, Call { id: wire, signal })?;
+                put_note(turn, chat, note, false, Call { id: wire, signal })?;
                 if let Some(state) = self.chats.get_mut(&chat).filter(|s| note.clock.0 > s.row.read) {
                     state.row.unread = state.row.unread.saturating_sub(1);
                     state.dirty = true;
@@ -280,8 +289,8 @@ impl Engine {
                 }
                 let duration_ms = entry.since_ms.map_or(0, |since| event.clock.ms().saturating_sub(since));
                 let signal = CallSignal::Note { why: *why, video: entry.video, duration_ms };
-                put_note(txn, chat, entry.note, entry.outgoing, Call { id: entry.wire, signal })?;
-                self.noted(txn, chat, entry.note, false)?;
+                put_note(turn, chat, entry.note, entry.outgoing, Call { id: entry.wire, signal })?;
+                self.noted(turn, chat, entry.note, false)?;
             }
             _ => {}
         }
@@ -291,7 +300,7 @@ impl Engine {
     /// Another device of ours says something in a call.
     pub(crate) fn on_own_call(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         sender: &Certificate,
         event: EventId,
@@ -301,7 +310,7 @@ impl Engine {
         let Some(at) = self.calls.by_wire(chat, call.id) else {
             return match call.signal {
                 CallSignal::Transfer { to, with, video } if to == *self.me.device().as_bytes() => {
-                    self.on_handed_over(txn, chat, device, event, call.id, &with, video)
+                    self.on_handed_over(turn, chat, device, event, call.id, &with, video)
                 }
                 _ => Ok(()),
             };
@@ -313,7 +322,7 @@ impl Engine {
             CallSignal::Answer { .. } if rings && talk.moving.from.is_none() => {
                 talk.moving.to = Some(device);
                 talk.moving.contested = true;
-                self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.end_call(turn, id, CallEnd::Elsewhere, String::new(), false)?;
                 if let Some(entry) = self.calls.elsewhere.iter_mut().find(|e| e.wire == call.id) {
                     entry.since_ms = Some(event.clock.ms());
                 }
@@ -325,32 +334,32 @@ impl Engine {
             }
             CallSignal::End { why: CallEnd::Busy, .. } if rings => {}
             CallSignal::End { why: CallEnd::Declined, text } if rings && talk.moving.from.is_none() => {
-                self.end_call(txn, id, CallEnd::Declined, text, false)?;
+                self.end_call(turn, id, CallEnd::Declined, text, false)?;
             }
             CallSignal::End { .. } if rings && talk.moving.from.is_none_or(|from| from == device) => {
-                self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false)?;
-                self.follow_elsewhere(txn, sender, chat, event, &call)?;
+                self.end_call(turn, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.follow_elsewhere(turn, sender, chat, event, &call)?;
             }
             CallSignal::End { .. } if talk.moving.to == Some(device) => {
                 talk.moving.to = None;
                 talk.trouble = Some("your other device did not take the call".into());
-                self.call_changed(id);
+                self.call_changed(turn, id);
             }
             CallSignal::Fetch if talk.media => {
-                if let Err(error) = self.call_transfer(id, Some(device)) {
+                if let Err(error) = self.call_transfer(turn, id, Some(device)) {
                     tracing::debug!(%error, "a call cannot be moved");
                 }
             }
             CallSignal::Transfer { to, with, .. } if to == *self.me.device().as_bytes() => {
                 if let (Some(setup), Ok(with)) = (talk.moving.fetched.take(), DeviceId::from_bytes(&with)) {
                     (talk.setup, talk.device) = (Some(setup), Some(with));
-                    self.hold_others(id);
-                    self.ask_for_servers(id);
+                    self.hold_others(turn, id);
+                    self.ask_for_servers(turn, id);
                 }
             }
             // It was handed over to a third device.
             CallSignal::Transfer { .. } if rings && talk.moving.from == Some(device) => {
-                self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.end_call(turn, id, CallEnd::Elsewhere, String::new(), false)?;
             }
             _ => {}
         }
@@ -360,7 +369,7 @@ impl Engine {
     #[allow(clippy::too_many_arguments, reason = "all of it describes one call")]
     fn on_handed_over(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         from: DeviceId,
         event: EventId,
@@ -368,7 +377,7 @@ impl Engine {
         with: &[u8],
         video: bool,
     ) -> Result<(), EngineError> {
-        let age = self.agreed_ms().saturating_sub(event.clock.ms());
+        let age = turn.agreed_ms().saturating_sub(event.clock.ms());
         let Ok(with) = DeviceId::from_bytes(with) else { return Ok(()) };
         if age > RING_MS {
             return Ok(());
@@ -385,23 +394,28 @@ impl Engine {
             since_ms: Some(event.clock.ms()),
         });
         (entry.device, entry.peer, entry.video) = (from, Some(with), video);
-        let mut talk = self.handed_over(&entry);
+        let mut talk = self.handed_over(turn, &entry);
         talk.waiting = !self.calls.list.is_empty();
-        talk.due = Some(self.running + RING_MS - age);
+        talk.due = Some(turn.running() + RING_MS - age);
         let id = talk.id;
         let full = self.calls.list.len() >= MAX_CALLS;
         self.calls.list.push(talk);
-        self.note(txn, id, CallEnd::Elsewhere, 0)?;
-        if full { self.end_call(txn, id, CallEnd::Declined, String::new(), true) } else { Ok(()) }
+        self.note(turn, id, CallEnd::Elsewhere, 0)?;
+        if full { self.end_call(turn, id, CallEnd::Declined, String::new(), true) } else { Ok(()) }
     }
 
     /// Who rings here has answered another call of ours.
-    pub(crate) fn end_ring_of(&mut self, txn: &Txn<'_>, chat: ChatId, device: DeviceId) -> Result<(), EngineError> {
+    pub(crate) fn end_ring_of(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        device: DeviceId,
+    ) -> Result<(), EngineError> {
         let rings = |c: &&Talk| {
             c.chat == chat && !c.outgoing && c.phase == CallPhase::Ringing && c.device == Some(device) && !c.media
         };
         let id = self.calls.list.iter().find(rings).filter(|c| c.moving.from.is_none()).map(|c| c.id);
-        id.map_or(Ok(()), |id| self.end_call(txn, id, CallEnd::Elsewhere, String::new(), false))
+        id.map_or(Ok(()), |id| self.end_call(turn, id, CallEnd::Elsewhere, String::new(), false))
     }
 
     // The other side of a call that moves.
@@ -418,7 +432,7 @@ impl Engine {
     /// The device that the other side has handed its end over to takes it: media go there from now on.
     pub(crate) fn on_taken(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         id: CallId,
         device: DeviceId,
         offer: String,
@@ -428,10 +442,10 @@ impl Engine {
         talk.device = Some(device);
         (talk.newest_offer, talk.restarts) = (0, (0, 0));
         talk.recorded = (Default::default(), 0, talk.recorded.2);
-        self.effect(Effect::Call(CallCommand::Restart(id, 0, offer)));
+        turn.emit(Effect::Call(CallCommand::Restart(id, 0, offer)));
         // Who agreed to be recorded did so there.
-        self.recording_over(txn, id)?;
-        self.call_changed(id);
+        self.recording_over(turn, id)?;
+        self.call_changed(turn, id);
         Ok(())
     }
 }

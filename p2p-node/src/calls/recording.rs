@@ -4,25 +4,25 @@ use std::path::PathBuf;
 
 use starling_wire::{Body, Call, CallId, CallSignal, Event, EventId, Recording};
 
-use super::{Consent, Effect, Engine, EngineError, no_call, timeline_key};
+use super::{Consent, Effect, Engine, EngineError, Turn, no_call, timeline_key};
 use crate::{
     api::types::{CallPhase, NodeError, Via},
     calls::CallCommand,
     limits::MAX_RECORD_ASKS,
-    store::{EventRow, TIMELINE, Txn},
+    store::{EventRow, TIMELINE},
 };
 
 type Answer = Result<Result<(), NodeError>, EngineError>;
 
 impl Engine {
     /// Asks to record to a file, or ends it.
-    pub(crate) fn call_record(&mut self, txn: &Txn<'_>, id: CallId, path: Option<PathBuf>) -> Answer {
+    pub(crate) fn call_record(&mut self, turn: &mut Turn<'_>, id: CallId, path: Option<PathBuf>) -> Answer {
         let Some(talk) = self.calls.find(id) else { return Ok(Err(no_call())) };
         let Some(path) = path else {
             if talk.recording.0 == Consent::No {
                 return Ok(Err(NodeError::Refused("this call is not being recorded".into())));
             }
-            self.recording_over(txn, id)?;
+            self.recording_over(turn, id)?;
             return Ok(Ok(()));
         };
         if !matches!(talk.phase, CallPhase::Connected | CallPhase::Interrupted) {
@@ -33,12 +33,12 @@ impl Engine {
         }
         let question = talk.recording.1.wrapping_add(1);
         talk.recording = (Consent::Asked, question, Some(path));
-        self.say_recording(txn, id, Recording::Asked, question)?;
+        self.say_recording(turn, id, Recording::Asked, question)?;
         Ok(Ok(()))
     }
 
     /// Answers the other side, or takes an answer back.
-    pub(crate) fn call_consent(&mut self, txn: &Txn<'_>, id: CallId, agree: bool) -> Answer {
+    pub(crate) fn call_consent(&mut self, turn: &mut Turn<'_>, id: CallId, agree: bool) -> Answer {
         let Some(talk) = self.calls.find(id) else { return Ok(Err(no_call())) };
         match (talk.recorded.0, agree) {
             (Consent::No, _) => return Ok(Err(NodeError::Refused("nobody asked to record this call".into()))),
@@ -47,14 +47,14 @@ impl Engine {
         }
         talk.recorded.0 = if agree { Consent::Yes } else { Consent::No };
         let question = talk.recorded.1;
-        self.say_recording(txn, id, if agree { Recording::Agreed } else { Recording::Refused }, question)?;
+        self.say_recording(turn, id, if agree { Recording::Agreed } else { Recording::Refused }, question)?;
         Ok(Ok(()))
     }
 
     /// What the other side says.
     pub(crate) fn on_recording(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         id: CallId,
         event: EventId,
         what: Recording,
@@ -84,33 +84,39 @@ impl Engine {
             _ => return Ok(()),
         };
         if let Some(effect) = effect {
-            self.effect(Effect::Call(effect));
+            turn.emit(Effect::Call(effect));
         }
-        self.keep_recording(txn, id, event, what, false)?;
-        self.call_changed(id);
+        self.keep_recording(turn, id, event, what, false)?;
+        self.call_changed(turn, id);
         Ok(())
     }
 
     /// We no longer record, or no longer want to.
-    pub(crate) fn recording_over(&mut self, txn: &Txn<'_>, id: CallId) -> Result<(), EngineError> {
+    pub(crate) fn recording_over(&mut self, turn: &mut Turn<'_>, id: CallId) -> Result<(), EngineError> {
         let Some(talk) = self.calls.find(id).filter(|t| t.recording.0 != Consent::No) else { return Ok(()) };
         let question = talk.recording.1;
         talk.recording = (Consent::No, question, None);
-        self.effect(Effect::Call(CallCommand::Record(id, question, None)));
-        self.say_recording(txn, id, Recording::Ended, question)
+        turn.emit(Effect::Call(CallCommand::Record(id, question, None)));
+        self.say_recording(turn, id, Recording::Ended, question)
     }
 
-    fn say_recording(&mut self, txn: &Txn<'_>, id: CallId, what: Recording, question: u32) -> Result<(), EngineError> {
+    fn say_recording(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CallId,
+        what: Recording,
+        question: u32,
+    ) -> Result<(), EngineError> {
         let Some((chat, wire)) = self.calls.find(id).map(|t| (t.chat, t.wire)) else { return Ok(()) };
-        let event = self.tell_call(chat, wire, CallSignal::Recording { what, question });
-        self.keep_recording(txn, id, event, what, true)?;
-        self.call_changed(id);
+        let event = self.tell_call(turn, chat, wire, CallSignal::Recording { what, question });
+        self.keep_recording(turn, id, event, what, true)?;
+        self.call_changed(turn, id);
         Ok(())
     }
 
     fn keep_recording(
         &self,
-        txn: &Txn<'_>,
+        turn: &Turn<'_>,
         id: CallId,
         event: EventId,
         what: Recording,
@@ -126,7 +132,7 @@ impl Engine {
             via: if mine { Via::Own } else { Via::Direct }.stored(),
             ..EventRow::default()
         };
-        txn.put(TIMELINE, &timeline_key(talk.chat, event), &row)?;
+        turn.put(TIMELINE, &timeline_key(talk.chat, event), &row)?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use rand::RngExt;
 use starling_keys::{AccountId, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
 use starling_wire::{
     Body,
@@ -20,8 +21,8 @@ use crate::{
     limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
-    store::{GROUPS, GroupRow, REQUESTS, Reading, RequestRow, Txn, prefix},
-    turn::{Engine, EngineError},
+    store::{GROUPS, GroupRow, REQUESTS, Reading, RequestRow, prefix},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// Whom to look up.
@@ -73,28 +74,28 @@ impl Connect {
 
 impl Engine {
     /// Begins to make somebody a contact.
-    pub(crate) fn connect(&mut self, txn: &Txn<'_>, mut connect: Connect) -> Result<(), EngineError> {
-        let refuse = |engine: &mut Self, connect: &mut Connect, error| {
+    pub(crate) fn connect(&mut self, turn: &mut Turn<'_>, mut connect: Connect) -> Result<(), EngineError> {
+        let refuse = |turn: &mut Turn<'_>, connect: &mut Connect, error| {
             if let Some(reply) = connect.reply.take() {
-                engine.reply(reply, Err(error));
+                turn.reply(reply, Err(error));
             }
         };
         if let Whom::Account(account) = connect.whom {
             if account == self.me.account() {
-                refuse(self, &mut connect, NodeError::Invalid("that is your own address".into()));
+                refuse(turn, &mut connect, NodeError::Invalid("that is your own address".into()));
                 return Ok(());
             }
             let known = self.contacts.get(&account).map(Person::state);
             let has_group = self.active_group(ChatId(self.store.name("direct", account.as_bytes()))).is_some();
             if known == Some(ContactState::Blocked) {
-                refuse(self, &mut connect, NodeError::Refused("they are blocked; unblock them first".into()));
+                refuse(turn, &mut connect, NodeError::Refused("they are blocked; unblock them first".into()));
                 return Ok(());
             }
-            let asks_us = txn.get::<RequestRow>(REQUESTS, &self.store.name("request", account.as_bytes()))?.is_some();
+            let asks_us = turn.get::<RequestRow>(REQUESTS, &self.store.name("request", account.as_bytes()))?.is_some();
             if asks_us {
-                let accepted = self.accept(txn, account)?;
+                let accepted = self.accept(turn, account)?;
                 if let Some(reply) = connect.reply.take() {
-                    self.reply(reply, accepted.map(|()| account));
+                    turn.reply(reply, accepted.map(|()| account));
                 }
                 return Ok(());
             }
@@ -103,14 +104,14 @@ impl Engine {
                 && connect.reply.is_some()
             {
                 if let Some(reply) = connect.reply.take() {
-                    self.reply(reply, Ok(account));
+                    turn.reply(reply, Ok(account));
                 }
                 return Ok(());
             }
         }
         if self.contacts.len() >= MAX_CONTACTS {
             refuse(
-                self,
+                turn,
                 &mut connect,
                 NodeError::Refused(format!("{MAX_CONTACTS} contacts are the limit; remove some")),
             );
@@ -118,24 +119,24 @@ impl Engine {
         }
         if connect.homes.is_empty() {
             refuse(
-                self,
+                turn,
                 &mut connect,
                 NodeError::Invalid("the address names no rendezvous, so there is no way to reach them".into()),
             );
             return Ok(());
         }
-        let id = self.fresh_id();
+        let id = turn.fresh_id();
         let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
         self.connects.insert(id, connect);
         self.net_changed = true;
         for home in homes {
-            self.connects_up(home);
+            self.connects_up(turn, home);
         }
         Ok(())
     }
 
     /// A rendezvous that operations may wait for is up.
-    pub(crate) fn connects_up(&mut self, home: HomeId) {
+    pub(crate) fn connects_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         if self.homes.get(&home).is_none_or(|h| h.hello.is_none()) {
             return;
         }
@@ -155,47 +156,60 @@ impl Engine {
                 Whom::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
                 Whom::Name(name) => Ask::LookUpName(name.clone()),
             };
-            self.ask(home, ask, Asked::ConnectList(id));
+            self.ask(turn, home, ask, Asked::ConnectList(id));
         }
     }
 
-    pub(crate) fn connect_failed(&mut self, id: u64, error: NodeError) {
+    pub(crate) fn connect_failed(&mut self, turn: &mut Turn<'_>, id: u64, error: NodeError) {
         if let Some(mut connect) = self.connects.remove(&id) {
             self.net_changed = true;
             if let Some(reply) = connect.reply.take() {
-                self.reply(reply, Err(error));
+                turn.reply(reply, Err(error));
             }
         }
     }
 
-    pub(crate) fn connect_list(&mut self, id: u64, bytes: &[u8]) {
+    pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
         let Some(connect) = self.connects.get_mut(&id) else {
             return;
         };
         let list = match Verified::<DeviceList>::from_bytes(bytes) {
             Ok(list) => list,
             Err(error) => {
-                return self
-                    .connect_failed(id, NodeError::Refused(format!("the rendezvous gave a false answer: {error}")));
+                return self.connect_failed(
+                    turn,
+                    id,
+                    NodeError::Refused(format!("the rendezvous gave a false answer: {error}")),
+                );
             }
         };
         if let Whom::Account(account) = connect.whom
             && account != list.account
         {
-            return self
-                .connect_failed(id, NodeError::Refused("the rendezvous gave the devices of another account".into()));
+            return self.connect_failed(
+                turn,
+                id,
+                NodeError::Refused("the rendezvous gave the devices of another account".into()),
+            );
         }
         if list.account == self.me.account() {
-            return self.connect_failed(id, NodeError::Invalid("that is your own address".into()));
+            return self.connect_failed(turn, id, NodeError::Invalid("that is your own address".into()));
         }
         if let Some(known) = self.contacts.get(&list.account).and_then(|p| p.list.as_ref())
             && let Err(error) = list.succeeds(known)
         {
-            return self.connect_failed(id, NodeError::Refused(format!("the rendezvous gave a false answer: {error}")));
+            return self.connect_failed(
+                turn,
+                id,
+                NodeError::Refused(format!("the rendezvous gave a false answer: {error}")),
+            );
         }
         if self.contacts.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
-            return self
-                .connect_failed(id, NodeError::Refused("the rendezvous gave a device list from the past".into()));
+            return self.connect_failed(
+                turn,
+                id,
+                NodeError::Refused("the rendezvous gave a device list from the past".into()),
+            );
         }
         let home = connect.homes[0].peer;
         let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
@@ -221,7 +235,7 @@ impl Engine {
         for (home, claimed) in claims {
             let devices = claimed.iter().map(|d| Bytes::copy_from_slice(d.as_bytes())).collect();
             let asked = Asked::ConnectPackages(id, attempt, claimed);
-            self.ask(home, Ask::ClaimKeyPackages(Devices { devices }), asked);
+            self.ask(turn, home, Ask::ClaimKeyPackages(Devices { devices }), asked);
         }
     }
 
@@ -232,7 +246,7 @@ impl Engine {
     /// Key packages of some devices. When all are there: makes the group, and what goes to the inboxes of its devices.
     pub(crate) fn connect_packages(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         id: u64,
         attempt: u32,
         devices: &[DeviceId],
@@ -258,13 +272,13 @@ impl Engine {
         };
         let account = list.account;
         let (members, usable): (Vec<DeviceId>, Vec<Bytes>) = std::mem::take(&mut connect.packages).into_iter().unzip();
-        let group: GroupId = rand::random();
+        let group: GroupId = turn.rng().random();
         let nobody = !members.iter().any(|d| list.device(d).is_some());
-        let made = if nobody { None } else { self.mls.create(&group, &usable).ok() };
+        let made = if nobody { None } else { self.mls.create(&group, &usable, turn.agreed_ms()).ok() };
         let Some((live, welcome)) = made else {
             if let Some(reply) = connect.reply.take() {
                 let why = "none of their devices has left a key package there: ask them to go online once";
-                self.reply(reply, Err(NodeError::Unreachable(why.into())));
+                turn.reply(reply, Err(NodeError::Unreachable(why.into())));
             }
             return Ok(());
         };
@@ -274,15 +288,15 @@ impl Engine {
             chat: chat.0.to_vec(),
             home: home.clone(),
             ours: !self.me.homes.is_empty(),
-            updated_ms: self.wall,
+            updated_ms: turn.wall(),
             floor: self.floor_of(chat),
             ..GroupRow::default()
         };
         let entry = GroupEntry::new(group, live, row)?;
-        self.add_group(txn, chat, entry)?;
+        self.add_group(turn, chat, entry)?;
 
         let known = self.contacts.contains_key(&account);
-        let (now, said_ms) = (self.wall, self.agreed_ms());
+        let (now, said_ms) = (turn.wall(), turn.agreed_ms());
         let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
         if !known {
             // Until they say what they are called.
@@ -308,9 +322,9 @@ impl Engine {
         let peer_home = connect.homes.first().cloned();
         person.list = Some(list);
         self.index_devices();
-        self.snapshot_soon();
+        self.snapshot_soon(turn);
         // If they have asked us meanwhile, this is the answer.
-        txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+        turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
 
         let body = InboxBody {
             device_list: Bytes::copy_from_slice(own_list.as_bytes()),
@@ -324,29 +338,30 @@ impl Engine {
         };
         let to = peer_home.as_ref().map(ToString::to_string).unwrap_or_default();
         for device in devices.iter().filter(|d| members.contains(&d.certificate.device())) {
-            self.leave_parcel(txn, device, group, &body, account, &to)?;
+            self.leave_parcel(turn, device, group, &body, account, &to)?;
         }
-        let own = InboxBody { known: Some(self.known(account)), token: Bytes::new(), greeting: String::new(), ..body };
+        let own =
+            InboxBody { known: Some(self.known(turn, account)), token: Bytes::new(), greeting: String::new(), ..body };
         let (me, our_home) = (self.me.account(), self.me.homes.first().map(ToString::to_string));
         if let Some(home) = our_home {
             for device in self.siblings() {
                 let member = members.contains(&device.certificate.device());
                 let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
-                self.leave_parcel(txn, &device, group, &own, me, &home)?;
+                self.leave_parcel(turn, &device, group, &own, me, &home)?;
             }
-            self.parcels_up_at(&home);
+            self.parcels_up_at(turn, &home);
         }
         if alarm {
-            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+            turn.account_news(FeedKind::KeyChanged, account, "")?;
         }
-        self.read_logs(group);
+        self.read_logs(turn, group);
         if let Some(home) = peer_home {
-            self.parcels_up(home.peer);
+            self.parcels_up(turn, home.peer);
         }
         let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
-        self.write_event(chat, profile);
+        self.write_event(turn, chat, profile);
         if let Some(reply) = connect.reply.take() {
-            self.reply(reply, Ok(account));
+            turn.reply(reply, Ok(account));
         }
         Ok(())
     }
@@ -360,7 +375,12 @@ impl Engine {
         waiting.or(written).unwrap_or(state.row.last_sequence + 1)
     }
 
-    pub(crate) fn add_group(&mut self, txn: &Txn<'_>, chat: ChatId, entry: GroupEntry) -> Result<(), EngineError> {
+    pub(crate) fn add_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        entry: GroupEntry,
+    ) -> Result<(), EngineError> {
         let id = entry.id;
         tracing::debug!(
             group = id[0],
@@ -381,43 +401,47 @@ impl Engine {
         }
         self.mending.look = true;
         for old in gone {
-            txn.delete(GROUPS, &old)?;
+            turn.delete(GROUPS, &old)?;
             if let Ok(old) = GroupId::try_from(old.as_slice()) {
                 self.groups.remove(&old);
                 self.mls.forget(&old);
                 self.logs.retain(|_, (group, _)| *group != old);
             }
         }
-        self.renew_outbox(txn, chat)
+        self.renew_outbox(turn, chat)
     }
 
     /// A conversation with somebody whom we no longer talk to: calls and connections end.
-    pub(crate) fn shut_out(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<(), EngineError> {
+    pub(crate) fn shut_out(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
         let chat = self.chat_with(account);
-        self.end_calls_of(txn, chat)?;
+        self.end_calls_of(turn, chat)?;
         self.drop_links_of(&account);
-        self.leave_logs(account);
-        self.snapshot_soon();
+        self.leave_logs(turn, account);
+        self.snapshot_soon(turn);
         Ok(())
     }
 
     /// The user says yes to a request.
-    pub(crate) fn accept(&mut self, txn: &Txn<'_>, account: AccountId) -> Result<Result<(), NodeError>, EngineError> {
+    pub(crate) fn accept(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
         let key = self.store.name("request", account.as_bytes());
-        let Some(row) = txn.get::<RequestRow>(REQUESTS, &key)? else {
+        let Some(row) = turn.get::<RequestRow>(REQUESTS, &key)? else {
             return Ok(Err(NodeError::NotFound("there is no such request".into())));
         };
         let body = InboxBody::decode(row.body.as_slice()).unwrap_or_default();
         let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
             return Ok(Err(NodeError::NotFound("the request cannot be read".into())));
         };
-        Ok(self.join(txn, &body, list, false)?.map_err(|why| {
+        Ok(self.join(turn, &body, list, false)?.map_err(|why| {
             NodeError::Refused(format!("the request cannot be accepted ({why}); ask them to send another"))
         }))
     }
 
-    pub(crate) fn requests(&self, txn: &Txn<'_>) -> Result<Vec<Request>, EngineError> {
-        let rows = txn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?;
+    pub(crate) fn requests(&self, turn: &Turn<'_>) -> Result<Vec<Request>, EngineError> {
+        let rows = turn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?;
         let mut requests: Vec<Request> = rows
             .iter()
             .filter_map(|(_, row)| {
@@ -430,7 +454,12 @@ impl Engine {
         Ok(requests)
     }
 
-    pub(crate) fn on_newer_list(&mut self, txn: &Txn<'_>, account: AccountId, bytes: &[u8]) -> Result<(), EngineError> {
+    pub(crate) fn on_newer_list(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        bytes: &[u8],
+    ) -> Result<(), EngineError> {
         let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) else {
             return Ok(());
         };
@@ -450,14 +479,14 @@ impl Engine {
         person.row.key_changed |= alarm;
         self.index_devices();
         if alarm {
-            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+            turn.account_news(FeedKind::KeyChanged, account, "")?;
         }
         Ok(())
     }
 
     /// Operations that have waited too long for a rendezvous.
-    pub(crate) fn expire_operations(&mut self) {
-        let now = self.now;
+    pub(crate) fn expire_operations(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
         let late: Vec<u64> = self.connects.iter().filter(|(_, c)| c.gives_up_at <= now).map(|(id, _)| *id).collect();
         for id in late {
             let problem = self
@@ -468,13 +497,14 @@ impl Engine {
                 .and_then(|h| h.problem.clone())
                 .unwrap_or_else(|| "it does not answer".into());
             self.connect_failed(
+                turn,
                 id,
                 NodeError::Unreachable(format!(
                     "their rendezvous cannot be reached: {problem}. Nothing was sent; try again later"
                 )),
             );
         }
-        self.expire_codes();
+        self.expire_codes(turn);
     }
 }
 

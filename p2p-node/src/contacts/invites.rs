@@ -7,8 +7,8 @@ use starling_wire::rendezvous::{Ask, InviteRecord};
 use crate::{
     home::Asked,
     net::HomeId,
-    store::{INVITES, InviteRow, Reading, Txn, prefix},
-    turn::{Engine, EngineError},
+    store::{INVITES, InviteRow, Reading, prefix},
+    turn::{Engine, EngineError, Turn},
 };
 
 impl Engine {
@@ -17,20 +17,25 @@ impl Engine {
         Invite { address: starling_keys::Address { account: self.me.account(), homes: self.me.homes.clone() }, token }
     }
 
-    pub(crate) fn new_invite(&mut self, txn: &Txn<'_>, uses: u32, expires_at: u64) -> Result<Invite, EngineError> {
+    pub(crate) fn new_invite(
+        &mut self,
+        turn: &mut Turn<'_>,
+        uses: u32,
+        expires_at: u64,
+    ) -> Result<Invite, EngineError> {
         let token = InviteToken::generate();
         let key = self.store.name("invite", &token.0).to_vec();
         let row = InviteRow { token: token.0.to_vec(), uses, expires_at, registered: false };
-        txn.put(INVITES, &key, &row)?;
-        self.feed_written = true;
+        turn.put(INVITES, &key, &row)?;
+        self.counters_dirty = true;
         let homes: Vec<HomeId> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         for home in homes {
-            self.register_invite(home, &key, &row);
+            self.register_invite(turn, home, &key, &row);
         }
         Ok(self.own_invite(Some(token)))
     }
 
-    fn register_invite(&mut self, home: HomeId, key: &[u8], row: &InviteRow) {
+    fn register_invite(&mut self, turn: &mut Turn<'_>, home: HomeId, key: &[u8], row: &InviteRow) {
         let Ok(token) = row.token.as_slice().try_into().map(InviteToken) else {
             return;
         };
@@ -39,52 +44,52 @@ impl Engine {
             uses: row.uses,
             expires_at: row.expires_at,
         };
-        self.ask(home, Ask::RegisterInvite(record), Asked::Invite(key.to_vec()));
+        self.ask(turn, home, Ask::RegisterInvite(record), Asked::Invite(key.to_vec()));
     }
 
     /// Invites that our home does not know yet.
-    pub(crate) fn register_invites(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
-        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
-            if row.uses == 0 || row.expires_at < self.wall.min(self.agreed_ms()) / 1000 {
-                txn.delete(INVITES, &key)?;
-            } else if !row.registered && row.uses > 0 && row.expires_at > self.wall / 1000 {
-                self.register_invite(home, &key, &row);
+    pub(crate) fn register_invites(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
+        for (key, row) in turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
+            if row.uses == 0 || row.expires_at < turn.wall().min(turn.agreed_ms()) / 1000 {
+                turn.delete(INVITES, &key)?;
+            } else if !row.registered && row.uses > 0 && row.expires_at > turn.wall() / 1000 {
+                self.register_invite(turn, home, &key, &row);
             }
         }
         Ok(())
     }
 
     /// All invites have to be told to new homes.
-    pub(crate) fn invites_anew(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        for (key, row) in txn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
-            txn.put(INVITES, &key, &InviteRow { registered: false, ..row })?;
+    pub(crate) fn invites_anew(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        for (key, row) in turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
+            turn.put(INVITES, &key, &InviteRow { registered: false, ..row })?;
         }
         Ok(())
     }
 
-    pub(crate) fn invite_registered(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
-        if let Some(row) = txn.get::<InviteRow>(INVITES, key)? {
-            txn.put(INVITES, key, &InviteRow { registered: true, ..row })?;
+    pub(crate) fn invite_registered(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
+        if let Some(row) = turn.get::<InviteRow>(INVITES, key)? {
+            turn.put(INVITES, key, &InviteRow { registered: true, ..row })?;
         }
         Ok(())
     }
 
-    pub(crate) fn use_token(&mut self, txn: &Txn<'_>, token: &[u8]) -> Result<bool, EngineError> {
+    pub(crate) fn use_token(&mut self, turn: &mut Turn<'_>, token: &[u8]) -> Result<bool, EngineError> {
         if token.is_empty() {
             return Ok(false);
         }
         let key = self.store.name("invite", token);
-        let Some(mut row) = txn.get::<InviteRow>(INVITES, &key)? else {
+        let Some(mut row) = turn.get::<InviteRow>(INVITES, &key)? else {
             return Ok(false);
         };
-        if row.uses == 0 || row.expires_at < self.wall / 1000 {
+        if row.uses == 0 || row.expires_at < turn.wall() / 1000 {
             return Ok(false);
         }
         row.uses -= 1;
-        txn.put(INVITES, &key, &row)?;
+        turn.put(INVITES, &key, &row)?;
         if let Some(at) = self.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
             let code = self.codes.remove(at);
-            self.end_code(&code, true);
+            self.end_code(turn, &code, true);
         }
         Ok(true)
     }

@@ -180,9 +180,9 @@ impl GroupEntry {
     }
 
     /// Prepares a commit that renews our keys. It is stored before it is sent: if we win and crash, we have to know the epoch after it.
-    pub fn prepare_update(&mut self) -> Result<(), GroupError> {
+    pub fn prepare_update(&mut self, now_ms: u64) -> Result<(), GroupError> {
         let current = self.live.value()?;
-        let (commit, mut after) = self.live.prepare_update()?;
+        let (commit, mut after) = self.live.prepare_update(now_ms)?;
         let keys = self.current_keys().ok_or(GroupError::Malformed)?;
         let entry = keys.seal_entry(&commit);
         let mut row = GroupRow::default();

@@ -18,8 +18,8 @@ use crate::{
     },
     mls::Processed,
     net::{HomeId, NetCommand},
-    store::{OUTBOX, OutboxRow, Reading, Txn},
-    turn::{ChatState, Effect, Engine, EngineError},
+    store::{OUTBOX, OutboxRow, Reading},
+    turn::{ChatState, Effect, Engine, EngineError, Turn},
 };
 
 /// What an append has carried.
@@ -44,6 +44,7 @@ impl Engine {
     /// A signed request to a log of a group, if its home is up.
     pub(crate) fn ask_log(
         &mut self,
+        turn: &mut Turn<'_>,
         home: HomeId,
         keys: &LogKeys,
         verb: LogVerb,
@@ -64,20 +65,20 @@ impl Engine {
             LogVerb::Signal => Ask::LogSignal(request),
             LogVerb::Trim => Ask::LogTrim(request),
         };
-        self.ask(home, ask, asked);
+        self.ask(turn, home, ask, asked);
         true
     }
 
     /// The groups whose logs are at a home, when it comes up.
-    pub(crate) fn logs_up(&mut self, home: HomeId) {
+    pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         for id in self.groups_at(home) {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.reading.clear();
                 (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
                 entry.retry_at = 0;
             }
-            self.trim_log(id);
-            self.read_logs(id);
+            self.trim_log(turn, id);
+            self.read_logs(turn, id);
         }
     }
 
@@ -93,7 +94,7 @@ impl Engine {
     }
 
     /// Stops following the logs of a conversation whose other side is shut out.
-    pub(crate) fn leave_logs(&mut self, account: starling_keys::AccountId) {
+    pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, account: starling_keys::AccountId) {
         let chat = self.chat_with(account);
         let of_chat = |g: &&crate::conversation::GroupEntry| g.row.chat == chat.0;
         let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
@@ -108,15 +109,15 @@ impl Engine {
                 entry.caught_up = false;
             }
             for address in addresses {
-                self.ask(home, Ask::LogLeave(Bytes::copy_from_slice(&address)), Asked::Nothing);
+                self.ask(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&address)), Asked::Nothing);
             }
         }
     }
 
     /// A linked person's group whose home is up.
-    fn usable(&self, id: GroupId) -> Option<HomeId> {
+    fn usable(&self, turn: &Turn<'_>, id: GroupId) -> Option<HomeId> {
         let entry = self.groups.get(&id)?;
-        if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > self.now {
+        if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > turn.now() {
             return None;
         }
         let home = self.home_of(id)?;
@@ -124,8 +125,8 @@ impl Engine {
     }
 
     /// Opens the log if it is ours and new, and reads every log that was not read to its end.
-    pub(crate) fn read_logs(&mut self, id: GroupId) {
-        let Some(home) = self.usable(id) else { return };
+    pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, id: GroupId) {
+        let Some(home) = self.usable(turn, id) else { return };
         let registered = self.homes.get(&home).is_some_and(|h| h.registered);
         let Some(entry) = self.groups.get_mut(&id) else {
             return;
@@ -136,18 +137,18 @@ impl Engine {
                 && let Some(keys) = entry.current_keys()
             {
                 entry.opening = true;
-                self.ask_log(home, &keys, LogVerb::Open, LogRequest::default(), Asked::LogOpen(id));
+                self.ask_log(turn, home, &keys, LogVerb::Open, LogRequest::default(), Asked::LogOpen(id));
             }
             return;
         }
         let due: Vec<(u64, u64)> =
             entry.row.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
         for (epoch, cursor) in due {
-            self.read_log(home, id, epoch, cursor);
+            self.read_log(turn, home, id, epoch, cursor);
         }
     }
 
-    fn read_log(&mut self, home: HomeId, id: GroupId, epoch: u64, after: u64) {
+    fn read_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId, epoch: u64, after: u64) {
         let Some(entry) = self.groups.get_mut(&id) else {
             return;
         };
@@ -156,14 +157,14 @@ impl Engine {
         };
         entry.reading.push(epoch);
         let request = LogRequest { after, ..LogRequest::default() };
-        self.ask_log(home, &keys, LogVerb::Read, request, Asked::LogRead(id, epoch));
+        self.ask_log(turn, home, &keys, LogVerb::Read, request, Asked::LogRead(id, epoch));
     }
 
     /// Something was seen that lies ahead: look at the log once more.
-    pub(crate) fn read_log_again(&mut self, id: GroupId) {
+    pub(crate) fn read_log_again(&mut self, turn: &mut Turn<'_>, id: GroupId) {
         if let Some(entry) = self.groups.get_mut(&id) {
             if entry.reading.is_empty() {
-                self.read_logs(id);
+                self.read_logs(turn, id);
             } else {
                 entry.read_again = true;
             }
@@ -173,7 +174,7 @@ impl Engine {
     /// A page that was asked for.
     pub(crate) fn on_log_page(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         home: HomeId,
         id: GroupId,
         epoch: u64,
@@ -182,14 +183,14 @@ impl Engine {
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.reading.retain(|e| *e != epoch);
         }
-        self.on_log_entries(txn, home, id, epoch, page.entries)?;
+        self.on_log_entries(turn, home, id, epoch, page.entries)?;
         let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
         let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let again = std::mem::take(&mut entry.read_again);
         match cursor {
-            Some(cursor) if page.more || again => self.read_log(home, id, epoch, cursor),
+            Some(cursor) if page.more || again => self.read_log(turn, home, id, epoch, cursor),
             Some(_) => entry.caught_up = true,
             None => {}
         }
@@ -197,7 +198,7 @@ impl Engine {
     }
 
     /// A page that was pushed.
-    pub(crate) fn on_log_push(&mut self, txn: &Txn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
+    pub(crate) fn on_log_push(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
         let Some((id, epoch)) = <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.logs.get(&a)).copied()
         else {
             return Ok(());
@@ -214,15 +215,15 @@ impl Engine {
         let next = page.entries.first().map(|e| e.sequence);
         if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
             // Pushes of two writers may overtake each other.
-            self.read_log(home, id, epoch, cursor.unwrap_or(0));
+            self.read_log(turn, home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
-        self.on_log_entries(txn, home, id, epoch, page.entries)
+        self.on_log_entries(turn, home, id, epoch, page.entries)
     }
 
     fn on_log_entries(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         home: HomeId,
         id: GroupId,
         epoch: u64,
@@ -248,11 +249,11 @@ impl Engine {
             log.cursor = entry.sequence;
             group.touch();
             if entry.closing {
-                self.on_close(txn, home, id, epoch, &keys, &entry.sealed)?;
+                self.on_close(turn, home, id, epoch, &keys, &entry.sealed)?;
                 continue;
             }
             match keys.open_entry(&entry.sealed) {
-                Some(message) => self.on_message(txn, id, None, Via::Log, &message.into())?,
+                Some(message) => self.on_message(turn, id, None, Via::Log, &message.into())?,
                 None => tracing::warn!("a log entry cannot be opened"),
             }
         }
@@ -262,7 +263,7 @@ impl Engine {
     /// A log has ended: its closing entry is the commit that leads to the next epoch.
     fn on_close(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         home: HomeId,
         id: GroupId,
         epoch: u64,
@@ -276,7 +277,7 @@ impl Engine {
             if group.pending.as_ref().is_some_and(|p| p.entry == *sealed) {
                 group.adopt_pending();
                 group.row.since_update = 0;
-                group.row.updated_ms = self.wall;
+                group.row.updated_ms = turn.wall();
             } else {
                 let message = keys.open_entry(sealed).unwrap_or_default();
                 match group.live.process_commit(&message) {
@@ -286,7 +287,7 @@ impl Engine {
                         group.enter_epoch(next);
                     }
                     // A member has closed the log with what is no commit. Nobody can go on in this group.
-                    _ => return self.bury_group(txn, id),
+                    _ => return self.bury_group(turn, id),
                 }
             }
         }
@@ -302,20 +303,20 @@ impl Engine {
         if let Some(next) = group.current_keys() {
             self.logs.insert(next.address, (id, group.live.epoch()));
         }
-        self.ask(home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Asked::Nothing);
+        self.ask(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Asked::Nothing);
         if let Some((epoch, cursor)) = current {
-            self.read_log(home, id, epoch, cursor);
+            self.read_log(turn, home, id, epoch, cursor);
         }
-        self.retry_future(txn, id)?;
+        self.retry_future(turn, id)?;
         if let Ok(chat) = chat {
-            self.renew_outbox(txn, chat)?;
+            self.renew_outbox(turn, chat)?;
         }
         Ok(())
     }
 
     /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
-    fn maybe_update(&mut self, id: GroupId) -> Result<(), EngineError> {
-        let now = self.wall;
+    fn maybe_update(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let now = turn.wall();
         let away = self.away_ms > UPDATE_AFTER_AWAY_MS;
         let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
@@ -332,14 +333,14 @@ impl Engine {
             if !due {
                 return Ok(());
             }
-            entry.prepare_update()?;
+            entry.prepare_update(turn.agreed_ms())?;
         }
         entry.closing = true;
         Ok(())
     }
 
     /// Sends a prepared commit; the turn that prepared it has been stored by then.
-    fn close_log(&mut self, home: HomeId, id: GroupId) {
+    fn close_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId) {
         let Some(entry) = self.groups.get(&id) else { return };
         let (Some(pending), Some(keys)) = (&entry.pending, entry.current_keys()) else {
             return;
@@ -352,24 +353,24 @@ impl Engine {
             next: Bytes::copy_from_slice(&next.address),
             ..LogRequest::default()
         };
-        self.ask_log(home, &keys, LogVerb::Close, request, Asked::LogClose(id));
+        self.ask_log(turn, home, &keys, LogVerb::Close, request, Asked::LogClose(id));
     }
 
     /// Appends what is due to the logs whose homes are up.
-    pub(crate) fn pump_logs(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn pump_logs(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for id in self.groups.values().filter(|g| g.caught_up && !g.closing).map(|g| g.id).collect::<Vec<_>>() {
-            self.maybe_update(id)?;
+            self.maybe_update(turn, id)?;
         }
         let chats: Vec<ChatId> = self.chats.keys().copied().collect();
         for chat in chats {
-            self.pump_log(txn, chat)?;
-            self.pump_receipt(chat)?;
+            self.pump_log(turn, chat)?;
+            self.pump_receipt(turn, chat)?;
         }
         let closing: Vec<GroupId> =
             self.groups.values().filter(|g| g.closing && g.pending.is_some()).map(|g| g.id).collect();
         for id in closing {
-            let Some(home) = self.usable(id) else { continue };
-            self.close_log(home, id);
+            let Some(home) = self.usable(turn, id) else { continue };
+            self.close_log(turn, home, id);
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.closing = false;
                 // Not again until the answer is there.
@@ -407,17 +408,17 @@ impl Engine {
         Some(due.max(entry.retry_at))
     }
 
-    fn pump_log(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+    fn pump_log(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let Some(state) = self.chats.get(&chat) else {
             return Ok(());
         };
         let Some((group, due)) = self.entry_due(state) else {
             return Ok(());
         };
-        if due > self.now {
+        if due > turn.now() {
             return Ok(());
         }
-        let Some(home) = self.usable(group) else {
+        let Some(home) = self.usable(turn, group) else {
             return Ok(());
         };
         let Some(entry) = self.groups.get(&group) else {
@@ -436,7 +437,7 @@ impl Engine {
             if entries.len() >= entry.append_most || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
                 break;
             }
-            let Some(row) = txn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
+            let Some(row) = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
                 continue;
             };
             let sealed = keys.seal_entry(&row.message);
@@ -448,7 +449,7 @@ impl Engine {
             return Ok(());
         }
         let request = LogRequest { entries, ..LogRequest::default() };
-        if self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended))
+        if self.ask_log(turn, home, &keys, LogVerb::Append, request, Asked::LogAppend(appended))
             && let Some(entry) = self.groups.get_mut(&group)
         {
             entry.appending = true;
@@ -457,7 +458,12 @@ impl Engine {
     }
 
     /// A log has taken entries.
-    pub(crate) fn on_appended(&mut self, txn: &Txn<'_>, appended: &Appended, last: u64) -> Result<(), EngineError> {
+    pub(crate) fn on_appended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        appended: &Appended,
+        last: u64,
+    ) -> Result<(), EngineError> {
         if let Some(entry) = self.groups.get_mut(&appended.group) {
             if appended.items.is_empty() {
                 if !appended.told.is_empty() {
@@ -469,7 +475,7 @@ impl Engine {
             }
         }
         if !appended.items.is_empty() {
-            self.set_problem(appended.chat, None);
+            self.set_problem(turn, appended.chat, None);
         }
         let Some(state) = self.chats.get_mut(&appended.chat) else {
             return Ok(());
@@ -500,17 +506,17 @@ impl Engine {
         for item in &state.outbox {
             ids.extend(item.ids_between(before, upto));
         }
-        self.trim_logs(needless);
+        self.trim_logs(turn, needless);
         let home = self.home_of(appended.group);
         if let Some(state) = home.and_then(|h| self.homes.get_mut(&h)).filter(|h| h.registered || !h.own) {
             state.problem = None;
         }
-        self.state_news(txn, appended.chat, ids, DeliveryState::Sent, "")
+        turn.state_news(appended.chat, ids, DeliveryState::Sent, "")
     }
 
     /// An append came to nothing: what it told has to be told again.
-    pub(crate) fn append_failed(&mut self, appended: &Appended) {
-        let due = self.now + RETRY_REFUSED_MS;
+    pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
+        let due = turn.now() + RETRY_REFUSED_MS;
         if !appended.told.is_empty()
             && let Some(state) = self.chats.get_mut(&appended.chat)
         {
@@ -519,17 +525,17 @@ impl Engine {
     }
 
     /// The server does not have a log. One that was there before has expired or was lost.
-    pub(crate) fn log_lost(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+    pub(crate) fn log_lost(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
         let known = self
             .groups
             .get(&id)
             .is_some_and(|g| g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
-        if known { self.bury_group(txn, id) } else { Ok(()) }
+        if known { self.bury_group(turn, id) } else { Ok(()) }
     }
 
     /// An append or read was refused, or its log is closed.
-    pub(crate) fn on_log_refused(&mut self, id: GroupId, wait: bool) {
-        let now = self.now;
+    pub(crate) fn on_log_refused(&mut self, turn: &mut Turn<'_>, id: GroupId, wait: bool) {
+        let now = turn.now();
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.appending = false;
             entry.opening = false;
@@ -539,7 +545,7 @@ impl Engine {
             }
         }
         if !wait {
-            self.read_log_again(id);
+            self.read_log_again(turn, id);
             if let Some(entry) = self.groups.get_mut(&id) {
                 // Until the closing entry was read; a server that keeps it from us is not asked in a loop.
                 entry.retry_at = now + RETRY_REFUSED_MS;
@@ -548,8 +554,15 @@ impl Engine {
     }
 
     /// Appends something that is not kept in the outbox.
-    pub(crate) fn append_loose(&mut self, chat: ChatId, group: GroupId, message: &Bytes, told: Vec<(DeviceId, u64)>) {
-        let Some(home) = self.usable(group) else { return };
+    pub(crate) fn append_loose(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        group: GroupId,
+        message: &Bytes,
+        told: Vec<(DeviceId, u64)>,
+    ) {
+        let Some(home) = self.usable(turn, group) else { return };
         let Some(entry) = self.groups.get(&group) else {
             return;
         };
@@ -565,22 +578,22 @@ impl Engine {
             ..LogRequest::default()
         };
         let appended = Appended { group, chat, epoch, items: Vec::new(), told };
-        self.ask_log(home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
+        self.ask_log(turn, home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
     }
 
     /// Tells, through the log, what we have of devices that we are not connected to.
-    fn pump_receipt(&mut self, chat: ChatId) -> Result<(), EngineError> {
+    fn pump_receipt(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        if state.receipt_due.is_none_or(|due| due > self.now) {
+        if state.receipt_due.is_none_or(|due| due > turn.now()) {
             return Ok(());
         }
         state.receipt_due = None;
         let Some(group) = self.active_group(chat) else {
             return Ok(());
         };
-        if self.usable(group).is_none() || self.has_strangers(chat, group) {
+        if self.usable(turn, group).is_none() || self.has_strangers(chat, group) {
             // When the home comes back, everything untold is told.
             return Ok(());
         }
@@ -603,7 +616,7 @@ impl Engine {
         let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
         let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
         let id = starling_wire::EventId {
-            clock: self.clock.tick(self.agreed_ms()),
+            clock: self.clock.tick(turn.agreed_ms()),
             device: self.me.device().tag(),
             sequence: 0,
         };
@@ -616,13 +629,13 @@ impl Engine {
         };
         let message: Bytes = entry.live.encrypt(&batch.encode())?.into();
         entry.touch_live();
-        self.append_loose(chat, group, &message, told);
+        self.append_loose(turn, chat, group, &message, told);
         Ok(())
     }
 
     /// What could not be told while no home was up.
-    pub(crate) fn receipts_up(&mut self) {
-        let due = self.now + RECEIPT_DELAY_MS;
+    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>) {
+        let due = turn.now() + RECEIPT_DELAY_MS;
         for state in self.chats.values_mut() {
             if state.row.devices.iter().any(|d| d.told < d.received) {
                 state.receipt_due = Some(due);
@@ -631,7 +644,7 @@ impl Engine {
     }
 
     /// Entries of ours that every receiver has can go: now, or when the home is there again.
-    pub(crate) fn trim_logs(&mut self, entries: Vec<(GroupId, u64, u64)>) {
+    pub(crate) fn trim_logs(&mut self, turn: &mut Turn<'_>, entries: Vec<(GroupId, u64, u64)>) {
         let mut groups: Vec<GroupId> = Vec::new();
         for (group, epoch, sequence) in entries {
             if let Some(entry) = self.groups.get_mut(&group).filter(|e| e.to_trim.len() < MAX_TO_TRIM) {
@@ -641,11 +654,11 @@ impl Engine {
         }
         groups.dedup();
         for group in groups {
-            self.trim_log(group);
+            self.trim_log(turn, group);
         }
     }
 
-    pub(crate) fn trim_log(&mut self, group: GroupId) {
+    pub(crate) fn trim_log(&mut self, turn: &mut Turn<'_>, group: GroupId) {
         let Some(home) = self.home_of(group).filter(|h| self.homes.get(h).is_some_and(|h| h.hello.is_some())) else {
             return;
         };
@@ -661,17 +674,17 @@ impl Engine {
             for sequences in sequences.chunks(512) {
                 let request = LogRequest { sequences: sequences.to_vec(), ..LogRequest::default() };
                 let asked = Asked::Trim(group, sequences.iter().map(|s| (epoch, *s)).collect());
-                self.ask_log(home, &keys, LogVerb::Trim, request, asked);
+                self.ask_log(turn, home, &keys, LogVerb::Trim, request, asked);
             }
         }
     }
 
     /// Effects of requests, in order.
-    pub(crate) fn ask(&mut self, home: HomeId, ask: Ask, asked: Asked) {
-        let id = self.fresh_id();
+    pub(crate) fn ask(&mut self, turn: &mut Turn<'_>, home: HomeId, ask: Ask, asked: Asked) {
+        let id = turn.fresh_id();
         if let Some(state) = self.homes.get_mut(&home) {
             state.asked.insert(id, asked);
-            self.effect(Effect::Net(NetCommand::Ask(home, id, ask)));
+            turn.emit(Effect::Net(NetCommand::Ask(home, id, ask)));
         }
     }
 }

@@ -10,8 +10,7 @@ use crate::{
     conversation::GroupEntry,
     conversation::group::GroupId,
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
-    store::Txn,
-    turn::{Engine, EngineError},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// Conversations that get another group.
@@ -45,8 +44,13 @@ impl Engine {
 
     /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
     /// other, until they are heard in it.
-    pub(crate) fn distrust_groups(&mut self, txn: &Txn<'_>, chat: ChatId, spoken: GroupId) -> Result<(), EngineError> {
-        let (wall, groups) = (self.wall, self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
+    pub(crate) fn distrust_groups(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        spoken: GroupId,
+    ) -> Result<(), EngineError> {
+        let (wall, groups) = (turn.wall(), self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
         let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return Ok(()) };
         let mut changed = false;
         for id in groups[at + 1..].iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
@@ -61,7 +65,7 @@ impl Engine {
             }
         }
         self.mending.look |= changed;
-        if changed { self.renew_outbox(txn, chat) } else { Ok(()) }
+        if changed { self.renew_outbox(turn, chat) } else { Ok(()) }
     }
 
     /// Whether a group has a device that its account has given up: nothing more is sent into it.
@@ -78,14 +82,14 @@ impl Engine {
     }
 
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
-    pub(crate) fn mend_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn mend_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if self.counters.superseded {
             self.mending.due.clear();
             return Ok(());
         }
         if std::mem::take(&mut self.mending.look) && self.me.list.is_some() {
             // One device of all should be the first.
-            let later = self.now + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;
+            let later = turn.now() + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;
             for chat in self.chats.values() {
                 let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
                 let Some(group) = self.active_group(chat.id).and_then(|g| self.groups.get(&g)) else { continue };
@@ -95,7 +99,7 @@ impl Engine {
                         let listed = self.me.list.as_ref().is_some_and(|l| l.device(&m.device()).is_some());
                         m.account() == self.me.account() && !listed
                     });
-                    let due = if removed { self.now } else { later };
+                    let due = if removed { turn.now() } else { later };
                     // One that was tried keeps its time: it would else be tried again and again.
                     let (at, tries) = self.mending.due.entry(chat.id).or_insert((due, 0));
                     *at = if *tries == 0 { due.min(*at) } else { *at };
@@ -103,28 +107,28 @@ impl Engine {
             }
         }
         let due: Vec<ChatId> =
-            self.mending.due.iter().filter(|(_, (at, _))| *at <= self.now).map(|(id, _)| *id).collect();
+            self.mending.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect();
         if due.is_empty() {
             return Ok(());
         }
-        self.regroup(txn)?;
+        self.regroup(turn)?;
         for chat in due {
             // It was mended meanwhile, or nothing can be done now.
             if self.fits(chat) {
                 self.mending.due.remove(&chat);
-            } else if let Some((at, _)) = self.mending.due.get_mut(&chat).filter(|(at, _)| *at <= self.now) {
-                *at = self.now + MEND_AGAIN_MS;
+            } else if let Some((at, _)) = self.mending.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now()) {
+                *at = turn.now() + MEND_AGAIN_MS;
             }
         }
         Ok(())
     }
 
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
-    pub(crate) fn wants_group(&mut self, chat: ChatId) -> bool {
+    pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> bool {
         if self.active_group(chat).is_none() {
             return true;
         }
-        let (now, fits) = (self.now, self.fits(chat));
+        let (now, fits) = (turn.now(), self.fits(chat));
         let Some((due, tries)) = self.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits) else {
             return false;
         };

@@ -9,12 +9,17 @@ use crate::{
     api::types::{ChatId, FeedKind, MessageId, NodeError},
     conversation::receive::react,
     limits::DELETE_WINDOW_MS,
-    store::{EventRow, FeedRow, TIMELINE, Txn},
-    turn::{Engine, EngineError},
+    store::{EventRow, FeedRow, TIMELINE},
+    turn::{Engine, EngineError, Turn},
 };
 
 impl Engine {
-    pub(crate) fn send(&mut self, chat: ChatId, texts: Vec<Text>) -> Result<Vec<MessageId>, NodeError> {
+    pub(crate) fn send(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        texts: Vec<Text>,
+    ) -> Result<Vec<MessageId>, NodeError> {
         self.check_may_write(chat)?;
         for text in &texts {
             if text.text.len() > MAX_TEXT {
@@ -34,12 +39,12 @@ impl Engine {
         if let Some(state) = self.chats.get_mut(&chat) {
             state.row.archived = false;
         }
-        Ok(texts.into_iter().map(|text| MessageId(self.write_event(chat, Body::Text(text)))).collect())
+        Ok(texts.into_iter().map(|text| MessageId(self.write_event(turn, chat, Body::Text(text)))).collect())
     }
 
     pub(crate) fn edit(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         message: MessageId,
         text: String,
@@ -50,34 +55,34 @@ impl Engine {
         if let Err(error) = self.check_may_write(chat) {
             return Ok(Err(error));
         }
-        let row = match self.own_message(txn, chat, message)? {
+        let row = match self.own_message(turn, chat, message)? {
             Ok(row) => row,
             Err(error) => return Ok(Err(error)),
         };
         let target = message.0;
-        let id = self.write_event(chat, Body::Edit { target, text: text.clone() });
+        let id = self.write_event(turn, chat, Body::Edit { target, text: text.clone() });
         let row = EventRow { edited: Some(text), edit_clock: id.clock.0, ..row };
-        self.changed_message(txn, chat, message, &row, FeedKind::Edited)?;
+        self.changed_message(turn, chat, message, &row, FeedKind::Edited)?;
         Ok(Ok(()))
     }
 
     pub(crate) fn delete(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         message: MessageId,
     ) -> Result<Result<(), NodeError>, EngineError> {
         if let Err(error) = self.check_may_write(chat) {
             return Ok(Err(error));
         }
-        let row = match self.own_message(txn, chat, message)? {
+        let row = match self.own_message(turn, chat, message)? {
             Ok(row) => row,
             Err(error) => return Ok(Err(error)),
         };
-        if self.agreed_ms().saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
+        if turn.agreed_ms().saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
             return Ok(Err(NodeError::Refused("a message can be deleted for everyone for 48 hours only".into())));
         }
-        self.write_event(chat, Body::Delete { target: message.0 });
+        self.write_event(turn, chat, Body::Delete { target: message.0 });
         let row = EventRow {
             body: starling_wire::Event::encode_body(&Body::Text(Text::default())),
             deleted: true,
@@ -85,13 +90,13 @@ impl Engine {
             reactions: Vec::new(),
             ..row
         };
-        self.changed_message(txn, chat, message, &row, FeedKind::Deleted)?;
+        self.changed_message(turn, chat, message, &row, FeedKind::Deleted)?;
         Ok(Ok(()))
     }
 
     pub(crate) fn react(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         message: MessageId,
         emoji: &str,
@@ -104,34 +109,31 @@ impl Engine {
         }
         let key = crate::conversation::send::timeline_key(chat, message.0);
         use crate::store::Reading;
-        let Some(mut row) = txn.get::<EventRow>(TIMELINE, &key)?.filter(|r| !r.deleted) else {
+        let Some(mut row) = turn.get::<EventRow>(TIMELINE, &key)?.filter(|r| !r.deleted) else {
             return Ok(Err(NodeError::NotFound("there is no such message in this conversation".into())));
         };
         let target = message.0;
-        let id = self.write_event(chat, Body::Reaction { target, emoji: emoji.into() });
+        let id = self.write_event(turn, chat, Body::Reaction { target, emoji: emoji.into() });
         react(&mut row, true, emoji, id.clock);
-        self.changed_message(txn, chat, message, &row, FeedKind::Reaction)?;
+        self.changed_message(turn, chat, message, &row, FeedKind::Reaction)?;
         Ok(Ok(()))
     }
 
     pub(crate) fn changed_message(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         message: MessageId,
         row: &EventRow,
         kind: FeedKind,
     ) -> Result<(), EngineError> {
-        txn.put(TIMELINE, &crate::conversation::send::timeline_key(chat, message.0), row)?;
-        self.news(
-            txn,
-            FeedRow {
-                kind: kind.stored(),
-                chat: chat.0.to_vec(),
-                ids: message.0.to_bytes().to_vec(),
-                ..FeedRow::default()
-            },
-        )
+        turn.put(TIMELINE, &crate::conversation::send::timeline_key(chat, message.0), row)?;
+        turn.news(FeedRow {
+            kind: kind.stored(),
+            chat: chat.0.to_vec(),
+            ids: message.0.to_bytes().to_vec(),
+            ..FeedRow::default()
+        })
     }
 
     /// Takes note that a chat was read; gives whether that is new.
@@ -151,7 +153,7 @@ impl Engine {
         true
     }
 
-    pub(crate) fn tell_read(&mut self, chat: ChatId) {
+    pub(crate) fn tell_read(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
         if !Self::allows(self.settings.receipts) {
             return;
         }
@@ -162,16 +164,16 @@ impl Engine {
             state.row.read_told = state.row.read;
             state.dirty = true;
             let read = Clock(state.row.read);
-            self.write_event(chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.write_event(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }
     }
 
     /// Tells once more how far we have read.
-    pub(crate) fn read_again(&mut self, chat: ChatId) {
+    pub(crate) fn read_again(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
         let told = self.chats.get(&chat).map_or(0, |c| c.row.read_told);
         if told > 0 && Self::allows(self.settings.receipts) {
             let read = Clock(told);
-            self.write_event(chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.write_event(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     delivery::device_row,
     limits::{DELETE_WINDOW_MS, MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
     mls::Processed,
-    store::{EventRow, FeedRow, ReactionRow, Reading, TIMELINE, Txn},
-    turn::{Engine, EngineError, first_time},
+    store::{EventRow, FeedRow, ReactionRow, Reading, TIMELINE},
+    turn::{Engine, EngineError, Turn, first_time},
 };
 
 /// News of one batch, written together.
@@ -30,7 +30,7 @@ struct Changes {
 impl Engine {
     pub(crate) fn on_direct_entry(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         device: DeviceId,
         entry: &Entry,
     ) -> Result<(), EngineError> {
@@ -39,13 +39,13 @@ impl Engine {
         };
         let relayed = self.links.get(&device).is_some_and(|l| l.relayed);
         let via = if relayed { Via::Relay } else { Via::Direct };
-        self.on_message(txn, group, Some(device), via, &entry.message)
+        self.on_message(turn, group, Some(device), via, &entry.message)
     }
 
     /// An MLS message, from a stream or a log.
     pub(crate) fn on_message(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         id: GroupId,
         from: Option<DeviceId>,
         via: Via,
@@ -69,7 +69,7 @@ impl Engine {
         }
         if !first_time(&mut self.seen, message) {
             if let Some(device) = from {
-                self.owe_ack(device, chat, id);
+                self.owe_ack(turn, device, chat, id);
             }
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl Engine {
             Processed::Application { sender, data } => {
                 entry.touch_live();
                 match Batch::decode(&data, sender.device().tag()) {
-                    Ok(batch) => self.on_batch(txn, chat, id, &sender, via, batch)?,
+                    Ok(batch) => self.on_batch(turn, chat, id, &sender, via, batch)?,
                     Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
                 }
             }
@@ -89,11 +89,11 @@ impl Engine {
                 }
                 // It must be taken again once we are there.
                 self.forget(message);
-                self.read_log_again(id);
+                self.read_log_again(turn, id);
             }
             Processed::Duplicate => {
                 if let Some(device) = from {
-                    self.owe_ack(device, chat, id);
+                    self.owe_ack(turn, device, chat, id);
                 }
             }
             Processed::TooOld => tracing::debug!("a message of an epoch that is gone"),
@@ -109,19 +109,19 @@ impl Engine {
     }
 
     /// Messages that came before the commit that leads to their epoch.
-    pub(crate) fn retry_future(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+    pub(crate) fn retry_future(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
         for (from, message) in std::mem::take(&mut entry.future) {
-            self.on_message(txn, id, from, Via::Direct, &message)?;
+            self.on_message(turn, id, from, Via::Direct, &message)?;
         }
         Ok(())
     }
 
     fn on_batch(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         group: GroupId,
         sender: &Certificate,
@@ -137,13 +137,13 @@ impl Engine {
                 tracing::warn!("a message of a device that its account has given up was dropped");
                 return Ok(());
             }
-            self.confirm_group(txn, group)?;
-            self.distrust_groups(txn, chat, group)?;
+            self.confirm_group(turn, group)?;
+            self.distrust_groups(turn, chat, group)?;
         } else if self.me.list.as_ref().is_some_and(|list| list.device(&device).is_none()) {
             tracing::warn!("a message of a device that our account has given up was dropped");
             return Ok(());
         }
-        let agreed = self.agreed_ms();
+        let agreed = turn.agreed_ms();
         let mut changes = Changes::default();
         let mut numbered = false;
         for event in batch.events {
@@ -160,10 +160,10 @@ impl Engine {
                     continue;
                 }
             }
-            self.on_event(txn, chat, sender, via, event, &mut changes)?;
+            self.on_event(turn, chat, sender, via, event, &mut changes)?;
         }
         let rows: Vec<(Vec<u8>, EventRow)> = changes.rows.into_iter().collect();
-        txn.put_all(TIMELINE, &rows)?;
+        turn.put_all(TIMELINE, &rows)?;
         let kinds = [
             (FeedKind::New, changes.new),
             (FeedKind::Edited, changes.edited),
@@ -172,18 +172,18 @@ impl Engine {
         ];
         for (kind, ids) in kinds {
             if !ids.is_empty() {
-                self.news(txn, FeedRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
+                turn.news(FeedRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
             }
         }
         if numbered {
-            self.owe_ack(device, chat, group);
+            self.owe_ack(turn, device, chat, group);
         }
         Ok(())
     }
 
     fn on_event(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         sender: &Certificate,
         via: Via,
@@ -191,7 +191,7 @@ impl Engine {
         changes: &mut Changes,
     ) -> Result<(), EngineError> {
         let own = sender.account() == self.me.account();
-        let (id, agreed) = (event.id, self.agreed_ms());
+        let (id, agreed) = (event.id, turn.agreed_ms());
         match event.body {
             Body::Text(_) => {
                 let row = EventRow {
@@ -206,7 +206,7 @@ impl Engine {
                     && let Some(person) = self.contacts.get_mut(&sender.account())
                     && person.presence.typing_until.take().is_some()
                 {
-                    self.live(Live::Typing { chat, typing: false });
+                    turn.live(Live::Typing { chat, typing: false });
                 }
                 if let Some(state) = self.chats.get_mut(&chat) {
                     // A clock far ahead sorts where it says, but does not pin the chat there.
@@ -219,7 +219,7 @@ impl Engine {
                 }
             }
             Body::Edit { target, text } => {
-                if let Some((key, mut row)) = self.target(txn, chat, target, changes)?
+                if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
                     && row.mine == own
                     && !row.deleted
                     && id.clock.0 > row.edit_clock
@@ -233,7 +233,7 @@ impl Engine {
             Body::Delete { target } => {
                 let in_time = id.clock.ms().saturating_sub(target.clock.ms()) <= DELETE_WINDOW_MS;
                 if in_time
-                    && let Some((key, mut row)) = self.target(txn, chat, target, changes)?
+                    && let Some((key, mut row)) = self.target(turn, chat, target, changes)?
                     && row.mine == own
                 {
                     // The text goes from the disk, too.
@@ -249,7 +249,7 @@ impl Engine {
                 }
             }
             Body::Reaction { target, emoji } => {
-                if let Some((key, mut row)) = self.target(txn, chat, target, changes)?
+                if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
                     && !row.deleted
                     && react(&mut row, own, &emoji, id.clock)
                 {
@@ -257,13 +257,13 @@ impl Engine {
                     changes.reactions.extend(target.to_bytes());
                 }
             }
-            Body::Receipt(receipt) if !own => self.on_receipt(txn, chat, sender.device(), &receipt)?,
+            Body::Receipt(receipt) if !own => self.on_receipt(turn, chat, sender.device(), &receipt)?,
             Body::Receipt(receipt) => {
                 // Another device of ours has read this.
                 self.mark_read(chat, receipt.read);
-                self.has_received(txn, chat, sender.device(), &receipt)?;
+                self.has_received(turn, chat, sender.device(), &receipt)?;
             }
-            Body::Profile { name, bot } if !own => self.on_profile(txn, chat, name, bot)?,
+            Body::Profile { name, bot } if !own => self.on_profile(turn, chat, name, bot)?,
             Body::Profile { name, .. } if !name.is_empty() && name != self.me.row.name => {
                 // Another device of ours has renamed us.
                 self.me.row.name = name;
@@ -272,10 +272,10 @@ impl Engine {
             Body::Profile { .. } => {}
             Body::Devices(list) => {
                 if let Some(peer) = self.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
-                    self.on_newer_list(txn, peer, &list)?;
+                    self.on_newer_list(turn, peer, &list)?;
                 }
             }
-            Body::Call(call) => self.on_call(txn, chat, sender, id, call)?,
+            Body::Call(call) => self.on_call(turn, chat, sender, id, call)?,
             Body::Unknown => {}
         }
         Ok(())
@@ -283,7 +283,7 @@ impl Engine {
 
     fn target(
         &self,
-        txn: &Txn<'_>,
+        turn: &Turn<'_>,
         chat: ChatId,
         id: EventId,
         changes: &Changes,
@@ -291,7 +291,7 @@ impl Engine {
         let key = timeline_key(chat, id);
         let row = match changes.rows.get(&key) {
             Some(row) => Some(row.clone()),
-            None => txn.get(TIMELINE, &key)?,
+            None => turn.get(TIMELINE, &key)?,
         };
         // The note of a call is nobody's to change.
         let note = |row: &EventRow| matches!(Event::decode_body(&row.body), Ok(Body::Call(_)));
@@ -300,12 +300,12 @@ impl Engine {
 
     fn on_receipt(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         from: DeviceId,
         receipt: &Receipt,
     ) -> Result<(), EngineError> {
-        self.has_received(txn, chat, from, receipt)?;
+        self.has_received(turn, chat, from, receipt)?;
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
@@ -317,10 +317,10 @@ impl Engine {
             state.dirty = true;
             let range = timeline_key(chat, floor_id(before.saturating_add(1)))
                 ..timeline_key(chat, floor_id(read.saturating_add(1)));
-            let rows = txn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
+            let rows = turn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
             let ids: Vec<u8> =
                 rows.iter().rev().filter(|(_, row)| row.mine).flat_map(|(key, _)| key[16..].to_vec()).collect();
-            self.state_news(txn, chat, ids, DeliveryState::Read, "")?;
+            turn.state_news(chat, ids, DeliveryState::Read, "")?;
         }
         Ok(())
     }
@@ -328,17 +328,17 @@ impl Engine {
     /// How much of ours a device says that it has.
     fn has_received(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         from: DeviceId,
         receipt: &Receipt,
     ) -> Result<(), EngineError> {
         let me = self.me.device().tag();
         let upto = receipt.delivered.iter().filter(|(device, _)| *device == me).map(|(_, upto)| *upto).max();
-        if let Some(upto) = upto { self.acknowledged(txn, chat, from, upto) } else { Ok(()) }
+        if let Some(upto) = upto { self.acknowledged(turn, chat, from, upto) } else { Ok(()) }
     }
 
-    fn on_profile(&mut self, txn: &Txn<'_>, chat: ChatId, name: String, bot: bool) -> Result<(), EngineError> {
+    fn on_profile(&mut self, turn: &mut Turn<'_>, chat: ChatId, name: String, bot: bool) -> Result<(), EngineError> {
         let Some(peer) = self.chats.get(&chat).map(|c| c.peer) else {
             return Ok(());
         };
@@ -354,23 +354,23 @@ impl Engine {
         if person.state() == ContactState::Outgoing {
             person.row.state = ContactState::Active.stored();
             self.net_changed = true;
-            self.snapshot_soon();
-            self.account_news(txn, FeedKind::ContactAccepted, peer, "")?;
+            self.snapshot_soon(turn);
+            turn.account_news(FeedKind::ContactAccepted, peer, "")?;
         } else if renamed {
-            self.live(Live::Net);
+            turn.live(Live::Net);
         }
         Ok(())
     }
 
     /// A group in which a device of the other account has spoken is one that it is in.
-    pub(crate) fn confirm_group(&mut self, txn: &Txn<'_>, id: GroupId) -> Result<(), EngineError> {
+    pub(crate) fn confirm_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
             return Ok(());
         };
         (entry.row.confirmed, entry.row.distrusted) = (true, false);
         entry.touch();
         if let Ok(chat) = entry.row.chat.as_slice().try_into() {
-            self.renew_outbox(txn, ChatId(chat))?;
+            self.renew_outbox(turn, ChatId(chat))?;
         }
         Ok(())
     }

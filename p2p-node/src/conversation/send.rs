@@ -11,8 +11,8 @@ use crate::{
     conversation::group::GroupId,
     limits::{MAX_OUTBOX, OUTBOX_LIFE_MS},
     mls::PAST_EPOCHS,
-    store::{EventRow, FeedRow, OUTBOX, OutboxRow, Reading, TIMELINE, Txn},
-    turn::{Engine, EngineError},
+    store::{EventRow, FeedRow, OUTBOX, OutboxRow, Reading, TIMELINE},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// An entry of an outbox, as far as it is kept in memory.
@@ -113,8 +113,8 @@ impl Engine {
     }
 
     /// Stamps an event and queues it for this turn's batch.
-    pub(crate) fn write_event(&mut self, chat: ChatId, body: Body) -> EventId {
-        let clock = self.clock.tick(self.agreed_ms());
+    pub(crate) fn write_event(&mut self, turn: &mut Turn<'_>, chat: ChatId, body: Body) -> EventId {
+        let clock = self.clock.tick(turn.agreed_ms());
         let device = self.me.device().tag();
         let Some(state) = self.chats.get_mut(&chat) else {
             return EventId::default();
@@ -132,7 +132,7 @@ impl Engine {
     }
 
     /// Encrypts what was written in this turn.
-    pub(crate) fn flush_pending(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn flush_pending(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.pending.is_empty()).map(|c| c.id).collect();
         for chat in waiting {
             let Some(group) = self.active_group(chat) else {
@@ -174,18 +174,20 @@ impl Engine {
             if let Some(newest) = new.chunks_exact(EventId::LEN).next_back().and_then(EventId::from_bytes) {
                 state.row.newest = state.row.newest.max(newest.clock.0);
             }
-            txn.put_all(TIMELINE, &rows)?;
+            turn.put_all(TIMELINE, &rows)?;
             if !new.is_empty() {
-                self.news(
-                    txn,
-                    FeedRow { kind: FeedKind::New.stored(), chat: chat.0.to_vec(), ids: new, ..FeedRow::default() },
-                )?;
+                turn.news(FeedRow {
+                    kind: FeedKind::New.stored(),
+                    chat: chat.0.to_vec(),
+                    ids: new,
+                    ..FeedRow::default()
+                })?;
             }
             for (_, events) in batches {
-                self.put_in_outbox(txn, chat, group, events)?;
+                self.put_in_outbox(turn, chat, group, events)?;
             }
             if !unnumbered.is_empty() {
-                self.send_unnumbered(chat, group, unnumbered)?;
+                self.send_unnumbered(turn, chat, group, unnumbered)?;
             }
         }
         Ok(())
@@ -194,7 +196,7 @@ impl Engine {
     /// Encrypts a batch and puts it into the outbox, in the transaction that also has the new ratchet state.
     fn put_in_outbox(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         group: GroupId,
         events: Vec<Event>,
@@ -206,12 +208,12 @@ impl Engine {
         // Only messages have a state that is told.
         let messages = events.iter().filter(|e| matches!(e.body, Body::Text(_)));
         let ids = messages.flat_map(|e| e.id.to_bytes()).collect();
-        let now = self.wall;
+        let now = turn.wall();
         let (batch, message, epoch) = self.encrypt(group, events)?;
         let row = OutboxRow { group: group.to_vec(), epoch, message, ids, first, last, created_ms: now, batch };
-        txn.put(OUTBOX, &outbox_key(chat, first), &row)?;
+        turn.put(OUTBOX, &outbox_key(chat, first), &row)?;
         if let Some(state) = self.chats.get_mut(&chat) {
-            state.outbox.push_back(OutItem { ready_ms: self.now, ..OutItem::from_row(&row) });
+            state.outbox.push_back(OutItem { ready_ms: turn.now(), ..OutItem::from_row(&row) });
         }
         Ok(())
     }
@@ -228,14 +230,20 @@ impl Engine {
     }
 
     /// Receipts: on every direct stream of the conversation, and into the log for those without.
-    fn send_unnumbered(&mut self, chat: ChatId, group: GroupId, events: Vec<Event>) -> Result<(), EngineError> {
+    fn send_unnumbered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        group: GroupId,
+        events: Vec<Event>,
+    ) -> Result<(), EngineError> {
         let (_, message, _) = self.encrypt(group, events)?;
-        self.send_loose(chat, group, message);
+        self.send_loose(turn, chat, group, message);
         Ok(())
     }
 
     /// Encrypts again what was encrypted for an epoch whose secrets others may have dropped, or for a group that was replaced.
-    pub(crate) fn renew_outbox(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+    pub(crate) fn renew_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let Some(active) = self.active_group(chat) else {
             return Ok(());
         };
@@ -255,7 +263,7 @@ impl Engine {
             .collect();
         for first in stale {
             let key = outbox_key(chat, first);
-            let Some(mut row) = txn.get::<OutboxRow>(OUTBOX, &key)? else {
+            let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? else {
                 continue;
             };
             let Ok(batch) = Batch::decode(&row.batch, self.me.device().tag()) else {
@@ -264,7 +272,7 @@ impl Engine {
             let (batch, message, epoch) = self.encrypt(active, batch.events)?;
             row.group = active.to_vec();
             (row.batch, row.message, row.epoch) = (batch, message, epoch);
-            txn.put(OUTBOX, &key, &row)?;
+            turn.put(OUTBOX, &key, &row)?;
             if let Some(state) = self.chats.get_mut(&chat) {
                 state.row.logged_upto = state.row.logged_upto.min(first - 1);
                 state.dirty = true;
@@ -280,9 +288,9 @@ impl Engine {
     }
 
     /// Entries whose life has ended fail, visibly.
-    pub(crate) fn expire_outbox(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn expire_outbox(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         // A clock that was set far ahead by mistake does not fail what waits.
-        let now = self.wall.min(self.agreed_ms());
+        let now = turn.wall().min(turn.agreed_ms());
         let expired: Vec<(ChatId, OutItem)> = self
             .chats
             .values()
@@ -291,7 +299,7 @@ impl Engine {
             .map(|(chat, item)| (chat, item.clone()))
             .collect();
         for (chat, item) in expired {
-            txn.delete(OUTBOX, &outbox_key(chat, item.first))?;
+            turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
             let group = self.active_group(chat);
             let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
@@ -308,7 +316,7 @@ impl Engine {
                 entry.row.floor = entry.row.floor.max(item.last + 1);
                 entry.touch();
             }
-            self.state_news(txn, chat, failed, DeliveryState::Failed, "nobody fetched it for 30 days")?;
+            turn.state_news(chat, failed, DeliveryState::Failed, "nobody fetched it for 30 days")?;
         }
         Ok(())
     }
@@ -334,11 +342,11 @@ impl Engine {
     /// A message of ours that may still be changed.
     pub(crate) fn own_message(
         &self,
-        txn: &Txn<'_>,
+        turn: &Turn<'_>,
         chat: ChatId,
         id: MessageId,
     ) -> Result<Result<EventRow, NodeError>, EngineError> {
-        let row = txn.get::<EventRow>(TIMELINE, &timeline_key(chat, id.0))?;
+        let row = turn.get::<EventRow>(TIMELINE, &timeline_key(chat, id.0))?;
         Ok(match row {
             None => Err(NodeError::NotFound("there is no such message in this conversation".into())),
             Some(row) if matches!(Event::decode_body(&row.body), Ok(Body::Call(_))) => {

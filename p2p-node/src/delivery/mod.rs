@@ -14,8 +14,8 @@ use crate::{
     conversation::send::outbox_key,
     limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
     net::NetCommand,
-    store::{ChatRow, DeviceRow, OUTBOX, OutboxRow, Reading, Txn},
-    turn::{Effect, Engine, EngineError},
+    store::{ChatRow, DeviceRow, OUTBOX, OutboxRow, Reading},
+    turn::{Effect, Engine, EngineError, Turn},
 };
 
 /// Where the sending of one conversation's outbox to one device stands.
@@ -64,7 +64,7 @@ impl Engine {
         self.chats.values().filter(|c| own || Some(&c.peer) == account).map(|c| c.id).collect()
     }
 
-    pub(crate) fn link_up(&mut self, device: DeviceId, relayed: bool) {
+    pub(crate) fn link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId, relayed: bool) {
         if !self.may_talk(&device) {
             return;
         }
@@ -73,13 +73,13 @@ impl Engine {
         for chat in self.chats_of(&device) {
             // Tell again what we have and have read: the last stream may have lost it.
             self.ack_again(device, chat);
-            self.read_again(chat);
-            self.tell_presence(chat, true);
+            self.read_again(turn, chat);
+            self.tell_presence(turn, chat, true);
         }
-        self.live(Live::Net);
+        turn.live(Live::Net);
     }
 
-    pub(crate) fn link_down(&mut self, device: DeviceId) {
+    pub(crate) fn link_down(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
         if self.links.remove(&device).is_none() {
             return;
         }
@@ -90,12 +90,12 @@ impl Engine {
                 let row = device_row(&mut state.row, &device, own);
                 if row.received > 0 && row.told > 0 {
                     row.told = 0;
-                    state.receipt_due = Some(self.now + crate::limits::RECEIPT_DELAY_MS);
+                    state.receipt_due = Some(turn.now() + crate::limits::RECEIPT_DELAY_MS);
                 }
             }
         }
-        self.contact_left(&device);
-        self.live(Live::Net);
+        self.contact_left(turn, &device);
+        turn.live(Live::Net);
     }
 
     pub(crate) fn drop_links_of(&mut self, account: &AccountId) {
@@ -129,17 +129,17 @@ impl Engine {
     }
 
     /// Something of a device is (or will be, with this turn) durable here: it has to be told.
-    pub(crate) fn owe_ack(&mut self, device: DeviceId, chat: ChatId, group: GroupId) {
+    pub(crate) fn owe_ack(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId, group: GroupId) {
         if let Some(link) = self.links.get_mut(&device) {
             link.acks.insert((chat, group));
         } else if let Some(state) = self.chats.get_mut(&chat) {
-            let due = self.now + crate::limits::RECEIPT_DELAY_MS;
+            let due = turn.now() + crate::limits::RECEIPT_DELAY_MS;
             state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
         }
     }
 
     /// Everything that can leave on direct streams now.
-    pub(crate) fn pump_links(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn pump_links(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let devices: Vec<DeviceId> = self.links.keys().copied().collect();
         for device in devices {
             let chats = self.chats_of(&device);
@@ -149,15 +149,15 @@ impl Engine {
                 link.cursors.retain(|chat, _| chats.contains(chat) && owed(chat));
             }
             for chat in chats {
-                self.pump(txn, device, chat)?;
+                self.pump(turn, device, chat)?;
             }
-            self.send_acks(device);
+            self.send_acks(turn, device);
         }
         Ok(())
     }
 
-    fn pump(&mut self, txn: &Txn<'_>, device: DeviceId, chat: ChatId) -> Result<(), EngineError> {
-        let now = self.now;
+    fn pump(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId) -> Result<(), EngineError> {
+        let now = turn.now();
         let waits = self.chats.get(&chat).filter(|c| !c.outbox.is_empty());
         let groups = waits.map(|c| c.row.groups.clone()).unwrap_or_default();
         let ids = groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
@@ -185,7 +185,7 @@ impl Engine {
             if sent >= PUMP_ENTRIES || cursor.bytes + item.len > WINDOW_BYTES {
                 break;
             }
-            let Some(row) = txn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
+            let Some(row) = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
                 continue;
             };
             if cursor.inflight.is_empty() {
@@ -200,17 +200,17 @@ impl Engine {
             if len > starling_wire::limits::MAX_DIRECT_FRAME / 2 {
                 let frame = DirectFrame { entries: std::mem::take(&mut entries), ..DirectFrame::default() };
                 len = 0;
-                self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+                turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
             }
         }
         if !entries.is_empty() {
             let frame = DirectFrame { entries, ..DirectFrame::default() };
-            self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+            turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
         }
         Ok(())
     }
 
-    fn send_acks(&mut self, device: DeviceId) {
+    fn send_acks(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
         let Some(link) = self.links.get_mut(&device) else {
             return;
         };
@@ -229,12 +229,12 @@ impl Engine {
         }
         if !acks.is_empty() {
             let frame = DirectFrame { acks, ..DirectFrame::default() };
-            self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+            turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
         }
     }
 
     /// A message without a number: to those who are connected at once, for the others into the log.
-    pub(crate) fn send_loose(&mut self, chat: ChatId, group: GroupId, message: Bytes) {
+    pub(crate) fn send_loose(&mut self, turn: &mut Turn<'_>, chat: ChatId, group: GroupId, message: Bytes) {
         let Some(entry) = self.groups.get(&group).filter(|_| !self.has_strangers(chat, group)) else {
             return;
         };
@@ -247,28 +247,34 @@ impl Engine {
                     entries: vec![Entry { group: Bytes::copy_from_slice(&group), message: message.clone() }],
                     ..DirectFrame::default()
                 };
-                self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+                turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
             } else {
                 missing = true;
             }
         }
         if missing {
-            self.append_loose(chat, group, &message, Vec::new());
+            self.append_loose(turn, chat, group, &message, Vec::new());
         }
     }
 
-    pub(crate) fn send_signal_direct(&mut self, device: DeviceId, group: GroupId, sealed: Vec<u8>) {
+    pub(crate) fn send_signal_direct(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: DeviceId,
+        group: GroupId,
+        sealed: Vec<u8>,
+    ) {
         let frame = DirectFrame {
             signals: vec![SealedSignal { group: Bytes::copy_from_slice(&group), sealed: sealed.into() }],
             ..DirectFrame::default()
         };
-        self.effects.push(Effect::Net(NetCommand::Direct(device, frame)));
+        turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
     }
 
     /// A device says on its stream what it has.
     pub(crate) fn on_ack(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         device: DeviceId,
         group: &[u8],
         upto: u64,
@@ -284,15 +290,15 @@ impl Engine {
             return Ok(());
         }
         if self.devices.get(&device) != Some(&self.me.account()) {
-            self.confirm_group(txn, id)?;
+            self.confirm_group(turn, id)?;
         }
-        self.acknowledged(txn, ChatId(chat), device, upto)
+        self.acknowledged(turn, ChatId(chat), device, upto)
     }
 
     /// A device has all our events of a chat up to `upto`.
     pub(crate) fn acknowledged(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         device: DeviceId,
         upto: u64,
@@ -317,7 +323,7 @@ impl Engine {
                 }
             }
             cursor.sent = cursor.sent.max(upto);
-            cursor.since_ms = self.now;
+            cursor.since_ms = turn.now();
         }
         let delivered_now = delivered(&state.row);
         let mut ids = Vec::new();
@@ -332,12 +338,12 @@ impl Engine {
         if !own {
             state.row.sent_upto = state.row.sent_upto.max(upto);
         }
-        self.state_news(txn, chat, ids, DeliveryState::Delivered, "")?;
-        self.clear_outbox(txn, chat)
+        turn.state_news(chat, ids, DeliveryState::Delivered, "")?;
+        self.clear_outbox(turn, chat)
     }
 
     /// Entries that every device has are not owed any more.
-    pub(crate) fn clear_outbox(&mut self, txn: &Txn<'_>, chat: ChatId) -> Result<(), EngineError> {
+    pub(crate) fn clear_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let me = self.me.device();
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
@@ -353,16 +359,16 @@ impl Engine {
             if !everyone {
                 break;
             }
-            txn.delete(OUTBOX, &outbox_key(chat, item.first))?;
+            turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
             if let Some((epoch, sequence)) = item.logged {
                 trim.push((item.group, epoch, sequence));
             }
             state.outbox.pop_front();
         }
         if self.chats.get(&chat).is_some_and(|c| c.outbox.is_empty()) {
-            self.set_problem(chat, None);
+            self.set_problem(turn, chat, None);
         }
-        self.trim_logs(trim);
+        self.trim_logs(turn, trim);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use starling_keys::{DeviceId, RendezvousAddr};
 
 use crate::{
     net::{HomeId, NetCommand, Target},
-    turn::{Effect, Engine},
+    turn::{Effect, Engine, Turn},
 };
 
 /// What the network was told to connect to.
@@ -19,7 +19,7 @@ pub struct Told {
 
 impl Engine {
     /// Tells the network whom we want to be connected to, if that has changed.
-    pub(crate) fn sync_net(&mut self) {
+    pub(crate) fn sync_net(&mut self, turn: &mut Turn<'_>) {
         if !std::mem::take(&mut self.net_changed) {
             return;
         }
@@ -47,11 +47,11 @@ impl Engine {
         let homes = self.wanted_homes();
         if targets != self.told.targets {
             self.told.targets.clone_from(&targets);
-            self.effect(Effect::Net(NetCommand::Targets(targets)));
+            turn.emit(Effect::Net(NetCommand::Targets(targets)));
         }
         if homes != self.told.homes {
             self.told.homes.clone_from(&homes);
-            self.effect(Effect::Net(NetCommand::Homes(homes)));
+            turn.emit(Effect::Net(NetCommand::Homes(homes)));
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::{
     home::Asked,
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
     net::{HomeId, NetCommand, WorkFor},
-    store::{GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, Txn, prefix},
-    turn::{Effect, Engine, EngineError},
+    store::{GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, prefix},
+    turn::{Effect, Engine, EngineError, Turn},
 };
 
 /// A sealed inbox item that we owe.
@@ -42,13 +42,13 @@ impl Parcel {
 
 impl Engine {
     /// Parcels for inboxes at a server that is up.
-    pub(crate) fn parcels_up_at(&mut self, home: &str) {
+    pub(crate) fn parcels_up_at(&mut self, turn: &mut Turn<'_>, home: &str) {
         if let Ok(home) = home.parse::<RendezvousAddr>() {
-            self.parcels_up(home.peer);
+            self.parcels_up(turn, home.peer);
         }
     }
 
-    pub(crate) fn parcels_up(&mut self, home: HomeId) {
+    pub(crate) fn parcels_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let Some(hello) = self.homes.get(&home).and_then(|h| h.hello.clone()) else {
             return;
         };
@@ -80,13 +80,13 @@ impl Engine {
             } else if append.token.is_empty() {
                 let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
                 let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
-                let id = self.fresh_id();
+                let id = turn.fresh_id();
                 if let Some(state) = self.homes.get_mut(&home) {
                     state.asked.insert(id, Asked::Parcel(key));
                 }
-                self.effect(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Inbox(append))));
+                turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Inbox(append))));
             } else {
-                self.ask(home, Ask::InboxAppend(append), Asked::Parcel(key));
+                self.ask(turn, home, Ask::InboxAppend(append), Asked::Parcel(key));
             }
         }
     }
@@ -102,7 +102,7 @@ impl Engine {
     /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
     pub(crate) fn leave_parcel(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         to: &DeviceEntry,
         place: [u8; 16],
         body: &InboxBody,
@@ -127,7 +127,7 @@ impl Engine {
             home: home.to_owned(),
         };
         let key = [&device.as_bytes()[..], &place].concat();
-        txn.put(PARCELS, &key, &row)?;
+        turn.put(PARCELS, &key, &row)?;
         self.parcels.insert(key, Parcel::new(row));
         self.net_changed = true;
         Ok(())
@@ -137,20 +137,20 @@ impl Engine {
         GroupId::try_from(key.get(32..)?).ok().and_then(|id| self.groups.get(&id))
     }
 
-    pub(crate) fn parcel_delivered(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
+    pub(crate) fn parcel_delivered(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
         if let Some(chat) = self.chat_of_parcel(key) {
-            self.set_problem(chat, None);
+            self.set_problem(turn, chat, None);
         }
-        self.forget_parcel(txn, key)
+        self.forget_parcel(turn, key)
     }
 
-    fn forget_parcel(&mut self, txn: &Txn<'_>, key: &[u8]) -> Result<(), EngineError> {
+    fn forget_parcel(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
         self.parcels.remove(key);
         self.net_changed = true;
-        txn.delete(PARCELS, key)?;
+        turn.delete(PARCELS, key)?;
         let homes: Vec<HomeId> = self.me.homes.iter().map(|h| h.peer).collect();
         for home in homes {
-            self.parcels_up(home);
+            self.parcels_up(turn, home);
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Engine {
 
     pub(crate) fn parcel_refused(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         key: &[u8],
         reason: Refusal,
         busy: bool,
@@ -173,7 +173,7 @@ impl Engine {
         };
         parcel.under_way = false;
         if busy {
-            let at = self.now + crate::limits::RETRY_REFUSED_MS;
+            let at = turn.now() + crate::limits::RETRY_REFUSED_MS;
             if let Ok(home) = parcel.row.home.parse::<RendezvousAddr>()
                 && let Some(state) = self.homes.get_mut(&home.peer)
             {
@@ -182,7 +182,7 @@ impl Engine {
             if let Some(chat) = chat {
                 let full = "their inbox is full: the request waits here until there is room";
                 let slow = "their rendezvous asks us to slow down: the request waits here";
-                self.set_problem(chat, Some(if reason == Refusal::Full { full } else { slow }));
+                self.set_problem(turn, chat, Some(if reason == Refusal::Full { full } else { slow }));
             }
             return Ok(());
         }
@@ -190,9 +190,9 @@ impl Engine {
             // The invite is used up, revoked or expired: it becomes a request, which costs some work and waits for them to accept.
             parcel.row.token.clear();
             let row = parcel.row.clone();
-            txn.put(PARCELS, key, &row)?;
+            turn.put(PARCELS, key, &row)?;
             if let Ok(home) = row.home.parse::<RendezvousAddr>() {
-                self.parcels_up(home.peer);
+                self.parcels_up(turn, home.peer);
             }
             return Ok(());
         }
@@ -204,13 +204,13 @@ impl Engine {
         // Nothing that trying again would mend.
         tracing::warn!(?reason, "a contact request was refused");
         if let Some(chat) = chat {
-            self.set_problem(chat, Some("their rendezvous refused the request: ask them for a new invite"));
+            self.set_problem(turn, chat, Some("their rendezvous refused the request: ask them for a new invite"));
         }
-        self.forget_parcel(txn, key)
+        self.forget_parcel(turn, key)
     }
 
     /// Items of our inbox.
-    pub(crate) fn on_inbox(&mut self, txn: &Txn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
+    pub(crate) fn on_inbox(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
         let Some(state) = self.homes.get_mut(&home) else {
             return Ok(());
         };
@@ -221,23 +221,23 @@ impl Engine {
             // Everything read is deleted there now; a server that forgets an empty inbox counts from 1 again.
             state.inbox_cursor = 0;
             if again {
-                self.read_inbox(home);
+                self.read_inbox(turn, home);
             }
             return Ok(());
         };
         state.inbox_cursor = last;
         for entry in &page.entries {
-            if let Err(why) = self.on_inbox_item(txn, &entry.sealed)? {
+            if let Err(why) = self.on_inbox_item(turn, &entry.sealed)? {
                 tracing::debug!(why, "an inbox item was dropped");
             }
         }
         // Asked after this turn's commit: only then does the server delete what was read.
-        self.read_inbox(home);
-        self.check_packages(home);
+        self.read_inbox(turn, home);
+        self.check_packages(turn, home);
         Ok(())
     }
 
-    fn on_inbox_item(&mut self, txn: &Txn<'_>, sealed: &[u8]) -> Result<Result<(), &'static str>, EngineError> {
+    fn on_inbox_item(&mut self, turn: &mut Turn<'_>, sealed: &[u8]) -> Result<Result<(), &'static str>, EngineError> {
         let secret = zeroize::Zeroizing::new(self.me.row.seal_secret.clone());
         let Ok(plain) = self.mls.open_sealed(&secret, &self.me.seal_public, INBOX_INFO, sealed) else {
             return Ok(Err("not sealed to this device"));
@@ -262,7 +262,7 @@ impl Engine {
             return Ok(Err("beyond its limits"));
         }
         if list.account == self.me.account() {
-            return self.on_sibling(txn, device, &body, list);
+            return self.on_sibling(turn, device, &body, list);
         }
         let account = list.account;
         let known = self.contacts.get(&account).map(Person::state);
@@ -274,19 +274,19 @@ impl Engine {
             // Delivered twice: it uses its invite up once.
             return Ok(Ok(()));
         }
-        let invited = self.use_token(txn, &body.token)?;
+        let invited = self.use_token(turn, &body.token)?;
         if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
-            return self.join(txn, &body, list, false);
+            return self.join(turn, &body, list, false);
         }
         let key = self.store.name("request", account.as_bytes());
-        let again = txn.get::<RequestRow>(REQUESTS, &key)?.is_some();
-        if !again && txn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?.len() >= MAX_REQUESTS {
+        let again = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();
+        if !again && turn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?.len() >= MAX_REQUESTS {
             return Ok(Err("too many requests wait"));
         }
-        let row = RequestRow { body: item.body.to_vec(), at_ms: self.wall };
-        txn.put(REQUESTS, &key, &row)?;
+        let row = RequestRow { body: item.body.to_vec(), at_ms: turn.wall() };
+        turn.put(REQUESTS, &key, &row)?;
         if !again {
-            self.account_news(txn, FeedKind::ContactRequested, account, &body.name)?;
+            turn.account_news(FeedKind::ContactRequested, account, &body.name)?;
         }
         Ok(Ok(()))
     }
@@ -294,7 +294,7 @@ impl Engine {
     /// Joins the conversation that somebody has made with us, or another device of ours with them.
     pub(crate) fn join(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         body: &InboxBody,
         list: Verified<DeviceList>,
         own: bool,
@@ -341,12 +341,12 @@ impl Engine {
             home,
             ours,
             confirmed: !own,
-            updated_ms: self.wall,
+            updated_ms: turn.wall(),
             floor: self.floor_of(chat),
             ..GroupRow::default()
         };
         let was = self.contacts.get(&account).map(Person::state);
-        let now = self.wall;
+        let now = turn.wall();
         let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
         if !own {
             person.row.state = ContactState::Active.stored();
@@ -364,23 +364,23 @@ impl Engine {
         person.list = Some(list);
         self.index_devices();
         let entry = GroupEntry::new(group, live, row)?;
-        self.add_group(txn, chat, entry)?;
-        self.read_logs(group);
+        self.add_group(turn, chat, entry)?;
+        self.read_logs(turn, group);
         if own {
             // Who made it has told them who we are.
             return Ok(Ok(()));
         }
         let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
-        self.write_event(chat, profile);
+        self.write_event(turn, chat, profile);
         if alarm {
-            self.account_news(txn, FeedKind::KeyChanged, account, "")?;
+            turn.account_news(FeedKind::KeyChanged, account, "")?;
         }
         if was != Some(ContactState::Active) {
-            self.snapshot_soon();
-            self.account_news(txn, FeedKind::ContactAccepted, account, "")?;
-            self.said_of(txn, account)?;
+            self.snapshot_soon(turn);
+            turn.account_news(FeedKind::ContactAccepted, account, "")?;
+            self.said_of(turn, account)?;
         }
-        txn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+        turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
         Ok(Ok(()))
     }
 }

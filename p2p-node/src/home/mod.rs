@@ -17,8 +17,7 @@ use crate::{
     conversation::log::Appended,
     limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, NetCommand, WorkFor},
-    store::Txn,
-    turn::{Effect, Engine, EngineError},
+    turn::{Effect, Engine, EngineError, Turn},
 };
 
 /// What a request was for.
@@ -153,14 +152,19 @@ impl Engine {
         wanted
     }
 
-    pub(crate) fn home_up(&mut self, home: HomeId, hello: &ServerHello) {
-        let (now, steady) = (self.wall, self.now);
+    /// Our home's clock minus our steady time, while it is connected.
+    pub(crate) fn home_offset(&self) -> Option<i64> {
+        self.homes.values().find(|h| h.own && h.hello.is_some()).map(|h| h.steady_offset_ms)
+    }
+
+    pub(crate) fn home_up(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello) {
+        let (now, steady) = (turn.wall(), turn.now());
         let Some(state) = self.homes.get_mut(&home) else {
             return;
         };
         let lost = std::mem::take(&mut state.asked);
         for asked in lost.into_values() {
-            self.asked_in_vain(asked);
+            self.asked_in_vain(turn, asked);
         }
         let Some(state) = self.homes.get_mut(&home) else {
             return;
@@ -172,26 +176,29 @@ impl Engine {
         state.problem = None;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
-        if state.own {
-            self.publish(home);
+        let own = state.own;
+        turn.set_home_offset(self.home_offset());
+        if own {
+            self.publish(turn, home);
         }
-        self.logs_up(home);
-        self.receipts_up();
-        self.connects_up(home);
-        self.parcels_up(home);
-        self.codes_up(home);
-        self.live(Live::Net);
+        self.logs_up(turn, home);
+        self.receipts_up(turn);
+        self.connects_up(turn, home);
+        self.parcels_up(turn, home);
+        self.codes_up(turn, home);
+        turn.live(Live::Net);
     }
 
-    pub(crate) fn home_down(&mut self, home: HomeId, reason: String) {
+    pub(crate) fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) {
         let Some(state) = self.homes.get_mut(&home) else {
             return;
         };
         state.hello = None;
         state.problem = Some(reason);
         let asked = std::mem::take(&mut state.asked);
+        turn.set_home_offset(self.home_offset());
         for (_, asked) in asked {
-            self.asked_in_vain(asked);
+            self.asked_in_vain(turn, asked);
         }
         for group in self.groups_at(home) {
             if let Some(entry) = self.groups.get_mut(&group) {
@@ -202,11 +209,11 @@ impl Engine {
         for open in self.codes.iter_mut().filter(|c| c.home == home && c.code.is_some()) {
             open.expires_ms = 0;
         }
-        self.live(Live::Net);
+        turn.live(Live::Net);
     }
 
     /// The connection broke before the answer came. What is durable is asked again when the server is back.
-    fn asked_in_vain(&mut self, asked: Asked) {
+    fn asked_in_vain(&mut self, turn: &mut Turn<'_>, asked: Asked) {
         match asked {
             Asked::Parcel(key) => {
                 if let Some(parcel) = self.parcels.get_mut(&key) {
@@ -221,7 +228,7 @@ impl Engine {
                 }
                 // Another home than the one that broke may be up.
                 if let Some(home) = again {
-                    self.connects_up(home);
+                    self.connects_up(turn, home);
                 }
             }
             Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
@@ -234,70 +241,71 @@ impl Engine {
                 if let Some(entry) = self.groups.get_mut(&appended.group) {
                     entry.appending = false;
                 }
-                self.append_failed(&appended);
+                self.append_failed(turn, &appended);
             }
             Asked::Trim(group, entries) => {
                 if let Some(entry) = self.groups.get_mut(&group) {
                     entry.to_trim.extend(entries);
                 }
             }
-            Asked::Turn(id) => self.on_servers(id, None),
+            Asked::Turn(id) => self.on_servers(turn, id, None),
             Asked::Name(_) => {
-                self.name_answered(Err(NodeError::Unreachable(
-                    "the connection to the rendezvous broke: try again".into(),
-                )));
+                self.name_answered(
+                    turn,
+                    Err(NodeError::Unreachable("the connection to the rendezvous broke: try again".into())),
+                );
             }
             _ => {}
         }
     }
 
-    fn name_answered(&mut self, answer: Result<(), NodeError>) {
+    fn name_answered(&mut self, turn: &mut Turn<'_>, answer: Result<(), NodeError>) {
         if let Some(reply) = self.name_reply.take() {
-            self.reply(reply, answer);
+            turn.reply(reply, answer);
         }
     }
 
-    pub(crate) fn homes_on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn homes_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let due: Vec<HomeId> =
-            self.homes.iter().filter(|(_, h)| h.due().is_some_and(|at| at <= self.now)).map(|(id, _)| *id).collect();
+            self.homes.iter().filter(|(_, h)| h.due().is_some_and(|at| at <= turn.now())).map(|(id, _)| *id).collect();
         for home in due {
             if let Some(state) = self.homes.get_mut(&home) {
                 state.retry_at = None;
                 state.inbox_reading = false;
                 if state.own && !state.registered && !self.counters.superseded {
-                    self.publish(home);
+                    self.publish(turn, home);
                 } else if state.own {
-                    self.read_inbox(home);
-                    self.check_packages(home);
-                    self.register_invites(txn, home)?;
+                    self.read_inbox(turn, home);
+                    self.check_packages(turn, home);
+                    self.register_invites(turn, home)?;
                     if self.counters.snapshot == 0 {
-                        self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+                        self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot);
                     } else if self.counters.snapshot_owed {
-                        self.snapshot_soon();
+                        self.snapshot_soon(turn);
                     }
-                    self.regroup(txn)?;
+                    self.regroup(turn)?;
                 }
             }
-            self.parcels_up(home);
+            self.parcels_up(turn, home);
             for id in self.groups.keys().copied().collect::<Vec<_>>() {
                 if self.home_of(id) != Some(home) {
                     continue;
                 }
                 if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
-                    self.read_logs(id);
+                    self.read_logs(turn, id);
                 }
-                self.trim_log(id);
+                self.trim_log(turn, id);
             }
         }
         Ok(())
     }
 
     /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
-    pub(crate) fn publish(&mut self, home: HomeId) {
+    pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         match &self.me.list {
             None => {
                 let account = Bytes::copy_from_slice(self.me.account().as_bytes());
-                self.ask(home, Ask::LookUp(account), Asked::OwnList);
+                self.ask(turn, home, Ask::LookUp(account), Asked::OwnList);
             }
             Some(list) => {
                 let publish = Publish {
@@ -305,33 +313,38 @@ impl Engine {
                     solution: None,
                     token: self.me.row.registration_token.clone(),
                 };
-                self.ask(home, Ask::Publish(publish), Asked::Publish);
+                self.ask(turn, home, Ask::Publish(publish), Asked::Publish);
             }
         }
     }
 
-    pub(crate) fn on_response(&mut self, txn: &Txn<'_>, home: HomeId, response: Response) -> Result<(), EngineError> {
+    pub(crate) fn on_response(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        response: Response,
+    ) -> Result<(), EngineError> {
         let Some(answer) = response.answer else {
             return Ok(());
         };
         if response.id == 0 {
-            return self.on_push(txn, home, answer);
+            return self.on_push(turn, home, answer);
         }
         let Some(asked) = self.homes.get_mut(&home).and_then(|h| h.asked.remove(&response.id)) else {
             return Ok(());
         };
         if let Answer::Refused(refused) = &answer {
             let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
-            return self.on_refused(txn, home, asked, reason, refused.retry_after_ms);
+            return self.on_refused(turn, home, asked, reason, refused.retry_after_ms);
         }
         match (asked, answer) {
-            (Asked::Turn(id), Answer::Turn(servers)) => self.on_servers(id, Some(servers)),
-            (Asked::Publish, Answer::Done(_)) => self.on_registered(txn, home)?,
+            (Asked::Turn(id), Answer::Turn(servers)) => self.on_servers(turn, id, Some(servers)),
+            (Asked::Publish, Answer::Done(_)) => self.on_registered(turn, home)?,
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
                 let ours = |l: &Verified<DeviceList>| l.account == self.me.account();
                 let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(ours);
                 if self.me.row.joins && known.as_ref().is_none_or(|l| l.version < self.me.row.joins_version) {
-                    self.has_forgotten(home);
+                    self.has_forgotten(turn, home);
                     return Ok(());
                 }
                 let newest = self.me.list.as_ref().map_or(0, |l| l.version);
@@ -341,88 +354,88 @@ impl Engine {
                 };
                 match known {
                     Some(list) if settles(&list) => {
-                        if !self.on_own_list(txn, list)? {
+                        if !self.on_own_list(turn, list)? {
                             return Ok(());
                         }
                     }
                     known => {
-                        if let Err(error) = self.new_list(known.as_ref()) {
+                        if let Err(error) = self.new_list(turn, known.as_ref()) {
                             if let Some(state) = self.homes.get_mut(&home) {
                                 state.problem = Some(error.to_string());
                             }
-                            self.live(Live::Net);
+                            turn.live(Live::Net);
                             return Ok(());
                         }
                     }
                 }
-                self.publish(home);
+                self.publish(turn, home);
             }
             (Asked::Name(name), Answer::Done(_)) if name != self.me.row.username => {
                 self.me.row.username = name;
                 self.me.dirty = true;
-                self.name_answered(Ok(()));
+                self.name_answered(turn, Ok(()));
             }
             (Asked::Packages(filled), Answer::KeyPackagesLeft(left)) => {
                 let missing = KEY_PACKAGE_STOCK.saturating_sub(left);
                 if !filled && missing > KEY_PACKAGE_STOCK / 2 {
-                    self.fill_packages(home, missing)?;
+                    self.fill_packages(turn, home, missing)?;
                 } else if let Some(state) = self.homes.get_mut(&home) {
                     state.stocked = true;
-                    self.live(Live::Net);
+                    turn.live(Live::Net);
                 }
             }
-            (Asked::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(txn, &snapshot)?,
+            (Asked::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot)?,
             (Asked::PutSnapshot, Answer::Done(_)) if self.snapshot_due.is_none() => {
                 self.counters.snapshot_owed = false;
-                self.feed_written = true;
+                self.counters_dirty = true;
                 if std::mem::take(&mut self.counters.greeting_owed) {
-                    self.tell_siblings(txn, None)?;
+                    self.tell_siblings(turn, None)?;
                 }
             }
-            (Asked::Inbox, Answer::Page(page)) => self.on_inbox(txn, home, page)?,
-            (Asked::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(txn, &key)?,
-            (Asked::Invite(key), Answer::Done(_)) => self.invite_registered(txn, &key)?,
+            (Asked::Inbox, Answer::Page(page)) => self.on_inbox(turn, home, page)?,
+            (Asked::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(turn, &key)?,
+            (Asked::Invite(key), Answer::Done(_)) => self.invite_registered(turn, &key)?,
             (Asked::LogOpen(id), Answer::Done(_)) => {
                 if let Some(entry) = self.groups.get_mut(&id) {
                     entry.opening = false;
                     entry.row.log_opened = true;
                     entry.touch();
                 }
-                self.read_logs(id);
+                self.read_logs(turn, id);
                 for home in self.homes.keys().copied().collect::<Vec<_>>() {
-                    self.parcels_up(home);
+                    self.parcels_up(turn, home);
                 }
             }
-            (Asked::LogRead(id, epoch), Answer::Page(page)) => self.on_log_page(txn, home, id, epoch, page)?,
-            (Asked::LogAppend(appended), Answer::Appended(last)) => self.on_appended(txn, &appended, last)?,
+            (Asked::LogRead(id, epoch), Answer::Page(page)) => self.on_log_page(turn, home, id, epoch, page)?,
+            (Asked::LogAppend(appended), Answer::Appended(last)) => self.on_appended(turn, &appended, last)?,
             (Asked::LogAppend(appended), Answer::Closed(_)) => {
-                self.append_failed(&appended);
-                self.on_log_refused(appended.group, false);
+                self.append_failed(turn, &appended);
+                self.on_log_refused(turn, appended.group, false);
             }
             // Won or lost, the log tells: its closing entry is ours or another's.
-            (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(id, false),
-            (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(id, &bytes),
+            (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(turn, id, false),
+            (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(turn, id, &bytes),
             (Asked::ConnectPackages(id, attempt, devices), Answer::KeyPackages(claimed)) => {
-                self.connect_packages(txn, id, attempt, &devices, claimed.packages)?
+                self.connect_packages(turn, id, attempt, &devices, claimed.packages)?
             }
-            (Asked::CodeOpen(id), Answer::CodePlace(place)) => self.code_opened(txn, home, id, place)?,
+            (Asked::CodeOpen(id), Answer::CodePlace(place)) => self.code_opened(turn, home, id, place)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn on_push(&mut self, txn: &Txn<'_>, home: HomeId, answer: Answer) -> Result<(), EngineError> {
+    fn on_push(&mut self, turn: &mut Turn<'_>, home: HomeId, answer: Answer) -> Result<(), EngineError> {
         match answer {
             // A hint only: what is deleted at the server is what was read in order.
             Answer::Page(page) if page.address.is_empty() => {
-                self.read_inbox(home);
+                self.read_inbox(turn, home);
                 Ok(())
             }
-            Answer::Page(page) => self.on_log_push(txn, home, page),
+            Answer::Page(page) => self.on_log_push(turn, home, page),
             // Another device of ours has changed it.
             Answer::DeviceList(bytes) => match Verified::<DeviceList>::from_bytes(&bytes) {
                 Ok(list) if list.account == self.me.account() && self.is_newer(&list) => {
-                    self.on_own_list(txn, list).map(|_| ())
+                    self.on_own_list(turn, list).map(|_| ())
                 }
                 _ => Ok(()),
             },
@@ -430,59 +443,64 @@ impl Engine {
                 if let Some((group, _)) =
                     <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.logs.get(&a)).copied()
                 {
-                    self.on_signal(&group, &signal.sealed, None);
+                    self.on_signal(turn, &group, &signal.sealed, None);
                 }
                 Ok(())
             }
             Answer::Readers(readers) => {
-                self.on_readers(&readers.address, readers.others);
+                self.on_readers(turn, &readers.address, readers.others);
                 Ok(())
             }
             Answer::Code(message) => {
-                self.on_code(txn, home, &message);
+                self.on_code(turn, home, &message);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn on_registered(&mut self, txn: &Txn<'_>, home: HomeId) -> Result<(), EngineError> {
+    fn on_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
         if let Some(state) = self.homes.get_mut(&home) {
             state.registered = true;
             state.problem = None;
         }
-        self.list_published(txn)?;
+        self.list_published(turn)?;
         if !self.me.row.username.is_empty() {
-            self.ask(home, Ask::ClaimName(self.me.row.username.clone()), Asked::Name(self.me.row.username.clone()));
+            self.ask(
+                turn,
+                home,
+                Ask::ClaimName(self.me.row.username.clone()),
+                Asked::Name(self.me.row.username.clone()),
+            );
         }
         let count = KeyPackages::default();
-        self.ask(home, Ask::PublishKeyPackages(count), Asked::Packages(false));
-        self.read_inbox(home);
+        self.ask(turn, home, Ask::PublishKeyPackages(count), Asked::Packages(false));
+        self.read_inbox(turn, home);
         if self.counters.snapshot == 0 {
-            self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot);
+            self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot);
         } else if self.counters.snapshot_owed {
-            self.snapshot_soon();
+            self.snapshot_soon(turn);
         }
-        self.register_invites(txn, home)?;
-        self.logs_up(home);
-        self.codes_up(home);
-        self.live(Live::Net);
-        self.regroup(txn)
+        self.register_invites(turn, home)?;
+        self.logs_up(turn, home);
+        self.codes_up(turn, home);
+        turn.live(Live::Net);
+        self.regroup(turn)
     }
 
     /// New one-time key packages, and a last-resort one for when they run out.
-    fn fill_packages(&mut self, home: HomeId, count: u32) -> Result<(), EngineError> {
-        let mut packages = KeyPackages::default();
+    fn fill_packages(&mut self, turn: &mut Turn<'_>, home: HomeId, count: u32) -> Result<(), EngineError> {
+        let (now, mut packages) = (turn.agreed_ms(), KeyPackages::default());
         for _ in 0..count {
-            packages.one_time.push(self.mls.key_package(false)?.into());
+            packages.one_time.push(self.mls.key_package(false, now)?.into());
         }
-        packages.last_resort = self.mls.key_package(true)?.into();
-        self.ask(home, Ask::PublishKeyPackages(packages), Asked::Packages(true));
+        packages.last_resort = self.mls.key_package(true, now)?.into();
+        self.ask(turn, home, Ask::PublishKeyPackages(packages), Asked::Packages(true));
         Ok(())
     }
 
     /// Reads our inbox from where we are; the server deletes what lies before that.
-    pub(crate) fn read_inbox(&mut self, home: HomeId) {
+    pub(crate) fn read_inbox(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let Some(state) = self.homes.get_mut(&home).filter(|h| h.own) else {
             return;
         };
@@ -491,31 +509,31 @@ impl Engine {
             return;
         }
         let cursor = state.inbox_cursor;
-        self.ask(home, Ask::InboxRead(cursor), Asked::Inbox);
+        self.ask(turn, home, Ask::InboxRead(cursor), Asked::Inbox);
     }
 
-    pub(crate) fn check_packages(&mut self, home: HomeId) {
-        self.ask(home, Ask::PublishKeyPackages(KeyPackages::default()), Asked::Packages(false));
+    pub(crate) fn check_packages(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        self.ask(turn, home, Ask::PublishKeyPackages(KeyPackages::default()), Asked::Packages(false));
     }
 
     fn on_refused(
         &mut self,
-        txn: &Txn<'_>,
+        turn: &mut Turn<'_>,
         home: HomeId,
         asked: Asked,
         reason: Refusal,
         retry_after_ms: u64,
     ) -> Result<(), EngineError> {
+        let at = turn.now() + retry_after_ms.max(RETRY_REFUSED_MS);
         let again = |engine: &mut Self| {
-            let at = engine.now + retry_after_ms.max(RETRY_REFUSED_MS);
             if let Some(state) = engine.homes.get_mut(&home) {
                 state.retry_at = Some(at);
             }
         };
         let busy = matches!(reason, Refusal::RateLimited | Refusal::Internal | Refusal::Full);
         match asked {
-            Asked::Publish => self.on_publish_refused(home, reason),
-            Asked::Turn(id) => self.on_servers(id, None),
+            Asked::Publish => self.on_publish_refused(turn, home, reason),
+            Asked::Turn(id) => self.on_servers(turn, id, None),
             Asked::Trim(group, entries) if busy => {
                 if let Some(entry) = self.groups.get_mut(&group) {
                     entry.to_trim.extend(entries);
@@ -524,19 +542,24 @@ impl Engine {
             }
             Asked::OwnList if reason == Refusal::NotFound => {
                 if self.me.row.joins {
-                    self.has_forgotten(home);
+                    self.has_forgotten(turn, home);
                     return Ok(());
                 }
-                if self.me.list.is_none() && self.new_list(None).is_err() {
+                if self.me.list.is_none() && self.new_list(turn, None).is_err() {
                     return Ok(());
                 }
-                self.publish(home);
+                self.publish(turn, home);
             }
-            Asked::Name(name) if name != self.me.row.username => self.name_answered(Err(match reason {
-                Refusal::Taken => NodeError::Refused(format!("the user name “{name}” is taken there: choose another")),
-                Refusal::RateLimited => NodeError::RateLimited { retry_after_ms },
-                _ => NodeError::Refused("the rendezvous refuses the user name".into()),
-            })),
+            Asked::Name(name) if name != self.me.row.username => self.name_answered(
+                turn,
+                Err(match reason {
+                    Refusal::Taken => {
+                        NodeError::Refused(format!("the user name “{name}” is taken there: choose another"))
+                    }
+                    Refusal::RateLimited => NodeError::RateLimited { retry_after_ms },
+                    _ => NodeError::Refused("the rendezvous refuses the user name".into()),
+                }),
+            ),
             Asked::Name(_) => {
                 if let Some(state) = self.homes.get_mut(&home) {
                     state.problem = Some(match reason {
@@ -548,11 +571,11 @@ impl Engine {
                     });
                 }
             }
-            Asked::Parcel(key) => self.parcel_refused(txn, &key, reason, busy)?,
+            Asked::Parcel(key) => self.parcel_refused(turn, &key, reason, busy)?,
             Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
-                self.on_log_refused(id, true);
+                self.on_log_refused(turn, id, true);
                 if reason == Refusal::NotFound {
-                    self.log_lost(txn, id)?;
+                    self.log_lost(turn, id)?;
                 }
                 again(self);
             }
@@ -571,18 +594,18 @@ impl Engine {
                     _ => "the rendezvous does not take messages now: they wait here",
                 };
                 if !appended.items.is_empty() {
-                    self.set_problem(appended.chat, Some(problem));
+                    self.set_problem(turn, appended.chat, Some(problem));
                 }
-                self.append_failed(&appended);
-                self.on_log_refused(appended.group, true);
+                self.append_failed(turn, &appended);
+                self.on_log_refused(turn, appended.group, true);
                 if reason == Refusal::NotFound {
-                    self.log_lost(txn, appended.group)?;
+                    self.log_lost(turn, appended.group)?;
                 }
                 again(self);
             }
             // Without our own others, then: they are added when the conversation is mended.
             Asked::ConnectPackages(id, attempt, devices) if self.are_siblings(&devices) => {
-                self.connect_packages(txn, id, attempt, &[], Vec::new())?;
+                self.connect_packages(turn, id, attempt, &[], Vec::new())?;
             }
             Asked::ConnectList(id) | Asked::ConnectPackages(id, ..) => {
                 let error = match reason {
@@ -593,11 +616,13 @@ impl Engine {
                     Refusal::Malformed => NodeError::Invalid("that is no valid user name".into()),
                     _ => NodeError::Refused(format!("the rendezvous refused: {reason:?}")),
                 };
-                self.connect_failed(id, error);
+                self.connect_failed(turn, id, error);
             }
-            Asked::PutSnapshot if reason == Refusal::Stale => self.ask(home, Ask::GetSnapshot(true), Asked::Snapshot),
-            Asked::CodeOpen(id) => self.code_failed(id, reason),
-            Asked::CodeTry(id) => self.code_try_refused(id, reason),
+            Asked::PutSnapshot if reason == Refusal::Stale => {
+                self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot)
+            }
+            Asked::CodeOpen(id) => self.code_failed(turn, id, reason),
+            Asked::CodeTry(id) => self.code_try_refused(turn, id, reason),
             Asked::Inbox
             | Asked::Packages(_)
             | Asked::Snapshot
@@ -614,18 +639,18 @@ impl Engine {
     }
 
     /// A device that joins its account believes no server that knows less of it than the device that has linked it.
-    fn has_forgotten(&mut self, home: HomeId) {
-        let at = self.now + RETRY_REFUSED_MS;
+    fn has_forgotten(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let at = turn.now() + RETRY_REFUSED_MS;
         if let Some(state) = self.homes.get_mut(&home) {
             let problem =
                 "it does not know the account's devices: another device of the account has to go online first";
             state.problem = Some(problem.into());
             state.retry_at = Some(at);
         }
-        self.live(Live::Net);
+        turn.live(Live::Net);
     }
 
-    fn on_publish_refused(&mut self, home: HomeId, reason: Refusal) {
+    fn on_publish_refused(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: Refusal) {
         let Some(state) = self.homes.get_mut(&home) else {
             return;
         };
@@ -648,16 +673,16 @@ impl Engine {
                     solution: None,
                     token: String::new(),
                 };
-                let id = self.fresh_id();
+                let id = turn.fresh_id();
                 if let Some(state) = self.homes.get_mut(&home) {
                     state.asked.insert(id, Asked::Publish);
                 }
-                self.effect(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Publish(publish))));
+                turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Publish(publish))));
                 return;
             }
             Refusal::Stale => {
                 let account = Bytes::copy_from_slice(self.me.account().as_bytes());
-                self.ask(home, Ask::LookUp(account), Asked::OwnList);
+                self.ask(turn, home, Ask::LookUp(account), Asked::OwnList);
                 return;
             }
             Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
@@ -667,19 +692,19 @@ impl Engine {
             _ => "it refused to register this account",
         };
         state.problem = Some(problem.into());
-        state.retry_at = Some(self.now + 60_000);
-        self.live(Live::Net);
+        state.retry_at = Some(turn.now() + 60_000);
+        turn.live(Live::Net);
     }
 
     /// The snapshot of contacts is written soon: several changes travel together.
-    pub(crate) fn snapshot_soon(&mut self) {
+    pub(crate) fn snapshot_soon(&mut self, turn: &mut Turn<'_>) {
         self.counters.snapshot_owed = true;
-        self.feed_written = true;
-        self.snapshot_due = Some(self.now + 1_000);
+        self.counters_dirty = true;
+        self.snapshot_due = Some(turn.now() + 1_000);
     }
 
-    pub(crate) fn snapshot_on_time(&mut self) {
-        if self.snapshot_due.is_none_or(|due| due > self.now) {
+    pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) {
+        if self.snapshot_due.is_none_or(|due| due > turn.now()) {
             return;
         }
         // Always the same of several homes, as a restored device reads one.
@@ -689,9 +714,9 @@ impl Engine {
         // Not before the account's earlier snapshot was read: a restored device has to add to it.
         let Some(home) = home.filter(|_| self.counters.snapshot > 0) else { return };
         self.counters.snapshot += 1;
-        self.feed_written = true;
+        self.counters_dirty = true;
         let sealed = self.sealed_snapshot();
         let snapshot = Snapshot { version: self.counters.snapshot, sealed: sealed.into() };
-        self.ask(home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
+        self.ask(turn, home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
     }
 }

@@ -2,6 +2,8 @@ use starling_keys::{AccountKey, RecoveryPhrase};
 
 use super::*;
 
+const NOW_MS: u64 = 1_800_000_000_000;
+
 fn account() -> AccountKey {
     RecoveryPhrase::generate().account_key()
 }
@@ -13,13 +15,13 @@ fn device(account: &AccountKey) -> Mls {
 }
 
 fn package(mls: &Mls) -> bytes::Bytes {
-    mls.key_package(false).unwrap().into()
+    mls.key_package(false, NOW_MS).unwrap().into()
 }
 
 #[test]
 fn two_devices_talk_and_a_stored_state_goes_on() {
     let (alice, bob) = (device(&account()), device(&account()));
-    let (mut a, welcome) = alice.create(b"group", &[package(&bob)]).unwrap();
+    let (mut a, welcome) = alice.create(b"group", &[package(&bob)], NOW_MS).unwrap();
     let mut b = bob.join(&welcome).unwrap();
     let one = a.encrypt(b"one").unwrap();
     let value = b.value().unwrap();
@@ -36,10 +38,10 @@ fn two_devices_talk_and_a_stored_state_goes_on() {
 #[test]
 fn a_commit_moves_both_and_late_messages_still_decrypt() {
     let (alice, bob) = (device(&account()), device(&account()));
-    let (mut a, welcome) = alice.create(b"group", &[package(&bob)]).unwrap();
+    let (mut a, welcome) = alice.create(b"group", &[package(&bob)], NOW_MS).unwrap();
     let mut b = bob.join(&welcome).unwrap();
     let late = a.encrypt(b"late").unwrap();
-    let (commit, mut after) = a.prepare_update().unwrap();
+    let (commit, mut after) = a.prepare_update(NOW_MS).unwrap();
     let future = after.encrypt(b"future").unwrap();
     assert!(matches!(b.process(&future), Processed::Future));
     assert!(matches!(b.process(&commit), Processed::Commit));
@@ -59,14 +61,14 @@ fn a_commit_moves_both_and_late_messages_still_decrypt() {
 fn a_third_account_cannot_be_added() {
     let (alice, bob, carol) = (device(&account()), device(&account()), device(&account()));
     let both = [package(&bob), package(&carol)];
-    assert!(alice.create(b"group", &both).is_err());
+    assert!(alice.create(b"group", &both, NOW_MS).is_err());
 }
 
 #[test]
 fn several_devices_of_one_account_share_a_conversation() {
     let bob = account();
     let (alice, phone, laptop) = (device(&account()), device(&bob), device(&bob));
-    let (mut a, welcome) = alice.create(b"g", &[package(&phone), package(&laptop)]).unwrap();
+    let (mut a, welcome) = alice.create(b"g", &[package(&phone), package(&laptop)], NOW_MS).unwrap();
     let (mut p, mut l) = (phone.join(&welcome).unwrap(), laptop.join(&welcome).unwrap());
     let hi = a.encrypt(b"hi").unwrap();
     assert!(matches!(p.process(&hi), Processed::Application { .. }));
@@ -77,15 +79,15 @@ fn several_devices_of_one_account_share_a_conversation() {
 #[test]
 fn a_last_resort_package_serves_twice() {
     let (alice, bob) = (device(&account()), device(&account()));
-    let last: bytes::Bytes = bob.key_package(true).unwrap().into();
+    let last: bytes::Bytes = bob.key_package(true, NOW_MS).unwrap().into();
     for id in [b"g1", b"g2"] {
-        let (_, welcome) = alice.create(id, std::slice::from_ref(&last)).unwrap();
+        let (_, welcome) = alice.create(id, std::slice::from_ref(&last), NOW_MS).unwrap();
         bob.join(&welcome).unwrap().value().unwrap();
     }
     let once = package(&bob);
-    let (_, welcome) = alice.create(b"g3", std::slice::from_ref(&once)).unwrap();
+    let (_, welcome) = alice.create(b"g3", std::slice::from_ref(&once), NOW_MS).unwrap();
     bob.join(&welcome).unwrap().value().unwrap();
-    let (_, welcome) = alice.create(b"g4", &[once]).unwrap();
+    let (_, welcome) = alice.create(b"g4", &[once], NOW_MS).unwrap();
     assert!(bob.join(&welcome).is_err(), "a one-time package was used twice");
 }
 

@@ -251,22 +251,31 @@ impl Mls {
         &self.packages
     }
 
-    /// A new key package.
-    pub fn key_package(&self, last_resort: bool) -> Result<Vec<u8>, GroupError> {
+    /// A new key package, made at this time (milliseconds since 1970).
+    pub fn key_package(&self, last_resort: bool, now_ms: u64) -> Result<Vec<u8>, GroupError> {
         let mut extensions = ExtensionList::new();
         if last_resort {
             extensions.set_from(LastResortKeyPackageExt).map_err(|_| GroupError::Malformed)?;
         }
-        let from = MlsTime::now() - CLOCK_MARGIN;
+        let from = time(now_ms) - CLOCK_MARGIN;
         let package = self.client.generate_key_package_message(extensions, ExtensionList::new(), Some(from))?;
         Ok(package.to_bytes()?)
     }
 
-    /// Makes a group with the devices of these key packages; gives the welcome for all of them.
-    pub fn create(&self, id: &[u8], packages: &[bytes::Bytes]) -> Result<(LiveGroup, Vec<u8>), GroupError> {
-        let mut group =
-            self.client.create_group_with_id(id.to_vec(), ExtensionList::new(), ExtensionList::new(), None)?;
-        let mut commit = group.commit_builder();
+    /// Makes a group with the devices of these key packages, at this time (milliseconds since 1970); gives the welcome for all of them.
+    pub fn create(
+        &self,
+        id: &[u8],
+        packages: &[bytes::Bytes],
+        now_ms: u64,
+    ) -> Result<(LiveGroup, Vec<u8>), GroupError> {
+        let mut group = self.client.create_group_with_id(
+            id.to_vec(),
+            ExtensionList::new(),
+            ExtensionList::new(),
+            Some(time(now_ms)),
+        )?;
+        let mut commit = group.commit_builder().commit_time(time(now_ms));
         for package in packages {
             commit = commit.add_member(MlsMessage::from_bytes(package)?)?;
         }
@@ -425,10 +434,10 @@ impl LiveGroup {
         }
     }
 
-    /// A commit that renews our keys: the commit's bytes, and the group as it will be. This group stays as it is.
-    pub fn prepare_update(&self) -> Result<(Vec<u8>, LiveGroup), GroupError> {
+    /// A commit at this time (milliseconds since 1970) that renews our keys: the commit's bytes, and the group as it will be. This group stays as it is.
+    pub fn prepare_update(&self, now_ms: u64) -> Result<(Vec<u8>, LiveGroup), GroupError> {
         let mut after = self.clone();
-        let commit = after.group.commit_builder().build()?;
+        let commit = after.group.commit_builder().commit_time(time(now_ms)).build()?;
         let bytes = commit.commit_message.to_bytes()?;
         after.group.apply_pending_commit()?;
         Ok((bytes, after))
@@ -444,6 +453,10 @@ impl LiveGroup {
         self.group.write_to_storage()?;
         self.states.get(self.group.group_id()).ok_or(GroupError::Malformed)
     }
+}
+
+fn time(ms: u64) -> MlsTime {
+    Duration::from_millis(ms).into()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{
     limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
     net::NetCommand,
     store::DeviceAddresses,
-    turn::{Effect, Engine},
+    turn::{Effect, Engine, Turn},
 };
 
 /// What somebody shows.
@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// A signal, from a stream or past a log.
-    pub(crate) fn on_signal(&mut self, group: &[u8], sealed: &[u8], from: Option<DeviceId>) {
+    pub(crate) fn on_signal(&mut self, turn: &mut Turn<'_>, group: &[u8], sealed: &[u8], from: Option<DeviceId>) {
         let Some((id, chat)) = self.group_chat(group) else {
             return;
         };
@@ -63,13 +63,13 @@ impl Engine {
             return;
         };
         let peer = sender.account();
-        if from.is_some_and(|d| d != sender.device()) || signal.sent_ms.abs_diff(self.agreed_ms()) > SIGNAL_AGE_MS {
+        if from.is_some_and(|d| d != sender.device()) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
         if peer == self.me.account() {
             return self.on_sibling_signal(sender.device(), &signal);
         }
-        let (now, wall) = (self.now, self.wall);
+        let (now, wall) = (turn.now(), turn.wall());
         let given_up =
             |p: &crate::contacts::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device()).is_none());
         let Some(person) = self.contacts.get_mut(&peer).filter(|p| p.is_linked() && !given_up(p)) else {
@@ -103,18 +103,18 @@ impl Engine {
         }
         let last_seen_ms = self.contacts.get(&peer).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
-            self.live(Live::Typing { chat, typing: signal.typing });
+            turn.live(Live::Typing { chat, typing: signal.typing });
         }
         if let Some(availability) = now_shown
             && now_shown != before
         {
-            self.live(Live::Presence { account: peer, availability, last_seen_ms });
+            turn.live(Live::Presence { account: peer, availability, last_seen_ms });
         }
         if signal.ask {
-            self.tell_presence(chat, false);
+            self.tell_presence(turn, chat, false);
         }
         if !self.links.contains_key(&sender.device()) && signal.availability != Some(Availability::Offline) {
-            self.effect(Effect::Net(NetCommand::Hint(sender.device())));
+            turn.emit(Effect::Net(NetCommand::Hint(sender.device())));
         }
     }
 
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// How many others read a log has changed.
-    pub(crate) fn on_readers(&mut self, address: &[u8], others: u32) {
+    pub(crate) fn on_readers(&mut self, turn: &mut Turn<'_>, address: &[u8], others: u32) {
         let Some((id, epoch)) = <[u8; 32]>::try_from(address).ok().and_then(|a| self.logs.get(&a)).copied() else {
             return;
         };
@@ -142,21 +142,21 @@ impl Engine {
             return;
         };
         if others > before {
-            self.tell_presence(chat, before == 0);
+            self.tell_presence(turn, chat, before == 0);
             for device in members {
                 if device != self.me.device() && !self.links.contains_key(&device) {
-                    self.effect(Effect::Net(NetCommand::Hint(device)));
+                    turn.emit(Effect::Net(NetCommand::Hint(device)));
                 }
             }
         } else if others == 0 {
             for device in members {
-                self.contact_left(&device);
+                self.contact_left(turn, &device);
             }
         }
     }
 
     /// A device is not connected, and nobody else reads the log: they are away.
-    pub(crate) fn contact_left(&mut self, device: &DeviceId) {
+    pub(crate) fn contact_left(&mut self, turn: &mut Turn<'_>, device: &DeviceId) {
         let Some(account) = self.devices.get(device).copied() else {
             return;
         };
@@ -179,12 +179,12 @@ impl Engine {
             person.presence.typing_until = None;
             person.dirty = true;
             let last_seen_ms = person.row.last_seen_ms;
-            self.live(Live::Presence { account, availability, last_seen_ms });
+            turn.live(Live::Presence { account, availability, last_seen_ms });
         }
     }
 
-    pub(crate) fn expire_typing(&mut self) {
-        let now = self.now;
+    pub(crate) fn expire_typing(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
         let over: Vec<_> = self
             .contacts
             .iter_mut()
@@ -196,11 +196,11 @@ impl Engine {
             .collect();
         for account in over {
             let chat = ChatId(self.store.name("direct", account.as_bytes()));
-            self.live(Live::Typing { chat, typing: false });
+            turn.live(Live::Typing { chat, typing: false });
         }
     }
 
-    fn send_signal(&mut self, chat: ChatId, typing: bool, ask: bool) {
+    fn send_signal(&mut self, turn: &mut Turn<'_>, chat: ChatId, typing: bool, ask: bool) {
         let Some(group) = self.active_group(chat) else { return };
         let Some(peer) = self.chats.get(&chat).map(|c| c.peer) else {
             return;
@@ -212,7 +212,7 @@ impl Engine {
         let Some(keys) = entry.current_keys() else { return };
         let shows = Self::allows(self.settings.last_seen);
         // Of two in the same millisecond the second would be taken for a replay.
-        self.last_signal_ms = self.agreed_ms().max(self.last_signal_ms + 1).min(self.agreed_ms() + SIGNAL_AGE_MS / 2);
+        self.last_signal_ms = turn.agreed_ms().max(self.last_signal_ms + 1).min(turn.agreed_ms() + SIGNAL_AGE_MS / 2);
         let signal = Signal {
             sent_ms: self.last_signal_ms,
             typing,
@@ -227,7 +227,7 @@ impl Engine {
         let mut missing = false;
         for device in others {
             if self.links.contains_key(&device) {
-                self.send_signal_direct(device, group, sealed.clone());
+                self.send_signal_direct(turn, device, group, sealed.clone());
             } else {
                 missing = true;
             }
@@ -237,12 +237,12 @@ impl Engine {
             && let Some(home) = self.home_of(group)
         {
             let request = LogRequest { entries: vec![Bytes::from(sealed)], ..LogRequest::default() };
-            self.ask_log(home, &keys, LogVerb::Signal, request, Asked::Nothing);
+            self.ask_log(turn, home, &keys, LogVerb::Signal, request, Asked::Nothing);
         }
     }
 
-    pub(crate) fn tell_presence(&mut self, chat: ChatId, ask: bool) {
-        let now = self.now;
+    pub(crate) fn tell_presence(&mut self, turn: &mut Turn<'_>, chat: ChatId, ask: bool) {
+        let now = turn.now();
         let Some(state) = self.chats.get_mut(&chat) else {
             return;
         };
@@ -250,27 +250,27 @@ impl Engine {
             return;
         }
         state.told_presence_ms = now;
-        self.send_signal(chat, false, ask);
+        self.send_signal(turn, chat, false, ask);
     }
 
-    pub(crate) fn tell_presence_to_all(&mut self) {
+    pub(crate) fn tell_presence_to_all(&mut self, turn: &mut Turn<'_>) {
         for chat in self.chats.keys().copied().collect::<Vec<_>>() {
             if let Some(state) = self.chats.get_mut(&chat) {
                 state.told_presence_ms = 0;
             }
-            self.tell_presence(chat, false);
+            self.tell_presence(turn, chat, false);
         }
     }
 
-    pub(crate) fn tell_typing(&mut self, chat: ChatId, typing: bool) {
+    pub(crate) fn tell_typing(&mut self, turn: &mut Turn<'_>, chat: ChatId, typing: bool) {
         if Self::allows(self.settings.typing) {
-            self.send_signal(chat, typing, false);
+            self.send_signal(turn, chat, typing, false);
         }
     }
 
     /// The last words before stopping.
-    pub(crate) fn say_goodbye(&mut self) {
+    pub(crate) fn say_goodbye(&mut self, turn: &mut Turn<'_>) {
         self.availability = Availability::Offline;
-        self.tell_presence_to_all();
+        self.tell_presence_to_all(turn);
     }
 }

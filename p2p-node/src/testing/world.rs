@@ -32,7 +32,7 @@ use crate::{
     net::{HomeId, NetCommand, NetEvent},
     store::{Store, prefix},
     timeline,
-    turn::{Effect, Engine, Input, Now},
+    turn::{Effect, Engine, Input, Now, Source},
 };
 
 /// Who somebody is in the world.
@@ -191,7 +191,8 @@ impl World {
     pub fn start(&mut self, who: Who) {
         let person = &mut self.people[who];
         let store = Arc::new(Store::open(ProfileDir::lock(&person.dir).unwrap(), &person.key).unwrap());
-        let engine = Engine::load(store.clone(), self.now.wall_ms).unwrap();
+        let source = Source::seeded(self.rng.random());
+        let engine = Engine::load(store.clone(), self.now.wall_ms, source).unwrap();
         person.running = Some((engine, store));
         self.turn(who, Vec::new());
     }

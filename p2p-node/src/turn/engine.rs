@@ -14,6 +14,7 @@ use starling_keys::{AccountId, AccountKey, Certificate, DeviceId, DeviceKey, Dev
 use starling_wire::{Clock, direct::DirectFrame};
 use zeroize::Zeroizing;
 
+use super::{Source, Turn};
 use crate::{
     account::{
         codes::{OpenCode, UsedCode},
@@ -21,7 +22,7 @@ use crate::{
     },
     api::{
         Command, Reply,
-        types::{Audience, ChatId, DeliveryState, FeedKind, Live, NodeError},
+        types::{Audience, ChatId, Live},
     },
     calls::{self, CallCommand, CallInput},
     contacts::{Person, connect::Connect},
@@ -35,8 +36,8 @@ use crate::{
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
     net::{HomeId, NetCommand, NetEvent},
     store::{
-        CHATS, CONTACTS, ChatRow, ContactRow, CountersRow, FEED, FeedRow, GROUPS, GroupRow, IdentityRow, KEY_PACKAGES,
-        KeyPackageRow, META, OUTBOX, OutboxRow, Reading, SettingsRow, Store, StoreError, Txn, prefix,
+        CHATS, CONTACTS, ChatRow, ContactRow, CountersRow, GROUPS, GroupRow, IdentityRow, KEY_PACKAGES, KeyPackageRow,
+        META, OUTBOX, OutboxRow, Reading, SettingsRow, Store, StoreError, prefix,
     },
 };
 
@@ -151,29 +152,25 @@ pub struct Engine {
     pub(crate) own: devices::OwnDevices,
     pub(crate) addresses: (Vec<Multiaddr>, bool),
     pub(crate) seen: (HashSet<[u8; 16]>, VecDeque<[u8; 16]>),
-    pub(crate) next_id: u64,
     pub(crate) last_signal_ms: u64,
     pub(crate) calls: calls::Calls,
     /// Who waits for a user name.
     pub(crate) name_reply: Option<Reply<()>>,
-    /// The steady time of this turn, in milliseconds: for timers.
-    pub(crate) now: u64,
-    /// The clock's time of this turn, in milliseconds since 1970: for what is written down.
-    pub(crate) wall: u64,
-    /// How long the node has run, in milliseconds: for what is over when it ends.
-    pub(crate) running: u64,
     /// When we were last running, before this start.
     pub(crate) away_ms: u64,
     pub(crate) net_changed: bool,
     pub(crate) snapshot_due: Option<u64>,
     pub(crate) told: targets::Told,
-    pub(crate) effects: Vec<Effect>,
-    pub(crate) feed_written: bool,
+    /// The counters have changed in this turn.
+    pub(crate) counters_dirty: bool,
+    source: Source,
+    /// The times of the turn before this.
+    last: Now,
 }
 
 impl Engine {
     /// Loads a profile.
-    pub fn load(store: Arc<Store>, now: u64) -> Result<Self, EngineError> {
+    pub fn load(store: Arc<Store>, now: u64, source: Source) -> Result<Self, EngineError> {
         let read = store.read()?;
         let row: IdentityRow = read.get(META, b"identity")?.ok_or(EngineError::Identity)?;
         let seed = |bytes: &[u8]| -> Result<Zeroizing<[u8; 32]>, EngineError> {
@@ -227,18 +224,15 @@ impl Engine {
             own: devices::OwnDevices::default(),
             addresses: (Vec::new(), false),
             seen: Default::default(),
-            next_id: 1,
             last_signal_ms: 0,
             calls: calls::Calls::default(),
             name_reply: None,
-            now,
-            wall: now,
-            running: 0,
             net_changed: true,
             snapshot_due: None,
             told: Default::default(),
-            effects: Vec::new(),
-            feed_written: false,
+            counters_dirty: false,
+            source,
+            last: Now { steady_ms: now, wall_ms: now, running_ms: 0 },
             store: store.clone(),
         };
         for (_, row) in read.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
@@ -311,29 +305,33 @@ impl Engine {
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
     pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Result<Vec<Effect>, EngineError> {
-        (self.now, self.wall, self.running) = (now.steady_ms, now.wall_ms, now.running_ms);
         let store = self.store.clone();
-        let txn = store.begin()?;
+        let mut turn = Turn::begin(&store, now, &mut self.source, self.counters.feed)?;
+        turn.set_home_offset(self.home_offset());
+        self.handle(&mut turn, inputs)?;
+        let effects = turn.commit(&mut self.source)?;
+        self.last = now;
+        Ok(effects)
+    }
+
+    fn handle(&mut self, turn: &mut Turn<'_>, inputs: impl IntoIterator<Item = Input>) -> Result<(), EngineError> {
         for input in inputs {
             match input {
-                Input::Command(command) => self.on_command(&txn, command)?,
-                Input::Net(event) => self.on_net(&txn, event)?,
-                Input::Call(input) => self.on_call_input(&txn, input)?,
+                Input::Command(command) => self.on_command(turn, command)?,
+                Input::Net(event) => self.on_net(turn, event)?,
+                Input::Call(input) => self.on_call_input(turn, input)?,
                 Input::Stop => {
-                    self.hang_up_all(&txn)?;
-                    self.say_goodbye();
+                    self.hang_up_all(turn)?;
+                    self.say_goodbye(turn);
                 }
             }
         }
-        self.on_time(&txn)?;
-        self.flush_pending(&txn)?;
-        self.pump_logs(&txn)?;
-        self.pump_links(&txn)?;
-        self.sync_net();
-        self.save(&txn)?;
-        txn.commit()?;
-        self.feed_written = false;
-        Ok(std::mem::take(&mut self.effects))
+        self.on_time(turn)?;
+        self.flush_pending(turn)?;
+        self.pump_logs(turn)?;
+        self.pump_links(turn)?;
+        self.sync_net(turn);
+        self.save(turn)
     }
 
     /// Sequence number of the newest piece of news.
@@ -361,27 +359,32 @@ impl Engine {
             .chain(resends)
             .chain(self.snapshot_due)
             .chain(self.mending.next_due())
-            .chain(self.calls.next_due().map(|due| self.now + due.saturating_sub(self.running)))
+            .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
             .min()
     }
 
-    pub(crate) fn on_net(&mut self, txn: &Txn<'_>, event: NetEvent) -> Result<(), EngineError> {
+    pub(crate) fn on_net(&mut self, turn: &mut Turn<'_>, event: NetEvent) -> Result<(), EngineError> {
         match event {
-            NetEvent::DirectUp { device, relayed } => self.link_up(device, relayed),
-            NetEvent::DirectDown(device) => self.link_down(device),
-            NetEvent::Direct(device, frame) => self.on_frame(txn, device, frame)?,
-            NetEvent::HomeUp(home, hello) => self.home_up(home, &hello),
-            NetEvent::HomeDown(home, reason) => self.home_down(home, reason),
-            NetEvent::Home(home, response) => self.on_response(txn, home, response)?,
+            NetEvent::DirectUp { device, relayed } => self.link_up(turn, device, relayed),
+            NetEvent::DirectDown(device) => self.link_down(turn, device),
+            NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
+            NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello),
+            NetEvent::HomeDown(home, reason) => self.home_down(turn, home, reason),
+            NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
             NetEvent::Addresses { own, public } => {
                 self.addresses = (own, public);
-                self.tell_presence_to_all();
+                self.tell_presence_to_all(turn);
             }
         }
         Ok(())
     }
 
-    pub(crate) fn on_frame(&mut self, txn: &Txn<'_>, device: DeviceId, frame: DirectFrame) -> Result<(), EngineError> {
+    pub(crate) fn on_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: DeviceId,
+        frame: DirectFrame,
+    ) -> Result<(), EngineError> {
         // The device may have been blocked or removed since the frame was read.
         if !self.may_talk(&device) {
             return Ok(());
@@ -390,13 +393,13 @@ impl Engine {
             return Ok(());
         }
         for entry in &frame.entries {
-            self.on_direct_entry(txn, device, entry)?;
+            self.on_direct_entry(turn, device, entry)?;
         }
         for ack in &frame.acks {
-            self.on_ack(txn, device, &ack.group, ack.upto)?;
+            self.on_ack(turn, device, &ack.group, ack.upto)?;
         }
         for signal in &frame.signals {
-            self.on_signal(&signal.group, &signal.sealed, Some(device));
+            self.on_signal(turn, &signal.group, &signal.sealed, Some(device));
         }
         Ok(())
     }
@@ -409,85 +412,14 @@ impl Engine {
         }
     }
 
-    pub(crate) fn on_time(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        self.expire_typing();
-        self.expire_operations();
-        self.expire_outbox(txn)?;
-        self.homes_on_time(txn)?;
-        self.snapshot_on_time();
-        self.calls_on_time(txn)?;
-        self.mend_on_time(txn)
-    }
-
-    pub(crate) fn effect(&mut self, effect: Effect) {
-        self.effects.push(effect);
-    }
-
-    pub(crate) fn live(&mut self, live: Live) {
-        self.effects.push(Effect::Live(live));
-    }
-
-    pub(crate) fn reply<T: Send + 'static>(&mut self, reply: Reply<T>, value: Result<T, NodeError>) {
-        self.effects.push(Effect::Reply(Box::new(move || {
-            let _ = reply.send(value);
-        })));
-    }
-
-    pub(crate) fn fresh_id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-
-    /// Writes news: one row for all ids together.
-    pub(crate) fn news(&mut self, txn: &Txn<'_>, row: FeedRow) -> Result<(), EngineError> {
-        let lines = (row.ids.len() / 24).max(1) as u64;
-        let first = self.counters.feed + 1;
-        self.counters.feed += lines;
-        self.feed_written = true;
-        txn.put(FEED, &first.to_be_bytes(), &FeedRow { at_ms: self.wall, ..row })?;
-        Ok(())
-    }
-
-    pub(crate) fn state_news(
-        &mut self,
-        txn: &Txn<'_>,
-        chat: ChatId,
-        ids: Vec<u8>,
-        state: DeliveryState,
-        why: &str,
-    ) -> Result<(), EngineError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        self.news(
-            txn,
-            FeedRow {
-                kind: FeedKind::State.stored(),
-                chat: chat.0.to_vec(),
-                ids,
-                state: state.stored(),
-                text: why.into(),
-                ..FeedRow::default()
-            },
-        )
-    }
-
-    pub(crate) fn account_news(
-        &mut self,
-        txn: &Txn<'_>,
-        kind: FeedKind,
-        account: AccountId,
-        text: &str,
-    ) -> Result<(), EngineError> {
-        self.news(
-            txn,
-            FeedRow {
-                kind: kind.stored(),
-                account: account.as_bytes().to_vec(),
-                text: text.into(),
-                ..FeedRow::default()
-            },
-        )
+    pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.expire_typing(turn);
+        self.expire_operations(turn);
+        self.expire_outbox(turn)?;
+        self.homes_on_time(turn)?;
+        self.snapshot_on_time(turn);
+        self.calls_on_time(turn)?;
+        self.mend_on_time(turn)
     }
 
     /// The conversation with an account, made if needed.
@@ -508,20 +440,13 @@ impl Engine {
     }
 
     /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.
-    pub(crate) fn set_problem(&mut self, chat: ChatId, problem: Option<&'static str>) {
+    pub(crate) fn set_problem(&mut self, turn: &mut Turn<'_>, chat: ChatId, problem: Option<&'static str>) {
         if let Some(state) = self.chats.get_mut(&chat)
             && state.problem != problem
         {
             state.problem = problem;
-            self.live(Live::Net);
+            turn.live(Live::Net);
         }
-    }
-
-    /// The clock's time, mended by what the home rendezvous says where the two are far apart: for what must agree with others.
-    pub(crate) fn agreed_ms(&self) -> u64 {
-        let home = self.homes.values().find(|h| h.own && h.hello.is_some());
-        let theirs = home.map(|h| self.now.saturating_add_signed(h.steady_offset_ms));
-        theirs.filter(|t| t.abs_diff(self.wall) > limits::CLOCK_TOLERANCE_MS).unwrap_or(self.wall)
     }
 
     pub(crate) fn allows(audience: u32) -> bool {
@@ -529,28 +454,29 @@ impl Engine {
     }
 
     /// Writes what has changed in this turn.
-    pub(crate) fn save(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
-        let mut changed = self.feed_written;
+    pub(crate) fn save(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let mut changed = std::mem::take(&mut self.counters_dirty) || self.counters.feed != turn.feed();
+        self.counters.feed = turn.feed();
         if std::mem::take(&mut self.me.dirty) {
-            txn.put(META, b"identity", &self.me.row)?;
+            turn.put(META, b"identity", &self.me.row)?;
         }
         for (account, person) in &mut self.contacts {
             if std::mem::take(&mut person.dirty) {
                 changed = true;
-                txn.put(CONTACTS, &self.store.name("contact", account.as_bytes()), &person.row)?;
+                turn.put(CONTACTS, &self.store.name("contact", account.as_bytes()), &person.row)?;
             }
         }
         for (id, chat) in &mut self.chats {
             if std::mem::take(&mut chat.dirty) {
                 changed = true;
-                txn.put(CHATS, &id.0, &chat.row)?;
+                turn.put(CHATS, &id.0, &chat.row)?;
             }
         }
         for (id, group) in &mut self.groups {
             if group.take_dirty() {
                 changed = true;
                 group.store_value()?;
-                txn.put(GROUPS, id, &group.row)?;
+                turn.put(GROUPS, id, &group.row)?;
             }
         }
         // After the groups: writing one deletes the key package by which it was joined.
@@ -559,15 +485,15 @@ impl Engine {
             match change {
                 KeyPackageChange::Put(id, data) => {
                     let row = KeyPackageRow { data: data.to_vec(), last_resort: false };
-                    txn.put(KEY_PACKAGES, &id, &row)?;
+                    turn.put(KEY_PACKAGES, &id, &row)?;
                 }
-                KeyPackageChange::Delete(id) => txn.delete(KEY_PACKAGES, &id)?,
+                KeyPackageChange::Delete(id) => turn.delete(KEY_PACKAGES, &id)?,
             }
         }
         if changed || self.counters.clock != self.clock.0 {
             self.counters.clock = self.clock.0;
-            self.counters.last_run_ms = self.wall;
-            txn.put(META, b"counters", &self.counters)?;
+            self.counters.last_run_ms = turn.wall();
+            turn.put(META, b"counters", &self.counters)?;
         }
         Ok(())
     }

@@ -1,6 +1,218 @@
-//! The driver: what waits is handled in one transaction, and only then do the effects leave.
+//! One turn: the only way to write, to emit, to read the time, and to draw random numbers.
 
 mod engine;
 
+use std::ops::RangeBounds;
+
+use prost::Message;
+use rand::{SeedableRng, rngs::StdRng};
+use starling_keys::AccountId;
+
 pub(crate) use engine::{ChatState, first_time};
 pub use engine::{Effect, Engine, EngineError, Input, Now};
+
+use crate::{
+    api::{
+        Reply,
+        types::{ChatId, DeliveryState, FeedKind, Live, NodeError},
+    },
+    limits::CLOCK_TOLERANCE_MS,
+    store::{FEED, FeedRow, Reading, Rows, Store, StoreError, Table, Txn},
+};
+
+/// What a turn draws from and the next one goes on with: randomness, and numbers that are given out once in a run.
+pub struct Source {
+    rng: StdRng,
+    next_id: u64,
+}
+
+impl Source {
+    /// Seeded by the system.
+    pub fn from_system() -> Self {
+        Self { rng: rand::make_rng(), next_id: 1 }
+    }
+
+    /// One that a turn draws from; [`Turn::commit`] tells this one which numbers were given out.
+    fn fork(&mut self) -> Self {
+        Self { rng: self.rng.fork(), next_id: self.next_id }
+    }
+
+    /// The same numbers for the same seed: for tests.
+    #[cfg(test)]
+    pub fn seeded(seed: u64) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), next_id: 1 }
+    }
+}
+
+/// One turn of the engine, around its write transaction. Dropped without [`Turn::commit`], nothing of it has happened.
+pub struct Turn<'a> {
+    txn: Txn<'a>,
+    now: Now,
+    /// The home rendezvous' clock minus our steady time in milliseconds, while one is connected.
+    home_offset_ms: Option<i64>,
+    source: Source,
+    effects: Vec<Effect>,
+    /// Sequence number of the newest piece of durable news.
+    feed: u64,
+}
+
+impl<'a> Turn<'a> {
+    /// Begins a turn. `feed` is the sequence number of the newest piece of news before it.
+    pub fn begin(store: &'a Store, now: Now, source: &mut Source, feed: u64) -> Result<Self, StoreError> {
+        let source = source.fork();
+        Ok(Self { txn: store.begin()?, now, home_offset_ms: None, source, effects: Vec::new(), feed })
+    }
+
+    /// Makes everything that was written durable; only then may the effects, which it gives, leave. `source` goes on where this turn ends.
+    pub fn commit(self, source: &mut Source) -> Result<Vec<Effect>, StoreError> {
+        self.txn.commit()?;
+        source.next_id = self.source.next_id;
+        Ok(self.effects)
+    }
+
+    // Time.
+
+    /// Steady time in milliseconds, for timers: see [`Now::steady_ms`].
+    pub fn now(&self) -> u64 {
+        self.now.steady_ms
+    }
+
+    /// The clock's milliseconds since 1970, for what is written down: see [`Now::wall_ms`].
+    pub fn wall(&self) -> u64 {
+        self.now.wall_ms
+    }
+
+    /// Milliseconds since the node started, for what ends with it: see [`Now::running_ms`].
+    pub fn running(&self) -> u64 {
+        self.now.running_ms
+    }
+
+    /// The clock's time, corrected by the home rendezvous' where the two are far apart: for what must agree with others.
+    pub fn agreed_ms(&self) -> u64 {
+        let theirs = self.home_offset_ms.map(|offset| self.now().saturating_add_signed(offset));
+        theirs.filter(|t| t.abs_diff(self.wall()) > CLOCK_TOLERANCE_MS).unwrap_or(self.wall())
+    }
+
+    /// Sets the home rendezvous' clock minus our steady time, in milliseconds; `None` while no home is connected.
+    pub fn set_home_offset(&mut self, offset_ms: Option<i64>) {
+        self.home_offset_ms = offset_ms;
+    }
+
+    // Randomness.
+
+    /// The source of everything random that the engine chooses.
+    pub fn rng(&mut self) -> &mut StdRng {
+        &mut self.source.rng
+    }
+
+    /// A number that is given out once in a run: for operations and requests.
+    pub fn fresh_id(&mut self) -> u64 {
+        self.source.next_id += 1;
+        self.source.next_id
+    }
+
+    // What leaves after the commit.
+
+    /// Adds an effect.
+    pub fn emit(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// Adds news that are not kept.
+    pub fn live(&mut self, live: Live) {
+        self.emit(Effect::Live(live));
+    }
+
+    /// Answers a caller, once this turn is durable.
+    pub fn reply<T: Send + 'static>(&mut self, reply: Reply<T>, value: Result<T, NodeError>) {
+        self.emit(Effect::Reply(Box::new(move || {
+            // Who does not wait any more needs no answer.
+            let _ = reply.send(value);
+        })));
+    }
+
+    // Durable news.
+
+    /// Sequence number of the newest piece of durable news.
+    pub fn feed(&self) -> u64 {
+        self.feed
+    }
+
+    /// Writes news: one row for all ids together.
+    pub fn news(&mut self, row: FeedRow) -> Result<(), EngineError> {
+        let lines = (row.ids.len() / 24).max(1) as u64;
+        let first = self.feed + 1;
+        self.feed += lines;
+        self.put(FEED, &first.to_be_bytes(), &FeedRow { at_ms: self.wall(), ..row })?;
+        Ok(())
+    }
+
+    /// Writes the new state of messages; no ids, no news.
+    pub fn state_news(
+        &mut self,
+        chat: ChatId,
+        ids: Vec<u8>,
+        state: DeliveryState,
+        why: &str,
+    ) -> Result<(), EngineError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.news(FeedRow {
+            kind: FeedKind::State.stored(),
+            chat: chat.0.to_vec(),
+            ids,
+            state: state.stored(),
+            text: why.into(),
+            ..FeedRow::default()
+        })
+    }
+
+    /// Writes what has happened with an account.
+    pub fn account_news(&mut self, kind: FeedKind, account: AccountId, text: &str) -> Result<(), EngineError> {
+        self.news(FeedRow {
+            kind: kind.stored(),
+            account: account.as_bytes().to_vec(),
+            text: text.into(),
+            ..FeedRow::default()
+        })
+    }
+
+    // The store.
+
+    /// Writes a row.
+    pub fn put<M: Message>(&self, table: Table, key: &[u8], value: &M) -> Result<(), StoreError> {
+        self.txn.put(table, key, value)
+    }
+
+    /// Writes several rows of one table.
+    pub fn put_all<M: Message>(&self, table: Table, rows: &[(Vec<u8>, M)]) -> Result<(), StoreError> {
+        self.txn.put_all(table, rows)
+    }
+
+    /// Deletes a row.
+    pub fn delete(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        self.txn.delete(table, key)
+    }
+
+    /// Deletes a range of rows.
+    pub fn delete_range(&self, table: Table, range: impl RangeBounds<Vec<u8>>) -> Result<(), StoreError> {
+        self.txn.delete_range(table, range)
+    }
+}
+
+impl Reading for Turn<'_> {
+    fn get<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
+        self.txn.get(table, key)
+    }
+
+    fn range<M: Message + Default>(
+        &self,
+        table: Table,
+        range: impl RangeBounds<Vec<u8>>,
+        limit: usize,
+        backwards: bool,
+    ) -> Result<Rows<M>, StoreError> {
+        self.txn.range(table, range, limit, backwards)
+    }
+}
