@@ -5,6 +5,7 @@ mod error;
 mod profile;
 mod rpc;
 mod screen;
+mod signals;
 mod terminal;
 mod verbs;
 
@@ -41,22 +42,7 @@ fn main() -> ExitCode {
     };
     let json = cli.global.json;
     init_logging(cli.global.verbose, matches!(cli.verb, None | Some(Verb::Try { headless: false })));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => {
-            let result = runtime.block_on(async {
-                // A call hangs up first.
-                let hangs_up = matches!(cli.verb, Some(Verb::Call { .. }));
-                tokio::select! {
-                    result = Box::pin(run(cli)) => result,
-                    _ = tokio::signal::ctrl_c(), if !hangs_up => Err(CliError::new("interrupted", 130, "interrupted")),
-                }
-            });
-            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-            result
-        }
-        Err(error) => Err(CliError::internal(error)),
-    };
+    let result = signals::install().and_then(|()| run_to_end(cli));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
@@ -72,6 +58,19 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit)
         }
     }
+}
+
+/// Runs a verb until it is done or a signal ends it.
+fn run_to_end(cli: Cli) -> CliResult {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = Box::pin(run(cli)) => result,
+            signal = signals::unhandled() => Err(signal.error()),
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
 }
 
 /// Only our own events: those of the libraries hold addresses. The screen logs to a file, as it has the terminal for itself.

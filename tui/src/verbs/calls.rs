@@ -9,11 +9,12 @@ use std::{
 use serde_json::{Value, json};
 use starling_node::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
 
-use super::{field, find, messages::terminated, node_of, people::catch_up, print, say};
+use super::{field, find, node_of, people::catch_up, print, say};
 use crate::{
     cli::{Answer, Calls, Global, MediaArgs, parse_duration},
     error::{CliError, CliResult},
     rpc::Client,
+    signals,
     terminal::safe_line,
 };
 
@@ -42,7 +43,11 @@ pub async fn calls(global: &Global, command: Calls) -> CliResult {
         return super::call_test::call_test(global, renderers).await;
     }
     let (_, client) = node_of(global).await?;
-    let result = run(global, &client, command).await;
+    let follows = matches!(command, Calls::Start { .. } | Calls::Answer { .. } | Calls::Take { .. });
+    // A signal hangs up first, and ends a node of our own as it should.
+    let _handled = signals::handle();
+    let result = Box::pin(run(global, &client, command));
+    let result = if follows { result.await } else { signals::unless_received(result).await };
     client.finish().await;
     result
 }
@@ -50,7 +55,7 @@ pub async fn calls(global: &Global, command: Calls) -> CliResult {
 async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
     match command {
         Calls::Start { who, audio: _, video, duration, media } => {
-            catch_up(global, client).await?;
+            signals::unless_received(catch_up(global, client)).await?;
             let contact = find(client, &who).await?;
             let mut params = media_params(&media)?;
             params["video"] = (video || media.video_in.is_some()).into();
@@ -100,7 +105,7 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             Ok(())
         }
         Calls::Take { who, video, media } => {
-            catch_up(global, client).await?;
+            signals::unless_received(catch_up(global, client)).await?;
             let mut params = media_params(&media)?;
             params["video"] = (video || media.video_in.is_some()).into();
             if let Some(who) = who {
@@ -262,7 +267,7 @@ async fn answer_all(
         print(json!({ "v": 1, "type": "call.ready" }))?;
     }
     let mut answered = 0;
-    let mut stop = Box::pin(stopped());
+    let mut stop = Box::pin(signals::received());
     let mut waiting: Vec<String> = Vec::new();
     let calls = client.call("call.list", json!({})).await?;
     for call in calls.as_array().into_iter().flatten() {
@@ -276,7 +281,7 @@ async fn answer_all(
             None => {
                 let event = tokio::select! {
                     event = client.event() => event?,
-                    () = &mut stop => return Ok(()),
+                    _ = &mut stop => return Ok(()),
                 };
                 if event["type"] != "call.incoming" {
                     continue;
@@ -303,19 +308,11 @@ async fn answer_all(
     }
 }
 
-/// Ctrl-C or SIGTERM.
-async fn stopped() {
-    tokio::select! {
-        () = terminated() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-}
-
 /// Follows a call to its end, which is told on standard output.
 async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stats: &mut Stats) -> CliResult<Ended> {
     let mut id = id.to_owned();
     let mut second = tokio::time::interval(Duration::from_secs(1));
-    let mut stop = Box::pin(stopped());
+    let mut stop = Box::pin(signals::received());
     let (mut connected, mut interrupted): (Option<Instant>, bool) = (None, false);
     let mut hang_up_at: Option<Instant> = None;
     let (mut told, mut last) = (String::new(), Value::Null);
@@ -339,7 +336,7 @@ async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stat
                 client.call("call.hangup", json!({ "call": id })).await?;
                 continue;
             }
-            () = &mut stop, if !interrupted => {
+            _ = &mut stop, if !interrupted => {
                 interrupted = true;
                 // It may be over by itself at this moment.
                 let _ = client.call("call.hangup", json!({ "call": id })).await;

@@ -1,6 +1,6 @@
 //! `send` and `listen`.
 
-use std::{io::Write, process::Stdio, sync::Arc, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -18,6 +18,7 @@ use crate::{
     error::{CliError, CliResult},
     profile::Profile,
     rpc::Client,
+    signals::{self, Signal},
     terminal::safe,
 };
 
@@ -162,63 +163,126 @@ pub async fn listen(
 ) -> CliResult {
     // Who resumes after a cursor wants what was missed answered, too; with `all` they would answer years.
     let resumes = since.starts_with("c1:");
-    let mut since = since;
-    let mut seen = 0;
+    let mut listener = Listener { chat, since, resumes, left: count, out: tokio::io::stdout() };
     loop {
         let (_, client) = node_of(global).await?;
         let client = Arc::new(client);
-        let mut answerer = exec.as_ref().map(|command| Answerer::start(global, &client, command));
-        let mut params = json!({ "since": since });
-        if let Some(who) = &chat {
-            params["chat"] = find(&client, who).await?["chat"].clone();
-        }
-        client.call("subscribe", params).await?;
-        // A node that was another command's ends with that command: then we go on with one of our own, where we were.
-        loop {
-            let event = tokio::select! {
-                event = client.event() => event,
-                () = terminated() => {
-                    end(answerer.take(), false, &client).await;
-                    return Ok(());
-                }
-            };
-            match event {
-                Ok(event) => {
-                    if let Some(cursor) = event["cursor"].as_str() {
-                        since = cursor.to_owned();
-                    }
-                    if let Err(error) = show(global, &event) {
-                        end(answerer.take(), false, &client).await;
-                        return Err(error);
-                    }
-                    if let Some(answerer) = &answerer
-                        && wants_answer(&event, resumes)
-                    {
-                        let _ = answerer.events.send(event.clone()).await;
-                    }
-                    let counts = !field(&event, "type").starts_with("stream.")
-                        && !matches!(field(&event, "type"), "net.state" | "presence" | "typing");
-                    seen += u64::from(counts);
-                    if count.is_some_and(|count| seen >= count) {
-                        // What we owe to the others (that we have it) leaves before we do.
-                        end(answerer.take(), true, &client).await;
-                        return Ok(());
-                    }
-                    if event["type"] == "node.failed" {
-                        return Err(CliError::internal(field(&event, "reason")));
-                    }
-                    if event["type"] == "stream.shutdown" {
-                        break;
-                    }
-                }
-                Err(error) if error.code == "node_gone" => break,
-                Err(error) => {
-                    end(answerer.take(), false, &client).await;
-                    return Err(error);
-                }
+        // A node of our own says good-bye.
+        let _handled = signals::handle();
+        let answerer = exec.as_ref().map(|command| Answerer::start(global, &client, command));
+        let followed = tokio::select! {
+            // First: events may come faster than they are written.
+            biased;
+            signal = signals::received() => Err(signal),
+            followed = listener.follow(global, &client, answerer.as_ref()) => Ok(followed),
+        };
+        match followed {
+            Err(signal) => {
+                end(answerer, false, &client).await;
+                return match signal {
+                    Signal::Terminate => Ok(()),
+                    Signal::Interrupt => Err(signal.error()),
+                };
+            }
+            // What we owe to the others (that we have it) leaves before we do.
+            Ok(Ok(())) => {
+                end(answerer, true, &client).await;
+                return Ok(());
+            }
+            // A node that was another command's ends with that command: then we go on with one of our own, where we were.
+            Ok(Err(error)) if matches!(error.code.as_str(), "node_gone" | "lagged") => {
+                end(answerer, true, &client).await;
+            }
+            Ok(Err(error)) => {
+                end(answerer, false, &client).await;
+                return Err(error);
             }
         }
-        end(answerer.take(), true, &client).await;
+    }
+}
+
+/// Where a listener is.
+struct Listener {
+    /// Only events of this conversation.
+    chat: Option<String>,
+    /// The cursor of the last event that was written.
+    since: String,
+    /// Whether it goes on where another ended.
+    resumes: bool,
+    /// How many events are still to come; without a number, all.
+    left: Option<u64>,
+    /// Written by a thread of its own: a reader who has stopped reading holds up nothing else.
+    out: tokio::io::Stdout,
+}
+
+impl Listener {
+    /// Writes events until there are enough of them. An error `lagged` or `node_gone` says that it can go on with another subscription.
+    async fn follow(&mut self, global: &Global, client: &Client, answerer: Option<&Answerer>) -> CliResult {
+        let mut params = json!({ "since": self.since });
+        if let Some(who) = &self.chat {
+            params["chat"] = find(client, who).await?["chat"].clone();
+        }
+        client.call("subscribe", params).await?;
+        loop {
+            let mut events = vec![client.event().await?];
+            while events.len() < BATCH
+                && let Some(event) = client.try_event()
+            {
+                events.push(event);
+            }
+            self.leave_out_excess(&mut events);
+            self.write(global, &events).await?;
+            for event in &events {
+                if let Some(cursor) = event["cursor"].as_str() {
+                    self.since = cursor.to_owned();
+                }
+                if let Some(answerer) = answerer
+                    && wants_answer(event, self.resumes)
+                {
+                    let _ = answerer.events.send(event.clone()).await;
+                }
+                match field(event, "type") {
+                    "node.failed" => return Err(CliError::internal(field(event, "reason"))),
+                    "stream.shutdown" => return Err(CliError::new("lagged", 1, "the node ended the subscription")),
+                    _ => {}
+                }
+            }
+            if self.left == Some(0) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Counts events that are about something that happened, and drops those after the last one that is wanted.
+    fn leave_out_excess(&mut self, events: &mut Vec<Value>) {
+        let Some(left) = &mut self.left else { return };
+        let counts = |event: &Value| {
+            let kind = field(event, "type");
+            !kind.starts_with("stream.") && !matches!(kind, "net.state" | "presence" | "typing")
+        };
+        for (i, event) in events.iter().enumerate() {
+            *left = left.saturating_sub(u64::from(counts(event)));
+            if *left == 0 {
+                events.truncate(i + 1);
+                return;
+            }
+        }
+    }
+
+    async fn write(&mut self, global: &Global, events: &[Value]) -> CliResult {
+        let mut lines = String::new();
+        for event in events {
+            if let Some(line) = if global.json { Some(event.to_string()) } else { spoken(event) } {
+                lines.push_str(&line);
+                lines.push('\n');
+            }
+        }
+        self.out.write_all(lines.as_bytes()).await?;
+        self.out.flush().await?;
+        if events.iter().any(|event| event["type"] == "stream.ready") {
+            say(global, "listening");
+        }
+        Ok(())
     }
 }
 
@@ -249,46 +313,26 @@ async fn end(answerer: Option<Answerer>, wait: bool, client: &Client) {
     client.finish().await;
 }
 
-/// SIGTERM ends a listener as it should: the node says good-bye.
-pub(super) async fn terminated() {
-    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(mut signal) => {
-            signal.recv().await;
-        }
-        Err(_) => std::future::pending().await,
-    }
-}
-
-fn show(global: &Global, event: &Value) -> CliResult {
-    if global.json {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{event}")?;
-        out.flush()?;
-        return Ok(());
-    }
+/// An event for people; nothing for what they need not know.
+fn spoken(event: &Value) -> Option<String> {
     let chat = safe(field(&event["chat"], "name"));
     let who = safe(field(&event["message"]["from"], "name"));
-    match field(event, "type") {
-        "message.new" => print(format!("[{chat}] {who}: {}", safe(field(&event["message"], "text")))),
-        "message.edited" => print(format!("[{chat}] {who} edited: {}", safe(field(&event["message"], "text")))),
-        "message.deleted" => print(format!("[{chat}] a message was deleted")),
-        "contact.requested" => print(format!("{} asks to be a contact", safe(field(&event["contact"], "name")))),
-        "contact.accepted" => print(format!("{} is a contact now", safe(field(&event["contact"], "name")))),
-        "contact.key_changed" => {
-            print(format!("WARNING: the devices of {} have changed", safe(field(&event["contact"], "name"))))
-        }
-        "call.incoming" => print(format!("[{chat}] a call comes in: starling call answer")),
+    let contact = || safe(field(&event["contact"], "name"));
+    Some(match field(event, "type") {
+        "message.new" => format!("[{chat}] {who}: {}", safe(field(&event["message"], "text"))),
+        "message.edited" => format!("[{chat}] {who} edited: {}", safe(field(&event["message"], "text"))),
+        "message.deleted" => format!("[{chat}] a message was deleted"),
+        "contact.requested" => format!("{} asks to be a contact", contact()),
+        "contact.accepted" => format!("{} is a contact now", contact()),
+        "contact.key_changed" => format!("WARNING: the devices of {} have changed", contact()),
+        "call.incoming" => format!("[{chat}] a call comes in: starling call answer"),
         "call.ended" => {
             let seconds = event["call"]["duration_ms"].as_u64().unwrap_or(0) / 1000;
             let how = field(&event["call"], "reason").replace('_', " ");
-            print(format!("[{chat}] a call: {how}, {}:{:02}", seconds / 60, seconds % 60))
+            format!("[{chat}] a call: {how}, {}:{:02}", seconds / 60, seconds % 60)
         }
-        "stream.ready" => {
-            say(global, "listening");
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+        _ => return None,
+    })
 }
 
 /// Whether a command is run for an event: messages of people, and after a cursor also those that came meanwhile.

@@ -15,6 +15,7 @@ use crate::{
     error::{CliError, CliResult},
     profile::Profile,
     rpc::{self, Client, Served, serve_stream},
+    signals,
     terminal::safe_line,
 };
 
@@ -161,6 +162,7 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
     }
     let key = profile.open_key()?;
     let node = rpc::open_node(&profile, global, &key).await?;
+    let _handled = signals::handle();
     let listener = rpc::bind(&profile)?;
     let (stop, mut stopped) = mpsc::channel(1);
     let served = Served::new(node.clone(), &profile.name, stop);
@@ -183,13 +185,10 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
     } else {
         say(global, format!("Node of profile “{}” on {}", profile.name, profile.socket.display()));
     }
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(CliError::internal)?;
     let mut live = node.live();
     let failed = tokio::select! {
         () = rpc::serve_listener(listener, &profile.socket, &served, &mut stopped) => None,
-        _ = terminate.recv() => None,
-        _ = tokio::signal::ctrl_c() => None,
+        _ = signals::received() => None,
         reason = failure(&mut live) => Some(reason),
     };
     let _ = std::fs::remove_file(&profile.socket);

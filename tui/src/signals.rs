@@ -1,0 +1,147 @@
+//! SIGINT and SIGTERM. The handlers are installed once, before the program prints anything, and a signal that was received stays received: no
+//! loop can miss it by looking elsewhere at that moment. A thread of its own waits for signals and ends the program if the program itself does
+//! not, for example because whoever reads its standard output has stopped reading.
+
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::error::{CliError, CliResult};
+
+/// A program that has not noticed a signal after this time is blocked, and is ended.
+const UNNOTICED: Duration = Duration::from_secs(1);
+/// One that has noticed it has this time to hang up and to close the profile.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Signals are sent to a process, so this belongs to the process, too.
+static STATE: LazyLock<watch::Sender<State>> = LazyLock::new(|| watch::channel(State::default()).0);
+static NOTICED: AtomicBool = AtomicBool::new(false);
+
+#[derive(Default)]
+struct State {
+    /// The first signal that was received.
+    received: Option<Signal>,
+    /// How many [`Handled`] there are.
+    handlers: usize,
+}
+
+/// A signal that ends the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code of a program that the signal ended, as shells give it.
+    fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    /// The result of a verb that the signal ended before it was done.
+    pub fn error(self) -> CliError {
+        let code = match self {
+            Self::Interrupt => "interrupted",
+            Self::Terminate => "terminated",
+        };
+        CliError::new(code, self.exit_code(), code)
+    }
+}
+
+/// Installs the handlers. When this returns, neither signal ends the process by its default action any more.
+pub fn install() -> CliResult {
+    let (installed, ready) = mpsc::sync_channel(1);
+    let wait = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(wait(&installed)),
+        Err(error) => drop(installed.send(Err(error))),
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    ready.recv().map_err(CliError::internal)??;
+    Ok(())
+}
+
+/// While this exists, a verb looks for signals itself with [`received`], as it has something to close. Otherwise a signal drops the verb where
+/// it is.
+#[must_use]
+pub struct Handled(());
+
+/// From now on the caller handles signals.
+pub fn handle() -> Handled {
+    STATE.send_modify(|state| state.handlers += 1);
+    Handled(())
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        STATE.send_modify(|state| state.handlers -= 1);
+    }
+}
+
+/// Waits for a signal; ready at once if there was one.
+pub async fn received() -> Signal {
+    when(|_| true).await
+}
+
+/// Waits for a signal that no verb handles.
+pub async fn unhandled() -> Signal {
+    when(|state| state.handlers == 0).await
+}
+
+/// Does something unless a signal comes first; that is an error then.
+pub async fn unless_received<T>(task: impl Future<Output = CliResult<T>>) -> CliResult<T> {
+    tokio::select! {
+        biased;
+        signal = received() => Err(signal.error()),
+        result = task => result,
+    }
+}
+
+async fn when(fits: impl Fn(&State) -> bool) -> Signal {
+    let mut states = STATE.subscribe();
+    let state = states.wait_for(|state| state.received.is_some() && fits(state)).await;
+    let Some(signal) = state.ok().and_then(|state| state.received) else { return std::future::pending().await };
+    NOTICED.store(true, Ordering::Relaxed);
+    signal
+}
+
+async fn wait(installed: &mpsc::SyncSender<std::io::Result<()>>) {
+    let handlers = signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
+    let (mut interrupt, mut terminate) = match handlers {
+        Ok(handlers) => handlers,
+        Err(error) => return drop(installed.send(Err(error))),
+    };
+    let _ = installed.send(Ok(()));
+    let mut next = async || {
+        tokio::select! {
+            _ = interrupt.recv() => Signal::Interrupt,
+            _ = terminate.recv() => Signal::Terminate,
+        }
+    };
+    let first = next().await;
+    STATE.send_modify(|state| state.received = Some(first));
+    let blocked = async {
+        tokio::time::sleep(UNNOTICED).await;
+        if NOTICED.load(Ordering::Relaxed) {
+            tokio::time::sleep(GRACE - UNNOTICED).await;
+        }
+    };
+    // Whoever asks a second time does not want to wait.
+    let last = tokio::select! {
+        () = blocked => first,
+        again = next() => again,
+    };
+    std::process::exit(last.exit_code().into());
+}
