@@ -10,6 +10,8 @@ use crate::{AccountId, MAX_HOMES, RendezvousAddr};
 pub const LINK_SCHEME: &str = "starling:";
 /// Length of an invite's token: 96 bits cannot be guessed, and the link still fits a version 5 QR code.
 pub const TOKEN_LEN: usize = 12;
+/// Longest text that is read as a link, in bytes.
+const MAX_WRITTEN: usize = 8 * 1024;
 const VERSION: u8 = 1;
 const CHECKSUM_LEN: usize = 3;
 
@@ -91,14 +93,16 @@ impl FromStr for Invite {
     type Err = InviteError;
 
     fn from_str(text: &str) -> Result<Self, InviteError> {
-        let text: String = text.chars().take(4096).filter(|c| !c.is_whitespace()).collect();
+        let text = starling_text::unquoted(starling_text::shortened(text, MAX_WRITTEN));
+        // What a mail puts into a link that it wraps is no letter of it, either.
+        let text: String = text.chars().filter(|c| !matches!(c, ' ' | '>' | '|')).collect();
         let text = text.to_uppercase();
         let payload = text.strip_prefix(&LINK_SCHEME.to_uppercase()).ok_or(InviteError::Scheme)?;
         let payload = payload.strip_prefix("//").unwrap_or(payload);
-        let bytes = BASE32_NOPAD.decode(payload.as_bytes()).map_err(|e| match e.kind {
-            data_encoding::DecodeKind::Symbol => InviteError::Character,
-            _ => InviteError::Damaged,
-        })?;
+        if !payload.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
+            return Err(InviteError::Character);
+        }
+        let bytes = BASE32_NOPAD.decode(payload.as_bytes()).map_err(|_| InviteError::Damaged)?;
         if bytes.len() < 2 + CHECKSUM_LEN {
             return Err(InviteError::Damaged);
         }
@@ -169,6 +173,24 @@ mod tests {
             assert_eq!(link.parse(), Ok(invite.clone()));
             let (a, b) = link.split_at(40);
             assert_eq!(format!(" {}\n{b}", a.to_lowercase()).parse(), Ok(invite));
+        }
+    }
+
+    #[test]
+    fn a_link_is_read_however_it_was_pasted() {
+        let invite = invite(Host::V4([203, 0, 113, 7].into()));
+        let link = invite.to_string();
+        let (a, b) = link.split_at(60);
+        for pasted in [
+            format!("<{link}>"),
+            format!("“{link}”."),
+            format!("({link}),"),
+            format!("\u{feff}{link}\u{200b}\r\n"),
+            format!("> {a}\n> {b}\n"),
+            format!("{a}\u{ad}{b}"),
+            format!("starling://{}", &link["starling:".len()..]),
+        ] {
+            assert_eq!(pasted.parse(), Ok(invite.clone()), "{pasted:?}");
         }
     }
 

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::seal::StorageKey;
 
+/// As much of a text is read as a code with what may stand around it has, in bytes.
+const MAX_WRITTEN: usize = 256;
+
 /// Why a short code was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CodeError {
@@ -56,8 +59,10 @@ impl FromStr for ShortCode {
     type Err = CodeError;
 
     fn from_str(text: &str) -> Result<Self, CodeError> {
-        let text = text.trim().to_lowercase();
-        let parts: Vec<&str> = text.split(['-', ' ']).filter(|p| !p.is_empty()).collect();
+        let text =
+            starling_text::folded(&starling_text::without_invisible(starling_text::shortened(text, MAX_WRITTEN)));
+        // Whatever stands between and around them: hyphens of all kinds, spaces, line breaks, quotes.
+        let parts: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|p| !p.is_empty()).collect();
         let [place, first, second] = parts.as_slice() else {
             return Err(CodeError::Form);
         };
@@ -123,6 +128,20 @@ mod tests {
         let (to_b, to_a) = (a.message().to_vec(), b.message().to_vec());
         let (a, b) = (a.finish(&to_a).unwrap(), b.finish(&to_b).unwrap());
         assert!(b.open(b"x", &a.seal(b"x", b"hello")).is_err());
+    }
+
+    #[test]
+    fn a_code_is_read_however_it_was_pasted() {
+        let code: ShortCode = "7-uniform-quiz".parse().unwrap();
+        for pasted in [
+            "“7-uniform-quiz”.",
+            " <7 Uniform  QUIZ>\n",
+            "7‑uniform–quiz",
+            "7-uniform-\nquiz",
+            "\u{feff}7-uniform\u{200b}-quiz,",
+        ] {
+            assert!(pasted.parse() == Ok::<_, CodeError>(code.clone()), "{pasted:?}");
+        }
     }
 
     #[test]

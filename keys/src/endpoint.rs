@@ -8,6 +8,9 @@ use std::{
 
 use multiaddr::{Multiaddr, PeerId, Protocol};
 
+/// Longest text that is read as an address, in bytes: a DNS name has up to 253.
+const MAX_WRITTEN: usize = 1024;
+
 /// Why a rendezvous address was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EndpointError {
@@ -177,7 +180,8 @@ impl FromStr for RendezvousAddr {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let addr: Multiaddr = text.trim().parse().map_err(|_| EndpointError::Syntax)?;
+        let text = starling_text::unquoted(starling_text::shortened(text, MAX_WRITTEN)).replace(' ', "");
+        let addr: Multiaddr = text.parse().map_err(|_| EndpointError::Syntax)?;
         Self::try_from(&addr)
     }
 }

@@ -1,9 +1,16 @@
 //! The 24-word recovery phrase (BIP-39, English list) and the account key derived from it.
 
-use bip39::{Language, Mnemonic, WordCount};
+use bip39::{Language, Mnemonic};
 use zeroize::Zeroizing;
 
 use crate::AccountKey;
+
+/// Words of a phrase.
+const WORDS: usize = 24;
+/// As much of a text is read as a phrase with numbers, punctuation and some words around it can have, in bytes.
+const MAX_WRITTEN: usize = 16 * 1024;
+/// Most words that are looked at.
+const MAX_WORDS: usize = 100;
 
 /// Why a recovery phrase was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -42,10 +49,10 @@ impl RecoveryPhrase {
         }
     }
 
-    /// Reads a phrase: words in any case, separated by any white space.
+    /// Reads a phrase as people keep it: words in any case and layout, with or without numbers and punctuation. If each of the numbers 1 to 24 stands
+    /// before a word, those are the words, in the order of their numbers, and the rest of the text is not read.
     pub fn parse(text: &str) -> Result<Self, PhraseError> {
-        let words: Vec<Zeroizing<String>> =
-            text.split_whitespace().take(100).map(|w| Zeroizing::new(w.to_lowercase())).collect();
+        let words = written_words(text);
         for (i, word) in words.iter().enumerate() {
             if Language::English.find_word(word).is_none() {
                 let prefix: String = word.chars().take(3).collect();
@@ -55,7 +62,7 @@ impl RecoveryPhrase {
                 });
             }
         }
-        if words.len() != WordCount::Words24 as usize && words.len() != 24 {
+        if words.len() != WORDS {
             return Err(PhraseError::Length(words.len()));
         }
         let joined = Zeroizing::new(words.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
@@ -75,6 +82,27 @@ impl RecoveryPhrase {
     }
 }
 
+/// The words of a phrase that was printed, written down or copied.
+fn written_words(text: &str) -> Vec<Zeroizing<String>> {
+    let text = Zeroizing::new(starling_text::without_invisible(starling_text::shortened(text, MAX_WRITTEN)));
+    let mut number = None;
+    let mut words: Vec<(Option<usize>, Zeroizing<String>)> = Vec::new();
+    for token in text.split(|c: char| !c.is_alphanumeric()).filter(|t| !t.is_empty()) {
+        let word = token.trim_matches(|c: char| c.is_numeric());
+        if word.is_empty() {
+            number = token.parse().ok();
+        } else {
+            words.push((number.take(), Zeroizing::new(starling_text::folded(word))));
+        }
+    }
+    let mut numbered: Vec<&(Option<usize>, Zeroizing<String>)> = words.iter().filter(|(n, _)| n.is_some()).collect();
+    numbered.sort_by_key(|(n, _)| *n);
+    if numbered.iter().map(|(n, _)| *n).eq((1..=WORDS).map(Some)) {
+        return numbered.into_iter().map(|(_, word)| word.clone()).collect();
+    }
+    words.into_iter().take(MAX_WORDS).map(|(_, word)| word).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +112,38 @@ mod tests {
         let phrase = RecoveryPhrase::generate();
         let again = RecoveryPhrase::parse(&phrase.words().to_uppercase()).unwrap();
         assert_eq!(phrase.account_key().id(), again.account_key().id());
+    }
+
+    #[test]
+    fn layout_numbers_and_punctuation_do_not_matter() {
+        let phrase = RecoveryPhrase::from_entropy(&[7; 32]);
+        let words = phrase.words();
+        let list: Vec<&str> = words.split(' ').collect();
+        let numbered = |form: fn(usize, &str) -> String, between: &str| {
+            list.iter().enumerate().map(|(i, w)| form(i + 1, w)).collect::<Vec<_>>().join(between)
+        };
+        let columns: String = (0..6)
+            .map(|row| {
+                (0..4).map(|c| format!("{:>2} {:<10}", row + 6 * c + 1, list[row + 6 * c])).collect::<String>() + "\n"
+            })
+            .collect();
+        let written = [
+            numbered(|i, w| format!("{i:>2} {w:<10}"), "\n"),
+            numbered(|i, w| format!("{i}. {w}"), "\r\n"),
+            numbered(|i, w| format!("{i}) {}", w.to_uppercase()), "; "),
+            numbered(|i, w| format!("{i}{w}"), " "),
+            numbered(|_, w| w.to_owned(), ", "),
+            numbered(|_, w| w.to_owned(), "\u{a0}\u{200b}"),
+            numbered(|_, w| w.to_owned(), "-"),
+            format!("\u{feff}“{}”.", *words),
+            format!(
+                "Profile “default” is ready. Account 5w6vbef7puhb2y2j\n\nRecovery phrase, write it down:\n{columns}\n"
+            ),
+        ];
+        for text in written {
+            let read = RecoveryPhrase::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+            assert_eq!(read.words(), words, "{text}");
+        }
     }
 
     #[test]
