@@ -102,20 +102,20 @@ fn inbox_items() {
     let known = Known { account: vec![1; 32].into(), name: "bob".into(), state: 1, ..Known::default() };
     let body =
         InboxBody { device: vec![2; 32].into(), name: "alice".into(), known: Some(known), ..InboxBody::default() };
-    let valid = body.encode_to_vec();
+    let valid = body.to_bytes();
     let mut link = DeviceLink::default();
     (link.account_seed, link.homes) = (vec![3; 32], vec!["/ip4/127.0.0.1".into()]);
-    let linked = link.encode_to_vec();
+    let linked = link.to_bytes();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
-        if let Ok(body) = InboxBody::decode(mutated(&valid, input).as_slice()) {
+        if let Ok(body) = InboxBody::from_bytes(&mutated(&valid, input)) {
             let list = body.known.map(|known| Verified::<DeviceList>::from_bytes(&known.device_list));
             assert!(!matches!(list, Some(Ok(_))));
         }
-        let _ = DeviceLink::decode(mutated(&linked, input).as_slice());
+        let _ = DeviceLink::from_bytes(&mutated(&linked, input));
         if let Ok(item) = InboxItem::decode(input) {
-            let _ = InboxBody::decode(item.body);
+            let _ = InboxBody::from_bytes(&item.body);
         }
-        let _ = InboxBody::decode(input);
+        let _ = InboxBody::from_bytes(input);
     });
 }
 

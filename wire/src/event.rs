@@ -5,7 +5,8 @@ use std::fmt;
 use prost::Message as _;
 
 use crate::Call;
-use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_DEVICE_LIST, MAX_EMOJI, MAX_MENTIONS, MAX_NAME, MAX_TEXT};
+use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_DEVICE_LIST, MAX_EMOJI, MAX_MENTIONS, MAX_TEXT};
+use crate::name;
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -246,6 +247,8 @@ mod proto {
         pub name: String,
         #[prost(bool, tag = "2")]
         pub bot: bool,
+        #[prost(string, tag = "3")]
+        pub full_name: String,
     }
 }
 
@@ -272,7 +275,10 @@ impl Body {
                     .collect(),
                 read: r.read.0,
             }),
-            Self::Profile { name, bot } => proto::Body::Profile(proto::Profile { name: name.clone(), bot: *bot }),
+            Self::Profile { name, bot } => {
+                let (name, full_name) = name::to_fields(name);
+                proto::Body::Profile(proto::Profile { name, bot: *bot, full_name })
+            }
             Self::Devices(list) => proto::Body::Devices(list.clone()),
             Self::Call(call) => proto::Body::Call(call.to_proto()),
             Self::Unknown => return None,
@@ -310,7 +316,10 @@ impl Body {
                     read: Clock(r.read),
                 })
             }
-            Some(proto::Body::Profile(p)) => Self::Profile { name: bounded(p.name, MAX_NAME)?, bot: p.bot },
+            Some(proto::Body::Profile(p)) => {
+                let name = name::from_fields(&p.name, &p.full_name).ok_or(EventError::Malformed)?;
+                Self::Profile { name, bot: p.bot }
+            }
             Some(proto::Body::Devices(list)) if list.len() <= MAX_DEVICE_LIST => Self::Devices(list),
             Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
             Some(proto::Body::Devices(_)) => return Err(EventError::Malformed),
@@ -396,6 +405,7 @@ mod tests {
             Body::Delete { target: id(1, 1) },
             Body::Reaction { target: id(1, 1), emoji: "👍".into() },
             Body::Profile { name: "alice".into(), bot: true },
+            Body::Profile { name: "🇨🇦".repeat(64), bot: false },
             Body::Devices(vec![1, 2, 3]),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),

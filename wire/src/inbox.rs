@@ -1,6 +1,20 @@
 //! What is left in a device's inbox: sealed to the device, signed by the sender.
 
 use bytes::Bytes;
+use prost::{DecodeError, Message as _};
+
+use crate::name;
+
+/// Why an inbox item was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InboxError {
+    /// Not a message.
+    #[error("malformed: {0}")]
+    Malformed(#[from] DecodeError),
+    /// A name is longer than it may be.
+    #[error("a name is too long")]
+    Name,
+}
 
 /// The signed content of an inbox entry, before it is sealed with HPKE to the device's seal key.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -45,6 +59,29 @@ pub struct InboxBody {
     /// To another device of the sender's own account only: somebody that the account knows. A welcome is into the conversation with them.
     #[prost(message, optional, tag = "8")]
     pub known: Option<Known>,
+    /// The whole name where `name` is cut; only in the encoded form.
+    #[prost(string, tag = "9")]
+    pub full_name: String,
+}
+
+impl InboxBody {
+    /// The encoded form, which older programs read, too: with long names in two fields.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (name, full_name) = name::to_fields(&self.name);
+        Self { name, full_name, known: self.known.as_ref().map(Known::split), ..self.clone() }.encode_to_vec()
+    }
+
+    /// Reads what [`InboxBody::to_bytes`] has made: `name` is the whole name, without what does not belong into one.
+    ///
+    /// # Errors
+    /// If it is malformed or a name is beyond its bound.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InboxError> {
+        let mut body = Self::decode(bytes)?;
+        let full_name = std::mem::take(&mut body.full_name);
+        body.name = name::from_fields(&body.name, &full_name).ok_or(InboxError::Name)?;
+        body.known = body.known.map(Known::joined).transpose()?;
+        Ok(body)
+    }
 }
 
 /// Somebody that an account knows, as one of its devices tells another.
@@ -77,6 +114,25 @@ pub struct Known {
     /// When the user has said so, milliseconds since 1970: an older word does not count.
     #[prost(uint64, tag = "9")]
     pub said_ms: u64,
+    /// The whole `name` where it is cut; only in the encoded form.
+    #[prost(string, tag = "10")]
+    pub full_name: String,
+    /// The whole `alias` where it is cut; only in the encoded form.
+    #[prost(string, tag = "11")]
+    pub full_alias: String,
+}
+
+impl Known {
+    fn split(&self) -> Self {
+        let ((name, full_name), (alias, full_alias)) = (name::to_fields(&self.name), name::to_fields(&self.alias));
+        Self { name, full_name, alias, full_alias, ..self.clone() }
+    }
+
+    fn joined(self) -> Result<Self, InboxError> {
+        let name = name::from_fields(&self.name, &self.full_name).ok_or(InboxError::Name)?;
+        let alias = name::from_fields(&self.alias, &self.full_alias).ok_or(InboxError::Name)?;
+        Ok(Self { name, alias, full_name: String::new(), full_alias: String::new(), ..self })
+    }
 }
 
 /// A welcome into an MLS group.
@@ -115,6 +171,28 @@ pub struct DeviceLink {
     /// Version of its device list: whoever shows an older one, or none, has forgotten or lies.
     #[prost(uint64, tag = "6")]
     pub list_version: u64,
+    /// The whole name where `name` is cut; only in the encoded form.
+    #[prost(string, tag = "7")]
+    pub full_name: String,
+}
+
+impl DeviceLink {
+    /// The encoded form, which older programs read, too: with a long name in two fields.
+    pub fn to_bytes(mut self) -> zeroize::Zeroizing<Vec<u8>> {
+        (self.name, self.full_name) = name::to_fields(&self.name);
+        zeroize::Zeroizing::new(self.encode_to_vec())
+    }
+
+    /// Reads what [`DeviceLink::to_bytes`] has made.
+    ///
+    /// # Errors
+    /// If it is malformed or the name is beyond its bound.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InboxError> {
+        let mut link = Self::decode(bytes)?;
+        let full_name = std::mem::take(&mut link.full_name);
+        link.name = name::from_fields(&link.name, &full_name).ok_or(InboxError::Name)?;
+        Ok(link)
+    }
 }
 
 impl std::fmt::Debug for DeviceLink {
@@ -126,5 +204,40 @@ impl std::fmt::Debug for DeviceLink {
 impl Drop for DeviceLink {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.account_seed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_read_back_and_older_programs_can_read_the_item() {
+        let long = "🇨🇦".repeat(64);
+        let known = Known { name: long.clone(), alias: long.clone(), ..Known::default() };
+        let body = InboxBody { name: long.clone(), known: Some(known), ..InboxBody::default() };
+        let bytes = body.to_bytes();
+        assert_eq!(InboxBody::from_bytes(&bytes), Ok(body));
+        // Version 0.1 refuses names of more than 64 bytes, and knows the first fields only.
+        let old = InboxBody::decode(bytes.as_slice()).unwrap();
+        let old_known = old.known.unwrap();
+        assert!(
+            [&old.name, &old_known.name, &old_known.alias]
+                .iter()
+                .all(|name| name.len() <= 64 && long.starts_with(*name))
+        );
+
+        let mut link = DeviceLink::default();
+        link.name.clone_from(&long);
+        assert_eq!(DeviceLink::from_bytes(&link.to_bytes()).unwrap().name, long);
+    }
+
+    #[test]
+    fn a_name_beyond_its_bound_is_refused() {
+        let body = InboxBody { name: "x".repeat(65), ..InboxBody::default() };
+        assert_eq!(InboxBody::from_bytes(&body.encode_to_vec()), Err(InboxError::Name));
+        let known = Known { full_alias: "x".repeat(513), ..Known::default() };
+        let body = InboxBody { known: Some(known), ..InboxBody::default() };
+        assert_eq!(InboxBody::from_bytes(&body.encode_to_vec()), Err(InboxError::Name));
     }
 }

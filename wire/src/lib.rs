@@ -10,6 +10,7 @@ mod frame;
 pub mod inbox;
 pub mod limits;
 mod log;
+mod name;
 mod pow;
 pub mod rendezvous;
 mod signal;

@@ -4,8 +4,8 @@
 pub const MAX_TEXT: usize = 64 * 1024;
 /// Most mentions in one message.
 pub const MAX_MENTIONS: usize = 64;
-/// Longest name of an account or profile, in bytes: it has to fit a list row.
-pub const MAX_NAME: usize = 64;
+/// Longest name, in bytes, that programs of version 0.1 read. Longer ones (see `starling_text::display_name`) have a field of their own.
+pub const MAX_SHORT_NAME: usize = 64;
 /// Longest reaction: one emoji of several code points.
 pub const MAX_EMOJI: usize = 32;
 /// Largest signed device list that travels in an event: 16 devices have about 24 KB.

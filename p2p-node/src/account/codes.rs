@@ -1,7 +1,6 @@
 //! Short codes: a key exchange with a weak secret over a rendezvous, which ends in an invite, or in another device of our account.
 
 use bytes::Bytes;
-use prost::Message as _;
 use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, RendezvousAddr, ShortCode};
 use starling_wire::{
     inbox::DeviceLink,
@@ -243,6 +242,7 @@ impl Engine {
             homes: self.me.homes.iter().map(ToString::to_string).collect(),
             username: self.me.row.username.clone(),
             list_version: self.me.list.as_ref().map_or(0, |l| l.version),
+            full_name: String::new(),
         }
     }
 
@@ -268,7 +268,7 @@ impl Engine {
                 let for_device = token.is_none();
                 let sealed = match token {
                     Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
-                    None => key.seal(ACCOUNT, &zeroize::Zeroizing::new(self.device_link().encode_to_vec())),
+                    None => key.seal(ACCOUNT, &self.device_link().to_bytes()),
                 };
                 let (place, attempt) = (message.place, message.attempt);
                 let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
@@ -307,7 +307,7 @@ impl Engine {
         let reply = match reply {
             CodeReply::Contact(reply) => reply,
             CodeReply::Account(reply) => {
-                let link = opened.and_then(|plain| DeviceLink::decode(plain.as_slice()).ok());
+                let link = opened.and_then(|plain| DeviceLink::from_bytes(&plain).ok());
                 return turn.reply(reply, link.ok_or_else(wrong));
             }
         };

@@ -8,7 +8,6 @@ use starling_keys::{AccountId, Certificate, DeviceEntry, DeviceId, DeviceList, M
 use starling_wire::{
     Body,
     inbox::{InboxBody, Known},
-    limits::MAX_NAME,
     rendezvous::Ask,
 };
 
@@ -284,6 +283,7 @@ impl Engine {
             verified: person.row.verified && !person.row.key_changed,
             bot: person.row.bot,
             said_ms: person.row.said_ms,
+            ..Known::default()
         }
     }
 
@@ -310,8 +310,8 @@ impl Engine {
             return Ok(Ok(()));
         };
         let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.me.account());
-        let Some(account) = account.filter(|_| known.name.len() <= MAX_NAME && known.alias.len() <= MAX_NAME) else {
-            return Ok(Err("beyond its limits"));
+        let Some(account) = account else {
+            return Ok(Err("not about another account"));
         };
         let their = Verified::<DeviceList>::from_bytes(&known.device_list).ok().filter(|l| l.account == account);
         self.on_known(turn, account, known, their.clone())?;

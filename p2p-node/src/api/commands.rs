@@ -6,7 +6,7 @@ use starling_keys::{AccountId, DeviceId, InviteToken, RendezvousAddr, ShortCode}
 use starling_wire::{
     Availability, Body, CallId, Clock, Text,
     inbox::DeviceLink,
-    limits::{MAX_GREETING, MAX_INVITE_USES, MAX_NAME, is_username},
+    limits::{MAX_GREETING, MAX_INVITE_USES, is_username},
     rendezvous::Ask,
 };
 use tokio::sync::oneshot;
@@ -321,15 +321,18 @@ impl Engine {
                     (None, Some(name)) => Whom::Name(name),
                     (None, None) => return Ok(()),
                 };
-                if greeting.len() > MAX_GREETING || alias.len() > MAX_NAME {
-                    turn.reply(
-                        reply,
-                        Err(NodeError::Invalid(format!(
-                            "a greeting has at most {MAX_GREETING} bytes, a name {MAX_NAME}"
-                        ))),
-                    );
-                    return Ok(());
-                }
+                let alias = if greeting.len() > MAX_GREETING {
+                    Err(NodeError::Invalid(format!("a greeting has at most {MAX_GREETING} bytes")))
+                } else {
+                    checked_alias(&alias)
+                };
+                let alias = match alias {
+                    Ok(alias) => alias,
+                    Err(error) => {
+                        turn.reply(reply, Err(error));
+                        return Ok(());
+                    }
+                };
                 let until = turn.now() + REACH_TIMEOUT_MS;
                 let connect = Connect { token, greeting, alias, reply: Some(reply), ..Connect::to(whom, homes, until) };
                 self.connect(turn, connect)?;
@@ -346,11 +349,7 @@ impl Engine {
                 turn.reply(reply, Ok(()));
             }
             Command::Rename(account, name, reply) => {
-                let result = if name.len() > MAX_NAME {
-                    Err(NodeError::Invalid(format!("a name has at most {MAX_NAME} bytes")))
-                } else {
-                    self.change(turn, account, |p| p.row.alias = name)
-                };
+                let result = checked_alias(&name).and_then(|name| self.change(turn, account, |p| p.row.alias = name));
                 self.snapshot_soon(turn);
                 if result.is_ok() {
                     self.said_of(turn, account)?;
@@ -462,9 +461,7 @@ impl Engine {
                 turn.reply(reply, Ok(now));
             }
             Command::SetName(name, reply) => {
-                let result = if name.is_empty() || name.len() > MAX_NAME {
-                    Err(NodeError::Invalid(format!("a name has 1 to {MAX_NAME} bytes")))
-                } else {
+                let result = checked_name(&name).map(|name| {
                     self.me.row.name.clone_from(&name);
                     self.me.dirty = true;
                     let bot = self.me.row.bot;
@@ -473,8 +470,7 @@ impl Engine {
                     for chat in linked {
                         self.write_event(turn, chat, Body::Profile { name: name.clone(), bot });
                     }
-                    Ok(())
-                };
+                });
                 turn.reply(reply, result);
             }
             Command::SetUsername(name, reply) => self.claim_name(turn, name, reply),
@@ -576,4 +572,13 @@ fn txn_has_request(engine: &Engine, turn: &mut Turn<'_>, account: AccountId) -> 
     use crate::store::Reading;
     let key = engine.store.name("request", account.as_bytes());
     Ok(turn.get::<crate::store::RequestRow>(REQUESTS, &key)?.is_some())
+}
+
+fn checked_name(name: &str) -> Result<String, NodeError> {
+    starling_text::display_name(name).map_err(|error| NodeError::Invalid(error.to_string()))
+}
+
+/// An alias may be empty: then the name shows that they give themselves.
+fn checked_alias(alias: &str) -> Result<String, NodeError> {
+    if alias.is_empty() { Ok(String::new()) } else { checked_name(alias) }
 }

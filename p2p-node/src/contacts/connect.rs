@@ -1,7 +1,6 @@
 //! Becoming contacts: looking somebody up, claiming key packages, making the conversation; requests; newer device lists.
 
 use bytes::Bytes;
-use prost::Message as _;
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
 use starling_wire::{
@@ -335,6 +334,7 @@ impl Engine {
             welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
             bot: self.me.row.bot,
             known: None,
+            full_name: String::new(),
         };
         let to = peer_home.as_ref().map(ToString::to_string).unwrap_or_default();
         for device in devices.iter().filter(|d| members.contains(&d.certificate.device())) {
@@ -431,7 +431,7 @@ impl Engine {
         let Some(row) = turn.get::<RequestRow>(REQUESTS, &key)? else {
             return Ok(Err(NodeError::NotFound("there is no such request".into())));
         };
-        let body = InboxBody::decode(row.body.as_slice()).unwrap_or_default();
+        let body = InboxBody::from_bytes(&row.body).unwrap_or_default();
         let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
             return Ok(Err(NodeError::NotFound("the request cannot be read".into())));
         };
@@ -445,7 +445,7 @@ impl Engine {
         let mut requests: Vec<Request> = rows
             .iter()
             .filter_map(|(_, row)| {
-                let body = InboxBody::decode(row.body.as_slice()).ok()?;
+                let body = InboxBody::from_bytes(&row.body).ok()?;
                 let list = Verified::<DeviceList>::from_bytes(&body.device_list).ok()?;
                 Some(Request { account: list.account, name: body.name, greeting: body.greeting, at_ms: row.at_ms })
             })

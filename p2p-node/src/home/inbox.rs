@@ -6,7 +6,7 @@ use starling_keys::{AccountId, DeviceEntry, DeviceId, DeviceList, RendezvousAddr
 use starling_wire::{
     Body, Puzzle,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
-    limits::{MAX_GREETING, MAX_NAME},
+    limits::MAX_GREETING,
     rendezvous::{Ask, InboxAppend, Page, Refusal},
 };
 
@@ -110,7 +110,7 @@ impl Engine {
         home: &str,
     ) -> Result<(), EngineError> {
         let device = to.certificate.device();
-        let encoded: Bytes = body.encode_to_vec().into();
+        let encoded: Bytes = body.to_bytes().into();
         let signed = [&device.as_bytes()[..], &encoded].concat();
         let item = InboxItem {
             body: encoded,
@@ -245,7 +245,7 @@ impl Engine {
         let Ok(item) = InboxItem::decode(plain.as_slice()) else {
             return Ok(Err("not an item"));
         };
-        let Ok(body) = InboxBody::decode(item.body.clone()) else {
+        let Ok(body) = InboxBody::from_bytes(&item.body) else {
             return Ok(Err("not a body"));
         };
         let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
@@ -258,7 +258,7 @@ impl Engine {
         if list.device(&device).is_none() || !device.verify(INBOX_DOMAIN, &signed, &item.signature) {
             return Ok(Err("not signed by a device of that account"));
         }
-        if body.name.len() > MAX_NAME || body.greeting.len() > MAX_GREETING {
+        if body.greeting.len() > MAX_GREETING {
             return Ok(Err("beyond its limits"));
         }
         if list.account == self.me.account() {
