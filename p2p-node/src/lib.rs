@@ -31,7 +31,9 @@ pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
 pub use starling_media::{self as media, spec};
 pub use starling_wire::{
-    Availability, CallEnd, CallId, Clock, EventId, Recording, Text, inbox::DeviceLink, limits::is_username,
+    Availability, CallEnd, CallId, Clock, EventId, Recording, Text,
+    inbox::DeviceLink,
+    limits::{MAX_TEXT, is_username},
 };
 pub use store::{ProfileDir, StoreError};
 pub use turn::EngineError;

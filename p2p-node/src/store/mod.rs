@@ -87,6 +87,9 @@ pub enum StoreError {
     /// There is no profile.
     #[error("there is no profile here")]
     Missing,
+    /// The file system has no file locks, which keep two processes from writing to one profile.
+    #[error("the file system of the profile does not lock files ({0})")]
+    NoLocks(String),
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
@@ -101,6 +104,9 @@ fn from_io(error: &io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(error.to_string()),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error()) => {
+            StoreError::NoLocks(error.to_string())
+        }
         _ => StoreError::Failed(error.to_string()),
     }
 }
@@ -126,6 +132,9 @@ impl ProfileDir {
         match file.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse),
+            Err(fs::TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {
+                Err(StoreError::NoLocks(e.to_string()))
+            }
             Err(fs::TryLockError::Error(e)) => Err(from_io(&e)),
         }
     }
@@ -431,6 +440,14 @@ mod tests {
         let read = store.read().unwrap();
         assert!(read.get::<Check>(META, b"x").unwrap().is_some());
         assert!(read.get::<Check>(META, b"y").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_told_from_other_failures() {
+        // What a network file system answers without a lock service.
+        let no_locks = io::Error::from(rustix::io::Errno::NOLCK);
+        assert!(matches!(from_io(&no_locks), StoreError::NoLocks(_)));
+        assert!(matches!(failed(redb::StorageError::Io(no_locks)), StoreError::NoLocks(_)));
     }
 
     #[test]
