@@ -1,41 +1,37 @@
 //! `send` and `listen`.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    sync::mpsc,
-};
+use starling_node::MAX_TEXT;
+use starling_text::SafeText;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    field, find, node_of,
+    exec::Answerer,
+    field, find,
+    lines::{Sent, send_lines},
+    node_of,
     people::{catch_up, warn_of_clock},
     print, say,
 };
 use crate::{
     cli::{Global, Send, parse_duration},
     error::{CliError, CliResult},
+    output::Printable,
     profile::Profile,
     rpc::Client,
     signals::{self, Signal},
-    terminal::safe,
 };
 
-/// Lines that travel to the node together when they are there already.
+/// Events that are written together when they are there already.
 const BATCH: usize = 500;
-/// What a command of `listen --exec` may answer.
-const MAX_ANSWER: u64 = 64 * 1024;
-/// Messages that may wait for a command of `listen --exec`; then the listener waits.
-const EXEC_QUEUE: usize = 1024;
-/// How long that command may run for one message.
-const EXEC_LIMIT: Duration = Duration::from_secs(300);
 /// How long a one-off `send` tries to get its message out before it leaves it to the next run.
 const LINGER_MS: u64 = 10_000;
 
 pub async fn send(global: &Global, args: Send) -> CliResult {
     let timeout = parse_duration(&args.timeout)
-        .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout.escape_debug())))?;
+        .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout)))?;
     let (profile, mut client) = node_of(global).await?;
     let result = send_with(global, &profile, &mut client, &args, timeout).await;
     client.finish().await;
@@ -47,51 +43,18 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
     catch_up(global, client).await?;
     let contact = find(client, &args.to).await?;
     let chat = field(&contact, "chat");
-    let mut ids: Vec<String> = Vec::new();
-    let mut last_text = String::new();
-    let from_input = args.text.is_empty() || args.text == ["-"];
-    if args.lines {
-        let mut lines = BufReader::with_capacity(256 * 1024, tokio::io::stdin()).split(b'\n');
-        let mut batch: Vec<String> = Vec::new();
-        loop {
-            // Lines that are there already go together; a slow producer's lines go one by one.
-            let next = if batch.is_empty() {
-                lines.next_segment().await?
-            } else {
-                match tokio::time::timeout(Duration::from_millis(1), lines.next_segment()).await {
-                    Ok(line) => line?,
-                    Err(_) => {
-                        ids.extend(send_batch(client, chat, args, std::mem::take(&mut batch)).await?);
-                        continue;
-                    }
-                }
-            };
-            let Some(line) = next else { break };
-            let line = String::from_utf8(line)
-                .map_err(|_| CliError::usage(format!("line {} is not UTF-8", ids.len() + batch.len() + 1)))?;
-            let line = line.trim_end_matches('\r');
-            if !line.is_empty() {
-                batch.push(line.to_owned());
-            }
-            if batch.len() >= BATCH {
-                ids.extend(send_batch(client, chat, args, std::mem::take(&mut batch)).await?);
-            }
-        }
-        if !batch.is_empty() {
-            ids.extend(send_batch(client, chat, args, batch).await?);
-        }
+    let (sent, last_text) = if args.lines {
+        (send_lines(global, client, chat, args).await?, String::new())
     } else {
-        last_text = if from_input {
-            let mut text = String::new();
-            let read = tokio::io::stdin().take(1024 * 1024).read_to_string(&mut text).await;
-            read.map_err(|e| CliError::usage(format!("standard input is not UTF-8 text: {e}")))?;
-            text.trim_end_matches('\n').to_owned()
-        } else {
-            args.text.join(" ")
-        };
-        ids.extend(send_batch(client, chat, args, vec![last_text.clone()]).await?);
-    }
-    let Some(last) = ids.last() else {
+        let text = if args.text.is_empty() || args.text == ["-"] { read_text().await? } else { args.text.join(" ") };
+        if text.len() > MAX_TEXT {
+            return Err(too_long(&format!("this one has {} KB", text.len().div_ceil(1024))));
+        }
+        let ids = send_texts(client, chat, args, vec![text.clone()]).await?;
+        (Sent::of(ids), text)
+    };
+    let Some(last) = &sent.last else {
+        sent.result()?;
         return Err(CliError::usage("there is nothing to send").hint("give the text, or lines on standard input"));
     };
     // Without --wait: a node of our own must at least hand the message over, as far as that is possible now.
@@ -123,10 +86,10 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
         if message.is_null() {
             message = json!({ "id": last, "text": last_text, "state": state });
         }
-        message["count"] = ids.len().into();
+        message["count"] = sent.count.into();
         print(message)?;
     } else {
-        say(global, format!("{} message{} {state}", ids.len(), if ids.len() == 1 { "" } else { "s" }));
+        say(global, format!("{} message{} {state}", sent.count, if sent.count == 1 { "" } else { "s" }));
     }
     if !reached && args.wait.is_some() {
         let chats = client.call("chats", json!({})).await?;
@@ -142,10 +105,37 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
     if !reached {
         say(global, "It waits here and goes out at the next run.");
     }
-    Ok(())
+    sent.result()
 }
 
-async fn send_batch(client: &Client, chat: &str, args: &Send, texts: Vec<String>) -> CliResult<Vec<String>> {
+/// A message on standard input: as much as a message can have, less the line breaks at its end.
+async fn read_text() -> CliResult<String> {
+    // Room for line breaks at the end.
+    const MOST: usize = MAX_TEXT + 1024;
+    let mut bytes = Vec::new();
+    tokio::io::stdin().take(MOST as u64).read_to_end(&mut bytes).await?;
+    let whole = bytes.len() < MOST;
+    while bytes.ends_with(b"\n") {
+        bytes.pop();
+    }
+    if !whole || bytes.len() > MAX_TEXT {
+        return Err(too_long("standard input has more"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let byte = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        CliError::usage(format!("standard input is not UTF-8 text: line {line}, byte {byte}"))
+    })
+}
+
+fn too_long(how_long: &str) -> CliError {
+    CliError::usage(format!("a message has at most {} KB, {how_long}", MAX_TEXT / 1024))
+        .hint("send it in parts; --lines makes a message of each line")
+}
+
+/// Gives texts to the node; their ids.
+pub(super) async fn send_texts(client: &Client, chat: &str, args: &Send, texts: Vec<String>) -> CliResult<Vec<String>> {
     let mut params = json!({ "chat": chat, "texts": texts });
     if let Some(reply_to) = &args.reply_to {
         params["reply_to"] = reply_to.clone().into();
@@ -272,7 +262,8 @@ impl Listener {
     async fn write(&mut self, global: &Global, events: &[Value]) -> CliResult {
         let mut lines = String::new();
         for event in events {
-            if let Some(line) = if global.json { Some(event.to_string()) } else { spoken(event) } {
+            let line = if global.json { Some(event.printable()) } else { spoken(event).map(|text| text.printable()) };
+            if let Some(line) = line {
                 lines.push_str(&line);
                 lines.push('\n');
             }
@@ -286,41 +277,23 @@ impl Listener {
     }
 }
 
-/// Runs the command of `listen --exec` beside the listening.
-struct Answerer {
-    events: mpsc::Sender<Value>,
-    worker: tokio::task::JoinHandle<()>,
-}
-
-impl Answerer {
-    fn start(global: &Global, client: &Arc<Client>, command: &str) -> Self {
-        let (events, inbox) = mpsc::channel(EXEC_QUEUE);
-        let worker = answer_all(global.clone(), client.clone(), command.to_owned(), inbox);
-        Self { events, worker: tokio::spawn(worker) }
-    }
-}
-
 /// Ends a listener: with what it has still to answer, or at once.
 async fn end(answerer: Option<Answerer>, wait: bool, client: &Client) {
-    if let Some(Answerer { events, worker }) = answerer {
-        drop(events);
-        if wait {
-            let _ = worker.await;
-        } else {
-            worker.abort();
-        }
+    if let Some(answerer) = answerer {
+        answerer.end(wait).await;
     }
     client.finish().await;
 }
 
 /// An event for people; nothing for what they need not know.
-fn spoken(event: &Value) -> Option<String> {
-    let chat = safe(field(&event["chat"], "name"));
-    let who = safe(field(&event["message"]["from"], "name"));
-    let contact = || safe(field(&event["contact"], "name"));
-    Some(match field(event, "type") {
-        "message.new" => format!("[{chat}] {who}: {}", safe(field(&event["message"], "text"))),
-        "message.edited" => format!("[{chat}] {who} edited: {}", safe(field(&event["message"], "text"))),
+fn spoken(event: &Value) -> Option<SafeText> {
+    let chat = SafeText::line(field(&event["chat"], "name"));
+    let who = SafeText::line(field(&event["message"]["from"], "name"));
+    let contact = || SafeText::line(field(&event["contact"], "name"));
+    let text = || SafeText::block(field(&event["message"], "text"));
+    let line = match field(event, "type") {
+        "message.new" => return Some(SafeText::block(&format!("[{chat}] {who}: {}", text()))),
+        "message.edited" => return Some(SafeText::block(&format!("[{chat}] {who} edited: {}", text()))),
         "message.deleted" => format!("[{chat}] a message was deleted"),
         "contact.requested" => format!("{} asks to be a contact", contact()),
         "contact.accepted" => format!("{} is a contact now", contact()),
@@ -332,7 +305,8 @@ fn spoken(event: &Value) -> Option<String> {
             format!("[{chat}] a call: {how}, {}:{:02}", seconds / 60, seconds % 60)
         }
         _ => return None,
-    })
+    };
+    Some(line.into())
 }
 
 /// Whether a command is run for an event: messages of people, and after a cursor also those that came meanwhile.
@@ -343,72 +317,4 @@ fn wants_answer(event: &Value, resumes: bool) -> bool {
         && from["self"] != true
         && from["bot"] != true
         && (event["replayed"] != true || resumes)
-}
-
-/// Answers one message after the other, beside the listening.
-async fn answer_all(global: Global, client: Arc<Client>, command: String, mut events: mpsc::Receiver<Value>) {
-    while let Some(event) = events.recv().await {
-        let done = match tokio::time::timeout(EXEC_LIMIT, answer(&global, &client, &command, &event)).await {
-            Ok(done) => done,
-            Err(_) => {
-                let seconds = EXEC_LIMIT.as_secs();
-                Err(CliError::timeout(format!("“{command}” was ended: it ran for more than {seconds} s")))
-            }
-        };
-        if let Err(error) = done {
-            say(&global, format!("error: {}", error.message));
-        }
-    }
-}
-
-/// A command and all that it has started: ended with the listener.
-struct Group(Option<rustix::process::Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
-    }
-}
-
-/// Runs a command for a message; what it prints is the answer. Nothing of the message becomes part of the command line.
-async fn answer(global: &Global, client: &Client, command: &str, event: &Value) -> CliResult {
-    let mut child = tokio::process::Command::new("/bin/sh")
-        .arg("-c")
-        .arg(command)
-        .env("STARLING_EVENT_TYPE", "message.new")
-        .env("STARLING_CHAT", field(&event["chat"], "id"))
-        .env("STARLING_MESSAGE", field(&event["message"], "id"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(|e| CliError::usage(format!("cannot run “{command}”: {e}")))?;
-    let mut group = Group(child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)));
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(format!("{event}\n").as_bytes()).await;
-    }
-    let mut said = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_ANSWER + 1).read_to_end(&mut said).await?;
-    }
-    if said.len() as u64 > MAX_ANSWER {
-        return Err(CliError::usage(format!(
-            "“{command}” answered more than {} KiB: nothing was sent",
-            MAX_ANSWER / 1024
-        )));
-    }
-    let status = child.wait().await?;
-    group.0 = None;
-    if !status.success() {
-        say(global, format!("“{command}” ended with {status}"));
-    }
-    let said = String::from_utf8(said)
-        .map_err(|_| CliError::usage(format!("“{command}” answered what is not UTF-8: nothing was sent")))?;
-    let said = said.trim_end();
-    if !said.is_empty() {
-        client.call("send", json!({ "chat": field(&event["chat"], "id"), "text": said, "reply_to": field(&event["message"], "id") })).await?;
-    }
-    Ok(())
 }

@@ -1,0 +1,263 @@
+//! `send --lines`: standard input of any length, a message for each line. A line that cannot be a message is named; the others are sent.
+
+use std::time::Duration;
+
+use serde_json::json;
+use starling_node::MAX_TEXT;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use super::{messages::send_texts, print, say};
+use crate::{
+    cli::{Global, Send},
+    error::{CliError, CliResult},
+    rpc::Client,
+};
+
+/// Most lines that travel to the node together, when they are there already …
+const BATCH_LINES: usize = 500;
+/// … and their size as JSON: a quarter of the longest request that the node reads.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// A slow producer's lines go one by one: this long a batch waits for another line.
+const LINGER: Duration = Duration::from_millis(1);
+/// Lines that were not sent and are named in the error; the others are counted.
+const MAX_NAMED: usize = 5;
+/// Bytes read at a time.
+const READ: usize = 256 * 1024;
+
+/// Why a line is not sent.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum LineError {
+    #[error("has {} KB; a message has at most {} KB", .0.div_ceil(1024), MAX_TEXT / 1024)]
+    TooLong(u64),
+    #[error("is not UTF-8 (byte {0})")]
+    NotUtf8(usize),
+}
+
+/// Lines of a stream, of which no more is kept than a message can have. [`Lines::next`] may be cancelled.
+struct Lines<R> {
+    reader: BufReader<R>,
+    line: Vec<u8>,
+    /// Of the line so far, also what was not kept.
+    length: u64,
+    number: u64,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(reader: R) -> Self {
+        Self { reader: BufReader::with_capacity(READ, reader), line: Vec::new(), length: 0, number: 0 }
+    }
+
+    /// The next line and its number, counted from 1; `None` at the end.
+    async fn next(&mut self) -> std::io::Result<Option<(u64, Result<String, LineError>)>> {
+        loop {
+            let chunk = self.reader.fill_buf().await?;
+            if chunk.is_empty() {
+                return Ok((self.length > 0).then(|| self.finish()));
+            }
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let part = &chunk[..end.unwrap_or(chunk.len())];
+            // Room for the carriage return of another system's line break.
+            let room = (MAX_TEXT + 1).saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            self.length += part.len() as u64;
+            let consumed = part.len() + usize::from(end.is_some());
+            self.reader.consume(consumed);
+            if end.is_some() {
+                return Ok(Some(self.finish()));
+            }
+        }
+    }
+
+    fn finish(&mut self) -> (u64, Result<String, LineError>) {
+        self.number += 1;
+        let (mut line, mut length) = (std::mem::take(&mut self.line), std::mem::take(&mut self.length));
+        if length == line.len() as u64 && line.ends_with(b"\r") {
+            line.pop();
+            length -= 1;
+        }
+        let text = if length > MAX_TEXT as u64 {
+            Err(LineError::TooLong(length))
+        } else {
+            String::from_utf8(line).map_err(|e| LineError::NotUtf8(e.utf8_error().valid_up_to() + 1))
+        };
+        (self.number, text)
+    }
+}
+
+/// Lines that go to the node together.
+#[derive(Default)]
+struct Batch {
+    numbers: Vec<u64>,
+    texts: Vec<String>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn has_room_for(&self, text: &str) -> bool {
+        self.texts.is_empty() || self.texts.len() < BATCH_LINES && self.bytes + json_len(text) <= BATCH_BYTES
+    }
+
+    fn push(&mut self, number: u64, text: String) {
+        self.bytes += json_len(&text);
+        self.numbers.push(number);
+        self.texts.push(text);
+    }
+}
+
+/// Bytes of a text as a JSON string, with its comma.
+fn json_len(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum::<usize>() + 3
+}
+
+/// What became of the lines.
+#[derive(Default)]
+pub struct Sent {
+    /// Messages that the node has.
+    pub count: u64,
+    /// The id of the last of them.
+    pub last: Option<String>,
+    named: Vec<String>,
+    refused: u64,
+}
+
+impl Sent {
+    /// Of messages that were all sent.
+    pub fn of(ids: Vec<String>) -> Self {
+        Self { count: ids.len() as u64, last: ids.into_iter().next_back(), ..Self::default() }
+    }
+
+    /// The lines that were not sent, if there are any.
+    ///
+    /// # Errors
+    /// A usage error (exit 2) that names them and says what was sent.
+    pub fn result(&self) -> CliResult {
+        if self.refused == 0 {
+            return Ok(());
+        }
+        let more = self.refused - self.named.len() as u64;
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let (sent, lines) = (self.count, if self.refused == 1 { "line" } else { "lines" });
+        Err(CliError::usage(format!("{} {lines} not sent: {}{more}", self.refused, self.named.join(", ")))
+            .hint(format!("the other {sent} were sent: repeat only what is named")))
+    }
+
+    fn refuse(&mut self, global: &Global, number: u64, error: &LineError) {
+        self.refused += 1;
+        let problem = format!("line {number} {error}");
+        say(global, format!("warning: not sent: {problem}"));
+        if self.named.len() < MAX_NAMED {
+            self.named.push(problem);
+        }
+    }
+
+    async fn send(&mut self, global: &Global, client: &Client, chat: &str, args: &Send, batch: Batch) -> CliResult {
+        let Some(first) = batch.numbers.first() else {
+            return Ok(());
+        };
+        let ids = send_texts(client, chat, args, batch.texts).await.map_err(|error| CliError {
+            message: format!("{}; nothing was sent from line {first} on, {} before it were", error.message, self.count)
+                .into(),
+            ..error
+        })?;
+        self.count += ids.len() as u64;
+        if global.json {
+            for (number, id) in batch.numbers.iter().zip(&ids) {
+                print(json!({ "line": number, "id": id, "state": "queued" }))?;
+            }
+        }
+        self.last = ids.into_iter().next_back().or(self.last.take());
+        Ok(())
+    }
+}
+
+/// Sends the lines of standard input until it ends. With `--json`, prints the id of each as soon as the node has it.
+pub async fn send_lines(global: &Global, client: &Client, chat: &str, args: &Send) -> CliResult<Sent> {
+    let mut lines = Lines::new(tokio::io::stdin());
+    let (mut sent, mut batch) = (Sent::default(), Batch::default());
+    loop {
+        let next = if batch.texts.is_empty() {
+            lines.next().await?
+        } else {
+            match tokio::time::timeout(LINGER, lines.next()).await {
+                Ok(next) => next?,
+                Err(_) => {
+                    sent.send(global, client, chat, args, std::mem::take(&mut batch)).await?;
+                    continue;
+                }
+            }
+        };
+        match next {
+            None => break,
+            Some((_, Ok(text))) if text.is_empty() => {}
+            Some((number, Ok(text))) => {
+                if !batch.has_room_for(&text) {
+                    sent.send(global, client, chat, args, std::mem::take(&mut batch)).await?;
+                }
+                batch.push(number, text);
+            }
+            Some((number, Err(error))) => sent.refuse(global, number, &error),
+        }
+    }
+    sent.send(global, client, chat, args, batch).await?;
+    Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    async fn all(input: &[u8]) -> Vec<(u64, Result<String, LineError>)> {
+        let mut lines = Lines::new(input);
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            all.push(line);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn lines_are_numbered_and_bad_ones_are_named() {
+        let long = "x".repeat(MAX_TEXT);
+        let input = [b"one\r\n\n".as_slice(), long.as_bytes(), b"\r\n", long.as_bytes(), b"y\nab\xff\nlast"].concat();
+        let lines = all(&input).await;
+        let expected = [
+            Ok("one".to_owned()),
+            Ok(String::new()),
+            Ok(long),
+            Err(LineError::TooLong(MAX_TEXT as u64 + 1)),
+            Err(LineError::NotUtf8(3)),
+            Ok("last".to_owned()),
+        ];
+        assert_eq!(lines, (1..).zip(expected).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn of_a_line_without_end_only_its_length_is_kept() {
+        let mut lines = Lines::new(tokio::io::AsyncReadExt::take(tokio::io::repeat(b'x'), 50 * 1024 * 1024));
+        assert_eq!(lines.next().await.unwrap(), Some((1, Err(LineError::TooLong(50 * 1024 * 1024)))));
+        assert!(lines.line.capacity() <= 2 * (MAX_TEXT + 1));
+    }
+
+    #[test]
+    fn a_batch_fits_a_request_whatever_the_lines_hold() {
+        let mut batch = Batch::default();
+        for text in
+            ["x".repeat(60_000), "\u{1}".repeat(MAX_TEXT), "漢".repeat(20_000), "\"".repeat(MAX_TEXT)].iter().cycle()
+        {
+            if !batch.has_room_for(text) {
+                break;
+            }
+            batch.push(1, text.clone());
+        }
+        let request = json!({ "texts": batch.texts }).to_string();
+        assert!(
+            batch.texts.len() > 1 && request.len() <= BATCH_BYTES + 100 && request.len() + 1024 < crate::rpc::MAX_LINE
+        );
+    }
+}
