@@ -31,6 +31,9 @@ fn a_wrong_passphrase_and_a_wrong_phrase_are_refused() {
     let (good, bad) = (world.dir.path().join("good"), world.dir.path().join("bad"));
     std::fs::write(&good, "correct horse\n").unwrap();
     std::fs::write(&bad, "battery staple\n").unwrap();
+    for file in [&good, &bad] {
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
     let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
     world.json("p", &["--passphrase-file", good, "init", "--name", "p", "--rendezvous", &world.address]);
     let (exit, message) = world.error("p", &["--passphrase-file", bad, "whoami"]);

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use starling_node::{NodeError, OpenError, StoreError};
+use starling_text::SafeText;
 
 /// An error of a command.
 #[derive(Debug, Clone)]
@@ -10,10 +11,10 @@ pub struct CliError {
     pub code: String,
     /// The exit status.
     pub exit: u8,
-    /// What was wrong.
-    pub message: String,
+    /// What was wrong: one line, which may quote others.
+    pub message: SafeText,
     /// What to do about it.
-    pub hint: Option<String>,
+    pub hint: Option<SafeText>,
     /// When it is worth to try again.
     pub retry_after_ms: Option<u64>,
 }
@@ -22,7 +23,7 @@ pub struct CliError {
 pub type CliResult<T = ()> = Result<T, CliError>;
 
 impl CliError {
-    pub fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
+    pub fn new(code: &str, exit: u8, message: impl Into<SafeText>) -> Self {
         Self { code: code.into(), exit, message: message.into(), hint: None, retry_after_ms: None }
     }
 
@@ -30,27 +31,27 @@ impl CliError {
         Self::new("internal", 1, message.to_string())
     }
 
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<SafeText>) -> Self {
         Self::new("usage", 2, message)
     }
 
-    pub fn unreachable(message: impl Into<String>) -> Self {
+    pub fn unreachable(message: impl Into<SafeText>) -> Self {
         Self::new("unreachable", 3, message)
     }
 
-    pub fn locked(message: impl Into<String>) -> Self {
+    pub fn locked(message: impl Into<SafeText>) -> Self {
         Self::new("locked", 4, message)
     }
 
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub fn not_found(message: impl Into<SafeText>) -> Self {
         Self::new("not_found", 5, message)
     }
 
-    pub fn timeout(message: impl Into<String>) -> Self {
+    pub fn timeout(message: impl Into<SafeText>) -> Self {
         Self::new("timeout", 9, message)
     }
 
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<SafeText>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -64,8 +65,8 @@ impl CliError {
         json!({ "error": {
             "code": self.code,
             "exit": self.exit,
-            "message": self.message,
-            "hint": self.hint,
+            "message": self.message.as_str(),
+            "hint": self.hint.as_deref(),
             "retry_after_ms": self.retry_after_ms,
         }})
     }
@@ -84,8 +85,8 @@ impl CliError {
 
     /// As the `error` object of a JSON-RPC answer.
     pub fn to_rpc(&self) -> Value {
-        json!({ "code": -32000, "message": self.message, "data": {
-            "code": self.code, "exit": self.exit, "hint": self.hint, "retry_after_ms": self.retry_after_ms,
+        json!({ "code": -32000, "message": self.message.as_str(), "data": {
+            "code": self.code, "exit": self.exit, "hint": self.hint.as_deref(), "retry_after_ms": self.retry_after_ms,
         }})
     }
 }
@@ -130,6 +131,9 @@ impl From<StoreError> for CliError {
             }
             StoreError::Damaged(_) => Self::new("damaged", 1, text).hint(
                 "restore the profile's directory from a backup, or make a new one with the recovery phrase: starling --profile NEW init --restore",
+            ),
+            StoreError::NoLocks(_) => Self::new("no_locks", 1, text).hint(
+                "choose a directory on a local disk with --data-dir, or mount the network file system with locks (NFS: version 4, or with rpc.statd)",
             ),
             StoreError::Failed(_) => Self::internal(text),
         }

@@ -1,7 +1,10 @@
 //! `starling`: the terminal client.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
 mod error;
+mod local_time;
+mod output;
 mod profile;
 mod rpc;
 mod screen;
@@ -10,12 +13,13 @@ mod terminal;
 mod verbs;
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     process::ExitCode,
 };
 
 use clap::{CommandFactory, Parser};
+use starling_text::SafeText;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Verb};
@@ -25,36 +29,33 @@ fn main() -> ExitCode {
     // libp2p's TLS would write session keys to this file.
     // Reading the environment is all that is needed here: unsetting it is `unsafe` in edition 2024, so we refuse to run instead.
     if std::env::var_os("SSLKEYLOGFILE").is_some() {
-        eprintln!(
-            "error: SSLKEYLOGFILE is set: it would write the keys of connections to a file\nhint: run `env -u SSLKEYLOGFILE starling …`"
-        );
+        let error = CliError::usage("SSLKEYLOGFILE is set: it would write the keys of connections to a file")
+            .hint("run `env -u SSLKEYLOGFILE starling …`");
+        output::complain_of(&error, false);
         return ExitCode::from(2);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() && std::env::args_os().any(|a| a == "--json") => {
-            let text = error.to_string();
-            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            eprintln!("{}", CliError::usage(message).hint("see `starling --help`").to_json());
+        // Help and version, which hold nothing of others.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            if std::env::args_os().any(|a| a == "--json") {
+                output::complain_of(&usage_error(&error), true);
+            } else {
+                output::complain(quoted_safely(&error));
+            }
             return ExitCode::from(2);
         }
-        Err(error) => error.exit(),
     };
     let json = cli.global.json;
+    output::show_panics_safely();
     init_logging(cli.global.verbose, matches!(cli.verb, None | Some(Verb::Try { headless: false })));
     let result = signals::install().and_then(|()| run_to_end(cli));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            if json {
-                eprintln!("{}", error.to_json());
-            } else {
-                eprintln!("error: {}", error.message);
-                if let Some(hint) = &error.hint {
-                    eprintln!("hint: {hint}");
-                }
-            }
+            output::complain_of(&error, json);
             ExitCode::from(error.exit)
         }
     }
@@ -73,6 +74,23 @@ fn run_to_end(cli: Cli) -> CliResult {
     result
 }
 
+/// What clap says of a command line that it does not understand; the arguments that it quotes are made safe first.
+fn quoted_safely(error: &clap::Error) -> SafeText {
+    let shown = std::env::args_os().map(|arg| String::from(SafeText::line(&arg.to_string_lossy())));
+    let shown = Cli::try_parse_from(shown).err();
+    SafeText::block(shown.as_ref().unwrap_or(error).render().to_string().trim_end())
+}
+
+/// The same as an error object: its first paragraph names the arguments that are meant.
+fn usage_error(error: &clap::Error) -> CliError {
+    let text = quoted_safely(error);
+    let mut paragraphs = text.split("\n\n");
+    let joined = |paragraph: &str| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let message = joined(paragraphs.next().unwrap_or_default());
+    let tip = paragraphs.next().and_then(|p| p.trim().strip_prefix("tip: ")).map(joined);
+    CliError::usage(message.trim_start_matches("error: ")).hint(tip.unwrap_or_else(|| "see `starling --help`".into()))
+}
+
 /// Only our own events: those of the libraries hold addresses. The screen logs to a file, as it has the terminal for itself.
 fn init_logging(verbose: u8, screen: bool) {
     let level = match verbose {
@@ -87,7 +105,7 @@ fn init_logging(verbose: u8, screen: bool) {
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     if !screen {
-        let _ = builder.with_writer(std::io::stderr).try_init();
+        let _ = builder.with_ansi(false).with_writer(|| output::LogWriter).try_init();
         return;
     }
     if verbose == 0 {
@@ -133,9 +151,13 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "starling", &mut script);
-            Ok(std::io::stdout().write_all(&script)?)
+            output::write(&script)
         }
-        Verb::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        Verb::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            output::write(&page)
+        }
         Verb::Guide => verbs::guide(global).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{IsTerminal, Write},
+    io::{IsTerminal, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -16,6 +16,8 @@ use crate::{
     error::{CliError, CliResult, no_profile},
 };
 
+/// As much is read of a passphrase file, in bytes.
+const MAX_PASSPHRASE_FILE: u64 = 64 * 1024;
 /// The name under which keys are kept in the system keyring.
 const KEYRING_SERVICE: &str = "starling";
 
@@ -38,10 +40,7 @@ impl Profile {
             && name.len() <= 32
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if !ok {
-            return Err(CliError::usage(format!(
-                "“{}” is no profile name: use up to 32 letters, digits, - and _",
-                name.escape_debug()
-            )));
+            return Err(CliError::usage(format!("“{name}” is no profile name: use up to 32 letters, digits, - and _")));
         }
         let default = default_data_dir();
         let data_dir = global
@@ -157,10 +156,7 @@ impl Profile {
             return Ok(typed.clone());
         }
         if let Some(path) = &self.passphrase_file {
-            let text = fs::read_to_string(path)
-                .map(Zeroizing::new)
-                .map_err(|e| CliError::usage(format!("cannot read the passphrase file {}: {e}", path.display())))?;
-            return Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()));
+            return read_passphrase_file(path);
         }
         if self.no_input || !std::io::stdin().is_terminal() {
             return Err(CliError::locked("the profile needs its passphrase")
@@ -168,6 +164,22 @@ impl Profile {
         }
         crate::terminal::read_secret(prompt)
     }
+}
+
+/// Reads a passphrase file, on ssh's terms: one of our own that others may read is refused.
+fn read_passphrase_file(path: &Path) -> CliResult<Zeroizing<String>> {
+    let failed =
+        |e: std::io::Error| CliError::usage(format!("cannot read the passphrase file {}: {e}", path.display()));
+    let file = fs::File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if meta.is_file() && meta.uid() == rustix::process::getuid().as_raw() && meta.mode() & 0o077 != 0 {
+        let mode = meta.mode() & 0o777;
+        return Err(CliError::usage(format!("others can read the passphrase file {} ({mode:04o})", path.display()))
+            .hint(format!("run: chmod 600 {}", path.display())));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_PASSPHRASE_FILE).read_to_string(&mut text).map_err(failed)?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
 fn keyring_error(error: &keyring::Error) -> CliError {

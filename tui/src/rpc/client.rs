@@ -218,7 +218,7 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
     let listen = if global.listen_addr.is_empty() { &default } else { &global.listen_addr };
     let listen = listen
         .iter()
-        .map(|a| a.parse().map_err(|_| CliError::usage(format!("“{}” is no multiaddr", a.escape_debug()))))
+        .map(|a| a.parse().map_err(|_| CliError::usage(format!("“{}” is no multiaddr", a))))
         .collect::<CliResult<Vec<_>>>()?;
     let config = NetConfig { listen, mdns: !global.no_mdns };
     Ok(Node::open(&profile.dir, key, config).await?)

@@ -205,8 +205,9 @@ pub async fn device(node: &Node, wanted: &str) -> Result<starling_keys::DeviceId
     let fits: Vec<_> = devices.iter().map(|d| d.id).filter(|d| d.to_string().starts_with(wanted)).collect();
     match fits.as_slice() {
         [one] if !wanted.is_empty() => Ok(*one),
-        [] => Err(CliError::not_found(format!("the account has no device {}", wanted.escape_debug()))
-            .hint("see `starling device list`")),
+        [] => {
+            Err(CliError::not_found(format!("the account has no device {}", wanted)).hint("see `starling device list`"))
+        }
         _ => Err(CliError::usage("several devices begin like that")
             .hint("give more of its id: see `starling device list --json`")),
     }
@@ -329,9 +330,9 @@ async fn call(node: &Node, method: &str, params: &Value) -> Result<Value, CliErr
         "wait" => wait(node, params).await?,
         _ if method.starts_with("call.") => match super::calls::call(node, method, params).await? {
             Some(result) => result,
-            None => return Err(CliError::usage(format!("there is no method “{}”", method.escape_debug()))),
+            None => return Err(CliError::usage(format!("there is no method “{}”", method))),
         },
-        _ => return Err(CliError::usage(format!("there is no method “{}”", method.escape_debug()))),
+        _ => return Err(CliError::usage(format!("there is no method “{}”", method))),
     })
 }
 
@@ -381,7 +382,7 @@ async fn history(node: &Node, params: &Value) -> Result<Value, CliError> {
 
 /// Messages whose text holds the words, newest first. Looks through the chat itself, as nothing readable is indexed on the disk.
 async fn search(node: &Node, params: &Value) -> Result<Value, CliError> {
-    let query = text(params, "query")?.to_lowercase();
+    let query = starling_text::folded(&text(params, "query")?);
     let words: Vec<&str> = query.split_whitespace().collect();
     if words.is_empty() {
         return Err(CliError::usage("there is nothing to search for"));
@@ -402,7 +403,7 @@ async fn search(node: &Node, params: &Value) -> Result<Value, CliError> {
             let page = node.history(chat, before, SEARCH_PAGE)?;
             before = page.first().map(|m| m.id);
             let matches = |m: &&starling_node::Message| {
-                let text = m.text.to_lowercase();
+                let text = starling_text::folded(&m.text);
                 !m.deleted && words.iter().all(|w| text.contains(w))
             };
             let wanted = |m: &Value| {

@@ -256,13 +256,14 @@ impl App {
 
     pub fn chat_named(&self, name: &str) -> Option<String> {
         let name = name.trim_start_matches('@');
-        let found = self.contacts.iter().find(|c| field(c, "name").eq_ignore_ascii_case(name))?;
+        let found = self.contacts.iter().find(|c| starling_text::same(field(c, "name"), name))?;
         Some(field(found, "chat").to_owned())
     }
 
     /// The mentions in a text: accounts of those whose `@name` it has.
     pub fn mentions(&self, text: &str) -> Vec<String> {
-        let named = |c: &&Value| text.contains(&format!("@{}", field(c, "name")));
+        let text = starling_text::folded(text);
+        let named = |c: &&Value| text.contains(&starling_text::folded(&format!("@{}", field(c, "name"))));
         self.contacts.iter().filter(named).map(|c| field(c, "account").to_owned()).collect()
     }
 

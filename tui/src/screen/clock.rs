@@ -1,15 +1,12 @@
 //! Local time, as the screen shows it.
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::Timestamp;
 
-fn zoned(ms: u64) -> Zoned {
-    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system())
-}
+use crate::local_time::{now, zoned};
 
 /// Day and time of day of a moment in milliseconds since 1970.
 pub fn local(ms: u64) -> (String, String) {
-    let (then, today) = (zoned(ms), Zoned::now());
+    let (then, today) = (zoned(ms), now());
     let day = if then.date() == today.date() {
         "Today".to_owned()
     } else if then.year() == today.year() {
@@ -22,12 +19,12 @@ pub fn local(ms: u64) -> (String, String) {
 
 /// Now, for the name of a file.
 pub fn stamp() -> String {
-    Zoned::now().strftime("%Y%m%d-%H%M%S").to_string()
+    now().strftime("%Y%m%d-%H%M%S").to_string()
 }
 
 /// Minutes since local midnight.
 pub fn minute_of_day() -> u64 {
-    let now = Zoned::now();
+    let now = now();
     u64::from(now.hour().unsigned_abs()) * 60 + u64::from(now.minute().unsigned_abs())
 }
 

@@ -255,8 +255,8 @@ impl Composer {
                 })
                 .collect()
         } else if let Some(part) = word.strip_prefix('@') {
-            let part = part.to_lowercase();
-            let found = self.names.iter().filter(|n| n.to_lowercase().starts_with(&part));
+            let part = starling_text::folded(part);
+            let found = self.names.iter().filter(|n| starling_text::folded(n).starts_with(&part));
             found.map(|n| Offer { insert: format!("@{n} "), label: format!("@{n}") }).collect()
         } else if let Some(part) = word.strip_prefix(':').filter(|p| p.len() >= 2) {
             let found = emojis::iter().filter_map(|e| Some((e, e.shortcodes().find(|s| s.starts_with(part))?)));

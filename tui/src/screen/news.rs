@@ -19,9 +19,9 @@ const LINKING: &str = "Another device";
 
 /// The part of a text where the first word of a search is.
 fn around(text: &str, query: &str) -> String {
-    let word = query.split_whitespace().next().unwrap_or_default().to_lowercase();
-    let lower = text.to_lowercase();
-    let at = lower.find(&word).map_or(0, |byte| lower[..byte].chars().count());
+    let word = starling_text::folded(query.split_whitespace().next().unwrap_or_default());
+    let folded = starling_text::folded(text);
+    let at = folded.find(&word).map_or(0, |byte| folded[..byte].chars().count());
     if at < 20 { text.to_owned() } else { format!("…{}", text.chars().skip(at - 12).collect::<String>()) }
 }
 

@@ -131,7 +131,7 @@ impl Form {
             0 if self.fields[0].trim().is_empty() => Err("A name is needed.".into()),
             0 if self.fields[0].len() > 64 => Err("That name is too long.".into()),
             1 if !self.fields[1].trim().is_empty() => {
-                parse_home(self.fields[1].trim()).map(|_| ()).map_err(|e| e.message)
+                parse_home(self.fields[1].trim()).map(|_| ()).map_err(|e| e.message.into())
             }
             3 if self.fields[2] != self.fields[3] => {
                 Err("They are not the same: try again, or Shift-Tab goes back.".into())
@@ -197,7 +197,7 @@ async fn ask(terminal: &mut DefaultTerminal, profile: &Profile, theme: &Theme) -
                         match make(profile, &form) {
                             Ok(words) => form.words = words,
                             Err(error) => {
-                                form.problem = error.message;
+                                form.problem = error.message.into();
                                 form.step = 2;
                             }
                         }

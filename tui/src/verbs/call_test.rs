@@ -225,6 +225,6 @@ async fn relay(global: &Global) -> Found {
             Found { what, ok: true, text, remedy: "" }
         }
         Ok(test) => Found { what, ok: false, text: field(&test, "problem").to_owned(), remedy },
-        Err(error) => Found { what, ok: false, text: error.message, remedy: "run starling init first" },
+        Err(error) => Found { what, ok: false, text: error.message.into(), remedy: "run starling init first" },
     }
 }

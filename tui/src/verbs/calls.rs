@@ -165,8 +165,7 @@ impl Ended {
 
 fn time(text: Option<&str>) -> CliResult<Option<Duration>> {
     let parse = |t: &str| {
-        let ms =
-            parse_duration(t).ok_or_else(|| CliError::usage(format!("“{}” is no time; try 30s", t.escape_debug())));
+        let ms = parse_duration(t).ok_or_else(|| CliError::usage(format!("“{t}” is no time; try 30s")));
         ms.map(Duration::from_millis)
     };
     text.map(parse).transpose()

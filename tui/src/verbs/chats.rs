@@ -3,11 +3,14 @@
 use std::io::{BufRead, IsTerminal};
 
 use serde_json::{Value, json};
+use starling_text::SafeText;
 
 use super::{field, find, node_of, people::catch_up, print, say, words_of};
 use crate::{
     cli::{Chats, Global, parse_duration},
     error::{CliError, CliResult},
+    local_time::{self, LocalTimes},
+    output::ask,
     rpc::Client,
     terminal::{safe, safe_line},
 };
@@ -63,7 +66,7 @@ fn confirm(global: &Global, question: &str) -> CliResult {
     if global.no_input || !std::io::stdin().is_terminal() {
         return Err(CliError::usage("this needs a yes").hint("add --force"));
     }
-    eprint!("{question} [y/N] ");
+    ask(format!("{question} [y/N]"));
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(CliError::new("declined", 1, "nothing was done")) }
@@ -76,6 +79,7 @@ fn now_ms() -> u64 {
 async fn list(global: &Global, client: &Client) -> CliResult {
     catch_up(global, client).await?;
     let chats = client.call("chats", json!({})).await?;
+    let times = LocalTimes::new(global);
     for chat in chats.as_array().into_iter().flatten() {
         if global.json {
             print(chat)?;
@@ -94,8 +98,13 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             }
         }
         print(
-            format!("{:<24} {:<24} {}", safe_line(field(chat, "name")), field(chat, "newest"), notes.join(", "))
-                .trim_end(),
+            format!(
+                "{:<24} {:<16} {}",
+                safe_line(field(chat, "name")),
+                times.minute(field(chat, "newest")),
+                notes.join(", ")
+            )
+            .trim_end(),
         )?;
     }
     Ok(())
@@ -141,6 +150,7 @@ pub async fn history(
     }
     let messages = client.call("history", params).await?;
     client.finish().await;
+    let times = LocalTimes::new(global);
     for message in messages.as_array().into_iter().flatten() {
         if field(message, "sent_at") < since.as_str() {
             continue;
@@ -148,7 +158,7 @@ pub async fn history(
         if global.json {
             print(message)?;
         } else {
-            print(line(message))?;
+            print(SafeText::block(&line(message, &times)))?;
         }
     }
     if messages.as_array().is_none_or(Vec::is_empty) {
@@ -158,7 +168,7 @@ pub async fn history(
 }
 
 /// One message as text lines.
-pub fn line(message: &Value) -> String {
+fn line(message: &Value, times: &LocalTimes) -> String {
     let who = if message["from"]["self"] == true { "you" } else { field(&message["from"], "name") };
     let state = match (message["from"]["self"] == true, field(message, "state")) {
         (false, _) => "",
@@ -168,7 +178,7 @@ pub fn line(message: &Value) -> String {
         (_, "read") => " ✓✓ read",
         _ => " ⚠ failed",
     };
-    let time = field(message, "sent_at").get(..16).unwrap_or_default().replace('T', " ");
+    let time = times.minute(field(message, "sent_at"));
     let text = if message["deleted"] == true { "(deleted)".to_owned() } else { safe(&words_of(message)) };
     let edited = if message["edited"] == true { " (edited)" } else { "" };
     format!("{time}  {}: {}{edited}{state}", safe_line(who), text.replace('\n', "\n                  "))
@@ -182,14 +192,12 @@ fn earliest(since: Option<&str>) -> Result<String, CliError> {
     Ok(crate::rpc::rfc3339(ms))
 }
 
-/// A time ago, or a date in UTC.
+/// A time ago, or a local date.
 fn parse_since(text: &str) -> Option<u64> {
-    if let Some(ago) = parse_duration(text).filter(|_| !text.contains('-')) {
-        return Some(now_ms().saturating_sub(ago));
+    match parse_duration(text) {
+        Some(ago) => Some(now_ms().saturating_sub(ago)),
+        None => local_time::parse(text),
     }
-    let date: jiff::civil::Date = text.get(..10)?.parse().ok()?;
-    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    u64::try_from(start.timestamp().as_millisecond()).ok()
 }
 
 pub async fn search(
@@ -215,13 +223,15 @@ pub async fn search(
     params["since"] = since.into();
     let found = client.call("search", params).await?;
     client.finish().await;
+    let times = LocalTimes::new(global);
     let mut none = true;
     for message in found.as_array().into_iter().flatten() {
         none = false;
         if global.json {
             print(message)?;
         } else {
-            print(format!("{}  {}", safe_line(field(&message["chat"], "name")), line(message)))?;
+            let chat = safe_line(field(&message["chat"], "name"));
+            print(SafeText::block(&format!("{chat}  {}", line(message, &times))))?;
         }
     }
     if none {

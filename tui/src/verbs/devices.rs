@@ -13,6 +13,7 @@ use super::{
 use crate::{
     cli::{Devices, Global},
     error::{CliError, CliResult},
+    local_time::LocalTimes,
     profile::Profile,
     rpc::{Client, open_node},
 };
@@ -54,6 +55,7 @@ pub fn short(device: &str) -> &str {
 
 async fn list(global: &Global, client: &Client) -> CliResult {
     let devices = client.call("device.list", json!({})).await?;
+    let times = LocalTimes::new(global);
     for device in devices.as_array().into_iter().flatten() {
         if global.json {
             print(device)?;
@@ -65,7 +67,7 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             (_, "relay") => "connected through a relay",
             _ => "not connected",
         };
-        let since = field(device, "added_at").get(..10).unwrap_or_default();
+        let since = times.day(field(device, "added_at"));
         print(format!("{}  since {since}  {state}", short(field(device, "device"))))?;
     }
     Ok(())

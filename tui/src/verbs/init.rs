@@ -2,9 +2,10 @@
 
 use std::io::{IsTerminal, Read};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use starling_keys::{AccountKey, Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
 use starling_node::{Origin, ProfileDir};
+use starling_text::SafeText;
 use zeroize::Zeroizing;
 
 use super::{print, say};
@@ -13,6 +14,9 @@ use crate::{
     error::{CliError, CliResult},
     profile::Profile,
 };
+
+/// As much is read of what is given to `--restore`: a phrase with its layout, in bytes.
+const MAX_PHRASE_INPUT: u64 = 16 * 1024;
 
 /// What a profile is made of; shared with the onboarding screen and `try`.
 pub struct NewProfile {
@@ -28,9 +32,7 @@ pub struct NewProfile {
 
 /// Makes a profile's files. Gives account and device.
 pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(String, String)> {
-    if new.name.is_empty() || new.name.len() > 64 {
-        return Err(CliError::usage("a name has 1 to 64 bytes"));
-    }
+    let name = starling_text::display_name(&new.name).map_err(|e| CliError::usage(e.to_string()))?;
     let dir = match ProfileDir::lock(&profile.dir) {
         Ok(dir) => Some(dir),
         // Its node runs: it exists.
@@ -50,7 +52,7 @@ pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(String, St
         &starling_node::NewProfile {
             account: new.account,
             origin: new.origin,
-            name: new.name,
+            name,
             bot: new.bot,
             homes: new.homes,
             registration_token: new.registration_token,
@@ -62,9 +64,26 @@ pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(String, St
 
 pub fn parse_home(text: &str) -> CliResult<RendezvousAddr> {
     text.parse().map_err(|e: starling_keys::EndpointError| {
-        CliError::usage(format!("“{}”: {e}", text.escape_debug()))
-            .hint("copy the whole address that starling-rendezvous prints")
+        CliError::usage(format!("“{text}”: {e}")).hint("copy the whole address that starling-rendezvous prints")
     })
+}
+
+/// The text in which a phrase was kept, as `init` printed it: for people, as JSON, or what a shell of Windows makes of that (UTF-16).
+fn written_phrase(bytes: &[u8]) -> Zeroizing<String> {
+    let utf16 = |unit: fn([u8; 2]) -> u16| {
+        let units = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+    };
+    let text = Zeroizing::new(match bytes {
+        [0xff, 0xfe, ..] => utf16(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    });
+    let object = text.trim_start_matches('\u{feff}').lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
+    match object.as_ref().and_then(|object| object["recovery_phrase"].as_str()) {
+        Some(phrase) => Zeroizing::new(phrase.to_owned()),
+        None => text,
+    }
 }
 
 pub async fn init(global: &Global, args: Init) -> CliResult {
@@ -72,9 +91,9 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     let Some(name) = args.name else {
         return Err(CliError::usage("--name NAME is missing: the name that others see"));
     };
-    let username = args.username.unwrap_or_default().to_lowercase();
+    let username = starling_text::folded(&args.username.unwrap_or_default());
     if !username.is_empty() && !starling_node::is_username(&username) {
-        return Err(CliError::usage(format!("“{}” is no user name", username.escape_debug()))
+        return Err(CliError::usage(format!("“{username}” is no user name"))
             .hint("2 to 32 of a-z 0-9 . _ -, a letter or digit first"));
     }
     let homes = args.rendezvous.iter().map(|h| parse_home(h)).collect::<CliResult<Vec<_>>>()?;
@@ -82,9 +101,9 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         if std::io::stdin().is_terminal() {
             say(global, "Type the 24 words of the recovery phrase, then Enter and Ctrl-D:");
         }
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin().take(4096).read_to_string(&mut text)?;
-        RecoveryPhrase::parse(&text).map_err(|e| {
+        let mut bytes = Zeroizing::new(Vec::new());
+        std::io::stdin().take(MAX_PHRASE_INPUT).read_to_end(&mut bytes)?;
+        RecoveryPhrase::parse(&written_phrase(&bytes)).map_err(|e| {
             CliError::usage(format!("the recovery phrase is wrong: {e}"))
                 .hint("check it word by word; nothing was made")
         })?
@@ -121,9 +140,9 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     } else {
         print(format!("Profile “{}” is ready. Account {account}", profile.name))?;
         if !args.restore {
-            print(
+            print(SafeText::block(
                 "\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n",
-            )?;
+            ))?;
             for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(6).enumerate() {
                 let line: Vec<String> =
                     line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 6 + j + 1)).collect();
@@ -141,4 +160,29 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_phrase_is_read_from_every_form_in_which_it_was_kept() {
+        let phrase = RecoveryPhrase::generate();
+        let words = phrase.words();
+        let json = json!({ "account": "a", "recovery_phrase": *words }).to_string();
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let latin1 = words.replace(' ', "\u{a0}").chars().map(|c| c as u8).collect::<Vec<u8>>();
+        let kept = [
+            words.as_bytes().to_vec(),
+            format!("\u{feff}{}\r\n", *words).into_bytes(),
+            json.into_bytes(),
+            utf16(&format!("\u{feff}{}\r\n", *words)),
+            latin1,
+        ];
+        for bytes in kept {
+            assert_eq!(RecoveryPhrase::parse(&written_phrase(&bytes)).unwrap().words(), words);
+        }
+    }
 }

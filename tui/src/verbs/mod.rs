@@ -5,14 +5,14 @@ mod calls;
 mod chats;
 mod devices;
 mod doctor;
+mod exec;
 mod init;
+mod lines;
 mod messages;
 mod node;
 mod people;
 mod plain;
 mod try_;
-
-use std::io::Write;
 
 use serde_json::{Value, json};
 
@@ -34,20 +34,7 @@ pub use people::{add_contact, contacts, invite, qr};
 pub use plain::plain_chat;
 pub use try_::{guide, try_starling};
 
-/// Prints a line of results. A closed standard output ends the program quietly.
-pub fn print(line: impl std::fmt::Display) -> CliResult {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()?;
-    Ok(())
-}
-
-/// A remark for people, on standard error. Programs read one object there, if anything.
-pub fn say(global: &Global, line: impl std::fmt::Display) {
-    if !global.quiet && !global.json {
-        eprintln!("{line}");
-    }
-}
+pub use crate::output::{print, say};
 
 /// The text of a message, or what the note of a call says.
 pub fn words_of(message: &Value) -> String {
@@ -98,8 +85,7 @@ pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
     let all = contacts.as_array().map(Vec::as_slice).unwrap_or_default();
     let by_key = |key: &str, value: &str| all.iter().find(|c| c[key] == value).cloned();
     if let Some(id) = who.strip_prefix("id:") {
-        return by_key("chat", id)
-            .ok_or_else(|| CliError::not_found(format!("there is no conversation {}", id.escape_debug())));
+        return by_key("chat", id).ok_or_else(|| CliError::not_found(format!("there is no conversation {id}")));
     }
     if let Ok(invite) = who.parse::<starling_keys::Invite>() {
         let account = invite.address.account.to_string();
@@ -108,26 +94,23 @@ pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
                 .hint("add them first with `starling contacts add`")
         });
     }
-    if let Some(found) = by_key("account", who).or_else(|| by_key("chat", who)) {
+    let id = starling_text::unquoted(who).to_lowercase();
+    if let Some(found) = by_key("account", &id).or_else(|| by_key("chat", &id)) {
         return Ok(found);
     }
     let name = who.strip_prefix('@').unwrap_or(who);
-    let exact: Vec<&Value> = all.iter().filter(|c| c["name"] == name && c["state"] != "removed").collect();
-    let same = |c: &&Value| {
-        c["name"].as_str().is_some_and(|n| n.to_lowercase() == name.to_lowercase()) && c["state"] != "removed"
+    let named = |fits: &dyn Fn(&str) -> bool| -> Vec<&Value> {
+        all.iter().filter(|c| c["state"] != "removed" && c["name"].as_str().is_some_and(fits)).collect()
     };
-    let found = if exact.is_empty() { all.iter().filter(same).collect() } else { exact };
+    let exact = named(&|n| n == name);
+    let found = if exact.is_empty() { named(&|n| starling_text::same(n, name)) } else { exact };
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] => {
-            let mut close: Vec<&str> = all
-                .iter()
-                .filter(|c| c["state"] != "removed")
-                .filter_map(|c| c["name"].as_str())
-                .filter(|n| n.to_lowercase().starts_with(&name.to_lowercase().chars().take(2).collect::<String>()))
-                .collect();
-            close.truncate(3);
-            let error = CliError::not_found(format!("nobody called “{}” is a contact", name.escape_debug()));
+            let beginning: String = starling_text::folded(name).chars().take(2).collect();
+            let close = named(&|n| starling_text::folded(n).starts_with(&beginning));
+            let close: Vec<&str> = close.iter().take(3).map(|c| field(c, "name")).collect();
+            let error = CliError::not_found(format!("nobody called “{name}” is a contact"));
             Err(if close.is_empty() {
                 error.hint("see `starling contacts list`")
             } else {
@@ -137,7 +120,7 @@ pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
         several => {
             let ids: Vec<String> =
                 several.iter().filter_map(|c| c["chat"].as_str()).map(|id| format!("id:{id}")).collect();
-            Err(CliError::usage(format!("“{}” is the name of {} contacts", name.escape_debug(), several.len()))
+            Err(CliError::usage(format!("“{name}” is the name of {} contacts", several.len()))
                 .hint(format!("use one of: {}", ids.join(", "))))
         }
     }

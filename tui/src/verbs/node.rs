@@ -61,7 +61,7 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
         ProfileCommand::Name { name } => client.call("profile.name", json!({ "name": name })).await,
         ProfileCommand::Username { name } => {
             wait_registered(global, &client).await?;
-            client.call("profile.username", json!({ "name": name.to_lowercase() })).await
+            client.call("profile.username", json!({ "name": starling_text::folded(&name) })).await
         }
         ProfileCommand::Rendezvous { addresses, invite_token } => {
             move_home(global, &client, &addresses, invite_token).await

@@ -6,6 +6,8 @@ use super::{field, find, init::parse_home, node_of, print, say};
 use crate::{
     cli::{Contacts, Global, parse_duration},
     error::{CliError, CliResult},
+    local_time::LocalTimes,
+    output::print_coloured,
     rpc::Client,
     terminal::safe_line,
 };
@@ -35,7 +37,7 @@ pub fn qr(text: &str) -> CliResult<Vec<String>> {
 
 pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, code: bool) -> CliResult {
     let lifetime = parse_duration(expires)
-        .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 30m, 12h or 7d", expires.escape_debug())))?;
+        .ok_or_else(|| CliError::usage(format!("“{expires}” is no time: use 30m, 12h or 7d")))?;
     let (_, client) = node_of(global).await?;
     if code {
         return by_code(global, &client).await;
@@ -52,14 +54,14 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
         if show_qr {
             for line in qr(link)? {
                 // Explicit black on white: dark themes would invert it, and cameras would not read it.
-                print(format!("\x1b[38;2;0;0;0;48;2;255;255;255m{line}\x1b[0m"))?;
+                print_coloured("38;2;0;0;0;48;2;255;255;255", &line)?;
             }
         }
         say(
             global,
             format!(
                 "Good for {uses} use(s) until {}. They run: starling contacts add LINK",
-                field(&invite, "expires_at")
+                LocalTimes::new(global).minute_with_zone(field(&invite, "expires_at"))
             ),
         );
     }
@@ -189,14 +191,12 @@ async fn account(client: &Client, who: &str) -> CliResult<String> {
     }
     let requests = client.call("requests", json!({})).await?;
     let name = who.strip_prefix('@').unwrap_or(who);
-    let matching = |r: &&Value| r["account"] == who || r["name"] == name;
+    let matching = |r: &&Value| r["account"] == who || starling_text::same(field(r, "name"), name);
     let found: Vec<&Value> = requests.as_array().map(|r| r.iter().filter(matching).collect()).unwrap_or_default();
     match found.as_slice() {
         [one] => Ok(field(one, "account").to_owned()),
-        [] => {
-            Err(CliError::not_found(format!("nobody called “{}” is a contact or asks to be one", name.escape_debug()))
-                .hint("see `starling contacts list`"))
-        }
+        [] => Err(CliError::not_found(format!("nobody called “{name}” is a contact or asks to be one"))
+            .hint("see `starling contacts list`")),
         several => {
             let ids: Vec<&str> = several.iter().map(|r| field(r, "account")).collect();
             Err(CliError::usage(format!("{} requests have this name", several.len()))
@@ -353,8 +353,8 @@ pub async fn add_contact(
         Some(text) => Some(parse_home(text)?),
         None => None,
     };
-    let lower = what.trim().to_lowercase();
-    if lower.starts_with("starling:") {
+    let what = &starling_text::unquoted(what);
+    if starling_text::folded(what).starts_with(starling_keys::LINK_SCHEME) {
         what.parse::<starling_keys::Invite>().map_err(|e| CliError::usage(e.to_string()))?;
         let params = json!({ "invite": what, "greeting": greeting, "name": name });
         client.call("contacts.add", params).await
@@ -363,7 +363,7 @@ pub async fn add_contact(
             Some(home) => home,
             None => resolve_host(client, host).await?,
         };
-        let params = json!({ "username": user.to_lowercase(), "rendezvous": home.to_string(), "greeting": greeting, "name": name });
+        let params = json!({ "username": starling_text::folded(user), "rendezvous": home.to_string(), "greeting": greeting, "name": name });
         client.call("contacts.add", params).await
     } else {
         what.parse::<starling_keys::ShortCode>().map_err(|e| {
@@ -395,7 +395,7 @@ async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::R
             return Ok(address);
         }
     }
-    Err(CliError::not_found(format!("the rendezvous “{}” is not known here", host.escape_debug()))
+    Err(CliError::not_found(format!("the rendezvous “{host}” is not known here"))
         .hint("give its whole address with --rendezvous ADDR: the key in it is what makes it trustworthy"))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
+use starling_text::SafeText;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{field, find, node_of, print, words_of};
@@ -73,7 +74,7 @@ async fn run(client: &Client, who: &str) -> CliResult {
     }
 }
 
-fn spoken(message: &Value, handles: &mut Handles) -> String {
+fn spoken(message: &Value, handles: &mut Handles) -> SafeText {
     let n = handles.of(field(message, "id"));
     let who = if message["from"]["self"] == true { "you".into() } else { safe_line(field(&message["from"], "name")) };
     let reply = match message["reply_to"].as_str() {
@@ -82,7 +83,7 @@ fn spoken(message: &Value, handles: &mut Handles) -> String {
     };
     let text = if message["deleted"] == true { "message deleted".into() } else { safe(&words_of(message)) };
     let edited = if message["edited"] == true { ", edited" } else { "" };
-    format!("{n}. {who}{reply}{edited}: {text}")
+    SafeText::block(&format!("{n}. {who}{reply}{edited}: {text}"))
 }
 
 async fn announce(client: &Client, chat: &str, name: &str, event: &Value, handles: &mut Handles) -> CliResult {

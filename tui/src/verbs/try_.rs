@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 use starling_keys::{Protection, RecoveryPhrase};
+use starling_text::SafeText;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -20,7 +21,6 @@ use crate::{
     error::{CliError, CliResult},
     profile::Profile,
     rpc::Client,
-    terminal::safe,
 };
 
 const READY: Duration = Duration::from_secs(20);
@@ -174,7 +174,7 @@ async fn transcript(trial: &Trial, began: Instant) -> CliResult {
                 states.iter().map(|(s, t)| format!("{s} after {:.1} ms", t.as_secs_f64() * 1e3)).collect();
             print(format!("     {}", states.join(", ")))?;
             if let Some((message, via, after)) = answered {
-                print(format!("guide: {}", safe(field(&message, "text")).replace('\n', "\n     ")))?;
+                print(said_by_guide(&message))?;
                 print(format!("     answered after {:.1} ms, {via}", after.as_secs_f64() * 1e3))?;
             }
         }
@@ -199,11 +199,15 @@ async fn wait_for(global: &Global, client: &Client, found: impl Fn(&Value) -> bo
         }
         if found(&event) {
             if !global.json {
-                print(format!("guide: {}", safe(field(&event["message"], "text")).replace('\n', "\n     ")))?;
+                print(said_by_guide(&event["message"]))?;
             }
             return Ok(());
         }
     }
+}
+
+fn said_by_guide(message: &Value) -> SafeText {
+    SafeText::block(&format!("guide: {}", field(message, "text").replace('\n', "\n     ")))
 }
 
 const WELCOME: &str = "Hi! I am the *guide*, a bot on your own machine. You are in a real, end-to-end encrypted chat: I am another process, and the rendezvous between us sees only ciphertext.\n\nAsk me about `invites`, `keys`, `servers`, `calls` or `bots`, call me with `/call video`, or say `quiet` and I am silent.";
