@@ -43,7 +43,7 @@ pub struct Global {
     /// Log more to standard error (-v, -vv, -vvv).
     #[arg(short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Read the passphrase from a file.
+    /// Read the passphrase from a file that only you can read (mode 0600).
     #[arg(long, global = true, env = "STARLING_PASSPHRASE_FILE", value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// Fail instead of asking.
@@ -139,7 +139,8 @@ pub enum Verb {
         /// Begin after a cursor (from an earlier line), with `all`, or `now`.
         #[arg(long, default_value = "now", value_name = "CURSOR")]
         since: String,
-        /// Run a command for each message from others, with the JSON on its standard input; what it prints is sent back.
+        /// Run a command for each message from others, with the JSON on its standard input; what it prints is sent back if it exits with 0.
+        /// What it leaves running is ended with it.
         #[arg(long, value_name = "CMD")]
         exec: Option<String>,
         /// End after so many events (for scripts).
@@ -157,7 +158,7 @@ pub enum Verb {
         /// Before this message.
         #[arg(long, value_name = "ID")]
         before: Option<String>,
-        /// Written since then: a time ago (2h, 7d) or a date (2026-01-31).
+        /// Written since then: a time ago (2h, 7d) or a local date (2026-01-31, '2026-01-31 13:30').
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
@@ -172,7 +173,7 @@ pub enum Verb {
         /// Only from this person; `me` for your own.
         #[arg(long, value_name = "WHO")]
         from: Option<String>,
-        /// Written since then: a time ago (2h, 7d) or a date (2026-01-31).
+        /// Written since then: a time ago (2h, 7d) or a local date (2026-01-31, '2026-01-31 13:30').
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
         /// How many messages.
@@ -574,7 +575,7 @@ pub struct Send {
     pub to: String,
     /// The message; `-` or nothing reads standard input.
     pub text: Vec<String>,
-    /// One message for each line of standard input.
+    /// One message for each line of standard input. A line that cannot be one is named, and the others are sent (exit 2).
     #[arg(long, conflicts_with = "text")]
     pub lines: bool,
     /// Answer a message.
