@@ -1,12 +1,18 @@
 //! `starling-bench dm`, `starling-bench rendezvous` and `starling-bench call`: what a message, a connected client and a call cost, beside the floor of the same
 //! machine in the same run.
 
+/// Takes the place of the standard macro, which would panic with a message: no line of a report can forget it.
+macro_rules! println {
+    ($($arg:tt)*) => { $crate::report::print(format_args!($($arg)*)) };
+}
+
 mod call;
 mod dm;
 mod floor;
 mod measure;
 mod processes;
 mod rendezvous;
+mod report;
 
 use std::path::PathBuf;
 
@@ -66,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     let most = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, most)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    let bench = async {
         match cli.bench {
             Bench::Dm { single, burst } => Box::pin(dm::run(single, burst)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
@@ -76,5 +82,6 @@ fn main() -> anyhow::Result<()> {
             Bench::Sink => Box::pin(floor::sink()).await,
             Bench::Clients { home, count } => Box::pin(rendezvous::clients(&home, count)).await,
         }
-    })
+    };
+    report::until_its_reader_has_gone(|| runtime.block_on(bench))
 }
