@@ -93,13 +93,18 @@ fn usage_error(error: &clap::Error) -> CliError {
 
 /// Only our own events: those of the libraries hold addresses. The screen logs to a file, as it has the terminal for itself.
 fn init_logging(verbose: u8, screen: bool) {
+    let wanted = std::env::var("STARLING_LOG");
+    // Without a log its filter, which is costly to make, is not needed: a short command starts in a few milliseconds.
+    if verbose == 0 && wanted.is_err() {
+        return;
+    }
     let level = match verbose {
         0 => "off",
         1 => "info",
         2 => "debug",
         _ => "trace",
     };
-    let filter = match std::env::var("STARLING_LOG") {
+    let filter = match wanted {
         Ok(filter) => EnvFilter::new(filter),
         Err(_) => EnvFilter::new(format!("off,starling={level},starling_node={level},starling_media={level}")),
     };

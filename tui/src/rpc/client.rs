@@ -20,7 +20,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::server::{Served, serve_stream};
+use super::{
+    MAX_LINE,
+    server::{Served, serve_stream},
+};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -109,8 +112,12 @@ impl Client {
     }
 
     async fn write_line(&self, value: &Value) -> CliResult {
-        let mut write = self.write.lock().await;
         let line = format!("{value}\n");
+        if line.len() > MAX_LINE {
+            // The node would close the connection.
+            return Err(CliError::usage(format!("the request has more than {} MiB", MAX_LINE / 1024 / 1024)));
+        }
+        let mut write = self.write.lock().await;
         write.write_all(line.as_bytes()).await.map_err(|_| gone())?;
         write.flush().await.map_err(|_| gone())
     }
