@@ -137,7 +137,8 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
         _ => Protection::Plain,
     };
     let new = NewProfile {
-        name: link.name.clone(),
+        // Older versions took names in which nothing can be seen.
+        name: if link.name.is_empty() { profile.name.clone() } else { link.name.clone() },
         account: AccountKey::from_seed(&seed),
         origin: Origin::Linked(link.list_version),
         homes,
