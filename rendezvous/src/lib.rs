@@ -1,34 +1,31 @@
 //! The Starling rendezvous server: it helps peers to find and reach each other, and keeps sealed entries for those who are away.
 //!
-//! Tasks: one owns the swarm ([`network`]); one per connected device serves its stream ([`session`]); the store has a thread that writes. All
-//! end when the server is dropped or drained. Queues are bounded: see [`limits`].
+//! - `host`: the process: network, sessions, start and end;
+//! - `services`: what it does for clients and operators;
+//! - [`store`]: what it keeps.
+//!
+//! Each imports only from those below it. Tasks: one owns the swarm; one for each connected device serves its stream; the store has a thread that
+//! writes. All end when the server is dropped or drained. Queues are bounded: see [`limits`].
 
 pub mod config;
 pub mod limits;
-
-mod boxed;
-mod directory;
-mod hub;
-mod identity;
-#[cfg(any(test, feature = "local"))]
-pub mod local;
-mod log;
-mod network;
-mod operator;
-mod preflight;
-mod presence;
-mod server;
-mod session;
 pub mod store;
-mod turn;
+
+mod address;
+mod clock;
+mod host;
+mod private_file;
+mod services;
 
 #[cfg(test)]
 mod fixture_tests;
 #[cfg(test)]
 mod testing;
 
-pub use identity::IdentityError;
-pub use operator::{AdminError, ask_admin};
-pub use preflight::{Warning, preflight};
-pub use server::{Ready, Server, StartError};
-pub use turn::TurnError;
+#[cfg(any(test, feature = "local"))]
+pub use host::local;
+pub use host::{IdentityError, Ready, Server, StartError, Warning, preflight};
+pub use services::{
+    operator::{AdminError, ask_admin},
+    relay::turn::TurnError,
+};

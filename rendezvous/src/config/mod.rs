@@ -6,7 +6,7 @@ mod environment;
 mod tests;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -226,6 +226,24 @@ impl Config {
         // A server that lets the system choose its port is one of several on this machine.
         let free = first.is_some_and(|a| a.iter().any(|p| matches!(p, Protocol::Udp(0) | Protocol::Tcp(0))));
         SocketAddr::new(ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), if free { 0 } else { 3478 })
+    }
+}
+
+impl Config {
+    /// The address that TURN's peers send to; `None` if it has to be set.
+    pub(crate) fn turn_relay_ip(&self) -> Option<IpAddr> {
+        let listen = self.turn_listen().ip();
+        let any_family = listen.is_ipv6() && listen.is_unspecified();
+        let mut public = self.public_addresses.iter().filter_map(|a| a.ip_addr());
+        let named = self.turn.public_ip.parse::<IpAddr>().ok();
+        named
+            .or_else(|| public.find(|ip| any_family || ip.is_ipv4() == listen.is_ipv4()))
+            .or_else(|| (!listen.is_unspecified()).then_some(listen))
+    }
+
+    /// The addresses of this server, as far as they are configured.
+    pub(crate) fn own_ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.listen.iter().chain(&self.public_addresses).filter_map(|a| a.ip_addr())
     }
 }
 

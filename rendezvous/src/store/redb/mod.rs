@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use tables::*;
 
-use crate::identity::keep_private;
+use crate::private_file::keep_private;
 
 use super::{Account, Bounds, Entry, Key, Kind, Store, StoreError, Totals};
 

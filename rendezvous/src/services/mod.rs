@@ -1,4 +1,11 @@
-//! What all sessions share.
+//! What a rendezvous does for its clients. Nothing in here knows a network: sessions and what is pushed to them come from the host.
+
+pub mod directory;
+pub mod log;
+pub mod operator;
+pub mod presence;
+pub mod relay;
+pub mod session;
 
 use std::{
     num::NonZeroU32,
@@ -6,16 +13,14 @@ use std::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use self::{directory::Codes, operator::Metrics, presence::Presence};
 use crate::{
+    clock::now_ms,
     config::{Config, Limits, Registration},
-    directory::Codes,
-    operator::Metrics,
-    presence::Presence,
     store::{Bounds, Key, Store},
 };
 
@@ -27,7 +32,7 @@ pub struct Policy {
 }
 
 /// What all sessions share.
-pub struct Hub {
+pub struct Services {
     pub store: Arc<dyn Store>,
     pub presence: Presence,
     pub codes: Codes,
@@ -37,7 +42,7 @@ pub struct Hub {
     pub requests: DefaultKeyedRateLimiter<Key>,
     pub draining: AtomicBool,
     /// Where calls are helped, if they are.
-    pub turn: OnceLock<TurnFace>,
+    pub turn: OnceLock<TurnEndpoint>,
     /// What the server is bound to, as [`Config::sockets`] names it.
     pub sockets: Vec<String>,
     policy: RwLock<Arc<Policy>>,
@@ -45,13 +50,13 @@ pub struct Hub {
 
 /// What clients are told of TURN, and what their credentials are made of.
 #[derive(Debug)]
-pub struct TurnFace {
+pub struct TurnEndpoint {
     pub address: std::net::SocketAddr,
     pub secret: [u8; 32],
     pub hours: u64,
 }
 
-impl Hub {
+impl Services {
     pub fn new(store: Arc<dyn Store>, server_key: Key, name_key: [u8; 32], config: &Config) -> Self {
         let per_second = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(config.limits.request_burst).unwrap_or(NonZeroU32::MIN);
@@ -109,9 +114,4 @@ impl Hub {
 
 fn policy(config: &Config) -> Policy {
     Policy { registration: config.registration.clone(), limits: config.limits.clone() }
-}
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

@@ -12,8 +12,9 @@ use tokio::{
 };
 
 use crate::{
-    hub::{Hub, now_ms},
+    clock::now_ms,
     limits::{ADMIN_TIMEOUT, TOKEN_DAYS, TOKEN_USES},
+    services::Services,
 };
 
 /// Longest request line.
@@ -29,11 +30,11 @@ enum Command {
 }
 
 /// Answers operators until the task is dropped.
-pub async fn serve(listener: UnixListener, hub: Arc<Hub>) {
+pub async fn serve(listener: UnixListener, services: Arc<Services>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(answer(stream, hub.clone()));
+                tokio::spawn(answer(stream, services.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin socket failed");
@@ -43,12 +44,12 @@ pub async fn serve(listener: UnixListener, hub: Arc<Hub>) {
     }
 }
 
-async fn answer(stream: UnixStream, hub: Arc<Hub>) {
+async fn answer(stream: UnixStream, services: Arc<Services>) {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read.take(MAX_LINE)).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let reply = match serde_json::from_str(&line) {
-            Ok(command) => run(command, &hub).await.unwrap_or_else(|e| json!({ "error": e })),
+            Ok(command) => run(command, &services).await.unwrap_or_else(|e| json!({ "error": e })),
             Err(e) => json!({ "error": format!("not a command: {e}") }),
         };
         if write.write_all(format!("{reply}\n").as_bytes()).await.is_err() {
@@ -57,31 +58,31 @@ async fn answer(stream: UnixStream, hub: Arc<Hub>) {
     }
 }
 
-async fn run(command: Command, hub: &Hub) -> Result<Value, String> {
+async fn run(command: Command, services: &Services) -> Result<Value, String> {
     match command {
-        Command::Status => status(hub).await,
-        Command::InviteNew { uses, days } => new_token(hub, uses, days).await,
-        Command::Ban { account } => set_banned(hub, &account, true).await,
-        Command::Unban { account } => set_banned(hub, &account, false).await,
+        Command::Status => status(services).await,
+        Command::InviteNew { uses, days } => new_token(services, uses, days).await,
+        Command::Ban { account } => set_banned(services, &account, true).await,
+        Command::Unban { account } => set_banned(services, &account, false).await,
     }
 }
 
-async fn status(hub: &Hub) -> Result<Value, String> {
-    let totals = hub.store.totals().await.map_err(|e| e.to_string())?;
+async fn status(services: &Services) -> Result<Value, String> {
+    let totals = services.store.totals().await.map_err(|e| e.to_string())?;
     Ok(json!({
         "accounts": totals.accounts,
         "names": totals.names,
         "queues": totals.queues,
         "entries": totals.entries,
-        "sessions": hub.presence.sessions(),
-        "connections": hub.metrics.connections.get(),
-        "circuits": hub.metrics.circuits.get(),
-        "draining": hub.is_draining(),
-        "sockets": hub.sockets,
+        "sessions": services.presence.sessions(),
+        "connections": services.metrics.connections.get(),
+        "circuits": services.metrics.circuits.get(),
+        "draining": services.is_draining(),
+        "sockets": services.sockets,
     }))
 }
 
-async fn new_token(hub: &Hub, uses: u64, days: u64) -> Result<Value, String> {
+async fn new_token(services: &Services, uses: u64, days: u64) -> Result<Value, String> {
     for (name, value, range) in [("uses", uses, TOKEN_USES), ("days", days, TOKEN_DAYS)] {
         if !range.contains(&value) {
             return Err(format!("{name}: {value} is outside of {} to {}", range.start(), range.end()));
@@ -91,7 +92,7 @@ async fn new_token(hub: &Hub, uses: u64, days: u64) -> Result<Value, String> {
     let hash = *blake3::hash(token.as_bytes()).as_bytes();
     let expires_at = now_ms() / 1000 + days * 86_400;
     let uses = u32::try_from(uses).map_err(|e| e.to_string())?;
-    hub.store.put_registration(hash, uses, expires_at).await.map_err(|e| e.to_string())?;
+    services.store.put_registration(hash, uses, expires_at).await.map_err(|e| e.to_string())?;
     tracing::info!(uses, days, "operator: new registration token");
     Ok(json!({ "token": token, "uses": uses, "expires_at": rfc_3339(expires_at)? }))
 }
@@ -102,11 +103,11 @@ fn rfc_3339(unix_s: u64) -> Result<String, String> {
     jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).map_err(|e| e.to_string())
 }
 
-async fn set_banned(hub: &Hub, account: &str, banned: bool) -> Result<Value, String> {
+async fn set_banned(services: &Services, account: &str, banned: bool) -> Result<Value, String> {
     let account: AccountId = account
         .parse()
         .map_err(|_| "not an account id: 52 letters and digits, as `starling whoami` prints it".to_owned())?;
-    hub.store.set_banned(*account.as_bytes(), banned).await.map_err(|e| e.to_string())?;
+    services.store.set_banned(*account.as_bytes(), banned).await.map_err(|e| e.to_string())?;
     tracing::info!(banned, "operator: ban of an account");
     Ok(json!({ "account": account.to_string(), "banned": banned }))
 }

@@ -1,5 +1,9 @@
 //! Sockets for [`Turn`]: one task owns the state and the listening socket, and one task for each allocation reads from its socket.
 
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
+
 use std::{
     collections::HashMap,
     io,
@@ -22,10 +26,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Action, AllocationId, Moment, Setup, Turn};
 use crate::{
+    address::is_private,
     config::Config,
     limits::{TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
-    network::is_private,
-    operator::Metrics,
+    services::operator::Metrics,
 };
 
 /// Short: it is sent to strangers.
@@ -88,7 +92,7 @@ impl TurnServer {
         let settings = &config.turn;
         let address = config.turn_listen();
         let listen = |error| TurnError::Listen { address, error };
-        let relay_ip = relay_ip(config).ok_or(TurnError::NoPublicIp(address))?;
+        let relay_ip = config.turn_relay_ip().ok_or(TurnError::NoPublicIp(address))?;
         let socket = UdpSocket::bind(address).await.map_err(listen)?;
         let address = socket.local_addr().map_err(listen)?;
         let bind_ip = match relay_ip {
@@ -96,12 +100,11 @@ impl TurnServer {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let own = config.listen.iter().chain(&config.public_addresses).filter_map(|a| a.ip_addr());
         let setup = Setup {
             realm: REALM.into(),
             secret,
             relay_ip,
-            own: own.chain([address.ip()]).collect(),
+            own: config.own_ips().chain([address.ip()]).collect(),
             // A server with a private address serves a private network.
             private_peers: settings.private_peers || is_private(relay_ip),
             allocations: settings.allocations,
@@ -219,17 +222,6 @@ impl TurnServer {
     }
 }
 
-/// The address that peers send to.
-fn relay_ip(config: &Config) -> Option<IpAddr> {
-    let listen = config.turn_listen().ip();
-    let any_family = listen.is_ipv6() && listen.is_unspecified();
-    let mut public = config.public_addresses.iter().filter_map(|a| a.ip_addr());
-    let named = config.turn.public_ip.parse::<IpAddr>().ok();
-    named
-        .or_else(|| public.find(|ip| any_family || ip.is_ipv4() == listen.is_ipv4()))
-        .or_else(|| (!listen.is_unspecified()).then_some(listen))
-}
-
 fn bind(address: SocketAddr) -> io::Result<(UdpSocket, u16)> {
     let socket = std::net::UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
@@ -262,118 +254,4 @@ async fn read(socket: Arc<UdpSocket>, allocation: AllocationId, queue: mpsc::Sen
 /// IPv4 addresses as such, also if they come through an IPv6 socket.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use std::time::Instant;
-
-    use bytes::BytesMut;
-    use rtc::{
-        sansio::Protocol,
-        shared::{TaggedBytesMut, TransportContext, TransportProtocol},
-        turn::client::{Client, ClientConfig, Event},
-    };
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::{config, hub::now_ms, turn::credentials};
-
-    /// webrtc's client, on a socket.
-    struct User {
-        socket: UdpSocket,
-        client: Client,
-    }
-
-    impl User {
-        async fn flush(&mut self) {
-            while let Some(datagram) = self.client.poll_write() {
-                self.socket.send_to(&datagram.message, datagram.transport.peer_addr).await.unwrap();
-            }
-        }
-
-        /// The next event; what is to be sent is sent, and repeated in time.
-        async fn event(&mut self) -> Event {
-            let mut buffer = vec![0; 4096];
-            for _ in 0..200 {
-                self.flush().await;
-                if let Some(event) = self.client.poll_event() {
-                    return event;
-                }
-                let wait = Duration::from_millis(50);
-                if let Ok(Ok((length, from))) = timeout(wait, self.socket.recv_from(&mut buffer)).await {
-                    let transport = TransportContext {
-                        local_addr: self.socket.local_addr().unwrap(),
-                        peer_addr: from,
-                        transport_protocol: TransportProtocol::UDP,
-                        ecn: None,
-                    };
-                    let message = BytesMut::from(&buffer[..length]);
-                    self.client.handle_read(TaggedBytesMut { now: Instant::now(), transport, message }).unwrap();
-                } else {
-                    self.client.handle_timeout(Instant::now()).unwrap();
-                }
-            }
-            unreachable!("no event within ten seconds")
-        }
-    }
-
-    #[tokio::test]
-    async fn webrtc_talks_to_a_peer_over_sockets() {
-        let turn = config::Turn {
-            enabled: true,
-            listen: "127.0.0.1:0".into(),
-            first_port: 0,
-            last_port: 0,
-            private_peers: true,
-            ..config::Turn::default()
-        };
-        let config = Config { turn, ..Config::default() };
-        let server = TurnServer::bind(&config, [7; 32], &Metrics::new()).await.unwrap();
-        let address = server.address();
-        let serving = tokio::spawn(server.run());
-
-        let credentials = credentials(&[7; 32], now_ms() / 1000 + 60, "anna").unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let config = ClientConfig {
-            turn_serv_addr: address.to_string(),
-            local_addr: socket.local_addr().unwrap(),
-            username: credentials.username,
-            password: credentials.password,
-            ..ClientConfig::default()
-        };
-        let client = Client::new(config, rtc::crypto::default_provider().unwrap()).unwrap();
-        let mut user = User { socket, client };
-        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let peer_address = peer.local_addr().unwrap();
-
-        user.client.allocate(Instant::now()).unwrap();
-        let Event::AllocateResponse(_, relayed) = user.event().await else { unreachable!("not allocated") };
-        user.client.relay(relayed).unwrap().create_permission(Instant::now(), peer_address).unwrap();
-        assert!(
-            matches!(user.event().await, Event::CreatePermissionResponse(_, permitted) if permitted == peer_address)
-        );
-
-        let mut buffer = [0; 64];
-        // The first goes in a Send indication, and a channel is bound; the later ones go through it.
-        for text in [b"one", b"two"] {
-            user.client.relay(relayed).unwrap().send_to(Instant::now(), text, peer_address).unwrap();
-            user.flush().await;
-            let (length, from) = timeout(Duration::from_secs(5), peer.recv_from(&mut buffer)).await.unwrap().unwrap();
-            assert_eq!((&buffer[..length], from), (text.as_slice(), relayed));
-            peer.send_to(b"back", relayed).await.unwrap();
-            let Event::DataIndicationOrChannelData(_, from, data) = user.event().await else { unreachable!("no data") };
-            assert_eq!((from, data.as_ref()), (peer_address, b"back".as_slice()));
-        }
-        serving.abort();
-    }
-
-    #[tokio::test]
-    async fn a_wildcard_needs_a_public_address() {
-        let turn = config::Turn { enabled: true, ..config::Turn::default() };
-        let config = Config { turn, ..Config::default() };
-        let bound = TurnServer::bind(&config, [7; 32], &Metrics::new()).await;
-        assert!(matches!(bound, Err(TurnError::NoPublicIp(_))));
-    }
 }

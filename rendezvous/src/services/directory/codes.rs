@@ -7,7 +7,7 @@ use std::{
 
 use starling_wire::limits::{CODE_FAILURES, CODE_LIFETIME_S};
 
-use crate::{limits::MAX_CODES, presence::SessionId};
+use crate::{limits::MAX_CODES, services::presence::SessionId};
 
 struct Code {
     owner: SessionId,

@@ -19,18 +19,19 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
+use super::{
     boxed::Boxed,
-    config::{Config, ConfigError},
-    hub::{Hub, TurnFace, now_ms},
+    connection,
     identity::{Identity, IdentityError},
-    limits::EXPIRY_INTERVAL,
     network::{self, Behaviour, BehaviourEvent},
-    operator,
     preflight::{bind_turn, preflight},
-    session::Session,
+};
+use crate::{
+    clock::now_ms,
+    config::{Config, ConfigError},
+    limits::EXPIRY_INTERVAL,
+    services::{Services, TurnEndpoint, operator, relay::turn::TurnError},
     store::{Key, StoreError, redb::RedbStore},
-    turn::TurnError,
 };
 
 /// Why the server cannot start.
@@ -124,7 +125,7 @@ pub struct Ready {
 
 /// A running server.
 pub struct Server {
-    hub: Arc<Hub>,
+    services: Arc<Services>,
     swarm: Swarm<Boxed<Behaviour>>,
     sessions: JoinSet<Key>,
     by_device: HashMap<Key, tokio::task::AbortHandle>,
@@ -150,7 +151,7 @@ impl Server {
         let store = Arc::new(RedbStore::open(&dir.join("rendezvous.redb"))?);
         let peer_id = identity.keypair.public().to_peer_id();
         let server_key = device_key(&peer_id).unwrap_or_default();
-        let hub = Arc::new(Hub::new(store, server_key, identity.name_key, config));
+        let services = Arc::new(Services::new(store, server_key, identity.name_key, config));
 
         let mut swarm = network::build(identity.keypair, config).await.map_err(StartError::Network)?;
         let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen).await?;
@@ -177,19 +178,19 @@ impl Server {
         let mut turn = None;
         if config.turn.enabled {
             // A warning was logged above.
-            if let Ok(server) = bind_turn(config, identity.turn_key, &hub.metrics).await? {
+            if let Ok(server) = bind_turn(config, identity.turn_key, &services.metrics).await? {
                 turn = Some(server.address());
                 let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
-                let _ = hub.turn.set(TurnFace { address: server.address(), secret, hours });
+                let _ = services.turn.set(TurnEndpoint { address: server.address(), secret, hours });
                 operator.spawn(server.run());
             }
         }
         ready.turn = turn;
-        operator.spawn(operator::serve_http(http, hub.clone()));
-        operator.spawn(operator::serve_admin(admin, hub.clone()));
-        operator.spawn(expire(hub.clone()));
+        operator.spawn(operator::serve_http(http, services.clone()));
+        operator.spawn(operator::serve_admin(admin, services.clone()));
+        operator.spawn(expire(services.clone()));
         Ok(Self {
-            hub,
+            services,
             swarm,
             sessions: JoinSet::new(),
             by_device: HashMap::new(),
@@ -209,15 +210,15 @@ impl Server {
 
     /// A handle by which the reloadable part of the configuration can be changed.
     pub fn reloader(&self) -> impl Fn(&Config) + Send + Sync + 'static {
-        let hub = self.hub.clone();
-        move |config| hub.reload(config)
+        let services = self.services.clone();
+        move |config| services.reload(config)
     }
 
     /// Serves until told to stop, then drains; or until the store fails.
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut stop = self.stop.clone();
-        let hub = self.hub.clone();
-        let broken = hub.store.broken();
+        let services = self.services.clone();
+        let broken = services.store.broken();
         tokio::pin!(broken);
         for event in std::mem::take(&mut self.early) {
             self.on_event(event);
@@ -255,9 +256,9 @@ impl Server {
                 let Some(device) = device_key(&peer) else {
                     return;
                 };
-                let hub = self.hub.clone();
+                let services = self.services.clone();
                 let task = self.sessions.spawn(async move {
-                    Session::serve(hub, peer, device, stream).await;
+                    connection::serve(services, device, stream).await;
                     device
                 });
                 // One session a device: the newest, as the older one may hang on a dead network.
@@ -276,7 +277,7 @@ impl Server {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => {
                 use libp2p::relay::Event;
-                let metrics = &self.hub.metrics;
+                let metrics = &self.services.metrics;
                 match event {
                     Event::ReservationReqAccepted { renewed: false, .. } => {
                         metrics.reservations.inc();
@@ -300,22 +301,22 @@ impl Server {
                 }
             }
             SwarmEvent::ConnectionEstablished { .. } => {
-                self.hub.metrics.connections.inc();
+                self.services.metrics.connections.inc();
             }
             SwarmEvent::ConnectionClosed { .. } => {
-                self.hub.metrics.connections.dec();
+                self.services.metrics.connections.dec();
             }
             SwarmEvent::IncomingConnectionError { .. } => {
-                self.hub.metrics.refused_connections.inc();
+                self.services.metrics.refused_connections.inc();
             }
             _ => {}
         }
     }
 
     async fn drain(mut self) {
-        tracing::info!(sessions = self.hub.presence.sessions(), "draining");
-        self.hub.draining.store(true, Ordering::Relaxed);
-        self.hub.presence.tell_all(&Answer::Drain(2_000));
+        tracing::info!(sessions = self.services.presence.sessions(), "draining");
+        self.services.draining.store(true, Ordering::Relaxed);
+        self.services.presence.tell_all(&Answer::Drain(2_000));
         let all_gone = async {
             while !self.sessions.is_empty() {
                 tokio::select! {
@@ -328,7 +329,7 @@ impl Server {
             tracing::info!(sessions = self.sessions.len(), "closing the remaining sessions");
         }
         // What was acknowledged is durable already; this waits for requests that are being written.
-        let _ = self.hub.store.check().await;
+        let _ = self.services.store.check().await;
         tracing::info!("stopped");
     }
 }
@@ -397,12 +398,12 @@ fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
     }
 }
 
-async fn expire(hub: Arc<Hub>) {
+async fn expire(services: Arc<Services>) {
     let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
     loop {
         interval.tick().await;
-        hub.requests.retain_recent();
-        match hub.store.expire(now_ms() / 1000).await {
+        services.requests.retain_recent();
+        match services.store.expire(now_ms() / 1000).await {
             Ok(0) => {}
             Ok(entries) => tracing::info!(entries, "expired"),
             Err(error) => tracing::error!(%error, "cannot delete expired entries"),

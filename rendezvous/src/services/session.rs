@@ -1,41 +1,33 @@
-//! One connected device: its stream, its requests in order, and what is pushed to it.
+//! One connected device: who it is, what it has opened, and its requests, which are answered in order.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
-use futures::{
-    AsyncReadExt,
-    io::{ReadHalf, WriteHalf},
-};
-use libp2p::{PeerId, Stream};
 use starling_wire::{
     VERSION,
     rendezvous::{Answer, Ask, Refusal, Refused, Registration, Request, Response, ServerHello},
-    streams::{FrameReader, FrameWriter, ReadError},
 };
 use tokio::sync::mpsc;
 
+use super::{Services, directory, log, presence::SessionId};
 use crate::{
+    clock::now_ms,
     config::RegistrationMode,
-    directory,
-    hub::{Hub, now_ms},
     limits::PUSH_QUEUE,
-    log,
-    presence::SessionId,
     store::{Key, StoreError},
 };
 
 /// A refusal of a request.
 #[derive(Debug)]
-pub struct No(pub Refusal, pub u64);
+pub struct Rejected(pub Refusal, pub u64);
 
-impl From<Refusal> for No {
+impl From<Refusal> for Rejected {
     fn from(reason: Refusal) -> Self {
         Self(reason, 0)
     }
 }
 
-impl From<StoreError> for No {
+impl From<StoreError> for Rejected {
     fn from(error: StoreError) -> Self {
         Self(
             match error {
@@ -55,14 +47,9 @@ impl From<StoreError> for No {
     }
 }
 
-/// A device that takes nothing for so long is gone.
-const STALLED: Duration = Duration::from_secs(30);
-/// Answers that may wait for their device; then its next request waits.
-const ANSWERS: usize = 8;
-
 /// What a session is and has.
 pub struct Session {
-    pub hub: Arc<Hub>,
+    pub services: Arc<Services>,
     pub id: SessionId,
     pub device: Key,
     /// The account that the device belongs to, once it is known here.
@@ -81,30 +68,23 @@ pub struct Session {
 /// Also when the task is aborted: a newer session of the device has taken its place.
 impl Drop for Session {
     fn drop(&mut self) {
-        self.hub.presence.leave(self.id, self.device, std::mem::take(&mut self.followed));
+        self.services.presence.leave(self.id, self.device, std::mem::take(&mut self.followed));
         for place in std::mem::take(&mut self.codes) {
-            self.hub.codes.close(place, self.id);
+            self.services.codes.close(place, self.id);
         }
-        self.hub.metrics.sessions.dec();
+        self.services.metrics.sessions.dec();
     }
 }
 
 impl Session {
-    /// Serves a device until it leaves, misbehaves or reads too slowly.
-    pub async fn serve(hub: Arc<Hub>, peer: PeerId, device: Key, stream: Stream) {
-        let (mut session, pushed) = Self::enter(hub, peer, device).await;
-        let (read, write) = stream.split();
-        session.run(FrameReader::new(read), FrameWriter::new(write), pushed).await;
-    }
-
     /// A session, and what is pushed to it.
-    pub async fn enter(hub: Arc<Hub>, peer: PeerId, device: Key) -> (Self, mpsc::Receiver<Box<Response>>) {
+    pub async fn enter(services: Arc<Services>, device: Key) -> (Self, mpsc::Receiver<Box<Response>>) {
         let (push, pushed) = mpsc::channel(PUSH_QUEUE);
-        let id = hub.presence.enter(device, peer, push);
-        hub.metrics.sessions.inc();
+        let id = services.presence.enter(device, push);
+        services.metrics.sessions.inc();
         let mut session = Self {
             account: None,
-            hub,
+            services,
             id,
             device,
             nonce: rand::random(),
@@ -113,73 +93,13 @@ impl Session {
             paid: HashSet::new(),
             code_tries: 0,
         };
-        session.account = session.hub.store.account_of(device).await.ok().flatten();
+        session.account = session.services.store.account_of(device).await.ok().flatten();
         (session, pushed)
-    }
-
-    async fn run(
-        &mut self,
-        mut reader: FrameReader<ReadHalf<Stream>>,
-        mut writer: FrameWriter<WriteHalf<Stream>>,
-        mut pushed: mpsc::Receiver<Box<Response>>,
-    ) {
-        if !matches!(tokio::time::timeout(STALLED, writer.send(&self.hello())).await, Ok(Ok(()))) {
-            return;
-        }
-        if let Some(account) = self.account {
-            let _ = self.hub.store.seen(account, now_ms() / 86_400_000).await;
-        }
-        let (answers, mut answered) = mpsc::channel(ANSWERS);
-        // Side by side: if both ends waited for their writing, neither would read.
-        let read = async {
-            loop {
-                match reader.next::<Request>().await {
-                    Ok(Some(request)) => {
-                        // Boxed, so that an idle session holds no memory for the largest request.
-                        let response = Box::new(Box::pin(self.answer(request)).await);
-                        if answers.send(response).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(None) => return,
-                    Err(error) => {
-                        tracing::debug!(%error, "session ended");
-                        if !matches!(error, ReadError::Io(_)) {
-                            self.hub.metrics.malformed.inc();
-                        }
-                        return;
-                    }
-                }
-            }
-        };
-        let write = async {
-            loop {
-                let next = tokio::select! {
-                    answer = answered.recv() => answer,
-                    // The sending side is dropped when this device reads too slowly.
-                    push = pushed.recv() => push,
-                };
-                let Some(next) = next else { return };
-                writer.push(&*next);
-                while writer.waiting() < 64 * 1024
-                    && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
-                {
-                    writer.push(&*more);
-                }
-                if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = read => {}
-            () = write => {}
-        }
     }
 
     /// The greeting.
     pub fn hello(&self) -> Response {
-        let policy = self.hub.policy();
+        let policy = self.services.policy();
         let registration = match policy.registration.mode {
             RegistrationMode::Open => Registration::Open,
             RegistrationMode::Invite => Registration::Invite,
@@ -200,23 +120,23 @@ impl Session {
 
     /// Answers one request.
     pub async fn answer(&mut self, request: Request) -> Response {
-        self.hub.metrics.requests.inc();
-        let answer = match self.hub.requests.check_key(&self.device) {
+        self.services.metrics.requests.inc();
+        let answer = match self.services.requests.check_key(&self.device) {
             Ok(()) => self.handle(request.ask).await,
             Err(not_until) => {
                 let wait =
                     not_until.wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
-                Err(No(Refusal::RateLimited, wait.as_millis() as u64 + 1))
+                Err(Rejected(Refusal::RateLimited, wait.as_millis() as u64 + 1))
             }
         };
-        let answer = answer.unwrap_or_else(|No(reason, retry_after_ms)| {
-            self.hub.metrics.refusals.get_or_create(&reason.into()).inc();
+        let answer = answer.unwrap_or_else(|Rejected(reason, retry_after_ms)| {
+            self.services.metrics.refusals.get_or_create(&reason.into()).inc();
             Answer::Refused(Refused { reason: reason as i32, retry_after_ms })
         });
         Response { id: request.id, answer: Some(answer) }
     }
 
-    async fn handle(&mut self, ask: Option<Ask>) -> Result<Answer, No> {
+    async fn handle(&mut self, ask: Option<Ask>) -> Result<Answer, Rejected> {
         let Some(ask) = ask else {
             return Err(Refusal::Malformed.into());
         };
@@ -248,11 +168,11 @@ impl Session {
     }
 
     /// The account of the asking device, if it is registered and not banned.
-    pub async fn registered(&self) -> Result<Key, No> {
+    pub async fn registered(&self) -> Result<Key, Rejected> {
         self.account.ok_or(Refusal::NotRegistered)?;
         // Asked anew: the account may have given this device up since.
-        let account = self.hub.store.account_of(self.device).await?.ok_or(Refusal::NotRegistered)?;
-        match self.hub.store.account(account).await? {
+        let account = self.services.store.account_of(self.device).await?.ok_or(Refusal::NotRegistered)?;
+        match self.services.store.account(account).await? {
             Some(record) if record.banned => Err(Refusal::Banned.into()),
             Some(_) => Ok(account),
             None => Err(Refusal::NotRegistered.into()),
@@ -261,6 +181,6 @@ impl Session {
 }
 
 /// 32 bytes.
-pub fn key(bytes: &[u8]) -> Result<Key, No> {
+pub fn key(bytes: &[u8]) -> Result<Key, Rejected> {
     bytes.try_into().map_err(|_| Refusal::Malformed.into())
 }

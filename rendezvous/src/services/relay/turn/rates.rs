@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{limits::TURN_SLOTS, network::prefix};
+use crate::{address::prefix, limits::TURN_SLOTS};
 
 /// Bytes a second, and at once.
 #[derive(Clone, Copy)]

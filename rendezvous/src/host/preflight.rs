@@ -12,12 +12,13 @@ use std::{
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use serde_json::json;
 
+use super::{StartError, identity::Identity};
 use crate::{
     config::{Config, Socket},
-    identity::Identity,
-    operator::{Metrics, ask_admin},
-    server::StartError,
-    turn::{TurnError, TurnServer},
+    services::{
+        operator::{Metrics, ask_admin},
+        relay::turn::{TurnError, TurnServer},
+    },
 };
 
 /// Longest path of a Unix socket.

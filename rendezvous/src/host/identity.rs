@@ -3,11 +3,13 @@
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use libp2p::identity::Keypair;
+
+use crate::private_file::keep_private;
 
 /// Why the server's key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +72,4 @@ fn read_seed(path: &Path) -> Result<Option<[u8; 32]>, IdentityError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(IdentityError::Io { path: name(), error }),
     }
-}
-
-/// Takes a file's permissions away from everybody but its owner.
-pub(crate) fn keep_private(path: &Path) -> io::Result<()> {
-    let mode = fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(0o600)) }
 }

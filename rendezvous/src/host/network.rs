@@ -28,7 +28,12 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use crate::{boxed::Boxed, config::Config, limits::PING_INTERVAL};
+use super::boxed::Boxed;
+use crate::{
+    address::{is_private, prefix},
+    config::Config,
+    limits::PING_INTERVAL,
+};
 
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
@@ -107,28 +112,6 @@ fn behaviour(key: &Keypair, config: &Config) -> Behaviour {
     }
 }
 
-/// Whether an address is not one of the public internet.
-pub fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, _] = ip.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            let special = ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified();
-            let reserved = a >= 240 || (a, b, c) == (192, 0, 0) || (a == 198 && (b == 18 || b == 19));
-            special || shared || reserved || a == 0 || ip.is_broadcast() || ip.is_multicast()
-        }
-        IpAddr::V6(ip) => match (ip.to_ipv4_mapped(), ip.segments()) {
-            (Some(ip), _) => is_private(ip.into()),
-            // 6to4 embeds an address of IPv4.
-            (None, [0x2002, high, low, ..]) => {
-                is_private(std::net::Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into())
-            }
-            // 2000::/3 is all that is routed.
-            (None, [first, ..]) => first & 0xe000 != 0x2000,
-        },
-    }
-}
-
 /// Whether users elsewhere could reach this address.
 pub fn is_useful(addr: &Multiaddr) -> bool {
     !addr.iter().any(|p| match p {
@@ -148,14 +131,6 @@ impl Admission {
     fn new(per_minute: u32, allow_private: bool) -> Self {
         let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
         Self { by_prefix: Arc::new(RateLimiter::keyed(Quota::per_minute(per_minute))), allow_private }
-    }
-}
-
-/// An IPv6 user has a /64 at least.
-pub fn prefix(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
     }
 }
 

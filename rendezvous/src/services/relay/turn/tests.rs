@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use bytes::BytesMut;
 use rtc::{
@@ -9,13 +9,19 @@ use rtc::{
     turn::client::{Client, ClientConfig, Event},
 };
 use rtc_stun::{
-    attributes::{ATTR_FINGERPRINT, ATTR_XOR_RELAYED_ADDRESS, AttrType},
+    attributes::*,
     error_code::ErrorCodeAttribute,
     fingerprint::FINGERPRINT,
-    message::{Getter, Method, Setter},
+    integrity::MessageIntegrity,
+    message::{Getter, Method, Setter, TransactionId},
 };
 
-use super::*;
+use super::{
+    auth::Credentials,
+    codec::{address, begin, value},
+    *,
+};
+use crate::limits::*;
 
 const SECRET: [u8; 32] = [7; 32];
 const UNIX: u64 = 1_800_000_000;

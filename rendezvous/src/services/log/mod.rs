@@ -8,19 +8,21 @@ use starling_wire::{
     verify_log,
 };
 
+use super::{
+    presence::page,
+    session::{Rejected, Session, key},
+};
 use crate::{
-    hub::now_ms,
+    clock::now_ms,
     limits::{
         APPEND_BYTES, APPEND_ENTRIES, MAX_FOLLOWED, MAX_PAID, PAGE_BYTES, PAGE_ENTRIES, RECEIPT_BYTES,
         RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
     },
-    presence::page,
-    session::{No, Session, key},
     store::{Entry, Key, Kind, StoreError},
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
-fn signed(session: &Session, request: &LogRequest, verb: LogVerb) -> Result<Key, No> {
+fn signed(session: &Session, request: &LogRequest, verb: LogVerb) -> Result<Key, Rejected> {
     let address = key(&request.address)?;
     let payload = request.signed_payload();
     if verify_log(&address, verb, &session.nonce, &payload, &request.signature) {
@@ -30,7 +32,7 @@ fn signed(session: &Session, request: &LogRequest, verb: LogVerb) -> Result<Key,
     }
 }
 
-fn check_entries(entries: &[Bytes], most: usize) -> Result<(), No> {
+fn check_entries(entries: &[Bytes], most: usize) -> Result<(), Rejected> {
     // Sealing and padding add less than a doubling up to 64 KiB and less than 64 KiB above.
     let too_large = |e: &Bytes| e.is_empty() || e.len() > MAX_ENTRY + 64 * 1024;
     let size: usize = entries.iter().map(Bytes::len).sum();
@@ -44,19 +46,19 @@ fn closed(entry: Entry) -> Answer {
     Answer::Closed(LogEntry { sequence: entry.sequence, sealed: entry.sealed, closing: true })
 }
 
-pub async fn open(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
+pub async fn open(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Open)?;
     let owner = session.registered().await?;
-    let expiry = session.hub.expiry();
-    session.hub.store.open_log(address, owner, expiry).await?;
+    let expiry = session.services.expiry();
+    session.services.store.open_log(address, owner, expiry).await?;
     Ok(Answer::Done(true))
 }
 
-pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
+pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, APPEND_ENTRIES)?;
-    let mut bounds = session.hub.log_bounds();
-    let store = &session.hub.store;
+    let mut bounds = session.services.log_bounds();
+    let store = &session.services.store;
     if request.receipt {
         let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);
         if !small || request.sequences.len() > RECEIPT_REPLACES {
@@ -69,7 +71,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
     }
     match store.append(Kind::Log, address, None, request.entries.clone(), bounds).await {
         Ok(last) => {
-            session.hub.metrics.appended.inc_by(request.entries.len() as u64);
+            session.services.metrics.appended.inc_by(request.entries.len() as u64);
             let first = last + 1 - request.entries.len() as u64;
             let entries: Vec<Entry> = request
                 .entries
@@ -77,7 +79,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
                 .zip(first..)
                 .map(|(sealed, sequence)| Entry { sequence, sealed, closing: false })
                 .collect();
-            session.hub.presence.new_entries(address, session.id, &entries);
+            session.services.presence.new_entries(address, session.id, &entries);
             Ok(Answer::Appended(last))
         }
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
@@ -85,17 +87,17 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
     }
 }
 
-pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
+pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Close)?;
     check_entries(&request.entries, 1)?;
     let next = key(&request.next)?;
     let sealed = request.entries.into_iter().next().unwrap_or_default();
-    let bounds = session.hub.log_bounds();
-    let store = &session.hub.store;
+    let bounds = session.services.log_bounds();
+    let store = &session.services.store;
     match store.close_log(address, sealed.clone(), next, bounds).await {
         Ok(sequence) => {
             let entry = Entry { sequence, sealed, closing: true };
-            session.hub.presence.new_entries(address, session.id, &[entry]);
+            session.services.presence.new_entries(address, session.id, &[entry]);
             Ok(Answer::Appended(sequence))
         }
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
@@ -103,30 +105,31 @@ pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer,
     }
 }
 
-pub async fn read(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
+pub async fn read(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Read)?;
-    if !session.hub.store.has_log(address).await? {
+    if !session.services.store.has_log(address).await? {
         return Err(Refusal::NotFound.into());
     }
     // Follow first: an entry that arrives in between is then seen twice rather than never.
     if session.followed.len() < MAX_FOLLOWED && session.followed.insert(address) {
-        session.hub.presence.follow(session.id, address);
+        session.services.presence.follow(session.id, address);
     }
-    let (entries, more) = session.hub.store.read(Kind::Log, address, request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
-    session.hub.metrics.fetched.inc_by(entries.len() as u64);
+    let (entries, more) =
+        session.services.store.read(Kind::Log, address, request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
+    session.services.metrics.fetched.inc_by(entries.len() as u64);
     Ok(Answer::Page(page(&address, &entries, more)))
 }
 
-pub async fn trim(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
+pub async fn trim(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Trim)?;
     if request.sequences.len() > APPEND_ENTRIES * 4 {
         return Err(Refusal::Malformed.into());
     }
-    session.hub.store.trim(address, request.sequences).await?;
+    session.services.store.trim(address, request.sequences).await?;
     Ok(Answer::Done(true))
 }
 
-pub fn signal(session: &mut Session, request: LogRequest) -> Result<Answer, No> {
+pub fn signal(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Signal)?;
     let [sealed] = request.entries.as_slice() else {
         return Err(Refusal::Malformed.into());
@@ -135,36 +138,36 @@ pub fn signal(session: &mut Session, request: LogRequest) -> Result<Answer, No> 
         return Err(Refusal::Malformed.into());
     }
     let signal = Answer::Signal(LogSignal { address: request.address, sealed: sealed.clone() });
-    session.hub.presence.pass_on(address, session.id, &signal);
+    session.services.presence.pass_on(address, session.id, &signal);
     Ok(Answer::Done(true))
 }
 
-pub fn leave(session: &mut Session, address: &[u8]) -> Result<Answer, No> {
+pub fn leave(session: &mut Session, address: &[u8]) -> Result<Answer, Rejected> {
     let address = key(address)?;
     if session.followed.remove(&address) {
-        session.hub.presence.unfollow(session.id, address);
+        session.services.presence.unfollow(session.id, address);
     }
     Ok(Answer::Done(true))
 }
 
-pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<Answer, No> {
+pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<Answer, Rejected> {
     let device = key(&append.device)?;
     if append.sealed.is_empty() || append.sealed.len() > MAX_INBOX_ITEM {
         return Err(Refusal::Malformed.into());
     }
-    let hub = session.hub.clone();
+    let services = session.services.clone();
     if let Some(account) = session.account
-        && hub.store.account(account).await?.is_some_and(|a| a.banned)
+        && services.store.account(account).await?.is_some_and(|a| a.banned)
     {
         return Err(Refusal::Banned.into());
     }
-    let owner = hub.store.account_of(device).await?.ok_or(Refusal::NotFound)?;
-    let bounds = hub.inbox_bounds();
+    let owner = services.store.account_of(device).await?.ok_or(Refusal::NotFound)?;
+    let bounds = services.inbox_bounds();
     let sequence = if append.token.is_empty() {
         let solution = Solution(append.solution.ok_or(Refusal::Denied)?);
         let subject = [&device[..], blake3::hash(&append.sealed).as_bytes()].concat();
-        let bits = hub.policy().limits.inbox_work_bits;
-        let puzzle = Puzzle::new("inbox", &hub.server_key, &session.nonce, &subject, bits);
+        let bits = services.policy().limits.inbox_work_bits;
+        let puzzle = Puzzle::new("inbox", &services.server_key, &session.nonce, &subject, bits);
         if !puzzle.check(solution) {
             return Err(Refusal::Denied.into());
         }
@@ -175,7 +178,8 @@ pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<
         if !session.paid.insert(paid) {
             return Err(Refusal::Denied.into());
         }
-        let appended = hub.store.append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds).await;
+        let appended =
+            services.store.append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds).await;
         if appended.is_err() {
             // The work was for nothing: it counts when there is room again.
             session.paid.remove(&paid);
@@ -183,20 +187,20 @@ pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<
         appended?
     } else {
         let token = token_hash(&append.token)?;
-        hub.store.append_with_invite(token, now_ms() / 1000, device, owner, append.sealed.clone(), bounds).await?
+        services.store.append_with_invite(token, now_ms() / 1000, device, owner, append.sealed.clone(), bounds).await?
     };
-    hub.presence.new_items(device);
+    services.presence.new_items(device);
     Ok(Answer::Appended(sequence))
 }
 
 /// As `starling_keys::InviteToken::hash` does.
-fn token_hash(token: &[u8]) -> Result<Key, No> {
-    let token = token.try_into().map_err(|_| No::from(Refusal::Denied))?;
+fn token_hash(token: &[u8]) -> Result<Key, Rejected> {
+    let token = token.try_into().map_err(|_| Rejected::from(Refusal::Denied))?;
     Ok(starling_keys::InviteToken(token).hash())
 }
 
-pub async fn inbox_read(session: &mut Session, after: u64) -> Result<Answer, No> {
-    let (store, device) = (&session.hub.store, session.device);
+pub async fn inbox_read(session: &mut Session, after: u64) -> Result<Answer, Rejected> {
+    let (store, device) = (&session.services.store, session.device);
     if after > 0 {
         store.delete_up_to(Kind::Inbox, device, after).await?;
     }

@@ -6,7 +6,6 @@ use std::{
     sync::Mutex,
 };
 
-use libp2p::PeerId;
 use starling_wire::rendezvous::{Answer, Page, Readers, Response};
 use tokio::sync::mpsc;
 
@@ -24,7 +23,7 @@ pub type Push = mpsc::Sender<Box<Response>>;
 #[derive(Default)]
 struct State {
     next: SessionId,
-    sessions: HashMap<SessionId, (PeerId, Push)>,
+    sessions: HashMap<SessionId, Push>,
     readers: HashMap<Key, HashSet<SessionId>>,
     by_device: HashMap<Key, SessionId>,
 }
@@ -42,11 +41,11 @@ impl Presence {
     }
 
     /// A session of a device begins; an older one of the same device gets no more news.
-    pub fn enter(&self, device: Key, peer: PeerId, push: Push) -> SessionId {
+    pub fn enter(&self, device: Key, push: Push) -> SessionId {
         let mut state = self.lock();
         state.next += 1;
         let id = state.next;
-        state.sessions.insert(id, (peer, push));
+        state.sessions.insert(id, push);
         state.by_device.insert(device, id);
         id
     }
@@ -153,7 +152,7 @@ impl State {
 
     /// A session whose queue is full is dropped from here: its task sees the closed queue and disconnects the device.
     fn push(&mut self, id: SessionId, answer: Answer) -> bool {
-        let Some((_, push)) = self.sessions.get(&id) else {
+        let Some(push) = self.sessions.get(&id) else {
             return false;
         };
         let response = Response { id: 0, answer: Some(answer) };

@@ -2,21 +2,20 @@
 
 use std::{fs, sync::Arc};
 
-use libp2p::{PeerId, identity};
+use libp2p::identity::ed25519;
 use starling_wire::rendezvous::{Request, Response};
 use tokio::sync::mpsc;
 
+use super::StartError;
 use crate::{
     config::Config,
-    hub::Hub,
-    server::StartError,
-    session::Session,
+    services::{Services, session::Session},
     store::{Key, redb::RedbStore},
 };
 
 /// A server whose devices are in the same process.
 pub struct LocalServer {
-    hub: Arc<Hub>,
+    services: Arc<Services>,
 }
 
 /// A device that is connected to a [`LocalServer`].
@@ -31,19 +30,18 @@ impl LocalServer {
         let dir = &config.data_dir;
         fs::create_dir_all(dir).map_err(|error| StartError::DataDir { path: dir.clone(), error })?;
         let store = Arc::new(RedbStore::open(&dir.join("rendezvous.redb"))?);
-        Ok(Self { hub: Arc::new(Hub::new(store, server_key, [0; 32], config)) })
+        Ok(Self { services: Arc::new(Services::new(store, server_key, [0; 32], config)) })
     }
 
     /// Changes the limits while the server runs.
     pub fn reload(&self, config: &Config) {
-        self.hub.reload(config);
+        self.services.reload(config);
     }
 
     /// Connects a device; `None` if its key is none.
     pub async fn connect(&self, device: Key) -> Option<LocalSession> {
-        let key = identity::ed25519::PublicKey::try_from_bytes(&device).ok()?;
-        let peer = PeerId::from_public_key(&key.into());
-        let (session, pushed) = Session::enter(self.hub.clone(), peer, device).await;
+        ed25519::PublicKey::try_from_bytes(&device).ok()?;
+        let (session, pushed) = Session::enter(self.services.clone(), device).await;
         Some(LocalSession { session, pushed })
     }
 }
@@ -53,16 +51,16 @@ impl LocalServer {
 #[allow(clippy::unwrap_used, reason = "tests")]
 impl LocalServer {
     pub(crate) async fn ban(&self, account: Key) {
-        self.hub.store.set_banned(account, true).await.unwrap();
+        self.services.store.set_banned(account, true).await.unwrap();
     }
 
     pub(crate) async fn put_registration(&self, token: &str, uses: u32) {
         let hash = *blake3::hash(token.as_bytes()).as_bytes();
-        self.hub.store.put_registration(hash, uses, u64::MAX).await.unwrap();
+        self.services.store.put_registration(hash, uses, u64::MAX).await.unwrap();
     }
 
     pub(crate) async fn stored_bytes(&self, account: Key) -> u64 {
-        self.hub.store.account(account).await.unwrap().unwrap().bytes
+        self.services.store.account(account).await.unwrap().unwrap().bytes
     }
 }
 

@@ -1,0 +1,92 @@
+//! The stream of a connected device: requests come in, answers and pushes go out, side by side.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{
+    AsyncReadExt,
+    io::{ReadHalf, WriteHalf},
+};
+use libp2p::Stream;
+use starling_wire::{
+    rendezvous::{Request, Response},
+    streams::{FrameReader, FrameWriter, ReadError},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::now_ms,
+    services::{Services, session::Session},
+    store::Key,
+};
+
+/// A device that takes nothing for so long is gone.
+const STALLED: Duration = Duration::from_secs(30);
+/// Answers that may wait for their device; then its next request waits.
+const ANSWERS: usize = 8;
+
+/// Serves a device until it leaves, misbehaves or reads too slowly.
+pub async fn serve(services: Arc<Services>, device: Key, stream: Stream) {
+    let (mut session, pushed) = Session::enter(services, device).await;
+    let (read, write) = stream.split();
+    run(&mut session, FrameReader::new(read), FrameWriter::new(write), pushed).await;
+}
+
+async fn run(
+    session: &mut Session,
+    mut reader: FrameReader<ReadHalf<Stream>>,
+    mut writer: FrameWriter<WriteHalf<Stream>>,
+    mut pushed: mpsc::Receiver<Box<Response>>,
+) {
+    if !matches!(tokio::time::timeout(STALLED, writer.send(&session.hello())).await, Ok(Ok(()))) {
+        return;
+    }
+    if let Some(account) = session.account {
+        let _ = session.services.store.seen(account, now_ms() / 86_400_000).await;
+    }
+    let (answers, mut answered) = mpsc::channel(ANSWERS);
+    // Side by side: if both ends waited for their writing, neither would read.
+    let read = async {
+        loop {
+            match reader.next::<Request>().await {
+                Ok(Some(request)) => {
+                    // Boxed, so that an idle session holds no memory for the largest request.
+                    let response = Box::new(Box::pin(session.answer(request)).await);
+                    if answers.send(response).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "session ended");
+                    if !matches!(error, ReadError::Io(_)) {
+                        session.services.metrics.malformed.inc();
+                    }
+                    return;
+                }
+            }
+        }
+    };
+    let write = async {
+        loop {
+            let next = tokio::select! {
+                answer = answered.recv() => answer,
+                // The sending side is dropped when this device reads too slowly.
+                push = pushed.recv() => push,
+            };
+            let Some(next) = next else { return };
+            writer.push(&*next);
+            while writer.waiting() < 64 * 1024
+                && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
+            {
+                writer.push(&*more);
+            }
+            if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = write => {}
+    }
+}

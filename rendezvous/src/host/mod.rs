@@ -1,0 +1,17 @@
+//! The server as a process: its network, its sessions and their end. One task owns the swarm; each connected device has one that serves its
+//! stream. All end when the server is dropped or drained.
+
+mod boxed;
+mod connection;
+mod identity;
+#[cfg(any(test, feature = "local"))]
+pub mod local;
+mod network;
+mod preflight;
+mod server;
+
+pub use self::{
+    identity::IdentityError,
+    preflight::{Warning, preflight},
+    server::{Ready, Server, StartError},
+};

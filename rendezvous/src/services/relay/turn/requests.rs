@@ -1,0 +1,228 @@
+//! Requests of those who have authenticated: allocations, permissions, channels.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use rtc_stun::{
+    attributes::{
+        ATTR_CHANNEL_NUMBER, ATTR_LIFETIME, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT,
+        ATTR_XOR_PEER_ADDRESS, RawAttribute,
+    },
+    error_code::{
+        CODE_ADDR_FAMILY_NOT_SUPPORTED, CODE_ALLOC_MISMATCH, CODE_ALLOC_QUOTA_REACHED, CODE_BAD_REQUEST,
+        CODE_FORBIDDEN, CODE_INSUFFICIENT_CAPACITY, CODE_PEER_ADDR_FAMILY_MISMATCH, CODE_UNSUPPORTED_TRANS_PROTO,
+        CODE_WRONG_CREDENTIALS, ErrorCode,
+    },
+    message::{CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message},
+};
+
+use super::{
+    Action, AllocationId, Moment, Turn,
+    allocation::Allocation,
+    auth::Denied,
+    codec::{Asked, add_lifetime, address, allocated, unknown, value},
+    rates::Bucket,
+};
+use crate::{
+    address::{is_private, prefix},
+    limits::TURN_LIFETIME,
+};
+
+/// A request of a known user.
+struct Request {
+    from: SocketAddr,
+    user: String,
+    attributes: Vec<RawAttribute>,
+    asked: Asked,
+}
+
+impl Turn {
+    pub(super) fn request(
+        &mut self,
+        now: Moment,
+        from: SocketAddr,
+        mut message: Message,
+        out: &mut Vec<Action>,
+    ) -> Option<()> {
+        let mut asked = Asked::of(&message);
+        let (user, key) = match self.authenticate(now, from, &mut message) {
+            Ok(authentic) => authentic,
+            Err(Denied::Silently) => return None,
+            Err(Denied::With(CODE_BAD_REQUEST)) => {
+                return self.answer_stranger(now.instant, from, asked.error(CODE_BAD_REQUEST)?, out);
+            }
+            Err(Denied::With(code)) => {
+                return self.answer_stranger(now.instant, from, self.challenge(now, from, &asked, code)?, out);
+            }
+        };
+        asked.key = Some(key);
+        let request = Request { from, user, attributes: message.attributes.0, asked };
+        let unknown = unknown(&request.attributes);
+        let answer = if unknown.is_empty() {
+            let answered = match request.asked.method {
+                METHOD_ALLOCATE => return self.allocate(now, request, out),
+                METHOD_REFRESH => self.refresh(now.instant, &request, out),
+                METHOD_CREATE_PERMISSION => self.create_permission(now.instant, &request),
+                _ => self.channel_bind(now.instant, &request),
+            };
+            match answered {
+                Ok(message) => request.asked.seal(message)?,
+                Err(code) => request.asked.error(code)?,
+            }
+        } else {
+            request.asked.unknown(unknown)?
+        };
+        out.push(Action::Reply { to: from, data: answer });
+        Some(())
+    }
+
+    /// The allocation that a request is about, if it is the user's.
+    fn owned(&self, request: &Request) -> Result<AllocationId, ErrorCode> {
+        let id = *self.by_client.get(&request.from).ok_or(CODE_ALLOC_MISMATCH)?;
+        let allocation = self.allocations.get(&id).ok_or(CODE_ALLOC_MISMATCH)?;
+        // By user, not by user name: credentials may be renewed.
+        if allocation.user == request.user { Ok(id) } else { Err(CODE_WRONG_CREDENTIALS) }
+    }
+
+    fn allocate(&mut self, now: Moment, request: Request, out: &mut Vec<Action>) -> Option<()> {
+        let answer = match self.admit(&request) {
+            Ok(None) => {
+                let Request { from, user, asked, .. } = request;
+                self.next += 1;
+                *self.by_user.entry(user.clone()).or_default() += 1;
+                *self.by_address.entry(prefix(from.ip())).or_default() += 1;
+                self.by_client.insert(from, self.next);
+                let allocation = Allocation {
+                    client: from,
+                    user,
+                    port: 0,
+                    created_s: now.unix_s,
+                    expires: now.instant + TURN_LIFETIME,
+                    asked,
+                    permissions: Vec::new(),
+                    channels: Vec::new(),
+                    bucket: Bucket::full(self.rate, now.instant),
+                };
+                self.allocations.insert(self.next, allocation);
+                out.push(Action::Open(self.next));
+                return Some(());
+            }
+            Ok(Some(port)) => allocated(&request.asked, SocketAddr::new(self.setup.relay_ip, port), request.from),
+            Err(code) => request.asked.error(code),
+        };
+        out.push(Action::Reply { to: request.from, data: answer? });
+        Some(())
+    }
+
+    /// Whether an allocation may be made; or the port of the one that this very request has made before.
+    fn admit(&self, Request { from, user, attributes, asked }: &Request) -> Result<Option<u16>, ErrorCode> {
+        if let Some(allocation) = self.allocation_of(*from) {
+            let again = allocation.asked.id == asked.id && allocation.user == *user && allocation.port != 0;
+            return if again { Ok(Some(allocation.port)) } else { Err(CODE_ALLOC_MISMATCH) };
+        }
+        match value(attributes, ATTR_REQUESTED_TRANSPORT) {
+            // UDP.
+            Some([17, _, _, _]) => {}
+            Some([_, _, _, _]) => return Err(CODE_UNSUPPORTED_TRANS_PROTO),
+            _ => return Err(CODE_BAD_REQUEST),
+        }
+        // Without the attribute: what we have.
+        if !self.is_our_family(attributes) {
+            return Err(CODE_ADDR_FAMILY_NOT_SUPPORTED);
+        }
+        if self.allocations.len() >= self.setup.allocations {
+            return Err(CODE_INSUFFICIENT_CAPACITY);
+        }
+        let of_user = self.by_user.get(user).copied().unwrap_or_default();
+        let of_address = self.by_address.get(&prefix(from.ip())).copied().unwrap_or_default();
+        if of_user >= self.setup.per_user || of_address >= self.setup.per_address {
+            return Err(CODE_ALLOC_QUOTA_REACHED);
+        }
+        Ok(None)
+    }
+
+    fn is_our_family(&self, attributes: &[RawAttribute]) -> bool {
+        let ours = if self.setup.relay_ip.is_ipv4() { 1 } else { 2 };
+        match value(attributes, ATTR_REQUESTED_ADDRESS_FAMILY) {
+            None => true,
+            Some([family, _, _, _]) => *family == ours,
+            Some(_) => false,
+        }
+    }
+
+    fn refresh(&mut self, now: Instant, request: &Request, out: &mut Vec<Action>) -> Result<Message, ErrorCode> {
+        let id = self.owned(request)?;
+        if !self.is_our_family(&request.attributes) {
+            return Err(CODE_PEER_ADDR_FAMILY_MISMATCH);
+        }
+        // The default lifetime is the longest, too: only 0 makes a difference.
+        let life = match value(&request.attributes, ATTR_LIFETIME) {
+            Some([0, 0, 0, 0]) => Duration::ZERO,
+            None | Some([_, _, _, _]) => TURN_LIFETIME,
+            Some(_) => return Err(CODE_BAD_REQUEST),
+        };
+        if life.is_zero() {
+            self.remove(id, out);
+        } else if let Some(allocation) = self.allocations.get_mut(&id) {
+            allocation.expires = now + life;
+        }
+        let mut message = request.asked.answer(CLASS_SUCCESS_RESPONSE);
+        add_lifetime(&mut message, life);
+        Ok(message)
+    }
+
+    fn create_permission(&mut self, now: Instant, request: &Request) -> Result<Message, ErrorCode> {
+        let id = self.owned(request)?;
+        let mut ips = Vec::new();
+        for attribute in request.attributes.iter().filter(|a| a.typ == ATTR_XOR_PEER_ADDRESS) {
+            let ip = address(&attribute.value, request.asked.id).ok_or(CODE_BAD_REQUEST)?.ip();
+            self.accept(ip)?;
+            if !ips.contains(&ip) {
+                ips.push(ip);
+            }
+        }
+        if ips.is_empty() {
+            return Err(CODE_BAD_REQUEST);
+        }
+        let allocation = self.allocations.get_mut(&id).ok_or(CODE_ALLOC_MISMATCH)?;
+        if !allocation.permit(&ips, now) {
+            return Err(CODE_INSUFFICIENT_CAPACITY);
+        }
+        Ok(request.asked.answer(CLASS_SUCCESS_RESPONSE))
+    }
+
+    fn channel_bind(&mut self, now: Instant, request: &Request) -> Result<Message, ErrorCode> {
+        let id = self.owned(request)?;
+        let number = match value(&request.attributes, ATTR_CHANNEL_NUMBER) {
+            Some([high, low, _, _]) => u16::from_be_bytes([*high, *low]),
+            _ => return Err(CODE_BAD_REQUEST),
+        };
+        let peer = value(&request.attributes, ATTR_XOR_PEER_ADDRESS)
+            .and_then(|peer| address(peer, request.asked.id))
+            .filter(|peer| peer.port() != 0 && (0x4000..=0x7fff).contains(&number))
+            .ok_or(CODE_BAD_REQUEST)?;
+        self.accept(peer.ip())?;
+        self.allocations.get_mut(&id).ok_or(CODE_ALLOC_MISMATCH)?.bind(number, peer, now)?;
+        Ok(request.asked.answer(CLASS_SUCCESS_RESPONSE))
+    }
+
+    /// Whether a peer's address may be permitted.
+    fn accept(&self, peer: IpAddr) -> Result<(), ErrorCode> {
+        if peer.is_ipv4() != self.setup.relay_ip.is_ipv4() {
+            Err(CODE_PEER_ADDR_FAMILY_MISMATCH)
+        } else if peer == self.setup.relay_ip || self.is_reachable(peer) {
+            // Our own address: clients of this server meet at it, and they only.
+            Ok(())
+        } else {
+            Err(CODE_FORBIDDEN)
+        }
+    }
+
+    /// Whether datagrams are sent to an address.
+    pub(super) fn is_reachable(&self, peer: IpAddr) -> bool {
+        let ours = || peer == self.setup.relay_ip || self.setup.own.contains(&peer);
+        !peer.is_multicast() && !peer.is_unspecified() && (self.setup.private_peers || (!is_private(peer) && !ours()))
+    }
+}

@@ -1,0 +1,109 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use rtc::{
+    sansio::Protocol,
+    shared::{TaggedBytesMut, TransportContext, TransportProtocol},
+    turn::client::{Client, ClientConfig, Event},
+};
+use tokio::time::timeout;
+
+use super::*;
+use crate::{clock::now_ms, config, services::relay::turn::credentials};
+
+/// webrtc's client, on a socket.
+struct User {
+    socket: UdpSocket,
+    client: Client,
+}
+
+impl User {
+    async fn flush(&mut self) {
+        while let Some(datagram) = self.client.poll_write() {
+            self.socket.send_to(&datagram.message, datagram.transport.peer_addr).await.unwrap();
+        }
+    }
+
+    /// The next event; what is to be sent is sent, and repeated in time.
+    async fn event(&mut self) -> Event {
+        let mut buffer = vec![0; 4096];
+        for _ in 0..200 {
+            self.flush().await;
+            if let Some(event) = self.client.poll_event() {
+                return event;
+            }
+            let wait = Duration::from_millis(50);
+            if let Ok(Ok((length, from))) = timeout(wait, self.socket.recv_from(&mut buffer)).await {
+                let transport = TransportContext {
+                    local_addr: self.socket.local_addr().unwrap(),
+                    peer_addr: from,
+                    transport_protocol: TransportProtocol::UDP,
+                    ecn: None,
+                };
+                let message = BytesMut::from(&buffer[..length]);
+                self.client.handle_read(TaggedBytesMut { now: Instant::now(), transport, message }).unwrap();
+            } else {
+                self.client.handle_timeout(Instant::now()).unwrap();
+            }
+        }
+        unreachable!("no event within ten seconds")
+    }
+}
+
+#[tokio::test]
+async fn webrtc_talks_to_a_peer_over_sockets() {
+    let turn = config::Turn {
+        enabled: true,
+        listen: "127.0.0.1:0".into(),
+        first_port: 0,
+        last_port: 0,
+        private_peers: true,
+        ..config::Turn::default()
+    };
+    let config = Config { turn, ..Config::default() };
+    let server = TurnServer::bind(&config, [7; 32], &Metrics::new()).await.unwrap();
+    let address = server.address();
+    let serving = tokio::spawn(server.run());
+
+    let credentials = credentials(&[7; 32], now_ms() / 1000 + 60, "anna").unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let config = ClientConfig {
+        turn_serv_addr: address.to_string(),
+        local_addr: socket.local_addr().unwrap(),
+        username: credentials.username,
+        password: credentials.password,
+        ..ClientConfig::default()
+    };
+    let client = Client::new(config, rtc::crypto::default_provider().unwrap()).unwrap();
+    let mut user = User { socket, client };
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let peer_address = peer.local_addr().unwrap();
+
+    user.client.allocate(Instant::now()).unwrap();
+    let Event::AllocateResponse(_, relayed) = user.event().await else { unreachable!("not allocated") };
+    user.client.relay(relayed).unwrap().create_permission(Instant::now(), peer_address).unwrap();
+    assert!(matches!(user.event().await, Event::CreatePermissionResponse(_, permitted) if permitted == peer_address));
+
+    let mut buffer = [0; 64];
+    // The first goes in a Send indication, and a channel is bound; the later ones go through it.
+    for text in [b"one", b"two"] {
+        user.client.relay(relayed).unwrap().send_to(Instant::now(), text, peer_address).unwrap();
+        user.flush().await;
+        let (length, from) = timeout(Duration::from_secs(5), peer.recv_from(&mut buffer)).await.unwrap().unwrap();
+        assert_eq!((&buffer[..length], from), (text.as_slice(), relayed));
+        peer.send_to(b"back", relayed).await.unwrap();
+        let Event::DataIndicationOrChannelData(_, from, data) = user.event().await else { unreachable!("no data") };
+        assert_eq!((from, data.as_ref()), (peer_address, b"back".as_slice()));
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_wildcard_needs_a_public_address() {
+    let turn = config::Turn { enabled: true, ..config::Turn::default() };
+    let config = Config { turn, ..Config::default() };
+    let bound = TurnServer::bind(&config, [7; 32], &Metrics::new()).await;
+    assert!(matches!(bound, Err(TurnError::NoPublicIp(_))));
+}
