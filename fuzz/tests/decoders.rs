@@ -38,10 +38,11 @@ fn mutated(valid: &[u8], input: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn frames<M: Frame + PartialEq + std::fmt::Debug>(valid: M) {
+/// The name is that of the test, in whose directory below `__fuzz__` inputs are kept.
+fn frames<M: Frame + PartialEq + std::fmt::Debug>(name: &str, valid: M) {
     let mut encoded = BytesMut::new();
     write_frame(&valid, &mut encoded);
-    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+    check!(name = name).with_test_time(TIME).for_each(|input: &[u8]| {
         let mut buffer = BytesMut::from(&mutated(&encoded, input)[..]);
         let mut decoder = FrameDecoder::default();
         while let Ok(Some(frame)) = decoder.next::<M>(&mut buffer) {
@@ -56,17 +57,18 @@ fn frames<M: Frame + PartialEq + std::fmt::Debug>(valid: M) {
 fn direct_frames() {
     let entry = Entry { group: Bytes::from_static(&[1; 16]), message: Bytes::from_static(b"sealed") };
     let ack = Ack { group: Bytes::from_static(&[2; 16]), upto: 7 };
-    frames(DirectFrame { entries: vec![entry.clone(), entry], acks: vec![ack], ..DirectFrame::default() });
+    let valid = DirectFrame { entries: vec![entry.clone(), entry], acks: vec![ack], ..DirectFrame::default() };
+    frames("direct_frames", valid);
 }
 
 #[test]
 fn requests_to_a_rendezvous() {
-    frames(Request { id: 3, ask: Some(Ask::LookUpName("alice".into())) });
+    frames("requests_to_a_rendezvous", Request { id: 3, ask: Some(Ask::LookUpName("alice".into())) });
 }
 
 #[test]
 fn answers_of_a_rendezvous() {
-    frames(Response::default());
+    frames("answers_of_a_rendezvous", Response::default());
 }
 
 #[test]
