@@ -340,7 +340,7 @@ impl Engine {
             return Ok(());
         }
         let now = turn.wall();
-        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
+        let person = self.contacts.get_or_insert_with(account, || Person::new(&account, now));
         if !known.name.is_empty() {
             person.row.name.clone_from(&known.name);
         }

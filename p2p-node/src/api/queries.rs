@@ -66,7 +66,9 @@ impl Engine {
         if self.snapshot_due.is_some() {
             self.snapshot_due = Some(turn.now());
         }
-        for state in self.chats.values_mut().filter(|s| s.receipt_due.is_some()) {
+        let waiting = self.chats.values().filter(|c| c.receipt_due.is_some()).map(|c| c.id).collect::<Vec<_>>();
+        for id in waiting {
+            let Some(state) = self.chats.get_mut(&id) else { continue };
             state.receipt_due = Some(turn.now());
             owes |= up;
         }

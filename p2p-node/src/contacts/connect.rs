@@ -296,7 +296,7 @@ impl Engine {
 
         let known = self.contacts.contains_key(&account);
         let (now, said_ms) = (turn.wall(), turn.agreed_ms());
-        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
+        let person = self.contacts.get_or_insert_with(account, || Person::new(&account, now));
         if !known {
             // Until they say what they are called.
             let short = || account.to_string()[..8].to_owned();

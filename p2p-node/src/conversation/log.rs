@@ -9,7 +9,7 @@ use starling_wire::{
 
 use crate::{
     api::types::{ChatId, DeliveryState, Via},
-    conversation::group::{GroupId, LogKeys},
+    conversation::group::{GroupEntry, GroupId, LogKeys},
     conversation::send::outbox_key,
     home::Asked,
     limits::{
@@ -96,7 +96,7 @@ impl Engine {
     /// Stops following the logs of a conversation whose other side is shut out.
     pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, account: starling_keys::AccountId) {
         let chat = self.chat_with(account);
-        let of_chat = |g: &&crate::conversation::GroupEntry| g.row.chat == chat.0;
+        let of_chat = |g: &&GroupEntry| g.row.chat == chat.0;
         let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
             .groups
             .values()
@@ -324,11 +324,9 @@ impl Engine {
         if !entry.caught_up || entry.closing || !entry.row.confirmed {
             return Ok(());
         }
-        // Jitter by group, so that both sides do not commit at once.
-        let jitter = u64::from(entry.id[0]);
-        let due = entry.row.since_update >= UPDATE_AFTER_ENTRIES + jitter / 4
-            || now.saturating_sub(entry.row.updated_ms) > UPDATE_AFTER_MS + jitter * 60_000
-            || (away && now.saturating_sub(entry.row.updated_ms) > UPDATE_AFTER_AWAY_MS);
+        let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
+        let due =
+            entry.row.since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
         if entry.pending.is_none() {
             if !due {
                 return Ok(());
@@ -337,6 +335,13 @@ impl Engine {
         }
         entry.closing = true;
         Ok(())
+    }
+
+    /// When a group's keys are renewed at the latest, by the clock; unless something else has to happen first.
+    pub(crate) fn renewal_due(&self, entry: &GroupEntry) -> Option<u64> {
+        let away = self.away_ms > UPDATE_AFTER_AWAY_MS;
+        let ready = entry.caught_up && !entry.closing && entry.row.confirmed;
+        ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
     }
 
     /// Sends a prepared commit; the turn that prepared it has been stored by then.
@@ -358,17 +363,17 @@ impl Engine {
 
     /// Appends what is due to the logs whose homes are up.
     pub(crate) fn pump_logs(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        for id in self.groups.values().filter(|g| g.caught_up && !g.closing).map(|g| g.id).collect::<Vec<_>>() {
+        for id in self.groups.touched() {
             self.maybe_update(turn, id)?;
         }
-        let chats: Vec<ChatId> = self.chats.keys().copied().collect();
-        for chat in chats {
+        for chat in self.touched_chats() {
             self.pump_log(turn, chat)?;
             self.pump_receipt(turn, chat)?;
         }
-        let closing: Vec<GroupId> =
-            self.groups.values().filter(|g| g.closing && g.pending.is_some()).map(|g| g.id).collect();
-        for id in closing {
+        for id in self.groups.touched() {
+            if !self.groups.get(&id).is_some_and(|g| g.closing && g.pending.is_some()) {
+                continue;
+            }
             let Some(home) = self.usable(turn, id) else { continue };
             self.close_log(turn, home, id);
             if let Some(entry) = self.groups.get_mut(&id) {
@@ -382,7 +387,7 @@ impl Engine {
 
     /// From when on the first entry that no log has should be in one.
     fn entry_due(&self, chat: &ChatState) -> Option<(GroupId, u64)> {
-        let item = chat.outbox.iter().find(|i| i.last > chat.row.logged_upto)?;
+        let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
         let entry = self.groups.get(&item.group)?;
         if self.misfit(chat.peer, entry).0 {
             // It waits for a group that a device which was given up cannot read.
@@ -403,6 +408,9 @@ impl Engine {
         // Without a home, or while an append is under way, something else wakes us.
         self.homes.get(&home)?.hello.as_ref()?;
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
+            return None;
+        }
+        if entry.row.dead || !self.is_linked_group(group) {
             return None;
         }
         Some(due.max(entry.retry_at))
@@ -433,7 +441,8 @@ impl Engine {
         let (mut entries, mut size) = (Vec::new(), 0);
         let mut appended = Appended { group, chat, epoch, items: Vec::new(), told: Vec::new() };
         let logged = state.row.logged_upto;
-        for item in state.outbox.iter().filter(|i| i.last > logged && i.group == group) {
+        let from = state.outbox.partition_point(|i| i.last <= logged);
+        for item in state.outbox.iter().skip(from).filter(|i| i.group == group) {
             if entries.len() >= entry.append_most || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
                 break;
             }
@@ -483,7 +492,8 @@ impl Engine {
         let first = last.saturating_add(1).saturating_sub(appended.items.len() as u64);
         let (mut upto, mut needless) = (0, Vec::new());
         for ((item, end), sequence) in appended.items.iter().zip(first..) {
-            match state.outbox.iter_mut().find(|i| i.first == *item) {
+            let at = state.outbox.binary_search_by_key(item, |i| i.first).ok();
+            match at.and_then(|at| state.outbox.get_mut(at)) {
                 Some(item) if item.group == appended.group && item.epoch <= appended.epoch => {
                     item.logged = Some((appended.epoch, sequence));
                 }
@@ -503,7 +513,8 @@ impl Engine {
             row.told = row.told.max(*received);
         }
         let mut ids = Vec::new();
-        for item in &state.outbox {
+        let from = state.outbox.partition_point(|i| i.last <= before);
+        for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
             ids.extend(item.ids_between(before, upto));
         }
         self.trim_logs(turn, needless);
@@ -633,11 +644,14 @@ impl Engine {
         Ok(())
     }
 
-    /// What could not be told while no home was up.
-    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>) {
+    /// What could not be told while a home was not up.
+    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let due = turn.now() + RECEIPT_DELAY_MS;
-        for state in self.chats.values_mut() {
-            if state.row.devices.iter().any(|d| d.told < d.received) {
+        for group in self.groups_at(home) {
+            let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
+            if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
+                && state.row.devices.iter().any(|d| d.told < d.received)
+            {
                 state.receipt_due = Some(due);
             }
         }
@@ -687,4 +701,10 @@ impl Engine {
             turn.emit(Effect::Net(NetCommand::Ask(home, id, ask)));
         }
     }
+}
+
+/// For how long a group keeps its keys, in milliseconds. It differs from group to group, so that both sides do not commit at once.
+fn renew_after_ms(group: GroupId, away: bool) -> u64 {
+    let after = UPDATE_AFTER_MS + u64::from(group[0]) * 60_000;
+    if away { after.min(UPDATE_AFTER_AWAY_MS) } else { after }
 }

@@ -133,8 +133,10 @@ impl Engine {
 
     /// Encrypts what was written in this turn.
     pub(crate) fn flush_pending(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.pending.is_empty()).map(|c| c.id).collect();
-        for chat in waiting {
+        for chat in self.touched_chats() {
+            if self.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
+                continue;
+            }
             let Some(group) = self.active_group(chat) else {
                 continue;
             };
@@ -276,29 +278,24 @@ impl Engine {
             if let Some(state) = self.chats.get_mut(&chat) {
                 state.row.logged_upto = state.row.logged_upto.min(first - 1);
                 state.dirty = true;
-                if let Some(item) = state.outbox.iter_mut().find(|i| i.first == first) {
+                if let Some(item) =
+                    state.outbox.binary_search_by_key(&first, |i| i.first).ok().and_then(|at| state.outbox.get_mut(at))
+                {
                     *item = OutItem::from_row(&row);
                 }
             }
         }
-        if let Some(devices) = self.chats.get(&chat).map(|c| c.peer) {
-            self.rewind_links(devices, chat);
-        }
+        self.rewind_links(chat);
         Ok(())
     }
 
     /// Entries whose life has ended fail, visibly.
-    pub(crate) fn expire_outbox(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        // A clock that was set far ahead by mistake does not fail what waits.
+    pub(crate) fn expire_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let now = turn.wall().min(turn.agreed_ms());
-        let expired: Vec<(ChatId, OutItem)> = self
-            .chats
-            .values()
-            .flat_map(|c| c.outbox.iter().map(move |i| (c.id, i)))
-            .filter(|(_, i)| i.created_ms + OUTBOX_LIFE_MS < now)
-            .map(|(chat, item)| (chat, item.clone()))
-            .collect();
-        for (chat, item) in expired {
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let over = |i: &&OutItem| i.created_ms + OUTBOX_LIFE_MS < now;
+        let expired: Vec<OutItem> = state.outbox.iter().filter(over).cloned().collect();
+        for item in expired {
             turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
             let group = self.active_group(chat);
             let Some(state) = self.chats.get_mut(&chat) else {

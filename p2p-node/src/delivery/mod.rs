@@ -29,6 +29,13 @@ struct Cursor {
     since_ms: u64,
 }
 
+impl Cursor {
+    /// When what is in flight is sent again.
+    fn resend_due(&self) -> u64 {
+        self.since_ms + RESEND_AFTER_MS + 1
+    }
+}
+
 /// A direct stream to a device.
 #[derive(Debug)]
 pub struct Link {
@@ -41,8 +48,7 @@ pub struct Link {
 impl Link {
     /// When what was not acknowledged is sent again.
     pub fn resend_due(&self) -> Option<u64> {
-        let waiting = self.cursors.values().filter(|c| !c.inflight.is_empty());
-        waiting.map(|c| c.since_ms + RESEND_AFTER_MS + 1).min()
+        self.cursors.values().filter(|c| !c.inflight.is_empty()).map(Cursor::resend_due).min()
     }
 }
 
@@ -61,7 +67,14 @@ impl Engine {
     fn chats_of(&self, device: &DeviceId) -> Vec<ChatId> {
         let account = self.devices.get(device);
         let own = account == Some(&self.me.account());
-        self.chats.values().filter(|c| own || Some(&c.peer) == account).map(|c| c.id).collect()
+        match account {
+            _ if own => self.chats.keys().copied().collect(),
+            Some(account) => {
+                let chat = ChatId(self.store.name("direct", account.as_bytes()));
+                Some(chat).filter(|c| self.chats.contains_key(c)).into_iter().collect()
+            }
+            None => Vec::new(),
+        }
     }
 
     pub(crate) fn link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId, relayed: bool) {
@@ -71,6 +84,7 @@ impl Engine {
         let link = Link { relayed, cursors: HashMap::new(), acks: HashSet::new() };
         self.links.insert(device, link);
         for chat in self.chats_of(&device) {
+            self.chats.touch(chat);
             // Tell again what we have and have read: the last stream may have lost it.
             self.ack_again(device, chat);
             self.read_again(turn, chat);
@@ -99,18 +113,35 @@ impl Engine {
     }
 
     pub(crate) fn drop_links_of(&mut self, account: &AccountId) {
-        let devices = &self.devices;
-        self.links.retain(|d, _| devices.get(d) != Some(account));
+        for entry in self.contacts.get(account).iter().flat_map(|p| &p.list).flat_map(|l| &l.devices) {
+            self.links.remove(&entry.certificate.device());
+        }
     }
 
     /// A new stream begins at what the device has acknowledged.
-    pub(crate) fn rewind_links(&mut self, account: AccountId, chat: ChatId) {
-        let own = self.me.account();
-        for (device, link) in &mut self.links {
-            let of = self.devices.get(device);
-            if of == Some(&account) || of == Some(&own) {
+    pub(crate) fn rewind_links(&mut self, chat: ChatId) {
+        for device in self.linked_devices(chat) {
+            if let Some(link) = self.links.get_mut(&device) {
                 link.cursors.remove(&chat);
             }
+        }
+    }
+
+    /// The devices of a conversation that we are connected to.
+    fn linked_devices(&self, chat: ChatId) -> Vec<DeviceId> {
+        let theirs = self.chats.get(&chat).and_then(|c| self.contacts.get(&c.peer)).and_then(|p| p.list.as_ref());
+        let all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices).map(|d| d.certificate.device());
+        all.filter(|device| self.links.contains_key(device)).collect()
+    }
+
+    /// What a device has not acknowledged for too long is sent to it again.
+    pub(crate) fn resend(&mut self, turn: &Turn<'_>, device: DeviceId) {
+        // Looked at again, too, as it may have to be woken for others.
+        let Some(link) = self.links.get_mut(&device) else { return };
+        let late = |c: &Cursor| !c.inflight.is_empty() && c.resend_due() <= turn.now();
+        let chats = link.cursors.iter().filter(|(_, c)| late(c)).map(|(chat, _)| *chat);
+        for chat in chats.collect::<Vec<_>>() {
+            self.chats.touch(chat);
         }
     }
 
@@ -140,17 +171,18 @@ impl Engine {
 
     /// Everything that can leave on direct streams now.
     pub(crate) fn pump_links(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let devices: Vec<DeviceId> = self.links.keys().copied().collect();
-        for device in devices {
-            let chats = self.chats_of(&device);
-            if let Some(link) = self.links.get_mut(&device) {
-                // What is no longer owed (its group is gone, say) is not waited for either.
-                let owed = |c: &ChatId| self.chats.get(c).is_some_and(|c| !c.outbox.is_empty());
-                link.cursors.retain(|chat, _| chats.contains(chat) && owed(chat));
+        for chat in self.touched_chats() {
+            let owed = self.chats.get(&chat).is_some_and(|c| !c.outbox.is_empty());
+            for device in self.linked_devices(chat) {
+                if owed {
+                    self.pump(turn, device, chat)?;
+                } else if let Some(link) = self.links.get_mut(&device) {
+                    // What is no longer owed (its group is gone, say) is not waited for either.
+                    link.cursors.remove(&chat);
+                }
             }
-            for chat in chats {
-                self.pump(turn, device, chat)?;
-            }
+        }
+        for device in self.links.touched() {
             self.send_acks(turn, device);
         }
         Ok(())
@@ -202,6 +234,9 @@ impl Engine {
                 len = 0;
                 turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
             }
+        }
+        if cursor.inflight.is_empty() {
+            link.cursors.remove(&chat);
         }
         if !entries.is_empty() {
             let frame = DirectFrame { entries, ..DirectFrame::default() };
@@ -316,7 +351,8 @@ impl Engine {
         }
         row.acked = upto;
         state.dirty = true;
-        if let Some(cursor) = self.links.get_mut(&device).and_then(|l| l.cursors.get_mut(&chat)) {
+        let mut cursor = self.links.get_mut(&device).and_then(|l| l.cursors.remove(&chat));
+        if let Some(cursor) = &mut cursor {
             while cursor.inflight.front().is_some_and(|(last, _)| *last <= upto) {
                 if let Some((_, len)) = cursor.inflight.pop_front() {
                     cursor.bytes -= len;
@@ -325,13 +361,17 @@ impl Engine {
             cursor.sent = cursor.sent.max(upto);
             cursor.since_ms = turn.now();
         }
+        // One with nothing in flight begins at what was acknowledged: there is no need to keep it.
+        if let Some(cursor) = cursor.filter(|c| !c.inflight.is_empty())
+            && let Some(link) = self.links.get_mut(&device)
+        {
+            link.cursors.insert(chat, cursor);
+        }
         let delivered_now = delivered(&state.row);
         let mut ids = Vec::new();
         if delivered_now > delivered_before {
-            for item in &state.outbox {
-                if item.first > delivered_now {
-                    break;
-                }
+            let from = state.outbox.partition_point(|i| i.last <= delivered_before);
+            for item in state.outbox.iter().skip(from).take_while(|i| i.first <= delivered_now) {
                 ids.extend(item.ids_between(delivered_before, delivered_now));
             }
         }

@@ -347,7 +347,7 @@ impl Engine {
         };
         let was = self.contacts.get(&account).map(Person::state);
         let now = turn.wall();
-        let person = self.contacts.entry(account).or_insert_with(|| Person::new(&account, now));
+        let person = self.contacts.get_or_insert_with(account, || Person::new(&account, now));
         if !own {
             person.row.state = ContactState::Active.stored();
             if !body.name.is_empty() {

@@ -182,7 +182,7 @@ impl Engine {
             self.publish(turn, home);
         }
         self.logs_up(turn, home);
-        self.receipts_up(turn);
+        self.receipts_up(turn, home);
         self.connects_up(turn, home);
         self.parcels_up(turn, home);
         self.codes_up(turn, home);
@@ -287,10 +287,7 @@ impl Engine {
                 }
             }
             self.parcels_up(turn, home);
-            for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                if self.home_of(id) != Some(home) {
-                    continue;
-                }
+            for id in self.groups_at(home) {
                 if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
                     self.read_logs(turn, id);
                 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use starling_keys::DeviceId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
 
 use crate::{
@@ -183,18 +183,12 @@ impl Engine {
         }
     }
 
-    pub(crate) fn expire_typing(&mut self, turn: &mut Turn<'_>) {
+    /// Somebody was typing until now.
+    pub(crate) fn expire_typing(&mut self, turn: &mut Turn<'_>, account: AccountId) {
         let now = turn.now();
-        let over: Vec<_> = self
-            .contacts
-            .iter_mut()
-            .filter(|(_, p)| p.presence.typing_until.is_some_and(|t| t <= now))
-            .map(|(account, person)| {
-                person.presence.typing_until = None;
-                *account
-            })
-            .collect();
-        for account in over {
+        let person = self.contacts.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
+        if let Some(person) = person {
+            person.presence.typing_until = None;
             let chat = ChatId(self.store.name("direct", account.as_bytes()));
             turn.live(Live::Typing { chat, typing: false });
         }

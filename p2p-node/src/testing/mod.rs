@@ -2,4 +2,5 @@
 
 mod device_tests;
 mod engine_tests;
+mod work_tests;
 mod world;

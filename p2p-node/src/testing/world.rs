@@ -30,7 +30,7 @@ use crate::{
     calls::{CallCommand, CallInput},
     create_profile,
     net::{HomeId, NetCommand, NetEvent},
-    store::{Store, prefix},
+    store::{CHATS, CONTACTS, ChatRow, ContactRow, Store, prefix},
     timeline,
     turn::{Effect, Engine, Input, Now, Source},
 };
@@ -500,6 +500,33 @@ impl World {
     pub fn chat_id(&self, who: Who, other: Who) -> ChatId {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         ChatId(engine.store.name("direct", self.people[other].account.as_bytes()))
+    }
+
+    /// Gives somebody contacts that never come online, each with a conversation, as a stored profile has them; then starts anew.
+    pub fn fill(&mut self, who: Who, contacts: u32) {
+        self.kill(who);
+        let person = &self.people[who];
+        let store = Store::open(ProfileDir::lock(&person.dir).unwrap(), &person.key).unwrap();
+        let txn = store.begin().unwrap();
+        for n in 0..contacts {
+            let mut seed = [9; 32];
+            seed[..4].copy_from_slice(&n.to_be_bytes());
+            let account = AccountKey::from_seed(&seed).id().as_bytes().to_vec();
+            let chat = ChatRow { peer: account.clone(), ..ChatRow::default() };
+            txn.put(CHATS, &store.name("direct", &account), &chat).unwrap();
+            let contact =
+                ContactRow { account: account.clone(), name: format!("contact {n}"), ..ContactRow::default() };
+            txn.put(CONTACTS, &store.name("contact", &account), &contact).unwrap();
+        }
+        txn.commit().unwrap();
+        drop(store);
+        self.start(who);
+        self.settle();
+    }
+
+    /// How many conversations, groups, contacts and streams somebody's engine has looked at.
+    pub fn visits(&self, who: Who) -> u64 {
+        self.people[who].running.as_ref().map_or(0, |(engine, _)| engine.visits())
     }
 
     pub fn chat_row(&mut self, who: Who, other: Who) -> Chat {

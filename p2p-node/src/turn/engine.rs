@@ -14,7 +14,7 @@ use starling_keys::{AccountId, AccountKey, Certificate, DeviceId, DeviceKey, Dev
 use starling_wire::{Clock, direct::DirectFrame};
 use zeroize::Zeroizing;
 
-use super::{Source, Turn};
+use super::{Source, Tracked, Turn, deadlines::Deadlines};
 use crate::{
     account::{
         codes::{OpenCode, UsedCode},
@@ -136,13 +136,13 @@ pub struct Engine {
     pub(crate) settings: SettingsRow,
     pub(crate) counters: CountersRow,
     pub(crate) clock: Clock,
-    pub(crate) contacts: BTreeMap<AccountId, Person>,
-    pub(crate) chats: BTreeMap<ChatId, ChatState>,
-    pub(crate) groups: HashMap<GroupId, GroupEntry>,
+    pub(crate) contacts: Tracked<AccountId, Person>,
+    pub(crate) chats: Tracked<ChatId, ChatState>,
+    pub(crate) groups: Tracked<GroupId, GroupEntry>,
     pub(crate) devices: HashMap<DeviceId, AccountId>,
     pub(crate) logs: HashMap<[u8; 32], (GroupId, u64)>,
     pub(crate) homes: HashMap<HomeId, HomeState>,
-    pub(crate) links: HashMap<DeviceId, Link>,
+    pub(crate) links: Tracked<DeviceId, Link>,
     pub(crate) connects: HashMap<u64, Connect>,
     pub(crate) codes: Vec<OpenCode>,
     pub(crate) used_codes: Vec<UsedCode>,
@@ -163,6 +163,7 @@ pub struct Engine {
     pub(crate) told: targets::Told,
     /// The counters have changed in this turn.
     pub(crate) counters_dirty: bool,
+    pub(super) deadlines: Deadlines,
     source: Source,
     /// The times of the turn before this.
     last: Now,
@@ -208,13 +209,13 @@ impl Engine {
             clock: Clock(counters.clock),
             away_ms: if counters.last_run_ms == 0 { 0 } else { now.saturating_sub(counters.last_run_ms) },
             counters,
-            contacts: BTreeMap::new(),
-            chats: BTreeMap::new(),
-            groups: HashMap::new(),
+            contacts: Tracked::default(),
+            chats: Tracked::default(),
+            groups: Tracked::default(),
             devices: HashMap::new(),
             logs: HashMap::new(),
             homes: HashMap::new(),
-            links: HashMap::new(),
+            links: Tracked::default(),
             connects: HashMap::new(),
             codes: Vec::new(),
             used_codes: Vec::new(),
@@ -231,6 +232,7 @@ impl Engine {
             snapshot_due: None,
             told: Default::default(),
             counters_dirty: false,
+            deadlines: Deadlines::default(),
             source,
             last: Now { steady_ms: now, wall_ms: now, running_ms: 0 },
             store: store.clone(),
@@ -289,7 +291,7 @@ impl Engine {
     /// Which account each known device belongs to.
     pub(crate) fn index_devices(&mut self) {
         self.devices.clear();
-        for (account, person) in &self.contacts {
+        for (account, person) in self.contacts.iter() {
             for entry in person.list.iter().flat_map(|l| &l.devices) {
                 self.devices.insert(entry.certificate.device(), *account);
             }
@@ -301,6 +303,8 @@ impl Engine {
             }
         }
         (self.net_changed, self.mending.look) = (true, true);
+        // Which groups fit, and who is waited for, may have changed for all of them.
+        self.chats.touch_all();
     }
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
@@ -331,6 +335,7 @@ impl Engine {
         self.pump_logs(turn)?;
         self.pump_links(turn)?;
         self.sync_net(turn);
+        self.plan(turn);
         self.save(turn)
     }
 
@@ -339,24 +344,23 @@ impl Engine {
         self.counters.feed
     }
 
+    /// How many conversations, groups, contacts and streams were looked at since the start.
+    #[cfg(test)]
+    pub(crate) fn visits(&self) -> u64 {
+        self.chats.visits() + self.groups.visits() + self.contacts.visits() + self.links.visits()
+    }
+
     /// When there is something to do without any input, in milliseconds since 1970.
     pub fn next_due(&self) -> Option<u64> {
-        let receipts = self.chats.values().filter_map(|c| c.receipt_due);
-        let logs = self.chats.values().filter_map(|c| self.log_due(c));
-        let typing = self.contacts.values().filter_map(|p| p.presence.typing_until);
         let homes = self.homes.values().filter_map(HomeState::due);
         let connects = self.connects.values().map(|c| c.gives_up_at);
-        let resends = self.links.values().filter_map(Link::resend_due);
         let codes = self.codes.iter().map(|c| if c.code.is_none() { c.gives_up_at } else { c.expires_ms });
         let used = self.used_codes.iter().map(|c| c.gives_up_at);
-        receipts
-            .chain(logs)
-            .chain(typing)
+        (self.deadlines.next().into_iter())
             .chain(homes)
             .chain(connects)
             .chain(codes)
             .chain(used)
-            .chain(resends)
             .chain(self.snapshot_due)
             .chain(self.mending.next_due())
             .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
@@ -413,9 +417,8 @@ impl Engine {
     }
 
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        self.expire_typing(turn);
+        self.take_due(turn)?;
         self.expire_operations(turn);
-        self.expire_outbox(turn)?;
         self.homes_on_time(turn)?;
         self.snapshot_on_time(turn);
         self.calls_on_time(turn)?;
@@ -425,7 +428,7 @@ impl Engine {
     /// The conversation with an account, made if needed.
     pub(crate) fn chat_with(&mut self, peer: AccountId) -> ChatId {
         let id = ChatId(self.store.name("direct", peer.as_bytes()));
-        self.chats.entry(id).or_insert_with(|| ChatState {
+        self.chats.get_or_insert_with(id, || ChatState {
             id,
             peer,
             row: ChatRow { peer: peer.as_bytes().to_vec(), ..ChatRow::default() },
@@ -460,23 +463,27 @@ impl Engine {
         if std::mem::take(&mut self.me.dirty) {
             turn.put(META, b"identity", &self.me.row)?;
         }
-        for (account, person) in &mut self.contacts {
-            if std::mem::take(&mut person.dirty) {
-                changed = true;
+        for account in self.contacts.take_touched() {
+            let dirty = self.contacts.settle(&account).filter(|p| p.dirty);
+            if let Some(person) = dirty {
+                (person.dirty, changed) = (false, true);
                 turn.put(CONTACTS, &self.store.name("contact", account.as_bytes()), &person.row)?;
             }
         }
-        for (id, chat) in &mut self.chats {
-            if std::mem::take(&mut chat.dirty) {
-                changed = true;
+        for id in self.chats.take_touched() {
+            let dirty = self.chats.settle(&id).filter(|c| c.dirty);
+            if let Some(chat) = dirty {
+                (chat.dirty, changed) = (false, true);
                 turn.put(CHATS, &id.0, &chat.row)?;
             }
         }
-        for (id, group) in &mut self.groups {
-            if group.take_dirty() {
+        for id in self.groups.take_touched() {
+            if let Some(group) = self.groups.settle(&id)
+                && group.take_dirty()
+            {
                 changed = true;
                 group.store_value()?;
-                turn.put(GROUPS, id, &group.row)?;
+                turn.put(GROUPS, &id, &group.row)?;
             }
         }
         // After the groups: writing one deletes the key package by which it was joined.

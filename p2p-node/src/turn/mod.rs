@@ -1,6 +1,9 @@
 //! One turn: the only way to write, to emit, to read the time, and to draw random numbers.
 
+mod deadlines;
 mod engine;
+mod schedule;
+mod tracked;
 
 use std::ops::RangeBounds;
 
@@ -10,6 +13,7 @@ use starling_keys::AccountId;
 
 pub(crate) use engine::{ChatState, first_time};
 pub use engine::{Effect, Engine, EngineError, Input, Now};
+pub(crate) use tracked::Tracked;
 
 use crate::{
     api::{

@@ -1,0 +1,113 @@
+//! What a turn has to look at: what its inputs have touched, and what is due. Everything else is left alone, however much there is.
+
+use std::collections::BTreeSet;
+
+use starling_keys::{AccountId, DeviceId};
+
+use super::{ChatState, Engine, EngineError, Turn, schedule::Schedule};
+use crate::{
+    api::types::ChatId,
+    conversation::{GroupEntry, group::GroupId},
+    limits::OUTBOX_LIFE_MS,
+};
+
+/// Something that is done at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    /// A receipt, or an entry for the log.
+    Chat(ChatId),
+    /// A commit that the home has refused for now.
+    Group(GroupId),
+    /// What was not acknowledged is sent again.
+    Link(DeviceId),
+    /// Somebody has stopped typing.
+    Typing(AccountId),
+}
+
+/// Deadlines of conversations, groups, contacts and streams.
+#[derive(Default)]
+pub struct Deadlines {
+    /// In steady time: they wake the engine.
+    wakes: Schedule<Wake>,
+    /// By the clock: when groups renew their keys, in whatever turn comes after.
+    renewals: Schedule<GroupId>,
+    /// By the clock: when the life of waiting messages ends, in whatever turn comes after.
+    expiries: Schedule<ChatId>,
+}
+
+impl Deadlines {
+    /// When the engine has to wake without any input, in steady time.
+    pub fn next(&self) -> Option<u64> {
+        self.wakes.next()
+    }
+}
+
+impl Engine {
+    /// Takes what is due by now.
+    pub(super) fn take_due(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        for wake in self.deadlines.wakes.take_due(turn.now()) {
+            match wake {
+                Wake::Chat(chat) => self.chats.touch(chat),
+                Wake::Group(group) => self.groups.touch(group),
+                Wake::Link(device) => self.resend(turn, device),
+                Wake::Typing(account) => self.expire_typing(turn, account),
+            }
+        }
+        for group in self.deadlines.renewals.take_due(turn.wall()) {
+            self.groups.touch(group);
+        }
+        // A clock that was set far ahead by mistake does not fail what waits.
+        for chat in self.deadlines.expiries.take_due(turn.wall().min(turn.agreed_ms())) {
+            self.expire_outbox(turn, chat)?;
+        }
+        Ok(())
+    }
+
+    /// The conversations that this turn has to do with: touched themselves, or their group or contact was.
+    pub(crate) fn touched_chats(&mut self) -> Vec<ChatId> {
+        for group in self.groups.touched() {
+            let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
+            if let Some(chat) = chat {
+                self.chats.touch(ChatId(chat));
+            }
+        }
+        for account in self.contacts.touched() {
+            self.chats.touch(ChatId(self.store.name("direct", account.as_bytes())));
+        }
+        self.chats.touched()
+    }
+
+    /// Sets the deadlines of what this turn has touched.
+    pub(super) fn plan(&mut self, turn: &Turn<'_>) {
+        for chat in self.touched_chats() {
+            let Some(state) = self.chats.get(&chat) else { continue };
+            let due = state.receipt_due.into_iter().chain(self.log_due(state)).min();
+            let expiry = expiry(state);
+            self.deadlines.wakes.set(Wake::Chat(chat), due);
+            self.deadlines.expiries.set(chat, expiry);
+        }
+        for group in self.groups.touched() {
+            let Some(entry) = self.groups.get(&group) else { continue };
+            let waits = |g: &&GroupEntry| g.closing && g.pending.is_some() && g.retry_at > turn.now();
+            let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), self.renewal_due(entry));
+            self.deadlines.wakes.set(Wake::Group(group), retry);
+            self.deadlines.renewals.set(group, renewal);
+        }
+        for account in self.contacts.touched() {
+            let until = self.contacts.get(&account).and_then(|p| p.presence.typing_until);
+            self.deadlines.wakes.set(Wake::Typing(account), until);
+        }
+        let links: BTreeSet<DeviceId> = self.links.take_touched();
+        for device in links {
+            let due = self.links.get(&device).and_then(crate::delivery::Link::resend_due);
+            self.deadlines.wakes.set(Wake::Link(device), due);
+        }
+    }
+}
+
+/// When the first of the messages that wait for others is given up.
+fn expiry(chat: &ChatState) -> Option<u64> {
+    // They are in the order in which they were written, unless the clock was set back meanwhile.
+    let ends = chat.outbox.front().into_iter().chain(chat.outbox.back());
+    ends.map(|item| item.created_ms + OUTBOX_LIFE_MS + 1).min()
+}
