@@ -48,8 +48,16 @@ pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
 pub const REACH_TIMEOUT_MS: u64 = 20_000;
 /// Proof of work that a server may ask for: 2^24 hashes are some seconds.
 pub const MAX_WORK_BITS: u32 = 24;
-/// Entries to delete that are remembered while a home is away; more stay there until their log expires.
-pub const MAX_TO_TRIM: usize = 10_000;
+/// Appends whose entries one request deletes: the server takes 1,024 numbers.
+pub const TRIM_ROWS: usize = 8;
+/// Receipts in a log that the next one replaces: the server takes so many numbers.
+pub const MAX_REPLACED_RECEIPTS: usize = 16;
+/// Removed devices that are remembered, so that no list brings them back.
+pub const MAX_REMOVED: usize = 64;
+/// Servers that were our homes and are told where we have gone.
+pub const MAX_LEFT_HOMES: usize = 8;
+/// A server that was our home is not tried any more after this time.
+pub const LEFT_HOME_MS: u64 = 30 * 86_400_000;
 /// Typing is taken back after this time without another sign.
 pub const TYPING_MS: u64 = 6_000;
 /// A signal older than this is a replay.

@@ -12,23 +12,55 @@ use starling_wire::{
 };
 
 use crate::{
-    api::types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
+    api::{
+        Reply,
+        types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
+    },
     contacts::Person,
     home::{Asked, SUPERSEDED},
-    limits::MAX_CONTACTS,
-    store::{HomesRow, META, REQUESTS, Reading, RequestRow},
+    limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
+    store::{DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
     turn::{Engine, EngineError, Turn},
 };
 
-/// What is known of our account's devices in this run.
+/// What is known of our account's devices.
 #[derive(Default)]
 pub struct OwnDevices {
     /// Where the others were last reachable.
     pub addresses: HashMap<DeviceId, Vec<Multiaddr>>,
-    /// Those that the user has removed: a list that another device has published meanwhile may still have them.
-    removing: Vec<DeviceId>,
-    /// Contacts and our other devices are to hear of our list once a home has it.
-    list_owed: bool,
+    /// What others have to learn of our devices and homes.
+    pub changes: DeviceChangesRow,
+    pub dirty: bool,
+    /// Who waits for a home to take the list without a device.
+    removals: Vec<Removal>,
+}
+
+/// Somebody waits for a device to be removed.
+struct Removal {
+    device: DeviceId,
+    gives_up_at: u64,
+    reply: Reply<()>,
+}
+
+impl OwnDevices {
+    pub fn stored(changes: DeviceChangesRow) -> Self {
+        Self { changes, ..Self::default() }
+    }
+
+    /// What others have to learn, to be changed.
+    pub fn changes(&mut self) -> &mut DeviceChangesRow {
+        self.dirty = true;
+        &mut self.changes
+    }
+
+    /// Whether the user has taken a device off the list here.
+    fn has_removed(&self, device: &DeviceId) -> bool {
+        self.changes.removed.iter().any(|r| r.device == device.as_bytes())
+    }
+
+    pub fn next_due(&self) -> Option<u64> {
+        self.removals.iter().map(|r| r.gives_up_at).min()
+    }
 }
 
 /// A parcel without a group has this in its key's place for one: the newest replaces those that wait.
@@ -130,11 +162,11 @@ impl Engine {
         self.me.dirty = true;
         self.index_devices();
         // What was removed here while another device has changed the list stays removed.
-        let removing = self.own.removing.clone();
-        if let Some(list) = self.me.list.clone().filter(|l| removing.iter().any(|d| l.device(d).is_some())) {
-            let rest = list.devices.iter().filter(|d| !removing.contains(&d.certificate.device())).cloned().collect();
+        let removed = |d: &DeviceEntry| self.own.has_removed(&d.certificate.device());
+        if let Some(list) = self.me.list.clone().filter(|l| l.devices.iter().any(removed)) {
+            let rest = list.devices.iter().filter(|d| !removed(d)).cloned().collect();
             self.sign_list(turn, rest, list.version.saturating_add(1));
-            self.own.list_owed = true;
+            self.own.changes().list_owed = true;
             self.publish_at_homes(turn);
         }
         let (Some(before), Some(list)) = (before, &self.me.list) else { return Ok(true) };
@@ -159,44 +191,93 @@ impl Engine {
             self.me.dirty = true;
             self.tell_siblings(turn, None)?;
         }
-        if std::mem::take(&mut self.own.list_owed) {
+        if self.own.changes.list_owed {
+            self.own.changes().list_owed = false;
             self.tell_siblings(turn, None)?;
             self.tell_list(turn);
+        }
+        let account = self.me.account();
+        let unpublished = |r: &&mut RemovedRow| !r.published;
+        let mut gone = Vec::new();
+        for row in self.own.changes.removed.iter_mut().filter(unpublished) {
+            row.published = true;
+            self.own.dirty = true;
+            gone.extend(DeviceId::from_bytes(&row.device).ok());
+        }
+        for device in gone {
+            turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
+        }
+        for removal in std::mem::take(&mut self.own.removals) {
+            turn.reply(removal.reply, Ok(()));
         }
         Ok(())
     }
 
-    /// Takes a device off the account's list. Conversations get groups without it.
-    pub(crate) fn remove_device(
-        &mut self,
-        turn: &mut Turn<'_>,
-        device: DeviceId,
-    ) -> Result<Result<(), NodeError>, EngineError> {
-        let Some(list) = self.me.list.clone() else {
-            return Ok(Err(NodeError::Unreachable(
-                "the list of devices is not there yet: try again in a moment".into(),
-            )));
+    /// Takes a device off the account's list. Conversations get groups without it. It is done when a home has taken the new list; what was
+    /// begun is gone on with even after a restart.
+    pub(crate) fn remove_device(&mut self, turn: &mut Turn<'_>, device: DeviceId, reply: Reply<()>) {
+        let list = match self.check_may_remove(device) {
+            Ok(list) => list,
+            Err(error) => return turn.reply(reply, Err(error)),
         };
-        if list.device(&device).is_none() {
-            return Ok(Err(NodeError::NotFound("the account has no such device: see `starling device list`".into())));
-        }
-        if !self.homes.values().any(|h| h.own && h.registered) {
-            let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
-            return Ok(Err(NodeError::Unreachable(why.into())));
-        }
-        if device == self.me.device() {
-            let why = "this is the device that you are using: remove it from another one";
-            return Ok(Err(NodeError::Refused(why.into())));
-        }
         let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
         self.sign_list(turn, rest, list.version.saturating_add(1));
         self.links.remove(&device);
-        self.own.removing.push(device);
-        self.own.list_owed = true;
+        let changes = self.own.changes();
+        if changes.removed.len() >= MAX_REMOVED
+            && let Some(oldest) = changes.removed.iter().position(|r| r.published)
+        {
+            changes.removed.remove(oldest);
+        }
+        changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
+        changes.list_owed = true;
+        self.own.removals.push(Removal { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
         self.publish_at_homes(turn);
-        let account = self.me.account();
-        turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
-        Ok(Ok(()))
+    }
+
+    /// The list from which a device can be removed now.
+    fn check_may_remove(&self, device: DeviceId) -> Result<Verified<DeviceList>, NodeError> {
+        let Some(list) = self.me.list.clone() else {
+            return Err(NodeError::Unreachable("the list of devices is not there yet: try again in a moment".into()));
+        };
+        if list.device(&device).is_none() {
+            return Err(NodeError::NotFound("the account has no such device: see `starling device list`".into()));
+        }
+        if !self.homes.values().any(|h| h.own && h.registered && h.hello.is_some()) {
+            let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
+            return Err(NodeError::Unreachable(why.into()));
+        }
+        if device == self.me.device() {
+            let why = "this is the device that you are using: remove it from another one";
+            return Err(NodeError::Refused(why.into()));
+        }
+        Ok(list)
+    }
+
+    /// The home does not take our list now: those who wait for a removal hear that it is not done yet.
+    pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &str) {
+        for removal in std::mem::take(&mut self.own.removals) {
+            self.removal_waits(turn, removal, why);
+        }
+    }
+
+    fn removal_waits(&mut self, turn: &mut Turn<'_>, removal: Removal, why: &str) {
+        let device = removal.device;
+        let problem = format!(
+            "the rendezvous has not taken the list without device {device} yet ({why}): it is sent again by itself \
+             until it has"
+        );
+        turn.reply(removal.reply, Err(NodeError::Unreachable(problem)));
+    }
+
+    pub(crate) fn expire_removals(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
+        let (late, waiting) = std::mem::take(&mut self.own.removals).into_iter().partition(|r| r.gives_up_at <= now);
+        self.own.removals = waiting;
+        let late: Vec<Removal> = late;
+        for removal in late {
+            self.removal_waits(turn, removal, "it does not answer");
+        }
     }
 
     /// Tells contacts our newest list.

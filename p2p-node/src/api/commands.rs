@@ -307,10 +307,7 @@ impl Engine {
                 let devices = self.device_list();
                 turn.reply(reply, Ok(devices));
             }
-            Command::RemoveDevice(device, reply) => {
-                let result = self.remove_device(turn, device)?;
-                turn.reply(reply, result);
-            }
+            Command::RemoveDevice(device, reply) => self.remove_device(turn, device, reply),
             Command::UseCode { code, home, reply } => match code.parse::<ShortCode>() {
                 Ok(code) => self.use_code(turn, code, home, CodeReply::Contact(reply)),
                 Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
@@ -507,7 +504,7 @@ impl Engine {
     fn set_homes(&mut self, turn: &mut Turn<'_>, homes: Vec<RendezvousAddr>, token: String) -> Result<(), EngineError> {
         turn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
         let moved = homes != self.me.homes;
-        self.me.homes = homes;
+        let before = std::mem::replace(&mut self.me.homes, homes);
         self.me.row.registration_token = token;
         self.me.dirty = true;
         for (id, state) in &mut self.homes {
@@ -534,11 +531,7 @@ impl Engine {
             for group in left {
                 self.bury_group(turn, group)?;
             }
-            // Where contacts look us up until they know.
-            let old: Vec<_> = self.homes.iter().filter(|(_, h)| !h.own && h.registered).map(|(id, _)| *id).collect();
-            for home in old {
-                self.publish(turn, home);
-            }
+            self.leave_homes(turn, before);
         }
         self.publish_at_homes(turn);
         turn.live(crate::api::types::Live::Net);

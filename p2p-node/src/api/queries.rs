@@ -73,7 +73,7 @@ impl Engine {
             owes |= up;
         }
         let told = |asked: &Asked| {
-            matches!(asked, Asked::LogAppend(_) | Asked::Trim(..) | Asked::PutSnapshot | Asked::Parcel(_))
+            matches!(asked, Asked::LogAppend(_) | Asked::Trim(_) | Asked::PutSnapshot | Asked::Parcel(_))
         };
         owes | self.homes.values().any(|h| h.hello.is_some() && h.asked.values().any(told))
     }

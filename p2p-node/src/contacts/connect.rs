@@ -17,7 +17,7 @@ use crate::{
     conversation::GroupEntry,
     conversation::group::GroupId,
     home::Asked,
-    limits::{MAX_CONTACTS, MAX_GROUPS_PER_CHAT, MAX_REQUESTS},
+    limits::{MAX_CONTACTS, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
     store::{GROUPS, GroupRow, REQUESTS, Reading, RequestRow, prefix},
@@ -288,7 +288,6 @@ impl Engine {
             home: home.clone(),
             ours: !self.me.homes.is_empty(),
             updated_ms: turn.wall(),
-            floor: self.floor_of(chat),
             ..GroupRow::default()
         };
         let entry = GroupEntry::new(group, live, row)?;
@@ -366,15 +365,6 @@ impl Engine {
         Ok(())
     }
 
-    /// The first event that members of a new group have to expect: what waits for the other side travels in the new group again.
-    pub(crate) fn floor_of(&self, chat: ChatId) -> u64 {
-        let Some(state) = self.chats.get(&chat) else { return 1 };
-        let waiting = state.outbox.front().map(|i| i.first);
-        // What was written in this turn is not in the outbox yet.
-        let written = state.pending.iter().map(|e| e.id.sequence).find(|s| *s != 0);
-        waiting.or(written).unwrap_or(state.row.last_sequence + 1)
-    }
-
     pub(crate) fn add_group(
         &mut self,
         turn: &mut Turn<'_>,
@@ -395,19 +385,16 @@ impl Engine {
         };
         state.row.groups.push(id.to_vec());
         state.dirty = true;
-        let mut gone = Vec::new();
-        while state.row.groups.len() > MAX_GROUPS_PER_CHAT {
-            gone.push(state.row.groups.remove(0));
-        }
-        self.mending.look = true;
-        for old in gone {
+        for old in self.surplus_groups(chat) {
             turn.delete(GROUPS, &old)?;
-            if let Ok(old) = GroupId::try_from(old.as_slice()) {
-                self.groups.remove(&old);
-                self.mls.forget(&old);
-                self.logs.retain(|_, (group, _)| *group != old);
+            self.groups.remove(&old);
+            self.mls.forget(&old);
+            self.logs.retain(|_, (group, _)| *group != old);
+            if let Some(state) = self.chats.get_mut(&chat) {
+                state.row.groups.retain(|g| g[..] != old);
             }
         }
+        self.mending.look = true;
         self.renew_outbox(turn, chat)
     }
 

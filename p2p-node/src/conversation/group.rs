@@ -84,10 +84,6 @@ pub struct GroupEntry {
     pub retry_at: u64,
     /// Most entries in the next append: fewer after the log had no room for more.
     pub append_most: usize,
-    /// Entries of ours, by epoch, that are not needed any more and that the home was not told of yet.
-    pub to_trim: Vec<(u64, u64)>,
-    /// Our newest receipt in a log: the next one replaces it.
-    pub receipt: Option<(u64, u64)>,
     /// Others that read the current log now.
     pub readers: u32,
     dirty: bool,
@@ -136,8 +132,6 @@ impl GroupEntry {
             caught_up: false,
             retry_at: 0,
             append_most: crate::limits::APPEND_ENTRIES,
-            to_trim: Vec::new(),
-            receipt: None,
             readers: 0,
             dirty: false,
             live_dirty: false,

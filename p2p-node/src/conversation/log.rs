@@ -10,11 +10,13 @@ use starling_wire::{
 use crate::{
     api::types::{ChatId, DeliveryState, Via},
     conversation::group::{GroupEntry, GroupId, LogKeys},
+    conversation::logged::{LogPlace, Trimming},
+    conversation::receive::Taken,
     conversation::send::outbox_key,
     home::Asked,
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, MAX_TO_TRIM, RECEIPT_DELAY_MS, RETRY_REFUSED_MS,
-        UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+        APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RECEIPT_DELAY_MS, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS,
+        UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
     },
     mls::Processed,
     net::{HomeId, NetCommand},
@@ -25,13 +27,16 @@ use crate::{
 /// What an append has carried.
 #[derive(Debug, Clone)]
 pub struct Appended {
-    pub group: GroupId,
-    pub chat: ChatId,
+    pub place: LogPlace,
     pub epoch: u64,
-    /// First and last sequence number of each outbox entry.
+    /// First and last sequence number of each outbox entry; none in a receipt.
     pub items: Vec<(u64, u64)>,
     /// A receipt: devices, and what they are told that we have.
     pub told: Vec<(DeviceId, u64)>,
+    /// A receipt: up to where we have read, or 0 if that is not told.
+    pub read: u64,
+    /// Receipts before it in the same log, which are deleted with its append.
+    pub replaced: Trimming,
 }
 
 impl Engine {
@@ -77,7 +82,6 @@ impl Engine {
                 (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
                 entry.retry_at = 0;
             }
-            self.trim_log(turn, id);
             self.read_logs(turn, id);
         }
     }
@@ -252,9 +256,22 @@ impl Engine {
                 self.on_close(turn, home, id, epoch, &keys, &entry.sealed)?;
                 continue;
             }
-            match keys.open_entry(&entry.sealed) {
+            let place = self.log_place(id, epoch);
+            let taken = match keys.open_entry(&entry.sealed) {
                 Some(message) => self.on_message(turn, id, None, Via::Log, &message.into())?,
-                None => tracing::warn!("a log entry cannot be opened"),
+                None => {
+                    tracing::warn!("a log entry cannot be opened");
+                    Taken::Nothing
+                }
+            };
+            let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
+            match place.filter(|_| !matches!(taken, Taken::Nothing)) {
+                Some(place) if matches!(taken, Taken::Own) => self.found_own(turn, &place, entry.sequence)?,
+                Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
+                    self.found_needless(turn, &place, entry.sequence)?;
+                    self.trim_chat(turn, place.chat);
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -435,11 +452,13 @@ impl Engine {
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
             return Ok(());
         }
-        let (Some(keys), epoch) = (entry.current_keys(), entry.live.epoch()) else {
+        let epoch = entry.live.epoch();
+        let Some((keys, place)) = entry.current_keys().zip(self.log_place(group, epoch)) else {
             return Ok(());
         };
         let (mut entries, mut size) = (Vec::new(), 0);
-        let mut appended = Appended { group, chat, epoch, items: Vec::new(), told: Vec::new() };
+        let mut appended =
+            Appended { place, epoch, items: Vec::new(), told: Vec::new(), read: 0, replaced: Trimming::new() };
         let logged = state.row.logged_upto;
         let from = state.outbox.partition_point(|i| i.last <= logged);
         for item in state.outbox.iter().skip(from).filter(|i| i.group == group) {
@@ -473,34 +492,47 @@ impl Engine {
         appended: &Appended,
         last: u64,
     ) -> Result<(), EngineError> {
-        if let Some(entry) = self.groups.get_mut(&appended.group) {
-            if appended.items.is_empty() {
-                if !appended.told.is_empty() {
-                    entry.receipt = Some((appended.epoch, last));
-                }
-            } else {
+        self.note_appended(turn, appended, last)?;
+        let LogPlace { chat, group, .. } = appended.place;
+        if appended.items.is_empty() {
+            self.receipt_appended(appended);
+        } else {
+            if let Some(entry) = self.groups.get_mut(&group) {
                 entry.appending = false;
                 entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
             }
+            self.set_problem(turn, chat, None);
+            self.events_appended(turn, appended)?;
         }
-        if !appended.items.is_empty() {
-            self.set_problem(turn, appended.chat, None);
+        let home = self.home_of(group);
+        if let Some(state) = home.and_then(|h| self.homes.get_mut(&h)).filter(|h| h.registered || !h.own) {
+            state.problem = None;
         }
-        let Some(state) = self.chats.get_mut(&appended.chat) else {
+        self.trim_chat(turn, chat);
+        Ok(())
+    }
+
+    fn receipt_appended(&mut self, appended: &Appended) {
+        let Some(state) = self.chats.get_mut(&appended.place.chat) else { return };
+        for (device, received) in &appended.told {
+            let row = crate::delivery::device_row(&mut state.row, device, false);
+            row.told = row.told.max(*received);
+        }
+        state.row.read_logged = state.row.read_logged.max(appended.read);
+        state.dirty = true;
+    }
+
+    fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
+        let LogPlace { chat, group, .. } = appended.place;
+        let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        let first = last.saturating_add(1).saturating_sub(appended.items.len() as u64);
-        let (mut upto, mut needless) = (0, Vec::new());
-        for ((item, end), sequence) in appended.items.iter().zip(first..) {
-            let at = state.outbox.binary_search_by_key(item, |i| i.first).ok();
-            match at.and_then(|at| state.outbox.get_mut(at)) {
-                Some(item) if item.group == appended.group && item.epoch <= appended.epoch => {
-                    item.logged = Some((appended.epoch, sequence));
-                }
-                // Encrypted anew for another group meanwhile: it has to go to that group's log.
-                Some(_) => break,
-                // Acknowledged on another way meanwhile.
-                None => needless.push((appended.group, appended.epoch, sequence)),
+        let mut upto = 0;
+        for (first, end) in &appended.items {
+            let item = state.outbox.binary_search_by_key(first, |i| i.first).ok().and_then(|at| state.outbox.get(at));
+            // Encrypted again for another group meanwhile: it has to go to that group's log.
+            if item.is_some_and(|i| i.group != group || i.epoch > appended.epoch) {
+                break;
             }
             upto = *end;
         }
@@ -508,28 +540,19 @@ impl Engine {
         let before = state.row.sent_upto;
         state.row.sent_upto = before.max(upto);
         state.dirty = true;
-        for (device, received) in &appended.told {
-            let row = crate::delivery::device_row(&mut state.row, device, false);
-            row.told = row.told.max(*received);
-        }
         let mut ids = Vec::new();
         let from = state.outbox.partition_point(|i| i.last <= before);
         for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
             ids.extend(item.ids_between(before, upto));
         }
-        self.trim_logs(turn, needless);
-        let home = self.home_of(appended.group);
-        if let Some(state) = home.and_then(|h| self.homes.get_mut(&h)).filter(|h| h.registered || !h.own) {
-            state.problem = None;
-        }
-        turn.state_news(appended.chat, ids, DeliveryState::Sent, "")
+        turn.state_news(chat, ids, DeliveryState::Sent, "")
     }
 
     /// An append came to nothing: what it told has to be told again.
     pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
         let due = turn.now() + RETRY_REFUSED_MS;
-        if !appended.told.is_empty()
-            && let Some(state) = self.chats.get_mut(&appended.chat)
+        if appended.items.is_empty()
+            && let Some(state) = self.chats.get_mut(&appended.place.chat)
         {
             state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
         }
@@ -564,34 +587,6 @@ impl Engine {
         }
     }
 
-    /// Appends something that is not kept in the outbox.
-    pub(crate) fn append_loose(
-        &mut self,
-        turn: &mut Turn<'_>,
-        chat: ChatId,
-        group: GroupId,
-        message: &Bytes,
-        told: Vec<(DeviceId, u64)>,
-    ) {
-        let Some(home) = self.usable(turn, group) else { return };
-        let Some(entry) = self.groups.get(&group) else {
-            return;
-        };
-        let (Some(keys), epoch) = (entry.current_keys(), entry.live.epoch()) else {
-            return;
-        };
-        // One that tells what has come replaces the one before.
-        let replaced = entry.receipt.filter(|(of, _)| *of == epoch && !told.is_empty()).map(|(_, sequence)| sequence);
-        let request = LogRequest {
-            entries: vec![keys.seal_entry(message)],
-            sequences: replaced.into_iter().collect(),
-            receipt: true,
-            ..LogRequest::default()
-        };
-        let appended = Appended { group, chat, epoch, items: Vec::new(), told };
-        self.ask_log(turn, home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
-    }
-
     /// Tells, through the log, what we have of devices that we are not connected to.
     fn pump_receipt(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let Some(state) = self.chats.get_mut(&chat) else {
@@ -619,28 +614,50 @@ impl Engine {
             .filter_map(known)
             .filter(|(device, _)| !self.links.contains_key(device))
             .collect();
-        if told.is_empty() {
+        let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
+        if told.is_empty() && read <= state.row.read_logged {
             return Ok(());
         }
         // Everything, as it replaces the receipt before it.
         let delivered = rows.iter().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
-        let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
         let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
+        self.append_receipt(turn, group, receipt, told)
+    }
+
+    fn append_receipt(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        receipt: starling_wire::Receipt,
+        told: Vec<(DeviceId, u64)>,
+    ) -> Result<(), EngineError> {
         let id = starling_wire::EventId {
             clock: self.clock.tick(turn.agreed_ms()),
             device: self.me.device().tag(),
             sequence: 0,
         };
-        let batch = starling_wire::Batch {
-            events: vec![starling_wire::Event { id, body: starling_wire::Body::Receipt(receipt) }],
-            floor: 0,
-        };
+        let read = receipt.read.0;
+        let body = starling_wire::Body::Receipt(receipt);
+        let batch = starling_wire::Batch { events: vec![starling_wire::Event { id, body }], floor: 0 };
+        let Some(home) = self.usable(turn, group) else { return Ok(()) };
         let Some(entry) = self.groups.get_mut(&group) else {
             return Ok(());
         };
-        let message: Bytes = entry.live.encrypt(&batch.encode())?.into();
+        let epoch = entry.live.epoch();
+        let message = entry.live.encrypt(&batch.encode())?;
         entry.touch_live();
-        self.append_loose(turn, chat, group, &message, told);
+        let Some((keys, place)) = entry.current_keys().zip(self.log_place(group, epoch)) else {
+            return Ok(());
+        };
+        let replaced = self.replaced_receipts(&place);
+        let request = LogRequest {
+            entries: vec![keys.seal_entry(&message)],
+            sequences: replaced.iter().flat_map(|(_, sequences)| sequences).copied().collect(),
+            receipt: true,
+            ..LogRequest::default()
+        };
+        let appended = Appended { place, epoch, items: Vec::new(), told, read, replaced };
+        self.ask_log(turn, home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
         Ok(())
     }
 
@@ -650,45 +667,10 @@ impl Engine {
         for group in self.groups_at(home) {
             let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
             if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
-                && state.row.devices.iter().any(|d| d.told < d.received)
+                && (state.row.devices.iter().any(|d| d.told < d.received)
+                    || state.row.read_logged < state.row.read_told)
             {
                 state.receipt_due = Some(due);
-            }
-        }
-    }
-
-    /// Entries of ours that every receiver has can go: now, or when the home is there again.
-    pub(crate) fn trim_logs(&mut self, turn: &mut Turn<'_>, entries: Vec<(GroupId, u64, u64)>) {
-        let mut groups: Vec<GroupId> = Vec::new();
-        for (group, epoch, sequence) in entries {
-            if let Some(entry) = self.groups.get_mut(&group).filter(|e| e.to_trim.len() < MAX_TO_TRIM) {
-                entry.to_trim.push((epoch, sequence));
-                groups.push(group);
-            }
-        }
-        groups.dedup();
-        for group in groups {
-            self.trim_log(turn, group);
-        }
-    }
-
-    pub(crate) fn trim_log(&mut self, turn: &mut Turn<'_>, group: GroupId) {
-        let Some(home) = self.home_of(group).filter(|h| self.homes.get(h).is_some_and(|h| h.hello.is_some())) else {
-            return;
-        };
-        let Some(entry) = self.groups.get_mut(&group) else { return };
-        let mut by_log: std::collections::BTreeMap<u64, Vec<u64>> = Default::default();
-        for (epoch, sequence) in std::mem::take(&mut entry.to_trim) {
-            by_log.entry(epoch).or_default().push(sequence);
-        }
-        for (epoch, sequences) in by_log {
-            let Some(keys) = self.groups.get(&group).and_then(|g| g.keys_of(epoch)) else {
-                continue;
-            };
-            for sequences in sequences.chunks(512) {
-                let request = LogRequest { sequences: sequences.to_vec(), ..LogRequest::default() };
-                let asked = Asked::Trim(group, sequences.iter().map(|s| (epoch, *s)).collect());
-                self.ask_log(turn, home, &keys, LogVerb::Trim, request, asked);
             }
         }
     }

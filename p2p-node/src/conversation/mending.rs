@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use starling_keys::{AccountId, Certificate, DeviceId};
+use starling_keys::{AccountId, Certificate, DeviceId, DeviceList, Verified};
 
 use crate::{
     api::types::ChatId,
@@ -10,7 +10,7 @@ use crate::{
     conversation::GroupEntry,
     conversation::group::GroupId,
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
-    turn::{Engine, EngineError, Turn},
+    turn::{ChatState, Engine, EngineError, Turn},
 };
 
 /// Conversations that get another group.
@@ -29,8 +29,8 @@ impl Mending {
 }
 
 impl Engine {
-    /// How a group differs from the devices of both sides: it has others, it lacks some.
-    pub(crate) fn misfit(&self, peer: AccountId, group: &GroupEntry) -> (bool, bool) {
+    /// How a group differs from the devices of both sides: whether it has others, and how many of theirs it lacks.
+    pub(crate) fn misfit(&self, peer: AccountId, group: &GroupEntry) -> (bool, usize) {
         let theirs = self.contacts.get(&peer).and_then(|p| p.list.as_ref());
         let me = self.me.account();
         let listed = |member: &Certificate| {
@@ -38,8 +38,25 @@ impl Engine {
             list.is_none_or(|l| l.device(&member.device()).is_some())
         };
         let is_member = |device: DeviceId| group.members.iter().any(|m| m.device() == device);
-        let mut all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices);
-        (!group.members.iter().all(listed), !all.all(|d| is_member(d.certificate.device())))
+        let all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices);
+        (!group.members.iter().all(listed), all.filter(|d| !is_member(d.certificate.device())).count())
+    }
+
+    /// Whether every other device of both accounts has our events up to a sequence number, in whatever group they went out. Of an account whose
+    /// list of devices is not known those in the group count.
+    pub(crate) fn everybody_has(&self, chat: &ChatState, group: GroupId, upto: u64) -> bool {
+        let (me, this) = (self.me.account(), self.me.device());
+        let theirs = self.contacts.get(&chat.peer).and_then(|p| p.list.as_ref());
+        let has = |device: DeviceId| {
+            device == this || chat.row.devices.iter().any(|r| r.device == device.as_bytes() && r.acked >= upto)
+        };
+        let all_of = |account: AccountId, list: Option<&Verified<DeviceList>>| match (list, self.groups.get(&group)) {
+            (Some(list), _) => list.devices.iter().all(|d| has(d.certificate.device())),
+            (None, Some(group)) => group.members.iter().filter(|m| m.account() == account).all(|m| has(m.device())),
+            // Nothing is known of them: nobody can have said that they have it.
+            (None, None) => account == me,
+        };
+        all_of(chat.peer, theirs) && all_of(me, self.me.list.as_ref())
     }
 
     /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
@@ -78,7 +95,7 @@ impl Engine {
     fn fits(&self, chat: ChatId) -> bool {
         let group = self.active_group(chat).and_then(|g| self.groups.get(&g));
         let peer = self.chats.get(&chat).map(|c| c.peer);
-        group.zip(peer).is_some_and(|(group, peer)| !group.row.distrusted && self.misfit(peer, group) == (false, false))
+        group.zip(peer).is_some_and(|(group, peer)| !group.row.distrusted && self.misfit(peer, group) == (false, 0))
     }
 
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
@@ -87,7 +104,11 @@ impl Engine {
             self.mending.due.clear();
             return Ok(());
         }
-        if std::mem::take(&mut self.mending.look) && self.me.list.is_some() {
+        let look = std::mem::take(&mut self.mending.look);
+        if look {
+            self.readdress_outboxes(turn)?;
+        }
+        if look && self.me.list.is_some() {
             // One device of all should be the first.
             let later = turn.now() + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;
             for chat in self.chats.values() {
@@ -119,6 +140,16 @@ impl Engine {
             } else if let Some((at, _)) = self.mending.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now()) {
                 *at = turn.now() + MEND_AGAIN_MS;
             }
+        }
+        Ok(())
+    }
+
+    /// Devices or groups have changed: what waits goes to the devices that are there now, and no longer to those that are not.
+    fn readdress_outboxes(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.outbox.is_empty()).map(|c| c.id).collect();
+        for chat in waiting {
+            self.clear_outbox(turn, chat)?;
+            self.renew_outbox(turn, chat)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 pub mod group;
 pub mod log;
+pub mod logged;
 pub mod mending;
 mod messages;
 pub mod receive;

@@ -17,6 +17,19 @@ use crate::{
     turn::{Engine, EngineError, Turn, first_time},
 };
 
+/// What a message was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing that counts now.
+    Nothing,
+    /// Events that are numbered.
+    Events,
+    /// Receipts alone.
+    Receipts,
+    /// One of ours.
+    Own,
+}
+
 /// News of one batch, written together.
 #[derive(Default)]
 struct Changes {
@@ -39,7 +52,7 @@ impl Engine {
         };
         let relayed = self.links.get(&device).is_some_and(|l| l.relayed);
         let via = if relayed { Via::Relay } else { Via::Direct };
-        self.on_message(turn, group, Some(device), via, &entry.message)
+        self.on_message(turn, group, Some(device), via, &entry.message).map(drop)
     }
 
     /// An MLS message, from a stream or a log.
@@ -50,34 +63,38 @@ impl Engine {
         from: Option<DeviceId>,
         via: Via,
         message: &Bytes,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Taken, EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else {
             tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
-            return Ok(());
+            return Ok(Taken::Nothing);
         };
         let Ok(chat) = entry.row.chat.as_slice().try_into().map(ChatId) else {
-            return Ok(());
+            return Ok(Taken::Nothing);
         };
         // Not from somebody who is not in this conversation.
         if let Some(device) = from
             && !entry.members.iter().any(|m| m.device() == device)
         {
-            return Ok(());
+            return Ok(Taken::Nothing);
         }
         if message.len() > starling_wire::limits::MAX_ENTRY {
-            return Ok(());
+            return Ok(Taken::Nothing);
         }
         if !first_time(&mut self.seen, message) {
             if let Some(device) = from {
                 self.owe_ack(turn, device, chat, id);
             }
-            return Ok(());
+            return Ok(Taken::Nothing);
         }
         match entry.live.process(message) {
             Processed::Application { sender, data } => {
                 entry.touch_live();
                 match Batch::decode(&data, sender.device().tag()) {
-                    Ok(batch) => self.on_batch(turn, chat, id, &sender, via, batch)?,
+                    Ok(batch) => {
+                        let numbered = batch.events.iter().any(|e| e.id.sequence != 0);
+                        self.on_batch(turn, chat, id, &sender, via, batch)?;
+                        return Ok(if numbered { Taken::Events } else { Taken::Receipts });
+                    }
                     Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
                 }
             }
@@ -91,6 +108,7 @@ impl Engine {
                 self.forget(message);
                 self.read_log_again(turn, id);
             }
+            Processed::Own => return Ok(Taken::Own),
             Processed::Duplicate => {
                 if let Some(device) = from {
                     self.owe_ack(turn, device, chat, id);
@@ -99,7 +117,7 @@ impl Engine {
             Processed::TooOld => tracing::debug!("a message of an epoch that is gone"),
             Processed::Garbage => tracing::debug!("a message that is not valid"),
         }
-        Ok(())
+        Ok(Taken::Nothing)
     }
 
     fn forget(&mut self, message: &[u8]) {

@@ -1,6 +1,7 @@
 //! Writing: events get their stamp at once, and are encrypted together at the end of the turn.
 
 use bytes::Bytes;
+use starling_keys::AccountId;
 use starling_wire::{
     Batch, Body, Event, EventId,
     limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
@@ -8,11 +9,11 @@ use starling_wire::{
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, FeedKind, MessageId, NodeError, Via},
-    conversation::group::GroupId,
-    limits::{MAX_OUTBOX, OUTBOX_LIFE_MS},
+    conversation::{GroupEntry, group::GroupId},
+    limits::{MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, FeedRow, OUTBOX, OutboxRow, Reading, TIMELINE},
-    turn::{Engine, EngineError, Turn},
+    turn::{ChatState, Engine, EngineError, Turn},
 };
 
 /// An entry of an outbox, as far as it is kept in memory.
@@ -28,8 +29,6 @@ pub struct OutItem {
     pub ready_ms: u64,
     pub ids: Vec<u8>,
     pub len: usize,
-    /// Where a log has it, as far as this run knows: epoch and sequence number.
-    pub logged: Option<(u64, u64)>,
 }
 
 impl OutItem {
@@ -43,7 +42,6 @@ impl OutItem {
             ready_ms: 0,
             ids: row.ids.clone(),
             len: row.message.len(),
-            logged: None,
         }
     }
 
@@ -98,18 +96,35 @@ impl Engine {
         Ok(())
     }
 
-    /// The group that we write to: one that fits the devices of both sides, rather lacking one of them than with somebody else's in it; of
-    /// those the confirmed one with the lowest id, so that both sides choose the same, else the newest.
+    /// The group that we write to: one that fits the devices of both sides, rather lacking some of them than with somebody else's in it; of
+    /// those that lack the fewest the confirmed one with the lowest id, so that both sides choose the same, else the newest.
     pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
         let state = self.chats.get(&chat)?;
+        let usable = self.groups_of(state).filter(|(_, group)| !group.row.dead);
+        usable.min_by_key(|(at, group)| self.rank(state.peer, *at, group)).map(|(_, group)| group.id)
+    }
+
+    /// The groups of a conversation that are there, oldest first.
+    fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
         let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
-        let known = ids.filter_map(|g| self.groups.get(&g)).filter(|g| !g.row.dead);
-        let order = |(at, group): &(usize, &crate::conversation::GroupEntry)| {
-            let age = if group.row.confirmed { 0 } else { usize::MAX - at };
-            let (strangers, lacks) = self.misfit(state.peer, group);
-            (strangers, group.row.distrusted, lacks, !group.row.confirmed, age, group.id)
-        };
-        known.enumerate().min_by_key(order).map(|(_, group)| group.id)
+        ids.filter_map(|g| self.groups.get(&g)).enumerate()
+    }
+
+    /// The order of preference among a conversation's groups; the least is written to.
+    fn rank(&self, peer: AccountId, at: usize, group: &GroupEntry) -> impl Ord {
+        let age = if group.row.confirmed { 0 } else { usize::MAX - at };
+        let (strangers, lacks) = self.misfit(peer, group);
+        (strangers, group.row.distrusted, lacks, !group.row.confirmed, age, group.id)
+    }
+
+    /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, and of the rest those that are the
+    /// least fit to be written to.
+    pub(crate) fn surplus_groups(&self, chat: ChatId) -> Vec<GroupId> {
+        let Some(state) = self.chats.get(&chat) else { return Vec::new() };
+        let mut older: Vec<_> = self.groups_of(state).collect();
+        older.pop();
+        older.sort_by_cached_key(|(at, group)| (group.row.dead, self.rank(state.peer, *at, group)));
+        older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
     }
 
     /// Stamps an event and queues it for this turn's batch.
@@ -211,7 +226,7 @@ impl Engine {
         let messages = events.iter().filter(|e| matches!(e.body, Body::Text(_)));
         let ids = messages.flat_map(|e| e.id.to_bytes()).collect();
         let now = turn.wall();
-        let (batch, message, epoch) = self.encrypt(group, events)?;
+        let (batch, message, epoch) = self.encrypt(chat, group, events)?;
         let row = OutboxRow { group: group.to_vec(), epoch, message, ids, first, last, created_ms: now, batch };
         turn.put(OUTBOX, &outbox_key(chat, first), &row)?;
         if let Some(state) = self.chats.get_mut(&chat) {
@@ -220,18 +235,26 @@ impl Engine {
         Ok(())
     }
 
-    fn encrypt(&mut self, group: GroupId, events: Vec<Event>) -> Result<(Vec<u8>, Bytes, u64), EngineError> {
+    /// Encrypts a batch. It says which of our events are the first that are still to be had: who joins later waits for none before.
+    fn encrypt(
+        &mut self,
+        chat: ChatId,
+        group: GroupId,
+        events: Vec<Event>,
+    ) -> Result<(Vec<u8>, Bytes, u64), EngineError> {
+        let kept = self.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
+        let floor = kept.or(events.first().map(|e| e.id.sequence)).unwrap_or_default();
         let Some(entry) = self.groups.get_mut(&group) else {
             return Err(EngineError::Identity);
         };
-        let batch = Batch { events, floor: entry.row.floor }.encode();
+        let batch = Batch { events, floor }.encode();
         let message = entry.live.encrypt(&batch)?.into();
         entry.row.since_update += 1;
         entry.touch_live();
         Ok((batch, message, entry.live.epoch()))
     }
 
-    /// Receipts: on every direct stream of the conversation, and into the log for those without.
+    /// Receipts: on every direct stream of the conversation, and soon into the log for those without.
     fn send_unnumbered(
         &mut self,
         turn: &mut Turn<'_>,
@@ -239,8 +262,17 @@ impl Engine {
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
-        let (_, message, _) = self.encrypt(group, events)?;
-        self.send_loose(turn, chat, group, message);
+        let (_, message, _) = self.encrypt(chat, group, events)?;
+        let all = self.send_loose(turn, chat, group, &message);
+        let due = turn.now() + RECEIPT_DELAY_MS;
+        if let Some(state) = self.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
+            if all {
+                state.row.read_logged = state.row.read_told;
+                state.dirty = true;
+            } else {
+                state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+            }
+        }
         Ok(())
     }
 
@@ -271,7 +303,7 @@ impl Engine {
             let Ok(batch) = Batch::decode(&row.batch, self.me.device().tag()) else {
                 continue;
             };
-            let (batch, message, epoch) = self.encrypt(active, batch.events)?;
+            let (batch, message, epoch) = self.encrypt(chat, active, batch.events)?;
             row.group = active.to_vec();
             (row.batch, row.message, row.epoch) = (batch, message, epoch);
             turn.put(OUTBOX, &key, &row)?;
@@ -297,7 +329,6 @@ impl Engine {
         let expired: Vec<OutItem> = state.outbox.iter().filter(over).cloned().collect();
         for item in expired {
             turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
-            let group = self.active_group(chat);
             let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
@@ -308,12 +339,8 @@ impl Engine {
                 state.row.failed.extend([item.first.max(delivered + 1), item.last]);
             }
             state.dirty = true;
-            // Receivers need not wait for what will never come.
-            if let Some(entry) = group.and_then(|g| self.groups.get_mut(&g)) {
-                entry.row.floor = entry.row.floor.max(item.last + 1);
-                entry.touch();
-            }
             turn.state_news(chat, failed, DeliveryState::Failed, "nobody fetched it for 30 days")?;
+            self.trim_chat(turn, chat);
         }
         Ok(())
     }

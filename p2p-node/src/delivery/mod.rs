@@ -104,6 +104,7 @@ impl Engine {
                 let row = device_row(&mut state.row, &device, own);
                 if row.received > 0 && row.told > 0 {
                     row.told = 0;
+                    state.dirty = true;
                     state.receipt_due = Some(turn.now() + crate::limits::RECEIPT_DELAY_MS);
                 }
             }
@@ -268,14 +269,14 @@ impl Engine {
         }
     }
 
-    /// A message without a number: to those who are connected at once, for the others into the log.
-    pub(crate) fn send_loose(&mut self, turn: &mut Turn<'_>, chat: ChatId, group: GroupId, message: Bytes) {
+    /// A message without a number, to those who are connected. Gives whether these are all.
+    pub(crate) fn send_loose(&mut self, turn: &mut Turn<'_>, chat: ChatId, group: GroupId, message: &Bytes) -> bool {
         let Some(entry) = self.groups.get(&group).filter(|_| !self.has_strangers(chat, group)) else {
-            return;
+            return false;
         };
         let me = self.me.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).filter(|d| *d != me).collect();
-        let mut missing = false;
+        let mut all = true;
         for device in others {
             if self.links.contains_key(&device) {
                 let frame = DirectFrame {
@@ -284,12 +285,10 @@ impl Engine {
                 };
                 turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
             } else {
-                missing = true;
+                all = false;
             }
         }
-        if missing {
-            self.append_loose(turn, chat, group, &message, Vec::new());
-        }
+        all
     }
 
     pub(crate) fn send_signal_direct(
@@ -382,33 +381,24 @@ impl Engine {
         self.clear_outbox(turn, chat)
     }
 
-    /// Entries that every device has are not owed any more.
+    /// Entries that every device on both accounts' lists has are not kept any more.
     pub(crate) fn clear_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let me = self.me.device();
+        let Some(state) = self.chats.get(&chat) else {
+            return Ok(());
+        };
+        let done = state.outbox.iter().take_while(|i| self.everybody_has(state, i.group, i.last)).count();
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        let mut trim: Vec<(GroupId, u64, u64)> = Vec::new();
-        while let Some(item) = state.outbox.front() {
-            let everyone = self.groups.get(&item.group).is_none_or(|g| {
-                g.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| {
-                    let row = state.row.devices.iter().find(|r| r.device == d.as_bytes());
-                    row.is_some_and(|r| r.acked >= item.last)
-                })
-            });
-            if !everyone {
-                break;
-            }
+        for item in state.outbox.drain(..done) {
             turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
-            if let Some((epoch, sequence)) = item.logged {
-                trim.push((item.group, epoch, sequence));
-            }
-            state.outbox.pop_front();
         }
-        if self.chats.get(&chat).is_some_and(|c| c.outbox.is_empty()) {
+        if state.outbox.is_empty() {
             self.set_problem(turn, chat, None);
         }
-        self.trim_logs(turn, trim);
+        if done > 0 {
+            self.trim_chat(turn, chat);
+        }
         Ok(())
     }
 }

@@ -342,7 +342,6 @@ impl Engine {
             ours,
             confirmed: !own,
             updated_ms: turn.wall(),
-            floor: self.floor_of(chat),
             ..GroupRow::default()
         };
         let was = self.contacts.get(&account).map(Person::state);

@@ -15,8 +15,10 @@ use crate::{
     api::types::{Live, NodeError},
     conversation::group::GroupId,
     conversation::log::Appended,
-    limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
+    conversation::logged::Trimming,
+    limits::{KEY_PACKAGE_STOCK, LEFT_HOME_MS, MAX_LEFT_HOMES, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, NetCommand, WorkFor},
+    store::LeftHomeRow,
     turn::{Effect, Engine, EngineError, Turn},
 };
 
@@ -25,12 +27,12 @@ use crate::{
 pub enum Asked {
     /// Nobody waits for the answer.
     Nothing,
-    /// Our device list, to register or to bring up to date.
-    Publish,
+    /// Our device list of this version, to register or to bring up to date.
+    Publish(u64),
     /// Our own device list, to add this device to it.
     OwnList,
-    /// Entries of a log to delete: epoch and sequence number.
-    Trim(GroupId, Vec<(u64, u64)>),
+    /// Entries of a log to delete.
+    Trim(Trimming),
     /// A user name; the one that was asked for.
     Name(String),
     /// Key packages: how many are left; `true` after they were filled up.
@@ -130,6 +132,12 @@ impl Engine {
                 want(home, false);
             }
         }
+        for home in self.own.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
+            want(&home, false);
+        }
+        for home in self.homes_to_trim() {
+            want(&home, false);
+        }
         for connect in self.connects.values() {
             for home in &connect.homes {
                 want(home, false);
@@ -157,17 +165,22 @@ impl Engine {
         self.homes.values().find(|h| h.own && h.hello.is_some()).map(|h| h.steady_offset_ms)
     }
 
-    pub(crate) fn home_up(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello) {
+    pub(crate) fn home_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        hello: &ServerHello,
+    ) -> Result<(), EngineError> {
         let (now, steady) = (turn.wall(), turn.now());
         let Some(state) = self.homes.get_mut(&home) else {
-            return;
+            return Ok(());
         };
         let lost = std::mem::take(&mut state.asked);
         for asked in lost.into_values() {
             self.asked_in_vain(turn, asked);
         }
         let Some(state) = self.homes.get_mut(&home) else {
-            return;
+            return Ok(());
         };
         state.hello = Some(hello.clone());
         (state.registered, state.stocked) = (false, false);
@@ -178,15 +191,17 @@ impl Engine {
         state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
         let own = state.own;
         turn.set_home_offset(self.home_offset());
-        if own {
+        if own || self.has_left(home) {
             self.publish(turn, home);
         }
         self.logs_up(turn, home);
+        self.trims_up(turn, home)?;
         self.receipts_up(turn, home);
         self.connects_up(turn, home);
         self.parcels_up(turn, home);
         self.codes_up(turn, home);
         turn.live(Live::Net);
+        Ok(())
     }
 
     pub(crate) fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) {
@@ -238,17 +253,14 @@ impl Engine {
                 }
             }
             Asked::LogAppend(appended) => {
-                if let Some(entry) = self.groups.get_mut(&appended.group) {
+                if let Some(entry) = self.groups.get_mut(&appended.place.group) {
                     entry.appending = false;
                 }
                 self.append_failed(turn, &appended);
             }
-            Asked::Trim(group, entries) => {
-                if let Some(entry) = self.groups.get_mut(&group) {
-                    entry.to_trim.extend(entries);
-                }
-            }
+            Asked::Trim(trimming) => self.not_trimmed(&trimming),
             Asked::Turn(id) => self.on_servers(turn, id, None),
+            Asked::Publish(_) => self.list_not_published(turn, "the connection broke"),
             Asked::Name(_) => {
                 self.name_answered(
                     turn,
@@ -284,6 +296,8 @@ impl Engine {
                         self.snapshot_soon(turn);
                     }
                     self.regroup(turn)?;
+                } else if self.has_left(home) {
+                    self.publish(turn, home);
                 }
             }
             self.parcels_up(turn, home);
@@ -291,8 +305,8 @@ impl Engine {
                 if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
                     self.read_logs(turn, id);
                 }
-                self.trim_log(turn, id);
             }
+            self.trims_up(turn, home)?;
         }
         Ok(())
     }
@@ -310,7 +324,8 @@ impl Engine {
                     solution: None,
                     token: self.me.row.registration_token.clone(),
                 };
-                self.ask(turn, home, Ask::Publish(publish), Asked::Publish);
+                let version = list.version;
+                self.ask(turn, home, Ask::Publish(publish), Asked::Publish(version));
             }
         }
     }
@@ -336,7 +351,7 @@ impl Engine {
         }
         match (asked, answer) {
             (Asked::Turn(id), Answer::Turn(servers)) => self.on_servers(turn, id, Some(servers)),
-            (Asked::Publish, Answer::Done(_)) => self.on_registered(turn, home)?,
+            (Asked::Publish(version), Answer::Done(_)) => self.on_registered(turn, home, version)?,
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
                 let ours = |l: &Verified<DeviceList>| l.account == self.me.account();
                 let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(ours);
@@ -407,8 +422,9 @@ impl Engine {
             (Asked::LogAppend(appended), Answer::Appended(last)) => self.on_appended(turn, &appended, last)?,
             (Asked::LogAppend(appended), Answer::Closed(_)) => {
                 self.append_failed(turn, &appended);
-                self.on_log_refused(turn, appended.group, false);
+                self.on_log_refused(turn, appended.place.group, false);
             }
+            (Asked::Trim(trimming), _) => self.trimmed(turn, trimming)?,
             // Won or lost, the log tells: its closing entry is ours or another's.
             (Asked::LogClose(id), Answer::Appended(_) | Answer::Closed(_)) => self.on_log_refused(turn, id, false),
             (Asked::ConnectList(id), Answer::DeviceList(bytes)) => self.connect_list(turn, id, &bytes),
@@ -456,12 +472,19 @@ impl Engine {
         }
     }
 
-    fn on_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
-        if let Some(state) = self.homes.get_mut(&home) {
-            state.registered = true;
-            state.problem = None;
+    fn on_registered(&mut self, turn: &mut Turn<'_>, home: HomeId, version: u64) -> Result<(), EngineError> {
+        let newest = self.me.list.as_ref().is_some_and(|l| l.version == version);
+        let Some(state) = self.homes.get_mut(&home) else {
+            return Ok(());
+        };
+        (state.registered, state.problem) = (true, None);
+        if !state.own {
+            self.forget_left(home);
+            return Ok(());
         }
-        self.list_published(turn)?;
+        if newest {
+            self.list_published(turn)?;
+        }
         if !self.me.row.username.is_empty() {
             self.ask(
                 turn,
@@ -529,14 +552,14 @@ impl Engine {
         };
         let busy = matches!(reason, Refusal::RateLimited | Refusal::Internal | Refusal::Full);
         match asked {
-            Asked::Publish => self.on_publish_refused(turn, home, reason),
+            Asked::Publish(_) if self.has_left(home) && !busy => self.forget_left(home),
+            Asked::Publish(_) => self.on_publish_refused(turn, home, reason),
             Asked::Turn(id) => self.on_servers(turn, id, None),
-            Asked::Trim(group, entries) if busy => {
-                if let Some(entry) = self.groups.get_mut(&group) {
-                    entry.to_trim.extend(entries);
-                }
+            Asked::Trim(trimming) if busy => {
+                self.not_trimmed(&trimming);
                 again(self);
             }
+            Asked::Trim(trimming) => self.trimmed(turn, trimming)?,
             Asked::OwnList if reason == Refusal::NotFound => {
                 if self.me.row.joins {
                     self.has_forgotten(turn, home);
@@ -578,7 +601,7 @@ impl Engine {
             }
             Asked::LogAppend(appended) if reason == Refusal::Full && appended.items.len() > 1 => {
                 // There may be room for some of them.
-                if let Some(entry) = self.groups.get_mut(&appended.group) {
+                if let Some(entry) = self.groups.get_mut(&appended.place.group) {
                     entry.append_most = appended.items.len() / 2;
                     entry.appending = false;
                 }
@@ -591,12 +614,12 @@ impl Engine {
                     _ => "the rendezvous does not take messages now: they wait here",
                 };
                 if !appended.items.is_empty() {
-                    self.set_problem(turn, appended.chat, Some(problem));
+                    self.set_problem(turn, appended.place.chat, Some(problem));
                 }
                 self.append_failed(turn, &appended);
-                self.on_log_refused(turn, appended.group, true);
+                self.on_log_refused(turn, appended.place.group, true);
                 if reason == Refusal::NotFound {
-                    self.log_lost(turn, appended.group)?;
+                    self.log_lost(turn, appended.place.group)?;
                 }
                 again(self);
             }
@@ -670,9 +693,10 @@ impl Engine {
                     solution: None,
                     token: String::new(),
                 };
+                let version = list.version;
                 let id = turn.fresh_id();
                 if let Some(state) = self.homes.get_mut(&home) {
-                    state.asked.insert(id, Asked::Publish);
+                    state.asked.insert(id, Asked::Publish(version));
                 }
                 turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Publish(publish))));
                 return;
@@ -690,7 +714,48 @@ impl Engine {
         };
         state.problem = Some(problem.into());
         state.retry_at = Some(turn.now() + 60_000);
+        self.list_not_published(turn, problem);
         turn.live(Live::Net);
+    }
+
+    /// Servers that are not our homes any more are told where we are: contacts look us up there until they know.
+    pub(crate) fn leave_homes(&mut self, turn: &mut Turn<'_>, before: Vec<RendezvousAddr>) {
+        let until_ms = turn.agreed_ms() + LEFT_HOME_MS;
+        let here = |h: &RendezvousAddr| self.me.homes.iter().any(|m| m.peer == h.peer);
+        let left: Vec<RendezvousAddr> = before.into_iter().filter(|h| !here(h)).collect();
+        let ours: Vec<HomeId> = self.me.homes.iter().map(|h| h.peer).collect();
+        let changes = self.own.changes();
+        changes.left_homes.retain(|l| l.address.parse::<RendezvousAddr>().is_ok_and(|l| !ours.contains(&l.peer)));
+        changes.left_homes.extend(left.iter().map(|h| LeftHomeRow { address: h.to_string(), until_ms }));
+        let surplus = changes.left_homes.len().saturating_sub(MAX_LEFT_HOMES);
+        changes.left_homes.drain(..surplus);
+        self.net_changed = true;
+        for home in left.iter().map(|h| h.peer) {
+            if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+                self.publish(turn, home);
+            }
+        }
+    }
+
+    fn has_left(&self, home: HomeId) -> bool {
+        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
+        self.own.changes.left_homes.iter().any(|l| peer(l) == Ok(home))
+    }
+
+    /// A server that was our home knows where we are, or does not want to.
+    fn forget_left(&mut self, home: HomeId) {
+        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
+        self.own.changes().left_homes.retain(|l| peer(l) != Ok(home));
+        self.net_changed = true;
+    }
+
+    /// A server that was our home and has not answered for long is given up.
+    pub(crate) fn expire_left_homes(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.wall().min(turn.agreed_ms());
+        if self.own.changes.left_homes.iter().any(|l| l.until_ms < now) {
+            self.own.changes().left_homes.retain(|l| l.until_ms >= now);
+            self.net_changed = true;
+        }
     }
 
     /// The snapshot of contacts is written soon: several changes travel together.

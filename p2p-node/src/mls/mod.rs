@@ -194,6 +194,8 @@ pub enum Processed {
     Commit,
     /// Seen before, or our own.
     Duplicate,
+    /// One of ours.
+    Own,
     /// Of an epoch that we have not reached yet.
     Future,
     /// Of an epoch whose secrets are gone.
@@ -425,7 +427,8 @@ impl LiveGroup {
                 Processed::Commit
             }
             Ok(_) => Processed::Garbage,
-            Err(MlsError::CantProcessMessageFromSelf | MlsError::KeyMissing(_)) => Processed::Duplicate,
+            Err(MlsError::CantProcessMessageFromSelf) => Processed::Own,
+            Err(MlsError::KeyMissing(_)) => Processed::Duplicate,
             Err(MlsError::EpochNotFound | MlsError::InvalidEpoch) => Processed::TooOld,
             Err(error) => {
                 tracing::debug!(%error, "a message was refused");

@@ -57,8 +57,11 @@ pub const REQUESTS: Table = Table("requests");
 /// Sealed inbox items that we owe to others, by device and group.
 pub const PARCELS: Table = Table("parcels");
 
-const TABLES: [Table; 11] =
-    [META, CONTACTS, CHATS, GROUPS, TIMELINE, FEED, OUTBOX, KEY_PACKAGES, INVITES, REQUESTS, PARCELS];
+/// Entries of ours in logs, by chat id, first sequence number, log address and number.
+pub const LOGGED: Table = Table("logged");
+
+const TABLES: [Table; 12] =
+    [META, CONTACTS, CHATS, GROUPS, TIMELINE, FEED, OUTBOX, KEY_PACKAGES, INVITES, REQUESTS, PARCELS, LOGGED];
 
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -183,9 +186,7 @@ impl Store {
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(|e| from_io(&e))?;
         let store = Self::open_file(dir, key, &new)?;
         let txn = store.begin()?;
-        for table in TABLES {
-            txn.txn.open_table(table.definition()).map_err(failed)?;
-        }
+        txn.make_tables()?;
         txn.put_raw(META, b"schema", &SCHEMA.to_be_bytes())?;
         txn.put(META, b"check", &Check { ok: true })?;
         fill(&txn)?;
@@ -219,6 +220,10 @@ impl Store {
                 Err(e) => return Err(e),
             }
         }
+        // Tables may have been added since the file was made.
+        let txn = store.begin()?;
+        txn.make_tables()?;
+        txn.commit()?;
         Ok(store)
     }
 
@@ -336,6 +341,17 @@ impl Txn<'_> {
         for (key, value) in rows {
             let sealed = self.store.seal(table, key, &value.encode_to_vec());
             open.insert(key.as_slice(), sealed.as_slice()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the tables that are not there.
+    fn make_tables(&self) -> Result<(), StoreError> {
+        let there: Vec<String> =
+            self.txn.list_tables().map_err(failed)?.map(|t| redb::TableHandle::name(&t).to_owned()).collect();
+        for table in TABLES.iter().filter(|t| !there.iter().any(|name| name == t.0)) {
+            self.written.set(true);
+            self.txn.open_table(table.definition()).map_err(failed)?;
         }
         Ok(())
     }

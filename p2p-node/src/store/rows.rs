@@ -112,6 +112,42 @@ pub struct CountersRow {
     pub greeting_owed: bool,
 }
 
+/// Changes to our account's devices and homes that others have to learn of. `META/device_changes`.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceChangesRow {
+    /// Devices that the user has taken off the account's list here: no list that has them counts.
+    #[prost(message, repeated, tag = "1")]
+    pub removed: Vec<RemovedRow>,
+    /// Contacts and our other devices have to be told of our list once a home has it.
+    #[prost(bool, tag = "2")]
+    pub list_owed: bool,
+    /// Servers that were our homes, and have not been told where we have moved.
+    #[prost(message, repeated, tag = "3")]
+    pub left_homes: Vec<LeftHomeRow>,
+}
+
+/// A device that was taken off our account's list.
+#[derive(Clone, PartialEq, Message)]
+pub struct RemovedRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// A home has a list without it.
+    #[prost(bool, tag = "2")]
+    pub published: bool,
+}
+
+/// A server that was our home.
+#[derive(Clone, PartialEq, Message)]
+pub struct LeftHomeRow {
+    /// Its address.
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// It is not tried any more after this time, milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub until_ms: u64,
+}
+
 /// Somebody we know. By [`super::Store::name`] of the account.
 #[derive(Clone, PartialEq, Message)]
 pub struct ContactRow {
@@ -221,6 +257,9 @@ pub struct ChatRow {
     /// Messages up to here were deleted by the user, here only.
     #[prost(uint64, tag = "16")]
     pub cleared: u64,
+    /// Clock up to which everybody can learn that we have read: from a log, or on their connection.
+    #[prost(uint64, tag = "17")]
+    pub read_logged: u64,
 }
 
 /// What is known of a device in a conversation.
@@ -283,9 +322,6 @@ pub struct GroupRow {
     /// We have created the group.
     #[prost(bool, tag = "11")]
     pub ours: bool,
-    /// Our first sequence number in this group: members expect nothing older.
-    #[prost(uint64, tag = "12")]
-    pub floor: u64,
     /// Its log is lost or was closed for good: not written to any more.
     #[prost(bool, tag = "13")]
     pub dead: bool,
@@ -360,6 +396,56 @@ pub struct OutboxRow {
     /// The encoded batch, for encrypting it again when its epoch or group is gone.
     #[prost(bytes = "vec", tag = "8")]
     pub batch: Vec<u8>,
+}
+
+/// Entries that a log has taken from us in one append, until they are deleted there. By chat id, first sequence number, log address and number of
+/// the first entry.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct LoggedRow {
+    /// The rendezvous.
+    #[prost(string, tag = "1")]
+    pub home: String,
+    /// The group whose log it is.
+    #[prost(bytes = "vec", tag = "2")]
+    pub group: Vec<u8>,
+    /// The exporter secret that the log's keys are derived from.
+    #[prost(bytes = "vec", tag = "3")]
+    pub secret: Vec<u8>,
+    /// What the entries are.
+    #[prost(enumeration = "LoggedKind", tag = "4")]
+    pub kind: i32,
+    /// Those that are still there.
+    #[prost(message, repeated, tag = "5")]
+    pub entries: Vec<LoggedEntry>,
+    /// When the log has taken them, milliseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+}
+
+/// One entry of a log.
+#[derive(Clone, PartialEq, Message)]
+pub struct LoggedEntry {
+    /// Its number in the log.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The last of our events that it holds.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+}
+
+/// What entries of a log are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum LoggedKind {
+    /// Batches of our events.
+    Events = 0,
+    /// Our newest receipt.
+    Receipt = 1,
+    /// Something of ours that was read there, and whose append was not answered.
+    Found = 2,
+    /// Nobody is to read them any more.
+    Needless = 3,
 }
 
 /// One event in a timeline. By chat id and event id.

@@ -4,12 +4,15 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey, Invite, RecoveryPhrase, RendezvousAddr, StorageKey};
+use starling_keys::{
+    AccountId, AccountKey, DeviceId, DeviceKey, DeviceList, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
+    StorageKey, Verified,
+};
 use starling_rendezvous::{
     StartError,
     config::Config,
@@ -25,7 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     NewProfile, Origin, ProfileDir,
-    api::types::{Chat, ChatId, Contact, Live, Message, MessageId, NodeError},
+    api::types::{Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError},
     api::{Command, Reply},
     calls::{CallCommand, CallInput},
     create_profile,
@@ -122,18 +125,29 @@ impl World {
 
     /// Somebody with a new profile, registered.
     pub fn person(&mut self, name: &str) -> Who {
-        self.profile(name, RecoveryPhrase::generate().account_key(), Origin::New)
+        let who = self.profile(name, RecoveryPhrase::generate().account_key(), Origin::New);
+        self.settle();
+        who
     }
 
     /// Another profile of somebody's account, made from the phrase.
     pub fn restored(&mut self, who: Who) -> Who {
         let (name, account) = self.account_of(who);
         self.kill(who);
-        self.profile(&name, account, Origin::Restored)
+        let other = self.profile(&name, account, Origin::Restored);
+        self.settle();
+        other
     }
 
     /// Another device of somebody's account, linked by the one that is there.
     pub fn linked(&mut self, who: Who) -> Who {
+        let other = self.begin_linking(who);
+        self.settle();
+        other
+    }
+
+    /// The same; it becomes one of the account's devices when the world goes on.
+    pub fn begin_linking(&mut self, who: Who) -> Who {
         let (name, account) = self.account_of(who);
         let version = self.people[who].running.as_ref().and_then(|(e, _)| e.me.list.as_ref()).map_or(0, |l| l.version);
         self.profile(&name, account, Origin::Linked(version))
@@ -156,24 +170,9 @@ impl World {
             registration_token: String::new(),
             username: String::new(),
         };
-        let (account, device) = create_profile(ProfileDir::lock(&dir).unwrap(), &key, &new).unwrap();
-        self.people.push(Person {
-            name: name.into(),
-            account,
-            device,
-            dir,
-            key,
-            running: None,
-            session: None,
-            wants_home: false,
-            targets: Vec::new(),
-            links: Vec::new(),
-            live: Vec::new(),
-            calls: Vec::new(),
-        });
-        let who = self.people.len() - 1;
+        create_profile(ProfileDir::lock(&dir).unwrap(), &key, &new).unwrap();
+        let who = self.add_profile(dir, key);
         self.start(who);
-        self.settle();
         who
     }
 
@@ -572,8 +571,19 @@ impl World {
     /// What somebody sees of the conversation with another.
     pub fn messages(&mut self, who: Who, other: Who) -> Vec<Message> {
         let chat = self.chat(who, other);
+        self.messages_in(who, chat)
+    }
+
+    /// What somebody sees of a conversation.
+    pub fn messages_in(&self, who: Who, chat: ChatId) -> Vec<Message> {
         let (_, store) = self.people[who].running.as_ref().unwrap();
         timeline::messages(store, chat, prefix(&chat.0), usize::MAX, false).unwrap()
+    }
+
+    /// All durable news of somebody.
+    pub fn news(&self, who: Who) -> Vec<News> {
+        let (_, store) = self.people[who].running.as_ref().unwrap();
+        timeline::news_after(store, 0, usize::MAX).unwrap()
     }
 
     /// The same as lines: who, text, and for own messages the state.
@@ -593,6 +603,45 @@ impl World {
         engine.active_group(chat).and_then(|id| engine.groups.get(&id)).map_or(0, |g| g.live.epoch())
     }
 
+    /// The devices of an account, as somebody knows them now.
+    pub fn listed(&self, who: Who, account: AccountId) -> Vec<DeviceId> {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        let list = if account == engine.me.account() {
+            engine.me.list.as_ref()
+        } else {
+            engine.contacts.get(&account).and_then(|p| p.list.as_ref())
+        };
+        list.iter().flat_map(|l| &l.devices).map(|d| d.certificate.device()).collect()
+    }
+
+    /// Whether somebody has another as a contact.
+    pub fn knows(&self, who: Who, other: Who) -> bool {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        engine.contacts.contains_key(&self.people[other].account)
+    }
+
+    /// Entries of logs and inboxes that the server keeps.
+    pub fn entries_at_server(&self) -> u64 {
+        self.runtime.block_on(self.server.as_ref().unwrap().entries()).unwrap()
+    }
+
+    /// Where the server says that somebody's homes are.
+    pub fn homes_at_server(&mut self, who: Who) -> Vec<String> {
+        let (account, device) = (self.people[who].account, self.people[who].device);
+        let server = self.server.as_ref().unwrap();
+        let mut session = self.runtime.block_on(server.connect(*device.as_bytes())).unwrap();
+        let ask = Ask::LookUp(bytes::Bytes::copy_from_slice(account.as_bytes()));
+        let response = self.runtime.block_on(session.ask(Request { id: 1, ask: Some(ask) }));
+        let Some(Answer::DeviceList(list)) = response.answer else { panic!("no list") };
+        let list = Verified::<DeviceList>::from_bytes(&list).unwrap();
+        list.homes.iter().map(ToString::to_string).collect()
+    }
+
+    /// A server's id that is not ours.
+    pub fn other_peer(&self) -> String {
+        crate::net::peer_of(&DeviceKey::from_seed(&[8; 32]).id()).unwrap().to_string()
+    }
+
     /// Where somebody looks for another.
     pub fn homes_of(&self, who: Who, other: Who) -> Vec<RendezvousAddr> {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
@@ -610,6 +659,63 @@ impl World {
         self.start_server();
         self.reach();
         self.pass(180_000);
+    }
+
+    // Fixtures.
+
+    /// Copies the profiles of people who do not run, and the server's data, to a directory, with the key files and the time.
+    pub fn keep(&self, people: &[(Who, &str)], to: &Path) {
+        for (who, name) in people {
+            let (person, to) = (&self.people[*who], to.join(name));
+            std::fs::create_dir_all(&to).unwrap();
+            std::fs::copy(person.dir.join("profile.redb"), to.join("profile.redb")).unwrap();
+            std::fs::write(to.join("key"), KeyFile::plain(&person.key).to_bytes()).unwrap();
+        }
+        let server = to.join("rendezvous");
+        std::fs::create_dir_all(&server).unwrap();
+        std::fs::copy(self.config.data_dir.join("rendezvous.redb"), server.join("rendezvous.redb")).unwrap();
+        std::fs::write(to.join("time"), self.now.wall_ms.to_string()).unwrap();
+    }
+
+    /// A world at the time of a fixture, with its server, which does not run, and its people, who do not either.
+    pub fn of_fixture(seed: u64, from: &Path, people: &[&str]) -> Self {
+        let mut world = Self::new(seed);
+        world.stop_server();
+        let wall_ms: u64 = std::fs::read_to_string(from.join("time")).unwrap().parse().unwrap();
+        world.now = Now { steady_ms: wall_ms, wall_ms, running_ms: 0 };
+        world.config.data_dir = world.dir.path().join("kept");
+        std::fs::create_dir_all(&world.config.data_dir).unwrap();
+        std::fs::copy(from.join("rendezvous/rendezvous.redb"), world.config.data_dir.join("rendezvous.redb")).unwrap();
+        for name in people {
+            let dir = world.dir.path().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::copy(from.join(name).join("profile.redb"), dir.join("profile.redb")).unwrap();
+            let key = KeyFile::from_bytes(&std::fs::read(from.join(name).join("key")).unwrap()).unwrap();
+            world.add_profile(dir, key.open_plain().unwrap());
+        }
+        world
+    }
+
+    fn add_profile(&mut self, dir: PathBuf, key: StorageKey) -> Who {
+        let store = Arc::new(Store::open(ProfileDir::lock(&dir).unwrap(), &key).unwrap());
+        let engine = Engine::load(store, self.now.wall_ms, Source::seeded(0)).unwrap();
+        let (name, account, device) = (engine.me.row.name.clone(), engine.me.account(), engine.me.device());
+        drop(engine);
+        self.people.push(Person {
+            name,
+            account,
+            device,
+            dir,
+            key,
+            running: None,
+            session: None,
+            wants_home: false,
+            targets: Vec::new(),
+            links: Vec::new(),
+            live: Vec::new(),
+            calls: Vec::new(),
+        });
+        self.people.len() - 1
     }
 
     pub fn is_running(&self, who: Who) -> bool {

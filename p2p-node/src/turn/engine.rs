@@ -28,7 +28,7 @@ use crate::{
     contacts::{Person, connect::Connect},
     conversation::{
         group::{self, GroupEntry, GroupId},
-        mending, send,
+        logged, mending, send,
     },
     delivery::{Link, targets},
     home::{HomeState, inbox},
@@ -147,6 +147,7 @@ pub struct Engine {
     pub(crate) codes: Vec<OpenCode>,
     pub(crate) used_codes: Vec<UsedCode>,
     pub(crate) parcels: BTreeMap<Vec<u8>, inbox::Parcel>,
+    pub(crate) logged: logged::LoggedRows,
     pub(crate) availability: starling_wire::Availability,
     pub(crate) mending: mending::Mending,
     pub(crate) own: devices::OwnDevices,
@@ -220,9 +221,10 @@ impl Engine {
             codes: Vec::new(),
             used_codes: Vec::new(),
             parcels: BTreeMap::new(),
+            logged: logged::LoggedRows::new(),
             availability: starling_wire::Availability::Online,
             mending: mending::Mending::default(),
-            own: devices::OwnDevices::default(),
+            own: devices::OwnDevices::stored(read.get(META, b"device_changes")?.unwrap_or_default()),
             addresses: (Vec::new(), false),
             seen: Default::default(),
             last_signal_ms: 0,
@@ -274,6 +276,8 @@ impl Engine {
         {
             engine.parcels.insert(key, inbox::Parcel::new(row));
         }
+        let logged = read.range::<crate::store::LoggedRow>(crate::store::LOGGED, prefix(b""), usize::MAX, false)?;
+        engine.logged = logged.into_iter().map(|(key, row)| (key, logged::Logged::stored(row))).collect();
         engine.index_devices();
         drop(read);
         Ok(engine)
@@ -363,6 +367,7 @@ impl Engine {
             .chain(used)
             .chain(self.snapshot_due)
             .chain(self.mending.next_due())
+            .chain(self.own.next_due())
             .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
             .min()
     }
@@ -372,7 +377,7 @@ impl Engine {
             NetEvent::DirectUp { device, relayed } => self.link_up(turn, device, relayed),
             NetEvent::DirectDown(device) => self.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
-            NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello),
+            NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello)?,
             NetEvent::HomeDown(home, reason) => self.home_down(turn, home, reason),
             NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
             NetEvent::Addresses { own, public } => {
@@ -419,6 +424,8 @@ impl Engine {
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.take_due(turn)?;
         self.expire_operations(turn);
+        self.expire_removals(turn);
+        self.expire_left_homes(turn);
         self.homes_on_time(turn)?;
         self.snapshot_on_time(turn);
         self.calls_on_time(turn)?;
@@ -462,6 +469,9 @@ impl Engine {
         self.counters.feed = turn.feed();
         if std::mem::take(&mut self.me.dirty) {
             turn.put(META, b"identity", &self.me.row)?;
+        }
+        if std::mem::take(&mut self.own.dirty) {
+            turn.put(META, b"device_changes", &self.own.changes)?;
         }
         for account in self.contacts.take_touched() {
             let dirty = self.contacts.settle(&account).filter(|p| p.dirty);

@@ -10,7 +10,7 @@ use super::StartError;
 use crate::{
     config::Config,
     services::{Services, session::Session},
-    store::{Key, redb::RedbStore},
+    store::{Key, StoreError, redb::RedbStore},
 };
 
 /// A server whose devices are in the same process.
@@ -36,6 +36,11 @@ impl LocalServer {
     /// Changes the limits while the server runs.
     pub fn reload(&self, config: &Config) {
         self.services.reload(config);
+    }
+
+    /// Entries that the server keeps in logs and inboxes.
+    pub async fn entries(&self) -> Result<u64, StoreError> {
+        Ok(self.services.store.totals().await?.entries)
     }
 
     /// Connects a device; `None` if its key is none.
