@@ -209,6 +209,27 @@ fn two_screens_meet_write_reply_edit_and_delete() {
 }
 
 #[test]
+fn a_burst_is_shown_in_the_order_in_which_it_was_sent() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let mut alice = Terminal::start(&world, "alice", 80, 40);
+    alice.sees("bob ── ");
+    let lines: String = (501..=520).map(|n| format!("burst {n}\n")).collect();
+    assert_eq!(world.send_lines("bob", "@alice", &lines), 0);
+    let order = |text: &str| text.split("burst ").skip(1).map(|s| s[..3].to_owned()).collect::<Vec<_>>();
+    let expected: Vec<String> = (501..=520).map(|n| n.to_string()).collect();
+    let text = alice.waits("all of them", |text| text.matches("burst ").count() == 20);
+    assert_eq!(order(&text), expected, "{text}");
+    // What is written at once is in order, too.
+    let own = Terminal::start(&world, "bob", 80, 40);
+    let text = own.waits("all of them", |text| text.matches("burst ").count() == 20);
+    assert_eq!(order(&text), expected, "{text}");
+    alice.type_keys("/quit\r");
+}
+
+#[test]
 fn hostile_text_is_shown_and_not_obeyed() {
     let world = World::new();
     world.person("alice");

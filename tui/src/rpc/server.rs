@@ -415,9 +415,10 @@ async fn search(node: &Node, params: &Value) -> Result<Value, CliError> {
                 };
                 by && m["sent_at"].as_str().is_some_and(|at| at >= since)
             };
-            let hits = page.iter().rev().filter(matches).map(|m| names.message(m, "")).filter(wanted);
+            let hits =
+                page.iter().rev().filter(matches).map(|m| (m.id, names.message(m, ""))).filter(|(_, m)| wanted(m));
             let had = found.len();
-            found.extend(hits.map(|m| (chat, m)));
+            found.extend(hits.map(|(id, m)| (id, chat, m)));
             here += found.len() - had;
             if page.len() < SEARCH_PAGE {
                 break;
@@ -426,11 +427,11 @@ async fn search(node: &Node, params: &Value) -> Result<Value, CliError> {
             tokio::task::yield_now().await;
         }
     }
-    found.sort_by(|(_, a), (_, b)| b["sent_at"].as_str().cmp(&a["sent_at"].as_str()));
+    found.sort_by_key(|(id, ..)| std::cmp::Reverse(*id));
     found.truncate(limit);
     Ok(found
         .into_iter()
-        .map(|(chat, mut message)| {
+        .map(|(_, chat, mut message)| {
             message["chat"] = names.chat(&chat.to_string());
             message
         })

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use starling_node::MessageId;
 
 use super::{
     call::{CallState, Colours, Pictures, Shot},
@@ -33,7 +34,7 @@ pub enum Tag {
     /// The newest page of a chat that is being opened.
     Load(String),
     Page(String, Wants),
-    Around(String, String),
+    Around(String, MessageId),
     Found(String),
     Sent(String),
     Changed,
@@ -339,8 +340,8 @@ impl App {
         }
         if let (Some(chat), Some(wants)) = (self.open.clone(), self.timeline.wants()) {
             let params = match &wants {
-                Wants::Older(before) => json!({ "chat": chat, "before": before, "limit": PAGE }),
-                Wants::Newer(after) => json!({ "chat": chat, "after": after, "limit": PAGE }),
+                Wants::Older(before) => json!({ "chat": chat, "before": before.to_string(), "limit": PAGE }),
+                Wants::Newer(after) => json!({ "chat": chat, "after": after.to_string(), "limit": PAGE }),
             };
             self.fetching = true;
             self.ask(Tag::Page(chat, wants), "history", params);
@@ -363,12 +364,12 @@ impl App {
         self.ask(Tag::Nothing, "availability", json!({ "availability": availability }));
     }
 
-    pub fn send(&mut self, text: &str, reply_to: Option<String>) {
+    pub fn send(&mut self, text: &str, reply_to: Option<MessageId>) {
         let Some(chat) = self.open.clone() else {
             return self.warn("Open a chat first, or add somebody with /add.".into());
         };
         let sent = markup::emoji(text);
-        let params = json!({ "chat": chat, "text": sent, "reply_to": reply_to, "mentions": self.mentions(&sent) });
+        let params = json!({ "chat": chat, "text": sent, "reply_to": reply_to.map(|id| id.to_string()), "mentions": self.mentions(&sent) });
         self.told_typing = None;
         self.ask_in_order(Tag::Sent(text.to_owned()), "send", params);
         if self.timeline.has_newest() {

@@ -161,7 +161,7 @@ impl App {
         let account = json!({ "account": contact["account"] });
         let chat = field(&contact, "chat").to_owned();
         let (number, text) = rest.split_once(' ').unwrap_or((rest, ""));
-        let target = number.parse().ok().and_then(|n| self.timeline.by_handle(n)).map(|m| (m.id.clone(), m.mine));
+        let target = number.parse().ok().and_then(|n| self.timeline.by_handle(n)).map(|m| (m.id, m.mine));
         match (name, target) {
             ("reply" | "edit" | "delete" | "react", None) => {
                 self.warn(format!(
@@ -172,10 +172,14 @@ impl App {
             ("reply", Some((id, _))) if text.is_empty() => self.composer.mode = Mode::Reply(id),
             ("reply", Some((id, _))) => self.send(text, Some(id)),
             ("edit", Some((id, _))) => {
-                self.ask_in_order(Tag::Changed, "edit", json!({ "chat": chat, "message": id, "text": emoji(text) }));
+                self.ask_in_order(
+                    Tag::Changed,
+                    "edit",
+                    json!({ "chat": chat, "message": id.to_string(), "text": emoji(text) }),
+                );
             }
             ("delete", Some((id, _))) => self.ask_yes(Question::Delete(id)),
-            ("react", Some((id, _))) => self.react(&id, emoji(text.trim()).trim()),
+            ("react", Some((id, _))) => self.react(id, emoji(text.trim()).trim()),
             ("block", _) => self.ask_yes(Question::Block(field(&contact, "account").to_owned())),
             ("unblock", _) => self.ask(Tag::Changed, "contacts.unblock", account),
             ("remove", _) => self.ask_yes(Question::Remove(field(&contact, "account").to_owned())),

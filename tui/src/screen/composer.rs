@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui_textarea::{CursorMove, TextArea, WrapMode};
+use starling_node::MessageId;
 use unicode_width::UnicodeWidthStr;
 
 use super::commands::COMMANDS;
@@ -18,8 +19,8 @@ const OFFERS: usize = 6;
 pub enum Mode {
     #[default]
     Write,
-    Reply(String),
-    Edit(String),
+    Reply(MessageId),
+    Edit(MessageId),
 }
 
 /// What a key has done.
@@ -104,7 +105,7 @@ impl Composer {
     }
 
     /// Begins to edit a message; the draft waits.
-    pub fn edit(&mut self, id: String, text: &str) {
+    pub fn edit(&mut self, id: MessageId, text: &str) {
         let draft = if matches!(self.mode, Mode::Edit(_)) { std::mem::take(&mut self.before) } else { self.text() };
         self.mode = Mode::Edit(id);
         self.set(text);

@@ -405,8 +405,8 @@ fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
 fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.theme;
     let (what, id) = match &app.composer.mode {
-        Mode::Reply(id) => ("reply to", id),
-        Mode::Edit(id) => ("edit", id),
+        Mode::Reply(id) => ("reply to", *id),
+        Mode::Edit(id) => ("edit", *id),
         Mode::Write => return,
     };
     let text = app.timeline.find(id).map(|m| safe_line(&m.text)).unwrap_or_default();

@@ -7,6 +7,7 @@ use ratatui::{
     layout::{Position, Rect},
 };
 use serde_json::{Value, json};
+use starling_node::MessageId;
 
 use super::{
     app::{App, Call, Card, Focus, ListRow, PAGE, Tag},
@@ -117,7 +118,7 @@ impl App {
             Mode::Reply(id) => self.send(&text, Some(id)),
             Mode::Edit(id) => {
                 if let Some(chat) = self.open.clone() {
-                    let params = json!({ "chat": chat, "message": id, "text": markup::emoji(&text) });
+                    let params = json!({ "chat": chat, "message": id.to_string(), "text": markup::emoji(&text) });
                     self.ask_in_order(Tag::Sent(text), "edit", params);
                 }
             }
@@ -278,17 +279,17 @@ impl App {
     pub fn act_on(&mut self, action: Action, message: &Message) {
         match action {
             Action::Reply => {
-                self.composer.mode = Mode::Reply(message.id.clone());
+                self.composer.mode = Mode::Reply(message.id);
                 self.focus = Focus::Composer;
             }
             Action::Edit | Action::Delete if !message.mine => {
                 self.warn("Only your own messages can be changed.".into());
             }
             Action::Edit => {
-                self.composer.edit(message.id.clone(), &message.text);
+                self.composer.edit(message.id, &message.text);
                 self.focus = Focus::Composer;
             }
-            Action::Delete => self.ask_yes(Question::Delete(message.id.clone())),
+            Action::Delete => self.ask_yes(Question::Delete(message.id)),
             Action::React => {
                 let common = ["👍", "❤️", "😂", "😮", "😢", "🎉", "👎"];
                 let known = common.iter().filter_map(|e| emojis::get(e));
@@ -304,11 +305,11 @@ impl App {
                 None => self.say("The message has no link.".into()),
             },
             Action::Retry if message.mine && message.state == "failed" => {
-                let (text, reply_to) = (message.text.clone(), message.reply_to.clone());
+                let (text, reply_to) = (message.text.clone(), message.reply_to);
                 self.send(&text, reply_to);
             }
             Action::Retry => self.say("The message has not failed.".into()),
-            Action::Unfold => self.timeline.unfold(&message.id),
+            Action::Unfold => self.timeline.unfold(message.id),
             Action::Info => {
                 let (day, time) = super::clock::local(message.at_ms);
                 let via = match message.via.as_str() {
@@ -322,10 +323,10 @@ impl App {
                     lines.push(format!("state: {}", message.state));
                 }
                 lines.push(format!("id: {}", message.id));
-                self.card = Some(Card { title: "The message".into(), lines, copy: Some(message.id.clone()) });
+                self.card = Some(Card { title: "The message".into(), lines, copy: Some(message.id.to_string()) });
             }
-            Action::GoToQuoted => match &message.reply_to {
-                Some(id) => self.go_to(&id.clone()),
+            Action::GoToQuoted => match message.reply_to {
+                Some(id) => self.go_to(id),
                 None => self.say("The message answers no other.".into()),
             },
             Action::Actions => {
@@ -341,24 +342,28 @@ impl App {
         }
     }
 
-    pub fn react(&mut self, message: &str, emoji: &str) {
+    pub fn react(&mut self, message: MessageId, emoji: &str) {
         let Some(chat) = self.open.clone() else { return };
         // The same again takes it back.
         let mine = self.timeline.find(message).is_some_and(|m| m.reactions.iter().any(|(e, own)| *own && e == emoji));
         let emoji = if mine { "" } else { emoji };
-        self.ask_in_order(Tag::Changed, "react", json!({ "chat": chat, "message": message, "emoji": emoji }));
+        self.ask_in_order(
+            Tag::Changed,
+            "react",
+            json!({ "chat": chat, "message": message.to_string(), "emoji": emoji }),
+        );
     }
 
-    pub fn go_to(&mut self, id: &str) {
+    pub fn go_to(&mut self, id: MessageId) {
         let (theme, width) = (self.theme.clone(), self.width());
         if self.timeline.select_id(id, &theme, width) {
             self.focus = Focus::Timeline;
         } else if let Some(chat) = self.open.clone() {
             self.fetching = true;
             self.ask(
-                Tag::Around(chat.clone(), id.to_owned()),
+                Tag::Around(chat.clone(), id),
                 "history",
-                json!({ "chat": chat, "around": id, "limit": 2 * PAGE }),
+                json!({ "chat": chat, "around": id.to_string(), "limit": 2 * PAGE }),
             );
         }
     }

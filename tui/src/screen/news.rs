@@ -1,6 +1,7 @@
 //! What the node says to the screen: answers to calls, and events.
 
 use serde_json::{Value, json};
+use starling_node::Clock;
 
 use super::{
     app::{App, Card, Focus, PAGE, Tag},
@@ -73,7 +74,7 @@ impl App {
             }
             Tag::Load(chat) if self.open.as_ref() == Some(&chat) => {
                 let unread = self.chat(&chat).and_then(|c| c["unread"].as_u64()).unwrap_or(0);
-                let read = self.chat(&chat).and_then(|c| c["read_clock"].as_u64()).unwrap_or(0) >> 16;
+                let read = Clock(self.chat(&chat).and_then(|c| c["read_clock"].as_u64()).unwrap_or(0));
                 self.timeline = Timeline::load(messages(), PAGE, (unread > 0).then_some(read));
                 self.mark_read();
             }
@@ -81,7 +82,7 @@ impl App {
                 self.timeline.extend(&wants, messages(), PAGE);
             }
             Tag::Around(chat, id) if self.open.as_ref() == Some(&chat) => {
-                self.timeline = Timeline::around(messages(), &id);
+                self.timeline = Timeline::around(messages(), id);
                 self.focus = Focus::Timeline;
             }
             Tag::Found(query) => {
@@ -188,8 +189,7 @@ impl App {
                 }
             }
             "message.state" => {
-                if is_open {
-                    let id = field(&event["message"], "id");
+                if let Some(id) = field(&event["message"], "id").parse().ok().filter(|_| is_open) {
                     self.timeline.set_state(id, field(event, "state"), field(event, "reason"));
                 }
                 // How many wait is shown in the list.

@@ -10,6 +10,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, BorderType, Clear, Widget},
 };
+use starling_node::MessageId;
 use unicode_width::UnicodeWidthStr;
 
 use super::{keys::Action, theme::Theme, timeline::cut};
@@ -30,7 +31,7 @@ pub enum Run {
     /// Asks whether a device of ours is to go.
     Device(String),
     /// Goes to a message.
-    Message(String),
+    Message(MessageId),
     /// Answers a question.
     Yes(Question),
     Nothing,
@@ -40,7 +41,7 @@ pub enum Run {
 #[derive(Clone, Debug)]
 pub enum Question {
     Quit,
-    Delete(String),
+    Delete(MessageId),
     Block(String),
     Remove(String),
     Clear(String),

@@ -297,15 +297,15 @@ impl App {
                 }
             }
             Run::Emoji(emoji) => {
-                if let Some(id) = self.timeline.selected_message().map(|m| m.id.clone()) {
-                    self.react(&id, &emoji);
+                if let Some(id) = self.timeline.selected_message().map(|m| m.id) {
+                    self.react(id, &emoji);
                 }
             }
-            Run::Message(id) => self.go_to(&id),
+            Run::Message(id) => self.go_to(id),
             Run::Yes(Question::Quit) => self.quit = true,
             Run::Yes(Question::Delete(id)) => {
                 if let Some(chat) = self.open.clone() {
-                    self.ask_in_order(Tag::Changed, "delete", json!({ "chat": chat, "message": id }));
+                    self.ask_in_order(Tag::Changed, "delete", json!({ "chat": chat, "message": id.to_string() }));
                 }
             }
             Run::Yes(Question::Block(account)) => {

@@ -4,6 +4,7 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
 };
 use serde_json::{Value, json};
+use starling_node::{Clock, EventId, MessageId};
 
 use super::{
     app::{App, Call, Tag},
@@ -14,7 +15,8 @@ use super::{
 };
 
 fn message(n: u64, mine: bool, text: &str) -> Value {
-    json!({ "id": format!("{n:024}"), "from": { "self": mine, "name": "bob" }, "text": text, "state": "delivered",
+    let id = MessageId(EventId { clock: Clock(n), device: [1; 8], sequence: n });
+    json!({ "id": id.to_string(), "from": { "self": mine, "name": "bob" }, "text": text, "state": "delivered",
         "sent_at": crate::rpc::rfc3339(1_700_000_000_000 + n * 60_000), "via": "direct", "reactions": [] })
 }
 

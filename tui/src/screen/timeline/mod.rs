@@ -8,6 +8,7 @@ use ratatui::{buffer::Buffer, layout::Rect, widgets::Widget};
 
 use row::{GUTTER, Head, Laid, lay_out};
 pub use row::{Message, cut};
+use starling_node::{Clock, MessageId};
 
 use super::theme::Theme;
 
@@ -18,12 +19,12 @@ const WINDOW: usize = 1_200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wants {
     /// Older than the first message.
-    Older(String),
+    Older(MessageId),
     /// Newer than the last message.
-    Newer(String),
+    Newer(MessageId),
 }
 
-/// The timeline of the open chat.
+/// The timeline of the open chat. Its messages are in the order of their ids, which is the order of the conversation.
 #[derive(Default)]
 pub struct Timeline {
     messages: VecDeque<Message>,
@@ -37,19 +38,19 @@ pub struct Timeline {
     shown: Vec<Option<usize>>,
     height: usize,
     pub selected: Option<usize>,
-    handles: HashMap<String, usize>,
-    unfolded: HashSet<String>,
-    /// Everything after this time is new.
-    pub unread_after: Option<u64>,
+    handles: HashMap<MessageId, usize>,
+    unfolded: HashSet<MessageId>,
+    /// Everything after this is new.
+    pub unread_after: Option<Clock>,
     /// The first of the new messages, above which a line says so.
-    first_new: Option<String>,
+    first_new: Option<MessageId>,
     /// Messages that came while the view was further up.
     pub below: usize,
 }
 
 impl Timeline {
     /// The newest page of a chat.
-    pub fn load(messages: Vec<Message>, limit: usize, unread_after: Option<u64>) -> Self {
+    pub fn load(messages: Vec<Message>, limit: usize, unread_after: Option<Clock>) -> Self {
         let mut timeline = Self {
             at_start: messages.len() < limit,
             at_end: true,
@@ -63,7 +64,7 @@ impl Timeline {
 
     fn find_first_new(&mut self) {
         let Some(after) = self.unread_after else { return };
-        let first = self.messages.iter().find(|m| !m.mine && m.at_ms > after).map(|m| m.id.clone());
+        let first = self.messages.iter().find(|m| !m.mine && m.id.0.clock > after).map(|m| m.id);
         if first != self.first_new {
             self.relay();
         }
@@ -71,7 +72,7 @@ impl Timeline {
     }
 
     /// A page around a message, which is selected.
-    pub fn around(messages: Vec<Message>, id: &str) -> Self {
+    pub fn around(messages: Vec<Message>, id: MessageId) -> Self {
         let selected = messages.iter().position(|m| m.id == id);
         let top = selected.map(|s| (s.saturating_sub(3), 0));
         Self { messages: messages.into(), selected, top, ..Self::default() }
@@ -90,36 +91,33 @@ impl Timeline {
         self.messages.get(self.selected?)
     }
 
-    fn position(&self, id: &str) -> Option<usize> {
-        // Recent ones are asked for most.
-        self.messages.iter().rposition(|m| m.id == id)
+    fn position(&self, id: MessageId) -> Option<usize> {
+        self.messages.binary_search_by_key(&id, |m| m.id).ok()
     }
 
-    pub fn find(&self, id: &str) -> Option<&Message> {
+    pub fn find(&self, id: MessageId) -> Option<&Message> {
         self.position(id).and_then(|i| self.messages.get(i))
     }
 
     /// The message with a short handle.
     pub fn by_handle(&self, handle: usize) -> Option<&Message> {
-        let id = self.handles.iter().find(|(_, n)| **n == handle)?.0;
-        self.find(id)
+        let (id, _) = self.handles.iter().find(|(_, n)| **n == handle)?;
+        self.find(*id)
     }
 
-    pub fn handle_of(&self, id: &str) -> Option<usize> {
-        self.handles.get(id).copied()
+    pub fn handle_of(&self, id: MessageId) -> Option<usize> {
+        self.handles.get(&id).copied()
     }
 
-    /// A new message, at its place: ids sort in the order of the conversation.
+    /// A new message, at its place.
     pub fn insert(&mut self, message: Message) {
         if !self.at_end {
             self.below += 1;
             return;
         }
-        if self.position(&message.id).is_some() {
+        let Err(at) = self.messages.binary_search_by_key(&message.id, |m| m.id) else {
             return self.update(message);
-        }
-        let at =
-            self.messages.iter().rposition(|m| (m.at_ms, &m.id) < (message.at_ms, &message.id)).map_or(0, |i| i + 1);
+        };
         if let Some(after) = self.messages.get_mut(at) {
             after.laid = None;
         }
@@ -150,8 +148,8 @@ impl Timeline {
 
     /// A message has changed.
     pub fn update(&mut self, message: Message) {
-        if let Some(at) = self.position(&message.id) {
-            for other in self.messages.iter_mut().filter(|m| m.reply_to.as_ref() == Some(&message.id)) {
+        if let Some(at) = self.position(message.id) {
+            for other in self.messages.iter_mut().filter(|m| m.reply_to == Some(message.id)) {
                 other.laid = None;
             }
             let reason = std::mem::take(&mut self.messages[at].reason);
@@ -159,7 +157,7 @@ impl Timeline {
         }
     }
 
-    pub fn set_state(&mut self, id: &str, state: &str, reason: &str) {
+    pub fn set_state(&mut self, id: MessageId, state: &str, reason: &str) {
         if let Some(at) = self.position(id) {
             let message = &mut self.messages[at];
             message.state = state.to_owned();
@@ -220,10 +218,10 @@ impl Timeline {
         let first = self.messages.front()?;
         let last = self.messages.back()?;
         if !self.at_start && self.shown_top.0 < 30 && (self.top.is_some() || self.messages.len() < 60) {
-            return Some(Wants::Older(first.id.clone()));
+            return Some(Wants::Older(first.id));
         }
         let bottom = self.shown.iter().rev().find_map(|m| *m).unwrap_or(0);
-        (!self.at_end && bottom + 30 > self.messages.len()).then(|| Wants::Newer(last.id.clone()))
+        (!self.at_end && bottom + 30 > self.messages.len()).then(|| Wants::Newer(last.id))
     }
 
     pub fn go_to_bottom(&mut self) {
@@ -237,9 +235,9 @@ impl Timeline {
         self.at_end
     }
 
-    pub fn unfold(&mut self, id: &str) {
-        if !self.unfolded.remove(id) {
-            self.unfolded.insert(id.to_owned());
+    pub fn unfold(&mut self, id: MessageId) {
+        if !self.unfolded.remove(&id) {
+            self.unfolded.insert(id);
         }
         if let Some(at) = self.position(id) {
             self.messages[at].laid = None;
@@ -327,7 +325,7 @@ impl Timeline {
     }
 
     /// Selects a message by id, if it is in the window.
-    pub fn select_id(&mut self, id: &str, theme: &Theme, width: u16) -> bool {
+    pub fn select_id(&mut self, id: MessageId, theme: &Theme, width: u16) -> bool {
         let Some(index) = self.position(id) else {
             return false;
         };
@@ -373,7 +371,7 @@ impl Timeline {
         {
             return laid.rows.len();
         }
-        let quoted = message.reply_to.as_ref().map(|id| self.find(id).cloned());
+        let quoted = message.reply_to.map(|id| self.find(id).cloned());
         let unfolded = self.unfolded.contains(&message.id);
         let (rows, body) = lay_out(message, &head, quoted, unfolded, width, theme);
         let count = rows.len();
@@ -388,7 +386,7 @@ impl Timeline {
         let before = index.checked_sub(1).and_then(|i| self.messages.get(i));
         let (day, _) = super::clock::local(message.at_ms);
         let day = before.is_none_or(|b| super::clock::local(b.at_ms).0 != day).then_some(day);
-        let unread = self.unread_after.is_some() && self.first_new.as_ref() == Some(&message.id);
+        let unread = self.unread_after.is_some() && self.first_new == Some(message.id);
         let name = day.is_some()
             || unread
             || before.is_none_or(|b| b.mine != message.mine || message.at_ms.saturating_sub(b.at_ms) > 300_000);
@@ -424,7 +422,7 @@ impl Timeline {
         while index < self.messages.len() && y < height {
             self.lay(index, width, theme);
             let next = self.handles.len() + 1;
-            let handle = *self.handles.entry(self.messages[index].id.clone()).or_insert(next);
+            let handle = *self.handles.entry(self.messages[index].id).or_insert(next);
             if let Some(laid) = &self.messages[index].laid {
                 for (n, line) in laid.rows.iter().enumerate().skip(skip).take(height - y) {
                     let at = Rect { y: area.y + y as u16, height: 1, ..area };
@@ -453,16 +451,17 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
+    use starling_node::EventId;
+
     use super::*;
 
+    /// Ids of a burst: a clock that counts within one millisecond, as it does in the node.
+    fn id(n: u64) -> MessageId {
+        MessageId(EventId { clock: Clock(n), device: [1; 8], sequence: n })
+    }
+
     fn message(n: u64) -> Message {
-        Message {
-            id: format!("{n:08}"),
-            at_ms: n * 1000,
-            text: format!("message {n}"),
-            name: "bob".into(),
-            ..Message::default()
-        }
+        Message { id: id(n), at_ms: n * 1000, text: format!("message {n}"), name: "bob".into(), ..Message::default() }
     }
 
     fn drawn(timeline: &mut Timeline, height: u16) -> String {
@@ -488,10 +487,34 @@ mod tests {
         assert_eq!(drawn(&mut timeline, 10), before, "a reader who has scrolled up is left alone");
         assert_eq!(timeline.below, 1);
         let page: Vec<Message> = (900..1000).map(message).collect();
-        timeline.extend(&Wants::Older("00001000".into()), page, 100);
+        timeline.extend(&Wants::Older(id(1000)), page, 100);
         assert_eq!(drawn(&mut timeline, 10), before);
 
         timeline.scroll(10_000, &theme, 40);
         assert!(drawn(&mut timeline, 10).contains("message 1100") && timeline.is_at_bottom());
+    }
+
+    #[test]
+    fn a_burst_is_shown_in_the_order_of_its_ids_however_it_arrives() {
+        // As text, the last character of an id goes `…y z 2 3 4…`: digits sort before letters, so a carry would be torn apart.
+        let first = Clock::at(1_700_000_000_000).0;
+        let burst = |n: u64| Message { at_ms: 1_700_000_000_000, text: format!("burst {n}"), ..message(first + n) };
+        let texts = |timeline: &Timeline| timeline.messages.iter().map(|m| m.text.clone()).collect::<Vec<_>>();
+        let expected: Vec<String> = (0..600).map(|n| format!("burst {n}")).collect();
+        let mut in_order = Timeline::load(Vec::new(), 100, None);
+        (0..600).for_each(|n| in_order.insert(burst(n)));
+        assert_eq!(texts(&in_order), expected);
+        // 7 has no common factor with 600: every message once, in a jumble; then some for a second time.
+        let mut jumbled = Timeline::load(Vec::new(), 100, None);
+        (0..700).for_each(|n| jumbled.insert(burst(n * 7 % 600)));
+        assert_eq!(texts(&jumbled), expected);
+    }
+
+    #[test]
+    fn what_was_written_in_the_same_millisecond_after_the_read_mark_is_new() {
+        let at = Clock::at(1_700_000_000_000).0;
+        let page = (0..4).map(|n| Message { at_ms: 1_700_000_000_000, ..message(at + n) }).collect();
+        let timeline = Timeline::load(page, 100, Some(Clock(at + 1)));
+        assert_eq!(timeline.first_new, Some(id(at + 2)));
     }
 }

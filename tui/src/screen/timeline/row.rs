@@ -5,6 +5,7 @@ use ratatui::{
     text::{Line, Span},
 };
 use serde_json::Value;
+use starling_node::MessageId;
 use unicode_width::UnicodeWidthStr;
 
 use super::super::{clock, markup, theme::Theme};
@@ -21,7 +22,7 @@ pub(super) const GUTTER: u16 = 7;
 /// A message as the screen needs it.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
-    pub id: String,
+    pub id: MessageId,
     pub mine: bool,
     pub name: String,
     pub text: String,
@@ -30,7 +31,7 @@ pub struct Message {
     pub state: String,
     pub reason: String,
     pub via: String,
-    pub reply_to: Option<String>,
+    pub reply_to: Option<MessageId>,
     pub edited: bool,
     pub deleted: bool,
     pub reactions: Vec<(String, bool)>,
@@ -56,10 +57,13 @@ pub(super) struct Head {
 }
 
 impl Message {
-    /// From the `message` object of the interface.
+    /// From the `message` object of the interface; `None` for one that was deleted here, of which only the id is left.
     pub fn from_json(m: &Value) -> Option<Self> {
+        if m["gone"] == true {
+            return None;
+        }
         Some(Self {
-            id: m["id"].as_str()?.to_owned(),
+            id: m["id"].as_str()?.parse().ok()?,
             mine: m["from"]["self"] == true,
             name: field(&m["from"], "name").to_owned(),
             text: words_of(m),
@@ -67,7 +71,7 @@ impl Message {
             state: field(m, "state").to_owned(),
             reason: String::new(),
             via: field(m, "via").to_owned(),
-            reply_to: m["reply_to"].as_str().map(Into::into),
+            reply_to: m["reply_to"].as_str().and_then(|id| id.parse().ok()),
             edited: m["edited"] == true,
             deleted: m["deleted"] == true,
             reactions: m["reactions"]
