@@ -101,9 +101,9 @@ impl Engine {
                 .map(|h| HomeStatus {
                     address: h.addresses.first().map(ToString::to_string).unwrap_or_default(),
                     own: h.own,
-                    connected: h.hello.is_some(),
-                    registered: h.hello.is_some() && h.registered && h.stocked,
-                    problem: h.problem.clone(),
+                    connected: h.hello.is_some() && !h.silent,
+                    registered: h.hello.is_some() && !h.silent && h.registered && h.stocked,
+                    problem: if h.silent { Some("it does not answer".into()) } else { h.problem.clone() },
                     clock_offset_ms: h.clock_offset_ms,
                 })
                 .collect(),

@@ -81,6 +81,8 @@ pub struct HomeState {
     /// Our key packages are there: others can begin a conversation with us.
     pub stocked: bool,
     pub problem: Option<String>,
+    /// It does not answer, though the connection is there.
+    pub silent: bool,
     pub clock_offset_ms: i64,
     /// Its clock minus our steady time, which no change of our clock moves.
     pub steady_offset_ms: i64,
@@ -187,6 +189,7 @@ impl Engine {
         (state.inbox_reading, state.inbox_again, state.inbox_read) = (false, false, false);
         state.retry_at = None;
         state.problem = None;
+        state.silent = false;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
         let own = state.own;
@@ -204,11 +207,20 @@ impl Engine {
         Ok(())
     }
 
+    /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.
+    pub(crate) fn home_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
+        if let Some(state) = self.homes.get_mut(&home) {
+            state.silent = silent;
+            turn.live(Live::Net);
+        }
+    }
+
     pub(crate) fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) {
         let Some(state) = self.homes.get_mut(&home) else {
             return;
         };
         state.hello = None;
+        state.silent = false;
         state.problem = Some(reason);
         let asked = std::mem::take(&mut state.asked);
         turn.set_home_offset(self.home_offset());

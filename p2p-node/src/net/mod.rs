@@ -90,6 +90,8 @@ pub enum NetEvent {
     Direct(DeviceId, DirectFrame),
     /// A rendezvous has greeted us.
     HomeUp(HomeId, ServerHello),
+    /// A rendezvous owes us an answer and says nothing, or is back from that. The connection may still be good.
+    HomeSilent(HomeId, bool),
     /// A rendezvous is gone, with the reason as text without addresses.
     HomeDown(HomeId, String),
     /// An answer or a push of a rendezvous.

@@ -1,7 +1,7 @@
 //! The stream to a rendezvous: requests out, answers and pushes in.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use starling_wire::{
     rendezvous::{Answer, Ask, Request, Response},
     streams::{FrameReader, FrameWriter},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{HomeId, NetEvent};
 use crate::turn::Input;
@@ -20,6 +20,9 @@ use crate::turn::Input;
 const GREETING: Duration = Duration::from_secs(10);
 /// One that does not take what we write for so long is gone.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// One that owes an answer and says nothing for so long is shown as not answering.
+const SILENT: Duration = Duration::from_secs(4);
 
 /// Why a stream ended.
 pub struct Left {
@@ -59,14 +62,16 @@ pub async fn run(
     if engine.send(Input::Net(NetEvent::HomeUp(home, hello))).await.is_err() {
         return "stopping".into();
     }
-    // Requests without an answer.
+    // Requests without an answer, and when the server last said something.
     let open = AtomicI64::new(0);
+    let (heard, asked) = (AtomicU64::new(0), Notify::new());
     // Side by side: if both ends waited for their writing, neither would read.
     let read = async {
         let mut away = None;
         loop {
             match reader.next::<Response>().await {
                 Ok(Some(response)) => {
+                    heard.fetch_add(1, Relaxed);
                     match &response.answer {
                         Some(Answer::Drain(ms)) => away = Some(Duration::from_millis((*ms).min(60_000))),
                         _ if response.id == 0 => {}
@@ -94,6 +99,7 @@ pub async fn run(
                 open.fetch_add(1, Relaxed);
                 writer.push(&Request { id, ask: Some(ask) });
             }
+            asked.notify_one();
             match tokio::time::timeout(STALLED, writer.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error.to_string().into(),
@@ -102,8 +108,26 @@ pub async fn run(
         }
         "not needed any more".into()
     };
+    // A server that is frozen keeps its connections. Nothing wakes this while no answer is due.
+    let watch = async {
+        let mut silent = false;
+        loop {
+            if open.load(Relaxed) <= 0 && !silent {
+                asked.notified().await;
+            }
+            let before = heard.load(Relaxed);
+            tokio::time::sleep(SILENT).await;
+            let now_silent = open.load(Relaxed) > 0 && heard.load(Relaxed) == before;
+            if now_silent != std::mem::replace(&mut silent, now_silent)
+                && engine.send(Input::Net(NetEvent::HomeSilent(home, silent))).await.is_err()
+            {
+                return "stopping".into();
+            }
+        }
+    };
     tokio::select! {
         reason = read => reason,
         reason = write => reason,
+        reason = watch => reason,
     }
 }

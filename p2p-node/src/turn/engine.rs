@@ -378,6 +378,7 @@ impl Engine {
             NetEvent::DirectDown(device) => self.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
             NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello)?,
+            NetEvent::HomeSilent(home, silent) => self.home_silent(turn, home, silent),
             NetEvent::HomeDown(home, reason) => self.home_down(turn, home, reason),
             NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
             NetEvent::Addresses { own, public } => {
