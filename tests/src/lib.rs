@@ -103,6 +103,12 @@ impl Process {
         }
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

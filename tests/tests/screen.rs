@@ -1,115 +1,10 @@
 //! The screen in a terminal of its own: real keys go in, and what a user would see is looked at.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{
-    io::{Read, Write},
-    num::NonZeroU16,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+mod terminal;
 
-use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
-use starling_tests::{PATIENCE, World, program};
-
-fn cells(count: u16) -> NonZeroU16 {
-    NonZeroU16::new(count).unwrap()
-}
-
-/// A terminal with the screen in it.
-struct Terminal {
-    master: Box<dyn MasterPty + Send>,
-    keys: Box<dyn Write + Send>,
-    shown: Arc<Mutex<vt100::Parser>>,
-    child: Box<dyn portable_pty::Child + Send + Sync>,
-}
-
-impl Terminal {
-    fn start(world: &World, profile: &str, width: u16, height: u16) -> Self {
-        let size = PtySize { rows: height, cols: width, ..PtySize::default() };
-        let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(program("starling"));
-        command.args([
-            "--no-mdns",
-            "--listen-addr",
-            "/ip4/127.0.0.1/udp/0/quic-v1",
-            "--profile",
-            profile,
-            "--data-dir",
-        ]);
-        command.arg(world.dir.path().join("profiles"));
-        for (name, dir) in [("XDG_RUNTIME_DIR", ""), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")] {
-            command.env(name, world.dir.path().join(dir));
-        }
-        command.env("TERM", "xterm-256color");
-        // No devices: what stands for them.
-        for (name, value) in [
-            ("STARLING_AUDIO_IN", "tone"),
-            ("STARLING_AUDIO_OUT", "none"),
-            ("STARLING_VIDEO_IN", "pattern:320x180@15"),
-            ("STARLING_PICTURES", "cells"),
-        ] {
-            command.env(name, value);
-        }
-        command.env("LANG", "C.UTF-8");
-        command.env("TZ", "UTC");
-        command.env_remove("SSLKEYLOGFILE");
-        let child = pair.slave.spawn_command(command).unwrap();
-        let shown = Arc::new(Mutex::new(vt100::Parser::new(cells(height), cells(width), 0)));
-        let (parser, mut output) = (shown.clone(), pair.master.try_clone_reader().unwrap());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 8192];
-            while let Ok(n @ 1..) = output.read(&mut buffer) {
-                parser.lock().unwrap().process(&buffer[..n]);
-            }
-        });
-        let keys = pair.master.take_writer().unwrap();
-        Self { master: pair.master, keys, shown, child }
-    }
-
-    fn type_keys(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-        self.keys.flush().unwrap();
-    }
-
-    fn text(&self) -> String {
-        self.shown.lock().unwrap().screen().contents()
-    }
-
-    /// Waits until the screen shows this.
-    fn sees(&self, what: &str) -> String {
-        self.waits(what, |text| text.contains(what))
-    }
-
-    fn waits(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let text = self.text();
-            if fits(&text) {
-                return text;
-            }
-            assert!(Instant::now() < deadline, "waited in vain for {what}:\n{text}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn resize(&self, width: u16, height: u16) {
-        // Under one lock: what the program paints for the new size must not meet the old one.
-        let mut shown = self.shown.lock().unwrap();
-        shown.screen_mut().set_size(cells(height), cells(width));
-        self.master.resize(PtySize { rows: height, cols: width, ..PtySize::default() }).unwrap();
-    }
-
-    /// The exit code of the program.
-    fn ends(&mut self) -> u32 {
-        self.child.wait().unwrap().exit_code()
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-    }
-}
+use starling_tests::World;
+use terminal::Terminal;
 
 const ENTER: &str = "\r";
 const UP: &str = "\u{1b}[A";
@@ -227,6 +122,24 @@ fn a_burst_is_shown_in_the_order_in_which_it_was_sent() {
     let text = own.waits("all of them", |text| text.matches("burst ").count() == 20);
     assert_eq!(order(&text), expected, "{text}");
     alice.type_keys("/quit\r");
+}
+
+#[test]
+fn a_frozen_rendezvous_is_shown_as_not_answering_until_it_answers_again() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let mut screen = Terminal::start(&world, "alice", 120, 36);
+    screen.sees("● online");
+    let rendezvous = world.rendezvous.as_ref().unwrap();
+    rendezvous.signal("STOP");
+    // It is asked for something: bob is not there, so this goes to the server.
+    screen.type_keys("are you there?\r");
+    screen.sees("no server: it d");
+    rendezvous.signal("CONT");
+    screen.sees("● online");
+    screen.waits("what was written is sent", |text| text.contains("are you there?") && !text.contains('⏳'));
 }
 
 #[test]

@@ -12,11 +12,7 @@ mod signals;
 mod terminal;
 mod verbs;
 
-use std::{
-    io::IsTerminal,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    process::ExitCode,
-};
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use starling_text::SafeText;
@@ -116,11 +112,7 @@ fn init_logging(verbose: u8, screen: bool) {
     if verbose == 0 {
         return;
     }
-    let file = profile::state_dir().and_then(|dir| {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
-        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join("starling.log")).ok()
-    });
-    if let Some(file) = file {
+    if let Some(file) = profile::log_file() {
         let _ = builder.with_ansi(false).with_writer(std::sync::Mutex::new(file)).try_init();
     }
 }

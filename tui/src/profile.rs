@@ -20,6 +20,8 @@ use crate::{
 const MAX_PASSPHRASE_FILE: u64 = 64 * 1024;
 /// The name under which keys are kept in the system keyring.
 const KEYRING_SERVICE: &str = "starling";
+/// Size from which a log file is begun again at the next start.
+const MAX_LOG: u64 = 4 * 1024 * 1024;
 
 /// A profile's places.
 #[derive(Clone, Debug)]
@@ -219,6 +221,17 @@ pub fn config_dir() -> Option<PathBuf> {
 /// `$XDG_STATE_HOME/starling`.
 pub fn state_dir() -> Option<PathBuf> {
     env_dir("XDG_STATE_HOME").or_else(|| home(".local/state")).map(|d| d.join("starling"))
+}
+
+/// The log file, to append to; `None` where there is no place for one. One that has grown large becomes `starling.log.old`.
+pub fn log_file() -> Option<fs::File> {
+    let dir = state_dir()?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
+    let path = dir.join("starling.log");
+    if fs::metadata(&path).is_ok_and(|m| m.len() > MAX_LOG) {
+        fs::rename(&path, dir.join("starling.log.old")).ok()?;
+    }
+    fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok()
 }
 
 /// `$XDG_RUNTIME_DIR/starling/<profile>.sock`, with a hash of the data directory if it is not the default one. Without a runtime directory, a

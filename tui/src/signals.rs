@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM. The handlers are installed once, before the program prints anything, and a signal that was received stays received: no
+//! Signals that end the program: SIGINT and SIGTERM, and those that a view with the whole terminal passes on. The handlers are installed once, before the program prints anything, and a signal that was received stays received: no
 //! loop can miss it by looking elsewhere at that moment. A thread of its own waits for signals and ends the program if the program itself does
 //! not, for example because whoever reads its standard output has stopped reading.
 
@@ -26,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Signals are sent to a process, so this belongs to the process, too.
 static STATE: LazyLock<watch::Sender<State>> = LazyLock::new(|| watch::channel(State::default()).0);
 static NOTICED: AtomicBool = AtomicBool::new(false);
+/// Another program has the terminal: its interrupt key is not ours.
+static LENT: AtomicBool = AtomicBool::new(false);
 
 #[derive(Default)]
 struct State {
@@ -40,6 +42,8 @@ struct State {
 pub enum Signal {
     Interrupt,
     Terminate,
+    Hangup,
+    Quit,
 }
 
 impl Signal {
@@ -48,6 +52,8 @@ impl Signal {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
+            Self::Hangup => 129,
+            Self::Quit => 131,
         }
     }
 
@@ -56,6 +62,8 @@ impl Signal {
         let code = match self {
             Self::Interrupt => "interrupted",
             Self::Terminate => "terminated",
+            Self::Hangup => "hung_up",
+            Self::Quit => "quit",
         };
         CliError::new(code, self.exit_code(), code)
     }
@@ -109,6 +117,21 @@ pub async fn unless_received<T>(task: impl Future<Output = CliResult<T>>) -> Cli
     }
 }
 
+/// Takes a signal that somebody else has caught; the first one counts.
+pub fn receive(signal: Signal) {
+    STATE.send_modify(|state| state.received = state.received.or(Some(signal)));
+}
+
+/// While another program has the terminal, an interrupt from the keyboard is meant for that program.
+pub fn lend_keyboard(lent: bool) {
+    LENT.store(lent, Ordering::Relaxed);
+}
+
+/// Whether another program has the keyboard.
+pub fn is_keyboard_lent() -> bool {
+    LENT.load(Ordering::Relaxed)
+}
+
 async fn when(fits: impl Fn(&State) -> bool) -> Signal {
     let mut states = STATE.subscribe();
     let state = states.wait_for(|state| state.received.is_some() && fits(state)).await;
@@ -125,13 +148,15 @@ async fn wait(installed: &mpsc::SyncSender<std::io::Result<()>>) {
     };
     let _ = installed.send(Ok(()));
     let mut next = async || {
-        tokio::select! {
-            _ = interrupt.recv() => Signal::Interrupt,
-            _ = terminate.recv() => Signal::Terminate,
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => if !is_keyboard_lent() { return Signal::Interrupt },
+                _ = terminate.recv() => return Signal::Terminate,
+            }
         }
     };
     let first = next().await;
-    STATE.send_modify(|state| state.received = Some(first));
+    receive(first);
     let blocked = async {
         tokio::time::sleep(UNNOTICED).await;
         if NOTICED.load(Ordering::Relaxed) {
@@ -143,5 +168,6 @@ async fn wait(installed: &mpsc::SyncSender<std::io::Result<()>>) {
         () = blocked => first,
         again = next() => again,
     };
+    crate::terminal::restore_now();
     std::process::exit(last.exit_code().into());
 }

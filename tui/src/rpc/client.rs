@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     MAX_LINE,
+    screen_state::ScreenState,
     server::{Served, serve_stream},
 };
 use crate::{
@@ -208,7 +209,7 @@ pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
         }
         let Some(opened) = &key else { continue };
         match open_node(profile, global, opened).await {
-            Ok(node) => return serve_own(profile, node).await,
+            Ok(node) => return serve_own(profile, node, ScreenState::open(&profile.dir, opened)).await,
             // Somebody else is just starting, or just stopping: its socket or the lock will be there in a moment.
             Err(error) if error.code == "locked" && attempt + 1 < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(100)).await
@@ -231,10 +232,10 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
     Ok(Node::open(&profile.dir, key, config).await?)
 }
 
-async fn serve_own(profile: &Profile, node: Node) -> CliResult<Client> {
+async fn serve_own(profile: &Profile, node: Node, screen: ScreenState) -> CliResult<Client> {
     let listener = bind(profile)?;
     let (stop, mut stopped) = mpsc::channel(1);
-    let served = Served::new(node, &profile.name, stop.clone());
+    let served = Served::new(node, &profile.name, screen, stop.clone());
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     // Our own calls go on while the others' are being ended.
     tokio::spawn(serve_stream(theirs, served.clone()));

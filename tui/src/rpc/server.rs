@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{MAX_LINE, json as shape};
-use super::{attended::Attended, client::gone};
+use super::{attended::Attended, client::gone, screen_state::ScreenState};
 use crate::error::CliError;
 
 /// Lines that may wait for a reader; beyond that the feed waits with its next page.
@@ -35,13 +35,16 @@ pub struct Served {
     pub stop: mpsc::Sender<()>,
     /// Who attends which call.
     pub attended: Attended,
+    /// What screens keep.
+    pub screen: ScreenState,
     /// The node ends: subscriptions and waiting calls end at once, and connections when their client has what it asked for.
     pub ending: watch::Receiver<bool>,
 }
 
 impl Served {
-    pub fn new(node: Node, profile: &str, stop: mpsc::Sender<()>) -> Self {
-        Self { node, profile: profile.to_owned(), stop, attended: Attended::default(), ending: watch::channel(false).1 }
+    pub fn new(node: Node, profile: &str, screen: ScreenState, stop: mpsc::Sender<()>) -> Self {
+        let (attended, ending) = (Attended::default(), watch::channel(false).1);
+        Self { node, profile: profile.to_owned(), stop, attended, screen, ending }
     }
 
     /// Ready when the node ends.
@@ -141,7 +144,12 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
             let _ = stop.send(()).await;
             continue;
         }
-        let call = Box::pin(call(&node, &method, &params));
+        let call = Box::pin(async {
+            match method.strip_prefix("screen.") {
+                Some(method) => served.screen.call(method, &params).await,
+                None => call(&node, &method, &params).await,
+            }
+        });
         let result = tokio::select! {
             result = call => result,
             () = served.ended(), if method == "wait" => Err(gone()),

@@ -11,8 +11,11 @@ use super::{
     composer::Composer,
     config::Config,
     draw::Layout,
+    keeping::Keeping,
     keys::Keys,
     markup,
+    model::Place,
+    notify::notify,
     palette::Palette,
     theme::Theme,
     timeline::{Timeline, Wants},
@@ -35,8 +38,14 @@ pub enum Tag {
     Load(String),
     Page(String, Wants),
     Around(String, MessageId),
+    /// The place in a chat where the user was in the last run.
+    Place(String, Place),
     Found(String),
-    Sent(String),
+    /// What was kept from the last run, and something to be kept for the next.
+    Kept,
+    Keep,
+    /// Chat and text of what was sent.
+    Sent(String, String),
     Changed,
     Read,
     Cleared(String),
@@ -68,6 +77,8 @@ pub enum Call {
     Add(String),
     /// Opens a link with the desktop's program.
     Open(String),
+    /// Writes a notification to the terminal.
+    Ring(Vec<u8>),
     /// Puts a text on the clipboard.
     Copy(String),
     /// The composer's text in `$EDITOR`.
@@ -99,6 +110,37 @@ pub struct Card {
     pub copy: Option<String>,
 }
 
+/// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
+/// that answer may be from before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    on_its_way: bool,
+    again: bool,
+}
+
+impl Asked {
+    /// It may have changed: whether to ask now.
+    pub fn changed(&mut self) -> bool {
+        self.again = self.on_its_way;
+        !std::mem::replace(&mut self.on_its_way, true)
+    }
+
+    /// The answer is there: whether to ask again.
+    pub fn answered(&mut self) -> bool {
+        self.on_its_way = std::mem::take(&mut self.again);
+        self.on_its_way
+    }
+}
+
+/// How far what is shown is up to date.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Freshness {
+    pub status: Asked,
+    pub contacts: Asked,
+    pub chats: Asked,
+    pub requests: Asked,
+}
+
 /// The screen's state.
 pub struct App {
     pub config: Config,
@@ -111,6 +153,7 @@ pub struct App {
     pub open: Option<String>,
     pub timeline: Timeline,
     pub composer: Composer,
+    pub keeping: Keeping,
     pub focus: Focus,
     pub list: Vec<ListRow>,
     pub list_at: usize,
@@ -127,7 +170,10 @@ pub struct App {
     pub fetching: bool,
     /// An account that was just added: its chat is opened when it is known.
     pub to_open: Option<String>,
-    pub stale: [bool; 3],
+    pub fresh: Freshness,
+    /// Requests for history of the open chat that are not answered yet, and what has happened in it since they were made.
+    pub loading: usize,
+    pub meanwhile: Vec<Value>,
     pub told_typing: Option<Instant>,
     pub dragging: bool,
     /// The call that is shown.
@@ -163,6 +209,7 @@ impl App {
             open: None,
             timeline: Timeline::default(),
             composer: Composer::default(),
+            keeping: Keeping::default(),
             focus,
             list: Vec::new(),
             list_at: 0,
@@ -176,7 +223,9 @@ impl App {
             has_focus: true,
             fetching: false,
             to_open: None,
-            stale: [false; 3],
+            fresh: Freshness::default(),
+            loading: 0,
+            meanwhile: Vec::new(),
             told_typing: None,
             dragging: false,
             call: None,
@@ -194,10 +243,10 @@ impl App {
     /// Asks for everything that is shown first.
     pub fn start(&mut self) {
         self.ask(Tag::Nothing, "subscribe", json!({ "since": "now", "keepalive": false }));
-        self.ask(Tag::Status, "status", json!({}));
-        self.ask(Tag::Contacts, "contacts", json!({}));
-        self.ask(Tag::Chats, "chats", json!({}));
-        self.ask(Tag::Requests, "requests", json!({}));
+        self.ask(Tag::Kept, "screen.get", json!({}));
+        self.fresh = Freshness::default();
+        self.refresh_status();
+        self.refresh();
         self.ask(Tag::Calls, "call.list", json!({}));
     }
 
@@ -222,7 +271,7 @@ impl App {
     pub fn wakes_at(&self) -> Option<Instant> {
         let toast = self.toast.as_ref().map(|(.., until)| *until);
         let second = self.call.as_ref().and_then(CallState::next_second);
-        toast.into_iter().chain(second).chain(self.talk_until).min()
+        toast.into_iter().chain(second).chain(self.talk_until).chain(self.keeping.due()).min()
     }
 
     pub fn tick(&mut self) {
@@ -231,6 +280,9 @@ impl App {
         }
         if self.talk_until.is_some_and(|until| until <= Instant::now()) {
             self.end_talk();
+        }
+        if self.keeping.due().is_some_and(|due| due <= Instant::now()) {
+            self.keep();
         }
     }
 
@@ -251,6 +303,29 @@ impl App {
         self.contacts.iter().find(|c| c["chat"] == chat)
     }
 
+    /// How a contact is reached: `direct`, `relay` or `none`. In a call that is the call's way: the link beside it may take another one, or
+    /// may just be changing.
+    pub fn path_to<'a>(&'a self, contact: &'a Value) -> &'a str {
+        let call = self.call.as_ref().filter(|call| contact["chat"] == call.chat.as_str());
+        match call.and_then(CallState::is_direct) {
+            Some(true) => "direct",
+            Some(false) => "relay",
+            None => field(contact, "path"),
+        }
+    }
+
+    /// Devices that are connected directly and through a relay. The one we are in a call with counts as the call goes.
+    pub fn peers(&self) -> (u64, u64) {
+        let peers = &self.me["peers"];
+        let (direct, relayed) = (peers["direct"].as_u64().unwrap_or(0), peers["relayed"].as_u64().unwrap_or(0));
+        let link = self.call.as_ref().and_then(|call| self.contact_of(&call.chat)).map(|c| field(c, "path"));
+        match (link, self.call.as_ref().and_then(CallState::is_direct)) {
+            (Some("relay"), Some(true)) if relayed > 0 => (direct + 1, relayed - 1),
+            (Some("direct"), Some(false)) if direct > 0 => (direct - 1, relayed + 1),
+            _ => (direct, relayed),
+        }
+    }
+
     pub fn open_contact(&self) -> Option<&Value> {
         self.contact_of(self.open.as_deref()?)
     }
@@ -266,6 +341,13 @@ impl App {
         let text = starling_text::folded(text);
         let named = |c: &&Value| text.contains(&starling_text::folded(&format!("@{}", field(c, "name"))));
         self.contacts.iter().filter(named).map(|c| field(c, "account").to_owned()).collect()
+    }
+
+    /// Notifies the user by the desktop or the terminal, as the configuration says.
+    pub fn notify(&mut self, from: &str, text: &str, mentions_us: bool) {
+        if let Some(bytes) = notify(&self.config, from, text, mentions_us) {
+            self.calls.push(Call::Ring(bytes));
+        }
     }
 
     pub fn mark_read(&mut self) {
@@ -311,9 +393,14 @@ impl App {
             self.to_open = None;
             return self.open(&chat);
         }
+        // Which one was open in the last run?
+        if !self.keeping.is_loaded() {
+            return;
+        }
         let gone = self.open_contact().is_some_and(|c| field(c, "state") == "removed");
         if gone || self.open.is_none() {
-            match self.chats.first().map(|c| field(c, "id").to_owned()) {
+            let last = self.keeping.last_open().filter(|id| !gone && self.chat(id).is_some()).map(Into::into);
+            match last.or_else(|| self.chats.first().map(|c| field(c, "id").to_owned())) {
                 Some(first) => self.open(&first),
                 None => self.open = None,
             }
@@ -325,12 +412,31 @@ impl App {
             self.timeline.go_to_bottom();
             return;
         }
-        self.composer.switch(self.open.as_deref(), chat);
-        self.open = Some(chat.to_owned());
-        self.timeline = Timeline::default();
+        let place = self.switch_draft(chat);
         self.fetching = false;
-        self.ask(Tag::Load(chat.to_owned()), "history", json!({ "chat": chat, "limit": PAGE }));
+        (self.loading, self.meanwhile) = (0, Vec::new());
+        match place {
+            None => self.load_newest(),
+            Some(place) => {
+                self.fetching = true;
+                let around = json!({ "chat": chat, "around": place.message.to_string(), "limit": 2 * PAGE });
+                self.ask_history(Tag::Place(chat.to_owned(), place), around);
+            }
+        }
         self.relist();
+    }
+
+    /// Loads the newest messages of the open chat.
+    pub fn load_newest(&mut self) {
+        if let Some(chat) = self.open.clone() {
+            self.ask_history(Tag::Load(chat.clone()), json!({ "chat": chat, "limit": PAGE }));
+        }
+    }
+
+    /// Asks for history of the open chat. Until it is there, events are noted: they may be newer than what comes.
+    pub fn ask_history(&mut self, tag: Tag, params: Value) {
+        self.loading += 1;
+        self.ask(tag, "history", params);
     }
 
     /// After a drawing: what the view lacks is fetched.
@@ -344,7 +450,7 @@ impl App {
                 Wants::Newer(after) => json!({ "chat": chat, "after": after.to_string(), "limit": PAGE }),
             };
             self.fetching = true;
-            self.ask(Tag::Page(chat, wants), "history", params);
+            self.ask_history(Tag::Page(chat, wants), params);
         }
     }
 
@@ -369,14 +475,14 @@ impl App {
             return self.warn("Open a chat first, or add somebody with /add.".into());
         };
         let sent = markup::emoji(text);
-        let params = json!({ "chat": chat, "text": sent, "reply_to": reply_to.map(|id| id.to_string()), "mentions": self.mentions(&sent) });
+        let params = json!({ "chat": chat.clone(), "text": sent, "reply_to": reply_to.map(|id| id.to_string()), "mentions": self.mentions(&sent) });
         self.told_typing = None;
-        self.ask_in_order(Tag::Sent(text.to_owned()), "send", params);
+        self.ask_in_order(Tag::Sent(chat, text.to_owned()), "send", params);
         if self.timeline.has_newest() {
             self.timeline.go_to_bottom();
         } else {
             // The view is far up in the past: back to now.
-            self.ask(Tag::Load(chat.clone()), "history", json!({ "chat": chat, "limit": PAGE }));
+            self.load_newest();
         }
         self.timeline.unread_after = None;
     }

@@ -161,7 +161,7 @@ impl App {
         let account = json!({ "account": contact["account"] });
         let chat = field(&contact, "chat").to_owned();
         let (number, text) = rest.split_once(' ').unwrap_or((rest, ""));
-        let target = number.parse().ok().and_then(|n| self.timeline.by_handle(n)).map(|m| (m.id, m.mine));
+        let target = number.parse().ok().and_then(|n| self.timeline.by_number(n)).map(|m| (m.id, m.mine));
         match (name, target) {
             ("reply" | "edit" | "delete" | "react", None) => {
                 self.warn(format!(

@@ -1,27 +1,17 @@
-//! Where one writes: readline keys, drafts for each chat, completion.
-
-use std::collections::HashMap;
+//! Where one writes: readline keys, completion.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui_textarea::{CursorMove, TextArea, WrapMode};
 use starling_node::MessageId;
 use unicode_width::UnicodeWidthStr;
 
-use super::commands::COMMANDS;
+pub use super::model::Mode;
+use super::{commands::COMMANDS, model::Draft};
 
 /// Rows that the composer may take.
 const MAX_ROWS: u16 = 8;
 /// Completions that are offered at once.
 const OFFERS: usize = 6;
-
-/// What Enter will do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    #[default]
-    Write,
-    Reply(MessageId),
-    Edit(MessageId),
-}
 
 /// What a key has done.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,13 +38,12 @@ pub struct Offer {
 pub struct Composer {
     pub area: TextArea<'static>,
     pub mode: Mode,
-    drafts: HashMap<String, (Vec<String>, Mode)>,
     pub offers: Vec<Offer>,
     pub offer: usize,
     /// Names for `@`.
     pub names: Vec<String>,
     /// The draft that waits while a message is edited.
-    before: String,
+    waiting: String,
     ctrl_x: bool,
 }
 
@@ -72,11 +61,10 @@ impl Default for Composer {
         Self {
             area: new_area(Vec::new()),
             mode: Mode::Write,
-            drafts: HashMap::new(),
             offers: Vec::new(),
             offer: 0,
             names: Vec::new(),
-            before: String::new(),
+            waiting: String::new(),
             ctrl_x: false,
         }
     }
@@ -98,39 +86,38 @@ impl Composer {
 
     /// Empties it; what was being written before an edit comes back.
     pub fn clear(&mut self) {
-        let before = std::mem::take(&mut self.before);
-        self.set(&before);
+        let waiting = std::mem::take(&mut self.waiting);
+        self.set(&waiting);
         self.offers.clear();
         self.mode = Mode::Write;
     }
 
     /// Begins to edit a message; the draft waits.
     pub fn edit(&mut self, id: MessageId, text: &str) {
-        let draft = if matches!(self.mode, Mode::Edit(_)) { std::mem::take(&mut self.before) } else { self.text() };
+        let draft = if matches!(self.mode, Mode::Edit(_)) { std::mem::take(&mut self.waiting) } else { self.text() };
         self.mode = Mode::Edit(id);
         self.set(text);
         self.offers.clear();
-        self.before = draft;
+        self.waiting = draft;
     }
 
-    /// Keeps the draft of one chat and takes that of another.
-    pub fn switch(&mut self, from: Option<&str>, to: &str) {
-        let lines = self.area.lines().to_vec();
-        match from {
-            Some(from) => drop(self.drafts.insert(from.to_owned(), (lines, self.mode.clone()))),
-            // Written before the first chat was there.
-            None if !self.is_empty() && !self.has_draft(to) => return,
-            None => {}
-        }
-        self.before.clear();
-        let (lines, mode) = self.drafts.remove(to).unwrap_or_default();
-        self.area = new_area(lines);
-        self.mode = mode;
+    /// What is being written.
+    pub fn draft(&self) -> Draft {
+        Draft { text: self.text(), mode: self.mode, waiting: self.waiting.clone() }
+    }
+
+    /// Goes on with another draft.
+    pub fn set_draft(&mut self, draft: Draft) {
+        self.area = new_area(draft.text.split('\n').map(Into::into).collect());
+        (self.mode, self.waiting) = (draft.mode, draft.waiting);
         self.offers.clear();
     }
 
-    pub fn has_draft(&self, chat: &str) -> bool {
-        self.drafts.get(chat).is_some_and(|(lines, _)| lines.iter().any(|l| !l.is_empty()))
+    /// Puts back a text that could not be sent, before what has been written since.
+    pub fn put_back(&mut self, text: &str) {
+        let since = self.text();
+        self.set(&if since.is_empty() { text.to_owned() } else { format!("{text}\n{since}") });
+        self.offers.clear();
     }
 
     /// Rows for a width.
@@ -341,14 +328,25 @@ mod tests {
         let mut composer = Composer::default();
         composer.paste(&"line\r\n".repeat(10_000));
         assert_eq!((composer.area.lines().len(), composer.rows(80)), (10_001, 8));
-        composer.switch(Some("a"), "b");
-        assert!(composer.is_empty() && composer.has_draft("a"));
-        composer.switch(Some("b"), "a");
+        let draft = composer.draft();
+        composer.set_draft(Draft::default());
+        assert!(composer.is_empty());
+        composer.set_draft(draft);
         assert_eq!(composer.area.lines().len(), 10_001);
-        // What was written before any chat was open is not lost.
+    }
+
+    #[test]
+    fn a_draft_that_waits_for_an_edit_is_part_of_the_draft() {
         let mut composer = Composer::default();
-        composer.paste("early");
-        composer.switch(None, "a");
-        assert_eq!(composer.text(), "early");
+        composer.paste("half a thought");
+        composer.edit(MessageId::default(), "a message");
+        let draft = composer.draft();
+        composer.set_draft(Draft::default());
+        composer.set_draft(draft);
+        assert_eq!((composer.text().as_str(), composer.mode), ("a message", Mode::Edit(MessageId::default())));
+        composer.clear();
+        assert_eq!((composer.text().as_str(), composer.mode), ("half a thought", Mode::Write));
+        composer.put_back("could not be sent");
+        assert_eq!(composer.text(), "could not be sent\nhalf a thought");
     }
 }

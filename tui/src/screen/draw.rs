@@ -263,7 +263,7 @@ fn list_row(app: &App, id: &str, width: u16) -> Line<'static> {
     if chat.is_some_and(|c| !c["muted_until"].is_null()) {
         tail.push('∅');
     }
-    if app.composer.has_draft(id) {
+    if app.has_draft(id) {
         tail.push('✎');
     }
     if chat.is_some_and(|c| c["queued"].as_u64() > Some(0)) {
@@ -298,8 +298,7 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
     let homes: Vec<&Value> =
         app.me["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true).collect();
     let up = homes.iter().filter(|h| h["registered"] == true).count();
-    let (direct, relayed) =
-        (app.me["peers"]["direct"].as_u64().unwrap_or(0), app.me["peers"]["relayed"].as_u64().unwrap_or(0));
+    let (direct, relayed) = app.peers();
     let problem = app.open.as_deref().and_then(|id| app.chat(id)?["problem"].as_str());
     let (mark, style, text) = if let Some(problem) = problem {
         ("⚠", theme.warn, safe_line(problem))
@@ -410,8 +409,8 @@ fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
         Mode::Write => return,
     };
     let text = app.timeline.find(id).map(|m| safe_line(&m.text)).unwrap_or_default();
-    let handle = app.timeline.handle_of(id).map(|n| format!(" {n}")).unwrap_or_default();
-    let text = cut(&format!("{what}{handle}: {text}"), area.width.saturating_sub(16));
+    let number = app.timeline.numbers.get(id).map(|n| format!(" {n}")).unwrap_or_default();
+    let text = cut(&format!("{what}{number}: {text}"), area.width.saturating_sub(16));
     let line = Line::from(vec![
         Span::styled("┌ ", theme.accent),
         Span::styled(text, theme.dim),
@@ -466,7 +465,7 @@ fn draw_details(app: &App, area: Rect, buffer: &mut Buffer) {
     );
     row(
         "path",
-        match field(contact, "path") {
+        match app.path_to(contact) {
             "none" => "not connected".into(),
             path => path.to_owned(),
         },
@@ -482,7 +481,7 @@ fn draw_details(app: &App, area: Rect, buffer: &mut Buffer) {
             row("waiting", format!("{queued} to be sent"), theme.warn);
         }
         if let Some(problem) = chat["problem"].as_str() {
-            lines.push(Line::styled(format!("⚠ {problem}"), theme.warn));
+            lines.push(Line::styled(cut(&format!("⚠ {}", safe_line(problem)), room), theme.warn));
         }
     }
     lines.push(Line::default());

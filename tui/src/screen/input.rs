@@ -113,13 +113,14 @@ impl App {
             return self.command(text.trim_end());
         }
         let text = if text.starts_with("//") { text[1..].to_owned() } else { text };
-        match self.composer.mode.clone() {
+        match self.composer.mode {
             Mode::Write => self.send(&text, None),
             Mode::Reply(id) => self.send(&text, Some(id)),
             Mode::Edit(id) => {
                 if let Some(chat) = self.open.clone() {
-                    let params = json!({ "chat": chat, "message": id.to_string(), "text": markup::emoji(&text) });
-                    self.ask_in_order(Tag::Sent(text), "edit", params);
+                    let params =
+                        json!({ "chat": chat.clone(), "message": id.to_string(), "text": markup::emoji(&text) });
+                    self.ask_in_order(Tag::Sent(chat, text), "edit", params);
                 }
             }
         }
@@ -257,8 +258,8 @@ impl App {
                 if self.timeline.has_newest() {
                     self.timeline.go_to_bottom();
                     self.mark_read();
-                } else if let Some(chat) = self.open.clone() {
-                    self.ask(Tag::Load(chat.clone()), "history", json!({ "chat": chat, "limit": PAGE }));
+                } else {
+                    self.load_newest();
                 }
             }
             Action::Compose => self.focus = Focus::Composer,
@@ -360,11 +361,8 @@ impl App {
             self.focus = Focus::Timeline;
         } else if let Some(chat) = self.open.clone() {
             self.fetching = true;
-            self.ask(
-                Tag::Around(chat.clone(), id),
-                "history",
-                json!({ "chat": chat, "around": id.to_string(), "limit": 2 * PAGE }),
-            );
+            let around = json!({ "chat": chat.clone(), "around": id.to_string(), "limit": 2 * PAGE });
+            self.ask_history(Tag::Around(chat, id), around);
         }
     }
 

@@ -5,9 +5,8 @@ use starling_node::Clock;
 
 use super::{
     app::{App, Card, Focus, PAGE, Tag},
-    notify::notify,
     palette::{Row, Run},
-    timeline::{Message, Timeline, cut},
+    timeline::{Message, cut},
 };
 use crate::{
     error::CliError,
@@ -15,6 +14,8 @@ use crate::{
     verbs::{field, short_device},
 };
 
+/// Events that are noted while history is on its way: more than come within that time.
+const MAX_MEANWHILE: usize = 4_096;
 /// Title of the card that tells how to link a device.
 const LINKING: &str = "Another device";
 
@@ -28,21 +29,16 @@ fn around(text: &str, query: &str) -> String {
 
 impl App {
     pub fn answer(&mut self, tag: Tag, result: Result<Value, CliError>) {
-        if let Tag::Page(..) | Tag::Around(..) = &tag {
-            self.fetching = false;
-        }
+        self.note_answer(&tag);
         let value = match result {
             Ok(value) => value,
             Err(error) => {
                 match &tag {
                     // What was written is not lost: it is put back.
-                    Tag::Sent(text) | Tag::Added(text) if self.composer.is_empty() => {
-                        self.composer.set(text);
-                        self.composer.offers.clear();
-                    }
-                    Tag::Contacts => self.stale[0] = false,
-                    Tag::Chats => self.stale[1] = false,
-                    Tag::Status => self.stale[2] = false,
+                    Tag::Sent(chat, text) => self.put_back(chat, text),
+                    Tag::Added(text) if self.composer.is_empty() => self.composer.put_back(text),
+                    Tag::Kept => return self.kept_none(),
+                    Tag::Keep => return self.cannot_keep(&error),
                     _ => {}
                 }
                 let hint = error.hint.map(|h| format!(" — {h}")).unwrap_or_default();
@@ -52,18 +48,15 @@ impl App {
         let messages = || value.as_array().into_iter().flatten().filter_map(Message::from_json).collect::<Vec<_>>();
         match tag {
             Tag::Status => {
-                self.stale[2] = false;
                 self.me = value;
             }
             Tag::Contacts => {
-                self.stale[0] = false;
                 self.contacts = value.as_array().cloned().unwrap_or_default();
                 self.composer.names = self.contacts.iter().map(|c| safe_line(field(c, "name"))).collect();
                 self.relist();
                 self.open_what_is_due();
             }
             Tag::Chats => {
-                self.stale[1] = false;
                 self.chats = value.as_array().cloned().unwrap_or_default();
                 self.relist();
                 self.open_what_is_due();
@@ -75,14 +68,27 @@ impl App {
             Tag::Load(chat) if self.open.as_ref() == Some(&chat) => {
                 let unread = self.chat(&chat).and_then(|c| c["unread"].as_u64()).unwrap_or(0);
                 let read = Clock(self.chat(&chat).and_then(|c| c["read_clock"].as_u64()).unwrap_or(0));
-                self.timeline = Timeline::load(messages(), PAGE, (unread > 0).then_some(read));
+                self.timeline.load(messages(), PAGE, (unread > 0).then_some(read));
+                self.catch_up();
                 self.mark_read();
+            }
+            Tag::Kept => self.take_kept(value),
+            Tag::Place(chat, place) if self.open.as_ref() == Some(&chat) => {
+                let messages = messages();
+                // Nothing is left there: the newest, then.
+                match messages.is_empty() {
+                    true => self.load_newest(),
+                    false => self.timeline.return_to(messages, place),
+                }
+                self.catch_up();
             }
             Tag::Page(chat, wants) if self.open.as_ref() == Some(&chat) => {
                 self.timeline.extend(&wants, messages(), PAGE);
+                self.catch_up();
             }
             Tag::Around(chat, id) if self.open.as_ref() == Some(&chat) => {
-                self.timeline = Timeline::around(messages(), id);
+                self.timeline.around(messages(), id);
+                self.catch_up();
                 self.focus = Focus::Timeline;
             }
             Tag::Found(query) => {
@@ -106,13 +112,13 @@ impl App {
                 if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) {
                     self.say("Done.".into());
                 }
-                self.ask(Tag::Status, "status", json!({}));
+                self.refresh_status();
                 self.refresh();
             }
             Tag::Read => self.refresh_chats(),
             Tag::Cleared(chat) => {
                 if self.open.as_ref() == Some(&chat) {
-                    self.timeline = Timeline::load(Vec::new(), PAGE, None);
+                    self.timeline.load(Vec::new(), PAGE, None);
                 }
                 self.refresh();
             }
@@ -159,12 +165,18 @@ impl App {
         let chat = field(&event["chat"], "id").to_owned();
         let is_open = self.open.as_deref() == Some(chat.as_str());
         let kind = field(event, "type");
+        let seen = is_open && self.has_focus && self.timeline.is_at_bottom();
+        if is_open && kind.starts_with("message.") {
+            if self.loading > 0 && self.meanwhile.len() < MAX_MEANWHILE {
+                self.meanwhile.push(event.clone());
+            }
+            self.change_timeline(event);
+        }
         match kind {
             "message.new" => {
                 let Some(message) = Message::from_json(&event["message"]) else {
                     return;
                 };
-                let seen = is_open && self.has_focus && self.timeline.is_at_bottom();
                 if !message.mine {
                     if let Some(contact) = self.contacts.iter_mut().find(|c| c["chat"] == chat.as_str()) {
                         contact["typing"] = false.into();
@@ -172,26 +184,15 @@ impl App {
                     let me = field(&self.me, "account");
                     let muted = self.chat(&chat).is_some_and(|c| !c["muted_until"].is_null());
                     if !(muted || seen) {
-                        notify(&self.config, &message.name, &message.text, message.mentions.iter().any(|m| m == me));
+                        self.notify(&message.name, &message.text, message.mentions.iter().any(|m| m == me));
                     }
                 }
-                if is_open {
-                    self.timeline.insert(message);
-                    if seen {
-                        self.mark_read();
-                    }
+                if is_open && seen {
+                    self.mark_read();
                 }
                 self.refresh_chats();
             }
-            "message.edited" | "message.deleted" | "message.reaction" if is_open => {
-                if let Some(message) = Message::from_json(&event["message"]) {
-                    self.timeline.update(message);
-                }
-            }
             "message.state" => {
-                if let Some(id) = field(&event["message"], "id").parse().ok().filter(|_| is_open) {
-                    self.timeline.set_state(id, field(event, "state"), field(event, "reason"));
-                }
                 // How many wait is shown in the list.
                 if self.chat(&chat).is_some_and(|c| c["queued"].as_u64() > Some(0)) {
                     self.refresh_chats();
@@ -215,7 +216,7 @@ impl App {
             "contact.requested" => {
                 let name = cut(&safe_line(field(&event["contact"], "name")), 24);
                 self.say(format!("{name} asks to talk to you: F2 shows the request."));
-                notify(&self.config, &name, "asks to talk to you", true);
+                self.notify(&name, "asks to talk to you", true);
                 self.refresh();
             }
             "contact.accepted" => {
@@ -246,9 +247,7 @@ impl App {
             }
             "call.incoming" | "call.state" | "call.ended" => self.call_event(event),
             "net.state" => {
-                if !std::mem::replace(&mut self.stale[2], true) {
-                    self.ask(Tag::Status, "status", json!({}));
-                }
+                self.refresh_status();
                 self.refresh_contacts();
                 self.refresh_chats();
             }
@@ -258,13 +257,13 @@ impl App {
     }
 
     pub fn refresh_chats(&mut self) {
-        if !std::mem::replace(&mut self.stale[1], true) {
+        if self.fresh.chats.changed() {
             self.ask(Tag::Chats, "chats", json!({}));
         }
     }
 
     pub fn refresh_contacts(&mut self) {
-        if !std::mem::replace(&mut self.stale[0], true) {
+        if self.fresh.contacts.changed() {
             self.ask(Tag::Contacts, "contacts", json!({}));
         }
     }
@@ -272,6 +271,61 @@ impl App {
     pub fn refresh(&mut self) {
         self.refresh_chats();
         self.refresh_contacts();
-        self.ask(Tag::Requests, "requests", json!({}));
+        if self.fresh.requests.changed() {
+            self.ask(Tag::Requests, "requests", json!({}));
+        }
+    }
+
+    pub fn refresh_status(&mut self) {
+        if self.fresh.status.changed() {
+            self.ask(Tag::Status, "status", json!({}));
+        }
+    }
+
+    /// An answer is there, or none comes: what has changed since it was asked for is asked for again.
+    fn note_answer(&mut self, tag: &Tag) {
+        match tag {
+            Tag::Status if self.fresh.status.answered() => self.ask(Tag::Status, "status", json!({})),
+            Tag::Contacts if self.fresh.contacts.answered() => self.ask(Tag::Contacts, "contacts", json!({})),
+            Tag::Chats if self.fresh.chats.answered() => self.ask(Tag::Chats, "chats", json!({})),
+            Tag::Requests if self.fresh.requests.answered() => self.ask(Tag::Requests, "requests", json!({})),
+            Tag::Page(chat, _) | Tag::Around(chat, _) | Tag::Place(chat, _) if self.open.as_ref() == Some(chat) => {
+                self.fetching = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// After a page of history was taken: what has happened since it was asked for is newer than what it holds.
+    fn catch_up(&mut self) {
+        self.loading = self.loading.saturating_sub(1);
+        let events = std::mem::take(&mut self.meanwhile);
+        for event in &events {
+            self.change_timeline(event);
+        }
+        if self.loading > 0 {
+            self.meanwhile = events;
+        }
+    }
+
+    /// Takes what has happened to a message into the timeline of the open chat.
+    fn change_timeline(&mut self, event: &Value) {
+        match field(event, "type") {
+            "message.state" => {
+                if let Ok(id) = field(&event["message"], "id").parse() {
+                    self.timeline.set_state(id, field(event, "state"), field(event, "reason"));
+                }
+            }
+            "message.new" => {
+                if let Some(message) = Message::from_json(&event["message"]) {
+                    self.timeline.insert(message);
+                }
+            }
+            _ => {
+                if let Some(message) = Message::from_json(&event["message"]) {
+                    self.timeline.update(message);
+                }
+            }
+        }
     }
 }

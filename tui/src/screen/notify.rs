@@ -1,7 +1,5 @@
 //! Notifications: by the desktop, by the terminal, or by the bell.
 
-use std::io::Write;
-
 use super::{clock::minute_of_day, config::Config};
 use crate::terminal::safe_line;
 
@@ -19,13 +17,13 @@ fn is_quiet(hours: &str, now: u64) -> bool {
     }
 }
 
-/// Tells of a message, as the configuration says.
-pub fn notify(config: &Config, from: &str, text: &str, mentions_us: bool) {
+/// Notifies of a message, as the configuration says: by the desktop at once, or with what is returned, for the terminal.
+pub fn notify(config: &Config, from: &str, text: &str, mentions_us: bool) -> Option<Vec<u8>> {
     if config.notify == "off"
         || (config.notify_mentions_only && !mentions_us)
         || is_quiet(&config.quiet_hours, minute_of_day())
     {
-        return;
+        return None;
     }
     let from = safe_line(from);
     let (title, body) = match config.notify_shows.as_str() {
@@ -45,15 +43,15 @@ pub fn notify(config: &Config, from: &str, text: &str, mentions_us: bool) {
             .spawn();
         if let Ok(mut child) = started {
             std::thread::spawn(move || child.wait());
-            return;
+            return None;
         }
     }
-    let mut out = std::io::stdout().lock();
+    let mut bytes = Vec::new();
     if config.notify != "bell" {
-        let _ = out.write_all(sequence(&title, &body).as_bytes());
+        bytes.extend(sequence(&title, &body).into_bytes());
     }
-    let _ = out.write_all(b"\x07");
-    let _ = out.flush();
+    bytes.push(b'\x07');
+    Some(bytes)
 }
 
 /// The terminal's own sequence. tmux and screen keep these from the terminal outside; tmux passes on what is wrapped.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use futures::StreamExt;
 use ratatui::{
-    DefaultTerminal, Frame,
+    Frame,
     crossterm::event::{Event, EventStream, KeyCode, KeyEventKind, KeyModifiers},
     layout::Rect,
     text::{Line, Span},
@@ -14,11 +14,15 @@ use starling_keys::{Protection, RecoveryPhrase};
 use unicode_width::UnicodeWidthStr;
 use zeroize::Zeroizing;
 
-use super::{theme::Theme, timeline::cut};
+use super::{
+    event_loop::{Screen, make_cells_safe, screen_of},
+    theme::Theme,
+    timeline::cut,
+};
 use crate::{
-    cli::Global,
     error::CliResult,
     profile::Profile,
+    terminal::Session,
     verbs::{NewProfile, make_profile, parse_home},
 };
 
@@ -142,14 +146,13 @@ impl Form {
 }
 
 /// Asks, and makes the profile. `false` if the user has left.
-pub async fn run(_: &Global, profile: &Profile, theme: &Theme) -> CliResult<bool> {
-    let mut terminal = ratatui::init();
-    let result = ask(&mut terminal, profile, theme).await;
-    ratatui::restore();
-    result
+pub async fn run(profile: &Profile, theme: &Theme) -> CliResult<bool> {
+    // The mouse is left to the terminal, so that words can be selected with it.
+    let session = Session::open(false)?;
+    ask(&mut screen_of(&session)?, profile, theme).await
 }
 
-async fn ask(terminal: &mut DefaultTerminal, profile: &Profile, theme: &Theme) -> CliResult<bool> {
+async fn ask(terminal: &mut Screen, profile: &Profile, theme: &Theme) -> CliResult<bool> {
     let home = std::env::var(DEFAULT_HOME).unwrap_or_default();
     let mut form = Form {
         step: 0,
@@ -160,7 +163,10 @@ async fn ask(terminal: &mut DefaultTerminal, profile: &Profile, theme: &Theme) -
     };
     let mut input = EventStream::new();
     loop {
-        terminal.draw(|frame| form.draw(frame, theme))?;
+        terminal.draw(|frame| {
+            form.draw(frame, theme);
+            make_cells_safe(frame.buffer_mut());
+        })?;
         let Some(Ok(event)) = input.next().await else {
             return Ok(false);
         };

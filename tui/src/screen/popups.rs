@@ -5,6 +5,7 @@ use ratatui::{
     text::Line,
 };
 use serde_json::{Value, json};
+use starling_node::MessageId;
 
 use super::{
     app::{App, Card, Focus, ListRow, Tag},
@@ -12,11 +13,15 @@ use super::{
     keys::{ACTIONS, Action, Place},
     palette::{Palette, Question, Row, Run},
     theme::{THEMES, Theme},
+    timeline::cut,
 };
 use crate::{
     terminal::safe_line,
     verbs::{field, short_device},
 };
+
+/// Columns of a message that a question quotes.
+const QUOTED: u16 = 60;
 
 impl App {
     pub fn search(&mut self, query: &str) {
@@ -110,7 +115,7 @@ impl App {
                 if greeting.is_empty() { "No greeting.".into() } else { format!("“{greeting}”") },
                 self.theme.dim,
             ),
-            Line::styled(format!("account {}…", &account[..account.len().min(16)]), self.theme.dim),
+            Line::styled(format!("account {}", cut(&safe_line(account), 17)), self.theme.dim),
         ];
         let row =
             |name: &str, help: &str, key: &str, command: &'static str| Row::new(name, help, key, Run::Command(command));
@@ -169,6 +174,15 @@ impl App {
         self.palette = Some(Palette::new("Your devices", rows));
     }
 
+    /// A message in one line, so that nobody decides about another one than they mean.
+    fn quote(&self, id: MessageId) -> String {
+        let number = self.timeline.numbers.get(id).map(|n| format!("{n} ")).unwrap_or_default();
+        match self.timeline.find(id) {
+            Some(message) => format!("{number}“{}”", cut(&safe_line(&message.text), QUOTED)),
+            None => format!("{number}(not on the screen)"),
+        }
+    }
+
     pub fn ask_yes(&mut self, question: Question) {
         let (title, text, yes) = match &question {
             Question::Quit => ("Leave Starling?", "What is not yet sent goes out at the next start.", "quit"),
@@ -196,9 +210,15 @@ impl App {
                 "delete",
             ),
         };
+        let mut lines: Vec<Line<'static>> = Vec::new();
+        if let Question::Delete(id) = &question {
+            lines.push(Line::styled(self.quote(*id), self.theme.text));
+        }
+        if !text.is_empty() {
+            lines.push(Line::styled(text, self.theme.dim));
+        }
         let rows = vec![Row::new(yes, "", "y", Run::Yes(question)), Row::new("no", "", "n", Run::Nothing)];
-        let text = if text.is_empty() { Vec::new() } else { vec![Line::styled(text, self.theme.dim)] };
-        let mut palette = Palette::ask(title, text, rows);
+        let mut palette = Palette::ask(title, lines, rows);
         // Enter pressed by mistake does nothing that cannot be undone.
         let harmless = matches!(palette.rows[0].run, Run::Yes(Question::Quit));
         palette.at = if harmless { 0 } else { 1 };

@@ -23,6 +23,7 @@ fn message(n: u64, mine: bool, text: &str) -> Value {
 fn app() -> App {
     let config = Config::default();
     let mut app = App::new(config, Keys::profile("default").unwrap(), Theme::named("mono").unwrap());
+    app.answer(Tag::Kept, Ok(Value::Null));
     app.answer(
         Tag::Status,
         Ok(json!({ "name": "alice", "account": "a", "peers": { "direct": 1, "relayed": 0 },
@@ -107,7 +108,10 @@ fn keys_lead_where_they_say() {
 #[test]
 fn an_error_of_the_node_is_shown_and_the_text_is_not_lost() {
     let mut app = app();
-    app.answer(Tag::Sent("precious".into()), Err(crate::error::CliError::new("refused", 6, "bob is blocked")));
+    app.answer(
+        Tag::Sent("c1".into(), "precious".into()),
+        Err(crate::error::CliError::new("refused", 6, "bob is blocked")),
+    );
     assert_eq!(app.composer.text(), "precious");
     assert!(screen(&mut app, 80, 24).contains("bob is blocked"));
 }
@@ -209,4 +213,139 @@ fn a_recording_is_asked_for_and_seen() {
     assert_eq!(calls(&mut app), ["call.record"]);
     app.event(&event("no", "no"));
     assert!(!screen(&mut app, 80, 24).contains("REC"));
+}
+
+#[test]
+fn text_from_others_is_shown_and_not_obeyed_wherever_it_stands() {
+    let evil = "x\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}y";
+    let mut app = app();
+    app.answer(
+        Tag::Contacts,
+        Ok(json!([{ "account": "b", "chat": "c1", "name": evil, "own_name": format!("{evil}!"),
+        "state": evil, "presence": evil, "path": evil, "safety_number": evil, "last_seen": evil, "devices": [evil] }])),
+    );
+    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 3, "problem": evil, "cipher": evil }])));
+    app.answer(Tag::Requests, Ok(json!([{ "account": evil, "name": evil, "greeting": evil }])));
+    let home = json!({ "own": true, "registered": false, "problem": evil });
+    app.answer(Tag::Status, Ok(json!({ "name": evil, "account": evil, "rendezvous": [home] })));
+    let mut odd = message(4, false, evil);
+    odd["from"]["name"] = evil.into();
+    odd["reactions"] = json!([{ "emoji": evil, "self": false }]);
+    app.event(&json!({ "type": "message.new", "chat": { "id": "c1" }, "message": odd }));
+    let check = |app: &mut App, what: &str| {
+        for (width, height) in [(200, 50), (80, 24), (40, 12)] {
+            let shown = screen(app, width, height);
+            let obeyed = |c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
+            assert!(!shown.contains(obeyed), "{what}: {shown:?}");
+        }
+        let bell =
+            |call: &Call| matches!(call, Call::Ring(bytes) if bytes.windows(2).any(|w| w == b"\x1b[" || w == b"0;"));
+        assert!(!app.calls.iter().any(bell), "{what}: {:?}", app.calls);
+    };
+    check(&mut app, "the chat");
+    app.show_palette();
+    check(&mut app, "the palette");
+    app.show_request(evil);
+    check(&mut app, "a request");
+    app.show_verify();
+    check(&mut app, "the safety number");
+    app.show_devices(&json!([{ "device": evil, "added_at": evil, "connection": evil }]));
+    check(&mut app, "devices");
+    for (what, tag, answer) in [
+        ("an invite", Tag::Invite, json!({ "link": evil })),
+        ("a code", Tag::Code, json!({ "code": evil })),
+        ("a link", Tag::Link, json!({ "code": evil, "rendezvous": evil })),
+        ("privacy", Tag::Privacy, json!({ "last_seen": evil, "receipts": evil, "typing": evil })),
+        ("a hit", Tag::Found(String::new()), json!([odd])),
+    ] {
+        app.answer(tag, Ok(answer));
+        check(&mut app, what);
+    }
+    app.answer(Tag::Changed, Err(crate::error::CliError::new("refused", 6, evil.to_owned()).hint(evil)));
+    check(&mut app, "an error");
+    for event in [
+        "contact.requested",
+        "contact.accepted",
+        "contact.key_changed",
+        "device.linked",
+        "device.removed",
+        "node.failed",
+    ] {
+        app.event(
+            &json!({ "type": event, "contact": { "account": evil, "name": evil }, "device": evil, "reason": evil }),
+        );
+        check(&mut app, event);
+    }
+    for state in ["ringing", "connected", "ended"] {
+        let call = json!({ "id": "1", "state": state, "outgoing": false, "emoji": evil, "trouble": evil, "reason": evil,
+            "text": evil, "recording": "no", "recorded": "asked" });
+        let kind = if state == "ringing" { "call.incoming" } else { "call.state" };
+        app.event(&json!({ "type": kind, "chat": { "id": "c1", "name": evil }, "call": call }));
+        for view in [false, true] {
+            app.call_view = view;
+            check(&mut app, state);
+        }
+    }
+    app.paste(evil);
+    check(&mut app, "a draft");
+}
+
+#[test]
+fn a_change_while_an_answer_is_on_its_way_is_asked_for_again() {
+    let mut app = app();
+    calls(&mut app);
+    let state = |n: u64, state: &str| {
+        let id = message(n, true, "")["id"].clone();
+        json!({ "type": "message.state", "chat": { "id": "c1" }, "message": { "id": id }, "state": state })
+    };
+    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 1 }])));
+    app.event(&state(2, "sent"));
+    assert_eq!(calls(&mut app), ["chats"]);
+    // It is delivered before the answer comes, which is from before.
+    app.event(&state(2, "delivered"));
+    assert!(calls(&mut app).is_empty(), "one at a time");
+    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 1 }])));
+    assert_eq!(calls(&mut app), ["chats"]);
+    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 0 }])));
+    assert!(calls(&mut app).is_empty());
+    assert!(!screen(&mut app, 200, 50).contains("to be sent"));
+}
+
+#[test]
+fn what_happens_while_history_is_on_its_way_is_not_lost() {
+    let mut app = app();
+    app.load_newest();
+    let mut sent = message(2, true, "```rust\nfn main() {}\n```");
+    sent["state"] = "queued".into();
+    let page = json!([message(1, false, "hello **there**"), sent]);
+    app.event(&json!({ "type": "message.new", "chat": { "id": "c1" }, "message": message(9, false, "just now") }));
+    let id = sent["id"].clone();
+    app.event(&json!({ "type": "message.state", "chat": { "id": "c1" }, "message": { "id": id }, "state": "read" }));
+    // The answer is from before both.
+    app.answer(Tag::Load("c1".into()), Ok(page));
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("just now") && shown.contains("✓✓ read") && !shown.contains('⏳'), "{shown}");
+}
+
+#[test]
+fn the_header_and_the_call_agree_about_the_way() {
+    let mut app = app();
+    for (link, peers, route, says) in [
+        ("relay", json!({ "direct": 0, "relayed": 1 }), "direct", "direct · 1 peer"),
+        ("direct", json!({ "direct": 1, "relayed": 0 }), "relay", "relayed · 1 peer"),
+    ] {
+        let contact = json!({ "account": "b", "chat": "c1", "name": "bob", "state": "active", "path": link });
+        app.answer(Tag::Contacts, Ok(json!([contact])));
+        let home = json!({ "own": true, "registered": true });
+        app.answer(Tag::Status, Ok(json!({ "name": "alice", "account": "a", "peers": peers, "rendezvous": [home] })));
+        call_is(&mut app, "1", "bob", "connected", true);
+        app.call_view = true;
+        if let Some(call) = &mut app.call {
+            call.chat = "c1".into();
+            call.stats = json!({ "routes": [{ "path": route, "rtt_ms": 20 }] });
+        }
+        let shown = screen(&mut app, 80, 24);
+        let way = says.split(' ').next().unwrap();
+        assert!(shown.contains(says) && shown.contains(&format!("{way} · 20 ms")), "{shown}");
+    }
 }

@@ -165,7 +165,7 @@ pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop:
     let _handled = signals::handle();
     let listener = rpc::bind(&profile)?;
     let (stop, mut stopped) = mpsc::channel(1);
-    let served = Served::new(node.clone(), &profile.name, stop);
+    let served = Served::new(node.clone(), &profile.name, rpc::ScreenState::open(&profile.dir, &key), stop);
     let mut ready =
         json!({ "type": "daemon.ready", "profile": profile.name, "socket": profile.socket.display().to_string() });
     if let Some(address) = listen {

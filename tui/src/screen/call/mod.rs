@@ -18,7 +18,6 @@ use super::{
     app::{App, Tag},
     clock,
     keys::Action,
-    notify::notify,
     timeline::cut,
 };
 use crate::{
@@ -113,15 +112,21 @@ impl CallState {
         &self.stats["routes"][0]
     }
 
+    /// Whether its packets go directly to the other side; `None` before that is known.
+    pub fn is_direct(&self) -> Option<bool> {
+        let path = self.route()["path"].as_str().filter(|_| self.connected())?;
+        Some(path != "relay")
+    }
+
     /// Loss, round trip, rate and path, in one line.
     fn quality(&self) -> String {
         let route = self.route();
-        let Some(path) = route["path"].as_str() else { return String::new() };
+        let Some(direct) = self.is_direct() else { return String::new() };
         let number = |v: &Value| v.as_f64().unwrap_or(0.0);
         let audio = &route["audio"];
         let packets = number(&audio["packets"]) + number(&audio["lost"]);
         let loss = if packets > 0.0 { number(&audio["lost"]) * 100.0 / packets } else { 0.0 };
-        let mut line = if path == "relay" { "relayed".to_owned() } else { "direct".to_owned() };
+        let mut line = if direct { "direct".to_owned() } else { "relayed".to_owned() };
         if let Some(rtt) = route["rtt_ms"].as_f64() {
             line.push_str(&format!(" · {rtt:.0} ms"));
         }
@@ -325,7 +330,7 @@ impl App {
         if event["type"] == "call.ended" {
             self.refresh_chats();
             if self.open.as_deref() == Some(&chat) {
-                self.ask(Tag::Load(chat.clone()), "history", json!({ "chat": chat, "limit": super::app::PAGE }));
+                self.load_newest();
             }
             return;
         }
@@ -349,7 +354,7 @@ impl App {
         if event["type"] == "call.incoming" {
             let name = cut(&safe_line(&name), 24);
             let what = if call["moved"] == true { "can be talked to here now" } else { "calls you" };
-            notify(&self.config, &name, what, true);
+            self.notify(&name, what, true);
         }
         if let Some(trouble) = call["trouble"].as_str().filter(|t| !t.is_empty()) {
             self.warn(safe_line(trouble));

@@ -2,7 +2,7 @@
 
 mod row;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use ratatui::{buffer::Buffer, layout::Rect, widgets::Widget};
 
@@ -10,7 +10,10 @@ use row::{GUTTER, Head, Laid, lay_out};
 pub use row::{Message, cut};
 use starling_node::{Clock, MessageId};
 
-use super::theme::Theme;
+use super::{
+    model::{Numbers, Place},
+    theme::Theme,
+};
 
 /// Messages kept in memory; those far from the view go.
 const WINDOW: usize = 1_200;
@@ -38,7 +41,7 @@ pub struct Timeline {
     shown: Vec<Option<usize>>,
     height: usize,
     pub selected: Option<usize>,
-    handles: HashMap<MessageId, usize>,
+    pub numbers: Numbers,
     unfolded: HashSet<MessageId>,
     /// Everything after this is new.
     pub unread_after: Option<Clock>,
@@ -49,17 +52,22 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// The newest page of a chat.
-    pub fn load(messages: Vec<Message>, limit: usize, unread_after: Option<Clock>) -> Self {
-        let mut timeline = Self {
-            at_start: messages.len() < limit,
-            at_end: true,
-            messages: messages.into(),
-            unread_after,
-            ..Self::default()
-        };
-        timeline.find_first_new();
-        timeline
+    /// An empty timeline, whose messages have these numbers.
+    pub fn of(numbers: Numbers) -> Self {
+        Self { numbers, ..Self::default() }
+    }
+
+    /// Another window of messages in place of this one.
+    fn replace(&mut self, messages: Vec<Message>) {
+        let (numbers, unfolded) = (std::mem::take(&mut self.numbers), std::mem::take(&mut self.unfolded));
+        *self = Self { messages: messages.into(), numbers, unfolded, ..Self::default() };
+    }
+
+    /// The newest page of the chat.
+    pub fn load(&mut self, messages: Vec<Message>, limit: usize, unread_after: Option<Clock>) {
+        self.replace(messages);
+        (self.at_start, self.at_end, self.unread_after) = (self.messages.len() < limit, true, unread_after);
+        self.find_first_new();
     }
 
     fn find_first_new(&mut self) {
@@ -72,10 +80,24 @@ impl Timeline {
     }
 
     /// A page around a message, which is selected.
-    pub fn around(messages: Vec<Message>, id: MessageId) -> Self {
-        let selected = messages.iter().position(|m| m.id == id);
-        let top = selected.map(|s| (s.saturating_sub(3), 0));
-        Self { messages: messages.into(), selected, top, ..Self::default() }
+    pub fn around(&mut self, messages: Vec<Message>, id: MessageId) {
+        self.replace(messages);
+        self.selected = self.position(id);
+        self.top = self.selected.map(|s| (s.saturating_sub(3), 0));
+    }
+
+    /// A page around the place where the user was before.
+    pub fn return_to(&mut self, messages: Vec<Message>, place: Place) {
+        self.replace(messages);
+        // If the message is gone, the one that was after it.
+        let at = self.messages.partition_point(|m| m.id < place.message);
+        self.top = Some((at.min(self.messages.len().saturating_sub(1)), place.row));
+    }
+
+    /// Where the view is; `None` at the newest message.
+    pub fn place(&self) -> Option<Place> {
+        let (index, row) = self.top?;
+        Some(Place { message: self.messages.get(index)?.id, row })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -99,14 +121,9 @@ impl Timeline {
         self.position(id).and_then(|i| self.messages.get(i))
     }
 
-    /// The message with a short handle.
-    pub fn by_handle(&self, handle: usize) -> Option<&Message> {
-        let (id, _) = self.handles.iter().find(|(_, n)| **n == handle)?;
-        self.find(*id)
-    }
-
-    pub fn handle_of(&self, id: MessageId) -> Option<usize> {
-        self.handles.get(&id).copied()
+    /// The message with a number, if it is in the window.
+    pub fn by_number(&self, number: u64) -> Option<&Message> {
+        self.find(self.numbers.message(number)?)
     }
 
     /// A new message, at its place.
@@ -421,8 +438,7 @@ impl Timeline {
         self.shown_top = (index, skip);
         while index < self.messages.len() && y < height {
             self.lay(index, width, theme);
-            let next = self.handles.len() + 1;
-            let handle = *self.handles.entry(self.messages[index].id).or_insert(next);
+            let number = self.numbers.of(self.messages[index].id);
             if let Some(laid) = &self.messages[index].laid {
                 for (n, line) in laid.rows.iter().enumerate().skip(skip).take(height - y) {
                     let at = Rect { y: area.y + y as u16, height: 1, ..area };
@@ -431,7 +447,7 @@ impl Timeline {
                         buffer.set_string(
                             at.x,
                             at.y,
-                            format!("{handle:>width$}", width = usize::from(GUTTER) - 1),
+                            format!("{number:>width$}", width = usize::from(GUTTER) - 1),
                             theme.dim,
                         );
                     }
@@ -461,7 +477,13 @@ mod tests {
     }
 
     fn message(n: u64) -> Message {
-        Message { id: id(n), at_ms: n * 1000, text: format!("message {n}"), name: "bob".into(), ..Message::default() }
+        Message {
+            id: id(n),
+            at_ms: n.saturating_mul(1000),
+            text: format!("message {n}"),
+            name: "bob".into(),
+            ..Message::default()
+        }
     }
 
     fn drawn(timeline: &mut Timeline, height: u16) -> String {
@@ -476,7 +498,8 @@ mod tests {
     #[test]
     fn only_what_is_visible_is_laid_out_and_the_view_stays_where_it_is() {
         let theme = Theme::named("mono").unwrap();
-        let mut timeline = Timeline::load((1000..1100).map(message).collect(), 100, None);
+        let mut timeline = Timeline::default();
+        timeline.load((1000..1100).map(message).collect(), 100, None);
         assert!(drawn(&mut timeline, 10).contains("message 1099"));
         assert!(timeline.messages.iter().filter(|m| m.laid.is_some()).count() < 20);
 
@@ -501,11 +524,13 @@ mod tests {
         let burst = |n: u64| Message { at_ms: 1_700_000_000_000, text: format!("burst {n}"), ..message(first + n) };
         let texts = |timeline: &Timeline| timeline.messages.iter().map(|m| m.text.clone()).collect::<Vec<_>>();
         let expected: Vec<String> = (0..600).map(|n| format!("burst {n}")).collect();
-        let mut in_order = Timeline::load(Vec::new(), 100, None);
+        let mut in_order = Timeline::default();
+        in_order.load(Vec::new(), 100, None);
         (0..600).for_each(|n| in_order.insert(burst(n)));
         assert_eq!(texts(&in_order), expected);
         // 7 has no common factor with 600: every message once, in a jumble; then some for a second time.
-        let mut jumbled = Timeline::load(Vec::new(), 100, None);
+        let mut jumbled = Timeline::default();
+        jumbled.load(Vec::new(), 100, None);
         (0..700).for_each(|n| jumbled.insert(burst(n * 7 % 600)));
         assert_eq!(texts(&jumbled), expected);
     }
@@ -514,7 +539,48 @@ mod tests {
     fn what_was_written_in_the_same_millisecond_after_the_read_mark_is_new() {
         let at = Clock::at(1_700_000_000_000).0;
         let page = (0..4).map(|n| Message { at_ms: 1_700_000_000_000, ..message(at + n) }).collect();
-        let timeline = Timeline::load(page, 100, Some(Clock(at + 1)));
+        let mut timeline = Timeline::default();
+        timeline.load(page, 100, Some(Clock(at + 1)));
         assert_eq!(timeline.first_new, Some(id(at + 2)));
+    }
+
+    #[test]
+    fn a_message_keeps_its_number_whatever_is_loaded_and_however_it_is_scrolled() {
+        let theme = Theme::named("mono").unwrap();
+        let mut timeline = Timeline::default();
+        let newest: Vec<Message> = (1000..1100).map(message).collect();
+        timeline.load(newest.clone(), 100, None);
+        drawn(&mut timeline, 10);
+        let number = timeline.numbers.get(id(1099)).unwrap();
+        timeline.scroll(-40, &theme, 40);
+        drawn(&mut timeline, 10);
+        timeline.around((900..1000).map(message).collect(), id(950));
+        drawn(&mut timeline, 10);
+        // As after a call, or when one writes from far above.
+        timeline.load(newest, 100, None);
+        timeline.insert(message(1100));
+        let shown = drawn(&mut timeline, 10);
+        assert_eq!(timeline.by_number(number).map(|m| m.id), Some(id(1099)), "{shown}");
+        assert!(timeline.by_number(timeline.numbers.get(id(950)).unwrap()).is_none(), "it is not on the screen");
+        let mut numbers: Vec<&str> = shown.lines().filter_map(|l| l.split_whitespace().next()).collect();
+        let lines = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), lines, "no number twice:\n{shown}");
+    }
+
+    #[test]
+    fn the_place_is_found_again() {
+        let theme = Theme::named("mono").unwrap();
+        let mut timeline = Timeline::default();
+        timeline.load((1000..1100).map(message).collect(), 100, None);
+        drawn(&mut timeline, 10);
+        assert_eq!(timeline.place(), None);
+        timeline.scroll(-40, &theme, 40);
+        let before = drawn(&mut timeline, 10);
+        let place = timeline.place().unwrap();
+        let mut next = Timeline::of(timeline.numbers.clone());
+        next.return_to((960..1090).map(message).collect(), place);
+        assert_eq!(drawn(&mut next, 10), before);
     }
 }

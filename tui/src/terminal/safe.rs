@@ -1,33 +1,9 @@
-//! Small things done with a terminal outside the screen.
+//! Text from others, made safe for the terminal.
 
-use std::{borrow::Cow, io::Write};
+use std::borrow::Cow;
 
-use starling_text::SafeText;
+use starling_text::{SafeText, is_unsafe};
 use unicode_width::UnicodeWidthChar;
-use zeroize::Zeroizing;
-
-use crate::error::{CliError, CliResult};
-
-/// Reads a line from the terminal without echo.
-pub fn read_secret(prompt: &str) -> CliResult<Zeroizing<String>> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let tty = std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|e| {
-        CliError::locked(format!("cannot ask for the passphrase: {e}")).hint("use --passphrase-file FILE")
-    })?;
-    let mut out = tty.try_clone().map_err(CliError::internal)?;
-    write!(out, "{prompt}").map_err(CliError::internal)?;
-    out.flush().map_err(CliError::internal)?;
-    let before = tcgetattr(&tty).map_err(CliError::internal)?;
-    let mut quiet = before.clone();
-    quiet.local_modes &= !LocalModes::ECHO;
-    tcsetattr(&tty, OptionalActions::Flush, &quiet).map_err(CliError::internal)?;
-    let mut line = Zeroizing::new(String::new());
-    let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(&tty), &mut line);
-    let _ = tcsetattr(&tty, OptionalActions::Flush, &before);
-    let _ = writeln!(out);
-    read.map_err(CliError::internal)?;
-    Ok(Zeroizing::new(line.trim_end_matches(['\n', '\r']).to_owned()))
-}
 
 /// Text from others with its line breaks, made safe for a terminal (see [`SafeText`]).
 pub fn safe(text: &str) -> String {
@@ -37,6 +13,16 @@ pub fn safe(text: &str) -> String {
 /// The same on one line.
 pub fn safe_line(text: &str) -> String {
     SafeText::line(&in_parts(text)).into()
+}
+
+/// What stands in a cell in place of a symbol that a terminal would obey instead of showing it; `None` for all others.
+pub fn safe_cell(symbol: &str) -> Option<String> {
+    if !symbol.contains(is_unsafe) {
+        return None;
+    }
+    let safe = SafeText::line(symbol);
+    let shown = safe.as_str();
+    (shown != symbol).then(|| shown.chars().next().unwrap_or('�').to_string())
 }
 
 /// Whether clusters of emoji are shown in parts, and few combining marks: on the screen, in terminals that are not known to join them. Where a
@@ -80,5 +66,11 @@ mod tests {
         assert_eq!(safe("x\u{202e}evil"), "x⍰evil");
         // Emoji with joiners stay whole.
         assert_eq!(safe("👩‍👩‍👧"), "👩‍👩‍👧");
+        for shown in ["a", "🦜", "e\u{301}", "👩‍👩‍👧"] {
+            assert_eq!(safe_cell(shown), None, "{shown}");
+        }
+        for obeyed in ["\u{1b}", "x\u{202e}", "\u{9b}", "\r"] {
+            assert!(safe_cell(obeyed).is_some_and(|cell| !cell.contains(is_unsafe)), "{obeyed:?}");
+        }
     }
 }

@@ -1,0 +1,162 @@
+//! A terminal with a program in it.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    io::{Read, Write},
+    num::NonZeroU16,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use portable_pty::{CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
+use starling_tests::{PATIENCE, World, program};
+
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).unwrap()
+}
+
+/// A terminal with the screen in it.
+pub struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn Write + Send>,
+    pub shown: Arc<Mutex<vt100::Parser>>,
+    child: Box<dyn portable_pty::Child + Send + Sync>,
+    /// Held open, so that the terminal can be looked at after the program has ended.
+    _slave: Box<dyn SlavePty + Send>,
+    /// Everything that was written to it.
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    pub fn start(world: &World, profile: &str, width: u16, height: u16) -> Self {
+        Self::start_with(world, profile, width, height, &[])
+    }
+
+    /// The same with some variables of its environment set; one that is empty is removed.
+    pub fn start_with(world: &World, profile: &str, width: u16, height: u16, variables: &[(&str, &str)]) -> Self {
+        let size = PtySize { rows: height, cols: width, ..PtySize::default() };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(program("starling"));
+        command.args([
+            "--no-mdns",
+            "--listen-addr",
+            "/ip4/127.0.0.1/udp/0/quic-v1",
+            "--profile",
+            profile,
+            "--data-dir",
+        ]);
+        command.arg(world.dir.path().join("profiles"));
+        for (name, dir) in [("XDG_RUNTIME_DIR", ""), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")] {
+            command.env(name, world.dir.path().join(dir));
+        }
+        command.env("TERM", "xterm-256color");
+        // No devices: what stands for them.
+        for (name, value) in [
+            ("STARLING_AUDIO_IN", "tone"),
+            ("STARLING_AUDIO_OUT", "none"),
+            ("STARLING_VIDEO_IN", "pattern:320x180@15"),
+            ("STARLING_PICTURES", "cells"),
+        ] {
+            command.env(name, value);
+        }
+        command.env("LANG", "C.UTF-8");
+        command.env("TZ", "UTC");
+        command.env_remove("SSLKEYLOGFILE");
+        for (name, value) in variables {
+            if value.is_empty() {
+                command.env_remove(name);
+            } else {
+                command.env(name, value);
+            }
+        }
+        let child = pair.slave.spawn_command(command).unwrap();
+        let shown = Arc::new(Mutex::new(vt100::Parser::new(cells(height), cells(width), 0)));
+        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let (parser, log, mut output) = (shown.clone(), written.clone(), pair.master.try_clone_reader().unwrap());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(n @ 1..) = output.read(&mut buffer) {
+                log.lock().unwrap().extend(&buffer[..n]);
+                parser.lock().unwrap().process(&buffer[..n]);
+            }
+        });
+        let keys = pair.master.take_writer().unwrap();
+        Self { master: pair.master, keys, shown, child, _slave: pair.slave, written }
+    }
+
+    pub fn type_keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    pub fn text(&self) -> String {
+        self.shown.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until the screen shows this.
+    pub fn sees(&self, what: &str) -> String {
+        self.waits(what, |text| text.contains(what))
+    }
+
+    pub fn waits(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text();
+            if fits(&text) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {what}:\n{text}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn resize(&self, width: u16, height: u16) {
+        // Under one lock: what the program paints for the new size must not meet the old one.
+        let mut shown = self.shown.lock().unwrap();
+        shown.screen_mut().set_size(cells(height), cells(width));
+        self.master.resize(PtySize { rows: height, cols: width, ..PtySize::default() }).unwrap();
+    }
+
+    /// The exit code of the program.
+    pub fn ends(&mut self) -> u32 {
+        self.child.wait().unwrap().exit_code()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.process_id().unwrap()
+    }
+
+    /// Sends a signal to the program.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// What was written to the terminal so far, escape sequences and all.
+    pub fn written(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
+    /// What keeps the terminal from being as a shell needs it; nothing if it is.
+    pub fn not_restored(&self) -> Vec<&'static str> {
+        let shown = self.shown.lock().unwrap();
+        let screen = shown.screen();
+        let modes = format!("{:?}", self.master.get_termios().unwrap().local_flags);
+        let wrong = [
+            (screen.alternate_screen(), "the other screen"),
+            (screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None, "the mouse"),
+            (screen.bracketed_paste(), "bracketed paste"),
+            (screen.hide_cursor(), "no cursor"),
+            (!modes.contains("ICANON") || !modes.contains("ISIG"), "raw mode"),
+            (!modes.replace("ECHOE", "").replace("ECHOK", "").replace("ECHOCTL", "").contains("ECHO"), "no echo"),
+        ];
+        wrong.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}

@@ -1,0 +1,159 @@
+//! Keeping drafts, the open chat and the place in it, so that they are there again in the next run, also when this one is killed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{
+    app::{App, Tag},
+    model::{Draft, Kept, KeptChat, Mode, Place},
+    timeline::Timeline,
+};
+use crate::error::CliError;
+
+/// From the first change until it is stored: short enough to lose no more than a word, long enough not to store each letter.
+const KEEP_AFTER: Duration = Duration::from_millis(300);
+
+/// What is kept, and how far it is stored.
+#[derive(Default)]
+pub struct Keeping {
+    /// Read from the last run; before that nothing is stored.
+    loaded: bool,
+    /// The chats that are not open.
+    kept: Kept,
+    /// What the node has stored.
+    stored: Kept,
+    due: Option<Instant>,
+    /// Only the first failure is shown.
+    failed: bool,
+    /// A place is gone back to once, in the chat that was open.
+    place: Option<(String, Place)>,
+}
+
+impl Keeping {
+    /// Whether what was kept is known.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// The chat that was open in the last run.
+    pub fn last_open(&self) -> Option<&str> {
+        self.kept.open.as_deref()
+    }
+
+    /// When changes have to be stored.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+impl App {
+    /// What was kept from the last run.
+    pub fn take_kept(&mut self, answer: Value) {
+        let kept = Kept::from_json(answer);
+        self.keeping.stored = kept.clone();
+        if !self.keeping.loaded {
+            let place = |open: &String| Some((open.clone(), kept.chats.get(open)?.place?));
+            self.keeping.place = kept.open.as_ref().and_then(place);
+            self.keeping.kept = kept;
+        }
+        self.keeping.loaded = true;
+        self.open_what_is_due();
+    }
+
+    /// The node keeps nothing.
+    pub fn kept_none(&mut self) {
+        self.take_kept(Value::Null);
+    }
+
+    /// Something could not be kept.
+    pub fn cannot_keep(&mut self, error: &CliError) {
+        if !std::mem::replace(&mut self.keeping.failed, true) {
+            self.warn(format!("Drafts are not kept: {}.", error.message));
+        }
+    }
+
+    /// Whether a chat has a draft, the open one apart.
+    pub fn has_draft(&self, chat: &str) -> bool {
+        self.keeping.kept.chats.get(chat).is_some_and(|kept| !kept.draft.is_empty())
+    }
+
+    fn open_chat_now(&self) -> KeptChat {
+        KeptChat { draft: self.composer.draft(), place: self.timeline.place(), numbers: self.timeline.numbers.clone() }
+    }
+
+    /// Leaves the open chat and goes on with the draft of another, which is open from now on. Gives the place to go to, if that is not the
+    /// newest message.
+    pub fn switch_draft(&mut self, chat: &str) -> Option<Place> {
+        let early = match self.open.take() {
+            Some(left) => {
+                let now = KeptChat { place: None, ..self.open_chat_now() };
+                self.keeping.kept.chats.insert(left, now);
+                String::new()
+            }
+            // Written before the first chat was there.
+            None => self.composer.text(),
+        };
+        let mut kept = self.keeping.kept.chats.remove(chat).unwrap_or_default();
+        if !early.is_empty() {
+            let before = std::mem::take(&mut kept.draft.text);
+            kept.draft.text = if before.is_empty() { early } else { format!("{before}\n{early}") };
+        }
+        self.composer.set_draft(kept.draft);
+        self.timeline = Timeline::of(kept.numbers);
+        self.open = Some(chat.to_owned());
+        self.keeping.place.take().filter(|(open, _)| open == chat).map(|(_, place)| place)
+    }
+
+    /// Puts a text that could not be sent back into the draft of its chat.
+    pub fn put_back(&mut self, chat: &str, text: &str) {
+        if self.open.as_deref() == Some(chat) {
+            return self.composer.put_back(text);
+        }
+        let draft = &mut self.keeping.kept.chats.entry(chat.to_owned()).or_default().draft;
+        let since = std::mem::take(&mut draft.text);
+        *draft = Draft {
+            text: if since.is_empty() { text.to_owned() } else { format!("{text}\n{since}") },
+            mode: Mode::Write,
+            waiting: std::mem::take(&mut draft.waiting),
+        };
+    }
+
+    /// After something has happened: what has to be kept will be stored soon.
+    pub fn note_changes(&mut self) {
+        if !self.keeping.loaded || self.keeping.due.is_some() {
+            return;
+        }
+        let Some(open) = &self.open else { return };
+        let stored = self.keeping.stored.chats.get(open);
+        let same = |stored: &KeptChat| stored.place == self.timeline.place() && stored.draft == self.composer.draft();
+        if self.keeping.stored.open.as_ref() != Some(open) || !stored.is_some_and(same) {
+            self.keeping.due = Some(Instant::now() + KEEP_AFTER);
+        }
+    }
+
+    /// Stores what has changed.
+    pub fn keep(&mut self) {
+        self.keeping.due = None;
+        let Some(open) = self.open.clone().filter(|_| self.keeping.loaded) else { return };
+        let mut wanted = Kept { open: Some(open.clone()), ..self.keeping.kept.clone() };
+        // Numbers are worth keeping only beside what the user comes back to.
+        wanted.chats.retain(|_, kept| !kept.draft.is_empty());
+        wanted.chats.insert(open.clone(), self.open_chat_now());
+        let mut rows = Vec::new();
+        for (chat, kept) in &wanted.chats {
+            if self.keeping.stored.chats.get(chat) != Some(kept) {
+                rows.push(Kept::set_chat(chat, kept));
+            }
+        }
+        let gone = self.keeping.stored.chats.keys().filter(|chat| !wanted.chats.contains_key(*chat));
+        rows.extend(gone.map(|chat| Kept::remove_chat(chat)));
+        if self.keeping.stored.open != wanted.open {
+            rows.push(Kept::set_open(&open));
+        }
+        self.keeping.stored = wanted;
+        for row in rows {
+            self.ask_in_order(Tag::Keep, "screen.set", row);
+        }
+    }
+}

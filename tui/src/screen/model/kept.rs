@@ -1,0 +1,173 @@
+//! What the screen keeps from one run to the next: the open chat, and for each chat the draft, the place in it, and the numbers of messages.
+//!
+//! The node stores it as named rows of JSON: `open`, and `chat:ID` for each chat.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use starling_node::MessageId;
+
+use super::Numbers;
+
+/// Name of the row that holds the open chat.
+pub const OPEN: &str = "open";
+
+/// What Enter will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Sends a message.
+    #[default]
+    Write,
+    /// Sends an answer to this message.
+    Reply(MessageId),
+    /// Changes this message.
+    Edit(MessageId),
+}
+
+/// What is being written in a chat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Draft {
+    pub text: String,
+    pub mode: Mode,
+    /// The draft that waits while a message is edited.
+    pub waiting: String,
+}
+
+impl Draft {
+    /// Nothing that would be missed.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// A place in a chat: the message at the top of the view, and which of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub message: MessageId,
+    pub row: usize,
+}
+
+/// What is kept of a chat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptChat {
+    pub draft: Draft,
+    /// `None`: at the newest message.
+    pub place: Option<Place>,
+    pub numbers: Numbers,
+}
+
+/// A row as it is stored. Ids are text; what is not valid is left out.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Row {
+    text: String,
+    reply: Option<String>,
+    edit: Option<String>,
+    waiting: String,
+    place: Option<(String, usize)>,
+    numbers: Vec<(String, u64)>,
+}
+
+impl KeptChat {
+    /// The row to be stored.
+    pub fn to_row(&self) -> Value {
+        let id = |id: MessageId| id.to_string();
+        let (reply, edit) = match self.draft.mode {
+            Mode::Write => (None, None),
+            Mode::Reply(to) => (Some(id(to)), None),
+            Mode::Edit(which) => (None, Some(id(which))),
+        };
+        let row = Row {
+            text: self.draft.text.clone(),
+            reply,
+            edit,
+            waiting: self.draft.waiting.clone(),
+            place: self.place.map(|place| (id(place.message), place.row)),
+            numbers: self.numbers.latest().into_iter().map(|(message, number)| (id(message), number)).collect(),
+        };
+        serde_json::to_value(row).unwrap_or_default()
+    }
+
+    fn from_row(row: Value) -> Option<Self> {
+        let row: Row = serde_json::from_value(row).ok()?;
+        let id = |text: &str| text.parse::<MessageId>().ok();
+        let mode = match (row.reply.as_deref().and_then(id), row.edit.as_deref().and_then(id)) {
+            (Some(to), _) => Mode::Reply(to),
+            (None, Some(which)) => Mode::Edit(which),
+            (None, None) => Mode::Write,
+        };
+        let numbers = row.numbers.iter().filter_map(|(message, number)| Some((id(message)?, *number)));
+        Some(Self {
+            draft: Draft { text: row.text, mode, waiting: row.waiting },
+            place: row.place.and_then(|(message, row)| Some(Place { message: id(&message)?, row })),
+            numbers: Numbers::restore(numbers),
+        })
+    }
+}
+
+/// Everything that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The open chat.
+    pub open: Option<String>,
+    pub chats: HashMap<String, KeptChat>,
+}
+
+impl Kept {
+    /// From the answer of `screen.get`.
+    pub fn from_json(answer: Value) -> Self {
+        let Value::Object(rows) = answer["rows"].clone() else { return Self::default() };
+        let open = rows.get(OPEN).and_then(Value::as_str).map(Into::into);
+        let chats = rows
+            .into_iter()
+            .filter_map(|(name, row)| Some((name.strip_prefix("chat:")?.to_owned(), KeptChat::from_row(row)?)));
+        Self { open, chats: chats.collect() }
+    }
+
+    /// Parameters of the `screen.set` that keep this of a chat.
+    pub fn set_chat(chat: &str, kept: &KeptChat) -> Value {
+        json!({ "row": format!("chat:{chat}"), "value": kept.to_row() })
+    }
+
+    /// Parameters of the `screen.set` that forget what is kept of a chat.
+    pub fn remove_chat(chat: &str) -> Value {
+        json!({ "row": format!("chat:{chat}"), "value": null })
+    }
+
+    /// Parameters of the `screen.set` that keep which chat is open.
+    pub fn set_open(chat: &str) -> Value {
+        json!({ "row": OPEN, "value": chat })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_node::{Clock, EventId};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back_and_what_is_not_valid_is_left_out() {
+        let id = |n| MessageId(EventId { clock: Clock(n), ..EventId::default() });
+        let mut numbers = Numbers::default();
+        (1..5).for_each(|n| drop(numbers.of(id(n))));
+        for mode in [Mode::Write, Mode::Reply(id(1)), Mode::Edit(id(2))] {
+            let draft = Draft { text: "half a\nthought".into(), mode, waiting: "before".into() };
+            let place = Some(Place { message: id(3), row: 2 });
+            let chat = KeptChat { draft, place, numbers: numbers.clone() };
+            let (open, row) = (Kept::set_open("c1"), Kept::set_chat("c1", &chat));
+            let rows = json!({ "open": open["value"], "chat:c1": row["value"], "chat:c2": 7, "later": {} });
+            let kept = Kept::from_json(json!({ "rows": rows }));
+            assert_eq!(kept.open.as_deref(), Some("c1"));
+            assert_eq!(kept.chats, HashMap::from([("c1".to_owned(), chat)]));
+        }
+        let odd = json!({ "text": "x", "reply": "no id", "place": ["no id", 1], "numbers": [["no id", 1]] });
+        let kept = Kept::from_json(json!({ "rows": { "chat:c": odd } }));
+        assert_eq!(
+            kept.chats["c"],
+            KeptChat { draft: Draft { text: "x".into(), ..Draft::default() }, ..KeptChat::default() }
+        );
+        assert_eq!(Kept::from_json(Value::Null), Kept::default());
+    }
+}
