@@ -75,3 +75,6 @@ pub async fn run(global: &Global) -> CliResult {
 #[cfg(test)]
 #[path = "screen_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod golden_tests;
