@@ -4,11 +4,11 @@
 
 use std::{
     sync::{
-        LazyLock,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -26,8 +26,18 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Signals are sent to a process, so this belongs to the process, too.
 static STATE: LazyLock<watch::Sender<State>> = LazyLock::new(|| watch::channel(State::default()).0);
 static NOTICED: AtomicBool = AtomicBool::new(false);
-/// Another program has the terminal: its interrupt key is not ours.
-static LENT: AtomicBool = AtomicBool::new(false);
+/// Who has the keyboard.
+static KEYBOARD: Mutex<Keyboard> = Mutex::new(Keyboard::Ours);
+/// A key that ended the other program may be noticed a moment after its end.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Whose the interrupt and quit keys are.
+enum Keyboard {
+    Ours,
+    Lent,
+    /// It was lent until then.
+    Returned(Instant),
+}
 
 #[derive(Default)]
 struct State {
@@ -122,14 +132,19 @@ pub fn receive(signal: Signal) {
     STATE.send_modify(|state| state.received = state.received.or(Some(signal)));
 }
 
-/// While another program has the terminal, an interrupt from the keyboard is meant for that program.
+/// While another program has the terminal, its interrupt and quit keys are meant for that program.
 pub fn lend_keyboard(lent: bool) {
-    LENT.store(lent, Ordering::Relaxed);
+    let state = if lent { Keyboard::Lent } else { Keyboard::Returned(Instant::now()) };
+    *KEYBOARD.lock().unwrap_or_else(PoisonError::into_inner) = state;
 }
 
-/// Whether another program has the keyboard.
+/// Whether an interrupt that comes now may have been meant for another program.
 pub fn is_keyboard_lent() -> bool {
-    LENT.load(Ordering::Relaxed)
+    match &*KEYBOARD.lock().unwrap_or_else(PoisonError::into_inner) {
+        Keyboard::Ours => false,
+        Keyboard::Lent => true,
+        Keyboard::Returned(at) => at.elapsed() < LATE,
+    }
 }
 
 async fn when(fits: impl Fn(&State) -> bool) -> Signal {

@@ -1,5 +1,5 @@
-//! The state of the screen. Nothing here waits: calls to the node are collected and made by the loop in `mod.rs`, and their answers come
-//! back as events. `news.rs` holds what the node says, `input.rs` what the user does, `popups.rs` what lies over the rest.
+//! The state of the screen. Nothing here waits: calls to the node are collected and made by `event_loop.rs`, and their answers come
+//! back as events.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,19 @@ use serde_json::{Value, json};
 use starling_node::MessageId;
 
 use super::{
-    call::{CallState, Colours, Pictures, Shot},
+    actions::Keys,
+    call::{Colours, Pictures, Shot},
+    component::Layers,
     composer::Composer,
     config::Config,
-    draw::Layout,
     keeping::Keeping,
-    keys::Keys,
     markup,
-    model::Place,
+    model::{CallState, Chat, ChatList, Contact, ContactRequest, ContactState, Path, Place, Status, Wants},
     notify::notify,
-    palette::Palette,
+    panes::{Layout, Panes},
     theme::Theme,
-    timeline::{Timeline, Wants},
+    timeline::Timeline,
 };
-use crate::verbs::field;
 
 /// Messages fetched at a time.
 pub const PAGE: usize = 100;
@@ -93,23 +92,6 @@ pub enum Focus {
     Composer,
 }
 
-/// A row of the list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListRow {
-    Title(&'static str),
-    Chat(String),
-    Request(String),
-}
-
-/// A text over everything, such as an invite with its QR code; keys other than `y` close it.
-pub struct Card {
-    pub title: String,
-    /// Rows that begin with `\u{1}` are part of a QR code.
-    pub lines: Vec<String>,
-    /// What `y` copies.
-    pub copy: Option<String>,
-}
-
 /// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
 /// that answer may be from before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -146,20 +128,22 @@ pub struct App {
     pub config: Config,
     pub keys: Keys,
     pub theme: Theme,
-    pub me: Value,
-    pub contacts: Vec<Value>,
-    pub chats: Vec<Value>,
-    pub requests: Vec<Value>,
+    /// `None` before the node has answered.
+    pub me: Option<Status>,
+    pub contacts: Vec<Contact>,
+    pub chats: Vec<Chat>,
+    pub requests: Vec<ContactRequest>,
     pub open: Option<String>,
     pub timeline: Timeline,
     pub composer: Composer,
     pub keeping: Keeping,
     pub focus: Focus,
-    pub list: Vec<ListRow>,
-    pub list_at: usize,
+    pub list: ChatList,
     pub list_width: u16,
-    pub palette: Option<Palette>,
-    pub card: Option<Card>,
+    /// The panes, and what lies over them.
+    pub layers: Layers,
+    /// Something lies over the panes.
+    pub covered: bool,
     pub toast: Option<(String, bool, Instant)>,
     /// Whether details are shown; by default where there is room.
     pub details: Option<bool>,
@@ -202,7 +186,7 @@ impl App {
             config,
             keys,
             theme,
-            me: Value::Null,
+            me: None,
             contacts: Vec::new(),
             chats: Vec::new(),
             requests: Vec::new(),
@@ -211,10 +195,9 @@ impl App {
             composer: Composer::default(),
             keeping: Keeping::default(),
             focus,
-            list: Vec::new(),
-            list_at: 0,
-            palette: None,
-            card: None,
+            list: ChatList::default(),
+            layers: Layers::over(Panes::default()),
+            covered: false,
             toast: None,
             details: None,
             layout: Layout::default(),
@@ -295,52 +278,49 @@ impl App {
         self.timeline.relay();
     }
 
-    pub fn chat(&self, id: &str) -> Option<&Value> {
-        self.chats.iter().find(|c| c["id"] == id)
+    pub fn chat(&self, id: &str) -> Option<&Chat> {
+        self.chats.iter().find(|c| c.id == id)
     }
 
-    pub fn contact_of(&self, chat: &str) -> Option<&Value> {
-        self.contacts.iter().find(|c| c["chat"] == chat)
+    pub fn contact_of(&self, chat: &str) -> Option<&Contact> {
+        self.contacts.iter().find(|c| c.chat == chat)
     }
 
-    /// How a contact is reached: `direct`, `relay` or `none`. In a call that is the call's way: the link beside it may take another one, or
-    /// may just be changing.
-    pub fn path_to<'a>(&'a self, contact: &'a Value) -> &'a str {
-        let call = self.call.as_ref().filter(|call| contact["chat"] == call.chat.as_str());
+    /// How a contact is reached. In a call that is the call's way: the link beside it may take another one, or may just be changing.
+    pub fn path_to(&self, contact: &Contact) -> Path {
+        let call = self.call.as_ref().filter(|call| call.chat == contact.chat);
         match call.and_then(CallState::is_direct) {
-            Some(true) => "direct",
-            Some(false) => "relay",
-            None => field(contact, "path"),
+            Some(true) => Path::Direct,
+            Some(false) => Path::Relay,
+            None => contact.path,
         }
     }
 
     /// Devices that are connected directly and through a relay. The one we are in a call with counts as the call goes.
     pub fn peers(&self) -> (u64, u64) {
-        let peers = &self.me["peers"];
-        let (direct, relayed) = (peers["direct"].as_u64().unwrap_or(0), peers["relayed"].as_u64().unwrap_or(0));
-        let link = self.call.as_ref().and_then(|call| self.contact_of(&call.chat)).map(|c| field(c, "path"));
+        let (direct, relayed) = self.me.as_ref().map_or((0, 0), |me| (me.direct, me.relayed));
+        let link = self.call.as_ref().and_then(|call| self.contact_of(&call.chat)).map(|contact| contact.path);
         match (link, self.call.as_ref().and_then(CallState::is_direct)) {
-            (Some("relay"), Some(true)) if relayed > 0 => (direct + 1, relayed - 1),
-            (Some("direct"), Some(false)) if direct > 0 => (direct - 1, relayed + 1),
+            (Some(Path::Relay), Some(true)) if relayed > 0 => (direct + 1, relayed - 1),
+            (Some(Path::Direct), Some(false)) if direct > 0 => (direct - 1, relayed + 1),
             _ => (direct, relayed),
         }
     }
 
-    pub fn open_contact(&self) -> Option<&Value> {
+    pub fn open_contact(&self) -> Option<&Contact> {
         self.contact_of(self.open.as_deref()?)
     }
 
     pub fn chat_named(&self, name: &str) -> Option<String> {
         let name = name.trim_start_matches('@');
-        let found = self.contacts.iter().find(|c| starling_text::same(field(c, "name"), name))?;
-        Some(field(found, "chat").to_owned())
+        self.contacts.iter().find(|c| starling_text::same(&c.name, name)).map(|c| c.chat.clone())
     }
 
     /// The mentions in a text: accounts of those whose `@name` it has.
     pub fn mentions(&self, text: &str) -> Vec<String> {
         let text = starling_text::folded(text);
-        let named = |c: &&Value| text.contains(&starling_text::folded(&format!("@{}", field(c, "name"))));
-        self.contacts.iter().filter(named).map(|c| field(c, "account").to_owned()).collect()
+        let named = |c: &&Contact| text.contains(&starling_text::folded(&format!("@{}", c.name)));
+        self.contacts.iter().filter(named).map(|c| c.account.clone()).collect()
     }
 
     /// Notifies the user by the desktop or the terminal, as the configuration says.
@@ -358,36 +338,16 @@ impl App {
     }
 
     pub fn relist(&mut self) {
-        let mut rows = Vec::new();
-        if !self.requests.is_empty() {
-            rows.push(ListRow::Title("Requests"));
-            rows.extend(self.requests.iter().map(|r| ListRow::Request(field(r, "account").to_owned())));
-        }
-        let id = |c: &Value| ListRow::Chat(field(c, "id").to_owned());
-        rows.push(ListRow::Title("Direct"));
-        rows.extend(self.chats.iter().filter(|c| c["archived"] != true).map(id));
-        if self.chats.iter().any(|c| c["archived"] == true) {
-            rows.push(ListRow::Title("Archived"));
-            rows.extend(self.chats.iter().filter(|c| c["archived"] == true).map(id));
-        }
-        self.list = rows;
-        if let Some(open) = &self.open
-            && let Some(at) = self.list.iter().position(|r| *r == ListRow::Chat(open.clone()))
-            && self.focus != Focus::List
-        {
-            self.list_at = at;
-        }
-        self.list_at = self.list_at.min(self.list.len().saturating_sub(1));
-        if matches!(self.list.get(self.list_at), Some(ListRow::Title(_))) && self.list_at + 1 < self.list.len() {
-            self.list_at += 1;
-        }
+        // Who moves in the list is not moved from there.
+        let follow = self.open.as_deref().filter(|_| self.focus != Focus::List);
+        self.list.rebuild(&self.requests, &self.chats, follow);
     }
 
     /// Opens the chat that was just added, or the first one where none is open.
     pub fn open_what_is_due(&mut self) {
         if let Some(account) = &self.to_open
-            && let Some(contact) = self.contacts.iter().find(|c| field(c, "account") == account)
-            && let chat = field(contact, "chat").to_owned()
+            && let Some(contact) = self.contacts.iter().find(|c| c.account == *account)
+            && let chat = contact.chat.clone()
             && self.chat(&chat).is_some()
         {
             self.to_open = None;
@@ -397,10 +357,10 @@ impl App {
         if !self.keeping.is_loaded() {
             return;
         }
-        let gone = self.open_contact().is_some_and(|c| field(c, "state") == "removed");
+        let gone = self.open_contact().is_some_and(|c| c.state == ContactState::Removed);
         if gone || self.open.is_none() {
             let last = self.keeping.last_open().filter(|id| !gone && self.chat(id).is_some()).map(Into::into);
-            match last.or_else(|| self.chats.first().map(|c| field(c, "id").to_owned())) {
+            match last.or_else(|| self.chats.first().map(|c| c.id.clone())) {
                 Some(first) => self.open(&first),
                 None => self.open = None,
             }
@@ -446,8 +406,12 @@ impl App {
         }
         if let (Some(chat), Some(wants)) = (self.open.clone(), self.timeline.wants()) {
             let params = match &wants {
-                Wants::Older(before) => json!({ "chat": chat, "before": before.to_string(), "limit": PAGE }),
-                Wants::Newer(after) => json!({ "chat": chat, "after": after.to_string(), "limit": PAGE }),
+                Wants::Older(before) => {
+                    json!({ "chat": chat, "before": before.to_string(), "limit": PAGE })
+                }
+                Wants::Newer(after) => {
+                    json!({ "chat": chat, "after": after.to_string(), "limit": PAGE })
+                }
             };
             self.fetching = true;
             self.ask_history(Tag::Page(chat, wants), params);
@@ -484,6 +448,6 @@ impl App {
             // The view is far up in the past: back to now.
             self.load_newest();
         }
-        self.timeline.unread_after = None;
+        self.timeline.all_read();
     }
 }

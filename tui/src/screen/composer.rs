@@ -6,7 +6,7 @@ use starling_node::MessageId;
 use unicode_width::UnicodeWidthStr;
 
 pub use super::model::Mode;
-use super::{commands::COMMANDS, model::Draft};
+use super::{actions, model::Draft};
 
 /// Rows that the composer may take.
 const MAX_ROWS: u16 = 8;
@@ -231,17 +231,10 @@ impl Composer {
         let (word, start) = self.word();
         let first = self.area.cursor().0 == 0 && start == 0;
         self.offers = if first && word.starts_with('/') && !word.starts_with("//") {
-            let found = COMMANDS.iter().filter(|c| c.name.starts_with(&word[1..]));
-            found
-                .map(|c| Offer {
-                    insert: format!(
-                        "/{}{}",
-                        c.name,
-                        if c.args.is_empty() || c.args.starts_with('[') { "" } else { " " }
-                    ),
-                    label: format!("/{} {} — {}", c.name, c.args, c.help),
-                })
-                .collect()
+            let found = actions::commands().filter(|c| c.name.starts_with(&word[1..]));
+            let offer =
+                |c: &actions::Command| Offer { insert: c.prefix(), label: format!("{} — {}", c.usage(), c.help) };
+            found.map(offer).collect()
         } else if let Some(part) = word.strip_prefix('@') {
             let part = starling_text::folded(part);
             let found = self.names.iter().filter(|n| starling_text::folded(n).starts_with(&part));

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{keys::Keys, theme::Theme};
+use super::{actions::Keys, theme::Theme};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -67,7 +67,9 @@ fn chosen_path() -> Option<std::path::PathBuf> {
 
 /// Keeps a theme that was chosen on the screen.
 pub fn remember_theme(name: &str) -> std::io::Result<()> {
-    let Some(path) = chosen_path() else { return Ok(()) };
+    let Some(path) = chosen_path() else {
+        return Ok(());
+    };
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }

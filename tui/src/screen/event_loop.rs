@@ -28,7 +28,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     app::{App, Call, Tag},
-    call, draw,
+    call, panes,
 };
 use crate::{
     cli::Global,
@@ -269,7 +269,7 @@ impl EventLoop {
     fn draw(&mut self) -> CliResult {
         let app = &mut self.app;
         self.terminal.draw(|frame| {
-            draw::draw(app, frame);
+            panes::draw(app, frame);
             make_cells_safe(frame.buffer_mut());
         })?;
         Ok(())
@@ -284,8 +284,7 @@ impl EventLoop {
                 self.redraw()?;
             }
             Event::Key(key) => app.key(&key),
-            Event::Mouse(mouse) => app.mouse(&mouse),
-            Event::Paste(text) => app.paste(&text),
+            Event::Mouse(_) | Event::Paste(_) => app.handle_event(&event),
             Event::FocusGained => app.focus_changed(true),
             Event::FocusLost => app.focus_changed(false),
             _ => {}

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use starling_node::{Clock, EventId, MessageId};
 
 use super::{
+    actions::{self, Keys},
     app::{App, Tag},
     config::Config,
-    draw,
-    keys::{Action, Keys},
+    model::CallStats,
     palette::Question,
+    panes,
     theme::Theme,
 };
 
@@ -94,7 +95,7 @@ fn check(name: &str, mut app: App) {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         // Twice: places are known from the first drawing on.
         for _ in 0..2 {
-            terminal.draw(|frame| draw::draw(&mut app, frame)).unwrap();
+            terminal.draw(|frame| panes::draw(&mut app, frame)).unwrap();
         }
         insta::assert_snapshot!(format!("{name}-{width}x{height}"), terminal.backend());
     }
@@ -150,9 +151,9 @@ fn a_request() {
 fn the_actions_on_a_message() {
     let mut app = full();
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    terminal.draw(|frame| draw::draw(&mut app, frame)).unwrap();
+    terminal.draw(|frame| panes::draw(&mut app, frame)).unwrap();
     app.select(0);
-    app.act(Action::Actions);
+    app.act(actions::binding("actions").unwrap());
     check("actions", app);
 }
 
@@ -181,8 +182,9 @@ fn a_call() {
     if let Some(call) = &mut app.call {
         // Its clock stands still.
         call.since = None;
-        call.stats = json!({ "state": { "microphone": true }, "level": 0.2,
+        let stats = json!({ "state": { "microphone": true }, "level": 0.2,
             "routes": [{ "path": "direct", "rtt_ms": 20, "audio": { "packets": 99, "lost": 1, "level": 0.1 } }] });
+        call.stats = CallStats::from_bytes(stats.to_string().as_bytes());
     }
     check("call", app);
 }

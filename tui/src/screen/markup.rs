@@ -110,179 +110,229 @@ pub fn emoji(text: &str) -> String {
 }
 
 fn parse(text: &str, theme: &Theme) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    let mut row = Row::default();
-    let mut style = vec![theme.text];
-    let mut quotes = 0usize;
-    let mut lists: Vec<Option<u64>> = Vec::new();
-    let mut item: Option<String> = None;
-    let mut code: Option<(String, String)> = None;
-    let mut blank = false;
-    // Open links: address, and the words that stand for it.
-    let mut targets: Vec<(String, String)> = Vec::new();
-
-    let indent = |quotes: usize, lists: usize| -> Vec<(String, Style)> {
-        let mut indent = vec![("▎ ".to_owned(), theme.dim); quotes];
-        if lists > 0 {
-            indent.push(("  ".repeat(lists), theme.text));
-        }
-        indent
-    };
-    macro_rules! end_row {
-        () => {
-            if !row.spans.is_empty() {
-                rows.push(std::mem::take(&mut row));
-            }
-        };
-    }
-    macro_rules! push {
-        ($text:expr, $style:expr) => {{
-            if row.spans.is_empty() {
-                if std::mem::take(&mut blank) && !rows.is_empty() {
-                    rows.push(Row::default());
-                }
-                row.indent = indent(quotes, lists.len());
-                match item.take() {
-                    Some(mark) => {
-                        let mut first = indent(quotes, lists.len().saturating_sub(1));
-                        first.push((mark, theme.dim));
-                        row.spans.extend(first);
-                    }
-                    None => row.spans.extend(row.indent.clone()),
-                }
-            }
-            row.spans.push(($text, $style));
-        }};
-    }
+    let mut builder = Builder::new(theme);
     // Strikethrough beside the core; tables, footnotes and HTML are shown as they were typed.
     for event in Parser::new_ext(text, Options::ENABLE_STRIKETHROUGH) {
-        let now = style.last().copied().unwrap_or(theme.text);
         match event {
-            Event::Start(tag) => match tag {
-                Tag::Strong => style.push(now.add_modifier(Modifier::BOLD)),
-                Tag::Emphasis => style.push(now.add_modifier(Modifier::ITALIC)),
-                Tag::Strikethrough => style.push(now.add_modifier(Modifier::CROSSED_OUT)),
-                Tag::Heading { .. } => {
-                    end_row!();
-                    style.push(theme.accent.add_modifier(Modifier::BOLD));
-                }
-                Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => {
-                    targets.push((dest_url.into_string(), String::new()));
-                    style.push(theme.accent.add_modifier(Modifier::UNDERLINED));
-                }
-                Tag::BlockQuote(_) => {
-                    end_row!();
-                    quotes = (quotes + 1).min(4);
-                }
-                Tag::List(start) => {
-                    end_row!();
-                    lists.push(start);
-                }
-                Tag::Item => {
-                    end_row!();
-                    item = Some(match lists.last_mut() {
-                        Some(Some(n)) => {
-                            *n += 1;
-                            format!("{}. ", *n - 1)
-                        }
-                        _ => "• ".into(),
-                    });
-                }
-                Tag::CodeBlock(kind) => {
-                    end_row!();
-                    let language = match kind {
-                        CodeBlockKind::Fenced(language) => language.split_whitespace().next().unwrap_or("").to_owned(),
-                        CodeBlockKind::Indented => String::new(),
-                    };
-                    code = Some((language, String::new()));
-                }
-                _ => {}
-            },
-            Event::End(tag) => match tag {
-                TagEnd::Link | TagEnd::Image => {
-                    style.pop();
-                    // Where it leads is never hidden behind other words.
-                    if let Some((target, shown)) = targets.pop()
-                        && shown.trim() != target
-                        && format!("mailto:{}", shown.trim()) != target
-                    {
-                        push!(format!(" ({target})"), theme.dim);
-                    }
-                }
-                TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough => {
-                    style.pop();
-                }
-                TagEnd::Heading(_) => {
-                    end_row!();
-                    style.pop();
-                    blank = true;
-                }
-                TagEnd::Paragraph => {
-                    end_row!();
-                    blank = lists.is_empty();
-                }
-                TagEnd::BlockQuote(_) => {
-                    end_row!();
-                    quotes = quotes.saturating_sub(1);
-                    blank = true;
-                }
-                TagEnd::List(_) => {
-                    end_row!();
-                    lists.pop();
-                    blank = lists.is_empty();
-                }
-                TagEnd::Item => end_row!(),
-                TagEnd::CodeBlock => {
-                    if let Some((language, text)) = code.take() {
-                        if std::mem::take(&mut blank) && !rows.is_empty() {
-                            rows.push(Row::default());
-                        }
-                        for spans in highlight(&language, &text, theme) {
-                            let mut all = indent(quotes, 0);
-                            all.push(("│ ".into(), theme.dim));
-                            let indent = all.clone();
-                            all.extend(spans);
-                            rows.push(Row { spans: all, indent, verbatim: true });
-                        }
-                        blank = true;
-                    }
-                }
-                _ => {}
-            },
-            Event::Text(text) => match &mut code {
-                Some((_, code)) => code.push_str(&text),
-                None => {
-                    if let Some((_, shown)) = targets.last_mut() {
-                        shown.push_str(&text);
-                    }
-                    for (part, link) in split_links(&emoji(&text)) {
-                        let style = if link { theme.accent.add_modifier(Modifier::UNDERLINED) } else { now };
-                        push!(part, style);
-                    }
-                }
-            },
-            Event::Code(text) => push!(text.into_string(), theme.code),
-            Event::SoftBreak | Event::HardBreak => end_row!(),
-            Event::Html(text) | Event::InlineHtml(text) => {
-                for (i, part) in text.split('\n').enumerate() {
-                    if i > 0 {
-                        end_row!();
-                    }
-                    if !part.is_empty() {
-                        push!(part.to_owned(), now);
-                    }
-                }
-            }
+            Event::Start(tag) => builder.start(tag),
+            Event::End(tag) => builder.end(tag),
+            Event::Text(text) => builder.text(&text),
+            Event::Code(text) => builder.push(text.into_string(), theme.code),
+            Event::SoftBreak | Event::HardBreak => builder.end_row(),
+            Event::Html(text) | Event::InlineHtml(text) => builder.verbatim(&text),
             Event::Rule => {
-                end_row!();
-                push!("───".to_owned(), theme.dim);
-                end_row!();
+                builder.end_row();
+                builder.push("───".to_owned(), theme.dim);
+                builder.end_row();
             }
             _ => {}
         }
     }
-    end_row!();
-    rows
+    builder.end_row();
+    builder.rows
+}
+
+/// Quotations in quotations that are shown as such.
+const MAX_QUOTES: usize = 4;
+
+/// Makes rows of what the parser finds.
+struct Builder<'a> {
+    theme: &'a Theme,
+    rows: Vec<Row>,
+    /// The row that is being made.
+    row: Row,
+    /// The innermost is the last; never empty.
+    styles: Vec<Style>,
+    quotes: usize,
+    /// Open lists, and the number of the next item of those that count.
+    lists: Vec<Option<u64>>,
+    /// The mark of an item that has no text yet.
+    item: Option<String>,
+    /// Language and text of a code block.
+    code: Option<(String, String)>,
+    /// An empty row comes before the next text.
+    blank: bool,
+    /// Open links: address, and the words that stand for it.
+    links: Vec<(String, String)>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(theme: &'a Theme) -> Self {
+        Self {
+            theme,
+            rows: Vec::new(),
+            row: Row::default(),
+            styles: vec![theme.text],
+            quotes: 0,
+            lists: Vec::new(),
+            item: None,
+            code: None,
+            blank: false,
+            links: Vec::new(),
+        }
+    }
+
+    fn style(&self) -> Style {
+        self.styles.last().copied().unwrap_or(self.theme.text)
+    }
+
+    /// What stands before the text of a row, in so many lists.
+    fn indent(&self, lists: usize) -> Vec<(String, Style)> {
+        let mut indent = vec![("▎ ".to_owned(), self.theme.dim); self.quotes];
+        if lists > 0 {
+            indent.push(("  ".repeat(lists), self.theme.text));
+        }
+        indent
+    }
+
+    fn end_row(&mut self) {
+        if !self.row.spans.is_empty() {
+            self.rows.push(std::mem::take(&mut self.row));
+        }
+    }
+
+    fn blank_row(&mut self) {
+        if std::mem::take(&mut self.blank) && !self.rows.is_empty() {
+            self.rows.push(Row::default());
+        }
+    }
+
+    fn push(&mut self, text: String, style: Style) {
+        if self.row.spans.is_empty() {
+            self.blank_row();
+            self.row.indent = self.indent(self.lists.len());
+            self.row.spans = match self.item.take() {
+                Some(mark) => {
+                    let mut first = self.indent(self.lists.len().saturating_sub(1));
+                    first.push((mark, self.theme.dim));
+                    first
+                }
+                None => self.row.indent.clone(),
+            };
+        }
+        self.row.spans.push((text, style));
+    }
+
+    fn start(&mut self, tag: Tag<'_>) {
+        let now = self.style();
+        match tag {
+            Tag::Strong => self.styles.push(now.add_modifier(Modifier::BOLD)),
+            Tag::Emphasis => self.styles.push(now.add_modifier(Modifier::ITALIC)),
+            Tag::Strikethrough => self.styles.push(now.add_modifier(Modifier::CROSSED_OUT)),
+            Tag::Heading { .. } => {
+                self.end_row();
+                self.styles.push(self.theme.accent.add_modifier(Modifier::BOLD));
+            }
+            Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => {
+                self.links.push((dest_url.into_string(), String::new()));
+                self.styles.push(self.theme.accent.add_modifier(Modifier::UNDERLINED));
+            }
+            Tag::BlockQuote(_) => {
+                self.end_row();
+                self.quotes = (self.quotes + 1).min(MAX_QUOTES);
+            }
+            Tag::List(start) => {
+                self.end_row();
+                self.lists.push(start);
+            }
+            Tag::Item => {
+                self.end_row();
+                self.item = Some(match self.lists.last_mut() {
+                    Some(Some(n)) => {
+                        *n = n.saturating_add(1);
+                        format!("{}. ", *n - 1)
+                    }
+                    _ => "• ".into(),
+                });
+            }
+            Tag::CodeBlock(kind) => {
+                self.end_row();
+                let language = match kind {
+                    CodeBlockKind::Fenced(language) => language.split_whitespace().next().unwrap_or("").to_owned(),
+                    CodeBlockKind::Indented => String::new(),
+                };
+                self.code = Some((language, String::new()));
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, tag: TagEnd) {
+        match tag {
+            TagEnd::Link | TagEnd::Image => self.end_link(),
+            TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough => drop(self.styles.pop()),
+            TagEnd::Heading(_) => {
+                self.end_row();
+                self.styles.pop();
+                self.blank = true;
+            }
+            TagEnd::Paragraph => {
+                self.end_row();
+                self.blank = self.lists.is_empty();
+            }
+            TagEnd::BlockQuote(_) => {
+                self.end_row();
+                self.quotes = self.quotes.saturating_sub(1);
+                self.blank = true;
+            }
+            TagEnd::List(_) => {
+                self.end_row();
+                self.lists.pop();
+                self.blank = self.lists.is_empty();
+            }
+            TagEnd::Item => self.end_row(),
+            TagEnd::CodeBlock => self.end_code(),
+            _ => {}
+        }
+    }
+
+    /// Where a link leads is never hidden behind other words.
+    fn end_link(&mut self) {
+        self.styles.pop();
+        if let Some((target, shown)) = self.links.pop()
+            && shown.trim() != target
+            && format!("mailto:{}", shown.trim()) != target
+        {
+            self.push(format!(" ({target})"), self.theme.dim);
+        }
+    }
+
+    fn end_code(&mut self) {
+        let Some((language, text)) = self.code.take() else { return };
+        self.blank_row();
+        for spans in highlight(&language, &text, self.theme) {
+            let mut all = self.indent(0);
+            all.push(("│ ".into(), self.theme.dim));
+            let indent = all.clone();
+            all.extend(spans);
+            self.rows.push(Row { spans: all, indent, verbatim: true });
+        }
+        self.blank = true;
+    }
+
+    fn text(&mut self, text: &str) {
+        if let Some((_, code)) = &mut self.code {
+            return code.push_str(text);
+        }
+        if let Some((_, shown)) = self.links.last_mut() {
+            shown.push_str(text);
+        }
+        for (part, link) in split_links(&emoji(text)) {
+            let style = if link { self.theme.accent.add_modifier(Modifier::UNDERLINED) } else { self.style() };
+            self.push(part, style);
+        }
+    }
+
+    fn verbatim(&mut self, text: &str) {
+        for (i, part) in text.split('\n').enumerate() {
+            if i > 0 {
+                self.end_row();
+            }
+            if !part.is_empty() {
+                self.push(part.to_owned(), self.style());
+            }
+        }
+    }
 }
 
 fn split_links(text: &str) -> Vec<(String, bool)> {

@@ -1,23 +1,26 @@
 //! The screen. It talks to the node by JSON-RPC like every other client; it draws when something has happened, and at rest nothing wakes it.
 
+mod actions;
+mod answers;
 mod app;
 mod call;
+mod card;
 mod clock;
-mod commands;
+mod component;
 mod composer;
 mod config;
-mod draw;
 mod event_loop;
+mod events;
 mod input;
 mod keeping;
-mod keys;
 mod markup;
 mod model;
-mod news;
 mod notify;
 mod onboarding;
 mod palette;
+mod panes;
 mod popups;
+mod refresh;
 mod theme;
 mod timeline;
 

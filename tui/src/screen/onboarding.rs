@@ -5,7 +5,8 @@ use std::cell::Cell;
 use futures::StreamExt;
 use ratatui::{
     Frame,
-    crossterm::event::{Event, EventStream, KeyCode, KeyEventKind, KeyModifiers},
+    buffer::Buffer,
+    crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
     layout::Rect,
     text::{Line, Span},
     widgets::{Block, BorderType, Widget},
@@ -36,6 +37,25 @@ struct Form {
     words: Vec<String>,
     /// Whether the last drawing had room for all words.
     all_shown: Cell<bool>,
+}
+
+/// Where rows are put, one below the other, as long as there is room.
+struct Page<'a> {
+    x: u16,
+    y: u16,
+    bottom: u16,
+    /// Columns of a row.
+    room: u16,
+    buffer: &'a mut Buffer,
+}
+
+impl Page<'_> {
+    fn put(&mut self, line: Line<'static>) {
+        if self.y < self.bottom {
+            self.buffer.set_line(self.x, self.y, &line, self.room);
+            self.y += 1;
+        }
+    }
 }
 
 /// The step that shows the phrase.
@@ -71,63 +91,113 @@ impl Form {
             .title(Span::styled(" Welcome to Starling ", theme.accent));
         let inner = block.inner(place);
         block.render(place, buffer);
-        let (x, room) = (inner.x + 2, inner.width.saturating_sub(4));
-        let mut y = inner.y + 1;
-        let bottom = inner.y + inner.height;
-        let mut put = |line: Line<'static>, y: &mut u16| {
-            if *y < bottom {
-                buffer.set_line(x, *y, &line, room);
-                *y += 1;
+        let room = inner.width.saturating_sub(4);
+        let mut page = Page { x: inner.x + 2, y: inner.y + 1, bottom: inner.y + inner.height, room, buffer };
+        match self.step {
+            PHRASE => self.draw_phrase(&mut page, theme),
+            _ => {
+                let cursor = self.draw_question(&mut page, theme);
+                frame.set_cursor_position(cursor);
             }
-        };
-        if self.step == PHRASE {
-            put(Line::from("Your recovery phrase, shown only now. Write it down:"), &mut y);
-            put(Line::styled("who has it is you; without it a lost device is a lost account.", theme.dim), &mut y);
-            let columns = usize::from(room / 14).clamp(1, 4);
-            for (i, row) in self.words.chunks(columns).enumerate() {
-                let cells = row.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<11}", i * columns + j + 1));
-                put(Line::styled(cells.collect::<String>(), theme.accent), &mut y);
-            }
-            self.all_shown.set(y < bottom);
-            let last = match (y < bottom, self.problem.as_str()) {
-                (true, _) => "Enter: I have written it down",
-                (false, "") => "Make the window larger: words are missing",
-                (false, problem) => problem,
-            };
-            // Over the last row if there is no other.
-            y = y.min(bottom - 1);
-            put(Line::styled(format!("{last:<room$}", room = usize::from(room)), theme.warn), &mut y);
-            put(Line::styled("Next, /invite makes a link for your first friend.", theme.dim), &mut y);
-            return;
         }
+    }
+
+    fn draw_phrase(&self, page: &mut Page<'_>, theme: &Theme) {
+        page.put(Line::from("Your recovery phrase, shown only now. Write it down:"));
+        page.put(Line::styled("who has it is you; without it a lost device is a lost account.", theme.dim));
+        let columns = usize::from(page.room / 14).clamp(1, 4);
+        for (i, row) in self.words.chunks(columns).enumerate() {
+            let cells = row.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<11}", i * columns + j + 1));
+            page.put(Line::styled(cells.collect::<String>(), theme.accent));
+        }
+        let all = page.y < page.bottom;
+        self.all_shown.set(all);
+        let last = match (all, self.problem.as_str()) {
+            (true, _) => "Enter: I have written it down",
+            (false, "") => "Make the window larger: words are missing",
+            (false, problem) => problem,
+        };
+        // Over the last row if there is no other.
+        page.y = page.y.min(page.bottom.saturating_sub(1));
+        page.put(Line::styled(format!("{last:<room$}", room = usize::from(page.room)), theme.warn));
+        page.put(Line::styled("Next, /invite makes a link for your first friend.", theme.dim));
+    }
+
+    /// Gives where the cursor is.
+    fn draw_question(&self, page: &mut Page<'_>, theme: &Theme) -> (u16, u16) {
         let (question, help) = STEPS[self.step];
-        put(Line::styled(format!("{} of 3", self.step.min(2) + 1), theme.dim), &mut y);
-        y += 1;
-        put(Line::styled(question, theme.accent), &mut y);
+        page.put(Line::styled(format!("{} of 3", self.step.min(2) + 1), theme.dim));
+        page.y += 1;
+        page.put(Line::styled(question, theme.accent));
         let mut row = String::new();
         for word in help.split(' ') {
-            if row.width() + word.width() + 1 > usize::from(room) {
-                put(Line::styled(std::mem::take(&mut row), theme.dim), &mut y);
+            if row.width() + word.width() + 1 > usize::from(page.room) {
+                page.put(Line::styled(std::mem::take(&mut row), theme.dim));
             }
             row.push_str(word);
             row.push(' ');
         }
-        put(Line::styled(row, theme.dim), &mut y);
-        y += 1;
+        page.put(Line::styled(row, theme.dim));
+        page.y += 1;
         let text = &self.fields[self.step];
         let shown = if self.step >= 2 { "•".repeat(text.chars().count()) } else { text.to_string() };
         // The end of a long address is what one has just typed.
-        let skip = shown.chars().count().saturating_sub(usize::from(room.saturating_sub(4)));
+        let skip = shown.chars().count().saturating_sub(usize::from(page.room.saturating_sub(4)));
         let tail: String = shown.chars().skip(skip).collect();
-        put(Line::from(vec![Span::styled("› ", theme.accent), Span::raw(tail.clone())]), &mut y);
-        let cursor = (x + 2 + tail.width() as u16, y - 1);
-        y += 1;
+        page.put(Line::from(vec![Span::styled("› ", theme.accent), Span::raw(tail.clone())]));
+        let cursor = (page.x + 2 + tail.width() as u16, page.y.saturating_sub(1));
+        page.y += 1;
         if !self.problem.is_empty() {
-            put(Line::styled(cut(&self.problem, room), theme.warn), &mut y);
+            page.put(Line::styled(cut(&self.problem, page.room), theme.warn));
         }
-        y = y.max(bottom.saturating_sub(2));
-        put(Line::styled("Enter goes on · Shift-Tab goes back · Ctrl-C leaves", theme.dim), &mut y);
-        frame.set_cursor_position(cursor);
+        page.y = page.y.max(page.bottom.saturating_sub(2));
+        page.put(Line::styled("Enter goes on · Shift-Tab goes back · Ctrl-C leaves", theme.dim));
+        cursor
+    }
+
+    /// Takes a key; `Some` when it is over: whether there is a profile now.
+    fn key(&mut self, key: &KeyEvent, profile: &Profile) -> Option<bool> {
+        let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            // Nobody goes on who could not see all of it.
+            KeyCode::Enter if self.step == PHRASE && self.all_shown.get() => return Some(true),
+            KeyCode::Enter if self.step == PHRASE => self.problem = "Not yet: make the window larger".into(),
+            _ if self.step == PHRASE => {}
+            KeyCode::Char('c') if ctrl => return Some(false),
+            KeyCode::Enter => self.go_on(profile),
+            KeyCode::BackTab if self.step > 0 => self.step -= 1,
+            KeyCode::Backspace => drop(self.fields[self.step].pop()),
+            KeyCode::Char('u') if ctrl => self.fields[self.step].clear(),
+            KeyCode::Char(c) if !ctrl => self.fields[self.step].push(c),
+            _ => {}
+        }
+        None
+    }
+
+    /// To the next question, or to the phrase of the profile that is made.
+    fn go_on(&mut self, profile: &Profile) {
+        if let Err(problem) = self.check() {
+            self.problem = problem;
+            if self.step == 3 {
+                self.fields[3].clear();
+            }
+            return;
+        }
+        self.problem.clear();
+        self.step += 1;
+        // No passphrase needs no second look.
+        if self.step == 3 && self.fields[2].is_empty() {
+            self.step = PHRASE;
+        }
+        if self.step == PHRASE {
+            match make(profile, self) {
+                Ok(words) => self.words = words,
+                Err(error) => {
+                    self.problem = error.message.into();
+                    self.step = 2;
+                }
+            }
+        }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -170,54 +240,13 @@ async fn ask(terminal: &mut Screen, profile: &Profile, theme: &Theme) -> CliResu
         let Some(Ok(event)) = input.next().await else {
             return Ok(false);
         };
-        let key = match event {
-            Event::Key(key) if key.kind != KeyEventKind::Release => key,
-            Event::Paste(text) if form.step < PHRASE => {
-                form.fields[form.step].push_str(text.trim());
-                continue;
-            }
-            _ => continue,
-        };
-        match key.code {
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) && form.step < PHRASE => {
-                return Ok(false);
-            }
-            // Nobody goes on who could not see all of it.
-            KeyCode::Enter if form.step == PHRASE && form.all_shown.get() => return Ok(true),
-            KeyCode::Enter if form.step == PHRASE => form.problem = "Not yet: make the window larger".into(),
-            KeyCode::Enter => match form.check() {
-                Err(problem) => {
-                    form.problem = problem;
-                    if form.step == 3 {
-                        form.fields[3].clear();
-                    }
+        match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => {
+                if let Some(made) = form.key(&key, profile) {
+                    return Ok(made);
                 }
-                Ok(()) => {
-                    form.problem.clear();
-                    form.step += 1;
-                    // No passphrase needs no second look.
-                    if form.step == 3 && form.fields[2].is_empty() {
-                        form.step = PHRASE;
-                    }
-                    if form.step == PHRASE {
-                        match make(profile, &form) {
-                            Ok(words) => form.words = words,
-                            Err(error) => {
-                                form.problem = error.message.into();
-                                form.step = 2;
-                            }
-                        }
-                    }
-                }
-            },
-            KeyCode::BackTab if form.step > 0 && form.step < PHRASE => form.step -= 1,
-            KeyCode::Backspace if form.step < PHRASE => drop(form.fields[form.step].pop()),
-            KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) && form.step < PHRASE => {
-                form.fields[form.step].clear();
             }
-            KeyCode::Char(c) if form.step < PHRASE && !key.modifiers.contains(KeyModifiers::CONTROL) => {
-                form.fields[form.step].push(c);
-            }
+            Event::Paste(text) if form.step < PHRASE => form.fields[form.step].push_str(text.trim()),
             _ => {}
         }
     }

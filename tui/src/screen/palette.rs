@@ -6,6 +6,7 @@ use nucleo_matcher::{
 };
 use ratatui::{
     buffer::Buffer,
+    crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
     layout::{Position, Rect},
     text::{Line, Span},
     widgets::{Block, BorderType, Clear, Widget},
@@ -13,16 +14,25 @@ use ratatui::{
 use starling_node::MessageId;
 use unicode_width::UnicodeWidthStr;
 
-use super::{keys::Action, theme::Theme, timeline::cut};
+use super::{
+    actions::{Binding, Command},
+    app::App,
+    component::{Component, Handled},
+    theme::Theme,
+    timeline::cut,
+};
+use crate::terminal::safe_line;
 
 /// What a row does.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Run {
-    Action(Action),
+    Action(&'static Binding),
     /// Opens a chat.
     Chat(String),
     /// Puts a slash command into the composer, or runs it if it needs nothing more.
-    Command(&'static str),
+    Command(&'static Command),
+    /// Accepts, declines or blocks who asks: the method, and the account.
+    Answer(&'static str, String),
     Theme(&'static str),
     /// Reacts to the selected message.
     Emoji(String),
@@ -51,7 +61,7 @@ pub enum Question {
 }
 
 /// A row.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Row {
     pub name: String,
     pub help: String,
@@ -79,7 +89,8 @@ pub struct Palette {
     shown: Vec<usize>,
     pub at: usize,
     /// Where it was drawn, and the first of its rows there, for the mouse.
-    pub place: Rect,
+    place: Rect,
+    cursor: Option<Position>,
     first_row: (u16, usize),
     matcher: Matcher,
 }
@@ -96,6 +107,7 @@ impl Palette {
             searches: false,
             at: 0,
             place: Rect::default(),
+            cursor: None,
             first_row: (0, 0),
             matcher: Matcher::new(Config::DEFAULT),
         };
@@ -131,13 +143,13 @@ impl Palette {
         self.shown = found.into_iter().map(|(_, i)| i).collect();
     }
 
-    pub fn step(&mut self, by: isize) {
+    fn step(&mut self, by: isize) {
         let last = self.shown.len().saturating_sub(1);
         self.at = self.at.saturating_add_signed(by).min(last);
     }
 
     /// Chooses the row under the mouse; `false` if there is none.
-    pub fn click(&mut self, at: Position) -> bool {
+    fn click(&mut self, at: Position) -> bool {
         let (y, first) = self.first_row;
         let row = first + usize::from(at.y.saturating_sub(y));
         let hit = self.place.contains(at) && at.y >= y && at.y + 1 < self.place.y + self.place.height;
@@ -148,17 +160,17 @@ impl Palette {
         false
     }
 
-    pub fn chosen(&self) -> Option<&Row> {
+    fn chosen(&self) -> Option<&Row> {
         self.shown.get(self.at).and_then(|i| self.rows.get(*i))
     }
 
     /// The row with a key, where letters choose.
-    pub fn by_key(&self, key: &str) -> Option<&Row> {
+    fn by_key(&self, key: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.key == key)
     }
 
     /// Draws it in the middle of an area; gives where the cursor is.
-    pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, theme: &Theme) -> Option<(u16, u16)> {
+    fn draw(&mut self, area: Rect, buffer: &mut Buffer, theme: &Theme) -> Option<Position> {
         let width = area.width.saturating_sub(4).min(84);
         let head = self.text.len() as u16 + u16::from(self.filters) + u16::from(!self.text.is_empty());
         let wanted = (self.rows.len() as u16).saturating_add(head + 2).max(6);
@@ -169,6 +181,7 @@ impl Palette {
             width,
             height,
         };
+        self.place = place;
         Clear.render(place, buffer);
         let block = Block::bordered()
             .border_type(BorderType::Rounded)
@@ -191,7 +204,7 @@ impl Palette {
                 &Line::from(vec![Span::styled("› ", theme.accent), query.clone().into()]),
                 inner.width,
             );
-            cursor = Some((inner.x + 2 + query.width() as u16, y));
+            cursor = Some(Position::new(inner.x + 2 + query.width() as u16, y));
             y += 1;
         }
         for line in &self.text {
@@ -201,13 +214,21 @@ impl Palette {
             }
         }
         y += u16::from(!self.text.is_empty());
-        let room = usize::from(bottom.saturating_sub(y));
+        self.draw_rows(Rect { y, height: bottom.saturating_sub(y), ..inner }, buffer, theme);
+        cursor
+    }
+
+    fn draw_rows(&mut self, inner: Rect, buffer: &mut Buffer, theme: &Theme) {
+        let room = usize::from(inner.height);
+        let mut y = inner.y;
         let first = (self.at + 1).saturating_sub(room);
         self.first_row = (y, first);
         let names = self.shown.iter().skip(first).take(room).filter_map(|i| self.rows.get(*i)).map(|r| r.name.width());
         let column = names.max().unwrap_or(0).clamp(8, usize::from(inner.width) / 2);
         for (n, index) in self.shown.iter().enumerate().skip(first).take(room) {
-            let Some(row) = self.rows.get(*index) else { continue };
+            let Some(row) = self.rows.get(*index) else {
+                continue;
+            };
             let key = cut(&row.key, 20);
             let rest = usize::from(inner.width).saturating_sub(column + key.width() + 4);
             let name = cut(&row.name, column as u16);
@@ -228,11 +249,115 @@ impl Palette {
             }
             y += 1;
         }
-        if self.shown.is_empty() && y < bottom {
+        if self.shown.is_empty() && room > 0 {
             let text =
                 if self.searches && self.query.is_empty() { "type, then Enter searches" } else { "nothing found" };
             buffer.set_string(inner.x + 2, y, text, theme.dim);
         }
-        cursor
+    }
+}
+
+impl Palette {
+    /// Closes and does what the chosen row says.
+    fn run_chosen(&self) -> Handled {
+        match self.chosen().map(|row| row.run.clone()) {
+            Some(run) => Handled::close_then(|app| app.run(run)),
+            None => Handled::close(),
+        }
+    }
+
+    /// The query has changed.
+    fn query_changed(&mut self) -> Handled {
+        if self.searches {
+            self.rows.clear();
+        }
+        self.filter();
+        Handled::Consumed(None)
+    }
+
+    fn key(&mut self, key: &KeyEvent) -> Handled {
+        let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            // A second Ctrl-C means it.
+            KeyCode::Char('c') if ctrl => match self.chosen().map(|row| &row.run) {
+                Some(Run::Yes(Question::Quit)) => {
+                    return Handled::close_then(|app| app.quit = true);
+                }
+                _ => return Handled::close(),
+            },
+            KeyCode::Esc => return Handled::close(),
+            KeyCode::Up => self.step(-1),
+            KeyCode::Down => self.step(1),
+            KeyCode::Char('p') if ctrl => self.step(-1),
+            KeyCode::Char('n') if ctrl => self.step(1),
+            KeyCode::PageUp => self.step(-10),
+            KeyCode::PageDown => self.step(10),
+            KeyCode::Enter if self.searches && self.chosen().is_none() => {
+                return Handled::then(App::run_search);
+            }
+            KeyCode::Enter => return self.run_chosen(),
+            KeyCode::Backspace if self.filters => {
+                self.query.pop();
+                return self.query_changed();
+            }
+            KeyCode::Char('u') if ctrl => {
+                self.query.clear();
+                self.filter();
+            }
+            KeyCode::Char(c) if self.filters && !ctrl => {
+                self.query.push(c);
+                return self.query_changed();
+            }
+            KeyCode::Char(c) if !ctrl => {
+                let name = if c == ' ' { "Space".to_owned() } else { c.to_string() };
+                match (self.by_key(&name).map(|row| row.run.clone()), c) {
+                    (Some(run), _) => return Handled::close_then(|app| app.run(run)),
+                    (None, 'j') => self.step(1),
+                    (None, 'k') => self.step(-1),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        Handled::Consumed(None)
+    }
+
+    fn mouse(&mut self, event: &MouseEvent) -> Handled {
+        let at = Position::new(event.column, event.row);
+        match event.kind {
+            MouseEventKind::ScrollUp => self.step(-3),
+            MouseEventKind::ScrollDown => self.step(3),
+            MouseEventKind::Down(MouseButton::Left) if self.click(at) => return self.run_chosen(),
+            MouseEventKind::Down(MouseButton::Left) if !self.place.contains(at) => {
+                return Handled::close();
+            }
+            MouseEventKind::Down(MouseButton::Left) => {}
+            _ => return Handled::Ignored,
+        }
+        Handled::Consumed(None)
+    }
+}
+
+impl Component for Palette {
+    fn handle_event(&mut self, event: &Event) -> Handled {
+        match event {
+            Event::Key(key) => self.key(key),
+            Event::Mouse(mouse) => self.mouse(mouse),
+            Event::Paste(text) if self.filters => {
+                self.query.push_str(&safe_line(text));
+                self.filter();
+                Handled::Consumed(None)
+            }
+            Event::Paste(_) => Handled::Consumed(None),
+            _ => Handled::Ignored,
+        }
+    }
+
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, app: &mut App) {
+        self.cursor = self.draw(area, buffer, &app.theme);
+    }
+
+    fn cursor(&self) -> Option<Position> {
+        self.cursor
     }
 }

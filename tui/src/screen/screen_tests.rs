@@ -1,16 +1,17 @@
 use ratatui::{
     Terminal,
     backend::TestBackend,
-    crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
+    crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers},
 };
 use serde_json::{Value, json};
 use starling_node::{Clock, EventId, MessageId};
 
 use super::{
+    actions::Keys,
     app::{App, Call, Tag},
     config::Config,
-    draw,
-    keys::Keys,
+    model::{CallStats, wire},
+    panes,
     theme::Theme,
 };
 
@@ -51,7 +52,7 @@ fn app() -> App {
 
 fn screen(app: &mut App, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw::draw(app, frame)).unwrap();
+    terminal.draw(|frame| panes::draw(app, frame)).unwrap();
     terminal.backend().to_string()
 }
 
@@ -60,7 +61,9 @@ fn press(app: &mut App, code: KeyCode) {
 }
 
 fn calls(app: &mut App) -> Vec<&'static str> {
-    let name = |call: Call| if let Call::Rpc { method, .. } = call { method } else { "other" };
+    let name = |call: Call| {
+        if let Call::Rpc { method, .. } = call { method } else { "other" }
+    };
     std::mem::take(&mut app.calls).into_iter().map(name).collect()
 }
 
@@ -179,7 +182,7 @@ fn a_second_call_waits_and_is_taken() {
     let shown = screen(&mut app, 80, 24);
     assert!(shown.contains("Ελένη calls, too") && shown.contains("/switch"), "{shown}");
     calls(&mut app);
-    app.call_command("switch", "");
+    app.command("/switch");
     assert!(calls(&mut app).contains(&"call.answer"));
     call_is(&mut app, "2", "Ελένη", "connecting", false);
     call_is(&mut app, "2", "Ελένη", "connected", false);
@@ -203,13 +206,13 @@ fn a_recording_is_asked_for_and_seen() {
     let shown = screen(&mut app, 80, 24);
     assert!(shown.contains("bob asks to record") && shown.contains("/record yes"), "{shown}");
     calls(&mut app);
-    app.call_command("record", "yes");
+    app.command("/record yes");
     assert_eq!(calls(&mut app), ["call.consent"]);
     app.event(&event("no", "yes"));
     assert!(screen(&mut app, 80, 24).contains("● REC"));
     app.event(&event("yes", "no"));
     assert!(screen(&mut app, 80, 24).contains("● REC"));
-    app.call_command("record", "stop");
+    app.command("/record stop");
     assert_eq!(calls(&mut app), ["call.record"]);
     app.event(&event("no", "no"));
     assert!(!screen(&mut app, 80, 24).contains("REC"));
@@ -249,7 +252,7 @@ fn text_from_others_is_shown_and_not_obeyed_wherever_it_stands() {
     check(&mut app, "a request");
     app.show_verify();
     check(&mut app, "the safety number");
-    app.show_devices(&json!([{ "device": evil, "added_at": evil, "connection": evil }]));
+    app.show_devices(&wire::list(&json!([{ "device": evil, "added_at": evil, "connection": evil }]), wire::own_device));
     check(&mut app, "devices");
     for (what, tag, answer) in [
         ("an invite", Tag::Invite, json!({ "link": evil })),
@@ -286,7 +289,7 @@ fn text_from_others_is_shown_and_not_obeyed_wherever_it_stands() {
             check(&mut app, state);
         }
     }
-    app.paste(evil);
+    app.handle_event(&Event::Paste(evil.into()));
     check(&mut app, "a draft");
 }
 
@@ -342,7 +345,8 @@ fn the_header_and_the_call_agree_about_the_way() {
         app.call_view = true;
         if let Some(call) = &mut app.call {
             call.chat = "c1".into();
-            call.stats = json!({ "routes": [{ "path": route, "rtt_ms": 20 }] });
+            let stats = json!({ "routes": [{ "path": route, "rtt_ms": 20 }] });
+            call.stats = CallStats::from_bytes(stats.to_string().as_bytes());
         }
         let shown = screen(&mut app, 80, 24);
         let way = says.split(' ').next().unwrap();

@@ -171,7 +171,7 @@ pub async fn listen(
                 end(answerer, false, &client).await;
                 return match signal {
                     Signal::Terminate => Ok(()),
-                    Signal::Interrupt => Err(signal.error()),
+                    Signal::Interrupt | Signal::Hangup | Signal::Quit => Err(signal.error()),
                 };
             }
             // What we owe to the others (that we have it) leaves before we do.

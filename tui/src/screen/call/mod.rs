@@ -17,7 +17,7 @@ pub use self::{
 use super::{
     app::{App, Tag},
     clock,
-    keys::Action,
+    model::{CallState, CallStats, Recording, wire},
     timeline::cut,
 };
 use crate::{
@@ -33,113 +33,6 @@ pub const SELF: u8 = 1;
 const FIRST_REPEAT: Duration = Duration::from_millis(800);
 const NEXT_REPEAT: Duration = Duration::from_millis(400);
 
-/// A call as the screen knows it.
-#[derive(Clone, Debug, Default)]
-pub struct CallState {
-    pub id: String,
-    pub chat: String,
-    pub name: String,
-    pub state: String,
-    pub outgoing: bool,
-    /// Another device of ours hands it over.
-    pub moved: bool,
-    pub video: bool,
-    pub emoji: String,
-    pub since: Option<Instant>,
-    /// How far our recording is, and theirs: no, asked or yes.
-    pub recording: (String, String),
-    /// Statistics, as they came last.
-    pub stats: Value,
-}
-
-impl CallState {
-    fn new(call: &Value, chat: &str, name: &str) -> Self {
-        Self {
-            id: field(call, "id").into(),
-            chat: chat.into(),
-            name: safe_line(name),
-            state: field(call, "state").into(),
-            outgoing: call["outgoing"] == true,
-            moved: call["moved"] == true,
-            video: call["video"] == true,
-            emoji: field(call, "emoji").into(),
-            recording: (field(call, "recording").into(), field(call, "recorded").into()),
-            since: None,
-            stats: Value::Null,
-        }
-    }
-
-    fn rings(&self) -> bool {
-        !self.outgoing && self.state == "ringing"
-    }
-
-    pub fn connected(&self) -> bool {
-        matches!(self.state.as_str(), "connected" | "interrupted")
-    }
-
-    /// When its clock goes on.
-    pub fn next_second(&self) -> Option<Instant> {
-        let since = self.since.filter(|_| self.connected())?;
-        Some(since + Duration::from_secs(since.elapsed().as_secs() + 1))
-    }
-
-    fn clock(&self) -> String {
-        let seconds = self.since.map_or(0, |s| s.elapsed().as_secs());
-        match seconds {
-            0..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
-            _ => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
-        }
-    }
-
-    pub fn microphone(&self) -> bool {
-        self.stats["state"]["microphone"] == true
-    }
-
-    pub fn camera(&self) -> bool {
-        self.stats["state"]["camera"] == true
-    }
-
-    /// Somebody records it, with consent or as they say themselves.
-    fn is_recorded(&self) -> bool {
-        let says = |state: &Value| state["recording"] == true;
-        self.recording.0 == "yes"
-            || self.recording.1 == "yes"
-            || says(&self.stats["state"])
-            || says(&self.route()["state"])
-    }
-
-    fn route(&self) -> &Value {
-        &self.stats["routes"][0]
-    }
-
-    /// Whether its packets go directly to the other side; `None` before that is known.
-    pub fn is_direct(&self) -> Option<bool> {
-        let path = self.route()["path"].as_str().filter(|_| self.connected())?;
-        Some(path != "relay")
-    }
-
-    /// Loss, round trip, rate and path, in one line.
-    fn quality(&self) -> String {
-        let route = self.route();
-        let Some(direct) = self.is_direct() else { return String::new() };
-        let number = |v: &Value| v.as_f64().unwrap_or(0.0);
-        let audio = &route["audio"];
-        let packets = number(&audio["packets"]) + number(&audio["lost"]);
-        let loss = if packets > 0.0 { number(&audio["lost"]) * 100.0 / packets } else { 0.0 };
-        let mut line = if direct { "direct".to_owned() } else { "relayed".to_owned() };
-        if let Some(rtt) = route["rtt_ms"].as_f64() {
-            line.push_str(&format!(" · {rtt:.0} ms"));
-        }
-        line.push_str(&format!(" · {loss:.1} % lost"));
-        let rate = (number(&route["sent_bps"]) + number(&route["received_bps"])) / 1e3;
-        line.push_str(&format!(" · {rate:.0} kbit/s"));
-        if route["video"]["fps"].as_f64() > Some(0.5) {
-            line.push_str(&format!(" · {}p {:.0} fps", route["video"]["height"], number(&route["video"]["fps"])));
-        }
-        line
-    }
-}
-
 /// A name for a recording that is not there yet.
 fn recording_name(who: &str, video: bool) -> String {
     let who: String = who.chars().filter(|c| c.is_alphanumeric()).take(24).collect();
@@ -151,7 +44,6 @@ fn recording_name(who: &str, video: bool) -> String {
 #[derive(Debug, Default)]
 pub struct Shot {
     pub tiles: [Option<Picture>; 2],
-    pub stats: Value,
 }
 
 /// A picture in RGB.
@@ -168,7 +60,9 @@ impl Picture {
     /// A pixel, with five bits a colour: the noise of a camera would else repaint every cell.
     fn at(&self, x: u16, y: u16) -> Option<(u8, u8, u8)> {
         let at = (usize::from(y) * usize::from(self.width) + usize::from(x)) * 3;
-        let [r, g, b] = self.rgb.get(at..at + 3)? else { return None };
+        let [r, g, b] = self.rgb.get(at..at + 3)? else {
+            return None;
+        };
         Some((r & 0xf8, g & 0xf8, b & 0xf8))
     }
 }
@@ -181,28 +75,6 @@ pub struct Tile {
 }
 
 impl App {
-    /// What the keys of a call do.
-    pub fn act_on_call(&mut self, action: Action) {
-        let Some(call) = self.call.clone() else {
-            if action == Action::Answer || action == Action::CallView {
-                return self.say("There is no call: /call makes one.".into());
-            }
-            return self.say("There is no call.".into());
-        };
-        match action {
-            Action::Answer if call.rings() => self.answer_call(&call, call.video),
-            Action::Answer => self.ask(Tag::Nothing, "call.hangup", json!({ "call": call.id })),
-            // Absolute values, in order: twice in a breath must not overtake itself.
-            Action::Microphone => {
-                self.talk_until = None;
-                self.set_call("microphone", !call.microphone());
-            }
-            Action::Camera => self.set_call("camera", !call.camera()),
-            Action::Talk => self.talk_key(KeyEventKind::Press),
-            _ => self.call_view = !self.call_view,
-        }
-    }
-
     pub fn answer_call(&mut self, call: &CallState, video: bool) {
         let mut params = Self::call_params(video);
         params["call"] = call.id.clone().into();
@@ -211,9 +83,13 @@ impl App {
         self.open(&call.chat.clone());
     }
 
-    fn set_call(&mut self, what: &str, on: bool) {
+    pub fn set_call(&mut self, what: &str, on: bool) {
         let Some(call) = &mut self.call else { return };
-        call.stats["state"][what] = on.into();
+        let media = call.own_media_mut();
+        match what {
+            "microphone" => media.microphone = on,
+            _ => media.camera = on,
+        }
         let id = call.id.clone();
         self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, what: on }));
     }
@@ -233,64 +109,15 @@ impl App {
         params
     }
 
-    /// A slash command about the call.
-    pub fn call_command(&mut self, name: &str, rest: &str) {
-        let Some(call) = self.call.clone() else { return self.say("There is no call: /call makes one.".into()) };
-        let id = call.id.clone();
-        match name {
-            "answer" if call.rings() => self.answer_call(&call, call.video || rest == "video"),
-            "answer" => self.say("No call rings.".into()),
-            "hangup" => self.ask(Tag::Nothing, "call.hangup", json!({ "call": id, "text": rest })),
-            "mic" => self.act_on_call(Action::Microphone),
-            "camera" => self.act_on_call(Action::Camera),
-            "view" => self.act_on_call(Action::CallView),
-            "hold" => {
-                let hold = call.stats["state"]["hold"] != true;
-                self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, "hold": hold }));
-            }
-            "switch" => self.switch_call(),
-            "transfer" => {
-                let device = (!rest.is_empty()).then_some(rest);
-                self.ask(Tag::Transferred, "call.transfer", json!({ "call": id, "device": device }));
-            }
-            "record" => self.record(&call, rest),
-            "share" if rest == "stop" => self.ask(Tag::Nothing, "call.unshare", json!({ "call": id })),
-            "share" => {
-                let mut params = json!({ "call": id, "columns": 80, "rows": 24 });
-                if !rest.is_empty() {
-                    params["command"] = rest.into();
-                }
-                self.ask(Tag::Nothing, "call.share", params);
-                self.say(
-                    "They see what it prints; /type types into it, /hand lets them type, /share stop ends it.".into(),
-                );
-            }
-            "type" => {
-                let own = call.stats["state"]["sharing"] == true;
-                self.ask_in_order(
-                    Tag::Nothing,
-                    "call.type",
-                    json!({ "call": id, "own": own, "text": format!("{rest}\r") }),
-                );
-            }
-            "hand" => {
-                let given = rest != "back";
-                self.ask(Tag::Nothing, "call.hand", json!({ "call": id, "given": given }));
-                self.say(if given { "They may type into your terminal." } else { "Only you type." }.into());
-            }
-            _ => {}
-        }
-    }
-
     /// Asks to record, answers who asks, or ends it.
-    fn record(&mut self, call: &CallState, rest: &str) {
+    pub fn record(&mut self, call: &CallState, rest: &str) {
         let id = &call.id;
         match rest {
             "yes" | "no" => {
                 self.ask(Tag::Nothing, "call.consent", json!({ "call": id, "agree": rest == "yes" }));
             }
             "stop" => self.ask(Tag::Nothing, "call.record", json!({ "call": id })),
-            "" if call.recording.0 != "no" => self.ask(Tag::Nothing, "call.record", json!({ "call": id })),
+            "" if call.ours != Recording::No => self.ask(Tag::Nothing, "call.record", json!({ "call": id })),
             _ => {
                 let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
                 let path = match rest {
@@ -309,15 +136,15 @@ impl App {
         let mut known: Vec<(&Value, String, String)> = Vec::new();
         for call in calls.as_array().into_iter().flatten() {
             let chat = field(&call["chat"], "id").to_owned();
-            let name = self.contact_of(&chat).map(|c| field(c, "name").to_owned()).unwrap_or_default();
+            let name = self.contact_of(&chat).map(|c| c.name.clone()).unwrap_or_default();
             known.push((call, chat, name));
         }
         // One that is talked in before one that rings.
         known.sort_by_key(|(call, ..)| call["state"] == "ringing");
         match known.split_first() {
             Some(((call, chat, name), others)) => {
-                self.take_call(call, chat, name);
-                self.other_calls = others.iter().map(|(call, chat, name)| CallState::new(call, chat, name)).collect();
+                self.take_call(wire::call(call, chat, name));
+                self.other_calls = others.iter().map(|(call, chat, name)| wire::call(call, chat, name)).collect();
             }
             None => self.call_over(),
         }
@@ -340,13 +167,13 @@ impl App {
             self.other_calls.retain(|c| c.id != id);
             if ours {
                 self.call_over();
-                let why = field(call, "reason");
-                let word = safe_line(field(call, "text"));
+                let news = wire::call_news(call);
+                let word = safe_line(&news.text);
                 let word = if word.is_empty() { String::new() } else { format!(" “{}”", cut(&word, 60)) };
-                if why == "elsewhere" && call["replaced_by"].is_null() {
+                if news.reason == "elsewhere" && !news.replaced {
                     self.say("Another device of yours has the call: /take brings it here.".into());
-                } else if call["replaced_by"].is_null() {
-                    self.say(format!("The call is over: {}.{word}", why.replace('_', " ")));
+                } else if !news.replaced {
+                    self.say(format!("The call is over: {}.{word}", news.reason.replace('_', " ")));
                 }
             }
             return;
@@ -356,14 +183,14 @@ impl App {
             let what = if call["moved"] == true { "can be talked to here now" } else { "calls you" };
             self.notify(&name, what, true);
         }
-        if let Some(trouble) = call["trouble"].as_str().filter(|t| !t.is_empty()) {
-            self.warn(safe_line(trouble));
+        let trouble = wire::call_news(call).trouble;
+        if !trouble.is_empty() {
+            self.warn(safe_line(&trouble));
         }
         if ours {
-            self.take_call(call, &chat, &name);
-            return;
+            return self.take_call(wire::call(call, &chat, &name));
         }
-        let state = CallState::new(call, &chat, &name);
+        let state = wire::call(call, &chat, &name);
         // What was just answered or made is the one that is shown.
         let shown =
             matches!(state.state.as_str(), "starting" | "connecting") || (state.outgoing && state.state == "ringing");
@@ -379,7 +206,9 @@ impl App {
     /// Shows one of the other calls in place of this one, which waits.
     fn show_call(&mut self, id: &str) {
         self.end_talk();
-        let Some(at) = self.other_calls.iter().position(|c| c.id == id) else { return };
+        let Some(at) = self.other_calls.iter().position(|c| c.id == id) else {
+            return;
+        };
         let next = self.other_calls.remove(at);
         if let Some(now) = self.call.replace(next) {
             self.other_calls.push(now);
@@ -388,30 +217,34 @@ impl App {
     }
 
     /// Answers a call that waits, or goes back to one that is on hold.
-    fn switch_call(&mut self) {
+    pub fn switch_call(&mut self) {
         let next = self.other_calls.iter().find(|c| c.rings()).or(self.other_calls.first()).cloned();
-        let Some(next) = next else { return self.say("There is no other call.".into()) };
+        let Some(next) = next else {
+            return self.say("There is no other call.".into());
+        };
         if next.rings() {
             // The node puts the others on hold.
             return self.answer_call(&next, next.video);
         }
         self.end_talk();
         if let Some(now) = &mut self.call {
-            now.stats["state"]["hold"] = true.into();
+            now.own_media_mut().hold = true;
             let id = now.id.clone();
             self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, "hold": true }));
         }
         self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": next.id, "hold": false }));
         self.show_call(&next.id);
         if let Some(now) = &mut self.call {
-            now.stats["state"]["hold"] = false.into();
+            now.own_media_mut().hold = false;
         }
     }
 
     /// A key that is held while one talks: `kind` tells whether it was pressed, repeated or let go.
     pub fn talk_key(&mut self, kind: KeyEventKind) {
-        let Some(call) = self.call.as_ref().filter(|c| c.connected()) else { return };
-        let (on, now) = (call.microphone(), Instant::now());
+        let Some(call) = self.call.as_ref().filter(|c| c.connected()) else {
+            return;
+        };
+        let (on, now) = (call.own_media().microphone, Instant::now());
         match (kind, self.talk_until) {
             (KeyEventKind::Release, Some(_)) => self.end_talk(),
             (KeyEventKind::Release, None) => {}
@@ -431,26 +264,29 @@ impl App {
         }
     }
 
-    fn take_call(&mut self, call: &Value, chat: &str, name: &str) {
-        let before = self.call.take().filter(|c| c.id == field(call, "id")).unwrap_or_default();
-        let talks = matches!(field(call, "state"), "connected" | "interrupted");
-        let first = before.id.is_empty();
-        let consent = [(&before.recording.0, field(call, "recording")), (&before.recording.1, field(call, "recorded"))];
-        let told = match consent {
-            [(old, "yes"), _] if old != "yes" => Some("The call is being recorded; /record stop ends it.".to_owned()),
-            [(old, "no"), _] if old == "asked" => Some("The call is not recorded.".to_owned()),
-            [(old, "no"), _] if old == "yes" => Some("The recording is complete.".to_owned()),
-            [_, (old, "no")] if old == "yes" => Some(format!("{} no longer records.", safe_line(name))),
+    fn take_call(&mut self, call: CallState) {
+        let before = self.call.take().filter(|c| c.id == call.id);
+        let first = before.is_none();
+        let before = before.unwrap_or_default();
+        let said = match (before.ours, call.ours) {
+            (old, Recording::Yes) if old != Recording::Yes => {
+                Some("The call is being recorded; /record stop ends it.".to_owned())
+            }
+            (Recording::Asked, Recording::No) => Some("The call is not recorded.".to_owned()),
+            (Recording::Yes, Recording::No) => Some("The recording is complete.".to_owned()),
+            _ if before.theirs == Recording::Yes && call.theirs == Recording::No => {
+                Some(format!("{} no longer records.", call.name))
+            }
             _ => None,
         };
-        told.into_iter().for_each(|text| self.say(text));
-        let since = before.since.or_else(|| talks.then(Instant::now));
-        self.call = Some(CallState { since, stats: before.stats, ..CallState::new(call, chat, name) });
+        said.into_iter().for_each(|text| self.say(text));
+        let since = before.since.or_else(|| call.connected().then(Instant::now));
         if first {
             // One that we took from another device of ours is large, too.
-            self.call_view |= call["outgoing"] == true || (call["moved"] == true && call["state"] == "connecting");
-            self.ask(Tag::Nothing, "call.attend", json!({ "call": call["id"] }));
+            self.call_view |= call.outgoing || (call.moved && call.state == "connecting");
+            self.ask(Tag::Nothing, "call.attend", json!({ "call": call.id }));
         }
+        self.call = Some(CallState { since, stats: before.stats, ..call });
     }
 
     fn call_over(&mut self) {
@@ -482,6 +318,7 @@ impl App {
     /// A frame came.
     pub fn took_frame(&mut self, parts: Vec<Part>) {
         let mut shot = self.shot.take().unwrap_or_default();
+        let mut stats = None;
         for part in parts {
             match part.kind {
                 frames::TILE => {
@@ -492,7 +329,7 @@ impl App {
                         *tile = (picture.width > 0).then_some(picture);
                     }
                 }
-                frames::STATS => shot.stats = serde_json::from_slice(&part.content).unwrap_or_default(),
+                frames::STATS => stats = Some(CallStats::from_bytes(&part.content)),
                 frames::TERMINAL => {
                     self.shared = (part.width > 0).then(|| {
                         let size = |n: u16| std::num::NonZeroU16::new(n.min(400)).unwrap_or(std::num::NonZeroU16::MIN);
@@ -504,8 +341,8 @@ impl App {
                 _ => {}
             }
         }
-        if let Some(call) = &mut self.call {
-            call.stats.clone_from(&shot.stats);
+        if let (Some(call), Some(stats)) = (&mut self.call, stats) {
+            call.stats = stats;
         }
         self.shot = Some(shot);
     }

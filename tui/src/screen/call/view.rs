@@ -9,8 +9,12 @@ use ratatui::{
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{
-    super::{app::App, keys::Action, timeline::cut},
-    CallState, PEER, Picture, SELF, Tile,
+    super::{
+        app::App,
+        model::{CallState, Recording},
+        timeline::cut,
+    },
+    PEER, Picture, SELF, Tile,
 };
 use crate::terminal::safe_line;
 
@@ -21,7 +25,7 @@ const TALKING: f64 = 0.02;
 pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(call) = &app.call else { return };
     let theme = &app.theme;
-    let key = |action| app.keys.keys_of(action);
+    let key = |name| app.keys.keys_of(name);
     let name = cut(&call.name, area.width / 3);
     let (left, right, style) = match call.state.as_str() {
         "connected" | "interrupted" if app.other_calls.iter().any(CallState::rings) => {
@@ -35,28 +39,24 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
                 (_, true) => "video call",
                 _ => "call",
             };
-            (
-                format!(" ☎ {name} · {kind}"),
-                format!("{} answers · /hangup declines ", key(Action::Answer)),
-                theme.accent,
-            )
+            (format!(" ☎ {name} · {kind}"), format!("{} answers · /hangup declines ", key("answer")), theme.accent)
         }
-        "connected" | "interrupted" if call.recording.1 == "asked" => {
+        "connected" | "interrupted" if call.theirs == Recording::Asked => {
             (format!(" ● {name} asks to record"), "/record yes · /record no ".into(), theme.warn)
         }
         "connected" | "interrupted" => {
-            let mic = match (call.microphone(), app.talk_until) {
+            let mic = match (call.own_media().microphone, app.talk_until) {
                 (true, Some(_)) => "talking",
                 (true, None) => "mic on",
                 (false, _) => "mic off",
             };
-            let camera = if call.camera() { "camera on" } else { "camera off" };
+            let camera = if call.own_media().camera { "camera on" } else { "camera off" };
             let state = if call.state == "interrupted" { " · interrupted, looking for a way" } else { "" };
             let style = if call.is_recorded() { theme.warn } else { theme.good };
             (format!(" ☎ {name} {}{state}", call.clock()), format!("{mic} · {camera} "), style)
         }
-        "ringing" => (format!(" ☎ {name} · ringing …"), format!("{} cancels ", key(Action::Answer)), theme.accent),
-        _ => (format!(" ☎ {name} · connecting …"), format!("{} cancels ", key(Action::Answer)), theme.accent),
+        "ringing" => (format!(" ☎ {name} · ringing …"), format!("{} cancels ", key("answer")), theme.accent),
+        _ => (format!(" ☎ {name} · connecting …"), format!("{} cancels ", key("answer")), theme.accent),
     };
     // Whatever else is to be said, and however little room there is.
     let recorded = call.is_recorded() || app.other_calls.iter().any(CallState::is_recorded);
@@ -89,14 +89,14 @@ pub fn draw_view(app: &mut App, area: Rect, buffer: &mut Buffer) {
     // What both sides compare is never cut off.
     let line = if call.emoji.is_empty() { quality } else { format!("{} · {quality}", call.emoji) };
     buffer.set_string(area.x + 1, area.y + area.height - 2, cut(&line, area.width - 2), theme.dim);
-    let key = |action| app.keys.keys_of(action);
+    let key = |name| app.keys.keys_of(name);
     let keys = format!(
         "{} mic ({} held: talk) · {} camera · {} hang up · {} small · /share /hold",
-        key(Action::Microphone),
-        key(Action::Talk),
-        key(Action::Camera),
-        key(Action::Answer),
-        key(Action::CallView)
+        key("microphone"),
+        key("talk"),
+        key("camera"),
+        key("answer"),
+        key("call-view")
     );
     buffer.set_string(area.x + 1, area.y + area.height - 1, cut(&keys, area.width - 2), theme.dim);
     if app.shared.is_some() {
@@ -109,7 +109,7 @@ pub fn draw_view(app: &mut App, area: Rect, buffer: &mut Buffer) {
     app.layout.tiles.push(tile);
     draw_name(app, Rect { y: body.y + body.height - 1, height: 1, ..body }, buffer);
     let (width, height) = (body.width / 5, body.width / 5 * 9 / 32);
-    if call.camera() && width >= 12 && body.height > height * 2 {
+    if call.own_media().camera && width >= 12 && body.height > height * 2 {
         let own = Rect { x: body.x + body.width - width, y: body.y, width, height };
         let tile = Tile { stream: SELF, area: own };
         draw_tile(app, tile, buffer);
@@ -121,34 +121,34 @@ pub fn draw_view(app: &mut App, area: Rect, buffer: &mut Buffer) {
 fn draw_name(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(call) = &app.call else { return };
     let theme = &app.theme;
-    let route = call.route();
-    let talks = route["audio"]["level"].as_f64().unwrap_or(0.0) > TALKING;
+    let talks = call.their_level() > TALKING;
     let mark = if talks { "◉" } else { "○" };
     let mut text = format!("{mark} {}", call.name);
-    for (what, on, off) in [
-        ("microphone", "", " · mic off"),
-        ("camera", "", " · camera off"),
-        ("hold", " · on hold", ""),
-        ("recording", " · records", ""),
+    let media = call.their_media().unwrap_or_default();
+    for (is, what) in [
+        (!media.microphone, " · mic off"),
+        (!media.camera, " · camera off"),
+        (media.hold, " · on hold"),
+        (media.recording, " · records"),
     ] {
-        text.push_str(if route["state"][what] == true { on } else { off });
+        text.push_str(if is { what } else { "" });
     }
     let style = if talks { theme.good } else { theme.text };
     buffer.set_string(area.x + 1, area.y, cut(&text, area.width.saturating_sub(2)), style);
     // Our own level, so that one sees to be heard.
-    let level = (call.stats["level"].as_f64().unwrap_or(0.0).sqrt() * 8.0).round().clamp(0.0, 8.0) as usize;
+    let level = (call.stats.level.unwrap_or(0.0).sqrt() * 8.0).round().clamp(0.0, 8.0) as usize;
     let meter = format!("you {}{}", "▮".repeat(level), "▯".repeat(8 - level));
     let width = meter.width() as u16;
     if area.width > width + text.width() as u16 + 4 {
-        let style = if call.microphone() { theme.accent } else { theme.dim };
-        let meter = if call.microphone() { meter } else { "you: mic off".to_owned() };
+        let style = if call.own_media().microphone { theme.accent } else { theme.dim };
+        let meter = if call.own_media().microphone { meter } else { "you: mic off".to_owned() };
         buffer.set_string(area.x + area.width - 1 - meter.width() as u16, area.y, meter, style);
     }
 }
 
 /// The other side, small, while one chats.
 pub fn draw_corner(app: &mut App, area: Rect, buffer: &mut Buffer) {
-    let shows = app.call.as_ref().is_some_and(|c| c.connected() && c.route()["state"]["camera"] == true);
+    let shows = app.call.as_ref().is_some_and(|c| c.connected() && c.shows_them());
     let width = (area.width / 4).clamp(16, 40);
     // 16:9, and cells are twice as high as they are wide.
     let height = width * 9 / 32;
@@ -168,7 +168,7 @@ fn draw_tile(app: &mut App, tile: Tile, buffer: &mut Buffer) {
     let picture = app.shot.as_ref().and_then(|s| s.tiles[usize::from(tile.stream)].as_ref());
     let Some(picture) = picture else {
         let text = match &app.call {
-            Some(call) if tile.stream == PEER && call.route()["state"]["camera"] == true => "…".to_owned(),
+            Some(call) if tile.stream == PEER && call.shows_them() => "…".to_owned(),
             Some(call) if tile.stream == PEER => call.name.clone(),
             _ => String::new(),
         };
@@ -177,8 +177,7 @@ fn draw_tile(app: &mut App, tile: Tile, buffer: &mut Buffer) {
         buffer.set_string(x, tile.area.y + tile.area.height / 2, text, app.theme.dim);
         return;
     };
-    let covered = app.palette.is_some() || app.card.is_some();
-    if app.pictures.draws() && !covered && app.pictures.fits(tile.area, picture) {
+    if app.pictures.draws() && !app.covered && app.pictures.fits(tile.area, picture) {
         app.pictures.place(tile, picture, buffer);
     } else {
         half_blocks(picture, tile.area, app.colours, buffer);
@@ -219,7 +218,9 @@ impl Colours {
 pub fn half_blocks(picture: &Picture, area: Rect, colours: Colours, buffer: &mut Buffer) {
     for y in 0..area.height.min(picture.height / 2) {
         for x in 0..area.width.min(picture.width) {
-            let (Some(top), Some(bottom)) = (picture.at(x, y * 2), picture.at(x, y * 2 + 1)) else { continue };
+            let (Some(top), Some(bottom)) = (picture.at(x, y * 2), picture.at(x, y * 2 + 1)) else {
+                continue;
+            };
             let cell = &mut buffer[(area.x + x, area.y + y)];
             if colours == Colours::None {
                 let bright = |(r, g, b): (u8, u8, u8)| (u32::from(r) * 3 + u32::from(g) * 6 + u32::from(b)) / 10;
@@ -246,7 +247,9 @@ fn draw_terminal(app: &App, area: Rect, buffer: &mut Buffer) {
     let style = Style::new().fg(Color::Reset).bg(Color::Reset);
     for y in 0..view.height.min(rows) {
         for x in 0..view.width.min(columns) {
-            let Some(cell) = screen.cell(top + y, left + x) else { continue };
+            let Some(cell) = screen.cell(top + y, left + x) else {
+                continue;
+            };
             if cell.is_wide_continuation() {
                 continue;
             }
@@ -279,7 +282,7 @@ fn draw_terminal(app: &App, area: Rect, buffer: &mut Buffer) {
     }
     let name = app.call.as_ref().map(|c| c.name.clone()).unwrap_or_default();
     let part = if view.width < columns || view.height < rows { " · a part of it" } else { "" };
-    let hand = app.call.as_ref().is_some_and(|c| c.stats["has_hand"] == true);
+    let hand = app.call.as_ref().is_some_and(|c| c.stats.has_hand);
     let may = if hand { "you may type: /type TEXT" } else { "read only" };
     let text = format!("{name}'s terminal, {columns}×{rows}{part} · {may}");
     buffer.set_string(area.x + 1, area.y + area.height - 1, cut(&text, area.width.saturating_sub(2)), app.theme.accent);

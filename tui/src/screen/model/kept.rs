@@ -151,7 +151,9 @@ mod tests {
     fn what_is_kept_is_read_back_and_what_is_not_valid_is_left_out() {
         let id = |n| MessageId(EventId { clock: Clock(n), ..EventId::default() });
         let mut numbers = Numbers::default();
-        (1..5).for_each(|n| drop(numbers.of(id(n))));
+        for n in 1..5 {
+            numbers.of(id(n));
+        }
         for mode in [Mode::Write, Mode::Reply(id(1)), Mode::Edit(id(2))] {
             let draft = Draft { text: "half a\nthought".into(), mode, waiting: "before".into() };
             let place = Some(Place { message: id(3), row: 2 });

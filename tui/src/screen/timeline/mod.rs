@@ -1,39 +1,33 @@
-//! The timeline: a window of messages out of a store that may hold millions, laid out only where it is visible.
+//! The timeline as it is seen: which part of the history is in view, what is selected, and rows laid out only where they are visible.
 
 mod row;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use ratatui::{buffer::Buffer, layout::Rect, widgets::Widget};
-
-use row::{GUTTER, Head, Laid, lay_out};
-pub use row::{Message, cut};
 use starling_node::{Clock, MessageId};
 
+pub use self::row::cut;
+use self::row::{GUTTER, Head, Laid, Quoted, lay_out};
 use super::{
-    model::{Numbers, Place},
+    clock,
+    model::{Delivery, History, Inserted, Message, Numbers, Place, Wants},
     theme::Theme,
 };
 
-/// Messages kept in memory; those far from the view go.
-const WINDOW: usize = 1_200;
+/// Messages beyond the view that are fetched before they are scrolled to.
+const AHEAD: usize = 30;
+/// With fewer messages than this, older ones are fetched even at the bottom.
+const FEW: usize = 60;
+/// Messages whose rows are kept laid out.
+const MAX_LAID: usize = 3_000;
+/// After such a pause the name stands above a message again, in milliseconds.
+const PAUSE_MS: u64 = 300_000;
 
-/// A page of history that the view needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wants {
-    /// Older than the first message.
-    Older(MessageId),
-    /// Newer than the last message.
-    Newer(MessageId),
-}
-
-/// The timeline of the open chat. Its messages are in the order of their ids, which is the order of the conversation.
+/// The timeline of the open chat.
 #[derive(Default)]
 pub struct Timeline {
-    messages: VecDeque<Message>,
-    /// The window reaches the oldest, the newest message of the store.
-    at_start: bool,
-    at_end: bool,
+    history: History,
     /// Message and row at the top of the view; `None` follows the newest.
     top: Option<(usize, usize)>,
     /// What the last drawing has shown: top, and the messages of each row.
@@ -43,8 +37,9 @@ pub struct Timeline {
     pub selected: Option<usize>,
     pub numbers: Numbers,
     unfolded: HashSet<MessageId>,
+    laid: HashMap<MessageId, Laid>,
     /// Everything after this is new.
-    pub unread_after: Option<Clock>,
+    unread_after: Option<Clock>,
     /// The first of the new messages, above which a line says so.
     first_new: Option<MessageId>,
     /// Messages that came while the view was further up.
@@ -58,67 +53,73 @@ impl Timeline {
     }
 
     /// Another window of messages in place of this one.
-    fn replace(&mut self, messages: Vec<Message>) {
+    fn replace(&mut self, history: History) {
         let (numbers, unfolded) = (std::mem::take(&mut self.numbers), std::mem::take(&mut self.unfolded));
-        *self = Self { messages: messages.into(), numbers, unfolded, ..Self::default() };
+        *self = Self { history, numbers, unfolded, ..Self::default() };
     }
 
     /// The newest page of the chat.
     pub fn load(&mut self, messages: Vec<Message>, limit: usize, unread_after: Option<Clock>) {
-        self.replace(messages);
-        (self.at_start, self.at_end, self.unread_after) = (self.messages.len() < limit, true, unread_after);
+        self.replace(History::newest(messages, limit));
+        self.unread_after = unread_after;
         self.find_first_new();
     }
 
     fn find_first_new(&mut self) {
         let Some(after) = self.unread_after else { return };
-        let first = self.messages.iter().find(|m| !m.mine && m.id.0.clock > after).map(|m| m.id);
+        let first = self.history.first_new(after);
         if first != self.first_new {
             self.relay();
         }
         self.first_new = first;
     }
 
+    /// Nothing is new any more.
+    pub fn all_read(&mut self) {
+        self.unread_after = None;
+    }
+
     /// A page around a message, which is selected.
     pub fn around(&mut self, messages: Vec<Message>, id: MessageId) {
-        self.replace(messages);
-        self.selected = self.position(id);
+        self.replace(History::part(messages));
+        self.selected = self.history.position(id);
         self.top = self.selected.map(|s| (s.saturating_sub(3), 0));
     }
 
     /// A page around the place where the user was before.
     pub fn return_to(&mut self, messages: Vec<Message>, place: Place) {
-        self.replace(messages);
+        self.replace(History::part(messages));
         // If the message is gone, the one that was after it.
-        let at = self.messages.partition_point(|m| m.id < place.message);
-        self.top = Some((at.min(self.messages.len().saturating_sub(1)), place.row));
+        let at = self.history.first_from(place.message);
+        self.top = Some((at.min(self.history.len().saturating_sub(1)), place.row));
     }
 
     /// Where the view is; `None` at the newest message.
     pub fn place(&self) -> Option<Place> {
         let (index, row) = self.top?;
-        Some(Place { message: self.messages.get(index)?.id, row })
+        Some(Place { message: self.history.get(index)?.id, row })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.history.is_empty()
     }
 
     /// The view shows the newest message.
     pub fn is_at_bottom(&self) -> bool {
-        self.top.is_none() && self.at_end
+        self.top.is_none() && self.history.has_newest()
+    }
+
+    /// The newest message is in the window, so that going down needs no fetching.
+    pub fn has_newest(&self) -> bool {
+        self.history.has_newest()
     }
 
     pub fn selected_message(&self) -> Option<&Message> {
-        self.messages.get(self.selected?)
-    }
-
-    fn position(&self, id: MessageId) -> Option<usize> {
-        self.messages.binary_search_by_key(&id, |m| m.id).ok()
+        self.history.get(self.selected?)
     }
 
     pub fn find(&self, id: MessageId) -> Option<&Message> {
-        self.position(id).and_then(|i| self.messages.get(i))
+        self.history.find(id)
     }
 
     /// The message with a number, if it is in the window.
@@ -128,117 +129,64 @@ impl Timeline {
 
     /// A new message, at its place.
     pub fn insert(&mut self, message: Message) {
-        if !self.at_end {
-            self.below += 1;
-            return;
-        }
-        let Err(at) = self.messages.binary_search_by_key(&message.id, |m| m.id) else {
-            return self.update(message);
-        };
-        if let Some(after) = self.messages.get_mut(at) {
-            after.laid = None;
-        }
-        if self.top.is_some() && !message.mine {
-            self.below += 1;
-        }
-        if message.mine {
-            self.go_to_bottom();
-        }
-        let shift = |index: &mut usize| {
-            if *index >= at {
-                *index += 1;
+        let (id, mine) = (message.id, message.mine);
+        match self.history.insert(message) {
+            Inserted::Elsewhere => self.below += 1,
+            Inserted::Known => self.changed(id),
+            Inserted::At(at) => {
+                if mine {
+                    self.go_to_bottom();
+                } else if self.top.is_some() {
+                    self.below += 1;
+                }
+                for index in self.top.iter_mut().map(|(index, _)| index).chain(&mut self.selected) {
+                    *index += usize::from(*index >= at);
+                }
+                // Who reads further up is not moved.
+                if self.top.is_none() {
+                    let dropped = self.history.drop_oldest();
+                    self.selected = self.selected.and_then(|s| s.checked_sub(dropped));
+                }
             }
-        };
-        self.messages.insert(at, message);
-        if let Some((index, _)) = &mut self.top {
-            shift(index);
-        }
-        if let Some(index) = &mut self.selected {
-            shift(index);
-        }
-        while self.messages.len() > WINDOW && self.top.is_none() {
-            self.messages.pop_front();
-            self.at_start = false;
-            self.selected = self.selected.and_then(|s| s.checked_sub(1));
         }
     }
 
     /// A message has changed.
     pub fn update(&mut self, message: Message) {
-        if let Some(at) = self.position(message.id) {
-            for other in self.messages.iter_mut().filter(|m| m.reply_to == Some(message.id)) {
-                other.laid = None;
-            }
-            let reason = std::mem::take(&mut self.messages[at].reason);
-            self.messages[at] = Message { reason, ..message };
+        let id = message.id;
+        if self.history.update(message) {
+            self.changed(id);
         }
     }
 
-    pub fn set_state(&mut self, id: MessageId, state: &str, reason: &str) {
-        if let Some(at) = self.position(id) {
-            let message = &mut self.messages[at];
-            message.state = state.to_owned();
-            message.reason = reason.to_owned();
-            message.laid = None;
+    /// A message, and what quotes it, has to be laid out again.
+    fn changed(&mut self, id: MessageId) {
+        self.laid.remove(&id);
+        for answer in self.history.answers_to(id) {
+            self.laid.remove(&answer);
         }
     }
 
-    /// A page that the view wanted.
+    pub fn set_state(&mut self, id: MessageId, state: Delivery, reason: &str) {
+        self.history.set_state(id, state, reason);
+        self.laid.remove(&id);
+    }
+
+    /// A page that the view wanted, of at most so many messages.
     pub fn extend(&mut self, wants: &Wants, page: Vec<Message>, limit: usize) {
-        match wants {
-            Wants::Older(before) => {
-                if self.messages.front().is_none_or(|m| m.id != *before) {
-                    return;
-                }
-                self.at_start = page.len() < limit;
-                let added = page.len();
-                if let Some(first) = self.messages.front_mut() {
-                    first.laid = None;
-                }
-                for message in page.into_iter().rev() {
-                    self.messages.push_front(message);
-                }
-                if let Some((index, _)) = &mut self.top {
-                    *index += added;
-                }
-                self.shown_top.0 += added;
-                if let Some(index) = &mut self.selected {
-                    *index += added;
-                }
-                while self.messages.len() > WINDOW {
-                    self.messages.pop_back();
-                    self.at_end = false;
-                }
-                self.find_first_new();
-            }
-            Wants::Newer(after) => {
-                if self.messages.back().is_none_or(|m| m.id != *after) {
-                    return;
-                }
-                self.at_end = page.len() < limit;
-                self.messages.extend(page);
-                while self.messages.len() > WINDOW {
-                    self.messages.pop_front();
-                    self.at_start = false;
-                    if let Some((index, _)) = &mut self.top {
-                        *index = index.saturating_sub(1);
-                    }
-                    self.shown_top.0 = self.shown_top.0.saturating_sub(1);
-                    self.selected = self.selected.and_then(|s| s.checked_sub(1));
-                }
-            }
-        }
+        let Some(moved) = self.history.extend(wants, page, limit) else { return };
+        let places = self.top.iter_mut().map(|(index, _)| index).chain([&mut self.shown_top.0]);
+        places.for_each(|index| *index = (*index + moved.added).saturating_sub(moved.dropped));
+        self.selected = self.selected.and_then(|s| (s + moved.added).checked_sub(moved.dropped));
+        self.find_first_new();
     }
 
     /// What has to be fetched for the view and some room around it.
     pub fn wants(&self) -> Option<Wants> {
-        let first = self.messages.front()?;
-        let last = self.messages.back()?;
-        if !self.at_start && self.shown_top.0 < 30 && (self.top.is_some() || self.messages.len() < 60) {
-            return Some(Wants::Older(first.id));
-        }
+        let near_start = self.shown_top.0 < AHEAD && (self.top.is_some() || self.history.len() < FEW);
         let bottom = self.shown.iter().rev().find_map(|m| *m).unwrap_or(0);
-        (!self.at_end && bottom + 30 > self.messages.len()).then(|| Wants::Newer(last.id))
+        let older = self.history.wants_older().filter(|_| near_start);
+        older.or_else(|| self.history.wants_newer().filter(|_| bottom + AHEAD > self.history.len()))
     }
 
     pub fn go_to_bottom(&mut self) {
@@ -247,32 +195,23 @@ impl Timeline {
         self.selected = None;
     }
 
-    /// The newest message is in the window, so that going down needs no fetching.
-    pub fn has_newest(&self) -> bool {
-        self.at_end
-    }
-
     pub fn unfold(&mut self, id: MessageId) {
         if !self.unfolded.remove(&id) {
             self.unfolded.insert(id);
         }
-        if let Some(at) = self.position(id) {
-            self.messages[at].laid = None;
-        }
+        self.laid.remove(&id);
     }
 
-    /// Every message has to be laid out anew: colours or names have changed.
+    /// Every message has to be laid out again: colours or names have changed.
     pub fn relay(&mut self) {
-        for message in &mut self.messages {
-            message.laid = None;
-        }
+        self.laid.clear();
     }
 
     /// Moves the view by rows; negative is up.
     pub fn scroll(&mut self, rows: isize, theme: &Theme, width: u16) {
         let (mut index, mut row) = self.top.unwrap_or(self.shown_top);
+        let mut left = rows.unsigned_abs();
         if rows < 0 {
-            let mut left = rows.unsigned_abs();
             while left > 0 {
                 if row > 0 {
                     let step = row.min(left);
@@ -287,10 +226,9 @@ impl Timeline {
             }
             self.top = Some((index, row));
         } else if self.top.is_some() {
-            let mut left = rows.unsigned_abs();
-            while left > 0 && index < self.messages.len() {
+            while left > 0 && index < self.history.len() {
                 let here = self.lay(index, width, theme);
-                let step = (here - row).min(left);
+                let step = here.saturating_sub(row).min(left);
                 row += step;
                 left -= step;
                 if row >= here {
@@ -307,13 +245,13 @@ impl Timeline {
     fn settle(&mut self, width: u16, theme: &Theme) {
         let Some((index, row)) = self.top else { return };
         let mut rows = 0;
-        for at in index..self.messages.len() {
-            rows += self.lay(at, width, theme) - if at == index { row } else { 0 };
+        for at in index..self.history.len() {
+            rows += self.lay(at, width, theme).saturating_sub(if at == index { row } else { 0 });
             if rows > self.height {
                 return;
             }
         }
-        if self.at_end {
+        if self.history.has_newest() {
             self.top = None;
             self.below = 0;
         }
@@ -321,10 +259,7 @@ impl Timeline {
 
     /// Selects a message relative to the one that is; it is brought into view.
     pub fn select(&mut self, step: isize, theme: &Theme, width: u16) {
-        if self.messages.is_empty() {
-            return;
-        }
-        let last = self.messages.len() - 1;
+        let Some(last) = self.history.len().checked_sub(1) else { return };
         let bottom = self.shown.iter().rev().find_map(|m| *m).unwrap_or(last);
         let index = match self.selected {
             Some(index) => index.saturating_add_signed(step).min(last),
@@ -335,7 +270,7 @@ impl Timeline {
     }
 
     pub fn select_first(&mut self, theme: &Theme, width: u16) {
-        if !self.messages.is_empty() {
+        if !self.history.is_empty() {
             self.selected = Some(0);
             self.show(0, theme, width);
         }
@@ -343,7 +278,7 @@ impl Timeline {
 
     /// Selects a message by id, if it is in the window.
     pub fn select_id(&mut self, id: MessageId, theme: &Theme, width: u16) -> bool {
-        let Some(index) = self.position(id) else {
+        let Some(index) = self.history.position(id) else {
             return false;
         };
         self.selected = Some(index);
@@ -370,7 +305,7 @@ impl Timeline {
             rows += self.lay(at, width, theme);
         }
         if at == top.0 {
-            rows -= top.1;
+            rows = rows.saturating_sub(top.1);
         }
         if rows > self.height {
             self.top = Some((at, rows - self.height + if at == top.0 { top.1 } else { 0 }));
@@ -381,33 +316,55 @@ impl Timeline {
     /// Lays a message out if it is not; gives its number of rows.
     fn lay(&mut self, index: usize, width: u16, theme: &Theme) -> usize {
         let head = self.head(index);
-        let Some(message) = self.messages.get(index) else { return 0 };
-        if let Some(laid) = &message.laid
-            && laid.width == width
-            && laid.head == head
-        {
+        let Some(message) = self.history.get(index) else { return 0 };
+        if let Some(laid) = self.laid.get(&message.id).filter(|laid| laid.width == width && laid.head == head) {
             return laid.rows.len();
         }
-        let quoted = message.reply_to.map(|id| self.find(id).cloned());
-        let unfolded = self.unfolded.contains(&message.id);
-        let (rows, body) = lay_out(message, &head, quoted, unfolded, width, theme);
-        let count = rows.len();
-        self.messages[index].laid = Some(Laid { width, head, rows, body });
+        let quoted = match message.reply_to {
+            None => Quoted::Nothing,
+            Some(id) => self.history.find(id).map_or(Quoted::Older, Quoted::Message),
+        };
+        let laid = lay_out(message, head, quoted, self.unfolded.contains(&message.id), width, theme);
+        let count = laid.rows.len();
+        let id = message.id;
+        if self.laid.len() >= MAX_LAID {
+            self.laid.clear();
+        }
+        self.laid.insert(id, laid);
         count
     }
 
     fn head(&self, index: usize) -> Head {
-        let Some(message) = self.messages.get(index) else {
+        let Some(message) = self.history.get(index) else {
             return Head::default();
         };
-        let before = index.checked_sub(1).and_then(|i| self.messages.get(i));
-        let (day, _) = super::clock::local(message.at_ms);
-        let day = before.is_none_or(|b| super::clock::local(b.at_ms).0 != day).then_some(day);
+        let before = index.checked_sub(1).and_then(|i| self.history.get(i));
+        let (day, _) = clock::local(message.at_ms);
+        let day = before.is_none_or(|b| clock::local(b.at_ms).0 != day).then_some(day);
         let unread = self.unread_after.is_some() && self.first_new == Some(message.id);
         let name = day.is_some()
             || unread
-            || before.is_none_or(|b| b.mine != message.mine || message.at_ms.saturating_sub(b.at_ms) > 300_000);
+            || before.is_none_or(|b| b.mine != message.mine || message.at_ms.saturating_sub(b.at_ms) > PAUSE_MS);
         Head { day, unread, name }
+    }
+
+    /// The first message and row that are visible, and the row of the view where they begin.
+    fn first_visible(&mut self, width: u16, theme: &Theme) -> (usize, usize, usize) {
+        if let Some((index, row)) = self.top {
+            let rows = self.lay(index, width, theme);
+            self.top = Some((index.min(self.history.len().saturating_sub(1)), row.min(rows.saturating_sub(1))));
+            self.settle(width, theme);
+        }
+        if let Some((index, row)) = self.top {
+            return (index, row, 0);
+        }
+        let (mut index, mut rows) = (self.history.len(), 0);
+        while index > 0 && rows < self.height {
+            index -= 1;
+            rows += self.lay(index, width, theme);
+        }
+        // A short conversation sits at the bottom, above where one writes.
+        (index, rows.saturating_sub(self.height), self.height.saturating_sub(rows))
     }
 
     /// Draws what is visible.
@@ -415,49 +372,28 @@ impl Timeline {
         let (width, height) = (area.width, usize::from(area.height));
         self.height = height;
         self.shown = vec![None; height];
-        if self.messages.is_empty() || height == 0 {
+        if self.history.is_empty() || height == 0 {
             return;
         }
-        if let Some((index, row)) = self.top {
-            let rows = self.lay(index, width, theme);
-            self.top = Some((index.min(self.messages.len() - 1), row.min(rows.saturating_sub(1))));
-            self.settle(width, theme);
-        }
-        let (mut index, mut skip, mut y) = match self.top {
-            Some((index, row)) => (index, row, 0),
-            None => {
-                let (mut index, mut rows) = (self.messages.len(), 0);
-                while index > 0 && rows < height {
-                    index -= 1;
-                    rows += self.lay(index, width, theme);
-                }
-                // A short conversation sits at the bottom, above where one writes.
-                (index, rows.saturating_sub(height), height.saturating_sub(rows))
-            }
-        };
+        let (mut index, mut skip, mut y) = self.first_visible(width, theme);
         self.shown_top = (index, skip);
-        while index < self.messages.len() && y < height {
+        while let Some(id) = self.history.get(index).map(|m| m.id).filter(|_| y < height) {
             self.lay(index, width, theme);
-            let number = self.numbers.of(self.messages[index].id);
-            if let Some(laid) = &self.messages[index].laid {
-                for (n, line) in laid.rows.iter().enumerate().skip(skip).take(height - y) {
-                    let at = Rect { y: area.y + y as u16, height: 1, ..area };
-                    line.render(at, buffer);
-                    if n == laid.body {
-                        buffer.set_string(
-                            at.x,
-                            at.y,
-                            format!("{number:>width$}", width = usize::from(GUTTER) - 1),
-                            theme.dim,
-                        );
-                    }
-                    if focused && self.selected == Some(index) {
-                        buffer.set_style(at, theme.selected);
-                        buffer.set_string(at.x, at.y, "▌", theme.accent);
-                    }
-                    self.shown[y] = Some(index);
-                    y += 1;
+            let number = self.numbers.of(id);
+            let Some(laid) = self.laid.get(&id) else { break };
+            for (n, line) in laid.rows.iter().enumerate().skip(skip).take(height - y) {
+                let at = Rect { y: area.y + y as u16, height: 1, ..area };
+                line.render(at, buffer);
+                if n == laid.body {
+                    let gutter = usize::from(GUTTER) - 1;
+                    buffer.set_string(at.x, at.y, format!("{number:>gutter$}"), theme.dim);
                 }
+                if focused && self.selected == Some(index) {
+                    buffer.set_style(at, theme.selected);
+                    buffer.set_string(at.x, at.y, "▌", theme.accent);
+                }
+                self.shown[y] = Some(index);
+                y += 1;
             }
             skip = 0;
             index += 1;
@@ -501,7 +437,7 @@ mod tests {
         let mut timeline = Timeline::default();
         timeline.load((1000..1100).map(message).collect(), 100, None);
         assert!(drawn(&mut timeline, 10).contains("message 1099"));
-        assert!(timeline.messages.iter().filter(|m| m.laid.is_some()).count() < 20);
+        assert!(timeline.laid.len() < 20);
 
         timeline.scroll(-20, &theme, 40);
         let before = drawn(&mut timeline, 10);
@@ -515,33 +451,6 @@ mod tests {
 
         timeline.scroll(10_000, &theme, 40);
         assert!(drawn(&mut timeline, 10).contains("message 1100") && timeline.is_at_bottom());
-    }
-
-    #[test]
-    fn a_burst_is_shown_in_the_order_of_its_ids_however_it_arrives() {
-        // As text, the last character of an id goes `…y z 2 3 4…`: digits sort before letters, so a carry would be torn apart.
-        let first = Clock::at(1_700_000_000_000).0;
-        let burst = |n: u64| Message { at_ms: 1_700_000_000_000, text: format!("burst {n}"), ..message(first + n) };
-        let texts = |timeline: &Timeline| timeline.messages.iter().map(|m| m.text.clone()).collect::<Vec<_>>();
-        let expected: Vec<String> = (0..600).map(|n| format!("burst {n}")).collect();
-        let mut in_order = Timeline::default();
-        in_order.load(Vec::new(), 100, None);
-        (0..600).for_each(|n| in_order.insert(burst(n)));
-        assert_eq!(texts(&in_order), expected);
-        // 7 has no common factor with 600: every message once, in a jumble; then some for a second time.
-        let mut jumbled = Timeline::default();
-        jumbled.load(Vec::new(), 100, None);
-        (0..700).for_each(|n| jumbled.insert(burst(n * 7 % 600)));
-        assert_eq!(texts(&jumbled), expected);
-    }
-
-    #[test]
-    fn what_was_written_in_the_same_millisecond_after_the_read_mark_is_new() {
-        let at = Clock::at(1_700_000_000_000).0;
-        let page = (0..4).map(|n| Message { at_ms: 1_700_000_000_000, ..message(at + n) }).collect();
-        let mut timeline = Timeline::default();
-        timeline.load(page, 100, Some(Clock(at + 1)));
-        assert_eq!(timeline.first_new, Some(id(at + 2)));
     }
 
     #[test]

@@ -1,0 +1,84 @@
+//! Finding chats and messages, and arranging chats.
+
+use serde_json::json;
+
+use super::{
+    super::{
+        app::{App, Tag},
+        model::Chat,
+        palette::Question,
+    },
+    Action, Place, command, key,
+};
+use crate::cli::parse_duration;
+
+pub const FINDING: &[Action] = &[
+    key("search", Place::Everywhere, "F4", "search in this chat", App::show_search).or_command(
+        "search",
+        "TEXT",
+        "find messages in this chat",
+        App::search,
+    ),
+    command("chat", "NAME", "open a chat", |app, name| match app.chat_named(name) {
+        Some(chat) => app.open(&chat),
+        None => app.warn(format!("There is no chat with {name}.")),
+    }),
+    key("next-unread", Place::Everywhere, "F3", "next chat with unread messages", open_next_unread),
+    key("previous-chat", Place::Everywhere, "Ctrl-PageUp Alt-Up", "previous chat", |app| app.step_chat(-1)),
+    key("next-chat", Place::Everywhere, "Ctrl-PageDown Alt-Down", "next chat", |app| app.step_chat(1)),
+];
+
+pub const ARRANGING: &[Action] = &[
+    command("pin", "", "keep this chat on top; again to take it back", |app, _| {
+        toggle(app, "pinned", |chat| chat.pinned)
+    }),
+    command("mute", "TIME", "no notifications, for 1h, 8h, … or for good", mute).bare(),
+    command("unmute", "", "notifications again", |app, _| set(app, "muted_until_ms", 0.into())),
+    command("archive", "", "put this chat out of the way", |app, _| toggle(app, "archived", |chat| chat.archived)),
+    command("clear", "", "delete this chat's messages here", |app, _| {
+        if let Some(chat) = chat(app) {
+            app.ask_yes(Question::Clear(chat));
+        }
+    }),
+];
+
+fn open_next_unread(app: &mut App) {
+    let open = app.open.as_deref();
+    let unread = app.chats.iter().find(|c| c.unread > 0 && Some(c.id.as_str()) != open);
+    match unread.map(|c| c.id.clone()) {
+        Some(chat) => app.open(&chat),
+        None => app.say("Nothing unread.".into()),
+    }
+}
+
+/// The open chat. Warns if there is none.
+fn chat(app: &mut App) -> Option<String> {
+    if app.open_contact().is_none() {
+        app.warn("Open a chat first.".into());
+        return None;
+    }
+    app.open.clone()
+}
+
+fn set(app: &mut App, what: &str, value: serde_json::Value) {
+    if let Some(chat) = chat(app) {
+        app.ask(Tag::Changed, "chat.set", json!({ "chat": chat, what: value }));
+    }
+}
+
+fn toggle(app: &mut App, what: &str, is: fn(&Chat) -> bool) {
+    let is = app.open.as_deref().and_then(|chat| app.chat(chat)).is_some_and(is);
+    set(app, what, (!is).into());
+}
+
+fn mute(app: &mut App, time: &str) {
+    let until = match parse_duration(time) {
+        _ if time.is_empty() => Some(u64::MAX / 2),
+        Some(ms) => Some(crate::rpc::now_ms() + ms),
+        None => None,
+    };
+    match until {
+        Some(until) => set(app, "muted_until_ms", until.into()),
+        None => app.warn(format!("“{time}” is no time: use 1h, 8h, 2d.")),
+    }
+}

@@ -1,0 +1,47 @@
+//! The screen itself.
+
+use super::{
+    super::{
+        app::App,
+        palette::Question,
+        panes::DETAILS_FROM,
+        theme::{THEMES, Theme},
+    },
+    Action, Place, command, key,
+};
+
+pub const ACTIONS: &[Action] = &[
+    command("theme", "NAME", "dark, light, contrast, terminal or mono", set_theme),
+    key("details", Place::Everywhere, "F5", "details of this chat", toggle_details).or_command(
+        "details",
+        "",
+        "details of this chat",
+        |app, _| toggle_details(app),
+    ),
+    key("help", Place::Everywhere, "F1", "all keys and commands; type to filter, Enter runs", App::show_help)
+        .or_command("help", "", "all keys and commands", |app, _| app.show_help()),
+    key("quit", Place::Everywhere, "", "leave Starling", quit)
+        .or_command("quit", "", "leave Starling", |app, _| quit(app)),
+    key("palette", Place::Everywhere, "F2 Ctrl-P", "find a chat, a person, a command, a setting", App::show_palette),
+    key("next-pane", Place::Everywhere, "F6", "next pane", App::next_pane),
+    key("page-up", Place::Everywhere, "PageUp", "one page up", |app| app.scroll_pages(-1)),
+    key("page-down", Place::Everywhere, "PageDown", "one page down", |app| app.scroll_pages(1)),
+];
+
+fn set_theme(app: &mut App, name: &str) {
+    match Theme::named(name) {
+        Some(theme) => app.set_theme(theme),
+        None => app.warn(format!("The themes are {}.", THEMES.join(", "))),
+    }
+}
+
+fn toggle_details(app: &mut App) {
+    app.details = Some(app.layout.details.is_none());
+    if app.layout.width < DETAILS_FROM {
+        app.say(format!("Details need a window of {DETAILS_FROM} columns."));
+    }
+}
+
+fn quit(app: &mut App) {
+    app.ask_yes(Question::Quit);
+}

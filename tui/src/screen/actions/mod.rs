@@ -1,0 +1,207 @@
+//! Everything that the user can do, in one registry. The key map, the palette, slash commands, their completion and help come from it.
+//!
+//! To add an action, add one entry to a list in this folder: a [`Binding`] makes it a key and a row of the palette, a [`Command`] a slash
+//! command; most need only one of the two. A test checks that every entry can be reached and is in the help.
+
+mod account;
+mod calls;
+mod chats;
+mod general;
+mod keys;
+mod messages;
+mod people;
+
+pub use keys::Keys;
+
+use super::app::{App, Focus};
+
+/// Something that the user can do.
+#[derive(Clone, Copy)]
+pub struct Action {
+    pub binding: Option<Binding>,
+    pub command: Option<Command>,
+}
+
+/// How an action is done with a key, or from the palette.
+#[derive(Clone, Copy)]
+pub struct Binding {
+    /// Its name in `keys.toml`, in the palette and in help.
+    pub name: &'static str,
+    pub place: Place,
+    /// Default keys, with spaces between them; some have none.
+    pub keys: &'static str,
+    pub help: &'static str,
+    pub run: fn(&mut App),
+}
+
+/// How an action is done by a line that begins with a slash.
+#[derive(Clone, Copy)]
+pub struct Command {
+    /// Without the slash.
+    pub name: &'static str,
+    /// What follows, for people; in square brackets if it may be left out.
+    pub arguments: &'static str,
+    /// Whether it runs with nothing behind its name, too.
+    pub may_be_bare: bool,
+    pub help: &'static str,
+    pub run: fn(&mut App, &str),
+}
+
+/// Where an action's key works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Wherever the focus is.
+    Everywhere,
+    /// The same, and in a call also while something lies over the screen.
+    InCall,
+    /// On the selected message.
+    Timeline,
+}
+
+impl Command {
+    /// How it is shown, with its arguments.
+    pub fn usage(&self) -> String {
+        format!("/{} {}", self.name, self.arguments)
+    }
+
+    /// What is put into the composer: a space behind it where something has to follow.
+    pub fn prefix(&self) -> String {
+        let space = if self.arguments.is_empty() || self.arguments.starts_with('[') { "" } else { " " };
+        format!("/{}{space}", self.name)
+    }
+}
+
+/// An action with a key and no command.
+const fn key(name: &'static str, place: Place, keys: &'static str, help: &'static str, run: fn(&mut App)) -> Action {
+    Action { binding: Some(Binding { name, place, keys, help, run }), command: None }
+}
+
+/// A command without a key, which needs all its arguments that are not in brackets.
+const fn command(name: &'static str, arguments: &'static str, help: &'static str, run: fn(&mut App, &str)) -> Action {
+    let bytes = arguments.as_bytes();
+    let may_be_bare = bytes.is_empty() || bytes[0] == b'[';
+    Action { binding: None, command: Some(Command { name, arguments, may_be_bare, help, run }) }
+}
+
+impl Action {
+    /// The same, also as a command.
+    const fn or_command(
+        self,
+        name: &'static str,
+        arguments: &'static str,
+        help: &'static str,
+        run: fn(&mut App, &str),
+    ) -> Self {
+        Self { command: command(name, arguments, help, run).command, ..self }
+    }
+
+    /// The same; its command also runs with nothing behind its name.
+    const fn bare(self) -> Self {
+        match self.command {
+            Some(command) => Self { command: Some(Command { may_be_bare: true, ..command }), ..self },
+            None => self,
+        }
+    }
+}
+
+/// The registry, in the order in which commands are listed.
+const ACTIONS: [&[Action]; 7] = [
+    messages::ACTIONS,
+    chats::FINDING,
+    people::ACTIONS,
+    calls::ACTIONS,
+    chats::ARRANGING,
+    account::ACTIONS,
+    general::ACTIONS,
+];
+
+/// All actions.
+pub fn all() -> impl Iterator<Item = &'static Action> {
+    ACTIONS.into_iter().flatten()
+}
+
+/// All slash commands.
+pub fn commands() -> impl Iterator<Item = &'static Command> {
+    all().filter_map(|action| action.command.as_ref())
+}
+
+/// All actions that have or can have a key: those of everywhere first, by their function keys.
+pub fn bindings() -> Vec<&'static Binding> {
+    let mut bindings: Vec<&Binding> = all().filter_map(|action| action.binding.as_ref()).collect();
+    let function_key = |keys: &str| keys.split(' ').find_map(|key| key.strip_prefix('F')?.parse::<u8>().ok());
+    bindings.sort_by_key(|b| (b.place == Place::Timeline, function_key(b.keys).unwrap_or(u8::MAX)));
+    bindings
+}
+
+/// The action with this name.
+pub fn binding(name: &str) -> Option<&'static Binding> {
+    all().filter_map(|action| action.binding.as_ref()).find(|binding| binding.name == name)
+}
+
+impl App {
+    /// Does what a key or a row of the palette stands for.
+    pub fn act(&mut self, binding: &'static Binding) {
+        (binding.run)(self);
+    }
+
+    /// Does an action from the palette: what concerns a message needs the timeline.
+    pub fn act_from_palette(&mut self, binding: &'static Binding) {
+        if binding.place == Place::Timeline {
+            self.focus = Focus::Timeline;
+        }
+        self.act(binding);
+    }
+
+    /// Runs a line that begins with one slash.
+    pub fn command(&mut self, line: &str) {
+        let (name, rest) = line[1..].split_once(char::is_whitespace).unwrap_or((&line[1..], ""));
+        let rest = rest.trim();
+        let Some(command) = commands().find(|c| c.name == name) else {
+            let close = commands().find(|c| name.len() > 1 && (c.name.starts_with(name) || name.starts_with(c.name)));
+            let hint = close.map(|c| format!(" Did you mean /{}?", c.name)).unwrap_or_default();
+            self.warn(format!("There is no command /{name}.{hint} Two slashes send the text."));
+            return;
+        };
+        if rest.is_empty() && !command.may_be_bare {
+            return self.show_usage(command);
+        }
+        let line = self.composer.text();
+        self.composer.set("");
+        self.toast = None;
+        (command.run)(self, rest);
+        // What could not be done can be mended and tried again.
+        if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) && self.composer.is_empty() && !line.is_empty() {
+            self.composer.set(&line);
+            self.composer.offers.clear();
+        }
+    }
+
+    fn show_usage(&mut self, command: &Command) {
+        self.warn(format!("{} — {}", command.usage(), command.help));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_action_can_be_reached_without_a_mouse_and_by_one_name() {
+        let (mut names, mut slashes) = (HashSet::new(), HashSet::new());
+        for action in all() {
+            let (binding, command) = (action.binding.as_ref(), action.command.as_ref());
+            let name = binding.map(|b| b.name).or(command.map(|c| c.name)).expect("it can be reached");
+            assert!(binding.is_none_or(|b| names.insert(b.name)), "{name} twice");
+            assert!(command.is_none_or(|c| slashes.insert(c.name)), "/{name} twice");
+            // The palette lists what is done everywhere, and all commands. What needs a message has a key, and the list on Space.
+            let key = binding.is_some_and(|b| b.place == Place::Timeline && !b.keys.is_empty());
+            let palette = binding.is_some_and(|b| b.place != Place::Timeline) || command.is_some();
+            assert!(key || palette, "{name}");
+            for help in binding.map(|b| b.help).into_iter().chain(command.map(|c| c.help)) {
+                assert!(!help.is_empty() && !help.ends_with('.'), "{name}: {help}");
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Meeting people, and what is said and done about them.
+
+use serde_json::json;
+
+use super::{
+    super::{
+        app::{App, Call, Tag},
+        palette::Question,
+    },
+    Action, Place, command, key,
+};
+
+pub const ACTIONS: &[Action] = &[
+    key("invite", Place::Everywhere, "", "make an invite link", make_invite).or_command(
+        "invite",
+        "",
+        "make an invite link",
+        |app, _| make_invite(app),
+    ),
+    command("code", "", "make a short code to read out, such as 7-uniform-quiz", |app, _| {
+        app.ask(Tag::Code, "code.open", json!({}));
+    }),
+    command("add", "INVITE|CODE|USER@HOST", "add somebody", |app, what| {
+        app.calls.push(Call::Add(what.to_owned()));
+        app.say("Adding …".into());
+    }),
+    command("accept", "NAME", "accept a request", |app, name| answer_request(app, "contacts.accept", name)),
+    command("decline", "NAME", "decline a request", |app, name| answer_request(app, "contacts.decline", name)),
+    command("block", "", "shut this person out", |app, _| question(app, Question::Block)),
+    command("unblock", "", "let this person in again", |app, _| {
+        if let Some(account) = person(app) {
+            app.ask(Tag::Changed, "contacts.unblock", json!({ "account": account }));
+        }
+    }),
+    command("remove", "", "remove this contact", |app, _| question(app, Question::Remove)),
+    command("rename", "NAME", "your own name for this person; empty for theirs", |app, name| {
+        if let Some(account) = person(app) {
+            app.ask(Tag::Changed, "contacts.rename", json!({ "account": account, "name": name }));
+        }
+    })
+    .bare(),
+    command("verify", "", "compare safety numbers", |app, _| app.show_verify()),
+    command("trust", "", "trust this person's changed devices", |app, _| question(app, Question::Trust)),
+];
+
+fn make_invite(app: &mut App) {
+    app.ask(Tag::Invite, "invite", json!({}));
+}
+
+/// The account of the person in the open chat. Warns if there is none.
+fn person(app: &mut App) -> Option<String> {
+    let account = app.open_contact().map(|contact| contact.account.clone());
+    if account.is_none() {
+        app.warn("Open a chat first.".into());
+    }
+    account
+}
+
+fn question(app: &mut App, about: fn(String) -> Question) {
+    if let Some(account) = person(app) {
+        app.ask_yes(about(account));
+    }
+}
+
+fn answer_request(app: &mut App, method: &'static str, name: &str) {
+    let request = app.requests.iter().find(|r| starling_text::same(&r.name, name));
+    match request.map(|r| r.account.clone()) {
+        Some(account) => app.ask(Tag::Changed, method, json!({ "account": account })),
+        None => app.warn(format!("There is no request from {name}.")),
+    }
+}

@@ -1,0 +1,154 @@
+//! The list of chats, with the state of the connection below it.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Modifier, Style},
+    text::{Line, Span},
+};
+use unicode_width::UnicodeWidthStr;
+
+use super::super::{
+    app::{App, Focus},
+    model::{ContactState, ListRow, Presence},
+    theme::Theme,
+    timeline::cut,
+};
+use crate::terminal::safe_line;
+
+/// Draws the pane, with its title.
+pub fn draw(app: &mut App, buffer: &mut Buffer) {
+    let (area, frame, rule) = (app.layout.list, app.layout.area, app.layout.rule);
+    let name = format!("Starling · {}", safe_line(app.me.as_ref().map(|me| me.name.as_str()).unwrap_or_default()));
+    let title = format!(" {} ", cut(&name, area.width.saturating_sub(3)));
+    buffer.set_string(frame.x + 1, frame.y, title, app.theme.accent);
+    draw_list(app, area, buffer);
+    draw_status(app, Rect { y: rule + 1, height: 1, ..area }, buffer);
+}
+
+/// How present somebody is.
+pub fn presence_mark(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Online => "●",
+        Presence::Away => "◐",
+        Presence::Offline | Presence::Unknown => "○",
+    }
+}
+
+fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let height = usize::from(area.height);
+    let first = (app.list.at() + 2).saturating_sub(height.max(1));
+    app.layout.list_first = first;
+    for (y, (n, row)) in app.list.rows().iter().enumerate().skip(first).take(height).enumerate() {
+        let at = Rect { y: area.y + y as u16, height: 1, ..area };
+        let line = match row {
+            ListRow::Title(title) => Line::styled(format!(" ▸ {title}"), theme.dim),
+            ListRow::Request(account) => {
+                let request = app.requests.iter().find(|r| r.account == *account);
+                let name = request.map(|r| safe_line(&r.name));
+                Line::from(vec![
+                    Span::styled("   ? ", theme.warn),
+                    Span::raw(cut(&name.unwrap_or_default(), area.width.saturating_sub(6))),
+                ])
+            }
+            ListRow::Chat(id) => list_row(app, id, area.width),
+        };
+        buffer.set_line(at.x, at.y, &line, at.width);
+        if app.focus == Focus::List && n == app.list.at() {
+            buffer.set_style(at, theme.selected);
+            buffer.set_string(at.x, at.y, "▌", theme.accent);
+        } else if matches!(row, ListRow::Chat(id) if app.open.as_ref() == Some(id)) {
+            buffer.set_style(at, theme.selected);
+        }
+    }
+}
+
+fn list_row(app: &App, id: &str, width: u16) -> Line<'static> {
+    let theme = &app.theme;
+    let (contact, chat) = (app.contact_of(id), app.chat(id));
+    let name = contact.map(|c| safe_line(&c.name)).unwrap_or_default();
+    let unread = chat.map_or(0, |c| c.unread);
+    let mut tail = String::new();
+    if contact.is_some_and(|c| c.key_changed) {
+        tail.push('⚠');
+    }
+    if contact.is_some_and(|c| c.typing) {
+        tail.push('…');
+    }
+    if chat.is_some_and(|c| c.pinned) {
+        tail.push('↑');
+    }
+    if chat.is_some_and(|c| c.muted) {
+        tail.push('∅');
+    }
+    if app.has_draft(id) {
+        tail.push('✎');
+    }
+    if chat.is_some_and(|c| c.queued > 0) {
+        tail.push('⏳');
+    }
+    let count = if unread > 0 { format!(" {unread}") } else { String::new() };
+    let (mark, mark_style) = match contact.map(|c| c.state) {
+        Some(ContactState::Blocked) => ("✗", theme.bad),
+        Some(ContactState::Requested) => ("…", theme.dim),
+        _ => {
+            let mark = presence_mark(contact.map(|c| c.presence).unwrap_or_default());
+            (mark, if mark == "○" { theme.dim } else { theme.good })
+        }
+    };
+    let room = usize::from(width).saturating_sub(6 + tail.width() + count.width());
+    let name = cut(&name, room as u16);
+    let pad = " ".repeat(room.saturating_sub(name.width()));
+    let style = if unread > 0 { theme.text.add_modifier(Modifier::BOLD) } else { theme.text };
+    Line::from(vec![
+        Span::raw("   "),
+        Span::styled(mark, mark_style),
+        Span::raw(" "),
+        Span::styled(name, style),
+        Span::raw(pad),
+        Span::styled(tail, theme.dim),
+        Span::styled(count, theme.accent),
+    ])
+}
+
+/// How we are connected, or what is wrong.
+fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let (mark, style, text) = connection(app, theme);
+    let line = Line::from(vec![
+        Span::raw(" "),
+        Span::styled(mark, style),
+        Span::raw(" "),
+        Span::styled(cut(&text, area.width.saturating_sub(4)), theme.dim),
+    ]);
+    buffer.set_line(area.x, area.y, &line, area.width);
+}
+
+fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
+    let homes = app.me.as_ref().map(|me| me.homes.as_slice()).unwrap_or_default();
+    let up = homes.iter().filter(|home| home.registered).count();
+    let (direct, relayed) = app.peers();
+    let problem = app.open.as_deref().and_then(|id| app.chat(id)?.problem.as_deref());
+    if let Some(problem) = problem {
+        ("⚠", theme.warn, safe_line(problem))
+    } else if app.me.is_none() {
+        ("○", theme.dim, "starting …".to_owned())
+    } else if homes.is_empty() {
+        ("◐", theme.warn, format!("no rendezvous · {} peers", direct + relayed))
+    } else if up == 0 {
+        let problem = homes.iter().find_map(|home| home.problem.as_deref()).unwrap_or("connecting …");
+        let text = match direct + relayed {
+            0 => format!("no server: {}", safe_line(problem)),
+            1 => "no server · 1 peer".into(),
+            n => format!("no server · {n} peers"),
+        };
+        ("○", theme.warn, text)
+    } else if direct > 0 {
+        ("●", theme.good, format!("direct · {direct} peer{}", if direct == 1 { "" } else { "s" }))
+    } else if relayed > 0 {
+        ("●", theme.good, format!("relayed · {relayed} peer{}", if relayed == 1 { "" } else { "s" }))
+    } else {
+        ("●", theme.good, "online".to_owned())
+    }
+}

@@ -1,0 +1,70 @@
+//! Details of the open chat.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::Style,
+    text::{Line, Span},
+};
+
+use super::{
+    super::{app::App, timeline::cut},
+    chats::presence_mark,
+};
+use crate::terminal::safe_line;
+
+/// Draws them.
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let Some(contact) = app.open_contact() else {
+        return;
+    };
+    let chat = app.open.as_deref().and_then(|id| app.chat(id));
+    let mut lines: Vec<Line<'static>> = vec![Line::default()];
+    let room = area.width.saturating_sub(2);
+    lines.push(Line::styled(cut(&safe_line(&contact.name), room), theme.peer));
+    if contact.own_name != contact.name {
+        lines.push(Line::styled(cut(&format!("calls themself {}", safe_line(&contact.own_name)), room), theme.dim));
+    }
+    if contact.bot {
+        lines.push(Line::styled("a program, not a person", theme.warn));
+    }
+    let mut row = |name: &str, value: String, style: Style| {
+        lines.push(Line::from(vec![
+            Span::styled(format!("{name:<10}"), theme.dim),
+            Span::styled(cut(&value, room.saturating_sub(10)), style),
+        ]));
+    };
+    row("", String::new(), theme.text);
+    row("presence", format!("{} {}", presence_mark(contact.presence), contact.presence.as_str()), theme.text);
+    row("path", app.path_to(contact).as_str().to_owned(), theme.text);
+    row("devices", contact.devices.to_string(), theme.text);
+    if let Some(chat) = chat {
+        if chat.muted {
+            row("muted", "yes".into(), theme.warn);
+        }
+        if chat.queued > 0 {
+            row("waiting", format!("{} to be sent", chat.queued), theme.warn);
+        }
+        if let Some(problem) = &chat.problem {
+            lines.push(Line::styled(cut(&format!("⚠ {}", safe_line(problem)), room), theme.warn));
+        }
+    }
+    lines.push(Line::default());
+    if contact.key_changed {
+        lines.push(Line::styled("⚠ their devices have changed", theme.bad));
+    } else if contact.verified {
+        lines.push(Line::styled("🔒 verified", theme.good));
+    } else {
+        lines.push(Line::styled("not verified · v compares", theme.dim));
+    }
+    let number: Vec<&str> = contact.safety_number.split_whitespace().collect();
+    lines.extend(number.chunks(4).map(|c| Line::styled(c.join(" "), theme.text)));
+    if let Some(cipher) = chat.and_then(|c| c.cipher.as_deref()) {
+        lines.push(Line::default());
+        lines.extend(cipher.split(", ").map(|part| Line::styled(part.to_owned(), theme.dim)));
+    }
+    for (y, line) in lines.iter().take(usize::from(area.height)).enumerate() {
+        buffer.set_line(area.x + 1, area.y + y as u16, line, room);
+    }
+}

@@ -1,0 +1,119 @@
+//! The bottom layer of the screen: list, timeline, composer and details, in their frame.
+
+mod chats;
+mod composer;
+mod details;
+mod layout;
+mod timeline;
+
+use ratatui::{
+    Frame,
+    buffer::Buffer,
+    crossterm::event::Event,
+    layout::{Position, Rect},
+    style::Style,
+    widgets::{Block, Widget},
+};
+
+use self::layout::Wishes;
+pub use self::layout::{DETAILS_FROM, Layout};
+use super::{
+    app::{App, Focus},
+    call,
+    component::{Component, Handled},
+    composer::Mode,
+    theme::Theme,
+};
+
+/// Draws everything.
+pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    if Layout::is_too_small(area) {
+        frame.buffer_mut().set_string(0, 0, "too small", Style::new());
+        return;
+    }
+    if let Some(cursor) = app.render(area, frame.buffer_mut()) {
+        frame.set_cursor_position(cursor);
+    }
+}
+
+/// The panes. Their state is the application's: commands and events change it, too.
+#[derive(Default)]
+pub struct Panes {
+    cursor: Option<Position>,
+}
+
+impl Component for Panes {
+    fn handle_event(&mut self, event: &Event) -> Handled {
+        match event.clone() {
+            Event::Key(key) => Handled::then(move |app| app.pane_key(&key)),
+            Event::Mouse(mouse) => Handled::then(move |app| app.pane_mouse(&mouse)),
+            Event::Paste(text) => Handled::then(move |app| app.pane_paste(&text)),
+            _ => Handled::Ignored,
+        }
+    }
+
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, app: &mut App) {
+        let theme = app.theme.clone();
+        buffer.set_style(area, theme.text);
+        app.layout = app.lay_out(area);
+        let layout = app.layout.clone();
+        draw_frame(&layout, buffer, &theme);
+        if layout.shows_list {
+            chats::draw(app, buffer);
+        }
+        if layout.shows_main {
+            timeline::draw(app, buffer);
+            composer::draw(app, buffer);
+            if let Some(area) = layout.details {
+                details::draw(app, area, buffer);
+            }
+            composer::draw_offers(app, layout.text, buffer);
+        }
+        if let Some(bar) = layout.bar {
+            call::view::draw_bar(app, bar, buffer);
+        }
+        self.cursor = (layout.shows_main && app.focus == Focus::Composer).then(|| composer::cursor(app, layout.text));
+    }
+
+    fn cursor(&self) -> Option<Position> {
+        self.cursor
+    }
+}
+
+impl App {
+    fn lay_out(&self, area: Rect) -> Layout {
+        let wishes = Wishes {
+            on_list: self.focus == Focus::List,
+            list_width: self.list_width,
+            details: self.details,
+            has_details: self.open.is_some() && !self.call_view,
+            has_mode: self.composer.mode != Mode::Write,
+            in_call: self.call.is_some(),
+        };
+        Layout::new(area, wishes, |width| self.composer.rows(width))
+    }
+}
+
+/// The lines around and between the panes.
+fn draw_frame(layout: &Layout, buffer: &mut Buffer, theme: &Theme) {
+    let (area, rule) = (layout.area, layout.rule);
+    let (right, bottom) = (area.x + area.width - 1, area.y + area.height - 1);
+    Block::bordered().border_style(theme.border).render(area, buffer);
+    for x in area.x + 1..right {
+        buffer.set_string(x, rule, "─", theme.border);
+    }
+    buffer.set_string(area.x, rule, "├", theme.border);
+    buffer.set_string(right, rule, "┤", theme.border);
+    let columns = [layout.border.map(|x| (x, bottom)), layout.details.map(|details| (details.x - 1, rule))];
+    for (x, to) in columns.into_iter().flatten() {
+        buffer.set_string(x, area.y, "┬", theme.border);
+        for y in area.y + 1..to {
+            buffer.set_string(x, y, "│", theme.border);
+        }
+        buffer.set_string(x, to, "┴", theme.border);
+        if to > rule {
+            buffer.set_string(x, rule, "┼", theme.border);
+        }
+    }
+}

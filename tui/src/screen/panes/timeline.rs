@@ -1,0 +1,133 @@
+//! The timeline with its header, or the call in its place, and remarks over its last rows.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+use unicode_width::UnicodeWidthStr;
+
+use super::super::{
+    app::{App, Focus},
+    call,
+    card::wrap,
+    clock,
+    model::{ContactState, Presence},
+    timeline::cut,
+};
+use crate::terminal::safe_line;
+
+/// Rows that a remark may take.
+const TOAST_ROWS: usize = 3;
+
+/// Draws the pane.
+pub fn draw(app: &mut App, buffer: &mut Buffer) {
+    let (area, frame) = (app.layout.timeline, app.layout.area);
+    draw_header(app, Rect { y: frame.y, height: 1, ..area }, buffer);
+    if app.call_view && app.call.is_some() {
+        call::view::draw_view(app, area, buffer);
+    } else if app.open.is_some() {
+        let focused = app.focus == Focus::Timeline;
+        app.timeline.draw(area, buffer, &app.theme, focused);
+    } else {
+        draw_welcome(app, area, buffer);
+    }
+    if !app.call_view {
+        call::view::draw_corner(app, area, buffer);
+    }
+    draw_hint(app, Rect { y: app.layout.rule - 1, height: 1, ..area }, buffer);
+}
+
+fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let Some(contact) = app.open_contact() else {
+        return;
+    };
+    let name = safe_line(&contact.name);
+    let bot = if contact.bot { " · bot" } else { "" };
+    let (lock, style) = if contact.key_changed {
+        ("⚠ devices changed", theme.bad)
+    } else if contact.verified {
+        ("🔒 verified", theme.good)
+    } else {
+        ("🔒 not verified", theme.dim)
+    };
+    let presence = match contact.presence {
+        Presence::Online => "online".to_owned(),
+        Presence::Away => "away".to_owned(),
+        Presence::Offline | Presence::Unknown => match contact.last_seen_ms {
+            Some(seen) => {
+                let (day, time) = clock::local(seen);
+                format!("last seen {day} {time}")
+            }
+            None => "offline".to_owned(),
+        },
+    };
+    let state = match contact.state {
+        ContactState::Requested => "asked, not yet accepted".to_owned(),
+        ContactState::Blocked => "blocked".to_owned(),
+        ContactState::Active | ContactState::Removed => presence,
+    };
+    let right_width = lock.width() as u16 + 3;
+    // The name gives way to the state: whether somebody is blocked matters more than the end of a long name.
+    let rest = format!("── {state}{bot} ");
+    let room = area.width.saturating_sub(right_width + 3);
+    let left = cut(&name, room.saturating_sub(rest.width() as u16).clamp(8.min(room), 40));
+    let rest = cut(&rest, room.saturating_sub(left.width() as u16));
+    let line =
+        Line::from(vec![Span::raw(" "), Span::styled(left, theme.peer), Span::raw(" "), Span::styled(rest, theme.dim)]);
+    buffer.set_line(area.x, area.y, &line, area.width);
+    if area.width > right_width {
+        buffer.set_string(area.x + area.width - right_width, area.y, format!(" {lock} "), style);
+    }
+}
+
+/// The rows above the composer: remarks, typing, what came below.
+fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let contact = app.open_contact();
+    let lines: Vec<Line<'static>> = if let Some((text, bad, _)) = &app.toast {
+        let mut rows = wrap(&[safe_line(text)], area.width.saturating_sub(2));
+        rows.truncate(TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.layout.timeline.y)) + 1));
+        let style = if *bad { theme.warn } else { theme.accent };
+        rows.into_iter().map(|row| Line::styled(format!(" {row}"), style)).collect()
+    } else if app.timeline.below > 0 {
+        let n = app.timeline.below;
+        let key = if app.focus == Focus::Timeline { "G" } else { "PgDn" };
+        let text = format!(" {n} new message{} below · {key} goes there", if n == 1 { "" } else { "s" });
+        vec![Line::styled(text, theme.accent)]
+    } else if let Some(contact) = contact.filter(|c| c.typing) {
+        vec![Line::styled(format!(" {} is typing…", cut(&safe_line(&contact.name), 40)), theme.dim)]
+    } else {
+        return;
+    };
+    let top = (area.y + 1).saturating_sub(lines.len() as u16);
+    for (n, line) in lines.iter().enumerate() {
+        let y = top + n as u16;
+        for x in area.x..area.x + area.width {
+            buffer[(x, y)].set_symbol(" ").set_style(theme.text);
+        }
+        buffer.set_line(area.x, y, line, area.width);
+    }
+}
+
+fn draw_welcome(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.theme;
+    let lines = [
+        ("Nobody here yet.", theme.text),
+        ("", theme.text),
+        ("/invite     a link and a QR code", theme.dim),
+        ("/code       some words to read out", theme.dim),
+        ("/add LINK   who has invited you", theme.dim),
+        ("", theme.text),
+        ("F2 finds everything · F1 all keys", theme.dim),
+    ];
+    let width = lines.iter().map(|(l, _)| l.width()).max().unwrap_or(0) as u16;
+    let y = area.y + area.height.saturating_sub(lines.len() as u16) / 2;
+    let x = area.x + 1 + area.width.saturating_sub(width + 2) / 2;
+    for (i, (line, style)) in lines.iter().enumerate() {
+        if y + (i as u16) < area.y + area.height {
+            buffer.set_string(x, y + i as u16, cut(line, area.width.saturating_sub(2)), *style);
+        }
+    }
+}
