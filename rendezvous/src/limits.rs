@@ -22,6 +22,10 @@ pub const CODES_PER_SESSION: usize = 4;
 pub const DEVICES_PER_CLAIM: usize = 32;
 /// Requests to inboxes that one session may pay for with work.
 pub const MAX_PAID: usize = 1_024;
+/// Uses of an invite or registration token that may be pending: the oldest is forgotten, and pays again if it is repeated.
+pub const MAX_PENDING: usize = 64;
+/// How often claims of devices and names are looked through, in [`EXPIRY_INTERVAL`]s.
+pub const CLAIMS_EVERY: u64 = 6;
 /// Guesses at short codes in one session.
 pub const CODE_TRIES_PER_SESSION: u32 = 16;
 /// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.

@@ -12,10 +12,11 @@ use starling_wire::{
     streams::{FrameReader, FrameWriter, ReadError},
 };
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use crate::{
     clock::now_ms,
-    services::{Services, session::Session},
+    services::{Services, directory, session::Session},
     store::Key,
 };
 
@@ -28,7 +29,13 @@ const ANSWERS: usize = 8;
 pub async fn serve(services: Arc<Services>, device: Key, stream: Stream) {
     let (mut session, pushed) = Session::enter(services, device).await;
     let (read, write) = stream.split();
-    run(&mut session, FrameReader::new(read), FrameWriter::new(write), pushed).await;
+    let span = tracing::debug_span!("session", id = session.id, registered = session.account.is_some());
+    let serving = async {
+        tracing::debug!("begins");
+        run(&mut session, FrameReader::new(read), FrameWriter::new(write), pushed).await;
+        tracing::debug!("ends");
+    };
+    serving.instrument(span).await;
 }
 
 async fn run(
@@ -41,7 +48,7 @@ async fn run(
         return;
     }
     if let Some(account) = session.account {
-        let _ = session.services.store.seen(account, now_ms() / 86_400_000).await;
+        let _ = directory::note_seen(&session.services, account, now_ms() / 86_400_000).await;
     }
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     // Side by side: if both ends waited for their writing, neither would read.

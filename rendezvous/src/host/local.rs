@@ -7,10 +7,15 @@ use starling_wire::rendezvous::{Request, Response};
 use tokio::sync::mpsc;
 
 use super::StartError;
+#[cfg(test)]
+use crate::{
+    clock::now_ms,
+    services::{operator, sweep::Sweep},
+};
 use crate::{
     config::Config,
     services::{Services, session::Session},
-    store::{Key, StoreError, redb::RedbStore},
+    store::{Key, Store, StoreError, redb::RedbStore},
 };
 
 /// A server whose devices are in the same process.
@@ -29,8 +34,12 @@ impl LocalServer {
     pub fn open(config: &Config, server_key: Key) -> Result<Self, StartError> {
         let dir = &config.data_dir;
         fs::create_dir_all(dir).map_err(|error| StartError::DataDir { path: dir.clone(), error })?;
-        let store = Arc::new(RedbStore::open(&dir.join("rendezvous.redb"))?);
-        Ok(Self { services: Arc::new(Services::new(store, server_key, [0; 32], config)) })
+        Ok(Self::with_store(RedbStore::open(&dir.join("rendezvous.redb"))?, config, server_key))
+    }
+
+    /// A server on any store.
+    pub fn with_store(store: Store, config: &Config, server_key: Key) -> Self {
+        Self { services: Arc::new(Services::new(store, server_key, [0; 32], config)) }
     }
 
     /// Changes the limits while the server runs.
@@ -40,7 +49,7 @@ impl LocalServer {
 
     /// Entries that the server keeps in logs and inboxes.
     pub async fn entries(&self) -> Result<u64, StoreError> {
-        Ok(self.services.store.totals().await?.entries)
+        Ok(self.services.store.streams.totals().await?.entries)
     }
 
     /// Connects a device; `None` if its key is none.
@@ -56,16 +65,25 @@ impl LocalServer {
 #[allow(clippy::unwrap_used, reason = "tests")]
 impl LocalServer {
     pub(crate) async fn ban(&self, account: Key) {
-        self.services.store.set_banned(account, true).await.unwrap();
+        operator::put_ban(&self.services, account, true).await.unwrap();
     }
 
     pub(crate) async fn put_registration(&self, token: &str, uses: u32) {
         let hash = *blake3::hash(token.as_bytes()).as_bytes();
-        self.services.store.put_registration(hash, uses, u64::MAX).await.unwrap();
+        operator::put_token(&self.services, hash, uses, u64::MAX).await.unwrap();
     }
 
     pub(crate) async fn stored_bytes(&self, account: Key) -> u64 {
-        self.services.store.account(account).await.unwrap().unwrap().bytes
+        self.services.store.counters.get(account).await.unwrap()
+    }
+
+    /// Two sweeps: what the first suspects, the second puts right.
+    pub(crate) async fn sweep(&self) {
+        let mut sweep = Sweep::default();
+        for _ in 0..2 {
+            sweep.expire(&self.services, now_ms() / 1000).await.unwrap();
+            sweep.repair_claims(&self.services).await.unwrap();
+        }
     }
 }
 

@@ -29,9 +29,9 @@ use super::{
 use crate::{
     clock::now_ms,
     config::{Config, ConfigError},
-    limits::EXPIRY_INTERVAL,
-    services::{Services, TurnEndpoint, operator, relay::turn::TurnError},
-    store::{Key, StoreError, redb::RedbStore},
+    limits::{CLAIMS_EVERY, EXPIRY_INTERVAL},
+    services::{Services, TurnEndpoint, operator, relay::turn::TurnError, sweep::Sweep},
+    store::{Key, StoreError, Topic, redb::RedbStore},
 };
 
 /// Why the server cannot start.
@@ -148,7 +148,7 @@ impl Server {
         let data_dir = |error| StartError::DataDir { path: dir.clone(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(data_dir)?;
         let identity = Identity::load_or_create(&dir.join("identity"))?;
-        let store = Arc::new(RedbStore::open(&dir.join("rendezvous.redb"))?);
+        let store = RedbStore::open(&dir.join("rendezvous.redb"))?;
         let peer_id = identity.keypair.public().to_peer_id();
         let server_key = device_key(&peer_id).unwrap_or_default();
         let services = Arc::new(Services::new(store, server_key, identity.name_key, config));
@@ -188,7 +188,7 @@ impl Server {
         ready.turn = turn;
         operator.spawn(operator::serve_http(http, services.clone()));
         operator.spawn(operator::serve_admin(admin, services.clone()));
-        operator.spawn(expire(services.clone()));
+        operator.spawn(sweep(services.clone()));
         Ok(Self {
             services,
             swarm,
@@ -218,7 +218,7 @@ impl Server {
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut stop = self.stop.clone();
         let services = self.services.clone();
-        let broken = services.store.broken();
+        let broken = services.store.health.broken();
         tokio::pin!(broken);
         for event in std::mem::take(&mut self.early) {
             self.on_event(event);
@@ -300,23 +300,29 @@ impl Server {
                     _ => {}
                 }
             }
-            SwarmEvent::ConnectionEstablished { .. } => {
+            SwarmEvent::ConnectionEstablished { num_established, established_in, .. } => {
+                tracing::debug!(of_peer = num_established, ms = established_in.as_millis(), "connected");
                 self.services.metrics.connections.inc();
             }
-            SwarmEvent::ConnectionClosed { .. } => {
+            SwarmEvent::ConnectionClosed { num_established, .. } => {
+                tracing::debug!(left_of_peer = num_established, "disconnected");
                 self.services.metrics.connections.dec();
             }
             SwarmEvent::IncomingConnectionError { .. } => {
+                tracing::debug!("a connection was refused, or broke before it was one");
                 self.services.metrics.refused_connections.inc();
             }
+            // It goes on by itself: out of descriptors, for example.
+            SwarmEvent::ListenerError { .. } => tracing::debug!("a listener could not accept"),
+            SwarmEvent::ListenerClosed { reason: Err(error), .. } => tracing::error!(%error, "a listener has closed"),
             _ => {}
         }
     }
 
     async fn drain(mut self) {
-        tracing::info!(sessions = self.services.presence.sessions(), "draining");
+        tracing::info!(sessions = self.services.metrics.sessions.get(), "draining");
         self.services.draining.store(true, Ordering::Relaxed);
-        self.services.presence.tell_all(&Answer::Drain(2_000));
+        self.services.store.fanout.publish(Topic::Everyone, None, &Answer::Drain(2_000));
         let all_gone = async {
             while !self.sessions.is_empty() {
                 tokio::select! {
@@ -329,7 +335,7 @@ impl Server {
             tracing::info!(sessions = self.sessions.len(), "closing the remaining sessions");
         }
         // What was acknowledged is durable already; this waits for requests that are being written.
-        let _ = self.services.store.check().await;
+        let _ = self.services.store.health.check().await;
         tracing::info!("stopped");
     }
 }
@@ -398,15 +404,21 @@ fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
     }
 }
 
-async fn expire(services: Arc<Services>) {
+async fn sweep(services: Arc<Services>) {
     let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
-    loop {
+    let mut sweep = Sweep::default();
+    for round in 0_u64.. {
         interval.tick().await;
         services.requests.retain_recent();
-        match services.store.expire(now_ms() / 1000).await {
+        match sweep.expire(&services, now_ms() / 1000).await {
             Ok(0) => {}
             Ok(entries) => tracing::info!(entries, "expired"),
             Err(error) => tracing::error!(%error, "cannot delete expired entries"),
+        }
+        if round.is_multiple_of(CLAIMS_EVERY)
+            && let Err(error) = sweep.repair_claims(&services).await
+        {
+            tracing::error!(%error, "cannot repair the directory");
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod operator;
 pub mod presence;
 pub mod relay;
 pub mod session;
+pub mod sweep;
 
 use std::{
     num::NonZeroU32,
@@ -17,7 +18,7 @@ use std::{
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use self::{directory::Codes, operator::Metrics, presence::Presence};
+use self::{directory::Codes, log::quota::Allowance, operator::Metrics};
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
@@ -33,8 +34,7 @@ pub struct Policy {
 
 /// What all sessions share.
 pub struct Services {
-    pub store: Arc<dyn Store>,
-    pub presence: Presence,
+    pub store: Store,
     pub codes: Codes,
     pub metrics: Metrics,
     pub server_key: Key,
@@ -57,12 +57,11 @@ pub struct TurnEndpoint {
 }
 
 impl Services {
-    pub fn new(store: Arc<dyn Store>, server_key: Key, name_key: [u8; 32], config: &Config) -> Self {
+    pub fn new(store: Store, server_key: Key, name_key: [u8; 32], config: &Config) -> Self {
         let per_second = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(config.limits.request_burst).unwrap_or(NonZeroU32::MIN);
         Self {
             store,
-            presence: Presence::default(),
             codes: Codes::default(),
             metrics: Metrics::new(),
             server_key,
@@ -87,24 +86,16 @@ impl Services {
         self.draining.load(Ordering::Relaxed)
     }
 
-    pub fn log_bounds(&self) -> Bounds {
+    pub fn log_allowance(&self) -> Allowance {
         let limits = &self.policy().limits;
-        Bounds {
-            entries: limits.log_entries,
-            bytes: limits.log_bytes,
-            owner_bytes: limits.account_bytes,
-            expires_at: self.expiry(),
-        }
+        let stream = Bounds { entries: limits.log_entries, bytes: limits.log_bytes, expires_at: self.expiry() };
+        Allowance { stream, owner_bytes: limits.account_bytes }
     }
 
-    pub fn inbox_bounds(&self) -> Bounds {
+    pub fn inbox_allowance(&self) -> Allowance {
         let limits = &self.policy().limits;
-        Bounds {
-            entries: limits.inbox_entries,
-            bytes: limits.inbox_bytes,
-            owner_bytes: limits.account_bytes,
-            expires_at: self.expiry(),
-        }
+        let stream = Bounds { entries: limits.inbox_entries, bytes: limits.inbox_bytes, expires_at: self.expiry() };
+        Allowance { stream, owner_bytes: limits.account_bytes }
     }
 
     pub fn expiry(&self) -> u64 {

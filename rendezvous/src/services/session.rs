@@ -8,13 +8,14 @@ use starling_wire::{
     rendezvous::{Answer, Ask, Refusal, Refused, Registration, Request, Response, ServerHello},
 };
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
-use super::{Services, directory, log, presence::SessionId};
+use super::{Services, directory, log};
 use crate::{
     clock::now_ms,
     config::RegistrationMode,
     limits::PUSH_QUEUE,
-    store::{Key, StoreError},
+    store::{Key, StoreError, SubscriberId},
 };
 
 /// A refusal of a request.
@@ -32,11 +33,10 @@ impl From<StoreError> for Rejected {
         Self(
             match error {
                 StoreError::NotFound => Refusal::NotFound,
-                StoreError::Taken => Refusal::Taken,
-                StoreError::Stale => Refusal::Stale,
-                StoreError::Denied => Refusal::Denied,
                 StoreError::Full => Refusal::Full,
                 StoreError::Closed(_) => Refusal::Denied,
+                // Somebody else changes the same all the time.
+                StoreError::Conflict => Refusal::RateLimited,
                 StoreError::Failed(_) | StoreError::Newer(_) | StoreError::InUse => {
                     tracing::error!(%error, "a request failed");
                     Refusal::Internal
@@ -50,7 +50,7 @@ impl From<StoreError> for Rejected {
 /// What a session is and has.
 pub struct Session {
     pub services: Arc<Services>,
-    pub id: SessionId,
+    pub id: SubscriberId,
     pub device: Key,
     /// The account that the device belongs to, once it is known here.
     pub account: Option<Key>,
@@ -68,7 +68,7 @@ pub struct Session {
 /// Also when the task is aborted: a newer session of the device has taken its place.
 impl Drop for Session {
     fn drop(&mut self) {
-        self.services.presence.leave(self.id, self.device, std::mem::take(&mut self.followed));
+        self.services.leave(self.id, std::mem::take(&mut self.followed));
         for place in std::mem::take(&mut self.codes) {
             self.services.codes.close(place, self.id);
         }
@@ -80,7 +80,7 @@ impl Session {
     /// A session, and what is pushed to it.
     pub async fn enter(services: Arc<Services>, device: Key) -> (Self, mpsc::Receiver<Box<Response>>) {
         let (push, pushed) = mpsc::channel(PUSH_QUEUE);
-        let id = services.presence.enter(device, push);
+        let id = services.enter(device, push);
         services.metrics.sessions.inc();
         let mut session = Self {
             account: None,
@@ -93,7 +93,7 @@ impl Session {
             paid: HashSet::new(),
             code_tries: 0,
         };
-        session.account = session.services.store.account_of(device).await.ok().flatten();
+        session.account = directory::account_of(&session.services, device).await.ok().flatten();
         (session, pushed)
     }
 
@@ -120,20 +120,28 @@ impl Session {
 
     /// Answers one request.
     pub async fn answer(&mut self, request: Request) -> Response {
+        let verb = request.ask.as_ref().map_or("none", verb);
+        let Request { id, ask } = request;
+        let answer = Box::pin(self.admit(ask)).instrument(tracing::debug_span!("request", verb)).await;
+        Response { id, answer: Some(answer) }
+    }
+
+    /// Answers, unless the device asks too often.
+    async fn admit(&mut self, ask: Option<Ask>) -> Answer {
         self.services.metrics.requests.inc();
         let answer = match self.services.requests.check_key(&self.device) {
-            Ok(()) => self.handle(request.ask).await,
+            Ok(()) => self.handle(ask).await,
             Err(not_until) => {
                 let wait =
                     not_until.wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
                 Err(Rejected(Refusal::RateLimited, wait.as_millis() as u64 + 1))
             }
         };
-        let answer = answer.unwrap_or_else(|Rejected(reason, retry_after_ms)| {
+        answer.unwrap_or_else(|Rejected(reason, retry_after_ms)| {
+            tracing::debug!(?reason, retry_after_ms, "refused");
             self.services.metrics.refusals.get_or_create(&reason.into()).inc();
             Answer::Refused(Refused { reason: reason as i32, retry_after_ms })
-        });
-        Response { id: request.id, answer: Some(answer) }
+        })
     }
 
     async fn handle(&mut self, ask: Option<Ask>) -> Result<Answer, Rejected> {
@@ -170,13 +178,38 @@ impl Session {
     /// The account of the asking device, if it is registered and not banned.
     pub async fn registered(&self) -> Result<Key, Rejected> {
         self.account.ok_or(Refusal::NotRegistered)?;
-        // Asked anew: the account may have given this device up since.
-        let account = self.services.store.account_of(self.device).await?.ok_or(Refusal::NotRegistered)?;
-        match self.services.store.account(account).await? {
-            Some(record) if record.banned => Err(Refusal::Banned.into()),
-            Some(_) => Ok(account),
-            None => Err(Refusal::NotRegistered.into()),
-        }
+        // Looked up again: the account may have given this device up since.
+        let account = directory::account_of(&self.services, self.device).await?.ok_or(Refusal::NotRegistered)?;
+        if directory::is_banned(&self.services, account).await? { Err(Refusal::Banned.into()) } else { Ok(account) }
+    }
+}
+
+/// The name of a request in spans: no part of what it asks for.
+fn verb(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::TurnCredentials(_) => "turn_credentials",
+        Ask::Publish(_) => "publish",
+        Ask::ClaimName(_) => "claim_name",
+        Ask::LookUp(_) => "look_up",
+        Ask::LookUpName(_) => "look_up_name",
+        Ask::PublishKeyPackages(_) => "publish_key_packages",
+        Ask::ClaimKeyPackages(_) => "claim_key_packages",
+        Ask::RegisterInvite(_) => "register_invite",
+        Ask::PutSnapshot(_) => "put_snapshot",
+        Ask::GetSnapshot(_) => "get_snapshot",
+        Ask::CodeOpen(_) => "code_open",
+        Ask::CodeTry(_) => "code_try",
+        Ask::CodeReply(_) => "code_reply",
+        Ask::CodeClose(_) => "code_close",
+        Ask::InboxAppend(_) => "inbox_append",
+        Ask::InboxRead(_) => "inbox_read",
+        Ask::LogOpen(_) => "log_open",
+        Ask::LogAppend(_) => "log_append",
+        Ask::LogClose(_) => "log_close",
+        Ask::LogRead(_) => "log_read",
+        Ask::LogSignal(_) => "log_signal",
+        Ask::LogTrim(_) => "log_trim",
+        Ask::LogLeave(_) => "log_leave",
     }
 }
 

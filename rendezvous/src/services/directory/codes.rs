@@ -7,13 +7,13 @@ use std::{
 
 use starling_wire::limits::{CODE_FAILURES, CODE_LIFETIME_S};
 
-use crate::{limits::MAX_CODES, services::presence::SessionId};
+use crate::{limits::MAX_CODES, store::SubscriberId};
 
 struct Code {
-    owner: SessionId,
+    owner: SubscriberId,
     expires_ms: u64,
     /// The session of each attempt, in order.
-    attempts: Vec<SessionId>,
+    attempts: Vec<SubscriberId>,
 }
 
 /// The open short codes.
@@ -26,7 +26,7 @@ impl Codes {
     }
 
     /// Takes the lowest free place.
-    pub fn open(&self, owner: SessionId, now_ms: u64) -> Option<u32> {
+    pub fn open(&self, owner: SubscriberId, now_ms: u64) -> Option<u32> {
         let mut codes = self.lock();
         codes.retain(|_, code| code.expires_ms > now_ms);
         let place = (1..=MAX_CODES as u32).find(|p| !codes.contains_key(p))?;
@@ -40,7 +40,7 @@ impl Codes {
     }
 
     /// A guest tries: gives who opened the code and the attempt's number. The attempt after the third finds nothing.
-    pub fn attempt(&self, place: u32, guest: SessionId, now_ms: u64) -> Option<(SessionId, u64)> {
+    pub fn attempt(&self, place: u32, guest: SubscriberId, now_ms: u64) -> Option<(SubscriberId, u64)> {
         let mut codes = self.lock();
         let code = codes.get_mut(&place).filter(|c| c.expires_ms > now_ms)?;
         if code.attempts.len() >= CODE_FAILURES as usize {
@@ -51,14 +51,14 @@ impl Codes {
     }
 
     /// The session behind an attempt at a code that `owner` has opened.
-    pub fn guest(&self, place: u32, attempt: u64, owner: SessionId) -> Option<SessionId> {
+    pub fn guest(&self, place: u32, attempt: u64, owner: SubscriberId) -> Option<SubscriberId> {
         let codes = self.lock();
         let code = codes.get(&place).filter(|c| c.owner == owner)?;
         code.attempts.get((attempt as usize).checked_sub(1)?).copied()
     }
 
     /// Its owner gives a code up.
-    pub fn close(&self, place: u32, owner: SessionId) {
+    pub fn close(&self, place: u32, owner: SubscriberId) {
         let mut codes = self.lock();
         if codes.get(&place).is_some_and(|c| c.owner == owner) {
             codes.remove(&place);

@@ -1,6 +1,8 @@
 //! The directory: device lists, user names, key packages, invites, snapshots, short codes.
 
+pub mod claims;
 mod codes;
+pub mod tokens;
 
 use bytes::Bytes;
 use starling_keys::{DeviceList, Verified};
@@ -16,19 +18,46 @@ use starling_wire::{
 pub use codes::Codes;
 
 use super::{
+    Services,
     relay::turn,
     session::{Rejected, Session, key},
 };
 use crate::{
     clock::now_ms,
     config::RegistrationMode,
-    limits::{CODE_TRIES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_LIFE_S, NAME_UNUSED_DAYS},
-    store::{Key, Kind},
+    limits::{CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_LIFE_S, NAME_UNUSED_DAYS},
+    store::{self, Account, Collection, Invite, Key, Records, StoreError, StreamId, load, replace, update},
 };
+
+/// The account that a device belongs to.
+pub async fn account_of(services: &Services, device: Key) -> Result<Option<Key>, StoreError> {
+    let found = claims::resolve(&*services.store.records, Collection::Devices, device).await?;
+    Ok(found.map(|(account, _)| account))
+}
+
+/// Whether the operator has banned an account.
+pub async fn is_banned(services: &Services, account: Key) -> Result<bool, StoreError> {
+    Ok(services.store.records.get(Collection::Bans, account).await?.is_some())
+}
+
+/// Notes that an account was here on this day (since 1970).
+pub async fn note_seen(services: &Services, account: Key, day: u64) -> Result<(), StoreError> {
+    update(&*services.store.records, Collection::Accounts, account, |known: Option<Account>| {
+        let known = known.ok_or(StoreError::NotFound)?;
+        Ok(Account { seen_day: known.seen_day.max(day), ..known })
+    })
+    .await
+    .map(|_| ())
+}
+
+fn today() -> u64 {
+    now_ms() / 86_400_000
+}
 
 /// Stores a device list. A new account has to pay for it, or hold a token of the operator.
 pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, Rejected> {
     let services = session.services.clone();
+    let records = &*services.store.records;
     let list = Verified::<DeviceList>::from_bytes(&publish.device_list).map_err(|_| Refusal::Denied)?;
     let account = *list.account.as_bytes();
     let devices: Vec<Key> = list.devices.iter().map(|d| *d.certificate.device().as_bytes()).collect();
@@ -36,45 +65,93 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
     if !devices.contains(&session.device) {
         return Err(Refusal::Denied.into());
     }
-    // Devices that the account has given up lose their rights.
-    let mut gone: Vec<Key> = Vec::new();
-    match services.store.account(account).await? {
-        Some(record) if record.banned => return Err(Refusal::Banned.into()),
-        Some(record) => {
-            let known = Verified::<DeviceList>::from_bytes(&record.device_list).ok();
-            let before = known.iter().flat_map(|l| &l.devices).map(|d| *d.certificate.device().as_bytes());
-            gone.extend(before.filter(|d| !devices.contains(d)));
-        }
-        None => {
-            let policy = services.policy();
-            match policy.registration.mode {
-                RegistrationMode::Closed => return Err(Refusal::RegistrationClosed.into()),
-                RegistrationMode::Invite => {
-                    let token = *blake3::hash(publish.token.as_bytes()).as_bytes();
-                    services.store.use_registration(token, now_ms() / 1000).await?;
-                }
-                RegistrationMode::Open => {
-                    let puzzle = Puzzle::new(
-                        "register",
-                        &services.server_key,
-                        &session.nonce,
-                        &account,
-                        policy.registration.work_bits,
-                    );
-                    if !publish.solution.is_some_and(|s| puzzle.check(Solution(s))) {
-                        return Err(Refusal::Denied.into());
-                    }
-                }
-            }
-            services.metrics.registrations.inc();
+    if is_banned(&services, account).await? {
+        return Err(Refusal::Banned.into());
+    }
+    let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
+    if known.as_ref().is_some_and(|known| is_stale(known, &list, &publish.device_list)) {
+        return Err(Refusal::Stale.into());
+    }
+    let token = if known.is_none() { pay_registration(session, &publish, &account).await? } else { None };
+
+    // The order is that of `claims`: a request that is cut short anywhere is repeated from the start.
+    let mut reserved = Vec::new();
+    for device in &devices {
+        let of = Collection::Devices;
+        if let Some(revision) = claims::reserve(records, of, *device, account, known.as_ref(), |_| false).await? {
+            reserved.push((*device, revision));
         }
     }
-    let concerned = [&devices[..], &gone].concat();
-    services.store.put_devices(account, list.version, publish.device_list.clone(), devices, gone).await?;
-    services.presence.new_devices(&concerned, session.id, &publish.device_list);
-    services.store.seen(account, now_ms() / 86_400_000).await?;
+    let stored = store_list(records, account, &list, &publish.device_list, &devices);
+    let (_, gone) = stored.await?;
+    for (device, revision) in reserved {
+        claims::confirm(records, Collection::Devices, device, account, revision).await?;
+    }
+    for device in &gone {
+        claims::release(records, Collection::Devices, *device, account).await?;
+    }
+    if let Some(token) = token {
+        tokens::settle_token(records, token, &account).await?;
+    }
+    if known.is_none() {
+        services.metrics.registrations.inc();
+        tracing::debug!("an account has registered");
+    }
+    services.new_devices(&[&devices[..], &gone].concat(), session.id, &publish.device_list);
     session.account = Some(account);
     Ok(Answer::Done(true))
+}
+
+fn is_stale(known: &Account, list: &DeviceList, bytes: &Bytes) -> bool {
+    known.version > list.version || (known.version == list.version && known.device_list != *bytes)
+}
+
+/// Lets a new account register; gives the token that it has paid with, if any.
+async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -> Result<Option<Key>, Rejected> {
+    let services = &session.services;
+    let policy = services.policy();
+    match policy.registration.mode {
+        RegistrationMode::Closed => Err(Refusal::RegistrationClosed.into()),
+        RegistrationMode::Invite => {
+            let token = *blake3::hash(publish.token.as_bytes()).as_bytes();
+            tokens::pay_with_token(&*services.store.records, token, account, now_ms() / 1000).await?;
+            Ok(Some(token))
+        }
+        RegistrationMode::Open => {
+            let bits = policy.registration.work_bits;
+            let puzzle = Puzzle::new("register", &services.server_key, &session.nonce, account, bits);
+            let paid = publish.solution.is_some_and(|solution| puzzle.check(Solution(solution)));
+            if paid { Ok(None) } else { Err(Refusal::Denied.into()) }
+        }
+    }
+}
+
+/// Stores a list that is newer than the one stored, or the same; gives the record, and the devices that the account has given up.
+async fn store_list(
+    records: &dyn Records,
+    account: Key,
+    list: &DeviceList,
+    bytes: &Bytes,
+    devices: &[Key],
+) -> Result<(Account, Vec<Key>), Rejected> {
+    let mut gone = Vec::new();
+    let stored = update(records, Collection::Accounts, account, |known: Option<Account>| {
+        if known.as_ref().is_some_and(|known| is_stale(known, list, bytes)) {
+            return Err(Rejected::from(Refusal::Stale));
+        }
+        let known = known.unwrap_or_default();
+        let before = known.devices.iter().filter_map(|device| Key::try_from(device.as_slice()).ok());
+        gone = before.filter(|device| !devices.contains(device)).collect();
+        Ok(Account {
+            device_list: bytes.clone(),
+            version: list.version,
+            devices: devices.iter().map(|device| device.to_vec()).collect(),
+            seen_day: known.seen_day.max(today()),
+            ..known
+        })
+    });
+    let (record, _) = stored.await?;
+    Ok((record, gone))
 }
 
 /// Names are kept only as keyed hashes: the data directory does not tell them.
@@ -85,11 +162,31 @@ fn name_hash(session: &Session, name: &str) -> Result<Key, Rejected> {
     Ok(*blake3::keyed_hash(&session.services.name_key, name.as_bytes()).as_bytes())
 }
 
+/// Takes a name, giving up the one that the account had; a name whose account was not here for long is free.
 pub async fn claim_name(session: &mut Session, name: &str) -> Result<Answer, Rejected> {
     let account = session.registered().await?;
+    let records = &*session.services.store.records;
     let name = name_hash(session, name)?;
-    let unused_before = (now_ms() / 86_400_000).saturating_sub(NAME_UNUSED_DAYS);
-    session.services.store.claim_name(name, account, unused_before).await?;
+    let unused_before = today().saturating_sub(NAME_UNUSED_DAYS);
+    let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
+    let is_free = |holder: &Account| holder.seen_day < unused_before;
+    let reserved = claims::reserve(records, Collection::Names, name, account, known.as_ref(), is_free).await?;
+    let Some(reserved) = reserved else {
+        return Ok(Answer::Done(true));
+    };
+    let mut old = Vec::new();
+    update(records, Collection::Accounts, account, |known: Option<Account>| {
+        let mut known = known.ok_or(Refusal::NotRegistered)?;
+        old = std::mem::replace(&mut known.name, name.to_vec());
+        Ok::<_, Rejected>(known)
+    })
+    .await?;
+    claims::confirm(records, Collection::Names, name, account, reserved).await?;
+    if let Ok(old) = Key::try_from(old)
+        && old != name
+    {
+        claims::release(records, Collection::Names, old, account).await?;
+    }
     Ok(Answer::Done(true))
 }
 
@@ -111,14 +208,20 @@ pub async fn turn_credentials(session: &mut Session) -> Result<Answer, Rejected>
 }
 
 pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<Answer, Rejected> {
-    let record = session.services.store.account(key(account)?).await?;
-    let record = record.filter(|r| !r.banned).ok_or(Refusal::NotFound)?;
+    let services = &session.services;
+    let account = key(account)?;
+    let (record, _) = load::<Account>(&*services.store.records, Collection::Accounts, account).await?;
+    let record = record.ok_or(Refusal::NotFound)?;
+    if is_banned(services, account).await? {
+        return Err(Refusal::NotFound.into());
+    }
     Ok(Answer::DeviceList(record.device_list))
 }
 
 pub async fn look_up_name(session: &mut Session, name: &str) -> Result<Answer, Rejected> {
     let name = name_hash(session, name)?;
-    let account = session.services.store.name(name).await?.ok_or(Refusal::NotFound)?;
+    let found = claims::resolve(&*session.services.store.records, Collection::Names, name).await?;
+    let (account, _) = found.ok_or(Refusal::NotFound)?;
     look_up(session, &account).await
 }
 
@@ -131,19 +234,19 @@ pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) 
     {
         return Err(Refusal::Malformed.into());
     }
-    let (store, device) = (&session.services.store, session.device);
+    let (services, device) = (&session.services, session.device);
     if !packages.last_resort.is_empty() {
-        store.put_last_resort(device, packages.last_resort).await?;
+        replace(&*services.store.records, Collection::LastResort, device, packages.last_resort).await?;
     }
-    let stored = store.count(Kind::KeyPackages, device).await? as usize;
-    let room = MAX_KEY_PACKAGES.saturating_sub(stored);
+    let id = StreamId::key_packages(device);
+    let stored = services.store.streams.head(id).await?.map_or(0, |head| head.count);
+    let room = MAX_KEY_PACKAGES.saturating_sub(usize::try_from(stored).unwrap_or(usize::MAX));
     let one_time: Vec<Bytes> = packages.one_time.into_iter().take(room).collect();
     if !one_time.is_empty() {
-        let bounds = session.services.inbox_bounds();
-        store.append(Kind::KeyPackages, device, Some(owner), one_time, bounds).await?;
+        services.append(id, Some(owner), true, one_time, services.inbox_allowance()).await?;
     }
-    let left = store.count(Kind::KeyPackages, device).await?;
-    Ok(Answer::KeyPackagesLeft(left as u32))
+    let left = services.store.streams.head(id).await?.map_or(0, |head| head.count);
+    Ok(Answer::KeyPackagesLeft(u32::try_from(left).unwrap_or(u32::MAX)))
 }
 
 pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Result<Answer, Rejected> {
@@ -152,10 +255,18 @@ pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Resu
     }
     let mut packages = Vec::with_capacity(devices.devices.len());
     for device in &devices.devices {
-        let package = session.services.store.claim_key_package(key(device)?).await?;
-        packages.push(package.unwrap_or_default());
+        packages.push(claim_key_package(&session.services, key(device)?).await?.unwrap_or_default());
     }
     Ok(Answer::KeyPackages(ClaimedKeyPackages { packages }))
+}
+
+/// Takes a one-time key package of a device, or copies its last-resort one.
+async fn claim_key_package(services: &Services, device: Key) -> Result<Option<Bytes>, StoreError> {
+    if let Some((entry, removed)) = services.store.streams.pop(StreamId::key_packages(device)).await? {
+        services.discount(removed).await?;
+        return Ok(Some(entry.sealed));
+    }
+    Ok(services.store.records.get(Collection::LastResort, device).await?.map(|record| record.value))
 }
 
 pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Result<Answer, Rejected> {
@@ -164,18 +275,32 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
         return Err(Refusal::Malformed.into());
     }
     let expires_at = invite.expires_at.min(now_ms() / 1000 + INVITE_LIFE_S);
+    let records = &*session.services.store.records;
+    let token = key(&invite.token_hash)?;
+    if invite.uses == 0 {
+        return revoke_invite(records, token, account).await;
+    }
     // One use delivers to each of the account's devices.
-    let devices = session
-        .services
-        .store
-        .account(account)
-        .await?
-        .map_or(1, |a| Verified::<DeviceList>::from_bytes(&a.device_list).map_or(1, |l| l.devices.len() as u32));
-    session
-        .services
-        .store
-        .put_invite(key(&invite.token_hash)?, account, invite.uses.saturating_mul(devices.max(1)), expires_at)
-        .await?;
+    let (record, _) = load::<Account>(records, Collection::Accounts, account).await?;
+    let devices = record.map_or(1, |record| u32::try_from(record.devices.len()).unwrap_or(u32::MAX)).max(1);
+    update(records, Collection::Invites, token, |known: Option<Invite>| {
+        let known = known.unwrap_or_else(|| Invite { account: account.to_vec(), ..Invite::default() });
+        if known.account != account {
+            return Err(Rejected::from(Refusal::Taken));
+        }
+        Ok(Invite { uses: invite.uses.saturating_mul(devices), expires_at, ..known })
+    })
+    .await?;
+    Ok(Answer::Done(true))
+}
+
+async fn revoke_invite(records: &dyn Records, token: Key, account: Key) -> Result<Answer, Rejected> {
+    let (known, revision) = load::<Invite>(records, Collection::Invites, token).await?;
+    match known {
+        None => {}
+        Some(known) if known.account != account => return Err(Refusal::Taken.into()),
+        Some(_) => records.delete(Collection::Invites, token, revision).await?,
+    }
     Ok(Answer::Done(true))
 }
 
@@ -184,20 +309,29 @@ pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<A
     if snapshot.sealed.len() > MAX_SNAPSHOT {
         return Err(Refusal::Malformed.into());
     }
-    session.services.store.put_snapshot(account, snapshot.version, snapshot.sealed).await?;
+    let records = &*session.services.store.records;
+    update(records, Collection::Snapshots, account, |known: Option<store::Snapshot>| {
+        if known.is_some_and(|known| known.version >= snapshot.version) {
+            return Err(Rejected::from(Refusal::Stale));
+        }
+        Ok(store::Snapshot { version: snapshot.version, sealed: snapshot.sealed.clone() })
+    })
+    .await?;
     Ok(Answer::Done(true))
 }
 
 pub async fn get_snapshot(session: &mut Session) -> Result<Answer, Rejected> {
     let account = session.registered().await?;
-    let (version, sealed) = session.services.store.snapshot(account).await?.unwrap_or_default();
+    let records = &*session.services.store.records;
+    let (known, _) = load::<store::Snapshot>(records, Collection::Snapshots, account).await?;
+    let store::Snapshot { version, sealed } = known.unwrap_or_default();
     Ok(Answer::Snapshot(Snapshot { version, sealed }))
 }
 
 pub fn code_open(session: &mut Session) -> Result<Answer, Rejected> {
     let services = session.services.clone();
     session.codes.retain(|place| services.codes.is_open(*place, now_ms()));
-    if session.codes.len() >= crate::limits::CODES_PER_SESSION {
+    if session.codes.len() >= CODES_PER_SESSION {
         return Err(Refusal::RateLimited.into());
     }
     let place = services.codes.open(session.id, now_ms()).ok_or(Refusal::Full)?;
@@ -216,7 +350,7 @@ pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<Answer, R
     let (owner, attempt) =
         session.services.codes.attempt(message.place, session.id, now_ms()).ok_or(Refusal::NotFound)?;
     let forwarded = Answer::Code(CodeMessage { attempt, ..message });
-    if !session.services.presence.tell(owner, forwarded) {
+    if !session.services.store.fanout.send(owner, forwarded) {
         return Err(Refusal::NotFound.into());
     }
     Ok(Answer::Done(true))
@@ -227,7 +361,7 @@ pub fn code_reply(session: &mut Session, message: CodeMessage) -> Result<Answer,
         return Err(Refusal::Malformed.into());
     }
     let guest = session.services.codes.guest(message.place, message.attempt, session.id).ok_or(Refusal::NotFound)?;
-    session.services.presence.tell(guest, Answer::Code(message));
+    session.services.store.fanout.send(guest, Answer::Code(message));
     Ok(Answer::Done(true))
 }
 

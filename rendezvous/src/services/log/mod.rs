@@ -1,5 +1,7 @@
 //! Logs and inboxes: sealed entries that wait for whoever was not reached.
 
+pub mod quota;
+
 use bytes::Bytes;
 use starling_wire::{
     LogVerb, Puzzle, Solution,
@@ -9,16 +11,21 @@ use starling_wire::{
 };
 
 use super::{
+    Services,
+    directory::{
+        account_of, is_banned,
+        tokens::{self, Outcome},
+    },
     presence::page,
     session::{Rejected, Session, key},
 };
 use crate::{
     clock::now_ms,
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, MAX_FOLLOWED, MAX_PAID, PAGE_BYTES, PAGE_ENTRIES, RECEIPT_BYTES,
+        APPEND_BYTES, APPEND_ENTRIES, CLOSE_OVERDRAFT, MAX_FOLLOWED, MAX_PAID, PAGE_BYTES, PAGE_ENTRIES, RECEIPT_BYTES,
         RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
     },
-    store::{Entry, Key, Kind, StoreError},
+    store::{Entry, Key, Page, Selection, StoreError, StreamId},
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
@@ -49,29 +56,33 @@ fn closed(entry: Entry) -> Answer {
 pub async fn open(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Open)?;
     let owner = session.registered().await?;
-    let expiry = session.services.expiry();
-    session.services.store.open_log(address, owner, expiry).await?;
+    let services = &session.services;
+    services.store.streams.open(StreamId::log(address), owner, services.expiry()).await?;
     Ok(Answer::Done(true))
 }
 
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, APPEND_ENTRIES)?;
-    let mut bounds = session.services.log_bounds();
-    let store = &session.services.store;
+    let services = &session.services;
+    let id = StreamId::log(address);
+    let head = services.store.streams.head(id).await?.ok_or(Refusal::NotFound)?;
+    let mut allowance = services.log_allowance();
     if request.receipt {
         let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);
         if !small || request.sequences.len() > RECEIPT_REPLACES {
             return Err(Refusal::Malformed.into());
         }
-        bounds.entries += RECEIPTS_OVERDRAFT;
-        bounds.bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
-        bounds.owner_bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
-        store.trim(address, request.sequences).await?;
+        allowance.stream.entries += RECEIPTS_OVERDRAFT;
+        allowance.stream.bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
+        allowance.owner_bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
+        // Before the append, as there may be no other room. The receipts that it replaces say less than it does; if this is cut short between the
+        // two, who sent it repeats it.
+        remove(services, id, Selection::Each(request.sequences)).await?;
     }
-    match store.append(Kind::Log, address, None, request.entries.clone(), bounds).await {
+    match services.append(id, head.owner(), false, request.entries.clone(), allowance).await {
         Ok(last) => {
-            session.services.metrics.appended.inc_by(request.entries.len() as u64);
+            services.metrics.appended.inc_by(request.entries.len() as u64);
             let first = last + 1 - request.entries.len() as u64;
             let entries: Vec<Entry> = request
                 .entries
@@ -79,7 +90,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
                 .zip(first..)
                 .map(|(sealed, sequence)| Entry { sequence, sealed, closing: false })
                 .collect();
-            session.services.presence.new_entries(address, session.id, &entries);
+            services.new_entries(address, session.id, &entries);
             Ok(Answer::Appended(last))
         }
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
@@ -87,17 +98,28 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
     }
 }
 
+/// Closes a log and opens the next: the next first, so that a closed log always has a successor. If this is cut short between the two, or if
+/// somebody else closes the log, the next stays empty until it expires.
 pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Close)?;
     check_entries(&request.entries, 1)?;
     let next = key(&request.next)?;
     let sealed = request.entries.into_iter().next().unwrap_or_default();
-    let bounds = session.services.log_bounds();
-    let store = &session.services.store;
-    match store.close_log(address, sealed.clone(), next, bounds).await {
+    let services = &session.services;
+    let id = StreamId::log(address);
+    let head = services.store.streams.head(id).await?.ok_or(Refusal::NotFound)?;
+    let mut allowance = services.log_allowance();
+    // A full log can still be closed: otherwise it could never be left.
+    allowance.stream.entries = u64::MAX;
+    allowance.stream.bytes += CLOSE_OVERDRAFT;
+    allowance.owner_bytes += CLOSE_OVERDRAFT;
+    if let Some(owner) = head.owner().filter(|_| head.closed == 0) {
+        services.store.streams.open(StreamId::log(next), owner, allowance.stream.expires_at).await?;
+    }
+    match services.close(id, head.owner(), sealed.clone(), allowance).await {
         Ok(sequence) => {
             let entry = Entry { sequence, sealed, closing: true };
-            session.services.presence.new_entries(address, session.id, &[entry]);
+            services.new_entries(address, session.id, &[entry]);
             Ok(Answer::Appended(sequence))
         }
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
@@ -105,17 +127,21 @@ pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer,
     }
 }
 
+/// Removes entries, which then count for nobody.
+async fn remove(services: &Services, id: StreamId, selection: Selection) -> Result<(), StoreError> {
+    let removed = services.store.streams.remove(id, selection).await?;
+    services.discount(removed).await
+}
+
 pub async fn read(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
     let address = signed(session, &request, LogVerb::Read)?;
-    if !session.services.store.has_log(address).await? {
-        return Err(Refusal::NotFound.into());
-    }
+    let streams = &session.services.store.streams;
+    streams.head(StreamId::log(address)).await?.ok_or(Refusal::NotFound)?;
     // Follow first: an entry that arrives in between is then seen twice rather than never.
     if session.followed.len() < MAX_FOLLOWED && session.followed.insert(address) {
-        session.services.presence.follow(session.id, address);
+        session.services.follow(session.id, address);
     }
-    let (entries, more) =
-        session.services.store.read(Kind::Log, address, request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
+    let Page { entries, more } = streams.read(StreamId::log(address), request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
     session.services.metrics.fetched.inc_by(entries.len() as u64);
     Ok(Answer::Page(page(&address, &entries, more)))
 }
@@ -125,7 +151,7 @@ pub async fn trim(session: &mut Session, request: LogRequest) -> Result<Answer, 
     if request.sequences.len() > APPEND_ENTRIES * 4 {
         return Err(Refusal::Malformed.into());
     }
-    session.services.store.trim(address, request.sequences).await?;
+    remove(&session.services, StreamId::log(address), Selection::Each(request.sequences)).await?;
     Ok(Answer::Done(true))
 }
 
@@ -138,14 +164,14 @@ pub fn signal(session: &mut Session, request: LogRequest) -> Result<Answer, Reje
         return Err(Refusal::Malformed.into());
     }
     let signal = Answer::Signal(LogSignal { address: request.address, sealed: sealed.clone() });
-    session.services.presence.pass_on(address, session.id, &signal);
+    session.services.pass_on(address, session.id, &signal);
     Ok(Answer::Done(true))
 }
 
 pub fn leave(session: &mut Session, address: &[u8]) -> Result<Answer, Rejected> {
     let address = key(address)?;
     if session.followed.remove(&address) {
-        session.services.presence.unfollow(session.id, address);
+        session.services.unfollow(session.id, address);
     }
     Ok(Answer::Done(true))
 }
@@ -157,39 +183,45 @@ pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<
     }
     let services = session.services.clone();
     if let Some(account) = session.account
-        && services.store.account(account).await?.is_some_and(|a| a.banned)
+        && is_banned(&services, account).await?
     {
         return Err(Refusal::Banned.into());
     }
-    let owner = services.store.account_of(device).await?.ok_or(Refusal::NotFound)?;
-    let bounds = services.inbox_bounds();
+    let owner = account_of(&services, device).await?.ok_or(Refusal::NotFound)?;
+    // What is paid for: this item in this inbox.
+    let subject = [&device[..], blake3::hash(&append.sealed).as_bytes()].concat();
+    let purpose = *blake3::hash(&subject).as_bytes();
+    let id = StreamId::inbox(device);
+    let item = vec![append.sealed];
     let sequence = if append.token.is_empty() {
         let solution = Solution(append.solution.ok_or(Refusal::Denied)?);
-        let subject = [&device[..], blake3::hash(&append.sealed).as_bytes()].concat();
         let bits = services.policy().limits.inbox_work_bits;
         let puzzle = Puzzle::new("inbox", &services.server_key, &session.nonce, &subject, bits);
         if !puzzle.check(solution) {
             return Err(Refusal::Denied.into());
         }
-        let paid = *blake3::hash(&subject).as_bytes();
         if session.paid.len() >= MAX_PAID {
             return Err(Refusal::RateLimited.into());
         }
-        if !session.paid.insert(paid) {
+        if !session.paid.insert(purpose) {
             return Err(Refusal::Denied.into());
         }
-        let appended =
-            services.store.append(Kind::Inbox, device, Some(owner), vec![append.sealed.clone()], bounds).await;
+        let appended = services.append(id, Some(owner), true, item, services.inbox_allowance()).await;
         if appended.is_err() {
             // The work was for nothing: it counts when there is room again.
-            session.paid.remove(&paid);
+            session.paid.remove(&purpose);
         }
         appended?
     } else {
+        let records = &*services.store.records;
         let token = token_hash(&append.token)?;
-        services.store.append_with_invite(token, now_ms() / 1000, device, owner, append.sealed.clone(), bounds).await?
+        tokens::pay_with_invite(records, token, owner, now_ms() / 1000, &purpose).await?;
+        let appended = services.append(id, Some(owner), true, item, services.inbox_allowance()).await;
+        let outcome = if appended.is_ok() { Outcome::Done } else { Outcome::Refused };
+        tokens::settle_invite(records, token, &purpose, outcome).await?;
+        appended?
     };
-    services.presence.new_items(device);
+    services.new_items(device);
     Ok(Answer::Appended(sequence))
 }
 
@@ -200,10 +232,11 @@ fn token_hash(token: &[u8]) -> Result<Key, Rejected> {
 }
 
 pub async fn inbox_read(session: &mut Session, after: u64) -> Result<Answer, Rejected> {
-    let (store, device) = (&session.services.store, session.device);
+    let services = &session.services;
+    let id = StreamId::inbox(session.device);
     if after > 0 {
-        store.delete_up_to(Kind::Inbox, device, after).await?;
+        remove(services, id, Selection::UpTo(after)).await?;
     }
-    let (entries, more) = store.read(Kind::Inbox, device, after, PAGE_ENTRIES, PAGE_BYTES).await?;
+    let Page { entries, more } = services.store.streams.read(id, after, PAGE_ENTRIES, PAGE_BYTES).await?;
     Ok(Answer::Page(page(&[], &entries, more)))
 }

@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
+use prost::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use starling_keys::AccountId;
@@ -15,6 +17,7 @@ use crate::{
     clock::now_ms,
     limits::{ADMIN_TIMEOUT, TOKEN_DAYS, TOKEN_USES},
     services::Services,
+    store::{Collection, Key, StoreError, Token, discard, replace},
 };
 
 /// Longest request line.
@@ -68,13 +71,15 @@ async fn run(command: Command, services: &Services) -> Result<Value, String> {
 }
 
 async fn status(services: &Services) -> Result<Value, String> {
-    let totals = services.store.totals().await.map_err(|e| e.to_string())?;
+    let text = |e: StoreError| e.to_string();
+    let records = &services.store.records;
+    let totals = services.store.streams.totals().await.map_err(text)?;
     Ok(json!({
-        "accounts": totals.accounts,
-        "names": totals.names,
-        "queues": totals.queues,
+        "accounts": records.count(Collection::Accounts).await.map_err(text)?,
+        "names": records.count(Collection::Names).await.map_err(text)?,
+        "queues": totals.streams,
         "entries": totals.entries,
-        "sessions": services.presence.sessions(),
+        "sessions": services.metrics.sessions.get(),
         "connections": services.metrics.connections.get(),
         "circuits": services.metrics.circuits.get(),
         "draining": services.is_draining(),
@@ -92,7 +97,7 @@ async fn new_token(services: &Services, uses: u64, days: u64) -> Result<Value, S
     let hash = *blake3::hash(token.as_bytes()).as_bytes();
     let expires_at = now_ms() / 1000 + days * 86_400;
     let uses = u32::try_from(uses).map_err(|e| e.to_string())?;
-    services.store.put_registration(hash, uses, expires_at).await.map_err(|e| e.to_string())?;
+    put_token(services, hash, uses, expires_at).await.map_err(|e| e.to_string())?;
     tracing::info!(uses, days, "operator: new registration token");
     Ok(json!({ "token": token, "uses": uses, "expires_at": rfc_3339(expires_at)? }))
 }
@@ -107,9 +112,25 @@ async fn set_banned(services: &Services, account: &str, banned: bool) -> Result<
     let account: AccountId = account
         .parse()
         .map_err(|_| "not an account id: 52 letters and digits, as `starling whoami` prints it".to_owned())?;
-    services.store.set_banned(*account.as_bytes(), banned).await.map_err(|e| e.to_string())?;
+    put_ban(services, *account.as_bytes(), banned).await.map_err(|e| e.to_string())?;
     tracing::info!(banned, "operator: ban of an account");
     Ok(json!({ "account": account.to_string(), "banned": banned }))
+}
+
+/// Stores a registration token by its hash.
+pub async fn put_token(services: &Services, hash: Key, uses: u32, expires_at: u64) -> Result<(), StoreError> {
+    let token = Token { uses, expires_at, pending: Vec::new() };
+    replace(&*services.store.records, Collection::Tokens, hash, token.encode_to_vec().into()).await.map(|_| ())
+}
+
+/// Bans or unbans; a ban of an unknown account holds, too.
+pub async fn put_ban(services: &Services, account: Key, banned: bool) -> Result<(), StoreError> {
+    let records = &*services.store.records;
+    if banned {
+        replace(records, Collection::Bans, account, Bytes::new()).await.map(|_| ())
+    } else {
+        discard(records, Collection::Bans, account).await
+    }
 }
 
 /// Why a running server could not be asked.

@@ -30,7 +30,7 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, &'static s
     if services.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    match services.store.check().await {
+    match services.store.health.check().await {
         Ok(()) => (StatusCode::OK, "ready\n"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store cannot write\n"),
     }

@@ -5,5 +5,7 @@ mod http;
 mod metrics;
 
 pub use admin::{AdminError, ask as ask_admin, serve as serve_admin};
+#[cfg(test)]
+pub use admin::{put_ban, put_token};
 pub use http::serve as serve_http;
 pub use metrics::Metrics;

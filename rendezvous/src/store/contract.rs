@@ -1,0 +1,330 @@
+//! What every store has to do: tests that any implementation can run.
+//!
+//! Each function takes a new, empty store.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use starling_wire::rendezvous::{Answer, Response};
+use tokio::sync::mpsc;
+
+use super::{
+    Bounds, Collection, Counters, Entry, Fanout, Records, Revision, Selection, Store, StoreError, StreamId, Streams,
+    Topic,
+};
+
+const OWNER: [u8; 32] = [7; 32];
+const ROOMY: Bounds = Bounds { entries: 100, bytes: 10_000, expires_at: 1_000 };
+
+/// All of them, each with a store of its own.
+pub async fn all(mut new_store: impl FnMut() -> Store) {
+    appends_are_numbered_and_all_or_nothing(&*new_store().streams).await;
+    the_first_close_wins(&*new_store().streams).await;
+    removed_entries_are_gone_and_numbers_go_on(&*new_store().streams).await;
+    pages_end_at_their_bounds(&*new_store().streams).await;
+    each_entry_is_popped_once(new_store()).await;
+    what_has_expired_is_removed(&*new_store().streams).await;
+    streams_and_records_are_scanned_in_order(&new_store()).await;
+    records_change_only_from_the_expected_revision(&*new_store().records).await;
+    one_of_many_concurrent_writers_wins(new_store()).await;
+    concurrent_appends_get_numbers_of_their_own(new_store()).await;
+    counters_add_up_and_are_corrected_if_unchanged(&*new_store().counters).await;
+    what_is_published_reaches_those_who_listen(&*new_store().fanout);
+    a_subscriber_without_room_is_dropped(&*new_store().fanout);
+}
+
+fn log(n: u8) -> StreamId {
+    StreamId::log([n; 32])
+}
+
+fn texts(texts: &[&str]) -> Vec<Bytes> {
+    texts.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect()
+}
+
+fn entry(sequence: u64, text: &str) -> Entry {
+    Entry { sequence, sealed: Bytes::copy_from_slice(text.as_bytes()), closing: false }
+}
+
+async fn whole(streams: &dyn Streams, id: StreamId) -> Vec<Entry> {
+    let page = streams.read(id, 0, 1_000, 1_000_000).await.unwrap();
+    assert!(!page.more);
+    page.entries
+}
+
+/// A batch is stored whole or refused whole, and a stream of others is not touched.
+pub async fn appends_are_numbered_and_all_or_nothing(streams: &dyn Streams) {
+    let id = log(1);
+    assert!(matches!(streams.append(id, None, texts(&["a"]), ROOMY).await, Err(StoreError::NotFound)));
+    assert_eq!(streams.head(id).await.unwrap(), None);
+    streams.open(id, OWNER, 5).await.unwrap();
+    assert_eq!(streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap(), 2);
+    // Opening again changes nothing.
+    streams.open(id, [8; 32], 9).await.unwrap();
+
+    let few = Bounds { entries: 3, ..ROOMY };
+    assert!(matches!(streams.append(id, None, texts(&["c", "d"]), few).await, Err(StoreError::Full)));
+    let small = Bounds { bytes: 4, ..ROOMY };
+    assert!(matches!(streams.append(id, None, texts(&["c", "d"]), small).await, Err(StoreError::Full)));
+    assert_eq!(whole(streams, id).await, [entry(1, "a"), entry(2, "bb")]);
+    let head = streams.head(id).await.unwrap().unwrap();
+    assert_eq!((head.last, head.count, head.bytes, head.owner(), head.expires_at), (2, 2, 3, Some(OWNER), 1_000));
+
+    // With an owner, it is created, unless that is refused.
+    assert!(streams.append(log(2), Some(OWNER), texts(&["12345"]), small).await.is_err());
+    assert_eq!(streams.head(log(2)).await.unwrap(), None);
+    assert_eq!(streams.append(log(2), Some(OWNER), texts(&["x"]), ROOMY).await.unwrap(), 1);
+    assert_eq!(whole(streams, id).await.len(), 2);
+}
+
+/// Nothing is appended after the closing entry, and whoever tries gets it.
+pub async fn the_first_close_wins(streams: &dyn Streams) {
+    let id = log(1);
+    assert!(matches!(streams.close(id, Bytes::from("end"), ROOMY).await, Err(StoreError::NotFound)));
+    streams.append(id, Some(OWNER), texts(&["a"]), ROOMY).await.unwrap();
+    assert_eq!(streams.close(id, Bytes::from("end"), ROOMY).await.unwrap(), 2);
+    let end = Entry { closing: true, ..entry(2, "end") };
+    for late in [
+        streams.close(id, Bytes::from("other"), ROOMY).await,
+        streams.append(id, None, texts(&["late"]), ROOMY).await,
+        streams.append(id, Some(OWNER), texts(&["late"]), ROOMY).await,
+    ] {
+        assert!(matches!(late, Err(StoreError::Closed(entry)) if entry == end));
+    }
+    // The closing entry stays, however much is removed.
+    streams.remove(id, Selection::UpTo(u64::MAX)).await.unwrap();
+    streams.remove(id, Selection::Each(vec![1, 2])).await.unwrap();
+    assert_eq!(whole(streams, id).await, [end]);
+}
+
+/// What is removed is reported once, and its number is not given again.
+pub async fn removed_entries_are_gone_and_numbers_go_on(streams: &dyn Streams) {
+    let id = log(1);
+    assert_eq!(streams.remove(id, Selection::UpTo(9)).await.unwrap().entries, 0);
+    streams.append(id, Some(OWNER), texts(&["a", "bb", "ccc", "dddd"]), ROOMY).await.unwrap();
+    let removed = streams.remove(id, Selection::Each(vec![2, 4, 4, 99])).await.unwrap();
+    assert_eq!((removed.owner, removed.entries, removed.bytes), (Some(OWNER), 2, 6));
+    assert_eq!(streams.remove(id, Selection::Each(vec![2])).await.unwrap().bytes, 0);
+    assert_eq!(streams.append(id, None, texts(&["e"]), ROOMY).await.unwrap(), 5);
+    let removed = streams.remove(id, Selection::UpTo(3)).await.unwrap();
+    assert_eq!((removed.entries, removed.bytes), (2, 4));
+    assert_eq!(whole(streams, id).await, [entry(5, "e")]);
+    let head = streams.head(id).await.unwrap().unwrap();
+    assert_eq!((head.last, head.count, head.bytes), (5, 1, 1));
+}
+
+/// A page has at least one entry, however large, and says whether there are more.
+pub async fn pages_end_at_their_bounds(streams: &dyn Streams) {
+    let id = log(1);
+    assert_eq!(whole(streams, id).await, []);
+    streams.append(id, Some(OWNER), texts(&["a", "b", "c"]), ROOMY).await.unwrap();
+    let page = streams.read(id, 1, 1, 1_000).await.unwrap();
+    assert_eq!((page.entries, page.more), (vec![entry(2, "b")], true));
+    let page = streams.read(id, 2, 1, 1_000).await.unwrap();
+    assert_eq!((page.entries, page.more), (vec![entry(3, "c")], false));
+    let page = streams.read(id, 0, 100, 0).await.unwrap();
+    assert_eq!((page.entries, page.more), (vec![entry(1, "a")], true));
+    assert_eq!(streams.read(id, u64::MAX, 100, 100).await.unwrap().entries, []);
+}
+
+/// Also when many take at once.
+pub async fn each_entry_is_popped_once(store: Store) {
+    let id = StreamId::key_packages([1; 32]);
+    assert_eq!(store.streams.pop(id).await.unwrap(), None);
+    let all: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+    let entries = texts(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    store.streams.append(id, Some(OWNER), entries, ROOMY).await.unwrap();
+    let takers = (0..12).map(|_| {
+        let streams = store.streams.clone();
+        tokio::spawn(async move { streams.pop(id).await.unwrap() })
+    });
+    let mut taken = HashSet::new();
+    for taker in takers.collect::<Vec<_>>() {
+        if let Some((entry, removed)) = taker.await.unwrap() {
+            assert_eq!((removed.entries, removed.bytes, removed.owner), (1, 1, Some(OWNER)));
+            assert!(taken.insert(entry.sealed));
+        }
+    }
+    assert_eq!(taken.len(), 8);
+}
+
+/// An entry goes when its time has come; a stream goes when it is empty and its time has come, too.
+pub async fn what_has_expired_is_removed(streams: &dyn Streams) {
+    let until = |expires_at| Bounds { expires_at, ..ROOMY };
+    streams.append(log(1), Some(OWNER), texts(&["a"]), until(10)).await.unwrap();
+    streams.append(log(1), None, texts(&["bb"]), until(20)).await.unwrap();
+    streams.open(log(2), OWNER, 15).await.unwrap();
+    streams.append(log(3), Some([9; 32]), texts(&["ccc"]), until(30)).await.unwrap();
+    let mut expired = Vec::new();
+    for now in [10, 20, 20, 30] {
+        let mut after = None;
+        let mut removed = Vec::new();
+        loop {
+            let step = streams.expire(after, now).await.unwrap();
+            removed.extend(step.removed.into_iter().map(|r| (r.owner, r.bytes)));
+            after = step.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let left: Vec<StreamId> = streams.scan(None, 100).await.unwrap().into_iter().map(|(id, _)| id).collect();
+        expired.push((removed, left));
+    }
+    assert_eq!(expired[0], (vec![(Some(OWNER), 1)], vec![log(1), log(2), log(3)]));
+    assert_eq!(expired[1], (vec![(Some(OWNER), 2)], vec![log(3)]));
+    assert_eq!(expired[2], (vec![], vec![log(3)]));
+    assert_eq!(expired[3], (vec![(Some([9; 32]), 3)], vec![]));
+    assert_eq!(streams.totals().await.unwrap().streams, 0);
+}
+
+/// Every key once, in pages of any size.
+pub async fn streams_and_records_are_scanned_in_order(store: &Store) {
+    let (mut ids, mut keys) = (Vec::new(), Vec::new());
+    for n in [3_u8, 0, 255, 1] {
+        store.streams.open(log(n), OWNER, 1).await.unwrap();
+        store.records.put(Collection::Names, [n; 32], Revision::NONE, Bytes::from(vec![n])).await.unwrap();
+        store.records.put(Collection::Bans, [n ^ 1; 32], Revision::NONE, Bytes::new()).await.unwrap();
+        ids.push(log(n));
+        keys.push([n; 32]);
+    }
+    store.streams.open(StreamId::inbox([0; 32]), OWNER, 1).await.unwrap();
+    ids.push(StreamId::inbox([0; 32]));
+    ids.sort();
+    keys.sort_unstable();
+    for limit in [1, 2, 100] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        while let Some((last, _)) = {
+            let page = store.streams.scan(after, limit).await.unwrap();
+            seen.extend(page.iter().map(|(id, _)| *id));
+            page.last().cloned()
+        } {
+            after = Some(last);
+        }
+        assert_eq!(seen, ids);
+        let (mut seen, mut after) = (Vec::new(), None);
+        while let Some((last, _)) = {
+            let page = store.records.scan(Collection::Names, after, limit).await.unwrap();
+            seen.extend(page.iter().map(|(key, _)| *key));
+            page.last().cloned()
+        } {
+            after = Some(last);
+        }
+        assert_eq!(seen, keys);
+    }
+    assert_eq!(store.records.count(Collection::Names).await.unwrap(), 4);
+    assert_eq!(store.records.count(Collection::Invites).await.unwrap(), 0);
+}
+
+/// And a revision is never used again, also after a deletion.
+pub async fn records_change_only_from_the_expected_revision(records: &dyn Records) {
+    let (of, key) = (Collection::Accounts, [1; 32]);
+    let (one, two) = (Bytes::from("one"), Bytes::from("two"));
+    let conflict = |result: Result<Revision, StoreError>| assert!(matches!(result, Err(StoreError::Conflict)));
+    assert_eq!(records.get(of, key).await.unwrap(), None);
+    conflict(records.put(of, key, Revision(1), one.clone()).await);
+    let first = records.put(of, key, Revision::NONE, one.clone()).await.unwrap();
+    conflict(records.put(of, key, Revision::NONE, two.clone()).await);
+    let second = records.put(of, key, first, two.clone()).await.unwrap();
+    assert!(second > first && first > Revision::NONE);
+    conflict(records.put(of, key, first, one.clone()).await);
+    let known = records.get(of, key).await.unwrap().unwrap();
+    assert_eq!((known.revision, known.value), (second, two));
+    assert_eq!(records.get(Collection::Names, key).await.unwrap(), None, "collections are apart");
+
+    assert!(matches!(records.delete(of, key, first).await, Err(StoreError::Conflict)));
+    records.delete(of, key, second).await.unwrap();
+    assert_eq!(records.get(of, key).await.unwrap(), None);
+    let third = records.put(of, key, Revision::NONE, one).await.unwrap();
+    assert!(third > second);
+}
+
+/// Of those who saw the same revision.
+pub async fn one_of_many_concurrent_writers_wins(store: Store) {
+    let writers = (0..16_u8).map(|n| {
+        let records = store.records.clone();
+        tokio::spawn(
+            async move { records.put(Collection::Names, [1; 32], Revision::NONE, vec![n].into()).await.is_ok() },
+        )
+    });
+    let mut won = Vec::new();
+    for (n, writer) in writers.collect::<Vec<_>>().into_iter().enumerate() {
+        if writer.await.unwrap() {
+            won.push(n as u8);
+        }
+    }
+    let stored = store.records.get(Collection::Names, [1; 32]).await.unwrap().unwrap();
+    assert_eq!(stored.value, won);
+}
+
+/// Without gaps.
+pub async fn concurrent_appends_get_numbers_of_their_own(store: Store) {
+    let writers = (0..16).map(|_| {
+        let streams = store.streams.clone();
+        tokio::spawn(async move { streams.append(log(1), Some(OWNER), texts(&["a", "b"]), ROOMY).await.unwrap() })
+    });
+    let mut last = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        last.push(writer.await.unwrap());
+    }
+    last.sort_unstable();
+    assert_eq!(last, (1..=16).map(|n| 2 * n).collect::<Vec<u64>>());
+}
+
+/// As far as one process sees them.
+pub async fn counters_add_up_and_are_corrected_if_unchanged(counters: &dyn Counters) {
+    let key = [1; 32];
+    assert_eq!(counters.get(key).await.unwrap(), 0);
+    assert_eq!(counters.add(key, 5).await.unwrap(), 5);
+    assert_eq!(counters.add(key, -2).await.unwrap(), 3);
+    assert_eq!(counters.keys().await.unwrap(), [key]);
+    counters.correct(key, 4, 100).await.unwrap();
+    assert_eq!(counters.get(key).await.unwrap(), 3);
+    counters.correct(key, 3, 100).await.unwrap();
+    assert_eq!(counters.get(key).await.unwrap(), 100);
+    assert_eq!(counters.add(key, -1_000).await.unwrap(), 0, "no sum is below 0");
+}
+
+fn received(inbox: &mut mpsc::Receiver<Box<Response>>) -> Vec<Answer> {
+    std::iter::from_fn(|| inbox.try_recv().ok()).filter_map(|response| response.answer).collect()
+}
+
+/// Not those who have left, and not who published it.
+pub fn what_is_published_reaches_those_who_listen(fanout: &dyn Fanout) {
+    let topic = Topic::Log([1; 32]);
+    let (outbox, mut inbox_a) = mpsc::channel(8);
+    let a = fanout.attach(outbox);
+    let (outbox, mut inbox_b) = mpsc::channel(8);
+    let b = fanout.attach(outbox);
+    assert!(fanout.subscribe(a, topic) && fanout.subscribe(b, topic) && !fanout.subscribe(b, topic));
+    assert!(fanout.subscribe(b, Topic::Everyone));
+    assert_eq!((fanout.listeners(topic), fanout.subscriptions(b)), (2, 2));
+
+    fanout.publish(topic, Some(a), &Answer::Appended(1));
+    fanout.publish(topic, None, &Answer::Appended(2));
+    fanout.publish(Topic::Device([1; 32]), None, &Answer::Appended(3));
+    fanout.publish(Topic::Everyone, None, &Answer::Appended(4));
+    assert!(fanout.send(a, Answer::Appended(5)));
+    assert_eq!(received(&mut inbox_a), [Answer::Appended(2), Answer::Appended(5)]);
+    assert_eq!(received(&mut inbox_b), [Answer::Appended(1), Answer::Appended(2), Answer::Appended(4)]);
+
+    assert!(fanout.unsubscribe(a, topic) && !fanout.unsubscribe(a, topic));
+    let left: HashSet<Topic> = fanout.detach(b).into_iter().collect();
+    assert_eq!(left, HashSet::from([topic, Topic::Everyone]));
+    fanout.publish(topic, None, &Answer::Appended(6));
+    assert!(!fanout.send(b, Answer::Appended(7)));
+    assert_eq!((received(&mut inbox_a), received(&mut inbox_b)), (vec![], vec![]));
+    assert_eq!(fanout.listeners(topic), 0);
+}
+
+/// Rather than that it holds up others, or that messages pile up.
+pub fn a_subscriber_without_room_is_dropped(fanout: &dyn Fanout) {
+    let (outbox, mut inbox) = mpsc::channel(1);
+    let id = fanout.attach(outbox);
+    fanout.subscribe(id, Topic::Everyone);
+    for n in 0..3 {
+        fanout.publish(Topic::Everyone, None, &Answer::Appended(n));
+    }
+    assert_eq!(received(&mut inbox), [Answer::Appended(0)]);
+    assert!(inbox.is_closed());
+    assert_eq!(fanout.listeners(Topic::Everyone), 0);
+}

@@ -1,0 +1,155 @@
+//! Fan-out: what is published reaches those who listen now, at most once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use starling_wire::rendezvous::{Answer, Response};
+use tokio::sync::mpsc;
+
+use super::Key;
+
+/// A subscriber, for the lifetime of this process.
+pub type SubscriberId = u64;
+
+/// Where messages to a subscriber go. Boxed: the queue keeps room for 32 of them for every subscriber, also for idle ones.
+pub type Outbox = mpsc::Sender<Box<Response>>;
+
+/// What one can listen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// New entries and signals of a log.
+    Log(Key),
+    /// News for a device.
+    Device(Key),
+    /// The server's own announcements.
+    Everyone,
+}
+
+/// Messages to those who listen. Nothing is kept: a message that a subscriber has no room for ends the subscriber, whose outbox is dropped.
+pub trait Fanout: Send + Sync {
+    /// A new subscriber.
+    fn attach(&self, outbox: Outbox) -> SubscriberId;
+    /// A subscriber leaves; gives the topics that it listened to.
+    fn detach(&self, id: SubscriberId) -> Vec<Topic>;
+    /// Listens to a topic; whether it did not before.
+    fn subscribe(&self, id: SubscriberId, topic: Topic) -> bool;
+    /// Listens to a topic no more; whether it did.
+    fn unsubscribe(&self, id: SubscriberId, topic: Topic) -> bool;
+    /// To how many topics a subscriber listens.
+    fn subscriptions(&self, id: SubscriberId) -> usize;
+    /// Passes a message to all who listen to a topic, except the one that it comes from.
+    fn publish(&self, topic: Topic, from: Option<SubscriberId>, message: &Answer);
+    /// Passes a message to one subscriber; whether there was room for it.
+    fn send(&self, id: SubscriberId, message: Answer) -> bool;
+    /// How many listen to a topic.
+    fn listeners(&self, topic: Topic) -> usize;
+}
+
+struct Subscriber {
+    outbox: Outbox,
+    topics: HashSet<Topic>,
+}
+
+#[derive(Default)]
+struct State {
+    next: SubscriberId,
+    subscribers: HashMap<SubscriberId, Subscriber>,
+    by_topic: HashMap<Topic, HashSet<SubscriberId>>,
+}
+
+/// Fan-out inside one process.
+#[derive(Default)]
+pub struct LocalFanout(Mutex<State>);
+
+impl LocalFanout {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held cannot leave the maps half changed: no call below panics between changes.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fanout for LocalFanout {
+    fn attach(&self, outbox: Outbox) -> SubscriberId {
+        let mut state = self.lock();
+        state.next += 1;
+        let id = state.next;
+        state.subscribers.insert(id, Subscriber { outbox, topics: HashSet::new() });
+        id
+    }
+
+    fn detach(&self, id: SubscriberId) -> Vec<Topic> {
+        self.lock().detach(id)
+    }
+
+    fn subscribe(&self, id: SubscriberId, topic: Topic) -> bool {
+        let mut state = self.lock();
+        let is_new = state.subscribers.get_mut(&id).is_some_and(|subscriber| subscriber.topics.insert(topic));
+        if is_new {
+            state.by_topic.entry(topic).or_default().insert(id);
+        }
+        is_new
+    }
+
+    fn unsubscribe(&self, id: SubscriberId, topic: Topic) -> bool {
+        let mut state = self.lock();
+        let listened = state.subscribers.get_mut(&id).is_some_and(|subscriber| subscriber.topics.remove(&topic));
+        if listened {
+            state.leave(id, topic);
+        }
+        listened
+    }
+
+    fn subscriptions(&self, id: SubscriberId) -> usize {
+        self.lock().subscribers.get(&id).map_or(0, |subscriber| subscriber.topics.len())
+    }
+
+    fn publish(&self, topic: Topic, from: Option<SubscriberId>, message: &Answer) {
+        let mut state = self.lock();
+        let listeners: Vec<SubscriberId> = state.by_topic.get(&topic).into_iter().flatten().copied().collect();
+        for id in listeners.into_iter().filter(|id| Some(*id) != from) {
+            state.send(id, message.clone());
+        }
+    }
+
+    fn send(&self, id: SubscriberId, message: Answer) -> bool {
+        self.lock().send(id, message)
+    }
+
+    fn listeners(&self, topic: Topic) -> usize {
+        self.lock().by_topic.get(&topic).map_or(0, HashSet::len)
+    }
+}
+
+impl State {
+    fn send(&mut self, id: SubscriberId, message: Answer) -> bool {
+        let Some(subscriber) = self.subscribers.get(&id) else {
+            return false;
+        };
+        let sent = subscriber.outbox.try_send(Box::new(Response { id: 0, answer: Some(message) })).is_ok();
+        if !sent {
+            self.detach(id);
+        }
+        sent
+    }
+
+    fn detach(&mut self, id: SubscriberId) -> Vec<Topic> {
+        let Some(subscriber) = self.subscribers.remove(&id) else {
+            return Vec::new();
+        };
+        for topic in &subscriber.topics {
+            self.leave(id, *topic);
+        }
+        subscriber.topics.into_iter().collect()
+    }
+
+    fn leave(&mut self, id: SubscriberId, topic: Topic) {
+        if let Some(listeners) = self.by_topic.get_mut(&topic) {
+            listeners.remove(&id);
+            if listeners.is_empty() {
+                self.by_topic.remove(&topic);
+            }
+        }
+    }
+}

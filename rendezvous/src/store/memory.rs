@@ -1,0 +1,268 @@
+//! A store in memory, for tests: the shortest program that fulfils the contract.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Bounds, Collection, Entry, Expired, Head, Health, Key, LocalCounters, LocalFanout, Page, Record, Records, Removed,
+    Revision, Selection, Store, StoreError, StreamId, Streams, Totals,
+};
+
+#[derive(Default)]
+struct Stream {
+    head: Head,
+    /// The expiry and the bytes of each entry.
+    entries: BTreeMap<u64, (u64, Bytes)>,
+}
+
+#[derive(Default)]
+struct State {
+    streams: BTreeMap<StreamId, Stream>,
+    records: BTreeMap<(Collection, Key), Record>,
+    revision: u64,
+}
+
+/// A store in memory.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+impl MemoryStore {
+    /// Its parts.
+    pub fn parts(&self) -> Store {
+        let store = Arc::new(self.clone());
+        Store {
+            streams: store.clone(),
+            records: store.clone(),
+            counters: Arc::new(LocalCounters::default()),
+            fanout: Arc::new(LocalFanout::default()),
+            health: store,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream {
+    fn entry(&self, sequence: u64) -> Option<Entry> {
+        let (_, sealed) = self.entries.get(&sequence)?;
+        Some(Entry { sequence, sealed: sealed.clone(), closing: sequence == self.head.closed })
+    }
+
+    fn append(&mut self, entries: Vec<Bytes>, bounds: Bounds) -> Result<u64, StoreError> {
+        if let Some(closing) = (self.head.closed != 0).then(|| self.entry(self.head.closed)).flatten() {
+            return Err(StoreError::Closed(closing));
+        }
+        let size: u64 = entries.iter().map(|entry| entry.len() as u64).sum();
+        let count = self.head.count + entries.len() as u64;
+        if count > bounds.entries || self.head.bytes + size > bounds.bytes {
+            return Err(StoreError::Full);
+        }
+        for entry in entries {
+            self.head.last += 1;
+            self.entries.insert(self.head.last, (bounds.expires_at, entry));
+        }
+        self.head.count = count;
+        self.head.bytes += size;
+        self.head.expires_at = self.head.expires_at.max(bounds.expires_at);
+        Ok(self.head.last)
+    }
+
+    fn remove(&mut self, sequences: impl IntoIterator<Item = u64>) -> Removed {
+        let mut removed = Removed { owner: self.head.owner(), ..Removed::default() };
+        for sequence in sequences {
+            if let Some((_, sealed)) = self.entries.remove(&sequence) {
+                removed.entries += 1;
+                removed.bytes += sealed.len() as u64;
+            }
+        }
+        self.head.count -= removed.entries;
+        self.head.bytes -= removed.bytes;
+        removed
+    }
+}
+
+#[async_trait]
+impl Streams for MemoryStore {
+    async fn head(&self, id: StreamId) -> Result<Option<Head>, StoreError> {
+        Ok(self.lock().streams.get(&id).map(|stream| stream.head.clone()))
+    }
+
+    async fn open(&self, id: StreamId, owner: Key, expires_at: u64) -> Result<(), StoreError> {
+        let head = Head { owner: owner.to_vec(), expires_at, ..Head::default() };
+        self.lock().streams.entry(id).or_insert_with(|| Stream { head, ..Stream::default() });
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        id: StreamId,
+        owner: Option<Key>,
+        entries: Vec<Bytes>,
+        bounds: Bounds,
+    ) -> Result<u64, StoreError> {
+        let mut state = self.lock();
+        if let Some(stream) = state.streams.get_mut(&id) {
+            return stream.append(entries, bounds);
+        }
+        let owner = owner.ok_or(StoreError::NotFound)?;
+        let head = Head { owner: owner.to_vec(), ..Head::default() };
+        let mut stream = Stream { head, ..Stream::default() };
+        let last = stream.append(entries, bounds)?;
+        state.streams.insert(id, stream);
+        Ok(last)
+    }
+
+    async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError> {
+        let mut state = self.lock();
+        let stream = state.streams.get_mut(&id).ok_or(StoreError::NotFound)?;
+        let last = stream.append(vec![entry], bounds)?;
+        stream.head.closed = last;
+        Ok(last)
+    }
+
+    async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {
+        let state = self.lock();
+        let (mut page, mut bytes) = (Page { entries: Vec::new(), more: false }, 0);
+        let Some(stream) = state.streams.get(&id) else {
+            return Ok(page);
+        };
+        for sequence in stream.entries.range(after.saturating_add(1)..).map(|(sequence, _)| *sequence) {
+            let Some(entry) = stream.entry(sequence) else { continue };
+            bytes += entry.sealed.len();
+            if !page.entries.is_empty() && (page.entries.len() >= limit || bytes > max_bytes) {
+                page.more = true;
+                break;
+            }
+            page.entries.push(entry);
+        }
+        Ok(page)
+    }
+
+    async fn remove(&self, id: StreamId, selection: Selection) -> Result<Removed, StoreError> {
+        let mut state = self.lock();
+        let Some(stream) = state.streams.get_mut(&id) else {
+            return Ok(Removed::default());
+        };
+        let closed = stream.head.closed;
+        let mut sequences: Vec<u64> = match selection {
+            Selection::UpTo(last) => stream.entries.range(..=last).map(|(sequence, _)| *sequence).collect(),
+            Selection::Each(sequences) => sequences,
+        };
+        sequences.retain(|sequence| *sequence != closed);
+        Ok(stream.remove(sequences))
+    }
+
+    async fn pop(&self, id: StreamId) -> Result<Option<(Entry, Removed)>, StoreError> {
+        let mut state = self.lock();
+        let Some(stream) = state.streams.get_mut(&id) else {
+            return Ok(None);
+        };
+        let first = stream.entries.keys().next().and_then(|sequence| stream.entry(*sequence));
+        Ok(first.map(|entry| {
+            let removed = stream.remove([entry.sequence]);
+            (entry, removed)
+        }))
+    }
+
+    async fn expire(&self, after: Option<StreamId>, now: u64) -> Result<Expired, StoreError> {
+        let mut state = self.lock();
+        let mut expired = Expired::default();
+        state.streams.retain(|id, stream| {
+            if after.is_some_and(|after| *id <= after) {
+                return true;
+            }
+            let old = stream.entries.iter().take_while(|(_, (expires_at, _))| *expires_at <= now);
+            let old: Vec<u64> = old.map(|(sequence, _)| *sequence).collect();
+            if !old.is_empty() {
+                expired.removed.push(stream.remove(old));
+            }
+            stream.head.count > 0 || stream.head.expires_at > now
+        });
+        Ok(expired)
+    }
+
+    async fn scan(&self, after: Option<StreamId>, limit: usize) -> Result<Vec<(StreamId, Head)>, StoreError> {
+        let state = self.lock();
+        let all = state.streams.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
+        Ok(all.take(limit).map(|(id, stream)| (*id, stream.head.clone())).collect())
+    }
+
+    async fn totals(&self) -> Result<Totals, StoreError> {
+        let state = self.lock();
+        let entries = state.streams.values().map(|stream| stream.entries.len() as u64).sum();
+        Ok(Totals { streams: state.streams.len() as u64, entries })
+    }
+}
+
+#[async_trait]
+impl Records for MemoryStore {
+    async fn get(&self, collection: Collection, key: Key) -> Result<Option<Record>, StoreError> {
+        Ok(self.lock().records.get(&(collection, key)).cloned())
+    }
+
+    async fn put(
+        &self,
+        collection: Collection,
+        key: Key,
+        expected: Revision,
+        value: Bytes,
+    ) -> Result<Revision, StoreError> {
+        let mut state = self.lock();
+        if state.revision_of(collection, key) != expected {
+            return Err(StoreError::Conflict);
+        }
+        state.revision += 1;
+        let revision = Revision(state.revision);
+        state.records.insert((collection, key), Record { revision, value });
+        Ok(revision)
+    }
+
+    async fn delete(&self, collection: Collection, key: Key, expected: Revision) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.revision_of(collection, key) != expected {
+            return Err(StoreError::Conflict);
+        }
+        state.records.remove(&(collection, key));
+        Ok(())
+    }
+
+    async fn scan(
+        &self,
+        collection: Collection,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Record)>, StoreError> {
+        let state = self.lock();
+        let all =
+            state.records.iter().filter(|((of, key), _)| *of == collection && after.is_none_or(|after| *key > after));
+        Ok(all.take(limit).map(|((_, key), record)| (*key, record.clone())).collect())
+    }
+
+    async fn count(&self, collection: Collection) -> Result<u64, StoreError> {
+        Ok(self.lock().records.keys().filter(|(of, _)| *of == collection).count() as u64)
+    }
+}
+
+impl State {
+    fn revision_of(&self, collection: Collection, key: Key) -> Revision {
+        self.records.get(&(collection, key)).map_or(Revision::NONE, |record| record.revision)
+    }
+}
+
+#[async_trait]
+impl Health for MemoryStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn broken(&self) {
+        std::future::pending().await
+    }
+}
