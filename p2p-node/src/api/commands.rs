@@ -169,32 +169,79 @@ pub enum Command {
 }
 
 impl Command {
-    /// Fails a call that only a device of the account may make; gives any other back.
-    fn refuse(self) -> Option<Self> {
-        fn no<T>() -> Result<T, NodeError> {
-            Err(NodeError::Refused(SUPERSEDED.into()))
+    /// Whether a device that its account has given up may still do this: look at what it has, and put its own view in order. Nothing that
+    /// is sent, signed, or counts for the account is on this list, and what is new has to be put on it.
+    fn is_allowed_after_removal(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::Flush(_) | Self::Contacts(_) | Self::Chats(_) | Self::Requests(_) => true,
+            Self::Devices(_) | Self::Calls(_) | Self::CallsElsewhere(_) | Self::CallServers(_) => true,
+            Self::CallHangUp { .. } => true,
+            Self::MarkRead { .. } | Self::SetChat { .. } | Self::ClearChat(..) => true,
+            // Without a change it only asks for the settings.
+            Self::SetPrivacy { last_seen, receipts, typing, .. } => {
+                last_seen.is_none() && receipts.is_none() && typing.is_none()
+            }
+            _ => false,
+        }
+    }
+
+    /// Fails a command.
+    fn refuse(self, error: NodeError) {
+        fn no<T>(reply: Reply<T>, error: NodeError) {
+            // Who does not wait any more needs no answer.
+            let _ = reply.send(Err(error));
         }
         match self {
-            Self::Send { reply, .. } => drop(reply.send(no())),
-            Self::Edit { reply, .. } | Self::Delete { reply, .. } | Self::React { reply, .. } => drop(reply.send(no())),
-            Self::Invite { reply, .. } => drop(reply.send(no())),
-            Self::OpenCode(_, reply) => drop(reply.send(no())),
-            Self::RemoveDevice(_, reply) => drop(reply.send(no())),
-            Self::Accept(_, reply) | Self::SetName(_, reply) | Self::SetUsername(_, reply) => drop(reply.send(no())),
-            Self::Connect { reply, .. } | Self::UseCode { reply, .. } => drop(reply.send(no())),
-            Self::SetHomes { reply, .. } => drop(reply.send(no())),
-            Self::CallStart { reply, .. } => drop(reply.send(no())),
-            other => return Some(other),
+            Self::Status(reply) => no(reply, error),
+            Self::Flush(reply) => no(reply, error),
+            Self::Contacts(reply) => no(reply, error),
+            Self::Chats(reply) => no(reply, error),
+            Self::Requests(reply) => no(reply, error),
+            Self::Send { reply, .. } => no(reply, error),
+            Self::Edit { reply, .. }
+            | Self::Delete { reply, .. }
+            | Self::React { reply, .. }
+            | Self::MarkRead { reply, .. }
+            | Self::RemoveDevice(_, reply)
+            | Self::Accept(_, reply)
+            | Self::Decline(_, reply)
+            | Self::Rename(_, _, reply)
+            | Self::SetVerified(_, _, reply)
+            | Self::Trust(_, reply)
+            | Self::Block(_, reply)
+            | Self::Unblock(_, reply)
+            | Self::Remove(_, reply)
+            | Self::SetChat { reply, .. }
+            | Self::ClearChat(_, reply)
+            | Self::SetName(_, reply)
+            | Self::SetUsername(_, reply)
+            | Self::SetHomes { reply, .. }
+            | Self::CallAnswer { reply, .. }
+            | Self::CallHangUp { reply, .. }
+            | Self::CallTransfer(_, _, reply)
+            | Self::CallRecord { reply, .. }
+            | Self::CallConsent { reply, .. } => no(reply, error),
+            Self::Typing { .. } | Self::SetAvailability(_) => {}
+            Self::Invite { reply, .. } => no(reply, error),
+            Self::OpenCode(_, reply) => no(reply, error),
+            Self::JoinAccount { reply, .. } => no(reply, error),
+            Self::Devices(reply) => no(reply, error),
+            Self::UseCode { reply, .. } | Self::Connect { reply, .. } => no(reply, error),
+            Self::SetPrivacy { reply, .. } => no(reply, error),
+            Self::Calls(reply) => no(reply, error),
+            Self::CallServers(reply) => no(reply, error),
+            Self::CallStart { reply, .. } | Self::CallFetch { reply, .. } => no(reply, error),
+            Self::CallsElsewhere(reply) => no(reply, error),
         }
-        None
     }
 }
 
 impl Engine {
     pub(crate) fn on_command(&mut self, turn: &mut Turn<'_>, command: Command) -> Result<(), EngineError> {
-        let Some(command) = (if self.counters.superseded { command.refuse() } else { Some(command) }) else {
+        if self.counters.superseded && !command.is_allowed_after_removal() {
+            command.refuse(NodeError::Refused(SUPERSEDED.into()));
             return Ok(());
-        };
+        }
         match command {
             Command::Calls(reply) => {
                 let calls = self.call_list();
@@ -271,7 +318,7 @@ impl Engine {
                 turn.reply(reply, result);
             }
             Command::MarkRead { chat, upto, reply } => {
-                if self.mark_read(chat, upto) {
+                if self.mark_read(chat, upto) && !self.counters.superseded {
                     self.tell_read(turn, chat);
                 }
                 turn.reply(reply, Ok(()));

@@ -3,6 +3,7 @@
 mod device_tests;
 mod engine_tests;
 mod fixture_tests;
+mod permission_tests;
 mod promise_tests;
 mod work_tests;
 mod world;
