@@ -1,0 +1,245 @@
+//! The lines of a subscription: what `starling listen --json` prints.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::objects::{
+    Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, MessageKey, MessageRef, Presence, Status,
+    Time, Via,
+};
+
+/// The version of the lines. Fields and types are only ever added to one version.
+pub const VERSION: u32 = 1;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// The version of the line: 1.
+    pub v: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+    /// Durable events of a profile count from 1 without gaps. Events that are not kept, such as `typing`, carry the number of the last durable one.
+    pub seq: u64,
+    /// Where a subscription goes on after this event.
+    pub cursor: Cursor,
+    /// When it happened.
+    pub ts: Time,
+    /// The name of the profile.
+    pub profile: String,
+    /// It happened before the subscription. Absent from `stream.…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<bool>,
+}
+
+/// What happened, and to what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type")]
+pub enum EventKind {
+    /// Everything that had happened before the subscription has been sent.
+    #[serde(rename = "stream.ready")]
+    StreamReady {},
+    /// Nothing has happened for a while.
+    #[serde(rename = "stream.keepalive")]
+    StreamKeepalive {},
+    /// The reader was too slow: the subscription ends, and can be continued from the cursor.
+    #[serde(rename = "stream.shutdown")]
+    StreamShutdown {
+        /// Why.
+        reason: String,
+    },
+    /// A message was written here or has arrived.
+    #[serde(rename = "message.new")]
+    MessageNew(MessageChange),
+    /// The author of a message has changed it.
+    #[serde(rename = "message.edited")]
+    MessageEdited(MessageChange),
+    /// The author of a message has deleted it.
+    #[serde(rename = "message.deleted")]
+    MessageDeleted(MessageChange),
+    /// A reaction to a message was set or removed.
+    #[serde(rename = "message.reaction")]
+    MessageReaction(MessageChange),
+    /// A message of this account has come further.
+    #[serde(rename = "message.state")]
+    MessageState {
+        /// Its conversation.
+        chat: ChatRef,
+        /// The message.
+        message: MessageKey,
+        /// How far it is.
+        state: DeliveryState,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Somebody is typing, or has stopped.
+    #[serde(rename = "typing")]
+    Typing {
+        /// Where.
+        chat: ChatRef,
+        /// They are typing now.
+        typing: bool,
+    },
+    /// A contact has come or gone.
+    #[serde(rename = "presence")]
+    Presence {
+        /// Who.
+        contact: ContactRef,
+        /// Whether they are there.
+        presence: Presence,
+        /// Their last sign of life.
+        last_seen: Time,
+    },
+    /// Somebody asks to be a contact.
+    #[serde(rename = "contact.requested")]
+    ContactRequested {
+        /// Who.
+        contact: ContactRef,
+    },
+    /// Somebody is a contact now.
+    #[serde(rename = "contact.accepted")]
+    ContactAccepted {
+        /// Who.
+        contact: ContactRef,
+    },
+    /// The devices of a contact have changed since the user verified them.
+    #[serde(rename = "contact.key_changed")]
+    ContactKeyChanged {
+        /// Who.
+        contact: ContactRef,
+    },
+    /// This account has blocked somebody.
+    #[serde(rename = "contact.blocked")]
+    ContactBlocked {
+        /// Who.
+        contact: ContactRef,
+    },
+    /// A device has joined the account of this profile.
+    #[serde(rename = "device.linked")]
+    DeviceLinked {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device was removed from the account of this profile.
+    #[serde(rename = "device.removed")]
+    DeviceRemoved {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Somebody calls.
+    #[serde(rename = "call.incoming")]
+    CallIncoming {
+        /// The conversation.
+        chat: ChatRef,
+        /// The call.
+        call: Call,
+    },
+    /// A call has changed.
+    #[serde(rename = "call.state")]
+    CallState {
+        /// The conversation.
+        chat: ChatRef,
+        /// The call.
+        call: Call,
+    },
+    /// A call is over, and its note is in the conversation; or something was said about its recording.
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        /// The conversation.
+        chat: ChatRef,
+        /// The note.
+        message: MessageRef,
+        /// What it says; absent if the note is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call: Option<CallNote>,
+        /// How the note came to this device.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Via>,
+    },
+    /// A short code can no longer be used.
+    #[serde(rename = "code.ended")]
+    CodeEnded {
+        /// The code.
+        code: String,
+        /// It was used; otherwise its time is over, or somebody has guessed.
+        used: bool,
+    },
+    /// Connections have changed.
+    #[serde(rename = "net.state")]
+    NetState {
+        /// The node as it is now.
+        net: Box<Status>,
+    },
+    /// The node has stopped: its storage has failed.
+    #[serde(rename = "node.failed")]
+    NodeFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A type of a newer version.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
+}
+
+/// A message, and what it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageChange {
+    /// Its conversation.
+    pub chat: ChatRef,
+    /// The message as it is now.
+    pub message: MessageRef,
+    /// How it came to this device; absent if it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+}
+
+impl EventKind {
+    /// Its name, as in `type`; empty for a type of a newer version.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StreamReady {} => "stream.ready",
+            Self::StreamKeepalive {} => "stream.keepalive",
+            Self::StreamShutdown { .. } => "stream.shutdown",
+            Self::MessageNew(_) => "message.new",
+            Self::MessageEdited(_) => "message.edited",
+            Self::MessageDeleted(_) => "message.deleted",
+            Self::MessageReaction(_) => "message.reaction",
+            Self::MessageState { .. } => "message.state",
+            Self::Typing { .. } => "typing",
+            Self::Presence { .. } => "presence",
+            Self::ContactRequested { .. } => "contact.requested",
+            Self::ContactAccepted { .. } => "contact.accepted",
+            Self::ContactKeyChanged { .. } => "contact.key_changed",
+            Self::ContactBlocked { .. } => "contact.blocked",
+            Self::DeviceLinked { .. } => "device.linked",
+            Self::DeviceRemoved { .. } => "device.removed",
+            Self::CallIncoming { .. } => "call.incoming",
+            Self::CallState { .. } => "call.state",
+            Self::CallEnded { .. } => "call.ended",
+            Self::CodeEnded { .. } => "code.ended",
+            Self::NetState { .. } => "net.state",
+            Self::NodeFailed { .. } => "node.failed",
+            Self::Unknown => "",
+        }
+    }
+
+    /// Whether it is kept and has a number of its own.
+    pub fn is_durable(&self) -> bool {
+        !matches!(
+            self,
+            Self::StreamReady {}
+                | Self::StreamKeepalive {}
+                | Self::StreamShutdown { .. }
+                | Self::Typing { .. }
+                | Self::Presence { .. }
+                | Self::CallIncoming { .. }
+                | Self::CallState { .. }
+                | Self::CodeEnded { .. }
+                | Self::NetState { .. }
+                | Self::NodeFailed { .. }
+                | Self::Unknown
+        )
+    }
+}

@@ -1,0 +1,61 @@
+//! The node and the connection.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Done, requests};
+use crate::objects::{self, ChatId};
+
+requests! {
+    /// The node as it is now.
+    Status = "status" -> objects::Status => {}
+
+    /// The number of the last durable event.
+    Events = "cursor" -> LastEvent => {}
+
+    /// Sends what others still wait for: acknowledgements and receipts.
+    Flush = "flush" -> Flushed => {}
+
+    /// Sends the events of this profile as notifications with the method `event`, until the connection closes. Events come after the answer.
+    Subscribe = "subscribe" -> Subscribed => {
+        /// Where to begin: a cursor, `all`, or `now` (the default).
+        since: Option<String>,
+        /// Only events of this conversation.
+        chat: Option<ChatId>,
+        /// Whether `stream.keepalive` is sent every 30 s when nothing else is; the default is true.
+        keepalive: Option<bool>,
+    }
+
+    /// Ends the node.
+    Stop = "stop" -> Done => {}
+
+    /// This description of all methods, as an OpenRPC document.
+    Discover = "rpc.discover" -> serde_json::Value => {}
+
+    /// Gives the token of the control port. Over TCP this has to be the first request.
+    Authenticate = "auth" -> Done => {
+        /// The token, from the file that `starling daemon --listen` names.
+        token: String,
+    }
+}
+
+/// The number of the last durable event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastEvent {
+    /// The number.
+    pub seq: u64,
+}
+
+/// What came of a [`Flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Flushed {
+    /// Something has not left yet.
+    pub owes: bool,
+}
+
+/// The answer to [`Subscribe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Subscribed {
+    /// Always true.
+    pub subscribed: bool,
+}

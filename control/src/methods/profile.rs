@@ -1,0 +1,55 @@
+//! What others see of the account, and where it meets them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ASKS_OTHERS, Done, requests};
+use crate::objects::{Audience, Privacy};
+
+requests! {
+    /// Sets the name that others see.
+    SetName = "profile.name" -> Done => {
+        /// The name.
+        name: String,
+    }
+
+    /// Sets the name by which others can find the account at its rendezvous.
+    SetUsername = "profile.username" -> Done, within |_| ASKS_OTHERS => {
+        /// The user name: 2 to 32 of `a-z 0-9 . _ -`, a letter or digit first.
+        name: String,
+    }
+
+    /// Sets the rendezvous servers of the account.
+    SetRendezvous = "profile.rendezvous" -> Done => {
+        /// Their addresses.
+        rendezvous: Vec<String>,
+        /// A token for registration there, from their operator.
+        token: Option<String>,
+    }
+
+    /// Sets who may see what; what is left out stays as it is.
+    SetPrivacy = "profile.privacy" -> Privacy => {
+        /// When the account was there last.
+        last_seen: Option<Audience>,
+        /// That it has read a message.
+        receipts: Option<Audience>,
+        /// That it is typing.
+        typing: Option<Audience>,
+    }
+
+    /// Shows contacts whether the user is there.
+    SetAvailability = "availability" -> Done => {
+        /// Whether.
+        availability: Availability,
+    }
+}
+
+/// Whether the user is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    /// There.
+    Online,
+    /// Doing something else.
+    Away,
+}

@@ -1,0 +1,164 @@
+//! Messages.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, CallNote, DeviceId, MessageId, Time};
+
+/// A message of a conversation, or the note of a call in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// A short number for people, which counts the messages of the same answer or subscription; empty where there is none.
+    pub handle: String,
+    /// Who wrote it.
+    pub from: Author,
+    /// When, by the author's clock.
+    pub sent_at: Time,
+    /// The text as it was sent: not made safe for a terminal. Empty if the message was deleted.
+    pub text: String,
+    /// How the text is to be read.
+    pub format: Format,
+    /// Accounts that are mentioned.
+    pub mentions: Vec<AccountId>,
+    /// The message that it answers.
+    pub reply_to: Option<MessageId>,
+    /// The thread that it belongs to. Not used yet.
+    pub thread: Option<MessageId>,
+    /// Files. Not used yet.
+    pub attachments: Vec<serde_json::Value>,
+    /// When it disappears. Not used yet.
+    pub expires_at: Option<Time>,
+    /// Its author has changed it.
+    pub edited: bool,
+    /// Its author has deleted it.
+    pub deleted: bool,
+    /// Reactions.
+    pub reactions: Vec<Reaction>,
+    /// How far it has come.
+    pub state: DeliveryState,
+    /// How it came to this device.
+    pub via: Via,
+    /// What there is to know of the call that it is the note of.
+    pub call: Option<CallNote>,
+}
+
+/// The author of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Author {
+    /// The account, if it is still known.
+    pub account: Option<AccountId>,
+    /// The name to show, if it is known.
+    pub name: Option<String>,
+    /// The device, if it is still known.
+    pub device: Option<DeviceId>,
+    /// The user has compared safety numbers with this account.
+    pub verified: bool,
+    /// It is the account of this profile.
+    #[serde(rename = "self")]
+    pub own: bool,
+    /// It is a program.
+    pub bot: bool,
+}
+
+/// How a text is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Format {
+    /// The Markdown of messages.
+    #[serde(rename = "md")]
+    Markdown,
+}
+
+/// A reaction to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reaction {
+    /// The emoji.
+    pub emoji: String,
+    /// It is of the account of this profile.
+    #[serde(rename = "self")]
+    pub own: bool,
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// It is on this device only.
+    Queued,
+    /// A server or a device has taken it.
+    Sent,
+    /// A device of the recipient has it.
+    Delivered,
+    /// The recipient has read it.
+    Read,
+    /// It will not arrive.
+    Failed,
+}
+
+impl DeliveryState {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How a message came to this device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// It was written on this account.
+    Own,
+    /// On a direct connection.
+    Direct,
+    /// Through a relay.
+    Relay,
+    /// From the log at a rendezvous.
+    Log,
+}
+
+/// The message that an event is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum MessageRef {
+    /// As it is now.
+    Whole(Box<Message>),
+    /// It is no longer on this device: the user has deleted the conversation here.
+    Gone {
+        /// Its id.
+        id: MessageId,
+        /// Always true.
+        gone: bool,
+    },
+}
+
+impl MessageRef {
+    /// The id of the message.
+    pub fn id(&self) -> &MessageId {
+        match self {
+            Self::Whole(message) => &message.id,
+            Self::Gone { id, .. } => id,
+        }
+    }
+
+    /// The message, if it is still there.
+    pub fn whole(&self) -> Option<&Message> {
+        match self {
+            Self::Whole(message) => Some(message),
+            Self::Gone { .. } => None,
+        }
+    }
+}
+
+/// A message by its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageKey {
+    /// Its id.
+    pub id: MessageId,
+}

@@ -1,0 +1,162 @@
+//! Contacts, requests, conversations, devices.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, ChatId, DeviceId, Time};
+
+/// Somebody whom this account knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Contact {
+    /// The account.
+    pub account: AccountId,
+    /// The conversation with them.
+    pub chat: ChatId,
+    /// The name to show: the one that the user gave, else their own.
+    pub name: String,
+    /// The name that they give themselves.
+    pub own_name: String,
+    /// What they are to this account.
+    pub state: ContactState,
+    /// The user has compared safety numbers with them.
+    pub verified: bool,
+    /// Their devices have changed since: sending waits until the user trusts them again.
+    pub key_changed: bool,
+    /// It is a program.
+    pub bot: bool,
+    /// Their devices.
+    pub devices: Vec<DeviceId>,
+    /// The last sign of life, if one is known.
+    pub last_seen: Option<Time>,
+    /// Whether they are there now, if they show it.
+    pub presence: Option<Presence>,
+    /// They are typing now.
+    pub typing: bool,
+    /// How this device is connected to one of theirs.
+    pub path: Path,
+    /// The number to compare with theirs.
+    pub safety_number: String,
+}
+
+/// What a contact is to this account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContactState {
+    /// A contact.
+    Active,
+    /// Was asked, and has not answered.
+    Requested,
+    /// Blocked by this account.
+    Blocked,
+    /// Removed by this account.
+    Removed,
+}
+
+/// Whether somebody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// There.
+    Online,
+    /// Connected, and doing something else.
+    Away,
+    /// Not connected.
+    Offline,
+}
+
+/// How devices are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Path {
+    /// Not at all.
+    None,
+    /// Directly.
+    Direct,
+    /// Through a relay.
+    Relay,
+}
+
+/// A contact that an event is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContactRef {
+    /// The account.
+    pub account: AccountId,
+    /// Its name, if one is known.
+    pub name: Option<String>,
+}
+
+/// Somebody who asks to be a contact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Request {
+    /// The account.
+    pub account: AccountId,
+    /// The name that they give themselves.
+    pub name: String,
+    /// A few words of theirs.
+    pub greeting: String,
+    /// When the request came.
+    pub at: Time,
+}
+
+/// A conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Chat {
+    /// Its id.
+    pub id: ChatId,
+    /// What it is.
+    pub kind: ChatKind,
+    /// Its name.
+    pub name: String,
+    /// The account at its other end.
+    pub peer: AccountId,
+    /// Messages that the user has not read.
+    pub unread: u32,
+    /// When its newest message was written.
+    pub newest: Option<Time>,
+    /// It stays at the top of lists.
+    pub pinned: bool,
+    /// Until when there are no notifications of it.
+    pub muted_until: Option<Time>,
+    /// It is out of the way.
+    pub archived: bool,
+    /// Messages that wait to be sent.
+    pub queued: u64,
+    /// What keeps them from being sent, if anything.
+    pub problem: Option<String>,
+    /// The encryption that it uses.
+    pub cipher: String,
+    /// The clock of the last message that the user has read.
+    pub read_clock: u64,
+}
+
+/// What a conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatKind {
+    /// Of two accounts.
+    Direct,
+}
+
+/// The conversation that an event is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChatRef {
+    /// Its id.
+    pub id: ChatId,
+    /// What it is.
+    pub kind: ChatKind,
+    /// Its name, if it is known.
+    pub name: Option<String>,
+}
+
+/// A device of the account of this profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Device {
+    /// Its id.
+    pub device: DeviceId,
+    /// When it joined the account.
+    pub added_at: Time,
+    /// It is the device of this profile.
+    pub this: bool,
+    /// How this device is connected to it: `direct` or `relay`; null if it is not.
+    pub connection: Option<Path>,
+}

@@ -1,0 +1,139 @@
+//! The node as it is now.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, DeviceId};
+
+/// The node as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// The account of this profile.
+    pub account: AccountId,
+    /// Its device here.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// It is a program.
+    pub bot: bool,
+    /// Its user name; empty if it has none.
+    pub username: String,
+    /// The addresses of this device.
+    pub addresses: Vec<String>,
+    /// The account's address, as a link.
+    pub address: String,
+    /// The rendezvous servers that it uses: its own, and those of contacts.
+    pub rendezvous: Vec<Rendezvous>,
+    /// How others can connect to it.
+    pub reachability: Reachability,
+    /// Devices of contacts that are connected.
+    pub peers: Peers,
+    /// Batches that wait to be sent.
+    pub queued: u64,
+    /// Requests and invitations that wait for a rendezvous.
+    pub requests_waiting: u64,
+    /// What waited for this account at its rendezvous servers has been read.
+    pub synced: bool,
+}
+
+impl Status {
+    /// The rendezvous servers of this account itself.
+    pub fn homes(&self) -> impl Iterator<Item = &Rendezvous> {
+        self.rendezvous.iter().filter(|server| server.own)
+    }
+}
+
+/// A rendezvous server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rendezvous {
+    /// Its first address.
+    pub address: String,
+    /// It is one of this account, not only of a contact.
+    pub own: bool,
+    /// It is connected.
+    pub connected: bool,
+    /// The account is registered there.
+    pub registered: bool,
+    /// What is wrong with it, if anything.
+    pub problem: Option<String>,
+    /// Its clock minus the one of this machine, in milliseconds, when it was connected.
+    pub clock_offset_ms: i64,
+}
+
+impl Rendezvous {
+    /// Why the account cannot be registered at a server that is connected.
+    pub fn refusal(&self) -> Option<&str> {
+        self.problem.as_deref().filter(|problem| self.connected && *problem != "registering")
+    }
+
+    /// Why it cannot be connected, if that was tried.
+    pub fn failure(&self) -> Option<&str> {
+        self.problem.as_deref().filter(|_| !self.connected)
+    }
+}
+
+/// How others can connect to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reachability {
+    /// Directly: that was confirmed from outside.
+    Public,
+    /// By hole punching or through the relay of its rendezvous.
+    Relay,
+    /// Only from the same network.
+    None,
+}
+
+impl Reachability {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Relay => "relay",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How many devices of contacts are connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Peers {
+    /// Directly.
+    pub direct: usize,
+    /// Through a relay.
+    pub relayed: usize,
+}
+
+/// Who may see something of this account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// Everyone in a conversation with it.
+    Everyone,
+    /// Contacts.
+    Contacts,
+    /// Nobody.
+    Nobody,
+}
+
+impl Audience {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Everyone => "everyone",
+            Self::Contacts => "contacts",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// Who may see what of this account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Privacy {
+    /// When it was there last.
+    pub last_seen: Audience,
+    /// That it has read a message.
+    pub receipts: Audience,
+    /// That it is typing.
+    pub typing: Audience,
+}

@@ -1,0 +1,56 @@
+//! A bot that answers each message with the same text.
+//!
+//! ```sh
+//! starling --profile echo init --name echo --bot --rendezvous ADDR
+//! starling --profile echo daemon --json          # prints the socket
+//! cargo run -p echo-bot -- SOCKET [CURSOR-FILE]
+//! ```
+//!
+//! With a cursor file it goes on where it was when it is started again: what came meanwhile is answered once.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use starling_control::{
+    Client,
+    event::{Event, EventKind},
+    methods::{messages::Send, node::Subscribe},
+};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let socket = args.next().context("usage: echo-bot SOCKET [CURSOR-FILE]")?;
+    let cursor_file = args.next();
+    let client = Client::connect(Path::new(&socket)).await.with_context(|| format!("cannot connect to {socket}"))?;
+
+    let since = cursor_file.as_deref().and_then(|file| fs::read_to_string(file).ok());
+    client.call(Subscribe { since, chat: None, keepalive: None }).await?;
+    loop {
+        let event = client.event().await?.event()?;
+        answer(&client, &event).await?;
+        if let Some(file) = &cursor_file {
+            fs::write(file, event.cursor.as_str())?;
+        }
+        if matches!(event.kind, EventKind::StreamReady {}) {
+            println!("ready");
+        }
+    }
+}
+
+/// Answers a message of a person. A bot does not answer bots: two of them would never end.
+async fn answer(client: &Client, event: &Event) -> Result<()> {
+    let EventKind::MessageNew(new) = &event.kind else { return Ok(()) };
+    let Some(message) = new.message.whole().filter(|message| !message.from.own && !message.from.bot) else {
+        return Ok(());
+    };
+    let echo = Send {
+        chat: new.chat.id.clone(),
+        text: Some(message.text.clone()),
+        texts: None,
+        reply_to: Some(message.id.clone()),
+        mentions: None,
+    };
+    client.call(echo).await?;
+    Ok(())
+}
