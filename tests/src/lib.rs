@@ -75,9 +75,14 @@ impl Process {
         Self { child, lines, _watch: watch }
     }
 
-    /// The next line of output as JSON.
+    /// The next line of output.
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("the process said nothing more")
+    }
+
+    /// The same as JSON.
     pub fn json(&self) -> Value {
-        let line = self.lines.recv_timeout(PATIENCE).expect("the process said nothing more");
+        let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))
     }
 

@@ -1,6 +1,7 @@
 //! What went wrong, for people and for scripts: a code, an exit status, a message, and the next step to take.
 
 use serde_json::{Value, json};
+use starling_control::{ClientError, ErrorData, FAILED};
 use starling_node::{NodeError, OpenError, StoreError};
 use starling_text::SafeText;
 
@@ -70,24 +71,36 @@ impl CliError {
             "retry_after_ms": self.retry_after_ms,
         }})
     }
+}
 
-    /// From the `error` object of a JSON-RPC answer.
-    pub fn from_rpc(error: &Value) -> Self {
-        let data = &error["data"];
-        Self {
-            code: data["code"].as_str().unwrap_or("internal").into(),
-            exit: data["exit"].as_u64().and_then(|e| u8::try_from(e).ok()).unwrap_or(1),
-            message: error["message"].as_str().unwrap_or("the node refused").into(),
-            hint: data["hint"].as_str().map(Into::into),
-            retry_after_ms: data["retry_after_ms"].as_u64(),
-        }
+impl From<CliError> for starling_control::Error {
+    fn from(error: CliError) -> Self {
+        let CliError { code, exit, message, hint, retry_after_ms } = error;
+        let data = ErrorData { code, exit, hint: hint.map(Into::into), retry_after_ms, param: None };
+        Self::new(FAILED, message, data)
     }
+}
 
-    /// As the `error` object of a JSON-RPC answer.
-    pub fn to_rpc(&self) -> Value {
-        json!({ "code": -32000, "message": self.message.as_str(), "data": {
-            "code": self.code, "exit": self.exit, "hint": self.hint.as_deref(), "retry_after_ms": self.retry_after_ms,
-        }})
+impl From<starling_control::Error> for CliError {
+    fn from(error: starling_control::Error) -> Self {
+        let ErrorData { code, exit, hint, retry_after_ms, .. } = *error.data;
+        // From a node that does not fill it in.
+        let (code, exit) = if code.is_empty() { ("internal".to_owned(), 1) } else { (code, exit) };
+        Self { code, exit, message: error.message.into(), hint: hint.map(Into::into), retry_after_ms }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(error) => error.into(),
+            ClientError::Closed => Self::new("node_gone", 1, "the node has stopped").hint("run the command again"),
+            ClientError::TimedOut => Self::timeout("the node of this profile does not answer").hint(
+                "its process may be stopped or overloaded: let it go on (kill -CONT), or end it and run the command again",
+            ),
+            ClientError::TooLong => Self::usage(error.to_string()),
+            ClientError::Unexpected(_) => Self::internal(error).hint("the node may be of another version: restart it"),
+        }
     }
 }
 

@@ -63,6 +63,16 @@ pub fn print(result: impl Printable) -> CliResult {
     write(line.as_bytes())
 }
 
+/// Prints an object of the control interface.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_object(object: &impl Serialize) -> CliResult {
+    let mut line = json_line(object);
+    line.push('\n');
+    write(line.as_bytes())
+}
+
 /// Prints a line in given colours: the parameters of an SGR sequence.
 ///
 /// # Errors

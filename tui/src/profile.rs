@@ -28,7 +28,7 @@ const MAX_LOG: u64 = 4 * 1024 * 1024;
 pub struct Profile {
     pub name: String,
     pub dir: PathBuf,
-    pub socket: PathBuf,
+    socket_name: String,
     passphrase_file: Option<PathBuf>,
     no_input: bool,
     /// One that was typed into the screen.
@@ -50,11 +50,11 @@ impl Profile {
             .clone()
             .or_else(|| default.clone())
             .ok_or_else(|| CliError::usage("there is no home directory: choose a directory with --data-dir"))?;
-        let socket = socket_path(&name, &data_dir, default.as_deref());
+        let socket_name = socket_name(&name, &data_dir, default.as_deref());
         Ok(Self {
             dir: data_dir.join(&name),
             name,
-            socket,
+            socket_name,
             passphrase_file: global.passphrase_file.clone(),
             no_input: global.no_input,
             typed: Arc::default(),
@@ -64,6 +64,22 @@ impl Profile {
     /// The same, with its files elsewhere.
     pub fn at(self, dir: &Path) -> Self {
         Self { dir: dir.to_owned(), ..self }
+    }
+
+    /// Where a control socket for this profile can be made, the best place first.
+    pub fn socket_places(&self) -> Vec<PathBuf> {
+        socket_dirs().iter().map(|dir| dir.join(&self.socket_name)).collect()
+    }
+
+    /// Where the control socket is if a node runs, the likeliest first.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let mut sockets: Vec<PathBuf> = crate::rpc::pointed(&self.dir).into_iter().collect();
+        for place in self.socket_places() {
+            if !sockets.contains(&place) {
+                sockets.push(place);
+            }
+        }
+        sockets
     }
 
     pub fn exists(&self) -> bool {
@@ -234,37 +250,25 @@ pub fn log_file() -> Option<fs::File> {
     fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok()
 }
 
-/// `$XDG_RUNTIME_DIR/starling/<profile>.sock`, with a hash of the data directory if it is not the default one. Without a runtime directory, a
-/// private one below the system's temporary directory.
-fn socket_path(profile: &str, data_dir: &Path, default: Option<&Path>) -> PathBuf {
-    let uid = rustix::process::getuid().as_raw();
-    let dir = env_dir("XDG_RUNTIME_DIR")
-        .map(|d| d.join("starling"))
-        .unwrap_or_else(|| std::env::temp_dir().join(format!("starling-{uid}")));
-    let name = if Some(data_dir) == default {
-        format!("{profile}.sock")
-    } else {
-        let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
-        let hash = StorageKey::from_bytes([0; 32]).name(absolute.as_os_str().as_encoded_bytes());
-        let hex: String = hash[..6].iter().map(|b| format!("{b:02x}")).collect();
-        format!("{profile}-{hex}.sock")
-    };
-    dir.join(name)
+/// The directories in which a control socket can be, the best first: `$XDG_RUNTIME_DIR/starling`, if that is a directory of this user (with sudo
+/// it is not), and else a private one below a temporary directory.
+fn socket_dirs() -> Vec<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let private = format!("starling-{user}");
+    let own = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|found| found.is_dir() && found.uid() == user);
+    let runtime = env_dir("XDG_RUNTIME_DIR").filter(own).map(|dir| dir.join("starling"));
+    let temporary = [std::env::temp_dir(), PathBuf::from("/tmp")].map(|dir| dir.join(&private));
+    runtime.into_iter().chain(temporary).collect()
 }
 
-/// Makes the socket's directory; refuses one that belongs to somebody else.
-pub fn prepare_socket_dir(socket: &Path) -> CliResult {
-    let Some(dir) = socket.parent() else {
-        return Ok(());
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| CliError::internal(format!("cannot make {}: {e}", dir.display())))?;
-    let owner = fs::metadata(dir).map(|m| m.uid()).map_err(CliError::internal)?;
-    if owner != rustix::process::getuid().as_raw() {
-        return Err(CliError::internal(format!("{} belongs to another user; set XDG_RUNTIME_DIR", dir.display())));
+/// `<profile>.sock`, with a hash of the data directory if it is not the default one. A directory has the same hash by all of its names.
+fn socket_name(profile: &str, data_dir: &Path, default: Option<&Path>) -> String {
+    let real = |dir: &Path| fs::canonicalize(dir).or_else(|_| std::path::absolute(dir)).unwrap_or_else(|_| dir.into());
+    let data_dir = real(data_dir);
+    if default.is_some_and(|default| real(default) == data_dir) {
+        return format!("{profile}.sock");
     }
-    Ok(())
+    let hash = StorageKey::from_bytes([0; 32]).name(data_dir.as_os_str().as_encoded_bytes());
+    let hex: String = hash[..6].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{profile}-{hex}.sock")
 }

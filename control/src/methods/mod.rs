@@ -7,6 +7,7 @@ pub mod devices;
 pub mod messages;
 pub mod node;
 pub mod profile;
+pub mod screen;
 
 use std::time::Duration;
 
@@ -140,6 +141,8 @@ table! {
     profile::SetRendezvous,
     profile::SetPrivacy,
     profile::SetAvailability,
+    screen::Get,
+    screen::Set,
     calls::Start,
     calls::Answer,
     calls::HangUp,

@@ -1,193 +1,289 @@
-//! Methods about calls.
+//! What the node does for the methods about calls.
 
 use std::{
     path::{Path, PathBuf},
+    str::FromStr,
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use starling_control::{
+    Error, Serve,
+    methods::{
+        Done,
+        calls::{self, MAX_HEIGHT, MAX_TERMINAL},
+    },
+    objects::{self, CameraDevice, DeviceId, MediaDevices, RelayTest, SoundDevice},
+};
 use starling_node::{
     CallId, CallSetup, Media, Node,
     media::{self, Call, CallConfig, CallEvent, PeerConfig, audio, video},
     spec::{AudioIn, AudioOut, VideoIn, VideoOut},
 };
-
 use tokio::sync::mpsc;
 
-use super::json as shape;
+use super::{
+    convert,
+    serve::{id, optional_id},
+    session::{Session, Then},
+    stats,
+};
 use crate::error::CliError;
 
 /// The other side of a call of two.
 const PEER: u64 = 0;
 
-fn id(params: &Value) -> Result<CallId, CliError> {
-    let text = params["call"].as_str().unwrap_or_default();
-    text.parse().map_err(|_| CliError::usage("the parameter “call” is missing or no id of a call"))
+fn call_id(call: &objects::CallId) -> Result<CallId, Error> {
+    id("call", call.as_str())
 }
 
-fn spec<T: std::str::FromStr<Err = media::MediaError>>(
-    params: &Value,
-    name: &str,
-    default: &str,
-) -> Result<T, CliError> {
-    params[name].as_str().unwrap_or(default).parse().map_err(|e| CliError::usage(format!("{name}: {e}")))
+/// Reads where something is captured or goes.
+fn spec<T: FromStr<Err = media::MediaError>>(param: &str, given: Option<&str>, default: &str) -> Result<T, Error> {
+    given.unwrap_or(default).parse().map_err(|error| Error::invalid_param(param, error))
 }
 
 /// Files of other processes have to be named in full: this one may run elsewhere.
-fn absolute(path: &Path, name: &str) -> Result<(), CliError> {
+fn absolute(param: &str, path: &Path) -> Result<(), Error> {
     if path.is_absolute() {
         return Ok(());
     }
-    Err(CliError::usage(format!("{name}: the path of a file has to be absolute here")))
+    Err(Error::invalid_param(param, "the path of a file has to be absolute here"))
 }
 
-/// What a call captures. Without a word: the system's microphone and loudspeaker, and the camera for video.
-fn setup(params: &Value) -> Result<CallSetup, CliError> {
-    let camera = params["video"].as_bool().unwrap_or(false) || params["video_in"].is_string();
+fn setup(asked: &calls::Media) -> Result<CallSetup, Error> {
+    let camera = asked.video.unwrap_or(false) || asked.video_in.is_some();
     let setup = CallSetup {
-        audio_in: spec(params, "audio_in", "default")?,
-        audio_out: spec(params, "audio_out", "default")?,
-        video_in: spec(params, "video_in", "default")?,
-        video_out: spec(params, "video_out", "none")?,
+        audio_in: spec("audio_in", asked.audio_in.as_deref(), "default")?,
+        audio_out: spec("audio_out", asked.audio_out.as_deref(), "default")?,
+        video_in: spec("video_in", asked.video_in.as_deref(), "default")?,
+        video_out: spec("video_out", asked.video_out.as_deref(), "none")?,
         camera,
-        relay_only: params["relay_only"].as_bool().unwrap_or(false),
+        relay_only: asked.relay_only.unwrap_or(false),
     };
     if let AudioIn::File(path) = &setup.audio_in {
-        absolute(path, "audio_in")?;
+        absolute("audio_in", path)?;
     }
     if let AudioOut::File(path) = &setup.audio_out {
-        absolute(path, "audio_out")?;
+        absolute("audio_out", path)?;
     }
     if let VideoIn::File(path) = &setup.video_in {
-        absolute(path, "video_in")?;
+        absolute("video_in", path)?;
     }
     if let VideoOut::File(path) = &setup.video_out {
-        absolute(path, "video_out")?;
+        absolute("video_out", path)?;
     }
     Ok(CallSetup { camera: camera && setup.video_in != VideoIn::None, ..setup })
 }
 
-fn media(node: &Node, params: &Value) -> Result<Media, CliError> {
-    node.call_media(id(params)?).ok_or_else(|| CliError::not_found("this call has no media here"))
+/// The media of a call.
+fn media_of(node: &Node, call: &objects::CallId) -> Result<Media, Error> {
+    let media = node.call_media(call_id(call)?);
+    media.ok_or_else(|| CliError::not_found("this call has no media here").into())
 }
 
-/// Answers a method about calls; nothing if there is no such method.
-pub async fn call(node: &Node, method: &str, params: &Value) -> Result<Option<Value>, CliError> {
-    let done = json!({});
-    Ok(Some(match method {
-        "call.start" => {
-            let chat = params["chat"].as_str().and_then(|c| c.parse().ok());
-            let chat = chat.ok_or_else(|| CliError::usage("the parameter “chat” is missing or no id"))?;
-            let id = node.call_start(chat, setup(params)?).await?;
-            json!({ "call": id.to_string() })
-        }
-        "call.answer" => {
-            node.call_answer(id(params)?, setup(params)?).await?;
-            done
-        }
-        "call.hangup" => {
-            let text = params["text"].as_str().unwrap_or_default().to_owned();
-            node.call_hang_up(id(params)?, text).await?;
-            done
-        }
-        "call.transfer" => {
-            let device = match params["device"].as_str() {
-                Some(text) => Some(super::server::device(node, text).await?),
-                None => None,
-            };
-            node.call_transfer(id(params)?, device).await?;
-            done
-        }
-        "call.take" => {
-            let chat = params["chat"].as_str().and_then(|c| c.parse().ok());
-            let id = node.call_fetch(chat, setup(params)?).await?;
-            json!({ "call": id.to_string() })
-        }
-        "call.elsewhere" => node.calls_elsewhere().await?.iter().map(shape::call_elsewhere).collect(),
-        "call.record" => {
-            let path = params["path"].as_str().map(PathBuf::from);
-            if let Some(path) = &path {
-                absolute(path, "path")?;
-            }
-            node.call_record(id(params)?, path).await?;
-            done
-        }
-        "call.consent" => {
-            let agree = params["agree"].as_bool();
-            let agree = agree.ok_or_else(|| CliError::usage("the parameter “agree” is true or false"))?;
-            node.call_consent(id(params)?, agree).await?;
-            done
-        }
-        "call.attend" => {
-            let id = id(params)?;
-            if !node.calls().await?.iter().any(|call| call.id == id) {
-                return Err(CliError::not_found("there is no such call"));
-            }
-            done
-        }
-        "call.list" => node.calls().await?.iter().map(shape::call).collect(),
-        "call.stats" => {
-            let stats = node.call_stats(id(params)?).await;
-            let mut stats = stats.map_or(Value::Null, |stats| serde_json::to_value(stats).unwrap_or_default());
-            if let Some(media) = id(params).ok().and_then(|id| node.call_media(id)) {
-                stats["has_hand"] = media.has_hand().into();
-            }
-            stats
-        }
-        "call.set" => {
-            let call = media(node, params)?.call;
-            if let Some(on) = params["microphone"].as_bool() {
-                call.set_microphone(on).await;
-            }
-            if let Some(on) = params["camera"].as_bool() {
-                call.set_camera(on).await;
-            }
-            if let Some(on) = params["hold"].as_bool() {
-                call.set_hold(on).await;
-            }
-            serde_json::to_value(call.stats().state).unwrap_or_default()
-        }
-        "call.want" => {
-            let height = params["height"].as_u64().unwrap_or(0).min(720) as u32;
-            media(node, params)?.call.want(PEER, height).await;
-            done
-        }
-        "call.share" => {
-            let (columns, rows) = (params["columns"].as_u64().unwrap_or(80), params["rows"].as_u64().unwrap_or(24));
-            let (columns, rows) = (columns.min(400) as u16, rows.min(400) as u16);
-            let shared = media(node, params)?.call.share(params["command"].as_str(), columns, rows).await;
-            shared.map_err(|e| CliError::usage(e.to_string()))?;
-            done
-        }
-        "call.unshare" => {
-            media(node, params)?.call.end_share().await;
-            done
-        }
-        "call.hand" => {
-            media(node, params)?.call.hand(PEER, params["given"].as_bool().unwrap_or(false)).await;
-            done
-        }
-        "call.type" => {
-            let bytes = params["text"].as_str().unwrap_or_default().as_bytes();
-            let whose = (params["own"].as_bool() != Some(true)).then_some(PEER);
-            media(node, params)?.call.type_in(whose, bytes).await;
-            done
-        }
-        "call.devices" => devices().await,
-        "call.test" => relay_test(node).await,
-        _ => return Ok(None),
-    }))
-}
-
-/// A call with ourselves through the relay of a rendezvous.
-async fn relay_test(node: &Node) -> Value {
-    match loop_through_relay(node).await {
-        Ok((set_up, packets)) => {
-            json!({ "ok": packets > 20, "set_up_ms": set_up.as_millis() as u64, "packets": packets })
-        }
-        Err(error) => json!({ "ok": false, "problem": error }),
+impl Serve<calls::Start> for Session {
+    async fn serve(&self, request: calls::Start) -> Result<calls::Started, Error> {
+        let setup = setup(&request.media())?;
+        let call = self.served.node.call_start(id("chat", request.chat.as_str())?, setup).await;
+        let call = call.map_err(CliError::from)?;
+        self.attends(call);
+        Ok(calls::Started { call: call.to_string().into() })
     }
 }
+
+impl Serve<calls::Answer> for Session {
+    async fn serve(&self, request: calls::Answer) -> Result<Done, Error> {
+        let call = call_id(&request.call)?;
+        self.served.node.call_answer(call, setup(&request.media())?).await.map_err(CliError::from)?;
+        self.attends(call);
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Take> for Session {
+    async fn serve(&self, request: calls::Take) -> Result<calls::Started, Error> {
+        let chat = optional_id("chat", request.chat.as_ref().map(|chat| chat.as_str()))?;
+        let call = self.served.node.call_fetch(chat, setup(&request.media())?).await.map_err(CliError::from)?;
+        self.attends(call);
+        Ok(calls::Started { call: call.to_string().into() })
+    }
+}
+
+impl Serve<calls::HangUp> for Session {
+    async fn serve(&self, request: calls::HangUp) -> Result<Done, Error> {
+        let call = call_id(&request.call)?;
+        self.served.node.call_hang_up(call, request.text.unwrap_or_default()).await.map_err(CliError::from)?;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Transfer> for Session {
+    async fn serve(&self, request: calls::Transfer) -> Result<Done, Error> {
+        let node = &self.served.node;
+        let device = match request.device.as_ref().map(DeviceId::as_str) {
+            Some(text) => Some(super::serve::device(node, text).await?),
+            None => None,
+        };
+        node.call_transfer(call_id(&request.call)?, device).await.map_err(CliError::from)?;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Elsewhere> for Session {
+    async fn serve(&self, _: calls::Elsewhere) -> Result<Vec<objects::CallElsewhere>, Error> {
+        let calls = self.served.node.calls_elsewhere().await.map_err(CliError::from)?;
+        Ok(calls.iter().map(convert::call_elsewhere).collect())
+    }
+}
+
+impl Serve<calls::Record> for Session {
+    async fn serve(&self, request: calls::Record) -> Result<Done, Error> {
+        let path = request.path.map(PathBuf::from);
+        if let Some(path) = &path {
+            absolute("path", path)?;
+        }
+        self.served.node.call_record(call_id(&request.call)?, path).await.map_err(CliError::from)?;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::AgreeToRecording> for Session {
+    async fn serve(&self, request: calls::AgreeToRecording) -> Result<Done, Error> {
+        self.served.node.call_consent(call_id(&request.call)?, request.agree).await.map_err(CliError::from)?;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Attend> for Session {
+    async fn serve(&self, request: calls::Attend) -> Result<Done, Error> {
+        let call = call_id(&request.call)?;
+        if !self.served.node.calls().await.map_err(CliError::from)?.iter().any(|c| c.id == call) {
+            return Err(CliError::not_found("there is no such call").into());
+        }
+        self.attends(call);
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::List> for Session {
+    async fn serve(&self, _: calls::List) -> Result<Vec<objects::Call>, Error> {
+        Ok(self.served.node.calls().await.map_err(CliError::from)?.iter().map(convert::call).collect())
+    }
+}
+
+impl Serve<calls::Stats> for Session {
+    async fn serve(&self, request: calls::Stats) -> Result<Option<objects::CallStats>, Error> {
+        let call = call_id(&request.call)?;
+        let media = self.served.node.call_media(call);
+        let measured = self.served.node.call_stats(call).await;
+        Ok(measured.map(|measured| stats::call(&measured, media.as_ref())))
+    }
+}
+
+impl Serve<calls::Set> for Session {
+    async fn serve(&self, request: calls::Set) -> Result<objects::SelfState, Error> {
+        let call = media_of(&self.served.node, &request.call)?.call;
+        if let Some(on) = request.microphone {
+            call.set_microphone(on).await;
+        }
+        if let Some(on) = request.camera {
+            call.set_camera(on).await;
+        }
+        if let Some(on) = request.hold {
+            call.set_hold(on).await;
+        }
+        Ok(stats::state(call.stats().state))
+    }
+}
+
+impl Serve<calls::Want> for Session {
+    async fn serve(&self, request: calls::Want) -> Result<Done, Error> {
+        if request.height > MAX_HEIGHT {
+            return Err(Error::invalid_param("height", format!("at most {MAX_HEIGHT}")));
+        }
+        media_of(&self.served.node, &request.call)?.call.want(PEER, request.height).await;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Share> for Session {
+    async fn serve(&self, request: calls::Share) -> Result<Done, Error> {
+        let (columns, rows) = (request.columns.unwrap_or(80), request.rows.unwrap_or(24));
+        for (param, size) in [("columns", columns), ("rows", rows)] {
+            if size > MAX_TERMINAL {
+                return Err(Error::invalid_param(param, format!("at most {MAX_TERMINAL}")));
+            }
+        }
+        let call = media_of(&self.served.node, &request.call)?.call;
+        let shared = call.share(request.command.as_deref(), columns, rows).await;
+        shared.map_err(|error| Error::invalid_param("command", error))?;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Unshare> for Session {
+    async fn serve(&self, request: calls::Unshare) -> Result<Done, Error> {
+        media_of(&self.served.node, &request.call)?.call.end_share().await;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Hand> for Session {
+    async fn serve(&self, request: calls::Hand) -> Result<Done, Error> {
+        media_of(&self.served.node, &request.call)?.call.hand(PEER, request.given).await;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Type> for Session {
+    async fn serve(&self, request: calls::Type) -> Result<Done, Error> {
+        let whose = (request.own != Some(true)).then_some(PEER);
+        media_of(&self.served.node, &request.call)?.call.type_in(whose, request.text.as_bytes()).await;
+        Ok(Done {})
+    }
+}
+
+impl Serve<calls::Watch> for Session {
+    async fn serve(&self, request: calls::Watch) -> Result<calls::Watching, Error> {
+        if self.follows() {
+            return Err(Error::invalid_request("pictures need a connection of their own"));
+        }
+        let media = media_of(&self.served.node, &request.call)?;
+        self.then(Then::Watch(Box::new(media)));
+        Ok(calls::Watching { frames: true })
+    }
+}
+
+impl Serve<calls::Devices> for Session {
+    /// Asking the system takes a moment.
+    async fn serve(&self, _: calls::Devices) -> Result<MediaDevices, Error> {
+        let found = tokio::task::spawn_blocking(|| (audio::device::devices(), video::camera::cameras())).await;
+        let (sound, cameras) = found.unwrap_or_default();
+        let sound = sound.into_iter().map(|device| {
+            let audio::device::AudioDevice { system, name, input, output, default } = device;
+            SoundDevice { system, name, input, output, default }
+        });
+        let cameras = cameras.into_iter().map(|camera| CameraDevice { name: camera.name, number: camera.number });
+        Ok(MediaDevices { audio: sound.collect(), cameras: cameras.collect() })
+    }
+}
+
+impl Serve<calls::Test> for Session {
+    /// A call with ourselves through the relay of a rendezvous.
+    async fn serve(&self, _: calls::Test) -> Result<RelayTest, Error> {
+        Ok(match loop_through_relay(&self.served.node).await {
+            Ok((set_up, packets)) => RelayTest {
+                ok: packets > ENOUGH_PACKETS,
+                set_up_ms: Some(set_up.as_millis() as u64),
+                packets: Some(packets),
+                problem: None,
+            },
+            Err(problem) => RelayTest { ok: false, set_up_ms: None, packets: None, problem: Some(problem) },
+        })
+    }
+}
+
+/// Packets of sound that come within a second through a relay that works; there are 50.
+const ENOUGH_PACKETS: u64 = 20;
 
 async fn loop_through_relay(node: &Node) -> Result<(Duration, u64), String> {
     let servers = node.call_servers().await.map_err(|e| e.to_string())?;
@@ -229,11 +325,4 @@ async fn loop_through_relay(node: &Node) -> Result<(Duration, u64), String> {
     one.end().await;
     two.end().await;
     result.unwrap_or_else(|_| Err("the relay does not answer: its UDP port may be closed".into()))
-}
-
-/// Sound devices and cameras; asking the system takes a moment.
-async fn devices() -> Value {
-    let found = tokio::task::spawn_blocking(|| (audio::device::devices(), video::camera::cameras())).await;
-    let (sound, cameras) = found.unwrap_or_default();
-    json!({ "audio": sound, "cameras": cameras })
 }

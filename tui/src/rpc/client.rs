@@ -1,56 +1,46 @@
 //! The other side of JSON-RPC: finds the profile's node, or starts one for as long as it is needed.
 
-use std::{
-    collections::HashMap,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use starling_control::{
+    ClientError, Method,
+    methods::{ASKS_OTHERS, node},
+};
 use starling_node::{NetConfig, Node};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf},
-    net::{UnixListener, UnixStream},
-    sync::{mpsc, oneshot, watch},
+    net::{TcpListener, UnixStream},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
 use super::{
-    MAX_LINE,
+    accept::or_pause,
     screen_state::ScreenState,
-    server::{Served, serve_stream},
+    session::{Served, serve_stranger, serve_stream},
+    socket::ControlSocket,
+    token::Token,
 };
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
-    profile::{Profile, prepare_socket_dir},
+    profile::Profile,
 };
 
-/// Events that may wait for their reader.
-const EVENTS: usize = 256;
 /// Tries, a tenth of a second apart, to reach a node that is just starting, or to start one where one is just ending.
 const ATTEMPTS: usize = 150;
+/// How long a node that runs may take to give its first answer. One that is busy needs well under a second.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How often, every 20 ms, it is asked whether what we owe to others (that we have their messages) has left before our own node ends.
 const FLUSHES: usize = 100;
 /// How long a node that ends waits for the commands that use it.
 const GUESTS_END: Duration = Duration::from_secs(10);
-
-type Answers = Arc<Mutex<HashMap<u64, oneshot::Sender<CliResult<Value>>>>>;
-
-trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+/// Connections to the control port at a time; more wait in the queue of the port.
+const STRANGERS: usize = 64;
 
 /// A connection to a node.
 pub struct Client {
-    write: tokio::sync::Mutex<WriteHalf<Box<dyn Io>>>,
-    answers: Answers,
-    next: AtomicU64,
-    events: tokio::sync::Mutex<mpsc::Receiver<Value>>,
+    connection: starling_control::Client,
     /// If the node runs in this process and for this command only: ends it.
     own: Option<Own>,
 }
@@ -62,88 +52,36 @@ struct Own {
 }
 
 impl Client {
-    fn over(stream: Box<dyn Io>, own: Option<Own>) -> Self {
-        let (read, write) = tokio::io::split(stream);
-        let answers: Answers = Arc::default();
-        let (events_tx, events) = mpsc::channel(EVENTS);
-        let waiting = answers.clone();
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(read).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                let Ok(mut value) = serde_json::from_str::<Value>(&line) else {
-                    continue;
-                };
-                if let Some(id) = value["id"].as_u64() {
-                    let answer = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                    if let Some(answer) = answer {
-                        let result = if value["error"].is_null() {
-                            Ok(value["result"].take())
-                        } else {
-                            Err(CliError::from_rpc(&value["error"]))
-                        };
-                        let _ = answer.send(result);
-                    }
-                } else if value["method"].is_string() && events_tx.send(value).await.is_err() {
-                    break;
-                }
-            }
-            waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        });
-        Self {
-            write: tokio::sync::Mutex::new(write),
-            answers,
-            next: AtomicU64::new(1),
-            events: tokio::sync::Mutex::new(events),
-            own,
-        }
+    /// Calls a method.
+    pub async fn request<M: Method>(&self, request: M) -> CliResult<M::Answer> {
+        Ok(self.connection.call(request).await?)
     }
 
-    /// Calls a method.
+    /// Calls a method with its name and parameters as JSON.
     pub async fn call(&self, method: &str, params: Value) -> CliResult<Value> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
-        self.write_line(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })).await?;
-        answered.await.map_err(|_| gone())?
+        let waits = params["timeout_ms"].as_u64().map_or(Duration::ZERO, Duration::from_millis);
+        Ok(self.connection.call_raw(method, params, ASKS_OTHERS.saturating_add(waits)).await?)
     }
 
     /// Calls a method without waiting for an answer.
-    pub async fn notify(&self, method: &str, params: Value) -> CliResult {
-        self.write_line(&json!({ "jsonrpc": "2.0", "method": method, "params": params })).await
-    }
-
-    async fn write_line(&self, value: &Value) -> CliResult {
-        let line = format!("{value}\n");
-        if line.len() > MAX_LINE {
-            // The node would close the connection.
-            return Err(CliError::usage(format!("the request has more than {} MiB", MAX_LINE / 1024 / 1024)));
-        }
-        let mut write = self.write.lock().await;
-        write.write_all(line.as_bytes()).await.map_err(|_| gone())?;
-        write.flush().await.map_err(|_| gone())
+    pub async fn notify<M: Method>(&self, request: M) -> CliResult {
+        Ok(self.connection.notify(request).await?)
     }
 
     /// The next event line of a subscription; an error when the node is gone.
     pub async fn event(&self) -> CliResult<Value> {
-        let mut value = self.events.lock().await.recv().await.ok_or_else(gone)?;
-        match value["method"].as_str() {
-            Some("error") => Err(CliError::from_rpc(&json!({
-                "message": value["params"]["error"]["message"], "data": value["params"]["error"],
-            }))),
-            _ => Ok(value["params"].take()),
-        }
+        Ok(self.connection.event().await?.json)
     }
 
     /// An event line that is there already.
     pub fn try_event(&self) -> Option<Value> {
-        let mut value = self.events.try_lock().ok()?.try_recv().ok()?;
-        (value["method"] == "event").then(|| value["params"].take())
+        Some(self.connection.try_event()?.json)
     }
 
     /// Goes on with another node, after ours has ended.
     pub async fn renew(&mut self, profile: &Profile, global: &Global) -> CliResult {
         // It waits for its guests.
-        let _ = self.write.get_mut().shutdown().await;
+        self.connection.shut_down().await;
         *self = acquire(profile, global).await?;
         Ok(())
     }
@@ -157,8 +95,8 @@ impl Client {
     pub async fn finish(&self) {
         if let Some(own) = &self.own {
             for _ in 0..FLUSHES {
-                match self.call("flush", json!({})).await {
-                    Ok(answer) if answer["owes"] == true => tokio::time::sleep(Duration::from_millis(20)).await,
+                match self.request(node::Flush {}).await {
+                    Ok(flushed) if flushed.owes => tokio::time::sleep(Duration::from_millis(20)).await,
                     _ => break,
                 }
             }
@@ -173,31 +111,50 @@ impl Client {
 
 /// The node has stopped; what was asked may be asked again of the next.
 pub fn gone() -> CliError {
-    CliError::new("node_gone", 1, "the node has stopped").hint("run the command again")
+    ClientError::Closed.into()
 }
 
 /// Connects to the node that runs for this profile, if there is one.
-pub async fn connect(profile: &Profile) -> Option<Client> {
-    let stream = UnixStream::connect(&profile.socket).await.ok()?;
-    // A socket of another user would be somebody else's node.
-    let own = stream.peer_cred().is_ok_and(|c| c.uid() == rustix::process::getuid().as_raw());
-    if !own {
-        return None;
+///
+/// # Errors
+/// If there is one, and it does not answer within the limit.
+pub async fn connect(profile: &Profile, limit: Duration) -> CliResult<Option<Client>> {
+    for socket in profile.sockets() {
+        let stream = match UnixStream::connect(&socket).await {
+            Ok(stream) => stream,
+            // Its queue is full: nobody has accepted for a while.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Err(ClientError::TimedOut.into()),
+            Err(_) => continue,
+        };
+        // A socket of another user would be somebody else's node.
+        let own = stream.peer_cred().is_ok_and(|c| c.uid() == rustix::process::getuid().as_raw());
+        if !own {
+            continue;
+        }
+        let connection = starling_control::Client::over(stream);
+        match tokio::time::timeout(limit, connection.call(node::Events {})).await {
+            Ok(Ok(_)) => return Ok(Some(Client { connection, own: None })),
+            // One that is just stopping still has its socket.
+            Ok(Err(_)) => {}
+            Err(_) => return Err(ClientError::TimedOut.into()),
+        }
     }
-    let client = Client::over(Box::new(stream), None);
-    // One that is just stopping still has its socket.
-    client.call("cursor", json!({})).await.ok()?;
-    Some(client)
+    Ok(None)
 }
 
 /// Finds the profile's node, or starts one in this process.
 pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
+    acquire_within(profile, global, FIRST_ANSWER).await
+}
+
+/// The same, with a limit to how long a node that runs may take to answer.
+pub async fn acquire_within(profile: &Profile, global: &Global, limit: Duration) -> CliResult<Client> {
     if !profile.exists() {
         return Err(crate::error::no_profile());
     }
     let mut key = None;
     for attempt in 0..ATTEMPTS {
-        if let Some(client) = connect(profile).await {
+        if let Some(client) = connect(profile, limit).await? {
             return Ok(client);
         }
         if global.no_spawn {
@@ -226,47 +183,36 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
     let listen = if global.listen_addr.is_empty() { &default } else { &global.listen_addr };
     let listen = listen
         .iter()
-        .map(|a| a.parse().map_err(|_| CliError::usage(format!("“{}” is no multiaddr", a))))
+        .map(|a| a.parse().map_err(|_| CliError::usage(format!("“{a}” is no multiaddr"))))
         .collect::<CliResult<Vec<_>>>()?;
     let config = NetConfig { listen, mdns: !global.no_mdns };
     Ok(Node::open(&profile.dir, key, config).await?)
 }
 
 async fn serve_own(profile: &Profile, node: Node, screen: ScreenState) -> CliResult<Client> {
-    let listener = bind(profile)?;
+    let socket = ControlSocket::bind(profile)?;
     let (stop, mut stopped) = mpsc::channel(1);
     let served = Served::new(node, &profile.name, screen, stop.clone());
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     // Our own calls go on while the others' are being ended.
     tokio::spawn(serve_stream(theirs, served.clone()));
-    let socket = profile.socket.clone();
     let task = tokio::spawn(async move {
-        serve_listener(listener, &socket, &served, &mut stopped).await;
+        serve_socket(socket, &served, &mut stopped).await;
         served.node.stop().await;
     });
     let own = Own { stop, task: tokio::sync::Mutex::new(Some(task)) };
-    Ok(Client::over(Box::new(ours), Some(own)))
-}
-
-/// Binds the control socket. The caller holds the profile's lock, so an old socket is nobody's.
-pub fn bind(profile: &Profile) -> CliResult<UnixListener> {
-    prepare_socket_dir(&profile.socket)?;
-    let _ = std::fs::remove_file(&profile.socket);
-    let listener = UnixListener::bind(&profile.socket)
-        .map_err(|e| CliError::internal(format!("cannot make the control socket {}: {e}", profile.socket.display())))?;
-    std::fs::set_permissions(&profile.socket, std::fs::Permissions::from_mode(0o600)).map_err(CliError::internal)?;
-    Ok(listener)
+    Ok(Client { connection: starling_control::Client::over(ours), own: Some(own) })
 }
 
 /// Serves connections until told to stop or the node ends; then takes the socket away and lets the guests finish what they are doing.
-pub async fn serve_listener(listener: UnixListener, socket: &Path, served: &Served, stopped: &mut mpsc::Receiver<()>) {
+pub async fn serve_socket(socket: ControlSocket, served: &Served, stopped: &mut mpsc::Receiver<()>) {
     let (ending, _) = watch::channel(false);
     let attending = tokio::spawn(served.attended.clone().watch(served.node.clone()));
     let mut guests = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
+            accepted = socket.listener.accept() => {
+                let Some((stream, _)) = or_pause(accepted).await else { continue };
                 if stream.peer_cred().is_ok_and(|c| c.uid() == rustix::process::getuid().as_raw()) {
                     guests.spawn(serve_stream(stream, Served { ending: ending.subscribe(), ..served.clone() }));
                 }
@@ -277,8 +223,23 @@ pub async fn serve_listener(listener: UnixListener, socket: &Path, served: &Serv
         }
     }
     attending.abort();
-    let _ = std::fs::remove_file(socket);
-    drop(listener);
+    drop(socket);
     let _ = ending.send(true);
     let _ = tokio::time::timeout(GUESTS_END, async { while guests.join_next().await.is_some() {} }).await;
+}
+
+/// Serves those connections to the control port that give the token. Runs until it is dropped, and its connections end with it.
+pub async fn serve_port(listener: TcpListener, served: Served, token: Token) {
+    let (token, places) = (std::sync::Arc::new(token), std::sync::Arc::new(Semaphore::new(STRANGERS)));
+    let mut strangers = JoinSet::new();
+    loop {
+        while strangers.try_join_next().is_some() {}
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Some((stream, _)) = or_pause(listener.accept().await).await else { continue };
+        let (served, token) = (served.clone(), token.clone());
+        strangers.spawn(async move {
+            serve_stranger(stream, served, &token).await;
+            drop(place);
+        });
+    }
 }

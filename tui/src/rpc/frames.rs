@@ -4,17 +4,18 @@
 //! frames, and none that has waited in a buffer. A frame is its length (4 bytes), then parts: kind, stream (1 byte each), width, height (2
 //! bytes each), length (4 bytes), content.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use starling_node::{CallId, Media, Node, media::video::Frame};
+use starling_control::{Method, methods::calls::Watch};
+use starling_node::{Media, media::video::Frame};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::UnixStream,
     sync::watch,
 };
 
-use super::server::Served;
+use super::{session::Served, stats};
 use crate::error::{CliError, CliResult};
 
 /// The other side of a call of two.
@@ -82,13 +83,6 @@ fn wishes(line: &str) -> Vec<Wish> {
     value["tiles"].as_array().map(|tiles| tiles.iter().take(4).map(tile).collect()).unwrap_or_default()
 }
 
-/// The media of a call, for a request to watch it.
-pub fn media(node: &Node, params: &Value) -> CliResult<Media> {
-    let id: Option<CallId> = params["call"].as_str().and_then(|id| id.parse().ok());
-    let media = id.and_then(|id| node.call_media(id));
-    media.ok_or_else(|| CliError::not_found("this call has no media here"))
-}
-
 /// Serves frames until the client goes, the call ends or the node does.
 pub async fn serve(
     reader: impl AsyncBufRead + Unpin,
@@ -132,8 +126,7 @@ pub async fn serve(
                 let frame = view.borrow_and_update().clone();
                 parts.extend(tile(wish, frame.as_deref()));
             }
-            let mut stats = serde_json::to_value(media.call.stats()).unwrap_or_default();
-            stats["has_hand"] = media.has_hand().into();
+            let stats = stats::call(&media.call.stats(), Some(&media));
             let stats = serde_json::to_vec(&stats).unwrap_or_default();
             parts.push(Part { kind: STATS, stream: 0, width: 0, height: 0, content: stats });
             let (revision, shown) = media.terminal();
@@ -179,10 +172,18 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Connects to the node behind a socket and watches a call.
-    pub async fn open(socket: &Path, call: &str) -> CliResult<Self> {
-        let mut stream = BufReader::new(UnixStream::connect(socket).await.map_err(CliError::internal)?);
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "call.watch", "params": { "call": call } });
+    /// Connects to the node behind one of these sockets and watches a call.
+    pub async fn open(sockets: &[PathBuf], call: &str) -> CliResult<Self> {
+        let mut stream = None;
+        for socket in sockets {
+            stream = UnixStream::connect(socket).await.ok();
+            if stream.is_some() {
+                break;
+            }
+        }
+        let mut stream = BufReader::new(stream.ok_or_else(super::client::gone)?);
+        let request =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": Watch::NAME, "params": Watch { call: call.into() } });
         stream.write_all(format!("{request}\n").as_bytes()).await.map_err(CliError::internal)?;
         let mut answer = String::new();
         (&mut stream).take(64 * 1024).read_line(&mut answer).await.map_err(CliError::internal)?;

@@ -1,17 +1,22 @@
 //! JSON-RPC 2.0, one object a line: how the screen, the command line and bots talk to the node, in this process or through its control socket.
 
+mod accept;
 mod attended;
 mod calls;
 mod client;
+mod convert;
 pub mod frames;
-mod json;
 mod screen_state;
-mod server;
+mod serve;
+mod session;
+mod socket;
+mod stats;
+mod subscription;
+mod token;
 
-pub use client::{Client, acquire, bind, connect, open_node, serve_listener};
-pub use json::{now_ms, rfc3339};
+pub use client::{Client, FIRST_ANSWER, acquire, acquire_within, connect, open_node, serve_port, serve_socket};
+pub use convert::{now_ms, rfc3339};
 pub use screen_state::ScreenState;
-pub use server::{Served, serve_stream};
-
-/// Longest line: a message of 64 KB with every character escaped, and room for a batch of lines.
-pub const MAX_LINE: usize = 4 * 1024 * 1024;
+pub use session::Served;
+pub use socket::{ControlSocket, pointed};
+pub use token::Token;

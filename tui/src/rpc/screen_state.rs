@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use starling_keys::StorageKey;
 
 use crate::error::CliError;
@@ -51,20 +51,19 @@ impl ScreenState {
         Self(Arc::new(Inner { path, key, rows: Mutex::new(rows.unwrap_or_default()) }))
     }
 
-    /// Answers the methods `screen.get` and `screen.set`; the caller has taken off `screen.`.
-    pub async fn call(&self, method: &str, params: &Value) -> Result<Value, CliError> {
-        match method {
-            "get" => Ok(json!({ "rows": *self.0.rows.lock().unwrap_or_else(PoisonError::into_inner) })),
-            "set" => {
-                let name = params["row"].as_str().unwrap_or_default().to_owned();
-                let (state, value) = (self.clone(), params["value"].clone());
-                // Durable before it is answered; the disk may take its time.
-                let set = tokio::task::spawn_blocking(move || state.set(name, value));
-                set.await.map_err(CliError::internal)??;
-                Ok(json!({}))
-            }
-            _ => Err(CliError::usage(format!("there is no method “screen.{}”", method.escape_debug()))),
-        }
+    /// All rows.
+    pub fn rows(&self) -> Rows {
+        self.0.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a row, or removes it with `null`. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// If the name or the row is too long, or the file cannot be written.
+    pub async fn keep(&self, name: String, value: Value) -> Result<(), CliError> {
+        let state = self.clone();
+        // The disk may take its time.
+        tokio::task::spawn_blocking(move || state.set(name, value)).await.map_err(CliError::internal)?
     }
 
     /// Sets a row, or removes it with `null`.
@@ -99,6 +98,7 @@ impl ScreenState {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
@@ -108,7 +108,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let key = StorageKey::from_bytes([7; 32]);
         let state = ScreenState::open(dir.path(), &key);
-        let set = async |row: &str, value: Value| state.call("set", &json!({ "row": row, "value": value })).await;
+        let set = async |row: &str, value: Value| state.keep(row.to_owned(), value).await;
         set("chat:a", json!({ "draft": "precious" })).await.unwrap();
         set("open", "a".into()).await.unwrap();
         set("open", Value::Null).await.unwrap();
@@ -122,10 +122,10 @@ mod tests {
         let bytes = fs::read(&file).unwrap();
         assert!(bytes.len() <= MAX_ALL + 40 && !bytes.windows(8).any(|w| w == b"precious"));
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        let again = ScreenState::open(dir.path(), &key).call("get", &Value::Null).await.unwrap();
-        assert_eq!(again["rows"]["chat:a"]["draft"], "precious");
-        assert!(again["rows"]["open"].is_null() && again["rows"]["chat:7"].is_null());
-        let other = ScreenState::open(dir.path(), &StorageKey::from_bytes([8; 32])).call("get", &Value::Null).await;
-        assert_eq!(other.unwrap()["rows"], json!({}));
+        let again = ScreenState::open(dir.path(), &key).rows();
+        assert_eq!(again["chat:a"]["draft"], "precious");
+        assert!(!again.contains_key("open") && !again.contains_key("chat:7"));
+        let other = ScreenState::open(dir.path(), &StorageKey::from_bytes([8; 32]));
+        assert!(other.rows().is_empty());
     }
 }

@@ -5,7 +5,6 @@
 
 use std::{
     io::{BufWriter, Write},
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -142,7 +141,7 @@ impl EventLoop {
     /// Runs until the user leaves. When the node was that of a command that has ended, it goes on with another.
     pub async fn run(&mut self, profile: &Profile, global: &Global, signals: &mut Signals) -> CliResult {
         loop {
-            match Box::pin(self.serve(&profile.socket, signals)).await {
+            match Box::pin(self.serve(profile, signals)).await {
                 Err(error) if error.code == "node_gone" && !self.link.client.is_own() => {
                     // The passphrase may have to be asked for.
                     self.suspend();
@@ -189,14 +188,14 @@ impl EventLoop {
         Ok(self.terminal.resize(size.into())?)
     }
 
-    async fn serve(&mut self, socket: &Path, signals: &mut Signals) -> CliResult {
+    async fn serve(&mut self, profile: &Profile, signals: &mut Signals) -> CliResult {
         self.app.start();
         loop {
             self.make_calls(signals).await?;
             let began = Instant::now();
             self.paint()?;
             // Only now the tiles have their places.
-            self.video.want(self.app.wants_video(), socket, began);
+            self.video.want(self.app.wants_video(), profile, began);
             self.app.fetch();
             self.make_calls(signals).await?;
             let wake = self.app.wakes_at();

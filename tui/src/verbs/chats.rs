@@ -3,6 +3,11 @@
 use std::io::{BufRead, IsTerminal};
 
 use serde_json::{Value, json};
+use starling_control::{
+    Method,
+    methods::messages::{Back, History},
+    objects::{ChatId, MessageId},
+};
 use starling_text::SafeText;
 
 use super::{field, find, node_of, people::catch_up, print, say, words_of};
@@ -144,27 +149,75 @@ pub async fn history(
     let (_, client) = node_of(global).await?;
     catch_up(global, &client).await?;
     let contact = find(&client, who).await?;
-    let mut params = json!({ "chat": field(&contact, "chat"), "limit": limit });
-    if let Some(before) = before {
-        params["before"] = before.into();
+    let mut pages = Pages::open(&client, field(&contact, "chat"), limit, before).await?;
+    let (times, mut none) = (LocalTimes::new(global), true);
+    while let Some(page) = pages.next().await? {
+        for message in &page {
+            none = false;
+            if field(message, "sent_at") < since.as_str() {
+                continue;
+            }
+            if global.json {
+                print(message)?;
+            } else {
+                print(SafeText::block(&line(message, &times)))?;
+            }
+        }
     }
-    let messages = client.call("history", params).await?;
     client.finish().await;
-    let times = LocalTimes::new(global);
-    for message in messages.as_array().into_iter().flatten() {
-        if field(message, "sent_at") < since.as_str() {
-            continue;
-        }
-        if global.json {
-            print(message)?;
-        } else {
-            print(SafeText::block(&line(message, &times)))?;
-        }
-    }
-    if messages.as_array().is_none_or(Vec::is_empty) {
+    if none {
         say(global, "No messages yet.");
     }
     Ok(())
+}
+
+/// Messages that are fetched at a time.
+const PAGE: usize = 1_000;
+
+/// The newest messages of a conversation in its order, page by page: the memory that is needed does not grow with their number.
+struct Pages<'a> {
+    client: &'a Client,
+    chat: ChatId,
+    left: usize,
+    /// The first message that is not wanted any more.
+    end: Option<MessageId>,
+    /// What the next page asks for.
+    next: Option<History>,
+}
+
+impl<'a> Pages<'a> {
+    async fn open(client: &'a Client, chat: &str, limit: usize, before: Option<String>) -> CliResult<Self> {
+        let chat = ChatId::from(chat);
+        let end = before.map(MessageId::from);
+        let history = History { chat: chat.clone(), ..History::default() };
+        let next = if limit <= PAGE {
+            Some(History { limit: u32::try_from(limit).ok(), before: end.clone(), ..history })
+        } else {
+            let back = Back { chat: chat.clone(), count: limit as u64, before: end.clone() };
+            let first = client.request(back).await?.message;
+            first.map(|first| History { message: Some(first), ..history })
+        };
+        Ok(Self { client, chat, left: limit, end, next })
+    }
+
+    async fn next(&mut self) -> CliResult<Option<Vec<Value>>> {
+        let Some(request) = self.next.take() else { return Ok(None) };
+        let continues = request.message.is_some() || request.after.is_some();
+        let request = serde_json::to_value(request).map_err(CliError::internal)?;
+        let mut page = match self.client.call(History::NAME, request).await? {
+            Value::Array(page) => page,
+            _ => Vec::new(),
+        };
+        let end = page.iter().position(|m| self.end.as_ref().is_some_and(|end| field(m, "id") == end.as_str()));
+        page.truncate(end.unwrap_or(page.len()).min(self.left));
+        self.left -= page.len();
+        if let Some(last) = page.last().filter(|_| continues && self.left > 0 && end.is_none()) {
+            let (after, limit) = (MessageId::from(field(last, "id")), self.left.min(PAGE) as u32);
+            self.next =
+                Some(History { chat: self.chat.clone(), after: Some(after), limit: Some(limit), ..History::default() });
+        }
+        Ok((!page.is_empty()).then_some(page))
+    }
 }
 
 /// One message as text lines.

@@ -1,10 +1,13 @@
 //! `doctor`: what works and what does not, each failure with a remedy.
 
-use serde_json::{Value, json};
+use serde_json::json;
+use starling_control::{
+    methods::{chats, node},
+    objects::{Reachability, Status},
+};
 use starling_node::media::audio::device;
 
 use super::{
-    field,
     people::{home_hint, wait_registered},
     print,
 };
@@ -30,7 +33,7 @@ fn check(name: &'static str, ok: Option<bool>, found: impl Into<String>, remedy:
 
 pub async fn doctor(global: &Global) -> CliResult {
     let profile = Profile::new(global)?;
-    let mut checks = Vec::new();
+    let (mut checks, mut silent) = (Vec::new(), None);
     terminal_checks(&mut checks);
     checks.push(sound_check().await);
     if profile.exists() {
@@ -42,12 +45,11 @@ pub async fn doctor(global: &Global) -> CliResult {
                 if client.is_own() {
                     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
                 }
-                let status = client.call("status", json!({})).await?;
+                let status = client.request(node::Status {}).await?;
                 node_checks(&status, &mut checks);
-                let chats = client.call("chats", json!({})).await?;
-                for chat in chats.as_array().into_iter().flatten() {
-                    if let Some(problem) = chat["problem"].as_str() {
-                        let found = format!("{}: {problem}", safe_line(field(chat, "name")));
+                for chat in client.request(chats::List {}).await? {
+                    if let Some(problem) = chat.problem {
+                        let found = format!("{}: {problem}", safe_line(&chat.name));
                         checks.push(check(
                             "conversation",
                             None,
@@ -58,7 +60,12 @@ pub async fn doctor(global: &Global) -> CliResult {
                 }
                 client.finish().await;
             }
-            Err(error) => checks.push(check("profile", Some(false), error.message, error.hint.unwrap_or_default())),
+            Err(error) => {
+                let (found, remedy) = (error.message.clone(), error.hint.clone().unwrap_or_default());
+                checks.push(check("profile", Some(false), found, remedy));
+                // Nothing more can be found out.
+                silent = Some(error).filter(|error| error.exit == 9);
+            }
         }
     } else {
         checks.push(check(
@@ -83,6 +90,9 @@ pub async fn doctor(global: &Global) -> CliResult {
                 print(format!("      {:<18} → {}", "", c.remedy))?;
             }
         }
+    }
+    if let Some(error) = silent {
+        return Err(error);
     }
     if failed > 0 {
         return Err(CliError::new("unhealthy", 1, format!("{failed} check(s) failed")));
@@ -130,10 +140,8 @@ fn terminal_checks(checks: &mut Vec<Check>) {
     }
 }
 
-fn node_checks(status: &Value, checks: &mut Vec<Check>) {
-    let homes = status["rendezvous"].as_array().cloned().unwrap_or_default();
-    let own: Vec<&Value> = homes.iter().filter(|h| h["own"] == true).collect();
-    if own.is_empty() {
+fn node_checks(status: &Status, checks: &mut Vec<Check>) {
+    if status.homes().next().is_none() {
         checks.push(check(
             "rendezvous",
             Some(false),
@@ -141,23 +149,22 @@ fn node_checks(status: &Value, checks: &mut Vec<Check>) {
             "give the profile one: `starling profile rendezvous ADDR`",
         ));
     }
-    for home in own {
-        let ok = home["registered"] == true;
-        let found = if ok {
-            let problem = home["problem"].as_str().map(|p| format!("; {p}")).unwrap_or_default();
-            format!("registered at {}{problem}", field(home, "address"))
+    for home in status.homes() {
+        let found = if home.registered {
+            let problem = home.problem.as_deref().map(|p| format!("; {p}")).unwrap_or_default();
+            format!("registered at {}{problem}", home.address)
         } else {
-            format!("{}: {}", field(home, "address"), home["problem"].as_str().unwrap_or("not connected"))
+            format!("{}: {}", home.address, home.problem.as_deref().unwrap_or("not connected"))
         };
         checks.push(check(
             "rendezvous",
-            Some(ok),
+            Some(home.registered),
             found,
-            home_hint(field(home, "problem"))
+            home_hint(home.problem.as_deref().unwrap_or_default())
                 .unwrap_or("is the server running, and does a firewall let UDP and TCP to its port through?"),
         ));
-        if home["connected"] == true {
-            let offset = home["clock_offset_ms"].as_i64().unwrap_or(0);
+        if home.connected {
+            let offset = home.clock_offset_ms;
             let ok = offset.abs() < 5 * 60_000;
             let found =
                 format!("{} s {} the rendezvous", offset.abs() / 1000, if offset > 0 { "behind" } else { "ahead of" });
@@ -169,14 +176,14 @@ fn node_checks(status: &Value, checks: &mut Vec<Check>) {
             ));
         }
     }
-    let ports: Vec<&str> = status["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let ports = &status.addresses;
     checks.push(check(
         "ports",
         Some(!ports.is_empty()),
         if ports.is_empty() { "not listening".to_owned() } else { ports.join("  ") },
         "another program may hold the port; give another with --listen-addr",
     ));
-    let public = field(status, "reachability") == "public";
+    let public = status.reachability == Reachability::Public;
     let nat = if public {
         "reachable from outside"
     } else {
@@ -185,11 +192,12 @@ fn node_checks(status: &Value, checks: &mut Vec<Check>) {
     checks.push(check("NAT", None, nat, "forward a UDP port to this machine for direct connections with everybody"));
     checks.push(check(
         "relay",
-        Some(homes.iter().any(|h| h["connected"] == true)),
-        field(status, "reachability"),
+        Some(status.rendezvous.iter().any(|server| server.connected)),
+        status.reachability.as_str(),
         "without a rendezvous only contacts on the same network can be reached",
     ));
-    if let Some(queued) = status["queued"].as_u64().filter(|n| *n > 0) {
+    let queued = status.queued;
+    if queued > 0 {
         checks.push(check(
             "outbox",
             None,

@@ -257,7 +257,9 @@ mod tests {
         }
         let request = json!({ "texts": batch.texts }).to_string();
         assert!(
-            batch.texts.len() > 1 && request.len() <= BATCH_BYTES + 100 && request.len() + 1024 < crate::rpc::MAX_LINE
+            batch.texts.len() > 1
+                && request.len() <= BATCH_BYTES + 100
+                && request.len() + 1024 < starling_control::MAX_LINE
         );
     }
 }

@@ -1,8 +1,9 @@
 //! `send` and `listen`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use starling_control::methods::node;
 use starling_node::MAX_TEXT;
 use starling_text::SafeText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +21,7 @@ use crate::{
     error::{CliError, CliResult},
     output::Printable,
     profile::Profile,
-    rpc::Client,
+    rpc::{self, Client},
     signals::{self, Signal},
 };
 
@@ -32,7 +33,9 @@ const LINGER_MS: u64 = 10_000;
 pub async fn send(global: &Global, args: Send) -> CliResult {
     let timeout = parse_duration(&args.timeout)
         .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout)))?;
-    let (profile, mut client) = node_of(global).await?;
+    let profile = Profile::new(global)?;
+    let patience = rpc::FIRST_ANSWER.min(Duration::from_millis(timeout));
+    let mut client = rpc::acquire_within(&profile, global, patience).await?;
     let result = send_with(global, &profile, &mut client, &args, timeout).await;
     client.finish().await;
     result
@@ -78,7 +81,7 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
         None => ("queued".to_owned(), true),
     };
     if client.is_own() {
-        warn_of_clock(global, &client.call("status", json!({})).await?);
+        warn_of_clock(global, &client.request(node::Status {}).await?);
     }
     if global.json {
         let message = client.call("history", json!({ "chat": chat, "message": last })).await?;

@@ -34,7 +34,7 @@ pub use people::{add_contact, contacts, invite, qr};
 pub use plain::plain_chat;
 pub use try_::{guide, try_starling};
 
-pub use crate::output::{print, say};
+pub use crate::output::{print, print_object, say};
 
 /// The text of a message, or what the note of a call says.
 pub fn words_of(message: &Value) -> String {

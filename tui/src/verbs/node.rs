@@ -1,58 +1,59 @@
 //! `whoami`, `profile`, `daemon`, `rpc`.
 
+use std::{net::SocketAddr, time::Duration};
+
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use starling_control::methods::node;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    field,
     init::parse_home,
     node_of,
     people::{home_hint, wait_registered},
-    print, say,
+    print, print_object, say,
 };
 use crate::{
     cli::{Global, ProfileCommand},
     error::{CliError, CliResult},
     profile::Profile,
-    rpc::{self, Client, Served, serve_stream},
+    rpc::{self, Client, ControlSocket, FIRST_ANSWER, Served, Token},
     signals,
     terminal::safe_line,
 };
+
+/// How long a node may take to stop: it waits for the commands that use it.
+const STOPS: Duration = Duration::from_secs(30);
 
 pub async fn whoami(global: &Global) -> CliResult {
     let (_, client) = node_of(global).await?;
     if client.is_own() {
         wait_registered(global, &client).await?;
     }
-    let status = client.call("status", json!({})).await?;
+    let status = client.request(node::Status {}).await?;
     client.finish().await;
     if global.json {
-        return print(&status);
+        return print_object(&status);
     }
-    print(format!("name       {}", safe_line(field(&status, "name"))))?;
-    if !field(&status, "username").is_empty() {
-        print(format!("user name  {}", field(&status, "username")))?;
+    print(format!("name       {}", safe_line(&status.name)))?;
+    if !status.username.is_empty() {
+        print(format!("user name  {}", status.username))?;
     }
-    print(format!("account    {}", field(&status, "account")))?;
-    print(format!("device     {}", field(&status, "device")))?;
-    print(format!("address    {}", field(&status, "address")))?;
-    for home in status["rendezvous"].as_array().into_iter().flatten() {
-        if home["own"] == true {
-            let state = match (home["registered"] == true, home["connected"] == true) {
-                (true, _) => match home["problem"].as_str() {
-                    Some(problem) => format!("registered; {problem}"),
-                    None => "registered".to_owned(),
-                },
-                (_, true) => home["problem"].as_str().unwrap_or("registering").to_owned(),
-                _ => format!("not connected: {}", field(home, "problem")),
-            };
-            print(format!("rendezvous {} ({state})", field(home, "address")))?;
-        }
+    print(format!("account    {}", status.account))?;
+    print(format!("device     {}", status.device))?;
+    print(format!("address    {}", status.address))?;
+    for home in status.homes() {
+        let problem = home.problem.as_deref();
+        let state = match (home.registered, home.connected) {
+            (true, _) => problem.map_or("registered".to_owned(), |problem| format!("registered; {problem}")),
+            (_, true) => problem.unwrap_or("registering").to_owned(),
+            _ => format!("not connected: {}", problem.unwrap_or_default()),
+        };
+        print(format!("rendezvous {} ({state})", home.address))?;
     }
-    for address in status["addresses"].as_array().into_iter().flatten() {
-        print(format!("listening  {}", address.as_str().unwrap_or_default()))?;
+    for address in &status.addresses {
+        print(format!("listening  {address}"))?;
     }
-    print(format!("reachable  {}", field(&status, "reachability")))
+    print(format!("reachable  {}", status.reachability.as_str()))
 }
 
 pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
@@ -93,9 +94,8 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
 
 /// Gives the profile other homes, or its home a token, and waits whether that works.
 async fn move_home(global: &Global, client: &Client, addresses: &[String], token: Option<String>) -> CliResult<Value> {
-    let status = client.call("status", json!({})).await?;
-    let own = status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true);
-    let now: Vec<String> = own.map(|h| field(h, "address").to_owned()).collect();
+    let status = client.request(node::Status {}).await?;
+    let now: Vec<String> = status.homes().map(|home| home.address.clone()).collect();
     let homes = if addresses.is_empty() { now } else { addresses.to_vec() };
     if homes.is_empty() {
         return Err(CliError::usage("no rendezvous is known: give an address"));
@@ -105,13 +105,12 @@ async fn move_home(global: &Global, client: &Client, addresses: &[String], token
         client.call("profile.rendezvous", json!({ "rendezvous": homes, "token": token.unwrap_or_default() })).await?;
     let quiet = Global { quiet: true, ..global.clone() };
     wait_registered(&quiet, client).await?;
-    let status = client.call("status", json!({})).await?;
-    let own: Vec<&Value> = status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true).collect();
-    if own.iter().any(|h| h["registered"] == true) {
+    let status = client.request(node::Status {}).await?;
+    if status.homes().any(|home| home.registered) {
         return Ok(done);
     }
-    let problem = own.iter().find_map(|h| h["problem"].as_str()).unwrap_or("it does not answer");
-    let error = if own.iter().any(|h| h["connected"] == true) {
+    let problem = status.homes().find_map(|home| home.problem.as_deref()).unwrap_or("it does not answer");
+    let error = if status.homes().any(|home| home.connected) {
         CliError::new("refused", 6, format!("the rendezvous does not register this account: {problem}"))
     } else {
         CliError::unreachable(format!("the rendezvous cannot be reached: {problem}"))
@@ -133,72 +132,89 @@ pub async fn rpc(global: &Global, method: &str, params: Option<&str>) -> CliResu
     print(result?)
 }
 
-pub async fn daemon(global: &Global, listen: Option<std::net::SocketAddr>, stop: bool) -> CliResult {
+pub async fn daemon(global: &Global, listen: Option<SocketAddr>, stop: bool) -> CliResult {
     let profile = Profile::new(global)?;
     if stop {
-        let client = rpc::connect(&profile)
-            .await
-            .ok_or_else(|| CliError::new("no_node", 10, "no node runs for this profile"))?;
-        client.call("stop", json!({})).await?;
-        drop(client);
-        // The profile is free when the node has stopped.
-        while starling_node::ProfileDir::lock(&profile.dir).is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        return print("stopped");
+        return stop_daemon(&profile).await;
     }
     if let Some(address) = listen
         && !address.ip().is_loopback()
     {
-        return Err(CliError::usage(format!("{address} is not on this machine: the control port has no password"))
+        return Err(CliError::usage(format!("{address} is not on this machine: the control port is not encrypted"))
             .hint("listen on 127.0.0.1, and forward it with ssh"));
     }
     if !profile.exists() {
         return Err(crate::error::no_profile());
     }
-    if rpc::connect(&profile).await.is_some() {
+    if rpc::connect(&profile, FIRST_ANSWER).await?.is_some() {
         return Err(CliError::locked("a node runs for this profile already")
             .hint("use it, or stop it with `starling daemon --stop`"));
     }
     let key = profile.open_key()?;
     let node = rpc::open_node(&profile, global, &key).await?;
     let _handled = signals::handle();
-    let listener = rpc::bind(&profile)?;
-    let (stop, mut stopped) = mpsc::channel(1);
-    let served = Served::new(node.clone(), &profile.name, rpc::ScreenState::open(&profile.dir, &key), stop);
-    let mut ready =
-        json!({ "type": "daemon.ready", "profile": profile.name, "socket": profile.socket.display().to_string() });
+    let (stop, stopped) = mpsc::channel(1);
+    let screen = rpc::ScreenState::open(&profile.dir, &key);
+    let served = Served::new(node.clone(), &profile.name, screen, stop);
+    let result = serve(global, &profile, served, stopped, listen).await;
+    node.stop().await;
+    result
+}
+
+/// Serves a profile's node until it is stopped.
+async fn serve(
+    global: &Global,
+    profile: &Profile,
+    served: Served,
+    mut stopped: mpsc::Receiver<()>,
+    listen: Option<SocketAddr>,
+) -> CliResult {
+    let socket = ControlSocket::bind(profile)?;
+    let path = socket.path.display().to_string();
+    let mut ready = json!({ "type": "daemon.ready", "profile": profile.name, "socket": path });
+    let mut port = JoinSet::new();
     if let Some(address) = listen {
-        let tcp = tokio::net::TcpListener::bind(address).await.map_err(|e| {
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
             CliError::usage(format!("cannot listen on {address}: {e}")).hint("choose another port; 0 picks a free one")
         })?;
-        ready["listen"] = tcp.local_addr().map(|a| a.to_string()).unwrap_or_default().into();
-        let served = served.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = tcp.accept().await {
-                tokio::spawn(serve_stream(stream, served.clone()));
-            }
-        });
+        let token = Token::of_profile(&profile.dir)?;
+        ready["listen"] = listener.local_addr()?.to_string().into();
+        ready["token_file"] = token.file.display().to_string().into();
+        port.spawn(rpc::serve_port(listener, served.clone(), token));
     }
     if global.json {
         print(ready)?;
     } else {
-        say(global, format!("Node of profile “{}” on {}", profile.name, profile.socket.display()));
+        say(global, format!("Node of profile “{}” on {path}", profile.name));
+        if let (Some(address), Some(file)) = (ready["listen"].as_str(), ready["token_file"].as_str()) {
+            say(global, format!("Also on {address}, for those who give the token in {file} first"));
+        }
     }
-    let mut live = node.live();
-    let failed = tokio::select! {
-        () = rpc::serve_listener(listener, &profile.socket, &served, &mut stopped) => None,
-        _ = signals::received() => None,
-        reason = failure(&mut live) => Some(reason),
-    };
-    let _ = std::fs::remove_file(&profile.socket);
-    node.stop().await;
-    match failed {
-        Some(reason) => Err(CliError::internal(reason).hint(
+    let mut live = served.node.live();
+    tokio::select! {
+        () = rpc::serve_socket(socket, &served, &mut stopped) => Ok(()),
+        _ = signals::received() => Ok(()),
+        reason = failure(&mut live) => Err(CliError::internal(reason).hint(
             "free some space or check the profile's directory, then start again: nothing that was reported is lost",
         )),
-        None => Ok(()),
     }
+}
+
+/// Stops the node that runs for a profile, and waits until the profile is free.
+async fn stop_daemon(profile: &Profile) -> CliResult {
+    let client = rpc::connect(profile, FIRST_ANSWER).await?;
+    let client = client.ok_or_else(|| CliError::new("no_node", 10, "no node runs for this profile"))?;
+    client.request(node::Stop {}).await?;
+    drop(client);
+    let freed = async {
+        while starling_node::ProfileDir::lock(&profile.dir).is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(STOPS, freed).await.map_err(|_| {
+        CliError::timeout("the node has not stopped yet").hint("commands that use it may still be running: end them")
+    })?;
+    print("stopped")
 }
 
 async fn failure(live: &mut tokio::sync::broadcast::Receiver<starling_node::Live>) -> String {

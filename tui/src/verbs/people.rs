@@ -1,6 +1,10 @@
 //! `invite` and `contacts`.
 
 use serde_json::{Value, json};
+use starling_control::{
+    methods::{chats, node},
+    objects::{Rendezvous, Status},
+};
 
 use super::{field, find, init::parse_home, node_of, print, say};
 use crate::{
@@ -69,28 +73,27 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
     Ok(())
 }
 
-/// Waits until our home is connected and knows us.
+/// Waits until our home is connected and knows us, unless it does not take connections.
 pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
     for attempt in 0..150 {
-        let status = client.call("status", json!({})).await?;
-        let homes = status["rendezvous"].as_array().cloned().unwrap_or_default();
-        let own: Vec<&Value> = homes.iter().filter(|h| h["own"] == true).collect();
-        if own.is_empty() || own.iter().any(|h| h["registered"] == true) {
+        let status = client.request(node::Status {}).await?;
+        if status.homes().next().is_none() || status.homes().any(|home| home.registered) {
             warn_of_clock(global, &status);
             return Ok(());
         }
-        let refused =
-            own.iter().find(|h| h["connected"] == true && h["problem"].is_string() && h["problem"] != "registering");
-        if let Some(home) = refused {
-            say(global, format!("warning: the rendezvous does not register us: {}", field(home, "problem")));
-            if let Some(hint) = home_hint(field(home, "problem")) {
+        if let Some(refusal) = status.homes().find_map(Rendezvous::refusal) {
+            say(global, format!("warning: the rendezvous does not register us: {refusal}"));
+            if let Some(hint) = home_hint(refusal) {
                 say(global, format!("hint: {hint}"));
             }
             return Ok(());
         }
-        if attempt == 149 {
-            let problem = own.iter().find_map(|h| h["problem"].as_str()).unwrap_or("it does not answer");
+        // A server that does not take connections will not do so in a moment.
+        let down = status.homes().all(|home| home.failure().is_some());
+        if down || attempt == 149 {
+            let problem = status.homes().find_map(Rendezvous::failure).unwrap_or("it does not answer");
             say(global, format!("warning: our rendezvous cannot be reached ({problem}): what needs it waits"));
+            return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -98,10 +101,9 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
 }
 
 /// Says if this machine's clock is far from that of the rendezvous.
-pub fn warn_of_clock(global: &Global, status: &Value) {
-    let own =
-        status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true && h["connected"] == true);
-    let offset = own.filter_map(|h| h["clock_offset_ms"].as_i64()).max_by_key(|o| o.abs()).unwrap_or(0);
+pub fn warn_of_clock(global: &Global, status: &Status) {
+    let offsets = status.homes().filter(|home| home.connected).map(|home| home.clock_offset_ms);
+    let offset = offsets.max_by_key(|offset| offset.abs()).unwrap_or(0);
     if offset.abs() > 5 * 60_000 {
         let direction = if offset > 0 { "behind" } else { "ahead of" };
         let minutes = offset.abs() / 60_000;
@@ -136,13 +138,11 @@ pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
         return Ok(());
     }
     for _ in 0..160 {
-        let status = client.call("status", json!({})).await?;
-        let own: Vec<Value> =
-            status["rendezvous"].as_array().into_iter().flatten().filter(|h| h["own"] == true).cloned().collect();
-        if status["synced"] == true || own.is_empty() {
+        let status = client.request(node::Status {}).await?;
+        if status.synced || status.homes().next().is_none() {
             return Ok(());
         }
-        let problem = own.iter().find_map(|h| h["problem"].as_str()).filter(|p| *p != "registering");
+        let problem = status.homes().find_map(|home| home.refusal().or_else(|| home.failure()));
         if let Some(problem) = problem {
             say(global, format!("note: the rendezvous was not asked for news: {problem}"));
             return Ok(());
@@ -252,13 +252,12 @@ pub async fn settle(client: &Client) {
     }
     // A request costs some seconds of work; what is not out by then goes out at the next run.
     for _ in 0..200 {
-        let (Ok(chats), Ok(status)) = (client.call("chats", json!({})).await, client.call("status", json!({})).await)
+        let (Ok(chats), Ok(status)) = (client.request(chats::List {}).await, client.request(node::Status {}).await)
         else {
             return;
         };
-        let connected = status["rendezvous"].as_array().is_some_and(|r| r.iter().any(|r| r["connected"] == true));
-        let queued = chats.as_array().is_some_and(|c| c.iter().any(|c| c["queued"].as_u64() > Some(0)));
-        let waiting = queued || status["requests_waiting"].as_u64() > Some(0);
+        let connected = status.rendezvous.iter().any(|server| server.connected);
+        let waiting = chats.iter().any(|chat| chat.queued > 0) || status.requests_waiting > 0;
         if !waiting || !connected {
             return;
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use starling_control::methods::{calls, messages::Typing};
 use starling_keys::{Protection, RecoveryPhrase};
 use starling_text::SafeText;
 use tokio::{
@@ -254,8 +255,13 @@ pub async fn guide(global: &Global) -> CliResult {
             }
             // A test pattern, and an echo of what is heard.
             "call.incoming" => {
-                let answer = json!({ "call": event["call"]["id"], "audio_in": "echo", "audio_out": "none", "video_in": "pattern:640x360@20" });
-                client.notify("call.answer", answer).await?;
+                let media = calls::Media {
+                    audio_in: Some("echo".into()),
+                    audio_out: Some("none".into()),
+                    video_in: Some("pattern:640x360@20".into()),
+                    ..calls::Media::default()
+                };
+                client.notify(calls::Answer::new(field(&event["call"], "id").into(), media)).await?;
             }
             "message.new" if event["message"]["from"]["self"] != true => {
                 let chat = field(&event["chat"], "id");
@@ -273,7 +279,7 @@ pub async fn guide(global: &Global) -> CliResult {
                     (true, true) => continue,
                     (false, false) => reply(&text),
                 };
-                client.notify("typing", json!({ "chat": chat })).await?;
+                client.notify(Typing { chat: chat.into(), typing: None }).await?;
                 client.call("send", json!({ "chat": chat, "text": answer })).await?;
             }
             _ => {}

@@ -1,9 +1,6 @@
 //! The connection that brings a call's pictures.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::{
@@ -11,7 +8,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::rpc::frames::{Frames, Part};
+use crate::{
+    profile::Profile,
+    rpc::frames::{Frames, Part},
+};
 
 /// Pictures are drawn at most so often; a terminal that is slower gets fewer.
 const FRAME: Duration = Duration::from_millis(33);
@@ -28,7 +28,7 @@ pub struct Video {
 
 impl Video {
     /// Watches a call, in these sizes, or nothing. `began`: when the last drawing did.
-    pub fn want(&mut self, wanted: Option<(String, Value)>, socket: &Path, began: Instant) {
+    pub fn want(&mut self, wanted: Option<(String, Value)>, profile: &Profile, began: Instant) {
         // At most a third of the time goes into drawing: keys come first.
         self.not_before = Some(began + FRAME.max(began.elapsed() * 3));
         let Some((call, wish)) = wanted else { return self.stop() };
@@ -44,9 +44,9 @@ impl Video {
         let (sender, wishes) = watch::channel(wish);
         // One frame waits; the next is asked for when it was taken.
         let (shots, frames) = mpsc::channel(1);
-        let (socket, id) = (socket.to_owned(), call.clone());
+        let (sockets, id) = (profile.sockets(), call.clone());
         self.task = Some(tokio::spawn(async move {
-            let Ok(mut connection) = Frames::open(&socket, &id).await else { return };
+            let Ok(mut connection) = Frames::open(&sockets, &id).await else { return };
             loop {
                 let Ok(place) = shots.reserve().await else { return };
                 let wish = wishes.borrow().clone();

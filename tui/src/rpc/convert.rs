@@ -1,0 +1,422 @@
+//! From the node's types to those of the control interface.
+
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use starling_control::{
+    Event,
+    event::{EventKind, MessageChange, VERSION},
+    objects::{self, Author, CallAt, ChatKind, ChatRef, ContactRef, Cursor, MessageKey, MessageRef, Path, Time},
+};
+use starling_node::{
+    Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
+    ContactState, DeliveryState, Device, FeedKind, Live, Message, News, Node, NodeError, Recording, Request, Status,
+    Via,
+};
+
+/// Milliseconds since 1970 as RFC 3339 in UTC.
+pub fn rfc3339(ms: u64) -> String {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
+    format!("{at:.3}")
+}
+
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+pub fn time(ms: u64) -> Time {
+    Time(rfc3339(ms))
+}
+
+/// A time that is not known where it is 0.
+fn known_time(ms: u64) -> Option<Time> {
+    (ms > 0).then(|| time(ms))
+}
+
+/// The text of an id.
+fn id<T: From<String>>(id: impl ToString) -> T {
+    id.to_string().into()
+}
+
+pub fn cursor(sequence: u64) -> Cursor {
+    Cursor(format!("c1:{sequence}"))
+}
+
+pub fn state(state: DeliveryState) -> objects::DeliveryState {
+    match state {
+        DeliveryState::Queued => objects::DeliveryState::Queued,
+        DeliveryState::Sent => objects::DeliveryState::Sent,
+        DeliveryState::Delivered => objects::DeliveryState::Delivered,
+        DeliveryState::Read => objects::DeliveryState::Read,
+        DeliveryState::Failed => objects::DeliveryState::Failed,
+    }
+}
+
+pub fn audience(audience: Audience) -> objects::Audience {
+    match audience {
+        Audience::Contacts => objects::Audience::Contacts,
+        Audience::Everyone => objects::Audience::Everyone,
+        Audience::Nobody => objects::Audience::Nobody,
+    }
+}
+
+pub fn node_audience(audience: objects::Audience) -> Audience {
+    match audience {
+        objects::Audience::Contacts => Audience::Contacts,
+        objects::Audience::Everyone => Audience::Everyone,
+        objects::Audience::Nobody => Audience::Nobody,
+    }
+}
+
+fn via(via: Via) -> objects::Via {
+    match via {
+        Via::Own => objects::Via::Own,
+        Via::Direct => objects::Via::Direct,
+        Via::Relay => objects::Via::Relay,
+        Via::Log => objects::Via::Log,
+    }
+}
+
+fn presence(availability: Availability) -> objects::Presence {
+    match availability {
+        Availability::Online => objects::Presence::Online,
+        Availability::Away => objects::Presence::Away,
+        Availability::Offline => objects::Presence::Offline,
+    }
+}
+
+/// How something is connected, from whether it is relayed.
+fn path(relayed: Option<bool>) -> Option<Path> {
+    relayed.map(|relayed| if relayed { Path::Relay } else { Path::Direct })
+}
+
+fn call_end(end: CallEnd) -> objects::CallEnd {
+    match end {
+        CallEnd::HungUp => objects::CallEnd::HungUp,
+        CallEnd::Declined => objects::CallEnd::Declined,
+        CallEnd::Busy => objects::CallEnd::Busy,
+        CallEnd::NoAnswer => objects::CallEnd::NoAnswer,
+        CallEnd::Cancelled => objects::CallEnd::Cancelled,
+        CallEnd::Elsewhere => objects::CallEnd::Elsewhere,
+        CallEnd::Failed => objects::CallEnd::Failed,
+        CallEnd::Lost => objects::CallEnd::Lost,
+    }
+}
+
+fn consent(consent: Consent) -> objects::Consent {
+    match consent {
+        Consent::No => objects::Consent::No,
+        Consent::Asked => objects::Consent::Asked,
+        Consent::Yes => objects::Consent::Yes,
+    }
+}
+
+fn note(note: CallNote) -> objects::CallNote {
+    let recording = note.recording.map(|said| match said {
+        Recording::Asked => objects::RecordingNote::Asked,
+        Recording::Agreed => objects::RecordingNote::Agreed,
+        Recording::Refused => objects::RecordingNote::Refused,
+        Recording::Ended => objects::RecordingNote::Ended,
+    });
+    objects::CallNote {
+        id: id(note.id),
+        video: note.video,
+        reason: call_end(note.why),
+        duration_ms: note.duration_ms,
+        recording,
+    }
+}
+
+/// What names messages, conversations and accounts.
+pub struct Names {
+    me: Status,
+    contacts: HashMap<ChatId, Contact>,
+}
+
+impl Names {
+    pub async fn load(node: &Node) -> Result<Self, NodeError> {
+        let contacts = node.contacts().await?;
+        Ok(Self { me: node.status().await?, contacts: contacts.into_iter().map(|c| (c.chat, c)).collect() })
+    }
+
+    pub fn knows(&self, chat: ChatId) -> bool {
+        self.contacts.contains_key(&chat)
+    }
+
+    pub fn chat(&self, chat: ChatId) -> ChatRef {
+        let name = self.contacts.get(&chat).map(|c| c.name.clone());
+        ChatRef { id: id(chat), kind: ChatKind::Direct, name }
+    }
+
+    fn contact(&self, account: starling_keys::AccountId, own_name: &str) -> ContactRef {
+        let contact = self.contacts.values().find(|c| c.account == account);
+        let name = contact.map(|c| c.name.clone()).or_else(|| (!own_name.is_empty()).then(|| own_name.to_owned()));
+        ContactRef { account: id(account), name }
+    }
+
+    fn author(&self, m: &Message) -> Author {
+        if m.mine {
+            return Author {
+                account: Some(id(self.me.account)),
+                name: Some(self.me.name.clone()),
+                device: Some(id(self.me.device)),
+                verified: true,
+                own: true,
+                bot: self.me.bot,
+            };
+        }
+        let contact = self.contacts.get(&m.chat);
+        let device = contact.and_then(|c| c.devices.iter().find(|d| d.tag() == m.id.0.device));
+        Author {
+            account: contact.map(|c| id(c.account)),
+            name: contact.map(|c| c.name.clone()),
+            device: device.map(id),
+            verified: contact.is_some_and(|c| c.verified),
+            own: false,
+            bot: contact.is_some_and(|c| c.bot),
+        }
+    }
+
+    /// A message. The handle is its short number, where it has one.
+    pub fn message(&self, m: &Message, handle: String) -> objects::Message {
+        let reactions = m.reactions.iter();
+        objects::Message {
+            id: id(m.id),
+            handle,
+            from: self.author(m),
+            sent_at: time(m.sent_ms()),
+            text: m.text.clone(),
+            format: objects::Format::Markdown,
+            mentions: m.mentions.iter().map(id).collect(),
+            reply_to: m.reply_to.map(id),
+            thread: None,
+            attachments: Vec::new(),
+            expires_at: None,
+            edited: m.edited,
+            deleted: m.deleted,
+            reactions: reactions.map(|(emoji, own)| objects::Reaction { emoji: emoji.clone(), own: *own }).collect(),
+            state: state(m.state),
+            via: via(m.via),
+            call: m.call.map(note),
+        }
+    }
+
+    /// What a durable event is about; nothing if that cannot be said any more.
+    fn durable(&self, n: &News, node: &Node, handle: String) -> Option<EventKind> {
+        let contact = || n.account.map(|account| self.contact(account, &n.text));
+        Some(match n.kind {
+            FeedKind::ContactRequested => EventKind::ContactRequested { contact: contact()? },
+            FeedKind::ContactAccepted => EventKind::ContactAccepted { contact: contact()? },
+            FeedKind::KeyChanged => EventKind::ContactKeyChanged { contact: contact()? },
+            FeedKind::Blocked => EventKind::ContactBlocked { contact: contact()? },
+            FeedKind::DeviceLinked => EventKind::DeviceLinked { device: n.text.as_str().into() },
+            FeedKind::DeviceRemoved => EventKind::DeviceRemoved { device: n.text.as_str().into() },
+            FeedKind::State => EventKind::MessageState {
+                chat: self.chat(n.chat?),
+                message: MessageKey { id: id(n.message?) },
+                state: state(n.state),
+                reason: (!n.text.is_empty()).then(|| n.text.clone()),
+            },
+            FeedKind::New | FeedKind::Edited | FeedKind::Deleted | FeedKind::Reaction | FeedKind::Call => {
+                let change = self.change(n.chat?, n.message?, node, handle);
+                match n.kind {
+                    FeedKind::New => EventKind::MessageNew(change),
+                    FeedKind::Edited => EventKind::MessageEdited(change),
+                    FeedKind::Deleted => EventKind::MessageDeleted(change),
+                    FeedKind::Reaction => EventKind::MessageReaction(change),
+                    _ => {
+                        let MessageChange { chat, message, via } = change;
+                        let call = message.whole().and_then(|m| m.call.clone());
+                        EventKind::CallEnded { chat, message, call, via }
+                    }
+                }
+            }
+        })
+    }
+
+    fn change(&self, chat: ChatId, message: starling_node::MessageId, node: &Node, handle: String) -> MessageChange {
+        let found = node.message(chat, message).ok().flatten();
+        let via = found.as_ref().map(|m| via(m.via));
+        let message = match found {
+            Some(m) => MessageRef::Whole(Box::new(self.message(&m, handle))),
+            // The user has deleted the conversation here: the event keeps its number.
+            None => MessageRef::Gone { id: id(message), gone: true },
+        };
+        MessageChange { chat: self.chat(chat), message, via }
+    }
+
+    /// What an event that is not kept is about.
+    pub async fn transient(&self, live: &Live, node: &Node) -> Result<EventKind, NodeError> {
+        Ok(match live {
+            Live::Typing { chat, typing } => EventKind::Typing { chat: self.chat(*chat), typing: *typing },
+            Live::Presence { account, availability, last_seen_ms } => EventKind::Presence {
+                contact: self.contact(*account, ""),
+                presence: presence(*availability),
+                last_seen: time(*last_seen_ms),
+            },
+            Live::Net => EventKind::NetState { net: Box::new(status(&node.status().await?)) },
+            Live::Call(info) => {
+                let (chat, call) = (self.chat(info.chat), call(info));
+                if !info.outgoing && info.phase == CallPhase::Ringing {
+                    EventKind::CallIncoming { chat, call }
+                } else {
+                    EventKind::CallState { chat, call }
+                }
+            }
+            Live::CodeEnded { code, used } => EventKind::CodeEnded { code: code.clone(), used: *used },
+            Live::Failed(reason) => EventKind::NodeFailed { reason: reason.clone() },
+        })
+    }
+
+    /// A durable event; nothing if it is not known any more what it was about.
+    pub fn news(&self, n: &News, node: &Node, profile: &str, handle: String, replayed: bool) -> Option<Event> {
+        Some(Event {
+            v: VERSION,
+            kind: self.durable(n, node, handle)?,
+            seq: n.sequence,
+            cursor: cursor(n.sequence),
+            ts: time(n.at_ms),
+            profile: profile.to_owned(),
+            replayed: Some(replayed),
+        })
+    }
+}
+
+/// An event that is not kept: it carries the number of the last durable one.
+pub fn transient(kind: EventKind, profile: &str, last: u64) -> Event {
+    let of_the_stream =
+        matches!(kind, EventKind::StreamReady {} | EventKind::StreamKeepalive {} | EventKind::StreamShutdown { .. });
+    Event {
+        v: VERSION,
+        kind,
+        seq: last,
+        cursor: cursor(last),
+        ts: time(now_ms()),
+        profile: profile.to_owned(),
+        replayed: (!of_the_stream).then_some(false),
+    }
+}
+
+pub fn call(c: &CallInfo) -> objects::Call {
+    let state = match c.phase {
+        CallPhase::Starting => objects::CallPhase::Starting,
+        CallPhase::Ringing => objects::CallPhase::Ringing,
+        CallPhase::Connecting => objects::CallPhase::Connecting,
+        CallPhase::Connected => objects::CallPhase::Connected,
+        CallPhase::Interrupted => objects::CallPhase::Interrupted,
+        CallPhase::Ended => objects::CallPhase::Ended,
+    };
+    objects::Call {
+        id: id(c.id),
+        chat: CallAt { id: id(c.chat) },
+        outgoing: c.outgoing,
+        video: c.video,
+        state,
+        connected_at: known_time(c.connected_ms),
+        waiting: c.waiting,
+        emoji: c.emoji.clone(),
+        trouble: c.trouble.clone(),
+        recording: consent(c.recording),
+        recorded: consent(c.recorded),
+        moved: c.moved,
+        reason: c.end.as_ref().map(|(why, _)| call_end(*why)),
+        text: c.end.as_ref().map(|(_, text)| text.clone()),
+        replaced_by: c.replaced_by.map(id),
+    }
+}
+
+pub fn call_elsewhere(c: &CallElsewhere) -> objects::CallElsewhere {
+    objects::CallElsewhere {
+        chat: CallAt { id: id(c.chat) },
+        device: id(c.device),
+        video: c.video,
+        connected_at: time(c.since_ms),
+    }
+}
+
+pub fn contact(c: &Contact, me: &Status) -> objects::Contact {
+    let state = match c.state {
+        ContactState::Active => objects::ContactState::Active,
+        ContactState::Outgoing => objects::ContactState::Requested,
+        ContactState::Blocked => objects::ContactState::Blocked,
+        ContactState::Removed => objects::ContactState::Removed,
+    };
+    objects::Contact {
+        account: id(c.account),
+        chat: id(c.chat),
+        name: c.name.clone(),
+        own_name: c.own_name.clone(),
+        state,
+        verified: c.verified,
+        key_changed: c.key_changed,
+        bot: c.bot,
+        devices: c.devices.iter().map(id).collect(),
+        last_seen: known_time(c.last_seen_ms),
+        presence: c.availability.map(presence),
+        typing: c.typing,
+        path: path(c.relayed).unwrap_or(Path::None),
+        safety_number: starling_keys::SafetyNumber::of(&me.account, &c.account).to_string(),
+    }
+}
+
+pub fn request(r: &Request) -> objects::Request {
+    objects::Request { account: id(r.account), name: r.name.clone(), greeting: r.greeting.clone(), at: time(r.at_ms) }
+}
+
+pub fn chat(c: &Chat) -> objects::Chat {
+    objects::Chat {
+        id: id(c.id),
+        kind: ChatKind::Direct,
+        name: c.name.clone(),
+        peer: id(c.peer),
+        unread: c.unread,
+        newest: known_time(c.newest_ms),
+        pinned: c.pinned,
+        muted_until: known_time(c.muted_until_ms),
+        archived: c.archived,
+        queued: c.queued,
+        problem: c.problem.map(Into::into),
+        cipher: c.cipher.into(),
+        read_clock: c.read.0,
+    }
+}
+
+pub fn status(s: &Status) -> objects::Status {
+    let reachability = if s.public {
+        objects::Reachability::Public
+    } else if s.homes.iter().any(|h| h.own && h.connected) {
+        objects::Reachability::Relay
+    } else {
+        objects::Reachability::None
+    };
+    let rendezvous = s.homes.iter().map(|h| objects::Rendezvous {
+        address: h.address.clone(),
+        own: h.own,
+        connected: h.connected,
+        registered: h.registered,
+        problem: h.problem.clone(),
+        clock_offset_ms: h.clock_offset_ms,
+    });
+    objects::Status {
+        account: id(s.account),
+        device: id(s.device),
+        name: s.name.clone(),
+        bot: s.bot,
+        username: s.username.clone(),
+        addresses: s.addresses.clone(),
+        address: s.address.clone(),
+        rendezvous: rendezvous.collect(),
+        reachability,
+        peers: objects::Peers { direct: s.peers.0, relayed: s.peers.1 },
+        queued: s.queued,
+        requests_waiting: s.requests_waiting,
+        synced: s.synced,
+    }
+}
+
+/// A device of our account.
+pub fn device(d: &Device) -> objects::Device {
+    objects::Device { device: id(d.id), added_at: time(d.added_ms), this: d.this, connection: path(d.relayed) }
+}
