@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use starling_control::objects::DeliveryState;
 
 /// Chat and call from your terminal: peer to peer, end-to-end encrypted.
 #[derive(Parser)]
@@ -597,11 +598,11 @@ pub enum WaitFor {
 }
 
 impl WaitFor {
-    pub fn as_str(self) -> &'static str {
+    pub fn state(self) -> DeliveryState {
         match self {
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
+            Self::Sent => DeliveryState::Sent,
+            Self::Delivered => DeliveryState::Delivered,
+            Self::Read => DeliveryState::Read,
         }
     }
 }

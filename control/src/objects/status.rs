@@ -41,6 +41,11 @@ impl Status {
     pub fn homes(&self) -> impl Iterator<Item = &Rendezvous> {
         self.rendezvous.iter().filter(|server| server.own)
     }
+
+    /// Whether there are some, and none of them takes connections.
+    pub fn is_cut_off(&self) -> bool {
+        self.homes().next().is_some() && self.homes().all(|home| home.failure().is_some())
+    }
 }
 
 /// A rendezvous server.

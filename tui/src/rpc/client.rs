@@ -95,10 +95,11 @@ impl Client {
     pub async fn finish(&self) {
         if let Some(own) = &self.own {
             for _ in 0..FLUSHES {
-                match self.request(node::Flush {}).await {
-                    Ok(flushed) if flushed.owes => tokio::time::sleep(Duration::from_millis(20)).await,
-                    _ => break,
+                let owes = self.request(node::Flush {}).await.is_ok_and(|flushed| flushed.owes);
+                if !owes || self.request(node::Status {}).await.is_ok_and(|status| status.is_cut_off()) {
+                    break;
                 }
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             let _ = own.stop.try_send(());
             // Until it has stopped, the next command could not start its own.

@@ -1,9 +1,18 @@
 //! `send` and `listen`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
-use starling_control::methods::node;
+use starling_control::{
+    methods::{
+        messages::{Wait, Waited},
+        node,
+    },
+    objects::DeliveryState,
+};
 use starling_node::MAX_TEXT;
 use starling_text::SafeText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +37,11 @@ use crate::{
 /// Events that are written together when they are there already.
 const BATCH: usize = 500;
 /// How long a one-off `send` tries to get its message out before it leaves it to the next run.
-const LINGER_MS: u64 = 10_000;
+const LINGER: Duration = Duration::from_secs(10);
+/// The same when no rendezvous takes connections: time to reach a device nearby.
+const LINGER_CUT_OFF: Duration = Duration::from_secs(1);
+/// How often it is looked which of them it is, in milliseconds.
+const LOOK_MS: u64 = 250;
 
 pub async fn send(global: &Global, args: Send) -> CliResult {
     let timeout = parse_duration(&args.timeout)
@@ -60,26 +73,31 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
         sent.result()?;
         return Err(CliError::usage("there is nothing to send").hint("give the text, or lines on standard input"));
     };
-    // Without --wait: a node of our own must at least hand the message over, as far as that is possible now.
-    let wait = match args.wait {
-        Some(wait) => Some((wait.as_str(), timeout)),
-        None if client.is_own() => Some(("sent", LINGER_MS.min(timeout))),
-        None => None,
-    };
-    let (state, reached) = match wait {
-        Some((goal, timeout)) => {
-            let params = json!({ "chat": chat, "message": last, "state": goal, "timeout_ms": timeout });
-            let answer = loop {
-                match client.call("wait", params.clone()).await {
+    let (state, reached) = match args.wait {
+        Some(goal) => {
+            let wait = Wait {
+                chat: chat.into(),
+                message: last.as_str().into(),
+                state: goal.state(),
+                timeout_ms: Some(timeout),
+            };
+            let waited = loop {
+                match client.request(wait.clone()).await {
                     // It was another command's node, and that command has ended: the message is safe, we go on waiting with our own.
                     Err(error) if error.code == "node_gone" => client.renew(profile, global).await?,
-                    answer => break answer?,
+                    waited => break waited?,
                 }
             };
-            (field(&answer, "state").to_owned(), answer["reached"] == true)
+            (waited.state, waited.reached)
         }
-        None => ("queued".to_owned(), true),
+        // A node of our own must at least hand the message over, as far as that is possible now.
+        None if client.is_own() => {
+            let waited = hand_over(client, chat, last, LINGER.min(Duration::from_millis(timeout))).await?;
+            (waited.state, waited.reached)
+        }
+        None => (DeliveryState::Queued, true),
     };
+    let state = state.as_str();
     if client.is_own() {
         warn_of_clock(global, &client.request(node::Status {}).await?);
     }
@@ -98,7 +116,7 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
         let chats = client.call("chats", json!({})).await?;
         let row = chats.as_array().into_iter().flatten().find(|c| field(c, "id") == chat);
         let problem = row.and_then(|c| c["problem"].as_str()).map(|p| format!(" ({p})")).unwrap_or_default();
-        let hint = match state.as_str() {
+        let hint = match state {
             "queued" => "it goes out when the rendezvous or their device can be reached: `starling doctor` tells more",
             "sent" => "it waits at the rendezvous until their device comes for it",
             _ => "they have it; whether they have read it is not known, or not told",
@@ -145,6 +163,20 @@ pub(super) async fn send_texts(client: &Client, chat: &str, args: &Send, texts: 
     }
     let answer = client.call("send", params).await?;
     Ok(answer["ids"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(Into::into)).collect())
+}
+
+/// Waits until a message has left, for so long at most. What has not left goes out at the next run.
+async fn hand_over(client: &Client, chat: &str, message: &str, limit: Duration) -> CliResult<Waited> {
+    let began = Instant::now();
+    loop {
+        let wait =
+            Wait { chat: chat.into(), message: message.into(), state: DeliveryState::Sent, timeout_ms: Some(LOOK_MS) };
+        let waited = client.request(wait).await?;
+        let limit = if client.request(node::Status {}).await?.is_cut_off() { LINGER_CUT_OFF.min(limit) } else { limit };
+        if waited.reached || began.elapsed() >= limit {
+            return Ok(waited);
+        }
+    }
 }
 
 pub async fn listen(

@@ -89,8 +89,7 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
             return Ok(());
         }
         // A server that does not take connections will not do so in a moment.
-        let down = status.homes().all(|home| home.failure().is_some());
-        if down || attempt == 149 {
+        if status.is_cut_off() || attempt == 149 {
             let problem = status.homes().find_map(Rendezvous::failure).unwrap_or("it does not answer");
             say(global, format!("warning: our rendezvous cannot be reached ({problem}): what needs it waits"));
             return Ok(());
