@@ -72,7 +72,7 @@ async fn wait_until_registered(node: &Node) -> Result<()> {
 async fn wait_for_message(node: &Node) -> Result<Message> {
     let from_other = |news: &News| {
         let message = node.message(news.chat?, news.message?).ok()??;
-        (!message.mine).then_some(message)
+        (!message.own).then_some(message)
     };
     wait_for(node, from_other).await
 }

@@ -186,8 +186,12 @@ pub struct Message {
     pub id: MessageId,
     /// Its conversation.
     pub chat: ChatId,
-    /// Written by this account.
-    pub mine: bool,
+    /// Who has written it.
+    pub author: AccountId,
+    /// On which device; `None` if it was removed before its key was known here.
+    pub device: Option<DeviceId>,
+    /// Its author is this account.
+    pub own: bool,
     /// Its current text, as it was sent: not made safe for a terminal.
     pub text: String,
     /// The message that it answers.

@@ -65,13 +65,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
         let Some(note) = talk.note.filter(|n| *n != EventId::default()) else { return Ok(()) };
-        put_note(
-            turn,
-            talk.chat,
-            note,
-            talk.outgoing,
-            Call { id: talk.id, signal: CallSignal::Note { why, video: talk.video, duration_ms } },
-        )
+        let (chat, outgoing) = (talk.chat, talk.outgoing);
+        let call = Call { id: talk.id, signal: CallSignal::Note { why, video: talk.video, duration_ms } };
+        self.put_note(turn, chat, note, outgoing, call)
     }
 
     /// The conversation has a note of a call that is over.
@@ -95,16 +91,22 @@ impl Engine {
         let ids = note.to_bytes().to_vec();
         turn.news(FeedRow { kind: FeedKind::Call.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })
     }
-}
 
-/// Writes the note of a call.
-pub fn put_note(turn: &mut Turn<'_>, chat: ChatId, note: EventId, mine: bool, call: Call) -> Result<(), EngineError> {
-    let row = EventRow {
-        body: Event::encode_body(&Body::Call(call)),
-        mine,
-        via: if mine { Via::Own } else { Via::Direct }.stored(),
-        ..EventRow::default()
-    };
-    turn.put(TIMELINE, &timeline_key(chat, note), &row)?;
-    Ok(())
+    /// Writes what the timeline keeps of a call: its note, or what was said of a recording.
+    pub(crate) fn put_note(
+        &mut self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        note: EventId,
+        own: bool,
+        call: Call,
+    ) -> Result<(), EngineError> {
+        let row = EventRow {
+            body: Event::encode_body(&Body::Call(call)),
+            author: self.author_in(turn, chat, own, note.device)?,
+            via: if own { Via::Own } else { Via::Direct }.stored(),
+            ..EventRow::default()
+        };
+        Ok(turn.put(TIMELINE, &timeline_key(chat, note), &row)?)
+    }
 }

@@ -26,7 +26,6 @@ use starling_wire::{
 use crate::{
     api::Reply,
     api::types::{CallInfo, CallPhase, CallSetup, ChatId, Consent, ContactState, Live, NodeError},
-    conversation::send::timeline_key,
     home::Asked,
     limits::{CALL_CONNECT_MS, CALL_SERVERS_MS, CALL_TRIES, CALL_TRY_MS, MAX_CALLS, RING_MS},
     net::HomeId,

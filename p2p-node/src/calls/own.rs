@@ -7,7 +7,7 @@
 use starling_keys::{Certificate, DeviceId};
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId};
 
-use super::{Talk, ends::put_note, no_call};
+use super::{Talk, no_call};
 use crate::{
     api::types::{CallElsewhere, CallPhase, CallSetup, ChatId, NodeError},
     calls::CallCommand,
@@ -154,7 +154,7 @@ impl Engine {
         let entry = Elsewhere { chat, wire, device, peer: None, note, outgoing: true, video, since_ms: None };
         self.keep_elsewhere(entry);
         let signal = CallSignal::Note { why: CallEnd::Elsewhere, video, duration_ms: 0 };
-        put_note(turn, chat, note, true, Call { id: wire, signal })
+        self.put_note(turn, chat, note, true, Call { id: wire, signal })
     }
 
     /// Keeps what is said of a call whose ring is still to come.
@@ -204,7 +204,13 @@ impl Engine {
             _ => (CallEnd::Elsewhere, 0),
         };
         let missed = answered.is_none() && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled);
-        put_note(turn, chat, note, false, Call { id: wire, signal: CallSignal::Note { why, video, duration_ms } })?;
+        self.put_note(
+            turn,
+            chat,
+            note,
+            false,
+            Call { id: wire, signal: CallSignal::Note { why, video, duration_ms } },
+        )?;
         self.noted(turn, chat, note, missed)?;
         if let (Some((device, since)), None) = (answered, ended) {
             let (peer, since_ms) = (Some(peer), Some(since));
@@ -269,7 +275,7 @@ impl Engine {
                 (entry.device, entry.since_ms) = (sender.device(), Some(event.clock.ms()));
                 let (note, wire, video) = (entry.note, entry.wire, entry.video);
                 let signal = CallSignal::Note { why: CallEnd::Elsewhere, video, duration_ms: 0 };
-                put_note(turn, chat, note, false, Call { id: wire, signal })?;
+                self.put_note(turn, chat, note, false, Call { id: wire, signal })?;
                 if let Some(state) = self.chats.get_mut(&chat).filter(|s| note.clock.0 > s.row.read) {
                     state.row.unread = state.row.unread.saturating_sub(1);
                     state.dirty = true;
@@ -289,7 +295,7 @@ impl Engine {
                 }
                 let duration_ms = entry.since_ms.map_or(0, |since| event.clock.ms().saturating_sub(since));
                 let signal = CallSignal::Note { why: *why, video: entry.video, duration_ms };
-                put_note(turn, chat, entry.note, entry.outgoing, Call { id: entry.wire, signal })?;
+                self.put_note(turn, chat, entry.note, entry.outgoing, Call { id: entry.wire, signal })?;
                 self.noted(turn, chat, entry.note, false)?;
             }
             _ => {}

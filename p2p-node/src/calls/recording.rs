@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use starling_wire::{Body, Call, CallId, CallSignal, Event, EventId, Recording};
+use starling_wire::{Call, CallId, CallSignal, EventId, Recording};
 
-use super::{Consent, Effect, Engine, EngineError, Turn, no_call, timeline_key};
+use super::{Consent, Effect, Engine, EngineError, Turn, no_call};
 use crate::{
-    api::types::{CallPhase, NodeError, Via},
+    api::types::{CallPhase, NodeError},
     calls::CallCommand,
     limits::MAX_RECORD_ASKS,
-    store::{EventRow, TIMELINE},
 };
 
 type Answer = Result<Result<(), NodeError>, EngineError>;
@@ -115,24 +114,18 @@ impl Engine {
     }
 
     fn keep_recording(
-        &self,
+        &mut self,
         turn: &Turn<'_>,
         id: CallId,
         event: EventId,
         what: Recording,
-        mine: bool,
+        own: bool,
     ) -> Result<(), EngineError> {
         let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
         if event == EventId::default() {
             return Ok(());
         }
-        let row = EventRow {
-            body: Event::encode_body(&Body::Call(Call { id, signal: CallSignal::Recording { what, question: 0 } })),
-            mine,
-            via: if mine { Via::Own } else { Via::Direct }.stored(),
-            ..EventRow::default()
-        };
-        turn.put(TIMELINE, &timeline_key(talk.chat, event), &row)?;
-        Ok(())
+        let (chat, call) = (talk.chat, Call { id, signal: CallSignal::Recording { what, question: 0 } });
+        self.put_note(turn, chat, event, own, call)
     }
 }

@@ -515,8 +515,9 @@ impl Engine {
     fn receipt_appended(&mut self, appended: &Appended) {
         let Some(state) = self.chats.get_mut(&appended.place.chat) else { return };
         for (device, received) in &appended.told {
-            let row = crate::delivery::device_row(&mut state.row, device, false);
-            row.told = row.told.max(*received);
+            if let Some(row) = state.roster.known_mut(device) {
+                row.told = row.told.max(*received);
+            }
         }
         state.row.read_logged = state.row.read_logged.max(appended.read);
         state.dirty = true;
@@ -607,9 +608,9 @@ impl Engine {
             return Ok(());
         };
         let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_bytes(&row.device).ok()?, row.received));
-        let rows = &state.row.devices;
-        let told: Vec<(DeviceId, u64)> = rows
-            .iter()
+        let told: Vec<(DeviceId, u64)> = state
+            .roster
+            .devices()
             .filter(|row| row.told < row.received)
             .filter_map(known)
             .filter(|(device, _)| !self.links.contains_key(device))
@@ -619,7 +620,7 @@ impl Engine {
             return Ok(());
         }
         // Everything, as it replaces the receipt before it.
-        let delivered = rows.iter().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
+        let delivered = state.roster.devices().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
         let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
         self.append_receipt(turn, group, receipt, told)
     }
@@ -667,8 +668,7 @@ impl Engine {
         for group in self.groups_at(home) {
             let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
             if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
-                && (state.row.devices.iter().any(|d| d.told < d.received)
-                    || state.row.read_logged < state.row.read_told)
+                && (state.roster.devices().any(|d| d.told < d.received) || state.row.read_logged < state.row.read_told)
             {
                 state.receipt_due = Some(due);
             }

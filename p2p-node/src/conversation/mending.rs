@@ -47,9 +47,7 @@ impl Engine {
     pub(crate) fn everybody_has(&self, chat: &ChatState, group: GroupId, upto: u64) -> bool {
         let (me, this) = (self.me.account(), self.me.device());
         let theirs = self.contacts.get(&chat.peer).and_then(|p| p.list.as_ref());
-        let has = |device: DeviceId| {
-            device == this || chat.row.devices.iter().any(|r| r.device == device.as_bytes() && r.acked >= upto)
-        };
+        let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
         let all_of = |account: AccountId, list: Option<&Verified<DeviceList>>| match (list, self.groups.get(&group)) {
             (Some(list), _) => list.devices.iter().all(|d| has(d.certificate.device())),
             (None, Some(group)) => group.members.iter().filter(|m| m.account() == account).all(|m| has(m.device())),

@@ -114,7 +114,7 @@ impl Engine {
         };
         let target = message.0;
         let id = self.write_event(turn, chat, Body::Reaction { target, emoji: emoji.into() });
-        react(&mut row, true, emoji, id.clock);
+        react(&mut row, &self.me.account(), emoji, id.clock);
         self.changed_message(turn, chat, message, &row, FeedKind::Reaction)?;
         Ok(Ok(()))
     }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use starling_keys::{Certificate, DeviceId};
+use starling_keys::{AccountId, Certificate, DeviceId};
 use starling_wire::{Batch, Body, Clock, Event, EventId, Receipt, direct::Entry};
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, FeedKind, Live, Via},
     conversation::group::GroupId,
     conversation::send::timeline_key,
-    delivery::device_row,
     limits::{DELETE_WINDOW_MS, MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
     mls::Processed,
     store::{EventRow, FeedRow, ReactionRow, Reading, TIMELINE},
@@ -171,9 +170,8 @@ impl Engine {
                 let Some(state) = self.chats.get_mut(&chat) else {
                     return Ok(());
                 };
-                let row = device_row(&mut state.row, &device, own);
+                let row = state.roster.device_mut(sender.account(), &device);
                 row.received = row.received.max(batch.floor.saturating_sub(1));
-                state.dirty = true;
                 if !take_number(row, event.id.sequence) {
                     continue;
                 }
@@ -214,7 +212,7 @@ impl Engine {
             Body::Text(_) => {
                 let row = EventRow {
                     body: Event::encode_body(&event.body),
-                    mine: own,
+                    author: self.author(turn, sender.account(), id.device)?,
                     via: via.stored(),
                     ..EventRow::default()
                 };
@@ -238,7 +236,7 @@ impl Engine {
             }
             Body::Edit { target, text } => {
                 if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
-                    && row.mine == own
+                    && self.authors.is_by(row.author, &sender.account())
                     && !row.deleted
                     && id.clock.0 > row.edit_clock
                 {
@@ -252,7 +250,7 @@ impl Engine {
                 let in_time = id.clock.ms().saturating_sub(target.clock.ms()) <= DELETE_WINDOW_MS;
                 if in_time
                     && let Some((key, mut row)) = self.target(turn, chat, target, changes)?
-                    && row.mine == own
+                    && self.authors.is_by(row.author, &sender.account())
                 {
                     // The text goes from the disk, too.
                     row = EventRow {
@@ -269,13 +267,13 @@ impl Engine {
             Body::Reaction { target, emoji } => {
                 if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
                     && !row.deleted
-                    && react(&mut row, own, &emoji, id.clock)
+                    && react(&mut row, &sender.account(), &emoji, id.clock)
                 {
                     changes.rows.insert(key, row);
                     changes.reactions.extend(target.to_bytes());
                 }
             }
-            Body::Receipt(receipt) if !own => self.on_receipt(turn, chat, sender.device(), &receipt)?,
+            Body::Receipt(receipt) if !own => self.on_receipt(turn, chat, sender, &receipt)?,
             Body::Receipt(receipt) => {
                 // Another device of ours has read this.
                 self.mark_read(chat, receipt.read);
@@ -320,24 +318,26 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         chat: ChatId,
-        from: DeviceId,
+        from: &Certificate,
         receipt: &Receipt,
     ) -> Result<(), EngineError> {
-        self.has_received(turn, chat, from, receipt)?;
+        self.has_received(turn, chat, from.device(), receipt)?;
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        let before = state.row.peer_read;
         // Nobody has read what was not written yet.
         let read = receipt.read.0.min(state.row.newest);
-        if read > before {
-            state.row.peer_read = read;
-            state.dirty = true;
+        if let Some(before) = state.roster.note_read(from.account(), read) {
             let range = timeline_key(chat, floor_id(before.saturating_add(1)))
                 ..timeline_key(chat, floor_id(read.saturating_add(1)));
             let rows = turn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
-            let ids: Vec<u8> =
-                rows.iter().rev().filter(|(_, row)| row.mine).flat_map(|(key, _)| key[16..].to_vec()).collect();
+            let own = self.me.account();
+            let ids: Vec<u8> = rows
+                .iter()
+                .rev()
+                .filter(|(_, row)| self.authors.is_by(row.author, &own))
+                .flat_map(|(key, _)| key[16..].to_vec())
+                .collect();
             turn.state_news(chat, ids, DeliveryState::Read, "")?;
         }
         Ok(())
@@ -418,13 +418,14 @@ fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
     true
 }
 
-/// Sets, changes or removes one side's reaction; `false` if a newer one is there.
-pub fn react(row: &mut EventRow, mine: bool, emoji: &str, clock: Clock) -> bool {
-    if row.reactions.iter().any(|r| r.mine == mine && r.clock >= clock.0) {
+/// Sets, changes or removes an account's reaction; `false` if a newer one is there.
+pub fn react(row: &mut EventRow, account: &AccountId, emoji: &str, clock: Clock) -> bool {
+    let account = account.as_bytes();
+    if row.reactions.iter().any(|r| r.account == account && r.clock >= clock.0) {
         return false;
     }
-    row.reactions.retain(|r| r.mine != mine);
-    row.reactions.push(ReactionRow { mine, emoji: emoji.to_owned(), clock: clock.0 });
+    row.reactions.retain(|r| r.account != account);
+    row.reactions.push(ReactionRow { account: account.to_vec(), emoji: emoji.to_owned(), clock: clock.0 });
     true
 }
 

@@ -9,7 +9,7 @@ use starling_wire::{
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, FeedKind, MessageId, NodeError, Via},
-    conversation::{GroupEntry, group::GroupId},
+    conversation::{GroupEntry, group::GroupId, roster::Progress},
     limits::{MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, FeedRow, OUTBOX, OutboxRow, Reading, TIMELINE},
@@ -155,6 +155,7 @@ impl Engine {
             let Some(group) = self.active_group(chat) else {
                 continue;
             };
+            let author = self.author(turn, self.me.account(), self.me.device().tag())?;
             let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
@@ -172,7 +173,7 @@ impl Engine {
                         timeline_key(chat, event.id),
                         EventRow {
                             body: Event::encode_body(&event.body),
-                            mine: true,
+                            author,
                             via: Via::Own.stored(),
                             ..EventRow::default()
                         },
@@ -333,7 +334,7 @@ impl Engine {
                 continue;
             };
             state.outbox.retain(|i| i.first != item.first);
-            let delivered = state.row.devices.iter().filter(|d| !d.own).map(|d| d.acked).max().unwrap_or(0);
+            let delivered = state.roster.progress().delivered;
             let failed = item.ids_between(delivered, u64::MAX);
             if !failed.is_empty() {
                 state.row.failed.extend([item.first.max(delivered + 1), item.last]);
@@ -346,16 +347,16 @@ impl Engine {
     }
 
     /// The state of an event of our account; what another device of ours has written has left it.
-    pub(crate) fn state_of(row: &crate::store::ChatRow, id: EventId, via: Via) -> DeliveryState {
+    pub(crate) fn state_of(row: &crate::store::ChatRow, progress: Progress, id: EventId, via: Via) -> DeliveryState {
+        let Progress { delivered, read } = progress;
         if via != Via::Own {
-            return if id.clock.0 <= row.peer_read { DeliveryState::Read } else { DeliveryState::Sent };
+            return if id.clock.0 <= read { DeliveryState::Read } else { DeliveryState::Sent };
         }
         let sequence = id.sequence;
-        let delivered = row.devices.iter().filter(|d| !d.own).map(|d| d.acked).max().unwrap_or(0);
         if row.failed.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
             DeliveryState::Failed
         } else if sequence <= delivered {
-            if id.clock.0 <= row.peer_read { DeliveryState::Read } else { DeliveryState::Delivered }
+            if id.clock.0 <= read { DeliveryState::Read } else { DeliveryState::Delivered }
         } else if sequence <= row.sent_upto {
             DeliveryState::Sent
         } else {
@@ -376,7 +377,9 @@ impl Engine {
             Some(row) if matches!(Event::decode_body(&row.body), Ok(Body::Call(_))) => {
                 Err(NodeError::Refused("a call is no message".into()))
             }
-            Some(row) if !row.mine => Err(NodeError::Refused("only the author can change a message".into())),
+            Some(row) if !self.authors.is_by(row.author, &self.me.account()) => {
+                Err(NodeError::Refused("only the author can change a message".into()))
+            }
             Some(row) if row.deleted => Err(NodeError::Refused("the message was deleted".into())),
             Some(row) => Ok(row),
         })

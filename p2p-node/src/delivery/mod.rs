@@ -14,7 +14,7 @@ use crate::{
     conversation::send::outbox_key,
     limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
     net::NetCommand,
-    store::{ChatRow, DeviceRow, OUTBOX, OutboxRow, Reading},
+    store::{DeviceRow, OUTBOX, OutboxRow, Reading},
     turn::{Effect, Engine, EngineError, Turn},
 };
 
@@ -50,16 +50,6 @@ impl Link {
     pub fn resend_due(&self) -> Option<u64> {
         self.cursors.values().filter(|c| !c.inflight.is_empty()).map(Cursor::resend_due).min()
     }
-}
-
-/// What is known of a device in a conversation, made if needed.
-pub fn device_row<'a>(row: &'a mut ChatRow, device: &DeviceId, own: bool) -> &'a mut DeviceRow {
-    let at = row.devices.iter().position(|d| d.device == device.as_bytes());
-    let at = at.unwrap_or_else(|| {
-        row.devices.push(DeviceRow { device: device.as_bytes().to_vec(), own, ..DeviceRow::default() });
-        row.devices.len() - 1
-    });
-    &mut row.devices[at]
 }
 
 impl Engine {
@@ -100,11 +90,11 @@ impl Engine {
         for chat in self.chats_of(&device) {
             if let Some(state) = self.chats.get_mut(&chat) {
                 // What it was told on that stream may be lost: a receipt in the log is sure.
-                let own = self.devices.get(&device) == Some(&self.me.account());
-                let row = device_row(&mut state.row, &device, own);
-                if row.received > 0 && row.told > 0 {
-                    row.told = 0;
-                    state.dirty = true;
+                let told = |d: &DeviceRow| d.received > 0 && d.told > 0;
+                if state.roster.device(&device).is_some_and(told) {
+                    if let Some(row) = state.roster.known_mut(&device) {
+                        row.told = 0;
+                    }
                     state.receipt_due = Some(turn.now() + crate::limits::RECEIPT_DELAY_MS);
                 }
             }
@@ -147,11 +137,7 @@ impl Engine {
     }
 
     fn ack_again(&mut self, device: DeviceId, chat: ChatId) {
-        let received = self
-            .chats
-            .get(&chat)
-            .and_then(|c| c.row.devices.iter().find(|d| d.device == device.as_bytes()))
-            .map_or(0, |d| d.received);
+        let received = self.chats.get(&chat).and_then(|c| c.roster.device(&device)).map_or(0, |d| d.received);
         if received > 0
             && let Some(group) = self.active_group(chat)
             && let Some(link) = self.links.get_mut(&device)
@@ -198,7 +184,7 @@ impl Engine {
         let Some(state) = self.chats.get_mut(&chat).filter(|c| !c.outbox.is_empty()) else {
             return Ok(());
         };
-        let acked = state.row.devices.iter().find(|d| d.device == device.as_bytes()).map_or(0, |d| d.acked);
+        let acked = state.roster.device(&device).map_or(0, |d| d.acked);
         let Some(link) = self.links.get_mut(&device) else {
             return Ok(());
         };
@@ -255,13 +241,14 @@ impl Engine {
             let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
-            let own = self.devices.get(&device) == Some(&self.me.account());
-            let row = device_row(&mut state.row, &device, own);
-            if row.told != row.received {
-                row.told = row.received;
-                state.dirty = true;
+            let Some(row) = state.roster.device(&device) else { continue };
+            let (told, upto) = (row.told, row.received);
+            if told != upto
+                && let Some(row) = state.roster.known_mut(&device)
+            {
+                row.told = upto;
             }
-            acks.push(Ack { group: Bytes::copy_from_slice(&group), upto: row.received });
+            acks.push(Ack { group: Bytes::copy_from_slice(&group), upto });
         }
         if !acks.is_empty() {
             let frame = DirectFrame { acks, ..DirectFrame::default() };
@@ -337,19 +324,20 @@ impl Engine {
         device: DeviceId,
         upto: u64,
     ) -> Result<(), EngineError> {
-        let own = self.devices.get(&device) == Some(&self.me.account());
+        let Some(account) = self.devices.get(&device).copied() else {
+            return Ok(());
+        };
+        let own = account == self.me.account();
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
         // Nobody can have what was never written.
         let upto = upto.min(state.row.last_sequence);
-        let delivered_before = delivered(&state.row);
-        let row = device_row(&mut state.row, &device, own);
-        if upto <= row.acked {
+        let delivered_before = state.roster.progress().delivered;
+        if state.roster.device(&device).is_some_and(|d| upto <= d.acked) {
             return Ok(());
         }
-        row.acked = upto;
-        state.dirty = true;
+        state.roster.device_mut(account, &device).acked = upto;
         let mut cursor = self.links.get_mut(&device).and_then(|l| l.cursors.remove(&chat));
         if let Some(cursor) = &mut cursor {
             while cursor.inflight.front().is_some_and(|(last, _)| *last <= upto) {
@@ -366,7 +354,7 @@ impl Engine {
         {
             link.cursors.insert(chat, cursor);
         }
-        let delivered_now = delivered(&state.row);
+        let delivered_now = state.roster.progress().delivered;
         let mut ids = Vec::new();
         if delivered_now > delivered_before {
             let from = state.outbox.partition_point(|i| i.last <= delivered_before);
@@ -374,8 +362,9 @@ impl Engine {
                 ids.extend(item.ids_between(delivered_before, delivered_now));
             }
         }
-        if !own {
-            state.row.sent_upto = state.row.sent_upto.max(upto);
+        if !own && state.row.sent_upto < upto {
+            state.row.sent_upto = upto;
+            state.dirty = true;
         }
         turn.state_news(chat, ids, DeliveryState::Delivered, "")?;
         self.clear_outbox(turn, chat)
@@ -401,8 +390,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-fn delivered(row: &ChatRow) -> u64 {
-    row.devices.iter().filter(|d| !d.own).map(|d| d.acked).max().unwrap_or(0)
 }

@@ -2,6 +2,7 @@
 //!
 //! What a stolen file shows without its key: how many rows there are, their padded-by-nothing sizes, and the times in timeline keys.
 
+mod migrate;
 mod rows;
 
 use std::{
@@ -20,7 +21,7 @@ use zeroize::Zeroizing;
 pub use rows::*;
 
 /// The version of the tables and rows in this file.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// Page cache: a screen's working set; a larger one would only double what the system caches.
 const CACHE: usize = 8 * 1024 * 1024;
 
@@ -60,8 +61,27 @@ pub const PARCELS: Table = Table("parcels");
 /// Entries of ours in logs, by chat id, first sequence number, log address and number.
 pub const LOGGED: Table = Table("logged");
 
-const TABLES: [Table; 12] =
-    [META, CONTACTS, CHATS, GROUPS, TIMELINE, FEED, OUTBOX, KEY_PACKAGES, INVITES, REQUESTS, PARCELS, LOGGED];
+/// Members of conversations, by chat id and account.
+pub const MEMBERS: Table = Table("members");
+/// Authors of events, by number.
+pub const AUTHORS: Table = Table("authors");
+
+const TABLES: [Table; 14] = [
+    META,
+    CONTACTS,
+    CHATS,
+    GROUPS,
+    TIMELINE,
+    FEED,
+    OUTBOX,
+    KEY_PACKAGES,
+    INVITES,
+    REQUESTS,
+    PARCELS,
+    LOGGED,
+    MEMBERS,
+    AUTHORS,
+];
 
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -220,11 +240,25 @@ impl Store {
                 Err(e) => return Err(e),
             }
         }
-        // Tables may have been added since the file was made.
-        let txn = store.begin()?;
-        txn.make_tables()?;
-        txn.commit()?;
+        store.migrate()?;
         Ok(store)
+    }
+
+    /// Brings an older file up to this schema: all of it, or nothing.
+    fn migrate(&self) -> Result<(), StoreError> {
+        let schema = self.read()?.get_raw(META, b"schema")?;
+        let txn = self.begin()?;
+        txn.make_tables()?;
+        if schema == Some(1u32.to_be_bytes().to_vec()) {
+            migrate::from_1_to_2(self, &txn)?;
+            txn.put_raw(META, b"schema", &SCHEMA.to_be_bytes())?;
+        }
+        txn.commit()
+    }
+
+    /// The key of a conversation's member.
+    pub fn member_key(&self, chat: &[u8], account: &[u8]) -> Vec<u8> {
+        [chat, &self.name("member", account)].concat()
     }
 
     fn open_file(dir: ProfileDir, key: &StorageKey, path: &Path) -> Result<Self, StoreError> {
@@ -479,5 +513,28 @@ mod tests {
         }
         let opened = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key);
         assert!(matches!(opened, Err(StoreError::Newer(9))));
+    }
+
+    #[test]
+    fn a_migration_that_is_cut_short_leaves_the_older_file() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-1/alice");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("profile.redb");
+        fs::copy(fixture.join("profile.redb"), &path).unwrap();
+        let key = starling_keys::KeyFile::from_bytes(&fs::read(fixture.join("key")).unwrap()).unwrap();
+        let key = key.open_plain().unwrap();
+        let schema = |store: &Store| store.read().unwrap().get_raw(META, b"schema").unwrap().unwrap();
+        {
+            let store = Store::open_file(ProfileDir::lock(dir.path()).unwrap(), &key, &path).unwrap();
+            let txn = store.begin().unwrap();
+            txn.make_tables().unwrap();
+            migrate::from_1_to_2(&store, &txn).unwrap();
+            // Killed here: nothing of it was committed.
+            drop(txn);
+            assert_eq!(schema(&store), 1u32.to_be_bytes());
+        }
+        let store = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key).unwrap();
+        assert_eq!(schema(&store), SCHEMA.to_be_bytes());
+        assert!(store.read().unwrap().range::<MemberRow>(MEMBERS, prefix(b""), 1, false).unwrap().len() == 1);
     }
 }

@@ -218,9 +218,6 @@ pub struct ChatRow {
     /// Our events up to here were taken by a log or a device.
     #[prost(uint64, tag = "3")]
     pub sent_upto: u64,
-    /// The other side has read up to this clock.
-    #[prost(uint64, tag = "4")]
-    pub peer_read: u64,
     /// We have read up to this clock.
     #[prost(uint64, tag = "5")]
     pub read: u64,
@@ -230,9 +227,6 @@ pub struct ChatRow {
     /// Groups of this conversation, newest last.
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub groups: Vec<Vec<u8>>,
-    /// What is known of each device.
-    #[prost(message, repeated, tag = "8")]
-    pub devices: Vec<DeviceRow>,
     /// Clock of the newest message.
     #[prost(uint64, tag = "9")]
     pub newest: u64,
@@ -262,6 +256,40 @@ pub struct ChatRow {
     pub read_logged: u64,
 }
 
+/// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberRow {
+    /// The account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// It is ours.
+    #[prost(bool, tag = "2")]
+    pub own: bool,
+    /// It has read up to this clock. Of our own account the conversation's row tells.
+    #[prost(uint64, tag = "3")]
+    pub read: u64,
+    /// What is known of each of its devices.
+    #[prost(message, repeated, tag = "4")]
+    pub devices: Vec<DeviceRow>,
+}
+
+/// Who has written an event. By number.
+#[derive(Clone, PartialEq, Message)]
+pub struct AuthorRow {
+    /// The account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// The device; empty if only its tag is known.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// The device's tag, as event ids have it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub tag: Vec<u8>,
+    /// It is our account.
+    #[prost(bool, tag = "4")]
+    pub own: bool,
+}
+
 /// What is known of a device in a conversation.
 #[derive(Clone, PartialEq, Message)]
 pub struct DeviceRow {
@@ -277,9 +305,6 @@ pub struct DeviceRow {
     /// It has all our events up to here.
     #[prost(uint64, tag = "4")]
     pub acked: u64,
-    /// It belongs to our own account.
-    #[prost(bool, tag = "5")]
-    pub own: bool,
     /// What we have told it (or a log) that we received.
     #[prost(uint64, tag = "6")]
     pub told: u64,
@@ -454,9 +479,6 @@ pub struct EventRow {
     /// The encoded body.
     #[prost(bytes = "vec", tag = "1")]
     pub body: Vec<u8>,
-    /// Sent by this account.
-    #[prost(bool, tag = "2")]
-    pub mine: bool,
     /// How it came: [`crate::Via`].
     #[prost(uint32, tag = "3")]
     pub via: u32,
@@ -472,14 +494,17 @@ pub struct EventRow {
     /// Reactions.
     #[prost(message, repeated, tag = "7")]
     pub reactions: Vec<ReactionRow>,
+    /// Who has written it, by number.
+    #[prost(uint32, tag = "8")]
+    pub author: u32,
 }
 
 /// A reaction.
 #[derive(Clone, PartialEq, Message)]
 pub struct ReactionRow {
-    /// By us.
-    #[prost(bool, tag = "1")]
-    pub mine: bool,
+    /// Whose it is.
+    #[prost(bytes = "vec", tag = "4")]
+    pub account: Vec<u8>,
     /// One emoji.
     #[prost(string, tag = "2")]
     pub emoji: String,

@@ -123,7 +123,7 @@ fn a_clock_that_is_set_back_stops_nothing() {
     };
     assert_eq!(texts(&mut world, bob, alice), ["before", "after", "I see"]);
     assert_eq!(texts(&mut world, alice, bob), ["before", "after", "I see"]);
-    assert!(world.messages(alice, bob).iter().filter(|m| m.mine).all(|m| m.state == DeliveryState::Delivered));
+    assert!(world.messages(alice, bob).iter().filter(|m| m.own).all(|m| m.state == DeliveryState::Delivered));
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn nothing_is_lost_or_doubled_whatever_happens() {
         world.heal();
         world.pass(2 * HOUR);
         let views: Vec<Vec<(String, DeliveryState, bool)>> = [(alice, bob), (bob, alice)]
-            .map(|(who, other)| world.messages(who, other).into_iter().map(|m| (m.text, m.state, m.mine)).collect())
+            .map(|(who, other)| world.messages(who, other).into_iter().map(|m| (m.text, m.state, m.own)).collect())
             .into();
         let texts: Vec<Vec<&str>> = views.iter().map(|v| v.iter().map(|m| m.0.as_str()).collect()).collect();
         assert_eq!(texts[0], texts[1], "seed {seed}: both see the same in the same order");

@@ -140,8 +140,8 @@ fn story(world: &mut World) -> [Who; 3] {
 }
 
 fn line(message: &Message) -> String {
-    let Message { mine, text, reply_to, mentions, edited, deleted, reactions, state, via, call, .. } = message;
-    let mut line = format!("{} {state:?} {via:?} {text:?}", if *mine { "→" } else { "←" });
+    let Message { own, text, reply_to, mentions, edited, deleted, reactions, state, via, call, .. } = message;
+    let mut line = format!("{} {state:?} {via:?} {text:?}", if *own { "→" } else { "←" });
     for (said, what) in [(reply_to.is_some(), "answers"), (*edited, "edited"), (*deleted, "deleted")] {
         if said {
             write!(line, " {what}").unwrap();
@@ -223,6 +223,12 @@ fn profiles_of_an_older_version_go_on_where_they_were() {
         for text in waiting {
             assert_eq!(texts.iter().filter(|t| *t == text).count(), 1, "{who}: {text}");
         }
+    }
+    let device = world.of(laptop).device;
+    for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
+        let message = world.messages(who, other).into_iter().find(|m| m.text == "from the laptop").unwrap();
+        assert_eq!((message.device, message.own), (Some(device), who != bob), "{who}");
+        assert_eq!(message.author, world.of(alice).account);
     }
     world.say(alice, bob, "after");
     world.say(laptop, bob, "after that");

@@ -591,7 +591,7 @@ impl World {
         let (me, them) = (self.people[who].name.clone(), self.people[other].name.clone());
         let line = |m: Message| {
             let text = if m.deleted { "(deleted)" } else { &m.text };
-            if m.mine { format!("{me}: {text} [{:?}]", m.state) } else { format!("{them}: {text}") }
+            if m.own { format!("{me}: {text} [{:?}]", m.state) } else { format!("{them}: {text}") }
         };
         self.messages(who, other).into_iter().map(line).collect()
     }

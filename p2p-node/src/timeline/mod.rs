@@ -1,11 +1,17 @@
 //! Reading what is stored: messages and durable news.
 
-use starling_keys::AccountId;
+use std::collections::{HashMap, hash_map::Entry};
+
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Call, CallEnd, CallSignal, Event, EventId};
 
 use crate::{
     api::types::{CallNote, ChatId, DeliveryState, FeedKind, Message, MessageId, News, Via},
-    store::{CHATS, ChatRow, EventRow, FEED, FeedRow, Reading, Store, StoreError, TIMELINE},
+    conversation::roster::Progress,
+    store::{
+        AUTHORS, AuthorRow, CHATS, ChatRow, EventRow, FEED, FeedRow, MEMBERS, MemberRow, Reading, Store, StoreError,
+        TIMELINE, prefix,
+    },
     turn::Engine,
 };
 
@@ -19,7 +25,16 @@ pub fn messages(
 ) -> Result<Vec<Message>, StoreError> {
     let read = store.read()?;
     let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
+    let members = read.range::<MemberRow>(MEMBERS, prefix(&chat.0), usize::MAX, false)?;
+    let progress = Progress::of(members.iter().map(|(_, row)| row));
+    let own_account = members.iter().find(|(_, row)| row.own).map(|(_, row)| row.account.clone()).unwrap_or_default();
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
+    let mut authors: HashMap<u32, AuthorRow> = HashMap::new();
+    for (_, row) in &rows {
+        if let Entry::Vacant(new) = authors.entry(row.author) {
+            new.insert(read.get(AUTHORS, &row.author.to_be_bytes())?.unwrap_or_default());
+        }
+    }
     let message = |(key, row): &(Vec<u8>, EventRow)| {
         let id = EventId::from_bytes(key.get(16..)?)?;
         let (text, call) = match Event::decode_body(&row.body).ok()? {
@@ -27,10 +42,13 @@ pub fn messages(
             starling_wire::Body::Call(call) => (Default::default(), Some(call_note(&call)?)),
             _ => return None,
         };
+        let author = authors.get(&row.author)?;
         Some(Message {
             id: MessageId(id),
             chat,
-            mine: row.mine,
+            author: AccountId::from_bytes(&author.account).ok()?,
+            device: DeviceId::from_bytes(&author.device).ok(),
+            own: author.own,
             text: row.edited.clone().unwrap_or(text.text),
             reply_to: text.reply_to.map(MessageId),
             mentions: text.mentions.iter().filter_map(|m| AccountId::from_bytes(m).ok()).collect(),
@@ -40,10 +58,10 @@ pub fn messages(
                 .reactions
                 .iter()
                 .filter(|r| !r.emoji.is_empty())
-                .map(|r| (r.emoji.clone(), r.mine))
+                .map(|r| (r.emoji.clone(), r.account == own_account))
                 .collect(),
-            state: if row.mine {
-                Engine::state_of(&chat_row, id, Via::from_stored(row.via))
+            state: if author.own {
+                Engine::state_of(&chat_row, progress, id, Via::from_stored(row.via))
             } else {
                 DeliveryState::Delivered
             },

@@ -27,8 +27,11 @@ use crate::{
     calls::{self, CallCommand, CallInput},
     contacts::{Person, connect::Connect},
     conversation::{
+        authors::Authors,
         group::{self, GroupEntry, GroupId},
-        logged, mending, send,
+        logged, mending,
+        roster::Roster,
+        send,
     },
     delivery::{Link, targets},
     home::{HomeState, inbox},
@@ -36,8 +39,9 @@ use crate::{
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
     net::{HomeId, NetCommand, NetEvent},
     store::{
-        CHATS, CONTACTS, ChatRow, ContactRow, CountersRow, GROUPS, GroupRow, IdentityRow, KEY_PACKAGES, KeyPackageRow,
-        META, OUTBOX, OutboxRow, Reading, SettingsRow, Store, StoreError, prefix,
+        AUTHORS, AuthorRow, CHATS, CONTACTS, ChatRow, ContactRow, CountersRow, GROUPS, GroupRow, IdentityRow,
+        KEY_PACKAGES, KeyPackageRow, MEMBERS, META, MemberRow, OUTBOX, OutboxRow, Reading, SettingsRow, Store,
+        StoreError, prefix,
     },
 };
 
@@ -117,6 +121,7 @@ pub(crate) struct ChatState {
     pub id: ChatId,
     pub peer: AccountId,
     pub row: ChatRow,
+    pub roster: Roster,
     pub outbox: VecDeque<send::OutItem>,
     /// Written in this turn, not yet encrypted.
     pub pending: Vec<starling_wire::Event>,
@@ -139,6 +144,7 @@ pub struct Engine {
     pub(crate) contacts: Tracked<AccountId, Person>,
     pub(crate) chats: Tracked<ChatId, ChatState>,
     pub(crate) groups: Tracked<GroupId, GroupEntry>,
+    pub(crate) authors: Authors,
     pub(crate) devices: HashMap<DeviceId, AccountId>,
     pub(crate) logs: HashMap<[u8; 32], (GroupId, u64)>,
     pub(crate) homes: HashMap<HomeId, HomeState>,
@@ -213,6 +219,7 @@ impl Engine {
             contacts: Tracked::default(),
             chats: Tracked::default(),
             groups: Tracked::default(),
+            authors: Authors::default(),
             devices: HashMap::new(),
             logs: HashMap::new(),
             homes: HashMap::new(),
@@ -244,9 +251,14 @@ impl Engine {
             let list = Verified::<DeviceList>::from_bytes(&row.device_list).ok();
             engine.contacts.insert(account, Person::stored(row, list));
         }
+        for (key, row) in read.range::<AuthorRow>(AUTHORS, prefix(b""), usize::MAX, false)? {
+            let number = key.as_slice().try_into().map(u32::from_be_bytes).map_err(|_| EngineError::Identity)?;
+            engine.authors.insert(number, row);
+        }
         for (key, row) in read.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)? {
             let id = ChatId(key.as_slice().try_into().map_err(|_| EngineError::Identity)?);
             let peer = AccountId::from_bytes(&row.peer).map_err(|_| EngineError::Identity)?;
+            let members = read.range::<MemberRow>(MEMBERS, prefix(&id.0), usize::MAX, false)?;
             let mut outbox = VecDeque::new();
             for (_, item) in read.range::<OutboxRow>(OUTBOX, prefix(&id.0), usize::MAX, false)? {
                 outbox.push_back(send::OutItem::from_row(&item));
@@ -257,6 +269,7 @@ impl Engine {
                     id,
                     peer,
                     row,
+                    roster: Roster::stored(members.into_iter().map(|(_, row)| row)),
                     outbox,
                     pending: Vec::new(),
                     receipt_due: None,
@@ -436,10 +449,12 @@ impl Engine {
     /// The conversation with an account, made if needed.
     pub(crate) fn chat_with(&mut self, peer: AccountId) -> ChatId {
         let id = ChatId(self.store.name("direct", peer.as_bytes()));
+        let own = self.me.account();
         self.chats.get_or_insert_with(id, || ChatState {
             id,
             peer,
             row: ChatRow { peer: peer.as_bytes().to_vec(), ..ChatRow::default() },
+            roster: Roster::of(own, peer),
             outbox: VecDeque::new(),
             pending: Vec::new(),
             receipt_due: None,
@@ -482,11 +497,12 @@ impl Engine {
             }
         }
         for id in self.chats.take_touched() {
-            let dirty = self.chats.settle(&id).filter(|c| c.dirty);
-            if let Some(chat) = dirty {
-                (chat.dirty, changed) = (false, true);
+            let Some(chat) = self.chats.settle(&id) else { continue };
+            if std::mem::take(&mut chat.dirty) {
+                changed = true;
                 turn.put(CHATS, &id.0, &chat.row)?;
             }
+            changed |= chat.roster.save(turn, &self.store, id)?;
         }
         for id in self.groups.take_touched() {
             if let Some(group) = self.groups.settle(&id)

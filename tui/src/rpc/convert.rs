@@ -157,22 +157,21 @@ impl Names {
     }
 
     fn author(&self, m: &Message) -> Author {
-        if m.mine {
+        if m.own {
             return Author {
                 account: Some(id(self.me.account)),
                 name: Some(self.me.name.clone()),
-                device: Some(id(self.me.device)),
+                device: m.device.map(id),
                 verified: true,
                 own: true,
                 bot: self.me.bot,
             };
         }
         let contact = self.contacts.get(&m.chat);
-        let device = contact.and_then(|c| c.devices.iter().find(|d| d.tag() == m.id.0.device));
         Author {
             account: contact.map(|c| id(c.account)),
             name: contact.map(|c| c.name.clone()),
-            device: device.map(id),
+            device: m.device.map(id),
             verified: contact.is_some_and(|c| c.verified),
             own: false,
             bot: contact.is_some_and(|c| c.bot),

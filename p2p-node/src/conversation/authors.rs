@@ -1,0 +1,69 @@
+//! Authors of events: accounts with the devices that they wrote on. A timeline's rows name them by number.
+
+use std::collections::HashMap;
+
+use starling_keys::{AccountId, DeviceId};
+
+use crate::{
+    store::{AUTHORS, AuthorRow},
+    turn::{Engine, EngineError, Turn},
+};
+
+/// The authors that were seen, by number.
+#[derive(Default)]
+pub struct Authors {
+    rows: HashMap<u32, AuthorRow>,
+    numbers: HashMap<(AccountId, [u8; 8]), u32>,
+}
+
+impl Authors {
+    /// Adds one that is stored.
+    pub fn insert(&mut self, number: u32, row: AuthorRow) {
+        if let (Ok(account), Ok(tag)) = (AccountId::from_bytes(&row.account), row.tag.as_slice().try_into()) {
+            self.numbers.insert((account, tag), number);
+        }
+        self.rows.insert(number, row);
+    }
+
+    /// Whether an account has written what names this author.
+    pub fn is_by(&self, number: u32, account: &AccountId) -> bool {
+        self.rows.get(&number).is_some_and(|row| row.account == account.as_bytes())
+    }
+}
+
+impl Engine {
+    /// The number of an author; a new one is stored. `tag` is the device's, as event ids have it.
+    pub(crate) fn author(&mut self, turn: &Turn<'_>, account: AccountId, tag: [u8; 8]) -> Result<u32, EngineError> {
+        if let Some(number) = self.authors.numbers.get(&(account, tag)) {
+            return Ok(*number);
+        }
+        let own = account == self.me.account();
+        let this = self.me.device();
+        let is_it = |d: &DeviceId| d.tag() == tag;
+        let of_account = self.devices.iter().filter(|(_, of)| **of == account).map(|(d, _)| *d);
+        let device = Some(this).filter(|d| own && is_it(d)).or_else(|| of_account.into_iter().find(is_it));
+        let row = AuthorRow {
+            account: account.as_bytes().to_vec(),
+            device: device.map(|d| d.as_bytes().to_vec()).unwrap_or_default(),
+            tag: tag.to_vec(),
+            own,
+        };
+        let number = self.authors.rows.keys().max().map_or(1, |n| n + 1);
+        turn.put(AUTHORS, &number.to_be_bytes(), &row)?;
+        self.authors.insert(number, row);
+        Ok(number)
+    }
+
+    /// The number of an author of a direct conversation: us or the other side.
+    pub(crate) fn author_in(
+        &mut self,
+        turn: &Turn<'_>,
+        chat: crate::api::types::ChatId,
+        own: bool,
+        tag: [u8; 8],
+    ) -> Result<u32, EngineError> {
+        let peer = self.chats.get(&chat).map(|c| c.peer);
+        let account = peer.filter(|_| !own).unwrap_or_else(|| self.me.account());
+        self.author(turn, account, tag)
+    }
+}

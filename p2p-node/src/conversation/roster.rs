@@ -1,0 +1,116 @@
+//! Who takes part in a conversation: accounts with their devices, and how far each has come. One row for each account, so that what one of them has
+//! received or read costs the same whatever the number of the others.
+
+use starling_keys::{AccountId, DeviceId};
+
+use crate::{
+    api::types::ChatId,
+    store::{DeviceRow, MEMBERS, MemberRow, Store},
+    turn::{EngineError, Turn},
+};
+
+/// The members of a conversation.
+#[derive(Default)]
+pub struct Roster(Vec<Member>);
+
+struct Member {
+    row: MemberRow,
+    dirty: bool,
+}
+
+/// How far what we write has come with the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Some device of another account has our events up to this number.
+    pub delivered: u64,
+    /// Another account has read up to this clock.
+    pub read: u64,
+}
+
+impl Progress {
+    /// Of the rows of a conversation's members.
+    pub fn of<'a>(members: impl IntoIterator<Item = &'a MemberRow>) -> Self {
+        let others = members.into_iter().filter(|m| !m.own);
+        others.fold(Self::default(), |most, member| {
+            let delivered = member.devices.iter().map(|d| d.acked).max().unwrap_or(0);
+            Self { delivered: most.delivered.max(delivered), read: most.read.max(member.read) }
+        })
+    }
+}
+
+impl Roster {
+    /// Of stored rows.
+    pub fn stored(rows: impl IntoIterator<Item = MemberRow>) -> Self {
+        Self(rows.into_iter().map(|row| Member { row, dirty: false }).collect())
+    }
+
+    /// Of a new conversation.
+    pub fn of(own: AccountId, other: AccountId) -> Self {
+        let member = |account: AccountId, own| Member {
+            row: MemberRow { account: account.as_bytes().to_vec(), own, ..MemberRow::default() },
+            dirty: true,
+        };
+        Self(vec![member(own, true), member(other, false)])
+    }
+
+    pub fn progress(&self) -> Progress {
+        Progress::of(self.0.iter().map(|m| &m.row))
+    }
+
+    /// Notes that an account has read up to a clock; gives the clock before, if that is new.
+    pub fn note_read(&mut self, account: AccountId, clock: u64) -> Option<u64> {
+        let member = self.0.iter_mut().find(|m| m.row.account == account.as_bytes())?;
+        let before = member.row.read;
+        if clock <= before {
+            return None;
+        }
+        (member.row.read, member.dirty) = (clock, true);
+        Some(before)
+    }
+
+    /// What is known of the devices of all.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceRow> {
+        self.0.iter().flat_map(|m| &m.row.devices)
+    }
+
+    /// What is known of a device, if anything is.
+    pub fn device(&self, device: &DeviceId) -> Option<&DeviceRow> {
+        self.devices().find(|d| d.device == device.as_bytes())
+    }
+
+    /// The same, to be changed.
+    pub fn known_mut(&mut self, device: &DeviceId) -> Option<&mut DeviceRow> {
+        let has = |m: &&mut Member| m.row.devices.iter().any(|d| d.device == device.as_bytes());
+        let member = self.0.iter_mut().find(has)?;
+        member.dirty = true;
+        member.row.devices.iter_mut().find(|d| d.device == device.as_bytes())
+    }
+
+    /// What is known of a device of an account, made if needed.
+    pub fn device_mut(&mut self, account: AccountId, device: &DeviceId) -> &mut DeviceRow {
+        let at = self.0.iter().position(|m| m.row.account == account.as_bytes()).unwrap_or_else(|| {
+            let row = MemberRow { account: account.as_bytes().to_vec(), ..MemberRow::default() };
+            self.0.push(Member { row, dirty: true });
+            self.0.len() - 1
+        });
+        let member = &mut self.0[at];
+        member.dirty = true;
+        let devices = &mut member.row.devices;
+        let at = devices.iter().position(|d| d.device == device.as_bytes()).unwrap_or_else(|| {
+            devices.push(DeviceRow { device: device.as_bytes().to_vec(), ..DeviceRow::default() });
+            devices.len() - 1
+        });
+        &mut devices[at]
+    }
+
+    /// Writes what has changed; gives whether anything had.
+    pub fn save(&mut self, turn: &Turn<'_>, store: &Store, chat: ChatId) -> Result<bool, EngineError> {
+        let mut changed = false;
+        for member in self.0.iter_mut().filter(|m| m.dirty) {
+            member.dirty = false;
+            turn.put(MEMBERS, &store.member_key(&chat.0, &member.row.account), &member.row)?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,169 @@
+//! Migrations: each takes a file of the schema before to the next one, in one transaction, so that a crash leaves the one or the other whole.
+
+use std::collections::HashMap;
+
+use prost::Message;
+use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey, DeviceList, Verified};
+
+use super::{
+    AUTHORS, AuthorRow, CHATS, CONTACTS, ChatRow, ContactRow, DeviceRow, EventRow, IdentityRow, MEMBERS, META,
+    MemberRow, ReactionRow, Reading, Store, StoreError, TIMELINE, Txn, prefix,
+};
+
+/// Timeline rows that are in memory at a time.
+const CHUNK: usize = 1_000;
+
+/// What schema 1 had in a conversation's row.
+#[derive(Clone, PartialEq, Message)]
+struct ChatRow1 {
+    #[prost(bytes = "vec", tag = "1")]
+    peer: Vec<u8>,
+    #[prost(uint64, tag = "4")]
+    peer_read: u64,
+    #[prost(message, repeated, tag = "8")]
+    devices: Vec<DeviceRow1>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeviceRow1 {
+    #[prost(bytes = "vec", tag = "1")]
+    device: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    received: u64,
+    #[prost(uint64, repeated, tag = "3")]
+    early: Vec<u64>,
+    #[prost(uint64, tag = "4")]
+    acked: u64,
+    #[prost(bool, tag = "5")]
+    own: bool,
+    #[prost(uint64, tag = "6")]
+    told: u64,
+}
+
+/// What schema 1 had in a row of the timeline; the rest is as it was.
+#[derive(Clone, PartialEq, Message)]
+struct EventRow1 {
+    #[prost(bool, tag = "2")]
+    mine: bool,
+    #[prost(message, repeated, tag = "7")]
+    reactions: Vec<ReactionRow1>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReactionRow1 {
+    #[prost(bool, tag = "1")]
+    mine: bool,
+    #[prost(string, tag = "2")]
+    emoji: String,
+    #[prost(uint64, tag = "3")]
+    clock: u64,
+}
+
+/// The devices that a profile of schema 1 knows, and the authors that were made of them.
+struct Authors1 {
+    own: AccountId,
+    devices: HashMap<(AccountId, [u8; 8]), DeviceId>,
+    numbers: HashMap<(AccountId, [u8; 8]), u32>,
+}
+
+impl Authors1 {
+    fn read(txn: &Txn<'_>) -> Result<Self, StoreError> {
+        let identity: IdentityRow = txn.get(META, b"identity")?.ok_or(StoreError::Damaged("meta"))?;
+        let seed = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| StoreError::Damaged("meta"));
+        let own = AccountKey::from_seed(&seed(&identity.account_seed)?).id();
+        let mut authors = Self { own, devices: HashMap::new(), numbers: HashMap::new() };
+        authors.add(own, DeviceKey::from_seed(&seed(&identity.device_seed)?).id());
+        authors.add_list(&identity.device_list);
+        for (_, contact) in txn.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
+            authors.add_list(&contact.device_list);
+        }
+        Ok(authors)
+    }
+
+    fn add(&mut self, account: AccountId, device: DeviceId) {
+        self.devices.insert((account, device.tag()), device);
+    }
+
+    fn add_list(&mut self, bytes: &[u8]) {
+        if let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) {
+            for entry in &list.devices {
+                self.add(list.account, entry.certificate.device());
+            }
+        }
+    }
+
+    fn number(&mut self, txn: &Txn<'_>, account: AccountId, tag: [u8; 8]) -> Result<u32, StoreError> {
+        if let Some(number) = self.numbers.get(&(account, tag)) {
+            return Ok(*number);
+        }
+        let device = self.devices.get(&(account, tag)).map(|d| d.as_bytes().to_vec()).unwrap_or_default();
+        let own = account == self.own;
+        let row = AuthorRow { account: account.as_bytes().to_vec(), device, tag: tag.to_vec(), own };
+        let number = self.numbers.len() as u32 + 1;
+        txn.put(AUTHORS, &number.to_be_bytes(), &row)?;
+        self.numbers.insert((account, tag), number);
+        Ok(number)
+    }
+}
+
+/// Authors by account and device, what is known of each member in a row of its own, reactions by account.
+pub fn from_1_to_2(store: &Store, txn: &Txn<'_>) -> Result<(), StoreError> {
+    let mut authors = Authors1::read(txn)?;
+    // The new rows have the same tags for what has not changed: both readings of a row are right.
+    let old = txn.range::<ChatRow1>(CHATS, prefix(b""), usize::MAX, false)?;
+    let new = txn.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)?;
+    for ((key, chat), (_, row)) in old.into_iter().zip(new) {
+        let peer = AccountId::from_bytes(&chat.peer).map_err(|_| StoreError::Damaged("chats"))?;
+        for device in &chat.devices {
+            if let Ok(id) = DeviceId::from_bytes(&device.device) {
+                authors.add(if device.own { authors.own } else { peer }, id);
+            }
+        }
+        for (account, own, read) in [(authors.own, true, 0), (peer, false, chat.peer_read)] {
+            let of_it = chat.devices.iter().filter(|d| d.own == own).cloned();
+            let devices = of_it
+                .map(|DeviceRow1 { device, received, early, acked, told, .. }| DeviceRow {
+                    device,
+                    received,
+                    early,
+                    acked,
+                    told,
+                })
+                .collect();
+            let member = MemberRow { account: account.as_bytes().to_vec(), own, read, devices };
+            txn.put(MEMBERS, &store.member_key(&key, account.as_bytes()), &member)?;
+        }
+        txn.put(CHATS, &key, &row)?;
+        timeline_to_2(txn, &mut authors, &key, peer)?;
+    }
+    Ok(())
+}
+
+fn timeline_to_2(txn: &Txn<'_>, authors: &mut Authors1, chat: &[u8], peer: AccountId) -> Result<(), StoreError> {
+    use std::ops::Bound::Excluded;
+    let (first, end) = prefix(chat);
+    let mut start = first;
+    loop {
+        let old = txn.range::<EventRow1>(TIMELINE, (start.clone(), end.clone()), CHUNK, false)?;
+        let new = txn.range::<EventRow>(TIMELINE, (start, end.clone()), CHUNK, false)?;
+        let Some((last, _)) = old.last().cloned() else { return Ok(()) };
+        let mut rows = Vec::new();
+        for ((key, old), (_, mut row)) in old.into_iter().zip(new) {
+            let tag = key.get(24..32).and_then(|t| t.try_into().ok()).ok_or(StoreError::Damaged("timeline"))?;
+            let side = |mine: bool, own: AccountId| if mine { own } else { peer };
+            row.author = authors.number(txn, side(old.mine, authors.own), tag)?;
+            row.reactions = old
+                .reactions
+                .into_iter()
+                .map(|r| ReactionRow {
+                    account: side(r.mine, authors.own).as_bytes().to_vec(),
+                    emoji: r.emoji,
+                    clock: r.clock,
+                })
+                .collect();
+            rows.push((key, row));
+        }
+        txn.put_all(TIMELINE, &rows)?;
+        start = Excluded(last);
+    }
+}
