@@ -66,7 +66,7 @@ pub fn print(result: impl Printable) -> CliResult {
 /// Prints an object of the control interface.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_object(object: &impl Serialize) -> CliResult {
     let mut line = json_line(object);
     line.push('\n');
@@ -76,7 +76,7 @@ pub fn print_object(object: &impl Serialize) -> CliResult {
 /// Prints a line in given colours: the parameters of an SGR sequence.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_coloured(sgr: &str, line: &str) -> CliResult {
     write(format!("\x1b[{sgr}m{}\x1b[0m\n", SafeText::line(line)).as_bytes())
 }
@@ -84,7 +84,7 @@ pub fn print_coloured(sgr: &str, line: &str) -> CliResult {
 /// Writes what the program itself has made, such as a shell script.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn write(bytes: &[u8]) -> CliResult {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
