@@ -203,7 +203,7 @@ impl Form {
     fn check(&self) -> Result<(), String> {
         match self.step {
             0 if self.fields[0].trim().is_empty() => Err("A name is needed.".into()),
-            0 if self.fields[0].len() > 64 => Err("That name is too long.".into()),
+            0 => starling_text::display_name(&self.fields[0]).map(|_| ()).map_err(|e| e.to_string()),
             1 if !self.fields[1].trim().is_empty() => {
                 parse_home(self.fields[1].trim()).map(|_| ()).map_err(|e| e.message.into())
             }
