@@ -4,6 +4,7 @@
 //! that reads it. All belong to the swarm task's `JoinSet` and end with it. The engine is told what happens over one bounded channel, so a
 //! peer that sends faster than the engine works is slowed down by its own stream's flow control.
 
+mod connectivity;
 mod direct;
 mod rendezvous;
 mod swarm;

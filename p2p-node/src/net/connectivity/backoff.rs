@@ -1,0 +1,72 @@
+//! When to try again: exponential back-off with jitter, and early tries out of a small budget.
+
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, rngs::SmallRng};
+
+/// Wait after the first failed try.
+const FIRST: Duration = Duration::from_millis(500);
+/// A session that has lasted this long was a success: the next failure starts again from [`FIRST`].
+pub const STABLE: Duration = Duration::from_secs(5);
+/// Early tries that are possible at once: a laptop that wakes up learns several things about a peer within a moment.
+pub const EARLY_TRIES: u32 = 8;
+/// Time after which one more early try is possible. It bounds what a peer that comes and goes, or says so, can make us do.
+pub const EARLY_REFILL: Duration = Duration::from_secs(5);
+
+/// The schedule of the tries to reach one peer.
+#[derive(Debug)]
+pub struct Backoff {
+    next: Instant,
+    wait: Duration,
+    longest: Duration,
+    early_tries: u32,
+    refilled: Instant,
+}
+
+impl Backoff {
+    /// Due at once; waits grow up to `longest`.
+    pub fn new(now: Instant, longest: Duration) -> Self {
+        Self { next: now, wait: FIRST, longest, early_tries: EARLY_TRIES, refilled: now }
+    }
+
+    /// When the next try is due.
+    pub fn due(&self) -> Instant {
+        self.next
+    }
+
+    /// Notes a try. The next one is due after the current wait ± 20 %, so that many clients do not try in step; the wait after that doubles.
+    pub fn tried(&mut self, now: Instant, rng: &mut SmallRng) {
+        self.next = now + self.wait.mul_f64(rng.random_range(0.8..1.2));
+        self.wait = (self.wait * 2).min(self.longest);
+    }
+
+    /// Something has changed, so that a try may succeed now: makes one due at once, if the budget of early tries allows it.
+    pub fn expedite(&mut self, now: Instant) {
+        if self.next <= now {
+            return;
+        }
+        let periods = now.saturating_duration_since(self.refilled).as_secs() / EARLY_REFILL.as_secs();
+        if let Ok(periods) = u32::try_from(periods).map(|p| p.min(EARLY_TRIES))
+            && periods > 0
+        {
+            self.early_tries = (self.early_tries + periods).min(EARLY_TRIES);
+            self.refilled = now;
+        }
+        if self.early_tries > 0 {
+            self.early_tries -= 1;
+            self.next = now;
+        }
+    }
+
+    /// A session that lasted since `since` has ended: after a stable one, waits start again from the shortest.
+    pub fn session_ended(&mut self, since: Instant, now: Instant) {
+        if now.saturating_duration_since(since) >= STABLE {
+            self.wait = FIRST;
+        }
+    }
+
+    /// Puts the next try off until a given moment: the other side has asked for it.
+    pub fn postpone(&mut self, until: Instant) {
+        self.next = until;
+    }
+}

@@ -1,0 +1,606 @@
+//! Decisions in virtual time, against a small model of peers that can or cannot be reached.
+
+use std::collections::BTreeSet;
+
+use rand::{RngExt, SeedableRng};
+use starling_keys::DeviceKey;
+
+use super::{backoff::EARLY_TRIES, *};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn device(n: u32) -> DeviceId {
+    let mut seed = [7; 32];
+    seed[..4].copy_from_slice(&n.to_le_bytes());
+    DeviceKey::from_seed(&seed).id()
+}
+
+fn peer(n: u32) -> PeerId {
+    peer_of(&device(n)).unwrap()
+}
+
+fn address(n: u32) -> Multiaddr {
+    let n = u16::try_from(n).unwrap();
+    format!("/ip4/10.{}.{}.1/udp/4001/quic-v1", n >> 8, n & 255).parse().unwrap()
+}
+
+fn target(n: u32) -> Target {
+    Target { relays: vec![], addresses: vec![address(n)] }
+}
+
+fn home(n: u32) -> (HomeId, RendezvousAddr) {
+    let address = format!("/ip4/10.9.9.{}/tcp/4001/p2p/{}", n % 200, peer(n)).parse().unwrap();
+    (*device(n).as_bytes(), address)
+}
+
+/// The state machine, and the world that it acts on.
+struct World {
+    net: Connectivity,
+    start: Instant,
+    now: Instant,
+    next_connection: usize,
+    open: BTreeMap<ConnectionId, (PeerId, bool)>,
+    dials: BTreeMap<DialId, (PeerId, Vec<Multiaddr>)>,
+    opening: Vec<(DeviceId, ConnectionId)>,
+    opening_homes: Vec<HomeId>,
+    streams: BTreeMap<DeviceId, Connection>,
+    /// When each dial began, and to whom.
+    log: Vec<(Instant, PeerId)>,
+    told: Vec<NetEvent>,
+    listeners: Vec<(HomeId, ListenerId)>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            net: Connectivity::new(SmallRng::seed_from_u64(seed)),
+            start: now,
+            now,
+            next_connection: 1,
+            open: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            opening: Vec::new(),
+            opening_homes: Vec::new(),
+            streams: BTreeMap::new(),
+            log: Vec::new(),
+            told: Vec::new(),
+            listeners: Vec::new(),
+        }
+    }
+
+    fn with_targets(seed: u64, numbers: impl IntoIterator<Item = u32>) -> Self {
+        let mut world = Self::new(seed);
+        world.targets(numbers);
+        world
+    }
+
+    fn targets(&mut self, numbers: impl IntoIterator<Item = u32>) {
+        self.input(Input::Targets(numbers.into_iter().map(|n| (device(n), target(n))).collect()));
+    }
+
+    fn home(&mut self, n: u32, reserve: bool) -> HomeId {
+        let (id, address) = home(n);
+        self.input(Input::Homes(HashMap::from([(id, (vec![address], reserve))])));
+        id
+    }
+
+    fn input(&mut self, input: Input) {
+        self.net.handle(self.now, input);
+        while let Some(action) = self.net.next_action() {
+            self.act(action);
+        }
+        if let Some(deadline) = self.net.next_deadline() {
+            assert!(deadline > self.now, "it would spin");
+        }
+        assert!(self.net.dials.len() <= MAX_DIALS);
+        assert_eq!(self.net.dials.keys().collect::<BTreeSet<_>>(), self.dials.keys().collect());
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Dial { dial, peer, addresses } => {
+                assert!(!addresses.is_empty() && addresses.len() <= peers::MAX_DIAL_ADDRESSES);
+                self.log.push((self.now, peer));
+                self.dials.insert(dial, (peer, addresses));
+            }
+            Action::Close(id) => self.close(id),
+            Action::Disconnect(peer) => {
+                let all: Vec<_> = self.open.iter().filter(|(_, (p, _))| *p == peer).map(|(id, _)| *id).collect();
+                all.into_iter().for_each(|id| self.close(id));
+            }
+            Action::OpenStream { device, on, .. } => {
+                assert!(self.opening.len() < 64, "streams are opened without end");
+                self.opening.push((device, on));
+            }
+            Action::DropStreams(device) => {
+                self.streams.remove(&device);
+                // The engine knows: it has asked for it.
+                self.told.push(NetEvent::DirectDown(device));
+            }
+            Action::OpenHome { home, .. } => self.opening_homes.push(home),
+            Action::Reserve { home, circuit } => {
+                assert!(is_circuit(&circuit));
+                let listener = ListenerId::next();
+                self.listeners.push((home, listener));
+                self.net.handle(self.now, Input::Reserving { home, listener });
+            }
+            Action::StopListening(listener) => self.listeners.retain(|(_, l)| *l != listener),
+            Action::Tell(event) => self.told.push(event),
+            Action::DropHome(_) | Action::Admit(_) => {}
+        }
+    }
+
+    /// Closes a connection; what depends on it breaks. The reports are inputs, so only the connection's own is passed on here.
+    fn close(&mut self, id: ConnectionId) {
+        if let Some((peer, _)) = self.open.remove(&id) {
+            self.net.handle(self.now, Input::ConnectionDown { peer, connection: id });
+        }
+    }
+
+    fn connect(&mut self, n: u32, relayed: bool, dial: Option<DialId>) -> ConnectionId {
+        let id = ConnectionId::new_unchecked(self.next_connection);
+        self.next_connection += 1;
+        self.open.insert(id, (peer(n), relayed));
+        if let Some(dial) = dial {
+            self.dials.remove(&dial);
+        }
+        self.input(Input::ConnectionUp { peer: peer(n), connection: Connection { id, relayed }, dial });
+        id
+    }
+
+    fn disconnect(&mut self, id: ConnectionId) {
+        self.close(id);
+        self.input(Input::Tick);
+    }
+
+    fn fail_dials(&mut self) {
+        while let Some((dial, (peer, _))) = self.dials.pop_first() {
+            self.input(Input::DialFailed { peer: Some(peer), dial: Some(dial), reason: "refused".into() });
+        }
+    }
+
+    /// All streams that are being opened are there, or have failed if their connection is gone.
+    fn open_streams(&mut self) {
+        while let Some((device, on)) = self.opening.pop() {
+            match self.open.get(&on) {
+                Some((_, relayed)) => {
+                    let connection = Connection { id: on, relayed: *relayed };
+                    self.input(Input::StreamOpened { device, on, connection });
+                    if self.net.stream_of(&device) == Some(connection) {
+                        self.streams.insert(device, connection);
+                    }
+                }
+                None => self.input(Input::StreamFailed { device, on }),
+            }
+        }
+        while let Some(home) = self.opening_homes.pop() {
+            self.input(Input::HomeOpened(home));
+        }
+    }
+
+    /// Streams whose connection is gone end.
+    fn break_streams(&mut self) {
+        let open = &self.open;
+        let broken: Vec<_> =
+            self.streams.iter().filter(|(_, c)| !open.contains_key(&c.id)).map(|(d, c)| (*d, *c)).collect();
+        for (device, connection) in broken {
+            self.streams.remove(&device);
+            self.input(Input::StreamEnded { device, connection });
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(deadline) = self.net.next_deadline().filter(|at| *at <= until) {
+            self.now = deadline;
+            self.input(Input::Tick);
+            self.fail_dials();
+        }
+        self.now = until;
+        self.input(Input::Tick);
+    }
+
+    fn dials_to(&self, n: u32) -> Vec<Duration> {
+        let peer = peer(n);
+        self.log.iter().filter(|(_, p)| *p == peer).map(|(at, _)| *at - self.start).collect()
+    }
+
+    fn ups(&self, n: u32) -> Vec<bool> {
+        let up = |event: &NetEvent| match event {
+            NetEvent::DirectUp { device: d, relayed } if *d == device(n) => Some(*relayed),
+            _ => None,
+        };
+        self.told.iter().filter_map(up).collect()
+    }
+}
+
+#[test]
+fn waits_between_tries_double_up_to_two_minutes() {
+    let mut world = World::with_targets(1, [1]);
+    world.fail_dials();
+    world.pass(600 * SECOND);
+    let dials = world.dials_to(1);
+    let waits: Vec<f64> = dials.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    let mut wanted = 0.5;
+    for wait in &waits {
+        assert!(*wait >= wanted * 0.79 && *wait <= wanted * 1.21, "{wait} instead of {wanted}");
+        wanted = (wanted * 2.0).min(120.0);
+    }
+    assert!(waits.len() >= 9);
+}
+
+#[test]
+fn a_rendezvous_is_tried_every_fifteen_seconds_at_least() {
+    let mut world = World::new(2);
+    world.home(9, false);
+    world.fail_dials();
+    world.pass(600 * SECOND);
+    let dials = world.dials_to(9);
+    assert!(dials.windows(2).all(|pair| pair[1] - pair[0] <= 19 * SECOND));
+    assert!(dials.len() >= 30 && dials.len() <= 60, "{}", dials.len());
+    assert!(matches!(&world.told[..], [NetEvent::HomeDown(_, reason), ..] if reason == "refused"));
+}
+
+#[test]
+fn jitter_differs_between_clients() {
+    let second_try = |seed| {
+        let mut world = World::with_targets(seed, [1]);
+        world.fail_dials();
+        world.pass(SECOND);
+        world.dials_to(1)[1]
+    };
+    assert_ne!(second_try(1), second_try(2));
+}
+
+#[test]
+fn a_stable_session_resets_the_back_off_and_a_short_one_does_not() {
+    for (lasted, reset) in [(backoff::STABLE, true), (SECOND, false)] {
+        let mut world = World::with_targets(3, [1]);
+        world.fail_dials();
+        world.pass(300 * SECOND);
+        let connection = world.connect(1, false, None);
+        world.open_streams();
+        world.pass(lasted);
+        world.disconnect(connection);
+        world.break_streams();
+        world.fail_dials();
+        let before = world.log.len();
+        world.pass(20 * SECOND);
+        assert_eq!(world.log.len() - before >= 4, reset, "after {lasted:?}: {:?}", world.dials_to(1));
+    }
+}
+
+#[test]
+fn a_hint_leads_to_a_try_at_once() {
+    let mut world = World::with_targets(4, [1]);
+    world.fail_dials();
+    world.pass(400 * SECOND);
+    let before = world.log.len();
+    world.input(Input::Hint(device(1)));
+    assert_eq!(world.log.len(), before + 1);
+}
+
+#[test]
+fn a_flapping_peer_causes_no_storm_of_dials() {
+    let mut world = World::with_targets(5, [1]);
+    let begin = world.now;
+    // Each dial succeeds, and the connection breaks a moment later; hints, addresses and streams of the peer say that it is there.
+    let mut round = 0;
+    while world.now - begin < 600 * SECOND {
+        round += 1;
+        if let Some((&dial, _)) = world.dials.first_key_value() {
+            let connection = world.connect(1, false, Some(dial));
+            world.open_streams();
+            world.disconnect(connection);
+            world.break_streams();
+        }
+        world.input(Input::Hint(device(1)));
+        let changed = Target { addresses: vec![address(round % 1000)], ..Target::default() };
+        world.input(Input::Targets(HashMap::from([(device(1), changed)])));
+        world.now += Duration::from_millis(100);
+        world.input(Input::Tick);
+    }
+    let most = EARLY_TRIES as usize + 600 / backoff::EARLY_REFILL.as_secs() as usize + 20;
+    assert!(world.log.len() <= most, "{} dials in ten minutes", world.log.len());
+}
+
+#[test]
+fn a_peer_that_takes_no_streams_is_not_asked_in_a_loop() {
+    let mut world = World::with_targets(6, [1]);
+    world.connect(1, false, None);
+    let mut opened = 0;
+    let begin = world.now;
+    while world.now - begin < 60 * SECOND {
+        if let Some((device, on)) = world.opening.pop() {
+            opened += 1;
+            world.input(Input::StreamFailed { device, on });
+        } else {
+            world.now = world.net.next_deadline().unwrap();
+            world.input(Input::Tick);
+        }
+    }
+    assert!(opened < 40, "{opened} streams in a minute");
+}
+
+#[test]
+fn the_newest_connection_wins() {
+    let mut world = World::with_targets(7, [1]);
+    let first = world.connect(1, false, None);
+    world.open_streams();
+    let second = world.connect(1, false, None);
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
+    // The older one's end changes nothing.
+    world.input(Input::StreamEnded { device: device(1), connection: Connection { id: first, relayed: false } });
+    world.disconnect(first);
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
+    assert!(!world.told.iter().any(|event| matches!(event, NetEvent::DirectDown(_))));
+}
+
+#[test]
+fn a_stream_that_opens_late_on_an_older_connection_is_not_used() {
+    let mut world = World::with_targets(8, [1]);
+    let first = world.connect(1, false, None);
+    let second = world.connect(1, false, None);
+    assert_eq!(world.opening, [(device(1), first), (device(1), second)]);
+    world.input(Input::StreamOpened {
+        device: device(1),
+        on: first,
+        connection: Connection { id: first, relayed: false },
+    });
+    assert_eq!(world.net.stream_of(&device(1)), None);
+    world.input(Input::StreamOpened {
+        device: device(1),
+        on: second,
+        connection: Connection { id: second, relayed: false },
+    });
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
+}
+
+#[test]
+fn a_direct_connection_replaces_a_relayed_one() {
+    let mut world = World::with_targets(9, [1]);
+    let relayed = world.connect(1, true, None);
+    world.open_streams();
+    assert_eq!(world.ups(1), [true]);
+    let direct = world.connect(1, false, None);
+    world.open_streams();
+    assert_eq!(world.ups(1), [true, false]);
+    assert!(!world.open.contains_key(&relayed), "DCUtR would keep it open");
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(direct));
+    // A relayed one that comes later changes nothing.
+    world.connect(1, true, None);
+    world.open_streams();
+    assert_eq!(world.ups(1), [true, false]);
+}
+
+#[test]
+fn a_direct_path_is_looked_for_beside_a_relayed_one_ever_more_seldom() {
+    let mut world = World::with_targets(10, [1]);
+    world.fail_dials();
+    world.connect(1, true, None);
+    world.open_streams();
+    let before = world.log.len();
+    world.fail_dials();
+    world.pass(600 * SECOND);
+    let tries = world.log.len() - before;
+    assert!((5..=14).contains(&tries), "{tries}");
+}
+
+#[test]
+fn a_stream_through_the_relay_shows_that_the_direct_connection_is_dead() {
+    let mut world = World::with_targets(11, [1]);
+    let direct = world.connect(1, false, None);
+    world.open_streams();
+    let relayed = world.connect(1, true, None);
+    world.input(Input::StreamIn { device: device(1), connection: Connection { id: relayed, relayed: true } });
+    assert!(!world.open.contains_key(&direct));
+    world.break_streams();
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(relayed));
+}
+
+#[test]
+fn relays_are_dialled_through_only_while_they_are_connected() {
+    let mut world = World::new(12);
+    let id = world.home(9, false);
+    let (_, relay) = home(9);
+    world.input(Input::Targets(HashMap::from([(device(1), Target { relays: vec![relay], addresses: vec![] })])));
+    assert!(world.dials_to(1).is_empty());
+    let dial = *world.dials.first_key_value().unwrap().0;
+    world.connect(9, false, Some(dial));
+    world.open_streams();
+    assert!(world.net.has_session(&id));
+    let (_, addresses) = world.dials.values().next().unwrap();
+    assert!(addresses.iter().all(is_circuit));
+    assert_eq!(world.dials_to(1).len(), 1);
+}
+
+#[test]
+fn a_reservation_is_kept_while_the_session_lasts_and_given_up_with_the_home() {
+    let mut world = World::new(13);
+    let id = world.home(9, true);
+    let dial = *world.dials.first_key_value().unwrap().0;
+    world.connect(9, false, Some(dial));
+    world.open_streams();
+    let [(_, first)] = world.listeners[..] else { panic!("{:?}", world.listeners) };
+    world.listeners.clear();
+    world.input(Input::ListenerClosed(first));
+    world.pass(3 * SECOND);
+    assert_eq!(world.listeners.len(), 1, "reserved again");
+    world.home(9, false);
+    assert!(world.listeners.is_empty());
+    world.home(9, true);
+    assert_eq!(world.listeners.len(), 1);
+    world.input(Input::Homes(HashMap::new()));
+    assert!(world.listeners.is_empty());
+    assert!(!world.net.has_session(&id));
+}
+
+#[test]
+fn a_server_that_asks_for_time_gets_it() {
+    let mut world = World::new(14);
+    let id = world.home(9, false);
+    let dial = *world.dials.first_key_value().unwrap().0;
+    let connection = world.connect(9, false, Some(dial));
+    world.open_streams();
+    world.input(Input::HomeEnded { home: id, reason: "restarting".into(), come_again: Some(10 * SECOND) });
+    world.disconnect(connection);
+    let before = world.log.len();
+    world.pass(Duration::from_millis(9_900));
+    assert_eq!(world.log.len(), before);
+    world.pass(11 * SECOND);
+    assert!(world.log.len() > before);
+}
+
+#[test]
+fn addresses_on_the_lan_are_used_for_targets_alone_and_bounded() {
+    let mut world = World::with_targets(15, [1]);
+    world.fail_dials();
+    for n in 0..100 {
+        world.input(Input::Found { peer: peer(1), address: address(500 + n) });
+        world.input(Input::Found { peer: peer(2), address: address(500 + n) });
+    }
+    world.fail_dials();
+    world.pass(10 * SECOND);
+    assert!(world.dials_to(2).is_empty());
+    assert!(world.net.devices[&device(1)].direct_addresses().len() <= peers::MAX_DIAL_ADDRESSES);
+}
+
+#[test]
+fn many_targets_do_not_dial_all_at_once_and_leave_nothing_behind() {
+    let mut world = World::with_targets(16, 0..3_000);
+    assert_eq!(world.dials.len(), MAX_DIALS);
+    for _ in 0..10 {
+        world.fail_dials();
+    }
+    let dialled: HashSet<PeerId> = world.log.iter().map(|(_, peer)| *peer).collect();
+    assert!((0..3_000).all(|n| dialled.contains(&peer(n))), "everybody gets a turn");
+    world.targets([]);
+    world.fail_dials();
+    assert_eq!((world.net.devices.len(), world.net.agenda.len(), world.net.dials.len()), (0, 0, 0));
+    assert!(world.net.connections.is_empty());
+    assert_eq!(world.net.next_deadline(), None);
+}
+
+#[test]
+fn nothing_is_dialled_after_leaving() {
+    let mut world = World::with_targets(17, [1, 2]);
+    world.connect(1, false, None);
+    world.open_streams();
+    let before = world.log.len();
+    world.input(Input::Leave);
+    assert!(world.open.is_empty());
+    world.break_streams();
+    world.fail_dials();
+    world.pass(300 * SECOND);
+    assert_eq!(world.log.len(), before);
+}
+
+#[test]
+fn loopback_addresses_are_told_only_beside_a_loopback_home() {
+    let listening: Vec<Multiaddr> =
+        ["/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.2/tcp/1"].map(|a| a.parse().unwrap()).into();
+    let lan = OwnAddresses::choose(&[], &listening, std::iter::empty());
+    assert_eq!(lan, OwnAddresses { all: vec![listening[1].clone()], public: false });
+    let local: RendezvousAddr = format!("/ip4/127.0.0.1/tcp/4001/p2p/{}", peer(9)).parse().unwrap();
+    let all = OwnAddresses::choose(&listening[1..], &listening, [&local].into_iter());
+    assert_eq!(all, OwnAddresses { all: vec![listening[1].clone(), listening[0].clone()], public: true });
+}
+
+/// One random thing that may happen.
+fn disturb(world: &mut World, rng: &mut SmallRng) {
+    let n = rng.random_range(1..6);
+    match rng.random_range(0..16) {
+        0 => {
+            let some: Vec<u32> = (1..6).filter(|_| rng.random_bool(0.7)).collect();
+            world.targets(some);
+        }
+        1 => drop(world.home(9, rng.random())),
+        2 => world.input(Input::Hint(device(n))),
+        3 | 4 => {
+            if let Some((&dial, (to, addresses))) = world.dials.iter().nth(rng.random_range(0..3)) {
+                let relayed = addresses.iter().all(is_circuit);
+                let n = (1..10).find(|n| peer(*n) == *to).unwrap();
+                world.connect(n, relayed, Some(dial));
+            }
+        }
+        5 => world.fail_dials(),
+        6 => drop(world.connect(n, rng.random(), None)),
+        7 | 8 => {
+            let all: Vec<ConnectionId> = world.open.keys().copied().collect();
+            if !all.is_empty() {
+                world.disconnect(all[rng.random_range(0..all.len())]);
+            }
+        }
+        9 | 10 => world.open_streams(),
+        11 => world.break_streams(),
+        12 => {
+            if let Some((&id, &(to, relayed))) = world.open.iter().next()
+                && let Some(device) = device_of(&to)
+            {
+                world.input(Input::StreamIn { device, connection: Connection { id, relayed } });
+            }
+        }
+        13 => {
+            if let Some(connection) = world.streams.remove(&device(n)) {
+                world.input(Input::StreamStalled(device(n)));
+                world.input(Input::StreamEnded { device: device(n), connection });
+            }
+        }
+        14 => world.input(Input::Found { peer: peer(n), address: address(rng.random_range(0..500)) }),
+        _ => {
+            let (home, _) = home(9);
+            if world.net.has_session(&home) {
+                world.input(Input::HomeEnded { home, reason: "gone".into(), come_again: None });
+            }
+        }
+    }
+}
+
+#[test]
+fn thousands_of_random_schedules_keep_the_invariants() {
+    for seed in 0..3_000 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut world = World::with_targets(seed, 1..6);
+        for _ in 0..60 {
+            disturb(&mut world, &mut rng);
+            world.now += Duration::from_millis(rng.random_range(0..3_000));
+            world.input(Input::Tick);
+        }
+        // Then all is quiet, and everybody who is connected ends up with one stream, on the best connection.
+        world.targets(1..6);
+        for _ in 0..4 {
+            world.break_streams();
+            world.open_streams();
+            world.fail_dials();
+            world.pass(150 * SECOND);
+        }
+        world.break_streams();
+        world.open_streams();
+        for n in 1..6 {
+            let best = world.net.best(&peer(n));
+            assert_eq!(world.net.stream_of(&device(n)), best, "device {n} with seed {seed}");
+            let relayed_beside_direct = world.open.values().filter(|(p, relayed)| *p == peer(n) && *relayed).count();
+            assert!(best.is_none_or(|b| b.relayed) || relayed_beside_direct == 0 || world.opening.is_empty());
+        }
+        let last = |n: u32| {
+            world.told.iter().rev().find_map(|event| match event {
+                NetEvent::DirectUp { device: d, .. } if *d == device(n) => Some(true),
+                NetEvent::DirectDown(d) if *d == device(n) => Some(false),
+                _ => None,
+            })
+        };
+        for n in 1..6 {
+            assert_eq!(
+                last(n).unwrap_or(false),
+                world.net.stream_of(&device(n)).is_some(),
+                "device {n} with seed {seed}"
+            );
+        }
+        let spans = world.log.len();
+        assert!(spans < 2_000, "{spans} dials with seed {seed}");
+        assert!(world.net.agenda.len() <= 5 + 2);
+    }
+}

@@ -1,0 +1,214 @@
+//! Decisions about devices: direct dials, dials through relays, and the one stream that is written to.
+
+use std::{collections::HashMap, time::Instant};
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use starling_keys::DeviceId;
+use starling_wire::streams::Connection;
+
+use super::{
+    Action, Connectivity, DialFor, Errand, NetEvent, Target, device_of, peer_of,
+    peers::{Device, preference},
+};
+
+impl Connectivity {
+    pub(super) fn set_targets(&mut self, now: Instant, mut targets: HashMap<DeviceId, Target>) {
+        let gone: Vec<DeviceId> = self.devices.keys().filter(|id| !targets.contains_key(id)).copied().collect();
+        for id in gone {
+            if let Some(device) = self.devices.remove(&id) {
+                self.act(Action::DropStreams(id));
+                self.act(Action::Disconnect(device.peer));
+            }
+            self.agenda.set(Errand::Device(id), None);
+        }
+        for (id, device) in &mut self.devices {
+            if let Some(target) = targets.remove(id)
+                && device.target != target
+            {
+                device.target = target;
+                device.backoff.expedite(now);
+                self.agenda.set(Errand::Device(*id), device.due());
+            }
+        }
+        for (id, target) in targets {
+            // What is no key cannot be connected to.
+            let Some(peer) = peer_of(&id) else { continue };
+            self.devices.insert(id, Device::new(peer, target, now));
+            self.schedule_device(&id);
+            // It may be connected already, as a rendezvous or by a connection that we have not closed yet.
+            self.prefer_best(peer);
+        }
+        self.admit_known();
+    }
+
+    pub(super) fn schedule_device(&mut self, id: &DeviceId) {
+        let due = self.devices.get(id).and_then(Device::due);
+        self.agenda.set(Errand::Device(*id), due);
+    }
+
+    /// Something has changed, so that a device may be reached now.
+    pub(super) fn expedite_device(&mut self, now: Instant, id: &DeviceId) {
+        if let Some(device) = self.devices.get_mut(id) {
+            device.backoff.expedite(now);
+            self.schedule_device(id);
+        }
+    }
+
+    pub(super) fn expedite_all_devices(&mut self, now: Instant) {
+        for (id, device) in &mut self.devices {
+            device.backoff.expedite(now);
+            self.agenda.set(Errand::Device(*id), device.due());
+        }
+    }
+
+    pub(super) fn try_device(&mut self, now: Instant, id: DeviceId) {
+        let Some(device) = self.devices.get_mut(&id) else { return };
+        device.backoff.tried(now, &mut self.rng);
+        let (peer, linked) = (device.peer, device.out.is_some());
+        match self.best(&peer) {
+            Some(best) if !best.relayed || !linked => self.open_stream(id, best.id),
+            _ => {
+                self.dial_directly(id, peer);
+                // A second dial, since one stale direct address fails the whole of the first.
+                if !linked {
+                    self.dial_through_relays(id, peer);
+                }
+            }
+        }
+        self.schedule_device(&id);
+    }
+
+    /// Dials the device's own addresses: also beside a relayed connection, as a direct one is better, and beside a dial to addresses that have
+    /// changed.
+    fn dial_directly(&mut self, id: DeviceId, peer: PeerId) {
+        let Some(device) = self.devices.get(&id) else { return };
+        let addresses = device.direct_addresses();
+        if addresses.is_empty() || device.dialing.as_ref().is_some_and(|(_, to)| *to == addresses) {
+            return;
+        }
+        let dial = self.dial(DialFor::Device(id), peer, addresses.clone());
+        if let Some(device) = self.devices.get_mut(&id) {
+            device.dialing = Some((dial, addresses));
+        }
+    }
+
+    /// Dials through the relays that we are connected to: a dial to another one would compete with our own.
+    fn dial_through_relays(&mut self, id: DeviceId, peer: PeerId) {
+        let Some(device) = self.devices.get(&id) else { return };
+        let relays = device.target.relays.iter().filter(|relay| self.is_connected(&relay.peer_id()));
+        let circuits: Vec<Multiaddr> = relays.map(|relay| relay.to_multiaddr().with(Protocol::P2pCircuit)).collect();
+        if circuits.is_empty() || device.dialing_relays.as_ref().is_some_and(|(_, to)| *to == circuits) {
+            return;
+        }
+        let dial = self.dial(DialFor::Device(id), peer, circuits.clone());
+        if let Some(device) = self.devices.get_mut(&id) {
+            device.dialing_relays = Some((dial, circuits));
+        }
+    }
+
+    fn open_stream(&mut self, id: DeviceId, on: ConnectionId) {
+        if let Some(device) = self.devices.get_mut(&id) {
+            device.opening = Some(on);
+            let peer = device.peer;
+            self.act(Action::OpenStream { device: id, peer, on });
+            self.schedule_device(&id);
+        }
+    }
+
+    /// Moves the stream to the best connection.
+    pub(super) fn prefer_best(&mut self, peer: PeerId) {
+        let Some(best) = self.best(&peer) else { return };
+        let Some((id, device)) = device_of(&peer).and_then(|id| Some((id, self.devices.get(&id)?))) else { return };
+        // A stream that is being opened on a connection which died with the peer's process would take ten seconds to fail: another one is opened.
+        let in_use = device.out.is_some_and(|(current, _)| preference(&current) <= preference(&best));
+        if device.opening != Some(best.id) && !in_use {
+            self.open_stream(id, best.id);
+        }
+    }
+
+    pub(super) fn stream_in(&mut self, now: Instant, id: &DeviceId, connection: Connection) {
+        match self.devices.get(id).map(|device| device.out) {
+            // It is there to be written to.
+            Some(None) => self.expedite_device(now, id),
+            // A device that comes through the relay has no direct connection: ours died with a process of theirs.
+            Some(Some((current, _))) if connection.relayed && !current.relayed && connection.id > current.id => {
+                self.act(Action::Close(current.id));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn stream_opened(&mut self, now: Instant, id: DeviceId, on: ConnectionId, connection: Connection) {
+        let Some(device) = self.devices.get_mut(&id) else { return };
+        match device.opening {
+            Some(opening) if opening == on => device.opening = None,
+            // A better connection has come meanwhile, and a stream is being opened there.
+            Some(_) => return,
+            None => {}
+        }
+        if device.out.is_some_and(|(current, _)| current == connection) {
+            // A second one on the same connection, asked for while another connection came and went.
+            self.schedule_device(&id);
+            return;
+        }
+        let peer = device.peer;
+        device.out = Some((connection, now));
+        let relayed = connection.relayed;
+        self.act(Action::Tell(NetEvent::DirectUp { device: id, relayed }));
+        if relayed {
+            // A direct path is looked for beside it.
+            self.expedite_device(now, &id);
+        } else {
+            // DCUtR would keep them open for ever.
+            let superseded: Vec<ConnectionId> =
+                self.connections.get(&peer).into_iter().flat_map(|all| all.relayed()).collect();
+            for connection in superseded {
+                self.act(Action::Close(connection));
+            }
+        }
+        self.prefer_best(peer);
+        self.schedule_device(&id);
+    }
+
+    pub(super) fn stream_failed(&mut self, now: Instant, id: &DeviceId, on: ConnectionId) {
+        if let Some(device) = self.devices.get_mut(id).filter(|device| device.opening == Some(on)) {
+            device.opening = None;
+            device.backoff.expedite(now);
+            self.schedule_device(id);
+        }
+    }
+
+    pub(super) fn stream_stalled(&mut self, now: Instant, id: &DeviceId) {
+        if let Some(device) = self.devices.get_mut(id)
+            && let Some((_, since)) = device.out.take()
+        {
+            device.backoff.session_ended(since, now);
+            self.expedite_device(now, id);
+        }
+    }
+
+    pub(super) fn stream_ended(&mut self, now: Instant, id: DeviceId, connection: Connection) {
+        // Unless a newer stream has taken its place.
+        if let Some(device) = self.devices.get_mut(&id)
+            && device.stream_ended(connection, now)
+        {
+            self.act(Action::Tell(NetEvent::DirectDown(id)));
+            self.expedite_device(now, &id);
+        }
+    }
+
+    pub(super) fn found_on_lan(&mut self, now: Instant, peer: PeerId, address: Multiaddr) {
+        if let Some(id) = device_of(&peer)
+            && let Some(device) = self.devices.get_mut(&id)
+            && device.found_on_lan(address)
+        {
+            self.expedite_device(now, &id);
+        }
+    }
+
+    pub(super) fn expired_on_lan(&mut self, peer: PeerId, address: &Multiaddr) {
+        if let Some(device) = device_of(&peer).and_then(|id| self.devices.get_mut(&id)) {
+            device.expired_on_lan(address);
+        }
+    }
+}

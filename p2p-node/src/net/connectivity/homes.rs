@@ -1,0 +1,152 @@
+//! Decisions about rendezvous servers: the session with each, and reservations that make us reachable through their relay.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use libp2p::{PeerId, core::transport::ListenerId, multiaddr::Protocol};
+use rand::RngExt;
+use starling_keys::RendezvousAddr;
+
+use super::{
+    Action, Connectivity, DialFor, Errand, HomeId, NetEvent, device_of,
+    peers::{Home, Session},
+};
+
+impl Connectivity {
+    pub(super) fn set_homes(&mut self, now: Instant, homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>) {
+        let gone: Vec<HomeId> = self.homes.keys().filter(|id| !homes.contains_key(*id)).copied().collect();
+        for id in gone {
+            if let Some(home) = self.homes.remove(&id) {
+                self.act(Action::DropHome(id));
+                self.stop_listening(home.listener);
+            }
+            self.schedule_home(id);
+        }
+        for (id, (addresses, reserve)) in homes {
+            let home = self.homes.entry(id).or_insert_with(|| Home::new(now));
+            home.reserve = reserve;
+            let listener = if reserve { None } else { home.listener.take() };
+            if home.addresses != addresses {
+                home.addresses = addresses;
+                home.backoff.expedite(now);
+            }
+            self.stop_listening(listener);
+            self.schedule_home(id);
+        }
+        self.admit_known();
+    }
+
+    fn stop_listening(&mut self, listener: Option<ListenerId>) {
+        if let Some(listener) = listener {
+            self.act(Action::StopListening(listener));
+        }
+    }
+
+    pub(super) fn schedule_home(&mut self, id: HomeId) {
+        let home = self.homes.get(&id);
+        self.agenda.set(Errand::Home(id), home.and_then(Home::due));
+        self.agenda.set(Errand::Reservation(id), home.and_then(Home::reservation_due));
+    }
+
+    pub(super) fn try_home(&mut self, now: Instant, id: HomeId) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        home.backoff.tried(now, &mut self.rng);
+        if let Some(peer) = home.peer() {
+            if self.is_connected(&peer) {
+                self.home_connected(&id);
+            } else {
+                let addresses = self.homes.get(&id).into_iter().flat_map(|home| &home.addresses);
+                let addresses = addresses.map(RendezvousAddr::to_multiaddr).collect();
+                let dial = self.dial(DialFor::Home(id), peer, addresses);
+                if let Some(home) = self.homes.get_mut(&id) {
+                    home.dialing = Some(dial);
+                }
+            }
+        }
+        self.schedule_home(id);
+    }
+
+    /// There is a connection to a rendezvous: opens the session on it, if there is none.
+    pub(super) fn home_connected(&mut self, id: &HomeId) {
+        if let Some(home) = self.homes.get_mut(id)
+            && home.session == Session::Down
+            && let Some(peer) = home.peer()
+        {
+            home.session = Session::Opening;
+            self.act(Action::OpenHome { home: *id, peer });
+            self.schedule_home(*id);
+        }
+    }
+
+    pub(super) fn home_opened(&mut self, now: Instant, id: HomeId) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        home.session = Session::Up(now);
+        home.reservation_backoff.expedite(now);
+        self.schedule_home(id);
+        // Devices may be reachable through it now.
+        self.expedite_all_devices(now);
+    }
+
+    pub(super) fn home_failed(&mut self, id: HomeId, reason: String) {
+        if let Some(home) = self.homes.get_mut(&id) {
+            home.session = Session::Down;
+            self.schedule_home(id);
+        }
+        self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
+    }
+
+    pub(super) fn home_ended(&mut self, now: Instant, id: HomeId, reason: String, come_again: Option<Duration>) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        if let Session::Up(since) = home.session {
+            home.backoff.session_ended(since, now);
+        }
+        home.session = Session::Down;
+        if let Some(wait) = come_again {
+            // Not all of its clients at the same moment.
+            home.backoff.postpone(now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
+        }
+        self.schedule_home(id);
+        self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
+    }
+
+    /// A dial has failed: if it was to a rendezvous that we have no session with, the engine learns why.
+    pub(super) fn home_unreachable(&mut self, peer: Option<PeerId>, reason: String) {
+        if let Some(id) = peer.as_ref().and_then(device_of).map(|id| *id.as_bytes())
+            && self.homes.get(&id).is_some_and(|home| !home.is_up())
+        {
+            self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
+        }
+    }
+
+    pub(super) fn try_reservation(&mut self, now: Instant, id: HomeId) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        home.reservation_backoff.tried(now, &mut self.rng);
+        if let Some(address) = home.addresses.first() {
+            let circuit = address.to_multiaddr().with(Protocol::P2pCircuit);
+            self.act(Action::Reserve { home: id, circuit });
+        }
+        self.schedule_home(id);
+    }
+
+    pub(super) fn reserving(&mut self, id: HomeId, listener: ListenerId) {
+        match self.homes.get_mut(&id).filter(|home| home.reserve) {
+            Some(home) => {
+                let replaced = home.listener.replace(listener);
+                self.stop_listening(replaced);
+                self.schedule_home(id);
+            }
+            None => self.stop_listening(Some(listener)),
+        }
+    }
+
+    pub(super) fn listener_closed(&mut self, listener: ListenerId) {
+        let home = self.homes.iter_mut().find(|(_, home)| home.listener == Some(listener));
+        if let Some((id, home)) = home {
+            home.listener = None;
+            let id = *id;
+            self.schedule_home(id);
+        }
+    }
+}

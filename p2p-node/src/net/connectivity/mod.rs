@@ -1,0 +1,328 @@
+//! The network's decisions: whom to dial and when, which connection and which stream to use, what to close, where to reserve a relay.
+//!
+//! A state machine without sockets, tasks or clock. [`Connectivity::handle`] takes what happened and when; [`Connectivity::next_action`] gives what to
+//! do about it, in order; [`Connectivity::next_deadline`] says when to pass the time ([`Input::Tick`]) if nothing happens before. The owner of
+//! libp2p's `Swarm` (`net::swarm`) carries the actions out. Time never goes back.
+//!
+//! What is kept is bounded by the targets and homes that the engine names, by [`MAX_DIALS`], and by the connections that libp2p admits.
+
+mod addresses;
+mod agenda;
+mod backoff;
+mod devices;
+mod homes;
+mod peers;
+#[cfg(test)]
+#[path = "connectivity_tests.rs"]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, swarm::ConnectionId};
+use rand::rngs::SmallRng;
+use starling_keys::{DeviceId, RendezvousAddr};
+use starling_wire::streams::Connection;
+
+use super::{HomeId, NetEvent, Target, device_of, peer_of};
+use addresses::OwnAddresses;
+use agenda::Agenda;
+use peers::{Connections, Device, Home};
+
+pub use peers::is_circuit;
+
+/// Dials under way at a time. A profile with thousands of contacts would otherwise open as many sockets at once when it starts.
+pub const MAX_DIALS: usize = 512;
+
+/// A dial that this state machine has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DialId(pub u64);
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The devices that may connect, and to which we connect, have changed.
+    Targets(HashMap<DeviceId, Target>),
+    /// The rendezvous servers to stay connected to have changed; for `true`, also to be reachable through.
+    Homes(HashMap<HomeId, (Vec<RendezvousAddr>, bool)>),
+    /// A device may be reachable now.
+    Hint(DeviceId),
+    /// The process ends.
+    Leave,
+    /// A connection is established; by which of our dials, if by one.
+    ConnectionUp { peer: PeerId, connection: Connection, dial: Option<DialId> },
+    /// A connection is closed.
+    ConnectionDown { peer: PeerId, connection: ConnectionId },
+    /// A connection could not be made; the reason is text without addresses.
+    DialFailed { peer: Option<PeerId>, dial: Option<DialId>, reason: String },
+    /// A connection does not answer pings.
+    Unresponsive(ConnectionId),
+    /// Hole punching has made a direct connection.
+    HolePunched(PeerId),
+    /// A device has opened a stream to us.
+    StreamIn { device: DeviceId, connection: Connection },
+    /// The stream to a device that was being opened on `on` is there.
+    StreamOpened { device: DeviceId, on: ConnectionId, connection: Connection },
+    /// … could not be opened.
+    StreamFailed { device: DeviceId, on: ConnectionId },
+    /// A device does not read what we write: the stream was given up, and its end will be reported.
+    StreamStalled(DeviceId),
+    /// The stream to a device has ended.
+    StreamEnded { device: DeviceId, connection: Connection },
+    /// The stream to a rendezvous is there.
+    HomeOpened(HomeId),
+    /// … could not be opened, with the reason.
+    HomeFailed(HomeId, String),
+    /// The stream to a rendezvous has ended, with the reason; the server may have asked us to stay away for a time.
+    HomeEnded { home: HomeId, reason: String, come_again: Option<Duration> },
+    /// A relay is listened through, as [`Action::Reserve`] has asked.
+    Reserving { home: HomeId, listener: ListenerId },
+    /// A listener is closed.
+    ListenerClosed(ListenerId),
+    /// An address of a peer on the LAN.
+    Found { peer: PeerId, address: Multiaddr },
+    /// … is no longer valid.
+    Expired { peer: PeerId, address: Multiaddr },
+    /// Our own addresses have changed.
+    OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr> },
+    /// Time has passed.
+    Tick,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Dial, whatever other connections and dials to this peer there are. Ends in `ConnectionUp` or `DialFailed` with this id.
+    Dial { dial: DialId, peer: PeerId, addresses: Vec<Multiaddr> },
+    /// Close a connection.
+    Close(ConnectionId),
+    /// Close all connections to a peer.
+    Disconnect(PeerId),
+    /// Open a stream to a device on its best connection, which is `on`. Ends in `StreamOpened` or `StreamFailed`.
+    OpenStream { device: DeviceId, peer: PeerId, on: ConnectionId },
+    /// Drop all streams of a device.
+    DropStreams(DeviceId),
+    /// Open the stream to a rendezvous. Ends in `HomeOpened` or `HomeFailed`.
+    OpenHome { home: HomeId, peer: PeerId },
+    /// Drop the stream to a rendezvous.
+    DropHome(HomeId),
+    /// Listen through a relay. Ends in `Reserving`, or in nothing.
+    Reserve { home: HomeId, circuit: Multiaddr },
+    /// Stop listening.
+    StopListening(ListenerId),
+    /// Only these peers may connect to us.
+    Admit(HashSet<PeerId>),
+    /// Tell the engine.
+    Tell(NetEvent),
+}
+
+/// Something that is due at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Errand {
+    Home(HomeId),
+    Reservation(HomeId),
+    Device(DeviceId),
+}
+
+/// What a dial is for.
+#[derive(Clone, Copy, Debug)]
+enum DialFor {
+    Device(DeviceId),
+    Home(HomeId),
+}
+
+/// The state of the network side.
+pub struct Connectivity {
+    rng: SmallRng,
+    devices: BTreeMap<DeviceId, Device>,
+    homes: BTreeMap<HomeId, Home>,
+    connections: HashMap<PeerId, Connections>,
+    dials: HashMap<DialId, DialFor>,
+    last_dial: u64,
+    agenda: Agenda<Errand>,
+    own: OwnAddresses,
+    leaving: bool,
+    actions: VecDeque<Action>,
+}
+
+impl Connectivity {
+    /// Knows nobody. `rng` is for jitter.
+    pub fn new(rng: SmallRng) -> Self {
+        Self {
+            rng,
+            devices: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            connections: HashMap::new(),
+            dials: HashMap::new(),
+            last_dial: 0,
+            agenda: Agenda::default(),
+            own: OwnAddresses::default(),
+            leaving: false,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes what happened, and does what is due.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Targets(targets) => self.set_targets(now, targets),
+            Input::Homes(homes) => self.set_homes(now, homes),
+            Input::Hint(device) => self.expedite_device(now, &device),
+            Input::Leave => self.leave(),
+            Input::ConnectionUp { peer, connection, dial } => {
+                self.dial_ended(dial);
+                self.with_connections(now, peer, |all| all.add(connection));
+            }
+            Input::ConnectionDown { peer, connection } => {
+                self.with_connections(now, peer, |all| all.remove(connection));
+            }
+            Input::DialFailed { peer, dial, reason } => {
+                self.dial_ended(dial);
+                self.home_unreachable(peer, reason);
+            }
+            Input::Unresponsive(connection) => self.act(Action::Close(connection)),
+            Input::HolePunched(peer) => self.prefer_best(peer),
+            Input::StreamIn { device, connection } => self.stream_in(now, &device, connection),
+            Input::StreamOpened { device, on, connection } => self.stream_opened(now, device, on, connection),
+            Input::StreamFailed { device, on } => self.stream_failed(now, &device, on),
+            Input::StreamStalled(device) => self.stream_stalled(now, &device),
+            Input::StreamEnded { device, connection } => self.stream_ended(now, device, connection),
+            Input::HomeOpened(home) => self.home_opened(now, home),
+            Input::HomeFailed(home, reason) => self.home_failed(home, reason),
+            Input::HomeEnded { home, reason, come_again } => self.home_ended(now, home, reason, come_again),
+            Input::Reserving { home, listener } => self.reserving(home, listener),
+            Input::ListenerClosed(listener) => self.listener_closed(listener),
+            Input::Found { peer, address } => self.found_on_lan(now, peer, address),
+            Input::Expired { peer, address } => self.expired_on_lan(peer, &address),
+            Input::OwnAddresses { confirmed, listening } => self.set_own_addresses(&confirmed, &listening),
+            Input::Tick => {}
+        }
+        self.run_due(now);
+    }
+
+    /// The next thing to do. To be asked until there is none.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to pass [`Input::Tick`] if nothing else happens before. Always after the time of the last input.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        // The end of any dial is an input.
+        if self.may_dial() { self.agenda.next() } else { None }
+    }
+
+    /// Whether streams of a device are taken.
+    pub fn admits(&self, device: &DeviceId) -> bool {
+        self.devices.contains_key(device)
+    }
+
+    /// The connection of the stream that is used to write to a device.
+    pub fn stream_of(&self, device: &DeviceId) -> Option<Connection> {
+        self.devices.get(device)?.out.map(|(connection, _)| connection)
+    }
+
+    /// Whether there is a session with a rendezvous.
+    pub fn has_session(&self, home: &HomeId) -> bool {
+        self.homes.get(home).is_some_and(Home::is_up)
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn may_dial(&self) -> bool {
+        !self.leaving && self.dials.len() < MAX_DIALS
+    }
+
+    fn run_due(&mut self, now: Instant) {
+        while self.may_dial()
+            && let Some(errand) = self.agenda.pop_due(now)
+        {
+            match errand {
+                Errand::Home(id) => self.try_home(now, id),
+                Errand::Reservation(id) => self.try_reservation(now, id),
+                Errand::Device(id) => self.try_device(now, id),
+            }
+        }
+    }
+
+    fn dial(&mut self, what: DialFor, peer: PeerId, addresses: Vec<Multiaddr>) -> DialId {
+        self.last_dial += 1;
+        let dial = DialId(self.last_dial);
+        self.dials.insert(dial, what);
+        self.act(Action::Dial { dial, peer, addresses });
+        dial
+    }
+
+    fn dial_ended(&mut self, dial: Option<DialId>) {
+        let Some(dial) = dial else { return };
+        match self.dials.remove(&dial) {
+            Some(DialFor::Device(id)) => {
+                if let Some(device) = self.devices.get_mut(&id) {
+                    device.dial_ended(dial);
+                }
+            }
+            Some(DialFor::Home(id)) => {
+                if let Some(home) = self.homes.get_mut(&id).filter(|h| h.dialing == Some(dial)) {
+                    home.dialing = None;
+                    self.schedule_home(id);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn is_connected(&self, peer: &PeerId) -> bool {
+        self.connections.contains_key(peer)
+    }
+
+    fn best(&self, peer: &PeerId) -> Option<Connection> {
+        self.connections.get(peer)?.best()
+    }
+
+    fn with_connections(&mut self, now: Instant, peer: PeerId, change: impl FnOnce(&mut Connections)) {
+        let before = self.best(&peer);
+        let all = self.connections.entry(peer).or_default();
+        change(all);
+        if all.is_empty() {
+            self.connections.remove(&peer);
+        }
+        let best = self.best(&peer);
+        if best == before {
+            return;
+        }
+        let Some(id) = device_of(&peer) else { return };
+        match best {
+            Some(_) if self.devices.contains_key(&id) => self.prefer_best(peer),
+            Some(_) => self.home_connected(id.as_bytes()),
+            None => self.expedite_device(now, &id),
+        }
+    }
+
+    fn admit_known(&mut self) {
+        let devices = self.devices.values().map(|device| device.peer);
+        // A rendezvous dials back to test whether we can be reached.
+        let homes = self.homes.values().filter_map(Home::peer);
+        let admitted = devices.chain(homes).collect();
+        self.act(Action::Admit(admitted));
+    }
+
+    fn leave(&mut self) {
+        self.leaving = true;
+        let peers: Vec<PeerId> = self.connections.keys().copied().collect();
+        for peer in peers {
+            self.act(Action::Disconnect(peer));
+        }
+    }
+
+    fn set_own_addresses(&mut self, confirmed: &[Multiaddr], listening: &[Multiaddr]) {
+        let homes = self.homes.values().flat_map(|home| &home.addresses);
+        let own = OwnAddresses::choose(confirmed, listening, homes);
+        if own != self.own {
+            self.own = own.clone();
+            self.act(Action::Tell(NetEvent::Addresses { own: own.all, public: own.public }));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What is known of one device, one rendezvous, and the connections to a peer.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, multiaddr::Protocol, swarm::ConnectionId};
+use starling_keys::RendezvousAddr;
+use starling_wire::streams::Connection;
+
+use super::{DialId, Target, backoff::Backoff};
+
+/// Longest wait between two tries to reach a device.
+const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
+/// Longest wait between two tries to reach a rendezvous: everything that is offline is reached through it.
+const MAX_HOME_WAIT: Duration = Duration::from_secs(15);
+/// Addresses in one dial. libp2p tries them side by side.
+pub const MAX_DIAL_ADDRESSES: usize = 16;
+/// Addresses of one device that are learnt from the LAN.
+const MAX_LAN_ADDRESSES: usize = 16;
+
+/// A dial that is under way, and where to.
+pub type Dialing = Option<(DialId, Vec<Multiaddr>)>;
+
+/// A device that we want to be connected to.
+#[derive(Debug)]
+pub struct Device {
+    pub peer: PeerId,
+    pub target: Target,
+    pub backoff: Backoff,
+    /// The connection of the stream that we write to, and since when.
+    pub out: Option<(Connection, Instant)>,
+    /// The connection on which a stream is being opened.
+    pub opening: Option<ConnectionId>,
+    /// The dial to its own addresses.
+    pub dialing: Dialing,
+    /// The dial through relays.
+    pub dialing_relays: Dialing,
+    lan: BTreeSet<Multiaddr>,
+}
+
+impl Device {
+    pub fn new(peer: PeerId, target: Target, now: Instant) -> Self {
+        Self {
+            peer,
+            target,
+            backoff: Backoff::new(now, MAX_DEVICE_WAIT),
+            out: None,
+            opening: None,
+            dialing: None,
+            dialing_relays: None,
+            lan: BTreeSet::new(),
+        }
+    }
+
+    /// When to try to reach it, or to reach it better: there is no stream yet, or only one through a relay.
+    pub fn due(&self) -> Option<Instant> {
+        let wants_path = self.opening.is_none() && self.out.is_none_or(|(connection, _)| connection.relayed);
+        wants_path.then(|| self.backoff.due())
+    }
+
+    /// Notes an address on the LAN. Returns whether it is new.
+    pub fn found_on_lan(&mut self, address: Multiaddr) -> bool {
+        self.lan.len() < MAX_LAN_ADDRESSES && self.lan.insert(address)
+    }
+
+    pub fn expired_on_lan(&mut self, address: &Multiaddr) {
+        self.lan.remove(address);
+    }
+
+    /// Where it may be reached without a relay.
+    pub fn direct_addresses(&self) -> Vec<Multiaddr> {
+        let all = self.target.addresses.iter().chain(&self.lan);
+        all.filter(|a| !is_circuit(a)).take(MAX_DIAL_ADDRESSES).cloned().collect()
+    }
+
+    /// The stream has ended. Returns false if that was another one than the current one.
+    pub fn stream_ended(&mut self, connection: Connection, now: Instant) -> bool {
+        match self.out {
+            Some((current, _)) if current != connection => false,
+            Some((_, since)) => {
+                self.out = None;
+                self.backoff.session_ended(since, now);
+                true
+            }
+            None => true,
+        }
+    }
+
+    pub fn dial_ended(&mut self, dial: DialId) {
+        for dialing in [&mut self.dialing, &mut self.dialing_relays] {
+            if dialing.as_ref().is_some_and(|(id, _)| *id == dial) {
+                *dialing = None;
+            }
+        }
+    }
+}
+
+/// Where the session with a rendezvous stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// There is none.
+    Down,
+    /// Its stream is being opened.
+    Opening,
+    /// There is one, since this moment.
+    Up(Instant),
+}
+
+/// A rendezvous that we use.
+#[derive(Debug)]
+pub struct Home {
+    pub addresses: Vec<RendezvousAddr>,
+    /// We want to be reachable through it.
+    pub reserve: bool,
+    pub backoff: Backoff,
+    pub session: Session,
+    pub dialing: Option<DialId>,
+    pub listener: Option<ListenerId>,
+    pub reservation_backoff: Backoff,
+}
+
+impl Home {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            addresses: Vec::new(),
+            reserve: false,
+            backoff: Backoff::new(now, MAX_HOME_WAIT),
+            session: Session::Down,
+            dialing: None,
+            listener: None,
+            reservation_backoff: Backoff::new(now, MAX_DEVICE_WAIT),
+        }
+    }
+
+    pub fn peer(&self) -> Option<PeerId> {
+        self.addresses.first().map(RendezvousAddr::peer_id)
+    }
+
+    pub fn is_up(&self) -> bool {
+        matches!(self.session, Session::Up(_))
+    }
+
+    /// When to try to reach it.
+    pub fn due(&self) -> Option<Instant> {
+        (self.session == Session::Down && self.dialing.is_none()).then(|| self.backoff.due())
+    }
+
+    /// When to try to be reachable through it.
+    pub fn reservation_due(&self) -> Option<Instant> {
+        (self.reserve && self.is_up() && self.listener.is_none()).then(|| self.reservation_backoff.due())
+    }
+}
+
+/// The connections to one peer.
+#[derive(Debug, Default)]
+pub struct Connections(Vec<Connection>);
+
+impl Connections {
+    /// The one that streams are opened on: direct before relayed, then the newest, as a peer that was restarted leaves dead ones behind.
+    pub fn best(&self) -> Option<Connection> {
+        self.0.iter().min_by_key(|c| preference(c)).copied()
+    }
+
+    pub fn relayed(&self) -> impl Iterator<Item = ConnectionId> {
+        self.0.iter().filter(|c| c.relayed).map(|c| c.id)
+    }
+
+    pub fn add(&mut self, connection: Connection) {
+        self.remove(connection.id);
+        self.0.push(connection);
+    }
+
+    pub fn remove(&mut self, id: ConnectionId) {
+        self.0.retain(|c| c.id != id);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The lower, the better.
+pub fn preference(connection: &Connection) -> (bool, Reverse<ConnectionId>) {
+    (connection.relayed, Reverse(connection.id))
+}
+
+pub fn is_circuit(address: &Multiaddr) -> bool {
+    address.iter().any(|p| matches!(p, Protocol::P2pCircuit))
+}

@@ -1,0 +1,321 @@
+//! Carries out what [`Connectivity`] decides, and reports to it what happens.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use libp2p::{
+    PeerId, Stream, Swarm,
+    swarm::{
+        ConnectionId,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use rand::{SeedableRng, rngs::SmallRng};
+use starling_keys::DeviceId;
+use starling_wire::{
+    DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL,
+    direct::DirectFrame,
+    rendezvous::Ask,
+    streams::{Connection, Gate, OpenError, Opened},
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinError, JoinSet},
+    time::sleep_until,
+};
+use tracing::{Instrument, Span};
+
+use super::behaviour::Behaviour;
+use crate::{
+    net::{
+        HomeId, NetCommand, NetEvent,
+        connectivity::{Action, Connectivity, DialId, Input},
+        direct,
+        rendezvous::{self, Left},
+    },
+    turn,
+};
+
+/// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
+const FRAMES: usize = 256;
+/// Requests that may wait for one rendezvous.
+const REQUESTS: usize = 65_536;
+/// Inbound direct streams of one device at a time: one, and one that is about to take its place.
+const INBOUND_STREAMS: usize = 3;
+/// Commands that are taken before the swarm is polled again: a burst of frames goes out together, but never without end.
+const COMMANDS: usize = 256;
+/// When to wake up if nothing is due. Any moment far away does.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// The stream that we write to a peer. `None` once its queue has been full: it is being closed.
+struct Outbound<T> {
+    /// Tells it from the stream that it has replaced.
+    number: u64,
+    queue: Option<mpsc::Sender<T>>,
+}
+
+impl<T> Outbound<T> {
+    /// Puts something into the queue. Returns false if that has just turned out to be full or closed.
+    fn push(&mut self, item: T) -> bool {
+        let pushed = self.queue.as_ref().is_none_or(|queue| queue.try_send(item).is_ok());
+        if !pushed {
+            self.queue = None;
+        }
+        pushed
+    }
+}
+
+/// The end of a task.
+pub(super) enum Ended {
+    Out(DeviceId, u64, Connection),
+    Home(HomeId, u64, Left),
+    Inbound,
+    Work,
+}
+
+/// The result of opening a stream.
+enum Opening {
+    Device(DeviceId, ConnectionId, Result<Opened, OpenError>),
+    Home(HomeId, Result<Opened, OpenError>),
+}
+
+/// The owner of the swarm.
+pub(super) struct Driver {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) connectivity: Connectivity,
+    pub(super) engine: mpsc::Sender<turn::Input>,
+    pub(super) tasks: JoinSet<Ended>,
+    opening: FuturesUnordered<BoxFuture<'static, Opening>>,
+    streams: u64,
+    devices: HashMap<DeviceId, Outbound<DirectFrame>>,
+    homes: HashMap<HomeId, Outbound<(u64, Ask)>>,
+    inbound: HashMap<DeviceId, Vec<AbortHandle>>,
+    pub(super) dials: HashMap<ConnectionId, (DialId, Span)>,
+    /// What is logged of a connection and its streams has this context; no peer, no address.
+    pub(super) connections: HashMap<ConnectionId, Span>,
+}
+
+impl Driver {
+    pub(super) fn new(swarm: Swarm<Behaviour>, engine: mpsc::Sender<turn::Input>) -> Self {
+        Self {
+            swarm,
+            connectivity: Connectivity::new(SmallRng::seed_from_u64(rand::random())),
+            engine,
+            tasks: JoinSet::new(),
+            opening: FuturesUnordered::new(),
+            streams: 0,
+            devices: HashMap::new(),
+            homes: HashMap::new(),
+            inbound: HashMap::new(),
+            dials: HashMap::new(),
+            connections: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<NetCommand>) {
+        loop {
+            let deadline = self.connectivity.next_deadline().unwrap_or_else(|| Instant::now() + FAR);
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => {
+                        self.on_command(command).await;
+                        for _ in 0..COMMANDS {
+                            let Ok(command) = inbox.try_recv() else { break };
+                            self.on_command(command).await;
+                        }
+                    }
+                    None => break,
+                },
+                event = self.swarm.select_next_some() => self.on_event(event).await,
+                Some(opening) = self.opening.next(), if !self.opening.is_empty() => self.on_opening(opening).await,
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
+                () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
+            }
+        }
+    }
+
+    /// Passes an input on, and carries out what is decided.
+    pub(super) async fn report(&mut self, input: Input) {
+        self.connectivity.handle(Instant::now(), input);
+        while let Some(action) = self.connectivity.next_action() {
+            self.carry_out(action).await;
+        }
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Dial { dial, peer, addresses } => self.dial(dial, peer, addresses),
+            Action::Close(connection) => drop(self.swarm.close_connection(connection)),
+            Action::Disconnect(peer) => drop(self.swarm.disconnect_peer_id(peer)),
+            Action::OpenStream { device, peer, on } => {
+                let opened = self.swarm.behaviour_mut().streams.open(peer, DIRECT_PROTOCOL);
+                self.opening.push(Box::pin(async move { Opening::Device(device, on, opened.await) }));
+            }
+            Action::DropStreams(device) => {
+                self.devices.remove(&device);
+                for reader in self.inbound.remove(&device).into_iter().flatten() {
+                    reader.abort();
+                }
+            }
+            Action::OpenHome { home, peer } => {
+                let opened = self.swarm.behaviour_mut().streams.open(peer, RENDEZVOUS_PROTOCOL);
+                self.opening.push(Box::pin(async move { Opening::Home(home, opened.await) }));
+            }
+            Action::DropHome(home) => drop(self.homes.remove(&home)),
+            Action::Reserve { home, circuit } => {
+                if let Ok(listener) = self.swarm.listen_on(circuit) {
+                    self.connectivity.handle(Instant::now(), Input::Reserving { home, listener });
+                }
+            }
+            Action::StopListening(listener) => drop(self.swarm.remove_listener(listener)),
+            Action::Admit(peers) => self.swarm.behaviour_mut().streams.set_gate(Gate::Only(peers)),
+            Action::Tell(event) => self.tell(event).await,
+        }
+    }
+
+    fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<libp2p::Multiaddr>) {
+        let span = tracing::debug_span!("dial", dial = dial.0, addresses = addresses.len());
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => drop(self.dials.insert(connection, (dial, span))),
+            Err(error) => {
+                let reason = super::events::dial_reason(&error);
+                tracing::debug!(parent: &span, reason, "cannot begin");
+                let input = Input::DialFailed { peer: None, dial: Some(dial), reason };
+                self.connectivity.handle(Instant::now(), input);
+            }
+        }
+    }
+
+    async fn tell(&mut self, event: NetEvent) {
+        let _ = self.engine.send(turn::Input::Net(event)).await;
+    }
+
+    async fn on_command(&mut self, command: NetCommand) {
+        match command {
+            NetCommand::Targets(targets) => self.report(Input::Targets(targets)).await,
+            NetCommand::Homes(homes) => self.report(Input::Homes(homes)).await,
+            NetCommand::Leave => self.report(Input::Leave).await,
+            NetCommand::Hint(device) => self.report(Input::Hint(device)).await,
+            NetCommand::Direct(device, frame) => {
+                if self.devices.get_mut(&device).is_some_and(|out| !out.push(frame)) {
+                    // Too slow, or broken: the stream's end is reported, and what was not acknowledged is sent again.
+                    self.report(Input::StreamStalled(device)).await;
+                }
+            }
+            NetCommand::Ask(home, id, ask) => {
+                if let Some(out) = self.homes.get_mut(&home) {
+                    out.push((id, ask));
+                }
+            }
+            NetCommand::AskWithWork(home, id, puzzle, work) => {
+                let Some(requests) = self.homes.get(&home).and_then(|out| out.queue.clone()) else { return };
+                self.tasks.spawn(async move {
+                    let solved = tokio::task::spawn_blocking(move || puzzle.solve()).await;
+                    if let Ok(solution) = solved {
+                        let _ = requests.send((id, work.solved(solution.0))).await;
+                    }
+                    Ended::Work
+                });
+            }
+        }
+    }
+
+    fn next_stream(&mut self) -> u64 {
+        self.streams += 1;
+        self.streams
+    }
+
+    pub(super) fn span_of(&self, connection: ConnectionId) -> Span {
+        self.connections.get(&connection).cloned().unwrap_or_else(Span::none)
+    }
+
+    async fn on_opening(&mut self, opening: Opening) {
+        match opening {
+            Opening::Device(device, on, Ok(Opened { stream, connection })) => {
+                let before = self.connectivity.stream_of(&device);
+                self.connectivity.handle(Instant::now(), Input::StreamOpened { device, on, connection });
+                // It may have been replaced by a better one that is being opened, or the device may not be wanted any more.
+                if self.connectivity.stream_of(&device) == Some(connection) && before != Some(connection) {
+                    self.write_to_device(device, stream, connection);
+                }
+                self.report(Input::Tick).await;
+            }
+            Opening::Device(device, on, Err(error)) => {
+                tracing::debug!(parent: &self.span_of(on), %error, "a stream to a device cannot be opened");
+                self.report(Input::StreamFailed { device, on }).await;
+            }
+            Opening::Home(home, Ok(Opened { stream, connection })) => {
+                self.connectivity.handle(Instant::now(), Input::HomeOpened(home));
+                if self.connectivity.has_session(&home) {
+                    self.serve_home(home, stream, connection);
+                }
+                self.report(Input::Tick).await;
+            }
+            Opening::Home(home, Err(error)) => self.report(Input::HomeFailed(home, error.to_string())).await,
+        }
+    }
+
+    fn write_to_device(&mut self, device: DeviceId, stream: Stream, connection: Connection) {
+        let number = self.next_stream();
+        let (queue, frames) = mpsc::channel(FRAMES);
+        self.devices.insert(device, Outbound { number, queue: Some(queue) });
+        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "to_device", stream = number);
+        tracing::debug!(parent: &span, "open");
+        self.tasks.spawn(
+            async move {
+                direct::write(stream, frames).await;
+                Ended::Out(device, number, connection)
+            }
+            .instrument(span),
+        );
+    }
+
+    pub(super) fn read_from_device(&mut self, device: DeviceId, stream: Stream, connection: Connection) {
+        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "from_device");
+        let engine = self.engine.clone();
+        let read = async move {
+            direct::read(device, stream, engine).await;
+            Ended::Inbound
+        };
+        let task = self.tasks.spawn(read.instrument(span));
+        let inbound = self.inbound.entry(device).or_default();
+        inbound.retain(|task| !task.is_finished());
+        if inbound.len() >= INBOUND_STREAMS {
+            inbound.remove(0).abort();
+        }
+        inbound.push(task);
+    }
+
+    fn serve_home(&mut self, home: HomeId, stream: Stream, connection: Connection) {
+        let number = self.next_stream();
+        let (queue, requests) = mpsc::channel(REQUESTS);
+        self.homes.insert(home, Outbound { number, queue: Some(queue) });
+        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "session", stream = number);
+        let engine = self.engine.clone();
+        let session = async move { Ended::Home(home, number, rendezvous::run(home, stream, requests, engine).await) };
+        self.tasks.spawn(session.instrument(span));
+    }
+
+    async fn on_ended(&mut self, ended: Result<Ended, JoinError>) {
+        match ended {
+            Ok(Ended::Out(device, number, connection)) => {
+                if self.devices.get(&device).is_some_and(|out| out.number == number) {
+                    self.devices.remove(&device);
+                    self.report(Input::StreamEnded { device, connection }).await;
+                }
+            }
+            Ok(Ended::Home(home, number, Left { reason, come_again })) => {
+                if self.homes.get(&home).is_some_and(|out| out.number == number) {
+                    self.homes.remove(&home);
+                    self.report(Input::HomeEnded { home, reason, come_again }).await;
+                }
+            }
+            Ok(Ended::Inbound | Ended::Work) | Err(_) => {}
+        }
+    }
+}

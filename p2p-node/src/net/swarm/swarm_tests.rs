@@ -1,0 +1,71 @@
+//! Two swarms on loopback: what the state machine decides is carried out.
+
+use std::{collections::HashMap, net::UdpSocket, time::Duration};
+
+use libp2p::Multiaddr;
+use starling_keys::{DeviceId, DeviceKey};
+use starling_wire::direct::{Ack, DirectFrame};
+use tokio::sync::mpsc;
+
+use super::{NetConfig, NetHandle, start};
+use crate::{
+    net::{NetCommand, NetEvent, Target},
+    turn::Input,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn swarm(key: &DeviceKey, listen: Multiaddr) -> (NetHandle, mpsc::Receiver<Input>) {
+    let (engine, inputs) = mpsc::channel(64);
+    let config = NetConfig { listen: vec![listen], mdns: false };
+    (start(key, &config, engine).await.unwrap(), inputs)
+}
+
+/// Waits for an event that fits.
+async fn wait_for(inputs: &mut mpsc::Receiver<Input>, fits: impl Fn(&NetEvent) -> bool) -> NetEvent {
+    let look = async {
+        loop {
+            match inputs.recv().await.expect("the swarm has stopped") {
+                Input::Net(event) if fits(&event) => return event,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.expect("waited in vain")
+}
+
+fn targets(device: DeviceId, addresses: Vec<Multiaddr>) -> NetCommand {
+    NetCommand::Targets(HashMap::from([(device, Target { relays: vec![], addresses })]))
+}
+
+#[tokio::test]
+async fn two_devices_connect_exchange_frames_and_notice_that_one_has_left() {
+    let (alice, bob) = (DeviceKey::from_seed(&[1; 32]), DeviceKey::from_seed(&[2; 32]));
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/udp/{port}/quic-v1").parse().unwrap();
+    let (to_alice, mut from_alice) = swarm(&alice, address.clone()).await;
+    let (to_bob, mut from_bob) = swarm(&bob, "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()).await;
+    to_alice.send(targets(bob.id(), vec![]));
+    to_bob.send(targets(alice.id(), vec![address]));
+    wait_for(&mut from_bob, |e| matches!(e, NetEvent::DirectUp { relayed: false, .. })).await;
+    wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectUp { relayed: false, .. })).await;
+    for (to, from, sender) in [(&to_bob, &mut from_alice, bob.id()), (&to_alice, &mut from_bob, alice.id())] {
+        let ack = Ack { group: vec![7; 16].into(), upto: 5 };
+        let receiver = if sender == bob.id() { alice.id() } else { bob.id() };
+        to.send(NetCommand::Direct(receiver, DirectFrame { acks: vec![ack], ..DirectFrame::default() }));
+        let event = wait_for(from, |e| matches!(e, NetEvent::Direct(_, frame) if !frame.acks.is_empty())).await;
+        assert!(matches!(event, NetEvent::Direct(device, _) if device == sender));
+    }
+    to_bob.send(NetCommand::Leave);
+    // The end of a stream is noticed by whoever writes to it.
+    let write = async {
+        loop {
+            to_alice.send(NetCommand::Direct(bob.id(), DirectFrame::default()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        _ = wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectDown(device) if *device == bob.id())) => {}
+        () = write => {}
+    }
+}
