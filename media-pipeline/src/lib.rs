@@ -7,6 +7,7 @@
 pub mod audio;
 pub mod call;
 pub mod control;
+pub mod files;
 pub mod limits;
 pub mod outlets;
 pub mod participant;

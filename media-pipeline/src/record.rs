@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::{
     MediaError,
     audio::{Tick, file::OggWriter},
+    files,
     limits::{PACKET, TICK},
     switch::Switch,
     video::{Frame, Pace, mp4::Mp4Writer},
@@ -90,12 +91,7 @@ pub fn check(path: &Path) -> Result<(), MediaError> {
     if path.exists() {
         return Err(MediaError::File(format!("{}: the file is there already; choose another name", path.display())));
     }
-    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        Some(parent) if !parent.is_dir() => {
-            Err(MediaError::File(format!("{}: there is no such directory", parent.display())))
-        }
-        _ => Ok(()),
-    }
+    files::check(&[], &[path.to_owned()])
 }
 
 impl Recorder {

@@ -9,6 +9,7 @@ use std::{
 use super::{
     AudioSink, AudioSource, TICK_TIME, Tick,
     opus::{Decoder, Encoder, PRE_SKIP},
+    wav,
 };
 use crate::{
     MediaError,
@@ -41,7 +42,8 @@ pub struct FileSource {
 type Samples = Vec<f32>;
 
 /// The longest file that is played: an hour would be 700 MB in memory.
-const MOST_SAMPLES: usize = 10 * 60 * SAMPLE_RATE as usize;
+pub(super) const MAX_SECONDS: usize = 10 * 60;
+const MAX_SAMPLES: usize = MAX_SECONDS * SAMPLE_RATE as usize;
 
 impl std::fmt::Debug for FileSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,31 +85,16 @@ pub fn read(path: &Path) -> Result<Vec<f32>, MediaError> {
     if is_ogg(path) {
         read_ogg(path)
     } else if is_mp4(path) {
-        mp4::sound(path, MOST_SAMPLES)
+        mp4::sound(path, MAX_SAMPLES)
     } else {
         read_wav(path)
     }
 }
 
 fn read_wav(path: &Path) -> Result<Vec<f32>, MediaError> {
-    let reader =
-        hound::WavReader::open(path).map_err(|e| broken(path, format!("{e} (a WAV or Ogg Opus file is needed)")))?;
-    let spec = reader.spec();
-    let channels = usize::from(spec.channels.max(1));
-    if u64::from(reader.duration()) * u64::from(SAMPLE_RATE) / u64::from(spec.sample_rate.max(1)) > MOST_SAMPLES as u64
-    {
-        return Err(broken(path, "it is longer than ten minutes"));
-    }
-    let flat: Result<Vec<f32>, _> = match spec.sample_format {
-        hound::SampleFormat::Float => reader.into_samples::<f32>().collect(),
-        hound::SampleFormat::Int => {
-            let scale = 1.0 / (1i64 << (spec.bits_per_sample.clamp(1, 32) - 1)) as f32;
-            reader.into_samples::<i32>().map(|s| s.map(|s| s as f32 * scale)).collect()
-        }
-    };
-    let flat = flat.map_err(|e| broken(path, e))?;
-    let mono: Vec<f32> = flat.chunks(channels).map(|c| c.iter().sum::<f32>() / channels as f32).collect();
-    resample(&mono, spec.sample_rate).map_err(|e| broken(path, e))
+    let file = File::open(path).map_err(|e| broken(path, e))?;
+    let (mono, rate) = wav::read(BufReader::new(file)).map_err(|e| broken(path, e))?;
+    resample(&mono, rate).map_err(|e| broken(path, e))
 }
 
 /// Brings sound of any rate to 48 kHz.
@@ -144,7 +131,7 @@ fn read_ogg(path: &Path) -> Result<Vec<f32>, MediaError> {
             _ if decoder.samples_in(&packet.data).is_ok() => samples.extend_from_slice(decoder.decode(&packet.data)?),
             _ => return Err(broken(path, "an Opus packet is broken")),
         }
-        if samples.len() > MOST_SAMPLES {
+        if samples.len() > MAX_SAMPLES {
             return Err(broken(path, "it is longer than ten minutes"));
         }
         number += 1;

@@ -9,6 +9,7 @@ pub mod process;
 pub mod receive;
 pub mod send;
 mod stretch;
+mod wav;
 
 use std::{f32::consts::TAU, time::Duration};
 

@@ -261,11 +261,13 @@ impl Node {
 
     /// Calls somebody. Progress is told by [`Live::Call`].
     pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
+        check_files(&setup).await?;
         self.call(|reply| Command::CallStart { chat, setup, reply }).await
     }
 
     /// Answers a call that rings.
     pub async fn call_answer(&self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
+        check_files(&setup).await?;
         self.call(|reply| Command::CallAnswer { id, setup, reply }).await
     }
 
@@ -281,6 +283,7 @@ impl Node {
 
     /// Takes the call that another device of ours has, in a chat or in any.
     pub async fn call_fetch(&self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
+        check_files(&setup).await?;
         self.call(|reply| Command::CallFetch { chat, setup, reply }).await
     }
 
@@ -560,6 +563,13 @@ struct Clocks {
     base_ms: u64,
     /// Time since the machine's start, at ours.
     booted: Duration,
+}
+
+/// A call whose files cannot be read or written is not made.
+async fn check_files(setup: &CallSetup) -> Result<(), NodeError> {
+    let (inputs, outputs) = setup.files();
+    let checked = tokio::task::spawn_blocking(move || starling_media::files::check(&inputs, &outputs)).await;
+    checked.map_err(|_| NodeError::Stopped)?.map_err(|e| NodeError::Invalid(e.to_string()))
 }
 
 /// Time since the machine was started, with the time that it slept.

@@ -1,6 +1,6 @@
 //! What a user of the engine sees: plain data.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
 use starling_keys::{AccountId, DeviceId};
@@ -342,6 +342,26 @@ pub struct CallSetup {
     pub camera: bool,
     /// Only through a relay: the other side does not learn our address.
     pub relay_only: bool,
+}
+
+impl CallSetup {
+    /// The files that the call reads, and those that it writes.
+    pub fn files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        if let AudioIn::File(path) = &self.audio_in {
+            inputs.push(path.clone());
+        }
+        if let VideoIn::File(path) = &self.video_in {
+            inputs.push(path.clone());
+        }
+        if let AudioOut::File(path) = &self.audio_out {
+            outputs.push(path.clone());
+        }
+        if let VideoOut::File(path) = &self.video_out {
+            outputs.push(path.clone());
+        }
+        (inputs, outputs)
+    }
 }
 
 impl Message {

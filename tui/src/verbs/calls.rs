@@ -1,17 +1,20 @@
 //! Calls on the command line: made and answered by people, and by programs with files for a microphone.
 
 use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use starling_node::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
 
-use super::{field, find, node_of, people::catch_up, print, say};
+use super::{
+    call_media::{CallMedia, Stats, absolute},
+    field, find, node_of,
+    people::catch_up,
+    print, say,
+};
 use crate::{
-    cli::{Answer, Calls, Global, MediaArgs, parse_duration},
+    cli::{Answer, Calls, Global, parse_duration},
     error::{CliError, CliResult},
     rpc::Client,
     signals,
@@ -57,7 +60,8 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
         Calls::Start { who, audio: _, video, duration, media } => {
             signals::unless_received(catch_up(global, client)).await?;
             let contact = find(client, &who).await?;
-            let mut params = media_params(&media)?;
+            let mut files = CallMedia::open(&media)?;
+            let mut params = files.params.clone();
             params["video"] = (video || media.video_in.is_some()).into();
             params["chat"] = contact["chat"].clone();
             let duration = time(duration.as_deref())?;
@@ -65,19 +69,18 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             let call = client.call("call.start", params).await?;
             let id = field(&call, "call").to_owned();
             say(global, format!("Calling {} … Ctrl-C hangs up", safe_line(field(&contact, "name"))));
-            let mut stats = Stats::open(media.stats.as_deref())?;
             let wishes = Wishes { duration, record: media.record, allow: media.allow_recording };
-            watch(global, client, &id, &wishes, &mut stats).await?.result()
+            watch(global, client, &id, &wishes, &mut files.stats).await?.result()
         }
         Calls::Answer { call, auto, count, duration, media } => {
-            let mut params = media_params(&media)?;
+            let mut files = CallMedia::open(&media)?;
+            let mut params = files.params.clone();
             params["video"] = (media.video_in.is_some()).into();
             let duration = time(duration.as_deref())?;
             client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
-            let mut stats = Stats::open(media.stats.as_deref())?;
             let wishes = Wishes { duration, record: media.record, allow: media.allow_recording };
             if auto {
-                return answer_all(global, client, params, &wishes, count, &mut stats).await;
+                return answer_all(global, client, params, &wishes, count, &mut files.stats).await;
             }
             let id = match call {
                 Some(id) => id,
@@ -85,7 +88,7 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             };
             params["call"] = id.clone().into();
             client.call("call.answer", params).await?;
-            watch(global, client, &id, &wishes, &mut stats).await?.result()
+            watch(global, client, &id, &wishes, &mut files.stats).await?.result()
         }
         Calls::Hangup { call, message } => {
             let id = match call {
@@ -106,16 +109,16 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
         }
         Calls::Take { who, video, media } => {
             signals::unless_received(catch_up(global, client)).await?;
-            let mut params = media_params(&media)?;
+            let mut files = CallMedia::open(&media)?;
+            let mut params = files.params.clone();
             params["video"] = (video || media.video_in.is_some()).into();
             if let Some(who) = who {
                 params["chat"] = find(client, &who).await?["chat"].clone();
             }
             client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
             let call = client.call("call.take", params).await?;
-            let mut stats = Stats::open(media.stats.as_deref())?;
             let wishes = Wishes { duration: None, record: media.record, allow: media.allow_recording };
-            let ended = watch(global, client, field(&call, "call"), &wishes, &mut stats).await?;
+            let ended = watch(global, client, field(&call, "call"), &wishes, &mut files.stats).await?;
             if ended.reason == "elsewhere" && !ended.connected {
                 return Err(CliError::timeout("your other device did not hand the call over"));
             }
@@ -169,69 +172,6 @@ fn time(text: Option<&str>) -> CliResult<Option<Duration>> {
         ms.map(Duration::from_millis)
     };
     text.map(parse).transpose()
-}
-
-/// A file is meant from here, also where another process opens it.
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
-}
-
-fn media_params(media: &MediaArgs) -> CliResult<Value> {
-    let mut params = json!({ "relay_only": media.relay_only });
-    let wrong = |name: &str, e: starling_node::media::MediaError| CliError::usage(format!("--{name}: {e}"));
-    if let Some(text) = &media.audio_in {
-        let spec: AudioIn = text.parse().map_err(|e| wrong("audio-in", e))?;
-        params["audio_in"] = match &spec {
-            AudioIn::File(path) => {
-                starling_node::media::audio::file::FileSource::open(path, true).map_err(|e| wrong("audio-in", e))?;
-                absolute(path)
-            }
-            _ => text.clone(),
-        }
-        .into();
-    }
-    if let Some(text) = &media.audio_out {
-        let spec: AudioOut = text.parse().map_err(|e| wrong("audio-out", e))?;
-        params["audio_out"] = if let AudioOut::File(path) = &spec { absolute(path) } else { text.clone() }.into();
-    }
-    if let Some(text) = &media.video_in {
-        let spec: VideoIn = text.parse().map_err(|e| wrong("video-in", e))?;
-        params["video_in"] = match &spec {
-            VideoIn::File(path) => {
-                starling_node::media::video::file::open(path, true).map_err(|e| wrong("video-in", e))?;
-                absolute(path)
-            }
-            _ => text.clone(),
-        }
-        .into();
-    }
-    if let Some(text) = &media.video_out {
-        let spec: VideoOut = text.parse().map_err(|e| wrong("video-out", e))?;
-        params["video_out"] = if let VideoOut::File(path) = &spec { absolute(path) } else { text.clone() }.into();
-    }
-    Ok(params)
-}
-
-/// Where `--stats` goes: a line each second.
-struct Stats(Option<std::fs::File>);
-
-impl Stats {
-    fn open(path: Option<&Path>) -> CliResult<Self> {
-        let open = |path: &Path| {
-            std::fs::File::create(path).map_err(|e| CliError::usage(format!("--stats {}: {e}", path.display())))
-        };
-        Ok(Self(path.map(open).transpose()?))
-    }
-
-    fn write(&mut self, stats: &Value) -> CliResult {
-        if let Some(file) = &mut self.0
-            && !stats.is_null()
-        {
-            // In one piece: whoever reads along sees whole lines.
-            file.write_all(format!("{stats}\n").as_bytes())?;
-        }
-        Ok(())
-    }
 }
 
 /// The call that waits for an answer.
@@ -437,9 +377,12 @@ fn show(global: &Global, event: &Value, before: &str) -> CliResult {
         "ended" => {
             match field(call, "reason") {
                 "elsewhere" => print("another device of yours has the call")?,
+                "declined" if call["outgoing"] == true => print(format!("{who} declined the call"))?,
                 reason => print(format!("the call is over: {}", reason.replace('_', " ")))?,
             }
-            for route in event["stats"]["routes"].as_array().into_iter().flatten() {
+            // A route that was never connected has nothing to tell.
+            let routes = event["stats"]["routes"].as_array().into_iter().flatten();
+            for route in routes.filter(|route| !field(route, "path").is_empty()) {
                 let number = |value: &Value| value.as_f64().unwrap_or(0.0);
                 print(format!(
                     "{} · round trip {:.0} ms · sound {} packets, {} lost · video {} frames, {}×{}",

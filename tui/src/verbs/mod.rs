@@ -1,5 +1,6 @@
 //! The verbs of the command line. All of them talk to the node by JSON-RPC.
 
+mod call_media;
 mod call_test;
 mod calls;
 mod chats;
