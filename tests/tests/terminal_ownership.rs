@@ -65,6 +65,7 @@ fn a_passphrase_prompt_that_is_ended_leaves_the_echo_on() {
     let world = World::new();
     let secret = world.dir.path().join("secret");
     fs::write(&secret, "correct horse").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let secret = secret.to_str().unwrap();
     world.json("alice", &["init", "--name", "alice", "--passphrase-file", secret]);
     for (end, code) in [(None, 130), (Some("TERM"), 143), (Some("HUP"), 129)] {
