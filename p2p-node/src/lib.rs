@@ -20,13 +20,13 @@ mod testing;
 mod timeline;
 mod turn;
 
-pub use api::node::{NewProfile, Node, OpenError, Origin, create_profile};
+pub use api::node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState,
     DeliveryState, Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status,
     Via,
 };
-pub use calls::Media;
+pub use calls::{Media, RouteId};
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
 pub use starling_media::{self as media, spec};

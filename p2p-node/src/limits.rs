@@ -106,3 +106,9 @@ pub const MAX_ELSEWHERE: usize = 8;
 pub const CALL_FETCH_MS: u64 = 10_000;
 /// Calls of which something was heard before their ring.
 pub const MAX_EARLY_CALLS: usize = 32;
+/// A call that nobody attends is hung up after this: time for a screen to be started again.
+pub const CALL_UNATTENDED_MS: u64 = 20_000;
+/// Front ends that attend one call.
+pub const CALL_ATTENDANTS: usize = 64;
+/// The longest time for which a held key opens the microphone; it is renewed while the key is held.
+pub const MAX_TALK_MS: u64 = 2_000;

@@ -11,6 +11,8 @@ use crate::objects::{self, CallId, ChatId, DeviceId, MediaDevices, RelayTest, Se
 
 /// The largest height of video that can be asked for, in pixels.
 pub const MAX_HEIGHT: u32 = 720;
+/// The longest time that a held key opens the microphone, in milliseconds, until it is said again.
+pub const MAX_MICROPHONE_MS: u64 = 2_000;
 /// The largest shared terminal, in columns or rows.
 pub const MAX_TERMINAL: u16 = 400;
 
@@ -157,6 +159,8 @@ requests! {
         call: CallId,
         /// Whether the microphone is on.
         microphone: Option<bool>,
+        /// With `microphone` true: it is turned off after this time, in milliseconds, at most 2000, unless this is said again, as a held key does.
+        microphone_ms: Option<u64>,
         /// Whether the camera is on.
         camera: Option<bool>,
         /// Whether the call is on hold.
@@ -169,6 +173,8 @@ requests! {
         call: CallId,
         /// Its height in pixels, at most 720; 0 for none.
         height: u32,
+        /// The participant, by its route in `call.stats`; the default is the first one.
+        route: Option<u64>,
     }
 
     /// Shares a terminal with the other side.
@@ -195,6 +201,8 @@ requests! {
         call: CallId,
         /// Whether.
         given: bool,
+        /// The participant, by its route in `call.stats`; the default is the first one.
+        route: Option<u64>,
     }
 
     /// Types in a shared terminal.
@@ -205,6 +213,8 @@ requests! {
         text: String,
         /// In the terminal of this side; the default is the one of the other.
         own: Option<bool>,
+        /// The participant, by its route in `call.stats`; the default is the first one.
+        route: Option<u64>,
     }
 
     /// What this machine has for calls.
@@ -217,6 +227,8 @@ requests! {
     Watch = "call.watch" -> Watching => {
         /// The call.
         call: CallId,
+        /// The participant, by its route in `call.stats`; the default is the first one.
+        route: Option<u64>,
     }
 }
 

@@ -315,6 +315,11 @@ impl Call {
         lock(&self.0.routes).get(&id).cloned()
     }
 
+    /// The routes that there are, oldest first.
+    pub fn routes(&self) -> Vec<u64> {
+        lock(&self.0.routes).keys().copied().collect()
+    }
+
     fn all_routes(&self) -> Vec<Arc<RoutePeer>> {
         lock(&self.0.routes).values().cloned().collect()
     }

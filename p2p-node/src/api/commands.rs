@@ -1,10 +1,8 @@
 //! Calls of the node's user.
 
-use std::path::PathBuf;
-
 use starling_keys::{AccountId, DeviceId, InviteToken, RendezvousAddr, ShortCode};
 use starling_wire::{
-    Availability, Body, CallId, Clock, Text,
+    Availability, Body, Clock, Text,
     inbox::DeviceLink,
     limits::{MAX_GREETING, MAX_INVITE_USES, is_username},
     rendezvous::Ask,
@@ -13,11 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     account::codes::CodeReply,
-    api::types::{
-        CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, ContactState, Device, FeedKind, MessageId,
-        NodeError, Request, Status,
-    },
-    calls::CallServer,
+    api::types::{Chat, ChatId, Contact, ContactState, Device, FeedKind, MessageId, NodeError, Request, Status},
+    calls::CallRequest,
     contacts::Person,
     contacts::connect::{Connect, Whom},
     conversation::group::GroupId,
@@ -128,44 +123,13 @@ pub enum Command {
         token: String,
         reply: Reply<()>,
     },
-    Calls(Reply<Vec<CallInfo>>),
-    CallServers(Reply<Vec<CallServer>>),
-    CallStart {
-        chat: ChatId,
-        setup: CallSetup,
-        reply: Reply<CallId>,
-    },
-    CallAnswer {
-        id: CallId,
-        setup: CallSetup,
-        reply: Reply<()>,
-    },
-    CallHangUp {
-        id: CallId,
-        text: String,
-        reply: Reply<()>,
-    },
-    /// To another device of ours; the only one, if none is said.
-    CallTransfer(CallId, Option<DeviceId>, Reply<()>),
-    /// From another device of ours.
-    CallFetch {
-        chat: Option<ChatId>,
-        setup: CallSetup,
-        reply: Reply<CallId>,
-    },
-    CallsElsewhere(Reply<Vec<CallElsewhere>>),
-    /// To a file, or no longer.
-    CallRecord {
-        id: CallId,
-        path: Option<PathBuf>,
-        reply: Reply<()>,
-    },
-    /// The other side may record, or not.
-    CallConsent {
-        id: CallId,
-        agree: bool,
-        reply: Reply<()>,
-    },
+    Call(CallRequest),
+}
+
+/// Answers a request with an error.
+pub(crate) fn fail<T>(reply: Reply<T>, error: NodeError) {
+    // Who does not wait any more needs no answer.
+    let _ = reply.send(Err(error));
 }
 
 impl Command {
@@ -174,8 +138,8 @@ impl Command {
     fn is_allowed_after_removal(&self) -> bool {
         match self {
             Self::Status(_) | Self::Flush(_) | Self::Contacts(_) | Self::Chats(_) | Self::Requests(_) => true,
-            Self::Devices(_) | Self::Calls(_) | Self::CallsElsewhere(_) | Self::CallServers(_) => true,
-            Self::CallHangUp { .. } => true,
+            Self::Devices(_) => true,
+            Self::Call(request) => request.is_allowed_after_removal(),
             Self::MarkRead { .. } | Self::SetChat { .. } | Self::ClearChat(..) => true,
             // Without a change it only asks for the settings.
             Self::SetPrivacy { last_seen, receipts, typing, .. } => {
@@ -187,17 +151,13 @@ impl Command {
 
     /// Fails a command.
     fn refuse(self, error: NodeError) {
-        fn no<T>(reply: Reply<T>, error: NodeError) {
-            // Who does not wait any more needs no answer.
-            let _ = reply.send(Err(error));
-        }
         match self {
-            Self::Status(reply) => no(reply, error),
-            Self::Flush(reply) => no(reply, error),
-            Self::Contacts(reply) => no(reply, error),
-            Self::Chats(reply) => no(reply, error),
-            Self::Requests(reply) => no(reply, error),
-            Self::Send { reply, .. } => no(reply, error),
+            Self::Status(reply) => fail(reply, error),
+            Self::Flush(reply) => fail(reply, error),
+            Self::Contacts(reply) => fail(reply, error),
+            Self::Chats(reply) => fail(reply, error),
+            Self::Requests(reply) => fail(reply, error),
+            Self::Send { reply, .. } => fail(reply, error),
             Self::Edit { reply, .. }
             | Self::Delete { reply, .. }
             | Self::React { reply, .. }
@@ -215,23 +175,15 @@ impl Command {
             | Self::ClearChat(_, reply)
             | Self::SetName(_, reply)
             | Self::SetUsername(_, reply)
-            | Self::SetHomes { reply, .. }
-            | Self::CallAnswer { reply, .. }
-            | Self::CallHangUp { reply, .. }
-            | Self::CallTransfer(_, _, reply)
-            | Self::CallRecord { reply, .. }
-            | Self::CallConsent { reply, .. } => no(reply, error),
+            | Self::SetHomes { reply, .. } => fail(reply, error),
             Self::Typing { .. } | Self::SetAvailability(_) => {}
-            Self::Invite { reply, .. } => no(reply, error),
-            Self::OpenCode(_, reply) => no(reply, error),
-            Self::JoinAccount { reply, .. } => no(reply, error),
-            Self::Devices(reply) => no(reply, error),
-            Self::UseCode { reply, .. } | Self::Connect { reply, .. } => no(reply, error),
-            Self::SetPrivacy { reply, .. } => no(reply, error),
-            Self::Calls(reply) => no(reply, error),
-            Self::CallServers(reply) => no(reply, error),
-            Self::CallStart { reply, .. } | Self::CallFetch { reply, .. } => no(reply, error),
-            Self::CallsElsewhere(reply) => no(reply, error),
+            Self::Invite { reply, .. } => fail(reply, error),
+            Self::OpenCode(_, reply) => fail(reply, error),
+            Self::JoinAccount { reply, .. } => fail(reply, error),
+            Self::Devices(reply) => fail(reply, error),
+            Self::UseCode { reply, .. } | Self::Connect { reply, .. } => fail(reply, error),
+            Self::SetPrivacy { reply, .. } => fail(reply, error),
+            Self::Call(request) => request.refuse(error),
         }
     }
 }
@@ -243,42 +195,8 @@ impl Engine {
             return Ok(());
         }
         match command {
-            Command::Calls(reply) => {
-                let calls = self.call_list();
-                turn.reply(reply, Ok(calls));
-            }
-            Command::CallServers(reply) => self.call_servers(turn, reply),
-            Command::CallStart { chat, setup, reply } => {
-                let result = self.call_start(turn, chat, setup);
-                turn.reply(reply, result);
-            }
-            Command::CallAnswer { id, setup, reply } => {
-                let result = self.call_answer(turn, id, setup);
-                turn.reply(reply, result);
-            }
-            Command::CallHangUp { id, text, reply } => {
-                let result = self.call_hang_up(turn, id, text)?;
-                turn.reply(reply, result);
-            }
-            Command::CallTransfer(id, to, reply) => {
-                let result = self.call_transfer(turn, id, to);
-                turn.reply(reply, result);
-            }
-            Command::CallFetch { chat, setup, reply } => {
-                let result = self.call_fetch(turn, chat, setup);
-                turn.reply(reply, result);
-            }
-            Command::CallsElsewhere(reply) => {
-                let calls = self.calls_elsewhere();
-                turn.reply(reply, Ok(calls));
-            }
-            Command::CallRecord { id, path, reply } => {
-                let result = self.call_record(turn, id, path)?;
-                turn.reply(reply, result);
-            }
-            Command::CallConsent { id, agree, reply } => {
-                let result = self.call_consent(turn, id, agree)?;
-                turn.reply(reply, result);
+            Command::Call(request) => {
+                self.with_calls(turn, |calls, host| calls.on_request(host, request))?;
             }
             Command::Status(reply) => {
                 let status = self.status();

@@ -5,4 +5,5 @@ pub mod node;
 mod queries;
 pub mod types;
 
+pub(crate) use commands::fail;
 pub use commands::{Command, Reply};

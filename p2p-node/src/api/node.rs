@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -21,7 +24,7 @@ use crate::{
         NodeError, Request, Status,
     },
     api::{Command, Reply},
-    calls::{self, CallsHandle, Media, Table},
+    calls::{self, AttendantId, CallRequest, CallsHandle, Media, Table},
     limits::{ENGINE_QUEUE, TURN_INPUTS},
     mls::{GroupError, KeyPackages, Mls},
     net::{NetCommand, NetConfig, NetError, NetHandle, start},
@@ -262,34 +265,34 @@ impl Node {
     /// Calls somebody. Progress is told by [`Live::Call`].
     pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
         check_files(&setup).await?;
-        self.call(|reply| Command::CallStart { chat, setup, reply }).await
+        self.call(|reply| Command::Call(CallRequest::Start { chat, setup, reply })).await
     }
 
     /// Answers a call that rings.
     pub async fn call_answer(&self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
         check_files(&setup).await?;
-        self.call(|reply| Command::CallAnswer { id, setup, reply }).await
+        self.call(|reply| Command::Call(CallRequest::Answer { id, setup, reply })).await
     }
 
     /// Hangs up, declines (with a word, if there is one) or cancels.
     pub async fn call_hang_up(&self, id: CallId, text: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::CallHangUp { id, text, reply }).await
+        self.call(|reply| Command::Call(CallRequest::HangUp { id, text, reply })).await
     }
 
     /// Hands a call over to another device of ours, the only one if none is said: it rings there, and goes on here until it is taken.
     pub async fn call_transfer(&self, id: CallId, to: Option<DeviceId>) -> Result<(), NodeError> {
-        self.call(|reply| Command::CallTransfer(id, to, reply)).await
+        self.call(|reply| Command::Call(CallRequest::Transfer { id, to, reply })).await
     }
 
     /// Takes the call that another device of ours has, in a chat or in any.
     pub async fn call_fetch(&self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
         check_files(&setup).await?;
-        self.call(|reply| Command::CallFetch { chat, setup, reply }).await
+        self.call(|reply| Command::Call(CallRequest::Fetch { chat, setup, reply })).await
     }
 
     /// Calls that other devices of ours have.
     pub async fn calls_elsewhere(&self) -> Result<Vec<CallElsewhere>, NodeError> {
-        self.call(Command::CallsElsewhere).await
+        self.call(|reply| Command::Call(CallRequest::ListOnOtherDevices(reply))).await
     }
 
     /// Asks the other side whether a call may be recorded to a file (`.mp4`, or `.ogg` for sound alone), which begins when it agrees; or
@@ -298,22 +301,45 @@ impl Node {
         if let Some(path) = &path {
             starling_media::record::check(path).map_err(|e| NodeError::Refused(e.to_string()))?;
         }
-        self.call(|reply| Command::CallRecord { id, path, reply }).await
+        self.call(|reply| Command::Call(CallRequest::Record { id, path, reply })).await
+    }
+
+    /// A front end that attends calls. It is told to be gone when the handle is dropped: then calls that nobody else attends fall silent at once, and are
+    /// hung up after a while unless somebody attends them again.
+    pub fn attendant(&self) -> Attendant {
+        Attendant { id: AttendantId(rand::random()), node: self.clone(), attends: AtomicBool::new(false) }
+    }
+
+    /// Tells the engine that a front end is gone, even if its queue is full now.
+    fn attendant_left(&self, attendant: AttendantId) {
+        let (inputs, left) =
+            (self.inputs.clone(), Input::Command(Command::Call(CallRequest::AttendantLeft(attendant))));
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move { inputs.send(left).await })),
+            Err(_) => drop(inputs.blocking_send(left)),
+        }
+    }
+
+    /// Opens the microphone of a call for this time, at most two seconds, as long as a key is held: to be said again before that. With `None` the
+    /// microphone is left as it is, and no longer closed by itself.
+    pub async fn call_talk(&self, id: CallId, time: Option<Duration>) -> Result<(), NodeError> {
+        let for_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.call(|reply| Command::Call(CallRequest::Talk { id, for_ms, reply })).await
     }
 
     /// Agrees to be recorded by the other side, or does not, or no longer.
     pub async fn call_consent(&self, id: CallId, agree: bool) -> Result<(), NodeError> {
-        self.call(|reply| Command::CallConsent { id, agree, reply }).await
+        self.call(|reply| Command::Call(CallRequest::Consent { id, agree, reply })).await
     }
 
     /// Calls that are not over.
     pub async fn calls(&self) -> Result<Vec<CallInfo>, NodeError> {
-        self.call(Command::Calls).await
+        self.call(|reply| Command::Call(CallRequest::List(reply))).await
     }
 
     /// STUN and TURN servers of our rendezvous, to test them; none if there are none.
     pub async fn call_servers(&self) -> Result<Vec<IceServer>, NodeError> {
-        let servers = self.call(Command::CallServers).await?;
+        let servers = self.call(|reply| Command::Call(CallRequest::Servers(reply))).await?;
         let server = |s: calls::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
         Ok(servers.into_iter().map(server).collect())
     }
@@ -563,6 +589,32 @@ struct Clocks {
     base_ms: u64,
     /// Time since the machine's start, at ours.
     booted: Duration,
+}
+
+/// Attends calls until it is dropped.
+#[derive(Debug)]
+pub struct Attendant {
+    id: AttendantId,
+    node: Node,
+    /// It has attended a call: only then its end is of interest.
+    attends: AtomicBool,
+}
+
+impl Attendant {
+    /// From now on this front end attends a call. Fails if there is no such call.
+    pub async fn attend(&self, id: CallId) -> Result<(), NodeError> {
+        let attendant = self.id;
+        self.attends.store(true, Relaxed);
+        self.node.call(|reply| Command::Call(CallRequest::Attend { id, attendant, reply })).await
+    }
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        if self.attends.load(Relaxed) {
+            self.node.attendant_left(self.id);
+        }
+    }
 }
 
 /// A call whose files cannot be read or written is not made.

@@ -259,7 +259,7 @@ impl CallPhase {
 }
 
 /// How far one side's wish to record a call is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Consent {
     /// Nobody asked.
     #[default]
@@ -312,6 +312,8 @@ pub struct CallInfo {
     pub replaced_by: Option<CallId>,
     /// Another device of ours hands it over to this one.
     pub moved: bool,
+    /// The others in it, each with the device that speaks for them, once that is known.
+    pub participants: Vec<(AccountId, Option<DeviceId>)>,
 }
 
 /// A call that another device of ours has.

@@ -1,112 +1,63 @@
 //! How a call ends, and the note that is kept of it.
 
-use starling_wire::{Body, Call, CallEnd, CallId, CallSignal, Clock, Event, EventId};
+use starling_wire::{Call, CallEnd, CallId, CallSignal};
 
-use crate::{
-    api::types::{ChatId, FeedKind, Live, Via},
-    calls::CallCommand,
-    conversation::send::timeline_key,
-    limits::MAX_CLOCK_AHEAD_MS,
-    store::{EventRow, FeedRow, TIMELINE},
-    turn::{Effect, Engine, EngineError, Turn},
-};
+use super::{Calls, host::CallHost, media::CallCommand};
+use crate::{api::types::Live, turn::EngineError};
 
-impl Engine {
-    pub(crate) fn end_call(
+impl Calls {
+    /// Ends a call here, and, with `tell`, for the other side.
+    pub(super) fn end(
         &mut self,
-        turn: &mut Turn<'_>,
+        host: &mut dyn CallHost,
         id: CallId,
         mut why: CallEnd,
         text: String,
         tell: bool,
     ) -> Result<(), EngineError> {
-        let Some(at) = self.calls.list.iter().position(|c| c.id == id) else { return Ok(()) };
-        let (chat, wire, outgoing) = {
-            let talk = &self.calls.list[at];
-            (talk.chat, talk.wire, talk.outgoing)
-        };
-        // Who never rang need not be told.
-        if tell && (self.calls.list[at].note.is_some() || !outgoing) {
-            self.tell_call(turn, chat, wire, CallSignal::End { why, text: text.clone() });
+        let Some(at) = self.sessions.iter().position(|c| c.id == id) else { return Ok(()) };
+        let session = &self.sessions[at];
+        // A call that never rang there is of no interest.
+        if tell && (session.note.is_some() || !session.outgoing) {
+            let signal = CallSignal::End { why, text: text.clone() };
+            host.signal(session.chat, Call { id: session.wire_id, signal });
         }
-        let here = self.calls.list[at].connected.map(|(since, _)| turn.running().saturating_sub(since));
-        let talked = here.map_or(0, |here| here + self.calls.list[at].moving.talked_ms);
-        if here.is_none() && self.calls.list[at].moving.is_left() {
+        let here = session.connected.map(|(since, _)| host.time().running.saturating_sub(since));
+        let talked_ms = here.map_or(0, |here| here + session.handoff.talked_ms);
+        if here.is_none() && session.handoff.has_left() {
             // Another device of ours has it still, or had it first.
             why = CallEnd::Elsewhere;
         }
-        self.note(turn, id, why, talked)?;
-        let talk = self.calls.list.remove(at);
-        self.leave_elsewhere(turn, &talk, why);
-        if talk.media {
-            turn.emit(Effect::Call(CallCommand::End(id)));
+        self.write_note(host, id, why, talked_ms)?;
+        let session = self.sessions.remove(at);
+        self.attendance.ended(id, None);
+        self.keep_if_elsewhere(host, &session, why);
+        if session.media.started {
+            host.media(CallCommand::End(id));
         }
-        if let Some(note) = talk.note {
-            let missed =
-                !outgoing && talked == 0 && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
-            self.noted(turn, chat, note, missed)?;
+        if let Some(note) = session.note {
+            let unanswered = matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
+            host.note_complete(session.chat, note, !session.outgoing && talked_ms == 0 && unanswered)?;
         }
-        let info = Box::new(talk.info(Some((why, text))));
-        turn.live(Live::Call(info));
+        host.live(Live::Call(Box::new(session.info(Some((why, text))))));
         // One that waited is not the second any more.
-        for other in &mut self.calls.list {
-            other.waiting = false;
+        for other in &mut self.sessions {
+            other.notice.waiting = false;
         }
         Ok(())
     }
 
     /// Writes or changes the note of a call in the timeline.
-    pub(crate) fn note(
-        &mut self,
-        turn: &mut Turn<'_>,
+    pub(super) fn write_note(
+        &self,
+        host: &mut dyn CallHost,
         id: CallId,
         why: CallEnd,
         duration_ms: u64,
     ) -> Result<(), EngineError> {
-        let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
-        let Some(note) = talk.note.filter(|n| *n != EventId::default()) else { return Ok(()) };
-        let (chat, outgoing) = (talk.chat, talk.outgoing);
-        let call = Call { id: talk.id, signal: CallSignal::Note { why, video: talk.video, duration_ms } };
-        self.put_note(turn, chat, note, outgoing, call)
-    }
-
-    /// The conversation has a note of a call that is over.
-    pub(crate) fn noted(
-        &mut self,
-        turn: &mut Turn<'_>,
-        chat: ChatId,
-        note: EventId,
-        missed: bool,
-    ) -> Result<(), EngineError> {
-        let agreed = turn.agreed_ms();
-        if let Some(state) = self.chats.get_mut(&chat) {
-            let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
-            state.row.newest = state.row.newest.max(note.clock.0.min(latest));
-            if missed && note.clock.0 > state.row.read {
-                state.row.unread += 1;
-            }
-            state.row.archived = false;
-            state.dirty = true;
-        }
-        let ids = note.to_bytes().to_vec();
-        turn.news(FeedRow { kind: FeedKind::Call.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })
-    }
-
-    /// Writes what the timeline keeps of a call: its note, or what was said of a recording.
-    pub(crate) fn put_note(
-        &mut self,
-        turn: &Turn<'_>,
-        chat: ChatId,
-        note: EventId,
-        own: bool,
-        call: Call,
-    ) -> Result<(), EngineError> {
-        let row = EventRow {
-            body: Event::encode_body(&Body::Call(call)),
-            author: self.author_in(turn, chat, own, note.device)?,
-            via: if own { Via::Own } else { Via::Direct }.stored(),
-            ..EventRow::default()
-        };
-        Ok(turn.put(TIMELINE, &timeline_key(chat, note), &row)?)
+        let Some(session) = self.sessions.iter().find(|c| c.id == id) else { return Ok(()) };
+        let Some(note) = session.note else { return Ok(()) };
+        let signal = CallSignal::Note { why, video: session.video, duration_ms };
+        host.put_row(session.chat, note, session.outgoing, Call { id, signal })
     }
 }

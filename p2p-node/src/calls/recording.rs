@@ -1,131 +1,145 @@
-//! Consent to recordings of calls. What is asked and answered is kept in the timelines of both sides, signed by who said it.
+//! Consent to recordings of calls. What is asked and answered is kept in the timelines of both sides, signed by its author.
 
 use std::path::PathBuf;
 
 use starling_wire::{Call, CallId, CallSignal, EventId, Recording};
 
-use super::{Consent, Effect, Engine, EngineError, Turn, no_call};
+use super::{
+    Calls,
+    host::CallHost,
+    media::{CallCommand, RouteId},
+    no_call,
+};
 use crate::{
-    api::types::{CallPhase, NodeError},
-    calls::CallCommand,
+    api::types::{Consent, NodeError},
     limits::MAX_RECORD_ASKS,
+    turn::EngineError,
 };
 
 type Answer = Result<Result<(), NodeError>, EngineError>;
 
-impl Engine {
+impl Calls {
     /// Asks to record to a file, or ends it.
-    pub(crate) fn call_record(&mut self, turn: &mut Turn<'_>, id: CallId, path: Option<PathBuf>) -> Answer {
-        let Some(talk) = self.calls.find(id) else { return Ok(Err(no_call())) };
+    pub(super) fn record(&mut self, host: &mut dyn CallHost, id: CallId, path: Option<PathBuf>) -> Answer {
+        let Some(session) = self.find(id) else { return Ok(Err(no_call())) };
+        let established = session.is_established();
+        let recording = &mut session.recording;
         let Some(path) = path else {
-            if talk.recording.0 == Consent::No {
+            if recording.consent == Consent::No {
                 return Ok(Err(NodeError::Refused("this call is not being recorded".into())));
             }
-            self.recording_over(turn, id)?;
+            self.end_recording(host, id)?;
             return Ok(Ok(()));
         };
-        if !matches!(talk.phase, CallPhase::Connected | CallPhase::Interrupted) {
+        if !established {
             return Ok(Err(NodeError::Refused("a call can be recorded once it is connected".into())));
         }
-        if talk.recording.0 != Consent::No {
+        if recording.consent != Consent::No {
             return Ok(Err(NodeError::Refused("a recording of this call was asked for already".into())));
         }
-        let question = talk.recording.1.wrapping_add(1);
-        talk.recording = (Consent::Asked, question, Some(path));
-        self.say_recording(turn, id, Recording::Asked, question)?;
+        recording.consent = Consent::Asked;
+        recording.question = recording.question.wrapping_add(1);
+        recording.path = Some(path);
+        let question = recording.question;
+        self.say_recording(host, id, Recording::Asked, question)?;
         Ok(Ok(()))
     }
 
-    /// Answers the other side, or takes an answer back.
-    pub(crate) fn call_consent(&mut self, turn: &mut Turn<'_>, id: CallId, agree: bool) -> Answer {
-        let Some(talk) = self.calls.find(id) else { return Ok(Err(no_call())) };
-        match (talk.recorded.0, agree) {
-            (Consent::No, _) => return Ok(Err(NodeError::Refused("nobody asked to record this call".into()))),
-            (Consent::Yes, true) => return Ok(Ok(())),
-            _ => {}
+    /// Answers everybody who asked to record, or takes the answer back.
+    pub(super) fn consent(&mut self, host: &mut dyn CallHost, id: CallId, agree: bool) -> Answer {
+        let Some(session) = self.find(id) else { return Ok(Err(no_call())) };
+        let wishes = session.participants.iter_mut().map(|participant| &mut participant.recorded);
+        let mut wishes = wishes.filter(|wish| wish.consent != Consent::No).peekable();
+        if wishes.peek().is_none() {
+            return Ok(Err(NodeError::Refused("nobody asked to record this call".into())));
         }
-        talk.recorded.0 = if agree { Consent::Yes } else { Consent::No };
-        let question = talk.recorded.1;
-        self.say_recording(turn, id, if agree { Recording::Agreed } else { Recording::Refused }, question)?;
+        let mut questions = Vec::new();
+        for wish in wishes.filter(|wish| !(agree && wish.consent == Consent::Yes)) {
+            wish.consent = if agree { Consent::Yes } else { Consent::No };
+            questions.push(wish.question);
+        }
+        for question in questions {
+            self.say_recording(host, id, if agree { Recording::Agreed } else { Recording::Refused }, question)?;
+        }
         Ok(Ok(()))
     }
 
-    /// What the other side says.
-    pub(crate) fn on_recording(
+    /// A signal of a participant about a recording.
+    pub(super) fn on_recording(
         &mut self,
-        turn: &mut Turn<'_>,
+        host: &mut dyn CallHost,
         id: CallId,
+        route: RouteId,
         event: EventId,
         what: Recording,
         question: u32,
     ) -> Result<(), EngineError> {
-        let Some(talk) = self.calls.find(id) else { return Ok(()) };
+        let Some(session) = self.find(id) else { return Ok(()) };
+        let ours = question == session.recording.question;
+        let consent = session.recording.consent;
+        let Some(theirs) = session.on_route(route).map(|participant| &mut participant.recorded) else { return Ok(()) };
         // An answer to an older question is none to this one: it may have been about something else.
-        let (ours, theirs) = (question == talk.recording.1, question == talk.recorded.1);
-        let effect = match what {
-            Recording::Asked if talk.recorded.0 == Consent::No && talk.recorded.2 < MAX_RECORD_ASKS => {
-                talk.recorded = (Consent::Asked, question, talk.recorded.2 + 1);
-                None
+        match what {
+            Recording::Asked if theirs.consent == Consent::No && theirs.asked < MAX_RECORD_ASKS => {
+                (theirs.consent, theirs.question, theirs.asked) = (Consent::Asked, question, theirs.asked + 1);
             }
-            Recording::Ended if theirs && talk.recorded.0 != Consent::No => {
-                talk.recorded.0 = Consent::No;
-                None
+            Recording::Ended if question == theirs.question && theirs.consent != Consent::No => {
+                theirs.consent = Consent::No;
             }
-            Recording::Agreed if ours && talk.recording.0 == Consent::Asked => {
-                talk.recording.0 = Consent::Yes;
-                Some(CallCommand::Record(id, question, talk.recording.2.take()))
+            Recording::Agreed if ours && consent == Consent::Asked => {
+                session.recording.consent = Consent::Yes;
+                host.media(CallCommand::Record(id, question, session.recording.path.take()));
             }
-            Recording::Refused if ours && talk.recording.0 != Consent::No => {
-                talk.recording = (Consent::No, question, None);
-                Some(CallCommand::Record(id, question, None))
+            Recording::Refused if ours && consent != Consent::No => {
+                (session.recording.consent, session.recording.path) = (Consent::No, None);
+                host.media(CallCommand::Record(id, question, None));
             }
             // Out of turn.
             _ => return Ok(()),
-        };
-        if let Some(effect) = effect {
-            turn.emit(Effect::Call(effect));
         }
-        self.keep_recording(turn, id, event, what, false)?;
-        self.call_changed(turn, id);
+        self.keep_recording(host, id, event, what, false)?;
+        self.changed(host, id);
         Ok(())
     }
 
     /// We no longer record, or no longer want to.
-    pub(crate) fn recording_over(&mut self, turn: &mut Turn<'_>, id: CallId) -> Result<(), EngineError> {
-        let Some(talk) = self.calls.find(id).filter(|t| t.recording.0 != Consent::No) else { return Ok(()) };
-        let question = talk.recording.1;
-        talk.recording = (Consent::No, question, None);
-        turn.emit(Effect::Call(CallCommand::Record(id, question, None)));
-        self.say_recording(turn, id, Recording::Ended, question)
+    pub(super) fn end_recording(&mut self, host: &mut dyn CallHost, id: CallId) -> Result<(), EngineError> {
+        let Some(session) = self.find(id) else { return Ok(()) };
+        let recording = &mut session.recording;
+        if recording.consent == Consent::No {
+            return Ok(());
+        }
+        (recording.consent, recording.path) = (Consent::No, None);
+        let question = recording.question;
+        host.media(CallCommand::Record(id, question, None));
+        self.say_recording(host, id, Recording::Ended, question)
     }
 
     fn say_recording(
         &mut self,
-        turn: &mut Turn<'_>,
+        host: &mut dyn CallHost,
         id: CallId,
         what: Recording,
         question: u32,
     ) -> Result<(), EngineError> {
-        let Some((chat, wire)) = self.calls.find(id).map(|t| (t.chat, t.wire)) else { return Ok(()) };
-        let event = self.tell_call(turn, chat, wire, CallSignal::Recording { what, question });
-        self.keep_recording(turn, id, event, what, true)?;
-        self.call_changed(turn, id);
+        let Some((chat, wire_id)) = self.find(id).map(|session| (session.chat, session.wire_id)) else { return Ok(()) };
+        let signal = CallSignal::Recording { what, question };
+        if let Some(event) = host.signal(chat, Call { id: wire_id, signal }) {
+            self.keep_recording(host, id, event, what, true)?;
+        }
+        self.changed(host, id);
         Ok(())
     }
 
     fn keep_recording(
-        &mut self,
-        turn: &Turn<'_>,
+        &self,
+        host: &mut dyn CallHost,
         id: CallId,
         event: EventId,
         what: Recording,
         own: bool,
     ) -> Result<(), EngineError> {
-        let Some(talk) = self.calls.list.iter().find(|c| c.id == id) else { return Ok(()) };
-        if event == EventId::default() {
-            return Ok(());
-        }
-        let (chat, call) = (talk.chat, Call { id, signal: CallSignal::Recording { what, question: 0 } });
-        self.put_note(turn, chat, event, own, call)
+        let Some(session) = self.sessions.iter().find(|session| session.id == id) else { return Ok(()) };
+        host.put_row(session.chat, event, own, Call { id, signal: CallSignal::Recording { what, question: 0 } })
     }
 }

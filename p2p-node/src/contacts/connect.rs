@@ -401,7 +401,7 @@ impl Engine {
     /// A conversation with somebody whom we no longer talk to: calls and connections end.
     pub(crate) fn shut_out(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
         let chat = self.chat_with(account);
-        self.end_calls_of(turn, chat)?;
+        self.with_calls(turn, |calls, host| calls.end_all_in(host, chat))?;
         self.drop_links_of(&account);
         self.leave_logs(turn, account);
         self.snapshot_soon(turn);

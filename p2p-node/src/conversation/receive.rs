@@ -8,6 +8,7 @@ use starling_wire::{Batch, Body, Clock, Event, EventId, Receipt, direct::Entry};
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, FeedKind, Live, Via},
+    calls::Sender,
     conversation::group::GroupId,
     conversation::send::timeline_key,
     limits::{DELETE_WINDOW_MS, MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
@@ -291,7 +292,10 @@ impl Engine {
                     self.on_newer_list(turn, peer, &list)?;
                 }
             }
-            Body::Call(call) => self.on_call(turn, chat, sender, id, call)?,
+            Body::Call(call) => {
+                let sender = Sender { account: sender.account(), device: sender.device(), own, chat, event: id };
+                self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
+            }
             Body::Unknown => {}
         }
         Ok(())

@@ -271,7 +271,7 @@ impl Engine {
                 self.append_failed(turn, &appended);
             }
             Asked::Trim(trimming) => self.not_trimmed(&trimming),
-            Asked::Turn(id) => self.on_servers(turn, id, None),
+            Asked::Turn(id) => self.calls.on_servers_lost(id),
             Asked::Publish(_) => self.list_not_published(turn, "the connection broke"),
             Asked::Name(_) => {
                 self.name_answered(
@@ -362,7 +362,9 @@ impl Engine {
             return self.on_refused(turn, home, asked, reason, refused.retry_after_ms);
         }
         match (asked, answer) {
-            (Asked::Turn(id), Answer::Turn(servers)) => self.on_servers(turn, id, Some(servers)),
+            (Asked::Turn(id), Answer::Turn(servers)) => {
+                self.with_calls(turn, |calls, host| calls.on_servers(host, id, servers));
+            }
             (Asked::Publish(version), Answer::Done(_)) => self.on_registered(turn, home, version)?,
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
                 let ours = |l: &Verified<DeviceList>| l.account == self.me.account();
@@ -566,7 +568,7 @@ impl Engine {
         match asked {
             Asked::Publish(_) if self.has_left(home) && !busy => self.forget_left(home),
             Asked::Publish(_) => self.on_publish_refused(turn, home, reason),
-            Asked::Turn(id) => self.on_servers(turn, id, None),
+            Asked::Turn(id) => self.calls.on_servers_lost(id),
             Asked::Trim(trimming) if busy => {
                 self.not_trimmed(&trimming);
                 again(self);

@@ -6,8 +6,8 @@ use starling_wire::{CallEnd, CallId};
 use crate::api::types::{CallInfo, CallPhase, ContactState, DeliveryState};
 use crate::{
     api::Command,
-    calls::{CallCommand, CallInput},
-    testing::engine_tests::{answer, connect, ring, setup, talk},
+    calls::{CallCommand, CallInput, CallRequest},
+    testing::engine_tests::{answer, connect, leg, ring, setup, talk},
     testing::world::{Who, World},
 };
 
@@ -365,7 +365,12 @@ fn all_devices_see_the_same_whatever_happens() {
 
 /// The phases of somebody's calls.
 fn phases(world: &mut World, who: Who) -> Vec<CallPhase> {
-    world.call(who, Command::Calls).unwrap().iter().map(|c: &CallInfo| c.phase).collect()
+    world
+        .call(who, |reply| Command::Call(CallRequest::List(reply)))
+        .unwrap()
+        .iter()
+        .map(|c: &CallInfo| c.phase)
+        .collect()
 }
 
 /// How somebody's newest call ended, as the timeline has it.
@@ -387,7 +392,7 @@ fn a_call_rings_on_all_devices_and_who_answers_stops_the_rest() {
     assert_eq!(noted(&mut world, alice, bob), (CallEnd::Elsewhere, 0));
     assert_eq!(world.chat_row(alice, bob).unread, 0);
     world.pass(10_000);
-    world.call(bob, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.pass(1_000);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         let (why, duration) = noted(&mut world, who, other);
@@ -400,7 +405,7 @@ fn a_call_rings_on_all_devices_and_who_answers_stops_the_rest() {
 fn declined_on_one_device_it_rings_on_none() {
     let (mut world, alice, laptop, bob) = three(81);
     let id = ring(&mut world, bob, alice);
-    world.call(laptop, |reply| Command::CallHangUp { id, text: "later".into(), reply }).unwrap();
+    world.call(laptop, |reply| Command::Call(CallRequest::HangUp { id, text: "later".into(), reply })).unwrap();
     world.pass(1_000);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         assert!(phases(&mut world, who).is_empty(), "{who}");
@@ -432,15 +437,15 @@ fn both_answer_and_one_of_them_has_the_call() {
     let (mut world, alice, laptop, bob) = three(83);
     let id = ring(&mut world, bob, alice);
     for who in [alice, laptop] {
-        world.call(who, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+        world.call(who, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
     }
     world.pass(100);
     for who in [alice, laptop] {
-        world.media(who, CallInput::Answer(id, format!("answer of {who}")));
+        world.media(who, CallInput::Answer(leg(id), format!("answer of {who}")));
     }
     world.pass(500);
     let calls = &world.of(bob).calls;
-    let took = |who: Who| calls.contains(&CallCommand::Accept(id, 0, format!("answer of {who}")));
+    let took = |who: Who| calls.contains(&CallCommand::Accept(leg(id), 0, format!("answer of {who}")));
     assert!(took(alice) != took(laptop));
     let (first, second) = if took(alice) { (alice, laptop) } else { (laptop, alice) };
     connect(&mut world, id, &[first, bob]);
@@ -454,12 +459,12 @@ fn both_answer_and_one_of_them_has_the_call() {
 /// What follows once a device has taken a call that was handed over to it.
 fn takes(world: &mut World, who: Who, bob: Who, id: CallId) {
     world.pass(100);
-    world.media(who, CallInput::Offer(id, 0, "offer of another".into()));
+    world.media(who, CallInput::Offer(leg(id), 0, "offer of another".into()));
     world.pass(100);
-    assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, 0, "offer of another".into())));
-    world.media(bob, CallInput::Restarted(id, 0, "answer".into()));
+    assert!(world.of(bob).calls.contains(&CallCommand::Restart(leg(id), 0, "offer of another".into())));
+    world.media(bob, CallInput::Restarted(leg(id), 0, "answer".into()));
     world.pass(100);
-    assert!(world.of(who).calls.contains(&CallCommand::Accept(id, 0, "answer".into())));
+    assert!(world.of(who).calls.contains(&CallCommand::Accept(leg(id), 0, "answer".into())));
     connect(world, id, &[who, bob]);
 }
 
@@ -468,13 +473,13 @@ fn a_call_moves_to_another_device() {
     let (mut world, alice, laptop, bob) = three(84);
     let id = talk(&mut world, bob, alice);
     world.pass(5_000);
-    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
     world.pass(500);
-    let handed = world.call(laptop, Command::Calls).unwrap();
+    let handed = world.call(laptop, |reply| Command::Call(CallRequest::List(reply))).unwrap();
     assert!(handed[0].moved && handed[0].phase == CallPhase::Ringing, "{handed:?}");
     // Until it is taken, it goes on where it is.
     assert_eq!(phases(&mut world, alice), [CallPhase::Connected]);
-    world.call(laptop, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.call(laptop, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
     takes(&mut world, laptop, bob, id);
     assert!(phases(&mut world, alice).is_empty());
     assert!(world.of(alice).calls.contains(&CallCommand::End(id)));
@@ -482,14 +487,14 @@ fn a_call_moves_to_another_device() {
         assert_eq!(phases(&mut world, who), [CallPhase::Connected], "{who}");
     }
     // And back, asked for from there.
-    assert_eq!(world.call(alice, Command::CallsElsewhere).unwrap().len(), 1);
-    world.call(alice, |reply| Command::CallFetch { chat: None, setup: setup(), reply }).unwrap();
+    assert_eq!(world.call(alice, |reply| Command::Call(CallRequest::ListOnOtherDevices(reply))).unwrap().len(), 1);
+    world.call(alice, |reply| Command::Call(CallRequest::Fetch { chat: None, setup: setup(), reply })).unwrap();
     world.of(bob).calls.clear();
     takes(&mut world, alice, bob, id);
     assert!(phases(&mut world, laptop).is_empty());
     assert_eq!(phases(&mut world, alice), [CallPhase::Connected]);
     world.pass(5_000);
-    world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.pass(1_000);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         assert!(phases(&mut world, who).is_empty(), "{who}");
@@ -503,23 +508,23 @@ fn a_call_moves_to_another_device() {
 fn a_call_that_is_not_taken_stays_where_it_is() {
     let (mut world, alice, laptop, bob) = three(85);
     let id = talk(&mut world, bob, alice);
-    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
     world.pass(500);
-    world.call(laptop, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(laptop, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.pass(500);
     assert!(phases(&mut world, laptop).is_empty());
-    let here = world.call(alice, Command::Calls).unwrap();
+    let here = world.call(alice, |reply| Command::Call(CallRequest::List(reply))).unwrap();
     assert!(here[0].trouble.as_ref().is_some_and(|t| t.contains("did not take")), "{here:?}");
     // Handed over once more, and nobody answers; then the other side hangs up.
-    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
     world.pass(70_000);
     assert!(phases(&mut world, laptop).is_empty());
     for who in [alice, bob] {
         assert_eq!(phases(&mut world, who), [CallPhase::Connected], "{who}");
     }
-    world.call(alice, |reply| Command::CallTransfer(id, None, reply)).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
     world.pass(500);
-    world.call(bob, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.pass(500);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         assert!(phases(&mut world, who).is_empty(), "{who}");
@@ -543,13 +548,14 @@ fn a_call_that_another_device_answered_was_not_missed() {
     assert_eq!(world.chat_row(alice, bob).unread, 0);
     // Who wants to call them is told where the call is.
     let chat = world.chat(alice, bob);
-    let refused = world.call(alice, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap_err();
+    let refused =
+        world.call(alice, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap_err();
     assert!(refused.to_string().contains("take"), "{refused}");
-    world.call(alice, |reply| Command::CallFetch { chat: None, setup: setup(), reply }).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::Fetch { chat: None, setup: setup(), reply })).unwrap();
     takes(&mut world, alice, bob, id);
     assert!(phases(&mut world, laptop).is_empty());
     // One that nobody answered was missed by all.
-    world.call(bob, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.kill(laptop);
     ring(&mut world, bob, alice);
     world.pass(70_000);
@@ -567,8 +573,8 @@ fn nobody_takes_a_call_that_was_not_handed_over() {
     let id = talk(&mut world, bob, alice);
     // The laptop's engine is made to offer, though the device that has the call is gone.
     world.kill(alice);
-    world.call(laptop, |reply| Command::CallFetch { chat: None, setup: setup(), reply }).unwrap();
-    world.media(laptop, CallInput::Offer(id, 0, "offer of a thief".into()));
+    world.call(laptop, |reply| Command::Call(CallRequest::Fetch { chat: None, setup: setup(), reply })).unwrap();
+    world.media(laptop, CallInput::Offer(leg(id), 0, "offer of a thief".into()));
     world.pass(500);
     assert!(!world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Restart(_, _, o) if o.contains("thief"))));
 }
@@ -581,7 +587,7 @@ fn a_conversation_has_calls_of_all_devices() {
     connect(&mut world, id, &[laptop, bob]);
     world.pass(5_000);
     assert_eq!(noted(&mut world, alice, bob).0, CallEnd::Elsewhere);
-    world.call(laptop, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(laptop, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.pass(1_000);
     let (why, duration) = noted(&mut world, alice, bob);
     assert_eq!(why, CallEnd::HungUp);
@@ -589,15 +595,16 @@ fn a_conversation_has_calls_of_all_devices() {
     // Both sides call at once, from several devices: one call is left.
     let chat = world.chat(laptop, bob);
     let theirs = world.chat(bob, alice);
-    let mine = world.call(laptop, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap();
-    let other = world.call(bob, |reply| Command::CallStart { chat: theirs, setup: setup(), reply }).unwrap();
+    let mine = world.call(laptop, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap();
+    let other =
+        world.call(bob, |reply| Command::Call(CallRequest::Start { chat: theirs, setup: setup(), reply })).unwrap();
     world.pass(100);
-    world.media(laptop, CallInput::Offer(mine, 0, "mine".into()));
-    world.media(bob, CallInput::Offer(other, 0, "other".into()));
+    world.media(laptop, CallInput::Offer(leg(mine), 0, "mine".into()));
+    world.media(bob, CallInput::Offer(leg(other), 0, "other".into()));
     world.pass(2_000);
     let winner = if phases(&mut world, laptop) == [CallPhase::Connecting] { laptop } else { bob };
-    let id = world.call(winner, Command::Calls).unwrap()[0].id;
-    world.media(winner, CallInput::Answer(id, "answer".into()));
+    let id = world.call(winner, |reply| Command::Call(CallRequest::List(reply))).unwrap()[0].id;
+    world.media(winner, CallInput::Answer(leg(id), "answer".into()));
     world.pass(1_000);
     assert!(phases(&mut world, alice).is_empty(), "{:?}", phases(&mut world, alice));
     for who in [laptop, bob] {

@@ -9,7 +9,7 @@ use starling_wire::{CallEnd, CallId};
 use crate::api::types::{Audience, CallSetup, ContactState, DeliveryState, Live, Message};
 use crate::{
     api::Command,
-    calls::{CallCommand, CallInput},
+    calls::{CallCommand, CallInput, CallRequest, Leg, RouteId},
     testing::world::{Who, World},
 };
 
@@ -405,12 +405,17 @@ pub fn setup() -> CallSetup {
     }
 }
 
+/// The only leg of a call of two.
+pub fn leg(call: CallId) -> Leg {
+    Leg { call, route: RouteId(0) }
+}
+
 /// Starts a call and lets its media make an offer.
 pub fn ring(world: &mut World, who: Who, other: Who) -> CallId {
     let chat = world.chat(who, other);
-    let id = world.call(who, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap();
+    let id = world.call(who, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap();
     world.pass(100);
-    world.media(who, CallInput::Offer(id, 0, format!("offer of {who}")));
+    world.media(who, CallInput::Offer(leg(id), 0, format!("offer of {who}")));
     world.settle();
     id
 }
@@ -426,17 +431,17 @@ fn a_call_rings_is_answered_and_leaves_a_note() {
     let (alice, bob) = world.friends();
     let id = ring(&mut world, alice, bob);
     assert_eq!(states(&mut world, bob), ["ringing"]);
-    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
     world.pass(100);
     assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
-    world.media(bob, CallInput::Answer(id, "answer".into()));
+    world.media(bob, CallInput::Answer(leg(id), "answer".into()));
     world.settle();
-    assert!(world.of(alice).calls.contains(&CallCommand::Accept(id, 0, "answer".into())));
+    assert!(world.of(alice).calls.contains(&CallCommand::Accept(leg(id), 0, "answer".into())));
     for who in [alice, bob] {
-        world.media(who, CallInput::Connected(id, "emoji".into()));
+        world.media(who, CallInput::Connected(leg(id), "emoji".into()));
     }
     world.pass(5_000);
-    world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.settle();
     for (who, other) in [(alice, bob), (bob, alice)] {
         let note = world.messages(who, other).last().unwrap().call.unwrap();
@@ -477,11 +482,13 @@ fn both_call_at_once_and_one_call_is_left() {
         let mut ids = Vec::new();
         for (who, other) in [(alice, bob), (bob, alice)] {
             let chat = world.chat(who, other);
-            ids.push(world.call(who, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap());
+            ids.push(
+                world.call(who, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap(),
+            );
         }
         world.pass(50);
         for (who, id) in [(alice, ids[0]), (bob, ids[1])] {
-            world.media(who, CallInput::Offer(id, 0, format!("offer of {who}")));
+            world.media(who, CallInput::Offer(leg(id), 0, format!("offer of {who}")));
         }
         world.pass(2_000);
         // The one whose call counts waits for an answer; the other answers it.
@@ -499,22 +506,22 @@ fn who_calls_somebody_that_rings_answers() {
     let (alice, bob) = world.friends();
     let id = ring(&mut world, alice, bob);
     let chat = world.chat(bob, alice);
-    assert_eq!(world.call(bob, |reply| Command::CallStart { chat, setup: setup(), reply }).unwrap(), id);
+    assert_eq!(world.call(bob, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap(), id);
     world.pass(100);
     assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
 }
 
 /// Answers a call, with all that its media say then.
 pub fn answer(world: &mut World, who: Who, id: CallId) {
-    world.call(who, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.call(who, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
     world.pass(100);
-    world.media(who, CallInput::Answer(id, format!("answer of {who}")));
+    world.media(who, CallInput::Answer(leg(id), format!("answer of {who}")));
 }
 
 /// Media flow.
 pub fn connect(world: &mut World, id: CallId, who: &[Who]) {
     for who in who {
-        world.media(*who, CallInput::Connected(id, "emoji".into()));
+        world.media(*who, CallInput::Connected(leg(id), "emoji".into()));
     }
 }
 
@@ -540,27 +547,27 @@ fn a_recording_needs_consent_of_the_other_side() {
         calls.collect::<Vec<bool>>()
     };
     // An answer that nobody asked for is none.
-    assert!(world.call(bob, |reply| Command::CallConsent { id, agree: true, reply }).is_err());
+    assert!(world.call(bob, |reply| Command::Call(CallRequest::Consent { id, agree: true, reply })).is_err());
     let ask = |world: &mut World| {
         let path = Some(path.clone());
-        world.call(alice, |reply| Command::CallRecord { id, path, reply })
+        world.call(alice, |reply| Command::Call(CallRequest::Record { id, path, reply }))
     };
     ask(&mut world).unwrap();
     assert!(ask(&mut world).is_err());
     world.settle();
     assert!(records(&mut world).is_empty());
-    world.call(bob, |reply| Command::CallConsent { id, agree: true, reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::Consent { id, agree: true, reply })).unwrap();
     world.settle();
     assert_eq!(records(&mut world), [true]);
     // Taken back.
-    world.call(bob, |reply| Command::CallConsent { id, agree: false, reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::Consent { id, agree: false, reply })).unwrap();
     world.settle();
     assert_eq!(records(&mut world), [true, false]);
     // Who asks again and again is no longer heard.
     for _ in 0..20 {
         ask(&mut world).unwrap();
         world.settle();
-        world.call(alice, |reply| Command::CallRecord { id, path: None, reply }).unwrap();
+        world.call(alice, |reply| Command::Call(CallRequest::Record { id, path: None, reply })).unwrap();
         world.settle();
     }
     let asked = |m: &Message| m.call.is_some_and(|c| c.recording == Some(starling_wire::Recording::Asked));
@@ -573,30 +580,30 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     let mut world = World::new(66);
     let (alice, bob) = world.friends();
     let id = ring(&mut world, alice, bob);
-    world.call(bob, |reply| Command::CallAnswer { id, setup: setup(), reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
     world.pass(100);
-    world.media(bob, CallInput::Answer(id, "answer".into()));
+    world.media(bob, CallInput::Answer(leg(id), "answer".into()));
     world.settle();
-    world.media(bob, CallInput::Failed(id, "no handshake".into()));
+    world.media(bob, CallInput::Failed(leg(id), "no handshake".into()));
     // Only he has noticed; for her it is not over, nor was it ever there. She tries by herself after a while.
-    world.media(alice, CallInput::Interrupted(id));
+    world.media(alice, CallInput::Interrupted(leg(id)));
     world.pass(crate::limits::CALL_TRY_MS + 1_000);
-    let again = |world: &mut World| world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(id)).count();
+    let again = |world: &mut World| world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(leg(id))).count();
     assert_eq!(again(&mut world), 1);
-    world.media(alice, CallInput::Offer(id, 1, "another offer".into()));
+    world.media(alice, CallInput::Offer(leg(id), 1, "another offer".into()));
     world.settle();
-    assert!(world.of(bob).calls.contains(&CallCommand::Restart(id, 1, "another offer".into())));
+    assert!(world.of(bob).calls.contains(&CallCommand::Restart(leg(id), 1, "another offer".into())));
     // One that was overtaken by a newer one is of no use; an answer tells which it is to.
     for (number, offer) in [(3, "the newest"), (2, "an older one")] {
-        world.media(alice, CallInput::Offer(id, number, offer.into()));
+        world.media(alice, CallInput::Offer(leg(id), number, offer.into()));
         world.settle();
-        assert_eq!(world.of(bob).calls.contains(&CallCommand::Restart(id, number, offer.into())), number == 3);
+        assert_eq!(world.of(bob).calls.contains(&CallCommand::Restart(leg(id), number, offer.into())), number == 3);
     }
-    world.media(bob, CallInput::Restarted(id, 3, "answer".into()));
+    world.media(bob, CallInput::Restarted(leg(id), 3, "answer".into()));
     world.settle();
-    assert!(world.of(alice).calls.contains(&CallCommand::Accept(id, 3, "answer".into())));
+    assert!(world.of(alice).calls.contains(&CallCommand::Accept(leg(id), 3, "answer".into())));
     for tries in 2..=usize::from(crate::limits::CALL_TRIES) {
-        world.media(alice, CallInput::Failed(id, "no handshake".into()));
+        world.media(alice, CallInput::Failed(leg(id), "no handshake".into()));
         assert_eq!(again(&mut world), tries.min(usize::from(crate::limits::CALL_TRIES) - 1));
     }
     world.settle();
@@ -620,7 +627,7 @@ fn a_clock_that_is_set_ends_no_call_and_makes_none_longer() {
     world.pass(10_000);
     world.now.wall_ms -= 3 * DAY;
     world.pass(10_000);
-    world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
     world.settle();
     for (who, other) in [(alice, bob), (bob, alice)] {
         let note = world.messages(who, other).into_iter().find_map(|m| m.call).unwrap();
@@ -635,7 +642,7 @@ fn who_rings_a_thousand_times_is_heard_a_few() {
     let (alice, bob) = world.friends();
     for _ in 0..100 {
         let id = ring(&mut world, alice, bob);
-        world.call(alice, |reply| Command::CallHangUp { id, text: String::new(), reply }).unwrap();
+        world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
         world.pass(500);
     }
     let rings = states(&mut world, bob).iter().filter(|s| **s == "ringing").count();

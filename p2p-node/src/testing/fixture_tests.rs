@@ -14,6 +14,7 @@ use crate::api::{
     Command,
     types::{DeliveryState, Message, MessageId},
 };
+use crate::calls::CallRequest;
 
 const DAY: u64 = 86_400_000;
 
@@ -112,10 +113,10 @@ fn story(world: &mut World) -> [Who; 3] {
     read(world, alice, bob);
     let call = talk(world, bob, alice);
     world.pass(5_000);
-    world.call(bob, |reply| Command::CallHangUp { id: call, text: String::new(), reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id: call, text: String::new(), reply })).unwrap();
     world.pass(2_000);
     let missed = ring(world, bob, alice);
-    world.call(bob, |reply| Command::CallHangUp { id: missed, text: String::new(), reply }).unwrap();
+    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id: missed, text: String::new(), reply })).unwrap();
     world.pass(2_000);
     world.say(alice, bob, "delivered");
     world.say(bob, alice, "not read by alice");

@@ -1,5 +1,6 @@
 //! Stories of several people, told by their engines and a real server in one thread.
 
+mod call_tests;
 mod device_tests;
 mod engine_tests;
 mod fixture_tests;

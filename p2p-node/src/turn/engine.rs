@@ -340,9 +340,9 @@ impl Engine {
             match input {
                 Input::Command(command) => self.on_command(turn, command)?,
                 Input::Net(event) => self.on_net(turn, event)?,
-                Input::Call(input) => self.on_call_input(turn, input)?,
+                Input::Call(input) => self.with_calls(turn, |calls, host| calls.on_media(host, input))?,
                 Input::Stop => {
-                    self.hang_up_all(turn)?;
+                    self.with_calls(turn, |calls, host| calls.hang_up_all(host))?;
                     self.say_goodbye(turn);
                 }
             }
@@ -442,7 +442,7 @@ impl Engine {
         self.expire_left_homes(turn);
         self.homes_on_time(turn)?;
         self.snapshot_on_time(turn);
-        self.calls_on_time(turn)?;
+        self.with_calls(turn, |calls, host| calls.on_time(host))?;
         self.mend_on_time(turn)
     }
 

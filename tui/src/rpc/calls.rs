@@ -10,7 +10,7 @@ use starling_control::{
     Error, Serve,
     methods::{
         Done,
-        calls::{self, MAX_HEIGHT, MAX_TERMINAL},
+        calls::{self, MAX_HEIGHT, MAX_MICROPHONE_MS, MAX_TERMINAL},
     },
     objects::{self, CameraDevice, DeviceId, MediaDevices, RelayTest, SoundDevice},
 };
@@ -29,8 +29,8 @@ use super::{
 };
 use crate::error::CliError;
 
-/// The other side of a call of two.
-const PEER: u64 = 0;
+/// The route of a call with ourselves.
+const TEST_ROUTE: u64 = 0;
 
 fn call_id(call: &objects::CallId) -> Result<CallId, Error> {
     id("call", call.as_str())
@@ -80,12 +80,18 @@ fn media_of(node: &Node, call: &objects::CallId) -> Result<Media, Error> {
     media.ok_or_else(|| CliError::not_found("this call has no media here").into())
 }
 
+/// Which participant is meant: the one on this route, or the first one if none is named.
+fn route(media: &Media, route: Option<u64>) -> u64 {
+    route.or_else(|| media.call.routes().first().copied()).unwrap_or_default()
+}
+
 impl Serve<calls::Start> for Session {
     async fn serve(&self, request: calls::Start) -> Result<calls::Started, Error> {
         let setup = setup(&request.media())?;
         let call = self.served.node.call_start(id("chat", request.chat.as_str())?, setup).await;
         let call = call.map_err(CliError::from)?;
-        self.attends(call);
+        // It may be over already.
+        let _ = self.attends(call).await;
         Ok(calls::Started { call: call.to_string().into() })
     }
 }
@@ -94,7 +100,8 @@ impl Serve<calls::Answer> for Session {
     async fn serve(&self, request: calls::Answer) -> Result<Done, Error> {
         let call = call_id(&request.call)?;
         self.served.node.call_answer(call, setup(&request.media())?).await.map_err(CliError::from)?;
-        self.attends(call);
+        // It may be over already.
+        let _ = self.attends(call).await;
         Ok(Done {})
     }
 }
@@ -103,7 +110,8 @@ impl Serve<calls::Take> for Session {
     async fn serve(&self, request: calls::Take) -> Result<calls::Started, Error> {
         let chat = optional_id("chat", request.chat.as_ref().map(|chat| chat.as_str()))?;
         let call = self.served.node.call_fetch(chat, setup(&request.media())?).await.map_err(CliError::from)?;
-        self.attends(call);
+        // It may be over already.
+        let _ = self.attends(call).await;
         Ok(calls::Started { call: call.to_string().into() })
     }
 }
@@ -159,7 +167,7 @@ impl Serve<calls::Attend> for Session {
         if !self.served.node.calls().await.map_err(CliError::from)?.iter().any(|c| c.id == call) {
             return Err(CliError::not_found("there is no such call").into());
         }
-        self.attends(call);
+        self.attends(call).await?;
         Ok(Done {})
     }
 }
@@ -182,7 +190,13 @@ impl Serve<calls::Stats> for Session {
 impl Serve<calls::Set> for Session {
     async fn serve(&self, request: calls::Set) -> Result<objects::SelfState, Error> {
         let call = media_of(&self.served.node, &request.call)?.call;
+        if request.microphone_ms > Some(MAX_MICROPHONE_MS) {
+            return Err(Error::invalid_param("microphone_ms", format!("at most {MAX_MICROPHONE_MS}")));
+        }
         if let Some(on) = request.microphone {
+            // A key that is held opens it for a moment, again and again.
+            let time = request.microphone_ms.filter(|_| on).map(Duration::from_millis);
+            self.served.node.call_talk(call_id(&request.call)?, time).await.map_err(CliError::from)?;
             call.set_microphone(on).await;
         }
         if let Some(on) = request.camera {
@@ -200,7 +214,8 @@ impl Serve<calls::Want> for Session {
         if request.height > MAX_HEIGHT {
             return Err(Error::invalid_param("height", format!("at most {MAX_HEIGHT}")));
         }
-        media_of(&self.served.node, &request.call)?.call.want(PEER, request.height).await;
+        let media = media_of(&self.served.node, &request.call)?;
+        media.call.want(route(&media, request.route), request.height).await;
         Ok(Done {})
     }
 }
@@ -229,15 +244,17 @@ impl Serve<calls::Unshare> for Session {
 
 impl Serve<calls::Hand> for Session {
     async fn serve(&self, request: calls::Hand) -> Result<Done, Error> {
-        media_of(&self.served.node, &request.call)?.call.hand(PEER, request.given).await;
+        let media = media_of(&self.served.node, &request.call)?;
+        media.call.hand(route(&media, request.route), request.given).await;
         Ok(Done {})
     }
 }
 
 impl Serve<calls::Type> for Session {
     async fn serve(&self, request: calls::Type) -> Result<Done, Error> {
-        let whose = (request.own != Some(true)).then_some(PEER);
-        media_of(&self.served.node, &request.call)?.call.type_in(whose, request.text.as_bytes()).await;
+        let media = media_of(&self.served.node, &request.call)?;
+        let whose = (request.own != Some(true)).then(|| route(&media, request.route));
+        media.call.type_in(whose, request.text.as_bytes()).await;
         Ok(Done {})
     }
 }
@@ -248,7 +265,8 @@ impl Serve<calls::Watch> for Session {
             return Err(Error::invalid_request("pictures need a connection of their own"));
         }
         let media = media_of(&self.served.node, &request.call)?;
-        self.then(Then::Watch(Box::new(media)));
+        let route = route(&media, request.route);
+        self.then(Then::Watch(Box::new(media), route));
         Ok(calls::Watching { frames: true })
     }
 }
@@ -300,9 +318,9 @@ async fn loop_through_relay(node: &Node) -> Result<(Duration, u64), String> {
     let (two, mut others) = started(Call::start(config()))?;
     let began = Instant::now();
     let talk = async {
-        let offer = one.offer(PEER).await.map_err(|e| e.to_string())?;
-        let answer = two.answer(PEER, offer).await.map_err(|e| e.to_string())?;
-        one.accept(PEER, answer).await.map_err(|e| e.to_string())?;
+        let offer = one.offer(TEST_ROUTE).await.map_err(|e| e.to_string())?;
+        let answer = two.answer(TEST_ROUTE, offer).await.map_err(|e| e.to_string())?;
+        one.accept(TEST_ROUTE, answer).await.map_err(|e| e.to_string())?;
         let mut connected = (false, false);
         while connected != (true, true) {
             let (event, to) = tokio::select! {
@@ -310,7 +328,7 @@ async fn loop_through_relay(node: &Node) -> Result<(Duration, u64), String> {
                 event = others.recv() => (event, &one),
             };
             match event {
-                Some(CallEvent::Candidate(_, json)) => drop(to.candidate(PEER, &json).await),
+                Some(CallEvent::Candidate(_, json)) => drop(to.candidate(TEST_ROUTE, &json).await),
                 Some(CallEvent::Connected(_)) if std::ptr::eq(to, &two) => connected.0 = true,
                 Some(CallEvent::Connected(_)) => connected.1 = true,
                 Some(CallEvent::Failed(_)) | None => return Err("the relay does not connect".to_owned()),

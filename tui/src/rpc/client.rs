@@ -208,7 +208,6 @@ async fn serve_own(profile: &Profile, node: Node, screen: ScreenState) -> CliRes
 /// Serves connections until told to stop or the node ends; then takes the socket away and lets the guests finish what they are doing.
 pub async fn serve_socket(socket: ControlSocket, served: &Served, stopped: &mut mpsc::Receiver<()>) {
     let (ending, _) = watch::channel(false);
-    let attending = tokio::spawn(served.attended.clone().watch(served.node.clone()));
     let mut guests = JoinSet::new();
     loop {
         tokio::select! {
@@ -223,7 +222,6 @@ pub async fn serve_socket(socket: ControlSocket, served: &Served, stopped: &mut 
             () = served.node.stopped() => break,
         }
     }
-    attending.abort();
     drop(socket);
     let _ = ending.send(true);
     let _ = tokio::time::timeout(GUESTS_END, async { while guests.join_next().await.is_some() {} }).await;

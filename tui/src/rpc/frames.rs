@@ -18,8 +18,6 @@ use tokio::{
 use super::{session::Served, stats};
 use crate::error::{CliError, CliResult};
 
-/// The other side of a call of two.
-const PEER: u64 = 0;
 /// The largest frame: two tiles of the largest terminal with kitty graphics.
 const MAX_FRAME: usize = 8 * 1024 * 1024;
 /// The largest tile that is asked for.
@@ -83,14 +81,15 @@ fn wishes(line: &str) -> Vec<Wish> {
     value["tiles"].as_array().map(|tiles| tiles.iter().take(4).map(tile).collect()).unwrap_or_default()
 }
 
-/// Serves frames until the client goes, the call ends or the node does.
+/// Serves frames of the participant on a route until the client goes, the call ends or the node does.
 pub async fn serve(
     reader: impl AsyncBufRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
     media: Media,
+    route: u64,
     served: &Served,
 ) {
-    let Some(mut peer) = media.call.view(PEER) else { return };
+    let Some(mut peer) = media.call.view(route) else { return };
     let mut own = media.call.self_view();
     let mut news = media.news.subscribe();
     let mut lines = reader.take(MAX_WISH).lines();
@@ -111,7 +110,7 @@ pub async fn serve(
             };
             if height != wanted {
                 wanted = height;
-                media.call.want(PEER, height).await;
+                media.call.want(route, height).await;
             }
             tokio::select! {
                 changed = peer.changed() => if changed.is_err() { return },
@@ -148,7 +147,7 @@ pub async fn serve(
         () = served.ended() => {}
     }
     // Nobody looks any more: what a file or another screen may need.
-    media.call.want(PEER, 360).await;
+    media.call.want(route, 360).await;
 }
 
 /// A picture in the size that is shown, as RGB; an empty one where there is none.
@@ -182,8 +181,7 @@ impl Frames {
             }
         }
         let mut stream = BufReader::new(stream.ok_or_else(super::client::gone)?);
-        let request =
-            json!({ "jsonrpc": "2.0", "id": 1, "method": Watch::NAME, "params": Watch { call: call.into() } });
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": Watch::NAME, "params": Watch { call: call.into(), route: None } });
         stream.write_all(format!("{request}\n").as_bytes()).await.map_err(CliError::internal)?;
         let mut answer = String::new();
         (&mut stream).take(64 * 1024).read_line(&mut answer).await.map_err(CliError::internal)?;

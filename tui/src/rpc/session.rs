@@ -16,14 +16,15 @@ use starling_control::{
     jsonrpc::{Line, Request, Response, Unreadable},
     methods,
 };
-use starling_node::{CallId, Media, Node};
+use starling_node::{Attendant, CallId, Media, Node};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf},
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 
-use super::{attended::Attended, frames, screen_state::ScreenState, subscription::Subscription};
+use super::{frames, screen_state::ScreenState, subscription::Subscription};
+use crate::error::CliError;
 
 /// Lines that may wait for a reader; beyond that the events wait with their next page.
 const WRITE_QUEUE: usize = 64;
@@ -43,8 +44,6 @@ pub struct Served {
     pub profile: String,
     /// Stops the node.
     pub stop: mpsc::Sender<()>,
-    /// Who attends which call.
-    pub attended: Attended,
     /// What screens keep.
     pub screen: ScreenState,
     /// The node ends: subscriptions and waiting calls end at once, and connections when their client has what it asked for.
@@ -53,8 +52,7 @@ pub struct Served {
 
 impl Served {
     pub fn new(node: Node, profile: &str, screen: ScreenState, stop: mpsc::Sender<()>) -> Self {
-        let (attended, ending) = (Attended::default(), watch::channel(false).1);
-        Self { node, profile: profile.to_owned(), stop, attended, screen, ending }
+        Self { node, profile: profile.to_owned(), stop, screen, ending: watch::channel(false).1 }
     }
 
     /// Ready when the node ends.
@@ -68,15 +66,16 @@ impl Served {
 /// What a request leads to once it is answered.
 pub(super) enum Then {
     Subscribe(Box<Subscription>),
-    Watch(Box<Media>),
+    /// Pictures of the participant on this route.
+    Watch(Box<Media>, u64),
     Stop,
 }
 
 /// One connection; it serves the methods.
 pub(super) struct Session {
     pub served: Served,
-    /// Its number, among those that attend calls.
-    connection: u64,
+    /// Its calls are attended as long as the connection lasts.
+    attendant: Attendant,
     subscribed: AtomicBool,
     then: Mutex<Vec<Then>>,
 }
@@ -95,11 +94,12 @@ impl Session {
         self.subscribed.load(Ordering::Relaxed)
     }
 
-    /// From now on this connection attends a call, if it would learn of its end.
-    pub fn attends(&self, call: CallId) {
+    /// From now on this connection attends a call, if it would learn of its end. Fails if there is no such call.
+    pub async fn attends(&self, call: CallId) -> Result<(), Error> {
         if self.follows() {
-            self.served.attended.attends(self.connection, call);
+            self.attendant.attend(call).await.map_err(CliError::from)?;
         }
+        Ok(())
     }
 
     /// The response to a request; nothing to a notification.
@@ -189,7 +189,7 @@ where
 {
     let (lines, writer) = start_writer(write);
     let session = Session {
-        connection: rand::random(),
+        attendant: served.node.attendant(),
         subscribed: AtomicBool::new(false),
         then: Mutex::default(),
         served: served.clone(),
@@ -229,7 +229,7 @@ where
         for then in then {
             match then {
                 Then::Subscribe(subscription) => drop(subscriptions.spawn(subscription.run(lines.clone()))),
-                Then::Watch(media) => watched = Some(media),
+                Then::Watch(media, route) => watched = Some((media, route)),
                 Then::Stop => drop(served.stop.send(()).await),
             }
         }
@@ -237,15 +237,15 @@ where
             break watched;
         }
     };
-    served.attended.left(session.connection);
+    drop(session);
     subscriptions.shutdown().await;
     // The writer ends when everything is written.
     drop(lines);
     match watched {
         None => drop(tokio::time::timeout(LAST_WORDS, writer).await),
-        Some(media) => {
+        Some((media, route)) => {
             if let Ok(Some(write)) = writer.await {
-                Box::pin(frames::serve(reader, write, *media, &served)).await;
+                Box::pin(frames::serve(reader, write, *media, route, &served)).await;
             }
         }
     }

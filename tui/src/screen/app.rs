@@ -168,6 +168,8 @@ pub struct App {
     pub pictures_seen: u64,
     /// The microphone is on while a key is held, until then at most.
     pub talk_until: Option<Instant>,
+    /// When the node was last told that the key is held.
+    pub talk_renewed: Option<Instant>,
     /// It stands in place of the messages.
     pub call_view: bool,
     pub shot: Option<Shot>,
@@ -215,6 +217,7 @@ impl App {
             other_calls: Vec::new(),
             pictures_seen: 0,
             talk_until: None,
+            talk_renewed: None,
             call_view: false,
             shot: None,
             shared: None,

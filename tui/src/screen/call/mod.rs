@@ -32,6 +32,9 @@ pub const SELF: u8 = 1;
 /// Who talks while a key is held is heard until it is no longer repeated: the first repetition takes a while.
 const FIRST_REPEAT: Duration = Duration::from_millis(800);
 const NEXT_REPEAT: Duration = Duration::from_millis(400);
+/// For how long a held key opens the microphone, and after what time it is said again.
+const TALK_LEASE_MS: u64 = 1_500;
+const TALK_RENEW: Duration = Duration::from_millis(500);
 
 /// A name for a recording that is not there yet.
 fn recording_name(who: &str, video: bool) -> String {
@@ -248,13 +251,27 @@ impl App {
         match (kind, self.talk_until) {
             (KeyEventKind::Release, Some(_)) => self.end_talk(),
             (KeyEventKind::Release, None) => {}
-            (_, Some(_)) => self.talk_until = Some(now + NEXT_REPEAT),
+            (_, Some(_)) => {
+                self.talk_until = Some(now + NEXT_REPEAT);
+                if self.talk_renewed.is_none_or(|at| now.duration_since(at) >= TALK_RENEW) {
+                    self.hold_microphone(now);
+                }
+            }
             (_, None) if on => self.say("The microphone is on; with it off, this key is held to talk.".into()),
             (_, None) => {
                 self.talk_until = Some(now + FIRST_REPEAT);
-                self.set_call("microphone", true);
+                self.hold_microphone(now);
             }
         }
+    }
+
+    /// Opens the microphone for a moment. The node closes it unless this is said again, whatever becomes of the screen.
+    fn hold_microphone(&mut self, now: Instant) {
+        let Some(call) = &mut self.call else { return };
+        self.talk_renewed = Some(now);
+        call.own_media_mut().microphone = true;
+        let params = json!({ "call": call.id, "microphone": true, "microphone_ms": TALK_LEASE_MS });
+        self.ask_in_order(Tag::Nothing, "call.set", params);
     }
 
     /// No longer talks.

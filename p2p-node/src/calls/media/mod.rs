@@ -1,14 +1,13 @@
 //! Where the media of calls live: one task that carries out what the engine decides, and one for each call that tells the engine what
 //! happened. Both end with the engine; a call ends with its task.
 
+mod observer;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     num::NonZeroU16,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,10 +17,16 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{api::types::CallSetup, limits::CALLS_REMEMBERED, turn::Input};
 
-/// A call of two has one route.
-const PEER: u64 = 0;
-/// Candidates that are found within this time are told together: each event costs a signature and a write.
-const GATHER: Duration = Duration::from_millis(40);
+/// A route of a call's media: the connection with one participant. Unique within its call, and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteId(pub u64);
+
+/// One leg of a call: its connection with one participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leg {
+    pub call: CallId,
+    pub route: RouteId,
+}
 
 /// Files are complete after this.
 const COMPLETED: Duration = Duration::from_secs(4);
@@ -45,21 +50,25 @@ impl std::fmt::Debug for CallServer {
 pub enum CallCommand {
     /// Begin to capture; make an offer, or answer this one.
     Start {
-        id: CallId,
-        wire: CallId,
+        leg: Leg,
+        wire_id: CallId,
         setup: CallSetup,
         servers: Vec<CallServer>,
         loopback: bool,
         offer: Option<String>,
     },
     /// The answer to our offer of this number: 0 is the first.
-    Accept(CallId, u32, String),
+    Accept(Leg, u32, String),
     /// Candidates of the other side.
-    Candidates(CallId, Vec<String>),
+    Candidates(Leg, Vec<String>),
     /// A new offer of the other side, and its number.
-    Restart(CallId, u32, String),
+    Restart(Leg, u32, String),
     /// A new connection in place of one that could not be made.
-    Again(CallId),
+    Again(Leg),
+    /// The microphone on or off.
+    Microphone(CallId, bool),
+    /// Nothing of us is heard, seen or shared any more, until the user says otherwise.
+    Silence(CallId),
     /// On hold, or no longer.
     Hold(CallId, bool),
     /// Record to this file, after a question of this number, or no longer.
@@ -72,23 +81,23 @@ pub enum CallCommand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallInput {
     /// Our offer, at the beginning (number 0) or after the network changed.
-    Offer(CallId, u32, String),
+    Offer(Leg, u32, String),
     /// Our answer.
-    Answer(CallId, String),
+    Answer(Leg, String),
     /// Our answer to a new offer.
-    Restarted(CallId, u32, String),
+    Restarted(Leg, u32, String),
     /// Ways to reach us.
-    Candidates(CallId, Vec<String>),
+    Candidates(Leg, Vec<String>),
     /// Media flow; the emoji that both should see.
-    Connected(CallId, String),
+    Connected(Leg, String),
     /// Media have stopped.
-    Interrupted(CallId),
+    Interrupted(Leg),
     /// Something does not work; the call goes on.
     Trouble(CallId, String),
     /// It cannot go on.
-    Failed(CallId, String),
+    Failed(Leg, String),
     /// The other side hung up.
-    Left(CallId),
+    Left(Leg),
     /// The recording after this question is over.
     Recorded(CallId, u32),
     /// It cannot be made here: trying again would not help.
@@ -97,19 +106,17 @@ pub enum CallInput {
 
 impl CallInput {
     /// Which call.
-    pub fn id(&self) -> CallId {
+    pub fn call(&self) -> CallId {
         match self {
-            Self::Offer(id, ..)
-            | Self::Answer(id, _)
-            | Self::Restarted(id, ..)
-            | Self::Candidates(id, _)
-            | Self::Connected(id, _)
-            | Self::Interrupted(id)
-            | Self::Trouble(id, _)
-            | Self::Failed(id, _)
-            | Self::Left(id)
-            | Self::Recorded(id, _)
-            | Self::Broken(id, _) => *id,
+            Self::Offer(leg, ..)
+            | Self::Answer(leg, _)
+            | Self::Restarted(leg, ..)
+            | Self::Candidates(leg, _)
+            | Self::Connected(leg, _)
+            | Self::Interrupted(leg)
+            | Self::Failed(leg, _)
+            | Self::Left(leg) => leg.call,
+            Self::Trouble(id, _) | Self::Recorded(id, _) | Self::Broken(id, _) => *id,
         }
     }
 }
@@ -122,8 +129,8 @@ pub struct Media {
     /// What happens in it.
     pub news: broadcast::Sender<CallEvent>,
     shared: Arc<Mutex<Shared>>,
-    /// Offers of ours after the first: the number of the last.
-    offers: Arc<AtomicU32>,
+    /// The number of our last offer on each route, after the first.
+    offers: Arc<Mutex<BTreeMap<RouteId, u32>>>,
 }
 
 /// The terminal that the other side shares.
@@ -159,8 +166,15 @@ impl Media {
     }
 
     /// The number of the offer that is made now: answers to older ones no longer count.
-    fn next_offer(&self) -> u32 {
-        self.offers.fetch_add(1, Relaxed) + 1
+    fn next_offer(&self, route: RouteId) -> u32 {
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = offers.entry(route).or_default();
+        *number += 1;
+        *number
+    }
+
+    fn last_offer(&self, route: RouteId) -> u32 {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner).get(&route).copied().unwrap_or_default()
     }
 
     fn shows(&self, event: &CallEvent) {
@@ -282,42 +296,46 @@ impl Actor {
 
     async fn carry_out(&self, command: CallCommand) {
         match command {
-            CallCommand::Start { id, wire, setup, servers, loopback, offer } => {
-                if let Err(error) = self.begin(id, wire, &setup, servers, loopback, offer).await {
-                    self.tell(CallInput::Broken(id, error.to_string())).await;
+            CallCommand::Start { leg, wire_id, setup, servers, loopback, offer } => {
+                let begun = match self.config(&setup, servers, loopback) {
+                    Ok(config) => self.begin(leg, wire_id, config, offer).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = begun {
+                    self.tell(CallInput::Broken(leg.call, error.to_string())).await;
                 }
             }
-            CallCommand::Accept(id, number, answer) => {
+            CallCommand::Accept(leg, number, answer) => {
                 // An answer to an older offer than the last would spoil the one that it is answered by.
-                let Some(media) = self.table.get(id).filter(|media| media.offers.load(Relaxed) == number) else {
+                let Some(media) = self.table.get(leg.call).filter(|media| media.last_offer(leg.route) == number) else {
                     return;
                 };
-                if let Err(error) = media.call.accept(PEER, answer).await {
-                    self.tell(CallInput::Broken(id, error.to_string())).await;
+                if let Err(error) = media.call.accept(leg.route.0, answer).await {
+                    self.tell(CallInput::Broken(leg.call, error.to_string())).await;
                 }
             }
-            CallCommand::Candidates(id, candidates) => {
-                let Some(media) = self.table.get(id) else { return };
+            CallCommand::Candidates(leg, candidates) => {
+                let Some(media) = self.table.get(leg.call) else { return };
                 for candidate in candidates {
-                    if let Err(error) = media.call.candidate(PEER, &candidate).await {
+                    if let Err(error) = media.call.candidate(leg.route.0, &candidate).await {
                         tracing::debug!(%error, "a candidate was not taken");
                     }
                 }
             }
-            CallCommand::Restart(id, number, offer) => {
-                let Some(media) = self.table.get(id) else { return };
-                match media.call.answer(PEER, offer).await {
-                    Ok(answer) => self.tell(CallInput::Restarted(id, number, answer)).await,
+            CallCommand::Restart(leg, number, offer) => {
+                let Some(media) = self.table.get(leg.call) else { return };
+                match media.call.answer(leg.route.0, offer).await {
+                    Ok(answer) => self.tell(CallInput::Restarted(leg, number, answer)).await,
                     Err(error) => tracing::debug!(%error, "a new offer was not taken"),
                 }
             }
-            CallCommand::Again(id) => {
-                let Some(media) = self.table.get(id) else { return };
-                let number = media.next_offer();
-                match media.call.offer_again(PEER).await {
-                    Ok(Some(offer)) => self.tell(CallInput::Offer(id, number, offer)).await,
+            CallCommand::Again(leg) => {
+                let Some(media) = self.table.get(leg.call) else { return };
+                let number = media.next_offer(leg.route);
+                match media.call.offer_again(leg.route.0).await {
+                    Ok(Some(offer)) => self.tell(CallInput::Offer(leg, number, offer)).await,
                     Ok(None) => {}
-                    Err(error) => self.tell(CallInput::Broken(id, error.to_string())).await,
+                    Err(error) => self.tell(CallInput::Broken(leg.call, error.to_string())).await,
                 }
             }
             CallCommand::Record(id, question, path) => {
@@ -332,6 +350,18 @@ impl Actor {
                     }
                 }
             }
+            CallCommand::Microphone(id, on) => {
+                if let Some(media) = self.table.get(id) {
+                    media.call.set_microphone(on).await;
+                }
+            }
+            CallCommand::Silence(id) => {
+                if let Some(media) = self.table.get(id) {
+                    media.call.end_share().await;
+                    media.call.set_microphone(false).await;
+                    media.call.set_camera(false).await;
+                }
+            }
             CallCommand::Hold(id, hold) => {
                 if let Some(media) = self.table.get(id) {
                     media.call.set_hold(hold).await;
@@ -341,15 +371,12 @@ impl Actor {
         }
     }
 
-    async fn begin(
+    fn config(
         &self,
-        id: CallId,
-        wire: CallId,
         setup: &CallSetup,
         servers: Vec<CallServer>,
         loopback: bool,
-        offer: Option<String>,
-    ) -> Result<(), starling_media::MediaError> {
+    ) -> Result<CallConfig, starling_media::MediaError> {
         let mut config = CallConfig::from_specs(&setup.audio_in, &setup.audio_out, &setup.video_in, &setup.video_out);
         config.camera &= setup.camera;
         config.peer.relay_only = setup.relay_only;
@@ -362,14 +389,25 @@ impl Actor {
                 "it may only go through a relay, and no rendezvous of ours offers one".into(),
             ));
         }
+        Ok(config)
+    }
+
+    /// Begins to capture, and makes an offer on the first leg, or answers one.
+    async fn begin(
+        &self,
+        leg: Leg,
+        wire_id: CallId,
+        config: CallConfig,
+        offer: Option<String>,
+    ) -> Result<(), starling_media::MediaError> {
         let (call, events) = Call::start(config)?;
         let (news, _) = broadcast::channel(256);
         let media = Media { call: call.clone(), news, shared: Arc::default(), offers: Arc::default() };
-        self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id, media.clone());
-        tokio::spawn(Watch { id, wire, media, inputs: self.inputs.clone() }.run(events));
+        self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(leg.call, media.clone());
+        tokio::spawn(observer::Observer { id: leg.call, wire_id, media, inputs: self.inputs.clone() }.run(events));
         let input = match offer {
-            None => CallInput::Offer(id, 0, call.offer(PEER).await?),
-            Some(offer) => CallInput::Answer(id, call.answer(PEER, offer).await?),
+            None => CallInput::Offer(leg, 0, call.offer(leg.route.0).await?),
+            Some(offer) => CallInput::Answer(leg, call.answer(leg.route.0, offer).await?),
         };
         self.tell(input).await;
         Ok(())
@@ -393,79 +431,3 @@ impl Actor {
         });
     }
 }
-
-/// Tells the engine what happens in a call.
-struct Watch {
-    id: CallId,
-    wire: CallId,
-    media: Media,
-    inputs: mpsc::Sender<Input>,
-}
-
-impl Watch {
-    async fn run(self, mut events: mpsc::Receiver<CallEvent>) {
-        let id = self.id;
-        let mut found: Vec<String> = Vec::new();
-        loop {
-            let event = if found.is_empty() {
-                events.recv().await
-            } else {
-                match tokio::time::timeout(GATHER, events.recv()).await {
-                    Ok(event) => event,
-                    Err(_) => {
-                        self.tell(CallInput::Candidates(id, std::mem::take(&mut found))).await;
-                        continue;
-                    }
-                }
-            };
-            let Some(event) = event else { return };
-            let input = match &event {
-                CallEvent::Candidate(_, json) => {
-                    found.push(json.clone());
-                    continue;
-                }
-                CallEvent::Connected(_) => Some(CallInput::Connected(id, self.emoji().await)),
-                CallEvent::Interrupted(_) => Some(CallInput::Interrupted(id)),
-                CallEvent::Failed(_) => Some(CallInput::Failed(id, "the connection was lost".into())),
-                CallEvent::Left(_) => Some(CallInput::Left(id)),
-                CallEvent::Recorded(question, _) => Some(CallInput::Recorded(id, *question)),
-                CallEvent::Trouble(text) => Some(CallInput::Trouble(id, text.clone())),
-                CallEvent::NeedsRestart(_) => {
-                    let number = self.media.next_offer();
-                    self.media.call.restart(PEER).await.ok().map(|offer| CallInput::Offer(id, number, offer))
-                }
-                _ => None,
-            };
-            if let Some(input) = input {
-                self.tell(input).await;
-            }
-            self.media.shows(&event);
-            let _ = self.media.news.send(event);
-        }
-    }
-
-    async fn tell(&self, input: CallInput) {
-        let _ = self.inputs.send(Input::Call(input)).await;
-    }
-
-    /// A short authentication string: what both sides see of both certificates. Who is between them has to show other ones.
-    async fn emoji(&self) -> String {
-        let mut prints = self.media.call.fingerprints(PEER).await;
-        prints.sort();
-        let mut hash = blake3::Hasher::new_derive_key("starling 2026 call emoji");
-        hash.update(&self.wire.0);
-        for print in prints {
-            hash.update(print.as_bytes());
-        }
-        let bytes = hash.finalize();
-        bytes.as_bytes().iter().take(6).map(|b| EMOJI[usize::from(b & 63)]).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// Sixty-four pictures that look different at any size and have one common name (those of Matrix' verification).
-const EMOJI: [&str; 64] = [
-    "🐶", "🐱", "🦁", "🐎", "🦄", "🐷", "🐘", "🐰", "🐼", "🐓", "🐧", "🐢", "🐟", "🐙", "🦋", "🌷", "🌳", "🌵", "🍄",
-    "🌏", "🌙", "☁", "🔥", "🍌", "🍎", "🍓", "🌽", "🍕", "🎂", "❤", "😀", "🤖", "🎩", "👓", "🔧", "🎅", "👍", "☂",
-    "⌛", "⏰", "🎁", "💡", "📕", "✏", "📎", "✂", "🔒", "🔑", "🔨", "☎", "🏁", "🚂", "🚲", "✈", "🚀", "🏆", "⚽", "🎸",
-    "🎺", "🔔", "⚓", "🎧", "📁", "📌",
-];

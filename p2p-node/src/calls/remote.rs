@@ -1,0 +1,216 @@
+//! Signals of the other side of a call.
+
+use starling_wire::{Call, CallEnd, CallId, CallSignal};
+
+use super::{
+    Calls, Sender,
+    host::CallHost,
+    media::{CallCommand, RouteId},
+    other_devices::Ring,
+    session::CallSession,
+};
+use crate::{
+    api::types::{CallPhase, Live},
+    limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
+    turn::EngineError,
+};
+
+impl Calls {
+    /// A signal that a member of a conversation, or another device of ours, has written.
+    pub fn on_signal(&mut self, host: &mut dyn CallHost, sender: &Sender, call: Call) -> Result<(), EngineError> {
+        if let CallSignal::Ring { video, offer } = call.signal {
+            let ring = Ring { wire_id: call.id, video };
+            return if sender.own {
+                self.on_other_device_ring(host, sender, ring)
+            } else {
+                self.on_ring(host, sender, ring, offer)
+            };
+        }
+        self.follow_other_devices(host, sender, &call)?;
+        self.keep_early(sender, &call);
+        if sender.own {
+            return self.on_own_signal(host, sender, &call);
+        }
+        let Some(session) = self.by_wire_id(sender.chat, call.id) else {
+            // A device that answers another call no longer rings here: both sides called at once, from several devices.
+            return if matches!(call.signal, CallSignal::Answer { .. }) {
+                self.end_ring_of(host, sender)
+            } else {
+                Ok(())
+            };
+        };
+        let (id, has_media) = (session.id, session.media.started);
+        if let CallSignal::Take { offer } = &call.signal
+            && has_media
+            && let Some(participant) = session.participants.iter().find(|p| p.transferee == Some(sender.device))
+        {
+            let route = participant.route;
+            return self.on_peer_taken(host, id, route, sender.device, offer.clone());
+        }
+        match session.speaker(sender.account, sender.device).map(|participant| participant.route) {
+            Some(route) => self.on_participant(host, id, route, sender, call.signal),
+            None => Ok(()),
+        }
+    }
+
+    fn on_participant(
+        &mut self,
+        host: &mut dyn CallHost,
+        id: CallId,
+        route: RouteId,
+        sender: &Sender,
+        signal: CallSignal,
+    ) -> Result<(), EngineError> {
+        let Some(session) = self.find(id) else { return Ok(()) };
+        let (wire_id, leg, has_media) = (session.wire_id, session.leg(route), session.media.started);
+        let we_ring = session.outgoing && session.phase == CallPhase::Ringing;
+        let (from, to) = (session.handoff.from, session.handoff.to);
+        let Some(participant) = session.on_route(route) else { return Ok(()) };
+        match signal {
+            CallSignal::Transfer { to, .. } => self.on_peer_transfer(host, id, route, &to),
+            // Nothing but a `Take` is answered so: they talk to the device of ours that has it now.
+            CallSignal::Restarted { number: 0, .. } if to.is_some() => {
+                self.end(host, id, CallEnd::Elsewhere, String::new(), false)?;
+            }
+            CallSignal::End { why: CallEnd::Busy, text } if we_ring => {
+                // The other devices of the account still ring.
+                participant.busy.insert(sender.device);
+                if participant.busy.len() >= host.devices_of(sender.account).len().max(1) {
+                    self.end(host, id, CallEnd::Busy, text, false)?;
+                }
+            }
+            CallSignal::Answer { answer } if we_ring => {
+                participant.device = Some(sender.device);
+                session.phase = CallPhase::Connecting;
+                session.deadline = Some(host.time().running + CALL_TRY_MS);
+                host.media(CallCommand::Accept(leg, 0, answer));
+                self.changed(host, id);
+            }
+            CallSignal::Candidates(candidates) if has_media => host.media(CallCommand::Candidates(leg, candidates)),
+            CallSignal::Candidates(candidates) => participant.keep_candidates(candidates),
+            CallSignal::Restart { number, offer }
+                if has_media && participant.admits_offer(number, host.time().running) =>
+            {
+                host.media(CallCommand::Restart(leg, number, offer));
+            }
+            CallSignal::Restarted { number, answer }
+                if has_media && participant.device.is_some() && (number > 0 || from.is_some()) =>
+            {
+                // It is ours now.
+                session.handoff.arrived |= number == 0;
+                host.media(CallCommand::Accept(leg, number, answer));
+            }
+            CallSignal::Recording { what, question } => {
+                self.on_recording(host, id, route, sender.event, what, question)?;
+            }
+            CallSignal::End { why, text } => {
+                let ended = Call { id: wire_id, signal: CallSignal::End { why, text: text.clone() } };
+                self.end(host, id, why, text, false)?;
+                // One that was to move here, and is over now.
+                self.follow_other_devices(host, sender, &ended)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_ring(
+        &mut self,
+        host: &mut dyn CallHost,
+        sender: &Sender,
+        ring: Ring,
+        offer: String,
+    ) -> Result<(), EngineError> {
+        let Sender { chat, device, event, .. } = *sender;
+        if self.by_wire_id(chat, ring.wire_id).is_some() || self.rang_too_late(host, sender, ring)? {
+            return Ok(());
+        }
+        let too_often = self.rings_too_often(host, sender);
+        let time = host.time();
+        let age = time.agreed.saturating_sub(event.clock.ms());
+        let mut session = CallSession::new(ring.wire_id, chat, false, ring.video);
+        (session.note, session.phase) = (Some(event), CallPhase::Ringing);
+        session.add(sender.account, Some(device)).offer = Some(offer);
+        if let Some(at) = self.sessions.iter().position(|c| c.chat == chat) {
+            let other = &self.sessions[at];
+            if other.connected.is_some() && !other.has_device(device) {
+                // Another device of theirs: a second call, which waits.
+            } else if !other.is_outgoing_ring() {
+                // They have lost the old call, or they try twice: the newer one counts.
+                let id = other.id;
+                self.end(host, id, CallEnd::Lost, String::new(), false)?;
+            } else if other.phase == CallPhase::Ringing && other.wire_id < ring.wire_id {
+                // Both called at once, and ours is the one that counts: they will see it.
+                return Ok(());
+            } else {
+                // Theirs counts: it takes the place of ours, and is answered, as both want to talk.
+                return self.glare(host, at, session);
+            }
+        }
+        if too_often {
+            return Ok(());
+        }
+        let id = session.id;
+        session.notice.waiting = !self.sessions.is_empty();
+        // A little longer than it rings there.
+        session.deadline = Some(time.running + RING_MS.saturating_sub(age.min(RING_MS)) + 5_000);
+        self.sessions.push(session);
+        self.write_note(host, id, CallEnd::NoAnswer, 0)?;
+        if age > RING_MS {
+            // Another device of ours may have answered: its signal comes after this.
+            self.rang_before(host, sender, ring);
+            return self.end(host, id, CallEnd::NoAnswer, String::new(), false);
+        }
+        if self.sessions.len() > MAX_CALLS {
+            return self.end(host, id, CallEnd::Busy, String::new(), true);
+        }
+        Ok(())
+    }
+
+    /// Counts a ring. A contact who rings again and again is not announced; the calls can be seen to have failed on their side.
+    fn rings_too_often(&mut self, host: &dyn CallHost, sender: &Sender) -> bool {
+        let now = host.time().running;
+        let rings = self.rings.entry(sender.chat).or_default();
+        rings.retain(|at| now.saturating_sub(*at) < RINGS_MS);
+        let too_often = rings.len() >= MAX_RINGS;
+        if !too_often {
+            rings.push_back(now);
+        }
+        too_often
+    }
+
+    /// Both called at once: their call takes the place of ours.
+    fn glare(&mut self, host: &mut dyn CallHost, at: usize, mut theirs: CallSession) -> Result<(), EngineError> {
+        let ours = self.sessions.remove(at);
+        if ours.media.started {
+            host.media(CallCommand::End(ours.id));
+        }
+        // The user knows it by the id that it began with.
+        theirs.id = if ours.media.started { host.new_id() } else { ours.id };
+        let (old, new) = (ours.id, theirs.id);
+        theirs.media.setup.clone_from(&ours.media.setup);
+        theirs.video |= ours.video;
+        self.sessions.push(theirs);
+        if old != new {
+            self.attendance.ended(old, Some(new));
+            let mut info = ours.info(Some((CallEnd::Elsewhere, String::new())));
+            info.replaced_by = Some(new);
+            host.live(Live::Call(Box::new(info)));
+        }
+        self.ask_for_servers(host, new);
+        Ok(())
+    }
+
+    /// A device that rings here has answered another call of ours.
+    fn end_ring_of(&mut self, host: &mut dyn CallHost, sender: &Sender) -> Result<(), EngineError> {
+        let rings = |c: &&CallSession| {
+            c.chat == sender.chat
+                && c.is_incoming_ring()
+                && c.has_device(sender.device)
+                && !c.media.started
+                && c.handoff.from.is_none()
+        };
+        let id = self.sessions.iter().find(rings).map(|c| c.id);
+        id.map_or(Ok(()), |id| self.end(host, id, CallEnd::Elsewhere, String::new(), false))
+    }
+}

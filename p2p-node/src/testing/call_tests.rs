@@ -1,0 +1,98 @@
+//! Calls whose front end dies, and calls whose microphone is held open.
+
+use super::{
+    engine_tests::{connect, ring, setup, talk},
+    world::{Who, World},
+};
+use crate::{
+    api::Command,
+    calls::{AttendantId, CallCommand, CallRequest},
+    limits::CALL_UNATTENDED_MS,
+};
+use starling_wire::{CallEnd, CallId};
+
+fn attend(world: &mut World, who: Who, id: CallId, attendant: u64) {
+    let attendant = AttendantId(attendant);
+    world.call(who, |reply| Command::Call(CallRequest::Attend { id, attendant, reply })).unwrap();
+}
+
+fn leave(world: &mut World, who: Who, attendant: u64) {
+    let attendant = AttendantId(attendant);
+    drop(world.begin::<()>(who, |_| Command::Call(CallRequest::AttendantLeft(attendant))));
+    world.settle();
+}
+
+fn count(world: &mut World, who: Who, command: &CallCommand) -> usize {
+    world.of(who).calls.iter().filter(|c| *c == command).count()
+}
+
+#[test]
+fn a_call_whose_front_end_dies_falls_silent_at_once_and_ends_after_a_while() {
+    let mut world = World::new(90);
+    let (alice, bob) = world.friends();
+    let id = talk(&mut world, alice, bob);
+    attend(&mut world, alice, id, 1);
+    attend(&mut world, alice, id, 2);
+    leave(&mut world, alice, 1);
+    world.pass(2 * CALL_UNATTENDED_MS);
+    assert_eq!(count(&mut world, alice, &CallCommand::Silence(id)), 0, "a screen attends it");
+    leave(&mut world, alice, 2);
+    world.pass(100);
+    assert_eq!(count(&mut world, alice, &CallCommand::Silence(id)), 1);
+    world.pass(CALL_UNATTENDED_MS);
+    for who in [alice, bob] {
+        assert_eq!(count(&mut world, who, &CallCommand::End(id)), 1);
+    }
+    assert_eq!(world.messages(bob, alice).last().unwrap().call.unwrap().why, CallEnd::HungUp);
+}
+
+#[test]
+fn a_call_that_another_front_end_attends_in_time_goes_on() {
+    let mut world = World::new(91);
+    let (alice, bob) = world.friends();
+    let id = talk(&mut world, alice, bob);
+    attend(&mut world, alice, id, 1);
+    leave(&mut world, alice, 1);
+    world.pass(CALL_UNATTENDED_MS / 2);
+    attend(&mut world, alice, id, 2);
+    world.pass(2 * CALL_UNATTENDED_MS);
+    assert_eq!(count(&mut world, alice, &CallCommand::End(id)), 0);
+    assert_eq!(count(&mut world, alice, &CallCommand::Silence(id)), 1);
+}
+
+#[test]
+fn a_ring_is_not_declined_by_a_front_end_that_only_looked_at_it() {
+    let mut world = World::new(92);
+    let (alice, bob) = world.friends();
+    let id = ring(&mut world, alice, bob);
+    attend(&mut world, bob, id, 1);
+    leave(&mut world, bob, 1);
+    world.pass(CALL_UNATTENDED_MS + 1_000);
+    let calls = world.call(bob, |reply| Command::Call(CallRequest::List(reply))).unwrap();
+    assert_eq!(calls.len(), 1, "it still rings");
+    world.call(bob, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
+}
+
+#[test]
+fn a_microphone_that_is_held_open_is_closed_when_nobody_holds_it_any_more() {
+    let mut world = World::new(93);
+    let (alice, bob) = world.friends();
+    let id = ring(&mut world, alice, bob);
+    let hold = |world: &mut World, for_ms| {
+        world.call(alice, |reply| Command::Call(CallRequest::Talk { id, for_ms: Some(for_ms), reply }))
+    };
+    connect(&mut world, id, &[alice]);
+    for _ in 0..5 {
+        hold(&mut world, 500).unwrap();
+        world.pass(300);
+    }
+    assert_eq!(count(&mut world, alice, &CallCommand::Microphone(id, false)), 0);
+    world.pass(300);
+    assert_eq!(count(&mut world, alice, &CallCommand::Microphone(id, false)), 1);
+    // Switched on by hand meanwhile, it stays on.
+    hold(&mut world, 500).unwrap();
+    world.call(alice, |reply| Command::Call(CallRequest::Talk { id, for_ms: None, reply })).unwrap();
+    world.pass(5_000);
+    assert_eq!(count(&mut world, alice, &CallCommand::Microphone(id, false)), 1);
+    assert!(world.call(bob, |reply| Command::Call(CallRequest::Talk { id, for_ms: Some(1), reply })).is_err());
+}
