@@ -36,4 +36,5 @@ pub use starling_wire::{
     limits::{MAX_TEXT, is_username},
 };
 pub use store::{ProfileDir, StoreError};
+pub use timeline::search::Search;
 pub use turn::EngineError;

@@ -29,7 +29,10 @@ use crate::{
     mls::{GroupError, KeyPackages, Mls},
     net::{NetCommand, NetConfig, NetError, NetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
-    timeline,
+    timeline::{
+        self,
+        search::{Scan, Search},
+    },
     turn::{Effect, Engine, EngineError, Input, Now, Source},
 };
 
@@ -553,6 +556,21 @@ impl Node {
         let mut messages = timeline::messages(&*self.store()?, chat, (range.0, end), limit, true)?;
         messages.reverse();
         Ok(messages)
+    }
+
+    /// Messages that have the words, newest first. Looks through the messages step by step; dropping the future gives up.
+    pub async fn search(&self, search: Search) -> Result<Vec<Message>, NodeError> {
+        let chats = self.chats().await?.iter().map(|chat| chat.id).collect();
+        let mut scan = Scan::new(&search, chats)?;
+        loop {
+            let store = self.store()?;
+            let step = tokio::task::spawn_blocking(move || scan.step(&store).map(|more| (scan, more)));
+            let (stepped, more) = step.await.map_err(|_| NodeError::Stopped)??;
+            scan = stepped;
+            if !more {
+                return Ok(scan.into_found());
+            }
+        }
     }
 
     /// Messages of a chat after one (from the start without it), oldest first.

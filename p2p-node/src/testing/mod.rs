@@ -6,5 +6,6 @@ mod engine_tests;
 mod fixture_tests;
 mod permission_tests;
 mod promise_tests;
+mod search_tests;
 mod work_tests;
 mod world;

@@ -568,6 +568,11 @@ impl World {
         self.call(who, |reply| Command::Send { chat, texts, reply }).unwrap()[0]
     }
 
+    /// What somebody's device has stored.
+    pub fn store(&self, who: Who) -> Arc<Store> {
+        self.people[who].running.as_ref().unwrap().1.clone()
+    }
+
     /// What somebody sees of the conversation with another.
     pub fn messages(&mut self, who: Who, other: Who) -> Vec<Message> {
         let chat = self.chat(who, other);

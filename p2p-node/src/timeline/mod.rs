@@ -1,5 +1,7 @@
 //! Reading what is stored: messages and durable news.
 
+pub mod search;
+
 use std::collections::{HashMap, hash_map::Entry};
 
 use starling_keys::{AccountId, DeviceId};
@@ -15,6 +17,16 @@ use crate::{
     turn::Engine,
 };
 
+/// A part of a timeline.
+pub struct Page {
+    /// Its messages.
+    pub messages: Vec<Message>,
+    /// How many rows it has; not all are messages.
+    pub rows: usize,
+    /// The key of its last row.
+    pub last_key: Option<Vec<u8>>,
+}
+
 /// Messages of a chat within a range of timeline keys.
 pub fn messages(
     store: &Store,
@@ -23,6 +35,17 @@ pub fn messages(
     limit: usize,
     backwards: bool,
 ) -> Result<Vec<Message>, StoreError> {
+    Ok(page(store, chat, range, limit, backwards)?.messages)
+}
+
+/// At most `limit` rows of a chat within a range of timeline keys.
+pub fn page(
+    store: &Store,
+    chat: ChatId,
+    range: impl std::ops::RangeBounds<Vec<u8>>,
+    limit: usize,
+    backwards: bool,
+) -> Result<Page, StoreError> {
     let read = store.read()?;
     let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
     let members = read.range::<MemberRow>(MEMBERS, prefix(&chat.0), usize::MAX, false)?;
@@ -69,7 +92,11 @@ pub fn messages(
             call,
         })
     };
-    Ok(rows.iter().filter_map(message).collect())
+    Ok(Page {
+        messages: rows.iter().filter_map(message).collect(),
+        rows: rows.len(),
+        last_key: rows.last().map(|(key, _)| key.clone()),
+    })
 }
 
 /// Durable news after a sequence number, oldest first, about `limit` of them.

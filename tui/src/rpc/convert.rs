@@ -22,6 +22,15 @@ pub fn rfc3339(ms: u64) -> String {
     format!("{at:.3}")
 }
 
+/// The milliseconds since 1970 of a time as [`rfc3339`] writes it, or of the beginning of a date in UTC.
+pub fn milliseconds(text: &str) -> Option<u64> {
+    let at = match text.parse::<jiff::Timestamp>() {
+        Ok(at) => at,
+        Err(_) => text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
+    };
+    Some(u64::try_from(at.as_millisecond()).unwrap_or(0))
+}
+
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

@@ -1,6 +1,6 @@
 //! What the node does for each method, except those about calls.
 
-use std::{cmp::Reverse, collections::BTreeSet, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use starling_control::{
     Error, Serve,
@@ -8,7 +8,7 @@ use starling_control::{
     objects::{self, AccountId, MessageId, Time},
 };
 use starling_keys::DeviceId;
-use starling_node::{Availability, ChatId, Clock, DeliveryState, Message, Node, NodeError, Text};
+use starling_node::{Availability, ChatId, Clock, DeliveryState, Message, Node, NodeError, Search, Text};
 
 use super::{
     client::gone,
@@ -349,57 +349,32 @@ impl Serve<messages::Back> for Session {
 }
 
 impl Serve<messages::Search> for Session {
-    /// Looks through the conversations themselves, as nothing readable is indexed on the disk.
     async fn serve(&self, request: messages::Search) -> Result<Vec<messages::Found>, Error> {
         let node = &self.served.node;
-        let query = starling_text::folded(&request.query);
-        let words: BTreeSet<&str> = query.split_whitespace().collect();
-        if words.is_empty() {
-            return Err(Error::invalid_param("query", "there is nothing to search for"));
-        }
-        let limit = limit(request.limit, messages::MAX_FOUND)?;
-        let chats = match optional_id("chat", request.chat.as_ref().map(|chat| chat.as_str()))? {
-            Some(chat) => vec![chat],
-            None => node.chats().await.map_err(CliError::from)?.iter().map(|c| c.id).collect(),
+        let author = match request.from.as_deref() {
+            None => None,
+            Some("me") => Some(node.status().await.map_err(CliError::from)?.account),
+            Some(account) => Some(id("from", account)?),
         };
+        let since = request.since.as_ref().map(Time::as_str).map(|since| {
+            convert::milliseconds(since)
+                .ok_or_else(|| Error::invalid_param("since", "a time is like 2026-11-01T12:00:00Z"))
+        });
+        let search = Search {
+            words: request.query,
+            chat: optional_id("chat", request.chat.as_ref().map(|chat| chat.as_str()))?,
+            author,
+            since_ms: since.transpose()?.unwrap_or_default(),
+            limit: limit(request.limit, messages::MAX_FOUND)?,
+        };
+        let found = node.search(search).await.map_err(CliError::from)?;
         let names = Names::load(node).await.map_err(CliError::from)?;
-        let since = request.since.as_ref().map_or("", Time::as_str);
-        let wanted = |m: &objects::Message| {
-            let by = match request.from.as_deref() {
-                None => true,
-                Some("me") => m.from.own,
-                Some(account) => m.from.account.as_ref().is_some_and(|a| a.as_str() == account),
-            };
-            by && m.sent_at.as_str() >= since
-        };
-        let mut found = Vec::new();
-        for chat in chats {
-            let mut before = None;
-            let mut here = 0;
-            while here < limit {
-                let page = node.history(chat, before, PAGE).map_err(CliError::from)?;
-                before = page.first().map(|m| m.id);
-                let hits = page.iter().rev().filter(|m| has_words(m, &words));
-                let hits = hits.map(|m| (m.id, names.message(m, String::new()))).filter(|(_, m)| wanted(m));
-                let had = found.len();
-                found.extend(hits.map(|(id, message)| (id, messages::Found { chat: names.chat(chat), message })));
-                here += found.len() - had;
-                if page.len() < PAGE {
-                    break;
-                }
-                // Others on this runtime get their turn.
-                tokio::task::yield_now().await;
-            }
-        }
-        found.sort_by_key(|(id, _)| Reverse(*id));
-        found.truncate(limit);
-        Ok(found.into_iter().map(|(_, found)| found).collect())
+        let found = found.iter().map(|message| messages::Found {
+            chat: names.chat(message.chat),
+            message: names.message(message, String::new()),
+        });
+        Ok(found.collect())
     }
-}
-
-fn has_words(message: &Message, words: &BTreeSet<&str>) -> bool {
-    let text = starling_text::folded(&message.text);
-    !message.deleted && words.iter().all(|word| text.contains(word))
 }
 
 impl Serve<messages::Wait> for Session {
