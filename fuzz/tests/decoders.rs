@@ -178,7 +178,7 @@ fn video_packets_become_frames_or_nothing() {
     use starling_media::video::{
         Frame as Picture,
         h264::{Decoder, Encoder},
-        packets::{Assembler, Packet, Piece, payloads},
+        packets::{Assembler, AssemblerOutput, Packet, payloads},
         pattern,
     };
     let mut picture = Picture::black(320, 180);
@@ -197,7 +197,7 @@ fn video_packets_become_frames_or_nothing() {
             assembler.push(Packet { sequence, timestamp: 0, marker, payload }, now);
         }
         while let Some(piece) = assembler.pop(now + Duration::from_millis(1)) {
-            if let Piece::Frame(frame) = piece {
+            if let AssemblerOutput::Frame(frame) = piece {
                 let _ = decoder.decode(&frame.annexb, &mut Picture::default());
             }
         }

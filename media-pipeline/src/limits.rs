@@ -11,7 +11,7 @@ pub const MAX_ASSEMBLY_PACKETS: usize = 512;
 /// How long a missing video packet is waited for at least: some retransmissions at a common round trip.
 const VIDEO_PATIENCE: Duration = Duration::from_millis(240);
 /// And at most, however long the round trip.
-const VIDEO_PATIENCE_MOST: Duration = Duration::from_millis(700);
+const MAX_VIDEO_PATIENCE: Duration = Duration::from_millis(700);
 /// Payload bytes of an RTP packet: with SRTP, UDP and IPv6 (or TURN) it stays below 1,280 bytes.
 pub const RTP_PAYLOAD: usize = 1_120;
 
@@ -25,7 +25,7 @@ pub const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
 /// A key frame that was asked for and did not come is asked for again after this, then twice that, and so on.
 pub const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(250);
 /// The longest such wait.
-pub const KEY_FRAME_PATIENCE_MOST: Duration = Duration::from_secs(2);
+pub const MAX_KEY_FRAME_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Samples a second of all sound in the pipeline.
 pub const SAMPLE_RATE: u32 = 48_000;
@@ -41,20 +41,20 @@ pub const MAX_OPUS_BYTES: usize = 1_275 * 3;
 /// Delay of playout at the start.
 pub const PLAYOUT_START: Duration = Duration::from_millis(40);
 /// The least delay of playout: forward error correction needs the next packet.
-pub const PLAYOUT_LEAST: Duration = Duration::from_millis(30);
+pub const MIN_PLAYOUT: Duration = Duration::from_millis(30);
 /// The most.
-pub const PLAYOUT_MOST: Duration = Duration::from_millis(300);
+pub const MAX_PLAYOUT: Duration = Duration::from_millis(300);
 /// Audio packets that wait to be played: two seconds; what comes beyond is a flood.
 pub const MAX_PLAYOUT_PACKETS: usize = 100;
 
 /// Bit rate of speech, in bits a second.
 pub const AUDIO_BITS: u32 = 32_000;
 /// The same on a path that has room.
-pub const AUDIO_BITS_MOST: u32 = 48_000;
+pub const MAX_AUDIO_BITS: u32 = 48_000;
 /// Video below this is not worth sending: audio goes alone.
-pub const VIDEO_LEAST_BITS: u32 = 60_000;
+pub const MIN_VIDEO_BITS: u32 = 60_000;
 /// The most video that is sent.
-pub const VIDEO_MOST_BITS: u32 = 2_500_000;
+pub const MAX_VIDEO_BITS: u32 = 2_500_000;
 /// What a call begins with, before anything is known of the path.
 pub const START_BITS: u32 = 600_000;
 
@@ -71,5 +71,5 @@ pub const EVENT_QUEUE: usize = 256;
 
 /// How long a missing video packet is waited for: two requests for it can be answered.
 pub fn video_patience(round_trip: Duration) -> Duration {
-    (2 * round_trip + Duration::from_millis(60)).clamp(VIDEO_PATIENCE, VIDEO_PATIENCE_MOST)
+    (2 * round_trip + Duration::from_millis(60)).clamp(VIDEO_PATIENCE, MAX_VIDEO_PATIENCE)
 }

@@ -15,7 +15,7 @@ use crate::MediaError;
 /// Keys that wait for the command; who types faster than a program reads waits, too.
 const TYPED: usize = 64;
 /// Most columns and rows.
-const MOST: u16 = 400;
+const MAX_CELLS: u16 = 400;
 
 /// A command whose terminal is shared.
 pub struct Share {
@@ -49,7 +49,7 @@ impl Share {
         rows: u16,
         mut output: impl FnMut(Option<&[u8]>) + Send + 'static,
     ) -> Result<Self, MediaError> {
-        let (columns, rows) = (columns.clamp(20, MOST), rows.clamp(5, MOST));
+        let (columns, rows) = (columns.clamp(20, MAX_CELLS), rows.clamp(5, MAX_CELLS));
         let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).map_err(failed)?;
         let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into());
@@ -107,7 +107,7 @@ impl Share {
 
     /// Changes the size.
     pub fn resize(&self, columns: u16, rows: u16) {
-        let (columns, rows) = (columns.clamp(20, MOST), rows.clamp(5, MOST));
+        let (columns, rows) = (columns.clamp(20, MAX_CELLS), rows.clamp(5, MAX_CELLS));
         let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
         let _ = self.master.lock().unwrap_or_else(PoisonError::into_inner).resize(size);
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).screen_mut().set_size(cells(rows), cells(columns));

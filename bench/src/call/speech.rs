@@ -18,7 +18,7 @@ use starling_media::{
         opus::{Encoder, Protection},
         playout::Playout,
     },
-    limits::{AUDIO_BITS, AUDIO_BITS_MOST, PACKET, TICK},
+    limits::{AUDIO_BITS, MAX_AUDIO_BITS, PACKET, TICK},
 };
 
 use super::Report;
@@ -42,7 +42,7 @@ pub fn run(report: &mut Report) -> anyhow::Result<()> {
     );
     let mut table = serde_json::Map::new();
     let patterns = [("clean", 0.0, 1.0), ("10 % isolated", 0.1, 1.0), ("10 % in bursts of 3", 0.1, 3.0)];
-    let runs = [AUDIO_BITS_MOST, AUDIO_BITS].map(|bits| patterns.map(|(name, loss, burst)| (bits, name, loss, burst)));
+    let runs = [MAX_AUDIO_BITS, AUDIO_BITS].map(|bits| patterns.map(|(name, loss, burst)| (bits, name, loss, burst)));
     for (bits, name, loss, burst) in runs.into_iter().flatten() {
         let name = format!("{name}, {} kbit/s", bits / 1000);
         let (mut scores, mut heard) = (Vec::new(), audio::Heard::default());

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     MediaError,
-    limits::{MAX_PLAYOUT_PACKETS, PACKET, PLAYOUT_LEAST, PLAYOUT_MOST, PLAYOUT_START, SAMPLE_RATE, TICK},
+    limits::{MAX_PLAYOUT, MAX_PLAYOUT_PACKETS, MIN_PLAYOUT, PACKET, PLAYOUT_START, SAMPLE_RATE, TICK},
 };
 
 /// Samples in a millisecond.
@@ -27,11 +27,11 @@ const MS: i64 = SAMPLE_RATE as i64 / 1000;
 const MEMORY: Duration = Duration::from_secs(4);
 /// Packets of a burst that are waited for. More would bring more of it back, and cost more in speech that is stretched and shrunk:
 /// `starling-bench call --only speech` has figures.
-const BURST_MOST: u64 = 3;
+const MAX_BURST: u64 = 3;
 /// The delay for bursts fades in so many packets (a minute): what goes up and down with each of them is heard.
 const BURSTS_FADE: i64 = 3_000;
 /// Sound that is missing for longer is a pause of the sender's, not a gap.
-const GAP_MOST_MS: u64 = 10_000;
+const MAX_GAP_MS: u64 = 10_000;
 
 #[derive(Debug)]
 struct Waiting {
@@ -180,7 +180,7 @@ impl Playout {
         // A packet is 20 ms long, and the one after it is needed for the correction of errors.
         self.for_bursts -= (self.for_bursts / BURSTS_FADE).max(1).min(self.for_bursts);
         let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.for_bursts);
-        let bounds = (PLAYOUT_LEAST.as_millis() as i64 * MS, PLAYOUT_MOST.as_millis() as i64 * MS);
+        let bounds = (MIN_PLAYOUT.as_millis() as i64 * MS, MAX_PLAYOUT.as_millis() as i64 * MS);
         let wanted = wanted.clamp(bounds.0, bounds.1);
         // Up at once, down slowly.
         self.target = if wanted > self.target { wanted } else { self.target - (self.target - wanted) / 50 };
@@ -310,7 +310,7 @@ impl Playout {
     fn saw_burst(&mut self, missing: u64) {
         // Also for a single one: its correction is in the next packet, which has to be there in time.
         if missing > 0 {
-            self.for_bursts = self.for_bursts.max((missing.min(BURST_MOST) as i64 + 1) * PACKET as i64 + TICK as i64);
+            self.for_bursts = self.for_bursts.max((missing.min(MAX_BURST) as i64 + 1) * PACKET as i64 + TICK as i64);
         }
     }
 
@@ -323,7 +323,7 @@ impl Playout {
         self.due += packets;
         self.bursts += 1;
         self.gap_ms = packets * 20;
-        if self.gap_ms < GAP_MOST_MS {
+        if self.gap_ms < MAX_GAP_MS {
             self.heard.longest_gap_ms = self.heard.longest_gap_ms.max(self.gap_ms);
         }
     }

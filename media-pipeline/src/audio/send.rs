@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     MediaError,
-    limits::{AUDIO_BITS, AUDIO_BITS_MOST, PACKET, TICK},
+    limits::{AUDIO_BITS, MAX_AUDIO_BITS, PACKET, TICK},
     outlets::Outlets,
     switch::Switch,
 };
@@ -114,7 +114,7 @@ impl AudioSend {
             encoder.adapt(worst.loss_percent.load(Relaxed).max(5), Protection::for_pattern(burst))?;
         }
         if let Some(carried) = narrowest {
-            encoder.set_bits(if carried >= ROOM { AUDIO_BITS_MOST } else { AUDIO_BITS })?;
+            encoder.set_bits(if carried >= ROOM { MAX_AUDIO_BITS } else { AUDIO_BITS })?;
         }
         if let Some(encoded) = encoder.encode(packet)? {
             let payload = Bytes::from(encoded);

@@ -4,17 +4,17 @@
 use super::level;
 
 /// Periods that are looked for: 2.5 to 10 ms.
-const LEAST: usize = 120;
-const MOST: usize = 480;
+const MIN_LAG: usize = 120;
+const MAX_LAG: usize = 480;
 /// Below this level anything may be cut: it is a pause.
 const PAUSE: f32 = 0.01;
 
 /// The period at the beginning of the samples, and how alike two of them in a row are (-1.0 to 1.0).
 fn period(samples: &[f32]) -> (usize, f32) {
-    let mut best = (LEAST, -1.0);
-    for lag in (LEAST..=MOST).step_by(4) {
+    let mut best = (MIN_LAG, -1.0);
+    for lag in (MIN_LAG..=MAX_LAG).step_by(4) {
         let (mut dot, mut one, mut two) = (0.0f32, 1e-9f32, 1e-9f32);
-        for i in (0..MOST).step_by(3) {
+        for i in (0..MAX_LAG).step_by(3) {
             let (Some(a), Some(b)) = (samples.get(i), samples.get(i + lag)) else { break };
             dot += a * b;
             one += a * a;
@@ -29,7 +29,7 @@ fn period(samples: &[f32]) -> (usize, f32) {
 }
 
 fn fits(samples: &[f32], urgent: bool) -> Option<usize> {
-    if samples.len() < 2 * MOST {
+    if samples.len() < 2 * MAX_LAG {
         return None;
     }
     let (lag, alike) = period(samples);

@@ -15,18 +15,18 @@ use std::{
 
 use rtc::interceptor::{BandwidthEstimator, PacketReport};
 
-use crate::limits::{AUDIO_BITS, AUDIO_BITS_MOST, START_BITS, VIDEO_LEAST_BITS, VIDEO_MOST_BITS};
+use crate::limits::{AUDIO_BITS, MAX_AUDIO_BITS, MAX_VIDEO_BITS, MIN_VIDEO_BITS, START_BITS};
 
 /// The least that is aimed at: speech.
-const LEAST: f64 = (AUDIO_BITS + VIDEO_LEAST_BITS / 2) as f64;
+const MIN_RATE: f64 = (AUDIO_BITS + MIN_VIDEO_BITS / 2) as f64;
 /// The most: the best video, speech, and room for repetitions.
-const MOST: f64 = VIDEO_MOST_BITS as f64 * 1.2 + AUDIO_BITS_MOST as f64;
+const MAX_RATE: f64 = MAX_VIDEO_BITS as f64 * 1.2 + MAX_AUDIO_BITS as f64;
 /// What came through is measured over so long.
 const WINDOW: Duration = Duration::from_millis(600);
 /// The fastest packet of so long is what the path takes without a queue.
 const BASE_MEMORY: Duration = Duration::from_secs(10);
 /// A queue of so long is too much.
-const QUEUE_MOST: Duration = Duration::from_millis(55);
+const MAX_QUEUE: Duration = Duration::from_millis(55);
 /// Below it the rate may grow.
 const QUEUE_FREE: Duration = Duration::from_millis(25);
 /// Between probes, when all is well; and when the last one showed nothing new.
@@ -50,7 +50,7 @@ pub struct Probe {
 }
 
 #[derive(Debug)]
-struct Under {
+struct ActiveProbe {
     rate: f64,
     /// Departures that belong to it.
     from: Instant,
@@ -77,7 +77,7 @@ pub struct Estimate {
     hold: Option<Instant>,
     overflowed: Option<Instant>,
     grew: Option<Instant>,
-    probe: Option<Under>,
+    probe: Option<ActiveProbe>,
     next_probe: Option<Instant>,
     /// What is wanted at most: there is no use in probing beyond.
     wanted: f64,
@@ -98,7 +98,7 @@ impl Default for Estimate {
             grew: None,
             probe: None,
             next_probe: None,
-            wanted: MOST,
+            wanted: MAX_RATE,
         }
     }
 }
@@ -121,7 +121,7 @@ impl Estimate {
 
     /// Nobody will send more than this.
     pub fn set_wanted(&mut self, bits: f64) {
-        self.wanted = bits.clamp(LEAST, MOST);
+        self.wanted = bits.clamp(MIN_RATE, MAX_RATE);
     }
 
     /// What came through lately, in bits a second.
@@ -205,10 +205,10 @@ impl Estimate {
         let probing = self.probe.is_some();
         let queue = self.queue();
         let held = self.hold.is_some_and(|until| now < until);
-        let full = queue > QUEUE_MOST && (self.growing > -0.002 || queue > 3 * QUEUE_MOST);
+        let full = queue > MAX_QUEUE && (self.growing > -0.002 || queue > 3 * MAX_QUEUE);
         if full && !held {
             // What came through is what the path carries; a little less empties the queue, a long queue takes more.
-            let share = if queue > 2 * QUEUE_MOST { 0.7 } else { 0.85 };
+            let share = if queue > 2 * MAX_QUEUE { 0.7 } else { 0.85 };
             let now_through = self.through_in(Duration::from_millis(150));
             let fallen = if now_through > 0.0 { share * now_through } else { 0.7 * self.target };
             self.overflowed = Some(now);
@@ -225,15 +225,15 @@ impl Estimate {
             // 8 % a second; more only with proof that it comes through.
             let grown = self.target * 1.08f64.powf(since.as_secs_f64().min(1.0));
             if through * 1.6 > grown {
-                self.target = grown.min(self.wanted.max(LEAST)).max(self.target.min(self.wanted));
+                self.target = grown.min(self.wanted.max(MIN_RATE)).max(self.target.min(self.wanted));
             }
         }
-        self.target = self.target.clamp(LEAST, MOST);
+        self.target = self.target.clamp(MIN_RATE, MAX_RATE);
     }
 
     fn fall(&mut self, now: Instant, to: f64) {
         if to < self.target {
-            self.target = to.clamp(LEAST, MOST);
+            self.target = to.clamp(MIN_RATE, MAX_RATE);
         }
         // Until the reports are of packets sent at the new rate, they say nothing about it.
         self.hold = Some(now + Duration::from_millis(250));
@@ -272,7 +272,7 @@ impl Estimate {
         // 40 ms of it: enough to measure, little enough for a queue to take.
         let bytes = (rate * 0.04 / 8.0) as usize;
         let until = None;
-        self.probe = Some(Under { rate, from: now, until, first: None, last: Duration::ZERO, bytes: 0 });
+        self.probe = Some(ActiveProbe { rate, from: now, until, first: None, last: Duration::ZERO, bytes: 0 });
         self.next_probe = Some(now + PROBE_SELDOM);
         Some(Probe { rate, bytes })
     }
@@ -314,7 +314,7 @@ impl Estimate {
         let clear = shown > 0.85 * probe.rate;
         let proven = if clear { 0.95 * shown } else { 0.85 * shown };
         if proven > self.target {
-            self.target = proven.clamp(LEAST, self.wanted.max(LEAST));
+            self.target = proven.clamp(MIN_RATE, self.wanted.max(MIN_RATE));
             tracing::trace!(proven, "a probe came through");
         }
         if clear {

@@ -4,7 +4,7 @@ pub mod estimate;
 pub mod link;
 mod nack;
 pub mod pacer;
-mod passing;
+mod passthrough;
 pub mod peer;
 pub mod sender;
 mod taps;

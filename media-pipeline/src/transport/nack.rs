@@ -14,23 +14,23 @@ use rtc::{
     shared::TransportContext,
 };
 
-use super::{passing::Look, taps::Seen};
+use super::{passthrough::Look, taps::Seen};
 use crate::limits::video_patience;
 
 /// How long a packet may be overtaken before it counts as lost.
 const REORDER: Duration = Duration::from_millis(5);
 /// Least time between two requests for one packet.
-const LEAST: Duration = Duration::from_millis(20);
+const MIN_RETRY: Duration = Duration::from_millis(20);
 /// Share of packets lost above which a request or its answer is lost as well too often to wait for: then two are made in a round trip.
 const MUCH_LOSS: f64 = 0.15;
 /// Packets that the share lost is smoothed over.
 const LOSS_OVER: f64 = 200.0;
 /// With fewer packets nothing is said of loss.
-const LOSS_LEAST: f64 = 40.0;
+const MIN_LOSS_SAMPLES: f64 = 40.0;
 /// Requests for one packet.
 const TRIES: u8 = 10;
 /// Packets that are asked for at a time: beyond, a key frame is cheaper.
-const MOST_MISSING: usize = 80;
+const MAX_MISSING: usize = 80;
 
 #[derive(Debug)]
 struct Missing {
@@ -60,16 +60,16 @@ impl Stream {
             return;
         }
         self.highest = Some(at);
-        if at - highest > MOST_MISSING as u64 {
+        if at - highest > MAX_MISSING as u64 {
             self.missing.clear();
             return;
         }
         self.known = (self.known + 1.0).min(LOSS_OVER);
-        self.lost *= 1.0 - 1.0 / self.known.max(LOSS_LEAST);
+        self.lost *= 1.0 - 1.0 / self.known.max(MIN_LOSS_SAMPLES);
         for lost in highest + 1..at {
             self.missing.insert(lost, Missing { since: now, due: now + REORDER, tries: 0 });
         }
-        while self.missing.len() > MOST_MISSING {
+        while self.missing.len() > MAX_MISSING {
             self.missing.pop_first();
         }
     }
@@ -83,10 +83,10 @@ impl Stream {
         let mut ask = Vec::new();
         for (at, missing) in self.missing.iter_mut().filter(|(_, m)| m.due <= now) {
             if missing.tries == 0 {
-                self.lost += (1.0 - self.lost) / self.known.max(LOSS_LEAST);
+                self.lost += (1.0 - self.lost) / self.known.max(MIN_LOSS_SAMPLES);
             }
             missing.tries += 1;
-            missing.due = now + LEAST.max(again);
+            missing.due = now + MIN_RETRY.max(again);
             ask.push(*at as u16);
         }
         ask
@@ -198,7 +198,7 @@ mod tests {
         assert!(stream.missing.is_empty());
         for n in 0..10_000u16 {
             stream.saw(n.wrapping_mul(300), now);
-            assert!(stream.missing.len() <= MOST_MISSING);
+            assert!(stream.missing.len() <= MAX_MISSING);
         }
     }
 }

@@ -48,7 +48,7 @@ use super::{
     estimate::Shared,
     link::{Link, LinkRuntime},
     nack::Nack,
-    passing::Passing,
+    passthrough::PassthroughInterceptor,
     sender::{AUDIO_QUEUE, OutFrame, Outlet, Sender, Sent, Stream},
     taps::{ClockPoint, Seen, Taps},
 };
@@ -331,9 +331,9 @@ impl Peer {
                 .map_err(failed)?;
         let registry = register_default_interceptors(registry, &mut engine)
             .map_err(failed)?
-            .with(Slot::Pacer, Passing::with(()))
-            .with(Slot::NackGenerator, Passing::with(Nack::new(seen.clone())))
-            .with(Slot::from(900), Passing::with(Taps::new(seen.clone(), estimate.clone())));
+            .with(Slot::Pacer, PassthroughInterceptor::with(()))
+            .with(Slot::NackGenerator, PassthroughInterceptor::with(Nack::new(seen.clone())))
+            .with(Slot::from(900), PassthroughInterceptor::with(Taps::new(seen.clone(), estimate.clone())));
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let remote = Arc::new(Remote::default());
         let handler = Handler { events: events.clone(), media, remote: remote.clone(), relay_only: config.relay_only };

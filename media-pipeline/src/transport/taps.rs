@@ -17,7 +17,7 @@ use rtc::{
     },
 };
 
-use super::{estimate::Shared, passing::Look};
+use super::{estimate::Shared, passthrough::Look};
 use crate::limits::RTP_PAYLOAD;
 
 /// A point that a stream's time stamps and the sender's clock have in common (RFC 3550, 6.4.1).

@@ -63,7 +63,7 @@ pub struct Assembled {
 
 /// What the assembler gives.
 #[derive(Clone, Debug)]
-pub enum Piece {
+pub enum AssemblerOutput {
     /// The next frame.
     Frame(Assembled),
     /// Frames are missing: nothing can be decoded until a key frame.
@@ -121,7 +121,7 @@ impl Assembler {
     }
 
     /// The next frame, if it is whole; or that something was given up.
-    pub fn pop(&mut self, now: Instant) -> Option<Piece> {
+    pub fn pop(&mut self, now: Instant) -> Option<AssemblerOutput> {
         let next = self.next?;
         let mut end = next;
         while let Some((packet, _)) = self.waiting.get(&end) {
@@ -142,7 +142,7 @@ impl Assembler {
         let resume = resume.unwrap_or(self.highest + 1);
         self.waiting = self.waiting.split_off(&resume);
         self.next = Some(resume);
-        Some(Piece::Lost)
+        Some(AssemblerOutput::Lost)
     }
 
     /// When a hole will be given up.
@@ -155,7 +155,7 @@ impl Assembler {
         self.waiting.range(end..).next().map(|(_, (_, since))| *since + self.patience)
     }
 
-    fn take(&mut self, first: u64, last: u64) -> Piece {
+    fn take(&mut self, first: u64, last: u64) -> AssemblerOutput {
         self.next = Some(last + 1);
         let rest = self.waiting.split_off(&(last + 1));
         let packets = std::mem::replace(&mut self.waiting, rest);
@@ -172,9 +172,9 @@ impl Assembler {
         }
         whole &= frame.key || !broken;
         if !whole || frame.open || frame.bytes.len() > MAX_FRAME_BYTES {
-            return Piece::Lost;
+            return AssemblerOutput::Lost;
         }
-        Piece::Frame(Assembled { annexb: frame.bytes.freeze(), timestamp, key: frame.key })
+        AssemblerOutput::Frame(Assembled { annexb: frame.bytes.freeze(), timestamp, key: frame.key })
     }
 }
 
@@ -264,8 +264,8 @@ mod tests {
         let (mut whole, mut lost) = (Vec::new(), 0);
         while let Some(piece) = assembler.pop(now) {
             match piece {
-                Piece::Frame(frame) => whole.push(frame.timestamp / 3000),
-                Piece::Lost => lost += 1,
+                AssemblerOutput::Frame(frame) => whole.push(frame.timestamp / 3000),
+                AssemblerOutput::Lost => lost += 1,
             }
         }
         (whole, lost)

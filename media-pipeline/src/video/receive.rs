@@ -12,15 +12,15 @@ use std::{
 use super::{
     Frame, VideoSink,
     h264::Decoder,
-    packets::{Assembled, Assembler, Packet, Piece},
+    packets::{Assembled, Assembler, AssemblerOutput, Packet},
 };
 use crate::{
-    limits::{KEY_FRAME_PATIENCE, KEY_FRAME_PATIENCE_MOST, video_patience},
+    limits::{KEY_FRAME_PATIENCE, MAX_KEY_FRAME_PATIENCE, video_patience},
     participant::Participant,
 };
 
 /// Video is held back for sound up to this long; beyond, something is wrong with the clocks.
-const HOLD_MOST: Duration = Duration::from_millis(150);
+const MAX_HOLD: Duration = Duration::from_millis(150);
 /// Decoded frames that wait for their time.
 const HELD_FRAMES: usize = 6;
 
@@ -53,7 +53,7 @@ impl KeyAsk {
             return false;
         }
         self.next = Some(now + self.patience);
-        self.patience = (self.patience * 2).min(KEY_FRAME_PATIENCE_MOST);
+        self.patience = (self.patience * 2).min(MAX_KEY_FRAME_PATIENCE);
         true
     }
 }
@@ -103,11 +103,11 @@ impl VideoReceive {
             let now = Instant::now();
             while let Some(piece) = assembler.pop(now) {
                 match piece {
-                    Piece::Lost => {
+                    AssemblerOutput::Lost => {
                         self.participant.video.lost_frames.add(1);
                         keys.need();
                     }
-                    Piece::Frame(frame) => {
+                    AssemblerOutput::Frame(frame) => {
                         if let Some(frame) = self.decode(&mut decoder, &mut keys, &frame) {
                             if let Some(sink) = &mut self.sink {
                                 sink.decoded(&frame.1);
@@ -169,7 +169,7 @@ impl VideoReceive {
     /// How long a frame waits for its sound.
     fn hold(&self, ssrc: u32, timestamp: u32) -> Duration {
         let ahead = self.participant.ahead_of_sound(ssrc, timestamp).unwrap_or_default();
-        if ahead > HOLD_MOST { Duration::ZERO } else { ahead }
+        if ahead > MAX_HOLD { Duration::ZERO } else { ahead }
     }
 
     fn show(&mut self, frame: Arc<Frame>, timestamp: u32) {

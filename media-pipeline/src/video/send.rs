@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{Frame, VideoSource, h264::Encoder};
 use crate::{
     MediaError,
-    limits::{AUDIO_BITS_MOST, KEY_FRAME_EVERY, VIDEO_LEAST_BITS},
+    limits::{KEY_FRAME_EVERY, MAX_AUDIO_BITS, MIN_VIDEO_BITS},
     outlets::{Outlets, Route},
     switch::Switch,
     transport::sender::OutFrame,
@@ -24,7 +24,7 @@ use crate::{
 const SIZES: [(u32, u32, u32, u32); 3] =
     [(180, 350_000, 0, 0), (360, 1_200_000, 260_000, 180_000), (720, 2_500_000, 1_300_000, 950_000)];
 /// Sound with its headers, which is not video's to spend.
-const SOUND: u32 = AUDIO_BITS_MOST + AUDIO_BITS_MOST / 3;
+const SOUND: u32 = MAX_AUDIO_BITS + MAX_AUDIO_BITS / 3;
 /// A self view needs no more.
 const SELF_VIEW: (usize, usize) = (320, 180);
 
@@ -50,7 +50,7 @@ pub struct VideoSend {
 }
 
 /// With so much waiting before the network, no frame is made: one that is dropped later costs a key frame.
-const WAITING_MOST: Duration = Duration::from_millis(90);
+const MAX_BACKLOG: Duration = Duration::from_millis(90);
 /// Frames that are looked at together.
 const LOOKED_AT: u32 = 60;
 /// With fewer of them sent, the size is too much for the rate, whatever is in the pictures.
@@ -58,7 +58,7 @@ const ENOUGH: u32 = 36;
 /// A size that was too much is not tried again for so long, then twice as long, and so on.
 const AVOIDED: Duration = Duration::from_secs(10);
 /// The longest.
-const AVOIDED_MOST: Duration = Duration::from_secs(80);
+const MAX_AVOIDED: Duration = Duration::from_secs(80);
 
 struct Coder {
     encoder: Encoder,
@@ -93,7 +93,7 @@ impl Coders {
         }
         let (_, sent) = std::mem::take(&mut coder.frames);
         if sent < ENOUGH && height > SIZES[0].0 {
-            let long = self.avoided.get(&height).map_or(AVOIDED, |a| (a.long * 2).min(AVOIDED_MOST));
+            let long = self.avoided.get(&height).map_or(AVOIDED, |a| (a.long * 2).min(MAX_AVOIDED));
             self.avoided.insert(height, Avoided { until: now + long, long, carried });
         }
     }
@@ -153,7 +153,7 @@ impl VideoSend {
         }
         coders.by_height.retain(|height, _| groups.contains_key(height));
         for (height, members) in groups {
-            let bits = members.iter().map(|r| budget(r, height)).min().unwrap_or(VIDEO_LEAST_BITS);
+            let bits = members.iter().map(|r| budget(r, height)).min().unwrap_or(MIN_VIDEO_BITS);
             let width = (frame.width * height as usize / frame.height.max(1)) & !1;
             let size = (width.max(2), height as usize);
             let fits = |coder: &Coder| coder.encoder.size() == size;
@@ -163,7 +163,7 @@ impl VideoSend {
                 coders.by_height.insert(height, coder);
             }
             let carried = members.iter().map(|r| r.outlet.estimate.target()).min().unwrap_or_default();
-            if members.iter().all(|r| r.outlet.backlog() > WAITING_MOST) {
+            if members.iter().all(|r| r.outlet.backlog() > MAX_BACKLOG) {
                 self.outlets.skipped.fetch_add(1, Relaxed);
                 coders.count(height, false, carried, now);
                 continue;
@@ -234,9 +234,9 @@ fn choose(route: &Route, source: u32, coders: &Coders, at: Instant) -> Option<u3
 
 /// Bits a second for a route's video at a height.
 fn budget(route: &Route, height: u32) -> u32 {
-    let most = SIZES.iter().find(|(h, ..)| *h == height).map_or(VIDEO_LEAST_BITS, |s| s.1);
+    let most = SIZES.iter().find(|(h, ..)| *h == height).map_or(MIN_VIDEO_BITS, |s| s.1);
     let carried = route.outlet.estimate.target().saturating_sub(SOUND);
     // Room for headers and for what is sent again.
     let lost = u32::from(route.loss_percent.load(Relaxed)).min(30);
-    (carried / 100 * (92 - lost)).clamp(VIDEO_LEAST_BITS, most)
+    (carried / 100 * (92 - lost)).clamp(MIN_VIDEO_BITS, most)
 }

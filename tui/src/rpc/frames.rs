@@ -24,8 +24,8 @@ const MAX_FRAME: usize = 8 * 1024 * 1024;
 const MAX_SIDE: u64 = 1280;
 /// Levels and quality are told so often.
 const NEWS: Duration = Duration::from_millis(250);
-/// Longest wish.
-const MAX_WISH: u64 = 4096;
+/// Longest request.
+const MAX_REQUEST: u64 = 4096;
 
 /// Kinds of parts.
 pub const TILE: u8 = 1;
@@ -66,17 +66,21 @@ impl Part {
 }
 
 /// What a client shows of a stream: 0 is the other side, 1 ourselves.
-struct Wish {
+struct TileRequest {
     stream: u8,
     width: usize,
     height: usize,
 }
 
-fn wishes(line: &str) -> Vec<Wish> {
+fn tile_requests(line: &str) -> Vec<TileRequest> {
     let value: Value = serde_json::from_str(line).unwrap_or_default();
     let tile = |tile: &Value| {
         let side = |name: &str| tile[name].as_u64().unwrap_or(0).min(MAX_SIDE) as usize;
-        Wish { stream: tile["stream"].as_u64().unwrap_or(0).min(1) as u8, width: side("width"), height: side("height") }
+        TileRequest {
+            stream: tile["stream"].as_u64().unwrap_or(0).min(1) as u8,
+            width: side("width"),
+            height: side("height"),
+        }
     };
     value["tiles"].as_array().map(|tiles| tiles.iter().take(4).map(tile).collect()).unwrap_or_default()
 }
@@ -92,16 +96,16 @@ pub async fn serve(
     let Some(mut peer) = media.call.view(route) else { return };
     let mut own = media.call.self_view();
     let mut news = media.news.subscribe();
-    let mut lines = reader.take(MAX_WISH).lines();
+    let mut lines = reader.take(MAX_REQUEST).lines();
     let mut ticks = tokio::time::interval(NEWS);
     let (mut wanted, mut terminal_seen) = (0, u64::MAX);
     let serving = async {
         loop {
             let Ok(Some(line)) = lines.next_line().await else { return };
-            lines.get_mut().set_limit(MAX_WISH);
-            let wishes = wishes(&line);
+            lines.get_mut().set_limit(MAX_REQUEST);
+            let tile_requests = tile_requests(&line);
             // The sender makes pictures of the size that is shown.
-            let rows = wishes.iter().filter(|w| w.stream == 0).map(|w| w.height as u32).max().unwrap_or(0);
+            let rows = tile_requests.iter().filter(|w| w.stream == 0).map(|w| w.height as u32).max().unwrap_or(0);
             let height = match rows {
                 0 => 0,
                 1..=200 => 180,
@@ -119,11 +123,11 @@ pub async fn serve(
                 _ = ticks.tick() => {}
             }
             let mut parts = Vec::new();
-            for wish in &wishes {
+            for request in &tile_requests {
                 let view: &mut watch::Receiver<Option<Arc<Frame>>> =
-                    if wish.stream == 0 { &mut peer } else { &mut own };
+                    if request.stream == 0 { &mut peer } else { &mut own };
                 let frame = view.borrow_and_update().clone();
-                parts.extend(tile(wish, frame.as_deref()));
+                parts.extend(tile(request, frame.as_deref()));
             }
             let stats = stats::call(&media.call.stats(), Some(&media));
             let stats = serde_json::to_vec(&stats).unwrap_or_default();
@@ -151,18 +155,18 @@ pub async fn serve(
 }
 
 /// A picture in the size that is shown, as RGB; an empty one where there is none.
-fn tile(wish: &Wish, frame: Option<&Frame>) -> Option<Part> {
-    if wish.width < 2 || wish.height < 2 {
+fn tile(request: &TileRequest, frame: Option<&Frame>) -> Option<Part> {
+    if request.width < 2 || request.height < 2 {
         return None;
     }
     let (width, height, content) = match frame {
         Some(frame) => {
-            let scaled = frame.scaled(wish.width, wish.height);
+            let scaled = frame.scaled(request.width, request.height);
             (scaled.width as u16, scaled.height as u16, scaled.to_rgb())
         }
         None => (0, 0, Vec::new()),
     };
-    Some(Part { kind: TILE, stream: wish.stream, width, height, content })
+    Some(Part { kind: TILE, stream: request.stream, width, height, content })
 }
 
 /// The client's end of such a connection.
@@ -194,8 +198,8 @@ impl Frames {
     }
 
     /// Asks for the next frame; not to be cancelled.
-    pub async fn next(&mut self, wishes: &Value) -> CliResult<Vec<Part>> {
-        self.stream.write_all(format!("{wishes}\n").as_bytes()).await.map_err(CliError::internal)?;
+    pub async fn next(&mut self, tile_requests: &Value) -> CliResult<Vec<Part>> {
+        self.stream.write_all(format!("{tile_requests}\n").as_bytes()).await.map_err(CliError::internal)?;
         let length = self.stream.read_u32().await.map_err(CliError::internal)? as usize;
         if length > MAX_FRAME {
             return Err(CliError::internal("a frame is too large"));

@@ -28,7 +28,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 
-pub use self::call::{Colours, Picture, Pictures, Tile, Way, half_blocks};
+pub use self::call::{Colours, GraphicsProtocol, Picture, Pictures, Tile, half_blocks};
 use self::{app::App, config::Config, event_loop::EventLoop};
 use crate::{
     cli::Global,

@@ -22,7 +22,7 @@ use crate::{
     error::{CliError, CliResult},
     profile::Profile,
     rpc,
-    screen::{Colours, Picture, Pictures, Tile, Way, half_blocks},
+    screen::{Colours, GraphicsProtocol, Picture, Pictures, Tile, half_blocks},
 };
 
 struct Found {
@@ -139,7 +139,7 @@ const FRAMES: u32 = 60;
 const CELL: (u32, u32) = (8, 16);
 
 /// Time and bytes of a frame of the test pattern.
-fn cost(way: Way, columns: u16, rows: u16) -> Option<(Duration, usize)> {
+fn cost(way: GraphicsProtocol, columns: u16, rows: u16) -> Option<(Duration, usize)> {
     let area = Rect { x: 0, y: 0, width: columns, height: rows };
     let options = ratatui::TerminalOptions { viewport: ratatui::Viewport::Fixed(area) };
     let written = Counter::default();
@@ -159,7 +159,7 @@ fn cost(way: Way, columns: u16, rows: u16) -> Option<(Duration, usize)> {
         let tile = Tile { stream: 0, area };
         terminal
             .draw(|f| match way {
-                Way::Cells => half_blocks(&picture, area, Colours::True, f.buffer_mut()),
+                GraphicsProtocol::Cells => half_blocks(&picture, area, Colours::True, f.buffer_mut()),
                 _ => pictures.place(tile, &picture, f.buffer_mut()),
             })
             .ok()?;
@@ -179,7 +179,9 @@ fn cost(way: Way, columns: u16, rows: u16) -> Option<(Duration, usize)> {
 fn renderers() -> Vec<Value> {
     let mut found = Vec::new();
     for (columns, rows) in [(80, 24), (200, 50)] {
-        for (name, way) in [("cells", Way::Cells), ("sixel", Way::Sixel), ("kitty", Way::Kitty)] {
+        for (name, way) in
+            [("cells", GraphicsProtocol::Cells), ("sixel", GraphicsProtocol::Sixel), ("kitty", GraphicsProtocol::Kitty)]
+        {
             if let Some((time, bytes)) = cost(way, columns, rows) {
                 let ms = (time.as_secs_f64() * 1e5).round() / 1e2;
                 found.push(json!({ "way": name, "columns": columns, "rows": rows, "ms": ms, "bytes": bytes }));
@@ -191,10 +193,10 @@ fn renderers() -> Vec<Value> {
 
 fn terminal() -> Found {
     let colours = Colours::of_terminal("");
-    let way = Way::of_terminal();
+    let way = GraphicsProtocol::of_terminal();
     let kind = match (way, colours) {
-        (Way::Cells, Colours::True) => "half blocks in true colour",
-        (Way::Cells, _) => "half blocks in 256 colours",
+        (GraphicsProtocol::Cells, Colours::True) => "half blocks in true colour",
+        (GraphicsProtocol::Cells, _) => "half blocks in 256 colours",
         _ => way.as_str(),
     };
     let (columns, rows) = size().unwrap_or((80, 24));
@@ -203,7 +205,7 @@ fn terminal() -> Found {
         format!(", {:.1} ms and {:.1} kB a frame at {columns}×{rows}", time.as_secs_f64() * 1e3, bytes as f64 / 1e3)
     });
     let remedy = "set COLORTERM=truecolor if your terminal has true colour";
-    let ok = colours == Colours::True || way != Way::Cells;
+    let ok = colours == Colours::True || way != GraphicsProtocol::Cells;
     Found { what: "terminal", ok, text: format!("{kind}{cost}"), remedy }
 }
 

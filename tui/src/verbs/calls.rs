@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What is to be done in a watched call.
-struct Wishes {
+struct Preferences {
     /// Hang up after this time of talking.
     duration: Option<Duration>,
     /// Ask to record to this file.
@@ -69,8 +69,8 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             let call = client.call("call.start", params).await?;
             let id = field(&call, "call").to_owned();
             say(global, format!("Calling {} … Ctrl-C hangs up", safe_line(field(&contact, "name"))));
-            let wishes = Wishes { duration, record: media.record, allow: media.allow_recording };
-            watch(global, client, &id, &wishes, &mut files.stats).await?.result()
+            let preferences = Preferences { duration, record: media.record, allow: media.allow_recording };
+            watch(global, client, &id, &preferences, &mut files.stats).await?.result()
         }
         Calls::Answer { call, auto, count, duration, media } => {
             let mut files = CallMedia::open(&media)?;
@@ -78,9 +78,9 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             params["video"] = (media.video_in.is_some()).into();
             let duration = time(duration.as_deref())?;
             client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
-            let wishes = Wishes { duration, record: media.record, allow: media.allow_recording };
+            let preferences = Preferences { duration, record: media.record, allow: media.allow_recording };
             if auto {
-                return answer_all(global, client, params, &wishes, count, &mut files.stats).await;
+                return answer_all(global, client, params, &preferences, count, &mut files.stats).await;
             }
             let id = match call {
                 Some(id) => id,
@@ -88,7 +88,7 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             };
             params["call"] = id.clone().into();
             client.call("call.answer", params).await?;
-            watch(global, client, &id, &wishes, &mut files.stats).await?.result()
+            watch(global, client, &id, &preferences, &mut files.stats).await?.result()
         }
         Calls::Hangup { call, message } => {
             let id = match call {
@@ -117,8 +117,8 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
             }
             client.call("subscribe", json!({ "since": "now", "keepalive": false })).await?;
             let call = client.call("call.take", params).await?;
-            let wishes = Wishes { duration: None, record: media.record, allow: media.allow_recording };
-            let ended = watch(global, client, field(&call, "call"), &wishes, &mut files.stats).await?;
+            let preferences = Preferences { duration: None, record: media.record, allow: media.allow_recording };
+            let ended = watch(global, client, field(&call, "call"), &preferences, &mut files.stats).await?;
             if ended.reason == "elsewhere" && !ended.connected {
                 return Err(CliError::timeout("your other device did not hand the call over"));
             }
@@ -197,7 +197,7 @@ async fn answer_all(
     global: &Global,
     client: &Client,
     params: Value,
-    wishes: &Wishes,
+    preferences: &Preferences,
     count: Option<u64>,
     stats: &mut Stats,
 ) -> CliResult {
@@ -236,7 +236,7 @@ async fn answer_all(
             say(global, format!("not answered: {}", error.message));
             continue;
         }
-        let ended = watch(global, client, &id, wishes, stats).await?;
+        let ended = watch(global, client, &id, preferences, stats).await?;
         if ended.reason == "interrupted" {
             return Ok(());
         }
@@ -248,7 +248,13 @@ async fn answer_all(
 }
 
 /// Follows a call to its end, which is told on standard output.
-async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stats: &mut Stats) -> CliResult<Ended> {
+async fn watch(
+    global: &Global,
+    client: &Client,
+    id: &str,
+    preferences: &Preferences,
+    stats: &mut Stats,
+) -> CliResult<Ended> {
     let mut id = id.to_owned();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut stop = Box::pin(signals::received());
@@ -295,15 +301,15 @@ async fn watch(global: &Global, client: &Client, id: &str, wishes: &Wishes, stat
         }
         if call["state"] == "connected" && connected.is_none() {
             connected = Some(Instant::now());
-            hang_up_at = wishes.duration.map(|d| Instant::now() + d);
-            if let Some(file) = &wishes.record {
+            hang_up_at = preferences.duration.map(|d| Instant::now() + d);
+            if let Some(file) = &preferences.record {
                 let asked = client.call("call.record", json!({ "call": id, "path": absolute(file) })).await;
                 if let Err(error) = asked {
                     say(global, format!("not recorded: {}", error.message));
                 }
             }
         }
-        if call["recorded"] == "asked" && wishes.allow {
+        if call["recorded"] == "asked" && preferences.allow {
             // It may have been taken back at this moment.
             let _ = client.call("call.consent", json!({ "call": id, "agree": true })).await;
         }

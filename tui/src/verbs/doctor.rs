@@ -16,7 +16,7 @@ use crate::{
     error::{CliError, CliResult},
     profile::{Profile, config_dir},
     rpc,
-    screen::Way,
+    screen::GraphicsProtocol,
     terminal::safe_line,
 };
 
@@ -134,7 +134,7 @@ fn terminal_checks(checks: &mut Vec<Check>) {
         if locale.is_empty() { "not set".into() } else { locale },
         "set LANG to a UTF-8 locale such as C.UTF-8",
     ));
-    checks.push(check("graphics", None, Way::of_terminal().as_str(), ""));
+    checks.push(check("graphics", None, GraphicsProtocol::of_terminal().as_str(), ""));
     if let Some(dir) = config_dir() {
         checks.push(check("configuration", None, dir.display().to_string(), ""));
     }

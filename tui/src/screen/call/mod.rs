@@ -10,7 +10,7 @@ use ratatui::{crossterm::event::KeyEventKind, layout::Rect};
 use serde_json::{Value, json};
 
 pub use self::{
-    pictures::{Pictures, Way},
+    pictures::{GraphicsProtocol, Pictures},
     stream::Video,
     view::{Colours, half_blocks},
 };

@@ -15,9 +15,9 @@ use ratatui::{
 use super::{Picture, Tile};
 
 /// The largest picture that is drawn: more is not seen in a terminal.
-const MOST: (u32, u32) = (640, 360);
+const MAX_SIZE: (u32, u32) = (640, 360);
 /// As sixels: each pixel is some bytes.
-const MOST_SIXELS: (u32, u32) = (480, 270);
+const MAX_SIXELS: (u32, u32) = (480, 270);
 /// Colours of a picture in sixels.
 const SIXEL_COLOURS: u16 = 64;
 /// A terminal on this machine answers sooner.
@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_millis(100);
 
 /// How a terminal shows pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Way {
+pub enum GraphicsProtocol {
     /// As cells of half blocks.
     #[default]
     Cells,
@@ -35,7 +35,7 @@ pub enum Way {
     Sixel,
 }
 
-impl Way {
+impl GraphicsProtocol {
     /// The best that this terminal has: not through ssh, tmux or screen. `STARLING_PICTURES=cells`, `kitty` or `sixel` decides.
     pub fn of_terminal() -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
@@ -106,7 +106,7 @@ fn attributes(answer: &[u8]) -> Option<impl Iterator<Item = &str>> {
 /// What is shown where.
 #[derive(Debug, Default)]
 pub struct Pictures {
-    way: Way,
+    protocol: GraphicsProtocol,
     /// Pixels of a cell.
     cell: (u32, u32),
     waiting: Vec<(Tile, Picture)>,
@@ -127,33 +127,33 @@ impl Pictures {
         let cell = size.filter(|s| s.width > 0 && s.height > 0 && s.columns > 0 && s.rows > 0);
         let cell =
             cell.map_or((8, 16), |s| (u32::from(s.width / s.columns).max(1), u32::from(s.height / s.rows).max(1)));
-        Self::new(Way::of_terminal(), cell)
+        Self::new(GraphicsProtocol::of_terminal(), cell)
     }
 
     /// For a terminal whose cells have so many pixels.
-    pub fn new(way: Way, cell: (u32, u32)) -> Self {
-        Self { way, cell, key: rand::random(), ..Self::default() }
+    pub fn new(protocol: GraphicsProtocol, cell: (u32, u32)) -> Self {
+        Self { protocol, cell, key: rand::random(), ..Self::default() }
     }
 
     /// Whether pictures are drawn as such.
     pub fn draws(&self) -> bool {
-        self.way != Way::Cells
+        self.protocol != GraphicsProtocol::Cells
     }
 
     /// How many pixels a place has room for.
     pub fn pixels(&self, area: Rect) -> (u32, u32) {
         let (columns, rows) = (u32::from(area.width), u32::from(area.height));
-        let most = match self.way {
-            Way::Cells => return (columns, rows * 2),
-            Way::Kitty => MOST,
-            Way::Sixel => MOST_SIXELS,
+        let most = match self.protocol {
+            GraphicsProtocol::Cells => return (columns, rows * 2),
+            GraphicsProtocol::Kitty => MAX_SIZE,
+            GraphicsProtocol::Sixel => MAX_SIXELS,
         };
         ((columns * self.cell.0).min(most.0), (rows * self.cell.1).min(most.1))
     }
 
     /// The cells that a picture covers. Kitty's are stretched over all of a tile, sixels are as large as they are.
     fn covered(&self, area: Rect, picture: &Picture) -> Rect {
-        if self.way == Way::Kitty {
+        if self.protocol == GraphicsProtocol::Kitty {
             return area;
         }
         let cells = |pixels: u16, cell: u32| u32::from(pixels).div_ceil(cell.max(1)).min(u32::from(u16::MAX)) as u16;
@@ -166,7 +166,7 @@ impl Pictures {
     /// Whether a picture can be drawn in a tile: sixels are as large as they are, and one of before may be larger.
     pub fn fits(&self, area: Rect, picture: &Picture) -> bool {
         let most = |cells: u16, pixels: u32| u32::from(cells) * pixels;
-        self.way == Way::Kitty
+        self.protocol == GraphicsProtocol::Kitty
             || (u32::from(picture.width) <= most(area.width, self.cell.0)
                 && u32::from(picture.height) <= most(area.height, self.cell.1))
     }
@@ -194,10 +194,10 @@ impl Pictures {
             })
             .map(|(stream, _)| *stream)
             .collect();
-        let anew = self.way == Way::Sixel && !gone.is_empty();
+        let anew = self.protocol == GraphicsProtocol::Sixel && !gone.is_empty();
         for stream in gone {
             self.shown.remove(&stream);
-            if self.way == Way::Kitty {
+            if self.protocol == GraphicsProtocol::Kitty {
                 write!(out, "\x1b_Ga=d,d=I,i={},q=2\x1b\\", id(stream))?;
             }
         }
@@ -206,8 +206,8 @@ impl Pictures {
             if self.shown.get(&tile.stream) == Some(&(tile.area, picture.number)) {
                 continue;
             }
-            let drawn = match self.way {
-                Way::Kitty => self.kitty(&tile, &picture),
+            let drawn = match self.protocol {
+                GraphicsProtocol::Kitty => self.kitty(&tile, &picture),
                 _ => sixel(&picture),
             };
             // Without room in shared memory, this frame is left out.
@@ -223,7 +223,7 @@ impl Pictures {
         if self.number > UNREAD && rustix::shm::unlink(self.memory(self.number - UNREAD)).is_ok() {
             // Nobody reads them: it is another terminal than it seems.
             self.forget();
-            self.way = Way::Cells;
+            self.protocol = GraphicsProtocol::Cells;
             return None;
         }
         let name = self.memory(self.number);
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_written_where_its_tile_is_and_taken_away_when_it_is_gone() {
-        let mut pictures = Pictures::new(Way::Kitty, (8, 16));
+        let mut pictures = Pictures::new(GraphicsProtocol::Kitty, (8, 16));
         let area = Rect { x: 3, y: 2, width: 20, height: 5 };
         assert_eq!(pictures.pixels(area), (160, 80));
         let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width: 40, height: 20 });
@@ -313,9 +313,9 @@ mod tests {
     }
     #[test]
     fn sixels_are_a_picture_again_and_stay_in_their_tile() {
-        let mut pictures = Pictures::new(Way::Sixel, (8, 16));
+        let mut pictures = Pictures::new(GraphicsProtocol::Sixel, (8, 16));
         let area = Rect { x: 3, y: 2, width: 200, height: 50 };
-        assert_eq!(pictures.pixels(area), MOST_SIXELS);
+        assert_eq!(pictures.pixels(area), MAX_SIXELS);
         let mut picture = Picture { number: 1, width: 480, height: 270, rgb: Vec::new() };
         for y in 0..270u32 {
             picture.rgb.extend((0..480u32).flat_map(|x| [(x / 2) as u8, (y * 255 / 270) as u8, 60]));
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_reads_no_memory_gets_cells() {
-        let mut pictures = Pictures::new(Way::Kitty, (8, 16));
+        let mut pictures = Pictures::new(GraphicsProtocol::Kitty, (8, 16));
         let (area, mut buffer) = (Rect { x: 0, y: 0, width: 4, height: 2 }, Buffer::empty(Rect::new(0, 0, 9, 9)));
         for number in 1..=2 * UNREAD {
             let picture = Picture { number, width: 1, height: 1, rgb: vec![9; 3] };

@@ -34,19 +34,19 @@ pub(super) trait Look: Send + Sync {
 impl Look for () {}
 
 /// The interceptor.
-pub(super) struct Passing<L> {
+pub(super) struct PassthroughInterceptor<L> {
     look: L,
     reads: VecDeque<TaggedPacket>,
     writes: VecDeque<TaggedPacket>,
 }
 
-impl<L> Passing<L> {
+impl<L> PassthroughInterceptor<L> {
     pub fn with(look: L) -> Self {
         Self { look, reads: VecDeque::new(), writes: VecDeque::new() }
     }
 }
 
-impl<L: Look> Protocol<TaggedPacket, TaggedPacket, ()> for Passing<L> {
+impl<L: Look> Protocol<TaggedPacket, TaggedPacket, ()> for PassthroughInterceptor<L> {
     type Rout = TaggedPacket;
     type Wout = TaggedPacket;
     type Eout = ();
@@ -82,7 +82,7 @@ impl<L: Look> Protocol<TaggedPacket, TaggedPacket, ()> for Passing<L> {
     }
 }
 
-impl<L: Look> Interceptor for Passing<L> {
+impl<L: Look> Interceptor for PassthroughInterceptor<L> {
     fn bind_local_stream(&mut self, _: &StreamInfo) {}
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
 
