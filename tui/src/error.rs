@@ -166,10 +166,11 @@ impl From<OpenError> for CliError {
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            Self::new("closed_pipe", 0, "")
-        } else {
-            Self::internal(error)
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::new("closed_pipe", 0, ""),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::DiskFull.into(),
+            std::io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(error.to_string()).into(),
+            _ => Self::internal(error),
         }
     }
 }

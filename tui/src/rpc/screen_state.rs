@@ -82,7 +82,7 @@ impl ScreenState {
         if text.len() > MAX_ALL {
             return Err(CliError::usage("the drafts are too long to be kept").hint("send or clear some of them"));
         }
-        self.write(&text).map_err(|e| CliError::internal(format!("drafts cannot be kept: {e}")))?;
+        self.write(&text)?;
         *rows = next;
         Ok(())
     }

@@ -66,15 +66,9 @@ pub fn pointed(dir: &Path) -> Option<PathBuf> {
 
 fn write_pointer(pointer: &Path, socket: &Path) -> CliResult {
     let new = pointer.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(CliError::internal)?;
-    file.write_all(format!("{}\n", socket.display()).as_bytes()).map_err(CliError::internal)?;
-    fs::rename(&new, pointer).map_err(CliError::internal)
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(format!("{}\n", socket.display()).as_bytes())?;
+    Ok(fs::rename(&new, pointer)?)
 }
 
 fn bind_at(path: &Path) -> Result<UnixListener, String> {

@@ -77,8 +77,7 @@ fn read(found: fs::File, file: &Path) -> CliResult<Zeroizing<String>> {
 
 fn make(file: &Path) -> CliResult<Zeroizing<String>> {
     let text = Zeroizing::new(HEXLOWER.encode(&rand::random::<[u8; LENGTH]>()));
-    let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let mut out = options.map_err(|error| CliError::internal(format!("cannot make {}: {error}", file.display())))?;
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     out.write_all(format!("{}\n", *text).as_bytes())?;
     out.sync_all()?;
     Ok(text)

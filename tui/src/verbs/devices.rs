@@ -170,7 +170,7 @@ async fn ask_for_account(
     code: &str,
     home: starling_keys::RendezvousAddr,
 ) -> CliResult<starling_node::DeviceLink> {
-    let dir = tempfile::Builder::new().prefix("starling-join-").tempdir().map_err(CliError::internal)?;
+    let dir = tempfile::Builder::new().prefix("starling-join-").tempdir()?;
     let key = StorageKey::generate();
     let nobody = starling_node::NewProfile {
         account: RecoveryPhrase::generate().account_key(),
