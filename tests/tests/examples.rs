@@ -51,12 +51,17 @@ fn two_nodes_in_one_program_write_to_each_other() {
     assert_eq!(said, "bob received: Hello from Alice\nalice received: Hello from Bob\n");
 }
 
+/// A Python that has the package: the first in `PATH`, or the system's.
+fn python_with_jsonschema() -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let import = Command::new(python).args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();
+        import.is_ok_and(|status| status.success())
+    })
+}
+
 #[test]
 fn the_lines_of_a_session_with_messages_calls_and_devices_are_those_of_the_schema() {
-    let python = Command::new("python3").args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();
-    if !python.is_ok_and(|status| status.success()) {
-        return skip("the Python package jsonschema");
-    }
+    let Some(python) = python_with_jsonschema() else { return skip("the Python package jsonschema") };
     let world = World::new();
     world.person("alice");
     world.person("bob");
@@ -95,7 +100,7 @@ fn the_lines_of_a_session_with_messages_calls_and_devices_are_those_of_the_schem
     until_line("the note of the call", &|e| e["type"] == "call.ended");
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/check-lines");
-    let mut check = Command::new("python3");
+    let mut check = Command::new(python);
     check.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut check = check.spawn().unwrap();
     check.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
