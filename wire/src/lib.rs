@@ -3,7 +3,6 @@
 //! Sans-I/O: bytes in, values out; no sockets, tasks or clocks. Messages are protocol buffers (proto3), so an older peer ignores fields and
 //! variants that it does not know. Sizes are checked before anything is decoded. `docs/protocol.md` describes the same for other clients.
 
-mod call;
 pub mod direct;
 mod event;
 mod frame;
@@ -17,8 +16,10 @@ mod signal;
 #[cfg(feature = "streams")]
 pub mod streams;
 
-pub use call::{Call, CallEnd, CallId, CallSignal, Recording};
-pub use event::{Batch, Body, Clock, Event, EventError, EventId, Receipt, Text};
+pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording};
+pub use event::{
+    Batch, Body, Clock, Delete, Devices, Edit, Event, EventError, EventId, Profile, Reaction, Receipt, Text,
+};
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use log::{LogKey, LogVerb, PaddingError, pad, unpad, verify_log};
 pub use pow::{Puzzle, Solution};

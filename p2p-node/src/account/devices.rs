@@ -6,7 +6,7 @@ use bytes::Bytes;
 use libp2p::Multiaddr;
 use starling_keys::{AccountId, Certificate, DeviceEntry, DeviceId, DeviceList, MAX_DEVICES, Verified};
 use starling_wire::{
-    Body,
+    Body, Devices,
     inbox::{InboxBody, Known},
     rendezvous::Ask,
 };
@@ -286,7 +286,7 @@ impl Engine {
         let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
         chats.retain(|c| self.active_group(*c).is_some());
         for chat in chats {
-            self.write_event(turn, chat, Body::Devices(news.clone()));
+            self.write_event(turn, chat, Body::Devices(Devices { list: news.clone() }));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use starling_keys::{AccountId, DeviceId, InviteToken, RendezvousAddr, ShortCode};
 use starling_wire::{
-    Availability, Body, Clock, Text,
+    Availability, Body, Clock, Profile, Text,
     inbox::DeviceLink,
     limits::{MAX_GREETING, MAX_INVITE_USES, is_username},
     rendezvous::Ask,
@@ -430,7 +430,7 @@ impl Engine {
                     let linked: Vec<ChatId> =
                         self.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
                     for chat in linked {
-                        self.write_event(turn, chat, Body::Profile { name: name.clone(), bot });
+                        self.write_event(turn, chat, Body::Profile(Profile { name: name.clone(), bot }));
                     }
                 });
                 turn.reply(reply, result);

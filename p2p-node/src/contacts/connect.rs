@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
 use starling_wire::{
-    Body,
+    Body, Profile,
     inbox::{InboxBody, Welcome},
     rendezvous::{Ask, Devices},
 };
@@ -357,7 +357,7 @@ impl Engine {
         if let Some(home) = peer_home {
             self.parcels_up(turn, home.peer);
         }
-        let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
+        let profile = Body::Profile(Profile { name: self.me.row.name.clone(), bot: self.me.row.bot });
         self.write_event(turn, chat, profile);
         if let Some(reply) = connect.reply.take() {
             turn.reply(reply, Ok(account));

@@ -1,7 +1,7 @@
 //! What users do with messages: send, change, read.
 
 use starling_wire::{
-    Body, Clock, Receipt, Text,
+    Body, Clock, Delete, Edit, Reaction, Receipt, Text,
     limits::{MAX_EMOJI, MAX_MENTIONS, MAX_TEXT},
 };
 
@@ -60,7 +60,7 @@ impl Engine {
             Err(error) => return Ok(Err(error)),
         };
         let target = message.0;
-        let id = self.write_event(turn, chat, Body::Edit { target, text: text.clone() });
+        let id = self.write_event(turn, chat, Body::Edit(Edit { target, text: text.clone() }));
         let row = EventRow { edited: Some(text), edit_clock: id.clock.0, ..row };
         self.changed_message(turn, chat, message, &row, FeedKind::Edited)?;
         Ok(Ok(()))
@@ -82,7 +82,7 @@ impl Engine {
         if turn.agreed_ms().saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
             return Ok(Err(NodeError::Refused("a message can be deleted for everyone for 48 hours only".into())));
         }
-        self.write_event(turn, chat, Body::Delete { target: message.0 });
+        self.write_event(turn, chat, Body::Delete(Delete { target: message.0 }));
         let row = EventRow {
             body: starling_wire::Event::encode_body(&Body::Text(Text::default())),
             deleted: true,
@@ -113,7 +113,7 @@ impl Engine {
             return Ok(Err(NodeError::NotFound("there is no such message in this conversation".into())));
         };
         let target = message.0;
-        let id = self.write_event(turn, chat, Body::Reaction { target, emoji: emoji.into() });
+        let id = self.write_event(turn, chat, Body::Reaction(Reaction { target, emoji: emoji.into() }));
         react(&mut row, &self.me.account(), emoji, id.clock);
         self.changed_message(turn, chat, message, &row, FeedKind::Reaction)?;
         Ok(Ok(()))

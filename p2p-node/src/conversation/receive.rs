@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use starling_keys::{AccountId, Certificate, DeviceId};
-use starling_wire::{Batch, Body, Clock, Event, EventId, Receipt, direct::Entry};
+use starling_wire::{
+    Batch, Body, Clock, Delete, Devices, Edit, Event, EventId, Profile, Reaction, Receipt, direct::Entry,
+};
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, FeedKind, Live, Via},
@@ -235,7 +237,7 @@ impl Engine {
                     state.row.archived = false;
                 }
             }
-            Body::Edit { target, text } => {
+            Body::Edit(Edit { target, text }) => {
                 if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
                     && self.authors.is_by(row.author, &sender.account())
                     && !row.deleted
@@ -247,7 +249,7 @@ impl Engine {
                     changes.edited.extend(target.to_bytes());
                 }
             }
-            Body::Delete { target } => {
+            Body::Delete(Delete { target }) => {
                 let in_time = id.clock.ms().saturating_sub(target.clock.ms()) <= DELETE_WINDOW_MS;
                 if in_time
                     && let Some((key, mut row)) = self.target(turn, chat, target, changes)?
@@ -265,7 +267,7 @@ impl Engine {
                     changes.deleted.extend(target.to_bytes());
                 }
             }
-            Body::Reaction { target, emoji } => {
+            Body::Reaction(Reaction { target, emoji }) => {
                 if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
                     && !row.deleted
                     && react(&mut row, &sender.account(), &emoji, id.clock)
@@ -280,14 +282,14 @@ impl Engine {
                 self.mark_read(chat, receipt.read);
                 self.has_received(turn, chat, sender.device(), &receipt)?;
             }
-            Body::Profile { name, bot } if !own => self.on_profile(turn, chat, name, bot)?,
-            Body::Profile { name, .. } if !name.is_empty() && name != self.me.row.name => {
+            Body::Profile(Profile { name, bot }) if !own => self.on_profile(turn, chat, name, bot)?,
+            Body::Profile(Profile { name, .. }) if !name.is_empty() && name != self.me.row.name => {
                 // Another device of ours has renamed us.
                 self.me.row.name = name;
                 self.me.dirty = true;
             }
-            Body::Profile { .. } => {}
-            Body::Devices(list) => {
+            Body::Profile(_) => {}
+            Body::Devices(Devices { list }) => {
                 if let Some(peer) = self.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
                     self.on_newer_list(turn, peer, &list)?;
                 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use starling_keys::{AccountId, DeviceEntry, DeviceId, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{
-    Body, Puzzle,
+    Body, Profile, Puzzle,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
     limits::MAX_GREETING,
     rendezvous::{Ask, InboxAppend, Page, Refusal},
@@ -369,7 +369,7 @@ impl Engine {
             // Who made it has told them who we are.
             return Ok(Ok(()));
         }
-        let profile = Body::Profile { name: self.me.row.name.clone(), bot: self.me.row.bot };
+        let profile = Body::Profile(Profile { name: self.me.row.name.clone(), bot: self.me.row.bot });
         self.write_event(turn, chat, profile);
         if alarm {
             turn.account_news(FeedKind::KeyChanged, account, "")?;

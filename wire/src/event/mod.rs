@@ -1,12 +1,31 @@
 //! Events: the plaintext inside MLS application messages. Several events that wait together travel as one [`Batch`].
+//!
+//! Each kind of event has a file with its type and codec. A new kind is a file, a variant of [`Body`] and of the protocol buffer's `oneof`, and
+//! a line in each of the two functions between them.
+
+pub mod call;
+mod delete;
+mod devices;
+mod edit;
+mod profile;
+mod reaction;
+mod receipt;
+mod text;
 
 use std::fmt;
 
 use prost::Message as _;
 
-use crate::Call;
-use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_DEVICE_LIST, MAX_EMOJI, MAX_MENTIONS, MAX_TEXT};
-use crate::name;
+use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+
+pub use call::Call;
+pub use delete::Delete;
+pub use devices::Devices;
+pub use edit::Edit;
+pub use profile::Profile;
+pub use reaction::Reaction;
+pub use receipt::Receipt;
+pub use text::Text;
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -83,61 +102,23 @@ impl fmt::Debug for EventId {
     }
 }
 
-/// A text message.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Text {
-    /// Markdown, at most [`MAX_TEXT`] bytes.
-    pub text: String,
-    /// The message that this one answers.
-    pub reply_to: Option<EventId>,
-    /// Account keys of those mentioned.
-    pub mentions: Vec<[u8; 32]>,
-}
-
-/// What a device has, told when no direct stream could carry an acknowledgement, and what its user has read.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Receipt {
-    /// Per sending device (tag): all its numbered events up to this one are stored.
-    pub delivered: Vec<([u8; 8], u64)>,
-    /// Everything up to here was read; zero if that is not told.
-    pub read: Clock,
-}
-
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Body {
     /// A message.
     Text(Text),
     /// A message's text was changed by its author.
-    Edit {
-        /// The message.
-        target: EventId,
-        /// Its new text.
-        text: String,
-    },
+    Edit(Edit),
     /// A message was deleted for everyone by its author.
-    Delete {
-        /// The message.
-        target: EventId,
-    },
-    /// A reaction was set (or removed, if `emoji` is empty).
-    Reaction {
-        /// The message.
-        target: EventId,
-        /// One emoji.
-        emoji: String,
-    },
+    Delete(Delete),
+    /// A reaction was set, changed or removed.
+    Reaction(Reaction),
     /// Delivery and reading; carries no sequence number.
     Receipt(Receipt),
     /// The sender's display name, and that it is a contact from now on.
-    Profile {
-        /// The display name.
-        name: String,
-        /// The sender is a program.
-        bot: bool,
-    },
-    /// The sender's signed device list has changed: this is the new one.
-    Devices(Vec<u8>),
+    Profile(Profile),
+    /// The sender's signed device list has changed.
+    Devices(Devices),
     /// A signal of a call.
     Call(Call),
     /// Something that a newer version knows.
@@ -190,139 +171,59 @@ mod proto {
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "3")]
-        Text(Text),
+        Text(super::text::proto::Text),
         #[prost(message, tag = "4")]
-        Edit(Edit),
+        Edit(super::edit::proto::Edit),
         #[prost(bytes, tag = "5")]
         Delete(Vec<u8>),
         #[prost(message, tag = "6")]
-        Reaction(Edit),
+        Reaction(super::reaction::proto::Reaction),
         #[prost(message, tag = "7")]
-        Receipt(Receipt),
+        Receipt(super::receipt::proto::Receipt),
         #[prost(message, tag = "8")]
-        Profile(Profile),
+        Profile(super::profile::proto::Profile),
         #[prost(bytes, tag = "10")]
         Devices(Vec<u8>),
         #[prost(message, tag = "11")]
-        Call(crate::call::proto::Call),
+        Call(super::call::proto::Call),
     }
+}
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Text {
-        #[prost(string, tag = "1")]
-        pub text: String,
-        #[prost(bytes, tag = "2")]
-        pub reply_to: Vec<u8>,
-        #[prost(bytes, repeated, tag = "3")]
-        pub mentions: Vec<Vec<u8>>,
-    }
+/// The id of an event that another one is about.
+fn target(bytes: &[u8]) -> Result<EventId, EventError> {
+    EventId::from_bytes(bytes).ok_or(EventError::Malformed)
+}
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Edit {
-        #[prost(bytes, tag = "1")]
-        pub target: Vec<u8>,
-        #[prost(string, tag = "2")]
-        pub text: String,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Receipt {
-        #[prost(message, repeated, tag = "1")]
-        pub delivered: Vec<Delivered>,
-        #[prost(fixed64, tag = "2")]
-        pub read: u64,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Delivered {
-        #[prost(fixed64, tag = "1")]
-        pub device: u64,
-        #[prost(uint64, tag = "2")]
-        pub upto: u64,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Profile {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(bool, tag = "2")]
-        pub bot: bool,
-        #[prost(string, tag = "3")]
-        pub full_name: String,
-    }
+/// A text of at most `max` bytes.
+fn bounded(text: String, max: usize) -> Result<String, EventError> {
+    if text.len() <= max { Ok(text) } else { Err(EventError::Malformed) }
 }
 
 impl Body {
     fn to_proto(&self) -> Option<proto::Body> {
         Some(match self {
-            Self::Text(t) => proto::Body::Text(proto::Text {
-                text: t.text.clone(),
-                reply_to: t.reply_to.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
-                mentions: t.mentions.iter().map(|m| m.to_vec()).collect(),
-            }),
-            Self::Edit { target, text } => {
-                proto::Body::Edit(proto::Edit { target: target.to_bytes().to_vec(), text: text.clone() })
-            }
-            Self::Delete { target } => proto::Body::Delete(target.to_bytes().to_vec()),
-            Self::Reaction { target, emoji } => {
-                proto::Body::Reaction(proto::Edit { target: target.to_bytes().to_vec(), text: emoji.clone() })
-            }
-            Self::Receipt(r) => proto::Body::Receipt(proto::Receipt {
-                delivered: r
-                    .delivered
-                    .iter()
-                    .map(|(device, upto)| proto::Delivered { device: u64::from_be_bytes(*device), upto: *upto })
-                    .collect(),
-                read: r.read.0,
-            }),
-            Self::Profile { name, bot } => {
-                let (name, full_name) = name::to_fields(name);
-                proto::Body::Profile(proto::Profile { name, bot: *bot, full_name })
-            }
-            Self::Devices(list) => proto::Body::Devices(list.clone()),
+            Self::Text(text) => proto::Body::Text(text.to_proto()),
+            Self::Edit(edit) => proto::Body::Edit(edit.to_proto()),
+            Self::Delete(delete) => proto::Body::Delete(delete.to_proto()),
+            Self::Reaction(reaction) => proto::Body::Reaction(reaction.to_proto()),
+            Self::Receipt(receipt) => proto::Body::Receipt(receipt.to_proto()),
+            Self::Profile(profile) => proto::Body::Profile(profile.to_proto()),
+            Self::Devices(devices) => proto::Body::Devices(devices.list.clone()),
             Self::Call(call) => proto::Body::Call(call.to_proto()),
             Self::Unknown => return None,
         })
     }
 
     fn from_proto(body: Option<proto::Body>) -> Result<Self, EventError> {
-        let id = |bytes: &[u8]| EventId::from_bytes(bytes).ok_or(EventError::Malformed);
-        let bounded = |text: String, max: usize| {
-            if text.len() <= max { Ok(text) } else { Err(EventError::Malformed) }
-        };
         Ok(match body {
-            Some(proto::Body::Text(t)) => {
-                if t.mentions.len() > MAX_MENTIONS {
-                    return Err(EventError::Malformed);
-                }
-                let reply_to = if t.reply_to.is_empty() { None } else { Some(id(&t.reply_to)?) };
-                Self::Text(Text {
-                    text: bounded(t.text, MAX_TEXT)?,
-                    reply_to,
-                    mentions: t.mentions.iter().filter_map(|m| m.as_slice().try_into().ok()).collect(),
-                })
-            }
-            Some(proto::Body::Edit(e)) => Self::Edit { target: id(&e.target)?, text: bounded(e.text, MAX_TEXT)? },
-            Some(proto::Body::Delete(target)) => Self::Delete { target: id(&target)? },
-            Some(proto::Body::Reaction(e)) => {
-                Self::Reaction { target: id(&e.target)?, emoji: bounded(e.text, MAX_EMOJI)? }
-            }
-            Some(proto::Body::Receipt(r)) => {
-                if r.delivered.len() > 256 {
-                    return Err(EventError::Malformed);
-                }
-                Self::Receipt(Receipt {
-                    delivered: r.delivered.iter().map(|d| (d.device.to_be_bytes(), d.upto)).collect(),
-                    read: Clock(r.read),
-                })
-            }
-            Some(proto::Body::Profile(p)) => {
-                let name = name::from_fields(&p.name, &p.full_name).ok_or(EventError::Malformed)?;
-                Self::Profile { name, bot: p.bot }
-            }
-            Some(proto::Body::Devices(list)) if list.len() <= MAX_DEVICE_LIST => Self::Devices(list),
+            Some(proto::Body::Text(text)) => Self::Text(Text::from_proto(text)?),
+            Some(proto::Body::Edit(edit)) => Self::Edit(Edit::from_proto(edit)?),
+            Some(proto::Body::Delete(target)) => Self::Delete(Delete::from_proto(&target)?),
+            Some(proto::Body::Reaction(reaction)) => Self::Reaction(Reaction::from_proto(reaction)?),
+            Some(proto::Body::Receipt(receipt)) => Self::Receipt(Receipt::from_proto(&receipt)?),
+            Some(proto::Body::Profile(profile)) => Self::Profile(Profile::from_proto(&profile)?),
+            Some(proto::Body::Devices(list)) => Self::Devices(Devices::from_proto(list)?),
             Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
-            Some(proto::Body::Devices(_)) => return Err(EventError::Malformed),
             None => Self::Unknown,
         })
     }
@@ -401,12 +302,12 @@ mod tests {
     fn a_batch_is_read_back() {
         let bodies = [
             Body::Text(Text { text: "hi".into(), reply_to: Some(id(1, 1)), mentions: vec![[3; 32]] }),
-            Body::Edit { target: id(1, 1), text: "ho".into() },
-            Body::Delete { target: id(1, 1) },
-            Body::Reaction { target: id(1, 1), emoji: "👍".into() },
-            Body::Profile { name: "alice".into(), bot: true },
-            Body::Profile { name: "🇨🇦".repeat(64), bot: false },
-            Body::Devices(vec![1, 2, 3]),
+            Body::Edit(Edit { target: id(1, 1), text: "ho".into() }),
+            Body::Delete(Delete { target: id(1, 1) }),
+            Body::Reaction(Reaction { target: id(1, 1), emoji: "👍".into() }),
+            Body::Profile(Profile { name: "alice".into(), bot: true }),
+            Body::Profile(Profile { name: "🇨🇦".repeat(64), bot: false }),
+            Body::Devices(Devices { list: vec![1, 2, 3] }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),
                 signal: crate::CallSignal::Ring { video: true, offer: "v=0".into() },
