@@ -72,7 +72,7 @@ impl Engine {
         for_device: bool,
         reply: Reply<String>,
     ) -> Result<(), EngineError> {
-        let home = self.me.homes.first().map(|h| h.peer);
+        let home = self.account.identity.homes.first().map(|h| h.peer);
         let Some(home) = home else {
             turn.reply(reply, Err(NodeError::Invalid("a short code needs a home rendezvous".into())));
             return Ok(());
@@ -83,16 +83,16 @@ impl Engine {
             turn.reply(reply, Err(NodeError::Refused(why)));
             return Ok(());
         }
-        if for_device && self.counters.snapshot_owed {
+        if for_device && self.counters.row.snapshot_owed {
             // Its first look at our contacts comes soon.
-            self.snapshot_due = Some(turn.now());
+            self.account.snapshot_due = Some(turn.now());
         }
         let token =
             if for_device { None } else { self.new_invite(turn, 1, turn.wall() / 1000 + CODE_LIFETIME_S)?.token };
         let id = turn.fresh_id();
         let gives_up_at = turn.now() + REACH_TIMEOUT_MS;
         let reply = Some(reply);
-        self.codes.push(OpenCode {
+        self.account.codes.push(OpenCode {
             id,
             home,
             code: None,
@@ -108,17 +108,18 @@ impl Engine {
     }
 
     pub(crate) fn codes_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let Some(state) = self.homes.get(&home).filter(|h| h.hello.is_some()) else {
+        let Some(state) = self.homes.servers.get(&home).filter(|h| h.hello.is_some()) else {
             return;
         };
         if state.registered {
             let waiting: Vec<u64> =
-                self.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
+                self.account.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
             for id in waiting {
                 self.ask(turn, home, Ask::CodeOpen(true), Asked::CodeOpen(id));
             }
         }
         let waiting: Vec<(u64, CodeMessage)> = self
+            .account
             .used_codes
             .iter_mut()
             .filter(|c| c.home.peer == home && c.exchange.is_none())
@@ -146,7 +147,7 @@ impl Engine {
         place: u32,
     ) -> Result<(), EngineError> {
         let _ = turn;
-        if let Some(open) = self.codes.iter_mut().find(|c| c.id == id) {
+        if let Some(open) = self.account.codes.iter_mut().find(|c| c.id == id) {
             let code = ShortCode::generate(place);
             let text = code.to_string();
             open.code = Some(code);
@@ -158,8 +159,8 @@ impl Engine {
     }
 
     pub(crate) fn code_failed(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
-        if let Some(at) = self.codes.iter().position(|c| c.id == id) {
-            let mut open = self.codes.remove(at);
+        if let Some(at) = self.account.codes.iter().position(|c| c.id == id) {
+            let mut open = self.account.codes.remove(at);
             if let Some(reply) = open.reply.take() {
                 turn.reply(
                     reply,
@@ -180,7 +181,8 @@ impl Engine {
 
     /// A device of ours was linked: the code that it used has done its work.
     pub(crate) fn end_device_codes(&mut self, turn: &mut Turn<'_>) {
-        let used: Vec<OpenCode> = self.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
+        let used: Vec<OpenCode> =
+            self.account.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
         for open in used {
             self.end_code(turn, &open, true);
         }
@@ -200,12 +202,12 @@ impl Engine {
         home: Option<RendezvousAddr>,
         reply: CodeReply,
     ) {
-        let Some(home) = home.or_else(|| self.me.homes.first().cloned()) else {
+        let Some(home) = home.or_else(|| self.account.identity.homes.first().cloned()) else {
             return self.code_answer(turn, reply, NodeError::Invalid("a short code needs a rendezvous".into()));
         };
         let id = turn.fresh_id();
         let peer = home.peer;
-        self.used_codes.push(UsedCode {
+        self.account.used_codes.push(UsedCode {
             id,
             code,
             home,
@@ -213,14 +215,14 @@ impl Engine {
             gives_up_at: turn.now() + REACH_TIMEOUT_MS,
             reply: Some(reply),
         });
-        self.net_changed = true;
+        self.delivery.net_changed = true;
         self.codes_up(turn, peer);
     }
 
     pub(crate) fn code_try_refused(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
-        if let Some(at) = self.used_codes.iter().position(|c| c.id == id) {
-            let mut used = self.used_codes.remove(at);
-            self.net_changed = true;
+        if let Some(at) = self.account.used_codes.iter().position(|c| c.id == id) {
+            let mut used = self.account.used_codes.remove(at);
+            self.delivery.net_changed = true;
             if let Some(reply) = used.reply.take() {
                 let error = match reason {
                     Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: 10_000 },
@@ -236,22 +238,22 @@ impl Engine {
     /// What makes another device one of our account.
     fn device_link(&self) -> DeviceLink {
         DeviceLink {
-            account_seed: self.me.account_key.seed().to_vec(),
-            name: self.me.row.name.clone(),
-            bot: self.me.row.bot,
-            homes: self.me.homes.iter().map(ToString::to_string).collect(),
-            username: self.me.row.username.clone(),
-            list_version: self.me.list.as_ref().map_or(0, |l| l.version),
+            account_seed: self.account.identity.account_key.seed().to_vec(),
+            name: self.account.identity.row.name.clone(),
+            bot: self.account.identity.row.bot,
+            homes: self.account.identity.homes.iter().map(ToString::to_string).collect(),
+            username: self.account.identity.row.username.clone(),
+            list_version: self.account.list().map_or(0, |l| l.version),
             full_name: String::new(),
         }
     }
 
     /// A step of a short code: an attempt at ours, or the answer to our attempt.
     pub(crate) fn on_code(&mut self, turn: &mut Turn<'_>, home: HomeId, message: &CodeMessage) {
-        let ours = self
-            .codes
-            .iter_mut()
-            .find(|c| c.home == home && !c.closed && c.code.as_ref().is_some_and(|code| code.place == message.place));
+        let ours =
+            self.account.codes.iter_mut().find(|c| {
+                c.home == home && !c.closed && c.code.as_ref().is_some_and(|code| code.place == message.place)
+            });
         if let Some(open) = ours
             && message.sealed.is_empty()
         {
@@ -279,10 +281,12 @@ impl Engine {
             }
             return;
         }
-        let Some(at) = self.used_codes.iter().position(|c| c.home.peer == home && c.code.place == message.place) else {
+        let Some(at) =
+            self.account.used_codes.iter().position(|c| c.home.peer == home && c.code.place == message.place)
+        else {
             return;
         };
-        let mut used = self.used_codes.remove(at);
+        let mut used = self.account.used_codes.remove(at);
         let (Some(exchange), Some(reply)) = (used.exchange.take(), used.reply.take()) else {
             return;
         };
@@ -329,9 +333,9 @@ impl Engine {
     /// Codes that are too old or were tried too often.
     pub(crate) fn expire_codes(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
-        while let Some(at) = self.used_codes.iter().position(|c| c.gives_up_at <= now) {
-            let mut used = self.used_codes.remove(at);
-            self.net_changed = true;
+        while let Some(at) = self.account.used_codes.iter().position(|c| c.gives_up_at <= now) {
+            let mut used = self.account.used_codes.remove(at);
+            self.delivery.net_changed = true;
             if let Some(reply) = used.reply.take() {
                 let why = "nobody answers: both sides have to be online for a short code";
                 self.code_answer(turn, reply, NodeError::Unreachable(why.into()));
@@ -340,8 +344,8 @@ impl Engine {
         let ended = |c: &OpenCode| {
             c.expires_ms <= now || c.attempts > CODE_FAILURES || (c.code.is_none() && c.gives_up_at <= now)
         };
-        while let Some(at) = self.codes.iter().position(ended) {
-            let mut open = self.codes.remove(at);
+        while let Some(at) = self.account.codes.iter().position(ended) {
+            let mut open = self.account.codes.remove(at);
             if let Some(reply) = open.reply.take() {
                 let problem = "our rendezvous cannot be reached, and a short code needs it: see `starling doctor`";
                 turn.reply(reply, Err(NodeError::Unreachable(problem.into())));
@@ -349,6 +353,7 @@ impl Engine {
             self.end_code(turn, &open, false);
         }
         let burnt: Vec<usize> = self
+            .account
             .codes
             .iter()
             .enumerate()
@@ -357,7 +362,7 @@ impl Engine {
             .collect();
         for at in burnt {
             // The third answer may have been right: it is given half a minute.
-            self.codes[at].expires_ms = now + 30_000;
+            self.account.codes[at].expires_ms = now + 30_000;
         }
     }
 }

@@ -69,15 +69,15 @@ const LIST_PARCEL: [u8; 16] = *b"our own devices.";
 impl Engine {
     /// The account's devices, as its users see them.
     pub(crate) fn device_list(&self) -> Vec<Device> {
-        let me = self.me.device();
-        let all = self.me.list.iter().flat_map(|l| &l.devices);
+        let me = self.account.device();
+        let all = self.account.identity.list.iter().flat_map(|l| &l.devices);
         all.map(|d| {
             let id = d.certificate.device();
             Device {
                 id,
                 added_ms: d.certificate.created_at() * 1000,
                 this: id == me,
-                relayed: self.links.get(&id).map(|l| l.relayed),
+                relayed: self.delivery.links.get(&id).map(|l| l.relayed),
             }
         })
         .collect()
@@ -85,8 +85,8 @@ impl Engine {
 
     /// The account's other devices.
     pub(crate) fn siblings(&self) -> Vec<DeviceEntry> {
-        let me = self.me.device();
-        let all = self.me.list.iter().flat_map(|l| &l.devices);
+        let me = self.account.device();
+        let all = self.account.identity.list.iter().flat_map(|l| &l.devices);
         all.filter(|d| d.certificate.device() != me).cloned().collect()
     }
 
@@ -99,9 +99,9 @@ impl Engine {
         turn: &mut Turn<'_>,
         known: Option<&Verified<DeviceList>>,
     ) -> Result<(), NodeError> {
-        let newest = known.into_iter().chain(&self.me.list).max_by_key(|l| l.version);
-        let joins = self.me.row.joins || self.me.list.is_some();
-        let me = self.me.device();
+        let newest = known.into_iter().chain(&self.account.identity.list).max_by_key(|l| l.version);
+        let joins = self.account.identity.row.joins || self.account.identity.list.is_some();
+        let me = self.account.device();
         let mut devices: Vec<DeviceEntry> = newest
             .filter(|_| joins)
             .map(|l| l.devices.iter().filter(|d| d.certificate.device() != me).cloned().collect())
@@ -112,8 +112,12 @@ impl Engine {
             )));
         }
         devices.push(DeviceEntry {
-            certificate: Certificate::issue(&self.me.account_key, me, self.me.row.created_at),
-            seal_key: self.me.seal_public.clone(),
+            certificate: Certificate::issue(
+                &self.account.identity.account_key,
+                me,
+                self.account.identity.row.created_at,
+            ),
+            seal_key: self.account.identity.seal_public.clone(),
         });
         let version = newest.map_or(0, |l| l.version.saturating_add(1));
         self.sign_list(turn, devices, version);
@@ -122,64 +126,64 @@ impl Engine {
 
     fn sign_list(&mut self, turn: &mut Turn<'_>, devices: Vec<DeviceEntry>, version: u64) {
         let list = DeviceList {
-            account: self.me.account(),
+            account: self.account.id(),
             // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
             version: version.max(turn.agreed_ms() / 1000),
             issued_at: turn.agreed_ms() / 1000,
             devices,
-            homes: self.me.homes.clone(),
+            homes: self.account.identity.homes.clone(),
         }
-        .sign(&self.me.account_key);
-        self.me.row.device_list = list.as_bytes().to_vec();
-        self.me.list = Some(list);
-        self.me.dirty = true;
+        .sign(&self.account.identity.account_key);
+        self.account.identity.row.device_list = list.as_bytes().to_vec();
+        self.account.identity.list = Some(list);
+        self.account.identity.dirty = true;
         self.index_devices();
     }
 
     pub(crate) fn is_newer(&self, list: &DeviceList) -> bool {
-        self.me.list.as_ref().is_none_or(|l| l.version < list.version)
+        self.account.list().is_none_or(|l| l.version < list.version)
     }
 
     /// A list of our account that is at least as new as ours: it counts. Gives whether we are on it.
     pub(crate) fn on_own_list(&mut self, turn: &mut Turn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
-        if list.device(&self.me.device()).is_none() {
+        if list.device(&self.account.device()).is_none() {
             // Going on here would take the account back and forth.
-            self.counters.superseded = true;
-            self.counters_dirty = true;
-            for home in self.homes.values_mut().filter(|h| h.own) {
+            self.counters.row.superseded = true;
+            self.counters.dirty = true;
+            for home in self.homes.servers.values_mut().filter(|h| h.own) {
                 home.problem = Some(SUPERSEDED.into());
             }
             turn.live(Live::Net);
             return Ok(false);
         }
-        let before: Option<Vec<DeviceId>> = self.me.list.as_ref().map(|l| crate::contacts::connect::device_ids(l));
-        if !list.homes.is_empty() && list.homes != self.me.homes {
-            self.me.homes.clone_from(&list.homes);
+        let before: Option<Vec<DeviceId>> = self.account.list().map(|l| crate::contacts::connect::device_ids(l));
+        if !list.homes.is_empty() && list.homes != self.account.identity.homes {
+            self.account.identity.homes.clone_from(&list.homes);
             turn.put(META, b"homes", &HomesRow { homes: list.homes.iter().map(ToString::to_string).collect() })?;
         }
-        self.me.row.device_list = list.as_bytes().to_vec();
-        self.me.list = Some(list);
-        self.me.dirty = true;
+        self.account.identity.row.device_list = list.as_bytes().to_vec();
+        self.account.identity.list = Some(list);
+        self.account.identity.dirty = true;
         self.index_devices();
         // What was removed here while another device has changed the list stays removed.
-        let removed = |d: &DeviceEntry| self.own.has_removed(&d.certificate.device());
-        if let Some(list) = self.me.list.clone().filter(|l| l.devices.iter().any(removed)) {
+        let removed = |d: &DeviceEntry| self.account.own_devices.has_removed(&d.certificate.device());
+        if let Some(list) = self.account.identity.list.clone().filter(|l| l.devices.iter().any(removed)) {
             let rest = list.devices.iter().filter(|d| !removed(d)).cloned().collect();
             self.sign_list(turn, rest, list.version.saturating_add(1));
-            self.own.changes().list_owed = true;
+            self.account.own_devices.changes().list_owed = true;
             self.publish_at_homes(turn);
         }
-        let (Some(before), Some(list)) = (before, &self.me.list) else { return Ok(true) };
+        let (Some(before), Some(list)) = (before, &self.account.identity.list) else { return Ok(true) };
         let now = crate::contacts::connect::device_ids(list);
-        let account = self.me.account();
+        let account = self.account.id();
         for device in now.iter().filter(|d| !before.contains(d)) {
             turn.account_news(FeedKind::DeviceLinked, account, &device.to_string())?;
             self.end_device_codes(turn);
-            self.counters.greeting_owed = true;
+            self.counters.row.greeting_owed = true;
             self.snapshot_soon(turn);
         }
         for device in before.iter().filter(|d| !now.contains(d)) {
-            self.links.remove(device);
+            self.delivery.links.remove(device);
             turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
         }
         Ok(true)
@@ -187,27 +191,27 @@ impl Engine {
 
     /// Our list was taken by a home: the devices that were there before us hear of it.
     pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        if std::mem::take(&mut self.me.row.joins) {
-            self.me.dirty = true;
+        if std::mem::take(&mut self.account.identity.row.joins) {
+            self.account.identity.dirty = true;
             self.tell_siblings(turn, None)?;
         }
-        if self.own.changes.list_owed {
-            self.own.changes().list_owed = false;
+        if self.account.own_devices.changes.list_owed {
+            self.account.own_devices.changes().list_owed = false;
             self.tell_siblings(turn, None)?;
             self.tell_list(turn);
         }
-        let account = self.me.account();
+        let account = self.account.id();
         let unpublished = |r: &&mut RemovedRow| !r.published;
         let mut gone = Vec::new();
-        for row in self.own.changes.removed.iter_mut().filter(unpublished) {
+        for row in self.account.own_devices.changes.removed.iter_mut().filter(unpublished) {
             row.published = true;
-            self.own.dirty = true;
+            self.account.own_devices.dirty = true;
             gone.extend(DeviceId::from_bytes(&row.device).ok());
         }
         for device in gone {
             turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
         }
-        for removal in std::mem::take(&mut self.own.removals) {
+        for removal in std::mem::take(&mut self.account.own_devices.removals) {
             turn.reply(removal.reply, Ok(()));
         }
         Ok(())
@@ -222,8 +226,8 @@ impl Engine {
         };
         let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
         self.sign_list(turn, rest, list.version.saturating_add(1));
-        self.links.remove(&device);
-        let changes = self.own.changes();
+        self.delivery.links.remove(&device);
+        let changes = self.account.own_devices.changes();
         if changes.removed.len() >= MAX_REMOVED
             && let Some(oldest) = changes.removed.iter().position(|r| r.published)
         {
@@ -231,23 +235,23 @@ impl Engine {
         }
         changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
         changes.list_owed = true;
-        self.own.removals.push(Removal { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
+        self.account.own_devices.removals.push(Removal { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
         self.publish_at_homes(turn);
     }
 
     /// The list from which a device can be removed now.
     fn check_may_remove(&self, device: DeviceId) -> Result<Verified<DeviceList>, NodeError> {
-        let Some(list) = self.me.list.clone() else {
+        let Some(list) = self.account.identity.list.clone() else {
             return Err(NodeError::Unreachable("the list of devices is not there yet: try again in a moment".into()));
         };
         if list.device(&device).is_none() {
             return Err(NodeError::NotFound("the account has no such device: see `starling device list`".into()));
         }
-        if !self.homes.values().any(|h| h.own && h.registered && h.hello.is_some()) {
+        if !self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some()) {
             let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
             return Err(NodeError::Unreachable(why.into()));
         }
-        if device == self.me.device() {
+        if device == self.account.device() {
             let why = "this is the device that you are using: remove it from another one";
             return Err(NodeError::Refused(why.into()));
         }
@@ -256,7 +260,7 @@ impl Engine {
 
     /// The home does not take our list now: those who wait for a removal hear that it is not done yet.
     pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &str) {
-        for removal in std::mem::take(&mut self.own.removals) {
+        for removal in std::mem::take(&mut self.account.own_devices.removals) {
             self.removal_waits(turn, removal, why);
         }
     }
@@ -272,8 +276,9 @@ impl Engine {
 
     pub(crate) fn expire_removals(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
-        let (late, waiting) = std::mem::take(&mut self.own.removals).into_iter().partition(|r| r.gives_up_at <= now);
-        self.own.removals = waiting;
+        let (late, waiting) =
+            std::mem::take(&mut self.account.own_devices.removals).into_iter().partition(|r| r.gives_up_at <= now);
+        self.account.own_devices.removals = waiting;
         let late: Vec<Removal> = late;
         for removal in late {
             self.removal_waits(turn, removal, "it does not answer");
@@ -282,8 +287,8 @@ impl Engine {
 
     /// Tells contacts our newest list.
     pub(crate) fn tell_list(&mut self, turn: &mut Turn<'_>) {
-        let news = self.me.row.device_list.clone();
-        let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
+        let news = self.account.identity.row.device_list.clone();
+        let mut chats: Vec<ChatId> = self.conversations.chats.keys().copied().collect();
         chats.retain(|c| self.active_group(*c).is_some());
         for chat in chats {
             self.write_event(turn, chat, Body::Devices(Devices { list: news.clone() }));
@@ -291,9 +296,9 @@ impl Engine {
     }
 
     pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>) {
-        let homes: Vec<_> = self.me.homes.iter().map(|h| h.peer).collect();
+        let homes: Vec<_> = self.account.identity.homes.iter().map(|h| h.peer).collect();
         for home in homes {
-            if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+            if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
                 self.publish(turn, home);
             }
         }
@@ -304,7 +309,7 @@ impl Engine {
     /// The user has said what somebody is to us: our other devices hear of it.
     pub(crate) fn said_of(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
         let now = turn.agreed_ms();
-        if let Some(person) = self.contacts.get_mut(&account) {
+        if let Some(person) = self.contacts.people.get_mut(&account) {
             person.row.said_ms = now.max(person.row.said_ms + 1);
             person.dirty = true;
         }
@@ -321,7 +326,9 @@ impl Engine {
     }
 
     fn tell_device(&mut self, turn: &mut Turn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
-        let (Some(list), Some(home)) = (&self.me.list, self.me.homes.first().map(ToString::to_string)) else {
+        let (Some(list), Some(home)) =
+            (&self.account.identity.list, self.account.identity.homes.first().map(ToString::to_string))
+        else {
             return Ok(());
         };
         let place = known.as_ref().map_or(LIST_PARCEL, |k| {
@@ -331,13 +338,13 @@ impl Engine {
         });
         let body = InboxBody {
             device_list: Bytes::copy_from_slice(list.as_bytes()),
-            device: Bytes::copy_from_slice(self.me.device().as_bytes()),
-            name: self.me.row.name.clone(),
-            bot: self.me.row.bot,
+            device: Bytes::copy_from_slice(self.account.device().as_bytes()),
+            name: self.account.identity.row.name.clone(),
+            bot: self.account.identity.row.bot,
             known,
             ..InboxBody::default()
         };
-        let account = self.me.account();
+        let account = self.account.id();
         self.leave_parcel(turn, to, place, &body, account, &home)?;
         self.parcels_up_at(turn, &home);
         Ok(())
@@ -345,7 +352,7 @@ impl Engine {
 
     /// What we know of somebody.
     pub(crate) fn known(&self, turn: &Turn<'_>, account: AccountId) -> Known {
-        let Some(person) = self.contacts.get(&account) else {
+        let Some(person) = self.contacts.people.get(&account) else {
             // Somebody whose request we have declined.
             return Known {
                 account: Bytes::copy_from_slice(account.as_bytes()),
@@ -379,18 +386,24 @@ impl Engine {
         if self.is_newer(&list) && !self.on_own_list(turn, list)? {
             return Ok(Ok(()));
         }
-        if self.me.list.as_ref().is_none_or(|l| l.device(&device).is_none()) {
+        if self.account.list().is_none_or(|l| l.device(&device).is_none()) {
             return Ok(Err("from a device that our account has given up"));
         }
         let Some(known) = &body.known else {
             // The contacts of all of us may have changed, too.
-            let home = self.me.homes.iter().map(|h| h.peer).find(|h| self.homes.get(h).is_some_and(|h| h.registered));
+            let home = self
+                .account
+                .identity
+                .homes
+                .iter()
+                .map(|h| h.peer)
+                .find(|h| self.homes.servers.get(h).is_some_and(|h| h.registered));
             if let Some(home) = home {
                 self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot);
             }
             return Ok(Ok(()));
         };
-        let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.me.account());
+        let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.account.id());
         let Some(account) = account else {
             return Ok(Err("not about another account"));
         };
@@ -412,16 +425,16 @@ impl Engine {
         let state = ContactState::from_stored(known.state);
         let key = self.store.name("request", account.as_bytes());
         let asks = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();
-        let was = self.contacts.get(&account).map(Person::state);
+        let was = self.contacts.people.get(&account).map(Person::state);
         if was.is_none() && state == ContactState::Removed {
             turn.delete(REQUESTS, &key)?;
             return Ok(());
         }
-        if was.is_none() && self.contacts.len() >= MAX_CONTACTS {
+        if was.is_none() && self.contacts.people.len() >= MAX_CONTACTS {
             return Ok(());
         }
         let now = turn.wall();
-        let person = self.contacts.get_or_insert_with(account, || Person::new(&account, now));
+        let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !known.name.is_empty() {
             person.row.name.clone_from(&known.name);
         }
@@ -474,7 +487,7 @@ impl Engine {
                 turn.account_news(FeedKind::ContactAccepted, account, "")?;
             }
             if was.is_some_and(|was| !talks(was)) {
-                let groups = self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
+                let groups = self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
                 for group in
                     groups.iter().filter_map(|g| crate::conversation::group::GroupId::try_from(g.as_slice()).ok())
                 {

@@ -2,4 +2,59 @@
 
 pub mod codes;
 pub mod devices;
+mod identity;
 mod snapshot;
+
+use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
+
+pub use identity::Identity;
+
+use crate::{
+    api::Reply,
+    store::{META, Reading, SettingsRow},
+    turn::EngineError,
+};
+
+/// What belongs to our account: its identity and settings, changes to its devices that are under way, short codes, the snapshot.
+pub struct Account {
+    pub identity: Identity,
+    pub settings: SettingsRow,
+    pub own_devices: devices::OwnDevices,
+    /// Short codes that we have opened.
+    pub codes: Vec<codes::OpenCode>,
+    /// Short codes of others that we try.
+    pub used_codes: Vec<codes::UsedCode>,
+    /// Who waits for a user name.
+    pub name_reply: Option<Reply<()>>,
+    /// When the snapshot is to be stored at our homes, in steady time.
+    pub snapshot_due: Option<u64>,
+}
+
+impl Account {
+    /// Loads it from the profile.
+    pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
+        Ok(Self {
+            identity: Identity::load(read)?,
+            settings: read.get(META, b"settings")?.unwrap_or_default(),
+            own_devices: devices::OwnDevices::stored(read.get(META, b"device_changes")?.unwrap_or_default()),
+            codes: Vec::new(),
+            used_codes: Vec::new(),
+            name_reply: None,
+            snapshot_due: None,
+        })
+    }
+
+    pub fn id(&self) -> AccountId {
+        self.identity.account_key.id()
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.identity.device_key.id()
+    }
+
+    /// Our own device list, once there is one.
+    pub fn list(&self) -> Option<&Verified<DeviceList>> {
+        self.identity.list.as_ref()
+    }
+}

@@ -18,6 +18,7 @@ impl Engine {
     pub(crate) fn sealed_snapshot(&self) -> Vec<u8> {
         let contacts = self
             .contacts
+            .people
             .values()
             .filter(|p| p.state() != ContactState::Removed)
             .map(|p| SnapshotContact {
@@ -30,23 +31,24 @@ impl Engine {
                 verified: p.row.verified && !p.row.key_changed,
             })
             .collect();
-        let row = SnapshotRow { contacts, name: self.me.row.name.clone() };
+        let row = SnapshotRow { contacts, name: self.account.identity.row.name.clone() };
         let padded = starling_wire::pad(row.encode_to_vec());
-        self.me.account_key.snapshot_key().seal(b"snapshot", &padded)
+        self.account.identity.account_key.snapshot_key().seal(b"snapshot", &padded)
     }
 
     /// What this account's devices knew of its contacts: a restored device makes new conversations with them.
     pub(crate) fn on_snapshot(&mut self, turn: &mut Turn<'_>, snapshot: &Snapshot) -> Result<(), EngineError> {
-        self.counters.snapshot = self.counters.snapshot.max(snapshot.version).max(1);
-        self.counters_dirty = true;
-        if self.counters.snapshot_owed {
+        self.counters.row.snapshot = self.counters.row.snapshot.max(snapshot.version).max(1);
+        self.counters.dirty = true;
+        if self.counters.row.snapshot_owed {
             self.snapshot_soon(turn);
         }
         if snapshot.sealed.is_empty() {
             return Ok(());
         }
         let row = self
-            .me
+            .account
+            .identity
             .account_key
             .snapshot_key()
             .open(b"snapshot", &snapshot.sealed)
@@ -60,7 +62,7 @@ impl Engine {
             let Ok(account) = AccountId::from_bytes(&contact.account) else {
                 continue;
             };
-            if self.contacts.contains_key(&account) {
+            if self.contacts.people.contains_key(&account) {
                 continue;
             }
             let mut person = Person::new(&account, turn.wall());
@@ -73,7 +75,7 @@ impl Engine {
                 verified: contact.verified,
                 ..person.row
             };
-            self.contacts.insert(account, person);
+            self.contacts.people.insert(account, person);
             self.chat_with(account);
         }
         self.index_devices();
@@ -84,12 +86,14 @@ impl Engine {
     /// devices have changed.
     pub(crate) fn regroup(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let pending: Vec<AccountId> = self
+            .contacts
             .connects
             .values()
             .filter_map(|c| if let Whom::Account(account) = c.whom { Some(account) } else { None })
             .collect();
         let mut missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
             .contacts
+            .people
             .iter()
             .filter(|(account, person)| person.is_linked() && !pending.contains(account))
             .map(|(account, person)| (*account, person.homes()))
@@ -104,7 +108,7 @@ impl Engine {
 
     /// Gives a group up that nobody can go on in, and makes another.
     pub(crate) fn bury_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        if let Some(entry) = self.groups.get_mut(&id)
+        if let Some(entry) = self.conversations.groups.get_mut(&id)
             && !entry.row.dead
         {
             tracing::warn!("a conversation's log is lost: its group is made anew");

@@ -190,7 +190,7 @@ impl Command {
 
 impl Engine {
     pub(crate) fn on_command(&mut self, turn: &mut Turn<'_>, command: Command) -> Result<(), EngineError> {
-        if self.counters.superseded && !command.is_allowed_after_removal() {
+        if self.counters.row.superseded && !command.is_allowed_after_removal() {
             command.refuse(NodeError::Refused(SUPERSEDED.into()));
             return Ok(());
         }
@@ -207,7 +207,7 @@ impl Engine {
                 turn.reply(reply, Ok(owes));
             }
             Command::Contacts(reply) => {
-                let contacts = self.contacts.keys().copied().collect::<Vec<_>>();
+                let contacts = self.contacts.people.keys().copied().collect::<Vec<_>>();
                 let contacts = contacts.into_iter().filter_map(|a| self.contact(a)).collect();
                 turn.reply(reply, Ok(contacts));
             }
@@ -236,15 +236,15 @@ impl Engine {
                 turn.reply(reply, result);
             }
             Command::MarkRead { chat, upto, reply } => {
-                if self.mark_read(chat, upto) && !self.counters.superseded {
+                if self.mark_read(chat, upto) && !self.counters.row.superseded {
                     self.tell_read(turn, chat);
                 }
                 turn.reply(reply, Ok(()));
             }
             Command::Typing { chat, typing } => self.tell_typing(turn, chat, typing),
             Command::SetAvailability(availability) => {
-                if self.availability != availability {
-                    self.availability = availability;
+                if self.presence.availability != availability {
+                    self.presence.availability = availability;
                     self.tell_presence_to_all(turn);
                 }
             }
@@ -254,7 +254,7 @@ impl Engine {
                     Err(NodeError::Invalid(format!("an invite can be used 1 to {MAX_INVITE_USES} times")))
                 } else if lifetime_ms < 1_000 {
                     Err(NodeError::Invalid("an invite has to live for a second at least".into()))
-                } else if self.me.homes.is_empty() {
+                } else if self.account.identity.homes.is_empty() {
                     Err(NodeError::Invalid(
                         "an invite needs a home rendezvous: none was given at `starling init`".into(),
                     ))
@@ -305,7 +305,7 @@ impl Engine {
             }
             Command::Decline(account, reply) => {
                 turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
-                if !self.contacts.contains_key(&account) {
+                if !self.contacts.people.contains_key(&account) {
                     self.said_of(turn, account)?;
                 }
                 turn.reply(reply, Ok(()));
@@ -358,11 +358,11 @@ impl Engine {
                 turn.reply(reply, result);
             }
             Command::Unblock(account, reply) => {
-                let result = match self.contacts.get(&account).map(Person::state) {
+                let result = match self.contacts.people.get(&account).map(Person::state) {
                     Some(ContactState::Blocked) => {
                         // A stranger who was blocked is a stranger again.
                         let chat = ChatId(self.store.name("direct", account.as_bytes()));
-                        let known = self.chats.get(&chat).is_some_and(|c| !c.row.groups.is_empty());
+                        let known = self.conversations.chats.get(&chat).is_some_and(|c| !c.row.groups.is_empty());
                         let state = if known { ContactState::Active } else { ContactState::Removed };
                         self.snapshot_soon(turn);
                         self.change(turn, account, |p| p.row.state = state.stored())
@@ -370,7 +370,7 @@ impl Engine {
                     Some(_) => Err(NodeError::Invalid("they are not blocked".into())),
                     None => Err(NodeError::NotFound("they are not a contact".into())),
                 };
-                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                for id in self.conversations.groups.keys().copied().collect::<Vec<_>>() {
                     self.read_logs(turn, id);
                 }
                 if result.is_ok() {
@@ -387,7 +387,7 @@ impl Engine {
                 turn.reply(reply, result);
             }
             Command::SetChat { chat, pinned, muted_until_ms, archived, reply } => {
-                let result = match self.chats.get_mut(&chat) {
+                let result = match self.conversations.chats.get_mut(&chat) {
                     Some(state) => {
                         state.row.pinned = pinned.unwrap_or(state.row.pinned);
                         state.row.muted_until_ms = muted_until_ms.unwrap_or(state.row.muted_until_ms);
@@ -400,7 +400,7 @@ impl Engine {
                 turn.reply(reply, result);
             }
             Command::ClearChat(chat, reply) => {
-                let result = match self.chats.get_mut(&chat) {
+                let result = match self.conversations.chats.get_mut(&chat) {
                     Some(state) => {
                         state.row.unread = 0;
                         state.row.cleared = state.row.newest;
@@ -414,7 +414,7 @@ impl Engine {
                 turn.reply(reply, result);
             }
             Command::SetPrivacy { last_seen, receipts, typing, reply } => {
-                let settings = &mut self.settings;
+                let settings = &mut self.account.settings;
                 settings.last_seen = last_seen.unwrap_or(settings.last_seen);
                 settings.receipts = receipts.unwrap_or(settings.receipts);
                 settings.typing = typing.unwrap_or(settings.typing);
@@ -424,11 +424,11 @@ impl Engine {
             }
             Command::SetName(name, reply) => {
                 let result = checked_name(&name).map(|name| {
-                    self.me.row.name.clone_from(&name);
-                    self.me.dirty = true;
-                    let bot = self.me.row.bot;
+                    self.account.identity.row.name.clone_from(&name);
+                    self.account.identity.dirty = true;
+                    let bot = self.account.identity.row.bot;
                     let linked: Vec<ChatId> =
-                        self.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
+                        self.conversations.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
                     for chat in linked {
                         self.write_event(turn, chat, Body::Profile(Profile { name: name.clone(), bot }));
                     }
@@ -446,20 +446,21 @@ impl Engine {
 
     /// Asks our homes for a user name; it is ours when one of them says so.
     fn claim_name(&mut self, turn: &mut Turn<'_>, name: String, reply: Reply<()>) {
-        let homes: Vec<_> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+        let homes: Vec<_> =
+            self.homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         if !is_username(&name) {
             let problem =
                 format!("“{}” is no user name: 2 to 32 of a-z 0-9 . _ -, a letter or digit first", name.escape_debug());
             return turn.reply(reply, Err(NodeError::Invalid(problem)));
         }
-        if name == self.me.row.username && !homes.is_empty() {
+        if name == self.account.identity.row.username && !homes.is_empty() {
             return turn.reply(reply, Ok(()));
         }
-        if homes.is_empty() || self.name_reply.is_some() {
+        if homes.is_empty() || self.account.name_reply.is_some() {
             let problem = "our rendezvous cannot be reached now: try again later".into();
             return turn.reply(reply, Err(NodeError::Unreachable(problem)));
         }
-        self.name_reply = Some(reply);
+        self.account.name_reply = Some(reply);
         for home in homes {
             self.ask(turn, home, Ask::ClaimName(name.clone()), Asked::Name(name.clone()));
         }
@@ -468,19 +469,19 @@ impl Engine {
     /// Moves to other home servers. Contacts are told; conversations whose logs we keep elsewhere are made anew at the new home.
     fn set_homes(&mut self, turn: &mut Turn<'_>, homes: Vec<RendezvousAddr>, token: String) -> Result<(), EngineError> {
         turn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
-        let moved = homes != self.me.homes;
-        let before = std::mem::replace(&mut self.me.homes, homes);
-        self.me.row.registration_token = token;
-        self.me.dirty = true;
-        for (id, state) in &mut self.homes {
-            state.own = self.me.homes.iter().any(|h| h.peer == *id);
+        let moved = homes != self.account.identity.homes;
+        let before = std::mem::replace(&mut self.account.identity.homes, homes);
+        self.account.identity.row.registration_token = token;
+        self.account.identity.dirty = true;
+        for (id, state) in &mut self.homes.servers {
+            state.own = self.account.identity.homes.iter().any(|h| h.peer == *id);
             if state.own {
                 state.problem = None;
             }
         }
-        turn.set_home_offset(self.home_offset());
-        self.net_changed = true;
-        let renewed = match self.me.list.clone().filter(|_| moved) {
+        turn.set_home_offset(self.homes.clock_offset());
+        self.delivery.net_changed = true;
+        let renewed = match self.account.identity.list.clone().filter(|_| moved) {
             Some(list) => self.new_list(turn, Some(&list)).is_ok(),
             None => false,
         };
@@ -490,9 +491,12 @@ impl Engine {
             self.invites_anew(turn)?;
             let elsewhere = |g: &crate::conversation::GroupEntry| {
                 let home = g.row.home.parse::<RendezvousAddr>();
-                g.row.ours && !g.row.dead && !home.is_ok_and(|h| self.me.homes.iter().any(|m| m.peer == h.peer))
+                g.row.ours
+                    && !g.row.dead
+                    && !home.is_ok_and(|h| self.account.identity.homes.iter().any(|m| m.peer == h.peer))
             };
-            let left: Vec<GroupId> = self.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
+            let left: Vec<GroupId> =
+                self.conversations.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
             for group in left {
                 self.bury_group(turn, group)?;
             }
@@ -507,7 +511,7 @@ impl Engine {
         let mut person = Person::new(&account, turn.wall());
         person.row.name = account.to_string()[..8].to_owned();
         person.row.state = ContactState::Blocked.stored();
-        self.contacts.insert(account, person);
+        self.contacts.people.insert(account, person);
     }
 
     fn change(
@@ -516,11 +520,14 @@ impl Engine {
         account: AccountId,
         change: impl FnOnce(&mut Person),
     ) -> Result<(), NodeError> {
-        let person =
-            self.contacts.get_mut(&account).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        let person = self
+            .contacts
+            .people
+            .get_mut(&account)
+            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
         change(person);
         person.dirty = true;
-        self.net_changed = true;
+        self.delivery.net_changed = true;
         turn.live(crate::api::types::Live::Net);
         Ok(())
     }

@@ -155,7 +155,7 @@ impl Node {
         let store = Arc::new(Store::open(ProfileDir::lock(dir)?, key)?);
         let mut engine = Engine::load(store.clone(), now_ms(), Source::from_system())?;
         let (inputs, inbox) = mpsc::channel(ENGINE_QUEUE);
-        let handle = start(&engine.me.device_key, &net, inputs.clone()).await?;
+        let handle = start(&engine.account.identity.device_key, &net, inputs.clone()).await?;
         let calls = Arc::new(Table::default());
         let outside = Outside { net: handle, calls: calls::start(inputs.clone(), calls.clone()) };
         let (feed_tx, feed) = watch::channel(engine.feed());

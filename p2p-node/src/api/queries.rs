@@ -12,9 +12,14 @@ use crate::{
 
 impl Engine {
     pub(crate) fn contact(&self, account: AccountId) -> Option<Contact> {
-        let person = self.contacts.get(&account)?;
-        let links: Vec<bool> =
-            self.links.iter().filter(|(d, _)| self.devices.get(d) == Some(&account)).map(|(_, l)| l.relayed).collect();
+        let person = self.contacts.people.get(&account)?;
+        let links: Vec<bool> = self
+            .delivery
+            .links
+            .iter()
+            .filter(|(d, _)| self.contacts.devices.get(d) == Some(&account))
+            .map(|(_, l)| l.relayed)
+            .collect();
         Some(Contact {
             account,
             chat: ChatId(self.store.name("direct", account.as_bytes())),
@@ -33,17 +38,18 @@ impl Engine {
     }
 
     pub(crate) fn chat_list(&self) -> Vec<Chat> {
-        let listed = |c: &&crate::turn::ChatState| {
-            self.contacts.get(&c.peer).is_some_and(|p| p.state() != ContactState::Removed)
+        let listed = |c: &&crate::conversation::ChatState| {
+            self.contacts.people.get(&c.peer).is_some_and(|p| p.state() != ContactState::Removed)
         };
         let mut chats: Vec<Chat> = self
+            .conversations
             .chats
             .values()
             .filter(listed)
             .map(|c| Chat {
                 id: c.id,
                 peer: c.peer,
-                name: self.contacts.get(&c.peer).map(|p| p.name().to_owned()).unwrap_or_default(),
+                name: self.contacts.people.get(&c.peer).map(|p| p.name().to_owned()).unwrap_or_default(),
                 unread: c.row.unread,
                 newest_ms: Clock(c.row.newest).ms(),
                 pinned: c.row.pinned,
@@ -61,42 +67,45 @@ impl Engine {
 
     /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it is still owed to a home that is there.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
-        let up = self.homes.values().any(|h| h.own && h.registered && h.hello.is_some());
-        let mut owes = up && (self.counters.snapshot_owed || self.snapshot_due.is_some());
-        if self.snapshot_due.is_some() {
-            self.snapshot_due = Some(turn.now());
+        let up = self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some());
+        let mut owes = up && (self.counters.row.snapshot_owed || self.account.snapshot_due.is_some());
+        if self.account.snapshot_due.is_some() {
+            self.account.snapshot_due = Some(turn.now());
         }
-        let waiting = self.chats.values().filter(|c| c.receipt_due.is_some()).map(|c| c.id).collect::<Vec<_>>();
+        let waiting =
+            self.conversations.chats.values().filter(|c| c.receipt_due.is_some()).map(|c| c.id).collect::<Vec<_>>();
         for id in waiting {
-            let Some(state) = self.chats.get_mut(&id) else { continue };
+            let Some(state) = self.conversations.chats.get_mut(&id) else { continue };
             state.receipt_due = Some(turn.now());
             owes |= up;
         }
         let told = |asked: &Asked| {
             matches!(asked, Asked::LogAppend(_) | Asked::Trim(_) | Asked::PutSnapshot | Asked::Parcel(_))
         };
-        owes | self.homes.values().any(|h| h.hello.is_some() && h.asked.values().any(told))
+        owes | self.homes.servers.values().any(|h| h.hello.is_some() && h.asked.values().any(told))
     }
 
     /// Whether everything that waited for us at our homes is here.
     pub(crate) fn is_synced(&self) -> bool {
-        let homes = self.homes.values().filter(|h| h.own).all(|h| h.inbox_read && h.registered);
-        let is_up = |id: GroupId| self.home_of(id).and_then(|h| self.homes.get(&h)).is_some_and(|h| h.hello.is_some());
+        let homes = self.homes.servers.values().filter(|h| h.own).all(|h| h.inbox_read && h.registered);
+        let is_up =
+            |id: GroupId| self.home_of(id).and_then(|h| self.homes.servers.get(&h)).is_some_and(|h| h.hello.is_some());
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
             entry.caught_up || entry.row.dead || !is_up(*id) || !self.is_linked_group(*id)
         };
-        homes && self.groups.iter().all(read)
+        homes && self.conversations.groups.iter().all(read)
     }
 
     pub(crate) fn status(&self) -> Status {
-        let direct = self.links.values().filter(|l| !l.relayed).count();
+        let direct = self.delivery.links.values().filter(|l| !l.relayed).count();
         Status {
-            account: self.me.account(),
-            device: self.me.device(),
-            name: self.me.row.name.clone(),
-            bot: self.me.row.bot,
+            account: self.account.id(),
+            device: self.account.device(),
+            name: self.account.identity.row.name.clone(),
+            bot: self.account.identity.row.bot,
             homes: self
                 .homes
+                .servers
                 .values()
                 .map(|h| HomeStatus {
                     address: h.addresses.first().map(ToString::to_string).unwrap_or_default(),
@@ -107,14 +116,15 @@ impl Engine {
                     clock_offset_ms: h.clock_offset_ms,
                 })
                 .collect(),
-            peers: (direct, self.links.len() - direct),
-            addresses: self.addresses.0.iter().map(ToString::to_string).collect(),
-            public: self.addresses.1,
-            queued: self.chats.values().map(|c| c.outbox.len() as u64).sum(),
-            requests_waiting: (self.parcels.len() + self.connects.values().filter(|c| c.asked).count()) as u64,
+            peers: (direct, self.delivery.links.len() - direct),
+            addresses: self.presence.addresses.0.iter().map(ToString::to_string).collect(),
+            public: self.presence.addresses.1,
+            queued: self.conversations.chats.values().map(|c| c.outbox.len() as u64).sum(),
+            requests_waiting: (self.homes.parcels.len() + self.contacts.connects.values().filter(|c| c.asked).count())
+                as u64,
             synced: self.is_synced(),
             address: self.own_invite(None).to_string(),
-            username: self.me.row.username.clone(),
+            username: self.account.identity.row.username.clone(),
         }
     }
 }

@@ -101,7 +101,7 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn own(&self) -> (AccountId, DeviceId) {
-        (self.engine.me.account(), self.engine.me.device())
+        (self.engine.account.id(), self.engine.account.device())
     }
 
     fn own_devices(&self) -> Vec<DeviceId> {
@@ -109,21 +109,22 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn members(&self, chat: ChatId) -> Vec<AccountId> {
-        self.engine.chats.get(&chat).map(|state| state.peer).into_iter().collect()
+        self.engine.conversations.chats.get(&chat).map(|state| state.peer).into_iter().collect()
     }
 
     fn devices_of(&self, account: AccountId) -> Vec<DeviceId> {
-        let list = self.engine.contacts.get(&account).and_then(|person| person.list.as_ref());
+        let list = self.engine.contacts.people.get(&account).and_then(|person| person.list.as_ref());
         list.into_iter().flat_map(|list| &list.devices).map(|entry| entry.certificate.device()).collect()
     }
 
     fn is_loopback(&self) -> bool {
-        self.engine.me.homes.iter().any(|home| home.to_string().contains("/ip4/127."))
+        self.engine.account.identity.homes.iter().any(|home| home.to_string().contains("/ip4/127."))
     }
 
     fn check_may_call(&self, chat: ChatId) -> Result<(), NodeError> {
         self.engine.check_may_write(chat)?;
-        let active = |account| self.engine.contacts.get(account).is_some_and(|p| p.state() == ContactState::Active);
+        let active =
+            |account| self.engine.contacts.people.get(account).is_some_and(|p| p.state() == ContactState::Active);
         let members = self.members(chat);
         if members.is_empty() || !members.iter().all(active) {
             let why = "they have not accepted you as a contact yet: calls are for contacts";
@@ -150,7 +151,7 @@ impl CallHost for EngineHost<'_, '_> {
 
     fn note_complete(&mut self, chat: ChatId, note: EventId, missed: bool) -> Result<(), EngineError> {
         let latest = Clock::at(self.turn.agreed_ms().saturating_add(MAX_CLOCK_AHEAD_MS)).0;
-        if let Some(state) = self.engine.chats.get_mut(&chat) {
+        if let Some(state) = self.engine.conversations.chats.get_mut(&chat) {
             state.row.newest = state.row.newest.max(note.clock.0.min(latest));
             if missed && note.clock.0 > state.row.read {
                 state.row.unread += 1;
@@ -164,14 +165,16 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn not_missed(&mut self, chat: ChatId, note: EventId) {
-        if let Some(state) = self.engine.chats.get_mut(&chat).filter(|state| note.clock.0 > state.row.read) {
+        if let Some(state) =
+            self.engine.conversations.chats.get_mut(&chat).filter(|state| note.clock.0 > state.row.read)
+        {
             state.row.unread = state.row.unread.saturating_sub(1);
             state.dirty = true;
         }
     }
 
     fn ask_for_servers(&mut self, call: CallId) -> usize {
-        let usable = self.engine.homes.iter().filter(|(_, h)| h.own && h.registered && h.hello.is_some());
+        let usable = self.engine.homes.servers.iter().filter(|(_, h)| h.own && h.registered && h.hello.is_some());
         let homes: Vec<HomeId> = usable.map(|(home, _)| *home).collect();
         for home in &homes {
             self.engine.ask(self.turn, *home, Ask::TurnCredentials(true), Asked::Turn(call));

@@ -80,11 +80,11 @@ impl Engine {
             }
         };
         if let Whom::Account(account) = connect.whom {
-            if account == self.me.account() {
+            if account == self.account.id() {
                 refuse(turn, &mut connect, NodeError::Invalid("that is your own address".into()));
                 return Ok(());
             }
-            let known = self.contacts.get(&account).map(Person::state);
+            let known = self.contacts.people.get(&account).map(Person::state);
             let has_group = self.active_group(ChatId(self.store.name("direct", account.as_bytes()))).is_some();
             if known == Some(ContactState::Blocked) {
                 refuse(turn, &mut connect, NodeError::Refused("they are blocked; unblock them first".into()));
@@ -108,7 +108,7 @@ impl Engine {
                 return Ok(());
             }
         }
-        if self.contacts.len() >= MAX_CONTACTS {
+        if self.contacts.people.len() >= MAX_CONTACTS {
             refuse(
                 turn,
                 &mut connect,
@@ -126,8 +126,8 @@ impl Engine {
         }
         let id = turn.fresh_id();
         let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
-        self.connects.insert(id, connect);
-        self.net_changed = true;
+        self.contacts.connects.insert(id, connect);
+        self.delivery.net_changed = true;
         for home in homes {
             self.connects_up(turn, home);
         }
@@ -136,17 +136,18 @@ impl Engine {
 
     /// A rendezvous that operations may wait for is up.
     pub(crate) fn connects_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        if self.homes.get(&home).is_none_or(|h| h.hello.is_none()) {
+        if self.homes.servers.get(&home).is_none_or(|h| h.hello.is_none()) {
             return;
         }
         let waiting: Vec<u64> = self
+            .contacts
             .connects
             .iter()
             .filter(|(_, c)| !c.asked && c.homes.iter().any(|h| h.peer == home))
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            let Some(connect) = self.connects.get_mut(&id) else {
+            let Some(connect) = self.contacts.connects.get_mut(&id) else {
                 continue;
             };
             connect.asked = true;
@@ -160,8 +161,8 @@ impl Engine {
     }
 
     pub(crate) fn connect_failed(&mut self, turn: &mut Turn<'_>, id: u64, error: NodeError) {
-        if let Some(mut connect) = self.connects.remove(&id) {
-            self.net_changed = true;
+        if let Some(mut connect) = self.contacts.connects.remove(&id) {
+            self.delivery.net_changed = true;
             if let Some(reply) = connect.reply.take() {
                 turn.reply(reply, Err(error));
             }
@@ -169,7 +170,7 @@ impl Engine {
     }
 
     pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
-        let Some(connect) = self.connects.get_mut(&id) else {
+        let Some(connect) = self.contacts.connects.get_mut(&id) else {
             return;
         };
         let list = match Verified::<DeviceList>::from_bytes(bytes) {
@@ -191,10 +192,10 @@ impl Engine {
                 NodeError::Refused("the rendezvous gave the devices of another account".into()),
             );
         }
-        if list.account == self.me.account() {
+        if list.account == self.account.id() {
             return self.connect_failed(turn, id, NodeError::Invalid("that is your own address".into()));
         }
-        if let Some(known) = self.contacts.get(&list.account).and_then(|p| p.list.as_ref())
+        if let Some(known) = self.contacts.people.get(&list.account).and_then(|p| p.list.as_ref())
             && let Err(error) = list.succeeds(known)
         {
             return self.connect_failed(
@@ -203,7 +204,7 @@ impl Engine {
                 NodeError::Refused(format!("the rendezvous gave a false answer: {error}")),
             );
         }
-        if self.contacts.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
+        if self.contacts.people.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
             return self.connect_failed(
                 turn,
                 id,
@@ -221,14 +222,14 @@ impl Engine {
         connect.attempt += 1;
         let attempt = connect.attempt;
         let mut ours: Vec<DeviceId> = self.siblings().iter().map(|d| d.certificate.device()).collect();
-        let up = |h: &&RendezvousAddr| self.homes.get(&h.peer).is_some_and(|h| h.hello.is_some());
-        let own_home = self.me.homes.iter().find(up).map(|h| h.peer);
-        if self.me.homes.iter().any(|h| h.peer == home) {
+        let up = |h: &&RendezvousAddr| self.homes.servers.get(&h.peer).is_some_and(|h| h.hello.is_some());
+        let own_home = self.account.identity.homes.iter().find(up).map(|h| h.peer);
+        if self.account.identity.homes.iter().any(|h| h.peer == home) {
             theirs.append(&mut ours);
         }
         let mut claims = vec![(home, theirs)];
         claims.extend(own_home.filter(|_| !ours.is_empty()).map(|home| (home, ours)));
-        if let Some(connect) = self.connects.get_mut(&id) {
+        if let Some(connect) = self.contacts.connects.get_mut(&id) {
             connect.waiting = claims.len() as u32;
         }
         for (home, claimed) in claims {
@@ -239,7 +240,7 @@ impl Engine {
     }
 
     pub(crate) fn are_siblings(&self, devices: &[DeviceId]) -> bool {
-        devices.iter().all(|d| self.devices.get(d) == Some(&self.me.account()))
+        devices.iter().all(|d| self.contacts.devices.get(d) == Some(&self.account.id()))
     }
 
     /// Key packages of some devices. When all are there: makes the group, and what goes to the inboxes of its devices.
@@ -251,7 +252,7 @@ impl Engine {
         devices: &[DeviceId],
         packages: Vec<Bytes>,
     ) -> Result<(), EngineError> {
-        let Some(connect) = self.connects.get_mut(&id).filter(|c| c.attempt == attempt) else {
+        let Some(connect) = self.contacts.connects.get_mut(&id).filter(|c| c.attempt == attempt) else {
             return Ok(());
         };
         let fits = |(package, device): (Bytes, &DeviceId)| {
@@ -262,11 +263,11 @@ impl Engine {
         if connect.waiting > 0 {
             return Ok(());
         }
-        let Some(mut connect) = self.connects.remove(&id) else {
+        let Some(mut connect) = self.contacts.connects.remove(&id) else {
             return Ok(());
         };
-        self.net_changed = true;
-        let (Some(list), Some(own_list)) = (connect.list.take(), self.me.list.clone()) else {
+        self.delivery.net_changed = true;
+        let (Some(list), Some(own_list)) = (connect.list.take(), self.account.identity.list.clone()) else {
             return Ok(());
         };
         let account = list.account;
@@ -282,20 +283,21 @@ impl Engine {
             return Ok(());
         };
         let chat = self.chat_with(account);
-        let home = self.me.homes.first().or(connect.homes.first()).map(ToString::to_string).unwrap_or_default();
+        let home =
+            self.account.identity.homes.first().or(connect.homes.first()).map(ToString::to_string).unwrap_or_default();
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home: home.clone(),
-            ours: !self.me.homes.is_empty(),
+            ours: !self.account.identity.homes.is_empty(),
             updated_ms: turn.wall(),
             ..GroupRow::default()
         };
         let entry = GroupEntry::new(group, live, row)?;
         self.add_group(turn, chat, entry)?;
 
-        let known = self.contacts.contains_key(&account);
+        let known = self.contacts.people.contains_key(&account);
         let (now, said_ms) = (turn.wall(), turn.agreed_ms());
-        let person = self.contacts.get_or_insert_with(account, || Person::new(&account, now));
+        let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !known {
             // Until they say what they are called.
             let short = || account.to_string()[..8].to_owned();
@@ -326,12 +328,12 @@ impl Engine {
 
         let body = InboxBody {
             device_list: Bytes::copy_from_slice(own_list.as_bytes()),
-            device: Bytes::copy_from_slice(self.me.device().as_bytes()),
-            name: self.me.row.name.clone(),
+            device: Bytes::copy_from_slice(self.account.device().as_bytes()),
+            name: self.account.identity.row.name.clone(),
             greeting: connect.greeting.clone(),
             token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.0)).unwrap_or_default(),
             welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
-            bot: self.me.row.bot,
+            bot: self.account.identity.row.bot,
             known: None,
             full_name: String::new(),
         };
@@ -341,7 +343,7 @@ impl Engine {
         }
         let own =
             InboxBody { known: Some(self.known(turn, account)), token: Bytes::new(), greeting: String::new(), ..body };
-        let (me, our_home) = (self.me.account(), self.me.homes.first().map(ToString::to_string));
+        let (me, our_home) = (self.account.id(), self.account.identity.homes.first().map(ToString::to_string));
         if let Some(home) = our_home {
             for device in self.siblings() {
                 let member = members.contains(&device.certificate.device());
@@ -357,7 +359,8 @@ impl Engine {
         if let Some(home) = peer_home {
             self.parcels_up(turn, home.peer);
         }
-        let profile = Body::Profile(Profile { name: self.me.row.name.clone(), bot: self.me.row.bot });
+        let profile =
+            Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
         self.write_event(turn, chat, profile);
         if let Some(reply) = connect.reply.take() {
             turn.reply(reply, Ok(account));
@@ -379,22 +382,22 @@ impl Engine {
             ours = entry.row.ours,
             "a conversation has another group"
         );
-        self.insert_group(entry);
-        let Some(state) = self.chats.get_mut(&chat) else {
+        self.conversations.insert_group(entry);
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
         state.row.groups.push(id.to_vec());
         state.dirty = true;
         for old in self.surplus_groups(chat) {
             turn.delete(GROUPS, &old)?;
-            self.groups.remove(&old);
+            self.conversations.groups.remove(&old);
             self.mls.forget(&old);
-            self.logs.retain(|_, (group, _)| *group != old);
-            if let Some(state) = self.chats.get_mut(&chat) {
+            self.conversations.logs.retain(|_, (group, _)| *group != old);
+            if let Some(state) = self.conversations.chats.get_mut(&chat) {
                 state.row.groups.retain(|g| g[..] != old);
             }
         }
-        self.mending.look = true;
+        self.conversations.mending.look = true;
         self.renew_outbox(turn, chat)
     }
 
@@ -450,7 +453,7 @@ impl Engine {
         let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) else {
             return Ok(());
         };
-        let Some(person) = self.contacts.get_mut(&account) else {
+        let Some(person) = self.contacts.people.get_mut(&account) else {
             return Ok(());
         };
         let is_past = list.version < person.row.trusted_version;
@@ -474,13 +477,15 @@ impl Engine {
     /// Operations that have waited too long for a rendezvous.
     pub(crate) fn expire_operations(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
-        let late: Vec<u64> = self.connects.iter().filter(|(_, c)| c.gives_up_at <= now).map(|(id, _)| *id).collect();
+        let late: Vec<u64> =
+            self.contacts.connects.iter().filter(|(_, c)| c.gives_up_at <= now).map(|(id, _)| *id).collect();
         for id in late {
             let problem = self
+                .contacts
                 .connects
                 .get(&id)
                 .and_then(|c| c.homes.first())
-                .and_then(|h| self.homes.get(&h.peer))
+                .and_then(|h| self.homes.servers.get(&h.peer))
                 .and_then(|h| h.problem.clone())
                 .unwrap_or_else(|| "it does not answer".into());
             self.connect_failed(

@@ -14,7 +14,10 @@ use crate::{
 impl Engine {
     /// The address that leads to us.
     pub(crate) fn own_invite(&self, token: Option<InviteToken>) -> Invite {
-        Invite { address: starling_keys::Address { account: self.me.account(), homes: self.me.homes.clone() }, token }
+        Invite {
+            address: starling_keys::Address { account: self.account.id(), homes: self.account.identity.homes.clone() },
+            token,
+        }
     }
 
     pub(crate) fn new_invite(
@@ -27,8 +30,9 @@ impl Engine {
         let key = self.store.name("invite", &token.0).to_vec();
         let row = InviteRow { token: token.0.to_vec(), uses, expires_at, registered: false };
         turn.put(INVITES, &key, &row)?;
-        self.counters_dirty = true;
-        let homes: Vec<HomeId> = self.homes.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+        self.counters.dirty = true;
+        let homes: Vec<HomeId> =
+            self.homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         for home in homes {
             self.register_invite(turn, home, &key, &row);
         }
@@ -87,8 +91,8 @@ impl Engine {
         }
         row.uses -= 1;
         turn.put(INVITES, &key, &row)?;
-        if let Some(at) = self.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
-            let code = self.codes.remove(at);
+        if let Some(at) = self.account.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
+            let code = self.account.codes.remove(at);
             self.end_code(turn, &code, true);
         }
         Ok(true)

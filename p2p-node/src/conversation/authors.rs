@@ -34,13 +34,13 @@ impl Authors {
 impl Engine {
     /// The number of an author; a new one is stored. `tag` is the device's, as event ids have it.
     pub(crate) fn author(&mut self, turn: &Turn<'_>, account: AccountId, tag: [u8; 8]) -> Result<u32, EngineError> {
-        if let Some(number) = self.authors.numbers.get(&(account, tag)) {
+        if let Some(number) = self.conversations.authors.numbers.get(&(account, tag)) {
             return Ok(*number);
         }
-        let own = account == self.me.account();
-        let this = self.me.device();
+        let own = account == self.account.id();
+        let this = self.account.device();
         let is_it = |d: &DeviceId| d.tag() == tag;
-        let of_account = self.devices.iter().filter(|(_, of)| **of == account).map(|(d, _)| *d);
+        let of_account = self.contacts.devices.iter().filter(|(_, of)| **of == account).map(|(d, _)| *d);
         let device = Some(this).filter(|d| own && is_it(d)).or_else(|| of_account.into_iter().find(is_it));
         let row = AuthorRow {
             account: account.as_bytes().to_vec(),
@@ -48,9 +48,9 @@ impl Engine {
             tag: tag.to_vec(),
             own,
         };
-        let number = self.authors.rows.keys().max().map_or(1, |n| n + 1);
+        let number = self.conversations.authors.rows.keys().max().map_or(1, |n| n + 1);
         turn.put(AUTHORS, &number.to_be_bytes(), &row)?;
-        self.authors.insert(number, row);
+        self.conversations.authors.insert(number, row);
         Ok(number)
     }
 
@@ -62,8 +62,8 @@ impl Engine {
         own: bool,
         tag: [u8; 8],
     ) -> Result<u32, EngineError> {
-        let peer = self.chats.get(&chat).map(|c| c.peer);
-        let account = peer.filter(|_| !own).unwrap_or_else(|| self.me.account());
+        let peer = self.conversations.chats.get(&chat).map(|c| c.peer);
+        let account = peer.filter(|_| !own).unwrap_or_else(|| self.account.id());
         self.author(turn, account, tag)
     }
 }

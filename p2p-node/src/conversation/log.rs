@@ -9,6 +9,7 @@ use starling_wire::{
 
 use crate::{
     api::types::{ChatId, DeliveryState, Via},
+    conversation::ChatState,
     conversation::group::{GroupEntry, GroupId, LogKeys},
     conversation::logged::{LogPlace, Trimming},
     conversation::receive::Taken,
@@ -21,7 +22,7 @@ use crate::{
     mls::Processed,
     net::{HomeId, NetCommand},
     store::{OUTBOX, OutboxRow, Reading},
-    turn::{ChatState, Effect, Engine, EngineError, Turn},
+    turn::{Effect, Engine, EngineError, Turn},
 };
 
 /// What an append has carried.
@@ -41,7 +42,7 @@ pub struct Appended {
 
 impl Engine {
     pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
-        let entry = self.groups.get(&group)?;
+        let entry = self.conversations.groups.get(&group)?;
         let home: starling_keys::RendezvousAddr = entry.row.home.parse().ok()?;
         Some(home.peer)
     }
@@ -56,7 +57,7 @@ impl Engine {
         mut request: LogRequest,
         asked: Asked,
     ) -> bool {
-        let Some(nonce) = self.homes.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
+        let Some(nonce) = self.homes.servers.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
             return false;
         };
         request.address = Bytes::copy_from_slice(&keys.address);
@@ -77,7 +78,7 @@ impl Engine {
     /// The groups whose logs are at a home, when it comes up.
     pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         for id in self.groups_at(home) {
-            if let Some(entry) = self.groups.get_mut(&id) {
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
                 entry.reading.clear();
                 (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
                 entry.retry_at = 0;
@@ -88,13 +89,13 @@ impl Engine {
 
     pub(crate) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
         let at = |id: &&GroupId| self.home_of(**id) == Some(home);
-        self.groups.keys().filter(at).copied().collect()
+        self.conversations.groups.keys().filter(at).copied().collect()
     }
 
     pub(crate) fn is_linked_group(&self, id: GroupId) -> bool {
-        let chat = self.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
-        let peer = chat.and_then(|c| self.chats.get(&c)).map(|c| c.peer);
-        peer.and_then(|p| self.contacts.get(&p)).is_some_and(crate::contacts::Person::is_linked)
+        let chat = self.conversations.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
+        let peer = chat.and_then(|c| self.conversations.chats.get(&c)).map(|c| c.peer);
+        peer.and_then(|p| self.contacts.people.get(&p)).is_some_and(crate::contacts::Person::is_linked)
     }
 
     /// Stops following the logs of a conversation whose other side is shut out.
@@ -102,6 +103,7 @@ impl Engine {
         let chat = self.chat_with(account);
         let of_chat = |g: &&GroupEntry| g.row.chat == chat.0;
         let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
+            .conversations
             .groups
             .values()
             .filter(of_chat)
@@ -109,7 +111,7 @@ impl Engine {
             .collect();
         for (id, addresses) in logs {
             let Some(home) = self.home_of(id) else { continue };
-            if let Some(entry) = self.groups.get_mut(&id) {
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
                 entry.caught_up = false;
             }
             for address in addresses {
@@ -120,19 +122,19 @@ impl Engine {
 
     /// A linked person's group whose home is up.
     fn usable(&self, turn: &Turn<'_>, id: GroupId) -> Option<HomeId> {
-        let entry = self.groups.get(&id)?;
+        let entry = self.conversations.groups.get(&id)?;
         if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > turn.now() {
             return None;
         }
         let home = self.home_of(id)?;
-        self.homes.get(&home)?.hello.as_ref().map(|_| home)
+        self.homes.servers.get(&home)?.hello.as_ref().map(|_| home)
     }
 
     /// Opens the log if it is ours and new, and reads every log that was not read to its end.
     pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, id: GroupId) {
         let Some(home) = self.usable(turn, id) else { return };
-        let registered = self.homes.get(&home).is_some_and(|h| h.registered);
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let registered = self.homes.servers.get(&home).is_some_and(|h| h.registered);
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
             return;
         };
         if entry.row.ours && !entry.row.log_opened {
@@ -153,7 +155,7 @@ impl Engine {
     }
 
     fn read_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId, epoch: u64, after: u64) {
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
             return;
         };
         let Some(keys) = entry.keys_of(epoch) else {
@@ -166,7 +168,7 @@ impl Engine {
 
     /// Something was seen that lies ahead: look at the log once more.
     pub(crate) fn read_log_again(&mut self, turn: &mut Turn<'_>, id: GroupId) {
-        if let Some(entry) = self.groups.get_mut(&id) {
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
             if entry.reading.is_empty() {
                 self.read_logs(turn, id);
             } else {
@@ -184,11 +186,11 @@ impl Engine {
         epoch: u64,
         page: Page,
     ) -> Result<(), EngineError> {
-        if let Some(entry) = self.groups.get_mut(&id) {
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
             entry.reading.retain(|e| *e != epoch);
         }
         self.on_log_entries(turn, home, id, epoch, page.entries)?;
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
             return Ok(());
         };
         let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
@@ -203,11 +205,12 @@ impl Engine {
 
     /// A page that was pushed.
     pub(crate) fn on_log_push(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
-        let Some((id, epoch)) = <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.logs.get(&a)).copied()
+        let Some((id, epoch)) =
+            <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
         else {
             return Ok(());
         };
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
             return Ok(());
         };
         if entry.reading.contains(&epoch) {
@@ -238,7 +241,7 @@ impl Engine {
             return Ok(());
         }
         for entry in entries {
-            let Some(group) = self.groups.get_mut(&id) else {
+            let Some(group) = self.conversations.groups.get_mut(&id) else {
                 return Ok(());
             };
             let Some(keys) = group.keys_of(epoch) else {
@@ -264,7 +267,7 @@ impl Engine {
                     Taken::Nothing
                 }
             };
-            let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
+            let for_us_alone = self.conversations.groups.get(&id).is_some_and(|g| g.members.len() == 2);
             match place.filter(|_| !matches!(taken, Taken::Nothing)) {
                 Some(place) if matches!(taken, Taken::Own) => self.found_own(turn, &place, entry.sequence)?,
                 Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
@@ -287,7 +290,7 @@ impl Engine {
         keys: &LogKeys,
         sealed: &Bytes,
     ) -> Result<(), EngineError> {
-        let Some(group) = self.groups.get_mut(&id) else {
+        let Some(group) = self.conversations.groups.get_mut(&id) else {
             return Ok(());
         };
         if epoch == group.live.epoch() {
@@ -308,17 +311,17 @@ impl Engine {
                 }
             }
         }
-        let Some(group) = self.groups.get_mut(&id) else {
+        let Some(group) = self.conversations.groups.get_mut(&id) else {
             return Ok(());
         };
         group.closing = false;
         group.retry_at = 0;
         group.row.logs.retain(|l| l.epoch != epoch);
-        self.logs.remove(&keys.address);
+        self.conversations.logs.remove(&keys.address);
         let current = group.current_log().map(|l| (l.epoch, l.cursor));
         let chat = group.row.chat.as_slice().try_into().map(ChatId);
         if let Some(next) = group.current_keys() {
-            self.logs.insert(next.address, (id, group.live.epoch()));
+            self.conversations.logs.insert(next.address, (id, group.live.epoch()));
         }
         self.ask(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Asked::Nothing);
         if let Some((epoch, cursor)) = current {
@@ -334,8 +337,8 @@ impl Engine {
     /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
     fn maybe_update(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
         let now = turn.wall();
-        let away = self.away_ms > UPDATE_AFTER_AWAY_MS;
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let away = self.counters.away_ms > UPDATE_AFTER_AWAY_MS;
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
             return Ok(());
         };
         if !entry.caught_up || entry.closing || !entry.row.confirmed {
@@ -356,14 +359,14 @@ impl Engine {
 
     /// When a group's keys are renewed at the latest, by the clock; unless something else has to happen first.
     pub(crate) fn renewal_due(&self, entry: &GroupEntry) -> Option<u64> {
-        let away = self.away_ms > UPDATE_AFTER_AWAY_MS;
+        let away = self.counters.away_ms > UPDATE_AFTER_AWAY_MS;
         let ready = entry.caught_up && !entry.closing && entry.row.confirmed;
         ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
     }
 
     /// Sends a prepared commit; the turn that prepared it has been stored by then.
     fn close_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId) {
-        let Some(entry) = self.groups.get(&id) else { return };
+        let Some(entry) = self.conversations.groups.get(&id) else { return };
         let (Some(pending), Some(keys)) = (&entry.pending, entry.current_keys()) else {
             return;
         };
@@ -380,20 +383,20 @@ impl Engine {
 
     /// Appends what is due to the logs whose homes are up.
     pub(crate) fn pump_logs(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        for id in self.groups.touched() {
+        for id in self.conversations.groups.touched() {
             self.maybe_update(turn, id)?;
         }
         for chat in self.touched_chats() {
             self.pump_log(turn, chat)?;
             self.pump_receipt(turn, chat)?;
         }
-        for id in self.groups.touched() {
-            if !self.groups.get(&id).is_some_and(|g| g.closing && g.pending.is_some()) {
+        for id in self.conversations.groups.touched() {
+            if !self.conversations.groups.get(&id).is_some_and(|g| g.closing && g.pending.is_some()) {
                 continue;
             }
             let Some(home) = self.usable(turn, id) else { continue };
             self.close_log(turn, home, id);
-            if let Some(entry) = self.groups.get_mut(&id) {
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
                 entry.closing = false;
                 // Not again until the answer is there.
                 entry.caught_up = false;
@@ -405,14 +408,14 @@ impl Engine {
     /// From when on the first entry that no log has should be in one.
     fn entry_due(&self, chat: &ChatState) -> Option<(GroupId, u64)> {
         let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
-        let entry = self.groups.get(&item.group)?;
+        let entry = self.conversations.groups.get(&item.group)?;
         if self.misfit(chat.peer, entry).0 {
             // It waits for a group that a device which was given up cannot read.
             return None;
         }
-        let me = self.me.device();
+        let me = self.account.device();
         let all_linked =
-            entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.links.contains_key(&d));
+            entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.delivery.links.contains_key(&d));
         let due = if all_linked { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
         Some((item.group, due))
     }
@@ -420,10 +423,10 @@ impl Engine {
     /// When the outbox of a chat needs a turn by itself.
     pub(crate) fn log_due(&self, chat: &ChatState) -> Option<u64> {
         let (group, due) = self.entry_due(chat)?;
-        let entry = self.groups.get(&group)?;
+        let entry = self.conversations.groups.get(&group)?;
         let home = self.home_of(group)?;
         // Without a home, or while an append is under way, something else wakes us.
-        self.homes.get(&home)?.hello.as_ref()?;
+        self.homes.servers.get(&home)?.hello.as_ref()?;
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
             return None;
         }
@@ -434,7 +437,7 @@ impl Engine {
     }
 
     fn pump_log(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let Some(state) = self.chats.get(&chat) else {
+        let Some(state) = self.conversations.chats.get(&chat) else {
             return Ok(());
         };
         let Some((group, due)) = self.entry_due(state) else {
@@ -446,7 +449,7 @@ impl Engine {
         let Some(home) = self.usable(turn, group) else {
             return Ok(());
         };
-        let Some(entry) = self.groups.get(&group) else {
+        let Some(entry) = self.conversations.groups.get(&group) else {
             return Ok(());
         };
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
@@ -478,7 +481,7 @@ impl Engine {
         }
         let request = LogRequest { entries, ..LogRequest::default() };
         if self.ask_log(turn, home, &keys, LogVerb::Append, request, Asked::LogAppend(appended))
-            && let Some(entry) = self.groups.get_mut(&group)
+            && let Some(entry) = self.conversations.groups.get_mut(&group)
         {
             entry.appending = true;
         }
@@ -497,7 +500,7 @@ impl Engine {
         if appended.items.is_empty() {
             self.receipt_appended(appended);
         } else {
-            if let Some(entry) = self.groups.get_mut(&group) {
+            if let Some(entry) = self.conversations.groups.get_mut(&group) {
                 entry.appending = false;
                 entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
             }
@@ -505,7 +508,7 @@ impl Engine {
             self.events_appended(turn, appended)?;
         }
         let home = self.home_of(group);
-        if let Some(state) = home.and_then(|h| self.homes.get_mut(&h)).filter(|h| h.registered || !h.own) {
+        if let Some(state) = home.and_then(|h| self.homes.servers.get_mut(&h)).filter(|h| h.registered || !h.own) {
             state.problem = None;
         }
         self.trim_chat(turn, chat);
@@ -513,7 +516,7 @@ impl Engine {
     }
 
     fn receipt_appended(&mut self, appended: &Appended) {
-        let Some(state) = self.chats.get_mut(&appended.place.chat) else { return };
+        let Some(state) = self.conversations.chats.get_mut(&appended.place.chat) else { return };
         for (device, received) in &appended.told {
             if let Some(row) = state.roster.known_mut(device) {
                 row.told = row.told.max(*received);
@@ -525,7 +528,7 @@ impl Engine {
 
     fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
         let LogPlace { chat, group, .. } = appended.place;
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
         let mut upto = 0;
@@ -553,7 +556,7 @@ impl Engine {
     pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
         let due = turn.now() + RETRY_REFUSED_MS;
         if appended.items.is_empty()
-            && let Some(state) = self.chats.get_mut(&appended.place.chat)
+            && let Some(state) = self.conversations.chats.get_mut(&appended.place.chat)
         {
             state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
         }
@@ -561,17 +564,17 @@ impl Engine {
 
     /// The server does not have a log. One that was there before has expired or was lost.
     pub(crate) fn log_lost(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        let known = self
-            .groups
-            .get(&id)
-            .is_some_and(|g| g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
+        let known =
+            self.conversations.groups.get(&id).is_some_and(|g| {
+                g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0)
+            });
         if known { self.bury_group(turn, id) } else { Ok(()) }
     }
 
     /// An append or read was refused, or its log is closed.
     pub(crate) fn on_log_refused(&mut self, turn: &mut Turn<'_>, id: GroupId, wait: bool) {
         let now = turn.now();
-        if let Some(entry) = self.groups.get_mut(&id) {
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
             entry.appending = false;
             entry.opening = false;
             entry.reading.clear();
@@ -581,7 +584,7 @@ impl Engine {
         }
         if !wait {
             self.read_log_again(turn, id);
-            if let Some(entry) = self.groups.get_mut(&id) {
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
                 // Until the closing entry was read; a server that keeps it from us is not asked in a loop.
                 entry.retry_at = now + RETRY_REFUSED_MS;
             }
@@ -590,7 +593,7 @@ impl Engine {
 
     /// Tells, through the log, what we have of devices that we are not connected to.
     fn pump_receipt(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
         if state.receipt_due.is_none_or(|due| due > turn.now()) {
@@ -604,7 +607,7 @@ impl Engine {
             // When the home comes back, everything untold is told.
             return Ok(());
         }
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
         let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_bytes(&row.device).ok()?, row.received));
@@ -613,9 +616,9 @@ impl Engine {
             .devices()
             .filter(|row| row.told < row.received)
             .filter_map(known)
-            .filter(|(device, _)| !self.links.contains_key(device))
+            .filter(|(device, _)| !self.delivery.links.contains_key(device))
             .collect();
-        let read = if Self::allows(self.settings.receipts) { state.row.read_told } else { 0 };
+        let read = if Self::allows(self.account.settings.receipts) { state.row.read_told } else { 0 };
         if told.is_empty() && read <= state.row.read_logged {
             return Ok(());
         }
@@ -633,15 +636,15 @@ impl Engine {
         told: Vec<(DeviceId, u64)>,
     ) -> Result<(), EngineError> {
         let id = starling_wire::EventId {
-            clock: self.clock.tick(turn.agreed_ms()),
-            device: self.me.device().tag(),
+            clock: self.counters.clock.tick(turn.agreed_ms()),
+            device: self.account.device().tag(),
             sequence: 0,
         };
         let read = receipt.read.0;
         let body = starling_wire::Body::Receipt(receipt);
         let batch = starling_wire::Batch { events: vec![starling_wire::Event { id, body }], floor: 0 };
         let Some(home) = self.usable(turn, group) else { return Ok(()) };
-        let Some(entry) = self.groups.get_mut(&group) else {
+        let Some(entry) = self.conversations.groups.get_mut(&group) else {
             return Ok(());
         };
         let epoch = entry.live.epoch();
@@ -666,8 +669,8 @@ impl Engine {
     pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let due = turn.now() + RECEIPT_DELAY_MS;
         for group in self.groups_at(home) {
-            let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
-            if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
+            let chat = self.conversations.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
+            if let Some(state) = chat.and_then(|c| self.conversations.chats.get_mut(&ChatId(c)))
                 && (state.roster.devices().any(|d| d.told < d.received) || state.row.read_logged < state.row.read_told)
             {
                 state.receipt_due = Some(due);
@@ -678,7 +681,7 @@ impl Engine {
     /// Effects of requests, in order.
     pub(crate) fn ask(&mut self, turn: &mut Turn<'_>, home: HomeId, ask: Ask, asked: Asked) {
         let id = turn.fresh_id();
-        if let Some(state) = self.homes.get_mut(&home) {
+        if let Some(state) = self.homes.servers.get_mut(&home) {
             state.asked.insert(id, asked);
             turn.emit(Effect::Net(NetCommand::Ask(home, id, ask)));
         }

@@ -61,7 +61,7 @@ impl Logged {
 impl Engine {
     /// The log of a group's epoch.
     pub(crate) fn log_place(&self, group: GroupId, epoch: u64) -> Option<LogPlace> {
-        let entry = self.groups.get(&group)?;
+        let entry = self.conversations.groups.get(&group)?;
         let log = entry.row.logs.iter().find(|l| l.epoch == epoch)?;
         Some(LogPlace {
             chat: ChatId(entry.row.chat.as_slice().try_into().ok()?),
@@ -91,17 +91,17 @@ impl Engine {
             at_ms: turn.wall(),
         };
         turn.put(LOGGED, &key, &row)?;
-        self.logged.insert(key, Logged::stored(row));
+        self.conversations.logged.insert(key, Logged::stored(row));
         Ok(())
     }
 
     fn forget_logged(&mut self, turn: &mut Turn<'_>, key: &LoggedKey) -> Result<(), EngineError> {
-        self.logged.remove(key);
+        self.conversations.logged.remove(key);
         Ok(turn.delete(LOGGED, key)?)
     }
 
     fn keys_where(&self, chat: ChatId, which: impl Fn(&LoggedKey, &Logged) -> bool) -> Vec<LoggedKey> {
-        let rows = self.logged.range(prefix(&chat.0));
+        let rows = self.conversations.logged.range(prefix(&chat.0));
         rows.filter(|(key, logged)| which(key, logged)).map(|(key, _)| key.clone()).collect()
     }
 
@@ -129,7 +129,7 @@ impl Engine {
             return self.put_logged(turn, place, LoggedKind::Events, *start, entries);
         }
         for key in self.keys_where(place.chat, |_, l| l.row.kind() == LoggedKind::Receipt) {
-            if let Some(logged) = self.logged.get_mut(&key) {
+            if let Some(logged) = self.conversations.logged.get_mut(&key) {
                 logged.row.kind = LoggedKind::Needless.into();
                 turn.put(LOGGED, &key, &logged.row)?;
             }
@@ -151,7 +151,7 @@ impl Engine {
         if !known.is_empty() {
             return Ok(());
         }
-        let last = self.chats.get(&place.chat).map_or(0, |c| c.row.last_sequence);
+        let last = self.conversations.chats.get(&place.chat).map_or(0, |c| c.row.last_sequence);
         self.put_logged(turn, place, LoggedKind::Found, 0, vec![LoggedEntry { sequence, last }])
     }
 
@@ -171,7 +171,8 @@ impl Engine {
             key[KEY_ADDRESS] == place.address && l.row.kind() == LoggedKind::Receipt && !l.under_way
         });
         let sequences = |key: LoggedKey| {
-            let entries = self.logged.get(&key).map(|l| l.row.entries.iter().map(|e| e.sequence).collect());
+            let entries =
+                self.conversations.logged.get(&key).map(|l| l.row.entries.iter().map(|e| e.sequence).collect());
             (key, entries.unwrap_or_default())
         };
         replaced.into_iter().take(MAX_REPLACED_RECEIPTS).map(sequences).collect()
@@ -179,7 +180,7 @@ impl Engine {
 
     /// Everybody has our events of a conversation up to this one.
     fn had_by_all(&self, chat: ChatId) -> u64 {
-        self.chats.get(&chat).and_then(|c| c.outbox.front()).map_or(u64::MAX, |i| i.first - 1)
+        self.conversations.chats.get(&chat).and_then(|c| c.outbox.front()).map_or(u64::MAX, |i| i.first - 1)
     }
 
     /// Entries of a row that nobody waits for, where everybody has our events up to `done`.
@@ -196,20 +197,20 @@ impl Engine {
 
     fn appends_to(&self, row: &LoggedRow) -> bool {
         let to_group = |a: &Asked| matches!(a, Asked::LogAppend(a) if a.place.group[..] == row.group[..]);
-        self.homes.values().any(|h| h.asked.values().any(to_group))
+        self.homes.servers.values().any(|h| h.asked.values().any(to_group))
     }
 
     /// Asks for the deletion of what everybody has of a conversation.
     pub(crate) fn trim_chat(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
         let done = self.had_by_all(chat);
         let mut due: HashMap<(HomeId, Vec<u8>), Trimming> = HashMap::new();
-        for (key, logged) in self.logged.range(prefix(&chat.0)) {
+        for (key, logged) in self.conversations.logged.range(prefix(&chat.0)) {
             if key[KEY_FIRST] > done.to_be_bytes()[..] {
                 break;
             }
             let Some(home) = logged.home().filter(|_| !logged.under_way) else { continue };
             let sequences = self.needless(logged, done);
-            if !sequences.is_empty() && self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+            if !sequences.is_empty() && self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
                 due.entry((home, key[KEY_ADDRESS].to_vec())).or_default().push((key.clone(), sequences));
             }
         }
@@ -222,12 +223,12 @@ impl Engine {
 
     /// Asks a home to delete entries of one log.
     fn trim(&mut self, turn: &mut Turn<'_>, home: HomeId, part: Trimming) {
-        let secret = part.first().and_then(|(key, _)| self.logged.get(key)).map(|l| l.row.secret.clone());
+        let secret = part.first().and_then(|(key, _)| self.conversations.logged.get(key)).map(|l| l.row.secret.clone());
         let Some(keys) = secret.and_then(|secret| LogKeys::of(&LogRow { secret, ..LogRow::default() })) else {
             return;
         };
         for (key, _) in &part {
-            if let Some(logged) = self.logged.get_mut(key) {
+            if let Some(logged) = self.conversations.logged.get_mut(key) {
                 logged.under_way = true;
             }
         }
@@ -239,7 +240,7 @@ impl Engine {
     /// The server has deleted entries, or does not know their log.
     pub(crate) fn trimmed(&mut self, turn: &mut Turn<'_>, trimming: Trimming) -> Result<(), EngineError> {
         for (key, sequences) in trimming {
-            let Some(logged) = self.logged.get_mut(&key) else { continue };
+            let Some(logged) = self.conversations.logged.get_mut(&key) else { continue };
             logged.under_way = false;
             logged.row.entries.retain(|e| !sequences.contains(&e.sequence));
             if logged.row.entries.is_empty() {
@@ -254,7 +255,7 @@ impl Engine {
     /// The server has not answered, or cannot delete them now.
     pub(crate) fn not_trimmed(&mut self, trimming: &Trimming) {
         for (key, _) in trimming {
-            if let Some(logged) = self.logged.get_mut(key) {
+            if let Some(logged) = self.conversations.logged.get_mut(key) {
                 logged.under_way = false;
             }
         }
@@ -263,7 +264,7 @@ impl Engine {
     /// What could not be deleted at a home is deleted now that it is there. Logs forget by themselves what is older than a message's life.
     pub(crate) fn trims_up(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
         let before = turn.wall().min(turn.agreed_ms()).saturating_sub(OUTBOX_LIFE_MS);
-        let of_home = self.logged.iter().filter(|(_, l)| l.home() == Some(home));
+        let of_home = self.conversations.logged.iter().filter(|(_, l)| l.home() == Some(home));
         let (mut old, mut chats) = (Vec::new(), Vec::new());
         for (key, logged) in of_home {
             if logged.row.at_ms < before {
@@ -287,7 +288,8 @@ impl Engine {
         let due = |(key, l): &(&LoggedKey, &Logged)| {
             chat(key).is_some_and(|chat| !self.needless(l, self.had_by_all(chat)).is_empty())
         };
-        let mut homes: Vec<&str> = self.logged.iter().filter(due).map(|(_, l)| l.row.home.as_str()).collect();
+        let mut homes: Vec<&str> =
+            self.conversations.logged.iter().filter(due).map(|(_, l)| l.row.home.as_str()).collect();
         homes.sort_unstable();
         homes.dedup();
         homes.into_iter().filter_map(|h| h.parse().ok()).collect()

@@ -7,10 +7,10 @@ use starling_keys::{AccountId, Certificate, DeviceId, DeviceList, Verified};
 use crate::{
     api::types::ChatId,
     contacts::Person,
-    conversation::GroupEntry,
     conversation::group::GroupId,
+    conversation::{ChatState, GroupEntry},
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
-    turn::{ChatState, Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// Conversations that get another group.
@@ -31,30 +31,33 @@ impl Mending {
 impl Engine {
     /// How a group differs from the devices of both sides: whether it has others, and how many of theirs it lacks.
     pub(crate) fn misfit(&self, peer: AccountId, group: &GroupEntry) -> (bool, usize) {
-        let theirs = self.contacts.get(&peer).and_then(|p| p.list.as_ref());
-        let me = self.me.account();
+        let theirs = self.contacts.people.get(&peer).and_then(|p| p.list.as_ref());
+        let me = self.account.id();
         let listed = |member: &Certificate| {
-            let list = if member.account() == me { self.me.list.as_ref() } else { theirs };
+            let list = if member.account() == me { self.account.list() } else { theirs };
             list.is_none_or(|l| l.device(&member.device()).is_some())
         };
         let is_member = |device: DeviceId| group.members.iter().any(|m| m.device() == device);
-        let all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices);
+        let all = theirs.into_iter().chain(&self.account.identity.list).flat_map(|l| &l.devices);
         (!group.members.iter().all(listed), all.filter(|d| !is_member(d.certificate.device())).count())
     }
 
     /// Whether every other device of both accounts has our events up to a sequence number, in whatever group they went out. Of an account whose
     /// list of devices is not known those in the group count.
     pub(crate) fn everybody_has(&self, chat: &ChatState, group: GroupId, upto: u64) -> bool {
-        let (me, this) = (self.me.account(), self.me.device());
-        let theirs = self.contacts.get(&chat.peer).and_then(|p| p.list.as_ref());
+        let (me, this) = (self.account.id(), self.account.device());
+        let theirs = self.contacts.people.get(&chat.peer).and_then(|p| p.list.as_ref());
         let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
-        let all_of = |account: AccountId, list: Option<&Verified<DeviceList>>| match (list, self.groups.get(&group)) {
+        let all_of = |account: AccountId, list: Option<&Verified<DeviceList>>| match (
+            list,
+            self.conversations.groups.get(&group),
+        ) {
             (Some(list), _) => list.devices.iter().all(|d| has(d.certificate.device())),
             (None, Some(group)) => group.members.iter().filter(|m| m.account() == account).all(|m| has(m.device())),
             // Nothing is known of them: nobody can have said that they have it.
             (None, None) => account == me,
         };
-        all_of(chat.peer, theirs) && all_of(me, self.me.list.as_ref())
+        all_of(chat.peer, theirs) && all_of(me, self.account.list())
     }
 
     /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
@@ -65,11 +68,12 @@ impl Engine {
         chat: ChatId,
         spoken: GroupId,
     ) -> Result<(), EngineError> {
-        let (wall, groups) = (turn.wall(), self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
+        let (wall, groups) =
+            (turn.wall(), self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
         let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return Ok(()) };
         let mut changed = false;
         for id in groups[at + 1..].iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
-            let Some(entry) = self.groups.get_mut(&id) else { continue };
+            let Some(entry) = self.conversations.groups.get_mut(&id) else { continue };
             let old = entry.row.updated_ms.saturating_add(JOIN_WITHIN_MS) < wall;
             // Where what they said in it may not have been read yet, nothing follows.
             if !entry.row.confirmed && !entry.row.distrusted && entry.caught_up && old {
@@ -79,54 +83,56 @@ impl Engine {
                 changed = true;
             }
         }
-        self.mending.look |= changed;
+        self.conversations.mending.look |= changed;
         if changed { self.renew_outbox(turn, chat) } else { Ok(()) }
     }
 
     /// Whether a group has a device that its account has given up: nothing more is sent into it.
     pub(crate) fn has_strangers(&self, chat: ChatId, group: GroupId) -> bool {
-        let peer = self.chats.get(&chat).map(|c| c.peer);
-        peer.zip(self.groups.get(&group)).is_some_and(|(peer, group)| self.misfit(peer, group).0)
+        let peer = self.conversations.chats.get(&chat).map(|c| c.peer);
+        peer.zip(self.conversations.groups.get(&group)).is_some_and(|(peer, group)| self.misfit(peer, group).0)
     }
 
     /// Whether the group that a conversation uses fits the devices of both sides.
     fn fits(&self, chat: ChatId) -> bool {
-        let group = self.active_group(chat).and_then(|g| self.groups.get(&g));
-        let peer = self.chats.get(&chat).map(|c| c.peer);
+        let group = self.active_group(chat).and_then(|g| self.conversations.groups.get(&g));
+        let peer = self.conversations.chats.get(&chat).map(|c| c.peer);
         group.zip(peer).is_some_and(|(group, peer)| !group.row.distrusted && self.misfit(peer, group) == (false, 0))
     }
 
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
     pub(crate) fn mend_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        if self.counters.superseded {
-            self.mending.due.clear();
+        if self.counters.row.superseded {
+            self.conversations.mending.due.clear();
             return Ok(());
         }
-        let look = std::mem::take(&mut self.mending.look);
+        let look = std::mem::take(&mut self.conversations.mending.look);
         if look {
             self.readdress_outboxes(turn)?;
         }
-        if look && self.me.list.is_some() {
+        if look && self.account.identity.list.is_some() {
             // One device of all should be the first.
-            let later = turn.now() + MEND_AFTER_MS + u64::from(self.me.device().tag()[0]) * 100;
-            for chat in self.chats.values() {
+            let later = turn.now() + MEND_AFTER_MS + u64::from(self.account.device().tag()[0]) * 100;
+            for chat in self.conversations.chats.values() {
                 let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
-                let Some(group) = self.active_group(chat.id).and_then(|g| self.groups.get(&g)) else { continue };
-                if self.contacts.get(&chat.peer).is_some_and(can) && !self.fits(chat.id) {
+                let Some(group) = self.active_group(chat.id).and_then(|g| self.conversations.groups.get(&g)) else {
+                    continue;
+                };
+                if self.contacts.people.get(&chat.peer).is_some_and(can) && !self.fits(chat.id) {
                     // A device of ours that is to hear nothing more is not waited for.
                     let removed = group.members.iter().any(|m| {
-                        let listed = self.me.list.as_ref().is_some_and(|l| l.device(&m.device()).is_some());
-                        m.account() == self.me.account() && !listed
+                        let listed = self.account.list().is_some_and(|l| l.device(&m.device()).is_some());
+                        m.account() == self.account.id() && !listed
                     });
                     let due = if removed { turn.now() } else { later };
                     // One that was tried keeps its time: it would else be tried again and again.
-                    let (at, tries) = self.mending.due.entry(chat.id).or_insert((due, 0));
+                    let (at, tries) = self.conversations.mending.due.entry(chat.id).or_insert((due, 0));
                     *at = if *tries == 0 { due.min(*at) } else { *at };
                 }
             }
         }
         let due: Vec<ChatId> =
-            self.mending.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect();
+            self.conversations.mending.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect();
         if due.is_empty() {
             return Ok(());
         }
@@ -134,8 +140,10 @@ impl Engine {
         for chat in due {
             // It was mended meanwhile, or nothing can be done now.
             if self.fits(chat) {
-                self.mending.due.remove(&chat);
-            } else if let Some((at, _)) = self.mending.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now()) {
+                self.conversations.mending.due.remove(&chat);
+            } else if let Some((at, _)) =
+                self.conversations.mending.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now())
+            {
                 *at = turn.now() + MEND_AGAIN_MS;
             }
         }
@@ -144,7 +152,8 @@ impl Engine {
 
     /// Devices or groups have changed: what waits goes to the devices that are there now, and no longer to those that are not.
     fn readdress_outboxes(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.outbox.is_empty()).map(|c| c.id).collect();
+        let waiting: Vec<ChatId> =
+            self.conversations.chats.values().filter(|c| !c.outbox.is_empty()).map(|c| c.id).collect();
         for chat in waiting {
             self.clear_outbox(turn, chat)?;
             self.renew_outbox(turn, chat)?;
@@ -158,7 +167,8 @@ impl Engine {
             return true;
         }
         let (now, fits) = (turn.now(), self.fits(chat));
-        let Some((due, tries)) = self.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits) else {
+        let Some((due, tries)) = self.conversations.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits)
+        else {
             return false;
         };
         *due = now + (MEND_AGAIN_MS << (*tries).min(5));

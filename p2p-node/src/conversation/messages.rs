@@ -36,7 +36,7 @@ impl Engine {
                 return Err(NodeError::Invalid(format!("a message mentions at most {MAX_MENTIONS} people")));
             }
         }
-        if let Some(state) = self.chats.get_mut(&chat) {
+        if let Some(state) = self.conversations.chats.get_mut(&chat) {
             state.row.archived = false;
         }
         Ok(texts.into_iter().map(|text| MessageId(self.write_event(turn, chat, Body::Text(text)))).collect())
@@ -114,7 +114,7 @@ impl Engine {
         };
         let target = message.0;
         let id = self.write_event(turn, chat, Body::Reaction(Reaction { target, emoji: emoji.into() }));
-        react(&mut row, &self.me.account(), emoji, id.clock);
+        react(&mut row, &self.account.id(), emoji, id.clock);
         self.changed_message(turn, chat, message, &row, FeedKind::Reaction)?;
         Ok(Ok(()))
     }
@@ -138,7 +138,7 @@ impl Engine {
 
     /// Takes note that a chat was read; gives whether that is new.
     pub(crate) fn mark_read(&mut self, chat: ChatId, upto: Clock) -> bool {
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return false;
         };
         let upto = upto.0.min(state.row.newest);
@@ -154,10 +154,10 @@ impl Engine {
     }
 
     pub(crate) fn tell_read(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
-        if !Self::allows(self.settings.receipts) {
+        if !Self::allows(self.account.settings.receipts) {
             return;
         }
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return;
         };
         if state.row.read_told < state.row.read {
@@ -170,8 +170,8 @@ impl Engine {
 
     /// Tells once more how far we have read.
     pub(crate) fn read_again(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
-        let told = self.chats.get(&chat).map_or(0, |c| c.row.read_told);
-        if told > 0 && Self::allows(self.settings.receipts) {
+        let told = self.conversations.chats.get(&chat).map_or(0, |c| c.row.read_told);
+        if told > 0 && Self::allows(self.account.settings.receipts) {
             let read = Clock(told);
             self.write_event(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }

@@ -10,4 +10,111 @@ pub mod receive;
 pub mod roster;
 pub mod send;
 
+use std::collections::{HashMap, VecDeque};
+
+use starling_keys::AccountId;
+
 pub use group::GroupEntry;
+
+use crate::{
+    api::types::ChatId,
+    mls::Mls,
+    store::{
+        AUTHORS, AuthorRow, CHATS, ChatRow, GROUPS, GroupRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow,
+        Reading, prefix,
+    },
+    turn::{EngineError, Tracked},
+};
+
+/// All conversations with their groups.
+#[derive(Default)]
+pub struct Conversations {
+    pub chats: Tracked<ChatId, ChatState>,
+    pub groups: Tracked<group::GroupId, GroupEntry>,
+    /// The group and epoch of each log, by the log's address.
+    pub logs: HashMap<[u8; 32], (group::GroupId, u64)>,
+    pub authors: authors::Authors,
+    pub mending: mending::Mending,
+    pub logged: logged::LoggedRows,
+}
+
+/// A conversation in memory.
+pub struct ChatState {
+    pub id: ChatId,
+    pub peer: AccountId,
+    pub row: ChatRow,
+    pub roster: roster::Roster,
+    pub outbox: VecDeque<send::OutItem>,
+    /// Written in this turn, not yet encrypted.
+    pub pending: Vec<starling_wire::Event>,
+    /// When a receipt is to be sent.
+    pub receipt_due: Option<u64>,
+    pub told_presence_ms: u64,
+    /// What keeps messages from getting through, until it is over.
+    pub problem: Option<&'static str>,
+    pub dirty: bool,
+}
+
+impl Conversations {
+    /// Loads them from the profile.
+    pub fn load(read: &impl Reading, mls: &Mls) -> Result<Self, EngineError> {
+        let mut conversations = Self::default();
+        for (key, row) in read.range::<AuthorRow>(AUTHORS, prefix(b""), usize::MAX, false)? {
+            let number = key.as_slice().try_into().map(u32::from_be_bytes).map_err(|_| EngineError::Identity)?;
+            conversations.authors.insert(number, row);
+        }
+        for (key, row) in read.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)? {
+            let id = ChatId(key.as_slice().try_into().map_err(|_| EngineError::Identity)?);
+            conversations.chats.insert(id, ChatState::load(read, id, row)?);
+        }
+        for (key, row) in read.range::<GroupRow>(GROUPS, prefix(b""), usize::MAX, false)? {
+            let id: group::GroupId = key.as_slice().try_into().map_err(|_| EngineError::Identity)?;
+            conversations.insert_group(GroupEntry::load(mls, id, row)?);
+        }
+        let logged = read.range::<LoggedRow>(LOGGED, prefix(b""), usize::MAX, false)?;
+        conversations.logged = logged.into_iter().map(|(key, row)| (key, logged::Logged::stored(row))).collect();
+        Ok(conversations)
+    }
+
+    pub fn insert_group(&mut self, entry: GroupEntry) {
+        for log in &entry.row.logs {
+            if let Some(keys) = group::LogKeys::of(log) {
+                self.logs.insert(keys.address, (entry.id, log.epoch));
+            }
+        }
+        self.groups.insert(entry.id, entry);
+    }
+}
+
+impl ChatState {
+    /// One that begins now, between our account and another.
+    pub fn new(id: ChatId, own: AccountId, peer: AccountId) -> Self {
+        let row = ChatRow { peer: peer.as_bytes().to_vec(), ..ChatRow::default() };
+        Self { dirty: true, ..Self::with(id, peer, row, roster::Roster::of(own, peer)) }
+    }
+
+    fn load(read: &impl Reading, id: ChatId, row: ChatRow) -> Result<Self, EngineError> {
+        let peer = AccountId::from_bytes(&row.peer).map_err(|_| EngineError::Identity)?;
+        let members = read.range::<MemberRow>(MEMBERS, prefix(&id.0), usize::MAX, false)?;
+        let mut state = Self::with(id, peer, row, roster::Roster::stored(members.into_iter().map(|(_, row)| row)));
+        for (_, item) in read.range::<OutboxRow>(OUTBOX, prefix(&id.0), usize::MAX, false)? {
+            state.outbox.push_back(send::OutItem::from_row(&item));
+        }
+        Ok(state)
+    }
+
+    fn with(id: ChatId, peer: AccountId, row: ChatRow, roster: roster::Roster) -> Self {
+        Self {
+            id,
+            peer,
+            row,
+            roster,
+            outbox: VecDeque::new(),
+            pending: Vec::new(),
+            receipt_due: None,
+            told_presence_ms: 0,
+            problem: None,
+            dirty: false,
+        }
+    }
+}

@@ -16,7 +16,7 @@ use crate::{
     limits::{DELETE_WINDOW_MS, MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
     mls::Processed,
     store::{EventRow, FeedRow, ReactionRow, Reading, TIMELINE},
-    turn::{Engine, EngineError, Turn, first_time},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// What a message was.
@@ -52,7 +52,7 @@ impl Engine {
         let Ok(group) = GroupId::try_from(&*entry.group) else {
             return Ok(());
         };
-        let relayed = self.links.get(&device).is_some_and(|l| l.relayed);
+        let relayed = self.delivery.links.get(&device).is_some_and(|l| l.relayed);
         let via = if relayed { Via::Relay } else { Via::Direct };
         self.on_message(turn, group, Some(device), via, &entry.message).map(drop)
     }
@@ -66,7 +66,7 @@ impl Engine {
         via: Via,
         message: &Bytes,
     ) -> Result<Taken, EngineError> {
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
             tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
             return Ok(Taken::Nothing);
         };
@@ -82,7 +82,7 @@ impl Engine {
         if message.len() > starling_wire::limits::MAX_ENTRY {
             return Ok(Taken::Nothing);
         }
-        if !first_time(&mut self.seen, message) {
+        if !self.delivery.seen.insert(message) {
             if let Some(device) = from {
                 self.owe_ack(turn, device, chat, id);
             }
@@ -107,7 +107,7 @@ impl Engine {
                     entry.future.push_back((from, message.clone()));
                 }
                 // It must be taken again once we are there.
-                self.forget(message);
+                self.delivery.seen.forget(message);
                 self.read_log_again(turn, id);
             }
             Processed::Own => return Ok(Taken::Own),
@@ -122,15 +122,9 @@ impl Engine {
         Ok(Taken::Nothing)
     }
 
-    fn forget(&mut self, message: &[u8]) {
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&blake3::hash(message).as_bytes()[..16]);
-        self.seen.0.remove(&hash);
-    }
-
     /// Messages that came before the commit that leads to their epoch.
     pub(crate) fn retry_future(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
             return Ok(());
         };
         for (from, message) in std::mem::take(&mut entry.future) {
@@ -149,17 +143,17 @@ impl Engine {
         batch: Batch,
     ) -> Result<(), EngineError> {
         let device = sender.device();
-        let own = sender.account() == self.me.account();
+        let own = sender.account() == self.account.id();
         if !own {
             // A device that its account has given up may be somebody else's now.
-            let person = self.contacts.get(&sender.account());
+            let person = self.contacts.people.get(&sender.account());
             if person.and_then(|p| p.list.as_ref()).is_some_and(|list| list.device(&device).is_none()) {
                 tracing::warn!("a message of a device that its account has given up was dropped");
                 return Ok(());
             }
             self.confirm_group(turn, group)?;
             self.distrust_groups(turn, chat, group)?;
-        } else if self.me.list.as_ref().is_some_and(|list| list.device(&device).is_none()) {
+        } else if self.account.list().is_some_and(|list| list.device(&device).is_none()) {
             tracing::warn!("a message of a device that our account has given up was dropped");
             return Ok(());
         }
@@ -167,10 +161,10 @@ impl Engine {
         let mut changes = Changes::default();
         let mut numbered = false;
         for event in batch.events {
-            self.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
+            self.counters.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
                 numbered = true;
-                let Some(state) = self.chats.get_mut(&chat) else {
+                let Some(state) = self.conversations.chats.get_mut(&chat) else {
                     return Ok(());
                 };
                 let row = state.roster.device_mut(sender.account(), &device);
@@ -209,7 +203,7 @@ impl Engine {
         event: Event,
         changes: &mut Changes,
     ) -> Result<(), EngineError> {
-        let own = sender.account() == self.me.account();
+        let own = sender.account() == self.account.id();
         let (id, agreed) = (event.id, turn.agreed_ms());
         match event.body {
             Body::Text(_) => {
@@ -222,12 +216,12 @@ impl Engine {
                 changes.rows.insert(timeline_key(chat, id), row);
                 changes.new.extend(id.to_bytes());
                 if !own
-                    && let Some(person) = self.contacts.get_mut(&sender.account())
+                    && let Some(person) = self.contacts.people.get_mut(&sender.account())
                     && person.presence.typing_until.take().is_some()
                 {
                     turn.live(Live::Typing { chat, typing: false });
                 }
-                if let Some(state) = self.chats.get_mut(&chat) {
+                if let Some(state) = self.conversations.chats.get_mut(&chat) {
                     // A clock far ahead sorts where it says, but does not pin the chat there.
                     let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
                     state.row.newest = state.row.newest.max(id.clock.0.min(latest));
@@ -239,7 +233,7 @@ impl Engine {
             }
             Body::Edit(Edit { target, text }) => {
                 if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
-                    && self.authors.is_by(row.author, &sender.account())
+                    && self.conversations.authors.is_by(row.author, &sender.account())
                     && !row.deleted
                     && id.clock.0 > row.edit_clock
                 {
@@ -253,7 +247,7 @@ impl Engine {
                 let in_time = id.clock.ms().saturating_sub(target.clock.ms()) <= DELETE_WINDOW_MS;
                 if in_time
                     && let Some((key, mut row)) = self.target(turn, chat, target, changes)?
-                    && self.authors.is_by(row.author, &sender.account())
+                    && self.conversations.authors.is_by(row.author, &sender.account())
                 {
                     // The text goes from the disk, too.
                     row = EventRow {
@@ -283,14 +277,14 @@ impl Engine {
                 self.has_received(turn, chat, sender.device(), &receipt)?;
             }
             Body::Profile(Profile { name, bot }) if !own => self.on_profile(turn, chat, name, bot)?,
-            Body::Profile(Profile { name, .. }) if !name.is_empty() && name != self.me.row.name => {
+            Body::Profile(Profile { name, .. }) if !name.is_empty() && name != self.account.identity.row.name => {
                 // Another device of ours has renamed us.
-                self.me.row.name = name;
-                self.me.dirty = true;
+                self.account.identity.row.name = name;
+                self.account.identity.dirty = true;
             }
             Body::Profile(_) => {}
             Body::Devices(Devices { list }) => {
-                if let Some(peer) = self.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
+                if let Some(peer) = self.conversations.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
                     self.on_newer_list(turn, peer, &list)?;
                 }
             }
@@ -328,7 +322,7 @@ impl Engine {
         receipt: &Receipt,
     ) -> Result<(), EngineError> {
         self.has_received(turn, chat, from.device(), receipt)?;
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
         // Nobody has read what was not written yet.
@@ -337,11 +331,11 @@ impl Engine {
             let range = timeline_key(chat, floor_id(before.saturating_add(1)))
                 ..timeline_key(chat, floor_id(read.saturating_add(1)));
             let rows = turn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
-            let own = self.me.account();
+            let own = self.account.id();
             let ids: Vec<u8> = rows
                 .iter()
                 .rev()
-                .filter(|(_, row)| self.authors.is_by(row.author, &own))
+                .filter(|(_, row)| self.conversations.authors.is_by(row.author, &own))
                 .flat_map(|(key, _)| key[16..].to_vec())
                 .collect();
             turn.state_news(chat, ids, DeliveryState::Read, "")?;
@@ -357,16 +351,16 @@ impl Engine {
         from: DeviceId,
         receipt: &Receipt,
     ) -> Result<(), EngineError> {
-        let me = self.me.device().tag();
+        let me = self.account.device().tag();
         let upto = receipt.delivered.iter().filter(|(device, _)| *device == me).map(|(_, upto)| *upto).max();
         if let Some(upto) = upto { self.acknowledged(turn, chat, from, upto) } else { Ok(()) }
     }
 
     fn on_profile(&mut self, turn: &mut Turn<'_>, chat: ChatId, name: String, bot: bool) -> Result<(), EngineError> {
-        let Some(peer) = self.chats.get(&chat).map(|c| c.peer) else {
+        let Some(peer) = self.conversations.chats.get(&chat).map(|c| c.peer) else {
             return Ok(());
         };
-        let Some(person) = self.contacts.get_mut(&peer) else {
+        let Some(person) = self.contacts.people.get_mut(&peer) else {
             return Ok(());
         };
         let renamed = !name.is_empty() && person.row.name != name;
@@ -377,7 +371,7 @@ impl Engine {
         person.dirty = true;
         if person.state() == ContactState::Outgoing {
             person.row.state = ContactState::Active.stored();
-            self.net_changed = true;
+            self.delivery.net_changed = true;
             self.snapshot_soon(turn);
             turn.account_news(FeedKind::ContactAccepted, peer, "")?;
         } else if renamed {
@@ -388,7 +382,7 @@ impl Engine {
 
     /// A group in which a device of the other account has spoken is one that it is in.
     pub(crate) fn confirm_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
             return Ok(());
         };
         (entry.row.confirmed, entry.row.distrusted) = (true, false);

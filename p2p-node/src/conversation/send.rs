@@ -9,11 +9,11 @@ use starling_wire::{
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, FeedKind, MessageId, NodeError, Via},
-    conversation::{GroupEntry, group::GroupId, roster::Progress},
+    conversation::{ChatState, GroupEntry, group::GroupId, roster::Progress},
     limits::{MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, FeedRow, OUTBOX, OutboxRow, Reading, TIMELINE},
-    turn::{ChatState, Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// An entry of an outbox, as far as it is kept in memory.
@@ -68,9 +68,16 @@ pub fn timeline_key(chat: ChatId, id: EventId) -> Vec<u8> {
 impl Engine {
     /// Whether the user may write to a chat now.
     pub(crate) fn check_may_write(&self, chat: ChatId) -> Result<(), NodeError> {
-        let state = self.chats.get(&chat).ok_or_else(|| NodeError::NotFound("there is no such conversation".into()))?;
-        let person =
-            self.contacts.get(&state.peer).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        let state = self
+            .conversations
+            .chats
+            .get(&chat)
+            .ok_or_else(|| NodeError::NotFound("there is no such conversation".into()))?;
+        let person = self
+            .contacts
+            .people
+            .get(&state.peer)
+            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
         let name = person.name();
         match person.state() {
             ContactState::Blocked => {
@@ -99,7 +106,7 @@ impl Engine {
     /// The group that we write to: one that fits the devices of both sides, rather lacking some of them than with somebody else's in it; of
     /// those that lack the fewest the confirmed one with the lowest id, so that both sides choose the same, else the newest.
     pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
-        let state = self.chats.get(&chat)?;
+        let state = self.conversations.chats.get(&chat)?;
         let usable = self.groups_of(state).filter(|(_, group)| !group.row.dead);
         usable.min_by_key(|(at, group)| self.rank(state.peer, *at, group)).map(|(_, group)| group.id)
     }
@@ -107,7 +114,7 @@ impl Engine {
     /// The groups of a conversation that are there, oldest first.
     fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
         let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
-        ids.filter_map(|g| self.groups.get(&g)).enumerate()
+        ids.filter_map(|g| self.conversations.groups.get(&g)).enumerate()
     }
 
     /// The order of preference among a conversation's groups; the least is written to.
@@ -120,7 +127,7 @@ impl Engine {
     /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, and of the rest those that are the
     /// least fit to be written to.
     pub(crate) fn surplus_groups(&self, chat: ChatId) -> Vec<GroupId> {
-        let Some(state) = self.chats.get(&chat) else { return Vec::new() };
+        let Some(state) = self.conversations.chats.get(&chat) else { return Vec::new() };
         let mut older: Vec<_> = self.groups_of(state).collect();
         older.pop();
         older.sort_by_cached_key(|(at, group)| (group.row.dead, self.rank(state.peer, *at, group)));
@@ -129,9 +136,9 @@ impl Engine {
 
     /// Stamps an event and queues it for this turn's batch.
     pub(crate) fn write_event(&mut self, turn: &mut Turn<'_>, chat: ChatId, body: Body) -> EventId {
-        let clock = self.clock.tick(turn.agreed_ms());
-        let device = self.me.device().tag();
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let clock = self.counters.clock.tick(turn.agreed_ms());
+        let device = self.account.device().tag();
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return EventId::default();
         };
         let sequence = if body.is_numbered() {
@@ -149,14 +156,14 @@ impl Engine {
     /// Encrypts what was written in this turn.
     pub(crate) fn flush_pending(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for chat in self.touched_chats() {
-            if self.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
+            if self.conversations.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
                 continue;
             }
             let Some(group) = self.active_group(chat) else {
                 continue;
             };
-            let author = self.author(turn, self.me.account(), self.me.device().tag())?;
-            let Some(state) = self.chats.get_mut(&chat) else {
+            let author = self.author(turn, self.account.id(), self.account.device().tag())?;
+            let Some(state) = self.conversations.chats.get_mut(&chat) else {
                 continue;
             };
             let events = std::mem::take(&mut state.pending);
@@ -230,7 +237,7 @@ impl Engine {
         let (batch, message, epoch) = self.encrypt(chat, group, events)?;
         let row = OutboxRow { group: group.to_vec(), epoch, message, ids, first, last, created_ms: now, batch };
         turn.put(OUTBOX, &outbox_key(chat, first), &row)?;
-        if let Some(state) = self.chats.get_mut(&chat) {
+        if let Some(state) = self.conversations.chats.get_mut(&chat) {
             state.outbox.push_back(OutItem { ready_ms: turn.now(), ..OutItem::from_row(&row) });
         }
         Ok(())
@@ -243,9 +250,9 @@ impl Engine {
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<(Vec<u8>, Bytes, u64), EngineError> {
-        let kept = self.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
+        let kept = self.conversations.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
         let floor = kept.or(events.first().map(|e| e.id.sequence)).unwrap_or_default();
-        let Some(entry) = self.groups.get_mut(&group) else {
+        let Some(entry) = self.conversations.groups.get_mut(&group) else {
             return Err(EngineError::Identity);
         };
         let batch = Batch { events, floor }.encode();
@@ -266,7 +273,7 @@ impl Engine {
         let (_, message, _) = self.encrypt(chat, group, events)?;
         let all = self.send_loose(turn, chat, group, &message);
         let due = turn.now() + RECEIPT_DELAY_MS;
-        if let Some(state) = self.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
+        if let Some(state) = self.conversations.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
             if all {
                 state.row.read_logged = state.row.read_told;
                 state.dirty = true;
@@ -282,12 +289,18 @@ impl Engine {
         let Some(active) = self.active_group(chat) else {
             return Ok(());
         };
-        if self.chats.get(&chat).and_then(|c| self.contacts.get(&c.peer)).is_some_and(|p| p.row.key_changed) {
+        if self
+            .conversations
+            .chats
+            .get(&chat)
+            .and_then(|c| self.contacts.people.get(&c.peer))
+            .is_some_and(|p| p.row.key_changed)
+        {
             // Not to devices that the user does not trust yet.
             return Ok(());
         }
-        let epoch = self.groups.get(&active).map_or(0, |g| g.live.epoch());
-        let Some(state) = self.chats.get(&chat) else {
+        let epoch = self.conversations.groups.get(&active).map_or(0, |g| g.live.epoch());
+        let Some(state) = self.conversations.chats.get(&chat) else {
             return Ok(());
         };
         let stale: Vec<u64> = state
@@ -301,14 +314,14 @@ impl Engine {
             let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? else {
                 continue;
             };
-            let Ok(batch) = Batch::decode(&row.batch, self.me.device().tag()) else {
+            let Ok(batch) = Batch::decode(&row.batch, self.account.device().tag()) else {
                 continue;
             };
             let (batch, message, epoch) = self.encrypt(chat, active, batch.events)?;
             row.group = active.to_vec();
             (row.batch, row.message, row.epoch) = (batch, message, epoch);
             turn.put(OUTBOX, &key, &row)?;
-            if let Some(state) = self.chats.get_mut(&chat) {
+            if let Some(state) = self.conversations.chats.get_mut(&chat) {
                 state.row.logged_upto = state.row.logged_upto.min(first - 1);
                 state.dirty = true;
                 if let Some(item) =
@@ -325,12 +338,12 @@ impl Engine {
     /// Entries whose life has ended fail, visibly.
     pub(crate) fn expire_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let now = turn.wall().min(turn.agreed_ms());
-        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let Some(state) = self.conversations.chats.get_mut(&chat) else { return Ok(()) };
         let over = |i: &&OutItem| i.created_ms + OUTBOX_LIFE_MS < now;
         let expired: Vec<OutItem> = state.outbox.iter().filter(over).cloned().collect();
         for item in expired {
             turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
-            let Some(state) = self.chats.get_mut(&chat) else {
+            let Some(state) = self.conversations.chats.get_mut(&chat) else {
                 continue;
             };
             state.outbox.retain(|i| i.first != item.first);
@@ -377,7 +390,7 @@ impl Engine {
             Some(row) if matches!(Event::decode_body(&row.body), Ok(Body::Call(_))) => {
                 Err(NodeError::Refused("a call is no message".into()))
             }
-            Some(row) if !self.authors.is_by(row.author, &self.me.account()) => {
+            Some(row) if !self.conversations.authors.is_by(row.author, &self.account.id()) => {
                 Err(NodeError::Refused("only the author can change a message".into()))
             }
             Some(row) if row.deleted => Err(NodeError::Refused("the message was deleted".into())),

@@ -12,10 +12,10 @@ use crate::{
     api::types::{ChatId, DeliveryState, Live},
     conversation::group::GroupId,
     conversation::send::outbox_key,
-    limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
+    limits::{PUMP_ENTRIES, RESEND_AFTER_MS, SEEN_HASHES, WINDOW_BYTES},
     net::NetCommand,
     store::{DeviceRow, OUTBOX, OutboxRow, Reading},
-    turn::{Effect, Engine, EngineError, Turn},
+    turn::{Effect, Engine, EngineError, Tracked, Turn},
 };
 
 /// Where the sending of one conversation's outbox to one device stands.
@@ -52,16 +52,72 @@ impl Link {
     }
 }
 
+/// The streams to other devices, and what the network was told.
+pub struct Delivery {
+    pub links: Tracked<DeviceId, Link>,
+    /// Hashes of what was processed.
+    pub seen: SeenMessages,
+    pub told: targets::Told,
+    /// Something that [`Engine::sync_net`] looks at has changed.
+    pub net_changed: bool,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            links: Tracked::default(),
+            seen: SeenMessages::default(),
+            told: targets::Told::default(),
+            net_changed: true,
+        }
+    }
+}
+
+/// Hashes of the newest messages that were processed, so that copies are dropped before they are decrypted.
+#[derive(Default)]
+pub struct SeenMessages {
+    hashes: HashSet<[u8; 16]>,
+    by_age: VecDeque<[u8; 16]>,
+}
+
+impl SeenMessages {
+    /// Whether these bytes are new. They are remembered, for as long as [`SEEN_HASHES`] others have not come after them.
+    pub fn insert(&mut self, bytes: &[u8]) -> bool {
+        let hash = short_hash(bytes);
+        if !self.hashes.insert(hash) {
+            return false;
+        }
+        self.by_age.push_back(hash);
+        if self.by_age.len() > SEEN_HASHES
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.hashes.remove(&oldest);
+        }
+        true
+    }
+
+    /// These bytes count as new again.
+    pub fn forget(&mut self, bytes: &[u8]) {
+        self.hashes.remove(&short_hash(bytes));
+    }
+}
+
+fn short_hash(bytes: &[u8]) -> [u8; 16] {
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    hash
+}
+
 impl Engine {
     /// The chats in which a device takes part.
     fn chats_of(&self, device: &DeviceId) -> Vec<ChatId> {
-        let account = self.devices.get(device);
-        let own = account == Some(&self.me.account());
+        let account = self.contacts.devices.get(device);
+        let own = account == Some(&self.account.id());
         match account {
-            _ if own => self.chats.keys().copied().collect(),
+            _ if own => self.conversations.chats.keys().copied().collect(),
             Some(account) => {
                 let chat = ChatId(self.store.name("direct", account.as_bytes()));
-                Some(chat).filter(|c| self.chats.contains_key(c)).into_iter().collect()
+                Some(chat).filter(|c| self.conversations.chats.contains_key(c)).into_iter().collect()
             }
             None => Vec::new(),
         }
@@ -72,9 +128,9 @@ impl Engine {
             return;
         }
         let link = Link { relayed, cursors: HashMap::new(), acks: HashSet::new() };
-        self.links.insert(device, link);
+        self.delivery.links.insert(device, link);
         for chat in self.chats_of(&device) {
-            self.chats.touch(chat);
+            self.conversations.chats.touch(chat);
             // Tell again what we have and have read: the last stream may have lost it.
             self.ack_again(device, chat);
             self.read_again(turn, chat);
@@ -84,11 +140,11 @@ impl Engine {
     }
 
     pub(crate) fn link_down(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
-        if self.links.remove(&device).is_none() {
+        if self.delivery.links.remove(&device).is_none() {
             return;
         }
         for chat in self.chats_of(&device) {
-            if let Some(state) = self.chats.get_mut(&chat) {
+            if let Some(state) = self.conversations.chats.get_mut(&chat) {
                 // What it was told on that stream may be lost: a receipt in the log is sure.
                 let told = |d: &DeviceRow| d.received > 0 && d.told > 0;
                 if state.roster.device(&device).is_some_and(told) {
@@ -104,15 +160,15 @@ impl Engine {
     }
 
     pub(crate) fn drop_links_of(&mut self, account: &AccountId) {
-        for entry in self.contacts.get(account).iter().flat_map(|p| &p.list).flat_map(|l| &l.devices) {
-            self.links.remove(&entry.certificate.device());
+        for entry in self.contacts.people.get(account).iter().flat_map(|p| &p.list).flat_map(|l| &l.devices) {
+            self.delivery.links.remove(&entry.certificate.device());
         }
     }
 
     /// A new stream begins at what the device has acknowledged.
     pub(crate) fn rewind_links(&mut self, chat: ChatId) {
         for device in self.linked_devices(chat) {
-            if let Some(link) = self.links.get_mut(&device) {
+            if let Some(link) = self.delivery.links.get_mut(&device) {
                 link.cursors.remove(&chat);
             }
         }
@@ -120,27 +176,37 @@ impl Engine {
 
     /// The devices of a conversation that we are connected to.
     fn linked_devices(&self, chat: ChatId) -> Vec<DeviceId> {
-        let theirs = self.chats.get(&chat).and_then(|c| self.contacts.get(&c.peer)).and_then(|p| p.list.as_ref());
-        let all = theirs.into_iter().chain(&self.me.list).flat_map(|l| &l.devices).map(|d| d.certificate.device());
-        all.filter(|device| self.links.contains_key(device)).collect()
+        let theirs = self
+            .conversations
+            .chats
+            .get(&chat)
+            .and_then(|c| self.contacts.people.get(&c.peer))
+            .and_then(|p| p.list.as_ref());
+        let all = theirs
+            .into_iter()
+            .chain(&self.account.identity.list)
+            .flat_map(|l| &l.devices)
+            .map(|d| d.certificate.device());
+        all.filter(|device| self.delivery.links.contains_key(device)).collect()
     }
 
     /// What a device has not acknowledged for too long is sent to it again.
     pub(crate) fn resend(&mut self, turn: &Turn<'_>, device: DeviceId) {
         // Looked at again, too, as it may have to be woken for others.
-        let Some(link) = self.links.get_mut(&device) else { return };
+        let Some(link) = self.delivery.links.get_mut(&device) else { return };
         let late = |c: &Cursor| !c.inflight.is_empty() && c.resend_due() <= turn.now();
         let chats = link.cursors.iter().filter(|(_, c)| late(c)).map(|(chat, _)| *chat);
         for chat in chats.collect::<Vec<_>>() {
-            self.chats.touch(chat);
+            self.conversations.chats.touch(chat);
         }
     }
 
     fn ack_again(&mut self, device: DeviceId, chat: ChatId) {
-        let received = self.chats.get(&chat).and_then(|c| c.roster.device(&device)).map_or(0, |d| d.received);
+        let received =
+            self.conversations.chats.get(&chat).and_then(|c| c.roster.device(&device)).map_or(0, |d| d.received);
         if received > 0
             && let Some(group) = self.active_group(chat)
-            && let Some(link) = self.links.get_mut(&device)
+            && let Some(link) = self.delivery.links.get_mut(&device)
         {
             link.acks.insert((chat, group));
         }
@@ -148,9 +214,9 @@ impl Engine {
 
     /// Something of a device is (or will be, with this turn) durable here: it has to be told.
     pub(crate) fn owe_ack(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId, group: GroupId) {
-        if let Some(link) = self.links.get_mut(&device) {
+        if let Some(link) = self.delivery.links.get_mut(&device) {
             link.acks.insert((chat, group));
-        } else if let Some(state) = self.chats.get_mut(&chat) {
+        } else if let Some(state) = self.conversations.chats.get_mut(&chat) {
             let due = turn.now() + crate::limits::RECEIPT_DELAY_MS;
             state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
         }
@@ -159,17 +225,17 @@ impl Engine {
     /// Everything that can leave on direct streams now.
     pub(crate) fn pump_links(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for chat in self.touched_chats() {
-            let owed = self.chats.get(&chat).is_some_and(|c| !c.outbox.is_empty());
+            let owed = self.conversations.chats.get(&chat).is_some_and(|c| !c.outbox.is_empty());
             for device in self.linked_devices(chat) {
                 if owed {
                     self.pump(turn, device, chat)?;
-                } else if let Some(link) = self.links.get_mut(&device) {
+                } else if let Some(link) = self.delivery.links.get_mut(&device) {
                     // What is no longer owed (its group is gone, say) is not waited for either.
                     link.cursors.remove(&chat);
                 }
             }
         }
-        for device in self.links.touched() {
+        for device in self.delivery.links.touched() {
             self.send_acks(turn, device);
         }
         Ok(())
@@ -177,15 +243,15 @@ impl Engine {
 
     fn pump(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId) -> Result<(), EngineError> {
         let now = turn.now();
-        let waits = self.chats.get(&chat).filter(|c| !c.outbox.is_empty());
+        let waits = self.conversations.chats.get(&chat).filter(|c| !c.outbox.is_empty());
         let groups = waits.map(|c| c.row.groups.clone()).unwrap_or_default();
         let ids = groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
         let given_up: Vec<GroupId> = ids.filter(|g| self.has_strangers(chat, *g)).collect();
-        let Some(state) = self.chats.get_mut(&chat).filter(|c| !c.outbox.is_empty()) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat).filter(|c| !c.outbox.is_empty()) else {
             return Ok(());
         };
         let acked = state.roster.device(&device).map_or(0, |d| d.acked);
-        let Some(link) = self.links.get_mut(&device) else {
+        let Some(link) = self.delivery.links.get_mut(&device) else {
             return Ok(());
         };
         let cursor =
@@ -197,7 +263,11 @@ impl Engine {
         let (mut entries, mut len, mut sent) = (Vec::new(), 0, 0);
         for item in state.outbox.iter().skip(from) {
             // Only members can read it; a device that joined another group waits for that one.
-            let member = self.groups.get(&item.group).is_some_and(|g| g.members.iter().any(|m| m.device() == device));
+            let member = self
+                .conversations
+                .groups
+                .get(&item.group)
+                .is_some_and(|g| g.members.iter().any(|m| m.device() == device));
             if !member || given_up.contains(&item.group) {
                 continue;
             }
@@ -233,12 +303,12 @@ impl Engine {
     }
 
     fn send_acks(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
-        let Some(link) = self.links.get_mut(&device) else {
+        let Some(link) = self.delivery.links.get_mut(&device) else {
             return;
         };
         let mut acks = Vec::new();
         for (chat, group) in link.acks.drain() {
-            let Some(state) = self.chats.get_mut(&chat) else {
+            let Some(state) = self.conversations.chats.get_mut(&chat) else {
                 continue;
             };
             let Some(row) = state.roster.device(&device) else { continue };
@@ -258,14 +328,14 @@ impl Engine {
 
     /// A message without a number, to those who are connected. Gives whether these are all.
     pub(crate) fn send_loose(&mut self, turn: &mut Turn<'_>, chat: ChatId, group: GroupId, message: &Bytes) -> bool {
-        let Some(entry) = self.groups.get(&group).filter(|_| !self.has_strangers(chat, group)) else {
+        let Some(entry) = self.conversations.groups.get(&group).filter(|_| !self.has_strangers(chat, group)) else {
             return false;
         };
-        let me = self.me.device();
+        let me = self.account.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).filter(|d| *d != me).collect();
         let mut all = true;
         for device in others {
-            if self.links.contains_key(&device) {
+            if self.delivery.links.contains_key(&device) {
                 let frame = DirectFrame {
                     entries: vec![Entry { group: Bytes::copy_from_slice(&group), message: message.clone() }],
                     ..DirectFrame::default()
@@ -300,7 +370,7 @@ impl Engine {
         group: &[u8],
         upto: u64,
     ) -> Result<(), EngineError> {
-        let Some(entry) = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g)) else {
+        let Some(entry) = GroupId::try_from(group).ok().and_then(|g| self.conversations.groups.get(&g)) else {
             return Ok(());
         };
         let id = entry.id;
@@ -310,7 +380,7 @@ impl Engine {
         if !entry.members.iter().any(|m| m.device() == device) {
             return Ok(());
         }
-        if self.devices.get(&device) != Some(&self.me.account()) {
+        if self.contacts.devices.get(&device) != Some(&self.account.id()) {
             self.confirm_group(turn, id)?;
         }
         self.acknowledged(turn, ChatId(chat), device, upto)
@@ -324,11 +394,11 @@ impl Engine {
         device: DeviceId,
         upto: u64,
     ) -> Result<(), EngineError> {
-        let Some(account) = self.devices.get(&device).copied() else {
+        let Some(account) = self.contacts.devices.get(&device).copied() else {
             return Ok(());
         };
-        let own = account == self.me.account();
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let own = account == self.account.id();
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
         // Nobody can have what was never written.
@@ -338,7 +408,7 @@ impl Engine {
             return Ok(());
         }
         state.roster.device_mut(account, &device).acked = upto;
-        let mut cursor = self.links.get_mut(&device).and_then(|l| l.cursors.remove(&chat));
+        let mut cursor = self.delivery.links.get_mut(&device).and_then(|l| l.cursors.remove(&chat));
         if let Some(cursor) = &mut cursor {
             while cursor.inflight.front().is_some_and(|(last, _)| *last <= upto) {
                 if let Some((_, len)) = cursor.inflight.pop_front() {
@@ -350,7 +420,7 @@ impl Engine {
         }
         // One with nothing in flight begins at what was acknowledged: there is no need to keep it.
         if let Some(cursor) = cursor.filter(|c| !c.inflight.is_empty())
-            && let Some(link) = self.links.get_mut(&device)
+            && let Some(link) = self.delivery.links.get_mut(&device)
         {
             link.cursors.insert(chat, cursor);
         }
@@ -372,11 +442,11 @@ impl Engine {
 
     /// Entries that every device on both accounts' lists has are not kept any more.
     pub(crate) fn clear_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let Some(state) = self.chats.get(&chat) else {
+        let Some(state) = self.conversations.chats.get(&chat) else {
             return Ok(());
         };
         let done = state.outbox.iter().take_while(|i| self.everybody_has(state, i.group, i.last)).count();
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
         for item in state.outbox.drain(..done) {

@@ -20,15 +20,15 @@ pub struct Told {
 impl Engine {
     /// Tells the network whom we want to be connected to, if that has changed.
     pub(crate) fn sync_net(&mut self, turn: &mut Turn<'_>) {
-        if !std::mem::take(&mut self.net_changed) {
+        if !std::mem::take(&mut self.delivery.net_changed) {
             return;
         }
         let mut targets = HashMap::new();
-        for (device, account) in &self.devices {
+        for (device, account) in &self.contacts.devices {
             if !self.may_talk(device) {
                 continue;
             }
-            let (relays, addresses) = match self.contacts.get(account) {
+            let (relays, addresses) = match self.contacts.people.get(account) {
                 Some(person) => (
                     person.list.as_ref().map(|l| l.homes.clone()).unwrap_or_default(),
                     person
@@ -40,17 +40,20 @@ impl Engine {
                         .filter_map(|a| Multiaddr::try_from(a.clone()).ok())
                         .collect(),
                 ),
-                None => (self.me.homes.clone(), self.own.addresses.get(device).cloned().unwrap_or_default()),
+                None => (
+                    self.account.identity.homes.clone(),
+                    self.account.own_devices.addresses.get(device).cloned().unwrap_or_default(),
+                ),
             };
             targets.insert(*device, Target { relays, addresses });
         }
         let homes = self.wanted_homes();
-        if targets != self.told.targets {
-            self.told.targets.clone_from(&targets);
+        if targets != self.delivery.told.targets {
+            self.delivery.told.targets.clone_from(&targets);
             turn.emit(Effect::Net(NetCommand::Targets(targets)));
         }
-        if homes != self.told.homes {
-            self.told.homes.clone_from(&homes);
+        if homes != self.delivery.told.homes {
+            self.delivery.told.homes.clone_from(&homes);
             turn.emit(Effect::Net(NetCommand::Homes(homes)));
         }
     }

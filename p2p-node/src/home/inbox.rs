@@ -49,10 +49,11 @@ impl Engine {
     }
 
     pub(crate) fn parcels_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let Some(hello) = self.homes.get(&home).and_then(|h| h.hello.clone()) else {
+        let Some(hello) = self.homes.servers.get(&home).and_then(|h| h.hello.clone()) else {
             return;
         };
         let due: Vec<Vec<u8>> = self
+            .homes
             .parcels
             .iter()
             .filter(|(_, p)| !p.under_way && p.row.home.parse::<RendezvousAddr>().is_ok_and(|h| h.peer == home))
@@ -62,7 +63,7 @@ impl Engine {
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
-            let Some(parcel) = self.parcels.get_mut(&key) else {
+            let Some(parcel) = self.homes.parcels.get_mut(&key) else {
                 continue;
             };
             parcel.under_way = true;
@@ -74,14 +75,14 @@ impl Engine {
             };
             if append.token.is_empty() && hello.inbox_bits > MAX_WORK_BITS {
                 parcel.under_way = false;
-                if let Some(state) = self.homes.get_mut(&home) {
+                if let Some(state) = self.homes.servers.get_mut(&home) {
                     state.problem = Some("it asks for more work than any message is worth".into());
                 }
             } else if append.token.is_empty() {
                 let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
                 let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
                 let id = turn.fresh_id();
-                if let Some(state) = self.homes.get_mut(&home) {
+                if let Some(state) = self.homes.servers.get_mut(&home) {
                     state.asked.insert(id, Asked::Parcel(key));
                 }
                 turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Inbox(append))));
@@ -93,10 +94,10 @@ impl Engine {
 
     /// Our other devices write into a group as soon as they have joined it: first the contact is to be able to.
     fn waits_for_contact(&self, key: &[u8]) -> bool {
-        let me = self.me.account();
+        let me = self.account.id();
         let own = |p: &Parcel| p.row.account == me.as_bytes();
-        let (Some(parcel), Some(place)) = (self.parcels.get(key), key.get(32..)) else { return false };
-        own(parcel) && self.parcels.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
+        let (Some(parcel), Some(place)) = (self.homes.parcels.get(key), key.get(32..)) else { return false };
+        own(parcel) && self.homes.parcels.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
     }
 
     /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
@@ -114,7 +115,7 @@ impl Engine {
         let signed = [&device.as_bytes()[..], &encoded].concat();
         let item = InboxItem {
             body: encoded,
-            signature: Bytes::copy_from_slice(&self.me.device_key.sign(INBOX_DOMAIN, &signed)),
+            signature: Bytes::copy_from_slice(&self.account.identity.device_key.sign(INBOX_DOMAIN, &signed)),
         };
         let Ok(sealed) = self.mls.seal_to(&to.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
             return Ok(());
@@ -128,13 +129,13 @@ impl Engine {
         };
         let key = [&device.as_bytes()[..], &place].concat();
         turn.put(PARCELS, &key, &row)?;
-        self.parcels.insert(key, Parcel::new(row));
-        self.net_changed = true;
+        self.homes.parcels.insert(key, Parcel::new(row));
+        self.delivery.net_changed = true;
         Ok(())
     }
 
     fn group_of_parcel(&self, key: &[u8]) -> Option<&GroupEntry> {
-        GroupId::try_from(key.get(32..)?).ok().and_then(|id| self.groups.get(&id))
+        GroupId::try_from(key.get(32..)?).ok().and_then(|id| self.conversations.groups.get(&id))
     }
 
     pub(crate) fn parcel_delivered(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
@@ -145,10 +146,10 @@ impl Engine {
     }
 
     fn forget_parcel(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
-        self.parcels.remove(key);
-        self.net_changed = true;
+        self.homes.parcels.remove(key);
+        self.delivery.net_changed = true;
         turn.delete(PARCELS, key)?;
-        let homes: Vec<HomeId> = self.me.homes.iter().map(|h| h.peer).collect();
+        let homes: Vec<HomeId> = self.account.identity.homes.iter().map(|h| h.peer).collect();
         for home in homes {
             self.parcels_up(turn, home);
         }
@@ -156,7 +157,7 @@ impl Engine {
     }
 
     fn chat_of_parcel(&self, key: &[u8]) -> Option<ChatId> {
-        let account = AccountId::from_bytes(&self.parcels.get(key)?.row.account).ok()?;
+        let account = AccountId::from_bytes(&self.homes.parcels.get(key)?.row.account).ok()?;
         Some(ChatId(self.store.name("direct", account.as_bytes())))
     }
 
@@ -168,14 +169,14 @@ impl Engine {
         busy: bool,
     ) -> Result<(), EngineError> {
         let chat = self.chat_of_parcel(key);
-        let Some(parcel) = self.parcels.get_mut(key) else {
+        let Some(parcel) = self.homes.parcels.get_mut(key) else {
             return Ok(());
         };
         parcel.under_way = false;
         if busy {
             let at = turn.now() + crate::limits::RETRY_REFUSED_MS;
             if let Ok(home) = parcel.row.home.parse::<RendezvousAddr>()
-                && let Some(state) = self.homes.get_mut(&home.peer)
+                && let Some(state) = self.homes.servers.get_mut(&home.peer)
             {
                 state.retry_at = Some(at);
             }
@@ -211,7 +212,7 @@ impl Engine {
 
     /// Items of our inbox.
     pub(crate) fn on_inbox(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
-        let Some(state) = self.homes.get_mut(&home) else {
+        let Some(state) = self.homes.servers.get_mut(&home) else {
             return Ok(());
         };
         state.inbox_reading = false;
@@ -238,8 +239,8 @@ impl Engine {
     }
 
     fn on_inbox_item(&mut self, turn: &mut Turn<'_>, sealed: &[u8]) -> Result<Result<(), &'static str>, EngineError> {
-        let secret = zeroize::Zeroizing::new(self.me.row.seal_secret.clone());
-        let Ok(plain) = self.mls.open_sealed(&secret, &self.me.seal_public, INBOX_INFO, sealed) else {
+        let secret = zeroize::Zeroizing::new(self.account.identity.row.seal_secret.clone());
+        let Ok(plain) = self.mls.open_sealed(&secret, &self.account.identity.seal_public, INBOX_INFO, sealed) else {
             return Ok(Err("not sealed to this device"));
         };
         let Ok(item) = InboxItem::decode(plain.as_slice()) else {
@@ -254,23 +255,23 @@ impl Engine {
         let Ok(device) = DeviceId::from_bytes(&body.device) else {
             return Ok(Err("no device"));
         };
-        let signed = [&self.me.device().as_bytes()[..], &item.body].concat();
+        let signed = [&self.account.device().as_bytes()[..], &item.body].concat();
         if list.device(&device).is_none() || !device.verify(INBOX_DOMAIN, &signed, &item.signature) {
             return Ok(Err("not signed by a device of that account"));
         }
         if body.greeting.len() > MAX_GREETING {
             return Ok(Err("beyond its limits"));
         }
-        if list.account == self.me.account() {
+        if list.account == self.account.id() {
             return self.on_sibling(turn, device, &body, list);
         }
         let account = list.account;
-        let known = self.contacts.get(&account).map(Person::state);
+        let known = self.contacts.people.get(&account).map(Person::state);
         if known == Some(ContactState::Blocked) {
             return Ok(Err("from somebody who is blocked"));
         }
         let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
-        if group.is_some_and(|g| self.groups.contains_key(&g)) {
+        if group.is_some_and(|g| self.conversations.groups.contains_key(&g)) {
             // Delivered twice: it uses its invite up once.
             return Ok(Ok(()));
         }
@@ -300,12 +301,12 @@ impl Engine {
         own: bool,
     ) -> Result<Result<(), &'static str>, EngineError> {
         let account = list.account;
-        if let Some(known) = self.contacts.get(&account).and_then(|p| p.list.as_ref())
+        if let Some(known) = self.contacts.people.get(&account).and_then(|p| p.list.as_ref())
             && list.succeeds(known).is_err()
         {
             return Ok(Err("an older device list than the one known"));
         }
-        if self.contacts.get(&account).is_some_and(|p| list.version < p.row.trusted_version) {
+        if self.contacts.people.get(&account).is_some_and(|p| list.version < p.row.trusted_version) {
             return Ok(Err("a device list from the past"));
         }
         let Some(welcome) = &body.welcome else {
@@ -314,7 +315,7 @@ impl Engine {
         let Ok(group) = GroupId::try_from(&*welcome.group) else {
             return Ok(Err("no group id"));
         };
-        if self.groups.contains_key(&group) {
+        if self.conversations.groups.contains_key(&group) {
             return Ok(Ok(()));
         }
         let live = match self.mls.join(&welcome.message) {
@@ -324,7 +325,7 @@ impl Engine {
                 return Ok(Err("a welcome that cannot be used"));
             }
         };
-        let me = self.me.account();
+        let me = self.account.id();
         let members = live.members();
         let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
         if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
@@ -335,7 +336,10 @@ impl Engine {
         // Who made it has no home of its own: then its log is ours to open.
         let ours = !own
             && list.homes.is_empty()
-            && welcome.home.parse::<RendezvousAddr>().is_ok_and(|w| self.me.homes.iter().any(|h| h.peer == w.peer));
+            && welcome
+                .home
+                .parse::<RendezvousAddr>()
+                .is_ok_and(|w| self.account.identity.homes.iter().any(|h| h.peer == w.peer));
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home,
@@ -344,9 +348,9 @@ impl Engine {
             updated_ms: turn.wall(),
             ..GroupRow::default()
         };
-        let was = self.contacts.get(&account).map(Person::state);
+        let was = self.contacts.people.get(&account).map(Person::state);
         let now = turn.wall();
-        let person = self.contacts.get_or_insert_with(account, || Person::new(&account, now));
+        let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !own {
             person.row.state = ContactState::Active.stored();
             if !body.name.is_empty() {
@@ -369,7 +373,8 @@ impl Engine {
             // Who made it has told them who we are.
             return Ok(Ok(()));
         }
-        let profile = Body::Profile(Profile { name: self.me.row.name.clone(), bot: self.me.row.bot });
+        let profile =
+            Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
         self.write_event(turn, chat, profile);
         if alarm {
             turn.account_news(FeedKind::KeyChanged, account, "")?;

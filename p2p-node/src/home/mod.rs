@@ -2,7 +2,7 @@
 
 pub mod inbox;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use starling_keys::{DeviceId, DeviceList, RendezvousAddr, Verified};
@@ -18,7 +18,7 @@ use crate::{
     conversation::logged::Trimming,
     limits::{KEY_PACKAGE_STOCK, LEFT_HOME_MS, MAX_LEFT_HOMES, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, NetCommand, WorkFor},
-    store::LeftHomeRow,
+    store::{LeftHomeRow, PARCELS, ParcelRow, Reading, prefix},
     turn::{Effect, Engine, EngineError, Turn},
 };
 
@@ -103,6 +103,30 @@ impl HomeState {
     }
 }
 
+/// The rendezvous servers that we use, and what is to be left in inboxes there.
+#[derive(Default)]
+pub struct Homes {
+    pub servers: HashMap<HomeId, HomeState>,
+    /// What waits for others' inboxes, by its key in the store.
+    pub parcels: BTreeMap<Vec<u8>, inbox::Parcel>,
+}
+
+impl Homes {
+    /// Loads what waits from the profile.
+    pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
+        let mut homes = Self::default();
+        for (key, row) in read.range::<ParcelRow>(PARCELS, prefix(b""), usize::MAX, false)? {
+            homes.parcels.insert(key, inbox::Parcel::new(row));
+        }
+        Ok(homes)
+    }
+
+    /// Our home's clock minus our steady time, while it is connected.
+    pub fn clock_offset(&self) -> Option<i64> {
+        self.servers.values().find(|h| h.own && h.hello.is_some()).map(|h| h.steady_offset_ms)
+    }
+}
+
 impl Engine {
     /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
     pub(crate) fn wanted_homes(&mut self) -> HashMap<HomeId, (Vec<RendezvousAddr>, bool)> {
@@ -114,57 +138,53 @@ impl Engine {
                 entry.0.push(address.clone());
             }
         };
-        for home in &self.me.homes {
+        for home in &self.account.identity.homes {
             want(home, true);
         }
-        for entry in self.groups.values() {
+        for entry in self.conversations.groups.values() {
             let linked = entry.row.chat.as_slice().try_into().ok().is_some_and(|id| {
-                self.chats
+                self.conversations
+                    .chats
                     .get(&crate::api::types::ChatId(id))
-                    .and_then(|c| self.contacts.get(&c.peer))
+                    .and_then(|c| self.contacts.people.get(&c.peer))
                     .is_some_and(crate::contacts::Person::is_linked)
             });
             if linked && let Ok(home) = entry.row.home.parse() {
                 want(&home, false);
             }
         }
-        for person in self.contacts.values().filter(|p| p.is_linked()) {
+        for person in self.contacts.people.values().filter(|p| p.is_linked()) {
             // Their relays: only through them can they be reached before there is a direct path.
             for home in person.list.iter().flat_map(|l| &l.homes) {
                 want(home, false);
             }
         }
-        for home in self.own.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
+        for home in self.account.own_devices.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
             want(&home, false);
         }
         for home in self.homes_to_trim() {
             want(&home, false);
         }
-        for connect in self.connects.values() {
+        for connect in self.contacts.connects.values() {
             for home in &connect.homes {
                 want(home, false);
             }
         }
-        for parcel in self.parcels.values() {
+        for parcel in self.homes.parcels.values() {
             if let Ok(home) = parcel.row.home.parse() {
                 want(&home, false);
             }
         }
-        for code in &self.used_codes {
+        for code in &self.account.used_codes {
             want(&code.home, false);
         }
         for (id, (addresses, own)) in &wanted {
-            let state = self.homes.entry(*id).or_default();
+            let state = self.homes.servers.entry(*id).or_default();
             state.addresses.clone_from(addresses);
             state.own = *own;
         }
-        self.homes.retain(|id, _| wanted.contains_key(id));
+        self.homes.servers.retain(|id, _| wanted.contains_key(id));
         wanted
-    }
-
-    /// Our home's clock minus our steady time, while it is connected.
-    pub(crate) fn home_offset(&self) -> Option<i64> {
-        self.homes.values().find(|h| h.own && h.hello.is_some()).map(|h| h.steady_offset_ms)
     }
 
     pub(crate) fn home_up(
@@ -174,14 +194,14 @@ impl Engine {
         hello: &ServerHello,
     ) -> Result<(), EngineError> {
         let (now, steady) = (turn.wall(), turn.now());
-        let Some(state) = self.homes.get_mut(&home) else {
+        let Some(state) = self.homes.servers.get_mut(&home) else {
             return Ok(());
         };
         let lost = std::mem::take(&mut state.asked);
         for asked in lost.into_values() {
             self.asked_in_vain(turn, asked);
         }
-        let Some(state) = self.homes.get_mut(&home) else {
+        let Some(state) = self.homes.servers.get_mut(&home) else {
             return Ok(());
         };
         state.hello = Some(hello.clone());
@@ -193,7 +213,7 @@ impl Engine {
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
         let own = state.own;
-        turn.set_home_offset(self.home_offset());
+        turn.set_home_offset(self.homes.clock_offset());
         if own || self.has_left(home) {
             self.publish(turn, home);
         }
@@ -209,31 +229,31 @@ impl Engine {
 
     /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.
     pub(crate) fn home_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
-        if let Some(state) = self.homes.get_mut(&home) {
+        if let Some(state) = self.homes.servers.get_mut(&home) {
             state.silent = silent;
             turn.live(Live::Net);
         }
     }
 
     pub(crate) fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) {
-        let Some(state) = self.homes.get_mut(&home) else {
+        let Some(state) = self.homes.servers.get_mut(&home) else {
             return;
         };
         state.hello = None;
         state.silent = false;
         state.problem = Some(reason);
         let asked = std::mem::take(&mut state.asked);
-        turn.set_home_offset(self.home_offset());
+        turn.set_home_offset(self.homes.clock_offset());
         for (_, asked) in asked {
             self.asked_in_vain(turn, asked);
         }
         for group in self.groups_at(home) {
-            if let Some(entry) = self.groups.get_mut(&group) {
+            if let Some(entry) = self.conversations.groups.get_mut(&group) {
                 entry.readers = 0;
             }
         }
         // The server has forgotten the places of our short codes.
-        for open in self.codes.iter_mut().filter(|c| c.home == home && c.code.is_some()) {
+        for open in self.account.codes.iter_mut().filter(|c| c.home == home && c.code.is_some()) {
             open.expires_ms = 0;
         }
         turn.live(Live::Net);
@@ -243,13 +263,13 @@ impl Engine {
     fn asked_in_vain(&mut self, turn: &mut Turn<'_>, asked: Asked) {
         match asked {
             Asked::Parcel(key) => {
-                if let Some(parcel) = self.parcels.get_mut(&key) {
+                if let Some(parcel) = self.homes.parcels.get_mut(&key) {
                     parcel.under_way = false;
                 }
             }
             Asked::ConnectList(id) | Asked::ConnectPackages(id, ..) => {
                 let mut again = None;
-                if let Some(connect) = self.connects.get_mut(&id) {
+                if let Some(connect) = self.contacts.connects.get_mut(&id) {
                     connect.asked = false;
                     again = connect.homes.first().map(|h| h.peer);
                 }
@@ -259,13 +279,13 @@ impl Engine {
                 }
             }
             Asked::LogOpen(id) | Asked::LogRead(id, _) | Asked::LogClose(id) => {
-                if let Some(entry) = self.groups.get_mut(&id) {
+                if let Some(entry) = self.conversations.groups.get_mut(&id) {
                     (entry.opening, entry.closing) = (false, false);
                     entry.reading.clear();
                 }
             }
             Asked::LogAppend(appended) => {
-                if let Some(entry) = self.groups.get_mut(&appended.place.group) {
+                if let Some(entry) = self.conversations.groups.get_mut(&appended.place.group) {
                     entry.appending = false;
                 }
                 self.append_failed(turn, &appended);
@@ -284,27 +304,32 @@ impl Engine {
     }
 
     fn name_answered(&mut self, turn: &mut Turn<'_>, answer: Result<(), NodeError>) {
-        if let Some(reply) = self.name_reply.take() {
+        if let Some(reply) = self.account.name_reply.take() {
             turn.reply(reply, answer);
         }
     }
 
     pub(crate) fn homes_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let due: Vec<HomeId> =
-            self.homes.iter().filter(|(_, h)| h.due().is_some_and(|at| at <= turn.now())).map(|(id, _)| *id).collect();
+        let due: Vec<HomeId> = self
+            .homes
+            .servers
+            .iter()
+            .filter(|(_, h)| h.due().is_some_and(|at| at <= turn.now()))
+            .map(|(id, _)| *id)
+            .collect();
         for home in due {
-            if let Some(state) = self.homes.get_mut(&home) {
+            if let Some(state) = self.homes.servers.get_mut(&home) {
                 state.retry_at = None;
                 state.inbox_reading = false;
-                if state.own && !state.registered && !self.counters.superseded {
+                if state.own && !state.registered && !self.counters.row.superseded {
                     self.publish(turn, home);
                 } else if state.own {
                     self.read_inbox(turn, home);
                     self.check_packages(turn, home);
                     self.register_invites(turn, home)?;
-                    if self.counters.snapshot == 0 {
+                    if self.counters.row.snapshot == 0 {
                         self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot);
-                    } else if self.counters.snapshot_owed {
+                    } else if self.counters.row.snapshot_owed {
                         self.snapshot_soon(turn);
                     }
                     self.regroup(turn)?;
@@ -314,7 +339,7 @@ impl Engine {
             }
             self.parcels_up(turn, home);
             for id in self.groups_at(home) {
-                if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
+                if self.conversations.groups.get(&id).is_some_and(|g| !g.caught_up) {
                     self.read_logs(turn, id);
                 }
             }
@@ -325,16 +350,16 @@ impl Engine {
 
     /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
     pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        match &self.me.list {
+        match &self.account.identity.list {
             None => {
-                let account = Bytes::copy_from_slice(self.me.account().as_bytes());
+                let account = Bytes::copy_from_slice(self.account.id().as_bytes());
                 self.ask(turn, home, Ask::LookUp(account), Asked::OwnList);
             }
             Some(list) => {
                 let publish = Publish {
                     device_list: Bytes::copy_from_slice(list.as_bytes()),
                     solution: None,
-                    token: self.me.row.registration_token.clone(),
+                    token: self.account.identity.row.registration_token.clone(),
                 };
                 let version = list.version;
                 self.ask(turn, home, Ask::Publish(publish), Asked::Publish(version));
@@ -354,7 +379,7 @@ impl Engine {
         if response.id == 0 {
             return self.on_push(turn, home, answer);
         }
-        let Some(asked) = self.homes.get_mut(&home).and_then(|h| h.asked.remove(&response.id)) else {
+        let Some(asked) = self.homes.servers.get_mut(&home).and_then(|h| h.asked.remove(&response.id)) else {
             return Ok(());
         };
         if let Answer::Refused(refused) = &answer {
@@ -367,16 +392,19 @@ impl Engine {
             }
             (Asked::Publish(version), Answer::Done(_)) => self.on_registered(turn, home, version)?,
             (Asked::OwnList, Answer::DeviceList(bytes)) => {
-                let ours = |l: &Verified<DeviceList>| l.account == self.me.account();
+                let ours = |l: &Verified<DeviceList>| l.account == self.account.id();
                 let known = Verified::<DeviceList>::from_bytes(&bytes).ok().filter(ours);
-                if self.me.row.joins && known.as_ref().is_none_or(|l| l.version < self.me.row.joins_version) {
+                if self.account.identity.row.joins
+                    && known.as_ref().is_none_or(|l| l.version < self.account.identity.row.joins_version)
+                {
                     self.has_forgotten(turn, home);
                     return Ok(());
                 }
-                let newest = self.me.list.as_ref().map_or(0, |l| l.version);
+                let newest = self.account.list().map_or(0, |l| l.version);
                 let settles = |l: &Verified<DeviceList>| {
-                    let is_ours = l.device(&self.me.device()).is_some();
-                    l.version >= newest && (is_ours || (self.me.list.is_some() && !self.me.row.joins))
+                    let is_ours = l.device(&self.account.device()).is_some();
+                    l.version >= newest
+                        && (is_ours || (self.account.identity.list.is_some() && !self.account.identity.row.joins))
                 };
                 match known {
                     Some(list) if settles(&list) => {
@@ -386,7 +414,7 @@ impl Engine {
                     }
                     known => {
                         if let Err(error) = self.new_list(turn, known.as_ref()) {
-                            if let Some(state) = self.homes.get_mut(&home) {
+                            if let Some(state) = self.homes.servers.get_mut(&home) {
                                 state.problem = Some(error.to_string());
                             }
                             turn.live(Live::Net);
@@ -396,25 +424,25 @@ impl Engine {
                 }
                 self.publish(turn, home);
             }
-            (Asked::Name(name), Answer::Done(_)) if name != self.me.row.username => {
-                self.me.row.username = name;
-                self.me.dirty = true;
+            (Asked::Name(name), Answer::Done(_)) if name != self.account.identity.row.username => {
+                self.account.identity.row.username = name;
+                self.account.identity.dirty = true;
                 self.name_answered(turn, Ok(()));
             }
             (Asked::Packages(filled), Answer::KeyPackagesLeft(left)) => {
                 let missing = KEY_PACKAGE_STOCK.saturating_sub(left);
                 if !filled && missing > KEY_PACKAGE_STOCK / 2 {
                     self.fill_packages(turn, home, missing)?;
-                } else if let Some(state) = self.homes.get_mut(&home) {
+                } else if let Some(state) = self.homes.servers.get_mut(&home) {
                     state.stocked = true;
                     turn.live(Live::Net);
                 }
             }
             (Asked::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot)?,
-            (Asked::PutSnapshot, Answer::Done(_)) if self.snapshot_due.is_none() => {
-                self.counters.snapshot_owed = false;
-                self.counters_dirty = true;
-                if std::mem::take(&mut self.counters.greeting_owed) {
+            (Asked::PutSnapshot, Answer::Done(_)) if self.account.snapshot_due.is_none() => {
+                self.counters.row.snapshot_owed = false;
+                self.counters.dirty = true;
+                if std::mem::take(&mut self.counters.row.greeting_owed) {
                     self.tell_siblings(turn, None)?;
                 }
             }
@@ -422,13 +450,13 @@ impl Engine {
             (Asked::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(turn, &key)?,
             (Asked::Invite(key), Answer::Done(_)) => self.invite_registered(turn, &key)?,
             (Asked::LogOpen(id), Answer::Done(_)) => {
-                if let Some(entry) = self.groups.get_mut(&id) {
+                if let Some(entry) = self.conversations.groups.get_mut(&id) {
                     entry.opening = false;
                     entry.row.log_opened = true;
                     entry.touch();
                 }
                 self.read_logs(turn, id);
-                for home in self.homes.keys().copied().collect::<Vec<_>>() {
+                for home in self.homes.servers.keys().copied().collect::<Vec<_>>() {
                     self.parcels_up(turn, home);
                 }
             }
@@ -461,14 +489,14 @@ impl Engine {
             Answer::Page(page) => self.on_log_push(turn, home, page),
             // Another device of ours has changed it.
             Answer::DeviceList(bytes) => match Verified::<DeviceList>::from_bytes(&bytes) {
-                Ok(list) if list.account == self.me.account() && self.is_newer(&list) => {
+                Ok(list) if list.account == self.account.id() && self.is_newer(&list) => {
                     self.on_own_list(turn, list).map(|_| ())
                 }
                 _ => Ok(()),
             },
             Answer::Signal(signal) => {
                 if let Some((group, _)) =
-                    <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.logs.get(&a)).copied()
+                    <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
                 {
                     self.on_signal(turn, &group, &signal.sealed, None);
                 }
@@ -487,8 +515,8 @@ impl Engine {
     }
 
     fn on_registered(&mut self, turn: &mut Turn<'_>, home: HomeId, version: u64) -> Result<(), EngineError> {
-        let newest = self.me.list.as_ref().is_some_and(|l| l.version == version);
-        let Some(state) = self.homes.get_mut(&home) else {
+        let newest = self.account.list().is_some_and(|l| l.version == version);
+        let Some(state) = self.homes.servers.get_mut(&home) else {
             return Ok(());
         };
         (state.registered, state.problem) = (true, None);
@@ -499,20 +527,20 @@ impl Engine {
         if newest {
             self.list_published(turn)?;
         }
-        if !self.me.row.username.is_empty() {
+        if !self.account.identity.row.username.is_empty() {
             self.ask(
                 turn,
                 home,
-                Ask::ClaimName(self.me.row.username.clone()),
-                Asked::Name(self.me.row.username.clone()),
+                Ask::ClaimName(self.account.identity.row.username.clone()),
+                Asked::Name(self.account.identity.row.username.clone()),
             );
         }
         let count = KeyPackages::default();
         self.ask(turn, home, Ask::PublishKeyPackages(count), Asked::Packages(false));
         self.read_inbox(turn, home);
-        if self.counters.snapshot == 0 {
+        if self.counters.row.snapshot == 0 {
             self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot);
-        } else if self.counters.snapshot_owed {
+        } else if self.counters.row.snapshot_owed {
             self.snapshot_soon(turn);
         }
         self.register_invites(turn, home)?;
@@ -535,7 +563,7 @@ impl Engine {
 
     /// Reads our inbox from where we are; the server deletes what lies before that.
     pub(crate) fn read_inbox(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let Some(state) = self.homes.get_mut(&home).filter(|h| h.own) else {
+        let Some(state) = self.homes.servers.get_mut(&home).filter(|h| h.own) else {
             return;
         };
         if std::mem::replace(&mut state.inbox_reading, true) {
@@ -560,7 +588,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let at = turn.now() + retry_after_ms.max(RETRY_REFUSED_MS);
         let again = |engine: &mut Self| {
-            if let Some(state) = engine.homes.get_mut(&home) {
+            if let Some(state) = engine.homes.servers.get_mut(&home) {
                 state.retry_at = Some(at);
             }
         };
@@ -575,16 +603,16 @@ impl Engine {
             }
             Asked::Trim(trimming) => self.trimmed(turn, trimming)?,
             Asked::OwnList if reason == Refusal::NotFound => {
-                if self.me.row.joins {
+                if self.account.identity.row.joins {
                     self.has_forgotten(turn, home);
                     return Ok(());
                 }
-                if self.me.list.is_none() && self.new_list(turn, None).is_err() {
+                if self.account.identity.list.is_none() && self.new_list(turn, None).is_err() {
                     return Ok(());
                 }
                 self.publish(turn, home);
             }
-            Asked::Name(name) if name != self.me.row.username => self.name_answered(
+            Asked::Name(name) if name != self.account.identity.row.username => self.name_answered(
                 turn,
                 Err(match reason {
                     Refusal::Taken => {
@@ -595,11 +623,16 @@ impl Engine {
                 }),
             ),
             Asked::Name(_) => {
-                if let Some(state) = self.homes.get_mut(&home) {
+                if let Some(state) = self.homes.servers.get_mut(&home) {
                     state.problem = Some(match reason {
-                        Refusal::Taken => format!("the user name “{}” is taken there", self.me.row.username),
+                        Refusal::Taken => {
+                            format!("the user name “{}” is taken there", self.account.identity.row.username)
+                        }
                         Refusal::Malformed => {
-                            format!("“{}” is no valid user name: 2 to 32 of a-z 0-9 . _ -", self.me.row.username)
+                            format!(
+                                "“{}” is no valid user name: 2 to 32 of a-z 0-9 . _ -",
+                                self.account.identity.row.username
+                            )
                         }
                         _ => "the user name was refused".into(),
                     });
@@ -615,7 +648,7 @@ impl Engine {
             }
             Asked::LogAppend(appended) if reason == Refusal::Full && appended.items.len() > 1 => {
                 // There may be room for some of them.
-                if let Some(entry) = self.groups.get_mut(&appended.place.group) {
+                if let Some(entry) = self.conversations.groups.get_mut(&appended.place.group) {
                     entry.append_most = appended.items.len() / 2;
                     entry.appending = false;
                 }
@@ -675,7 +708,7 @@ impl Engine {
     /// A device that joins its account believes no server that knows less of it than the device that has linked it.
     fn has_forgotten(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let at = turn.now() + RETRY_REFUSED_MS;
-        if let Some(state) = self.homes.get_mut(&home) {
+        if let Some(state) = self.homes.servers.get_mut(&home) {
             let problem =
                 "it does not know the account's devices: another device of the account has to go online first";
             state.problem = Some(problem.into());
@@ -685,7 +718,7 @@ impl Engine {
     }
 
     fn on_publish_refused(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: Refusal) {
-        let Some(state) = self.homes.get_mut(&home) else {
+        let Some(state) = self.homes.servers.get_mut(&home) else {
             return;
         };
         let Some(hello) = state.hello.clone() else {
@@ -699,9 +732,9 @@ impl Engine {
             Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
                 // We are new here: registering costs some work.
                 state.problem = Some("registering".into());
-                let Some(list) = &self.me.list else { return };
+                let Some(list) = &self.account.identity.list else { return };
                 let puzzle =
-                    Puzzle::new("register", &home, &hello.nonce, self.me.account().as_bytes(), hello.register_bits);
+                    Puzzle::new("register", &home, &hello.nonce, self.account.id().as_bytes(), hello.register_bits);
                 let publish = Publish {
                     device_list: Bytes::copy_from_slice(list.as_bytes()),
                     solution: None,
@@ -709,14 +742,14 @@ impl Engine {
                 };
                 let version = list.version;
                 let id = turn.fresh_id();
-                if let Some(state) = self.homes.get_mut(&home) {
+                if let Some(state) = self.homes.servers.get_mut(&home) {
                     state.asked.insert(id, Asked::Publish(version));
                 }
                 turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Publish(publish))));
                 return;
             }
             Refusal::Stale => {
-                let account = Bytes::copy_from_slice(self.me.account().as_bytes());
+                let account = Bytes::copy_from_slice(self.account.id().as_bytes());
                 self.ask(turn, home, Ask::LookUp(account), Asked::OwnList);
                 return;
             }
@@ -735,17 +768,17 @@ impl Engine {
     /// Servers that are not our homes any more are told where we are: contacts look us up there until they know.
     pub(crate) fn leave_homes(&mut self, turn: &mut Turn<'_>, before: Vec<RendezvousAddr>) {
         let until_ms = turn.agreed_ms() + LEFT_HOME_MS;
-        let here = |h: &RendezvousAddr| self.me.homes.iter().any(|m| m.peer == h.peer);
+        let here = |h: &RendezvousAddr| self.account.identity.homes.iter().any(|m| m.peer == h.peer);
         let left: Vec<RendezvousAddr> = before.into_iter().filter(|h| !here(h)).collect();
-        let ours: Vec<HomeId> = self.me.homes.iter().map(|h| h.peer).collect();
-        let changes = self.own.changes();
+        let ours: Vec<HomeId> = self.account.identity.homes.iter().map(|h| h.peer).collect();
+        let changes = self.account.own_devices.changes();
         changes.left_homes.retain(|l| l.address.parse::<RendezvousAddr>().is_ok_and(|l| !ours.contains(&l.peer)));
         changes.left_homes.extend(left.iter().map(|h| LeftHomeRow { address: h.to_string(), until_ms }));
         let surplus = changes.left_homes.len().saturating_sub(MAX_LEFT_HOMES);
         changes.left_homes.drain(..surplus);
-        self.net_changed = true;
+        self.delivery.net_changed = true;
         for home in left.iter().map(|h| h.peer) {
-            if self.homes.get(&home).is_some_and(|h| h.hello.is_some()) {
+            if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
                 self.publish(turn, home);
             }
         }
@@ -753,46 +786,47 @@ impl Engine {
 
     fn has_left(&self, home: HomeId) -> bool {
         let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
-        self.own.changes.left_homes.iter().any(|l| peer(l) == Ok(home))
+        self.account.own_devices.changes.left_homes.iter().any(|l| peer(l) == Ok(home))
     }
 
     /// A server that was our home knows where we are, or does not want to.
     fn forget_left(&mut self, home: HomeId) {
         let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
-        self.own.changes().left_homes.retain(|l| peer(l) != Ok(home));
-        self.net_changed = true;
+        self.account.own_devices.changes().left_homes.retain(|l| peer(l) != Ok(home));
+        self.delivery.net_changed = true;
     }
 
     /// A server that was our home and has not answered for long is given up.
     pub(crate) fn expire_left_homes(&mut self, turn: &mut Turn<'_>) {
         let now = turn.wall().min(turn.agreed_ms());
-        if self.own.changes.left_homes.iter().any(|l| l.until_ms < now) {
-            self.own.changes().left_homes.retain(|l| l.until_ms >= now);
-            self.net_changed = true;
+        if self.account.own_devices.changes.left_homes.iter().any(|l| l.until_ms < now) {
+            self.account.own_devices.changes().left_homes.retain(|l| l.until_ms >= now);
+            self.delivery.net_changed = true;
         }
     }
 
     /// The snapshot of contacts is written soon: several changes travel together.
     pub(crate) fn snapshot_soon(&mut self, turn: &mut Turn<'_>) {
-        self.counters.snapshot_owed = true;
-        self.counters_dirty = true;
-        self.snapshot_due = Some(turn.now() + 1_000);
+        self.counters.row.snapshot_owed = true;
+        self.counters.dirty = true;
+        self.account.snapshot_due = Some(turn.now() + 1_000);
     }
 
     pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) {
-        if self.snapshot_due.is_none_or(|due| due > turn.now()) {
+        if self.account.snapshot_due.is_none_or(|due| due > turn.now()) {
             return;
         }
         // Always the same of several homes, as a restored device reads one.
-        let ready = |id: &HomeId| self.homes.get(id).is_some_and(|h| h.own && h.registered && h.hello.is_some());
-        let home = self.me.homes.iter().map(|h| h.peer).find(ready);
-        self.snapshot_due = None;
+        let ready =
+            |id: &HomeId| self.homes.servers.get(id).is_some_and(|h| h.own && h.registered && h.hello.is_some());
+        let home = self.account.identity.homes.iter().map(|h| h.peer).find(ready);
+        self.account.snapshot_due = None;
         // Not before the account's earlier snapshot was read: a restored device has to add to it.
-        let Some(home) = home.filter(|_| self.counters.snapshot > 0) else { return };
-        self.counters.snapshot += 1;
-        self.counters_dirty = true;
+        let Some(home) = home.filter(|_| self.counters.row.snapshot > 0) else { return };
+        self.counters.row.snapshot += 1;
+        self.counters.dirty = true;
         let sealed = self.sealed_snapshot();
-        let snapshot = Snapshot { version: self.counters.snapshot, sealed: sealed.into() };
+        let snapshot = Snapshot { version: self.counters.row.snapshot, sealed: sealed.into() };
         self.ask(turn, home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
     }
 }

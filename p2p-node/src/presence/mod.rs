@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
 
@@ -41,10 +42,26 @@ impl Seen {
     }
 }
 
+/// What we say of ourselves.
+pub struct Presence {
+    /// Whether the user is here.
+    pub availability: Availability,
+    /// Our own addresses, and whether they are reachable from the outside.
+    pub addresses: (Vec<Multiaddr>, bool),
+    /// When somebody was last told, in steady time.
+    pub last_signal_ms: u64,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { availability: Availability::Online, addresses: (Vec::new(), false), last_signal_ms: 0 }
+    }
+}
+
 impl Engine {
     fn group_chat(&self, group: &[u8]) -> Option<(GroupId, ChatId)> {
         let id = GroupId::try_from(group).ok()?;
-        let entry = self.groups.get(&id)?;
+        let entry = self.conversations.groups.get(&id)?;
         Some((id, ChatId(entry.row.chat.as_slice().try_into().ok()?)))
     }
 
@@ -53,7 +70,7 @@ impl Engine {
         let Some((id, chat)) = self.group_chat(group) else {
             return;
         };
-        let Some(entry) = self.groups.get(&id) else { return };
+        let Some(entry) = self.conversations.groups.get(&id) else { return };
         let opened = entry.current_keys().and_then(|keys| keys.open_signal(sealed));
         let Some((tag, plain)) = opened else { return };
         let Ok(signal) = Signal::decode(&plain) else {
@@ -66,13 +83,13 @@ impl Engine {
         if from.is_some_and(|d| d != sender.device()) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
-        if peer == self.me.account() {
+        if peer == self.account.id() {
             return self.on_sibling_signal(sender.device(), &signal);
         }
         let (now, wall) = (turn.now(), turn.wall());
         let given_up =
             |p: &crate::contacts::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device()).is_none());
-        let Some(person) = self.contacts.get_mut(&peer).filter(|p| p.is_linked() && !given_up(p)) else {
+        let Some(person) = self.contacts.people.get_mut(&peer).filter(|p| p.is_linked() && !given_up(p)) else {
             return;
         };
         let listed = |device: &DeviceId| person.list.as_ref().is_none_or(|l| l.device(device).is_some());
@@ -99,9 +116,9 @@ impl Engine {
                 .addresses
                 .push(DeviceAddresses { device: sender.device().as_bytes().to_vec(), addresses: signal.addresses });
             person.dirty = true;
-            self.net_changed = true;
+            self.delivery.net_changed = true;
         }
-        let last_seen_ms = self.contacts.get(&peer).map_or(0, |p| p.row.last_seen_ms);
+        let last_seen_ms = self.contacts.people.get(&peer).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
             turn.live(Live::Typing { chat, typing: signal.typing });
         }
@@ -113,7 +130,7 @@ impl Engine {
         if signal.ask {
             self.tell_presence(turn, chat, false);
         }
-        if !self.links.contains_key(&sender.device()) && signal.availability != Some(Availability::Offline) {
+        if !self.delivery.links.contains_key(&sender.device()) && signal.availability != Some(Availability::Offline) {
             turn.emit(Effect::Net(NetCommand::Hint(sender.device())));
         }
     }
@@ -121,19 +138,21 @@ impl Engine {
     /// A device of ours tells where it can be reached.
     fn on_sibling_signal(&mut self, device: DeviceId, signal: &Signal) {
         let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
-        let known = self.devices.get(&device) == Some(&self.me.account());
-        if known && !addresses.is_empty() && self.own.addresses.get(&device) != Some(&addresses) {
-            self.own.addresses.insert(device, addresses);
-            self.net_changed = true;
+        let known = self.contacts.devices.get(&device) == Some(&self.account.id());
+        if known && !addresses.is_empty() && self.account.own_devices.addresses.get(&device) != Some(&addresses) {
+            self.account.own_devices.addresses.insert(device, addresses);
+            self.delivery.net_changed = true;
         }
     }
 
     /// How many others read a log has changed.
     pub(crate) fn on_readers(&mut self, turn: &mut Turn<'_>, address: &[u8], others: u32) {
-        let Some((id, epoch)) = <[u8; 32]>::try_from(address).ok().and_then(|a| self.logs.get(&a)).copied() else {
+        let Some((id, epoch)) =
+            <[u8; 32]>::try_from(address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
+        else {
             return;
         };
-        let Some(entry) = self.groups.get_mut(&id).filter(|g| g.live.epoch() == epoch) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id).filter(|g| g.live.epoch() == epoch) else {
             return;
         };
         let before = std::mem::replace(&mut entry.readers, others);
@@ -144,7 +163,7 @@ impl Engine {
         if others > before {
             self.tell_presence(turn, chat, before == 0);
             for device in members {
-                if device != self.me.device() && !self.links.contains_key(&device) {
+                if device != self.account.device() && !self.delivery.links.contains_key(&device) {
                     turn.emit(Effect::Net(NetCommand::Hint(device)));
                 }
             }
@@ -157,18 +176,21 @@ impl Engine {
 
     /// A device is not connected, and nobody else reads the log: they are away.
     pub(crate) fn contact_left(&mut self, turn: &mut Turn<'_>, device: &DeviceId) {
-        let Some(account) = self.devices.get(device).copied() else {
+        let Some(account) = self.contacts.devices.get(device).copied() else {
             return;
         };
         let chat = ChatId(self.store.name("direct", account.as_bytes()));
         // Our own others read it, too.
-        let own = self.links.keys().filter(|d| self.devices.get(d) == Some(&self.me.account())).count() as u32;
-        let read_elsewhere = self.active_group(chat).and_then(|g| self.groups.get(&g)).is_some_and(|g| g.readers > own);
+        let own =
+            self.delivery.links.keys().filter(|d| self.contacts.devices.get(d) == Some(&self.account.id())).count()
+                as u32;
+        let read_elsewhere =
+            self.active_group(chat).and_then(|g| self.conversations.groups.get(&g)).is_some_and(|g| g.readers > own);
         if read_elsewhere {
             return;
         }
-        let links = &self.links;
-        let Some(person) = self.contacts.get_mut(&account) else {
+        let links = &self.delivery.links;
+        let Some(person) = self.contacts.people.get_mut(&account) else {
             return;
         };
         let before = person.presence.availability;
@@ -186,7 +208,8 @@ impl Engine {
     /// Somebody was typing until now.
     pub(crate) fn expire_typing(&mut self, turn: &mut Turn<'_>, account: AccountId) {
         let now = turn.now();
-        let person = self.contacts.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
+        let person =
+            self.contacts.people.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
         if let Some(person) = person {
             person.presence.typing_until = None;
             let chat = ChatId(self.store.name("direct", account.as_bytes()));
@@ -196,31 +219,32 @@ impl Engine {
 
     fn send_signal(&mut self, turn: &mut Turn<'_>, chat: ChatId, typing: bool, ask: bool) {
         let Some(group) = self.active_group(chat) else { return };
-        let Some(peer) = self.chats.get(&chat).map(|c| c.peer) else {
+        let Some(peer) = self.conversations.chats.get(&chat).map(|c| c.peer) else {
             return;
         };
-        if !self.contacts.get(&peer).is_some_and(crate::contacts::Person::is_linked) {
+        if !self.contacts.people.get(&peer).is_some_and(crate::contacts::Person::is_linked) {
             return;
         }
-        let Some(entry) = self.groups.get(&group) else { return };
+        let Some(entry) = self.conversations.groups.get(&group) else { return };
         let Some(keys) = entry.current_keys() else { return };
-        let shows = Self::allows(self.settings.last_seen);
+        let shows = Self::allows(self.account.settings.last_seen);
         // Of two in the same millisecond the second would be taken for a replay.
-        self.last_signal_ms = turn.agreed_ms().max(self.last_signal_ms + 1).min(turn.agreed_ms() + SIGNAL_AGE_MS / 2);
+        self.presence.last_signal_ms =
+            turn.agreed_ms().max(self.presence.last_signal_ms + 1).min(turn.agreed_ms() + SIGNAL_AGE_MS / 2);
         let signal = Signal {
-            sent_ms: self.last_signal_ms,
+            sent_ms: self.presence.last_signal_ms,
             typing,
-            availability: shows.then_some(self.availability),
-            addresses: self.addresses.0.iter().map(|a| a.to_vec()).collect(),
+            availability: shows.then_some(self.presence.availability),
+            addresses: self.presence.addresses.0.iter().map(|a| a.to_vec()).collect(),
             ask,
         };
-        let sealed = keys.seal_signal(&self.me.device().tag(), &signal.encode());
-        let me = self.me.device();
+        let sealed = keys.seal_signal(&self.account.device().tag(), &signal.encode());
+        let me = self.account.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).filter(|d| *d != me).collect();
         let readers = entry.readers;
         let mut missing = false;
         for device in others {
-            if self.links.contains_key(&device) {
+            if self.delivery.links.contains_key(&device) {
                 self.send_signal_direct(turn, device, group, sealed.clone());
             } else {
                 missing = true;
@@ -237,7 +261,7 @@ impl Engine {
 
     pub(crate) fn tell_presence(&mut self, turn: &mut Turn<'_>, chat: ChatId, ask: bool) {
         let now = turn.now();
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return;
         };
         if !ask && now.saturating_sub(state.told_presence_ms) < PRESENCE_EVERY_MS {
@@ -248,8 +272,8 @@ impl Engine {
     }
 
     pub(crate) fn tell_presence_to_all(&mut self, turn: &mut Turn<'_>) {
-        for chat in self.chats.keys().copied().collect::<Vec<_>>() {
-            if let Some(state) = self.chats.get_mut(&chat) {
+        for chat in self.conversations.chats.keys().copied().collect::<Vec<_>>() {
+            if let Some(state) = self.conversations.chats.get_mut(&chat) {
                 state.told_presence_ms = 0;
             }
             self.tell_presence(turn, chat, false);
@@ -257,14 +281,14 @@ impl Engine {
     }
 
     pub(crate) fn tell_typing(&mut self, turn: &mut Turn<'_>, chat: ChatId, typing: bool) {
-        if Self::allows(self.settings.typing) {
+        if Self::allows(self.account.settings.typing) {
             self.send_signal(turn, chat, typing, false);
         }
     }
 
     /// The last words before stopping.
     pub(crate) fn say_goodbye(&mut self, turn: &mut Turn<'_>) {
-        self.availability = Availability::Offline;
+        self.presence.availability = Availability::Offline;
         self.tell_presence_to_all(turn);
     }
 }

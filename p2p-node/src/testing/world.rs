@@ -149,13 +149,17 @@ impl World {
     /// The same; it becomes one of the account's devices when the world goes on.
     pub fn begin_linking(&mut self, who: Who) -> Who {
         let (name, account) = self.account_of(who);
-        let version = self.people[who].running.as_ref().and_then(|(e, _)| e.me.list.as_ref()).map_or(0, |l| l.version);
+        let version = self.people[who]
+            .running
+            .as_ref()
+            .and_then(|(e, _)| e.account.identity.list.as_ref())
+            .map_or(0, |l| l.version);
         self.profile(&name, account, Origin::Linked(version))
     }
 
     fn account_of(&self, who: Who) -> (String, AccountKey) {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        (self.people[who].name.clone(), AccountKey::from_seed(&engine.me.account_key.seed()))
+        (self.people[who].name.clone(), AccountKey::from_seed(&engine.account.identity.account_key.seed()))
     }
 
     fn profile(&mut self, name: &str, account: AccountKey, origin: Origin) -> Who {
@@ -605,16 +609,16 @@ impl World {
     pub fn epoch(&mut self, who: Who, other: Who) -> u64 {
         let chat = self.chat(who, other);
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        engine.active_group(chat).and_then(|id| engine.groups.get(&id)).map_or(0, |g| g.live.epoch())
+        engine.active_group(chat).and_then(|id| engine.conversations.groups.get(&id)).map_or(0, |g| g.live.epoch())
     }
 
     /// The devices of an account, as somebody knows them now.
     pub fn listed(&self, who: Who, account: AccountId) -> Vec<DeviceId> {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        let list = if account == engine.me.account() {
-            engine.me.list.as_ref()
+        let list = if account == engine.account.id() {
+            engine.account.list()
         } else {
-            engine.contacts.get(&account).and_then(|p| p.list.as_ref())
+            engine.contacts.people.get(&account).and_then(|p| p.list.as_ref())
         };
         list.iter().flat_map(|l| &l.devices).map(|d| d.certificate.device()).collect()
     }
@@ -622,7 +626,7 @@ impl World {
     /// Whether somebody has another as a contact.
     pub fn knows(&self, who: Who, other: Who) -> bool {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        engine.contacts.contains_key(&self.people[other].account)
+        engine.contacts.people.contains_key(&self.people[other].account)
     }
 
     /// Entries of logs and inboxes that the server keeps.
@@ -650,7 +654,7 @@ impl World {
     /// Where somebody looks for another.
     pub fn homes_of(&self, who: Who, other: Who) -> Vec<RendezvousAddr> {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        engine.contacts.get(&self.people[other].account).map(crate::contacts::Person::homes).unwrap_or_default()
+        engine.contacts.people.get(&self.people[other].account).map(crate::contacts::Person::homes).unwrap_or_default()
     }
 
     /// Everybody who runs, in both directions, can be reached again; then time passes.
@@ -704,7 +708,8 @@ impl World {
     fn add_profile(&mut self, dir: PathBuf, key: StorageKey) -> Who {
         let store = Arc::new(Store::open(ProfileDir::lock(&dir).unwrap(), &key).unwrap());
         let engine = Engine::load(store, self.now.wall_ms, Source::seeded(0)).unwrap();
-        let (name, account, device) = (engine.me.row.name.clone(), engine.me.account(), engine.me.device());
+        let (name, account, device) =
+            (engine.account.identity.row.name.clone(), engine.account.id(), engine.account.device());
         drop(engine);
         self.people.push(Person {
             name,

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, DeviceId};
 
-use super::{ChatState, Engine, EngineError, Turn, schedule::Schedule};
+use super::{Engine, EngineError, Turn, schedule::Schedule};
 use crate::{
     api::types::ChatId,
-    conversation::{GroupEntry, group::GroupId},
+    conversation::{ChatState, GroupEntry, group::GroupId},
     limits::OUTBOX_LIFE_MS,
 };
 
@@ -47,14 +47,14 @@ impl Engine {
     pub(super) fn take_due(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for wake in self.deadlines.wakes.take_due(turn.now()) {
             match wake {
-                Wake::Chat(chat) => self.chats.touch(chat),
-                Wake::Group(group) => self.groups.touch(group),
+                Wake::Chat(chat) => self.conversations.chats.touch(chat),
+                Wake::Group(group) => self.conversations.groups.touch(group),
                 Wake::Link(device) => self.resend(turn, device),
                 Wake::Typing(account) => self.expire_typing(turn, account),
             }
         }
         for group in self.deadlines.renewals.take_due(turn.wall()) {
-            self.groups.touch(group);
+            self.conversations.groups.touch(group);
         }
         // A clock that was set far ahead by mistake does not fail what waits.
         for chat in self.deadlines.expiries.take_due(turn.wall().min(turn.agreed_ms())) {
@@ -65,41 +65,41 @@ impl Engine {
 
     /// The conversations that this turn has to do with: touched themselves, or their group or contact was.
     pub(crate) fn touched_chats(&mut self) -> Vec<ChatId> {
-        for group in self.groups.touched() {
-            let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
+        for group in self.conversations.groups.touched() {
+            let chat = self.conversations.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
             if let Some(chat) = chat {
-                self.chats.touch(ChatId(chat));
+                self.conversations.chats.touch(ChatId(chat));
             }
         }
-        for account in self.contacts.touched() {
-            self.chats.touch(ChatId(self.store.name("direct", account.as_bytes())));
+        for account in self.contacts.people.touched() {
+            self.conversations.chats.touch(ChatId(self.store.name("direct", account.as_bytes())));
         }
-        self.chats.touched()
+        self.conversations.chats.touched()
     }
 
     /// Sets the deadlines of what this turn has touched.
     pub(super) fn plan(&mut self, turn: &Turn<'_>) {
         for chat in self.touched_chats() {
-            let Some(state) = self.chats.get(&chat) else { continue };
+            let Some(state) = self.conversations.chats.get(&chat) else { continue };
             let due = state.receipt_due.into_iter().chain(self.log_due(state)).min();
             let expiry = expiry(state);
             self.deadlines.wakes.set(Wake::Chat(chat), due);
             self.deadlines.expiries.set(chat, expiry);
         }
-        for group in self.groups.touched() {
-            let Some(entry) = self.groups.get(&group) else { continue };
+        for group in self.conversations.groups.touched() {
+            let Some(entry) = self.conversations.groups.get(&group) else { continue };
             let waits = |g: &&GroupEntry| g.closing && g.pending.is_some() && g.retry_at > turn.now();
             let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), self.renewal_due(entry));
             self.deadlines.wakes.set(Wake::Group(group), retry);
             self.deadlines.renewals.set(group, renewal);
         }
-        for account in self.contacts.touched() {
-            let until = self.contacts.get(&account).and_then(|p| p.presence.typing_until);
+        for account in self.contacts.people.touched() {
+            let until = self.contacts.people.get(&account).and_then(|p| p.presence.typing_until);
             self.deadlines.wakes.set(Wake::Typing(account), until);
         }
-        let links: BTreeSet<DeviceId> = self.links.take_touched();
+        let links: BTreeSet<DeviceId> = self.delivery.links.take_touched();
         for device in links {
-            let due = self.links.get(&device).and_then(crate::delivery::Link::resend_due);
+            let due = self.delivery.links.get(&device).and_then(crate::delivery::Link::resend_due);
             self.deadlines.wakes.set(Wake::Link(device), due);
         }
     }

@@ -1,5 +1,6 @@
 //! One turn: the only way to write, to emit, to read the time, and to draw random numbers.
 
+mod counters;
 mod deadlines;
 mod engine;
 mod schedule;
@@ -11,7 +12,7 @@ use prost::Message;
 use rand::{SeedableRng, rngs::StdRng};
 use starling_keys::AccountId;
 
-pub(crate) use engine::{ChatState, first_time};
+pub(crate) use counters::Counters;
 pub use engine::{Effect, Engine, EngineError, Input, Now};
 pub(crate) use tracked::Tracked;
 
