@@ -1,9 +1,12 @@
 //! Our account: its devices, how another one is linked, and the snapshot that a restored one reads.
 
 pub mod codes;
+pub mod commands;
 pub mod devices;
+mod homes;
 mod identity;
 mod snapshot;
+mod username;
 
 use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
 

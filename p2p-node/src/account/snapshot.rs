@@ -2,14 +2,16 @@
 
 use prost::Message as _;
 use starling_keys::{AccountId, RendezvousAddr};
-use starling_wire::rendezvous::Snapshot;
+use starling_wire::rendezvous::{Ask, Snapshot};
 
 use crate::{
     api::types::{ChatId, ContactState},
     contacts::Person,
     contacts::connect::{Connect, Whom},
     conversation::group::GroupId,
+    home::Asked,
     limits::MAX_CONTACTS,
+    net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
     turn::{Engine, EngineError, Turn},
 };
@@ -117,5 +119,30 @@ impl Engine {
             self.regroup(turn)?;
         }
         Ok(())
+    }
+
+    /// The snapshot of contacts is written soon: several changes travel together.
+    pub(crate) fn snapshot_soon(&mut self, turn: &mut Turn<'_>) {
+        self.counters.row.snapshot_owed = true;
+        self.counters.dirty = true;
+        self.account.snapshot_due = Some(turn.now() + 1_000);
+    }
+
+    pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) {
+        if self.account.snapshot_due.is_none_or(|due| due > turn.now()) {
+            return;
+        }
+        // Always the same of several homes, as a restored device reads one.
+        let ready =
+            |id: &HomeId| self.homes.servers.get(id).is_some_and(|h| h.own && h.registered && h.hello.is_some());
+        let home = self.account.identity.homes.iter().map(|h| h.peer).find(ready);
+        self.account.snapshot_due = None;
+        // Not before the account's earlier snapshot was read: a restored device has to add to it.
+        let Some(home) = home.filter(|_| self.counters.row.snapshot > 0) else { return };
+        self.counters.row.snapshot += 1;
+        self.counters.dirty = true;
+        let sealed = self.sealed_snapshot();
+        let snapshot = Snapshot { version: self.counters.row.snapshot, sealed: sealed.into() };
+        self.ask(turn, home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
     }
 }

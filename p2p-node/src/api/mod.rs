@@ -7,3 +7,8 @@ pub mod types;
 
 pub(crate) use commands::fail;
 pub use commands::{Command, Reply};
+
+pub use crate::{
+    account::commands::AccountCommand, contacts::commands::ContactCommand, conversation::commands::ConversationCommand,
+    presence::commands::PresenceCommand,
+};

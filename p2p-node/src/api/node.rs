@@ -23,7 +23,7 @@ use crate::{
         Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, Live, Message, MessageId, News,
         NodeError, Request, Status,
     },
-    api::{Command, Reply},
+    api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand, Reply},
     calls::{self, AttendantId, CallRequest, CallsHandle, Media, Table},
     limits::{ENGINE_QUEUE, TURN_INPUTS},
     mls::{GroupError, KeyPackages, Mls},
@@ -193,9 +193,9 @@ impl Node {
         self.failure.get().map_or(NodeError::Stopped, |reason| NodeError::Store(reason.clone()))
     }
 
-    async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
+    async fn call<T, C: Into<Command>>(&self, command: impl FnOnce(Reply<T>) -> C) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
-        self.inputs.send(Input::Command(command(reply))).await.map_err(|_| self.why_stopped())?;
+        self.inputs.send(Input::Command(command(reply).into())).await.map_err(|_| self.why_stopped())?;
         match answer.await {
             Ok(answer) => answer,
             Err(_) => {
@@ -232,70 +232,70 @@ impl Node {
 
     /// Everybody we know, also those blocked.
     pub async fn contacts(&self) -> Result<Vec<Contact>, NodeError> {
-        self.call(Command::Contacts).await
+        self.call(ContactCommand::List).await
     }
 
     /// Conversations: pinned first, then by newest message.
     pub async fn chats(&self) -> Result<Vec<Chat>, NodeError> {
-        self.call(Command::Chats).await
+        self.call(ConversationCommand::List).await
     }
 
     /// Contact requests that wait for the user.
     pub async fn requests(&self) -> Result<Vec<Request>, NodeError> {
-        self.call(Command::Requests).await
+        self.call(ContactCommand::Requests).await
     }
 
     /// Writes messages. When this is ready they are durable here and in the outbox; news tell how far they come.
     pub async fn send(&self, chat: ChatId, texts: Vec<Text>) -> Result<Vec<MessageId>, NodeError> {
-        self.call(|reply| Command::Send { chat, texts, reply }).await
+        self.call(|reply| ConversationCommand::Send { chat, texts, reply }).await
     }
 
     /// Changes the text of a message of ours.
     pub async fn edit(&self, chat: ChatId, message: MessageId, text: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::Edit { chat, message, text, reply }).await
+        self.call(|reply| ConversationCommand::Edit { chat, message, text, reply }).await
     }
 
     /// Deletes a message of ours for everyone, within 48 hours.
     pub async fn delete(&self, chat: ChatId, message: MessageId) -> Result<(), NodeError> {
-        self.call(|reply| Command::Delete { chat, message, reply }).await
+        self.call(|reply| ConversationCommand::Delete { chat, message, reply }).await
     }
 
     /// Sets our reaction to a message; an empty emoji removes it.
     pub async fn react(&self, chat: ChatId, message: MessageId, emoji: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::React { chat, message, emoji, reply }).await
+        self.call(|reply| ConversationCommand::React { chat, message, emoji, reply }).await
     }
 
     /// Calls somebody. Progress is told by [`Live::Call`].
     pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
         check_files(&setup).await?;
-        self.call(|reply| Command::Call(CallRequest::Start { chat, setup, reply })).await
+        self.call(|reply| CallRequest::Start { chat, setup, reply }).await
     }
 
     /// Answers a call that rings.
     pub async fn call_answer(&self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
         check_files(&setup).await?;
-        self.call(|reply| Command::Call(CallRequest::Answer { id, setup, reply })).await
+        self.call(|reply| CallRequest::Answer { id, setup, reply }).await
     }
 
     /// Hangs up, declines (with a word, if there is one) or cancels.
     pub async fn call_hang_up(&self, id: CallId, text: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::Call(CallRequest::HangUp { id, text, reply })).await
+        self.call(|reply| CallRequest::HangUp { id, text, reply }).await
     }
 
     /// Hands a call over to another device of ours, the only one if none is said: it rings there, and goes on here until it is taken.
     pub async fn call_transfer(&self, id: CallId, to: Option<DeviceId>) -> Result<(), NodeError> {
-        self.call(|reply| Command::Call(CallRequest::Transfer { id, to, reply })).await
+        self.call(|reply| CallRequest::Transfer { id, to, reply }).await
     }
 
     /// Takes the call that another device of ours has, in a chat or in any.
     pub async fn call_fetch(&self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
         check_files(&setup).await?;
-        self.call(|reply| Command::Call(CallRequest::Fetch { chat, setup, reply })).await
+        self.call(|reply| CallRequest::Fetch { chat, setup, reply }).await
     }
 
     /// Calls that other devices of ours have.
     pub async fn calls_elsewhere(&self) -> Result<Vec<CallElsewhere>, NodeError> {
-        self.call(|reply| Command::Call(CallRequest::ListOnOtherDevices(reply))).await
+        self.call(CallRequest::ListOnOtherDevices).await
     }
 
     /// Asks the other side whether a call may be recorded to a file (`.mp4`, or `.ogg` for sound alone), which begins when it agrees; or
@@ -304,7 +304,7 @@ impl Node {
         if let Some(path) = &path {
             starling_media::record::check(path).map_err(|e| NodeError::Refused(e.to_string()))?;
         }
-        self.call(|reply| Command::Call(CallRequest::Record { id, path, reply })).await
+        self.call(|reply| CallRequest::Record { id, path, reply }).await
     }
 
     /// A front end that attends calls. It is told to be gone when the handle is dropped: then calls that nobody else attends fall silent at once, and are
@@ -315,8 +315,7 @@ impl Node {
 
     /// Tells the engine that a front end is gone, even if its queue is full now.
     fn attendant_left(&self, attendant: AttendantId) {
-        let (inputs, left) =
-            (self.inputs.clone(), Input::Command(Command::Call(CallRequest::AttendantLeft(attendant))));
+        let (inputs, left) = (self.inputs.clone(), Input::Command(CallRequest::AttendantLeft(attendant).into()));
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move { inputs.send(left).await })),
             Err(_) => drop(inputs.blocking_send(left)),
@@ -327,22 +326,22 @@ impl Node {
     /// microphone is left as it is, and no longer closed by itself.
     pub async fn call_talk(&self, id: CallId, time: Option<Duration>) -> Result<(), NodeError> {
         let for_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        self.call(|reply| Command::Call(CallRequest::Talk { id, for_ms, reply })).await
+        self.call(|reply| CallRequest::Talk { id, for_ms, reply }).await
     }
 
     /// Agrees to be recorded by the other side, or does not, or no longer.
     pub async fn call_consent(&self, id: CallId, agree: bool) -> Result<(), NodeError> {
-        self.call(|reply| Command::Call(CallRequest::Consent { id, agree, reply })).await
+        self.call(|reply| CallRequest::Consent { id, agree, reply }).await
     }
 
     /// Calls that are not over.
     pub async fn calls(&self) -> Result<Vec<CallInfo>, NodeError> {
-        self.call(|reply| Command::Call(CallRequest::List(reply))).await
+        self.call(CallRequest::List).await
     }
 
     /// STUN and TURN servers of our rendezvous, to test them; none if there are none.
     pub async fn call_servers(&self) -> Result<Vec<IceServer>, NodeError> {
-        let servers = self.call(|reply| Command::Call(CallRequest::Servers(reply))).await?;
+        let servers = self.call(CallRequest::Servers).await?;
         let server = |s: calls::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
         Ok(servers.into_iter().map(server).collect())
     }
@@ -359,53 +358,53 @@ impl Node {
 
     /// The user has read a chat up to a clock; the other side is told if the settings say so.
     pub async fn mark_read(&self, chat: ChatId, upto: Clock) -> Result<(), NodeError> {
-        self.call(|reply| Command::MarkRead { chat, upto, reply }).await
+        self.call(|reply| ConversationCommand::MarkRead { chat, upto, reply }).await
     }
 
     /// The user types, or has stopped. Not kept; dropped if the engine is busy.
     pub fn typing(&self, chat: ChatId, typing: bool) {
-        let _ = self.inputs.try_send(Input::Command(Command::Typing { chat, typing }));
+        let _ = self.inputs.try_send(Input::Command(PresenceCommand::Typing { chat, typing }.into()));
     }
 
     /// The user is here, or away. Dropped if the engine is busy.
     pub fn set_availability(&self, availability: Availability) {
-        let _ = self.inputs.try_send(Input::Command(Command::SetAvailability(availability)));
+        let _ = self.inputs.try_send(Input::Command(PresenceCommand::SetAvailability(availability).into()));
     }
 
     /// A new invite, as a link, and when it expires, in seconds since 1970.
     pub async fn invite(&self, uses: u32, lifetime_ms: u64) -> Result<(String, u64), NodeError> {
-        self.call(|reply| Command::Invite { uses, lifetime_ms, reply }).await
+        self.call(|reply| ContactCommand::Invite { uses, lifetime_ms, reply }).await
     }
 
     /// A new short code; it works while this node runs, for ten minutes. [`Live::CodeEnded`] tells how it ends.
     pub async fn open_code(&self) -> Result<String, NodeError> {
-        self.call(|reply| Command::OpenCode(false, reply)).await
+        self.call(|reply| AccountCommand::OpenCode(false, reply)).await
     }
 
     /// The devices of our account, this one among them.
     pub async fn devices(&self) -> Result<Vec<Device>, NodeError> {
-        self.call(Command::Devices).await
+        self.call(AccountCommand::Devices).await
     }
 
     /// A new short code by which another device joins our account. Who has it becomes us: it is for nobody else. It works once, while this node
     /// runs, for ten minutes; [`Live::CodeEnded`] tells how it ends.
     pub async fn open_device_code(&self) -> Result<String, NodeError> {
-        self.call(|reply| Command::OpenCode(true, reply)).await
+        self.call(|reply| AccountCommand::OpenCode(true, reply)).await
     }
 
     /// Asks, with such a code, for the account that this device is to join: what a profile with [`Origin::Linked`] is made of.
     pub async fn join_account(&self, code: String, home: RendezvousAddr) -> Result<DeviceLink, NodeError> {
-        self.call(|reply| Command::JoinAccount { code, home, reply }).await
+        self.call(|reply| AccountCommand::JoinAccount { code, home, reply }).await
     }
 
     /// Takes another device off our account: it gets nothing that is written from now on.
     pub async fn remove_device(&self, device: DeviceId) -> Result<(), NodeError> {
-        self.call(|reply| Command::RemoveDevice(device, reply)).await
+        self.call(|reply| AccountCommand::RemoveDevice(device, reply)).await
     }
 
     /// Uses a short code that somebody else has opened, at their rendezvous (ours if not given).
     pub async fn use_code(&self, code: String, home: Option<RendezvousAddr>) -> Result<AccountId, NodeError> {
-        self.call(|reply| Command::UseCode { code, home, reply }).await
+        self.call(|reply| ContactCommand::UseCode { code, home, reply }).await
     }
 
     /// Makes an account a contact: at once with a good token, else by a request. Ready when the request is stored here to be delivered.
@@ -417,8 +416,16 @@ impl Node {
         greeting: String,
         alias: String,
     ) -> Result<AccountId, NodeError> {
-        self.call(|reply| Command::Connect { account: Some(account), name: None, homes, token, greeting, alias, reply })
-            .await
+        self.call(|reply| ContactCommand::Connect {
+            account: Some(account),
+            name: None,
+            homes,
+            token,
+            greeting,
+            alias,
+            reply,
+        })
+        .await
     }
 
     /// The same for a user name at a rendezvous.
@@ -429,7 +436,7 @@ impl Node {
         greeting: String,
         alias: String,
     ) -> Result<AccountId, NodeError> {
-        self.call(|reply| Command::Connect {
+        self.call(|reply| ContactCommand::Connect {
             account: None,
             name: Some(name),
             homes: vec![home],
@@ -443,42 +450,42 @@ impl Node {
 
     /// Accepts a request.
     pub async fn accept(&self, account: AccountId) -> Result<(), NodeError> {
-        self.call(|reply| Command::Accept(account, reply)).await
+        self.call(|reply| ContactCommand::Accept(account, reply)).await
     }
 
     /// Declines a request; the other side is not told.
     pub async fn decline(&self, account: AccountId) -> Result<(), NodeError> {
-        self.call(|reply| Command::Decline(account, reply)).await
+        self.call(|reply| ContactCommand::Decline(account, reply)).await
     }
 
     /// Gives a contact a name of our own; empty for theirs.
     pub async fn rename(&self, account: AccountId, name: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::Rename(account, name, reply)).await
+        self.call(|reply| ContactCommand::Rename(account, name, reply)).await
     }
 
     /// The user has compared safety numbers (or takes that back).
     pub async fn set_verified(&self, account: AccountId, verified: bool) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetVerified(account, verified, reply)).await
+        self.call(|reply| ContactCommand::SetVerified(account, verified, reply)).await
     }
 
     /// Trusts a contact's changed devices; they are unverified until compared again.
     pub async fn trust(&self, account: AccountId) -> Result<(), NodeError> {
-        self.call(|reply| Command::Trust(account, reply)).await
+        self.call(|reply| ContactCommand::Trust(account, reply)).await
     }
 
     /// Blocks a contact, or somebody who asks to be one.
     pub async fn block(&self, account: AccountId) -> Result<(), NodeError> {
-        self.call(|reply| Command::Block(account, reply)).await
+        self.call(|reply| ContactCommand::Block(account, reply)).await
     }
 
     /// Takes a block back.
     pub async fn unblock(&self, account: AccountId) -> Result<(), NodeError> {
-        self.call(|reply| Command::Unblock(account, reply)).await
+        self.call(|reply| ContactCommand::Unblock(account, reply)).await
     }
 
     /// Removes a contact.
     pub async fn remove(&self, account: AccountId) -> Result<(), NodeError> {
-        self.call(|reply| Command::Remove(account, reply)).await
+        self.call(|reply| ContactCommand::Remove(account, reply)).await
     }
 
     /// Pins, mutes (until a time in milliseconds since 1970) or archives a chat; `None` leaves it as it is.
@@ -489,12 +496,12 @@ impl Node {
         muted_until_ms: Option<u64>,
         archived: Option<bool>,
     ) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetChat { chat, pinned, muted_until_ms, archived, reply }).await
+        self.call(|reply| ConversationCommand::SetChat { chat, pinned, muted_until_ms, archived, reply }).await
     }
 
     /// Deletes a chat's messages here, not elsewhere.
     pub async fn clear_chat(&self, chat: ChatId) -> Result<(), NodeError> {
-        self.call(|reply| Command::ClearChat(chat, reply)).await
+        self.call(|reply| ConversationCommand::ClearChat(chat, reply)).await
     }
 
     /// Who may see last seen, read receipts and typing; `None` leaves one as it is. Gives all three.
@@ -506,7 +513,7 @@ impl Node {
     ) -> Result<[Audience; 3], NodeError> {
         let stored = |a: Option<Audience>| a.map(Audience::stored);
         let all = self
-            .call(|reply| Command::SetPrivacy {
+            .call(|reply| AccountCommand::SetPrivacy {
                 last_seen: stored(last_seen),
                 receipts: stored(receipts),
                 typing: stored(typing),
@@ -518,17 +525,17 @@ impl Node {
 
     /// Changes our display name, and tells contacts.
     pub async fn set_name(&self, name: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetName(name, reply)).await
+        self.call(|reply| AccountCommand::SetName(name, reply)).await
     }
 
     /// Takes a user name at our homes; ready when one of them has answered.
     pub async fn set_username(&self, name: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetUsername(name, reply)).await
+        self.call(|reply| AccountCommand::SetUsername(name, reply)).await
     }
 
     /// Moves to other home servers, with the operator's token if they ask for one. Gives up what was known of the old ones.
     pub async fn set_homes(&self, homes: Vec<RendezvousAddr>, token: String) -> Result<(), NodeError> {
-        self.call(|reply| Command::SetHomes { homes, token, reply }).await
+        self.call(|reply| AccountCommand::SetHomes { homes, token, reply }).await
     }
 
     /// News that are not kept.
@@ -623,7 +630,7 @@ impl Attendant {
     pub async fn attend(&self, id: CallId) -> Result<(), NodeError> {
         let attendant = self.id;
         self.attends.store(true, Relaxed);
-        self.node.call(|reply| Command::Call(CallRequest::Attend { id, attendant, reply })).await
+        self.node.call(|reply| CallRequest::Attend { id, attendant, reply }).await
     }
 }
 

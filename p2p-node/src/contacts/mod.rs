@@ -1,8 +1,10 @@
 //! The people that we know, and how somebody becomes one of them.
 
+pub mod commands;
 pub mod connect;
 mod invites;
 mod person;
+mod state;
 
 use std::collections::HashMap;
 

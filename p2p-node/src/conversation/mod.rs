@@ -1,6 +1,7 @@
 //! Conversations: their MLS groups and logs, what is sent into them and what comes out of them.
 
 pub mod authors;
+pub mod commands;
 pub mod group;
 pub mod log;
 pub mod logged;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use starling_keys::{DeviceId, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{
     CallId, Puzzle,
-    rendezvous::{Answer, Ask, KeyPackages, Publish, Refusal, Registration, Response, ServerHello, Snapshot},
+    rendezvous::{Answer, Ask, KeyPackages, Publish, Refusal, Registration, Response, ServerHello},
 };
 
 use crate::{
@@ -16,9 +16,9 @@ use crate::{
     conversation::group::GroupId,
     conversation::log::Appended,
     conversation::logged::Trimming,
-    limits::{KEY_PACKAGE_STOCK, LEFT_HOME_MS, MAX_LEFT_HOMES, MAX_WORK_BITS, RETRY_REFUSED_MS},
+    limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, NetCommand, WorkFor},
-    store::{LeftHomeRow, PARCELS, ParcelRow, Reading, prefix},
+    store::{PARCELS, ParcelRow, Reading, prefix},
     turn::{Effect, Engine, EngineError, Turn},
 };
 
@@ -300,12 +300,6 @@ impl Engine {
                 );
             }
             _ => {}
-        }
-    }
-
-    fn name_answered(&mut self, turn: &mut Turn<'_>, answer: Result<(), NodeError>) {
-        if let Some(reply) = self.account.name_reply.take() {
-            turn.reply(reply, answer);
         }
     }
 
@@ -763,70 +757,5 @@ impl Engine {
         state.retry_at = Some(turn.now() + 60_000);
         self.list_not_published(turn, problem);
         turn.live(Live::Net);
-    }
-
-    /// Servers that are not our homes any more are told where we are: contacts look us up there until they know.
-    pub(crate) fn leave_homes(&mut self, turn: &mut Turn<'_>, before: Vec<RendezvousAddr>) {
-        let until_ms = turn.agreed_ms() + LEFT_HOME_MS;
-        let here = |h: &RendezvousAddr| self.account.identity.homes.iter().any(|m| m.peer == h.peer);
-        let left: Vec<RendezvousAddr> = before.into_iter().filter(|h| !here(h)).collect();
-        let ours: Vec<HomeId> = self.account.identity.homes.iter().map(|h| h.peer).collect();
-        let changes = self.account.own_devices.changes();
-        changes.left_homes.retain(|l| l.address.parse::<RendezvousAddr>().is_ok_and(|l| !ours.contains(&l.peer)));
-        changes.left_homes.extend(left.iter().map(|h| LeftHomeRow { address: h.to_string(), until_ms }));
-        let surplus = changes.left_homes.len().saturating_sub(MAX_LEFT_HOMES);
-        changes.left_homes.drain(..surplus);
-        self.delivery.net_changed = true;
-        for home in left.iter().map(|h| h.peer) {
-            if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
-                self.publish(turn, home);
-            }
-        }
-    }
-
-    fn has_left(&self, home: HomeId) -> bool {
-        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
-        self.account.own_devices.changes.left_homes.iter().any(|l| peer(l) == Ok(home))
-    }
-
-    /// A server that was our home knows where we are, or does not want to.
-    fn forget_left(&mut self, home: HomeId) {
-        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
-        self.account.own_devices.changes().left_homes.retain(|l| peer(l) != Ok(home));
-        self.delivery.net_changed = true;
-    }
-
-    /// A server that was our home and has not answered for long is given up.
-    pub(crate) fn expire_left_homes(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.wall().min(turn.agreed_ms());
-        if self.account.own_devices.changes.left_homes.iter().any(|l| l.until_ms < now) {
-            self.account.own_devices.changes().left_homes.retain(|l| l.until_ms >= now);
-            self.delivery.net_changed = true;
-        }
-    }
-
-    /// The snapshot of contacts is written soon: several changes travel together.
-    pub(crate) fn snapshot_soon(&mut self, turn: &mut Turn<'_>) {
-        self.counters.row.snapshot_owed = true;
-        self.counters.dirty = true;
-        self.account.snapshot_due = Some(turn.now() + 1_000);
-    }
-
-    pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) {
-        if self.account.snapshot_due.is_none_or(|due| due > turn.now()) {
-            return;
-        }
-        // Always the same of several homes, as a restored device reads one.
-        let ready =
-            |id: &HomeId| self.homes.servers.get(id).is_some_and(|h| h.own && h.registered && h.hello.is_some());
-        let home = self.account.identity.homes.iter().map(|h| h.peer).find(ready);
-        self.account.snapshot_due = None;
-        // Not before the account's earlier snapshot was read: a restored device has to add to it.
-        let Some(home) = home.filter(|_| self.counters.row.snapshot > 0) else { return };
-        self.counters.row.snapshot += 1;
-        self.counters.dirty = true;
-        let sealed = self.sealed_snapshot();
-        let snapshot = Snapshot { version: self.counters.row.snapshot, sealed: sealed.into() };
-        self.ask(turn, home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
     }
 }

@@ -1,5 +1,7 @@
 //! Presence and typing: sealed signals to contacts, over direct streams and past the log to whoever reads it now.
 
+pub mod commands;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;

@@ -5,7 +5,6 @@ use super::{
     world::{Who, World},
 };
 use crate::{
-    api::Command,
     calls::{AttendantId, CallCommand, CallRequest},
     limits::CALL_UNATTENDED_MS,
 };
@@ -13,12 +12,12 @@ use starling_wire::{CallEnd, CallId};
 
 fn attend(world: &mut World, who: Who, id: CallId, attendant: u64) {
     let attendant = AttendantId(attendant);
-    world.call(who, |reply| Command::Call(CallRequest::Attend { id, attendant, reply })).unwrap();
+    world.call(who, |reply| CallRequest::Attend { id, attendant, reply }).unwrap();
 }
 
 fn leave(world: &mut World, who: Who, attendant: u64) {
     let attendant = AttendantId(attendant);
-    drop(world.begin::<()>(who, |_| Command::Call(CallRequest::AttendantLeft(attendant))));
+    drop(world.begin::<(), _>(who, |_| CallRequest::AttendantLeft(attendant)));
     world.settle();
 }
 
@@ -68,9 +67,9 @@ fn a_ring_is_not_declined_by_a_front_end_that_only_looked_at_it() {
     attend(&mut world, bob, id, 1);
     leave(&mut world, bob, 1);
     world.pass(CALL_UNATTENDED_MS + 1_000);
-    let calls = world.call(bob, |reply| Command::Call(CallRequest::List(reply))).unwrap();
+    let calls = world.call(bob, CallRequest::List).unwrap();
     assert_eq!(calls.len(), 1, "it still rings");
-    world.call(bob, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::Answer { id, setup: setup(), reply }).unwrap();
 }
 
 #[test]
@@ -78,9 +77,8 @@ fn a_microphone_that_is_held_open_is_closed_when_nobody_holds_it_any_more() {
     let mut world = World::new(93);
     let (alice, bob) = world.friends();
     let id = ring(&mut world, alice, bob);
-    let hold = |world: &mut World, for_ms| {
-        world.call(alice, |reply| Command::Call(CallRequest::Talk { id, for_ms: Some(for_ms), reply }))
-    };
+    let hold =
+        |world: &mut World, for_ms| world.call(alice, |reply| CallRequest::Talk { id, for_ms: Some(for_ms), reply });
     connect(&mut world, id, &[alice]);
     for _ in 0..5 {
         hold(&mut world, 500).unwrap();
@@ -91,8 +89,8 @@ fn a_microphone_that_is_held_open_is_closed_when_nobody_holds_it_any_more() {
     assert_eq!(count(&mut world, alice, &CallCommand::Microphone(id, false)), 1);
     // Switched on by hand meanwhile, it stays on.
     hold(&mut world, 500).unwrap();
-    world.call(alice, |reply| Command::Call(CallRequest::Talk { id, for_ms: None, reply })).unwrap();
+    world.call(alice, |reply| CallRequest::Talk { id, for_ms: None, reply }).unwrap();
     world.pass(5_000);
     assert_eq!(count(&mut world, alice, &CallCommand::Microphone(id, false)), 1);
-    assert!(world.call(bob, |reply| Command::Call(CallRequest::Talk { id, for_ms: Some(1), reply })).is_err());
+    assert!(world.call(bob, |reply| CallRequest::Talk { id, for_ms: Some(1), reply }).is_err());
 }

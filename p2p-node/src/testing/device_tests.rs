@@ -5,7 +5,7 @@ use starling_wire::{CallEnd, CallId};
 
 use crate::api::types::{CallInfo, CallPhase, ContactState, DeliveryState};
 use crate::{
-    api::Command,
+    api::{AccountCommand, ContactCommand, ConversationCommand},
     calls::{CallCommand, CallInput, CallRequest},
     testing::engine_tests::{answer, connect, leg, ring, setup, talk},
     testing::world::{Who, World},
@@ -30,7 +30,7 @@ fn texts(world: &mut World, who: Who, other: Who) -> Vec<String> {
 fn a_linked_device_takes_part_in_every_conversation() {
     let (mut world, alice, laptop, bob) = three(60);
     for who in [alice, laptop] {
-        assert_eq!(world.call(who, Command::Devices).unwrap().len(), 2);
+        assert_eq!(world.call(who, AccountCommand::Devices).unwrap().len(), 2);
     }
     assert_eq!(world.contact(bob, alice).unwrap().devices.len(), 2);
     assert!(!world.contact(bob, alice).unwrap().key_changed);
@@ -52,7 +52,7 @@ fn a_linked_device_takes_part_in_every_conversation() {
     assert_eq!(world.chat_row(laptop, bob).unread, 1);
     let chat = world.chat(alice, bob);
     let upto = world.messages(alice, bob).last().unwrap().id.0.clock;
-    world.call(alice, |reply| Command::MarkRead { chat, upto, reply }).unwrap();
+    world.call(alice, |reply| ConversationCommand::MarkRead { chat, upto, reply }).unwrap();
     world.pass(3_000);
     assert_eq!(world.chat_row(laptop, bob).unread, 0);
     assert_eq!(world.messages(bob, alice)[0].state, DeliveryState::Read);
@@ -124,7 +124,7 @@ fn whom_one_device_knows_the_others_know() {
     added.try_recv().expect("no answer").unwrap();
     for who in [alice, laptop] {
         assert_eq!(world.contact(who, bob).unwrap().state, ContactState::Active, "{who}");
-        assert!(world.call(who, Command::Requests).unwrap().is_empty());
+        assert!(world.call(who, ContactCommand::Requests).unwrap().is_empty());
     }
     world.say(bob, alice, "hi");
     world.say(alice, bob, "hello");
@@ -132,10 +132,10 @@ fn whom_one_device_knows_the_others_know() {
     assert_eq!(texts(&mut world, laptop, bob), ["hi", "hello"]);
     // So do a name, a block and a request.
     let account = world.of(bob).account;
-    world.call(laptop, |reply| Command::Rename(account, "Bobby".into(), reply)).unwrap();
+    world.call(laptop, |reply| ContactCommand::Rename(account, "Bobby".into(), reply)).unwrap();
     world.pass(5_000);
     assert_eq!(world.contact(alice, bob).unwrap().name, "Bobby");
-    world.call(alice, |reply| Command::Block(account, reply)).unwrap();
+    world.call(alice, |reply| ContactCommand::Block(account, reply)).unwrap();
     world.pass(5_000);
     assert_eq!(world.contact(laptop, bob).unwrap().state, ContactState::Blocked);
     let carol = world.person("carol");
@@ -145,11 +145,11 @@ fn whom_one_device_knows_the_others_know() {
     added.try_recv().expect("no answer").unwrap();
     let account = world.of(carol).account;
     for who in [alice, laptop] {
-        assert_eq!(world.call(who, Command::Requests).unwrap().len(), 1);
+        assert_eq!(world.call(who, ContactCommand::Requests).unwrap().len(), 1);
     }
-    world.call(alice, |reply| Command::Accept(account, reply)).unwrap();
+    world.call(alice, |reply| ContactCommand::Accept(account, reply)).unwrap();
     world.pass(10_000);
-    assert!(world.call(laptop, Command::Requests).unwrap().is_empty());
+    assert!(world.call(laptop, ContactCommand::Requests).unwrap().is_empty());
     world.say(carol, laptop, "to both");
     world.pass(5_000);
     for who in [alice, laptop] {
@@ -184,7 +184,7 @@ fn a_removed_device_hears_nothing_more_and_says_why() {
     world.pass(5_000);
     let device = world.of(laptop).device;
     world.kill(bob);
-    world.call(alice, |reply| Command::RemoveDevice(device, reply)).unwrap();
+    world.call(alice, |reply| AccountCommand::RemoveDevice(device, reply)).unwrap();
     world.pass(5_000);
     world.say(alice, bob, "not for the lost one");
     world.pass(5_000);
@@ -198,7 +198,7 @@ fn a_removed_device_hears_nothing_more_and_says_why() {
     assert_eq!(world.contact(bob, alice).unwrap().devices.len(), 1);
     let chat = world.chat(laptop, bob);
     let texts = vec![starling_wire::Text { text: "hello?".into(), ..Default::default() }];
-    let refused = world.call(laptop, |reply| Command::Send { chat, texts, reply }).unwrap_err().to_string();
+    let refused = world.call(laptop, |reply| ConversationCommand::Send { chat, texts, reply }).unwrap_err().to_string();
     assert!(refused.contains("no longer"), "{refused}");
 }
 
@@ -243,7 +243,7 @@ fn what_is_written_in_the_breath_in_which_a_group_is_joined_arrives() {
         }
         let chat = world.chat_id(bob, alice);
         let texts = vec![starling_wire::Text { text: "now".into(), ..Default::default() }];
-        drop(world.begin(bob, |reply| Command::Send { chat, texts, reply }));
+        drop(world.begin(bob, |reply| ConversationCommand::Send { chat, texts, reply }));
         world.all_at_once(bob);
         world.pass(60_000);
         for who in [alice, laptop] {
@@ -295,9 +295,9 @@ fn what_was_said_later_counts() {
     // Two devices without a connection between them: the block is the later word.
     world.stop_server();
     world.direct = false;
-    world.call(laptop, |reply| Command::Rename(account, "Bobby".into(), reply)).unwrap();
+    world.call(laptop, |reply| ContactCommand::Rename(account, "Bobby".into(), reply)).unwrap();
     world.pass(1_000);
-    world.call(alice, |reply| Command::Block(account, reply)).unwrap();
+    world.call(alice, |reply| ContactCommand::Block(account, reply)).unwrap();
     world.kill(laptop);
     world.start_server();
     world.pass(60_000);
@@ -307,7 +307,7 @@ fn what_was_said_later_counts() {
     for who in [alice, laptop] {
         assert_eq!(world.contact(who, bob).unwrap().state, ContactState::Blocked, "{who}");
     }
-    world.call(laptop, |reply| Command::Unblock(account, reply)).unwrap();
+    world.call(laptop, |reply| ContactCommand::Unblock(account, reply)).unwrap();
     world.pass(60_000);
     assert_eq!(world.contact(alice, bob).unwrap().state, ContactState::Active);
     world.say(bob, alice, "again");
@@ -346,7 +346,7 @@ fn all_devices_see_the_same_whatever_happens() {
                 _ if world.is_running(who) => {
                     let texts = vec![starling_wire::Text { text: format!("{who}-{written}"), ..Default::default() }];
                     let chat = world.chat(who, to);
-                    world.call(who, |reply| Command::Send { chat, texts, reply }).unwrap();
+                    world.call(who, |reply| ConversationCommand::Send { chat, texts, reply }).unwrap();
                     written += 1;
                 }
                 _ => {}
@@ -365,12 +365,7 @@ fn all_devices_see_the_same_whatever_happens() {
 
 /// The phases of somebody's calls.
 fn phases(world: &mut World, who: Who) -> Vec<CallPhase> {
-    world
-        .call(who, |reply| Command::Call(CallRequest::List(reply)))
-        .unwrap()
-        .iter()
-        .map(|c: &CallInfo| c.phase)
-        .collect()
+    world.call(who, CallRequest::List).unwrap().iter().map(|c: &CallInfo| c.phase).collect()
 }
 
 /// How somebody's newest call ended, as the timeline has it.
@@ -392,7 +387,7 @@ fn a_call_rings_on_all_devices_and_who_answers_stops_the_rest() {
     assert_eq!(noted(&mut world, alice, bob), (CallEnd::Elsewhere, 0));
     assert_eq!(world.chat_row(alice, bob).unread, 0);
     world.pass(10_000);
-    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.pass(1_000);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         let (why, duration) = noted(&mut world, who, other);
@@ -405,7 +400,7 @@ fn a_call_rings_on_all_devices_and_who_answers_stops_the_rest() {
 fn declined_on_one_device_it_rings_on_none() {
     let (mut world, alice, laptop, bob) = three(81);
     let id = ring(&mut world, bob, alice);
-    world.call(laptop, |reply| Command::Call(CallRequest::HangUp { id, text: "later".into(), reply })).unwrap();
+    world.call(laptop, |reply| CallRequest::HangUp { id, text: "later".into(), reply }).unwrap();
     world.pass(1_000);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         assert!(phases(&mut world, who).is_empty(), "{who}");
@@ -437,7 +432,7 @@ fn both_answer_and_one_of_them_has_the_call() {
     let (mut world, alice, laptop, bob) = three(83);
     let id = ring(&mut world, bob, alice);
     for who in [alice, laptop] {
-        world.call(who, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
+        world.call(who, |reply| CallRequest::Answer { id, setup: setup(), reply }).unwrap();
     }
     world.pass(100);
     for who in [alice, laptop] {
@@ -473,13 +468,13 @@ fn a_call_moves_to_another_device() {
     let (mut world, alice, laptop, bob) = three(84);
     let id = talk(&mut world, bob, alice);
     world.pass(5_000);
-    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
+    world.call(alice, |reply| CallRequest::Transfer { id, to: None, reply }).unwrap();
     world.pass(500);
-    let handed = world.call(laptop, |reply| Command::Call(CallRequest::List(reply))).unwrap();
+    let handed = world.call(laptop, CallRequest::List).unwrap();
     assert!(handed[0].moved && handed[0].phase == CallPhase::Ringing, "{handed:?}");
     // Until it is taken, it goes on where it is.
     assert_eq!(phases(&mut world, alice), [CallPhase::Connected]);
-    world.call(laptop, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
+    world.call(laptop, |reply| CallRequest::Answer { id, setup: setup(), reply }).unwrap();
     takes(&mut world, laptop, bob, id);
     assert!(phases(&mut world, alice).is_empty());
     assert!(world.of(alice).calls.contains(&CallCommand::End(id)));
@@ -487,14 +482,14 @@ fn a_call_moves_to_another_device() {
         assert_eq!(phases(&mut world, who), [CallPhase::Connected], "{who}");
     }
     // And back, asked for from there.
-    assert_eq!(world.call(alice, |reply| Command::Call(CallRequest::ListOnOtherDevices(reply))).unwrap().len(), 1);
-    world.call(alice, |reply| Command::Call(CallRequest::Fetch { chat: None, setup: setup(), reply })).unwrap();
+    assert_eq!(world.call(alice, CallRequest::ListOnOtherDevices).unwrap().len(), 1);
+    world.call(alice, |reply| CallRequest::Fetch { chat: None, setup: setup(), reply }).unwrap();
     world.of(bob).calls.clear();
     takes(&mut world, alice, bob, id);
     assert!(phases(&mut world, laptop).is_empty());
     assert_eq!(phases(&mut world, alice), [CallPhase::Connected]);
     world.pass(5_000);
-    world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.pass(1_000);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         assert!(phases(&mut world, who).is_empty(), "{who}");
@@ -508,23 +503,23 @@ fn a_call_moves_to_another_device() {
 fn a_call_that_is_not_taken_stays_where_it_is() {
     let (mut world, alice, laptop, bob) = three(85);
     let id = talk(&mut world, bob, alice);
-    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
+    world.call(alice, |reply| CallRequest::Transfer { id, to: None, reply }).unwrap();
     world.pass(500);
-    world.call(laptop, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(laptop, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.pass(500);
     assert!(phases(&mut world, laptop).is_empty());
-    let here = world.call(alice, |reply| Command::Call(CallRequest::List(reply))).unwrap();
+    let here = world.call(alice, CallRequest::List).unwrap();
     assert!(here[0].trouble.as_ref().is_some_and(|t| t.contains("did not take")), "{here:?}");
     // Handed over once more, and nobody answers; then the other side hangs up.
-    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
+    world.call(alice, |reply| CallRequest::Transfer { id, to: None, reply }).unwrap();
     world.pass(70_000);
     assert!(phases(&mut world, laptop).is_empty());
     for who in [alice, bob] {
         assert_eq!(phases(&mut world, who), [CallPhase::Connected], "{who}");
     }
-    world.call(alice, |reply| Command::Call(CallRequest::Transfer { id, to: None, reply })).unwrap();
+    world.call(alice, |reply| CallRequest::Transfer { id, to: None, reply }).unwrap();
     world.pass(500);
-    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.pass(500);
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         assert!(phases(&mut world, who).is_empty(), "{who}");
@@ -548,14 +543,13 @@ fn a_call_that_another_device_answered_was_not_missed() {
     assert_eq!(world.chat_row(alice, bob).unread, 0);
     // Who wants to call them is told where the call is.
     let chat = world.chat(alice, bob);
-    let refused =
-        world.call(alice, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap_err();
+    let refused = world.call(alice, |reply| CallRequest::Start { chat, setup: setup(), reply }).unwrap_err();
     assert!(refused.to_string().contains("take"), "{refused}");
-    world.call(alice, |reply| Command::Call(CallRequest::Fetch { chat: None, setup: setup(), reply })).unwrap();
+    world.call(alice, |reply| CallRequest::Fetch { chat: None, setup: setup(), reply }).unwrap();
     takes(&mut world, alice, bob, id);
     assert!(phases(&mut world, laptop).is_empty());
     // One that nobody answered was missed by all.
-    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.kill(laptop);
     ring(&mut world, bob, alice);
     world.pass(70_000);
@@ -573,7 +567,7 @@ fn nobody_takes_a_call_that_was_not_handed_over() {
     let id = talk(&mut world, bob, alice);
     // The laptop's engine is made to offer, though the device that has the call is gone.
     world.kill(alice);
-    world.call(laptop, |reply| Command::Call(CallRequest::Fetch { chat: None, setup: setup(), reply })).unwrap();
+    world.call(laptop, |reply| CallRequest::Fetch { chat: None, setup: setup(), reply }).unwrap();
     world.media(laptop, CallInput::Offer(leg(id), 0, "offer of a thief".into()));
     world.pass(500);
     assert!(!world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Restart(_, _, o) if o.contains("thief"))));
@@ -587,7 +581,7 @@ fn a_conversation_has_calls_of_all_devices() {
     connect(&mut world, id, &[laptop, bob]);
     world.pass(5_000);
     assert_eq!(noted(&mut world, alice, bob).0, CallEnd::Elsewhere);
-    world.call(laptop, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(laptop, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.pass(1_000);
     let (why, duration) = noted(&mut world, alice, bob);
     assert_eq!(why, CallEnd::HungUp);
@@ -595,15 +589,14 @@ fn a_conversation_has_calls_of_all_devices() {
     // Both sides call at once, from several devices: one call is left.
     let chat = world.chat(laptop, bob);
     let theirs = world.chat(bob, alice);
-    let mine = world.call(laptop, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap();
-    let other =
-        world.call(bob, |reply| Command::Call(CallRequest::Start { chat: theirs, setup: setup(), reply })).unwrap();
+    let mine = world.call(laptop, |reply| CallRequest::Start { chat, setup: setup(), reply }).unwrap();
+    let other = world.call(bob, |reply| CallRequest::Start { chat: theirs, setup: setup(), reply }).unwrap();
     world.pass(100);
     world.media(laptop, CallInput::Offer(leg(mine), 0, "mine".into()));
     world.media(bob, CallInput::Offer(leg(other), 0, "other".into()));
     world.pass(2_000);
     let winner = if phases(&mut world, laptop) == [CallPhase::Connecting] { laptop } else { bob };
-    let id = world.call(winner, |reply| Command::Call(CallRequest::List(reply))).unwrap()[0].id;
+    let id = world.call(winner, CallRequest::List).unwrap()[0].id;
     world.media(winner, CallInput::Answer(leg(id), "answer".into()));
     world.pass(1_000);
     assert!(phases(&mut world, alice).is_empty(), "{:?}", phases(&mut world, alice));

@@ -8,7 +8,7 @@ use starling_wire::{CallEnd, CallId};
 
 use crate::api::types::{Audience, CallSetup, ContactState, DeliveryState, Live, Message};
 use crate::{
-    api::Command,
+    api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand},
     calls::{CallCommand, CallInput, CallRequest, Leg, RouteId},
     testing::world::{Who, World},
 };
@@ -57,7 +57,7 @@ fn who_is_read_is_told_unless_they_hide_it() {
     let read = |world: &mut World, who: Who, other: Who| {
         let chat = world.chat(who, other);
         let upto = world.messages(who, other).last().unwrap().id.0.clock;
-        world.call(who, |reply| Command::MarkRead { chat, upto, reply }).unwrap();
+        world.call(who, |reply| ConversationCommand::MarkRead { chat, upto, reply }).unwrap();
         world.pass(2_000);
     };
     world.say(alice, bob, "one");
@@ -65,7 +65,9 @@ fn who_is_read_is_told_unless_they_hide_it() {
     read(&mut world, bob, alice);
     assert_eq!(world.seen(alice, bob), ["alice: one [Read]"]);
     let nobody = Some(Audience::Nobody.stored());
-    world.call(bob, |reply| Command::SetPrivacy { last_seen: None, receipts: nobody, typing: nobody, reply }).unwrap();
+    world
+        .call(bob, |reply| AccountCommand::SetPrivacy { last_seen: None, receipts: nobody, typing: nobody, reply })
+        .unwrap();
     world.say(alice, bob, "two");
     world.pass(2_000);
     read(&mut world, bob, alice);
@@ -73,7 +75,7 @@ fn who_is_read_is_told_unless_they_hide_it() {
     // Nor is their typing told.
     let chat = world.chat(bob, alice);
     world.of(alice).live.clear();
-    drop(world.begin::<()>(bob, |_| Command::Typing { chat, typing: true }));
+    drop(world.begin::<(), _>(bob, |_| PresenceCommand::Typing { chat, typing: true }));
     world.settle();
     assert!(!world.of(alice).live.iter().any(|l| matches!(l, Live::Typing { .. })));
 }
@@ -84,7 +86,7 @@ fn presence_and_typing_are_seen_by_contacts_even_with_a_wrong_clock() {
     let (alice, bob) = world.friends();
     assert_eq!(world.contact(alice, bob).unwrap().availability, Some(Availability::Online));
     let chat = world.chat(bob, alice);
-    drop(world.begin::<()>(bob, |_| Command::Typing { chat, typing: true }));
+    drop(world.begin::<(), _>(bob, |_| PresenceCommand::Typing { chat, typing: true }));
     world.settle();
     assert!(world.contact(alice, bob).unwrap().typing);
     world.pass(10_000);
@@ -165,7 +167,7 @@ fn a_full_inbox_is_shown_and_clears_itself() {
     world.reload_server();
     world.pass(10 * 60_000);
     assert_eq!(world.chat_row(bob, alice).problem, None);
-    assert_eq!(world.call(alice, Command::Requests).unwrap().len(), 1);
+    assert_eq!(world.call(alice, ContactCommand::Requests).unwrap().len(), 1);
 }
 
 #[test]
@@ -187,11 +189,11 @@ fn who_is_blocked_delivers_nothing() {
     let mut world = World::new(10);
     let (alice, bob) = world.friends();
     let account = world.of(alice).account;
-    world.call(bob, |reply| Command::Block(account, reply)).unwrap();
+    world.call(bob, |reply| ContactCommand::Block(account, reply)).unwrap();
     world.say(alice, bob, "let me in");
     world.pass(60_000);
     assert!(world.messages(bob, alice).is_empty());
-    world.call(bob, |reply| Command::Unblock(account, reply)).unwrap();
+    world.call(bob, |reply| ContactCommand::Unblock(account, reply)).unwrap();
     world.pass(180_000);
     world.say(alice, bob, "thanks");
     world.pass(180_000);
@@ -325,7 +327,7 @@ fn moving_to_a_server_is_told_to_contacts() {
     // The same server by another address: what contacts know has to follow.
     let home: starling_keys::RendezvousAddr = world.home.to_string().replace("127.0.0.1", "127.0.0.2").parse().unwrap();
     let homes = vec![home.clone()];
-    world.call(alice, |reply| Command::SetHomes { homes, token: String::new(), reply }).unwrap();
+    world.call(alice, |reply| AccountCommand::SetHomes { homes, token: String::new(), reply }).unwrap();
     world.pass(60_000);
     assert_eq!(world.contact(bob, alice).unwrap().devices, before.devices);
     world.say(bob, alice, "still there?");
@@ -368,7 +370,7 @@ fn nothing_is_lost_or_doubled_whatever_happens() {
                         let text = format!("{who}-{}", written[who]);
                         let chat = world.chat(who, 1 - who);
                         let texts = vec![starling_wire::Text { text, ..Default::default() }];
-                        world.call(who, |reply| Command::Send { chat, texts, reply }).unwrap();
+                        world.call(who, |reply| ConversationCommand::Send { chat, texts, reply }).unwrap();
                         written[who] += 1;
                     }
                 }
@@ -413,7 +415,7 @@ pub fn leg(call: CallId) -> Leg {
 /// Starts a call and lets its media make an offer.
 pub fn ring(world: &mut World, who: Who, other: Who) -> CallId {
     let chat = world.chat(who, other);
-    let id = world.call(who, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap();
+    let id = world.call(who, |reply| CallRequest::Start { chat, setup: setup(), reply }).unwrap();
     world.pass(100);
     world.media(who, CallInput::Offer(leg(id), 0, format!("offer of {who}")));
     world.settle();
@@ -431,7 +433,7 @@ fn a_call_rings_is_answered_and_leaves_a_note() {
     let (alice, bob) = world.friends();
     let id = ring(&mut world, alice, bob);
     assert_eq!(states(&mut world, bob), ["ringing"]);
-    world.call(bob, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::Answer { id, setup: setup(), reply }).unwrap();
     world.pass(100);
     assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
     world.media(bob, CallInput::Answer(leg(id), "answer".into()));
@@ -441,7 +443,7 @@ fn a_call_rings_is_answered_and_leaves_a_note() {
         world.media(who, CallInput::Connected(leg(id), "emoji".into()));
     }
     world.pass(5_000);
-    world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.settle();
     for (who, other) in [(alice, bob), (bob, alice)] {
         let note = world.messages(who, other).last().unwrap().call.unwrap();
@@ -482,9 +484,7 @@ fn both_call_at_once_and_one_call_is_left() {
         let mut ids = Vec::new();
         for (who, other) in [(alice, bob), (bob, alice)] {
             let chat = world.chat(who, other);
-            ids.push(
-                world.call(who, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap(),
-            );
+            ids.push(world.call(who, |reply| CallRequest::Start { chat, setup: setup(), reply }).unwrap());
         }
         world.pass(50);
         for (who, id) in [(alice, ids[0]), (bob, ids[1])] {
@@ -506,14 +506,14 @@ fn who_calls_somebody_that_rings_answers() {
     let (alice, bob) = world.friends();
     let id = ring(&mut world, alice, bob);
     let chat = world.chat(bob, alice);
-    assert_eq!(world.call(bob, |reply| Command::Call(CallRequest::Start { chat, setup: setup(), reply })).unwrap(), id);
+    assert_eq!(world.call(bob, |reply| CallRequest::Start { chat, setup: setup(), reply }).unwrap(), id);
     world.pass(100);
     assert!(world.of(bob).calls.iter().any(|c| matches!(c, CallCommand::Start { offer: Some(_), .. })));
 }
 
 /// Answers a call, with all that its media say then.
 pub fn answer(world: &mut World, who: Who, id: CallId) {
-    world.call(who, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
+    world.call(who, |reply| CallRequest::Answer { id, setup: setup(), reply }).unwrap();
     world.pass(100);
     world.media(who, CallInput::Answer(leg(id), format!("answer of {who}")));
 }
@@ -547,27 +547,27 @@ fn a_recording_needs_consent_of_the_other_side() {
         calls.collect::<Vec<bool>>()
     };
     // An answer that nobody asked for is none.
-    assert!(world.call(bob, |reply| Command::Call(CallRequest::Consent { id, agree: true, reply })).is_err());
+    assert!(world.call(bob, |reply| CallRequest::Consent { id, agree: true, reply }).is_err());
     let ask = |world: &mut World| {
         let path = Some(path.clone());
-        world.call(alice, |reply| Command::Call(CallRequest::Record { id, path, reply }))
+        world.call(alice, |reply| CallRequest::Record { id, path, reply })
     };
     ask(&mut world).unwrap();
     assert!(ask(&mut world).is_err());
     world.settle();
     assert!(records(&mut world).is_empty());
-    world.call(bob, |reply| Command::Call(CallRequest::Consent { id, agree: true, reply })).unwrap();
+    world.call(bob, |reply| CallRequest::Consent { id, agree: true, reply }).unwrap();
     world.settle();
     assert_eq!(records(&mut world), [true]);
     // Taken back.
-    world.call(bob, |reply| Command::Call(CallRequest::Consent { id, agree: false, reply })).unwrap();
+    world.call(bob, |reply| CallRequest::Consent { id, agree: false, reply }).unwrap();
     world.settle();
     assert_eq!(records(&mut world), [true, false]);
     // Who asks again and again is no longer heard.
     for _ in 0..20 {
         ask(&mut world).unwrap();
         world.settle();
-        world.call(alice, |reply| Command::Call(CallRequest::Record { id, path: None, reply })).unwrap();
+        world.call(alice, |reply| CallRequest::Record { id, path: None, reply }).unwrap();
         world.settle();
     }
     let asked = |m: &Message| m.call.is_some_and(|c| c.recording == Some(starling_wire::Recording::Asked));
@@ -580,7 +580,7 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     let mut world = World::new(66);
     let (alice, bob) = world.friends();
     let id = ring(&mut world, alice, bob);
-    world.call(bob, |reply| Command::Call(CallRequest::Answer { id, setup: setup(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::Answer { id, setup: setup(), reply }).unwrap();
     world.pass(100);
     world.media(bob, CallInput::Answer(leg(id), "answer".into()));
     world.settle();
@@ -627,7 +627,7 @@ fn a_clock_that_is_set_ends_no_call_and_makes_none_longer() {
     world.pass(10_000);
     world.now.wall_ms -= 3 * DAY;
     world.pass(10_000);
-    world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+    world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
     world.settle();
     for (who, other) in [(alice, bob), (bob, alice)] {
         let note = world.messages(who, other).into_iter().find_map(|m| m.call).unwrap();
@@ -642,7 +642,7 @@ fn who_rings_a_thousand_times_is_heard_a_few() {
     let (alice, bob) = world.friends();
     for _ in 0..100 {
         let id = ring(&mut world, alice, bob);
-        world.call(alice, |reply| Command::Call(CallRequest::HangUp { id, text: String::new(), reply })).unwrap();
+        world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
         world.pass(500);
     }
     let rings = states(&mut world, bob).iter().filter(|s| **s == "ringing").count();

@@ -11,7 +11,7 @@ use super::{
     world::{Who, World},
 };
 use crate::api::{
-    Command,
+    Command, ContactCommand, ConversationCommand,
     types::{DeliveryState, Message, MessageId},
 };
 use crate::calls::CallRequest;
@@ -35,19 +35,19 @@ fn befriend(world: &mut World, inviter: Who, other: Who) {
 
 fn send(world: &mut World, who: Who, to: Who, text: Text) -> MessageId {
     let chat = world.chat(who, to);
-    world.call(who, |reply| Command::Send { chat, texts: vec![text], reply }).unwrap()[0]
+    world.call(who, |reply| ConversationCommand::Send { chat, texts: vec![text], reply }).unwrap()[0]
 }
 
 fn read(world: &mut World, who: Who, other: Who) {
     let chat = world.chat(who, other);
     let upto = world.messages(who, other).last().unwrap().id.0.clock;
-    world.call(who, |reply| Command::MarkRead { chat, upto, reply }).unwrap();
+    world.call(who, |reply| ConversationCommand::MarkRead { chat, upto, reply }).unwrap();
     world.pass(2_000);
 }
 
 fn react(world: &mut World, who: Who, to: Who, message: MessageId, emoji: &str) {
     let chat = world.chat(who, to);
-    world.call(who, |reply| Command::React { chat, message, emoji: emoji.into(), reply }).unwrap();
+    world.call(who, |reply| ConversationCommand::React { chat, message, emoji: emoji.into(), reply }).unwrap();
     world.pass(1_000);
 }
 
@@ -67,18 +67,24 @@ fn story(world: &mut World) -> [Who; 3] {
     world.say(carol, alice, "buy this");
     world.pass(2_000);
     let account = world.of(carol).account;
-    world.call(alice, |reply| Command::Block(account, reply)).unwrap();
+    world.call(alice, |reply| ContactCommand::Block(account, reply)).unwrap();
     befriend(world, laptop, erin);
     world.say(erin, alice, "are you there?");
     world.pass(2_000);
     let account = world.of(erin).account;
-    world.call(alice, |reply| Command::Rename(account, "Erin from work".into(), reply)).unwrap();
-    world.call(laptop, |reply| Command::SetVerified(account, true, reply)).unwrap();
+    world.call(alice, |reply| ContactCommand::Rename(account, "Erin from work".into(), reply)).unwrap();
+    world.call(laptop, |reply| ContactCommand::SetVerified(account, true, reply)).unwrap();
     for who in [alice, laptop] {
         let chat = world.chat(who, erin);
         let muted_until_ms = Some(world.now.wall_ms + 365 * DAY);
         world
-            .call(who, |reply| Command::SetChat { chat, pinned: Some(true), muted_until_ms, archived: None, reply })
+            .call(who, |reply| ConversationCommand::SetChat {
+                chat,
+                pinned: Some(true),
+                muted_until_ms,
+                archived: None,
+                reply,
+            })
             .unwrap();
     }
     // One who asks alice, and one whom she has asked.
@@ -102,10 +108,10 @@ fn story(world: &mut World) -> [Who; 3] {
     let edited = world.say(alice, bob, "with a tpyo");
     let chat = world.chat(alice, bob);
     let text = "with a typo".into();
-    world.call(alice, |reply| Command::Edit { chat, message: edited, text, reply }).unwrap();
+    world.call(alice, |reply| ConversationCommand::Edit { chat, message: edited, text, reply }).unwrap();
     let deleted = world.say(bob, alice, "said too much");
     let chat = world.chat(bob, alice);
-    world.call(bob, |reply| Command::Delete { chat, message: deleted, reply }).unwrap();
+    world.call(bob, |reply| ConversationCommand::Delete { chat, message: deleted, reply }).unwrap();
     world.pass(2_000);
     world.say(laptop, bob, "from the laptop");
     world.pass(2_000);
@@ -113,10 +119,10 @@ fn story(world: &mut World) -> [Who; 3] {
     read(world, alice, bob);
     let call = talk(world, bob, alice);
     world.pass(5_000);
-    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id: call, text: String::new(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::HangUp { id: call, text: String::new(), reply }).unwrap();
     world.pass(2_000);
     let missed = ring(world, bob, alice);
-    world.call(bob, |reply| Command::Call(CallRequest::HangUp { id: missed, text: String::new(), reply })).unwrap();
+    world.call(bob, |reply| CallRequest::HangUp { id: missed, text: String::new(), reply }).unwrap();
     world.pass(2_000);
     world.say(alice, bob, "delivered");
     world.say(bob, alice, "not read by alice");
@@ -163,9 +169,9 @@ fn line(message: &Message) -> String {
 /// Everything that a profile shows, while nothing can be reached.
 fn shown(world: &mut World, who: Who) -> String {
     let mut out = String::new();
-    let mut contacts = world.call(who, Command::Contacts).unwrap();
+    let mut contacts = world.call(who, ContactCommand::List).unwrap();
     contacts.sort_by(|a, b| a.name.cmp(&b.name));
-    let chats = world.call(who, Command::Chats).unwrap();
+    let chats = world.call(who, ConversationCommand::List).unwrap();
     for contact in &contacts {
         let (name, own, devices) = (&contact.name, &contact.own_name, contact.devices.len());
         let verified = if contact.verified { " verified" } else { "" };
@@ -178,7 +184,7 @@ fn shown(world: &mut World, who: Who) -> String {
             writeln!(out, "{}", line(&message)).unwrap();
         }
     }
-    for request in world.call(who, Command::Requests).unwrap() {
+    for request in world.call(who, ContactCommand::Requests).unwrap() {
         writeln!(out, "request of {} {:?}", request.name, request.greeting).unwrap();
     }
     let status = world.call(who, Command::Status).unwrap();

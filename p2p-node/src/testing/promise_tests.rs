@@ -11,7 +11,7 @@ use starling_wire::{
 
 use super::world::{Who, World};
 use crate::api::{
-    Command,
+    AccountCommand, ConversationCommand,
     types::{FeedKind, NodeError},
 };
 
@@ -22,7 +22,7 @@ fn texts(world: &mut World, who: Who, other: Who) -> Vec<String> {
 }
 
 fn remove(world: &mut World, by: Who, device: DeviceId) -> Result<(), NodeError> {
-    world.call(by, |reply| Command::RemoveDevice(device, reply))
+    world.call(by, |reply| AccountCommand::RemoveDevice(device, reply))
 }
 
 #[test]
@@ -84,7 +84,7 @@ impl Changing {
         let accounts = [side, 1 - side].map(|s| self.sides[s][0]).map(|w| self.world.of(w).account);
         let devices = accounts.iter().flat_map(|a| self.world.listed(who, *a)).collect();
         let texts = vec![Text { text: text.clone(), ..Text::default() }];
-        let mut sent = self.world.begin(who, |reply| Command::Send { chat, texts, reply });
+        let mut sent = self.world.begin(who, |reply| ConversationCommand::Send { chat, texts, reply });
         self.world.all_at_once(who);
         if matches!(sent.try_recv(), Ok(Ok(_))) {
             self.written.push((who, text, devices));
@@ -97,7 +97,7 @@ impl Changing {
             return;
         }
         let (device, account) = (self.world.of(which).device, self.world.of(which).account);
-        drop(self.world.begin(by, |reply| Command::RemoveDevice(device, reply)));
+        drop(self.world.begin(by, |reply| AccountCommand::RemoveDevice(device, reply)));
         self.world.all_at_once(by);
         // Begun is done, sooner or later.
         if !self.world.listed(by, account).contains(&device) {
@@ -188,7 +188,7 @@ fn a_removal_that_was_reported_is_final_though_the_remover_is_killed_at_once() {
     world.pass(60_000);
     let device = world.of(laptop).device;
     // The moment of the answer: nothing that follows from it has happened.
-    let mut removed = world.begin(alice, |reply| Command::RemoveDevice(device, reply));
+    let mut removed = world.begin(alice, |reply| AccountCommand::RemoveDevice(device, reply));
     while removed.try_recv().is_err() {
         assert!(world.step(), "no answer");
     }
@@ -243,8 +243,8 @@ fn two_removals_in_one_second_both_stand() {
         .collect();
     let [second, third, fourth] = [others[0], others[1], others[2]];
     let (device_a, device_b) = (world.of(third).device, world.of(fourth).device);
-    let mut one = world.begin(alice, |reply| Command::RemoveDevice(device_a, reply));
-    let mut other = world.begin(second, |reply| Command::RemoveDevice(device_b, reply));
+    let mut one = world.begin(alice, |reply| AccountCommand::RemoveDevice(device_a, reply));
+    let mut other = world.begin(second, |reply| AccountCommand::RemoveDevice(device_b, reply));
     world.all_at_once(alice);
     world.all_at_once(second);
     let mut done = [false, false];
@@ -265,7 +265,7 @@ fn two_removals_in_one_second_both_stand() {
     world.start(second);
     world.pass(120_000);
     for who in [alice, second] {
-        assert_eq!(world.call(who, Command::Devices).unwrap().len(), 2, "{who}");
+        assert_eq!(world.call(who, AccountCommand::Devices).unwrap().len(), 2, "{who}");
     }
 }
 
@@ -360,7 +360,7 @@ fn a_server_that_was_a_home_learns_where_we_are_though_we_are_killed_at_once() {
     let other = format!("{}{}", &elsewhere[..elsewhere.rfind('/').unwrap() + 1], world.other_peer());
     let homes = vec![other.parse().unwrap()];
     world.stop_server();
-    world.call(alice, |reply| Command::SetHomes { homes, token: String::new(), reply }).unwrap();
+    world.call(alice, |reply| AccountCommand::SetHomes { homes, token: String::new(), reply }).unwrap();
     world.kill(alice);
     world.kill(bob);
     world.start(alice);

@@ -2,13 +2,13 @@
 
 use super::world::{Who, World};
 use crate::{
-    api::Command,
+    api::ConversationCommand,
     timeline::search::{Scan, Search},
 };
 
 /// What somebody finds.
 fn found(world: &mut World, who: Who, search: &Search) -> Vec<String> {
-    let chats = world.call(who, Command::Chats).unwrap().iter().map(|chat| chat.id).collect();
+    let chats = world.call(who, ConversationCommand::List).unwrap().iter().map(|chat| chat.id).collect();
     let store = world.store(who);
     let mut scan = Scan::new(search, chats).unwrap();
     while scan.step(&store).unwrap() {}
@@ -68,7 +68,7 @@ fn more_messages_than_one_step_looks_through_are_found() {
     let chat = world.chat(alice, bob);
     for _ in 0..5 {
         let texts = vec![starling_wire::Text { text: "hay".into(), ..Default::default() }; 250];
-        world.call(alice, |reply| Command::Send { chat, texts, reply }).unwrap();
+        world.call(alice, |reply| ConversationCommand::Send { chat, texts, reply }).unwrap();
         world.pass(1_000);
     }
     assert_eq!(found(&mut world, alice, &words("needle")), ["needle in the hay"]);

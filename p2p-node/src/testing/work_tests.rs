@@ -4,12 +4,12 @@
 use starling_wire::Text;
 
 use super::world::{Who, World};
-use crate::api::Command;
+use crate::api::ConversationCommand;
 
 fn say(world: &mut World, who: Who, to: Who, text: &str) {
     let chat = world.chat_id(who, to);
     let texts = vec![Text { text: text.into(), ..Text::default() }];
-    world.call(who, |reply| Command::Send { chat, texts, reply }).unwrap();
+    world.call(who, |reply| ConversationCommand::Send { chat, texts, reply }).unwrap();
 }
 
 /// What somebody's engine looks at while messages go both ways, beside so many other contacts with conversations.

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use crate::{
     NewProfile, Origin, ProfileDir,
     api::types::{Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError},
-    api::{Command, Reply},
+    api::{Command, ContactCommand, ConversationCommand, Reply},
     calls::{CallCommand, CallInput},
     create_profile,
     net::{HomeId, NetCommand, NetEvent},
@@ -473,18 +473,18 @@ impl World {
     }
 
     /// Starts a call of a user; the answer comes when the world goes on.
-    pub fn begin<T>(
+    pub fn begin<T, C: Into<Command>>(
         &mut self,
         who: Who,
-        command: impl FnOnce(Reply<T>) -> Command,
+        command: impl FnOnce(Reply<T>) -> C,
     ) -> oneshot::Receiver<Result<T, NodeError>> {
         let (reply, answer) = oneshot::channel();
-        self.put(Wire::Local(who), Packet::In(Box::new(Input::Command(command(reply)))));
+        self.put(Wire::Local(who), Packet::In(Box::new(Input::Command(command(reply).into()))));
         answer
     }
 
     /// A call, and everything that follows from it.
-    pub fn call<T>(&mut self, who: Who, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, NodeError> {
+    pub fn call<T, C: Into<Command>>(&mut self, who: Who, command: impl FnOnce(Reply<T>) -> C) -> Result<T, NodeError> {
         let mut answer = self.begin(who, command);
         self.settle();
         answer.try_recv().expect("no answer")
@@ -492,7 +492,7 @@ impl World {
 
     pub fn contact(&mut self, who: Who, other: Who) -> Option<Contact> {
         let account = self.people[other].account;
-        self.call(who, Command::Contacts).unwrap().into_iter().find(|c| c.account == account)
+        self.call(who, ContactCommand::List).unwrap().into_iter().find(|c| c.account == account)
     }
 
     pub fn chat(&mut self, who: Who, other: Who) -> ChatId {
@@ -534,18 +534,19 @@ impl World {
 
     pub fn chat_row(&mut self, who: Who, other: Who) -> Chat {
         let chat = self.chat(who, other);
-        self.call(who, Command::Chats).unwrap().into_iter().find(|c| c.id == chat).unwrap()
+        self.call(who, ConversationCommand::List).unwrap().into_iter().find(|c| c.id == chat).unwrap()
     }
 
     pub fn invite(&mut self, who: Who) -> Invite {
-        let (link, _) = self.call(who, |reply| Command::Invite { uses: 1, lifetime_ms: 86_400_000, reply }).unwrap();
+        let (link, _) =
+            self.call(who, |reply| ContactCommand::Invite { uses: 1, lifetime_ms: 86_400_000, reply }).unwrap();
         link.parse().unwrap()
     }
 
     /// Begins to add somebody.
     pub fn add(&mut self, who: Who, invite: &Invite) -> oneshot::Receiver<Result<AccountId, NodeError>> {
         let (account, homes, token) = (invite.address.account, invite.address.homes.clone(), invite.token.clone());
-        self.begin(who, |reply| Command::Connect {
+        self.begin(who, |reply| ContactCommand::Connect {
             account: Some(account),
             name: None,
             homes,
@@ -569,7 +570,7 @@ impl World {
     pub fn say(&mut self, who: Who, to: Who, text: &str) -> MessageId {
         let chat = self.chat(who, to);
         let texts = vec![Text { text: text.into(), ..Text::default() }];
-        self.call(who, |reply| Command::Send { chat, texts, reply }).unwrap()[0]
+        self.call(who, |reply| ConversationCommand::Send { chat, texts, reply }).unwrap()[0]
     }
 
     /// What somebody's device has stored.

@@ -1,0 +1,136 @@
+//! What the user asks of the account.
+
+use starling_keys::{DeviceId, RendezvousAddr, ShortCode};
+use starling_wire::{Body, Profile, inbox::DeviceLink};
+
+use super::codes::CodeReply;
+use crate::{
+    api::{
+        Reply, fail,
+        types::{ChatId, Device, NodeError},
+    },
+    store::META,
+    turn::{Engine, EngineError, Turn},
+};
+
+/// A command about the account. Each is a method of `Node`, documented there.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is a method of `Node`, documented there")]
+pub enum AccountCommand {
+    /// For another device of ours, or for a contact.
+    OpenCode(bool, Reply<String>),
+    JoinAccount {
+        code: String,
+        home: RendezvousAddr,
+        reply: Reply<DeviceLink>,
+    },
+    Devices(Reply<Vec<Device>>),
+    RemoveDevice(DeviceId, Reply<()>),
+    SetPrivacy {
+        last_seen: Option<u32>,
+        receipts: Option<u32>,
+        typing: Option<u32>,
+        reply: Reply<[u32; 3]>,
+    },
+    SetName(String, Reply<()>),
+    SetUsername(String, Reply<()>),
+    SetHomes {
+        homes: Vec<RendezvousAddr>,
+        token: String,
+        reply: Reply<()>,
+    },
+}
+
+impl AccountCommand {
+    /// Whether a device that its account has given up may still do this.
+    pub(crate) fn is_allowed_after_removal(&self) -> bool {
+        match self {
+            Self::Devices(_) => true,
+            // Without a change it only asks for the settings.
+            Self::SetPrivacy { last_seen, receipts, typing, .. } => {
+                last_seen.is_none() && receipts.is_none() && typing.is_none()
+            }
+            Self::OpenCode(..)
+            | Self::JoinAccount { .. }
+            | Self::RemoveDevice(..)
+            | Self::SetName(..)
+            | Self::SetUsername(..)
+            | Self::SetHomes { .. } => false,
+        }
+    }
+
+    /// Fails the command.
+    pub(crate) fn refuse(self, error: NodeError) {
+        match self {
+            Self::OpenCode(_, reply) => fail(reply, error),
+            Self::JoinAccount { reply, .. } => fail(reply, error),
+            Self::Devices(reply) => fail(reply, error),
+            Self::SetPrivacy { reply, .. } => fail(reply, error),
+            Self::RemoveDevice(_, reply)
+            | Self::SetName(_, reply)
+            | Self::SetUsername(_, reply)
+            | Self::SetHomes { reply, .. } => fail(reply, error),
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn on_account_command(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: AccountCommand,
+    ) -> Result<(), EngineError> {
+        match command {
+            AccountCommand::OpenCode(for_device, reply) => self.open_code(turn, for_device, reply)?,
+            AccountCommand::JoinAccount { code, home, reply } => match code.parse::<ShortCode>() {
+                Ok(code) => self.use_code(turn, code, Some(home), CodeReply::Account(reply)),
+                Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+            },
+            AccountCommand::Devices(reply) => {
+                let devices = self.device_list();
+                turn.reply(reply, Ok(devices));
+            }
+            AccountCommand::RemoveDevice(device, reply) => self.remove_device(turn, device, reply),
+            AccountCommand::SetPrivacy { last_seen, receipts, typing, reply } => {
+                let settings = &mut self.account.settings;
+                settings.last_seen = last_seen.unwrap_or(settings.last_seen);
+                settings.receipts = receipts.unwrap_or(settings.receipts);
+                settings.typing = typing.unwrap_or(settings.typing);
+                let now = [settings.last_seen, settings.receipts, settings.typing];
+                turn.put(META, b"settings", settings)?;
+                turn.reply(reply, Ok(now));
+            }
+            AccountCommand::SetName(name, reply) => {
+                let result = checked_name(&name).map(|name| self.set_name(turn, &name));
+                turn.reply(reply, result);
+            }
+            AccountCommand::SetUsername(name, reply) => self.claim_name(turn, name, reply),
+            AccountCommand::SetHomes { homes, token, reply } => {
+                self.set_homes(turn, homes, token)?;
+                turn.reply(reply, Ok(()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the name that contacts see, and sends it to them.
+    fn set_name(&mut self, turn: &mut Turn<'_>, name: &str) {
+        let identity = &mut self.account.identity;
+        name.clone_into(&mut identity.row.name);
+        identity.dirty = true;
+        let bot = identity.row.bot;
+        let linked: Vec<ChatId> =
+            self.conversations.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
+        for chat in linked {
+            self.write_event(turn, chat, Body::Profile(Profile { name: name.to_owned(), bot }));
+        }
+    }
+}
+
+/// A name as it may be shown.
+///
+/// # Errors
+/// [`NodeError::Invalid`] for one that is empty, too long, or made to look like something else.
+pub(crate) fn checked_name(name: &str) -> Result<String, NodeError> {
+    starling_text::display_name(name).map_err(|error| NodeError::Invalid(error.to_string()))
+}

@@ -1,0 +1,160 @@
+//! What the user says about somebody: accepted, declined, renamed, verified, blocked, removed.
+
+use starling_keys::AccountId;
+
+use super::Person;
+use crate::{
+    account::commands::checked_name,
+    api::types::{ChatId, ContactState, FeedKind, Live, NodeError},
+    conversation::group::GroupId,
+    store::{REQUESTS, Reading, RequestRow},
+    turn::{Engine, EngineError, Turn},
+};
+
+impl Engine {
+    pub(super) fn decline(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+        if !self.contacts.people.contains_key(&account) {
+            self.said_of(turn, account)?;
+        }
+        Ok(Ok(()))
+    }
+
+    pub(super) fn rename(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        alias: &str,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let result = checked_alias(alias).and_then(|alias| self.change(turn, account, |p| p.row.alias = alias));
+        self.snapshot_soon(turn);
+        if result.is_ok() {
+            self.said_of(turn, account)?;
+        }
+        Ok(result)
+    }
+
+    pub(super) fn set_verified(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        verified: bool,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let result = self.change(turn, account, |p| {
+            p.row.verified = verified;
+            p.row.key_changed = false;
+        });
+        self.snapshot_soon(turn);
+        if result.is_ok() {
+            self.said_of(turn, account)?;
+        }
+        Ok(result)
+    }
+
+    /// Goes on with somebody whose devices were all replaced.
+    pub(super) fn trust(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let result = self.change(turn, account, |p| {
+            p.row.key_changed = false;
+            p.row.verified = false;
+            p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
+        });
+        if result.is_ok() {
+            let chat = self.chat_with(account);
+            self.renew_outbox(turn, chat)?;
+        }
+        Ok(result)
+    }
+
+    pub(super) fn block(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let result = self.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
+        if result.is_ok() {
+            self.shut_out(turn, account)?;
+            turn.account_news(FeedKind::Blocked, account, "")?;
+            self.said_of(turn, account)?;
+            return Ok(result);
+        }
+        let request = self.store.name("request", account.as_bytes());
+        if turn.get::<RequestRow>(REQUESTS, &request)?.is_none() {
+            return Ok(result);
+        }
+        // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
+        let mut person = Person::new(&account, turn.wall());
+        person.row.name = account.to_string()[..8].to_owned();
+        person.row.state = ContactState::Blocked.stored();
+        self.contacts.people.insert(account, person);
+        turn.delete(REQUESTS, &request)?;
+        self.said_of(turn, account)?;
+        Ok(Ok(()))
+    }
+
+    pub(super) fn unblock(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        match self.contacts.people.get(&account).map(Person::state) {
+            Some(ContactState::Blocked) => {}
+            Some(_) => return Ok(Err(NodeError::Invalid("they are not blocked".into()))),
+            None => return Ok(Err(NodeError::NotFound("they are not a contact".into()))),
+        }
+        // A stranger who was blocked is a stranger again.
+        let chat = ChatId(self.store.name("direct", account.as_bytes()));
+        let groups = self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
+        let state = if groups.is_empty() { ContactState::Removed } else { ContactState::Active };
+        self.snapshot_soon(turn);
+        let result = self.change(turn, account, |p| p.row.state = state.stored());
+        for group in groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
+            self.read_logs(turn, group);
+        }
+        self.said_of(turn, account)?;
+        Ok(result)
+    }
+
+    pub(super) fn remove_contact(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let result = self.change(turn, account, |p| p.row.state = ContactState::Removed.stored());
+        if result.is_ok() {
+            self.shut_out(turn, account)?;
+            self.said_of(turn, account)?;
+        }
+        Ok(result)
+    }
+
+    fn change(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        change: impl FnOnce(&mut Person),
+    ) -> Result<(), NodeError> {
+        let person = self
+            .contacts
+            .people
+            .get_mut(&account)
+            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        change(person);
+        person.dirty = true;
+        self.delivery.net_changed = true;
+        turn.live(Live::Net);
+        Ok(())
+    }
+}
+
+/// An alias may be empty: then the name shows that they give themselves.
+pub(super) fn checked_alias(alias: &str) -> Result<String, NodeError> {
+    if alias.is_empty() { Ok(String::new()) } else { checked_name(alias) }
+}

@@ -1,0 +1,144 @@
+//! What the user asks of conversations.
+
+use starling_wire::{Clock, Text};
+
+use super::ChatState;
+use crate::{
+    api::{
+        Reply, fail,
+        types::{Chat, ChatId, MessageId, NodeError},
+    },
+    store::{TIMELINE, prefix},
+    turn::{Engine, EngineError, Turn},
+};
+
+/// A command about conversations. Each is a method of `Node`, documented there.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is a method of `Node`, documented there")]
+pub enum ConversationCommand {
+    List(Reply<Vec<Chat>>),
+    Send {
+        chat: ChatId,
+        texts: Vec<Text>,
+        reply: Reply<Vec<MessageId>>,
+    },
+    Edit {
+        chat: ChatId,
+        message: MessageId,
+        text: String,
+        reply: Reply<()>,
+    },
+    Delete {
+        chat: ChatId,
+        message: MessageId,
+        reply: Reply<()>,
+    },
+    React {
+        chat: ChatId,
+        message: MessageId,
+        emoji: String,
+        reply: Reply<()>,
+    },
+    MarkRead {
+        chat: ChatId,
+        upto: Clock,
+        reply: Reply<()>,
+    },
+    SetChat {
+        chat: ChatId,
+        pinned: Option<bool>,
+        muted_until_ms: Option<u64>,
+        archived: Option<bool>,
+        reply: Reply<()>,
+    },
+    ClearChat(ChatId, Reply<()>),
+}
+
+impl ConversationCommand {
+    /// Whether a device that its account has given up may still do this: its own view may be put in order.
+    pub(crate) fn is_allowed_after_removal(&self) -> bool {
+        match self {
+            Self::List(_) | Self::MarkRead { .. } | Self::SetChat { .. } | Self::ClearChat(..) => true,
+            Self::Send { .. } | Self::Edit { .. } | Self::Delete { .. } | Self::React { .. } => false,
+        }
+    }
+
+    /// Fails the command.
+    pub(crate) fn refuse(self, error: NodeError) {
+        match self {
+            Self::List(reply) => fail(reply, error),
+            Self::Send { reply, .. } => fail(reply, error),
+            Self::Edit { reply, .. }
+            | Self::Delete { reply, .. }
+            | Self::React { reply, .. }
+            | Self::MarkRead { reply, .. }
+            | Self::SetChat { reply, .. }
+            | Self::ClearChat(_, reply) => fail(reply, error),
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn on_conversation_command(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: ConversationCommand,
+    ) -> Result<(), EngineError> {
+        let (reply, result) = match command {
+            ConversationCommand::List(reply) => {
+                let chats = self.chat_list();
+                turn.reply(reply, Ok(chats));
+                return Ok(());
+            }
+            ConversationCommand::Send { chat, texts, reply } => {
+                let sent = self.send(turn, chat, texts);
+                turn.reply(reply, sent);
+                return Ok(());
+            }
+            ConversationCommand::Edit { chat, message, text, reply } => (reply, self.edit(turn, chat, message, text)?),
+            ConversationCommand::Delete { chat, message, reply } => (reply, self.delete(turn, chat, message)?),
+            ConversationCommand::React { chat, message, emoji, reply } => {
+                (reply, self.react(turn, chat, message, &emoji)?)
+            }
+            ConversationCommand::MarkRead { chat, upto, reply } => {
+                if self.mark_read(chat, upto) && !self.counters.row.superseded {
+                    self.tell_read(turn, chat);
+                }
+                (reply, Ok(()))
+            }
+            ConversationCommand::SetChat { chat, pinned, muted_until_ms, archived, reply } => {
+                let result = self.conversations.change(chat, |state| {
+                    state.row.pinned = pinned.unwrap_or(state.row.pinned);
+                    state.row.muted_until_ms = muted_until_ms.unwrap_or(state.row.muted_until_ms);
+                    state.row.archived = archived.unwrap_or(state.row.archived);
+                });
+                (reply, result)
+            }
+            ConversationCommand::ClearChat(chat, reply) => {
+                let result = self.conversations.change(chat, |state| {
+                    state.row.unread = 0;
+                    state.row.cleared = state.row.newest;
+                    state.row.archived = true;
+                });
+                if result.is_ok() {
+                    turn.delete_range(TIMELINE, prefix(&chat.0))?;
+                }
+                (reply, result)
+            }
+        };
+        turn.reply(reply, result);
+        Ok(())
+    }
+}
+
+impl super::Conversations {
+    /// Changes what is stored of a conversation.
+    fn change(&mut self, chat: ChatId, change: impl FnOnce(&mut ChatState)) -> Result<(), NodeError> {
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Err(NodeError::NotFound("there is no such conversation".into()));
+        };
+        change(state);
+        state.dirty = true;
+        Ok(())
+    }
+}
