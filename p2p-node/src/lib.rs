@@ -9,6 +9,7 @@ mod calls;
 mod contacts;
 mod conversation;
 mod delivery;
+mod events;
 mod home;
 mod limits;
 mod mls;

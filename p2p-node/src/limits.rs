@@ -22,6 +22,8 @@ pub const RECEIPT_DELAY_MS: u64 = 150;
 pub const RETRY_REFUSED_MS: u64 = 10_000;
 /// Ranges of events that came early, per device. Beyond that they are taken without a note, and a copy might be shown twice.
 pub const MAX_EARLY: usize = 256;
+/// Messages of a conversation that are not here and of which something is kept: an edit, a reaction. Others may make us keep so many.
+pub const MAX_EARLY_TARGETS: u32 = 1024;
 /// MLS messages of an epoch not yet reached that are kept per group.
 pub const MAX_FUTURE: usize = 256;
 /// Hashes of ciphertexts kept to drop copies before they are decrypted.

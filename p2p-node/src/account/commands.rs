@@ -122,7 +122,7 @@ impl Engine {
         let linked: Vec<ChatId> =
             self.conversations.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
         for chat in linked {
-            self.write_event(turn, chat, Body::Profile(Profile { name: name.to_owned(), bot }));
+            self.announce(turn, chat, Body::Profile(Profile { name: name.to_owned(), bot }));
         }
     }
 }

@@ -291,7 +291,7 @@ impl Engine {
         let mut chats: Vec<ChatId> = self.conversations.chats.keys().copied().collect();
         chats.retain(|c| self.active_group(*c).is_some());
         for chat in chats {
-            self.write_event(turn, chat, Body::Devices(Devices { list: news.clone() }));
+            self.announce(turn, chat, Body::Devices(Devices { list: news.clone() }));
         }
     }
 

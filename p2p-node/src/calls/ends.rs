@@ -37,7 +37,7 @@ impl Calls {
         }
         if let Some(note) = session.note {
             let unanswered = matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
-            host.note_complete(session.chat, note, !session.outgoing && talked_ms == 0 && unanswered)?;
+            host.note_complete(session.chat, note, !session.outgoing && talked_ms == 0 && unanswered);
         }
         host.live(Live::Call(Box::new(session.info(Some((why, text))))));
         // One that waited is not the second any more.

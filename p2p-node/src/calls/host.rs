@@ -2,19 +2,17 @@
 
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Call, CallId, Clock, Event, EventId, rendezvous::Ask};
+use starling_wire::{Body, Call, CallId, EventId, rendezvous::Ask};
 
 use super::{Calls, media::CallCommand};
 use crate::{
     api::{
         Reply,
-        types::{ChatId, ContactState, FeedKind, Live, NodeError, Via},
+        types::{ChatId, ContactState, Live, NodeError},
     },
-    conversation::send::timeline_key,
+    events,
     home::Asked,
-    limits::MAX_CLOCK_AHEAD_MS,
     net::HomeId,
-    store::{EventRow, FeedRow, TIMELINE},
     turn::{Effect, Engine, EngineError, Turn},
 };
 
@@ -52,7 +50,7 @@ pub trait CallHost {
     /// Writes a row about a call into the timeline, or changes it.
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError>;
     /// The note of a call that is over is complete: the conversation has something new, unread if the call was missed.
-    fn note_complete(&mut self, chat: ChatId, note: EventId, missed: bool) -> Result<(), EngineError>;
+    fn note_complete(&mut self, chat: ChatId, note: EventId, missed: bool);
     /// A call that seemed missed was answered on another device.
     fn not_missed(&mut self, chat: ChatId, note: EventId);
 
@@ -135,42 +133,24 @@ impl CallHost for EngineHost<'_, '_> {
 
     fn signal(&mut self, chat: ChatId, call: Call) -> Option<EventId> {
         self.engine.check_may_write(chat).ok()?;
-        Some(self.engine.write_event(self.turn, chat, Body::Call(call)))
+        Some(self.engine.announce(self.turn, chat, Body::Call(call)))
     }
 
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError> {
-        let row = EventRow {
-            body: Event::encode_body(&Body::Call(call)),
-            author: self.engine.author_in(self.turn, chat, own, at.device)?,
-            via: if own { Via::Own } else { Via::Direct }.stored(),
-            ..EventRow::default()
+        let author = match own {
+            true => self.engine.author(self.turn, self.engine.account.id(), at.device)?,
+            false => self.engine.author_among_others(self.turn, chat, at.device)?,
         };
-        self.turn.put(TIMELINE, &timeline_key(chat, at), &row)?;
+        self.engine.with_fold(self.turn, chat, |fold| events::call::put(fold, at, author, call));
         Ok(())
     }
 
-    fn note_complete(&mut self, chat: ChatId, note: EventId, missed: bool) -> Result<(), EngineError> {
-        let latest = Clock::at(self.turn.agreed_ms().saturating_add(MAX_CLOCK_AHEAD_MS)).0;
-        if let Some(state) = self.engine.conversations.chats.get_mut(&chat) {
-            state.row.newest = state.row.newest.max(note.clock.0.min(latest));
-            if missed && note.clock.0 > state.row.read {
-                state.row.unread += 1;
-            }
-            state.row.archived = false;
-            state.dirty = true;
-        }
-        let ids = note.to_bytes().to_vec();
-        let row = FeedRow { kind: FeedKind::Call.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() };
-        self.turn.news(row)
+    fn note_complete(&mut self, chat: ChatId, note: EventId, missed: bool) {
+        self.engine.with_fold(self.turn, chat, |fold| events::call::complete(fold, note, missed));
     }
 
     fn not_missed(&mut self, chat: ChatId, note: EventId) {
-        if let Some(state) =
-            self.engine.conversations.chats.get_mut(&chat).filter(|state| note.clock.0 > state.row.read)
-        {
-            state.row.unread = state.row.unread.saturating_sub(1);
-            state.dirty = true;
-        }
+        self.engine.with_fold(self.turn, chat, |fold| events::call::not_missed(fold, note));
     }
 
     fn ask_for_servers(&mut self, call: CallId) -> usize {

@@ -113,7 +113,7 @@ impl Calls {
         };
         let missed = answered.is_none() && matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled);
         host.put_row(chat, note, false, Call { id: wire_id, signal: CallSignal::Note { why, video, duration_ms } })?;
-        host.note_complete(chat, note, missed)?;
+        host.note_complete(chat, note, missed);
         if let (Some((device, since)), None) = (answered, ended) {
             let (peer, since_ms) = (Some(sender.device), Some(since));
             let call = OtherDeviceCall { chat, wire_id, device, peer, note, outgoing: false, video, since_ms };
@@ -196,7 +196,7 @@ impl Calls {
                 let duration_ms = other.since_ms.map_or(0, |since| event.clock.ms().saturating_sub(since));
                 let signal = CallSignal::Note { why: *why, video: other.video, duration_ms };
                 host.put_row(chat, other.note, other.outgoing, Call { id: other.wire_id, signal })?;
-                host.note_complete(chat, other.note, false)?;
+                host.note_complete(chat, other.note, false);
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use starling_keys::{AccountId, DeviceId};
 
 use crate::{
+    api::types::ChatId,
     store::{AUTHORS, AuthorRow},
     turn::{Engine, EngineError, Turn},
 };
@@ -25,9 +26,14 @@ impl Authors {
         self.rows.insert(number, row);
     }
 
-    /// Whether an account has written what names this author.
-    pub fn is_by(&self, number: u32, account: &AccountId) -> bool {
-        self.rows.get(&number).is_some_and(|row| row.account == account.as_bytes())
+    /// The account of an author.
+    pub fn account(&self, number: u32) -> Option<AccountId> {
+        AccountId::from_bytes(&self.rows.get(&number)?.account).ok()
+    }
+
+    /// Whether an author is of our account.
+    pub fn is_own(&self, number: u32) -> bool {
+        self.rows.get(&number).is_some_and(|row| row.own)
     }
 }
 
@@ -54,16 +60,19 @@ impl Engine {
         Ok(number)
     }
 
-    /// The number of an author of a direct conversation: us or the other side.
-    pub(crate) fn author_in(
+    /// The number of the author that is another member of a conversation, by the tag of its device.
+    pub(crate) fn author_among_others(
         &mut self,
         turn: &Turn<'_>,
-        chat: crate::api::types::ChatId,
-        own: bool,
+        chat: ChatId,
         tag: [u8; 8],
     ) -> Result<u32, EngineError> {
-        let peer = self.conversations.chats.get(&chat).map(|c| c.peer);
-        let account = peer.filter(|_| !own).unwrap_or_else(|| self.account.id());
-        self.author(turn, account, tag)
+        let others: Vec<AccountId> =
+            self.conversations.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default();
+        let known = others.iter().find(|account| self.conversations.authors.numbers.contains_key(&(**account, tag)));
+        match known.or(others.first()) {
+            Some(account) => self.author(turn, *account, tag),
+            None => Ok(0),
+        }
     }
 }

@@ -91,17 +91,17 @@ impl Engine {
                 return Ok(());
             }
             ConversationCommand::Send { chat, texts, reply } => {
-                let sent = self.send(turn, chat, texts);
+                let sent = self.send(turn, chat, texts)?;
                 turn.reply(reply, sent);
                 return Ok(());
             }
             ConversationCommand::Edit { chat, message, text, reply } => (reply, self.edit(turn, chat, message, text)?),
             ConversationCommand::Delete { chat, message, reply } => (reply, self.delete(turn, chat, message)?),
             ConversationCommand::React { chat, message, emoji, reply } => {
-                (reply, self.react(turn, chat, message, &emoji)?)
+                (reply, self.react(turn, chat, message, emoji)?)
             }
             ConversationCommand::MarkRead { chat, upto, reply } => {
-                if self.mark_read(chat, upto) && !self.counters.row.superseded {
+                if self.mark_read(turn, chat, upto)? && !self.counters.row.superseded {
                     self.tell_read(turn, chat);
                 }
                 (reply, Ok(()))
@@ -115,6 +115,7 @@ impl Engine {
                 (reply, result)
             }
             ConversationCommand::ClearChat(chat, reply) => {
+                self.write_draft(turn, chat)?;
                 let result = self.conversations.change(chat, |state| {
                     state.row.unread = 0;
                     state.row.cleared = state.row.newest;

@@ -1,15 +1,13 @@
 //! What users do with messages: send, change, read.
 
 use starling_wire::{
-    Body, Clock, Delete, Edit, Reaction, Receipt, Text,
+    Body, Clock, Delete, Edit, EventId, Reaction, Receipt, Text,
     limits::{MAX_EMOJI, MAX_MENTIONS, MAX_TEXT},
 };
 
 use crate::{
-    api::types::{ChatId, FeedKind, MessageId, NodeError},
-    conversation::receive::react,
-    limits::DELETE_WINDOW_MS,
-    store::{EventRow, FeedRow, TIMELINE},
+    api::types::{ChatId, MessageId, NodeError},
+    events::{self, At, Target},
     turn::{Engine, EngineError, Turn},
 };
 
@@ -19,9 +17,18 @@ impl Engine {
         turn: &mut Turn<'_>,
         chat: ChatId,
         texts: Vec<Text>,
-    ) -> Result<Vec<MessageId>, NodeError> {
+    ) -> Result<Result<Vec<MessageId>, NodeError>, EngineError> {
+        if let Err(error) = self.check_may_send(chat, &texts) {
+            return Ok(Err(error));
+        }
+        let write = |text| Ok(MessageId(self.write_event(turn, chat, Body::Text(text))?));
+        Ok(Ok(texts.into_iter().map(write).collect::<Result<_, EngineError>>()?))
+    }
+
+    /// Whether the user may send these messages now.
+    fn check_may_send(&self, chat: ChatId, texts: &[Text]) -> Result<(), NodeError> {
         self.check_may_write(chat)?;
-        for text in &texts {
+        for text in texts {
             if text.text.len() > MAX_TEXT {
                 return Err(NodeError::Invalid(format!(
                     "a message has at most {} KB, this one has {} KB; send it as a file",
@@ -36,10 +43,7 @@ impl Engine {
                 return Err(NodeError::Invalid(format!("a message mentions at most {MAX_MENTIONS} people")));
             }
         }
-        if let Some(state) = self.conversations.chats.get_mut(&chat) {
-            state.row.archived = false;
-        }
-        Ok(texts.into_iter().map(|text| MessageId(self.write_event(turn, chat, Body::Text(text)))).collect())
+        Ok(())
     }
 
     pub(crate) fn edit(
@@ -52,18 +56,7 @@ impl Engine {
         if text.is_empty() || text.len() > MAX_TEXT {
             return Ok(Err(NodeError::Invalid(format!("a message has 1 to {} KB", MAX_TEXT / 1024))));
         }
-        if let Err(error) = self.check_may_write(chat) {
-            return Ok(Err(error));
-        }
-        let row = match self.own_message(turn, chat, message)? {
-            Ok(row) => row,
-            Err(error) => return Ok(Err(error)),
-        };
-        let target = message.0;
-        let id = self.write_event(turn, chat, Body::Edit(Edit { target, text: text.clone() }));
-        let row = EventRow { edited: Some(text), edit_clock: id.clock.0, ..row };
-        self.changed_message(turn, chat, message, &row, FeedKind::Edited)?;
-        Ok(Ok(()))
+        self.change_message(turn, chat, Body::Edit(Edit { target: message.0, text }))
     }
 
     pub(crate) fn delete(
@@ -72,26 +65,7 @@ impl Engine {
         chat: ChatId,
         message: MessageId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        if let Err(error) = self.check_may_write(chat) {
-            return Ok(Err(error));
-        }
-        let row = match self.own_message(turn, chat, message)? {
-            Ok(row) => row,
-            Err(error) => return Ok(Err(error)),
-        };
-        if turn.agreed_ms().saturating_sub(message.0.clock.ms()) > DELETE_WINDOW_MS {
-            return Ok(Err(NodeError::Refused("a message can be deleted for everyone for 48 hours only".into())));
-        }
-        self.write_event(turn, chat, Body::Delete(Delete { target: message.0 }));
-        let row = EventRow {
-            body: starling_wire::Event::encode_body(&Body::Text(Text::default())),
-            deleted: true,
-            edited: None,
-            reactions: Vec::new(),
-            ..row
-        };
-        self.changed_message(turn, chat, message, &row, FeedKind::Deleted)?;
-        Ok(Ok(()))
+        self.change_message(turn, chat, Body::Delete(Delete { target: message.0 }))
     }
 
     pub(crate) fn react(
@@ -99,58 +73,53 @@ impl Engine {
         turn: &mut Turn<'_>,
         chat: ChatId,
         message: MessageId,
-        emoji: &str,
+        emoji: String,
     ) -> Result<Result<(), NodeError>, EngineError> {
         if emoji.len() > MAX_EMOJI {
             return Ok(Err(NodeError::Invalid("a reaction is one emoji".into())));
         }
-        if let Err(error) = self.check_may_write(chat) {
-            return Ok(Err(error));
-        }
-        let key = crate::conversation::send::timeline_key(chat, message.0);
-        use crate::store::Reading;
-        let Some(mut row) = turn.get::<EventRow>(TIMELINE, &key)?.filter(|r| !r.deleted) else {
-            return Ok(Err(NodeError::NotFound("there is no such message in this conversation".into())));
-        };
-        let target = message.0;
-        let id = self.write_event(turn, chat, Body::Reaction(Reaction { target, emoji: emoji.into() }));
-        react(&mut row, &self.account.id(), emoji, id.clock);
-        self.changed_message(turn, chat, message, &row, FeedKind::Reaction)?;
-        Ok(Ok(()))
+        self.change_message(turn, chat, Body::Reaction(Reaction { target: message.0, emoji }))
     }
 
-    pub(crate) fn changed_message(
+    /// Writes an event about a message, if that is here and every member will take it.
+    fn change_message(
         &mut self,
         turn: &mut Turn<'_>,
         chat: ChatId,
-        message: MessageId,
-        row: &EventRow,
-        kind: FeedKind,
-    ) -> Result<(), EngineError> {
-        turn.put(TIMELINE, &crate::conversation::send::timeline_key(chat, message.0), row)?;
-        turn.news(FeedRow {
-            kind: kind.stored(),
-            chat: chat.0.to_vec(),
-            ids: message.0.to_bytes().to_vec(),
-            ..FeedRow::default()
-        })
+        body: Body,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        if let Err(error) = self.check_may_write(chat) {
+            return Ok(Err(error));
+        }
+        let origin = self.own_origin(turn)?;
+        let clock = self.counters.clock.tick(turn.agreed_ms());
+        let id = EventId { clock, device: self.account.device().tag(), sequence: 0 };
+        let at = At { id, body: &body, origin: &origin };
+        let Some((checked, _)) = self.with_fold(turn, chat, |fold| events::check(fold, &at)) else {
+            return Ok(Err(NodeError::NotFound("there is no such conversation".into())));
+        };
+        match checked? {
+            Ok(Some(Target::Unknown)) => {
+                Ok(Err(NodeError::NotFound("there is no such message in this conversation".into())))
+            }
+            Ok(_) => {
+                self.write_event(turn, chat, body)?;
+                Ok(Ok(()))
+            }
+            Err(refusal) => Ok(Err(NodeError::Refused(refusal.to_string()))),
+        }
     }
 
-    /// Takes note that a chat was read; gives whether that is new.
-    pub(crate) fn mark_read(&mut self, chat: ChatId, upto: Clock) -> bool {
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
-            return false;
-        };
-        let upto = upto.0.min(state.row.newest);
-        if upto <= state.row.read && state.row.unread == 0 {
-            return false;
-        }
-        state.row.read = state.row.read.max(upto);
-        if state.row.read >= state.row.newest {
-            state.row.unread = 0;
-        }
-        state.dirty = true;
-        true
+    /// The user has read a chat up to a clock. Gives whether that is new.
+    pub(crate) fn mark_read(&mut self, turn: &mut Turn<'_>, chat: ChatId, upto: Clock) -> Result<bool, EngineError> {
+        let state =
+            |engine: &Self| engine.conversations.chats.get(&chat).map(|c| (c.row.read, c.row.unread, c.row.newest));
+        let Some(before) = state(self) else { return Ok(false) };
+        let (_, _, newest) = before;
+        let origin = self.own_origin(turn)?;
+        let body = Body::Receipt(Receipt { delivered: Vec::new(), read: upto.min(Clock(newest)) });
+        self.fold_event(turn, chat, &At { id: EventId::default(), body: &body, origin: &origin })?;
+        Ok(state(self) != Some(before))
     }
 
     pub(crate) fn tell_read(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
@@ -164,7 +133,7 @@ impl Engine {
             state.row.read_told = state.row.read;
             state.dirty = true;
             let read = Clock(state.row.read);
-            self.write_event(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.announce(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }
     }
 
@@ -173,7 +142,7 @@ impl Engine {
         let told = self.conversations.chats.get(&chat).map_or(0, |c| c.row.read_told);
         if told > 0 && Self::allows(self.account.settings.receipts) {
             let read = Clock(told);
-            self.write_event(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.announce(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Conversations: their MLS groups and logs, what is sent into them and what comes out of them.
 
+mod apply;
 pub mod authors;
 pub mod commands;
 pub mod group;
@@ -19,6 +20,7 @@ pub use group::GroupEntry;
 
 use crate::{
     api::types::ChatId,
+    events::Draft,
     mls::Mls,
     store::{
         AUTHORS, AuthorRow, CHATS, ChatRow, GROUPS, GroupRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow,
@@ -48,6 +50,8 @@ pub struct ChatState {
     pub outbox: VecDeque<send::OutItem>,
     /// Written in this turn, not yet encrypted.
     pub pending: Vec<starling_wire::Event>,
+    /// What events of this turn have changed in the timeline.
+    pub draft: Draft,
     /// When a receipt is to be sent.
     pub receipt_due: Option<u64>,
     pub told_presence_ms: u64,
@@ -112,6 +116,7 @@ impl ChatState {
             roster,
             outbox: VecDeque::new(),
             pending: Vec::new(),
+            draft: Draft::default(),
             receipt_due: None,
             told_presence_ms: 0,
             problem: None,

@@ -1,21 +1,15 @@
 //! Reading: MLS messages in, events into the timeline.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use starling_keys::{AccountId, Certificate, DeviceId};
-use starling_wire::{
-    Batch, Body, Clock, Delete, Devices, Edit, Event, EventId, Profile, Reaction, Receipt, direct::Entry,
-};
+use starling_keys::{Certificate, DeviceId};
+use starling_wire::{Batch, direct::Entry};
 
 use crate::{
-    api::types::{ChatId, ContactState, DeliveryState, FeedKind, Live, Via},
-    calls::Sender,
+    api::types::{ChatId, Via},
     conversation::group::GroupId,
-    conversation::send::timeline_key,
-    limits::{DELETE_WINDOW_MS, MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
+    events::At,
+    limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
     mls::Processed,
-    store::{EventRow, FeedRow, ReactionRow, Reading, TIMELINE},
     turn::{Engine, EngineError, Turn},
 };
 
@@ -30,16 +24,6 @@ pub enum Taken {
     Receipts,
     /// One of ours.
     Own,
-}
-
-/// News of one batch, written together.
-#[derive(Default)]
-struct Changes {
-    rows: BTreeMap<Vec<u8>, EventRow>,
-    new: Vec<u8>,
-    edited: Vec<u8>,
-    deleted: Vec<u8>,
-    reactions: Vec<u8>,
 }
 
 impl Engine {
@@ -158,7 +142,7 @@ impl Engine {
             return Ok(());
         }
         let agreed = turn.agreed_ms();
-        let mut changes = Changes::default();
+        let origin = self.origin_of(turn, sender, via)?;
         let mut numbered = false;
         for event in batch.events {
             self.counters.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
@@ -173,209 +157,11 @@ impl Engine {
                     continue;
                 }
             }
-            self.on_event(turn, chat, sender, via, event, &mut changes)?;
+            self.fold_event(turn, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
         }
-        let rows: Vec<(Vec<u8>, EventRow)> = changes.rows.into_iter().collect();
-        turn.put_all(TIMELINE, &rows)?;
-        let kinds = [
-            (FeedKind::New, changes.new),
-            (FeedKind::Edited, changes.edited),
-            (FeedKind::Deleted, changes.deleted),
-            (FeedKind::Reaction, changes.reactions),
-        ];
-        for (kind, ids) in kinds {
-            if !ids.is_empty() {
-                turn.news(FeedRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
-            }
-        }
+        self.write_draft(turn, chat)?;
         if numbered {
             self.owe_ack(turn, device, chat, group);
-        }
-        Ok(())
-    }
-
-    fn on_event(
-        &mut self,
-        turn: &mut Turn<'_>,
-        chat: ChatId,
-        sender: &Certificate,
-        via: Via,
-        event: Event,
-        changes: &mut Changes,
-    ) -> Result<(), EngineError> {
-        let own = sender.account() == self.account.id();
-        let (id, agreed) = (event.id, turn.agreed_ms());
-        match event.body {
-            Body::Text(_) => {
-                let row = EventRow {
-                    body: Event::encode_body(&event.body),
-                    author: self.author(turn, sender.account(), id.device)?,
-                    via: via.stored(),
-                    ..EventRow::default()
-                };
-                changes.rows.insert(timeline_key(chat, id), row);
-                changes.new.extend(id.to_bytes());
-                if !own
-                    && let Some(person) = self.contacts.people.get_mut(&sender.account())
-                    && person.presence.typing_until.take().is_some()
-                {
-                    turn.live(Live::Typing { chat, typing: false });
-                }
-                if let Some(state) = self.conversations.chats.get_mut(&chat) {
-                    // A clock far ahead sorts where it says, but does not pin the chat there.
-                    let latest = Clock::at(agreed.saturating_add(MAX_CLOCK_AHEAD_MS)).0;
-                    state.row.newest = state.row.newest.max(id.clock.0.min(latest));
-                    if !own && id.clock.0 > state.row.read {
-                        state.row.unread += 1;
-                    }
-                    state.row.archived = false;
-                }
-            }
-            Body::Edit(Edit { target, text }) => {
-                if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
-                    && self.conversations.authors.is_by(row.author, &sender.account())
-                    && !row.deleted
-                    && id.clock.0 > row.edit_clock
-                {
-                    row.edited = Some(text);
-                    row.edit_clock = id.clock.0;
-                    changes.rows.insert(key, row);
-                    changes.edited.extend(target.to_bytes());
-                }
-            }
-            Body::Delete(Delete { target }) => {
-                let in_time = id.clock.ms().saturating_sub(target.clock.ms()) <= DELETE_WINDOW_MS;
-                if in_time
-                    && let Some((key, mut row)) = self.target(turn, chat, target, changes)?
-                    && self.conversations.authors.is_by(row.author, &sender.account())
-                {
-                    // The text goes from the disk, too.
-                    row = EventRow {
-                        body: Event::encode_body(&Body::Text(Default::default())),
-                        deleted: true,
-                        edited: None,
-                        reactions: Vec::new(),
-                        ..row
-                    };
-                    changes.rows.insert(key, row);
-                    changes.deleted.extend(target.to_bytes());
-                }
-            }
-            Body::Reaction(Reaction { target, emoji }) => {
-                if let Some((key, mut row)) = self.target(turn, chat, target, changes)?
-                    && !row.deleted
-                    && react(&mut row, &sender.account(), &emoji, id.clock)
-                {
-                    changes.rows.insert(key, row);
-                    changes.reactions.extend(target.to_bytes());
-                }
-            }
-            Body::Receipt(receipt) if !own => self.on_receipt(turn, chat, sender, &receipt)?,
-            Body::Receipt(receipt) => {
-                // Another device of ours has read this.
-                self.mark_read(chat, receipt.read);
-                self.has_received(turn, chat, sender.device(), &receipt)?;
-            }
-            Body::Profile(Profile { name, bot }) if !own => self.on_profile(turn, chat, name, bot)?,
-            Body::Profile(Profile { name, .. }) if !name.is_empty() && name != self.account.identity.row.name => {
-                // Another device of ours has renamed us.
-                self.account.identity.row.name = name;
-                self.account.identity.dirty = true;
-            }
-            Body::Profile(_) => {}
-            Body::Devices(Devices { list }) => {
-                if let Some(peer) = self.conversations.chats.get(&chat).map(|c| c.peer).filter(|_| !own) {
-                    self.on_newer_list(turn, peer, &list)?;
-                }
-            }
-            Body::Call(call) => {
-                let sender = Sender { account: sender.account(), device: sender.device(), own, chat, event: id };
-                self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
-            }
-            Body::Unknown => {}
-        }
-        Ok(())
-    }
-
-    fn target(
-        &self,
-        turn: &Turn<'_>,
-        chat: ChatId,
-        id: EventId,
-        changes: &Changes,
-    ) -> Result<Option<(Vec<u8>, EventRow)>, EngineError> {
-        let key = timeline_key(chat, id);
-        let row = match changes.rows.get(&key) {
-            Some(row) => Some(row.clone()),
-            None => turn.get(TIMELINE, &key)?,
-        };
-        // The note of a call is nobody's to change.
-        let note = |row: &EventRow| matches!(Event::decode_body(&row.body), Ok(Body::Call(_)));
-        Ok(row.filter(|row| !note(row)).map(|row| (key, row)))
-    }
-
-    fn on_receipt(
-        &mut self,
-        turn: &mut Turn<'_>,
-        chat: ChatId,
-        from: &Certificate,
-        receipt: &Receipt,
-    ) -> Result<(), EngineError> {
-        self.has_received(turn, chat, from.device(), receipt)?;
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
-            return Ok(());
-        };
-        // Nobody has read what was not written yet.
-        let read = receipt.read.0.min(state.row.newest);
-        if let Some(before) = state.roster.note_read(from.account(), read) {
-            let range = timeline_key(chat, floor_id(before.saturating_add(1)))
-                ..timeline_key(chat, floor_id(read.saturating_add(1)));
-            let rows = turn.range::<EventRow>(TIMELINE, range, 2_000, true)?;
-            let own = self.account.id();
-            let ids: Vec<u8> = rows
-                .iter()
-                .rev()
-                .filter(|(_, row)| self.conversations.authors.is_by(row.author, &own))
-                .flat_map(|(key, _)| key[16..].to_vec())
-                .collect();
-            turn.state_news(chat, ids, DeliveryState::Read, "")?;
-        }
-        Ok(())
-    }
-
-    /// How much of ours a device says that it has.
-    fn has_received(
-        &mut self,
-        turn: &mut Turn<'_>,
-        chat: ChatId,
-        from: DeviceId,
-        receipt: &Receipt,
-    ) -> Result<(), EngineError> {
-        let me = self.account.device().tag();
-        let upto = receipt.delivered.iter().filter(|(device, _)| *device == me).map(|(_, upto)| *upto).max();
-        if let Some(upto) = upto { self.acknowledged(turn, chat, from, upto) } else { Ok(()) }
-    }
-
-    fn on_profile(&mut self, turn: &mut Turn<'_>, chat: ChatId, name: String, bot: bool) -> Result<(), EngineError> {
-        let Some(peer) = self.conversations.chats.get(&chat).map(|c| c.peer) else {
-            return Ok(());
-        };
-        let Some(person) = self.contacts.people.get_mut(&peer) else {
-            return Ok(());
-        };
-        let renamed = !name.is_empty() && person.row.name != name;
-        if renamed {
-            person.row.name = name;
-        }
-        person.row.bot = bot;
-        person.dirty = true;
-        if person.state() == ContactState::Outgoing {
-            person.row.state = ContactState::Active.stored();
-            self.delivery.net_changed = true;
-            self.snapshot_soon(turn);
-            turn.account_news(FeedKind::ContactAccepted, peer, "")?;
-        } else if renamed {
-            turn.live(Live::Net);
         }
         Ok(())
     }
@@ -394,11 +180,6 @@ impl Engine {
     }
 }
 
-/// The least id with this clock.
-pub fn floor_id(clock: u64) -> EventId {
-    EventId { clock: Clock(clock), ..EventId::default() }
-}
-
 /// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).
 fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
     if sequence <= row.received || row.early.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
@@ -415,17 +196,6 @@ fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
         row.received = row.received.max(row.early[2 * at + 1]);
         row.early.drain(2 * at..2 * at + 2);
     }
-    true
-}
-
-/// Sets, changes or removes an account's reaction; `false` if a newer one is there.
-pub fn react(row: &mut EventRow, account: &AccountId, emoji: &str, clock: Clock) -> bool {
-    let account = account.as_bytes();
-    if row.reactions.iter().any(|r| r.account == account && r.clock >= clock.0) {
-        return false;
-    }
-    row.reactions.retain(|r| r.account != account);
-    row.reactions.push(ReactionRow { account: account.to_vec(), emoji: emoji.to_owned(), clock: clock.0 });
     true
 }
 

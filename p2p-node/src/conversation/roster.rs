@@ -53,6 +53,11 @@ impl Roster {
         Self(vec![member(own, true), member(other, false)])
     }
 
+    /// The accounts other than ours.
+    pub fn others(&self) -> impl Iterator<Item = AccountId> {
+        self.0.iter().filter(|m| !m.row.own).filter_map(|m| AccountId::from_bytes(&m.row.account).ok())
+    }
+
     pub fn progress(&self) -> Progress {
         Progress::of(self.0.iter().map(|m| &m.row))
     }

@@ -8,11 +8,12 @@ use starling_wire::{
 };
 
 use crate::{
-    api::types::{ChatId, ContactState, DeliveryState, FeedKind, MessageId, NodeError, Via},
+    api::types::{ChatId, ContactState, DeliveryState, NodeError, Via},
     conversation::{ChatState, GroupEntry, group::GroupId, roster::Progress},
+    events::At,
     limits::{MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
-    store::{EventRow, FeedRow, OUTBOX, OutboxRow, Reading, TIMELINE},
+    store::{OUTBOX, OutboxRow, Reading},
     turn::{Engine, EngineError, Turn},
 };
 
@@ -134,81 +135,62 @@ impl Engine {
         older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
     }
 
-    /// Stamps an event and queues it for this turn's batch.
-    pub(crate) fn write_event(&mut self, turn: &mut Turn<'_>, chat: ChatId, body: Body) -> EventId {
-        let clock = self.counters.clock.tick(turn.agreed_ms());
-        let device = self.account.device().tag();
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
-            return EventId::default();
-        };
-        let sequence = if body.is_numbered() {
-            state.row.last_sequence += 1;
-            state.row.last_sequence
-        } else {
-            0
-        };
-        let id = EventId { clock, device, sequence };
-        state.pending.push(Event { id, body });
-        state.dirty = true;
+    /// Writes an event: it counts here at once, and is sent with this turn's batch.
+    pub(crate) fn write_event(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        body: Body,
+    ) -> Result<EventId, EngineError> {
+        let origin = self.own_origin(turn)?;
+        let id = self.stamp(turn, chat, &body);
+        self.fold_event(turn, chat, &At { id, body: &body, origin: &origin })?;
+        self.queue(chat, Event { id, body });
+        Ok(id)
+    }
+
+    /// Sends an event about something that has changed here already: our name, our devices, a call.
+    pub(crate) fn announce(&mut self, turn: &Turn<'_>, chat: ChatId, body: Body) -> EventId {
+        let id = self.stamp(turn, chat, &body);
+        self.queue(chat, Event { id, body });
         id
     }
 
-    /// Encrypts what was written in this turn.
+    /// The place of a new event of ours in the order.
+    fn stamp(&mut self, turn: &Turn<'_>, chat: ChatId, body: &Body) -> EventId {
+        let clock = self.counters.clock.tick(turn.agreed_ms());
+        let device = self.account.device().tag();
+        let mut sequence = 0;
+        if let Some(state) = self.conversations.chats.get_mut(&chat).filter(|_| body.is_numbered()) {
+            state.row.last_sequence += 1;
+            sequence = state.row.last_sequence;
+            state.dirty = true;
+        }
+        EventId { clock, device, sequence }
+    }
+
+    fn queue(&mut self, chat: ChatId, event: Event) {
+        if let Some(state) = self.conversations.chats.get_mut(&chat) {
+            state.pending.push(event);
+        }
+    }
+
+    /// Writes what this turn's events have changed, and encrypts those that were written here.
     pub(crate) fn flush_pending(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for chat in self.touched_chats() {
+            self.write_draft(turn, chat)?;
             if self.conversations.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
                 continue;
             }
             let Some(group) = self.active_group(chat) else {
                 continue;
             };
-            let author = self.author(turn, self.account.id(), self.account.device().tag())?;
             let Some(state) = self.conversations.chats.get_mut(&chat) else {
                 continue;
             };
-            let events = std::mem::take(&mut state.pending);
-            let mut rows = Vec::new();
-            let (mut new, mut unnumbered) = (Vec::new(), Vec::new());
-            let mut batches: Vec<(usize, Vec<Event>)> = Vec::new();
-            for event in events {
-                if event.id.sequence == 0 {
-                    unnumbered.push(event);
-                    continue;
-                }
-                if let Body::Text(_) = &event.body {
-                    rows.push((
-                        timeline_key(chat, event.id),
-                        EventRow {
-                            body: Event::encode_body(&event.body),
-                            author,
-                            via: Via::Own.stored(),
-                            ..EventRow::default()
-                        },
-                    ));
-                    new.extend(event.id.to_bytes());
-                }
-                let len = event.encoded_len();
-                match batches.last_mut() {
-                    Some((size, batch)) if *size + len <= MAX_BATCH_BYTES && batch.len() < MAX_BATCH_EVENTS => {
-                        *size += len;
-                        batch.push(event);
-                    }
-                    _ => batches.push((len, vec![event])),
-                }
-            }
-            if let Some(newest) = new.chunks_exact(EventId::LEN).next_back().and_then(EventId::from_bytes) {
-                state.row.newest = state.row.newest.max(newest.clock.0);
-            }
-            turn.put_all(TIMELINE, &rows)?;
-            if !new.is_empty() {
-                turn.news(FeedRow {
-                    kind: FeedKind::New.stored(),
-                    chat: chat.0.to_vec(),
-                    ids: new,
-                    ..FeedRow::default()
-                })?;
-            }
-            for (_, events) in batches {
+            let (unnumbered, numbered): (Vec<Event>, Vec<Event>) =
+                std::mem::take(&mut state.pending).into_iter().partition(|e| e.id.sequence == 0);
+            for events in batches(numbered) {
                 self.put_in_outbox(turn, chat, group, events)?;
             }
             if !unnumbered.is_empty() {
@@ -376,25 +358,20 @@ impl Engine {
             DeliveryState::Queued
         }
     }
+}
 
-    /// A message of ours that may still be changed.
-    pub(crate) fn own_message(
-        &self,
-        turn: &Turn<'_>,
-        chat: ChatId,
-        id: MessageId,
-    ) -> Result<Result<EventRow, NodeError>, EngineError> {
-        let row = turn.get::<EventRow>(TIMELINE, &timeline_key(chat, id.0))?;
-        Ok(match row {
-            None => Err(NodeError::NotFound("there is no such message in this conversation".into())),
-            Some(row) if matches!(Event::decode_body(&row.body), Ok(Body::Call(_))) => {
-                Err(NodeError::Refused("a call is no message".into()))
+/// Splits events into batches that each fit into one MLS message.
+fn batches(events: Vec<Event>) -> Vec<Vec<Event>> {
+    let mut batches: Vec<(usize, Vec<Event>)> = Vec::new();
+    for event in events {
+        let len = event.encoded_len();
+        match batches.last_mut() {
+            Some((size, batch)) if *size + len <= MAX_BATCH_BYTES && batch.len() < MAX_BATCH_EVENTS => {
+                *size += len;
+                batch.push(event);
             }
-            Some(row) if !self.conversations.authors.is_by(row.author, &self.account.id()) => {
-                Err(NodeError::Refused("only the author can change a message".into()))
-            }
-            Some(row) if row.deleted => Err(NodeError::Refused("the message was deleted".into())),
-            Some(row) => Ok(row),
-        })
+            _ => batches.push((len, vec![event])),
+        }
     }
+    batches.into_iter().map(|(_, batch)| batch).collect()
 }

@@ -375,7 +375,7 @@ impl Engine {
         }
         let profile =
             Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
-        self.write_event(turn, chat, profile);
+        self.announce(turn, chat, profile);
         if alarm {
             turn.account_news(FeedKind::KeyChanged, account, "")?;
         }

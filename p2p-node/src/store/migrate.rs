@@ -159,6 +159,7 @@ fn timeline_to_2(txn: &Txn<'_>, authors: &mut Authors1, chat: &[u8], peer: Accou
                     account: side(r.mine, authors.own).as_bytes().to_vec(),
                     emoji: r.emoji,
                     clock: r.clock,
+                    device: Vec::new(),
                 })
                 .collect();
             rows.push((key, row));

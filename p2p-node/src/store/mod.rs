@@ -66,7 +66,10 @@ pub const MEMBERS: Table = Table("members");
 /// Authors of events, by number.
 pub const AUTHORS: Table = Table("authors");
 
-const TABLES: [Table; 14] = [
+/// What came before the message that it is about, by chat id and the message's id.
+pub const EARLY: Table = Table("early");
+
+const TABLES: [Table; 15] = [
     META,
     CONTACTS,
     CHATS,
@@ -81,6 +84,7 @@ const TABLES: [Table; 14] = [
     LOGGED,
     MEMBERS,
     AUTHORS,
+    EARLY,
 ];
 
 /// Why the store failed.

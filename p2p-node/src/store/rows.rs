@@ -254,6 +254,9 @@ pub struct ChatRow {
     /// Clock up to which everybody can learn that we have read: from a log, or on their connection.
     #[prost(uint64, tag = "17")]
     pub read_logged: u64,
+    /// Messages that are not here, of which something is.
+    #[prost(uint32, tag = "18")]
+    pub early: u32,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
@@ -497,6 +500,40 @@ pub struct EventRow {
     /// Who has written it, by number.
     #[prost(uint32, tag = "8")]
     pub author: u32,
+    /// Tag of the device of the newest edit: of two with one clock the greater counts.
+    #[prost(bytes = "vec", tag = "9")]
+    pub edit_device: Vec<u8>,
+}
+
+/// What came before the message that it is about. By chat id and the message's id.
+#[derive(Clone, PartialEq, Message)]
+pub struct EarlyRow {
+    /// What each account says that only the author may say.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: Vec<EarlyChange>,
+    /// Reactions.
+    #[prost(message, repeated, tag = "2")]
+    pub reactions: Vec<ReactionRow>,
+}
+
+/// A change to a message that is not here.
+#[derive(Clone, PartialEq, Message)]
+pub struct EarlyChange {
+    /// The account that wants it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// Its newest text of the message.
+    #[prost(string, optional, tag = "2")]
+    pub text: Option<String>,
+    /// Clock of that edit.
+    #[prost(uint64, tag = "3")]
+    pub clock: u64,
+    /// Tag of its device.
+    #[prost(bytes = "vec", tag = "4")]
+    pub device: Vec<u8>,
+    /// The message is deleted.
+    #[prost(bool, tag = "5")]
+    pub deleted: bool,
 }
 
 /// A reaction.
@@ -511,6 +548,9 @@ pub struct ReactionRow {
     /// When, so that the newest wins.
     #[prost(uint64, tag = "3")]
     pub clock: u64,
+    /// Tag of the device: of two with one clock the greater counts.
+    #[prost(bytes = "vec", tag = "5")]
+    pub device: Vec<u8>,
 }
 
 /// Things that happened, for those who listen. One row stands for as many lines as it has ids (at least one). By first sequence number.

@@ -5,11 +5,12 @@ pub mod search;
 use std::collections::{HashMap, hash_map::Entry};
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Call, CallEnd, CallSignal, Event, EventId};
+use starling_wire::EventId;
 
 use crate::{
-    api::types::{CallNote, ChatId, DeliveryState, FeedKind, Message, MessageId, News, Via},
+    api::types::{ChatId, DeliveryState, FeedKind, Message, MessageId, News, Via},
     conversation::roster::Progress,
+    events::{self, Summary},
     store::{
         AUTHORS, AuthorRow, CHATS, ChatRow, EventRow, FEED, FeedRow, MEMBERS, MemberRow, Reading, Store, StoreError,
         TIMELINE, prefix,
@@ -60,10 +61,9 @@ pub fn page(
     }
     let message = |(key, row): &(Vec<u8>, EventRow)| {
         let id = EventId::from_bytes(key.get(16..)?)?;
-        let (text, call) = match Event::decode_body(&row.body).ok()? {
-            starling_wire::Body::Text(text) => (text, None),
-            starling_wire::Body::Call(call) => (Default::default(), Some(call_note(&call)?)),
-            _ => return None,
+        let (text, call) = match events::summary(row)? {
+            Summary::Message(text) => (text, None),
+            Summary::Call(note) => (Default::default(), Some(note)),
         };
         let author = authors.get(&row.author)?;
         Some(Message {
@@ -141,17 +141,4 @@ pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<News>, 
         }
     }
     Ok(news)
-}
-
-/// What a timeline keeps of a call.
-fn call_note(call: &Call) -> Option<CallNote> {
-    match call.signal {
-        CallSignal::Note { why, video, duration_ms } => {
-            Some(CallNote { id: call.id, video, why, duration_ms, recording: None })
-        }
-        CallSignal::Recording { what, .. } => {
-            Some(CallNote { id: call.id, video: false, why: CallEnd::HungUp, duration_ms: 0, recording: Some(what) })
-        }
-        _ => None,
-    }
 }

@@ -1,0 +1,50 @@
+//! A message was deleted for everyone by its author. That is final.
+
+use starling_wire::{Body, Delete, Event, EventId, Text};
+
+use super::{At, Fold, Kind, Refusal, Target, early};
+use crate::{
+    api::types::FeedKind,
+    limits::DELETE_WINDOW_MS,
+    store::{EventRow, StoreError},
+};
+
+impl Kind for Delete {
+    fn target(&self) -> Option<EventId> {
+        Some(self.target)
+    }
+
+    fn authorize(&self, at: &At<'_>, target: Option<&Target>) -> Result<(), Refusal> {
+        match target {
+            Some(Target::Message { by, .. }) if *by != at.origin.account => Err(Refusal::NotTheAuthor),
+            Some(Target::Message { row, .. }) if row.deleted => Err(Refusal::Deleted),
+            Some(Target::Call) => Err(Refusal::NotAMessage),
+            // By the clocks of the two events: every member comes to the same result, whenever it is asked.
+            _ if at.id.clock.ms().saturating_sub(self.target.clock.ms()) > DELETE_WINDOW_MS => Err(Refusal::TooLate),
+            _ => Ok(()),
+        }
+    }
+
+    fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, target: Option<Target>) -> Result<(), StoreError> {
+        match target {
+            Some(Target::Message { mut row, .. }) => {
+                apply(&mut row);
+                fold.draft.put(self.target, row);
+                fold.draft.tell(FeedKind::Deleted, self.target);
+            }
+            _ => fold.keep_early(self.target, |row| early::of(row, &at.origin.account).deleted = true)?,
+        }
+        Ok(())
+    }
+}
+
+/// Deletes a message: its text goes from the disk, too.
+pub fn apply(row: &mut EventRow) {
+    *row = EventRow {
+        body: Event::encode_body(&Body::Text(Text::default())),
+        author: row.author,
+        via: row.via,
+        deleted: true,
+        ..EventRow::default()
+    };
+}

@@ -1,0 +1,21 @@
+//! The sender's signed device list has changed.
+
+use starling_wire::Devices;
+
+use super::{At, Fact, Fold, Kind, Refusal, Target};
+use crate::store::StoreError;
+
+impl Kind for Devices {
+    /// The list's own signature says whose it is: contacts take that of its sender only, and newer ones only.
+    fn authorize(&self, _: &At<'_>, _: Option<&Target>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
+        // Our own devices exchange their list by their own way, sealed to each.
+        if !at.origin.own {
+            fold.facts.push(Fact::DeviceList { account: at.origin.account, list: self.list.clone() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! What events have changed in a conversation's timeline, until it is written: all rows of a batch, or of all that a turn writes, at once.
+
+use std::{collections::BTreeMap, ops::RangeInclusive};
+
+use starling_wire::EventId;
+
+use crate::{
+    api::types::{ChatId, DeliveryState, FeedKind},
+    store::{EARLY, EarlyRow, EventRow, FeedRow, TIMELINE},
+    turn::{EngineError, Turn},
+};
+
+/// Kinds of news that events make, in the order in which they are written.
+const NEWS: [FeedKind; 5] = [FeedKind::New, FeedKind::Edited, FeedKind::Deleted, FeedKind::Reaction, FeedKind::Call];
+
+/// Changes that are not written yet.
+#[derive(Debug, Default)]
+pub struct Draft {
+    rows: BTreeMap<EventId, EventRow>,
+    /// What came before its message; `None` once the message is there.
+    early: BTreeMap<EventId, Option<EarlyRow>>,
+    /// Encoded ids for each of [`NEWS`].
+    news: [Vec<u8>; NEWS.len()],
+    /// Encoded ids of messages of ours that another account has read now.
+    read: Vec<u8>,
+}
+
+/// The key of a row of the timeline, and of what came before its message.
+pub fn key(chat: ChatId, id: EventId) -> Vec<u8> {
+    [&chat.0[..], &id.to_bytes()].concat()
+}
+
+impl Draft {
+    pub fn row(&self, id: EventId) -> Option<&EventRow> {
+        self.rows.get(&id)
+    }
+
+    pub fn rows(&self, range: RangeInclusive<EventId>) -> impl Iterator<Item = (&EventId, &EventRow)> {
+        self.rows.range(range)
+    }
+
+    pub fn put(&mut self, id: EventId, row: EventRow) {
+        self.rows.insert(id, row);
+    }
+
+    /// What came before a message: `None` if nothing of it is in this draft.
+    pub fn early(&self, id: EventId) -> Option<Option<&EarlyRow>> {
+        self.early.get(&id).map(Option::as_ref)
+    }
+
+    /// The oldest message that something in this draft came before.
+    pub fn oldest_early(&self) -> Option<EventId> {
+        self.early.iter().find(|(_, row)| row.is_some()).map(|(id, _)| *id)
+    }
+
+    pub fn put_early(&mut self, id: EventId, row: Option<EarlyRow>) {
+        self.early.insert(id, row);
+    }
+
+    /// Tells those who follow the node of an event.
+    pub fn tell(&mut self, kind: FeedKind, id: EventId) {
+        if let Some(at) = NEWS.iter().position(|k| *k == kind) {
+            self.news[at].extend(id.to_bytes());
+        }
+    }
+
+    /// The same of messages of ours that were read.
+    pub fn tell_read(&mut self, id: EventId) {
+        self.read.extend(id.to_bytes());
+    }
+
+    /// Writes everything.
+    pub fn write(self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let rows: Vec<(Vec<u8>, EventRow)> = self.rows.into_iter().map(|(id, row)| (key(chat, id), row)).collect();
+        if !rows.is_empty() {
+            turn.put_all(TIMELINE, &rows)?;
+        }
+        for (id, row) in self.early {
+            match row {
+                Some(row) => turn.put(EARLY, &key(chat, id), &row)?,
+                None => turn.delete(EARLY, &key(chat, id))?,
+            }
+        }
+        for (kind, ids) in NEWS.into_iter().zip(self.news) {
+            if !ids.is_empty() {
+                turn.news(FeedRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
+            }
+        }
+        turn.state_news(chat, self.read, DeliveryState::Read, "")
+    }
+}

@@ -1,0 +1,104 @@
+//! What an event may look at and change.
+
+use std::collections::BTreeMap;
+
+use starling_wire::{Clock, EventId};
+
+use super::{Draft, Fact, Summary, Target, summary};
+use crate::{
+    conversation::{authors::Authors, roster::Roster},
+    limits::MAX_CLOCK_AHEAD_MS,
+    store::{ChatRow, EarlyRow, EventRow, StoreError},
+};
+
+/// The stored timeline of a conversation, without the draft.
+pub trait Stored {
+    /// A row.
+    fn row(&self, id: EventId) -> Result<Option<EventRow>, StoreError>;
+    /// What came before a message.
+    fn early(&self, id: EventId) -> Result<Option<EarlyRow>, StoreError>;
+    /// The oldest message that something came before.
+    fn oldest_early(&self) -> Result<Option<EventId>, StoreError>;
+    /// The newest rows of those with a clock in `(after, upto]`, at most `limit`.
+    fn between(&self, after: Clock, upto: Clock, limit: usize) -> Result<Vec<(EventId, EventRow)>, StoreError>;
+}
+
+/// A conversation while an event is taken into it.
+pub struct Fold<'a> {
+    /// What is stored.
+    pub stored: &'a dyn Stored,
+    /// What was changed since.
+    pub draft: &'a mut Draft,
+    /// Counters and watermarks.
+    pub counters: &'a mut ChatRow,
+    /// Its members.
+    pub roster: &'a mut Roster,
+    /// Who authors are.
+    pub authors: &'a Authors,
+    /// The tag of this device.
+    pub this: [u8; 8],
+    /// The time as devices agree on it, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// What follows for others.
+    pub facts: Vec<Fact>,
+    /// The counters have changed.
+    pub changed: bool,
+}
+
+impl Fold<'_> {
+    /// A row of the timeline.
+    pub fn row(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
+        match self.draft.row(id) {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.stored.row(id),
+        }
+    }
+
+    /// The message that an event is about.
+    pub fn target(&self, id: EventId) -> Result<Target, StoreError> {
+        let Some(row) = self.row(id)? else { return Ok(Target::Unknown) };
+        Ok(match (summary(&row), self.authors.account(row.author)) {
+            (Some(Summary::Call(_)), _) => Target::Call,
+            (_, Some(by)) => Target::Message { row, by },
+            (_, None) => Target::Unknown,
+        })
+    }
+
+    /// The newest rows of those with a clock in `(after, upto]`, at most `limit`, oldest first.
+    pub fn between(&self, after: Clock, upto: Clock, limit: usize) -> Result<Vec<(EventId, EventRow)>, StoreError> {
+        if after >= upto {
+            return Ok(Vec::new());
+        }
+        let mut rows: BTreeMap<EventId, EventRow> = self.stored.between(after, upto, limit)?.into_iter().collect();
+        let range = first_with(Clock(after.0.saturating_add(1)))..=last_with(upto);
+        rows.extend(self.draft.rows(range).map(|(id, row)| (*id, row.clone())));
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The latest clock that counts now: one that is further ahead sorts where it says, but pins nothing there.
+    pub fn latest(&self) -> Clock {
+        Clock::at(self.now_ms.saturating_add(MAX_CLOCK_AHEAD_MS))
+    }
+
+    /// Something is new in the conversation at this clock; it counts as unread, or not.
+    pub fn arrived(&mut self, clock: Clock, unread: bool) {
+        let latest = self.latest();
+        let counters = &mut *self.counters;
+        counters.newest = counters.newest.max(clock.min(latest).0);
+        if unread && clock.0 > counters.read {
+            counters.unread += 1;
+        }
+        counters.archived = false;
+        self.changed = true;
+    }
+}
+
+/// The least id with this clock.
+pub fn first_with(clock: Clock) -> EventId {
+    EventId { clock, ..EventId::default() }
+}
+
+/// The greatest id with this clock.
+pub fn last_with(clock: Clock) -> EventId {
+    EventId { clock, device: [0xff; 8], sequence: u64::MAX }
+}

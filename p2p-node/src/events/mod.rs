@@ -1,0 +1,203 @@
+//! Events: one file for each kind, and the registry of them.
+//!
+//! A kind's file is all that knows it: who may do it (`authorize`), what it changes (`fold`), and what a timeline, a search and a notification
+//! show of it (`summary`); its codec is in the file of the same name in `starling-wire`. Events that are written here and events that are
+//! received go through the same [`fold`]. What a fold leaves in the timeline does not depend on the order in which events arrive, so all devices
+//! of all members come to the same one.
+//!
+//! A new kind is a file here and one in `wire/src/event`, and a line in [`kind`].
+
+pub mod call;
+mod delete;
+mod devices;
+mod draft;
+mod early;
+mod edit;
+mod fold;
+mod profile;
+mod reaction;
+mod receipt;
+mod text;
+
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::{Body, Call, Event, EventId, Text};
+
+pub use draft::Draft;
+pub use fold::{Fold, Stored, first_with, last_with};
+
+use crate::{
+    api::types::{CallNote, Via},
+    store::{EventRow, StoreError},
+};
+
+/// Who has written an event, and how it came here.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The account of the MLS sender.
+    pub account: AccountId,
+    /// The MLS sender.
+    pub device: DeviceId,
+    /// Number of both among the authors.
+    pub author: u32,
+    /// It is our account.
+    pub own: bool,
+    /// How it came; [`Via::Own`] if this device has written it.
+    pub via: Via,
+}
+
+impl Origin {
+    /// Whether this device has written it.
+    pub fn is_here(&self) -> bool {
+        self.via == Via::Own
+    }
+}
+
+/// One event, with all that is known of it before it is folded.
+pub struct At<'a> {
+    /// Its place in the order.
+    pub id: EventId,
+    /// What has happened.
+    pub body: &'a Body,
+    /// Who says so.
+    pub origin: &'a Origin,
+}
+
+/// The message that an event is about.
+pub enum Target {
+    /// It is not here, or not yet.
+    Unknown,
+    /// A message.
+    Message {
+        /// Its row of the timeline.
+        row: EventRow,
+        /// Its author.
+        by: AccountId,
+    },
+    /// What is kept of a call.
+    Call,
+}
+
+/// Why an event is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Only the author of a message changes it.
+    #[error("only the author can change a message")]
+    NotTheAuthor,
+    /// A message is deleted for everyone within [`crate::limits::DELETE_WINDOW_MS`] only.
+    #[error("a message can be deleted for everyone for 48 hours only")]
+    TooLate,
+    /// The message is deleted.
+    #[error("the message was deleted")]
+    Deleted,
+    /// What is kept of a call is nobody's to change.
+    #[error("a call is no message")]
+    NotAMessage,
+}
+
+/// Something that an event means for other parts of the node.
+#[derive(Debug)]
+pub enum Fact {
+    /// An account has written a message.
+    Wrote(AccountId),
+    /// A device has our events up to a number.
+    Received {
+        /// The device.
+        device: DeviceId,
+        /// All our events up to this one are stored there.
+        upto: u64,
+    },
+    /// An account gives itself a name, and takes us for a contact.
+    Profile {
+        /// The account.
+        account: AccountId,
+        /// What it says.
+        profile: starling_wire::Profile,
+    },
+    /// Another device has given our account a name.
+    OwnName(String),
+    /// An account has sent its device list; it is not checked.
+    DeviceList {
+        /// The account.
+        account: AccountId,
+        /// The encoded list.
+        list: Vec<u8>,
+    },
+    /// A signal of a call.
+    CallSignal {
+        /// The event that carried it.
+        event: EventId,
+        /// The signal.
+        call: Call,
+    },
+}
+
+/// What is shown of an event.
+#[derive(Debug)]
+pub enum Summary {
+    /// A message.
+    Message(Text),
+    /// A line about a call.
+    Call(CallNote),
+}
+
+/// What the node knows of a kind of event.
+pub trait Kind {
+    /// The message that it is about, if it is about one.
+    fn target(&self) -> Option<EventId> {
+        None
+    }
+
+    /// Whether its author may do this. Every member judges by the same: the event, its author, and the message that it is about. What is about
+    /// a message that is not here is judged when that arrives.
+    ///
+    /// # Errors
+    /// Why the event is void.
+    fn authorize(&self, at: &At<'_>, target: Option<&Target>) -> Result<(), Refusal>;
+
+    /// What it changes. It has passed [`Kind::authorize`].
+    fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, target: Option<Target>) -> Result<(), StoreError>;
+
+    /// What is shown of it; `None` if it is not shown by itself.
+    fn summary(&self) -> Option<Summary> {
+        None
+    }
+}
+
+/// The registry: what is known of the kind of an event. `None` if a newer version has made it up.
+pub fn kind(body: &Body) -> Option<&dyn Kind> {
+    Some(match body {
+        Body::Text(text) => text,
+        Body::Edit(edit) => edit,
+        Body::Delete(delete) => delete,
+        Body::Reaction(reaction) => reaction,
+        Body::Receipt(receipt) => receipt,
+        Body::Profile(profile) => profile,
+        Body::Devices(devices) => devices,
+        Body::Call(call) => call,
+        Body::Unknown => return None,
+    })
+}
+
+/// What is shown of a row of the timeline.
+pub fn summary(row: &EventRow) -> Option<Summary> {
+    kind(&Event::decode_body(&row.body).ok()?)?.summary()
+}
+
+/// What an event is about, and whether it may be done: what a user's command asks before the event is written.
+pub fn check(fold: &Fold<'_>, at: &At<'_>) -> Result<Result<Option<Target>, Refusal>, StoreError> {
+    let Some(kind) = kind(at.body) else { return Ok(Ok(None)) };
+    let target = kind.target().map(|id| fold.target(id)).transpose()?;
+    Ok(kind.authorize(at, target.as_ref()).map(|()| target))
+}
+
+/// Takes an event into the conversation. One that its author may not do changes nothing.
+pub fn fold(fold: &mut Fold<'_>, at: &At<'_>) -> Result<(), StoreError> {
+    let Some(kind) = kind(at.body) else { return Ok(()) };
+    match check(fold, at)? {
+        Ok(target) => kind.fold(fold, at, target),
+        Err(refusal) => {
+            tracing::debug!(%refusal, "a void event");
+            Ok(())
+        }
+    }
+}

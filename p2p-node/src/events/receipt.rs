@@ -1,0 +1,68 @@
+//! What a device has received, and how far its user has read.
+
+use starling_wire::{Clock, Receipt};
+
+use super::{At, Fact, Fold, Kind, Refusal, Summary, Target, summary};
+use crate::store::{EventRow, StoreError};
+
+/// Most messages of ours that are reported as read at once; of more, the newest.
+const MAX_READ_AT_ONCE: usize = 2_000;
+
+impl Kind for Receipt {
+    /// It is about its sender alone.
+    fn authorize(&self, _: &At<'_>, _: Option<&Target>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
+        if at.origin.is_here() {
+            return read_upto(fold, self.read);
+        }
+        let this = fold.this;
+        if let Some(upto) = self.delivered.iter().filter(|(d, _)| *d == this).map(|(_, upto)| *upto).max() {
+            fold.facts.push(Fact::Received { device: at.origin.device, upto });
+        }
+        // Nobody has read what was written after the receipt, or what is still to be written.
+        let read = self.read.min(at.id.clock).min(fold.latest());
+        if at.origin.own {
+            // Another device of ours has read this.
+            return read_upto(fold, read);
+        }
+        let Some(before) = fold.roster.note_read(at.origin.account, read.0) else { return Ok(()) };
+        let rows = fold.between(Clock(before), read, MAX_READ_AT_ONCE)?;
+        for (id, row) in rows {
+            if fold.authors.is_own(row.author) {
+                fold.draft.tell_read(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Our account has read up to a clock: what is unread lies beyond.
+pub fn read_upto(fold: &mut Fold<'_>, upto: Clock) -> Result<(), StoreError> {
+    let (before, newest) = (Clock(fold.counters.read), Clock(fold.counters.newest));
+    if upto <= before && (fold.counters.unread == 0 || before < newest) {
+        return Ok(());
+    }
+    let read = upto.max(before);
+    let unread = if read >= newest {
+        0
+    } else {
+        let rows = fold.between(before, read, usize::MAX)?;
+        let counted = |row: &EventRow| !fold.authors.is_own(row.author) && counts(row);
+        let read_now = rows.iter().filter(|(_, row)| counted(row)).count();
+        fold.counters.unread.saturating_sub(read_now.try_into().unwrap_or(u32::MAX))
+    };
+    (fold.counters.read, fold.counters.unread, fold.changed) = (read.0, unread, true);
+    Ok(())
+}
+
+/// Whether somebody else's row is one that counts as unread.
+fn counts(row: &EventRow) -> bool {
+    match summary(row) {
+        Some(Summary::Message(_)) => true,
+        Some(Summary::Call(note)) => note.is_missed(),
+        None => false,
+    }
+}

@@ -1,0 +1,36 @@
+//! A message.
+
+use starling_wire::{Event, Text};
+
+use super::{At, Fact, Fold, Kind, Refusal, Summary, Target};
+use crate::{
+    api::types::FeedKind,
+    store::{EventRow, StoreError},
+};
+
+impl Kind for Text {
+    fn authorize(&self, _: &At<'_>, _: Option<&Target>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
+        let mut row = EventRow {
+            body: Event::encode_body(at.body),
+            author: at.origin.author,
+            via: at.origin.via.stored(),
+            ..EventRow::default()
+        };
+        fold.apply_early(at.id, &mut row, &at.origin.account)?;
+        fold.draft.put(at.id, row);
+        fold.draft.tell(FeedKind::New, at.id);
+        fold.arrived(at.id.clock, !at.origin.own);
+        if !at.origin.own {
+            fold.facts.push(Fact::Wrote(at.origin.account));
+        }
+        Ok(())
+    }
+
+    fn summary(&self) -> Option<Summary> {
+        Some(Summary::Message(self.clone()))
+    }
+}
