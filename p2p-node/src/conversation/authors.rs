@@ -13,27 +13,32 @@ use crate::{
 /// The authors that were seen, by number.
 #[derive(Default)]
 pub struct Authors {
-    rows: HashMap<u32, AuthorRow>,
+    authors: HashMap<u32, Author>,
     numbers: HashMap<(AccountId, [u8; 8]), u32>,
+}
+
+struct Author {
+    account: AccountId,
+    own: bool,
 }
 
 impl Authors {
     /// Adds one that is stored.
-    pub fn insert(&mut self, number: u32, row: AuthorRow) {
+    pub fn insert(&mut self, number: u32, row: &AuthorRow) {
         if let (Ok(account), Ok(tag)) = (AccountId::from_bytes(&row.account), row.tag.as_slice().try_into()) {
             self.numbers.insert((account, tag), number);
+            self.authors.insert(number, Author { account, own: row.own });
         }
-        self.rows.insert(number, row);
     }
 
     /// The account of an author.
     pub fn account(&self, number: u32) -> Option<AccountId> {
-        AccountId::from_bytes(&self.rows.get(&number)?.account).ok()
+        self.authors.get(&number).map(|author| author.account)
     }
 
     /// Whether an author is of our account.
     pub fn is_own(&self, number: u32) -> bool {
-        self.rows.get(&number).is_some_and(|row| row.own)
+        self.authors.get(&number).is_some_and(|author| author.own)
     }
 }
 
@@ -54,9 +59,9 @@ impl Engine {
             tag: tag.to_vec(),
             own,
         };
-        let number = self.conversations.authors.rows.keys().max().map_or(1, |n| n + 1);
+        let number = self.conversations.authors.authors.keys().max().map_or(1, |n| n + 1);
         turn.put(AUTHORS, &number.to_be_bytes(), &row)?;
-        self.conversations.authors.insert(number, row);
+        self.conversations.authors.insert(number, &row);
         Ok(number)
     }
 

@@ -66,7 +66,7 @@ impl Conversations {
         let mut conversations = Self::default();
         for (key, row) in read.range::<AuthorRow>(AUTHORS, prefix(b""), usize::MAX, false)? {
             let number = key.as_slice().try_into().map(u32::from_be_bytes).map_err(|_| EngineError::Identity)?;
-            conversations.authors.insert(number, row);
+            conversations.authors.insert(number, &row);
         }
         for (key, row) in read.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)? {
             let id = ChatId(key.as_slice().try_into().map_err(|_| EngineError::Identity)?);
@@ -95,7 +95,7 @@ impl ChatState {
     /// One that begins now, between our account and another.
     pub fn new(id: ChatId, own: AccountId, peer: AccountId) -> Self {
         let row = ChatRow { peer: peer.as_bytes().to_vec(), ..ChatRow::default() };
-        Self { dirty: true, ..Self::with(id, peer, row, roster::Roster::of(own, peer)) }
+        Self { dirty: true, ..Self::with(id, peer, row, roster::Roster::of(own, &[peer])) }
     }
 
     fn load(read: &impl Reading, id: ChatId, row: ChatRow) -> Result<Self, EngineError> {

@@ -18,23 +18,24 @@ struct Member {
     dirty: bool,
 }
 
-/// How far what we write has come with the others.
+/// How far what we write has come with all others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
-    /// Some device of another account has our events up to this number.
+    /// Of each other account some device has our events up to this number.
     pub delivered: u64,
-    /// Another account has read up to this clock.
+    /// Each other account has read up to this clock.
     pub read: u64,
 }
 
 impl Progress {
     /// Of the rows of a conversation's members.
     pub fn of<'a>(members: impl IntoIterator<Item = &'a MemberRow>) -> Self {
-        let others = members.into_iter().filter(|m| !m.own);
-        others.fold(Self::default(), |most, member| {
-            let delivered = member.devices.iter().map(|d| d.acked).max().unwrap_or(0);
-            Self { delivered: most.delivered.max(delivered), read: most.read.max(member.read) }
-        })
+        let of_one = |member: &MemberRow| Self {
+            delivered: member.devices.iter().map(|d| d.acked).max().unwrap_or(0),
+            read: member.read,
+        };
+        let least = |a: Self, b: Self| Self { delivered: a.delivered.min(b.delivered), read: a.read.min(b.read) };
+        members.into_iter().filter(|m| !m.own).map(of_one).reduce(least).unwrap_or_default()
     }
 }
 
@@ -44,13 +45,13 @@ impl Roster {
         Self(rows.into_iter().map(|row| Member { row, dirty: false }).collect())
     }
 
-    /// Of a new conversation.
-    pub fn of(own: AccountId, other: AccountId) -> Self {
-        let member = |account: AccountId, own| Member {
+    /// Of a new conversation between our account and others.
+    pub fn of(own: AccountId, others: &[AccountId]) -> Self {
+        let member = |account: &AccountId, own| Member {
             row: MemberRow { account: account.as_bytes().to_vec(), own, ..MemberRow::default() },
             dirty: true,
         };
-        Self(vec![member(own, true), member(other, false)])
+        Self(std::iter::once(member(&own, true)).chain(others.iter().map(|other| member(other, false))).collect())
     }
 
     /// The accounts other than ours.

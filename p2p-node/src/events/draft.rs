@@ -69,6 +69,12 @@ impl Draft {
         self.read.extend(id.to_bytes());
     }
 
+    /// What is to be written: rows, and what came before its message.
+    #[cfg(test)]
+    pub fn into_rows(self) -> (BTreeMap<EventId, EventRow>, BTreeMap<EventId, Option<EarlyRow>>) {
+        (self.rows, self.early)
+    }
+
     /// Writes everything.
     pub fn write(self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         let rows: Vec<(Vec<u8>, EventRow)> = self.rows.into_iter().map(|(id, row)| (key(chat, id), row)).collect();

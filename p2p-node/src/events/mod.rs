@@ -13,6 +13,8 @@ mod devices;
 mod draft;
 mod early;
 mod edit;
+#[cfg(test)]
+mod events_tests;
 mod fold;
 mod profile;
 mod reaction;
