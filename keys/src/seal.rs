@@ -2,11 +2,12 @@
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
+    aead::{Aead, AeadInOut, Payload},
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const NONCE_LEN: usize = 24;
+const TAG_LEN: usize = 16;
 
 /// A sealed value that was changed, cut, or sealed with another key or for another place.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -51,12 +52,17 @@ impl StorageKey {
     /// Seals `plaintext` for `place`: random nonce ‖ ciphertext ‖ tag, 40 bytes longer than the plaintext.
     pub fn seal(&self, place: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = rand::random();
-        let payload = Payload { msg: plaintext, aad: place };
-        let sealed = XChaCha20Poly1305::new((&self.0).into()).encrypt(&XNonce::from(nonce), payload);
-        match sealed {
-            Ok(sealed) => [&nonce[..], &sealed].concat(),
+        // In its last place: values are up to 100 KiB, and each copy of them costs.
+        let mut sealed = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plaintext);
+        let cipher = XChaCha20Poly1305::new((&self.0).into());
+        let value = (&mut sealed[NONCE_LEN..]).into();
+        match cipher.encrypt_inout_detached(&XNonce::from(nonce), place, value) {
+            Ok(tag) => sealed.extend_from_slice(&tag),
             Err(_) => unreachable!("sealing fails only beyond 256 GiB"),
         }
+        sealed
     }
 
     /// Opens what [`StorageKey::seal`] made for the same `place`.
