@@ -3,7 +3,7 @@
 
 mod storage;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mls_rs::{
     CipherSuite, CipherSuiteProvider, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
@@ -218,6 +218,8 @@ pub struct Mls {
 pub struct LiveGroup {
     group: Group<Config>,
     states: States,
+    /// Who has written, by leaf: a certificate's signature is verified once, not with each message.
+    senders: HashMap<u32, Certificate>,
 }
 
 impl std::fmt::Debug for LiveGroup {
@@ -314,7 +316,7 @@ impl Mls {
     }
 
     fn live(&self, group: Group<Config>) -> LiveGroup {
-        LiveGroup { group, states: self.states.clone() }
+        LiveGroup { group, states: self.states.clone(), senders: HashMap::new() }
     }
 
     /// A new key pair for sealing: secret, public.
@@ -411,18 +413,14 @@ impl LiveGroup {
         let mut next = self.group.clone();
         match next.process_incoming_message(message) {
             Ok(ReceivedMessage::ApplicationMessage(m)) => {
-                let sender = next.member_at_index(m.sender_index).and_then(|m| certificate(&m.signing_identity));
-                match sender {
-                    Some(sender) => {
-                        self.group = next;
-                        Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()) }
-                    }
-                    None => Processed::Garbage,
-                }
+                let Some(sender) = self.sender(m.sender_index) else { return Processed::Garbage };
+                self.group = next;
+                Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()) }
             }
             Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
                 if commits {
                     self.group = next;
+                    self.senders.clear();
                 }
                 Processed::Commit
             }
@@ -437,12 +435,23 @@ impl LiveGroup {
         }
     }
 
+    /// The device at a leaf of the ratchet tree.
+    fn sender(&mut self, leaf: u32) -> Option<Certificate> {
+        if let Some(known) = self.senders.get(&leaf) {
+            return Some(known.clone());
+        }
+        let certificate = self.group.member_at_index(leaf).and_then(|m| certificate(&m.signing_identity))?;
+        self.senders.insert(leaf, certificate.clone());
+        Some(certificate)
+    }
+
     /// A commit at this time (milliseconds since 1970) that renews our keys: the commit's bytes, and the group as it will be. This group stays as it is.
     pub fn prepare_update(&self, now_ms: u64) -> Result<(Vec<u8>, LiveGroup), GroupError> {
         let mut after = self.clone();
         let commit = after.group.commit_builder().commit_time(time(now_ms)).build()?;
         let bytes = commit.commit_message.to_bytes()?;
         after.group.apply_pending_commit()?;
+        after.senders.clear();
         Ok((bytes, after))
     }
 
