@@ -2,6 +2,10 @@
 
 /// Bytes sent to a device on a direct stream that it has not acknowledged. Enough for a burst over a long path (50 ms × 80 MB/s).
 pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Plaintext of a batch that we make of several events. The database gives each row room in powers of two: with its frame and ids this fills 64 KiB.
+pub const BATCH_BYTES: usize = 56 * 1024;
+/// Rows of an outbox that are read at a time.
+pub const OUTBOX_ROWS: usize = 64;
 /// Entries in one pass over an outbox for one device, so that others get their turn.
 pub const PUMP_ENTRIES: usize = 64;
 /// Encrypted entries that may wait in one conversation's outbox. More are refused: something is wrong, and memory is bounded.
@@ -69,7 +73,7 @@ pub const CLOCK_TOLERANCE_MS: u64 = 30_000;
 /// Presence is told at most this often for each conversation.
 pub const PRESENCE_EVERY_MS: u64 = 2_000;
 /// Commands and network events that may wait for the engine.
-pub const ENGINE_QUEUE: usize = 256;
+pub const ENGINE_QUEUE: usize = 512;
 /// Inputs handled in one turn, and so in one commit.
 pub const TURN_INPUTS: usize = 512;
 /// How long a call rings: people need a moment, and a ring that is older than this is a missed call.
@@ -114,3 +118,6 @@ pub const CALL_UNATTENDED_MS: u64 = 20_000;
 pub const CALL_ATTENDANTS: usize = 64;
 /// The longest time for which a held key opens the microphone; it is renewed while the key is held.
 pub const MAX_TALK_MS: u64 = 2_000;
+/// How long acknowledgements wait for something else to be written with them: far less than anybody sees, and longer than a bot takes to
+/// send its next message.
+pub const ACK_DELAY: std::time::Duration = std::time::Duration::from_millis(4);

@@ -25,7 +25,7 @@ use crate::{
     },
     api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand, Reply},
     calls::{self, AttendantId, CallRequest, CallsHandle, Media, Table},
-    limits::{ENGINE_QUEUE, TURN_INPUTS},
+    limits::{ACK_DELAY, ENGINE_QUEUE, TURN_INPUTS},
     mls::{GroupError, KeyPackages, Mls},
     net::{NetCommand, NetConfig, NetError, NetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
@@ -713,6 +713,15 @@ fn drive(
         });
         if received == Some(0) {
             return Ok(());
+        }
+        // What only says how far others have come waits a moment for something that has to be written anyway, and shares its commit.
+        let until = Instant::now() + ACK_DELAY;
+        while !inputs.is_empty() && inputs.len() < TURN_INPUTS && inputs.iter().all(Input::can_wait) {
+            let rest = until.saturating_duration_since(Instant::now());
+            let more = inbox.recv_many(&mut inputs, TURN_INPUTS);
+            if !matches!(runtime.block_on(async { tokio::time::timeout(rest, more).await }), Ok(1..)) {
+                break;
+            }
         }
         if let Some(stop) = inputs.iter().position(|i| matches!(i, Input::Stop)) {
             inputs.truncate(stop + 1);

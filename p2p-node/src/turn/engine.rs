@@ -40,6 +40,13 @@ pub enum Input {
     Stop,
 }
 
+impl Input {
+    /// Whether nobody waits for it: acknowledgements, which are made known again after a crash.
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Self::Net(NetEvent::Direct(_, frame)) if frame.entries.is_empty() && frame.signals.is_empty())
+    }
+}
+
 /// The time, as an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
