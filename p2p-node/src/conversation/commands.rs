@@ -116,6 +116,7 @@ impl Engine {
             }
             ConversationCommand::ClearChat(chat, reply) => {
                 self.write_draft(turn, chat)?;
+                self.keep_undelivered(turn, chat)?;
                 let result = self.conversations.change(chat, |state| {
                     state.row.unread = 0;
                     state.row.cleared = state.row.newest;

@@ -12,7 +12,10 @@ pub mod receive;
 pub mod roster;
 pub mod send;
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Bound,
+};
 
 use starling_keys::AccountId;
 
@@ -21,6 +24,7 @@ pub use group::GroupEntry;
 use crate::{
     api::types::ChatId,
     events::Draft,
+    limits::OUTBOX_ROWS,
     mls::Mls,
     store::{
         AUTHORS, AuthorRow, CHATS, ChatRow, GROUPS, GroupRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow,
@@ -102,10 +106,14 @@ impl ChatState {
         let peer = AccountId::from_bytes(&row.peer).map_err(|_| EngineError::Identity)?;
         let members = read.range::<MemberRow>(MEMBERS, prefix(&id.0), usize::MAX, false)?;
         let mut state = Self::with(id, peer, row, roster::Roster::stored(members.into_iter().map(|(_, row)| row)));
-        for (_, item) in read.range::<OutboxRow>(OUTBOX, prefix(&id.0), usize::MAX, false)? {
-            state.outbox.push_back(send::OutItem::from_row(&item));
+        // In pieces: what it holds in memory of an entry is small, its row is not.
+        let (mut start, end) = prefix(&id.0);
+        loop {
+            let rows = read.range::<OutboxRow>(OUTBOX, (start, end.clone()), OUTBOX_ROWS, false)?;
+            let Some((last, _)) = rows.last() else { return Ok(state) };
+            start = Bound::Excluded(last.clone());
+            state.outbox.extend(rows.iter().map(|(_, row)| send::OutItem::from_row(row)));
         }
-        Ok(state)
     }
 
     fn with(id: ChatId, peer: AccountId, row: ChatRow, roster: roster::Roster) -> Self {

@@ -2,18 +2,15 @@
 
 use bytes::Bytes;
 use starling_keys::AccountId;
-use starling_wire::{
-    Batch, Body, Event, EventId,
-    limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
-};
+use starling_wire::{Batch, Body, Event, EventId, Text, limits::MAX_BATCH_EVENTS};
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, NodeError, Via},
     conversation::{ChatState, GroupEntry, group::GroupId, roster::Progress},
     events::At,
-    limits::{MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
+    limits::{BATCH_BYTES, MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
-    store::{OUTBOX, OutboxRow, Reading},
+    store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
     turn::{Engine, EngineError, Turn},
 };
 
@@ -30,6 +27,8 @@ pub struct OutItem {
     pub ready_ms: u64,
     pub ids: Vec<u8>,
     pub len: usize,
+    /// The MLS message, in the turn in which it is written: most leave at once, and need not be read back.
+    pub message: Option<Bytes>,
 }
 
 impl OutItem {
@@ -43,6 +42,7 @@ impl OutItem {
             ready_ms: 0,
             ids: row.ids.clone(),
             len: row.message.len(),
+            message: None,
         }
     }
 
@@ -54,6 +54,10 @@ impl OutItem {
         let within = |id: &&[u8]| EventId::from_bytes(id).is_some_and(|id| id.sequence > after && id.sequence <= upto);
         self.ids.chunks_exact(EventId::LEN).filter(within).flatten().copied().collect()
     }
+}
+
+fn outbox_event(event: &Event) -> OutboxEvent {
+    OutboxEvent { id: event.id.to_bytes().to_vec(), body: Event::encode_body(&event.body) }
 }
 
 /// The key of an outbox row.
@@ -212,26 +216,74 @@ impl Engine {
         else {
             return Ok(());
         };
-        // Only messages have a state that is told.
-        let messages = events.iter().filter(|e| matches!(e.body, Body::Text(_)));
-        let ids = messages.flat_map(|e| e.id.to_bytes()).collect();
-        let now = turn.wall();
-        let (batch, message, epoch) = self.encrypt(chat, group, events)?;
-        let row = OutboxRow { group: group.to_vec(), epoch, message, ids, first, last, created_ms: now, batch };
-        turn.put(OUTBOX, &outbox_key(chat, first), &row)?;
+        // Only messages have a state that is told, and only they are in the timeline.
+        let cleared = self.conversations.chats.get(&chat).map_or(0, |c| c.row.cleared);
+        let in_timeline = |e: &&Event| matches!(e.body, Body::Text(_)) && e.id.clock.0 > cleared;
+        let (kept, others): (Vec<&Event>, Vec<&Event>) = events.iter().partition(in_timeline);
+        let row = OutboxRow {
+            ids: kept.iter().flat_map(|e| e.id.to_bytes()).collect(),
+            first,
+            last,
+            created_ms: turn.wall(),
+            events: others.into_iter().map(outbox_event).collect(),
+            ..OutboxRow::default()
+        };
+        let row = self.seal_batch(turn, chat, group, row, events)?;
         if let Some(state) = self.conversations.chats.get_mut(&chat) {
-            state.outbox.push_back(OutItem { ready_ms: turn.now(), ..OutItem::from_row(&row) });
+            let item = OutItem { ready_ms: turn.now(), ..OutItem::from_row(&row) };
+            state.outbox.push_back(OutItem { message: Some(row.message), ..item });
         }
         Ok(())
     }
 
-    /// Encrypts a batch. It says which of our events are the first that are still to be had: who joins later waits for none before.
-    fn encrypt(
+    /// Encrypts the events of an outbox entry to a group, and writes it.
+    fn seal_batch(
         &mut self,
+        turn: &Turn<'_>,
         chat: ChatId,
         group: GroupId,
+        row: OutboxRow,
         events: Vec<Event>,
-    ) -> Result<(Vec<u8>, Bytes, u64), EngineError> {
+    ) -> Result<OutboxRow, EngineError> {
+        let (message, epoch) = self.encrypt(chat, group, events)?;
+        let row = OutboxRow { group: group.to_vec(), epoch, message, ..row };
+        turn.put(OUTBOX, &outbox_key(chat, row.first), &row)?;
+        Ok(row)
+    }
+
+    /// The events of an outbox entry, in their order. What was deleted since is empty: its number has to come, its text has not.
+    fn events_of(turn: &Turn<'_>, chat: ChatId, row: &OutboxRow) -> Result<Vec<Event>, EngineError> {
+        let decoded = |id: EventId, body: Option<&[u8]>| {
+            let body = body.and_then(|body| Event::decode_body(body).ok());
+            Event { id, body: body.unwrap_or_else(|| Body::Text(Text::default())) }
+        };
+        let mut events = Vec::new();
+        for id in row.ids.chunks_exact(EventId::LEN).filter_map(EventId::from_bytes) {
+            let stored = turn.get::<EventRow>(TIMELINE, &timeline_key(chat, id))?;
+            events.push(decoded(id, stored.as_ref().map(|row| &row.body[..])));
+        }
+        let others = row.events.iter().filter_map(|e| Some(decoded(EventId::from_bytes(&e.id)?, Some(&e.body))));
+        events.extend(others);
+        events.sort_by_key(|event| event.id.sequence);
+        Ok(events)
+    }
+
+    /// Keeps what is still to be delivered of a conversation whose timeline is about to be cleared.
+    pub(crate) fn keep_undelivered(&self, turn: &Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        for item in self.conversations.chats.get(&chat).iter().flat_map(|c| &c.outbox) {
+            let key = outbox_key(chat, item.first);
+            let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? else { continue };
+            let events = Self::events_of(turn, chat, &row)?;
+            row.events = events.iter().map(outbox_event).collect();
+            row.ids.clear();
+            turn.put(OUTBOX, &key, &row)?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts a batch; gives the message and its epoch. It says which of our events are the first that are still to be had: who joins later
+    /// waits for none before.
+    fn encrypt(&mut self, chat: ChatId, group: GroupId, events: Vec<Event>) -> Result<(Bytes, u64), EngineError> {
         let kept = self.conversations.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
         let floor = kept.or(events.first().map(|e| e.id.sequence)).unwrap_or_default();
         let Some(entry) = self.conversations.groups.get_mut(&group) else {
@@ -241,7 +293,7 @@ impl Engine {
         let message = entry.live.encrypt(&batch)?.into();
         entry.row.since_update += 1;
         entry.touch_live();
-        Ok((batch, message, entry.live.epoch()))
+        Ok((message, entry.live.epoch()))
     }
 
     /// Receipts: on every direct stream of the conversation, and soon into the log for those without.
@@ -252,7 +304,7 @@ impl Engine {
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
-        let (_, message, _) = self.encrypt(chat, group, events)?;
+        let (message, _) = self.encrypt(chat, group, events)?;
         let all = self.send_loose(turn, chat, group, &message);
         let due = turn.now() + RECEIPT_DELAY_MS;
         if let Some(state) = self.conversations.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
@@ -293,16 +345,11 @@ impl Engine {
             .collect();
         for first in stale {
             let key = outbox_key(chat, first);
-            let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? else {
+            let Some(row) = turn.get::<OutboxRow>(OUTBOX, &key)? else {
                 continue;
             };
-            let Ok(batch) = Batch::decode(&row.batch, self.account.device().tag()) else {
-                continue;
-            };
-            let (batch, message, epoch) = self.encrypt(chat, active, batch.events)?;
-            row.group = active.to_vec();
-            (row.batch, row.message, row.epoch) = (batch, message, epoch);
-            turn.put(OUTBOX, &key, &row)?;
+            let events = Self::events_of(turn, chat, &row)?;
+            let row = self.seal_batch(turn, chat, active, row, events)?;
             if let Some(state) = self.conversations.chats.get_mut(&chat) {
                 state.row.logged_upto = state.row.logged_upto.min(first - 1);
                 state.dirty = true;
@@ -366,7 +413,7 @@ fn batches(events: Vec<Event>) -> Vec<Vec<Event>> {
     for event in events {
         let len = event.encoded_len();
         match batches.last_mut() {
-            Some((size, batch)) if *size + len <= MAX_BATCH_BYTES && batch.len() < MAX_BATCH_EVENTS => {
+            Some((size, batch)) if *size + len <= BATCH_BYTES && batch.len() < MAX_BATCH_EVENTS => {
                 *size += len;
                 batch.push(event);
             }

@@ -234,6 +234,9 @@ impl Engine {
                     link.cursors.remove(&chat);
                 }
             }
+            if let Some(state) = self.conversations.chats.get_mut(&chat) {
+                state.outbox.iter_mut().rev().map_while(|i| i.message.take()).for_each(drop);
+            }
         }
         for device in self.delivery.links.touched() {
             self.send_acks(turn, device);
@@ -274,8 +277,12 @@ impl Engine {
             if sent >= PUMP_ENTRIES || cursor.bytes + item.len > WINDOW_BYTES {
                 break;
             }
-            let Some(row) = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
-                continue;
+            let message = match &item.message {
+                Some(message) => message.clone(),
+                None => match turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? {
+                    Some(row) => row.message,
+                    None => continue,
+                },
             };
             if cursor.inflight.is_empty() {
                 cursor.since_ms = now;
@@ -285,7 +292,7 @@ impl Engine {
             cursor.bytes += item.len;
             sent += 1;
             len += item.len + 64;
-            entries.push(Entry { group: Bytes::copy_from_slice(&item.group), message: row.message });
+            entries.push(Entry { group: Bytes::copy_from_slice(&item.group), message });
             if len > starling_wire::limits::MAX_DIRECT_FRAME / 2 {
                 let frame = DirectFrame { entries: std::mem::take(&mut entries), ..DirectFrame::default() };
                 len = 0;

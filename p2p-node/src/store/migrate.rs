@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use prost::Message;
 use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey, DeviceList, Verified};
+use starling_wire::{Batch, Body, Event};
 
 use super::{
     AUTHORS, AuthorRow, CHATS, CONTACTS, ChatRow, ContactRow, DeviceRow, EventRow, IdentityRow, MEMBERS, META,
-    MemberRow, ReactionRow, Reading, Store, StoreError, TIMELINE, Txn, prefix,
+    MemberRow, OUTBOX, OutboxEvent, OutboxRow, ReactionRow, Reading, Store, StoreError, TIMELINE, Txn, prefix,
 };
 
 /// Timeline rows that are in memory at a time.
@@ -38,6 +39,13 @@ struct DeviceRow1 {
     own: bool,
     #[prost(uint64, tag = "6")]
     told: u64,
+}
+
+/// What schema 1 had in a row of the outbox, beside what is still there.
+#[derive(Clone, PartialEq, Message)]
+struct OutboxRow1 {
+    #[prost(bytes = "vec", tag = "8")]
+    batch: Vec<u8>,
 }
 
 /// What schema 1 had in a row of the timeline; the rest is as it was.
@@ -136,7 +144,38 @@ pub fn from_1_to_2(store: &Store, txn: &Txn<'_>) -> Result<(), StoreError> {
         txn.put(CHATS, &key, &row)?;
         timeline_to_2(txn, &mut authors, &key, peer)?;
     }
-    Ok(())
+    outbox_to_2(txn)
+}
+
+/// What the timeline has of an entry's batch is not kept twice.
+fn outbox_to_2(txn: &Txn<'_>) -> Result<(), StoreError> {
+    use std::ops::Bound::Excluded;
+    let identity: IdentityRow = txn.get(META, b"identity")?.ok_or(StoreError::Damaged("meta"))?;
+    let seed = identity.device_seed.as_slice().try_into().map_err(|_| StoreError::Damaged("meta"))?;
+    let tag = DeviceKey::from_seed(&seed).id().tag();
+    let (mut start, end) = prefix(b"");
+    loop {
+        let old = txn.range::<OutboxRow1>(OUTBOX, (start.clone(), end.clone()), CHUNK / 10, false)?;
+        let new = txn.range::<OutboxRow>(OUTBOX, (start, end.clone()), CHUNK / 10, false)?;
+        let Some((last, _)) = old.last().cloned() else { return Ok(()) };
+        for ((key, old), (_, mut row)) in old.into_iter().zip(new) {
+            let batch = Batch::decode(&old.batch, tag).map_err(|_| StoreError::Damaged("outbox"))?;
+            let chat = key.get(..16).ok_or(StoreError::Damaged("outbox"))?;
+            (row.ids, row.events) = (Vec::new(), Vec::new());
+            for event in batch.events {
+                let id = event.id.to_bytes();
+                let in_timeline = matches!(event.body, Body::Text(_))
+                    && txn.get::<EventRow>(TIMELINE, &[chat, &id].concat())?.is_some();
+                if in_timeline {
+                    row.ids.extend(id);
+                } else {
+                    row.events.push(OutboxEvent { id: id.to_vec(), body: Event::encode_body(&event.body) });
+                }
+            }
+            txn.put(OUTBOX, &key, &row)?;
+        }
+        start = Excluded(last);
+    }
 }
 
 fn timeline_to_2(txn: &Txn<'_>, authors: &mut Authors1, chat: &[u8], peer: AccountId) -> Result<(), StoreError> {

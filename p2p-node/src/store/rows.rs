@@ -409,7 +409,7 @@ pub struct OutboxRow {
     /// The MLS message.
     #[prost(bytes = "bytes", tag = "3")]
     pub message: bytes::Bytes,
-    /// Event ids, 24 bytes each.
+    /// Ids of its messages that the timeline has, 24 bytes each.
     #[prost(bytes = "vec", tag = "4")]
     pub ids: Vec<u8>,
     /// First and last sequence number.
@@ -421,9 +421,20 @@ pub struct OutboxRow {
     /// When it was made, milliseconds since 1970.
     #[prost(uint64, tag = "7")]
     pub created_ms: u64,
-    /// The encoded batch, for encrypting it again when its epoch or group is gone.
-    #[prost(bytes = "vec", tag = "8")]
-    pub batch: Vec<u8>,
+    /// Its other events, for encrypting them again when their epoch or group is gone.
+    #[prost(message, repeated, tag = "9")]
+    pub events: Vec<OutboxEvent>,
+}
+
+/// An event of a batch that the timeline does not have.
+#[derive(Clone, PartialEq, Message)]
+pub struct OutboxEvent {
+    /// Its id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// Its encoded body.
+    #[prost(bytes = "vec", tag = "2")]
+    pub body: Vec<u8>,
 }
 
 /// Entries that a log has taken from us in one append, until they are deleted there. By chat id, first sequence number, log address and number of

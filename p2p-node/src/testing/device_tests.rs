@@ -82,6 +82,33 @@ fn each_device_gets_what_it_missed() {
     }
 }
 
+/// What is encrypted again for a new device is what was written, whatever has become of the timeline since.
+#[test]
+fn what_was_cleared_or_deleted_before_it_was_delivered_still_counts() {
+    let mut world = World::new(63);
+    let (alice, bob) = world.friends();
+    world.kill(bob);
+    world.stop_server();
+    let chat = world.chat(alice, bob);
+    world.say(alice, bob, "first");
+    let second = world.say(alice, bob, "second");
+    world.call(alice, |r| ConversationCommand::Delete { chat, message: second, reply: r }).unwrap();
+    world.call(alice, |r| ConversationCommand::ClearChat(chat, r)).unwrap();
+    world.say(alice, bob, "third");
+    world.kill(alice);
+    world.start(alice);
+    world.start_server();
+    let laptop = world.linked(alice);
+    world.pass(5_000);
+    world.start(bob);
+    world.pass(10_000);
+    let got: Vec<(String, bool)> = world.messages(bob, alice).into_iter().map(|m| (m.text, m.deleted)).collect();
+    let expected = [("first", false), ("", true), ("third", false)];
+    assert_eq!(got, expected.map(|(text, deleted)| (text.to_owned(), deleted)));
+    assert_eq!(texts(&mut world, alice, bob), ["third"]);
+    assert!(world.messages(laptop, bob).iter().any(|m| m.text == "third"));
+}
+
 #[test]
 fn a_device_is_linked_while_everybody_else_is_away() {
     let mut world = World::new(62);
