@@ -9,10 +9,11 @@ use starling_wire::{
 };
 
 use crate::{
+    account::pending::AccountPending,
     api::Reply,
     api::types::{Live, NodeError},
     contacts::connect::{Connect, Whom},
-    home::Asked,
+    home::Pending,
     limits::REACH_TIMEOUT_MS,
     net::HomeId,
     turn::{Engine, EngineError, Turn},
@@ -115,7 +116,7 @@ impl Engine {
             let waiting: Vec<u64> =
                 self.account.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
             for id in waiting {
-                self.ask(turn, home, Ask::CodeOpen(true), Asked::CodeOpen(id));
+                self.homes.request(turn, home, Ask::CodeOpen(true), AccountPending::OpenCode(id));
             }
         }
         let waiting: Vec<(u64, CodeMessage)> = self
@@ -135,18 +136,12 @@ impl Engine {
             })
             .collect();
         for (id, message) in waiting {
-            self.ask(turn, home, Ask::CodeTry(message), Asked::CodeTry(id));
+            self.homes.request(turn, home, Ask::CodeTry(message), AccountPending::TryCode(id));
         }
     }
 
-    pub(crate) fn code_opened(
-        &mut self,
-        turn: &mut Turn<'_>,
-        _: HomeId,
-        id: u64,
-        place: u32,
-    ) -> Result<(), EngineError> {
-        let _ = turn;
+    /// A server has given a code of ours its place.
+    pub(super) fn code_opened(&mut self, turn: &mut Turn<'_>, id: u64, place: u32) {
         if let Some(open) = self.account.codes.iter_mut().find(|c| c.id == id) {
             let code = ShortCode::generate(place);
             let text = code.to_string();
@@ -155,7 +150,6 @@ impl Engine {
                 turn.reply(reply, Ok(text));
             }
         }
-        Ok(())
     }
 
     pub(crate) fn code_failed(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
@@ -173,7 +167,7 @@ impl Engine {
     pub(crate) fn end_code(&mut self, turn: &mut Turn<'_>, open: &OpenCode, used: bool) {
         if let Some(code) = &open.code {
             if !open.closed {
-                self.ask(turn, open.home, Ask::CodeClose(code.place), Asked::Nothing);
+                self.homes.request(turn, open.home, Ask::CodeClose(code.place), Pending::Nothing);
             }
             turn.live(Live::CodeEnded { code: code.to_string(), used });
         }
@@ -274,9 +268,9 @@ impl Engine {
                 };
                 let (place, attempt) = (message.place, message.attempt);
                 let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
-                self.ask(turn, home, Ask::CodeReply(reply), Asked::Nothing);
+                self.homes.request(turn, home, Ask::CodeReply(reply), Pending::Nothing);
                 if for_device {
-                    self.ask(turn, home, Ask::CodeClose(place), Asked::Nothing);
+                    self.homes.request(turn, home, Ask::CodeClose(place), Pending::Nothing);
                 }
             }
             return;

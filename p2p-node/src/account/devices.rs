@@ -12,12 +12,13 @@ use starling_wire::{
 };
 
 use crate::{
+    account::pending::AccountPending,
     api::{
         Reply,
         types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
     },
     contacts::Person,
-    home::{Asked, SUPERSEDED},
+    home::SUPERSEDED,
     limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
     store::{DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
     turn::{Engine, EngineError, Turn},
@@ -295,15 +296,6 @@ impl Engine {
         }
     }
 
-    pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>) {
-        let homes: Vec<_> = self.account.identity.homes.iter().map(|h| h.peer).collect();
-        for home in homes {
-            if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
-                self.publish(turn, home);
-            }
-        }
-    }
-
     // What devices of an account tell one another.
 
     /// The user has said what somebody is to us: our other devices hear of it.
@@ -399,7 +391,7 @@ impl Engine {
                 .map(|h| h.peer)
                 .find(|h| self.homes.servers.get(h).is_some_and(|h| h.registered));
             if let Some(home) = home {
-                self.ask(turn, home, Ask::GetSnapshot(true), Asked::Snapshot);
+                self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
             }
             return Ok(Ok(()));
         };

@@ -5,6 +5,8 @@ pub mod commands;
 pub mod devices;
 mod homes;
 mod identity;
+pub mod pending;
+mod registration;
 mod snapshot;
 mod username;
 

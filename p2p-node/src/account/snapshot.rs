@@ -5,11 +5,11 @@ use starling_keys::{AccountId, RendezvousAddr};
 use starling_wire::rendezvous::{Ask, Snapshot};
 
 use crate::{
+    account::pending::AccountPending,
     api::types::{ChatId, ContactState},
     contacts::Person,
     contacts::connect::{Connect, Whom},
     conversation::group::GroupId,
-    home::Asked,
     limits::MAX_CONTACTS,
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
@@ -128,6 +128,20 @@ impl Engine {
         self.account.snapshot_due = Some(turn.now() + 1_000);
     }
 
+    /// A home has stored our snapshot.
+    pub(super) fn snapshot_stored(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if self.account.snapshot_due.is_some() {
+            // Something has changed meanwhile: another follows.
+            return Ok(());
+        }
+        self.counters.row.snapshot_owed = false;
+        self.counters.dirty = true;
+        if std::mem::take(&mut self.counters.row.greeting_owed) {
+            self.tell_siblings(turn, None)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) {
         if self.account.snapshot_due.is_none_or(|due| due > turn.now()) {
             return;
@@ -143,6 +157,6 @@ impl Engine {
         self.counters.dirty = true;
         let sealed = self.sealed_snapshot();
         let snapshot = Snapshot { version: self.counters.row.snapshot, sealed: sealed.into() };
-        self.ask(turn, home, Ask::PutSnapshot(snapshot), Asked::PutSnapshot);
+        self.homes.request(turn, home, Ask::PutSnapshot(snapshot), AccountPending::PutSnapshot);
     }
 }

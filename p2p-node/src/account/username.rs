@@ -1,10 +1,14 @@
 //! The user name, under which homes lead others to the account.
 
-use starling_wire::{limits::is_username, rendezvous::Ask};
+use starling_wire::{
+    limits::is_username,
+    rendezvous::{Ask, Refusal},
+};
 
+use super::pending::AccountPending;
 use crate::{
     api::{Reply, types::NodeError},
-    home::Asked,
+    home::Refused,
     turn::{Engine, Turn},
 };
 
@@ -27,11 +31,46 @@ impl Engine {
         }
         self.account.name_reply = Some(reply);
         for home in homes {
-            self.ask(turn, home, Ask::ClaimName(name.clone()), Asked::Name(name.clone()));
+            self.homes.request(turn, home, Ask::ClaimName(name.clone()), AccountPending::Username(name.clone()));
         }
     }
 
-    pub(crate) fn name_answered(&mut self, turn: &mut Turn<'_>, answer: Result<(), NodeError>) {
+    /// A home has given us the user name.
+    pub(super) fn username_claimed(&mut self, turn: &mut Turn<'_>, name: String) {
+        if name == self.account.identity.row.username {
+            return;
+        }
+        self.account.identity.row.username = name;
+        self.account.identity.dirty = true;
+        self.username_answered(turn, Ok(()));
+    }
+
+    /// A home has not given us the user name: a new one, or the one that we have elsewhere.
+    pub(super) fn username_refused(&mut self, turn: &mut Turn<'_>, name: &str, refused: &Refused) {
+        if name != self.account.identity.row.username {
+            let error = match refused.reason {
+                Refusal::Taken => NodeError::Refused(format!("the user name “{name}” is taken there: choose another")),
+                Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: refused.retry_after_ms },
+                _ => NodeError::Refused("the rendezvous refuses the user name".into()),
+            };
+            return self.username_answered(turn, Err(error));
+        }
+        if let Some(state) = self.homes.servers.get_mut(&refused.home) {
+            state.problem = Some(match refused.reason {
+                Refusal::Taken => format!("the user name “{name}” is taken there"),
+                Refusal::Malformed => format!("“{name}” is no valid user name: 2 to 32 of a-z 0-9 . _ -"),
+                _ => "the user name was refused".into(),
+            });
+        }
+    }
+
+    /// The connection broke before a home has answered.
+    pub(super) fn username_lost(&mut self, turn: &mut Turn<'_>) {
+        let error = NodeError::Unreachable("the connection to the rendezvous broke: try again".into());
+        self.username_answered(turn, Err(error));
+    }
+
+    fn username_answered(&mut self, turn: &mut Turn<'_>, answer: Result<(), NodeError>) {
         if let Some(reply) = self.account.name_reply.take() {
             turn.reply(reply, answer);
         }

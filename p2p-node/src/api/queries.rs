@@ -6,7 +6,7 @@ use starling_wire::Clock;
 use crate::{
     api::types::{Chat, ChatId, Contact, ContactState, HomeStatus, Status},
     conversation::group::GroupId,
-    home::Asked,
+    home::Pending,
     turn::{Engine, Turn},
 };
 
@@ -79,15 +79,12 @@ impl Engine {
             state.receipt_due = Some(turn.now());
             owes |= up;
         }
-        let told = |asked: &Asked| {
-            matches!(asked, Asked::LogAppend(_) | Asked::Trim(_) | Asked::PutSnapshot | Asked::Parcel(_))
-        };
-        owes | self.homes.servers.values().any(|h| h.hello.is_some() && h.asked.values().any(told))
+        owes | self.homes.servers.values().any(|h| h.hello.is_some() && h.pending.values().any(Pending::delivers))
     }
 
     /// Whether everything that waited for us at our homes is here.
     pub(crate) fn is_synced(&self) -> bool {
-        let homes = self.homes.servers.values().filter(|h| h.own).all(|h| h.inbox_read && h.registered);
+        let homes = self.homes.servers.values().filter(|h| h.own).all(|h| h.inbox.read && h.registered);
         let is_up =
             |id: GroupId| self.home_of(id).and_then(|h| self.homes.servers.get(&h)).is_some_and(|h| h.hello.is_some());
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {

@@ -11,7 +11,7 @@ use crate::{
         types::{ChatId, ContactState, Live, NodeError},
     },
     events,
-    home::Asked,
+    home::Pending,
     net::HomeId,
     turn::{Effect, Engine, EngineError, Turn},
 };
@@ -157,7 +157,7 @@ impl CallHost for EngineHost<'_, '_> {
         let usable = self.engine.homes.servers.iter().filter(|(_, h)| h.own && h.registered && h.hello.is_some());
         let homes: Vec<HomeId> = usable.map(|(home, _)| *home).collect();
         for home in &homes {
-            self.engine.ask(self.turn, *home, Ask::TurnCredentials(true), Asked::Turn(call));
+            self.engine.homes.request(self.turn, *home, Ask::TurnCredentials(true), Pending::CallServers(call));
         }
         homes.len()
     }

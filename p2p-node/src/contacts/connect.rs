@@ -14,9 +14,9 @@ use crate::{
     api::Reply,
     api::types::{ChatId, ContactState, FeedKind, NodeError, Request},
     contacts::Person,
+    contacts::pending::ContactPending,
     conversation::GroupEntry,
     conversation::group::GroupId,
-    home::Asked,
     limits::{MAX_CONTACTS, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
@@ -156,7 +156,7 @@ impl Engine {
                 Whom::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
                 Whom::Name(name) => Ask::LookUpName(name.clone()),
             };
-            self.ask(turn, home, ask, Asked::ConnectList(id));
+            self.homes.request(turn, home, ask, ContactPending::DeviceList(id));
         }
     }
 
@@ -234,8 +234,8 @@ impl Engine {
         }
         for (home, claimed) in claims {
             let devices = claimed.iter().map(|d| Bytes::copy_from_slice(d.as_bytes())).collect();
-            let asked = Asked::ConnectPackages(id, attempt, claimed);
-            self.ask(turn, home, Ask::ClaimKeyPackages(Devices { devices }), asked);
+            let asked = ContactPending::KeyPackages(id, attempt, claimed);
+            self.homes.request(turn, home, Ask::ClaimKeyPackages(Devices { devices }), asked);
         }
     }
 

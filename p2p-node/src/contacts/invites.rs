@@ -5,7 +5,7 @@ use starling_keys::{Invite, InviteToken};
 use starling_wire::rendezvous::{Ask, InviteRecord};
 
 use crate::{
-    home::Asked,
+    contacts::pending::ContactPending,
     net::HomeId,
     store::{INVITES, InviteRow, Reading, prefix},
     turn::{Engine, EngineError, Turn},
@@ -48,7 +48,7 @@ impl Engine {
             uses: row.uses,
             expires_at: row.expires_at,
         };
-        self.ask(turn, home, Ask::RegisterInvite(record), Asked::Invite(key.to_vec()));
+        self.homes.request(turn, home, Ask::RegisterInvite(record), ContactPending::Invite(key.to_vec()));
     }
 
     /// Invites that our home does not know yet.

@@ -3,6 +3,8 @@
 pub mod commands;
 pub mod connect;
 mod invites;
+mod join;
+pub mod pending;
 mod person;
 mod state;
 

@@ -12,17 +12,18 @@ use crate::{
     conversation::ChatState,
     conversation::group::{GroupEntry, GroupId, LogKeys},
     conversation::logged::{LogPlace, Trimming},
+    conversation::pending::LogPending,
     conversation::receive::Taken,
     conversation::send::outbox_key,
-    home::Asked,
+    home::{Homes, Pending},
     limits::{
         APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RECEIPT_DELAY_MS, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS,
         UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
     },
     mls::Processed,
-    net::{HomeId, NetCommand},
+    net::HomeId,
     store::{OUTBOX, OutboxRow, Reading},
-    turn::{Effect, Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// What an append has carried.
@@ -40,24 +41,18 @@ pub struct Appended {
     pub replaced: Trimming,
 }
 
-impl Engine {
-    pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
-        let entry = self.conversations.groups.get(&group)?;
-        let home: starling_keys::RendezvousAddr = entry.row.home.parse().ok()?;
-        Some(home.peer)
-    }
-
+impl Homes {
     /// A signed request to a log of a group, if its home is up.
-    pub(crate) fn ask_log(
+    pub fn request_log(
         &mut self,
         turn: &mut Turn<'_>,
         home: HomeId,
         keys: &LogKeys,
         verb: LogVerb,
         mut request: LogRequest,
-        asked: Asked,
+        pending: impl Into<Pending>,
     ) -> bool {
-        let Some(nonce) = self.homes.servers.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
+        let Some(nonce) = self.servers.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
             return false;
         };
         request.address = Bytes::copy_from_slice(&keys.address);
@@ -71,8 +66,16 @@ impl Engine {
             LogVerb::Signal => Ask::LogSignal(request),
             LogVerb::Trim => Ask::LogTrim(request),
         };
-        self.ask(turn, home, ask, asked);
+        self.request(turn, home, ask, pending);
         true
+    }
+}
+
+impl Engine {
+    pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
+        let entry = self.conversations.groups.get(&group)?;
+        let home: starling_keys::RendezvousAddr = entry.row.home.parse().ok()?;
+        Some(home.peer)
     }
 
     /// The groups whose logs are at a home, when it comes up.
@@ -115,7 +118,7 @@ impl Engine {
                 entry.caught_up = false;
             }
             for address in addresses {
-                self.ask(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&address)), Asked::Nothing);
+                self.homes.request(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
             }
         }
     }
@@ -143,7 +146,7 @@ impl Engine {
                 && let Some(keys) = entry.current_keys()
             {
                 entry.opening = true;
-                self.ask_log(turn, home, &keys, LogVerb::Open, LogRequest::default(), Asked::LogOpen(id));
+                self.homes.request_log(turn, home, &keys, LogVerb::Open, LogRequest::default(), LogPending::Open(id));
             }
             return;
         }
@@ -163,7 +166,7 @@ impl Engine {
         };
         entry.reading.push(epoch);
         let request = LogRequest { after, ..LogRequest::default() };
-        self.ask_log(turn, home, &keys, LogVerb::Read, request, Asked::LogRead(id, epoch));
+        self.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::Read(id, epoch));
     }
 
     /// Something was seen that lies ahead: look at the log once more.
@@ -323,7 +326,7 @@ impl Engine {
         if let Some(next) = group.current_keys() {
             self.conversations.logs.insert(next.address, (id, group.live.epoch()));
         }
-        self.ask(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Asked::Nothing);
+        self.homes.request(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
         if let Some((epoch, cursor)) = current {
             self.read_log(turn, home, id, epoch, cursor);
         }
@@ -378,7 +381,7 @@ impl Engine {
             next: Bytes::copy_from_slice(&next.address),
             ..LogRequest::default()
         };
-        self.ask_log(turn, home, &keys, LogVerb::Close, request, Asked::LogClose(id));
+        self.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
     }
 
     /// Appends what is due to the logs whose homes are up.
@@ -480,7 +483,7 @@ impl Engine {
             return Ok(());
         }
         let request = LogRequest { entries, ..LogRequest::default() };
-        if self.ask_log(turn, home, &keys, LogVerb::Append, request, Asked::LogAppend(appended))
+        if self.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
             && let Some(entry) = self.conversations.groups.get_mut(&group)
         {
             entry.appending = true;
@@ -572,7 +575,7 @@ impl Engine {
     }
 
     /// An append or read was refused, or its log is closed.
-    pub(crate) fn on_log_refused(&mut self, turn: &mut Turn<'_>, id: GroupId, wait: bool) {
+    pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, id: GroupId, wait: bool) {
         let now = turn.now();
         if let Some(entry) = self.conversations.groups.get_mut(&id) {
             entry.appending = false;
@@ -661,7 +664,7 @@ impl Engine {
             ..LogRequest::default()
         };
         let appended = Appended { place, epoch, items: Vec::new(), told, read, replaced };
-        self.ask_log(turn, home, &keys, LogVerb::Append, request, Asked::LogAppend(appended));
+        self.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended));
         Ok(())
     }
 
@@ -675,15 +678,6 @@ impl Engine {
             {
                 state.receipt_due = Some(due);
             }
-        }
-    }
-
-    /// Effects of requests, in order.
-    pub(crate) fn ask(&mut self, turn: &mut Turn<'_>, home: HomeId, ask: Ask, asked: Asked) {
-        let id = turn.fresh_id();
-        if let Some(state) = self.homes.servers.get_mut(&home) {
-            state.asked.insert(id, asked);
-            turn.emit(Effect::Net(NetCommand::Ask(home, id, ask)));
         }
     }
 }

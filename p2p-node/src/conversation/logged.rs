@@ -12,7 +12,8 @@ use crate::{
     api::types::ChatId,
     conversation::group::{GroupId, LogKeys},
     conversation::log::Appended,
-    home::Asked,
+    conversation::pending::LogPending,
+    home::Pending,
     limits::{MAX_REPLACED_RECEIPTS, OUTBOX_LIFE_MS, TRIM_ROWS},
     net::HomeId,
     store::{LOGGED, LogRow, LoggedEntry, LoggedKind, LoggedRow, prefix},
@@ -196,8 +197,9 @@ impl Engine {
     }
 
     fn appends_to(&self, row: &LoggedRow) -> bool {
-        let to_group = |a: &Asked| matches!(a, Asked::LogAppend(a) if a.place.group[..] == row.group[..]);
-        self.homes.servers.values().any(|h| h.asked.values().any(to_group))
+        let to_group =
+            |p: &Pending| matches!(p, Pending::Log(LogPending::Append(a)) if a.place.group[..] == row.group[..]);
+        self.homes.servers.values().any(|h| h.pending.values().any(to_group))
     }
 
     /// Asks for the deletion of what everybody has of a conversation.
@@ -234,7 +236,7 @@ impl Engine {
         }
         let sequences = part.iter().flat_map(|(_, sequences)| sequences).copied().collect();
         let request = LogRequest { sequences, ..LogRequest::default() };
-        self.ask_log(turn, home, &keys, LogVerb::Trim, request, Asked::Trim(part));
+        self.homes.request_log(turn, home, &keys, LogVerb::Trim, request, LogPending::Trim(part));
     }
 
     /// The server has deleted entries, or does not know their log.

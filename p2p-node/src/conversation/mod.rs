@@ -8,6 +8,7 @@ pub mod log;
 pub mod logged;
 pub mod mending;
 mod messages;
+pub mod pending;
 pub mod receive;
 pub mod roster;
 pub mod send;

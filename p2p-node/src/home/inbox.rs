@@ -4,23 +4,22 @@ use bytes::Bytes;
 use prost::Message as _;
 use starling_keys::{AccountId, DeviceEntry, DeviceId, DeviceList, RendezvousAddr, Verified};
 use starling_wire::{
-    Body, Profile, Puzzle,
+    Puzzle,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
     limits::MAX_GREETING,
-    rendezvous::{Ask, InboxAppend, Page, Refusal},
+    rendezvous::{Answer, Ask, InboxAppend, Page, Refusal},
 };
 
 use crate::{
-    account::devices::replaced,
     api::types::{ChatId, ContactState, FeedKind},
     contacts::Person,
     conversation::GroupEntry,
     conversation::group::GroupId,
-    home::Asked,
+    home::{Homes, Refused},
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
-    net::{HomeId, NetCommand, WorkFor},
-    store::{GroupRow, PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, prefix},
-    turn::{Effect, Engine, EngineError, Turn},
+    net::{HomeId, WorkFor},
+    store::{PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, prefix},
+    turn::{Engine, EngineError, Turn},
 };
 
 /// A sealed inbox item that we owe.
@@ -29,6 +28,25 @@ pub struct Parcel {
     pub under_way: bool,
     /// How often the server has refused the work done for it.
     denied: u8,
+}
+
+/// How far our inbox at a home was read.
+#[derive(Default)]
+pub struct InboxState {
+    /// Items up to here are durable with us.
+    pub cursor: u64,
+    pub reading: bool,
+    /// There is more than what is being read.
+    pub again: bool,
+    /// It was read to its end since the home is up.
+    pub read: bool,
+}
+
+impl InboxState {
+    /// The home has come up: what was under way is lost.
+    pub fn restart(&mut self) {
+        *self = Self { cursor: self.cursor, ..Self::default() };
+    }
 }
 
 /// So many refusals of the work for a parcel may be the price having risen.
@@ -40,7 +58,71 @@ impl Parcel {
     }
 }
 
+/// A request about inboxes that is not answered yet.
+#[derive(Debug)]
+pub enum HomePending {
+    /// Ours is read.
+    Inbox,
+    /// A parcel for somebody's, by its key.
+    Parcel(Vec<u8>),
+}
+
+impl Homes {
+    /// The connection broke before the answer came.
+    pub fn on_request_lost(&mut self, pending: HomePending) {
+        match pending {
+            HomePending::Parcel(key) => {
+                if let Some(parcel) = self.parcels.get_mut(&key) {
+                    parcel.under_way = false;
+                }
+            }
+            HomePending::Inbox => {}
+        }
+    }
+
+    /// Reads our inbox from where we are; the server deletes what lies before that.
+    pub fn read_inbox(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let Some(state) = self.servers.get_mut(&home).filter(|h| h.own) else {
+            return;
+        };
+        if std::mem::replace(&mut state.inbox.reading, true) {
+            state.inbox.again = true;
+            return;
+        }
+        let cursor = state.inbox.cursor;
+        self.request(turn, home, Ask::InboxRead(cursor), HomePending::Inbox);
+    }
+}
+
 impl Engine {
+    pub(super) fn on_home_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        pending: HomePending,
+        answer: Answer,
+    ) -> Result<(), EngineError> {
+        match (pending, answer) {
+            (HomePending::Inbox, Answer::Page(page)) => self.on_inbox(turn, home, page),
+            (HomePending::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(turn, &key),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_home_refusal(
+        &mut self,
+        turn: &mut Turn<'_>,
+        pending: HomePending,
+        refused: &Refused,
+    ) -> Result<(), EngineError> {
+        match pending {
+            HomePending::Parcel(key) => self.parcel_refused(turn, &key, refused.reason, refused.is_busy())?,
+            HomePending::Inbox if refused.is_busy() => self.homes.retry_later(turn, refused),
+            HomePending::Inbox => {}
+        }
+        Ok(())
+    }
+
     /// Parcels for inboxes at a server that is up.
     pub(crate) fn parcels_up_at(&mut self, turn: &mut Turn<'_>, home: &str) {
         if let Ok(home) = home.parse::<RendezvousAddr>() {
@@ -81,13 +163,9 @@ impl Engine {
             } else if append.token.is_empty() {
                 let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
                 let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
-                let id = turn.fresh_id();
-                if let Some(state) = self.homes.servers.get_mut(&home) {
-                    state.asked.insert(id, Asked::Parcel(key));
-                }
-                turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, WorkFor::Inbox(append))));
+                self.homes.request_with_work(turn, home, puzzle, WorkFor::Inbox(append), HomePending::Parcel(key));
             } else {
-                self.ask(turn, home, Ask::InboxAppend(append), Asked::Parcel(key));
+                self.homes.request(turn, home, Ask::InboxAppend(append), HomePending::Parcel(key));
             }
         }
     }
@@ -215,25 +293,25 @@ impl Engine {
         let Some(state) = self.homes.servers.get_mut(&home) else {
             return Ok(());
         };
-        state.inbox_reading = false;
-        let again = std::mem::take(&mut state.inbox_again);
+        state.inbox.reading = false;
+        let again = std::mem::take(&mut state.inbox.again);
         let Some(last) = page.entries.last().map(|e| e.sequence) else {
-            state.inbox_read = true;
+            state.inbox.read = true;
             // Everything read is deleted there now; a server that forgets an empty inbox counts from 1 again.
-            state.inbox_cursor = 0;
+            state.inbox.cursor = 0;
             if again {
-                self.read_inbox(turn, home);
+                self.homes.read_inbox(turn, home);
             }
             return Ok(());
         };
-        state.inbox_cursor = last;
+        state.inbox.cursor = last;
         for entry in &page.entries {
             if let Err(why) = self.on_inbox_item(turn, &entry.sealed)? {
                 tracing::debug!(why, "an inbox item was dropped");
             }
         }
         // Asked after this turn's commit: only then does the server delete what was read.
-        self.read_inbox(turn, home);
+        self.homes.read_inbox(turn, home);
         self.check_packages(turn, home);
         Ok(())
     }
@@ -289,102 +367,6 @@ impl Engine {
         if !again {
             turn.account_news(FeedKind::ContactRequested, account, &body.name)?;
         }
-        Ok(Ok(()))
-    }
-
-    /// Joins the conversation that somebody has made with us, or another device of ours with them.
-    pub(crate) fn join(
-        &mut self,
-        turn: &mut Turn<'_>,
-        body: &InboxBody,
-        list: Verified<DeviceList>,
-        own: bool,
-    ) -> Result<Result<(), &'static str>, EngineError> {
-        let account = list.account;
-        if let Some(known) = self.contacts.people.get(&account).and_then(|p| p.list.as_ref())
-            && list.succeeds(known).is_err()
-        {
-            return Ok(Err("an older device list than the one known"));
-        }
-        if self.contacts.people.get(&account).is_some_and(|p| list.version < p.row.trusted_version) {
-            return Ok(Err("a device list from the past"));
-        }
-        let Some(welcome) = &body.welcome else {
-            return Ok(Err("no welcome"));
-        };
-        let Ok(group) = GroupId::try_from(&*welcome.group) else {
-            return Ok(Err("no group id"));
-        };
-        if self.conversations.groups.contains_key(&group) {
-            return Ok(Ok(()));
-        }
-        let live = match self.mls.join(&welcome.message) {
-            Ok(live) => live,
-            Err(error) => {
-                tracing::warn!(%error, "a welcome cannot be used");
-                return Ok(Err("a welcome that cannot be used"));
-            }
-        };
-        let me = self.account.id();
-        let members = live.members();
-        let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
-        if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
-            return Ok(Err("a group with others in it"));
-        }
-        let chat = self.chat_with(account);
-        let home = welcome.home.parse::<RendezvousAddr>().map(|h| h.to_string()).unwrap_or_default();
-        // Who made it has no home of its own: then its log is ours to open.
-        let ours = !own
-            && list.homes.is_empty()
-            && welcome
-                .home
-                .parse::<RendezvousAddr>()
-                .is_ok_and(|w| self.account.identity.homes.iter().any(|h| h.peer == w.peer));
-        let row = GroupRow {
-            chat: chat.0.to_vec(),
-            home,
-            ours,
-            confirmed: !own,
-            updated_ms: turn.wall(),
-            ..GroupRow::default()
-        };
-        let was = self.contacts.people.get(&account).map(Person::state);
-        let now = turn.wall();
-        let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
-        if !own {
-            person.row.state = ContactState::Active.stored();
-            if !body.name.is_empty() {
-                person.row.name.clone_from(&body.name);
-            }
-            person.row.bot = body.bot;
-        }
-        let unknown = person.list.is_none() && person.row.trusted_version != list.version;
-        let changed = person.list.as_ref().map_or(unknown, |known| replaced(known, &list));
-        person.row.device_list = list.as_bytes().to_vec();
-        person.dirty = true;
-        let alarm = changed && person.row.verified;
-        person.row.key_changed |= alarm;
-        person.list = Some(list);
-        self.index_devices();
-        let entry = GroupEntry::new(group, live, row)?;
-        self.add_group(turn, chat, entry)?;
-        self.read_logs(turn, group);
-        if own {
-            // Who made it has told them who we are.
-            return Ok(Ok(()));
-        }
-        let profile =
-            Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
-        self.announce(turn, chat, profile);
-        if alarm {
-            turn.account_news(FeedKind::KeyChanged, account, "")?;
-        }
-        if was != Some(ContactState::Active) {
-            self.snapshot_soon(turn);
-            turn.account_news(FeedKind::ContactAccepted, account, "")?;
-            self.said_of(turn, account)?;
-        }
-        turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
         Ok(Ok(()))
     }
 }

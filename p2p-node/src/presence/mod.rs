@@ -12,7 +12,7 @@ use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
 use crate::{
     api::types::{ChatId, Live},
     conversation::group::GroupId,
-    home::Asked,
+    home::Pending,
     limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
     net::NetCommand,
     store::DeviceAddresses,
@@ -257,7 +257,7 @@ impl Engine {
             && let Some(home) = self.home_of(group)
         {
             let request = LogRequest { entries: vec![Bytes::from(sealed)], ..LogRequest::default() };
-            self.ask_log(turn, home, &keys, LogVerb::Signal, request, Asked::Nothing);
+            self.homes.request_log(turn, home, &keys, LogVerb::Signal, request, Pending::Nothing);
         }
     }
 

@@ -1,0 +1,96 @@
+//! What the account has asked of rendezvous servers.
+
+use starling_wire::rendezvous::{Answer, Ask, Refusal};
+
+use crate::{
+    home::Refused,
+    net::HomeId,
+    turn::{Engine, EngineError, Turn},
+};
+
+/// A request of the account that is not answered yet.
+#[derive(Debug)]
+pub enum AccountPending {
+    /// Our device list of this version, to register or to bring up to date.
+    Publish(u64),
+    /// Our own device list, to add this device to it.
+    OwnList,
+    /// A user name; the one that was asked for.
+    Username(String),
+    /// How many key packages are left; or, if they were `filled` up, how many there are now.
+    KeyPackages { filled: bool },
+    /// The account snapshot.
+    Snapshot,
+    /// Our snapshot, to be stored.
+    PutSnapshot,
+    /// A place for a short code.
+    OpenCode(u64),
+    /// An attempt at a short code.
+    TryCode(u64),
+}
+
+impl Engine {
+    pub(crate) fn on_account_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        pending: AccountPending,
+        answer: Answer,
+    ) -> Result<(), EngineError> {
+        match (pending, answer) {
+            (AccountPending::Publish(version), Answer::Done(_)) => self.on_registered(turn, home, version),
+            (AccountPending::OwnList, Answer::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
+            (AccountPending::Username(name), Answer::Done(_)) => {
+                self.username_claimed(turn, name);
+                Ok(())
+            }
+            (AccountPending::KeyPackages { filled }, Answer::KeyPackagesLeft(left)) => {
+                self.on_packages_left(turn, home, left, filled)
+            }
+            (AccountPending::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot),
+            (AccountPending::PutSnapshot, Answer::Done(_)) => self.snapshot_stored(turn),
+            (AccountPending::OpenCode(id), Answer::CodePlace(place)) => {
+                self.code_opened(turn, id, place);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn on_account_refusal(&mut self, turn: &mut Turn<'_>, pending: AccountPending, refused: &Refused) {
+        let (home, reason) = (refused.home, refused.reason);
+        match pending {
+            AccountPending::Publish(_) if self.has_left(home) && !refused.is_busy() => self.forget_left(home),
+            AccountPending::Publish(_) => self.on_publish_refused(turn, home, reason),
+            AccountPending::OwnList if reason == Refusal::NotFound => self.on_not_found(turn, home),
+            AccountPending::Username(name) => self.username_refused(turn, &name, refused),
+            AccountPending::PutSnapshot if reason == Refusal::Stale => {
+                self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
+            }
+            AccountPending::OpenCode(id) => self.code_failed(turn, id, reason),
+            AccountPending::TryCode(id) => self.code_try_refused(turn, id, reason),
+            AccountPending::OwnList
+            | AccountPending::KeyPackages { .. }
+            | AccountPending::Snapshot
+            | AccountPending::PutSnapshot => {
+                if refused.is_busy() {
+                    self.homes.retry_later(turn, refused);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_account_request_lost(&mut self, turn: &mut Turn<'_>, pending: AccountPending) {
+        match pending {
+            AccountPending::Publish(_) => self.list_not_published(turn, "the connection broke"),
+            AccountPending::Username(_) => self.username_lost(turn),
+            // They are asked for again when the server is back.
+            AccountPending::OwnList
+            | AccountPending::KeyPackages { .. }
+            | AccountPending::Snapshot
+            | AccountPending::PutSnapshot
+            | AccountPending::OpenCode(_)
+            | AccountPending::TryCode(_) => {}
+        }
+    }
+}

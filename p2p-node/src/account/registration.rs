@@ -1,0 +1,232 @@
+//! Registering the account at its homes: its device list, and key packages by which others begin conversations with this device.
+
+use bytes::Bytes;
+use starling_keys::{DeviceList, Verified};
+use starling_wire::{
+    Puzzle,
+    rendezvous::{Ask, KeyPackages, Publish, Refusal, Registration},
+};
+
+use super::pending::AccountPending;
+use crate::{
+    api::types::Live,
+    limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
+    net::{HomeId, WorkFor},
+    turn::{Engine, EngineError, Turn},
+};
+
+impl Engine {
+    /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
+    pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        match &self.account.identity.list {
+            None => {
+                let account = Bytes::copy_from_slice(self.account.id().as_bytes());
+                self.homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
+            }
+            Some(list) => {
+                let publish = Publish {
+                    device_list: Bytes::copy_from_slice(list.as_bytes()),
+                    solution: None,
+                    token: self.account.identity.row.registration_token.clone(),
+                };
+                let version = list.version;
+                self.homes.request(turn, home, Ask::Publish(publish), AccountPending::Publish(version));
+            }
+        }
+    }
+
+    pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>) {
+        let homes: Vec<_> = self.account.identity.homes.iter().map(|h| h.peer).collect();
+        for home in homes {
+            if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
+                self.publish(turn, home);
+            }
+        }
+    }
+
+    pub(super) fn on_registered(&mut self, turn: &mut Turn<'_>, home: HomeId, version: u64) -> Result<(), EngineError> {
+        let newest = self.account.list().is_some_and(|l| l.version == version);
+        let Some(state) = self.homes.servers.get_mut(&home) else {
+            return Ok(());
+        };
+        (state.registered, state.problem) = (true, None);
+        if !state.own {
+            self.forget_left(home);
+            return Ok(());
+        }
+        if newest {
+            self.list_published(turn)?;
+        }
+        if !self.account.identity.row.username.is_empty() {
+            self.homes.request(
+                turn,
+                home,
+                Ask::ClaimName(self.account.identity.row.username.clone()),
+                AccountPending::Username(self.account.identity.row.username.clone()),
+            );
+        }
+        let count = KeyPackages::default();
+        self.homes.request(turn, home, Ask::PublishKeyPackages(count), AccountPending::KeyPackages { filled: false });
+        self.homes.read_inbox(turn, home);
+        if self.counters.row.snapshot == 0 {
+            self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
+        } else if self.counters.row.snapshot_owed {
+            self.snapshot_soon(turn);
+        }
+        self.register_invites(turn, home)?;
+        self.logs_up(turn, home);
+        self.codes_up(turn, home);
+        turn.live(Live::Net);
+        self.regroup(turn)
+    }
+
+    /// The list that our account has at a server; we looked it up to add this device to it, or as the server has a newer one.
+    pub(super) fn on_looked_up(&mut self, turn: &mut Turn<'_>, home: HomeId, bytes: &[u8]) -> Result<(), EngineError> {
+        let ours = |l: &Verified<DeviceList>| l.account == self.account.id();
+        let known = Verified::<DeviceList>::from_bytes(bytes).ok().filter(ours);
+        let joins = self.account.identity.row.joins;
+        if joins && known.as_ref().is_none_or(|l| l.version < self.account.identity.row.joins_version) {
+            self.has_forgotten(turn, home);
+            return Ok(());
+        }
+        let newest = self.account.list().map_or(0, |l| l.version);
+        let settles = |l: &Verified<DeviceList>| {
+            let is_ours = l.device(&self.account.device()).is_some();
+            l.version >= newest && (is_ours || (self.account.identity.list.is_some() && !joins))
+        };
+        match known {
+            Some(list) if settles(&list) => {
+                if !self.on_own_list(turn, list)? {
+                    return Ok(());
+                }
+            }
+            known => {
+                if let Err(error) = self.new_list(turn, known.as_ref()) {
+                    if let Some(state) = self.homes.servers.get_mut(&home) {
+                        state.problem = Some(error.to_string());
+                    }
+                    turn.live(Live::Net);
+                    return Ok(());
+                }
+            }
+        }
+        self.publish(turn, home);
+        Ok(())
+    }
+
+    /// A server does not know our account: we are its first device there.
+    pub(super) fn on_not_found(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        if self.account.identity.row.joins {
+            return self.has_forgotten(turn, home);
+        }
+        if self.account.identity.list.is_none() && self.new_list(turn, None).is_err() {
+            return;
+        }
+        self.publish(turn, home);
+    }
+
+    /// A server sends our account's list: another device of ours has changed it.
+    pub(crate) fn on_pushed_list(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) -> Result<(), EngineError> {
+        match Verified::<DeviceList>::from_bytes(bytes) {
+            Ok(list) if list.account == self.account.id() && self.is_newer(&list) => {
+                self.on_own_list(turn, list).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A device that joins its account believes no server that knows less of it than the device that has linked it.
+    fn has_forgotten(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let at = turn.now() + RETRY_REFUSED_MS;
+        if let Some(state) = self.homes.servers.get_mut(&home) {
+            let problem =
+                "it does not know the account's devices: another device of the account has to go online first";
+            state.problem = Some(problem.into());
+            state.retry_at = Some(at);
+        }
+        turn.live(Live::Net);
+    }
+
+    pub(super) fn on_publish_refused(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: Refusal) {
+        let Some(state) = self.homes.servers.get_mut(&home) else {
+            return;
+        };
+        let Some(hello) = state.hello.clone() else {
+            return;
+        };
+        let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
+        let problem = match reason {
+            Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => {
+                "it asks for more work than any registration is worth"
+            }
+            Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
+                // We are new here: registering costs some work.
+                state.problem = Some("registering".into());
+                let Some(list) = &self.account.identity.list else { return };
+                let puzzle =
+                    Puzzle::new("register", &home, &hello.nonce, self.account.id().as_bytes(), hello.register_bits);
+                let publish = Publish {
+                    device_list: Bytes::copy_from_slice(list.as_bytes()),
+                    solution: None,
+                    token: String::new(),
+                };
+                let version = list.version;
+                let pending = AccountPending::Publish(version);
+                self.homes.request_with_work(turn, home, puzzle, WorkFor::Publish(publish), pending);
+                return;
+            }
+            Refusal::Stale => {
+                let account = Bytes::copy_from_slice(self.account.id().as_bytes());
+                self.homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
+                return;
+            }
+            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
+            Refusal::RegistrationClosed => "it takes no new accounts",
+            Refusal::Banned => "its operator has banned this account",
+            Refusal::RateLimited => "it asks us to slow down",
+            _ => "it refused to register this account",
+        };
+        state.problem = Some(problem.into());
+        state.retry_at = Some(turn.now() + 60_000);
+        self.list_not_published(turn, problem);
+        turn.live(Live::Net);
+    }
+
+    /// A home says how many of our key packages are left.
+    pub(super) fn on_packages_left(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        left: u32,
+        filled: bool,
+    ) -> Result<(), EngineError> {
+        let missing = KEY_PACKAGE_STOCK.saturating_sub(left);
+        if !filled && missing > KEY_PACKAGE_STOCK / 2 {
+            self.fill_packages(turn, home, missing)?;
+        } else if let Some(state) = self.homes.servers.get_mut(&home) {
+            state.stocked = true;
+            turn.live(Live::Net);
+        }
+        Ok(())
+    }
+
+    /// New one-time key packages, and a last-resort one for when they run out.
+    fn fill_packages(&mut self, turn: &mut Turn<'_>, home: HomeId, count: u32) -> Result<(), EngineError> {
+        let (now, mut packages) = (turn.agreed_ms(), KeyPackages::default());
+        for _ in 0..count {
+            packages.one_time.push(self.mls.key_package(false, now)?.into());
+        }
+        packages.last_resort = self.mls.key_package(true, now)?.into();
+        self.homes.request(turn, home, Ask::PublishKeyPackages(packages), AccountPending::KeyPackages { filled: true });
+        Ok(())
+    }
+
+    pub(crate) fn check_packages(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        self.homes.request(
+            turn,
+            home,
+            Ask::PublishKeyPackages(KeyPackages::default()),
+            AccountPending::KeyPackages { filled: false },
+        );
+    }
+}

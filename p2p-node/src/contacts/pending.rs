@@ -1,0 +1,91 @@
+//! What contacts have asked of rendezvous servers.
+
+use starling_keys::DeviceId;
+use starling_wire::rendezvous::{Answer, Refusal};
+
+use crate::{
+    api::types::NodeError,
+    home::Refused,
+    turn::{Engine, EngineError, Turn},
+};
+
+/// A request about contacts that is not answered yet.
+#[derive(Debug)]
+pub enum ContactPending {
+    /// The device list of somebody we want to connect to.
+    DeviceList(u64),
+    /// Key packages of these devices, theirs and our other ones, in which attempt.
+    KeyPackages(u64, u32, Vec<DeviceId>),
+    /// An invite that is registered, by its key.
+    Invite(Vec<u8>),
+}
+
+impl Engine {
+    pub(crate) fn on_contact_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        pending: ContactPending,
+        answer: Answer,
+    ) -> Result<(), EngineError> {
+        match (pending, answer) {
+            (ContactPending::DeviceList(id), Answer::DeviceList(bytes)) => {
+                self.connect_list(turn, id, &bytes);
+                Ok(())
+            }
+            (ContactPending::KeyPackages(id, attempt, devices), Answer::KeyPackages(claimed)) => {
+                self.connect_packages(turn, id, attempt, &devices, claimed.packages)
+            }
+            (ContactPending::Invite(key), Answer::Done(_)) => self.invite_registered(turn, &key),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn on_contact_refusal(
+        &mut self,
+        turn: &mut Turn<'_>,
+        pending: ContactPending,
+        refused: &Refused,
+    ) -> Result<(), EngineError> {
+        match pending {
+            // Without our own others, then: they are added when the conversation gets another group.
+            ContactPending::KeyPackages(id, attempt, devices) if self.are_siblings(&devices) => {
+                self.connect_packages(turn, id, attempt, &[], Vec::new())?;
+            }
+            ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..) => {
+                let error = match refused.reason {
+                    Refusal::NotFound => {
+                        NodeError::NotFound("nobody with this address is registered at that rendezvous".into())
+                    }
+                    Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: refused.retry_after_ms },
+                    Refusal::Malformed => NodeError::Invalid("that is no valid user name".into()),
+                    reason => NodeError::Refused(format!("the rendezvous refused: {reason:?}")),
+                };
+                self.connect_failed(turn, id, error);
+            }
+            ContactPending::Invite(_) => {
+                if refused.is_busy() {
+                    self.homes.retry_later(turn, refused);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_contact_request_lost(&mut self, turn: &mut Turn<'_>, pending: &ContactPending) {
+        match pending {
+            ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..) => {
+                let mut again = None;
+                if let Some(connect) = self.contacts.connects.get_mut(id) {
+                    connect.asked = false;
+                    again = connect.homes.first().map(|h| h.peer);
+                }
+                // Another home than the one that broke may be up.
+                if let Some(home) = again {
+                    self.connects_up(turn, home);
+                }
+            }
+            // Those that are not registered are looked for when the server is back.
+            ContactPending::Invite(_) => {}
+        }
+    }
+}

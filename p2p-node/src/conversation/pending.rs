@@ -1,0 +1,128 @@
+//! What conversations have asked of the servers that keep their logs.
+
+use starling_wire::rendezvous::{Answer, Refusal};
+
+use super::{group::GroupId, log::Appended, logged::Trimming};
+use crate::{
+    home::Refused,
+    net::HomeId,
+    turn::{Engine, EngineError, Turn},
+};
+
+/// A request about a log that is not answered yet.
+#[derive(Debug)]
+pub enum LogPending {
+    /// A log that is opened.
+    Open(GroupId),
+    /// A log that is read, in an epoch.
+    Read(GroupId, u64),
+    /// Entries that are appended.
+    Append(Appended),
+    /// A commit that wants to win.
+    Close(GroupId),
+    /// Entries of a log to delete.
+    Trim(Trimming),
+}
+
+impl Engine {
+    pub(crate) fn on_log_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        pending: LogPending,
+        answer: Answer,
+    ) -> Result<(), EngineError> {
+        match (pending, answer) {
+            (LogPending::Open(id), Answer::Done(_)) => self.log_opened(turn, id),
+            (LogPending::Read(id, epoch), Answer::Page(page)) => self.on_log_page(turn, home, id, epoch, page)?,
+            (LogPending::Append(appended), Answer::Appended(last)) => self.on_appended(turn, &appended, last)?,
+            (LogPending::Append(appended), Answer::Closed(_)) => {
+                self.append_failed(turn, &appended);
+                self.log_stopped(turn, appended.place.group, false);
+            }
+            (LogPending::Trim(trimming), _) => self.trimmed(turn, trimming)?,
+            // Won or lost, the log says it: its closing entry is ours or another's.
+            (LogPending::Close(id), Answer::Appended(_) | Answer::Closed(_)) => self.log_stopped(turn, id, false),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_log_refusal(
+        &mut self,
+        turn: &mut Turn<'_>,
+        pending: LogPending,
+        refused: &Refused,
+    ) -> Result<(), EngineError> {
+        match pending {
+            LogPending::Trim(trimming) if refused.is_busy() => {
+                self.not_trimmed(&trimming);
+                self.homes.retry_later(turn, refused);
+            }
+            LogPending::Trim(trimming) => self.trimmed(turn, trimming)?,
+            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
+                self.log_stopped(turn, id, true);
+                if refused.reason == Refusal::NotFound {
+                    self.log_lost(turn, id)?;
+                }
+                self.homes.retry_later(turn, refused);
+            }
+            LogPending::Append(appended) if refused.reason == Refusal::Full && appended.items.len() > 1 => {
+                // There may be room for some of them.
+                if let Some(entry) = self.conversations.groups.get_mut(&appended.place.group) {
+                    entry.append_most = appended.items.len() / 2;
+                    entry.appending = false;
+                }
+            }
+            LogPending::Append(appended) => {
+                let problem = match refused.reason {
+                    Refusal::Full => "the rendezvous has no more room for this conversation: messages wait here",
+                    Refusal::RateLimited => "the rendezvous asks us to slow down: messages wait here",
+                    Refusal::Banned => "the rendezvous has banned us: messages go out only while both are online",
+                    _ => "the rendezvous does not take messages now: they wait here",
+                };
+                if !appended.items.is_empty() {
+                    self.set_problem(turn, appended.place.chat, Some(problem));
+                }
+                self.append_failed(turn, &appended);
+                self.log_stopped(turn, appended.place.group, true);
+                if refused.reason == Refusal::NotFound {
+                    self.log_lost(turn, appended.place.group)?;
+                }
+                self.homes.retry_later(turn, refused);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_log_request_lost(&mut self, turn: &mut Turn<'_>, pending: LogPending) {
+        match pending {
+            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
+                if let Some(entry) = self.conversations.groups.get_mut(&id) {
+                    (entry.opening, entry.closing) = (false, false);
+                    entry.reading.clear();
+                }
+            }
+            LogPending::Append(appended) => {
+                if let Some(entry) = self.conversations.groups.get_mut(&appended.place.group) {
+                    entry.appending = false;
+                }
+                self.append_failed(turn, &appended);
+            }
+            LogPending::Trim(trimming) => self.not_trimmed(&trimming),
+        }
+    }
+
+    /// A server has opened a log of ours: whoever was invited into its group may read it now.
+    fn log_opened(&mut self, turn: &mut Turn<'_>, id: GroupId) {
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            entry.opening = false;
+            entry.row.log_opened = true;
+            entry.touch();
+        }
+        self.read_logs(turn, id);
+        for home in self.homes.servers.keys().copied().collect::<Vec<_>>() {
+            self.parcels_up(turn, home);
+        }
+    }
+}

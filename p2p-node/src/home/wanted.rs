@@ -1,0 +1,68 @@
+//! Which servers we want to be connected to.
+
+use std::collections::HashMap;
+
+use starling_keys::RendezvousAddr;
+
+use crate::{net::HomeId, turn::Engine};
+
+impl Engine {
+    /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
+    pub(crate) fn wanted_homes(&mut self) -> HashMap<HomeId, (Vec<RendezvousAddr>, bool)> {
+        let mut wanted: HashMap<HomeId, (Vec<RendezvousAddr>, bool)> = HashMap::new();
+        let mut want = |address: &RendezvousAddr, own: bool| {
+            let entry = wanted.entry(address.peer).or_default();
+            entry.1 |= own;
+            if !entry.0.contains(address) && entry.0.len() < 8 {
+                entry.0.push(address.clone());
+            }
+        };
+        for home in &self.account.identity.homes {
+            want(home, true);
+        }
+        for entry in self.conversations.groups.values() {
+            let linked = entry.row.chat.as_slice().try_into().ok().is_some_and(|id| {
+                self.conversations
+                    .chats
+                    .get(&crate::api::types::ChatId(id))
+                    .and_then(|c| self.contacts.people.get(&c.peer))
+                    .is_some_and(crate::contacts::Person::is_linked)
+            });
+            if linked && let Ok(home) = entry.row.home.parse() {
+                want(&home, false);
+            }
+        }
+        for person in self.contacts.people.values().filter(|p| p.is_linked()) {
+            // Their relays: only through them can they be reached before there is a direct path.
+            for home in person.list.iter().flat_map(|l| &l.homes) {
+                want(home, false);
+            }
+        }
+        for home in self.account.own_devices.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
+            want(&home, false);
+        }
+        for home in self.homes_to_trim() {
+            want(&home, false);
+        }
+        for connect in self.contacts.connects.values() {
+            for home in &connect.homes {
+                want(home, false);
+            }
+        }
+        for parcel in self.homes.parcels.values() {
+            if let Ok(home) = parcel.row.home.parse() {
+                want(&home, false);
+            }
+        }
+        for code in &self.account.used_codes {
+            want(&code.home, false);
+        }
+        for (id, (addresses, own)) in &wanted {
+            let state = self.homes.servers.entry(*id).or_default();
+            state.addresses.clone_from(addresses);
+            state.own = *own;
+        }
+        self.homes.servers.retain(|id, _| wanted.contains_key(id));
+        wanted
+    }
+}

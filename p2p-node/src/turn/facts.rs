@@ -1,0 +1,149 @@
+//! Facts: what happened in one capability and means something to others. They are emitted through the turn, and routed here.
+//!
+//! A capability does not call another when something happens to it: it emits a fact, and what follows from that is in one table below. Facts are
+//! routed within the turn, after the input that they came from: what follows is committed with it.
+
+use starling_keys::{AccountId, DeviceId};
+
+use super::{Engine, EngineError, Turn};
+use crate::{conversation::group::GroupId, net::HomeId};
+
+/// How many rounds of facts an input may lead to. What a fact leads to may emit others, but none leads back to itself: the longest chain is four.
+const MAX_ROUNDS: usize = 8;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A home is connected, and nothing was asked of it yet.
+    HomeUp(HomeId),
+    /// A home has registered us, or knows us and our newest device list.
+    HomeRegistered(HomeId),
+    /// What a home has refused for a time may be asked for again.
+    HomeRetry(HomeId),
+    /// A home is not connected any more.
+    HomeDown(HomeId),
+    /// Something waits for inboxes at a home.
+    ParcelsWait(HomeId),
+    /// A stream to a device is there.
+    LinkUp(DeviceId),
+    /// A stream to a device has ended.
+    LinkDown(DeviceId),
+    /// An account, ours or a contact's, has another list of devices.
+    DevicesChanged(AccountId),
+    /// A device has joined our account.
+    OwnDeviceAdded(DeviceId),
+    /// A device of our account was removed.
+    OwnDeviceRemoved(DeviceId),
+    /// This device is not part of its account any more.
+    AccountSuperseded,
+    /// Something that the account's snapshot says of contacts has changed.
+    ContactsChanged,
+    /// Somebody was blocked or removed: nothing more goes to them.
+    ContactUnlinked(AccountId),
+    /// Whom or which servers we want to be connected to may be others, or are to be found elsewhere.
+    ReachChanged,
+    /// An invite with this token was used for the last time.
+    InviteUsed(Vec<u8>),
+    /// The log of a group that we have made is there.
+    LogOpened(GroupId),
+}
+
+impl Engine {
+    /// Routes the facts that were emitted up to now, and those that follow from them.
+    ///
+    /// # Errors
+    /// [`EngineError::Facts`] if they lead to others without an end.
+    pub(super) fn route_facts(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        for _ in 0..MAX_ROUNDS {
+            let facts = turn.take_facts();
+            if facts.is_empty() {
+                return Ok(());
+            }
+            for fact in facts {
+                self.on_fact(turn, fact)?;
+            }
+        }
+        if turn.take_facts().is_empty() { Ok(()) } else { Err(EngineError::Facts) }
+    }
+
+    /// What follows from a fact, one line for each capability that it means something to.
+    fn on_fact(&mut self, turn: &mut Turn<'_>, fact: Fact) -> Result<(), EngineError> {
+        match fact {
+            Fact::HomeUp(home) => {
+                self.publish_on_up(turn, home);
+                self.logs_up(turn, home);
+                self.trims_up(turn, home)?;
+                self.receipts_up(turn, home);
+                self.connects_up(turn, home);
+                self.parcels_up(turn, home);
+                self.codes_up(turn, home);
+            }
+            Fact::HomeRegistered(home) => {
+                self.account_registered(turn, home);
+                self.homes.read_inbox(turn, home);
+                self.register_invites(turn, home)?;
+                self.logs_up(turn, home);
+                self.codes_up(turn, home);
+                self.regroup(turn)?;
+            }
+            Fact::HomeRetry(home) => {
+                self.account_retries(turn, home);
+                if self.homes.is_registered(&home) {
+                    self.homes.read_inbox(turn, home);
+                    self.register_invites(turn, home)?;
+                    self.regroup(turn)?;
+                }
+                self.parcels_up(turn, home);
+                self.unread_logs_up(turn, home);
+                self.trims_up(turn, home)?;
+            }
+            Fact::HomeDown(home) => {
+                self.readers_gone(home);
+                self.account.codes_lost(&home);
+            }
+            Fact::ParcelsWait(home) => self.parcels_up(turn, home),
+            Fact::LinkUp(device) => {
+                for chat in self.chats_of(&device) {
+                    self.read_again(turn, chat);
+                    self.tell_presence(turn, chat, true);
+                }
+            }
+            Fact::LinkDown(device) => {
+                self.receipts_of_lost_link(turn, &device);
+                self.contact_left(turn, &device);
+            }
+            Fact::DevicesChanged(account) => {
+                self.delivery.net_changed = true;
+                self.conversations.mending.look = true;
+                if account == self.account.id() {
+                    // Which groups fit, and who is waited for, may have changed for all of them.
+                    self.conversations.chats.touch_all();
+                } else {
+                    self.contacts.people.touch(account);
+                }
+            }
+            Fact::OwnDeviceAdded(_) => {
+                self.end_device_codes(turn);
+                self.counters.row.greeting_owed = true;
+                self.snapshot_soon(turn);
+            }
+            Fact::OwnDeviceRemoved(device) => drop(self.delivery.links.remove(&device)),
+            Fact::AccountSuperseded => {
+                self.homes.superseded();
+                self.conversations.mending.stop();
+            }
+            Fact::ContactsChanged => self.snapshot_soon(turn),
+            Fact::ContactUnlinked(account) => {
+                let chat = self.chat_with(account);
+                self.with_calls(turn, |calls, host| calls.end_all_in(host, chat))?;
+                self.drop_links_of(&account);
+                self.leave_logs(turn, account);
+                self.snapshot_soon(turn);
+            }
+            Fact::ReachChanged => self.delivery.net_changed = true,
+            Fact::InviteUsed(token) => self.end_code_of(turn, &token),
+            Fact::LogOpened(group) => self.parcels_of_group_up(turn, group),
+        }
+        Ok(())
+    }
+}
