@@ -8,6 +8,7 @@ use starling_wire::{
     rendezvous::{Ask, CodeMessage, Refusal},
 };
 
+use super::Account;
 use crate::{
     account::pending::AccountPending,
     api::Reply,
@@ -16,7 +17,7 @@ use crate::{
     home::Pending,
     limits::REACH_TIMEOUT_MS,
     net::HomeId,
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 /// A short code that we gave.
@@ -64,6 +65,15 @@ pub enum CodeReply {
 /// Under what an invite, or an account, is sealed with the key of a code: one is not taken for the other.
 const INVITE: &[u8] = b"invite";
 const ACCOUNT: &[u8] = b"account";
+
+impl Account {
+    /// A server is gone: it has forgotten the places of our short codes.
+    pub fn codes_lost(&mut self, home: &HomeId) {
+        for open in self.codes.iter_mut().filter(|c| c.home == *home && c.code.is_some()) {
+            open.expires_ms = 0;
+        }
+    }
+}
 
 impl Engine {
     /// Opens a code: for somebody to become a contact, or for another device to join our account.
@@ -173,6 +183,14 @@ impl Engine {
         }
     }
 
+    /// An invite was used: the code that leads to it has done its work.
+    pub(crate) fn end_code_of(&mut self, turn: &mut Turn<'_>, token: &[u8]) {
+        if let Some(at) = self.account.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
+            let code = self.account.codes.remove(at);
+            self.end_code(turn, &code, true);
+        }
+    }
+
     /// A device of ours was linked: the code that it used has done its work.
     pub(crate) fn end_device_codes(&mut self, turn: &mut Turn<'_>) {
         let used: Vec<OpenCode> =
@@ -209,14 +227,14 @@ impl Engine {
             gives_up_at: turn.now() + REACH_TIMEOUT_MS,
             reply: Some(reply),
         });
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         self.codes_up(turn, peer);
     }
 
     pub(crate) fn code_try_refused(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
         if let Some(at) = self.account.used_codes.iter().position(|c| c.id == id) {
             let mut used = self.account.used_codes.remove(at);
-            self.delivery.net_changed = true;
+            turn.fact(Fact::ReachChanged);
             if let Some(reply) = used.reply.take() {
                 let error = match reason {
                     Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: 10_000 },
@@ -329,7 +347,7 @@ impl Engine {
         let now = turn.now();
         while let Some(at) = self.account.used_codes.iter().position(|c| c.gives_up_at <= now) {
             let mut used = self.account.used_codes.remove(at);
-            self.delivery.net_changed = true;
+            turn.fact(Fact::ReachChanged);
             if let Some(reply) = used.reply.take() {
                 let why = "nobody answers: both sides have to be online for a short code";
                 self.code_answer(turn, reply, NodeError::Unreachable(why.into()));

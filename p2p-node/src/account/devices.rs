@@ -18,10 +18,9 @@ use crate::{
         types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
     },
     contacts::Person,
-    home::SUPERSEDED,
     limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
     store::{DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 /// What is known of our account's devices.
@@ -138,7 +137,7 @@ impl Engine {
         self.account.identity.row.device_list = list.as_bytes().to_vec();
         self.account.identity.list = Some(list);
         self.account.identity.dirty = true;
-        self.index_devices();
+        turn.fact(Fact::DevicesChanged(self.account.id()));
     }
 
     pub(crate) fn is_newer(&self, list: &DeviceList) -> bool {
@@ -151,9 +150,7 @@ impl Engine {
             // Going on here would take the account back and forth.
             self.counters.row.superseded = true;
             self.counters.dirty = true;
-            for home in self.homes.servers.values_mut().filter(|h| h.own) {
-                home.problem = Some(SUPERSEDED.into());
-            }
+            turn.fact(Fact::AccountSuperseded);
             turn.live(Live::Net);
             return Ok(false);
         }
@@ -165,7 +162,7 @@ impl Engine {
         self.account.identity.row.device_list = list.as_bytes().to_vec();
         self.account.identity.list = Some(list);
         self.account.identity.dirty = true;
-        self.index_devices();
+        turn.fact(Fact::DevicesChanged(self.account.id()));
         // What was removed here while another device has changed the list stays removed.
         let removed = |d: &DeviceEntry| self.account.own_devices.has_removed(&d.certificate.device());
         if let Some(list) = self.account.identity.list.clone().filter(|l| l.devices.iter().any(removed)) {
@@ -179,12 +176,10 @@ impl Engine {
         let account = self.account.id();
         for device in now.iter().filter(|d| !before.contains(d)) {
             turn.account_news(FeedKind::DeviceLinked, account, &device.to_string())?;
-            self.end_device_codes(turn);
-            self.counters.row.greeting_owed = true;
-            self.snapshot_soon(turn);
+            turn.fact(Fact::OwnDeviceAdded(*device));
         }
         for device in before.iter().filter(|d| !now.contains(d)) {
-            self.delivery.links.remove(device);
+            turn.fact(Fact::OwnDeviceRemoved(*device));
             turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
         }
         Ok(true)
@@ -227,7 +222,7 @@ impl Engine {
         };
         let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
         self.sign_list(turn, rest, list.version.saturating_add(1));
-        self.delivery.links.remove(&device);
+        turn.fact(Fact::OwnDeviceRemoved(device));
         let changes = self.account.own_devices.changes();
         if changes.removed.len() >= MAX_REMOVED
             && let Some(oldest) = changes.removed.iter().position(|r| r.published)
@@ -338,7 +333,6 @@ impl Engine {
         };
         let account = self.account.id();
         self.leave_parcel(turn, to, place, &body, account, &home)?;
-        self.parcels_up_at(turn, &home);
         Ok(())
     }
 
@@ -461,7 +455,8 @@ impl Engine {
         }
         person.dirty = true;
         let chat = self.chat_with(account);
-        self.index_devices();
+        self.contacts.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
         if alarm {
             turn.account_news(FeedKind::KeyChanged, account, "")?;
         }
@@ -469,7 +464,7 @@ impl Engine {
         if !talks(state) {
             turn.delete(REQUESTS, &key)?;
             if was.is_some_and(talks) {
-                self.shut_out(turn, account)?;
+                turn.fact(Fact::ContactUnlinked(account));
             }
             if state == ContactState::Blocked && was != Some(state) {
                 turn.account_news(FeedKind::Blocked, account, "")?;

@@ -8,7 +8,7 @@ use crate::{
     limits::{LEFT_HOME_MS, MAX_LEFT_HOMES},
     net::HomeId,
     store::{HomesRow, LeftHomeRow, META},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 impl Engine {
@@ -31,7 +31,7 @@ impl Engine {
             }
         }
         turn.set_home_offset(self.homes.clock_offset());
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         let renewed = match self.account.identity.list.clone().filter(|_| moved) {
             Some(list) => self.new_list(turn, Some(&list)).is_ok(),
             None => false,
@@ -69,7 +69,7 @@ impl Engine {
         changes.left_homes.extend(left.iter().map(|h| LeftHomeRow { address: h.to_string(), until_ms }));
         let surplus = changes.left_homes.len().saturating_sub(MAX_LEFT_HOMES);
         changes.left_homes.drain(..surplus);
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         for home in left.iter().map(|h| h.peer) {
             if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
                 self.publish(turn, home);
@@ -83,10 +83,10 @@ impl Engine {
     }
 
     /// A server that was our home knows where we are, or does not want to.
-    pub(crate) fn forget_left(&mut self, home: HomeId) {
+    pub(crate) fn forget_left(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
         self.account.own_devices.changes().left_homes.retain(|l| peer(l) != Ok(home));
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
     }
 
     /// A server that was our home and has not answered for long is given up.
@@ -94,7 +94,7 @@ impl Engine {
         let now = turn.wall().min(turn.agreed_ms());
         if self.account.own_devices.changes.left_homes.iter().any(|l| l.until_ms < now) {
             self.account.own_devices.changes().left_homes.retain(|l| l.until_ms >= now);
-            self.delivery.net_changed = true;
+            turn.fact(Fact::ReachChanged);
         }
     }
 }

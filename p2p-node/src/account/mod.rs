@@ -58,6 +58,11 @@ impl Account {
         self.identity.device_key.id()
     }
 
+    /// Whether another device is on the account's list.
+    pub fn has_other(&self, device: &DeviceId) -> bool {
+        *device != self.device() && self.list().is_some_and(|l| l.device(device).is_some())
+    }
+
     /// Our own device list, once there is one.
     pub fn list(&self) -> Option<&Verified<DeviceList>> {
         self.identity.list.as_ref()

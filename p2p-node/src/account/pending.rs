@@ -60,7 +60,7 @@ impl Engine {
     pub(crate) fn on_account_refusal(&mut self, turn: &mut Turn<'_>, pending: AccountPending, refused: &Refused) {
         let (home, reason) = (refused.home, refused.reason);
         match pending {
-            AccountPending::Publish(_) if self.has_left(home) && !refused.is_busy() => self.forget_left(home),
+            AccountPending::Publish(_) if self.has_left(home) && !refused.is_busy() => self.forget_left(turn, home),
             AccountPending::Publish(_) => self.on_publish_refused(turn, home, reason),
             AccountPending::OwnList if reason == Refusal::NotFound => self.on_not_found(turn, home),
             AccountPending::Username(name) => self.username_refused(turn, &name, refused),

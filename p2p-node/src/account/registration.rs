@@ -12,7 +12,7 @@ use crate::{
     api::types::Live,
     limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, WorkFor},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 impl Engine {
@@ -35,6 +35,24 @@ impl Engine {
         }
     }
 
+    /// A server is there: our home is to know our devices, and one that was our home where we are.
+    pub(crate) fn publish_on_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        if self.homes.servers.get(&home).is_some_and(|h| h.own) || self.has_left(home) {
+            self.publish(turn, home);
+        }
+    }
+
+    /// What a server has refused of the account's is asked for again.
+    pub(crate) fn account_retries(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let own = self.homes.servers.get(&home).is_some_and(|h| h.own);
+        if self.homes.is_registered(&home) {
+            self.check_packages(turn, home);
+            self.check_snapshot(turn, home);
+        } else if !self.counters.row.superseded && (own || self.has_left(home)) {
+            self.publish(turn, home);
+        }
+    }
+
     pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>) {
         let homes: Vec<_> = self.account.identity.homes.iter().map(|h| h.peer).collect();
         for home in homes {
@@ -51,33 +69,34 @@ impl Engine {
         };
         (state.registered, state.problem) = (true, None);
         if !state.own {
-            self.forget_left(home);
+            self.forget_left(turn, home);
             return Ok(());
         }
         if newest {
             self.list_published(turn)?;
         }
-        if !self.account.identity.row.username.is_empty() {
-            self.homes.request(
-                turn,
-                home,
-                Ask::ClaimName(self.account.identity.row.username.clone()),
-                AccountPending::Username(self.account.identity.row.username.clone()),
-            );
+        turn.fact(Fact::HomeRegistered(home));
+        turn.live(Live::Net);
+        Ok(())
+    }
+
+    /// A home knows us: it is to have our user name, key packages and snapshot.
+    pub(crate) fn account_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let username = self.account.identity.row.username.clone();
+        if !username.is_empty() {
+            self.homes.request(turn, home, Ask::ClaimName(username.clone()), AccountPending::Username(username));
         }
-        let count = KeyPackages::default();
-        self.homes.request(turn, home, Ask::PublishKeyPackages(count), AccountPending::KeyPackages { filled: false });
-        self.homes.read_inbox(turn, home);
+        self.check_packages(turn, home);
+        self.check_snapshot(turn, home);
+    }
+
+    /// Reads the snapshot if that was not done yet; stores ours if it is newer.
+    fn check_snapshot(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         if self.counters.row.snapshot == 0 {
             self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
         } else if self.counters.row.snapshot_owed {
             self.snapshot_soon(turn);
         }
-        self.register_invites(turn, home)?;
-        self.logs_up(turn, home);
-        self.codes_up(turn, home);
-        turn.live(Live::Net);
-        self.regroup(turn)
     }
 
     /// The list that our account has at a server; we looked it up to add this device to it, or as the server has a newer one.

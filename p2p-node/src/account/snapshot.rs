@@ -13,7 +13,7 @@ use crate::{
     limits::MAX_CONTACTS,
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 impl Engine {
@@ -79,8 +79,8 @@ impl Engine {
             };
             self.contacts.people.insert(account, person);
             self.chat_with(account);
+            turn.fact(Fact::DevicesChanged(account));
         }
-        self.index_devices();
         self.regroup(turn)
     }
 

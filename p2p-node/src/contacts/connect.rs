@@ -21,7 +21,7 @@ use crate::{
     mls::Mls,
     net::HomeId,
     store::{GROUPS, GroupRow, REQUESTS, Reading, RequestRow, prefix},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 /// Whom to look up.
@@ -127,7 +127,7 @@ impl Engine {
         let id = turn.fresh_id();
         let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
         self.contacts.connects.insert(id, connect);
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         for home in homes {
             self.connects_up(turn, home);
         }
@@ -162,7 +162,7 @@ impl Engine {
 
     pub(crate) fn connect_failed(&mut self, turn: &mut Turn<'_>, id: u64, error: NodeError) {
         if let Some(mut connect) = self.contacts.connects.remove(&id) {
-            self.delivery.net_changed = true;
+            turn.fact(Fact::ReachChanged);
             if let Some(reply) = connect.reply.take() {
                 turn.reply(reply, Err(error));
             }
@@ -240,7 +240,7 @@ impl Engine {
     }
 
     pub(crate) fn are_siblings(&self, devices: &[DeviceId]) -> bool {
-        devices.iter().all(|d| self.contacts.devices.get(d) == Some(&self.account.id()))
+        devices.iter().all(|d| self.account.has_other(d))
     }
 
     /// Key packages of some devices. When all are there: makes the group, and what goes to the inboxes of its devices.
@@ -266,7 +266,7 @@ impl Engine {
         let Some(mut connect) = self.contacts.connects.remove(&id) else {
             return Ok(());
         };
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         let (Some(list), Some(own_list)) = (connect.list.take(), self.account.identity.list.clone()) else {
             return Ok(());
         };
@@ -321,8 +321,9 @@ impl Engine {
         let devices = list.devices.clone();
         let peer_home = connect.homes.first().cloned();
         person.list = Some(list);
-        self.index_devices();
-        self.snapshot_soon(turn);
+        self.contacts.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
+        turn.fact(Fact::ContactsChanged);
         // If they have asked us meanwhile, this is the answer.
         turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
 
@@ -350,15 +351,11 @@ impl Engine {
                 let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
                 self.leave_parcel(turn, &device, group, &own, me, &home)?;
             }
-            self.parcels_up_at(turn, &home);
         }
         if alarm {
             turn.account_news(FeedKind::KeyChanged, account, "")?;
         }
         self.read_logs(turn, group);
-        if let Some(home) = peer_home {
-            self.parcels_up(turn, home.peer);
-        }
         let profile =
             Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
         self.announce(turn, chat, profile);
@@ -399,16 +396,6 @@ impl Engine {
         }
         self.conversations.mending.look = true;
         self.renew_outbox(turn, chat)
-    }
-
-    /// A conversation with somebody whom we no longer talk to: calls and connections end.
-    pub(crate) fn shut_out(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
-        let chat = self.chat_with(account);
-        self.with_calls(turn, |calls, host| calls.end_all_in(host, chat))?;
-        self.drop_links_of(&account);
-        self.leave_logs(turn, account);
-        self.snapshot_soon(turn);
-        Ok(())
     }
 
     /// The user says yes to a request.
@@ -467,7 +454,8 @@ impl Engine {
         person.dirty = true;
         let alarm = changed && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
-        self.index_devices();
+        self.contacts.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
         if alarm {
             turn.account_news(FeedKind::KeyChanged, account, "")?;
         }

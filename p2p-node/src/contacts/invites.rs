@@ -8,7 +8,7 @@ use crate::{
     contacts::pending::ContactPending,
     net::HomeId,
     store::{INVITES, InviteRow, Reading, prefix},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 impl Engine {
@@ -91,10 +91,7 @@ impl Engine {
         }
         row.uses -= 1;
         turn.put(INVITES, &key, &row)?;
-        if let Some(at) = self.account.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
-            let code = self.account.codes.remove(at);
-            self.end_code(turn, &code, true);
-        }
+        turn.fact(Fact::InviteUsed(token.to_vec()));
         Ok(true)
     }
 }

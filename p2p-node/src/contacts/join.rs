@@ -9,7 +9,7 @@ use crate::{
     api::types::{ContactState, FeedKind},
     conversation::{GroupEntry, group::GroupId},
     store::{GroupRow, REQUESTS},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 impl Engine {
@@ -86,7 +86,8 @@ impl Engine {
         let alarm = changed && person.row.verified;
         person.row.key_changed |= alarm;
         person.list = Some(list);
-        self.index_devices();
+        self.contacts.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
         let entry = GroupEntry::new(group, live, row)?;
         self.add_group(turn, chat, entry)?;
         self.read_logs(turn, group);
@@ -101,7 +102,7 @@ impl Engine {
             turn.account_news(FeedKind::KeyChanged, account, "")?;
         }
         if was != Some(ContactState::Active) {
-            self.snapshot_soon(turn);
+            turn.fact(Fact::ContactsChanged);
             turn.account_news(FeedKind::ContactAccepted, account, "")?;
             self.said_of(turn, account)?;
         }

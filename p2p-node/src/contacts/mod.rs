@@ -8,7 +8,7 @@ pub mod pending;
 mod person;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
 
@@ -23,21 +23,36 @@ use crate::{
 #[derive(Default)]
 pub struct Contacts {
     pub people: Tracked<AccountId, Person>,
-    /// Which account each known device belongs to: those of `people`, and our own other devices.
+    /// Which of `people` each device belongs to. One that two of them list belongs to whom it was first listed by.
     pub devices: HashMap<DeviceId, AccountId>,
     /// Operations that make somebody a contact, by the number that they have in this run.
     pub connects: HashMap<u64, connect::Connect>,
 }
 
 impl Contacts {
-    /// Loads them from the profile. The index of devices is still to be made.
+    /// Loads them from the profile.
     pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
         let mut contacts = Self::default();
         for (_, row) in read.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
             let account = AccountId::from_bytes(&row.account).map_err(|_| EngineError::Identity)?;
             let list = Verified::<DeviceList>::from_bytes(&row.device_list).ok();
             contacts.people.insert(account, Person::stored(row, list));
+            contacts.index(&account);
         }
         Ok(contacts)
+    }
+
+    /// Brings the index of devices up to date with somebody's list.
+    pub fn index(&mut self, account: &AccountId) {
+        let Some(person) = self.people.settle(account) else { return };
+        for device in person.indexed.drain(..) {
+            self.devices.remove(&device);
+        }
+        for entry in person.list.iter().flat_map(|l| &l.devices) {
+            if let Entry::Vacant(place) = self.devices.entry(entry.certificate.device()) {
+                person.indexed.push(*place.key());
+                place.insert(*account);
+            }
+        }
     }
 }

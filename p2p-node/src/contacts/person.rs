@@ -1,6 +1,6 @@
 //! Somebody we know.
 
-use starling_keys::{AccountId, DeviceList, RendezvousAddr, Verified};
+use starling_keys::{AccountId, DeviceId, DeviceList, RendezvousAddr, Verified};
 
 use crate::{
     presence::Seen,
@@ -11,6 +11,8 @@ pub(crate) struct Person {
     pub row: ContactRow,
     pub list: Option<Verified<DeviceList>>,
     pub presence: Seen,
+    /// The devices by which the index finds them.
+    pub indexed: Vec<DeviceId>,
     pub dirty: bool,
 }
 
@@ -23,7 +25,7 @@ impl Person {
 
     /// Somebody who is in the store.
     pub fn stored(row: ContactRow, list: Option<Verified<DeviceList>>) -> Self {
-        Self { row, list, presence: Seen::default(), dirty: false }
+        Self { row, list, presence: Seen::default(), indexed: Vec::new(), dirty: false }
     }
 
     pub fn state(&self) -> ContactState {

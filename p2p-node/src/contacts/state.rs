@@ -8,7 +8,7 @@ use crate::{
     api::types::{ChatId, ContactState, FeedKind, Live, NodeError},
     conversation::group::GroupId,
     store::{REQUESTS, Reading, RequestRow},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 impl Engine {
@@ -31,7 +31,7 @@ impl Engine {
         alias: &str,
     ) -> Result<Result<(), NodeError>, EngineError> {
         let result = checked_alias(alias).and_then(|alias| self.change(turn, account, |p| p.row.alias = alias));
-        self.snapshot_soon(turn);
+        turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
             self.said_of(turn, account)?;
         }
@@ -48,7 +48,7 @@ impl Engine {
             p.row.verified = verified;
             p.row.key_changed = false;
         });
-        self.snapshot_soon(turn);
+        turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
             self.said_of(turn, account)?;
         }
@@ -80,7 +80,7 @@ impl Engine {
     ) -> Result<Result<(), NodeError>, EngineError> {
         let result = self.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
         if result.is_ok() {
-            self.shut_out(turn, account)?;
+            turn.fact(Fact::ContactUnlinked(account));
             turn.account_news(FeedKind::Blocked, account, "")?;
             self.said_of(turn, account)?;
             return Ok(result);
@@ -113,7 +113,7 @@ impl Engine {
         let chat = ChatId(self.store.name("direct", account.as_bytes()));
         let groups = self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
         let state = if groups.is_empty() { ContactState::Removed } else { ContactState::Active };
-        self.snapshot_soon(turn);
+        turn.fact(Fact::ContactsChanged);
         let result = self.change(turn, account, |p| p.row.state = state.stored());
         for group in groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
             self.read_logs(turn, group);
@@ -129,7 +129,7 @@ impl Engine {
     ) -> Result<Result<(), NodeError>, EngineError> {
         let result = self.change(turn, account, |p| p.row.state = ContactState::Removed.stored());
         if result.is_ok() {
-            self.shut_out(turn, account)?;
+            turn.fact(Fact::ContactUnlinked(account));
             self.said_of(turn, account)?;
         }
         Ok(result)
@@ -148,7 +148,7 @@ impl Engine {
             .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
         change(person);
         person.dirty = true;
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         turn.live(Live::Net);
         Ok(())
     }

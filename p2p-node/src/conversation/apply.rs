@@ -9,7 +9,7 @@ use crate::{
     conversation::send::timeline_key,
     events::{self, At, Fact, Fold, Origin, Stored},
     store::{EARLY, EarlyRow, EventRow, Reading, StoreError, TIMELINE, prefix},
-    turn::{Engine, EngineError, Turn},
+    turn::{self, Engine, EngineError, Turn},
 };
 
 /// A conversation's timeline as a turn sees it.
@@ -141,8 +141,8 @@ impl Engine {
         person.dirty = true;
         if person.state() == ContactState::Outgoing {
             person.row.state = ContactState::Active.stored();
-            self.delivery.net_changed = true;
-            self.snapshot_soon(turn);
+            turn.fact(turn::Fact::ReachChanged);
+            turn.fact(turn::Fact::ContactsChanged);
             turn.account_news(FeedKind::ContactAccepted, account, "")?;
         } else if renamed {
             turn.live(Live::Net);

@@ -51,8 +51,10 @@ impl Engine {
         let own = account == self.account.id();
         let this = self.account.device();
         let is_it = |d: &DeviceId| d.tag() == tag;
-        let of_account = self.contacts.devices.iter().filter(|(_, of)| **of == account).map(|(d, _)| *d);
-        let device = Some(this).filter(|d| own && is_it(d)).or_else(|| of_account.into_iter().find(is_it));
+        let list =
+            if own { self.account.list() } else { self.contacts.people.get(&account).and_then(|p| p.list.as_ref()) };
+        let mut of_account = list.into_iter().flat_map(|l| &l.devices).map(|d| d.certificate.device());
+        let device = Some(this).filter(|d| own && is_it(d)).or_else(|| of_account.find(is_it));
         let row = AuthorRow {
             account: account.as_bytes().to_vec(),
             device: device.map(|d| d.as_bytes().to_vec()).unwrap_or_default(),

@@ -90,6 +90,24 @@ impl Engine {
         }
     }
 
+    /// Logs at a home that were not read to their end.
+    pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        for id in self.groups_at(home) {
+            if self.conversations.groups.get(&id).is_some_and(|g| !g.caught_up) {
+                self.read_logs(turn, id);
+            }
+        }
+    }
+
+    /// A home is gone: nobody is known to read the logs there.
+    pub(crate) fn readers_gone(&mut self, home: HomeId) {
+        for group in self.groups_at(home) {
+            if let Some(entry) = self.conversations.groups.get_mut(&group) {
+                entry.readers = 0;
+            }
+        }
+    }
+
     pub(crate) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
         let at = |id: &&GroupId| self.home_of(**id) == Some(home);
         self.conversations.groups.keys().filter(at).copied().collect()

@@ -23,6 +23,11 @@ pub struct Mending {
 }
 
 impl Mending {
+    /// No conversation gets another group any more.
+    pub fn stop(&mut self) {
+        self.due.clear();
+    }
+
     pub fn next_due(&self) -> Option<u64> {
         self.due.values().map(|(due, _)| *due).min()
     }
@@ -103,7 +108,6 @@ impl Engine {
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
     pub(crate) fn mend_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if self.counters.row.superseded {
-            self.conversations.mending.due.clear();
             return Ok(());
         }
         let look = std::mem::take(&mut self.conversations.mending.look);

@@ -6,7 +6,7 @@ use super::{group::GroupId, log::Appended, logged::Trimming};
 use crate::{
     home::Refused,
     net::HomeId,
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 /// A request about a log that is not answered yet.
@@ -121,8 +121,6 @@ impl Engine {
             entry.touch();
         }
         self.read_logs(turn, id);
-        for home in self.homes.servers.keys().copied().collect::<Vec<_>>() {
-            self.parcels_up(turn, home);
-        }
+        turn.fact(Fact::LogOpened(id));
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     limits::{PUMP_ENTRIES, RESEND_AFTER_MS, SEEN_HASHES, WINDOW_BYTES},
     net::NetCommand,
     store::{DeviceRow, OUTBOX, OutboxRow, Reading},
-    turn::{Effect, Engine, EngineError, Tracked, Turn},
+    turn::{Effect, Engine, EngineError, Fact, Tracked, Turn},
 };
 
 /// Where the sending of one conversation's outbox to one device stands.
@@ -110,9 +110,9 @@ fn short_hash(bytes: &[u8]) -> [u8; 16] {
 
 impl Engine {
     /// The chats in which a device takes part.
-    fn chats_of(&self, device: &DeviceId) -> Vec<ChatId> {
-        let account = self.contacts.devices.get(device);
-        let own = account == Some(&self.account.id());
+    pub(crate) fn chats_of(&self, device: &DeviceId) -> Vec<ChatId> {
+        let account = self.account_of(device);
+        let own = account == Some(self.account.id());
         match account {
             _ if own => self.conversations.chats.keys().copied().collect(),
             Some(account) => {
@@ -131,11 +131,10 @@ impl Engine {
         self.delivery.links.insert(device, link);
         for chat in self.chats_of(&device) {
             self.conversations.chats.touch(chat);
-            // Tell again what we have and have read: the last stream may have lost it.
+            // Acknowledged again: the last stream may have lost it.
             self.ack_again(device, chat);
-            self.read_again(turn, chat);
-            self.tell_presence(turn, chat, true);
         }
+        turn.fact(Fact::LinkUp(device));
         turn.live(Live::Net);
     }
 
@@ -143,20 +142,23 @@ impl Engine {
         if self.delivery.links.remove(&device).is_none() {
             return;
         }
-        for chat in self.chats_of(&device) {
+        turn.fact(Fact::LinkDown(device));
+        turn.live(Live::Net);
+    }
+
+    /// What a device was told on a stream that has ended may be lost: a receipt in the log is sure.
+    pub(crate) fn receipts_of_lost_link(&mut self, turn: &Turn<'_>, device: &DeviceId) {
+        for chat in self.chats_of(device) {
             if let Some(state) = self.conversations.chats.get_mut(&chat) {
-                // What it was told on that stream may be lost: a receipt in the log is sure.
                 let told = |d: &DeviceRow| d.received > 0 && d.told > 0;
-                if state.roster.device(&device).is_some_and(told) {
-                    if let Some(row) = state.roster.known_mut(&device) {
+                if state.roster.device(device).is_some_and(told) {
+                    if let Some(row) = state.roster.known_mut(device) {
                         row.told = 0;
                     }
                     state.receipt_due = Some(turn.now() + crate::limits::RECEIPT_DELAY_MS);
                 }
             }
         }
-        self.contact_left(turn, &device);
-        turn.live(Live::Net);
     }
 
     pub(crate) fn drop_links_of(&mut self, account: &AccountId) {
@@ -387,7 +389,7 @@ impl Engine {
         if !entry.members.iter().any(|m| m.device() == device) {
             return Ok(());
         }
-        if self.contacts.devices.get(&device) != Some(&self.account.id()) {
+        if !self.account.has_other(&device) {
             self.confirm_group(turn, id)?;
         }
         self.acknowledged(turn, ChatId(chat), device, upto)
@@ -401,7 +403,7 @@ impl Engine {
         device: DeviceId,
         upto: u64,
     ) -> Result<(), EngineError> {
-        let Some(account) = self.contacts.devices.get(&device).copied() else {
+        let Some(account) = self.account_of(&device) else {
             return Ok(());
         };
         let own = account == self.account.id();

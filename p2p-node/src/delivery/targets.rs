@@ -24,11 +24,13 @@ impl Engine {
             return;
         }
         let mut targets = HashMap::new();
-        for (device, account) in &self.contacts.devices {
-            if !self.may_talk(device) {
+        let own = self.siblings().iter().map(|d| (d.certificate.device(), self.account.id())).collect::<Vec<_>>();
+        let contacts = self.contacts.devices.iter().map(|(device, account)| (*device, *account));
+        for (device, account) in contacts.chain(own) {
+            if !self.may_talk(&device) {
                 continue;
             }
-            let (relays, addresses) = match self.contacts.people.get(account) {
+            let (relays, addresses) = match self.contacts.people.get(&account) {
                 Some(person) => (
                     person.list.as_ref().map(|l| l.homes.clone()).unwrap_or_default(),
                     person
@@ -42,10 +44,10 @@ impl Engine {
                 ),
                 None => (
                     self.account.identity.homes.clone(),
-                    self.account.own_devices.addresses.get(device).cloned().unwrap_or_default(),
+                    self.account.own_devices.addresses.get(&device).cloned().unwrap_or_default(),
                 ),
             };
-            targets.insert(*device, Target { relays, addresses });
+            targets.insert(device, Target { relays, addresses });
         }
         let homes = self.wanted_homes();
         if targets != self.delivery.told.targets {

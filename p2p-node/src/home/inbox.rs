@@ -19,7 +19,7 @@ use crate::{
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
     net::{HomeId, WorkFor},
     store::{PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, prefix},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 /// A sealed inbox item that we owe.
@@ -123,13 +123,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Parcels for inboxes at a server that is up.
-    pub(crate) fn parcels_up_at(&mut self, turn: &mut Turn<'_>, home: &str) {
-        if let Ok(home) = home.parse::<RendezvousAddr>() {
-            self.parcels_up(turn, home.peer);
-        }
-    }
-
     pub(crate) fn parcels_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let Some(hello) = self.homes.servers.get(&home).and_then(|h| h.hello.clone()) else {
             return;
@@ -170,6 +163,17 @@ impl Engine {
         }
     }
 
+    /// A group's log is there: what invites others into it may go out.
+    pub(crate) fn parcels_of_group_up(&mut self, turn: &mut Turn<'_>, group: GroupId) {
+        let of_group = self.homes.parcels.iter().filter(|(key, _)| key.get(32..) == Some(&group[..]));
+        let mut homes: Vec<HomeId> =
+            of_group.filter_map(|(_, p)| Some(p.row.home.parse::<RendezvousAddr>().ok()?.peer)).collect();
+        homes.dedup();
+        for home in homes {
+            self.parcels_up(turn, home);
+        }
+    }
+
     /// Our other devices write into a group as soon as they have joined it: first the contact is to be able to.
     fn waits_for_contact(&self, key: &[u8]) -> bool {
         let me = self.account.id();
@@ -207,8 +211,11 @@ impl Engine {
         };
         let key = [&device.as_bytes()[..], &place].concat();
         turn.put(PARCELS, &key, &row)?;
+        if let Ok(home) = home.parse::<RendezvousAddr>() {
+            turn.fact(Fact::ParcelsWait(home.peer));
+        }
         self.homes.parcels.insert(key, Parcel::new(row));
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         Ok(())
     }
 
@@ -225,11 +232,11 @@ impl Engine {
 
     fn forget_parcel(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
         self.homes.parcels.remove(key);
-        self.delivery.net_changed = true;
+        turn.fact(Fact::ReachChanged);
         turn.delete(PARCELS, key)?;
         let homes: Vec<HomeId> = self.account.identity.homes.iter().map(|h| h.peer).collect();
         for home in homes {
-            self.parcels_up(turn, home);
+            turn.fact(Fact::ParcelsWait(home));
         }
         Ok(())
     }

@@ -7,16 +7,15 @@ mod wanted;
 use std::collections::{BTreeMap, HashMap};
 
 use starling_keys::RendezvousAddr;
-use starling_wire::rendezvous::{Ask, ServerHello};
+use starling_wire::rendezvous::ServerHello;
 
 pub use pending::{Pending, Refused};
 
 use crate::{
-    account::pending::AccountPending,
     api::types::Live,
     net::HomeId,
     store::{PARCELS, ParcelRow, Reading, prefix},
-    turn::{Engine, EngineError, Turn},
+    turn::{Engine, EngineError, Fact, Turn},
 };
 
 pub const SUPERSEDED: &str = "this device is no longer one of its account: it was removed, or the account was restored on another device, which has \
@@ -69,6 +68,29 @@ impl Homes {
         Ok(homes)
     }
 
+    /// Whether a server is our home and has registered us.
+    pub fn is_registered(&self, home: &HomeId) -> bool {
+        self.servers.get(home).is_some_and(|h| h.own && h.registered)
+    }
+
+    /// This device is not part of its account any more: nothing more is done at its homes.
+    pub fn superseded(&mut self) {
+        for home in self.servers.values_mut().filter(|h| h.own) {
+            home.problem = Some(SUPERSEDED.into());
+        }
+    }
+
+    /// What was refused for a time that is over.
+    pub fn on_time(&mut self, turn: &mut Turn<'_>) {
+        for (home, state) in &mut self.servers {
+            if state.due().is_some_and(|at| at <= turn.now()) {
+                state.retry_at = None;
+                state.inbox.reading = false;
+                turn.fact(Fact::HomeRetry(*home));
+            }
+        }
+    }
+
     /// Our home's clock minus our steady time, while it is connected.
     pub fn clock_offset(&self) -> Option<i64> {
         self.servers.values().find(|h| h.own && h.hello.is_some()).map(|h| h.steady_offset_ms)
@@ -76,22 +98,17 @@ impl Homes {
 }
 
 impl Engine {
-    pub(crate) fn home_up(
-        &mut self,
-        turn: &mut Turn<'_>,
-        home: HomeId,
-        hello: &ServerHello,
-    ) -> Result<(), EngineError> {
+    pub(crate) fn home_up(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello) {
         let (now, steady) = (turn.wall(), turn.now());
         let Some(state) = self.homes.servers.get_mut(&home) else {
-            return Ok(());
+            return;
         };
         let lost = std::mem::take(&mut state.pending);
         for pending in lost.into_values() {
             self.on_request_lost(turn, pending);
         }
         let Some(state) = self.homes.servers.get_mut(&home) else {
-            return Ok(());
+            return;
         };
         state.hello = Some(hello.clone());
         (state.registered, state.stocked) = (false, false);
@@ -101,19 +118,9 @@ impl Engine {
         state.silent = false;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
-        let own = state.own;
         turn.set_home_offset(self.homes.clock_offset());
-        if own || self.has_left(home) {
-            self.publish(turn, home);
-        }
-        self.logs_up(turn, home);
-        self.trims_up(turn, home)?;
-        self.receipts_up(turn, home);
-        self.connects_up(turn, home);
-        self.parcels_up(turn, home);
-        self.codes_up(turn, home);
+        turn.fact(Fact::HomeUp(home));
         turn.live(Live::Net);
-        Ok(())
     }
 
     /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.
@@ -136,54 +143,7 @@ impl Engine {
         for pending in lost.into_values() {
             self.on_request_lost(turn, pending);
         }
-        for group in self.groups_at(home) {
-            if let Some(entry) = self.conversations.groups.get_mut(&group) {
-                entry.readers = 0;
-            }
-        }
-        // The server has forgotten the places of our short codes.
-        for open in self.account.codes.iter_mut().filter(|c| c.home == home && c.code.is_some()) {
-            open.expires_ms = 0;
-        }
+        turn.fact(Fact::HomeDown(home));
         turn.live(Live::Net);
-    }
-
-    pub(crate) fn homes_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let due: Vec<HomeId> = self
-            .homes
-            .servers
-            .iter()
-            .filter(|(_, h)| h.due().is_some_and(|at| at <= turn.now()))
-            .map(|(id, _)| *id)
-            .collect();
-        for home in due {
-            if let Some(state) = self.homes.servers.get_mut(&home) {
-                state.retry_at = None;
-                state.inbox.reading = false;
-                if state.own && !state.registered && !self.counters.row.superseded {
-                    self.publish(turn, home);
-                } else if state.own {
-                    self.homes.read_inbox(turn, home);
-                    self.check_packages(turn, home);
-                    self.register_invites(turn, home)?;
-                    if self.counters.row.snapshot == 0 {
-                        self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
-                    } else if self.counters.row.snapshot_owed {
-                        self.snapshot_soon(turn);
-                    }
-                    self.regroup(turn)?;
-                } else if self.has_left(home) {
-                    self.publish(turn, home);
-                }
-            }
-            self.parcels_up(turn, home);
-            for id in self.groups_at(home) {
-                if self.conversations.groups.get(&id).is_some_and(|g| !g.caught_up) {
-                    self.read_logs(turn, id);
-                }
-            }
-            self.trims_up(turn, home)?;
-        }
-        Ok(())
     }
 }

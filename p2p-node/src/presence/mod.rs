@@ -16,7 +16,7 @@ use crate::{
     limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
     net::NetCommand,
     store::DeviceAddresses,
-    turn::{Effect, Engine, Turn},
+    turn::{Effect, Engine, Fact, Turn},
 };
 
 /// What somebody shows.
@@ -86,7 +86,7 @@ impl Engine {
             return;
         }
         if peer == self.account.id() {
-            return self.on_sibling_signal(sender.device(), &signal);
+            return self.on_sibling_signal(turn, sender.device(), &signal);
         }
         let (now, wall) = (turn.now(), turn.wall());
         let given_up =
@@ -118,7 +118,7 @@ impl Engine {
                 .addresses
                 .push(DeviceAddresses { device: sender.device().as_bytes().to_vec(), addresses: signal.addresses });
             person.dirty = true;
-            self.delivery.net_changed = true;
+            turn.fact(Fact::ReachChanged);
         }
         let last_seen_ms = self.contacts.people.get(&peer).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
@@ -138,12 +138,12 @@ impl Engine {
     }
 
     /// A device of ours tells where it can be reached.
-    fn on_sibling_signal(&mut self, device: DeviceId, signal: &Signal) {
+    fn on_sibling_signal(&mut self, turn: &mut Turn<'_>, device: DeviceId, signal: &Signal) {
         let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
-        let known = self.contacts.devices.get(&device) == Some(&self.account.id());
+        let known = self.account.has_other(&device);
         if known && !addresses.is_empty() && self.account.own_devices.addresses.get(&device) != Some(&addresses) {
             self.account.own_devices.addresses.insert(device, addresses);
-            self.delivery.net_changed = true;
+            turn.fact(Fact::ReachChanged);
         }
     }
 
@@ -178,14 +178,13 @@ impl Engine {
 
     /// A device is not connected, and nobody else reads the log: they are away.
     pub(crate) fn contact_left(&mut self, turn: &mut Turn<'_>, device: &DeviceId) {
-        let Some(account) = self.contacts.devices.get(device).copied() else {
+        let Some(account) = self.account_of(device) else {
             return;
         };
         let chat = ChatId(self.store.name("direct", account.as_bytes()));
         // Our own others read it, too.
         let own =
-            self.delivery.links.keys().filter(|d| self.contacts.devices.get(d) == Some(&self.account.id())).count()
-                as u32;
+            self.siblings().iter().filter(|d| self.delivery.links.contains_key(&d.certificate.device())).count() as u32;
         let read_elsewhere =
             self.active_group(chat).and_then(|g| self.conversations.groups.get(&g)).is_some_and(|g| g.readers > own);
         if read_elsewhere {

@@ -79,6 +79,9 @@ pub enum EngineError {
     /// Our own keys or groups cannot be used.
     #[error("the profile's encryption state cannot be used: {0}")]
     Group(#[from] GroupError),
+    /// A fact leads to itself: a mistake of ours.
+    #[error("what happened leads to itself without an end")]
+    Facts,
     /// The identity in the profile cannot be read.
     #[error("the profile's identity is damaged")]
     Identity,
@@ -114,7 +117,7 @@ impl Engine {
             }
         }
         let mls = Mls::new(&account.identity.certificate(), &account.identity.device_key, packages)?;
-        let mut engine = Self {
+        let engine = Self {
             account,
             contacts: Contacts::load(&read)?,
             conversations: Conversations::load(&read, &mls)?,
@@ -129,27 +132,7 @@ impl Engine {
             mls,
             store: store.clone(),
         };
-        engine.index_devices();
         Ok(engine)
-    }
-
-    /// Which account each known device belongs to.
-    pub(crate) fn index_devices(&mut self) {
-        self.contacts.devices.clear();
-        for (account, person) in self.contacts.people.iter() {
-            for entry in person.list.iter().flat_map(|l| &l.devices) {
-                self.contacts.devices.insert(entry.certificate.device(), *account);
-            }
-        }
-        let (account, device) = (self.account.id(), self.account.device());
-        for entry in self.account.identity.list.iter().flat_map(|l| &l.devices) {
-            if entry.certificate.device() != device {
-                self.contacts.devices.insert(entry.certificate.device(), account);
-            }
-        }
-        (self.delivery.net_changed, self.conversations.mending.look) = (true, true);
-        // Which groups fit, and who is waited for, may have changed for all of them.
-        self.conversations.chats.touch_all();
     }
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
@@ -174,11 +157,15 @@ impl Engine {
                     self.say_goodbye(turn);
                 }
             }
+            self.route_facts(turn)?;
         }
         self.on_time(turn)?;
+        self.route_facts(turn)?;
+        self.mend_on_time(turn)?;
         self.flush_pending(turn)?;
         self.pump_logs(turn)?;
         self.pump_links(turn)?;
+        self.route_facts(turn)?;
         self.sync_net(turn);
         self.plan(turn);
         self.save(turn)
@@ -221,7 +208,7 @@ impl Engine {
             NetEvent::DirectUp { device, relayed } => self.link_up(turn, device, relayed),
             NetEvent::DirectDown(device) => self.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
-            NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello)?,
+            NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello),
             NetEvent::HomeSilent(home, silent) => self.home_silent(turn, home, silent),
             NetEvent::HomeDown(home, reason) => self.home_down(turn, home, reason),
             NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
@@ -258,10 +245,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Which account, ours or a contact's, has a device.
+    pub(crate) fn account_of(&self, device: &DeviceId) -> Option<AccountId> {
+        if self.account.has_other(device) {
+            return Some(self.account.id());
+        }
+        self.contacts.devices.get(device).copied()
+    }
+
     pub(crate) fn may_talk(&self, device: &DeviceId) -> bool {
-        match self.contacts.devices.get(device) {
-            Some(account) if *account == self.account.id() => true,
-            Some(account) => self.contacts.people.get(account).is_some_and(Person::is_linked),
+        match self.account_of(device) {
+            Some(account) if account == self.account.id() => true,
+            Some(account) => self.contacts.people.get(&account).is_some_and(Person::is_linked),
             None => false,
         }
     }
@@ -271,10 +266,9 @@ impl Engine {
         self.expire_operations(turn);
         self.expire_removals(turn);
         self.expire_left_homes(turn);
-        self.homes_on_time(turn)?;
+        self.homes.on_time(turn);
         self.snapshot_on_time(turn);
-        self.with_calls(turn, |calls, host| calls.on_time(host))?;
-        self.mend_on_time(turn)
+        self.with_calls(turn, |calls, host| calls.on_time(host))
     }
 
     /// The conversation with an account, made if needed.

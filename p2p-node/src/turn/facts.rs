@@ -60,14 +60,14 @@ impl Engine {
                 return Ok(());
             }
             for fact in facts {
-                self.on_fact(turn, fact)?;
+                self.follow(turn, fact)?;
             }
         }
         if turn.take_facts().is_empty() { Ok(()) } else { Err(EngineError::Facts) }
     }
 
     /// What follows from a fact, one line for each capability that it means something to.
-    fn on_fact(&mut self, turn: &mut Turn<'_>, fact: Fact) -> Result<(), EngineError> {
+    fn follow(&mut self, turn: &mut Turn<'_>, fact: Fact) -> Result<(), EngineError> {
         match fact {
             Fact::HomeUp(home) => {
                 self.publish_on_up(turn, home);

@@ -3,6 +3,7 @@
 mod counters;
 mod deadlines;
 mod engine;
+mod facts;
 mod schedule;
 mod tracked;
 
@@ -14,6 +15,7 @@ use starling_keys::AccountId;
 
 pub(crate) use counters::Counters;
 pub use engine::{Effect, Engine, EngineError, Input, Now};
+pub(crate) use facts::Fact;
 pub(crate) use tracked::Tracked;
 
 use crate::{
@@ -57,6 +59,7 @@ pub struct Turn<'a> {
     home_offset_ms: Option<i64>,
     source: Source,
     effects: Vec<Effect>,
+    facts: Vec<Fact>,
     /// Sequence number of the newest piece of durable news.
     feed: u64,
 }
@@ -65,7 +68,15 @@ impl<'a> Turn<'a> {
     /// Begins a turn. `feed` is the sequence number of the newest piece of news before it.
     pub fn begin(store: &'a Store, now: Now, source: &mut Source, feed: u64) -> Result<Self, StoreError> {
         let source = source.fork();
-        Ok(Self { txn: store.begin()?, now, home_offset_ms: None, source, effects: Vec::new(), feed })
+        Ok(Self {
+            txn: store.begin()?,
+            now,
+            home_offset_ms: None,
+            source,
+            effects: Vec::new(),
+            facts: Vec::new(),
+            feed,
+        })
     }
 
     /// Makes everything that was written durable; only then may the effects, which it gives, leave. `source` goes on where this turn ends.
@@ -121,6 +132,18 @@ impl<'a> Turn<'a> {
     /// Adds an effect.
     pub fn emit(&mut self, effect: Effect) {
         self.effects.push(effect);
+    }
+
+    /// Emits a fact for the capabilities that it means something to. The same fact is routed once.
+    pub fn fact(&mut self, fact: Fact) {
+        if !self.facts.contains(&fact) {
+            self.facts.push(fact);
+        }
+    }
+
+    /// Takes the facts that were not routed yet.
+    fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
     }
 
     /// Adds news that are not kept.
