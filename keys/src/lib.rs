@@ -22,5 +22,5 @@ pub use device::{
 pub use endpoint::{EndpointError, Host, RendezvousAddr, Transport};
 pub use keyfile::{KeyFile, KeyFileError, Protection};
 pub use phrase::{PhraseError, RecoveryPhrase};
-pub use safety::SafetyNumber;
+pub use safety::{SafetyHalf, SafetyNumber};
 pub use seal::{SealError, StorageKey};

@@ -260,6 +260,23 @@ fn a_node_that_does_not_answer_is_a_time_out() {
 }
 
 #[test]
+fn contacts_come_without_their_safety_numbers_if_that_is_asked() {
+    let world = World::new();
+    world.person("alice");
+    world.person("bob");
+    world.befriend("alice", "bob");
+    let (_daemon, ready) = daemon(&world, &[]);
+    let mut lines = Lines::unix(&ready);
+    let whole = lines.call("contacts", json!({}));
+    let short = lines.call("contacts", json!({ "safety_numbers": false }));
+    let number = whole["result"][0]["safety_number"].as_str().unwrap();
+    assert_eq!(world.json("alice", &["contacts", "verify", "bob"])["safety_number"], number);
+    let mut expected = whole["result"].clone();
+    expected[0].as_object_mut().unwrap().remove("safety_number");
+    assert_eq!(short["result"], expected);
+}
+
+#[test]
 fn a_history_of_any_length_is_given_in_full() {
     let world = World::new();
     world.person("alice");

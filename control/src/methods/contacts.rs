@@ -13,7 +13,10 @@ pub const MAX_INVITE_LIFETIME_MS: u64 = 365 * 86_400_000;
 
 requests! {
     /// All contacts, with those that were asked, blocked or removed.
-    List = "contacts" -> Vec<Contact> => {}
+    List = "contacts" -> Vec<Contact> => {
+        /// With the safety numbers, which take a millisecond or two each to compute: yes unless it is false.
+        safety_numbers: Option<bool>,
+    }
 
     /// Those who ask to be a contact.
     Requests = "requests" -> Vec<Request> => {}

@@ -34,8 +34,9 @@ pub struct Contact {
     pub typing: bool,
     /// How this device is connected to one of theirs.
     pub path: Path,
-    /// The number to compare with theirs.
-    pub safety_number: String,
+    /// The number to compare with theirs, unless the request left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_number: Option<String>,
 }
 
 /// What a contact is to this account.

@@ -10,6 +10,7 @@ use starling_control::{
     event::{EventKind, MessageChange, VERSION},
     objects::{self, Author, CallAt, ChatKind, ChatRef, ContactRef, Cursor, MessageKey, MessageRef, Path, Time},
 };
+use starling_keys::SafetyNumber;
 use starling_node::{
     Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
     ContactState, DeliveryState, Device, FeedKind, Live, Message, News, Node, NodeError, Recording, Request, Status,
@@ -344,7 +345,7 @@ pub fn call_elsewhere(c: &CallElsewhere) -> objects::CallElsewhere {
     }
 }
 
-pub fn contact(c: &Contact, me: &Status) -> objects::Contact {
+pub fn contact(c: &Contact, safety_number: Option<SafetyNumber>) -> objects::Contact {
     let state = match c.state {
         ContactState::Active => objects::ContactState::Active,
         ContactState::Outgoing => objects::ContactState::Requested,
@@ -365,7 +366,7 @@ pub fn contact(c: &Contact, me: &Status) -> objects::Contact {
         presence: c.availability.map(presence),
         typing: c.typing,
         path: path(c.relayed).unwrap_or(Path::None),
-        safety_number: starling_keys::SafetyNumber::of(&me.account, &c.account).to_string(),
+        safety_number: safety_number.map(|number| number.to_string()),
     }
 }
 

@@ -5,6 +5,7 @@ mod calls;
 mod client;
 mod convert;
 pub mod frames;
+mod safety;
 mod screen_state;
 mod serve;
 mod session;

@@ -145,10 +145,18 @@ impl Serve<node::Authenticate> for Session {
 }
 
 impl Serve<contacts::List> for Session {
-    async fn serve(&self, _: contacts::List) -> Result<Vec<objects::Contact>, Error> {
-        let me = self.served.node.status().await.map_err(CliError::from)?;
+    async fn serve(&self, request: contacts::List) -> Result<Vec<objects::Contact>, Error> {
         let contacts = self.served.node.contacts().await.map_err(CliError::from)?;
-        Ok(contacts.iter().map(|contact| convert::contact(contact, &me)).collect())
+        if request.safety_numbers == Some(false) {
+            return Ok(contacts.iter().map(|contact| convert::contact(contact, None)).collect());
+        }
+        let me = self.served.node.status().await.map_err(CliError::from)?.account;
+        let numbers = self.served.safety_numbers.clone();
+        // Those of thousands of contacts take seconds.
+        let convert = move || {
+            contacts.iter().map(|contact| convert::contact(contact, Some(numbers.of(&me, &contact.account)))).collect()
+        };
+        tokio::task::spawn_blocking(convert).await.map_err(|error| CliError::internal(error).into())
     }
 }
 

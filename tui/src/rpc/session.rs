@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -23,7 +23,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{frames, screen_state::ScreenState, subscription::Subscription};
+use super::{frames, safety::SafetyNumbers, screen_state::ScreenState, subscription::Subscription};
 use crate::error::CliError;
 
 /// Lines that may wait for a reader; beyond that the events wait with their next page.
@@ -46,13 +46,22 @@ pub struct Served {
     pub stop: mpsc::Sender<()>,
     /// What screens keep.
     pub screen: ScreenState,
+    /// Those of the contacts.
+    pub safety_numbers: Arc<SafetyNumbers>,
     /// The node ends: subscriptions and waiting calls end at once, and connections when their client has what it asked for.
     pub ending: watch::Receiver<bool>,
 }
 
 impl Served {
     pub fn new(node: Node, profile: &str, screen: ScreenState, stop: mpsc::Sender<()>) -> Self {
-        Self { node, profile: profile.to_owned(), stop, screen, ending: watch::channel(false).1 }
+        Self {
+            node,
+            profile: profile.to_owned(),
+            stop,
+            screen,
+            safety_numbers: Arc::default(),
+            ending: watch::channel(false).1,
+        }
     }
 
     /// Ready when the node ends.

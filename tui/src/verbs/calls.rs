@@ -409,7 +409,7 @@ fn show(global: &Global, event: &Value, before: &str) -> CliResult {
 
 async fn list(global: &Global, client: &Client) -> CliResult {
     let calls = client.call("call.list", json!({})).await?;
-    let chats = client.call("contacts", json!({})).await?;
+    let chats = super::contacts_in_short(client).await?;
     for call in calls.as_array().into_iter().flatten() {
         if global.json {
             print(call)?;

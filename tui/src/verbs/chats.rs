@@ -10,7 +10,7 @@ use starling_control::{
 };
 use starling_text::SafeText;
 
-use super::{field, find, node_of, people::catch_up, print, say, words_of};
+use super::{field, find, find_whole, node_of, people::catch_up, print, say, words_of};
 use crate::{
     cli::{Chats, Global, parse_duration},
     error::{CliError, CliResult},
@@ -117,7 +117,7 @@ async fn list(global: &Global, client: &Client) -> CliResult {
 
 async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
     catch_up(global, client).await?;
-    let contact = find(client, who).await?;
+    let contact = find_whole(client, who).await?;
     let chats = client.call("chats", json!({})).await?;
     let chat =
         chats.as_array().into_iter().flatten().find(|c| c["id"] == contact["chat"]).cloned().unwrap_or(Value::Null);

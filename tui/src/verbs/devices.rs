@@ -153,7 +153,7 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     wait_registered(global, &client).await?;
     catch_up(global, &client).await?;
     settle(&client).await;
-    let contacts = client.call("contacts", json!({})).await?;
+    let contacts = super::contacts_in_short(&client).await?;
     let count = contacts.as_array().map_or(0, Vec::len);
     client.finish().await;
     if global.json {

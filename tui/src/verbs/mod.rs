@@ -76,10 +76,20 @@ async fn node_of(global: &Global) -> CliResult<(Profile, Client)> {
     Ok((profile, client))
 }
 
-/// Finds a contact (or a request) by `@name`, name, account, chat id or address.
+/// Finds a contact (or a request) by `@name`, name, account, chat id or address. It comes without its safety number.
 pub async fn find(client: &Client, who: &str) -> CliResult<Value> {
+    find_in(&contacts_in_short(client).await?, who)
+}
+
+/// The same with its safety number.
+pub async fn find_whole(client: &Client, who: &str) -> CliResult<Value> {
     let contacts = client.call("contacts", json!({})).await?;
     find_in(&contacts, who)
+}
+
+/// All contacts, without the safety numbers, which take the node some time.
+pub async fn contacts_in_short(client: &Client) -> CliResult<Value> {
+    client.call("contacts", json!({ "safety_numbers": false })).await
 }
 
 pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {

@@ -6,7 +6,7 @@ use starling_control::{
     objects::{Rendezvous, Status},
 };
 
-use super::{field, find, init::parse_home, node_of, print, say};
+use super::{contacts_in_short, field, find, find_whole, init::parse_home, node_of, print, say};
 use crate::{
     cli::{Contacts, Global, parse_duration},
     error::{CliError, CliResult},
@@ -265,7 +265,8 @@ pub async fn settle(client: &Client) {
 }
 
 async fn list(global: &Global, client: &Client) -> CliResult {
-    let contacts = client.call("contacts", json!({})).await?;
+    let contacts =
+        if global.json { client.call("contacts", json!({})).await? } else { contacts_in_short(client).await? };
     let requests = client.call("requests", json!({})).await?;
     if global.json {
         for contact in contacts.as_array().into_iter().flatten() {
@@ -325,7 +326,7 @@ async fn add(
     let answer = add_contact(client, what, name, greeting, rendezvous).await?;
     settle(client).await;
     let account = field(&answer, "account").to_owned();
-    let contact = find(client, &account).await?;
+    let contact = find_whole(client, &account).await?;
     if global.json {
         return print(&contact);
     }
@@ -398,7 +399,7 @@ async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::R
 }
 
 async fn verify(global: &Global, client: &Client, who: &str, yes: bool, undo: bool) -> CliResult {
-    let contact = find(client, who).await?;
+    let contact = find_whole(client, who).await?;
     if yes || undo {
         let params = json!({ "account": field(&contact, "account"), "verified": yes });
         client.call("contacts.verify", params).await?;

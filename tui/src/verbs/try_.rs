@@ -142,7 +142,7 @@ async fn transcript(trial: &Trial, began: Instant) -> CliResult {
         Ok(contact) => field(&contact, "chat").to_owned(),
         // Its name is still on the way.
         Err(_) => {
-            let contacts = client.call("contacts", json!({})).await?;
+            let contacts = super::contacts_in_short(&client).await?;
             field(&contacts[0], "chat").to_owned()
         }
     };
