@@ -607,6 +607,22 @@ impl WaitFor {
     }
 }
 
+impl Verb {
+    /// Whether it is one question to a node and the answer.
+    pub fn is_short(&self) -> bool {
+        matches!(
+            self,
+            Self::Send(_)
+                | Self::Whoami
+                | Self::Contacts { .. }
+                | Self::Chats { .. }
+                | Self::History { .. }
+                | Self::Search { .. }
+                | Self::Rpc { .. }
+        )
+    }
+}
+
 /// 30s, 10m, 12h, 7d; in milliseconds.
 pub fn parse_duration(text: &str) -> Option<u64> {
     let text = text.trim();

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 
 /// Runs a verb until it is done or a signal ends it.
 fn run_to_end(cli: Cli) -> CliResult {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = runtime_for(&cli).enable_all().build()?;
     let result = runtime.block_on(async {
         tokio::select! {
             result = Box::pin(run(cli)) => result,
@@ -68,6 +68,20 @@ fn run_to_end(cli: Cli) -> CliResult {
     });
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     result
+}
+
+/// A command that asks a node which runs already does not start threads: they would take longer than what is asked.
+fn runtime_for(cli: &Cli) -> tokio::runtime::Builder {
+    let node_runs = || {
+        let profile = profile::Profile::new(&cli.global);
+        profile.is_ok_and(|profile| profile.sockets().iter().any(|socket| socket.exists()))
+    };
+    if cli.verb.as_ref().is_some_and(Verb::is_short) && node_runs() {
+        return tokio::runtime::Builder::new_current_thread();
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2);
+    builder
 }
 
 /// What clap says of a command line that it does not understand; the arguments that it quotes are made safe first.
