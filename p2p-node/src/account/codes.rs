@@ -14,6 +14,7 @@ use crate::{
     api::Reply,
     api::types::{Live, NodeError},
     contacts::connect::{Connect, Whom},
+    home::Homes,
     home::Pending,
     limits::REACH_TIMEOUT_MS,
     net::HomeId,
@@ -75,6 +76,184 @@ impl Account {
     }
 }
 
+impl Account {
+    pub(crate) fn codes_up(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        let Some(state) = homes.servers.get(&home).filter(|h| h.hello.is_some()) else {
+            return;
+        };
+        if state.registered {
+            let waiting: Vec<u64> =
+                self.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
+            for id in waiting {
+                homes.request(turn, home, Ask::CodeOpen(true), AccountPending::OpenCode(id));
+            }
+        }
+        let waiting: Vec<(u64, CodeMessage)> = self
+            .used_codes
+            .iter_mut()
+            .filter(|c| c.home.peer == home && c.exchange.is_none())
+            .map(|c| {
+                let exchange = CodeExchange::start(&c.code);
+                let message = CodeMessage {
+                    place: c.code.place,
+                    pake: Bytes::copy_from_slice(exchange.message()),
+                    ..CodeMessage::default()
+                };
+                c.exchange = Some(exchange);
+                (c.id, message)
+            })
+            .collect();
+        for (id, message) in waiting {
+            homes.request(turn, home, Ask::CodeTry(message), AccountPending::TryCode(id));
+        }
+    }
+
+    /// A server has given a code of ours its place.
+    pub(super) fn code_opened(&mut self, turn: &mut Turn<'_>, id: u64, place: u32) {
+        if let Some(open) = self.codes.iter_mut().find(|c| c.id == id) {
+            let code = ShortCode::generate(place);
+            let text = code.to_string();
+            open.code = Some(code);
+            if let Some(reply) = open.reply.take() {
+                turn.reply(reply, Ok(text));
+            }
+        }
+    }
+
+    pub(crate) fn code_failed(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
+        if let Some(at) = self.codes.iter().position(|c| c.id == id) {
+            let mut open = self.codes.remove(at);
+            if let Some(reply) = open.reply.take() {
+                turn.reply(
+                    reply,
+                    Err(NodeError::Refused(format!("the rendezvous gives no short code now: {reason:?}"))),
+                );
+            }
+        }
+    }
+
+    pub(crate) fn end_code(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, open: &OpenCode, used: bool) {
+        if let Some(code) = &open.code {
+            if !open.closed {
+                homes.request(turn, open.home, Ask::CodeClose(code.place), Pending::Nothing);
+            }
+            turn.live(Live::CodeEnded { code: code.to_string(), used });
+        }
+    }
+
+    /// An invite was used: the code that leads to it has done its work.
+    pub(crate) fn end_code_of(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, token: &[u8]) {
+        if let Some(at) = self.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
+            let code = self.codes.remove(at);
+            self.end_code(turn, homes, &code, true);
+        }
+    }
+
+    /// A device of ours was linked: the code that it used has done its work.
+    pub(crate) fn end_device_codes(&mut self, turn: &mut Turn<'_>, homes: &mut Homes) {
+        let used: Vec<OpenCode> = self.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
+        for open in used {
+            self.end_code(turn, homes, &open, true);
+        }
+    }
+
+    fn code_answer(&mut self, turn: &mut Turn<'_>, reply: CodeReply, error: NodeError) {
+        match reply {
+            CodeReply::Contact(reply) => turn.reply(reply, Err(error)),
+            CodeReply::Account(reply) => turn.reply(reply, Err(error)),
+        }
+    }
+
+    pub(crate) fn use_code(
+        &mut self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        code: ShortCode,
+        home: Option<RendezvousAddr>,
+        reply: CodeReply,
+    ) {
+        let Some(home) = home.or_else(|| self.identity.homes.first().cloned()) else {
+            return self.code_answer(turn, reply, NodeError::Invalid("a short code needs a rendezvous".into()));
+        };
+        let id = turn.fresh_id();
+        let peer = home.peer;
+        self.used_codes.push(UsedCode {
+            id,
+            code,
+            home,
+            exchange: None,
+            gives_up_at: turn.now() + REACH_TIMEOUT_MS,
+            reply: Some(reply),
+        });
+        turn.fact(Fact::ReachChanged);
+        self.codes_up(turn, homes, peer);
+    }
+
+    pub(crate) fn code_try_refused(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
+        if let Some(at) = self.used_codes.iter().position(|c| c.id == id) {
+            let mut used = self.used_codes.remove(at);
+            turn.fact(Fact::ReachChanged);
+            if let Some(reply) = used.reply.take() {
+                let error = match reason {
+                    Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: 10_000 },
+                    _ => NodeError::NotFound(
+                        "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into(),
+                    ),
+                };
+                self.code_answer(turn, reply, error);
+            }
+        }
+    }
+
+    /// What makes another device one of our account.
+    fn device_link(&self) -> DeviceLink {
+        DeviceLink {
+            account_seed: self.identity.account_key.seed().to_vec(),
+            name: self.identity.row.name.clone(),
+            bot: self.identity.row.bot,
+            homes: self.identity.homes.iter().map(ToString::to_string).collect(),
+            username: self.identity.row.username.clone(),
+            list_version: self.list().map_or(0, |l| l.version),
+            full_name: String::new(),
+        }
+    }
+
+    /// Codes that are too old or were tried too often.
+    pub(crate) fn expire_codes(&mut self, turn: &mut Turn<'_>, homes: &mut Homes) {
+        let now = turn.now();
+        while let Some(at) = self.used_codes.iter().position(|c| c.gives_up_at <= now) {
+            let mut used = self.used_codes.remove(at);
+            turn.fact(Fact::ReachChanged);
+            if let Some(reply) = used.reply.take() {
+                let why = "nobody answers: both sides have to be online for a short code";
+                self.code_answer(turn, reply, NodeError::Unreachable(why.into()));
+            }
+        }
+        let ended = |c: &OpenCode| {
+            c.expires_ms <= now || c.attempts > CODE_FAILURES || (c.code.is_none() && c.gives_up_at <= now)
+        };
+        while let Some(at) = self.codes.iter().position(ended) {
+            let mut open = self.codes.remove(at);
+            if let Some(reply) = open.reply.take() {
+                let problem = "our rendezvous cannot be reached, and a short code needs it: see `starling doctor`";
+                turn.reply(reply, Err(NodeError::Unreachable(problem.into())));
+            }
+            self.end_code(turn, homes, &open, false);
+        }
+        let burnt: Vec<usize> = self
+            .codes
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.attempts >= c.attempts_answered() && c.expires_ms > now + 30_000)
+            .map(|(i, _)| i)
+            .collect();
+        for at in burnt {
+            // The third answer may have been right: it is given half a minute.
+            self.codes[at].expires_ms = now + 30_000;
+        }
+    }
+}
+
 impl Engine {
     /// Opens a code: for somebody to become a contact, or for another device to join our account.
     pub(crate) fn open_code(
@@ -89,7 +268,7 @@ impl Engine {
             return Ok(());
         };
         let expires_ms = turn.now() + CODE_LIFETIME_S * 1000;
-        if for_device && self.siblings().len() + 1 >= MAX_DEVICES {
+        if for_device && self.account.other_devices().len() + 1 >= MAX_DEVICES {
             let why = format!("an account has at most {MAX_DEVICES} devices: remove one with `starling device remove`");
             turn.reply(reply, Err(NodeError::Refused(why)));
             return Ok(());
@@ -114,150 +293,8 @@ impl Engine {
             gives_up_at,
             reply,
         });
-        self.codes_up(turn, home);
+        self.account.codes_up(turn, &mut self.homes, home);
         Ok(())
-    }
-
-    pub(crate) fn codes_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let Some(state) = self.homes.servers.get(&home).filter(|h| h.hello.is_some()) else {
-            return;
-        };
-        if state.registered {
-            let waiting: Vec<u64> =
-                self.account.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
-            for id in waiting {
-                self.homes.request(turn, home, Ask::CodeOpen(true), AccountPending::OpenCode(id));
-            }
-        }
-        let waiting: Vec<(u64, CodeMessage)> = self
-            .account
-            .used_codes
-            .iter_mut()
-            .filter(|c| c.home.peer == home && c.exchange.is_none())
-            .map(|c| {
-                let exchange = CodeExchange::start(&c.code);
-                let message = CodeMessage {
-                    place: c.code.place,
-                    pake: Bytes::copy_from_slice(exchange.message()),
-                    ..CodeMessage::default()
-                };
-                c.exchange = Some(exchange);
-                (c.id, message)
-            })
-            .collect();
-        for (id, message) in waiting {
-            self.homes.request(turn, home, Ask::CodeTry(message), AccountPending::TryCode(id));
-        }
-    }
-
-    /// A server has given a code of ours its place.
-    pub(super) fn code_opened(&mut self, turn: &mut Turn<'_>, id: u64, place: u32) {
-        if let Some(open) = self.account.codes.iter_mut().find(|c| c.id == id) {
-            let code = ShortCode::generate(place);
-            let text = code.to_string();
-            open.code = Some(code);
-            if let Some(reply) = open.reply.take() {
-                turn.reply(reply, Ok(text));
-            }
-        }
-    }
-
-    pub(crate) fn code_failed(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
-        if let Some(at) = self.account.codes.iter().position(|c| c.id == id) {
-            let mut open = self.account.codes.remove(at);
-            if let Some(reply) = open.reply.take() {
-                turn.reply(
-                    reply,
-                    Err(NodeError::Refused(format!("the rendezvous gives no short code now: {reason:?}"))),
-                );
-            }
-        }
-    }
-
-    pub(crate) fn end_code(&mut self, turn: &mut Turn<'_>, open: &OpenCode, used: bool) {
-        if let Some(code) = &open.code {
-            if !open.closed {
-                self.homes.request(turn, open.home, Ask::CodeClose(code.place), Pending::Nothing);
-            }
-            turn.live(Live::CodeEnded { code: code.to_string(), used });
-        }
-    }
-
-    /// An invite was used: the code that leads to it has done its work.
-    pub(crate) fn end_code_of(&mut self, turn: &mut Turn<'_>, token: &[u8]) {
-        if let Some(at) = self.account.codes.iter().position(|c| c.token.as_ref().is_some_and(|t| t.0 == token)) {
-            let code = self.account.codes.remove(at);
-            self.end_code(turn, &code, true);
-        }
-    }
-
-    /// A device of ours was linked: the code that it used has done its work.
-    pub(crate) fn end_device_codes(&mut self, turn: &mut Turn<'_>) {
-        let used: Vec<OpenCode> =
-            self.account.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
-        for open in used {
-            self.end_code(turn, &open, true);
-        }
-    }
-
-    fn code_answer(&mut self, turn: &mut Turn<'_>, reply: CodeReply, error: NodeError) {
-        match reply {
-            CodeReply::Contact(reply) => turn.reply(reply, Err(error)),
-            CodeReply::Account(reply) => turn.reply(reply, Err(error)),
-        }
-    }
-
-    pub(crate) fn use_code(
-        &mut self,
-        turn: &mut Turn<'_>,
-        code: ShortCode,
-        home: Option<RendezvousAddr>,
-        reply: CodeReply,
-    ) {
-        let Some(home) = home.or_else(|| self.account.identity.homes.first().cloned()) else {
-            return self.code_answer(turn, reply, NodeError::Invalid("a short code needs a rendezvous".into()));
-        };
-        let id = turn.fresh_id();
-        let peer = home.peer;
-        self.account.used_codes.push(UsedCode {
-            id,
-            code,
-            home,
-            exchange: None,
-            gives_up_at: turn.now() + REACH_TIMEOUT_MS,
-            reply: Some(reply),
-        });
-        turn.fact(Fact::ReachChanged);
-        self.codes_up(turn, peer);
-    }
-
-    pub(crate) fn code_try_refused(&mut self, turn: &mut Turn<'_>, id: u64, reason: Refusal) {
-        if let Some(at) = self.account.used_codes.iter().position(|c| c.id == id) {
-            let mut used = self.account.used_codes.remove(at);
-            turn.fact(Fact::ReachChanged);
-            if let Some(reply) = used.reply.take() {
-                let error = match reason {
-                    Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: 10_000 },
-                    _ => NodeError::NotFound(
-                        "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into(),
-                    ),
-                };
-                self.code_answer(turn, reply, error);
-            }
-        }
-    }
-
-    /// What makes another device one of our account.
-    fn device_link(&self) -> DeviceLink {
-        DeviceLink {
-            account_seed: self.account.identity.account_key.seed().to_vec(),
-            name: self.account.identity.row.name.clone(),
-            bot: self.account.identity.row.bot,
-            homes: self.account.identity.homes.iter().map(ToString::to_string).collect(),
-            username: self.account.identity.row.username.clone(),
-            list_version: self.account.list().map_or(0, |l| l.version),
-            full_name: String::new(),
-        }
     }
 
     /// A step of a short code: an attempt at ours, or the answer to our attempt.
@@ -282,7 +319,7 @@ impl Engine {
                 let for_device = token.is_none();
                 let sealed = match token {
                     Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
-                    None => key.seal(ACCOUNT, &self.device_link().to_bytes()),
+                    None => key.seal(ACCOUNT, &self.account.device_link().to_bytes()),
                 };
                 let (place, attempt) = (message.place, message.attempt);
                 let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
@@ -339,42 +376,6 @@ impl Engine {
         };
         if let Err(error) = self.connect(turn, connect) {
             tracing::error!(%error, "cannot use a code");
-        }
-    }
-
-    /// Codes that are too old or were tried too often.
-    pub(crate) fn expire_codes(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now();
-        while let Some(at) = self.account.used_codes.iter().position(|c| c.gives_up_at <= now) {
-            let mut used = self.account.used_codes.remove(at);
-            turn.fact(Fact::ReachChanged);
-            if let Some(reply) = used.reply.take() {
-                let why = "nobody answers: both sides have to be online for a short code";
-                self.code_answer(turn, reply, NodeError::Unreachable(why.into()));
-            }
-        }
-        let ended = |c: &OpenCode| {
-            c.expires_ms <= now || c.attempts > CODE_FAILURES || (c.code.is_none() && c.gives_up_at <= now)
-        };
-        while let Some(at) = self.account.codes.iter().position(ended) {
-            let mut open = self.account.codes.remove(at);
-            if let Some(reply) = open.reply.take() {
-                let problem = "our rendezvous cannot be reached, and a short code needs it: see `starling doctor`";
-                turn.reply(reply, Err(NodeError::Unreachable(problem.into())));
-            }
-            self.end_code(turn, &open, false);
-        }
-        let burnt: Vec<usize> = self
-            .account
-            .codes
-            .iter()
-            .enumerate()
-            .filter(|(_, c)| c.attempts >= c.attempts_answered() && c.expires_ms > now + 30_000)
-            .map(|(i, _)| i)
-            .collect();
-        for at in burnt {
-            // The third answer may have been right: it is given half a minute.
-            self.account.codes[at].expires_ms = now + 30_000;
         }
     }
 }

@@ -83,14 +83,16 @@ impl Engine {
         match command {
             AccountCommand::OpenCode(for_device, reply) => self.open_code(turn, for_device, reply)?,
             AccountCommand::JoinAccount { code, home, reply } => match code.parse::<ShortCode>() {
-                Ok(code) => self.use_code(turn, code, Some(home), CodeReply::Account(reply)),
+                Ok(code) => self.account.use_code(turn, &mut self.homes, code, Some(home), CodeReply::Account(reply)),
                 Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
             },
             AccountCommand::Devices(reply) => {
                 let devices = self.device_list();
                 turn.reply(reply, Ok(devices));
             }
-            AccountCommand::RemoveDevice(device, reply) => self.remove_device(turn, device, reply),
+            AccountCommand::RemoveDevice(device, reply) => {
+                self.account.remove_device(turn, &mut self.homes, device, reply)
+            }
             AccountCommand::SetPrivacy { last_seen, receipts, typing, reply } => {
                 let settings = &mut self.account.settings;
                 settings.last_seen = last_seen.unwrap_or(settings.last_seen);
@@ -104,7 +106,7 @@ impl Engine {
                 let result = checked_name(&name).map(|name| self.set_name(turn, &name));
                 turn.reply(reply, result);
             }
-            AccountCommand::SetUsername(name, reply) => self.claim_name(turn, name, reply),
+            AccountCommand::SetUsername(name, reply) => self.account.claim_name(turn, &mut self.homes, name, reply),
             AccountCommand::SetHomes { homes, token, reply } => {
                 self.set_homes(turn, homes, token)?;
                 turn.reply(reply, Ok(()));

@@ -11,6 +11,7 @@ use starling_wire::{
     rendezvous::Ask,
 };
 
+use super::Account;
 use crate::{
     account::pending::AccountPending,
     api::{
@@ -18,6 +19,7 @@ use crate::{
         types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
     },
     contacts::Person,
+    home::Homes,
     limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
     store::{DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
     turn::{Engine, EngineError, Fact, Turn},
@@ -66,6 +68,131 @@ impl OwnDevices {
 /// A parcel without a group has this in its key's place for one: the newest replaces those that wait.
 const LIST_PARCEL: [u8; 16] = *b"our own devices.";
 
+impl Account {
+    /// The account's other devices.
+    pub(crate) fn other_devices(&self) -> Vec<DeviceEntry> {
+        let me = self.device();
+        let all = self.identity.list.iter().flat_map(|l| &l.devices);
+        all.filter(|d| d.certificate.device() != me).cloned().collect()
+    }
+
+    /// A list with this device on it, newer than all that are known. A restored device takes the place of those before it, as the recovery
+    /// phrase is for when they are lost; a linked one joins them.
+    pub(crate) fn new_list(
+        &mut self,
+        turn: &mut Turn<'_>,
+        known: Option<&Verified<DeviceList>>,
+    ) -> Result<(), NodeError> {
+        let newest = known.into_iter().chain(&self.identity.list).max_by_key(|l| l.version);
+        let joins = self.identity.row.joins || self.identity.list.is_some();
+        let me = self.device();
+        let mut devices: Vec<DeviceEntry> = newest
+            .filter(|_| joins)
+            .map(|l| l.devices.iter().filter(|d| d.certificate.device() != me).cloned().collect())
+            .unwrap_or_default();
+        if devices.len() >= MAX_DEVICES {
+            return Err(NodeError::Refused(format!(
+                "the account has {MAX_DEVICES} devices already: remove one with `starling device remove`"
+            )));
+        }
+        devices.push(DeviceEntry {
+            certificate: Certificate::issue(&self.identity.account_key, me, self.identity.row.created_at),
+            seal_key: self.identity.seal_public.clone(),
+        });
+        let version = newest.map_or(0, |l| l.version.saturating_add(1));
+        self.sign_list(turn, devices, version);
+        Ok(())
+    }
+
+    fn sign_list(&mut self, turn: &mut Turn<'_>, devices: Vec<DeviceEntry>, version: u64) {
+        let list = DeviceList {
+            account: self.id(),
+            // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
+            version: version.max(turn.agreed_ms() / 1000),
+            issued_at: turn.agreed_ms() / 1000,
+            devices,
+            homes: self.identity.homes.clone(),
+        }
+        .sign(&self.identity.account_key);
+        self.identity.row.device_list = list.as_bytes().to_vec();
+        self.identity.list = Some(list);
+        self.identity.dirty = true;
+        turn.fact(Fact::DevicesChanged(self.id()));
+    }
+
+    pub(crate) fn is_newer(&self, list: &DeviceList) -> bool {
+        self.list().is_none_or(|l| l.version < list.version)
+    }
+
+    /// Takes a device off the account's list. Conversations get groups without it. It is done when a home has taken the new list; what was
+    /// begun is gone on with even after a restart.
+    pub(crate) fn remove_device(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, device: DeviceId, reply: Reply<()>) {
+        let list = match self.check_may_remove(homes, device) {
+            Ok(list) => list,
+            Err(error) => return turn.reply(reply, Err(error)),
+        };
+        let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
+        self.sign_list(turn, rest, list.version.saturating_add(1));
+        turn.fact(Fact::OwnDeviceRemoved(device));
+        let changes = self.own_devices.changes();
+        if changes.removed.len() >= MAX_REMOVED
+            && let Some(oldest) = changes.removed.iter().position(|r| r.published)
+        {
+            changes.removed.remove(oldest);
+        }
+        changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
+        changes.list_owed = true;
+        self.own_devices.removals.push(Removal { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
+        self.publish_at_homes(turn, homes);
+    }
+
+    /// The list from which a device can be removed now.
+    fn check_may_remove(&self, homes: &mut Homes, device: DeviceId) -> Result<Verified<DeviceList>, NodeError> {
+        let Some(list) = self.identity.list.clone() else {
+            return Err(NodeError::Unreachable("the list of devices is not there yet: try again in a moment".into()));
+        };
+        if list.device(&device).is_none() {
+            return Err(NodeError::NotFound("the account has no such device: see `starling device list`".into()));
+        }
+        if !homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some()) {
+            let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
+            return Err(NodeError::Unreachable(why.into()));
+        }
+        if device == self.device() {
+            let why = "this is the device that you are using: remove it from another one";
+            return Err(NodeError::Refused(why.into()));
+        }
+        Ok(list)
+    }
+
+    /// The home does not take our list now: those who wait for a removal hear that it is not done yet.
+    pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &str) {
+        for removal in std::mem::take(&mut self.own_devices.removals) {
+            self.removal_waits(turn, removal, why);
+        }
+    }
+
+    fn removal_waits(&mut self, turn: &mut Turn<'_>, removal: Removal, why: &str) {
+        let device = removal.device;
+        let problem = format!(
+            "the rendezvous has not taken the list without device {device} yet ({why}): it is sent again by itself \
+             until it has"
+        );
+        turn.reply(removal.reply, Err(NodeError::Unreachable(problem)));
+    }
+
+    pub(crate) fn expire_removals(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
+        let (late, waiting) =
+            std::mem::take(&mut self.own_devices.removals).into_iter().partition(|r| r.gives_up_at <= now);
+        self.own_devices.removals = waiting;
+        let late: Vec<Removal> = late;
+        for removal in late {
+            self.removal_waits(turn, removal, "it does not answer");
+        }
+    }
+}
+
 impl Engine {
     /// The account's devices, as its users see them.
     pub(crate) fn device_list(&self) -> Vec<Device> {
@@ -83,66 +210,7 @@ impl Engine {
         .collect()
     }
 
-    /// The account's other devices.
-    pub(crate) fn siblings(&self) -> Vec<DeviceEntry> {
-        let me = self.account.device();
-        let all = self.account.identity.list.iter().flat_map(|l| &l.devices);
-        all.filter(|d| d.certificate.device() != me).cloned().collect()
-    }
-
     // The list.
-
-    /// A list with this device on it, newer than all that are known. A restored device takes the place of those before it, as the recovery
-    /// phrase is for when they are lost; a linked one joins them.
-    pub(crate) fn new_list(
-        &mut self,
-        turn: &mut Turn<'_>,
-        known: Option<&Verified<DeviceList>>,
-    ) -> Result<(), NodeError> {
-        let newest = known.into_iter().chain(&self.account.identity.list).max_by_key(|l| l.version);
-        let joins = self.account.identity.row.joins || self.account.identity.list.is_some();
-        let me = self.account.device();
-        let mut devices: Vec<DeviceEntry> = newest
-            .filter(|_| joins)
-            .map(|l| l.devices.iter().filter(|d| d.certificate.device() != me).cloned().collect())
-            .unwrap_or_default();
-        if devices.len() >= MAX_DEVICES {
-            return Err(NodeError::Refused(format!(
-                "the account has {MAX_DEVICES} devices already: remove one with `starling device remove`"
-            )));
-        }
-        devices.push(DeviceEntry {
-            certificate: Certificate::issue(
-                &self.account.identity.account_key,
-                me,
-                self.account.identity.row.created_at,
-            ),
-            seal_key: self.account.identity.seal_public.clone(),
-        });
-        let version = newest.map_or(0, |l| l.version.saturating_add(1));
-        self.sign_list(turn, devices, version);
-        Ok(())
-    }
-
-    fn sign_list(&mut self, turn: &mut Turn<'_>, devices: Vec<DeviceEntry>, version: u64) {
-        let list = DeviceList {
-            account: self.account.id(),
-            // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
-            version: version.max(turn.agreed_ms() / 1000),
-            issued_at: turn.agreed_ms() / 1000,
-            devices,
-            homes: self.account.identity.homes.clone(),
-        }
-        .sign(&self.account.identity.account_key);
-        self.account.identity.row.device_list = list.as_bytes().to_vec();
-        self.account.identity.list = Some(list);
-        self.account.identity.dirty = true;
-        turn.fact(Fact::DevicesChanged(self.account.id()));
-    }
-
-    pub(crate) fn is_newer(&self, list: &DeviceList) -> bool {
-        self.account.list().is_none_or(|l| l.version < list.version)
-    }
 
     /// A list of our account that is at least as new as ours: it counts. Gives whether we are on it.
     pub(crate) fn on_own_list(&mut self, turn: &mut Turn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
@@ -167,9 +235,9 @@ impl Engine {
         let removed = |d: &DeviceEntry| self.account.own_devices.has_removed(&d.certificate.device());
         if let Some(list) = self.account.identity.list.clone().filter(|l| l.devices.iter().any(removed)) {
             let rest = list.devices.iter().filter(|d| !removed(d)).cloned().collect();
-            self.sign_list(turn, rest, list.version.saturating_add(1));
+            self.account.sign_list(turn, rest, list.version.saturating_add(1));
             self.account.own_devices.changes().list_owed = true;
-            self.publish_at_homes(turn);
+            self.account.publish_at_homes(turn, &mut self.homes);
         }
         let (Some(before), Some(list)) = (before, &self.account.identity.list) else { return Ok(true) };
         let now = crate::contacts::connect::device_ids(list);
@@ -189,11 +257,11 @@ impl Engine {
     pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if std::mem::take(&mut self.account.identity.row.joins) {
             self.account.identity.dirty = true;
-            self.tell_siblings(turn, None)?;
+            self.tell_other_devices(turn, None)?;
         }
         if self.account.own_devices.changes.list_owed {
             self.account.own_devices.changes().list_owed = false;
-            self.tell_siblings(turn, None)?;
+            self.tell_other_devices(turn, None)?;
             self.tell_list(turn);
         }
         let account = self.account.id();
@@ -211,74 +279,6 @@ impl Engine {
             turn.reply(removal.reply, Ok(()));
         }
         Ok(())
-    }
-
-    /// Takes a device off the account's list. Conversations get groups without it. It is done when a home has taken the new list; what was
-    /// begun is gone on with even after a restart.
-    pub(crate) fn remove_device(&mut self, turn: &mut Turn<'_>, device: DeviceId, reply: Reply<()>) {
-        let list = match self.check_may_remove(device) {
-            Ok(list) => list,
-            Err(error) => return turn.reply(reply, Err(error)),
-        };
-        let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
-        self.sign_list(turn, rest, list.version.saturating_add(1));
-        turn.fact(Fact::OwnDeviceRemoved(device));
-        let changes = self.account.own_devices.changes();
-        if changes.removed.len() >= MAX_REMOVED
-            && let Some(oldest) = changes.removed.iter().position(|r| r.published)
-        {
-            changes.removed.remove(oldest);
-        }
-        changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
-        changes.list_owed = true;
-        self.account.own_devices.removals.push(Removal { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
-        self.publish_at_homes(turn);
-    }
-
-    /// The list from which a device can be removed now.
-    fn check_may_remove(&self, device: DeviceId) -> Result<Verified<DeviceList>, NodeError> {
-        let Some(list) = self.account.identity.list.clone() else {
-            return Err(NodeError::Unreachable("the list of devices is not there yet: try again in a moment".into()));
-        };
-        if list.device(&device).is_none() {
-            return Err(NodeError::NotFound("the account has no such device: see `starling device list`".into()));
-        }
-        if !self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some()) {
-            let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
-            return Err(NodeError::Unreachable(why.into()));
-        }
-        if device == self.account.device() {
-            let why = "this is the device that you are using: remove it from another one";
-            return Err(NodeError::Refused(why.into()));
-        }
-        Ok(list)
-    }
-
-    /// The home does not take our list now: those who wait for a removal hear that it is not done yet.
-    pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &str) {
-        for removal in std::mem::take(&mut self.account.own_devices.removals) {
-            self.removal_waits(turn, removal, why);
-        }
-    }
-
-    fn removal_waits(&mut self, turn: &mut Turn<'_>, removal: Removal, why: &str) {
-        let device = removal.device;
-        let problem = format!(
-            "the rendezvous has not taken the list without device {device} yet ({why}): it is sent again by itself \
-             until it has"
-        );
-        turn.reply(removal.reply, Err(NodeError::Unreachable(problem)));
-    }
-
-    pub(crate) fn expire_removals(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now();
-        let (late, waiting) =
-            std::mem::take(&mut self.account.own_devices.removals).into_iter().partition(|r| r.gives_up_at <= now);
-        self.account.own_devices.removals = waiting;
-        let late: Vec<Removal> = late;
-        for removal in late {
-            self.removal_waits(turn, removal, "it does not answer");
-        }
     }
 
     /// Tells contacts our newest list.
@@ -300,13 +300,17 @@ impl Engine {
             person.row.said_ms = now.max(person.row.said_ms + 1);
             person.dirty = true;
         }
-        self.tell_siblings(turn, Some(account))
+        self.tell_other_devices(turn, Some(account))
     }
 
     /// Tells our other devices our list, and whom we know.
-    pub(crate) fn tell_siblings(&mut self, turn: &mut Turn<'_>, about: Option<AccountId>) -> Result<(), EngineError> {
+    pub(crate) fn tell_other_devices(
+        &mut self,
+        turn: &mut Turn<'_>,
+        about: Option<AccountId>,
+    ) -> Result<(), EngineError> {
         let known = about.map(|account| self.known(turn, account));
-        for device in self.siblings() {
+        for device in self.account.other_devices() {
             self.tell_device(turn, &device, known.clone())?;
         }
         Ok(())
@@ -362,14 +366,14 @@ impl Engine {
     }
 
     /// What another device of ours says.
-    pub(crate) fn on_sibling(
+    pub(crate) fn on_other_device(
         &mut self,
         turn: &mut Turn<'_>,
         device: DeviceId,
         body: &InboxBody,
         list: Verified<DeviceList>,
     ) -> Result<Result<(), &'static str>, EngineError> {
-        if self.is_newer(&list) && !self.on_own_list(turn, list)? {
+        if self.account.is_newer(&list) && !self.on_own_list(turn, list)? {
             return Ok(Ok(()));
         }
         if self.account.list().is_none_or(|l| l.device(&device).is_none()) {

@@ -2,14 +2,58 @@
 
 use starling_keys::RendezvousAddr;
 
+use super::Account;
 use crate::{
     api::types::Live,
     conversation::{GroupEntry, group::GroupId},
+    home::Homes,
     limits::{LEFT_HOME_MS, MAX_LEFT_HOMES},
     net::HomeId,
     store::{HomesRow, LeftHomeRow, META},
     turn::{Engine, EngineError, Fact, Turn},
 };
+
+impl Account {
+    /// Servers that are not our homes any more are told where we are: contacts look us up there until they know.
+    pub(crate) fn leave_homes(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, before: Vec<RendezvousAddr>) {
+        let until_ms = turn.agreed_ms() + LEFT_HOME_MS;
+        let here = |h: &RendezvousAddr| self.identity.homes.iter().any(|m| m.peer == h.peer);
+        let left: Vec<RendezvousAddr> = before.into_iter().filter(|h| !here(h)).collect();
+        let ours: Vec<HomeId> = self.identity.homes.iter().map(|h| h.peer).collect();
+        let changes = self.own_devices.changes();
+        changes.left_homes.retain(|l| l.address.parse::<RendezvousAddr>().is_ok_and(|l| !ours.contains(&l.peer)));
+        changes.left_homes.extend(left.iter().map(|h| LeftHomeRow { address: h.to_string(), until_ms }));
+        let surplus = changes.left_homes.len().saturating_sub(MAX_LEFT_HOMES);
+        changes.left_homes.drain(..surplus);
+        turn.fact(Fact::ReachChanged);
+        for home in left.iter().map(|h| h.peer) {
+            if homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
+                self.publish(turn, homes, home);
+            }
+        }
+    }
+
+    pub(crate) fn has_left(&self, home: HomeId) -> bool {
+        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
+        self.own_devices.changes.left_homes.iter().any(|l| peer(l) == Ok(home))
+    }
+
+    /// A server that was our home knows where we are, or does not want to.
+    pub(crate) fn forget_left(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
+        self.own_devices.changes().left_homes.retain(|l| peer(l) != Ok(home));
+        turn.fact(Fact::ReachChanged);
+    }
+
+    /// A server that was our home and has not answered for long is given up.
+    pub(crate) fn expire_left_homes(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.wall().min(turn.agreed_ms());
+        if self.own_devices.changes.left_homes.iter().any(|l| l.until_ms < now) {
+            self.own_devices.changes().left_homes.retain(|l| l.until_ms >= now);
+            turn.fact(Fact::ReachChanged);
+        }
+    }
+}
 
 impl Engine {
     /// Moves to other home servers. Contacts are told; conversations whose logs we keep elsewhere are made anew at the new home.
@@ -33,11 +77,11 @@ impl Engine {
         turn.set_home_offset(self.homes.clock_offset());
         turn.fact(Fact::ReachChanged);
         let renewed = match self.account.identity.list.clone().filter(|_| moved) {
-            Some(list) => self.new_list(turn, Some(&list)).is_ok(),
+            Some(list) => self.account.new_list(turn, Some(&list)).is_ok(),
             None => false,
         };
         if renewed {
-            self.tell_siblings(turn, None)?;
+            self.tell_other_devices(turn, None)?;
             self.tell_list(turn);
             self.invites_anew(turn)?;
             let elsewhere = |g: &GroupEntry| {
@@ -51,50 +95,10 @@ impl Engine {
             for group in left {
                 self.bury_group(turn, group)?;
             }
-            self.leave_homes(turn, before);
+            self.account.leave_homes(turn, &mut self.homes, before);
         }
-        self.publish_at_homes(turn);
+        self.account.publish_at_homes(turn, &mut self.homes);
         turn.live(Live::Net);
         Ok(())
-    }
-
-    /// Servers that are not our homes any more are told where we are: contacts look us up there until they know.
-    pub(crate) fn leave_homes(&mut self, turn: &mut Turn<'_>, before: Vec<RendezvousAddr>) {
-        let until_ms = turn.agreed_ms() + LEFT_HOME_MS;
-        let here = |h: &RendezvousAddr| self.account.identity.homes.iter().any(|m| m.peer == h.peer);
-        let left: Vec<RendezvousAddr> = before.into_iter().filter(|h| !here(h)).collect();
-        let ours: Vec<HomeId> = self.account.identity.homes.iter().map(|h| h.peer).collect();
-        let changes = self.account.own_devices.changes();
-        changes.left_homes.retain(|l| l.address.parse::<RendezvousAddr>().is_ok_and(|l| !ours.contains(&l.peer)));
-        changes.left_homes.extend(left.iter().map(|h| LeftHomeRow { address: h.to_string(), until_ms }));
-        let surplus = changes.left_homes.len().saturating_sub(MAX_LEFT_HOMES);
-        changes.left_homes.drain(..surplus);
-        turn.fact(Fact::ReachChanged);
-        for home in left.iter().map(|h| h.peer) {
-            if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
-                self.publish(turn, home);
-            }
-        }
-    }
-
-    pub(crate) fn has_left(&self, home: HomeId) -> bool {
-        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
-        self.account.own_devices.changes.left_homes.iter().any(|l| peer(l) == Ok(home))
-    }
-
-    /// A server that was our home knows where we are, or does not want to.
-    pub(crate) fn forget_left(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let peer = |l: &LeftHomeRow| l.address.parse::<RendezvousAddr>().map(|l| l.peer);
-        self.account.own_devices.changes().left_homes.retain(|l| peer(l) != Ok(home));
-        turn.fact(Fact::ReachChanged);
-    }
-
-    /// A server that was our home and has not answered for long is given up.
-    pub(crate) fn expire_left_homes(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.wall().min(turn.agreed_ms());
-        if self.account.own_devices.changes.left_homes.iter().any(|l| l.until_ms < now) {
-            self.account.own_devices.changes().left_homes.retain(|l| l.until_ms >= now);
-            turn.fact(Fact::ReachChanged);
-        }
     }
 }

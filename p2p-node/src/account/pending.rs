@@ -2,7 +2,9 @@
 
 use starling_wire::rendezvous::{Answer, Ask, Refusal};
 
+use super::Account;
 use crate::{
+    home::Homes,
     home::Refused,
     net::HomeId,
     turn::{Engine, EngineError, Turn},
@@ -29,43 +31,22 @@ pub enum AccountPending {
     TryCode(u64),
 }
 
-impl Engine {
-    pub(crate) fn on_account_answer(
+impl Account {
+    pub(crate) fn on_account_refusal(
         &mut self,
         turn: &mut Turn<'_>,
-        home: HomeId,
+        homes: &mut Homes,
         pending: AccountPending,
-        answer: Answer,
-    ) -> Result<(), EngineError> {
-        match (pending, answer) {
-            (AccountPending::Publish(version), Answer::Done(_)) => self.on_registered(turn, home, version),
-            (AccountPending::OwnList, Answer::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
-            (AccountPending::Username(name), Answer::Done(_)) => {
-                self.username_claimed(turn, name);
-                Ok(())
-            }
-            (AccountPending::KeyPackages { filled }, Answer::KeyPackagesLeft(left)) => {
-                self.on_packages_left(turn, home, left, filled)
-            }
-            (AccountPending::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot),
-            (AccountPending::PutSnapshot, Answer::Done(_)) => self.snapshot_stored(turn),
-            (AccountPending::OpenCode(id), Answer::CodePlace(place)) => {
-                self.code_opened(turn, id, place);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn on_account_refusal(&mut self, turn: &mut Turn<'_>, pending: AccountPending, refused: &Refused) {
+        refused: &Refused,
+    ) {
         let (home, reason) = (refused.home, refused.reason);
         match pending {
             AccountPending::Publish(_) if self.has_left(home) && !refused.is_busy() => self.forget_left(turn, home),
-            AccountPending::Publish(_) => self.on_publish_refused(turn, home, reason),
-            AccountPending::OwnList if reason == Refusal::NotFound => self.on_not_found(turn, home),
-            AccountPending::Username(name) => self.username_refused(turn, &name, refused),
+            AccountPending::Publish(_) => self.on_publish_refused(turn, homes, home, reason),
+            AccountPending::OwnList if reason == Refusal::NotFound => self.on_not_found(turn, homes, home),
+            AccountPending::Username(name) => self.username_refused(turn, homes, &name, refused),
             AccountPending::PutSnapshot if reason == Refusal::Stale => {
-                self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
+                homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
             }
             AccountPending::OpenCode(id) => self.code_failed(turn, id, reason),
             AccountPending::TryCode(id) => self.code_try_refused(turn, id, reason),
@@ -74,7 +55,7 @@ impl Engine {
             | AccountPending::Snapshot
             | AccountPending::PutSnapshot => {
                 if refused.is_busy() {
-                    self.homes.retry_later(turn, refused);
+                    homes.retry_later(turn, refused);
                 }
             }
         }
@@ -91,6 +72,35 @@ impl Engine {
             | AccountPending::PutSnapshot
             | AccountPending::OpenCode(_)
             | AccountPending::TryCode(_) => {}
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn on_account_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        pending: AccountPending,
+        answer: Answer,
+    ) -> Result<(), EngineError> {
+        match (pending, answer) {
+            (AccountPending::Publish(version), Answer::Done(_)) => self.on_registered(turn, home, version),
+            (AccountPending::OwnList, Answer::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
+            (AccountPending::Username(name), Answer::Done(_)) => {
+                self.account.username_claimed(turn, name);
+                Ok(())
+            }
+            (AccountPending::KeyPackages { filled }, Answer::KeyPackagesLeft(left)) => {
+                self.on_packages_left(turn, home, left, filled)
+            }
+            (AccountPending::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot),
+            (AccountPending::PutSnapshot, Answer::Done(_)) => self.snapshot_stored(turn),
+            (AccountPending::OpenCode(id), Answer::CodePlace(place)) => {
+                self.account.code_opened(turn, id, place);
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 }

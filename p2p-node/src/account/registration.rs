@@ -7,58 +7,138 @@ use starling_wire::{
     rendezvous::{Ask, KeyPackages, Publish, Refusal, Registration},
 };
 
+use super::Account;
 use super::pending::AccountPending;
 use crate::{
     api::types::Live,
+    home::Homes,
     limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, WorkFor},
     turn::{Engine, EngineError, Fact, Turn},
 };
 
-impl Engine {
+impl Account {
     /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
-    pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        match &self.account.identity.list {
+    pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        match &self.identity.list {
             None => {
-                let account = Bytes::copy_from_slice(self.account.id().as_bytes());
-                self.homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
+                let account = Bytes::copy_from_slice(self.id().as_bytes());
+                homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
             }
             Some(list) => {
                 let publish = Publish {
                     device_list: Bytes::copy_from_slice(list.as_bytes()),
                     solution: None,
-                    token: self.account.identity.row.registration_token.clone(),
+                    token: self.identity.row.registration_token.clone(),
                 };
                 let version = list.version;
-                self.homes.request(turn, home, Ask::Publish(publish), AccountPending::Publish(version));
+                homes.request(turn, home, Ask::Publish(publish), AccountPending::Publish(version));
             }
         }
     }
 
     /// A server is there: our home is to know our devices, and one that was our home where we are.
-    pub(crate) fn publish_on_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        if self.homes.servers.get(&home).is_some_and(|h| h.own) || self.has_left(home) {
-            self.publish(turn, home);
+    pub(crate) fn publish_on_up(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        if homes.servers.get(&home).is_some_and(|h| h.own) || self.has_left(home) {
+            self.publish(turn, homes, home);
         }
     }
 
+    pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>, homes: &mut Homes) {
+        let ours: Vec<_> = self.identity.homes.iter().map(|h| h.peer).collect();
+        for home in ours {
+            if homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
+                self.publish(turn, homes, home);
+            }
+        }
+    }
+
+    /// A server does not know our account: we are its first device there.
+    pub(super) fn on_not_found(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        if self.identity.row.joins {
+            return self.has_forgotten(turn, homes, home);
+        }
+        if self.identity.list.is_none() && self.new_list(turn, None).is_err() {
+            return;
+        }
+        self.publish(turn, homes, home);
+    }
+
+    /// A device that joins its account believes no server that knows less of it than the device that has linked it.
+    fn has_forgotten(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        let at = turn.now() + RETRY_REFUSED_MS;
+        if let Some(state) = homes.servers.get_mut(&home) {
+            let problem =
+                "it does not know the account's devices: another device of the account has to go online first";
+            state.problem = Some(problem.into());
+            state.retry_at = Some(at);
+        }
+        turn.live(Live::Net);
+    }
+
+    pub(super) fn on_publish_refused(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId, reason: Refusal) {
+        let Some(state) = homes.servers.get_mut(&home) else {
+            return;
+        };
+        let Some(hello) = state.hello.clone() else {
+            return;
+        };
+        let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
+        let problem = match reason {
+            Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => {
+                "it asks for more work than any registration is worth"
+            }
+            Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
+                // We are new here: registering costs some work.
+                state.problem = Some("registering".into());
+                let Some(list) = &self.identity.list else { return };
+                let puzzle = Puzzle::new("register", &home, &hello.nonce, self.id().as_bytes(), hello.register_bits);
+                let publish = Publish {
+                    device_list: Bytes::copy_from_slice(list.as_bytes()),
+                    solution: None,
+                    token: String::new(),
+                };
+                let version = list.version;
+                let pending = AccountPending::Publish(version);
+                homes.request_with_work(turn, home, puzzle, WorkFor::Publish(publish), pending);
+                return;
+            }
+            Refusal::Stale => {
+                let account = Bytes::copy_from_slice(self.id().as_bytes());
+                homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
+                return;
+            }
+            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
+            Refusal::RegistrationClosed => "it takes no new accounts",
+            Refusal::Banned => "its operator has banned this account",
+            Refusal::RateLimited => "it asks us to slow down",
+            _ => "it refused to register this account",
+        };
+        state.problem = Some(problem.into());
+        state.retry_at = Some(turn.now() + 60_000);
+        self.list_not_published(turn, problem);
+        turn.live(Live::Net);
+    }
+
+    pub(crate) fn check_packages(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        homes.request(
+            turn,
+            home,
+            Ask::PublishKeyPackages(KeyPackages::default()),
+            AccountPending::KeyPackages { filled: false },
+        );
+    }
+}
+
+impl Engine {
     /// What a server has refused of the account's is asked for again.
     pub(crate) fn account_retries(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let own = self.homes.servers.get(&home).is_some_and(|h| h.own);
         if self.homes.is_registered(&home) {
-            self.check_packages(turn, home);
+            self.account.check_packages(turn, &mut self.homes, home);
             self.check_snapshot(turn, home);
-        } else if !self.counters.row.superseded && (own || self.has_left(home)) {
-            self.publish(turn, home);
-        }
-    }
-
-    pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>) {
-        let homes: Vec<_> = self.account.identity.homes.iter().map(|h| h.peer).collect();
-        for home in homes {
-            if self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
-                self.publish(turn, home);
-            }
+        } else if !self.counters.row.superseded && (own || self.account.has_left(home)) {
+            self.account.publish(turn, &mut self.homes, home);
         }
     }
 
@@ -69,7 +149,7 @@ impl Engine {
         };
         (state.registered, state.problem) = (true, None);
         if !state.own {
-            self.forget_left(turn, home);
+            self.account.forget_left(turn, home);
             return Ok(());
         }
         if newest {
@@ -86,7 +166,7 @@ impl Engine {
         if !username.is_empty() {
             self.homes.request(turn, home, Ask::ClaimName(username.clone()), AccountPending::Username(username));
         }
-        self.check_packages(turn, home);
+        self.account.check_packages(turn, &mut self.homes, home);
         self.check_snapshot(turn, home);
     }
 
@@ -105,7 +185,7 @@ impl Engine {
         let known = Verified::<DeviceList>::from_bytes(bytes).ok().filter(ours);
         let joins = self.account.identity.row.joins;
         if joins && known.as_ref().is_none_or(|l| l.version < self.account.identity.row.joins_version) {
-            self.has_forgotten(turn, home);
+            self.account.has_forgotten(turn, &mut self.homes, home);
             return Ok(());
         }
         let newest = self.account.list().map_or(0, |l| l.version);
@@ -120,7 +200,7 @@ impl Engine {
                 }
             }
             known => {
-                if let Err(error) = self.new_list(turn, known.as_ref()) {
+                if let Err(error) = self.account.new_list(turn, known.as_ref()) {
                     if let Some(state) = self.homes.servers.get_mut(&home) {
                         state.problem = Some(error.to_string());
                     }
@@ -129,86 +209,18 @@ impl Engine {
                 }
             }
         }
-        self.publish(turn, home);
+        self.account.publish(turn, &mut self.homes, home);
         Ok(())
-    }
-
-    /// A server does not know our account: we are its first device there.
-    pub(super) fn on_not_found(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        if self.account.identity.row.joins {
-            return self.has_forgotten(turn, home);
-        }
-        if self.account.identity.list.is_none() && self.new_list(turn, None).is_err() {
-            return;
-        }
-        self.publish(turn, home);
     }
 
     /// A server sends our account's list: another device of ours has changed it.
     pub(crate) fn on_pushed_list(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) -> Result<(), EngineError> {
         match Verified::<DeviceList>::from_bytes(bytes) {
-            Ok(list) if list.account == self.account.id() && self.is_newer(&list) => {
+            Ok(list) if list.account == self.account.id() && self.account.is_newer(&list) => {
                 self.on_own_list(turn, list).map(|_| ())
             }
             _ => Ok(()),
         }
-    }
-
-    /// A device that joins its account believes no server that knows less of it than the device that has linked it.
-    fn has_forgotten(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let at = turn.now() + RETRY_REFUSED_MS;
-        if let Some(state) = self.homes.servers.get_mut(&home) {
-            let problem =
-                "it does not know the account's devices: another device of the account has to go online first";
-            state.problem = Some(problem.into());
-            state.retry_at = Some(at);
-        }
-        turn.live(Live::Net);
-    }
-
-    pub(super) fn on_publish_refused(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: Refusal) {
-        let Some(state) = self.homes.servers.get_mut(&home) else {
-            return;
-        };
-        let Some(hello) = state.hello.clone() else {
-            return;
-        };
-        let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
-        let problem = match reason {
-            Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => {
-                "it asks for more work than any registration is worth"
-            }
-            Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
-                // We are new here: registering costs some work.
-                state.problem = Some("registering".into());
-                let Some(list) = &self.account.identity.list else { return };
-                let puzzle =
-                    Puzzle::new("register", &home, &hello.nonce, self.account.id().as_bytes(), hello.register_bits);
-                let publish = Publish {
-                    device_list: Bytes::copy_from_slice(list.as_bytes()),
-                    solution: None,
-                    token: String::new(),
-                };
-                let version = list.version;
-                let pending = AccountPending::Publish(version);
-                self.homes.request_with_work(turn, home, puzzle, WorkFor::Publish(publish), pending);
-                return;
-            }
-            Refusal::Stale => {
-                let account = Bytes::copy_from_slice(self.account.id().as_bytes());
-                self.homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
-                return;
-            }
-            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
-            Refusal::RegistrationClosed => "it takes no new accounts",
-            Refusal::Banned => "its operator has banned this account",
-            Refusal::RateLimited => "it asks us to slow down",
-            _ => "it refused to register this account",
-        };
-        state.problem = Some(problem.into());
-        state.retry_at = Some(turn.now() + 60_000);
-        self.list_not_published(turn, problem);
-        turn.live(Live::Net);
     }
 
     /// A home says how many of our key packages are left.
@@ -238,14 +250,5 @@ impl Engine {
         packages.last_resort = self.mls.key_package(true, now)?.into();
         self.homes.request(turn, home, Ask::PublishKeyPackages(packages), AccountPending::KeyPackages { filled: true });
         Ok(())
-    }
-
-    pub(crate) fn check_packages(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        self.homes.request(
-            turn,
-            home,
-            Ask::PublishKeyPackages(KeyPackages::default()),
-            AccountPending::KeyPackages { filled: false },
-        );
     }
 }

@@ -137,7 +137,7 @@ impl Engine {
         self.counters.row.snapshot_owed = false;
         self.counters.dirty = true;
         if std::mem::take(&mut self.counters.row.greeting_owed) {
-            self.tell_siblings(turn, None)?;
+            self.tell_other_devices(turn, None)?;
         }
         Ok(())
     }

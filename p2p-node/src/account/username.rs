@@ -5,49 +5,50 @@ use starling_wire::{
     rendezvous::{Ask, Refusal},
 };
 
+use super::Account;
 use super::pending::AccountPending;
 use crate::{
     api::{Reply, types::NodeError},
+    home::Homes,
     home::Refused,
-    turn::{Engine, Turn},
+    turn::Turn,
 };
 
-impl Engine {
+impl Account {
     /// Asks our homes for a user name; it is ours when one of them says so.
-    pub(super) fn claim_name(&mut self, turn: &mut Turn<'_>, name: String, reply: Reply<()>) {
-        let homes: Vec<_> =
-            self.homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+    pub(super) fn claim_name(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, name: String, reply: Reply<()>) {
+        let ours: Vec<_> = homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         if !is_username(&name) {
             let problem =
                 format!("“{}” is no user name: 2 to 32 of a-z 0-9 . _ -, a letter or digit first", name.escape_debug());
             return turn.reply(reply, Err(NodeError::Invalid(problem)));
         }
-        if name == self.account.identity.row.username && !homes.is_empty() {
+        if name == self.identity.row.username && !ours.is_empty() {
             return turn.reply(reply, Ok(()));
         }
-        if homes.is_empty() || self.account.name_reply.is_some() {
+        if ours.is_empty() || self.name_reply.is_some() {
             let problem = "our rendezvous cannot be reached now: try again later".into();
             return turn.reply(reply, Err(NodeError::Unreachable(problem)));
         }
-        self.account.name_reply = Some(reply);
-        for home in homes {
-            self.homes.request(turn, home, Ask::ClaimName(name.clone()), AccountPending::Username(name.clone()));
+        self.name_reply = Some(reply);
+        for home in ours {
+            homes.request(turn, home, Ask::ClaimName(name.clone()), AccountPending::Username(name.clone()));
         }
     }
 
     /// A home has given us the user name.
     pub(super) fn username_claimed(&mut self, turn: &mut Turn<'_>, name: String) {
-        if name == self.account.identity.row.username {
+        if name == self.identity.row.username {
             return;
         }
-        self.account.identity.row.username = name;
-        self.account.identity.dirty = true;
+        self.identity.row.username = name;
+        self.identity.dirty = true;
         self.username_answered(turn, Ok(()));
     }
 
     /// A home has not given us the user name: a new one, or the one that we have elsewhere.
-    pub(super) fn username_refused(&mut self, turn: &mut Turn<'_>, name: &str, refused: &Refused) {
-        if name != self.account.identity.row.username {
+    pub(super) fn username_refused(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, name: &str, refused: &Refused) {
+        if name != self.identity.row.username {
             let error = match refused.reason {
                 Refusal::Taken => NodeError::Refused(format!("the user name “{name}” is taken there: choose another")),
                 Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: refused.retry_after_ms },
@@ -55,7 +56,7 @@ impl Engine {
             };
             return self.username_answered(turn, Err(error));
         }
-        if let Some(state) = self.homes.servers.get_mut(&refused.home) {
+        if let Some(state) = homes.servers.get_mut(&refused.home) {
             state.problem = Some(match refused.reason {
                 Refusal::Taken => format!("the user name “{name}” is taken there"),
                 Refusal::Malformed => format!("“{name}” is no valid user name: 2 to 32 of a-z 0-9 . _ -"),
@@ -71,7 +72,7 @@ impl Engine {
     }
 
     fn username_answered(&mut self, turn: &mut Turn<'_>, answer: Result<(), NodeError>) {
-        if let Some(reply) = self.account.name_reply.take() {
+        if let Some(reply) = self.name_reply.take() {
             turn.reply(reply, answer);
         }
     }

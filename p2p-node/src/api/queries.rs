@@ -85,8 +85,9 @@ impl Engine {
     /// Whether everything that waited for us at our homes is here.
     pub(crate) fn is_synced(&self) -> bool {
         let homes = self.homes.servers.values().filter(|h| h.own).all(|h| h.inbox.read && h.registered);
-        let is_up =
-            |id: GroupId| self.home_of(id).and_then(|h| self.homes.servers.get(&h)).is_some_and(|h| h.hello.is_some());
+        let is_up = |id: GroupId| {
+            self.conversations.home_of(id).and_then(|h| self.homes.servers.get(&h)).is_some_and(|h| h.hello.is_some())
+        };
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
             entry.caught_up || entry.row.dead || !is_up(*id) || !self.is_linked_group(*id)
         };

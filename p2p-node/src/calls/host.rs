@@ -103,7 +103,7 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn own_devices(&self) -> Vec<DeviceId> {
-        self.engine.siblings().iter().map(|d| d.certificate.device()).collect()
+        self.engine.account.other_devices().iter().map(|d| d.certificate.device()).collect()
     }
 
     fn members(&self, chat: ChatId) -> Vec<AccountId> {

@@ -114,7 +114,7 @@ impl Engine {
             }
             ContactCommand::UseCode { code, home, reply } => {
                 match code.parse::<ShortCode>() {
-                    Ok(code) => self.use_code(turn, code, home, CodeReply::Contact(reply)),
+                    Ok(code) => self.account.use_code(turn, &mut self.homes, code, home, CodeReply::Contact(reply)),
                     Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
                 }
                 return Ok(());

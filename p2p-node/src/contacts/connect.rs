@@ -9,6 +9,7 @@ use starling_wire::{
     rendezvous::{Ask, Devices},
 };
 
+use super::Contacts;
 use crate::{
     account::devices::replaced,
     api::Reply,
@@ -17,6 +18,7 @@ use crate::{
     contacts::pending::ContactPending,
     conversation::GroupEntry,
     conversation::group::GroupId,
+    home::Homes,
     limits::{MAX_CONTACTS, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
@@ -68,6 +70,73 @@ impl Connect {
             gives_up_at,
             reply: None,
         }
+    }
+}
+
+impl Contacts {
+    /// A rendezvous that operations may wait for is up.
+    pub(crate) fn connects_up(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        if homes.servers.get(&home).is_none_or(|h| h.hello.is_none()) {
+            return;
+        }
+        let waiting: Vec<u64> = self
+            .connects
+            .iter()
+            .filter(|(_, c)| !c.asked && c.homes.iter().any(|h| h.peer == home))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            let Some(connect) = self.connects.get_mut(&id) else {
+                continue;
+            };
+            connect.asked = true;
+            connect.homes.sort_by_key(|h| h.peer != home);
+            let ask = match &connect.whom {
+                Whom::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
+                Whom::Name(name) => Ask::LookUpName(name.clone()),
+            };
+            homes.request(turn, home, ask, ContactPending::DeviceList(id));
+        }
+    }
+
+    pub(crate) fn connect_failed(&mut self, turn: &mut Turn<'_>, id: u64, error: NodeError) {
+        if let Some(mut connect) = self.connects.remove(&id) {
+            turn.fact(Fact::ReachChanged);
+            if let Some(reply) = connect.reply.take() {
+                turn.reply(reply, Err(error));
+            }
+        }
+    }
+
+    pub(crate) fn on_newer_list(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        bytes: &[u8],
+    ) -> Result<(), EngineError> {
+        let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) else {
+            return Ok(());
+        };
+        let Some(person) = self.people.get_mut(&account) else {
+            return Ok(());
+        };
+        let is_past = list.version < person.row.trusted_version;
+        if list.account != account || is_past || person.list.as_ref().is_some_and(|k| list.succeeds(k).is_err()) {
+            tracing::warn!("a rendezvous gave an older or false device list");
+            return Ok(());
+        }
+        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
+        person.row.device_list = list.as_bytes().to_vec();
+        person.list = Some(list);
+        person.dirty = true;
+        let alarm = changed && person.row.verified && !person.row.key_changed;
+        person.row.key_changed |= alarm;
+        self.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
+        if alarm {
+            turn.account_news(FeedKind::KeyChanged, account, "")?;
+        }
+        Ok(())
     }
 }
 
@@ -129,44 +198,9 @@ impl Engine {
         self.contacts.connects.insert(id, connect);
         turn.fact(Fact::ReachChanged);
         for home in homes {
-            self.connects_up(turn, home);
+            self.contacts.connects_up(turn, &mut self.homes, home);
         }
         Ok(())
-    }
-
-    /// A rendezvous that operations may wait for is up.
-    pub(crate) fn connects_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        if self.homes.servers.get(&home).is_none_or(|h| h.hello.is_none()) {
-            return;
-        }
-        let waiting: Vec<u64> = self
-            .contacts
-            .connects
-            .iter()
-            .filter(|(_, c)| !c.asked && c.homes.iter().any(|h| h.peer == home))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in waiting {
-            let Some(connect) = self.contacts.connects.get_mut(&id) else {
-                continue;
-            };
-            connect.asked = true;
-            connect.homes.sort_by_key(|h| h.peer != home);
-            let ask = match &connect.whom {
-                Whom::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
-                Whom::Name(name) => Ask::LookUpName(name.clone()),
-            };
-            self.homes.request(turn, home, ask, ContactPending::DeviceList(id));
-        }
-    }
-
-    pub(crate) fn connect_failed(&mut self, turn: &mut Turn<'_>, id: u64, error: NodeError) {
-        if let Some(mut connect) = self.contacts.connects.remove(&id) {
-            turn.fact(Fact::ReachChanged);
-            if let Some(reply) = connect.reply.take() {
-                turn.reply(reply, Err(error));
-            }
-        }
     }
 
     pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
@@ -176,7 +210,7 @@ impl Engine {
         let list = match Verified::<DeviceList>::from_bytes(bytes) {
             Ok(list) => list,
             Err(error) => {
-                return self.connect_failed(
+                return self.contacts.connect_failed(
                     turn,
                     id,
                     NodeError::Refused(format!("the rendezvous gave a false answer: {error}")),
@@ -186,26 +220,26 @@ impl Engine {
         if let Whom::Account(account) = connect.whom
             && account != list.account
         {
-            return self.connect_failed(
+            return self.contacts.connect_failed(
                 turn,
                 id,
                 NodeError::Refused("the rendezvous gave the devices of another account".into()),
             );
         }
         if list.account == self.account.id() {
-            return self.connect_failed(turn, id, NodeError::Invalid("that is your own address".into()));
+            return self.contacts.connect_failed(turn, id, NodeError::Invalid("that is your own address".into()));
         }
         if let Some(known) = self.contacts.people.get(&list.account).and_then(|p| p.list.as_ref())
             && let Err(error) = list.succeeds(known)
         {
-            return self.connect_failed(
+            return self.contacts.connect_failed(
                 turn,
                 id,
                 NodeError::Refused(format!("the rendezvous gave a false answer: {error}")),
             );
         }
         if self.contacts.people.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
-            return self.connect_failed(
+            return self.contacts.connect_failed(
                 turn,
                 id,
                 NodeError::Refused("the rendezvous gave a device list from the past".into()),
@@ -221,7 +255,7 @@ impl Engine {
         connect.packages.clear();
         connect.attempt += 1;
         let attempt = connect.attempt;
-        let mut ours: Vec<DeviceId> = self.siblings().iter().map(|d| d.certificate.device()).collect();
+        let mut ours: Vec<DeviceId> = self.account.other_devices().iter().map(|d| d.certificate.device()).collect();
         let up = |h: &&RendezvousAddr| self.homes.servers.get(&h.peer).is_some_and(|h| h.hello.is_some());
         let own_home = self.account.identity.homes.iter().find(up).map(|h| h.peer);
         if self.account.identity.homes.iter().any(|h| h.peer == home) {
@@ -239,7 +273,7 @@ impl Engine {
         }
     }
 
-    pub(crate) fn are_siblings(&self, devices: &[DeviceId]) -> bool {
+    pub(crate) fn are_ours(&self, devices: &[DeviceId]) -> bool {
         devices.iter().all(|d| self.account.has_other(d))
     }
 
@@ -346,7 +380,7 @@ impl Engine {
             InboxBody { known: Some(self.known(turn, account)), token: Bytes::new(), greeting: String::new(), ..body };
         let (me, our_home) = (self.account.id(), self.account.identity.homes.first().map(ToString::to_string));
         if let Some(home) = our_home {
-            for device in self.siblings() {
+            for device in self.account.other_devices() {
                 let member = members.contains(&device.certificate.device());
                 let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
                 self.leave_parcel(turn, &device, group, &own, me, &home)?;
@@ -431,37 +465,6 @@ impl Engine {
         Ok(requests)
     }
 
-    pub(crate) fn on_newer_list(
-        &mut self,
-        turn: &mut Turn<'_>,
-        account: AccountId,
-        bytes: &[u8],
-    ) -> Result<(), EngineError> {
-        let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) else {
-            return Ok(());
-        };
-        let Some(person) = self.contacts.people.get_mut(&account) else {
-            return Ok(());
-        };
-        let is_past = list.version < person.row.trusted_version;
-        if list.account != account || is_past || person.list.as_ref().is_some_and(|k| list.succeeds(k).is_err()) {
-            tracing::warn!("a rendezvous gave an older or false device list");
-            return Ok(());
-        }
-        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
-        person.row.device_list = list.as_bytes().to_vec();
-        person.list = Some(list);
-        person.dirty = true;
-        let alarm = changed && person.row.verified && !person.row.key_changed;
-        person.row.key_changed |= alarm;
-        self.contacts.index(&account);
-        turn.fact(Fact::DevicesChanged(account));
-        if alarm {
-            turn.account_news(FeedKind::KeyChanged, account, "")?;
-        }
-        Ok(())
-    }
-
     /// Operations that have waited too long for a rendezvous.
     pub(crate) fn expire_operations(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
@@ -476,7 +479,7 @@ impl Engine {
                 .and_then(|h| self.homes.servers.get(&h.peer))
                 .and_then(|h| h.problem.clone())
                 .unwrap_or_else(|| "it does not answer".into());
-            self.connect_failed(
+            self.contacts.connect_failed(
                 turn,
                 id,
                 NodeError::Unreachable(format!(
@@ -484,7 +487,7 @@ impl Engine {
                 )),
             );
         }
-        self.expire_codes(turn);
+        self.account.expire_codes(turn, &mut self.homes);
     }
 }
 

@@ -3,8 +3,10 @@
 use starling_keys::DeviceId;
 use starling_wire::rendezvous::{Answer, Refusal};
 
+use super::Contacts;
 use crate::{
     api::types::NodeError,
+    home::Homes,
     home::Refused,
     turn::{Engine, EngineError, Turn},
 };
@@ -18,6 +20,26 @@ pub enum ContactPending {
     KeyPackages(u64, u32, Vec<DeviceId>),
     /// An invite that is registered, by its key.
     Invite(Vec<u8>),
+}
+
+impl Contacts {
+    pub(crate) fn on_contact_request_lost(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, pending: &ContactPending) {
+        match pending {
+            ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..) => {
+                let mut again = None;
+                if let Some(connect) = self.connects.get_mut(id) {
+                    connect.asked = false;
+                    again = connect.homes.first().map(|h| h.peer);
+                }
+                // Another home than the one that broke may be up.
+                if let Some(home) = again {
+                    self.connects_up(turn, homes, home);
+                }
+            }
+            // Those that are not registered are looked for when the server is back.
+            ContactPending::Invite(_) => {}
+        }
+    }
 }
 
 impl Engine {
@@ -48,7 +70,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match pending {
             // Without our own others, then: they are added when the conversation gets another group.
-            ContactPending::KeyPackages(id, attempt, devices) if self.are_siblings(&devices) => {
+            ContactPending::KeyPackages(id, attempt, devices) if self.are_ours(&devices) => {
                 self.connect_packages(turn, id, attempt, &[], Vec::new())?;
             }
             ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..) => {
@@ -60,7 +82,7 @@ impl Engine {
                     Refusal::Malformed => NodeError::Invalid("that is no valid user name".into()),
                     reason => NodeError::Refused(format!("the rendezvous refused: {reason:?}")),
                 };
-                self.connect_failed(turn, id, error);
+                self.contacts.connect_failed(turn, id, error);
             }
             ContactPending::Invite(_) => {
                 if refused.is_busy() {
@@ -69,23 +91,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    pub(crate) fn on_contact_request_lost(&mut self, turn: &mut Turn<'_>, pending: &ContactPending) {
-        match pending {
-            ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..) => {
-                let mut again = None;
-                if let Some(connect) = self.contacts.connects.get_mut(id) {
-                    connect.asked = false;
-                    again = connect.homes.first().map(|h| h.peer);
-                }
-                // Another home than the one that broke may be up.
-                if let Some(home) = again {
-                    self.connects_up(turn, home);
-                }
-            }
-            // Those that are not registered are looked for when the server is back.
-            ContactPending::Invite(_) => {}
-        }
     }
 }

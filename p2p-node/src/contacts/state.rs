@@ -2,6 +2,7 @@
 
 use starling_keys::AccountId;
 
+use super::Contacts;
 use super::Person;
 use crate::{
     account::commands::checked_name,
@@ -10,6 +11,23 @@ use crate::{
     store::{REQUESTS, Reading, RequestRow},
     turn::{Engine, EngineError, Fact, Turn},
 };
+
+impl Contacts {
+    fn change(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        change: impl FnOnce(&mut Person),
+    ) -> Result<(), NodeError> {
+        let person =
+            self.people.get_mut(&account).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        change(person);
+        person.dirty = true;
+        turn.fact(Fact::ReachChanged);
+        turn.live(Live::Net);
+        Ok(())
+    }
+}
 
 impl Engine {
     pub(super) fn decline(
@@ -30,7 +48,8 @@ impl Engine {
         account: AccountId,
         alias: &str,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = checked_alias(alias).and_then(|alias| self.change(turn, account, |p| p.row.alias = alias));
+        let result =
+            checked_alias(alias).and_then(|alias| self.contacts.change(turn, account, |p| p.row.alias = alias));
         turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
             self.said_of(turn, account)?;
@@ -44,7 +63,7 @@ impl Engine {
         account: AccountId,
         verified: bool,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.change(turn, account, |p| {
+        let result = self.contacts.change(turn, account, |p| {
             p.row.verified = verified;
             p.row.key_changed = false;
         });
@@ -61,7 +80,7 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.change(turn, account, |p| {
+        let result = self.contacts.change(turn, account, |p| {
             p.row.key_changed = false;
             p.row.verified = false;
             p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
@@ -78,7 +97,7 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
+        let result = self.contacts.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
         if result.is_ok() {
             turn.fact(Fact::ContactUnlinked(account));
             turn.account_news(FeedKind::Blocked, account, "")?;
@@ -114,7 +133,7 @@ impl Engine {
         let groups = self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
         let state = if groups.is_empty() { ContactState::Removed } else { ContactState::Active };
         turn.fact(Fact::ContactsChanged);
-        let result = self.change(turn, account, |p| p.row.state = state.stored());
+        let result = self.contacts.change(turn, account, |p| p.row.state = state.stored());
         for group in groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
             self.read_logs(turn, group);
         }
@@ -127,30 +146,12 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.change(turn, account, |p| p.row.state = ContactState::Removed.stored());
+        let result = self.contacts.change(turn, account, |p| p.row.state = ContactState::Removed.stored());
         if result.is_ok() {
             turn.fact(Fact::ContactUnlinked(account));
             self.said_of(turn, account)?;
         }
         Ok(result)
-    }
-
-    fn change(
-        &mut self,
-        turn: &mut Turn<'_>,
-        account: AccountId,
-        change: impl FnOnce(&mut Person),
-    ) -> Result<(), NodeError> {
-        let person = self
-            .contacts
-            .people
-            .get_mut(&account)
-            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
-        change(person);
-        person.dirty = true;
-        turn.fact(Fact::ReachChanged);
-        turn.live(Live::Net);
-        Ok(())
     }
 }
 

@@ -115,7 +115,7 @@ impl Engine {
                 }
                 Ok(())
             }
-            Fact::DeviceList { account, list } => self.on_newer_list(turn, account, &list),
+            Fact::DeviceList { account, list } => self.contacts.on_newer_list(turn, account, &list),
             Fact::CallSignal { event, call } => {
                 let Origin { account, device, own, .. } = *origin;
                 let sender = Sender { account, device, own, chat, event };

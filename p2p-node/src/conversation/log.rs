@@ -7,6 +7,7 @@ use starling_wire::{
     rendezvous::{Ask, LogEntry, LogRequest, Page},
 };
 
+use super::Conversations;
 use crate::{
     api::types::{ChatId, DeliveryState, Via},
     conversation::ChatState,
@@ -71,16 +72,104 @@ impl Homes {
     }
 }
 
-impl Engine {
+impl Conversations {
     pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
-        let entry = self.conversations.groups.get(&group)?;
+        let entry = self.groups.get(&group)?;
         let home: starling_keys::RendezvousAddr = entry.row.home.parse().ok()?;
         Some(home.peer)
     }
 
+    pub(crate) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
+        let at = |id: &&GroupId| self.home_of(**id) == Some(home);
+        self.groups.keys().filter(at).copied().collect()
+    }
+
+    /// A home is gone: nobody is known to read the logs there.
+    pub(crate) fn readers_gone(&mut self, home: HomeId) {
+        for group in self.groups_at(home) {
+            if let Some(entry) = self.groups.get_mut(&group) {
+                entry.readers = 0;
+            }
+        }
+    }
+
+    /// What could not be told while a home was not up.
+    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let due = turn.now() + RECEIPT_DELAY_MS;
+        for group in self.groups_at(home) {
+            let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
+            if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
+                && (state.roster.devices().any(|d| d.told < d.received) || state.row.read_logged < state.row.read_told)
+            {
+                state.receipt_due = Some(due);
+            }
+        }
+    }
+
+    fn read_log(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId, id: GroupId, epoch: u64, after: u64) {
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(keys) = entry.keys_of(epoch) else {
+            return;
+        };
+        entry.reading.push(epoch);
+        let request = LogRequest { after, ..LogRequest::default() };
+        homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::Read(id, epoch));
+    }
+
+    fn receipt_appended(&mut self, appended: &Appended) {
+        let Some(state) = self.chats.get_mut(&appended.place.chat) else { return };
+        for (device, received) in &appended.told {
+            if let Some(row) = state.roster.known_mut(device) {
+                row.told = row.told.max(*received);
+            }
+        }
+        state.row.read_logged = state.row.read_logged.max(appended.read);
+        state.dirty = true;
+    }
+
+    fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
+        let LogPlace { chat, group, .. } = appended.place;
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        let mut upto = 0;
+        for (first, end) in &appended.items {
+            let item = state.outbox.binary_search_by_key(first, |i| i.first).ok().and_then(|at| state.outbox.get(at));
+            // Encrypted again for another group meanwhile: it has to go to that group's log.
+            if item.is_some_and(|i| i.group != group || i.epoch > appended.epoch) {
+                break;
+            }
+            upto = *end;
+        }
+        state.row.logged_upto = state.row.logged_upto.max(upto);
+        let before = state.row.sent_upto;
+        state.row.sent_upto = before.max(upto);
+        state.dirty = true;
+        let mut ids = Vec::new();
+        let from = state.outbox.partition_point(|i| i.last <= before);
+        for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
+            ids.extend(item.ids_between(before, upto));
+        }
+        turn.state_news(chat, ids, DeliveryState::Sent, "")
+    }
+
+    /// An append came to nothing: what it told has to be told again.
+    pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
+        let due = turn.now() + RETRY_REFUSED_MS;
+        if appended.items.is_empty()
+            && let Some(state) = self.chats.get_mut(&appended.place.chat)
+        {
+            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+        }
+    }
+}
+
+impl Engine {
     /// The groups whose logs are at a home, when it comes up.
     pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        for id in self.groups_at(home) {
+        for id in self.conversations.groups_at(home) {
             if let Some(entry) = self.conversations.groups.get_mut(&id) {
                 entry.reading.clear();
                 (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
@@ -92,25 +181,11 @@ impl Engine {
 
     /// Logs at a home that were not read to their end.
     pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        for id in self.groups_at(home) {
+        for id in self.conversations.groups_at(home) {
             if self.conversations.groups.get(&id).is_some_and(|g| !g.caught_up) {
                 self.read_logs(turn, id);
             }
         }
-    }
-
-    /// A home is gone: nobody is known to read the logs there.
-    pub(crate) fn readers_gone(&mut self, home: HomeId) {
-        for group in self.groups_at(home) {
-            if let Some(entry) = self.conversations.groups.get_mut(&group) {
-                entry.readers = 0;
-            }
-        }
-    }
-
-    pub(crate) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
-        let at = |id: &&GroupId| self.home_of(**id) == Some(home);
-        self.conversations.groups.keys().filter(at).copied().collect()
     }
 
     pub(crate) fn is_linked_group(&self, id: GroupId) -> bool {
@@ -131,7 +206,7 @@ impl Engine {
             .map(|g| (g.id, g.row.logs.iter().filter_map(LogKeys::of).map(|k| k.address).collect()))
             .collect();
         for (id, addresses) in logs {
-            let Some(home) = self.home_of(id) else { continue };
+            let Some(home) = self.conversations.home_of(id) else { continue };
             if let Some(entry) = self.conversations.groups.get_mut(&id) {
                 entry.caught_up = false;
             }
@@ -147,7 +222,7 @@ impl Engine {
         if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > turn.now() {
             return None;
         }
-        let home = self.home_of(id)?;
+        let home = self.conversations.home_of(id)?;
         self.homes.servers.get(&home)?.hello.as_ref().map(|_| home)
     }
 
@@ -171,20 +246,8 @@ impl Engine {
         let due: Vec<(u64, u64)> =
             entry.row.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
         for (epoch, cursor) in due {
-            self.read_log(turn, home, id, epoch, cursor);
+            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
         }
-    }
-
-    fn read_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId, epoch: u64, after: u64) {
-        let Some(entry) = self.conversations.groups.get_mut(&id) else {
-            return;
-        };
-        let Some(keys) = entry.keys_of(epoch) else {
-            return;
-        };
-        entry.reading.push(epoch);
-        let request = LogRequest { after, ..LogRequest::default() };
-        self.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::Read(id, epoch));
     }
 
     /// Something was seen that lies ahead: look at the log once more.
@@ -217,7 +280,9 @@ impl Engine {
         let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let again = std::mem::take(&mut entry.read_again);
         match cursor {
-            Some(cursor) if page.more || again => self.read_log(turn, home, id, epoch, cursor),
+            Some(cursor) if page.more || again => {
+                self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor)
+            }
             Some(_) => entry.caught_up = true,
             None => {}
         }
@@ -243,7 +308,7 @@ impl Engine {
         let next = page.entries.first().map(|e| e.sequence);
         if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
             // Pushes of two writers may overtake each other.
-            self.read_log(turn, home, id, epoch, cursor.unwrap_or(0));
+            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
         self.on_log_entries(turn, home, id, epoch, page.entries)
@@ -280,7 +345,7 @@ impl Engine {
                 self.on_close(turn, home, id, epoch, &keys, &entry.sealed)?;
                 continue;
             }
-            let place = self.log_place(id, epoch);
+            let place = self.conversations.log_place(id, epoch);
             let taken = match keys.open_entry(&entry.sealed) {
                 Some(message) => self.on_message(turn, id, None, Via::Log, &message.into())?,
                 None => {
@@ -290,10 +355,12 @@ impl Engine {
             };
             let for_us_alone = self.conversations.groups.get(&id).is_some_and(|g| g.members.len() == 2);
             match place.filter(|_| !matches!(taken, Taken::Nothing)) {
-                Some(place) if matches!(taken, Taken::Own) => self.found_own(turn, &place, entry.sequence)?,
+                Some(place) if matches!(taken, Taken::Own) => {
+                    self.conversations.found_own(turn, &place, entry.sequence)?
+                }
                 Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
-                    self.found_needless(turn, &place, entry.sequence)?;
-                    self.trim_chat(turn, place.chat);
+                    self.conversations.found_needless(turn, &place, entry.sequence)?;
+                    self.conversations.trim_chat(turn, &mut self.homes, place.chat);
                 }
                 _ => {}
             }
@@ -346,7 +413,7 @@ impl Engine {
         }
         self.homes.request(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
         if let Some((epoch, cursor)) = current {
-            self.read_log(turn, home, id, epoch, cursor);
+            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
         }
         self.retry_future(turn, id)?;
         if let Ok(chat) = chat {
@@ -445,7 +512,7 @@ impl Engine {
     pub(crate) fn log_due(&self, chat: &ChatState) -> Option<u64> {
         let (group, due) = self.entry_due(chat)?;
         let entry = self.conversations.groups.get(&group)?;
-        let home = self.home_of(group)?;
+        let home = self.conversations.home_of(group)?;
         // Without a home, or while an append is under way, something else wakes us.
         self.homes.servers.get(&home)?.hello.as_ref()?;
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
@@ -477,7 +544,7 @@ impl Engine {
             return Ok(());
         }
         let epoch = entry.live.epoch();
-        let Some((keys, place)) = entry.current_keys().zip(self.log_place(group, epoch)) else {
+        let Some((keys, place)) = entry.current_keys().zip(self.conversations.log_place(group, epoch)) else {
             return Ok(());
         };
         let (mut entries, mut size) = (Vec::new(), 0);
@@ -516,71 +583,24 @@ impl Engine {
         appended: &Appended,
         last: u64,
     ) -> Result<(), EngineError> {
-        self.note_appended(turn, appended, last)?;
+        self.conversations.note_appended(turn, appended, last)?;
         let LogPlace { chat, group, .. } = appended.place;
         if appended.items.is_empty() {
-            self.receipt_appended(appended);
+            self.conversations.receipt_appended(appended);
         } else {
             if let Some(entry) = self.conversations.groups.get_mut(&group) {
                 entry.appending = false;
                 entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
             }
             self.set_problem(turn, chat, None);
-            self.events_appended(turn, appended)?;
+            self.conversations.events_appended(turn, appended)?;
         }
-        let home = self.home_of(group);
+        let home = self.conversations.home_of(group);
         if let Some(state) = home.and_then(|h| self.homes.servers.get_mut(&h)).filter(|h| h.registered || !h.own) {
             state.problem = None;
         }
-        self.trim_chat(turn, chat);
+        self.conversations.trim_chat(turn, &mut self.homes, chat);
         Ok(())
-    }
-
-    fn receipt_appended(&mut self, appended: &Appended) {
-        let Some(state) = self.conversations.chats.get_mut(&appended.place.chat) else { return };
-        for (device, received) in &appended.told {
-            if let Some(row) = state.roster.known_mut(device) {
-                row.told = row.told.max(*received);
-            }
-        }
-        state.row.read_logged = state.row.read_logged.max(appended.read);
-        state.dirty = true;
-    }
-
-    fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
-        let LogPlace { chat, group, .. } = appended.place;
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
-            return Ok(());
-        };
-        let mut upto = 0;
-        for (first, end) in &appended.items {
-            let item = state.outbox.binary_search_by_key(first, |i| i.first).ok().and_then(|at| state.outbox.get(at));
-            // Encrypted again for another group meanwhile: it has to go to that group's log.
-            if item.is_some_and(|i| i.group != group || i.epoch > appended.epoch) {
-                break;
-            }
-            upto = *end;
-        }
-        state.row.logged_upto = state.row.logged_upto.max(upto);
-        let before = state.row.sent_upto;
-        state.row.sent_upto = before.max(upto);
-        state.dirty = true;
-        let mut ids = Vec::new();
-        let from = state.outbox.partition_point(|i| i.last <= before);
-        for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
-            ids.extend(item.ids_between(before, upto));
-        }
-        turn.state_news(chat, ids, DeliveryState::Sent, "")
-    }
-
-    /// An append came to nothing: what it told has to be told again.
-    pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
-        let due = turn.now() + RETRY_REFUSED_MS;
-        if appended.items.is_empty()
-            && let Some(state) = self.conversations.chats.get_mut(&appended.place.chat)
-        {
-            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
-        }
     }
 
     /// The server does not have a log. One that was there before has expired or was lost.
@@ -671,10 +691,10 @@ impl Engine {
         let epoch = entry.live.epoch();
         let message = entry.live.encrypt(&batch.encode())?;
         entry.touch_live();
-        let Some((keys, place)) = entry.current_keys().zip(self.log_place(group, epoch)) else {
+        let Some((keys, place)) = entry.current_keys().zip(self.conversations.log_place(group, epoch)) else {
             return Ok(());
         };
-        let replaced = self.replaced_receipts(&place);
+        let replaced = self.conversations.replaced_receipts(&place);
         let request = LogRequest {
             entries: vec![keys.seal_entry(&message)],
             sequences: replaced.iter().flat_map(|(_, sequences)| sequences).copied().collect(),
@@ -684,19 +704,6 @@ impl Engine {
         let appended = Appended { place, epoch, items: Vec::new(), told, read, replaced };
         self.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended));
         Ok(())
-    }
-
-    /// What could not be told while a home was not up.
-    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let due = turn.now() + RECEIPT_DELAY_MS;
-        for group in self.groups_at(home) {
-            let chat = self.conversations.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
-            if let Some(state) = chat.and_then(|c| self.conversations.chats.get_mut(&ChatId(c)))
-                && (state.roster.devices().any(|d| d.told < d.received) || state.row.read_logged < state.row.read_told)
-            {
-                state.receipt_due = Some(due);
-            }
-        }
     }
 }
 

@@ -8,16 +8,18 @@ use std::collections::{BTreeMap, HashMap};
 use starling_keys::RendezvousAddr;
 use starling_wire::{LogVerb, rendezvous::LogRequest};
 
+use super::Conversations;
 use crate::{
     api::types::ChatId,
     conversation::group::{GroupId, LogKeys},
     conversation::log::Appended,
     conversation::pending::LogPending,
+    home::Homes,
     home::Pending,
     limits::{MAX_REPLACED_RECEIPTS, OUTBOX_LIFE_MS, TRIM_ROWS},
     net::HomeId,
     store::{LOGGED, LogRow, LoggedEntry, LoggedKind, LoggedRow, prefix},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// The key of a row: chat, first sequence number of ours, log address, number of the first entry in the log.
@@ -59,10 +61,10 @@ impl Logged {
     }
 }
 
-impl Engine {
+impl Conversations {
     /// The log of a group's epoch.
     pub(crate) fn log_place(&self, group: GroupId, epoch: u64) -> Option<LogPlace> {
-        let entry = self.conversations.groups.get(&group)?;
+        let entry = self.groups.get(&group)?;
         let log = entry.row.logs.iter().find(|l| l.epoch == epoch)?;
         Some(LogPlace {
             chat: ChatId(entry.row.chat.as_slice().try_into().ok()?),
@@ -92,17 +94,17 @@ impl Engine {
             at_ms: turn.wall(),
         };
         turn.put(LOGGED, &key, &row)?;
-        self.conversations.logged.insert(key, Logged::stored(row));
+        self.logged.insert(key, Logged::stored(row));
         Ok(())
     }
 
     fn forget_logged(&mut self, turn: &mut Turn<'_>, key: &LoggedKey) -> Result<(), EngineError> {
-        self.conversations.logged.remove(key);
+        self.logged.remove(key);
         Ok(turn.delete(LOGGED, key)?)
     }
 
     fn keys_where(&self, chat: ChatId, which: impl Fn(&LoggedKey, &Logged) -> bool) -> Vec<LoggedKey> {
-        let rows = self.conversations.logged.range(prefix(&chat.0));
+        let rows = self.logged.range(prefix(&chat.0));
         rows.filter(|(key, logged)| which(key, logged)).map(|(key, _)| key.clone()).collect()
     }
 
@@ -130,7 +132,7 @@ impl Engine {
             return self.put_logged(turn, place, LoggedKind::Events, *start, entries);
         }
         for key in self.keys_where(place.chat, |_, l| l.row.kind() == LoggedKind::Receipt) {
-            if let Some(logged) = self.conversations.logged.get_mut(&key) {
+            if let Some(logged) = self.logged.get_mut(&key) {
                 logged.row.kind = LoggedKind::Needless.into();
                 turn.put(LOGGED, &key, &logged.row)?;
             }
@@ -152,7 +154,7 @@ impl Engine {
         if !known.is_empty() {
             return Ok(());
         }
-        let last = self.conversations.chats.get(&place.chat).map_or(0, |c| c.row.last_sequence);
+        let last = self.chats.get(&place.chat).map_or(0, |c| c.row.last_sequence);
         self.put_logged(turn, place, LoggedKind::Found, 0, vec![LoggedEntry { sequence, last }])
     }
 
@@ -172,8 +174,7 @@ impl Engine {
             key[KEY_ADDRESS] == place.address && l.row.kind() == LoggedKind::Receipt && !l.under_way
         });
         let sequences = |key: LoggedKey| {
-            let entries =
-                self.conversations.logged.get(&key).map(|l| l.row.entries.iter().map(|e| e.sequence).collect());
+            let entries = self.logged.get(&key).map(|l| l.row.entries.iter().map(|e| e.sequence).collect());
             (key, entries.unwrap_or_default())
         };
         replaced.into_iter().take(MAX_REPLACED_RECEIPTS).map(sequences).collect()
@@ -181,68 +182,13 @@ impl Engine {
 
     /// Everybody has our events of a conversation up to this one.
     fn had_by_all(&self, chat: ChatId) -> u64 {
-        self.conversations.chats.get(&chat).and_then(|c| c.outbox.front()).map_or(u64::MAX, |i| i.first - 1)
-    }
-
-    /// Entries of a row that nobody waits for, where everybody has our events up to `done`.
-    fn needless(&self, logged: &Logged, done: u64) -> Vec<u64> {
-        let due = |e: &&LoggedEntry| match logged.row.kind() {
-            LoggedKind::Events => e.last <= done,
-            // It may be what an append has brought whose answer is under way.
-            LoggedKind::Found => e.last <= done && !self.appends_to(&logged.row),
-            LoggedKind::Receipt => false,
-            LoggedKind::Needless => true,
-        };
-        logged.row.entries.iter().filter(due).map(|e| e.sequence).collect()
-    }
-
-    fn appends_to(&self, row: &LoggedRow) -> bool {
-        let to_group =
-            |p: &Pending| matches!(p, Pending::Log(LogPending::Append(a)) if a.place.group[..] == row.group[..]);
-        self.homes.servers.values().any(|h| h.pending.values().any(to_group))
-    }
-
-    /// Asks for the deletion of what everybody has of a conversation.
-    pub(crate) fn trim_chat(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
-        let done = self.had_by_all(chat);
-        let mut due: HashMap<(HomeId, Vec<u8>), Trimming> = HashMap::new();
-        for (key, logged) in self.conversations.logged.range(prefix(&chat.0)) {
-            if key[KEY_FIRST] > done.to_be_bytes()[..] {
-                break;
-            }
-            let Some(home) = logged.home().filter(|_| !logged.under_way) else { continue };
-            let sequences = self.needless(logged, done);
-            if !sequences.is_empty() && self.homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
-                due.entry((home, key[KEY_ADDRESS].to_vec())).or_default().push((key.clone(), sequences));
-            }
-        }
-        for ((home, _), trimming) in due {
-            for part in trimming.chunks(TRIM_ROWS) {
-                self.trim(turn, home, part.to_vec());
-            }
-        }
-    }
-
-    /// Asks a home to delete entries of one log.
-    fn trim(&mut self, turn: &mut Turn<'_>, home: HomeId, part: Trimming) {
-        let secret = part.first().and_then(|(key, _)| self.conversations.logged.get(key)).map(|l| l.row.secret.clone());
-        let Some(keys) = secret.and_then(|secret| LogKeys::of(&LogRow { secret, ..LogRow::default() })) else {
-            return;
-        };
-        for (key, _) in &part {
-            if let Some(logged) = self.conversations.logged.get_mut(key) {
-                logged.under_way = true;
-            }
-        }
-        let sequences = part.iter().flat_map(|(_, sequences)| sequences).copied().collect();
-        let request = LogRequest { sequences, ..LogRequest::default() };
-        self.homes.request_log(turn, home, &keys, LogVerb::Trim, request, LogPending::Trim(part));
+        self.chats.get(&chat).and_then(|c| c.outbox.front()).map_or(u64::MAX, |i| i.first - 1)
     }
 
     /// The server has deleted entries, or does not know their log.
     pub(crate) fn trimmed(&mut self, turn: &mut Turn<'_>, trimming: Trimming) -> Result<(), EngineError> {
         for (key, sequences) in trimming {
-            let Some(logged) = self.conversations.logged.get_mut(&key) else { continue };
+            let Some(logged) = self.logged.get_mut(&key) else { continue };
             logged.under_way = false;
             logged.row.entries.retain(|e| !sequences.contains(&e.sequence));
             if logged.row.entries.is_empty() {
@@ -257,16 +203,71 @@ impl Engine {
     /// The server has not answered, or cannot delete them now.
     pub(crate) fn not_trimmed(&mut self, trimming: &Trimming) {
         for (key, _) in trimming {
-            if let Some(logged) = self.conversations.logged.get_mut(key) {
+            if let Some(logged) = self.logged.get_mut(key) {
                 logged.under_way = false;
             }
         }
     }
 
+    /// Entries of a row that nobody waits for, where everybody has our events up to `done`.
+    fn needless(&self, homes: &mut Homes, logged: &Logged, done: u64) -> Vec<u64> {
+        let due = |e: &&LoggedEntry| match logged.row.kind() {
+            LoggedKind::Events => e.last <= done,
+            // It may be what an append has brought whose answer is under way.
+            LoggedKind::Found => e.last <= done && !self.appends_to(homes, &logged.row),
+            LoggedKind::Receipt => false,
+            LoggedKind::Needless => true,
+        };
+        logged.row.entries.iter().filter(due).map(|e| e.sequence).collect()
+    }
+
+    fn appends_to(&self, homes: &mut Homes, row: &LoggedRow) -> bool {
+        let to_group =
+            |p: &Pending| matches!(p, Pending::Log(LogPending::Append(a)) if a.place.group[..] == row.group[..]);
+        homes.servers.values().any(|h| h.pending.values().any(to_group))
+    }
+
+    /// Asks for the deletion of what everybody has of a conversation.
+    pub(crate) fn trim_chat(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, chat: ChatId) {
+        let done = self.had_by_all(chat);
+        let mut due: HashMap<(HomeId, Vec<u8>), Trimming> = HashMap::new();
+        for (key, logged) in self.logged.range(prefix(&chat.0)) {
+            if key[KEY_FIRST] > done.to_be_bytes()[..] {
+                break;
+            }
+            let Some(home) = logged.home().filter(|_| !logged.under_way) else { continue };
+            let sequences = self.needless(homes, logged, done);
+            if !sequences.is_empty() && homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
+                due.entry((home, key[KEY_ADDRESS].to_vec())).or_default().push((key.clone(), sequences));
+            }
+        }
+        for ((home, _), trimming) in due {
+            for part in trimming.chunks(TRIM_ROWS) {
+                self.trim(turn, homes, home, part.to_vec());
+            }
+        }
+    }
+
+    /// Asks a home to delete entries of one log.
+    fn trim(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId, part: Trimming) {
+        let secret = part.first().and_then(|(key, _)| self.logged.get(key)).map(|l| l.row.secret.clone());
+        let Some(keys) = secret.and_then(|secret| LogKeys::of(&LogRow { secret, ..LogRow::default() })) else {
+            return;
+        };
+        for (key, _) in &part {
+            if let Some(logged) = self.logged.get_mut(key) {
+                logged.under_way = true;
+            }
+        }
+        let sequences = part.iter().flat_map(|(_, sequences)| sequences).copied().collect();
+        let request = LogRequest { sequences, ..LogRequest::default() };
+        homes.request_log(turn, home, &keys, LogVerb::Trim, request, LogPending::Trim(part));
+    }
+
     /// What could not be deleted at a home is deleted now that it is there. Logs forget by themselves what is older than a message's life.
-    pub(crate) fn trims_up(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
+    pub(crate) fn trims_up(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) -> Result<(), EngineError> {
         let before = turn.wall().min(turn.agreed_ms()).saturating_sub(OUTBOX_LIFE_MS);
-        let of_home = self.conversations.logged.iter().filter(|(_, l)| l.home() == Some(home));
+        let of_home = self.logged.iter().filter(|(_, l)| l.home() == Some(home));
         let (mut old, mut chats) = (Vec::new(), Vec::new());
         for (key, logged) in of_home {
             if logged.row.at_ms < before {
@@ -279,19 +280,18 @@ impl Engine {
         }
         chats.dedup();
         for chat in chats {
-            self.trim_chat(turn, chat);
+            self.trim_chat(turn, homes, chat);
         }
         Ok(())
     }
 
     /// Homes with entries that can be deleted: a connection is needed though no conversation may be there any more.
-    pub(crate) fn homes_to_trim(&self) -> Vec<RendezvousAddr> {
+    pub(crate) fn homes_to_trim(&self, homes: &mut Homes) -> Vec<RendezvousAddr> {
         let chat = |key: &LoggedKey| key[..16].try_into().ok().map(ChatId);
         let due = |(key, l): &(&LoggedKey, &Logged)| {
-            chat(key).is_some_and(|chat| !self.needless(l, self.had_by_all(chat)).is_empty())
+            chat(key).is_some_and(|chat| !self.needless(homes, l, self.had_by_all(chat)).is_empty())
         };
-        let mut homes: Vec<&str> =
-            self.conversations.logged.iter().filter(due).map(|(_, l)| l.row.home.as_str()).collect();
+        let mut homes: Vec<&str> = self.logged.iter().filter(due).map(|(_, l)| l.row.home.as_str()).collect();
         homes.sort_unstable();
         homes.dedup();
         homes.into_iter().filter_map(|h| h.parse().ok()).collect()

@@ -2,6 +2,7 @@
 
 use starling_wire::rendezvous::{Answer, Refusal};
 
+use super::Conversations;
 use super::{group::GroupId, log::Appended, logged::Trimming};
 use crate::{
     home::Refused,
@@ -24,6 +25,26 @@ pub enum LogPending {
     Trim(Trimming),
 }
 
+impl Conversations {
+    pub(crate) fn on_log_request_lost(&mut self, turn: &mut Turn<'_>, pending: LogPending) {
+        match pending {
+            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
+                if let Some(entry) = self.groups.get_mut(&id) {
+                    (entry.opening, entry.closing) = (false, false);
+                    entry.reading.clear();
+                }
+            }
+            LogPending::Append(appended) => {
+                if let Some(entry) = self.groups.get_mut(&appended.place.group) {
+                    entry.appending = false;
+                }
+                self.append_failed(turn, &appended);
+            }
+            LogPending::Trim(trimming) => self.not_trimmed(&trimming),
+        }
+    }
+}
+
 impl Engine {
     pub(crate) fn on_log_answer(
         &mut self,
@@ -37,10 +58,10 @@ impl Engine {
             (LogPending::Read(id, epoch), Answer::Page(page)) => self.on_log_page(turn, home, id, epoch, page)?,
             (LogPending::Append(appended), Answer::Appended(last)) => self.on_appended(turn, &appended, last)?,
             (LogPending::Append(appended), Answer::Closed(_)) => {
-                self.append_failed(turn, &appended);
+                self.conversations.append_failed(turn, &appended);
                 self.log_stopped(turn, appended.place.group, false);
             }
-            (LogPending::Trim(trimming), _) => self.trimmed(turn, trimming)?,
+            (LogPending::Trim(trimming), _) => self.conversations.trimmed(turn, trimming)?,
             // Won or lost, the log says it: its closing entry is ours or another's.
             (LogPending::Close(id), Answer::Appended(_) | Answer::Closed(_)) => self.log_stopped(turn, id, false),
             _ => {}
@@ -56,10 +77,10 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match pending {
             LogPending::Trim(trimming) if refused.is_busy() => {
-                self.not_trimmed(&trimming);
+                self.conversations.not_trimmed(&trimming);
                 self.homes.retry_later(turn, refused);
             }
-            LogPending::Trim(trimming) => self.trimmed(turn, trimming)?,
+            LogPending::Trim(trimming) => self.conversations.trimmed(turn, trimming)?,
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
                 self.log_stopped(turn, id, true);
                 if refused.reason == Refusal::NotFound {
@@ -84,7 +105,7 @@ impl Engine {
                 if !appended.items.is_empty() {
                     self.set_problem(turn, appended.place.chat, Some(problem));
                 }
-                self.append_failed(turn, &appended);
+                self.conversations.append_failed(turn, &appended);
                 self.log_stopped(turn, appended.place.group, true);
                 if refused.reason == Refusal::NotFound {
                     self.log_lost(turn, appended.place.group)?;
@@ -93,24 +114,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    pub(crate) fn on_log_request_lost(&mut self, turn: &mut Turn<'_>, pending: LogPending) {
-        match pending {
-            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
-                if let Some(entry) = self.conversations.groups.get_mut(&id) {
-                    (entry.opening, entry.closing) = (false, false);
-                    entry.reading.clear();
-                }
-            }
-            LogPending::Append(appended) => {
-                if let Some(entry) = self.conversations.groups.get_mut(&appended.place.group) {
-                    entry.appending = false;
-                }
-                self.append_failed(turn, &appended);
-            }
-            LogPending::Trim(trimming) => self.not_trimmed(&trimming),
-        }
     }
 
     /// A server has opened a log of ours: whoever was invited into its group may read it now.

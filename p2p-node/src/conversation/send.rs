@@ -383,7 +383,7 @@ impl Engine {
             }
             state.dirty = true;
             turn.state_news(chat, failed, DeliveryState::Failed, "nobody fetched it for 30 days")?;
-            self.trim_chat(turn, chat);
+            self.conversations.trim_chat(turn, &mut self.homes, chat);
         }
         Ok(())
     }

@@ -465,7 +465,7 @@ impl Engine {
             self.set_problem(turn, chat, None);
         }
         if done > 0 {
-            self.trim_chat(turn, chat);
+            self.conversations.trim_chat(turn, &mut self.homes, chat);
         }
         Ok(())
     }

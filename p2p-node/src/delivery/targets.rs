@@ -24,7 +24,12 @@ impl Engine {
             return;
         }
         let mut targets = HashMap::new();
-        let own = self.siblings().iter().map(|d| (d.certificate.device(), self.account.id())).collect::<Vec<_>>();
+        let own = self
+            .account
+            .other_devices()
+            .iter()
+            .map(|d| (d.certificate.device(), self.account.id()))
+            .collect::<Vec<_>>();
         let contacts = self.contacts.devices.iter().map(|(device, account)| (*device, *account));
         for (device, account) in contacts.chain(own) {
             if !self.may_talk(&device) {

@@ -319,7 +319,7 @@ impl Engine {
         }
         // Asked after this turn's commit: only then does the server delete what was read.
         self.homes.read_inbox(turn, home);
-        self.check_packages(turn, home);
+        self.account.check_packages(turn, &mut self.homes, home);
         Ok(())
     }
 
@@ -348,7 +348,7 @@ impl Engine {
             return Ok(Err("beyond its limits"));
         }
         if list.account == self.account.id() {
-            return self.on_sibling(turn, device, &body, list);
+            return self.on_other_device(turn, device, &body, list);
         }
         let account = list.account;
         let known = self.contacts.people.get(&account).map(Person::state);

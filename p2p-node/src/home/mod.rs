@@ -91,6 +91,14 @@ impl Homes {
         }
     }
 
+    /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.
+    pub fn on_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
+        if let Some(state) = self.servers.get_mut(&home) {
+            state.silent = silent;
+            turn.live(Live::Net);
+        }
+    }
+
     /// Our home's clock minus our steady time, while it is connected.
     pub fn clock_offset(&self) -> Option<i64> {
         self.servers.values().find(|h| h.own && h.hello.is_some()).map(|h| h.steady_offset_ms)
@@ -121,14 +129,6 @@ impl Engine {
         turn.set_home_offset(self.homes.clock_offset());
         turn.fact(Fact::HomeUp(home));
         turn.live(Live::Net);
-    }
-
-    /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.
-    pub(crate) fn home_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
-        if let Some(state) = self.homes.servers.get_mut(&home) {
-            state.silent = silent;
-            turn.live(Live::Net);
-        }
     }
 
     pub(crate) fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) {

@@ -154,7 +154,7 @@ impl Engine {
     fn on_refusal(&mut self, turn: &mut Turn<'_>, pending: Pending, refused: &Refused) -> Result<(), EngineError> {
         match pending {
             Pending::Nothing => {}
-            Pending::Account(pending) => self.on_account_refusal(turn, pending, refused),
+            Pending::Account(pending) => self.account.on_account_refusal(turn, &mut self.homes, pending, refused),
             Pending::Contact(pending) => self.on_contact_refusal(turn, pending, refused)?,
             Pending::Log(pending) => self.on_log_refusal(turn, pending, refused)?,
             Pending::Home(pending) => self.on_home_refusal(turn, pending, refused)?,
@@ -167,9 +167,9 @@ impl Engine {
     pub(super) fn on_request_lost(&mut self, turn: &mut Turn<'_>, pending: Pending) {
         match pending {
             Pending::Nothing => {}
-            Pending::Account(pending) => self.on_account_request_lost(turn, pending),
-            Pending::Contact(pending) => self.on_contact_request_lost(turn, &pending),
-            Pending::Log(pending) => self.on_log_request_lost(turn, pending),
+            Pending::Account(pending) => self.account.on_account_request_lost(turn, pending),
+            Pending::Contact(pending) => self.contacts.on_contact_request_lost(turn, &mut self.homes, &pending),
+            Pending::Log(pending) => self.conversations.on_log_request_lost(turn, pending),
             Pending::Home(pending) => self.homes.on_request_lost(pending),
             Pending::CallServers(id) => self.calls.on_servers_lost(id),
         }

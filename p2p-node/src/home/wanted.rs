@@ -41,7 +41,7 @@ impl Engine {
         for home in self.account.own_devices.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
             want(&home, false);
         }
-        for home in self.homes_to_trim() {
+        for home in self.conversations.homes_to_trim(&mut self.homes) {
             want(&home, false);
         }
         for connect in self.contacts.connects.values() {

@@ -86,7 +86,7 @@ impl Engine {
             return;
         }
         if peer == self.account.id() {
-            return self.on_sibling_signal(turn, sender.device(), &signal);
+            return self.on_other_device_signal(turn, sender.device(), &signal);
         }
         let (now, wall) = (turn.now(), turn.wall());
         let given_up =
@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// A device of ours tells where it can be reached.
-    fn on_sibling_signal(&mut self, turn: &mut Turn<'_>, device: DeviceId, signal: &Signal) {
+    fn on_other_device_signal(&mut self, turn: &mut Turn<'_>, device: DeviceId, signal: &Signal) {
         let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
         let known = self.account.has_other(&device);
         if known && !addresses.is_empty() && self.account.own_devices.addresses.get(&device) != Some(&addresses) {
@@ -183,8 +183,12 @@ impl Engine {
         };
         let chat = ChatId(self.store.name("direct", account.as_bytes()));
         // Our own others read it, too.
-        let own =
-            self.siblings().iter().filter(|d| self.delivery.links.contains_key(&d.certificate.device())).count() as u32;
+        let own = self
+            .account
+            .other_devices()
+            .iter()
+            .filter(|d| self.delivery.links.contains_key(&d.certificate.device()))
+            .count() as u32;
         let read_elsewhere =
             self.active_group(chat).and_then(|g| self.conversations.groups.get(&g)).is_some_and(|g| g.readers > own);
         if read_elsewhere {
@@ -253,7 +257,7 @@ impl Engine {
         }
         if missing
             && readers > 0
-            && let Some(home) = self.home_of(group)
+            && let Some(home) = self.conversations.home_of(group)
         {
             let request = LogRequest { entries: vec![Bytes::from(sealed)], ..LogRequest::default() };
             self.homes.request_log(turn, home, &keys, LogVerb::Signal, request, Pending::Nothing);

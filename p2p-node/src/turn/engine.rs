@@ -209,7 +209,7 @@ impl Engine {
             NetEvent::DirectDown(device) => self.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
             NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello),
-            NetEvent::HomeSilent(home, silent) => self.home_silent(turn, home, silent),
+            NetEvent::HomeSilent(home, silent) => self.homes.on_silent(turn, home, silent),
             NetEvent::HomeDown(home, reason) => self.home_down(turn, home, reason),
             NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
             NetEvent::Addresses { own, public } => {
@@ -264,8 +264,8 @@ impl Engine {
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.take_due(turn)?;
         self.expire_operations(turn);
-        self.expire_removals(turn);
-        self.expire_left_homes(turn);
+        self.account.expire_removals(turn);
+        self.account.expire_left_homes(turn);
         self.homes.on_time(turn);
         self.snapshot_on_time(turn);
         self.with_calls(turn, |calls, host| calls.on_time(host))

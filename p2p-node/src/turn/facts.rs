@@ -70,20 +70,20 @@ impl Engine {
     fn follow(&mut self, turn: &mut Turn<'_>, fact: Fact) -> Result<(), EngineError> {
         match fact {
             Fact::HomeUp(home) => {
-                self.publish_on_up(turn, home);
+                self.account.publish_on_up(turn, &mut self.homes, home);
                 self.logs_up(turn, home);
-                self.trims_up(turn, home)?;
-                self.receipts_up(turn, home);
-                self.connects_up(turn, home);
+                self.conversations.trims_up(turn, &mut self.homes, home)?;
+                self.conversations.receipts_up(turn, home);
+                self.contacts.connects_up(turn, &mut self.homes, home);
                 self.parcels_up(turn, home);
-                self.codes_up(turn, home);
+                self.account.codes_up(turn, &mut self.homes, home);
             }
             Fact::HomeRegistered(home) => {
                 self.account_registered(turn, home);
                 self.homes.read_inbox(turn, home);
                 self.register_invites(turn, home)?;
                 self.logs_up(turn, home);
-                self.codes_up(turn, home);
+                self.account.codes_up(turn, &mut self.homes, home);
                 self.regroup(turn)?;
             }
             Fact::HomeRetry(home) => {
@@ -95,10 +95,10 @@ impl Engine {
                 }
                 self.parcels_up(turn, home);
                 self.unread_logs_up(turn, home);
-                self.trims_up(turn, home)?;
+                self.conversations.trims_up(turn, &mut self.homes, home)?;
             }
             Fact::HomeDown(home) => {
-                self.readers_gone(home);
+                self.conversations.readers_gone(home);
                 self.account.codes_lost(&home);
             }
             Fact::ParcelsWait(home) => self.parcels_up(turn, home),
@@ -123,7 +123,7 @@ impl Engine {
                 }
             }
             Fact::OwnDeviceAdded(_) => {
-                self.end_device_codes(turn);
+                self.account.end_device_codes(turn, &mut self.homes);
                 self.counters.row.greeting_owed = true;
                 self.snapshot_soon(turn);
             }
@@ -141,7 +141,7 @@ impl Engine {
                 self.snapshot_soon(turn);
             }
             Fact::ReachChanged => self.delivery.net_changed = true,
-            Fact::InviteUsed(token) => self.end_code_of(turn, &token),
+            Fact::InviteUsed(token) => self.account.end_code_of(turn, &mut self.homes, &token),
             Fact::LogOpened(group) => self.parcels_of_group_up(turn, group),
         }
         Ok(())
