@@ -5,6 +5,8 @@
 
 mod account;
 mod api;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod calls;
 mod contacts;
 mod conversation;
