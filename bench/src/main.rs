@@ -1,5 +1,5 @@
-//! `starling-bench dm`, `starling-bench rendezvous` and `starling-bench call`: what a message, a connected client and a call cost, beside the floor of the same
-//! machine in the same run.
+//! `starling-bench dm`, `profile`, `send`, `rendezvous` and `call`: what a message, a large profile, a command, a connected client and a call cost,
+//! beside the floor of the same machine in the same run.
 
 /// Takes the place of the standard macro, which would panic with a message: no line of a report can forget it.
 macro_rules! println {
@@ -7,12 +7,16 @@ macro_rules! println {
 }
 
 mod call;
+mod client;
 mod dm;
 mod floor;
 mod measure;
+mod pair;
 mod processes;
+mod profile;
 mod rendezvous;
 mod report;
+mod send;
 
 use std::path::PathBuf;
 
@@ -36,6 +40,23 @@ enum Bench {
         #[arg(long, default_value_t = 100_000)]
         burst: usize,
     },
+    /// The burst of direct messages, start and memory of a profile with thousands of conversations and contacts, beside an empty one.
+    Profile {
+        #[command(flatten)]
+        filled: pair::Filled,
+        /// Messages in a burst.
+        #[arg(long, default_value_t = 100_000)]
+        burst: usize,
+        /// Bursts of each profile; the best counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// Whole processes of `starling send` through a daemon.
+    Send {
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        count: usize,
+    },
     /// Memory and CPU of idle clients, and the rates of the log.
     Rendezvous {
         /// Idle clients.
@@ -58,7 +79,12 @@ enum Bench {
     #[command(hide = true)]
     Serve { dir: PathBuf },
     #[command(hide = true)]
-    Peer { dir: PathBuf, home: String },
+    Peer {
+        dir: PathBuf,
+        home: String,
+        #[command(flatten)]
+        filled: pair::Filled,
+    },
     #[command(hide = true)]
     Sink,
     #[command(hide = true)]
@@ -75,10 +101,12 @@ fn main() -> anyhow::Result<()> {
     let bench = async {
         match cli.bench {
             Bench::Dm { single, burst } => Box::pin(dm::run(single, burst)).await,
+            Bench::Profile { filled, burst, rounds } => Box::pin(profile::run(filled, burst, rounds)).await,
+            Bench::Send { count } => Box::pin(send::run(count)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Serve { dir } => Box::pin(processes::serve(dir)).await,
-            Bench::Peer { dir, home } => Box::pin(dm::peer(dir, home)).await,
+            Bench::Peer { dir, home, filled } => Box::pin(pair::peer(dir, home, filled)).await,
             Bench::Sink => Box::pin(floor::sink()).await,
             Bench::Clients { home, count } => Box::pin(rendezvous::clients(&home, count)).await,
         }
