@@ -63,7 +63,7 @@ impl EventLine {
     /// # Errors
     /// If it is not one of the contract.
     pub fn event(&self) -> Result<Event, ClientError> {
-        parse(self.json.clone())
+        Event::deserialize(&self.json).map_err(|error| ClientError::Unexpected(error.to_string()))
     }
 }
 
@@ -176,13 +176,9 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     }
 
     async fn write(&self, request: Outgoing<'_, impl Serialize>) -> Result<(), ClientError> {
-        let mut line = serde_json::to_vec(&request).map_err(|error| ClientError::Unexpected(error.to_string()))?;
-        if line.len() > MAX_LINE {
-            return Err(ClientError::TooLong);
-        }
-        line.push(b'\n');
+        let line = request.line()?;
         let mut write = self.write.lock().await;
-        write.write_all(&line).await.map_err(|_| ClientError::Closed)?;
+        write.write_all(line.as_bytes()).await.map_err(|_| ClientError::Closed)?;
         write.flush().await.map_err(|_| ClientError::Closed)
     }
 }
@@ -191,18 +187,44 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn parse<T: DeserializeOwned>(json: Value) -> Result<T, ClientError> {
+/// Reads an answer.
+pub(crate) fn parse<T: DeserializeOwned>(json: Value) -> Result<T, ClientError> {
     serde_json::from_value(json).map_err(|error| ClientError::Unexpected(error.to_string()))
 }
 
 /// What a node sends: a response, or a notification with an event.
 #[derive(Deserialize)]
-struct Incoming {
+pub(crate) struct Incoming {
     id: Option<u64>,
     result: Option<Value>,
     error: Option<Error>,
     method: Option<String>,
     params: Option<Value>,
+}
+
+impl Incoming {
+    /// What came of the request that this is the response to.
+    pub fn outcome(self) -> Result<Value, Error> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self.result.unwrap_or_default()),
+        }
+    }
+}
+
+impl<P: Serialize> Outgoing<'_, P> {
+    /// The request as a line.
+    ///
+    /// # Errors
+    /// If it is longer than a node reads.
+    pub fn line(&self) -> Result<String, ClientError> {
+        let mut line = serde_json::to_string(self).map_err(|error| ClientError::Unexpected(error.to_string()))?;
+        if line.len() > MAX_LINE {
+            return Err(ClientError::TooLong);
+        }
+        line.push('\n');
+        Ok(line)
+    }
 }
 
 async fn read_all(read: impl tokio::io::AsyncBufRead + Unpin, waiting: Waiting, queue: mpsc::Sender<EventLine>) {
@@ -211,11 +233,7 @@ async fn read_all(read: impl tokio::io::AsyncBufRead + Unpin, waiting: Waiting, 
         let Ok(incoming) = serde_json::from_str::<Incoming>(&line) else { continue };
         if let Some(id) = incoming.id {
             let Some(answer) = lock(&waiting).remove(&id) else { continue };
-            let result = match incoming.error {
-                Some(error) => Err(error),
-                None => Ok(incoming.result.unwrap_or_default()),
-            };
-            let _ = answer.send(result);
+            let _ = answer.send(incoming.outcome());
         } else if let (Some(EVENT), Some(json)) = (incoming.method.as_deref(), incoming.params)
             && queue.send(EventLine { json }).await.is_err()
         {

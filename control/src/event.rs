@@ -225,6 +225,22 @@ impl EventKind {
         }
     }
 
+    /// The conversation that it is about, if it is about one.
+    pub fn chat(&self) -> Option<&ChatRef> {
+        match self {
+            Self::MessageNew(change)
+            | Self::MessageEdited(change)
+            | Self::MessageDeleted(change)
+            | Self::MessageReaction(change) => Some(&change.chat),
+            Self::MessageState { chat, .. }
+            | Self::Typing { chat, .. }
+            | Self::CallIncoming { chat, .. }
+            | Self::CallState { chat, .. }
+            | Self::CallEnded { chat, .. } => Some(chat),
+            _ => None,
+        }
+    }
+
     /// Whether it is kept and has a number of its own.
     pub fn is_durable(&self) -> bool {
         !matches!(

@@ -7,6 +7,8 @@
 //! - [`event`]: the lines of a subscription, as `starling listen --json` prints them.
 //! - [`objects`]: contacts, messages, calls and so on, which answers and events hold.
 //! - [`jsonrpc`]: the envelope, per the JSON-RPC 2.0 specification.
+//! - [`frames`]: the pictures of a call, after `call.watch`.
+//! - [`lines`]: what commands print with `--json` beside these.
 //! - [`Client`]: the client's end of a connection.
 //!
 //! Parameters that a node does not know are refused, as an option that is ignored could do harm. In answers and events readers ignore fields
@@ -15,7 +17,9 @@
 mod client;
 mod error;
 pub mod event;
+pub mod frames;
 pub mod jsonrpc;
+pub mod lines;
 pub mod methods;
 pub mod objects;
 pub mod schema;

@@ -3,11 +3,18 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::{Error, Event, methods};
+use crate::{Error, Event, lines, methods};
 
 /// The schema of an event line (JSON Schema, draft 2020-12).
 pub fn event() -> Value {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Event>().to_value()
+}
+
+/// The schemas of what commands print with `--json` beside answers and events, by name (JSON Schema, draft 2020-12).
+pub fn commands() -> Value {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    lines::describe(&mut generator);
+    json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": generator.take_definitions(true) })
 }
 
 /// All methods, as an OpenRPC document (<https://spec.open-rpc.org>).
@@ -48,8 +55,8 @@ fn method(description: &methods::Description) -> Value {
 }
 
 /// The files of `docs/schema/`: their names and what is in them.
-pub fn files() -> [(&'static str, String); 2] {
-    [("event.json", pretty(&event())), ("openrpc.json", pretty(&openrpc()))]
+pub fn files() -> [(&'static str, String); 3] {
+    [("commands.json", pretty(&commands())), ("event.json", pretty(&event())), ("openrpc.json", pretty(&openrpc()))]
 }
 
 fn pretty(value: &Value) -> String {

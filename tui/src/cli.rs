@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use starling_control::objects::DeliveryState;
+use starling_control::objects::{self, DeliveryState};
 
 /// Chat and call from your terminal: peer to peer, end-to-end encrypted.
 #[derive(Parser)]
@@ -560,12 +560,12 @@ pub enum Audience {
     Nobody,
 }
 
-impl Audience {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Everyone => "everyone",
-            Self::Contacts => "contacts",
-            Self::Nobody => "nobody",
+impl From<Audience> for objects::Audience {
+    fn from(audience: Audience) -> Self {
+        match audience {
+            Audience::Everyone => Self::Everyone,
+            Audience::Contacts => Self::Contacts,
+            Audience::Nobody => Self::Nobody,
         }
     }
 }

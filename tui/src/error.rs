@@ -1,7 +1,9 @@
 //! What went wrong, for people and for scripts: a code, an exit status, a message, and the next step to take.
 
-use serde_json::{Value, json};
-use starling_control::{ClientError, ErrorData, FAILED};
+use starling_control::{
+    ClientError, ErrorData, FAILED,
+    lines::{Failed, Failure},
+};
 use starling_node::{NodeError, OpenError, StoreError};
 use starling_text::SafeText;
 
@@ -62,14 +64,16 @@ impl CliError {
         self.code == "closed_pipe"
     }
 
-    pub fn to_json(&self) -> Value {
-        json!({ "error": {
-            "code": self.code,
-            "exit": self.exit,
-            "message": self.message.as_str(),
-            "hint": self.hint.as_deref(),
-            "retry_after_ms": self.retry_after_ms,
-        }})
+    /// What `--json` prints of it.
+    pub fn to_line(&self) -> Failed {
+        let data = ErrorData {
+            code: self.code.clone(),
+            exit: self.exit,
+            hint: self.hint.as_deref().map(Into::into),
+            retry_after_ms: self.retry_after_ms,
+            param: None,
+        };
+        Failed { error: Failure { message: self.message.as_str().to_owned(), data } }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{LazyLock, Once};
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
+use starling_control::objects::Time;
 
 use crate::{cli::Global, output::say};
 
@@ -42,24 +43,25 @@ impl LocalTimes {
         Self(())
     }
 
-    /// Day and minute of an RFC 3339 time; empty if it is none.
-    pub fn minute(&self, rfc3339: &str) -> String {
-        format(rfc3339, "%Y-%m-%d %H:%M")
+    /// Day and minute.
+    pub fn minute(&self, time: &Time) -> String {
+        format(time, "%Y-%m-%d %H:%M")
     }
 
     /// The same with the zone: for times that are passed on to others.
-    pub fn minute_with_zone(&self, rfc3339: &str) -> String {
-        format(rfc3339, "%Y-%m-%d %H:%M %Z")
+    pub fn minute_with_zone(&self, time: &Time) -> String {
+        format(time, "%Y-%m-%d %H:%M %Z")
     }
 
-    /// The day of an RFC 3339 time; empty if it is none.
-    pub fn day(&self, rfc3339: &str) -> String {
-        format(rfc3339, "%Y-%m-%d")
+    /// The day.
+    pub fn day(&self, time: &Time) -> String {
+        format(time, "%Y-%m-%d")
     }
 }
 
-fn format(rfc3339: &str, format: &str) -> String {
-    let time: Option<Timestamp> = rfc3339.parse().ok();
+/// Empty if the node has given no valid time.
+fn format(time: &Time, format: &str) -> String {
+    let time: Option<Timestamp> = time.as_str().parse().ok();
     time.map(|time| time.to_zoned(ZONE.0.clone()).strftime(format).to_string()).unwrap_or_default()
 }
 

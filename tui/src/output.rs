@@ -9,7 +9,6 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::Value;
 use starling_text::{SafeText, is_unsafe};
 
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
     error::{CliError, CliResult},
 };
 
-/// What a verb prints: text for people, or an object for programs.
+/// What a verb prints for people.
 pub trait Printable {
     /// Without the line break at its end.
     fn printable(&self) -> String;
@@ -41,12 +40,6 @@ impl Printable for String {
     }
 }
 
-impl Printable for Value {
-    fn printable(&self) -> String {
-        json_line(self)
-    }
-}
-
 impl<T: Printable> Printable for &T {
     fn printable(&self) -> String {
         (*self).printable()
@@ -63,7 +56,7 @@ pub fn print(result: impl Printable) -> CliResult {
     write(line.as_bytes())
 }
 
-/// Prints an object of the control interface.
+/// Prints an object for programs.
 ///
 /// # Errors
 /// As [`print()`].
@@ -116,7 +109,7 @@ pub fn say(global: &Global, line: impl Into<SafeText>) {
 /// An error on standard error: for people, or as one object.
 pub fn complain_of(error: &CliError, json: bool) {
     if json {
-        let _ = io::stderr().lock().write_all(format!("{}\n", json_line(&error.to_json())).as_bytes());
+        let _ = io::stderr().lock().write_all(format!("{}\n", json_line(&error.to_line())).as_bytes());
         return;
     }
     complain(format!("error: {}", error.message));
@@ -189,7 +182,7 @@ pub fn show_panics_safely() {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -154,6 +154,7 @@ requests! {
     }
 
     /// Changes what this side of a call sends.
+    #[derive(Default)]
     Set = "call.set" -> SelfState => {
         /// The call.
         call: CallId,
@@ -178,6 +179,7 @@ requests! {
     }
 
     /// Shares a terminal with the other side.
+    #[derive(Default)]
     Share = "call.share" -> Done => {
         /// The call.
         call: CallId,

@@ -8,14 +8,18 @@ requests! {
     List = "chats" -> Vec<Chat> => {}
 
     /// Changes how a conversation is shown on this account.
+    #[derive(Default)]
     Set = "chat.set" -> Done => {
         /// The conversation.
         chat: ChatId,
         /// Whether it stays at the top of lists.
+        #[serde(skip_serializing_if = "Option::is_none")]
         pinned: Option<bool>,
         /// Until when there are no notifications of it, in milliseconds since 1970; 0 for notifications.
+        #[serde(skip_serializing_if = "Option::is_none")]
         muted_until_ms: Option<u64>,
         /// Whether it is out of the way.
+        #[serde(skip_serializing_if = "Option::is_none")]
         archived: Option<bool>,
     }
 

@@ -13,6 +13,7 @@ pub const MAX_INVITE_LIFETIME_MS: u64 = 365 * 86_400_000;
 
 requests! {
     /// All contacts, with those that were asked, blocked or removed.
+    #[derive(Default)]
     List = "contacts" -> Vec<Contact> => {
         /// With the safety numbers, which take a millisecond or two each to compute: yes unless it is false.
         safety_numbers: Option<bool>,
@@ -22,6 +23,7 @@ requests! {
     Requests = "requests" -> Vec<Request> => {}
 
     /// Asks somebody to be a contact. With an invite that is still good, both are contacts at once.
+    #[derive(Default)]
     Add = "contacts.add" -> Account, within |_| ASKS_OTHERS => {
         /// Their invite or address.
         invite: Option<String>,
@@ -88,6 +90,7 @@ requests! {
     }
 
     /// Makes an invite: a link that makes whoever has it a contact at once.
+    #[derive(Default)]
     Invite = "invite" -> Invitation => {
         /// How many may use it; the default is 1.
         uses: Option<u32>,

@@ -19,6 +19,7 @@ pub const WAIT_MS: u64 = 30_000;
 
 requests! {
     /// Writes messages to a conversation. They are kept when the answer comes, and are sent as soon as that is possible.
+    #[derive(Default)]
     Send = "send" -> Sent => {
         /// The conversation.
         chat: ChatId,
@@ -76,8 +77,8 @@ requests! {
         typing: Option<bool>,
     }
 
-    #[derive(Default)]
     /// Messages of a conversation, in its order: the newest, or those at the one place that is named.
+    #[derive(Default)]
     History = "history" -> Vec<Message> => {
         /// The conversation.
         chat: ChatId,
@@ -104,6 +105,7 @@ requests! {
     }
 
     /// Messages that have all the words, the newest first.
+    #[derive(Default)]
     Search = "search" -> Vec<Found> => {
         /// The words.
         query: String,
@@ -127,6 +129,13 @@ requests! {
         state: DeliveryState,
         /// How long to wait, in milliseconds; the default is 30 s.
         timeout_ms: Option<u64>,
+    }
+}
+
+impl Send {
+    /// A message that answers none and mentions nobody.
+    pub fn text(chat: ChatId, text: impl Into<String>) -> Self {
+        Self { chat, text: Some(text.into()), ..Self::default() }
     }
 }
 

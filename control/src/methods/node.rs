@@ -17,6 +17,7 @@ requests! {
     Flush = "flush" -> Flushed => {}
 
     /// Sends the events of this profile as notifications with the method `event`, until the connection closes. Events come after the answer.
+    #[derive(Default)]
     Subscribe = "subscribe" -> Subscribed => {
         /// Where to begin: a cursor, `all`, or `now` (the default).
         since: Option<String>,
@@ -36,6 +37,18 @@ requests! {
     Authenticate = "auth" -> Done => {
         /// The token, from the file that `starling daemon --listen` names.
         token: String,
+    }
+}
+
+impl Subscribe {
+    /// To the events of all conversations, beginning after a cursor, with `all` or `now`.
+    pub fn since(since: impl Into<String>) -> Self {
+        Self { since: Some(since.into()), ..Self::default() }
+    }
+
+    /// To what happens from now on, without `stream.keepalive`.
+    pub fn silent() -> Self {
+        Self { keepalive: Some(false), ..Self::since("now") }
     }
 }
 

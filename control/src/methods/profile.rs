@@ -1,10 +1,7 @@
 //! What others see of the account, and where it meets them.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{ASKS_OTHERS, Done, requests};
-use crate::objects::{Audience, Privacy};
+use crate::objects::{Audience, Privacy, words};
 
 requests! {
     /// Sets the name that others see.
@@ -28,6 +25,7 @@ requests! {
     }
 
     /// Sets who may see what; what is left out stays as it is.
+    #[derive(Default)]
     SetPrivacy = "profile.privacy" -> Privacy => {
         /// When the account was there last.
         last_seen: Option<Audience>,
@@ -44,12 +42,12 @@ requests! {
     }
 }
 
-/// Whether the user is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Availability {
-    /// There.
-    Online,
-    /// Doing something else.
-    Away,
+words! {
+    /// Whether the user is there.
+    Availability {
+        /// There.
+        Online = "online",
+        /// Doing something else.
+        Away = "away",
+    }
 }

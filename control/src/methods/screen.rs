@@ -22,7 +22,7 @@ requests! {
 }
 
 /// What is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Kept {
     /// By the names of the rows.
     pub rows: BTreeMap<String, Value>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CallId, ChatId, DeviceId, Time};
 
 /// A call as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
     /// Its id.
     pub id: CallId,
@@ -44,62 +44,66 @@ pub struct Call {
 }
 
 /// The conversation of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallAt {
     /// Its id.
     pub id: ChatId,
 }
 
-/// How far a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CallPhase {
-    /// Being prepared.
-    Starting,
-    /// Ringing.
-    Ringing,
-    /// Answered, and not connected yet.
-    Connecting,
-    /// Connected.
-    Connected,
-    /// The connection is lost, and is looked for.
-    Interrupted,
-    /// Over.
-    Ended,
+words! {
+    /// How far a call is.
+    #[derive(Default)]
+    CallPhase {
+        /// Being prepared.
+        #[default]
+        Starting = "starting",
+        /// Ringing.
+        Ringing = "ringing",
+        /// Answered, and not connected yet.
+        Connecting = "connecting",
+        /// Connected.
+        Connected = "connected",
+        /// The connection is lost, and is looked for.
+        Interrupted = "interrupted",
+        /// Over.
+        Ended = "ended",
+    }
 }
 
-/// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CallEnd {
-    /// One side has hung up.
-    HungUp,
-    /// The called side did not want it.
-    Declined,
-    /// The called side was in another call.
-    Busy,
-    /// Nobody answered.
-    NoAnswer,
-    /// The caller has taken it back.
-    Cancelled,
-    /// Another device of the account has it.
-    Elsewhere,
-    /// It could not be connected.
-    Failed,
-    /// The connection was lost.
-    Lost,
+words! {
+    /// How a call ended.
+    CallEnd {
+        /// One side has hung up.
+        HungUp = "hung_up",
+        /// The called side did not want it.
+        Declined = "declined",
+        /// The called side was in another call.
+        Busy = "busy",
+        /// Nobody answered.
+        NoAnswer = "no_answer",
+        /// The caller has taken it back.
+        Cancelled = "cancelled",
+        /// Another device of the account has it.
+        Elsewhere = "elsewhere",
+        /// It could not be connected.
+        Failed = "failed",
+        /// The connection was lost.
+        Lost = "lost",
+    }
 }
 
-/// How far one side's wish to record a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Consent {
-    /// Nobody has asked.
-    No,
-    /// The other side was asked, and has not answered.
-    Asked,
-    /// It was agreed to, and the call is recorded.
-    Yes,
+words! {
+    /// How far one side's wish to record a call is.
+    #[derive(Default)]
+    Consent {
+        /// Nobody has asked.
+        #[default]
+        No = "no",
+        /// The other side was asked, and has not answered.
+        Asked = "asked",
+        /// It was agreed to, and the call is recorded.
+        Yes = "yes",
+    }
 }
 
 /// What a conversation keeps of a call.
@@ -117,18 +121,18 @@ pub struct CallNote {
     pub recording: Option<RecordingNote>,
 }
 
-/// What somebody said about a recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordingNote {
-    /// Asked to record.
-    Asked,
-    /// Agreed to it.
-    Agreed,
-    /// Did not agree to it.
-    Refused,
-    /// Ended it.
-    Ended,
+words! {
+    /// What somebody said about a recording.
+    RecordingNote {
+        /// Asked to record.
+        Asked = "asked",
+        /// Agreed to it.
+        Agreed = "agreed",
+        /// Did not agree to it.
+        Refused = "refused",
+        /// Ended it.
+        Ended = "ended",
+    }
 }
 
 /// A call that another device of this account has.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{AccountId, CallNote, DeviceId, MessageId, Time};
 
 /// A message of a conversation, or the note of a call in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
     /// Its id.
     pub id: MessageId,
@@ -45,7 +45,7 @@ pub struct Message {
 }
 
 /// The author of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Author {
     /// The account, if it is still known.
     pub account: Option<AccountId>,
@@ -63,15 +63,16 @@ pub struct Author {
 }
 
 /// How a text is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Format {
     /// The Markdown of messages.
+    #[default]
     #[serde(rename = "md")]
     Markdown,
 }
 
 /// A reaction to a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reaction {
     /// The emoji.
     pub emoji: String,
@@ -80,47 +81,38 @@ pub struct Reaction {
     pub own: bool,
 }
 
-/// How far a message has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryState {
-    /// It is on this device only.
-    Queued,
-    /// A server or a device has taken it.
-    Sent,
-    /// A device of the recipient has it.
-    Delivered,
-    /// The recipient has read it.
-    Read,
-    /// It will not arrive.
-    Failed,
-}
-
-impl DeliveryState {
-    /// Its name in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
-            Self::Failed => "failed",
-        }
+words! {
+    /// How far a message has come.
+    #[derive(Default)]
+    DeliveryState {
+        /// It is on this device only.
+        #[default]
+        Queued = "queued",
+        /// A server or a device has taken it.
+        Sent = "sent",
+        /// A device of the recipient has it.
+        Delivered = "delivered",
+        /// The recipient has read it.
+        Read = "read",
+        /// It will not arrive.
+        Failed = "failed",
     }
 }
 
-/// How a message came to this device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Via {
-    /// It was written on this account.
-    Own,
-    /// On a direct connection.
-    Direct,
-    /// Through a relay.
-    Relay,
-    /// From the log at a rendezvous.
-    Log,
+words! {
+    /// How a message came to this device.
+    #[derive(Default)]
+    Via {
+        /// It was written on this account.
+        #[default]
+        Own = "own",
+        /// On a direct connection.
+        Direct = "direct",
+        /// Through a relay.
+        Relay = "relay",
+        /// From the log at a rendezvous.
+        Log = "log",
+    }
 }
 
 /// The message that an event is about.
@@ -157,7 +149,7 @@ impl MessageRef {
 }
 
 /// A message by its id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageKey {
     /// Its id.
     pub id: MessageId,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{AccountId, ChatId, DeviceId, Time};
 
 /// Somebody whom this account knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Contact {
     /// The account.
     pub account: AccountId,
@@ -39,46 +39,50 @@ pub struct Contact {
     pub safety_number: Option<String>,
 }
 
-/// What a contact is to this account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ContactState {
-    /// A contact.
-    Active,
-    /// Was asked, and has not answered.
-    Requested,
-    /// Blocked by this account.
-    Blocked,
-    /// Removed by this account.
-    Removed,
+words! {
+    /// What a contact is to this account.
+    #[derive(Default)]
+    ContactState {
+        /// A contact.
+        #[default]
+        Active = "active",
+        /// Was asked, and has not answered.
+        Requested = "requested",
+        /// Blocked by this account.
+        Blocked = "blocked",
+        /// Removed by this account.
+        Removed = "removed",
+    }
 }
 
-/// Whether somebody is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Presence {
-    /// There.
-    Online,
-    /// Connected, and doing something else.
-    Away,
-    /// Not connected.
-    Offline,
+words! {
+    /// Whether somebody is there.
+    Presence {
+        /// There.
+        Online = "online",
+        /// Connected, and doing something else.
+        Away = "away",
+        /// Not connected.
+        Offline = "offline",
+    }
 }
 
-/// How devices are connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Path {
-    /// Not at all.
-    None,
-    /// Directly.
-    Direct,
-    /// Through a relay.
-    Relay,
+words! {
+    /// How devices are connected.
+    #[derive(Default)]
+    Path {
+        /// Not at all.
+        #[default]
+        None = "none",
+        /// Directly.
+        Direct = "direct",
+        /// Through a relay.
+        Relay = "relay",
+    }
 }
 
 /// A contact that an event is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactRef {
     /// The account.
     pub account: AccountId,
@@ -87,7 +91,7 @@ pub struct ContactRef {
 }
 
 /// Somebody who asks to be a contact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
     /// The account.
     pub account: AccountId,
@@ -100,7 +104,7 @@ pub struct Request {
 }
 
 /// A conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Chat {
     /// Its id.
     pub id: ChatId,
@@ -130,16 +134,18 @@ pub struct Chat {
     pub read_clock: u64,
 }
 
-/// What a conversation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ChatKind {
-    /// Of two accounts.
-    Direct,
+words! {
+    /// What a conversation is.
+    #[derive(Default)]
+    ChatKind {
+        /// Of two accounts.
+        #[default]
+        Direct = "direct",
+    }
 }
 
 /// The conversation that an event is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChatRef {
     /// Its id.
     pub id: ChatId,
@@ -150,7 +156,7 @@ pub struct ChatRef {
 }
 
 /// A device of the account of this profile.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
     /// Its id.
     pub device: DeviceId,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{AccountId, DeviceId};
 
 /// The node as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The account of this profile.
     pub account: AccountId,
@@ -49,7 +49,7 @@ impl Status {
 }
 
 /// A rendezvous server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rendezvous {
     /// Its first address.
     pub address: String,
@@ -77,26 +77,17 @@ impl Rendezvous {
     }
 }
 
-/// How others can connect to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Reachability {
-    /// Directly: that was confirmed from outside.
-    Public,
-    /// By hole punching or through the relay of its rendezvous.
-    Relay,
-    /// Only from the same network.
-    None,
-}
-
-impl Reachability {
-    /// Its name in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::Relay => "relay",
-            Self::None => "none",
-        }
+words! {
+    /// How others can connect to a node.
+    #[derive(Default)]
+    Reachability {
+        /// Directly: that was confirmed from outside.
+        Public = "public",
+        /// By hole punching or through the relay of its rendezvous.
+        Relay = "relay",
+        /// Only from the same network.
+        #[default]
+        None = "none",
     }
 }
 
@@ -109,26 +100,15 @@ pub struct Peers {
     pub relayed: usize,
 }
 
-/// Who may see something of this account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Audience {
-    /// Everyone in a conversation with it.
-    Everyone,
-    /// Contacts.
-    Contacts,
-    /// Nobody.
-    Nobody,
-}
-
-impl Audience {
-    /// Its name in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Everyone => "everyone",
-            Self::Contacts => "contacts",
-            Self::Nobody => "nobody",
-        }
+words! {
+    /// Who may see something of this account.
+    Audience {
+        /// Everyone in a conversation with it.
+        Everyone = "everyone",
+        /// Contacts.
+        Contacts = "contacts",
+        /// Nobody.
+        Nobody = "nobody",
     }
 }
 

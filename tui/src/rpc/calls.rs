@@ -12,11 +12,11 @@ use starling_control::{
         Done,
         calls::{self, MAX_HEIGHT, MAX_MICROPHONE_MS, MAX_TERMINAL},
     },
-    objects::{self, CameraDevice, DeviceId, MediaDevices, RelayTest, SoundDevice},
+    objects::{self, DeviceId, MediaDevices, RelayTest},
 };
 use starling_node::{
     CallId, CallSetup, Media, Node,
-    media::{self, Call, CallConfig, CallEvent, PeerConfig, audio, video},
+    media::{self, Call, CallConfig, CallEvent, PeerConfig},
     spec::{AudioIn, AudioOut, VideoIn, VideoOut},
 };
 use tokio::sync::mpsc;
@@ -274,14 +274,7 @@ impl Serve<calls::Watch> for Session {
 impl Serve<calls::Devices> for Session {
     /// Asking the system takes a moment.
     async fn serve(&self, _: calls::Devices) -> Result<MediaDevices, Error> {
-        let found = tokio::task::spawn_blocking(|| (audio::device::devices(), video::camera::cameras())).await;
-        let (sound, cameras) = found.unwrap_or_default();
-        let sound = sound.into_iter().map(|device| {
-            let audio::device::AudioDevice { system, name, input, output, default } = device;
-            SoundDevice { system, name, input, output, default }
-        });
-        let cameras = cameras.into_iter().map(|camera| CameraDevice { name: camera.name, number: camera.number });
-        Ok(MediaDevices { audio: sound.collect(), cameras: cameras.collect() })
+        Ok(tokio::task::spawn_blocking(convert::media_devices).await.unwrap_or_default())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use starling_control::{
-    ClientError, Method,
+    ClientError, Event, EventLine, Method,
     methods::{ASKS_OTHERS, node},
 };
 use starling_node::{NetConfig, Node};
@@ -53,12 +53,12 @@ struct Own {
 
 impl Client {
     /// Calls a method.
-    pub async fn request<M: Method>(&self, request: M) -> CliResult<M::Answer> {
+    pub async fn call<M: Method>(&self, request: M) -> CliResult<M::Answer> {
         Ok(self.connection.call(request).await?)
     }
 
-    /// Calls a method with its name and parameters as JSON.
-    pub async fn call(&self, method: &str, params: Value) -> CliResult<Value> {
+    /// Calls a method that the user has named, with the parameters that they give.
+    pub async fn call_raw(&self, method: &str, params: Value) -> CliResult<Value> {
         let waits = params["timeout_ms"].as_u64().map_or(Duration::ZERO, Duration::from_millis);
         Ok(self.connection.call_raw(method, params, ASKS_OTHERS.saturating_add(waits)).await?)
     }
@@ -68,14 +68,19 @@ impl Client {
         Ok(self.connection.notify(request).await?)
     }
 
-    /// The next event line of a subscription; an error when the node is gone.
-    pub async fn event(&self) -> CliResult<Value> {
-        Ok(self.connection.event().await?.json)
+    /// The next event of a subscription; an error when the node is gone.
+    pub async fn event(&self) -> CliResult<Event> {
+        Ok(self.line().await?.event()?)
     }
 
-    /// An event line that is there already.
-    pub fn try_event(&self) -> Option<Value> {
-        Some(self.connection.try_event()?.json)
+    /// The same, with the JSON in which it came.
+    pub async fn line(&self) -> CliResult<EventLine> {
+        Ok(self.connection.event().await?)
+    }
+
+    /// An event that has come already, with the JSON in which it came.
+    pub fn try_line(&self) -> Option<EventLine> {
+        self.connection.try_event()
     }
 
     /// Goes on with another node, after ours has ended.
@@ -95,8 +100,8 @@ impl Client {
     pub async fn finish(&self) {
         if let Some(own) = &self.own {
             for _ in 0..FLUSHES {
-                let owes = self.request(node::Flush {}).await.is_ok_and(|flushed| flushed.owes);
-                if !owes || self.request(node::Status {}).await.is_ok_and(|status| status.is_cut_off()) {
+                let owes = self.call(node::Flush {}).await.is_ok_and(|flushed| flushed.owes);
+                if !owes || self.call(node::Status {}).await.is_ok_and(|status| status.is_cut_off()) {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -15,6 +15,7 @@ use starling_node::{
     Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
     ContactState, DeliveryState, Device, FeedKind, Live, Message, News, Node, NodeError, Recording, Request, Status,
     Via,
+    media::{audio, video},
 };
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
@@ -428,4 +429,15 @@ pub fn status(s: &Status) -> objects::Status {
 /// A device of our account.
 pub fn device(d: &Device) -> objects::Device {
     objects::Device { device: id(d.id), added_at: time(d.added_ms), this: d.this, connection: path(d.relayed) }
+}
+
+/// What this machine has for calls. Asking the system takes a moment.
+pub fn media_devices() -> objects::MediaDevices {
+    let sound = audio::device::devices().into_iter().map(|device| {
+        let audio::device::AudioDevice { system, name, input, output, default } = device;
+        objects::SoundDevice { system, name, input, output, default }
+    });
+    let cameras = video::camera::cameras().into_iter();
+    let cameras = cameras.map(|camera| objects::CameraDevice { name: camera.name, number: camera.number });
+    objects::MediaDevices { audio: sound.collect(), cameras: cameras.collect() }
 }

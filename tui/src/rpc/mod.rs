@@ -15,7 +15,7 @@ mod subscription;
 mod token;
 
 pub use client::{Client, FIRST_ANSWER, acquire, acquire_within, connect, open_node, serve_port, serve_socket};
-pub use convert::{now_ms, rfc3339};
+pub use convert::{media_devices, now_ms, rfc3339};
 pub use screen_state::ScreenState;
 pub use session::Served;
 pub use socket::{ControlSocket, pointed};

@@ -1,15 +1,23 @@
 //! What the node answers to the calls that the screen makes.
 
-use serde_json::Value;
+use starling_control::{
+    methods::{contacts::Account, devices::LinkCode, messages::Found},
+    objects::{Contact, Message as WireMessage, Privacy},
+};
+use starling_node::Clock;
 
 use super::{
-    app::{App, Focus, PAGE, Tag},
+    app::{App, Focus, PAGE},
     card::Card,
     clock,
-    model::{Message, Place, wire},
+    model::{Kept, Message, page},
     palette::{Palette, Row, Run},
+    requests::{Answer, Target},
 };
-use crate::{error::CliError, terminal::safe_line, verbs::field};
+use crate::{
+    error::{CliError, CliResult},
+    terminal::safe_line,
+};
 
 /// Title of the card that shows how to link a device.
 pub const LINKING: &str = "Another device";
@@ -23,123 +31,133 @@ fn around(text: &str, query: &str) -> String {
 }
 
 impl App {
-    /// Takes the answer to a call.
-    pub fn answer(&mut self, tag: Tag, result: Result<Value, CliError>) {
-        self.note_answer(&tag);
-        match result {
-            Ok(value) => self.take_answer(tag, value),
-            Err(error) => self.refused(&tag, error),
+    /// Takes what came of a request.
+    pub fn answer(&mut self, answer: Answer) {
+        self.note_answer(&answer);
+        if let Err(error) = self.take_answer(answer) {
+            self.show_error(&error);
         }
     }
 
-    fn refused(&mut self, tag: &Tag, error: CliError) {
-        match tag {
-            // What was written is not lost: it is put back.
-            Tag::Sent(chat, text) => self.put_back(chat, text),
-            Tag::Added(text) if self.composer.is_empty() => self.composer.put_back(text),
-            Tag::Kept => return self.kept_none(),
-            Tag::Keep => return self.cannot_keep(&error),
-            _ => {}
-        }
-        let hint = error.hint.map(|h| format!(" — {h}")).unwrap_or_default();
+    fn show_error(&mut self, error: &CliError) {
+        let hint = error.hint.as_ref().map(|hint| format!(" — {hint}")).unwrap_or_default();
         self.warn(format!("{}{hint}", error.message));
     }
 
-    fn take_answer(&mut self, tag: Tag, value: Value) {
-        match tag {
-            Tag::Status => self.me = (!value.is_null()).then(|| wire::status(&value)),
-            Tag::Contacts => {
-                self.contacts = wire::list(&value, wire::contact);
-                self.composer.names = self.contacts.iter().map(|c| safe_line(&c.name)).collect();
+    fn take_answer(&mut self, answer: Answer) -> CliResult {
+        match answer {
+            Answer::Status(status) => self.me = Some(status?),
+            Answer::Contacts(contacts) => self.take_contacts(contacts?),
+            Answer::Chats(chats) => {
+                self.chats = chats?;
                 self.relist();
                 self.open_what_is_due();
             }
-            Tag::Chats => {
-                self.chats = wire::list(&value, wire::chat);
-                self.relist();
-                self.open_what_is_due();
-            }
-            Tag::Requests => {
-                self.requests = wire::list(&value, wire::request);
+            Answer::Requests(requests) => {
+                self.requests = requests?;
                 self.relist();
             }
-            Tag::Load(ref chat) | Tag::Page(ref chat, _) | Tag::Around(ref chat, _) | Tag::Place(ref chat, _) => {
-                if self.open.as_ref() == Some(chat) {
-                    self.take_history(&tag, wire::messages(&value));
+            Answer::Calls(calls) => self.take_calls(calls?),
+            Answer::History(chat, target, messages) => {
+                let messages = messages?;
+                if self.open.as_ref() == Some(&chat) {
+                    self.take_history(target, messages);
                     self.catch_up();
                 }
             }
-            Tag::Kept => self.take_kept(value),
-            Tag::Found(query) => self.show_found(&query, wire::messages(&value)),
-            Tag::Changed => {
-                // A warning about an earlier try is over.
-                if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) {
-                    self.say("Done.".into());
-                }
-                self.refresh_status();
-                self.refresh();
+            Answer::Found(query, found) => self.show_found(&query, found?),
+            // A node that keeps nothing is no reason to say so before something is lost.
+            Answer::Kept(kept) => self.take_kept(kept.map(|kept| Kept::from_rows(kept.rows)).unwrap_or_default()),
+            Answer::Keep(Err(error)) => self.cannot_keep(&error),
+            Answer::Keep(Ok(())) => {}
+            Answer::Sent(chat, text, sent) => {
+                // What was written is not lost: it is put back.
+                sent.inspect_err(|_| self.put_back(&chat, &text))?;
             }
-            Tag::Read => self.refresh_chats(),
-            Tag::Cleared(chat) => {
+            Answer::Added(line, added) => self.take_added(&line, added)?,
+            Answer::Changed(changed) => changed.map(|()| self.take_change())?,
+            Answer::Read(read) => read.map(|()| self.refresh_chats())?,
+            Answer::Cleared(chat, cleared) => {
+                cleared?;
                 if self.open.as_ref() == Some(&chat) {
-                    self.timeline.load(Vec::new(), PAGE, None);
+                    self.timeline.load(Vec::new(), PAGE as usize, None);
                 }
                 self.refresh();
             }
-            Tag::Invite => self.show_invite(field(&value, "link")),
-            Tag::Code => self.show_code(field(&value, "code")),
-            Tag::Link => self.show_link(field(&value, "code"), field(&value, "rendezvous")),
-            Tag::Devices => self.show_devices(&wire::list(&value, wire::own_device)),
-            Tag::Transferred => self.say("It rings on your other device, and goes on here until it is taken.".into()),
-            Tag::Added(_) => {
-                self.say("Added. Once they have answered, you can write to each other.".into());
-                self.to_open = Some(field(&value, "account").to_owned());
-                self.refresh();
+            Answer::Invite(invite) => self.show_invite(&invite?.link),
+            Answer::Code(code) => self.show_code(&code?.code),
+            Answer::Link(link) => self.show_link(&link?),
+            Answer::Devices(devices) => self.show_devices(&devices?),
+            Answer::Transferred(done) => {
+                done?;
+                self.say("It rings on your other device, and goes on here until it is taken.".into());
             }
-            Tag::Calls => self.calls_are(&value),
-            Tag::Privacy => {
-                let who = |what| field(&value, what);
-                let (seen, receipts, typing) = (who("last_seen"), who("receipts"), who("typing"));
+            Answer::Privacy(privacy) => {
+                let Privacy { last_seen, receipts, typing } = privacy?;
+                let [seen, receipts, typing] = [last_seen, receipts, typing].map(|audience| audience.as_str());
                 self.say(format!("Last seen: {seen}. Read receipts: {receipts}. Typing: {typing}."));
             }
-            Tag::Sent(..) | Tag::Keep | Tag::Nothing => {}
+            Answer::Done(done) => done?,
         }
+        Ok(())
     }
 
-    /// Takes a page of the open chat.
-    fn take_history(&mut self, tag: &Tag, page: Vec<Message>) {
-        match tag {
-            Tag::Load(chat) => {
-                let read = self.chat(chat).filter(|chat| chat.unread > 0).map(|chat| chat.read);
-                self.timeline.load(page, PAGE, read);
+    fn take_contacts(&mut self, contacts: Vec<Contact>) {
+        self.contacts = contacts;
+        self.composer.names = self.contacts.iter().map(|c| safe_line(&c.name)).collect();
+        self.relist();
+        self.open_what_is_due();
+    }
+
+    fn take_change(&mut self) {
+        // A warning about an earlier try is over.
+        if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) {
+            self.say("Done.".into());
+        }
+        self.refresh_status();
+        self.refresh();
+    }
+
+    fn take_added(&mut self, line: &str, added: CliResult<Account>) -> CliResult {
+        if added.is_err() && self.composer.is_empty() {
+            self.composer.put_back(line);
+        }
+        self.to_open = Some(added?.account);
+        self.say("Added. Once they have answered, you can write to each other.".into());
+        self.refresh();
+        Ok(())
+    }
+
+    /// Takes messages of the open chat.
+    fn take_history(&mut self, target: Target, messages: Vec<WireMessage>) {
+        let messages = page(messages);
+        match target {
+            Target::Newest => {
+                let chat = self.open.as_ref().and_then(|chat| self.chat(chat));
+                let read = chat.filter(|chat| chat.unread > 0).map(|chat| Clock(chat.read_clock));
+                self.timeline.load(messages, PAGE as usize, read);
                 self.mark_read();
             }
-            Tag::Page(_, wants) => self.timeline.extend(wants, page, PAGE),
-            Tag::Around(_, id) => {
-                self.timeline.around(page, *id);
+            Target::Page(wants) => self.timeline.extend(&wants, messages, PAGE as usize),
+            Target::Around(id) => {
+                self.timeline.around(messages, id);
                 self.focus = Focus::Timeline;
             }
-            Tag::Place(_, place) => self.return_to(page, *place),
-            _ => {}
-        }
-    }
-
-    fn return_to(&mut self, page: Vec<Message>, place: Place) {
-        if page.is_empty() {
             // Nothing is left there.
-            return self.load_newest();
+            Target::Place(_) if messages.is_empty() => self.load_newest(),
+            Target::Place(place) => self.timeline.return_to(messages, place),
         }
-        self.timeline.return_to(page, place);
     }
 
-    fn show_found(&mut self, query: &str, found: Vec<Message>) {
+    fn show_found(&mut self, query: &str, found: Vec<Found>) {
         let row = |m: Message| {
             let (day, time) = clock::local(m.at_ms);
-            let who = if m.mine { "you".to_owned() } else { safe_line(&m.name) };
-            let found = around(&safe_line(&m.text), query);
+            let who = if m.is_own() { "you".to_owned() } else { safe_line(m.name()) };
+            let found = around(&safe_line(&m.words()), query);
             Row::new(format!("{who}, {day} {time}"), found, "", Run::Message(m.id))
         };
-        let rows: Vec<Row> = found.into_iter().map(row).collect();
+        let messages = page(found.into_iter().map(|found| found.message).collect());
+        let rows: Vec<Row> = messages.into_iter().map(row).collect();
         if let Some(palette) = self.layers.find::<Palette>().filter(|p| p.searches && p.query == query) {
             palette.title = format!("Search — {} found", rows.len());
             palette.rows = rows;
@@ -155,7 +173,8 @@ impl App {
         self.layers.push(Card::new("A short code", lines, Some(code.to_owned())));
     }
 
-    fn show_link(&mut self, code: &str, home: &str) {
+    fn show_link(&mut self, link: &LinkCode) {
+        let (code, home) = (&link.code, link.rendezvous.as_deref().unwrap_or_default());
         let command = format!("starling device join {code} --rendezvous {home}");
         let text = format!(
             "\nOn the new device, within ten minutes, while Starling runs here:\n\n{command}\n\nWhoever has this code becomes you: tell it to nobody."

@@ -1,9 +1,19 @@
-//! The state of the screen. Nothing here waits: calls to the node are collected and made by `event_loop.rs`, and their answers come
-//! back as events.
+//! The state of the screen. Nothing here waits: what is to be done outside, such as requests to the node, is collected as effects and done by
+//! `event_loop.rs`, and answers come back as events.
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use starling_control::{
+    event::EventKind,
+    methods::{
+        calls,
+        messages::{History, Read, Send},
+        node::Subscribe,
+        profile::{Availability, SetAvailability},
+        screen,
+    },
+    objects::{AccountId, Chat, ChatId, Contact, ContactState, Path, Request, Status},
+};
 use starling_node::MessageId;
 
 use super::{
@@ -14,64 +24,26 @@ use super::{
     config::Config,
     keeping::Keeping,
     markup,
-    model::{CallState, Chat, ChatList, Contact, ContactRequest, ContactState, Path, Place, Status, Wants},
+    model::{CallState, ChatList, Wants},
     notify::notify,
     panes::{Layout, Panes},
+    requests::{Answer, Ask, Target},
     theme::Theme,
     timeline::Timeline,
 };
 
 /// Messages fetched at a time.
-pub const PAGE: usize = 100;
+pub const PAGE: u32 = 100;
 /// A remark goes away by itself.
 const TOAST: Duration = Duration::from_secs(6);
 
-/// What a call to the node was for.
-#[derive(Clone, Debug)]
-pub enum Tag {
-    Status,
-    Contacts,
-    Chats,
-    Requests,
-    /// The newest page of a chat that is being opened.
-    Load(String),
-    Page(String, Wants),
-    Around(String, MessageId),
-    /// The place in a chat where the user was in the last run.
-    Place(String, Place),
-    Found(String),
-    /// What was kept from the last run, and something to be kept for the next.
-    Kept,
-    Keep,
-    /// Chat and text of what was sent.
-    Sent(String, String),
-    Changed,
-    Read,
-    Cleared(String),
-    Invite,
-    Code,
-    /// Our devices, and a code for another.
-    Devices,
-    Link,
-    /// A call was handed over.
-    Transferred,
-    /// With the line that is put back if it fails.
-    Added(String),
-    Privacy,
-    /// Calls that are not over.
-    Calls,
-    Nothing,
-}
-
-/// A call that the loop has to make.
+/// What is to be done outside of the state.
 #[derive(Debug)]
-pub enum Call {
-    Rpc {
-        tag: Tag,
-        method: &'static str,
-        params: Value,
-        in_order: bool,
-    },
+pub enum Effect {
+    /// A request to the node.
+    Ask(Box<dyn Ask>),
+    /// The same, after all that were made before.
+    AskInOrder(Box<dyn Ask>),
     /// Adds somebody by what the user typed.
     Add(String),
     /// Opens a link with the desktop's program.
@@ -132,8 +104,8 @@ pub struct App {
     pub me: Option<Status>,
     pub contacts: Vec<Contact>,
     pub chats: Vec<Chat>,
-    pub requests: Vec<ContactRequest>,
-    pub open: Option<String>,
+    pub requests: Vec<Request>,
+    pub open: Option<ChatId>,
     pub timeline: Timeline,
     pub composer: Composer,
     pub keeping: Keeping,
@@ -148,16 +120,16 @@ pub struct App {
     /// Whether details are shown; by default where there is room.
     pub details: Option<bool>,
     pub layout: Layout,
-    pub calls: Vec<Call>,
+    pub effects: Vec<Effect>,
     pub quit: bool,
     pub has_focus: bool,
     pub fetching: bool,
     /// An account that was just added: its chat is opened when it is known.
-    pub to_open: Option<String>,
+    pub to_open: Option<AccountId>,
     pub fresh: Freshness,
     /// Requests for history of the open chat that are not answered yet, and what has happened in it since they were made.
     pub loading: usize,
-    pub meanwhile: Vec<Value>,
+    pub meanwhile: Vec<EventKind>,
     pub told_typing: Option<Instant>,
     pub dragging: bool,
     /// The call that is shown.
@@ -203,7 +175,7 @@ impl App {
             toast: None,
             details: None,
             layout: Layout::default(),
-            calls: Vec::new(),
+            effects: Vec::new(),
             quit: false,
             has_focus: true,
             fetching: false,
@@ -228,21 +200,12 @@ impl App {
 
     /// Asks for everything that is shown first.
     pub fn start(&mut self) {
-        self.ask(Tag::Nothing, "subscribe", json!({ "since": "now", "keepalive": false }));
-        self.ask(Tag::Kept, "screen.get", json!({}));
+        self.tell(Subscribe::silent());
+        self.ask(screen::Get {}, Answer::Kept);
         self.fresh = Freshness::default();
         self.refresh_status();
         self.refresh();
-        self.ask(Tag::Calls, "call.list", json!({}));
-    }
-
-    pub fn ask(&mut self, tag: Tag, method: &'static str, params: Value) {
-        self.calls.push(Call::Rpc { tag, method, params, in_order: false });
-    }
-
-    /// For what the user writes: it has to reach the node in the order in which it was written.
-    pub fn ask_in_order(&mut self, tag: Tag, method: &'static str, params: Value) {
-        self.calls.push(Call::Rpc { tag, method, params, in_order: true });
+        self.ask(calls::List {}, Answer::Calls);
     }
 
     pub fn say(&mut self, text: String) {
@@ -281,17 +244,17 @@ impl App {
         self.timeline.relay();
     }
 
-    pub fn chat(&self, id: &str) -> Option<&Chat> {
-        self.chats.iter().find(|c| c.id == id)
+    pub fn chat(&self, id: &ChatId) -> Option<&Chat> {
+        self.chats.iter().find(|c| c.id == *id)
     }
 
-    pub fn contact_of(&self, chat: &str) -> Option<&Contact> {
-        self.contacts.iter().find(|c| c.chat == chat)
+    pub fn contact_of(&self, chat: &ChatId) -> Option<&Contact> {
+        self.contacts.iter().find(|c| c.chat == *chat)
     }
 
     /// How a contact is reached. In a call that is the call's way: the link beside it may take another one, or may just be changing.
     pub fn path_to(&self, contact: &Contact) -> Path {
-        let call = self.call.as_ref().filter(|call| call.chat == contact.chat);
+        let call = self.call.as_ref().filter(|call| call.wire.chat.id == contact.chat);
         match call.and_then(CallState::is_direct) {
             Some(true) => Path::Direct,
             Some(false) => Path::Relay,
@@ -300,9 +263,9 @@ impl App {
     }
 
     /// Devices that are connected directly and through a relay. The one we are in a call with counts as the call goes.
-    pub fn peers(&self) -> (u64, u64) {
-        let (direct, relayed) = self.me.as_ref().map_or((0, 0), |me| (me.direct, me.relayed));
-        let link = self.call.as_ref().and_then(|call| self.contact_of(&call.chat)).map(|contact| contact.path);
+    pub fn peers(&self) -> (usize, usize) {
+        let (direct, relayed) = self.me.as_ref().map_or((0, 0), |me| (me.peers.direct, me.peers.relayed));
+        let link = self.call.as_ref().and_then(|call| self.contact_of(&call.wire.chat.id)).map(|contact| contact.path);
         match (link, self.call.as_ref().and_then(CallState::is_direct)) {
             (Some(Path::Relay), Some(true)) if relayed > 0 => (direct + 1, relayed - 1),
             (Some(Path::Direct), Some(false)) if direct > 0 => (direct - 1, relayed + 1),
@@ -311,16 +274,16 @@ impl App {
     }
 
     pub fn open_contact(&self) -> Option<&Contact> {
-        self.contact_of(self.open.as_deref()?)
+        self.contact_of(self.open.as_ref()?)
     }
 
-    pub fn chat_named(&self, name: &str) -> Option<String> {
+    pub fn chat_named(&self, name: &str) -> Option<ChatId> {
         let name = name.trim_start_matches('@');
         self.contacts.iter().find(|c| starling_text::same(&c.name, name)).map(|c| c.chat.clone())
     }
 
     /// The mentions in a text: accounts of those whose `@name` it has.
-    pub fn mentions(&self, text: &str) -> Vec<String> {
+    pub fn mentions(&self, text: &str) -> Vec<AccountId> {
         let text = starling_text::folded(text);
         let named = |c: &&Contact| text.contains(&starling_text::folded(&format!("@{}", c.name)));
         self.contacts.iter().filter(named).map(|c| c.account.clone()).collect()
@@ -329,20 +292,20 @@ impl App {
     /// Notifies the user by the desktop or the terminal, as the configuration says.
     pub fn notify(&mut self, from: &str, text: &str, mentions_us: bool) {
         if let Some(bytes) = notify(&self.config, from, text, mentions_us) {
-            self.calls.push(Call::Ring(bytes));
+            self.effects.push(Effect::Ring(bytes));
         }
     }
 
     pub fn mark_read(&mut self) {
         if let Some(chat) = self.open.clone().filter(|_| self.has_focus) {
             // The count of unread messages is asked for once this is answered.
-            self.ask(Tag::Read, "read", json!({ "chat": chat }));
+            self.ask(Read { chat, message: None }, |result| Answer::Read(result.map(drop)));
         }
     }
 
     pub fn relist(&mut self) {
         // Who moves in the list is not moved from there.
-        let follow = self.open.as_deref().filter(|_| self.focus != Focus::List);
+        let follow = self.open.as_ref().filter(|_| self.focus != Focus::List);
         self.list.rebuild(&self.requests, &self.chats, follow);
     }
 
@@ -362,7 +325,7 @@ impl App {
         }
         let gone = self.open_contact().is_some_and(|c| c.state == ContactState::Removed);
         if gone || self.open.is_none() {
-            let last = self.keeping.last_open().filter(|id| !gone && self.chat(id).is_some()).map(Into::into);
+            let last = self.keeping.last_open().filter(|id| !gone && self.chat(id).is_some()).cloned();
             match last.or_else(|| self.chats.first().map(|c| c.id.clone())) {
                 Some(first) => self.open(&first),
                 None => self.open = None,
@@ -370,8 +333,8 @@ impl App {
         }
     }
 
-    pub fn open(&mut self, chat: &str) {
-        if self.open.as_deref() == Some(chat) {
+    pub fn open(&mut self, chat: &ChatId) {
+        if self.open.as_ref() == Some(chat) {
             self.timeline.go_to_bottom();
             return;
         }
@@ -382,8 +345,7 @@ impl App {
             None => self.load_newest(),
             Some(place) => {
                 self.fetching = true;
-                let around = json!({ "chat": chat, "around": place.message.to_string(), "limit": 2 * PAGE });
-                self.ask_history(Tag::Place(chat.to_owned(), place), around);
+                self.ask_history(Target::Place(place));
             }
         }
         self.relist();
@@ -391,15 +353,24 @@ impl App {
 
     /// Loads the newest messages of the open chat.
     pub fn load_newest(&mut self) {
-        if let Some(chat) = self.open.clone() {
-            self.ask_history(Tag::Load(chat.clone()), json!({ "chat": chat, "limit": PAGE }));
-        }
+        self.ask_history(Target::Newest);
     }
 
     /// Asks for history of the open chat. Until it is there, events are noted: they may be newer than what comes.
-    pub fn ask_history(&mut self, tag: Tag, params: Value) {
+    pub fn ask_history(&mut self, target: Target) {
+        let Some(chat) = self.open.clone() else { return };
+        let id = |id: &MessageId| Some(id.to_string().into());
+        let history = History { chat: chat.clone(), limit: Some(PAGE), ..History::default() };
+        let around = |message| History { around: id(message), limit: Some(2 * PAGE), ..history.clone() };
+        let history = match &target {
+            Target::Newest => history,
+            Target::Page(Wants::Older(before)) => History { before: id(before), ..history },
+            Target::Page(Wants::Newer(after)) => History { after: id(after), ..history },
+            Target::Around(message) => around(message),
+            Target::Place(place) => around(&place.message),
+        };
         self.loading += 1;
-        self.ask(tag, "history", params);
+        self.ask(history, |page| Answer::History(chat, target, page));
     }
 
     /// After a drawing: what the view lacks is fetched.
@@ -407,17 +378,9 @@ impl App {
         if self.fetching {
             return;
         }
-        if let (Some(chat), Some(wants)) = (self.open.clone(), self.timeline.wants()) {
-            let params = match &wants {
-                Wants::Older(before) => {
-                    json!({ "chat": chat, "before": before.to_string(), "limit": PAGE })
-                }
-                Wants::Newer(after) => {
-                    json!({ "chat": chat, "after": after.to_string(), "limit": PAGE })
-                }
-            };
+        if let Some(wants) = self.timeline.wants().filter(|_| self.open.is_some()) {
             self.fetching = true;
-            self.ask_history(Tag::Page(chat, wants), params);
+            self.ask_history(Target::Page(wants));
         }
     }
 
@@ -433,8 +396,8 @@ impl App {
         if self.open.is_none() {
             return;
         }
-        let availability = if has_focus { "online" } else { "away" };
-        self.ask(Tag::Nothing, "availability", json!({ "availability": availability }));
+        let availability = if has_focus { Availability::Online } else { Availability::Away };
+        self.tell(SetAvailability { availability });
     }
 
     pub fn send(&mut self, text: &str, reply_to: Option<MessageId>) {
@@ -442,9 +405,11 @@ impl App {
             return self.warn("Open a chat first, or add somebody with /add.".into());
         };
         let sent = markup::emoji(text);
-        let params = json!({ "chat": chat.clone(), "text": sent, "reply_to": reply_to.map(|id| id.to_string()), "mentions": self.mentions(&sent) });
+        let (mentions, reply_to) = (Some(self.mentions(&sent)), reply_to.map(|id| id.to_string().into()));
+        let send = Send { reply_to, mentions, ..Send::text(chat.clone(), sent) };
         self.told_typing = None;
-        self.ask_in_order(Tag::Sent(chat, text.to_owned()), "send", params);
+        let text = text.to_owned();
+        self.ask_in_order(send, |result| Answer::Sent(chat, text, result.map(drop)));
         if self.timeline.has_newest() {
             self.timeline.go_to_bottom();
         } else {

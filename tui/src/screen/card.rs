@@ -11,7 +11,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    app::{App, Call},
+    app::{App, Effect},
     component::{Component, Handled},
     theme::Theme,
     timeline::cut,
@@ -39,7 +39,7 @@ impl Component for Card {
         match event {
             Event::Key(key) if key.code == KeyCode::Char('y') && !key.modifiers.contains(KeyModifiers::CONTROL) => {
                 match self.copy.clone() {
-                    Some(text) => Handled::then(|app| app.calls.push(Call::Copy(text))),
+                    Some(text) => Handled::then(|app| app.effects.push(Effect::Copy(text))),
                     None => Handled::close(),
                 }
             }

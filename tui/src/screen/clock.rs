@@ -1,6 +1,7 @@
 //! Local time, as the screen shows it.
 
 use jiff::Timestamp;
+use starling_control::objects::Time;
 
 use crate::local_time::{now, zoned};
 
@@ -28,7 +29,7 @@ pub fn minute_of_day() -> u64 {
     u64::from(now.hour().unsigned_abs()) * 60 + u64::from(now.minute().unsigned_abs())
 }
 
-/// Milliseconds since 1970 of an RFC 3339 time; 0 if it is none.
-pub fn parse(text: &str) -> u64 {
-    text.parse::<Timestamp>().ok().and_then(|t| u64::try_from(t.as_millisecond()).ok()).unwrap_or(0)
+/// Milliseconds since 1970 of a time of the control interface; 0 if it is none.
+pub fn milliseconds(time: &Time) -> u64 {
+    time.as_str().parse::<Timestamp>().ok().and_then(|t| u64::try_from(t.as_millisecond()).ok()).unwrap_or(0)
 }

@@ -22,12 +22,13 @@ use ratatui::{
         terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate},
     },
 };
-use serde_json::Value;
+use starling_control::EventLine;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    app::{App, Call, Tag},
+    app::{App, Effect},
     call, panes,
+    requests::{Answer, Ask},
 };
 use crate::{
     cli::Global,
@@ -64,35 +65,32 @@ pub fn make_cells_safe(buffer: &mut Buffer) {
     }
 }
 
-type Answer = (Tag, CliResult<Value>);
-
 /// The way to a node, and back.
 struct Link {
     client: Arc<Client>,
     answers: mpsc::UnboundedSender<Answer>,
     answered: mpsc::UnboundedReceiver<Answer>,
     /// `None` once nothing more is to be written.
-    in_order: Option<mpsc::UnboundedSender<(Tag, &'static str, Value)>>,
+    in_order: Option<mpsc::UnboundedSender<Box<dyn Ask>>>,
     writer: JoinHandle<()>,
 }
 
 impl Link {
     fn new(client: Arc<Client>) -> Self {
         let (answers, answered) = mpsc::unbounded_channel::<Answer>();
-        let (in_order, mut to_send) = mpsc::unbounded_channel::<(Tag, &'static str, Value)>();
+        let (in_order, mut to_send) = mpsc::unbounded_channel::<Box<dyn Ask>>();
         let (sender, results) = (client.clone(), answers.clone());
         let writer = tokio::spawn(async move {
-            while let Some((tag, method, params)) = to_send.recv().await {
-                let result = sender.call(method, params).await;
-                let _ = results.send((tag, result));
+            while let Some(ask) = to_send.recv().await {
+                let _ = results.send(ask.send(sender.clone()).await);
             }
         });
         Self { client, answers, answered, in_order: Some(in_order), writer }
     }
 
-    fn call_in_order(&self, tag: Tag, method: &'static str, params: Value) {
+    fn ask_in_order(&self, ask: Box<dyn Ask>) {
         if let Some(sender) = &self.in_order {
-            let _ = sender.send((tag, method, params));
+            let _ = sender.send(ask);
         }
     }
 
@@ -102,11 +100,10 @@ impl Link {
         let _ = tokio::time::timeout(HAND_OVER, &mut self.writer).await;
     }
 
-    fn call(&self, tag: Tag, method: &'static str, params: Value) {
+    fn ask(&self, ask: Box<dyn Ask>) {
         let (client, answers) = (self.client.clone(), self.answers.clone());
         tokio::spawn(async move {
-            let result = client.call(method, params).await;
-            let _ = answers.send((tag, result));
+            let _ = answers.send(ask.send(client).await);
         });
     }
 
@@ -114,7 +111,7 @@ impl Link {
         let (client, answers) = (self.client.clone(), self.answers.clone());
         tokio::spawn(async move {
             let result = crate::verbs::add_contact(&client, &what, None, "", None).await;
-            let _ = answers.send((Tag::Added(format!("/add {what}")), result));
+            let _ = answers.send(Answer::Added(format!("/add {what}"), result));
         });
     }
 }
@@ -146,8 +143,8 @@ impl EventLoop {
                     // The passphrase may have to be asked for.
                     self.suspend();
                     self.link.hand_over().await;
-                    while let Ok((tag, result)) = self.link.answered.try_recv() {
-                        self.app.answer(tag, result);
+                    while let Ok(answer) = self.link.answered.try_recv() {
+                        self.app.answer(answer);
                     }
                     self.link = Link::new(Arc::new(Box::pin(rpc::acquire(profile, global)).await?));
                     self.resume()?;
@@ -162,9 +159,9 @@ impl EventLoop {
         self.suspend();
         self.app.end_talk();
         self.app.keep();
-        for call in std::mem::take(&mut self.app.calls) {
-            if let Call::Rpc { tag, method, params, in_order: true } = call {
-                self.link.call_in_order(tag, method, params);
+        for effect in std::mem::take(&mut self.app.effects) {
+            if let Effect::AskInOrder(ask) = effect {
+                self.link.ask_in_order(ask);
             }
         }
         self.link.hand_over().await;
@@ -191,13 +188,13 @@ impl EventLoop {
     async fn serve(&mut self, profile: &Profile, signals: &mut Signals) -> CliResult {
         self.app.start();
         loop {
-            self.make_calls(signals).await?;
+            self.do_effects(signals).await?;
             let began = Instant::now();
             self.paint()?;
             // Only now the tiles have their places.
             self.video.want(self.app.wants_video(), profile, began);
             self.app.fetch();
-            self.make_calls(signals).await?;
+            self.do_effects(signals).await?;
             let wake = self.app.wakes_at();
             let sleep = async {
                 match wake {
@@ -214,8 +211,8 @@ impl EventLoop {
                     _ => return Ok(()),
                 },
                 job = signals.job_control() => self.on_job_control(job)?,
-                Some((tag, result)) = self.link.answered.recv() => self.app.answer(tag, result),
-                event = client.event() => self.app.event(&event?),
+                Some(answer) = self.link.answered.recv() => self.app.answer(answer),
+                line = client.line() => self.take_line(&line?),
                 // After keys and events: a film does not hold them up.
                 parts = self.video.next() => self.app.took_frame(parts),
                 () = sleep => self.app.tick(),
@@ -223,7 +220,7 @@ impl EventLoop {
             self.take_what_is_there();
             self.app.note_changes();
             if self.app.quit {
-                return self.make_calls(signals).await;
+                return self.do_effects(signals).await;
             }
         }
     }
@@ -231,17 +228,25 @@ impl EventLoop {
     /// What is there already is taken before the next drawing.
     fn take_what_is_there(&mut self) {
         for _ in 0..BURST {
-            match (self.link.answered.try_recv(), self.link.client.try_event()) {
+            match (self.link.answered.try_recv(), self.link.client.try_line()) {
                 (Err(_), None) => break,
-                (answer, event) => {
-                    if let Ok((tag, result)) = answer {
-                        self.app.answer(tag, result);
+                (answer, line) => {
+                    if let Ok(answer) = answer {
+                        self.app.answer(answer);
                     }
-                    if let Some(event) = event {
-                        self.app.event(&event);
+                    if let Some(line) = line {
+                        self.take_line(&line);
                     }
                 }
             }
+        }
+    }
+
+    /// Takes an event. One that cannot be read, as of a node of another version, is no reason to end.
+    fn take_line(&mut self, line: &EventLine) {
+        match line.event() {
+            Ok(event) => self.app.event(event.kind),
+            Err(error) => tracing::warn!(%error, "an event was not understood"),
         }
     }
 
@@ -302,27 +307,25 @@ impl EventLoop {
         self.redraw()
     }
 
-    async fn make_calls(&mut self, signals: &mut Signals) -> CliResult {
-        for call in std::mem::take(&mut self.app.calls) {
-            match call {
-                Call::Rpc { tag, method, params, in_order: true } => {
-                    self.link.call_in_order(tag, method, params);
-                }
-                Call::Rpc { tag, method, params, in_order: false } => self.link.call(tag, method, params),
-                Call::Add(what) => self.link.add(what),
-                Call::Open(link) => self.open_link(&link),
-                Call::Copy(text) if text.len() > MAX_COPY => {
+    async fn do_effects(&mut self, signals: &mut Signals) -> CliResult {
+        for effect in std::mem::take(&mut self.app.effects) {
+            match effect {
+                Effect::Ask(ask) => self.link.ask(ask),
+                Effect::AskInOrder(ask) => self.link.ask_in_order(ask),
+                Effect::Add(what) => self.link.add(what),
+                Effect::Open(link) => self.open_link(&link),
+                Effect::Copy(text) if text.len() > MAX_COPY => {
                     self.app.warn("The text is too long for the terminal's clipboard.".into());
                 }
-                Call::Copy(text) => {
+                Effect::Copy(text) => {
                     let mut bytes = Vec::new();
                     queue!(bytes, CopyToClipboard::to_clipboard_from(text))?;
                     if self.session.writer().write_all(&bytes).is_ok() {
                         self.app.say("Copied (if your terminal allows it).".into());
                     }
                 }
-                Call::Ring(bytes) => self.session.writer().write_all(&bytes)?,
-                Call::Editor => self.edit(signals).await?,
+                Effect::Ring(bytes) => self.session.writer().write_all(&bytes)?,
+                Effect::Editor => self.edit(signals).await?,
             }
         }
         Ok(())

@@ -1,85 +1,96 @@
 //! What the node reports as it happens.
 
-use serde_json::Value;
-
-use super::{
-    answers::LINKING,
-    app::App,
-    card::Card,
-    model::{Message, wire},
-    timeline::cut,
+use starling_control::{
+    event::EventKind,
+    objects::{ChatId, ContactRef, DeviceId},
 };
+
+use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::{field, short_device},
+    verbs::short_device,
 };
 
 /// The name of the person an event is about, for a remark.
-fn name_in(event: &Value) -> String {
-    cut(&safe_line(field(&event["contact"], "name")), 24)
+fn name_of(contact: &ContactRef) -> String {
+    cut(&safe_line(contact.name.as_deref().unwrap_or_default()), 24)
 }
 
 impl App {
-    /// Takes an event line of the subscription.
-    pub fn event(&mut self, event: &Value) {
-        let chat = field(&event["chat"], "id");
-        let kind = field(event, "type");
-        match kind {
-            _ if kind.starts_with("message.") => self.message_event(kind, chat, event),
-            _ if kind.starts_with("contact.") => self.contact_event(kind, event),
-            _ if kind.starts_with("device.") => self.device_event(kind, field(event, "device")),
-            "typing" => {
-                if let Some(contact) = self.contacts.iter_mut().find(|c| c.chat == chat) {
-                    contact.typing = event["typing"] == true;
+    /// Takes an event of the subscription.
+    pub fn event(&mut self, event: EventKind) {
+        match event {
+            EventKind::MessageNew(_)
+            | EventKind::MessageEdited(_)
+            | EventKind::MessageDeleted(_)
+            | EventKind::MessageReaction(_)
+            | EventKind::MessageState { .. } => self.message_event(event),
+            EventKind::ContactRequested { .. }
+            | EventKind::ContactAccepted { .. }
+            | EventKind::ContactKeyChanged { .. }
+            | EventKind::ContactBlocked { .. } => self.contact_event(&event),
+            EventKind::DeviceLinked { device } => self.device_linked(&device),
+            EventKind::DeviceRemoved { device } => {
+                self.say(format!("{} is no longer a device of your account.", short_device(&device)));
+            }
+            EventKind::Typing { chat, typing } => {
+                if let Some(contact) = self.contacts.iter_mut().find(|c| c.chat == chat.id) {
+                    contact.typing = typing;
                 }
             }
-            "presence" => {
-                let account = field(&event["contact"], "account");
-                if let Some(contact) = self.contacts.iter_mut().find(|c| c.account == account) {
-                    contact.presence = wire::presence(event);
-                    contact.last_seen_ms = wire::last_seen(event);
+            EventKind::Presence { contact: who, presence, last_seen } => {
+                if let Some(contact) = self.contacts.iter_mut().find(|c| c.account == who.account) {
+                    (contact.presence, contact.last_seen) = (Some(presence), Some(last_seen));
                     contact.typing = false;
                 }
                 self.refresh_contacts();
             }
-            "call.incoming" | "call.state" | "call.ended" => self.call_event(event),
-            "net.state" => {
+            EventKind::CallIncoming { chat, call } => self.call_comes_in(&chat, call),
+            EventKind::CallState { chat, call } => self.call_changed(&chat, call),
+            EventKind::CallEnded { chat, .. } => self.call_noted(&chat.id),
+            EventKind::NetState { .. } => {
                 self.refresh_status();
                 self.refresh_contacts();
                 self.refresh_chats();
             }
-            "node.failed" => self.warn(format!("The node has stopped: {}", safe(field(event, "reason")))),
-            _ => {}
+            EventKind::NodeFailed { reason } => self.warn(format!("The node has stopped: {}", safe(&reason))),
+            EventKind::StreamReady {}
+            | EventKind::StreamKeepalive {}
+            | EventKind::StreamShutdown { .. }
+            | EventKind::CodeEnded { .. }
+            | EventKind::Unknown => {}
         }
     }
 
-    fn message_event(&mut self, kind: &str, chat: &str, event: &Value) {
-        let is_open = self.open.as_deref() == Some(chat);
+    fn message_event(&mut self, event: EventKind) {
+        let new = match &event {
+            EventKind::MessageNew(new) => new.message.whole().cloned().map(|message| (new.chat.id.clone(), message)),
+            // How many wait is shown in the list.
+            EventKind::MessageState { chat, .. } if self.chat(&chat.id).is_some_and(|c| c.queued > 0) => {
+                self.refresh_chats();
+                None
+            }
+            _ => None,
+        };
+        let is_open = event.chat().is_some_and(|chat| self.open.as_ref() == Some(&chat.id));
         let seen = is_open && self.has_focus && self.timeline.is_at_bottom();
         if is_open {
             self.message_changed(event);
         }
-        match kind {
-            "message.new" => {
-                if let Some(message) = wire::message(&event["message"]) {
-                    self.new_message(chat, &message, seen);
-                }
-            }
-            // How many wait is shown in the list.
-            "message.state" if self.chat(chat).is_some_and(|c| c.queued > 0) => self.refresh_chats(),
-            _ => {}
+        if let Some((chat, message)) = new.and_then(|(chat, message)| Some((chat, Message::new(message)?))) {
+            self.new_message(&chat, &message, seen);
         }
     }
 
-    fn new_message(&mut self, chat: &str, message: &Message, seen: bool) {
-        if !message.mine {
-            if let Some(contact) = self.contacts.iter_mut().find(|c| c.chat == chat) {
+    fn new_message(&mut self, chat: &ChatId, message: &Message, seen: bool) {
+        if !message.is_own() {
+            if let Some(contact) = self.contacts.iter_mut().find(|c| c.chat == *chat) {
                 contact.typing = false;
             }
-            let muted = self.chat(chat).is_some_and(|c| c.muted);
+            let muted = self.chat(chat).is_some_and(|c| c.muted_until.is_some());
             if !(muted || seen) {
-                let mentions_us = self.me.as_ref().is_some_and(|me| message.mentions.contains(&me.account));
-                self.notify(&message.name, &message.text, mentions_us);
+                let mentions_us = self.me.as_ref().is_some_and(|me| message.wire.mentions.contains(&me.account));
+                self.notify(message.name(), &message.words(), mentions_us);
             }
         }
         if seen {
@@ -88,38 +99,33 @@ impl App {
         self.refresh_chats();
     }
 
-    fn contact_event(&mut self, kind: &str, event: &Value) {
-        let name = name_in(event);
-        match kind {
-            "contact.requested" => {
+    fn contact_event(&mut self, event: &EventKind) {
+        match event {
+            EventKind::ContactRequested { contact } => {
+                let name = name_of(contact);
                 self.say(format!("{name} asks to talk to you: F2 shows the request."));
                 self.notify(&name, "asks to talk to you", true);
             }
-            "contact.accepted" => {
-                self.say(format!("You and {name} can write to each other."));
+            EventKind::ContactAccepted { contact } => {
+                self.say(format!("You and {} can write to each other.", name_of(contact)));
                 if self.open.is_none() {
-                    self.to_open = Some(field(&event["contact"], "account").to_owned());
+                    self.to_open = Some(contact.account.clone());
                     self.layers.retain::<Card>(|_| false);
                 }
             }
-            "contact.key_changed" => self.warn(format!(
-                "The devices of {name} have changed. Nothing is sent until you trust them: /verify, then /trust."
+            EventKind::ContactKeyChanged { contact } => self.warn(format!(
+                "The devices of {} have changed. Nothing is sent until you trust them: /verify, then /trust.",
+                name_of(contact)
             )),
             _ => {}
         }
         self.refresh();
     }
 
-    fn device_event(&mut self, kind: &str, device: &str) {
+    fn device_linked(&mut self, device: &DeviceId) {
         let device = short_device(device);
-        match kind {
-            "device.linked" => {
-                self.say(format!("A device was linked to your account: {device}. If it was not you: /devices"));
-                self.layers.retain::<Card>(|card| card.title != LINKING);
-                self.refresh();
-            }
-            "device.removed" => self.say(format!("{device} is no longer a device of your account.")),
-            _ => {}
-        }
+        self.say(format!("A device was linked to your account: {device}. If it was not you: /devices"));
+        self.layers.retain::<Card>(|card| card.title != LINKING);
+        self.refresh();
     }
 }

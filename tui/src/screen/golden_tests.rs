@@ -1,16 +1,18 @@
 //! Whole screens, compared with what is kept in `snapshots/`. After a change that is meant: look at them, then `INSTA_UPDATE=always`.
 
 use ratatui::{Terminal, backend::TestBackend};
-use serde_json::{Value, json};
+use serde_json::json;
+use starling_control::objects::{Call, CallPhase, CallStats, DeliveryState, Heard, Message, Reaction, RouteStats};
 use starling_node::{Clock, EventId, MessageId};
 
 use super::{
     actions::{self, Keys},
-    app::{App, Tag},
+    app::App,
     config::Config,
-    model::CallStats,
     palette::Question,
     panes,
+    requests::Answer,
+    testing::{answer_chats, answer_contacts, answer_newest, answer_status, call_changed, chat, object, objects},
     theme::Theme,
 };
 
@@ -23,20 +25,18 @@ fn id(n: u64) -> MessageId {
     MessageId(EventId { clock: Clock::at(THEN + n * 60_000), device: [1; 8], sequence: n })
 }
 
-fn message(n: u64, mine: bool, text: &str) -> Value {
-    json!({ "id": id(n).to_string(), "from": { "self": mine, "name": "bob" }, "text": text, "state": "delivered",
-        "sent_at": crate::rpc::rfc3339(THEN + n * 60_000), "via": "direct", "reactions": [] })
+fn message(n: u64, own: bool, text: &str) -> Message {
+    super::testing::message(id(n), THEN + n * 60_000, own, text)
 }
 
 fn empty() -> App {
     let config = Config { notify: "off".into(), ..Config::default() };
     let mut app = App::new(config, Keys::profile("default").unwrap(), Theme::named("mono").unwrap());
-    app.answer(Tag::Kept, Ok(Value::Null));
-    let home = json!({ "own": true, "registered": true });
-    app.answer(Tag::Status, Ok(json!({ "name": "alice", "account": "a", "peers": {}, "rendezvous": [home] })));
-    for tag in [Tag::Contacts, Tag::Chats, Tag::Requests] {
-        app.answer(tag, Ok(json!([])));
-    }
+    app.answer(Answer::Kept(Ok(object(json!({})))));
+    answer_status(&mut app, "alice", json!({ "registered": true }), json!({}));
+    answer_contacts(&mut app, []);
+    answer_chats(&mut app, []);
+    app.answer(Answer::Requests(Ok(Vec::new())));
     app
 }
 
@@ -44,49 +44,51 @@ fn empty() -> App {
 fn full() -> App {
     let mut app = empty();
     let number = "12345 ".repeat(12);
-    app.answer(
-        Tag::Contacts,
-        Ok(json!([
-        { "account": "b", "chat": "c1", "name": "bob", "own_name": "robert", "state": "active", "presence": "online",
-          "path": "direct", "safety_number": number, "devices": ["d", "e"], "verified": true },
-        { "account": "c", "chat": "c2", "name": "Ελένη with a very long name 🦜🦜🦜 and more", "state": "active",
-          "last_seen": crate::rpc::rfc3339(THEN), "typing": true },
-        { "account": "d", "chat": "c3", "name": "مرحبا بالعالم", "state": "blocked" },
-        { "account": "e", "chat": "c4", "name": "שלום", "state": "requested" } ])),
+    answer_contacts(
+        &mut app,
+        [
+            json!({ "account": "b", "chat": "c1", "name": "bob", "own_name": "robert", "presence": "online",
+                "path": "direct", "safety_number": number, "devices": ["d", "e"], "verified": true }),
+            json!({ "account": "c", "chat": "c2", "name": "Ελένη with a very long name 🦜🦜🦜 and more",
+                "last_seen": crate::rpc::rfc3339(THEN), "typing": true }),
+            json!({ "account": "d", "chat": "c3", "name": "مرحبا بالعالم", "state": "blocked" }),
+            json!({ "account": "e", "chat": "c4", "name": "שלום", "state": "requested" }),
+        ],
     );
-    app.answer(
-        Tag::Chats,
-        Ok(json!([
-        { "id": "c1", "unread": 0, "cipher": "MLS 1.0, ML-KEM-768 with X25519", "queued": 2 },
-        { "id": "c2", "unread": 12, "pinned": true, "muted_until": "2999-01-01T00:00:00Z" },
-        { "id": "c3", "unread": 0 }, { "id": "c4", "unread": 0, "archived": true } ])),
+    answer_chats(
+        &mut app,
+        [
+            json!({ "id": "c1", "cipher": "MLS 1.0, ML-KEM-768 with X25519", "queued": 2 }),
+            json!({ "id": "c2", "unread": 12, "pinned": true, "muted_until": "2999-01-01T00:00:00Z" }),
+            json!({ "id": "c3" }),
+            json!({ "id": "c4", "archived": true }),
+        ],
     );
-    app.answer(Tag::Requests, Ok(json!([{ "account": "0123456789abcdef0123", "name": "mallory", "greeting": "hi" }])));
+    let request = json!({ "account": "0123456789abcdef0123", "name": "mallory", "greeting": "hi" });
+    app.answer(Answer::Requests(Ok(objects([request]))));
     let mut answer = message(7, true, "an answer");
-    (answer["reply_to"], answer["state"]) = (id(3).to_string().into(), "read".into());
+    (answer.reply_to, answer.state) = (Some(id(3).to_string().into()), DeliveryState::Read);
     let mut liked =
         message(5, true, "liked and edited, and so long that it goes on in the next row of this narrow place");
-    liked["reactions"] =
-        json!([{ "emoji": "👍", "self": false }, { "emoji": "👍", "self": true }, { "emoji": "🎉", "self": false }]);
-    liked["edited"] = true.into();
+    let reaction = |emoji: &str, own| Reaction { emoji: emoji.into(), own };
+    liked.reactions = vec![reaction("👍", false), reaction("👍", true), reaction("🎉", false)];
+    liked.edited = true;
     let mut waits = message(9, true, "on its way");
-    waits["state"] = "queued".into();
+    waits.state = DeliveryState::Queued;
     let mut gone = message(8, false, "");
-    gone["deleted"] = true.into();
-    app.answer(
-        Tag::Load("c1".into()),
-        Ok(json!([
-            message(1, false, "hello **there**, a `word` and *another*"),
-            message(2, true, "```rust\nfn main() {}\n```"),
-            message(3, false, "שלום 🦜 مرحبا 👩‍👩‍👧 e\u{301}"),
-            message(4, false, "- one\n- two\n\n> quoted"),
-            liked,
-            message(6, false, "https://example.org/some/long/path?with=query"),
-            answer,
-            gone,
-            waits,
-        ])),
-    );
+    gone.deleted = true;
+    let messages = vec![
+        message(1, false, "hello **there**, a `word` and *another*"),
+        message(2, true, "```rust\nfn main() {}\n```"),
+        message(3, false, "שלום 🦜 مرحبا 👩‍👩‍👧 e\u{301}"),
+        message(4, false, "- one\n- two\n\n> quoted"),
+        liked,
+        message(6, false, "https://example.org/some/long/path?with=query"),
+        answer,
+        gone,
+        waits,
+    ];
+    answer_newest(&mut app, "c1", messages);
     app
 }
 
@@ -143,7 +145,7 @@ fn a_question() {
 #[test]
 fn a_request() {
     let mut app = full();
-    app.show_request("0123456789abcdef0123");
+    app.show_request(&"0123456789abcdef0123".into());
     check("request", app);
 }
 
@@ -167,8 +169,8 @@ fn an_invite() {
 #[test]
 fn a_call_that_rings() {
     let mut app = full();
-    let call = json!({ "id": "1", "state": "ringing", "video": true, "recording": "no", "recorded": "no" });
-    app.event(&json!({ "type": "call.incoming", "chat": { "id": "c1", "name": "bob" }, "call": call }));
+    let call = Call { id: "1".into(), state: CallPhase::Ringing, video: true, ..Call::default() };
+    app.event(call_changed(chat("c1", "bob"), call));
     app.toast = None;
     check("ringing", app);
 }
@@ -176,15 +178,18 @@ fn a_call_that_rings() {
 #[test]
 fn a_call() {
     let mut app = full();
-    let call = json!({ "id": "1", "state": "connected", "outgoing": true, "emoji": "🦜 🍎 🚲 ⚓", "recording": "no", "recorded": "no" });
-    app.event(&json!({ "type": "call.state", "chat": { "id": "c1", "name": "bob" }, "call": call }));
+    let (state, emoji) = (CallPhase::Connected, "🦜 🍎 🚲 ⚓".into());
+    let call = Call { id: "1".into(), state, outgoing: true, emoji, ..Call::default() };
+    app.event(call_changed(chat("c1", "bob"), call));
     app.toast = None;
     if let Some(call) = &mut app.call {
         // Its clock stands still.
         call.since = None;
-        let stats = json!({ "state": { "microphone": true }, "level": 0.2,
-            "routes": [{ "path": "direct", "rtt_ms": 20, "audio": { "packets": 99, "lost": 1, "level": 0.1 } }] });
-        call.stats = CallStats::from_bytes(stats.to_string().as_bytes());
+        let audio = Heard { packets: 99, lost: 1, level: 0.1, ..Heard::default() };
+        let path = Some("direct".to_owned());
+        let routes = vec![RouteStats { path, rtt_ms: Some(20.0), audio, ..RouteStats::default() }];
+        call.stats = CallStats { level: 0.2, routes, ..CallStats::default() };
+        call.stats.state.microphone = true;
     }
     check("call", app);
 }

@@ -6,16 +6,17 @@ use ratatui::{
     crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
     layout::{Position, Rect},
 };
-use serde_json::json;
+use starling_control::methods::messages::{Edit, React, Typing};
 use starling_node::MessageId;
 
 use super::{
     actions::Place,
-    app::{App, Call, Focus, PAGE, Tag},
+    app::{App, Effect, Focus},
     composer::{Done, Mode},
     markup,
     model::ListRow,
     palette::Question,
+    requests::{Answer, Target},
 };
 
 /// Typing is told at most this often.
@@ -77,7 +78,7 @@ impl App {
             Done::Editor => {
                 // Nobody sees the key let go while it runs.
                 self.end_talk();
-                self.calls.push(Call::Editor);
+                self.effects.push(Effect::Editor);
             }
         }
     }
@@ -89,7 +90,7 @@ impl App {
                 return;
             }
             self.told_typing = Some(Instant::now());
-            self.ask(Tag::Nothing, "typing", json!({ "chat": chat, "typing": true }));
+            self.tell(Typing { chat, typing: None });
         }
     }
 
@@ -107,9 +108,9 @@ impl App {
             Mode::Reply(id) => self.send(&text, Some(id)),
             Mode::Edit(id) => {
                 if let Some(chat) = self.open.clone() {
-                    let params =
-                        json!({ "chat": chat.clone(), "message": id.to_string(), "text": markup::emoji(&text) });
-                    self.ask_in_order(Tag::Sent(chat, text), "edit", params);
+                    let message = id.to_string().into();
+                    let edit = Edit { chat: chat.clone(), message, text: markup::emoji(&text) };
+                    self.ask_in_order(edit, |result| Answer::Sent(chat, text, result.map(drop)));
                 }
             }
         }
@@ -177,7 +178,7 @@ impl App {
     }
 
     pub fn step_chat(&mut self, by: isize) {
-        if let Some(next) = self.list.beside(self.open.as_deref(), by).map(str::to_owned) {
+        if let Some(next) = self.list.beside(self.open.as_ref(), by).cloned() {
             self.open(&next);
         }
     }
@@ -215,23 +216,18 @@ impl App {
             return;
         };
         // The same again takes it back.
-        let mine = self.timeline.find(message).is_some_and(|m| m.reactions.iter().any(|(e, own)| *own && e == emoji));
-        let emoji = if mine { "" } else { emoji };
-        self.ask_in_order(
-            Tag::Changed,
-            "react",
-            json!({ "chat": chat, "message": message.to_string(), "emoji": emoji }),
-        );
+        let own = self.timeline.find(message).is_some_and(|m| m.has_own_reaction(emoji));
+        let emoji = if own { "" } else { emoji }.to_owned();
+        self.change_in_order(React { chat, message: message.to_string().into(), emoji });
     }
 
     pub fn go_to(&mut self, id: MessageId) {
         let (theme, width) = (self.theme.clone(), self.width());
         if self.timeline.select_id(id, &theme, width) {
             self.focus = Focus::Timeline;
-        } else if let Some(chat) = self.open.clone() {
+        } else if self.open.is_some() {
             self.fetching = true;
-            let around = json!({ "chat": chat.clone(), "around": id.to_string(), "limit": 2 * PAGE });
-            self.ask_history(Tag::Around(chat, id), around);
+            self.ask_history(Target::Around(id));
         }
     }
 

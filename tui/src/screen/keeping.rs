@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use starling_control::objects::ChatId;
 
 use super::{
-    app::{App, Tag},
+    app::App,
     model::{Draft, Kept, KeptChat, Mode, Place},
+    requests::Answer,
     timeline::Timeline,
 };
 use crate::error::CliError;
@@ -27,7 +28,7 @@ pub struct Keeping {
     /// Only the first failure is shown.
     failed: bool,
     /// A place is gone back to once, in the chat that was open.
-    place: Option<(String, Place)>,
+    place: Option<(ChatId, Place)>,
 }
 
 impl Keeping {
@@ -37,8 +38,8 @@ impl Keeping {
     }
 
     /// The chat that was open in the last run.
-    pub fn last_open(&self) -> Option<&str> {
-        self.kept.open.as_deref()
+    pub fn last_open(&self) -> Option<&ChatId> {
+        self.kept.open.as_ref()
     }
 
     /// When changes have to be stored.
@@ -48,22 +49,16 @@ impl Keeping {
 }
 
 impl App {
-    /// What was kept from the last run.
-    pub fn take_kept(&mut self, answer: Value) {
-        let kept = Kept::from_json(answer);
+    /// What was kept from the last run; nothing if the node keeps nothing.
+    pub fn take_kept(&mut self, kept: Kept) {
         self.keeping.stored = kept.clone();
         if !self.keeping.loaded {
-            let place = |open: &String| Some((open.clone(), kept.chats.get(open)?.place?));
+            let place = |open: &ChatId| Some((open.clone(), kept.chats.get(open)?.place?));
             self.keeping.place = kept.open.as_ref().and_then(place);
             self.keeping.kept = kept;
         }
         self.keeping.loaded = true;
         self.open_what_is_due();
-    }
-
-    /// The node keeps nothing.
-    pub fn kept_none(&mut self) {
-        self.take_kept(Value::Null);
     }
 
     /// Something could not be kept.
@@ -74,7 +69,7 @@ impl App {
     }
 
     /// Whether a chat has a draft, the open one apart.
-    pub fn has_draft(&self, chat: &str) -> bool {
+    pub fn has_draft(&self, chat: &ChatId) -> bool {
         self.keeping.kept.chats.get(chat).is_some_and(|kept| !kept.draft.is_empty())
     }
 
@@ -84,7 +79,7 @@ impl App {
 
     /// Leaves the open chat and goes on with the draft of another, which is open from now on. Gives the place to go to, if that is not the
     /// newest message.
-    pub fn switch_draft(&mut self, chat: &str) -> Option<Place> {
+    pub fn switch_draft(&mut self, chat: &ChatId) -> Option<Place> {
         let early = match self.open.take() {
             Some(left) => {
                 let now = KeptChat { place: None, ..self.open_chat_now() };
@@ -101,16 +96,16 @@ impl App {
         }
         self.composer.set_draft(kept.draft);
         self.timeline = Timeline::of(kept.numbers);
-        self.open = Some(chat.to_owned());
+        self.open = Some(chat.clone());
         self.keeping.place.take().filter(|(open, _)| open == chat).map(|(_, place)| place)
     }
 
     /// Puts a text that could not be sent back into the draft of its chat.
-    pub fn put_back(&mut self, chat: &str, text: &str) {
-        if self.open.as_deref() == Some(chat) {
+    pub fn put_back(&mut self, chat: &ChatId, text: &str) {
+        if self.open.as_ref() == Some(chat) {
             return self.composer.put_back(text);
         }
-        let draft = &mut self.keeping.kept.chats.entry(chat.to_owned()).or_default().draft;
+        let draft = &mut self.keeping.kept.chats.entry(chat.clone()).or_default().draft;
         let since = std::mem::take(&mut draft.text);
         *draft = Draft {
             text: if since.is_empty() { text.to_owned() } else { format!("{text}\n{since}") },
@@ -147,13 +142,13 @@ impl App {
             }
         }
         let gone = self.keeping.stored.chats.keys().filter(|chat| !wanted.chats.contains_key(*chat));
-        rows.extend(gone.map(|chat| Kept::remove_chat(chat)));
+        rows.extend(gone.map(Kept::remove_chat));
         if self.keeping.stored.open != wanted.open {
             rows.push(Kept::set_open(&open));
         }
         self.keeping.stored = wanted;
         for row in rows {
-            self.ask_in_order(Tag::Keep, "screen.set", row);
+            self.ask_in_order(row, |result| Answer::Keep(result.map(drop)));
         }
     }
 }

@@ -21,6 +21,7 @@ mod palette;
 mod panes;
 mod popups;
 mod refresh;
+mod requests;
 mod theme;
 mod timeline;
 
@@ -81,3 +82,6 @@ mod tests;
 
 #[cfg(test)]
 mod golden_tests;
+
+#[cfg(test)]
+mod testing;

@@ -11,6 +11,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, BorderType, Clear, Widget},
 };
+use starling_control::objects::{AccountId, ChatId, DeviceId};
 use starling_node::MessageId;
 use unicode_width::UnicodeWidthStr;
 
@@ -28,18 +29,18 @@ use crate::terminal::safe_line;
 pub enum Run {
     Action(&'static Binding),
     /// Opens a chat.
-    Chat(String),
+    Chat(ChatId),
     /// Puts a slash command into the composer, or runs it if it needs nothing more.
     Command(&'static Command),
-    /// Accepts, declines or blocks who asks: the method, and the account.
-    Answer(&'static str, String),
+    /// Answers somebody who asks to be a contact.
+    Answer(Verdict, AccountId),
     Theme(&'static str),
     /// Reacts to the selected message.
     Emoji(String),
     /// Shows a contact request.
-    Request(String),
+    Request(AccountId),
     /// Asks whether a device of ours is to go.
-    Device(String),
+    Device(DeviceId),
     /// Goes to a message.
     Message(MessageId),
     /// Answers a question.
@@ -52,12 +53,20 @@ pub enum Run {
 pub enum Question {
     Quit,
     Delete(MessageId),
-    Block(String),
-    Remove(String),
-    Clear(String),
-    Verified(String),
-    Trust(String),
-    Unlink(String),
+    Block(AccountId),
+    Remove(AccountId),
+    Clear(ChatId),
+    Verified(AccountId),
+    Trust(AccountId),
+    Unlink(DeviceId),
+}
+
+/// The answer to somebody who asks to be a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Accept,
+    Decline,
+    Block,
 }
 
 /// A row.

@@ -1,20 +1,31 @@
 //! What lies over the screen for a while: the palette, help, search, questions and cards.
 
 use ratatui::text::Line;
-use serde_json::json;
+use starling_control::{
+    methods::{
+        chats::Clear,
+        contacts::{Accept, Block, Decline, Remove, Trust, Verify},
+        devices,
+        messages::{Delete, Search},
+    },
+    objects::{AccountId, Device, Path},
+};
 use starling_node::MessageId;
 
 use super::{
     actions::{self, Place},
-    app::{App, Focus, Tag},
+    app::{App, Focus},
     card::Card,
-    model::{ListRow, OwnDevice, Path},
-    palette::{Palette, Question, Row, Run},
+    model::ListRow,
+    palette::{Palette, Question, Row, Run, Verdict},
+    requests::Answer,
     theme::{THEMES, Theme},
     timeline::cut,
 };
 use crate::{terminal::safe_line, verbs::short_device};
 
+/// Messages that a search shows.
+const MAX_FOUND: u32 = 200;
 /// Columns of a message that a question quotes.
 const QUOTED: u16 = 60;
 
@@ -43,7 +54,8 @@ impl App {
         let query = palette.query.clone();
         if let Some(chat) = self.open.clone().filter(|_| !query.trim().is_empty()) {
             palette.title = "Search …".into();
-            self.ask(Tag::Found(query.clone()), "search", json!({ "chat": chat, "query": query, "limit": 200 }));
+            let search = Search { query: query.clone(), chat: Some(chat), limit: Some(MAX_FOUND), ..Search::default() };
+            self.ask(search, |found| Answer::Found(query, found));
         }
     }
 
@@ -97,8 +109,8 @@ impl App {
         self.layers.push(Card { title: "Invite somebody".into(), code, text, copy: Some(link.to_owned()) });
     }
 
-    pub fn show_request(&mut self, account: &str) {
-        let Some(request) = self.requests.iter().find(|r| r.account == account) else {
+    pub fn show_request(&mut self, account: &AccountId) {
+        let Some(request) = self.requests.iter().find(|r| r.account == *account) else {
             return;
         };
         let name = safe_line(&request.name);
@@ -109,15 +121,15 @@ impl App {
                 if greeting.is_empty() { "No greeting.".into() } else { format!("“{greeting}”") },
                 self.theme.dim,
             ),
-            Line::styled(format!("account {}", cut(&safe_line(account), 17)), self.theme.dim),
+            Line::styled(format!("account {}", cut(&safe_line(account.as_str()), 17)), self.theme.dim),
         ];
-        let row = |name: &str, help: &str, key: &str, method: &'static str| {
-            Row::new(name, help, key, Run::Answer(method, account.to_owned()))
+        let row = |name: &str, help: &str, key: &str, verdict: Verdict| {
+            Row::new(name, help, key, Run::Answer(verdict, account.clone()))
         };
         let rows = vec![
-            row("accept", "you can write to each other", "a", "contacts.accept"),
-            row("decline", "they are not told", "d", "contacts.decline"),
-            row("block", "they cannot ask again", "b", "contacts.block"),
+            row("accept", "you can write to each other", "a", Verdict::Accept),
+            row("decline", "they are not told", "d", Verdict::Decline),
+            row("block", "they cannot ask again", "b", Verdict::Block),
         ];
         self.layers.push(Palette::ask("A request", text, rows));
     }
@@ -127,7 +139,7 @@ impl App {
             return self.warn("Open a chat first.".into());
         };
         let name = safe_line(&contact.name);
-        let number: Vec<&str> = contact.safety_number.split_whitespace().collect();
+        let number: Vec<&str> = contact.safety_number.as_deref().unwrap_or_default().split_whitespace().collect();
         let mut text = vec![
             Line::from(format!("Compare these numbers with {name}, by voice or side by side.")),
             Line::from("If they are the same, nobody sits between you."),
@@ -147,16 +159,18 @@ impl App {
     }
 
     /// Our devices; one that is chosen can be removed.
-    pub fn show_devices(&mut self, devices: &[OwnDevice]) {
+    pub fn show_devices(&mut self, devices: &[Device]) {
         let mut rows: Vec<Row> = Vec::new();
         for device in devices {
-            let (state, run) = match (device.this, device.path) {
-                (true, _) => ("this device", Run::Nothing),
-                (_, Path::Direct) => ("connected", Run::Device(device.id.clone())),
-                (_, Path::Relay) => ("connected through a relay", Run::Device(device.id.clone())),
-                (_, Path::None) => ("not connected", Run::Device(device.id.clone())),
+            let run = if device.this { Run::Nothing } else { Run::Device(device.device.clone()) };
+            let state = match device.connection {
+                _ if device.this => "this device",
+                Some(Path::Direct) => "connected",
+                Some(Path::Relay) => "connected through a relay",
+                Some(Path::None) | None => "not connected",
             };
-            rows.push(Row::new(short_device(&device.id), format!("{state}, since {}", device.since), "", run));
+            let day = device.added_at.as_str().get(..10).unwrap_or_default();
+            rows.push(Row::new(short_device(&device.device), format!("{state}, since {day}"), "", run));
         }
         let link = actions::commands().find(|command| command.name == "link");
         rows.extend(link.map(|link| Row::new("link another device", "", "", Run::Command(link))));
@@ -167,7 +181,7 @@ impl App {
     fn quote(&self, id: MessageId) -> String {
         let number = self.timeline.numbers.get(id).map(|n| format!("{n} ")).unwrap_or_default();
         match self.timeline.find(id) {
-            Some(message) => format!("{number}“{}”", cut(&safe_line(&message.text), QUOTED)),
+            Some(message) => format!("{number}“{}”", cut(&safe_line(&message.words()), QUOTED)),
             None => format!("{number}(not on the screen)"),
         }
     }
@@ -221,7 +235,7 @@ impl App {
                 self.open(&chat);
                 self.focus = Focus::Composer;
             }
-            Run::Answer(method, account) => self.ask(Tag::Changed, method, json!({ "account": account })),
+            Run::Answer(verdict, account) => self.answer_request(verdict, account),
             Run::Command(command) => {
                 self.focus = Focus::Composer;
                 match command.prefix() {
@@ -248,28 +262,31 @@ impl App {
         }
     }
 
+    /// Answers somebody who asks to be a contact.
+    pub fn answer_request(&mut self, verdict: Verdict, account: AccountId) {
+        match verdict {
+            Verdict::Accept => self.change(Accept { account }),
+            Verdict::Decline => self.change(Decline { account }),
+            Verdict::Block => self.change(Block { account }),
+        }
+    }
+
     fn answer_yes(&mut self, question: Question) {
         match question {
             Question::Quit => self.quit = true,
             Question::Delete(id) => {
                 if let Some(chat) = self.open.clone() {
-                    self.ask_in_order(Tag::Changed, "delete", json!({ "chat": chat, "message": id.to_string() }));
+                    self.change_in_order(Delete { chat, message: id.to_string().into() });
                 }
             }
-            Question::Block(account) => self.ask(Tag::Changed, "contacts.block", json!({ "account": account })),
-            Question::Verified(account) => {
-                self.ask(Tag::Changed, "contacts.verify", json!({ "account": account, "verified": true }));
-            }
-            Question::Trust(account) => self.ask(Tag::Changed, "contacts.trust", json!({ "account": account })),
-            Question::Remove(account) => {
-                self.ask(Tag::Changed, "contacts.remove", json!({ "account": account }));
-            }
+            Question::Block(account) => self.change(Block { account }),
+            Question::Verified(account) => self.change(Verify { account, verified: Some(true) }),
+            Question::Trust(account) => self.change(Trust { account }),
+            Question::Remove(account) => self.change(Remove { account }),
             Question::Clear(chat) => {
-                self.ask(Tag::Cleared(chat.clone()), "chat.clear", json!({ "chat": chat }));
+                self.ask(Clear { chat: chat.clone() }, |result| Answer::Cleared(chat, result.map(drop)));
             }
-            Question::Unlink(device) => {
-                self.ask(Tag::Changed, "device.remove", json!({ "device": device }));
-            }
+            Question::Unlink(device) => self.change(devices::Remove { device }),
         }
     }
 }

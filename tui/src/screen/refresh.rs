@@ -1,12 +1,15 @@
 //! Keeping what is shown up to date: what may have changed is asked for again, and events that come while history is on its way are not lost.
 
-use serde_json::{Value, json};
+use starling_control::{
+    event::EventKind,
+    methods::{chats, contacts, node},
+};
 
 use super::{
-    app::{App, Tag},
-    model::wire,
+    app::App,
+    model::Message,
+    requests::{Answer, Target},
 };
-use crate::verbs::field;
 
 /// Events that are noted while history is on its way: more than come within that time.
 const MAX_MEANWHILE: usize = 4_096;
@@ -14,13 +17,13 @@ const MAX_MEANWHILE: usize = 4_096;
 impl App {
     pub fn refresh_chats(&mut self) {
         if self.fresh.chats.changed() {
-            self.ask(Tag::Chats, "chats", json!({}));
+            self.ask(chats::List {}, Answer::Chats);
         }
     }
 
     pub fn refresh_contacts(&mut self) {
         if self.fresh.contacts.changed() {
-            self.ask(Tag::Contacts, "contacts", json!({}));
+            self.ask(contacts::List::default(), Answer::Contacts);
         }
     }
 
@@ -28,32 +31,34 @@ impl App {
         self.refresh_chats();
         self.refresh_contacts();
         if self.fresh.requests.changed() {
-            self.ask(Tag::Requests, "requests", json!({}));
+            self.ask(contacts::Requests {}, Answer::Requests);
         }
     }
 
     pub fn refresh_status(&mut self) {
         if self.fresh.status.changed() {
-            self.ask(Tag::Status, "status", json!({}));
+            self.ask(node::Status {}, Answer::Status);
         }
     }
 
     /// Takes an event about a message of the open chat into the timeline.
-    pub fn message_changed(&mut self, event: &Value) {
+    pub fn message_changed(&mut self, event: EventKind) {
+        self.change_timeline(&event);
         if self.loading > 0 && self.meanwhile.len() < MAX_MEANWHILE {
-            self.meanwhile.push(event.clone());
+            self.meanwhile.push(event);
         }
-        self.change_timeline(event);
     }
 
     /// An answer is there, or none comes: what has changed since it was asked for is asked for again.
-    pub fn note_answer(&mut self, tag: &Tag) {
-        match tag {
-            Tag::Status if self.fresh.status.answered() => self.ask(Tag::Status, "status", json!({})),
-            Tag::Contacts if self.fresh.contacts.answered() => self.ask(Tag::Contacts, "contacts", json!({})),
-            Tag::Chats if self.fresh.chats.answered() => self.ask(Tag::Chats, "chats", json!({})),
-            Tag::Requests if self.fresh.requests.answered() => self.ask(Tag::Requests, "requests", json!({})),
-            Tag::Page(chat, _) | Tag::Around(chat, _) | Tag::Place(chat, _) if self.open.as_ref() == Some(chat) => {
+    pub fn note_answer(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Status(_) if self.fresh.status.answered() => self.ask(node::Status {}, Answer::Status),
+            Answer::Contacts(_) if self.fresh.contacts.answered() => {
+                self.ask(contacts::List::default(), Answer::Contacts)
+            }
+            Answer::Chats(_) if self.fresh.chats.answered() => self.ask(chats::List {}, Answer::Chats),
+            Answer::Requests(_) if self.fresh.requests.answered() => self.ask(contacts::Requests {}, Answer::Requests),
+            Answer::History(chat, target, _) if self.open.as_ref() == Some(chat) && *target != Target::Newest => {
                 self.fetching = false;
             }
             _ => {}
@@ -73,23 +78,26 @@ impl App {
     }
 
     /// Takes what has happened to a message into the timeline of the open chat.
-    fn change_timeline(&mut self, event: &Value) {
-        match field(event, "type") {
-            "message.state" => {
-                if let Ok(id) = field(&event["message"], "id").parse() {
-                    self.timeline.set_state(id, wire::delivery(field(event, "state")), field(event, "reason"));
+    fn change_timeline(&mut self, event: &EventKind) {
+        match event {
+            EventKind::MessageState { message, state, reason, .. } => {
+                if let Ok(id) = message.id.as_str().parse() {
+                    self.timeline.set_state(id, *state, reason.as_deref().unwrap_or_default());
                 }
             }
-            "message.new" => {
-                if let Some(message) = wire::message(&event["message"]) {
+            EventKind::MessageNew(new) => {
+                if let Some(message) = new.message.whole().cloned().and_then(Message::new) {
                     self.timeline.insert(message);
                 }
             }
-            _ => {
-                if let Some(message) = wire::message(&event["message"]) {
+            EventKind::MessageEdited(change)
+            | EventKind::MessageDeleted(change)
+            | EventKind::MessageReaction(change) => {
+                if let Some(message) = change.message.whole().cloned().and_then(Message::new) {
                     self.timeline.update(message);
                 }
             }
+            _ => {}
         }
     }
 }

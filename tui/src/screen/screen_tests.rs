@@ -3,50 +3,58 @@ use ratatui::{
     backend::TestBackend,
     crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers},
 };
-use serde_json::{Value, json};
+use serde_json::json;
+use starling_control::{
+    event::EventKind,
+    methods::{
+        contacts::{Code, Invitation},
+        devices::LinkCode,
+        messages::Found,
+    },
+    objects::{Call, CallPhase, CallStats, Consent, DeliveryState, Message, MessageKey, Reaction, RouteStats},
+};
 use starling_node::{Clock, EventId, MessageId};
 
 use super::{
     actions::Keys,
-    app::{App, Call, Tag},
+    app::{App, Effect},
     config::Config,
-    model::{CallStats, wire},
     panes,
+    requests::Answer,
+    testing::{
+        answer_chats, answer_contacts, answer_newest, answer_status, call_changed, chat, contact, new_message, object,
+        objects,
+    },
     theme::Theme,
 };
 
-fn message(n: u64, mine: bool, text: &str) -> Value {
+fn message(n: u64, own: bool, text: &str) -> Message {
     let id = MessageId(EventId { clock: Clock(n), device: [1; 8], sequence: n });
-    json!({ "id": id.to_string(), "from": { "self": mine, "name": "bob" }, "text": text, "state": "delivered",
-        "sent_at": crate::rpc::rfc3339(1_700_000_000_000 + n * 60_000), "via": "direct", "reactions": [] })
+    super::testing::message(id, 1_700_000_000_000 + n * 60_000, own, text)
 }
 
 fn app() -> App {
     let config = Config::default();
     let mut app = App::new(config, Keys::profile("default").unwrap(), Theme::named("mono").unwrap());
-    app.answer(Tag::Kept, Ok(Value::Null));
-    app.answer(
-        Tag::Status,
-        Ok(json!({ "name": "alice", "account": "a", "peers": { "direct": 1, "relayed": 0 },
-        "rendezvous": [{ "own": true, "registered": true }] })),
+    app.answer(Answer::Kept(Ok(object(json!({})))));
+    answer_status(&mut app, "alice", json!({ "registered": true }), json!({ "direct": 1 }));
+    let number = "12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345";
+    answer_contacts(
+        &mut app,
+        [
+            json!({ "account": "b", "chat": "c1", "name": "bob", "own_name": "bob", "presence": "online",
+                "path": "direct", "safety_number": number, "devices": ["d"] }),
+            json!({ "account": "c", "chat": "c2", "name": "Ελένη with a very long name 🦜🦜🦜 and more" }),
+        ],
     );
-    app.answer(Tag::Contacts, Ok(json!([
-        { "account": "b", "chat": "c1", "name": "bob", "own_name": "bob", "state": "active", "presence": "online", "path": "direct",
-          "safety_number": "12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345", "devices": ["d"] },
-        { "account": "c", "chat": "c2", "name": "Ελένη with a very long name 🦜🦜🦜 and more", "state": "active" } ])));
-    app.answer(
-        Tag::Chats,
-        Ok(json!([
-        { "id": "c1", "unread": 0, "read_clock": 0, "cipher": "MLS" }, { "id": "c2", "unread": 12, "pinned": true } ])),
-    );
-    app.answer(
-        Tag::Load("c1".into()),
-        Ok(json!([
-            message(1, false, "hello **there**"),
-            message(2, true, "```rust\nfn main() {}\n```"),
-            message(3, false, "שלום 🦜 مرحبا"),
-        ])),
-    );
+    let chats = [json!({ "id": "c1", "cipher": "MLS" }), json!({ "id": "c2", "unread": 12, "pinned": true })];
+    answer_chats(&mut app, chats);
+    let messages = vec![
+        message(1, false, "hello **there**"),
+        message(2, true, "```rust\nfn main() {}\n```"),
+        message(3, false, "שלום 🦜 مرحبا"),
+    ];
+    answer_newest(&mut app, "c1", messages);
     app
 }
 
@@ -61,10 +69,11 @@ fn press(app: &mut App, code: KeyCode) {
 }
 
 fn calls(app: &mut App) -> Vec<&'static str> {
-    let name = |call: Call| {
-        if let Call::Rpc { method, .. } = call { method } else { "other" }
+    let name = |effect: Effect| match effect {
+        Effect::Ask(ask) | Effect::AskInOrder(ask) => ask.method(),
+        _ => "other",
     };
-    std::mem::take(&mut app.calls).into_iter().map(name).collect()
+    std::mem::take(&mut app.effects).into_iter().map(name).collect()
 }
 
 #[test]
@@ -102,7 +111,7 @@ fn keys_lead_where_they_say() {
         press(&mut app, KeyCode::Char(c));
     }
     press(&mut app, KeyCode::Enter);
-    assert_eq!(app.open.as_deref(), Some("c2"));
+    assert_eq!(app.open, Some("c2".into()));
     app.key(&KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
     press(&mut app, KeyCode::Char('y'));
     assert!(app.quit);
@@ -111,10 +120,8 @@ fn keys_lead_where_they_say() {
 #[test]
 fn an_error_of_the_node_is_shown_and_the_text_is_not_lost() {
     let mut app = app();
-    app.answer(
-        Tag::Sent("c1".into(), "precious".into()),
-        Err(crate::error::CliError::new("refused", 6, "bob is blocked")),
-    );
+    let refused = Err(crate::error::CliError::new("refused", 6, "bob is blocked"));
+    app.answer(Answer::Sent("c1".into(), "precious".into(), refused));
     assert_eq!(app.composer.text(), "precious");
     assert!(screen(&mut app, 80, 24).contains("bob is blocked"));
 }
@@ -122,25 +129,24 @@ fn an_error_of_the_node_is_shown_and_the_text_is_not_lost() {
 #[test]
 fn hostile_names_and_texts_cannot_reach_the_terminal() {
     let mut app = app();
-    app.event(&json!({ "type": "message.new", "chat": { "id": "c1" }, "message": message(9, false, "\u{1b}[2J\u{7}\u{202e}x\u{9b}") }));
-    app.event(&json!({ "type": "contact.requested", "contact": { "name": "\u{1b}]0;evil\u{7}" } }));
+    app.event(new_message("c1", message(9, false, "\u{1b}[2J\u{7}\u{202e}x\u{9b}")));
+    app.event(EventKind::ContactRequested { contact: contact("m", "\u{1b}]0;evil\u{7}") });
     let shown = screen(&mut app, 80, 24);
     assert!(!shown.chars().any(|c| c != '\n' && c.is_control()) && !shown.contains('\u{202e}'));
 }
 
 /// A call, and how far it is.
-fn call_is(app: &mut App, id: &str, name: &str, state: &str, outgoing: bool) {
-    let call =
-        json!({ "id": id, "state": state, "outgoing": outgoing, "video": true, "recording": "no", "recorded": "no" });
-    let kind = if state == "ringing" && !outgoing { "call.incoming" } else { "call.state" };
-    app.event(&json!({ "type": kind, "chat": { "id": name, "name": name }, "call": call }));
+fn call_is(app: &mut App, id: &str, name: &str, state: CallPhase, outgoing: bool) {
+    let mut call = Call { id: id.into(), state, outgoing, video: true, ..Call::default() };
+    call.chat.id = name.into();
+    app.event(call_changed(chat(name, name), call));
 }
 
 #[test]
 fn a_key_is_held_to_talk() {
     use ratatui::crossterm::event::KeyEventKind;
     let mut app = app();
-    call_is(&mut app, "1", "bob", "connected", true);
+    call_is(&mut app, "1", "bob", CallPhase::Connected, true);
     calls(&mut app);
     press(&mut app, KeyCode::F(12));
     press(&mut app, KeyCode::F(12));
@@ -163,7 +169,12 @@ fn a_key_is_held_to_talk() {
 #[test]
 fn a_call_is_drawn_at_every_size() {
     let mut app = app();
-    for (state, outgoing) in [("ringing", false), ("ringing", true), ("connected", true), ("interrupted", true)] {
+    for (state, outgoing) in [
+        (CallPhase::Ringing, false),
+        (CallPhase::Ringing, true),
+        (CallPhase::Connected, true),
+        (CallPhase::Interrupted, true),
+    ] {
         call_is(&mut app, "1", "Ελένη with a very long name 🦜🦜🦜 and more", state, outgoing);
         for view in [false, true] {
             app.call_view = view;
@@ -177,44 +188,44 @@ fn a_call_is_drawn_at_every_size() {
 #[test]
 fn a_second_call_waits_and_is_taken() {
     let mut app = app();
-    call_is(&mut app, "1", "bob", "connected", true);
-    call_is(&mut app, "2", "Ελένη", "ringing", false);
+    call_is(&mut app, "1", "bob", CallPhase::Connected, true);
+    call_is(&mut app, "2", "Ελένη", CallPhase::Ringing, false);
     let shown = screen(&mut app, 80, 24);
     assert!(shown.contains("Ελένη calls, too") && shown.contains("/switch"), "{shown}");
     calls(&mut app);
     app.command("/switch");
     assert!(calls(&mut app).contains(&"call.answer"));
-    call_is(&mut app, "2", "Ελένη", "connecting", false);
-    call_is(&mut app, "2", "Ελένη", "connected", false);
-    assert_eq!(app.call.as_ref().map(|c| c.id.as_str()), Some("2"));
+    call_is(&mut app, "2", "Ελένη", CallPhase::Connecting, false);
+    call_is(&mut app, "2", "Ελένη", CallPhase::Connected, false);
+    assert_eq!(app.call.as_ref().map(|c| c.wire.id.as_str()), Some("2"));
     // Over: the first is there again.
-    call_is(&mut app, "2", "Ελένη", "ended", false);
-    assert_eq!(app.call.as_ref().map(|c| c.id.as_str()), Some("1"));
-    call_is(&mut app, "1", "bob", "ended", true);
+    call_is(&mut app, "2", "Ελένη", CallPhase::Ended, false);
+    assert_eq!(app.call.as_ref().map(|c| c.wire.id.as_str()), Some("1"));
+    call_is(&mut app, "1", "bob", CallPhase::Ended, true);
     assert!(app.call.is_none() && app.other_calls.is_empty());
 }
 
 #[test]
 fn a_recording_is_asked_for_and_seen() {
     let mut app = app();
-    let event = |recording: &str, recorded: &str| {
-        let call =
-            json!({ "id": "1", "state": "connected", "outgoing": true, "recording": recording, "recorded": recorded });
-        json!({ "type": "call.state", "chat": { "id": "c1", "name": "bob" }, "call": call })
+    let event = |recording: Consent, recorded: Consent| {
+        let state = CallPhase::Connected;
+        let call = Call { id: "1".into(), state, outgoing: true, recording, recorded, ..Call::default() };
+        call_changed(chat("c1", "bob"), call)
     };
-    app.event(&event("no", "asked"));
+    app.event(event(Consent::No, Consent::Asked));
     let shown = screen(&mut app, 80, 24);
     assert!(shown.contains("bob asks to record") && shown.contains("/record yes"), "{shown}");
     calls(&mut app);
     app.command("/record yes");
     assert_eq!(calls(&mut app), ["call.consent"]);
-    app.event(&event("no", "yes"));
+    app.event(event(Consent::No, Consent::Yes));
     assert!(screen(&mut app, 80, 24).contains("● REC"));
-    app.event(&event("yes", "no"));
+    app.event(event(Consent::Yes, Consent::No));
     assert!(screen(&mut app, 80, 24).contains("● REC"));
     app.command("/record stop");
     assert_eq!(calls(&mut app), ["call.record"]);
-    app.event(&event("no", "no"));
+    app.event(event(Consent::No, Consent::No));
     assert!(!screen(&mut app, 80, 24).contains("REC"));
 }
 
@@ -222,71 +233,70 @@ fn a_recording_is_asked_for_and_seen() {
 fn text_from_others_is_shown_and_not_obeyed_wherever_it_stands() {
     let evil = "x\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}y";
     let mut app = app();
-    app.answer(
-        Tag::Contacts,
-        Ok(json!([{ "account": "b", "chat": "c1", "name": evil, "own_name": format!("{evil}!"),
-        "state": evil, "presence": evil, "path": evil, "safety_number": evil, "last_seen": evil, "devices": [evil] }])),
+    answer_contacts(
+        &mut app,
+        [json!({ "account": "b", "chat": "c1", "name": evil, "own_name": format!("{evil}!"), "safety_number": evil,
+            "last_seen": evil, "devices": [evil] })],
     );
-    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 3, "problem": evil, "cipher": evil }])));
-    app.answer(Tag::Requests, Ok(json!([{ "account": evil, "name": evil, "greeting": evil }])));
-    let home = json!({ "own": true, "registered": false, "problem": evil });
-    app.answer(Tag::Status, Ok(json!({ "name": evil, "account": evil, "rendezvous": [home] })));
+    answer_chats(&mut app, [json!({ "id": "c1", "queued": 3, "problem": evil, "cipher": evil })]);
+    let request = json!({ "account": evil, "name": evil, "greeting": evil, "at": evil });
+    app.answer(Answer::Requests(Ok(objects([request]))));
+    answer_status(&mut app, evil, json!({ "problem": evil }), json!({}));
     let mut odd = message(4, false, evil);
-    odd["from"]["name"] = evil.into();
-    odd["reactions"] = json!([{ "emoji": evil, "self": false }]);
-    app.event(&json!({ "type": "message.new", "chat": { "id": "c1" }, "message": odd }));
+    odd.from.name = Some(evil.into());
+    odd.reactions = vec![Reaction { emoji: evil.into(), own: false }];
+    app.event(new_message("c1", odd.clone()));
     let check = |app: &mut App, what: &str| {
         for (width, height) in [(200, 50), (80, 24), (40, 12)] {
             let shown = screen(app, width, height);
             let obeyed = |c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
             assert!(!shown.contains(obeyed), "{what}: {shown:?}");
         }
-        let bell =
-            |call: &Call| matches!(call, Call::Ring(bytes) if bytes.windows(2).any(|w| w == b"\x1b[" || w == b"0;"));
-        assert!(!app.calls.iter().any(bell), "{what}: {:?}", app.calls);
+        let bell = |effect: &Effect| matches!(effect, Effect::Ring(bytes) if bytes.windows(2).any(|w| w == b"\x1b[" || w == b"0;"));
+        assert!(!app.effects.iter().any(bell), "{what}: {:?}", app.effects);
     };
     check(&mut app, "the chat");
     app.show_palette();
     check(&mut app, "the palette");
-    app.show_request(evil);
+    app.show_request(&evil.into());
     check(&mut app, "a request");
     app.show_verify();
     check(&mut app, "the safety number");
-    app.show_devices(&wire::list(&json!([{ "device": evil, "added_at": evil, "connection": evil }]), wire::own_device));
+    app.show_devices(&objects([json!({ "device": evil, "added_at": evil })]));
     check(&mut app, "devices");
-    for (what, tag, answer) in [
-        ("an invite", Tag::Invite, json!({ "link": evil })),
-        ("a code", Tag::Code, json!({ "code": evil })),
-        ("a link", Tag::Link, json!({ "code": evil, "rendezvous": evil })),
-        ("privacy", Tag::Privacy, json!({ "last_seen": evil, "receipts": evil, "typing": evil })),
-        ("a hit", Tag::Found(String::new()), json!([odd])),
-    ] {
-        app.answer(tag, Ok(answer));
+    let (link, code, home) = (evil.to_owned(), evil.to_owned(), Some(evil.to_owned()));
+    let answers = [
+        Answer::Invite(Ok(Invitation { link, expires_at: evil.into(), uses: 1 })),
+        Answer::Code(Ok(Code { code: code.clone() })),
+        Answer::Link(Ok(LinkCode { code, rendezvous: home })),
+        Answer::Found(String::new(), Ok(vec![Found { chat: chat("c1", evil), message: odd }])),
+        Answer::Changed(Err(crate::error::CliError::new("refused", 6, evil.to_owned()).hint(evil))),
+    ];
+    for answer in answers {
+        let what = format!("{answer:?}");
+        app.answer(answer);
+        check(&mut app, &what);
+    }
+    let (who, device, reason) = (contact(evil, evil), evil.into(), evil.to_owned());
+    let events = [
+        EventKind::ContactRequested { contact: who.clone() },
+        EventKind::ContactAccepted { contact: who.clone() },
+        EventKind::ContactKeyChanged { contact: who },
+        EventKind::DeviceLinked { device },
+        EventKind::DeviceRemoved { device: evil.into() },
+        EventKind::NodeFailed { reason },
+    ];
+    for event in events {
+        let what = event.name();
+        app.event(event);
         check(&mut app, what);
     }
-    app.answer(Tag::Changed, Err(crate::error::CliError::new("refused", 6, evil.to_owned()).hint(evil)));
-    check(&mut app, "an error");
-    for event in [
-        "contact.requested",
-        "contact.accepted",
-        "contact.key_changed",
-        "device.linked",
-        "device.removed",
-        "node.failed",
-    ] {
-        app.event(
-            &json!({ "type": event, "contact": { "account": evil, "name": evil }, "device": evil, "reason": evil }),
-        );
-        check(&mut app, event);
-    }
-    for state in ["ringing", "connected", "ended"] {
-        let call = json!({ "id": "1", "state": state, "outgoing": false, "emoji": evil, "trouble": evil, "reason": evil,
-            "text": evil, "recording": "no", "recorded": "asked" });
-        let kind = if state == "ringing" { "call.incoming" } else { "call.state" };
-        app.event(&json!({ "type": kind, "chat": { "id": "c1", "name": evil }, "call": call }));
+    for state in [CallPhase::Ringing, CallPhase::Connected, CallPhase::Ended] {
+        let given = json!({ "id": "1", "emoji": evil, "trouble": evil, "text": evil, "recorded": "asked" });
+        app.event(call_changed(chat("c1", evil), Call { state, ..object(given) }));
         for view in [false, true] {
             app.call_view = view;
-            check(&mut app, state);
+            check(&mut app, state.as_str());
         }
     }
     app.handle_event(&Event::Paste(evil.into()));
@@ -297,19 +307,21 @@ fn text_from_others_is_shown_and_not_obeyed_wherever_it_stands() {
 fn a_change_while_an_answer_is_on_its_way_is_asked_for_again() {
     let mut app = app();
     calls(&mut app);
-    let state = |n: u64, state: &str| {
-        let id = message(n, true, "")["id"].clone();
-        json!({ "type": "message.state", "chat": { "id": "c1" }, "message": { "id": id }, "state": state })
+    let state = |n: u64, state: DeliveryState| EventKind::MessageState {
+        chat: chat("c1", "bob"),
+        message: MessageKey { id: message(n, true, "").id },
+        state,
+        reason: None,
     };
-    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 1 }])));
-    app.event(&state(2, "sent"));
+    answer_chats(&mut app, [json!({ "id": "c1", "queued": 1 })]);
+    app.event(state(2, DeliveryState::Sent));
     assert_eq!(calls(&mut app), ["chats"]);
     // It is delivered before the answer comes, which is from before.
-    app.event(&state(2, "delivered"));
+    app.event(state(2, DeliveryState::Delivered));
     assert!(calls(&mut app).is_empty(), "one at a time");
-    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 1 }])));
+    answer_chats(&mut app, [json!({ "id": "c1", "queued": 1 })]);
     assert_eq!(calls(&mut app), ["chats"]);
-    app.answer(Tag::Chats, Ok(json!([{ "id": "c1", "queued": 0 }])));
+    answer_chats(&mut app, [json!({ "id": "c1", "queued": 0 })]);
     assert!(calls(&mut app).is_empty());
     assert!(!screen(&mut app, 200, 50).contains("to be sent"));
 }
@@ -319,13 +331,14 @@ fn what_happens_while_history_is_on_its_way_is_not_lost() {
     let mut app = app();
     app.load_newest();
     let mut sent = message(2, true, "```rust\nfn main() {}\n```");
-    sent["state"] = "queued".into();
-    let page = json!([message(1, false, "hello **there**"), sent]);
-    app.event(&json!({ "type": "message.new", "chat": { "id": "c1" }, "message": message(9, false, "just now") }));
-    let id = sent["id"].clone();
-    app.event(&json!({ "type": "message.state", "chat": { "id": "c1" }, "message": { "id": id }, "state": "read" }));
+    sent.state = DeliveryState::Queued;
+    let id = sent.id.clone();
+    let page = vec![message(1, false, "hello **there**"), sent];
+    app.event(new_message("c1", message(9, false, "just now")));
+    let (message, state) = (MessageKey { id }, DeliveryState::Read);
+    app.event(EventKind::MessageState { chat: chat("c1", "bob"), message, state, reason: None });
     // The answer is from before both.
-    app.answer(Tag::Load("c1".into()), Ok(page));
+    answer_newest(&mut app, "c1", page);
     let shown = screen(&mut app, 80, 24);
     assert!(shown.contains("just now") && shown.contains("✓✓ read") && !shown.contains('⏳'), "{shown}");
 }
@@ -337,16 +350,14 @@ fn the_header_and_the_call_agree_about_the_way() {
         ("relay", json!({ "direct": 0, "relayed": 1 }), "direct", "direct · 1 peer"),
         ("direct", json!({ "direct": 1, "relayed": 0 }), "relay", "relayed · 1 peer"),
     ] {
-        let contact = json!({ "account": "b", "chat": "c1", "name": "bob", "state": "active", "path": link });
-        app.answer(Tag::Contacts, Ok(json!([contact])));
-        let home = json!({ "own": true, "registered": true });
-        app.answer(Tag::Status, Ok(json!({ "name": "alice", "account": "a", "peers": peers, "rendezvous": [home] })));
-        call_is(&mut app, "1", "bob", "connected", true);
+        answer_contacts(&mut app, [json!({ "account": "b", "chat": "c1", "name": "bob", "path": link })]);
+        answer_status(&mut app, "alice", json!({ "registered": true }), peers);
+        call_is(&mut app, "1", "bob", CallPhase::Connected, true);
         app.call_view = true;
         if let Some(call) = &mut app.call {
-            call.chat = "c1".into();
-            let stats = json!({ "routes": [{ "path": route, "rtt_ms": 20 }] });
-            call.stats = CallStats::from_bytes(stats.to_string().as_bytes());
+            call.wire.chat.id = "c1".into();
+            let route = RouteStats { path: Some(route.into()), rtt_ms: Some(20.0), ..RouteStats::default() };
+            call.stats = CallStats { routes: vec![route], ..CallStats::default() };
         }
         let shown = screen(&mut app, 80, 24);
         let way = says.split(' ').next().unwrap();

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use starling_control::{methods::calls::Media, objects::CallStats};
 use starling_node::{
     media::{MediaError, audio, files, video},
     spec::{AudioIn, AudioOut, VideoIn, VideoOut},
@@ -16,15 +16,17 @@ use tempfile::NamedTempFile;
 use crate::{
     cli::MediaArgs,
     error::{CliError, CliResult},
+    output::json_line,
 };
 
 /// Bytes that are taken from a pipe: they are kept in a file, as they are played again and again.
 const MAX_PIPED: u64 = 1 << 30;
 
-/// Where sound and pictures come from and go to, as parameters of the methods that make a call.
+/// Where sound and pictures come from and go to.
 pub struct CallMedia {
-    pub params: Value,
-    pub stats: Stats,
+    /// Without whether it begins with the camera on.
+    pub media: Media,
+    pub stats: StatsFile,
     /// What came from pipes. The files are removed when this is dropped.
     _piped: Vec<NamedTempFile>,
 }
@@ -32,7 +34,7 @@ pub struct CallMedia {
 impl CallMedia {
     /// Checks all of it. Nothing that was there before is changed if it is refused.
     pub fn open(media: &MediaArgs) -> CliResult<Self> {
-        let mut params = json!({ "relay_only": media.relay_only });
+        let mut checked = Media { relay_only: Some(media.relay_only), ..Media::default() };
         let (mut inputs, mut outputs, mut piped) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(text) = &media.audio_in {
             let mut value = text.clone();
@@ -42,7 +44,7 @@ impl CallMedia {
                 value = text_of(&path);
                 inputs.push(path);
             }
-            params["audio_in"] = value.into();
+            checked.audio_in = Some(value);
         }
         if let Some(text) = &media.video_in {
             let mut value = text.clone();
@@ -52,7 +54,7 @@ impl CallMedia {
                 value = text_of(&path);
                 inputs.push(path);
             }
-            params["video_in"] = value.into();
+            checked.video_in = Some(value);
         }
         if let Some(text) = &media.audio_out {
             let mut value = text.clone();
@@ -60,7 +62,7 @@ impl CallMedia {
                 value = absolute(&path);
                 outputs.push(path);
             }
-            params["audio_out"] = value.into();
+            checked.audio_out = Some(value);
         }
         if let Some(text) = &media.video_out {
             let mut value = text.clone();
@@ -68,14 +70,14 @@ impl CallMedia {
                 value = absolute(&path);
                 outputs.push(path);
             }
-            params["video_out"] = value.into();
+            checked.video_out = Some(value);
         }
         if let Some(path) = &media.record {
             starling_node::media::record::check(path).map_err(|e| wrong("record", e))?;
         }
         outputs.extend(media.record.iter().chain(&media.stats).cloned());
         files::check(&inputs, &outputs).map_err(|e| CliError::usage(e.to_string()))?;
-        Ok(Self { params, stats: Stats::open(media.stats.as_deref())?, _piped: piped })
+        Ok(Self { media: checked, stats: StatsFile::open(media.stats.as_deref())?, _piped: piped })
     }
 }
 
@@ -124,9 +126,9 @@ pub fn absolute(path: &Path) -> String {
 }
 
 /// Where `--stats` goes: a line each second.
-pub struct Stats(Option<fs::File>);
+pub struct StatsFile(Option<fs::File>);
 
-impl Stats {
+impl StatsFile {
     fn open(path: Option<&Path>) -> CliResult<Self> {
         let open = |path: &Path| {
             fs::File::create(path).map_err(|e| CliError::usage(format!("--stats {}: {e}", path.display())))
@@ -134,12 +136,10 @@ impl Stats {
         Ok(Self(path.map(open).transpose()?))
     }
 
-    pub fn write(&mut self, stats: &Value) -> CliResult {
-        if let Some(file) = &mut self.0
-            && !stats.is_null()
-        {
+    pub fn write(&mut self, stats: Option<&CallStats>) -> CliResult {
+        if let (Some(file), Some(stats)) = (&mut self.0, stats) {
             // In one piece: whoever reads along sees whole lines.
-            file.write_all(format!("{stats}\n").as_bytes())?;
+            file.write_all(format!("{}\n", json_line(stats)).as_bytes())?;
         }
         Ok(())
     }

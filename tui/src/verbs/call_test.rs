@@ -9,14 +9,18 @@ use std::{
 };
 
 use ratatui::{Terminal, backend::CrosstermBackend, crossterm::terminal::size, layout::Rect};
-use serde_json::{Value, json};
+use starling_control::{
+    lines::{Check, RendererCost},
+    methods::calls::Test,
+    objects::RelayTest,
+};
 use starling_node::media::{
     audio::{AudioSink, AudioSource, device, level},
     limits::TICK,
     video::{Frame, VideoSource, camera, pattern},
 };
 
-use super::{field, people::wait_registered, print};
+use super::{people::wait_registered, print, print_object};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -34,13 +38,13 @@ struct Found {
 
 pub async fn call_test(global: &Global, only_renderers: bool) -> CliResult {
     if only_renderers {
-        for line in renderers() {
+        for cost in renderers() {
             if global.json {
-                print(line)?;
+                print_object(&cost)?;
                 continue;
             }
-            let (way, columns, rows) = (field(&line, "way"), &line["columns"], &line["rows"]);
-            print(format!("{way:<6} {columns}×{rows}  {} ms, {} bytes a frame", line["ms"], line["bytes"]))?;
+            let RendererCost { way, columns, rows, ms, bytes } = cost;
+            print(format!("{way:<6} {columns}×{rows}  {ms} ms, {bytes} bytes a frame"))?;
         }
         return Ok(());
     }
@@ -52,7 +56,8 @@ pub async fn call_test(global: &Global, only_renderers: bool) -> CliResult {
     let bad = found.iter().any(|f| !f.ok && f.what == "relay");
     for f in &found {
         if global.json {
-            print(json!({ "check": f.what, "ok": f.ok, "found": f.text, "remedy": f.remedy }))?;
+            let (check, found) = (f.what.to_owned(), f.text.clone());
+            print_object(&Check { check, ok: Some(f.ok), found, remedy: f.remedy.to_owned() })?;
             continue;
         }
         print(format!("{} {:<12} {}", if f.ok { "✓" } else { "✗" }, f.what, f.text))?;
@@ -176,7 +181,7 @@ fn cost(way: GraphicsProtocol, columns: u16, rows: u16) -> Option<(Duration, usi
 }
 
 /// What each way of showing pictures costs.
-fn renderers() -> Vec<Value> {
+fn renderers() -> Vec<RendererCost> {
     let mut found = Vec::new();
     for (columns, rows) in [(80, 24), (200, 50)] {
         for (name, way) in
@@ -184,7 +189,7 @@ fn renderers() -> Vec<Value> {
         {
             if let Some((time, bytes)) = cost(way, columns, rows) {
                 let ms = (time.as_secs_f64() * 1e5).round() / 1e2;
-                found.push(json!({ "way": name, "columns": columns, "rows": rows, "ms": ms, "bytes": bytes }));
+                found.push(RendererCost { way: name.to_owned(), columns, rows, ms, bytes });
             }
         }
     }
@@ -211,22 +216,22 @@ fn terminal() -> Found {
 
 async fn relay(global: &Global) -> Found {
     let what = "relay";
-    let result: CliResult<Value> = async {
+    let result: CliResult<RelayTest> = async {
         let profile = Profile::new(global)?;
         let client = rpc::acquire(&profile, global).await?;
         wait_registered(&Global { quiet: true, ..global.clone() }, &client).await?;
-        let result = client.call("call.test", json!({})).await;
+        let result = client.call(Test {}).await;
         client.finish().await;
         result
     }
     .await;
     let remedy = "the operator of your rendezvous has to open its UDP port for calls (3478) and set turn.public_ip";
     match result {
-        Ok(test) if test["ok"] == true => {
-            let text = format!("a call through it connects in {} ms", test["set_up_ms"]);
+        Ok(RelayTest { ok: true, set_up_ms, .. }) => {
+            let text = format!("a call through it connects in {} ms", set_up_ms.unwrap_or_default());
             Found { what, ok: true, text, remedy: "" }
         }
-        Ok(test) => Found { what, ok: false, text: field(&test, "problem").to_owned(), remedy },
+        Ok(test) => Found { what, ok: false, text: test.problem.unwrap_or_default(), remedy },
         Err(error) => Found { what, ok: false, text: error.message.into(), remedy: "run starling init first" },
     }
 }

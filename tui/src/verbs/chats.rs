@@ -2,21 +2,23 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use serde_json::{Value, json};
 use starling_control::{
-    Method,
-    methods::messages::{Back, History},
-    objects::{ChatId, MessageId},
+    lines::{ChatDetails, ChatDone},
+    methods::{
+        chats::{Clear, List, Set},
+        messages::{Back, History, Search},
+    },
+    objects::{ChatId, DeliveryState, Message, MessageId, Time},
 };
 use starling_text::SafeText;
 
-use super::{field, find, find_whole, node_of, people::catch_up, print, say, words_of};
+use super::{find, find_whole, node_of, people::catch_up, print, print_object, say, words_of};
 use crate::{
     cli::{Chats, Global, parse_duration},
     error::{CliError, CliResult},
     local_time::{self, LocalTimes},
     output::ask,
-    rpc::Client,
+    rpc::{Client, now_ms, rfc3339},
     terminal::{safe, safe_line},
 };
 
@@ -31,8 +33,8 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
     let (who, change) = match command {
         Chats::List => return list(global, client).await,
         Chats::Show { chat } => return show(global, client, &chat).await,
-        Chats::Pin { chat, undo } => (chat, json!({ "pinned": !undo })),
-        Chats::Archive { chat, undo } => (chat, json!({ "archived": !undo })),
+        Chats::Pin { chat, undo } => (chat, Set { pinned: Some(!undo), ..Set::default() }),
+        Chats::Archive { chat, undo } => (chat, Set { archived: Some(!undo), ..Set::default() }),
         Chats::Mute { chat, time, undo } => {
             let until = match (undo, time) {
                 (true, _) => 0,
@@ -42,29 +44,24 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
                         + parse_duration(&time).ok_or_else(|| CliError::usage("--for takes a time such as 8h or 1d"))?
                 }
             };
-            (chat, json!({ "muted_until_ms": until }))
+            (chat, Set { muted_until_ms: Some(until), ..Set::default() })
         }
         Chats::Delete { chat, force } => {
             let contact = find(client, &chat).await?;
             if !force {
-                confirm(
-                    global,
-                    &format!("Delete all messages with {} on this device?", safe_line(field(&contact, "name"))),
-                )?;
+                confirm(global, &format!("Delete all messages with {} on this device?", safe_line(&contact.name)))?;
             }
-            client.call("chat.clear", json!({ "chat": field(&contact, "chat") })).await?;
+            client.call(Clear { chat: contact.chat.clone() }).await?;
             return if global.json {
-                print(json!({ "chat": contact["chat"], "done": "deleted" }))
+                print_object(&ChatDone { chat: contact.chat, done: "deleted".into() })
             } else {
                 print("deleted here")
             };
         }
     };
-    let contact = find(client, &who).await?;
-    let mut params = change;
-    params["chat"] = contact["chat"].clone();
-    client.call("chat.set", params.clone()).await?;
-    if global.json { print(params) } else { print("done") }
+    let change = Set { chat: find(client, &who).await?.chat, ..change };
+    client.call(change.clone()).await?;
+    if global.json { print_object(&change) } else { print("done") }
 }
 
 fn confirm(global: &Global, question: &str) -> CliResult {
@@ -77,40 +74,24 @@ fn confirm(global: &Global, question: &str) -> CliResult {
     if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(CliError::new("declined", 1, "nothing was done")) }
 }
 
-fn now_ms() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
-}
-
 async fn list(global: &Global, client: &Client) -> CliResult {
     catch_up(global, client).await?;
-    let chats = client.call("chats", json!({})).await?;
     let times = LocalTimes::new(global);
-    for chat in chats.as_array().into_iter().flatten() {
+    for chat in client.call(List {}).await? {
         if global.json {
-            print(chat)?;
+            print_object(&chat)?;
             continue;
         }
         let mut notes = Vec::new();
-        if let Some(unread) = chat["unread"].as_u64().filter(|n| *n > 0) {
-            notes.push(format!("{unread} new"));
+        if chat.unread > 0 {
+            notes.push(format!("{} new", chat.unread));
         }
-        if let Some(queued) = chat["queued"].as_u64().filter(|n| *n > 0) {
-            notes.push(format!("⏳ {queued} waiting"));
+        if chat.queued > 0 {
+            notes.push(format!("⏳ {} waiting", chat.queued));
         }
-        for (key, word) in [("pinned", "pinned"), ("archived", "archived")] {
-            if chat[key] == true {
-                notes.push(word.into());
-            }
-        }
-        print(
-            format!(
-                "{:<24} {:<16} {}",
-                safe_line(field(chat, "name")),
-                times.minute(field(chat, "newest")),
-                notes.join(", ")
-            )
-            .trim_end(),
-        )?;
+        notes.extend([(chat.pinned, "pinned"), (chat.archived, "archived")].iter().filter(|n| n.0).map(|n| n.1.into()));
+        let newest = chat.newest.as_ref().map(|newest| times.minute(newest)).unwrap_or_default();
+        print(format!("{:<24} {newest:<16} {}", safe_line(&chat.name), notes.join(", ")).trim_end())?;
     }
     Ok(())
 }
@@ -118,21 +99,18 @@ async fn list(global: &Global, client: &Client) -> CliResult {
 async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
     catch_up(global, client).await?;
     let contact = find_whole(client, who).await?;
-    let chats = client.call("chats", json!({})).await?;
-    let chat =
-        chats.as_array().into_iter().flatten().find(|c| c["id"] == contact["chat"]).cloned().unwrap_or(Value::Null);
+    let chat = client.call(List {}).await?.into_iter().find(|chat| chat.id == contact.chat);
+    let chat = chat.ok_or_else(|| CliError::not_found(format!("there is no conversation {}", contact.chat)))?;
     if global.json {
-        let mut line = chat;
-        line["contact"] = contact;
-        return print(line);
+        return print_object(&ChatDetails { chat, contact });
     }
-    print(format!("conversation  id:{}", field(&contact, "chat")))?;
-    print(format!("with          {} ({})", safe_line(field(&contact, "name")), field(&contact, "account")))?;
-    print(format!("encryption    {}", field(&chat, "cipher")))?;
-    print(format!("verified      {}", if contact["verified"] == true { "yes" } else { "no" }))?;
-    print(format!("unread        {}", chat["unread"]))?;
-    print(format!("waiting       {}", chat["queued"]))?;
-    if let Some(problem) = chat["problem"].as_str() {
+    print(format!("conversation  id:{}", chat.id))?;
+    print(format!("with          {} ({})", safe_line(&contact.name), contact.account))?;
+    print(format!("encryption    {}", chat.cipher))?;
+    print(format!("verified      {}", if contact.verified { "yes" } else { "no" }))?;
+    print(format!("unread        {}", chat.unread))?;
+    print(format!("waiting       {}", chat.queued))?;
+    if let Some(problem) = &chat.problem {
         print(format!("problem       {problem}"))?;
     }
     Ok(())
@@ -149,16 +127,16 @@ pub async fn history(
     let (_, client) = node_of(global).await?;
     catch_up(global, &client).await?;
     let contact = find(&client, who).await?;
-    let mut pages = Pages::open(&client, field(&contact, "chat"), limit, before).await?;
+    let mut pages = Pages::open(&client, contact.chat, limit, before).await?;
     let (times, mut none) = (LocalTimes::new(global), true);
     while let Some(page) = pages.next().await? {
         for message in &page {
             none = false;
-            if field(message, "sent_at") < since.as_str() {
+            if message.sent_at < since {
                 continue;
             }
             if global.json {
-                print(message)?;
+                print_object(message)?;
             } else {
                 print(SafeText::block(&line(message, &times)))?;
             }
@@ -186,63 +164,57 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    async fn open(client: &'a Client, chat: &str, limit: usize, before: Option<String>) -> CliResult<Self> {
-        let chat = ChatId::from(chat);
+    async fn open(client: &'a Client, chat: ChatId, limit: usize, before: Option<String>) -> CliResult<Self> {
         let end = before.map(MessageId::from);
         let history = History { chat: chat.clone(), ..History::default() };
         let next = if limit <= PAGE {
             Some(History { limit: u32::try_from(limit).ok(), before: end.clone(), ..history })
         } else {
             let back = Back { chat: chat.clone(), count: limit as u64, before: end.clone() };
-            let first = client.request(back).await?.message;
+            let first = client.call(back).await?.message;
             first.map(|first| History { message: Some(first), ..history })
         };
         Ok(Self { client, chat, left: limit, end, next })
     }
 
-    async fn next(&mut self) -> CliResult<Option<Vec<Value>>> {
+    async fn next(&mut self) -> CliResult<Option<Vec<Message>>> {
         let Some(request) = self.next.take() else { return Ok(None) };
         let continues = request.message.is_some() || request.after.is_some();
-        let request = serde_json::to_value(request).map_err(CliError::internal)?;
-        let mut page = match self.client.call(History::NAME, request).await? {
-            Value::Array(page) => page,
-            _ => Vec::new(),
-        };
-        let end = page.iter().position(|m| self.end.as_ref().is_some_and(|end| field(m, "id") == end.as_str()));
+        let mut page = self.client.call(request).await?;
+        let end = page.iter().position(|m| self.end.as_ref() == Some(&m.id));
         page.truncate(end.unwrap_or(page.len()).min(self.left));
         self.left -= page.len();
         if let Some(last) = page.last().filter(|_| continues && self.left > 0 && end.is_none()) {
-            let (after, limit) = (MessageId::from(field(last, "id")), self.left.min(PAGE) as u32);
-            self.next =
-                Some(History { chat: self.chat.clone(), after: Some(after), limit: Some(limit), ..History::default() });
+            let (after, limit) = (Some(last.id.clone()), Some(self.left.min(PAGE) as u32));
+            self.next = Some(History { chat: self.chat.clone(), after, limit, ..History::default() });
         }
         Ok((!page.is_empty()).then_some(page))
     }
 }
 
 /// One message as text lines.
-fn line(message: &Value, times: &LocalTimes) -> String {
-    let who = if message["from"]["self"] == true { "you" } else { field(&message["from"], "name") };
-    let state = match (message["from"]["self"] == true, field(message, "state")) {
-        (false, _) => "",
-        (_, "queued") => " ⏳",
-        (_, "sent") => " ✓",
-        (_, "delivered") => " ✓✓",
-        (_, "read") => " ✓✓ read",
-        _ => " ⚠ failed",
+fn line(message: &Message, times: &LocalTimes) -> String {
+    let who = if message.from.own { "you" } else { message.from.name.as_deref().unwrap_or_default() };
+    let state = match message.state {
+        _ if !message.from.own => "",
+        DeliveryState::Queued => " ⏳",
+        DeliveryState::Sent => " ✓",
+        DeliveryState::Delivered => " ✓✓",
+        DeliveryState::Read => " ✓✓ read",
+        DeliveryState::Failed => " ⚠ failed",
     };
-    let time = times.minute(field(message, "sent_at"));
-    let text = if message["deleted"] == true { "(deleted)".to_owned() } else { safe(&words_of(message)) };
-    let edited = if message["edited"] == true { " (edited)" } else { "" };
+    let time = times.minute(&message.sent_at);
+    let text = if message.deleted { "(deleted)".to_owned() } else { safe(&words_of(message)) };
+    let edited = if message.edited { " (edited)" } else { "" };
     format!("{time}  {}: {}{edited}{state}", safe_line(who), text.replace('\n', "\n                  "))
 }
 
-/// `--since` as a time in RFC 3339.
-fn earliest(since: Option<&str>) -> Result<String, CliError> {
+/// What `--since` means; the beginning of time without it.
+fn earliest(since: Option<&str>) -> CliResult<Time> {
     let ms = since
         .map_or(Some(0), parse_since)
         .ok_or_else(|| CliError::usage("--since takes a time ago such as 2h or 7d, or a date such as 2026-01-31"))?;
-    Ok(crate::rpc::rfc3339(ms))
+    Ok(Time(rfc3339(ms)))
 }
 
 /// A time ago, or a local date.
@@ -264,30 +236,27 @@ pub async fn search(
     let since = earliest(since.as_deref())?;
     let (_, client) = node_of(global).await?;
     catch_up(global, &client).await?;
-    let mut params = json!({ "query": query, "limit": limit });
+    let limit = Some(u32::try_from(limit).unwrap_or(u32::MAX));
+    let mut search = Search { query: query.to_owned(), limit, since: Some(since), ..Search::default() };
     if let Some(who) = chat {
-        params["chat"] = find(&client, &who).await?["chat"].clone();
+        search.chat = Some(find(&client, &who).await?.chat);
     }
-    match from.as_deref() {
-        None => {}
-        Some("me") => params["from"] = "me".into(),
-        Some(who) => params["from"] = find(&client, who).await?["account"].clone(),
-    }
-    params["since"] = since.into();
-    let found = client.call("search", params).await?;
+    search.from = match from.as_deref() {
+        Some(who) if who != "me" => Some(find(&client, who).await?.account.0),
+        me => me.map(Into::into),
+    };
+    let found = client.call(search).await?;
     client.finish().await;
     let times = LocalTimes::new(global);
-    let mut none = true;
-    for message in found.as_array().into_iter().flatten() {
-        none = false;
+    for found in &found {
         if global.json {
-            print(message)?;
+            print_object(found)?;
         } else {
-            let chat = safe_line(field(&message["chat"], "name"));
-            print(SafeText::block(&format!("{chat}  {}", line(message, &times))))?;
+            let chat = safe_line(found.chat.name.as_deref().unwrap_or_default());
+            print(SafeText::block(&format!("{chat}  {}", line(&found.message, &times))))?;
         }
     }
-    if none {
+    if found.is_empty() {
         say(global, "Nothing found.");
     }
     Ok(())

@@ -1,14 +1,22 @@
 //! `device`: several devices of one account.
 
-use serde_json::json;
+use starling_control::{
+    event::EventKind,
+    lines::{DeviceDone, Joined, OpenedCode},
+    methods::{
+        devices::{Link, List, Remove},
+        node::Subscribe,
+    },
+    objects::{DeviceId, Path},
+};
 use starling_keys::{AccountKey, Protection, RecoveryPhrase, StorageKey};
 use starling_node::{Origin, ProfileDir};
 use zeroize::Zeroizing;
 
 use super::{
-    NewProfile, field, make_profile, node_of, parse_home,
-    people::{catch_up, settle, wait_registered},
-    print, say,
+    NewProfile, make_profile, node_of, parse_home,
+    people::{CODE_SECONDS, catch_up, settle, wait_registered},
+    print, print_object, say,
 };
 use crate::{
     cli::{Devices, Global},
@@ -33,13 +41,12 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
         Devices::List => list(global, &client).await?,
         Devices::Link => link(global, &client).await?,
         Devices::Remove { device } => {
-            let removed = client.call("device.remove", json!({ "device": device })).await?;
+            let device = client.call(Remove { device: device.into() }).await?.device;
             settle(&client).await;
-            let device = field(&removed, "device");
             if global.json {
-                print(json!({ "device": device, "done": "removed" }))?;
+                print_object(&DeviceDone { device, done: "removed".into() })?;
             } else {
-                print(format!("{} is no longer a device of this account", short(device)))?;
+                print(format!("{} is no longer a device of this account", short(&device)))?;
             }
         }
         Devices::Join { .. } => {}
@@ -49,69 +56,63 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
 }
 
 /// A device's id as it is shown.
-pub fn short(device: &str) -> &str {
-    device.get(..SHORT).unwrap_or(device)
+pub fn short(device: &DeviceId) -> &str {
+    device.as_str().get(..SHORT).unwrap_or(device.as_str())
 }
 
 async fn list(global: &Global, client: &Client) -> CliResult {
-    let devices = client.call("device.list", json!({})).await?;
     let times = LocalTimes::new(global);
-    for device in devices.as_array().into_iter().flatten() {
+    for device in client.call(List {}).await? {
         if global.json {
-            print(device)?;
+            print_object(&device)?;
             continue;
         }
-        let state = match (device["this"] == true, field(device, "connection")) {
-            (true, _) => "this device",
-            (_, "direct") => "connected",
-            (_, "relay") => "connected through a relay",
-            _ => "not connected",
+        let state = match device.connection {
+            _ if device.this => "this device",
+            Some(Path::Direct) => "connected",
+            Some(Path::Relay) => "connected through a relay",
+            Some(Path::None) | None => "not connected",
         };
-        let since = times.day(field(device, "added_at"));
-        print(format!("{}  since {since}  {state}", short(field(device, "device"))))?;
+        let since = times.day(&device.added_at);
+        print(format!("{}  since {since}  {state}", short(&device.device)))?;
     }
     Ok(())
 }
 
 async fn link(global: &Global, client: &Client) -> CliResult {
-    client.call("subscribe", json!({ "since": "now" })).await?;
-    let opened = client.call("device.link", json!({})).await?;
-    let (code, home) = (field(&opened, "code").to_owned(), field(&opened, "rendezvous"));
+    client.call(Subscribe::since("now")).await?;
+    let opened = client.call(Link {}).await?;
     if global.json {
-        print(json!({ "code": code, "rendezvous": home, "expires_in_s": 600 }))?;
+        print_object(&OpenedCode {
+            code: opened.code.clone(),
+            rendezvous: opened.rendezvous,
+            expires_in_s: CODE_SECONDS,
+        })?;
     } else {
         say(global, "On the new device, within ten minutes:");
-        print(format!("starling device join {code} --rendezvous {home}"))?;
+        print(format!("starling device join {} --rendezvous {}", opened.code, opened.rendezvous.unwrap_or_default()))?;
         say(global, "Whoever has this code becomes you: tell it to nobody.");
     }
-    let mut linked = None;
-    loop {
-        let event = client.event().await?;
-        if event["type"] == "device.linked" {
-            linked = Some(field(&event, "device").to_owned());
+    let (mut linked, mut used) = (None, false);
+    let device = loop {
+        if let Some(device) = linked.take_if(|_| used) {
+            break device;
         }
-        if event["type"] == "code.ended" && event["code"] == code {
-            if event["used"] != true {
+        match client.event().await?.kind {
+            EventKind::DeviceLinked { device } => linked = Some(device),
+            EventKind::CodeEnded { code, used: true } if code == opened.code => used = true,
+            EventKind::CodeEnded { code, used: false } if code == opened.code => {
                 return Err(CliError::timeout("the code was not used in time, or burnt by a wrong guess")
                     .hint("run `starling device link` again"));
             }
-            break;
+            _ => {}
         }
-    }
-    let linked = match linked {
-        Some(device) => device,
-        None => loop {
-            let event = client.event().await?;
-            if event["type"] == "device.linked" {
-                break field(&event, "device").to_owned();
-            }
-        },
     };
     catch_up(global, client).await?;
     if global.json {
-        print(json!({ "device": linked, "done": "linked" }))
+        print_object(&DeviceDone { device, done: "linked".into() })
     } else {
-        print(format!("{} is a device of this account now", short(&linked)))
+        print(format!("{} is a device of this account now", short(&device)))
     }
 }
 
@@ -153,13 +154,12 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     wait_registered(global, &client).await?;
     catch_up(global, &client).await?;
     settle(&client).await;
-    let contacts = super::contacts_in_short(&client).await?;
-    let count = contacts.as_array().map_or(0, Vec::len);
+    let contacts = super::contacts_in_short(&client).await?.len();
     client.finish().await;
     if global.json {
-        return print(json!({ "account": account, "device": device, "contacts": count }));
+        return print_object(&Joined { account, device, contacts });
     }
-    print(format!("Profile “{}” is a device of {} now. Contacts: {count}", profile.name, link.name))?;
+    print(format!("Profile “{}” is a device of {} now. Contacts: {contacts}", profile.name, link.name))?;
     say(global, "What was said before stays on the other devices; from now on you have it here, too.");
     Ok(())
 }

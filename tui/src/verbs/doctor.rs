@@ -1,7 +1,7 @@
 //! `doctor`: what works and what does not, each failure with a remedy.
 
-use serde_json::json;
 use starling_control::{
+    lines,
     methods::{chats, node},
     objects::{Reachability, Status},
 };
@@ -9,7 +9,7 @@ use starling_node::media::audio::device;
 
 use super::{
     people::{home_hint, wait_registered},
-    print,
+    print, print_object,
 };
 use crate::{
     cli::Global,
@@ -45,9 +45,9 @@ pub async fn doctor(global: &Global) -> CliResult {
                 if client.is_own() {
                     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
                 }
-                let status = client.request(node::Status {}).await?;
+                let status = client.call(node::Status {}).await?;
                 node_checks(&status, &mut checks);
-                for chat in client.request(chats::List {}).await? {
+                for chat in client.call(chats::List {}).await? {
                     if let Some(problem) = chat.problem {
                         let found = format!("{}: {problem}", safe_line(&chat.name));
                         checks.push(check(
@@ -78,7 +78,8 @@ pub async fn doctor(global: &Global) -> CliResult {
     let failed = checks.iter().filter(|c| c.ok == Some(false)).count();
     for c in &checks {
         if global.json {
-            print(json!({ "check": c.name, "ok": c.ok, "found": c.found, "remedy": c.remedy }))?;
+            let (check, ok) = (c.name.to_owned(), c.ok);
+            print_object(&lines::Check { check, ok, found: c.found.clone(), remedy: c.remedy.clone() })?;
         } else {
             let mark = match c.ok {
                 Some(true) => "ok  ",

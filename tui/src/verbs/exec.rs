@@ -3,14 +3,14 @@
 use std::{process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::{Value, json};
+use serde_json::Value;
+use starling_control::{EventLine, event::MessageChange, methods::messages::Send};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdout, Command},
     sync::mpsc,
 };
 
-use super::field;
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -29,22 +29,22 @@ const SHOWN: usize = 200;
 
 /// Runs the command beside the listening.
 pub struct Answerer {
-    /// Messages to answer.
-    pub events: mpsc::Sender<Value>,
+    /// Messages to answer, each with the line in which it came.
+    pub messages: mpsc::Sender<(EventLine, MessageChange)>,
     worker: tokio::task::JoinHandle<()>,
 }
 
 impl Answerer {
     /// Starts to answer.
     pub fn start(global: &Global, client: &Arc<Client>, command: &str) -> Self {
-        let (events, inbox) = mpsc::channel(QUEUE);
+        let (messages, inbox) = mpsc::channel(QUEUE);
         let worker = answer_all(global.json, client.clone(), command.to_owned(), inbox);
-        Self { events, worker: tokio::spawn(worker) }
+        Self { messages, worker: tokio::spawn(worker) }
     }
 
     /// Ends: with what is still to be answered, or at once.
     pub async fn end(self, wait: bool) {
-        drop(self.events);
+        drop(self.messages);
         if wait {
             let _ = self.worker.await;
         } else {
@@ -54,16 +54,21 @@ impl Answerer {
 }
 
 /// Answers one message after the other. A command that fails is reported, and the next message is answered.
-async fn answer_all(json: bool, client: Arc<Client>, command: String, mut events: mpsc::Receiver<Value>) {
-    while let Some(event) = events.recv().await {
-        if let Err(error) = answer(&client, &command, &event).await {
+async fn answer_all(
+    json: bool,
+    client: Arc<Client>,
+    command: String,
+    mut messages: mpsc::Receiver<(EventLine, MessageChange)>,
+) {
+    while let Some((line, new)) = messages.recv().await {
+        if let Err(error) = answer(&client, &command, &line.json, &new).await {
             complain_of(&error, json);
         }
     }
 }
 
-async fn answer(client: &Client, command: &str, event: &Value) -> CliResult {
-    let said = match tokio::time::timeout(TIME_LIMIT, run(command, event)).await {
+async fn answer(client: &Client, command: &str, line: &Value, new: &MessageChange) -> CliResult {
+    let said = match tokio::time::timeout(TIME_LIMIT, run(command, line, new)).await {
         Ok(said) => said?,
         Err(_) => {
             let seconds = TIME_LIMIT.as_secs();
@@ -74,8 +79,8 @@ async fn answer(client: &Client, command: &str, event: &Value) -> CliResult {
         .map_err(|_| failed(format!("“{command}” answered what is not UTF-8: nothing was sent")))?;
     let said = said.trim_end();
     if !said.is_empty() {
-        let (chat, message) = (field(&event["chat"], "id"), field(&event["message"], "id"));
-        client.call("send", json!({ "chat": chat, "text": said, "reply_to": message })).await?;
+        let reply_to = Some(new.message.id().clone());
+        client.call(Send { reply_to, ..Send::text(new.chat.id.clone(), said) }).await?;
     }
     Ok(())
 }
@@ -97,13 +102,13 @@ impl Drop for Group {
 
 /// Runs a command for a message; gives what it has printed when it ends, also if something that it has started still holds its output. Nothing of the
 /// message becomes part of the command line.
-async fn run(command: &str, event: &Value) -> CliResult<Vec<u8>> {
+async fn run(command: &str, line: &Value, new: &MessageChange) -> CliResult<Vec<u8>> {
     let mut child = Command::new("/bin/sh")
         .arg("-c")
         .arg(command)
         .env("STARLING_EVENT_TYPE", "message.new")
-        .env("STARLING_CHAT", field(&event["chat"], "id"))
-        .env("STARLING_MESSAGE", field(&event["message"], "id"))
+        .env("STARLING_CHAT", new.chat.id.as_str())
+        .env("STARLING_MESSAGE", new.message.id().as_str())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .process_group(0)
@@ -113,7 +118,7 @@ async fn run(command: &str, event: &Value) -> CliResult<Vec<u8>> {
     let (stdin, Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(CliError::internal("the command has no output"));
     };
-    let input = format!("{event}\n");
+    let input = format!("{line}\n");
     let give = async {
         if let Some(mut stdin) = stdin {
             // It need not read it.
@@ -166,11 +171,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use std::time::Instant;
 
+    use serde_json::json;
+    use starling_control::objects::{ChatRef, MessageRef};
+
     use super::*;
 
     async fn run_for(command: &str) -> CliResult<String> {
-        let event = json!({ "chat": { "id": "c" }, "message": { "id": "m", "text": "x".repeat(200_000) } });
-        run(command, &event).await.map(|said| String::from_utf8(said).unwrap())
+        let line = json!({ "message": { "text": "x".repeat(200_000) } });
+        let chat = ChatRef { id: "c".into(), ..ChatRef::default() };
+        let new = MessageChange { chat, message: MessageRef::Gone { id: "m".into(), gone: true }, via: None };
+        run(command, &line, &new).await.map(|said| String::from_utf8(said).unwrap())
     }
 
     #[tokio::test]

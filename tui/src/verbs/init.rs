@@ -2,13 +2,17 @@
 
 use std::io::{IsTerminal, Read};
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use starling_control::{
+    lines,
+    objects::{AccountId, DeviceId},
+};
 use starling_keys::{AccountKey, Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
 use starling_node::{Origin, ProfileDir};
 use starling_text::SafeText;
 use zeroize::Zeroizing;
 
-use super::{print, say};
+use super::{print, print_object, say};
 use crate::{
     cli::{Global, Init},
     error::{CliError, CliResult},
@@ -31,7 +35,7 @@ pub struct NewProfile {
 }
 
 /// Makes a profile's files. Gives account and device.
-pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(String, String)> {
+pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(AccountId, DeviceId)> {
     let name = starling_text::display_name(&new.name).map_err(|e| CliError::usage(e.to_string()))?;
     let dir = match ProfileDir::lock(&profile.dir) {
         Ok(dir) => Some(dir),
@@ -59,13 +63,19 @@ pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(String, St
             username: new.username,
         },
     )?;
-    Ok((account.to_string(), device.to_string()))
+    Ok((account.to_string().into(), device.to_string().into()))
 }
 
 pub fn parse_home(text: &str) -> CliResult<RendezvousAddr> {
     text.parse().map_err(|e: starling_keys::EndpointError| {
         CliError::usage(format!("“{text}”: {e}")).hint("copy the whole address that starling-rendezvous prints")
     })
+}
+
+/// What of the line that `init --json` printed is needed again: it may have been shortened.
+#[derive(Deserialize)]
+struct KeptPhrase {
+    recovery_phrase: String,
 }
 
 /// The text in which a phrase was kept, as `init` printed it: for people, as JSON, or what a shell of Windows makes of that (UTF-16).
@@ -79,9 +89,9 @@ fn written_phrase(bytes: &[u8]) -> Zeroizing<String> {
         [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
         _ => String::from_utf8_lossy(bytes).into_owned(),
     });
-    let object = text.trim_start_matches('\u{feff}').lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
-    match object.as_ref().and_then(|object| object["recovery_phrase"].as_str()) {
-        Some(phrase) => Zeroizing::new(phrase.to_owned()),
+    let mut lines = text.trim_start_matches('\u{feff}').lines();
+    match lines.find_map(|line| serde_json::from_str::<KeptPhrase>(line).ok()) {
+        Some(kept) => Zeroizing::new(kept.recovery_phrase),
         None => text,
     }
 }
@@ -136,7 +146,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     let words = phrase.words();
     if global.json {
         let phrase = (!args.restore).then(|| words.to_string());
-        print(json!({ "account": account, "device": device, "recovery_phrase": phrase }))?;
+        print_object(&lines::NewProfile { account, device, recovery_phrase: phrase })?;
     } else {
         print(format!("Profile “{}” is ready. Account {account}", profile.name))?;
         if !args.restore {
@@ -165,6 +175,8 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
     use super::*;
 
     #[test]

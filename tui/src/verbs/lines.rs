@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use starling_control::{
+    lines::SentLine,
+    objects::{ChatId, DeliveryState, MessageId},
+};
 use starling_node::MAX_TEXT;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::{messages::send_texts, print, say};
+use super::{messages::send_texts, print_object, say};
 use crate::{
     cli::{Global, Send},
     error::{CliError, CliResult},
@@ -120,14 +123,14 @@ pub struct Sent {
     /// Messages that the node has.
     pub count: u64,
     /// The id of the last of them.
-    pub last: Option<String>,
+    pub last: Option<MessageId>,
     named: Vec<String>,
     refused: u64,
 }
 
 impl Sent {
     /// Of messages that were all sent.
-    pub fn of(ids: Vec<String>) -> Self {
+    pub fn of(ids: Vec<MessageId>) -> Self {
         Self { count: ids.len() as u64, last: ids.into_iter().next_back(), ..Self::default() }
     }
 
@@ -155,7 +158,7 @@ impl Sent {
         }
     }
 
-    async fn send(&mut self, global: &Global, client: &Client, chat: &str, args: &Send, batch: Batch) -> CliResult {
+    async fn send(&mut self, global: &Global, client: &Client, chat: &ChatId, args: &Send, batch: Batch) -> CliResult {
         let Some(first) = batch.numbers.first() else {
             return Ok(());
         };
@@ -167,7 +170,7 @@ impl Sent {
         self.count += ids.len() as u64;
         if global.json {
             for (number, id) in batch.numbers.iter().zip(&ids) {
-                print(json!({ "line": number, "id": id, "state": "queued" }))?;
+                print_object(&SentLine { line: *number, id: id.clone(), state: DeliveryState::Queued })?;
             }
         }
         self.last = ids.into_iter().next_back().or(self.last.take());
@@ -176,7 +179,7 @@ impl Sent {
 }
 
 /// Sends the lines of standard input until it ends. With `--json`, prints the id of each as soon as the node has it.
-pub async fn send_lines(global: &Global, client: &Client, chat: &str, args: &Send) -> CliResult<Sent> {
+pub async fn send_lines(global: &Global, client: &Client, chat: &ChatId, args: &Send) -> CliResult<Sent> {
     let mut lines = Lines::new(tokio::io::stdin());
     let (mut sent, mut batch) = (Sent::default(), Batch::default());
     loop {
@@ -210,6 +213,8 @@ pub async fn send_lines(global: &Global, client: &Client, chat: &str, args: &Sen
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
     use super::*;
 
     async fn all(input: &[u8]) -> Vec<(u64, Result<String, LineError>)> {

@@ -5,13 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
 use starling_control::{
+    Event, EventLine,
+    event::{EventKind, MessageChange},
+    lines,
     methods::{
-        messages::{Wait, Waited},
+        chats,
+        messages::{self, History, Wait, Waited},
         node,
     },
-    objects::DeliveryState,
+    objects::{ChatId, ContactRef, DeliveryState, Message, MessageId, MessageRef},
 };
 use starling_node::MAX_TEXT;
 use starling_text::SafeText;
@@ -19,16 +22,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     exec::Answerer,
-    field, find,
+    find,
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
-    print, say,
+    print_object, say,
 };
 use crate::{
     cli::{Global, Send, parse_duration},
     error::{CliError, CliResult},
-    output::Printable,
+    output::{Printable, json_line},
     profile::Profile,
     rpc::{self, Client},
     signals::{self, Signal},
@@ -57,17 +60,15 @@ pub async fn send(global: &Global, args: Send) -> CliResult {
 async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args: &Send, timeout: u64) -> CliResult {
     // Their invite may have been used while we were away, our clock may be off, and our account may have moved to another device.
     catch_up(global, client).await?;
-    let contact = find(client, &args.to).await?;
-    let chat = field(&contact, "chat");
-    let (sent, last_text) = if args.lines {
-        (send_lines(global, client, chat, args).await?, String::new())
+    let chat = find(client, &args.to).await?.chat;
+    let sent = if args.lines {
+        send_lines(global, client, &chat, args).await?
     } else {
         let text = if args.text.is_empty() || args.text == ["-"] { read_text().await? } else { args.text.join(" ") };
         if text.len() > MAX_TEXT {
             return Err(too_long(&format!("this one has {} KB", text.len().div_ceil(1024))));
         }
-        let ids = send_texts(client, chat, args, vec![text.clone()]).await?;
-        (Sent::of(ids), text)
+        Sent::of(send_texts(client, &chat, args, vec![text]).await?)
     };
     let Some(last) = &sent.last else {
         sent.result()?;
@@ -75,58 +76,73 @@ async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args
     };
     let (state, reached) = match args.wait {
         Some(goal) => {
-            let wait = Wait {
-                chat: chat.into(),
-                message: last.as_str().into(),
-                state: goal.state(),
-                timeout_ms: Some(timeout),
-            };
-            let waited = loop {
-                match client.request(wait.clone()).await {
-                    // It was another command's node, and that command has ended: the message is safe, we go on waiting with our own.
-                    Err(error) if error.code == "node_gone" => client.renew(profile, global).await?,
-                    waited => break waited?,
-                }
-            };
+            let waited = wait_for(global, profile, client, (&chat, last), (goal.state(), timeout)).await?;
             (waited.state, waited.reached)
         }
         // A node of our own must at least hand the message over, as far as that is possible now.
         None if client.is_own() => {
-            let waited = hand_over(client, chat, last, LINGER.min(Duration::from_millis(timeout))).await?;
+            let waited = hand_over(client, (&chat, last), LINGER.min(Duration::from_millis(timeout))).await?;
             (waited.state, waited.reached)
         }
         None => (DeliveryState::Queued, true),
     };
-    let state = state.as_str();
     if client.is_own() {
-        warn_of_clock(global, &client.request(node::Status {}).await?);
+        warn_of_clock(global, &client.call(node::Status {}).await?);
     }
     if global.json {
-        let message = client.call("history", json!({ "chat": chat, "message": last })).await?;
-        let mut message = message[0].clone();
-        if message.is_null() {
-            message = json!({ "id": last, "text": last_text, "state": state });
-        }
-        message["count"] = sent.count.into();
-        print(message)?;
+        let message = message(client, &chat, last).await?;
+        print_object(&lines::Sent { message, count: sent.count })?;
     } else {
-        say(global, format!("{} message{} {state}", sent.count, if sent.count == 1 { "" } else { "s" }));
+        let plural = if sent.count == 1 { "" } else { "s" };
+        say(global, format!("{} message{plural} {}", sent.count, state.as_str()));
     }
     if !reached && args.wait.is_some() {
-        let chats = client.call("chats", json!({})).await?;
-        let row = chats.as_array().into_iter().flatten().find(|c| field(c, "id") == chat);
-        let problem = row.and_then(|c| c["problem"].as_str()).map(|p| format!(" ({p})")).unwrap_or_default();
-        let hint = match state {
-            "queued" => "it goes out when the rendezvous or their device can be reached: `starling doctor` tells more",
-            "sent" => "it waits at the rendezvous until their device comes for it",
-            _ => "they have it; whether they have read it is not known, or not told",
-        };
-        return Err(CliError::timeout(format!("the message is {state}{problem}; it goes on when it can")).hint(hint));
+        return Err(not_reached(client, &chat, state).await?);
     }
     if !reached {
         say(global, "It waits here and goes out at the next run.");
     }
     sent.result()
+}
+
+/// Waits until a message has come so far, for so many milliseconds at most.
+async fn wait_for(
+    global: &Global,
+    profile: &Profile,
+    client: &mut Client,
+    (chat, message): (&ChatId, &MessageId),
+    (state, timeout): (DeliveryState, u64),
+) -> CliResult<Waited> {
+    let wait = Wait { chat: chat.clone(), message: message.clone(), state, timeout_ms: Some(timeout) };
+    loop {
+        match client.call(wait.clone()).await {
+            // It was another command's node, and that command has ended: the message is safe, we go on waiting with our own.
+            Err(error) if error.code == "node_gone" => client.renew(profile, global).await?,
+            waited => return waited,
+        }
+    }
+}
+
+/// A message that was just sent.
+async fn message(client: &Client, chat: &ChatId, id: &MessageId) -> CliResult<Message> {
+    let found = client.call(History { chat: chat.clone(), message: Some(id.clone()), ..History::default() }).await?;
+    found.into_iter().next().ok_or_else(|| CliError::not_found("the message was deleted here as soon as it was sent"))
+}
+
+/// Why a message has not come as far as it was to come in the time.
+async fn not_reached(client: &Client, chat: &ChatId, state: DeliveryState) -> CliResult<CliError> {
+    let chats = client.call(chats::List {}).await?;
+    let problem = chats.into_iter().find(|c| c.id == *chat).and_then(|chat| chat.problem);
+    let problem = problem.map(|problem| format!(" ({problem})")).unwrap_or_default();
+    let hint = match state {
+        DeliveryState::Queued => {
+            "it goes out when the rendezvous or their device can be reached: `starling doctor` tells more"
+        }
+        DeliveryState::Sent => "it waits at the rendezvous until their device comes for it",
+        _ => "they have it; whether they have read it is not known, or not told",
+    };
+    let message = format!("the message is {}{problem}; it goes on when it can", state.as_str());
+    Ok(CliError::timeout(message).hint(hint))
 }
 
 /// A message on standard input: as much as a message can have, less the line breaks at its end.
@@ -156,23 +172,25 @@ fn too_long(how_long: &str) -> CliError {
 }
 
 /// Gives texts to the node; their ids.
-pub(super) async fn send_texts(client: &Client, chat: &str, args: &Send, texts: Vec<String>) -> CliResult<Vec<String>> {
-    let mut params = json!({ "chat": chat, "texts": texts });
-    if let Some(reply_to) = &args.reply_to {
-        params["reply_to"] = reply_to.clone().into();
-    }
-    let answer = client.call("send", params).await?;
-    Ok(answer["ids"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(Into::into)).collect())
+pub(super) async fn send_texts(
+    client: &Client,
+    chat: &ChatId,
+    args: &Send,
+    texts: Vec<String>,
+) -> CliResult<Vec<MessageId>> {
+    let reply_to = args.reply_to.as_deref().map(MessageId::from);
+    let send = messages::Send { chat: chat.clone(), texts: Some(texts), reply_to, ..messages::Send::default() };
+    Ok(client.call(send).await?.ids)
 }
 
 /// Waits until a message has left, for so long at most. What has not left goes out at the next run.
-async fn hand_over(client: &Client, chat: &str, message: &str, limit: Duration) -> CliResult<Waited> {
+async fn hand_over(client: &Client, (chat, message): (&ChatId, &MessageId), limit: Duration) -> CliResult<Waited> {
     let began = Instant::now();
+    let (state, timeout_ms) = (DeliveryState::Sent, Some(LOOK_MS));
+    let wait = Wait { chat: chat.clone(), message: message.clone(), state, timeout_ms };
     loop {
-        let wait =
-            Wait { chat: chat.into(), message: message.into(), state: DeliveryState::Sent, timeout_ms: Some(LOOK_MS) };
-        let waited = client.request(wait).await?;
-        let limit = if client.request(node::Status {}).await?.is_cut_off() { LINGER_CUT_OFF.min(limit) } else { limit };
+        let waited = client.call(wait.clone()).await?;
+        let limit = if client.call(node::Status {}).await?.is_cut_off() { LINGER_CUT_OFF.min(limit) } else { limit };
         if waited.reached || began.elapsed() >= limit {
             return Ok(waited);
         }
@@ -243,32 +261,33 @@ struct Listener {
 impl Listener {
     /// Writes events until there are enough of them. An error `lagged` or `node_gone` says that it can go on with another subscription.
     async fn follow(&mut self, global: &Global, client: &Client, answerer: Option<&Answerer>) -> CliResult {
-        let mut params = json!({ "since": self.since });
+        let mut subscribe = node::Subscribe::since(self.since.as_str());
         if let Some(who) = &self.chat {
-            params["chat"] = find(client, who).await?["chat"].clone();
+            subscribe.chat = Some(find(client, who).await?.chat);
         }
-        client.call("subscribe", params).await?;
+        client.call(subscribe).await?;
         loop {
-            let mut events = vec![client.event().await?];
-            while events.len() < BATCH
-                && let Some(event) = client.try_event()
-            {
-                events.push(event);
+            let mut events = Vec::new();
+            let mut next = Some(client.line().await?);
+            while let Some(line) = next.filter(|_| events.len() < BATCH) {
+                events.push((line.event()?, line));
+                next = client.try_line();
             }
             self.leave_out_excess(&mut events);
             self.write(global, &events).await?;
-            for event in &events {
-                if let Some(cursor) = event["cursor"].as_str() {
-                    self.since = cursor.to_owned();
-                }
-                if let Some(answerer) = answerer
-                    && wants_answer(event, self.resumes)
-                {
-                    let _ = answerer.events.send(event.clone()).await;
-                }
-                match field(event, "type") {
-                    "node.failed" => return Err(CliError::internal(field(event, "reason"))),
-                    "stream.shutdown" => return Err(CliError::new("lagged", 1, "the node ended the subscription")),
+            for (event, line) in events {
+                self.since = event.cursor.0;
+                match event.kind {
+                    EventKind::NodeFailed { reason } => return Err(CliError::internal(reason)),
+                    EventKind::StreamShutdown { .. } => {
+                        return Err(CliError::new("lagged", 1, "the node ended the subscription"));
+                    }
+                    EventKind::MessageNew(new) => {
+                        let missed = event.replayed == Some(true);
+                        if let Some(answerer) = answerer.filter(|_| wants_answer(&new, missed && !self.resumes)) {
+                            let _ = answerer.messages.send((line, new)).await;
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -279,14 +298,10 @@ impl Listener {
     }
 
     /// Counts events that are about something that happened, and drops those after the last one that is wanted.
-    fn leave_out_excess(&mut self, events: &mut Vec<Value>) {
+    fn leave_out_excess(&mut self, events: &mut Vec<(Event, EventLine)>) {
         let Some(left) = &mut self.left else { return };
-        let counts = |event: &Value| {
-            let kind = field(event, "type");
-            !kind.starts_with("stream.") && !matches!(kind, "net.state" | "presence" | "typing")
-        };
-        for (i, event) in events.iter().enumerate() {
-            *left = left.saturating_sub(u64::from(counts(event)));
+        for (i, (event, _)) in events.iter().enumerate() {
+            *left = left.saturating_sub(u64::from(counts(&event.kind)));
             if *left == 0 {
                 events.truncate(i + 1);
                 return;
@@ -294,10 +309,15 @@ impl Listener {
         }
     }
 
-    async fn write(&mut self, global: &Global, events: &[Value]) -> CliResult {
+    async fn write(&mut self, global: &Global, events: &[(Event, EventLine)]) -> CliResult {
         let mut lines = String::new();
-        for event in events {
-            let line = if global.json { Some(event.printable()) } else { spoken(event).map(|text| text.printable()) };
+        for (event, line) in events {
+            // With what a newer node has added.
+            let line = if global.json {
+                Some(json_line(&line.json))
+            } else {
+                spoken(&event.kind).map(|text| text.printable())
+            };
             if let Some(line) = line {
                 lines.push_str(&line);
                 lines.push('\n');
@@ -305,11 +325,24 @@ impl Listener {
         }
         self.out.write_all(lines.as_bytes()).await?;
         self.out.flush().await?;
-        if events.iter().any(|event| event["type"] == "stream.ready") {
+        if events.iter().any(|(event, _)| matches!(event.kind, EventKind::StreamReady {})) {
             say(global, "listening");
         }
         Ok(())
     }
+}
+
+/// Whether `--count` counts an event: not those that say how the node, a stream or a person is at the moment.
+fn counts(kind: &EventKind) -> bool {
+    !matches!(
+        kind,
+        EventKind::StreamReady {}
+            | EventKind::StreamKeepalive {}
+            | EventKind::StreamShutdown { .. }
+            | EventKind::NetState { .. }
+            | EventKind::Presence { .. }
+            | EventKind::Typing { .. }
+    )
 }
 
 /// Ends a listener: with what it has still to answer, or at once.
@@ -321,35 +354,39 @@ async fn end(answerer: Option<Answerer>, wait: bool, client: &Client) {
 }
 
 /// An event for people; nothing for what they need not know.
-fn spoken(event: &Value) -> Option<SafeText> {
-    let chat = SafeText::line(field(&event["chat"], "name"));
-    let who = SafeText::line(field(&event["message"]["from"], "name"));
-    let contact = || SafeText::line(field(&event["contact"], "name"));
-    let text = || SafeText::block(field(&event["message"], "text"));
-    let line = match field(event, "type") {
-        "message.new" => return Some(SafeText::block(&format!("[{chat}] {who}: {}", text()))),
-        "message.edited" => return Some(SafeText::block(&format!("[{chat}] {who} edited: {}", text()))),
-        "message.deleted" => format!("[{chat}] a message was deleted"),
-        "contact.requested" => format!("{} asks to be a contact", contact()),
-        "contact.accepted" => format!("{} is a contact now", contact()),
-        "contact.key_changed" => format!("WARNING: the devices of {} have changed", contact()),
-        "call.incoming" => format!("[{chat}] a call comes in: starling call answer"),
-        "call.ended" => {
-            let seconds = event["call"]["duration_ms"].as_u64().unwrap_or(0) / 1000;
-            let how = field(&event["call"], "reason").replace('_', " ");
-            format!("[{chat}] a call: {how}, {}:{:02}", seconds / 60, seconds % 60)
+fn spoken(kind: &EventKind) -> Option<SafeText> {
+    let name = |name: &Option<String>| SafeText::line(name.as_deref().unwrap_or_default());
+    let contact = |contact: &ContactRef| name(&contact.name);
+    let written = |change: &MessageChange, how: &str| {
+        let message = change.message.whole();
+        let (who, text) = message.map(|m| (name(&m.from.name), SafeText::block(&m.text))).unwrap_or_default();
+        SafeText::block(&format!("[{}] {who}{how}: {text}", name(&change.chat.name)))
+    };
+    let line = match kind {
+        EventKind::MessageNew(new) => return Some(written(new, "")),
+        EventKind::MessageEdited(edited) => return Some(written(edited, " edited")),
+        EventKind::MessageDeleted(deleted) => format!("[{}] a message was deleted", name(&deleted.chat.name)),
+        EventKind::ContactRequested { contact: who } => format!("{} asks to be a contact", contact(who)),
+        EventKind::ContactAccepted { contact: who } => format!("{} is a contact now", contact(who)),
+        EventKind::ContactKeyChanged { contact: who } => {
+            format!("WARNING: the devices of {} have changed", contact(who))
+        }
+        EventKind::CallIncoming { chat, .. } => {
+            format!("[{}] a call comes in: starling call answer", name(&chat.name))
+        }
+        EventKind::CallEnded { chat, call, .. } => {
+            let seconds = call.as_ref().map_or(0, |call| call.duration_ms / 1000);
+            let how = call.as_ref().map(|call| call.reason.as_str().replace('_', " ")).unwrap_or_default();
+            format!("[{}] a call: {how}, {}:{:02}", name(&chat.name), seconds / 60, seconds % 60)
         }
         _ => return None,
     };
     Some(line.into())
 }
 
-/// Whether a command is run for an event: messages of people, and after a cursor also those that came meanwhile.
-fn wants_answer(event: &Value, resumes: bool) -> bool {
-    let from = &event["message"]["from"];
+/// Whether a command is run for a message: those of people, and no missed ones that are too old.
+fn wants_answer(new: &MessageChange, too_old: bool) -> bool {
     // A bot does not answer bots: two of them would never end.
-    event["type"] == "message.new"
-        && from["self"] != true
-        && from["bot"] != true
-        && (event["replayed"] != true || resumes)
+    let MessageRef::Whole(message) = &new.message else { return false };
+    !message.from.own && !message.from.bot && !too_old
 }

@@ -2,6 +2,7 @@
 
 mod call_media;
 mod call_test;
+mod call_watch;
 mod calls;
 mod chats;
 mod devices;
@@ -15,7 +16,10 @@ mod people;
 mod plain;
 mod try_;
 
-use serde_json::{Value, json};
+use starling_control::{
+    methods::contacts,
+    objects::{CallEnd, CallNote, Contact, ContactState, Message, RecordingNote},
+};
 
 use crate::{
     cli::Global,
@@ -38,36 +42,41 @@ pub use try_::{guide, try_starling};
 pub use crate::output::{print, print_object, say};
 
 /// The text of a message, or what the note of a call says.
-pub fn words_of(message: &Value) -> String {
-    let call = &message["call"];
-    if !call.is_object() {
-        return field(message, "text").to_owned();
+pub fn words_of(message: &Message) -> String {
+    let Some(call) = &message.call else { return message.text.clone() };
+    let own = message.from.own;
+    match call.recording {
+        Some(said) => {
+            let who = if own { "you" } else { message.from.name.as_deref().unwrap_or_default() };
+            words_of_recording(said, who)
+        }
+        None => format!("☎ {}", words_of_call(call, own)),
     }
-    let mine = message["from"]["self"] == true;
-    if let Some(said) = call["recording"].as_str() {
-        let who = if mine { "you" } else { field(&message["from"], "name") };
-        return match said {
-            "asked" => format!("● {who} asked to record the call"),
-            "agreed" => format!("● {who} agreed to the recording of the call"),
-            "refused" => format!("● {who} did not agree to a recording of the call"),
-            _ => format!("● {who} ended the recording of the call"),
-        };
+}
+
+fn words_of_recording(said: RecordingNote, who: &str) -> String {
+    match said {
+        RecordingNote::Asked => format!("● {who} asked to record the call"),
+        RecordingNote::Agreed => format!("● {who} agreed to the recording of the call"),
+        RecordingNote::Refused => format!("● {who} did not agree to a recording of the call"),
+        RecordingNote::Ended => format!("● {who} ended the recording of the call"),
     }
-    let kind = if call["video"] == true { "video call" } else { "call" };
-    let talked = call["duration_ms"].as_u64().unwrap_or(0);
-    let seconds = talked / 1000;
-    let how = match (field(call, "reason"), mine) {
-        _ if talked > 0 => format!("{kind}, {}:{:02}", seconds / 60, seconds % 60),
-        ("no_answer" | "cancelled" | "busy", false) => format!("missed {kind}"),
-        ("no_answer", true) => format!("{kind}, no answer"),
-        ("cancelled", true) => format!("{kind}, cancelled"),
-        ("declined", _) => format!("{kind}, declined"),
-        ("busy", true) => format!("{kind}, busy"),
-        ("elsewhere", _) => format!("{kind}, taken on another device"),
-        ("failed" | "lost", _) => format!("{kind}, not connected"),
-        _ => kind.to_owned(),
-    };
-    format!("☎ {how}")
+}
+
+fn words_of_call(call: &CallNote, own: bool) -> String {
+    let kind = if call.video { "video call" } else { "call" };
+    let seconds = call.duration_ms / 1000;
+    match (call.reason, own) {
+        _ if call.duration_ms > 0 => format!("{kind}, {}:{:02}", seconds / 60, seconds % 60),
+        (CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy, false) => format!("missed {kind}"),
+        (CallEnd::NoAnswer, true) => format!("{kind}, no answer"),
+        (CallEnd::Cancelled, true) => format!("{kind}, cancelled"),
+        (CallEnd::Declined, _) => format!("{kind}, declined"),
+        (CallEnd::Busy, true) => format!("{kind}, busy"),
+        (CallEnd::Elsewhere, _) => format!("{kind}, taken on another device"),
+        (CallEnd::Failed | CallEnd::Lost, _) => format!("{kind}, not connected"),
+        (CallEnd::HungUp, _) => kind.to_owned(),
+    }
 }
 
 async fn node_of(global: &Global) -> CliResult<(Profile, Client)> {
@@ -77,50 +86,49 @@ async fn node_of(global: &Global) -> CliResult<(Profile, Client)> {
 }
 
 /// Finds a contact (or a request) by `@name`, name, account, chat id or address. It comes without its safety number.
-pub async fn find(client: &Client, who: &str) -> CliResult<Value> {
-    find_in(&contacts_in_short(client).await?, who)
+pub async fn find(client: &Client, who: &str) -> CliResult<Contact> {
+    find_in(&contacts_in_short(client).await?, who).cloned()
 }
 
 /// The same with its safety number.
-pub async fn find_whole(client: &Client, who: &str) -> CliResult<Value> {
-    let contacts = client.call("contacts", json!({})).await?;
-    find_in(&contacts, who)
+pub async fn find_whole(client: &Client, who: &str) -> CliResult<Contact> {
+    find_in(&client.call(contacts::List::default()).await?, who).cloned()
 }
 
 /// All contacts, without the safety numbers, which take the node some time.
-pub async fn contacts_in_short(client: &Client) -> CliResult<Value> {
-    client.call("contacts", json!({ "safety_numbers": false })).await
+pub async fn contacts_in_short(client: &Client) -> CliResult<Vec<Contact>> {
+    client.call(contacts::List { safety_numbers: Some(false) }).await
 }
 
-pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
-    let all = contacts.as_array().map(Vec::as_slice).unwrap_or_default();
-    let by_key = |key: &str, value: &str| all.iter().find(|c| c[key] == value).cloned();
+fn find_in<'a>(all: &'a [Contact], who: &str) -> CliResult<&'a Contact> {
+    let by_account = |account: &str| all.iter().find(|c| c.account.as_str() == account);
+    let by_chat = |chat: &str| all.iter().find(|c| c.chat.as_str() == chat);
     if let Some(id) = who.strip_prefix("id:") {
-        return by_key("chat", id).ok_or_else(|| CliError::not_found(format!("there is no conversation {id}")));
+        return by_chat(id).ok_or_else(|| CliError::not_found(format!("there is no conversation {id}")));
     }
     if let Ok(invite) = who.parse::<starling_keys::Invite>() {
         let account = invite.address.account.to_string();
-        return by_key("account", &account).ok_or_else(|| {
+        return by_account(&account).ok_or_else(|| {
             CliError::not_found("nobody with this address is a contact")
                 .hint("add them first with `starling contacts add`")
         });
     }
     let id = starling_text::unquoted(who).to_lowercase();
-    if let Some(found) = by_key("account", &id).or_else(|| by_key("chat", &id)) {
+    if let Some(found) = by_account(&id).or_else(|| by_chat(&id)) {
         return Ok(found);
     }
     let name = who.strip_prefix('@').unwrap_or(who);
-    let named = |fits: &dyn Fn(&str) -> bool| -> Vec<&Value> {
-        all.iter().filter(|c| c["state"] != "removed" && c["name"].as_str().is_some_and(fits)).collect()
+    let named = |fits: &dyn Fn(&str) -> bool| -> Vec<&'a Contact> {
+        all.iter().filter(|c| c.state != ContactState::Removed && fits(&c.name)).collect()
     };
     let exact = named(&|n| n == name);
     let found = if exact.is_empty() { named(&|n| starling_text::same(n, name)) } else { exact };
     match found.as_slice() {
-        [one] => Ok((*one).clone()),
+        [one] => Ok(one),
         [] => {
             let beginning: String = starling_text::folded(name).chars().take(2).collect();
             let close = named(&|n| starling_text::folded(n).starts_with(&beginning));
-            let close: Vec<&str> = close.iter().take(3).map(|c| field(c, "name")).collect();
+            let close: Vec<&str> = close.iter().take(3).map(|c| c.name.as_str()).collect();
             let error = CliError::not_found(format!("nobody called “{name}” is a contact"));
             Err(if close.is_empty() {
                 error.hint("see `starling contacts list`")
@@ -129,15 +137,9 @@ pub fn find_in(contacts: &Value, who: &str) -> CliResult<Value> {
             })
         }
         several => {
-            let ids: Vec<String> =
-                several.iter().filter_map(|c| c["chat"].as_str()).map(|id| format!("id:{id}")).collect();
+            let ids: Vec<String> = several.iter().map(|c| format!("id:{}", c.chat)).collect();
             Err(CliError::usage(format!("“{name}” is the name of {} contacts", several.len()))
                 .hint(format!("use one of: {}", ids.join(", "))))
         }
     }
-}
-
-/// A text field of a JSON object; empty if it is not there.
-pub fn field<'a>(value: &'a Value, name: &str) -> &'a str {
-    value[name].as_str().unwrap_or_default()
 }

@@ -2,8 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use serde_json::{Value, json};
-use starling_control::methods::node;
+use serde_json::Value;
+use starling_control::{
+    lines::DaemonReady,
+    methods::{
+        Done, node,
+        profile::{SetName, SetPrivacy, SetRendezvous, SetUsername},
+    },
+    objects::Privacy,
+};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
@@ -29,7 +36,7 @@ pub async fn whoami(global: &Global) -> CliResult {
     if client.is_own() {
         wait_registered(global, &client).await?;
     }
-    let status = client.request(node::Status {}).await?;
+    let status = client.call(node::Status {}).await?;
     client.finish().await;
     if global.json {
         return print_object(&status);
@@ -58,54 +65,54 @@ pub async fn whoami(global: &Global) -> CliResult {
 
 pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
     let (_, client) = node_of(global).await?;
-    let result = match command {
-        ProfileCommand::Name { name } => client.call("profile.name", json!({ "name": name })).await,
-        ProfileCommand::Username { name } => {
-            wait_registered(global, &client).await?;
-            client.call("profile.username", json!({ "name": starling_text::folded(&name) })).await
-        }
-        ProfileCommand::Rendezvous { addresses, invite_token } => {
-            move_home(global, &client, &addresses, invite_token).await
-        }
-        ProfileCommand::Privacy { last_seen, receipts, typing } => {
-            let text = |a: Option<crate::cli::Audience>| a.map(crate::cli::Audience::as_str);
-            client
-                .call(
-                    "profile.privacy",
-                    json!({ "last_seen": text(last_seen), "receipts": text(receipts), "typing": text(typing) }),
-                )
-                .await
-        }
-    };
+    let result = change_profile(global, &client, command).await;
     super::people::settle(&client).await;
     client.finish().await;
-    let result = result?;
-    if global.json {
-        return print(result);
+    match result? {
+        Some(privacy) if global.json => print_object(&privacy),
+        Some(Privacy { last_seen, receipts, typing }) => {
+            print(format!("last_seen  {}", last_seen.as_str()))?;
+            print(format!("receipts   {}", receipts.as_str()))?;
+            print(format!("typing     {}", typing.as_str()))
+        }
+        None if global.json => print_object(&Done {}),
+        None => print("done"),
     }
-    if result.as_object().is_none_or(serde_json::Map::is_empty) {
-        return print("done");
-    }
-    for (name, value) in result.as_object().into_iter().flatten() {
-        print(format!("{name:<10} {}", value.as_str().unwrap_or_default()))?;
-    }
-    Ok(())
+}
+
+/// Changes the profile; gives what there is to tell of it.
+async fn change_profile(global: &Global, client: &Client, command: ProfileCommand) -> CliResult<Option<Privacy>> {
+    let Done {} = match command {
+        ProfileCommand::Name { name } => client.call(SetName { name }).await?,
+        ProfileCommand::Username { name } => {
+            wait_registered(global, client).await?;
+            client.call(SetUsername { name: starling_text::folded(&name) }).await?
+        }
+        ProfileCommand::Rendezvous { addresses, invite_token } => {
+            move_home(global, client, &addresses, invite_token).await?
+        }
+        ProfileCommand::Privacy { last_seen, receipts, typing } => {
+            let audience = |audience: Option<crate::cli::Audience>| audience.map(Into::into);
+            let [last_seen, receipts, typing] = [last_seen, receipts, typing].map(audience);
+            return client.call(SetPrivacy { last_seen, receipts, typing }).await.map(Some);
+        }
+    };
+    Ok(None)
 }
 
 /// Gives the profile other homes, or its home a token, and waits whether that works.
-async fn move_home(global: &Global, client: &Client, addresses: &[String], token: Option<String>) -> CliResult<Value> {
-    let status = client.request(node::Status {}).await?;
+async fn move_home(global: &Global, client: &Client, addresses: &[String], token: Option<String>) -> CliResult<Done> {
+    let status = client.call(node::Status {}).await?;
     let now: Vec<String> = status.homes().map(|home| home.address.clone()).collect();
     let homes = if addresses.is_empty() { now } else { addresses.to_vec() };
     if homes.is_empty() {
         return Err(CliError::usage("no rendezvous is known: give an address"));
     }
-    let homes = homes.iter().map(|h| parse_home(h).map(|h| h.to_string())).collect::<CliResult<Vec<_>>>()?;
-    let done =
-        client.call("profile.rendezvous", json!({ "rendezvous": homes, "token": token.unwrap_or_default() })).await?;
+    let rendezvous = homes.iter().map(|h| parse_home(h).map(|h| h.to_string())).collect::<CliResult<Vec<_>>>()?;
+    let done = client.call(SetRendezvous { rendezvous, token }).await?;
     let quiet = Global { quiet: true, ..global.clone() };
     wait_registered(&quiet, client).await?;
-    let status = client.request(node::Status {}).await?;
+    let status = client.call(node::Status {}).await?;
     if status.homes().any(|home| home.registered) {
         return Ok(done);
     }
@@ -121,15 +128,15 @@ async fn move_home(global: &Global, client: &Client, addresses: &[String], token
 
 pub async fn rpc(global: &Global, method: &str, params: Option<&str>) -> CliResult {
     let params: Value = match params {
-        None => json!({}),
+        None => Value::Object(serde_json::Map::new()),
         Some(text) => {
             serde_json::from_str(text).map_err(|e| CliError::usage(format!("the parameters are not JSON: {e}")))?
         }
     };
     let (_, client) = node_of(global).await?;
-    let result = client.call(method, params).await;
+    let result = client.call_raw(method, params).await;
     client.finish().await;
-    print(result?)
+    print_object(&result?)
 }
 
 pub async fn daemon(global: &Global, listen: Option<SocketAddr>, stop: bool) -> CliResult {
@@ -171,22 +178,28 @@ async fn serve(
 ) -> CliResult {
     let socket = ControlSocket::bind(profile)?;
     let path = socket.path.display().to_string();
-    let mut ready = json!({ "type": "daemon.ready", "profile": profile.name, "socket": path });
+    let mut ready = DaemonReady {
+        kind: "daemon.ready".into(),
+        profile: profile.name.clone(),
+        socket: path,
+        listen: None,
+        token_file: None,
+    };
     let mut port = JoinSet::new();
     if let Some(address) = listen {
         let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
             CliError::usage(format!("cannot listen on {address}: {e}")).hint("choose another port; 0 picks a free one")
         })?;
         let token = Token::of_profile(&profile.dir)?;
-        ready["listen"] = listener.local_addr()?.to_string().into();
-        ready["token_file"] = token.file.display().to_string().into();
+        ready.listen = Some(listener.local_addr()?.to_string());
+        ready.token_file = Some(token.file.display().to_string());
         port.spawn(rpc::serve_port(listener, served.clone(), token));
     }
     if global.json {
-        print(ready)?;
+        print_object(&ready)?;
     } else {
-        say(global, format!("Node of profile “{}” on {path}", profile.name));
-        if let (Some(address), Some(file)) = (ready["listen"].as_str(), ready["token_file"].as_str()) {
+        say(global, format!("Node of profile “{}” on {}", profile.name, ready.socket));
+        if let (Some(address), Some(file)) = (ready.listen, ready.token_file) {
             say(global, format!("Also on {address}, for those who give the token in {file} first"));
         }
     }
@@ -204,7 +217,7 @@ async fn serve(
 async fn stop_daemon(profile: &Profile) -> CliResult {
     let client = rpc::connect(profile, FIRST_ANSWER).await?;
     let client = client.ok_or_else(|| CliError::new("no_node", 10, "no node runs for this profile"))?;
-    client.request(node::Stop {}).await?;
+    client.call(node::Stop {}).await?;
     drop(client);
     let freed = async {
         while starling_node::ProfileDir::lock(&profile.dir).is_err() {

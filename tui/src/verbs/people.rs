@@ -1,12 +1,21 @@
 //! `invite` and `contacts`.
 
-use serde_json::{Value, json};
 use starling_control::{
-    methods::{chats, node},
-    objects::{Rendezvous, Status},
+    Method,
+    event::EventKind,
+    lines::{Asks, ContactDone, OpenedCode, SafetyNumber},
+    methods::{
+        chats,
+        contacts::{
+            Accept, Account, Add, Block, Decline, Invite, List, OpenCode, Remove, Rename, Requests, Trust, Unblock,
+            UseCode, Verify,
+        },
+        node,
+    },
+    objects::{AccountId, Contact, ContactState, Path, Presence, Rendezvous, Request, Status},
 };
 
-use super::{contacts_in_short, field, find, find_whole, init::parse_home, node_of, print, say};
+use super::{contacts_in_short, find, find_whole, init::parse_home, node_of, print, print_object, say};
 use crate::{
     cli::{Contacts, Global, parse_duration},
     error::{CliError, CliResult},
@@ -15,6 +24,9 @@ use crate::{
     rpc::Client,
     terminal::safe_line,
 };
+
+/// How long a short code can be used, in seconds.
+pub const CODE_SECONDS: u64 = 600;
 
 /// The QR code of a text: black on white whatever the terminal's colours, four modules of quiet zone, two modules in a cell.
 pub fn qr(text: &str) -> CliResult<Vec<String>> {
@@ -47,16 +59,15 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
         return by_code(global, &client).await;
     }
     catch_up(global, &client).await?;
-    let invite = client.call("invite", json!({ "uses": uses, "lifetime_ms": lifetime })).await?;
+    let invite = client.call(Invite { uses: Some(uses), lifetime_ms: Some(lifetime) }).await?;
     // Until our home knows the invite it is worth nothing.
     wait_registered(global, &client).await?;
     if global.json {
-        print(&invite)?;
+        print_object(&invite)?;
     } else {
-        let link = field(&invite, "link");
-        print(link)?;
+        print(&invite.link)?;
         if show_qr {
-            for line in qr(link)? {
+            for line in qr(&invite.link)? {
                 // Explicit black on white: dark themes would invert it, and cameras would not read it.
                 print_coloured("38;2;0;0;0;48;2;255;255;255", &line)?;
             }
@@ -65,7 +76,7 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
             global,
             format!(
                 "Good for {uses} use(s) until {}. They run: starling contacts add LINK",
-                LocalTimes::new(global).minute_with_zone(field(&invite, "expires_at"))
+                LocalTimes::new(global).minute_with_zone(&invite.expires_at)
             ),
         );
     }
@@ -76,7 +87,7 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
 /// Waits until our home is connected and knows us, unless it does not take connections.
 pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
     for attempt in 0..150 {
-        let status = client.request(node::Status {}).await?;
+        let status = client.call(node::Status {}).await?;
         if status.homes().next().is_none() || status.homes().any(|home| home.registered) {
             warn_of_clock(global, &status);
             return Ok(());
@@ -137,7 +148,7 @@ pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
         return Ok(());
     }
     for _ in 0..160 {
-        let status = client.request(node::Status {}).await?;
+        let status = client.call(node::Status {}).await?;
         if status.synced || status.homes().next().is_none() {
             return Ok(());
         }
@@ -153,26 +164,25 @@ pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
 }
 
 async fn by_code(global: &Global, client: &Client) -> CliResult {
-    client.call("subscribe", json!({ "since": "now" })).await?;
-    let opened = client.call("code.open", json!({})).await?;
-    let code = field(&opened, "code").to_owned();
+    client.call(node::Subscribe::since("now")).await?;
+    let opened = client.call(OpenCode {}).await?.code;
     if global.json {
-        print(json!({ "code": code, "expires_in_s": 600 }))?;
+        print_object(&OpenedCode { code: opened.clone(), rendezvous: None, expires_in_s: CODE_SECONDS })?;
     } else {
-        print(&code)?;
+        print(&opened)?;
         say(global, "Waiting up to ten minutes for them to run: starling contacts add CODE");
     }
     loop {
-        let event = client.event().await?;
-        if event["type"] == "code.ended" && event["code"] == code {
-            if event["used"] != true {
+        match client.event().await?.kind {
+            EventKind::CodeEnded { code, used: true } if code == opened => break,
+            EventKind::CodeEnded { code, used: false } if code == opened => {
                 return Err(CliError::timeout("the code was not used in time, or burnt by three wrong guesses")
                     .hint("run `starling invite --code` again"));
             }
-            break;
-        }
-        if event["type"] == "contact.accepted" && !global.json {
-            print(format!("{} is a contact now", safe_line(field(&event["contact"], "name"))))?;
+            EventKind::ContactAccepted { contact } if !global.json => {
+                print(format!("{} is a contact now", safe_line(contact.name.as_deref().unwrap_or_default())))?;
+            }
+            _ => {}
         }
     }
     // The new contact's name is on its way; leave once it is stored.
@@ -181,23 +191,23 @@ async fn by_code(global: &Global, client: &Client) -> CliResult {
 }
 
 /// An account, from a contact or a request.
-async fn account(client: &Client, who: &str) -> CliResult<String> {
+async fn account(client: &Client, who: &str) -> CliResult<AccountId> {
     match find(client, who).await {
-        Ok(contact) => return Ok(field(&contact, "account").to_owned()),
+        Ok(contact) => return Ok(contact.account),
         // Several have this name.
         Err(error) if error.exit == 2 => return Err(error),
         Err(_) => {}
     }
-    let requests = client.call("requests", json!({})).await?;
+    let requests = client.call(Requests {}).await?;
     let name = who.strip_prefix('@').unwrap_or(who);
-    let matching = |r: &&Value| r["account"] == who || starling_text::same(field(r, "name"), name);
-    let found: Vec<&Value> = requests.as_array().map(|r| r.iter().filter(matching).collect()).unwrap_or_default();
+    let fits = |r: &&Request| r.account.as_str() == who || starling_text::same(&r.name, name);
+    let found: Vec<&Request> = requests.iter().filter(fits).collect();
     match found.as_slice() {
-        [one] => Ok(field(one, "account").to_owned()),
+        [one] => Ok(one.account.clone()),
         [] => Err(CliError::not_found(format!("nobody called “{name}” is a contact or asks to be one"))
             .hint("see `starling contacts list`")),
         several => {
-            let ids: Vec<&str> = several.iter().map(|r| field(r, "account")).collect();
+            let ids: Vec<&str> = several.iter().map(|r| r.account.as_str()).collect();
             Err(CliError::usage(format!("{} requests have this name", several.len()))
                 .hint(format!("use one of: {}", ids.join(", "))))
         }
@@ -212,35 +222,46 @@ pub async fn contacts(global: &Global, command: Contacts) -> CliResult {
 }
 
 async fn run(global: &Global, client: &Client, command: Contacts) -> CliResult {
-    let (method, who, extra, said) = match command {
+    match command {
         Contacts::List => {
             catch_up(global, client).await?;
-            return list(global, client).await;
+            list(global, client).await
         }
         Contacts::Add { what, name, greeting, rendezvous } => {
-            return add(global, client, &what, name, &greeting, rendezvous).await;
+            add(global, client, &what, name, &greeting, rendezvous.as_deref()).await
         }
-        Contacts::Verify { who, yes, undo } => return verify(global, client, &who, yes, undo).await,
-        Contacts::Accept { who } => ("contacts.accept", who, json!({}), "accepted"),
-        Contacts::Decline { who } => ("contacts.decline", who, json!({}), "declined"),
-        Contacts::Rename { who, name } => ("contacts.rename", who, json!({ "name": name }), "renamed"),
-        Contacts::Trust { who } => ("contacts.trust", who, json!({}), "trusted"),
-        Contacts::Block { who } => ("contacts.block", who, json!({}), "blocked"),
-        Contacts::Unblock { who } => ("contacts.unblock", who, json!({}), "unblocked"),
-        Contacts::Remove { who } => ("contacts.remove", who, json!({}), "removed"),
-    };
-    catch_up(global, client).await?;
-    let account = account(client, &who).await?;
-    let mut params = extra;
-    params["account"] = account.clone().into();
-    client.call(method, params).await?;
-    if method == "contacts.accept" {
-        settle(client).await;
+        Contacts::Verify { who, yes, undo } => verify(global, client, &who, yes, undo).await,
+        Contacts::Accept { who } => {
+            change(global, client, &who, "accepted", |account| Accept { account }).await?;
+            settle(client).await;
+            Ok(())
+        }
+        Contacts::Decline { who } => change(global, client, &who, "declined", |account| Decline { account }).await,
+        Contacts::Rename { who, name } => {
+            change(global, client, &who, "renamed", |account| Rename { account, name }).await
+        }
+        Contacts::Trust { who } => change(global, client, &who, "trusted", |account| Trust { account }).await,
+        Contacts::Block { who } => change(global, client, &who, "blocked", |account| Block { account }).await,
+        Contacts::Unblock { who } => change(global, client, &who, "unblocked", |account| Unblock { account }).await,
+        Contacts::Remove { who } => change(global, client, &who, "removed", |account| Remove { account }).await,
     }
+}
+
+/// Does something about somebody, and says what was done.
+async fn change<M: Method>(
+    global: &Global,
+    client: &Client,
+    who: &str,
+    done: &str,
+    request: impl FnOnce(AccountId) -> M,
+) -> CliResult {
+    catch_up(global, client).await?;
+    let account = account(client, who).await?;
+    client.call(request(account.clone())).await?;
     if global.json {
-        print(json!({ "account": account, "done": said }))
+        print_object(&ContactDone { account, done: done.to_owned() })
     } else {
-        print(format!("{} {said}", safe_line(&who)))
+        print(format!("{} {done}", safe_line(who)))
     }
 }
 
@@ -251,8 +272,7 @@ pub async fn settle(client: &Client) {
     }
     // A request costs some seconds of work; what is not out by then goes out at the next run.
     for _ in 0..200 {
-        let (Ok(chats), Ok(status)) = (client.request(chats::List {}).await, client.request(node::Status {}).await)
-        else {
+        let (Ok(chats), Ok(status)) = (client.call(chats::List {}).await, client.call(node::Status {}).await) else {
             return;
         };
         let connected = status.rendezvous.iter().any(|server| server.connected);
@@ -265,54 +285,49 @@ pub async fn settle(client: &Client) {
 }
 
 async fn list(global: &Global, client: &Client) -> CliResult {
-    let contacts =
-        if global.json { client.call("contacts", json!({})).await? } else { contacts_in_short(client).await? };
-    let requests = client.call("requests", json!({})).await?;
+    let contacts = if global.json { client.call(List::default()).await? } else { contacts_in_short(client).await? };
+    let requests = client.call(Requests {}).await?;
     if global.json {
-        for contact in contacts.as_array().into_iter().flatten() {
-            print(contact)?;
-        }
-        for request in requests.as_array().into_iter().flatten() {
-            let mut line = request.clone();
-            line["state"] = "asks".into();
-            print(line)?;
-        }
-        return Ok(());
+        contacts.iter().try_for_each(print_object)?;
+        let mut asks = requests.into_iter().map(|request| Asks { request, state: "asks".into() });
+        return asks.try_for_each(|asks| print_object(&asks));
     }
-    let known: Vec<&Value> =
-        contacts.as_array().into_iter().flatten().filter(|c| field(c, "state") != "removed").collect();
-    for c in &known {
-        let mark = match field(c, "presence") {
-            "online" => "●",
-            "away" => "◐",
-            _ => "○",
-        };
-        let state = match field(c, "state") {
-            "requested" => "asked, not yet accepted",
-            state => state,
-        };
-        let mut notes = vec![state.to_owned()];
-        notes.push(if c["verified"] == true { "verified".into() } else { "not verified".into() });
-        if c["key_changed"] == true {
-            notes.push("KEY CHANGED".into());
-        }
-        if field(c, "path") != "none" {
-            notes.push(field(c, "path").into());
-        }
-        print(format!("{mark} {:<24} {}", safe_line(field(c, "name")), notes.join(", ")))?;
+    let known: Vec<&Contact> = contacts.iter().filter(|c| c.state != ContactState::Removed).collect();
+    for contact in &known {
+        print(contact_line(contact))?;
     }
-    for r in requests.as_array().into_iter().flatten() {
+    for request in &requests {
         print(format!(
             "? {:<24} asks to be a contact: {}  (accept with `starling contacts accept {}`)",
-            safe_line(field(r, "name")),
-            safe_line(field(r, "greeting")),
-            field(r, "account")
+            safe_line(&request.name),
+            safe_line(&request.greeting),
+            request.account
         ))?;
     }
-    if known.is_empty() && requests.as_array().is_none_or(Vec::is_empty) {
+    if known.is_empty() && requests.is_empty() {
         say(global, "No contacts yet. `starling invite --qr` makes an invite for the first.");
     }
     Ok(())
+}
+
+fn contact_line(contact: &Contact) -> String {
+    let mark = match contact.presence {
+        Some(Presence::Online) => "●",
+        Some(Presence::Away) => "◐",
+        Some(Presence::Offline) | None => "○",
+    };
+    let state = match contact.state {
+        ContactState::Requested => "asked, not yet accepted",
+        state => state.as_str(),
+    };
+    let mut notes = vec![state, if contact.verified { "verified" } else { "not verified" }];
+    if contact.key_changed {
+        notes.push("KEY CHANGED");
+    }
+    if contact.path != Path::None {
+        notes.push(contact.path.as_str());
+    }
+    format!("{mark} {:<24} {}", safe_line(&contact.name), notes.join(", "))
 }
 
 async fn add(
@@ -321,20 +336,19 @@ async fn add(
     what: &str,
     name: Option<String>,
     greeting: &str,
-    rendezvous: Option<String>,
+    rendezvous: Option<&str>,
 ) -> CliResult {
-    let answer = add_contact(client, what, name, greeting, rendezvous).await?;
+    let added = add_contact(client, what, name, greeting, rendezvous).await?;
     settle(client).await;
-    let account = field(&answer, "account").to_owned();
-    let contact = find_whole(client, &account).await?;
+    let contact = find_whole(client, added.account.as_str()).await?;
     if global.json {
-        return print(&contact);
+        return print_object(&contact);
     }
     print(format!(
         "{} {}",
-        safe_line(field(&contact, "name")),
-        match field(&contact, "state") {
-            "active" => "is a contact now",
+        safe_line(&contact.name),
+        match contact.state {
+            ContactState::Active => "is a contact now",
             _ => "was asked; they are a contact once they accept (at once, if the invite is good)",
         }
     ))
@@ -346,30 +360,26 @@ pub async fn add_contact(
     what: &str,
     name: Option<String>,
     greeting: &str,
-    rendezvous: Option<String>,
-) -> CliResult<Value> {
-    let home = match &rendezvous {
-        Some(text) => Some(parse_home(text)?),
-        None => None,
-    };
+    rendezvous: Option<&str>,
+) -> CliResult<Account> {
+    let home = rendezvous.map(parse_home).transpose()?;
+    let add = Add { greeting: Some(greeting.to_owned()), name, ..Add::default() };
     let what = &starling_text::unquoted(what);
     if starling_text::folded(what).starts_with(starling_keys::LINK_SCHEME) {
         what.parse::<starling_keys::Invite>().map_err(|e| CliError::usage(e.to_string()))?;
-        let params = json!({ "invite": what, "greeting": greeting, "name": name });
-        client.call("contacts.add", params).await
+        client.call(Add { invite: Some(what.clone()), ..add }).await
     } else if let Some((user, host)) = what.split_once('@').filter(|(user, _)| !user.is_empty()) {
         let home = match home {
             Some(home) => home,
             None => resolve_host(client, host).await?,
         };
-        let params = json!({ "username": starling_text::folded(user), "rendezvous": home.to_string(), "greeting": greeting, "name": name });
-        client.call("contacts.add", params).await
+        let (username, rendezvous) = (Some(starling_text::folded(user)), Some(home.to_string()));
+        client.call(Add { username, rendezvous, ..add }).await
     } else {
         what.parse::<starling_keys::ShortCode>().map_err(|e| {
             CliError::usage(format!("“{}” is no invite, short code or address: {e}", safe_line(what))).hint("an invite begins with “starling:”, a code looks like 7-uniform-quiz, an address like alice@rendezvous.example")
         })?;
-        let params = json!({ "code": what, "rendezvous": home.map(|h| h.to_string()) });
-        client.call("code.use", params).await
+        client.call(UseCode { code: what.clone(), rendezvous: home.map(|h| h.to_string()) }).await
     }
 }
 
@@ -378,11 +388,9 @@ async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::R
     if host.starts_with('/') {
         return parse_home(host);
     }
-    let status = client.call("status", json!({})).await?;
-    let homes = status["rendezvous"].as_array().cloned().unwrap_or_default();
     let wanted = host.split(':').next().unwrap_or(host);
-    for home in homes {
-        let Ok(address) = field(&home, "address").parse::<starling_keys::RendezvousAddr>() else {
+    for home in client.call(node::Status {}).await?.rendezvous {
+        let Ok(address) = home.address.parse::<starling_keys::RendezvousAddr>() else {
             continue;
         };
         let is = match &address.host {
@@ -401,16 +409,14 @@ async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::R
 async fn verify(global: &Global, client: &Client, who: &str, yes: bool, undo: bool) -> CliResult {
     let contact = find_whole(client, who).await?;
     if yes || undo {
-        let params = json!({ "account": field(&contact, "account"), "verified": yes });
-        client.call("contacts.verify", params).await?;
+        client.call(Verify { account: contact.account.clone(), verified: Some(yes) }).await?;
     }
-    let verified = if yes || undo { yes } else { contact["verified"] == true };
+    let verified = if yes || undo { yes } else { contact.verified };
+    let (account, safety_number) = (contact.account, contact.safety_number.unwrap_or_default());
     if global.json {
-        return print(
-            json!({ "account": field(&contact, "account"), "safety_number": field(&contact, "safety_number"), "verified": verified }),
-        );
+        return print_object(&SafetyNumber { account, safety_number, verified });
     }
-    let groups: Vec<&str> = field(&contact, "safety_number").split(' ').collect();
+    let groups: Vec<&str> = safety_number.split(' ').collect();
     for row in groups.chunks(4) {
         print(row.join(" "))?;
     }

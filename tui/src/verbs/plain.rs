@@ -2,11 +2,18 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use starling_control::{
+    event::EventKind,
+    methods::{
+        messages::{Delete, Edit, History, Read, Send},
+        node::Subscribe,
+    },
+    objects::{ChatId, DeliveryState, Message, MessageId},
+};
 use starling_text::SafeText;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{field, find, node_of, print, words_of};
+use super::{find, node_of, print, words_of};
 use crate::{
     cli::Global,
     error::CliResult,
@@ -15,22 +22,22 @@ use crate::{
 };
 
 /// Messages shown at the start.
-const RECENT: usize = 10;
+const RECENT: u32 = 10;
 
 #[derive(Default)]
 struct Handles {
-    by_number: HashMap<u64, String>,
-    by_id: HashMap<String, u64>,
+    by_number: HashMap<u64, MessageId>,
+    by_id: HashMap<MessageId, u64>,
 }
 
 impl Handles {
-    fn of(&mut self, id: &str) -> u64 {
+    fn of(&mut self, id: &MessageId) -> u64 {
         if let Some(n) = self.by_id.get(id) {
             return *n;
         }
         let n = self.by_id.len() as u64 + 1;
-        self.by_id.insert(id.to_owned(), n);
-        self.by_number.insert(n, id.to_owned());
+        self.by_id.insert(id.clone(), n);
+        self.by_number.insert(n, id.clone());
         n
     }
 }
@@ -44,19 +51,19 @@ pub async fn plain_chat(global: &Global, who: &str) -> CliResult {
 
 async fn run(client: &Client, who: &str) -> CliResult {
     let contact = find(client, who).await?;
-    let chat = field(&contact, "chat").to_owned();
-    let name = safe_line(field(&contact, "name"));
-    let verified = if contact["verified"] == true { "verified" } else { "not verified" };
+    let chat = contact.chat;
+    let name = safe_line(&contact.name);
+    let verified = if contact.verified { "verified" } else { "not verified" };
     print(format!(
         "Chat with {name}, encrypted, {verified}. Type a message and press Enter. Type /help for commands, /quit to leave."
     ))?;
-    client.call("subscribe", json!({ "since": "now", "chat": chat })).await?;
+    client.call(Subscribe { chat: Some(chat.clone()), ..Subscribe::since("now") }).await?;
     let mut handles = Handles::default();
-    let recent = client.call("history", json!({ "chat": chat, "limit": RECENT })).await?;
-    for message in recent.as_array().into_iter().flatten() {
-        print(spoken(message, &mut handles))?;
+    let recent = History { chat: chat.clone(), limit: Some(RECENT), ..History::default() };
+    for message in client.call(recent).await? {
+        print(spoken(&message, &mut handles))?;
     }
-    client.call("read", json!({ "chat": chat })).await?;
+    client.call(Read { chat: chat.clone(), message: None }).await?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
         tokio::select! {
@@ -67,45 +74,56 @@ async fn run(client: &Client, who: &str) -> CliResult {
                 }
             }
             event = client.event() => {
-                let event = event?;
-                announce(client, &chat, &name, &event, &mut handles).await?;
+                announce(client, &chat, &name, &event?.kind, &mut handles).await?;
             }
         }
     }
 }
 
-fn spoken(message: &Value, handles: &mut Handles) -> SafeText {
-    let n = handles.of(field(message, "id"));
-    let who = if message["from"]["self"] == true { "you".into() } else { safe_line(field(&message["from"], "name")) };
-    let reply = match message["reply_to"].as_str() {
+fn spoken(message: &Message, handles: &mut Handles) -> SafeText {
+    let n = handles.of(&message.id);
+    let name = message.from.name.as_deref().unwrap_or_default();
+    let who = if message.from.own { "you".into() } else { safe_line(name) };
+    let reply = match &message.reply_to {
         Some(id) => format!(", reply to {}", handles.of(id)),
         None => String::new(),
     };
-    let text = if message["deleted"] == true { "message deleted".into() } else { safe(&words_of(message)) };
-    let edited = if message["edited"] == true { ", edited" } else { "" };
+    let text = if message.deleted { "message deleted".into() } else { safe(&words_of(message)) };
+    let edited = if message.edited { ", edited" } else { "" };
     SafeText::block(&format!("{n}. {who}{reply}{edited}: {text}"))
 }
 
-async fn announce(client: &Client, chat: &str, name: &str, event: &Value, handles: &mut Handles) -> CliResult {
-    match field(event, "type") {
-        "message.new" if event["message"]["from"]["self"] != true => {
-            print(spoken(&event["message"], handles))?;
-            client.call("read", json!({ "chat": chat })).await?;
+async fn announce(client: &Client, chat: &ChatId, name: &str, event: &EventKind, handles: &mut Handles) -> CliResult {
+    match event {
+        EventKind::MessageNew(new) => {
+            if let Some(message) = new.message.whole().filter(|message| !message.from.own) {
+                print(spoken(message, handles))?;
+                client.call(Read { chat: chat.clone(), message: None }).await?;
+            }
         }
-        "message.edited" => print(spoken(&event["message"], handles))?,
-        "message.deleted" => print(format!("Message {} was deleted.", handles.of(field(&event["message"], "id"))))?,
-        "message.state" if field(event, "state") != "sent" => {
-            let n = handles.of(field(&event["message"], "id"));
-            print(format!("Message {n} {}.", field(event, "state")))?;
+        EventKind::MessageEdited(edited) => {
+            if let Some(message) = edited.message.whole() {
+                print(spoken(message, handles))?;
+            }
         }
-        "typing" if event["typing"] == true => print(format!("{name} is typing."))?,
+        EventKind::MessageDeleted(deleted) => {
+            print(format!("Message {} was deleted.", handles.of(deleted.message.id())))?;
+        }
+        EventKind::MessageState { message, state, .. } if *state != DeliveryState::Sent => {
+            print(format!("Message {} {}.", handles.of(&message.id), state.as_str()))?;
+        }
+        EventKind::Typing { typing: true, .. } => print(format!("{name} is typing."))?,
         _ => {}
     }
     Ok(())
 }
 
+async fn send(client: &Client, send: Send) -> CliResult<Vec<MessageId>> {
+    Ok(client.call(send).await?.ids)
+}
+
 /// Runs a line; `false` to leave.
-async fn command(client: &Client, chat: &str, line: &str, handles: &mut Handles) -> CliResult<bool> {
+async fn command(client: &Client, chat: &ChatId, line: &str, handles: &mut Handles) -> CliResult<bool> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     let (number, text) = rest.split_once(' ').unwrap_or((rest, ""));
     let target = number.parse::<u64>().ok().and_then(|n| handles.by_number.get(&n).cloned());
@@ -118,9 +136,12 @@ async fn command(client: &Client, chat: &str, line: &str, handles: &mut Handles)
             )?;
             return Ok(true);
         }
-        ("/reply", Some(id)) => client.call("send", json!({ "chat": chat, "text": text, "reply_to": id })).await,
-        ("/edit", Some(id)) => client.call("edit", json!({ "chat": chat, "message": id, "text": text })).await,
-        ("/delete", Some(id)) => client.call("delete", json!({ "chat": chat, "message": id })).await,
+        ("/reply", Some(id)) => send(client, Send { reply_to: Some(id), ..Send::text(chat.clone(), text) }).await,
+        ("/edit", Some(message)) => {
+            let edit = Edit { chat: chat.clone(), message, text: text.to_owned() };
+            client.call(edit).await.map(|_| Vec::new())
+        }
+        ("/delete", Some(message)) => client.call(Delete { chat: chat.clone(), message }).await.map(|_| Vec::new()),
         ("/reply" | "/edit" | "/delete", None) => {
             print("There is no message with that number.")?;
             return Ok(true);
@@ -131,13 +152,13 @@ async fn command(client: &Client, chat: &str, line: &str, handles: &mut Handles)
         }
         _ => {
             let text = line.strip_prefix('/').filter(|l| l.starts_with('/')).unwrap_or(line);
-            client.call("send", json!({ "chat": chat, "text": text })).await
+            send(client, Send::text(chat.clone(), text)).await
         }
     };
     match result {
-        Ok(answer) => {
-            for id in answer["ids"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                print(format!("Message {} written.", handles.of(id)))?;
+        Ok(written) => {
+            for id in written {
+                print(format!("Message {} written.", handles.of(&id)))?;
             }
         }
         Err(error) => print(format!("Error: {}", error.message))?,

@@ -7,8 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
-use starling_control::methods::{calls, messages::Typing};
+use serde::{Deserialize, de::DeserializeOwned};
+use starling_control::{
+    Event,
+    event::EventKind,
+    methods::{
+        calls, chats,
+        contacts::{Add, Invitation, Invite},
+        messages::{Read, Send, Typing},
+        node::Subscribe,
+    },
+    objects::{DeliveryState, Message},
+};
 use starling_keys::{Protection, RecoveryPhrase};
 use starling_text::SafeText;
 use tokio::{
@@ -16,7 +26,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{field, init::parse_home, make_profile, node_of, print, say};
+use super::{find, init::parse_home, make_profile, node_of, print, print_object, say};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -25,6 +35,8 @@ use crate::{
 };
 
 const READY: Duration = Duration::from_secs(20);
+/// How long the invite of the guide is good, in milliseconds.
+const INVITE_MS: u64 = 3_600_000;
 
 /// The processes and files of a trial; all gone when it is dropped.
 struct Trial {
@@ -45,7 +57,13 @@ fn sibling(name: &str) -> CliResult<PathBuf> {
     }
 }
 
-async fn first_line(child: &mut Child, what: &str) -> CliResult<Value> {
+/// What of the ready line of a rendezvous is needed.
+#[derive(Deserialize)]
+struct RendezvousReady {
+    addresses: Vec<String>,
+}
+
+async fn first_line<T: DeserializeOwned>(child: &mut Child, what: &str) -> CliResult<T> {
     let stdout = child.stdout.take().ok_or_else(|| CliError::internal("no output"))?;
     let mut lines = BufReader::new(stdout).lines();
     let line = tokio::time::timeout(READY, lines.next_line()).await;
@@ -79,8 +97,8 @@ async fn set_up(global: &Global) -> CliResult<Trial> {
         .kill_on_drop(true)
         .spawn()
         .map_err(CliError::internal)?;
-    let ready = first_line(&mut rendezvous, "the rendezvous").await?;
-    let home = parse_home(ready["addresses"][0].as_str().unwrap_or_default())?;
+    let ready: RendezvousReady = first_line(&mut rendezvous, "the rendezvous").await?;
+    let home = parse_home(ready.addresses.first().map(String::as_str).unwrap_or_default())?;
 
     for (name, bot) in [("guide", true), ("you", false)] {
         let profile = Profile::new(&global_in(dir.path(), name, global))?;
@@ -106,10 +124,10 @@ async fn set_up(global: &Global) -> CliResult<Trial> {
         .kill_on_drop(true)
         .spawn()
         .map_err(CliError::internal)?;
-    let invite = first_line(&mut guide, "the guide").await?;
+    let invite: Invitation = first_line(&mut guide, "the guide").await?;
     let ours = global_in(dir.path(), "you", global);
     let (_, client) = node_of(&ours).await?;
-    client.call("contacts.add", json!({ "invite": field(&invite, "link") })).await?;
+    client.call(Add { invite: Some(invite.link), ..Add::default() }).await?;
     client.finish().await;
     Ok(Trial { dir, _rendezvous: rendezvous, _guide: guide, global: ours })
 }
@@ -136,86 +154,86 @@ pub async fn try_starling(global: &Global, headless: bool) -> CliResult {
 async fn transcript(trial: &Trial, began: Instant) -> CliResult {
     let global = &trial.global;
     let (_, client) = node_of(global).await?;
-    client.call("subscribe", json!({ "since": "all" })).await?;
-    let contact = super::find(&client, "@guide").await;
-    let chat = match contact {
-        Ok(contact) => field(&contact, "chat").to_owned(),
-        // Its name is still on the way.
-        Err(_) => {
-            let contacts = super::contacts_in_short(&client).await?;
-            field(&contacts[0], "chat").to_owned()
-        }
-    };
+    client.call(Subscribe::since("all")).await?;
+    // Its name may still be on the way.
+    let guide = super::contacts_in_short(&client).await?.into_iter().next();
+    let chat = guide.ok_or_else(|| CliError::internal("the guide is no contact"))?.chat;
     if !global.json {
         print(format!("── a chat with the guide · ready after {} ms ──", began.elapsed().as_millis()))?;
     }
-    wait_for(global, &client, |e| e["type"] == "message.new" && e["message"]["from"]["self"] != true).await?;
+    loop {
+        let event = next(global, &client).await?;
+        if let Some((message, _)) = from_guide(&event) {
+            if !global.json {
+                print(said_by_guide(message))?;
+            }
+            break;
+        }
+    }
     for question in ["hello", "what can you do?", "thank you"] {
         let sent = Instant::now();
-        let answer = client.call("send", json!({ "chat": chat, "text": question })).await?;
-        let id = answer["ids"][0].as_str().unwrap_or_default().to_owned();
+        let ids = client.call(Send::text(chat.clone(), question)).await?.ids;
         if !global.json {
             print(format!("you: {question}"))?;
         }
-        let mut states = Vec::new();
+        let mut states: Vec<(DeliveryState, Duration)> = Vec::new();
         let mut answered = None;
-        while answered.is_none() || !states.iter().any(|(s, _)| s == "delivered") {
-            let event = next(&client).await?;
-            if global.json {
-                print(&event)?;
+        while answered.is_none() || !states.iter().any(|(state, _)| *state == DeliveryState::Delivered) {
+            let event = next(global, &client).await?;
+            match &event.kind {
+                EventKind::MessageState { message, state, .. } if ids.contains(&message.id) => {
+                    states.push((*state, sent.elapsed()));
+                }
+                _ => {}
             }
-            if event["type"] == "message.state" && event["message"]["id"] == id.as_str() {
-                states.push((field(&event, "state").to_owned(), sent.elapsed()));
-            }
-            if event["type"] == "message.new" && event["message"]["from"]["self"] != true {
-                answered = Some((event["message"].clone(), field(&event, "via").to_owned(), sent.elapsed()));
+            if let Some((message, via)) = from_guide(&event) {
+                answered = Some((said_by_guide(message), via, sent.elapsed()));
             }
         }
         if !global.json {
-            let states: Vec<String> =
-                states.iter().map(|(s, t)| format!("{s} after {:.1} ms", t.as_secs_f64() * 1e3)).collect();
+            let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+            let states: Vec<String> = states.iter().map(|(s, t)| format!("{} after {}", s.as_str(), ms(*t))).collect();
             print(format!("     {}", states.join(", ")))?;
-            if let Some((message, via, after)) = answered {
-                print(said_by_guide(&message))?;
-                print(format!("     answered after {:.1} ms, {via}", after.as_secs_f64() * 1e3))?;
+            if let Some((said, via, after)) = answered {
+                print(said)?;
+                print(format!("     answered after {}, {via}", ms(after)))?;
             }
         }
     }
     if !global.json {
-        let chats = client.call("chats", json!({})).await?;
-        print(format!("── end-to-end encrypted with {} ──", field(&chats[0], "cipher")))?;
+        for chat in client.call(chats::List {}).await? {
+            print(format!("── end-to-end encrypted with {} ──", chat.cipher))?;
+        }
     }
     client.finish().await;
     Ok(())
 }
 
-async fn next(client: &Client) -> CliResult<Value> {
-    tokio::time::timeout(READY, client.event()).await.map_err(|_| CliError::timeout("the guide does not answer"))?
-}
-
-async fn wait_for(global: &Global, client: &Client, found: impl Fn(&Value) -> bool) -> CliResult {
-    loop {
-        let event = next(client).await?;
-        if global.json {
-            print(&event)?;
-        }
-        if found(&event) {
-            if !global.json {
-                print(said_by_guide(&event["message"]))?;
-            }
-            return Ok(());
-        }
+/// The next event, printed if that is wanted.
+async fn next(global: &Global, client: &Client) -> CliResult<Event> {
+    let event = tokio::time::timeout(READY, client.event()).await;
+    let event = event.map_err(|_| CliError::timeout("the guide does not answer"))??;
+    if global.json {
+        print_object(&event)?;
     }
+    Ok(event)
 }
 
-fn said_by_guide(message: &Value) -> SafeText {
-    SafeText::block(&format!("guide: {}", field(message, "text").replace('\n', "\n     ")))
+/// A new message of the guide, and how it came.
+fn from_guide(event: &Event) -> Option<(&Message, &'static str)> {
+    let EventKind::MessageNew(new) = &event.kind else { return None };
+    let message = new.message.whole().filter(|message| !message.from.own)?;
+    Some((message, message.via.as_str()))
+}
+
+fn said_by_guide(message: &Message) -> SafeText {
+    SafeText::block(&format!("guide: {}", message.text.replace('\n', "\n     ")))
 }
 
 const WELCOME: &str = "Hi! I am the *guide*, a bot on your own machine. You are in a real, end-to-end encrypted chat: I am another process, and the rendezvous between us sees only ciphertext.\n\nAsk me about `invites`, `keys`, `servers`, `calls` or `bots`, call me with `/call video`, or say `quiet` and I am silent.";
 
+/// What the guide knows about what a text in lower case asks.
 fn reply(text: &str) -> &'static str {
-    let text = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
     if has(&["invite", "friend", "contact", "qr"]) {
         "To talk to somebody, run `starling invite --qr` and let them scan it or paste the link: `starling contacts add LINK`. On the phone, `starling invite --code` gives words that you can read out, like `7-unicorn-quiver`."
@@ -241,48 +259,54 @@ fn reply(text: &str) -> &'static str {
 /// The guide: invites, greets, answers, and can be told to be silent.
 pub async fn guide(global: &Global) -> CliResult {
     let (_, client) = node_of(global).await?;
-    client.call("subscribe", json!({ "since": "all" })).await?;
-    let invite = client.call("invite", json!({ "uses": 1, "lifetime_ms": 3_600_000 })).await?;
+    client.call(Subscribe::since("all")).await?;
+    let invite = client.call(Invite { uses: Some(1), lifetime_ms: Some(INVITE_MS) }).await?;
     super::people::wait_registered(global, &client).await?;
-    print(&invite)?;
+    print_object(&invite)?;
     let mut quiet = false;
     loop {
-        let event = client.event().await?;
-        match field(&event, "type") {
-            "contact.accepted" => {
-                let contact = super::find(&client, field(&event["contact"], "account")).await?;
-                client.call("send", json!({ "chat": field(&contact, "chat"), "text": WELCOME })).await?;
+        match client.event().await?.kind {
+            EventKind::ContactAccepted { contact } => {
+                let contact = find(&client, contact.account.as_str()).await?;
+                client.call(Send::text(contact.chat, WELCOME)).await?;
             }
             // A test pattern, and an echo of what is heard.
-            "call.incoming" => {
+            EventKind::CallIncoming { call, .. } => {
                 let media = calls::Media {
                     audio_in: Some("echo".into()),
                     audio_out: Some("none".into()),
                     video_in: Some("pattern:640x360@20".into()),
                     ..calls::Media::default()
                 };
-                client.notify(calls::Answer::new(field(&event["call"], "id").into(), media)).await?;
+                client.notify(calls::Answer::new(call.id, media)).await?;
             }
-            "message.new" if event["message"]["from"]["self"] != true => {
-                let chat = field(&event["chat"], "id");
-                client.call("read", json!({ "chat": chat })).await?;
-                let text = field(&event["message"], "text").to_lowercase();
-                let was_quiet = quiet;
-                if text.contains("quiet") || text.contains("silent") || text.contains("shut up") {
-                    quiet = true;
-                } else if text.contains("speak") || text.contains("talk") {
-                    quiet = false;
+            EventKind::MessageNew(new) => {
+                let chat = new.chat.id;
+                let Some(message) = new.message.whole().filter(|message| !message.from.own) else { continue };
+                client.call(Read { chat: chat.clone(), message: None }).await?;
+                if let Some(answer) = answer(&message.text.to_lowercase(), &mut quiet) {
+                    client.notify(Typing { chat: chat.clone(), typing: None }).await?;
+                    client.call(Send::text(chat, answer)).await?;
                 }
-                let answer = match (was_quiet, quiet) {
-                    (false, true) => "I am silent now. Say `speak` when you want me back.",
-                    (true, false) => "Here I am again.",
-                    (true, true) => continue,
-                    (false, false) => reply(&text),
-                };
-                client.notify(Typing { chat: chat.into(), typing: None }).await?;
-                client.call("send", json!({ "chat": chat, "text": answer })).await?;
             }
             _ => {}
         }
+    }
+}
+
+/// What the guide says to a text in lower case; nothing while it is to be quiet.
+fn answer(text: &str, quiet: &mut bool) -> Option<&'static str> {
+    let was_quiet = *quiet;
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["quiet", "silent", "shut up"]) {
+        *quiet = true;
+    } else if has(&["speak", "talk"]) {
+        *quiet = false;
+    }
+    match (was_quiet, *quiet) {
+        (false, true) => Some("I am silent now. Say `speak` when you want me back."),
+        (true, false) => Some("Here I am again."),
+        (true, true) => None,
+        (false, false) => Some(reply(text)),
     }
 }

@@ -1,37 +1,50 @@
 //! What concerns our own account.
 
-use serde_json::json;
+use starling_control::{
+    methods::{
+        devices::{Link, List},
+        profile::{Availability, SetAvailability, SetName, SetPrivacy},
+    },
+    objects::Audience,
+};
 
 use super::{
-    super::app::{App, Tag},
+    super::{app::App, requests::Answer},
     Action, command,
 };
 
 pub const ACTIONS: &[Action] = &[
     command("name", "NAME", "the name that others see", |app, name| {
-        app.ask(Tag::Changed, "profile.name", json!({ "name": name }));
+        app.change(SetName { name: name.to_owned() });
     }),
     command("privacy", PRIVACY, PRIVACY_HELP, set_privacy),
     command("devices", "", "your devices; a chosen one can be removed", |app, _| {
-        app.ask(Tag::Devices, "device.list", json!({}));
+        app.ask(List {}, Answer::Devices);
     }),
-    command("link", "", "link another device of yours", |app, _| app.ask(Tag::Link, "device.link", json!({}))),
-    command("away", "", "show yourself as away", |app, _| set_availability(app, "away")),
-    command("online", "", "show yourself as online", |app, _| set_availability(app, "online")),
+    command("link", "", "link another device of yours", |app, _| app.ask(Link {}, Answer::Link)),
+    command("away", "", "show yourself as away", |app, _| {
+        app.change(SetAvailability { availability: Availability::Away });
+    }),
+    command("online", "", "show yourself as online", |app, _| {
+        app.change(SetAvailability { availability: Availability::Online });
+    }),
 ];
 
 const PRIVACY: &str = "WHAT WHO";
 const PRIVACY_HELP: &str = "last_seen, receipts or typing for everyone, contacts or nobody";
 
 fn set_privacy(app: &mut App, rest: &str) {
-    match rest.split_once(' ') {
-        Some((what @ ("last_seen" | "receipts" | "typing"), who)) => {
-            app.ask(Tag::Privacy, "profile.privacy", json!({ what: who.trim() }));
-        }
-        _ => app.warn(format!("/privacy {PRIVACY} — {PRIVACY_HELP}")),
+    let all = [Audience::Everyone, Audience::Contacts, Audience::Nobody];
+    let (what, who) = rest.split_once(' ').unwrap_or((rest, ""));
+    let who = all.into_iter().find(|audience| audience.as_str() == who.trim());
+    let privacy = match what {
+        "last_seen" => SetPrivacy { last_seen: who, ..SetPrivacy::default() },
+        "receipts" => SetPrivacy { receipts: who, ..SetPrivacy::default() },
+        "typing" => SetPrivacy { typing: who, ..SetPrivacy::default() },
+        _ => SetPrivacy::default(),
+    };
+    if privacy == SetPrivacy::default() {
+        return app.warn(format!("/privacy {PRIVACY} — {PRIVACY_HELP}"));
     }
-}
-
-fn set_availability(app: &mut App, availability: &str) {
-    app.ask(Tag::Changed, "availability", json!({ "availability": availability }));
+    app.ask(privacy, Answer::Privacy);
 }

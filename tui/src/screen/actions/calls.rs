@@ -1,13 +1,10 @@
 //! Calls.
 
 use ratatui::crossterm::event::KeyEventKind;
-use serde_json::json;
+use starling_control::methods::calls::{Hand, HangUp, Set, Share, Start, Take, Transfer, Type, Unshare};
 
 use super::{
-    super::{
-        app::{App, Tag},
-        model::CallState,
-    },
+    super::{app::App, model::CallState, requests::Answer},
     Action, Place, command, key,
 };
 
@@ -20,7 +17,7 @@ pub const ACTIONS: &[Action] = &[
         answer,
     ),
     command("hangup", "[WORDS]", "end the call, or turn it away", |app, words| {
-        in_this(app, |app, call| app.ask(Tag::Nothing, "call.hangup", json!({ "call": call.id, "text": words })));
+        in_this(app, |app, call| app.tell(HangUp { call: call.wire.id.clone(), text: Some(words.to_owned()) }));
     }),
     in_call("microphone", "F7", "microphone on or off, in a call", toggle_microphone).or_command(
         "mic",
@@ -49,7 +46,7 @@ pub const ACTIONS: &[Action] = &[
     command("hold", "", "put the call on hold; again to take it back", |app, _| {
         in_this(app, |app, call| {
             let hold = !call.own_media().hold;
-            app.ask_in_order(Tag::Nothing, "call.set", json!({ "call": call.id, "hold": hold }));
+            app.tell_in_order(Set { call: call.wire.id.clone(), hold: Some(hold), ..Set::default() });
         });
     }),
     command("switch", "", "answer a second call, or go back to the first", |app, _| {
@@ -57,12 +54,13 @@ pub const ACTIONS: &[Action] = &[
     }),
     command("transfer", "[DEVICE]", "hand the call over to another device of yours; it rings there", |app, device| {
         in_this(app, |app, call| {
-            let device = (!device.is_empty()).then_some(device);
-            app.ask(Tag::Transferred, "call.transfer", json!({ "call": call.id, "device": device }));
+            let device = (!device.is_empty()).then(|| device.into());
+            let transfer = Transfer { call: call.wire.id.clone(), device };
+            app.ask(transfer, |result| Answer::Transferred(result.map(drop)));
         });
     }),
     command("take", "[video]", "take the call that another device of yours has", |app, what| {
-        app.ask(Tag::Nothing, "call.take", App::call_params(what == "video"));
+        app.tell(Take::new(None, App::call_media(what == "video")));
     }),
     command("record", "[FILE|stop|yes|no]", "ask to record the call, or answer who asks", |app, what| {
         in_this(app, |app, call| app.record(call, what));
@@ -70,15 +68,14 @@ pub const ACTIONS: &[Action] = &[
     command("share", "[COMMAND|stop]", "show a terminal in the call; they see what it prints", share),
     command("type", "TEXT", "type into the terminal that is shared in the call", |app, text| {
         in_this(app, |app, call| {
-            let own = call.own_media().sharing;
-            let params = json!({ "call": call.id, "own": own, "text": format!("{text}\r") });
-            app.ask_in_order(Tag::Nothing, "call.type", params);
+            let (own, text) = (Some(call.own_media().sharing), format!("{text}\r"));
+            app.tell_in_order(Type { call: call.wire.id.clone(), text, own, route: None });
         });
     }),
     command("hand", "[back]", "let the other side type into your terminal", |app, what| {
         in_this(app, |app, call| {
             let given = what != "back";
-            app.ask(Tag::Nothing, "call.hand", json!({ "call": call.id, "given": given }));
+            app.tell(Hand { call: call.wire.id.clone(), given, route: None });
             app.say(if given { "They may type into your terminal." } else { "Only you type." }.into());
         });
     }),
@@ -102,21 +99,19 @@ fn call(app: &mut App, what: &str) {
     let Some(chat) = app.open.clone().filter(|_| app.open_contact().is_some()) else {
         return app.warn("Open a chat first.".into());
     };
-    let mut params = App::call_params(what == "video");
-    params["chat"] = chat.into();
-    app.ask(Tag::Nothing, "call.start", params);
+    app.tell(Start::new(chat, App::call_media(what == "video")));
 }
 
 fn answer_or_hang_up(app: &mut App) {
     in_this(app, |app, call| match call.rings() {
-        true => app.answer_call(call, call.video),
-        false => app.ask(Tag::Nothing, "call.hangup", json!({ "call": call.id })),
+        true => app.answer_call(call, call.wire.video),
+        false => app.tell(HangUp { call: call.wire.id.clone(), text: None }),
     });
 }
 
 fn answer(app: &mut App, what: &str) {
     in_this(app, |app, call| match call.rings() {
-        true => app.answer_call(call, call.video || what == "video"),
+        true => app.answer_call(call, call.wire.video || what == "video"),
         false => app.say("No call rings.".into()),
     });
 }
@@ -128,14 +123,14 @@ fn toggle_microphone(app: &mut App) {
         return app.say("There is no call.".into());
     };
     app.talk_until = None;
-    app.set_call("microphone", !on);
+    app.set_microphone(!on);
 }
 
 fn toggle_camera(app: &mut App) {
     let Some(on) = app.call.as_ref().map(|call| call.own_media().camera) else {
         return app.say("There is no call.".into());
     };
-    app.set_call("camera", !on);
+    app.set_camera(!on);
 }
 
 fn toggle_view(app: &mut App) {
@@ -145,13 +140,10 @@ fn toggle_view(app: &mut App) {
 fn share(app: &mut App, what: &str) {
     in_this(app, |app, call| {
         if what == "stop" {
-            return app.ask(Tag::Nothing, "call.unshare", json!({ "call": call.id }));
+            return app.tell(Unshare { call: call.wire.id.clone() });
         }
-        let mut params = json!({ "call": call.id, "columns": 80, "rows": 24 });
-        if !what.is_empty() {
-            params["command"] = what.into();
-        }
-        app.ask(Tag::Nothing, "call.share", params);
+        let command = (!what.is_empty()).then(|| what.to_owned());
+        app.tell(Share { call: call.wire.id.clone(), command, ..Share::default() });
         app.say("They see what it prints; /type types into it, /hand lets them type, /share stop ends it.".into());
     });
 }

@@ -1,13 +1,12 @@
 //! Finding chats and messages, and arranging chats.
 
-use serde_json::json;
+use starling_control::{
+    methods::chats::Set,
+    objects::{Chat, ChatId},
+};
 
 use super::{
-    super::{
-        app::{App, Tag},
-        model::Chat,
-        palette::Question,
-    },
+    super::{app::App, palette::Question},
     Action, Place, command, key,
 };
 use crate::cli::parse_duration;
@@ -30,11 +29,15 @@ pub const FINDING: &[Action] = &[
 
 pub const ARRANGING: &[Action] = &[
     command("pin", "", "keep this chat on top; again to take it back", |app, _| {
-        toggle(app, "pinned", |chat| chat.pinned)
+        set(app, |chat| Set { pinned: Some(!chat.pinned), ..Set::default() })
     }),
     command("mute", "TIME", "no notifications, for 1h, 8h, … or for good", mute).bare(),
-    command("unmute", "", "notifications again", |app, _| set(app, "muted_until_ms", 0.into())),
-    command("archive", "", "put this chat out of the way", |app, _| toggle(app, "archived", |chat| chat.archived)),
+    command("unmute", "", "notifications again", |app, _| {
+        set(app, |_| Set { muted_until_ms: Some(0), ..Set::default() })
+    }),
+    command("archive", "", "put this chat out of the way", |app, _| {
+        set(app, |chat| Set { archived: Some(!chat.archived), ..Set::default() })
+    }),
     command("clear", "", "delete this chat's messages here", |app, _| {
         if let Some(chat) = chat(app) {
             app.ask_yes(Question::Clear(chat));
@@ -43,8 +46,7 @@ pub const ARRANGING: &[Action] = &[
 ];
 
 fn open_next_unread(app: &mut App) {
-    let open = app.open.as_deref();
-    let unread = app.chats.iter().find(|c| c.unread > 0 && Some(c.id.as_str()) != open);
+    let unread = app.chats.iter().find(|c| c.unread > 0 && Some(&c.id) != app.open.as_ref());
     match unread.map(|c| c.id.clone()) {
         Some(chat) => app.open(&chat),
         None => app.say("Nothing unread.".into()),
@@ -52,7 +54,7 @@ fn open_next_unread(app: &mut App) {
 }
 
 /// The open chat. Warns if there is none.
-fn chat(app: &mut App) -> Option<String> {
+fn chat(app: &mut App) -> Option<ChatId> {
     if app.open_contact().is_none() {
         app.warn("Open a chat first.".into());
         return None;
@@ -60,15 +62,12 @@ fn chat(app: &mut App) -> Option<String> {
     app.open.clone()
 }
 
-fn set(app: &mut App, what: &str, value: serde_json::Value) {
-    if let Some(chat) = chat(app) {
-        app.ask(Tag::Changed, "chat.set", json!({ "chat": chat, what: value }));
+/// Changes the open chat.
+fn set(app: &mut App, change: impl FnOnce(&Chat) -> Set) {
+    let Some(id) = chat(app) else { return };
+    if let Some(change) = app.chat(&id).map(change) {
+        app.change(Set { chat: id, ..change });
     }
-}
-
-fn toggle(app: &mut App, what: &str, is: fn(&Chat) -> bool) {
-    let is = app.open.as_deref().and_then(|chat| app.chat(chat)).is_some_and(is);
-    set(app, what, (!is).into());
 }
 
 fn mute(app: &mut App, time: &str) {
@@ -78,7 +77,7 @@ fn mute(app: &mut App, time: &str) {
         None => None,
     };
     match until {
-        Some(until) => set(app, "muted_until_ms", until.into()),
+        Some(until) => set(app, |_| Set { muted_until_ms: Some(until), ..Set::default() }),
         None => app.warn(format!("“{time}” is no time: use 1h, 8h, 2d.")),
     }
 }

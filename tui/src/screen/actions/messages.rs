@@ -1,14 +1,17 @@
 //! What is done with a message: the selected one by a key, another by its number.
 
-use serde_json::json;
+use starling_control::{
+    methods::messages::Edit,
+    objects::{DeliveryState, Via},
+};
 use starling_node::MessageId;
 
 use super::{
     super::{
-        app::{App, Call, Focus, Tag},
+        app::{App, Effect, Focus},
         card::Card,
         clock, markup,
-        model::{Delivery, Message, Mode, Via},
+        model::{Message, Mode},
         palette::{Palette, Question, Row, Run},
     },
     Action, Place, bindings, key,
@@ -44,7 +47,7 @@ pub const ACTIONS: &[Action] = &[
         react_to_number,
     ),
     on_message("copy", "y", "copy the message's text", |app| {
-        on_selected(app, |app, message| app.calls.push(Call::Copy(message.text.clone())));
+        on_selected(app, |app, message| app.effects.push(Effect::Copy(message.words().into_owned())));
     }),
     on_message("retry", "R", "send a failed message anew", |app| on_selected(app, send_again)),
     on_message("open", "o", "open the message's link", |app| on_selected(app, open_link)),
@@ -90,7 +93,7 @@ fn numbered<'a>(app: &mut App, line: &'a str) -> Option<(MessageId, bool, &'a st
         return None;
     }
     let (number, text) = line.split_once(' ').unwrap_or((line, ""));
-    let found = number.parse().ok().and_then(|n| app.timeline.by_number(n)).map(|m| (m.id, m.mine, text));
+    let found = number.parse().ok().and_then(|n| app.timeline.by_number(n)).map(|m| (m.id, m.is_own(), text));
     if found.is_none() {
         app.warn(format!("There is no message {number} on the screen: the numbers stand left of each message."));
     }
@@ -99,11 +102,11 @@ fn numbered<'a>(app: &mut App, line: &'a str) -> Option<(MessageId, bool, &'a st
 
 /// The same, if it is ours.
 fn own_numbered<'a>(app: &mut App, line: &'a str) -> Option<(MessageId, &'a str)> {
-    let (id, mine, text) = numbered(app, line)?;
-    if !mine {
+    let (id, own, text) = numbered(app, line)?;
+    if !own {
         app.warn(NOT_YOURS.into());
     }
-    mine.then_some((id, text))
+    own.then_some((id, text))
 }
 
 fn reply(app: &mut App, message: &Message) {
@@ -120,22 +123,21 @@ fn reply_to_number(app: &mut App, line: &str) {
 }
 
 fn edit(app: &mut App, message: &Message) {
-    if !message.mine {
+    if !message.is_own() {
         return app.warn(NOT_YOURS.into());
     }
-    app.composer.edit(message.id, &message.text);
+    app.composer.edit(message.id, &message.wire.text);
     app.focus = Focus::Composer;
 }
 
 fn edit_number(app: &mut App, line: &str) {
-    if let Some((id, text)) = own_numbered(app, line) {
-        let params = json!({ "chat": app.open, "message": id.to_string(), "text": markup::emoji(text) });
-        app.ask_in_order(Tag::Changed, "edit", params);
+    if let (Some((id, text)), Some(chat)) = (own_numbered(app, line), app.open.clone()) {
+        app.change_in_order(Edit { chat, message: id.to_string().into(), text: markup::emoji(text) });
     }
 }
 
 fn delete(app: &mut App, message: &Message) {
-    match message.mine {
+    match message.is_own() {
         true => app.ask_yes(Question::Delete(message.id)),
         false => app.warn(NOT_YOURS.into()),
     }
@@ -164,31 +166,31 @@ fn react_to_number(app: &mut App, line: &str) {
 }
 
 fn send_again(app: &mut App, message: &Message) {
-    if message.mine && message.state == Delivery::Failed {
-        app.send(&message.text, message.reply_to);
+    if message.is_own() && message.state() == DeliveryState::Failed {
+        app.send(&message.wire.text, message.reply_to);
     } else {
         app.say("The message has not failed.".into());
     }
 }
 
 fn open_link(app: &mut App, message: &Message) {
-    match markup::links(&message.text).into_iter().next() {
-        Some(link) => app.calls.push(Call::Open(link)),
+    match markup::links(&message.words()).into_iter().next() {
+        Some(link) => app.effects.push(Effect::Open(link)),
         None => app.say("The message has no link.".into()),
     }
 }
 
 fn show_info(app: &mut App, message: &Message) {
     let (day, time) = clock::local(message.at_ms);
-    let via = match message.via {
+    let via = match message.wire.via {
         Via::Direct => "came directly",
         Via::Relay => "came through the relay",
         Via::Log => "waited at the rendezvous",
         Via::Own => "written here",
     };
     let mut lines = vec![String::new(), format!("{day}, {time}"), via.to_owned()];
-    if message.mine {
-        lines.push(format!("state: {}", message.state.as_str()));
+    if message.is_own() {
+        lines.push(format!("state: {}", message.state().as_str()));
     }
     lines.push(format!("id: {}", message.id));
     app.layers.push(Card::new("The message", lines, Some(message.id.to_string())));

@@ -1,11 +1,15 @@
 //! Meeting people, and what is said and done about them.
 
-use serde_json::json;
+use starling_control::{
+    methods::contacts::{Invite, OpenCode, Rename, Unblock},
+    objects::AccountId,
+};
 
 use super::{
     super::{
-        app::{App, Call, Tag},
-        palette::Question,
+        app::{App, Effect},
+        palette::{Question, Verdict},
+        requests::Answer,
     },
     Action, Place, command, key,
 };
@@ -18,24 +22,24 @@ pub const ACTIONS: &[Action] = &[
         |app, _| make_invite(app),
     ),
     command("code", "", "make a short code to read out, such as 7-uniform-quiz", |app, _| {
-        app.ask(Tag::Code, "code.open", json!({}));
+        app.ask(OpenCode {}, Answer::Code);
     }),
     command("add", "INVITE|CODE|USER@HOST", "add somebody", |app, what| {
-        app.calls.push(Call::Add(what.to_owned()));
+        app.effects.push(Effect::Add(what.to_owned()));
         app.say("Adding …".into());
     }),
-    command("accept", "NAME", "accept a request", |app, name| answer_request(app, "contacts.accept", name)),
-    command("decline", "NAME", "decline a request", |app, name| answer_request(app, "contacts.decline", name)),
+    command("accept", "NAME", "accept a request", |app, name| answer_request(app, Verdict::Accept, name)),
+    command("decline", "NAME", "decline a request", |app, name| answer_request(app, Verdict::Decline, name)),
     command("block", "", "shut this person out", |app, _| question(app, Question::Block)),
     command("unblock", "", "let this person in again", |app, _| {
         if let Some(account) = person(app) {
-            app.ask(Tag::Changed, "contacts.unblock", json!({ "account": account }));
+            app.change(Unblock { account });
         }
     }),
     command("remove", "", "remove this contact", |app, _| question(app, Question::Remove)),
     command("rename", "NAME", "your own name for this person; empty for theirs", |app, name| {
         if let Some(account) = person(app) {
-            app.ask(Tag::Changed, "contacts.rename", json!({ "account": account, "name": name }));
+            app.change(Rename { account, name: name.to_owned() });
         }
     })
     .bare(),
@@ -44,11 +48,11 @@ pub const ACTIONS: &[Action] = &[
 ];
 
 fn make_invite(app: &mut App) {
-    app.ask(Tag::Invite, "invite", json!({}));
+    app.ask(Invite::default(), Answer::Invite);
 }
 
 /// The account of the person in the open chat. Warns if there is none.
-fn person(app: &mut App) -> Option<String> {
+fn person(app: &mut App) -> Option<AccountId> {
     let account = app.open_contact().map(|contact| contact.account.clone());
     if account.is_none() {
         app.warn("Open a chat first.".into());
@@ -56,16 +60,16 @@ fn person(app: &mut App) -> Option<String> {
     account
 }
 
-fn question(app: &mut App, about: fn(String) -> Question) {
+fn question(app: &mut App, about: fn(AccountId) -> Question) {
     if let Some(account) = person(app) {
         app.ask_yes(about(account));
     }
 }
 
-fn answer_request(app: &mut App, method: &'static str, name: &str) {
+fn answer_request(app: &mut App, verdict: Verdict, name: &str) {
     let request = app.requests.iter().find(|r| starling_text::same(&r.name, name));
     match request.map(|r| r.account.clone()) {
-        Some(account) => app.ask(Tag::Changed, method, json!({ "account": account })),
+        Some(account) => app.answer_request(verdict, account),
         None => app.warn(format!("There is no request from {name}.")),
     }
 }

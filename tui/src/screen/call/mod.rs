@@ -7,28 +7,20 @@ pub mod view;
 use std::time::{Duration, Instant};
 
 use ratatui::{crossterm::event::KeyEventKind, layout::Rect};
-use serde_json::{Value, json};
+use starling_control::{
+    frames::{self, Part, Request},
+    methods::calls::{AgreeToRecording, Answer, Attend, MAX_TERMINAL, Media, Record, Set},
+    objects::{Call, CallEnd, CallId, CallPhase, ChatId, ChatRef, Consent},
+};
 
 pub use self::{
     pictures::{GraphicsProtocol, Pictures},
     stream::Video,
     view::{Colours, half_blocks},
 };
-use super::{
-    app::{App, Tag},
-    clock,
-    model::{CallState, CallStats, Recording, wire},
-    timeline::cut,
-};
-use crate::{
-    rpc::frames::{self, Part},
-    terminal::safe_line,
-    verbs::field,
-};
+use super::{app::App, clock, model::CallState, timeline::cut};
+use crate::terminal::safe_line;
 
-/// Streams of a call: the other side, and ourselves.
-pub const PEER: u8 = 0;
-pub const SELF: u8 = 1;
 /// Who talks while a key is held is heard until it is no longer repeated: the first repetition takes a while.
 const FIRST_REPEAT: Duration = Duration::from_millis(800);
 const NEXT_REPEAT: Duration = Duration::from_millis(400);
@@ -77,139 +69,160 @@ pub struct Tile {
     pub area: Rect,
 }
 
+/// What somebody may have said to the end of a call, for a remark.
+fn quoted(word: &str) -> String {
+    let word = safe_line(word);
+    if word.is_empty() { String::new() } else { format!(" “{}”", cut(&word, 60)) }
+}
+
+/// What there is to say of recordings when a call has changed.
+fn recording_remark(before: &Call, now: &CallState) -> Option<String> {
+    Some(match (before.recording, now.wire.recording) {
+        (old, Consent::Yes) if old != Consent::Yes => "The call is being recorded; /record stop ends it.".to_owned(),
+        (Consent::Asked, Consent::No) => "The call is not recorded.".to_owned(),
+        (Consent::Yes, Consent::No) => "The recording is complete.".to_owned(),
+        _ if before.recorded == Consent::Yes && now.wire.recorded == Consent::No => {
+            format!("{} no longer records.", now.name)
+        }
+        _ => return None,
+    })
+}
+
 impl App {
     pub fn answer_call(&mut self, call: &CallState, video: bool) {
-        let mut params = Self::call_params(video);
-        params["call"] = call.id.clone().into();
-        self.ask(Tag::Nothing, "call.answer", params);
+        self.tell(Answer::new(call.wire.id.clone(), Self::call_media(video)));
         self.call_view = true;
-        self.open(&call.chat.clone());
+        self.open(&call.wire.chat.id.clone());
     }
 
-    pub fn set_call(&mut self, what: &str, on: bool) {
+    pub fn set_microphone(&mut self, on: bool) {
         let Some(call) = &mut self.call else { return };
-        let media = call.own_media_mut();
-        match what {
-            "microphone" => media.microphone = on,
-            _ => media.camera = on,
-        }
-        let id = call.id.clone();
-        self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, what: on }));
+        call.own_media_mut().microphone = on;
+        let set = Set { call: call.wire.id.clone(), microphone: Some(on), ..Set::default() };
+        self.tell_in_order(set);
+    }
+
+    pub fn set_camera(&mut self, on: bool) {
+        let Some(call) = &mut self.call else { return };
+        call.own_media_mut().camera = on;
+        let set = Set { call: call.wire.id.clone(), camera: Some(on), ..Set::default() };
+        self.tell_in_order(set);
     }
 
     /// What a call captures: devices, or what variables name in their place.
-    pub fn call_params(video: bool) -> Value {
-        let mut params = json!({ "video": video });
-        for (variable, name) in
-            [("STARLING_AUDIO_IN", "audio_in"), ("STARLING_AUDIO_OUT", "audio_out"), ("STARLING_VIDEO_IN", "video_in")]
-        {
-            if let Ok(value) = std::env::var(variable)
-                && (video || name != "video_in")
-            {
-                params[name] = value.into();
-            }
+    pub fn call_media(video: bool) -> Media {
+        let named = |variable: &str| std::env::var(variable).ok();
+        Media {
+            video: Some(video),
+            audio_in: named("STARLING_AUDIO_IN"),
+            audio_out: named("STARLING_AUDIO_OUT"),
+            video_in: named("STARLING_VIDEO_IN").filter(|_| video),
+            ..Media::default()
         }
-        params
     }
 
     /// Asks to record, answers who asks, or ends it.
     pub fn record(&mut self, call: &CallState, rest: &str) {
-        let id = &call.id;
+        let id = call.wire.id.clone();
         match rest {
-            "yes" | "no" => {
-                self.ask(Tag::Nothing, "call.consent", json!({ "call": id, "agree": rest == "yes" }));
-            }
-            "stop" => self.ask(Tag::Nothing, "call.record", json!({ "call": id })),
-            "" if call.ours != Recording::No => self.ask(Tag::Nothing, "call.record", json!({ "call": id })),
+            "yes" | "no" => self.tell(AgreeToRecording { call: id, agree: rest == "yes" }),
+            "stop" => self.tell(Record { call: id, path: None }),
+            "" if call.wire.recording != Consent::No => self.tell(Record { call: id, path: None }),
             _ => {
                 let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
                 let path = match rest {
-                    "" => home.join(recording_name(&call.name, call.video)),
+                    "" => home.join(recording_name(&call.name, call.wire.video)),
                     _ => home.join(rest.strip_prefix("~/").unwrap_or(rest)),
                 };
                 self.say(format!("{} is asked. It goes to {}", call.name, path.display()));
-                self.ask(Tag::Nothing, "call.record", json!({ "call": id, "path": path }));
+                self.tell(Record { call: id, path: Some(path.to_string_lossy().into_owned()) });
             }
         }
     }
 
     /// The list of calls, at the start and after another node.
-    pub fn calls_are(&mut self, calls: &Value) {
-        self.other_calls.clear();
-        let mut known: Vec<(&Value, String, String)> = Vec::new();
-        for call in calls.as_array().into_iter().flatten() {
-            let chat = field(&call["chat"], "id").to_owned();
-            let name = self.contact_of(&chat).map(|c| c.name.clone()).unwrap_or_default();
-            known.push((call, chat, name));
-        }
+    pub fn take_calls(&mut self, calls: Vec<Call>) {
+        let named = |call: Call| {
+            let name = self.contact_of(&call.chat.id).map(|c| safe_line(&c.name)).unwrap_or_default();
+            CallState::new(call, name)
+        };
+        let mut known: Vec<CallState> = calls.into_iter().map(named).collect();
         // One that is talked in before one that rings.
-        known.sort_by_key(|(call, ..)| call["state"] == "ringing");
-        match known.split_first() {
-            Some(((call, chat, name), others)) => {
-                self.take_call(wire::call(call, chat, name));
-                self.other_calls = others.iter().map(|(call, chat, name)| wire::call(call, chat, name)).collect();
-            }
+        known.sort_by_key(|call| call.wire.state == CallPhase::Ringing);
+        let mut known = known.into_iter();
+        let first = known.next();
+        self.other_calls = known.collect();
+        match first {
+            Some(call) => self.take_call(call),
             None => self.call_over(),
         }
     }
 
-    /// An event about a call.
-    pub fn call_event(&mut self, event: &Value) {
-        let call = &event["call"];
-        let (chat, name) = (field(&event["chat"], "id").to_owned(), field(&event["chat"], "name").to_owned());
-        if event["type"] == "call.ended" {
-            self.refresh_chats();
-            if self.open.as_deref() == Some(&chat) {
-                self.load_newest();
+    /// The note of a call is in a chat.
+    pub fn call_noted(&mut self, chat: &ChatId) {
+        self.refresh_chats();
+        if self.open.as_ref() == Some(chat) {
+            self.load_newest();
+        }
+    }
+
+    /// Somebody calls.
+    pub fn call_comes_in(&mut self, chat: &ChatRef, call: Call) {
+        let name = cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
+        let what = if call.moved { "can be talked to here now" } else { "calls you" };
+        self.notify(&name, what, true);
+        self.call_changed(chat, call);
+    }
+
+    /// A call has changed.
+    pub fn call_changed(&mut self, chat: &ChatRef, call: Call) {
+        let shown = self.call.as_ref().is_none_or(|c| c.wire.id == call.id);
+        if call.state == CallPhase::Ended {
+            self.other_calls.retain(|c| c.wire.id != call.id);
+            if shown {
+                self.call_ended(&call);
             }
             return;
         }
-        let id = field(call, "id");
-        let ours = self.call.as_ref().is_none_or(|c| c.id == id);
-        if call["state"] == "ended" {
-            self.other_calls.retain(|c| c.id != id);
-            if ours {
-                self.call_over();
-                let news = wire::call_news(call);
-                let word = safe_line(&news.text);
-                let word = if word.is_empty() { String::new() } else { format!(" “{}”", cut(&word, 60)) };
-                if news.reason == "elsewhere" && !news.replaced {
-                    self.say("Another device of yours has the call: /take brings it here.".into());
-                } else if !news.replaced {
-                    self.say(format!("The call is over: {}.{word}", news.reason.replace('_', " ")));
-                }
-            }
-            return;
+        if let Some(trouble) = call.trouble.as_deref().filter(|trouble| !trouble.is_empty()) {
+            self.warn(safe_line(trouble));
         }
-        if event["type"] == "call.incoming" {
-            let name = cut(&safe_line(&name), 24);
-            let what = if call["moved"] == true { "can be talked to here now" } else { "calls you" };
-            self.notify(&name, what, true);
+        let state = CallState::new(call, safe_line(chat.name.as_deref().unwrap_or_default()));
+        if shown {
+            return self.take_call(state);
         }
-        let trouble = wire::call_news(call).trouble;
-        if !trouble.is_empty() {
-            self.warn(safe_line(&trouble));
-        }
-        if ours {
-            return self.take_call(wire::call(call, &chat, &name));
-        }
-        let state = wire::call(call, &chat, &name);
         // What was just answered or made is the one that is shown.
-        let shown =
-            matches!(state.state.as_str(), "starting" | "connecting") || (state.outgoing && state.state == "ringing");
-        match self.other_calls.iter_mut().find(|c| c.id == id) {
+        let (id, phase) = (state.wire.id.clone(), state.wire.state);
+        let is_new = matches!(phase, CallPhase::Starting | CallPhase::Connecting)
+            || (state.wire.outgoing && phase == CallPhase::Ringing);
+        match self.other_calls.iter_mut().find(|c| c.wire.id == id) {
             Some(known) => *known = CallState { since: known.since, ..state },
             None => self.other_calls.push(state),
         }
-        if shown {
-            self.show_call(id);
+        if is_new {
+            self.show_call(&id);
+        }
+    }
+
+    /// The call that is shown is over.
+    fn call_ended(&mut self, call: &Call) {
+        self.call_over();
+        match call.reason {
+            // It goes on under another name.
+            _ if call.replaced_by.is_some() => {}
+            Some(CallEnd::Elsewhere) => self.say("Another device of yours has the call: /take brings it here.".into()),
+            reason => {
+                let reason = reason.map(CallEnd::as_str).unwrap_or_default().replace('_', " ");
+                let word = quoted(call.text.as_deref().unwrap_or_default());
+                self.say(format!("The call is over: {reason}.{word}"));
+            }
         }
     }
 
     /// Shows one of the other calls in place of this one, which waits.
-    fn show_call(&mut self, id: &str) {
+    fn show_call(&mut self, id: &CallId) {
         self.end_talk();
-        let Some(at) = self.other_calls.iter().position(|c| c.id == id) else {
+        let Some(at) = self.other_calls.iter().position(|c| c.wire.id == *id) else {
             return;
         };
         let next = self.other_calls.remove(at);
@@ -227,16 +240,16 @@ impl App {
         };
         if next.rings() {
             // The node puts the others on hold.
-            return self.answer_call(&next, next.video);
+            return self.answer_call(&next, next.wire.video);
         }
         self.end_talk();
         if let Some(now) = &mut self.call {
             now.own_media_mut().hold = true;
-            let id = now.id.clone();
-            self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": id, "hold": true }));
+            let set = Set { call: now.wire.id.clone(), hold: Some(true), ..Set::default() };
+            self.tell_in_order(set);
         }
-        self.ask_in_order(Tag::Nothing, "call.set", json!({ "call": next.id, "hold": false }));
-        self.show_call(&next.id);
+        self.tell_in_order(Set { call: next.wire.id.clone(), hold: Some(false), ..Set::default() });
+        self.show_call(&next.wire.id);
         if let Some(now) = &mut self.call {
             now.own_media_mut().hold = false;
         }
@@ -270,38 +283,30 @@ impl App {
         let Some(call) = &mut self.call else { return };
         self.talk_renewed = Some(now);
         call.own_media_mut().microphone = true;
-        let params = json!({ "call": call.id, "microphone": true, "microphone_ms": TALK_LEASE_MS });
-        self.ask_in_order(Tag::Nothing, "call.set", params);
+        let (microphone, microphone_ms) = (Some(true), Some(TALK_LEASE_MS));
+        let set = Set { call: call.wire.id.clone(), microphone, microphone_ms, ..Set::default() };
+        self.tell_in_order(set);
     }
 
     /// No longer talks.
     pub fn end_talk(&mut self) {
         if self.talk_until.take().is_some() && self.call.is_some() {
-            self.set_call("microphone", false);
+            self.set_microphone(false);
         }
     }
 
     fn take_call(&mut self, call: CallState) {
-        let before = self.call.take().filter(|c| c.id == call.id);
+        let before = self.call.take().filter(|c| c.wire.id == call.wire.id);
         let first = before.is_none();
         let before = before.unwrap_or_default();
-        let said = match (before.ours, call.ours) {
-            (old, Recording::Yes) if old != Recording::Yes => {
-                Some("The call is being recorded; /record stop ends it.".to_owned())
-            }
-            (Recording::Asked, Recording::No) => Some("The call is not recorded.".to_owned()),
-            (Recording::Yes, Recording::No) => Some("The recording is complete.".to_owned()),
-            _ if before.theirs == Recording::Yes && call.theirs == Recording::No => {
-                Some(format!("{} no longer records.", call.name))
-            }
-            _ => None,
-        };
-        said.into_iter().for_each(|text| self.say(text));
+        if let Some(remark) = recording_remark(&before.wire, &call) {
+            self.say(remark);
+        }
         let since = before.since.or_else(|| call.connected().then(Instant::now));
         if first {
             // One that we took from another device of ours is large, too.
-            self.call_view |= call.outgoing || (call.moved && call.state == "connecting");
-            self.ask(Tag::Nothing, "call.attend", json!({ "call": call.id }));
+            self.call_view |= call.wire.outgoing || (call.wire.moved && call.wire.state == CallPhase::Connecting);
+            self.tell(Attend { call: call.wire.id.clone() });
         }
         self.call = Some(CallState { since, stats: before.stats, ..call });
     }
@@ -318,18 +323,14 @@ impl App {
     }
 
     /// What the node is asked to send, once the tiles have a place.
-    pub fn wants_video(&self) -> Option<(String, Value)> {
+    pub fn wants_video(&self) -> Option<(CallId, Request)> {
         let call = self.call.as_ref().filter(|c| c.connected())?;
-        let tiles: Vec<Value> = self
-            .layout
-            .tiles
-            .iter()
-            .map(|tile| {
-                let (width, height) = self.pictures.pixels(tile.area);
-                json!({ "stream": tile.stream, "width": width, "height": height })
-            })
-            .collect();
-        Some((call.id.clone(), json!({ "tiles": tiles })))
+        let tile = |tile: &Tile| {
+            let (width, height) = self.pictures.pixels(tile.area);
+            let side = |pixels: u32| pixels.min(frames::MAX_SIDE.into()) as u16;
+            frames::Tile { stream: tile.stream, width: side(width), height: side(height) }
+        };
+        Some((call.wire.id.clone(), Request { tiles: self.layout.tiles.iter().map(tile).collect() }))
     }
 
     /// A frame came.
@@ -337,25 +338,25 @@ impl App {
         let mut shot = self.shot.take().unwrap_or_default();
         let mut stats = None;
         for part in parts {
-            match part.kind {
-                frames::TILE => {
+            match part {
+                Part::Tile(frames::Tile { stream, width, height }, rgb) => {
                     self.pictures_seen += 1;
-                    let (number, width, height) = (self.pictures_seen, part.width, part.height);
-                    let picture = Picture { number, width, height, rgb: part.content };
-                    if let Some(tile) = shot.tiles.get_mut(usize::from(part.stream)) {
-                        *tile = (picture.width > 0).then_some(picture);
+                    let picture = Picture { number: self.pictures_seen, width, height, rgb };
+                    if let Some(tile) = shot.tiles.get_mut(usize::from(stream)) {
+                        *tile = (width > 0).then_some(picture);
                     }
                 }
-                frames::STATS => stats = Some(CallStats::from_bytes(&part.content)),
-                frames::TERMINAL => {
-                    self.shared = (part.width > 0).then(|| {
-                        let size = |n: u16| std::num::NonZeroU16::new(n.min(400)).unwrap_or(std::num::NonZeroU16::MIN);
-                        let mut parser = vt100::Parser::new(size(part.height), size(part.width), 0);
-                        parser.process(&part.content);
+                Part::Stats(measured) => stats = Some(*measured),
+                Part::Terminal(columns, rows, content) => {
+                    self.shared = (columns > 0).then(|| {
+                        let size = |n: u16| {
+                            std::num::NonZeroU16::new(n.min(MAX_TERMINAL)).unwrap_or(std::num::NonZeroU16::MIN)
+                        };
+                        let mut parser = vt100::Parser::new(size(rows), size(columns), 0);
+                        parser.process(&content);
                         parser
                     });
                 }
-                _ => {}
             }
         }
         if let (Some(call), Some(stats)) = (&mut self.call, stats) {

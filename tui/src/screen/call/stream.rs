@@ -1,17 +1,21 @@
 //! The connection that brings a call's pictures.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use serde_json::Value;
+use starling_control::{
+    ClientError,
+    frames::{Frames, Part, Request},
+    objects::CallId,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
-use crate::{
-    profile::Profile,
-    rpc::frames::{Frames, Part},
-};
+use crate::profile::Profile;
 
 /// Pictures are drawn at most so often; a terminal that is slower gets fewer.
 const FRAME: Duration = Duration::from_millis(33);
@@ -19,16 +23,29 @@ const FRAME: Duration = Duration::from_millis(33);
 /// The connection that brings pictures. A task reads; the newest frame waits for the screen.
 #[derive(Default)]
 pub struct Video {
-    call: String,
-    wanted: Option<watch::Sender<Value>>,
+    call: CallId,
+    wanted: Option<watch::Sender<Request>>,
     frames: Option<mpsc::Receiver<Vec<Part>>>,
     task: Option<JoinHandle<()>>,
     not_before: Option<Instant>,
 }
 
+/// Connects to the node behind the first of these sockets that has one.
+async fn connect(sockets: &[PathBuf], call: CallId) -> Option<Frames> {
+    for socket in sockets {
+        match Frames::open(socket, call.clone()).await {
+            Ok(frames) => return Some(frames),
+            // Nobody is behind this one.
+            Err(ClientError::Closed) => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
 impl Video {
     /// Watches a call, in these sizes, or nothing. `began`: when the last drawing did.
-    pub fn want(&mut self, wanted: Option<(String, Value)>, profile: &Profile, began: Instant) {
+    pub fn want(&mut self, wanted: Option<(CallId, Request)>, profile: &Profile, began: Instant) {
         // At most a third of the time goes into drawing: keys come first.
         self.not_before = Some(began + FRAME.max(began.elapsed() * 3));
         let Some((call, wish)) = wanted else { return self.stop() };
@@ -46,7 +63,7 @@ impl Video {
         let (shots, frames) = mpsc::channel(1);
         let (sockets, id) = (profile.sockets(), call.clone());
         self.task = Some(tokio::spawn(async move {
-            let Ok(mut connection) = Frames::open(&sockets, &id).await else { return };
+            let Some(mut connection) = connect(&sockets, id).await else { return };
             loop {
                 let Ok(place) = shots.reserve().await else { return };
                 let wish = wishes.borrow().clone();
@@ -62,7 +79,7 @@ impl Video {
             task.abort();
         }
         (self.wanted, self.frames) = (None, None);
-        self.call.clear();
+        self.call = CallId::default();
     }
 
     /// The next frame; never, while nothing is watched. Can be cancelled.

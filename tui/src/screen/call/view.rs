@@ -6,20 +6,20 @@ use ratatui::{
     style::{Color, Modifier, Style},
     widgets::{Clear, Widget},
 };
+use starling_control::{
+    frames::{PEER, SELF},
+    objects::{CallPhase, Consent},
+};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{
-    super::{
-        app::App,
-        model::{CallState, Recording},
-        timeline::cut,
-    },
-    PEER, Picture, SELF, Tile,
+    super::{app::App, model::CallState, timeline::cut},
+    Picture, Tile,
 };
 use crate::terminal::safe_line;
 
 /// Above this level somebody talks.
-const TALKING: f64 = 0.02;
+const TALKING: f32 = 0.02;
 
 /// The row above the messages.
 pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -27,35 +27,35 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.theme;
     let key = |name| app.keys.keys_of(name);
     let name = cut(&call.name, area.width / 3);
-    let (left, right, style) = match call.state.as_str() {
-        "connected" | "interrupted" if app.other_calls.iter().any(CallState::rings) => {
+    let (left, right, style) = match call.wire.state {
+        _ if call.connected() && app.other_calls.iter().any(CallState::rings) => {
             let other = app.other_calls.iter().find(|c| c.rings()).map(|c| cut(&c.name, area.width / 3));
             let text = format!(" ☎ {} calls, too", other.unwrap_or_default());
             (text, format!("/switch answers, {name} waits "), theme.accent)
         }
         _ if call.rings() => {
-            let kind = match (call.moved, call.video) {
+            let kind = match (call.wire.moved, call.wire.video) {
                 (true, _) => "from your other device",
                 (_, true) => "video call",
                 _ => "call",
             };
             (format!(" ☎ {name} · {kind}"), format!("{} answers · /hangup declines ", key("answer")), theme.accent)
         }
-        "connected" | "interrupted" if call.theirs == Recording::Asked => {
+        _ if call.connected() && call.wire.recorded == Consent::Asked => {
             (format!(" ● {name} asks to record"), "/record yes · /record no ".into(), theme.warn)
         }
-        "connected" | "interrupted" => {
+        state @ (CallPhase::Connected | CallPhase::Interrupted) => {
             let mic = match (call.own_media().microphone, app.talk_until) {
                 (true, Some(_)) => "talking",
                 (true, None) => "mic on",
                 (false, _) => "mic off",
             };
             let camera = if call.own_media().camera { "camera on" } else { "camera off" };
-            let state = if call.state == "interrupted" { " · interrupted, looking for a way" } else { "" };
+            let state = if state == CallPhase::Interrupted { " · interrupted, looking for a way" } else { "" };
             let style = if call.is_recorded() { theme.warn } else { theme.good };
             (format!(" ☎ {name} {}{state}", call.clock()), format!("{mic} · {camera} "), style)
         }
-        "ringing" => (format!(" ☎ {name} · ringing …"), format!("{} cancels ", key("answer")), theme.accent),
+        CallPhase::Ringing => (format!(" ☎ {name} · ringing …"), format!("{} cancels ", key("answer")), theme.accent),
         _ => (format!(" ☎ {name} · connecting …"), format!("{} cancels ", key("answer")), theme.accent),
     };
     // Whatever else is to be said, and however little room there is.
@@ -87,7 +87,7 @@ pub fn draw_view(app: &mut App, area: Rect, buffer: &mut Buffer) {
     let body = Rect { height: area.height - 2, ..area };
     let quality = call.quality();
     // What both sides compare is never cut off.
-    let line = if call.emoji.is_empty() { quality } else { format!("{} · {quality}", call.emoji) };
+    let line = if call.wire.emoji.is_empty() { quality } else { format!("{} · {quality}", call.wire.emoji) };
     buffer.set_string(area.x + 1, area.y + area.height - 2, cut(&line, area.width - 2), theme.dim);
     let key = |name| app.keys.keys_of(name);
     let keys = format!(
@@ -136,7 +136,7 @@ fn draw_name(app: &App, area: Rect, buffer: &mut Buffer) {
     let style = if talks { theme.good } else { theme.text };
     buffer.set_string(area.x + 1, area.y, cut(&text, area.width.saturating_sub(2)), style);
     // Our own level, so that one sees to be heard.
-    let level = (call.stats.level.unwrap_or(0.0).sqrt() * 8.0).round().clamp(0.0, 8.0) as usize;
+    let level = (call.stats.level.sqrt() * 8.0).round().clamp(0.0, 8.0) as usize;
     let meter = format!("you {}{}", "▮".repeat(level), "▯".repeat(8 - level));
     let width = meter.width() as u16;
     if area.width > width + text.width() as u16 + 4 {

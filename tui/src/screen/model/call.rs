@@ -2,112 +2,35 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
-/// What somebody in a call has turned on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct MediaState {
-    pub microphone: bool,
-    pub camera: bool,
-    pub hold: bool,
-    pub recording: bool,
-    pub sharing: bool,
-}
-
-/// Sound that comes in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct AudioStats {
-    pub packets: f64,
-    pub lost: f64,
-    /// From 0 to 1.
-    pub level: f64,
-}
-
-/// Pictures that come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct VideoStats {
-    pub height: u64,
-    pub fps: f64,
-}
-
-/// The way to the other side.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Route {
-    /// `relay`, or how else; not known at the beginning.
-    pub path: Option<String>,
-    pub rtt_ms: Option<f64>,
-    /// Bits a second.
-    pub sent_bps: Option<f64>,
-    pub received_bps: Option<f64>,
-    pub audio: Option<AudioStats>,
-    pub video: Option<VideoStats>,
-    pub state: Option<MediaState>,
-}
-
-/// What a call's media report, with each picture.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct CallStats {
-    /// Our own.
-    pub state: Option<MediaState>,
-    /// Of our microphone, from 0 to 1.
-    pub level: Option<f64>,
-    /// We may type into the other side's terminal.
-    pub has_hand: bool,
-    pub routes: Vec<Route>,
-}
-
-impl CallStats {
-    /// From a frame; what is not valid counts as nothing known.
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        serde_json::from_slice(bytes).unwrap_or_default()
-    }
-}
-
-/// How far a recording is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Recording {
-    #[default]
-    No,
-    Asked,
-    Yes,
-}
+use starling_control::objects::{Call, CallPhase, CallStats, Consent, Path, RouteStats, SelfState};
 
 /// A call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallState {
-    pub id: String,
-    pub chat: String,
-    /// Safe to be shown.
+    /// As the node has reported it last.
+    pub wire: Call,
+    /// The name of the other side, safe to be shown.
     pub name: String,
-    /// `starting`, `ringing`, `connecting`, `connected`, `interrupted` or `ended`.
-    pub state: String,
-    pub outgoing: bool,
-    /// Another device of ours hands it over.
-    pub moved: bool,
-    pub video: bool,
-    /// What both sides compare.
-    pub emoji: String,
+    /// Since when the two talk.
     pub since: Option<Instant>,
-    pub ours: Recording,
-    pub theirs: Recording,
     /// As they came last.
     pub stats: CallStats,
 }
 
 impl CallState {
+    /// A call with somebody of this name, which is safe to be shown.
+    pub fn new(wire: Call, name: String) -> Self {
+        Self { wire, name, since: None, stats: CallStats::default() }
+    }
+
     /// Somebody calls us, and nobody has answered yet.
     pub fn rings(&self) -> bool {
-        !self.outgoing && self.state == "ringing"
+        !self.wire.outgoing && self.wire.state == CallPhase::Ringing
     }
 
     /// The two talk, or did until just now.
     pub fn connected(&self) -> bool {
-        matches!(self.state.as_str(), "connected" | "interrupted")
+        matches!(self.wire.state, CallPhase::Connected | CallPhase::Interrupted)
     }
 
     /// When its clock goes on.
@@ -126,23 +49,27 @@ impl CallState {
     }
 
     /// What we have turned on.
-    pub fn own_media(&self) -> MediaState {
-        self.stats.state.unwrap_or_default()
+    pub fn own_media(&self) -> SelfState {
+        self.stats.state
     }
 
     /// To show at once what will be reported soon.
-    pub fn own_media_mut(&mut self) -> &mut MediaState {
-        self.stats.state.get_or_insert_default()
+    pub fn own_media_mut(&mut self) -> &mut SelfState {
+        &mut self.stats.state
+    }
+
+    fn route(&self) -> Option<&RouteStats> {
+        self.stats.routes.first()
     }
 
     /// What the other side has turned on; `None` before that is known.
-    pub fn their_media(&self) -> Option<MediaState> {
-        self.stats.routes.first()?.state
+    pub fn their_media(&self) -> Option<SelfState> {
+        Some(self.route()?.state)
     }
 
-    /// How loud they are.
-    pub fn their_level(&self) -> f64 {
-        self.stats.routes.first().and_then(|route| route.audio).unwrap_or_default().level
+    /// How loud they are, from 0 to 1.
+    pub fn their_level(&self) -> f32 {
+        self.route().map_or(0.0, |route| route.audio.level)
     }
 
     /// Whether we see them, or will.
@@ -152,69 +79,61 @@ impl CallState {
 
     /// Somebody records it, with consent or as they say themselves.
     pub fn is_recorded(&self) -> bool {
-        self.ours == Recording::Yes
-            || self.theirs == Recording::Yes
+        self.wire.recording == Consent::Yes
+            || self.wire.recorded == Consent::Yes
             || self.own_media().recording
             || self.their_media().is_some_and(|media| media.recording)
     }
 
     /// Whether its packets go directly to the other side; `None` before that is known.
     pub fn is_direct(&self) -> Option<bool> {
-        let path = self.stats.routes.first()?.path.as_deref().filter(|_| self.connected())?;
-        Some(path != "relay")
+        let path = self.route()?.path.as_deref().filter(|_| self.connected())?;
+        Some(path != Path::Relay.as_str())
     }
 
     /// Loss, round trip, rate and path, in one line.
     pub fn quality(&self) -> String {
-        let (Some(direct), Some(route)) = (self.is_direct(), self.stats.routes.first()) else { return String::new() };
-        let audio = route.audio.unwrap_or_default();
+        let (Some(direct), Some(route)) = (self.is_direct(), self.route()) else { return String::new() };
+        let (audio, video) = (&route.audio, &route.video);
         let packets = audio.packets + audio.lost;
-        let loss = if packets > 0.0 { audio.lost * 100.0 / packets } else { 0.0 };
+        let loss = if packets > 0 { audio.lost as f64 * 100.0 / packets as f64 } else { 0.0 };
         let mut line = if direct { "direct".to_owned() } else { "relayed".to_owned() };
         if let Some(rtt) = route.rtt_ms {
             line.push_str(&format!(" · {rtt:.0} ms"));
         }
         line.push_str(&format!(" · {loss:.1} % lost"));
-        let rate = (route.sent_bps.unwrap_or(0.0) + route.received_bps.unwrap_or(0.0)) / 1e3;
-        line.push_str(&format!(" · {rate:.0} kbit/s"));
-        if let Some(video) = route.video.filter(|video| video.fps > 0.5) {
+        line.push_str(&format!(" · {:.0} kbit/s", (route.sent_bps + route.received_bps) as f64 / 1e3));
+        if video.fps > 0.5 {
             line.push_str(&format!(" · {}p {:.0} fps", video.height, video.fps));
         }
         line
     }
 }
 
-/// How a call has ended, and what else an event says of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallNews {
-    /// `declined`, `busy`, …
-    pub reason: String,
-    /// What the other side said to it.
-    pub text: String,
-    /// Another call takes its place.
-    pub replaced: bool,
-    /// What went wrong with sound or pictures.
-    pub trouble: String,
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use starling_control::objects::{Heard, VideoStats};
 
     use super::*;
 
     #[test]
     fn a_line_tells_how_good_a_call_is_once_that_is_known() {
-        let mut call = CallState { state: "connected".into(), ..CallState::default() };
+        let mut call = CallState::default();
+        call.wire.state = CallPhase::Connected;
         assert_eq!((call.quality().as_str(), call.is_direct()), ("", None));
-        let stats = json!({ "state": { "microphone": true, "later": 1 }, "routes": [{ "path": "relay", "rtt_ms": 20.4,
-            "sent_bps": 1000, "received_bps": 2000, "audio": { "packets": 99, "lost": 1 }, "video": { "height": 360, "fps": 15 } }] });
-        call.stats = CallStats::from_bytes(stats.to_string().as_bytes());
+        call.stats.state.microphone = true;
+        call.stats.routes = vec![RouteStats {
+            path: Some("relay".into()),
+            rtt_ms: Some(20.4),
+            sent_bps: 1000,
+            received_bps: 2000,
+            audio: Heard { packets: 99, lost: 1, ..Heard::default() },
+            video: VideoStats { height: 360, fps: 15.0, ..VideoStats::default() },
+            ..RouteStats::default()
+        }];
         assert_eq!(call.quality(), "relayed · 20 ms · 1.0 % lost · 3 kbit/s · 360p 15 fps");
         assert!(call.own_media().microphone && !call.shows_them() && !call.is_recorded());
-        call.stats = CallStats::from_bytes(b"nonsense");
-        assert_eq!(call.stats, CallStats::default());
-        call.theirs = Recording::Yes;
+        call.wire.recorded = Consent::Yes;
         assert!(call.is_recorded());
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
+use starling_control::objects::DeliveryState;
 use starling_node::{Clock, MessageId};
 
-use super::{Delivery, Message};
+use super::Message;
 
 /// Messages kept in memory; those far from the view go.
 pub const WINDOW: usize = 1_200;
@@ -85,7 +86,7 @@ impl History {
 
     /// The first message of others that is newer than this.
     pub fn first_new(&self, after: Clock) -> Option<MessageId> {
-        self.messages.iter().find(|m| !m.mine && m.id.0.clock > after).map(|m| m.id)
+        self.messages.iter().find(|m| !m.is_own() && m.id.0.clock > after).map(|m| m.id)
     }
 
     /// Messages that answer this one.
@@ -124,9 +125,9 @@ impl History {
     }
 
     /// A message of ours has come further, or failed.
-    pub fn set_state(&mut self, id: MessageId, state: Delivery, reason: &str) {
+    pub fn set_state(&mut self, id: MessageId, state: DeliveryState, reason: &str) {
         if let Some(at) = self.position(id) {
-            self.messages[at].state = state;
+            self.messages[at].wire.state = state;
             self.messages[at].reason = reason.to_owned();
         }
     }
@@ -191,7 +192,7 @@ mod tests {
     }
 
     fn message(n: u64) -> Message {
-        Message { id: id(n), text: format!("message {n}"), ..Message::default() }
+        Message { id: id(n), ..Message::default() }
     }
 
     fn ids(history: &History) -> Vec<u64> {
@@ -249,10 +250,12 @@ mod tests {
     #[test]
     fn a_change_keeps_why_a_message_failed() {
         let mut history = History::newest(vec![message(1)], 100);
-        history.set_state(id(1), Delivery::Failed, "blocked");
-        assert!(history.update(Message { edited: true, state: Delivery::Failed, ..message(1) }));
+        history.set_state(id(1), DeliveryState::Failed, "blocked");
+        let mut edited = message(1);
+        edited.wire.edited = true;
+        assert!(history.update(edited));
         let message = history.find(id(1)).unwrap();
-        assert!(message.edited && message.reason == "blocked");
+        assert!(message.wire.edited && message.reason == "blocked");
         assert!(!history.update(self::message(2)));
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! The node stores it as named rows of JSON: `open`, and `chat:ID` for each chat.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+use starling_control::{methods::screen, objects::ChatId};
 use starling_node::MessageId;
 
 use super::Numbers;
@@ -110,39 +111,39 @@ impl KeptChat {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// The open chat.
-    pub open: Option<String>,
-    pub chats: HashMap<String, KeptChat>,
+    pub open: Option<ChatId>,
+    pub chats: HashMap<ChatId, KeptChat>,
 }
 
 impl Kept {
-    /// From the answer of `screen.get`.
-    pub fn from_json(answer: Value) -> Self {
-        let Value::Object(rows) = answer["rows"].clone() else { return Self::default() };
+    /// From the rows that the node has kept; what is not valid is left out.
+    pub fn from_rows(rows: BTreeMap<String, Value>) -> Self {
         let open = rows.get(OPEN).and_then(Value::as_str).map(Into::into);
         let chats = rows
             .into_iter()
-            .filter_map(|(name, row)| Some((name.strip_prefix("chat:")?.to_owned(), KeptChat::from_row(row)?)));
+            .filter_map(|(name, row)| Some((name.strip_prefix("chat:")?.into(), KeptChat::from_row(row)?)));
         Self { open, chats: chats.collect() }
     }
 
-    /// Parameters of the `screen.set` that keep this of a chat.
-    pub fn set_chat(chat: &str, kept: &KeptChat) -> Value {
-        json!({ "row": format!("chat:{chat}"), "value": kept.to_row() })
+    /// The request that keeps this of a chat.
+    pub fn set_chat(chat: &ChatId, kept: &KeptChat) -> screen::Set {
+        screen::Set { row: format!("chat:{chat}"), value: kept.to_row() }
     }
 
-    /// Parameters of the `screen.set` that forget what is kept of a chat.
-    pub fn remove_chat(chat: &str) -> Value {
-        json!({ "row": format!("chat:{chat}"), "value": null })
+    /// The request that forgets what is kept of a chat.
+    pub fn remove_chat(chat: &ChatId) -> screen::Set {
+        screen::Set { row: format!("chat:{chat}"), value: Value::Null }
     }
 
-    /// Parameters of the `screen.set` that keep which chat is open.
-    pub fn set_open(chat: &str) -> Value {
-        json!({ "row": OPEN, "value": chat })
+    /// The request that keeps which chat is open.
+    pub fn set_open(chat: &ChatId) -> screen::Set {
+        screen::Set { row: OPEN.into(), value: chat.as_str().into() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use starling_node::{Clock, EventId};
 
     use super::*;
@@ -158,18 +159,20 @@ mod tests {
             let draft = Draft { text: "half a\nthought".into(), mode, waiting: "before".into() };
             let place = Some(Place { message: id(3), row: 2 });
             let chat = KeptChat { draft, place, numbers: numbers.clone() };
-            let (open, row) = (Kept::set_open("c1"), Kept::set_chat("c1", &chat));
-            let rows = json!({ "open": open["value"], "chat:c1": row["value"], "chat:c2": 7, "later": {} });
-            let kept = Kept::from_json(json!({ "rows": rows }));
-            assert_eq!(kept.open.as_deref(), Some("c1"));
-            assert_eq!(kept.chats, HashMap::from([("c1".to_owned(), chat)]));
+            let c1 = ChatId::from("c1");
+            let mut rows: BTreeMap<String, Value> =
+                [Kept::set_open(&c1), Kept::set_chat(&c1, &chat)].into_iter().map(|set| (set.row, set.value)).collect();
+            rows.extend([("chat:c2".to_owned(), json!(7)), ("later".to_owned(), json!({}))]);
+            let kept = Kept::from_rows(rows);
+            assert_eq!(kept.open.as_ref(), Some(&c1));
+            assert_eq!(kept.chats, HashMap::from([(c1, chat)]));
         }
         let odd = json!({ "text": "x", "reply": "no id", "place": ["no id", 1], "numbers": [["no id", 1]] });
-        let kept = Kept::from_json(json!({ "rows": { "chat:c": odd } }));
+        let kept = Kept::from_rows(BTreeMap::from([("chat:c".to_owned(), odd)]));
         assert_eq!(
-            kept.chats["c"],
+            kept.chats[&ChatId::from("c")],
             KeptChat { draft: Draft { text: "x".into(), ..Draft::default() }, ..KeptChat::default() }
         );
-        assert_eq!(Kept::from_json(Value::Null), Kept::default());
+        assert_eq!(Kept::from_rows(BTreeMap::new()), Kept::default());
     }
 }

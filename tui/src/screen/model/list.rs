@@ -1,15 +1,15 @@
 //! The list of chats: its rows, and the one that is chosen.
 
-use super::{Chat, ContactRequest};
+use starling_control::objects::{AccountId, Chat, ChatId, Request};
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListRow {
     Title(&'static str),
     /// The chat's id.
-    Chat(String),
+    Chat(ChatId),
     /// The account that asks.
-    Request(String),
+    Request(AccountId),
 }
 
 /// The rows, from the top to the bottom. A title is never chosen where there is something else.
@@ -21,7 +21,7 @@ pub struct ChatList {
 
 impl ChatList {
     /// Makes the rows again; `follow` is a chat that is to be chosen, if it is there.
-    pub fn rebuild(&mut self, requests: &[ContactRequest], chats: &[Chat], follow: Option<&str>) {
+    pub fn rebuild(&mut self, requests: &[Request], chats: &[Chat], follow: Option<&ChatId>) {
         let row = |chat: &Chat| ListRow::Chat(chat.id.clone());
         self.rows.clear();
         if !requests.is_empty() {
@@ -78,10 +78,9 @@ impl ChatList {
     }
 
     /// The chat so many chats further, from an open one; the first if none is open.
-    pub fn beside(&self, open: Option<&str>, by: isize) -> Option<&str> {
-        let chats =
-            self.rows.iter().filter_map(|row| if let ListRow::Chat(id) = row { Some(id.as_str()) } else { None });
-        let chats: Vec<&str> = chats.collect();
+    pub fn beside(&self, open: Option<&ChatId>, by: isize) -> Option<&ChatId> {
+        let chats = self.rows.iter().filter_map(|row| if let ListRow::Chat(id) = row { Some(id) } else { None });
+        let chats: Vec<&ChatId> = chats.collect();
         let at = chats.iter().position(|chat| Some(*chat) == open);
         chats.get(at.map_or(0, |at| at.saturating_add_signed(by))).copied()
     }
@@ -102,8 +101,8 @@ mod tests {
         list.step(true);
         assert_eq!((list.at(), list.beside(None, 1)), (0, None));
         let chats = [chat("a", false), chat("b", true), chat("c", false)];
-        let asks = ContactRequest { account: "r".into(), ..ContactRequest::default() };
-        list.rebuild(&[asks], &chats, Some("c"));
+        let asks = Request { account: "r".into(), ..Request::default() };
+        list.rebuild(&[asks], &chats, Some(&"c".into()));
         // Requests, r, Direct, a, c, Archived, b.
         assert_eq!((list.rows().len(), list.at()), (7, 4));
         list.step(true);
@@ -114,8 +113,8 @@ mod tests {
         assert_eq!(list.at(), 1);
         assert!(!list.choose(2) && !list.choose(7) && list.choose(3));
         assert_eq!(
-            (list.beside(Some("a"), 1), list.beside(Some("b"), 1), list.beside(Some("a"), -1)),
-            (Some("c"), None, Some("a"))
+            [("a", 1), ("b", 1), ("a", -1)].map(|(open, by)| list.beside(Some(&open.into()), by).map(ChatId::as_str)),
+            [Some("c"), None, Some("a")]
         );
         list.rebuild(&[], &chats[..1], None);
         assert_eq!(list.at(), 1);

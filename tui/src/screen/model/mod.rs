@@ -1,5 +1,4 @@
-//! What the screen knows, as types that can be tested without a terminal. The JSON of the node becomes these types in `wire`, and nowhere
-//! else.
+//! What the screen knows beyond the objects of the control interface, as types that can be tested without a terminal.
 
 mod call;
 mod history;
@@ -7,15 +6,12 @@ mod kept;
 mod list;
 mod message;
 mod numbers;
-mod people;
-pub mod wire;
 
 pub use self::{
-    call::{CallNews, CallState, CallStats, Recording},
+    call::CallState,
     history::{History, Inserted, Wants},
     kept::{Draft, Kept, KeptChat, Mode, Place},
     list::{ChatList, ListRow},
-    message::{Delivery, Message, Via},
+    message::{Message, page},
     numbers::Numbers,
-    people::{Chat, Contact, ContactRequest, ContactState, Home, OwnDevice, Path, Presence, Status},
 };

@@ -6,11 +6,12 @@ use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
 };
+use starling_control::objects::{ChatId, ContactState, Presence, Rendezvous, Status};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::{
     app::{App, Focus},
-    model::{ContactState, ListRow, Presence},
+    model::ListRow,
     theme::Theme,
     timeline::cut,
 };
@@ -26,12 +27,12 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) {
     draw_status(app, Rect { y: rule + 1, height: 1, ..area }, buffer);
 }
 
-/// How present somebody is.
-pub fn presence_mark(presence: Presence) -> &'static str {
+/// How present somebody is, if they show it.
+pub fn presence_mark(presence: Option<Presence>) -> &'static str {
     match presence {
-        Presence::Online => "●",
-        Presence::Away => "◐",
-        Presence::Offline | Presence::Unknown => "○",
+        Some(Presence::Online) => "●",
+        Some(Presence::Away) => "◐",
+        Some(Presence::Offline) | None => "○",
     }
 }
 
@@ -64,7 +65,7 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-fn list_row(app: &App, id: &str, width: u16) -> Line<'static> {
+fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
     let theme = &app.theme;
     let (contact, chat) = (app.contact_of(id), app.chat(id));
     let name = contact.map(|c| safe_line(&c.name)).unwrap_or_default();
@@ -79,7 +80,7 @@ fn list_row(app: &App, id: &str, width: u16) -> Line<'static> {
     if chat.is_some_and(|c| c.pinned) {
         tail.push('↑');
     }
-    if chat.is_some_and(|c| c.muted) {
+    if chat.is_some_and(|c| c.muted_until.is_some()) {
         tail.push('∅');
     }
     if app.has_draft(id) {
@@ -93,7 +94,7 @@ fn list_row(app: &App, id: &str, width: u16) -> Line<'static> {
         Some(ContactState::Blocked) => ("✗", theme.bad),
         Some(ContactState::Requested) => ("…", theme.dim),
         _ => {
-            let mark = presence_mark(contact.map(|c| c.presence).unwrap_or_default());
+            let mark = presence_mark(contact.and_then(|c| c.presence));
             (mark, if mark == "○" { theme.dim } else { theme.good })
         }
     };
@@ -126,10 +127,10 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
-    let homes = app.me.as_ref().map(|me| me.homes.as_slice()).unwrap_or_default();
+    let homes: Vec<&Rendezvous> = app.me.iter().flat_map(Status::homes).collect();
     let up = homes.iter().filter(|home| home.registered).count();
     let (direct, relayed) = app.peers();
-    let problem = app.open.as_deref().and_then(|id| app.chat(id)?.problem.as_deref());
+    let problem = app.open.as_ref().and_then(|id| app.chat(id)?.problem.as_deref());
     if let Some(problem) = problem {
         ("⚠", theme.warn, safe_line(problem))
     } else if app.me.is_none() {

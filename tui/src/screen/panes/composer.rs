@@ -54,7 +54,7 @@ fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
         Mode::Edit(id) => ("edit", *id),
         Mode::Write => return,
     };
-    let text = app.timeline.find(id).map(|m| safe_line(&m.text)).unwrap_or_default();
+    let text = app.timeline.find(id).map(|m| safe_line(&m.words())).unwrap_or_default();
     let number = app.timeline.numbers.get(id).map(|n| format!(" {n}")).unwrap_or_default();
     let text = cut(&format!("{what}{number}: {text}"), area.width.saturating_sub(16));
     let line = Line::from(vec![

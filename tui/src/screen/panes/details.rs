@@ -7,6 +7,8 @@ use ratatui::{
     text::{Line, Span},
 };
 
+use starling_control::objects::{Path, Presence};
+
 use super::{
     super::{app::App, timeline::cut},
     chats::presence_mark,
@@ -19,7 +21,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(contact) = app.open_contact() else {
         return;
     };
-    let chat = app.open.as_deref().and_then(|id| app.chat(id));
+    let chat = app.open.as_ref().and_then(|id| app.chat(id));
     let mut lines: Vec<Line<'static>> = vec![Line::default()];
     let room = area.width.saturating_sub(2);
     lines.push(Line::styled(cut(&safe_line(&contact.name), room), theme.peer));
@@ -36,11 +38,16 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         ]));
     };
     row("", String::new(), theme.text);
-    row("presence", format!("{} {}", presence_mark(contact.presence), contact.presence.as_str()), theme.text);
-    row("path", app.path_to(contact).as_str().to_owned(), theme.text);
-    row("devices", contact.devices.to_string(), theme.text);
+    let presence = contact.presence.map_or("unknown", Presence::as_str);
+    row("presence", format!("{} {presence}", presence_mark(contact.presence)), theme.text);
+    let path = match app.path_to(contact) {
+        Path::None => "not connected",
+        path => path.as_str(),
+    };
+    row("path", path.to_owned(), theme.text);
+    row("devices", contact.devices.len().to_string(), theme.text);
     if let Some(chat) = chat {
-        if chat.muted {
+        if chat.muted_until.is_some() {
             row("muted", "yes".into(), theme.warn);
         }
         if chat.queued > 0 {
@@ -58,9 +65,9 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     } else {
         lines.push(Line::styled("not verified · v compares", theme.dim));
     }
-    let number: Vec<&str> = contact.safety_number.split_whitespace().collect();
+    let number: Vec<&str> = contact.safety_number.as_deref().unwrap_or_default().split_whitespace().collect();
     lines.extend(number.chunks(4).map(|c| Line::styled(c.join(" "), theme.text)));
-    if let Some(cipher) = chat.and_then(|c| c.cipher.as_deref()) {
+    if let Some(cipher) = chat.map(|c| c.cipher.as_str()).filter(|cipher| !cipher.is_empty()) {
         lines.push(Line::default());
         lines.extend(cipher.split(", ").map(|part| Line::styled(part.to_owned(), theme.dim)));
     }

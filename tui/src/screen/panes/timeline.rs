@@ -5,6 +5,7 @@ use ratatui::{
     layout::Rect,
     text::{Line, Span},
 };
+use starling_control::objects::{ContactState, Presence};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::{
@@ -12,7 +13,6 @@ use super::super::{
     call,
     card::wrap,
     clock,
-    model::{ContactState, Presence},
     timeline::cut,
 };
 use crate::terminal::safe_line;
@@ -53,11 +53,11 @@ fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
         ("🔒 not verified", theme.dim)
     };
     let presence = match contact.presence {
-        Presence::Online => "online".to_owned(),
-        Presence::Away => "away".to_owned(),
-        Presence::Offline | Presence::Unknown => match contact.last_seen_ms {
+        Some(Presence::Online) => "online".to_owned(),
+        Some(Presence::Away) => "away".to_owned(),
+        Some(Presence::Offline) | None => match &contact.last_seen {
             Some(seen) => {
-                let (day, time) = clock::local(seen);
+                let (day, time) = clock::local(clock::milliseconds(seen));
                 format!("last seen {day} {time}")
             }
             None => "offline".to_owned(),

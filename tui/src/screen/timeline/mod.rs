@@ -5,13 +5,14 @@ mod row;
 use std::collections::{HashMap, HashSet};
 
 use ratatui::{buffer::Buffer, layout::Rect, widgets::Widget};
+use starling_control::objects::DeliveryState;
 use starling_node::{Clock, MessageId};
 
 pub use self::row::cut;
 use self::row::{GUTTER, Head, Laid, Quoted, lay_out};
 use super::{
     clock,
-    model::{Delivery, History, Inserted, Message, Numbers, Place, Wants},
+    model::{History, Inserted, Message, Numbers, Place, Wants},
     theme::Theme,
 };
 
@@ -129,12 +130,12 @@ impl Timeline {
 
     /// A new message, at its place.
     pub fn insert(&mut self, message: Message) {
-        let (id, mine) = (message.id, message.mine);
+        let (id, own) = (message.id, message.is_own());
         match self.history.insert(message) {
             Inserted::Elsewhere => self.below += 1,
             Inserted::Known => self.changed(id),
             Inserted::At(at) => {
-                if mine {
+                if own {
                     self.go_to_bottom();
                 } else if self.top.is_some() {
                     self.below += 1;
@@ -167,7 +168,7 @@ impl Timeline {
         }
     }
 
-    pub fn set_state(&mut self, id: MessageId, state: Delivery, reason: &str) {
+    pub fn set_state(&mut self, id: MessageId, state: DeliveryState, reason: &str) {
         self.history.set_state(id, state, reason);
         self.laid.remove(&id);
     }
@@ -344,7 +345,8 @@ impl Timeline {
         let unread = self.unread_after.is_some() && self.first_new == Some(message.id);
         let name = day.is_some()
             || unread
-            || before.is_none_or(|b| b.mine != message.mine || message.at_ms.saturating_sub(b.at_ms) > PAUSE_MS);
+            || before
+                .is_none_or(|b| b.is_own() != message.is_own() || message.at_ms.saturating_sub(b.at_ms) > PAUSE_MS);
         Head { day, unread, name }
     }
 
@@ -413,13 +415,10 @@ mod tests {
     }
 
     fn message(n: u64) -> Message {
-        Message {
-            id: id(n),
-            at_ms: n.saturating_mul(1000),
-            text: format!("message {n}"),
-            name: "bob".into(),
-            ..Message::default()
-        }
+        let mut message = Message { id: id(n), at_ms: n.saturating_mul(1000), ..Message::default() };
+        message.wire.text = format!("message {n}");
+        message.wire.from.name = Some("bob".into());
+        message
     }
 
     fn drawn(timeline: &mut Timeline, height: u16) -> String {

@@ -4,13 +4,10 @@ use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
 };
+use starling_control::objects::DeliveryState;
 use unicode_width::UnicodeWidthStr;
 
-use super::super::{
-    clock, markup,
-    model::{Delivery, Message},
-    theme::Theme,
-};
+use super::super::{clock, markup, model::Message, theme::Theme};
 use crate::terminal::{safe, safe_line};
 
 /// Rows of a long message that are shown until it is unfolded.
@@ -93,7 +90,7 @@ fn head_rows(message: &Message, head: &Head, time: &str, width: u16, theme: &The
     }
     if head.name {
         let (name, style) =
-            if message.mine { ("you".to_owned(), theme.own) } else { (safe_line(&message.name), theme.peer) };
+            if message.is_own() { ("you".to_owned(), theme.own) } else { (safe_line(message.name()), theme.peer) };
         rows.push(Line::from(vec![Span::styled(format!(" {time} "), theme.dim), Span::styled(name, style)]));
     }
     rows
@@ -103,8 +100,8 @@ fn quotation(quoted: Quoted<'_>, width: u16, theme: &Theme) -> Option<Line<'stat
     let text = match quoted {
         Quoted::Nothing => return None,
         Quoted::Message(quoted) => {
-            let who = if quoted.mine { "you".to_owned() } else { safe_line(&quoted.name) };
-            let text = if quoted.deleted { "deleted".to_owned() } else { safe_line(&quoted.text) };
+            let who = if quoted.is_own() { "you".to_owned() } else { safe_line(quoted.name()) };
+            let text = if quoted.wire.deleted { "deleted".to_owned() } else { safe_line(&quoted.words()) };
             format!("{who}: {text}")
         }
         Quoted::Older => "an older message".to_owned(),
@@ -116,10 +113,10 @@ fn quotation(quoted: Quoted<'_>, width: u16, theme: &Theme) -> Option<Line<'stat
 }
 
 fn text_rows(message: &Message, unfolded: bool, width: u16, theme: &Theme) -> Vec<Line<'static>> {
-    if message.deleted {
+    if message.wire.deleted {
         return vec![Line::styled("deleted", theme.dim.add_modifier(Modifier::ITALIC))];
     }
-    let mut text = markup::rows(&message.text, width, theme);
+    let mut text = markup::rows(&message.words(), width, theme);
     if text.len() > FOLD + 5 && !unfolded {
         let more = text.len() - FOLD;
         text.truncate(FOLD);
@@ -131,16 +128,16 @@ fn text_rows(message: &Message, unfolded: bool, width: u16, theme: &Theme) -> Ve
 /// How far it came; with the time where no head shows it.
 fn tail(message: &Message, time: Option<&str>, theme: &Theme) -> Vec<Span<'static>> {
     let mut tail = Vec::new();
-    if message.edited && !message.deleted {
+    if message.wire.edited && !message.wire.deleted {
         tail.push(Span::styled("edited ", theme.dim));
     }
-    if message.mine {
-        let (mark, style) = match message.state {
-            Delivery::Queued => ("⏳", theme.dim),
-            Delivery::Sent => ("✓", theme.dim),
-            Delivery::Delivered => ("✓✓", theme.dim),
-            Delivery::Read => ("✓✓ read", theme.good),
-            Delivery::Failed => ("⚠ failed", theme.bad),
+    if message.is_own() {
+        let (mark, style) = match message.state() {
+            DeliveryState::Queued => ("⏳", theme.dim),
+            DeliveryState::Sent => ("✓", theme.dim),
+            DeliveryState::Delivered => ("✓✓", theme.dim),
+            DeliveryState::Read => ("✓✓ read", theme.good),
+            DeliveryState::Failed => ("⚠ failed", theme.bad),
         };
         tail.push(Span::styled(mark, style));
         tail.extend(time.map(|time| Span::styled(format!(" {time}"), theme.dim)));
@@ -166,20 +163,21 @@ fn add_tail(body: &mut Vec<Line<'static>>, tail: Vec<Span<'static>>, width: u16)
 
 /// Each emoji with how many chose it.
 fn reactions(message: &Message, theme: &Theme) -> Option<Line<'static>> {
-    if message.reactions.is_empty() || message.deleted {
+    if message.wire.reactions.is_empty() || message.wire.deleted {
         return None;
     }
     let mut seen: Vec<(&str, usize, bool)> = Vec::new();
-    for (emoji, mine) in &message.reactions {
-        match seen.iter_mut().find(|(e, ..)| e == emoji) {
+    for reaction in &message.wire.reactions {
+        match seen.iter_mut().find(|(emoji, ..)| *emoji == reaction.emoji) {
             Some((_, n, own)) => {
                 *n += 1;
-                *own |= mine;
+                *own |= reaction.own;
             }
-            None => seen.push((emoji, 1, *mine)),
+            None => seen.push((&reaction.emoji, 1, reaction.own)),
         }
     }
     let span = |(emoji, n, own): (&str, usize, bool)| {
+        let emoji = safe_line(emoji);
         Span::styled(format!("{emoji} {n}  "), if own { theme.accent } else { theme.text })
     };
     Some(Line::from(seen.into_iter().map(span).collect::<Vec<_>>()))

@@ -1,0 +1,208 @@
+//! What commands print with `--json` beside the answers and events of the interface.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ErrorData, Event,
+    objects::{AccountId, CallStats, Chat, ChatId, Contact, DeliveryState, DeviceId, Message, MessageId, Request},
+};
+
+macro_rules! lines {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+            pub struct $name {
+                $($(#[$field_meta])* pub $field: $type,)*
+            }
+        )*
+
+        /// Has the schemas of all of them made.
+        pub(crate) fn describe(generator: &mut SchemaGenerator) {
+            $(generator.subschema_for::<$name>();)*
+        }
+    };
+}
+
+lines! {
+    /// Of every command that fails, on standard error.
+    Failed {
+        /// What went wrong.
+        error: Failure,
+    }
+
+    /// `init`.
+    NewProfile {
+        /// The account.
+        account: AccountId,
+        /// Its device here.
+        device: DeviceId,
+        /// The recovery phrase, unless it was given.
+        recovery_phrase: Option<String>,
+    }
+
+    /// `device join`.
+    Joined {
+        /// The account.
+        account: AccountId,
+        /// Its new device.
+        device: DeviceId,
+        /// How many contacts it has.
+        contacts: usize,
+    }
+
+    /// `device link` and `invite --code`, at once.
+    OpenedCode {
+        /// The code.
+        code: String,
+        /// Of `device link`: the rendezvous at which it can be used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rendezvous: Option<String>,
+        /// How long it can be used, in seconds.
+        expires_in_s: u64,
+    }
+
+    /// `device link` and `device remove`.
+    DeviceDone {
+        /// The device.
+        device: DeviceId,
+        /// What was done: `linked` or `removed`.
+        done: String,
+    }
+
+    /// `contacts accept`, `contacts block` and so on.
+    ContactDone {
+        /// The account.
+        account: AccountId,
+        /// What was done: `accepted`, `blocked` and so on.
+        done: String,
+    }
+
+    /// `chats delete`.
+    ChatDone {
+        /// The conversation.
+        chat: ChatId,
+        /// What was done: `deleted`.
+        done: String,
+    }
+
+    /// `contacts list`, of somebody who asks.
+    Asks {
+        /// The request.
+        #[serde(flatten)]
+        request: Request,
+        /// Always `asks`.
+        state: String,
+    }
+
+    /// `contacts verify`.
+    SafetyNumber {
+        /// The account.
+        account: AccountId,
+        /// The number to compare with theirs.
+        safety_number: String,
+        /// The user has compared it.
+        verified: bool,
+    }
+
+    /// `chats show`.
+    ChatDetails {
+        /// The conversation.
+        #[serde(flatten)]
+        chat: Chat,
+        /// Who is at its other end.
+        contact: Contact,
+    }
+
+    /// `send`, at its end.
+    Sent {
+        /// The last message.
+        #[serde(flatten)]
+        message: Message,
+        /// How many were sent.
+        count: u64,
+    }
+
+    /// `send --lines`, of each message as soon as the node has it.
+    SentLine {
+        /// The number of the line, counted from 1.
+        line: u64,
+        /// The message.
+        id: MessageId,
+        /// How far it is: `queued`.
+        state: DeliveryState,
+    }
+
+    /// `call start`, `call answer` and `call take`: a change of the call.
+    CallChange {
+        /// The event.
+        #[serde(flatten)]
+        event: Event,
+        /// When the call is over: what was measured of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stats: Option<CallStats>,
+    }
+
+    /// `call answer --auto`, when it waits for calls.
+    CallReady {
+        /// The version of the line: 1.
+        v: u32,
+        /// Always `call.ready`.
+        #[serde(rename = "type")]
+        kind: String,
+    }
+
+    /// `daemon`, when it can be used.
+    DaemonReady {
+        /// Always `daemon.ready`.
+        #[serde(rename = "type")]
+        kind: String,
+        /// The name of the profile.
+        profile: String,
+        /// The path of the control socket.
+        socket: String,
+        /// The address of the control port, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listen: Option<String>,
+        /// The file that holds its token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_file: Option<String>,
+    }
+
+    /// `doctor` and `call test`: something that was tried.
+    Check {
+        /// What.
+        check: String,
+        /// Whether it works; null for what is only reported.
+        ok: Option<bool>,
+        /// What was found.
+        found: String,
+        /// What to do if it does not work.
+        remedy: String,
+    }
+
+    /// `call test --renderers`: what a way of showing pictures costs.
+    RendererCost {
+        /// The way: `cells`, `sixel` or `kitty`.
+        way: String,
+        /// The size of the picture in cells.
+        columns: u16,
+        /// The same.
+        rows: u16,
+        /// Time to draw a frame, in milliseconds.
+        ms: f64,
+        /// Bytes of a frame.
+        bytes: usize,
+    }
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// One sentence for people.
+    pub message: String,
+    /// What programs need to know of it.
+    #[serde(flatten)]
+    pub data: ErrorData,
+}
