@@ -68,10 +68,16 @@ fn the_page_about_bots_names_every_event_its_fields_and_what_a_call_takes() {
     }
     let openrpc = schema::openrpc();
     let methods = openrpc["methods"].as_array().unwrap();
-    for method in methods.iter().filter(|method| ["send", "call.set", "call.want"].contains(&method["name"].as_str().unwrap())) {
+    for method in
+        methods.iter().filter(|method| ["send", "call.set", "call.want"].contains(&method["name"].as_str().unwrap()))
+    {
         for param in method["params"].as_array().unwrap() {
             let name = param["name"].as_str().unwrap();
-            assert!(named(name) || ["chat", "call", "height"].contains(&name), "{name} of {} is not in docs/bots.md", method["name"]);
+            assert!(
+                named(name) || ["chat", "call", "height"].contains(&name),
+                "{name} of {} is not in docs/bots.md",
+                method["name"]
+            );
         }
     }
 }

@@ -1,0 +1,277 @@
+//! The command line: its verbs here, their commands and options by area in the modules.
+
+mod account;
+mod calls;
+mod messages;
+mod people;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::{
+    account::{Audience, Devices, Init, ProfileCommand},
+    calls::{Answer, Calls, MediaArgs},
+    messages::{Chats, Send},
+    people::Contacts,
+};
+
+/// Chat and call from your terminal: peer to peer, end-to-end encrypted.
+#[derive(Parser)]
+#[command(
+    name = "starling",
+    version,
+    after_help = "Examples:\n  starling try                     a first chat, nothing to set up\n  starling init --name alice --rendezvous ADDR\n  starling invite --qr\n  starling send @bob hello\n  starling listen --json | jq .message.text"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Args, Clone)]
+pub struct Global {
+    /// Which profile.
+    #[arg(long, global = true, default_value = "default", value_name = "NAME")]
+    pub profile: String,
+    /// Where profiles are.
+    #[arg(long, global = true, env = "STARLING_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON, one object a line.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only results and errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log more to standard error (-v, -vv, -vvv).
+    #[arg(short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Read the passphrase from a file that only you can read (mode 0600).
+    #[arg(long, global = true, env = "STARLING_PASSPHRASE_FILE", value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Fail instead of asking.
+    #[arg(long, global = true)]
+    pub no_input: bool,
+    /// Fail instead of starting a node (exit 10).
+    #[arg(long, global = true)]
+    pub no_spawn: bool,
+    /// Colour.
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: Color,
+    /// Where the node listens for peers (a multiaddr, several times); a free port everywhere if not given.
+    #[arg(
+        long = "listen-addr",
+        global = true,
+        env = "STARLING_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        hide = true
+    )]
+    pub listen_addr: Vec<String>,
+    /// Do not look for contacts on the local network.
+    #[arg(long, global = true, env = "STARLING_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_mdns: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// A first chat with no set-up: a private rendezvous and a guide, on this machine.
+    #[command(after_help = "Example:\n  starling try\n  starling try --headless")]
+    Try {
+        /// Run the same conversation without a screen, print the transcript, exit.
+        #[arg(long)]
+        headless: bool,
+    },
+    /// Make a profile.
+    #[command(
+        after_help = "Example:\n  starling init --name alice --rendezvous /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3Koo…\n  starling init --name alice --rendezvous ADDR --restore < phrase.txt"
+    )]
+    Init(Init),
+    /// Account, device, addresses, reachability.
+    #[command(after_help = "Example:\n  starling whoami --json")]
+    Whoami,
+    /// An invite link, its QR code, or a short code.
+    #[command(after_help = "Example:\n  starling invite --uses 5 --expires 7d --qr\n  starling invite --code")]
+    Invite {
+        /// How often it can be used.
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+        /// How long it can be used: 30m, 12h, 7d.
+        #[arg(long, default_value = "7d", value_name = "TIME")]
+        expires: String,
+        /// Print its QR code, too.
+        #[arg(long)]
+        qr: bool,
+        /// A one-time short code instead, such as 7-uniform-quiz; both sides have to be online.
+        #[arg(long, conflicts_with_all = ["qr", "uses"])]
+        code: bool,
+    },
+    /// Several devices of one account.
+    Device {
+        #[command(subcommand)]
+        command: Devices,
+    },
+    /// Voice and video calls.
+    Call {
+        #[command(subcommand)]
+        command: Calls,
+    },
+    /// People.
+    Contacts {
+        #[command(subcommand)]
+        command: Contacts,
+    },
+    /// Conversations.
+    Chats {
+        #[command(subcommand)]
+        command: Chats,
+    },
+    /// Send messages.
+    #[command(
+        after_help = "Example:\n  starling send @bob hello\n  date | starling send @bob\n  tail -f log | starling send @bob --lines --wait delivered"
+    )]
+    Send(Send),
+    /// Events as they happen; with --json, one JSON object a line.
+    #[command(
+        after_help = "Example:\n  starling listen --json | jq -r 'select(.type==\"message.new\").message.text'\n  starling listen --exec ./answer.sh"
+    )]
+    Listen {
+        /// Only this conversation.
+        #[arg(long, value_name = "WHO")]
+        chat: Option<String>,
+        /// Begin after a cursor (from an earlier line), with `all`, or `now`.
+        #[arg(long, default_value = "now", value_name = "CURSOR")]
+        since: String,
+        /// Run a command for each message from others, with the JSON on its standard input; what it prints is sent back if it exits with 0.
+        /// What it leaves running is ended with it.
+        #[arg(long, value_name = "CMD")]
+        exec: Option<String>,
+        /// End after so many events (for scripts).
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
+    /// A conversation's timeline.
+    #[command(after_help = "Example:\n  starling history @bob --limit 20 --json")]
+    History {
+        /// With whom.
+        chat: String,
+        /// How many messages.
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: usize,
+        /// Before this message.
+        #[arg(long, value_name = "ID")]
+        before: Option<String>,
+        /// Written since then: a time ago (2h, 7d) or a local date (2026-01-31, '2026-01-31 13:30').
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
+    /// Find messages by their words.
+    #[command(after_help = "Example:\n  starling search 'train berlin' --chat @bob")]
+    Search {
+        /// Words that the message has.
+        query: String,
+        /// Only in this conversation.
+        #[arg(long, value_name = "WHO")]
+        chat: Option<String>,
+        /// Only from this person; `me` for your own.
+        #[arg(long, value_name = "WHO")]
+        from: Option<String>,
+        /// Written since then: a time ago (2h, 7d) or a local date (2026-01-31, '2026-01-31 13:30').
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// How many messages.
+        #[arg(long, default_value_t = 50, value_name = "N")]
+        limit: usize,
+    },
+    /// A linear chat without a screen, for screen readers and dumb terminals.
+    #[command(after_help = "Example:\n  starling chat --plain @bob")]
+    Chat {
+        /// Plain lines (the only form of this verb; the screen is `starling` alone).
+        #[arg(long)]
+        plain: bool,
+        /// With whom.
+        who: String,
+    },
+    /// Change what you show.
+    Profile {
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
+    /// The node without a screen, until it is stopped.
+    #[command(after_help = "Example:\n  starling daemon &\n  starling daemon --listen 127.0.0.1:7777")]
+    Daemon {
+        /// Serve JSON-RPC on this loopback address, too. Whoever can connect to it can use the profile.
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: Option<std::net::SocketAddr>,
+        /// Stop the running daemon.
+        #[arg(long)]
+        stop: bool,
+    },
+    /// One JSON-RPC call to the node.
+    #[command(after_help = "Example:\n  starling rpc status\n  starling rpc history '{\"chat\":\"…\",\"limit\":5}'")]
+    Rpc {
+        /// The method.
+        method: String,
+        /// Its parameters, as JSON.
+        params: Option<String>,
+    },
+    /// What works and what does not, each failure with a remedy.
+    #[command(after_help = "Example:\n  starling doctor")]
+    Doctor,
+    /// A completion script for a shell.
+    #[command(
+        after_help = "Example:\n  starling completions bash > ~/.local/share/bash-completion/completions/starling"
+    )]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, in roff.
+    #[command(after_help = "Example:\n  starling man > ~/.local/share/man/man1/starling.1")]
+    Man,
+    /// The guide of `starling try`.
+    #[command(hide = true)]
+    Guide,
+}
+
+impl Verb {
+    /// Whether it is one question to a node and the answer.
+    pub fn is_short(&self) -> bool {
+        matches!(
+            self,
+            Self::Send(_)
+                | Self::Whoami
+                | Self::Contacts { .. }
+                | Self::Chats { .. }
+                | Self::History { .. }
+                | Self::Search { .. }
+                | Self::Rpc { .. }
+        )
+    }
+}
+
+/// 30s, 10m, 12h, 7d; in milliseconds.
+pub fn parse_duration(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number.parse().ok()?;
+    let factor = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 7 * 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
