@@ -46,15 +46,15 @@ impl App {
 
     fn take_answer(&mut self, answer: Answer) -> CliResult {
         match answer {
-            Answer::Status(status) => self.me = Some(status?),
+            Answer::Status(status) => self.directory.me = Some(status?),
             Answer::Contacts(contacts) => self.take_contacts(contacts?),
             Answer::Chats(chats) => {
-                self.chats = chats?;
+                self.directory.chats = chats?;
                 self.relist();
                 self.open_what_is_due();
             }
             Answer::Requests(requests) => {
-                self.requests = requests?;
+                self.directory.requests = requests?;
                 self.relist();
             }
             Answer::Calls(calls) => self.take_calls(calls?),
@@ -103,15 +103,15 @@ impl App {
     }
 
     fn take_contacts(&mut self, contacts: Vec<Contact>) {
-        self.contacts = contacts;
-        self.composer.names = self.contacts.iter().map(|c| safe_line(&c.name)).collect();
+        self.directory.contacts = contacts;
+        self.composer.names = self.directory.contacts.iter().map(|c| safe_line(&c.name)).collect();
         self.relist();
         self.open_what_is_due();
     }
 
     fn take_change(&mut self) {
         // A warning about an earlier try is over.
-        if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) {
+        if self.toast.as_ref().is_some_and(|toast| toast.is_warning) {
             self.say("Done.".into());
         }
         self.refresh_status();
@@ -122,7 +122,7 @@ impl App {
         if added.is_err() && self.composer.is_empty() {
             self.composer.put_back(line);
         }
-        self.to_open = Some(added?.account);
+        self.loading.to_open = Some(added?.account);
         self.say("Added. Once they have answered, you can write to each other.".into());
         self.refresh();
         Ok(())
@@ -133,7 +133,7 @@ impl App {
         let messages = page(messages);
         match target {
             Target::Newest => {
-                let chat = self.open.as_ref().and_then(|chat| self.chat(chat));
+                let chat = self.open.as_ref().and_then(|chat| self.directory.chat(chat));
                 let read = chat.filter(|chat| chat.unread > 0).map(|chat| Clock(chat.read_clock));
                 self.timeline.load(messages, PAGE as usize, read);
                 self.mark_read();
@@ -141,7 +141,7 @@ impl App {
             Target::Page(wants) => self.timeline.extend(&wants, messages, PAGE as usize),
             Target::Around(id) => {
                 self.timeline.around(messages, id);
-                self.focus = Focus::Timeline;
+                self.panes.focus = Focus::Timeline;
             }
             // Nothing is left there.
             Target::Place(_) if messages.is_empty() => self.load_newest(),

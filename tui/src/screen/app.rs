@@ -12,21 +12,21 @@ use starling_control::{
         profile::{Availability, SetAvailability},
         screen,
     },
-    objects::{AccountId, Chat, ChatId, Contact, ContactState, Path, Request, Status},
+    objects::{AccountId, ChatId, Contact, ContactState, Path},
 };
 use starling_node::MessageId;
 
 use super::{
     actions::Keys,
-    call::{Colours, Pictures, Shot},
+    call::{Calls, Colours},
     component::Layers,
     composer::Composer,
     config::Config,
     keeping::Keeping,
     markup,
-    model::{CallState, ChatList, Wants},
+    model::{CallState, Directory, Freshness, Wants},
     notify::notify,
-    panes::{Layout, Panes},
+    panes::{PaneState, Panes},
     requests::{Answer, Ask, Target},
     theme::Theme,
     timeline::Timeline,
@@ -64,137 +64,78 @@ pub enum Focus {
     Composer,
 }
 
-/// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
-/// that answer may be from before.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
-    on_its_way: bool,
-    again: bool,
+/// A remark.
+#[derive(Debug)]
+pub struct Toast {
+    pub text: String,
+    /// Something could not be done.
+    pub is_warning: bool,
+    until: Instant,
 }
 
-impl Asked {
-    /// It may have changed: whether to ask now.
-    pub fn changed(&mut self) -> bool {
-        self.again = self.on_its_way;
-        !std::mem::replace(&mut self.on_its_way, true)
-    }
-
-    /// The answer is there: whether to ask again.
-    pub fn answered(&mut self) -> bool {
-        self.on_its_way = std::mem::take(&mut self.again);
-        self.on_its_way
+impl Toast {
+    fn new(text: String, is_warning: bool) -> Self {
+        Self { text, is_warning, until: Instant::now() + TOAST }
     }
 }
 
-/// How far what is shown is up to date.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Freshness {
-    pub status: Asked,
-    pub contacts: Asked,
-    pub chats: Asked,
-    pub requests: Asked,
+/// How the user wants the screen.
+pub struct Settings {
+    pub config: Config,
+    pub keys: Keys,
+    pub theme: Theme,
+}
+
+/// What is on its way for the open chat.
+#[derive(Debug, Default)]
+pub struct Loading {
+    /// Requests for history of it that are not answered yet, and what has happened in it since they were made.
+    pub pending: usize,
+    pub meanwhile: Vec<EventKind>,
+    /// A part that the view lacks is among them.
+    pub fetching: bool,
+    /// An account that was just added: its chat is opened when it is known.
+    pub to_open: Option<AccountId>,
 }
 
 /// The screen's state.
 pub struct App {
-    pub config: Config,
-    pub keys: Keys,
-    pub theme: Theme,
-    /// `None` before the node has answered.
-    pub me: Option<Status>,
-    pub contacts: Vec<Contact>,
-    pub chats: Vec<Chat>,
-    pub requests: Vec<Request>,
+    pub settings: Settings,
+    pub directory: Directory,
     pub open: Option<ChatId>,
+    pub loading: Loading,
     pub timeline: Timeline,
     pub composer: Composer,
     pub keeping: Keeping,
-    pub focus: Focus,
-    pub list: ChatList,
-    pub list_width: u16,
+    pub panes: PaneState,
     /// The panes, and what lies over them.
     pub layers: Layers,
-    /// Something lies over the panes.
-    pub covered: bool,
-    pub toast: Option<(String, bool, Instant)>,
-    /// Whether details are shown; by default where there is room.
-    pub details: Option<bool>,
-    pub layout: Layout,
+    pub toast: Option<Toast>,
+    pub calls: Calls,
     pub effects: Vec<Effect>,
     pub quit: bool,
+    /// The terminal's window has the focus.
     pub has_focus: bool,
-    pub fetching: bool,
-    /// An account that was just added: its chat is opened when it is known.
-    pub to_open: Option<AccountId>,
-    pub fresh: Freshness,
-    /// Requests for history of the open chat that are not answered yet, and what has happened in it since they were made.
-    pub loading: usize,
-    pub meanwhile: Vec<EventKind>,
-    pub told_typing: Option<Instant>,
-    pub dragging: bool,
-    /// The call that is shown.
-    pub call: Option<CallState>,
-    /// Others: on hold, or ringing.
-    pub other_calls: Vec<CallState>,
-    /// Pictures that came.
-    pub pictures_seen: u64,
-    /// The microphone is on while a key is held, until then at most.
-    pub talk_until: Option<Instant>,
-    /// When the node was last told that the key is held.
-    pub talk_renewed: Option<Instant>,
-    /// It stands in place of the messages.
-    pub call_view: bool,
-    pub shot: Option<Shot>,
-    /// The other side's shared terminal.
-    pub shared: Option<vt100::Parser>,
-    pub pictures: Pictures,
-    pub colours: Colours,
 }
 
 impl App {
     pub fn new(config: Config, keys: Keys, theme: Theme) -> Self {
-        let colours = Colours::of_terminal(&theme.name);
         let focus = if keys.starts_on_timeline { Focus::Timeline } else { Focus::Composer };
         Self {
-            list_width: config.list_width.clamp(12, 60),
-            config,
-            keys,
-            theme,
-            me: None,
-            contacts: Vec::new(),
-            chats: Vec::new(),
-            requests: Vec::new(),
+            panes: PaneState::new(focus, config.list_width),
+            calls: Calls::new(Colours::of_terminal(&theme.name)),
+            settings: Settings { config, keys, theme },
+            directory: Directory::default(),
             open: None,
+            loading: Loading::default(),
             timeline: Timeline::default(),
             composer: Composer::default(),
             keeping: Keeping::default(),
-            focus,
-            list: ChatList::default(),
             layers: Layers::over(Panes::default()),
-            covered: false,
             toast: None,
-            details: None,
-            layout: Layout::default(),
             effects: Vec::new(),
             quit: false,
             has_focus: true,
-            fetching: false,
-            to_open: None,
-            fresh: Freshness::default(),
-            loading: 0,
-            meanwhile: Vec::new(),
-            told_typing: None,
-            dragging: false,
-            call: None,
-            other_calls: Vec::new(),
-            pictures_seen: 0,
-            talk_until: None,
-            talk_renewed: None,
-            call_view: false,
-            shot: None,
-            shared: None,
-            pictures: Pictures::of_terminal(),
-            colours,
         }
     }
 
@@ -202,32 +143,32 @@ impl App {
     pub fn start(&mut self) {
         self.tell(Subscribe::silent());
         self.ask(screen::Get {}, Answer::Kept);
-        self.fresh = Freshness::default();
+        self.directory.fresh = Freshness::default();
         self.refresh_status();
         self.refresh();
         self.ask(calls::List {}, Answer::Calls);
     }
 
     pub fn say(&mut self, text: String) {
-        self.toast = Some((text, false, Instant::now() + TOAST));
+        self.toast = Some(Toast::new(text, false));
     }
 
     pub fn warn(&mut self, text: String) {
-        self.toast = Some((text, true, Instant::now() + TOAST));
+        self.toast = Some(Toast::new(text, true));
     }
 
     /// When something has to be drawn again without any event.
     pub fn wakes_at(&self) -> Option<Instant> {
-        let toast = self.toast.as_ref().map(|(.., until)| *until);
-        let second = self.call.as_ref().and_then(CallState::next_second);
-        toast.into_iter().chain(second).chain(self.talk_until).chain(self.keeping.due()).min()
+        let toast = self.toast.as_ref().map(|toast| toast.until);
+        let second = self.calls.shown.as_ref().and_then(CallState::next_second);
+        toast.into_iter().chain(second).chain(self.calls.talk_until).chain(self.keeping.due()).min()
     }
 
     pub fn tick(&mut self) {
-        if self.toast.as_ref().is_some_and(|(.., until)| *until <= Instant::now()) {
+        if self.toast.as_ref().is_some_and(|toast| toast.until <= Instant::now()) {
             self.toast = None;
         }
-        if self.talk_until.is_some_and(|until| until <= Instant::now()) {
+        if self.calls.talk_until.is_some_and(|until| until <= Instant::now()) {
             self.end_talk();
         }
         if self.keeping.due().is_some_and(|due| due <= Instant::now()) {
@@ -240,21 +181,13 @@ impl App {
             Ok(()) => self.say(format!("Theme {}.", theme.name)),
             Err(error) => self.warn(format!("Theme {}, for now: it cannot be kept: {error}", theme.name)),
         }
-        self.theme = theme;
+        self.settings.theme = theme;
         self.timeline.relay();
-    }
-
-    pub fn chat(&self, id: &ChatId) -> Option<&Chat> {
-        self.chats.iter().find(|c| c.id == *id)
-    }
-
-    pub fn contact_of(&self, chat: &ChatId) -> Option<&Contact> {
-        self.contacts.iter().find(|c| c.chat == *chat)
     }
 
     /// How a contact is reached. In a call that is the call's way: the link beside it may take another one, or may just be changing.
     pub fn path_to(&self, contact: &Contact) -> Path {
-        let call = self.call.as_ref().filter(|call| call.wire.chat.id == contact.chat);
+        let call = self.calls.shown.as_ref().filter(|call| call.wire.chat.id == contact.chat);
         match call.and_then(CallState::is_direct) {
             Some(true) => Path::Direct,
             Some(false) => Path::Relay,
@@ -264,9 +197,14 @@ impl App {
 
     /// Devices that are connected directly and through a relay. The one we are in a call with counts as the call goes.
     pub fn peers(&self) -> (usize, usize) {
-        let (direct, relayed) = self.me.as_ref().map_or((0, 0), |me| (me.peers.direct, me.peers.relayed));
-        let link = self.call.as_ref().and_then(|call| self.contact_of(&call.wire.chat.id)).map(|contact| contact.path);
-        match (link, self.call.as_ref().and_then(CallState::is_direct)) {
+        let (direct, relayed) = self.directory.me.as_ref().map_or((0, 0), |me| (me.peers.direct, me.peers.relayed));
+        let link = self
+            .calls
+            .shown
+            .as_ref()
+            .and_then(|call| self.directory.contact_of(&call.wire.chat.id))
+            .map(|contact| contact.path);
+        match (link, self.calls.shown.as_ref().and_then(CallState::is_direct)) {
             (Some(Path::Relay), Some(true)) if relayed > 0 => (direct + 1, relayed - 1),
             (Some(Path::Direct), Some(false)) if direct > 0 => (direct - 1, relayed + 1),
             _ => (direct, relayed),
@@ -274,24 +212,12 @@ impl App {
     }
 
     pub fn open_contact(&self) -> Option<&Contact> {
-        self.contact_of(self.open.as_ref()?)
-    }
-
-    pub fn chat_named(&self, name: &str) -> Option<ChatId> {
-        let name = name.trim_start_matches('@');
-        self.contacts.iter().find(|c| starling_text::same(&c.name, name)).map(|c| c.chat.clone())
-    }
-
-    /// The mentions in a text: accounts of those whose `@name` it has.
-    pub fn mentions(&self, text: &str) -> Vec<AccountId> {
-        let text = starling_text::folded(text);
-        let named = |c: &&Contact| text.contains(&starling_text::folded(&format!("@{}", c.name)));
-        self.contacts.iter().filter(named).map(|c| c.account.clone()).collect()
+        self.directory.contact_of(self.open.as_ref()?)
     }
 
     /// Notifies the user by the desktop or the terminal, as the configuration says.
     pub fn notify(&mut self, from: &str, text: &str, mentions_us: bool) {
-        if let Some(bytes) = notify(&self.config, from, text, mentions_us) {
+        if let Some(bytes) = notify(&self.settings.config, from, text, mentions_us) {
             self.effects.push(Effect::Ring(bytes));
         }
     }
@@ -305,18 +231,18 @@ impl App {
 
     pub fn relist(&mut self) {
         // Who moves in the list is not moved from there.
-        let follow = self.open.as_ref().filter(|_| self.focus != Focus::List);
-        self.list.rebuild(&self.requests, &self.chats, follow);
+        let follow = self.open.as_ref().filter(|_| self.panes.focus != Focus::List);
+        self.panes.list.rebuild(&self.directory.requests, &self.directory.chats, follow);
     }
 
     /// Opens the chat that was just added, or the first one where none is open.
     pub fn open_what_is_due(&mut self) {
-        if let Some(account) = &self.to_open
-            && let Some(contact) = self.contacts.iter().find(|c| c.account == *account)
+        if let Some(account) = &self.loading.to_open
+            && let Some(contact) = self.directory.contacts.iter().find(|c| c.account == *account)
             && let chat = contact.chat.clone()
-            && self.chat(&chat).is_some()
+            && self.directory.chat(&chat).is_some()
         {
-            self.to_open = None;
+            self.loading.to_open = None;
             return self.open(&chat);
         }
         // Which one was open in the last run?
@@ -325,8 +251,8 @@ impl App {
         }
         let gone = self.open_contact().is_some_and(|c| c.state == ContactState::Removed);
         if gone || self.open.is_none() {
-            let last = self.keeping.last_open().filter(|id| !gone && self.chat(id).is_some()).cloned();
-            match last.or_else(|| self.chats.first().map(|c| c.id.clone())) {
+            let last = self.keeping.last_open().filter(|id| !gone && self.directory.chat(id).is_some()).cloned();
+            match last.or_else(|| self.directory.chats.first().map(|c| c.id.clone())) {
                 Some(first) => self.open(&first),
                 None => self.open = None,
             }
@@ -339,12 +265,11 @@ impl App {
             return;
         }
         let place = self.switch_draft(chat);
-        self.fetching = false;
-        (self.loading, self.meanwhile) = (0, Vec::new());
+        self.loading = Loading { to_open: self.loading.to_open.take(), ..Loading::default() };
         match place {
             None => self.load_newest(),
             Some(place) => {
-                self.fetching = true;
+                self.loading.fetching = true;
                 self.ask_history(Target::Place(place));
             }
         }
@@ -369,17 +294,17 @@ impl App {
             Target::Around(message) => around(message),
             Target::Place(place) => around(&place.message),
         };
-        self.loading += 1;
+        self.loading.pending += 1;
         self.ask(history, |page| Answer::History(chat, target, page));
     }
 
     /// After a drawing: what the view lacks is fetched.
     pub fn fetch(&mut self) {
-        if self.fetching {
+        if self.loading.fetching {
             return;
         }
         if let Some(wants) = self.timeline.wants().filter(|_| self.open.is_some()) {
-            self.fetching = true;
+            self.loading.fetching = true;
             self.ask_history(Target::Page(wants));
         }
     }
@@ -405,9 +330,9 @@ impl App {
             return self.warn("Open a chat first, or add somebody with /add.".into());
         };
         let sent = markup::emoji(text);
-        let (mentions, reply_to) = (Some(self.mentions(&sent)), reply_to.map(|id| id.to_string().into()));
+        let (mentions, reply_to) = (Some(self.directory.mentions(&sent)), reply_to.map(|id| id.to_string().into()));
         let send = Send { reply_to, mentions, ..Send::text(chat.clone(), sent) };
-        self.told_typing = None;
+        self.composer.told_typing = None;
         let text = text.to_owned();
         self.ask_in_order(send, |result| Answer::Sent(chat, text, result.map(drop)));
         if self.timeline.has_newest() {

@@ -50,7 +50,7 @@ impl Component for Card {
     }
 
     fn render(&mut self, area: Rect, buffer: &mut Buffer, app: &mut App) {
-        self.draw(area, buffer, &app.theme);
+        self.draw(area, buffer, &app.settings.theme);
     }
 }
 

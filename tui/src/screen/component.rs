@@ -117,7 +117,7 @@ impl App {
 
     /// Draws all layers; gives where the cursor is.
     pub fn render(&mut self, area: Rect, buffer: &mut Buffer) -> Option<Position> {
-        self.covered = self.layers.covers();
+        self.panes.covered = self.layers.covers();
         let mut layers = std::mem::take(&mut self.layers);
         let mut cursor = None;
         for layer in &mut layers.0 {

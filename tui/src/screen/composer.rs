@@ -1,5 +1,7 @@
 //! Where one writes: readline keys, completion.
 
+use std::time::Instant;
+
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui_textarea::{CursorMove, TextArea, WrapMode};
 use starling_node::MessageId;
@@ -45,6 +47,8 @@ pub struct Composer {
     /// The draft that waits while a message is edited.
     waiting: String,
     ctrl_x: bool,
+    /// When the others were last told that the user is typing.
+    pub told_typing: Option<Instant>,
 }
 
 fn new_area(lines: Vec<String>) -> TextArea<'static> {
@@ -66,6 +70,7 @@ impl Default for Composer {
             names: Vec::new(),
             waiting: String::new(),
             ctrl_x: false,
+            told_typing: None,
         }
     }
 }

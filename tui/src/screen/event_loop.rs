@@ -130,7 +130,7 @@ pub struct EventLoop {
 impl EventLoop {
     /// Takes the terminal.
     pub fn open(app: App, client: Arc<Client>) -> CliResult<Self> {
-        let session = Session::open(app.config.mouse)?;
+        let session = Session::open(app.settings.config.mouse)?;
         let terminal = screen_of(&session)?;
         Ok(Self { app, session, terminal, link: Link::new(client), input: None, video: call::Video::default() })
     }
@@ -170,7 +170,7 @@ impl EventLoop {
 
     fn suspend(&mut self) {
         self.input = None;
-        self.app.pictures.clear(&mut self.session.writer());
+        self.app.calls.pictures.clear(&mut self.session.writer());
         self.session.suspend();
     }
 
@@ -214,7 +214,7 @@ impl EventLoop {
                 Some(answer) = self.link.answered.recv() => self.app.answer(answer),
                 line = client.line() => self.take_line(&line?),
                 // After keys and events: a film does not hold them up.
-                parts = self.video.next() => self.app.took_frame(parts),
+                parts = self.video.next() => self.app.calls.take_frame(parts),
                 () = sleep => self.app.tick(),
             }
             self.take_what_is_there();
@@ -252,16 +252,16 @@ impl EventLoop {
 
     /// Draws everything; pictures in one piece with what is around them.
     fn paint(&mut self) -> CliResult {
-        let moving = self.app.shot.is_some() || self.app.pictures.draws();
+        let moving = self.app.calls.shot.is_some() || self.app.calls.pictures.draws();
         if moving {
             queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate, Hide)?;
         }
         self.draw()?;
         if moving {
-            if self.app.pictures.write(self.terminal.backend_mut())? {
+            if self.app.calls.pictures.write(self.terminal.backend_mut())? {
                 self.redraw()?;
                 self.draw()?;
-                self.app.pictures.write(self.terminal.backend_mut())?;
+                self.app.calls.pictures.write(self.terminal.backend_mut())?;
             }
             let out = self.terminal.backend_mut();
             queue!(out, EndSynchronizedUpdate)?;

@@ -34,12 +34,12 @@ impl App {
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));
             }
             EventKind::Typing { chat, typing } => {
-                if let Some(contact) = self.contacts.iter_mut().find(|c| c.chat == chat.id) {
+                if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == chat.id) {
                     contact.typing = typing;
                 }
             }
             EventKind::Presence { contact: who, presence, last_seen } => {
-                if let Some(contact) = self.contacts.iter_mut().find(|c| c.account == who.account) {
+                if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.account == who.account) {
                     (contact.presence, contact.last_seen) = (Some(presence), Some(last_seen));
                     contact.typing = false;
                 }
@@ -66,7 +66,7 @@ impl App {
         let new = match &event {
             EventKind::MessageNew(new) => new.message.whole().cloned().map(|message| (new.chat.id.clone(), message)),
             // How many wait is shown in the list.
-            EventKind::MessageState { chat, .. } if self.chat(&chat.id).is_some_and(|c| c.queued > 0) => {
+            EventKind::MessageState { chat, .. } if self.directory.chat(&chat.id).is_some_and(|c| c.queued > 0) => {
                 self.refresh_chats();
                 None
             }
@@ -84,12 +84,13 @@ impl App {
 
     fn new_message(&mut self, chat: &ChatId, message: &Message, seen: bool) {
         if !message.is_own() {
-            if let Some(contact) = self.contacts.iter_mut().find(|c| c.chat == *chat) {
+            if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == *chat) {
                 contact.typing = false;
             }
-            let muted = self.chat(chat).is_some_and(|c| c.muted_until.is_some());
+            let muted = self.directory.chat(chat).is_some_and(|c| c.muted_until.is_some());
             if !(muted || seen) {
-                let mentions_us = self.me.as_ref().is_some_and(|me| message.wire.mentions.contains(&me.account));
+                let mentions_us =
+                    self.directory.me.as_ref().is_some_and(|me| message.wire.mentions.contains(&me.account));
                 self.notify(message.name(), &message.words(), mentions_us);
             }
         }
@@ -109,7 +110,7 @@ impl App {
             EventKind::ContactAccepted { contact } => {
                 self.say(format!("You and {} can write to each other.", name_of(contact)));
                 if self.open.is_none() {
-                    self.to_open = Some(contact.account.clone());
+                    self.loading.to_open = Some(contact.account.clone());
                     self.layers.retain::<Card>(|_| false);
                 }
             }

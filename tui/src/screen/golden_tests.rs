@@ -182,7 +182,7 @@ fn a_call() {
     let call = Call { id: "1".into(), state, outgoing: true, emoji, ..Call::default() };
     app.event(call_changed(chat("c1", "bob"), call));
     app.toast = None;
-    if let Some(call) = &mut app.call {
+    if let Some(call) = &mut app.calls.shown {
         // Its clock stands still.
         call.since = None;
         let audio = Heard { packets: 99, lost: 1, level: 0.1, ..Heard::default() };

@@ -25,14 +25,15 @@ const TYPING_EVERY: Duration = Duration::from_secs(3);
 impl App {
     /// A key was let go; few terminals tell.
     pub fn key_released(&mut self, key: &KeyEvent) {
-        if self.keys.everywhere(key).is_some_and(|binding| binding.name == "talk") {
+        if self.settings.keys.everywhere(key).is_some_and(|binding| binding.name == "talk") {
             self.talk_key(KeyEventKind::Release);
         }
     }
 
     /// Takes a key. In a call its keys work whatever lies over the screen.
     pub fn key(&mut self, key: &KeyEvent) {
-        let in_call = self.keys.everywhere(key).filter(|b| b.place == Place::InCall && self.call.is_some());
+        let in_call =
+            self.settings.keys.everywhere(key).filter(|b| b.place == Place::InCall && self.calls.shown.is_some());
         match in_call {
             Some(binding) => self.act(binding),
             None => self.handle_event(&Event::Key(*key)),
@@ -44,13 +45,13 @@ impl App {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
             return self.interrupt();
         }
-        if let Some(binding) = self.keys.everywhere(key) {
+        if let Some(binding) = self.settings.keys.everywhere(key) {
             return self.act(binding);
         }
-        match self.focus {
+        match self.panes.focus {
             Focus::Composer => self.composer_key(key),
             // Keys that act on messages nobody sees do nothing.
-            Focus::Timeline if self.call_view => self.call_view = false,
+            Focus::Timeline if self.calls.is_large => self.calls.is_large = false,
             Focus::Timeline => self.timeline_key(key),
             Focus::List => self.list_key(key),
         }
@@ -66,12 +67,12 @@ impl App {
     }
 
     pub fn composer_key(&mut self, key: &KeyEvent) {
-        match self.composer.key(key, self.keys.emacs) {
+        match self.composer.key(key, self.settings.keys.emacs) {
             Done::Here => self.tell_typing(),
             Done::Send => self.submit(),
-            Done::Leave => self.focus = Focus::Timeline,
+            Done::Leave => self.panes.focus = Focus::Timeline,
             Done::SelectLast => {
-                self.focus = Focus::Timeline;
+                self.panes.focus = Focus::Timeline;
                 self.select(0);
             }
             Done::NextPane => self.next_pane(),
@@ -84,12 +85,12 @@ impl App {
     }
 
     pub fn tell_typing(&mut self) {
-        let due = self.told_typing.is_none_or(|told| told.elapsed() >= TYPING_EVERY);
+        let due = self.composer.told_typing.is_none_or(|told| told.elapsed() >= TYPING_EVERY);
         if let Some(chat) = self.open.clone().filter(|_| due && !self.composer.is_empty()) {
             if self.composer.text().starts_with('/') {
                 return;
             }
-            self.told_typing = Some(Instant::now());
+            self.composer.told_typing = Some(Instant::now());
             self.tell(Typing { chat, typing: None });
         }
     }
@@ -120,16 +121,16 @@ impl App {
     }
 
     pub fn width(&self) -> u16 {
-        self.layout.timeline.width
+        self.panes.layout.timeline.width
     }
 
     pub fn select(&mut self, step: isize) {
-        let (theme, width) = (self.theme.clone(), self.width());
+        let (theme, width) = (self.settings.theme.clone(), self.width());
         self.timeline.select(step, &theme, width);
     }
 
     pub fn scroll(&mut self, rows: isize) {
-        let (theme, width) = (self.theme.clone(), self.width());
+        let (theme, width) = (self.settings.theme.clone(), self.width());
         self.timeline.scroll(rows, &theme, width);
         if self.timeline.is_at_bottom() {
             self.mark_read();
@@ -139,27 +140,27 @@ impl App {
     pub fn timeline_key(&mut self, key: &KeyEvent) {
         if key.code == KeyCode::Esc {
             self.timeline.selected = None;
-            self.focus = Focus::Composer;
+            self.panes.focus = Focus::Composer;
             return;
         }
         if key.code == KeyCode::Tab {
             return self.next_pane();
         }
-        if let Some(binding) = self.keys.on_timeline(key) {
+        if let Some(binding) = self.settings.keys.on_timeline(key) {
             self.act(binding);
         }
     }
 
     pub fn list_key(&mut self, key: &KeyEvent) {
         match key.code {
-            KeyCode::Up | KeyCode::Char('k') => self.list.step(false),
-            KeyCode::Down | KeyCode::Char('j') => self.list.step(true),
-            KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.open_row(self.list.at()),
-            KeyCode::Esc => self.focus = Focus::Composer,
+            KeyCode::Up | KeyCode::Char('k') => self.panes.list.step(false),
+            KeyCode::Down | KeyCode::Char('j') => self.panes.list.step(true),
+            KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.open_row(self.panes.list.at()),
+            KeyCode::Esc => self.panes.focus = Focus::Composer,
             KeyCode::Tab => self.next_pane(),
             KeyCode::Char('?') => self.show_help(),
             KeyCode::Char('/') => {
-                self.focus = Focus::Composer;
+                self.panes.focus = Focus::Composer;
                 self.composer.set("/");
             }
             _ => {}
@@ -167,10 +168,10 @@ impl App {
     }
 
     pub fn open_row(&mut self, at: usize) {
-        match self.list.rows().get(at).cloned() {
+        match self.panes.list.rows().get(at).cloned() {
             Some(ListRow::Chat(chat)) => {
                 self.open(&chat);
-                self.focus = Focus::Composer;
+                self.panes.focus = Focus::Composer;
             }
             Some(ListRow::Request(account)) => self.show_request(&account),
             _ => {}
@@ -178,13 +179,13 @@ impl App {
     }
 
     pub fn step_chat(&mut self, by: isize) {
-        if let Some(next) = self.list.beside(self.open.as_ref(), by).cloned() {
+        if let Some(next) = self.panes.list.beside(self.open.as_ref(), by).cloned() {
             self.open(&next);
         }
     }
 
     pub fn next_pane(&mut self) {
-        self.focus = match self.focus {
+        self.panes.focus = match self.panes.focus {
             Focus::Composer => Focus::List,
             Focus::List => Focus::Timeline,
             Focus::Timeline => Focus::Composer,
@@ -193,12 +194,12 @@ impl App {
 
     /// Scrolls by pages; negative is up.
     pub fn scroll_pages(&mut self, pages: isize) {
-        let page = self.layout.timeline.height.saturating_sub(2).max(1) as isize;
+        let page = self.panes.layout.timeline.height.saturating_sub(2).max(1) as isize;
         self.scroll(pages * page);
     }
 
     pub fn select_first(&mut self) {
-        let (theme, width) = (self.theme.clone(), self.width());
+        let (theme, width) = (self.settings.theme.clone(), self.width());
         self.timeline.select_first(&theme, width);
     }
 
@@ -222,18 +223,18 @@ impl App {
     }
 
     pub fn go_to(&mut self, id: MessageId) {
-        let (theme, width) = (self.theme.clone(), self.width());
+        let (theme, width) = (self.settings.theme.clone(), self.width());
         if self.timeline.select_id(id, &theme, width) {
-            self.focus = Focus::Timeline;
+            self.panes.focus = Focus::Timeline;
         } else if self.open.is_some() {
-            self.fetching = true;
+            self.loading.fetching = true;
             self.ask_history(Target::Around(id));
         }
     }
 
     /// Takes a paste that nothing lying over the panes has taken.
     pub fn pane_paste(&mut self, text: &str) {
-        self.focus = Focus::Composer;
+        self.panes.focus = Focus::Composer;
         self.composer.paste(text);
     }
 
@@ -242,31 +243,32 @@ impl App {
         let at = Position::new(event.column, event.row);
         let within = |area: Rect| area.contains(at);
         match event.kind {
-            MouseEventKind::ScrollUp if within(self.layout.timeline) => self.scroll(-3),
-            MouseEventKind::ScrollDown if within(self.layout.timeline) => self.scroll(3),
+            MouseEventKind::ScrollUp if within(self.panes.layout.timeline) => self.scroll(-3),
+            MouseEventKind::ScrollDown if within(self.panes.layout.timeline) => self.scroll(3),
             MouseEventKind::Down(MouseButton::Left) => {
-                if self.layout.border == Some(event.column) {
-                    self.dragging = true;
-                } else if within(self.layout.list) {
-                    let row = usize::from(event.row - self.layout.list.y) + self.layout.list_first;
-                    if self.list.choose(row) {
+                if self.panes.layout.border == Some(event.column) {
+                    self.panes.dragging = true;
+                } else if within(self.panes.layout.list) {
+                    let row = usize::from(event.row - self.panes.layout.list.y) + self.panes.layout.list_first;
+                    if self.panes.list.choose(row) {
                         self.open_row(row);
                     }
-                } else if self.layout.bar.is_some_and(within)
-                    || (!self.call_view && self.layout.tiles.iter().any(|t| within(t.area)))
+                } else if self.panes.layout.bar.is_some_and(within)
+                    || (!self.calls.is_large && self.panes.layout.tiles.iter().any(|t| within(t.area)))
                 {
-                    self.call_view = self.call.is_some() && !self.call_view;
-                } else if within(self.layout.timeline) {
-                    self.focus = Focus::Timeline;
-                    self.timeline.selected = self.timeline.at_row(usize::from(event.row - self.layout.timeline.y));
-                } else if within(self.layout.composer) {
-                    self.focus = Focus::Composer;
+                    self.calls.is_large = self.calls.shown.is_some() && !self.calls.is_large;
+                } else if within(self.panes.layout.timeline) {
+                    self.panes.focus = Focus::Timeline;
+                    self.timeline.selected =
+                        self.timeline.at_row(usize::from(event.row - self.panes.layout.timeline.y));
+                } else if within(self.panes.layout.composer) {
+                    self.panes.focus = Focus::Composer;
                 }
             }
-            MouseEventKind::Drag(MouseButton::Left) if self.dragging => {
-                self.list_width = event.column.clamp(12, 60);
+            MouseEventKind::Drag(MouseButton::Left) if self.panes.dragging => {
+                self.panes.resize_list(event.column);
             }
-            MouseEventKind::Up(_) => self.dragging = false,
+            MouseEventKind::Up(_) => self.panes.dragging = false,
             _ => {}
         }
     }

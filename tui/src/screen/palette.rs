@@ -363,7 +363,7 @@ impl Component for Palette {
     }
 
     fn render(&mut self, area: Rect, buffer: &mut Buffer, app: &mut App) {
-        self.cursor = self.draw(area, buffer, &app.theme);
+        self.cursor = self.draw(area, buffer, &app.settings.theme);
     }
 
     fn cursor(&self) -> Option<Position> {

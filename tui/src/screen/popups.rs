@@ -61,22 +61,22 @@ impl App {
 
     pub fn show_palette(&mut self) {
         let mut rows = Vec::new();
-        for row in self.list.rows() {
+        for row in self.panes.list.rows() {
             if let ListRow::Request(account) = row {
-                let request = self.requests.iter().find(|r| r.account == *account);
+                let request = self.directory.requests.iter().find(|r| r.account == *account);
                 let name = request.map(|r| safe_line(&r.name)).unwrap_or_default();
                 rows.push(Row::new(name, "asks to talk to you", "", Run::Request(account.clone())));
             }
             if let ListRow::Chat(id) = row {
-                let contact = self.contact_of(id);
+                let contact = self.directory.contact_of(id);
                 let name = contact.map(|c| safe_line(&c.name)).unwrap_or_default();
-                let unread = self.chat(id).map(|c| c.unread).filter(|n| *n > 0);
+                let unread = self.directory.chat(id).map(|c| c.unread).filter(|n| *n > 0);
                 let help = unread.map_or("chat".to_owned(), |n| format!("chat, {n} unread"));
                 rows.push(Row::new(name, help, "", Run::Chat(id.clone())));
             }
         }
         let everywhere = actions::bindings().into_iter().filter(|b| b.place != Place::Timeline && b.name != "palette");
-        rows.extend(everywhere.map(|b| Row::new(b.name, b.help, self.keys.keys_of(b.name), Run::Action(b))));
+        rows.extend(everywhere.map(|b| Row::new(b.name, b.help, self.settings.keys.keys_of(b.name), Run::Action(b))));
         rows.extend(command_rows());
         rows.extend(THEMES.iter().map(|t| Row::new(format!("theme {t}"), "colours", "", Run::Theme(t))));
         self.layers.push(Palette::new("Find", rows));
@@ -87,7 +87,7 @@ impl App {
         for binding in actions::bindings() {
             let on_message = if binding.place == Place::Timeline { " (on a message)" } else { "" };
             let help = format!("{}{on_message}", binding.help);
-            rows.push(Row::new(binding.name, help, self.keys.keys_of(binding.name), Run::Action(binding)));
+            rows.push(Row::new(binding.name, help, self.settings.keys.keys_of(binding.name), Run::Action(binding)));
         }
         for (name, help, key) in [
             ("write", "Enter sends, Ctrl-J makes a new line", "Enter"),
@@ -110,7 +110,7 @@ impl App {
     }
 
     pub fn show_request(&mut self, account: &AccountId) {
-        let Some(request) = self.requests.iter().find(|r| r.account == *account) else {
+        let Some(request) = self.directory.requests.iter().find(|r| r.account == *account) else {
             return;
         };
         let name = safe_line(&request.name);
@@ -119,9 +119,9 @@ impl App {
             Line::from(format!("{name} wants to talk to you.")),
             Line::styled(
                 if greeting.is_empty() { "No greeting.".into() } else { format!("“{greeting}”") },
-                self.theme.dim,
+                self.settings.theme.dim,
             ),
-            Line::styled(format!("account {}", cut(&safe_line(account.as_str()), 17)), self.theme.dim),
+            Line::styled(format!("account {}", cut(&safe_line(account.as_str()), 17)), self.settings.theme.dim),
         ];
         let row = |name: &str, help: &str, key: &str, verdict: Verdict| {
             Row::new(name, help, key, Run::Answer(verdict, account.clone()))
@@ -145,7 +145,7 @@ impl App {
             Line::from("If they are the same, nobody sits between you."),
             Line::default(),
         ];
-        text.extend(number.chunks(4).map(|c| Line::styled(format!("   {}", c.join("  ")), self.theme.accent)));
+        text.extend(number.chunks(4).map(|c| Line::styled(format!("   {}", c.join("  ")), self.settings.theme.accent)));
         let account = contact.account.clone();
         let mut rows =
             vec![Row::new("they are the same", "mark as verified", "y", Run::Yes(Question::Verified(account.clone())))];
@@ -215,10 +215,10 @@ impl App {
         };
         let mut lines: Vec<Line<'static>> = Vec::new();
         if let Question::Delete(id) = &question {
-            lines.push(Line::styled(self.quote(*id), self.theme.text));
+            lines.push(Line::styled(self.quote(*id), self.settings.theme.text));
         }
         if !text.is_empty() {
-            lines.push(Line::styled(text, self.theme.dim));
+            lines.push(Line::styled(text, self.settings.theme.dim));
         }
         let rows = vec![Row::new(yes, "", "y", Run::Yes(question)), Row::new("no", "", "n", Run::Nothing)];
         let mut palette = Palette::ask(title, lines, rows);
@@ -233,11 +233,11 @@ impl App {
             Run::Action(binding) => self.act_from_palette(binding),
             Run::Chat(chat) => {
                 self.open(&chat);
-                self.focus = Focus::Composer;
+                self.panes.focus = Focus::Composer;
             }
             Run::Answer(verdict, account) => self.answer_request(verdict, account),
             Run::Command(command) => {
-                self.focus = Focus::Composer;
+                self.panes.focus = Focus::Composer;
                 match command.prefix() {
                     // Something has to follow.
                     line if line.ends_with(' ') => self.composer.set(&line),

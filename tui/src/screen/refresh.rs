@@ -16,13 +16,13 @@ const MAX_MEANWHILE: usize = 4_096;
 
 impl App {
     pub fn refresh_chats(&mut self) {
-        if self.fresh.chats.changed() {
+        if self.directory.fresh.chats.changed() {
             self.ask(chats::List {}, Answer::Chats);
         }
     }
 
     pub fn refresh_contacts(&mut self) {
-        if self.fresh.contacts.changed() {
+        if self.directory.fresh.contacts.changed() {
             self.ask(contacts::List::default(), Answer::Contacts);
         }
     }
@@ -30,13 +30,13 @@ impl App {
     pub fn refresh(&mut self) {
         self.refresh_chats();
         self.refresh_contacts();
-        if self.fresh.requests.changed() {
+        if self.directory.fresh.requests.changed() {
             self.ask(contacts::Requests {}, Answer::Requests);
         }
     }
 
     pub fn refresh_status(&mut self) {
-        if self.fresh.status.changed() {
+        if self.directory.fresh.status.changed() {
             self.ask(node::Status {}, Answer::Status);
         }
     }
@@ -44,22 +44,24 @@ impl App {
     /// Takes an event about a message of the open chat into the timeline.
     pub fn message_changed(&mut self, event: EventKind) {
         self.change_timeline(&event);
-        if self.loading > 0 && self.meanwhile.len() < MAX_MEANWHILE {
-            self.meanwhile.push(event);
+        if self.loading.pending > 0 && self.loading.meanwhile.len() < MAX_MEANWHILE {
+            self.loading.meanwhile.push(event);
         }
     }
 
     /// An answer is there, or none comes: what has changed since it was asked for is asked for again.
     pub fn note_answer(&mut self, answer: &Answer) {
         match answer {
-            Answer::Status(_) if self.fresh.status.answered() => self.ask(node::Status {}, Answer::Status),
-            Answer::Contacts(_) if self.fresh.contacts.answered() => {
+            Answer::Status(_) if self.directory.fresh.status.answered() => self.ask(node::Status {}, Answer::Status),
+            Answer::Contacts(_) if self.directory.fresh.contacts.answered() => {
                 self.ask(contacts::List::default(), Answer::Contacts)
             }
-            Answer::Chats(_) if self.fresh.chats.answered() => self.ask(chats::List {}, Answer::Chats),
-            Answer::Requests(_) if self.fresh.requests.answered() => self.ask(contacts::Requests {}, Answer::Requests),
+            Answer::Chats(_) if self.directory.fresh.chats.answered() => self.ask(chats::List {}, Answer::Chats),
+            Answer::Requests(_) if self.directory.fresh.requests.answered() => {
+                self.ask(contacts::Requests {}, Answer::Requests)
+            }
             Answer::History(chat, target, _) if self.open.as_ref() == Some(chat) && *target != Target::Newest => {
-                self.fetching = false;
+                self.loading.fetching = false;
             }
             _ => {}
         }
@@ -67,13 +69,13 @@ impl App {
 
     /// After a page of history was taken: what has happened since it was asked for is newer than what it holds.
     pub fn catch_up(&mut self) {
-        self.loading = self.loading.saturating_sub(1);
-        let events = std::mem::take(&mut self.meanwhile);
+        self.loading.pending = self.loading.pending.saturating_sub(1);
+        let events = std::mem::take(&mut self.loading.meanwhile);
         for event in &events {
             self.change_timeline(event);
         }
-        if self.loading > 0 {
-            self.meanwhile = events;
+        if self.loading.pending > 0 {
+            self.loading.meanwhile = events;
         }
     }
 

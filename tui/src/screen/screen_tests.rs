@@ -158,12 +158,12 @@ fn a_key_is_held_to_talk() {
     // A terminal that tells of no release: it ends when the key is no longer repeated, or one looks elsewhere.
     press(&mut app, KeyCode::F(12));
     assert!(app.wakes_at().is_some());
-    app.talk_until = Some(std::time::Instant::now());
+    app.calls.talk_until = Some(std::time::Instant::now());
     app.tick();
     assert_eq!(calls(&mut app), ["call.set", "call.set"]);
     press(&mut app, KeyCode::F(12));
     app.focus_changed(false);
-    assert!(app.talk_until.is_none());
+    assert!(app.calls.talk_until.is_none());
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_call_is_drawn_at_every_size() {
     ] {
         call_is(&mut app, "1", "Ελένη with a very long name 🦜🦜🦜 and more", state, outgoing);
         for view in [false, true] {
-            app.call_view = view;
+            app.calls.is_large = view;
             for (width, height) in [(80, 24), (200, 50), (20, 5), (59, 20), (5, 2), (1, 1), (300, 100)] {
                 screen(&mut app, width, height);
             }
@@ -197,12 +197,12 @@ fn a_second_call_waits_and_is_taken() {
     assert!(calls(&mut app).contains(&"call.answer"));
     call_is(&mut app, "2", "Ελένη", CallPhase::Connecting, false);
     call_is(&mut app, "2", "Ελένη", CallPhase::Connected, false);
-    assert_eq!(app.call.as_ref().map(|c| c.wire.id.as_str()), Some("2"));
+    assert_eq!(app.calls.shown.as_ref().map(|c| c.wire.id.as_str()), Some("2"));
     // Over: the first is there again.
     call_is(&mut app, "2", "Ελένη", CallPhase::Ended, false);
-    assert_eq!(app.call.as_ref().map(|c| c.wire.id.as_str()), Some("1"));
+    assert_eq!(app.calls.shown.as_ref().map(|c| c.wire.id.as_str()), Some("1"));
     call_is(&mut app, "1", "bob", CallPhase::Ended, true);
-    assert!(app.call.is_none() && app.other_calls.is_empty());
+    assert!(app.calls.shown.is_none() && app.calls.others.is_empty());
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn text_from_others_is_shown_and_not_obeyed_wherever_it_stands() {
         let given = json!({ "id": "1", "emoji": evil, "trouble": evil, "text": evil, "recorded": "asked" });
         app.event(call_changed(chat("c1", evil), Call { state, ..object(given) }));
         for view in [false, true] {
-            app.call_view = view;
+            app.calls.is_large = view;
             check(&mut app, state.as_str());
         }
     }
@@ -353,8 +353,8 @@ fn the_header_and_the_call_agree_about_the_way() {
         answer_contacts(&mut app, [json!({ "account": "b", "chat": "c1", "name": "bob", "path": link })]);
         answer_status(&mut app, "alice", json!({ "registered": true }), peers);
         call_is(&mut app, "1", "bob", CallPhase::Connected, true);
-        app.call_view = true;
-        if let Some(call) = &mut app.call {
+        app.calls.is_large = true;
+        if let Some(call) = &mut app.calls.shown {
             call.wire.chat.id = "c1".into();
             let route = RouteStats { path: Some(route.into()), rtt_ms: Some(20.0), ..RouteStats::default() };
             call.stats = CallStats { routes: vec![route], ..CallStats::default() };

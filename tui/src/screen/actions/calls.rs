@@ -26,7 +26,7 @@ pub const ACTIONS: &[Action] = &[
         |app, _| in_this(app, |app, _| toggle_microphone(app)),
     ),
     in_call("talk", "F12", "hold to talk while the microphone is off, in a call", |app| {
-        if app.call.is_none() {
+        if app.calls.shown.is_none() {
             return app.say("There is no call.".into());
         }
         app.talk_key(KeyEventKind::Press);
@@ -89,7 +89,7 @@ const fn in_call(name: &'static str, keys: &'static str, help: &'static str, run
 
 /// Does something in the call that is shown; says if there is none.
 fn in_this(app: &mut App, run: impl FnOnce(&mut App, &CallState)) {
-    match app.call.clone() {
+    match app.calls.shown.clone() {
         Some(call) => run(app, &call),
         None => app.say(NO_CALL.into()),
     }
@@ -119,22 +119,22 @@ fn answer(app: &mut App, what: &str) {
 // Absolute values, in order: twice in a breath must not overtake itself.
 
 fn toggle_microphone(app: &mut App) {
-    let Some(on) = app.call.as_ref().map(|call| call.own_media().microphone) else {
+    let Some(on) = app.calls.shown.as_ref().map(|call| call.own_media().microphone) else {
         return app.say("There is no call.".into());
     };
-    app.talk_until = None;
+    app.calls.talk_until = None;
     app.set_microphone(!on);
 }
 
 fn toggle_camera(app: &mut App) {
-    let Some(on) = app.call.as_ref().map(|call| call.own_media().camera) else {
+    let Some(on) = app.calls.shown.as_ref().map(|call| call.own_media().camera) else {
         return app.say("There is no call.".into());
     };
     app.set_camera(!on);
 }
 
 fn toggle_view(app: &mut App) {
-    in_this(app, |app, _| app.call_view = !app.call_view);
+    in_this(app, |app, _| app.calls.is_large = !app.calls.is_large);
 }
 
 fn share(app: &mut App, what: &str) {

@@ -18,7 +18,7 @@ pub const FINDING: &[Action] = &[
         "find messages in this chat",
         App::search,
     ),
-    command("chat", "NAME", "open a chat", |app, name| match app.chat_named(name) {
+    command("chat", "NAME", "open a chat", |app, name| match app.directory.chat_named(name) {
         Some(chat) => app.open(&chat),
         None => app.warn(format!("There is no chat with {name}.")),
     }),
@@ -46,7 +46,7 @@ pub const ARRANGING: &[Action] = &[
 ];
 
 fn open_next_unread(app: &mut App) {
-    let unread = app.chats.iter().find(|c| c.unread > 0 && Some(&c.id) != app.open.as_ref());
+    let unread = app.directory.chats.iter().find(|c| c.unread > 0 && Some(&c.id) != app.open.as_ref());
     match unread.map(|c| c.id.clone()) {
         Some(chat) => app.open(&chat),
         None => app.say("Nothing unread.".into()),
@@ -65,7 +65,7 @@ fn chat(app: &mut App) -> Option<ChatId> {
 /// Changes the open chat.
 fn set(app: &mut App, change: impl FnOnce(&Chat) -> Set) {
     let Some(id) = chat(app) else { return };
-    if let Some(change) = app.chat(&id).map(change) {
+    if let Some(change) = app.directory.chat(&id).map(change) {
         app.change(Set { chat: id, ..change });
     }
 }

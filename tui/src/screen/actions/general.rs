@@ -36,8 +36,8 @@ fn set_theme(app: &mut App, name: &str) {
 }
 
 fn toggle_details(app: &mut App) {
-    app.details = Some(app.layout.details.is_none());
-    if app.layout.width < DETAILS_FROM {
+    app.panes.details = Some(app.panes.layout.details.is_none());
+    if app.panes.layout.width < DETAILS_FROM {
         app.say(format!("Details need a window of {DETAILS_FROM} columns."));
     }
 }

@@ -63,7 +63,7 @@ pub const ACTIONS: &[Action] = &[
         });
     }),
     on_message("actions", "Space", "all actions on the message", |app| on_selected(app, show_actions)),
-    on_message("compose", "Enter", "back to writing", |app| app.focus = Focus::Composer),
+    on_message("compose", "Enter", "back to writing", |app| app.panes.focus = Focus::Composer),
     on_message("filter-help", "?", "help", App::show_help),
 ];
 
@@ -111,7 +111,7 @@ fn own_numbered<'a>(app: &mut App, line: &'a str) -> Option<(MessageId, &'a str)
 
 fn reply(app: &mut App, message: &Message) {
     app.composer.mode = Mode::Reply(message.id);
-    app.focus = Focus::Composer;
+    app.panes.focus = Focus::Composer;
 }
 
 fn reply_to_number(app: &mut App, line: &str) {
@@ -127,7 +127,7 @@ fn edit(app: &mut App, message: &Message) {
         return app.warn(NOT_YOURS.into());
     }
     app.composer.edit(message.id, &message.wire.text);
-    app.focus = Focus::Composer;
+    app.panes.focus = Focus::Composer;
 }
 
 fn edit_number(app: &mut App, line: &str) {
@@ -198,7 +198,7 @@ fn show_info(app: &mut App, message: &Message) {
 
 fn show_actions(app: &mut App, _: &Message) {
     let on_messages = bindings().into_iter().filter(|binding| binding.place == Place::Timeline);
-    let rows = on_messages.map(|b| Row::new(b.name, b.help, app.keys.keys_of(b.name), Run::Action(b)));
+    let rows = on_messages.map(|b| Row::new(b.name, b.help, app.settings.keys.keys_of(b.name), Run::Action(b)));
     let mut palette = Palette::new("On this message", rows.collect());
     palette.filters = false;
     app.layers.push(palette);

@@ -147,7 +147,7 @@ impl App {
     /// Does an action from the palette: what concerns a message needs the timeline.
     pub fn act_from_palette(&mut self, binding: &'static Binding) {
         if binding.place == Place::Timeline {
-            self.focus = Focus::Timeline;
+            self.panes.focus = Focus::Timeline;
         }
         self.act(binding);
     }
@@ -170,7 +170,7 @@ impl App {
         self.toast = None;
         (command.run)(self, rest);
         // What could not be done can be mended and tried again.
-        if self.toast.as_ref().is_some_and(|(_, bad, _)| *bad) && self.composer.is_empty() && !line.is_empty() {
+        if self.toast.as_ref().is_some_and(|toast| toast.is_warning) && self.composer.is_empty() && !line.is_empty() {
             self.composer.set(&line);
             self.composer.offers.clear();
         }

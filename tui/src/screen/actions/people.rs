@@ -67,7 +67,7 @@ fn question(app: &mut App, about: fn(AccountId) -> Question) {
 }
 
 fn answer_request(app: &mut App, verdict: Verdict, name: &str) {
-    let request = app.requests.iter().find(|r| starling_text::same(&r.name, name));
+    let request = app.directory.requests.iter().find(|r| starling_text::same(&r.name, name));
     match request.map(|r| r.account.clone()) {
         Some(account) => app.answer_request(verdict, account),
         None => app.warn(format!("There is no request from {name}.")),

@@ -4,7 +4,10 @@ mod pictures;
 mod stream;
 pub mod view;
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU16,
+    time::{Duration, Instant},
+};
 
 use ratatui::{crossterm::event::KeyEventKind, layout::Rect};
 use starling_control::{
@@ -88,22 +91,124 @@ fn recording_remark(before: &Call, now: &CallState) -> Option<String> {
     })
 }
 
+/// The calls, and what the one that is shown needs.
+pub struct Calls {
+    /// The call that is shown.
+    pub shown: Option<CallState>,
+    /// Others: on hold, or ringing.
+    pub others: Vec<CallState>,
+    /// The call stands in place of the messages.
+    pub is_large: bool,
+    /// The microphone is on while a key is held, until then at most.
+    pub talk_until: Option<Instant>,
+    /// When the node was last told that the key is held.
+    talk_renewed: Option<Instant>,
+    pub shot: Option<Shot>,
+    /// The other side's shared terminal.
+    pub shared: Option<vt100::Parser>,
+    pub pictures: Pictures,
+    /// Pictures that came.
+    pictures_seen: u64,
+    pub colours: Colours,
+}
+
+impl Calls {
+    /// No calls, in a terminal with so many colours.
+    pub fn new(colours: Colours) -> Self {
+        Self {
+            shown: None,
+            others: Vec::new(),
+            is_large: false,
+            talk_until: None,
+            talk_renewed: None,
+            shot: None,
+            shared: None,
+            pictures: Pictures::of_terminal(),
+            pictures_seen: 0,
+            colours,
+        }
+    }
+
+    /// Whether the call is seen in place of the messages.
+    pub fn covers_messages(&self) -> bool {
+        self.is_large && self.shown.is_some()
+    }
+
+    /// Nothing of the call that was shown is left.
+    fn clear_shown(&mut self) {
+        (self.shot, self.shared, self.talk_until) = (None, None, None);
+    }
+
+    /// Shows another call in place of this one, which waits.
+    fn show(&mut self, id: &CallId) {
+        let Some(at) = self.others.iter().position(|call| call.wire.id == *id) else { return };
+        let next = self.others.remove(at);
+        self.others.extend(self.shown.replace(next));
+        self.clear_shown();
+    }
+
+    /// The call that is shown is over: one that waited takes its place.
+    fn end_shown(&mut self) {
+        self.clear_shown();
+        self.shown = (!self.others.is_empty()).then(|| self.others.remove(0));
+        self.is_large &= self.shown.is_some();
+    }
+
+    /// Takes a picture of a stream.
+    fn take_picture(&mut self, stream: u8, width: u16, height: u16, rgb: Vec<u8>) {
+        self.pictures_seen += 1;
+        let picture = Picture { number: self.pictures_seen, width, height, rgb };
+        if let Some(tile) = self.shot.get_or_insert_default().tiles.get_mut(usize::from(stream)) {
+            *tile = (width > 0).then_some(picture);
+        }
+    }
+
+    /// Takes the parts of a frame.
+    pub fn take_frame(&mut self, parts: Vec<Part>) {
+        for part in parts {
+            match part {
+                Part::Tile(frames::Tile { stream, width, height }, rgb) => {
+                    self.take_picture(stream, width, height, rgb);
+                }
+                Part::Stats(stats) => {
+                    if let Some(call) = &mut self.shown {
+                        call.stats = *stats;
+                    }
+                }
+                Part::Terminal(columns, rows, content) => {
+                    self.shared = (columns > 0).then(|| terminal_of(columns, rows, &content));
+                }
+            }
+        }
+        // Also without a picture: from now on frames are drawn in one piece.
+        self.shot.get_or_insert_default();
+    }
+}
+
+/// A terminal that shows what was drawn in another.
+fn terminal_of(columns: u16, rows: u16, content: &[u8]) -> vt100::Parser {
+    let size = |n: u16| NonZeroU16::new(n.min(MAX_TERMINAL)).unwrap_or(NonZeroU16::MIN);
+    let mut parser = vt100::Parser::new(size(rows), size(columns), 0);
+    parser.process(content);
+    parser
+}
+
 impl App {
     pub fn answer_call(&mut self, call: &CallState, video: bool) {
         self.tell(Answer::new(call.wire.id.clone(), Self::call_media(video)));
-        self.call_view = true;
+        self.calls.is_large = true;
         self.open(&call.wire.chat.id.clone());
     }
 
     pub fn set_microphone(&mut self, on: bool) {
-        let Some(call) = &mut self.call else { return };
+        let Some(call) = &mut self.calls.shown else { return };
         call.own_media_mut().microphone = on;
         let set = Set { call: call.wire.id.clone(), microphone: Some(on), ..Set::default() };
         self.tell_in_order(set);
     }
 
     pub fn set_camera(&mut self, on: bool) {
-        let Some(call) = &mut self.call else { return };
+        let Some(call) = &mut self.calls.shown else { return };
         call.own_media_mut().camera = on;
         let set = Set { call: call.wire.id.clone(), camera: Some(on), ..Set::default() };
         self.tell_in_order(set);
@@ -143,7 +248,7 @@ impl App {
     /// The list of calls, at the start and after another node.
     pub fn take_calls(&mut self, calls: Vec<Call>) {
         let named = |call: Call| {
-            let name = self.contact_of(&call.chat.id).map(|c| safe_line(&c.name)).unwrap_or_default();
+            let name = self.directory.contact_of(&call.chat.id).map(|c| safe_line(&c.name)).unwrap_or_default();
             CallState::new(call, name)
         };
         let mut known: Vec<CallState> = calls.into_iter().map(named).collect();
@@ -151,7 +256,7 @@ impl App {
         known.sort_by_key(|call| call.wire.state == CallPhase::Ringing);
         let mut known = known.into_iter();
         let first = known.next();
-        self.other_calls = known.collect();
+        self.calls.others = known.collect();
         match first {
             Some(call) => self.take_call(call),
             None => self.call_over(),
@@ -176,9 +281,9 @@ impl App {
 
     /// A call has changed.
     pub fn call_changed(&mut self, chat: &ChatRef, call: Call) {
-        let shown = self.call.as_ref().is_none_or(|c| c.wire.id == call.id);
+        let shown = self.calls.shown.as_ref().is_none_or(|c| c.wire.id == call.id);
         if call.state == CallPhase::Ended {
-            self.other_calls.retain(|c| c.wire.id != call.id);
+            self.calls.others.retain(|c| c.wire.id != call.id);
             if shown {
                 self.call_ended(&call);
             }
@@ -195,9 +300,9 @@ impl App {
         let (id, phase) = (state.wire.id.clone(), state.wire.state);
         let is_new = matches!(phase, CallPhase::Starting | CallPhase::Connecting)
             || (state.wire.outgoing && phase == CallPhase::Ringing);
-        match self.other_calls.iter_mut().find(|c| c.wire.id == id) {
+        match self.calls.others.iter_mut().find(|c| c.wire.id == id) {
             Some(known) => *known = CallState { since: known.since, ..state },
-            None => self.other_calls.push(state),
+            None => self.calls.others.push(state),
         }
         if is_new {
             self.show_call(&id);
@@ -222,19 +327,12 @@ impl App {
     /// Shows one of the other calls in place of this one, which waits.
     fn show_call(&mut self, id: &CallId) {
         self.end_talk();
-        let Some(at) = self.other_calls.iter().position(|c| c.wire.id == *id) else {
-            return;
-        };
-        let next = self.other_calls.remove(at);
-        if let Some(now) = self.call.replace(next) {
-            self.other_calls.push(now);
-        }
-        (self.shot, self.shared, self.talk_until) = (None, None, None);
+        self.calls.show(id);
     }
 
     /// Answers a call that waits, or goes back to one that is on hold.
     pub fn switch_call(&mut self) {
-        let next = self.other_calls.iter().find(|c| c.rings()).or(self.other_calls.first()).cloned();
+        let next = self.calls.others.iter().find(|c| c.rings()).or(self.calls.others.first()).cloned();
         let Some(next) = next else {
             return self.say("There is no other call.".into());
         };
@@ -243,36 +341,36 @@ impl App {
             return self.answer_call(&next, next.wire.video);
         }
         self.end_talk();
-        if let Some(now) = &mut self.call {
+        if let Some(now) = &mut self.calls.shown {
             now.own_media_mut().hold = true;
             let set = Set { call: now.wire.id.clone(), hold: Some(true), ..Set::default() };
             self.tell_in_order(set);
         }
         self.tell_in_order(Set { call: next.wire.id.clone(), hold: Some(false), ..Set::default() });
         self.show_call(&next.wire.id);
-        if let Some(now) = &mut self.call {
+        if let Some(now) = &mut self.calls.shown {
             now.own_media_mut().hold = false;
         }
     }
 
     /// A key that is held while one talks: `kind` tells whether it was pressed, repeated or let go.
     pub fn talk_key(&mut self, kind: KeyEventKind) {
-        let Some(call) = self.call.as_ref().filter(|c| c.connected()) else {
+        let Some(call) = self.calls.shown.as_ref().filter(|c| c.connected()) else {
             return;
         };
         let (on, now) = (call.own_media().microphone, Instant::now());
-        match (kind, self.talk_until) {
+        match (kind, self.calls.talk_until) {
             (KeyEventKind::Release, Some(_)) => self.end_talk(),
             (KeyEventKind::Release, None) => {}
             (_, Some(_)) => {
-                self.talk_until = Some(now + NEXT_REPEAT);
-                if self.talk_renewed.is_none_or(|at| now.duration_since(at) >= TALK_RENEW) {
+                self.calls.talk_until = Some(now + NEXT_REPEAT);
+                if self.calls.talk_renewed.is_none_or(|at| now.duration_since(at) >= TALK_RENEW) {
                     self.hold_microphone(now);
                 }
             }
             (_, None) if on => self.say("The microphone is on; with it off, this key is held to talk.".into()),
             (_, None) => {
-                self.talk_until = Some(now + FIRST_REPEAT);
+                self.calls.talk_until = Some(now + FIRST_REPEAT);
                 self.hold_microphone(now);
             }
         }
@@ -280,8 +378,8 @@ impl App {
 
     /// Opens the microphone for a moment. The node closes it unless this is said again, whatever becomes of the screen.
     fn hold_microphone(&mut self, now: Instant) {
-        let Some(call) = &mut self.call else { return };
-        self.talk_renewed = Some(now);
+        let Some(call) = &mut self.calls.shown else { return };
+        self.calls.talk_renewed = Some(now);
         call.own_media_mut().microphone = true;
         let (microphone, microphone_ms) = (Some(true), Some(TALK_LEASE_MS));
         let set = Set { call: call.wire.id.clone(), microphone, microphone_ms, ..Set::default() };
@@ -290,13 +388,13 @@ impl App {
 
     /// No longer talks.
     pub fn end_talk(&mut self) {
-        if self.talk_until.take().is_some() && self.call.is_some() {
+        if self.calls.talk_until.take().is_some() && self.calls.shown.is_some() {
             self.set_microphone(false);
         }
     }
 
     fn take_call(&mut self, call: CallState) {
-        let before = self.call.take().filter(|c| c.wire.id == call.wire.id);
+        let before = self.calls.shown.take().filter(|c| c.wire.id == call.wire.id);
         let first = before.is_none();
         let before = before.unwrap_or_default();
         if let Some(remark) = recording_remark(&before.wire, &call) {
@@ -305,63 +403,28 @@ impl App {
         let since = before.since.or_else(|| call.connected().then(Instant::now));
         if first {
             // One that we took from another device of ours is large, too.
-            self.call_view |= call.wire.outgoing || (call.wire.moved && call.wire.state == CallPhase::Connecting);
+            self.calls.is_large |= call.wire.outgoing || (call.wire.moved && call.wire.state == CallPhase::Connecting);
             self.tell(Attend { call: call.wire.id.clone() });
         }
-        self.call = Some(CallState { since, stats: before.stats, ..call });
+        self.calls.shown = Some(CallState { since, stats: before.stats, ..call });
     }
 
     fn call_over(&mut self) {
-        (self.shot, self.shared, self.talk_until) = (None, None, None);
-        // One that waited takes its place.
-        self.call = (!self.other_calls.is_empty()).then(|| self.other_calls.remove(0));
-        match &self.call {
-            None => self.call_view = false,
-            Some(next) if next.connected() => self.say(format!("{} is on hold: /hold goes on.", next.name)),
-            Some(_) => {}
+        self.calls.end_shown();
+        let on_hold = self.calls.shown.as_ref().filter(|next| next.connected()).map(|next| next.name.clone());
+        if let Some(name) = on_hold {
+            self.say(format!("{name} is on hold: /hold goes on."));
         }
     }
 
     /// What the node is asked to send, once the tiles have a place.
     pub fn wants_video(&self) -> Option<(CallId, Request)> {
-        let call = self.call.as_ref().filter(|c| c.connected())?;
+        let call = self.calls.shown.as_ref().filter(|c| c.connected())?;
         let tile = |tile: &Tile| {
-            let (width, height) = self.pictures.pixels(tile.area);
+            let (width, height) = self.calls.pictures.pixels(tile.area);
             let side = |pixels: u32| pixels.min(frames::MAX_SIDE.into()) as u16;
             frames::Tile { stream: tile.stream, width: side(width), height: side(height) }
         };
-        Some((call.wire.id.clone(), Request { tiles: self.layout.tiles.iter().map(tile).collect() }))
-    }
-
-    /// A frame came.
-    pub fn took_frame(&mut self, parts: Vec<Part>) {
-        let mut shot = self.shot.take().unwrap_or_default();
-        let mut stats = None;
-        for part in parts {
-            match part {
-                Part::Tile(frames::Tile { stream, width, height }, rgb) => {
-                    self.pictures_seen += 1;
-                    let picture = Picture { number: self.pictures_seen, width, height, rgb };
-                    if let Some(tile) = shot.tiles.get_mut(usize::from(stream)) {
-                        *tile = (width > 0).then_some(picture);
-                    }
-                }
-                Part::Stats(measured) => stats = Some(*measured),
-                Part::Terminal(columns, rows, content) => {
-                    self.shared = (columns > 0).then(|| {
-                        let size = |n: u16| {
-                            std::num::NonZeroU16::new(n.min(MAX_TERMINAL)).unwrap_or(std::num::NonZeroU16::MIN)
-                        };
-                        let mut parser = vt100::Parser::new(size(rows), size(columns), 0);
-                        parser.process(&content);
-                        parser
-                    });
-                }
-            }
-        }
-        if let (Some(call), Some(stats)) = (&mut self.call, stats) {
-            call.stats = stats;
-        }
-        self.shot = Some(shot);
+        Some((call.wire.id.clone(), Request { tiles: self.panes.layout.tiles.iter().map(tile).collect() }))
     }
 }

@@ -23,13 +23,13 @@ const TALKING: f32 = 0.02;
 
 /// The row above the messages.
 pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
-    let Some(call) = &app.call else { return };
-    let theme = &app.theme;
-    let key = |name| app.keys.keys_of(name);
+    let Some(call) = &app.calls.shown else { return };
+    let theme = &app.settings.theme;
+    let key = |name| app.settings.keys.keys_of(name);
     let name = cut(&call.name, area.width / 3);
     let (left, right, style) = match call.wire.state {
-        _ if call.connected() && app.other_calls.iter().any(CallState::rings) => {
-            let other = app.other_calls.iter().find(|c| c.rings()).map(|c| cut(&c.name, area.width / 3));
+        _ if call.connected() && app.calls.others.iter().any(CallState::rings) => {
+            let other = app.calls.others.iter().find(|c| c.rings()).map(|c| cut(&c.name, area.width / 3));
             let text = format!(" ☎ {} calls, too", other.unwrap_or_default());
             (text, format!("/switch answers, {name} waits "), theme.accent)
         }
@@ -45,7 +45,7 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
             (format!(" ● {name} asks to record"), "/record yes · /record no ".into(), theme.warn)
         }
         state @ (CallPhase::Connected | CallPhase::Interrupted) => {
-            let mic = match (call.own_media().microphone, app.talk_until) {
+            let mic = match (call.own_media().microphone, app.calls.talk_until) {
                 (true, Some(_)) => "talking",
                 (true, None) => "mic on",
                 (false, _) => "mic off",
@@ -59,7 +59,7 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
         _ => (format!(" ☎ {name} · connecting …"), format!("{} cancels ", key("answer")), theme.accent),
     };
     // Whatever else is to be said, and however little room there is.
-    let recorded = call.is_recorded() || app.other_calls.iter().any(CallState::is_recorded);
+    let recorded = call.is_recorded() || app.calls.others.iter().any(CallState::is_recorded);
     let left = if recorded { format!(" ● REC{left}") } else { left };
     for x in area.x..area.x + area.width {
         buffer[(x, area.y)].set_symbol(" ").set_style(style.add_modifier(Modifier::REVERSED));
@@ -77,19 +77,19 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
 /// The call in place of the messages.
 pub fn draw_view(app: &mut App, area: Rect, buffer: &mut Buffer) {
     Clear.render(area, buffer);
-    buffer.set_style(area, app.theme.text);
-    let Some(call) = app.call.clone() else { return };
+    buffer.set_style(area, app.settings.theme.text);
+    let Some(call) = app.calls.shown.clone() else { return };
     if area.height < 4 || area.width < 12 {
         return;
     }
-    let theme = app.theme.clone();
+    let theme = app.settings.theme.clone();
     // The last two rows: quality and keys.
     let body = Rect { height: area.height - 2, ..area };
     let quality = call.quality();
     // What both sides compare is never cut off.
     let line = if call.wire.emoji.is_empty() { quality } else { format!("{} · {quality}", call.wire.emoji) };
     buffer.set_string(area.x + 1, area.y + area.height - 2, cut(&line, area.width - 2), theme.dim);
-    let key = |name| app.keys.keys_of(name);
+    let key = |name| app.settings.keys.keys_of(name);
     let keys = format!(
         "{} mic ({} held: talk) · {} camera · {} hang up · {} small · /share /hold",
         key("microphone"),
@@ -99,28 +99,28 @@ pub fn draw_view(app: &mut App, area: Rect, buffer: &mut Buffer) {
         key("call-view")
     );
     buffer.set_string(area.x + 1, area.y + area.height - 1, cut(&keys, area.width - 2), theme.dim);
-    if app.shared.is_some() {
+    if app.calls.shared.is_some() {
         draw_terminal(app, body, buffer);
         return;
     }
     // Ourselves in the corner of the other side's picture.
     let tile = Tile { stream: PEER, area: Rect { height: body.height - 1, ..body } };
     draw_tile(app, tile, buffer);
-    app.layout.tiles.push(tile);
+    app.panes.layout.tiles.push(tile);
     draw_name(app, Rect { y: body.y + body.height - 1, height: 1, ..body }, buffer);
     let (width, height) = (body.width / 5, body.width / 5 * 9 / 32);
     if call.own_media().camera && width >= 12 && body.height > height * 2 {
         let own = Rect { x: body.x + body.width - width, y: body.y, width, height };
         let tile = Tile { stream: SELF, area: own };
         draw_tile(app, tile, buffer);
-        app.layout.tiles.push(tile);
+        app.panes.layout.tiles.push(tile);
     }
 }
 
 /// Who it is, whether they talk, and what they have turned off.
 fn draw_name(app: &App, area: Rect, buffer: &mut Buffer) {
-    let Some(call) = &app.call else { return };
-    let theme = &app.theme;
+    let Some(call) = &app.calls.shown else { return };
+    let theme = &app.settings.theme;
     let talks = call.their_level() > TALKING;
     let mark = if talks { "◉" } else { "○" };
     let mut text = format!("{mark} {}", call.name);
@@ -148,7 +148,7 @@ fn draw_name(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// The other side, small, while one chats.
 pub fn draw_corner(app: &mut App, area: Rect, buffer: &mut Buffer) {
-    let shows = app.call.as_ref().is_some_and(|c| c.connected() && c.shows_them());
+    let shows = app.calls.shown.as_ref().is_some_and(|c| c.connected() && c.shows_them());
     let width = (area.width / 4).clamp(16, 40);
     // 16:9, and cells are twice as high as they are wide.
     let height = width * 9 / 32;
@@ -159,28 +159,28 @@ pub fn draw_corner(app: &mut App, area: Rect, buffer: &mut Buffer) {
     // A wide character must not be cut in half.
     Clear.render(Rect { x: tile.area.x - 1, width: 1, ..tile.area }, buffer);
     draw_tile(app, tile, buffer);
-    app.layout.tiles.push(tile);
+    app.panes.layout.tiles.push(tile);
 }
 
 fn draw_tile(app: &mut App, tile: Tile, buffer: &mut Buffer) {
     Clear.render(tile.area, buffer);
-    buffer.set_style(tile.area, app.theme.text);
-    let picture = app.shot.as_ref().and_then(|s| s.tiles[usize::from(tile.stream)].as_ref());
+    buffer.set_style(tile.area, app.settings.theme.text);
+    let picture = app.calls.shot.as_ref().and_then(|s| s.tiles[usize::from(tile.stream)].as_ref());
     let Some(picture) = picture else {
-        let text = match &app.call {
+        let text = match &app.calls.shown {
             Some(call) if tile.stream == PEER && call.shows_them() => "…".to_owned(),
             Some(call) if tile.stream == PEER => call.name.clone(),
             _ => String::new(),
         };
         let text = cut(&text, tile.area.width);
         let x = tile.area.x + (tile.area.width.saturating_sub(text.width() as u16)) / 2;
-        buffer.set_string(x, tile.area.y + tile.area.height / 2, text, app.theme.dim);
+        buffer.set_string(x, tile.area.y + tile.area.height / 2, text, app.settings.theme.dim);
         return;
     };
-    if app.pictures.draws() && !app.covered && app.pictures.fits(tile.area, picture) {
-        app.pictures.place(tile, picture, buffer);
+    if app.calls.pictures.draws() && !app.panes.covered && app.calls.pictures.fits(tile.area, picture) {
+        app.calls.pictures.place(tile, picture, buffer);
     } else {
-        half_blocks(picture, tile.area, app.colours, buffer);
+        half_blocks(picture, tile.area, app.calls.colours, buffer);
     }
 }
 
@@ -235,7 +235,7 @@ pub fn half_blocks(picture: &Picture, area: Rect, colours: Colours, buffer: &mut
 
 /// The other side's terminal: cells only, so that nothing of it can steer ours.
 fn draw_terminal(app: &App, area: Rect, buffer: &mut Buffer) {
-    let Some(parser) = &app.shared else { return };
+    let Some(parser) = &app.calls.shared else { return };
     let screen = parser.screen();
     let (rows, columns) = screen.size();
     let (rows, columns) = (rows.get(), columns.get());
@@ -280,12 +280,17 @@ fn draw_terminal(app: &App, area: Rect, buffer: &mut Buffer) {
         let cell = &mut buffer[(view.x + column - left, view.y + row - top)];
         cell.modifier.toggle(Modifier::REVERSED);
     }
-    let name = app.call.as_ref().map(|c| c.name.clone()).unwrap_or_default();
+    let name = app.calls.shown.as_ref().map(|c| c.name.clone()).unwrap_or_default();
     let part = if view.width < columns || view.height < rows { " · a part of it" } else { "" };
-    let hand = app.call.as_ref().is_some_and(|c| c.stats.has_hand);
+    let hand = app.calls.shown.as_ref().is_some_and(|c| c.stats.has_hand);
     let may = if hand { "you may type: /type TEXT" } else { "read only" };
     let text = format!("{name}'s terminal, {columns}×{rows}{part} · {may}");
-    buffer.set_string(area.x + 1, area.y + area.height - 1, cut(&text, area.width.saturating_sub(2)), app.theme.accent);
+    buffer.set_string(
+        area.x + 1,
+        area.y + area.height - 1,
+        cut(&text, area.width.saturating_sub(2)),
+        app.settings.theme.accent,
+    );
 }
 
 fn colour(colour: vt100::Color) -> Color {

@@ -19,10 +19,11 @@ use crate::terminal::safe_line;
 
 /// Draws the pane, with its title.
 pub fn draw(app: &mut App, buffer: &mut Buffer) {
-    let (area, frame, rule) = (app.layout.list, app.layout.area, app.layout.rule);
-    let name = format!("Starling · {}", safe_line(app.me.as_ref().map(|me| me.name.as_str()).unwrap_or_default()));
+    let (area, frame, rule) = (app.panes.layout.list, app.panes.layout.area, app.panes.layout.rule);
+    let name =
+        format!("Starling · {}", safe_line(app.directory.me.as_ref().map(|me| me.name.as_str()).unwrap_or_default()));
     let title = format!(" {} ", cut(&name, area.width.saturating_sub(3)));
-    buffer.set_string(frame.x + 1, frame.y, title, app.theme.accent);
+    buffer.set_string(frame.x + 1, frame.y, title, app.settings.theme.accent);
     draw_list(app, area, buffer);
     draw_status(app, Rect { y: rule + 1, height: 1, ..area }, buffer);
 }
@@ -37,16 +38,16 @@ pub fn presence_mark(presence: Option<Presence>) -> &'static str {
 }
 
 fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.settings.theme;
     let height = usize::from(area.height);
-    let first = (app.list.at() + 2).saturating_sub(height.max(1));
-    app.layout.list_first = first;
-    for (y, (n, row)) in app.list.rows().iter().enumerate().skip(first).take(height).enumerate() {
+    let first = (app.panes.list.at() + 2).saturating_sub(height.max(1));
+    app.panes.layout.list_first = first;
+    for (y, (n, row)) in app.panes.list.rows().iter().enumerate().skip(first).take(height).enumerate() {
         let at = Rect { y: area.y + y as u16, height: 1, ..area };
         let line = match row {
             ListRow::Title(title) => Line::styled(format!(" ▸ {title}"), theme.dim),
             ListRow::Request(account) => {
-                let request = app.requests.iter().find(|r| r.account == *account);
+                let request = app.directory.requests.iter().find(|r| r.account == *account);
                 let name = request.map(|r| safe_line(&r.name));
                 Line::from(vec![
                     Span::styled("   ? ", theme.warn),
@@ -56,7 +57,7 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
             ListRow::Chat(id) => list_row(app, id, area.width),
         };
         buffer.set_line(at.x, at.y, &line, at.width);
-        if app.focus == Focus::List && n == app.list.at() {
+        if app.panes.focus == Focus::List && n == app.panes.list.at() {
             buffer.set_style(at, theme.selected);
             buffer.set_string(at.x, at.y, "▌", theme.accent);
         } else if matches!(row, ListRow::Chat(id) if app.open.as_ref() == Some(id)) {
@@ -66,8 +67,8 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
 }
 
 fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
-    let theme = &app.theme;
-    let (contact, chat) = (app.contact_of(id), app.chat(id));
+    let theme = &app.settings.theme;
+    let (contact, chat) = (app.directory.contact_of(id), app.directory.chat(id));
     let name = contact.map(|c| safe_line(&c.name)).unwrap_or_default();
     let unread = chat.map_or(0, |c| c.unread);
     let mut tail = String::new();
@@ -115,7 +116,7 @@ fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
 
 /// How we are connected, or what is wrong.
 fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.settings.theme;
     let (mark, style, text) = connection(app, theme);
     let line = Line::from(vec![
         Span::raw(" "),
@@ -127,13 +128,13 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
-    let homes: Vec<&Rendezvous> = app.me.iter().flat_map(Status::homes).collect();
+    let homes: Vec<&Rendezvous> = app.directory.me.iter().flat_map(Status::homes).collect();
     let up = homes.iter().filter(|home| home.registered).count();
     let (direct, relayed) = app.peers();
-    let problem = app.open.as_ref().and_then(|id| app.chat(id)?.problem.as_deref());
+    let problem = app.open.as_ref().and_then(|id| app.directory.chat(id)?.problem.as_deref());
     if let Some(problem) = problem {
         ("⚠", theme.warn, safe_line(problem))
-    } else if app.me.is_none() {
+    } else if app.directory.me.is_none() {
         ("○", theme.dim, "starting …".to_owned())
     } else if homes.is_empty() {
         ("◐", theme.warn, format!("no rendezvous · {} peers", direct + relayed))

@@ -17,17 +17,17 @@ use crate::terminal::safe_line;
 
 /// Draws the pane.
 pub fn draw(app: &mut App, buffer: &mut Buffer) {
-    let (pane, text) = (app.layout.composer, app.layout.text);
+    let (pane, text) = (app.panes.layout.composer, app.panes.layout.text);
     if app.composer.mode != Mode::Write {
         draw_mode(app, Rect { height: 1, ..pane }, buffer);
     }
-    let theme = &app.theme;
-    let mark = if app.focus == Focus::Composer { theme.accent } else { theme.dim };
+    let theme = &app.settings.theme;
+    let mark = if app.panes.focus == Focus::Composer { theme.accent } else { theme.dim };
     buffer.set_string(pane.x, text.y, "›", mark);
     app.composer.area.set_style(theme.text);
     app.composer.area.set_cursor_style(Style::new());
     if app.composer.is_empty() {
-        let hint = match app.focus {
+        let hint = match app.panes.focus {
             Focus::Timeline => "r reply · e edit · d delete · + react · Space all actions · Esc write",
             Focus::List => "↑ ↓ choose · Enter open · Esc write",
             Focus::Composer => "write a message · / for commands · F1 for help",
@@ -48,7 +48,7 @@ pub fn cursor(app: &App, text: Rect) -> Position {
 }
 
 fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.settings.theme;
     let (what, id) = match &app.composer.mode {
         Mode::Reply(id) => ("reply to", *id),
         Mode::Edit(id) => ("edit", *id),
@@ -67,8 +67,8 @@ fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// Draws completions above the text.
 pub fn draw_offers(app: &App, above: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
-    if app.composer.offers.is_empty() || app.focus != Focus::Composer {
+    let theme = &app.settings.theme;
+    if app.composer.offers.is_empty() || app.panes.focus != Focus::Composer {
         return;
     }
     let height = app.composer.offers.len() as u16;

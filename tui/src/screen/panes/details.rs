@@ -17,11 +17,11 @@ use crate::terminal::safe_line;
 
 /// Draws them.
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.settings.theme;
     let Some(contact) = app.open_contact() else {
         return;
     };
-    let chat = app.open.as_ref().and_then(|id| app.chat(id));
+    let chat = app.open.as_ref().and_then(|id| app.directory.chat(id));
     let mut lines: Vec<Line<'static>> = vec![Line::default()];
     let room = area.width.saturating_sub(2);
     lines.push(Line::styled(cut(&safe_line(&contact.name), room), theme.peer));

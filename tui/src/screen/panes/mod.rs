@@ -22,8 +22,12 @@ use super::{
     call,
     component::{Component, Handled},
     composer::Mode,
+    model::ChatList,
     theme::Theme,
 };
+
+/// Columns that the list can have.
+const LIST: (u16, u16) = (12, 60);
 
 /// Draws everything.
 pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
@@ -34,6 +38,42 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
     }
     if let Some(cursor) = app.render(area, frame.buffer_mut()) {
         frame.set_cursor_position(cursor);
+    }
+}
+
+/// What the panes show, and where.
+pub struct PaneState {
+    pub focus: Focus,
+    pub list: ChatList,
+    /// Columns of the list.
+    pub list_width: u16,
+    /// Its border is being dragged.
+    pub dragging: bool,
+    /// Whether details are shown; by default where there is room.
+    pub details: Option<bool>,
+    /// As it was drawn last.
+    pub layout: Layout,
+    /// Something lies over the panes.
+    pub covered: bool,
+}
+
+impl PaneState {
+    /// Before the first drawing.
+    pub fn new(focus: Focus, list_width: u16) -> Self {
+        Self {
+            focus,
+            list: ChatList::default(),
+            list_width: list_width.clamp(LIST.0, LIST.1),
+            dragging: false,
+            details: None,
+            layout: Layout::default(),
+            covered: false,
+        }
+    }
+
+    /// Gives the list so many columns, as far as that is possible.
+    pub fn resize_list(&mut self, columns: u16) {
+        self.list_width = columns.clamp(LIST.0, LIST.1);
     }
 }
 
@@ -54,10 +94,10 @@ impl Component for Panes {
     }
 
     fn render(&mut self, area: Rect, buffer: &mut Buffer, app: &mut App) {
-        let theme = app.theme.clone();
+        let theme = app.settings.theme.clone();
         buffer.set_style(area, theme.text);
-        app.layout = app.lay_out(area);
-        let layout = app.layout.clone();
+        app.panes.layout = app.lay_out(area);
+        let layout = app.panes.layout.clone();
         draw_frame(&layout, buffer, &theme);
         if layout.shows_list {
             chats::draw(app, buffer);
@@ -73,7 +113,8 @@ impl Component for Panes {
         if let Some(bar) = layout.bar {
             call::view::draw_bar(app, bar, buffer);
         }
-        self.cursor = (layout.shows_main && app.focus == Focus::Composer).then(|| composer::cursor(app, layout.text));
+        self.cursor =
+            (layout.shows_main && app.panes.focus == Focus::Composer).then(|| composer::cursor(app, layout.text));
     }
 
     fn cursor(&self) -> Option<Position> {
@@ -84,12 +125,12 @@ impl Component for Panes {
 impl App {
     fn lay_out(&self, area: Rect) -> Layout {
         let wishes = Wishes {
-            on_list: self.focus == Focus::List,
-            list_width: self.list_width,
-            details: self.details,
-            has_details: self.open.is_some() && !self.call_view,
+            on_list: self.panes.focus == Focus::List,
+            list_width: self.panes.list_width,
+            details: self.panes.details,
+            has_details: self.open.is_some() && !self.calls.is_large,
             has_mode: self.composer.mode != Mode::Write,
-            in_call: self.call.is_some(),
+            in_call: self.calls.shown.is_some(),
         };
         Layout::new(area, wishes, |width| self.composer.rows(width))
     }

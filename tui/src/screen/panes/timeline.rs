@@ -22,24 +22,24 @@ const TOAST_ROWS: usize = 3;
 
 /// Draws the pane.
 pub fn draw(app: &mut App, buffer: &mut Buffer) {
-    let (area, frame) = (app.layout.timeline, app.layout.area);
+    let (area, frame) = (app.panes.layout.timeline, app.panes.layout.area);
     draw_header(app, Rect { y: frame.y, height: 1, ..area }, buffer);
-    if app.call_view && app.call.is_some() {
+    if app.calls.covers_messages() {
         call::view::draw_view(app, area, buffer);
     } else if app.open.is_some() {
-        let focused = app.focus == Focus::Timeline;
-        app.timeline.draw(area, buffer, &app.theme, focused);
+        let focused = app.panes.focus == Focus::Timeline;
+        app.timeline.draw(area, buffer, &app.settings.theme, focused);
     } else {
         draw_welcome(app, area, buffer);
     }
-    if !app.call_view {
+    if !app.calls.is_large {
         call::view::draw_corner(app, area, buffer);
     }
-    draw_hint(app, Rect { y: app.layout.rule - 1, height: 1, ..area }, buffer);
+    draw_hint(app, Rect { y: app.panes.layout.rule - 1, height: 1, ..area }, buffer);
 }
 
 fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.settings.theme;
     let Some(contact) = app.open_contact() else {
         return;
     };
@@ -84,16 +84,16 @@ fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
 
 /// The rows above the composer: remarks, typing, what came below.
 fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.settings.theme;
     let contact = app.open_contact();
-    let lines: Vec<Line<'static>> = if let Some((text, bad, _)) = &app.toast {
-        let mut rows = wrap(&[safe_line(text)], area.width.saturating_sub(2));
-        rows.truncate(TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.layout.timeline.y)) + 1));
-        let style = if *bad { theme.warn } else { theme.accent };
+    let lines: Vec<Line<'static>> = if let Some(toast) = &app.toast {
+        let mut rows = wrap(&[safe_line(&toast.text)], area.width.saturating_sub(2));
+        rows.truncate(TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.panes.layout.timeline.y)) + 1));
+        let style = if toast.is_warning { theme.warn } else { theme.accent };
         rows.into_iter().map(|row| Line::styled(format!(" {row}"), style)).collect()
     } else if app.timeline.below > 0 {
         let n = app.timeline.below;
-        let key = if app.focus == Focus::Timeline { "G" } else { "PgDn" };
+        let key = if app.panes.focus == Focus::Timeline { "G" } else { "PgDn" };
         let text = format!(" {n} new message{} below · {key} goes there", if n == 1 { "" } else { "s" });
         vec![Line::styled(text, theme.accent)]
     } else if let Some(contact) = contact.filter(|c| c.typing) {
@@ -112,7 +112,7 @@ fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 fn draw_welcome(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.theme;
+    let theme = &app.settings.theme;
     let lines = [
         ("Nobody here yet.", theme.text),
         ("", theme.text),

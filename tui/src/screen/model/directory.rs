@@ -1,0 +1,68 @@
+//! The people, the chats and the node, as the node has answered last.
+
+use starling_control::objects::{AccountId, Chat, ChatId, Contact, Request, Status};
+
+/// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
+/// that answer may be from before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    on_its_way: bool,
+    again: bool,
+}
+
+impl Asked {
+    /// It may have changed: whether to ask now.
+    pub fn changed(&mut self) -> bool {
+        self.again = self.on_its_way;
+        !std::mem::replace(&mut self.on_its_way, true)
+    }
+
+    /// The answer is there: whether to ask again.
+    pub fn answered(&mut self) -> bool {
+        self.on_its_way = std::mem::take(&mut self.again);
+        self.on_its_way
+    }
+}
+
+/// How far what is shown is up to date.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Freshness {
+    pub status: Asked,
+    pub contacts: Asked,
+    pub chats: Asked,
+    pub requests: Asked,
+}
+
+/// What the node has answered.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// `None` before it has answered.
+    pub me: Option<Status>,
+    pub contacts: Vec<Contact>,
+    pub chats: Vec<Chat>,
+    pub requests: Vec<Request>,
+    pub fresh: Freshness,
+}
+
+impl Directory {
+    pub fn chat(&self, id: &ChatId) -> Option<&Chat> {
+        self.chats.iter().find(|chat| chat.id == *id)
+    }
+
+    pub fn contact_of(&self, chat: &ChatId) -> Option<&Contact> {
+        self.contacts.iter().find(|contact| contact.chat == *chat)
+    }
+
+    /// The chat with the contact of this name, with or without `@`.
+    pub fn chat_named(&self, name: &str) -> Option<ChatId> {
+        let name = name.trim_start_matches('@');
+        self.contacts.iter().find(|c| starling_text::same(&c.name, name)).map(|c| c.chat.clone())
+    }
+
+    /// The mentions in a text: accounts of those whose `@name` it has.
+    pub fn mentions(&self, text: &str) -> Vec<AccountId> {
+        let text = starling_text::folded(text);
+        let named = |c: &&Contact| text.contains(&starling_text::folded(&format!("@{}", c.name)));
+        self.contacts.iter().filter(named).map(|c| c.account.clone()).collect()
+    }
+}
