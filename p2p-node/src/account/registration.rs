@@ -71,8 +71,8 @@ impl Account {
             let problem =
                 "it does not know the account's devices: another device of the account has to go online first";
             state.problem = Some(problem.into());
-            state.retry_at = Some(at);
         }
+        homes.retry_at(home, at);
         turn.live(Live::Net);
     }
 
@@ -115,7 +115,7 @@ impl Account {
             _ => "it refused to register this account",
         };
         state.problem = Some(problem.into());
-        state.retry_at = Some(turn.now() + 60_000);
+        homes.retry_at(home, turn.now() + 60_000);
         self.list_not_published(turn, problem);
         turn.live(Live::Net);
     }

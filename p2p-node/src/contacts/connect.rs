@@ -100,7 +100,7 @@ impl Contacts {
     }
 
     pub(crate) fn connect_failed(&mut self, turn: &mut Turn<'_>, id: u64, error: NodeError) {
-        if let Some(mut connect) = self.connects.remove(&id) {
+        if let Some(mut connect) = self.end(id) {
             turn.fact(Fact::ReachChanged);
             if let Some(reply) = connect.reply.take() {
                 turn.reply(reply, Err(error));
@@ -195,7 +195,7 @@ impl Engine {
         }
         let id = turn.fresh_id();
         let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
-        self.contacts.connects.insert(id, connect);
+        self.contacts.begin(id, connect);
         turn.fact(Fact::ReachChanged);
         for home in homes {
             self.contacts.connects_up(turn, &mut self.homes, home);
@@ -297,7 +297,7 @@ impl Engine {
         if connect.waiting > 0 {
             return Ok(());
         }
-        let Some(mut connect) = self.contacts.connects.remove(&id) else {
+        let Some(mut connect) = self.contacts.end(id) else {
             return Ok(());
         };
         turn.fact(Fact::ReachChanged);
@@ -467,10 +467,7 @@ impl Engine {
 
     /// Operations that have waited too long for a rendezvous.
     pub(crate) fn expire_operations(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now();
-        let late: Vec<u64> =
-            self.contacts.connects.iter().filter(|(_, c)| c.gives_up_at <= now).map(|(id, _)| *id).collect();
-        for id in late {
+        for id in self.contacts.give_up.take_due(turn.now()) {
             let problem = self
                 .contacts
                 .connects

@@ -16,7 +16,7 @@ pub(crate) use person::Person;
 
 use crate::{
     store::{CONTACTS, ContactRow, Reading, prefix},
-    turn::{EngineError, Tracked},
+    turn::{EngineError, Schedule, Tracked},
 };
 
 /// The people that we know, and what is under way to know more.
@@ -27,6 +27,8 @@ pub struct Contacts {
     pub devices: HashMap<DeviceId, AccountId>,
     /// Operations that make somebody a contact, by the number that they have in this run.
     pub connects: HashMap<u64, connect::Connect>,
+    /// When they are given up, in steady time.
+    give_up: Schedule<u64>,
 }
 
 impl Contacts {
@@ -40,6 +42,21 @@ impl Contacts {
             contacts.index(&account);
         }
         Ok(contacts)
+    }
+
+    /// When an operation is given up next, in steady time.
+    pub fn next_due(&self) -> Option<u64> {
+        self.give_up.next()
+    }
+
+    fn begin(&mut self, id: u64, connect: connect::Connect) {
+        self.give_up.set(id, Some(connect.gives_up_at));
+        self.connects.insert(id, connect);
+    }
+
+    fn end(&mut self, id: u64) -> Option<connect::Connect> {
+        self.give_up.set(id, None);
+        self.connects.remove(&id)
     }
 
     /// Brings the index of devices up to date with somebody's list.

@@ -260,10 +260,8 @@ impl Engine {
         parcel.under_way = false;
         if busy {
             let at = turn.now() + crate::limits::RETRY_REFUSED_MS;
-            if let Ok(home) = parcel.row.home.parse::<RendezvousAddr>()
-                && let Some(state) = self.homes.servers.get_mut(&home.peer)
-            {
-                state.retry_at = Some(at);
+            if let Ok(home) = parcel.row.home.parse::<RendezvousAddr>() {
+                self.homes.retry_at(home.peer, at);
             }
             if let Some(chat) = chat {
                 let full = "their inbox is full: the request waits here until there is room";

@@ -15,7 +15,7 @@ use crate::{
     api::types::Live,
     net::HomeId,
     store::{PARCELS, ParcelRow, Reading, prefix},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{Engine, EngineError, Fact, Schedule, Turn},
 };
 
 pub const SUPERSEDED: &str = "this device is no longer one of its account: it was removed, or the account was restored on another device, which has \
@@ -40,14 +40,6 @@ pub struct HomeState {
     pub inbox: inbox::InboxState,
     /// Requests without an answer, by the number that they were sent under.
     pub pending: HashMap<u64, Pending>,
-    /// When to try again what was refused.
-    pub retry_at: Option<u64>,
-}
-
-impl HomeState {
-    pub fn due(&self) -> Option<u64> {
-        self.hello.as_ref().and(self.retry_at)
-    }
 }
 
 /// The rendezvous servers that we use, and what is to be left in inboxes there.
@@ -56,6 +48,8 @@ pub struct Homes {
     pub servers: HashMap<HomeId, HomeState>,
     /// What waits for others' inboxes, by its key in the store.
     pub parcels: BTreeMap<Vec<u8>, inbox::Parcel>,
+    /// When what a server has refused is asked of it again, in steady time.
+    retries: Schedule<HomeId>,
 }
 
 impl Homes {
@@ -82,13 +76,22 @@ impl Homes {
 
     /// What was refused for a time that is over.
     pub fn on_time(&mut self, turn: &mut Turn<'_>) {
-        for (home, state) in &mut self.servers {
-            if state.due().is_some_and(|at| at <= turn.now()) {
-                state.retry_at = None;
+        for home in self.retries.take_due(turn.now()) {
+            if let Some(state) = self.servers.get_mut(&home).filter(|h| h.hello.is_some()) {
                 state.inbox.reading = false;
-                turn.fact(Fact::HomeRetry(*home));
+                turn.fact(Fact::HomeRetry(home));
             }
         }
+    }
+
+    /// When [`Homes::on_time`] has something to do, in steady time.
+    pub fn next_due(&self) -> Option<u64> {
+        self.retries.next()
+    }
+
+    /// Has what a connected server has refused be asked of it again at a steady time.
+    pub fn retry_at(&mut self, home: HomeId, at: u64) {
+        self.retries.set(home, Some(at));
     }
 
     /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.
@@ -121,11 +124,11 @@ impl Engine {
         state.hello = Some(hello.clone());
         (state.registered, state.stocked) = (false, false);
         state.inbox.restart();
-        state.retry_at = None;
         state.problem = None;
         state.silent = false;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
+        self.homes.retries.set(home, None);
         turn.set_home_offset(self.homes.clock_offset());
         turn.fact(Fact::HomeUp(home));
         turn.live(Live::Net);
@@ -139,6 +142,7 @@ impl Engine {
         state.silent = false;
         state.problem = Some(reason);
         let lost = std::mem::take(&mut state.pending);
+        self.homes.retries.set(home, None);
         turn.set_home_offset(self.homes.clock_offset());
         for pending in lost.into_values() {
             self.on_request_lost(turn, pending);

@@ -6,7 +6,7 @@ use starling_wire::{
     rendezvous::{Answer, Ask, Refusal, Response},
 };
 
-use super::{Homes, inbox::HomePending};
+use super::{HomeState, Homes, inbox::HomePending};
 use crate::{
     account::pending::AccountPending,
     contacts::pending::ContactPending,
@@ -30,6 +30,18 @@ pub enum Pending {
 }
 
 impl Pending {
+    /// Who has asked, for the log.
+    fn capability(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nobody",
+            Self::Account(_) => "account",
+            Self::Contact(_) => "contacts",
+            Self::Log(_) => "conversation",
+            Self::Home(_) => "home",
+            Self::CallServers(_) => "calls",
+        }
+    }
+
     /// Whether others get something of ours by it: then who wants to stop waits for its answer.
     pub fn delivers(&self) -> bool {
         match self {
@@ -81,12 +93,19 @@ impl Refused {
     }
 }
 
+impl HomeState {
+    fn insert(&mut self, id: u64, pending: Pending) {
+        tracing::trace!(request = id, of = pending.capability(), "sent after this turn");
+        self.pending.insert(id, pending);
+    }
+}
+
 impl Homes {
     /// Sends a request once the turn is durable. It is dropped if we do not use the server (any more).
     pub fn request(&mut self, turn: &mut Turn<'_>, home: HomeId, ask: Ask, pending: impl Into<Pending>) {
         let id = turn.fresh_id();
         if let Some(state) = self.servers.get_mut(&home) {
-            state.pending.insert(id, pending.into());
+            state.insert(id, pending.into());
             turn.emit(Effect::Net(NetCommand::Ask(home, id, ask)));
         }
     }
@@ -102,16 +121,14 @@ impl Homes {
     ) {
         let id = turn.fresh_id();
         if let Some(state) = self.servers.get_mut(&home) {
-            state.pending.insert(id, pending.into());
+            state.insert(id, pending.into());
             turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, work)));
         }
     }
 
     /// What a server has refused for now is looked at again when it says, but not at once.
     pub fn retry_later(&mut self, turn: &Turn<'_>, refused: &Refused) {
-        if let Some(state) = self.servers.get_mut(&refused.home) {
-            state.retry_at = Some(turn.now() + refused.retry_after_ms.max(RETRY_REFUSED_MS));
-        }
+        self.retry_at(refused.home, turn.now() + refused.retry_after_ms.max(RETRY_REFUSED_MS));
     }
 }
 
@@ -132,8 +149,11 @@ impl Engine {
         let Some(pending) = self.homes.servers.get_mut(&home).and_then(|h| h.pending.remove(&response.id)) else {
             return Ok(());
         };
+        let span = tracing::debug_span!("response", request = response.id, of = pending.capability());
+        let _entered = span.enter();
         if let Answer::Refused(refused) = answer {
             let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
+            tracing::debug!(?reason, "refused");
             return self.on_refusal(turn, pending, &Refused { home, reason, retry_after_ms: refused.retry_after_ms });
         }
         match pending {

@@ -297,6 +297,8 @@ impl Mls {
     }
 
     /// Joins a group.
+    ///
+    /// No time is given to mls-rs, which then looks at no clock: a welcome may be read long after the key packages in its group have ended.
     pub fn join(&self, welcome: &[u8]) -> Result<LiveGroup, GroupError> {
         let welcome = MlsMessage::from_bytes(welcome)?;
         let (group, _) = self.client.join_group(None, &welcome, None)?;

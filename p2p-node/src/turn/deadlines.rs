@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, DeviceId};
 
-use super::{Engine, EngineError, Turn, schedule::Schedule};
+use super::{Engine, EngineError, Schedule, Turn};
 use crate::{
     api::types::ChatId,
     conversation::{ChatState, GroupEntry, group::GroupId},

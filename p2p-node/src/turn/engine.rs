@@ -20,7 +20,7 @@ use crate::{
     contacts::{Contacts, Person},
     conversation::{ChatState, Conversations},
     delivery::Delivery,
-    home::{HomeState, Homes},
+    home::Homes,
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
     net::{NetCommand, NetEvent},
     presence::Presence,
@@ -137,6 +137,8 @@ impl Engine {
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
     pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Result<Vec<Effect>, EngineError> {
+        let span = tracing::debug_span!("turn", after = self.counters.row.feed);
+        let _entered = span.enter();
         let store = self.store.clone();
         let mut turn = Turn::begin(&store, now, &mut self.source, self.counters.row.feed)?;
         turn.set_home_offset(self.homes.clock_offset());
@@ -187,13 +189,11 @@ impl Engine {
 
     /// When there is something to do without any input, in milliseconds since 1970.
     pub fn next_due(&self) -> Option<u64> {
-        let homes = self.homes.servers.values().filter_map(HomeState::due);
-        let connects = self.contacts.connects.values().map(|c| c.gives_up_at);
         let codes = self.account.codes.iter().map(|c| if c.code.is_none() { c.gives_up_at } else { c.expires_ms });
         let used = self.account.used_codes.iter().map(|c| c.gives_up_at);
         (self.deadlines.next().into_iter())
-            .chain(homes)
-            .chain(connects)
+            .chain(self.homes.next_due())
+            .chain(self.contacts.next_due())
             .chain(codes)
             .chain(used)
             .chain(self.account.snapshot_due)

@@ -16,6 +16,7 @@ use starling_keys::AccountId;
 pub(crate) use counters::Counters;
 pub use engine::{Effect, Engine, EngineError, Input, Now};
 pub(crate) use facts::Fact;
+pub(crate) use schedule::Schedule;
 pub(crate) use tracked::Tracked;
 
 use crate::{
