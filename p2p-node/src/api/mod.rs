@@ -1,6 +1,7 @@
 //! What users of a node see: its handle, its commands, and plain data.
 
 mod commands;
+mod driver;
 pub mod node;
 mod queries;
 pub mod types;

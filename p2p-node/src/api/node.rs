@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use starling_keys::{
@@ -18,22 +18,22 @@ use starling_media::{CallStats, IceServer};
 use starling_wire::{Availability, CallId, Clock, Text, inbox::DeviceLink};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::driver::{Inbox, Listeners, Outside, drive};
 use crate::{
     api::types::{
         Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, Live, Message, MessageId, News,
         NodeError, Request, Status,
     },
     api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand, Reply},
-    calls::{self, AttendantId, CallRequest, CallsHandle, Media, Table},
-    limits::{ACK_DELAY, ENGINE_QUEUE, TURN_INPUTS},
+    calls::{self, AttendantId, CallRequest, Media, Table},
     mls::{GroupError, KeyPackages, Mls},
-    net::{NetCommand, NetConfig, NetError, NetHandle, start},
+    net::{NetConfig, NetError, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     timeline::{
         self,
         search::{Scan, Search},
     },
-    turn::{Effect, Engine, EngineError, Input, Now, Source},
+    turn::{Engine, EngineError, Input, Source},
 };
 
 /// Live news that a slow listener may lag behind by; it is told that it has missed some.
@@ -154,14 +154,14 @@ impl Node {
     pub async fn open(dir: &Path, key: &StorageKey, net: NetConfig) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(ProfileDir::lock(dir)?, key)?);
         let mut engine = Engine::load(store.clone(), now_ms(), Source::from_system())?;
-        let (inputs, inbox) = mpsc::channel(ENGINE_QUEUE);
-        let handle = start(&engine.account.identity.device_key, &net, inputs.clone()).await?;
+        let (from_network, inputs, inbox) = Inbox::new();
+        let handle = start(&engine.account.identity.device_key, &net, from_network.clone()).await?;
         let calls = Arc::new(Table::default());
-        let outside = Outside { net: handle, calls: calls::start(inputs.clone(), calls.clone()) };
+        let outside = Outside { net: handle, calls: calls::start(from_network, calls.clone()) };
         let (feed_tx, feed) = watch::channel(engine.feed());
         let (live, _) = broadcast::channel(LIVE_QUEUE);
         let (ended_tx, ended) = watch::channel(false);
-        let live_tx = live.clone();
+        let listeners = Listeners { feed: feed_tx, live: live.clone() };
         let slot = Arc::new(Mutex::new(Some(store)));
         let failure = Arc::new(OnceLock::new());
         let (shared, failed) = (slot.clone(), failure.clone());
@@ -169,10 +169,10 @@ impl Node {
         thread::Builder::new()
             .name("engine".into())
             .spawn(move || {
-                if let Err(error) = drive(&mut engine, inbox, &outside, &feed_tx, &live_tx, &runtime) {
+                if let Err(error) = drive(&mut engine, inbox, &outside, &listeners, &runtime) {
                     tracing::error!(%error, "the engine stops");
                     let _ = failed.set(error.to_string());
-                    let _ = live_tx.send(Live::Failed(error.to_string()));
+                    let _ = listeners.live.send(Live::Failed(error.to_string()));
                 }
                 // The store closes with the engine; only then may another process open the profile.
                 drop(engine);
@@ -607,15 +607,6 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
-/// Gives the time to the engine: steady for its timers even if the clock is set back, and ahead with it after a suspension.
-struct Clocks {
-    start: Instant,
-    /// Steady time at `start`.
-    base_ms: u64,
-    /// Time since the machine's start, at ours.
-    booted: Duration,
-}
-
 /// Attends calls until it is dropped.
 #[derive(Debug)]
 pub struct Attendant {
@@ -647,98 +638,4 @@ async fn check_files(setup: &CallSetup) -> Result<(), NodeError> {
     let (inputs, outputs) = setup.files();
     let checked = tokio::task::spawn_blocking(move || starling_media::files::check(&inputs, &outputs)).await;
     checked.map_err(|_| NodeError::Stopped)?.map_err(|e| NodeError::Invalid(e.to_string()))
-}
-
-/// Time since the machine was started, with the time that it slept.
-fn since_boot() -> Duration {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let clock = rustix::time::ClockId::Boottime;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let clock = rustix::time::ClockId::Monotonic;
-    Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
-}
-
-impl Clocks {
-    fn new() -> Self {
-        Self { start: Instant::now(), base_ms: now_ms(), booted: since_boot() }
-    }
-
-    fn now(&mut self) -> Now {
-        let (wall_ms, elapsed) = (now_ms(), self.start.elapsed().as_millis() as u64);
-        self.base_ms = self.base_ms.max(wall_ms.saturating_sub(elapsed));
-        let running_ms = since_boot().saturating_sub(self.booted).as_millis() as u64;
-        Now { steady_ms: self.base_ms + elapsed, wall_ms, running_ms }
-    }
-}
-
-/// Who carries out what the engine decides.
-struct Outside {
-    net: NetHandle,
-    calls: CallsHandle,
-}
-
-/// The engine's thread: waits for inputs or the next due time, works in turns, carries out effects.
-fn drive(
-    engine: &mut Engine,
-    mut inbox: mpsc::Receiver<Input>,
-    outside: &Outside,
-    feed: &watch::Sender<u64>,
-    live: &broadcast::Sender<Live>,
-    runtime: &tokio::runtime::Handle,
-) -> Result<(), EngineError> {
-    let mut inputs = Vec::with_capacity(TURN_INPUTS);
-    let mut clocks = Clocks::new();
-    loop {
-        let effects = engine.turn(inputs.drain(..), clocks.now())?;
-        for effect in effects {
-            match effect {
-                Effect::Net(command) => outside.net.send(command),
-                Effect::Call(command) => outside.calls.send(command),
-                Effect::Reply(reply) => reply(),
-                Effect::Live(news) => {
-                    let _ = live.send(news);
-                }
-            }
-        }
-        if *feed.borrow() != engine.feed() {
-            let _ = feed.send(engine.feed());
-        }
-        let wait =
-            engine.next_due().map(|due| Duration::from_millis(due.saturating_sub(clocks.now().steady_ms).max(1)));
-        let received = runtime.block_on(async {
-            match wait {
-                Some(wait) => tokio::time::timeout(wait, inbox.recv_many(&mut inputs, TURN_INPUTS)).await.ok(),
-                None => Some(inbox.recv_many(&mut inputs, TURN_INPUTS).await),
-            }
-        });
-        if received == Some(0) {
-            return Ok(());
-        }
-        // What only says how far others have come waits a moment for something that has to be written anyway, and shares its commit.
-        let until = Instant::now() + ACK_DELAY;
-        while !inputs.is_empty() && inputs.len() < TURN_INPUTS && inputs.iter().all(Input::can_wait) {
-            let rest = until.saturating_duration_since(Instant::now());
-            let more = inbox.recv_many(&mut inputs, TURN_INPUTS);
-            if !matches!(runtime.block_on(async { tokio::time::timeout(rest, more).await }), Ok(1..)) {
-                break;
-            }
-        }
-        if let Some(stop) = inputs.iter().position(|i| matches!(i, Input::Stop)) {
-            inputs.truncate(stop + 1);
-            let effects = engine.turn(inputs.drain(..), clocks.now()).unwrap_or_default();
-            for effect in effects {
-                match effect {
-                    Effect::Net(command) => outside.net.send(command),
-                    Effect::Call(command) => outside.calls.send(command),
-                    Effect::Reply(reply) => reply(),
-                    Effect::Live(_) => {}
-                }
-            }
-            // Gives the last words a moment to leave, then the closing of connections; nothing durable depends on it.
-            thread::sleep(Duration::from_millis(30));
-            outside.net.send(NetCommand::Leave);
-            thread::sleep(Duration::from_millis(20));
-            return Ok(());
-        }
-    }
 }
