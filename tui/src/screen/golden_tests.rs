@@ -6,14 +6,12 @@ use starling_control::objects::{Call, CallPhase, CallStats, DeliveryState, Heard
 use starling_node::{Clock, EventId, MessageId};
 
 use super::{
-    actions::{self, Keys},
+    actions,
     app::App,
-    config::Config,
     palette::Question,
     panes,
     requests::Answer,
-    testing::{answer_chats, answer_contacts, answer_newest, answer_status, call_changed, chat, object, objects},
-    theme::Theme,
+    testing::{answer_chats, answer_contacts, answer_newest, app, call_changed, chat, objects},
 };
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (200, 50), (40, 12)];
@@ -29,20 +27,9 @@ fn message(n: u64, own: bool, text: &str) -> Message {
     super::testing::message(id(n), THEN + n * 60_000, own, text)
 }
 
-fn empty() -> App {
-    let config = Config { notify: "off".into(), ..Config::default() };
-    let mut app = App::new(config, Keys::profile("default").unwrap(), Theme::named("mono").unwrap());
-    app.answer(Answer::Kept(Ok(object(json!({})))));
-    answer_status(&mut app, "alice", json!({ "registered": true }), json!({}));
-    answer_contacts(&mut app, []);
-    answer_chats(&mut app, []);
-    app.answer(Answer::Requests(Ok(Vec::new())));
-    app
-}
-
 /// Long names, emoji, text from right to left, markup, states, reactions, a quotation, a request.
 fn full() -> App {
-    let mut app = empty();
+    let mut app = app();
     let number = "12345 ".repeat(12);
     answer_contacts(
         &mut app,
@@ -105,7 +92,7 @@ fn check(name: &str, mut app: App) {
 
 #[test]
 fn an_empty_profile() {
-    check("empty", empty());
+    check("empty", app());
 }
 
 #[test]

@@ -9,8 +9,11 @@ use starling_control::{
 use starling_node::MessageId;
 
 use super::{
+    actions::Keys,
     app::App,
+    config::Config,
     requests::{Answer, Target},
+    theme::Theme,
 };
 
 /// An object with the fields that are given, and for the rest what it has by default.
@@ -70,6 +73,19 @@ pub fn call_changed(chat: ChatRef, call: Call) -> EventKind {
     } else {
         EventKind::CallState { chat, call }
     }
+}
+
+/// A screen whose node has answered: a profile without contacts.
+pub fn app() -> App {
+    let config = Config { notify: "off".into(), ..Config::default() };
+    let keys = Keys::profile("default").unwrap();
+    let mut app = App::new(config, keys, Theme::named("mono").unwrap());
+    app.answer(Answer::Kept(Ok(object(serde_json::json!({})))));
+    answer_status(&mut app, "alice", serde_json::json!({ "registered": true }), serde_json::json!({}));
+    answer_contacts(&mut app, []);
+    answer_chats(&mut app, []);
+    app.answer(Answer::Requests(Ok(Vec::new())));
+    app
 }
 
 /// The node answers who we are: registered at a rendezvous, with devices of others connected.

@@ -185,7 +185,48 @@ impl App {
 mod tests {
     use std::collections::HashSet;
 
-    use super::*;
+    use super::{super::palette::Palette, super::testing::app, *};
+
+    /// The names in the list that something opens.
+    fn listed(open: fn(&mut App)) -> HashSet<String> {
+        let mut app = app();
+        open(&mut app);
+        let palette = app.layers.find::<Palette>().expect("a list is open");
+        palette.rows.iter().map(|row| row.name.clone()).collect()
+    }
+
+    #[test]
+    fn every_action_is_reached_in_each_way_that_it_declares() {
+        let keys = Keys::profile("default").expect("it is there");
+        let (palette, help) = (listed(App::show_palette), listed(App::show_help));
+        for binding in bindings() {
+            let name = binding.name;
+            let declared = binding.keys.split(' ').filter(|key| !key.is_empty()).count();
+            let bound = keys.keys_of(name);
+            let bound = bound.split(' ').filter(|key| !key.is_empty()).count();
+            assert_eq!(bound, declared, "{name} has the keys {}", binding.keys);
+            assert!(help.contains(name), "{name} is not in the help");
+            // What needs a message is in the list on Space instead, which is made of the same bindings.
+            let in_palette = binding.place != Place::Timeline && name != "palette";
+            assert_eq!(palette.contains(name), in_palette, "{name} in the palette");
+        }
+        for command in commands() {
+            let slash = format!("/{}", command.name);
+            assert!(help.contains(&slash) && palette.contains(&slash), "{slash} is not listed");
+            let mut app = app();
+            app.composer.set(&slash);
+            let offered = app.composer.offers.iter().any(|offer| offer.insert == command.prefix());
+            assert!(offered, "{slash} is not offered");
+            if !command.may_be_bare {
+                app.command(&slash);
+                let usage = app.toast.is_some_and(|toast| toast.text.starts_with(&command.usage()));
+                assert!(usage, "{slash} does not say how it is used");
+            }
+        }
+        let mut app = app();
+        app.command("/nonsense");
+        assert!(app.toast.is_some_and(|toast| toast.text.contains("no command /nonsense")));
+    }
 
     #[test]
     fn every_action_can_be_reached_without_a_mouse_and_by_one_name() {
