@@ -25,9 +25,9 @@ mod turn;
 
 pub use api::node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
 pub use api::types::{
-    Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, Consent, Contact, ContactState,
-    DeliveryState, Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News, NodeError, Request, Status,
-    Via,
+    Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
+    Contact, ContactState, DeliveryState, Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News,
+    NodeError, Request, Status, Via,
 };
 pub use calls::{Media, RouteId};
 pub use mls::GroupError;

@@ -458,7 +458,7 @@ impl Engine {
             person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
         }
         person.dirty = true;
-        let chat = self.chat_with(account);
+        let chat = self.chat_with(turn, account);
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         if alarm {

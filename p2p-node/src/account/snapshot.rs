@@ -6,7 +6,7 @@ use starling_wire::rendezvous::{Ask, Snapshot};
 
 use crate::{
     account::pending::AccountPending,
-    api::types::{ChatId, ContactState},
+    api::types::ContactState,
     contacts::Person,
     contacts::connect::{Connect, Whom},
     conversation::group::GroupId,
@@ -78,7 +78,7 @@ impl Engine {
                 ..person.row
             };
             self.contacts.people.insert(account, person);
-            self.chat_with(account);
+            self.chat_with(turn, account);
             turn.fact(Fact::DevicesChanged(account));
         }
         self.regroup(turn)
@@ -101,7 +101,10 @@ impl Engine {
             .map(|(account, person)| (*account, person.homes()))
             .filter(|(_, homes)| !homes.is_empty())
             .collect();
-        missing.retain(|(account, _)| self.wants_group(turn, ChatId(self.store.name("direct", account.as_bytes()))));
+        missing.retain(|(account, _)| {
+            let chat = self.chat_with(turn, *account);
+            self.wants_group(turn, chat)
+        });
         for (account, homes) in missing {
             self.connect(turn, Connect::to(Whom::Account(account), homes, turn.now() + 86_400_000))?;
         }

@@ -4,7 +4,7 @@ use starling_keys::AccountId;
 use starling_wire::Clock;
 
 use crate::{
-    api::types::{Chat, ChatId, Contact, ContactState, HomeStatus, Status},
+    api::types::{Chat, Contact, ContactState, HomeStatus, Status},
     conversation::group::GroupId,
     home::Pending,
     turn::{Engine, Turn},
@@ -22,7 +22,7 @@ impl Engine {
             .collect();
         Some(Contact {
             account,
-            chat: ChatId(self.store.name("direct", account.as_bytes())),
+            chat: self.conversations.direct_with(&account)?,
             name: person.name().to_owned(),
             own_name: person.row.name.clone(),
             state: person.state(),
@@ -38,8 +38,10 @@ impl Engine {
     }
 
     pub(crate) fn chat_list(&self) -> Vec<Chat> {
+        // Not those that nothing was ever written in, and nothing can be.
         let listed = |c: &&crate::conversation::ChatState| {
-            self.contacts.people.get(&c.peer).is_some_and(|p| p.state() != ContactState::Removed)
+            let begun = !c.row.groups.is_empty() || c.row.newest > 0;
+            begun && self.people_in(c).any(|p| p.state() != ContactState::Removed)
         };
         let mut chats: Vec<Chat> = self
             .conversations
@@ -48,8 +50,9 @@ impl Engine {
             .filter(listed)
             .map(|c| Chat {
                 id: c.id,
-                peer: c.peer,
-                name: self.contacts.people.get(&c.peer).map(|p| p.name().to_owned()).unwrap_or_default(),
+                kind: c.kind(),
+                members: c.roster.members(),
+                name: self.chat_name(c),
                 unread: c.row.unread,
                 newest_ms: Clock(c.row.newest).ms(),
                 pinned: c.row.pinned,

@@ -121,6 +121,15 @@ stored_enum! {
 }
 
 stored_enum! {
+    /// What kind of conversation one is.
+    ChatKind {
+        /// Between two accounts.
+        #[default]
+        Direct = 0,
+    }
+}
+
+stored_enum! {
     /// Who may see something.
     Audience {
         /// Contacts.
@@ -430,13 +439,24 @@ pub struct Request {
     pub at_ms: u64,
 }
 
+/// An account that takes part in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatMember {
+    /// The account.
+    pub account: AccountId,
+    /// It is ours.
+    pub own: bool,
+}
+
 /// A conversation in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chat {
     /// The conversation.
     pub id: ChatId,
-    /// The other account.
-    pub peer: AccountId,
+    /// What it is.
+    pub kind: ChatKind,
+    /// Who takes part in it, our account too.
+    pub members: Vec<ChatMember>,
     /// Its name.
     pub name: String,
     /// Messages not read.
@@ -457,6 +477,14 @@ pub struct Chat {
     pub problem: Option<&'static str>,
     /// The encryption that it uses, as text.
     pub cipher: &'static str,
+}
+
+impl Chat {
+    /// The other account of a direct conversation.
+    pub fn direct(&self) -> Option<AccountId> {
+        let other = self.members.iter().find(|m| !m.own).filter(|_| self.kind == ChatKind::Direct);
+        other.map(|member| member.account)
+    }
 }
 
 /// One piece of durable news.

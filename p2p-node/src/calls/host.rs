@@ -107,7 +107,7 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn members(&self, chat: ChatId) -> Vec<AccountId> {
-        self.engine.conversations.chats.get(&chat).map(|state| state.peer).into_iter().collect()
+        self.engine.conversations.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default()
     }
 
     fn devices_of(&self, account: AccountId) -> Vec<DeviceId> {

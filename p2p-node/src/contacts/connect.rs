@@ -154,7 +154,8 @@ impl Engine {
                 return Ok(());
             }
             let known = self.contacts.people.get(&account).map(Person::state);
-            let has_group = self.active_group(ChatId(self.store.name("direct", account.as_bytes()))).is_some();
+            let has_group =
+                self.conversations.direct_with(&account).is_some_and(|chat| self.active_group(chat).is_some());
             if known == Some(ContactState::Blocked) {
                 refuse(turn, &mut connect, NodeError::Refused("they are blocked; unblock them first".into()));
                 return Ok(());
@@ -316,7 +317,7 @@ impl Engine {
             }
             return Ok(());
         };
-        let chat = self.chat_with(account);
+        let chat = self.chat_with(turn, account);
         let home =
             self.account.identity.homes.first().or(connect.homes.first()).map(ToString::to_string).unwrap_or_default();
         let row = GroupRow {

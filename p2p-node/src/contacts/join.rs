@@ -52,7 +52,7 @@ impl Engine {
         if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
             return Ok(Err("a group with others in it"));
         }
-        let chat = self.chat_with(account);
+        let chat = self.chat_with(turn, account);
         let home = welcome.home.parse::<RendezvousAddr>().map(|h| h.to_string()).unwrap_or_default();
         // Who made it has no home of its own: then its log is ours to open.
         let ours = !own

@@ -6,7 +6,7 @@ use super::Contacts;
 use super::Person;
 use crate::{
     account::commands::checked_name,
-    api::types::{ChatId, ContactState, FeedKind, Live, NodeError},
+    api::types::{ContactState, FeedKind, Live, NodeError},
     conversation::group::GroupId,
     store::{REQUESTS, Reading, RequestRow},
     turn::{Engine, EngineError, Fact, Turn},
@@ -86,7 +86,7 @@ impl Engine {
             p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
         });
         if result.is_ok() {
-            let chat = self.chat_with(account);
+            let chat = self.chat_with(turn, account);
             self.renew_outbox(turn, chat)?;
         }
         Ok(result)
@@ -129,8 +129,8 @@ impl Engine {
             None => return Ok(Err(NodeError::NotFound("they are not a contact".into()))),
         }
         // A stranger who was blocked is a stranger again.
-        let chat = ChatId(self.store.name("direct", account.as_bytes()));
-        let groups = self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
+        let chat = self.conversations.direct_with(&account).and_then(|chat| self.conversations.chats.get(&chat));
+        let groups = chat.map(|c| c.row.groups.clone()).unwrap_or_default();
         let state = if groups.is_empty() { ContactState::Removed } else { ContactState::Active };
         turn.fact(Fact::ContactsChanged);
         let result = self.contacts.change(turn, account, |p| p.row.state = state.stored());

@@ -190,14 +190,13 @@ impl Engine {
 
     pub(crate) fn is_linked_group(&self, id: GroupId) -> bool {
         let chat = self.conversations.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
-        let peer = chat.and_then(|c| self.conversations.chats.get(&c)).map(|c| c.peer);
-        peer.and_then(|p| self.contacts.people.get(&p)).is_some_and(crate::contacts::Person::is_linked)
+        chat.is_some_and(|chat| self.is_reachable(chat))
     }
 
-    /// Stops following the logs of a conversation whose other side is shut out.
+    /// Stops following the logs of conversations of an account in which nobody is left whom we exchange messages with.
     pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, account: starling_keys::AccountId) {
-        let chat = self.chat_with(account);
-        let of_chat = |g: &&GroupEntry| g.row.chat == chat.0;
+        let chats: Vec<ChatId> = self.conversations.of(&account).filter(|chat| !self.is_reachable(*chat)).collect();
+        let of_chat = |g: &&GroupEntry| chats.iter().any(|chat| g.row.chat == chat.0);
         let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
             .conversations
             .groups
@@ -497,7 +496,7 @@ impl Engine {
     fn entry_due(&self, chat: &ChatState) -> Option<(GroupId, u64)> {
         let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
         let entry = self.conversations.groups.get(&item.group)?;
-        if self.misfit(chat.peer, entry).0 {
+        if self.roster_diff(&chat.roster, entry).0 {
             // It waits for a group that a device which was given up cannot read.
             return None;
         }

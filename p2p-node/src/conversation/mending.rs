@@ -1,13 +1,14 @@
-//! Conversations whose group does not fit the devices of both sides, and which group of several is to be trusted.
+//! Conversations whose group does not fit the devices of its members, and which group of several is to be trusted.
 
 use std::collections::HashMap;
 
-use starling_keys::{AccountId, Certificate, DeviceId, DeviceList, Verified};
+use starling_keys::{Certificate, DeviceId};
 
 use crate::{
     api::types::ChatId,
     contacts::Person,
     conversation::group::GroupId,
+    conversation::roster::Roster,
     conversation::{ChatState, GroupEntry},
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
     turn::{Engine, EngineError, Turn},
@@ -34,35 +35,30 @@ impl Mending {
 }
 
 impl Engine {
-    /// How a group differs from the devices of both sides: whether it has others, and how many of theirs it lacks.
-    pub(crate) fn misfit(&self, peer: AccountId, group: &GroupEntry) -> (bool, usize) {
-        let theirs = self.contacts.people.get(&peer).and_then(|p| p.list.as_ref());
-        let me = self.account.id();
+    /// How a group differs from the devices of the conversation's members: whether it has others, and how many of theirs it lacks.
+    pub(crate) fn roster_diff(&self, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
+        let lists: Vec<_> = self.device_lists(roster).collect();
         let listed = |member: &Certificate| {
-            let list = if member.account() == me { self.account.list() } else { theirs };
-            list.is_none_or(|l| l.device(&member.device()).is_some())
+            let of = lists.iter().find(|(account, _)| *account == member.account());
+            of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device()).is_some()))
         };
         let is_member = |device: DeviceId| group.members.iter().any(|m| m.device() == device);
-        let all = theirs.into_iter().chain(&self.account.identity.list).flat_map(|l| &l.devices);
+        let all = lists.iter().filter_map(|(_, list)| *list).flat_map(|l| &l.devices);
         (!group.members.iter().all(listed), all.filter(|d| !is_member(d.certificate.device())).count())
     }
 
-    /// Whether every other device of both accounts has our events up to a sequence number, in whatever group they went out. Of an account whose
+    /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
     /// list of devices is not known those in the group count.
     pub(crate) fn everybody_has(&self, chat: &ChatState, group: GroupId, upto: u64) -> bool {
         let (me, this) = (self.account.id(), self.account.device());
-        let theirs = self.contacts.people.get(&chat.peer).and_then(|p| p.list.as_ref());
+        let group = self.conversations.groups.get(&group);
         let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
-        let all_of = |account: AccountId, list: Option<&Verified<DeviceList>>| match (
-            list,
-            self.conversations.groups.get(&group),
-        ) {
+        self.device_lists(&chat.roster).all(|(account, list)| match (list, group) {
             (Some(list), _) => list.devices.iter().all(|d| has(d.certificate.device())),
             (None, Some(group)) => group.members.iter().filter(|m| m.account() == account).all(|m| has(m.device())),
             // Nothing is known of them: nobody can have said that they have it.
             (None, None) => account == me,
-        };
-        all_of(chat.peer, theirs) && all_of(me, self.account.list())
+        })
     }
 
     /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
@@ -94,15 +90,17 @@ impl Engine {
 
     /// Whether a group has a device that its account has given up: nothing more is sent into it.
     pub(crate) fn has_strangers(&self, chat: ChatId, group: GroupId) -> bool {
-        let peer = self.conversations.chats.get(&chat).map(|c| c.peer);
-        peer.zip(self.conversations.groups.get(&group)).is_some_and(|(peer, group)| self.misfit(peer, group).0)
+        let state = self.conversations.chats.get(&chat);
+        let group = self.conversations.groups.get(&group);
+        state.zip(group).is_some_and(|(state, group)| self.roster_diff(&state.roster, group).0)
     }
 
-    /// Whether the group that a conversation uses fits the devices of both sides.
+    /// Whether the group that a conversation uses fits the devices of its members.
     fn fits(&self, chat: ChatId) -> bool {
         let group = self.active_group(chat).and_then(|g| self.conversations.groups.get(&g));
-        let peer = self.conversations.chats.get(&chat).map(|c| c.peer);
-        group.zip(peer).is_some_and(|(group, peer)| !group.row.distrusted && self.misfit(peer, group) == (false, 0))
+        let state = self.conversations.chats.get(&chat);
+        let fits = |state: &ChatState, group| self.roster_diff(&state.roster, group) == (false, 0);
+        state.zip(group).is_some_and(|(state, group)| !group.row.distrusted && fits(state, group))
     }
 
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
@@ -122,7 +120,7 @@ impl Engine {
                 let Some(group) = self.active_group(chat.id).and_then(|g| self.conversations.groups.get(&g)) else {
                     continue;
                 };
-                if self.contacts.people.get(&chat.peer).is_some_and(can) && !self.fits(chat.id) {
+                if self.people_in(chat).all(can) && !self.fits(chat.id) {
                     // A device of ours that is to hear nothing more is not waited for.
                     let removed = group.members.iter().any(|m| {
                         let listed = self.account.list().is_some_and(|l| l.device(&m.device()).is_some());

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod group;
 pub mod log;
 pub mod logged;
+pub mod membership;
 pub mod mending;
 mod messages;
 pub mod pending;
@@ -18,12 +19,10 @@ use std::{
     ops::Bound,
 };
 
-use starling_keys::AccountId;
-
 pub use group::GroupEntry;
 
 use crate::{
-    api::types::ChatId,
+    api::types::{ChatId, ChatKind},
     events::Draft,
     limits::OUTBOX_ROWS,
     mls::Mls,
@@ -38,6 +37,7 @@ use crate::{
 #[derive(Default)]
 pub struct Conversations {
     pub chats: Tracked<ChatId, ChatState>,
+    pub memberships: membership::Memberships,
     pub groups: Tracked<group::GroupId, GroupEntry>,
     /// The group and epoch of each log, by the log's address.
     pub logs: HashMap<[u8; 32], (group::GroupId, u64)>,
@@ -49,7 +49,6 @@ pub struct Conversations {
 /// A conversation in memory.
 pub struct ChatState {
     pub id: ChatId,
-    pub peer: AccountId,
     pub row: ChatRow,
     pub roster: roster::Roster,
     pub outbox: VecDeque<send::OutItem>,
@@ -76,7 +75,7 @@ impl Conversations {
         }
         for (key, row) in read.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)? {
             let id = ChatId(key.as_slice().try_into().map_err(|_| EngineError::Identity)?);
-            conversations.chats.insert(id, ChatState::load(read, id, row)?);
+            conversations.insert(ChatState::load(read, id, row)?);
         }
         for (key, row) in read.range::<GroupRow>(GROUPS, prefix(b""), usize::MAX, false)? {
             let id: group::GroupId = key.as_slice().try_into().map_err(|_| EngineError::Identity)?;
@@ -98,16 +97,15 @@ impl Conversations {
 }
 
 impl ChatState {
-    /// One that begins now, between our account and another.
-    pub fn new(id: ChatId, own: AccountId, peer: AccountId) -> Self {
-        let row = ChatRow { peer: peer.as_bytes().to_vec(), ..ChatRow::default() };
-        Self { dirty: true, ..Self::with(id, peer, row, roster::Roster::of(own, &[peer])) }
+    /// One that begins now.
+    pub fn new(id: ChatId, kind: ChatKind, roster: roster::Roster) -> Self {
+        let row = ChatRow { kind: kind.stored(), ..ChatRow::default() };
+        Self { dirty: true, ..Self::with(id, row, roster) }
     }
 
     fn load(read: &impl Reading, id: ChatId, row: ChatRow) -> Result<Self, EngineError> {
-        let peer = AccountId::from_bytes(&row.peer).map_err(|_| EngineError::Identity)?;
         let members = read.range::<MemberRow>(MEMBERS, prefix(&id.0), usize::MAX, false)?;
-        let mut state = Self::with(id, peer, row, roster::Roster::stored(members.into_iter().map(|(_, row)| row)));
+        let mut state = Self::with(id, row, roster::Roster::stored(members.into_iter().map(|(_, row)| row)));
         // In pieces: what it holds in memory of an entry is small, its row is not.
         let (mut start, end) = prefix(&id.0);
         loop {
@@ -118,10 +116,14 @@ impl ChatState {
         }
     }
 
-    fn with(id: ChatId, peer: AccountId, row: ChatRow, roster: roster::Roster) -> Self {
+    /// What kind of conversation it is.
+    pub fn kind(&self) -> ChatKind {
+        ChatKind::from_stored(self.row.kind)
+    }
+
+    fn with(id: ChatId, row: ChatRow, roster: roster::Roster) -> Self {
         Self {
             id,
-            peer,
             row,
             roster,
             outbox: VecDeque::new(),

@@ -4,7 +4,7 @@
 use starling_keys::{AccountId, DeviceId};
 
 use crate::{
-    api::types::ChatId,
+    api::types::{ChatId, ChatMember},
     store::{DeviceRow, MEMBERS, MemberRow, Store},
     turn::{EngineError, Turn},
 };
@@ -14,6 +14,7 @@ use crate::{
 pub struct Roster(Vec<Member>);
 
 struct Member {
+    account: AccountId,
     row: MemberRow,
     dirty: bool,
 }
@@ -42,21 +43,37 @@ impl Progress {
 impl Roster {
     /// Of stored rows.
     pub fn stored(rows: impl IntoIterator<Item = MemberRow>) -> Self {
-        Self(rows.into_iter().map(|row| Member { row, dirty: false }).collect())
+        let member =
+            |row: MemberRow| Some(Member { account: AccountId::from_bytes(&row.account).ok()?, row, dirty: false });
+        Self(rows.into_iter().filter_map(member).collect())
     }
 
     /// Of a new conversation between our account and others.
     pub fn of(own: AccountId, others: &[AccountId]) -> Self {
-        let member = |account: &AccountId, own| Member {
-            row: MemberRow { account: account.as_bytes().to_vec(), own, ..MemberRow::default() },
-            dirty: true,
-        };
-        Self(std::iter::once(member(&own, true)).chain(others.iter().map(|other| member(other, false))).collect())
+        let mut roster = Self::default();
+        roster.add(own, true);
+        others.iter().for_each(|other| roster.add(*other, false));
+        roster
+    }
+
+    fn add(&mut self, account: AccountId, own: bool) {
+        let row = MemberRow { account: account.as_bytes().to_vec(), own, ..MemberRow::default() };
+        self.0.push(Member { account, row, dirty: true });
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        self.0.iter().map(|m| m.account)
     }
 
     /// The accounts other than ours.
     pub fn others(&self) -> impl Iterator<Item = AccountId> {
-        self.0.iter().filter(|m| !m.row.own).filter_map(|m| AccountId::from_bytes(&m.row.account).ok())
+        self.0.iter().filter(|m| !m.row.own).map(|m| m.account)
+    }
+
+    /// The members, as users of the node see them.
+    pub fn members(&self) -> Vec<ChatMember> {
+        self.0.iter().map(|m| ChatMember { account: m.account, own: m.row.own }).collect()
     }
 
     pub fn progress(&self) -> Progress {
@@ -65,7 +82,7 @@ impl Roster {
 
     /// Notes that an account has read up to a clock; gives the clock before, if that is new.
     pub fn note_read(&mut self, account: AccountId, clock: u64) -> Option<u64> {
-        let member = self.0.iter_mut().find(|m| m.row.account == account.as_bytes())?;
+        let member = self.0.iter_mut().find(|m| m.account == account)?;
         let before = member.row.read;
         if clock <= before {
             return None;
@@ -94,9 +111,8 @@ impl Roster {
 
     /// What is known of a device of an account, made if needed.
     pub fn device_mut(&mut self, account: AccountId, device: &DeviceId) -> &mut DeviceRow {
-        let at = self.0.iter().position(|m| m.row.account == account.as_bytes()).unwrap_or_else(|| {
-            let row = MemberRow { account: account.as_bytes().to_vec(), ..MemberRow::default() };
-            self.0.push(Member { row, dirty: true });
+        let at = self.0.iter().position(|m| m.account == account).unwrap_or_else(|| {
+            self.add(account, false);
             self.0.len() - 1
         });
         let member = &mut self.0[at];

@@ -1,12 +1,16 @@
 //! Writing: events get their stamp at once, and are encrypted together at the end of the turn.
 
 use bytes::Bytes;
-use starling_keys::AccountId;
 use starling_wire::{Batch, Body, Event, EventId, Text, limits::MAX_BATCH_EVENTS};
 
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, NodeError, Via},
-    conversation::{ChatState, GroupEntry, group::GroupId, roster::Progress},
+    contacts::Person,
+    conversation::{
+        ChatState, GroupEntry,
+        group::GroupId,
+        roster::{Progress, Roster},
+    },
     events::At,
     limits::{BATCH_BYTES, MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
@@ -78,24 +82,11 @@ impl Engine {
             .chats
             .get(&chat)
             .ok_or_else(|| NodeError::NotFound("there is no such conversation".into()))?;
-        let person = self
-            .contacts
-            .people
-            .get(&state.peer)
-            .ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
-        let name = person.name();
-        match person.state() {
-            ContactState::Blocked => {
-                return Err(NodeError::Refused(format!("{name} is blocked; unblock them to write to them")));
-            }
-            ContactState::Removed => {
-                return Err(NodeError::Refused(format!("{name} is not a contact any more; add them again")));
-            }
-            ContactState::Active | ContactState::Outgoing => {}
+        for account in state.roster.others() {
+            let person = self.contacts.people.get(&account);
+            check_person(person.ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?)?;
         }
-        if person.row.key_changed {
-            return Err(NodeError::KeyChanged(name.into()));
-        }
+        let name = self.chat_name(state);
         if self.active_group(chat).is_none() {
             let problem = format!("the encrypted conversation with {name} is being made: try again in a moment");
             return Err(NodeError::Unreachable(problem));
@@ -108,12 +99,12 @@ impl Engine {
         Ok(())
     }
 
-    /// The group that we write to: one that fits the devices of both sides, rather lacking some of them than with somebody else's in it; of
-    /// those that lack the fewest the confirmed one with the lowest id, so that both sides choose the same, else the newest.
+    /// The group that we write to: one that fits the devices of all members, rather lacking some of them than with somebody else's in it; of
+    /// those that lack the fewest the confirmed one with the lowest id, so that all choose the same, else the newest.
     pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
         let state = self.conversations.chats.get(&chat)?;
         let usable = self.groups_of(state).filter(|(_, group)| !group.row.dead);
-        usable.min_by_key(|(at, group)| self.rank(state.peer, *at, group)).map(|(_, group)| group.id)
+        usable.min_by_key(|(at, group)| self.rank(&state.roster, *at, group)).map(|(_, group)| group.id)
     }
 
     /// The groups of a conversation that are there, oldest first.
@@ -123,9 +114,9 @@ impl Engine {
     }
 
     /// The order of preference among a conversation's groups; the least is written to.
-    fn rank(&self, peer: AccountId, at: usize, group: &GroupEntry) -> impl Ord {
+    fn rank(&self, roster: &Roster, at: usize, group: &GroupEntry) -> impl Ord {
         let age = if group.row.confirmed { 0 } else { usize::MAX - at };
-        let (strangers, lacks) = self.misfit(peer, group);
+        let (strangers, lacks) = self.roster_diff(roster, group);
         (strangers, group.row.distrusted, lacks, !group.row.confirmed, age, group.id)
     }
 
@@ -135,7 +126,7 @@ impl Engine {
         let Some(state) = self.conversations.chats.get(&chat) else { return Vec::new() };
         let mut older: Vec<_> = self.groups_of(state).collect();
         older.pop();
-        older.sort_by_cached_key(|(at, group)| (group.row.dead, self.rank(state.peer, *at, group)));
+        older.sort_by_cached_key(|(at, group)| (group.row.dead, self.rank(&state.roster, *at, group)));
         older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
     }
 
@@ -323,13 +314,8 @@ impl Engine {
         let Some(active) = self.active_group(chat) else {
             return Ok(());
         };
-        if self
-            .conversations
-            .chats
-            .get(&chat)
-            .and_then(|c| self.contacts.people.get(&c.peer))
-            .is_some_and(|p| p.row.key_changed)
-        {
+        let state = self.conversations.chats.get(&chat);
+        if state.is_some_and(|state| self.people_in(state).any(|p| p.row.key_changed)) {
             // Not to devices that the user does not trust yet.
             return Ok(());
         }
@@ -404,6 +390,17 @@ impl Engine {
         } else {
             DeliveryState::Queued
         }
+    }
+}
+
+/// Whether the user may write to somebody now.
+fn check_person(person: &Person) -> Result<(), NodeError> {
+    let name = person.name();
+    match person.state() {
+        ContactState::Blocked => Err(NodeError::Refused(format!("{name} is blocked; unblock them to write to them"))),
+        ContactState::Removed => Err(NodeError::Refused(format!("{name} is not a contact any more; add them again"))),
+        _ if person.row.key_changed => Err(NodeError::KeyChanged(name.into())),
+        ContactState::Active | ContactState::Outgoing => Ok(()),
     }
 }
 

@@ -115,10 +115,7 @@ impl Engine {
         let own = account == Some(self.account.id());
         match account {
             _ if own => self.conversations.chats.keys().copied().collect(),
-            Some(account) => {
-                let chat = ChatId(self.store.name("direct", account.as_bytes()));
-                Some(chat).filter(|c| self.conversations.chats.contains_key(c)).into_iter().collect()
-            }
+            Some(account) => self.conversations.of(&account).collect(),
             None => Vec::new(),
         }
     }
@@ -178,17 +175,9 @@ impl Engine {
 
     /// The devices of a conversation that we are connected to.
     fn linked_devices(&self, chat: ChatId) -> Vec<DeviceId> {
-        let theirs = self
-            .conversations
-            .chats
-            .get(&chat)
-            .and_then(|c| self.contacts.people.get(&c.peer))
-            .and_then(|p| p.list.as_ref());
-        let all = theirs
-            .into_iter()
-            .chain(&self.account.identity.list)
-            .flat_map(|l| &l.devices)
-            .map(|d| d.certificate.device());
+        let Some(state) = self.conversations.chats.get(&chat) else { return Vec::new() };
+        let lists = self.device_lists(&state.roster).filter_map(|(_, list)| list);
+        let all = lists.flat_map(|l| &l.devices).map(|d| d.certificate.device());
         all.filter(|device| self.delivery.links.contains_key(device)).collect()
     }
 

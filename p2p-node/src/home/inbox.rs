@@ -243,7 +243,7 @@ impl Engine {
 
     fn chat_of_parcel(&self, key: &[u8]) -> Option<ChatId> {
         let account = AccountId::from_bytes(&self.homes.parcels.get(key)?.row.account).ok()?;
-        Some(ChatId(self.store.name("direct", account.as_bytes())))
+        self.conversations.direct_with(&account)
     }
 
     pub(crate) fn parcel_refused(

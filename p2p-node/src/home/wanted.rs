@@ -21,14 +21,9 @@ impl Engine {
             want(home, true);
         }
         for entry in self.conversations.groups.values() {
-            let linked = entry.row.chat.as_slice().try_into().ok().is_some_and(|id| {
-                self.conversations
-                    .chats
-                    .get(&crate::api::types::ChatId(id))
-                    .and_then(|c| self.contacts.people.get(&c.peer))
-                    .is_some_and(crate::contacts::Person::is_linked)
-            });
-            if linked && let Ok(home) = entry.row.home.parse() {
+            if self.is_linked_group(entry.id)
+                && let Ok(home) = entry.row.home.parse()
+            {
                 want(&home, false);
             }
         }

@@ -81,17 +81,17 @@ impl Engine {
         let Some(sender) = entry.members.iter().find(|m| m.device().tag() == tag).cloned() else {
             return;
         };
-        let peer = sender.account();
+        let account = sender.account();
         if from.is_some_and(|d| d != sender.device()) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
-        if peer == self.account.id() {
+        if account == self.account.id() {
             return self.on_other_device_signal(turn, sender.device(), &signal);
         }
         let (now, wall) = (turn.now(), turn.wall());
         let given_up =
             |p: &crate::contacts::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device()).is_none());
-        let Some(person) = self.contacts.people.get_mut(&peer).filter(|p| p.is_linked() && !given_up(p)) else {
+        let Some(person) = self.contacts.people.get_mut(&account).filter(|p| p.is_linked() && !given_up(p)) else {
             return;
         };
         let listed = |device: &DeviceId| person.list.as_ref().is_none_or(|l| l.device(device).is_some());
@@ -120,14 +120,14 @@ impl Engine {
             person.dirty = true;
             turn.fact(Fact::ReachChanged);
         }
-        let last_seen_ms = self.contacts.people.get(&peer).map_or(0, |p| p.row.last_seen_ms);
+        let last_seen_ms = self.contacts.people.get(&account).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
             turn.live(Live::Typing { chat, typing: signal.typing });
         }
         if let Some(availability) = now_shown
             && now_shown != before
         {
-            turn.live(Live::Presence { account: peer, availability, last_seen_ms });
+            turn.live(Live::Presence { account, availability, last_seen_ms });
         }
         if signal.ask {
             self.tell_presence(turn, chat, false);
@@ -181,7 +181,6 @@ impl Engine {
         let Some(account) = self.account_of(device) else {
             return;
         };
-        let chat = ChatId(self.store.name("direct", account.as_bytes()));
         // Our own others read it, too.
         let own = self
             .account
@@ -189,9 +188,11 @@ impl Engine {
             .iter()
             .filter(|d| self.delivery.links.contains_key(&d.certificate.device()))
             .count() as u32;
-        let read_elsewhere =
-            self.active_group(chat).and_then(|g| self.conversations.groups.get(&g)).is_some_and(|g| g.readers > own);
-        if read_elsewhere {
+        let is_read = |chat| {
+            let group = self.active_group(chat).and_then(|g| self.conversations.groups.get(&g));
+            group.is_some_and(|g| g.readers > own)
+        };
+        if self.conversations.of(&account).any(is_read) {
             return;
         }
         let links = &self.delivery.links;
@@ -217,17 +218,15 @@ impl Engine {
             self.contacts.people.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
         if let Some(person) = person {
             person.presence.typing_until = None;
-            let chat = ChatId(self.store.name("direct", account.as_bytes()));
-            turn.live(Live::Typing { chat, typing: false });
+            for chat in self.conversations.of(&account) {
+                turn.live(Live::Typing { chat, typing: false });
+            }
         }
     }
 
     fn send_signal(&mut self, turn: &mut Turn<'_>, chat: ChatId, typing: bool, ask: bool) {
         let Some(group) = self.active_group(chat) else { return };
-        let Some(peer) = self.conversations.chats.get(&chat).map(|c| c.peer) else {
-            return;
-        };
-        if !self.contacts.people.get(&peer).is_some_and(crate::contacts::Person::is_linked) {
+        if !self.is_reachable(chat) {
             return;
         }
         let Some(entry) = self.conversations.groups.get(&group) else { return };

@@ -209,9 +209,6 @@ pub struct DeviceAddresses {
 /// A conversation. By chat id.
 #[derive(Clone, PartialEq, Message)]
 pub struct ChatRow {
-    /// The other account of a direct conversation.
-    #[prost(bytes = "vec", tag = "1")]
-    pub peer: Vec<u8>,
     /// Sequence number of our newest event.
     #[prost(uint64, tag = "2")]
     pub last_sequence: u64,
@@ -257,6 +254,9 @@ pub struct ChatRow {
     /// Messages that are not here, of which something is.
     #[prost(uint32, tag = "18")]
     pub early: u32,
+    /// [`crate::ChatKind`].
+    #[prost(uint32, tag = "19")]
+    pub kind: u32,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.

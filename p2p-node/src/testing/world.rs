@@ -33,7 +33,7 @@ use crate::{
     calls::{CallCommand, CallInput},
     create_profile,
     net::{HomeId, NetCommand, NetEvent},
-    store::{CHATS, CONTACTS, ChatRow, ContactRow, Store, prefix},
+    store::{CHATS, CONTACTS, ChatRow, ContactRow, MEMBERS, MemberRow, Store, prefix},
     timeline,
     turn::{Effect, Engine, Input, Now, Source},
 };
@@ -502,7 +502,7 @@ impl World {
     /// The same without asking: nothing happens meanwhile.
     pub fn chat_id(&self, who: Who, other: Who) -> ChatId {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        ChatId(engine.store.name("direct", self.people[other].account.as_bytes()))
+        engine.conversations.direct_with(&self.people[other].account).unwrap()
     }
 
     /// Gives somebody contacts that never come online, each with a conversation, as a stored profile has them; then starts anew.
@@ -510,13 +510,18 @@ impl World {
         self.kill(who);
         let person = &self.people[who];
         let store = Store::open(ProfileDir::lock(&person.dir).unwrap(), &person.key).unwrap();
+        let own = person.account.as_bytes().to_vec();
         let txn = store.begin().unwrap();
         for n in 0..contacts {
             let mut seed = [9; 32];
             seed[..4].copy_from_slice(&n.to_be_bytes());
             let account = AccountKey::from_seed(&seed).id().as_bytes().to_vec();
-            let chat = ChatRow { peer: account.clone(), ..ChatRow::default() };
-            txn.put(CHATS, &store.name("direct", &account), &chat).unwrap();
+            let chat = store.name("direct", &account);
+            txn.put(CHATS, &chat, &ChatRow::default()).unwrap();
+            for (account, own) in [(&own, true), (&account, false)] {
+                let member = MemberRow { account: account.clone(), own, ..MemberRow::default() };
+                txn.put(MEMBERS, &store.member_key(&chat, account), &member).unwrap();
+            }
             let contact =
                 ContactRow { account: account.clone(), name: format!("contact {n}"), ..ContactRow::default() };
             txn.put(CONTACTS, &store.name("contact", &account), &contact).unwrap();

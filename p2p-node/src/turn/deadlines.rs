@@ -72,7 +72,8 @@ impl Engine {
             }
         }
         for account in self.contacts.people.touched() {
-            self.conversations.chats.touch(ChatId(self.store.name("direct", account.as_bytes())));
+            let chats: Vec<ChatId> = self.conversations.of(&account).collect();
+            chats.into_iter().for_each(|chat| self.conversations.chats.touch(chat));
         }
         self.conversations.chats.touched()
     }

@@ -18,7 +18,7 @@ use crate::{
     },
     calls::{CallCommand, CallInput, Calls},
     contacts::{Contacts, Person},
-    conversation::{ChatState, Conversations},
+    conversation::Conversations,
     delivery::Delivery,
     home::Homes,
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
@@ -149,6 +149,7 @@ impl Engine {
     }
 
     fn handle(&mut self, turn: &mut Turn<'_>, inputs: impl IntoIterator<Item = Input>) -> Result<(), EngineError> {
+        self.make_direct_chats(turn);
         for input in inputs {
             match input {
                 Input::Command(command) => self.on_command(turn, command)?,
@@ -163,6 +164,7 @@ impl Engine {
         }
         self.on_time(turn)?;
         self.route_facts(turn)?;
+        self.make_direct_chats(turn);
         self.mend_on_time(turn)?;
         self.flush_pending(turn)?;
         self.pump_logs(turn)?;
@@ -269,14 +271,6 @@ impl Engine {
         self.homes.on_time(turn);
         self.snapshot_on_time(turn);
         self.with_calls(turn, |calls, host| calls.on_time(host))
-    }
-
-    /// The conversation with an account, made if needed.
-    pub(crate) fn chat_with(&mut self, peer: AccountId) -> ChatId {
-        let id = ChatId(self.store.name("direct", peer.as_bytes()));
-        let own = self.account.id();
-        self.conversations.chats.get_or_insert_with(id, || ChatState::new(id, own, peer));
-        id
     }
 
     /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.

@@ -134,7 +134,7 @@ impl Engine {
             }
             Fact::ContactsChanged => self.snapshot_soon(turn),
             Fact::ContactUnlinked(account) => {
-                let chat = self.chat_with(account);
+                let chat = self.chat_with(turn, account);
                 self.with_calls(turn, |calls, host| calls.end_all_in(host, chat))?;
                 self.drop_links_of(&account);
                 self.leave_logs(turn, account);

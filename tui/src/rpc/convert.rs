@@ -380,7 +380,7 @@ pub fn chat(c: &Chat) -> objects::Chat {
         id: id(c.id),
         kind: ChatKind::Direct,
         name: c.name.clone(),
-        peer: id(c.peer),
+        peer: c.direct().map(id).unwrap_or_default(),
         unread: c.unread,
         newest: known_time(c.newest_ms),
         pinned: c.pinned,
