@@ -18,11 +18,12 @@ use crate::{
     contacts::pending::ContactPending,
     conversation::GroupEntry,
     conversation::group::GroupId,
+    conversation::group_store,
     home::Homes,
     limits::{MAX_CONTACTS, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
-    store::{GROUPS, GroupRow, REQUESTS, Reading, RequestRow, prefix},
+    store::{GroupRow, REQUESTS, Reading, RequestRow, prefix},
     turn::{Engine, EngineError, Fact, Turn},
 };
 
@@ -421,7 +422,7 @@ impl Engine {
         state.row.groups.push(id.to_vec());
         state.dirty = true;
         for old in self.surplus_groups(chat) {
-            turn.delete(GROUPS, &old)?;
+            group_store::delete(turn, &old)?;
             self.conversations.groups.remove(&old);
             self.mls.forget(&old);
             self.conversations.logs.retain(|_, (group, _)| *group != old);

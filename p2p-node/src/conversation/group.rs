@@ -1,15 +1,16 @@
 //! A conversation's MLS group with its epoch logs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::{Certificate, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
 use zeroize::Zeroizing;
 
+use super::group_store::{self, StoredGroup, Unsaved};
 use crate::{
     mls::{GroupError, GroupValue, LiveGroup, Mls},
-    store::{GroupRow, LogRow, PastEpoch},
+    store::{GroupRow, LogRow, MlsRow},
 };
 
 /// An MLS group's id.
@@ -86,34 +87,42 @@ pub struct GroupEntry {
     pub append_most: usize,
     /// Others that read the current log now.
     pub readers: u32,
-    dirty: bool,
-    live_dirty: bool,
+    /// The logs that are read: that of this epoch, and those not read to their end.
+    pub logs: Vec<LogRow>,
+    /// Entries that we have encrypted since our last commit.
+    pub since_update: u64,
+    pub(super) unsaved: Unsaved,
+    /// Hashes of the earlier epochs' states as they are stored.
+    pub(super) saved_epochs: BTreeMap<u64, [u8; 32]>,
 }
 
 impl GroupEntry {
     /// A new group that we have made or joined.
-    pub fn new(id: GroupId, live: LiveGroup, mut row: GroupRow) -> Result<Self, GroupError> {
+    pub fn new(id: GroupId, live: LiveGroup, row: GroupRow) -> Result<Self, GroupError> {
         let log = log_row(&live)?;
-        row.logs = vec![log];
-        Ok(Self { members: live.members(), dirty: true, live_dirty: true, ..Self::with(id, live, row) })
+        let unsaved = Unsaved { row: true, mls: true, pending: false, logs: [log.epoch].into() };
+        Ok(Self { members: live.members(), logs: vec![log], unsaved, ..Self::with(id, live, row) })
     }
 
     /// A stored group.
-    pub fn load(mls: &Mls, id: GroupId, row: GroupRow) -> Result<Self, GroupError> {
-        let live = mls.load(&id, value_of(&row))?;
-        let pending = match &row.pending {
+    pub fn load(mls: &Mls, id: GroupId, stored: StoredGroup) -> Result<Self, GroupError> {
+        let live = mls.load(&id, stored.value())?;
+        let pending = match &stored.pending {
             Some(pending) => {
-                let after = pending.after.as_deref().ok_or(GroupError::Malformed)?;
                 // Loading it under the same id replaces the stored value, so the current one is put back after it.
-                let value = value_of(after);
+                let after = MlsRow { state: pending.state.clone(), since_update: 0 };
+                let value = group_store::value(&after, &pending.past);
                 let live_after = mls.load(&id, value.clone())?;
                 let next = log_row(&live_after)?;
-                mls.load(&id, value_of(&row))?;
+                mls.load(&id, stored.value())?;
                 Some(PendingCommit { after: live_after, value, entry: pending.entry.clone().into(), next })
             }
             None => None,
         };
-        Ok(Self { members: live.members(), pending, ..Self::with(id, live, row) })
+        let StoredGroup { row, mls, epochs, logs, .. } = stored;
+        let saved_epochs = epochs.iter().map(|row| (row.epoch, *blake3::hash(&row.data).as_bytes())).collect();
+        let since_update = mls.since_update;
+        Ok(Self { members: live.members(), pending, logs, since_update, saved_epochs, ..Self::with(id, live, row) })
     }
 
     fn with(id: GroupId, live: LiveGroup, row: GroupRow) -> Self {
@@ -133,36 +142,40 @@ impl GroupEntry {
             retry_at: 0,
             append_most: crate::limits::APPEND_ENTRIES,
             readers: 0,
-            dirty: false,
-            live_dirty: false,
+            logs: Vec::new(),
+            since_update: 0,
+            unsaved: Unsaved::default(),
+            saved_epochs: BTreeMap::new(),
         }
     }
 
     /// The row has changed.
     pub fn touch(&mut self) {
-        self.dirty = true;
+        self.unsaved.row = true;
     }
 
     /// The encryption state has changed.
     pub fn touch_live(&mut self) {
-        self.dirty = true;
-        self.live_dirty = true;
+        self.unsaved.mls = true;
     }
 
-    pub fn take_dirty(&mut self) -> bool {
-        std::mem::take(&mut self.dirty)
+    /// Entries of a log were read up to this one; `false` if they were before.
+    pub fn advance(&mut self, epoch: u64, sequence: u64) -> bool {
+        let log = self.logs.iter_mut().find(|l| l.epoch == epoch && l.cursor < sequence);
+        let Some(log) = log else { return false };
+        log.cursor = sequence;
+        self.unsaved.logs.insert(epoch);
+        true
     }
 
-    /// Puts the encryption state into the row.
-    pub fn store_value(&mut self) -> Result<(), GroupError> {
-        if std::mem::take(&mut self.live_dirty) {
-            put_value(&mut self.row, self.live.value()?);
-        }
-        Ok(())
+    /// A log was read to its end.
+    pub fn forget_log(&mut self, epoch: u64) {
+        self.logs.retain(|l| l.epoch != epoch);
+        self.unsaved.logs.insert(epoch);
     }
 
     pub fn current_log(&self) -> Option<&LogRow> {
-        self.row.logs.last()
+        self.logs.last()
     }
 
     pub fn current_keys(&self) -> Option<LogKeys> {
@@ -170,7 +183,7 @@ impl GroupEntry {
     }
 
     pub fn keys_of(&self, epoch: u64) -> Option<LogKeys> {
-        self.row.logs.iter().find(|l| l.epoch == epoch).and_then(LogKeys::of)
+        self.logs.iter().find(|l| l.epoch == epoch).and_then(LogKeys::of)
     }
 
     /// Prepares a commit that renews our keys. It is stored before it is sent: if we win and crash, we have to know the epoch after it.
@@ -179,15 +192,11 @@ impl GroupEntry {
         let (commit, mut after) = self.live.prepare_update(now_ms)?;
         let keys = self.current_keys().ok_or(GroupError::Malformed)?;
         let entry = keys.seal_entry(&commit);
-        let mut row = GroupRow::default();
         let value = after.value()?;
-        put_value(&mut row, value.clone());
-        self.live.reset_value(current.clone());
-        put_value(&mut self.row, current);
-        self.row.pending = Some(crate::store::PendingRow { after: Some(Box::new(row)), entry: entry.to_vec() });
+        self.live.reset_value(current);
         let next = log_row(&after)?;
         self.pending = Some(PendingCommit { after, value, entry, next });
-        self.dirty = true;
+        (self.unsaved.mls, self.unsaved.pending) = (true, true);
         Ok(())
     }
 
@@ -198,21 +207,20 @@ impl GroupEntry {
         };
         self.live = pending.after;
         self.live.reset_value(pending.value);
-        self.row.pending = None;
+        self.unsaved.pending = true;
         self.enter_epoch(pending.next);
         true
     }
 
     /// Somebody else's commit has won.
     pub fn drop_pending(&mut self) {
-        self.pending = None;
-        self.row.pending = None;
-        self.dirty = true;
+        self.unsaved.pending |= self.pending.take().is_some();
     }
 
     /// After a commit: a new log, and those read to their end go.
     pub fn enter_epoch(&mut self, log: LogRow) {
-        self.row.logs.push(log);
+        self.unsaved.logs.insert(log.epoch);
+        self.logs.push(log);
         self.members = self.live.members();
         self.caught_up = false;
         self.readers = 0;
@@ -227,16 +235,4 @@ impl GroupEntry {
 
 fn log_row(live: &LiveGroup) -> Result<LogRow, GroupError> {
     Ok(LogRow { epoch: live.epoch(), secret: live.export(EXPORT)?.to_vec(), cursor: 0 })
-}
-
-fn value_of(row: &GroupRow) -> GroupValue {
-    GroupValue {
-        state: Zeroizing::new(row.snapshot.clone()),
-        past: row.past.iter().map(|p| (p.epoch, Zeroizing::new(p.data.clone()))).collect(),
-    }
-}
-
-fn put_value(row: &mut GroupRow, value: GroupValue) {
-    row.snapshot = value.state.to_vec();
-    row.past = value.past.into_iter().map(|(epoch, data)| PastEpoch { epoch, data: data.to_vec() }).collect();
 }

@@ -202,7 +202,7 @@ impl Engine {
             .groups
             .values()
             .filter(of_chat)
-            .map(|g| (g.id, g.row.logs.iter().filter_map(LogKeys::of).map(|k| k.address).collect()))
+            .map(|g| (g.id, g.logs.iter().filter_map(LogKeys::of).map(|k| k.address).collect()))
             .collect();
         for (id, addresses) in logs {
             let Some(home) = self.conversations.home_of(id) else { continue };
@@ -243,7 +243,7 @@ impl Engine {
             return;
         }
         let due: Vec<(u64, u64)> =
-            entry.row.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
+            entry.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
         for (epoch, cursor) in due {
             self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
         }
@@ -276,7 +276,7 @@ impl Engine {
         let Some(entry) = self.conversations.groups.get_mut(&id) else {
             return Ok(());
         };
-        let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
+        let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let again = std::mem::take(&mut entry.read_again);
         match cursor {
             Some(cursor) if page.more || again => {
@@ -303,7 +303,7 @@ impl Engine {
             entry.read_again = true;
             return Ok(());
         }
-        let cursor = entry.row.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
+        let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let next = page.entries.first().map(|e| e.sequence);
         if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
             // Pushes of two writers may overtake each other.
@@ -332,14 +332,9 @@ impl Engine {
             let Some(keys) = group.keys_of(epoch) else {
                 return Ok(());
             };
-            let Some(log) = group.row.logs.iter_mut().find(|l| l.epoch == epoch) else {
-                return Ok(());
-            };
-            if entry.sequence <= log.cursor {
+            if !group.advance(epoch, entry.sequence) {
                 continue;
             }
-            log.cursor = entry.sequence;
-            group.touch();
             if entry.closing {
                 self.on_close(turn, home, id, epoch, &keys, &entry.sealed)?;
                 continue;
@@ -383,8 +378,9 @@ impl Engine {
         if epoch == group.live.epoch() {
             if group.pending.as_ref().is_some_and(|p| p.entry == *sealed) {
                 group.adopt_pending();
-                group.row.since_update = 0;
+                group.since_update = 0;
                 group.row.updated_ms = turn.wall();
+                group.touch();
             } else {
                 let message = keys.open_entry(sealed).unwrap_or_default();
                 match group.live.process_commit(&message) {
@@ -403,7 +399,7 @@ impl Engine {
         };
         group.closing = false;
         group.retry_at = 0;
-        group.row.logs.retain(|l| l.epoch != epoch);
+        group.forget_log(epoch);
         self.conversations.logs.remove(&keys.address);
         let current = group.current_log().map(|l| (l.epoch, l.cursor));
         let chat = group.row.chat.as_slice().try_into().map(ChatId);
@@ -432,8 +428,7 @@ impl Engine {
             return Ok(());
         }
         let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
-        let due =
-            entry.row.since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
+        let due = entry.since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
         if entry.pending.is_none() {
             if !due {
                 return Ok(());

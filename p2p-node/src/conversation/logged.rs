@@ -65,7 +65,7 @@ impl Conversations {
     /// The log of a group's epoch.
     pub(crate) fn log_place(&self, group: GroupId, epoch: u64) -> Option<LogPlace> {
         let entry = self.groups.get(&group)?;
-        let log = entry.row.logs.iter().find(|l| l.epoch == epoch)?;
+        let log = entry.logs.iter().find(|l| l.epoch == epoch)?;
         Some(LogPlace {
             chat: ChatId(entry.row.chat.as_slice().try_into().ok()?),
             group,

@@ -4,6 +4,7 @@ mod apply;
 pub mod authors;
 pub mod commands;
 pub mod group;
+pub mod group_store;
 pub mod log;
 pub mod logged;
 pub mod membership;
@@ -79,7 +80,8 @@ impl Conversations {
         }
         for (key, row) in read.range::<GroupRow>(GROUPS, prefix(b""), usize::MAX, false)? {
             let id: group::GroupId = key.as_slice().try_into().map_err(|_| EngineError::Identity)?;
-            conversations.insert_group(GroupEntry::load(mls, id, row)?);
+            let stored = group_store::StoredGroup::read(read, &id, row)?;
+            conversations.insert_group(GroupEntry::load(mls, id, stored)?);
         }
         let logged = read.range::<LoggedRow>(LOGGED, prefix(b""), usize::MAX, false)?;
         conversations.logged = logged.into_iter().map(|(key, row)| (key, logged::Logged::stored(row))).collect();
@@ -87,7 +89,7 @@ impl Conversations {
     }
 
     pub fn insert_group(&mut self, entry: GroupEntry) {
-        for log in &entry.row.logs {
+        for log in &entry.logs {
             if let Some(keys) = group::LogKeys::of(log) {
                 self.logs.insert(keys.address, (entry.id, log.epoch));
             }

@@ -282,7 +282,7 @@ impl Engine {
         };
         let batch = Batch { events, floor }.encode();
         let message = entry.live.encrypt(&batch)?.into();
-        entry.row.since_update += 1;
+        entry.since_update += 1;
         entry.touch_live();
         Ok((message, entry.live.epoch()))
     }

@@ -7,8 +7,9 @@ use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey, DeviceList, Veri
 use starling_wire::{Batch, Body, Event};
 
 use super::{
-    AUTHORS, AuthorRow, CHATS, CONTACTS, ChatRow, ContactRow, DeviceRow, EventRow, IdentityRow, MEMBERS, META,
-    MemberRow, OUTBOX, OutboxEvent, OutboxRow, ReactionRow, Reading, Store, StoreError, TIMELINE, Txn, prefix,
+    AUTHORS, AuthorRow, CHATS, CONTACTS, ChatRow, ContactRow, DeviceRow, EPOCHS, EpochRow, EventRow, GROUPS, GroupRow,
+    IdentityRow, LOGS, LogRow, MEMBERS, META, MLS, MemberRow, MlsRow, OUTBOX, OutboxEvent, OutboxRow, PENDING_COMMITS,
+    PendingRow, ReactionRow, Reading, Store, StoreError, TIMELINE, Txn, prefix,
 };
 
 /// Timeline rows that are in memory at a time.
@@ -67,6 +68,31 @@ struct ReactionRow1 {
     clock: u64,
 }
 
+/// What schema 1 had in the row of a group; the rest is as it was.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+struct GroupRow1 {
+    #[prost(bytes = "vec", tag = "2")]
+    snapshot: Vec<u8>,
+    #[prost(message, repeated, tag = "3")]
+    past: Vec<EpochRow>,
+    #[prost(message, repeated, tag = "5")]
+    logs: Vec<LogRow>,
+    #[prost(message, optional, tag = "6")]
+    pending: Option<PendingRow1>,
+    #[prost(uint64, tag = "7")]
+    since_update: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+struct PendingRow1 {
+    #[prost(message, optional, boxed, tag = "1")]
+    after: Option<Box<GroupRow1>>,
+    #[prost(bytes = "vec", tag = "2")]
+    entry: Vec<u8>,
+}
+
 /// The devices that a profile of schema 1 knows, and the authors that were made of them.
 struct Authors1 {
     own: AccountId,
@@ -114,7 +140,7 @@ impl Authors1 {
     }
 }
 
-/// Authors by account and device, what is known of each member in a row of its own, reactions by account.
+/// Authors by account and device, what is known of each member in a row of its own, reactions by account, groups in several rows.
 pub fn from_1_to_2(store: &Store, txn: &Txn<'_>) -> Result<(), StoreError> {
     let mut authors = Authors1::read(txn)?;
     // The new rows have the same tags for what has not changed: both readings of a row are right.
@@ -144,6 +170,7 @@ pub fn from_1_to_2(store: &Store, txn: &Txn<'_>) -> Result<(), StoreError> {
         txn.put(CHATS, &key, &row)?;
         timeline_to_2(txn, &mut authors, &key, peer)?;
     }
+    groups_to_2(txn)?;
     outbox_to_2(txn)
 }
 
@@ -176,6 +203,27 @@ fn outbox_to_2(txn: &Txn<'_>) -> Result<(), StoreError> {
         }
         start = Excluded(last);
     }
+}
+
+/// Encryption states, earlier epochs, waiting commits and logs get rows of their own.
+fn groups_to_2(txn: &Txn<'_>) -> Result<(), StoreError> {
+    let old = txn.range::<GroupRow1>(GROUPS, prefix(b""), usize::MAX, false)?;
+    let new = txn.range::<GroupRow>(GROUPS, prefix(b""), usize::MAX, false)?;
+    let of_epoch = |id: &[u8], epoch: u64| [id, &epoch.to_be_bytes()].concat();
+    for ((id, group), (_, row)) in old.into_iter().zip(new) {
+        txn.put(MLS, &id, &MlsRow { state: group.snapshot, since_update: group.since_update })?;
+        for past in &group.past {
+            txn.put(EPOCHS, &of_epoch(&id, past.epoch), past)?;
+        }
+        for log in &group.logs {
+            txn.put(LOGS, &of_epoch(&id, log.epoch), log)?;
+        }
+        if let Some(PendingRow1 { after: Some(after), entry }) = group.pending {
+            txn.put(PENDING_COMMITS, &id, &PendingRow { state: after.snapshot, past: after.past, entry })?;
+        }
+        txn.put(GROUPS, &id, &row)?;
+    }
+    Ok(())
 }
 
 fn timeline_to_2(txn: &Txn<'_>, authors: &mut Authors1, chat: &[u8], peer: AccountId) -> Result<(), StoreError> {

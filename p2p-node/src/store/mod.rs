@@ -43,6 +43,14 @@ pub const CONTACTS: Table = Table("contacts");
 pub const CHATS: Table = Table("chats");
 /// MLS groups, by group id.
 pub const GROUPS: Table = Table("groups");
+/// Encryption states of groups, by group id.
+pub const MLS: Table = Table("mls");
+/// Secrets of earlier epochs, by group id and epoch.
+pub const EPOCHS: Table = Table("epochs");
+/// Commits of ours that wait to win, by group id.
+pub const PENDING_COMMITS: Table = Table("pending_commits");
+/// Logs that are read, with how far, by group id and epoch.
+pub const LOGS: Table = Table("logs");
 /// By chat id and event id.
 pub const TIMELINE: Table = Table("timeline");
 /// By first sequence number.
@@ -69,7 +77,7 @@ pub const AUTHORS: Table = Table("authors");
 /// What came before the message that it is about, by chat id and the message's id.
 pub const EARLY: Table = Table("early");
 
-const TABLES: [Table; 15] = [
+const TABLES: [Table; 19] = [
     META,
     CONTACTS,
     CHATS,
@@ -85,6 +93,10 @@ const TABLES: [Table; 15] = [
     MEMBERS,
     AUTHORS,
     EARLY,
+    MLS,
+    EPOCHS,
+    PENDING_COMMITS,
+    LOGS,
 ];
 
 /// Why the store failed.

@@ -313,31 +313,15 @@ pub struct DeviceRow {
     pub told: u64,
 }
 
-/// An MLS group with its epoch logs. By group id.
+/// An MLS group. By group id.
 #[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
 pub struct GroupRow {
     /// The chat.
     #[prost(bytes = "vec", tag = "1")]
     pub chat: Vec<u8>,
-    /// State as mls-rs writes it.
-    #[prost(bytes = "vec", tag = "2")]
-    pub snapshot: Vec<u8>,
-    /// Secrets of earlier epochs, for late messages.
-    #[prost(message, repeated, tag = "3")]
-    pub past: Vec<PastEpoch>,
     /// The rendezvous with the logs; empty without one.
     #[prost(string, tag = "4")]
     pub home: String,
-    /// Logs that are read: the current epoch's and those not yet read to their end.
-    #[prost(message, repeated, tag = "5")]
-    pub logs: Vec<LogRow>,
-    /// Our commit that waits to win, as a snapshot of the epoch after it.
-    #[prost(message, optional, tag = "6")]
-    pub pending: Option<PendingRow>,
-    /// Entries that we have encrypted since our last commit.
-    #[prost(uint64, tag = "7")]
-    pub since_update: u64,
     /// When we last renewed our keys, milliseconds since 1970.
     #[prost(uint64, tag = "8")]
     pub updated_ms: u64,
@@ -353,15 +337,27 @@ pub struct GroupRow {
     /// Its log is lost or was closed for good: not written to any more.
     #[prost(bool, tag = "13")]
     pub dead: bool,
-    /// The other side has gone on in an older group, and was not heard in this one.
+    /// The other side has gone on in an older group, and has written nothing in this one.
     #[prost(bool, tag = "14")]
     pub distrusted: bool,
 }
 
-/// Secrets of an earlier epoch.
+/// The encryption state of a group in its epoch. By group id.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
-pub struct PastEpoch {
+pub struct MlsRow {
+    /// As mls-rs writes it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub state: Vec<u8>,
+    /// Entries that we have encrypted since our last commit.
+    #[prost(uint64, tag = "2")]
+    pub since_update: u64,
+}
+
+/// Secrets of an earlier epoch of a group, for late messages. By group id and epoch.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct EpochRow {
     /// The epoch.
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
@@ -370,7 +366,22 @@ pub struct PastEpoch {
     pub data: Vec<u8>,
 }
 
-/// An epoch's log.
+/// A commit of ours that waits to win, with the encryption state after it. By group id.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PendingRow {
+    /// As mls-rs writes it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub state: Vec<u8>,
+    /// Secrets of the epochs before it.
+    #[prost(message, repeated, tag = "2")]
+    pub past: Vec<EpochRow>,
+    /// The sealed closing entry.
+    #[prost(bytes = "vec", tag = "3")]
+    pub entry: Vec<u8>,
+}
+
+/// The log of an epoch. By group id and epoch.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct LogRow {
@@ -383,18 +394,6 @@ pub struct LogRow {
     /// Read up to this sequence number.
     #[prost(uint64, tag = "3")]
     pub cursor: u64,
-}
-
-/// A commit of ours that waits to win.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub struct PendingRow {
-    /// The group after the commit.
-    #[prost(message, optional, boxed, tag = "1")]
-    pub after: Option<Box<GroupRow>>,
-    /// The sealed closing entry.
-    #[prost(bytes = "vec", tag = "2")]
-    pub entry: Vec<u8>,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).

@@ -24,7 +24,7 @@ use crate::{
     mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
     net::{NetCommand, NetEvent},
     presence::Presence,
-    store::{CHATS, CONTACTS, GROUPS, KEY_PACKAGES, KeyPackageRow, META, Reading, Store, StoreError, prefix},
+    store::{CHATS, CONTACTS, KEY_PACKAGES, KeyPackageRow, META, Reading, Store, StoreError, prefix},
 };
 
 /// What the engine takes.
@@ -312,12 +312,8 @@ impl Engine {
             changed |= chat.roster.save(turn, &self.store, id)?;
         }
         for id in self.conversations.groups.take_touched() {
-            if let Some(group) = self.conversations.groups.settle(&id)
-                && group.take_dirty()
-            {
-                changed = true;
-                group.store_value()?;
-                turn.put(GROUPS, &id, &group.row)?;
+            if let Some(group) = self.conversations.groups.settle(&id) {
+                changed |= group.save(turn)?;
             }
         }
         // After the groups: writing one deletes the key package by which it was joined.
