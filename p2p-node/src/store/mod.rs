@@ -2,21 +2,27 @@
 //!
 //! What a stolen file shows without its key: how many rows there are, their padded-by-nothing sizes, and the times in timeline keys.
 
+mod error;
 mod migrate;
+#[cfg(test)]
+mod migrate_tests;
+mod profile_dir;
 mod rows;
+mod tables;
+mod txn;
 
-use std::{
-    cell::Cell,
-    fs, io,
-    ops::RangeBounds,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::{cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::Path};
 
 use prost::Message;
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase};
 use starling_keys::StorageKey;
 use zeroize::Zeroizing;
+
+pub use error::StoreError;
+use error::{failed, from_io};
+pub use profile_dir::ProfileDir;
+pub use tables::*;
+pub use txn::{Read, Reading, Rows, Txn, prefix};
 
 pub use rows::*;
 
@@ -24,170 +30,6 @@ pub use rows::*;
 pub const SCHEMA: u32 = 2;
 /// Page cache: a screen's working set; a larger one would only double what the system caches.
 const CACHE: usize = 8 * 1024 * 1024;
-
-/// A table; keys and values are bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Table(&'static str);
-
-impl Table {
-    fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
-        TableDefinition::new(self.0)
-    }
-}
-
-/// Single values: secrets, settings.
-pub const META: Table = Table("meta");
-/// By account.
-pub const CONTACTS: Table = Table("contacts");
-/// By chat id.
-pub const CHATS: Table = Table("chats");
-/// MLS groups, by group id.
-pub const GROUPS: Table = Table("groups");
-/// Encryption states of groups, by group id.
-pub const MLS: Table = Table("mls");
-/// Secrets of earlier epochs, by group id and epoch.
-pub const EPOCHS: Table = Table("epochs");
-/// Commits of ours that wait to win, by group id.
-pub const PENDING_COMMITS: Table = Table("pending_commits");
-/// Logs that are read, with how far, by group id and epoch.
-pub const LOGS: Table = Table("logs");
-/// By chat id and event id.
-pub const TIMELINE: Table = Table("timeline");
-/// By first sequence number.
-pub const FEED: Table = Table("feed");
-/// By chat id and first sequence number of the entry.
-pub const OUTBOX: Table = Table("outbox");
-/// Secrets of our key packages, by their reference.
-pub const KEY_PACKAGES: Table = Table("key_packages");
-/// Invites that we gave, by token.
-pub const INVITES: Table = Table("invites");
-/// Contact requests that wait for the user, by account.
-pub const REQUESTS: Table = Table("requests");
-/// Sealed inbox items that we owe to others, by device and group.
-pub const PARCELS: Table = Table("parcels");
-
-/// Entries of ours in logs, by chat id, first sequence number, log address and number.
-pub const LOGGED: Table = Table("logged");
-
-/// Members of conversations, by chat id and account.
-pub const MEMBERS: Table = Table("members");
-/// Authors of events, by number.
-pub const AUTHORS: Table = Table("authors");
-
-/// What came before the message that it is about, by chat id and the message's id.
-pub const EARLY: Table = Table("early");
-
-const TABLES: [Table; 19] = [
-    META,
-    CONTACTS,
-    CHATS,
-    GROUPS,
-    TIMELINE,
-    FEED,
-    OUTBOX,
-    KEY_PACKAGES,
-    INVITES,
-    REQUESTS,
-    PARCELS,
-    LOGGED,
-    MEMBERS,
-    AUTHORS,
-    EARLY,
-    MLS,
-    EPOCHS,
-    PENDING_COMMITS,
-    LOGS,
-];
-
-/// Why the store failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The disk is full.
-    #[error("the disk is full")]
-    DiskFull,
-    /// The directory or file cannot be written.
-    #[error("cannot write to the profile: {0}")]
-    ReadOnly(String),
-    /// Another error of the disk or database.
-    #[error("the profile's database failed: {0}")]
-    Failed(String),
-    /// Made by a newer version.
-    #[error("the profile was made by a newer version of Starling (schema {0}, this version knows {SCHEMA})")]
-    Newer(u32),
-    /// The storage key does not fit the file.
-    #[error("the key does not open this profile")]
-    WrongKey,
-    /// A row cannot be read.
-    #[error("a row of table {0} is damaged")]
-    Damaged(&'static str),
-    /// Another process has the database open.
-    #[error("the profile is in use by another process")]
-    InUse,
-    /// There is no profile.
-    #[error("there is no profile here")]
-    Missing,
-    /// The file system has no file locks, which keep two processes from writing to one profile.
-    #[error("the file system of the profile does not lock files ({0})")]
-    NoLocks(String),
-}
-
-fn failed(error: impl Into<redb::Error>) -> StoreError {
-    match error.into() {
-        redb::Error::Io(e) => from_io(&e),
-        redb::Error::DatabaseAlreadyOpen => StoreError::InUse,
-        e => StoreError::Failed(e.to_string()),
-    }
-}
-
-fn from_io(error: &io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(error.to_string()),
-        _ if error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error()) => {
-            StoreError::NoLocks(error.to_string())
-        }
-        _ => StoreError::Failed(error.to_string()),
-    }
-}
-
-/// The directory of a profile. Whoever holds this holds the profile's lock.
-#[derive(Debug)]
-pub struct ProfileDir {
-    path: PathBuf,
-    _lock: fs::File,
-}
-
-impl ProfileDir {
-    /// Takes the profile's lock, making the directory (mode 0700) if needed.
-    pub fn lock(path: &Path) -> Result<Self, StoreError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| from_io(&e))?;
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(|e| from_io(&e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
-            Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse),
-            Err(fs::TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {
-                Err(StoreError::NoLocks(e.to_string()))
-            }
-            Err(fs::TryLockError::Error(e)) => Err(from_io(&e)),
-        }
-    }
-
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether a profile has been made here.
-    pub fn has_profile(path: &Path) -> bool {
-        path.join("profile.redb").exists()
-    }
-}
 
 /// The open database of a profile.
 #[derive(Debug)]
@@ -304,180 +146,17 @@ impl Store {
     }
 
     fn unseal(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        self.key.rows.open(&place(table, key), sealed).map_err(|_| StoreError::Damaged(table.0))
+        self.key.rows.open(&place(table, key), sealed).map_err(|_| StoreError::Damaged(table.name()))
     }
 
     fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
         let plain = self.unseal(table, key, sealed)?;
-        M::decode(plain.as_slice()).map_err(|_| StoreError::Damaged(table.0))
+        M::decode(plain.as_slice()).map_err(|_| StoreError::Damaged(table.name()))
     }
 }
 
 fn place(table: Table, key: &[u8]) -> Vec<u8> {
-    [table.0.as_bytes(), &[0], key].concat()
-}
-
-/// Rows of a range: keys and values.
-pub type Rows<M> = Vec<(Vec<u8>, M)>;
-
-/// What both kinds of transactions can do.
-pub trait Reading {
-    /// One row.
-    fn get<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError>;
-    /// Up to `limit` rows of a range, from its start, or from its end if `backwards`.
-    fn range<M: Message + Default>(
-        &self,
-        table: Table,
-        range: impl RangeBounds<Vec<u8>>,
-        limit: usize,
-        backwards: bool,
-    ) -> Result<Rows<M>, StoreError>;
-}
-
-macro_rules! reading {
-    ($self:ident, $table:ident, $range:ident, $limit:ident, $backwards:ident) => {{
-        let table = $self.txn.open_table($table.definition()).map_err(failed)?;
-        let bounds = ($range.start_bound().map(Vec::as_slice), $range.end_bound().map(Vec::as_slice));
-        let mut rows = Vec::new();
-        let mut range = table.range::<&[u8]>(bounds).map_err(failed)?;
-        while rows.len() < $limit {
-            let next = if $backwards { range.next_back() } else { range.next() };
-            let Some(row) = next else { break };
-            let (key, value) = row.map_err(failed)?;
-            let key = key.value().to_vec();
-            let value = $self.store.decode($table, &key, value.value())?;
-            rows.push((key, value));
-        }
-        Ok(rows)
-    }};
-}
-
-/// A write transaction. Dropped without commit, nothing has happened.
-pub struct Txn<'a> {
-    txn: WriteTransaction,
-    store: &'a Store,
-    written: Cell<bool>,
-}
-
-impl Reading for Txn<'_> {
-    fn get<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
-        let open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let row = open.get(key).map_err(failed)?;
-        row.map(|row| self.store.decode(table, key, row.value())).transpose()
-    }
-
-    fn range<M: Message + Default>(
-        &self,
-        table: Table,
-        range: impl RangeBounds<Vec<u8>>,
-        limit: usize,
-        backwards: bool,
-    ) -> Result<Rows<M>, StoreError> {
-        reading!(self, table, range, limit, backwards)
-    }
-}
-
-impl Txn<'_> {
-    /// Writes a row.
-    pub fn put<M: Message>(&self, table: Table, key: &[u8], value: &M) -> Result<(), StoreError> {
-        let plain = Zeroizing::new(value.encode_to_vec());
-        self.put_raw(table, key, &self.store.seal(table, key, &plain))
-    }
-
-    /// Writes several rows of one table: the table is looked up once.
-    pub fn put_all<M: Message>(&self, table: Table, rows: &[(Vec<u8>, M)]) -> Result<(), StoreError> {
-        self.written.set(true);
-        let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        for (key, value) in rows {
-            let sealed = self.store.seal(table, key, &value.encode_to_vec());
-            open.insert(key.as_slice(), sealed.as_slice()).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the tables that are not there.
-    fn make_tables(&self) -> Result<(), StoreError> {
-        let there: Vec<String> =
-            self.txn.list_tables().map_err(failed)?.map(|t| redb::TableHandle::name(&t).to_owned()).collect();
-        for table in TABLES.iter().filter(|t| !there.iter().any(|name| name == t.0)) {
-            self.written.set(true);
-            self.txn.open_table(table.definition()).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn put_raw(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        self.written.set(true);
-        let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        open.insert(key, value).map_err(failed)?;
-        Ok(())
-    }
-
-    /// Deletes a row.
-    pub fn delete(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
-        self.written.set(true);
-        let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        open.remove(key).map_err(failed)?;
-        Ok(())
-    }
-
-    /// Deletes a range of rows.
-    pub fn delete_range(&self, table: Table, range: impl RangeBounds<Vec<u8>>) -> Result<(), StoreError> {
-        self.written.set(true);
-        let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let bounds = (range.start_bound().map(Vec::as_slice), range.end_bound().map(Vec::as_slice));
-        open.retain_in::<&[u8], _>(bounds, |_, _| false).map_err(failed)?;
-        Ok(())
-    }
-
-    /// Makes everything of this transaction durable at once. Costs nothing if nothing was written.
-    pub fn commit(self) -> Result<(), StoreError> {
-        if self.written.get() { self.txn.commit().map_err(failed) } else { Ok(()) }
-    }
-}
-
-/// A read transaction.
-pub struct Read<'a> {
-    txn: ReadTransaction,
-    store: &'a Store,
-}
-
-impl Reading for Read<'_> {
-    fn get<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
-        let open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let row = open.get(key).map_err(failed)?;
-        row.map(|row| self.store.decode(table, key, row.value())).transpose()
-    }
-
-    fn range<M: Message + Default>(
-        &self,
-        table: Table,
-        range: impl RangeBounds<Vec<u8>>,
-        limit: usize,
-        backwards: bool,
-    ) -> Result<Rows<M>, StoreError> {
-        reading!(self, table, range, limit, backwards)
-    }
-}
-
-impl Read<'_> {
-    fn get_raw(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let open = self.txn.open_table(table.definition()).map_err(failed)?;
-        Ok(open.get(key).map_err(failed)?.map(|row| row.value().to_vec()))
-    }
-}
-
-/// The range of all keys that begin with `prefix`.
-pub fn prefix(prefix: &[u8]) -> (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>) {
-    use std::ops::Bound::{Excluded, Included, Unbounded};
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < 0xff {
-            end.push(last + 1);
-            return (Included(prefix.to_vec()), Excluded(end));
-        }
-    }
-    (Included(prefix.to_vec()), Unbounded)
+    [table.name().as_bytes(), &[0], key].concat()
 }
 
 #[cfg(test)]
@@ -509,14 +188,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_without_locks_is_told_from_other_failures() {
-        // What a network file system answers without a lock service.
-        let no_locks = io::Error::from(rustix::io::Errno::NOLCK);
-        assert!(matches!(from_io(&no_locks), StoreError::NoLocks(_)));
-        assert!(matches!(failed(redb::StorageError::Io(no_locks)), StoreError::NoLocks(_)));
-    }
-
-    #[test]
     fn a_profile_of_a_newer_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let key = StorageKey::generate();
@@ -529,28 +200,5 @@ mod tests {
         }
         let opened = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key);
         assert!(matches!(opened, Err(StoreError::Newer(9))));
-    }
-
-    #[test]
-    fn a_migration_that_is_cut_short_leaves_the_older_file() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-1/alice");
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("profile.redb");
-        fs::copy(fixture.join("profile.redb"), &path).unwrap();
-        let key = starling_keys::KeyFile::from_bytes(&fs::read(fixture.join("key")).unwrap()).unwrap();
-        let key = key.open_plain().unwrap();
-        let schema = |store: &Store| store.read().unwrap().get_raw(META, b"schema").unwrap().unwrap();
-        {
-            let store = Store::open_file(ProfileDir::lock(dir.path()).unwrap(), &key, &path).unwrap();
-            let txn = store.begin().unwrap();
-            txn.make_tables().unwrap();
-            migrate::from_1_to_2(&store, &txn).unwrap();
-            // Killed here: nothing of it was committed.
-            drop(txn);
-            assert_eq!(schema(&store), 1u32.to_be_bytes());
-        }
-        let store = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key).unwrap();
-        assert_eq!(schema(&store), SCHEMA.to_be_bytes());
-        assert!(store.read().unwrap().range::<MemberRow>(MEMBERS, prefix(b""), 1, false).unwrap().len() == 1);
     }
 }

@@ -1,0 +1,198 @@
+//! Rows of the account, its settings and counters.
+
+use prost::Message;
+
+/// Proves that the key fits.
+#[derive(Clone, PartialEq, Message)]
+pub struct Check {
+    /// Always true.
+    #[prost(bool, tag = "1")]
+    pub ok: bool,
+}
+
+/// Who this profile is. `META/identity`.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct IdentityRow {
+    /// Account key seed.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account_seed: Vec<u8>,
+    /// Device key seed.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device_seed: Vec<u8>,
+    /// HPKE secret key that inbox items are sealed to.
+    #[prost(bytes = "vec", tag = "3")]
+    pub seal_secret: Vec<u8>,
+    /// Our signed device list.
+    #[prost(bytes = "vec", tag = "5")]
+    pub device_list: Vec<u8>,
+    /// Display name.
+    #[prost(string, tag = "6")]
+    pub name: String,
+    /// This profile is a program.
+    #[prost(bool, tag = "7")]
+    pub bot: bool,
+    /// Token for registering at a rendezvous that asks for one.
+    #[prost(string, tag = "8")]
+    pub registration_token: String,
+    /// Username that the profile wants or has at its homes.
+    #[prost(string, tag = "9")]
+    pub username: String,
+    /// HPKE public key that inbox items are sealed to.
+    #[prost(bytes = "vec", tag = "10")]
+    pub seal_public: Vec<u8>,
+    /// When this device was made, in seconds since 1970.
+    #[prost(uint64, tag = "11")]
+    pub created_at: u64,
+    /// It joins the devices that the account has, and is not on their list yet.
+    #[prost(bool, tag = "12")]
+    pub joins: bool,
+    /// Version of the list that it joins, at least.
+    #[prost(uint64, tag = "13")]
+    pub joins_version: u64,
+}
+
+/// Our home rendezvous servers. `META/homes`.
+#[derive(Clone, PartialEq, Message)]
+pub struct HomesRow {
+    /// Addresses.
+    #[prost(string, repeated, tag = "1")]
+    pub homes: Vec<String>,
+}
+
+impl Drop for IdentityRow {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.account_seed.zeroize();
+        self.device_seed.zeroize();
+        self.seal_secret.zeroize();
+    }
+}
+
+/// What the user has set. `META/settings`.
+#[derive(Clone, PartialEq, Message)]
+pub struct SettingsRow {
+    /// [`crate::Audience`] for last seen.
+    #[prost(uint32, tag = "1")]
+    pub last_seen: u32,
+    /// … for read receipts.
+    #[prost(uint32, tag = "2")]
+    pub receipts: u32,
+    /// … for typing.
+    #[prost(uint32, tag = "3")]
+    pub typing: u32,
+    /// Peers on the same LAN are not looked for.
+    #[prost(bool, tag = "4")]
+    pub no_mdns: bool,
+}
+
+/// Counters that must not go back. `META/counters`.
+#[derive(Clone, PartialEq, Message)]
+pub struct CountersRow {
+    /// The hybrid logical clock.
+    #[prost(uint64, tag = "1")]
+    pub clock: u64,
+    /// Last sequence number of the feed.
+    #[prost(uint64, tag = "2")]
+    pub feed: u64,
+    /// Version of the account snapshot at the home.
+    #[prost(uint64, tag = "3")]
+    pub snapshot: u64,
+    /// When this profile last ran, in milliseconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub last_run_ms: u64,
+    /// The contacts have changed since our home has taken a snapshot of them.
+    #[prost(bool, tag = "5")]
+    pub snapshot_owed: bool,
+    /// The account was restored on another device: this one is no part of it any more.
+    #[prost(bool, tag = "6")]
+    pub superseded: bool,
+    /// A device was linked, and is to be told when our home has a snapshot of all contacts.
+    #[prost(bool, tag = "7")]
+    pub greeting_owed: bool,
+}
+
+/// Changes to our account's devices and homes that others have to learn of. `META/device_changes`.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceChangesRow {
+    /// Devices that the user has taken off the account's list here: no list that has them counts.
+    #[prost(message, repeated, tag = "1")]
+    pub removed: Vec<RemovedRow>,
+    /// Contacts and our other devices have to be told of our list once a home has it.
+    #[prost(bool, tag = "2")]
+    pub list_owed: bool,
+    /// Servers that were our homes, and have not been told where we have moved.
+    #[prost(message, repeated, tag = "3")]
+    pub left_homes: Vec<LeftHomeRow>,
+}
+
+/// A device that was taken off our account's list.
+#[derive(Clone, PartialEq, Message)]
+pub struct RemovedRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// A home has a list without it.
+    #[prost(bool, tag = "2")]
+    pub published: bool,
+}
+
+/// A server that was our home.
+#[derive(Clone, PartialEq, Message)]
+pub struct LeftHomeRow {
+    /// Its address.
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// It is not tried any more after this time, milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub until_ms: u64,
+}
+
+/// A key package's secrets.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct KeyPackageRow {
+    /// As mls-rs encodes it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: Vec<u8>,
+    /// It is the last-resort one, and stays when it is used.
+    #[prost(bool, tag = "2")]
+    pub last_resort: bool,
+}
+
+/// What a restored device reads: the account's contacts.
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotRow {
+    /// The contacts.
+    #[prost(message, repeated, tag = "1")]
+    pub contacts: Vec<SnapshotContact>,
+    /// The account's display name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
+/// One contact in a snapshot.
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotContact {
+    /// Account key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// Where their devices are found.
+    #[prost(string, repeated, tag = "2")]
+    pub homes: Vec<String>,
+    /// Version of their device list: an older one is a roll-back.
+    #[prost(uint64, tag = "7")]
+    pub version: u64,
+    /// Name that the contact gives itself.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Name that the user gives.
+    #[prost(string, tag = "4")]
+    pub alias: String,
+    /// [`crate::ContactState`].
+    #[prost(uint32, tag = "5")]
+    pub state: u32,
+    /// The user has compared safety numbers.
+    #[prost(bool, tag = "6")]
+    pub verified: bool,
+}

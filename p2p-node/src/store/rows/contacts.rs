@@ -1,0 +1,110 @@
+//! Rows of contacts, requests and what is left for others.
+
+use prost::Message;
+
+/// Somebody we know. By [`super::Store::name`] of the account.
+#[derive(Clone, PartialEq, Message)]
+pub struct ContactRow {
+    /// Account key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// The newest signed device list.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device_list: Vec<u8>,
+    /// Name that the contact gives itself.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Name that the user gives.
+    #[prost(string, tag = "4")]
+    pub alias: String,
+    /// [`crate::ContactState`].
+    #[prost(uint32, tag = "5")]
+    pub state: u32,
+    /// The user has compared safety numbers.
+    #[prost(bool, tag = "6")]
+    pub verified: bool,
+    /// The contact is a program.
+    #[prost(bool, tag = "7")]
+    pub bot: bool,
+    /// Last sign of life, milliseconds since 1970.
+    #[prost(uint64, tag = "8")]
+    pub last_seen_ms: u64,
+    /// Direct addresses that its devices told us.
+    #[prost(message, repeated, tag = "9")]
+    pub addresses: Vec<DeviceAddresses>,
+    /// Devices of the contact have changed after it was verified; sending waits for the user's trust.
+    #[prost(bool, tag = "10")]
+    pub key_changed: bool,
+    /// Rendezvous servers from the invite, until a device list is known.
+    #[prost(string, repeated, tag = "11")]
+    pub homes: Vec<String>,
+    /// When it was added, milliseconds since 1970.
+    #[prost(uint64, tag = "12")]
+    pub added_ms: u64,
+    /// The device list that the user has trusted last, by version.
+    #[prost(uint64, tag = "13")]
+    pub trusted_version: u64,
+    /// When the user has last said what they are to us, milliseconds since 1970.
+    #[prost(uint64, tag = "14")]
+    pub said_ms: u64,
+}
+
+/// Where a device was last reachable.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceAddresses {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// Multiaddrs.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub addresses: Vec<Vec<u8>>,
+}
+
+/// An invite that we gave. By [`super::Store::name`] of the token.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct InviteRow {
+    /// The token.
+    #[prost(bytes = "vec", tag = "1")]
+    pub token: Vec<u8>,
+    /// How often it may still be used.
+    #[prost(uint32, tag = "2")]
+    pub uses: u32,
+    /// Seconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub expires_at: u64,
+    /// The home knows it.
+    #[prost(bool, tag = "4")]
+    pub registered: bool,
+}
+
+/// A contact request. By [`super::Store::name`] of the account.
+#[derive(Clone, PartialEq, Message)]
+pub struct RequestRow {
+    /// The encoded inbox body.
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: Vec<u8>,
+    /// When it came, milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
+}
+
+/// A sealed inbox item that we owe to a device.
+#[derive(Clone, PartialEq, Message)]
+pub struct ParcelRow {
+    /// Account that it is for.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// Device that it is for.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// Sealed item.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed: Vec<u8>,
+    /// The invite's token; empty without one.
+    #[prost(bytes = "vec", tag = "4")]
+    pub token: Vec<u8>,
+    /// The rendezvous where the inbox is.
+    #[prost(string, tag = "5")]
+    pub home: String,
+}

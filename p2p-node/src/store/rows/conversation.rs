@@ -1,0 +1,150 @@
+//! Rows of conversations: members, authors, the outbox.
+
+use prost::Message;
+
+/// A conversation. By chat id.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChatRow {
+    /// Sequence number of our newest event.
+    #[prost(uint64, tag = "2")]
+    pub last_sequence: u64,
+    /// Our events up to here were taken by a log or a device.
+    #[prost(uint64, tag = "3")]
+    pub sent_upto: u64,
+    /// We have read up to this clock.
+    #[prost(uint64, tag = "5")]
+    pub read: u64,
+    /// Messages that we have not read.
+    #[prost(uint32, tag = "6")]
+    pub unread: u32,
+    /// Groups of this conversation, newest last.
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    pub groups: Vec<Vec<u8>>,
+    /// Clock of the newest message.
+    #[prost(uint64, tag = "9")]
+    pub newest: u64,
+    /// Muted until, milliseconds since 1970.
+    #[prost(uint64, tag = "10")]
+    pub muted_until_ms: u64,
+    /// Pinned to the top.
+    #[prost(bool, tag = "11")]
+    pub pinned: bool,
+    /// Archived.
+    #[prost(bool, tag = "12")]
+    pub archived: bool,
+    /// Ranges (first, last) of our events that failed for good.
+    #[prost(uint64, repeated, tag = "13")]
+    pub failed: Vec<u64>,
+    /// Clock up to which the other side was told that we have read.
+    #[prost(uint64, tag = "14")]
+    pub read_told: u64,
+    /// Our events up to here are in a log.
+    #[prost(uint64, tag = "15")]
+    pub logged_upto: u64,
+    /// Messages up to here were deleted by the user, here only.
+    #[prost(uint64, tag = "16")]
+    pub cleared: u64,
+    /// Clock up to which everybody can learn that we have read: from a log, or on their connection.
+    #[prost(uint64, tag = "17")]
+    pub read_logged: u64,
+    /// Messages that are not here, of which something is.
+    #[prost(uint32, tag = "18")]
+    pub early: u32,
+    /// [`crate::ChatKind`].
+    #[prost(uint32, tag = "19")]
+    pub kind: u32,
+}
+
+/// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberRow {
+    /// The account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// It is ours.
+    #[prost(bool, tag = "2")]
+    pub own: bool,
+    /// It has read up to this clock. Of our own account the conversation's row tells.
+    #[prost(uint64, tag = "3")]
+    pub read: u64,
+    /// What is known of each of its devices.
+    #[prost(message, repeated, tag = "4")]
+    pub devices: Vec<DeviceRow>,
+}
+
+/// Who has written an event. By number.
+#[derive(Clone, PartialEq, Message)]
+pub struct AuthorRow {
+    /// The account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// The device; empty if only its tag is known.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// The device's tag, as event ids have it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub tag: Vec<u8>,
+    /// It is our account.
+    #[prost(bool, tag = "4")]
+    pub own: bool,
+}
+
+/// What is known of a device in a conversation.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// We have all its events up to here.
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
+    /// Single events beyond, that came early.
+    #[prost(uint64, repeated, tag = "3")]
+    pub early: Vec<u64>,
+    /// It has all our events up to here.
+    #[prost(uint64, tag = "4")]
+    pub acked: u64,
+    /// What we have told it (or a log) that we received.
+    #[prost(uint64, tag = "6")]
+    pub told: u64,
+}
+
+/// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).
+#[derive(Clone, PartialEq, Message)]
+pub struct OutboxRow {
+    /// The group.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// Epoch that it was encrypted in.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// The MLS message.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub message: bytes::Bytes,
+    /// Ids of its messages that the timeline has, 24 bytes each.
+    #[prost(bytes = "vec", tag = "4")]
+    pub ids: Vec<u8>,
+    /// First and last sequence number.
+    #[prost(uint64, tag = "5")]
+    pub first: u64,
+    /// Last sequence number.
+    #[prost(uint64, tag = "6")]
+    pub last: u64,
+    /// When it was made, milliseconds since 1970.
+    #[prost(uint64, tag = "7")]
+    pub created_ms: u64,
+    /// Its other events, for encrypting them again when their epoch or group is gone.
+    #[prost(message, repeated, tag = "9")]
+    pub events: Vec<OutboxEvent>,
+}
+
+/// An event of a batch that the timeline does not have.
+#[derive(Clone, PartialEq, Message)]
+pub struct OutboxEvent {
+    /// Its id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// Its encoded body.
+    #[prost(bytes = "vec", tag = "2")]
+    pub body: Vec<u8>,
+}

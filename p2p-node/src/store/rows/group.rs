@@ -1,0 +1,136 @@
+//! Rows of MLS groups and their logs.
+
+use prost::Message;
+
+/// An MLS group. By group id.
+#[derive(Clone, PartialEq, Message)]
+pub struct GroupRow {
+    /// The chat.
+    #[prost(bytes = "vec", tag = "1")]
+    pub chat: Vec<u8>,
+    /// The rendezvous with the logs; empty without one.
+    #[prost(string, tag = "4")]
+    pub home: String,
+    /// When we last renewed our keys, milliseconds since 1970.
+    #[prost(uint64, tag = "8")]
+    pub updated_ms: u64,
+    /// The other side has joined.
+    #[prost(bool, tag = "9")]
+    pub confirmed: bool,
+    /// The log was created at the home.
+    #[prost(bool, tag = "10")]
+    pub log_opened: bool,
+    /// We have created the group.
+    #[prost(bool, tag = "11")]
+    pub ours: bool,
+    /// Its log is lost or was closed for good: not written to any more.
+    #[prost(bool, tag = "13")]
+    pub dead: bool,
+    /// The other side has gone on in an older group, and has written nothing in this one.
+    #[prost(bool, tag = "14")]
+    pub distrusted: bool,
+}
+
+/// The encryption state of a group in its epoch. By group id.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct MlsRow {
+    /// As mls-rs writes it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub state: Vec<u8>,
+    /// Entries that we have encrypted since our last commit.
+    #[prost(uint64, tag = "2")]
+    pub since_update: u64,
+}
+
+/// Secrets of an earlier epoch of a group, for late messages. By group id and epoch.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct EpochRow {
+    /// The epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// As mls-rs writes it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: Vec<u8>,
+}
+
+/// A commit of ours that waits to win, with the encryption state after it. By group id.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PendingRow {
+    /// As mls-rs writes it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub state: Vec<u8>,
+    /// Secrets of the epochs before it.
+    #[prost(message, repeated, tag = "2")]
+    pub past: Vec<EpochRow>,
+    /// The sealed closing entry.
+    #[prost(bytes = "vec", tag = "3")]
+    pub entry: Vec<u8>,
+}
+
+/// The log of an epoch. By group id and epoch.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct LogRow {
+    /// The epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// The exporter secret that address and seal key are derived from.
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret: Vec<u8>,
+    /// Read up to this sequence number.
+    #[prost(uint64, tag = "3")]
+    pub cursor: u64,
+}
+
+/// Entries that a log has taken from us in one append, until they are deleted there. By chat id, first sequence number, log address and number of
+/// the first entry.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct LoggedRow {
+    /// The rendezvous.
+    #[prost(string, tag = "1")]
+    pub home: String,
+    /// The group whose log it is.
+    #[prost(bytes = "vec", tag = "2")]
+    pub group: Vec<u8>,
+    /// The exporter secret that the log's keys are derived from.
+    #[prost(bytes = "vec", tag = "3")]
+    pub secret: Vec<u8>,
+    /// What the entries are.
+    #[prost(enumeration = "LoggedKind", tag = "4")]
+    pub kind: i32,
+    /// Those that are still there.
+    #[prost(message, repeated, tag = "5")]
+    pub entries: Vec<LoggedEntry>,
+    /// When the log has taken them, milliseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+}
+
+/// One entry of a log.
+#[derive(Clone, PartialEq, Message)]
+pub struct LoggedEntry {
+    /// Its number in the log.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The last of our events that it holds.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+}
+
+/// What entries of a log are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum LoggedKind {
+    /// Batches of our events.
+    Events = 0,
+    /// Our newest receipt.
+    Receipt = 1,
+    /// Something of ours that was read there, and whose append was not answered.
+    Found = 2,
+    /// Nobody is to read them any more.
+    Needless = 3,
+}

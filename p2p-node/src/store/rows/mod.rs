@@ -1,0 +1,13 @@
+//! The rows as they are stored (protocol buffers, sealed). Fields are only ever added; another meaning needs a migration.
+
+mod account;
+mod contacts;
+mod conversation;
+mod group;
+mod timeline;
+
+pub use account::*;
+pub use contacts::*;
+pub use conversation::*;
+pub use group::*;
+pub use timeline::*;
