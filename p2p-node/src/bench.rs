@@ -5,10 +5,10 @@ use std::{path::Path, sync::Arc};
 use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, StorageKey};
 
 use crate::{
-    ContactState, EngineError, OpenError,
+    ChatId, ChatKind, ContactState, EngineError, OpenError,
     api::node::now_ms,
     contacts::Person,
-    conversation::{GroupEntry, group::GroupId},
+    conversation::{ChatState, GroupEntry, group::GroupId, roster::Roster},
     mls::{KeyPackages, Mls},
     store::{ContactRow, GroupRow, ProfileDir, Store},
     turn::{Engine, Now, Source},
@@ -43,8 +43,10 @@ fn add_conversation(engine: &mut Engine, n: u32, is_contact: bool) -> Result<(),
     let other = Mls::new(&certificate, &device, KeyPackages::default())?;
     let (package, (_, seal_key)) = (other.key_package(false, now)?, other.new_seal_key()?);
     let account_id = account.id();
-    let chat = engine.chat_with(account_id);
-    let group: GroupId = chat.0;
+    let group: GroupId = rand::random();
+    let chat = ChatId(group);
+    let roster = Roster::of(engine.account.id(), &[account_id]);
+    engine.conversations.insert(ChatState::new(chat, ChatKind::Direct, roster));
     let (live, _) = engine.mls.create(&group, &[package.into()], now)?;
     let row = GroupRow { chat: chat.0.to_vec(), updated_ms: now, confirmed: true, ours: true, ..GroupRow::default() };
     engine.conversations.insert_group(GroupEntry::new(group, live, row)?);

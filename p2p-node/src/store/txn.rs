@@ -167,12 +167,14 @@ impl Read<'_> {
 #[cfg(test)]
 impl Read<'_> {
     /// All rows of a table, sealed.
-    pub(super) fn all_raw(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(super) fn all_raw(&self, table: Table) -> Result<Rows<Vec<u8>>, StoreError> {
         let open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let row = |row: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), redb::StorageError>| {
-            row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).map_err(failed)
-        };
-        open.iter().map_err(failed)?.map(row).collect()
+        let mut rows = Vec::new();
+        for row in open.iter().map_err(failed)? {
+            let (key, value) = row.map_err(failed)?;
+            rows.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(rows)
     }
 }
 
