@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use starling_keys::{Invite, RecoveryPhrase, StorageKey};
-use starling_node::{ChatId, FeedKind, NetConfig, NewProfile, Node, Origin, ProfileDir, Text, create_profile};
+use starling_node::{ChatId, DurableEventKind, NetConfig, NewProfile, Node, Origin, ProfileDir, Text, create_profile};
 use tokio::{io::AsyncBufReadExt, sync::Semaphore};
 
 use crate::{
@@ -99,7 +99,7 @@ pub async fn peer(dir: PathBuf, home: String, filled: Filled) -> anyhow::Result<
             feed.changed().await?;
             continue;
         }
-        let new = news.iter().filter(|n| n.kind == FeedKind::New && n.message.is_some()).count() as u64;
+        let new = news.iter().filter(|n| n.kind == DurableEventKind::New && n.message.is_some()).count() as u64;
         at = news.last().map_or(at, |n| n.sequence);
         if new > 0 {
             count += new;

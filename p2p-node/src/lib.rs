@@ -26,8 +26,8 @@ mod turn;
 pub use api::node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
-    Contact, ContactState, DeliveryState, Device, FeedKind, HomeStatus, InvalidId, Live, Message, MessageId, News,
-    NodeError, Request, Status, Via,
+    Contact, ContactState, DeliveryState, Device, DurableEvent, DurableEventKind, HomeStatus, InvalidId, Message,
+    MessageId, NodeError, Request, Status, TransientEvent, Via,
 };
 pub use calls::{Media, RouteId};
 pub use mls::GroupError;

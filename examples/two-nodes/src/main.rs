@@ -9,7 +9,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use starling_keys::{Invite, RecoveryPhrase, RendezvousAddr, StorageKey};
-use starling_node::{FeedKind, Message, NetConfig, NewProfile, News, Node, Origin, ProfileDir, Text, create_profile};
+use starling_node::{
+    DurableEvent, DurableEventKind, Message, NetConfig, NewProfile, Node, Origin, ProfileDir, Text, create_profile,
+};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -70,7 +72,7 @@ async fn wait_until_registered(node: &Node) -> Result<()> {
 
 /// Waits for a message of the other side.
 async fn wait_for_message(node: &Node) -> Result<Message> {
-    let from_other = |news: &News| {
+    let from_other = |news: &DurableEvent| {
         let message = node.message(news.chat?, news.message?).ok()??;
         (!message.own).then_some(message)
     };
@@ -79,11 +81,11 @@ async fn wait_for_message(node: &Node) -> Result<Message> {
 
 /// Waits until somebody is a contact.
 async fn wait_for_contact(node: &Node) -> Result<()> {
-    wait_for(node, |news| (news.kind == FeedKind::ContactAccepted).then_some(())).await
+    wait_for(node, |news| (news.kind == DurableEventKind::ContactAccepted).then_some(())).await
 }
 
 /// Waits for the first durable event of a profile that fits.
-async fn wait_for<T>(node: &Node, fits: impl Fn(&News) -> Option<T>) -> Result<T> {
+async fn wait_for<T>(node: &Node, fits: impl Fn(&DurableEvent) -> Option<T>) -> Result<T> {
     let mut feed = node.feed();
     let mut at = 0;
     loop {

@@ -12,8 +12,8 @@ use super::Account;
 use crate::{
     account::pending::AccountPending,
     api::Reply,
-    api::types::{Live, NodeError},
-    contacts::connect::{Connect, Whom},
+    api::types::{NodeError, TransientEvent},
+    contacts::connect::{Connect, ConnectTarget},
     home::Homes,
     home::Pending,
     limits::REACH_TIMEOUT_MS,
@@ -137,7 +137,7 @@ impl Account {
             if !open.closed {
                 homes.request(turn, open.home, Ask::CodeClose(code.place), Pending::Nothing);
             }
-            turn.live(Live::CodeEnded { code: code.to_string(), used });
+            turn.live(TransientEvent::CodeEnded { code: code.to_string(), used });
         }
     }
 
@@ -372,7 +372,7 @@ impl Engine {
         let connect = Connect {
             token: invite.token,
             reply: Some(reply),
-            ..Connect::to(Whom::Account(invite.address.account), invite.address.homes, until)
+            ..Connect::to(ConnectTarget::Account(invite.address.account), invite.address.homes, until)
         };
         if let Err(error) = self.connect(turn, connect) {
             tracing::error!(%error, "cannot use a code");

@@ -16,7 +16,7 @@ use crate::{
     account::pending::AccountPending,
     api::{
         Reply,
-        types::{ChatId, ContactState, Device, FeedKind, Live, NodeError},
+        types::{ChatId, ContactState, Device, DurableEventKind, NodeError, TransientEvent},
     },
     contacts::Person,
     home::Homes,
@@ -219,7 +219,7 @@ impl Engine {
             self.counters.row.superseded = true;
             self.counters.dirty = true;
             turn.fact(Fact::AccountSuperseded);
-            turn.live(Live::Net);
+            turn.live(TransientEvent::Net);
             return Ok(false);
         }
         let before: Option<Vec<DeviceId>> = self.account.list().map(|l| crate::contacts::connect::device_ids(l));
@@ -243,12 +243,12 @@ impl Engine {
         let now = crate::contacts::connect::device_ids(list);
         let account = self.account.id();
         for device in now.iter().filter(|d| !before.contains(d)) {
-            turn.account_news(FeedKind::DeviceLinked, account, &device.to_string())?;
+            turn.account_news(DurableEventKind::DeviceLinked, account, &device.to_string())?;
             turn.fact(Fact::OwnDeviceAdded(*device));
         }
         for device in before.iter().filter(|d| !now.contains(d)) {
             turn.fact(Fact::OwnDeviceRemoved(*device));
-            turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
+            turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
         Ok(true)
     }
@@ -273,7 +273,7 @@ impl Engine {
             gone.extend(DeviceId::from_bytes(&row.device).ok());
         }
         for device in gone {
-            turn.account_news(FeedKind::DeviceRemoved, account, &device.to_string())?;
+            turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
         for removal in std::mem::take(&mut self.account.own_devices.removals) {
             turn.reply(removal.reply, Ok(()));
@@ -462,7 +462,7 @@ impl Engine {
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         if alarm {
-            turn.account_news(FeedKind::KeyChanged, account, "")?;
+            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
         }
         let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
         if !talks(state) {
@@ -471,11 +471,11 @@ impl Engine {
                 turn.fact(Fact::ContactUnlinked(account));
             }
             if state == ContactState::Blocked && was != Some(state) {
-                turn.account_news(FeedKind::Blocked, account, "")?;
+                turn.account_news(DurableEventKind::Blocked, account, "")?;
             }
         } else {
             if state == ContactState::Active && !was.is_some_and(talks) {
-                turn.account_news(FeedKind::ContactAccepted, account, "")?;
+                turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
             }
             if was.is_some_and(|was| !talks(was)) {
                 let groups = self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
@@ -489,7 +489,7 @@ impl Engine {
                 tracing::debug!(%error, "a request that another device has accepted cannot be");
             }
         }
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
         Ok(())
     }
 }

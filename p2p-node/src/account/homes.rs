@@ -4,7 +4,7 @@ use starling_keys::RendezvousAddr;
 
 use super::Account;
 use crate::{
-    api::types::Live,
+    api::types::TransientEvent,
     conversation::{GroupEntry, group::GroupId},
     home::Homes,
     limits::{LEFT_HOME_MS, MAX_LEFT_HOMES},
@@ -83,7 +83,7 @@ impl Engine {
         if renewed {
             self.tell_other_devices(turn, None)?;
             self.tell_list(turn);
-            self.invites_anew(turn)?;
+            self.renew_invites(turn)?;
             let elsewhere = |g: &GroupEntry| {
                 let home = g.row.home.parse::<RendezvousAddr>();
                 g.row.ours
@@ -93,12 +93,12 @@ impl Engine {
             let left: Vec<GroupId> =
                 self.conversations.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
             for group in left {
-                self.bury_group(turn, group)?;
+                self.abandon_group(turn, group)?;
             }
             self.account.leave_homes(turn, &mut self.homes, before);
         }
         self.account.publish_at_homes(turn, &mut self.homes);
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use starling_wire::{
 use super::Account;
 use super::pending::AccountPending;
 use crate::{
-    api::types::Live,
+    api::types::TransientEvent,
     home::Homes,
     limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, WorkFor},
@@ -73,7 +73,7 @@ impl Account {
             state.problem = Some(problem.into());
         }
         homes.retry_at(home, at);
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
     }
 
     pub(super) fn on_publish_refused(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId, reason: Refusal) {
@@ -117,7 +117,7 @@ impl Account {
         state.problem = Some(problem.into());
         homes.retry_at(home, turn.now() + 60_000);
         self.list_not_published(turn, problem);
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
     }
 
     pub(crate) fn check_packages(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
@@ -156,7 +156,7 @@ impl Engine {
             self.list_published(turn)?;
         }
         turn.fact(Fact::HomeRegistered(home));
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
         Ok(())
     }
 
@@ -204,7 +204,7 @@ impl Engine {
                     if let Some(state) = self.homes.servers.get_mut(&home) {
                         state.problem = Some(error.to_string());
                     }
-                    turn.live(Live::Net);
+                    turn.live(TransientEvent::Net);
                     return Ok(());
                 }
             }
@@ -236,7 +236,7 @@ impl Engine {
             self.fill_packages(turn, home, missing)?;
         } else if let Some(state) = self.homes.servers.get_mut(&home) {
             state.stocked = true;
-            turn.live(Live::Net);
+            turn.live(TransientEvent::Net);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{
     account::pending::AccountPending,
     api::types::ContactState,
     contacts::Person,
-    contacts::connect::{Connect, Whom},
+    contacts::connect::{Connect, ConnectTarget},
     conversation::group::GroupId,
     limits::MAX_CONTACTS,
     net::HomeId,
@@ -91,7 +91,7 @@ impl Engine {
             .contacts
             .connects
             .values()
-            .filter_map(|c| if let Whom::Account(account) = c.whom { Some(account) } else { None })
+            .filter_map(|c| if let ConnectTarget::Account(account) = c.whom { Some(account) } else { None })
             .collect();
         let mut missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
             .contacts
@@ -106,13 +106,13 @@ impl Engine {
             self.wants_group(turn, chat)
         });
         for (account, homes) in missing {
-            self.connect(turn, Connect::to(Whom::Account(account), homes, turn.now() + 86_400_000))?;
+            self.connect(turn, Connect::to(ConnectTarget::Account(account), homes, turn.now() + 86_400_000))?;
         }
         Ok(())
     }
 
     /// Gives a group up that nobody can go on in, and makes another.
-    pub(crate) fn bury_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
+    pub(crate) fn abandon_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
         if let Some(entry) = self.conversations.groups.get_mut(&id)
             && !entry.row.dead
         {

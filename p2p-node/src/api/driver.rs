@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::{node::now_ms, types::Live};
+use super::{node::now_ms, types::TransientEvent};
 use crate::{
     calls::CallsHandle,
     limits::{ACK_DELAY, ENGINE_QUEUE, TURN_INPUTS},
@@ -56,7 +56,7 @@ pub struct Outside {
 pub struct Listeners {
     /// Sequence number of the newest piece of durable news.
     pub feed: watch::Sender<u64>,
-    pub live: broadcast::Sender<Live>,
+    pub live: broadcast::Sender<TransientEvent>,
 }
 
 /// What waits for the engine. What others send has a queue of its own: behind thousands of calls of a busy user, the acknowledgements that let
@@ -102,13 +102,13 @@ fn take(queue: &mut mpsc::Receiver<Input>, inputs: &mut Vec<Input>, most: usize)
 
 impl Outside {
     /// Carries out what a turn has decided.
-    fn carry_out(&self, effects: Vec<Effect>, live: &broadcast::Sender<Live>) {
+    fn carry_out(&self, effects: Vec<Effect>, live: &broadcast::Sender<TransientEvent>) {
         for effect in effects {
             match effect {
                 Effect::Net(command) => self.net.send(command),
                 Effect::Call(command) => self.calls.send(command),
                 Effect::Reply(reply) => reply(),
-                Effect::Live(news) => {
+                Effect::TransientEvent(news) => {
                     // Without a listener it is nobody's loss: these are not kept.
                     let _ = live.send(news);
                 }

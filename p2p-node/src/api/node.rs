@@ -21,8 +21,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::driver::{Inbox, Listeners, Outside, drive};
 use crate::{
     api::types::{
-        Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, Live, Message, MessageId, News,
-        NodeError, Request, Status,
+        Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, DurableEvent, Message, MessageId,
+        NodeError, Request, Status, TransientEvent,
     },
     api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand, Reply},
     calls::{self, AttendantId, CallRequest, Media, Table},
@@ -137,7 +137,7 @@ pub struct Node {
     /// Empty once the node has stopped: the profile's lock goes with the store.
     store: Arc<Mutex<Option<Arc<Store>>>>,
     feed: watch::Receiver<u64>,
-    live: broadcast::Sender<Live>,
+    live: broadcast::Sender<TransientEvent>,
     ended: watch::Receiver<bool>,
     failure: Arc<OnceLock<String>>,
     calls: Arc<Table>,
@@ -172,7 +172,7 @@ impl Node {
                 if let Err(error) = drive(&mut engine, inbox, &outside, &listeners, &runtime) {
                     tracing::error!(%error, "the engine stops");
                     let _ = failed.set(error.to_string());
-                    let _ = listeners.live.send(Live::Failed(error.to_string()));
+                    let _ = listeners.live.send(TransientEvent::Failed(error.to_string()));
                 }
                 // The store closes with the engine; only then may another process open the profile.
                 drop(engine);
@@ -265,7 +265,7 @@ impl Node {
         self.call(|reply| ConversationCommand::React { chat, message, emoji, reply }).await
     }
 
-    /// Calls somebody. Progress is told by [`Live::Call`].
+    /// Calls somebody. Progress is told by [`TransientEvent::Call`].
     pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
         check_files(&setup).await?;
         self.call(|reply| CallRequest::Start { chat, setup, reply }).await
@@ -376,7 +376,7 @@ impl Node {
         self.call(|reply| ContactCommand::Invite { uses, lifetime_ms, reply }).await
     }
 
-    /// A new short code; it works while this node runs, for ten minutes. [`Live::CodeEnded`] tells how it ends.
+    /// A new short code; it works while this node runs, for ten minutes. [`TransientEvent::CodeEnded`] tells how it ends.
     pub async fn open_code(&self) -> Result<String, NodeError> {
         self.call(|reply| AccountCommand::OpenCode(false, reply)).await
     }
@@ -387,7 +387,7 @@ impl Node {
     }
 
     /// A new short code by which another device joins our account. Who has it becomes us: it is for nobody else. It works once, while this node
-    /// runs, for ten minutes; [`Live::CodeEnded`] tells how it ends.
+    /// runs, for ten minutes; [`TransientEvent::CodeEnded`] tells how it ends.
     pub async fn open_device_code(&self) -> Result<String, NodeError> {
         self.call(|reply| AccountCommand::OpenCode(true, reply)).await
     }
@@ -539,7 +539,7 @@ impl Node {
     }
 
     /// News that are not kept.
-    pub fn live(&self) -> broadcast::Receiver<Live> {
+    pub fn live(&self) -> broadcast::Receiver<TransientEvent> {
         self.live.subscribe()
     }
 
@@ -549,7 +549,7 @@ impl Node {
     }
 
     /// Durable news after a sequence number, oldest first, about `limit` of them.
-    pub fn news_after(&self, after: u64, limit: usize) -> Result<Vec<News>, NodeError> {
+    pub fn news_after(&self, after: u64, limit: usize) -> Result<Vec<DurableEvent>, NodeError> {
         Ok(timeline::news_after(&*self.store()?, after, limit)?)
     }
 

@@ -121,8 +121,8 @@ impl Engine {
             addresses: self.presence.addresses.0.iter().map(ToString::to_string).collect(),
             public: self.presence.addresses.1,
             queued: self.conversations.chats.values().map(|c| c.outbox.len() as u64).sum(),
-            requests_waiting: (self.homes.parcels.len() + self.contacts.connects.values().filter(|c| c.asked).count())
-                as u64,
+            requests_waiting: (self.homes.outbound_items.len()
+                + self.contacts.connects.values().filter(|c| c.asked).count()) as u64,
             synced: self.is_synced(),
             address: self.own_invite(None).to_string(),
             username: self.account.identity.row.username.clone(),

@@ -159,7 +159,7 @@ stored_enum! {
 
 stored_enum! {
     /// Kinds of durable news.
-    FeedKind {
+    DurableEventKind {
         /// A message.
         #[default]
         New = 0,
@@ -489,13 +489,13 @@ impl Chat {
 
 /// One piece of durable news.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct DurableEvent {
     /// Counts from 1 without gaps in a profile.
     pub sequence: u64,
     /// When it happened, milliseconds since 1970.
     pub at_ms: u64,
     /// What.
-    pub kind: FeedKind,
+    pub kind: DurableEventKind,
     /// The conversation, if it is about one.
     pub chat: Option<ChatId>,
     /// The message, if it is about one.
@@ -510,7 +510,7 @@ pub struct News {
 
 /// News that are not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Live {
+pub enum TransientEvent {
     /// Somebody types, or stops.
     Typing {
         /// Where.

@@ -3,7 +3,7 @@
 use starling_wire::{Call, CallEnd, CallId, CallSignal};
 
 use super::{Calls, host::CallHost, media::CallCommand};
-use crate::{api::types::Live, turn::EngineError};
+use crate::{api::types::TransientEvent, turn::EngineError};
 
 impl Calls {
     /// Ends a call here, and, with `tell`, for the other side.
@@ -39,7 +39,7 @@ impl Calls {
             let unanswered = matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
             host.note_complete(session.chat, note, !session.outgoing && talked_ms == 0 && unanswered);
         }
-        host.live(Live::Call(Box::new(session.info(Some((why, text))))));
+        host.live(TransientEvent::Call(Box::new(session.info(Some((why, text))))));
         // One that waited is not the second any more.
         for other in &mut self.sessions {
             other.notice.waiting = false;

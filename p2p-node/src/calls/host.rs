@@ -8,7 +8,7 @@ use super::{Calls, media::CallCommand};
 use crate::{
     api::{
         Reply,
-        types::{ChatId, ContactState, Live, NodeError},
+        types::{ChatId, ContactState, NodeError, TransientEvent},
     },
     events,
     home::Pending,
@@ -59,7 +59,7 @@ pub trait CallHost {
     /// Has the media of calls do something, after this turn.
     fn media(&mut self, command: CallCommand);
     /// Tells whoever follows the node, after this turn.
-    fn live(&mut self, news: Live);
+    fn live(&mut self, news: TransientEvent);
     /// Answers a caller after this turn.
     fn after_turn(&mut self, then: Box<dyn FnOnce() + Send>);
 }
@@ -166,7 +166,7 @@ impl CallHost for EngineHost<'_, '_> {
         self.turn.emit(Effect::Call(command));
     }
 
-    fn live(&mut self, news: Live) {
+    fn live(&mut self, news: TransientEvent) {
         self.turn.live(news);
     }
 

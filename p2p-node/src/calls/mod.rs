@@ -27,7 +27,7 @@ use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId, limits::MAX_CAND
 use crate::{
     api::{
         Reply,
-        types::{CallPhase, ChatId, Live, NodeError},
+        types::{CallPhase, ChatId, NodeError, TransientEvent},
     },
     limits::{CALL_TRIES, CALL_TRY_MS},
     turn::EngineError,
@@ -96,7 +96,7 @@ impl Calls {
 
     fn changed(&mut self, host: &mut dyn CallHost, id: CallId) {
         if let Some(session) = self.find(id) {
-            host.live(Live::Call(Box::new(session.info(None))));
+            host.live(TransientEvent::Call(Box::new(session.info(None))));
         }
     }
 

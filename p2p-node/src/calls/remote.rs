@@ -10,7 +10,7 @@ use super::{
     session::CallSession,
 };
 use crate::{
-    api::types::{CallPhase, Live},
+    api::types::{CallPhase, TransientEvent},
     limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
     turn::EngineError,
 };
@@ -195,7 +195,7 @@ impl Calls {
             self.attendance.ended(old, Some(new));
             let mut info = ours.info(Some((CallEnd::Elsewhere, String::new())));
             info.replaced_by = Some(new);
-            host.live(Live::Call(Box::new(info)));
+            host.live(TransientEvent::Call(Box::new(info)));
         }
         self.ask_for_servers(host, new);
         Ok(())

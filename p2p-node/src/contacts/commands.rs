@@ -4,7 +4,7 @@ use starling_keys::{AccountId, InviteToken, RendezvousAddr, ShortCode};
 use starling_wire::limits::{MAX_GREETING, MAX_INVITE_USES};
 
 use super::{
-    connect::{Connect, Whom},
+    connect::{Connect, ConnectTarget},
     state::checked_alias,
 };
 use crate::{
@@ -121,8 +121,8 @@ impl Engine {
             }
             ContactCommand::Connect { account, name, homes, token, greeting, alias, reply } => {
                 let whom = match (account, name) {
-                    (Some(account), _) => Whom::Account(account),
-                    (None, Some(name)) => Whom::Name(name),
+                    (Some(account), _) => ConnectTarget::Account(account),
+                    (None, Some(name)) => ConnectTarget::Name(name),
                     (None, None) => return Ok(()),
                 };
                 let alias = match checked_greeting(&greeting).and_then(|()| checked_alias(&alias)) {

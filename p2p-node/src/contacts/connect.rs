@@ -13,7 +13,7 @@ use super::Contacts;
 use crate::{
     account::devices::replaced,
     api::Reply,
-    api::types::{ChatId, ContactState, FeedKind, NodeError, Request},
+    api::types::{ChatId, ContactState, DurableEventKind, NodeError, Request},
     contacts::Person,
     contacts::pending::ContactPending,
     conversation::GroupEntry,
@@ -29,14 +29,14 @@ use crate::{
 
 /// Whom to look up.
 #[derive(Clone, Debug)]
-pub enum Whom {
+pub enum ConnectTarget {
     Account(AccountId),
     Name(String),
 }
 
 /// An operation that makes somebody a contact.
 pub struct Connect {
-    pub whom: Whom,
+    pub whom: ConnectTarget,
     pub homes: Vec<RendezvousAddr>,
     pub token: Option<InviteToken>,
     pub greeting: String,
@@ -55,7 +55,7 @@ pub struct Connect {
 
 impl Connect {
     /// Without a token, a greeting, or anybody who waits.
-    pub fn to(whom: Whom, homes: Vec<RendezvousAddr>, gives_up_at: u64) -> Self {
+    pub fn to(whom: ConnectTarget, homes: Vec<RendezvousAddr>, gives_up_at: u64) -> Self {
         Self {
             whom,
             homes,
@@ -93,8 +93,8 @@ impl Contacts {
             connect.asked = true;
             connect.homes.sort_by_key(|h| h.peer != home);
             let ask = match &connect.whom {
-                Whom::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
-                Whom::Name(name) => Ask::LookUpName(name.clone()),
+                ConnectTarget::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
+                ConnectTarget::Name(name) => Ask::LookUpName(name.clone()),
             };
             homes.request(turn, home, ask, ContactPending::DeviceList(id));
         }
@@ -135,7 +135,7 @@ impl Contacts {
         self.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         if alarm {
-            turn.account_news(FeedKind::KeyChanged, account, "")?;
+            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
         }
         Ok(())
     }
@@ -149,7 +149,7 @@ impl Engine {
                 turn.reply(reply, Err(error));
             }
         };
-        if let Whom::Account(account) = connect.whom {
+        if let ConnectTarget::Account(account) = connect.whom {
             if account == self.account.id() {
                 refuse(turn, &mut connect, NodeError::Invalid("that is your own address".into()));
                 return Ok(());
@@ -219,7 +219,7 @@ impl Engine {
                 );
             }
         };
-        if let Whom::Account(account) = connect.whom
+        if let ConnectTarget::Account(account) = connect.whom
             && account != list.account
         {
             return self.contacts.connect_failed(
@@ -249,10 +249,10 @@ impl Engine {
         }
         let home = connect.homes[0].peer;
         let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
-        if let Whom::Name(name) = &connect.whom {
+        if let ConnectTarget::Name(name) = &connect.whom {
             connect.called.clone_from(name);
         }
-        connect.whom = Whom::Account(list.account);
+        connect.whom = ConnectTarget::Account(list.account);
         connect.list = Some(list);
         connect.packages.clear();
         connect.attempt += 1;
@@ -389,7 +389,7 @@ impl Engine {
             }
         }
         if alarm {
-            turn.account_news(FeedKind::KeyChanged, account, "")?;
+            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
         }
         self.read_logs(turn, group);
         let profile =
@@ -430,7 +430,7 @@ impl Engine {
                 state.row.groups.retain(|g| g[..] != old);
             }
         }
-        self.conversations.mending.look = true;
+        self.conversations.regroup.look = true;
         self.renew_outbox(turn, chat)
     }
 

@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// All invites have to be told to new homes.
-    pub(crate) fn invites_anew(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn renew_invites(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for (key, row) in turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
             turn.put(INVITES, &key, &InviteRow { registered: false, ..row })?;
         }

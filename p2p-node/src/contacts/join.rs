@@ -6,7 +6,7 @@ use starling_wire::{Body, Profile, inbox::InboxBody};
 use super::Person;
 use crate::{
     account::devices::replaced,
-    api::types::{ContactState, FeedKind},
+    api::types::{ContactState, DurableEventKind},
     conversation::{GroupEntry, group::GroupId},
     store::{GroupRow, REQUESTS},
     turn::{Engine, EngineError, Fact, Turn},
@@ -99,11 +99,11 @@ impl Engine {
             Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
         self.announce(turn, chat, profile);
         if alarm {
-            turn.account_news(FeedKind::KeyChanged, account, "")?;
+            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
         }
         if was != Some(ContactState::Active) {
             turn.fact(Fact::ContactsChanged);
-            turn.account_news(FeedKind::ContactAccepted, account, "")?;
+            turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
             self.said_of(turn, account)?;
         }
         turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;

@@ -6,7 +6,7 @@ use super::Contacts;
 use super::Person;
 use crate::{
     account::commands::checked_name,
-    api::types::{ContactState, FeedKind, Live, NodeError},
+    api::types::{ContactState, DurableEventKind, NodeError, TransientEvent},
     conversation::group::GroupId,
     store::{REQUESTS, Reading, RequestRow},
     turn::{Engine, EngineError, Fact, Turn},
@@ -24,7 +24,7 @@ impl Contacts {
         change(person);
         person.dirty = true;
         turn.fact(Fact::ReachChanged);
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
         Ok(())
     }
 }
@@ -100,7 +100,7 @@ impl Engine {
         let result = self.contacts.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
         if result.is_ok() {
             turn.fact(Fact::ContactUnlinked(account));
-            turn.account_news(FeedKind::Blocked, account, "")?;
+            turn.account_news(DurableEventKind::Blocked, account, "")?;
             self.said_of(turn, account)?;
             return Ok(result);
         }

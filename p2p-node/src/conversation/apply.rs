@@ -4,7 +4,7 @@ use starling_keys::{AccountId, Certificate};
 use starling_wire::{Clock, EventId, Profile};
 
 use crate::{
-    api::types::{ChatId, ContactState, FeedKind, Live, Via},
+    api::types::{ChatId, ContactState, DurableEventKind, TransientEvent, Via},
     calls::Sender,
     conversation::send::timeline_key,
     events::{self, At, Fact, Fold, Origin, Stored},
@@ -102,7 +102,7 @@ impl Engine {
                 if let Some(person) = self.contacts.people.get_mut(&account)
                     && person.presence.typing_until.take().is_some()
                 {
-                    turn.live(Live::Typing { chat, typing: false });
+                    turn.live(TransientEvent::Typing { chat, typing: false });
                 }
                 Ok(())
             }
@@ -143,9 +143,9 @@ impl Engine {
             person.row.state = ContactState::Active.stored();
             turn.fact(turn::Fact::ReachChanged);
             turn.fact(turn::Fact::ContactsChanged);
-            turn.account_news(FeedKind::ContactAccepted, account, "")?;
+            turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
         } else if renamed {
-            turn.live(Live::Net);
+            turn.live(TransientEvent::Net);
         }
         Ok(())
     }

@@ -390,7 +390,7 @@ impl Engine {
                         group.enter_epoch(next);
                     }
                     // A member has closed the log with what is no commit. Nobody can go on in this group.
-                    _ => return self.bury_group(turn, id),
+                    _ => return self.abandon_group(turn, id),
                 }
             }
         }
@@ -603,7 +603,7 @@ impl Engine {
             self.conversations.groups.get(&id).is_some_and(|g| {
                 g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0)
             });
-        if known { self.bury_group(turn, id) } else { Ok(()) }
+        if known { self.abandon_group(turn, id) } else { Ok(()) }
     }
 
     /// An append or read was refused, or its log is closed.
@@ -638,7 +638,7 @@ impl Engine {
         let Some(group) = self.active_group(chat) else {
             return Ok(());
         };
-        if self.usable(turn, group).is_none() || self.has_strangers(chat, group) {
+        if self.usable(turn, group).is_none() || self.has_revoked_member(chat, group) {
             // When the home comes back, everything untold is told.
             return Ok(());
         }

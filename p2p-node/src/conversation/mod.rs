@@ -8,10 +8,10 @@ pub mod group_store;
 pub mod log;
 pub mod logged;
 pub mod membership;
-pub mod mending;
 mod messages;
 pub mod pending;
 pub mod receive;
+pub mod regroup;
 pub mod roster;
 pub mod send;
 
@@ -43,7 +43,7 @@ pub struct Conversations {
     /// The group and epoch of each log, by the log's address.
     pub logs: HashMap<[u8; 32], (group::GroupId, u64)>,
     pub authors: authors::Authors,
-    pub mending: mending::Mending,
+    pub regroup: regroup::Regroup,
     pub logged: logged::LoggedRows,
 }
 
@@ -59,7 +59,7 @@ pub struct ChatState {
     pub draft: Draft,
     /// When a receipt is to be sent.
     pub receipt_due: Option<u64>,
-    pub told_presence_ms: u64,
+    pub presence_sent_ms: u64,
     /// What keeps messages from getting through, until it is over.
     pub problem: Option<&'static str>,
     pub dirty: bool,
@@ -69,7 +69,7 @@ impl Conversations {
     /// Loads them from the profile.
     pub fn load(read: &impl Reading, mls: &Mls) -> Result<Self, EngineError> {
         let mut conversations = Self::default();
-        conversations.mending.look = true;
+        conversations.regroup.look = true;
         for (key, row) in read.range::<AuthorRow>(AUTHORS, prefix(b""), usize::MAX, false)? {
             let number = key.as_slice().try_into().map(u32::from_be_bytes).map_err(|_| EngineError::Identity)?;
             conversations.authors.insert(number, &row);
@@ -132,7 +132,7 @@ impl ChatState {
             pending: Vec::new(),
             draft: Draft::default(),
             receipt_due: None,
-            told_presence_ms: 0,
+            presence_sent_ms: 0,
             problem: None,
             dirty: false,
         }

@@ -68,7 +68,7 @@ impl Engine {
         }
         if !self.delivery.seen.insert(message) {
             if let Some(device) = from {
-                self.owe_ack(turn, device, chat, id);
+                self.schedule_ack(turn, device, chat, id);
             }
             return Ok(Taken::Nothing);
         }
@@ -97,7 +97,7 @@ impl Engine {
             Processed::Own => return Ok(Taken::Own),
             Processed::Duplicate => {
                 if let Some(device) = from {
-                    self.owe_ack(turn, device, chat, id);
+                    self.schedule_ack(turn, device, chat, id);
                 }
             }
             Processed::TooOld => tracing::debug!("a message of an epoch that is gone"),
@@ -136,7 +136,7 @@ impl Engine {
                 return Ok(());
             }
             self.confirm_group(turn, group)?;
-            self.distrust_groups(turn, chat, group)?;
+            self.note_unjoined_groups(turn, chat, group)?;
         } else if self.account.list().is_some_and(|list| list.device(&device).is_none()) {
             tracing::warn!("a message of a device that our account has given up was dropped");
             return Ok(());
@@ -161,7 +161,7 @@ impl Engine {
         }
         self.write_draft(turn, chat)?;
         if numbered {
-            self.owe_ack(turn, device, chat, group);
+            self.schedule_ack(turn, device, chat, group);
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Engine {
         let Some(entry) = self.conversations.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
             return Ok(());
         };
-        (entry.row.confirmed, entry.row.distrusted) = (true, false);
+        (entry.row.confirmed, entry.row.unjoined) = (true, false);
         entry.touch();
         if let Ok(chat) = entry.row.chat.as_slice().try_into() {
             self.renew_outbox(turn, ChatId(chat))?;

@@ -117,7 +117,7 @@ impl Engine {
     fn rank(&self, roster: &Roster, at: usize, group: &GroupEntry) -> impl Ord {
         let age = if group.row.confirmed { 0 } else { usize::MAX - at };
         let (strangers, lacks) = self.roster_diff(roster, group);
-        (strangers, group.row.distrusted, lacks, !group.row.confirmed, age, group.id)
+        (strangers, group.row.unjoined, lacks, !group.row.confirmed, age, group.id)
     }
 
     /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, and of the rest those that are the
@@ -296,7 +296,7 @@ impl Engine {
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
         let (message, _) = self.encrypt(chat, group, events)?;
-        let all = self.send_loose(turn, chat, group, &message);
+        let all = self.send_unsequenced(turn, chat, group, &message);
         let due = turn.now() + RECEIPT_DELAY_MS;
         if let Some(state) = self.conversations.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
             if all {

@@ -9,7 +9,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::direct::{Ack, DirectFrame, Entry, SealedSignal};
 
 use crate::{
-    api::types::{ChatId, DeliveryState, Live},
+    api::types::{ChatId, DeliveryState, TransientEvent},
     conversation::group::GroupId,
     conversation::send::outbox_key,
     limits::{PUMP_ENTRIES, RESEND_AFTER_MS, SEEN_HASHES, WINDOW_BYTES},
@@ -57,7 +57,7 @@ pub struct Delivery {
     pub links: Tracked<DeviceId, Link>,
     /// Hashes of what was processed.
     pub seen: SeenMessages,
-    pub told: targets::Told,
+    pub told: targets::LastAnnounced,
     /// Something that [`Engine::sync_net`] looks at has changed.
     pub net_changed: bool,
 }
@@ -67,7 +67,7 @@ impl Default for Delivery {
         Self {
             links: Tracked::default(),
             seen: SeenMessages::default(),
-            told: targets::Told::default(),
+            told: targets::LastAnnounced::default(),
             net_changed: true,
         }
     }
@@ -132,7 +132,7 @@ impl Engine {
             self.ack_again(device, chat);
         }
         turn.fact(Fact::LinkUp(device));
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
     }
 
     pub(crate) fn link_down(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
@@ -140,7 +140,7 @@ impl Engine {
             return;
         }
         turn.fact(Fact::LinkDown(device));
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
     }
 
     /// What a device was told on a stream that has ended may be lost: a receipt in the log is sure.
@@ -204,7 +204,7 @@ impl Engine {
     }
 
     /// Something of a device is (or will be, with this turn) durable here: it has to be told.
-    pub(crate) fn owe_ack(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId, group: GroupId) {
+    pub(crate) fn schedule_ack(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId, group: GroupId) {
         if let Some(link) = self.delivery.links.get_mut(&device) {
             link.acks.insert((chat, group));
         } else if let Some(state) = self.conversations.chats.get_mut(&chat) {
@@ -240,7 +240,7 @@ impl Engine {
         let waits = self.conversations.chats.get(&chat).filter(|c| !c.outbox.is_empty());
         let groups = waits.map(|c| c.row.groups.clone()).unwrap_or_default();
         let ids = groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
-        let given_up: Vec<GroupId> = ids.filter(|g| self.has_strangers(chat, *g)).collect();
+        let given_up: Vec<GroupId> = ids.filter(|g| self.has_revoked_member(chat, *g)).collect();
         let Some(state) = self.conversations.chats.get_mut(&chat).filter(|c| !c.outbox.is_empty()) else {
             return Ok(());
         };
@@ -325,8 +325,15 @@ impl Engine {
     }
 
     /// A message without a number, to those who are connected. Gives whether these are all.
-    pub(crate) fn send_loose(&mut self, turn: &mut Turn<'_>, chat: ChatId, group: GroupId, message: &Bytes) -> bool {
-        let Some(entry) = self.conversations.groups.get(&group).filter(|_| !self.has_strangers(chat, group)) else {
+    pub(crate) fn send_unsequenced(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        group: GroupId,
+        message: &Bytes,
+    ) -> bool {
+        let Some(entry) = self.conversations.groups.get(&group).filter(|_| !self.has_revoked_member(chat, group))
+        else {
             return false;
         };
         let me = self.account.device();

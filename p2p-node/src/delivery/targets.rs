@@ -12,7 +12,7 @@ use crate::{
 
 /// What the network was told to connect to.
 #[derive(Default)]
-pub struct Told {
+pub struct LastAnnounced {
     targets: HashMap<DeviceId, Target>,
     homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>,
 }

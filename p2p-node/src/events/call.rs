@@ -4,7 +4,7 @@ use starling_wire::{Body, Call, CallEnd, CallSignal, Event, EventId};
 
 use super::{At, Fact, Fold, Kind, Refusal, Summary, Target};
 use crate::{
-    api::types::{CallNote, FeedKind, Via},
+    api::types::{CallNote, DurableEventKind, Via},
     store::{EventRow, StoreError},
 };
 
@@ -59,7 +59,7 @@ pub fn put(fold: &mut Fold<'_>, at: EventId, author: u32, call: Call) {
 /// The note of a call that is over is complete: the conversation has something new, unread if the call was missed.
 pub fn complete(fold: &mut Fold<'_>, note: EventId, missed: bool) {
     fold.arrived(note.clock, missed);
-    fold.draft.tell(FeedKind::Call, note);
+    fold.draft.tell(DurableEventKind::Call, note);
 }
 
 /// A call that seemed missed was answered on another device.

@@ -4,7 +4,7 @@ use starling_wire::{Body, Delete, Event, EventId, Text};
 
 use super::{At, Fold, Kind, Refusal, Target, early};
 use crate::{
-    api::types::FeedKind,
+    api::types::DurableEventKind,
     limits::DELETE_WINDOW_MS,
     store::{EventRow, StoreError},
 };
@@ -30,7 +30,7 @@ impl Kind for Delete {
             Some(Target::Message { mut row, .. }) => {
                 apply(&mut row);
                 fold.draft.put(self.target, row);
-                fold.draft.tell(FeedKind::Deleted, self.target);
+                fold.draft.tell(DurableEventKind::Deleted, self.target);
             }
             _ => fold.keep_early(self.target, |row| early::of(row, &at.origin.account).deleted = true)?,
         }

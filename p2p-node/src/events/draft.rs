@@ -5,13 +5,19 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use starling_wire::EventId;
 
 use crate::{
-    api::types::{ChatId, DeliveryState, FeedKind},
-    store::{EARLY, EarlyRow, EventRow, FeedRow, TIMELINE},
+    api::types::{ChatId, DeliveryState, DurableEventKind},
+    store::{EARLY, EarlyRow, EventLogRow, EventRow, TIMELINE},
     turn::{EngineError, Turn},
 };
 
 /// Kinds of news that events make, in the order in which they are written.
-const NEWS: [FeedKind; 5] = [FeedKind::New, FeedKind::Edited, FeedKind::Deleted, FeedKind::Reaction, FeedKind::Call];
+const NEWS: [DurableEventKind; 5] = [
+    DurableEventKind::New,
+    DurableEventKind::Edited,
+    DurableEventKind::Deleted,
+    DurableEventKind::Reaction,
+    DurableEventKind::Call,
+];
 
 /// Changes that are not written yet.
 #[derive(Debug, Default)]
@@ -58,7 +64,7 @@ impl Draft {
     }
 
     /// Tells those who follow the node of an event.
-    pub fn tell(&mut self, kind: FeedKind, id: EventId) {
+    pub fn tell(&mut self, kind: DurableEventKind, id: EventId) {
         if let Some(at) = NEWS.iter().position(|k| *k == kind) {
             self.news[at].extend(id.to_bytes());
         }
@@ -89,7 +95,7 @@ impl Draft {
         }
         for (kind, ids) in NEWS.into_iter().zip(self.news) {
             if !ids.is_empty() {
-                turn.news(FeedRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..FeedRow::default() })?;
+                turn.news(EventLogRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..EventLogRow::default() })?;
             }
         }
         turn.state_news(chat, self.read, DeliveryState::Read, "")

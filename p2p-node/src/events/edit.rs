@@ -4,7 +4,7 @@ use starling_wire::{Edit, EventId};
 
 use super::{At, Fold, Kind, Refusal, Target, early};
 use crate::{
-    api::types::FeedKind,
+    api::types::DurableEventKind,
     store::{EventRow, StoreError},
 };
 
@@ -28,7 +28,7 @@ impl Kind for Edit {
             Some(Target::Message { mut row, .. }) => {
                 if apply(&mut row, self.text.clone(), clock, &device) {
                     fold.draft.put(self.target, row);
-                    fold.draft.tell(FeedKind::Edited, self.target);
+                    fold.draft.tell(DurableEventKind::Edited, self.target);
                 }
             }
             _ => fold.keep_early(self.target, |row| {

@@ -4,7 +4,7 @@ use starling_wire::{EventId, Reaction};
 
 use super::{At, Fold, Kind, Refusal, Target};
 use crate::{
-    api::types::FeedKind,
+    api::types::DurableEventKind,
     store::{EventRow, ReactionRow, StoreError},
 };
 
@@ -32,7 +32,7 @@ impl Kind for Reaction {
             Some(Target::Message { mut row, .. }) => {
                 if apply(&mut row, reaction) {
                     fold.draft.put(self.target, row);
-                    fold.draft.tell(FeedKind::Reaction, self.target);
+                    fold.draft.tell(DurableEventKind::Reaction, self.target);
                 }
             }
             _ => fold.keep_early(self.target, |row| {

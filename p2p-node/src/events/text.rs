@@ -4,7 +4,7 @@ use starling_wire::{Event, Text};
 
 use super::{At, Fact, Fold, Kind, Refusal, Summary, Target};
 use crate::{
-    api::types::FeedKind,
+    api::types::DurableEventKind,
     store::{EventRow, StoreError},
 };
 
@@ -22,7 +22,7 @@ impl Kind for Text {
         };
         fold.apply_early(at.id, &mut row, &at.origin.account)?;
         fold.draft.put(at.id, row);
-        fold.draft.tell(FeedKind::New, at.id);
+        fold.draft.tell(DurableEventKind::New, at.id);
         fold.arrived(at.id.clock, !at.origin.own);
         if !at.origin.own {
             fold.facts.push(Fact::Wrote(at.origin.account));

@@ -11,20 +11,20 @@ use starling_wire::{
 };
 
 use crate::{
-    api::types::{ChatId, ContactState, FeedKind},
+    api::types::{ChatId, ContactState, DurableEventKind},
     contacts::Person,
     conversation::GroupEntry,
     conversation::group::GroupId,
     home::{Homes, Refused},
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
     net::{HomeId, WorkFor},
-    store::{PARCELS, ParcelRow, REQUESTS, Reading, RequestRow, prefix},
+    store::{OUTBOUND_ITEMS, OutboundItemRow, REQUESTS, Reading, RequestRow, prefix},
     turn::{Engine, EngineError, Fact, Turn},
 };
 
 /// A sealed inbox item that we owe.
-pub struct Parcel {
-    pub row: ParcelRow,
+pub struct OutboundItem {
+    pub row: OutboundItemRow,
     pub under_way: bool,
     /// How often the server has refused the work done for it.
     denied: u8,
@@ -52,8 +52,8 @@ impl InboxState {
 /// So many refusals of the work for a parcel may be the price having risen.
 const DENIALS: u8 = 3;
 
-impl Parcel {
-    pub fn new(row: ParcelRow) -> Self {
+impl OutboundItem {
+    pub fn new(row: OutboundItemRow) -> Self {
         Self { row, under_way: false, denied: 0 }
     }
 }
@@ -64,16 +64,16 @@ pub enum HomePending {
     /// Ours is read.
     Inbox,
     /// A parcel for somebody's, by its key.
-    Parcel(Vec<u8>),
+    OutboundItem(Vec<u8>),
 }
 
 impl Homes {
     /// The connection broke before the answer came.
     pub fn on_request_lost(&mut self, pending: HomePending) {
         match pending {
-            HomePending::Parcel(key) => {
-                if let Some(parcel) = self.parcels.get_mut(&key) {
-                    parcel.under_way = false;
+            HomePending::OutboundItem(key) => {
+                if let Some(outbound_item) = self.outbound_items.get_mut(&key) {
+                    outbound_item.under_way = false;
                 }
             }
             HomePending::Inbox => {}
@@ -104,7 +104,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match (pending, answer) {
             (HomePending::Inbox, Answer::Page(page)) => self.on_inbox(turn, home, page),
-            (HomePending::Parcel(key), Answer::Appended(_)) => self.parcel_delivered(turn, &key),
+            (HomePending::OutboundItem(key), Answer::Appended(_)) => self.parcel_delivered(turn, &key),
             _ => Ok(()),
         }
     }
@@ -116,20 +116,20 @@ impl Engine {
         refused: &Refused,
     ) -> Result<(), EngineError> {
         match pending {
-            HomePending::Parcel(key) => self.parcel_refused(turn, &key, refused.reason, refused.is_busy())?,
+            HomePending::OutboundItem(key) => self.parcel_refused(turn, &key, refused.reason, refused.is_busy())?,
             HomePending::Inbox if refused.is_busy() => self.homes.retry_later(turn, refused),
             HomePending::Inbox => {}
         }
         Ok(())
     }
 
-    pub(crate) fn parcels_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+    pub(crate) fn outbound_items_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let Some(hello) = self.homes.servers.get(&home).and_then(|h| h.hello.clone()) else {
             return;
         };
         let due: Vec<Vec<u8>> = self
             .homes
-            .parcels
+            .outbound_items
             .iter()
             .filter(|(_, p)| !p.under_way && p.row.home.parse::<RendezvousAddr>().is_ok_and(|h| h.peer == home))
             // Whoever joins may write at once: the log has to be there before.
@@ -138,48 +138,57 @@ impl Engine {
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
-            let Some(parcel) = self.homes.parcels.get_mut(&key) else {
+            let Some(outbound_item) = self.homes.outbound_items.get_mut(&key) else {
                 continue;
             };
-            parcel.under_way = true;
+            outbound_item.under_way = true;
             let append = InboxAppend {
-                device: Bytes::copy_from_slice(&parcel.row.device),
-                sealed: Bytes::copy_from_slice(&parcel.row.sealed),
-                token: Bytes::copy_from_slice(&parcel.row.token),
+                device: Bytes::copy_from_slice(&outbound_item.row.device),
+                sealed: Bytes::copy_from_slice(&outbound_item.row.sealed),
+                token: Bytes::copy_from_slice(&outbound_item.row.token),
                 solution: None,
             };
             if append.token.is_empty() && hello.inbox_bits > MAX_WORK_BITS {
-                parcel.under_way = false;
+                outbound_item.under_way = false;
                 if let Some(state) = self.homes.servers.get_mut(&home) {
                     state.problem = Some("it asks for more work than any message is worth".into());
                 }
             } else if append.token.is_empty() {
                 let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
                 let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
-                self.homes.request_with_work(turn, home, puzzle, WorkFor::Inbox(append), HomePending::Parcel(key));
+                self.homes.request_with_work(
+                    turn,
+                    home,
+                    puzzle,
+                    WorkFor::Inbox(append),
+                    HomePending::OutboundItem(key),
+                );
             } else {
-                self.homes.request(turn, home, Ask::InboxAppend(append), HomePending::Parcel(key));
+                self.homes.request(turn, home, Ask::InboxAppend(append), HomePending::OutboundItem(key));
             }
         }
     }
 
     /// A group's log is there: what invites others into it may go out.
     pub(crate) fn parcels_of_group_up(&mut self, turn: &mut Turn<'_>, group: GroupId) {
-        let of_group = self.homes.parcels.iter().filter(|(key, _)| key.get(32..) == Some(&group[..]));
+        let of_group = self.homes.outbound_items.iter().filter(|(key, _)| key.get(32..) == Some(&group[..]));
         let mut homes: Vec<HomeId> =
             of_group.filter_map(|(_, p)| Some(p.row.home.parse::<RendezvousAddr>().ok()?.peer)).collect();
         homes.dedup();
         for home in homes {
-            self.parcels_up(turn, home);
+            self.outbound_items_up(turn, home);
         }
     }
 
     /// Our other devices write into a group as soon as they have joined it: first the contact is to be able to.
     fn waits_for_contact(&self, key: &[u8]) -> bool {
         let me = self.account.id();
-        let own = |p: &Parcel| p.row.account == me.as_bytes();
-        let (Some(parcel), Some(place)) = (self.homes.parcels.get(key), key.get(32..)) else { return false };
-        own(parcel) && self.homes.parcels.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
+        let own = |p: &OutboundItem| p.row.account == me.as_bytes();
+        let (Some(outbound_item), Some(place)) = (self.homes.outbound_items.get(key), key.get(32..)) else {
+            return false;
+        };
+        own(outbound_item)
+            && self.homes.outbound_items.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
     }
 
     /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
@@ -202,7 +211,7 @@ impl Engine {
         let Ok(sealed) = self.mls.seal_to(&to.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
             return Ok(());
         };
-        let row = ParcelRow {
+        let row = OutboundItemRow {
             account: account.as_bytes().to_vec(),
             device: device.as_bytes().to_vec(),
             sealed,
@@ -210,11 +219,11 @@ impl Engine {
             home: home.to_owned(),
         };
         let key = [&device.as_bytes()[..], &place].concat();
-        turn.put(PARCELS, &key, &row)?;
+        turn.put(OUTBOUND_ITEMS, &key, &row)?;
         if let Ok(home) = home.parse::<RendezvousAddr>() {
             turn.fact(Fact::ParcelsWait(home.peer));
         }
-        self.homes.parcels.insert(key, Parcel::new(row));
+        self.homes.outbound_items.insert(key, OutboundItem::new(row));
         turn.fact(Fact::ReachChanged);
         Ok(())
     }
@@ -231,9 +240,9 @@ impl Engine {
     }
 
     fn forget_parcel(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
-        self.homes.parcels.remove(key);
+        self.homes.outbound_items.remove(key);
         turn.fact(Fact::ReachChanged);
-        turn.delete(PARCELS, key)?;
+        turn.delete(OUTBOUND_ITEMS, key)?;
         let homes: Vec<HomeId> = self.account.identity.homes.iter().map(|h| h.peer).collect();
         for home in homes {
             turn.fact(Fact::ParcelsWait(home));
@@ -242,7 +251,7 @@ impl Engine {
     }
 
     fn chat_of_parcel(&self, key: &[u8]) -> Option<ChatId> {
-        let account = AccountId::from_bytes(&self.homes.parcels.get(key)?.row.account).ok()?;
+        let account = AccountId::from_bytes(&self.homes.outbound_items.get(key)?.row.account).ok()?;
         self.conversations.direct_with(&account)
     }
 
@@ -254,13 +263,13 @@ impl Engine {
         busy: bool,
     ) -> Result<(), EngineError> {
         let chat = self.chat_of_parcel(key);
-        let Some(parcel) = self.homes.parcels.get_mut(key) else {
+        let Some(outbound_item) = self.homes.outbound_items.get_mut(key) else {
             return Ok(());
         };
-        parcel.under_way = false;
+        outbound_item.under_way = false;
         if busy {
             let at = turn.now() + crate::limits::RETRY_REFUSED_MS;
-            if let Ok(home) = parcel.row.home.parse::<RendezvousAddr>() {
+            if let Ok(home) = outbound_item.row.home.parse::<RendezvousAddr>() {
                 self.homes.retry_at(home.peer, at);
             }
             if let Some(chat) = chat {
@@ -270,19 +279,19 @@ impl Engine {
             }
             return Ok(());
         }
-        if !parcel.row.token.is_empty() && reason == Refusal::Denied {
+        if !outbound_item.row.token.is_empty() && reason == Refusal::Denied {
             // The invite is used up, revoked or expired: it becomes a request, which costs some work and waits for them to accept.
-            parcel.row.token.clear();
-            let row = parcel.row.clone();
-            turn.put(PARCELS, key, &row)?;
+            outbound_item.row.token.clear();
+            let row = outbound_item.row.clone();
+            turn.put(OUTBOUND_ITEMS, key, &row)?;
             if let Ok(home) = row.home.parse::<RendezvousAddr>() {
-                self.parcels_up(turn, home.peer);
+                self.outbound_items_up(turn, home.peer);
             }
             return Ok(());
         }
-        if reason == Refusal::Denied && parcel.denied < DENIALS {
+        if reason == Refusal::Denied && outbound_item.denied < DENIALS {
             // The price may have risen since the server greeted us: the next greeting tells it.
-            parcel.denied += 1;
+            outbound_item.denied += 1;
             return Ok(());
         }
         // Nothing that trying again would mend.
@@ -370,7 +379,7 @@ impl Engine {
         let row = RequestRow { body: item.body.to_vec(), at_ms: turn.wall() };
         turn.put(REQUESTS, &key, &row)?;
         if !again {
-            turn.account_news(FeedKind::ContactRequested, account, &body.name)?;
+            turn.account_news(DurableEventKind::ContactRequested, account, &body.name)?;
         }
         Ok(Ok(()))
     }

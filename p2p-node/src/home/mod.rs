@@ -12,9 +12,9 @@ use starling_wire::rendezvous::ServerHello;
 pub use pending::{Pending, Refused};
 
 use crate::{
-    api::types::Live,
+    api::types::TransientEvent,
     net::HomeId,
-    store::{PARCELS, ParcelRow, Reading, prefix},
+    store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, prefix},
     turn::{Engine, EngineError, Fact, Schedule, Turn},
 };
 
@@ -47,7 +47,7 @@ pub struct HomeState {
 pub struct Homes {
     pub servers: HashMap<HomeId, HomeState>,
     /// What waits for others' inboxes, by its key in the store.
-    pub parcels: BTreeMap<Vec<u8>, inbox::Parcel>,
+    pub outbound_items: BTreeMap<Vec<u8>, inbox::OutboundItem>,
     /// When what a server has refused is asked of it again, in steady time.
     retries: Schedule<HomeId>,
 }
@@ -56,8 +56,8 @@ impl Homes {
     /// Loads what waits from the profile.
     pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
         let mut homes = Self::default();
-        for (key, row) in read.range::<ParcelRow>(PARCELS, prefix(b""), usize::MAX, false)? {
-            homes.parcels.insert(key, inbox::Parcel::new(row));
+        for (key, row) in read.range::<OutboundItemRow>(OUTBOUND_ITEMS, prefix(b""), usize::MAX, false)? {
+            homes.outbound_items.insert(key, inbox::OutboundItem::new(row));
         }
         Ok(homes)
     }
@@ -98,7 +98,7 @@ impl Homes {
     pub fn on_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
         if let Some(state) = self.servers.get_mut(&home) {
             state.silent = silent;
-            turn.live(Live::Net);
+            turn.live(TransientEvent::Net);
         }
     }
 
@@ -131,7 +131,7 @@ impl Engine {
         self.homes.retries.set(home, None);
         turn.set_home_offset(self.homes.clock_offset());
         turn.fact(Fact::HomeUp(home));
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
     }
 
     pub(crate) fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) {
@@ -148,6 +148,6 @@ impl Engine {
             self.on_request_lost(turn, pending);
         }
         turn.fact(Fact::HomeDown(home));
-        turn.live(Live::Net);
+        turn.live(TransientEvent::Net);
     }
 }

@@ -47,7 +47,7 @@ impl Pending {
         match self {
             Self::Account(pending) => matches!(pending, AccountPending::PutSnapshot),
             Self::Log(pending) => matches!(pending, LogPending::Append(_) | LogPending::Trim(_)),
-            Self::Home(pending) => matches!(pending, HomePending::Parcel(_)),
+            Self::Home(pending) => matches!(pending, HomePending::OutboundItem(_)),
             Self::Nothing | Self::Contact(_) | Self::CallServers(_) => false,
         }
     }

@@ -44,8 +44,8 @@ impl Engine {
                 want(home, false);
             }
         }
-        for parcel in self.homes.parcels.values() {
-            if let Ok(home) = parcel.row.home.parse() {
+        for outbound_item in self.homes.outbound_items.values() {
+            if let Ok(home) = outbound_item.row.home.parse() {
                 want(&home, false);
             }
         }

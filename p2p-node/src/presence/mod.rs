@@ -10,7 +10,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
 
 use crate::{
-    api::types::{ChatId, Live},
+    api::types::{ChatId, TransientEvent},
     conversation::group::GroupId,
     home::Pending,
     limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
@@ -122,12 +122,12 @@ impl Engine {
         }
         let last_seen_ms = self.contacts.people.get(&account).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
-            turn.live(Live::Typing { chat, typing: signal.typing });
+            turn.live(TransientEvent::Typing { chat, typing: signal.typing });
         }
         if let Some(availability) = now_shown
             && now_shown != before
         {
-            turn.live(Live::Presence { account, availability, last_seen_ms });
+            turn.live(TransientEvent::Presence { account, availability, last_seen_ms });
         }
         if signal.ask {
             self.tell_presence(turn, chat, false);
@@ -207,7 +207,7 @@ impl Engine {
             person.presence.typing_until = None;
             person.dirty = true;
             let last_seen_ms = person.row.last_seen_ms;
-            turn.live(Live::Presence { account, availability, last_seen_ms });
+            turn.live(TransientEvent::Presence { account, availability, last_seen_ms });
         }
     }
 
@@ -219,7 +219,7 @@ impl Engine {
         if let Some(person) = person {
             person.presence.typing_until = None;
             for chat in self.conversations.of(&account) {
-                turn.live(Live::Typing { chat, typing: false });
+                turn.live(TransientEvent::Typing { chat, typing: false });
             }
         }
     }
@@ -268,17 +268,17 @@ impl Engine {
         let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return;
         };
-        if !ask && now.saturating_sub(state.told_presence_ms) < PRESENCE_EVERY_MS {
+        if !ask && now.saturating_sub(state.presence_sent_ms) < PRESENCE_EVERY_MS {
             return;
         }
-        state.told_presence_ms = now;
+        state.presence_sent_ms = now;
         self.send_signal(turn, chat, false, ask);
     }
 
     pub(crate) fn tell_presence_to_all(&mut self, turn: &mut Turn<'_>) {
         for chat in self.conversations.chats.keys().copied().collect::<Vec<_>>() {
             if let Some(state) = self.conversations.chats.get_mut(&chat) {
-                state.told_presence_ms = 0;
+                state.presence_sent_ms = 0;
             }
             self.tell_presence(turn, chat, false);
         }

@@ -36,7 +36,7 @@ pub const LOGS: Table = Table("logs");
 /// By chat id and event id.
 pub const TIMELINE: Table = Table("timeline");
 /// By first sequence number.
-pub const FEED: Table = Table("feed");
+pub const EVENT_LOG: Table = Table("feed");
 /// By chat id and first sequence number of the entry.
 pub const OUTBOX: Table = Table("outbox");
 /// Secrets of our key packages, by their reference.
@@ -46,7 +46,7 @@ pub const INVITES: Table = Table("invites");
 /// Contact requests that wait for the user, by account.
 pub const REQUESTS: Table = Table("requests");
 /// Sealed inbox items that we owe to others, by device and group.
-pub const PARCELS: Table = Table("parcels");
+pub const OUTBOUND_ITEMS: Table = Table("parcels");
 
 /// Entries of ours in logs, by chat id, first sequence number, log address and number.
 pub const LOGGED: Table = Table("logged");
@@ -66,12 +66,12 @@ pub(super) const TABLES: [Table; 19] = [
     CHATS,
     GROUPS,
     TIMELINE,
-    FEED,
+    EVENT_LOG,
     OUTBOX,
     KEY_PACKAGES,
     INVITES,
     REQUESTS,
-    PARCELS,
+    OUTBOUND_ITEMS,
     LOGGED,
     MEMBERS,
     AUTHORS,

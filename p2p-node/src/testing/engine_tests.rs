@@ -6,7 +6,7 @@ use starling_wire::{Availability, rendezvous::Answer};
 use starling_media::spec;
 use starling_wire::{CallEnd, CallId};
 
-use crate::api::types::{Audience, CallSetup, ContactState, DeliveryState, Live, Message};
+use crate::api::types::{Audience, CallSetup, ContactState, DeliveryState, Message, TransientEvent};
 use crate::{
     api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand},
     calls::{CallCommand, CallInput, CallRequest, Leg, RouteId},
@@ -77,7 +77,7 @@ fn who_is_read_is_told_unless_they_hide_it() {
     world.of(alice).live.clear();
     drop(world.begin::<(), _>(bob, |_| PresenceCommand::Typing { chat, typing: true }));
     world.settle();
-    assert!(!world.of(alice).live.iter().any(|l| matches!(l, Live::Typing { .. })));
+    assert!(!world.of(alice).live.iter().any(|l| matches!(l, TransientEvent::Typing { .. })));
 }
 
 #[test]
@@ -424,7 +424,9 @@ pub fn ring(world: &mut World, who: Who, other: Who) -> CallId {
 
 fn states(world: &mut World, who: Who) -> Vec<&'static str> {
     let live = std::mem::take(&mut world.of(who).live);
-    live.iter().filter_map(|l| if let Live::Call(call) = l { Some(call.phase.as_str()) } else { None }).collect()
+    live.iter()
+        .filter_map(|l| if let TransientEvent::Call(call) = l { Some(call.phase.as_str()) } else { None })
+        .collect()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use starling_wire::{
 use super::world::{Who, World};
 use crate::api::{
     AccountCommand, ConversationCommand,
-    types::{FeedKind, NodeError},
+    types::{DurableEventKind, NodeError},
 };
 
 const HOUR: u64 = 3_600_000;
@@ -200,7 +200,7 @@ fn a_removal_that_was_reported_is_final_though_the_remover_is_killed_at_once() {
     assert!(texts(&mut world, laptop, bob).is_empty());
     assert_eq!(texts(&mut world, alice, bob), ["not for the lost one"]);
     let news = world.news(alice);
-    assert_eq!(news.iter().filter(|n| n.kind == FeedKind::DeviceRemoved).count(), 1);
+    assert_eq!(news.iter().filter(|n| n.kind == DurableEventKind::DeviceRemoved).count(), 1);
 }
 
 #[test]

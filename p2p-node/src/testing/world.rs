@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     NewProfile, Origin, ProfileDir,
-    api::types::{Chat, ChatId, Contact, Live, Message, MessageId, News, NodeError},
+    api::types::{Chat, ChatId, Contact, DurableEvent, Message, MessageId, NodeError, TransientEvent},
     api::{Command, ContactCommand, ConversationCommand, Reply},
     calls::{CallCommand, CallInput},
     create_profile,
@@ -72,7 +72,7 @@ pub struct Person {
     targets: Vec<DeviceId>,
     links: Vec<Who>,
     /// News that are not kept, since they were last looked at.
-    pub live: Vec<Live>,
+    pub live: Vec<TransientEvent>,
     /// What its engine told the media of calls, since it was last looked at.
     pub calls: Vec<CallCommand>,
 }
@@ -314,7 +314,7 @@ impl World {
         for effect in engine.turn(inputs, now).unwrap() {
             match effect {
                 Effect::Reply(reply) => reply(),
-                Effect::Live(news) => self.people[who].live.push(news),
+                Effect::TransientEvent(news) => self.people[who].live.push(news),
                 Effect::Call(command) => self.people[who].calls.push(command),
                 Effect::Net(command) => self.carry(who, command),
             }
@@ -596,7 +596,7 @@ impl World {
     }
 
     /// All durable news of somebody.
-    pub fn news(&self, who: Who) -> Vec<News> {
+    pub fn news(&self, who: Who) -> Vec<DurableEvent> {
         let (_, store) = self.people[who].running.as_ref().unwrap();
         timeline::news_after(store, 0, usize::MAX).unwrap()
     }

@@ -8,12 +8,12 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::EventId;
 
 use crate::{
-    api::types::{ChatId, DeliveryState, FeedKind, Message, MessageId, News, Via},
+    api::types::{ChatId, DeliveryState, DurableEvent, DurableEventKind, Message, MessageId, Via},
     conversation::roster::Progress,
     events::{self, Summary},
     store::{
-        AUTHORS, AuthorRow, CHATS, ChatRow, EventRow, FEED, FeedRow, MEMBERS, MemberRow, Reading, Store, StoreError,
-        TIMELINE, prefix,
+        AUTHORS, AuthorRow, CHATS, ChatRow, EVENT_LOG, EventLogRow, EventRow, MEMBERS, MemberRow, Reading, Store,
+        StoreError, TIMELINE, prefix,
     },
     turn::Engine,
 };
@@ -100,25 +100,25 @@ pub fn page(
 }
 
 /// Durable news after a sequence number, oldest first, about `limit` of them.
-pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<News>, StoreError> {
+pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<DurableEvent>, StoreError> {
     let read = store.read()?;
     let mut news = Vec::new();
     // The row that holds `after + 1` may begin before it.
     let start = read
-        .range::<FeedRow>(FEED, ..=(after + 1).to_be_bytes().to_vec(), 1, true)?
+        .range::<EventLogRow>(EVENT_LOG, ..=(after + 1).to_be_bytes().to_vec(), 1, true)?
         .into_iter()
         .next()
         .map_or_else(|| vec![0; 8], |(key, _)| key);
-    for (key, row) in read.range::<FeedRow>(FEED, start.., limit, false)? {
+    for (key, row) in read.range::<EventLogRow>(EVENT_LOG, start.., limit, false)? {
         let Ok(first) = key.as_slice().try_into().map(u64::from_be_bytes) else {
             continue;
         };
         let chat = row.chat.as_slice().try_into().ok().map(ChatId);
         let account = AccountId::from_bytes(&row.account).ok();
-        let one = |sequence, message| News {
+        let one = |sequence, message| DurableEvent {
             sequence,
             at_ms: row.at_ms,
-            kind: FeedKind::from_stored(row.kind),
+            kind: DurableEventKind::from_stored(row.kind),
             chat,
             message,
             state: DeliveryState::from_stored(row.state),

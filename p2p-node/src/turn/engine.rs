@@ -14,7 +14,7 @@ use crate::{
     account::Account,
     api::{
         Command,
-        types::{Audience, ChatId, Live},
+        types::{Audience, ChatId, TransientEvent},
     },
     calls::{CallCommand, CallInput, Calls},
     contacts::{Contacts, Person},
@@ -67,7 +67,7 @@ pub enum Effect {
     /// For the media of calls.
     Call(CallCommand),
     /// News that are not kept.
-    Live(Live),
+    TransientEvent(TransientEvent),
 }
 
 /// What can go wrong inside a turn so that the engine must stop.
@@ -165,7 +165,7 @@ impl Engine {
         self.on_time(turn)?;
         self.route_facts(turn)?;
         self.make_direct_chats(turn);
-        self.mend_on_time(turn)?;
+        self.regroup_on_time(turn)?;
         self.flush_pending(turn)?;
         self.pump_logs(turn)?;
         self.pump_links(turn)?;
@@ -199,7 +199,7 @@ impl Engine {
             .chain(codes)
             .chain(used)
             .chain(self.account.snapshot_due)
-            .chain(self.conversations.mending.next_due())
+            .chain(self.conversations.regroup.next_due())
             .chain(self.account.own_devices.next_due())
             .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
             .min()
@@ -279,7 +279,7 @@ impl Engine {
             && state.problem != problem
         {
             state.problem = problem;
-            turn.live(Live::Net);
+            turn.live(TransientEvent::Net);
         }
     }
 

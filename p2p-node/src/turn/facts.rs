@@ -75,7 +75,7 @@ impl Engine {
                 self.conversations.trims_up(turn, &mut self.homes, home)?;
                 self.conversations.receipts_up(turn, home);
                 self.contacts.connects_up(turn, &mut self.homes, home);
-                self.parcels_up(turn, home);
+                self.outbound_items_up(turn, home);
                 self.account.codes_up(turn, &mut self.homes, home);
             }
             Fact::HomeRegistered(home) => {
@@ -93,7 +93,7 @@ impl Engine {
                     self.register_invites(turn, home)?;
                     self.regroup(turn)?;
                 }
-                self.parcels_up(turn, home);
+                self.outbound_items_up(turn, home);
                 self.unread_logs_up(turn, home);
                 self.conversations.trims_up(turn, &mut self.homes, home)?;
             }
@@ -101,7 +101,7 @@ impl Engine {
                 self.conversations.readers_gone(home);
                 self.account.codes_lost(&home);
             }
-            Fact::ParcelsWait(home) => self.parcels_up(turn, home),
+            Fact::ParcelsWait(home) => self.outbound_items_up(turn, home),
             Fact::LinkUp(device) => {
                 for chat in self.chats_of(&device) {
                     self.read_again(turn, chat);
@@ -114,7 +114,7 @@ impl Engine {
             }
             Fact::DevicesChanged(account) => {
                 self.delivery.net_changed = true;
-                self.conversations.mending.look = true;
+                self.conversations.regroup.look = true;
                 if account == self.account.id() {
                     // Which groups fit, and who is waited for, may have changed for all of them.
                     self.conversations.chats.touch_all();
@@ -130,7 +130,7 @@ impl Engine {
             Fact::OwnDeviceRemoved(device) => drop(self.delivery.links.remove(&device)),
             Fact::AccountSuperseded => {
                 self.homes.superseded();
-                self.conversations.mending.stop();
+                self.conversations.regroup.stop();
             }
             Fact::ContactsChanged => self.snapshot_soon(turn),
             Fact::ContactUnlinked(account) => {

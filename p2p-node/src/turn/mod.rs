@@ -22,10 +22,10 @@ pub(crate) use tracked::Tracked;
 use crate::{
     api::{
         Reply,
-        types::{ChatId, DeliveryState, FeedKind, Live, NodeError},
+        types::{ChatId, DeliveryState, DurableEventKind, NodeError, TransientEvent},
     },
     limits::CLOCK_TOLERANCE_MS,
-    store::{FEED, FeedRow, Reading, Rows, Store, StoreError, Table, Txn},
+    store::{EVENT_LOG, EventLogRow, Reading, Rows, Store, StoreError, Table, Txn},
 };
 
 /// What a turn draws from and the next one goes on with: randomness, and numbers that are given out once in a run.
@@ -148,8 +148,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Adds news that are not kept.
-    pub fn live(&mut self, live: Live) {
-        self.emit(Effect::Live(live));
+    pub fn live(&mut self, live: TransientEvent) {
+        self.emit(Effect::TransientEvent(live));
     }
 
     /// Answers a caller, once this turn is durable.
@@ -168,11 +168,11 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes news: one row for all ids together.
-    pub fn news(&mut self, row: FeedRow) -> Result<(), EngineError> {
+    pub fn news(&mut self, row: EventLogRow) -> Result<(), EngineError> {
         let lines = (row.ids.len() / 24).max(1) as u64;
         let first = self.feed + 1;
         self.feed += lines;
-        self.put(FEED, &first.to_be_bytes(), &FeedRow { at_ms: self.wall(), ..row })?;
+        self.put(EVENT_LOG, &first.to_be_bytes(), &EventLogRow { at_ms: self.wall(), ..row })?;
         Ok(())
     }
 
@@ -187,23 +187,23 @@ impl<'a> Turn<'a> {
         if ids.is_empty() {
             return Ok(());
         }
-        self.news(FeedRow {
-            kind: FeedKind::State.stored(),
+        self.news(EventLogRow {
+            kind: DurableEventKind::State.stored(),
             chat: chat.0.to_vec(),
             ids,
             state: state.stored(),
             text: why.into(),
-            ..FeedRow::default()
+            ..EventLogRow::default()
         })
     }
 
     /// Writes what has happened with an account.
-    pub fn account_news(&mut self, kind: FeedKind, account: AccountId, text: &str) -> Result<(), EngineError> {
-        self.news(FeedRow {
+    pub fn account_news(&mut self, kind: DurableEventKind, account: AccountId, text: &str) -> Result<(), EngineError> {
+        self.news(EventLogRow {
             kind: kind.stored(),
             account: account.as_bytes().to_vec(),
             text: text.into(),
-            ..FeedRow::default()
+            ..EventLogRow::default()
         })
     }
 

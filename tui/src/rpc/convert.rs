@@ -13,8 +13,8 @@ use starling_control::{
 use starling_keys::SafetyNumber;
 use starling_node::{
     Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
-    ContactState, DeliveryState, Device, FeedKind, Live, Message, News, Node, NodeError, Recording, Request, Status,
-    Via,
+    ContactState, DeliveryState, Device, DurableEvent, DurableEventKind, Message, Node, NodeError, Recording, Request,
+    Status, TransientEvent, Via,
     media::{audio, video},
 };
 
@@ -214,28 +214,32 @@ impl Names {
     }
 
     /// What a durable event is about; nothing if that cannot be said any more.
-    fn durable(&self, n: &News, node: &Node, handle: String) -> Option<EventKind> {
+    fn durable(&self, n: &DurableEvent, node: &Node, handle: String) -> Option<EventKind> {
         let contact = || n.account.map(|account| self.contact(account, &n.text));
         Some(match n.kind {
-            FeedKind::ContactRequested => EventKind::ContactRequested { contact: contact()? },
-            FeedKind::ContactAccepted => EventKind::ContactAccepted { contact: contact()? },
-            FeedKind::KeyChanged => EventKind::ContactKeyChanged { contact: contact()? },
-            FeedKind::Blocked => EventKind::ContactBlocked { contact: contact()? },
-            FeedKind::DeviceLinked => EventKind::DeviceLinked { device: n.text.as_str().into() },
-            FeedKind::DeviceRemoved => EventKind::DeviceRemoved { device: n.text.as_str().into() },
-            FeedKind::State => EventKind::MessageState {
+            DurableEventKind::ContactRequested => EventKind::ContactRequested { contact: contact()? },
+            DurableEventKind::ContactAccepted => EventKind::ContactAccepted { contact: contact()? },
+            DurableEventKind::KeyChanged => EventKind::ContactKeyChanged { contact: contact()? },
+            DurableEventKind::Blocked => EventKind::ContactBlocked { contact: contact()? },
+            DurableEventKind::DeviceLinked => EventKind::DeviceLinked { device: n.text.as_str().into() },
+            DurableEventKind::DeviceRemoved => EventKind::DeviceRemoved { device: n.text.as_str().into() },
+            DurableEventKind::State => EventKind::MessageState {
                 chat: self.chat(n.chat?),
                 message: MessageKey { id: id(n.message?) },
                 state: state(n.state),
                 reason: (!n.text.is_empty()).then(|| n.text.clone()),
             },
-            FeedKind::New | FeedKind::Edited | FeedKind::Deleted | FeedKind::Reaction | FeedKind::Call => {
+            DurableEventKind::New
+            | DurableEventKind::Edited
+            | DurableEventKind::Deleted
+            | DurableEventKind::Reaction
+            | DurableEventKind::Call => {
                 let change = self.change(n.chat?, n.message?, node, handle);
                 match n.kind {
-                    FeedKind::New => EventKind::MessageNew(change),
-                    FeedKind::Edited => EventKind::MessageEdited(change),
-                    FeedKind::Deleted => EventKind::MessageDeleted(change),
-                    FeedKind::Reaction => EventKind::MessageReaction(change),
+                    DurableEventKind::New => EventKind::MessageNew(change),
+                    DurableEventKind::Edited => EventKind::MessageEdited(change),
+                    DurableEventKind::Deleted => EventKind::MessageDeleted(change),
+                    DurableEventKind::Reaction => EventKind::MessageReaction(change),
                     _ => {
                         let MessageChange { chat, message, via } = change;
                         let call = message.whole().and_then(|m| m.call.clone());
@@ -258,16 +262,16 @@ impl Names {
     }
 
     /// What an event that is not kept is about.
-    pub async fn transient(&self, live: &Live, node: &Node) -> Result<EventKind, NodeError> {
+    pub async fn transient(&self, live: &TransientEvent, node: &Node) -> Result<EventKind, NodeError> {
         Ok(match live {
-            Live::Typing { chat, typing } => EventKind::Typing { chat: self.chat(*chat), typing: *typing },
-            Live::Presence { account, availability, last_seen_ms } => EventKind::Presence {
+            TransientEvent::Typing { chat, typing } => EventKind::Typing { chat: self.chat(*chat), typing: *typing },
+            TransientEvent::Presence { account, availability, last_seen_ms } => EventKind::Presence {
                 contact: self.contact(*account, ""),
                 presence: presence(*availability),
                 last_seen: time(*last_seen_ms),
             },
-            Live::Net => EventKind::NetState { net: Box::new(status(&node.status().await?)) },
-            Live::Call(info) => {
+            TransientEvent::Net => EventKind::NetState { net: Box::new(status(&node.status().await?)) },
+            TransientEvent::Call(info) => {
                 let (chat, call) = (self.chat(info.chat), call(info));
                 if !info.outgoing && info.phase == CallPhase::Ringing {
                     EventKind::CallIncoming { chat, call }
@@ -275,13 +279,13 @@ impl Names {
                     EventKind::CallState { chat, call }
                 }
             }
-            Live::CodeEnded { code, used } => EventKind::CodeEnded { code: code.clone(), used: *used },
-            Live::Failed(reason) => EventKind::NodeFailed { reason: reason.clone() },
+            TransientEvent::CodeEnded { code, used } => EventKind::CodeEnded { code: code.clone(), used: *used },
+            TransientEvent::Failed(reason) => EventKind::NodeFailed { reason: reason.clone() },
         })
     }
 
     /// A durable event; nothing if it is not known any more what it was about.
-    pub fn news(&self, n: &News, node: &Node, profile: &str, handle: String, replayed: bool) -> Option<Event> {
+    pub fn news(&self, n: &DurableEvent, node: &Node, profile: &str, handle: String, replayed: bool) -> Option<Event> {
         Some(Event {
             v: VERSION,
             kind: self.durable(n, node, handle)?,

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use starling_control::{Error, event::EventKind, jsonrpc::event_line, methods::node::Subscribe};
-use starling_node::{ChatId, FeedKind, Live, News, Node};
+use starling_node::{ChatId, DurableEvent, DurableEventKind, Node, TransientEvent};
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
@@ -98,10 +98,10 @@ impl Subscription {
     }
 
     /// Whether an event that is not kept is of the conversation that was asked for.
-    fn wants(&self, event: &Live) -> bool {
+    fn wants(&self, event: &TransientEvent) -> bool {
         let chat = match event {
-            Live::Typing { chat, .. } => Some(*chat),
-            Live::Call(call) => Some(call.chat),
+            TransientEvent::Typing { chat, .. } => Some(*chat),
+            TransientEvent::Call(call) => Some(call.chat),
             _ => None,
         };
         self.chat.is_none() || self.chat == chat
@@ -138,9 +138,9 @@ impl Subscription {
         Ok(())
     }
 
-    fn handle(&mut self, news: &News) -> String {
+    fn handle(&mut self, news: &DurableEvent) -> String {
         match (news.chat, news.kind) {
-            (Some(chat), FeedKind::New) => {
+            (Some(chat), DurableEventKind::New) => {
                 let count = self.handles.entry(chat).or_default();
                 *count += 1;
                 count.to_string()

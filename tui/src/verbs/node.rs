@@ -230,10 +230,10 @@ async fn stop_daemon(profile: &Profile) -> CliResult {
     print("stopped")
 }
 
-async fn failure(live: &mut tokio::sync::broadcast::Receiver<starling_node::Live>) -> String {
+async fn failure(live: &mut tokio::sync::broadcast::Receiver<starling_node::TransientEvent>) -> String {
     loop {
         match live.recv().await {
-            Ok(starling_node::Live::Failed(reason)) => return reason,
+            Ok(starling_node::TransientEvent::Failed(reason)) => return reason,
             Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
             Err(tokio::sync::broadcast::error::RecvError::Closed) => std::future::pending().await,
         }

@@ -91,7 +91,7 @@ pub struct RequestRow {
 
 /// A sealed inbox item that we owe to a device.
 #[derive(Clone, PartialEq, Message)]
-pub struct ParcelRow {
+pub struct OutboundItemRow {
     /// Account that it is for.
     #[prost(bytes = "vec", tag = "1")]
     pub account: Vec<u8>,

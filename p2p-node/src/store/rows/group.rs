@@ -28,7 +28,7 @@ pub struct GroupRow {
     pub dead: bool,
     /// The other side has gone on in an older group, and has written nothing in this one.
     #[prost(bool, tag = "14")]
-    pub distrusted: bool,
+    pub unjoined: bool,
 }
 
 /// The encryption state of a group in its epoch. By group id.

@@ -81,8 +81,8 @@ pub struct ReactionRow {
 
 /// Things that happened, for those who listen. One row stands for as many lines as it has ids (at least one). By first sequence number.
 #[derive(Clone, PartialEq, Message)]
-pub struct FeedRow {
-    /// [`crate::FeedKind`].
+pub struct EventLogRow {
+    /// [`crate::DurableEventKind`].
     #[prost(uint32, tag = "1")]
     pub kind: u32,
     /// The chat; empty for contact events.

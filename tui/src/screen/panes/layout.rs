@@ -17,7 +17,7 @@ const SMALLEST: (u16, u16) = (20, 6);
 
 /// What is to be shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Wishes {
+pub struct LayoutPreferences {
     /// The list has the focus: in a narrow window it is all that is seen.
     pub on_list: bool,
     /// Columns that the user gave the list.
@@ -66,7 +66,7 @@ impl Layout {
     }
 
     /// For a window that is large enough. `rows` gives the rows of the text that is being written, for a width.
-    pub fn new(area: Rect, wishes: Wishes, rows: impl Fn(u16) -> u16) -> Self {
+    pub fn new(area: Rect, wishes: LayoutPreferences, rows: impl Fn(u16) -> u16) -> Self {
         let narrow = area.width < NARROW;
         let (shows_list, shows_main) = (!narrow || wishes.on_list, !narrow || !wishes.on_list);
         let list_width = match (shows_list, narrow) {
@@ -121,8 +121,14 @@ mod tests {
             for bits in 0..32_u8 {
                 let on = |bit: u8| bits & (1 << bit) != 0;
                 let (details, in_call) = (on(1).then_some(true), on(4));
-                let wishes =
-                    Wishes { on_list: on(0), list_width: 60, details, has_details: on(2), has_mode: on(3), in_call };
+                let wishes = LayoutPreferences {
+                    on_list: on(0),
+                    list_width: 60,
+                    details,
+                    has_details: on(2),
+                    has_mode: on(3),
+                    in_call,
+                };
                 let area = Rect::new(0, 0, width, height);
                 let layout = Layout::new(area, wishes, |_| 8);
                 let panes =
@@ -138,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_narrow_window_shows_one_place_and_a_wide_one_details() {
-        let wishes = Wishes {
+        let wishes = LayoutPreferences {
             on_list: false,
             list_width: 24,
             details: None,
@@ -149,9 +155,9 @@ mod tests {
         let at = |width, wishes| Layout::new(Rect::new(0, 0, width, 24), wishes, |_| 1);
         let shown = |layout: Layout| (layout.shows_list, layout.shows_main, layout.details.is_some());
         assert_eq!(shown(at(59, wishes)), (false, true, false));
-        assert_eq!(shown(at(59, Wishes { on_list: true, ..wishes })), (true, false, false));
+        assert_eq!(shown(at(59, LayoutPreferences { on_list: true, ..wishes })), (true, false, false));
         assert_eq!(shown(at(80, wishes)), (true, true, false));
         assert_eq!(shown(at(120, wishes)), (true, true, true));
-        assert_eq!(shown(at(100, Wishes { details: Some(true), ..wishes })), (true, true, true));
+        assert_eq!(shown(at(100, LayoutPreferences { details: Some(true), ..wishes })), (true, true, true));
     }
 }

@@ -15,7 +15,7 @@ use ratatui::{
     widgets::{Block, Widget},
 };
 
-use self::layout::Wishes;
+use self::layout::LayoutPreferences;
 pub use self::layout::{DETAILS_FROM, Layout};
 use super::{
     app::{App, Focus},
@@ -124,7 +124,7 @@ impl Component for Panes {
 
 impl App {
     fn lay_out(&self, area: Rect) -> Layout {
-        let wishes = Wishes {
+        let wishes = LayoutPreferences {
             on_list: self.panes.focus == Focus::List,
             list_width: self.panes.list_width,
             details: self.panes.details,

@@ -16,14 +16,14 @@ use crate::{
 
 /// Conversations that get another group.
 #[derive(Default)]
-pub struct Mending {
+pub struct Regroup {
     /// Devices or groups have changed: look at all conversations.
     pub look: bool,
     /// When a conversation gets another group, and how often it got one.
     due: HashMap<ChatId, (u64, u32)>,
 }
 
-impl Mending {
+impl Regroup {
     /// No conversation gets another group any more.
     pub fn stop(&mut self) {
         self.due.clear();
@@ -63,7 +63,7 @@ impl Engine {
 
     /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
     /// other, until they are heard in it.
-    pub(crate) fn distrust_groups(
+    pub(crate) fn note_unjoined_groups(
         &mut self,
         turn: &mut Turn<'_>,
         chat: ChatId,
@@ -77,19 +77,19 @@ impl Engine {
             let Some(entry) = self.conversations.groups.get_mut(&id) else { continue };
             let old = entry.row.updated_ms.saturating_add(JOIN_WITHIN_MS) < wall;
             // Where what they said in it may not have been read yet, nothing follows.
-            if !entry.row.confirmed && !entry.row.distrusted && entry.caught_up && old {
+            if !entry.row.confirmed && !entry.row.unjoined && entry.caught_up && old {
                 tracing::warn!("the other side does not seem to have joined a newer group");
-                entry.row.distrusted = true;
+                entry.row.unjoined = true;
                 entry.touch();
                 changed = true;
             }
         }
-        self.conversations.mending.look |= changed;
+        self.conversations.regroup.look |= changed;
         if changed { self.renew_outbox(turn, chat) } else { Ok(()) }
     }
 
     /// Whether a group has a device that its account has given up: nothing more is sent into it.
-    pub(crate) fn has_strangers(&self, chat: ChatId, group: GroupId) -> bool {
+    pub(crate) fn has_revoked_member(&self, chat: ChatId, group: GroupId) -> bool {
         let state = self.conversations.chats.get(&chat);
         let group = self.conversations.groups.get(&group);
         state.zip(group).is_some_and(|(state, group)| self.roster_diff(&state.roster, group).0)
@@ -100,15 +100,15 @@ impl Engine {
         let group = self.active_group(chat).and_then(|g| self.conversations.groups.get(&g));
         let state = self.conversations.chats.get(&chat);
         let fits = |state: &ChatState, group| self.roster_diff(&state.roster, group) == (false, 0);
-        state.zip(group).is_some_and(|(state, group)| !group.row.distrusted && fits(state, group))
+        state.zip(group).is_some_and(|(state, group)| !group.row.unjoined && fits(state, group))
     }
 
     /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
-    pub(crate) fn mend_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn regroup_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if self.counters.row.superseded {
             return Ok(());
         }
-        let look = std::mem::take(&mut self.conversations.mending.look);
+        let look = std::mem::take(&mut self.conversations.regroup.look);
         if look {
             self.readdress_outboxes(turn)?;
         }
@@ -128,13 +128,13 @@ impl Engine {
                     });
                     let due = if removed { turn.now() } else { later };
                     // One that was tried keeps its time: it would else be tried again and again.
-                    let (at, tries) = self.conversations.mending.due.entry(chat.id).or_insert((due, 0));
+                    let (at, tries) = self.conversations.regroup.due.entry(chat.id).or_insert((due, 0));
                     *at = if *tries == 0 { due.min(*at) } else { *at };
                 }
             }
         }
         let due: Vec<ChatId> =
-            self.conversations.mending.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect();
+            self.conversations.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect();
         if due.is_empty() {
             return Ok(());
         }
@@ -142,9 +142,9 @@ impl Engine {
         for chat in due {
             // It was mended meanwhile, or nothing can be done now.
             if self.fits(chat) {
-                self.conversations.mending.due.remove(&chat);
+                self.conversations.regroup.due.remove(&chat);
             } else if let Some((at, _)) =
-                self.conversations.mending.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now())
+                self.conversations.regroup.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now())
             {
                 *at = turn.now() + MEND_AGAIN_MS;
             }
@@ -169,7 +169,7 @@ impl Engine {
             return true;
         }
         let (now, fits) = (turn.now(), self.fits(chat));
-        let Some((due, tries)) = self.conversations.mending.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits)
+        let Some((due, tries)) = self.conversations.regroup.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits)
         else {
             return false;
         };
