@@ -10,7 +10,7 @@ use serde_json::json;
 use starling_keys::{Certificate, DeviceEntry, DeviceKey, DeviceList, RecoveryPhrase};
 use starling_wire::{
     LogKey, LogVerb, Puzzle, RENDEZVOUS_PROTOCOL,
-    rendezvous::{Answer, Ask, LogRequest, Publish, Request, Response, ServerHello},
+    rendezvous::{LogRequest, Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
     streams::{FrameReader, FrameWriter},
 };
 use tokio::{io::AsyncBufReadExt, task::JoinSet};
@@ -53,7 +53,7 @@ async fn connect(home: &Multiaddr, key: Keypair) -> anyhow::Result<(Reader, Writ
     let (read, write) = opened.await?.stream.split();
     let mut reader = FrameReader::new(read);
     match reader.next::<Response>().await? {
-        Some(Response { answer: Some(Answer::Hello(hello)), .. }) => Ok((reader, FrameWriter::new(write), hello)),
+        Some(Response { body: Some(ResponseBody::Hello(hello)), .. }) => Ok((reader, FrameWriter::new(write), hello)),
         _ => bail!("the server does not greet"),
     }
 }
@@ -90,11 +90,11 @@ pub async fn clients(home: &str, count: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(reader: &mut Reader, writer: &mut Writer, id: u64, ask: Ask) -> anyhow::Result<Answer> {
-    writer.send(&Request { id, ask: Some(ask) }).await?;
+async fn ask(reader: &mut Reader, writer: &mut Writer, id: u64, ask: RequestBody) -> anyhow::Result<ResponseBody> {
+    writer.send(&Request { id, body: Some(ask) }).await?;
     loop {
         match reader.next::<Response>().await? {
-            Some(Response { id: of, answer: Some(answer) }) if of == id => return Ok(answer),
+            Some(Response { id: of, body: Some(answer) }) if of == id => return Ok(answer),
             Some(_) => {}
             None => bail!("the server has closed the connection"),
         }
@@ -154,8 +154,8 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
         solution: Some(puzzle.solve().0),
         token: String::new(),
     };
-    let registered = ask(&mut reader, &mut writer, 1, Ask::Publish(publish)).await.context("registering")?;
-    if !matches!(registered, Answer::Done(_)) {
+    let registered = ask(&mut reader, &mut writer, 1, RequestBody::Publish(publish)).await.context("registering")?;
+    if !matches!(registered, ResponseBody::Done(_)) {
         bail!("cannot register: {registered:?}");
     }
     let log = LogKey::from_secret(&[9; 32]);
@@ -164,14 +164,14 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
         request.signature = Bytes::copy_from_slice(&log.sign(verb, &hello.nonce, &request.signed_payload()));
         request
     };
-    ask(&mut reader, &mut writer, 2, Ask::LogOpen(signed(LogRequest::default(), LogVerb::Open))).await?;
+    ask(&mut reader, &mut writer, 2, RequestBody::LogOpen(signed(LogRequest::default(), LogVerb::Open))).await?;
     let body = Bytes::from(vec![7; ENTRY]);
     let start = Instant::now();
     let mut id = 3;
     for _ in 0..entries.div_ceil(BATCH) {
         let request = LogRequest { entries: vec![body.clone(); BATCH], ..LogRequest::default() };
-        match ask(&mut reader, &mut writer, id, Ask::LogAppend(signed(request, LogVerb::Append))).await? {
-            Answer::Appended(_) => id += 1,
+        match ask(&mut reader, &mut writer, id, RequestBody::LogAppend(signed(request, LogVerb::Append))).await? {
+            ResponseBody::Appended(_) => id += 1,
             other => bail!("an append was refused: {other:?}"),
         }
     }
@@ -180,8 +180,8 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
     let (mut after, mut fetched) = (0, 0usize);
     loop {
         let request = LogRequest { after, ..LogRequest::default() };
-        match ask(&mut reader, &mut writer, id, Ask::LogRead(signed(request, LogVerb::Read))).await? {
-            Answer::Page(page) => {
+        match ask(&mut reader, &mut writer, id, RequestBody::LogRead(signed(request, LogVerb::Read))).await? {
+            ResponseBody::Page(page) => {
                 id += 1;
                 fetched += page.entries.len();
                 after = page.entries.last().map_or(after, |e| e.sequence);

@@ -15,7 +15,7 @@ use starling_wire::{
     direct::{Ack, DirectFrame, Entry},
     inbox::{DeviceLink, InboxBody, InboxItem, Known},
     pad,
-    rendezvous::{Ask, Request, Response},
+    rendezvous::{Request, RequestBody, Response},
     unpad, verify_log, write_frame,
 };
 
@@ -63,7 +63,7 @@ fn direct_frames() {
 
 #[test]
 fn requests_to_a_rendezvous() {
-    frames("requests_to_a_rendezvous", Request { id: 3, ask: Some(Ask::LookUpName("alice".into())) });
+    frames("requests_to_a_rendezvous", Request { id: 3, body: Some(RequestBody::LookUpName("alice".into())) });
 }
 
 #[test]

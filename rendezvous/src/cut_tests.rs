@@ -5,7 +5,7 @@ use bytes::Bytes;
 use starling_keys::InviteToken;
 use starling_wire::{
     LogKey,
-    rendezvous::{Answer, Ask, InviteRecord, Refusal},
+    rendezvous::{InviteRecord, Refusal, RequestBody, ResponseBody},
 };
 
 use crate::{
@@ -81,8 +81,8 @@ async fn a_registration_that_was_cut_short_costs_one_use_of_the_token() {
         let blown = world.fuse.mend();
 
         let mut client = Client::connect(&world.server, alice.device(0)).await;
-        assert_eq!(client.publish(&alice, 1, "token").await, Answer::Done(true));
-        assert_eq!(client.ask(Ask::ClaimName("alice".into())).await, Answer::Done(true));
+        assert_eq!(client.publish(&alice, 1, "token").await, ResponseBody::Done(true));
+        assert_eq!(client.ask(RequestBody::ClaimName("alice".into())).await, ResponseBody::Done(true));
         let mut other = Client::connect(&world.server, bob.device(0)).await;
         assert_eq!(refusal(&other.publish(&bob, 1, "token").await), Refusal::Denied);
         blown
@@ -105,23 +105,25 @@ async fn a_device_list_that_was_cut_short_gives_no_device_to_two_accounts() {
 
         // Who is in both lists keeps the account; who was given up has none as soon as the list is stored.
         let mut kept = Client::connect(&world.server, before.device(1)).await;
-        assert!(matches!(kept.ask(Ask::GetSnapshot(true)).await, Answer::Snapshot(_)));
-        let Answer::DeviceList(stored) = kept.ask(Ask::LookUp(Bytes::copy_from_slice(&before.id()))).await else {
+        assert!(matches!(kept.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(_)));
+        let ResponseBody::DeviceList(stored) =
+            kept.ask(RequestBody::LookUp(Bytes::copy_from_slice(&before.id()))).await
+        else {
             unreachable!("no list")
         };
         let mut gone = Client::connect(&world.server, before.device(2)).await;
-        let answer = gone.ask(Ask::GetSnapshot(true)).await;
-        assert_eq!(matches!(answer, Answer::Refused(_)), stored == after.list(2));
+        let answer = gone.ask(RequestBody::GetSnapshot(true)).await;
+        assert_eq!(matches!(answer, ResponseBody::Refused(_)), stored == after.list(2));
 
-        assert_eq!(client.publish(&after, 2, "").await, Answer::Done(true));
+        assert_eq!(client.publish(&after, 2, "").await, ResponseBody::Done(true));
         let mut gone = Client::connect(&world.server, before.device(2)).await;
-        assert_eq!(gone.refused(Ask::GetSnapshot(true)).await, Refusal::NotRegistered);
+        assert_eq!(gone.refused(RequestBody::GetSnapshot(true)).await, Refusal::NotRegistered);
         let mut new = Client::connect(&world.server, after.device(2)).await;
-        assert!(matches!(new.ask(Ask::GetSnapshot(true)).await, Answer::Snapshot(_)));
+        assert!(matches!(new.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(_)));
         // Who was given up may begin again with another account.
         world.server.sweep().await;
         let other = Person { devices: vec![Person::new(1, 3).devices.remove(2)], ..Person::new(9, 0) };
-        assert_eq!(gone.publish(&other, 1, "").await, Answer::Done(true));
+        assert_eq!(gone.publish(&other, 1, "").await, ResponseBody::Done(true));
         blown
     })
     .await;
@@ -135,29 +137,32 @@ async fn a_user_name_whose_claim_was_cut_short_belongs_to_one_account() {
             let (alice, bob) = (Person::new(1, 1), Person::new(2, 1));
             let mut client = Client::registered(&world.server, &alice, 0).await;
             let mut other = Client::registered(&world.server, &bob, 0).await;
-            assert_eq!(client.ask(Ask::ClaimName("alice".into())).await, Answer::Done(true));
+            assert_eq!(client.ask(RequestBody::ClaimName("alice".into())).await, ResponseBody::Done(true));
             world.fuse.blow_after(steps);
-            client.ask(Ask::ClaimName("alicia".into())).await;
+            client.ask(RequestBody::ClaimName("alicia".into())).await;
             let blown = world.fuse.mend();
 
             // She can be found by one name, whatever was done.
             let mut found = 0;
             for name in ["alice", "alicia"] {
-                match other.ask(Ask::LookUpName(name.into())).await {
-                    Answer::DeviceList(list) if list == alice.list(1) => found += 1,
+                match other.ask(RequestBody::LookUpName(name.into())).await {
+                    ResponseBody::DeviceList(list) if list == alice.list(1) => found += 1,
                     answer => assert_eq!(refusal(&answer), Refusal::NotFound),
                 }
             }
             assert_eq!(found, 1);
 
-            let taken = rival && other.ask(Ask::ClaimName("alicia".into())).await == Answer::Done(true);
-            let again = client.ask(Ask::ClaimName("alicia".into())).await;
-            assert_eq!(again == Answer::Done(true), !taken);
+            let taken = rival && other.ask(RequestBody::ClaimName("alicia".into())).await == ResponseBody::Done(true);
+            let again = client.ask(RequestBody::ClaimName("alicia".into())).await;
+            assert_eq!(again == ResponseBody::Done(true), !taken);
             world.server.sweep().await;
             let holder = if taken { &bob } else { &alice };
-            assert_eq!(client.ask(Ask::LookUpName("alicia".into())).await, Answer::DeviceList(holder.list(1)));
+            assert_eq!(
+                client.ask(RequestBody::LookUpName("alicia".into())).await,
+                ResponseBody::DeviceList(holder.list(1))
+            );
             let loser = if taken { &mut client } else { &mut other };
-            assert_eq!(loser.refused(Ask::ClaimName("alicia".into())).await, Refusal::Taken);
+            assert_eq!(loser.refused(RequestBody::ClaimName("alicia".into())).await, Refusal::Taken);
             blown
         })
         .await;
@@ -173,12 +178,12 @@ async fn an_item_by_invite_that_was_cut_short_arrives_for_one_use() {
         let mut other = Client::registered(&world.server, &bob, 0).await;
         let token_hash = Bytes::copy_from_slice(&TOKEN.hash());
         let invite = InviteRecord { token_hash, uses: 1, expires_at: u64::MAX };
-        assert_eq!(client.ask(Ask::RegisterInvite(invite)).await, Answer::Done(true));
+        assert_eq!(client.ask(RequestBody::RegisterInvite(invite)).await, ResponseBody::Done(true));
         world.fuse.blow_after(steps);
         other.leave_item(alice.device(0), b"hello", &TOKEN.0).await;
         let blown = world.fuse.mend();
         if blown {
-            assert!(matches!(other.leave_item(alice.device(0), b"hello", &TOKEN.0).await, Answer::Appended(_)));
+            assert!(matches!(other.leave_item(alice.device(0), b"hello", &TOKEN.0).await, ResponseBody::Appended(_)));
         }
         // Perhaps twice, which its reader notices; but nothing else.
         let items = client.inbox().await;
@@ -197,14 +202,14 @@ async fn what_an_account_stores_is_never_counted_too_low_and_is_corrected() {
         let alice = Person::new(1, 1);
         let mut client = Client::registered(&world.server, &alice, 0).await;
         client.open(&log(1)).await;
-        assert_eq!(client.append(&log(1), &[b"one", b"two"]).await, Answer::Appended(2));
+        assert_eq!(client.append(&log(1), &[b"one", b"two"]).await, ResponseBody::Appended(2));
         world.fuse.blow_after(steps);
         client.append(&log(1), &[b"three"]).await;
         client.trim(&log(1), &[1]).await;
         let blown = world.fuse.mend();
         world.stored(alice.id()).await;
         world.is_counted(alice.id()).await;
-        assert_eq!(client.trim(&log(1), &[1, 2, 3]).await, Answer::Done(true));
+        assert_eq!(client.trim(&log(1), &[1, 2, 3]).await, ResponseBody::Done(true));
         assert_eq!((client.read(&log(1)).await.len(), world.stored(alice.id()).await), (0, 0));
         assert_eq!(world.server.stored_bytes(alice.id()).await, 0);
         blown
@@ -219,7 +224,7 @@ async fn a_closed_log_always_has_a_successor() {
         let alice = Person::new(1, 1);
         let mut client = Client::registered(&world.server, &alice, 0).await;
         client.open(&log(1)).await;
-        assert_eq!(client.append(&log(1), &[b"one"]).await, Answer::Appended(1));
+        assert_eq!(client.append(&log(1), &[b"one"]).await, ResponseBody::Appended(1));
         world.fuse.blow_after(steps);
         client.close(&log(1), b"the end", &log(2)).await;
         let blown = world.fuse.mend();
@@ -229,7 +234,7 @@ async fn a_closed_log_always_has_a_successor() {
 
         client.close(&log(1), b"the end", &log(2)).await;
         assert_eq!(client.read(&log(1)).await, [entry(1, "one"), closing(2, "the end")]);
-        assert_eq!(client.append(&log(2), &[b"next"]).await, Answer::Appended(1));
+        assert_eq!(client.append(&log(2), &[b"next"]).await, ResponseBody::Appended(1));
         world.is_counted(alice.id()).await;
         blown
     })

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use starling_keys::InviteToken;
 use starling_wire::{
     LogKey,
-    rendezvous::{Answer, Ask, ClaimedKeyPackages, Devices, InviteRecord, KeyPackages, LogEntry, Refusal, Snapshot},
+    rendezvous::{
+        ClaimedKeyPackages, Devices, InviteRecord, KeyPackages, LogEntry, Refusal, RequestBody, ResponseBody, Snapshot,
+    },
 };
 
 use crate::{
@@ -72,27 +74,27 @@ async fn write_a_fixture() {
     server.put_registration(OPERATORS_TOKEN, 2).await;
 
     for (client, name) in [(&mut phone, "alice"), (&mut bob_s, "bob")] {
-        assert_eq!(client.ask(Ask::ClaimName(name.into())).await, Answer::Done(true));
+        assert_eq!(client.ask(RequestBody::ClaimName(name.into())).await, ResponseBody::Done(true));
     }
     let one_time = vec![bytes("package 1"), bytes("package 2")];
     let packages = KeyPackages { one_time, last_resort: bytes("last resort") };
-    assert_eq!(phone.ask(Ask::PublishKeyPackages(packages)).await, Answer::KeyPackagesLeft(2));
+    assert_eq!(phone.ask(RequestBody::PublishKeyPackages(packages)).await, ResponseBody::KeyPackagesLeft(2));
     let token_hash = Bytes::copy_from_slice(&TOKEN.hash());
     let invite = InviteRecord { token_hash, uses: 1, expires_at: u64::MAX };
-    assert_eq!(phone.ask(Ask::RegisterInvite(invite)).await, Answer::Done(true));
+    assert_eq!(phone.ask(RequestBody::RegisterInvite(invite)).await, ResponseBody::Done(true));
     let snapshot = Snapshot { version: 3, sealed: bytes("snapshot") };
-    assert_eq!(phone.ask(Ask::PutSnapshot(snapshot)).await, Answer::Done(true));
+    assert_eq!(phone.ask(RequestBody::PutSnapshot(snapshot)).await, ResponseBody::Done(true));
 
     phone.open(&log(1)).await;
-    assert_eq!(phone.append(&log(1), &[b"one", b"two", b"three"]).await, Answer::Appended(3));
-    assert_eq!(phone.trim(&log(1), &[2]).await, Answer::Done(true));
+    assert_eq!(phone.append(&log(1), &[b"one", b"two", b"three"]).await, ResponseBody::Appended(3));
+    assert_eq!(phone.trim(&log(1), &[2]).await, ResponseBody::Done(true));
     phone.open(&log(2)).await;
-    assert_eq!(bob_s.append(&log(2), &[b"first", b"second"]).await, Answer::Appended(2));
-    assert_eq!(bob_s.close(&log(2), b"the end", &log(3)).await, Answer::Appended(3));
+    assert_eq!(bob_s.append(&log(2), &[b"first", b"second"]).await, ResponseBody::Appended(2));
+    assert_eq!(bob_s.close(&log(2), b"the end", &log(3)).await, ResponseBody::Appended(3));
 
-    assert_eq!(bob_s.leave_item(alice().device(0), b"by invite", &TOKEN.0).await, Answer::Appended(1));
-    assert_eq!(phone.leave_item(bob().device(0), b"by work", &[]).await, Answer::Appended(1));
-    assert_eq!(phone.leave_item(bob().device(0), b"by work, too", &[]).await, Answer::Appended(2));
+    assert_eq!(bob_s.leave_item(alice().device(0), b"by invite", &TOKEN.0).await, ResponseBody::Appended(1));
+    assert_eq!(phone.leave_item(bob().device(0), b"by work", &[]).await, ResponseBody::Appended(1));
+    assert_eq!(phone.leave_item(bob().device(0), b"by work, too", &[]).await, ResponseBody::Appended(2));
 }
 
 /// A copy of a fixture, as opening it may change it.
@@ -115,22 +117,27 @@ async fn accounts_names_and_snapshots_of_an_earlier_version_are_served() {
     for fixture in FIXTURES {
         let (_dir, server) = open(fixture).await;
         let mut phone = Client::connect(&server, alice().device(0)).await;
-        let list = Answer::DeviceList(alice().list(1));
-        assert_eq!(phone.ask(Ask::LookUp(Bytes::copy_from_slice(&alice().id()))).await, list);
-        assert_eq!(phone.ask(Ask::LookUpName("alice".into())).await, list);
-        assert_eq!(phone.ask(Ask::LookUpName("bob".into())).await, Answer::DeviceList(bob().list(1)));
-        assert_eq!(phone.refused(Ask::ClaimName("bob".into())).await, Refusal::Taken);
+        let list = ResponseBody::DeviceList(alice().list(1));
+        assert_eq!(phone.ask(RequestBody::LookUp(Bytes::copy_from_slice(&alice().id()))).await, list);
+        assert_eq!(phone.ask(RequestBody::LookUpName("alice".into())).await, list);
+        assert_eq!(phone.ask(RequestBody::LookUpName("bob".into())).await, ResponseBody::DeviceList(bob().list(1)));
+        assert_eq!(phone.refused(RequestBody::ClaimName("bob".into())).await, Refusal::Taken);
         let snapshot = Snapshot { version: 3, sealed: bytes("snapshot") };
-        assert_eq!(phone.ask(Ask::GetSnapshot(true)).await, Answer::Snapshot(snapshot.clone()));
-        assert_eq!(phone.refused(Ask::PutSnapshot(snapshot)).await, Refusal::Stale);
+        assert_eq!(phone.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(snapshot.clone()));
+        assert_eq!(phone.refused(RequestBody::PutSnapshot(snapshot)).await, Refusal::Stale);
 
         // The account's other device belongs to it, too.
         let mut laptop = Client::connect(&server, alice().device(1)).await;
-        assert!(matches!(laptop.ask(Ask::GetSnapshot(true)).await, Answer::Snapshot(s) if s.version == 3));
+        assert!(
+            matches!(laptop.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(s) if s.version == 3)
+        );
 
         let mut banned = Client::connect(&server, mallory().device(0)).await;
-        assert_eq!(banned.refused(Ask::GetSnapshot(true)).await, Refusal::Banned);
-        assert_eq!(phone.refused(Ask::LookUp(Bytes::copy_from_slice(&mallory().id()))).await, Refusal::NotFound);
+        assert_eq!(banned.refused(RequestBody::GetSnapshot(true)).await, Refusal::Banned);
+        assert_eq!(
+            phone.refused(RequestBody::LookUp(Bytes::copy_from_slice(&mallory().id()))).await,
+            Refusal::NotFound
+        );
     }
 }
 
@@ -141,18 +148,18 @@ async fn logs_and_inboxes_of_an_earlier_version_are_served_and_go_on() {
         let mut phone = Client::connect(&server, alice().device(0)).await;
         let mut bob_s = Client::connect(&server, bob().device(0)).await;
         assert_eq!(phone.read(&log(1)).await, [entry(1, "one"), entry(3, "three")]);
-        assert_eq!(bob_s.append(&log(1), &[b"four"]).await, Answer::Appended(4));
+        assert_eq!(bob_s.append(&log(1), &[b"four"]).await, ResponseBody::Appended(4));
         assert_eq!(phone.read(&log(1)).await, [entry(1, "one"), entry(3, "three"), entry(4, "four")]);
 
         let end = LogEntry { sequence: 3, sealed: bytes("the end"), closing: true };
-        assert_eq!(phone.append(&log(2), &[b"late"]).await, Answer::Closed(end));
+        assert_eq!(phone.append(&log(2), &[b"late"]).await, ResponseBody::Closed(end));
         assert_eq!(phone.read(&log(2)).await, [entry(1, "first"), entry(2, "second"), closing(3, "the end")]);
         assert_eq!(phone.read(&log(3)).await, []);
-        assert_eq!(phone.append(&log(3), &[b"next"]).await, Answer::Appended(1));
+        assert_eq!(phone.append(&log(3), &[b"next"]).await, ResponseBody::Appended(1));
 
         assert_eq!(phone.inbox().await, [entry(1, "by invite")]);
         assert_eq!(bob_s.inbox().await, [entry(1, "by work"), entry(2, "by work, too")]);
-        assert_eq!(phone.leave_item(bob().device(0), b"more", &[]).await, Answer::Appended(3));
+        assert_eq!(phone.leave_item(bob().device(0), b"more", &[]).await, ResponseBody::Appended(3));
     }
 }
 
@@ -164,7 +171,7 @@ async fn what_an_earlier_version_stored_counts_for_its_owner() {
         assert_eq!(server.stored_bytes(alice().id()).await, 8 + 18 + 9 + 18);
         assert_eq!(server.stored_bytes(bob().id()).await, 19);
         let mut phone = Client::connect(&server, alice().device(0)).await;
-        assert_eq!(phone.trim(&log(1), &[1, 3]).await, Answer::Done(true));
+        assert_eq!(phone.trim(&log(1), &[1, 3]).await, ResponseBody::Done(true));
         assert_eq!(server.stored_bytes(alice().id()).await, 18 + 9 + 18);
     }
 }
@@ -175,13 +182,14 @@ async fn invites_tokens_and_key_packages_of_an_earlier_version_can_be_used() {
         let (_dir, server) = open(fixture).await;
         let mut bob_s = Client::connect(&server, bob().device(0)).await;
         // One use for each of two devices; the first was used up.
-        assert_eq!(bob_s.leave_item(alice().device(1), b"hello", &TOKEN.0).await, Answer::Appended(1));
+        assert_eq!(bob_s.leave_item(alice().device(1), b"hello", &TOKEN.0).await, ResponseBody::Appended(1));
         assert_eq!(refusal(&bob_s.leave_item(alice().device(1), b"again", &TOKEN.0).await), Refusal::Denied);
 
         let mut claimed = Vec::new();
         for _ in 0..3 {
             let devices = Devices { devices: vec![Bytes::copy_from_slice(&alice().device(0))] };
-            let Answer::KeyPackages(ClaimedKeyPackages { packages }) = bob_s.ask(Ask::ClaimKeyPackages(devices)).await
+            let ResponseBody::KeyPackages(ClaimedKeyPackages { packages }) =
+                bob_s.ask(RequestBody::ClaimKeyPackages(devices)).await
             else {
                 unreachable!("no packages")
             };
@@ -194,6 +202,6 @@ async fn invites_tokens_and_key_packages_of_an_earlier_version_can_be_used() {
         server.reload(&invited);
         let mut client = Client::connect(&server, carol().device(0)).await;
         assert_eq!(refusal(&client.publish(&carol(), 1, "wrong").await), Refusal::Denied);
-        assert_eq!(client.publish(&carol(), 1, OPERATORS_TOKEN).await, Answer::Done(true));
+        assert_eq!(client.publish(&carol(), 1, OPERATORS_TOKEN).await, ResponseBody::Done(true));
     }
 }

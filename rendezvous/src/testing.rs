@@ -5,7 +5,7 @@ use bytes::Bytes;
 use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList};
 use starling_wire::{
     LogKey, LogVerb, Puzzle,
-    rendezvous::{Answer, Ask, InboxAppend, LogRequest, Page, Publish, Refusal, Request, ServerHello},
+    rendezvous::{InboxAppend, LogRequest, Page, Publish, Refusal, Request, RequestBody, ResponseBody, ServerHello},
 };
 
 use crate::local::{LocalServer, LocalSession};
@@ -55,62 +55,63 @@ pub struct Client {
 impl Client {
     pub async fn connect(server: &LocalServer, device: [u8; 32]) -> Self {
         let session = server.connect(device).await.unwrap();
-        let Some(Answer::Hello(hello)) = session.hello().answer else { panic!("no greeting") };
+        let Some(ResponseBody::Hello(hello)) = session.hello().body else { panic!("no greeting") };
         Self { session, hello }
     }
 
     /// A registered device of somebody.
     pub async fn registered(server: &LocalServer, person: &Person, index: usize) -> Self {
         let mut client = Self::connect(server, person.device(index)).await;
-        assert_eq!(client.publish(person, 1, "").await, Answer::Done(true));
+        assert_eq!(client.publish(person, 1, "").await, ResponseBody::Done(true));
         client
     }
 
-    pub async fn ask(&mut self, ask: Ask) -> Answer {
-        self.session.ask(Request { id: 1, ask: Some(ask) }).await.answer.unwrap()
+    pub async fn ask(&mut self, ask: RequestBody) -> ResponseBody {
+        self.session.ask(Request { id: 1, body: Some(ask) }).await.body.unwrap()
     }
 
-    pub async fn refused(&mut self, ask: Ask) -> Refusal {
+    pub async fn refused(&mut self, ask: RequestBody) -> Refusal {
         refusal(&self.ask(ask).await)
     }
 
-    pub async fn publish(&mut self, person: &Person, version: u64, token: &str) -> Answer {
+    pub async fn publish(&mut self, person: &Person, version: u64, token: &str) -> ResponseBody {
         let bits = self.hello.register_bits;
         let puzzle = Puzzle::new("register", &SERVER_KEY, &self.hello.nonce, &person.id(), bits);
         let solution = Some(puzzle.solve().0);
-        self.ask(Ask::Publish(Publish { device_list: person.list(version), solution, token: token.into() })).await
+        self.ask(RequestBody::Publish(Publish { device_list: person.list(version), solution, token: token.into() }))
+            .await
     }
 
     /// A signed request to a log.
-    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, mut request: LogRequest) -> Answer {
+    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, mut request: LogRequest) -> ResponseBody {
         request.address = Bytes::copy_from_slice(&key.address());
         request.signature = Bytes::copy_from_slice(&key.sign(verb, &self.hello.nonce, &request.signed_payload()));
         self.ask(match verb {
-            LogVerb::Open => Ask::LogOpen(request),
-            LogVerb::Append => Ask::LogAppend(request),
-            LogVerb::Close => Ask::LogClose(request),
-            LogVerb::Read => Ask::LogRead(request),
-            LogVerb::Signal => Ask::LogSignal(request),
-            LogVerb::Trim => Ask::LogTrim(request),
+            LogVerb::Open => RequestBody::LogOpen(request),
+            LogVerb::Append => RequestBody::LogAppend(request),
+            LogVerb::Close => RequestBody::LogClose(request),
+            LogVerb::Read => RequestBody::LogRead(request),
+            LogVerb::Signal => RequestBody::LogSignal(request),
+            LogVerb::Trim => RequestBody::LogTrim(request),
         })
         .await
     }
 
     pub async fn open(&mut self, key: &LogKey) {
-        assert_eq!(self.log(key, LogVerb::Open, LogRequest::default()).await, Answer::Done(true));
+        assert_eq!(self.log(key, LogVerb::Open, LogRequest::default()).await, ResponseBody::Done(true));
     }
 
-    pub async fn append(&mut self, key: &LogKey, entries: &[&[u8]]) -> Answer {
+    pub async fn append(&mut self, key: &LogKey, entries: &[&[u8]]) -> ResponseBody {
         let entries = entries.iter().map(|e| Bytes::copy_from_slice(e)).collect();
         self.log(key, LogVerb::Append, LogRequest { entries, ..LogRequest::default() }).await
     }
 
-    pub async fn trim(&mut self, key: &LogKey, sequences: &[u64]) -> Answer {
+    pub async fn trim(&mut self, key: &LogKey, sequences: &[u64]) -> ResponseBody {
         let sequences = sequences.to_vec();
         self.log(key, LogVerb::Trim, LogRequest { sequences, ..LogRequest::default() }).await
     }
 
-    pub async fn close(&mut self, key: &LogKey, entry: &[u8], next: &LogKey) -> Answer {
+    pub async fn close(&mut self, key: &LogKey, entry: &[u8], next: &LogKey) -> ResponseBody {
         let entries = vec![Bytes::copy_from_slice(entry)];
         let next = Bytes::copy_from_slice(&next.address());
         self.log(key, LogVerb::Close, LogRequest { entries, next, ..LogRequest::default() }).await
@@ -122,11 +123,11 @@ impl Client {
     }
 
     /// Leaves an item in an inbox, by an invite's token or else by work.
-    pub async fn leave_item(&mut self, device: [u8; 32], sealed: &[u8], token: &[u8]) -> Answer {
+    pub async fn leave_item(&mut self, device: [u8; 32], sealed: &[u8], token: &[u8]) -> ResponseBody {
         let subject = [&device[..], blake3::hash(sealed).as_bytes()].concat();
         let puzzle = Puzzle::new("inbox", &SERVER_KEY, &self.hello.nonce, &subject, self.hello.inbox_bits);
         let solution = token.is_empty().then(|| puzzle.solve().0);
-        self.ask(Ask::InboxAppend(InboxAppend {
+        self.ask(RequestBody::InboxAppend(InboxAppend {
             device: Bytes::copy_from_slice(&device),
             sealed: Bytes::copy_from_slice(sealed),
             token: Bytes::copy_from_slice(token),
@@ -137,18 +138,18 @@ impl Client {
 
     /// What is in the own inbox.
     pub async fn inbox(&mut self) -> Vec<(u64, Vec<u8>, bool)> {
-        entries(self.ask(Ask::InboxRead(0)).await)
+        entries(self.ask(RequestBody::InboxRead(0)).await)
     }
 }
 
-fn entries(answer: Answer) -> Vec<(u64, Vec<u8>, bool)> {
-    let Answer::Page(Page { entries, more: false, .. }) = answer else { panic!("no whole page: {answer:?}") };
+fn entries(answer: ResponseBody) -> Vec<(u64, Vec<u8>, bool)> {
+    let ResponseBody::Page(Page { entries, more: false, .. }) = answer else { panic!("no whole page: {answer:?}") };
     entries.into_iter().map(|e| (e.sequence, e.sealed.to_vec(), e.closing)).collect()
 }
 
 /// Why an answer is a refusal.
-pub fn refusal(answer: &Answer) -> Refusal {
-    let Answer::Refused(refused) = answer else { panic!("not refused: {answer:?}") };
+pub fn refusal(answer: &ResponseBody) -> Refusal {
+    let ResponseBody::Refused(refused) = answer else { panic!("not refused: {answer:?}") };
     refused.reason()
 }
 

@@ -10,7 +10,9 @@ use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList,
 use starling_tests::{PATIENCE, World};
 use starling_wire::{
     RENDEZVOUS_PROTOCOL,
-    rendezvous::{Answer, Ask, KeyPackages, LogRequest, Publish, Refusal, Request, Response, ServerHello},
+    rendezvous::{
+        KeyPackages, LogRequest, Publish, Refusal, Request, RequestBody, Response, ResponseBody, ServerHello,
+    },
     streams::{self, FrameReader, FrameWriter, Gate},
 };
 
@@ -48,29 +50,29 @@ async fn connect(address: &str, key: Keypair) -> Client {
     });
     let mut stream = opened.await.unwrap().stream;
     let mut reader = FrameReader::new(&mut stream);
-    let Some(Response { answer: Some(Answer::Hello(hello)), .. }) = reader.next().await.unwrap() else {
+    let Some(Response { body: Some(ResponseBody::Hello(hello)), .. }) = reader.next().await.unwrap() else {
         panic!("no greeting");
     };
     Client { stream, hello, _driver: driver }
 }
 
 impl Client {
-    async fn ask(&mut self, ask: Ask) -> Answer {
+    async fn ask(&mut self, ask: RequestBody) -> ResponseBody {
         let (read, write) = (&mut self.stream).split();
-        FrameWriter::new(write).send(&Request { id: 7, ask: Some(ask) }).await.unwrap();
+        FrameWriter::new(write).send(&Request { id: 7, body: Some(ask) }).await.unwrap();
         let mut reader = FrameReader::new(read);
         loop {
             match reader.next::<Response>().await.unwrap() {
-                Some(Response { id: 7, answer: Some(answer) }) => return answer,
+                Some(Response { id: 7, body: Some(answer) }) => return answer,
                 Some(_) => {}
                 None => panic!("the server has hung up"),
             }
         }
     }
 
-    async fn refused(&mut self, ask: Ask) -> Refusal {
+    async fn refused(&mut self, ask: RequestBody) -> Refusal {
         match self.ask(ask).await {
-            Answer::Refused(refused) => Refusal::try_from(refused.reason).unwrap(),
+            ResponseBody::Refused(refused) => Refusal::try_from(refused.reason).unwrap(),
             other => panic!("not refused: {other:?}"),
         }
     }
@@ -152,27 +154,28 @@ async fn forged_certificates_and_old_lists_are_refused() {
     let mut forged = list(&account, &device, 1).sign(&account).as_bytes().to_vec();
     let last = forged.len() - 1;
     forged[last] ^= 1;
-    let ask = Ask::Publish(publish(&client, &world.address, &account, forged.into()));
+    let ask = RequestBody::Publish(publish(&client, &world.address, &account, forged.into()));
     assert_eq!(client.refused(ask).await, Refusal::Denied);
     // A list that does not name the device that brings it.
     let other = list(&mallory, &DeviceKey::generate(), 1).sign(&mallory);
-    let ask = Ask::Publish(publish(&client, &world.address, &mallory, Bytes::copy_from_slice(other.as_bytes())));
+    let ask =
+        RequestBody::Publish(publish(&client, &world.address, &mallory, Bytes::copy_from_slice(other.as_bytes())));
     assert_eq!(client.refused(ask).await, Refusal::Denied);
     // No work, no registration; and before it nothing that needs one.
     let good = Bytes::copy_from_slice(list(&account, &device, 5).sign(&account).as_bytes());
     let free = Publish { device_list: good.clone(), solution: None, token: String::new() };
-    assert_eq!(client.refused(Ask::Publish(free)).await, Refusal::Denied);
+    assert_eq!(client.refused(RequestBody::Publish(free)).await, Refusal::Denied);
     let packages = KeyPackages::default();
-    assert_eq!(client.refused(Ask::PublishKeyPackages(packages)).await, Refusal::NotRegistered);
-    let ask = Ask::Publish(publish(&client, &world.address, &account, good));
-    assert!(matches!(client.ask(ask).await, Answer::Done(_)));
+    assert_eq!(client.refused(RequestBody::PublishKeyPackages(packages)).await, Refusal::NotRegistered);
+    let ask = RequestBody::Publish(publish(&client, &world.address, &account, good));
+    assert!(matches!(client.ask(ask).await, ResponseBody::Done(_)));
     // Rolled back.
     let old = Bytes::copy_from_slice(list(&account, &device, 4).sign(&account).as_bytes());
-    let ask = Ask::Publish(publish(&client, &world.address, &account, old));
+    let ask = RequestBody::Publish(publish(&client, &world.address, &account, old));
     assert_eq!(client.refused(ask).await, Refusal::Stale);
     // A log that one has no key of.
     let request = LogRequest { address: vec![9; 32].into(), signature: vec![1; 64].into(), ..LogRequest::default() };
-    assert_eq!(client.refused(Ask::LogRead(request)).await, Refusal::Denied);
+    assert_eq!(client.refused(RequestBody::LogRead(request)).await, Refusal::Denied);
     honest(&world);
 }
 
@@ -186,7 +189,7 @@ async fn who_asks_without_end_is_told_to_wait_and_a_silent_crowd_does_no_harm() 
     let mut client = connect(&world.address, Keypair::generate_ed25519()).await;
     let mut limited = false;
     for _ in 0..6_000 {
-        if client.refused(Ask::LookUp(vec![1; 32].into())).await == Refusal::RateLimited {
+        if client.refused(RequestBody::LookUp(vec![1; 32].into())).await == Refusal::RateLimited {
             limited = true;
             break;
         }
@@ -202,7 +205,7 @@ async fn who_never_reads_is_cut_off_and_holds_up_nobody() {
     let mut client = connect(&world.address, Keypair::generate_ed25519()).await;
     // Requests without end, whose answers are never read.
     let mut request = bytes::BytesMut::new();
-    starling_wire::write_frame(&Request { id: 1, ask: Some(Ask::LookUpName("nobody".into())) }, &mut request);
+    starling_wire::write_frame(&Request { id: 1, body: Some(RequestBody::LookUpName("nobody".into())) }, &mut request);
     let flood = async {
         loop {
             if client.stream.write_all(&request).await.is_err() || client.stream.flush().await.is_err() {

@@ -13,19 +13,19 @@ pub struct Request {
     pub id: u64,
     /// What is asked.
     #[prost(
-        oneof = "Ask",
+        oneof = "RequestBody",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
     )]
-    pub ask: Option<Ask>,
+    pub body: Option<RequestBody>,
 }
 
 impl Frame for Request {
     const MAX_LEN: usize = MAX_RENDEZVOUS_FRAME;
 }
 
-/// What a device asks.
+/// What a device asks of the server.
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub enum Ask {
+pub enum RequestBody {
     /// Store the account's device list; registers the account if it is new here.
     #[prost(message, tag = "2")]
     Publish(Publish),
@@ -121,8 +121,8 @@ pub struct Response {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// The answer.
-    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
-    pub answer: Option<Answer>,
+    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    pub body: Option<ResponseBody>,
 }
 
 impl Frame for Response {
@@ -131,7 +131,7 @@ impl Frame for Response {
 
 /// What a server says.
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub enum Answer {
+pub enum ResponseBody {
     /// First frame of the server.
     #[prost(message, tag = "2")]
     Hello(ServerHello),

@@ -5,7 +5,7 @@ use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, R
 use starling_wire::{
     inbox::DeviceLink,
     limits::{CODE_FAILURES, CODE_LIFETIME_S},
-    rendezvous::{Ask, CodeMessage, Refusal},
+    rendezvous::{CodeMessage, Refusal, RequestBody},
 };
 
 use super::Account;
@@ -85,7 +85,7 @@ impl Account {
             let waiting: Vec<u64> =
                 self.codes.iter().filter(|c| c.home == home && c.code.is_none()).map(|c| c.id).collect();
             for id in waiting {
-                homes.request(turn, home, Ask::CodeOpen(true), AccountPending::OpenCode(id));
+                homes.request(turn, home, RequestBody::CodeOpen(true), AccountPending::OpenCode(id));
             }
         }
         let waiting: Vec<(u64, CodeMessage)> = self
@@ -104,7 +104,7 @@ impl Account {
             })
             .collect();
         for (id, message) in waiting {
-            homes.request(turn, home, Ask::CodeTry(message), AccountPending::TryCode(id));
+            homes.request(turn, home, RequestBody::CodeTry(message), AccountPending::TryCode(id));
         }
     }
 
@@ -135,7 +135,7 @@ impl Account {
     pub(crate) fn end_code(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, open: &OpenCode, used: bool) {
         if let Some(code) = &open.code {
             if !open.closed {
-                homes.request(turn, open.home, Ask::CodeClose(code.place), Pending::Nothing);
+                homes.request(turn, open.home, RequestBody::CodeClose(code.place), Pending::Nothing);
             }
             turn.live(TransientEvent::CodeEnded { code: code.to_string(), used });
         }
@@ -323,9 +323,9 @@ impl Engine {
                 };
                 let (place, attempt) = (message.place, message.attempt);
                 let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
-                self.homes.request(turn, home, Ask::CodeReply(reply), Pending::Nothing);
+                self.homes.request(turn, home, RequestBody::CodeReply(reply), Pending::Nothing);
                 if for_device {
-                    self.homes.request(turn, home, Ask::CodeClose(place), Pending::Nothing);
+                    self.homes.request(turn, home, RequestBody::CodeClose(place), Pending::Nothing);
                 }
             }
             return;

@@ -8,7 +8,7 @@ use starling_keys::{AccountId, Certificate, DeviceEntry, DeviceId, DeviceList, M
 use starling_wire::{
     Body, Devices,
     inbox::{InboxBody, Known},
-    rendezvous::Ask,
+    rendezvous::RequestBody,
 };
 
 use super::Account;
@@ -389,7 +389,7 @@ impl Engine {
                 .map(|h| h.peer)
                 .find(|h| self.homes.servers.get(h).is_some_and(|h| h.registered));
             if let Some(home) = home {
-                self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
+                self.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
             }
             return Ok(Ok(()));
         };

@@ -1,6 +1,6 @@
 //! What the account has asked of rendezvous servers.
 
-use starling_wire::rendezvous::{Answer, Ask, Refusal};
+use starling_wire::rendezvous::{Refusal, RequestBody, ResponseBody};
 
 use super::Account;
 use crate::{
@@ -46,7 +46,7 @@ impl Account {
             AccountPending::OwnList if reason == Refusal::NotFound => self.on_not_found(turn, homes, home),
             AccountPending::Username(name) => self.username_refused(turn, homes, &name, refused),
             AccountPending::PutSnapshot if reason == Refusal::Stale => {
-                homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
+                homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
             }
             AccountPending::OpenCode(id) => self.code_failed(turn, id, reason),
             AccountPending::TryCode(id) => self.code_try_refused(turn, id, reason),
@@ -82,21 +82,21 @@ impl Engine {
         turn: &mut Turn<'_>,
         home: HomeId,
         pending: AccountPending,
-        answer: Answer,
+        answer: ResponseBody,
     ) -> Result<(), EngineError> {
         match (pending, answer) {
-            (AccountPending::Publish(version), Answer::Done(_)) => self.on_registered(turn, home, version),
-            (AccountPending::OwnList, Answer::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
-            (AccountPending::Username(name), Answer::Done(_)) => {
+            (AccountPending::Publish(version), ResponseBody::Done(_)) => self.on_registered(turn, home, version),
+            (AccountPending::OwnList, ResponseBody::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
+            (AccountPending::Username(name), ResponseBody::Done(_)) => {
                 self.account.username_claimed(turn, name);
                 Ok(())
             }
-            (AccountPending::KeyPackages { filled }, Answer::KeyPackagesLeft(left)) => {
+            (AccountPending::KeyPackages { filled }, ResponseBody::KeyPackagesLeft(left)) => {
                 self.on_packages_left(turn, home, left, filled)
             }
-            (AccountPending::Snapshot, Answer::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot),
-            (AccountPending::PutSnapshot, Answer::Done(_)) => self.snapshot_stored(turn),
-            (AccountPending::OpenCode(id), Answer::CodePlace(place)) => {
+            (AccountPending::Snapshot, ResponseBody::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot),
+            (AccountPending::PutSnapshot, ResponseBody::Done(_)) => self.snapshot_stored(turn),
+            (AccountPending::OpenCode(id), ResponseBody::CodePlace(place)) => {
                 self.account.code_opened(turn, id, place);
                 Ok(())
             }

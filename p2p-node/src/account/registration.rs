@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::{DeviceList, Verified};
 use starling_wire::{
     Puzzle,
-    rendezvous::{Ask, KeyPackages, Publish, Refusal, Registration},
+    rendezvous::{KeyPackages, Publish, Refusal, Registration, RequestBody},
 };
 
 use super::Account;
@@ -23,7 +23,7 @@ impl Account {
         match &self.identity.list {
             None => {
                 let account = Bytes::copy_from_slice(self.id().as_bytes());
-                homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
+                homes.request(turn, home, RequestBody::LookUp(account), AccountPending::OwnList);
             }
             Some(list) => {
                 let publish = Publish {
@@ -32,7 +32,7 @@ impl Account {
                     token: self.identity.row.registration_token.clone(),
                 };
                 let version = list.version;
-                homes.request(turn, home, Ask::Publish(publish), AccountPending::Publish(version));
+                homes.request(turn, home, RequestBody::Publish(publish), AccountPending::Publish(version));
             }
         }
     }
@@ -105,7 +105,7 @@ impl Account {
             }
             Refusal::Stale => {
                 let account = Bytes::copy_from_slice(self.id().as_bytes());
-                homes.request(turn, home, Ask::LookUp(account), AccountPending::OwnList);
+                homes.request(turn, home, RequestBody::LookUp(account), AccountPending::OwnList);
                 return;
             }
             Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
@@ -124,7 +124,7 @@ impl Account {
         homes.request(
             turn,
             home,
-            Ask::PublishKeyPackages(KeyPackages::default()),
+            RequestBody::PublishKeyPackages(KeyPackages::default()),
             AccountPending::KeyPackages { filled: false },
         );
     }
@@ -164,7 +164,12 @@ impl Engine {
     pub(crate) fn account_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let username = self.account.identity.row.username.clone();
         if !username.is_empty() {
-            self.homes.request(turn, home, Ask::ClaimName(username.clone()), AccountPending::Username(username));
+            self.homes.request(
+                turn,
+                home,
+                RequestBody::ClaimName(username.clone()),
+                AccountPending::Username(username),
+            );
         }
         self.account.check_packages(turn, &mut self.homes, home);
         self.check_snapshot(turn, home);
@@ -173,7 +178,7 @@ impl Engine {
     /// Reads the snapshot if that was not done yet; stores ours if it is newer.
     fn check_snapshot(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         if self.counters.row.snapshot == 0 {
-            self.homes.request(turn, home, Ask::GetSnapshot(true), AccountPending::Snapshot);
+            self.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
         } else if self.counters.row.snapshot_owed {
             self.snapshot_soon(turn);
         }
@@ -248,7 +253,12 @@ impl Engine {
             packages.one_time.push(self.mls.key_package(false, now)?.into());
         }
         packages.last_resort = self.mls.key_package(true, now)?.into();
-        self.homes.request(turn, home, Ask::PublishKeyPackages(packages), AccountPending::KeyPackages { filled: true });
+        self.homes.request(
+            turn,
+            home,
+            RequestBody::PublishKeyPackages(packages),
+            AccountPending::KeyPackages { filled: true },
+        );
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use starling_keys::{AccountId, RendezvousAddr};
-use starling_wire::rendezvous::{Ask, Snapshot};
+use starling_wire::rendezvous::{RequestBody, Snapshot};
 
 use crate::{
     account::pending::AccountPending,
@@ -160,6 +160,6 @@ impl Engine {
         self.counters.dirty = true;
         let sealed = self.sealed_snapshot();
         let snapshot = Snapshot { version: self.counters.row.snapshot, sealed: sealed.into() };
-        self.homes.request(turn, home, Ask::PutSnapshot(snapshot), AccountPending::PutSnapshot);
+        self.homes.request(turn, home, RequestBody::PutSnapshot(snapshot), AccountPending::PutSnapshot);
     }
 }

@@ -2,7 +2,7 @@
 
 use starling_wire::{
     limits::is_username,
-    rendezvous::{Ask, Refusal},
+    rendezvous::{Refusal, RequestBody},
 };
 
 use super::Account;
@@ -32,7 +32,7 @@ impl Account {
         }
         self.name_reply = Some(reply);
         for home in ours {
-            homes.request(turn, home, Ask::ClaimName(name.clone()), AccountPending::Username(name.clone()));
+            homes.request(turn, home, RequestBody::ClaimName(name.clone()), AccountPending::Username(name.clone()));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Call, CallId, EventId, rendezvous::Ask};
+use starling_wire::{Body, Call, CallId, EventId, rendezvous::RequestBody};
 
 use super::{Calls, media::CallCommand};
 use crate::{
@@ -157,7 +157,7 @@ impl CallHost for EngineHost<'_, '_> {
         let usable = self.engine.homes.servers.iter().filter(|(_, h)| h.own && h.registered && h.hello.is_some());
         let homes: Vec<HomeId> = usable.map(|(home, _)| *home).collect();
         for home in &homes {
-            self.engine.homes.request(self.turn, *home, Ask::TurnCredentials(true), Pending::CallServers(call));
+            self.engine.homes.request(self.turn, *home, RequestBody::TurnCredentials(true), Pending::CallServers(call));
         }
         homes.len()
     }

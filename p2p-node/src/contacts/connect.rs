@@ -6,7 +6,7 @@ use starling_keys::{AccountId, DeviceId, DeviceList, InviteToken, RendezvousAddr
 use starling_wire::{
     Body, Profile,
     inbox::{InboxBody, Welcome},
-    rendezvous::{Ask, Devices},
+    rendezvous::{Devices, RequestBody},
 };
 
 use super::Contacts;
@@ -93,8 +93,8 @@ impl Contacts {
             connect.asked = true;
             connect.homes.sort_by_key(|h| h.peer != home);
             let ask = match &connect.whom {
-                ConnectTarget::Account(account) => Ask::LookUp(Bytes::copy_from_slice(account.as_bytes())),
-                ConnectTarget::Name(name) => Ask::LookUpName(name.clone()),
+                ConnectTarget::Account(account) => RequestBody::LookUp(Bytes::copy_from_slice(account.as_bytes())),
+                ConnectTarget::Name(name) => RequestBody::LookUpName(name.clone()),
             };
             homes.request(turn, home, ask, ContactPending::DeviceList(id));
         }
@@ -271,7 +271,7 @@ impl Engine {
         for (home, claimed) in claims {
             let devices = claimed.iter().map(|d| Bytes::copy_from_slice(d.as_bytes())).collect();
             let asked = ContactPending::KeyPackages(id, attempt, claimed);
-            self.homes.request(turn, home, Ask::ClaimKeyPackages(Devices { devices }), asked);
+            self.homes.request(turn, home, RequestBody::ClaimKeyPackages(Devices { devices }), asked);
         }
     }
 

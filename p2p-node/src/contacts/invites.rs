@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starling_keys::{Invite, InviteToken};
-use starling_wire::rendezvous::{Ask, InviteRecord};
+use starling_wire::rendezvous::{InviteRecord, RequestBody};
 
 use crate::{
     contacts::pending::ContactPending,
@@ -48,7 +48,7 @@ impl Engine {
             uses: row.uses,
             expires_at: row.expires_at,
         };
-        self.homes.request(turn, home, Ask::RegisterInvite(record), ContactPending::Invite(key.to_vec()));
+        self.homes.request(turn, home, RequestBody::RegisterInvite(record), ContactPending::Invite(key.to_vec()));
     }
 
     /// Invites that our home does not know yet.

@@ -1,7 +1,7 @@
 //! What contacts have asked of rendezvous servers.
 
 use starling_keys::DeviceId;
-use starling_wire::rendezvous::{Answer, Refusal};
+use starling_wire::rendezvous::{Refusal, ResponseBody};
 
 use super::Contacts;
 use crate::{
@@ -47,17 +47,17 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         pending: ContactPending,
-        answer: Answer,
+        answer: ResponseBody,
     ) -> Result<(), EngineError> {
         match (pending, answer) {
-            (ContactPending::DeviceList(id), Answer::DeviceList(bytes)) => {
+            (ContactPending::DeviceList(id), ResponseBody::DeviceList(bytes)) => {
                 self.connect_list(turn, id, &bytes);
                 Ok(())
             }
-            (ContactPending::KeyPackages(id, attempt, devices), Answer::KeyPackages(claimed)) => {
+            (ContactPending::KeyPackages(id, attempt, devices), ResponseBody::KeyPackages(claimed)) => {
                 self.connect_packages(turn, id, attempt, &devices, claimed.packages)
             }
-            (ContactPending::Invite(key), Answer::Done(_)) => self.invite_registered(turn, &key),
+            (ContactPending::Invite(key), ResponseBody::Done(_)) => self.invite_registered(turn, &key),
             _ => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{
     LogVerb,
-    rendezvous::{Ask, LogEntry, LogRequest, Page},
+    rendezvous::{LogEntry, LogRequest, Page, RequestBody},
 };
 
 use super::Conversations;
@@ -60,12 +60,12 @@ impl Homes {
         let payload = request.signed_payload();
         request.signature = Bytes::copy_from_slice(&keys.key.sign(verb, &nonce, &payload));
         let ask = match verb {
-            LogVerb::Open => Ask::LogOpen(request),
-            LogVerb::Append => Ask::LogAppend(request),
-            LogVerb::Close => Ask::LogClose(request),
-            LogVerb::Read => Ask::LogRead(request),
-            LogVerb::Signal => Ask::LogSignal(request),
-            LogVerb::Trim => Ask::LogTrim(request),
+            LogVerb::Open => RequestBody::LogOpen(request),
+            LogVerb::Append => RequestBody::LogAppend(request),
+            LogVerb::Close => RequestBody::LogClose(request),
+            LogVerb::Read => RequestBody::LogRead(request),
+            LogVerb::Signal => RequestBody::LogSignal(request),
+            LogVerb::Trim => RequestBody::LogTrim(request),
         };
         self.request(turn, home, ask, pending);
         true
@@ -210,7 +210,12 @@ impl Engine {
                 entry.caught_up = false;
             }
             for address in addresses {
-                self.homes.request(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
+                self.homes.request(
+                    turn,
+                    home,
+                    RequestBody::LogLeave(Bytes::copy_from_slice(&address)),
+                    Pending::Nothing,
+                );
             }
         }
     }
@@ -406,7 +411,7 @@ impl Engine {
         if let Some(next) = group.current_keys() {
             self.conversations.logs.insert(next.address, (id, group.live.epoch()));
         }
-        self.homes.request(turn, home, Ask::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
+        self.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
         if let Some((epoch, cursor)) = current {
             self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
         }

@@ -1,6 +1,6 @@
 //! What conversations have asked of the servers that keep their logs.
 
-use starling_wire::rendezvous::{Answer, Refusal};
+use starling_wire::rendezvous::{Refusal, ResponseBody};
 
 use super::Conversations;
 use super::{group::GroupId, log::Appended, logged::Trimming};
@@ -51,19 +51,21 @@ impl Engine {
         turn: &mut Turn<'_>,
         home: HomeId,
         pending: LogPending,
-        answer: Answer,
+        answer: ResponseBody,
     ) -> Result<(), EngineError> {
         match (pending, answer) {
-            (LogPending::Open(id), Answer::Done(_)) => self.log_opened(turn, id),
-            (LogPending::Read(id, epoch), Answer::Page(page)) => self.on_log_page(turn, home, id, epoch, page)?,
-            (LogPending::Append(appended), Answer::Appended(last)) => self.on_appended(turn, &appended, last)?,
-            (LogPending::Append(appended), Answer::Closed(_)) => {
+            (LogPending::Open(id), ResponseBody::Done(_)) => self.log_opened(turn, id),
+            (LogPending::Read(id, epoch), ResponseBody::Page(page)) => self.on_log_page(turn, home, id, epoch, page)?,
+            (LogPending::Append(appended), ResponseBody::Appended(last)) => self.on_appended(turn, &appended, last)?,
+            (LogPending::Append(appended), ResponseBody::Closed(_)) => {
                 self.conversations.append_failed(turn, &appended);
                 self.log_stopped(turn, appended.place.group, false);
             }
             (LogPending::Trim(trimming), _) => self.conversations.trimmed(turn, trimming)?,
             // Won or lost, the log says it: its closing entry is ours or another's.
-            (LogPending::Close(id), Answer::Appended(_) | Answer::Closed(_)) => self.log_stopped(turn, id, false),
+            (LogPending::Close(id), ResponseBody::Appended(_) | ResponseBody::Closed(_)) => {
+                self.log_stopped(turn, id, false)
+            }
             _ => {}
         }
         Ok(())

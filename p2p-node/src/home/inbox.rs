@@ -7,7 +7,7 @@ use starling_wire::{
     Puzzle,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
     limits::MAX_GREETING,
-    rendezvous::{Answer, Ask, InboxAppend, Page, Refusal},
+    rendezvous::{InboxAppend, Page, Refusal, RequestBody, ResponseBody},
 };
 
 use crate::{
@@ -90,7 +90,7 @@ impl Homes {
             return;
         }
         let cursor = state.inbox.cursor;
-        self.request(turn, home, Ask::InboxRead(cursor), HomePending::Inbox);
+        self.request(turn, home, RequestBody::InboxRead(cursor), HomePending::Inbox);
     }
 }
 
@@ -100,11 +100,11 @@ impl Engine {
         turn: &mut Turn<'_>,
         home: HomeId,
         pending: HomePending,
-        answer: Answer,
+        answer: ResponseBody,
     ) -> Result<(), EngineError> {
         match (pending, answer) {
-            (HomePending::Inbox, Answer::Page(page)) => self.on_inbox(turn, home, page),
-            (HomePending::OutboundItem(key), Answer::Appended(_)) => self.parcel_delivered(turn, &key),
+            (HomePending::Inbox, ResponseBody::Page(page)) => self.on_inbox(turn, home, page),
+            (HomePending::OutboundItem(key), ResponseBody::Appended(_)) => self.parcel_delivered(turn, &key),
             _ => Ok(()),
         }
     }
@@ -164,7 +164,7 @@ impl Engine {
                     HomePending::OutboundItem(key),
                 );
             } else {
-                self.homes.request(turn, home, Ask::InboxAppend(append), HomePending::OutboundItem(key));
+                self.homes.request(turn, home, RequestBody::InboxAppend(append), HomePending::OutboundItem(key));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use starling_wire::{
     CallId, Puzzle,
-    rendezvous::{Answer, Ask, Refusal, Response},
+    rendezvous::{Refusal, RequestBody, Response, ResponseBody},
 };
 
 use super::{HomeState, Homes, inbox::HomePending};
@@ -102,11 +102,11 @@ impl HomeState {
 
 impl Homes {
     /// Sends a request once the turn is durable. It is dropped if we do not use the server (any more).
-    pub fn request(&mut self, turn: &mut Turn<'_>, home: HomeId, ask: Ask, pending: impl Into<Pending>) {
+    pub fn request(&mut self, turn: &mut Turn<'_>, home: HomeId, ask: RequestBody, pending: impl Into<Pending>) {
         let id = turn.fresh_id();
         if let Some(state) = self.servers.get_mut(&home) {
             state.insert(id, pending.into());
-            turn.emit(Effect::Net(NetCommand::Ask(home, id, ask)));
+            turn.emit(Effect::Net(NetCommand::Request(home, id, ask)));
         }
     }
 
@@ -122,7 +122,7 @@ impl Homes {
         let id = turn.fresh_id();
         if let Some(state) = self.servers.get_mut(&home) {
             state.insert(id, pending.into());
-            turn.emit(Effect::Net(NetCommand::AskWithWork(home, id, puzzle, work)));
+            turn.emit(Effect::Net(NetCommand::RequestWithWork(home, id, puzzle, work)));
         }
     }
 
@@ -140,7 +140,7 @@ impl Engine {
         home: HomeId,
         response: Response,
     ) -> Result<(), EngineError> {
-        let Some(answer) = response.answer else {
+        let Some(answer) = response.body else {
             return Ok(());
         };
         if response.id == 0 {
@@ -151,7 +151,7 @@ impl Engine {
         };
         let span = tracing::debug_span!("response", request = response.id, of = pending.capability());
         let _entered = span.enter();
-        if let Answer::Refused(refused) = answer {
+        if let ResponseBody::Refused(refused) = answer {
             let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
             tracing::debug!(?reason, "refused");
             return self.on_refusal(turn, pending, &Refused { home, reason, retry_after_ms: refused.retry_after_ms });
@@ -163,7 +163,7 @@ impl Engine {
             Pending::Log(pending) => self.on_log_answer(turn, home, pending, answer),
             Pending::Home(pending) => self.on_home_answer(turn, home, pending, answer),
             Pending::CallServers(id) => {
-                if let Answer::Turn(servers) = answer {
+                if let ResponseBody::Turn(servers) = answer {
                     self.with_calls(turn, |calls, host| calls.on_servers(host, id, servers));
                 }
                 Ok(())
@@ -195,17 +195,17 @@ impl Engine {
         }
     }
 
-    fn on_push(&mut self, turn: &mut Turn<'_>, home: HomeId, answer: Answer) -> Result<(), EngineError> {
+    fn on_push(&mut self, turn: &mut Turn<'_>, home: HomeId, answer: ResponseBody) -> Result<(), EngineError> {
         match answer {
             // A hint only: what is deleted at the server is what was read in order.
-            Answer::Page(page) if page.address.is_empty() => {
+            ResponseBody::Page(page) if page.address.is_empty() => {
                 self.homes.read_inbox(turn, home);
                 Ok(())
             }
-            Answer::Page(page) => self.on_log_push(turn, home, page),
+            ResponseBody::Page(page) => self.on_log_push(turn, home, page),
             // Another device of ours has changed it.
-            Answer::DeviceList(bytes) => self.on_pushed_list(turn, &bytes),
-            Answer::Signal(signal) => {
+            ResponseBody::DeviceList(bytes) => self.on_pushed_list(turn, &bytes),
+            ResponseBody::Signal(signal) => {
                 if let Some((group, _)) =
                     <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
                 {
@@ -213,11 +213,11 @@ impl Engine {
                 }
                 Ok(())
             }
-            Answer::Readers(readers) => {
+            ResponseBody::Readers(readers) => {
                 self.on_readers(turn, &readers.address, readers.others);
                 Ok(())
             }
-            Answer::Code(message) => {
+            ResponseBody::Code(message) => {
                 self.on_code(turn, home, &message);
                 Ok(())
             }

@@ -16,7 +16,7 @@ use starling_keys::{DeviceId, RendezvousAddr};
 use starling_wire::{
     Puzzle,
     direct::DirectFrame,
-    rendezvous::{Ask, Response, ServerHello},
+    rendezvous::{RequestBody, Response, ServerHello},
 };
 
 pub use swarm::{NetConfig, NetError, NetHandle, start};
@@ -47,9 +47,9 @@ pub enum NetCommand {
     /// A frame for a device.
     Direct(DeviceId, DirectFrame),
     /// A request to a rendezvous, under a number that the engine chose.
-    Ask(HomeId, u64, Ask),
+    Request(HomeId, u64, RequestBody),
     /// A request that needs a proof of work first; the solution goes where `place` puts it.
-    AskWithWork(HomeId, u64, Puzzle, WorkFor),
+    RequestWithWork(HomeId, u64, Puzzle, WorkFor),
 }
 
 /// A request whose proof of work is still missing.
@@ -63,13 +63,13 @@ pub enum WorkFor {
 
 impl WorkFor {
     /// The request with its solution.
-    pub fn solved(self, solution: u64) -> Ask {
+    pub fn solved(self, solution: u64) -> RequestBody {
         match self {
             Self::Publish(publish) => {
-                Ask::Publish(starling_wire::rendezvous::Publish { solution: Some(solution), ..publish })
+                RequestBody::Publish(starling_wire::rendezvous::Publish { solution: Some(solution), ..publish })
             }
             Self::Inbox(append) => {
-                Ask::InboxAppend(starling_wire::rendezvous::InboxAppend { solution: Some(solution), ..append })
+                RequestBody::InboxAppend(starling_wire::rendezvous::InboxAppend { solution: Some(solution), ..append })
             }
         }
     }

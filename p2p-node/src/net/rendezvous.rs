@@ -8,7 +8,7 @@ use std::{
 use futures::AsyncReadExt;
 use libp2p::Stream;
 use starling_wire::{
-    rendezvous::{Answer, Ask, Request, Response},
+    rendezvous::{Request, RequestBody, Response, ResponseBody},
     streams::{FrameReader, FrameWriter},
 };
 use tokio::sync::{Notify, mpsc};
@@ -48,13 +48,13 @@ impl From<&str> for Left {
 pub async fn run(
     home: HomeId,
     stream: Stream,
-    mut requests: mpsc::Receiver<(u64, Ask)>,
+    mut requests: mpsc::Receiver<(u64, RequestBody)>,
     engine: mpsc::Sender<Input>,
 ) -> Left {
     let (read, write) = stream.split();
     let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
     let hello = match tokio::time::timeout(GREETING, reader.next::<Response>()).await {
-        Ok(Ok(Some(Response { answer: Some(Answer::Hello(hello)), .. }))) => hello,
+        Ok(Ok(Some(Response { body: Some(ResponseBody::Hello(hello)), .. }))) => hello,
         Ok(Err(error)) => return error.to_string().into(),
         Ok(_) => return "it does not speak this protocol".into(),
         Err(_) => return "it does not answer".into(),
@@ -72,8 +72,8 @@ pub async fn run(
             match reader.next::<Response>().await {
                 Ok(Some(response)) => {
                     heard.fetch_add(1, Relaxed);
-                    match &response.answer {
-                        Some(Answer::Drain(ms)) => away = Some(Duration::from_millis((*ms).min(60_000))),
+                    match &response.body {
+                        Some(ResponseBody::Drain(ms)) => away = Some(Duration::from_millis((*ms).min(60_000))),
                         _ if response.id == 0 => {}
                         _ => drop(open.fetch_sub(1, Relaxed)),
                     }
@@ -92,12 +92,12 @@ pub async fn run(
     let write = async {
         while let Some((id, ask)) = requests.recv().await {
             open.fetch_add(1, Relaxed);
-            writer.push(&Request { id, ask: Some(ask) });
+            writer.push(&Request { id, body: Some(ask) });
             while writer.waiting() < 256 * 1024
                 && let Ok((id, ask)) = requests.try_recv()
             {
                 open.fetch_add(1, Relaxed);
-                writer.push(&Request { id, ask: Some(ask) });
+                writer.push(&Request { id, body: Some(ask) });
             }
             asked.notify_one();
             match tokio::time::timeout(STALLED, writer.flush()).await {

@@ -1,7 +1,7 @@
 //! Conversations as stories, in the test world.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::{Availability, rendezvous::Answer};
+use starling_wire::{Availability, rendezvous::ResponseBody};
 
 use starling_media::spec;
 use starling_wire::{CallEnd, CallId};
@@ -212,7 +212,7 @@ fn a_server_that_rolls_a_device_list_back_is_not_believed() {
         list.device
     };
     world.lie = Some(Box::new(|_, response| {
-        if let Some(Answer::DeviceList(list)) = &mut response.answer {
+        if let Some(ResponseBody::DeviceList(list)) = &mut response.body {
             let mut bytes = list.to_vec();
             let last = bytes.len() - 1;
             bytes[last] ^= 1;
@@ -239,7 +239,7 @@ fn entries_that_are_replayed_reordered_or_garbled_by_the_server_do_no_harm() {
         let mut kept = Vec::new();
         let mut count = 0u64;
         world.lie = Some(Box::new(move |_, response| {
-            let Some(Answer::Page(page)) = &mut response.answer else { return };
+            let Some(ResponseBody::Page(page)) = &mut response.body else { return };
             if page.address.is_empty() {
                 return;
             }

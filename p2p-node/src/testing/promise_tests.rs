@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use starling_keys::DeviceId;
 use starling_wire::{
     Text,
-    rendezvous::{Answer, Refusal, Refused},
+    rendezvous::{Refusal, Refused, ResponseBody},
 };
 
 use super::world::{Who, World};
@@ -212,9 +212,9 @@ fn a_removal_is_reported_only_when_a_home_has_the_list() {
     let device = world.of(laptop).device;
     // The home refuses for a while.
     world.lie = Some(Box::new(|who, response| {
-        if who == 0 && matches!(response.answer, Some(Answer::Done(_))) {
+        if who == 0 && matches!(response.body, Some(ResponseBody::Done(_))) {
             let refused = Refused { reason: Refusal::RateLimited.into(), retry_after_ms: 1_000 };
-            response.answer = Some(Answer::Refused(refused));
+            response.body = Some(ResponseBody::Refused(refused));
         }
     }));
     let refused = remove(&mut world, alice, device).unwrap_err().to_string();

@@ -21,7 +21,7 @@ use starling_rendezvous::{
 };
 use starling_wire::{
     Text,
-    rendezvous::{Answer, Ask, Request, Response},
+    rendezvous::{Request, RequestBody, Response, ResponseBody},
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -55,7 +55,7 @@ enum Wire {
 pub type Lie = Box<dyn FnMut(Who, &mut Response)>;
 
 enum Packet {
-    Ask(Request),
+    RequestBody(Request),
     In(Box<Input>),
 }
 
@@ -286,7 +286,7 @@ impl World {
                 && let Some(server) = &self.server
             {
                 let session = self.runtime.block_on(server.connect(*person.device.as_bytes())).unwrap();
-                let Some(Answer::Hello(mut hello)) = session.hello().answer else { panic!("no greeting") };
+                let Some(ResponseBody::Hello(mut hello)) = session.hello().body else { panic!("no greeting") };
                 hello.time_ms = self.now.wall_ms;
                 self.people[who].session = Some(session);
                 self.tell(who, NetEvent::HomeUp(self.home.peer, hello));
@@ -340,17 +340,17 @@ impl World {
                     self.put(Wire::Between(who, other), Packet::In(Box::new(input)));
                 }
             }
-            NetCommand::Ask(_, id, ask) => self.request(who, id, ask),
-            NetCommand::AskWithWork(_, id, puzzle, work) => {
+            NetCommand::Request(_, id, ask) => self.request(who, id, ask),
+            NetCommand::RequestWithWork(_, id, puzzle, work) => {
                 let ask = work.solved(puzzle.solve().0);
                 self.request(who, id, ask);
             }
         }
     }
 
-    fn request(&mut self, who: Who, id: u64, ask: Ask) {
+    fn request(&mut self, who: Who, id: u64, ask: RequestBody) {
         if self.people[who].session.is_some() {
-            self.put(Wire::ToServer(who), Packet::Ask(Request { id, ask: Some(ask) }));
+            self.put(Wire::ToServer(who), Packet::RequestBody(Request { id, body: Some(ask) }));
         }
     }
 
@@ -386,7 +386,7 @@ impl World {
         let mut asks = Vec::new();
         for packet in packets.drain(..count) {
             match packet {
-                Packet::Ask(request) => asks.push(request),
+                Packet::RequestBody(request) => asks.push(request),
                 Packet::In(input) => inputs.push(*input),
             }
         }
@@ -420,7 +420,9 @@ impl World {
         for wire in asked {
             let Wire::ToServer(who) = wire else { continue };
             for packet in self.wires.remove(&wire).unwrap_or_default() {
-                let (Packet::Ask(request), Some(session)) = (packet, &mut self.people[who].session) else { continue };
+                let (Packet::RequestBody(request), Some(session)) = (packet, &mut self.people[who].session) else {
+                    continue;
+                };
                 let response = self.runtime.block_on(session.ask(request));
                 self.answered(who, response);
             }
@@ -645,9 +647,9 @@ impl World {
         let (account, device) = (self.people[who].account, self.people[who].device);
         let server = self.server.as_ref().unwrap();
         let mut session = self.runtime.block_on(server.connect(*device.as_bytes())).unwrap();
-        let ask = Ask::LookUp(bytes::Bytes::copy_from_slice(account.as_bytes()));
-        let response = self.runtime.block_on(session.ask(Request { id: 1, ask: Some(ask) }));
-        let Some(Answer::DeviceList(list)) = response.answer else { panic!("no list") };
+        let ask = RequestBody::LookUp(bytes::Bytes::copy_from_slice(account.as_bytes()));
+        let response = self.runtime.block_on(session.ask(Request { id: 1, body: Some(ask) }));
+        let Some(ResponseBody::DeviceList(list)) = response.body else { panic!("no list") };
         let list = Verified::<DeviceList>::from_bytes(&list).unwrap();
         list.homes.iter().map(ToString::to_string).collect()
     }

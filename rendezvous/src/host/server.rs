@@ -12,7 +12,7 @@ use std::{
 
 use futures::StreamExt;
 use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, ping, swarm::SwarmEvent};
-use starling_wire::{rendezvous::Answer, streams};
+use starling_wire::{rendezvous::ResponseBody, streams};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -322,7 +322,7 @@ impl Server {
     async fn drain(mut self) {
         tracing::info!(sessions = self.services.metrics.sessions.get(), "draining");
         self.services.draining.store(true, Ordering::Relaxed);
-        self.services.store.fanout.publish(Topic::Everyone, None, &Answer::Drain(2_000));
+        self.services.store.fanout.publish(Topic::Everyone, None, &ResponseBody::Drain(2_000));
         let all_gone = async {
             while !self.sessions.is_empty() {
                 tokio::select! {

@@ -1,7 +1,7 @@
 //! Who reads which log now: new entries and signals are passed on at once, and members see whether others are there. Nobody is told who; and to
 //! ask one has to hold the log's key. In memory only.
 
-use starling_wire::rendezvous::{Answer, Page, Readers};
+use starling_wire::rendezvous::{Page, Readers, ResponseBody};
 
 use super::Services;
 use crate::{
@@ -40,26 +40,26 @@ impl Services {
     }
 
     /// Passes something on to all who read a log, except the session that it comes from.
-    pub fn pass_on(&self, log: Key, from: SubscriberId, answer: &Answer) {
+    pub fn pass_on(&self, log: Key, from: SubscriberId, answer: &ResponseBody) {
         self.store.fanout.publish(Topic::Log(log), Some(from), answer);
     }
 
     /// New entries of a log.
     pub fn new_entries(&self, log: Key, from: SubscriberId, entries: &[Entry]) {
         let large = entries.iter().map(|e| e.sealed.len()).sum::<usize>() > PUSH_BYTES;
-        let answer = Answer::Page(if large { page(&log, &[], true) } else { page(&log, entries, false) });
+        let answer = ResponseBody::Page(if large { page(&log, &[], true) } else { page(&log, entries, false) });
         self.pass_on(log, from, &answer);
     }
 
     /// There are new items in an inbox: the device is told to read it, as only what was read in order is deleted.
     pub fn new_items(&self, device: Key) {
-        self.store.fanout.publish(Topic::Device(device), None, &Answer::Page(page(&[], &[], true)));
+        self.store.fanout.publish(Topic::Device(device), None, &ResponseBody::Page(page(&[], &[], true)));
     }
 
     /// The newest list of an account, for its devices and those that it has given up: all but the one that published it.
     pub fn new_devices(&self, devices: &[Key], from: SubscriberId, list: &bytes::Bytes) {
         for device in devices {
-            self.store.fanout.publish(Topic::Device(*device), Some(from), &Answer::DeviceList(list.clone()));
+            self.store.fanout.publish(Topic::Device(*device), Some(from), &ResponseBody::DeviceList(list.clone()));
         }
     }
 
@@ -68,7 +68,7 @@ impl Services {
         if let Some(others) = self.store.fanout.listeners(topic).checked_sub(1) {
             let address = bytes::Bytes::copy_from_slice(&log);
             let readers = Readers { address, others: u32::try_from(others).unwrap_or(u32::MAX) };
-            self.store.fanout.publish(topic, None, &Answer::Readers(readers));
+            self.store.fanout.publish(topic, None, &ResponseBody::Readers(readers));
         }
     }
 }

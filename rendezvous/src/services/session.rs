@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 use starling_wire::{
     VERSION,
-    rendezvous::{Answer, Ask, Refusal, Refused, Registration, Request, Response, ServerHello},
+    rendezvous::{Refusal, Refused, Registration, Request, RequestBody, Response, ResponseBody, ServerHello},
 };
 use tokio::sync::mpsc;
 use tracing::Instrument;
@@ -107,7 +107,7 @@ impl Session {
         };
         Response {
             id: 0,
-            answer: Some(Answer::Hello(ServerHello {
+            body: Some(ResponseBody::Hello(ServerHello {
                 version: VERSION,
                 nonce: Bytes::copy_from_slice(&self.nonce),
                 time_ms: now_ms(),
@@ -120,14 +120,14 @@ impl Session {
 
     /// Answers one request.
     pub async fn answer(&mut self, request: Request) -> Response {
-        let verb = request.ask.as_ref().map_or("none", verb);
-        let Request { id, ask } = request;
-        let answer = Box::pin(self.admit(ask)).instrument(tracing::debug_span!("request", verb)).await;
-        Response { id, answer: Some(answer) }
+        let verb = request.body.as_ref().map_or("none", verb);
+        let Request { id, body } = request;
+        let answer = Box::pin(self.admit(body)).instrument(tracing::debug_span!("request", verb)).await;
+        Response { id, body: Some(answer) }
     }
 
     /// Answers, unless the device asks too often.
-    async fn admit(&mut self, ask: Option<Ask>) -> Answer {
+    async fn admit(&mut self, ask: Option<RequestBody>) -> ResponseBody {
         self.services.metrics.requests.inc();
         let answer = match self.services.requests.check_key(&self.device) {
             Ok(()) => self.handle(ask).await,
@@ -140,38 +140,38 @@ impl Session {
         answer.unwrap_or_else(|Rejected(reason, retry_after_ms)| {
             tracing::debug!(?reason, retry_after_ms, "refused");
             self.services.metrics.refusals.get_or_create(&reason.into()).inc();
-            Answer::Refused(Refused { reason: reason as i32, retry_after_ms })
+            ResponseBody::Refused(Refused { reason: reason as i32, retry_after_ms })
         })
     }
 
-    async fn handle(&mut self, ask: Option<Ask>) -> Result<Answer, Rejected> {
+    async fn handle(&mut self, ask: Option<RequestBody>) -> Result<ResponseBody, Rejected> {
         let Some(ask) = ask else {
             return Err(Refusal::Malformed.into());
         };
         match ask {
-            Ask::TurnCredentials(_) => directory::turn_credentials(self).await,
-            Ask::Publish(publish) => directory::publish(self, publish).await,
-            Ask::ClaimName(name) => directory::claim_name(self, &name).await,
-            Ask::LookUp(account) => directory::look_up(self, &account).await,
-            Ask::LookUpName(name) => directory::look_up_name(self, &name).await,
-            Ask::PublishKeyPackages(packages) => directory::publish_key_packages(self, packages).await,
-            Ask::ClaimKeyPackages(devices) => directory::claim_key_packages(self, devices).await,
-            Ask::RegisterInvite(invite) => directory::register_invite(self, invite).await,
-            Ask::PutSnapshot(snapshot) => directory::put_snapshot(self, snapshot).await,
-            Ask::GetSnapshot(_) => directory::get_snapshot(self).await,
-            Ask::CodeOpen(_) => directory::code_open(self),
-            Ask::CodeTry(message) => directory::code_try(self, message),
-            Ask::CodeReply(message) => directory::code_reply(self, message),
-            Ask::CodeClose(place) => directory::code_close(self, place),
-            Ask::InboxAppend(append) => log::inbox_append(self, append).await,
-            Ask::InboxRead(after) => log::inbox_read(self, after).await,
-            Ask::LogOpen(request) => log::open(self, request).await,
-            Ask::LogAppend(request) => log::append(self, request).await,
-            Ask::LogClose(request) => log::close(self, request).await,
-            Ask::LogRead(request) => log::read(self, request).await,
-            Ask::LogSignal(request) => log::signal(self, request),
-            Ask::LogTrim(request) => log::trim(self, request).await,
-            Ask::LogLeave(address) => log::leave(self, &address),
+            RequestBody::TurnCredentials(_) => directory::turn_credentials(self).await,
+            RequestBody::Publish(publish) => directory::publish(self, publish).await,
+            RequestBody::ClaimName(name) => directory::claim_name(self, &name).await,
+            RequestBody::LookUp(account) => directory::look_up(self, &account).await,
+            RequestBody::LookUpName(name) => directory::look_up_name(self, &name).await,
+            RequestBody::PublishKeyPackages(packages) => directory::publish_key_packages(self, packages).await,
+            RequestBody::ClaimKeyPackages(devices) => directory::claim_key_packages(self, devices).await,
+            RequestBody::RegisterInvite(invite) => directory::register_invite(self, invite).await,
+            RequestBody::PutSnapshot(snapshot) => directory::put_snapshot(self, snapshot).await,
+            RequestBody::GetSnapshot(_) => directory::get_snapshot(self).await,
+            RequestBody::CodeOpen(_) => directory::code_open(self),
+            RequestBody::CodeTry(message) => directory::code_try(self, message),
+            RequestBody::CodeReply(message) => directory::code_reply(self, message),
+            RequestBody::CodeClose(place) => directory::code_close(self, place),
+            RequestBody::InboxAppend(append) => log::inbox_append(self, append).await,
+            RequestBody::InboxRead(after) => log::inbox_read(self, after).await,
+            RequestBody::LogOpen(request) => log::open(self, request).await,
+            RequestBody::LogAppend(request) => log::append(self, request).await,
+            RequestBody::LogClose(request) => log::close(self, request).await,
+            RequestBody::LogRead(request) => log::read(self, request).await,
+            RequestBody::LogSignal(request) => log::signal(self, request),
+            RequestBody::LogTrim(request) => log::trim(self, request).await,
+            RequestBody::LogLeave(address) => log::leave(self, &address),
         }
     }
 
@@ -185,31 +185,31 @@ impl Session {
 }
 
 /// The name of a request in spans: no part of what it asks for.
-fn verb(ask: &Ask) -> &'static str {
+fn verb(ask: &RequestBody) -> &'static str {
     match ask {
-        Ask::TurnCredentials(_) => "turn_credentials",
-        Ask::Publish(_) => "publish",
-        Ask::ClaimName(_) => "claim_name",
-        Ask::LookUp(_) => "look_up",
-        Ask::LookUpName(_) => "look_up_name",
-        Ask::PublishKeyPackages(_) => "publish_key_packages",
-        Ask::ClaimKeyPackages(_) => "claim_key_packages",
-        Ask::RegisterInvite(_) => "register_invite",
-        Ask::PutSnapshot(_) => "put_snapshot",
-        Ask::GetSnapshot(_) => "get_snapshot",
-        Ask::CodeOpen(_) => "code_open",
-        Ask::CodeTry(_) => "code_try",
-        Ask::CodeReply(_) => "code_reply",
-        Ask::CodeClose(_) => "code_close",
-        Ask::InboxAppend(_) => "inbox_append",
-        Ask::InboxRead(_) => "inbox_read",
-        Ask::LogOpen(_) => "log_open",
-        Ask::LogAppend(_) => "log_append",
-        Ask::LogClose(_) => "log_close",
-        Ask::LogRead(_) => "log_read",
-        Ask::LogSignal(_) => "log_signal",
-        Ask::LogTrim(_) => "log_trim",
-        Ask::LogLeave(_) => "log_leave",
+        RequestBody::TurnCredentials(_) => "turn_credentials",
+        RequestBody::Publish(_) => "publish",
+        RequestBody::ClaimName(_) => "claim_name",
+        RequestBody::LookUp(_) => "look_up",
+        RequestBody::LookUpName(_) => "look_up_name",
+        RequestBody::PublishKeyPackages(_) => "publish_key_packages",
+        RequestBody::ClaimKeyPackages(_) => "claim_key_packages",
+        RequestBody::RegisterInvite(_) => "register_invite",
+        RequestBody::PutSnapshot(_) => "put_snapshot",
+        RequestBody::GetSnapshot(_) => "get_snapshot",
+        RequestBody::CodeOpen(_) => "code_open",
+        RequestBody::CodeTry(_) => "code_try",
+        RequestBody::CodeReply(_) => "code_reply",
+        RequestBody::CodeClose(_) => "code_close",
+        RequestBody::InboxAppend(_) => "inbox_append",
+        RequestBody::InboxRead(_) => "inbox_read",
+        RequestBody::LogOpen(_) => "log_open",
+        RequestBody::LogAppend(_) => "log_append",
+        RequestBody::LogClose(_) => "log_close",
+        RequestBody::LogRead(_) => "log_read",
+        RequestBody::LogSignal(_) => "log_signal",
+        RequestBody::LogTrim(_) => "log_trim",
+        RequestBody::LogLeave(_) => "log_leave",
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use starling_wire::rendezvous::{Answer, Response};
+use starling_wire::rendezvous::{Response, ResponseBody};
 use tokio::sync::mpsc;
 
 use super::{
@@ -284,8 +284,8 @@ pub async fn counters_add_up_and_are_corrected_if_unchanged(counters: &dyn Count
     assert_eq!(counters.add(key, -1_000).await.unwrap(), 0, "no sum is below 0");
 }
 
-fn received(inbox: &mut mpsc::Receiver<Box<Response>>) -> Vec<Answer> {
-    std::iter::from_fn(|| inbox.try_recv().ok()).filter_map(|response| response.answer).collect()
+fn received(inbox: &mut mpsc::Receiver<Box<Response>>) -> Vec<ResponseBody> {
+    std::iter::from_fn(|| inbox.try_recv().ok()).filter_map(|response| response.body).collect()
 }
 
 /// Not those who have left, and not who published it.
@@ -299,19 +299,22 @@ pub fn what_is_published_reaches_those_who_listen(fanout: &dyn Fanout) {
     assert!(fanout.subscribe(b, Topic::Everyone));
     assert_eq!((fanout.listeners(topic), fanout.subscriptions(b)), (2, 2));
 
-    fanout.publish(topic, Some(a), &Answer::Appended(1));
-    fanout.publish(topic, None, &Answer::Appended(2));
-    fanout.publish(Topic::Device([1; 32]), None, &Answer::Appended(3));
-    fanout.publish(Topic::Everyone, None, &Answer::Appended(4));
-    assert!(fanout.send(a, Answer::Appended(5)));
-    assert_eq!(received(&mut inbox_a), [Answer::Appended(2), Answer::Appended(5)]);
-    assert_eq!(received(&mut inbox_b), [Answer::Appended(1), Answer::Appended(2), Answer::Appended(4)]);
+    fanout.publish(topic, Some(a), &ResponseBody::Appended(1));
+    fanout.publish(topic, None, &ResponseBody::Appended(2));
+    fanout.publish(Topic::Device([1; 32]), None, &ResponseBody::Appended(3));
+    fanout.publish(Topic::Everyone, None, &ResponseBody::Appended(4));
+    assert!(fanout.send(a, ResponseBody::Appended(5)));
+    assert_eq!(received(&mut inbox_a), [ResponseBody::Appended(2), ResponseBody::Appended(5)]);
+    assert_eq!(
+        received(&mut inbox_b),
+        [ResponseBody::Appended(1), ResponseBody::Appended(2), ResponseBody::Appended(4)]
+    );
 
     assert!(fanout.unsubscribe(a, topic) && !fanout.unsubscribe(a, topic));
     let left: HashSet<Topic> = fanout.detach(b).into_iter().collect();
     assert_eq!(left, HashSet::from([topic, Topic::Everyone]));
-    fanout.publish(topic, None, &Answer::Appended(6));
-    assert!(!fanout.send(b, Answer::Appended(7)));
+    fanout.publish(topic, None, &ResponseBody::Appended(6));
+    assert!(!fanout.send(b, ResponseBody::Appended(7)));
     assert_eq!((received(&mut inbox_a), received(&mut inbox_b)), (vec![], vec![]));
     assert_eq!(fanout.listeners(topic), 0);
 }
@@ -322,9 +325,9 @@ pub fn a_subscriber_without_room_is_dropped(fanout: &dyn Fanout) {
     let id = fanout.attach(outbox);
     fanout.subscribe(id, Topic::Everyone);
     for n in 0..3 {
-        fanout.publish(Topic::Everyone, None, &Answer::Appended(n));
+        fanout.publish(Topic::Everyone, None, &ResponseBody::Appended(n));
     }
-    assert_eq!(received(&mut inbox), [Answer::Appended(0)]);
+    assert_eq!(received(&mut inbox), [ResponseBody::Appended(0)]);
     assert!(inbox.is_closed());
     assert_eq!(fanout.listeners(Topic::Everyone), 0);
 }

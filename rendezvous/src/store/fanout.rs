@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use starling_wire::rendezvous::{Answer, Response};
+use starling_wire::rendezvous::{Response, ResponseBody};
 use tokio::sync::mpsc;
 
 use super::Key;
@@ -40,9 +40,9 @@ pub trait Fanout: Send + Sync {
     /// To how many topics a subscriber listens.
     fn subscriptions(&self, id: SubscriberId) -> usize;
     /// Passes a message to all who listen to a topic, except the one that it comes from.
-    fn publish(&self, topic: Topic, from: Option<SubscriberId>, message: &Answer);
+    fn publish(&self, topic: Topic, from: Option<SubscriberId>, message: &ResponseBody);
     /// Passes a message to one subscriber; whether there was room for it.
-    fn send(&self, id: SubscriberId, message: Answer) -> bool;
+    fn send(&self, id: SubscriberId, message: ResponseBody) -> bool;
     /// How many listen to a topic.
     fn listeners(&self, topic: Topic) -> usize;
 }
@@ -105,7 +105,7 @@ impl Fanout for LocalFanout {
         self.lock().subscribers.get(&id).map_or(0, |subscriber| subscriber.topics.len())
     }
 
-    fn publish(&self, topic: Topic, from: Option<SubscriberId>, message: &Answer) {
+    fn publish(&self, topic: Topic, from: Option<SubscriberId>, message: &ResponseBody) {
         let mut state = self.lock();
         let listeners: Vec<SubscriberId> = state.by_topic.get(&topic).into_iter().flatten().copied().collect();
         for id in listeners.into_iter().filter(|id| Some(*id) != from) {
@@ -113,7 +113,7 @@ impl Fanout for LocalFanout {
         }
     }
 
-    fn send(&self, id: SubscriberId, message: Answer) -> bool {
+    fn send(&self, id: SubscriberId, message: ResponseBody) -> bool {
         self.lock().send(id, message)
     }
 
@@ -123,11 +123,11 @@ impl Fanout for LocalFanout {
 }
 
 impl State {
-    fn send(&mut self, id: SubscriberId, message: Answer) -> bool {
+    fn send(&mut self, id: SubscriberId, message: ResponseBody) -> bool {
         let Some(subscriber) = self.subscribers.get(&id) else {
             return false;
         };
-        let sent = subscriber.outbox.try_send(Box::new(Response { id: 0, answer: Some(message) })).is_ok();
+        let sent = subscriber.outbox.try_send(Box::new(Response { id: 0, body: Some(message) })).is_ok();
         if !sent {
             self.detach(id);
         }

@@ -136,12 +136,12 @@ mod tests {
     use futures::io::AsyncReadExt;
 
     use super::*;
-    use crate::rendezvous::{Ask, Request};
+    use crate::rendezvous::{Request, RequestBody};
 
     #[tokio::test(start_paused = true)]
     async fn half_a_frame_does_not_wait_forever() {
         let mut bytes = BytesMut::new();
-        write_frame(&Request { id: 1, ask: Some(Ask::ClaimName("alice".into())) }, &mut bytes);
+        write_frame(&Request { id: 1, body: Some(RequestBody::ClaimName("alice".into())) }, &mut bytes);
         let (whole, half) = (bytes.clone(), bytes.split_to(bytes.len() - 1));
         let mut sent = whole.to_vec();
         sent.extend_from_slice(&half);

@@ -18,7 +18,7 @@ use starling_keys::DeviceId;
 use starling_wire::{
     DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL,
     direct::DirectFrame,
-    rendezvous::Ask,
+    rendezvous::RequestBody,
     streams::{Connection, Gate, OpenError, Opened},
 };
 use tokio::{
@@ -91,7 +91,7 @@ pub(super) struct Driver {
     opening: FuturesUnordered<BoxFuture<'static, Opening>>,
     streams: u64,
     devices: HashMap<DeviceId, Outbound<DirectFrame>>,
-    homes: HashMap<HomeId, Outbound<(u64, Ask)>>,
+    homes: HashMap<HomeId, Outbound<(u64, RequestBody)>>,
     inbound: HashMap<DeviceId, Vec<AbortHandle>>,
     pub(super) dials: HashMap<ConnectionId, (DialId, Span)>,
     /// What is logged of a connection and its streams has this context; no peer, no address.
@@ -207,12 +207,12 @@ impl Driver {
                     self.report(Input::StreamStalled(device)).await;
                 }
             }
-            NetCommand::Ask(home, id, ask) => {
+            NetCommand::Request(home, id, ask) => {
                 if let Some(out) = self.homes.get_mut(&home) {
                     out.push((id, ask));
                 }
             }
-            NetCommand::AskWithWork(home, id, puzzle, work) => {
+            NetCommand::RequestWithWork(home, id, puzzle, work) => {
                 let Some(requests) = self.homes.get(&home).and_then(|out| out.queue.clone()) else { return };
                 self.tasks.spawn(async move {
                     let solved = tokio::task::spawn_blocking(move || puzzle.solve()).await;

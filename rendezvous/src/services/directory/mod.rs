@@ -10,7 +10,7 @@ use starling_wire::{
     Puzzle, Solution,
     limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, is_username},
     rendezvous::{
-        Answer, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, Snapshot,
+        ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, ResponseBody, Snapshot,
         TurnCredentials,
     },
 };
@@ -55,7 +55,7 @@ fn today() -> u64 {
 }
 
 /// Stores a device list. A new account has to pay for it, or hold a token of the operator.
-pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, Rejected> {
+pub async fn publish(session: &mut Session, publish: Publish) -> Result<ResponseBody, Rejected> {
     let services = session.services.clone();
     let records = &*services.store.records;
     let list = Verified::<DeviceList>::from_bytes(&publish.device_list).map_err(|_| Refusal::Denied)?;
@@ -99,7 +99,7 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Answer, 
     }
     services.new_devices(&[&devices[..], &gone].concat(), session.id, &publish.device_list);
     session.account = Some(account);
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
 fn is_stale(known: &Account, list: &DeviceList, bytes: &Bytes) -> bool {
@@ -163,7 +163,7 @@ fn name_hash(session: &Session, name: &str) -> Result<Key, Rejected> {
 }
 
 /// Takes a name, giving up the one that the account had; a name whose account was not here for long is free.
-pub async fn claim_name(session: &mut Session, name: &str) -> Result<Answer, Rejected> {
+pub async fn claim_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {
     let account = session.registered().await?;
     let records = &*session.services.store.records;
     let name = name_hash(session, name)?;
@@ -172,7 +172,7 @@ pub async fn claim_name(session: &mut Session, name: &str) -> Result<Answer, Rej
     let is_free = |holder: &Account| holder.seen_day < unused_before;
     let reserved = claims::reserve(records, Collection::Names, name, account, known.as_ref(), is_free).await?;
     let Some(reserved) = reserved else {
-        return Ok(Answer::Done(true));
+        return Ok(ResponseBody::Done(true));
     };
     let mut old = Vec::new();
     update(records, Collection::Accounts, account, |known: Option<Account>| {
@@ -187,12 +187,12 @@ pub async fn claim_name(session: &mut Session, name: &str) -> Result<Answer, Rej
     {
         claims::release(records, Collection::Names, old, account).await?;
     }
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
 /// Servers for calls, for accounts that are known here. The name is the account's of the day: quotas are counted by it, and who relays does
 /// not learn whose it is.
-pub async fn turn_credentials(session: &mut Session) -> Result<Answer, Rejected> {
+pub async fn turn_credentials(session: &mut Session) -> Result<ResponseBody, Rejected> {
     let account = session.registered().await?;
     let services = session.services.clone();
     let endpoint = services.turn.get().ok_or(Refusal::NotFound)?;
@@ -204,10 +204,10 @@ pub async fn turn_credentials(session: &mut Session) -> Result<Answer, Rejected>
     let made = turn::credentials(&endpoint.secret, now_s + lifetime_s, &user).map_err(|_| Refusal::Internal)?;
     services.metrics.turn_credentials.inc();
     let urls = vec![format!("stun:{}", endpoint.address), format!("turn:{}?transport=udp", endpoint.address)];
-    Ok(Answer::Turn(TurnCredentials { urls, username: made.username, password: made.password, lifetime_s }))
+    Ok(ResponseBody::Turn(TurnCredentials { urls, username: made.username, password: made.password, lifetime_s }))
 }
 
-pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<Answer, Rejected> {
+pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<ResponseBody, Rejected> {
     let services = &session.services;
     let account = key(account)?;
     let (record, _) = load::<Account>(&*services.store.records, Collection::Accounts, account).await?;
@@ -215,17 +215,17 @@ pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<Answer, Re
     if is_banned(services, account).await? {
         return Err(Refusal::NotFound.into());
     }
-    Ok(Answer::DeviceList(record.device_list))
+    Ok(ResponseBody::DeviceList(record.device_list))
 }
 
-pub async fn look_up_name(session: &mut Session, name: &str) -> Result<Answer, Rejected> {
+pub async fn look_up_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {
     let name = name_hash(session, name)?;
     let found = claims::resolve(&*session.services.store.records, Collection::Names, name).await?;
     let (account, _) = found.ok_or(Refusal::NotFound)?;
     look_up(session, &account).await
 }
 
-pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) -> Result<Answer, Rejected> {
+pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) -> Result<ResponseBody, Rejected> {
     let owner = session.registered().await?;
     let bad = |p: &Bytes| p.is_empty() || p.len() > MAX_KEY_PACKAGE;
     if packages.one_time.len() > MAX_KEY_PACKAGES
@@ -246,10 +246,10 @@ pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) 
         services.append(id, Some(owner), true, one_time, services.inbox_allowance()).await?;
     }
     let left = services.store.streams.head(id).await?.map_or(0, |head| head.count);
-    Ok(Answer::KeyPackagesLeft(u32::try_from(left).unwrap_or(u32::MAX)))
+    Ok(ResponseBody::KeyPackagesLeft(u32::try_from(left).unwrap_or(u32::MAX)))
 }
 
-pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Result<Answer, Rejected> {
+pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Result<ResponseBody, Rejected> {
     if devices.devices.is_empty() || devices.devices.len() > DEVICES_PER_CLAIM {
         return Err(Refusal::Malformed.into());
     }
@@ -257,7 +257,7 @@ pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Resu
     for device in &devices.devices {
         packages.push(claim_key_package(&session.services, key(device)?).await?.unwrap_or_default());
     }
-    Ok(Answer::KeyPackages(ClaimedKeyPackages { packages }))
+    Ok(ResponseBody::KeyPackages(ClaimedKeyPackages { packages }))
 }
 
 /// Takes a one-time key package of a device, or copies its last-resort one.
@@ -269,7 +269,7 @@ async fn claim_key_package(services: &Services, device: Key) -> Result<Option<By
     Ok(services.store.records.get(Collection::LastResort, device).await?.map(|record| record.value))
 }
 
-pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Result<Answer, Rejected> {
+pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Result<ResponseBody, Rejected> {
     let account = session.registered().await?;
     if invite.uses > MAX_INVITE_USES {
         return Err(Refusal::Malformed.into());
@@ -291,20 +291,20 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
         Ok(Invite { uses: invite.uses.saturating_mul(devices), expires_at, ..known })
     })
     .await?;
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-async fn revoke_invite(records: &dyn Records, token: Key, account: Key) -> Result<Answer, Rejected> {
+async fn revoke_invite(records: &dyn Records, token: Key, account: Key) -> Result<ResponseBody, Rejected> {
     let (known, revision) = load::<Invite>(records, Collection::Invites, token).await?;
     match known {
         None => {}
         Some(known) if known.account != account => return Err(Refusal::Taken.into()),
         Some(_) => records.delete(Collection::Invites, token, revision).await?,
     }
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<Answer, Rejected> {
+pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<ResponseBody, Rejected> {
     let account = session.registered().await?;
     if snapshot.sealed.len() > MAX_SNAPSHOT {
         return Err(Refusal::Malformed.into());
@@ -317,18 +317,18 @@ pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<A
         Ok(store::Snapshot { version: snapshot.version, sealed: snapshot.sealed.clone() })
     })
     .await?;
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-pub async fn get_snapshot(session: &mut Session) -> Result<Answer, Rejected> {
+pub async fn get_snapshot(session: &mut Session) -> Result<ResponseBody, Rejected> {
     let account = session.registered().await?;
     let records = &*session.services.store.records;
     let (known, _) = load::<store::Snapshot>(records, Collection::Snapshots, account).await?;
     let store::Snapshot { version, sealed } = known.unwrap_or_default();
-    Ok(Answer::Snapshot(Snapshot { version, sealed }))
+    Ok(ResponseBody::Snapshot(Snapshot { version, sealed }))
 }
 
-pub fn code_open(session: &mut Session) -> Result<Answer, Rejected> {
+pub fn code_open(session: &mut Session) -> Result<ResponseBody, Rejected> {
     let services = session.services.clone();
     session.codes.retain(|place| services.codes.is_open(*place, now_ms()));
     if session.codes.len() >= CODES_PER_SESSION {
@@ -336,10 +336,10 @@ pub fn code_open(session: &mut Session) -> Result<Answer, Rejected> {
     }
     let place = services.codes.open(session.id, now_ms()).ok_or(Refusal::Full)?;
     session.codes.push(place);
-    Ok(Answer::CodePlace(place))
+    Ok(ResponseBody::CodePlace(place))
 }
 
-pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<Answer, Rejected> {
+pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<ResponseBody, Rejected> {
     if message.pake.len() > 64 || message.sealed.len() > 4096 {
         return Err(Refusal::Malformed.into());
     }
@@ -349,24 +349,24 @@ pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<Answer, R
     }
     let (owner, attempt) =
         session.services.codes.attempt(message.place, session.id, now_ms()).ok_or(Refusal::NotFound)?;
-    let forwarded = Answer::Code(CodeMessage { attempt, ..message });
+    let forwarded = ResponseBody::Code(CodeMessage { attempt, ..message });
     if !session.services.store.fanout.send(owner, forwarded) {
         return Err(Refusal::NotFound.into());
     }
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-pub fn code_reply(session: &mut Session, message: CodeMessage) -> Result<Answer, Rejected> {
+pub fn code_reply(session: &mut Session, message: CodeMessage) -> Result<ResponseBody, Rejected> {
     if message.pake.len() > 64 || message.sealed.len() > 4096 {
         return Err(Refusal::Malformed.into());
     }
     let guest = session.services.codes.guest(message.place, message.attempt, session.id).ok_or(Refusal::NotFound)?;
-    session.services.store.fanout.send(guest, Answer::Code(message));
-    Ok(Answer::Done(true))
+    session.services.store.fanout.send(guest, ResponseBody::Code(message));
+    Ok(ResponseBody::Done(true))
 }
 
-pub fn code_close(session: &mut Session, place: u32) -> Result<Answer, Rejected> {
+pub fn code_close(session: &mut Session, place: u32) -> Result<ResponseBody, Rejected> {
     session.services.codes.close(place, session.id);
     session.codes.retain(|p| *p != place);
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }

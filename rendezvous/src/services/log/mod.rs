@@ -6,7 +6,7 @@ use bytes::Bytes;
 use starling_wire::{
     LogVerb, Puzzle, Solution,
     limits::{MAX_ENTRY, MAX_INBOX_ITEM, MAX_SIGNAL},
-    rendezvous::{Answer, InboxAppend, LogEntry, LogRequest, LogSignal, Refusal},
+    rendezvous::{InboxAppend, LogEntry, LogRequest, LogSignal, Refusal, ResponseBody},
     verify_log,
 };
 
@@ -49,19 +49,19 @@ fn check_entries(entries: &[Bytes], most: usize) -> Result<(), Rejected> {
     Ok(())
 }
 
-fn closed(entry: Entry) -> Answer {
-    Answer::Closed(LogEntry { sequence: entry.sequence, sealed: entry.sealed, closing: true })
+fn closed(entry: Entry) -> ResponseBody {
+    ResponseBody::Closed(LogEntry { sequence: entry.sequence, sealed: entry.sealed, closing: true })
 }
 
-pub async fn open(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
+pub async fn open(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Open)?;
     let owner = session.registered().await?;
     let services = &session.services;
     services.store.streams.open(StreamId::log(address), owner, services.expiry()).await?;
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
+pub async fn append(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, APPEND_ENTRIES)?;
     let services = &session.services;
@@ -91,7 +91,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
                 .map(|(sealed, sequence)| Entry { sequence, sealed, closing: false })
                 .collect();
             services.new_entries(address, session.id, &entries);
-            Ok(Answer::Appended(last))
+            Ok(ResponseBody::Appended(last))
         }
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
         Err(error) => Err(error.into()),
@@ -100,7 +100,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Answer
 
 /// Closes a log and opens the next: the next first, so that a closed log always has a successor. If this is cut short between the two, or if
 /// somebody else closes the log, the next stays empty until it expires.
-pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
+pub async fn close(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Close)?;
     check_entries(&request.entries, 1)?;
     let next = key(&request.next)?;
@@ -120,7 +120,7 @@ pub async fn close(session: &mut Session, request: LogRequest) -> Result<Answer,
         Ok(sequence) => {
             let entry = Entry { sequence, sealed, closing: true };
             services.new_entries(address, session.id, &[entry]);
-            Ok(Answer::Appended(sequence))
+            Ok(ResponseBody::Appended(sequence))
         }
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
         Err(error) => Err(error.into()),
@@ -133,7 +133,7 @@ async fn remove(services: &Services, id: StreamId, selection: Selection) -> Resu
     services.discount(removed).await
 }
 
-pub async fn read(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
+pub async fn read(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Read)?;
     let streams = &session.services.store.streams;
     streams.head(StreamId::log(address)).await?.ok_or(Refusal::NotFound)?;
@@ -143,19 +143,19 @@ pub async fn read(session: &mut Session, request: LogRequest) -> Result<Answer, 
     }
     let Page { entries, more } = streams.read(StreamId::log(address), request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
     session.services.metrics.fetched.inc_by(entries.len() as u64);
-    Ok(Answer::Page(page(&address, &entries, more)))
+    Ok(ResponseBody::Page(page(&address, &entries, more)))
 }
 
-pub async fn trim(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
+pub async fn trim(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Trim)?;
     if request.sequences.len() > APPEND_ENTRIES * 4 {
         return Err(Refusal::Malformed.into());
     }
     remove(&session.services, StreamId::log(address), Selection::Each(request.sequences)).await?;
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-pub fn signal(session: &mut Session, request: LogRequest) -> Result<Answer, Rejected> {
+pub fn signal(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Signal)?;
     let [sealed] = request.entries.as_slice() else {
         return Err(Refusal::Malformed.into());
@@ -163,20 +163,20 @@ pub fn signal(session: &mut Session, request: LogRequest) -> Result<Answer, Reje
     if sealed.len() > MAX_SIGNAL + 64 {
         return Err(Refusal::Malformed.into());
     }
-    let signal = Answer::Signal(LogSignal { address: request.address, sealed: sealed.clone() });
+    let signal = ResponseBody::Signal(LogSignal { address: request.address, sealed: sealed.clone() });
     session.services.pass_on(address, session.id, &signal);
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-pub fn leave(session: &mut Session, address: &[u8]) -> Result<Answer, Rejected> {
+pub fn leave(session: &mut Session, address: &[u8]) -> Result<ResponseBody, Rejected> {
     let address = key(address)?;
     if session.followed.remove(&address) {
         session.services.unfollow(session.id, address);
     }
-    Ok(Answer::Done(true))
+    Ok(ResponseBody::Done(true))
 }
 
-pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<Answer, Rejected> {
+pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<ResponseBody, Rejected> {
     let device = key(&append.device)?;
     if append.sealed.is_empty() || append.sealed.len() > MAX_INBOX_ITEM {
         return Err(Refusal::Malformed.into());
@@ -222,7 +222,7 @@ pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<
         appended?
     };
     services.new_items(device);
-    Ok(Answer::Appended(sequence))
+    Ok(ResponseBody::Appended(sequence))
 }
 
 /// As `starling_keys::InviteToken::hash` does.
@@ -231,12 +231,12 @@ fn token_hash(token: &[u8]) -> Result<Key, Rejected> {
     Ok(starling_keys::InviteToken(token).hash())
 }
 
-pub async fn inbox_read(session: &mut Session, after: u64) -> Result<Answer, Rejected> {
+pub async fn inbox_read(session: &mut Session, after: u64) -> Result<ResponseBody, Rejected> {
     let services = &session.services;
     let id = StreamId::inbox(session.device);
     if after > 0 {
         remove(services, id, Selection::UpTo(after)).await?;
     }
     let Page { entries, more } = services.store.streams.read(id, after, PAGE_ENTRIES, PAGE_BYTES).await?;
-    Ok(Answer::Page(page(&[], &entries, more)))
+    Ok(ResponseBody::Page(page(&[], &entries, more)))
 }
