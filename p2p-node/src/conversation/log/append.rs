@@ -1,0 +1,190 @@
+//! Appending to logs: the entries of the outbox that nobody has taken from a stream.
+
+use starling_wire::{LogVerb, rendezvous::LogRequest};
+
+use super::Appended;
+use crate::{
+    api::types::{ChatId, DeliveryState},
+    conversation::group::GroupId,
+    conversation::logged::{LogPlace, Trimming},
+    conversation::pending::LogPending,
+    conversation::send::outbox_key,
+    conversation::{ChatState, Conversations},
+    limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RETRY_REFUSED_MS},
+    store::{OUTBOX, OutboxRow, Reading},
+    turn::{Engine, EngineError, Turn},
+};
+
+impl Conversations {
+    pub(super) fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
+        let LogPlace { chat, group, .. } = appended.place;
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        let mut upto = 0;
+        for (first, end) in &appended.items {
+            let item = state.outbox.binary_search_by_key(first, |i| i.first).ok().and_then(|at| state.outbox.get(at));
+            // Encrypted again for another group meanwhile: it has to go to that group's log.
+            if item.is_some_and(|i| i.group != group || i.epoch > appended.epoch) {
+                break;
+            }
+            upto = *end;
+        }
+        state.row.logged_upto = state.row.logged_upto.max(upto);
+        let before = state.row.sent_upto;
+        state.row.sent_upto = before.max(upto);
+        state.dirty = true;
+        let mut ids = Vec::new();
+        let from = state.outbox.partition_point(|i| i.last <= before);
+        for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
+            ids.extend(item.ids_between(before, upto));
+        }
+        turn.state_news(chat, ids, DeliveryState::Sent, "")
+    }
+
+    /// An append came to nothing: what it told has to be told again.
+    pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
+        let due = turn.now() + RETRY_REFUSED_MS;
+        if appended.items.is_empty()
+            && let Some(state) = self.chats.get_mut(&appended.place.chat)
+        {
+            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+        }
+    }
+}
+
+impl Engine {
+    /// Appends what is due to the logs whose homes are up.
+    pub(crate) fn pump_logs(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        for id in self.conversations.groups.touched() {
+            self.maybe_update(turn, id)?;
+        }
+        for chat in self.touched_chats() {
+            self.pump_log(turn, chat)?;
+            self.pump_receipt(turn, chat)?;
+        }
+        for id in self.conversations.groups.touched() {
+            if !self.conversations.groups.get(&id).is_some_and(|g| g.closing && g.pending.is_some()) {
+                continue;
+            }
+            let Some(home) = self.usable(turn, id) else { continue };
+            self.close_log(turn, home, id);
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+                entry.closing = false;
+                // Not again until the answer is there.
+                entry.caught_up = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// From when on the first entry that no log has should be in one.
+    pub(super) fn entry_due(&self, chat: &ChatState) -> Option<(GroupId, u64)> {
+        let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
+        let entry = self.conversations.groups.get(&item.group)?;
+        if self.roster_diff(&chat.roster, entry).0 {
+            // It waits for a group that a device which was given up cannot read.
+            return None;
+        }
+        let me = self.account.device();
+        let all_linked =
+            entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.delivery.links.contains_key(&d));
+        let due = if all_linked { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
+        Some((item.group, due))
+    }
+
+    /// When the outbox of a chat needs a turn by itself.
+    pub(crate) fn log_due(&self, chat: &ChatState) -> Option<u64> {
+        let (group, due) = self.entry_due(chat)?;
+        let entry = self.conversations.groups.get(&group)?;
+        let home = self.conversations.home_of(group)?;
+        // Without a home, or while an append is under way, something else wakes us.
+        self.homes.servers.get(&home)?.hello.as_ref()?;
+        if entry.appending || (entry.row.ours && !entry.row.log_opened) {
+            return None;
+        }
+        if entry.row.dead || !self.is_linked_group(group) {
+            return None;
+        }
+        Some(due.max(entry.retry_at))
+    }
+
+    pub(super) fn pump_log(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let Some(state) = self.conversations.chats.get(&chat) else {
+            return Ok(());
+        };
+        let Some((group, due)) = self.entry_due(state) else {
+            return Ok(());
+        };
+        if due > turn.now() {
+            return Ok(());
+        }
+        let Some(home) = self.usable(turn, group) else {
+            return Ok(());
+        };
+        let Some(entry) = self.conversations.groups.get(&group) else {
+            return Ok(());
+        };
+        if entry.appending || (entry.row.ours && !entry.row.log_opened) {
+            return Ok(());
+        }
+        let epoch = entry.live.epoch();
+        let Some((keys, place)) = entry.current_keys().zip(self.conversations.log_place(group, epoch)) else {
+            return Ok(());
+        };
+        let (mut entries, mut size) = (Vec::new(), 0);
+        let mut appended =
+            Appended { place, epoch, items: Vec::new(), told: Vec::new(), read: 0, replaced: Trimming::new() };
+        let logged = state.row.logged_upto;
+        let from = state.outbox.partition_point(|i| i.last <= logged);
+        for item in state.outbox.iter().skip(from).filter(|i| i.group == group) {
+            if entries.len() >= entry.append_most || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
+                break;
+            }
+            let Some(row) = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
+                continue;
+            };
+            let sealed = keys.seal_entry(&row.message);
+            size += sealed.len();
+            entries.push(sealed);
+            appended.items.push((item.first, item.last));
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let request = LogRequest { entries, ..LogRequest::default() };
+        if self.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
+            && let Some(entry) = self.conversations.groups.get_mut(&group)
+        {
+            entry.appending = true;
+        }
+        Ok(())
+    }
+
+    /// A log has taken entries.
+    pub(crate) fn on_appended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        appended: &Appended,
+        last: u64,
+    ) -> Result<(), EngineError> {
+        self.conversations.note_appended(turn, appended, last)?;
+        let LogPlace { chat, group, .. } = appended.place;
+        if appended.items.is_empty() {
+            self.conversations.receipt_appended(appended);
+        } else {
+            if let Some(entry) = self.conversations.groups.get_mut(&group) {
+                entry.appending = false;
+                entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
+            }
+            self.set_problem(turn, chat, None);
+            self.conversations.events_appended(turn, appended)?;
+        }
+        let home = self.conversations.home_of(group);
+        if let Some(state) = home.and_then(|h| self.homes.servers.get_mut(&h)).filter(|h| h.registered || !h.own) {
+            state.problem = None;
+        }
+        self.conversations.trim_chat(turn, &mut self.homes, chat);
+        Ok(())
+    }
+}

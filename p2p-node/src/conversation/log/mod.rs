@@ -1,0 +1,146 @@
+//! Epoch logs at a rendezvous: requests to them, and when they are used.
+
+mod append;
+mod read;
+mod receipts;
+mod renewal;
+
+use bytes::Bytes;
+use starling_keys::DeviceId;
+use starling_wire::{
+    LogVerb,
+    rendezvous::{LogRequest, RequestBody},
+};
+
+use crate::{
+    api::types::ChatId,
+    conversation::Conversations,
+    conversation::group::{GroupEntry, GroupId, LogKeys},
+    conversation::logged::{LogPlace, Trimming},
+    home::{Homes, Pending},
+    net::HomeId,
+    turn::{Engine, Turn},
+};
+
+/// What an append has carried.
+#[derive(Debug, Clone)]
+pub struct Appended {
+    pub place: LogPlace,
+    pub epoch: u64,
+    /// First and last sequence number of each outbox entry; none in a receipt.
+    pub items: Vec<(u64, u64)>,
+    /// A receipt: devices, and what they are told that we have.
+    pub told: Vec<(DeviceId, u64)>,
+    /// A receipt: up to where we have read, or 0 if that is not told.
+    pub read: u64,
+    /// Receipts before it in the same log, which are deleted with its append.
+    pub replaced: Trimming,
+}
+
+impl Homes {
+    /// A signed request to a log of a group, if its home is up.
+    pub fn request_log(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        keys: &LogKeys,
+        verb: LogVerb,
+        mut request: LogRequest,
+        pending: impl Into<Pending>,
+    ) -> bool {
+        let Some(nonce) = self.servers.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
+            return false;
+        };
+        request.address = Bytes::copy_from_slice(&keys.address);
+        let payload = request.signed_payload();
+        request.signature = Bytes::copy_from_slice(&keys.key.sign(verb, &nonce, &payload));
+        let ask = match verb {
+            LogVerb::Open => RequestBody::LogOpen(request),
+            LogVerb::Append => RequestBody::LogAppend(request),
+            LogVerb::Close => RequestBody::LogClose(request),
+            LogVerb::Read => RequestBody::LogRead(request),
+            LogVerb::Signal => RequestBody::LogSignal(request),
+            LogVerb::Trim => RequestBody::LogTrim(request),
+        };
+        self.request(turn, home, ask, pending);
+        true
+    }
+}
+
+impl Conversations {
+    pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
+        let entry = self.groups.get(&group)?;
+        let home: starling_keys::RendezvousAddr = entry.row.home.parse().ok()?;
+        Some(home.peer)
+    }
+
+    pub(crate) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
+        let at = |id: &&GroupId| self.home_of(**id) == Some(home);
+        self.groups.keys().filter(at).copied().collect()
+    }
+}
+
+impl Engine {
+    /// The groups whose logs are at a home, when it comes up.
+    pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        for id in self.conversations.groups_at(home) {
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+                entry.reading.clear();
+                (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
+                entry.retry_at = 0;
+            }
+            self.read_logs(turn, id);
+        }
+    }
+
+    /// Logs at a home that were not read to their end.
+    pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        for id in self.conversations.groups_at(home) {
+            if self.conversations.groups.get(&id).is_some_and(|g| !g.caught_up) {
+                self.read_logs(turn, id);
+            }
+        }
+    }
+
+    pub(crate) fn is_linked_group(&self, id: GroupId) -> bool {
+        let chat = self.conversations.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
+        chat.is_some_and(|chat| self.is_reachable(chat))
+    }
+
+    /// Stops following the logs of conversations of an account in which nobody is left whom we exchange messages with.
+    pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, account: starling_keys::AccountId) {
+        let chats: Vec<ChatId> = self.conversations.of(&account).filter(|chat| !self.is_reachable(*chat)).collect();
+        let of_chat = |g: &&GroupEntry| chats.iter().any(|chat| g.row.chat == chat.0);
+        let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
+            .conversations
+            .groups
+            .values()
+            .filter(of_chat)
+            .map(|g| (g.id, g.logs.iter().filter_map(LogKeys::of).map(|k| k.address).collect()))
+            .collect();
+        for (id, addresses) in logs {
+            let Some(home) = self.conversations.home_of(id) else { continue };
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+                entry.caught_up = false;
+            }
+            for address in addresses {
+                self.homes.request(
+                    turn,
+                    home,
+                    RequestBody::LogLeave(Bytes::copy_from_slice(&address)),
+                    Pending::Nothing,
+                );
+            }
+        }
+    }
+
+    /// A linked person's group whose home is up.
+    pub(super) fn usable(&self, turn: &Turn<'_>, id: GroupId) -> Option<HomeId> {
+        let entry = self.conversations.groups.get(&id)?;
+        if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > turn.now() {
+            return None;
+        }
+        let home = self.conversations.home_of(id)?;
+        self.homes.servers.get(&home)?.hello.as_ref().map(|_| home)
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading logs: pages, what is pushed, and the commits that close an epoch.
+
+use bytes::Bytes;
+use starling_wire::{
+    LogVerb,
+    rendezvous::{LogEntry, LogRequest, Page, RequestBody},
+};
+
+use crate::{
+    api::types::{ChatId, Via},
+    conversation::Conversations,
+    conversation::group::{GroupId, LogKeys},
+    conversation::pending::LogPending,
+    conversation::receive::Taken,
+    home::{Homes, Pending},
+    mls::Processed,
+    net::HomeId,
+    turn::{Engine, EngineError, Turn},
+};
+
+impl Conversations {
+    /// A home is gone: nobody is known to read the logs there.
+    pub(crate) fn readers_gone(&mut self, home: HomeId) {
+        for group in self.groups_at(home) {
+            if let Some(entry) = self.groups.get_mut(&group) {
+                entry.readers = 0;
+            }
+        }
+    }
+
+    pub(super) fn read_log(
+        &mut self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        after: u64,
+    ) {
+        let Some(entry) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(keys) = entry.keys_of(epoch) else {
+            return;
+        };
+        entry.reading.push(epoch);
+        let request = LogRequest { after, ..LogRequest::default() };
+        homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::Read(id, epoch));
+    }
+}
+
+impl Engine {
+    /// Opens the log if it is ours and new, and reads every log that was not read to its end.
+    pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, id: GroupId) {
+        let Some(home) = self.usable(turn, id) else { return };
+        let registered = self.homes.servers.get(&home).is_some_and(|h| h.registered);
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+            return;
+        };
+        if entry.row.ours && !entry.row.log_opened {
+            if !entry.opening
+                && registered
+                && let Some(keys) = entry.current_keys()
+            {
+                entry.opening = true;
+                self.homes.request_log(turn, home, &keys, LogVerb::Open, LogRequest::default(), LogPending::Open(id));
+            }
+            return;
+        }
+        let due: Vec<(u64, u64)> =
+            entry.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
+        for (epoch, cursor) in due {
+            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
+        }
+    }
+
+    /// Something was seen that lies ahead: look at the log once more.
+    pub(crate) fn read_log_again(&mut self, turn: &mut Turn<'_>, id: GroupId) {
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            if entry.reading.is_empty() {
+                self.read_logs(turn, id);
+            } else {
+                entry.read_again = true;
+            }
+        }
+    }
+
+    /// A page that was asked for.
+    pub(crate) fn on_log_page(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        page: Page,
+    ) -> Result<(), EngineError> {
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            entry.reading.retain(|e| *e != epoch);
+        }
+        self.on_log_entries(turn, home, id, epoch, page.entries)?;
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
+        let again = std::mem::take(&mut entry.read_again);
+        match cursor {
+            Some(cursor) if page.more || again => {
+                self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor)
+            }
+            Some(_) => entry.caught_up = true,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// A page that was pushed.
+    pub(crate) fn on_log_push(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
+        let Some((id, epoch)) =
+            <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
+        else {
+            return Ok(());
+        };
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        if entry.reading.contains(&epoch) {
+            // The page that is under way may hold what came before this: taken in order, nothing is skipped.
+            entry.read_again = true;
+            return Ok(());
+        }
+        let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
+        let next = page.entries.first().map(|e| e.sequence);
+        if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
+            // Pushes of two writers may overtake each other.
+            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor.unwrap_or(0));
+            return Ok(());
+        }
+        self.on_log_entries(turn, home, id, epoch, page.entries)
+    }
+
+    pub(super) fn on_log_entries(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), EngineError> {
+        if !self.is_linked_group(id) {
+            // The cursor stays: should they be let in again, this is read then.
+            return Ok(());
+        }
+        for entry in entries {
+            let Some(group) = self.conversations.groups.get_mut(&id) else {
+                return Ok(());
+            };
+            let Some(keys) = group.keys_of(epoch) else {
+                return Ok(());
+            };
+            if !group.advance(epoch, entry.sequence) {
+                continue;
+            }
+            if entry.closing {
+                self.on_close(turn, home, id, epoch, &keys, &entry.sealed)?;
+                continue;
+            }
+            let place = self.conversations.log_place(id, epoch);
+            let taken = match keys.open_entry(&entry.sealed) {
+                Some(message) => self.on_message(turn, id, None, Via::Log, &message.into())?,
+                None => {
+                    tracing::warn!("a log entry cannot be opened");
+                    Taken::Nothing
+                }
+            };
+            let for_us_alone = self.conversations.groups.get(&id).is_some_and(|g| g.members.len() == 2);
+            match place.filter(|_| !matches!(taken, Taken::Nothing)) {
+                Some(place) if matches!(taken, Taken::Own) => {
+                    self.conversations.found_own(turn, &place, entry.sequence)?
+                }
+                Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
+                    self.conversations.found_needless(turn, &place, entry.sequence)?;
+                    self.conversations.trim_chat(turn, &mut self.homes, place.chat);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A log has ended: its closing entry is the commit that leads to the next epoch.
+    pub(super) fn on_close(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        id: GroupId,
+        epoch: u64,
+        keys: &LogKeys,
+        sealed: &Bytes,
+    ) -> Result<(), EngineError> {
+        let Some(group) = self.conversations.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        if epoch == group.live.epoch() {
+            if group.pending.as_ref().is_some_and(|p| p.entry == *sealed) {
+                group.adopt_pending();
+                group.since_update = 0;
+                group.row.updated_ms = turn.wall();
+                group.touch();
+            } else {
+                let message = keys.open_entry(sealed).unwrap_or_default();
+                match group.live.process_commit(&message) {
+                    Processed::Commit => {
+                        group.drop_pending();
+                        let next = group.next_log()?;
+                        group.enter_epoch(next);
+                    }
+                    // A member has closed the log with what is no commit. Nobody can go on in this group.
+                    _ => return self.abandon_group(turn, id),
+                }
+            }
+        }
+        let Some(group) = self.conversations.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        group.closing = false;
+        group.retry_at = 0;
+        group.forget_log(epoch);
+        self.conversations.logs.remove(&keys.address);
+        let current = group.current_log().map(|l| (l.epoch, l.cursor));
+        let chat = group.row.chat.as_slice().try_into().map(ChatId);
+        if let Some(next) = group.current_keys() {
+            self.conversations.logs.insert(next.address, (id, group.live.epoch()));
+        }
+        self.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
+        if let Some((epoch, cursor)) = current {
+            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
+        }
+        self.retry_future(turn, id)?;
+        if let Ok(chat) = chat {
+            self.renew_outbox(turn, chat)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Receipts in logs: for those who are not connected.
+
+use starling_keys::DeviceId;
+use starling_wire::{LogVerb, rendezvous::LogRequest};
+
+use super::Appended;
+use crate::{
+    api::types::ChatId,
+    conversation::Conversations,
+    conversation::group::GroupId,
+    conversation::pending::LogPending,
+    limits::RECEIPT_DELAY_MS,
+    net::HomeId,
+    turn::{Engine, EngineError, Turn},
+};
+
+impl Conversations {
+    /// What could not be told while a home was not up.
+    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let due = turn.now() + RECEIPT_DELAY_MS;
+        for group in self.groups_at(home) {
+            let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
+            if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
+                && (state.roster.devices().any(|d| d.told < d.received) || state.row.read_logged < state.row.read_told)
+            {
+                state.receipt_due = Some(due);
+            }
+        }
+    }
+
+    pub(super) fn receipt_appended(&mut self, appended: &Appended) {
+        let Some(state) = self.chats.get_mut(&appended.place.chat) else { return };
+        for (device, received) in &appended.told {
+            if let Some(row) = state.roster.known_mut(device) {
+                row.told = row.told.max(*received);
+            }
+        }
+        state.row.read_logged = state.row.read_logged.max(appended.read);
+        state.dirty = true;
+    }
+}
+
+impl Engine {
+    /// Tells, through the log, what we have of devices that we are not connected to.
+    pub(super) fn pump_receipt(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        if state.receipt_due.is_none_or(|due| due > turn.now()) {
+            return Ok(());
+        }
+        state.receipt_due = None;
+        let Some(group) = self.active_group(chat) else {
+            return Ok(());
+        };
+        if self.usable(turn, group).is_none() || self.has_revoked_member(chat, group) {
+            // When the home comes back, everything untold is told.
+            return Ok(());
+        }
+        let Some(state) = self.conversations.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_bytes(&row.device).ok()?, row.received));
+        let told: Vec<(DeviceId, u64)> = state
+            .roster
+            .devices()
+            .filter(|row| row.told < row.received)
+            .filter_map(known)
+            .filter(|(device, _)| !self.delivery.links.contains_key(device))
+            .collect();
+        let read = if Self::allows(self.account.settings.receipts) { state.row.read_told } else { 0 };
+        if told.is_empty() && read <= state.row.read_logged {
+            return Ok(());
+        }
+        // Everything, as it replaces the receipt before it.
+        let delivered = state.roster.devices().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
+        let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
+        self.append_receipt(turn, group, receipt, told)
+    }
+
+    pub(super) fn append_receipt(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        receipt: starling_wire::Receipt,
+        told: Vec<(DeviceId, u64)>,
+    ) -> Result<(), EngineError> {
+        let id = starling_wire::EventId {
+            clock: self.counters.clock.tick(turn.agreed_ms()),
+            device: self.account.device().tag(),
+            sequence: 0,
+        };
+        let read = receipt.read.0;
+        let body = starling_wire::Body::Receipt(receipt);
+        let batch = starling_wire::Batch { events: vec![starling_wire::Event { id, body }], floor: 0 };
+        let Some(home) = self.usable(turn, group) else { return Ok(()) };
+        let Some(entry) = self.conversations.groups.get_mut(&group) else {
+            return Ok(());
+        };
+        let epoch = entry.live.epoch();
+        let message = entry.live.encrypt(&batch.encode())?;
+        entry.touch_live();
+        let Some((keys, place)) = entry.current_keys().zip(self.conversations.log_place(group, epoch)) else {
+            return Ok(());
+        };
+        let replaced = self.conversations.replaced_receipts(&place);
+        let request = LogRequest {
+            entries: vec![keys.seal_entry(&message)],
+            sequences: replaced.iter().flat_map(|(_, sequences)| sequences).copied().collect(),
+            receipt: true,
+            ..LogRequest::default()
+        };
+        let appended = Appended { place, epoch, items: Vec::new(), told, read, replaced };
+        self.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended));
+        Ok(())
+    }
+}

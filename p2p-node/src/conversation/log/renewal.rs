@@ -1,0 +1,95 @@
+//! Renewing keys: when a log is closed with a commit, and what becomes of one that is lost.
+
+use bytes::Bytes;
+use starling_wire::{LogVerb, rendezvous::LogRequest};
+
+use crate::{
+    conversation::group::{GroupEntry, GroupId, LogKeys},
+    conversation::pending::LogPending,
+    limits::{RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
+    net::HomeId,
+    turn::{Engine, EngineError, Turn},
+};
+
+impl Engine {
+    /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
+    pub(super) fn maybe_update(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let now = turn.wall();
+        let away = self.counters.away_ms > UPDATE_AFTER_AWAY_MS;
+        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        if !entry.caught_up || entry.closing || !entry.row.confirmed {
+            return Ok(());
+        }
+        let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
+        let due = entry.since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
+        if entry.pending.is_none() {
+            if !due {
+                return Ok(());
+            }
+            entry.prepare_update(turn.agreed_ms())?;
+        }
+        entry.closing = true;
+        Ok(())
+    }
+
+    /// When a group's keys are renewed at the latest, by the clock; unless something else has to happen first.
+    pub(crate) fn renewal_due(&self, entry: &GroupEntry) -> Option<u64> {
+        let away = self.counters.away_ms > UPDATE_AFTER_AWAY_MS;
+        let ready = entry.caught_up && !entry.closing && entry.row.confirmed;
+        ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
+    }
+
+    /// Sends a prepared commit; the turn that prepared it has been stored by then.
+    pub(super) fn close_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId) {
+        let Some(entry) = self.conversations.groups.get(&id) else { return };
+        let (Some(pending), Some(keys)) = (&entry.pending, entry.current_keys()) else {
+            return;
+        };
+        let Some(next) = LogKeys::of(&pending.next) else {
+            return;
+        };
+        let request = LogRequest {
+            entries: vec![pending.entry.clone()],
+            next: Bytes::copy_from_slice(&next.address),
+            ..LogRequest::default()
+        };
+        self.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
+    }
+
+    /// The server does not have a log. One that was there before has expired or was lost.
+    pub(crate) fn log_lost(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let known =
+            self.conversations.groups.get(&id).is_some_and(|g| {
+                g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0)
+            });
+        if known { self.abandon_group(turn, id) } else { Ok(()) }
+    }
+
+    /// An append or read was refused, or its log is closed.
+    pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, id: GroupId, wait: bool) {
+        let now = turn.now();
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            entry.appending = false;
+            entry.opening = false;
+            entry.reading.clear();
+            if wait {
+                entry.retry_at = now + RETRY_REFUSED_MS;
+            }
+        }
+        if !wait {
+            self.read_log_again(turn, id);
+            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+                // Until the closing entry was read; a server that keeps it from us is not asked in a loop.
+                entry.retry_at = now + RETRY_REFUSED_MS;
+            }
+        }
+    }
+}
+
+/// For how long a group keeps its keys, in milliseconds. It differs from group to group, so that both sides do not commit at once.
+fn renew_after_ms(group: GroupId, away: bool) -> u64 {
+    let after = UPDATE_AFTER_MS + u64::from(group[0]) * 60_000;
+    if away { after.min(UPDATE_AFTER_AWAY_MS) } else { after }
+}
