@@ -41,6 +41,9 @@ pub struct ErrorData {
     pub hint: Option<String>,
     /// After how many milliseconds it is worth to try again.
     pub retry_after_ms: Option<u64>,
+    /// What exactly was wrong, where the node has refused something: a name such as `which_device` or `outbox_full`. More are added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The parameter that was wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,

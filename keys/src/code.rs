@@ -14,7 +14,7 @@ use crate::seal::StorageKey;
 const MAX_WRITTEN: usize = 256;
 
 /// Why a short code was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum CodeError {
     /// Not of the form number-word-word.
     #[error("a short code is a number and two words, like 7-unicorn-quiver")]

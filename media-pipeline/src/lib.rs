@@ -24,7 +24,7 @@ pub use stats::CallStats;
 pub use transport::peer::{IceServer, PeerConfig};
 
 /// Why media do not work.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     /// A device is missing or cannot be used; the text says what to do.
     #[error("{0}")]

@@ -23,13 +23,15 @@ mod testing;
 mod timeline;
 mod turn;
 
+pub use api::error::{CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 pub use api::node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
     Contact, ContactState, DeliveryState, Device, DurableEvent, DurableEventKind, HomeStatus, InvalidId, Message,
-    MessageId, NodeError, Request, Status, TransientEvent, Via,
+    MessageId, Request, Status, TransientEvent, Via,
 };
 pub use calls::{Media, RouteId};
+pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
 pub use starling_media::{self as media, spec};
@@ -37,6 +39,7 @@ pub use starling_wire::{
     Availability, CallEnd, CallId, Clock, EventId, Recording, Text,
     inbox::DeviceLink,
     limits::{MAX_TEXT, is_username},
+    rendezvous::Refusal,
 };
 pub use store::{ProfileDir, StoreError};
 pub use timeline::search::Search;

@@ -9,10 +9,11 @@ use starling_wire::{
 };
 
 use super::Account;
+use crate::api::error::{CodePurpose, Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     account::pending::AccountPending,
     api::Reply,
-    api::types::{NodeError, TransientEvent},
+    api::types::TransientEvent,
     contacts::connect::{Connect, ConnectTarget},
     home::Homes,
     home::Pending,
@@ -124,10 +125,7 @@ impl Account {
         if let Some(at) = self.codes.iter().position(|c| c.id == id) {
             let mut open = self.codes.remove(at);
             if let Some(reply) = open.reply.take() {
-                turn.reply(
-                    reply,
-                    Err(NodeError::Refused(format!("the rendezvous gives no short code now: {reason:?}"))),
-                );
+                turn.reply(reply, Err(NotAllowed::NoCode(reason).into()));
             }
         }
     }
@@ -173,7 +171,7 @@ impl Account {
         reply: CodeReply,
     ) {
         let Some(home) = home.or_else(|| self.identity.homes.first().cloned()) else {
-            return self.code_answer(turn, reply, NodeError::Invalid("a short code needs a rendezvous".into()));
+            return self.code_answer(turn, reply, Invalid::CodeWithoutRendezvous.into());
         };
         let id = turn.fresh_id();
         let peer = home.peer;
@@ -196,9 +194,7 @@ impl Account {
             if let Some(reply) = used.reply.take() {
                 let error = match reason {
                     Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: 10_000 },
-                    _ => NodeError::NotFound(
-                        "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes".into(),
-                    ),
+                    _ => NotFound::Code.into(),
                 };
                 self.code_answer(turn, reply, error);
             }
@@ -225,8 +221,7 @@ impl Account {
             let mut used = self.used_codes.remove(at);
             turn.fact(Fact::ReachChanged);
             if let Some(reply) = used.reply.take() {
-                let why = "nobody answers: both sides have to be online for a short code";
-                self.code_answer(turn, reply, NodeError::Unreachable(why.into()));
+                self.code_answer(turn, reply, Unreachable::CodeOwner.into());
             }
         }
         let ended = |c: &OpenCode| {
@@ -235,8 +230,7 @@ impl Account {
         while let Some(at) = self.codes.iter().position(ended) {
             let mut open = self.codes.remove(at);
             if let Some(reply) = open.reply.take() {
-                let problem = "our rendezvous cannot be reached, and a short code needs it: see `starling doctor`";
-                turn.reply(reply, Err(NodeError::Unreachable(problem.into())));
+                turn.reply(reply, Err(Unreachable::HomeForCode.into()));
             }
             self.end_code(turn, homes, &open, false);
         }
@@ -264,13 +258,12 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let home = self.account.identity.homes.first().map(|h| h.peer);
         let Some(home) = home else {
-            turn.reply(reply, Err(NodeError::Invalid("a short code needs a home rendezvous".into())));
+            turn.reply(reply, Err(Invalid::CodeWithoutHome.into()));
             return Ok(());
         };
         let expires_ms = turn.now() + CODE_LIFETIME_S * 1000;
         if for_device && self.account.other_devices().len() + 1 >= MAX_DEVICES {
-            let why = format!("an account has at most {MAX_DEVICES} devices: remove one with `starling device remove`");
-            turn.reply(reply, Err(NodeError::Refused(why)));
+            turn.reply(reply, Err(NotAllowed::TooManyDevices { max: MAX_DEVICES }.into()));
             return Ok(());
         }
         if for_device && self.counters.row.snapshot_owed {
@@ -346,15 +339,11 @@ impl Engine {
         let opened = open(context);
         let misused = opened.is_none() && open(other).is_some();
         let wrong = || {
-            NodeError::Refused(match context {
-                INVITE if !misused => {
-                    "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into()
-                }
-                _ if !misused => {
-                    "the code is wrong: ask for a new one (one that links a device is answered once)".into()
-                }
-                INVITE => "this code links a device: it is for `starling device join`, and for its owner alone".into(),
-                _ => "this code makes a contact: it is for `starling contacts add`".into(),
+            NodeError::NotAllowed(match (context, misused) {
+                (INVITE, false) => NotAllowed::WrongCode(CodePurpose::Contact),
+                (_, false) => NotAllowed::WrongCode(CodePurpose::Device),
+                (INVITE, true) => NotAllowed::CodeIsFor(CodePurpose::Device),
+                (_, true) => NotAllowed::CodeIsFor(CodePurpose::Contact),
             })
         };
         let reply = match reply {

@@ -4,10 +4,11 @@ use starling_keys::{DeviceId, RendezvousAddr, ShortCode};
 use starling_wire::{Body, Profile, inbox::DeviceLink};
 
 use super::codes::CodeReply;
+use crate::api::error::{Invalid, NodeError};
 use crate::{
     api::{
         Reply, fail,
-        types::{ChatId, Device, NodeError},
+        types::{ChatId, Device},
     },
     store::META,
     turn::{Engine, EngineError, Turn},
@@ -84,7 +85,7 @@ impl Engine {
             AccountCommand::OpenCode(for_device, reply) => self.open_code(turn, for_device, reply)?,
             AccountCommand::JoinAccount { code, home, reply } => match code.parse::<ShortCode>() {
                 Ok(code) => self.account.use_code(turn, &mut self.homes, code, Some(home), CodeReply::Account(reply)),
-                Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+                Err(error) => turn.reply(reply, Err(Invalid::Code(error).into())),
             },
             AccountCommand::Devices(reply) => {
                 let devices = self.device_list();
@@ -134,5 +135,5 @@ impl Engine {
 /// # Errors
 /// [`NodeError::Invalid`] for one that is empty, too long, or made to look like something else.
 pub(crate) fn checked_name(name: &str) -> Result<String, NodeError> {
-    starling_text::display_name(name).map_err(|error| NodeError::Invalid(error.to_string()))
+    starling_text::display_name(name).map_err(|error| Invalid::Name(error).into())
 }

@@ -12,11 +12,12 @@ use starling_wire::{
 };
 
 use super::Account;
+use crate::api::error::{NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     account::pending::AccountPending,
     api::{
         Reply,
-        types::{ChatId, ContactState, Device, DurableEventKind, NodeError, TransientEvent},
+        types::{ChatId, ContactState, Device, DurableEventKind, TransientEvent},
     },
     contacts::Person,
     home::Homes,
@@ -91,9 +92,7 @@ impl Account {
             .map(|l| l.devices.iter().filter(|d| d.certificate.device() != me).cloned().collect())
             .unwrap_or_default();
         if devices.len() >= MAX_DEVICES {
-            return Err(NodeError::Refused(format!(
-                "the account has {MAX_DEVICES} devices already: remove one with `starling device remove`"
-            )));
+            return Err(NotAllowed::TooManyDevices { max: MAX_DEVICES }.into());
         }
         devices.push(DeviceEntry {
             certificate: Certificate::issue(&self.identity.account_key, me, self.identity.row.created_at),
@@ -149,18 +148,16 @@ impl Account {
     /// The list from which a device can be removed now.
     fn check_may_remove(&self, homes: &mut Homes, device: DeviceId) -> Result<Verified<DeviceList>, NodeError> {
         let Some(list) = self.identity.list.clone() else {
-            return Err(NodeError::Unreachable("the list of devices is not there yet: try again in a moment".into()));
+            return Err(Unreachable::DeviceList.into());
         };
         if list.device(&device).is_none() {
-            return Err(NodeError::NotFound("the account has no such device: see `starling device list`".into()));
+            return Err(NotFound::Device.into());
         }
         if !homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some()) {
-            let why = "our rendezvous cannot be reached, and it has to take the new list of devices: try again later";
-            return Err(NodeError::Unreachable(why.into()));
+            return Err(Unreachable::HomeForDeviceList.into());
         }
         if device == self.device() {
-            let why = "this is the device that you are using: remove it from another one";
-            return Err(NodeError::Refused(why.into()));
+            return Err(NotAllowed::ThisDevice.into());
         }
         Ok(list)
     }
@@ -174,11 +171,8 @@ impl Account {
 
     fn removal_waits(&mut self, turn: &mut Turn<'_>, removal: Removal, why: &str) {
         let device = removal.device;
-        let problem = format!(
-            "the rendezvous has not taken the list without device {device} yet ({why}): it is sent again by itself \
-             until it has"
-        );
-        turn.reply(removal.reply, Err(NodeError::Unreachable(problem)));
+        let problem = why.to_owned();
+        turn.reply(removal.reply, Err(Unreachable::RemovalPending { device, problem }.into()));
     }
 
     pub(crate) fn expire_removals(&mut self, turn: &mut Turn<'_>) {

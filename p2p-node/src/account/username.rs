@@ -7,28 +7,21 @@ use starling_wire::{
 
 use super::Account;
 use super::pending::AccountPending;
-use crate::{
-    api::{Reply, types::NodeError},
-    home::Homes,
-    home::Refused,
-    turn::Turn,
-};
+use crate::api::error::{Invalid, NodeError, NotAllowed, Unreachable};
+use crate::{api::Reply, home::Homes, home::Refused, turn::Turn};
 
 impl Account {
     /// Asks our homes for a user name; it is ours when one of them says so.
     pub(super) fn claim_name(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, name: String, reply: Reply<()>) {
         let ours: Vec<_> = homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         if !is_username(&name) {
-            let problem =
-                format!("“{}” is no user name: 2 to 32 of a-z 0-9 . _ -, a letter or digit first", name.escape_debug());
-            return turn.reply(reply, Err(NodeError::Invalid(problem)));
+            return turn.reply(reply, Err(Invalid::Username { given: name }.into()));
         }
         if name == self.identity.row.username && !ours.is_empty() {
             return turn.reply(reply, Ok(()));
         }
         if ours.is_empty() || self.name_reply.is_some() {
-            let problem = "our rendezvous cannot be reached now: try again later".into();
-            return turn.reply(reply, Err(NodeError::Unreachable(problem)));
+            return turn.reply(reply, Err(Unreachable::Home.into()));
         }
         self.name_reply = Some(reply);
         for home in ours {
@@ -50,9 +43,9 @@ impl Account {
     pub(super) fn username_refused(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, name: &str, refused: &Refused) {
         if name != self.identity.row.username {
             let error = match refused.reason {
-                Refusal::Taken => NodeError::Refused(format!("the user name “{name}” is taken there: choose another")),
+                Refusal::Taken => NotAllowed::UsernameTaken { name: name.to_owned() }.into(),
                 Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: refused.retry_after_ms },
-                _ => NodeError::Refused("the rendezvous refuses the user name".into()),
+                _ => NotAllowed::UsernameRefused.into(),
             };
             return self.username_answered(turn, Err(error));
         }
@@ -67,8 +60,7 @@ impl Account {
 
     /// The connection broke before a home has answered.
     pub(super) fn username_lost(&mut self, turn: &mut Turn<'_>) {
-        let error = NodeError::Unreachable("the connection to the rendezvous broke: try again".into());
-        self.username_answered(turn, Err(error));
+        self.username_answered(turn, Err(Unreachable::ConnectionLost.into()));
     }
 
     fn username_answered(&mut self, turn: &mut Turn<'_>, answer: Result<(), NodeError>) {

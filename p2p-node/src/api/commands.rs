@@ -2,13 +2,13 @@
 
 use tokio::sync::oneshot;
 
+use crate::api::error::{NodeError, NotAllowed};
 use crate::{
     account::commands::AccountCommand,
-    api::types::{NodeError, Status},
+    api::types::Status,
     calls::CallRequest,
     contacts::commands::ContactCommand,
     conversation::commands::ConversationCommand,
-    home::SUPERSEDED,
     presence::commands::PresenceCommand,
     turn::{Engine, EngineError, Turn},
 };
@@ -92,7 +92,7 @@ commands! {
 impl Engine {
     pub(crate) fn on_command(&mut self, turn: &mut Turn<'_>, command: Command) -> Result<(), EngineError> {
         if self.counters.row.superseded && !command.is_allowed_after_removal() {
-            command.refuse(NodeError::Refused(SUPERSEDED.into()));
+            command.refuse(NotAllowed::Superseded.into());
             return Ok(());
         }
         match command {

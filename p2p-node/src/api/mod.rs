@@ -2,6 +2,7 @@
 
 mod commands;
 mod driver;
+pub mod error;
 pub mod node;
 mod queries;
 pub mod types;

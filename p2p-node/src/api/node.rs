@@ -19,10 +19,11 @@ use starling_wire::{Availability, CallId, Clock, Text, inbox::DeviceLink};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::driver::{Inbox, Listeners, Outside, drive};
+use crate::api::error::{CallRefused, Invalid, NodeError};
 use crate::{
     api::types::{
         Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, DurableEvent, Message, MessageId,
-        NodeError, Request, Status, TransientEvent,
+        Request, Status, TransientEvent,
     },
     api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand, Reply},
     calls::{self, AttendantId, CallRequest, Media, Table},
@@ -302,7 +303,7 @@ impl Node {
     /// ends that.
     pub async fn call_record(&self, id: CallId, path: Option<PathBuf>) -> Result<(), NodeError> {
         if let Some(path) = &path {
-            starling_media::record::check(path).map_err(|e| NodeError::Refused(e.to_string()))?;
+            starling_media::record::check(path).map_err(CallRefused::RecordingFile)?;
         }
         self.call(|reply| CallRequest::Record { id, path, reply }).await
     }
@@ -637,5 +638,5 @@ impl Drop for Attendant {
 async fn check_files(setup: &CallSetup) -> Result<(), NodeError> {
     let (inputs, outputs) = setup.files();
     let checked = tokio::task::spawn_blocking(move || starling_media::files::check(&inputs, &outputs)).await;
-    checked.map_err(|_| NodeError::Stopped)?.map_err(|e| NodeError::Invalid(e.to_string()))
+    checked.map_err(|_| NodeError::Stopped)?.map_err(|e| Invalid::Files(e).into())
 }

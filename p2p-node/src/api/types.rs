@@ -7,8 +7,6 @@ use starling_keys::{AccountId, DeviceId};
 use starling_media::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
 use starling_wire::{Availability, CallEnd, CallId, Clock, EventId, Recording};
 
-use crate::store::StoreError;
-
 /// What ids look like in text: base32 without padding, lower case.
 fn encode(bytes: &[u8]) -> String {
     BASE32_NOPAD.encode(bytes).to_lowercase()
@@ -588,42 +586,4 @@ pub struct Status {
     pub address: String,
     /// Our user name, if we have one.
     pub username: String,
-}
-
-/// Why the engine refused.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum NodeError {
-    /// Something in the call makes no sense.
-    #[error("{0}")]
-    Invalid(String),
-    /// No such thing.
-    #[error("{0}")]
-    NotFound(String),
-    /// A rendezvous cannot be reached, and nothing was queued.
-    #[error("{0}")]
-    Unreachable(String),
-    /// Blocked, not accepted, not allowed.
-    #[error("{0}")]
-    Refused(String),
-    /// The contact's key or devices have changed.
-    #[error("the devices of {0} have changed since you verified them: compare safety numbers again, then trust them")]
-    KeyChanged(String),
-    /// Too many requests.
-    #[error("too many requests; try again in {} s", .retry_after_ms / 1000 + 1)]
-    RateLimited {
-        /// When to try again.
-        retry_after_ms: u64,
-    },
-    /// The store has failed.
-    #[error("{0}")]
-    Store(String),
-    /// The node has stopped.
-    #[error("the node has stopped")]
-    Stopped,
-}
-
-impl From<StoreError> for NodeError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error.to_string())
-    }
 }

@@ -15,8 +15,9 @@ use super::{
     other_devices::OtherDeviceCall,
     session::CallSession,
 };
+use crate::api::error::{CallRefused, Invalid, NodeError, NotAllowed, NotFound};
 use crate::{
-    api::types::{CallElsewhere, CallPhase, CallSetup, ChatId, NodeError},
+    api::types::{CallElsewhere, CallPhase, CallSetup, ChatId},
     limits::{CALL_FETCH_MS, MAX_CALLS, RING_MS},
     turn::EngineError,
 };
@@ -60,20 +61,19 @@ impl Calls {
             (Some(to), all) if all.contains(&to) => to,
             (None, [one]) => *one,
             (_, []) => {
-                let why = "the account has no other device: link one with `starling device link`";
-                return Err(NodeError::Refused(why.into()));
+                return Err(NotAllowed::NoOtherDevice.into());
             }
             (None, _) => {
-                return Err(NodeError::Invalid("say to which of your devices: see `starling device list`".into()));
+                return Err(Invalid::WhichDevice.into());
             }
             (Some(_), _) => {
-                return Err(NodeError::NotFound("the account has no such device: see `starling device list`".into()));
+                return Err(NotFound::Device.into());
             }
         };
         let session = self.find(id).ok_or_else(no_call)?;
         let with = session.first_device().filter(|_| session.is_established());
         let Some(with) = with else {
-            return Err(NodeError::Refused("only a call that is connected can be moved".into()));
+            return Err(CallRefused::NotConnected.into());
         };
         (session.handoff.to, session.notice.trouble) = (Some(to), None);
         let (chat, wire_id, video) = (session.chat, session.wire_id, session.video);
@@ -99,10 +99,10 @@ impl Calls {
     ) -> Result<CallId, NodeError> {
         let fits = |c: &OtherDeviceCall| c.since_ms.is_some() && chat.is_none_or(|chat| chat == c.chat);
         let Some(at) = self.other_devices.iter().rposition(fits) else {
-            return Err(NodeError::NotFound("no other device of yours has such a call".into()));
+            return Err(NotFound::CallElsewhere.into());
         };
         if self.sessions.len() >= MAX_CALLS {
-            return Err(NodeError::Refused("there are too many calls already: hang one up".into()));
+            return Err(CallRefused::TooManyCalls.into());
         }
         let other = self.other_devices.remove(at);
         let mut session = handed_over(host, &other);

@@ -5,10 +5,11 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Call, CallId, EventId, rendezvous::RequestBody};
 
 use super::{Calls, media::CallCommand};
+use crate::api::error::{CallRefused, NodeError};
 use crate::{
     api::{
         Reply,
-        types::{ChatId, ContactState, NodeError, TransientEvent},
+        types::{ChatId, ContactState, TransientEvent},
     },
     events,
     home::Pending,
@@ -125,8 +126,7 @@ impl CallHost for EngineHost<'_, '_> {
             |account| self.engine.contacts.people.get(account).is_some_and(|p| p.state() == ContactState::Active);
         let members = self.members(chat);
         if members.is_empty() || !members.iter().all(active) {
-            let why = "they have not accepted you as a contact yet: calls are for contacts";
-            return Err(NodeError::Refused(why.into()));
+            return Err(CallRefused::NotAccepted.into());
         }
         Ok(())
     }

@@ -24,10 +24,11 @@ use std::collections::{HashMap, VecDeque};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId, limits::MAX_CANDIDATES};
 
+use crate::api::error::{NodeError, NotFound};
 use crate::{
     api::{
         Reply,
-        types::{CallPhase, ChatId, NodeError, TransientEvent},
+        types::{CallPhase, ChatId, TransientEvent},
     },
     limits::{CALL_TRIES, CALL_TRY_MS},
     turn::EngineError,
@@ -71,7 +72,7 @@ fn signal(host: &mut dyn CallHost, session: &CallSession, signal: CallSignal) {
 }
 
 fn no_call() -> NodeError {
-    NodeError::NotFound("there is no such call; see starling call list".into())
+    NotFound::Call.into()
 }
 
 impl Calls {

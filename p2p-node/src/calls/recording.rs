@@ -10,11 +10,8 @@ use super::{
     media::{CallCommand, RouteId},
     no_call,
 };
-use crate::{
-    api::types::{Consent, NodeError},
-    limits::MAX_RECORD_ASKS,
-    turn::EngineError,
-};
+use crate::api::error::{CallRefused, NodeError};
+use crate::{api::types::Consent, limits::MAX_RECORD_ASKS, turn::EngineError};
 
 type Answer = Result<Result<(), NodeError>, EngineError>;
 
@@ -26,16 +23,16 @@ impl Calls {
         let recording = &mut session.recording;
         let Some(path) = path else {
             if recording.consent == Consent::No {
-                return Ok(Err(NodeError::Refused("this call is not being recorded".into())));
+                return Ok(Err(CallRefused::NotRecorded.into()));
             }
             self.end_recording(host, id)?;
             return Ok(Ok(()));
         };
         if !established {
-            return Ok(Err(NodeError::Refused("a call can be recorded once it is connected".into())));
+            return Ok(Err(CallRefused::RecordBeforeConnected.into()));
         }
         if recording.consent != Consent::No {
-            return Ok(Err(NodeError::Refused("a recording of this call was asked for already".into())));
+            return Ok(Err(CallRefused::RecordingAsked.into()));
         }
         recording.consent = Consent::Asked;
         recording.question = recording.question.wrapping_add(1);
@@ -51,7 +48,7 @@ impl Calls {
         let wishes = session.participants.iter_mut().map(|participant| &mut participant.recorded);
         let mut wishes = wishes.filter(|wish| wish.consent != Consent::No).peekable();
         if wishes.peek().is_none() {
-            return Ok(Err(NodeError::Refused("nobody asked to record this call".into())));
+            return Ok(Err(CallRefused::NobodyAskedToRecord.into()));
         }
         let mut questions = Vec::new();
         for wish in wishes.filter(|wish| !(agree && wish.consent == Consent::Yes)) {

@@ -13,10 +13,11 @@ use super::{
     no_call,
     session::CallSession,
 };
+use crate::api::error::{CallRefused, NodeError};
 use crate::{
     api::{
         Reply, fail,
-        types::{CallElsewhere, CallInfo, CallPhase, CallSetup, ChatId, NodeError},
+        types::{CallElsewhere, CallInfo, CallPhase, CallSetup, ChatId},
     },
     limits::MAX_CALLS,
     turn::EngineError,
@@ -179,14 +180,13 @@ impl Calls {
             return self.answer(host, id, setup).map(|()| id);
         }
         if self.sessions.iter().any(|c| c.chat == chat) {
-            return Err(NodeError::Refused("there is a call with them already".into()));
+            return Err(CallRefused::InCall.into());
         }
         if self.on_other_devices().iter().any(|c| c.chat == chat) {
-            let why = "another device of yours talks to them: starling call take (or /take) brings the call here";
-            return Err(NodeError::Refused(why.into()));
+            return Err(CallRefused::InCallElsewhere.into());
         }
         if self.sessions.len() >= MAX_CALLS {
-            return Err(NodeError::Refused("there are too many calls already: hang one up".into()));
+            return Err(CallRefused::TooManyCalls.into());
         }
         let id = host.new_id();
         let mut session = CallSession::new(id, chat, true, setup.camera);
@@ -204,7 +204,7 @@ impl Calls {
     fn answer(&mut self, host: &mut dyn CallHost, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
         let session = self.find(id).ok_or_else(no_call)?;
         if !session.is_incoming_ring() || session.handoff.requested.is_some() {
-            return Err(NodeError::Refused("this call does not wait for an answer".into()));
+            return Err(CallRefused::NotRinging.into());
         }
         session.media.setup = Some(setup);
         session.notice.waiting = false;
@@ -236,13 +236,13 @@ impl Calls {
         if self.attendance.attend(id, attendant) {
             return Ok(());
         }
-        Err(NodeError::Refused("there are too many programs that attend this call".into()))
+        Err(CallRefused::TooManyAttendants.into())
     }
 
     fn talk(&mut self, host: &mut dyn CallHost, id: CallId, for_ms: Option<u64>) -> Result<(), NodeError> {
         let session = self.find(id).ok_or_else(no_call)?;
         if !session.media.started {
-            return Err(NodeError::Refused("this call has no microphone yet".into()));
+            return Err(CallRefused::NoMicrophone.into());
         }
         match for_ms {
             None => self.attendance.end_talk(id),

@@ -7,11 +7,12 @@ use super::{
     connect::{Connect, ConnectTarget},
     state::checked_alias,
 };
+use crate::api::error::{Invalid, NodeError};
 use crate::{
     account::codes::CodeReply,
     api::{
         Reply, fail,
-        types::{Contact, NodeError, Request},
+        types::{Contact, Request},
     },
     limits::REACH_TIMEOUT_MS,
     turn::{Engine, EngineError, Turn},
@@ -115,7 +116,7 @@ impl Engine {
             ContactCommand::UseCode { code, home, reply } => {
                 match code.parse::<ShortCode>() {
                     Ok(code) => self.account.use_code(turn, &mut self.homes, code, home, CodeReply::Contact(reply)),
-                    Err(error) => turn.reply(reply, Err(NodeError::Invalid(error.to_string()))),
+                    Err(error) => turn.reply(reply, Err(Invalid::Code(error).into())),
                 }
                 return Ok(());
             }
@@ -159,22 +160,22 @@ impl Engine {
         lifetime_ms: u64,
     ) -> Result<Result<(String, u64), NodeError>, EngineError> {
         let problem = if uses == 0 || uses > MAX_INVITE_USES {
-            format!("an invite can be used 1 to {MAX_INVITE_USES} times")
+            Invalid::InviteUses { max: MAX_INVITE_USES }
         } else if lifetime_ms < 1_000 {
-            "an invite has to live for a second at least".into()
+            Invalid::InviteLifetime
         } else if self.account.identity.homes.is_empty() {
-            "an invite needs a home rendezvous: none was given at `starling init`".into()
+            Invalid::InviteWithoutHome
         } else {
             let expires_at = (turn.agreed_ms() + lifetime_ms) / 1000;
             return Ok(Ok((self.new_invite(turn, uses, expires_at)?.to_string(), expires_at)));
         };
-        Ok(Err(NodeError::Invalid(problem)))
+        Ok(Err(problem.into()))
     }
 }
 
 fn checked_greeting(greeting: &str) -> Result<(), NodeError> {
     if greeting.len() > MAX_GREETING {
-        return Err(NodeError::Invalid(format!("a greeting has at most {MAX_GREETING} bytes")));
+        return Err(Invalid::GreetingTooLong { max: MAX_GREETING }.into());
     }
     Ok(())
 }

@@ -10,10 +10,11 @@ use starling_wire::{
 };
 
 use super::Contacts;
+use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     account::devices::replaced,
     api::Reply,
-    api::types::{ChatId, ContactState, DurableEventKind, NodeError, Request},
+    api::types::{ChatId, ContactState, DurableEventKind, Request},
     contacts::Person,
     contacts::pending::ContactPending,
     conversation::GroupEntry,
@@ -151,14 +152,14 @@ impl Engine {
         };
         if let ConnectTarget::Account(account) = connect.whom {
             if account == self.account.id() {
-                refuse(turn, &mut connect, NodeError::Invalid("that is your own address".into()));
+                refuse(turn, &mut connect, Invalid::OwnAddress.into());
                 return Ok(());
             }
             let known = self.contacts.people.get(&account).map(Person::state);
             let has_group =
                 self.conversations.direct_with(&account).is_some_and(|chat| self.active_group(chat).is_some());
             if known == Some(ContactState::Blocked) {
-                refuse(turn, &mut connect, NodeError::Refused("they are blocked; unblock them first".into()));
+                refuse(turn, &mut connect, NotAllowed::Blocked { name: None }.into());
                 return Ok(());
             }
             let asks_us = turn.get::<RequestRow>(REQUESTS, &self.store.name("request", account.as_bytes()))?.is_some();
@@ -180,19 +181,11 @@ impl Engine {
             }
         }
         if self.contacts.people.len() >= MAX_CONTACTS {
-            refuse(
-                turn,
-                &mut connect,
-                NodeError::Refused(format!("{MAX_CONTACTS} contacts are the limit; remove some")),
-            );
+            refuse(turn, &mut connect, NotAllowed::TooManyContacts { max: MAX_CONTACTS }.into());
             return Ok(());
         }
         if connect.homes.is_empty() {
-            refuse(
-                turn,
-                &mut connect,
-                NodeError::Invalid("the address names no rendezvous, so there is no way to reach them".into()),
-            );
+            refuse(turn, &mut connect, Invalid::AddressWithoutRendezvous.into());
             return Ok(());
         }
         let id = turn.fresh_id();
@@ -215,21 +208,17 @@ impl Engine {
                 return self.contacts.connect_failed(
                     turn,
                     id,
-                    NodeError::Refused(format!("the rendezvous gave a false answer: {error}")),
+                    NotAllowed::FalseAnswer { problem: error.to_string() }.into(),
                 );
             }
         };
         if let ConnectTarget::Account(account) = connect.whom
             && account != list.account
         {
-            return self.contacts.connect_failed(
-                turn,
-                id,
-                NodeError::Refused("the rendezvous gave the devices of another account".into()),
-            );
+            return self.contacts.connect_failed(turn, id, NotAllowed::ForeignDevices.into());
         }
         if list.account == self.account.id() {
-            return self.contacts.connect_failed(turn, id, NodeError::Invalid("that is your own address".into()));
+            return self.contacts.connect_failed(turn, id, Invalid::OwnAddress.into());
         }
         if let Some(known) = self.contacts.people.get(&list.account).and_then(|p| p.list.as_ref())
             && let Err(error) = list.succeeds(known)
@@ -237,15 +226,11 @@ impl Engine {
             return self.contacts.connect_failed(
                 turn,
                 id,
-                NodeError::Refused(format!("the rendezvous gave a false answer: {error}")),
+                NotAllowed::FalseAnswer { problem: error.to_string() }.into(),
             );
         }
         if self.contacts.people.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
-            return self.contacts.connect_failed(
-                turn,
-                id,
-                NodeError::Refused("the rendezvous gave a device list from the past".into()),
-            );
+            return self.contacts.connect_failed(turn, id, NotAllowed::OldDeviceList.into());
         }
         let home = connect.homes[0].peer;
         let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
@@ -313,8 +298,7 @@ impl Engine {
         let made = if nobody { None } else { self.mls.create(&group, &usable, turn.agreed_ms()).ok() };
         let Some((live, welcome)) = made else {
             if let Some(reply) = connect.reply.take() {
-                let why = "none of their devices has left a key package there: ask them to go online once";
-                turn.reply(reply, Err(NodeError::Unreachable(why.into())));
+                turn.reply(reply, Err(Unreachable::KeyPackages.into()));
             }
             return Ok(());
         };
@@ -442,15 +426,13 @@ impl Engine {
     ) -> Result<Result<(), NodeError>, EngineError> {
         let key = self.store.name("request", account.as_bytes());
         let Some(row) = turn.get::<RequestRow>(REQUESTS, &key)? else {
-            return Ok(Err(NodeError::NotFound("there is no such request".into())));
+            return Ok(Err(NotFound::Request.into()));
         };
         let body = InboxBody::from_bytes(&row.body).unwrap_or_default();
         let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
-            return Ok(Err(NodeError::NotFound("the request cannot be read".into())));
+            return Ok(Err(NotFound::ReadableRequest.into()));
         };
-        Ok(self.join(turn, &body, list, false)?.map_err(|why| {
-            NodeError::Refused(format!("the request cannot be accepted ({why}); ask them to send another"))
-        }))
+        Ok(self.join(turn, &body, list, false)?.map_err(|why| NotAllowed::Request { problem: why.to_string() }.into()))
     }
 
     pub(crate) fn requests(&self, turn: &Turn<'_>) -> Result<Vec<Request>, EngineError> {
@@ -478,13 +460,7 @@ impl Engine {
                 .and_then(|h| self.homes.servers.get(&h.peer))
                 .and_then(|h| h.problem.clone())
                 .unwrap_or_else(|| "it does not answer".into());
-            self.contacts.connect_failed(
-                turn,
-                id,
-                NodeError::Unreachable(format!(
-                    "their rendezvous cannot be reached: {problem}. Nothing was sent; try again later"
-                )),
-            );
+            self.contacts.connect_failed(turn, id, Unreachable::TheirHome { problem }.into());
         }
         self.account.expire_codes(turn, &mut self.homes);
     }

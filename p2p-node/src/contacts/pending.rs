@@ -4,10 +4,9 @@ use starling_keys::DeviceId;
 use starling_wire::rendezvous::{Refusal, ResponseBody};
 
 use super::Contacts;
+use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound};
 use crate::{
-    api::types::NodeError,
-    home::Homes,
-    home::Refused,
+    home::{Homes, Refused},
     turn::{Engine, EngineError, Turn},
 };
 
@@ -75,12 +74,10 @@ impl Engine {
             }
             ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..) => {
                 let error = match refused.reason {
-                    Refusal::NotFound => {
-                        NodeError::NotFound("nobody with this address is registered at that rendezvous".into())
-                    }
+                    Refusal::NotFound => NotFound::Account.into(),
                     Refusal::RateLimited => NodeError::RateLimited { retry_after_ms: refused.retry_after_ms },
-                    Refusal::Malformed => NodeError::Invalid("that is no valid user name".into()),
-                    reason => NodeError::Refused(format!("the rendezvous refused: {reason:?}")),
+                    Refusal::Malformed => Invalid::TheirUsername.into(),
+                    reason => NotAllowed::ByRendezvous(reason).into(),
                 };
                 self.contacts.connect_failed(turn, id, error);
             }

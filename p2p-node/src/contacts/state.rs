@@ -4,9 +4,10 @@ use starling_keys::AccountId;
 
 use super::Contacts;
 use super::Person;
+use crate::api::error::{Invalid, NodeError, NotFound};
 use crate::{
     account::commands::checked_name,
-    api::types::{ContactState, DurableEventKind, NodeError, TransientEvent},
+    api::types::{ContactState, DurableEventKind, TransientEvent},
     conversation::group::GroupId,
     store::{REQUESTS, Reading, RequestRow},
     turn::{Engine, EngineError, Fact, Turn},
@@ -19,8 +20,7 @@ impl Contacts {
         account: AccountId,
         change: impl FnOnce(&mut Person),
     ) -> Result<(), NodeError> {
-        let person =
-            self.people.get_mut(&account).ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?;
+        let person = self.people.get_mut(&account).ok_or(NotFound::Contact)?;
         change(person);
         person.dirty = true;
         turn.fact(Fact::ReachChanged);
@@ -125,8 +125,8 @@ impl Engine {
     ) -> Result<Result<(), NodeError>, EngineError> {
         match self.contacts.people.get(&account).map(Person::state) {
             Some(ContactState::Blocked) => {}
-            Some(_) => return Ok(Err(NodeError::Invalid("they are not blocked".into()))),
-            None => return Ok(Err(NodeError::NotFound("they are not a contact".into()))),
+            Some(_) => return Ok(Err(Invalid::NotBlocked.into())),
+            None => return Ok(Err(NotFound::Contact.into())),
         }
         // A stranger who was blocked is a stranger again.
         let chat = self.conversations.direct_with(&account).and_then(|chat| self.conversations.chats.get(&chat));

@@ -3,10 +3,11 @@
 use starling_wire::{Clock, Text};
 
 use super::ChatState;
+use crate::api::error::{NodeError, NotFound};
 use crate::{
     api::{
         Reply, fail,
-        types::{Chat, ChatId, MessageId, NodeError},
+        types::{Chat, ChatId, MessageId},
     },
     store::{TIMELINE, prefix},
     turn::{Engine, EngineError, Turn},
@@ -137,7 +138,7 @@ impl super::Conversations {
     /// Changes what is stored of a conversation.
     fn change(&mut self, chat: ChatId, change: impl FnOnce(&mut ChatState)) -> Result<(), NodeError> {
         let Some(state) = self.chats.get_mut(&chat) else {
-            return Err(NodeError::NotFound("there is no such conversation".into()));
+            return Err(NotFound::Chat.into());
         };
         change(state);
         state.dirty = true;

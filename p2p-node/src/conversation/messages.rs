@@ -5,11 +5,21 @@ use starling_wire::{
     limits::{MAX_EMOJI, MAX_MENTIONS, MAX_TEXT},
 };
 
+use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound};
 use crate::{
-    api::types::{ChatId, MessageId, NodeError},
+    api::types::{ChatId, MessageId},
     events::{self, At, Target},
     turn::{Engine, EngineError, Turn},
 };
+
+/// Whether a text can be that of a message.
+fn check_length(text: &str) -> Result<(), Invalid> {
+    match text.len() {
+        0 => Err(Invalid::EmptyMessage),
+        length if length > MAX_TEXT => Err(Invalid::MessageTooLong { length, max: MAX_TEXT }),
+        _ => Ok(()),
+    }
+}
 
 impl Engine {
     pub(crate) fn send(
@@ -29,18 +39,9 @@ impl Engine {
     fn check_may_send(&self, chat: ChatId, texts: &[Text]) -> Result<(), NodeError> {
         self.check_may_write(chat)?;
         for text in texts {
-            if text.text.len() > MAX_TEXT {
-                return Err(NodeError::Invalid(format!(
-                    "a message has at most {} KB, this one has {} KB; send it as a file",
-                    MAX_TEXT / 1024,
-                    text.text.len().div_ceil(1024)
-                )));
-            }
-            if text.text.is_empty() {
-                return Err(NodeError::Invalid("a message needs some text".into()));
-            }
+            check_length(&text.text)?;
             if text.mentions.len() > MAX_MENTIONS {
-                return Err(NodeError::Invalid(format!("a message mentions at most {MAX_MENTIONS} people")));
+                return Err(Invalid::TooManyMentions { max: MAX_MENTIONS }.into());
             }
         }
         Ok(())
@@ -53,8 +54,8 @@ impl Engine {
         message: MessageId,
         text: String,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        if text.is_empty() || text.len() > MAX_TEXT {
-            return Ok(Err(NodeError::Invalid(format!("a message has 1 to {} KB", MAX_TEXT / 1024))));
+        if let Err(error) = check_length(&text) {
+            return Ok(Err(error.into()));
         }
         self.change_message(turn, chat, Body::Edit(Edit { target: message.0, text }))
     }
@@ -76,7 +77,7 @@ impl Engine {
         emoji: String,
     ) -> Result<Result<(), NodeError>, EngineError> {
         if emoji.len() > MAX_EMOJI {
-            return Ok(Err(NodeError::Invalid("a reaction is one emoji".into())));
+            return Ok(Err(Invalid::Reaction.into()));
         }
         self.change_message(turn, chat, Body::Reaction(Reaction { target: message.0, emoji }))
     }
@@ -96,17 +97,15 @@ impl Engine {
         let id = EventId { clock, device: self.account.device().tag(), sequence: 0 };
         let at = At { id, body: &body, origin: &origin };
         let Some((checked, _)) = self.with_fold(turn, chat, |fold| events::check(fold, &at)) else {
-            return Ok(Err(NodeError::NotFound("there is no such conversation".into())));
+            return Ok(Err(NotFound::Chat.into()));
         };
         match checked? {
-            Ok(Some(Target::Unknown)) => {
-                Ok(Err(NodeError::NotFound("there is no such message in this conversation".into())))
-            }
+            Ok(Some(Target::Unknown)) => Ok(Err(NotFound::Message.into())),
             Ok(_) => {
                 self.write_event(turn, chat, body)?;
                 Ok(Ok(()))
             }
-            Err(refusal) => Ok(Err(NodeError::Refused(refusal.to_string()))),
+            Err(refusal) => Ok(Err(NotAllowed::Event(refusal).into())),
         }
     }
 

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use starling_wire::{Batch, Body, Event, EventId, Text, limits::MAX_BATCH_EVENTS};
 
+use crate::api::error::{NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
-    api::types::{ChatId, ContactState, DeliveryState, NodeError, Via},
+    api::types::{ChatId, ContactState, DeliveryState, Via},
     contacts::Person,
     conversation::{
         ChatState, GroupEntry,
@@ -77,24 +78,16 @@ pub fn timeline_key(chat: ChatId, id: EventId) -> Vec<u8> {
 impl Engine {
     /// Whether the user may write to a chat now.
     pub(crate) fn check_may_write(&self, chat: ChatId) -> Result<(), NodeError> {
-        let state = self
-            .conversations
-            .chats
-            .get(&chat)
-            .ok_or_else(|| NodeError::NotFound("there is no such conversation".into()))?;
+        let state = self.conversations.chats.get(&chat).ok_or(NotFound::Chat)?;
         for account in state.roster.others() {
-            let person = self.contacts.people.get(&account);
-            check_person(person.ok_or_else(|| NodeError::NotFound("they are not a contact".into()))?)?;
+            check_person(self.contacts.people.get(&account).ok_or(NotFound::Contact)?)?;
         }
         let name = self.chat_name(state);
         if self.active_group(chat).is_none() {
-            let problem = format!("the encrypted conversation with {name} is being made: try again in a moment");
-            return Err(NodeError::Unreachable(problem));
+            return Err(Unreachable::Conversation { name: name.to_owned() }.into());
         }
         if state.outbox.len() >= MAX_OUTBOX {
-            return Err(NodeError::Refused(format!(
-                "{MAX_OUTBOX} batches of messages to {name} wait to be sent; wait until they are delivered"
-            )));
+            return Err(NotAllowed::OutboxFull { name: name.to_owned(), max: MAX_OUTBOX }.into());
         }
         Ok(())
     }
@@ -397,9 +390,9 @@ impl Engine {
 fn check_person(person: &Person) -> Result<(), NodeError> {
     let name = person.name();
     match person.state() {
-        ContactState::Blocked => Err(NodeError::Refused(format!("{name} is blocked; unblock them to write to them"))),
-        ContactState::Removed => Err(NodeError::Refused(format!("{name} is not a contact any more; add them again"))),
-        _ if person.row.key_changed => Err(NodeError::KeyChanged(name.into())),
+        ContactState::Blocked => Err(NotAllowed::Blocked { name: Some(name.to_owned()) }.into()),
+        ContactState::Removed => Err(NotAllowed::Removed { name: name.to_owned() }.into()),
+        _ if person.row.key_changed => Err(NodeError::KeyChanged { name: name.to_owned() }),
         ContactState::Active | ContactState::Outgoing => Ok(()),
     }
 }

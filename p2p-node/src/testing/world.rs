@@ -26,9 +26,10 @@ use starling_wire::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use crate::api::error::NodeError;
 use crate::{
     NewProfile, Origin, ProfileDir,
-    api::types::{Chat, ChatId, Contact, DurableEvent, Message, MessageId, NodeError, TransientEvent},
+    api::types::{Chat, ChatId, Contact, DurableEvent, Message, MessageId, TransientEvent},
     api::{Command, ContactCommand, ConversationCommand, Reply},
     calls::{CallCommand, CallInput},
     create_profile,

@@ -5,8 +5,9 @@ use std::{collections::VecDeque, ops::Bound};
 use starling_keys::AccountId;
 
 use super::page;
+use crate::api::error::{Invalid, NodeError};
 use crate::{
-    api::types::{ChatId, Message, NodeError},
+    api::types::{ChatId, Message},
     store::{Store, StoreError, prefix},
 };
 
@@ -56,10 +57,10 @@ impl Scan {
     pub fn new(search: &Search, chats: Vec<ChatId>) -> Result<Self, NodeError> {
         let words: Vec<String> = starling_text::folded(&search.words).split_whitespace().map(Into::into).collect();
         if words.is_empty() {
-            return Err(NodeError::Invalid("there is nothing to search for".into()));
+            return Err(Invalid::EmptySearch.into());
         }
         if words.len() > MAX_WORDS {
-            return Err(NodeError::Invalid(format!("a search has at most {MAX_WORDS} words")));
+            return Err(Invalid::TooManySearchWords { max: MAX_WORDS }.into());
         }
         let wanted = |chat: &ChatId| search.chat.is_none_or(|only| only == *chat);
         Ok(Self {

@@ -19,10 +19,11 @@ pub(crate) use facts::Fact;
 pub(crate) use schedule::Schedule;
 pub(crate) use tracked::Tracked;
 
+use crate::api::error::NodeError;
 use crate::{
     api::{
         Reply,
-        types::{ChatId, DeliveryState, DurableEventKind, NodeError, TransientEvent},
+        types::{ChatId, DeliveryState, DurableEventKind, TransientEvent},
     },
     limits::CLOCK_TOLERANCE_MS,
     store::{EVENT_LOG, EventLogRow, Reading, Rows, Store, StoreError, Table, Txn},

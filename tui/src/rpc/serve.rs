@@ -8,7 +8,7 @@ use starling_control::{
     objects::{self, AccountId, MessageId, Time},
 };
 use starling_keys::DeviceId;
-use starling_node::{Availability, ChatId, Clock, DeliveryState, Message, Node, NodeError, Search, Text};
+use starling_node::{Availability, ChatId, Clock, DeliveryState, Message, Node, NodeError, NotFound, Search, Text};
 
 use super::{
     client::gone,
@@ -410,7 +410,7 @@ async fn wait(node: &Node, request: messages::Wait) -> Result<messages::Waited, 
         loop {
             feed.borrow_and_update();
             match node.message(chat, message)? {
-                None => return Err(NodeError::NotFound("there is no such message".into())),
+                None => return Err(NodeError::from(NotFound::Message)),
                 Some(m) if m.state >= goal => return Ok(m.state),
                 Some(_) => {}
             }

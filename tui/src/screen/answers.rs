@@ -15,7 +15,7 @@ use super::{
     requests::{Answer, Target},
 };
 use crate::{
-    error::{CliError, CliResult},
+    error::{CliError, CliResult, screen_hint},
     terminal::safe_line,
 };
 
@@ -40,7 +40,9 @@ impl App {
     }
 
     fn show_error(&mut self, error: &CliError) {
-        let hint = error.hint.as_ref().map(|hint| format!(" — {hint}")).unwrap_or_default();
+        // The hint names verbs, where the screen has commands.
+        let hint = error.reason.as_deref().and_then(screen_hint).or(error.hint.as_deref());
+        let hint = hint.map(|hint| format!(" — {hint}")).unwrap_or_default();
         self.warn(format!("{}{hint}", error.message));
     }
 

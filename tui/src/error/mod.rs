@@ -1,11 +1,15 @@
 //! What went wrong, for people and for scripts: a code, an exit status, a message, and the next step to take.
 
+mod node;
+
 use starling_control::{
     ClientError, ErrorData, FAILED,
     lines::{Failed, Failure},
 };
-use starling_node::{NodeError, OpenError, StoreError};
+use starling_node::{OpenError, StoreError};
 use starling_text::SafeText;
+
+pub use self::node::screen_hint;
 
 /// An error of a command.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub struct CliError {
     pub hint: Option<SafeText>,
     /// When it is worth to try again.
     pub retry_after_ms: Option<u64>,
+    /// What exactly was wrong, such as `which_device`, if the node has refused something.
+    pub reason: Option<String>,
 }
 
 /// The result of a command.
@@ -27,7 +33,7 @@ pub type CliResult<T = ()> = Result<T, CliError>;
 
 impl CliError {
     pub fn new(code: &str, exit: u8, message: impl Into<SafeText>) -> Self {
-        Self { code: code.into(), exit, message: message.into(), hint: None, retry_after_ms: None }
+        Self { code: code.into(), exit, message: message.into(), hint: None, retry_after_ms: None, reason: None }
     }
 
     pub fn internal(message: impl std::fmt::Display) -> Self {
@@ -71,6 +77,7 @@ impl CliError {
             exit: self.exit,
             hint: self.hint.as_deref().map(Into::into),
             retry_after_ms: self.retry_after_ms,
+            reason: self.reason.clone(),
             param: None,
         };
         Failed { error: Failure { message: self.message.as_str().to_owned(), data } }
@@ -79,18 +86,18 @@ impl CliError {
 
 impl From<CliError> for starling_control::Error {
     fn from(error: CliError) -> Self {
-        let CliError { code, exit, message, hint, retry_after_ms } = error;
-        let data = ErrorData { code, exit, hint: hint.map(Into::into), retry_after_ms, param: None };
+        let CliError { code, exit, message, hint, retry_after_ms, reason } = error;
+        let data = ErrorData { code, exit, hint: hint.map(Into::into), retry_after_ms, reason, param: None };
         Self::new(FAILED, message, data)
     }
 }
 
 impl From<starling_control::Error> for CliError {
     fn from(error: starling_control::Error) -> Self {
-        let ErrorData { code, exit, hint, retry_after_ms, .. } = *error.data;
+        let ErrorData { code, exit, hint, retry_after_ms, reason, .. } = *error.data;
         // From a node that does not fill it in.
         let (code, exit) = if code.is_empty() { ("internal".to_owned(), 1) } else { (code, exit) };
-        Self { code, exit, message: error.message.into(), hint: hint.map(Into::into), retry_after_ms }
+        Self { code, exit, message: error.message.into(), hint: hint.map(Into::into), retry_after_ms, reason }
     }
 }
 
@@ -104,27 +111,6 @@ impl From<ClientError> for CliError {
             ),
             ClientError::TooLong => Self::usage(error.to_string()),
             ClientError::Unexpected(_) => Self::internal(error).hint("the node may be of another version: restart it"),
-        }
-    }
-}
-
-impl From<NodeError> for CliError {
-    fn from(error: NodeError) -> Self {
-        let text = error.to_string();
-        match error {
-            NodeError::Invalid(_) => Self::usage(text),
-            NodeError::NotFound(_) => Self::not_found(text),
-            NodeError::Unreachable(_) => Self::unreachable(text),
-            NodeError::Refused(_) => Self::new("refused", 6, text),
-            NodeError::KeyChanged(_) => Self::new("key_changed", 7, text)
-                .hint("compare with `starling contacts verify WHO`, then `starling contacts trust WHO`"),
-            NodeError::RateLimited { retry_after_ms } => {
-                Self { retry_after_ms: Some(retry_after_ms), ..Self::new("rate_limited", 8, text) }
-            }
-            NodeError::Store(_) => Self::new("store", 1, text).hint(
-                "free some space or check the profile's directory, then start again: nothing that was reported is lost",
-            ),
-            NodeError::Stopped => Self::new("stopped", 1, text).hint("see the log with -v, or start the daemon again"),
         }
     }
 }

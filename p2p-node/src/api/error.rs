@@ -1,0 +1,313 @@
+//! Why the node cannot do what it was asked, as data: what was wrong, with its limits and names. The sentences for people, which name commands,
+//! are those of the front end; `Display` is for logs.
+
+use starling_keys::{CodeError, DeviceId};
+use starling_media::MediaError;
+use starling_text::NameError;
+use starling_wire::rendezvous::Refusal;
+
+pub use crate::events::Refusal as EventRefusal;
+use crate::store::StoreError;
+
+/// Why the node cannot do what it was asked.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum NodeError {
+    /// Something in the request makes no sense.
+    #[error("not valid: {0:?}")]
+    Invalid(Invalid),
+    /// There is no such thing.
+    #[error("not found: {0:?}")]
+    NotFound(NotFound),
+    /// Somebody who is needed cannot be reached, and nothing was queued.
+    #[error("not reached: {0:?}")]
+    Unreachable(Unreachable),
+    /// It is not possible or not allowed now.
+    #[error("refused: {0:?}")]
+    NotAllowed(NotAllowed),
+    /// The contact's devices have changed since the user verified them.
+    #[error("the devices of a contact have changed")]
+    KeyChanged {
+        /// The contact's name.
+        name: String,
+    },
+    /// Too many requests.
+    #[error("too many requests: try again in {retry_after_ms} ms")]
+    RateLimited {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// The store has failed.
+    #[error("{0}")]
+    Store(String),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$meta:meta])* $name:ident;)*) => {$(
+        impl From<$name> for NodeError {
+            fn from(reason: $name) -> Self {
+                Self::$name(reason)
+            }
+        }
+    )*};
+}
+
+reasons! {
+    Invalid;
+    NotFound;
+    Unreachable;
+    NotAllowed;
+}
+
+/// What makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalid {
+    /// A message without text.
+    EmptyMessage,
+    /// A text that is too long; both lengths in bytes.
+    MessageTooLong {
+        /// Its length.
+        length: usize,
+        /// The most that a message can have.
+        max: usize,
+    },
+    /// A message that mentions too many.
+    TooManyMentions {
+        /// The most that it can mention.
+        max: usize,
+    },
+    /// A reaction that is more than one emoji.
+    Reaction,
+    /// A search without words.
+    EmptySearch,
+    /// A search with too many words.
+    TooManySearchWords {
+        /// The most that it can have.
+        max: usize,
+    },
+    /// A name that cannot be shown.
+    Name(NameError),
+    /// A text that is no user name.
+    Username {
+        /// The text.
+        given: String,
+    },
+    /// The user name of somebody else, which their rendezvous does not accept as one.
+    TheirUsername,
+    /// A greeting that is too long.
+    GreetingTooLong {
+        /// The most that it can have, in bytes.
+        max: usize,
+    },
+    /// A number of uses that an invite cannot have.
+    InviteUses {
+        /// The most that it can have.
+        max: u32,
+    },
+    /// An invite that lives for less than a second.
+    InviteLifetime,
+    /// An invite of an account without a rendezvous.
+    InviteWithoutHome,
+    /// A text that is no short code.
+    Code(CodeError),
+    /// A short code to be made by an account without a rendezvous.
+    CodeWithoutHome,
+    /// A short code to be used without a rendezvous.
+    CodeWithoutRendezvous,
+    /// The account's own address.
+    OwnAddress,
+    /// An address without a rendezvous.
+    AddressWithoutRendezvous,
+    /// An account that is not blocked.
+    NotBlocked,
+    /// One of several devices, without saying which.
+    WhichDevice,
+    /// Files of a call.
+    Files(MediaError),
+}
+
+/// What is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFound {
+    /// The conversation.
+    Chat,
+    /// The message, in its conversation.
+    Message,
+    /// The contact.
+    Contact,
+    /// The contact request.
+    Request,
+    /// The contact request, in a form that can be read.
+    ReadableRequest,
+    /// An account with the address, at its rendezvous.
+    Account,
+    /// The short code: it is used, burnt by wrong guesses, or too old.
+    Code,
+    /// The call.
+    Call,
+    /// A call on another device of the account.
+    CallElsewhere,
+    /// The device of the account.
+    Device,
+}
+
+/// What was needed and cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The rendezvous of the account.
+    Home,
+    /// The rendezvous of the account, which has to give a short code.
+    HomeForCode,
+    /// The rendezvous of the account, which has to take the new list of devices.
+    HomeForDeviceList,
+    /// The connection to the rendezvous ended before the answer.
+    ConnectionLost,
+    /// The rendezvous of somebody else.
+    TheirHome {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The device that has made a short code.
+    CodeOwner,
+    /// Any of their devices: none has left a key package.
+    KeyPackages,
+    /// The encrypted conversation is being made.
+    Conversation {
+        /// With whom.
+        name: String,
+    },
+    /// The list of the account's devices is not here yet.
+    DeviceList,
+    /// A rendezvous has not taken the list without a removed device yet. It is sent again.
+    RemovalPending {
+        /// The device.
+        device: DeviceId,
+        /// What keeps it.
+        problem: String,
+    },
+}
+
+/// What is not possible or not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAllowed {
+    /// The device is no longer one of its account.
+    Superseded,
+    /// The contact is blocked.
+    Blocked {
+        /// Its name; nothing before it is known.
+        name: Option<String>,
+    },
+    /// The contact was removed.
+    Removed {
+        /// Its name.
+        name: String,
+    },
+    /// There are as many contacts as there can be.
+    TooManyContacts {
+        /// So many.
+        max: usize,
+    },
+    /// Too much waits to be sent.
+    OutboxFull {
+        /// To whom.
+        name: String,
+        /// Batches that can wait.
+        max: usize,
+    },
+    /// A change of a message that its members would not take.
+    Event(EventRefusal),
+    /// A contact request that cannot be accepted.
+    Request {
+        /// Why.
+        problem: String,
+    },
+    /// The rendezvous has given an answer that is not true.
+    FalseAnswer {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The rendezvous has given the devices of another account.
+    ForeignDevices,
+    /// The rendezvous has given an old list of devices.
+    OldDeviceList,
+    /// The rendezvous refuses.
+    ByRendezvous(Refusal),
+    /// The user name belongs to somebody else.
+    UsernameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The rendezvous refuses the user name.
+    UsernameRefused,
+    /// The rendezvous gives no short code now.
+    NoCode(Refusal),
+    /// The short code is wrong.
+    WrongCode(CodePurpose),
+    /// The short code is for something else.
+    CodeIsFor(CodePurpose),
+    /// The account has as many devices as it can have.
+    TooManyDevices {
+        /// So many.
+        max: usize,
+    },
+    /// The device that is used.
+    ThisDevice,
+    /// The account has no other device.
+    NoOtherDevice,
+    /// Something about a call.
+    Call(CallRefused),
+}
+
+/// What is not possible in a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallRefused {
+    /// The contact has not accepted yet.
+    NotAccepted,
+    /// There is a call with them already.
+    InCall,
+    /// Another device of the account has a call with them.
+    InCallElsewhere,
+    /// There are as many calls as there can be.
+    TooManyCalls,
+    /// The call does not wait for an answer.
+    NotRinging,
+    /// The call is not connected, and cannot be handed over.
+    NotConnected,
+    /// The call has no microphone yet.
+    NoMicrophone,
+    /// As many connections attend the call as can.
+    TooManyAttendants,
+    /// The call is not being recorded.
+    NotRecorded,
+    /// The call is not connected, and cannot be recorded.
+    RecordBeforeConnected,
+    /// A recording was asked for already.
+    RecordingAsked,
+    /// Nobody has asked to record.
+    NobodyAskedToRecord,
+    /// The file of a recording.
+    RecordingFile(MediaError),
+}
+
+impl From<CallRefused> for NodeError {
+    fn from(reason: CallRefused) -> Self {
+        Self::NotAllowed(NotAllowed::Call(reason))
+    }
+}
+
+/// What a short code is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodePurpose {
+    /// Two people become contacts.
+    Contact,
+    /// A device joins an account.
+    Device,
+}

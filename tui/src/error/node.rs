@@ -1,0 +1,279 @@
+//! What the node's errors say to people, and which command is the next step: on the command line a verb, on the screen a slash command.
+
+use starling_node::{
+    CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable,
+};
+
+use super::CliError;
+
+/// A next step, by its names on the command line and on the screen.
+struct Step {
+    command: &'static str,
+    screen: &'static str,
+}
+
+/// What an error is called in `reason`, and what it says.
+type Text = (&'static str, String);
+
+/// The next step after an error, by its reason.
+fn step(reason: &str) -> Option<Step> {
+    let (command, screen) = match reason {
+        "which_device" => ("name one: see `starling device list`", "name one: /devices shows them"),
+        "device_not_found" => ("see `starling device list`", "/devices shows them"),
+        "no_other_device" => ("link one with `starling device link`", "/link links one"),
+        "too_many_devices" => ("remove one with `starling device remove`", "/devices removes one"),
+        "invite_without_home" | "code_without_home" | "code_without_rendezvous" => (
+            "give the profile one: `starling profile rendezvous ADDR`",
+            "give the profile one: starling profile rendezvous ADDR",
+        ),
+        "home_unreachable" | "home_for_code_unreachable" | "home_for_device_list_unreachable" => {
+            ("try again later: `starling doctor` tells more", "try again later")
+        }
+        "call_not_found" => ("see `starling call list`", "/call makes one"),
+        "in_call_elsewhere" => ("`starling call take` brings the call here", "/take brings the call here"),
+        "too_many_calls" => ("hang one up: `starling call hangup`", "/hangup ends one"),
+        "code_is_for_device" => (
+            "it is for `starling device join`, and for its owner alone",
+            "starling device join uses it, on a new device",
+        ),
+        "code_is_for_contact" => ("it is for `starling contacts add`", "/add uses it"),
+        "key_changed" => (
+            "compare with `starling contacts verify WHO`, then `starling contacts trust WHO`",
+            "compare with /verify, then /trust",
+        ),
+        "blocked" => ("`starling contacts unblock WHO` lets them in again", "/unblock lets them in again"),
+        "contact_removed" => ("add them again: `starling contacts add`", "/add adds them again"),
+        "contact_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
+        "too_many_contacts" => ("remove some: `starling contacts remove WHO`", "/remove removes one"),
+        "message_too_long" => ("send it in parts; --lines makes a message of each line", "send it in parts"),
+        "username_taken" => ("choose another: `starling profile username NAME`", "choose another"),
+        "store" => (
+            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
+            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
+        ),
+        "stopped" => ("see the log with -v, or start the daemon again", "start Starling again"),
+        _ => return None,
+    };
+    Some(Step { command, screen })
+}
+
+/// The next step after an error as the screen names it, by its reason.
+pub fn screen_hint(reason: &str) -> Option<&'static str> {
+    step(reason).map(|step| step.screen)
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> Self {
+        let (code, exit, (reason, message)) = match &error {
+            NodeError::Invalid(what) => ("usage", 2, invalid(what)),
+            NodeError::NotFound(what) => ("not_found", 5, not_found(*what)),
+            NodeError::Unreachable(what) => ("unreachable", 3, unreachable(what)),
+            NodeError::NotAllowed(why) => ("refused", 6, refused(why)),
+            NodeError::KeyChanged { name } => {
+                let text = format!("the devices of {name} have changed since you verified them");
+                ("key_changed", 7, ("key_changed", text))
+            }
+            NodeError::RateLimited { retry_after_ms } => {
+                let text = format!("too many requests; try again in {} s", retry_after_ms / 1000 + 1);
+                ("rate_limited", 8, ("rate_limited", text))
+            }
+            NodeError::Store(problem) => ("store", 1, ("store", problem.clone())),
+            NodeError::Stopped => ("stopped", 1, ("stopped", "the node has stopped".to_owned())),
+        };
+        let retry_after_ms = match error {
+            NodeError::RateLimited { retry_after_ms } => Some(retry_after_ms),
+            _ => None,
+        };
+        let hint = step(reason).map(|step| step.command.into());
+        Self { reason: Some(reason.to_owned()), hint, retry_after_ms, ..Self::new(code, exit, message) }
+    }
+}
+
+fn invalid(what: &Invalid) -> Text {
+    let (reason, text) = match what {
+        Invalid::EmptyMessage => ("empty_message", "a message needs some text".into()),
+        Invalid::MessageTooLong { length, max } => {
+            let (max, length) = (max / 1024, length.div_ceil(1024));
+            ("message_too_long", format!("a message has at most {max} KB, this one has {length} KB"))
+        }
+        Invalid::TooManyMentions { max } => ("too_many_mentions", format!("a message mentions at most {max} people")),
+        Invalid::Reaction => ("not_one_emoji", "a reaction is one emoji".into()),
+        Invalid::EmptySearch => ("empty_search", "there is nothing to search for".into()),
+        Invalid::TooManySearchWords { max } => ("too_many_search_words", format!("a search has at most {max} words")),
+        Invalid::Name(error) => ("name", error.to_string()),
+        Invalid::Username { given } => {
+            let given = given.escape_debug();
+            ("username", format!("“{given}” is no user name: 2 to 32 of a-z 0-9 . _ -, a letter or digit first"))
+        }
+        Invalid::TheirUsername => ("username", "that is no valid user name".into()),
+        Invalid::GreetingTooLong { max } => ("greeting_too_long", format!("a greeting has at most {max} bytes")),
+        Invalid::InviteUses { max } => ("invite_uses", format!("an invite can be used 1 to {max} times")),
+        Invalid::InviteLifetime => ("invite_lifetime", "an invite has to live for a second at least".into()),
+        Invalid::InviteWithoutHome => ("invite_without_home", "an invite needs a rendezvous of this profile".into()),
+        Invalid::Code(error) => ("code", error.to_string()),
+        Invalid::CodeWithoutHome => ("code_without_home", "a short code needs a rendezvous of this profile".into()),
+        Invalid::CodeWithoutRendezvous => ("code_without_rendezvous", "a short code needs a rendezvous".into()),
+        Invalid::OwnAddress => ("own_address", "that is your own address".into()),
+        Invalid::AddressWithoutRendezvous => {
+            ("address_without_rendezvous", "the address names no rendezvous, so there is no way to reach them".into())
+        }
+        Invalid::NotBlocked => ("not_blocked", "they are not blocked".into()),
+        Invalid::WhichDevice => ("which_device", "you have several other devices".into()),
+        Invalid::Files(error) => ("files", error.to_string()),
+    };
+    (reason, text)
+}
+
+fn not_found(what: NotFound) -> Text {
+    let (reason, text) = match what {
+        NotFound::Chat => ("chat_not_found", "there is no such conversation"),
+        NotFound::Message => ("message_not_found", "there is no such message in this conversation"),
+        NotFound::Contact => ("contact_not_found", "they are not a contact"),
+        NotFound::Request => ("request_not_found", "there is no such request"),
+        NotFound::ReadableRequest => ("request_unreadable", "the request cannot be read"),
+        NotFound::Account => ("account_not_found", "nobody with this address is registered at that rendezvous"),
+        NotFound::Code => {
+            ("code_not_found", "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes")
+        }
+        NotFound::Call => ("call_not_found", "there is no such call"),
+        NotFound::CallElsewhere => ("call_elsewhere_not_found", "no other device of yours has such a call"),
+        NotFound::Device => ("device_not_found", "the account has no such device"),
+    };
+    (reason, text.to_owned())
+}
+
+fn unreachable(what: &Unreachable) -> Text {
+    let (reason, text) = match what {
+        Unreachable::Home => ("home_unreachable", "our rendezvous cannot be reached now".into()),
+        Unreachable::HomeForCode => {
+            ("home_for_code_unreachable", "our rendezvous cannot be reached, and a short code needs it".into())
+        }
+        Unreachable::HomeForDeviceList => (
+            "home_for_device_list_unreachable",
+            "our rendezvous cannot be reached, and it has to take the new list of devices".into(),
+        ),
+        Unreachable::ConnectionLost => ("connection_lost", "the connection to the rendezvous broke: try again".into()),
+        Unreachable::TheirHome { problem } => (
+            "their_home_unreachable",
+            format!("their rendezvous cannot be reached: {problem}. Nothing was sent; try again later"),
+        ),
+        Unreachable::CodeOwner => {
+            ("code_owner_unreachable", "nobody answers: both sides have to be online for a short code".into())
+        }
+        Unreachable::KeyPackages => {
+            ("no_key_packages", "none of their devices has left a key package there: ask them to go online once".into())
+        }
+        Unreachable::Conversation { name } => (
+            "conversation_not_ready",
+            format!("the encrypted conversation with {name} is being made: try again in a moment"),
+        ),
+        Unreachable::DeviceList => {
+            ("no_device_list", "the list of devices is not there yet: try again in a moment".into())
+        }
+        Unreachable::RemovalPending { device, problem } => (
+            "removal_pending",
+            format!(
+                "the rendezvous has not taken the list without device {device} yet ({problem}): it is sent again by \
+                 itself until it has"
+            ),
+        ),
+    };
+    (reason, text)
+}
+
+fn refused(why: &NotAllowed) -> Text {
+    let (reason, text) = match why {
+        NotAllowed::Superseded => (
+            "superseded",
+            "this device is no longer one of its account: it was removed, or the account was restored on another \
+             device, which has taken its place; this profile can only be read"
+                .into(),
+        ),
+        NotAllowed::Blocked { name: Some(name) } => {
+            ("blocked", format!("{name} is blocked; unblock them to write to them"))
+        }
+        NotAllowed::Blocked { name: None } => ("blocked", "they are blocked; unblock them first".into()),
+        NotAllowed::Removed { name } => ("contact_removed", format!("{name} is not a contact any more")),
+        NotAllowed::TooManyContacts { max } => ("too_many_contacts", format!("{max} contacts are the limit")),
+        NotAllowed::OutboxFull { name, max } => (
+            "outbox_full",
+            format!("{max} batches of messages to {name} wait to be sent; wait until they are delivered"),
+        ),
+        NotAllowed::Event(EventRefusal::NotTheAuthor) => ("not_author", "only the author can change a message".into()),
+        NotAllowed::Event(EventRefusal::Deleted) => ("message_deleted", "the message was deleted".into()),
+        NotAllowed::Event(EventRefusal::NotAMessage) => ("call_note", "a call is no message".into()),
+        NotAllowed::Event(EventRefusal::TooLate) => {
+            let hours = DELETE_WINDOW_MS / 3_600_000;
+            ("too_late", format!("a message can be deleted for everyone for {hours} hours only"))
+        }
+        NotAllowed::Request { problem } => {
+            ("request", format!("the request cannot be accepted ({problem}); ask them to send another"))
+        }
+        NotAllowed::FalseAnswer { problem } => {
+            ("false_answer", format!("the rendezvous gave a false answer: {problem}"))
+        }
+        NotAllowed::ForeignDevices => ("foreign_devices", "the rendezvous gave the devices of another account".into()),
+        NotAllowed::OldDeviceList => ("old_device_list", "the rendezvous gave a device list from the past".into()),
+        NotAllowed::ByRendezvous(reason) => ("by_rendezvous", format!("the rendezvous refused: {reason:?}")),
+        NotAllowed::UsernameTaken { name } => ("username_taken", format!("the user name “{name}” is taken there")),
+        NotAllowed::UsernameRefused => ("username_refused", "the rendezvous refuses the user name".into()),
+        NotAllowed::NoCode(reason) => ("no_code", format!("the rendezvous gives no short code now: {reason:?}")),
+        NotAllowed::WrongCode(CodePurpose::Contact) => {
+            ("wrong_code", "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into())
+        }
+        NotAllowed::WrongCode(CodePurpose::Device) => {
+            ("wrong_code", "the code is wrong: ask for a new one (one that links a device is answered once)".into())
+        }
+        NotAllowed::CodeIsFor(CodePurpose::Device) => ("code_is_for_device", "this code links a device".into()),
+        NotAllowed::CodeIsFor(CodePurpose::Contact) => ("code_is_for_contact", "this code makes a contact".into()),
+        NotAllowed::TooManyDevices { max } => ("too_many_devices", format!("an account has at most {max} devices")),
+        NotAllowed::ThisDevice => {
+            ("this_device", "this is the device that you are using: remove it from another one".into())
+        }
+        NotAllowed::NoOtherDevice => ("no_other_device", "the account has no other device".into()),
+        NotAllowed::Call(why) => return refused_in_call(why),
+    };
+    (reason, text)
+}
+
+fn refused_in_call(why: &CallRefused) -> Text {
+    let (reason, text) = match why {
+        CallRefused::NotAccepted => {
+            ("not_accepted", "they have not accepted you as a contact yet: calls are for contacts".into())
+        }
+        CallRefused::InCall => ("in_call", "there is a call with them already".into()),
+        CallRefused::InCallElsewhere => ("in_call_elsewhere", "another device of yours talks to them".into()),
+        CallRefused::TooManyCalls => ("too_many_calls", "there are too many calls already".into()),
+        CallRefused::NotRinging => ("not_ringing", "this call does not wait for an answer".into()),
+        CallRefused::NotConnected => ("not_connected", "only a call that is connected can be moved".into()),
+        CallRefused::NoMicrophone => ("no_microphone", "this call has no microphone yet".into()),
+        CallRefused::TooManyAttendants => {
+            ("too_many_attendants", "there are too many programs that attend this call".into())
+        }
+        CallRefused::NotRecorded => ("not_recorded", "this call is not being recorded".into()),
+        CallRefused::RecordBeforeConnected => ("not_connected", "a call can be recorded once it is connected".into()),
+        CallRefused::RecordingAsked => ("recording_asked", "a recording of this call was asked for already".into()),
+        CallRefused::NobodyAskedToRecord => ("nobody_asked_to_record", "nobody asked to record this call".into()),
+        CallRefused::RecordingFile(error) => ("recording_file", error.to_string()),
+    };
+    (reason, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_surface_names_the_next_step_by_its_own_commands() {
+        let error = CliError::from(NodeError::from(Invalid::WhichDevice));
+        assert_eq!((error.code.as_str(), error.exit), ("usage", 2));
+        assert!(error.hint.is_some_and(|hint| hint.contains("`starling device list`")));
+        let screen = error.reason.as_deref().and_then(screen_hint);
+        assert!(screen.is_some_and(|hint| hint.contains("/devices") && !hint.contains("starling")));
+        let error = CliError::from(NodeError::KeyChanged { name: "bob".into() });
+        assert_eq!((error.code.as_str(), error.exit), ("key_changed", 7));
+        assert!(error.message.contains("bob"));
+        let error = CliError::from(NodeError::RateLimited { retry_after_ms: 1_500 });
+        assert_eq!((error.exit, error.retry_after_ms), (8, Some(1_500)));
+    }
+}
