@@ -77,8 +77,9 @@ pub fn read_secret(prompt: &str) -> CliResult<Zeroizing<String>> {
         CliError::locked(format!("cannot ask for the passphrase: {e}")).hint("use --passphrase-file FILE")
     })?;
     let _signals = Signals::take().map_err(CliError::internal)?;
-    (&tty).write_all(prompt.as_bytes()).map_err(CliError::internal)?;
+    // Before the question: who types as soon as it is there must not see what they type.
     let quiet = Quiet::new(&tty).map_err(CliError::internal)?;
+    (&tty).write_all(prompt.as_bytes()).map_err(CliError::internal)?;
     let mut line = Zeroizing::new(Vec::with_capacity(MAX_SECRET));
     let result = read_line(&tty, &mut line);
     drop(quiet);
