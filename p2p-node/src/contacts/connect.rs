@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::RngExt;
-use starling_keys::{AccountId, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
+use starling_keys::{AccountId, DeviceEntry, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
 use starling_wire::{
     Body, Profile,
     inbox::{InboxBody, Welcome},
@@ -315,11 +315,47 @@ impl Engine {
         let entry = GroupEntry::new(group, live, row)?;
         self.add_group(turn, chat, entry)?;
 
+        let theirs = list.devices.clone();
+        let alarm = self.contact_connected(turn, &connect, list)?;
+        let body = InboxBody {
+            device_list: Bytes::copy_from_slice(own_list.as_bytes()),
+            device: Bytes::copy_from_slice(self.account.device().as_bytes()),
+            name: self.account.identity.row.name.clone(),
+            greeting: connect.greeting.clone(),
+            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.0)).unwrap_or_default(),
+            welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
+            bot: self.account.identity.row.bot,
+            known: None,
+            full_name: String::new(),
+        };
+        let to = connect.homes.first().map(ToString::to_string).unwrap_or_default();
+        self.send_welcomes(turn, group, body, &members, (account, &theirs), &to)?;
+        if alarm {
+            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
+        }
+        self.read_logs(turn, group);
+        let profile =
+            Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
+        self.announce(turn, chat, profile);
+        if let Some(reply) = connect.reply.take() {
+            turn.reply(reply, Ok(account));
+        }
+        Ok(())
+    }
+
+    /// Notes a contact that a group was made with, and their devices. Gives whether the user has verified them and does not know all of these devices.
+    fn contact_connected(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connect: &Connect,
+        list: Verified<DeviceList>,
+    ) -> Result<bool, EngineError> {
+        let account = list.account;
         let known = self.contacts.people.contains_key(&account);
         let (now, said_ms) = (turn.wall(), turn.agreed_ms());
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !known {
-            // Until they say what they are called.
+            // Until their profile says their name.
             let short = || account.to_string()[..8].to_owned();
             person.row.name = Some(connect.called.clone()).filter(|name| !name.is_empty()).unwrap_or_else(short);
         }
@@ -338,29 +374,27 @@ impl Engine {
         person.row.device_list = list.as_bytes().to_vec();
         person.row.trusted_version = list.version;
         person.dirty = true;
-        let devices = list.devices.clone();
-        let peer_home = connect.homes.first().cloned();
         person.list = Some(list);
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         turn.fact(Fact::ContactsChanged);
-        // If they have asked us meanwhile, this is the answer.
+        // A request of theirs is answered by this.
         turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+        Ok(alarm)
+    }
 
-        let body = InboxBody {
-            device_list: Bytes::copy_from_slice(own_list.as_bytes()),
-            device: Bytes::copy_from_slice(self.account.device().as_bytes()),
-            name: self.account.identity.row.name.clone(),
-            greeting: connect.greeting.clone(),
-            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.0)).unwrap_or_default(),
-            welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
-            bot: self.account.identity.row.bot,
-            known: None,
-            full_name: String::new(),
-        };
-        let to = peer_home.as_ref().map(ToString::to_string).unwrap_or_default();
-        for device in devices.iter().filter(|d| members.contains(&d.certificate.device())) {
-            self.leave_parcel(turn, device, group, &body, account, &to)?;
+    /// Leaves the welcome to a new group in the inboxes of a contact's devices, at their home, and what our other devices have to know of it in theirs.
+    fn send_welcomes(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        body: InboxBody,
+        members: &[DeviceId],
+        (account, theirs): (AccountId, &[DeviceEntry]),
+        to: &str,
+    ) -> Result<(), EngineError> {
+        for device in theirs.iter().filter(|d| members.contains(&d.certificate.device())) {
+            self.leave_parcel(turn, device, group, &body, account, to)?;
         }
         let own =
             InboxBody { known: Some(self.known(turn, account)), token: Bytes::new(), greeting: String::new(), ..body };
@@ -371,16 +405,6 @@ impl Engine {
                 let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
                 self.leave_parcel(turn, &device, group, &own, me, &home)?;
             }
-        }
-        if alarm {
-            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
-        }
-        self.read_logs(turn, group);
-        let profile =
-            Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
-        self.announce(turn, chat, profile);
-        if let Some(reply) = connect.reply.take() {
-            turn.reply(reply, Ok(account));
         }
         Ok(())
     }
