@@ -59,6 +59,8 @@ pub async fn serve(dir: PathBuf) -> anyhow::Result<()> {
     config.limits.log_bytes = 1 << 40;
     config.limits.account_bytes = 1 << 40;
     config.limits.connections = 100_000;
+    // All clients of the bench have one address.
+    config.limits.trusted_proxies = vec!["127.0.0.0/8".parse()?];
     let (stop, stopped) = watch::channel(false);
     let server = Server::start(&config, stopped).await?;
     println!("{}", server.ready().addresses[0]);

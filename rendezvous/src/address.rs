@@ -1,6 +1,12 @@
 //! IP addresses: which are private, and which belong together.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    fmt::{self, Display, Formatter},
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
 
 /// Whether an address is not one of the public internet.
 pub fn is_private(ip: IpAddr) -> bool {
@@ -26,8 +32,108 @@ pub fn is_private(ip: IpAddr) -> bool {
 
 /// An IPv6 user has a /64 at least.
 pub fn prefix(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
+    Network::new(ip, if ip.is_ipv4() { 32 } else { 64 }).address
+}
+
+/// All addresses that begin with the same bits. Written as `10.0.0.0/8`; an address alone is a network of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Text that is no network.
+#[derive(Debug, thiserror::Error)]
+#[error("“{0}” is neither an IP address nor a network such as 10.0.0.0/8")]
+pub struct NotANetwork(String);
+
+impl Network {
+    fn new(ip: IpAddr, bits: u8) -> Self {
+        let address = match ip {
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
+                IpAddr::V4((ip.to_bits() & mask).into())
+            }
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
+                IpAddr::V6((ip.to_bits() & mask).into())
+            }
+        };
+        Self { address, bits }
+    }
+
+    /// The networks that an address counts against, from the narrowest to the widest: one user has the first at least and may have all of the last.
+    /// An IPv4 address in an IPv6 one is the IPv4 address.
+    pub fn around(ip: IpAddr) -> [Self; 3] {
+        let ip = ip.to_canonical();
+        let bits = if ip.is_ipv4() { [32, 28, 24] } else { [64, 56, 48] };
+        bits.map(|bits| Self::new(ip, bits))
+    }
+
+    /// Whether an address is in this network.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        ip.is_ipv4() == self.address.is_ipv4() && Self::new(ip, self.bits) == *self
+    }
+}
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+        let wrong = || NotANetwork(text.to_owned());
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
+        if bits > most { Err(wrong()) } else { Ok(Self::new(address, bits)) }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = NotANetwork;
+
+    fn try_from(text: String) -> Result<Self, NotANetwork> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_belongs_to_ever_wider_networks() {
+        let around = |text: &str| Network::around(text.parse().unwrap()).map(|network| network.to_string());
+        assert_eq!(around("192.0.2.77"), ["192.0.2.77/32", "192.0.2.64/28", "192.0.2.0/24"]);
+        assert_eq!(around("::ffff:192.0.2.77"), around("192.0.2.77"));
+        assert_eq!(around("2001:db8:1:203::9"), ["2001:db8:1:203::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]);
+    }
+
+    #[test]
+    fn a_network_has_the_addresses_that_begin_as_it_does() {
+        let network: Network = "10.1.2.3/8".parse().unwrap();
+        assert_eq!(network.to_string(), "10.0.0.0/8");
+        assert!(
+            network.contains("10.200.0.1".parse().unwrap()) && network.contains("::ffff:10.0.0.1".parse().unwrap())
+        );
+        assert!(!network.contains("11.0.0.1".parse().unwrap()) && !network.contains("::1".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains("192.0.2.1".parse().unwrap()));
+        for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "localhost"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
     }
 }

@@ -2,6 +2,18 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+/// A handshake that takes longer is given up: it has four round trips at most, and a place that others wait for.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Handshakes under way, all together: some kilobytes each, and more than a processor finishes in [`HANDSHAKE_TIMEOUT`].
+pub const PENDING_CONNECTIONS: usize = 2_048;
+/// Connections of one device: over some transports, and older ones that it has lost and the server not yet.
+pub const CONNECTIONS_PER_DEVICE: u32 = 8;
+/// Networks that are remembered, as members have come from them: 3 MB at most, in memory only.
+pub const FAMILIAR_NETWORKS: usize = 32_768;
+/// A trusted proxy may connect so many times as often as one address.
+pub const PROXY_RATE: u32 = 100;
+/// Networks whose rate of new connections is known at a time: 10 MB at most.
+pub const RATED_NETWORKS: usize = 100_000;
 /// Frames that wait for one device. A device that reads more slowly is disconnected: it comes back and reads its logs from where it was.
 pub const PUSH_QUEUE: usize = 256;
 /// Logs that one session may follow: one per conversation, and some that are being left.

@@ -20,6 +20,7 @@ pub(super) const RANGES: &[(&str, u64, u64)] = &[
     ("drain_seconds", 0, 3_600),
     ("registration.work_bits", 0, MAX_WORK_BITS),
     ("limits.connections", 1, 10_000_000),
+    ("limits.connections_per_address", 1, 10_000_000),
     ("limits.connections_per_minute", 1, 1_000_000),
     ("limits.requests_per_second", 1, 1_000_000),
     ("limits.request_burst", 1, 10_000_000),

@@ -13,6 +13,8 @@ use std::{
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
+use crate::address::Network;
+
 pub(crate) use check::Socket;
 
 /// Who may register.
@@ -83,8 +85,14 @@ pub struct Registration {
 pub struct Limits {
     /// Connections at a time.
     pub connections: u32,
-    /// New connections a minute from one IPv4 address or IPv6 /64; loopback is not counted.
+    /// Connections of registered devices at a time from one IPv4 address or IPv6 /64; twice as many from a /28 or /56, four times from a /24 or
+    /// /48. Others may have an eighth of that.
+    pub connections_per_address: u32,
+    /// New connections a minute from one IPv4 address or IPv6 /64, and from wider networks as above.
     pub connections_per_minute: u32,
+    /// Addresses or networks of reverse proxies, such as `127.0.0.1` or `10.0.0.0/8`. Clients behind one cannot be told apart by their addresses, so
+    /// that one proxy may have half of all connections; it has to limit its clients itself.
+    pub trusted_proxies: Vec<Network>,
     /// Requests a second of one device, on average.
     pub requests_per_second: u32,
     /// Requests of one device in a burst.
@@ -153,7 +161,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
-            connections_per_minute: 120,
+            connections_per_address: 512,
+            connections_per_minute: 600,
+            trusted_proxies: Vec::new(),
             requests_per_second: 50,
             request_burst: 2_000,
             log_entries: 20_000,
@@ -327,8 +337,14 @@ impl Config {
 
 /// Whether a setting counts as soon as it is reloaded.
 fn is_reloadable(setting: &str) -> bool {
-    const AT_START: [&str; 4] =
-        ["limits.connections", "limits.connections_per_minute", "limits.requests_per_second", "limits.request_burst"];
+    const AT_START: [&str; 6] = [
+        "limits.connections",
+        "limits.connections_per_address",
+        "limits.connections_per_minute",
+        "limits.trusted_proxies",
+        "limits.requests_per_second",
+        "limits.request_burst",
+    ];
     setting == "log_level"
         || setting.starts_with("registration.")
         || (setting.starts_with("limits.") && !AT_START.contains(&setting))

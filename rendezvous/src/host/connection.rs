@@ -25,29 +25,39 @@ const STALLED: Duration = Duration::from_secs(30);
 /// Answers that may wait for their device; then its next request waits.
 const ANSWERS: usize = 8;
 
-/// Serves a device until it leaves, misbehaves or reads too slowly.
-pub async fn serve(services: Arc<Services>, device: Key, stream: Stream) {
+/// Serves a device until it leaves, misbehaves or reads too slowly. `on_member` is called once its account is known.
+pub async fn serve<F: Future<Output = ()>>(
+    services: Arc<Services>,
+    device: Key,
+    stream: Stream,
+    on_member: impl FnOnce() -> F,
+) {
     let (mut session, pushed) = Session::enter(services, device).await;
     let (read, write) = stream.split();
     let span = tracing::debug_span!("session", id = session.id, registered = session.account.is_some());
     let serving = async {
         tracing::debug!("begins");
-        run(&mut session, FrameReader::new(read), FrameWriter::new(write), pushed).await;
+        run(&mut session, FrameReader::new(read), FrameWriter::new(write), pushed, on_member).await;
         tracing::debug!("ends");
     };
     serving.instrument(span).await;
 }
 
-async fn run(
+async fn run<F: Future<Output = ()>>(
     session: &mut Session,
     mut reader: FrameReader<ReadHalf<Stream>>,
     mut writer: FrameWriter<WriteHalf<Stream>>,
     mut pushed: mpsc::Receiver<Box<Response>>,
+    on_member: impl FnOnce() -> F,
 ) {
+    let mut on_member = Some(on_member);
     if !matches!(tokio::time::timeout(STALLED, writer.send(&session.hello())).await, Ok(Ok(()))) {
         return;
     }
     if let Some(account) = session.account {
+        if let Some(on_member) = on_member.take() {
+            on_member().await;
+        }
         let _ = directory::note_seen(&session.services, account, now_ms() / 86_400_000).await;
     }
     let (answers, mut answered) = mpsc::channel(ANSWERS);
@@ -58,6 +68,11 @@ async fn run(
                 Ok(Some(request)) => {
                     // Boxed, so that an idle session holds no memory for the largest request.
                     let response = Box::new(Box::pin(session.answer(request)).await);
+                    if session.account.is_some()
+                        && let Some(on_member) = on_member.take()
+                    {
+                        on_member().await;
+                    }
                     if answers.send(response).await.is_err() {
                         return;
                     }

@@ -1,6 +1,7 @@
 //! The server as a process: its network, its sessions and their end. One task owns the swarm; each connected device has one that serves its
 //! stream. All end when the server is dropped or drained.
 
+mod admission;
 mod boxed;
 mod connection;
 mod identity;
@@ -9,6 +10,7 @@ pub mod local;
 mod network;
 mod preflight;
 mod server;
+mod slots;
 
 pub use self::{
     identity::IdentityError,

@@ -1,26 +1,15 @@
 //! The swarm: transports, relay, AutoNAT, and who gets in. One task owns it; sessions are tasks of their own.
 
-use std::{
-    net::IpAddr,
-    num::NonZeroU32,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{num::NonZeroU32, time::Duration};
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, autonat,
+    Multiaddr, Swarm, SwarmBuilder, autonat,
     connection_limits::{self, ConnectionLimits},
-    core::{Endpoint, transport::PortUse},
     identify,
     identity::Keypair,
     multiaddr::Protocol,
     noise, ping, relay,
-    swarm::{
-        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
-        ToSwarm, dummy,
-    },
+    swarm::NetworkBehaviour,
     tcp, yamux,
 };
 use starling_wire::{
@@ -28,16 +17,16 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use super::boxed::Boxed;
+use super::{admission::Admission, boxed::Boxed};
 use crate::{
-    address::{is_private, prefix},
+    address::is_private,
     config::Config,
-    limits::PING_INTERVAL,
+    limits::{CONNECTIONS_PER_DEVICE, HANDSHAKE_TIMEOUT, PING_INTERVAL},
 };
 
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
-    admission: Admission,
+    pub admission: Admission,
     limits: connection_limits::Behaviour,
     pub streams: streams::Behaviour,
     relay: relay::Behaviour,
@@ -60,6 +49,7 @@ pub async fn build(keypair: Keypair, config: &Config) -> anyhow::Result<Swarm<Bo
         .with_quic_config(|mut quic| {
             // The client keeps the connection alive; 32 streams instead of 256 save 15 KB for each connection.
             quic.max_idle_timeout = 60_000;
+            quic.handshake_timeout = HANDSHAKE_TIMEOUT;
             quic.keep_alive_interval = Duration::from_secs(3600);
             quic.max_concurrent_stream_limit = 32;
             quic.max_stream_data = 1024 * 1024;
@@ -73,6 +63,7 @@ pub async fn build(keypair: Keypair, config: &Config) -> anyhow::Result<Swarm<Bo
         .with_swarm_config(|swarm| {
             swarm.with_idle_connection_timeout(Duration::from_secs(30)).with_max_negotiating_inbound_streams(32)
         })
+        .with_connection_timeout(HANDSHAKE_TIMEOUT)
         .build())
 }
 
@@ -93,12 +84,9 @@ fn behaviour(key: &Keypair, config: &Config) -> Behaviour {
     .circuit_src_per_peer(NonZeroU32::new(120).unwrap_or(NonZeroU32::MIN), Duration::from_secs(5));
     let private = config.listen.iter().all(|a| a.ip_addr().is_some_and(is_private));
     Behaviour {
-        admission: Admission::new(config.limits.connections_per_minute, private),
+        admission: Admission::new(&config.limits, private),
         limits: connection_limits::Behaviour::new(
-            ConnectionLimits::default()
-                .with_max_pending_incoming(Some(1024))
-                .with_max_established(Some(config.limits.connections))
-                .with_max_established_per_peer(Some(8)),
+            ConnectionLimits::default().with_max_established_per_peer(Some(CONNECTIONS_PER_DEVICE)),
         ),
         streams: streams::Behaviour::new(&[RENDEZVOUS_PROTOCOL], Gate::Open),
         relay: relay::Behaviour::new(peer, relay_config),
@@ -119,92 +107,4 @@ pub fn is_useful(addr: &Multiaddr) -> bool {
         Protocol::Ip6(ip) => ip.is_unspecified() || ip.is_unicast_link_local(),
         _ => false,
     })
-}
-
-/// Limits new connections by address, and keeps AutoNAT's dial-backs out of the operator's own network.
-pub struct Admission {
-    by_prefix: Arc<DefaultKeyedRateLimiter<IpAddr>>,
-    allow_private: bool,
-}
-
-impl Admission {
-    fn new(per_minute: u32, allow_private: bool) -> Self {
-        let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-        Self { by_prefix: Arc::new(RateLimiter::keyed(Quota::per_minute(per_minute))), allow_private }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum NotAdmitted {
-    #[error("too many connections from one address")]
-    Rate,
-    #[error("dial-backs into the operator's network are not made")]
-    Private,
-}
-
-impl NetworkBehaviour for Admission {
-    type ConnectionHandler = dummy::ConnectionHandler;
-    type ToSwarm = std::convert::Infallible;
-
-    fn handle_pending_inbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<(), ConnectionDenied> {
-        let Some(ip) = remote.ip_addr().filter(|ip| !ip.is_loopback()) else {
-            return Ok(());
-        };
-        self.by_prefix.check_key(&prefix(ip)).map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
-        if self.by_prefix.len() > 100_000 {
-            self.by_prefix.retain_recent();
-        }
-        Ok(())
-    }
-
-    fn handle_established_inbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(dummy::ConnectionHandler)
-    }
-
-    fn handle_pending_outbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: Option<PeerId>,
-        addresses: &[Multiaddr],
-        _: Endpoint,
-    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        // A name could be resolved to any address.
-        let into_private = addresses.iter().any(|a| a.ip_addr().is_none_or(is_private));
-        if into_private && !self.allow_private {
-            return Err(ConnectionDenied::new(NotAdmitted::Private));
-        }
-        Ok(Vec::new())
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        _: Endpoint,
-        _: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(dummy::ConnectionHandler)
-    }
-
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
-
-    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
-        match event {}
-    }
-
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        Poll::Pending
-    }
 }

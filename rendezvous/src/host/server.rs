@@ -11,11 +11,16 @@ use std::{
 };
 
 use futures::StreamExt;
-use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, ping, swarm::SwarmEvent};
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    multiaddr::Protocol,
+    ping,
+    swarm::{ConnectionId, SwarmEvent},
+};
 use starling_wire::{rendezvous::ResponseBody, streams};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
@@ -33,6 +38,9 @@ use crate::{
     services::{Services, TurnEndpoint, operator, relay::turn::TurnError, sweep::Sweep},
     store::{Key, StoreError, Topic, redb::RedbStore},
 };
+
+/// Sessions that wait to say that they are those of registered accounts; more wait themselves.
+const MEMBER_QUEUE: usize = 64;
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -126,9 +134,11 @@ pub struct Ready {
 /// A running server.
 pub struct Server {
     services: Arc<Services>,
-    swarm: Swarm<Boxed<Behaviour>>,
+    swarm: Box<Swarm<Boxed<Behaviour>>>,
     sessions: JoinSet<Key>,
     by_device: HashMap<Key, tokio::task::AbortHandle>,
+    /// Connections whose sessions turn out to be those of registered accounts.
+    members: (mpsc::Sender<ConnectionId>, mpsc::Receiver<ConnectionId>),
     /// Accepted circuits that are open.
     circuits: HashMap<(PeerId, PeerId), u32>,
     drain: Duration,
@@ -191,9 +201,10 @@ impl Server {
         operator.spawn(sweep(services.clone()));
         Ok(Self {
             services,
-            swarm,
+            swarm: Box::new(swarm),
             sessions: JoinSet::new(),
             by_device: HashMap::new(),
+            members: mpsc::channel(MEMBER_QUEUE),
             circuits: HashMap::new(),
             drain: Duration::from_secs(config.drain_seconds),
             early,
@@ -226,6 +237,7 @@ impl Server {
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
+                Some(connection) = self.members.1.recv() => self.swarm.behaviour_mut().0.admission.is_member(connection),
                 Some(ended) = self.sessions.join_next(), if !self.sessions.is_empty() => self.ended(ended),
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = &mut broken => {
@@ -257,8 +269,12 @@ impl Server {
                     return;
                 };
                 let services = self.services.clone();
+                let (members, id) = (self.members.0.clone(), connection.id);
                 let task = self.sessions.spawn(async move {
-                    connection::serve(services, device, stream).await;
+                    connection::serve(services, device, stream, || async move {
+                        let _ = members.send(id).await;
+                    })
+                    .await;
                     device
                 });
                 // One session a device: the newest, as the older one may hang on a dead network.

@@ -1,0 +1,155 @@
+//! A server in this process, and devices that connect to it over TCP.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use futures::{
+    AsyncReadExt, StreamExt,
+    io::{ReadHalf, WriteHalf},
+};
+use libp2p::{
+    Multiaddr, PeerId, Stream, SwarmBuilder,
+    identity::Keypair,
+    multiaddr::Protocol,
+    noise,
+    swarm::{DialError, SwarmEvent},
+    tcp, yamux,
+};
+use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList};
+use starling_rendezvous::{Server, config::Config};
+use starling_wire::{
+    Puzzle, RENDEZVOUS_PROTOCOL,
+    rendezvous::{Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
+    streams::{self, FrameReader, FrameWriter, Gate},
+};
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+/// Longer than anything takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub struct Running {
+    pub address: Multiaddr,
+    _dir: TempDir,
+    _stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Running {
+    /// `configure` changes what differs from the defaults.
+    pub async fn start(configure: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            data_dir: dir.path().join("data"),
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            http: ([127, 0, 0, 1], 0).into(),
+            ..Config::default()
+        };
+        config.turn.enabled = false;
+        config.registration.work_bits = 0;
+        configure(&mut config);
+        let (stop, stopped) = watch::channel(false);
+        let server = Server::start(&config, stopped).await.unwrap();
+        let address = server.ready().addresses[0].clone();
+        let task = tokio::spawn(async move { server.run().await.unwrap() });
+        Self { address, _dir: dir, _stop: stop, task }
+    }
+
+    /// Where it listens, for those who do not speak libp2p.
+    pub fn socket(&self) -> SocketAddr {
+        let port = self.address.iter().find_map(|p| if let Protocol::Tcp(port) = p { Some(port) } else { None });
+        SocketAddr::new(self.address.ip_addr().unwrap(), port.unwrap())
+    }
+
+    fn peer(&self) -> PeerId {
+        self.address.iter().find_map(|p| if let Protocol::P2p(peer) = p { Some(peer) } else { None }).unwrap()
+    }
+}
+
+/// A connected device.
+pub struct Client {
+    reader: FrameReader<ReadHalf<Stream>>,
+    writer: FrameWriter<WriteHalf<Stream>>,
+    pub hello: ServerHello,
+    pub device: DeviceKey,
+    server: PeerId,
+    swarm: JoinHandle<()>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.swarm.abort();
+    }
+}
+
+impl Client {
+    /// Connects and waits for the greeting.
+    pub async fn connect(server: &Running) -> Result<Self, DialError> {
+        let device = DeviceKey::generate();
+        let key = Keypair::ed25519_from_bytes(*device.seed()).unwrap();
+        let mut swarm = SwarmBuilder::with_existing_identity(key)
+            .with_tokio()
+            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_| streams::Behaviour::new(&["/nothing"], Gate::Open))
+            .unwrap()
+            .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE))
+            .build();
+        swarm.dial(server.address.clone())?;
+        loop {
+            match timeout(PATIENCE, swarm.select_next_some()).await.unwrap() {
+                SwarmEvent::ConnectionEstablished { .. } => break,
+                SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error),
+                _ => {}
+            }
+        }
+        let opened = swarm.behaviour_mut().open(server.peer(), RENDEZVOUS_PROTOCOL);
+        let swarm = tokio::spawn(async move {
+            loop {
+                swarm.select_next_some().await;
+            }
+        });
+        let Ok(opened) = opened.await else { return Err(DialError::Aborted) };
+        let (read, write) = opened.stream.split();
+        let (mut reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
+        match timeout(PATIENCE, reader.next::<Response>()).await.unwrap() {
+            Ok(Some(Response { body: Some(ResponseBody::Hello(hello)), .. })) => {
+                Ok(Self { reader, writer, hello, device, server: server.peer(), swarm })
+            }
+            _ => Err(DialError::Aborted),
+        }
+    }
+
+    /// The answer to a request; `None` if the session has ended.
+    pub async fn ask(&mut self, ask: RequestBody) -> Option<ResponseBody> {
+        self.writer.send(&Request { id: 1, body: Some(ask) }).await.ok()?;
+        loop {
+            match timeout(PATIENCE, self.reader.next::<Response>()).await.unwrap() {
+                Ok(Some(Response { id: 1, body })) => return body,
+                Ok(Some(_)) => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Registers a new account with this device.
+    pub async fn register(&mut self) -> Option<ResponseBody> {
+        let account = AccountKey::from_seed(&rand::random());
+        let certificate = Certificate::issue(&account, self.device.id(), 1);
+        let devices = vec![DeviceEntry { certificate, seal_key: vec![1; 1216] }];
+        let list = DeviceList { account: account.id(), version: 1, issued_at: 1, devices, homes: Vec::new() };
+        let key = self.server.to_bytes().split_off(6);
+        let bits = self.hello.register_bits;
+        let puzzle = Puzzle::new("register", &key, &self.hello.nonce, account.id().as_bytes(), bits);
+        let device_list = Bytes::copy_from_slice(list.sign(&account).as_bytes());
+        let publish = Publish { device_list, solution: Some(puzzle.solve().0), token: String::new() };
+        self.ask(RequestBody::Publish(publish)).await
+    }
+}
