@@ -128,6 +128,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let device = sender.device();
         let own = sender.account() == self.account.id();
+        let roster = self.conversations.chats.get(&chat).map(|state| &state.roster);
+        if !roster.is_some_and(|roster| roster.accounts().any(|account| account == sender.account())) {
+            tracing::warn!("a message of an account that is not in the conversation was dropped");
+            return Ok(());
+        }
         if !own {
             // A device that its account has given up may be somebody else's now.
             let person = self.contacts.people.get(&sender.account());

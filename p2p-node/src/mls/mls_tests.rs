@@ -64,6 +64,101 @@ fn a_third_account_cannot_be_added() {
     assert!(alice.create(b"group", &both, NOW_MS).is_err());
 }
 
+/// A modified program: it takes every successor of a leaf and has no rules.
+#[derive(Clone)]
+struct Careless;
+
+impl mls_rs::IdentityProvider for Careless {
+    type Error = NotCertified;
+
+    fn validate_member(
+        &self,
+        _: &SigningIdentity,
+        _: Option<MlsTime>,
+        _: MemberValidationContext<'_>,
+    ) -> Result<(), NotCertified> {
+        Ok(())
+    }
+
+    fn validate_external_sender(
+        &self,
+        _: &SigningIdentity,
+        _: Option<MlsTime>,
+        _: Option<&ExtensionList>,
+    ) -> Result<(), NotCertified> {
+        Ok(())
+    }
+
+    fn identity(&self, identity: &SigningIdentity, _: &ExtensionList) -> Result<Vec<u8>, NotCertified> {
+        Ok(identity.signature_key.as_bytes().to_vec())
+    }
+
+    fn valid_successor(
+        &self,
+        _: &SigningIdentity,
+        _: &SigningIdentity,
+        _: &ExtensionList,
+    ) -> Result<bool, NotCertified> {
+        Ok(true)
+    }
+
+    fn supported_types(&self) -> Vec<CredentialType> {
+        vec![CredentialType::BASIC]
+    }
+}
+
+/// What a client signs with as a device of an account.
+fn signing(account: &AccountKey, key: &DeviceKey) -> (SignatureSecretKey, SigningIdentity) {
+    let certificate = Certificate::issue(account, key.id(), 1);
+    let credential = BasicCredential::new(certificate.as_bytes().to_vec()).into_credential();
+    let secret = SignatureSecretKey::new([&key.seed()[..], key.id().as_bytes()].concat());
+    (secret, SigningIdentity::new(credential, key.id().as_bytes().to_vec().into()))
+}
+
+fn modified(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig> {
+    let (secret, identity) = signing(account, key);
+    Client::builder()
+        .crypto_provider(AwsLcCryptoProvider::default())
+        .identity_provider(Careless)
+        .extension_type(LastResortKeyPackageExt::extension_type())
+        .signing_identity(identity, secret, SUITE)
+        .build()
+}
+
+fn package_of(client: &Client<impl mls_rs::client_builder::MlsConfig>) -> bytes::Bytes {
+    let package = client.generate_key_package_message(ExtensionList::new(), ExtensionList::new(), None);
+    package.unwrap().to_bytes().unwrap().into()
+}
+
+#[test]
+fn a_commit_cannot_make_a_leaf_another_accounts() {
+    let (mallory, key) = (account(), DeviceKey::generate());
+    let client = modified(&mallory, &key);
+    let (mut a, welcome) = device(&account()).create(b"group", &[package_of(&client)], NOW_MS).unwrap();
+    let (mut group, _) = client.join_group(None, &MlsMessage::from_bytes(&welcome).unwrap(), None).unwrap();
+    // Another account has certified the same key: a device that it gave up, or the deed of a thief.
+    let (secret, identity) = signing(&account(), &key);
+    let commit = group.commit_builder().set_new_signing_identity(secret, identity).build().unwrap();
+    assert!(matches!(a.process_commit(&commit.commit_message.to_bytes().unwrap()), Processed::Garbage));
+    assert!(a.members().iter().any(|m| m.account() == mallory.id()));
+    // With its own it may.
+    group.clear_pending_commit();
+    let (secret, identity) = signing(&mallory, &key);
+    let commit = group.commit_builder().set_new_signing_identity(secret, identity).build().unwrap();
+    assert!(matches!(a.process_commit(&commit.commit_message.to_bytes().unwrap()), Processed::Commit));
+}
+
+#[test]
+fn nobody_lets_himself_in_with_an_external_commit() {
+    let bob = account();
+    let (alice, phone) = (device(&account()), device(&bob));
+    let (mut a, _) = alice.create(b"group", &[package(&phone)], NOW_MS).unwrap();
+    let door = a.group.group_info_message_allowing_ext_commit(true).unwrap();
+    let (_, commit) = modified(&bob, &DeviceKey::generate()).external_commit_builder().unwrap().build(door).unwrap();
+    assert!(matches!(a.process_commit(&commit.to_bytes().unwrap()), Processed::Garbage));
+    assert_eq!(a.members().len(), 2);
+}
+
 #[test]
 fn several_devices_of_one_account_share_a_conversation() {
     let bob = account();

@@ -60,7 +60,7 @@ impl IntoAnyError for NotCertified {
 
 /// A commit does what it may not do.
 #[derive(Debug, thiserror::Error)]
-#[error("a commit adds somebody who does not belong to the conversation")]
+#[error("a commit changes who is in the conversation")]
 pub struct NotAllowed;
 
 impl IntoAnyError for NotAllowed {
@@ -110,7 +110,11 @@ impl mls_rs::IdentityProvider for Certificates {
         successor: &SigningIdentity,
         _: &ExtensionList,
     ) -> Result<bool, NotCertified> {
-        Ok(predecessor.signature_key == successor.signature_key)
+        // A leaf stays its account's: with the same device key alone, a member could write in another account's name.
+        let (Some(before), Some(after)) = (certificate(predecessor), certificate(successor)) else {
+            return Ok(false);
+        };
+        Ok((before.account(), before.device()) == (after.account(), after.device()))
     }
 
     fn supported_types(&self) -> Vec<CredentialType> {
@@ -128,11 +132,15 @@ impl mls_rs::MlsRules for Rules {
     fn filter_proposals(
         &self,
         direction: CommitDirection,
-        _: CommitSource,
+        source: CommitSource,
         roster: &Roster<'_>,
         _: &GroupContext,
         proposals: ProposalBundle,
     ) -> Result<ProposalBundle, NotAllowed> {
+        // Nobody lets himself in. The library checks less of what an external commit removes than of other removals.
+        if matches!(source, CommitSource::NewMember(_)) {
+            return Err(NotAllowed);
+        }
         // Members are added when a group is made, and only then: a commit on the way renews keys and nothing else.
         if direction == CommitDirection::Receive && proposals.clone().into_proposals().next().is_some() {
             return Err(NotAllowed);
