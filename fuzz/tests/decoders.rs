@@ -7,8 +7,9 @@ use bolero::check;
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use starling_keys::{
-    AccountId, Certificate, CodeExchange, DeviceId, DeviceList, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
-    ShortCode, Verified,
+    AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, DeviceList, Invite, KeyFile, RecoveryPhrase,
+    RendezvousAddr, ShortCode, Verified,
+    chain::{self, ChainError, DeviceChain, Joining, LeafPath, Rights, SignWith, Summary},
 };
 use starling_wire::{
     Batch, Body, Clock, Event, EventId, Frame, FrameDecoder, LogKey, LogVerb, Signal, Text,
@@ -147,6 +148,54 @@ fn certificates_device_lists_and_ids() {
         }
         let _ = Certificate::from_bytes(&bytes);
         let _ = (AccountId::from_bytes(input), DeviceId::from_bytes(input));
+    });
+}
+
+/// Chains of one account that are all signed as they should be: with two devices, with three, and two removals that contradict each other.
+fn chains() -> [DeviceChain; 4] {
+    let (root, laptop, phone, tablet) =
+        (AccountKey::from_seed(&[1; 32]), DeviceKey::from_seed(&[2; 32]), DeviceKey::from_seed(&[3; 32]), [5; 32]);
+    let joining = |key: &DeviceKey| Joining::sign(key, &root.id(), vec![7; 40]);
+    let two = DeviceChain::create(&root, 1, [4; 32], &joining(&laptop)).unwrap();
+    let two = two.add(&SignWith::Device(&laptop), 2, &joining(&phone), Rights::Admin).unwrap();
+    let tablet = joining(&DeviceKey::from_seed(&tablet));
+    let three = two.add(&SignWith::Device(&laptop), 2, &tablet, Rights::Bot).unwrap();
+    let one = three.remove(&SignWith::Device(&laptop), 3, phone.id()).unwrap();
+    let other = three.remove(&SignWith::Device(&phone), 3, laptop.id()).unwrap();
+    [two, three, one, other]
+}
+
+#[test]
+fn device_chains() {
+    let chains = chains();
+    let signed: Vec<_> = chains.iter().flat_map(DeviceChain::entries).map(chain::Entry::hash).collect();
+    let (known, longer) = (&chains[0], &chains[1]);
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        for valid in [longer.as_bytes(), &longer.encode_from(known.len())] {
+            let bytes = mutated(valid, input);
+            let _ = Summary::of(&bytes);
+            let Ok(chain) = DeviceChain::read(&bytes, known) else { continue };
+            assert!(chain.entries().all(|e| signed.contains(&e.hash())), "a forged entry was taken");
+            assert_eq!(DeviceChain::from_bytes(chain.as_bytes()).as_ref(), Ok(&chain));
+            let settled = known.reconcile(&chain, 0).unwrap();
+            assert_eq!(settled.head(), chain.reconcile(known, 0).unwrap().head());
+        }
+    });
+}
+
+#[test]
+fn paths_from_a_root_to_a_device() {
+    let [two, three, ..] = chains();
+    let valid = two.path_to(&two.devices[1].id).unwrap().to_bytes();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let bytes = mutated(&valid, input);
+        match LeafPath::from_bytes(&bytes) {
+            Ok(path) => {
+                assert_eq!(path.to_bytes(), bytes);
+                assert!(path.account() == three.account && three.device(&path.device()).is_some(), "forged");
+            }
+            Err(error) => assert!(matches!(error, ChainError::Malformed | ChainError::Place | ChainError::Signature)),
+        }
     });
 }
 

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     AccountId, AccountKey, InvalidId, RendezvousAddr,
     account::{sign, verify},
+    chain::{ChainError, LeafPath},
 };
 
 const CERTIFICATE_DOMAIN: &str = "starling device certificate v1";
@@ -122,7 +123,8 @@ pub enum CertificateError {
     Signature,
 }
 
-/// The account's statement that a device is its own. A `Certificate` value has been verified.
+/// The account's statement that a device is its own: a path of its device chain, or what version 0.1 had in its place, signed by the account's key.
+/// A `Certificate` value has been verified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
     account: AccountId,
@@ -152,6 +154,9 @@ impl Certificate {
 
     /// Reads and verifies a certificate.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CertificateError> {
+        if LeafPath::is_path(bytes) {
+            return Ok(Self::from(&LeafPath::from_bytes(bytes)?));
+        }
         if bytes.len() > 1024 {
             return Err(CertificateError::Malformed);
         }
@@ -183,6 +188,21 @@ impl Certificate {
     /// The encoded certificate, as it was signed.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl From<&LeafPath> for Certificate {
+    fn from(path: &LeafPath) -> Self {
+        Self { account: path.account(), device: path.device(), created_at: path.added_at(), bytes: path.to_bytes() }
+    }
+}
+
+impl From<ChainError> for CertificateError {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Signature => Self::Signature,
+            _ => Self::Malformed,
+        }
     }
 }
 

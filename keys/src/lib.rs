@@ -4,10 +4,12 @@
 
 mod account;
 mod address;
+pub mod chain;
 mod code;
 mod device;
 mod endpoint;
 mod keyfile;
+mod legacy;
 mod phrase;
 mod safety;
 mod seal;

@@ -1,0 +1,171 @@
+//! Two chains of one account that contradict each other, and which of them counts.
+//!
+//! Two homes cannot compare and swap together, so two admins can each write an entry on one head. Everybody who learns of both comes to the
+//! same result: what the root has signed counts first; then removals (of two where only one removes the other's signer, that one; all of
+//! those that strike each other); then the lower hash. What was held for long is not questioned any more, except by the root.
+
+use super::{ChainError, DeviceChain, DeviceId, Entry, Head, Link, Op, Signer};
+
+/// Removals at one place: each of 16 devices by some of the others is more than ever happens.
+pub(super) const MAX_REMOVALS: usize = 64;
+
+/// How another chain stands to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// It is the same.
+    Same,
+    /// It has entries more.
+    Extends,
+    /// It lacks entries.
+    Behind,
+    /// They contradict each other from this place on.
+    Rival(u32),
+}
+
+/// Two chains that contradict each other, where the known one is too old to be questioned: somebody misuses a key, or a server has hidden
+/// one of them for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the account's device chain has two ends from entry {at} on")]
+pub struct Fork {
+    /// The first entry that differs.
+    pub at: u32,
+}
+
+impl DeviceChain {
+    /// How `other`, of the same account, stands to this. A list of version 0.1 stands before every chain.
+    pub fn relation(&self, other: &Self) -> Relation {
+        let common = self.heads.iter().zip(&other.heads).take_while(|(a, b)| a == b).count();
+        match (common == self.heads.len(), common == other.heads.len()) {
+            (true, true) => Relation::Same,
+            (true, false) => Relation::Extends,
+            (false, true) => Relation::Behind,
+            (false, false) => Relation::Rival(common as u32),
+        }
+    }
+
+    /// The chain that counts when this and `other`, of the same account, are known. The first `settled` entries of this were held for long
+    /// ([`super::Held::settled`]).
+    ///
+    /// # Errors
+    /// [`Fork`] if `other` contradicts what is settled.
+    pub fn reconcile(&self, other: &Self, settled: u32) -> Result<Self, Fork> {
+        Ok(self.winner(other, settled)?.with_keys_of(self).with_keys_of(other))
+    }
+
+    fn winner(&self, other: &Self, settled: u32) -> Result<Self, Fork> {
+        let at = match self.relation(other) {
+            Relation::Same | Relation::Behind => return Ok(self.clone()),
+            Relation::Extends => return Ok(other.clone()),
+            Relation::Rival(at) => at,
+        };
+        let (ours, theirs) = (self.newest_of_root(at), other.newest_of_root(at));
+        if ours != theirs {
+            return Ok(if ours > theirs { self.clone() } else { other.clone() });
+        }
+        if at < settled {
+            return Err(Fork { at });
+        }
+        let (ours, theirs) = (self.removals_after(at), other.removals_after(at));
+        let covers = |a: &[&Entry], b: &[&Entry]| b.iter().all(|b| a.iter().any(|a| a.removal() == b.removal()));
+        let (more, less) = (covers(&ours, &theirs), covers(&theirs, &ours));
+        let place = at as usize;
+        match (more, less) {
+            (true, false) => Ok(self.clone()),
+            (false, true) => Ok(other.clone()),
+            (true, true) if self.heads[place] < other.heads[place] => Ok(self.clone()),
+            (true, true) => Ok(other.clone()),
+            // Cannot fail: every entry was checked against the state at this place.
+            (false, false) => self.unite(other, at, ours, &theirs).map_err(|_| Fork { at }),
+        }
+    }
+
+    /// When the root has last signed something from this place on, and the hash of that: the newest counts.
+    fn newest_of_root(&self, at: u32) -> Option<(u64, std::cmp::Reverse<Head>)> {
+        let entries = self.links[at as usize..].iter().flat_map(Link::entries);
+        entries.filter(|e| e.signer == Signer::Root).map(|e| (e.time, std::cmp::Reverse(e.hash()))).max()
+    }
+
+    /// The removals from this place on that admins of the state before it have signed, of devices of that state.
+    fn removals_after(&self, at: u32) -> Vec<&Entry> {
+        let (before, after) = self.links.split_at(at as usize);
+        let state = Self::fold(before);
+        let mut found: Vec<&Entry> = Vec::new();
+        for entry in after.iter().flat_map(Link::entries) {
+            let Some((signer, target)) = entry.removal() else { continue };
+            let counts = state.is_admin(&signer) && state.devices().iter().any(|d| d.id == target);
+            if counts && !found.iter().any(|e| e.removal() == entry.removal()) {
+                found.push(entry);
+            }
+        }
+        found
+    }
+
+    /// The common beginning, and at its end the removals of both.
+    fn unite(&self, other: &Self, at: u32, ours: Vec<&Entry>, theirs: &[&Entry]) -> Result<Self, ChainError> {
+        let mut all = ours;
+        for entry in theirs {
+            match all.iter_mut().find(|e| e.removal() == entry.removal()) {
+                Some(known) if entry.hash() < known.hash() => *known = entry,
+                Some(_) => {}
+                None => all.push(entry),
+            }
+        }
+        all.sort_by_key(|e| e.hash());
+        all.truncate(MAX_REMOVALS);
+        let mut links = self.links[..at as usize].to_vec();
+        links.push(Link::Removals(all.into_iter().cloned().collect()));
+        Self::build(self.account, links, self.seal_keys().chain(other.seal_keys()).collect())
+    }
+
+    fn fold(links: &[Link]) -> super::State {
+        let mut state = super::State::default();
+        for (seq, link) in links.iter().enumerate() {
+            // They were checked when the chain was built.
+            let _ = match link {
+                Link::Entry(entry) => state.apply(entry),
+                Link::Removals(entries) => state.apply_removals(seq as u32, entries),
+            };
+        }
+        state
+    }
+
+    /// Whether an operation that was in a chain that does not count can be done again.
+    pub fn still_makes_sense(&self, op: &Op) -> bool {
+        match op {
+            Op::Open { .. } | Op::Recover { .. } => false,
+            Op::Add { device, .. } => self.state.linked_by(device).is_none() && !self.state.has_removed(device),
+            Op::Remove { device, .. } | Op::Rights { device, .. } => self.device(device).is_some(),
+            Op::Homes(homes) => *homes != self.homes,
+        }
+    }
+}
+
+/// Which of some removals (signer, removed) stand: those that none strikes that stands; and of those that strike each other in a circle all.
+pub(super) fn standing(pairs: &[(DeviceId, DeviceId)]) -> Vec<bool> {
+    let strikes = |a: usize, b: usize| pairs[a].1 == pairs[b].0;
+    let mut known: Vec<Option<bool>> = vec![None; pairs.len()];
+    while let Some(first) = known.iter().position(Option::is_none) {
+        let open: Vec<usize> = (0..pairs.len()).filter(|n| known[*n].is_none()).collect();
+        if let Some(n) = open.iter().find(|b| (0..pairs.len()).any(|a| known[a] == Some(true) && strikes(a, **b))) {
+            known[*n] = Some(false);
+            continue;
+        }
+        // Of those that are left, a group that nothing outside of it strikes: go against the strikes until there is nothing new behind.
+        let behind = |from: usize| {
+            let mut found = vec![from];
+            let mut next = 0;
+            while next < found.len() {
+                let strikers = open.iter().filter(|a| strikes(**a, found[next]));
+                let new: Vec<usize> = strikers.filter(|a| !found.contains(a)).copied().collect();
+                found.extend(new);
+                next += 1;
+            }
+            found
+        };
+        let source = open.iter().map(|n| behind(*n)).min_by_key(Vec::len).unwrap_or_else(|| vec![first]);
+        for n in source {
+            known[n] = Some(true);
+        }
+    }
+    known.into_iter().map(|stands| stands == Some(true)).collect()
+}
