@@ -6,12 +6,13 @@ use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList,
 
 use crate::{
     ChatId, ChatKind, ContactState, EngineError, OpenError,
-    api::node::now_ms,
     contacts::Person,
     conversation::{ChatState, GroupEntry, group::GroupId, roster::Roster},
+    engine::Engine,
     mls::{KeyPackages, Mls},
+    node::now_ms,
     store::{ContactRow, GroupRow, ProfileDir, Store},
-    turn::{Engine, Now, Source},
+    turn::{Now, Source},
 };
 
 /// Conversations that are written in one transaction.

@@ -7,15 +7,18 @@ mod account;
 mod api;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod call_media;
 mod calls;
 mod contacts;
 mod conversation;
 mod delivery;
+mod engine;
 mod events;
 mod home;
 mod limits;
 mod mls;
 mod net;
+mod node;
 mod presence;
 mod store;
 #[cfg(test)]
@@ -24,16 +27,16 @@ mod timeline;
 mod turn;
 
 pub use api::error::{CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable};
-pub use api::node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
     Contact, ContactState, DeliveryState, Device, DurableEvent, DurableEventKind, HomeStatus, InvalidId, Message,
     MessageId, Request, Status, TransientEvent, Via,
 };
-pub use calls::{Media, RouteId};
+pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
+pub use node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
 pub use starling_media::{self as media, spec};
 pub use starling_wire::{
     Availability, CallEnd, CallId, Clock, EventId, Recording, Text,

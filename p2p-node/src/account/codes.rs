@@ -15,11 +15,12 @@ use crate::{
     api::Reply,
     api::types::TransientEvent,
     contacts::connect::{Connect, ConnectTarget},
+    engine::Engine,
     home::Homes,
     home::Pending,
     limits::REACH_TIMEOUT_MS,
     net::HomeId,
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 /// A short code that we gave.

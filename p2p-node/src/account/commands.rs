@@ -10,8 +10,9 @@ use crate::{
         Reply, fail,
         types::{ChatId, Device},
     },
+    engine::Engine,
     store::META,
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// A command about the account. Each is a method of `Node`, documented there.

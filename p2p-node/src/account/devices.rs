@@ -20,10 +20,11 @@ use crate::{
         types::{ChatId, ContactState, Device, DurableEventKind, TransientEvent},
     },
     contacts::Person,
+    engine::Engine,
     home::Homes,
     limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
     store::{DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 /// What is known of our account's devices.

@@ -6,11 +6,12 @@ use super::Account;
 use crate::{
     api::types::TransientEvent,
     conversation::{GroupEntry, group::GroupId},
+    engine::Engine,
     home::Homes,
     limits::{LEFT_HOME_MS, MAX_LEFT_HOMES},
     net::HomeId,
     store::{HomesRow, LeftHomeRow, META},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 impl Account {

@@ -4,10 +4,11 @@ use starling_wire::rendezvous::{Refusal, RequestBody, ResponseBody};
 
 use super::Account;
 use crate::{
+    engine::Engine,
     home::Homes,
     home::Refused,
     net::HomeId,
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// A request of the account that is not answered yet.

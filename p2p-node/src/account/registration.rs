@@ -11,10 +11,11 @@ use super::Account;
 use super::pending::AccountPending;
 use crate::{
     api::types::TransientEvent,
+    engine::Engine,
     home::Homes,
     limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, WorkFor},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 impl Account {

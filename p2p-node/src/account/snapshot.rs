@@ -10,10 +10,11 @@ use crate::{
     contacts::Person,
     contacts::connect::{Connect, ConnectTarget},
     conversation::group::GroupId,
+    engine::Engine,
     limits::MAX_CONTACTS,
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 impl Engine {

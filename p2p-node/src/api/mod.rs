@@ -1,16 +1,17 @@
-//! What users of a node see: its handle, its commands, and plain data.
+//! What users of a node see, as plain data, and how they are answered.
 
-mod commands;
-mod driver;
 pub mod error;
-pub mod node;
-mod queries;
 pub mod types;
 
-pub(crate) use commands::fail;
-pub use commands::{Command, Reply};
+use tokio::sync::oneshot;
 
-pub use crate::{
-    account::commands::AccountCommand, contacts::commands::ContactCommand, conversation::commands::ConversationCommand,
-    presence::commands::PresenceCommand,
-};
+use error::NodeError;
+
+/// Where the answer of a command goes.
+pub type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
+
+/// Answers a request with an error.
+pub(crate) fn fail<T>(reply: Reply<T>, error: NodeError) {
+    // Who does not wait any more needs no answer.
+    let _ = reply.send(Err(error));
+}

@@ -2,8 +2,8 @@
 
 use starling_wire::{Call, CallEnd, CallId, CallSignal};
 
-use super::{Calls, host::CallHost, media::CallCommand};
-use crate::{api::types::TransientEvent, turn::EngineError};
+use super::{Calls, host::CallHost};
+use crate::{api::types::TransientEvent, call_media::CallCommand, turn::EngineError};
 
 impl Calls {
     /// Ends a call here, and, with `tell`, for the other side.

@@ -7,17 +7,13 @@
 use starling_keys::DeviceId;
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId};
 
-use super::{
-    Calls, Sender,
-    host::CallHost,
-    media::{CallCommand, RouteId},
-    no_call,
-    other_devices::OtherDeviceCall,
-    session::CallSession,
-};
-use crate::api::error::{CallRefused, Invalid, NodeError, NotAllowed, NotFound};
+use super::{Calls, Sender, host::CallHost, no_call, other_devices::OtherDeviceCall, session::CallSession};
 use crate::{
-    api::types::{CallElsewhere, CallPhase, CallSetup, ChatId},
+    api::{
+        error::{CallRefused, Invalid, NodeError, NotAllowed, NotFound},
+        types::{CallElsewhere, CallPhase, CallSetup, ChatId},
+    },
+    call_media::{CallCommand, RouteId},
     limits::{CALL_FETCH_MS, MAX_CALLS, RING_MS},
     turn::EngineError,
 };

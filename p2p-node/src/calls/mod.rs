@@ -11,7 +11,6 @@ mod attendance;
 mod ends;
 mod handoff;
 mod host;
-mod media;
 mod other_devices;
 mod recording;
 mod remote;
@@ -24,12 +23,13 @@ use std::collections::{HashMap, VecDeque};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId, limits::MAX_CANDIDATES};
 
-use crate::api::error::{NodeError, NotFound};
 use crate::{
     api::{
         Reply,
+        error::{NodeError, NotFound},
         types::{CallPhase, ChatId, TransientEvent},
     },
+    call_media::{CallCommand, CallInput, CallServer, Leg},
     limits::{CALL_TRIES, CALL_TRY_MS},
     turn::EngineError,
 };
@@ -38,8 +38,7 @@ use other_devices::{EarlySignals, OtherDeviceCall};
 use session::CallSession;
 
 pub use attendance::AttendantId;
-pub use host::CallHost;
-pub use media::{CallCommand, CallInput, CallServer, CallsHandle, Leg, Media, RouteId, Table, start};
+pub use host::{CallHost, CallTime};
 pub use requests::CallRequest;
 
 /// The author of a signal, and where it stands in its conversation.

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use starling_wire::{Call, CallId, CallSignal, EventId, Recording};
 
-use super::{
-    Calls,
-    host::CallHost,
-    media::{CallCommand, RouteId},
-    no_call,
+use super::{Calls, host::CallHost, no_call};
+use crate::{
+    api::{
+        error::{CallRefused, NodeError},
+        types::Consent,
+    },
+    call_media::{CallCommand, RouteId},
+    limits::MAX_RECORD_ASKS,
+    turn::EngineError,
 };
-use crate::api::error::{CallRefused, NodeError};
-use crate::{api::types::Consent, limits::MAX_RECORD_ASKS, turn::EngineError};
 
 type Answer = Result<Result<(), NodeError>, EngineError>;
 

@@ -2,15 +2,10 @@
 
 use starling_wire::{Call, CallEnd, CallId, CallSignal};
 
-use super::{
-    Calls, Sender,
-    host::CallHost,
-    media::{CallCommand, RouteId},
-    other_devices::Ring,
-    session::CallSession,
-};
+use super::{Calls, Sender, host::CallHost, other_devices::Ring, session::CallSession};
 use crate::{
     api::types::{CallPhase, TransientEvent},
+    call_media::{CallCommand, RouteId},
     limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
     turn::EngineError,
 };

@@ -9,16 +9,17 @@ use super::{
     Calls,
     attendance::AttendantId,
     host::{CallHost, reply},
-    media::{CallCommand, CallServer},
     no_call,
     session::CallSession,
 };
-use crate::api::error::{CallRefused, NodeError};
 use crate::{
     api::{
-        Reply, fail,
+        Reply,
+        error::{CallRefused, NodeError},
+        fail,
         types::{CallElsewhere, CallInfo, CallPhase, CallSetup, ChatId},
     },
+    call_media::{CallCommand, CallServer},
     limits::MAX_CALLS,
     turn::EngineError,
 };

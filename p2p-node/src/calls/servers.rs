@@ -5,10 +5,10 @@ use starling_wire::{CallId, rendezvous::TurnCredentials};
 use super::{
     Calls,
     host::{CallHost, reply},
-    media::{CallCommand, CallServer},
 };
 use crate::{
     api::{Reply, types::CallPhase},
+    call_media::{CallCommand, CallServer},
     limits::{CALL_CONNECT_MS, CALL_SERVERS_MS, CALL_TRY_MS, RING_MS},
 };
 

@@ -5,12 +5,10 @@ use std::{collections::BTreeSet, path::PathBuf};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{CallEnd, CallId, EventId};
 
-use super::{
-    handoff::Handoff,
-    media::{CallServer, Leg, RouteId},
-};
+use super::handoff::Handoff;
 use crate::{
     api::types::{CallInfo, CallPhase, CallSetup, ChatId, Consent},
+    call_media::{CallServer, Leg, RouteId},
     limits::{CALL_RESTART_MS, CALL_TRIES, MAX_EARLY_CANDIDATES},
 };
 

@@ -14,8 +14,9 @@ use crate::{
         Reply, fail,
         types::{Contact, Request},
     },
+    engine::Engine,
     limits::REACH_TIMEOUT_MS,
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// A command about contacts. Each is a method of `Node`, documented there.

@@ -20,12 +20,13 @@ use crate::{
     conversation::GroupEntry,
     conversation::group::GroupId,
     conversation::group_store,
+    engine::Engine,
     home::Homes,
     limits::{MAX_CONTACTS, MAX_REQUESTS},
     mls::Mls,
     net::HomeId,
     store::{GroupRow, REQUESTS, Reading, RequestRow, prefix},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 /// Whom to look up.

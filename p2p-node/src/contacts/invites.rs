@@ -6,9 +6,10 @@ use starling_wire::rendezvous::{InviteRecord, RequestBody};
 
 use crate::{
     contacts::pending::ContactPending,
+    engine::Engine,
     net::HomeId,
     store::{INVITES, InviteRow, Reading, prefix},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 impl Engine {

@@ -8,8 +8,9 @@ use crate::{
     account::devices::replaced,
     api::types::{ContactState, DurableEventKind},
     conversation::{GroupEntry, group::GroupId},
+    engine::Engine,
     store::{GroupRow, REQUESTS},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 impl Engine {

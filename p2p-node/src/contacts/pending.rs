@@ -6,8 +6,9 @@ use starling_wire::rendezvous::{Refusal, ResponseBody};
 use super::Contacts;
 use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound};
 use crate::{
+    engine::Engine,
     home::{Homes, Refused},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// A request about contacts that is not answered yet.

@@ -9,8 +9,9 @@ use crate::{
     account::commands::checked_name,
     api::types::{ContactState, DurableEventKind, TransientEvent},
     conversation::group::GroupId,
+    engine::Engine,
     store::{REQUESTS, Reading, RequestRow},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 impl Contacts {

@@ -7,9 +7,10 @@ use crate::{
     api::types::{ChatId, ContactState, DurableEventKind, TransientEvent, Via},
     calls::Sender,
     conversation::send::timeline_key,
+    engine::Engine,
     events::{self, At, Fact, Fold, Origin, Stored},
     store::{EARLY, EarlyRow, EventRow, Reading, StoreError, TIMELINE, prefix},
-    turn::{self, Engine, EngineError, Turn},
+    turn::{self, EngineError, Turn},
 };
 
 /// A conversation's timeline as a turn sees it.

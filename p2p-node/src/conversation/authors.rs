@@ -6,8 +6,9 @@ use starling_keys::{AccountId, DeviceId};
 
 use crate::{
     api::types::ChatId,
+    engine::Engine,
     store::{AUTHORS, AuthorRow},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// The authors that were seen, by number.

@@ -3,14 +3,16 @@
 use starling_wire::{Clock, Text};
 
 use super::ChatState;
-use crate::api::error::{NodeError, NotFound};
 use crate::{
     api::{
-        Reply, fail,
+        Reply,
+        error::{NodeError, NotFound},
+        fail,
         types::{Chat, ChatId, MessageId},
     },
+    engine::Engine,
     store::{TIMELINE, prefix},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// A command about conversations. Each is a method of `Node`, documented there.

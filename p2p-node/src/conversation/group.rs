@@ -13,8 +13,7 @@ use crate::{
     store::{GroupRow, LogRow, MlsRow},
 };
 
-/// An MLS group's id.
-pub type GroupId = [u8; 16];
+pub use crate::mls::GroupId;
 
 /// The only label under which secrets leave the group; the rest is derived from it.
 const EXPORT: &str = "starling epoch v1";

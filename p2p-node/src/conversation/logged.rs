@@ -11,11 +11,12 @@ use starling_wire::{LogVerb, rendezvous::LogRequest};
 use super::Conversations;
 use crate::{
     api::types::ChatId,
-    conversation::group::{GroupId, LogKeys},
-    conversation::log::Appended,
-    conversation::pending::LogPending,
-    home::Homes,
-    home::Pending,
+    conversation::{
+        group::{GroupId, LogKeys},
+        log::Appended,
+        pending::LogPending,
+    },
+    home::{Homes, Pending},
     limits::{MAX_REPLACED_RECEIPTS, OUTBOX_LIFE_MS, TRIM_ROWS},
     net::HomeId,
     store::{LOGGED, LogRow, LoggedEntry, LoggedKind, LoggedRow, prefix},

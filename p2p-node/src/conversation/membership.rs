@@ -9,7 +9,8 @@ use super::{ChatState, Conversations, roster::Roster};
 use crate::{
     api::types::{ChatId, ChatKind},
     contacts::Person,
-    turn::{Engine, Turn},
+    engine::Engine,
+    turn::Turn,
 };
 
 /// The conversations of each account but ours.

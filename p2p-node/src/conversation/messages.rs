@@ -5,11 +5,14 @@ use starling_wire::{
     limits::{MAX_EMOJI, MAX_MENTIONS, MAX_TEXT},
 };
 
-use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound};
 use crate::{
-    api::types::{ChatId, MessageId},
+    api::{
+        error::{Invalid, NodeError, NotAllowed, NotFound},
+        types::{ChatId, MessageId},
+    },
+    engine::Engine,
     events::{self, At, Target},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// Whether a text can be that of a message.

@@ -5,9 +5,10 @@ use starling_wire::rendezvous::{Refusal, ResponseBody};
 use super::Conversations;
 use super::{group::GroupId, log::Appended, logged::Trimming};
 use crate::{
+    engine::Engine,
     home::Refused,
     net::HomeId,
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 /// A request about a log that is not answered yet.

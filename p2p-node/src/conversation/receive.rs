@@ -7,10 +7,11 @@ use starling_wire::{Batch, direct::Entry};
 use crate::{
     api::types::{ChatId, Via},
     conversation::group::GroupId,
+    engine::Engine,
     events::At,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
     mls::Processed,
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// What a message was.

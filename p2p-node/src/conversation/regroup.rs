@@ -7,11 +7,10 @@ use starling_keys::{Certificate, DeviceId};
 use crate::{
     api::types::ChatId,
     contacts::Person,
-    conversation::group::GroupId,
-    conversation::roster::Roster,
-    conversation::{ChatState, GroupEntry},
+    conversation::{ChatState, GroupEntry, group::GroupId, roster::Roster},
+    engine::Engine,
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// Conversations that get another group.

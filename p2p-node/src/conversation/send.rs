@@ -3,20 +3,23 @@
 use bytes::Bytes;
 use starling_wire::{Batch, Body, Event, EventId, Text, limits::MAX_BATCH_EVENTS};
 
-use crate::api::error::{NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
-    api::types::{ChatId, ContactState, DeliveryState, Via},
+    api::{
+        error::{NodeError, NotAllowed, NotFound, Unreachable},
+        types::{ChatId, ContactState, DeliveryState, Via},
+    },
     contacts::Person,
     conversation::{
         ChatState, GroupEntry,
         group::GroupId,
         roster::{Progress, Roster},
     },
+    engine::Engine,
     events::At,
     limits::{BATCH_BYTES, MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// An entry of an outbox, as far as it is kept in memory.

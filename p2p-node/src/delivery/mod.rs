@@ -10,12 +10,12 @@ use starling_wire::direct::{Ack, DirectFrame, Entry, SealedSignal};
 
 use crate::{
     api::types::{ChatId, DeliveryState, TransientEvent},
-    conversation::group::GroupId,
-    conversation::send::outbox_key,
+    conversation::{group::GroupId, send::outbox_key},
+    engine::Engine,
     limits::{PUMP_ENTRIES, RESEND_AFTER_MS, SEEN_HASHES, WINDOW_BYTES},
     net::NetCommand,
     store::{DeviceRow, OUTBOX, OutboxRow, Reading},
-    turn::{Effect, Engine, EngineError, Fact, Tracked, Turn},
+    turn::{Effect, EngineError, Fact, Tracked, Turn},
 };
 
 /// Where the sending of one conversation's outbox to one device stands.

@@ -6,8 +6,9 @@ use libp2p::Multiaddr;
 use starling_keys::{DeviceId, RendezvousAddr};
 
 use crate::{
+    engine::Engine,
     net::{HomeId, NetCommand, Target},
-    turn::{Effect, Engine, Turn},
+    turn::{Effect, Turn},
 };
 
 /// What the network was told to connect to.

@@ -13,13 +13,13 @@ use starling_wire::{
 use crate::{
     api::types::{ChatId, ContactState, DurableEventKind},
     contacts::Person,
-    conversation::GroupEntry,
-    conversation::group::GroupId,
+    conversation::{GroupEntry, group::GroupId},
+    engine::Engine,
     home::{Homes, Refused},
     limits::{MAX_REQUESTS, MAX_WORK_BITS},
     net::{HomeId, WorkFor},
     store::{OUTBOUND_ITEMS, OutboundItemRow, REQUESTS, Reading, RequestRow, prefix},
-    turn::{Engine, EngineError, Fact, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 /// A sealed inbox item that we owe.

@@ -13,9 +13,10 @@ pub use pending::{Pending, Refused};
 
 use crate::{
     api::types::TransientEvent,
+    engine::Engine,
     net::HomeId,
     store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, prefix},
-    turn::{Engine, EngineError, Fact, Schedule, Turn},
+    turn::{EngineError, Fact, Schedule, Turn},
 };
 
 pub const SUPERSEDED: &str = "this device is no longer one of its account: it was removed, or the account was restored on another device, which has \

@@ -11,9 +11,10 @@ use crate::{
     account::pending::AccountPending,
     contacts::pending::ContactPending,
     conversation::pending::LogPending,
+    engine::Engine,
     limits::RETRY_REFUSED_MS,
     net::{HomeId, NetCommand, WorkFor},
-    turn::{Effect, Engine, EngineError, Turn},
+    turn::{Effect, EngineError, Turn},
 };
 
 /// What a request was for.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use starling_keys::RendezvousAddr;
 
-use crate::{net::HomeId, turn::Engine};
+use crate::{engine::Engine, net::HomeId};
 
 impl Engine {
     /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.

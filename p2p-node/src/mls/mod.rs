@@ -26,6 +26,9 @@ use zeroize::Zeroizing;
 
 pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
 
+/// A group's id.
+pub type GroupId = [u8; 16];
+
 /// Hybrid post-quantum (X-Wing): nothing more per message, some KB per commit.
 const SUITE: CipherSuite = CipherSuite::ML_KEM_768_X25519;
 /// Late messages of so many epochs still decrypt.

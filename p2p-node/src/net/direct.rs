@@ -12,7 +12,6 @@ use starling_wire::{
 use tokio::sync::mpsc;
 
 use super::NetEvent;
-use crate::turn::Input;
 
 /// Bytes that are written before a flush while more frames wait: one flush for many frames is what makes bursts fast.
 const COALESCE: usize = 256 * 1024;
@@ -42,12 +41,12 @@ pub async fn write(stream: Stream, mut frames: mpsc::Receiver<DirectFrame>) {
 }
 
 /// Reads frames until the stream ends or the peer sends what is no frame.
-pub async fn read(device: DeviceId, stream: Stream, engine: mpsc::Sender<Input>) {
+pub async fn read(device: DeviceId, stream: Stream, engine: mpsc::Sender<NetEvent>) {
     let mut reader = FrameReader::new(stream);
     loop {
         match reader.next::<DirectFrame>().await {
             Ok(Some(frame)) => {
-                if engine.send(Input::Net(NetEvent::Direct(device, frame))).await.is_err() {
+                if engine.send(NetEvent::Direct(device, frame)).await.is_err() {
                     return;
                 }
             }

@@ -14,7 +14,6 @@ use starling_wire::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{HomeId, NetEvent};
-use crate::turn::Input;
 
 /// A server that does not greet within this time is no rendezvous.
 const GREETING: Duration = Duration::from_secs(10);
@@ -49,7 +48,7 @@ pub async fn run(
     home: HomeId,
     stream: Stream,
     mut requests: mpsc::Receiver<(u64, RequestBody)>,
-    engine: mpsc::Sender<Input>,
+    engine: mpsc::Sender<NetEvent>,
 ) -> Left {
     let (read, write) = stream.split();
     let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
@@ -59,7 +58,7 @@ pub async fn run(
         Ok(_) => return "it does not speak this protocol".into(),
         Err(_) => return "it does not answer".into(),
     };
-    if engine.send(Input::Net(NetEvent::HomeUp(home, hello))).await.is_err() {
+    if engine.send(NetEvent::HomeUp(home, hello)).await.is_err() {
         return "stopping".into();
     }
     // Requests without an answer, and when the server last said something.
@@ -77,7 +76,7 @@ pub async fn run(
                         _ if response.id == 0 => {}
                         _ => drop(open.fetch_sub(1, Relaxed)),
                     }
-                    if engine.send(Input::Net(NetEvent::Home(home, response))).await.is_err() {
+                    if engine.send(NetEvent::Home(home, response)).await.is_err() {
                         return "stopping".into();
                     }
                     if away.is_some() && open.load(Relaxed) <= 0 {
@@ -119,7 +118,7 @@ pub async fn run(
             tokio::time::sleep(SILENT).await;
             let now_silent = open.load(Relaxed) > 0 && heard.load(Relaxed) == before;
             if now_silent != std::mem::replace(&mut silent, now_silent)
-                && engine.send(Input::Net(NetEvent::HomeSilent(home, silent))).await.is_err()
+                && engine.send(NetEvent::HomeSilent(home, silent)).await.is_err()
             {
                 return "stopping".into();
             }

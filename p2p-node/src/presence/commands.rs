@@ -2,10 +2,7 @@
 
 use starling_wire::Availability;
 
-use crate::{
-    api::types::ChatId,
-    turn::{Engine, Turn},
-};
+use crate::{api::types::ChatId, engine::Engine, turn::Turn};
 
 /// A command about presence. Each is a method of `Node`, documented there, and nobody waits for it.
 #[derive(Debug)]

@@ -12,11 +12,12 @@ use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
 use crate::{
     api::types::{ChatId, TransientEvent},
     conversation::group::GroupId,
+    engine::Engine,
     home::Pending,
     limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
     net::NetCommand,
     store::DeviceAddresses,
-    turn::{Effect, Engine, Fact, Turn},
+    turn::{Effect, Fact, Turn},
 };
 
 /// What somebody shows.

@@ -5,7 +5,8 @@ use super::{
     world::{Who, World},
 };
 use crate::{
-    calls::{AttendantId, CallCommand, CallRequest},
+    call_media::CallCommand,
+    calls::{AttendantId, CallRequest},
     limits::CALL_UNATTENDED_MS,
 };
 use starling_wire::{CallEnd, CallId};

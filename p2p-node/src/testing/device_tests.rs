@@ -3,13 +3,18 @@
 
 use starling_wire::{CallEnd, CallId};
 
-use crate::api::error::{CallRefused, NotAllowed};
-use crate::api::types::{CallInfo, CallPhase, ContactState, DeliveryState};
 use crate::{
-    api::{AccountCommand, ContactCommand, ConversationCommand},
-    calls::{CallCommand, CallInput, CallRequest},
-    testing::engine_tests::{answer, connect, leg, ring, setup, talk},
-    testing::world::{Who, World},
+    api::{
+        error::{CallRefused, NotAllowed},
+        types::{CallInfo, CallPhase, ContactState, DeliveryState},
+    },
+    call_media::{CallCommand, CallInput},
+    calls::CallRequest,
+    engine::{AccountCommand, ContactCommand, ConversationCommand},
+    testing::{
+        engine_tests::{answer, connect, leg, ring, setup, talk},
+        world::{Who, World},
+    },
 };
 
 const HOUR: u64 = 3_600_000;

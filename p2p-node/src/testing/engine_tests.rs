@@ -6,10 +6,11 @@ use starling_wire::{Availability, rendezvous::ResponseBody};
 use starling_media::spec;
 use starling_wire::{CallEnd, CallId};
 
-use crate::api::types::{Audience, CallSetup, ContactState, DeliveryState, Message, TransientEvent};
 use crate::{
-    api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand},
-    calls::{CallCommand, CallInput, CallRequest, Leg, RouteId},
+    api::types::{Audience, CallSetup, ContactState, DeliveryState, Message, TransientEvent},
+    call_media::{CallCommand, CallInput, Leg, RouteId},
+    calls::CallRequest,
+    engine::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand},
     testing::world::{Who, World},
 };
 

@@ -10,11 +10,11 @@ use super::{
     engine_tests::{ring, talk},
     world::{Who, World},
 };
-use crate::api::{
-    Command, ContactCommand, ConversationCommand,
-    types::{DeliveryState, Message, MessageId},
+use crate::{
+    api::types::{DeliveryState, Message, MessageId},
+    calls::CallRequest,
+    engine::{Command, ContactCommand, ConversationCommand},
 };
-use crate::calls::CallRequest;
 
 const DAY: u64 = 86_400_000;
 

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use super::world::World;
-use crate::api::error::NotAllowed;
-use crate::api::{AccountCommand, Command, ContactCommand, ConversationCommand};
+use crate::{
+    api::error::NotAllowed,
+    engine::{AccountCommand, Command, ContactCommand, ConversationCommand},
+};
 
 #[test]
 fn a_removed_device_shows_what_it_has_and_changes_nothing() {

@@ -10,8 +10,13 @@ use starling_wire::{
 };
 
 use super::world::{Who, World};
-use crate::api::error::{NodeError, Unreachable};
-use crate::api::{AccountCommand, ConversationCommand, types::DurableEventKind};
+use crate::{
+    api::{
+        error::{NodeError, Unreachable},
+        types::DurableEventKind,
+    },
+    engine::{AccountCommand, ConversationCommand},
+};
 
 const HOUR: u64 = 3_600_000;
 

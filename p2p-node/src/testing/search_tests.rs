@@ -2,7 +2,7 @@
 
 use super::world::{Who, World};
 use crate::{
-    api::ConversationCommand,
+    engine::ConversationCommand,
     timeline::search::{Scan, Search},
 };
 

@@ -4,7 +4,7 @@
 use starling_wire::Text;
 
 use super::world::{Who, World};
-use crate::api::ConversationCommand;
+use crate::engine::ConversationCommand;
 
 fn say(world: &mut World, who: Who, to: Who, text: &str) {
     let chat = world.chat_id(who, to);

@@ -26,17 +26,20 @@ use starling_wire::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::api::error::NodeError;
 use crate::{
     NewProfile, Origin, ProfileDir,
-    api::types::{Chat, ChatId, Contact, DurableEvent, Message, MessageId, TransientEvent},
-    api::{Command, ContactCommand, ConversationCommand, Reply},
-    calls::{CallCommand, CallInput},
+    api::{
+        Reply,
+        error::NodeError,
+        types::{Chat, ChatId, Contact, DurableEvent, Message, MessageId, TransientEvent},
+    },
+    call_media::{CallCommand, CallInput},
     create_profile,
+    engine::{Command, ContactCommand, ConversationCommand, Engine, Input},
     net::{HomeId, NetCommand, NetEvent},
     store::{CHATS, CONTACTS, ChatRow, ContactRow, MEMBERS, MemberRow, Store, prefix},
     timeline,
-    turn::{Effect, Engine, Input, Now, Source},
+    turn::{Effect, Now, Source},
 };
 
 /// Who somebody is in the world.
@@ -104,7 +107,7 @@ impl World {
         (config.registration.work_bits, config.limits.inbox_work_bits) = (1, 1);
         (config.limits.requests_per_second, config.limits.request_burst) = (1_000_000, 1_000_000);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let start = crate::api::node::now_ms();
+        let start = crate::node::now_ms();
         let mut world = Self {
             runtime,
             home: format!("/ip4/127.0.0.1/udp/1/quic-v1/p2p/{}", crate::net::peer_of(&server_key).unwrap())

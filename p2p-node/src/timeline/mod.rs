@@ -10,12 +10,12 @@ use starling_wire::EventId;
 use crate::{
     api::types::{ChatId, DeliveryState, DurableEvent, DurableEventKind, Message, MessageId, Via},
     conversation::roster::Progress,
+    engine::Engine,
     events::{self, Summary},
     store::{
         AUTHORS, AuthorRow, CHATS, ChatRow, EVENT_LOG, EventLogRow, EventRow, MEMBERS, MemberRow, Reading, Store,
         StoreError, TIMELINE, prefix,
     },
-    turn::Engine,
 };
 
 /// A part of a timeline.

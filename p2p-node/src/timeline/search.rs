@@ -5,9 +5,11 @@ use std::{collections::VecDeque, ops::Bound};
 use starling_keys::AccountId;
 
 use super::page;
-use crate::api::error::{Invalid, NodeError};
 use crate::{
-    api::types::{ChatId, Message},
+    api::{
+        error::{Invalid, NodeError},
+        types::{ChatId, Message},
+    },
     store::{Store, StoreError, prefix},
 };
 

@@ -1,8 +1,7 @@
 //! One turn: the only way to write, to emit, to read the time, and to draw random numbers.
 
 mod counters;
-mod deadlines;
-mod engine;
+mod effect;
 mod facts;
 mod schedule;
 mod tracked;
@@ -14,15 +13,15 @@ use rand::{SeedableRng, rngs::StdRng};
 use starling_keys::AccountId;
 
 pub(crate) use counters::Counters;
-pub use engine::{Effect, Engine, EngineError, Input, Now};
+pub use effect::{Effect, EngineError, Now};
 pub(crate) use facts::Fact;
 pub(crate) use schedule::Schedule;
 pub(crate) use tracked::Tracked;
 
-use crate::api::error::NodeError;
 use crate::{
     api::{
         Reply,
+        error::NodeError,
         types::{ChatId, DeliveryState, DurableEventKind, TransientEvent},
     },
     limits::CLOCK_TOLERANCE_MS,
@@ -144,7 +143,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Takes the facts that were not routed yet.
-    fn take_facts(&mut self) -> Vec<Fact> {
+    pub fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
     }
 

@@ -5,14 +5,17 @@ use starling_wire::{LogVerb, rendezvous::LogRequest};
 use super::Appended;
 use crate::{
     api::types::{ChatId, DeliveryState},
-    conversation::group::GroupId,
-    conversation::logged::{LogPlace, Trimming},
-    conversation::pending::LogPending,
-    conversation::send::outbox_key,
-    conversation::{ChatState, Conversations},
+    conversation::{
+        ChatState, Conversations,
+        group::GroupId,
+        logged::{LogPlace, Trimming},
+        pending::LogPending,
+        send::outbox_key,
+    },
+    engine::Engine,
     limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RETRY_REFUSED_MS},
     store::{OUTBOX, OutboxRow, Reading},
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 impl Conversations {

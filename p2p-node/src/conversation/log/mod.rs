@@ -14,12 +14,15 @@ use starling_wire::{
 
 use crate::{
     api::types::ChatId,
-    conversation::Conversations,
-    conversation::group::{GroupEntry, GroupId, LogKeys},
-    conversation::logged::{LogPlace, Trimming},
+    conversation::{
+        Conversations,
+        group::{GroupEntry, GroupId, LogKeys},
+        logged::{LogPlace, Trimming},
+    },
+    engine::Engine,
     home::{Homes, Pending},
     net::HomeId,
-    turn::{Engine, Turn},
+    turn::Turn,
 };
 
 /// What an append has carried.

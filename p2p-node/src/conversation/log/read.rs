@@ -8,14 +8,17 @@ use starling_wire::{
 
 use crate::{
     api::types::{ChatId, Via},
-    conversation::Conversations,
-    conversation::group::{GroupId, LogKeys},
-    conversation::pending::LogPending,
-    conversation::receive::Taken,
+    conversation::{
+        Conversations,
+        group::{GroupId, LogKeys},
+        pending::LogPending,
+        receive::Taken,
+    },
+    engine::Engine,
     home::{Homes, Pending},
     mls::Processed,
     net::HomeId,
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 impl Conversations {

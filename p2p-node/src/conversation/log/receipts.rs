@@ -6,12 +6,11 @@ use starling_wire::{LogVerb, rendezvous::LogRequest};
 use super::Appended;
 use crate::{
     api::types::ChatId,
-    conversation::Conversations,
-    conversation::group::GroupId,
-    conversation::pending::LogPending,
+    conversation::{Conversations, group::GroupId, pending::LogPending},
+    engine::Engine,
     limits::RECEIPT_DELAY_MS,
     net::HomeId,
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 impl Conversations {

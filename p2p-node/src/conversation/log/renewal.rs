@@ -4,11 +4,14 @@ use bytes::Bytes;
 use starling_wire::{LogVerb, rendezvous::LogRequest};
 
 use crate::{
-    conversation::group::{GroupEntry, GroupId, LogKeys},
-    conversation::pending::LogPending,
+    conversation::{
+        group::{GroupEntry, GroupId, LogKeys},
+        pending::LogPending,
+    },
+    engine::Engine,
     limits::{RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
     net::HomeId,
-    turn::{Engine, EngineError, Turn},
+    turn::{EngineError, Turn},
 };
 
 impl Engine {

@@ -29,14 +29,11 @@ use tokio::{
 use tracing::{Instrument, Span};
 
 use super::behaviour::Behaviour;
-use crate::{
-    net::{
-        HomeId, NetCommand, NetEvent,
-        connectivity::{Action, Connectivity, DialId, Input},
-        direct,
-        rendezvous::{self, Left},
-    },
-    turn,
+use crate::net::{
+    HomeId, NetCommand, NetEvent,
+    connectivity::{Action, Connectivity, DialId, Input},
+    direct,
+    rendezvous::{self, Left},
 };
 
 /// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
@@ -86,7 +83,7 @@ enum Opening {
 pub(super) struct Driver {
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) connectivity: Connectivity,
-    pub(super) engine: mpsc::Sender<turn::Input>,
+    pub(super) engine: mpsc::Sender<NetEvent>,
     pub(super) tasks: JoinSet<Ended>,
     opening: FuturesUnordered<BoxFuture<'static, Opening>>,
     streams: u64,
@@ -99,7 +96,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(swarm: Swarm<Behaviour>, engine: mpsc::Sender<turn::Input>) -> Self {
+    pub(super) fn new(swarm: Swarm<Behaviour>, engine: mpsc::Sender<NetEvent>) -> Self {
         Self {
             swarm,
             connectivity: Connectivity::new(SmallRng::seed_from_u64(rand::random())),
@@ -192,7 +189,7 @@ impl Driver {
     }
 
     async fn tell(&mut self, event: NetEvent) {
-        let _ = self.engine.send(turn::Input::Net(event)).await;
+        let _ = self.engine.send(event).await;
     }
 
     async fn on_command(&mut self, command: NetCommand) {

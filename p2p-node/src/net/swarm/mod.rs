@@ -14,8 +14,7 @@ use libp2p::Multiaddr;
 use starling_keys::DeviceKey;
 use tokio::sync::mpsc;
 
-use super::NetCommand;
-use crate::turn::Input;
+use super::{NetCommand, NetEvent};
 use driver::Driver;
 
 /// How the network side is set up.
@@ -60,7 +59,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
-pub async fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<Input>) -> Result<NetHandle, NetError> {
+pub async fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>) -> Result<NetHandle, NetError> {
     let mut swarm = behaviour::build(key, config).await.map_err(|e| NetError::Setup(format!("{e}")))?;
     for address in &config.listen {
         swarm.listen_on(address.clone()).map_err(|e| NetError::Listen(address.clone(), root_cause(&e)))?;

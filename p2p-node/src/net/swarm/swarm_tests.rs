@@ -8,26 +8,23 @@ use starling_wire::direct::{Ack, DirectFrame};
 use tokio::sync::mpsc;
 
 use super::{NetConfig, NetHandle, start};
-use crate::{
-    net::{NetCommand, NetEvent, Target},
-    turn::Input,
-};
+use crate::net::{NetCommand, NetEvent, Target};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn swarm(key: &DeviceKey, listen: Multiaddr) -> (NetHandle, mpsc::Receiver<Input>) {
+async fn swarm(key: &DeviceKey, listen: Multiaddr) -> (NetHandle, mpsc::Receiver<NetEvent>) {
     let (engine, inputs) = mpsc::channel(64);
     let config = NetConfig { listen: vec![listen], mdns: false };
     (start(key, &config, engine).await.unwrap(), inputs)
 }
 
 /// Waits for an event that fits.
-async fn wait_for(inputs: &mut mpsc::Receiver<Input>, fits: impl Fn(&NetEvent) -> bool) -> NetEvent {
+async fn wait_for(inputs: &mut mpsc::Receiver<NetEvent>, fits: impl Fn(&NetEvent) -> bool) -> NetEvent {
     let look = async {
         loop {
-            match inputs.recv().await.expect("the swarm has stopped") {
-                Input::Net(event) if fits(&event) => return event,
-                _ => {}
+            let event = inputs.recv().await.expect("the swarm has stopped");
+            if fits(&event) {
+                return event;
             }
         }
     };

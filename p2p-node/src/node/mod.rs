@@ -1,5 +1,7 @@
 //! The node: a cloneable handle on the engine's thread.
 
+mod driver;
+
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -18,15 +20,18 @@ use starling_media::{CallStats, IceServer};
 use starling_wire::{Availability, CallId, Clock, Text, inbox::DeviceLink};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::driver::{Inbox, Listeners, Outside, drive};
-use crate::api::error::{CallRefused, Invalid, NodeError};
 use crate::{
-    api::types::{
-        Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, DurableEvent, Message, MessageId,
-        Request, Status, TransientEvent,
+    api::{
+        Reply,
+        error::{CallRefused, Invalid, NodeError},
+        types::{
+            Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, DurableEvent, Message,
+            MessageId, Request, Status, TransientEvent,
+        },
     },
-    api::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand, Reply},
-    calls::{self, AttendantId, CallRequest, Media, Table},
+    call_media::{self, Media, Table},
+    calls::{AttendantId, CallRequest},
+    engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input, PresenceCommand},
     mls::{GroupError, KeyPackages, Mls},
     net::{NetConfig, NetError, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
@@ -34,8 +39,9 @@ use crate::{
         self,
         search::{Scan, Search},
     },
-    turn::{Engine, EngineError, Input, Source},
+    turn::{EngineError, Source},
 };
+use driver::{Inbox, Listeners, Outside, Senders, drive};
 
 /// Live news that a slow listener may lag behind by; it is told that it has missed some.
 const LIVE_QUEUE: usize = 256;
@@ -155,10 +161,11 @@ impl Node {
     pub async fn open(dir: &Path, key: &StorageKey, net: NetConfig) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(ProfileDir::lock(dir)?, key)?);
         let mut engine = Engine::load(store.clone(), now_ms(), Source::from_system())?;
-        let (from_network, inputs, inbox) = Inbox::new();
-        let handle = start(&engine.account.identity.device_key, &net, from_network.clone()).await?;
+        let (senders, inbox) = Inbox::new();
+        let Senders { network, media, user: inputs } = senders;
+        let handle = start(&engine.account.identity.device_key, &net, network).await?;
         let calls = Arc::new(Table::default());
-        let outside = Outside { net: handle, calls: calls::start(from_network, calls.clone()) };
+        let outside = Outside { net: handle, calls: call_media::start(media, calls.clone()) };
         let (feed_tx, feed) = watch::channel(engine.feed());
         let (live, _) = broadcast::channel(LIVE_QUEUE);
         let (ended_tx, ended) = watch::channel(false);
@@ -343,7 +350,8 @@ impl Node {
     /// STUN and TURN servers of our rendezvous, to test them; none if there are none.
     pub async fn call_servers(&self) -> Result<Vec<IceServer>, NodeError> {
         let servers = self.call(CallRequest::Servers).await?;
-        let server = |s: calls::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
+        let server =
+            |s: call_media::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
         Ok(servers.into_iter().map(server).collect())
     }
 

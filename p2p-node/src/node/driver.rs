@@ -7,12 +7,14 @@ use std::{
 
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::{node::now_ms, types::TransientEvent};
+use super::now_ms;
 use crate::{
-    calls::CallsHandle,
+    api::types::TransientEvent,
+    call_media::{CallInput, CallsHandle},
+    engine::{Engine, Input},
     limits::{ACK_DELAY, ENGINE_QUEUE, TURN_INPUTS},
-    net::{NetCommand, NetHandle},
-    turn::{Effect, Engine, EngineError, Input, Now},
+    net::{NetCommand, NetEvent, NetHandle},
+    turn::{Effect, EngineError, Now},
 };
 
 /// Gives the time to the engine: steady for its timers even if the clock is set back, and ahead with it after a suspension.
@@ -62,16 +64,27 @@ pub struct Listeners {
 /// What waits for the engine. What others send has a queue of its own: behind thousands of calls of a busy user, the acknowledgements that let
 /// these calls' messages leave would come too late to keep both ends at work.
 pub struct Inbox {
-    network: mpsc::Receiver<Input>,
-    calls: mpsc::Receiver<Input>,
+    network: mpsc::Receiver<NetEvent>,
+    media: mpsc::Receiver<CallInput>,
+    user: mpsc::Receiver<Input>,
+}
+
+/// The entrances of an [`Inbox`].
+pub struct Senders {
+    pub network: mpsc::Sender<NetEvent>,
+    /// For the media of calls.
+    pub media: mpsc::Sender<CallInput>,
+    /// For the node's user.
+    pub user: mpsc::Sender<Input>,
 }
 
 impl Inbox {
-    /// With its two entrances: for the network, and for the node's user.
-    pub fn new() -> (mpsc::Sender<Input>, mpsc::Sender<Input>, Self) {
-        let (from_network, network) = mpsc::channel(ENGINE_QUEUE);
-        let (from_user, calls) = mpsc::channel(ENGINE_QUEUE);
-        (from_network, from_user, Self { network, calls })
+    /// With its entrances.
+    pub fn new() -> (Senders, Self) {
+        let (to_network, network) = mpsc::channel(ENGINE_QUEUE);
+        let (to_media, media) = mpsc::channel(ENGINE_QUEUE);
+        let (to_user, user) = mpsc::channel(ENGINE_QUEUE);
+        (Senders { network: to_network, media: to_media, user: to_user }, Self { network, media, user })
     }
 
     /// Waits for inputs and adds all that are there, up to a turn's worth; half of them are the user's if there are so many. Gives how many; 0 when
@@ -79,24 +92,26 @@ impl Inbox {
     async fn receive(&mut self, inputs: &mut Vec<Input>) -> usize {
         let before = inputs.len();
         let first = tokio::select! {
-            Some(input) = self.network.recv() => input,
-            Some(input) = self.calls.recv() => input,
+            Some(event) = self.network.recv() => event.into(),
+            Some(input) = self.media.recv() => input.into(),
+            Some(input) = self.user.recv() => input,
             else => return 0,
         };
         inputs.push(first);
+        take(&mut self.media, inputs, TURN_INPUTS / 2);
         take(&mut self.network, inputs, TURN_INPUTS / 2);
-        take(&mut self.calls, inputs, TURN_INPUTS);
+        take(&mut self.user, inputs, TURN_INPUTS);
         take(&mut self.network, inputs, TURN_INPUTS);
         inputs.len() - before
     }
 }
 
 /// Takes what is there until there are `most` inputs.
-fn take(queue: &mut mpsc::Receiver<Input>, inputs: &mut Vec<Input>, most: usize) {
+fn take<I: Into<Input>>(queue: &mut mpsc::Receiver<I>, inputs: &mut Vec<Input>, most: usize) {
     while inputs.len() < most
         && let Ok(input) = queue.try_recv()
     {
-        inputs.push(input);
+        inputs.push(input.into());
     }
 }
 
@@ -169,25 +184,24 @@ pub fn drive(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::NetEvent;
 
     #[tokio::test]
     async fn what_others_send_does_not_wait_behind_the_calls_of_a_busy_user() {
-        let (network, user, mut inbox) = Inbox::new();
+        let (senders, mut inbox) = Inbox::new();
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..4 * ENGINE_QUEUE {
-            let user = user.clone();
+            let user = senders.user.clone();
             waiting.spawn(async move { user.send(Input::Stop).await });
         }
-        while user.capacity() > 0 {
+        while senders.user.capacity() > 0 {
             tokio::task::yield_now().await;
         }
-        let input = Input::Net(NetEvent::Addresses { own: Vec::new(), public: false });
-        network.send(input).await.unwrap();
+        let event = NetEvent::Addresses { own: Vec::new(), public: false };
+        senders.network.send(event).await.unwrap();
         let mut inputs = Vec::new();
         assert_eq!(inbox.receive(&mut inputs).await, TURN_INPUTS);
         assert_eq!(inputs.iter().filter(|i| matches!(i, Input::Net(_))).count(), 1);
-        drop((network, user));
+        drop(senders);
         waiting.shutdown().await;
         while inbox.receive(&mut inputs).await > 0 {}
     }

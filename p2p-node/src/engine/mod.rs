@@ -4,88 +4,36 @@
 //! committed in one transaction, and only then do the effects leave: frames, requests, answers to callers, news. So nothing is acknowledged
 //! before it is durable, and one `fsync` serves many messages. Time is an input. If the store fails the engine stops: the disk has the truth.
 
+mod call_host;
+mod commands;
+mod deadlines;
+mod facts;
+mod input;
+mod queries;
+
 use std::sync::Arc;
 
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::direct::DirectFrame;
 
-use super::{Counters, Source, Turn, deadlines::Deadlines};
+pub use commands::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand};
+pub use input::Input;
+
 use crate::{
     account::Account,
-    api::{
-        Command,
-        types::{Audience, ChatId, TransientEvent},
-    },
-    calls::{CallCommand, CallInput, Calls},
+    api::types::{Audience, ChatId, TransientEvent},
+    calls::Calls,
     contacts::{Contacts, Person},
     conversation::Conversations,
     delivery::Delivery,
     home::Homes,
-    mls::{GroupError, KeyPackageChange, KeyPackages, Mls},
-    net::{NetCommand, NetEvent},
+    mls::{KeyPackageChange, KeyPackages, Mls},
+    net::NetEvent,
     presence::Presence,
-    store::{CHATS, CONTACTS, KEY_PACKAGES, KeyPackageRow, META, Reading, Store, StoreError, prefix},
+    store::{CHATS, CONTACTS, KEY_PACKAGES, KeyPackageRow, META, Reading, Store, prefix},
+    turn::{Counters, Effect, EngineError, Now, Source, Turn},
 };
-
-/// What the engine takes.
-#[derive(Debug)]
-pub enum Input {
-    /// A call of the node's user.
-    Command(Command),
-    /// Something that the network did.
-    Net(NetEvent),
-    /// From the media of a call.
-    Call(CallInput),
-    /// Say good-bye and stop.
-    Stop,
-}
-
-impl Input {
-    /// Whether nobody waits for it: acknowledgements, which are made known again after a crash.
-    pub fn can_wait(&self) -> bool {
-        matches!(self, Self::Net(NetEvent::Direct(_, frame)) if frame.entries.is_empty() && frame.signals.is_empty())
-    }
-}
-
-/// The time, as an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// For timers: never goes back while the node runs. Starts at the clock's milliseconds since 1970.
-    pub steady_ms: u64,
-    /// For what is written down: the clock's milliseconds since 1970.
-    pub wall_ms: u64,
-    /// For what does not outlive the node: since its start, with the time that the machine slept, whatever becomes of the clock.
-    pub running_ms: u64,
-}
-
-/// What leaves the engine after a turn's commit.
-pub enum Effect {
-    /// For the network.
-    Net(NetCommand),
-    /// An answer to a caller.
-    Reply(Box<dyn FnOnce() + Send>),
-    /// For the media of calls.
-    Call(CallCommand),
-    /// News that are not kept.
-    TransientEvent(TransientEvent),
-}
-
-/// What can go wrong inside a turn so that the engine must stop.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Our own keys or groups cannot be used.
-    #[error("the profile's encryption state cannot be used: {0}")]
-    Group(#[from] GroupError),
-    /// A fact leads to itself: a mistake of ours.
-    #[error("what happened leads to itself without an end")]
-    Facts,
-    /// The identity in the profile cannot be read.
-    #[error("the profile's identity is damaged")]
-    Identity,
-}
+use deadlines::Deadlines;
 
 /// The engine.
 pub struct Engine {
@@ -99,7 +47,7 @@ pub struct Engine {
     pub(crate) presence: Presence,
     pub(crate) calls: Calls,
     pub(crate) counters: Counters,
-    pub(super) deadlines: Deadlines,
+    deadlines: Deadlines,
     source: Source,
     /// The times of the turn before this.
     last: Now,

@@ -7,7 +7,6 @@ use starling_wire::CallId;
 use tokio::sync::mpsc;
 
 use super::{CallInput, Leg, Media, RouteId};
-use crate::turn::Input;
 
 /// Candidates that are found within this time are told together: each signal costs a signature and a write.
 const GATHER: Duration = Duration::from_millis(40);
@@ -17,7 +16,7 @@ pub struct Observer {
     pub id: CallId,
     pub wire_id: CallId,
     pub media: Media,
-    pub inputs: mpsc::Sender<Input>,
+    pub inputs: mpsc::Sender<CallInput>,
 }
 
 impl Observer {
@@ -72,7 +71,7 @@ impl Observer {
     }
 
     async fn tell(&self, input: CallInput) {
-        let _ = self.inputs.send(Input::Call(input)).await;
+        let _ = self.inputs.send(input).await;
     }
 
     /// A short authentication string: what both ends of a route see of both certificates. Whoever is between them has to show other ones.

@@ -15,7 +15,7 @@ use starling_media::{Call, CallConfig, CallEvent, CallStats, IceServer, transpor
 use starling_wire::CallId;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::{api::types::CallSetup, limits::CALLS_REMEMBERED, turn::Input};
+use crate::{api::types::CallSetup, limits::CALLS_REMEMBERED};
 
 /// A route of a call's media: the connection with one participant. Unique within its call, and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -262,7 +262,7 @@ impl CallsHandle {
 }
 
 /// Starts the task. It ends when the handle is dropped, and ends all calls then.
-pub fn start(inputs: mpsc::Sender<Input>, table: Arc<Table>) -> CallsHandle {
+pub fn start(inputs: mpsc::Sender<CallInput>, table: Arc<Table>) -> CallsHandle {
     let (sender, commands) = mpsc::unbounded_channel();
     // For tests of bad networks, between real programs.
     let link = std::env::var("STARLING_TEST_LINK").ok().and_then(|text| Link::parse(&text));
@@ -271,7 +271,7 @@ pub fn start(inputs: mpsc::Sender<Input>, table: Arc<Table>) -> CallsHandle {
 }
 
 struct Actor {
-    inputs: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<CallInput>,
     table: Arc<Table>,
     link: Option<Link>,
 }
@@ -291,7 +291,7 @@ impl Actor {
     }
 
     async fn tell(&self, input: CallInput) {
-        let _ = self.inputs.send(Input::Call(input)).await;
+        let _ = self.inputs.send(input).await;
     }
 
     async fn carry_out(&self, command: CallCommand) {

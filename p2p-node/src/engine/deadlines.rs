@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, DeviceId};
 
-use super::{Engine, EngineError, Schedule, Turn};
+use super::Engine;
 use crate::{
     api::types::ChatId,
     conversation::{ChatState, GroupEntry, group::GroupId},
     limits::OUTBOX_LIFE_MS,
+    turn::{EngineError, Schedule, Turn},
 };
 
 /// Something that is done at a time.

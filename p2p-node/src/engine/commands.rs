@@ -1,20 +1,20 @@
 //! What the node's user asks of it. Each capability has its commands, with what is allowed, beside its state; here they are only routed.
 
-use tokio::sync::oneshot;
-
-use crate::api::error::{NodeError, NotAllowed};
-use crate::{
-    account::commands::AccountCommand,
-    api::types::Status,
-    calls::CallRequest,
-    contacts::commands::ContactCommand,
-    conversation::commands::ConversationCommand,
+use super::Engine;
+pub use crate::{
+    account::commands::AccountCommand, contacts::commands::ContactCommand, conversation::commands::ConversationCommand,
     presence::commands::PresenceCommand,
-    turn::{Engine, EngineError, Turn},
 };
-
-/// Where the answer of a command goes.
-pub type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
+use crate::{
+    api::{
+        Reply,
+        error::{NodeError, NotAllowed},
+        fail,
+        types::Status,
+    },
+    calls::CallRequest,
+    turn::{EngineError, Turn},
+};
 
 /// A command of the node's user.
 #[derive(Debug)]
@@ -33,12 +33,6 @@ pub enum Command {
     Presence(PresenceCommand),
     /// Calls.
     Call(CallRequest),
-}
-
-/// Answers a request with an error.
-pub(crate) fn fail<T>(reply: Reply<T>, error: NodeError) {
-    // Who does not wait any more needs no answer.
-    let _ = reply.send(Err(error));
 }
 
 impl Command {

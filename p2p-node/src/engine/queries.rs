@@ -3,11 +3,12 @@
 use starling_keys::AccountId;
 use starling_wire::Clock;
 
+use super::Engine;
 use crate::{
     api::types::{Chat, Contact, ContactState, HomeStatus, Status},
     conversation::group::GroupId,
     home::Pending,
-    turn::{Engine, Turn},
+    turn::Turn,
 };
 
 impl Engine {

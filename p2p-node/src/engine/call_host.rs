@@ -1,0 +1,124 @@
+//! The node around the calls: what they ask for, done with the other capabilities.
+
+use rand::RngExt;
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::{Body, Call, CallId, EventId, rendezvous::RequestBody};
+
+use super::Engine;
+use crate::{
+    api::{
+        error::{CallRefused, NodeError},
+        types::{ChatId, ContactState, TransientEvent},
+    },
+    call_media::CallCommand,
+    calls::{CallHost, CallTime, Calls},
+    events,
+    home::Pending,
+    net::HomeId,
+    turn::{Effect, EngineError, Turn},
+};
+
+/// The engine as calls see it within a turn.
+struct EngineHost<'a, 'store> {
+    engine: &'a mut Engine,
+    turn: &'a mut Turn<'store>,
+}
+
+impl Engine {
+    /// Hands an input over to the calls.
+    pub(crate) fn with_calls<T>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        work: impl FnOnce(&mut Calls, &mut dyn CallHost) -> T,
+    ) -> T {
+        let mut calls = std::mem::take(&mut self.calls);
+        let result = work(&mut calls, &mut EngineHost { engine: self, turn });
+        self.calls = calls;
+        result
+    }
+}
+
+impl CallHost for EngineHost<'_, '_> {
+    fn time(&self) -> CallTime {
+        CallTime { running: self.turn.running(), wall: self.turn.wall(), agreed: self.turn.agreed_ms() }
+    }
+
+    fn new_id(&mut self) -> CallId {
+        CallId(self.turn.rng().random())
+    }
+
+    fn own(&self) -> (AccountId, DeviceId) {
+        (self.engine.account.id(), self.engine.account.device())
+    }
+
+    fn own_devices(&self) -> Vec<DeviceId> {
+        self.engine.account.other_devices().iter().map(|d| d.certificate.device()).collect()
+    }
+
+    fn members(&self, chat: ChatId) -> Vec<AccountId> {
+        self.engine.conversations.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default()
+    }
+
+    fn devices_of(&self, account: AccountId) -> Vec<DeviceId> {
+        let list = self.engine.contacts.people.get(&account).and_then(|person| person.list.as_ref());
+        list.into_iter().flat_map(|list| &list.devices).map(|entry| entry.certificate.device()).collect()
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.engine.account.identity.homes.iter().any(|home| home.to_string().contains("/ip4/127."))
+    }
+
+    fn check_may_call(&self, chat: ChatId) -> Result<(), NodeError> {
+        self.engine.check_may_write(chat)?;
+        let active =
+            |account| self.engine.contacts.people.get(account).is_some_and(|p| p.state() == ContactState::Active);
+        let members = self.members(chat);
+        if members.is_empty() || !members.iter().all(active) {
+            return Err(CallRefused::NotAccepted.into());
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, chat: ChatId, call: Call) -> Option<EventId> {
+        self.engine.check_may_write(chat).ok()?;
+        Some(self.engine.announce(self.turn, chat, Body::Call(call)))
+    }
+
+    fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError> {
+        let author = match own {
+            true => self.engine.author(self.turn, self.engine.account.id(), at.device)?,
+            false => self.engine.author_among_others(self.turn, chat, at.device)?,
+        };
+        self.engine.with_fold(self.turn, chat, |fold| events::call::put(fold, at, author, call));
+        Ok(())
+    }
+
+    fn note_complete(&mut self, chat: ChatId, note: EventId, missed: bool) {
+        self.engine.with_fold(self.turn, chat, |fold| events::call::complete(fold, note, missed));
+    }
+
+    fn not_missed(&mut self, chat: ChatId, note: EventId) {
+        self.engine.with_fold(self.turn, chat, |fold| events::call::not_missed(fold, note));
+    }
+
+    fn ask_for_servers(&mut self, call: CallId) -> usize {
+        let usable = self.engine.homes.servers.iter().filter(|(_, h)| h.own && h.registered && h.hello.is_some());
+        let homes: Vec<HomeId> = usable.map(|(home, _)| *home).collect();
+        for home in &homes {
+            self.engine.homes.request(self.turn, *home, RequestBody::TurnCredentials(true), Pending::CallServers(call));
+        }
+        homes.len()
+    }
+
+    fn media(&mut self, command: CallCommand) {
+        self.turn.emit(Effect::Call(command));
+    }
+
+    fn live(&mut self, news: TransientEvent) {
+        self.turn.live(news);
+    }
+
+    fn after_turn(&mut self, then: Box<dyn FnOnce() + Send>) {
+        self.turn.emit(Effect::Reply(then));
+    }
+}

@@ -1,0 +1,42 @@
+//! What the engine takes.
+
+use super::Command;
+use crate::{call_media::CallInput, net::NetEvent};
+
+/// What the engine takes.
+#[derive(Debug)]
+pub enum Input {
+    /// A call of the node's user.
+    Command(Command),
+    /// Something that the network did.
+    Net(NetEvent),
+    /// From the media of a call.
+    Call(CallInput),
+    /// Say good-bye and stop.
+    Stop,
+}
+
+impl Input {
+    /// Whether nobody waits for it: acknowledgements, which are made known again after a crash.
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Self::Net(NetEvent::Direct(_, frame)) if frame.entries.is_empty() && frame.signals.is_empty())
+    }
+}
+
+impl From<Command> for Input {
+    fn from(command: Command) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl From<NetEvent> for Input {
+    fn from(event: NetEvent) -> Self {
+        Self::Net(event)
+    }
+}
+
+impl From<CallInput> for Input {
+    fn from(input: CallInput) -> Self {
+        Self::Call(input)
+    }
+}
