@@ -55,6 +55,7 @@ pub async fn serve(dir: PathBuf) -> anyhow::Result<()> {
     // The bench measures what the server can do, not what it allows one client.
     config.limits.requests_per_second = 1_000_000;
     config.limits.request_burst = 1_000_000;
+    config.limits.total_requests_per_second = 10_000_000;
     config.limits.log_entries = 10_000_000;
     config.limits.log_bytes = 1 << 40;
     config.limits.account_bytes = 1 << 40;

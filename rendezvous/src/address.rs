@@ -111,6 +111,41 @@ impl Display for Network {
     }
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The networks around a client's address.
+    Client([Network; 3]),
+    /// A trusted proxy.
+    Proxy(Network),
+}
+
+impl Origin {
+    /// Where an address is, for a server with these proxies.
+    pub fn of(ip: IpAddr, proxies: &[Network]) -> Self {
+        match proxies.iter().find(|network| network.contains(ip)) {
+            Some(proxy) => Self::Proxy(*proxy),
+            None => Self::Client(Network::around(ip)),
+        }
+    }
+
+    /// All networks that it counts against, from the narrowest to the widest.
+    pub fn networks(&self) -> &[Network] {
+        match self {
+            Self::Client(networks) => networks,
+            Self::Proxy(network) => std::slice::from_ref(network),
+        }
+    }
+
+    /// The network by which strangers are compared.
+    pub fn widest(&self) -> Network {
+        match self {
+            Self::Client([.., widest]) => *widest,
+            Self::Proxy(network) => *network,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

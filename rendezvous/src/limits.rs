@@ -40,6 +40,8 @@ pub const MAX_PENDING: usize = 64;
 pub const CLAIMS_EVERY: u64 = 6;
 /// Guesses at short codes in one session.
 pub const CODE_TRIES_PER_SESSION: u32 = 16;
+/// Guesses at short codes in an hour from one IPv4 address or IPv6 /64, and from wider networks twice and four times as many: a user types a few.
+pub const CODE_TRIES_PER_HOUR: u32 = 120;
 /// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.
 pub const PUSH_BYTES: usize = 64 * 1024;
 /// A closed log may take this much beyond its quota, so that it can be left.

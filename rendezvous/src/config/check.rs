@@ -19,11 +19,13 @@ const MAX_WORK_BITS: u64 = 24;
 pub(super) const RANGES: &[(&str, u64, u64)] = &[
     ("drain_seconds", 0, 3_600),
     ("registration.work_bits", 0, MAX_WORK_BITS),
+    ("registration.per_address_per_hour", 1, 10_000_000),
     ("limits.connections", 1, 10_000_000),
     ("limits.connections_per_address", 1, 10_000_000),
     ("limits.connections_per_minute", 1, 1_000_000),
     ("limits.requests_per_second", 1, 1_000_000),
     ("limits.request_burst", 1, 10_000_000),
+    ("limits.total_requests_per_second", 4, 100_000_000),
     ("limits.log_entries", 1, 1_000_000_000),
     ("limits.log_bytes", MIB, TIB),
     ("limits.inbox_entries", 64, 1_000_000),

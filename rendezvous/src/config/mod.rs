@@ -77,6 +77,8 @@ pub struct Registration {
     pub mode: RegistrationMode,
     /// Leading zero bits of the proof of work for registering (18: about 30 ms).
     pub work_bits: u32,
+    /// New accounts an hour from one IPv4 address or IPv6 /64; twice as many from a /28 or /56, four times from a /24 or /48. That of the start.
+    pub per_address_per_hour: u32,
 }
 
 /// What clients may store and ask.
@@ -93,10 +95,12 @@ pub struct Limits {
     /// Addresses or networks of reverse proxies, such as `127.0.0.1` or `10.0.0.0/8`. Clients behind one cannot be told apart by their addresses, so
     /// that one proxy may have half of all connections; it has to limit its clients itself.
     pub trusted_proxies: Vec<Network>,
-    /// Requests a second of one device, on average.
+    /// Requests a second, on average, of one account; of devices without one, from one IPv4 address or IPv6 /64, and from wider networks as above.
     pub requests_per_second: u32,
-    /// Requests of one device in a burst.
+    /// Requests of those in a burst.
     pub request_burst: u32,
+    /// Requests a second of all clients together; of devices without an account a quarter of that.
+    pub total_requests_per_second: u32,
     /// Entries in one log.
     pub log_entries: u64,
     /// Bytes in one log.
@@ -153,7 +157,7 @@ impl Default for Config {
 
 impl Default for Registration {
     fn default() -> Self {
-        Self { mode: RegistrationMode::Open, work_bits: 18 }
+        Self { mode: RegistrationMode::Open, work_bits: 18, per_address_per_hour: 60 }
     }
 }
 
@@ -166,6 +170,7 @@ impl Default for Limits {
             trusted_proxies: Vec::new(),
             requests_per_second: 50,
             request_burst: 2_000,
+            total_requests_per_second: 20_000,
             log_entries: 20_000,
             log_bytes: 32 * 1024 * 1024,
             inbox_entries: 500,
@@ -337,15 +342,16 @@ impl Config {
 
 /// Whether a setting counts as soon as it is reloaded.
 fn is_reloadable(setting: &str) -> bool {
-    const AT_START: [&str; 6] = [
+    const AT_START: [&str; 7] = [
         "limits.connections",
         "limits.connections_per_address",
         "limits.connections_per_minute",
         "limits.trusted_proxies",
         "limits.requests_per_second",
         "limits.request_burst",
+        "limits.total_requests_per_second",
     ];
     setting == "log_level"
-        || setting.starts_with("registration.")
+        || (setting.starts_with("registration.") && setting != "registration.per_address_per_hour")
         || (setting.starts_with("limits.") && !AT_START.contains(&setting))
 }

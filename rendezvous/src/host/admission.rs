@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::Quota;
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -17,17 +17,22 @@ use libp2p::{
     },
 };
 
-use super::slots::{Bounds, Origin, Slots};
+use super::{
+    relay_shares::RelayShares,
+    slots::{Bounds, Slots},
+};
 use crate::{
-    address::{Network, is_private},
+    address::{Origin, is_private},
     config::Limits,
-    limits::{PENDING_CONNECTIONS, PROXY_RATE, RATED_NETWORKS},
+    limits::PENDING_CONNECTIONS,
+    services::rates::NetworkRates,
 };
 
 /// Limits connections by where they come from.
 pub struct Admission {
     slots: Slots,
-    rates: Rates,
+    rates: NetworkRates,
+    relay: RelayShares,
     allow_private: bool,
     to_close: VecDeque<(ConnectionId, PeerId)>,
     waker: Option<Waker>,
@@ -35,7 +40,8 @@ pub struct Admission {
 
 impl Admission {
     /// `allow_private`: dial-backs may go to private addresses, as this server has one.
-    pub fn new(limits: &Limits, allow_private: bool) -> Self {
+    pub fn new(limits: &Limits, relay: RelayShares, allow_private: bool) -> Self {
+        let per_minute = NonZeroU32::new(limits.connections_per_minute).unwrap_or(NonZeroU32::MIN);
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let bounds = Bounds {
             pending: PENDING_CONNECTIONS,
@@ -45,7 +51,8 @@ impl Admission {
         };
         Self {
             slots: Slots::new(bounds),
-            rates: Rates::new(limits.connections_per_minute),
+            rates: NetworkRates::new(Quota::per_minute(per_minute)),
+            relay,
             allow_private,
             to_close: VecDeque::new(),
             waker: None,
@@ -53,38 +60,19 @@ impl Admission {
     }
 
     /// The session on a connection is that of a registered account.
-    pub fn is_member(&mut self, connection: ConnectionId) {
+    pub fn is_member(&mut self, connection: ConnectionId, peer: &PeerId) {
         self.slots.is_member(connection);
-    }
-}
-
-/// New connections by network.
-struct Rates {
-    /// For the networks around an address, each twice as generous as the one before; then for proxies.
-    by_network: [DefaultKeyedRateLimiter<Network>; 4],
-}
-
-impl Rates {
-    fn new(per_minute: u32) -> Self {
-        let of = |factor: u32| {
-            let quota = NonZeroU32::new(per_minute.saturating_mul(factor)).unwrap_or(NonZeroU32::MIN);
-            RateLimiter::keyed(Quota::per_minute(quota))
-        };
-        Self { by_network: [of(1), of(2), of(4), of(PROXY_RATE)] }
+        self.relay.is_member(peer);
     }
 
-    fn check(&self, origin: &Origin) -> bool {
-        let limiters = match origin {
-            Origin::Client(_) => &self.by_network[..3],
-            Origin::Proxy(_) => &self.by_network[3..],
-        };
-        limiters.iter().zip(origin.networks()).all(|(limiter, network)| {
-            if limiter.len() > RATED_NETWORKS {
-                limiter.retain_recent();
-            }
-            // An attacker with that many networks is bounded by the slots.
-            limiter.len() > RATED_NETWORKS || limiter.check_key(network).is_ok()
-        })
+    /// Where a connection comes from, as long as it is open.
+    pub fn origin(&self, connection: ConnectionId) -> Option<Origin> {
+        self.slots.origin_of(connection)
+    }
+
+    /// Forgets networks that have not connected for a while.
+    pub fn retain_recent(&self) {
+        self.rates.retain_recent();
     }
 }
 
@@ -109,9 +97,7 @@ impl NetworkBehaviour for Admission {
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         let ip: IpAddr = remote.ip_addr().ok_or_else(|| ConnectionDenied::new(NotAdmitted::Unknown))?;
-        if !self.rates.check(&self.slots.origin(ip)) {
-            return Err(ConnectionDenied::new(NotAdmitted::Rate));
-        }
+        self.rates.check(&self.slots.origin(ip)).map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
         self.slots.knock(id, ip).map_err(ConnectionDenied::new)
     }
 
@@ -159,7 +145,13 @@ impl NetworkBehaviour for Admission {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionClosed(closed) => self.slots.closed(closed.connection_id),
+            FromSwarm::ConnectionEstablished(established) => {
+                self.relay.connected(established.peer_id, self.slots.origin_of(established.connection_id));
+            }
+            FromSwarm::ConnectionClosed(closed) => {
+                self.slots.closed(closed.connection_id);
+                self.relay.disconnected(&closed.peer_id);
+            }
             FromSwarm::ListenFailure(failure) => self.slots.closed(failure.connection_id),
             _ => {}
         }

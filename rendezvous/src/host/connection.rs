@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use crate::{
+    address::Origin,
     clock::now_ms,
     services::{Services, directory, session::Session},
     store::Key,
@@ -29,10 +30,11 @@ const ANSWERS: usize = 8;
 pub async fn serve<F: Future<Output = ()>>(
     services: Arc<Services>,
     device: Key,
+    origin: Option<Origin>,
     stream: Stream,
     on_member: impl FnOnce() -> F,
 ) {
-    let (mut session, pushed) = Session::enter(services, device).await;
+    let (mut session, pushed) = Session::enter(services, device, origin).await;
     let (read, write) = stream.split();
     let span = tracing::debug_span!("session", id = session.id, registered = session.account.is_some());
     let serving = async {

@@ -55,7 +55,7 @@ impl LocalServer {
     /// Connects a device; `None` if its key is none.
     pub async fn connect(&self, device: Key) -> Option<LocalSession> {
         ed25519::PublicKey::try_from_bytes(&device).ok()?;
-        let (session, pushed) = Session::enter(self.services.clone(), device).await;
+        let (session, pushed) = Session::enter(self.services.clone(), device, None).await;
         Some(LocalSession { session, pushed })
     }
 }

@@ -9,6 +9,7 @@ mod identity;
 pub mod local;
 mod network;
 mod preflight;
+mod relay_shares;
 mod server;
 mod slots;
 

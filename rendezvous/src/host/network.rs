@@ -1,9 +1,12 @@
 //! The swarm: transports, relay, AutoNAT, and who gets in. One task owns it; sessions are tasks of their own.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, autonat,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, autonat,
     connection_limits::{self, ConnectionLimits},
     identify,
     identity::Keypair,
@@ -17,7 +20,11 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use super::{admission::Admission, boxed::Boxed};
+use super::{
+    admission::Admission,
+    boxed::Boxed,
+    relay_shares::{RelayShares, Resource},
+};
 use crate::{
     address::is_private,
     config::Config,
@@ -35,8 +42,8 @@ pub struct Behaviour {
     ping: ping::Behaviour,
 }
 
-pub async fn build(keypair: Keypair, config: &Config) -> anyhow::Result<Swarm<Boxed<Behaviour>>> {
-    let behaviour = |key: &Keypair| Boxed(behaviour(key, config));
+pub async fn build(keypair: Keypair, config: &Config, shares: RelayShares) -> anyhow::Result<Swarm<Boxed<Behaviour>>> {
+    let behaviour = |key: &Keypair| Boxed(behaviour(key, config, shares));
     // One direct stream, one relay stop, identify, ping and some that end: far below both bounds.
     let yamux = || {
         let mut config = yamux::Config::default();
@@ -67,24 +74,28 @@ pub async fn build(keypair: Keypair, config: &Config) -> anyhow::Result<Swarm<Bo
         .build())
 }
 
-fn behaviour(key: &Keypair, config: &Config) -> Behaviour {
+fn behaviour(key: &Keypair, config: &Config, shares: RelayShares) -> Behaviour {
     let peer = key.public().to_peer_id();
+    let may_have = |resource| -> Box<dyn relay::RateLimiter> {
+        let shares = shares.clone();
+        Box::new(move |peer: PeerId, _: &Multiaddr, _: Instant| shares.may_have(&peer, resource))
+    };
     let relay_config = relay::Config {
         max_reservations: config.relay.reservations,
         max_reservations_per_peer: 8,
         reservation_duration: Duration::from_secs(3600),
-        // A client comes back at once after a network change; connections are limited by address already.
-        reservation_rate_limiters: Vec::new(),
+        // Not by rate: a client comes back at once after a network change, and connections are limited by address already.
+        reservation_rate_limiters: vec![may_have(Resource::Reservation)],
         max_circuits: config.relay.circuits,
         max_circuits_per_peer: config.relay.circuits_per_peer,
         max_circuit_duration: Duration::from_secs(config.relay.circuit_minutes * 60),
         max_circuit_bytes: config.relay.circuit_megabytes * 1024 * 1024,
-        circuit_src_rate_limiters: Vec::new(),
+        circuit_src_rate_limiters: vec![may_have(Resource::Circuit)],
     }
     .circuit_src_per_peer(NonZeroU32::new(120).unwrap_or(NonZeroU32::MIN), Duration::from_secs(5));
     let private = config.listen.iter().all(|a| a.ip_addr().is_some_and(is_private));
     Behaviour {
-        admission: Admission::new(&config.limits, private),
+        admission: Admission::new(&config.limits, shares, private),
         limits: connection_limits::Behaviour::new(
             ConnectionLimits::default().with_max_established_per_peer(Some(CONNECTIONS_PER_DEVICE)),
         ),

@@ -30,6 +30,7 @@ use super::{
     identity::{Identity, IdentityError},
     network::{self, Behaviour, BehaviourEvent},
     preflight::{bind_turn, preflight},
+    relay_shares::RelayShares,
 };
 use crate::{
     clock::now_ms,
@@ -41,6 +42,9 @@ use crate::{
 
 /// Sessions that wait to say that they are those of registered accounts; more wait themselves.
 const MEMBER_QUEUE: usize = 64;
+
+/// A connection whose session is that of a registered account, and its device.
+type Member = (ConnectionId, PeerId);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +142,8 @@ pub struct Server {
     sessions: JoinSet<Key>,
     by_device: HashMap<Key, tokio::task::AbortHandle>,
     /// Connections whose sessions turn out to be those of registered accounts.
-    members: (mpsc::Sender<ConnectionId>, mpsc::Receiver<ConnectionId>),
+    members: (mpsc::Sender<Member>, mpsc::Receiver<Member>),
+    shares: RelayShares,
     /// Accepted circuits that are open.
     circuits: HashMap<(PeerId, PeerId), u32>,
     drain: Duration,
@@ -163,7 +168,8 @@ impl Server {
         let server_key = device_key(&peer_id).unwrap_or_default();
         let services = Arc::new(Services::new(store, server_key, identity.name_key, config));
 
-        let mut swarm = network::build(identity.keypair, config).await.map_err(StartError::Network)?;
+        let shares = RelayShares::new(config.relay.reservations, config.relay.circuits);
+        let mut swarm = network::build(identity.keypair, config, shares.clone()).await.map_err(StartError::Network)?;
         let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen).await?;
         let mut addresses: Vec<Multiaddr> =
             if config.public_addresses.is_empty() { useful(&listening) } else { config.public_addresses.clone() };
@@ -205,6 +211,7 @@ impl Server {
             sessions: JoinSet::new(),
             by_device: HashMap::new(),
             members: mpsc::channel(MEMBER_QUEUE),
+            shares,
             circuits: HashMap::new(),
             drain: Duration::from_secs(config.drain_seconds),
             early,
@@ -231,13 +238,17 @@ impl Server {
         let services = self.services.clone();
         let broken = services.store.health.broken();
         tokio::pin!(broken);
+        let mut tidy = tokio::time::interval(EXPIRY_INTERVAL);
         for event in std::mem::take(&mut self.early) {
             self.on_event(event);
         }
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
-                Some(connection) = self.members.1.recv() => self.swarm.behaviour_mut().0.admission.is_member(connection),
+                Some((connection, peer)) = self.members.1.recv() => {
+                    self.swarm.behaviour_mut().0.admission.is_member(connection, &peer);
+                }
+                _ = tidy.tick() => self.swarm.behaviour().admission.retain_recent(),
                 Some(ended) = self.sessions.join_next(), if !self.sessions.is_empty() => self.ended(ended),
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = &mut broken => {
@@ -269,10 +280,11 @@ impl Server {
                     return;
                 };
                 let services = self.services.clone();
+                let origin = self.swarm.behaviour().admission.origin(connection.id);
                 let (members, id) = (self.members.0.clone(), connection.id);
                 let task = self.sessions.spawn(async move {
-                    connection::serve(services, device, stream, || async move {
-                        let _ = members.send(id).await;
+                    connection::serve(services, device, origin, stream, || async move {
+                        let _ = members.send((id, peer)).await;
                     })
                     .await;
                     device
@@ -295,10 +307,15 @@ impl Server {
                 use libp2p::relay::Event;
                 let metrics = &self.services.metrics;
                 match event {
-                    Event::ReservationReqAccepted { renewed: false, .. } => {
-                        metrics.reservations.inc();
+                    Event::ReservationReqAccepted { renewed, src_peer_id } => {
+                        self.shares.reserved(&src_peer_id, true);
+                        if !renewed {
+                            metrics.reservations.inc();
+                        }
                     }
+                    Event::ReservationTimedOut { src_peer_id } => self.shares.reserved(&src_peer_id, false),
                     Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                        self.shares.circuit(&src_peer_id, true);
                         *self.circuits.entry((src_peer_id, dst_peer_id)).or_default() += 1;
                         metrics.circuits.inc();
                     }
@@ -307,6 +324,7 @@ impl Server {
                         let pair = (src_peer_id, dst_peer_id);
                         if let Some(count) = self.circuits.get_mut(&pair) {
                             *count -= 1;
+                            self.shares.circuit(&src_peer_id, false);
                             metrics.circuits.dec();
                             if *count == 0 {
                                 self.circuits.remove(&pair);
@@ -426,6 +444,8 @@ async fn sweep(services: Arc<Services>) {
     for round in 0_u64.. {
         interval.tick().await;
         services.requests.retain_recent();
+        services.registrations.retain_recent();
+        services.guesses.retain_recent();
         match sweep.expire(&services, now_ms() / 1000).await {
             Ok(0) => {}
             Ok(entries) => tracing::info!(entries, "expired"),

@@ -16,7 +16,10 @@ use std::{
 
 use libp2p::{PeerId, swarm::ConnectionId};
 
-use crate::{address::Network, limits::FAMILIAR_NETWORKS};
+use crate::{
+    address::{Network, Origin},
+    limits::FAMILIAR_NETWORKS,
+};
 
 /// How many connections there may be.
 #[derive(Clone, Debug)]
@@ -48,41 +51,6 @@ pub enum NoSlot {
     /// There are too many.
     #[error("too many connections")]
     Total,
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The networks around a client's address.
-    Client([Network; 3]),
-    /// A trusted proxy.
-    Proxy(Network),
-}
-
-impl Origin {
-    /// Where an address is, for a server with these proxies.
-    pub fn of(ip: IpAddr, proxies: &[Network]) -> Self {
-        match proxies.iter().find(|network| network.contains(ip)) {
-            Some(proxy) => Self::Proxy(*proxy),
-            None => Self::Client(Network::around(ip)),
-        }
-    }
-
-    /// All networks that it counts against, from the narrowest to the widest.
-    pub fn networks(&self) -> &[Network] {
-        match self {
-            Self::Client(networks) => networks,
-            Self::Proxy(network) => std::slice::from_ref(network),
-        }
-    }
-
-    /// The network by which strangers are compared.
-    fn widest(&self) -> Network {
-        match self {
-            Self::Client([.., widest]) => *widest,
-            Self::Proxy(network) => *network,
-        }
-    }
 }
 
 struct Slot {
@@ -127,6 +95,11 @@ impl Slots {
     /// Where an address is.
     pub fn origin(&self, ip: IpAddr) -> Origin {
         Origin::of(ip, &self.bounds.proxies)
+    }
+
+    /// Where a connection comes from.
+    pub fn origin_of(&self, id: ConnectionId) -> Option<Origin> {
+        self.slots.get(&id).map(|slot| slot.origin)
     }
 
     /// A handshake begins.

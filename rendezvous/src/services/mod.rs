@@ -4,24 +4,26 @@ pub mod directory;
 pub mod log;
 pub mod operator;
 pub mod presence;
+pub mod rates;
 pub mod relay;
 pub mod session;
 pub mod sweep;
 
-use std::{
-    num::NonZeroU32,
-    sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, OnceLock, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
 };
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-
-use self::{directory::Codes, log::quota::Allowance, operator::Metrics};
+use self::{
+    directory::Codes,
+    log::quota::Allowance,
+    operator::Metrics,
+    rates::{NetworkRates, Rates},
+};
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
+    limits::CODE_TRIES_PER_HOUR,
     store::{Bounds, Key, Store},
 };
 
@@ -39,7 +41,11 @@ pub struct Services {
     pub metrics: Metrics,
     pub server_key: Key,
     pub name_key: [u8; 32],
-    pub requests: DefaultKeyedRateLimiter<Key>,
+    pub requests: Rates,
+    /// New accounts by network.
+    pub registrations: NetworkRates,
+    /// Guesses at short codes by network.
+    pub guesses: NetworkRates,
     pub draining: AtomicBool,
     /// Where calls are helped, if they are.
     pub turn: OnceLock<TurnEndpoint>,
@@ -58,15 +64,15 @@ pub struct TurnEndpoint {
 
 impl Services {
     pub fn new(store: Store, server_key: Key, name_key: [u8; 32], config: &Config) -> Self {
-        let per_second = NonZeroU32::new(config.limits.requests_per_second).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(config.limits.request_burst).unwrap_or(NonZeroU32::MIN);
         Self {
             store,
             codes: Codes::default(),
             metrics: Metrics::new(),
             server_key,
             name_key,
-            requests: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)),
+            requests: Rates::of_requests(&config.limits),
+            registrations: NetworkRates::per_hour(config.registration.per_address_per_hour),
+            guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
             draining: AtomicBool::new(false),
             turn: OnceLock::new(),
             sockets: config.sockets(),

@@ -1,6 +1,6 @@
 //! One connected device: who it is, what it has opened, and its requests, which are answered in order.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use starling_wire::{
@@ -10,8 +10,9 @@ use starling_wire::{
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{Services, directory, log};
+use super::{Services, directory, log, rates::Asker};
 use crate::{
+    address::Origin,
     clock::now_ms,
     config::RegistrationMode,
     limits::PUSH_QUEUE,
@@ -47,11 +48,20 @@ impl From<StoreError> for Rejected {
     }
 }
 
+impl From<Duration> for Rejected {
+    /// Too often: wait so long.
+    fn from(wait: Duration) -> Self {
+        Self(Refusal::RateLimited, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
+    }
+}
+
 /// What a session is and has.
 pub struct Session {
     pub services: Arc<Services>,
     pub id: SubscriberId,
     pub device: Key,
+    /// Where the device is; not known of one in this process.
+    pub origin: Option<Origin>,
     /// The account that the device belongs to, once it is known here.
     pub account: Option<Key>,
     pub nonce: [u8; 32],
@@ -78,12 +88,17 @@ impl Drop for Session {
 
 impl Session {
     /// A session, and what is pushed to it.
-    pub async fn enter(services: Arc<Services>, device: Key) -> (Self, mpsc::Receiver<Box<Response>>) {
+    pub async fn enter(
+        services: Arc<Services>,
+        device: Key,
+        origin: Option<Origin>,
+    ) -> (Self, mpsc::Receiver<Box<Response>>) {
         let (push, pushed) = mpsc::channel(PUSH_QUEUE);
         let id = services.enter(device, push);
         services.metrics.sessions.inc();
         let mut session = Self {
             account: None,
+            origin,
             services,
             id,
             device,
@@ -126,16 +141,21 @@ impl Session {
         Response { id, body: Some(answer) }
     }
 
+    /// Whom requests count for.
+    pub fn asker(&self) -> Asker {
+        match (self.account, self.origin) {
+            (Some(account), _) => Asker::Account(account),
+            (None, Some(origin)) => Asker::Stranger(origin),
+            (None, None) => Asker::Local(self.device),
+        }
+    }
+
     /// Answers, unless the device asks too often.
     async fn admit(&mut self, ask: Option<RequestBody>) -> ResponseBody {
         self.services.metrics.requests.inc();
-        let answer = match self.services.requests.check_key(&self.device) {
+        let answer = match self.services.requests.check(&self.asker()) {
             Ok(()) => self.handle(ask).await,
-            Err(not_until) => {
-                let wait =
-                    not_until.wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
-                Err(Rejected(Refusal::RateLimited, wait.as_millis() as u64 + 1))
-            }
+            Err(wait) => Err(wait.into()),
         };
         answer.unwrap_or_else(|Rejected(reason, retry_after_ms)| {
             tracing::debug!(?reason, retry_after_ms, "refused");
@@ -159,7 +179,7 @@ impl Session {
             RequestBody::RegisterInvite(invite) => directory::register_invite(self, invite).await,
             RequestBody::PutSnapshot(snapshot) => directory::put_snapshot(self, snapshot).await,
             RequestBody::GetSnapshot(_) => directory::get_snapshot(self).await,
-            RequestBody::CodeOpen(_) => directory::code_open(self),
+            RequestBody::CodeOpen(_) => directory::code_open(self).await,
             RequestBody::CodeTry(message) => directory::code_try(self, message),
             RequestBody::CodeReply(message) => directory::code_reply(self, message),
             RequestBody::CodeClose(place) => directory::code_close(self, place),

@@ -8,11 +8,11 @@ use futures::{
     io::{ReadHalf, WriteHalf},
 };
 use libp2p::{
-    Multiaddr, PeerId, Stream, SwarmBuilder,
+    Multiaddr, PeerId, Stream, Swarm, SwarmBuilder,
     identity::Keypair,
     multiaddr::Protocol,
-    noise,
-    swarm::{DialError, SwarmEvent},
+    noise, relay,
+    swarm::{DialError, NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
 use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList};
@@ -23,7 +23,11 @@ use starling_wire::{
     streams::{self, FrameReader, FrameWriter, Gate},
 };
 use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 /// Longer than anything takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,7 +84,14 @@ pub struct Client {
     pub hello: ServerHello,
     pub device: DeviceKey,
     server: PeerId,
+    relay: mpsc::Sender<oneshot::Sender<bool>>,
     swarm: JoinHandle<()>,
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    streams: streams::Behaviour,
+    relay: relay::client::Behaviour,
 }
 
 impl Drop for Client {
@@ -89,7 +100,41 @@ impl Drop for Client {
     }
 }
 
+/// Runs a device's swarm, and asks for a reservation when it is wanted.
+async fn drive(
+    mut swarm: Swarm<Behaviour>,
+    server: Multiaddr,
+    mut reservations: mpsc::Receiver<oneshot::Sender<bool>>,
+) {
+    let mut asked: Option<oneshot::Sender<bool>> = None;
+    loop {
+        tokio::select! {
+            Some(answer) = reservations.recv() => {
+                swarm.listen_on(server.clone().with(Protocol::P2pCircuit)).unwrap();
+                asked = Some(answer);
+            }
+            event = swarm.select_next_some() => {
+                let granted = match event {
+                    SwarmEvent::Behaviour(BehaviourEvent::Relay(relay::client::Event::ReservationReqAccepted { .. })) => true,
+                    SwarmEvent::ListenerClosed { .. } => false,
+                    _ => continue,
+                };
+                if let Some(asked) = asked.take() {
+                    let _ = asked.send(granted);
+                }
+            }
+        }
+    }
+}
+
 impl Client {
+    /// Asks the relay for a reservation; whether it was granted.
+    pub async fn reserve(&self) -> bool {
+        let (answer, granted) = oneshot::channel();
+        self.relay.send(answer).await.unwrap();
+        timeout(PATIENCE, granted).await.unwrap().unwrap()
+    }
+
     /// Connects and waits for the greeting.
     pub async fn connect(server: &Running) -> Result<Self, DialError> {
         let device = DeviceKey::generate();
@@ -98,7 +143,9 @@ impl Client {
             .with_tokio()
             .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
             .unwrap()
-            .with_behaviour(|_| streams::Behaviour::new(&["/nothing"], Gate::Open))
+            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_, relay| Behaviour { streams: streams::Behaviour::new(&["/nothing"], Gate::Open), relay })
             .unwrap()
             .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE))
             .build();
@@ -110,18 +157,15 @@ impl Client {
                 _ => {}
             }
         }
-        let opened = swarm.behaviour_mut().open(server.peer(), RENDEZVOUS_PROTOCOL);
-        let swarm = tokio::spawn(async move {
-            loop {
-                swarm.select_next_some().await;
-            }
-        });
+        let opened = swarm.behaviour_mut().streams.open(server.peer(), RENDEZVOUS_PROTOCOL);
+        let (relay, reservations) = mpsc::channel(1);
+        let swarm = tokio::spawn(drive(swarm, server.address.clone(), reservations));
         let Ok(opened) = opened.await else { return Err(DialError::Aborted) };
         let (read, write) = opened.stream.split();
         let (mut reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
         match timeout(PATIENCE, reader.next::<Response>()).await.unwrap() {
             Ok(Some(Response { body: Some(ResponseBody::Hello(hello)), .. })) => {
-                Ok(Self { reader, writer, hello, device, server: server.peer(), swarm })
+                Ok(Self { reader, writer, hello, device, server: server.peer(), relay, swarm })
             }
             _ => Err(DialError::Aborted),
         }

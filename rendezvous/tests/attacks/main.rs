@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use client::{Client, PATIENCE, Running};
 use libp2p::swarm::DialError;
-use starling_wire::rendezvous::{RequestBody, ResponseBody};
+use starling_wire::rendezvous::{Refusal, RequestBody, ResponseBody};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpSocket, TcpStream},
@@ -78,4 +78,61 @@ async fn a_newcomer_displaces_a_stranger_and_no_member() {
     assert!(!alive(strangers[0].ask(RequestBody::LogLeave(vec![0; 32].into())).await));
     assert!(alive(strangers[11].ask(RequestBody::LogLeave(vec![0; 32].into())).await));
     assert!(alive(member.ask(RequestBody::GetSnapshot(true)).await));
+}
+
+fn is_refused(answer: &Option<ResponseBody>, why: Refusal) -> bool {
+    matches!(answer, Some(ResponseBody::Refused(refused)) if refused.reason() == why)
+}
+
+#[tokio::test]
+async fn fresh_keys_do_not_get_fresh_limits() {
+    let server = Running::start(|config| {
+        config.limits.requests_per_second = 1;
+        config.limits.request_burst = 40;
+    })
+    .await;
+    let mut admitted = 0;
+    let ask = || RequestBody::LookUp(vec![0; 32].into());
+    for _ in 0..10 {
+        let mut client = Client::connect(&server).await.unwrap();
+        for _ in 0..20 {
+            admitted += usize::from(is_refused(&client.ask(ask()).await, Refusal::NotFound));
+        }
+    }
+    assert!((40..80).contains(&admitted), "{admitted} of 200");
+    // Who has an account has a limit of its own.
+    let server = Running::start(|config| config.limits.request_burst = 40).await;
+    let mut member = Client::connect(&server).await.unwrap();
+    assert_eq!(member.register().await, Some(ResponseBody::Done(true)));
+    let mut stranger = Client::connect(&server).await.unwrap();
+    while !is_refused(&stranger.ask(ask()).await, Refusal::RateLimited) {}
+    assert!(is_refused(&member.ask(ask()).await, Refusal::NotFound));
+}
+
+#[tokio::test]
+async fn one_address_registers_a_few_accounts_an_hour() {
+    let server = Running::start(|config| config.registration.per_address_per_hour = 3).await;
+    for n in 0..5 {
+        let mut client = Client::connect(&server).await.unwrap();
+        let answer = client.register().await;
+        assert_eq!(answer == Some(ResponseBody::Done(true)), n < 3, "{n}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_hold_few_reservations_and_no_short_codes() {
+    let server = Running::start(|config| {
+        config.relay.reservations = 32;
+        config.limits.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let mut strangers = Vec::new();
+    for n in 0..3 {
+        strangers.push(Client::connect(&server).await.unwrap());
+        assert_eq!(strangers[n].reserve().await, n < 2, "{n}");
+    }
+    assert!(is_refused(&strangers[2].ask(RequestBody::CodeOpen(true)).await, Refusal::NotRegistered));
+    assert_eq!(strangers[2].register().await, Some(ResponseBody::Done(true)));
+    assert!(strangers[2].reserve().await);
+    assert_eq!(strangers[2].ask(RequestBody::CodeOpen(true)).await, Some(ResponseBody::CodePlace(1)));
 }

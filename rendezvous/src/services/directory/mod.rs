@@ -110,6 +110,9 @@ fn is_stale(known: &Account, list: &DeviceList, bytes: &Bytes) -> bool {
 async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -> Result<Option<Key>, Rejected> {
     let services = &session.services;
     let policy = services.policy();
+    if let Some(origin) = &session.origin {
+        services.registrations.check(origin)?;
+    }
     match policy.registration.mode {
         RegistrationMode::Closed => Err(Refusal::RegistrationClosed.into()),
         RegistrationMode::Invite => {
@@ -328,7 +331,8 @@ pub async fn get_snapshot(session: &mut Session) -> Result<ResponseBody, Rejecte
     Ok(ResponseBody::Snapshot(Snapshot { version, sealed }))
 }
 
-pub fn code_open(session: &mut Session) -> Result<ResponseBody, Rejected> {
+pub async fn code_open(session: &mut Session) -> Result<ResponseBody, Rejected> {
+    session.registered().await?;
     let services = session.services.clone();
     session.codes.retain(|place| services.codes.is_open(*place, now_ms()));
     if session.codes.len() >= CODES_PER_SESSION {
@@ -342,6 +346,9 @@ pub fn code_open(session: &mut Session) -> Result<ResponseBody, Rejected> {
 pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<ResponseBody, Rejected> {
     if message.pake.len() > 64 || message.sealed.len() > 4096 {
         return Err(Refusal::Malformed.into());
+    }
+    if let Some(origin) = &session.origin {
+        session.services.guesses.check(origin)?;
     }
     session.code_tries += 1;
     if session.code_tries > CODE_TRIES_PER_SESSION {

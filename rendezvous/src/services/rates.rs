@@ -1,0 +1,155 @@
+//! How often clients may ask: by account where there is one, else by the networks around their address; and all together.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use governor::{
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    clock::{Clock, DefaultClock, QuantaInstant},
+};
+
+use crate::{
+    address::{Network, Origin},
+    config::Limits,
+    limits::{PROXY_RATE, RATED_NETWORKS},
+    store::Key,
+};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub enum Asker {
+    /// A device of a registered account.
+    Account(Key),
+    /// A device without one, by where it is.
+    Stranger(Origin),
+    /// A device without one in this process.
+    Local(Key),
+}
+
+/// The rates of something.
+pub struct Rates {
+    by_account: DefaultKeyedRateLimiter<Key>,
+    by_network: NetworkRates,
+    strangers: DefaultDirectRateLimiter,
+    all: DefaultDirectRateLimiter,
+}
+
+impl Rates {
+    /// Of requests.
+    pub fn of_requests(limits: &Limits) -> Self {
+        let quota = |per_second: u32, burst: u32| Quota::per_second(positive(per_second)).allow_burst(positive(burst));
+        let each = quota(limits.requests_per_second, limits.request_burst);
+        let all = limits.total_requests_per_second;
+        Self {
+            by_account: RateLimiter::keyed(each),
+            by_network: NetworkRates::new(each),
+            strangers: RateLimiter::direct(quota(all / 4, all)),
+            all: RateLimiter::direct(quota(all, all.saturating_mul(4))),
+        }
+    }
+
+    /// Counts one; an error says how long to wait.
+    pub fn check(&self, asker: &Asker) -> Result<(), Duration> {
+        match asker {
+            Asker::Account(key) | Asker::Local(key) => self.by_account.check_key(key).map_err(wait)?,
+            Asker::Stranger(origin) => {
+                self.by_network.check(origin)?;
+                self.strangers.check().map_err(wait)?;
+            }
+        }
+        self.all.check().map_err(wait)
+    }
+
+    /// Forgets who has not asked for a while.
+    pub fn retain_recent(&self) {
+        self.by_account.retain_recent();
+        self.by_network.retain_recent();
+    }
+}
+
+/// Rates for each network around an address: wider ones may do twice and four times as much; a proxy as many as [`PROXY_RATE`] addresses.
+pub struct NetworkRates {
+    by_network: [DefaultKeyedRateLimiter<Network>; 4],
+}
+
+impl NetworkRates {
+    /// `quota` is that of one address.
+    pub fn new(quota: Quota) -> Self {
+        let of = |factor: u32| {
+            let interval = quota.replenish_interval() / factor;
+            let burst = positive(quota.burst_size().get().saturating_mul(factor));
+            // Never zero: no quota of a configuration is that high.
+            let quota = Quota::with_period(interval.max(Duration::from_nanos(1))).map(|quota| quota.allow_burst(burst));
+            RateLimiter::keyed(quota.unwrap_or(Quota::per_second(burst)))
+        };
+        Self { by_network: [of(1), of(2), of(4), of(PROXY_RATE)] }
+    }
+
+    /// So many an hour from one address, all at once if need be.
+    pub fn per_hour(most: u32) -> Self {
+        Self::new(Quota::per_hour(positive(most)))
+    }
+
+    /// Counts one; an error says how long to wait.
+    pub fn check(&self, origin: &Origin) -> Result<(), Duration> {
+        let limiters = match origin {
+            Origin::Client(_) => &self.by_network[..3],
+            Origin::Proxy(_) => &self.by_network[3..],
+        };
+        for (limiter, network) in limiters.iter().zip(origin.networks()) {
+            // An attacker with that many networks is bounded by what all may do together.
+            if limiter.len() <= RATED_NETWORKS {
+                limiter.check_key(network).map_err(wait)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets networks that have done nothing for a while.
+    pub fn retain_recent(&self) {
+        for limiter in &self.by_network {
+            limiter.retain_recent();
+        }
+    }
+}
+
+fn positive(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
+}
+
+fn wait(not_until: NotUntil<QuantaInstant>) -> Duration {
+    not_until.wait_time_from(DefaultClock::default().now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { requests_per_second: 1, request_burst: 10, total_requests_per_second: 100, ..Limits::default() }
+    }
+
+    fn stranger(ip: &str) -> Asker {
+        Asker::Stranger(Origin::of(ip.parse().unwrap(), &["10.0.0.0/8".parse().unwrap()]))
+    }
+
+    fn admitted(rates: &Rates, askers: impl Iterator<Item = Asker>) -> usize {
+        askers.filter(|asker| rates.check(asker).is_ok()).count()
+    }
+
+    #[test]
+    fn many_devices_of_one_address_ask_no_more_than_one() {
+        let rates = Rates::of_requests(&limits());
+        assert_eq!(admitted(&rates, (0..50).map(|_| stranger("192.0.2.1"))), 10);
+        assert_eq!(admitted(&rates, (2..200).map(|n| stranger(&format!("192.0.2.{n}")))), 30);
+        assert_eq!(admitted(&rates, (0..500).map(|n| stranger(&format!("2001:db8:0:{n:x}::1")))), 40);
+    }
+
+    #[test]
+    fn strangers_leave_most_to_members() {
+        let rates = Rates::of_requests(&limits());
+        let strangers = admitted(&rates, (0..1000).map(|n| stranger(&format!("198.{}.{}.1", n / 250, n % 250))));
+        assert!((100..300).contains(&strangers), "{strangers}");
+        let members = (0..10_u8).flat_map(|n| std::iter::repeat_n(Asker::Account([n; 32]), 10));
+        assert_eq!(admitted(&rates, members), 100);
+    }
+}
