@@ -14,7 +14,7 @@ pub struct Request {
     /// What is asked.
     #[prost(
         oneof = "RequestBody",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
     )]
     pub body: Option<RequestBody>,
 }
@@ -26,16 +26,16 @@ impl Frame for Request {
 /// What a device asks of the server.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum RequestBody {
-    /// Store the account's device list; registers the account if it is new here.
+    /// Store the account's device chain, or what follows what is stored; registers the account if it is new here.
     #[prost(message, tag = "2")]
     Publish(Publish),
     /// Take a user name.
     #[prost(string, tag = "3")]
     ClaimName(String),
-    /// The device list of an account (32 bytes).
+    /// The device chain of an account (32 bytes).
     #[prost(bytes, tag = "4")]
     LookUp(Bytes),
-    /// The device list of the account with this user name.
+    /// The device chain of the account with this user name.
     #[prost(string, tag = "5")]
     LookUpName(String),
     /// Store key packages for the asking device.
@@ -95,6 +95,23 @@ pub enum RequestBody {
     /// STUN and TURN servers for a call, with credentials that last some minutes. The value does not matter.
     #[prost(bool, tag = "24")]
     TurnCredentials(bool),
+    /// What follows the entries of an account's device chain that are known; answered like [`RequestBody::LookUp`].
+    #[prost(message, tag = "25")]
+    LookUpSince(ChainSince),
+}
+
+/// The beginning of an account's device chain that somebody knows.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ChainSince {
+    /// The account (32 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub account: Bytes,
+    /// How many entries are known.
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
+    /// The head after those (32 bytes).
+    #[prost(bytes = "bytes", tag = "3")]
+    pub head: Bytes,
 }
 
 /// STUN and TURN servers, and how to use them for a while (the long-term credentials of RFC 8489, with an expiry in the name).
@@ -141,7 +158,7 @@ pub enum ResponseBody {
     /// Refused.
     #[prost(message, tag = "4")]
     Refused(Refused),
-    /// A signed device list.
+    /// A device chain, whole or from where it was asked for.
     #[prost(bytes, tag = "5")]
     DeviceList(Bytes),
     /// One key package per device that has any.
@@ -235,7 +252,7 @@ pub enum Refusal {
     Full = 5,
     /// The name or place is taken.
     Taken = 6,
-    /// An older device list or snapshot than the one stored.
+    /// Another device chain than the one that is stored here counts, or an older snapshot: look it up first.
     Stale = 7,
     /// The account is not registered here.
     NotRegistered = 8,
@@ -256,10 +273,10 @@ pub struct Refused {
     pub retry_after_ms: u64,
 }
 
-/// A device list to store.
+/// A device chain to store.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Publish {
-    /// The signed list.
+    /// The chain, or what follows the head that the server has.
     #[prost(bytes = "bytes", tag = "1")]
     pub device_list: Bytes,
     /// Proof of work, for a new account.

@@ -32,7 +32,7 @@ pub use self::{
     fanout::{Fanout, LocalFanout, Outbox, SubscriberId, Topic},
     records::{Collection, Record, Records, Revision, discard, load, replace, update},
     streams::{Bounds, Entry, Expired, Head, Kind, Page, Removed, Selection, StreamId, Streams, Totals},
-    values::{Account, Claim, Invite, Snapshot, Token},
+    values::{Account, Claim, HeldMark, Invite, Snapshot, Token},
 };
 
 /// An account id, device id, log address or hash.

@@ -5,10 +5,10 @@ use bytes::Bytes;
 /// What is known of an account.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Account {
-    /// The signed device list.
+    /// The encoded device chain; or the list of an account that was not here since version 0.1.
     #[prost(bytes = "bytes", tag = "1")]
     pub device_list: Bytes,
-    /// Its version.
+    /// How many entries it has; or the list's version.
     #[prost(uint64, tag = "2")]
     pub version: u64,
     /// When one of its devices was last here, in days since 1970.
@@ -17,9 +17,23 @@ pub struct Account {
     /// Keyed hash of its user name; empty without one.
     #[prost(bytes = "vec", tag = "5")]
     pub name: Vec<u8>,
-    /// The ids of the devices in the list, so that it need not be verified to look for one.
+    /// The ids of the devices in it that have shown that they belong to the account, so that it need not be read to look for one.
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub devices: Vec<Vec<u8>>,
+    /// Since when its entries are here.
+    #[prost(message, repeated, tag = "8")]
+    pub held: Vec<HeldMark>,
+}
+
+/// Since when a number of entries of a device chain are here.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeldMark {
+    /// How many entries.
+    #[prost(uint32, tag = "1")]
+    pub length: u32,
+    /// Seconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub since: u64,
 }
 
 /// An account's claim to a device or a user name.

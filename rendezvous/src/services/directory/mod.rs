@@ -1,17 +1,18 @@
 //! The directory: device lists, user names, key packages, invites, snapshots, short codes.
 
+mod chains;
 pub mod claims;
 mod codes;
 pub mod tokens;
 
 use bytes::Bytes;
-use starling_keys::{DeviceList, Verified};
+use starling_keys::{DeviceList, Verified, chain::Summary};
 use starling_wire::{
     Puzzle, Solution,
     limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, is_username},
     rendezvous::{
-        ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal, ResponseBody, Snapshot,
-        TurnCredentials,
+        ChainSince, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal,
+        ResponseBody, Snapshot, TurnCredentials,
     },
 };
 
@@ -54,8 +55,11 @@ fn today() -> u64 {
     now_ms() / 86_400_000
 }
 
-/// Stores a device list. A new account has to pay for it, or hold a token of the operator.
+/// Stores a device chain, or a device list of version 0.1. A new account has to pay for it, or hold a token of the operator.
 pub async fn publish(session: &mut Session, publish: Publish) -> Result<ResponseBody, Rejected> {
+    if let Ok(summary) = Summary::of(&publish.device_list) {
+        return chains::publish(session, publish, &summary).await;
+    }
     let services = session.services.clone();
     let records = &*services.store.records;
     let list = Verified::<DeviceList>::from_bytes(&publish.device_list).map_err(|_| Refusal::Denied)?;
@@ -103,7 +107,10 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
 }
 
 fn is_stale(known: &Account, list: &DeviceList, bytes: &Bytes) -> bool {
-    known.version > list.version || (known.version == list.version && known.device_list != *bytes)
+    // Nothing of version 0.1 takes the place of a chain.
+    Summary::of(&known.device_list).is_ok()
+        || known.version > list.version
+        || (known.version == list.version && known.device_list != *bytes)
 }
 
 /// Lets a new account register; gives the token that it has paid with, if any.
@@ -219,6 +226,13 @@ pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<ResponseBo
         return Err(Refusal::NotFound.into());
     }
     Ok(ResponseBody::DeviceList(record.device_list))
+}
+
+/// What follows the entries of an account's chain that somebody knows; all of it if it is another chain.
+pub async fn look_up_since(session: &mut Session, since: &ChainSince) -> Result<ResponseBody, Rejected> {
+    let answer = look_up(session, &since.account).await?;
+    let ResponseBody::DeviceList(bytes) = &answer else { return Ok(answer) };
+    Ok(chains::end_after(bytes, since).map_or(answer, ResponseBody::DeviceList))
 }
 
 pub async fn look_up_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {

@@ -69,7 +69,7 @@ fn from_1(txn: &WriteTransaction) -> Result<(), StoreError> {
         let devices = list.iter().flat_map(|list| &list.devices);
         let devices = devices.map(|device| device.certificate.device().as_bytes().to_vec()).collect();
         let Account1 { device_list, version, seen_day, name } = old;
-        Ok(Account { device_list, version, seen_day, name, devices }.encode_to_vec())
+        Ok(Account { device_list, version, seen_day, name, devices, held: Vec::new() }.encode_to_vec())
     })?;
     let claim = |account: &Key| Ok(Claim { account: account.to_vec(), confirmed: true }.encode_to_vec());
     convert(txn, DEVICES, Collection::Devices, claim)?;

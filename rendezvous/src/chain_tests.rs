@@ -1,0 +1,175 @@
+//! Device chains at a server: what counts is stored, for whom it is, and nothing that a removed device or a stranger offers.
+
+use bytes::Bytes;
+use starling_keys::{
+    AccountKey, DeviceKey,
+    chain::{ChainError, DeviceChain, Joining, Rights, SignWith},
+};
+use starling_wire::rendezvous::{ChainSince, Publish, Refusal, RequestBody, ResponseBody, Snapshot};
+
+use crate::{
+    config::Config,
+    local::LocalServer,
+    store::{
+        faults::{Fuse, fused},
+        memory::MemoryStore,
+    },
+    testing::{Client, Person, SERVER_KEY, refusal},
+};
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.registration.work_bits = 0;
+    config.limits.inbox_work_bits = 0;
+    config
+}
+
+fn server() -> LocalServer {
+    LocalServer::with_store(MemoryStore::default().parts(), &config(), SERVER_KEY)
+}
+
+fn device(n: u8) -> DeviceKey {
+    DeviceKey::from_seed(&[n; 32])
+}
+
+fn joining(root: &AccountKey, device: &DeviceKey) -> Joining {
+    Joining::sign(device, &root.id(), vec![1; 1216])
+}
+
+/// The account of the key with this seed, with two devices that are admins.
+fn two_devices(seed: u8) -> (AccountKey, DeviceKey, DeviceKey, DeviceChain) {
+    let (root, laptop, phone) = (AccountKey::from_seed(&[seed; 32]), device(seed + 1), device(seed + 2));
+    let chain = DeviceChain::create(&root, 1, [0; 32], &joining(&root, &laptop)).unwrap();
+    let chain = chain.add(&SignWith::Device(&laptop), 1, &joining(&root, &phone), Rights::Admin).unwrap();
+    (root, laptop, phone, chain)
+}
+
+async fn connect(server: &LocalServer, device: &DeviceKey) -> Client {
+    Client::connect(server, *device.id().as_bytes()).await
+}
+
+async fn publish(client: &mut Client, bytes: &[u8]) -> ResponseBody {
+    let device_list = Bytes::copy_from_slice(bytes);
+    client.ask(RequestBody::Publish(Publish { device_list, solution: Some(0), token: String::new() })).await
+}
+
+async fn stored(client: &mut Client, chain: &DeviceChain) -> DeviceChain {
+    let account = Bytes::copy_from_slice(chain.account.as_bytes());
+    match client.ask(RequestBody::LookUp(account)).await {
+        ResponseBody::DeviceList(bytes) => DeviceChain::from_bytes(&bytes).unwrap(),
+        answer => unreachable!("{answer:?}"),
+    }
+}
+
+#[tokio::test]
+async fn entries_are_taken_on_top_of_the_head_that_is_stored_and_given_from_any_place() {
+    let server = server();
+    let (_, laptop, phone, chain) = two_devices(10);
+    let (mut one, mut two) = (connect(&server, &laptop).await, connect(&server, &phone).await);
+    assert_eq!(publish(&mut one, chain.as_bytes()).await, ResponseBody::Done(true));
+    let next = chain.set_homes(&SignWith::Device(&laptop), 2, &[]).unwrap();
+    assert_eq!(publish(&mut one, &next.encode_from(chain.len())).await, ResponseBody::Done(true));
+    assert_eq!(stored(&mut two, &chain).await, next);
+    // Nothing that was, and nothing beside it.
+    assert_eq!(refusal(&publish(&mut two, chain.as_bytes()).await), Refusal::Stale);
+    let lost = chain.set_homes(&SignWith::Device(&phone), 3, &[]).unwrap();
+    let beside = next.reconcile(&lost, 0).unwrap() == next;
+    assert_eq!(publish(&mut two, lost.as_bytes()).await == ResponseBody::Done(true), !beside);
+
+    let since = |length: u32, head: [u8; 32]| ChainSince {
+        account: Bytes::copy_from_slice(chain.account.as_bytes()),
+        length,
+        head: Bytes::copy_from_slice(&head),
+    };
+    let ask = RequestBody::LookUpSince(since(chain.len(), chain.head().0));
+    let ResponseBody::DeviceList(end) = two.ask(ask).await else { unreachable!("no chain") };
+    assert!(end.len() < chain.as_bytes().len());
+    assert_eq!(DeviceChain::read(&end, &chain).unwrap().len(), 4);
+    let ask = RequestBody::LookUpSince(since(chain.len(), [7; 32]));
+    let ResponseBody::DeviceList(whole) = two.ask(ask).await else { unreachable!("no chain") };
+    assert_eq!(DeviceChain::from_bytes(&whole).unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_removed_device_with_all_its_keys_changes_nothing_and_has_no_account() {
+    let server = server();
+    let (root, laptop, thief, chain) = two_devices(20);
+    let mut owner = connect(&server, &laptop).await;
+    let mut gone = connect(&server, &thief).await;
+    assert_eq!(publish(&mut owner, chain.as_bytes()).await, ResponseBody::Done(true));
+    let removed = chain.remove(&SignWith::Device(&laptop), 2, thief.id()).unwrap();
+    assert_eq!(publish(&mut owner, &removed.encode_from(chain.len())).await, ResponseBody::Done(true));
+
+    let with = SignWith::Device(&thief);
+    let ghost = device(99);
+    assert_eq!(removed.set_homes(&with, 3, &[]).err(), Some(ChainError::NotAdmin));
+    let rivals = [
+        chain.clone(),
+        chain.set_homes(&with, u64::MAX, &[]).unwrap(),
+        chain.add(&with, u64::MAX, &joining(&root, &ghost), Rights::Admin).unwrap(),
+        chain.remove(&with, 2, laptop.id()).unwrap(),
+        removed.reconcile(&chain.remove(&with, 2, laptop.id()).unwrap(), 0).unwrap(),
+    ];
+    let mut helper = connect(&server, &ghost).await;
+    for rival in &rivals {
+        for client in [&mut gone, &mut helper] {
+            let refused = refusal(&publish(client, rival.as_bytes()).await);
+            assert!(matches!(refused, Refusal::Denied | Refusal::Stale), "{refused:?}");
+        }
+    }
+    assert_eq!(stored(&mut owner, &chain).await, removed);
+    let snapshot = Snapshot { version: 9, sealed: Bytes::new() };
+    assert_eq!(gone.refused(RequestBody::PutSnapshot(snapshot)).await, Refusal::NotRegistered);
+    // The list of version 0.1 that a key of that time can still sign takes no chain's place.
+    let old = Person { account: AccountKey::from_seed(&[20; 32]), devices: vec![device(22)] };
+    assert_eq!(refusal(&gone.publish(&old, u64::MAX, "").await), Refusal::Stale);
+    assert_eq!(stored(&mut owner, &chain).await, removed);
+}
+
+#[tokio::test]
+async fn nobody_takes_a_device_that_has_not_signed_that_it_is_theirs() {
+    let server = server();
+    let (_, laptop, phone, chain) = two_devices(30);
+    let mallory = (AccountKey::from_seed(&[40; 32]), device(41));
+    let mut thief = connect(&server, &mallory.1).await;
+    // Neither as one that was there in version 0.1 …
+    let key = vec![1; 1216];
+    let devices = vec![(mallory.1.id(), key.clone()), (laptop.id(), key)];
+    let adopted = DeviceChain::adopt(&mallory.0, 1, [0; 32], devices, &[]).unwrap();
+    assert_eq!(publish(&mut thief, adopted.as_bytes()).await, ResponseBody::Done(true));
+    let mut one = connect(&server, &laptop).await;
+    assert_eq!(publish(&mut one, chain.as_bytes()).await, ResponseBody::Done(true));
+    assert!(matches!(one.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(_)));
+    // … nor with a signature that was for another account.
+    let stolen = joining(&AccountKey::from_seed(&[30; 32]), &phone);
+    let taken = adopted.add(&SignWith::Device(&mallory.1), 2, &stolen, Rights::Member);
+    assert_eq!(taken.err(), Some(ChainError::Signature));
+    // A device that does belong to an account is not given to another.
+    let both = adopted.add(&SignWith::Device(&mallory.1), 2, &joining(&mallory.0, &phone), Rights::Member).unwrap();
+    assert_eq!(refusal(&publish(&mut thief, both.as_bytes()).await), Refusal::Taken);
+}
+
+#[tokio::test]
+async fn two_changes_at_the_same_time_are_one_after_the_other_wherever_one_is_cut_short() {
+    for steps in 0..40 {
+        let (memory, fuse) = (MemoryStore::default().parts(), Fuse::new());
+        let server = LocalServer::with_store(fused(&memory, &fuse), &config(), SERVER_KEY);
+        let (root, laptop, phone, chain) = two_devices(50);
+        let (mut one, mut two) = (connect(&server, &laptop).await, connect(&server, &phone).await);
+        assert_eq!(publish(&mut one, chain.as_bytes()).await, ResponseBody::Done(true));
+        let removal = chain.remove(&SignWith::Device(&laptop), 2, phone.id()).unwrap();
+        let ghost = chain.add(&SignWith::Device(&phone), 2, &joining(&root, &device(59)), Rights::Admin).unwrap();
+        fuse.blow_after(steps);
+        publish(&mut one, removal.as_bytes()).await;
+        let blown = fuse.mend();
+        publish(&mut two, ghost.as_bytes()).await;
+        // The removal counts before the other in whatever order they come, and is completed when it is repeated.
+        assert_eq!(publish(&mut one, removal.as_bytes()).await, ResponseBody::Done(true));
+        assert_eq!(stored(&mut one, &chain).await, removal);
+        assert_eq!(two.refused(RequestBody::GetSnapshot(true)).await, Refusal::NotRegistered);
+        if !blown {
+            return;
+        }
+    }
+    unreachable!("does not end");
+}

@@ -1,0 +1,142 @@
+//! Device chains of accounts: stored on top of the head that is stored, and nothing else but what counts before it for everybody.
+
+use bytes::Bytes;
+use starling_keys::chain::{DeviceChain, Head, Held, Relation, Summary};
+use starling_wire::rendezvous::{ChainSince, Publish, Refusal, ResponseBody};
+
+use super::{claims, is_banned, pay_registration, today, tokens};
+use crate::{
+    clock::now_ms,
+    services::session::{Rejected, Session},
+    store::{Account, Collection, HeldMark, Key, Records, load, update},
+};
+
+/// The end of a stored chain, for somebody who knows its beginning; `None` if that is another chain's, or there is no chain.
+pub fn end_after(stored: &[u8], since: &ChainSince) -> Option<Bytes> {
+    let known = Head(since.head.as_ref().try_into().ok()?);
+    let chain = DeviceChain::from_stored(stored).ok().filter(|chain| !chain.is_empty())?;
+    (since.length > 0 && chain.head_at(since.length) == Some(known)).then(|| chain.encode_from(since.length).into())
+}
+
+/// Stores a chain, or the end of one. A new account has to pay for it, or hold a token of the operator.
+pub async fn publish(session: &mut Session, publish: Publish, summary: &Summary) -> Result<ResponseBody, Rejected> {
+    let services = session.services.clone();
+    let records = &*services.store.records;
+    let account = *summary.account.as_bytes();
+    if is_banned(&services, account).await? {
+        return Err(Refusal::Banned.into());
+    }
+    let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
+    let change = Change::read(session.device, known.as_ref(), &publish.device_list)?;
+    let token = if known.is_none() { pay_registration(session, &publish, &account).await? } else { None };
+
+    // The order is that of `claims`: a request that is cut short anywhere is repeated from the start.
+    let mut reserved = Vec::new();
+    for device in &change.devices {
+        let of = Collection::Devices;
+        if let Some(revision) = claims::reserve(records, of, *device, account, known.as_ref(), |_| false).await? {
+            reserved.push((*device, revision));
+        }
+    }
+    let gone = store(records, account, known.as_ref(), &change).await?;
+    for (device, revision) in reserved {
+        claims::confirm(records, Collection::Devices, device, account, revision).await?;
+    }
+    for device in &gone {
+        claims::release(records, Collection::Devices, *device, account).await?;
+    }
+    if let Some(token) = token {
+        tokens::settle_token(records, token, &account).await?;
+    }
+    if known.is_none() {
+        services.metrics.registrations.inc();
+        tracing::debug!("an account has registered");
+    }
+    if change.is_news {
+        let bytes = Bytes::copy_from_slice(change.chain.as_bytes());
+        services.new_devices(&[&change.devices[..], &gone].concat(), session.id, &bytes);
+    }
+    session.account = Some(account);
+    Ok(ResponseBody::Done(true))
+}
+
+/// A chain that takes the place of the stored one, and what goes with it.
+struct Change {
+    chain: DeviceChain,
+    /// Its entries up to here were stored.
+    common: u32,
+    /// Its devices that have shown that they belong to the account.
+    devices: Vec<Key>,
+    /// There are entries that were not stored.
+    is_news: bool,
+}
+
+impl Change {
+    /// Reads what a device of the account offers, and checks that it counts before what is stored.
+    fn read(device: Key, stored: Option<&Account>, offered: &[u8]) -> Result<Self, Rejected> {
+        let known = stored.and_then(|stored| DeviceChain::from_stored(&stored.device_list).ok());
+        let chain = match &known {
+            Some(known) => DeviceChain::read(offered, known),
+            None => DeviceChain::from_bytes(offered),
+        };
+        let chain = chain.map_err(|error| match error {
+            starling_keys::chain::ChainError::Gap => Refusal::Stale,
+            _ => Refusal::Denied,
+        })?;
+        // Only a device of the account itself publishes its chain.
+        if chain.devices.iter().all(|d| *d.id.as_bytes() != device) {
+            return Err(Refusal::Denied.into());
+        }
+        let (mut common, mut is_news) = (0, true);
+        let mut chain = chain;
+        if let (Some(known), Some(stored)) = (known.filter(|known| !known.is_empty()), stored) {
+            let relation = known.relation(&chain);
+            let settled = Held::from_marks(stored.held.iter().map(|m| (m.length, m.since))).settled(now_ms() / 1000);
+            let counts = known.reconcile(&chain, settled).map_err(|_| Refusal::Stale)?;
+            if counts.head() != chain.head() {
+                return Err(Refusal::Stale.into());
+            }
+            common = if let Relation::Rival(at) = relation { at } else { known.len() };
+            is_news = relation != Relation::Same;
+            chain = counts;
+        }
+        // Devices that were adopted from version 0.1 have not signed that they belong to the account: they show it by being here.
+        let was_here = |id: &Key| stored.is_some_and(|stored| stored.devices.iter().any(|known| known == id));
+        let shown = chain.state().devices().iter().filter(|d| {
+            let id = d.id.as_bytes();
+            d.proven || *id == device || was_here(id)
+        });
+        let devices = shown.map(|d| *d.id.as_bytes()).collect();
+        Ok(Self { chain, common, devices, is_news })
+    }
+}
+
+/// Compares and swaps: stores a chain if what is stored is still what it was checked against. Gives the devices that the account has given up.
+async fn store(
+    records: &dyn Records,
+    account: Key,
+    checked: Option<&Account>,
+    change: &Change,
+) -> Result<Vec<Key>, Rejected> {
+    let mut gone = Vec::new();
+    update(records, Collection::Accounts, account, |known: Option<Account>| {
+        if known.as_ref().map(|known| &known.device_list) != checked.map(|checked| &checked.device_list) {
+            return Err(Rejected::from(Refusal::Stale));
+        }
+        let known = known.unwrap_or_default();
+        let before = known.devices.iter().filter_map(|device| Key::try_from(device.as_slice()).ok());
+        gone = before.filter(|device| !change.devices.contains(device)).collect();
+        let mut held = Held::from_marks(known.held.iter().map(|m| (m.length, m.since)));
+        held.note(change.common, change.chain.len(), now_ms() / 1000);
+        Ok(Account {
+            device_list: Bytes::copy_from_slice(change.chain.as_bytes()),
+            version: u64::from(change.chain.len()),
+            devices: change.devices.iter().map(|device| device.to_vec()).collect(),
+            seen_day: known.seen_day.max(today()),
+            held: held.marks().iter().map(|(length, since)| HeldMark { length: *length, since: *since }).collect(),
+            ..known
+        })
+    })
+    .await?;
+    Ok(gone)
+}
