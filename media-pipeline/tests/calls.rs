@@ -229,13 +229,43 @@ async fn a_terminal_is_shared_and_keys_need_leave() {
     // The channel keeps its order: once this is there, what was typed has been.
     mesh.calls[1].set_hold(true).await;
     mesh.until("hold", |m| m.seen(0, 1).state.hold).await;
-    mesh.calls[0].hand(1, true).await;
+    mesh.calls[0].hand(1, true).await.unwrap();
     mesh.until("the hand", |m| m.events.lock().unwrap()[1].contains(&CallEvent::Hand(0, true))).await;
     mesh.calls[1].type_in(Some(0), b"with leave\n").await;
     mesh.until("what was typed", |m| shown(m).contains("got with leave")).await;
     assert!(!shown(&mesh).contains("without"));
     mesh.calls[0].end_share().await;
     mesh.until("the end", |m| m.events.lock().unwrap()[1].contains(&CallEvent::Shared(0, None))).await;
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leave_to_type_is_given_for_a_terminal_that_is_shared_only() {
+    let mut mesh = Mesh::new(vec![config("none", "none", None), config("none", "none", None)]).await;
+    mesh.connected().await;
+    let (owner, guest) = (mesh.calls[0].clone(), mesh.calls[1].clone());
+    owner.hand(1, true).await.unwrap_err();
+    let command = Some("stty -echo; while read line; do echo \"got $line\"; done");
+    owner.share(command, 80, 24).await.unwrap();
+    owner.hand(1, true).await.unwrap();
+    owner.end_share().await;
+    owner.hand(1, true).await.unwrap_err();
+    // The next one is nobody's but its owner's.
+    owner.share(command, 80, 24).await.unwrap();
+    guest.type_in(Some(0), b"without\n").await;
+    guest.set_hold(true).await;
+    mesh.until("hold", |m| m.seen(0, 1).state.hold).await;
+    owner.type_in(None, b"mine\n").await;
+    let output = |m: &Mesh| -> String {
+        let events = m.events.lock().unwrap();
+        let bytes = events[1].iter().filter_map(|e| match e {
+            CallEvent::Output(_, bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            _ => None,
+        });
+        bytes.collect()
+    };
+    mesh.until("what the owner typed", |m| output(m).contains("got mine")).await;
+    assert!(!output(&mesh).contains("without"));
     mesh.end().await;
 }
 

@@ -36,7 +36,6 @@ use crate::{
     limits::{EVENT_QUEUE, SAMPLE_RATE},
     outlets::Outlets,
     participant::{Participants, SelfState},
-    share::Share,
     spec::{AudioIn, AudioOut, MakeVideoSink, VideoIn, VideoOut},
     switch::Switch,
     transport::peer::PeerConfig,
@@ -129,7 +128,7 @@ struct Inner {
     self_view: watch::Sender<Option<Arc<Frame>>>,
     events: mpsc::Sender<CallEvent>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    share: Mutex<Option<Arc<Share>>>,
+    share: Mutex<terminal::Sharing>,
     recording: Mutex<Option<Active>>,
 }
 
@@ -300,7 +299,7 @@ impl Call {
     /// Ends everything; files are complete when this returns.
     pub async fn end(&self) {
         let ids: Vec<u64> = lock(&self.0.routes).keys().copied().collect();
-        *lock(&self.0.share) = None;
+        lock(&self.0.share).current = None;
         self.end_record().await;
         self.0.microphone.end();
         self.0.camera.end();

@@ -299,7 +299,7 @@ impl Call {
                 if let Some(height) = want {
                     route.peer.control(&Message::Control(Control::Want { height }).encode()).await;
                 }
-                let share = lock(&self.0.share).clone();
+                let share = lock(&self.0.share).current.clone();
                 if let Some(share) = share {
                     let (columns, rows) = share.size();
                     route.peer.control(&Message::Control(Control::Share { columns, rows }).encode()).await;
@@ -316,7 +316,7 @@ impl Call {
                 Some(Message::Input(bytes)) => {
                     // Only who was handed the keyboard.
                     if lock(&route.state).hand
-                        && let Some(share) = &*lock(&self.0.share)
+                        && let Some(share) = &lock(&self.0.share).current
                     {
                         share.type_in(&bytes);
                     }

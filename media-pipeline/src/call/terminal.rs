@@ -9,12 +9,31 @@ use crate::{
     share::Share,
 };
 
+/// The terminal that is shared.
+#[derive(Default)]
+pub(super) struct Sharing {
+    pub(super) current: Option<Arc<Share>>,
+    /// Number of the newest one. A command that was killed ends later than its share, and must not end the next.
+    number: u64,
+}
+
 impl Call {
     /// Shares a terminal with all: a command line, or the user's shell.
     pub async fn share(&self, command: Option<&str>, columns: u16, rows: u16) -> Result<(), MediaError> {
-        if lock(&self.0.share).is_some() {
+        let (columns, rows) = self.start_share(command, columns, rows)?;
+        lock(&self.0.state).sharing = true;
+        self.tell(Control::Share { columns, rows }).await;
+        self.tell_state().await;
+        Ok(())
+    }
+
+    /// Starts the command; gives the terminal's size. What it prints and its end wait until it is the one that is shared.
+    fn start_share(&self, command: Option<&str>, columns: u16, rows: u16) -> Result<(u16, u16), MediaError> {
+        let mut sharing = lock(&self.0.share);
+        if sharing.current.is_some() {
             return Err(MediaError::Spec("a terminal is shared already; end it first".into()));
         }
+        let number = sharing.number + 1;
         let (inner, runtime) = (Arc::downgrade(&self.0), tokio::runtime::Handle::current());
         let share = Share::start(command, columns, rows, move |bytes| {
             let Some(inner) = inner.upgrade() else { return };
@@ -34,20 +53,22 @@ impl Call {
                         }
                     });
                 }
-                None => runtime.block_on(call.end_share()),
+                None => {
+                    let is_it = lock(&call.0.share).number == number;
+                    if is_it {
+                        runtime.block_on(call.end_share());
+                    }
+                }
             }
         })?;
-        let (columns, rows) = share.size();
-        *lock(&self.0.share) = Some(Arc::new(share));
-        lock(&self.0.state).sharing = true;
-        self.tell(Control::Share { columns, rows }).await;
-        self.tell_state().await;
-        Ok(())
+        let size = share.size();
+        *sharing = Sharing { current: Some(Arc::new(share)), number };
+        Ok(size)
     }
 
     /// No longer shares.
     pub async fn end_share(&self) {
-        let share = lock(&self.0.share).take();
+        let share = lock(&self.0.share).current.take();
         if share.is_some() {
             lock(&self.0.state).sharing = false;
             for route in self.all_routes() {
@@ -59,11 +80,21 @@ impl Call {
     }
 
     /// Hands the keyboard of the terminal that is shared here to a participant, or takes it back.
-    pub async fn hand(&self, id: u64, given: bool) {
-        if let Some(route) = self.route(id) {
+    ///
+    /// # Errors
+    /// No terminal is shared: leave is given for one that its owner sees, never for a later one.
+    pub async fn hand(&self, id: u64, given: bool) -> Result<(), MediaError> {
+        let Some(route) = self.route(id) else { return Ok(()) };
+        {
+            // The share cannot end in between, which takes all leave back.
+            let share = lock(&self.0.share);
+            if given && share.current.is_none() {
+                return Err(MediaError::Spec("no terminal is shared; share one first".into()));
+            }
             lock(&route.state).hand = given;
-            route.peer.control(&Message::Control(Control::Hand { given }).encode()).await;
         }
+        route.peer.control(&Message::Control(Control::Hand { given }).encode()).await;
+        Ok(())
     }
 
     /// Types into a terminal: our own shared one, or that of a participant who handed us the keyboard.
@@ -73,7 +104,7 @@ impl Call {
                 route.peer.control(&Message::Input(bytes.to_vec()).encode()).await;
             }
             None => {
-                if let Some(share) = &*lock(&self.0.share) {
+                if let Some(share) = &lock(&self.0.share).current {
                     share.type_in(bytes);
                 }
             }

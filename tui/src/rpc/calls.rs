@@ -245,7 +245,8 @@ impl Serve<calls::Unshare> for Session {
 impl Serve<calls::Hand> for Session {
     async fn serve(&self, request: calls::Hand) -> Result<Done, Error> {
         let media = media_of(&self.served.node, &request.call)?;
-        media.call.hand(route(&media, request.route), request.given).await;
+        let handed = media.call.hand(route(&media, request.route), request.given).await;
+        handed.map_err(|error| Error::invalid_param("given", error))?;
         Ok(Done {})
     }
 }
