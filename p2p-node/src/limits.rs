@@ -40,6 +40,8 @@ pub const MAX_CONTACTS: usize = 3_000;
 pub const MAX_GROUPS_PER_CHAT: usize = 8;
 /// One-time key packages that a device keeps at its home.
 pub const KEY_PACKAGE_STOCK: u32 = 20;
+/// Secrets of key packages that a device keeps: those on offer, and those that somebody has claimed and not used yet.
+pub const MAX_KEY_PACKAGE_SECRETS: usize = 20 * KEY_PACKAGE_STOCK as usize;
 /// A clock further ahead than this is not followed.
 pub const MAX_CLOCK_AHEAD_MS: u64 = 3_600_000;
 /// A message can be deleted for everyone this long.

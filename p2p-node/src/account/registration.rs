@@ -13,7 +13,7 @@ use crate::{
     api::types::TransientEvent,
     engine::Engine,
     home::Homes,
-    limits::{KEY_PACKAGE_STOCK, MAX_WORK_BITS, RETRY_REFUSED_MS},
+    limits::{KEY_PACKAGE_STOCK, MAX_KEY_PACKAGE_SECRETS, MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, WorkFor},
     turn::{EngineError, Fact, Turn},
 };
@@ -254,6 +254,7 @@ impl Engine {
             packages.one_time.push(self.mls.key_package(false, now)?.into());
         }
         packages.last_resort = self.mls.key_package(true, now)?.into();
+        self.mls.packages().prune(now, MAX_KEY_PACKAGE_SECRETS);
         self.homes.request(
             turn,
             home,

@@ -187,6 +187,30 @@ fn a_last_resort_package_serves_twice() {
 }
 
 #[test]
+fn secrets_of_old_key_packages_are_forgotten() {
+    const YEAR_MS: u64 = 366 * 86_400_000;
+    let bob = device(&account());
+    let first = package(&bob);
+    let newest: Vec<_> =
+        (1..4u64).map(|n| bytes::Bytes::from(bob.key_package(false, NOW_MS + n * 10_000).unwrap())).collect();
+    bob.packages().prune(NOW_MS, 3);
+    assert_eq!(bob.packages().len(), 3);
+    let join = |package: &bytes::Bytes, id: &[u8]| {
+        let (_, welcome) = device(&account()).create(id, std::slice::from_ref(package), NOW_MS + 60_000).unwrap();
+        bob.join(&welcome)
+    };
+    assert!(join(&first, b"first").is_err(), "the oldest was kept");
+    for (n, package) in newest.iter().enumerate() {
+        join(package, &[n as u8]).unwrap();
+    }
+    // Nobody can use them any more.
+    bob.packages().prune(NOW_MS + YEAR_MS, 100);
+    assert_eq!(bob.packages().len(), 0);
+    let changes = bob.packages().take_changes();
+    assert_eq!(changes.iter().filter(|c| matches!(c, KeyPackageChange::Delete(_))).count(), 4, "not in the store");
+}
+
+#[test]
 fn an_inbox_item_opens_only_for_its_device() {
     let alice = device(&account());
     let (secret, public) = alice.new_seal_key().unwrap();

@@ -114,6 +114,26 @@ impl KeyPackages {
         }
     }
 
+    /// Forgets the secrets of packages that have ended, and of the oldest beyond `most`: servers give packages away to whoever asks, oldest first,
+    /// and most of those that are claimed in bulk are never used.
+    pub fn prune(&self, now_ms: u64, most: usize) {
+        let mut inner = self.lock();
+        let mut by_age: Vec<(u64, Vec<u8>)> = inner.packages.iter().map(|(id, p)| (p.expiration, id.clone())).collect();
+        by_age.sort_unstable();
+        let ended = by_age.partition_point(|(expiration, _)| *expiration < now_ms / 1000);
+        let gone = ended.max(by_age.len().saturating_sub(most));
+        for (_, id) in by_age.drain(..gone) {
+            inner.packages.remove(&id);
+            inner.changes.push(KeyPackageChange::Delete(id));
+        }
+    }
+
+    /// How many are kept.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.lock().packages.len()
+    }
+
     /// What has changed since this was asked last.
     pub fn take_changes(&self) -> Vec<KeyPackageChange> {
         std::mem::take(&mut self.lock().changes)
