@@ -4,8 +4,6 @@
 pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Plaintext of a batch that we make of several events. The database gives each row room in powers of two: with its frame and ids this fills 64 KiB.
 pub const BATCH_BYTES: usize = 56 * 1024;
-/// Rows of an outbox that are read at a time.
-pub const OUTBOX_ROWS: usize = 64;
 /// Entries in one pass over an outbox for one device, so that others get their turn.
 pub const PUMP_ENTRIES: usize = 64;
 /// Encrypted entries that may wait in one conversation's outbox. More are refused: something is wrong, and memory is bounded.
@@ -36,6 +34,9 @@ pub const SEEN_HASHES: usize = 8_192;
 pub const MAX_REQUESTS: usize = 200;
 /// Contacts: their snapshot, some 150 bytes each, has to fit `MAX_SNAPSHOT`.
 pub const MAX_CONTACTS: usize = 3_000;
+/// Groups whose encryption state is kept in memory: some 40 KB each. Others are read from the profile when a message needs them, in a fraction of
+/// a millisecond. One in tests: all of them try what is dropped and loaded again.
+pub const MAX_LOADED_GROUPS: usize = if cfg!(test) { 1 } else { 256 };
 /// Groups kept for one conversation: the newest are used.
 pub const MAX_GROUPS_PER_CHAT: usize = 8;
 /// One-time key packages that a device keeps at its home.

@@ -86,10 +86,10 @@ impl Engine {
             self.tell_list(turn);
             self.renew_invites(turn)?;
             let elsewhere = |g: &GroupEntry| {
-                let home = g.row.home.parse::<RendezvousAddr>();
+                let home = self.conversations.home_address(g);
                 g.row.ours
                     && !g.row.dead
-                    && !home.is_ok_and(|h| self.account.identity.homes.iter().any(|m| m.peer == h.peer))
+                    && !home.is_some_and(|h| self.account.identity.homes.iter().any(|m| m.peer == h.peer))
             };
             let left: Vec<GroupId> =
                 self.conversations.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();

@@ -118,8 +118,7 @@ impl Engine {
             && !entry.row.dead
         {
             tracing::warn!("a conversation's log is lost: its group is made anew");
-            entry.row.dead = true;
-            entry.touch();
+            entry.give_up();
             self.regroup(turn)?;
         }
         Ok(())

@@ -184,6 +184,11 @@ pub enum Unreachable {
         /// With whom.
         name: String,
     },
+    /// What the conversation is encrypted with cannot be read in this profile; another is made when its members can be reached.
+    DamagedConversation {
+        /// With whom.
+        name: String,
+    },
     /// The list of the account's devices is not here yet.
     DeviceList,
     /// A rendezvous has not taken the list without a removed device yet. It is sent again.

@@ -17,9 +17,7 @@ use crate::{
     api::types::{ChatId, ContactState, DurableEventKind, Request},
     contacts::Person,
     contacts::pending::ContactPending,
-    conversation::GroupEntry,
-    conversation::group::GroupId,
-    conversation::group_store,
+    conversation::{GroupEntry, GroupState, group::GroupId, group_store},
     engine::Engine,
     home::Homes,
     limits::{MAX_CONTACTS, MAX_REQUESTS},
@@ -414,8 +412,9 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         chat: ChatId,
-        entry: GroupEntry,
+        group: (GroupEntry, GroupState),
     ) -> Result<(), EngineError> {
+        let entry = &group.0;
         let id = entry.id;
         tracing::debug!(
             group = id[0],
@@ -424,7 +423,7 @@ impl Engine {
             ours = entry.row.ours,
             "a conversation has another group"
         );
-        self.conversations.insert_group(entry);
+        self.conversations.insert_group(group);
         let Some(state) = self.conversations.chats.get_mut(&chat) else {
             return Ok(());
         };
@@ -432,9 +431,7 @@ impl Engine {
         state.dirty = true;
         for old in self.surplus_groups(chat) {
             group_store::delete(turn, &old)?;
-            self.conversations.groups.remove(&old);
-            self.mls.forget(&old);
-            self.conversations.logs.retain(|_, (group, _)| *group != old);
+            self.conversations.remove_group(&self.mls, &old);
             if let Some(state) = self.conversations.chats.get_mut(&chat) {
                 state.row.groups.retain(|g| g[..] != old);
             }

@@ -1,22 +1,38 @@
-//! A conversation's MLS group with its epoch logs.
+//! A conversation's group with its epoch logs, as far as it is always in memory: what routes messages to it, and what waits. Its encryption state
+//! is loaded when it is needed (`group_state`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use starling_keys::{Certificate, StorageKey};
+use starling_keys::{AccountId, Certificate, DeviceId, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
 use zeroize::Zeroizing;
 
-use super::group_store::{self, StoredGroup, Unsaved};
+use super::{group_state::GroupState, group_store::Unsaved};
 use crate::{
-    mls::{GroupError, GroupValue, LiveGroup, Mls},
-    store::{GroupRow, LogRow, MlsRow},
+    mls::{GroupError, LiveGroup},
+    store::{GroupRow, LogRow},
 };
 
 pub use crate::mls::GroupId;
 
-/// The only label under which secrets leave the group; the rest is derived from it.
-const EXPORT: &str = "starling epoch v1";
+/// A device in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    pub account: AccountId,
+    pub device: DeviceId,
+}
+
+impl From<&Certificate> for GroupMember {
+    fn from(certificate: &Certificate) -> Self {
+        Self { account: certificate.account(), device: certificate.device() }
+    }
+}
+
+/// The address of a log.
+pub fn log_address(row: &LogRow) -> Option<[u8; 32]> {
+    row.address.as_slice().try_into().ok().or_else(|| LogKeys::of(row).map(|keys| keys.address))
+}
 
 /// The keys of one epoch's log.
 pub struct LogKeys {
@@ -55,23 +71,15 @@ impl LogKeys {
     }
 }
 
-/// A commit of ours that waits to win.
-pub struct PendingCommit {
-    pub after: LiveGroup,
-    pub value: GroupValue,
-    pub entry: Bytes,
-    pub next: LogRow,
-}
-
 /// A group in memory.
 pub struct GroupEntry {
     pub id: GroupId,
     pub row: GroupRow,
-    pub live: LiveGroup,
-    pub members: Vec<Certificate>,
-    pub pending: Option<PendingCommit>,
+    pub members: Vec<GroupMember>,
+    /// A commit of ours waits to win.
+    pub has_pending: bool,
     /// Messages of an epoch that we have not reached.
-    pub future: VecDeque<(Option<starling_keys::DeviceId>, Bytes)>,
+    pub future: VecDeque<(Option<DeviceId>, Bytes)>,
     /// What is under way at the home for each log, by epoch.
     pub reading: Vec<u64>,
     pub read_again: bool,
@@ -88,49 +96,24 @@ pub struct GroupEntry {
     pub readers: u32,
     /// The logs that are read: that of this epoch, and those not read to their end.
     pub logs: Vec<LogRow>,
-    /// Entries that we have encrypted since our last commit.
-    pub since_update: u64,
     pub(super) unsaved: Unsaved,
-    /// Hashes of the earlier epochs' states as they are stored.
-    pub(super) saved_epochs: BTreeMap<u64, [u8; 32]>,
 }
 
 impl GroupEntry {
     /// A new group that we have made or joined.
-    pub fn new(id: GroupId, live: LiveGroup, row: GroupRow) -> Result<Self, GroupError> {
-        let log = log_row(&live)?;
+    pub fn new(id: GroupId, live: LiveGroup, row: GroupRow) -> Result<(Self, GroupState), GroupError> {
+        let state = GroupState::new(live);
+        let log = state.log()?;
         let unsaved = Unsaved { row: true, mls: true, pending: false, logs: [log.epoch].into() };
-        Ok(Self { members: live.members(), logs: vec![log], unsaved, ..Self::with(id, live, row) })
+        Ok((Self { logs: vec![log], unsaved, ..Self::with(id, row, state.members()) }, state))
     }
 
-    /// A stored group.
-    pub fn load(mls: &Mls, id: GroupId, stored: StoredGroup) -> Result<Self, GroupError> {
-        let live = mls.load(&id, stored.value())?;
-        let pending = match &stored.pending {
-            Some(pending) => {
-                // Loading it under the same id replaces the stored value, so the current one is put back after it.
-                let after = MlsRow { state: pending.state.clone(), since_update: 0 };
-                let value = group_store::value(&after, &pending.past);
-                let live_after = mls.load(&id, value.clone())?;
-                let next = log_row(&live_after)?;
-                mls.load(&id, stored.value())?;
-                Some(PendingCommit { after: live_after, value, entry: pending.entry.clone().into(), next })
-            }
-            None => None,
-        };
-        let StoredGroup { row, mls, epochs, logs, .. } = stored;
-        let saved_epochs = epochs.iter().map(|row| (row.epoch, *blake3::hash(&row.data).as_bytes())).collect();
-        let since_update = mls.since_update;
-        Ok(Self { members: live.members(), pending, logs, since_update, saved_epochs, ..Self::with(id, live, row) })
-    }
-
-    fn with(id: GroupId, live: LiveGroup, row: GroupRow) -> Self {
+    pub(super) fn with(id: GroupId, row: GroupRow, members: Vec<GroupMember>) -> Self {
         Self {
             id,
             row,
-            live,
-            members: Vec::new(),
-            pending: None,
+            members,
+            has_pending: false,
             future: VecDeque::new(),
             reading: Vec::new(),
             read_again: false,
@@ -142,10 +125,18 @@ impl GroupEntry {
             append_most: crate::limits::APPEND_ENTRIES,
             readers: 0,
             logs: Vec::new(),
-            since_update: 0,
             unsaved: Unsaved::default(),
-            saved_epochs: BTreeMap::new(),
         }
+    }
+
+    /// The epoch that it is in.
+    pub fn epoch(&self) -> u64 {
+        self.current_log().map_or(0, |log| log.epoch)
+    }
+
+    /// Whether a device is in it.
+    pub fn has_member(&self, device: &DeviceId) -> bool {
+        self.members.iter().any(|m| m.device == *device)
     }
 
     /// The row has changed.
@@ -153,9 +144,10 @@ impl GroupEntry {
         self.unsaved.row = true;
     }
 
-    /// The encryption state has changed.
-    pub fn touch_live(&mut self) {
-        self.unsaved.mls = true;
+    /// Nobody can go on in it.
+    pub fn give_up(&mut self) {
+        self.row.dead = true;
+        self.touch();
     }
 
     /// Entries of a log were read up to this one; `false` if they were before.
@@ -184,54 +176,4 @@ impl GroupEntry {
     pub fn keys_of(&self, epoch: u64) -> Option<LogKeys> {
         self.logs.iter().find(|l| l.epoch == epoch).and_then(LogKeys::of)
     }
-
-    /// Prepares a commit that renews our keys. It is stored before it is sent: if we win and crash, we have to know the epoch after it.
-    pub fn prepare_update(&mut self, now_ms: u64) -> Result<(), GroupError> {
-        let current = self.live.value()?;
-        let (commit, mut after) = self.live.prepare_update(now_ms)?;
-        let keys = self.current_keys().ok_or(GroupError::Malformed)?;
-        let entry = keys.seal_entry(&commit);
-        let value = after.value()?;
-        self.live.reset_value(current);
-        let next = log_row(&after)?;
-        self.pending = Some(PendingCommit { after, value, entry, next });
-        (self.unsaved.mls, self.unsaved.pending) = (true, true);
-        Ok(())
-    }
-
-    /// Our commit has won: the epoch after it begins.
-    pub fn adopt_pending(&mut self) -> bool {
-        let Some(pending) = self.pending.take() else {
-            return false;
-        };
-        self.live = pending.after;
-        self.live.reset_value(pending.value);
-        self.unsaved.pending = true;
-        self.enter_epoch(pending.next);
-        true
-    }
-
-    /// Somebody else's commit has won.
-    pub fn drop_pending(&mut self) {
-        self.unsaved.pending |= self.pending.take().is_some();
-    }
-
-    /// After a commit: a new log, and those read to their end go.
-    pub fn enter_epoch(&mut self, log: LogRow) {
-        self.unsaved.logs.insert(log.epoch);
-        self.logs.push(log);
-        self.members = self.live.members();
-        self.caught_up = false;
-        self.readers = 0;
-        self.touch_live();
-    }
-
-    /// The log of the epoch that the group is in now.
-    pub fn next_log(&self) -> Result<LogRow, GroupError> {
-        log_row(&self.live)
-    }
-}
-
-fn log_row(live: &LiveGroup) -> Result<LogRow, GroupError> {
-    Ok(LogRow { epoch: live.epoch(), secret: live.export(EXPORT)?.to_vec(), cursor: 0 })
 }

@@ -1,13 +1,19 @@
 //! How a group is stored: what changes by itself has a row of its own, so that an entry that was read in a log does not write the encryption
 //! state again, and a message that was encrypted writes nothing of the logs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use starling_keys::{AccountId, DeviceId};
 use zeroize::Zeroizing;
 
-use super::group::{GroupEntry, GroupId};
+use super::{
+    Conversations,
+    group::{GroupEntry, GroupId, GroupMember, log_address},
+    group_state::{GroupState, GroupStates, PendingCommit, log_row},
+};
 use crate::{
-    mls::GroupValue,
+    api::types::ChatId,
+    mls::{GroupValue, Mls},
     store::{
         EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PENDING_COMMITS, PendingRow, Reading,
         StoreError, prefix,
@@ -15,14 +21,9 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
-/// The rows of a group.
-pub struct StoredGroup {
-    pub row: GroupRow,
-    pub mls: MlsRow,
-    pub epochs: Vec<EpochRow>,
-    pub pending: Option<PendingRow>,
-    pub logs: Vec<LogRow>,
-}
+/// The problem of a conversation whose group cannot be read.
+pub const DAMAGED: &str =
+    "the encryption state of this conversation is damaged: another is made when its members can be reached";
 
 /// What of a group has changed and is to be written.
 #[derive(Default)]
@@ -39,29 +40,10 @@ fn epoch_key(id: &GroupId, epoch: u64) -> Vec<u8> {
     [&id[..], &epoch.to_be_bytes()].concat()
 }
 
-impl StoredGroup {
-    /// Reads what belongs to a group.
-    pub fn read(read: &impl Reading, id: &GroupId, row: GroupRow) -> Result<Self, StoreError> {
-        let of_epochs = prefix(id);
-        Ok(Self {
-            row,
-            mls: read.get(MLS, id)?.ok_or(StoreError::Damaged("mls"))?,
-            epochs: read.range(EPOCHS, of_epochs.clone(), usize::MAX, false)?.into_iter().map(|(_, row)| row).collect(),
-            pending: read.get(PENDING_COMMITS, id)?,
-            logs: read.range(LOGS, of_epochs, usize::MAX, false)?.into_iter().map(|(_, row)| row).collect(),
-        })
-    }
-
-    /// The encryption state.
-    pub fn value(&self) -> GroupValue {
-        value(&self.mls, &self.epochs)
-    }
-}
-
 /// The encryption state that rows have.
-pub fn value(mls: &MlsRow, epochs: &[EpochRow]) -> GroupValue {
+fn value(state: &[u8], epochs: &[EpochRow]) -> GroupValue {
     GroupValue {
-        state: Zeroizing::new(mls.state.clone()),
+        state: Zeroizing::new(state.to_vec()),
         past: epochs.iter().map(|row| (row.epoch, Zeroizing::new(row.data.clone()))).collect(),
     }
 }
@@ -71,27 +53,73 @@ fn epochs(value: &GroupValue) -> Vec<EpochRow> {
     value.past.iter().map(|(epoch, data)| EpochRow { epoch: *epoch, data: data.to_vec() }).collect()
 }
 
+impl EngineError {
+    /// Whether it is one group that cannot be read, and not the profile.
+    pub(super) fn is_of_this_group(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Damaged(_)) | Self::Group(_))
+    }
+}
+
+impl GroupMember {
+    const LEN: usize = 64;
+
+    fn stored(bytes: &[u8]) -> Option<Self> {
+        let (account, device) = bytes.split_at_checked(32)?;
+        Some(Self { account: AccountId::from_bytes(account).ok()?, device: DeviceId::from_bytes(device).ok()? })
+    }
+}
+
+/// The row of a group as it is written.
+fn row(entry: &GroupEntry) -> GroupRow {
+    let of_one = |m: &GroupMember| [*m.account.as_bytes(), *m.device.as_bytes()];
+    GroupRow { members: entry.members.iter().flat_map(of_one).flatten().collect(), ..entry.row.clone() }
+}
+
 impl GroupEntry {
+    /// A stored group with its logs.
+    fn load(
+        read: &impl Reading,
+        mls: &Mls,
+        id: GroupId,
+        mut row: GroupRow,
+        mut logs: Vec<LogRow>,
+        has_pending: bool,
+    ) -> Result<Self, EngineError> {
+        let mut unsaved = Unsaved::default();
+        let known = std::mem::take(&mut row.members);
+        let members: Option<Vec<_>> = known.chunks(GroupMember::LEN).map(GroupMember::stored).collect();
+        let members = match members.filter(|members| !members.is_empty()) {
+            Some(members) => members,
+            None => {
+                // An older version has written it.
+                unsaved.row = true;
+                let members = GroupState::load(read, mls, id, false)?.members();
+                mls.forget(&id);
+                members
+            }
+        };
+        for log in logs.iter_mut().filter(|log| log.address.is_empty()) {
+            log.address = log_address(log).ok_or(StoreError::Damaged("logs"))?.to_vec();
+            unsaved.logs.insert(log.epoch);
+        }
+        if logs.is_empty() {
+            return Err(StoreError::Damaged("logs").into());
+        }
+        Ok(Self { logs, has_pending, unsaved, ..Self::with(id, row, members) })
+    }
+
     /// Writes what has changed; gives whether anything had.
-    pub fn save(&mut self, turn: &Turn<'_>) -> Result<bool, EngineError> {
-        let Unsaved { row, mls, pending, logs } = std::mem::take(&mut self.unsaved);
-        if row {
-            turn.put(GROUPS, &self.id, &self.row)?;
+    pub fn save(&mut self, turn: &Turn<'_>, states: &mut GroupStates) -> Result<bool, EngineError> {
+        let Unsaved { row: changed, mls, pending, logs } = std::mem::take(&mut self.unsaved);
+        if changed {
+            turn.put(GROUPS, &self.id, &row(self))?;
         }
-        if mls {
-            self.save_mls(turn)?;
-        }
-        if pending {
-            match &self.pending {
-                Some(pending) => {
-                    let row = PendingRow {
-                        state: pending.value.state.to_vec(),
-                        past: epochs(&pending.value),
-                        entry: pending.entry.to_vec(),
-                    };
-                    turn.put(PENDING_COMMITS, &self.id, &row)?;
-                }
-                None => turn.delete(PENDING_COMMITS, &self.id)?,
+        if let Some(state) = states.settle(&self.id) {
+            if mls {
+                state.save(turn, &self.id)?;
+            }
+            if pending {
+                state.save_pending(turn, &self.id)?;
             }
         }
         for epoch in &logs {
@@ -101,26 +129,134 @@ impl GroupEntry {
                 None => turn.delete(LOGS, &key)?,
             }
         }
-        Ok(row || mls || pending || !logs.is_empty())
+        Ok(changed || mls || pending || !logs.is_empty())
+    }
+}
+
+impl GroupState {
+    /// Reads what is stored for a group.
+    ///
+    /// # Errors
+    /// If the store fails, or if it is not the state of a group.
+    pub(super) fn load(read: &impl Reading, mls: &Mls, id: GroupId, has_pending: bool) -> Result<Self, EngineError> {
+        let row: MlsRow = read.get(MLS, &id)?.ok_or(StoreError::Damaged("mls"))?;
+        let epochs: Vec<EpochRow> =
+            read.range(EPOCHS, prefix(&id), usize::MAX, false)?.into_iter().map(|(_, row)| row).collect();
+        let pending = match has_pending {
+            true => Some(read.get::<PendingRow>(PENDING_COMMITS, &id)?.ok_or(StoreError::Damaged("pending_commits"))?),
+            false => None,
+        };
+        // Loading what comes after the commit under the same id replaces the stored value: the current one is put in its place after it.
+        let pending = pending
+            .map(|pending| {
+                let value = value(&pending.state, &pending.past);
+                let after = mls.load(&id, value.clone())?;
+                let next = log_row(&after)?;
+                Ok::<_, EngineError>(PendingCommit { after, value, entry: pending.entry.into(), next })
+            })
+            .transpose()?;
+        let live = mls.load(&id, value(&row.state, &epochs))?;
+        let saved_epochs = epochs.iter().map(|row| (row.epoch, *blake3::hash(&row.data).as_bytes())).collect();
+        Ok(Self { live, pending, since_update: row.since_update, saved_epochs })
     }
 
-    /// The state of this epoch changes with every message, those of earlier ones with late messages alone.
-    fn save_mls(&mut self, turn: &Turn<'_>) -> Result<(), EngineError> {
+    /// Writes it. What is of this epoch changes with every message, what is of earlier ones with late messages alone.
+    fn save(&mut self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
         let value = self.live.value()?;
-        turn.put(MLS, &self.id, &MlsRow { state: value.state.to_vec(), since_update: self.since_update })?;
+        turn.put(MLS, id, &MlsRow { state: value.state.to_vec(), since_update: self.since_update })?;
         for row in epochs(&value) {
             let hash = *blake3::hash(&row.data).as_bytes();
             if self.saved_epochs.insert(row.epoch, hash) != Some(hash) {
-                turn.put(EPOCHS, &epoch_key(&self.id, row.epoch), &row)?;
+                turn.put(EPOCHS, &epoch_key(id, row.epoch), &row)?;
             }
         }
         let gone: Vec<u64> =
             self.saved_epochs.keys().filter(|epoch| !value.past.contains_key(epoch)).copied().collect();
         for epoch in gone {
             self.saved_epochs.remove(&epoch);
-            turn.delete(EPOCHS, &epoch_key(&self.id, epoch))?;
+            turn.delete(EPOCHS, &epoch_key(id, epoch))?;
         }
         Ok(())
+    }
+
+    fn save_pending(&self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
+        match &self.pending {
+            Some(pending) => {
+                let row = PendingRow {
+                    state: pending.value.state.to_vec(),
+                    past: epochs(&pending.value),
+                    entry: pending.entry.to_vec(),
+                };
+                turn.put(PENDING_COMMITS, id, &row)?;
+            }
+            None => turn.delete(PENDING_COMMITS, id)?,
+        }
+        Ok(())
+    }
+}
+
+impl Conversations {
+    /// Reads what routing needs of every group. One that is damaged is given up and the others are not: which conversation it was of is noted as its
+    /// problem.
+    pub(super) fn load_groups(&mut self, read: &impl Reading, mls: &Mls) -> Result<(), EngineError> {
+        let mut logs: BTreeMap<GroupId, Vec<LogRow>> = BTreeMap::new();
+        let mut damaged: HashSet<GroupId> = HashSet::new();
+        read.each::<LogRow>(LOGS, |key, row| {
+            let id = key.get(..16).and_then(|id| id.try_into().ok()).ok_or(StoreError::Damaged("logs"))?;
+            match row {
+                Ok(row) => logs.entry(id).or_default().push(row),
+                Err(_) => drop(damaged.insert(id)),
+            }
+            Ok(())
+        })?;
+        let pending: HashSet<Vec<u8>> = read.keys(PENDING_COMMITS)?.into_iter().collect();
+        let mut rows: Vec<(GroupId, GroupRow)> = Vec::new();
+        read.each::<GroupRow>(GROUPS, |key, row| {
+            let id = key.try_into().map_err(|_| StoreError::Damaged("groups"))?;
+            match row {
+                Ok(row) => rows.push((id, row)),
+                // Its conversation names it, and does not find it.
+                Err(_) => tracing::error!(group = id[0], "the row of a group is damaged"),
+            }
+            Ok(())
+        })?;
+        for (id, row) in rows {
+            let logs = logs.remove(&id).filter(|_| !damaged.contains(&id)).unwrap_or_default();
+            let entry = match GroupEntry::load(read, mls, id, row.clone(), logs, pending.contains(&id[..])) {
+                Ok(entry) => entry,
+                Err(error) if error.is_of_this_group() => {
+                    tracing::error!(group = id[0], %error, "a group is damaged");
+                    let mut entry = GroupEntry::with(id, row, Vec::new());
+                    if !entry.row.dead {
+                        entry.give_up();
+                        let chat = entry.row.chat.as_slice().try_into().map(ChatId);
+                        if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
+                            state.problem = Some(DAMAGED);
+                        }
+                    }
+                    entry
+                }
+                Err(error) => return Err(error),
+            };
+            self.insert_entry(entry);
+        }
+        self.drop_lost_groups();
+        Ok(())
+    }
+
+    /// Groups that conversations name and that are not there: their rows are damaged.
+    fn drop_lost_groups(&mut self) {
+        for chat in self.chats.keys().copied().collect::<Vec<_>>() {
+            let Some(state) = self.chats.settle(&chat) else { continue };
+            let named = state.row.groups.len();
+            let is_there =
+                |id: &Vec<u8>| id.as_slice().try_into().is_ok_and(|id: GroupId| self.groups.contains_key(&id));
+            state.row.groups.retain(is_there);
+            if state.row.groups.len() < named {
+                state.problem = Some(DAMAGED);
+                state.dirty = true;
+            }
+        }
     }
 }
 

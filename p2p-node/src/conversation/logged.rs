@@ -12,7 +12,7 @@ use super::Conversations;
 use crate::{
     api::types::ChatId,
     conversation::{
-        group::{GroupId, LogKeys},
+        group::{GroupId, LogKeys, log_address},
         log::Appended,
         pending::LogPending,
     },
@@ -72,7 +72,7 @@ impl Conversations {
             group,
             home: entry.row.home.clone(),
             secret: log.secret.clone(),
-            address: LogKeys::of(log)?.address,
+            address: log_address(log)?,
         })
     }
 

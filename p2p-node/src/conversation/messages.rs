@@ -31,23 +31,11 @@ impl Engine {
         chat: ChatId,
         texts: Vec<Text>,
     ) -> Result<Result<Vec<MessageId>, NodeError>, EngineError> {
-        if let Err(error) = self.check_may_send(chat, &texts) {
+        if let Err(error) = self.ready_to_write(turn, chat)?.and_then(|()| check_texts(&texts)) {
             return Ok(Err(error));
         }
         let write = |text| Ok(MessageId(self.write_event(turn, chat, Body::Text(text))?));
         Ok(Ok(texts.into_iter().map(write).collect::<Result<_, EngineError>>()?))
-    }
-
-    /// Whether the user may send these messages now.
-    fn check_may_send(&self, chat: ChatId, texts: &[Text]) -> Result<(), NodeError> {
-        self.check_may_write(chat)?;
-        for text in texts {
-            check_length(&text.text)?;
-            if text.mentions.len() > MAX_MENTIONS {
-                return Err(Invalid::TooManyMentions { max: MAX_MENTIONS }.into());
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn edit(
@@ -92,7 +80,7 @@ impl Engine {
         chat: ChatId,
         body: Body,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        if let Err(error) = self.check_may_write(chat) {
+        if let Err(error) = self.ready_to_write(turn, chat)? {
             return Ok(Err(error));
         }
         let origin = self.own_origin(turn)?;
@@ -147,4 +135,15 @@ impl Engine {
             self.announce(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }
     }
+}
+
+/// Whether messages are within their limits.
+fn check_texts(texts: &[Text]) -> Result<(), NodeError> {
+    for text in texts {
+        check_length(&text.text)?;
+        if text.mentions.len() > MAX_MENTIONS {
+            return Err(Invalid::TooManyMentions { max: MAX_MENTIONS }.into());
+        }
+    }
+    Ok(())
 }

@@ -4,6 +4,8 @@ mod apply;
 pub mod authors;
 pub mod commands;
 pub mod group;
+mod group_homes;
+mod group_state;
 pub mod group_store;
 pub mod log;
 pub mod logged;
@@ -15,21 +17,18 @@ pub mod regroup;
 pub mod roster;
 pub mod send;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 pub use group::GroupEntry;
+pub use group_state::GroupState;
 
 use crate::{
     api::types::{ChatId, ChatKind},
     events::Draft,
-    limits::OUTBOX_ROWS,
     mls::Mls,
     store::{
-        AUTHORS, AuthorRow, CHATS, ChatRow, GROUPS, GroupRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow,
-        Reading, prefix,
+        AUTHORS, AuthorRow, CHATS, ChatRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow, Reading,
+        StoreError, Table, prefix,
     },
     turn::{EngineError, Tracked},
 };
@@ -40,6 +39,9 @@ pub struct Conversations {
     pub chats: Tracked<ChatId, ChatState>,
     pub memberships: membership::Memberships,
     pub groups: Tracked<group::GroupId, GroupEntry>,
+    /// Encryption states of those of them that were used last.
+    pub states: group_state::GroupStates,
+    homes: group_homes::GroupHomes,
     /// The group and epoch of each log, by the log's address.
     pub logs: HashMap<[u8; 32], (group::GroupId, u64)>,
     pub authors: authors::Authors,
@@ -74,27 +76,65 @@ impl Conversations {
             let number = key.as_slice().try_into().map(u32::from_be_bytes).map_err(|_| EngineError::Identity)?;
             conversations.authors.insert(number, &row);
         }
-        for (key, row) in read.range::<ChatRow>(CHATS, prefix(b""), usize::MAX, false)? {
-            let id = ChatId(key.as_slice().try_into().map_err(|_| EngineError::Identity)?);
-            conversations.insert(ChatState::load(read, id, row)?);
-        }
-        for (key, row) in read.range::<GroupRow>(GROUPS, prefix(b""), usize::MAX, false)? {
-            let id: group::GroupId = key.as_slice().try_into().map_err(|_| EngineError::Identity)?;
-            let stored = group_store::StoredGroup::read(read, &id, row)?;
-            conversations.insert_group(GroupEntry::load(mls, id, stored)?);
-        }
+        conversations.load_chats(read)?;
+        conversations.load_groups(read, mls)?;
         let logged = read.range::<LoggedRow>(LOGGED, prefix(b""), usize::MAX, false)?;
         conversations.logged = logged.into_iter().map(|(key, row)| (key, logged::Logged::stored(row))).collect();
         Ok(conversations)
     }
 
-    pub fn insert_group(&mut self, entry: GroupEntry) {
+    fn load_chats(&mut self, read: &impl Reading) -> Result<(), EngineError> {
+        let of_chat = |table: Table, key: &[u8]| {
+            let id = key.get(..16).and_then(|id| id.try_into().ok()).map(ChatId);
+            id.ok_or(StoreError::Damaged(table.name()))
+        };
+        let mut members: BTreeMap<ChatId, Vec<MemberRow>> = BTreeMap::new();
+        read.each(MEMBERS, |key, row| {
+            members.entry(of_chat(MEMBERS, key)?).or_default().push(row?);
+            Ok(())
+        })?;
+        // What is kept in memory of an entry is small, its row is not.
+        let mut outboxes: BTreeMap<ChatId, VecDeque<send::OutItem>> = BTreeMap::new();
+        read.each(OUTBOX, |key, row| {
+            let row: OutboxRow = row?;
+            outboxes.entry(of_chat(OUTBOX, key)?).or_default().push_back(send::OutItem::from_row(&row));
+            Ok(())
+        })?;
+        read.each::<ChatRow>(CHATS, |key, row| {
+            let id = of_chat(CHATS, key)?;
+            let roster = roster::Roster::stored(members.remove(&id).unwrap_or_default());
+            let outbox = outboxes.remove(&id).unwrap_or_default();
+            self.insert(ChatState { outbox, ..ChatState::with(id, row?, roster) });
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Adds a group that was made or joined.
+    pub fn insert_group(&mut self, (entry, state): (GroupEntry, GroupState)) {
+        self.states.insert(entry.id, state);
+        self.insert_entry(entry);
+    }
+
+    fn insert_entry(&mut self, entry: GroupEntry) {
         for log in &entry.logs {
-            if let Some(keys) = group::LogKeys::of(log) {
-                self.logs.insert(keys.address, (entry.id, log.epoch));
+            if let Some(address) = group::log_address(log) {
+                self.logs.insert(address, (entry.id, log.epoch));
             }
         }
+        self.homes.insert(entry.id, &entry.row.home);
         self.groups.insert(entry.id, entry);
+    }
+
+    /// Forgets a group whose rows are deleted.
+    pub fn remove_group(&mut self, mls: &Mls, id: &group::GroupId) {
+        self.states.remove(id);
+        mls.forget(id);
+        let Some(entry) = self.groups.remove(id) else { return };
+        self.homes.remove(id, &entry.row.home);
+        for address in entry.logs.iter().filter_map(group::log_address) {
+            self.logs.remove(&address);
+        }
     }
 }
 
@@ -103,19 +143,6 @@ impl ChatState {
     pub fn new(id: ChatId, kind: ChatKind, roster: roster::Roster) -> Self {
         let row = ChatRow { kind: kind.stored(), ..ChatRow::default() };
         Self { dirty: true, ..Self::with(id, row, roster) }
-    }
-
-    fn load(read: &impl Reading, id: ChatId, row: ChatRow) -> Result<Self, EngineError> {
-        let members = read.range::<MemberRow>(MEMBERS, prefix(&id.0), usize::MAX, false)?;
-        let mut state = Self::with(id, row, roster::Roster::stored(members.into_iter().map(|(_, row)| row)));
-        // In pieces: what it holds in memory of an entry is small, its row is not.
-        let (mut start, end) = prefix(&id.0);
-        loop {
-            let rows = read.range::<OutboxRow>(OUTBOX, (start, end.clone()), OUTBOX_ROWS, false)?;
-            let Some((last, _)) = rows.last() else { return Ok(state) };
-            start = Bound::Excluded(last.clone());
-            state.outbox.extend(rows.iter().map(|(_, row)| send::OutItem::from_row(row)));
-        }
     }
 
     /// What kind of conversation it is.

@@ -60,7 +60,7 @@ impl Engine {
         };
         // Not from somebody who is not in this conversation.
         if let Some(device) = from
-            && !entry.members.iter().any(|m| m.device() == device)
+            && !entry.has_member(&device)
         {
             return Ok(Taken::Nothing);
         }
@@ -73,23 +73,23 @@ impl Engine {
             }
             return Ok(Taken::Nothing);
         }
-        match entry.live.process(message) {
-            Processed::Application { sender, data } => {
-                entry.touch_live();
-                match Batch::decode(&data, sender.device().tag()) {
-                    Ok(batch) => {
-                        let numbered = batch.events.iter().any(|e| e.id.sequence != 0);
-                        self.on_batch(turn, chat, id, &sender, via, batch)?;
-                        return Ok(if numbered { Taken::Events } else { Taken::Receipts });
-                    }
-                    Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
+        let Some(mut group) = self.conversations.open(turn, &self.mls, id)? else {
+            return Ok(Taken::Nothing);
+        };
+        match group.process(message) {
+            Processed::Application { sender, data } => match Batch::decode(&data, sender.device().tag()) {
+                Ok(batch) => {
+                    let numbered = batch.events.iter().any(|e| e.id.sequence != 0);
+                    self.on_batch(turn, chat, id, &sender, via, batch)?;
+                    return Ok(if numbered { Taken::Events } else { Taken::Receipts });
                 }
-            }
+                Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
+            },
             // Commits count only as closing entries of a log.
             Processed::Commit => tracing::warn!("a commit came outside the log"),
             Processed::Future => {
-                if entry.future.len() < MAX_FUTURE {
-                    entry.future.push_back((from, message.clone()));
+                if group.entry.future.len() < MAX_FUTURE {
+                    group.entry.future.push_back((from, message.clone()));
                 }
                 // It must be taken again once we are there.
                 self.delivery.seen.forget(message);

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
-use starling_keys::{Certificate, DeviceId};
+use starling_keys::DeviceId;
 
 use crate::{
     api::types::ChatId,
     contacts::Person,
-    conversation::{ChatState, GroupEntry, group::GroupId, roster::Roster},
+    conversation::{
+        ChatState, GroupEntry,
+        group::{GroupId, GroupMember},
+        roster::Roster,
+    },
     engine::Engine,
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
     turn::{EngineError, Turn},
@@ -37,13 +41,12 @@ impl Engine {
     /// How a group differs from the devices of the conversation's members: whether it has others, and how many of theirs it lacks.
     pub(crate) fn roster_diff(&self, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
         let lists: Vec<_> = self.device_lists(roster).collect();
-        let listed = |member: &Certificate| {
-            let of = lists.iter().find(|(account, _)| *account == member.account());
-            of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device()).is_some()))
+        let listed = |member: &GroupMember| {
+            let of = lists.iter().find(|(account, _)| *account == member.account);
+            of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device).is_some()))
         };
-        let is_member = |device: DeviceId| group.members.iter().any(|m| m.device() == device);
         let all = lists.iter().filter_map(|(_, list)| *list).flat_map(|l| &l.devices);
-        (!group.members.iter().all(listed), all.filter(|d| !is_member(d.certificate.device())).count())
+        (!group.members.iter().all(listed), all.filter(|d| !group.has_member(&d.certificate.device())).count())
     }
 
     /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
@@ -54,7 +57,7 @@ impl Engine {
         let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
         self.device_lists(&chat.roster).all(|(account, list)| match (list, group) {
             (Some(list), _) => list.devices.iter().all(|d| has(d.certificate.device())),
-            (None, Some(group)) => group.members.iter().filter(|m| m.account() == account).all(|m| has(m.device())),
+            (None, Some(group)) => group.members.iter().filter(|m| m.account == account).all(|m| has(m.device)),
             // Nothing is known of them: nobody can have said that they have it.
             (None, None) => account == me,
         })
@@ -122,8 +125,8 @@ impl Engine {
                 if self.people_in(chat).all(can) && !self.fits(chat.id) {
                     // A device of ours that is to hear nothing more is not waited for.
                     let removed = group.members.iter().any(|m| {
-                        let listed = self.account.list().is_some_and(|l| l.device(&m.device()).is_some());
-                        m.account() == self.account.id() && !listed
+                        let listed = self.account.list().is_some_and(|l| l.device(&m.device).is_some());
+                        m.account == self.account.id() && !listed
                     });
                     let due = if removed { turn.now() } else { later };
                     // One that was tried keeps its time: it would else be tried again and again.

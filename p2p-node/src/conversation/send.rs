@@ -12,6 +12,7 @@ use crate::{
     conversation::{
         ChatState, GroupEntry,
         group::GroupId,
+        group_store::DAMAGED,
         roster::{Progress, Roster},
     },
     engine::Engine,
@@ -87,10 +88,14 @@ impl Engine {
         }
         let name = self.chat_name(state);
         if self.active_group(chat).is_none() {
-            return Err(Unreachable::Conversation { name: name.to_owned() }.into());
+            let damaged = state.problem == Some(DAMAGED);
+            let make = |name| {
+                if damaged { Unreachable::DamagedConversation { name } } else { Unreachable::Conversation { name } }
+            };
+            return Err(make(name).into());
         }
         if state.outbox.len() >= MAX_OUTBOX {
-            return Err(NotAllowed::OutboxFull { name: name.to_owned(), max: MAX_OUTBOX }.into());
+            return Err(NotAllowed::OutboxFull { name, max: MAX_OUTBOX }.into());
         }
         Ok(())
     }
@@ -101,6 +106,29 @@ impl Engine {
         let state = self.conversations.chats.get(&chat)?;
         let usable = self.groups_of(state).filter(|(_, group)| !group.row.dead);
         usable.min_by_key(|(at, group)| self.rank(&state.roster, *at, group)).map(|(_, group)| group.id)
+    }
+
+    /// The group that we write to, with its encryption state loaded: those that are damaged are given up.
+    pub(crate) fn readable_group(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<Option<GroupId>, EngineError> {
+        while let Some(group) = self.active_group(chat) {
+            if self.conversations.open(turn, &self.mls, group)?.is_some() {
+                return Ok(Some(group));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the user may write to a chat now, and whether that can be encrypted.
+    pub(crate) fn ready_to_write(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        // Looked at once for all that is written in a turn.
+        if self.conversations.chats.get(&chat).is_some_and(|state| state.pending.is_empty()) {
+            self.readable_group(turn, chat)?;
+        }
+        Ok(self.check_may_write(chat))
     }
 
     /// The groups of a conversation that are there, oldest first.
@@ -173,7 +201,7 @@ impl Engine {
             if self.conversations.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
                 continue;
             }
-            let Some(group) = self.active_group(chat) else {
+            let Some(group) = self.readable_group(turn, chat)? else {
                 continue;
             };
             let Some(state) = self.conversations.chats.get_mut(&chat) else {
@@ -215,7 +243,7 @@ impl Engine {
             events: others.into_iter().map(outbox_event).collect(),
             ..OutboxRow::default()
         };
-        let row = self.seal_batch(turn, chat, group, row, events)?;
+        let Some(row) = self.seal_batch(turn, chat, group, row, events)? else { return Ok(()) };
         if let Some(state) = self.conversations.chats.get_mut(&chat) {
             let item = OutItem { ready_ms: turn.now(), ..OutItem::from_row(&row) };
             state.outbox.push_back(OutItem { message: Some(row.message), ..item });
@@ -226,16 +254,16 @@ impl Engine {
     /// Encrypts the events of an outbox entry to a group, and writes it.
     fn seal_batch(
         &mut self,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
         chat: ChatId,
         group: GroupId,
         row: OutboxRow,
         events: Vec<Event>,
-    ) -> Result<OutboxRow, EngineError> {
-        let (message, epoch) = self.encrypt(chat, group, events)?;
+    ) -> Result<Option<OutboxRow>, EngineError> {
+        let Some((message, epoch)) = self.encrypt(turn, chat, group, events)? else { return Ok(None) };
         let row = OutboxRow { group: group.to_vec(), epoch, message, ..row };
         turn.put(OUTBOX, &outbox_key(chat, row.first), &row)?;
-        Ok(row)
+        Ok(Some(row))
     }
 
     /// The events of an outbox entry, in their order. What was deleted since is empty: its number has to come, its text has not.
@@ -270,17 +298,18 @@ impl Engine {
 
     /// Encrypts a batch; gives the message and its epoch. It says which of our events are the first that are still to be had: who joins later
     /// waits for none before.
-    fn encrypt(&mut self, chat: ChatId, group: GroupId, events: Vec<Event>) -> Result<(Bytes, u64), EngineError> {
+    fn encrypt(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        group: GroupId,
+        events: Vec<Event>,
+    ) -> Result<Option<(Bytes, u64)>, EngineError> {
         let kept = self.conversations.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
         let floor = kept.or(events.first().map(|e| e.id.sequence)).unwrap_or_default();
-        let Some(entry) = self.conversations.groups.get_mut(&group) else {
-            return Err(EngineError::Identity);
-        };
-        let batch = Batch { events, floor }.encode();
-        let message = entry.live.encrypt(&batch)?.into();
-        entry.since_update += 1;
-        entry.touch_live();
-        Ok((message, entry.live.epoch()))
+        let Some(mut group) = self.conversations.open(turn, &self.mls, group)? else { return Ok(None) };
+        let message = group.encrypt_counted(&Batch { events, floor }.encode())?;
+        Ok(Some((message, group.entry.epoch())))
     }
 
     /// Receipts: on every direct stream of the conversation, and soon into the log for those without.
@@ -291,7 +320,7 @@ impl Engine {
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
-        let (message, _) = self.encrypt(chat, group, events)?;
+        let Some((message, _)) = self.encrypt(turn, chat, group, events)? else { return Ok(()) };
         let all = self.send_unsequenced(turn, chat, group, &message);
         let due = turn.now() + RECEIPT_DELAY_MS;
         if let Some(state) = self.conversations.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
@@ -315,7 +344,7 @@ impl Engine {
             // Not to devices that the user does not trust yet.
             return Ok(());
         }
-        let epoch = self.conversations.groups.get(&active).map_or(0, |g| g.live.epoch());
+        let epoch = self.conversations.groups.get(&active).map_or(0, GroupEntry::epoch);
         let Some(state) = self.conversations.chats.get(&chat) else {
             return Ok(());
         };
@@ -331,7 +360,7 @@ impl Engine {
                 continue;
             };
             let events = Self::events_of(turn, chat, &row)?;
-            let row = self.seal_batch(turn, chat, active, row, events)?;
+            let Some(row) = self.seal_batch(turn, chat, active, row, events)? else { break };
             if let Some(state) = self.conversations.chats.get_mut(&chat) {
                 state.row.logged_upto = state.row.logged_upto.min(first - 1);
                 state.dirty = true;

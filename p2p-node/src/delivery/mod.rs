@@ -257,11 +257,7 @@ impl Engine {
         let (mut entries, mut len, mut sent) = (Vec::new(), 0, 0);
         for item in state.outbox.iter().skip(from) {
             // Only members can read it; a device that joined another group waits for that one.
-            let member = self
-                .conversations
-                .groups
-                .get(&item.group)
-                .is_some_and(|g| g.members.iter().any(|m| m.device() == device));
+            let member = self.conversations.groups.get(&item.group).is_some_and(|g| g.has_member(&device));
             if !member || given_up.contains(&item.group) {
                 continue;
             }
@@ -337,7 +333,7 @@ impl Engine {
             return false;
         };
         let me = self.account.device();
-        let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).filter(|d| *d != me).collect();
+        let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
         let mut all = true;
         for device in others {
             if self.delivery.links.contains_key(&device) {
@@ -382,7 +378,7 @@ impl Engine {
         let Ok(chat) = entry.row.chat.as_slice().try_into() else {
             return Ok(());
         };
-        if !entry.members.iter().any(|m| m.device() == device) {
+        if !entry.has_member(&device) {
             return Ok(());
         }
         if !self.account.has_other(&device) {

@@ -1,7 +1,10 @@
 //! What follows from facts, for each capability that they mean something to.
 
 use super::Engine;
-use crate::turn::{EngineError, Fact, Turn};
+use crate::{
+    api::types::TransientEvent,
+    turn::{EngineError, Fact, Turn},
+};
 
 /// How many rounds of facts an input may lead to. What a fact leads to may emit others, but none leads back to itself: the longest chain is four.
 const MAX_ROUNDS: usize = 8;
@@ -100,6 +103,10 @@ impl Engine {
             }
             Fact::ReachChanged => self.delivery.net_changed = true,
             Fact::InviteUsed(token) => self.account.end_code_of(turn, &mut self.homes, &token),
+            Fact::GroupDamaged => {
+                self.regroup(turn)?;
+                turn.live(TransientEvent::Net);
+            }
             Fact::LogOpened(group) => self.parcels_of_group_up(turn, group),
         }
         Ok(())

@@ -261,9 +261,10 @@ impl Engine {
         }
         for id in self.conversations.groups.take_touched() {
             if let Some(group) = self.conversations.groups.settle(&id) {
-                changed |= group.save(turn)?;
+                changed |= group.save(turn, &mut self.conversations.states)?;
             }
         }
+        self.conversations.states.shrink(&self.mls);
         // After the groups: writing one deletes the key package by which it was joined.
         for change in self.mls.packages().take_changes() {
             changed = true;

@@ -20,12 +20,8 @@ impl Engine {
         for home in &self.account.identity.homes {
             want(home, true);
         }
-        for entry in self.conversations.groups.values() {
-            if self.is_linked_group(entry.id)
-                && let Ok(home) = entry.row.home.parse()
-            {
-                want(&home, false);
-            }
+        for home in self.conversations.homes_where(|group| self.is_linked_group(group)) {
+            want(home, false);
         }
         for person in self.contacts.people.values().filter(|p| p.is_linked()) {
             // Their relays: only through them can they be reached before there is a direct path.

@@ -79,25 +79,25 @@ impl Engine {
         let Ok(signal) = Signal::decode(&plain) else {
             return;
         };
-        let Some(sender) = entry.members.iter().find(|m| m.device().tag() == tag).cloned() else {
+        let Some(sender) = entry.members.iter().find(|m| m.device.tag() == tag).copied() else {
             return;
         };
-        let account = sender.account();
-        if from.is_some_and(|d| d != sender.device()) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
+        let account = sender.account;
+        if from.is_some_and(|d| d != sender.device) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
         if account == self.account.id() {
-            return self.on_other_device_signal(turn, sender.device(), &signal);
+            return self.on_other_device_signal(turn, sender.device, &signal);
         }
         let (now, wall) = (turn.now(), turn.wall());
         let given_up =
-            |p: &crate::contacts::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device()).is_none());
+            |p: &crate::contacts::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device).is_none());
         let Some(person) = self.contacts.people.get_mut(&account).filter(|p| p.is_linked() && !given_up(p)) else {
             return;
         };
         let listed = |device: &DeviceId| person.list.as_ref().is_none_or(|l| l.device(device).is_some());
         person.presence.devices.retain(|device, _| listed(device));
-        let (newest_ms, shown) = person.presence.devices.entry(sender.device()).or_default();
+        let (newest_ms, shown) = person.presence.devices.entry(sender.device).or_default();
         if signal.sent_ms <= *newest_ms {
             return;
         }
@@ -111,13 +111,13 @@ impl Engine {
             person.row.last_seen_ms = wall;
         }
         let now_shown = person.presence.availability;
-        let known = person.row.addresses.iter().find(|a| a.device == sender.device().as_bytes());
+        let known = person.row.addresses.iter().find(|a| a.device == sender.device.as_bytes());
         if !signal.addresses.is_empty() && known.is_none_or(|k| k.addresses != signal.addresses) {
-            person.row.addresses.retain(|a| a.device != sender.device().as_bytes());
+            person.row.addresses.retain(|a| a.device != sender.device.as_bytes());
             person
                 .row
                 .addresses
-                .push(DeviceAddresses { device: sender.device().as_bytes().to_vec(), addresses: signal.addresses });
+                .push(DeviceAddresses { device: sender.device.as_bytes().to_vec(), addresses: signal.addresses });
             person.dirty = true;
             turn.fact(Fact::ReachChanged);
         }
@@ -133,8 +133,8 @@ impl Engine {
         if signal.ask {
             self.tell_presence(turn, chat, false);
         }
-        if !self.delivery.links.contains_key(&sender.device()) && signal.availability != Some(Availability::Offline) {
-            turn.emit(Effect::Net(NetCommand::Hint(sender.device())));
+        if !self.delivery.links.contains_key(&sender.device) && signal.availability != Some(Availability::Offline) {
+            turn.emit(Effect::Net(NetCommand::Hint(sender.device)));
         }
     }
 
@@ -155,11 +155,11 @@ impl Engine {
         else {
             return;
         };
-        let Some(entry) = self.conversations.groups.get_mut(&id).filter(|g| g.live.epoch() == epoch) else {
+        let Some(entry) = self.conversations.groups.get_mut(&id).filter(|g| g.epoch() == epoch) else {
             return;
         };
         let before = std::mem::replace(&mut entry.readers, others);
-        let members: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).collect();
+        let members: Vec<DeviceId> = entry.members.iter().map(|m| m.device).collect();
         let Some((_, chat)) = self.group_chat(&id) else {
             return;
         };
@@ -245,7 +245,7 @@ impl Engine {
         };
         let sealed = keys.seal_signal(&self.account.device().tag(), &signal.encode());
         let me = self.account.device();
-        let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device()).filter(|d| *d != me).collect();
+        let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
         let readers = entry.readers;
         let mut missing = false;
         for device in others {

@@ -22,7 +22,7 @@ pub use error::StoreError;
 use error::{failed, from_io};
 pub use profile_dir::ProfileDir;
 pub use tables::*;
-pub use txn::{Read, Reading, Rows, Txn, prefix};
+pub use txn::{Read, Reading, Txn, Visit, prefix};
 
 pub use rows::*;
 

@@ -8,7 +8,7 @@ pub struct Table(&'static str);
 
 impl Table {
     /// Its name.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         self.0
     }
 

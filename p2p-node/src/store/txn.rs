@@ -9,12 +9,28 @@ use zeroize::Zeroizing;
 use super::{Store, StoreError, TABLES, Table, error::failed};
 
 /// Rows of a range: keys and values.
-pub type Rows<M> = Vec<(Vec<u8>, M)>;
+type Rows<M> = Vec<(Vec<u8>, M)>;
+
+/// What is done with a row of a range: its key and its sealed value. `false` ends the walk.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>;
 
 /// What both kinds of transactions can do.
 pub trait Reading {
     /// One row.
     fn get<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError>;
+
+    /// Walks over a range, from its start, or from its end if `backwards`.
+    fn visit(
+        &self,
+        table: Table,
+        range: impl RangeBounds<Vec<u8>>,
+        backwards: bool,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError>;
+
+    /// A row of its sealed value.
+    fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError>;
+
     /// Up to `limit` rows of a range, from its start, or from its end if `backwards`.
     fn range<M: Message + Default>(
         &self,
@@ -22,24 +38,53 @@ pub trait Reading {
         range: impl RangeBounds<Vec<u8>>,
         limit: usize,
         backwards: bool,
-    ) -> Result<Rows<M>, StoreError>;
-}
-
-macro_rules! reading {
-    ($self:ident, $table:ident, $range:ident, $limit:ident, $backwards:ident) => {{
-        let table = $self.txn.open_table($table.definition()).map_err(failed)?;
-        let bounds = ($range.start_bound().map(Vec::as_slice), $range.end_bound().map(Vec::as_slice));
+    ) -> Result<Rows<M>, StoreError> {
         let mut rows = Vec::new();
-        let mut range = table.range::<&[u8]>(bounds).map_err(failed)?;
-        while rows.len() < $limit {
-            let next = if $backwards { range.next_back() } else { range.next() };
-            let Some(row) = next else { break };
-            let (key, value) = row.map_err(failed)?;
-            let key = key.value().to_vec();
-            let value = $self.store.decode($table, &key, value.value())?;
-            rows.push((key, value));
+        if limit > 0 {
+            self.visit(table, range, backwards, &mut |key, sealed| {
+                rows.push((key.to_vec(), self.decode(table, key, sealed)?));
+                Ok(rows.len() < limit)
+            })?;
         }
         Ok(rows)
+    }
+
+    /// All rows of a table one after another, each as it is or with why it cannot be read.
+    fn each<M: Message + Default>(
+        &self,
+        table: Table,
+        mut each: impl FnMut(&[u8], Result<M, StoreError>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.visit(table, .., false, &mut |key, sealed| {
+            each(key, self.decode(table, key, sealed))?;
+            Ok(true)
+        })
+    }
+
+    /// The keys of a table.
+    fn keys(&self, table: Table) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut keys = Vec::new();
+        self.visit(table, .., false, &mut |key, _| {
+            keys.push(key.to_vec());
+            Ok(true)
+        })?;
+        Ok(keys)
+    }
+}
+
+macro_rules! visiting {
+    ($self:ident, $table:ident, $range:ident, $backwards:ident, $visit:ident) => {{
+        let table = $self.txn.open_table($table.definition()).map_err(failed)?;
+        let bounds = ($range.start_bound().map(Vec::as_slice), $range.end_bound().map(Vec::as_slice));
+        let mut range = table.range::<&[u8]>(bounds).map_err(failed)?;
+        loop {
+            let next = if $backwards { range.next_back() } else { range.next() };
+            let Some(row) = next else { return Ok(()) };
+            let (key, value) = row.map_err(failed)?;
+            if !$visit(key.value(), value.value())? {
+                return Ok(());
+            }
+        }
     }};
 }
 
@@ -57,14 +102,18 @@ impl Reading for Txn<'_> {
         row.map(|row| self.store.decode(table, key, row.value())).transpose()
     }
 
-    fn range<M: Message + Default>(
+    fn visit(
         &self,
         table: Table,
         range: impl RangeBounds<Vec<u8>>,
-        limit: usize,
         backwards: bool,
-    ) -> Result<Rows<M>, StoreError> {
-        reading!(self, table, range, limit, backwards)
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        visiting!(self, table, range, backwards, visit)
+    }
+
+    fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
+        self.store.decode(table, key, sealed)
     }
 }
 
@@ -108,6 +157,12 @@ impl Txn<'_> {
         Ok(())
     }
 
+    /// Makes a row unreadable.
+    #[cfg(test)]
+    pub fn damage(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        self.put_raw(table, key, b"what no key opens")
+    }
+
     /// Deletes a row.
     pub fn delete(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         self.written.set(true);
@@ -146,14 +201,18 @@ impl Reading for Read<'_> {
         row.map(|row| self.store.decode(table, key, row.value())).transpose()
     }
 
-    fn range<M: Message + Default>(
+    fn visit(
         &self,
         table: Table,
         range: impl RangeBounds<Vec<u8>>,
-        limit: usize,
         backwards: bool,
-    ) -> Result<Rows<M>, StoreError> {
-        reading!(self, table, range, limit, backwards)
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        visiting!(self, table, range, backwards, visit)
+    }
+
+    fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
+        self.store.decode(table, key, sealed)
     }
 }
 

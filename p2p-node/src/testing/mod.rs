@@ -4,6 +4,7 @@ mod call_tests;
 mod device_tests;
 mod engine_tests;
 mod fixture_tests;
+mod group_tests;
 mod permission_tests;
 mod promise_tests;
 mod search_tests;

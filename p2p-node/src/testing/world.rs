@@ -37,7 +37,7 @@ use crate::{
     create_profile,
     engine::{Command, ContactCommand, ConversationCommand, Engine, Input},
     net::{HomeId, NetCommand, NetEvent},
-    store::{CHATS, CONTACTS, ChatRow, ContactRow, MEMBERS, MemberRow, Store, prefix},
+    store::{CHATS, CONTACTS, ChatRow, ContactRow, MEMBERS, MemberRow, Reading, Store, Table, prefix},
     timeline,
     turn::{Effect, Now, Source},
 };
@@ -543,6 +543,27 @@ impl World {
         self.people[who].running.as_ref().map_or(0, |(engine, _)| engine.visits())
     }
 
+    /// How many encryption states of groups somebody's engine has loaded.
+    pub fn loaded_groups(&self, who: Who) -> usize {
+        self.people[who].running.as_ref().map_or(0, |(engine, _)| engine.conversations.states.len())
+    }
+
+    /// Makes the rows unreadable that a table has for the group of somebody's conversation with another; nothing of theirs runs meanwhile.
+    pub fn damage_group(&mut self, who: Who, other: Who, table: Table) {
+        self.start(who);
+        let chat = self.chat_id(who, other);
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        let group = engine.active_group(chat).unwrap();
+        self.kill(who);
+        let person = &self.people[who];
+        let store = Store::open(ProfileDir::lock(&person.dir).unwrap(), &person.key).unwrap();
+        let txn = store.begin().unwrap();
+        for key in txn.keys(table).unwrap().iter().filter(|key| key.starts_with(&group)) {
+            txn.damage(table, key).unwrap();
+        }
+        txn.commit().unwrap();
+    }
+
     pub fn chat_row(&mut self, who: Who, other: Who) -> Chat {
         let chat = self.chat(who, other);
         self.call(who, ConversationCommand::List).unwrap().into_iter().find(|c| c.id == chat).unwrap()
@@ -621,7 +642,7 @@ impl World {
     pub fn epoch(&mut self, who: Who, other: Who) -> u64 {
         let chat = self.chat(who, other);
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        engine.active_group(chat).and_then(|id| engine.conversations.groups.get(&id)).map_or(0, |g| g.live.epoch())
+        engine.active_group(chat).and_then(|id| engine.conversations.groups.get(&id)).map_or(0, |g| g.epoch())
     }
 
     /// The devices of an account, as somebody knows them now.

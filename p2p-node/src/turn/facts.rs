@@ -40,6 +40,8 @@ pub enum Fact {
     ReachChanged,
     /// An invite with this token was used for the last time.
     InviteUsed(Vec<u8>),
+    /// A group of a conversation cannot be read, and was given up.
+    GroupDamaged,
     /// The log of a group that we have made is there.
     LogOpened(GroupId),
 }

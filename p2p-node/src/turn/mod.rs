@@ -25,7 +25,7 @@ use crate::{
         types::{ChatId, DeliveryState, DurableEventKind, TransientEvent},
     },
     limits::CLOCK_TOLERANCE_MS,
-    store::{EVENT_LOG, EventLogRow, Reading, Rows, Store, StoreError, Table, Txn},
+    store::{EVENT_LOG, EventLogRow, Reading, Store, StoreError, Table, Txn, Visit},
 };
 
 /// What a turn draws from and the next one goes on with: randomness, and numbers that are given out once in a run.
@@ -235,13 +235,17 @@ impl Reading for Turn<'_> {
         self.txn.get(table, key)
     }
 
-    fn range<M: Message + Default>(
+    fn visit(
         &self,
         table: Table,
         range: impl RangeBounds<Vec<u8>>,
-        limit: usize,
         backwards: bool,
-    ) -> Result<Rows<M>, StoreError> {
-        self.txn.range(table, range, limit, backwards)
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.txn.visit(table, range, backwards, visit)
+    }
+
+    fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
+        self.txn.decode(table, key, sealed)
     }
 }

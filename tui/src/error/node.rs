@@ -167,6 +167,13 @@ fn unreachable(what: &Unreachable) -> Text {
             "conversation_not_ready",
             format!("the encrypted conversation with {name} is being made: try again in a moment"),
         ),
+        Unreachable::DamagedConversation { name } => (
+            "conversation_damaged",
+            format!(
+                "the keys of the conversation with {name} are damaged in this profile: others are made as soon as \
+                 {name} can be reached"
+            ),
+        ),
         Unreachable::DeviceList => {
             ("no_device_list", "the list of devices is not there yet: try again in a moment".into())
         }

@@ -67,11 +67,11 @@ impl Engine {
             self.pump_receipt(turn, chat)?;
         }
         for id in self.conversations.groups.touched() {
-            if !self.conversations.groups.get(&id).is_some_and(|g| g.closing && g.pending.is_some()) {
+            if !self.conversations.groups.get(&id).is_some_and(|g| g.closing && g.has_pending) {
                 continue;
             }
             let Some(home) = self.usable(turn, id) else { continue };
-            self.close_log(turn, home, id);
+            self.close_log(turn, home, id)?;
             if let Some(entry) = self.conversations.groups.get_mut(&id) {
                 entry.closing = false;
                 // Not again until the answer is there.
@@ -91,7 +91,7 @@ impl Engine {
         }
         let me = self.account.device();
         let all_linked =
-            entry.members.iter().map(|m| m.device()).filter(|d| *d != me).all(|d| self.delivery.links.contains_key(&d));
+            entry.members.iter().map(|m| m.device).filter(|d| *d != me).all(|d| self.delivery.links.contains_key(&d));
         let due = if all_linked { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
         Some((item.group, due))
     }
@@ -131,7 +131,7 @@ impl Engine {
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
             return Ok(());
         }
-        let epoch = entry.live.epoch();
+        let epoch = entry.epoch();
         let Some((keys, place)) = entry.current_keys().zip(self.conversations.log_place(group, epoch)) else {
             return Ok(());
         };

@@ -15,8 +15,7 @@ use starling_wire::{
 use crate::{
     api::types::ChatId,
     conversation::{
-        Conversations,
-        group::{GroupEntry, GroupId, LogKeys},
+        group::{GroupEntry, GroupId, LogKeys, log_address},
         logged::{LogPlace, Trimming},
     },
     engine::Engine,
@@ -70,19 +69,6 @@ impl Homes {
     }
 }
 
-impl Conversations {
-    pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
-        let entry = self.groups.get(&group)?;
-        let home: starling_keys::RendezvousAddr = entry.row.home.parse().ok()?;
-        Some(home.peer)
-    }
-
-    pub(crate) fn groups_at(&self, home: HomeId) -> Vec<GroupId> {
-        let at = |id: &&GroupId| self.home_of(**id) == Some(home);
-        self.groups.keys().filter(at).copied().collect()
-    }
-}
-
 impl Engine {
     /// The groups whose logs are at a home, when it comes up.
     pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
@@ -119,7 +105,7 @@ impl Engine {
             .groups
             .values()
             .filter(of_chat)
-            .map(|g| (g.id, g.logs.iter().filter_map(LogKeys::of).map(|k| k.address).collect()))
+            .map(|g| (g.id, g.logs.iter().filter_map(log_address).collect()))
             .collect();
         for (id, addresses) in logs {
             let Some(home) = self.conversations.home_of(id) else { continue };

@@ -16,7 +16,6 @@ use crate::{
     },
     engine::Engine,
     home::{Homes, Pending},
-    mls::Processed,
     net::HomeId,
     turn::{EngineError, Turn},
 };
@@ -200,26 +199,14 @@ impl Engine {
         keys: &LogKeys,
         sealed: &Bytes,
     ) -> Result<(), EngineError> {
-        let Some(group) = self.conversations.groups.get_mut(&id) else {
-            return Ok(());
-        };
-        if epoch == group.live.epoch() {
-            if group.pending.as_ref().is_some_and(|p| p.entry == *sealed) {
+        if self.conversations.groups.get(&id).is_some_and(|group| group.epoch() == epoch) {
+            let Some(mut group) = self.conversations.open(turn, &self.mls, id)? else { return Ok(()) };
+            if group.pending().is_some_and(|(entry, _)| entry == sealed) {
                 group.adopt_pending();
-                group.since_update = 0;
-                group.row.updated_ms = turn.wall();
-                group.touch();
-            } else {
-                let message = keys.open_entry(sealed).unwrap_or_default();
-                match group.live.process_commit(&message) {
-                    Processed::Commit => {
-                        group.drop_pending();
-                        let next = group.next_log()?;
-                        group.enter_epoch(next);
-                    }
-                    // A member has closed the log with what is no commit. Nobody can go on in this group.
-                    _ => return self.abandon_group(turn, id),
-                }
+                group.entry.row.updated_ms = turn.wall();
+            } else if !group.follow_commit(&keys.open_entry(sealed).unwrap_or_default())? {
+                // A member has closed the log with what is no commit. Nobody can go on in this group.
+                return self.abandon_group(turn, id);
             }
         }
         let Some(group) = self.conversations.groups.get_mut(&id) else {
@@ -232,7 +219,7 @@ impl Engine {
         let current = group.current_log().map(|l| (l.epoch, l.cursor));
         let chat = group.row.chat.as_slice().try_into().map(ChatId);
         if let Some(next) = group.current_keys() {
-            self.conversations.logs.insert(next.address, (id, group.live.epoch()));
+            self.conversations.logs.insert(next.address, (id, group.epoch()));
         }
         self.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
         if let Some((epoch, cursor)) = current {

@@ -93,13 +93,12 @@ impl Engine {
         let body = starling_wire::Body::Receipt(receipt);
         let batch = starling_wire::Batch { events: vec![starling_wire::Event { id, body }], floor: 0 };
         let Some(home) = self.usable(turn, group) else { return Ok(()) };
-        let Some(entry) = self.conversations.groups.get_mut(&group) else {
+        let Some(mut open) = self.conversations.open(turn, &self.mls, group)? else {
             return Ok(());
         };
-        let epoch = entry.live.epoch();
-        let message = entry.live.encrypt(&batch.encode())?;
-        entry.touch_live();
-        let Some((keys, place)) = entry.current_keys().zip(self.conversations.log_place(group, epoch)) else {
+        let message = open.encrypt(&batch.encode())?;
+        let (epoch, keys) = (open.entry.epoch(), open.entry.current_keys());
+        let Some((keys, place)) = keys.zip(self.conversations.log_place(group, epoch)) else {
             return Ok(());
         };
         let replaced = self.conversations.replaced_receipts(&place);

@@ -5,7 +5,7 @@ use starling_wire::{LogVerb, rendezvous::LogRequest};
 
 use crate::{
     conversation::{
-        group::{GroupEntry, GroupId, LogKeys},
+        group::{GroupEntry, GroupId, log_address},
         pending::LogPending,
     },
     engine::Engine,
@@ -26,14 +26,18 @@ impl Engine {
             return Ok(());
         }
         let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
-        let due = entry.since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
-        if entry.pending.is_none() {
+        let since_update = self.conversations.states.since_update(&id);
+        let due = since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
+        if !entry.has_pending {
             if !due {
                 return Ok(());
             }
-            entry.prepare_update(turn.agreed_ms())?;
+            let Some(mut group) = self.conversations.open(turn, &self.mls, id)? else { return Ok(()) };
+            group.prepare_update(turn.agreed_ms())?;
         }
-        entry.closing = true;
+        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            entry.closing = true;
+        }
         Ok(())
     }
 
@@ -45,28 +49,27 @@ impl Engine {
     }
 
     /// Sends a prepared commit; the turn that prepared it has been stored by then.
-    pub(super) fn close_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId) {
-        let Some(entry) = self.conversations.groups.get(&id) else { return };
-        let (Some(pending), Some(keys)) = (&entry.pending, entry.current_keys()) else {
-            return;
+    pub(super) fn close_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId) -> Result<(), EngineError> {
+        let Some(group) = self.conversations.open(turn, &self.mls, id)? else { return Ok(()) };
+        let (Some((entry, next)), Some(keys)) = (group.pending(), group.entry.current_keys()) else {
+            return Ok(());
         };
-        let Some(next) = LogKeys::of(&pending.next) else {
-            return;
+        let Some(next) = log_address(next) else {
+            return Ok(());
         };
-        let request = LogRequest {
-            entries: vec![pending.entry.clone()],
-            next: Bytes::copy_from_slice(&next.address),
-            ..LogRequest::default()
-        };
+        let request =
+            LogRequest { entries: vec![entry.clone()], next: Bytes::copy_from_slice(&next), ..LogRequest::default() };
         self.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
+        Ok(())
     }
 
     /// The server does not have a log. One that was there before has expired or was lost.
     pub(crate) fn log_lost(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        let known =
-            self.conversations.groups.get(&id).is_some_and(|g| {
-                g.row.log_opened || g.live.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0)
-            });
+        let known = self
+            .conversations
+            .groups
+            .get(&id)
+            .is_some_and(|g| g.row.log_opened || g.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
         if known { self.abandon_group(turn, id) } else { Ok(()) }
     }
 

@@ -29,6 +29,9 @@ pub struct GroupRow {
     /// The other side has gone on in an older group, and has written nothing in this one.
     #[prost(bool, tag = "14")]
     pub unjoined: bool,
+    /// Account and device, 32 bytes each, of every member. Empty as older versions have written it.
+    #[prost(bytes = "vec", tag = "15")]
+    pub members: Vec<u8>,
 }
 
 /// The encryption state of a group in its epoch. By group id.
@@ -83,6 +86,9 @@ pub struct LogRow {
     /// Read up to this sequence number.
     #[prost(uint64, tag = "3")]
     pub cursor: u64,
+    /// The address that follows from the secret. Empty as older versions have written it.
+    #[prost(bytes = "vec", tag = "4")]
+    pub address: Vec<u8>,
 }
 
 /// Entries that a log has taken from us in one append, until they are deleted there. By chat id, first sequence number, log address and number of

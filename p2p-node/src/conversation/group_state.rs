@@ -1,0 +1,248 @@
+//! Encryption states of groups: loaded from the profile when a message needs one, and dropped again when others are used.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+
+use super::{
+    Conversations,
+    group::{GroupEntry, GroupId, GroupMember, LogKeys},
+    group_store::DAMAGED,
+};
+use crate::{
+    api::types::ChatId,
+    limits::MAX_LOADED_GROUPS,
+    mls::{GroupError, GroupValue, LiveGroup, Mls, Processed},
+    store::LogRow,
+    turn::{EngineError, Fact, Turn},
+};
+
+/// The only label under which secrets leave the group; the rest is derived from it.
+const EXPORT: &str = "starling epoch v1";
+
+/// A commit of ours that waits to win.
+pub struct PendingCommit {
+    pub after: LiveGroup,
+    pub value: GroupValue,
+    pub entry: Bytes,
+    pub next: LogRow,
+}
+
+/// The encryption state of a group.
+pub struct GroupState {
+    pub(super) live: LiveGroup,
+    pub(super) pending: Option<PendingCommit>,
+    /// Entries that we have encrypted since our last commit.
+    pub(super) since_update: u64,
+    /// Hashes of the earlier epochs' states as they are stored.
+    pub(super) saved_epochs: BTreeMap<u64, [u8; 32]>,
+}
+
+impl GroupState {
+    /// Of a group that is not stored yet.
+    pub(super) fn new(live: LiveGroup) -> Self {
+        Self { live, pending: None, since_update: 0, saved_epochs: BTreeMap::new() }
+    }
+
+    /// The devices in the group.
+    pub(super) fn members(&self) -> Vec<GroupMember> {
+        self.live.members().iter().map(GroupMember::from).collect()
+    }
+
+    /// The log of the epoch that the group is in.
+    pub(super) fn log(&self) -> Result<LogRow, GroupError> {
+        log_row(&self.live)
+    }
+}
+
+/// The log of the epoch that a group is in.
+pub(super) fn log_row(live: &LiveGroup) -> Result<LogRow, GroupError> {
+    let row = LogRow { epoch: live.epoch(), secret: live.export(EXPORT)?.to_vec(), ..LogRow::default() };
+    let address = LogKeys::of(&row).map(|keys| keys.address.to_vec()).unwrap_or_default();
+    Ok(LogRow { address, ..row })
+}
+
+/// A group together with its encryption state.
+pub struct OpenGroup<'a> {
+    pub entry: &'a mut GroupEntry,
+    state: &'a mut GroupState,
+}
+
+impl OpenGroup<'_> {
+    /// Encrypts a batch; gives the message.
+    pub fn encrypt(&mut self, batch: &[u8]) -> Result<Bytes, GroupError> {
+        self.entry.unsaved.mls = true;
+        Ok(self.state.live.encrypt(batch)?.into())
+    }
+
+    /// Encrypts a batch that counts towards the next renewal of our keys.
+    pub fn encrypt_counted(&mut self, batch: &[u8]) -> Result<Bytes, GroupError> {
+        self.state.since_update += 1;
+        self.encrypt(batch)
+    }
+
+    /// Takes a message. A commit is recognised, and not followed.
+    pub fn process(&mut self, message: &[u8]) -> Processed {
+        let processed = self.state.live.process(message);
+        self.entry.unsaved.mls |= matches!(processed, Processed::Application { .. });
+        processed
+    }
+
+    /// Our commit that waits to win: its closing entry, and the log after it.
+    pub fn pending(&self) -> Option<(&Bytes, &LogRow)> {
+        self.state.pending.as_ref().map(|pending| (&pending.entry, &pending.next))
+    }
+
+    /// Prepares a commit that renews our keys. It is stored before it is sent: if we win and crash, we have to know the epoch after it.
+    pub fn prepare_update(&mut self, now_ms: u64) -> Result<(), GroupError> {
+        let live = &mut self.state.live;
+        let current = live.value()?;
+        let (commit, mut after) = live.prepare_update(now_ms)?;
+        let keys = self.entry.current_keys().ok_or(GroupError::Malformed)?;
+        let entry = keys.seal_entry(&commit);
+        let value = after.value()?;
+        live.reset_value(current);
+        let next = log_row(&after)?;
+        self.state.pending = Some(PendingCommit { after, value, entry, next });
+        self.entry.has_pending = true;
+        (self.entry.unsaved.mls, self.entry.unsaved.pending) = (true, true);
+        Ok(())
+    }
+
+    /// Our commit has won: the epoch after it begins.
+    pub fn adopt_pending(&mut self) {
+        let Some(pending) = self.forget_pending() else { return };
+        self.state.live = pending.after;
+        self.state.live.reset_value(pending.value);
+        self.state.since_update = 0;
+        self.enter_epoch(pending.next);
+    }
+
+    /// Follows somebody else's commit into its epoch; `false` if it is none.
+    pub fn follow_commit(&mut self, message: &[u8]) -> Result<bool, GroupError> {
+        if !matches!(self.state.live.process_commit(message), Processed::Commit) {
+            return Ok(false);
+        }
+        self.forget_pending();
+        let next = self.state.log()?;
+        self.enter_epoch(next);
+        Ok(true)
+    }
+
+    fn forget_pending(&mut self) -> Option<PendingCommit> {
+        let pending = self.state.pending.take();
+        self.entry.unsaved.pending |= pending.is_some();
+        self.entry.has_pending = false;
+        pending
+    }
+
+    /// After a commit: a new log, and those read to their end go.
+    fn enter_epoch(&mut self, log: LogRow) {
+        self.entry.unsaved.logs.insert(log.epoch);
+        self.entry.logs.push(log);
+        self.entry.members = self.state.members();
+        self.entry.caught_up = false;
+        self.entry.readers = 0;
+        (self.entry.unsaved.row, self.entry.unsaved.mls) = (true, true);
+    }
+}
+
+/// The states that are loaded, at most [`MAX_LOADED_GROUPS`] of them after a turn: those that were used last.
+#[derive(Default)]
+pub struct GroupStates {
+    loaded: HashMap<GroupId, Loaded>,
+    by_use: BTreeMap<u64, GroupId>,
+    uses: u64,
+}
+
+struct Loaded {
+    state: GroupState,
+    used: u64,
+}
+
+impl GroupStates {
+    pub fn insert(&mut self, id: GroupId, state: GroupState) {
+        self.remove(&id);
+        self.uses += 1;
+        self.by_use.insert(self.uses, id);
+        self.loaded.insert(id, Loaded { state, used: self.uses });
+    }
+
+    pub fn remove(&mut self, id: &GroupId) {
+        if let Some(loaded) = self.loaded.remove(id) {
+            self.by_use.remove(&loaded.used);
+        }
+    }
+
+    /// One that is loaded, to be used.
+    fn get_mut(&mut self, id: &GroupId) -> Option<&mut GroupState> {
+        let loaded = self.loaded.get_mut(id)?;
+        if loaded.used != self.uses {
+            self.uses += 1;
+            self.by_use.remove(&loaded.used);
+            self.by_use.insert(self.uses, *id);
+            loaded.used = self.uses;
+        }
+        Some(&mut loaded.state)
+    }
+
+    /// One that is loaded, to be written out: it is not used by that.
+    pub(super) fn settle(&mut self, id: &GroupId) -> Option<&mut GroupState> {
+        self.loaded.get_mut(id).map(|loaded| &mut loaded.state)
+    }
+
+    /// How many entries we have encrypted since our last commit in a group; none in one that was not used since it was loaded.
+    pub fn since_update(&self, id: &GroupId) -> u64 {
+        self.loaded.get(id).map_or(0, |loaded| loaded.state.since_update)
+    }
+
+    /// Drops those that were not used for longest. Everything in them has to be written.
+    pub fn shrink(&mut self, mls: &Mls) {
+        while self.loaded.len() > MAX_LOADED_GROUPS
+            && let Some((_, id)) = self.by_use.pop_first()
+        {
+            self.loaded.remove(&id);
+            mls.forget(&id);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.loaded.len()
+    }
+}
+
+impl Conversations {
+    /// A group with its encryption state, which is loaded if it is not. `None` if there is no such group, or if its state is damaged: then it is
+    /// given up.
+    pub(crate) fn open(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mls: &Mls,
+        id: GroupId,
+    ) -> Result<Option<OpenGroup<'_>>, EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(None) };
+        if !self.states.loaded.contains_key(&id) {
+            match GroupState::load(turn, mls, id, entry.has_pending) {
+                Ok(state) => self.states.insert(id, state),
+                Err(error) => {
+                    // What cannot be read now cannot be read later; a disk that fails is another matter, and ends the run.
+                    if !error.is_of_this_group() {
+                        return Err(error);
+                    }
+                    if !entry.row.dead {
+                        tracing::error!(group = id[0], %error, "a group's encryption state is damaged");
+                        entry.give_up();
+                        let chat = entry.row.chat.as_slice().try_into().map(ChatId);
+                        if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
+                            state.problem = Some(DAMAGED);
+                            turn.fact(Fact::GroupDamaged);
+                        }
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(self.states.get_mut(&id).map(|state| OpenGroup { entry, state }))
+    }
+}

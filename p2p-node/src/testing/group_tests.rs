@@ -1,0 +1,89 @@
+//! Encryption states of groups: loaded when they are needed, and what becomes of one that cannot be read.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use starling_wire::Text;
+
+use super::world::{Who, World};
+use crate::{
+    api::error::{NodeError, Unreachable},
+    conversation::commands::ConversationCommand,
+    limits::MAX_LOADED_GROUPS,
+    store::{GROUPS, LOGS, MLS, Table},
+};
+
+/// Alice with Bob and Carol as contacts.
+fn alice_and_two_others(seed: u64) -> (World, Who, Who, Who) {
+    let mut world = World::new(seed);
+    let (alice, bob) = world.friends();
+    let carol = world.person("carol");
+    let invite = world.invite(alice);
+    let mut added = world.add(carol, &invite);
+    world.pass(5_000);
+    added.try_recv().unwrap().unwrap();
+    world.say(alice, bob, "hello bob");
+    world.say(alice, carol, "hello carol");
+    world.pass(10_000);
+    (world, alice, bob, carol)
+}
+
+#[test]
+fn a_start_loads_no_encryption_state_and_few_stay_loaded() {
+    let (mut world, alice, bob, carol) = alice_and_two_others(21);
+    world.kill(alice);
+    // Where nobody and nothing can be reached.
+    world.stop_server();
+    world.direct = false;
+    world.start(alice);
+    world.settle();
+    assert_eq!(world.loaded_groups(alice), 0);
+    for other in [bob, carol, bob] {
+        world.say(alice, other, "are you there?");
+        assert!((1..=MAX_LOADED_GROUPS).contains(&world.loaded_groups(alice)));
+    }
+    world.start_server();
+    world.direct = true;
+    world.pass(60_000);
+    assert!(world.seen(bob, alice).iter().any(|line| line.contains("are you there?")));
+    assert!(world.seen(carol, alice).iter().any(|line| line.contains("are you there?")));
+}
+
+/// Damages a row of Alice's group with Bob while her node does not run.
+fn with_damaged(table: Table, seed: u64) {
+    let (mut world, alice, bob, carol) = alice_and_two_others(seed);
+    world.kill(alice);
+    world.damage_group(alice, bob, table);
+    world.start(alice);
+    let chat = world.chat_id(alice, bob);
+    let texts = vec![Text { text: "too early".into(), ..Text::default() }];
+    let refused = world.call(alice, |reply| ConversationCommand::Send { chat, texts, reply });
+    let damaged = |e: &NodeError| matches!(e, NodeError::Unreachable(Unreachable::DamagedConversation { .. }));
+    assert!(refused.as_ref().is_err_and(damaged), "{refused:?}");
+    world.say(alice, carol, "the others go on");
+    world.pass(120_000);
+    world.say(alice, bob, "in another group");
+    world.pass(60_000);
+    let has = |seen: Vec<String>, text: &str| seen.iter().any(|line| line.contains(text));
+    assert!(has(world.seen(carol, alice), "the others go on"));
+    assert!(has(world.seen(bob, alice), "in another group"));
+    // And that is all as it should be after another start.
+    world.kill(alice);
+    world.start(alice);
+    world.say(alice, bob, "still there?");
+    world.pass(60_000);
+    assert!(has(world.seen(bob, alice), "still there?"));
+}
+
+#[test]
+fn a_group_whose_encryption_state_is_damaged_is_replaced_and_the_others_go_on() {
+    with_damaged(MLS, 22);
+}
+
+#[test]
+fn a_group_whose_row_is_damaged_is_replaced_and_the_others_go_on() {
+    with_damaged(GROUPS, 23);
+}
+
+#[test]
+fn a_group_whose_log_is_damaged_is_replaced_and_the_others_go_on() {
+    with_damaged(LOGS, 24);
+}
