@@ -76,7 +76,7 @@ fn answers_of_a_rendezvous() {
 fn batches_of_events() {
     let id = EventId { clock: Clock::at(1_700_000_000_000), device: [5; 8], sequence: 9 };
     let body = Body::Text(Text { text: "hello".into(), reply_to: Some(id), mentions: vec![[3; 32]] });
-    let signal = starling_wire::CallSignal::Ring { video: true, offer: "v=0".into() };
+    let signal = starling_wire::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([6; 32]) };
     let call = Body::Call(starling_wire::Call { id: starling_wire::CallId([4; 16]), signal });
     let next = EventId { sequence: 10, ..id };
     let events = vec![Event { id, body }, Event { id: next, body: call }];

@@ -87,6 +87,8 @@ pub const CALL_CONNECT_MS: u64 = 40_000;
 pub const CALL_TRY_MS: u64 = 10_000;
 /// How often.
 pub const CALL_TRIES: u8 = 4;
+/// From media to the other side's part of the emoji, which comes through the conversation; longer, and the user is warned.
+pub const CALL_REVEAL_MS: u64 = 15_000;
 /// Least time between new offers of the other side, after the first few.
 pub const CALL_RESTART_MS: u64 = 2_000;
 /// Wishes to record one call that are listened to: each is kept in the timeline.

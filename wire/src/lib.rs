@@ -16,7 +16,7 @@ mod signal;
 #[cfg(feature = "streams")]
 pub mod streams;
 
-pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording};
+pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
     Batch, Body, Clock, Delete, Devices, Edit, Event, EventError, EventId, Profile, Reaction, Receipt, Text,
 };

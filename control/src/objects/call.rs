@@ -22,7 +22,7 @@ pub struct Call {
     pub connected_at: Option<Time>,
     /// Another call was there first.
     pub waiting: bool,
-    /// Six emoji that are the same on both sides unless somebody is between them; empty until it is connected.
+    /// Six emoji that are the same on both sides unless somebody is between them; empty until it is connected, and with a version that cannot compare them.
     pub emoji: String,
     /// What does not work, such as a sound device.
     pub trouble: Option<String>,
@@ -89,6 +89,8 @@ words! {
         Failed = "failed",
         /// The connection was lost.
         Lost = "lost",
+        /// The check against somebody in between failed: a part of the emoji or a certificate was exchanged.
+        Insecure = "insecure",
     }
 }
 

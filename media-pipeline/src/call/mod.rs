@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rtc::peer_connection::certificate::RTCCertificate;
 use tokio::sync::{mpsc, watch};
 
 use self::{
@@ -38,7 +39,7 @@ use crate::{
     participant::{Participants, SelfState},
     spec::{AudioIn, AudioOut, MakeVideoSink, VideoIn, VideoOut},
     switch::Switch,
-    transport::peer::PeerConfig,
+    transport::peer::{PeerConfig, certificate},
     video::{
         Frame, Pace,
         send::{MakeVideoSource, VideoSend},
@@ -117,6 +118,7 @@ pub enum CallEvent {
 struct Inner {
     start: Instant,
     config: CallConfig,
+    certificate: RTCCertificate,
     outlets: Arc<Outlets>,
     participants: Arc<Participants>,
     routes: Mutex<BTreeMap<u64, Arc<RoutePeer>>>,
@@ -189,6 +191,7 @@ impl Call {
             threads: Mutex::default(),
             share: Mutex::default(),
             recording: Mutex::default(),
+            certificate: certificate()?,
             config,
         });
         let call = Self(inner);

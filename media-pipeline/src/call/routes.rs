@@ -68,7 +68,7 @@ impl Call {
         if let Some(old) = &known
             && !old.peer.knows(&offer).await
         {
-            // Another certificate: a new connection in place of one that did not come to be there.
+            // Another connection in place of one that did not come to be there.
             self.detach(route);
             old.peer.close().await;
             known = None;
@@ -114,7 +114,8 @@ impl Call {
         }
         let (packets, receiver) = std::sync::mpsc::sync_channel(PACKET_QUEUE);
         let participant = Arc::new(Participant::new(id, packets)?);
-        let (peer, events) = Box::pin(Peer::new(&self.0.config.peer, participant.clone())).await?;
+        let (peer, events) =
+            Box::pin(Peer::new(&self.0.config.peer, self.0.certificate.clone(), participant.clone())).await?;
         let peer = Arc::new(peer);
         participant.connected_by(&peer);
         let sink = match self.0.config.video_out.as_ref().map(|make| make()) {

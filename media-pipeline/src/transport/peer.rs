@@ -14,13 +14,17 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use rtc::{
+    crypto::SignatureScheme,
     ice::mdns::MulticastDnsMode,
     interceptor::{Registry, Slot},
     media_stream::MediaStreamTrack,
-    peer_connection::configuration::{
-        RTCConfigurationBuilder,
-        interceptor_registry::{CongestionFeedback, configure_congestion_control, register_default_interceptors},
-        media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine},
+    peer_connection::{
+        certificate::{CertificateParams, RTCCertificate},
+        configuration::{
+            RTCConfigurationBuilder,
+            interceptor_registry::{CongestionFeedback, configure_congestion_control, register_default_interceptors},
+            media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine},
+        },
     },
     rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
     rtp_transceiver::rtp_sender::{
@@ -274,6 +278,18 @@ fn fingerprint(sdp: &str) -> String {
     line.unwrap_or_default().to_uppercase()
 }
 
+/// Of the connection that a description is of: its session id, which all its descriptions have in common (RFC 9429, 5.2.2).
+fn session(sdp: &str) -> Option<&str> {
+    sdp.lines().find_map(|line| line.trim().strip_prefix("o="))?.split_ascii_whitespace().nth(1)
+}
+
+/// The certificate of one end of a call, the same on all its connections: both ends see by it that nobody else has come between them.
+pub fn certificate() -> Result<RTCCertificate, MediaError> {
+    let provider = rtc::crypto::default_provider().map_err(failed)?;
+    let params = CertificateParams::new(vec!["starling".to_owned()]).map_err(failed)?;
+    RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params).map_err(failed)
+}
+
 fn audio_codec() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_OPUS.into(),
@@ -317,6 +333,7 @@ impl Peer {
     /// Makes a connection; nothing is sent before an offer or answer is made.
     pub async fn new(
         config: &PeerConfig,
+        certificate: RTCCertificate,
         media: Arc<dyn MediaIn>,
     ) -> Result<(Self, mpsc::Receiver<PeerEvent>), MediaError> {
         let seen = Arc::new(Seen::default());
@@ -360,6 +377,7 @@ impl Peer {
                 RTCConfigurationBuilder::new()
                     .with_ice_servers(servers.collect())
                     .with_ice_transport_policy(policy)
+                    .with_certificates(vec![certificate])
                     .build(),
             )
             .with_media_engine(engine)
@@ -468,10 +486,10 @@ impl Peer {
         both.iter().flatten().map(|description| fingerprint(&description.sdp)).collect()
     }
 
-    /// Whether an offer is of the other end that we know.
+    /// Whether an offer is of the connection at the other end that we know.
     pub async fn knows(&self, offer: &str) -> bool {
         let known = self.connection.remote_description().await;
-        known.is_none_or(|description| fingerprint(&description.sdp) == fingerprint(offer))
+        known.is_none_or(|known| fingerprint(&known.sdp) == fingerprint(offer) && session(&known.sdp) == session(offer))
     }
 
     /// Where to put what is to be sent.

@@ -4,7 +4,7 @@
 mod observer;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     num::NonZeroU16,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -49,14 +49,7 @@ impl std::fmt::Debug for CallServer {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallCommand {
     /// Begin to capture; make an offer, or answer this one.
-    Start {
-        leg: Leg,
-        wire_id: CallId,
-        setup: CallSetup,
-        servers: Vec<CallServer>,
-        loopback: bool,
-        offer: Option<String>,
-    },
+    Start { leg: Leg, setup: CallSetup, servers: Vec<CallServer>, loopback: bool, offer: Option<String> },
     /// The answer to our offer of this number: 0 is the first.
     Accept(Leg, u32, String),
     /// Candidates of the other side.
@@ -77,6 +70,9 @@ pub enum CallCommand {
     End(CallId),
 }
 
+/// Fingerprints of certificates, as descriptions have them (`a=fingerprint`), in upper case.
+pub type Fingerprints = BTreeSet<String>;
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallInput {
@@ -88,8 +84,8 @@ pub enum CallInput {
     Restarted(Leg, u32, String),
     /// Ways to reach us.
     Candidates(Leg, Vec<String>),
-    /// Media flow; the emoji that both should see.
-    Connected(Leg, String),
+    /// Media flow; the certificates of both ends.
+    Connected(Leg, Fingerprints),
     /// Media have stopped.
     Interrupted(Leg),
     /// Something does not work; the call goes on.
@@ -296,9 +292,9 @@ impl Actor {
 
     async fn carry_out(&self, command: CallCommand) {
         match command {
-            CallCommand::Start { leg, wire_id, setup, servers, loopback, offer } => {
+            CallCommand::Start { leg, setup, servers, loopback, offer } => {
                 let begun = match self.config(&setup, servers, loopback) {
-                    Ok(config) => self.begin(leg, wire_id, config, offer).await,
+                    Ok(config) => self.begin(leg, config, offer).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = begun {
@@ -396,7 +392,6 @@ impl Actor {
     async fn begin(
         &self,
         leg: Leg,
-        wire_id: CallId,
         config: CallConfig,
         offer: Option<String>,
     ) -> Result<(), starling_media::MediaError> {
@@ -404,7 +399,7 @@ impl Actor {
         let (news, _) = broadcast::channel(256);
         let media = Media { call: call.clone(), news, shared: Arc::default(), offers: Arc::default() };
         self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(leg.call, media.clone());
-        tokio::spawn(observer::Observer { id: leg.call, wire_id, media, inputs: self.inputs.clone() }.run(events));
+        tokio::spawn(observer::Observer { id: leg.call, media, inputs: self.inputs.clone() }.run(events));
         let input = match offer {
             None => CallInput::Offer(leg, 0, call.offer(leg.route.0).await?),
             Some(offer) => CallInput::Answer(leg, call.answer(leg.route.0, offer).await?),

@@ -14,7 +14,6 @@ const GATHER: Duration = Duration::from_millis(40);
 /// Follows the media of one call to their end.
 pub struct Observer {
     pub id: CallId,
-    pub wire_id: CallId,
     pub media: Media,
     pub inputs: mpsc::Sender<CallInput>,
 }
@@ -52,7 +51,10 @@ impl Observer {
     async fn input(&self, event: &CallEvent) -> Option<CallInput> {
         let leg = |route: &u64| self.leg(RouteId(*route));
         Some(match event {
-            CallEvent::Connected(route) => CallInput::Connected(leg(route), self.emoji(RouteId(*route)).await),
+            CallEvent::Connected(route) => {
+                let certificates = self.media.call.fingerprints(*route).await.into_iter().collect();
+                CallInput::Connected(leg(route), certificates)
+            }
             CallEvent::Interrupted(route) => CallInput::Interrupted(leg(route)),
             CallEvent::Failed(route) => CallInput::Failed(leg(route), "the connection was lost".into()),
             CallEvent::Left(route) => CallInput::Left(leg(route)),
@@ -73,25 +75,4 @@ impl Observer {
     async fn tell(&self, input: CallInput) {
         let _ = self.inputs.send(input).await;
     }
-
-    /// A short authentication string: what both ends of a route see of both certificates. Whoever is between them has to show other ones.
-    async fn emoji(&self, route: RouteId) -> String {
-        let mut prints = self.media.call.fingerprints(route.0).await;
-        prints.sort();
-        let mut hash = blake3::Hasher::new_derive_key("starling 2026 call emoji");
-        hash.update(&self.wire_id.0);
-        for print in prints {
-            hash.update(print.as_bytes());
-        }
-        let bytes = hash.finalize();
-        bytes.as_bytes().iter().take(6).map(|b| EMOJI[usize::from(b & 63)]).collect::<Vec<_>>().join(" ")
-    }
 }
-
-/// Sixty-four pictures that look different at any size and have one common name (those of Matrix' verification).
-const EMOJI: [&str; 64] = [
-    "🐶", "🐱", "🦁", "🐎", "🦄", "🐷", "🐘", "🐰", "🐼", "🐓", "🐧", "🐢", "🐟", "🐙", "🦋", "🌷", "🌳", "🌵", "🍄",
-    "🌏", "🌙", "☁", "🔥", "🍌", "🍎", "🍓", "🌽", "🍕", "🎂", "❤", "😀", "🤖", "🎩", "👓", "🔧", "🎅", "👍", "☂",
-    "⌛", "⏰", "🎁", "💡", "📕", "✏", "📎", "✂", "🔒", "🔑", "🔨", "☎", "🏁", "🚂", "🚲", "✈", "🚀", "🏆", "⚽", "🎸",
-    "🎺", "🔔", "⚓", "🎧", "📁", "📌",
-];

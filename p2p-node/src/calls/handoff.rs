@@ -5,9 +5,9 @@
 //! left it. A device can also ask for a call that another one has (`Fetch`).
 
 use starling_keys::DeviceId;
-use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId};
+use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId, SasCommitment};
 
-use super::{Calls, Sender, host::CallHost, no_call, other_devices::OtherDeviceCall, session::CallSession};
+use super::{Calls, Sender, host::CallHost, no_call, other_devices::OtherDeviceCall, sas::Sas, session::CallSession};
 use crate::{
     api::{
         error::{CallRefused, Invalid, NodeError, NotAllowed, NotFound},
@@ -233,11 +233,13 @@ impl Calls {
         route: RouteId,
         device: DeviceId,
         offer: String,
+        commitment: Option<SasCommitment>,
     ) -> Result<(), EngineError> {
         let Some(session) = self.find(id) else { return Ok(()) };
         let leg = session.leg(route);
         let Some(participant) = session.on_route(route) else { return Ok(()) };
         participant.moved_to(device);
+        participant.sas = Sas::on_offer(&offer, commitment);
         host.media(CallCommand::Restart(leg, 0, offer));
         // Who agreed to be recorded did so there.
         self.end_recording(host, id)?;

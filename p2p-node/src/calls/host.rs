@@ -1,7 +1,7 @@
 //! What calls need of the rest of the node: all of it, so that nothing else can be reached from here, and a test can stand in for it.
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Call, CallId, EventId};
+use starling_wire::{Call, CallId, EventId, SasNonce};
 
 use crate::{
     api::{
@@ -29,6 +29,8 @@ pub trait CallHost {
     fn time(&self) -> CallTime;
     /// A new random id.
     fn new_id(&mut self) -> CallId;
+    /// A new random nonce for a short authentication string.
+    fn new_nonce(&mut self) -> SasNonce;
     /// Our account, and this device.
     fn own(&self) -> (AccountId, DeviceId);
     /// The other devices of our account.

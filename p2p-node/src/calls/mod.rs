@@ -15,6 +15,7 @@ mod other_devices;
 mod recording;
 mod remote;
 mod requests;
+mod sas;
 mod servers;
 mod session;
 
@@ -106,34 +107,42 @@ impl Calls {
         let time = host.time();
         let Some(session) = self.find(id) else { return Ok(()) };
         match input {
-            CallInput::Offer(_, _, offer) if session.outgoing && session.phase == CallPhase::Starting => {
+            CallInput::Offer(leg, _, offer) if session.outgoing && session.phase == CallPhase::Starting => {
                 session.phase = CallPhase::Ringing;
-                let ring = CallSignal::Ring { video: session.video, offer };
+                let commitment = session.commit(leg.route, &offer, host.new_nonce());
+                let ring = CallSignal::Ring { video: session.video, offer, commitment };
                 session.note = host.signal(session.chat, Call { id: session.wire_id, signal: ring });
                 self.write_note(host, id, CallEnd::NoAnswer, 0)?;
                 self.changed(host, id);
             }
-            CallInput::Offer(_, 0, offer) if session.handoff.from.is_some() => {
-                signal(host, session, CallSignal::Take { offer });
+            CallInput::Offer(leg, 0, offer) if session.handoff.from.is_some() => {
+                let commitment = session.commit(leg.route, &offer, host.new_nonce());
+                signal(host, session, CallSignal::Take { offer, commitment });
             }
             CallInput::Offer(_, number, offer) => signal(host, session, CallSignal::Restart { number, offer }),
-            CallInput::Answer(_, answer) => signal(host, session, CallSignal::Answer { answer }),
-            CallInput::Restarted(_, number, answer) => {
-                signal(host, session, CallSignal::Restarted { number, answer });
+            CallInput::Answer(leg, answer) => {
+                let nonce = session.contribute(leg.route, &answer, host.new_nonce());
+                signal(host, session, CallSignal::Answer { answer, nonce });
+            }
+            CallInput::Restarted(leg, number, answer) => {
+                // Number 0 answers a device that has taken the call over.
+                let nonce = if number == 0 { session.contribute(leg.route, &answer, host.new_nonce()) } else { None };
+                signal(host, session, CallSignal::Restarted { number, answer, nonce });
             }
             CallInput::Candidates(_, candidates) => {
                 for some in candidates.chunks(MAX_CANDIDATES) {
                     signal(host, session, CallSignal::Candidates(some.to_vec()));
                 }
             }
-            CallInput::Connected(leg, emoji) => {
+            CallInput::Connected(leg, certificates) => {
+                let sas = session.on_route(leg.route).map(|participant| &participant.sas);
+                if let Some(Err(error)) = sas.map(|sas| sas.check_connection(&certificates)) {
+                    return self.end_insecure(host, id, error);
+                }
                 session.phase = CallPhase::Connected;
                 session.connected.get_or_insert((time.running, time.wall));
                 session.deadline = None;
-                if let Some(participant) = session.on_route(leg.route) {
-                    participant.emoji = emoji;
-                }
-                self.changed(host, id);
+                self.show_emoji(host, id, leg.route);
             }
             CallInput::Interrupted(_) if session.connected.is_none() => {}
             CallInput::Interrupted(_) => {
@@ -197,6 +206,10 @@ impl Calls {
             return Ok(());
         }
         match (session.phase, session.outgoing) {
+            (CallPhase::Connected | CallPhase::Interrupted, _) => {
+                self.on_not_revealed(host, id);
+                Ok(())
+            }
             (CallPhase::Connecting, _) => {
                 let offers = session.makes_offers();
                 let route = session.participants.iter().find(|p| p.tries < CALL_TRIES).map(|p| p.route);

@@ -1,8 +1,8 @@
 //! Signals of the other side of a call.
 
-use starling_wire::{Call, CallEnd, CallId, CallSignal};
+use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment};
 
-use super::{Calls, Sender, host::CallHost, other_devices::Ring, session::CallSession};
+use super::{Calls, Sender, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
 use crate::{
     api::types::{CallPhase, TransientEvent},
     call_media::{CallCommand, RouteId},
@@ -13,12 +13,12 @@ use crate::{
 impl Calls {
     /// A signal that a member of a conversation, or another device of ours, has written.
     pub fn on_signal(&mut self, host: &mut dyn CallHost, sender: &Sender, call: Call) -> Result<(), EngineError> {
-        if let CallSignal::Ring { video, offer } = call.signal {
+        if let CallSignal::Ring { video, offer, commitment } = call.signal {
             let ring = Ring { wire_id: call.id, video };
             return if sender.own {
                 self.on_other_device_ring(host, sender, ring)
             } else {
-                self.on_ring(host, sender, ring, offer)
+                self.on_ring(host, sender, ring, (offer, commitment))
             };
         }
         self.follow_other_devices(host, sender, &call)?;
@@ -35,12 +35,12 @@ impl Calls {
             };
         };
         let (id, has_media) = (session.id, session.media.started);
-        if let CallSignal::Take { offer } = &call.signal
+        if let CallSignal::Take { offer, commitment } = &call.signal
             && has_media
             && let Some(participant) = session.participants.iter().find(|p| p.transferee == Some(sender.device))
         {
             let route = participant.route;
-            return self.on_peer_taken(host, id, route, sender.device, offer.clone());
+            return self.on_peer_taken(host, id, route, sender.device, offer.clone(), *commitment);
         }
         match session.speaker(sender.account, sender.device).map(|participant| participant.route) {
             Some(route) => self.on_participant(host, id, route, sender, call.signal),
@@ -74,11 +74,13 @@ impl Calls {
                     self.end(host, id, CallEnd::Busy, text, false)?;
                 }
             }
-            CallSignal::Answer { answer } if we_ring => {
+            CallSignal::Answer { answer, nonce } if we_ring => {
                 participant.device = Some(sender.device);
+                let reveal = participant.sas.on_answer(&answer, nonce);
                 session.phase = CallPhase::Connecting;
                 session.deadline = Some(host.time().running + CALL_TRY_MS);
                 host.media(CallCommand::Accept(leg, 0, answer));
+                self.reveal(host, id, reveal);
                 self.changed(host, id);
             }
             CallSignal::Candidates(candidates) if has_media => host.media(CallCommand::Candidates(leg, candidates)),
@@ -86,14 +88,31 @@ impl Calls {
             CallSignal::Restart { number, offer }
                 if has_media && participant.admits_offer(number, host.time().running) =>
             {
-                host.media(CallCommand::Restart(leg, number, offer));
+                match participant.sas.check_description(&offer) {
+                    Ok(()) => host.media(CallCommand::Restart(leg, number, offer)),
+                    Err(error) => self.end_insecure(host, id, error)?,
+                }
             }
-            CallSignal::Restarted { number, answer }
+            CallSignal::Restarted { number, answer, nonce }
                 if has_media && participant.device.is_some() && (number > 0 || from.is_some()) =>
             {
-                // It is ours now.
-                session.handoff.arrived |= number == 0;
+                if number == 0 {
+                    if std::mem::replace(&mut session.handoff.arrived, true) {
+                        return Ok(());
+                    }
+                    // It is ours now.
+                    let reveal = session.on_route(route).and_then(|p| p.sas.on_answer(&answer, nonce));
+                    self.reveal(host, id, reveal);
+                } else if let Err(error) = participant.sas.check_description(&answer) {
+                    return self.end_insecure(host, id, error);
+                }
                 host.media(CallCommand::Accept(leg, number, answer));
+            }
+            CallSignal::Reveal { nonce } => {
+                if let Err(error) = participant.sas.on_reveal(wire_id, nonce) {
+                    return self.end_insecure(host, id, error);
+                }
+                self.show_emoji(host, id, route);
             }
             CallSignal::Recording { what, question } => {
                 self.on_recording(host, id, route, sender.event, what, question)?;
@@ -114,7 +133,7 @@ impl Calls {
         host: &mut dyn CallHost,
         sender: &Sender,
         ring: Ring,
-        offer: String,
+        (offer, commitment): (String, Option<SasCommitment>),
     ) -> Result<(), EngineError> {
         let Sender { chat, device, event, .. } = *sender;
         if self.by_wire_id(chat, ring.wire_id).is_some() || self.rang_too_late(host, sender, ring)? {
@@ -125,7 +144,9 @@ impl Calls {
         let age = time.agreed.saturating_sub(event.clock.ms());
         let mut session = CallSession::new(ring.wire_id, chat, false, ring.video);
         (session.note, session.phase) = (Some(event), CallPhase::Ringing);
-        session.add(sender.account, Some(device)).offer = Some(offer);
+        let participant = session.add(sender.account, Some(device));
+        participant.sas = Sas::on_offer(&offer, commitment);
+        participant.offer = Some(offer);
         if let Some(at) = self.sessions.iter().position(|c| c.chat == chat) {
             let other = &self.sessions[at];
             if other.connected.is_some() && !other.has_device(device) {

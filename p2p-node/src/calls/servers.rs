@@ -81,14 +81,14 @@ impl Calls {
         if !session.outgoing {
             session.phase = CallPhase::Connecting;
         }
-        let (wire_id, servers) = (session.wire_id, std::mem::take(&mut session.media.servers));
+        let servers = std::mem::take(&mut session.media.servers);
         // A conversation of two: the one route is there from the beginning. Routes to others will join it.
         let Some(participant) = session.participants.first_mut() else { return };
         let (offer, early) = (participant.offer.take(), std::mem::take(&mut participant.early_candidates));
         let route = participant.route;
         let leg = session.leg(route);
         let loopback = host.is_loopback();
-        host.media(CallCommand::Start { leg, wire_id, setup, servers, loopback, offer });
+        host.media(CallCommand::Start { leg, setup, servers, loopback, offer });
         if !early.is_empty() {
             host.media(CallCommand::Candidates(leg, early));
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{CallEnd, CallId, EventId};
 
-use super::handoff::Handoff;
+use super::{handoff::Handoff, sas::Sas};
 use crate::{
     api::types::{CallInfo, CallPhase, CallSetup, ChatId, Consent},
     call_media::{CallServer, Leg, RouteId},
@@ -90,8 +90,10 @@ pub struct Participant {
     restarts: (u32, u64),
     /// Connections that were tried.
     pub tries: u8,
-    /// What both sides see if nobody is between them; empty before media flow.
+    /// What both sides see if nobody is between them; empty before media flow and both have contributed.
     pub emoji: String,
+    /// The exchange behind that.
+    pub sas: Sas,
     /// The device that it hands its end of the call over to.
     pub transferee: Option<DeviceId>,
     /// Its wish to record the call.
@@ -122,6 +124,7 @@ impl Participant {
             restarts: (0, 0),
             tries: 1,
             emoji: String::new(),
+            sas: Sas::default(),
             transferee: None,
             recorded: PeerRecording::default(),
         }

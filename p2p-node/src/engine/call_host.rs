@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Call, CallId, EventId, rendezvous::RequestBody};
+use starling_wire::{Body, Call, CallId, EventId, SasNonce, rendezvous::RequestBody};
 
 use super::Engine;
 use crate::{
@@ -45,6 +45,10 @@ impl CallHost for EngineHost<'_, '_> {
 
     fn new_id(&mut self) -> CallId {
         CallId(self.turn.rng().random())
+    }
+
+    fn new_nonce(&mut self) -> SasNonce {
+        self.turn.rng().random()
     }
 
     fn own(&self) -> (AccountId, DeviceId) {

@@ -85,12 +85,33 @@ impl Engine {
 
     /// One turn. The effects may be carried out: everything that they rest on is durable.
     pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Result<Vec<Effect>, EngineError> {
+        self.turn_with(now, |engine, turn| engine.handle(turn, inputs))
+    }
+
+    /// One turn of a modified program: `work` does what ours never would, and what follows from it leaves.
+    #[cfg(test)]
+    pub(crate) fn modified_turn(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut Self, &mut Turn<'_>),
+    ) -> Result<Vec<Effect>, EngineError> {
+        self.turn_with(now, |engine, turn| {
+            work(engine, turn);
+            engine.handle(turn, [])
+        })
+    }
+
+    fn turn_with(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<(), EngineError>,
+    ) -> Result<Vec<Effect>, EngineError> {
         let span = tracing::debug_span!("turn", after = self.counters.row.feed);
         let _entered = span.enter();
         let store = self.store.clone();
         let mut turn = Turn::begin(&store, now, &mut self.source, self.counters.row.feed)?;
         turn.set_home_offset(self.homes.clock_offset());
-        self.handle(&mut turn, inputs)?;
+        work(self, &mut turn)?;
         let effects = turn.commit(&mut self.source)?;
         self.last = now;
         Ok(effects)

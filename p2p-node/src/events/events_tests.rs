@@ -393,7 +393,7 @@ fn what_others_say_of_themselves_becomes_facts_and_what_we_say_does_not() {
 fn a_missed_call_is_unread_until_it_is_read_and_nobody_can_edit_it() {
     let mut alice = Device::new(0, 0, 2);
     let mut story = Story::default();
-    let ring = CallSignal::Ring { video: false, offer: String::new() };
+    let ring = CallSignal::Ring { video: false, offer: String::new(), commitment: None };
     let note = story.say(1, 0, Body::Call(Call { id: CallId([7; 16]), signal: ring }));
     let missed = CallSignal::Note { why: CallEnd::NoAnswer, video: false, duration_ms: 0 };
     alice.with(START, |fold| {

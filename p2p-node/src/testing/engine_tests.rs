@@ -8,7 +8,7 @@ use starling_wire::{CallEnd, CallId};
 
 use crate::{
     api::types::{Audience, CallSetup, ContactState, DeliveryState, Message, TransientEvent},
-    call_media::{CallCommand, CallInput, Leg, RouteId},
+    call_media::{CallCommand, CallInput, Fingerprints, Leg, RouteId},
     calls::CallRequest,
     engine::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand},
     testing::world::{Who, World},
@@ -443,7 +443,7 @@ fn a_call_rings_is_answered_and_leaves_a_note() {
     world.settle();
     assert!(world.of(alice).calls.contains(&CallCommand::Accept(leg(id), 0, "answer".into())));
     for who in [alice, bob] {
-        world.media(who, CallInput::Connected(leg(id), "emoji".into()));
+        world.media(who, CallInput::Connected(leg(id), Fingerprints::new()));
     }
     world.pass(5_000);
     world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
@@ -524,7 +524,7 @@ pub fn answer(world: &mut World, who: Who, id: CallId) {
 /// Media flow.
 pub fn connect(world: &mut World, id: CallId, who: &[Who]) {
     for who in who {
-        world.media(*who, CallInput::Connected(leg(id), "emoji".into()));
+        world.media(*who, CallInput::Connected(leg(id), Fingerprints::new()));
     }
 }
 

@@ -7,6 +7,7 @@ mod fixture_tests;
 mod group_tests;
 mod permission_tests;
 mod promise_tests;
+mod sas_tests;
 mod search_tests;
 mod work_tests;
 mod world;

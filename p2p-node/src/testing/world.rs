@@ -39,7 +39,7 @@ use crate::{
     net::{HomeId, NetCommand, NetEvent},
     store::{CHATS, CONTACTS, ChatRow, ContactRow, MEMBERS, MemberRow, Reading, Store, Table, prefix},
     timeline,
-    turn::{Effect, Now, Source},
+    turn::{Effect, Now, Source, Turn},
 };
 
 /// Who somebody is in the world.
@@ -315,7 +315,21 @@ impl World {
     fn turn(&mut self, who: Who, inputs: Vec<Input>) {
         let now = self.now;
         let Some((engine, _)) = &mut self.people[who].running else { return };
-        for effect in engine.turn(inputs, now).unwrap() {
+        let effects = engine.turn(inputs, now).unwrap();
+        self.carry_out(who, effects);
+    }
+
+    /// Somebody's program is a modified one for a moment: it does what ours never would.
+    pub fn modified(&mut self, who: Who, work: impl FnOnce(&mut Engine, &mut Turn<'_>)) {
+        let now = self.now;
+        let (engine, _) = self.people[who].running.as_mut().unwrap();
+        let effects = engine.modified_turn(now, work).unwrap();
+        self.carry_out(who, effects);
+        self.settle();
+    }
+
+    fn carry_out(&mut self, who: Who, effects: Vec<Effect>) {
+        for effect in effects {
             match effect {
                 Effect::Reply(reply) => reply(),
                 Effect::TransientEvent(news) => self.people[who].live.push(news),

@@ -113,6 +113,7 @@ fn call_end(end: CallEnd) -> objects::CallEnd {
         CallEnd::Elsewhere => objects::CallEnd::Elsewhere,
         CallEnd::Failed => objects::CallEnd::Failed,
         CallEnd::Lost => objects::CallEnd::Lost,
+        CallEnd::Insecure => objects::CallEnd::Insecure,
     }
 }
 

@@ -54,6 +54,8 @@ impl Ended {
             CallEnd::Busy => Err(CliError::new("busy", 6, format!("they are busy{word}"))),
             CallEnd::NoAnswer => Err(CliError::timeout("nobody answered").hint("they see a missed call")),
             CallEnd::Lost => Err(CliError::new("lost", 3, format!("the call was lost{word}"))),
+            CallEnd::Insecure => Err(CliError::new("insecure", 6, format!("the call was not safe{word}"))
+                .hint("compare safety numbers by another way before you call again: starling safety")),
             CallEnd::Failed => Err(CliError::new("failed", 3, format!("the call could not be connected{word}"))
                 .hint("starling call test shows what works")),
         }

@@ -74,6 +74,7 @@ fn words_of_call(call: &CallNote, own: bool) -> String {
         (CallEnd::Declined, _) => format!("{kind}, declined"),
         (CallEnd::Busy, true) => format!("{kind}, busy"),
         (CallEnd::Elsewhere, _) => format!("{kind}, taken on another device"),
+        (CallEnd::Insecure, _) => format!("{kind}, ended: somebody may have sat between you"),
         (CallEnd::Failed | CallEnd::Lost, _) => format!("{kind}, not connected"),
         (CallEnd::HungUp, _) => kind.to_owned(),
     }

@@ -58,6 +58,8 @@ pub enum CallEnd {
     Failed,
     /// The connection was lost.
     Lost,
+    /// The check against somebody in between failed.
+    Insecure,
 }
 
 impl CallEnd {
@@ -72,6 +74,7 @@ impl CallEnd {
             Self::Elsewhere => 5,
             Self::Failed => 6,
             Self::Lost => 7,
+            Self::Insecure => 8,
         }
     }
 
@@ -85,6 +88,7 @@ impl CallEnd {
             5 => Self::Elsewhere,
             6 => Self::Failed,
             7 => Self::Lost,
+            8 => Self::Insecure,
             _ => Self::HungUp,
         }
     }
@@ -100,6 +104,7 @@ impl CallEnd {
             Self::Elsewhere => "elsewhere",
             Self::Failed => "failed",
             Self::Lost => "lost",
+            Self::Insecure => "insecure",
         }
     }
 }
@@ -142,7 +147,13 @@ impl Recording {
     }
 }
 
-/// What one side of a call tells the other.
+/// What a side of a call contributes to its short authentication string: random.
+pub type SasNonce = [u8; 32];
+
+/// A hash that binds the side that offers to its [`SasNonce`] before it knows the other one.
+pub type SasCommitment = [u8; 32];
+
+/// What one side of a call tells the other. Who runs a version without commitments gives neither commitment nor nonce.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallSignal {
     /// A call comes in, with the caller's offer (SDP).
@@ -151,11 +162,15 @@ pub enum CallSignal {
         video: bool,
         /// Session description.
         offer: String,
+        /// To the nonce that is revealed after the answer.
+        commitment: Option<SasCommitment>,
     },
     /// A device takes it, with its answer (SDP).
     Answer {
         /// Session description.
         answer: String,
+        /// The nonce of the device that answers.
+        nonce: Option<SasNonce>,
     },
     /// Ways to reach the sender (ICE candidates, JSON), as they are found.
     Candidates(Vec<String>),
@@ -172,6 +187,8 @@ pub enum CallSignal {
         number: u32,
         /// Session description.
         answer: String,
+        /// With the answer to a `Take`: the nonce of the device that answers.
+        nonce: Option<SasNonce>,
     },
     /// It is over.
     End {
@@ -200,6 +217,13 @@ pub enum CallSignal {
     Take {
         /// Session description.
         offer: String,
+        /// To the nonce that is revealed after the answer.
+        commitment: Option<SasCommitment>,
+    },
+    /// The nonce that the offer's commitment is about: sent once there is an answer with a nonce.
+    Reveal {
+        /// The nonce.
+        nonce: SasNonce,
     },
     /// The sender wants to have a call that another device of its account has.
     Fetch,
@@ -228,8 +252,11 @@ pub(crate) mod proto {
     pub struct Call {
         #[prost(bytes, tag = "1")]
         pub id: Vec<u8>,
-        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14")]
         pub signal: Option<Signal>,
+        /// With `Ring` and `Take` a commitment, with `Answer` and `Restarted` a nonce. Older versions skip it.
+        #[prost(bytes = "vec", tag = "13")]
+        pub sas: Vec<u8>,
     }
 
     #[derive(Clone, PartialEq, prost::Oneof)]
@@ -256,6 +283,8 @@ pub(crate) mod proto {
         Take(String),
         #[prost(bool, tag = "12")]
         Fetch(bool),
+        #[prost(bytes, tag = "14")]
+        Reveal(Vec<u8>),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -320,17 +349,17 @@ pub(crate) mod proto {
 impl Call {
     pub(crate) fn to_proto(&self) -> proto::Call {
         let signal = match &self.signal {
-            CallSignal::Ring { video, offer } => {
+            CallSignal::Ring { video, offer, .. } => {
                 proto::Signal::Ring(proto::Ring { video: *video, offer: offer.clone() })
             }
-            CallSignal::Answer { answer } => proto::Signal::Answer(answer.clone()),
+            CallSignal::Answer { answer, .. } => proto::Signal::Answer(answer.clone()),
             CallSignal::Candidates(candidates) => {
                 proto::Signal::Candidates(proto::Candidates { candidates: candidates.clone() })
             }
             CallSignal::Restart { number, offer } => {
                 proto::Signal::Restart(proto::Renewal { number: *number, description: offer.clone() })
             }
-            CallSignal::Restarted { number, answer } => {
+            CallSignal::Restarted { number, answer, .. } => {
                 proto::Signal::Restarted(proto::Renewal { number: *number, description: answer.clone() })
             }
             CallSignal::End { why, text } => proto::Signal::End(proto::End { why: why.number(), text: text.clone() }),
@@ -340,13 +369,21 @@ impl Call {
             CallSignal::Transfer { to, with, video } => {
                 proto::Signal::Transfer(proto::Transfer { to: to.to_vec(), with: with.to_vec(), video: *video })
             }
-            CallSignal::Take { offer } => proto::Signal::Take(offer.clone()),
+            CallSignal::Take { offer, .. } => proto::Signal::Take(offer.clone()),
             CallSignal::Fetch => proto::Signal::Fetch(true),
+            CallSignal::Reveal { nonce } => proto::Signal::Reveal(nonce.to_vec()),
             CallSignal::Note { why, video, duration_ms } => {
                 proto::Signal::Note(proto::Note { why: why.number(), video: *video, duration_ms: *duration_ms })
             }
         };
-        proto::Call { id: self.id.0.to_vec(), signal: Some(signal) }
+        let sas = match &self.signal {
+            CallSignal::Ring { commitment: sas, .. }
+            | CallSignal::Take { commitment: sas, .. }
+            | CallSignal::Answer { nonce: sas, .. }
+            | CallSignal::Restarted { nonce: sas, .. } => sas.map(Vec::from),
+            _ => None,
+        };
+        proto::Call { id: self.id.0.to_vec(), signal: Some(signal), sas: sas.unwrap_or_default() }
     }
 
     /// Nothing for a signal that a newer version knows.
@@ -354,12 +391,16 @@ impl Call {
         let id = CallId(call.id.as_slice().try_into().map_err(|_| EventError::Malformed)?);
         let bounded =
             |text: String, most: usize| if text.len() <= most { Ok(text) } else { Err(EventError::Malformed) };
+        let bytes = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).map_err(|_| EventError::Malformed);
+        let sas = if call.sas.is_empty() { None } else { Some(bytes(call.sas)?) };
         let Some(signal) = call.signal else { return Ok(None) };
         let signal = match signal {
             proto::Signal::Ring(ring) => {
-                CallSignal::Ring { video: ring.video, offer: bounded(ring.offer, MAX_DESCRIPTION)? }
+                CallSignal::Ring { video: ring.video, offer: bounded(ring.offer, MAX_DESCRIPTION)?, commitment: sas }
             }
-            proto::Signal::Answer(answer) => CallSignal::Answer { answer: bounded(answer, MAX_DESCRIPTION)? },
+            proto::Signal::Answer(answer) => {
+                CallSignal::Answer { answer: bounded(answer, MAX_DESCRIPTION)?, nonce: sas }
+            }
             proto::Signal::Candidates(list) => {
                 if list.candidates.len() > MAX_CANDIDATES || list.candidates.iter().any(|c| c.len() > MAX_CANDIDATE) {
                     return Err(EventError::Malformed);
@@ -370,7 +411,7 @@ impl Call {
                 CallSignal::Restart { number, offer: bounded(description, MAX_DESCRIPTION)? }
             }
             proto::Signal::Restarted(proto::Renewal { number, description }) => {
-                CallSignal::Restarted { number, answer: bounded(description, MAX_DESCRIPTION)? }
+                CallSignal::Restarted { number, answer: bounded(description, MAX_DESCRIPTION)?, nonce: sas }
             }
             proto::Signal::End(end) => {
                 CallSignal::End { why: CallEnd::from_number(end.why), text: bounded(end.text, MAX_CALL_TEXT)? }
@@ -380,12 +421,12 @@ impl Call {
                 None => return Ok(None),
             },
             proto::Signal::Transfer(transfer) => {
-                let device = |bytes: Vec<u8>| bytes.try_into().map_err(|_| EventError::Malformed);
-                let (to, with) = (device(transfer.to)?, device(transfer.with)?);
+                let (to, with) = (bytes(transfer.to)?, bytes(transfer.with)?);
                 CallSignal::Transfer { to, with, video: transfer.video }
             }
-            proto::Signal::Take(offer) => CallSignal::Take { offer: bounded(offer, MAX_DESCRIPTION)? },
+            proto::Signal::Take(offer) => CallSignal::Take { offer: bounded(offer, MAX_DESCRIPTION)?, commitment: sas },
             proto::Signal::Fetch(_) => CallSignal::Fetch,
+            proto::Signal::Reveal(nonce) => CallSignal::Reveal { nonce: bytes(nonce)? },
             proto::Signal::Note(note) => CallSignal::Note {
                 why: CallEnd::from_number(note.why),
                 video: note.video,
@@ -407,7 +448,7 @@ mod tests {
         assert_eq!(id.to_string().parse::<CallId>().unwrap(), id);
         assert!("xyz".parse::<CallId>().is_err());
         assert!("ä5".repeat(16).parse::<CallId>().is_err());
-        for number in 0..8 {
+        for number in 0..9 {
             assert_eq!(CallEnd::from_number(number).number(), number);
         }
         assert_eq!(CallEnd::from_number(99), CallEnd::HungUp);
@@ -416,15 +457,16 @@ mod tests {
     #[test]
     fn too_much_is_refused() {
         let call = |signal| Call { id: CallId([1; 16]), signal }.to_proto();
-        let long = call(CallSignal::Answer { answer: "x".repeat(MAX_DESCRIPTION + 1) });
+        let long = call(CallSignal::Answer { answer: "x".repeat(MAX_DESCRIPTION + 1), nonce: None });
         assert_eq!(Call::from_proto(long), Err(EventError::Malformed));
         let many = call(CallSignal::Candidates(vec![String::new(); MAX_CANDIDATES + 1]));
         assert_eq!(Call::from_proto(many), Err(EventError::Malformed));
-        let newer = proto::Call { id: vec![1; 16], signal: None };
+        let newer = proto::Call { id: vec![1; 16], signal: None, sas: Vec::new() };
         assert_eq!(Call::from_proto(newer), Ok(None));
         let newer = proto::Call {
             id: vec![1; 16],
             signal: Some(proto::Signal::Recording(proto::Record { what: 99, question: 1 })),
+            sas: Vec::new(),
         };
         assert_eq!(Call::from_proto(newer), Ok(None));
         let agreed =
@@ -432,10 +474,32 @@ mod tests {
         assert_eq!(Call::from_proto(agreed.to_proto()), Ok(Some(agreed)));
         let moved = |to: &[u8]| {
             let transfer = proto::Transfer { to: to.to_vec(), with: vec![2; 32], video: true };
-            Call::from_proto(proto::Call { id: vec![1; 16], signal: Some(proto::Signal::Transfer(transfer)) })
+            let signal = Some(proto::Signal::Transfer(transfer));
+            Call::from_proto(proto::Call { id: vec![1; 16], signal, sas: Vec::new() })
         };
         let transfer = CallSignal::Transfer { to: [1; 32], with: [2; 32], video: true };
         assert_eq!(moved(&[1; 32]), Ok(Some(Call { id: CallId([1; 16]), signal: transfer })));
         assert_eq!(moved(&[1; 31]), Err(EventError::Malformed));
+    }
+
+    #[test]
+    fn commitments_and_nonces_are_read_back_and_an_older_version_gives_none() {
+        let (answer, offer) = (String::from("answer"), String::from("offer"));
+        for sas in [None, Some([9; 32])] {
+            let signals = [
+                CallSignal::Ring { video: true, offer: offer.clone(), commitment: sas },
+                CallSignal::Take { offer: offer.clone(), commitment: sas },
+                CallSignal::Answer { answer: answer.clone(), nonce: sas },
+                CallSignal::Restarted { number: 0, answer: answer.clone(), nonce: sas },
+                CallSignal::Reveal { nonce: [8; 32] },
+            ];
+            for signal in signals {
+                let call = Call { id: CallId([1; 16]), signal };
+                assert_eq!(Call::from_proto(call.to_proto()), Ok(Some(call)));
+            }
+        }
+        let signal = CallSignal::Reveal { nonce: [8; 32] };
+        let short = proto::Call { sas: vec![1; 31], ..Call { id: CallId([1; 16]), signal }.to_proto() };
+        assert_eq!(Call::from_proto(short), Err(EventError::Malformed));
     }
 }

@@ -310,7 +310,7 @@ mod tests {
             Body::Devices(Devices { list: vec![1, 2, 3] }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),
-                signal: crate::CallSignal::Ring { video: true, offer: "v=0".into() },
+                signal: crate::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([7; 32]) },
             }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),

@@ -316,6 +316,10 @@ impl App {
             // It goes on under another name.
             _ if call.replaced_by.is_some() => {}
             Some(CallEnd::Elsewhere) => self.say("Another device of yours has the call: /take brings it here.".into()),
+            // In words of our own: those of the other end are no explanation.
+            Some(CallEnd::Insecure) => self.warn(
+                "The call has ended: its check failed, and somebody may have sat between you. Compare safety numbers by another way.".into(),
+            ),
             reason => {
                 let reason = reason.map(CallEnd::as_str).unwrap_or_default().replace('_', " ");
                 let word = quoted(call.text.as_deref().unwrap_or_default());
