@@ -117,7 +117,7 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     /// If the node refuses, has stopped, or does not answer in time.
     pub async fn call<M: Method>(&self, request: M) -> Result<M::Answer, ClientError> {
         let limit = request.time_limit();
-        self.call_within(M::NAME, request, limit).await
+        self.call_within(M::NAME, given(&request)?, limit).await
     }
 
     /// Calls a method with its name and parameters as JSON.
@@ -152,7 +152,7 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     /// If the node has stopped.
     pub async fn notify<M: Method>(&self, request: M) -> Result<(), ClientError> {
         let limit = request.time_limit();
-        let written = self.write(Outgoing::new(None, M::NAME, request));
+        let written = self.write(Outgoing::new(None, M::NAME, given(&request)?));
         tokio::time::timeout(limit, written).await.map_err(|_| ClientError::TimedOut)?
     }
 
@@ -181,6 +181,15 @@ impl<W: AsyncWrite + Unpin> Client<W> {
         write.write_all(line.as_bytes()).await.map_err(|_| ClientError::Closed)?;
         write.flush().await.map_err(|_| ClientError::Closed)
     }
+}
+
+/// The parameters of a request that are given. Others are left out: an older node refuses what it does not know, even if it is null.
+fn given(request: &impl Method) -> Result<Value, ClientError> {
+    let mut params = serde_json::to_value(request).map_err(|error| ClientError::Unexpected(error.to_string()))?;
+    if let Value::Object(params) = &mut params {
+        params.retain(|_, value| !value.is_null());
+    }
+    Ok(params)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -291,6 +300,22 @@ mod tests {
         let event = line.event().unwrap();
         assert_eq!((event.kind, event.seq), (EventKind::Unknown, 7));
         assert_eq!(line.json["more"], json!({}));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_given_is_not_sent_as_an_older_node_may_not_know_it() {
+        let (client, mut node) = connection();
+        let subscribe = Subscribe { since: None, chat: None, keepalive: None };
+        let refuse = async {
+            let request = request(&mut node).await;
+            let error = Error::method_not_found("subscribe");
+            write(&mut node, json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })).await;
+            request["params"].clone()
+        };
+        let (refused, params) = tokio::join!(client.call(subscribe), refuse);
+        assert_eq!(params, json!({}));
+        let Err(ClientError::Refused(error)) = refused else { panic!("not refused") };
+        assert!(error.is_unknown());
     }
 
     #[tokio::test]

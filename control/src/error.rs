@@ -90,6 +90,12 @@ impl Error {
         Self::of_request(INVALID_PARAMS, format!("parameters: {why}"), None)
     }
 
+    /// Whether the node does not know the method, or one of its parameters.
+    pub fn is_unknown(&self) -> bool {
+        // serde's words: a node has never had others for it.
+        self.code == METHOD_NOT_FOUND || (self.code == INVALID_PARAMS && self.message.contains("unknown field `"))
+    }
+
     /// The connection has not given the token that it needs.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         let data = ErrorData { code: "unauthorized".into(), exit: 6, ..ErrorData::default() };

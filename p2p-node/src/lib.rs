@@ -26,7 +26,9 @@ mod testing;
 mod timeline;
 mod turn;
 
-pub use api::error::{CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable};
+pub use api::error::{
+    CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound, Unreachable,
+};
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
     Contact, ContactState, DeliveryState, Device, DurableEvent, DurableEventKind, HomeStatus, InvalidId, Message,

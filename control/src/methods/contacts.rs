@@ -19,6 +19,15 @@ requests! {
         safety_numbers: Option<bool>,
     }
 
+    /// One contact.
+    #[derive(Default)]
+    Find = "contacts.find" -> Contact => {
+        /// A name, with or without `@`, an account, an address or invite, or the id of a conversation, with or without `id:`.
+        who: String,
+        /// With the safety number, which takes a millisecond or two to compute: no unless it is true.
+        safety_number: Option<bool>,
+    }
+
     /// Those who ask to be a contact.
     Requests = "requests" -> Vec<Request> => {}
 

@@ -107,6 +107,7 @@ table! {
     node::Discover,
     node::Authenticate,
     contacts::List,
+    contacts::Find,
     contacts::Requests,
     contacts::Add,
     contacts::Accept,
@@ -247,6 +248,14 @@ mod tests {
         assert_eq!(refused::<messages::Edit>(json!({ "chat": "c", "message": "m" })), "text");
         assert_eq!(refused::<contacts::Verify>(json!({ "account": "a", "verfied": false })), "verfied");
         assert_eq!(refused::<contacts::List>(json!({ "limit": 5 })), "limit");
+    }
+
+    #[test]
+    fn what_a_node_does_not_know_is_told_from_what_is_not_valid() {
+        let refused = |params: Value| read::<contacts::List>(params.as_object().unwrap().clone()).unwrap_err();
+        assert!(refused(json!({ "of_the_future": null })).is_unknown());
+        assert!(!refused(json!({ "safety_numbers": "no" })).is_unknown());
+        assert!(Error::method_not_found("of.the.future").is_unknown());
     }
 
     #[test]

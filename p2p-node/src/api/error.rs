@@ -7,7 +7,7 @@ use starling_text::NameError;
 use starling_wire::rendezvous::Refusal;
 
 pub use crate::events::Refusal as EventRefusal;
-use crate::store::StoreError;
+use crate::{api::types::ChatId, store::StoreError};
 
 /// Why the node cannot do what it was asked.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub enum NodeError {
     /// There is no such thing.
     #[error("not found: {0:?}")]
     NotFound(NotFound),
+    /// Nobody is meant by what was given to find a contact, or several are.
+    #[error("not found: {0:?}")]
+    Unfound(Unfound),
     /// Somebody who is needed cannot be reached, and nothing was queued.
     #[error("not reached: {0:?}")]
     Unreachable(Unreachable),
@@ -63,6 +66,7 @@ macro_rules! reasons {
 reasons! {
     Invalid;
     NotFound;
+    Unfound;
     Unreachable;
     NotAllowed;
 }
@@ -157,6 +161,32 @@ pub enum NotFound {
     CallElsewhere,
     /// The device of the account.
     Device,
+}
+
+/// Why no contact was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfound {
+    /// There is no conversation with this id.
+    Conversation {
+        /// The id.
+        id: String,
+    },
+    /// Nobody with the address is a contact.
+    Address,
+    /// Nobody with the name is.
+    Name {
+        /// The name.
+        name: String,
+        /// Some names that begin like it.
+        close: Vec<String>,
+    },
+    /// Several have the name.
+    Several {
+        /// The name.
+        name: String,
+        /// The conversation with each of them.
+        chats: Vec<ChatId>,
+    },
 }
 
 /// What was needed and cannot be reached.

@@ -24,6 +24,7 @@ use crate::{
 #[allow(missing_docs, reason = "each is a method of `Node`, documented there")]
 pub enum ContactCommand {
     List(Reply<Vec<Contact>>),
+    Find(String, Reply<Contact>),
     Requests(Reply<Vec<Request>>),
     Invite {
         uses: u32,
@@ -58,7 +59,7 @@ impl ContactCommand {
     /// Whether a device that its account has given up may still do this.
     pub(crate) fn is_allowed_after_removal(&self) -> bool {
         match self {
-            Self::List(_) | Self::Requests(_) => true,
+            Self::List(_) | Self::Find(..) | Self::Requests(_) => true,
             Self::Invite { .. }
             | Self::UseCode { .. }
             | Self::Connect { .. }
@@ -77,6 +78,7 @@ impl ContactCommand {
     pub(crate) fn refuse(self, error: NodeError) {
         match self {
             Self::List(reply) => fail(reply, error),
+            Self::Find(_, reply) => fail(reply, error),
             Self::Requests(reply) => fail(reply, error),
             Self::Invite { reply, .. } => fail(reply, error),
             Self::UseCode { reply, .. } | Self::Connect { reply, .. } => fail(reply, error),
@@ -102,6 +104,11 @@ impl Engine {
             ContactCommand::List(reply) => {
                 let contacts = self.contacts.people.keys().filter_map(|account| self.contact(*account)).collect();
                 turn.reply(reply, Ok(contacts));
+                return Ok(());
+            }
+            ContactCommand::Find(who, reply) => {
+                let found = self.find_contact(&who);
+                turn.reply(reply, found);
                 return Ok(());
             }
             ContactCommand::Requests(reply) => {

@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod connect;
+mod find;
 mod invites;
 mod join;
 pub mod pending;

@@ -243,6 +243,15 @@ impl Node {
         self.call(ContactCommand::List).await
     }
 
+    /// The one contact that `who` means: a name, with or without `@`, an account, an address or invite, or the id of a conversation, with or without
+    /// `id:`.
+    ///
+    /// # Errors
+    /// [`NodeError::Unfound`] if it is nobody, or if several have the name.
+    pub async fn find_contact(&self, who: String) -> Result<Contact, NodeError> {
+        self.call(|reply| ContactCommand::Find(who, reply)).await
+    }
+
     /// Conversations: pinned first, then by newest message.
     pub async fn chats(&self) -> Result<Vec<Chat>, NodeError> {
         self.call(ConversationCommand::List).await

@@ -3,6 +3,7 @@
 mod call_tests;
 mod device_tests;
 mod engine_tests;
+mod find_tests;
 mod fixture_tests;
 mod group_tests;
 mod permission_tests;

@@ -1,8 +1,11 @@
 //! What the node's errors say to people, and which command is the next step: on the command line a verb, on the screen a slash command.
 
 use starling_node::{
-    CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable,
+    CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound,
+    Unreachable,
 };
+
+use starling_text::SafeText;
 
 use super::CliError;
 
@@ -43,6 +46,8 @@ fn step(reason: &str) -> Option<Step> {
         ),
         "blocked" => ("`starling contacts unblock WHO` lets them in again", "/unblock lets them in again"),
         "contact_removed" => ("add them again: `starling contacts add`", "/add adds them again"),
+        "address_not_found" => ("add them first with `starling contacts add`", "/add adds them"),
+        "name_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
         "contact_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
         "too_many_contacts" => ("remove some: `starling contacts remove WHO`", "/remove removes one"),
         "message_too_long" => ("send it in parts; --lines makes a message of each line", "send it in parts"),
@@ -67,6 +72,8 @@ impl From<NodeError> for CliError {
         let (code, exit, (reason, message)) = match &error {
             NodeError::Invalid(what) => ("usage", 2, invalid(what)),
             NodeError::NotFound(what) => ("not_found", 5, not_found(*what)),
+            NodeError::Unfound(why @ Unfound::Several { .. }) => ("usage", 2, unfound(why)),
+            NodeError::Unfound(why) => ("not_found", 5, unfound(why)),
             NodeError::Unreachable(what) => ("unreachable", 3, unreachable(what)),
             NodeError::NotAllowed(why) => ("refused", 6, refused(why)),
             NodeError::KeyChanged { name } => {
@@ -84,7 +91,11 @@ impl From<NodeError> for CliError {
             NodeError::RateLimited { retry_after_ms } => Some(retry_after_ms),
             _ => None,
         };
-        let hint = step(reason).map(|step| step.command.into());
+        let named = match &error {
+            NodeError::Unfound(why) => choice(why),
+            _ => None,
+        };
+        let hint = named.or_else(|| step(reason).map(|step| step.command.into()));
         Self { reason: Some(reason.to_owned()), hint, retry_after_ms, ..Self::new(code, exit, message) }
     }
 }
@@ -140,6 +151,29 @@ fn not_found(what: NotFound) -> Text {
         NotFound::Device => ("device_not_found", "the account has no such device"),
     };
     (reason, text.to_owned())
+}
+
+fn unfound(why: &Unfound) -> Text {
+    match why {
+        Unfound::Conversation { id } => ("chat_not_found", format!("there is no conversation {id}")),
+        Unfound::Address => ("address_not_found", "nobody with this address is a contact".into()),
+        Unfound::Name { name, .. } => ("name_not_found", format!("nobody called “{name}” is a contact")),
+        Unfound::Several { name, chats } => {
+            ("which_contact", format!("“{name}” is the name of {} contacts", chats.len()))
+        }
+    }
+}
+
+/// Those who may be meant.
+fn choice(why: &Unfound) -> Option<SafeText> {
+    let (text, names) = match why {
+        Unfound::Name { close, .. } if !close.is_empty() => (close.join(", "), true),
+        Unfound::Several { chats, .. } => {
+            (chats.iter().map(|chat| format!("id:{chat}")).collect::<Vec<_>>().join(", "), false)
+        }
+        _ => return None,
+    };
+    Some(if names { format!("did you mean {text}?") } else { format!("use one of: {text}") }.into())
 }
 
 fn unreachable(what: &Unreachable) -> Text {

@@ -54,7 +54,7 @@ struct Own {
 impl Client {
     /// Calls a method.
     pub async fn call<M: Method>(&self, request: M) -> CliResult<M::Answer> {
-        Ok(self.connection.call(request).await?)
+        self.connection.call(request).await.map_err(|error| refused::<M>(error))
     }
 
     /// Calls a method that the user has named, with the parameters that they give.
@@ -115,6 +115,22 @@ impl Client {
     }
 }
 
+/// Why a request of this program came to nothing. It has only parameters of the contract: what does not know one is an older node that still runs.
+fn refused<M: Method>(error: ClientError) -> CliError {
+    let is_older = match &error {
+        ClientError::Refused(why) => why.is_unknown(),
+        _ => false,
+    };
+    if !is_older {
+        return error.into();
+    }
+    let text = format!(
+        "the node that runs for this profile is older than this program: it does not know all of “{}”",
+        M::NAME
+    );
+    CliError::new("older_node", 1, text).hint("restart it: `starling daemon --stop`, then `starling daemon` again")
+}
+
 /// The node has stopped; what was asked may be asked again of the next.
 pub fn gone() -> CliError {
     ClientError::Closed.into()
@@ -125,6 +141,15 @@ pub fn gone() -> CliError {
 /// # Errors
 /// If there is one, and it does not answer within the limit.
 pub async fn connect(profile: &Profile, limit: Duration) -> CliResult<Option<Client>> {
+    Ok(connect_asking(profile, limit, &node::Events {}).await?.map(|(client, _)| client))
+}
+
+/// The same with a first request, and its answer.
+async fn connect_asking<M: Method + Clone>(
+    profile: &Profile,
+    limit: Duration,
+    request: &M,
+) -> CliResult<Option<(Client, CliResult<M::Answer>)>> {
     for socket in profile.sockets() {
         let stream = match UnixStream::connect(&socket).await {
             Ok(stream) => stream,
@@ -138,10 +163,12 @@ pub async fn connect(profile: &Profile, limit: Duration) -> CliResult<Option<Cli
             continue;
         }
         let connection = starling_control::Client::over(stream);
-        match tokio::time::timeout(limit, connection.call(node::Events {})).await {
-            Ok(Ok(_)) => return Ok(Some(Client { connection, own: None })),
+        match tokio::time::timeout(limit, connection.call(request.clone())).await {
             // One that is just stopping still has its socket.
-            Ok(Err(_)) => {}
+            Ok(Err(ClientError::Closed)) => {}
+            Ok(answer) => {
+                return Ok(Some((Client { connection, own: None }, answer.map_err(|error| refused::<M>(error)))));
+            }
             Err(_) => return Err(ClientError::TimedOut.into()),
         }
     }
@@ -150,18 +177,24 @@ pub async fn connect(profile: &Profile, limit: Duration) -> CliResult<Option<Cli
 
 /// Finds the profile's node, or starts one in this process.
 pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
-    acquire_within(profile, global, FIRST_ANSWER).await
+    Ok(acquire_asking(profile, global, FIRST_ANSWER, node::Events {}).await?.0)
 }
 
-/// The same, with a limit to how long a node that runs may take to answer.
-pub async fn acquire_within(profile: &Profile, global: &Global, limit: Duration) -> CliResult<Client> {
+/// The same, with a limit to how long a node that runs may take to answer, and with a first request. Its answer is there if the node was running; one
+/// that was started here may have to catch up first.
+pub async fn acquire_asking<M: Method + Clone>(
+    profile: &Profile,
+    global: &Global,
+    limit: Duration,
+    request: M,
+) -> CliResult<(Client, Option<CliResult<M::Answer>>)> {
     if !profile.exists() {
         return Err(crate::error::no_profile());
     }
     let mut key = None;
     for attempt in 0..ATTEMPTS {
-        if let Some(client) = connect(profile, limit).await? {
-            return Ok(client);
+        if let Some((client, answer)) = connect_asking(profile, limit, &request).await? {
+            return Ok((client, Some(answer)));
         }
         if global.no_spawn {
             return Err(CliError::new("no_node", 10, "no node runs for this profile")
@@ -172,7 +205,10 @@ pub async fn acquire_within(profile: &Profile, global: &Global, limit: Duration)
         }
         let Some(opened) = &key else { continue };
         match open_node(profile, global, opened).await {
-            Ok(node) => return serve_own(profile, node, ScreenState::open(&profile.dir, opened)).await,
+            Ok(node) => {
+                let client = serve_own(profile, node, ScreenState::open(&profile.dir, opened)).await?;
+                return Ok((client, None));
+            }
             // Somebody else is just starting, or just stopping: its socket or the lock will be there in a moment.
             Err(error) if error.code == "locked" && attempt + 1 < ATTEMPTS => {
                 tokio::time::sleep(Duration::from_millis(100)).await

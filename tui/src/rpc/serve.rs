@@ -160,6 +160,19 @@ impl Serve<contacts::List> for Session {
     }
 }
 
+impl Serve<contacts::Find> for Session {
+    async fn serve(&self, request: contacts::Find) -> Result<objects::Contact, Error> {
+        let found = self.served.node.find_contact(request.who).await.map_err(CliError::from)?;
+        if request.safety_number != Some(true) {
+            return Ok(convert::contact(&found, None));
+        }
+        let me = self.served.node.status().await.map_err(CliError::from)?.account;
+        let numbers = self.served.safety_numbers.clone();
+        let convert = move || convert::contact(&found, Some(numbers.of(&me, &found.account)));
+        tokio::task::spawn_blocking(convert).await.map_err(|error| CliError::internal(error).into())
+    }
+}
+
 impl Serve<contacts::Requests> for Session {
     async fn serve(&self, _: contacts::Requests) -> Result<Vec<objects::Request>, Error> {
         let requests = self.served.node.requests().await.map_err(CliError::from)?;

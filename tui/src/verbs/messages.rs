@@ -11,10 +11,11 @@ use starling_control::{
     lines,
     methods::{
         chats,
+        contacts::Find,
         messages::{self, History, Wait, Waited},
         node,
     },
-    objects::{ChatId, ContactRef, DeliveryState, Message, MessageId, MessageRef},
+    objects::{ChatId, Contact, ContactRef, DeliveryState, Message, MessageId, MessageRef},
 };
 use starling_node::MAX_TEXT;
 use starling_text::SafeText;
@@ -51,16 +52,30 @@ pub async fn send(global: &Global, args: Send) -> CliResult {
         .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout)))?;
     let profile = Profile::new(global)?;
     let patience = rpc::FIRST_ANSWER.min(Duration::from_millis(timeout));
-    let mut client = rpc::acquire_within(&profile, global, patience).await?;
-    let result = send_with(global, &profile, &mut client, &args, timeout).await;
+    let find = Find { who: args.to.clone(), ..Find::default() };
+    let (mut client, found) = rpc::acquire_asking(&profile, global, patience, find).await?;
+    let result = send_with(global, &profile, &mut client, found, &args, timeout).await;
     client.finish().await;
     result
 }
 
-async fn send_with(global: &Global, profile: &Profile, client: &mut Client, args: &Send, timeout: u64) -> CliResult {
-    // Their invite may have been used while we were away, our clock may be off, and our account may have moved to another device.
-    catch_up(global, client).await?;
-    let chat = find(client, &args.to).await?.chat;
+async fn send_with(
+    global: &Global,
+    profile: &Profile,
+    client: &mut Client,
+    found: Option<CliResult<Contact>>,
+    args: &Send,
+    timeout: u64,
+) -> CliResult {
+    let contact = match found {
+        Some(found) => found?,
+        None => {
+            // Their invite may have been used while we were away, our clock may be off, and our account may have moved to another device.
+            catch_up(global, client).await?;
+            find(client, &args.to).await?
+        }
+    };
+    let chat = contact.chat;
     let sent = if args.lines {
         send_lines(global, client, &chat, args).await?
     } else {

@@ -18,12 +18,12 @@ mod try_;
 
 use starling_control::{
     methods::contacts,
-    objects::{CallEnd, CallNote, Contact, ContactState, Message, RecordingNote},
+    objects::{CallEnd, CallNote, Contact, Message, RecordingNote},
 };
 
 use crate::{
     cli::Global,
-    error::{CliError, CliResult},
+    error::CliResult,
     profile::Profile,
     rpc::{self, Client},
 };
@@ -86,61 +86,17 @@ async fn node_of(global: &Global) -> CliResult<(Profile, Client)> {
     Ok((profile, client))
 }
 
-/// Finds a contact (or a request) by `@name`, name, account, chat id or address. It comes without its safety number.
+/// Finds a contact by `@name`, name, account, chat id or address. It comes without its safety number.
 pub async fn find(client: &Client, who: &str) -> CliResult<Contact> {
-    find_in(&contacts_in_short(client).await?, who).cloned()
+    client.call(contacts::Find { who: who.to_owned(), ..contacts::Find::default() }).await
 }
 
 /// The same with its safety number.
 pub async fn find_whole(client: &Client, who: &str) -> CliResult<Contact> {
-    find_in(&client.call(contacts::List::default()).await?, who).cloned()
+    client.call(contacts::Find { who: who.to_owned(), safety_number: Some(true) }).await
 }
 
 /// All contacts, without the safety numbers, which take the node some time.
 pub async fn contacts_in_short(client: &Client) -> CliResult<Vec<Contact>> {
     client.call(contacts::List { safety_numbers: Some(false) }).await
-}
-
-fn find_in<'a>(all: &'a [Contact], who: &str) -> CliResult<&'a Contact> {
-    let by_account = |account: &str| all.iter().find(|c| c.account.as_str() == account);
-    let by_chat = |chat: &str| all.iter().find(|c| c.chat.as_str() == chat);
-    if let Some(id) = who.strip_prefix("id:") {
-        return by_chat(id).ok_or_else(|| CliError::not_found(format!("there is no conversation {id}")));
-    }
-    if let Ok(invite) = who.parse::<starling_keys::Invite>() {
-        let account = invite.address.account.to_string();
-        return by_account(&account).ok_or_else(|| {
-            CliError::not_found("nobody with this address is a contact")
-                .hint("add them first with `starling contacts add`")
-        });
-    }
-    let id = starling_text::unquoted(who).to_lowercase();
-    if let Some(found) = by_account(&id).or_else(|| by_chat(&id)) {
-        return Ok(found);
-    }
-    let name = who.strip_prefix('@').unwrap_or(who);
-    let named = |fits: &dyn Fn(&str) -> bool| -> Vec<&'a Contact> {
-        all.iter().filter(|c| c.state != ContactState::Removed && fits(&c.name)).collect()
-    };
-    let exact = named(&|n| n == name);
-    let found = if exact.is_empty() { named(&|n| starling_text::same(n, name)) } else { exact };
-    match found.as_slice() {
-        [one] => Ok(one),
-        [] => {
-            let beginning: String = starling_text::folded(name).chars().take(2).collect();
-            let close = named(&|n| starling_text::folded(n).starts_with(&beginning));
-            let close: Vec<&str> = close.iter().take(3).map(|c| c.name.as_str()).collect();
-            let error = CliError::not_found(format!("nobody called “{name}” is a contact"));
-            Err(if close.is_empty() {
-                error.hint("see `starling contacts list`")
-            } else {
-                error.hint(format!("did you mean {}?", close.join(", ")))
-            })
-        }
-        several => {
-            let ids: Vec<String> = several.iter().map(|c| format!("id:{}", c.chat)).collect();
-            Err(CliError::usage(format!("“{name}” is the name of {} contacts", several.len()))
-                .hint(format!("use one of: {}", ids.join(", "))))
-        }
-    }
 }
