@@ -77,9 +77,10 @@ fn cleaned(text: &str) -> String {
     safe.trim().to_owned()
 }
 
-/// What never belongs into a name. (Joiners and tags may.)
+/// What never belongs into a name. (Joiners, emoji styles and tags may.)
 fn is_control(c: char) -> bool {
-    c == '⍰' || is_unsafe(c) && !matches!(c, '\u{200c}' | '\u{200d}' | '\u{e0020}'..='\u{e007f}')
+    let has_a_place = matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' | '\u{e0020}'..='\u{e007f}');
+    c == '⍰' || is_unsafe(c) && !has_a_place
 }
 
 /// Whether there is something that takes room and is no blank: not only marks that would join what stands before the name.
@@ -107,6 +108,12 @@ mod tests {
             "\u{2800}",
             "\u{e0041}",
             "\u{ad}",
+            "\u{34f}",
+            "\u{fe0f}",
+            "\u{1d159}",
+            "\u{13430}",
+            "\u{13441}\u{13442}",
+            "\u{ffff}",
         ] {
             assert_eq!(display_name(nothing), Err(NameError::Invisible), "{nothing:?}");
             assert_eq!(received_name(nothing), "", "{nothing:?}");
@@ -129,7 +136,11 @@ mod tests {
     fn a_name_is_composed_and_cleaned() {
         assert_eq!(display_name(" Jose\u{301}  Ruiz\n").as_deref(), Ok("Jos\u{e9} Ruiz"));
         assert_eq!(display_name("bo\u{1b}]0;pwned\u{7}\u{202e}").as_deref(), Ok("bo]0;pwned"));
-        assert_eq!(display_name("ali\u{200d}ce").as_deref(), Ok("alice"));
+        for hidden in ["ali\u{200d}ce", "ali\u{34f}ce", "alice\u{fe0f}", "alice\u{e0100}", "alice\u{200d}"] {
+            assert_eq!(display_name(hidden).as_deref(), Ok("alice"), "{hidden:?}");
+            assert_eq!(received_name(hidden), "alice", "{hidden:?}");
+        }
+        assert_eq!(display_name("❤\u{fe0f}").as_deref(), Ok("❤\u{fe0f}"));
         assert_eq!(display_name("می‌خواهم").as_deref(), Ok("می‌خواهم"));
     }
 

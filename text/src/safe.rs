@@ -94,19 +94,24 @@ pub fn is_unsafe(c: char) -> bool {
 /// Characters that are not seen, or reorder what is around them.
 fn is_format(c: char) -> bool {
     matches!(c,
-        // Soft hyphen, the Arabic letter mark, zero-width space and joiners, direction marks.
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        // Soft hyphen, grapheme joiner, the Arabic letter mark, Mongolian selectors, zero-width space and joiners, direction marks.
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
         // Line and paragraph separators, bidi embeddings and overrides.
         | '\u{2028}'..='\u{202e}'
         // Word joiner, invisible operators, bidi isolates, deprecated format characters.
         | '\u{2060}'..='\u{206f}'
         // Fillers that are letters and yet invisible.
         | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}'
-        // Byte order mark, interlinear annotation.
-        | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
-        // Shorthand and musical format controls, tags.
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e00ff}'
-    )
+        // Variation selectors, byte order mark, interlinear annotation.
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
+        // Hieroglyph joiners and blanks, shorthand and musical format controls, the null notehead; tags and more variation selectors.
+        | '\u{13430}'..='\u{13455}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    ) || is_noncharacter(c)
+}
+
+/// Code points that will never be characters.
+fn is_noncharacter(c: char) -> bool {
+    matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe
 }
 
 fn is_plain(text: &str) -> bool {
@@ -133,8 +138,13 @@ fn replaced(text: &str, one_line: bool) -> String {
             '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('�'),
             '\u{7f}' => '␡',
             '\u{80}'..='\u{9f}' => '�',
-            '\u{200c}' | '\u{200d}' if takes_joiner(base) => c,
+            '\u{200c}' | '\u{200d}' if chars.peek().is_some_and(|next| joins(base, *next)) => c,
             '\u{e0020}'..='\u{e007f}' if base == FLAG => c,
+            '\u{fe00}'..='\u{fe0f}' | '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{e0100}'..='\u{e01ef}'
+                if zero == 0 && takes_selector(base, c, chars.peek().copied()) =>
+            {
+                c
+            }
             c if is_format(c) => INVISIBLE,
             c => c,
         };
@@ -154,11 +164,31 @@ fn replaced(text: &str, one_line: bool) -> String {
 /// The flag that subdivision flags (Scotland) are made of, with tags.
 const FLAG: char = '🏴';
 
-/// Whether a zero-width joiner has a meaning behind a character: in emoji, and in scripts whose letters join.
-fn takes_joiner(base: char) -> bool {
-    matches!(base,
-        '\u{600}'..='\u{dff}' | '\u{f00}'..='\u{109f}' | '\u{1780}'..='\u{18af}'
-        | '\u{2190}'..='\u{2bff}' | '\u{a8e0}'..='\u{a8ff}' | '\u{11000}'..='\u{11fff}' | '\u{1f000}'..='\u{1faff}')
+/// Whether a zero-width joiner has a meaning between two characters: of emoji, or of a script whose letters join.
+fn joins(before: char, after: char) -> bool {
+    is_emoji(before) && is_emoji(after) || is_joining(before) && is_joining(after)
+}
+
+fn is_joining(c: char) -> bool {
+    matches!(c,
+        '\u{600}'..='\u{dff}' | '\u{f00}'..='\u{109f}' | '\u{1780}'..='\u{18af}' | '\u{a8e0}'..='\u{a8ff}' | '\u{11000}'..='\u{11fff}')
+}
+
+fn is_emoji(c: char) -> bool {
+    c != INVISIBLE
+        && matches!(c,
+            '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}' | '\u{2190}'..='\u{2bff}' | '\u{3030}' | '\u{303d}'
+            | '\u{3297}' | '\u{3299}' | '\u{1f000}'..='\u{1faff}')
+}
+
+/// Whether a variation selector has a meaning behind a character: text or emoji style, keycaps, variants of ideographs, Mongolian letters.
+fn takes_selector(base: char, selector: char, next: Option<char>) -> bool {
+    let is_ideograph = matches!(base, '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}');
+    match selector {
+        '\u{fe0e}' | '\u{fe0f}' => is_emoji(base) || matches!(base, '0'..='9' | '#' | '*') && next == Some('\u{20e3}'),
+        '\u{fe00}'..='\u{fe0d}' | '\u{e0100}'..='\u{e01ef}' => is_ideograph,
+        _ => matches!(base, '\u{1800}'..='\u{18aa}'),
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +213,13 @@ mod tests {
             assert!(is_unsafe(c), "{c:?}");
             assert_eq!(SafeText::line(&format!("x{c}y")).as_str(), "x⍰y", "{c:?}");
         }
+        for c in "\u{34f}\u{180b}\u{fe00}\u{fe0f}\u{e0100}\u{13430}\u{13441}\u{1d159}\u{fdd0}\u{ffff}\u{10fffe}".chars()
+        {
+            assert!(is_unsafe(c), "{c:?}");
+            assert_eq!(SafeText::line(&format!("x{c}y")).as_str(), "x⍰y", "{c:?}");
+        }
+        // Not behind its own mark, nor where it joins nothing.
+        assert_eq!(SafeText::line("\u{200b}\u{200d}⍰\u{fe0f}☺\u{200d}x").as_str(), "⍰⍰⍰⍰☺⍰x");
         // A joiner between Latin letters only makes a second name that looks like the first.
         assert_eq!(SafeText::line("ali\u{200d}ce").as_str(), "ali⍰ce");
     }
@@ -192,12 +229,15 @@ mod tests {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
             let text = SafeText::line(&c.to_string());
             assert!(!text.chars().any(is_unsafe), "{:x}", u32::from(c));
+            let behind = SafeText::line(&format!("x{c}"));
+            assert!(!behind.chars().any(is_unsafe), "{:x}", u32::from(c));
         }
     }
 
     #[test]
     fn emoji_and_joining_scripts_stay_whole() {
-        for whole in ["👩‍👩‍👧", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "🏴‍☠️", "❤️‍🔥", "🧑🏽‍💻", "می‌خواهم", "क्‍ष", "e\u{301}"]
+        for whole in
+            ["👩‍👩‍👧", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "🏴‍☠️", "❤️‍🔥", "🧑🏽‍💻", "می‌خواهم", "क्‍ष", "e\u{301}", "1\u{fe0f}\u{20e3}", "葛\u{e0100}", "☎\u{fe0e}"]
         {
             assert_eq!(SafeText::line(whole).as_str(), whole);
         }
