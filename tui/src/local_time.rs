@@ -1,6 +1,11 @@
 //! Times as people read them: in the time zone of the environment (`TZ` as a name or a POSIX rule, else the system's). JSON has UTC.
 
-use std::sync::{LazyLock, Once};
+use std::{
+    fs::File,
+    io::Read,
+    path::Path,
+    sync::{LazyLock, Once},
+};
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use starling_control::objects::Time;
@@ -8,16 +13,48 @@ use starling_control::objects::Time;
 use crate::{cli::Global, output::say};
 
 /// The time zone, or what is wrong with `TZ`.
-static ZONE: LazyLock<(TimeZone, Option<String>)> = LazyLock::new(|| match TimeZone::try_system() {
+static ZONE: LazyLock<(TimeZone, Option<String>)> = LazyLock::new(|| {
     // Tests compare whole screens, wherever they run.
-    _ if cfg!(test) => (TimeZone::UTC, None),
-    Ok(zone) => (zone, None),
-    Err(_) => {
-        let named = std::env::var_os("TZ").filter(|tz| !tz.is_empty());
-        let problem = named.map(|tz| format!("TZ={} is no time zone: times are in UTC", tz.to_string_lossy()));
-        (TimeZone::UTC, problem)
+    if cfg!(test) {
+        return (TimeZone::UTC, None);
+    }
+    match std::env::var_os("TZ").filter(|tz| !tz.is_empty()) {
+        Some(named) => match named.to_str().and_then(named_zone) {
+            Some(zone) => (zone, None),
+            None => {
+                let problem = format!("TZ={} is no time zone: times are in UTC", named.to_string_lossy());
+                (TimeZone::UTC, Some(problem))
+            }
+        },
+        None => (TimeZone::try_system().unwrap_or(TimeZone::UTC), None),
     }
 });
+
+/// As much is read of a time zone's file, in bytes: the largest of the tz database have some 4 KB.
+const MAX_ZONE_FILE: u64 = 256 * 1024;
+/// When daylight saving time begins and ends in a rule that does not say so, as the C library assumes.
+const DEFAULT_RULES: &str = ",M3.2.0,M11.1.0";
+
+/// A zone by what `TZ` says, as POSIX and the C library read it: a rule, a name of the tz database, or the path of a file; a colon before it
+/// changes nothing.
+fn named_zone(text: &str) -> Option<TimeZone> {
+    let text = text.strip_prefix(':').unwrap_or(text);
+    if text.starts_with('/') {
+        return zone_file(text.as_ref());
+    }
+    let rule = || TimeZone::posix(text).or_else(|_| TimeZone::posix(&format!("{text}{DEFAULT_RULES}"))).ok();
+    TimeZone::get(text).ok().or_else(rule)
+}
+
+/// Reads a zone from a file of the tz database's format (RFC 9636). Other kinds of files, such as devices, may have no end.
+fn zone_file(path: &Path) -> Option<TimeZone> {
+    if !path.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_ZONE_FILE).read_to_end(&mut bytes).ok()?;
+    TimeZone::tzif(&path.to_string_lossy(), &bytes).ok()
+}
 
 /// A moment, in milliseconds since 1970, in the local time zone.
 pub fn zoned(ms: u64) -> Zoned {
@@ -78,7 +115,29 @@ pub fn parse(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn time_zones_are_read_as_the_c_library_reads_them() {
+        let summer = "2026-07-01T12:00:00Z".parse::<Timestamp>().unwrap();
+        let offset = |tz: &str| Some(named_zone(tz)?.to_offset(summer).seconds() / 3_600);
+        for (tz, hours) in [
+            ("JST-9", 9),
+            (":JST-9", 9),
+            ("CET-1CEST", 2),
+            ("EST5EDT", -4),
+            ("CET-1CEST,M3.5.0,M10.5.0/3", 2),
+            ("<+03>-3", 3),
+            ("Asia/Tokyo", 9),
+            (":Asia/Tokyo", 9),
+        ] {
+            assert_eq!(offset(tz), Some(hours), "{tz}");
+        }
+        for wrong in ["Nowhere/Land", "/dev/zero", "/dev/null", "/nonexistent", "/", "JST", "XXX-99", "\u{1b}[2J"] {
+            assert_eq!(offset(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn dates_and_times_are_read() {
