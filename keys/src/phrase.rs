@@ -82,12 +82,33 @@ impl RecoveryPhrase {
     }
 }
 
+/// A text without the colours of a terminal, with letters and digits of full width as those of ASCII, and with a space for all that cannot be seen.
+fn plain_letters(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' if chars.next_if_eq(&'[').is_some() => {
+                // An SGR sequence: parameters, then a letter.
+                while chars.next_if(|c| matches!(c, '0'..='9' | ';' | ':')).is_some() {}
+                chars.next();
+            }
+            '\u{ff01}'..='\u{ff5e}' => out.extend(char::from_u32(u32::from(c) - 0xfee0)),
+            // Hidden inside of a word, where it was broken or protected: not a place between two.
+            '\u{ad}' | '\u{200c}' | '\u{200d}' | '\u{2060}' | '\u{feff}' => {}
+            c if c.is_alphanumeric() => out.push(c),
+            _ => out.push(' '),
+        }
+    }
+    out
+}
+
 /// The words of a phrase that was printed, written down or copied.
 fn written_words(text: &str) -> Vec<Zeroizing<String>> {
-    let text = Zeroizing::new(starling_text::without_invisible(starling_text::shortened(text, MAX_WRITTEN)));
+    let text = Zeroizing::new(plain_letters(starling_text::shortened(text, MAX_WRITTEN)));
     let mut number = None;
     let mut words: Vec<(Option<usize>, Zeroizing<String>)> = Vec::new();
-    for token in text.split(|c: char| !c.is_alphanumeric()).filter(|t| !t.is_empty()) {
+    for token in text.split_whitespace() {
         let word = token.trim_matches(|c: char| c.is_numeric());
         if word.is_empty() {
             number = token.parse().ok();
@@ -135,6 +156,10 @@ mod tests {
             numbered(|_, w| w.to_owned(), ", "),
             numbered(|_, w| w.to_owned(), "\u{a0}\u{200b}"),
             numbered(|_, w| w.to_owned(), "-"),
+            numbered(|_, w| w.to_owned(), "\u{200b}"),
+            numbered(|i, w| format!("\u{1b}[1;32m{i:>2}\u{1b}[0m {w}"), "\n"),
+            numbered(|_, w| w.chars().flat_map(|c| char::from_u32(u32::from(c) + 0xfee0)).collect(), "\u{3000}"),
+            numbered(|_, w| format!("{}\u{ad}{}", &w[..1], &w[1..]), " "),
             format!("\u{feff}“{}”.", *words),
             format!(
                 "Profile “default” is ready. Account 5w6vbef7puhb2y2j\n\nRecovery phrase, write it down:\n{columns}\n"
