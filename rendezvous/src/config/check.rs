@@ -149,6 +149,11 @@ impl Socket {
         let mut parts = address.iter();
         let ip: IpAddr = match parts.next() {
             Some(Protocol::Ip4(ip)) => ip.into(),
+            Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local() => {
+                return Err(ConfigError::Value(format!(
+                    "listen: “{address}” is a link-local address, which means nothing without its interface; use /ip6/:: for all addresses of this machine"
+                )));
+            }
             Some(Protocol::Ip6(ip)) => ip.into(),
             Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => {
                 return Err(ConfigError::Value(format!(

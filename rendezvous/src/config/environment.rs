@@ -1,6 +1,6 @@
 //! Settings from environment variables: `STARLING_RENDEZVOUS_` and the path of the setting in capitals, with `_` for the dots.
 
-use std::net::IpAddr;
+use std::{ffi::OsString, net::IpAddr};
 
 use super::{Config, ConfigError, check};
 
@@ -18,16 +18,21 @@ impl Config {
 
     /// Refuses a variable with our prefix that is no setting: one that is misspelt would silently not count. Variables with which
     /// Kubernetes and Docker describe a service or container of our name pass.
-    pub fn check_variables(variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+    pub fn check_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
         let mut settings = Vec::new();
         if let Ok(table) = toml::Table::try_from(Self::default()) {
             leaves(&table, "", &mut settings);
         }
         let known: Vec<String> = settings.iter().map(|(setting, _)| variable_name(setting)).collect();
         for (name, value) in variables {
+            let Some(name) = name.to_str() else { continue };
             let Some(suffix) = name.strip_prefix(PREFIX) else { continue };
-            let is_setting = ["CONFIG", "PUBLIC_ADDRESS"].contains(&suffix) || known.contains(&name);
-            if !is_setting && !describes_a_service(suffix, &value) {
+            // One that cannot be read must not be taken for one that is not there.
+            let Some(value) = value.to_str() else {
+                return Err(ConfigError::Value(format!("the value of the variable {name} is not UTF-8")));
+            };
+            let is_setting = ["CONFIG", "PUBLIC_ADDRESS"].contains(&suffix) || known.iter().any(|known| known == name);
+            if !is_setting && !describes_a_service(suffix, value) {
                 return Err(ConfigError::Value(format!("there is no setting for the variable {name}")));
             }
         }
@@ -76,6 +81,9 @@ fn describes_a_service(suffix: &str, value: &str) -> bool {
         [port, protocol] if is_port(port) && is_protocol(protocol) => is_url(),
         [port, protocol, "PROTO"] if is_port(port) && is_protocol(protocol) => value.eq_ignore_ascii_case(protocol),
         [port, protocol, "PORT"] if is_port(port) && is_protocol(protocol) => is_port(value),
+        // Docker, of several ports in a row.
+        [port, protocol, "START" | "END"] if is_port(port) && is_protocol(protocol) => is_url(),
+        [port, protocol, "PORT", "START" | "END"] if is_port(port) && is_protocol(protocol) => is_port(value),
         [port, protocol, "ADDR"] if is_port(port) && is_protocol(protocol) => value.parse::<IpAddr>().is_ok(),
         _ => false,
     }

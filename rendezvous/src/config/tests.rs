@@ -19,7 +19,23 @@ fn every_setting_has_a_variable() {
 }
 
 fn variable(name: &str, value: &str) -> Result<(), ConfigError> {
-    Config::check_variables([(name.to_owned(), value.to_owned())].into_iter())
+    Config::check_variables([(name.into(), value.into())].into_iter())
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_does_not_pass_for_one_that_is_not_set() {
+    use std::os::unix::ffi::OsStringExt;
+    let value = std::ffi::OsString::from_vec(b"invite\xff".to_vec());
+    let setting = ("STARLING_RENDEZVOUS_REGISTRATION_MODE".into(), value.clone());
+    let error = Config::check_variables([setting].into_iter()).unwrap_err().to_string();
+    assert!(error.contains("REGISTRATION_MODE is not UTF-8"), "{error}");
+    assert!(Config::check_variables([("HOME".into(), value)].into_iter()).is_ok());
+}
+
+#[test]
+fn a_link_local_address_is_refused_before_it_is_bound() {
+    let config = Config { listen: vec!["/ip6/fe80::1/tcp/0".parse().unwrap()], ..Config::default() };
+    assert!(config.check().unwrap_err().to_string().contains("link-local"));
 }
 
 #[test]
@@ -53,6 +69,10 @@ fn variables_that_describe_a_service_of_our_name_pass() {
         ("PORT", "tcp://10.0.0.7:4001"),
         ("PORT_4001_TCP", "tcp://10.0.0.7:4001"),
         ("PORT_4001_TCP_PROTO", "tcp"),
+        ("PORT_4001_TCP_START", "tcp://10.0.0.7:4001"),
+        ("PORT_4001_TCP_END", "tcp://10.0.0.7:4003"),
+        ("PORT_4001_TCP_PORT_START", "4001"),
+        ("PORT_4001_TCP_PORT_END", "4003"),
         ("PORT_4001_TCP_PORT", "4001"),
         ("PORT_4001_TCP_ADDR", "10.0.0.7"),
         ("PORT_4001_UDP", "udp://[fd00::7]:4001"),

@@ -118,7 +118,11 @@ fn check_data_dir(dir: &Path) -> io::Result<()> {
             }
         }
     }
-    Ok(rustix::fs::access(&existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?)
+    rustix::fs::access(&existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?;
+    // Rights are not all: nothing can be made in /proc or /sys, whoever asks.
+    let probe = existing.join(format!(".starling-check-{}", std::process::id()));
+    fs::create_dir(&probe)?;
+    fs::remove_dir(&probe)
 }
 
 /// What a server that already runs in this directory is bound to.

@@ -1,6 +1,6 @@
 //! The command line: what it takes, and the configuration that file, environment and flags make together.
 
-use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
@@ -128,9 +128,7 @@ pub struct Serve {
 impl Serve {
     /// File, then environment and flags (clap has merged those two).
     pub fn resolve(&self) -> anyhow::Result<Config> {
-        let variable =
-            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Config::check_variables(std::env::vars_os().filter_map(variable))?;
+        Config::check_variables(std::env::vars_os())?;
         let mut config = match &self.config {
             Some(path) => Config::read(path)?,
             None => Config::default(),
