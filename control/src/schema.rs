@@ -3,7 +3,7 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::{Error, Event, lines, methods};
+use crate::{Error, Event, lines, methods, objects};
 
 /// The schema of an event line (JSON Schema, draft 2020-12).
 pub fn event() -> Value {
@@ -14,6 +14,12 @@ pub fn event() -> Value {
 pub fn commands() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     lines::describe(&mut generator);
+    // Commands that print an answer of the interface as it is.
+    generator.subschema_for::<objects::Device>();
+    generator.subschema_for::<objects::MediaDevices>();
+    generator.subschema_for::<methods::messages::Found>();
+    generator.subschema_for::<objects::Privacy>();
+    generator.subschema_for::<objects::Status>();
     json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": generator.take_definitions(true) })
 }
 
