@@ -82,6 +82,17 @@ impl Profile {
         sockets
     }
 
+    /// Removes a profile that was made a moment ago and that nobody can use.
+    pub fn discard(&self) -> CliResult {
+        let removed = |path: PathBuf| match fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+        removed(self.key_path())?;
+        starling_node::ProfileDir::lock(&self.dir)?.discard()?;
+        Ok(())
+    }
+
     pub fn exists(&self) -> bool {
         starling_node::ProfileDir::has_profile(&self.dir)
     }
@@ -196,7 +207,10 @@ fn read_passphrase_file(path: &Path) -> CliResult<Zeroizing<String>> {
             .hint(format!("run: chmod 600 {}", path.display())));
     }
     let mut text = Zeroizing::new(String::new());
-    file.take(MAX_PASSPHRASE_FILE).read_to_string(&mut text).map_err(failed)?;
+    file.take(MAX_PASSPHRASE_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_PASSPHRASE_FILE {
+        return Err(failed(std::io::Error::other(format!("it has more than {MAX_PASSPHRASE_FILE} bytes"))));
+    }
     Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
@@ -255,7 +269,9 @@ pub fn log_file() -> Option<fs::File> {
 fn socket_dirs() -> Vec<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let private = format!("starling-{user}");
-    let own = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|found| found.is_dir() && found.uid() == user);
+    // One that others can write to is not what the XDG specification promises.
+    let private_dir = |found: fs::Metadata| found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0;
+    let own = |dir: &PathBuf| fs::metadata(dir).is_ok_and(private_dir);
     let runtime = env_dir("XDG_RUNTIME_DIR").filter(own).map(|dir| dir.join("starling"));
     let temporary = [std::env::temp_dir(), PathBuf::from("/tmp")].map(|dir| dir.join(&private));
     runtime.into_iter().chain(temporary).collect()

@@ -41,6 +41,11 @@ impl ProfileDir {
         &self.path
     }
 
+    /// Removes the profile's database, for good.
+    pub fn discard(self) -> Result<(), StoreError> {
+        fs::remove_file(self.path.join("profile.redb")).map_err(|e| from_io(&e))
+    }
+
     /// Whether a profile has been made here.
     pub fn has_profile(path: &Path) -> bool {
         path.join("profile.redb").exists()

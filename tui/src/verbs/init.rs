@@ -89,10 +89,22 @@ fn written_phrase(bytes: &[u8]) -> Zeroizing<String> {
         [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
         _ => String::from_utf8_lossy(bytes).into_owned(),
     });
-    let mut lines = text.trim_start_matches('\u{feff}').lines();
-    match lines.find_map(|line| serde_json::from_str::<KeptPhrase>(line).ok()) {
-        Some(kept) => Zeroizing::new(kept.recovery_phrase),
-        None => text,
+    let plain = text.trim_start_matches('\u{feff}');
+    // The line of `init --json`, or the same as another program has laid it out.
+    let of_line = || plain.lines().find_map(|line| serde_json::from_str::<KeptPhrase>(line).ok());
+    if let Some(kept) = serde_json::from_str::<KeptPhrase>(plain.trim()).ok().or_else(of_line) {
+        return Zeroizing::new(kept.recovery_phrase);
+    }
+    // What stood before it in a list of settings: `recovery_phrase: …`, `phrase=…`.
+    match plain.split_once([':', '=']) {
+        Some((label, rest))
+            if rest.split_whitespace().count() >= 24
+                && !label.contains(char::is_numeric)
+                && !label.trim().contains('\n') =>
+        {
+            Zeroizing::new(rest.to_owned())
+        }
+        _ => text,
     }
 }
 
@@ -143,33 +155,43 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     };
     let homeless = new.homes.is_empty();
     let (account, device) = make_profile(&profile, new)?;
-    let words = phrase.words();
-    if global.json {
-        let phrase = (!args.restore).then(|| words.to_string());
-        print_object(&lines::NewProfile { account, device, recovery_phrase: phrase })?;
-    } else {
-        print(format!("Profile “{}” is ready. Account {account}", profile.name))?;
-        if !args.restore {
-            print(SafeText::block(
-                "\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n",
-            ))?;
-            for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(6).enumerate() {
-                let line: Vec<String> =
-                    line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 6 + j + 1)).collect();
-                print(format!("  {}", line.join(" ").trim_end()))?;
-            }
-            print("")?;
+    let shown = (!args.restore).then(|| phrase.words());
+    if let Err(error) = show(global, &profile, account, device, shown.as_ref().map(|words| words.as_str())) {
+        if args.restore {
+            return Err(error);
         }
-        if homeless {
-            say(
-                global,
-                "No rendezvous was given: this profile can meet nobody yet. `starling profile rendezvous ADDR` gives it one.",
-            );
-        } else {
-            say(global, "Next: `starling invite --qr` for your first contact, or `starling` for the screen.");
-        }
+        // An account whose phrase nobody has seen cannot be recovered: better none.
+        profile.discard()?;
+        let why = if error.is_closed_pipe() { "standard output is closed".into() } else { error.message.to_string() };
+        return Err(CliError::new("not_shown", 1, format!("the recovery phrase could not be shown: {why}"))
+            .hint("nothing was made; run it again where its output is read"));
+    }
+    if !global.json && homeless {
+        say(
+            global,
+            "No rendezvous was given: this profile can meet nobody yet. `starling profile rendezvous ADDR` gives it one.",
+        );
+    } else if !global.json {
+        say(global, "Next: `starling invite --qr` for your first contact, or `starling` for the screen.");
     }
     Ok(())
+}
+
+/// Prints what was made, with the recovery phrase of a new account.
+fn show(global: &Global, profile: &Profile, account: AccountId, device: DeviceId, words: Option<&str>) -> CliResult {
+    if global.json {
+        return print_object(&lines::NewProfile { account, device, recovery_phrase: words.map(str::to_owned) });
+    }
+    print(format!("Profile “{}” is ready. Account {account}", profile.name))?;
+    let Some(words) = words else { return Ok(()) };
+    print(SafeText::block(
+        "\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n",
+    ))?;
+    for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(6).enumerate() {
+        let line: Vec<String> = line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 6 + j + 1)).collect();
+        print(format!("  {}", line.join(" ").trim_end()))?;
+    }
+    print("")
 }
 
 #[cfg(test)]
@@ -189,6 +211,9 @@ mod tests {
         let kept = [
             words.as_bytes().to_vec(),
             format!("\u{feff}{}\r\n", *words).into_bytes(),
+            format!("{:#}", json!({ "account": "a", "recovery_phrase": *words })).into_bytes(),
+            format!("recovery_phrase: {}\n", *words).into_bytes(),
+            format!("phrase={}", *words).into_bytes(),
             json.into_bytes(),
             utf16(&format!("\u{feff}{}\r\n", *words)),
             latin1,
