@@ -194,6 +194,14 @@ fn report(error: &cpal::Error, lost: &AtomicBool) {
     }
 }
 
+/// Checks that there is a device of this name, a microphone or a loudspeaker. May take a second: sound systems are asked.
+///
+/// # Errors
+/// [`MediaError::NoDevice`].
+pub fn check(name: &str, input: bool) -> Result<(), MediaError> {
+    find(name, input).map(drop)
+}
+
 /// A microphone.
 pub struct Microphone {
     name: String,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 /// What a call captures, and where it goes.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct MediaArgs {
     /// Sound in: a file (.wav, .ogg, .mp4), a device, default, tone, echo, or none.
     #[arg(long, value_name = "FILE|DEVICE|tone|none")]

@@ -74,6 +74,19 @@ fn setup(asked: &calls::Media) -> Result<CallSetup, Error> {
     Ok(CallSetup { camera: camera && setup.video_in != VideoIn::None, ..setup })
 }
 
+/// Checks the sound devices that are asked for by name, before somebody is called who would hear nothing. (The system's choice may come and go.)
+async fn check_devices(setup: &CallSetup) -> Result<(), Error> {
+    let named = |name: &String| (name != "default").then(|| name.clone());
+    let microphone = if let AudioIn::Device(name) = &setup.audio_in { named(name) } else { None };
+    let loudspeaker = if let AudioOut::Device(name) = &setup.audio_out { named(name) } else { None };
+    for (param, name, input) in [("audio_in", microphone, true), ("audio_out", loudspeaker, false)] {
+        let Some(name) = name else { continue };
+        let found = tokio::task::spawn_blocking(move || media::audio::device::check(&name, input)).await;
+        found.map_err(CliError::internal)?.map_err(|error| Error::invalid_param(param, error))?;
+    }
+    Ok(())
+}
+
 /// The media of a call.
 fn media_of(node: &Node, call: &objects::CallId) -> Result<Media, Error> {
     let media = node.call_media(call_id(call)?);
@@ -88,6 +101,7 @@ fn route(media: &Media, route: Option<u64>) -> u64 {
 impl Serve<calls::Start> for Session {
     async fn serve(&self, request: calls::Start) -> Result<calls::Started, Error> {
         let setup = setup(&request.media())?;
+        check_devices(&setup).await?;
         let call = self.served.node.call_start(id("chat", request.chat.as_str())?, setup).await;
         let call = call.map_err(CliError::from)?;
         // It may be over already.
@@ -98,8 +112,9 @@ impl Serve<calls::Start> for Session {
 
 impl Serve<calls::Answer> for Session {
     async fn serve(&self, request: calls::Answer) -> Result<Done, Error> {
-        let call = call_id(&request.call)?;
-        self.served.node.call_answer(call, setup(&request.media())?).await.map_err(CliError::from)?;
+        let (call, setup) = (call_id(&request.call)?, setup(&request.media())?);
+        check_devices(&setup).await?;
+        self.served.node.call_answer(call, setup).await.map_err(CliError::from)?;
         // It may be over already.
         let _ = self.attends(call).await;
         Ok(Done {})

@@ -17,6 +17,7 @@ use crate::{
     cli::MediaArgs,
     error::{CliError, CliResult},
     output::json_line,
+    signals,
 };
 
 /// Bytes that are taken from a pipe: they are kept in a file, as they are played again and again.
@@ -33,7 +34,14 @@ pub struct CallMedia {
 
 impl CallMedia {
     /// Checks all of it. Nothing that was there before is changed if it is refused.
-    pub fn open(media: &MediaArgs) -> CliResult<Self> {
+    pub async fn open(media: &MediaArgs) -> CliResult<Self> {
+        let media = media.clone();
+        // A pipe may have no writer yet: signals count while it is waited for.
+        let opened = tokio::task::spawn_blocking(move || Self::open_files(&media));
+        signals::unless_received(async { opened.await.map_err(CliError::internal)? }).await
+    }
+
+    fn open_files(media: &MediaArgs) -> CliResult<Self> {
         let mut checked = Media { relay_only: Some(media.relay_only), ..Media::default() };
         let (mut inputs, mut outputs, mut piped) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(text) = &media.audio_in {

@@ -51,7 +51,7 @@ async fn run(global: &Global, client: &Client, command: Calls) -> CliResult {
         }
         Calls::Answer { call, auto, count, duration, media } => {
             let preferences = preferences(duration.as_deref(), &media)?;
-            let mut files = CallMedia::open(&media)?;
+            let mut files = CallMedia::open(&media).await?;
             let video = Some(media.video_in.is_some());
             let media = Media { video, ..files.media.clone() };
             client.call(Subscribe::silent()).await?;
@@ -104,7 +104,7 @@ async fn start(
     signals::unless_received(catch_up(global, client)).await?;
     let contact = find(client, who).await?;
     let preferences = preferences(duration, media)?;
-    let mut files = CallMedia::open(media)?;
+    let mut files = CallMedia::open(media).await?;
     let video = Some(video || media.video_in.is_some());
     client.call(Subscribe::silent()).await?;
     let start = calls::Start::new(contact.chat, Media { video, ..files.media.clone() });
@@ -116,7 +116,7 @@ async fn start(
 async fn take(global: &Global, client: &Client, who: Option<&str>, video: bool, media: &MediaArgs) -> CliResult {
     signals::unless_received(catch_up(global, client)).await?;
     let preferences = preferences(None, media)?;
-    let mut files = CallMedia::open(media)?;
+    let mut files = CallMedia::open(media).await?;
     let video = Some(video || media.video_in.is_some());
     let chat = match who {
         Some(who) => Some(find(client, who).await?.chat),
