@@ -50,6 +50,7 @@ impl App {
         match answer {
             Answer::Status(status) => self.directory.me = Some(status?),
             Answer::Contacts(contacts) => self.take_contacts(contacts?),
+            Answer::Contact(contact) => self.take_safety_number(contact)?,
             Answer::Chats(chats) => {
                 self.directory.chats = chats?;
                 self.relist();
@@ -105,10 +106,24 @@ impl App {
     }
 
     fn take_contacts(&mut self, contacts: Vec<Contact>) {
-        self.directory.contacts = contacts;
+        self.directory.take_contacts(contacts);
+        self.fetch_safety_number();
         self.composer.names = self.directory.contacts.iter().map(|c| safe_line(&c.name)).collect();
         self.relist();
         self.open_what_is_due();
+    }
+
+    fn take_safety_number(&mut self, contact: CliResult<Contact>) -> CliResult {
+        // Whatever came of it, it may be asked for again.
+        self.loading.numbered = None;
+        let wanted = std::mem::take(&mut self.loading.verify);
+        let contact = contact?;
+        let is_open = self.open.as_ref() == Some(&contact.chat);
+        self.directory.take_safety_number(contact);
+        if wanted && is_open {
+            self.show_verify();
+        }
+        Ok(())
     }
 
     fn take_change(&mut self) {

@@ -96,6 +96,9 @@ pub struct Loading {
     pub fetching: bool,
     /// An account that was just added: its chat is opened when it is known.
     pub to_open: Option<AccountId>,
+    /// Whose safety number is on its way, and whether it is shown as soon as it is there.
+    pub numbered: Option<AccountId>,
+    pub verify: bool,
 }
 
 /// The screen's state.
@@ -273,6 +276,7 @@ impl App {
                 self.ask_history(Target::Place(place));
             }
         }
+        self.fetch_safety_number();
         self.relist();
     }
 

@@ -138,8 +138,13 @@ impl App {
         let Some(contact) = self.open_contact().cloned() else {
             return self.warn("Open a chat first.".into());
         };
+        let Some(number) = &contact.safety_number else {
+            // It is shown as soon as it is there.
+            self.loading.verify = true;
+            return self.fetch_safety_number();
+        };
         let name = safe_line(&contact.name);
-        let number: Vec<&str> = contact.safety_number.as_deref().unwrap_or_default().split_whitespace().collect();
+        let number: Vec<&str> = number.split_whitespace().collect();
         let mut text = vec![
             Line::from(format!("Compare these numbers with {name}, by voice or side by side.")),
             Line::from("If they are the same, nobody sits between you."),

@@ -11,6 +11,8 @@ use super::{
     requests::{Answer, Target},
 };
 
+/// Contacts come without their safety numbers, which take the node a millisecond or two each: that of a chat is asked for when it is opened.
+const IN_SHORT: contacts::List = contacts::List { safety_numbers: Some(false) };
 /// Events that are noted while history is on its way: more than come within that time.
 const MAX_MEANWHILE: usize = 4_096;
 
@@ -23,7 +25,18 @@ impl App {
 
     pub fn refresh_contacts(&mut self) {
         if self.directory.fresh.contacts.changed() {
-            self.ask(contacts::List::default(), Answer::Contacts);
+            self.ask(IN_SHORT, Answer::Contacts);
+        }
+    }
+
+    /// Asks for the safety number of the open chat's contact, unless it is known or on its way.
+    pub fn fetch_safety_number(&mut self) {
+        let Some(contact) = self.open_contact().filter(|contact| contact.safety_number.is_none()) else { return };
+        let account = Some(contact.account.clone());
+        let request = contacts::Find { who: format!("id:{}", contact.chat), safety_number: Some(true) };
+        if self.loading.numbered != account {
+            self.loading.numbered = account;
+            self.ask(request, Answer::Contact);
         }
     }
 
@@ -53,9 +66,7 @@ impl App {
     pub fn note_answer(&mut self, answer: &Answer) {
         match answer {
             Answer::Status(_) if self.directory.fresh.status.answered() => self.ask(node::Status {}, Answer::Status),
-            Answer::Contacts(_) if self.directory.fresh.contacts.answered() => {
-                self.ask(contacts::List::default(), Answer::Contacts)
-            }
+            Answer::Contacts(_) if self.directory.fresh.contacts.answered() => self.ask(IN_SHORT, Answer::Contacts),
             Answer::Chats(_) if self.directory.fresh.chats.answered() => self.ask(chats::List {}, Answer::Chats),
             Answer::Requests(_) if self.directory.fresh.requests.answered() => {
                 self.ask(contacts::Requests {}, Answer::Requests)

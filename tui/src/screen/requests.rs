@@ -25,7 +25,10 @@ use crate::{error::CliResult, rpc::Client};
 #[derive(Debug)]
 pub enum Answer {
     Status(CliResult<Status>),
+    /// All of them, without safety numbers.
     Contacts(CliResult<Vec<Contact>>),
+    /// One with its safety number.
+    Contact(CliResult<Contact>),
     Chats(CliResult<Vec<Chat>>),
     Requests(CliResult<Vec<Request>>),
     /// Calls that are not over.

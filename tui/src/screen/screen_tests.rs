@@ -90,6 +90,25 @@ fn every_size_is_drawn() {
 }
 
 #[test]
+fn a_safety_number_is_asked_for_when_its_chat_is_opened_and_shown_when_it_is_there() {
+    let mut app = app();
+    calls(&mut app);
+    let chat = "c2".into();
+    app.open(&chat);
+    assert!(calls(&mut app).contains(&"contacts.find"));
+    app.command("/verify");
+    let number = "54321 54321 54321 54321";
+    assert!(calls(&mut app).is_empty(), "it is on its way");
+    assert!(!screen(&mut app, 80, 24).contains("Compare these numbers"));
+    app.answer(Answer::Contact(Ok(object(json!({ "account": "c", "chat": "c2", "safety_number": number })))));
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("Compare these numbers") && shown.contains("54321  54321"), "{shown}");
+    // Later lists come without it, and it stays.
+    answer_contacts(&mut app, [json!({ "account": "c", "chat": "c2", "name": "carol" })]);
+    assert!(!calls(&mut app).contains(&"contacts.find"));
+}
+
+#[test]
 fn keys_lead_where_they_say() {
     let mut app = app();
     screen(&mut app, 80, 24);

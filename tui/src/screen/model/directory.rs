@@ -45,6 +45,21 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// Takes a list of contacts. It may come without safety numbers, which do not change: those that are known stay.
+    pub fn take_contacts(&mut self, contacts: Vec<Contact>) {
+        let before = std::mem::replace(&mut self.contacts, contacts);
+        for known in before.into_iter().filter(|contact| contact.safety_number.is_some()) {
+            self.take_safety_number(known);
+        }
+    }
+
+    /// Takes the safety number of a contact.
+    pub fn take_safety_number(&mut self, known: Contact) {
+        if let Some(contact) = self.contacts.iter_mut().find(|contact| contact.account == known.account) {
+            contact.safety_number = contact.safety_number.take().or(known.safety_number);
+        }
+    }
+
     pub fn chat(&self, id: &ChatId) -> Option<&Chat> {
         self.chats.iter().find(|chat| chat.id == *id)
     }
