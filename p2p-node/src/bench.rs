@@ -7,10 +7,11 @@ use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList,
 use crate::{
     ChatId, ChatKind, ContactState, EngineError, OpenError,
     contacts::Person,
-    conversation::{ChatState, GroupEntry, group::GroupId, roster::Roster},
+    conversation::{ChatState, GroupEntry, group::GroupId},
     engine::Engine,
     mls::{KeyPackages, Mls},
     node::now_ms,
+    roster::Roster,
     store::{ContactRow, GroupRow, ProfileDir, Store},
     turn::{Now, Source},
 };

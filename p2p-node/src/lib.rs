@@ -20,6 +20,7 @@ mod mls;
 mod net;
 mod node;
 mod presence;
+mod roster;
 mod store;
 #[cfg(test)]
 mod testing;

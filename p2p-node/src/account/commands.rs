@@ -123,8 +123,13 @@ impl Engine {
         name.clone_into(&mut identity.row.name);
         identity.dirty = true;
         let bot = identity.row.bot;
-        let linked: Vec<ChatId> =
-            self.conversations.chats.keys().copied().filter(|c| self.check_may_write(*c).is_ok()).collect();
+        let linked: Vec<ChatId> = self
+            .conversations
+            .chats
+            .keys()
+            .copied()
+            .filter(|c| self.conversations.check_may_write(self.directory(), *c).is_ok())
+            .collect();
         for chat in linked {
             self.announce(turn, chat, Body::Profile(Profile { name: name.to_owned(), bot }));
         }

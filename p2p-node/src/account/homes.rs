@@ -94,7 +94,7 @@ impl Engine {
             let left: Vec<GroupId> =
                 self.conversations.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
             for group in left {
-                self.abandon_group(turn, group)?;
+                self.conversations.abandon_group(turn, group);
             }
             self.account.leave_homes(turn, &mut self.homes, before);
         }

@@ -47,6 +47,12 @@ impl Identity {
         })
     }
 
+    /// Another device has given our account this name.
+    pub fn rename(&mut self, name: String) {
+        self.dirty |= self.row.name != name;
+        self.row.name = name;
+    }
+
     /// What says that this device belongs to the account.
     pub fn certificate(&self) -> Certificate {
         Certificate::issue(&self.account_key, self.device_key.id(), self.row.created_at)

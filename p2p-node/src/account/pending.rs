@@ -11,26 +11,7 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
-/// A request of the account that is not answered yet.
-#[derive(Debug)]
-pub enum AccountPending {
-    /// Our device list of this version, to register or to bring up to date.
-    Publish(u64),
-    /// Our own device list, to add this device to it.
-    OwnList,
-    /// A user name; the one that was asked for.
-    Username(String),
-    /// How many key packages are left; or, if they were `filled` up, how many there are now.
-    KeyPackages { filled: bool },
-    /// The account snapshot.
-    Snapshot,
-    /// Our snapshot, to be stored.
-    PutSnapshot,
-    /// A place for a short code.
-    OpenCode(u64),
-    /// An attempt at a short code.
-    TryCode(u64),
-}
+pub use crate::home::AccountPending;
 
 impl Account {
     pub(crate) fn on_account_refusal(

@@ -9,7 +9,6 @@ use crate::{
     api::types::ContactState,
     contacts::Person,
     contacts::connect::{Connect, ConnectTarget},
-    conversation::group::GroupId,
     engine::Engine,
     limits::MAX_CONTACTS,
     net::HomeId,
@@ -108,18 +107,6 @@ impl Engine {
         });
         for (account, homes) in missing {
             self.connect(turn, Connect::to(ConnectTarget::Account(account), homes, turn.now() + 86_400_000))?;
-        }
-        Ok(())
-    }
-
-    /// Gives a group up that nobody can go on in, and makes another.
-    pub(crate) fn abandon_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        if let Some(entry) = self.conversations.groups.get_mut(&id)
-            && !entry.row.dead
-        {
-            tracing::warn!("a conversation's log is lost: its group is made anew");
-            entry.give_up();
-            self.regroup(turn)?;
         }
         Ok(())
     }

@@ -6,8 +6,24 @@ use starling_media::MediaError;
 use starling_text::NameError;
 use starling_wire::rendezvous::Refusal;
 
-pub use crate::events::Refusal as EventRefusal;
 use crate::{api::types::ChatId, store::StoreError};
+
+/// Why an event is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventRefusal {
+    /// Only the author of a message changes it.
+    #[error("only the author can change a message")]
+    NotTheAuthor,
+    /// A message is deleted for everyone within [`crate::limits::DELETE_WINDOW_MS`] only.
+    #[error("a message can be deleted for everyone for 48 hours only")]
+    TooLate,
+    /// The message is deleted.
+    #[error("the message was deleted")]
+    Deleted,
+    /// What is kept of a call is nobody's to change.
+    #[error("a call is no message")]
+    NotAMessage,
+}
 
 /// Why the node cannot do what it was asked.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]

@@ -140,6 +140,13 @@ stored_enum! {
     }
 }
 
+impl Audience {
+    /// Whether somebody may see it, by the stored number.
+    pub(crate) fn allows(stored: u32) -> bool {
+        Self::from_stored(stored) != Self::Nobody
+    }
+}
+
 stored_enum! {
     /// How a message came to us.
     Via {

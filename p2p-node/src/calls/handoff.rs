@@ -7,7 +7,7 @@
 use starling_keys::DeviceId;
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId, SasCommitment};
 
-use super::{Calls, Sender, host::CallHost, no_call, other_devices::OtherDeviceCall, sas::Sas, session::CallSession};
+use super::{Calls, host::CallHost, no_call, other_devices::OtherDeviceCall, sas::Sas, session::CallSession};
 use crate::{
     api::{
         error::{CallRefused, Invalid, NodeError, NotAllowed, NotFound},
@@ -15,7 +15,7 @@ use crate::{
     },
     call_media::{CallCommand, RouteId},
     limits::{CALL_FETCH_MS, MAX_CALLS, RING_MS},
-    turn::EngineError,
+    turn::{EngineError, Sender},
 };
 
 /// Where a call comes from and where it goes, between devices of our account.

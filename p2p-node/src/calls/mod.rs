@@ -21,8 +21,7 @@ mod session;
 
 use std::collections::{HashMap, VecDeque};
 
-use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId, limits::MAX_CANDIDATES};
+use starling_wire::{Call, CallEnd, CallId, CallSignal, limits::MAX_CANDIDATES};
 
 use crate::{
     api::{
@@ -41,17 +40,6 @@ use session::CallSession;
 pub use attendance::AttendantId;
 pub use host::{CallHost, CallTime};
 pub use requests::CallRequest;
-
-/// The author of a signal, and where it stands in its conversation.
-#[derive(Clone, Copy, Debug)]
-pub struct Sender {
-    pub account: AccountId,
-    pub device: DeviceId,
-    /// It is another device of our account.
-    pub own: bool,
-    pub chat: ChatId,
-    pub event: EventId,
-}
 
 /// All calls.
 #[derive(Debug, Default)]

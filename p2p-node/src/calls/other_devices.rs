@@ -3,11 +3,11 @@
 use starling_keys::DeviceId;
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId};
 
-use super::{Calls, Sender, handoff::left_behind, host::CallHost, session::CallSession};
+use super::{Calls, handoff::left_behind, host::CallHost, session::CallSession};
 use crate::{
     api::types::ChatId,
     limits::{MAX_EARLY_CALLS, MAX_ELSEWHERE},
-    turn::EngineError,
+    turn::{EngineError, Sender},
 };
 
 /// A call that another device of ours has.

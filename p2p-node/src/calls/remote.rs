@@ -2,12 +2,12 @@
 
 use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment};
 
-use super::{Calls, Sender, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
+use super::{Calls, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
 use crate::{
     api::types::{CallPhase, TransientEvent},
     call_media::{CallCommand, RouteId},
     limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
-    turn::EngineError,
+    turn::{EngineError, Sender},
 };
 
 impl Calls {

@@ -429,7 +429,7 @@ impl Engine {
         };
         state.row.groups.push(id.to_vec());
         state.dirty = true;
-        for old in self.surplus_groups(chat) {
+        for old in self.conversations.surplus_groups(self.directory(), chat) {
             group_store::delete(turn, &old)?;
             self.conversations.remove_group(&self.mls, &old);
             if let Some(state) = self.conversations.chats.get_mut(&chat) {

@@ -2,17 +2,21 @@
 
 pub mod commands;
 pub mod connect;
+mod directory;
 mod find;
 mod invites;
 mod join;
 pub mod pending;
 mod person;
+mod profile;
+mod seen;
 mod state;
 
 use std::collections::{HashMap, hash_map::Entry};
 
 use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
 
+pub(crate) use directory::Directory;
 pub(crate) use person::Person;
 
 use crate::{

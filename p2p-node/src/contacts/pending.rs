@@ -1,6 +1,5 @@
 //! What contacts have asked of rendezvous servers.
 
-use starling_keys::DeviceId;
 use starling_wire::rendezvous::{Refusal, ResponseBody};
 
 use super::Contacts;
@@ -11,16 +10,7 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
-/// A request about contacts that is not answered yet.
-#[derive(Debug)]
-pub enum ContactPending {
-    /// The device list of somebody we want to connect to.
-    DeviceList(u64),
-    /// Key packages of these devices, theirs and our other ones, in which attempt.
-    KeyPackages(u64, u32, Vec<DeviceId>),
-    /// An invite that is registered, by its key.
-    Invite(Vec<u8>),
-}
+pub use crate::home::ContactPending;
 
 impl Contacts {
     pub(crate) fn on_contact_request_lost(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, pending: &ContactPending) {

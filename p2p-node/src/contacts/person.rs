@@ -2,10 +2,8 @@
 
 use starling_keys::{AccountId, DeviceId, DeviceList, RendezvousAddr, Verified};
 
-use crate::{
-    presence::Seen,
-    {api::types::ContactState, store::ContactRow},
-};
+use super::seen::Seen;
+use crate::{api::types::ContactState, store::ContactRow};
 
 pub(crate) struct Person {
     pub row: ContactRow,

@@ -10,7 +10,7 @@ use crate::{
         fail,
         types::{Chat, ChatId, MessageId},
     },
-    engine::Engine,
+    conversation::{Conversations, context::Context},
     store::{TIMELINE, prefix},
     turn::{EngineError, Turn},
 };
@@ -81,36 +81,39 @@ impl ConversationCommand {
     }
 }
 
-impl Engine {
+impl Conversations {
     pub(crate) fn on_conversation_command(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         command: ConversationCommand,
     ) -> Result<(), EngineError> {
         let (reply, result) = match command {
             ConversationCommand::List(reply) => {
-                let chats = self.chat_list();
+                let chats = self.chat_list(cx.dir);
                 turn.reply(reply, Ok(chats));
                 return Ok(());
             }
             ConversationCommand::Send { chat, texts, reply } => {
-                let sent = self.send(turn, chat, texts)?;
+                let sent = self.send(turn, cx, chat, texts)?;
                 turn.reply(reply, sent);
                 return Ok(());
             }
-            ConversationCommand::Edit { chat, message, text, reply } => (reply, self.edit(turn, chat, message, text)?),
-            ConversationCommand::Delete { chat, message, reply } => (reply, self.delete(turn, chat, message)?),
+            ConversationCommand::Edit { chat, message, text, reply } => {
+                (reply, self.edit(turn, cx, chat, message, text)?)
+            }
+            ConversationCommand::Delete { chat, message, reply } => (reply, self.delete(turn, cx, chat, message)?),
             ConversationCommand::React { chat, message, emoji, reply } => {
-                (reply, self.react(turn, chat, message, emoji)?)
+                (reply, self.react(turn, cx, chat, message, emoji)?)
             }
             ConversationCommand::MarkRead { chat, upto, reply } => {
-                if self.mark_read(turn, chat, upto)? && !self.counters.row.superseded {
-                    self.tell_read(turn, chat);
+                if self.mark_read(turn, cx, chat, upto)? && !cx.counters.row.superseded {
+                    self.tell_read(turn, cx, chat);
                 }
                 (reply, Ok(()))
             }
             ConversationCommand::SetChat { chat, pinned, muted_until_ms, archived, reply } => {
-                let result = self.conversations.change(chat, |state| {
+                let result = self.change(chat, |state| {
                     state.row.pinned = pinned.unwrap_or(state.row.pinned);
                     state.row.muted_until_ms = muted_until_ms.unwrap_or(state.row.muted_until_ms);
                     state.row.archived = archived.unwrap_or(state.row.archived);
@@ -120,7 +123,7 @@ impl Engine {
             ConversationCommand::ClearChat(chat, reply) => {
                 self.write_draft(turn, chat)?;
                 self.keep_undelivered(turn, chat)?;
-                let result = self.conversations.change(chat, |state| {
+                let result = self.change(chat, |state| {
                     state.row.unread = 0;
                     state.row.cleared = state.row.newest;
                     state.row.archived = true;
@@ -136,7 +139,7 @@ impl Engine {
     }
 }
 
-impl super::Conversations {
+impl Conversations {
     /// Changes what is stored of a conversation.
     fn change(&mut self, chat: ChatId, change: impl FnOnce(&mut ChatState)) -> Result<(), NodeError> {
         let Some(state) = self.chats.get_mut(&chat) else {

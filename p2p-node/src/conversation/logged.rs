@@ -11,39 +11,19 @@ use starling_wire::{LogVerb, rendezvous::LogRequest};
 use super::Conversations;
 use crate::{
     api::types::ChatId,
-    conversation::{
-        group::{GroupId, LogKeys, log_address},
-        log::Appended,
-        pending::LogPending,
-    },
-    home::{Homes, Pending},
+    conversation::group::{GroupId, LogKeys, log_address},
+    home::{Appended, Homes, LogPending, LogPlace, LoggedKey, Pending, Trimming},
     limits::{MAX_REPLACED_RECEIPTS, OUTBOX_LIFE_MS, TRIM_ROWS},
     net::HomeId,
     store::{LOGGED, LogRow, LoggedEntry, LoggedKind, LoggedRow, prefix},
     turn::{EngineError, Turn},
 };
 
-/// The key of a row: chat, first sequence number of ours, log address, number of the first entry in the log.
-pub type LoggedKey = Vec<u8>;
-
 const KEY_FIRST: std::ops::Range<usize> = 16..24;
 const KEY_ADDRESS: std::ops::Range<usize> = 24..56;
 
 /// The rows in memory, in the order in which they are trimmed.
 pub type LoggedRows = BTreeMap<LoggedKey, Logged>;
-
-/// Entries that a server was asked to delete: rows, and the entries of each.
-pub type Trimming = Vec<(LoggedKey, Vec<u64>)>;
-
-/// A log of a conversation, with what deleting entries in it takes.
-#[derive(Debug, Clone)]
-pub struct LogPlace {
-    pub chat: ChatId,
-    pub group: GroupId,
-    home: String,
-    secret: Vec<u8>,
-    address: [u8; 32],
-}
 
 /// A row in memory.
 pub struct Logged {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use rand::RngExt;
-use starling_keys::{AccountId, DeviceList, Verified};
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::Clock;
 
-use super::{ChatState, Conversations, roster::Roster};
+use super::{ChatState, Conversations, GroupEntry};
 use crate::{
-    api::types::{ChatId, ChatKind},
-    contacts::Person,
-    engine::Engine,
+    api::types::{Chat, ChatId, ChatKind, ContactState, TransientEvent},
+    contacts::{Directory, Person},
+    roster::Roster,
     turn::Turn,
 };
 
@@ -38,49 +39,106 @@ impl Conversations {
     }
 }
 
-impl Engine {
+impl Conversations {
     /// The direct conversation with an account, made if needed.
-    pub(crate) fn chat_with(&mut self, turn: &mut Turn<'_>, account: AccountId) -> ChatId {
-        if let Some(chat) = self.conversations.direct_with(&account) {
+    pub(crate) fn chat_with(&mut self, turn: &mut Turn<'_>, own: AccountId, account: AccountId) -> ChatId {
+        if let Some(chat) = self.direct_with(&account) {
             return chat;
         }
         let id = ChatId(turn.rng().random());
-        self.conversations.insert(ChatState::new(id, ChatKind::Direct, Roster::of(self.account.id(), &[account])));
+        self.insert(ChatState::new(id, ChatKind::Direct, Roster::of(own, &[account])));
         id
     }
 
     /// Every contact has a conversation: makes those that are missing among the contacts of this turn.
-    pub(crate) fn make_direct_chats(&mut self, turn: &mut Turn<'_>) {
-        for account in self.contacts.people.touched() {
-            self.chat_with(turn, account);
+    pub(crate) fn make_direct_chats(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>) {
+        for account in dir.contacts.people.touched() {
+            self.chat_with(turn, dir.account.id(), account);
         }
     }
 
-    /// What we know of the other members of a conversation; nothing of those who are no contacts.
-    pub(crate) fn people_in<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = &'a Person> {
-        state.roster.others().filter_map(|account| self.contacts.people.get(&account))
-    }
-
     /// Whether somebody in a conversation is one whom we exchange messages with.
-    pub(crate) fn is_reachable(&self, chat: ChatId) -> bool {
-        let state = self.conversations.chats.get(&chat);
-        state.is_some_and(|state| self.people_in(state).any(Person::is_linked))
+    pub(crate) fn is_reachable(&self, dir: Directory<'_>, chat: ChatId) -> bool {
+        let state = self.chats.get(&chat);
+        state.is_some_and(|state| dir.people(state.roster.others()).any(Person::is_linked))
     }
 
-    /// What a conversation is called here.
-    pub(crate) fn chat_name(&self, state: &ChatState) -> String {
-        self.people_in(state).map(Person::name).collect::<Vec<_>>().join(", ")
+    /// The conversations in which a device takes part.
+    pub(crate) fn chats_of(&self, dir: Directory<'_>, device: &DeviceId) -> Vec<ChatId> {
+        match dir.account_of(device) {
+            Some(account) if account == dir.account.id() => self.chats.keys().copied().collect(),
+            Some(account) => self.of(&account).collect(),
+            None => Vec::new(),
+        }
     }
 
-    /// The members' accounts with their device lists, as far as these are known.
-    pub(crate) fn device_lists<'a>(
-        &'a self,
-        roster: &'a Roster,
-    ) -> impl Iterator<Item = (AccountId, Option<&'a Verified<DeviceList>>)> {
-        let own = self.account.id();
-        roster.accounts().map(move |account| {
-            let of_contact = || self.contacts.people.get(&account).and_then(|p| p.list.as_ref());
-            (account, if account == own { self.account.list() } else { of_contact() })
-        })
+    /// The conversations that this turn has to do with: touched themselves, or their group or contact was.
+    pub(crate) fn touched_chats(&mut self, dir: Directory<'_>) -> Vec<ChatId> {
+        for group in self.groups.touched() {
+            let chat = self.groups.get(&group).and_then(GroupEntry::chat);
+            if let Some(chat) = chat {
+                self.chats.touch(chat);
+            }
+        }
+        for account in dir.contacts.people.touched() {
+            let chats: Vec<ChatId> = self.of(&account).collect();
+            chats.into_iter().for_each(|chat| self.chats.touch(chat));
+        }
+        self.chats.touched()
     }
+
+    /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.
+    pub(crate) fn set_problem(&mut self, turn: &mut Turn<'_>, chat: ChatId, problem: Option<&'static str>) {
+        if let Some(state) = self.chats.get_mut(&chat)
+            && state.problem != problem
+        {
+            state.problem = problem;
+            turn.live(TransientEvent::Net);
+        }
+    }
+}
+
+impl Conversations {
+    /// The conversations as users see them: pinned ones first, and the newest of them first.
+    pub(crate) fn chat_list(&self, dir: Directory<'_>) -> Vec<Chat> {
+        // Not those that nothing was ever written in, and nothing can be.
+        let listed = |c: &&ChatState| {
+            let begun = !c.row.groups.is_empty() || c.row.newest > 0;
+            begun && dir.people(c.roster.others()).any(|p| p.state() != ContactState::Removed)
+        };
+        let mut chats: Vec<Chat> = self
+            .chats
+            .values()
+            .filter(listed)
+            .map(|c| Chat {
+                id: c.id,
+                kind: c.kind(),
+                members: c.roster.members(),
+                name: chat_name(dir, c),
+                unread: c.row.unread,
+                newest_ms: Clock(c.row.newest).ms(),
+                pinned: c.row.pinned,
+                muted_until_ms: c.row.muted_until_ms,
+                archived: c.row.archived,
+                read: Clock(c.row.read),
+                queued: c.row.last_sequence.saturating_sub(c.row.sent_upto),
+                problem: c.problem,
+                cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
+            })
+            .collect();
+        chats.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(c.newest_ms), c.id));
+        chats
+    }
+}
+
+impl GroupEntry {
+    /// The conversation that it belongs to.
+    pub fn chat(&self) -> Option<ChatId> {
+        self.row.chat.as_slice().try_into().ok().map(ChatId)
+    }
+}
+
+/// What a conversation is called here.
+pub fn chat_name(dir: Directory<'_>, state: &ChatState) -> String {
+    dir.people(state.roster.others()).map(Person::name).collect::<Vec<_>>().join(", ")
 }

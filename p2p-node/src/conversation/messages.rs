@@ -8,9 +8,9 @@ use starling_wire::{
 use crate::{
     api::{
         error::{Invalid, NodeError, NotAllowed, NotFound},
-        types::{ChatId, MessageId},
+        types::{Audience, ChatId, MessageId},
     },
-    engine::Engine,
+    conversation::{Conversations, context::Context},
     events::{self, At, Target},
     turn::{EngineError, Turn},
 };
@@ -24,23 +24,25 @@ fn check_length(text: &str) -> Result<(), Invalid> {
     }
 }
 
-impl Engine {
+impl Conversations {
     pub(crate) fn send(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         texts: Vec<Text>,
     ) -> Result<Result<Vec<MessageId>, NodeError>, EngineError> {
-        if let Err(error) = self.ready_to_write(turn, chat)?.and_then(|()| check_texts(&texts)) {
+        if let Err(error) = self.ready_to_write(turn, cx, chat)?.and_then(|()| check_texts(&texts)) {
             return Ok(Err(error));
         }
-        let write = |text| Ok(MessageId(self.write_event(turn, chat, Body::Text(text))?));
+        let write = |text| Ok(MessageId(self.write_event(turn, cx, chat, Body::Text(text))?));
         Ok(Ok(texts.into_iter().map(write).collect::<Result<_, EngineError>>()?))
     }
 
     pub(crate) fn edit(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         message: MessageId,
         text: String,
@@ -48,21 +50,23 @@ impl Engine {
         if let Err(error) = check_length(&text) {
             return Ok(Err(error.into()));
         }
-        self.change_message(turn, chat, Body::Edit(Edit { target: message.0, text }))
+        self.change_message(turn, cx, chat, Body::Edit(Edit { target: message.0, text }))
     }
 
     pub(crate) fn delete(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         message: MessageId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        self.change_message(turn, chat, Body::Delete(Delete { target: message.0 }))
+        self.change_message(turn, cx, chat, Body::Delete(Delete { target: message.0 }))
     }
 
     pub(crate) fn react(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         message: MessageId,
         emoji: String,
@@ -70,30 +74,31 @@ impl Engine {
         if emoji.len() > MAX_EMOJI {
             return Ok(Err(Invalid::Reaction.into()));
         }
-        self.change_message(turn, chat, Body::Reaction(Reaction { target: message.0, emoji }))
+        self.change_message(turn, cx, chat, Body::Reaction(Reaction { target: message.0, emoji }))
     }
 
     /// Writes an event about a message, if that is here and every member will take it.
     fn change_message(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         body: Body,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        if let Err(error) = self.ready_to_write(turn, chat)? {
+        if let Err(error) = self.ready_to_write(turn, cx, chat)? {
             return Ok(Err(error));
         }
-        let origin = self.own_origin(turn)?;
-        let clock = self.counters.clock.tick(turn.agreed_ms());
-        let id = EventId { clock, device: self.account.device().tag(), sequence: 0 };
+        let origin = self.own_origin(turn, cx.dir)?;
+        let clock = cx.counters.clock.tick(turn.agreed_ms());
+        let id = EventId { clock, device: cx.dir.account.device().tag(), sequence: 0 };
         let at = At { id, body: &body, origin: &origin };
-        let Some((checked, _)) = self.with_fold(turn, chat, |fold| events::check(fold, &at)) else {
+        let Some((checked, _)) = self.with_fold(turn, cx.dir, chat, |fold| events::check(fold, &at)) else {
             return Ok(Err(NotFound::Chat.into()));
         };
         match checked? {
             Ok(Some(Target::Unknown)) => Ok(Err(NotFound::Message.into())),
             Ok(_) => {
-                self.write_event(turn, chat, body)?;
+                self.write_event(turn, cx, chat, body)?;
                 Ok(Ok(()))
             }
             Err(refusal) => Ok(Err(NotAllowed::Event(refusal).into())),
@@ -101,38 +106,43 @@ impl Engine {
     }
 
     /// The user has read a chat up to a clock. Gives whether that is new.
-    pub(crate) fn mark_read(&mut self, turn: &mut Turn<'_>, chat: ChatId, upto: Clock) -> Result<bool, EngineError> {
-        let state =
-            |engine: &Self| engine.conversations.chats.get(&chat).map(|c| (c.row.read, c.row.unread, c.row.newest));
+    pub(crate) fn mark_read(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        upto: Clock,
+    ) -> Result<bool, EngineError> {
+        let state = |engine: &Self| engine.chats.get(&chat).map(|c| (c.row.read, c.row.unread, c.row.newest));
         let Some(before) = state(self) else { return Ok(false) };
         let (_, _, newest) = before;
-        let origin = self.own_origin(turn)?;
+        let origin = self.own_origin(turn, cx.dir)?;
         let body = Body::Receipt(Receipt { delivered: Vec::new(), read: upto.min(Clock(newest)) });
-        self.fold_event(turn, chat, &At { id: EventId::default(), body: &body, origin: &origin })?;
+        self.fold_event(turn, cx.dir, chat, &At { id: EventId::default(), body: &body, origin: &origin })?;
         Ok(state(self) != Some(before))
     }
 
-    pub(crate) fn tell_read(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
-        if !Self::allows(self.account.settings.receipts) {
+    pub(crate) fn tell_read(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
+        if !Audience::allows(cx.dir.account.settings.receipts) {
             return;
         }
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
+        let Some(state) = self.chats.get_mut(&chat) else {
             return;
         };
         if state.row.read_told < state.row.read {
             state.row.read_told = state.row.read;
             state.dirty = true;
             let read = Clock(state.row.read);
-            self.announce(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.announce(turn, cx, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }
     }
 
     /// Tells once more how far we have read.
-    pub(crate) fn read_again(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
-        let told = self.conversations.chats.get(&chat).map_or(0, |c| c.row.read_told);
-        if told > 0 && Self::allows(self.account.settings.receipts) {
+    pub(crate) fn read_again(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
+        let told = self.chats.get(&chat).map_or(0, |c| c.row.read_told);
+        if told > 0 && Audience::allows(cx.dir.account.settings.receipts) {
             let read = Clock(told);
-            self.announce(turn, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.announce(turn, cx, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Conversations: their MLS groups and logs, what is sent into them and what comes out of them.
 
+mod acknowledge;
 mod apply;
-pub mod authors;
+mod authors;
 pub mod commands;
+mod context;
 pub mod group;
 mod group_homes;
 mod group_state;
@@ -14,11 +16,11 @@ mod messages;
 pub mod pending;
 pub mod receive;
 pub mod regroup;
-pub mod roster;
 pub mod send;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+pub use context::{Connections, Context};
 pub use group::GroupEntry;
 pub use group_state::GroupState;
 
@@ -26,6 +28,7 @@ use crate::{
     api::types::{ChatId, ChatKind},
     events::Draft,
     mls::Mls,
+    roster::{Authors, Roster},
     store::{
         AUTHORS, AuthorRow, CHATS, ChatRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow, Reading,
         StoreError, Table, prefix,
@@ -44,16 +47,18 @@ pub struct Conversations {
     homes: group_homes::GroupHomes,
     /// The group and epoch of each log, by the log's address.
     pub logs: HashMap<[u8; 32], (group::GroupId, u64)>,
-    pub authors: authors::Authors,
+    pub authors: Authors,
     pub regroup: regroup::Regroup,
     pub logged: logged::LoggedRows,
+    /// Hashes of what was processed.
+    pub seen: receive::SeenMessages,
 }
 
 /// A conversation in memory.
 pub struct ChatState {
     pub id: ChatId,
     pub row: ChatRow,
-    pub roster: roster::Roster,
+    pub roster: Roster,
     pub outbox: VecDeque<send::OutItem>,
     /// Written in this turn, not yet encrypted.
     pub pending: Vec<starling_wire::Event>,
@@ -102,7 +107,7 @@ impl Conversations {
         })?;
         read.each::<ChatRow>(CHATS, |key, row| {
             let id = of_chat(CHATS, key)?;
-            let roster = roster::Roster::stored(members.remove(&id).unwrap_or_default());
+            let roster = Roster::stored(members.remove(&id).unwrap_or_default());
             let outbox = outboxes.remove(&id).unwrap_or_default();
             self.insert(ChatState { outbox, ..ChatState::with(id, row?, roster) });
             Ok(())
@@ -140,7 +145,7 @@ impl Conversations {
 
 impl ChatState {
     /// One that begins now.
-    pub fn new(id: ChatId, kind: ChatKind, roster: roster::Roster) -> Self {
+    pub fn new(id: ChatId, kind: ChatKind, roster: Roster) -> Self {
         let row = ChatRow { kind: kind.stored(), ..ChatRow::default() };
         Self { dirty: true, ..Self::with(id, row, roster) }
     }
@@ -150,7 +155,7 @@ impl ChatState {
         ChatKind::from_stored(self.row.kind)
     }
 
-    fn with(id: ChatId, row: ChatRow, roster: roster::Roster) -> Self {
+    fn with(id: ChatId, row: ChatRow, roster: Roster) -> Self {
         Self {
             id,
             row,

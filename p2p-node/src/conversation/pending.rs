@@ -3,28 +3,13 @@
 use starling_wire::rendezvous::{Refusal, ResponseBody};
 
 use super::Conversations;
-use super::{group::GroupId, log::Appended, logged::Trimming};
+use super::group::GroupId;
 use crate::{
-    engine::Engine,
-    home::Refused,
+    conversation::context::Context,
+    home::{LogPending, Refused},
     net::HomeId,
     turn::{EngineError, Fact, Turn},
 };
-
-/// A request about a log that is not answered yet.
-#[derive(Debug)]
-pub enum LogPending {
-    /// A log that is opened.
-    Open(GroupId),
-    /// A log that is read, in an epoch.
-    Read(GroupId, u64),
-    /// Entries that are appended.
-    Append(Appended),
-    /// A commit that wants to win.
-    Close(GroupId),
-    /// Entries of a log to delete.
-    Trim(Trimming),
-}
 
 impl Conversations {
     pub(crate) fn on_log_request_lost(&mut self, turn: &mut Turn<'_>, pending: LogPending) {
@@ -46,26 +31,31 @@ impl Conversations {
     }
 }
 
-impl Engine {
+impl Conversations {
     pub(crate) fn on_log_answer(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         home: HomeId,
         pending: LogPending,
         answer: ResponseBody,
     ) -> Result<(), EngineError> {
         match (pending, answer) {
-            (LogPending::Open(id), ResponseBody::Done(_)) => self.log_opened(turn, id),
-            (LogPending::Read(id, epoch), ResponseBody::Page(page)) => self.on_log_page(turn, home, id, epoch, page)?,
-            (LogPending::Append(appended), ResponseBody::Appended(last)) => self.on_appended(turn, &appended, last)?,
-            (LogPending::Append(appended), ResponseBody::Closed(_)) => {
-                self.conversations.append_failed(turn, &appended);
-                self.log_stopped(turn, appended.place.group, false);
+            (LogPending::Open(id), ResponseBody::Done(_)) => self.log_opened(turn, cx, id),
+            (LogPending::Read(id, epoch), ResponseBody::Page(page)) => {
+                self.on_log_page(turn, cx, home, id, epoch, page)?
             }
-            (LogPending::Trim(trimming), _) => self.conversations.trimmed(turn, trimming)?,
+            (LogPending::Append(appended), ResponseBody::Appended(last)) => {
+                self.on_appended(turn, cx, &appended, last)?
+            }
+            (LogPending::Append(appended), ResponseBody::Closed(_)) => {
+                self.append_failed(turn, &appended);
+                self.log_stopped(turn, cx, appended.place.group, false);
+            }
+            (LogPending::Trim(trimming), _) => self.trimmed(turn, trimming)?,
             // Won or lost, the log says it: its closing entry is ours or another's.
             (LogPending::Close(id), ResponseBody::Appended(_) | ResponseBody::Closed(_)) => {
-                self.log_stopped(turn, id, false)
+                self.log_stopped(turn, cx, id, false)
             }
             _ => {}
         }
@@ -75,25 +65,26 @@ impl Engine {
     pub(crate) fn on_log_refusal(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         pending: LogPending,
         refused: &Refused,
     ) -> Result<(), EngineError> {
         match pending {
             LogPending::Trim(trimming) if refused.is_busy() => {
-                self.conversations.not_trimmed(&trimming);
-                self.homes.retry_later(turn, refused);
+                self.not_trimmed(&trimming);
+                cx.homes.retry_later(turn, refused);
             }
-            LogPending::Trim(trimming) => self.conversations.trimmed(turn, trimming)?,
+            LogPending::Trim(trimming) => self.trimmed(turn, trimming)?,
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
-                self.log_stopped(turn, id, true);
+                self.log_stopped(turn, cx, id, true);
                 if refused.reason == Refusal::NotFound {
-                    self.log_lost(turn, id)?;
+                    self.log_lost(turn, id);
                 }
-                self.homes.retry_later(turn, refused);
+                cx.homes.retry_later(turn, refused);
             }
             LogPending::Append(appended) if refused.reason == Refusal::Full && appended.items.len() > 1 => {
                 // There may be room for some of them.
-                if let Some(entry) = self.conversations.groups.get_mut(&appended.place.group) {
+                if let Some(entry) = self.groups.get_mut(&appended.place.group) {
                     entry.append_most = appended.items.len() / 2;
                     entry.appending = false;
                 }
@@ -108,25 +99,25 @@ impl Engine {
                 if !appended.items.is_empty() {
                     self.set_problem(turn, appended.place.chat, Some(problem));
                 }
-                self.conversations.append_failed(turn, &appended);
-                self.log_stopped(turn, appended.place.group, true);
+                self.append_failed(turn, &appended);
+                self.log_stopped(turn, cx, appended.place.group, true);
                 if refused.reason == Refusal::NotFound {
-                    self.log_lost(turn, appended.place.group)?;
+                    self.log_lost(turn, appended.place.group);
                 }
-                self.homes.retry_later(turn, refused);
+                cx.homes.retry_later(turn, refused);
             }
         }
         Ok(())
     }
 
     /// A server has opened a log of ours: whoever was invited into its group may read it now.
-    fn log_opened(&mut self, turn: &mut Turn<'_>, id: GroupId) {
-        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+    fn log_opened(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        if let Some(entry) = self.groups.get_mut(&id) {
             entry.opening = false;
             entry.row.log_opened = true;
             entry.touch();
         }
-        self.read_logs(turn, id);
+        self.read_logs(turn, cx, id);
         turn.fact(Fact::LogOpened(id));
     }
 }

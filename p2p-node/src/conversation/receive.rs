@@ -1,17 +1,18 @@
 //! Reading: MLS messages in, events into the timeline.
 
+use std::collections::{HashSet, VecDeque};
+
 use bytes::Bytes;
 use starling_keys::{Certificate, DeviceId};
 use starling_wire::{Batch, direct::Entry};
 
 use crate::{
     api::types::{ChatId, Via},
-    conversation::group::GroupId,
-    engine::Engine,
+    conversation::{Conversations, context::Context, group::GroupId},
     events::At,
-    limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE},
+    limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE, SEEN_HASHES},
     mls::Processed,
-    turn::{EngineError, Turn},
+    turn::{EngineError, EventFact, Turn},
 };
 
 /// What a message was.
@@ -27,31 +28,67 @@ pub enum Taken {
     Own,
 }
 
-impl Engine {
+/// Hashes of the newest messages that were processed, so that copies are dropped before they are decrypted.
+#[derive(Default)]
+pub struct SeenMessages {
+    hashes: HashSet<[u8; 16]>,
+    by_age: VecDeque<[u8; 16]>,
+}
+
+impl SeenMessages {
+    /// Whether these bytes are new. They are remembered, for as long as [`SEEN_HASHES`] others have not come after them.
+    pub fn insert(&mut self, bytes: &[u8]) -> bool {
+        let hash = short_hash(bytes);
+        if !self.hashes.insert(hash) {
+            return false;
+        }
+        self.by_age.push_back(hash);
+        if self.by_age.len() > SEEN_HASHES
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.hashes.remove(&oldest);
+        }
+        true
+    }
+
+    /// These bytes count as new again.
+    pub fn forget(&mut self, bytes: &[u8]) {
+        self.hashes.remove(&short_hash(bytes));
+    }
+}
+
+fn short_hash(bytes: &[u8]) -> [u8; 16] {
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    hash
+}
+
+impl Conversations {
     pub(crate) fn on_direct_entry(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         device: DeviceId,
         entry: &Entry,
     ) -> Result<(), EngineError> {
         let Ok(group) = GroupId::try_from(&*entry.group) else {
             return Ok(());
         };
-        let relayed = self.delivery.links.get(&device).is_some_and(|l| l.relayed);
-        let via = if relayed { Via::Relay } else { Via::Direct };
-        self.on_message(turn, group, Some(device), via, &entry.message).map(drop)
+        let via = if cx.links.is_relayed(&device) { Via::Relay } else { Via::Direct };
+        self.on_message(turn, cx, group, Some(device), via, &entry.message).map(drop)
     }
 
     /// An MLS message, from a stream or a log.
     pub(crate) fn on_message(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         id: GroupId,
         from: Option<DeviceId>,
         via: Via,
         message: &Bytes,
     ) -> Result<Taken, EngineError> {
-        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+        let Some(entry) = self.groups.get_mut(&id) else {
             tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
             return Ok(Taken::Nothing);
         };
@@ -67,20 +104,20 @@ impl Engine {
         if message.len() > starling_wire::limits::MAX_ENTRY {
             return Ok(Taken::Nothing);
         }
-        if !self.delivery.seen.insert(message) {
+        if !self.seen.insert(message) {
             if let Some(device) = from {
-                self.schedule_ack(turn, device, chat, id);
+                turn.facts([EventFact::AckDue { device, chat, group: id }]);
             }
             return Ok(Taken::Nothing);
         }
-        let Some(mut group) = self.conversations.open(turn, &self.mls, id)? else {
+        let Some(mut group) = self.open(turn, cx.mls, id)? else {
             return Ok(Taken::Nothing);
         };
         match group.process(message) {
             Processed::Application { sender, data } => match Batch::decode(&data, sender.device().tag()) {
                 Ok(batch) => {
                     let numbered = batch.events.iter().any(|e| e.id.sequence != 0);
-                    self.on_batch(turn, chat, id, &sender, via, batch)?;
+                    self.on_batch(turn, cx, (chat, id), &sender, via, batch)?;
                     return Ok(if numbered { Taken::Events } else { Taken::Receipts });
                 }
                 Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
@@ -92,13 +129,13 @@ impl Engine {
                     group.entry.future.push_back((from, message.clone()));
                 }
                 // It must be taken again once we are there.
-                self.delivery.seen.forget(message);
-                self.read_log_again(turn, id);
+                self.seen.forget(message);
+                self.read_log_again(turn, cx, id);
             }
             Processed::Own => return Ok(Taken::Own),
             Processed::Duplicate => {
                 if let Some(device) = from {
-                    self.schedule_ack(turn, device, chat, id);
+                    turn.facts([EventFact::AckDue { device, chat, group: id }]);
                 }
             }
             Processed::TooOld => tracing::debug!("a message of an epoch that is gone"),
@@ -108,12 +145,17 @@ impl Engine {
     }
 
     /// Messages that came before the commit that leads to their epoch.
-    pub(crate) fn retry_future(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+    pub(crate) fn retry_future(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
         for (from, message) in std::mem::take(&mut entry.future) {
-            self.on_message(turn, id, from, Via::Direct, &message)?;
+            self.on_message(turn, cx, id, from, Via::Direct, &message)?;
         }
         Ok(())
     }
@@ -121,40 +163,40 @@ impl Engine {
     fn on_batch(
         &mut self,
         turn: &mut Turn<'_>,
-        chat: ChatId,
-        group: GroupId,
+        cx: &mut Context<'_>,
+        (chat, group): (ChatId, GroupId),
         sender: &Certificate,
         via: Via,
         batch: Batch,
     ) -> Result<(), EngineError> {
         let device = sender.device();
-        let own = sender.account() == self.account.id();
-        let roster = self.conversations.chats.get(&chat).map(|state| &state.roster);
+        let own = sender.account() == cx.dir.account.id();
+        let roster = self.chats.get(&chat).map(|state| &state.roster);
         if !roster.is_some_and(|roster| roster.accounts().any(|account| account == sender.account())) {
             tracing::warn!("a message of an account that is not in the conversation was dropped");
             return Ok(());
         }
         if !own {
             // A device that its account has given up may be somebody else's now.
-            let person = self.contacts.people.get(&sender.account());
+            let person = cx.dir.contacts.people.get(&sender.account());
             if person.and_then(|p| p.list.as_ref()).is_some_and(|list| list.device(&device).is_none()) {
                 tracing::warn!("a message of a device that its account has given up was dropped");
                 return Ok(());
             }
-            self.confirm_group(turn, group)?;
-            self.note_unjoined_groups(turn, chat, group)?;
-        } else if self.account.list().is_some_and(|list| list.device(&device).is_none()) {
+            self.confirm_group(turn, cx, group)?;
+            self.note_unjoined_groups(turn, cx, chat, group)?;
+        } else if cx.dir.account.list().is_some_and(|list| list.device(&device).is_none()) {
             tracing::warn!("a message of a device that our account has given up was dropped");
             return Ok(());
         }
         let agreed = turn.agreed_ms();
-        let origin = self.origin_of(turn, sender, via)?;
+        let origin = self.origin_of(turn, cx.dir, sender, via)?;
         let mut numbered = false;
         for event in batch.events {
-            self.counters.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
+            cx.counters.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
                 numbered = true;
-                let Some(state) = self.conversations.chats.get_mut(&chat) else {
+                let Some(state) = self.chats.get_mut(&chat) else {
                     return Ok(());
                 };
                 let row = state.roster.device_mut(sender.account(), &device);
@@ -163,24 +205,29 @@ impl Engine {
                     continue;
                 }
             }
-            self.fold_event(turn, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
+            self.fold_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
         }
-        self.write_draft(turn, chat)?;
+        turn.facts([EventFact::Arrived(chat)]);
         if numbered {
-            self.schedule_ack(turn, device, chat, group);
+            turn.facts([EventFact::AckDue { device, chat, group }]);
         }
         Ok(())
     }
 
     /// A group in which a device of the other account has spoken is one that it is in.
-    pub(crate) fn confirm_group(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        let Some(entry) = self.conversations.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
+    pub(crate) fn confirm_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id).filter(|g| !g.row.confirmed) else {
             return Ok(());
         };
         (entry.row.confirmed, entry.row.unjoined) = (true, false);
         entry.touch();
         if let Ok(chat) = entry.row.chat.as_slice().try_into() {
-            self.renew_outbox(turn, ChatId(chat))?;
+            self.renew_outbox(turn, cx, ChatId(chat))?;
         }
         Ok(())
     }

@@ -6,15 +6,15 @@ use starling_keys::DeviceId;
 
 use crate::{
     api::types::ChatId,
-    contacts::Person,
+    contacts::{Directory, Person},
     conversation::{
-        ChatState, GroupEntry,
+        ChatState, Conversations, GroupEntry,
+        context::Context,
         group::{GroupId, GroupMember},
-        roster::Roster,
     },
-    engine::Engine,
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
-    turn::{EngineError, Turn},
+    roster::Roster,
+    turn::{EngineError, Fact, Turn},
 };
 
 /// Conversations that get another group.
@@ -37,10 +37,10 @@ impl Regroup {
     }
 }
 
-impl Engine {
+impl Conversations {
     /// How a group differs from the devices of the conversation's members: whether it has others, and how many of theirs it lacks.
-    pub(crate) fn roster_diff(&self, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
-        let lists: Vec<_> = self.device_lists(roster).collect();
+    pub(crate) fn roster_diff(&self, dir: Directory<'_>, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
+        let lists: Vec<_> = dir.device_lists(roster.accounts()).collect();
         let listed = |member: &GroupMember| {
             let of = lists.iter().find(|(account, _)| *account == member.account);
             of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device).is_some()))
@@ -51,11 +51,11 @@ impl Engine {
 
     /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
     /// list of devices is not known those in the group count.
-    pub(crate) fn everybody_has(&self, chat: &ChatState, group: GroupId, upto: u64) -> bool {
-        let (me, this) = (self.account.id(), self.account.device());
-        let group = self.conversations.groups.get(&group);
+    pub(crate) fn everybody_has(&self, dir: Directory<'_>, chat: &ChatState, group: GroupId, upto: u64) -> bool {
+        let (me, this) = (dir.account.id(), dir.account.device());
+        let group = self.groups.get(&group);
         let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
-        self.device_lists(&chat.roster).all(|(account, list)| match (list, group) {
+        dir.device_lists(chat.roster.accounts()).all(|(account, list)| match (list, group) {
             (Some(list), _) => list.devices.iter().all(|d| has(d.certificate.device())),
             (None, Some(group)) => group.members.iter().filter(|m| m.account == account).all(|m| has(m.device)),
             // Nothing is known of them: nobody can have said that they have it.
@@ -68,15 +68,15 @@ impl Engine {
     pub(crate) fn note_unjoined_groups(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         spoken: GroupId,
     ) -> Result<(), EngineError> {
-        let (wall, groups) =
-            (turn.wall(), self.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
+        let (wall, groups) = (turn.wall(), self.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default());
         let Some(at) = groups.iter().position(|g| g[..] == spoken) else { return Ok(()) };
         let mut changed = false;
         for id in groups[at + 1..].iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
-            let Some(entry) = self.conversations.groups.get_mut(&id) else { continue };
+            let Some(entry) = self.groups.get_mut(&id) else { continue };
             let old = entry.row.updated_ms.saturating_add(JOIN_WITHIN_MS) < wall;
             // Where what they said in it may not have been read yet, nothing follows.
             if !entry.row.confirmed && !entry.row.unjoined && entry.caught_up && old {
@@ -86,93 +86,105 @@ impl Engine {
                 changed = true;
             }
         }
-        self.conversations.regroup.look |= changed;
-        if changed { self.renew_outbox(turn, chat) } else { Ok(()) }
+        self.regroup.look |= changed;
+        if changed { self.renew_outbox(turn, cx, chat) } else { Ok(()) }
     }
 
     /// Whether a group has a device that its account has given up: nothing more is sent into it.
-    pub(crate) fn has_revoked_member(&self, chat: ChatId, group: GroupId) -> bool {
-        let state = self.conversations.chats.get(&chat);
-        let group = self.conversations.groups.get(&group);
-        state.zip(group).is_some_and(|(state, group)| self.roster_diff(&state.roster, group).0)
+    pub(crate) fn has_revoked_member(&self, dir: Directory<'_>, chat: ChatId, group: GroupId) -> bool {
+        let state = self.chats.get(&chat);
+        let group = self.groups.get(&group);
+        state.zip(group).is_some_and(|(state, group)| self.roster_diff(dir, &state.roster, group).0)
     }
 
     /// Whether the group that a conversation uses fits the devices of its members.
-    fn fits(&self, chat: ChatId) -> bool {
-        let group = self.active_group(chat).and_then(|g| self.conversations.groups.get(&g));
-        let state = self.conversations.chats.get(&chat);
-        let fits = |state: &ChatState, group| self.roster_diff(&state.roster, group) == (false, 0);
+    fn fits(&self, dir: Directory<'_>, chat: ChatId) -> bool {
+        let group = self.active_group(dir, chat).and_then(|g| self.groups.get(&g));
+        let state = self.chats.get(&chat);
+        let fits = |state: &ChatState, group| self.roster_diff(dir, &state.roster, group) == (false, 0);
         state.zip(group).is_some_and(|(state, group)| !group.row.unjoined && fits(state, group))
     }
 
-    /// Looks for conversations whose group lacks a device, or has one too many, and makes them another when nobody else does.
-    pub(crate) fn regroup_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        if self.counters.row.superseded {
-            return Ok(());
+    /// Looks for conversations whose group lacks a device, or has one too many. Gives those that get another one now, as nobody else has made it.
+    pub(crate) fn misfits_due(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Vec<ChatId>, EngineError> {
+        if cx.counters.row.superseded {
+            return Ok(Vec::new());
         }
-        let look = std::mem::take(&mut self.conversations.regroup.look);
-        if look {
-            self.readdress_outboxes(turn)?;
-        }
-        if look && self.account.identity.list.is_some() {
-            // One device of all should be the first.
-            let later = turn.now() + MEND_AFTER_MS + u64::from(self.account.device().tag()[0]) * 100;
-            for chat in self.conversations.chats.values() {
-                let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
-                let Some(group) = self.active_group(chat.id).and_then(|g| self.conversations.groups.get(&g)) else {
-                    continue;
-                };
-                if self.people_in(chat).all(can) && !self.fits(chat.id) {
-                    // A device of ours that is to hear nothing more is not waited for.
-                    let removed = group.members.iter().any(|m| {
-                        let listed = self.account.list().is_some_and(|l| l.device(&m.device).is_some());
-                        m.account == self.account.id() && !listed
-                    });
-                    let due = if removed { turn.now() } else { later };
-                    // One that was tried keeps its time: it would else be tried again and again.
-                    let (at, tries) = self.conversations.regroup.due.entry(chat.id).or_insert((due, 0));
-                    *at = if *tries == 0 { due.min(*at) } else { *at };
-                }
+        if std::mem::take(&mut self.regroup.look) {
+            self.readdress_outboxes(turn, cx)?;
+            if cx.dir.account.list().is_some() {
+                self.look_for_misfits(turn, cx.dir);
             }
         }
-        let due: Vec<ChatId> =
-            self.conversations.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect();
-        if due.is_empty() {
-            return Ok(());
+        Ok(self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect())
+    }
+
+    fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>) {
+        // One device of all should be the first.
+        let later = turn.now() + MEND_AFTER_MS + u64::from(dir.account.device().tag()[0]) * 100;
+        for chat in self.chats.values() {
+            let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
+            let Some(group) = self.active_group(dir, chat.id).and_then(|g| self.groups.get(&g)) else {
+                continue;
+            };
+            if dir.people(chat.roster.others()).all(can) && !self.fits(dir, chat.id) {
+                // A device of ours that is to hear nothing more is not waited for.
+                let removed = group.members.iter().any(|m| {
+                    let listed = dir.account.list().is_some_and(|l| l.device(&m.device).is_some());
+                    m.account == dir.account.id() && !listed
+                });
+                let due = if removed { turn.now() } else { later };
+                // One that was tried keeps its time: it would else be tried again and again.
+                let (at, tries) = self.regroup.due.entry(chat.id).or_insert((due, 0));
+                *at = if *tries == 0 { due.min(*at) } else { *at };
+            }
         }
-        self.regroup(turn)?;
+    }
+
+    /// Groups were made for those of these conversations for which that was possible; the others are tried again later.
+    pub(crate) fn regrouped(&mut self, turn: &Turn<'_>, dir: Directory<'_>, due: Vec<ChatId>) {
         for chat in due {
-            // It was mended meanwhile, or nothing can be done now.
-            if self.fits(chat) {
-                self.conversations.regroup.due.remove(&chat);
-            } else if let Some((at, _)) =
-                self.conversations.regroup.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now())
-            {
+            if self.fits(dir, chat) {
+                self.regroup.due.remove(&chat);
+            } else if let Some((at, _)) = self.regroup.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now()) {
                 *at = turn.now() + MEND_AGAIN_MS;
             }
         }
-        Ok(())
+    }
+
+    /// Gives a group up that nobody can go on in.
+    pub(crate) fn abandon_group(&mut self, turn: &mut Turn<'_>, id: GroupId) {
+        if let Some(entry) = self.groups.get_mut(&id)
+            && !entry.row.dead
+        {
+            tracing::warn!("a conversation's log is lost: its group is replaced");
+            entry.row.dead = true;
+            entry.touch();
+            turn.fact(Fact::GroupAbandoned);
+        }
     }
 
     /// Devices or groups have changed: what waits goes to the devices that are there now, and no longer to those that are not.
-    fn readdress_outboxes(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let waiting: Vec<ChatId> =
-            self.conversations.chats.values().filter(|c| !c.outbox.is_empty()).map(|c| c.id).collect();
+    fn readdress_outboxes(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
+        let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.outbox.is_empty()).map(|c| c.id).collect();
         for chat in waiting {
-            self.clear_outbox(turn, chat)?;
-            self.renew_outbox(turn, chat)?;
+            self.clear_outbox(turn, cx, chat)?;
+            self.renew_outbox(turn, cx, chat)?;
         }
         Ok(())
     }
 
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
-    pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> bool {
-        if self.active_group(chat).is_none() {
+    pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, chat: ChatId) -> bool {
+        if self.active_group(dir, chat).is_none() {
             return true;
         }
-        let (now, fits) = (turn.now(), self.fits(chat));
-        let Some((due, tries)) = self.conversations.regroup.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits)
-        else {
+        let (now, fits) = (turn.now(), self.fits(dir, chat));
+        let Some((due, tries)) = self.regroup.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits) else {
             return false;
         };
         *due = now + (MEND_AGAIN_MS << (*tries).min(5));

@@ -1,26 +1,30 @@
 //! Writing: events get their stamp at once, and are encrypted together at the end of the turn.
 
 use bytes::Bytes;
-use starling_wire::{Batch, Body, Event, EventId, Text, limits::MAX_BATCH_EVENTS};
+use starling_keys::DeviceId;
+use starling_wire::{
+    Batch, Body, Event, EventId, Text,
+    direct::{DirectFrame, Entry},
+    limits::MAX_BATCH_EVENTS,
+};
 
 use crate::{
     api::{
         error::{NodeError, NotAllowed, NotFound, Unreachable},
         types::{ChatId, ContactState, DeliveryState, Via},
     },
-    contacts::Person,
+    contacts::{Directory, Person},
     conversation::{
-        ChatState, GroupEntry,
-        group::GroupId,
-        group_store::DAMAGED,
-        roster::{Progress, Roster},
+        ChatState, Conversations, GroupEntry, context::Context, group::GroupId, group_store::DAMAGED,
+        membership::chat_name,
     },
-    engine::Engine,
     events::At,
     limits::{BATCH_BYTES, MAX_GROUPS_PER_CHAT, MAX_OUTBOX, OUTBOX_LIFE_MS, RECEIPT_DELAY_MS},
     mls::PAST_EPOCHS,
-    store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
-    turn::{EngineError, Turn},
+    net::NetCommand,
+    roster::{Progress, Roster},
+    store::{ChatRow, EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
+    turn::{Effect, EngineError, EventFact, Turn},
 };
 
 /// An entry of an outbox, as far as it is kept in memory.
@@ -79,15 +83,15 @@ pub fn timeline_key(chat: ChatId, id: EventId) -> Vec<u8> {
     [&chat.0[..], &id.to_bytes()].concat()
 }
 
-impl Engine {
+impl Conversations {
     /// Whether the user may write to a chat now.
-    pub(crate) fn check_may_write(&self, chat: ChatId) -> Result<(), NodeError> {
-        let state = self.conversations.chats.get(&chat).ok_or(NotFound::Chat)?;
+    pub(crate) fn check_may_write(&self, dir: Directory<'_>, chat: ChatId) -> Result<(), NodeError> {
+        let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
         for account in state.roster.others() {
-            check_person(self.contacts.people.get(&account).ok_or(NotFound::Contact)?)?;
+            check_person(dir.contacts.people.get(&account).ok_or(NotFound::Contact)?)?;
         }
-        let name = self.chat_name(state);
-        if self.active_group(chat).is_none() {
+        let name = chat_name(dir, state);
+        if self.active_group(dir, chat).is_none() {
             let damaged = state.problem == Some(DAMAGED);
             let make = |name| {
                 if damaged { Unreachable::DamagedConversation { name } } else { Unreachable::Conversation { name } }
@@ -102,16 +106,21 @@ impl Engine {
 
     /// The group that we write to: one that fits the devices of all members, rather lacking some of them than with somebody else's in it; of
     /// those that lack the fewest the confirmed one with the lowest id, so that all choose the same, else the newest.
-    pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
-        let state = self.conversations.chats.get(&chat)?;
+    pub(crate) fn active_group(&self, dir: Directory<'_>, chat: ChatId) -> Option<GroupId> {
+        let state = self.chats.get(&chat)?;
         let usable = self.groups_of(state).filter(|(_, group)| !group.row.dead);
-        usable.min_by_key(|(at, group)| self.rank(&state.roster, *at, group)).map(|(_, group)| group.id)
+        usable.min_by_key(|(at, group)| self.rank(dir, &state.roster, *at, group)).map(|(_, group)| group.id)
     }
 
     /// The group that we write to, with its encryption state loaded: those that are damaged are given up.
-    pub(crate) fn readable_group(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<Option<GroupId>, EngineError> {
-        while let Some(group) = self.active_group(chat) {
-            if self.conversations.open(turn, &self.mls, group)?.is_some() {
+    pub(crate) fn readable_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<Option<GroupId>, EngineError> {
+        while let Some(group) = self.active_group(cx.dir, chat) {
+            if self.open(turn, cx.mls, group)?.is_some() {
                 return Ok(Some(group));
             }
         }
@@ -122,35 +131,36 @@ impl Engine {
     pub(crate) fn ready_to_write(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
     ) -> Result<Result<(), NodeError>, EngineError> {
         // Looked at once for all that is written in a turn.
-        if self.conversations.chats.get(&chat).is_some_and(|state| state.pending.is_empty()) {
-            self.readable_group(turn, chat)?;
+        if self.chats.get(&chat).is_some_and(|state| state.pending.is_empty()) {
+            self.readable_group(turn, cx, chat)?;
         }
-        Ok(self.check_may_write(chat))
+        Ok(self.check_may_write(cx.dir, chat))
     }
 
     /// The groups of a conversation that are there, oldest first.
     fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
         let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
-        ids.filter_map(|g| self.conversations.groups.get(&g)).enumerate()
+        ids.filter_map(|g| self.groups.get(&g)).enumerate()
     }
 
     /// The order of preference among a conversation's groups; the least is written to.
-    fn rank(&self, roster: &Roster, at: usize, group: &GroupEntry) -> impl Ord {
+    fn rank(&self, dir: Directory<'_>, roster: &Roster, at: usize, group: &GroupEntry) -> impl Ord {
         let age = if group.row.confirmed { 0 } else { usize::MAX - at };
-        let (strangers, lacks) = self.roster_diff(roster, group);
+        let (strangers, lacks) = self.roster_diff(dir, roster, group);
         (strangers, group.row.unjoined, lacks, !group.row.confirmed, age, group.id)
     }
 
     /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, and of the rest those that are the
     /// least fit to be written to.
-    pub(crate) fn surplus_groups(&self, chat: ChatId) -> Vec<GroupId> {
-        let Some(state) = self.conversations.chats.get(&chat) else { return Vec::new() };
+    pub(crate) fn surplus_groups(&self, dir: Directory<'_>, chat: ChatId) -> Vec<GroupId> {
+        let Some(state) = self.chats.get(&chat) else { return Vec::new() };
         let mut older: Vec<_> = self.groups_of(state).collect();
         older.pop();
-        older.sort_by_cached_key(|(at, group)| (group.row.dead, self.rank(&state.roster, *at, group)));
+        older.sort_by_cached_key(|(at, group)| (group.row.dead, self.rank(dir, &state.roster, *at, group)));
         older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
     }
 
@@ -158,29 +168,30 @@ impl Engine {
     pub(crate) fn write_event(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         body: Body,
     ) -> Result<EventId, EngineError> {
-        let origin = self.own_origin(turn)?;
-        let id = self.stamp(turn, chat, &body);
-        self.fold_event(turn, chat, &At { id, body: &body, origin: &origin })?;
+        let origin = self.own_origin(turn, cx.dir)?;
+        let id = self.stamp(turn, cx, chat, &body);
+        self.fold_event(turn, cx.dir, chat, &At { id, body: &body, origin: &origin })?;
         self.queue(chat, Event { id, body });
         Ok(id)
     }
 
     /// Sends an event about something that has changed here already: our name, our devices, a call.
-    pub(crate) fn announce(&mut self, turn: &Turn<'_>, chat: ChatId, body: Body) -> EventId {
-        let id = self.stamp(turn, chat, &body);
+    pub(crate) fn announce(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, chat: ChatId, body: Body) -> EventId {
+        let id = self.stamp(turn, cx, chat, &body);
         self.queue(chat, Event { id, body });
         id
     }
 
     /// The place of a new event of ours in the order.
-    fn stamp(&mut self, turn: &Turn<'_>, chat: ChatId, body: &Body) -> EventId {
-        let clock = self.counters.clock.tick(turn.agreed_ms());
-        let device = self.account.device().tag();
+    fn stamp(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, chat: ChatId, body: &Body) -> EventId {
+        let clock = cx.counters.clock.tick(turn.agreed_ms());
+        let device = cx.dir.account.device().tag();
         let mut sequence = 0;
-        if let Some(state) = self.conversations.chats.get_mut(&chat).filter(|_| body.is_numbered()) {
+        if let Some(state) = self.chats.get_mut(&chat).filter(|_| body.is_numbered()) {
             state.row.last_sequence += 1;
             sequence = state.row.last_sequence;
             state.dirty = true;
@@ -189,31 +200,31 @@ impl Engine {
     }
 
     fn queue(&mut self, chat: ChatId, event: Event) {
-        if let Some(state) = self.conversations.chats.get_mut(&chat) {
+        if let Some(state) = self.chats.get_mut(&chat) {
             state.pending.push(event);
         }
     }
 
     /// Writes what this turn's events have changed, and encrypts those that were written here.
-    pub(crate) fn flush_pending(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        for chat in self.touched_chats() {
+    pub(crate) fn flush_pending(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
+        for chat in self.touched_chats(cx.dir) {
             self.write_draft(turn, chat)?;
-            if self.conversations.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
+            if self.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
                 continue;
             }
-            let Some(group) = self.readable_group(turn, chat)? else {
+            let Some(group) = self.readable_group(turn, cx, chat)? else {
                 continue;
             };
-            let Some(state) = self.conversations.chats.get_mut(&chat) else {
+            let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
             let (unnumbered, numbered): (Vec<Event>, Vec<Event>) =
                 std::mem::take(&mut state.pending).into_iter().partition(|e| e.id.sequence == 0);
             for events in batches(numbered) {
-                self.put_in_outbox(turn, chat, group, events)?;
+                self.put_in_outbox(turn, cx, chat, group, events)?;
             }
             if !unnumbered.is_empty() {
-                self.send_unnumbered(turn, chat, group, unnumbered)?;
+                self.send_unnumbered(turn, cx, chat, group, unnumbered)?;
             }
         }
         Ok(())
@@ -223,6 +234,7 @@ impl Engine {
     fn put_in_outbox(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         group: GroupId,
         events: Vec<Event>,
@@ -232,7 +244,7 @@ impl Engine {
             return Ok(());
         };
         // Only messages have a state that is told, and only they are in the timeline.
-        let cleared = self.conversations.chats.get(&chat).map_or(0, |c| c.row.cleared);
+        let cleared = self.chats.get(&chat).map_or(0, |c| c.row.cleared);
         let in_timeline = |e: &&Event| matches!(e.body, Body::Text(_)) && e.id.clock.0 > cleared;
         let (kept, others): (Vec<&Event>, Vec<&Event>) = events.iter().partition(in_timeline);
         let row = OutboxRow {
@@ -243,8 +255,8 @@ impl Engine {
             events: others.into_iter().map(outbox_event).collect(),
             ..OutboxRow::default()
         };
-        let Some(row) = self.seal_batch(turn, chat, group, row, events)? else { return Ok(()) };
-        if let Some(state) = self.conversations.chats.get_mut(&chat) {
+        let Some(row) = self.seal_batch(turn, cx, chat, group, row, events)? else { return Ok(()) };
+        if let Some(state) = self.chats.get_mut(&chat) {
             let item = OutItem { ready_ms: turn.now(), ..OutItem::from_row(&row) };
             state.outbox.push_back(OutItem { message: Some(row.message), ..item });
         }
@@ -255,12 +267,13 @@ impl Engine {
     fn seal_batch(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         group: GroupId,
         row: OutboxRow,
         events: Vec<Event>,
     ) -> Result<Option<OutboxRow>, EngineError> {
-        let Some((message, epoch)) = self.encrypt(turn, chat, group, events)? else { return Ok(None) };
+        let Some((message, epoch)) = self.encrypt(turn, cx, chat, group, events)? else { return Ok(None) };
         let row = OutboxRow { group: group.to_vec(), epoch, message, ..row };
         turn.put(OUTBOX, &outbox_key(chat, row.first), &row)?;
         Ok(Some(row))
@@ -285,7 +298,7 @@ impl Engine {
 
     /// Keeps what is still to be delivered of a conversation whose timeline is about to be cleared.
     pub(crate) fn keep_undelivered(&self, turn: &Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        for item in self.conversations.chats.get(&chat).iter().flat_map(|c| &c.outbox) {
+        for item in self.chats.get(&chat).iter().flat_map(|c| &c.outbox) {
             let key = outbox_key(chat, item.first);
             let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? else { continue };
             let events = Self::events_of(turn, chat, &row)?;
@@ -301,13 +314,14 @@ impl Engine {
     fn encrypt(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<Option<(Bytes, u64)>, EngineError> {
-        let kept = self.conversations.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
+        let kept = self.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
         let floor = kept.or(events.first().map(|e| e.id.sequence)).unwrap_or_default();
-        let Some(mut group) = self.conversations.open(turn, &self.mls, group)? else { return Ok(None) };
+        let Some(mut group) = self.open(turn, cx.mls, group)? else { return Ok(None) };
         let message = group.encrypt_counted(&Batch { events, floor }.encode())?;
         Ok(Some((message, group.entry.epoch())))
     }
@@ -316,14 +330,15 @@ impl Engine {
     fn send_unnumbered(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
-        let Some((message, _)) = self.encrypt(turn, chat, group, events)? else { return Ok(()) };
-        let all = self.send_unsequenced(turn, chat, group, &message);
+        let Some((message, _)) = self.encrypt(turn, cx, chat, group, events)? else { return Ok(()) };
+        let all = self.send_unsequenced(turn, cx, chat, group, &message);
         let due = turn.now() + RECEIPT_DELAY_MS;
-        if let Some(state) = self.conversations.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
+        if let Some(state) = self.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
             if all {
                 state.row.read_logged = state.row.read_told;
                 state.dirty = true;
@@ -334,18 +349,52 @@ impl Engine {
         Ok(())
     }
 
+    /// A message without a number, to those who are connected. Gives whether these are all.
+    pub(crate) fn send_unsequenced(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        group: GroupId,
+        message: &Bytes,
+    ) -> bool {
+        let Some(entry) = self.groups.get(&group).filter(|_| !self.has_revoked_member(cx.dir, chat, group)) else {
+            return false;
+        };
+        let me = cx.dir.account.device();
+        let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
+        let mut all = true;
+        for device in others {
+            if cx.links.is_connected(&device) {
+                let frame = DirectFrame {
+                    entries: vec![Entry { group: Bytes::copy_from_slice(&group), message: message.clone() }],
+                    ..DirectFrame::default()
+                };
+                turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
+            } else {
+                all = false;
+            }
+        }
+        all
+    }
+
     /// Encrypts again what was encrypted for an epoch whose secrets others may have dropped, or for a group that was replaced.
-    pub(crate) fn renew_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let Some(active) = self.active_group(chat) else {
+    pub(crate) fn renew_outbox(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        let Some(active) = self.active_group(cx.dir, chat) else {
             return Ok(());
         };
-        let state = self.conversations.chats.get(&chat);
-        if state.is_some_and(|state| self.people_in(state).any(|p| p.row.key_changed)) {
+        let state = self.chats.get(&chat);
+        if state.is_some_and(|state| cx.dir.people(state.roster.others()).any(|p| p.row.key_changed)) {
             // Not to devices that the user does not trust yet.
             return Ok(());
         }
-        let epoch = self.conversations.groups.get(&active).map_or(0, GroupEntry::epoch);
-        let Some(state) = self.conversations.chats.get(&chat) else {
+        let epoch = self.groups.get(&active).map_or(0, GroupEntry::epoch);
+        let Some(state) = self.chats.get(&chat) else {
             return Ok(());
         };
         let stale: Vec<u64> = state
@@ -360,8 +409,8 @@ impl Engine {
                 continue;
             };
             let events = Self::events_of(turn, chat, &row)?;
-            let Some(row) = self.seal_batch(turn, chat, active, row, events)? else { break };
-            if let Some(state) = self.conversations.chats.get_mut(&chat) {
+            let Some(row) = self.seal_batch(turn, cx, chat, active, row, events)? else { break };
+            if let Some(state) = self.chats.get_mut(&chat) {
                 state.row.logged_upto = state.row.logged_upto.min(first - 1);
                 state.dirty = true;
                 if let Some(item) =
@@ -371,19 +420,24 @@ impl Engine {
                 }
             }
         }
-        self.rewind_links(chat);
+        turn.facts([EventFact::OutboxRenewed(chat)]);
         Ok(())
     }
 
     /// Entries whose life has ended fail, visibly.
-    pub(crate) fn expire_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+    pub(crate) fn expire_outbox(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
         let now = turn.wall().min(turn.agreed_ms());
-        let Some(state) = self.conversations.chats.get_mut(&chat) else { return Ok(()) };
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let over = |i: &&OutItem| i.created_ms + OUTBOX_LIFE_MS < now;
         let expired: Vec<OutItem> = state.outbox.iter().filter(over).cloned().collect();
         for item in expired {
             turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
-            let Some(state) = self.conversations.chats.get_mut(&chat) else {
+            let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
             state.outbox.retain(|i| i.first != item.first);
@@ -394,27 +448,27 @@ impl Engine {
             }
             state.dirty = true;
             turn.state_news(chat, failed, DeliveryState::Failed, "nobody fetched it for 30 days")?;
-            self.conversations.trim_chat(turn, &mut self.homes, chat);
+            self.trim_chat(turn, cx.homes, chat);
         }
         Ok(())
     }
+}
 
-    /// The state of an event of our account; what another device of ours has written has left it.
-    pub(crate) fn state_of(row: &crate::store::ChatRow, progress: Progress, id: EventId, via: Via) -> DeliveryState {
-        let Progress { delivered, read } = progress;
-        if via != Via::Own {
-            return if id.clock.0 <= read { DeliveryState::Read } else { DeliveryState::Sent };
-        }
-        let sequence = id.sequence;
-        if row.failed.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
-            DeliveryState::Failed
-        } else if sequence <= delivered {
-            if id.clock.0 <= read { DeliveryState::Read } else { DeliveryState::Delivered }
-        } else if sequence <= row.sent_upto {
-            DeliveryState::Sent
-        } else {
-            DeliveryState::Queued
-        }
+/// The state of an event of our account; what another device of ours has written has left it.
+pub fn state_of(row: &ChatRow, progress: Progress, id: EventId, via: Via) -> DeliveryState {
+    let Progress { delivered, read } = progress;
+    if via != Via::Own {
+        return if id.clock.0 <= read { DeliveryState::Read } else { DeliveryState::Sent };
+    }
+    let sequence = id.sequence;
+    if row.failed.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
+        DeliveryState::Failed
+    } else if sequence <= delivered {
+        if id.clock.0 <= read { DeliveryState::Read } else { DeliveryState::Delivered }
+    } else if sequence <= row.sent_upto {
+        DeliveryState::Sent
+    } else {
+        DeliveryState::Queued
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{
     },
     call_media::CallCommand,
     calls::{CallHost, CallTime, Calls},
-    events,
+    contacts::Directory,
+    events::{self, Fold},
     home::Pending,
     net::HomeId,
     turn::{Effect, EngineError, Turn},
@@ -35,6 +36,13 @@ impl Engine {
         let result = work(&mut calls, &mut EngineHost { engine: self, turn });
         self.calls = calls;
         result
+    }
+}
+
+impl EngineHost<'_, '_> {
+    fn with_fold(&mut self, chat: ChatId, work: impl FnOnce(&mut Fold<'_>)) {
+        let Engine { account, contacts, conversations, .. } = &mut *self.engine;
+        conversations.with_fold(self.turn, Directory { account, contacts }, chat, work);
     }
 }
 
@@ -73,7 +81,7 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn check_may_call(&self, chat: ChatId) -> Result<(), NodeError> {
-        self.engine.check_may_write(chat)?;
+        self.engine.conversations.check_may_write(self.engine.directory(), chat)?;
         let active =
             |account| self.engine.contacts.people.get(account).is_some_and(|p| p.state() == ContactState::Active);
         let members = self.members(chat);
@@ -84,25 +92,27 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn signal(&mut self, chat: ChatId, call: Call) -> Option<EventId> {
-        self.engine.check_may_write(chat).ok()?;
+        self.engine.conversations.check_may_write(self.engine.directory(), chat).ok()?;
         Some(self.engine.announce(self.turn, chat, Body::Call(call)))
     }
 
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError> {
+        let Engine { account, contacts, conversations, .. } = &mut *self.engine;
+        let dir = Directory { account, contacts };
         let author = match own {
-            true => self.engine.author(self.turn, self.engine.account.id(), at.device)?,
-            false => self.engine.author_among_others(self.turn, chat, at.device)?,
+            true => conversations.author(self.turn, dir, account.id(), at.device)?,
+            false => conversations.author_among_others(self.turn, dir, chat, at.device)?,
         };
-        self.engine.with_fold(self.turn, chat, |fold| events::call::put(fold, at, author, call));
+        conversations.with_fold(self.turn, dir, chat, |fold| events::call::put(fold, at, author, call));
         Ok(())
     }
 
     fn note_complete(&mut self, chat: ChatId, note: EventId, missed: bool) {
-        self.engine.with_fold(self.turn, chat, |fold| events::call::complete(fold, note, missed));
+        self.with_fold(chat, |fold| events::call::complete(fold, note, missed));
     }
 
     fn not_missed(&mut self, chat: ChatId, note: EventId) {
-        self.engine.with_fold(self.turn, chat, |fold| events::call::not_missed(fold, note));
+        self.with_fold(chat, |fold| events::call::not_missed(fold, note));
     }
 
     fn ask_for_servers(&mut self, call: CallId) -> usize {

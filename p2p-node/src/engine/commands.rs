@@ -102,9 +102,13 @@ impl Engine {
             }
             Command::Account(command) => self.on_account_command(turn, command),
             Command::Contact(command) => self.on_contact_command(turn, command),
-            Command::Conversation(command) => self.on_conversation_command(turn, command),
+            Command::Conversation(command) => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_conversation_command(turn, &mut cx, command)
+            }
             Command::Presence(command) => {
-                self.on_presence_command(turn, command);
+                let (presence, mut views) = self.presenting();
+                presence.on_command(turn, &mut views, command);
                 Ok(())
             }
             Command::Call(request) => self.with_calls(turn, |calls, host| calls.on_request(host, request)),

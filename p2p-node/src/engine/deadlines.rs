@@ -7,7 +7,7 @@ use starling_keys::{AccountId, DeviceId};
 use super::Engine;
 use crate::{
     api::types::ChatId,
-    conversation::{ChatState, GroupEntry, group::GroupId},
+    conversation::{ChatState, GroupEntry, group::GroupId, log::renewal_due},
     limits::OUTBOX_LIFE_MS,
     turn::{EngineError, Schedule, Turn},
 };
@@ -50,8 +50,11 @@ impl Engine {
             match wake {
                 Wake::Chat(chat) => self.conversations.chats.touch(chat),
                 Wake::Group(group) => self.conversations.groups.touch(group),
-                Wake::Link(device) => self.resend(turn, device),
-                Wake::Typing(account) => self.expire_typing(turn, account),
+                Wake::Link(device) => self.delivery.resend(turn, &mut self.conversations, device),
+                Wake::Typing(account) => {
+                    let (presence, mut views) = self.presenting();
+                    presence.expire_typing(turn, &mut views, account);
+                }
             }
         }
         for group in self.deadlines.renewals.take_due(turn.wall()) {
@@ -59,39 +62,31 @@ impl Engine {
         }
         // A clock that was set far ahead by mistake does not fail what waits.
         for chat in self.deadlines.expiries.take_due(turn.wall().min(turn.agreed_ms())) {
-            self.expire_outbox(turn, chat)?;
+            let (conversations, mut cx) = self.conversing();
+            conversations.expire_outbox(turn, &mut cx, chat)?;
         }
         Ok(())
     }
 
-    /// The conversations that this turn has to do with: touched themselves, or their group or contact was.
-    pub(crate) fn touched_chats(&mut self) -> Vec<ChatId> {
-        for group in self.conversations.groups.touched() {
-            let chat = self.conversations.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
-            if let Some(chat) = chat {
-                self.conversations.chats.touch(ChatId(chat));
-            }
-        }
-        for account in self.contacts.people.touched() {
-            let chats: Vec<ChatId> = self.conversations.of(&account).collect();
-            chats.into_iter().for_each(|chat| self.conversations.chats.touch(chat));
-        }
-        self.conversations.chats.touched()
+    /// Of each conversation that this turn has touched: when it needs a turn, and when its waiting messages are given up.
+    fn due_of_chats(&mut self) -> Vec<(ChatId, Option<u64>, Option<u64>)> {
+        let (conversations, cx) = self.conversing();
+        let touched = conversations.touched_chats(cx.dir);
+        let states = touched.into_iter().filter_map(|chat| conversations.chats.get(&chat));
+        let due = |state: &ChatState| state.receipt_due.into_iter().chain(conversations.log_due(&cx, state)).min();
+        states.map(|state| (state.id, due(state), expiry(state))).collect()
     }
 
     /// Sets the deadlines of what this turn has touched.
     pub(super) fn plan(&mut self, turn: &Turn<'_>) {
-        for chat in self.touched_chats() {
-            let Some(state) = self.conversations.chats.get(&chat) else { continue };
-            let due = state.receipt_due.into_iter().chain(self.log_due(state)).min();
-            let expiry = expiry(state);
+        for (chat, due, expiry) in self.due_of_chats() {
             self.deadlines.wakes.set(Wake::Chat(chat), due);
             self.deadlines.expiries.set(chat, expiry);
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };
             let waits = |g: &&GroupEntry| g.closing && g.has_pending && g.retry_at > turn.now();
-            let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), self.renewal_due(entry));
+            let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), renewal_due(&self.counters, entry));
             self.deadlines.wakes.set(Wake::Group(group), retry);
             self.deadlines.renewals.set(group, renewal);
         }

@@ -1,9 +1,13 @@
 //! What follows from facts, for each capability that they mean something to.
 
+use starling_keys::{AccountId, DeviceId};
+
 use super::Engine;
 use crate::{
     api::types::TransientEvent,
-    turn::{EngineError, Fact, Turn},
+    contacts::Directory,
+    net::HomeId,
+    turn::{EngineError, EventFact, Fact, Turn},
 };
 
 /// How many rounds of facts an input may lead to. What a fact leads to may emit others, but none leads back to itself: the longest chain is four.
@@ -30,51 +34,23 @@ impl Engine {
     /// What follows from a fact, one line for each capability that it means something to.
     fn follow(&mut self, turn: &mut Turn<'_>, fact: Fact) -> Result<(), EngineError> {
         match fact {
-            Fact::HomeUp(home) => {
-                self.account.publish_on_up(turn, &mut self.homes, home);
-                self.logs_up(turn, home);
-                self.conversations.trims_up(turn, &mut self.homes, home)?;
-                self.conversations.receipts_up(turn, home);
-                self.contacts.connects_up(turn, &mut self.homes, home);
-                self.outbound_items_up(turn, home);
-                self.account.codes_up(turn, &mut self.homes, home);
-            }
-            Fact::HomeRegistered(home) => {
-                self.account_registered(turn, home);
-                self.homes.read_inbox(turn, home);
-                self.register_invites(turn, home)?;
-                self.logs_up(turn, home);
-                self.account.codes_up(turn, &mut self.homes, home);
-                self.regroup(turn)?;
-            }
-            Fact::HomeRetry(home) => {
-                self.account_retries(turn, home);
-                if self.homes.is_registered(&home) {
-                    self.homes.read_inbox(turn, home);
-                    self.register_invites(turn, home)?;
-                    self.regroup(turn)?;
-                }
-                self.outbound_items_up(turn, home);
-                self.unread_logs_up(turn, home);
-                self.conversations.trims_up(turn, &mut self.homes, home)?;
-            }
+            Fact::HomeUp(home) => self.on_home_up(turn, home)?,
+            Fact::HomeRegistered(home) => self.on_home_registered(turn, home)?,
+            Fact::HomeRetry(home) => self.on_home_retry(turn, home)?,
             Fact::HomeDown(home) => {
                 self.conversations.readers_gone(home);
                 self.account.codes_lost(&home);
             }
-            Fact::ParcelsWait(home) => self.outbound_items_up(turn, home),
-            Fact::LinkUp(device) => {
-                for chat in self.chats_of(&device) {
-                    self.read_again(turn, chat);
-                    self.tell_presence(turn, chat, true);
-                }
-            }
+            Fact::ParcelsWait(home) => self.send_parcels(turn, home),
+            Fact::LinkUp(device) => self.on_link_up(turn, device),
             Fact::LinkDown(device) => {
-                self.receipts_of_lost_link(turn, &device);
-                self.contact_left(turn, &device);
+                let dir = Directory { account: &self.account, contacts: &self.contacts };
+                self.conversations.receipts_of_lost_link(turn, dir, &device);
+                let (presence, mut views) = self.presenting();
+                presence.contact_left(turn, &mut views, &device);
             }
             Fact::DevicesChanged(account) => {
-                self.delivery.net_changed = true;
+                self.reach.changed = true;
                 self.conversations.regroup.look = true;
                 if account == self.account.id() {
                     // Which groups fit, and who is waited for, may have changed for all of them.
@@ -94,21 +70,121 @@ impl Engine {
                 self.conversations.regroup.stop();
             }
             Fact::ContactsChanged => self.snapshot_soon(turn),
-            Fact::ContactUnlinked(account) => {
-                let chat = self.chat_with(turn, account);
-                self.with_calls(turn, |calls, host| calls.end_all_in(host, chat))?;
-                self.drop_links_of(&account);
-                self.leave_logs(turn, account);
-                self.snapshot_soon(turn);
-            }
-            Fact::ReachChanged => self.delivery.net_changed = true,
+            Fact::ContactUnlinked(account) => self.on_contact_unlinked(turn, account)?,
+            Fact::ReachChanged => self.reach.changed = true,
             Fact::InviteUsed(token) => self.account.end_code_of(turn, &mut self.homes, &token),
+            Fact::LogOpened(group) => self.homes.parcels_of_group_up(turn, group),
             Fact::GroupDamaged => {
                 self.regroup(turn)?;
                 turn.live(TransientEvent::Net);
             }
-            Fact::LogOpened(group) => self.parcels_of_group_up(turn, group),
+            Fact::GroupAbandoned => self.regroup(turn)?,
+            Fact::ParcelProblem { account, problem } => {
+                if let Some(chat) = self.conversations.direct_with(&account) {
+                    self.conversations.set_problem(turn, chat, problem);
+                }
+            }
+            Fact::OwnDeviceAt { device, addresses } => {
+                self.account.own_devices.addresses.insert(device, addresses);
+                turn.fact(Fact::ReachChanged);
+            }
+            Fact::Event(fact) => self.follow_event(turn, fact)?,
         }
+        Ok(())
+    }
+
+    /// What follows from what was written into conversations.
+    fn follow_event(&mut self, turn: &mut Turn<'_>, fact: EventFact) -> Result<(), EngineError> {
+        match fact {
+            EventFact::Arrived(chat) => self.conversations.write_draft(turn, chat)?,
+            EventFact::AckDue { device, chat, group } => {
+                if !self.delivery.schedule_ack(device, chat, group) {
+                    self.conversations.schedule_receipt(turn, chat);
+                }
+            }
+            EventFact::Receipt { chat, device, upto } => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.acknowledged(turn, &mut cx, chat, device, upto)?;
+            }
+            EventFact::Acknowledged { chat, device, upto } => self.delivery.acknowledged(turn, chat, device, upto),
+            EventFact::OutboxRenewed(chat) => {
+                let dir = Directory { account: &self.account, contacts: &self.contacts };
+                self.delivery.rewind(&self.conversations, dir, chat);
+            }
+            EventFact::Wrote { chat, account } => {
+                let (presence, mut views) = self.presenting();
+                presence.has_written(turn, &mut views, chat, account);
+            }
+            EventFact::Profile { account, profile } => self.contacts.on_profile(turn, account, profile)?,
+            EventFact::OwnName(name) => self.account.identity.rename(name),
+            EventFact::DeviceList { account, list } => self.contacts.on_newer_list(turn, account, &list)?,
+            EventFact::CallSignal(sender, call) => {
+                self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
+        for chat in self.conversations.chats_of(self.directory(), &device) {
+            let (conversations, mut cx) = self.conversing();
+            conversations.read_again(turn, &mut cx, chat);
+            let (presence, mut views) = self.presenting();
+            presence.tell_presence(turn, &mut views, chat, true);
+        }
+    }
+
+    fn on_home_up(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
+        self.account.publish_on_up(turn, &mut self.homes, home);
+        {
+            let (conversations, mut cx) = self.conversing();
+            conversations.logs_up(turn, &mut cx, home);
+        }
+        self.conversations.trims_up(turn, &mut self.homes, home)?;
+        self.conversations.receipts_up(turn, home);
+        self.contacts.connects_up(turn, &mut self.homes, home);
+        self.send_parcels(turn, home);
+        self.account.codes_up(turn, &mut self.homes, home);
+        Ok(())
+    }
+
+    fn on_home_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
+        self.account_registered(turn, home);
+        self.homes.read_inbox(turn, home);
+        self.register_invites(turn, home)?;
+        {
+            let (conversations, mut cx) = self.conversing();
+            conversations.logs_up(turn, &mut cx, home);
+        }
+        self.account.codes_up(turn, &mut self.homes, home);
+        self.regroup(turn)?;
+        Ok(())
+    }
+
+    fn on_home_retry(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
+        self.account_retries(turn, home);
+        if self.homes.is_registered(&home) {
+            self.homes.read_inbox(turn, home);
+            self.register_invites(turn, home)?;
+            self.regroup(turn)?;
+        }
+        self.send_parcels(turn, home);
+        {
+            let (conversations, mut cx) = self.conversing();
+            conversations.unread_logs_up(turn, &mut cx, home);
+        }
+        self.conversations.trims_up(turn, &mut self.homes, home)?;
+        Ok(())
+    }
+
+    fn on_contact_unlinked(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let chat = self.chat_with(turn, account);
+        self.with_calls(turn, |calls, host| calls.end_all_in(host, chat))?;
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        self.delivery.drop_links_of(dir, &account);
+        let (conversations, mut cx) = self.conversing();
+        conversations.leave_logs(turn, &mut cx, account);
+        self.snapshot_soon(turn);
         Ok(())
     }
 }

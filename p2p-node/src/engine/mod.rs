@@ -5,35 +5,36 @@
 //! before it is durable, and one `fsync` serves many messages. Time is an input. If the store fails the engine stops: the disk has the truth.
 
 mod call_host;
+mod capabilities;
 mod commands;
 mod deadlines;
 mod facts;
+mod inbox;
 mod input;
+mod network;
 mod queries;
+mod reach;
+mod responses;
 
 use std::sync::Arc;
-
-use starling_keys::{AccountId, DeviceId};
-use starling_wire::direct::DirectFrame;
 
 pub use commands::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand};
 pub use input::Input;
 
 use crate::{
     account::Account,
-    api::types::{Audience, ChatId, TransientEvent},
     calls::Calls,
-    contacts::{Contacts, Person},
+    contacts::{Contacts, Directory},
     conversation::Conversations,
     delivery::Delivery,
     home::Homes,
     mls::{KeyPackageChange, KeyPackages, Mls},
-    net::NetEvent,
     presence::Presence,
     store::{CHATS, CONTACTS, KEY_PACKAGES, KeyPackageRow, META, Reading, Store, prefix},
     turn::{Counters, Effect, EngineError, Now, Source, Turn},
 };
 use deadlines::Deadlines;
+use reach::Reach;
 
 /// The engine.
 pub struct Engine {
@@ -48,6 +49,7 @@ pub struct Engine {
     pub(crate) calls: Calls,
     pub(crate) counters: Counters,
     deadlines: Deadlines,
+    reach: Reach,
     source: Source,
     /// The times of the turn before this.
     last: Now,
@@ -75,6 +77,7 @@ impl Engine {
             calls: Calls::default(),
             counters: Counters::load(&read, now)?,
             deadlines: Deadlines::default(),
+            reach: Reach::default(),
             source,
             last: Now { steady_ms: now, wall_ms: now, running_ms: 0 },
             mls,
@@ -126,7 +129,8 @@ impl Engine {
                 Input::Call(input) => self.with_calls(turn, |calls, host| calls.on_media(host, input))?,
                 Input::Stop => {
                     self.with_calls(turn, |calls, host| calls.hang_up_all(host))?;
-                    self.say_goodbye(turn);
+                    let (presence, mut views) = self.presenting();
+                    presence.say_goodbye(turn, &mut views);
                 }
             }
             self.route_facts(turn)?;
@@ -135,9 +139,12 @@ impl Engine {
         self.route_facts(turn)?;
         self.make_direct_chats(turn);
         self.regroup_on_time(turn)?;
-        self.flush_pending(turn)?;
-        self.pump_logs(turn)?;
-        self.pump_links(turn)?;
+        self.route_facts(turn)?;
+        let (conversations, mut cx) = self.conversing();
+        conversations.flush_pending(turn, &mut cx)?;
+        conversations.pump_logs(turn, &mut cx)?;
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        self.delivery.pump(turn, &mut self.conversations, dir)?;
         self.route_facts(turn)?;
         self.sync_net(turn);
         self.plan(turn);
@@ -174,64 +181,6 @@ impl Engine {
             .min()
     }
 
-    pub(crate) fn on_net(&mut self, turn: &mut Turn<'_>, event: NetEvent) -> Result<(), EngineError> {
-        match event {
-            NetEvent::DirectUp { device, relayed } => self.link_up(turn, device, relayed),
-            NetEvent::DirectDown(device) => self.link_down(turn, device),
-            NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
-            NetEvent::HomeUp(home, hello) => self.home_up(turn, home, &hello),
-            NetEvent::HomeSilent(home, silent) => self.homes.on_silent(turn, home, silent),
-            NetEvent::HomeDown(home, reason) => self.home_down(turn, home, reason),
-            NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
-            NetEvent::Addresses { own, public } => {
-                self.presence.addresses = (own, public);
-                self.tell_presence_to_all(turn);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn on_frame(
-        &mut self,
-        turn: &mut Turn<'_>,
-        device: DeviceId,
-        frame: DirectFrame,
-    ) -> Result<(), EngineError> {
-        // The device may have been blocked or removed since the frame was read.
-        if !self.may_talk(&device) {
-            return Ok(());
-        }
-        if frame.entries.len() > starling_wire::limits::MAX_FRAME_ENTRIES {
-            return Ok(());
-        }
-        for entry in &frame.entries {
-            self.on_direct_entry(turn, device, entry)?;
-        }
-        for ack in &frame.acks {
-            self.on_ack(turn, device, &ack.group, ack.upto)?;
-        }
-        for signal in &frame.signals {
-            self.on_signal(turn, &signal.group, &signal.sealed, Some(device));
-        }
-        Ok(())
-    }
-
-    /// Which account, ours or a contact's, has a device.
-    pub(crate) fn account_of(&self, device: &DeviceId) -> Option<AccountId> {
-        if self.account.has_other(device) {
-            return Some(self.account.id());
-        }
-        self.contacts.devices.get(device).copied()
-    }
-
-    pub(crate) fn may_talk(&self, device: &DeviceId) -> bool {
-        match self.account_of(device) {
-            Some(account) if account == self.account.id() => true,
-            Some(account) => self.contacts.people.get(&account).is_some_and(Person::is_linked),
-            None => false,
-        }
-    }
-
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.take_due(turn)?;
         self.expire_operations(turn);
@@ -240,20 +189,6 @@ impl Engine {
         self.homes.on_time(turn);
         self.snapshot_on_time(turn);
         self.with_calls(turn, |calls, host| calls.on_time(host))
-    }
-
-    /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.
-    pub(crate) fn set_problem(&mut self, turn: &mut Turn<'_>, chat: ChatId, problem: Option<&'static str>) {
-        if let Some(state) = self.conversations.chats.get_mut(&chat)
-            && state.problem != problem
-        {
-            state.problem = problem;
-            turn.live(TransientEvent::Net);
-        }
-    }
-
-    pub(crate) fn allows(audience: u32) -> bool {
-        Audience::from_stored(audience) != Audience::Nobody
     }
 
     /// Writes what has changed in this turn.

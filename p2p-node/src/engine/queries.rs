@@ -1,11 +1,10 @@
 //! What users ask: who is there, which chats there are, how the node is.
 
 use starling_keys::AccountId;
-use starling_wire::Clock;
 
 use super::Engine;
 use crate::{
-    api::types::{Chat, Contact, ContactState, HomeStatus, Status},
+    api::types::{Contact, HomeStatus, Status},
     conversation::group::GroupId,
     home::Pending,
     turn::Turn,
@@ -38,37 +37,6 @@ impl Engine {
         })
     }
 
-    pub(crate) fn chat_list(&self) -> Vec<Chat> {
-        // Not those that nothing was ever written in, and nothing can be.
-        let listed = |c: &&crate::conversation::ChatState| {
-            let begun = !c.row.groups.is_empty() || c.row.newest > 0;
-            begun && self.people_in(c).any(|p| p.state() != ContactState::Removed)
-        };
-        let mut chats: Vec<Chat> = self
-            .conversations
-            .chats
-            .values()
-            .filter(listed)
-            .map(|c| Chat {
-                id: c.id,
-                kind: c.kind(),
-                members: c.roster.members(),
-                name: self.chat_name(c),
-                unread: c.row.unread,
-                newest_ms: Clock(c.row.newest).ms(),
-                pinned: c.row.pinned,
-                muted_until_ms: c.row.muted_until_ms,
-                archived: c.row.archived,
-                read: Clock(c.row.read),
-                queued: c.row.last_sequence.saturating_sub(c.row.sent_upto),
-                problem: c.problem,
-                cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
-            })
-            .collect();
-        chats.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(c.newest_ms), c.id));
-        chats
-    }
-
     /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it is still owed to a home that is there.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
         let up = self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some());
@@ -93,7 +61,10 @@ impl Engine {
             self.conversations.home_of(id).and_then(|h| self.homes.servers.get(&h)).is_some_and(|h| h.hello.is_some())
         };
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
-            entry.caught_up || entry.row.dead || !is_up(*id) || !self.is_linked_group(*id)
+            entry.caught_up
+                || entry.row.dead
+                || !is_up(*id)
+                || !self.conversations.is_linked_group(self.directory(), *id)
         };
         homes && self.conversations.groups.iter().all(read)
     }

@@ -2,10 +2,11 @@
 
 use starling_wire::{Body, Call, CallEnd, CallSignal, Event, EventId};
 
-use super::{At, Fact, Fold, Kind, Refusal, Summary, Target};
+use super::{At, Fold, Kind, Origin, Refusal, Summary, Target};
 use crate::{
     api::types::{CallNote, DurableEventKind, Via},
     store::{EventRow, StoreError},
+    turn::{EventFact, Sender},
 };
 
 impl Kind for Call {
@@ -17,7 +18,9 @@ impl Kind for Call {
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
         // The call that this device has written it for knows already.
         if !at.origin.is_here() {
-            fold.facts.push(Fact::CallSignal { event: at.id, call: self.clone() });
+            let Origin { account, device, own, .. } = *at.origin;
+            let sender = Sender { account, device, own, chat: fold.chat, event: at.id };
+            fold.facts.push(EventFact::CallSignal(sender, self.clone()));
         }
         Ok(())
     }

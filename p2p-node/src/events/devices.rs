@@ -2,8 +2,8 @@
 
 use starling_wire::Devices;
 
-use super::{At, Fact, Fold, Kind, Refusal, Target};
-use crate::store::StoreError;
+use super::{At, Fold, Kind, Refusal, Target};
+use crate::{store::StoreError, turn::EventFact};
 
 impl Kind for Devices {
     /// The list's own signature says whose it is: contacts take that of its sender only, and newer ones only.
@@ -14,7 +14,7 @@ impl Kind for Devices {
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
         // Our own devices exchange their list by their own way, sealed to each.
         if !at.origin.own {
-            fold.facts.push(Fact::DeviceList { account: at.origin.account, list: self.list.clone() });
+            fold.facts.push(EventFact::DeviceList { account: at.origin.account, list: self.list.clone() });
         }
         Ok(())
     }

@@ -10,12 +10,13 @@ use starling_wire::{
     Body, Call, CallEnd, CallId, CallSignal, Clock, Delete, Devices, Edit, EventId, Profile, Reaction, Receipt, Text,
 };
 
-use super::{At, Draft, Fact, Fold, Origin, Stored, Summary, call, fold, summary};
+use super::{At, Draft, Fold, Origin, Stored, Summary, call, fold, summary};
 use crate::{
-    api::types::Via,
-    conversation::{authors::Authors, roster::Roster},
+    api::types::{ChatId, Via},
     limits::{DELETE_WINDOW_MS, MAX_EARLY_TARGETS},
+    roster::{Authors, Roster},
     store::{AuthorRow, ChatRow, EarlyRow, EventRow, StoreError},
+    turn::EventFact,
 };
 
 /// Three people with two devices each.
@@ -54,7 +55,7 @@ struct Device {
     counters: ChatRow,
     roster: Roster,
     authors: Authors,
-    facts: Vec<Fact>,
+    facts: Vec<EventFact>,
 }
 
 impl Stored for (&BTreeMap<EventId, EventRow>, &BTreeMap<EventId, EarlyRow>) {
@@ -108,6 +109,7 @@ impl Device {
     fn with<T>(&mut self, now_ms: u64, work: impl FnOnce(&mut Fold<'_>) -> T) -> T {
         let mut draft = Draft::default();
         let mut fold = Fold {
+            chat: ChatId([7; 16]),
             stored: &(&self.rows, &self.early),
             draft: &mut draft,
             counters: &mut self.counters,
@@ -385,7 +387,7 @@ fn what_others_say_of_themselves_becomes_facts_and_what_we_say_does_not() {
     let alice = told(&story, Device::new(0, 0, 2));
     let facts: Vec<String> =
         alice.facts.iter().map(|f| format!("{f:?}").chars().take_while(|c| *c != ' ').collect()).collect();
-    assert_eq!(facts, ["OwnName(\"alice\")", "Profile", "DeviceList", "CallSignal", "Received"]);
+    assert_eq!(facts, ["OwnName(\"alice\")", "Profile", "DeviceList", "CallSignal(Sender", "Receipt"]);
     assert!(alice.rows.is_empty(), "a signal is no line of the timeline");
 }
 

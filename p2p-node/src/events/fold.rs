@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use starling_wire::{Clock, EventId};
 
-use super::{Draft, Fact, Summary, Target, summary};
+use super::{Draft, Summary, Target, summary};
 use crate::{
-    conversation::{authors::Authors, roster::Roster},
+    api::types::ChatId,
     limits::MAX_CLOCK_AHEAD_MS,
+    roster::{Authors, Roster},
     store::{ChatRow, EarlyRow, EventRow, StoreError},
+    turn::EventFact,
 };
 
 /// The stored timeline of a conversation, without the draft.
@@ -25,6 +27,8 @@ pub trait Stored {
 
 /// A conversation while an event is taken into it.
 pub struct Fold<'a> {
+    /// Which it is.
+    pub chat: ChatId,
     /// What is stored.
     pub stored: &'a dyn Stored,
     /// What was changed since.
@@ -40,7 +44,7 @@ pub struct Fold<'a> {
     /// The time as devices agree on it, in milliseconds since 1970.
     pub now_ms: u64,
     /// What follows for others.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<EventFact>,
     /// The counters have changed.
     pub changed: bool,
 }

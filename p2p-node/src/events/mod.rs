@@ -22,11 +22,12 @@ mod receipt;
 mod text;
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Call, Event, EventId, Text};
+use starling_wire::{Body, Event, EventId, Text};
 
 pub use draft::Draft;
 pub use fold::{Fold, Stored, first_with, last_with};
 
+pub use crate::api::error::EventRefusal as Refusal;
 use crate::{
     api::types::{CallNote, Via},
     store::{EventRow, StoreError},
@@ -77,60 +78,6 @@ pub enum Target {
     },
     /// What is kept of a call.
     Call,
-}
-
-/// Why an event is void.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Only the author of a message changes it.
-    #[error("only the author can change a message")]
-    NotTheAuthor,
-    /// A message is deleted for everyone within [`crate::limits::DELETE_WINDOW_MS`] only.
-    #[error("a message can be deleted for everyone for 48 hours only")]
-    TooLate,
-    /// The message is deleted.
-    #[error("the message was deleted")]
-    Deleted,
-    /// What is kept of a call is nobody's to change.
-    #[error("a call is no message")]
-    NotAMessage,
-}
-
-/// Something that an event means for other parts of the node.
-#[derive(Debug)]
-pub enum Fact {
-    /// An account has written a message.
-    Wrote(AccountId),
-    /// A device has our events up to a number.
-    Received {
-        /// The device.
-        device: DeviceId,
-        /// All our events up to this one are stored there.
-        upto: u64,
-    },
-    /// An account gives itself a name, and takes us for a contact.
-    Profile {
-        /// The account.
-        account: AccountId,
-        /// What it says.
-        profile: starling_wire::Profile,
-    },
-    /// Another device has given our account a name.
-    OwnName(String),
-    /// An account has sent its device list; it is not checked.
-    DeviceList {
-        /// The account.
-        account: AccountId,
-        /// The encoded list.
-        list: Vec<u8>,
-    },
-    /// A signal of a call.
-    CallSignal {
-        /// The event that carried it.
-        event: EventId,
-        /// The signal.
-        call: Call,
-    },
 }
 
 /// What is shown of an event.

@@ -2,8 +2,8 @@
 
 use starling_wire::Profile;
 
-use super::{At, Fact, Fold, Kind, Refusal, Target};
-use crate::store::StoreError;
+use super::{At, Fold, Kind, Refusal, Target};
+use crate::{store::StoreError, turn::EventFact};
 
 impl Kind for Profile {
     /// It is about its sender alone.
@@ -13,9 +13,9 @@ impl Kind for Profile {
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
         if !at.origin.own {
-            fold.facts.push(Fact::Profile { account: at.origin.account, profile: self.clone() });
+            fold.facts.push(EventFact::Profile { account: at.origin.account, profile: self.clone() });
         } else if !self.name.is_empty() {
-            fold.facts.push(Fact::OwnName(self.name.clone()));
+            fold.facts.push(EventFact::OwnName(self.name.clone()));
         }
         Ok(())
     }

@@ -2,8 +2,11 @@
 
 use starling_wire::{Clock, Receipt};
 
-use super::{At, Fact, Fold, Kind, Refusal, Summary, Target, summary};
-use crate::store::{EventRow, StoreError};
+use super::{At, Fold, Kind, Refusal, Summary, Target, summary};
+use crate::{
+    store::{EventRow, StoreError},
+    turn::EventFact,
+};
 
 /// Most messages of ours that are reported as read at once; of more, the newest.
 const MAX_READ_AT_ONCE: usize = 2_000;
@@ -20,7 +23,7 @@ impl Kind for Receipt {
         }
         let this = fold.this;
         if let Some(upto) = self.delivered.iter().filter(|(d, _)| *d == this).map(|(_, upto)| *upto).max() {
-            fold.facts.push(Fact::Received { device: at.origin.device, upto });
+            fold.facts.push(EventFact::Receipt { chat: fold.chat, device: at.origin.device, upto });
         }
         // Nobody has read what was written after the receipt, or what is still to be written.
         let read = self.read.min(at.id.clock).min(fold.latest());

@@ -2,10 +2,11 @@
 
 use starling_wire::{Event, Text};
 
-use super::{At, Fact, Fold, Kind, Refusal, Summary, Target};
+use super::{At, Fold, Kind, Refusal, Summary, Target};
 use crate::{
     api::types::DurableEventKind,
     store::{EventRow, StoreError},
+    turn::EventFact,
 };
 
 impl Kind for Text {
@@ -25,7 +26,7 @@ impl Kind for Text {
         fold.draft.tell(DurableEventKind::New, at.id);
         fold.arrived(at.id.clock, !at.origin.own);
         if !at.origin.own {
-            fold.facts.push(Fact::Wrote(at.origin.account));
+            fold.facts.push(EventFact::Wrote { chat: fold.chat, account: at.origin.account });
         }
         Ok(())
     }

@@ -1,19 +1,24 @@
 //! Rendezvous servers: registering, key packages, the inbox, and what their answers mean.
 
-pub mod inbox;
+mod inbox;
+mod parcels;
 mod pending;
-mod wanted;
+mod purpose;
 
 use std::collections::{BTreeMap, HashMap};
 
 use starling_keys::RendezvousAddr;
 use starling_wire::rendezvous::ServerHello;
 
-pub use pending::{Pending, Refused};
+pub use inbox::ReceivedItem;
+pub use parcels::{OutboundItem, Recipient, Sealing};
+pub use pending::Refused;
+pub use purpose::{
+    AccountPending, Appended, ContactPending, HomePending, LogPending, LogPlace, LoggedKey, Pending, Trimming,
+};
 
 use crate::{
     api::types::TransientEvent,
-    engine::Engine,
     net::HomeId,
     store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, prefix},
     turn::{EngineError, Fact, Schedule, Turn},
@@ -48,7 +53,7 @@ pub struct HomeState {
 pub struct Homes {
     pub servers: HashMap<HomeId, HomeState>,
     /// What waits for others' inboxes, by its key in the store.
-    pub outbound_items: BTreeMap<Vec<u8>, inbox::OutboundItem>,
+    pub outbound_items: BTreeMap<Vec<u8>, OutboundItem>,
     /// When what a server has refused is asked of it again, in steady time.
     retries: Schedule<HomeId>,
 }
@@ -58,7 +63,7 @@ impl Homes {
     pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
         let mut homes = Self::default();
         for (key, row) in read.range::<OutboundItemRow>(OUTBOUND_ITEMS, prefix(b""), usize::MAX, false)? {
-            homes.outbound_items.insert(key, inbox::OutboundItem::new(row));
+            homes.outbound_items.insert(key, OutboundItem::new(row));
         }
         Ok(homes)
     }
@@ -109,19 +114,14 @@ impl Homes {
     }
 }
 
-impl Engine {
-    pub(crate) fn home_up(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello) {
+impl Homes {
+    /// A server is connected. Gives the requests that it has not answered on the connection before.
+    pub fn home_up(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello) -> Vec<Pending> {
         let (now, steady) = (turn.wall(), turn.now());
-        let Some(state) = self.homes.servers.get_mut(&home) else {
-            return;
+        let Some(state) = self.servers.get_mut(&home) else {
+            return Vec::new();
         };
         let lost = std::mem::take(&mut state.pending);
-        for pending in lost.into_values() {
-            self.on_request_lost(turn, pending);
-        }
-        let Some(state) = self.homes.servers.get_mut(&home) else {
-            return;
-        };
         state.hello = Some(hello.clone());
         (state.registered, state.stocked) = (false, false);
         state.inbox.restart();
@@ -129,26 +129,26 @@ impl Engine {
         state.silent = false;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
-        self.homes.retries.set(home, None);
-        turn.set_home_offset(self.homes.clock_offset());
+        self.retries.set(home, None);
+        turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::HomeUp(home));
         turn.live(TransientEvent::Net);
+        lost.into_values().collect()
     }
 
-    pub(crate) fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) {
-        let Some(state) = self.homes.servers.get_mut(&home) else {
-            return;
+    /// A server is not connected any more. Gives the requests that it has not answered.
+    pub fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) -> Vec<Pending> {
+        let Some(state) = self.servers.get_mut(&home) else {
+            return Vec::new();
         };
         state.hello = None;
         state.silent = false;
         state.problem = Some(reason);
         let lost = std::mem::take(&mut state.pending);
-        self.homes.retries.set(home, None);
-        turn.set_home_offset(self.homes.clock_offset());
-        for pending in lost.into_values() {
-            self.on_request_lost(turn, pending);
-        }
+        self.retries.set(home, None);
+        turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::HomeDown(home));
         turn.live(TransientEvent::Net);
+        lost.into_values().collect()
     }
 }

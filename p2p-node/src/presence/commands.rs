@@ -2,7 +2,7 @@
 
 use starling_wire::Availability;
 
-use crate::{api::types::ChatId, engine::Engine, turn::Turn};
+use crate::api::types::ChatId;
 
 /// A command about presence. Each is a method of `Node`, documented there, and nobody waits for it.
 #[derive(Debug)]
@@ -17,20 +17,6 @@ impl PresenceCommand {
     pub(crate) fn is_allowed_after_removal(&self) -> bool {
         match self {
             Self::Typing { .. } | Self::SetAvailability(_) => false,
-        }
-    }
-}
-
-impl Engine {
-    pub(crate) fn on_presence_command(&mut self, turn: &mut Turn<'_>, command: PresenceCommand) {
-        match command {
-            PresenceCommand::Typing { chat, typing } => self.tell_typing(turn, chat, typing),
-            PresenceCommand::SetAvailability(availability) => {
-                if self.presence.availability != availability {
-                    self.presence.availability = availability;
-                    self.tell_presence_to_all(turn);
-                }
-            }
         }
     }
 }

@@ -2,48 +2,28 @@
 
 pub mod commands;
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Availability, LogVerb, Signal, rendezvous::LogRequest};
+use starling_wire::{
+    Availability, LogVerb, Signal,
+    direct::{DirectFrame, SealedSignal},
+    rendezvous::LogRequest,
+};
 
 use crate::{
-    api::types::{ChatId, TransientEvent},
-    conversation::group::GroupId,
-    engine::Engine,
-    home::Pending,
+    account::Account,
+    api::types::{Audience, ChatId, TransientEvent},
+    contacts::{Contacts, Directory, Person},
+    conversation::{Connections, Conversations},
+    home::{Homes, Pending},
     limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
+    mls::GroupId,
     net::NetCommand,
     store::DeviceAddresses,
     turn::{Effect, Fact, Turn},
 };
-
-/// What somebody shows.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// The best that one of their devices shows.
-    pub availability: Option<Availability>,
-    pub typing_until: Option<u64>,
-    /// Of each device: the newest signal (an older one is a replay), and what it shows.
-    devices: HashMap<DeviceId, (u64, Option<Availability>)>,
-}
-
-impl Seen {
-    /// What somebody shows if these are their devices.
-    fn best(&self) -> Option<Availability> {
-        let all = || self.devices.values().filter_map(|(_, availability)| *availability);
-        [Availability::Online, Availability::Away].into_iter().find(|a| all().any(|b| b == *a)).or_else(|| all().next())
-    }
-
-    /// All but those that are connected have left.
-    fn left_but_for(&mut self, connected: impl Fn(&DeviceId) -> bool) {
-        for (_, (_, availability)) in self.devices.iter_mut().filter(|(device, _)| !connected(device)) {
-            *availability = availability.map(|_| Availability::Offline);
-        }
-    }
-}
+use commands::PresenceCommand;
 
 /// What we say of ourselves.
 pub struct Presence {
@@ -61,19 +41,39 @@ impl Default for Presence {
     }
 }
 
-impl Engine {
-    fn group_chat(&self, group: &[u8]) -> Option<(GroupId, ChatId)> {
-        let id = GroupId::try_from(group).ok()?;
-        let entry = self.conversations.groups.get(&id)?;
-        Some((id, ChatId(entry.row.chat.as_slice().try_into().ok()?)))
-    }
+/// What presence reads and uses of other capabilities.
+pub struct Views<'a> {
+    /// Our account.
+    pub account: &'a Account,
+    /// The people whose presence is shown.
+    pub contacts: &'a mut Contacts,
+    /// The groups that signals are sealed for.
+    pub conversations: &'a mut Conversations,
+    /// Where signals go to whoever reads a log.
+    pub homes: &'a mut Homes,
+    /// Which devices are connected.
+    pub links: &'a dyn Connections,
+}
 
+impl Views<'_> {
+    fn dir(&self) -> Directory<'_> {
+        Directory { account: self.account, contacts: self.contacts }
+    }
+}
+
+impl Presence {
     /// A signal, from a stream or past a log.
-    pub(crate) fn on_signal(&mut self, turn: &mut Turn<'_>, group: &[u8], sealed: &[u8], from: Option<DeviceId>) {
-        let Some((id, chat)) = self.group_chat(group) else {
-            return;
-        };
-        let Some(entry) = self.conversations.groups.get(&id) else { return };
+    pub fn on_signal(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Views<'_>,
+        group: &[u8],
+        sealed: &[u8],
+        from: Option<DeviceId>,
+    ) {
+        let Ok(id) = GroupId::try_from(group) else { return };
+        let Some(entry) = cx.conversations.groups.get(&id) else { return };
+        let Some(chat) = entry.chat() else { return };
         let opened = entry.current_keys().and_then(|keys| keys.open_signal(sealed));
         let Some((tag, plain)) = opened else { return };
         let Ok(signal) = Signal::decode(&plain) else {
@@ -86,13 +86,12 @@ impl Engine {
         if from.is_some_and(|d| d != sender.device) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
-        if account == self.account.id() {
-            return self.on_other_device_signal(turn, sender.device, &signal);
+        if account == cx.account.id() {
+            return self.on_other_device_signal(turn, cx, sender.device, &signal);
         }
         let (now, wall) = (turn.now(), turn.wall());
-        let given_up =
-            |p: &crate::contacts::Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device).is_none());
-        let Some(person) = self.contacts.people.get_mut(&account).filter(|p| p.is_linked() && !given_up(p)) else {
+        let given_up = |p: &Person| p.list.as_ref().is_some_and(|l| l.device(&sender.device).is_none());
+        let Some(person) = cx.contacts.people.get_mut(&account).filter(|p| p.is_linked() && !given_up(p)) else {
             return;
         };
         let listed = |device: &DeviceId| person.list.as_ref().is_none_or(|l| l.device(device).is_some());
@@ -121,7 +120,7 @@ impl Engine {
             person.dirty = true;
             turn.fact(Fact::ReachChanged);
         }
-        let last_seen_ms = self.contacts.people.get(&account).map_or(0, |p| p.row.last_seen_ms);
+        let last_seen_ms = cx.contacts.people.get(&account).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
             turn.live(TransientEvent::Typing { chat, typing: signal.typing });
         }
@@ -131,77 +130,69 @@ impl Engine {
             turn.live(TransientEvent::Presence { account, availability, last_seen_ms });
         }
         if signal.ask {
-            self.tell_presence(turn, chat, false);
+            self.tell_presence(turn, cx, chat, false);
         }
-        if !self.delivery.links.contains_key(&sender.device) && signal.availability != Some(Availability::Offline) {
+        if !cx.links.is_connected(&sender.device) && signal.availability != Some(Availability::Offline) {
             turn.emit(Effect::Net(NetCommand::Hint(sender.device)));
         }
     }
 
     /// A device of ours tells where it can be reached.
-    fn on_other_device_signal(&mut self, turn: &mut Turn<'_>, device: DeviceId, signal: &Signal) {
+    fn on_other_device_signal(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, device: DeviceId, signal: &Signal) {
         let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
-        let known = self.account.has_other(&device);
-        if known && !addresses.is_empty() && self.account.own_devices.addresses.get(&device) != Some(&addresses) {
-            self.account.own_devices.addresses.insert(device, addresses);
-            turn.fact(Fact::ReachChanged);
+        let known = cx.account.has_other(&device);
+        if known && !addresses.is_empty() && cx.account.own_devices.addresses.get(&device) != Some(&addresses) {
+            turn.fact(Fact::OwnDeviceAt { device, addresses });
         }
     }
 
     /// How many others read a log has changed.
-    pub(crate) fn on_readers(&mut self, turn: &mut Turn<'_>, address: &[u8], others: u32) {
-        let Some((id, epoch)) =
-            <[u8; 32]>::try_from(address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
+    pub fn on_readers(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, address: &[u8], others: u32) {
+        let Some((id, epoch)) = <[u8; 32]>::try_from(address).ok().and_then(|a| cx.conversations.logs.get(&a)).copied()
         else {
             return;
         };
-        let Some(entry) = self.conversations.groups.get_mut(&id).filter(|g| g.epoch() == epoch) else {
+        let Some(entry) = cx.conversations.groups.get_mut(&id).filter(|g| g.epoch() == epoch) else {
             return;
         };
         let before = std::mem::replace(&mut entry.readers, others);
         let members: Vec<DeviceId> = entry.members.iter().map(|m| m.device).collect();
-        let Some((_, chat)) = self.group_chat(&id) else {
-            return;
-        };
+        let Some(chat) = entry.chat() else { return };
         if others > before {
-            self.tell_presence(turn, chat, before == 0);
+            self.tell_presence(turn, cx, chat, before == 0);
             for device in members {
-                if device != self.account.device() && !self.delivery.links.contains_key(&device) {
+                if device != cx.account.device() && !cx.links.is_connected(&device) {
                     turn.emit(Effect::Net(NetCommand::Hint(device)));
                 }
             }
         } else if others == 0 {
             for device in members {
-                self.contact_left(turn, &device);
+                self.contact_left(turn, cx, &device);
             }
         }
     }
 
     /// A device is not connected, and nobody else reads the log: they are away.
-    pub(crate) fn contact_left(&mut self, turn: &mut Turn<'_>, device: &DeviceId) {
-        let Some(account) = self.account_of(device) else {
+    pub fn contact_left(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, device: &DeviceId) {
+        let Some(account) = cx.dir().account_of(device) else {
             return;
         };
         // Our own others read it, too.
-        let own = self
-            .account
-            .other_devices()
-            .iter()
-            .filter(|d| self.delivery.links.contains_key(&d.certificate.device()))
-            .count() as u32;
+        let own =
+            cx.account.other_devices().iter().filter(|d| cx.links.is_connected(&d.certificate.device())).count() as u32;
         let is_read = |chat| {
-            let group = self.active_group(chat).and_then(|g| self.conversations.groups.get(&g));
+            let group = cx.conversations.active_group(cx.dir(), chat).and_then(|g| cx.conversations.groups.get(&g));
             group.is_some_and(|g| g.readers > own)
         };
-        if self.conversations.of(&account).any(is_read) {
+        if cx.conversations.of(&account).any(is_read) {
             return;
         }
-        let links = &self.delivery.links;
-        let Some(person) = self.contacts.people.get_mut(&account) else {
+        let links = &cx.links;
+        let Some(person) = cx.contacts.people.get_mut(&account) else {
             return;
         };
         let before = person.presence.availability;
-        person.presence.left_but_for(|device| links.contains_key(device));
+        person.presence.left_but_for(|device| links.is_connected(device));
         let availability = person.presence.best();
         person.presence.availability = availability;
         if let Some(availability) = availability.filter(|now| Some(*now) != before) {
@@ -213,87 +204,118 @@ impl Engine {
     }
 
     /// Somebody was typing until now.
-    pub(crate) fn expire_typing(&mut self, turn: &mut Turn<'_>, account: AccountId) {
+    pub fn expire_typing(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, account: AccountId) {
         let now = turn.now();
-        let person =
-            self.contacts.people.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
+        let person = cx.contacts.people.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
         if let Some(person) = person {
             person.presence.typing_until = None;
-            for chat in self.conversations.of(&account) {
+            for chat in cx.conversations.of(&account) {
                 turn.live(TransientEvent::Typing { chat, typing: false });
             }
         }
     }
 
-    fn send_signal(&mut self, turn: &mut Turn<'_>, chat: ChatId, typing: bool, ask: bool) {
-        let Some(group) = self.active_group(chat) else { return };
-        if !self.is_reachable(chat) {
+    fn send_signal(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, typing: bool, ask: bool) {
+        let Some(group) = cx.conversations.active_group(cx.dir(), chat) else { return };
+        if !cx.conversations.is_reachable(cx.dir(), chat) {
             return;
         }
-        let Some(entry) = self.conversations.groups.get(&group) else { return };
+        let Some(entry) = cx.conversations.groups.get(&group) else { return };
         let Some(keys) = entry.current_keys() else { return };
-        let shows = Self::allows(self.account.settings.last_seen);
+        let shows = Audience::allows(cx.account.settings.last_seen);
         // Of two in the same millisecond the second would be taken for a replay.
-        self.presence.last_signal_ms =
-            turn.agreed_ms().max(self.presence.last_signal_ms + 1).min(turn.agreed_ms() + SIGNAL_AGE_MS / 2);
+        self.last_signal_ms = turn.agreed_ms().max(self.last_signal_ms + 1).min(turn.agreed_ms() + SIGNAL_AGE_MS / 2);
         let signal = Signal {
-            sent_ms: self.presence.last_signal_ms,
+            sent_ms: self.last_signal_ms,
             typing,
-            availability: shows.then_some(self.presence.availability),
-            addresses: self.presence.addresses.0.iter().map(|a| a.to_vec()).collect(),
+            availability: shows.then_some(self.availability),
+            addresses: self.addresses.0.iter().map(|a| a.to_vec()).collect(),
             ask,
         };
-        let sealed = keys.seal_signal(&self.account.device().tag(), &signal.encode());
-        let me = self.account.device();
+        let sealed = keys.seal_signal(&cx.account.device().tag(), &signal.encode());
+        let me = cx.account.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
         let readers = entry.readers;
         let mut missing = false;
         for device in others {
-            if self.delivery.links.contains_key(&device) {
-                self.send_signal_direct(turn, device, group, sealed.clone());
+            if cx.links.is_connected(&device) {
+                let signal = SealedSignal { group: Bytes::copy_from_slice(&group), sealed: sealed.clone().into() };
+                let frame = DirectFrame { signals: vec![signal], ..DirectFrame::default() };
+                turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
             } else {
                 missing = true;
             }
         }
         if missing
             && readers > 0
-            && let Some(home) = self.conversations.home_of(group)
+            && let Some(home) = cx.conversations.home_of(group)
         {
             let request = LogRequest { entries: vec![Bytes::from(sealed)], ..LogRequest::default() };
-            self.homes.request_log(turn, home, &keys, LogVerb::Signal, request, Pending::Nothing);
+            cx.homes.request_log(turn, home, &keys, LogVerb::Signal, request, Pending::Nothing);
         }
     }
 
-    pub(crate) fn tell_presence(&mut self, turn: &mut Turn<'_>, chat: ChatId, ask: bool) {
+    pub fn tell_presence(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, ask: bool) {
         let now = turn.now();
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
+        let Some(state) = cx.conversations.chats.get_mut(&chat) else {
             return;
         };
         if !ask && now.saturating_sub(state.presence_sent_ms) < PRESENCE_EVERY_MS {
             return;
         }
         state.presence_sent_ms = now;
-        self.send_signal(turn, chat, false, ask);
+        self.send_signal(turn, cx, chat, false, ask);
     }
 
-    pub(crate) fn tell_presence_to_all(&mut self, turn: &mut Turn<'_>) {
-        for chat in self.conversations.chats.keys().copied().collect::<Vec<_>>() {
-            if let Some(state) = self.conversations.chats.get_mut(&chat) {
+    pub fn tell_presence_to_all(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>) {
+        for chat in cx.conversations.chats.keys().copied().collect::<Vec<_>>() {
+            if let Some(state) = cx.conversations.chats.get_mut(&chat) {
                 state.presence_sent_ms = 0;
             }
-            self.tell_presence(turn, chat, false);
+            self.tell_presence(turn, cx, chat, false);
         }
     }
 
-    pub(crate) fn tell_typing(&mut self, turn: &mut Turn<'_>, chat: ChatId, typing: bool) {
-        if Self::allows(self.account.settings.typing) {
-            self.send_signal(turn, chat, typing, false);
+    pub fn tell_typing(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, typing: bool) {
+        if Audience::allows(cx.account.settings.typing) {
+            self.send_signal(turn, cx, chat, typing, false);
         }
     }
 
     /// The last words before stopping.
-    pub(crate) fn say_goodbye(&mut self, turn: &mut Turn<'_>) {
-        self.presence.availability = Availability::Offline;
-        self.tell_presence_to_all(turn);
+    pub fn say_goodbye(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>) {
+        self.availability = Availability::Offline;
+        self.tell_presence_to_all(turn, cx);
+    }
+
+    /// The user is here, or is not.
+    pub fn set_availability(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, availability: Availability) {
+        if self.availability != availability {
+            self.availability = availability;
+            self.tell_presence_to_all(turn, cx);
+        }
+    }
+
+    /// Our own addresses, and whether they are reachable from the outside, are others.
+    pub fn set_addresses(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, addresses: (Vec<Multiaddr>, bool)) {
+        self.addresses = addresses;
+        self.tell_presence_to_all(turn, cx);
+    }
+
+    /// A command of the user.
+    pub fn on_command(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, command: PresenceCommand) {
+        match command {
+            PresenceCommand::Typing { chat, typing } => self.tell_typing(turn, cx, chat, typing),
+            PresenceCommand::SetAvailability(availability) => self.set_availability(turn, cx, availability),
+        }
+    }
+
+    /// Somebody has written a message: they type no longer.
+    pub fn has_written(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, account: AccountId) {
+        if let Some(person) = cx.contacts.people.get_mut(&account)
+            && person.presence.typing_until.take().is_some()
+        {
+            turn.live(TransientEvent::Typing { chat, typing: false });
+        }
     }
 }

@@ -6,6 +6,7 @@ mod engine_tests;
 mod find_tests;
 mod fixture_tests;
 mod group_tests;
+mod imports_tests;
 mod permission_tests;
 mod promise_tests;
 mod sas_tests;

@@ -9,9 +9,9 @@ use starling_wire::EventId;
 
 use crate::{
     api::types::{ChatId, DeliveryState, DurableEvent, DurableEventKind, Message, MessageId, Via},
-    conversation::roster::Progress,
-    engine::Engine,
+    conversation::send::state_of,
     events::{self, Summary},
+    roster::Progress,
     store::{
         AUTHORS, AuthorRow, CHATS, ChatRow, EVENT_LOG, EventLogRow, EventRow, MEMBERS, MemberRow, Reading, Store,
         StoreError, TIMELINE, prefix,
@@ -84,7 +84,7 @@ pub fn page(
                 .map(|r| (r.emoji.clone(), r.account == own_account))
                 .collect(),
             state: if author.own {
-                Engine::state_of(&chat_row, progress, id, Via::from_stored(row.via))
+                state_of(&chat_row, progress, id, Via::from_stored(row.via))
             } else {
                 DeliveryState::Delivered
             },

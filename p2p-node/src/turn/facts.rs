@@ -3,9 +3,23 @@
 //! A capability does not call another when something happens to it: it emits a fact through the turn. What follows from each is in the table of
 //! the engine (`engine/facts.rs`), within the turn and after the input that the fact came from: it is committed with it.
 
+use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceId};
 
-use crate::{mls::GroupId, net::HomeId};
+use starling_wire::{Call, EventId};
+
+use crate::{api::types::ChatId, mls::GroupId, net::HomeId};
+
+/// The author of a call's signal, and where it stands in its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    pub account: AccountId,
+    pub device: DeviceId,
+    /// It is another device of our account.
+    pub own: bool,
+    pub chat: ChatId,
+    pub event: EventId,
+}
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +34,13 @@ pub enum Fact {
     HomeDown(HomeId),
     /// Something waits for inboxes at a home.
     ParcelsWait(HomeId),
+    /// What keeps an item from somebody's inbox, or `None` once nothing does.
+    ParcelProblem {
+        /// Whose.
+        account: AccountId,
+        /// In words for the user.
+        problem: Option<&'static str>,
+    },
     /// A stream to a device is there.
     LinkUp(DeviceId),
     /// A stream to a device has ended.
@@ -44,4 +65,82 @@ pub enum Fact {
     GroupDamaged,
     /// The log of a group that we have made is there.
     LogOpened(GroupId),
+    /// Nobody can go on in a group of ours.
+    GroupAbandoned,
+    /// Another device of ours can be reached at these addresses.
+    OwnDeviceAt {
+        /// The device.
+        device: DeviceId,
+        /// Where.
+        addresses: Vec<Multiaddr>,
+    },
+    /// What was written into a conversation, or arrived in it.
+    Event(EventFact),
+}
+
+/// Something that was written into a conversation, or arrived in it. Each is routed, in the order in which they happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventFact {
+    /// Events of somebody else, or of another device of ours, are in a conversation; they are not written yet.
+    Arrived(ChatId),
+    /// A device waits to hear that its events are here.
+    AckDue {
+        /// Whose events.
+        device: DeviceId,
+        /// Where.
+        chat: ChatId,
+        /// The group that they came in.
+        group: GroupId,
+    },
+    /// A device says in a conversation up to which number it has our events.
+    Receipt {
+        /// The conversation.
+        chat: ChatId,
+        /// The device.
+        device: DeviceId,
+        /// All our events up to this one are stored there.
+        upto: u64,
+    },
+    /// A device has more of our events of a conversation than was known.
+    Acknowledged {
+        /// The conversation.
+        chat: ChatId,
+        /// The device.
+        device: DeviceId,
+        /// All our events up to this one are stored there.
+        upto: u64,
+    },
+    /// What waits in a conversation's outbox was encrypted again: what was sent of it counts no more.
+    OutboxRenewed(ChatId),
+    /// Another account has written a message.
+    Wrote {
+        /// Where.
+        chat: ChatId,
+        /// Who.
+        account: AccountId,
+    },
+    /// An account gives itself a name, and takes us for a contact.
+    Profile {
+        /// The account.
+        account: AccountId,
+        /// What it says.
+        profile: starling_wire::Profile,
+    },
+    /// Another device has given our account a name.
+    OwnName(String),
+    /// An account has sent its device list; it is not checked.
+    DeviceList {
+        /// The account.
+        account: AccountId,
+        /// The encoded list.
+        list: Vec<u8>,
+    },
+    /// A signal of a call.
+    CallSignal(Sender, Call),
+}
+
+impl From<EventFact> for Fact {
+    fn from(fact: EventFact) -> Self {
+        Self::Event(fact)
+    }
 }

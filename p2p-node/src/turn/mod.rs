@@ -14,7 +14,7 @@ use starling_keys::AccountId;
 
 pub(crate) use counters::Counters;
 pub use effect::{Effect, EngineError, Now};
-pub(crate) use facts::Fact;
+pub(crate) use facts::{EventFact, Fact, Sender};
 pub(crate) use schedule::Schedule;
 pub(crate) use tracked::Tracked;
 
@@ -139,6 +139,16 @@ impl<'a> Turn<'a> {
     pub fn fact(&mut self, fact: Fact) {
         if !self.facts.contains(&fact) {
             self.facts.push(fact);
+        }
+    }
+
+    /// Emits facts that say more than that something has changed: each of them is routed, and in their order.
+    pub fn facts(&mut self, facts: impl IntoIterator<Item: Into<Fact>>) {
+        for fact in facts {
+            let fact = fact.into();
+            if self.facts.last() != Some(&fact) {
+                self.facts.push(fact);
+            }
         }
     }
 

@@ -2,17 +2,10 @@
 
 use starling_wire::{LogVerb, rendezvous::LogRequest};
 
-use super::Appended;
 use crate::{
     api::types::{ChatId, DeliveryState},
-    conversation::{
-        ChatState, Conversations,
-        group::GroupId,
-        logged::{LogPlace, Trimming},
-        pending::LogPending,
-        send::outbox_key,
-    },
-    engine::Engine,
+    conversation::{ChatState, Conversations, context::Context, group::GroupId, send::outbox_key},
+    home::{Appended, LogPending, LogPlace, Trimming},
     limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RETRY_REFUSED_MS},
     store::{OUTBOX, OutboxRow, Reading},
     turn::{EngineError, Turn},
@@ -56,23 +49,23 @@ impl Conversations {
     }
 }
 
-impl Engine {
+impl Conversations {
     /// Appends what is due to the logs whose homes are up.
-    pub(crate) fn pump_logs(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        for id in self.conversations.groups.touched() {
-            self.maybe_update(turn, id)?;
+    pub(crate) fn pump_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
+        for id in self.groups.touched() {
+            self.maybe_update(turn, cx, id)?;
         }
-        for chat in self.touched_chats() {
-            self.pump_log(turn, chat)?;
-            self.pump_receipt(turn, chat)?;
+        for chat in self.touched_chats(cx.dir) {
+            self.pump_log(turn, cx, chat)?;
+            self.pump_receipt(turn, cx, chat)?;
         }
-        for id in self.conversations.groups.touched() {
-            if !self.conversations.groups.get(&id).is_some_and(|g| g.closing && g.has_pending) {
+        for id in self.groups.touched() {
+            if !self.groups.get(&id).is_some_and(|g| g.closing && g.has_pending) {
                 continue;
             }
-            let Some(home) = self.usable(turn, id) else { continue };
-            self.close_log(turn, home, id)?;
-            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            let Some(home) = self.usable(turn, cx, id) else { continue };
+            self.close_log(turn, cx, home, id)?;
+            if let Some(entry) = self.groups.get_mut(&id) {
                 entry.closing = false;
                 // Not again until the answer is there.
                 entry.caught_up = false;
@@ -82,57 +75,61 @@ impl Engine {
     }
 
     /// From when on the first entry that no log has should be in one.
-    pub(super) fn entry_due(&self, chat: &ChatState) -> Option<(GroupId, u64)> {
+    pub(super) fn entry_due(&self, cx: &Context<'_>, chat: &ChatState) -> Option<(GroupId, u64)> {
         let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
-        let entry = self.conversations.groups.get(&item.group)?;
-        if self.roster_diff(&chat.roster, entry).0 {
+        let entry = self.groups.get(&item.group)?;
+        if self.roster_diff(cx.dir, &chat.roster, entry).0 {
             // It waits for a group that a device which was given up cannot read.
             return None;
         }
-        let me = self.account.device();
-        let all_linked =
-            entry.members.iter().map(|m| m.device).filter(|d| *d != me).all(|d| self.delivery.links.contains_key(&d));
+        let me = cx.dir.account.device();
+        let all_linked = entry.members.iter().map(|m| m.device).filter(|d| *d != me).all(|d| cx.links.is_connected(&d));
         let due = if all_linked { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
         Some((item.group, due))
     }
 
     /// When the outbox of a chat needs a turn by itself.
-    pub(crate) fn log_due(&self, chat: &ChatState) -> Option<u64> {
-        let (group, due) = self.entry_due(chat)?;
-        let entry = self.conversations.groups.get(&group)?;
-        let home = self.conversations.home_of(group)?;
+    pub(crate) fn log_due(&self, cx: &Context<'_>, chat: &ChatState) -> Option<u64> {
+        let (group, due) = self.entry_due(cx, chat)?;
+        let entry = self.groups.get(&group)?;
+        let home = self.home_of(group)?;
         // Without a home, or while an append is under way, something else wakes us.
-        self.homes.servers.get(&home)?.hello.as_ref()?;
+        cx.homes.servers.get(&home)?.hello.as_ref()?;
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
             return None;
         }
-        if entry.row.dead || !self.is_linked_group(group) {
+        if entry.row.dead || !self.is_linked_group(cx.dir, group) {
             return None;
         }
         Some(due.max(entry.retry_at))
     }
 
-    pub(super) fn pump_log(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let Some(state) = self.conversations.chats.get(&chat) else {
+    pub(super) fn pump_log(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        let Some(state) = self.chats.get(&chat) else {
             return Ok(());
         };
-        let Some((group, due)) = self.entry_due(state) else {
+        let Some((group, due)) = self.entry_due(cx, state) else {
             return Ok(());
         };
         if due > turn.now() {
             return Ok(());
         }
-        let Some(home) = self.usable(turn, group) else {
+        let Some(home) = self.usable(turn, cx, group) else {
             return Ok(());
         };
-        let Some(entry) = self.conversations.groups.get(&group) else {
+        let Some(entry) = self.groups.get(&group) else {
             return Ok(());
         };
         if entry.appending || (entry.row.ours && !entry.row.log_opened) {
             return Ok(());
         }
         let epoch = entry.epoch();
-        let Some((keys, place)) = entry.current_keys().zip(self.conversations.log_place(group, epoch)) else {
+        let Some((keys, place)) = entry.current_keys().zip(self.log_place(group, epoch)) else {
             return Ok(());
         };
         let (mut entries, mut size) = (Vec::new(), 0);
@@ -156,8 +153,8 @@ impl Engine {
             return Ok(());
         }
         let request = LogRequest { entries, ..LogRequest::default() };
-        if self.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
-            && let Some(entry) = self.conversations.groups.get_mut(&group)
+        if cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
+            && let Some(entry) = self.groups.get_mut(&group)
         {
             entry.appending = true;
         }
@@ -168,26 +165,27 @@ impl Engine {
     pub(crate) fn on_appended(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         appended: &Appended,
         last: u64,
     ) -> Result<(), EngineError> {
-        self.conversations.note_appended(turn, appended, last)?;
+        self.note_appended(turn, appended, last)?;
         let LogPlace { chat, group, .. } = appended.place;
         if appended.items.is_empty() {
-            self.conversations.receipt_appended(appended);
+            self.receipt_appended(appended);
         } else {
-            if let Some(entry) = self.conversations.groups.get_mut(&group) {
+            if let Some(entry) = self.groups.get_mut(&group) {
                 entry.appending = false;
                 entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
             }
             self.set_problem(turn, chat, None);
-            self.conversations.events_appended(turn, appended)?;
+            self.events_appended(turn, appended)?;
         }
-        let home = self.conversations.home_of(group);
-        if let Some(state) = home.and_then(|h| self.homes.servers.get_mut(&h)).filter(|h| h.registered || !h.own) {
+        let home = self.home_of(group);
+        if let Some(state) = home.and_then(|h| cx.homes.servers.get_mut(&h)).filter(|h| h.registered || !h.own) {
             state.problem = None;
         }
-        self.conversations.trim_chat(turn, &mut self.homes, chat);
+        self.trim_chat(turn, cx.homes, chat);
         Ok(())
     }
 }

@@ -5,8 +5,9 @@ mod read;
 mod receipts;
 mod renewal;
 
+pub use renewal::renewal_due;
+
 use bytes::Bytes;
-use starling_keys::DeviceId;
 use starling_wire::{
     LogVerb,
     rendezvous::{LogRequest, RequestBody},
@@ -14,30 +15,16 @@ use starling_wire::{
 
 use crate::{
     api::types::ChatId,
+    contacts::Directory,
     conversation::{
+        Conversations,
+        context::Context,
         group::{GroupEntry, GroupId, LogKeys, log_address},
-        logged::{LogPlace, Trimming},
     },
-    engine::Engine,
     home::{Homes, Pending},
     net::HomeId,
     turn::Turn,
 };
-
-/// What an append has carried.
-#[derive(Debug, Clone)]
-pub struct Appended {
-    pub place: LogPlace,
-    pub epoch: u64,
-    /// First and last sequence number of each outbox entry; none in a receipt.
-    pub items: Vec<(u64, u64)>,
-    /// A receipt: devices, and what they are told that we have.
-    pub told: Vec<(DeviceId, u64)>,
-    /// A receipt: up to where we have read, or 0 if that is not told.
-    pub read: u64,
-    /// Receipts before it in the same log, which are deleted with its append.
-    pub replaced: Trimming,
-}
 
 impl Homes {
     /// A signed request to a log of a group, if its home is up.
@@ -69,67 +56,61 @@ impl Homes {
     }
 }
 
-impl Engine {
+impl Conversations {
     /// The groups whose logs are at a home, when it comes up.
-    pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        for id in self.conversations.groups_at(home) {
-            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+    pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
+        for id in self.groups_at(home) {
+            if let Some(entry) = self.groups.get_mut(&id) {
                 entry.reading.clear();
                 (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
                 entry.retry_at = 0;
             }
-            self.read_logs(turn, id);
+            self.read_logs(turn, cx, id);
         }
     }
 
     /// Logs at a home that were not read to their end.
-    pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        for id in self.conversations.groups_at(home) {
-            if self.conversations.groups.get(&id).is_some_and(|g| !g.caught_up) {
-                self.read_logs(turn, id);
+    pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
+        for id in self.groups_at(home) {
+            if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
+                self.read_logs(turn, cx, id);
             }
         }
     }
 
-    pub(crate) fn is_linked_group(&self, id: GroupId) -> bool {
-        let chat = self.conversations.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
-        chat.is_some_and(|chat| self.is_reachable(chat))
+    pub(crate) fn is_linked_group(&self, dir: Directory<'_>, id: GroupId) -> bool {
+        let chat = self.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
+        chat.is_some_and(|chat| self.is_reachable(dir, chat))
     }
 
     /// Stops following the logs of conversations of an account in which nobody is left whom we exchange messages with.
-    pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, account: starling_keys::AccountId) {
-        let chats: Vec<ChatId> = self.conversations.of(&account).filter(|chat| !self.is_reachable(*chat)).collect();
+    pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, account: starling_keys::AccountId) {
+        let chats: Vec<ChatId> = self.of(&account).filter(|chat| !self.is_reachable(cx.dir, *chat)).collect();
         let of_chat = |g: &&GroupEntry| chats.iter().any(|chat| g.row.chat == chat.0);
         let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
-            .conversations
             .groups
             .values()
             .filter(of_chat)
             .map(|g| (g.id, g.logs.iter().filter_map(log_address).collect()))
             .collect();
         for (id, addresses) in logs {
-            let Some(home) = self.conversations.home_of(id) else { continue };
-            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            let Some(home) = self.home_of(id) else { continue };
+            if let Some(entry) = self.groups.get_mut(&id) {
                 entry.caught_up = false;
             }
             for address in addresses {
-                self.homes.request(
-                    turn,
-                    home,
-                    RequestBody::LogLeave(Bytes::copy_from_slice(&address)),
-                    Pending::Nothing,
-                );
+                cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
             }
         }
     }
 
     /// A linked person's group whose home is up.
-    pub(super) fn usable(&self, turn: &Turn<'_>, id: GroupId) -> Option<HomeId> {
-        let entry = self.conversations.groups.get(&id)?;
-        if !self.is_linked_group(id) || entry.row.dead || entry.retry_at > turn.now() {
+    pub(super) fn usable(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
+        let entry = self.groups.get(&id)?;
+        if !self.is_linked_group(cx.dir, id) || entry.row.dead || entry.retry_at > turn.now() {
             return None;
         }
-        let home = self.conversations.home_of(id)?;
-        self.homes.servers.get(&home)?.hello.as_ref().map(|_| home)
+        let home = self.home_of(id)?;
+        cx.homes.servers.get(&home)?.hello.as_ref().map(|_| home)
     }
 }

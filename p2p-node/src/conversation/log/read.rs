@@ -10,12 +10,11 @@ use crate::{
     api::types::{ChatId, Via},
     conversation::{
         Conversations,
+        context::Context,
         group::{GroupId, LogKeys},
-        pending::LogPending,
         receive::Taken,
     },
-    engine::Engine,
-    home::{Homes, Pending},
+    home::{Homes, LogPending, Pending},
     net::HomeId,
     turn::{EngineError, Turn},
 };
@@ -51,12 +50,12 @@ impl Conversations {
     }
 }
 
-impl Engine {
+impl Conversations {
     /// Opens the log if it is ours and new, and reads every log that was not read to its end.
-    pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, id: GroupId) {
-        let Some(home) = self.usable(turn, id) else { return };
-        let registered = self.homes.servers.get(&home).is_some_and(|h| h.registered);
-        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+    pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let Some(home) = self.usable(turn, cx, id) else { return };
+        let registered = cx.homes.servers.get(&home).is_some_and(|h| h.registered);
+        let Some(entry) = self.groups.get_mut(&id) else {
             return;
         };
         if entry.row.ours && !entry.row.log_opened {
@@ -65,22 +64,22 @@ impl Engine {
                 && let Some(keys) = entry.current_keys()
             {
                 entry.opening = true;
-                self.homes.request_log(turn, home, &keys, LogVerb::Open, LogRequest::default(), LogPending::Open(id));
+                cx.homes.request_log(turn, home, &keys, LogVerb::Open, LogRequest::default(), LogPending::Open(id));
             }
             return;
         }
         let due: Vec<(u64, u64)> =
             entry.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
         for (epoch, cursor) in due {
-            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
+            self.read_log(turn, cx.homes, home, id, epoch, cursor);
         }
     }
 
     /// Something was seen that lies ahead: look at the log once more.
-    pub(crate) fn read_log_again(&mut self, turn: &mut Turn<'_>, id: GroupId) {
-        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+    pub(crate) fn read_log_again(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        if let Some(entry) = self.groups.get_mut(&id) {
             if entry.reading.is_empty() {
-                self.read_logs(turn, id);
+                self.read_logs(turn, cx, id);
             } else {
                 entry.read_again = true;
             }
@@ -91,24 +90,23 @@ impl Engine {
     pub(crate) fn on_log_page(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         home: HomeId,
         id: GroupId,
         epoch: u64,
         page: Page,
     ) -> Result<(), EngineError> {
-        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+        if let Some(entry) = self.groups.get_mut(&id) {
             entry.reading.retain(|e| *e != epoch);
         }
-        self.on_log_entries(turn, home, id, epoch, page.entries)?;
-        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+        self.on_log_entries(turn, cx, home, id, epoch, page.entries)?;
+        let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
         let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let again = std::mem::take(&mut entry.read_again);
         match cursor {
-            Some(cursor) if page.more || again => {
-                self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor)
-            }
+            Some(cursor) if page.more || again => self.read_log(turn, cx.homes, home, id, epoch, cursor),
             Some(_) => entry.caught_up = true,
             None => {}
         }
@@ -116,13 +114,18 @@ impl Engine {
     }
 
     /// A page that was pushed.
-    pub(crate) fn on_log_push(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
-        let Some((id, epoch)) =
-            <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
+    pub(crate) fn on_log_push(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        home: HomeId,
+        page: Page,
+    ) -> Result<(), EngineError> {
+        let Some((id, epoch)) = <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.logs.get(&a)).copied()
         else {
             return Ok(());
         };
-        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+        let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
         if entry.reading.contains(&epoch) {
@@ -134,26 +137,27 @@ impl Engine {
         let next = page.entries.first().map(|e| e.sequence);
         if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
             // Pushes of two writers may overtake each other.
-            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor.unwrap_or(0));
+            self.read_log(turn, cx.homes, home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
-        self.on_log_entries(turn, home, id, epoch, page.entries)
+        self.on_log_entries(turn, cx, home, id, epoch, page.entries)
     }
 
     pub(super) fn on_log_entries(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         home: HomeId,
         id: GroupId,
         epoch: u64,
         entries: Vec<LogEntry>,
     ) -> Result<(), EngineError> {
-        if !self.is_linked_group(id) {
+        if !self.is_linked_group(cx.dir, id) {
             // The cursor stays: should they be let in again, this is read then.
             return Ok(());
         }
         for entry in entries {
-            let Some(group) = self.conversations.groups.get_mut(&id) else {
+            let Some(group) = self.groups.get_mut(&id) else {
                 return Ok(());
             };
             let Some(keys) = group.keys_of(epoch) else {
@@ -163,25 +167,23 @@ impl Engine {
                 continue;
             }
             if entry.closing {
-                self.on_close(turn, home, id, epoch, &keys, &entry.sealed)?;
+                self.on_close(turn, cx, home, (id, epoch), &keys, &entry.sealed)?;
                 continue;
             }
-            let place = self.conversations.log_place(id, epoch);
+            let place = self.log_place(id, epoch);
             let taken = match keys.open_entry(&entry.sealed) {
-                Some(message) => self.on_message(turn, id, None, Via::Log, &message.into())?,
+                Some(message) => self.on_message(turn, cx, id, None, Via::Log, &message.into())?,
                 None => {
                     tracing::warn!("a log entry cannot be opened");
                     Taken::Nothing
                 }
             };
-            let for_us_alone = self.conversations.groups.get(&id).is_some_and(|g| g.members.len() == 2);
+            let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
             match place.filter(|_| !matches!(taken, Taken::Nothing)) {
-                Some(place) if matches!(taken, Taken::Own) => {
-                    self.conversations.found_own(turn, &place, entry.sequence)?
-                }
+                Some(place) if matches!(taken, Taken::Own) => self.found_own(turn, &place, entry.sequence)?,
                 Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
-                    self.conversations.found_needless(turn, &place, entry.sequence)?;
-                    self.conversations.trim_chat(turn, &mut self.homes, place.chat);
+                    self.found_needless(turn, &place, entry.sequence)?;
+                    self.trim_chat(turn, cx.homes, place.chat);
                 }
                 _ => {}
             }
@@ -193,41 +195,42 @@ impl Engine {
     pub(super) fn on_close(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         home: HomeId,
-        id: GroupId,
-        epoch: u64,
+        (id, epoch): (GroupId, u64),
         keys: &LogKeys,
         sealed: &Bytes,
     ) -> Result<(), EngineError> {
-        if self.conversations.groups.get(&id).is_some_and(|group| group.epoch() == epoch) {
-            let Some(mut group) = self.conversations.open(turn, &self.mls, id)? else { return Ok(()) };
+        if self.groups.get(&id).is_some_and(|group| group.epoch() == epoch) {
+            let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
             if group.pending().is_some_and(|(entry, _)| entry == sealed) {
                 group.adopt_pending();
                 group.entry.row.updated_ms = turn.wall();
             } else if !group.follow_commit(&keys.open_entry(sealed).unwrap_or_default())? {
                 // A member has closed the log with what is no commit. Nobody can go on in this group.
-                return self.abandon_group(turn, id);
+                self.abandon_group(turn, id);
+                return Ok(());
             }
         }
-        let Some(group) = self.conversations.groups.get_mut(&id) else {
+        let Some(group) = self.groups.get_mut(&id) else {
             return Ok(());
         };
         group.closing = false;
         group.retry_at = 0;
         group.forget_log(epoch);
-        self.conversations.logs.remove(&keys.address);
+        self.logs.remove(&keys.address);
         let current = group.current_log().map(|l| (l.epoch, l.cursor));
         let chat = group.row.chat.as_slice().try_into().map(ChatId);
         if let Some(next) = group.current_keys() {
-            self.conversations.logs.insert(next.address, (id, group.epoch()));
+            self.logs.insert(next.address, (id, group.epoch()));
         }
-        self.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
+        cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
         if let Some((epoch, cursor)) = current {
-            self.conversations.read_log(turn, &mut self.homes, home, id, epoch, cursor);
+            self.read_log(turn, cx.homes, home, id, epoch, cursor);
         }
-        self.retry_future(turn, id)?;
+        self.retry_future(turn, cx, id)?;
         if let Ok(chat) = chat {
-            self.renew_outbox(turn, chat)?;
+            self.renew_outbox(turn, cx, chat)?;
         }
         Ok(())
     }

@@ -3,11 +3,10 @@
 use starling_keys::DeviceId;
 use starling_wire::{LogVerb, rendezvous::LogRequest};
 
-use super::Appended;
 use crate::{
-    api::types::ChatId,
-    conversation::{Conversations, group::GroupId, pending::LogPending},
-    engine::Engine,
+    api::types::{Audience, ChatId},
+    conversation::{Conversations, context::Context, group::GroupId},
+    home::{Appended, LogPending},
     limits::RECEIPT_DELAY_MS,
     net::HomeId,
     turn::{EngineError, Turn},
@@ -39,24 +38,29 @@ impl Conversations {
     }
 }
 
-impl Engine {
+impl Conversations {
     /// Tells, through the log, what we have of devices that we are not connected to.
-    pub(super) fn pump_receipt(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
+    pub(super) fn pump_receipt(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
         if state.receipt_due.is_none_or(|due| due > turn.now()) {
             return Ok(());
         }
         state.receipt_due = None;
-        let Some(group) = self.active_group(chat) else {
+        let Some(group) = self.active_group(cx.dir, chat) else {
             return Ok(());
         };
-        if self.usable(turn, group).is_none() || self.has_revoked_member(chat, group) {
+        if self.usable(turn, cx, group).is_none() || self.has_revoked_member(cx.dir, chat, group) {
             // When the home comes back, everything untold is told.
             return Ok(());
         }
-        let Some(state) = self.conversations.chats.get_mut(&chat) else {
+        let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
         let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_bytes(&row.device).ok()?, row.received));
@@ -65,43 +69,44 @@ impl Engine {
             .devices()
             .filter(|row| row.told < row.received)
             .filter_map(known)
-            .filter(|(device, _)| !self.delivery.links.contains_key(device))
+            .filter(|(device, _)| !cx.links.is_connected(device))
             .collect();
-        let read = if Self::allows(self.account.settings.receipts) { state.row.read_told } else { 0 };
+        let read = if Audience::allows(cx.dir.account.settings.receipts) { state.row.read_told } else { 0 };
         if told.is_empty() && read <= state.row.read_logged {
             return Ok(());
         }
         // Everything, as it replaces the receipt before it.
         let delivered = state.roster.devices().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
         let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
-        self.append_receipt(turn, group, receipt, told)
+        self.append_receipt(turn, cx, group, receipt, told)
     }
 
     pub(super) fn append_receipt(
         &mut self,
         turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
         group: GroupId,
         receipt: starling_wire::Receipt,
         told: Vec<(DeviceId, u64)>,
     ) -> Result<(), EngineError> {
         let id = starling_wire::EventId {
-            clock: self.counters.clock.tick(turn.agreed_ms()),
-            device: self.account.device().tag(),
+            clock: cx.counters.clock.tick(turn.agreed_ms()),
+            device: cx.dir.account.device().tag(),
             sequence: 0,
         };
         let read = receipt.read.0;
         let body = starling_wire::Body::Receipt(receipt);
         let batch = starling_wire::Batch { events: vec![starling_wire::Event { id, body }], floor: 0 };
-        let Some(home) = self.usable(turn, group) else { return Ok(()) };
-        let Some(mut open) = self.conversations.open(turn, &self.mls, group)? else {
+        let Some(home) = self.usable(turn, cx, group) else { return Ok(()) };
+        let Some(mut open) = self.open(turn, cx.mls, group)? else {
             return Ok(());
         };
         let message = open.encrypt(&batch.encode())?;
         let (epoch, keys) = (open.entry.epoch(), open.entry.current_keys());
-        let Some((keys, place)) = keys.zip(self.conversations.log_place(group, epoch)) else {
+        let Some((keys, place)) = keys.zip(self.log_place(group, epoch)) else {
             return Ok(());
         };
-        let replaced = self.conversations.replaced_receipts(&place);
+        let replaced = self.replaced_receipts(&place);
         let request = LogRequest {
             entries: vec![keys.seal_entry(&message)],
             sequences: replaced.iter().flat_map(|(_, sequences)| sequences).copied().collect(),
@@ -109,7 +114,7 @@ impl Engine {
             ..LogRequest::default()
         };
         let appended = Appended { place, epoch, items: Vec::new(), told, read, replaced };
-        self.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended));
+        cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended));
         Ok(())
     }
 }

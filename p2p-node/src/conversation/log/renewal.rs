@@ -5,52 +5,57 @@ use starling_wire::{LogVerb, rendezvous::LogRequest};
 
 use crate::{
     conversation::{
+        Conversations,
+        context::Context,
         group::{GroupEntry, GroupId, log_address},
-        pending::LogPending,
     },
-    engine::Engine,
+    home::LogPending,
     limits::{RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
     net::HomeId,
-    turn::{EngineError, Turn},
+    turn::{Counters, EngineError, Turn},
 };
 
-impl Engine {
+impl Conversations {
     /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
-    pub(super) fn maybe_update(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
+    pub(super) fn maybe_update(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
         let now = turn.wall();
-        let away = self.counters.away_ms > UPDATE_AFTER_AWAY_MS;
-        let Some(entry) = self.conversations.groups.get_mut(&id) else {
+        let away = cx.counters.away_ms > UPDATE_AFTER_AWAY_MS;
+        let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
         if !entry.caught_up || entry.closing || !entry.row.confirmed {
             return Ok(());
         }
         let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
-        let since_update = self.conversations.states.since_update(&id);
+        let since_update = self.states.since_update(&id);
         let due = since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
         if !entry.has_pending {
             if !due {
                 return Ok(());
             }
-            let Some(mut group) = self.conversations.open(turn, &self.mls, id)? else { return Ok(()) };
+            let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
             group.prepare_update(turn.agreed_ms())?;
         }
-        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+        if let Some(entry) = self.groups.get_mut(&id) {
             entry.closing = true;
         }
         Ok(())
     }
 
-    /// When a group's keys are renewed at the latest, by the clock; unless something else has to happen first.
-    pub(crate) fn renewal_due(&self, entry: &GroupEntry) -> Option<u64> {
-        let away = self.counters.away_ms > UPDATE_AFTER_AWAY_MS;
-        let ready = entry.caught_up && !entry.closing && entry.row.confirmed;
-        ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
-    }
-
     /// Sends a prepared commit; the turn that prepared it has been stored by then.
-    pub(super) fn close_log(&mut self, turn: &mut Turn<'_>, home: HomeId, id: GroupId) -> Result<(), EngineError> {
-        let Some(group) = self.conversations.open(turn, &self.mls, id)? else { return Ok(()) };
+    pub(super) fn close_log(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        home: HomeId,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let (Some((entry, next)), Some(keys)) = (group.pending(), group.entry.current_keys()) else {
             return Ok(());
         };
@@ -59,24 +64,25 @@ impl Engine {
         };
         let request =
             LogRequest { entries: vec![entry.clone()], next: Bytes::copy_from_slice(&next), ..LogRequest::default() };
-        self.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
+        cx.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
         Ok(())
     }
 
     /// The server does not have a log. One that was there before has expired or was lost.
-    pub(crate) fn log_lost(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
+    pub(crate) fn log_lost(&mut self, turn: &mut Turn<'_>, id: GroupId) {
         let known = self
-            .conversations
             .groups
             .get(&id)
             .is_some_and(|g| g.row.log_opened || g.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
-        if known { self.abandon_group(turn, id) } else { Ok(()) }
+        if known {
+            self.abandon_group(turn, id);
+        }
     }
 
     /// An append or read was refused, or its log is closed.
-    pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, id: GroupId, wait: bool) {
+    pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, wait: bool) {
         let now = turn.now();
-        if let Some(entry) = self.conversations.groups.get_mut(&id) {
+        if let Some(entry) = self.groups.get_mut(&id) {
             entry.appending = false;
             entry.opening = false;
             entry.reading.clear();
@@ -85,13 +91,20 @@ impl Engine {
             }
         }
         if !wait {
-            self.read_log_again(turn, id);
-            if let Some(entry) = self.conversations.groups.get_mut(&id) {
+            self.read_log_again(turn, cx, id);
+            if let Some(entry) = self.groups.get_mut(&id) {
                 // Until the closing entry was read; a server that keeps it from us is not asked in a loop.
                 entry.retry_at = now + RETRY_REFUSED_MS;
             }
         }
     }
+}
+
+/// When a group's keys are renewed at the latest, by the clock; unless something else has to happen first.
+pub fn renewal_due(counters: &Counters, entry: &GroupEntry) -> Option<u64> {
+    let away = counters.away_ms > UPDATE_AFTER_AWAY_MS;
+    let ready = entry.caught_up && !entry.closing && entry.row.confirmed;
+    ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
 }
 
 /// For how long a group keeps its keys, in milliseconds. It differs from group to group, so that both sides do not commit at once.

@@ -1,7 +1,11 @@
 //! Who takes part in a conversation: accounts with their devices, and how far each has come. One row for each account, so that what one of them has
 //! received or read costs the same whatever the number of the others.
 
+mod authors;
+
 use starling_keys::{AccountId, DeviceId};
+
+pub use authors::Authors;
 
 use crate::{
     api::types::{ChatId, ChatMember},

@@ -1,0 +1,55 @@
+//! Who is who: our account and the people that we know, as other capabilities read them.
+
+use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
+
+use super::{Contacts, Person};
+use crate::account::Account;
+
+/// A view of our account and of the people that we know.
+#[derive(Clone, Copy)]
+pub struct Directory<'a> {
+    pub account: &'a Account,
+    pub contacts: &'a Contacts,
+}
+
+impl<'a> Directory<'a> {
+    /// Somebody whom we know.
+    pub fn person(self, account: &AccountId) -> Option<&'a Person> {
+        self.contacts.people.get(account)
+    }
+
+    /// Which account, ours or a contact's, has a device.
+    pub fn account_of(self, device: &DeviceId) -> Option<AccountId> {
+        if self.account.has_other(device) {
+            return Some(self.account.id());
+        }
+        self.contacts.devices.get(device).copied()
+    }
+
+    /// Whether we exchange messages with a device: it is another one of ours, or of a contact who is neither blocked nor removed.
+    pub fn may_talk(self, device: &DeviceId) -> bool {
+        match self.account_of(device) {
+            Some(account) if account == self.account.id() => true,
+            Some(account) => self.person(&account).is_some_and(Person::is_linked),
+            None => false,
+        }
+    }
+
+    /// The devices of an account, as far as they are known.
+    pub fn list_of(self, account: &AccountId) -> Option<&'a Verified<DeviceList>> {
+        if *account == self.account.id() { self.account.list() } else { self.person(account)?.list.as_ref() }
+    }
+
+    /// Those of some accounts that are contacts.
+    pub fn people(self, accounts: impl Iterator<Item = AccountId>) -> impl Iterator<Item = &'a Person> {
+        accounts.filter_map(move |account| self.person(&account))
+    }
+
+    /// Accounts with their device lists, as far as these are known.
+    pub fn device_lists(
+        self,
+        accounts: impl Iterator<Item = AccountId>,
+    ) -> impl Iterator<Item = (AccountId, Option<&'a Verified<DeviceList>>)> {
+        accounts.map(move |account| (account, self.list_of(&account)))
+    }
+}

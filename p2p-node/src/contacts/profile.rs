@@ -1,0 +1,39 @@
+//! What people say of themselves.
+
+use starling_keys::AccountId;
+use starling_wire::Profile;
+
+use super::Contacts;
+use crate::{
+    api::types::{ContactState, DurableEventKind, TransientEvent},
+    turn::{EngineError, Fact, Turn},
+};
+
+impl Contacts {
+    /// Somebody gives themselves a name, and takes us for a contact.
+    pub fn on_profile(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        Profile { name, bot }: Profile,
+    ) -> Result<(), EngineError> {
+        let Some(person) = self.people.get_mut(&account) else {
+            return Ok(());
+        };
+        let renamed = !name.is_empty() && person.row.name != name;
+        if renamed {
+            person.row.name = name;
+        }
+        person.row.bot = bot;
+        person.dirty = true;
+        if person.state() == ContactState::Outgoing {
+            person.row.state = ContactState::Active.stored();
+            turn.fact(Fact::ReachChanged);
+            turn.fact(Fact::ContactsChanged);
+            turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
+        } else if renamed {
+            turn.live(TransientEvent::Net);
+        }
+        Ok(())
+    }
+}

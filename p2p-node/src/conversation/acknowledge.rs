@@ -1,0 +1,128 @@
+//! What devices say that they have of ours: of an outbox entry that everybody has nothing is kept.
+
+use starling_keys::DeviceId;
+
+use super::{Conversations, context::Context, group::GroupId, send::outbox_key};
+use crate::{
+    api::types::{ChatId, DeliveryState},
+    contacts::Directory,
+    limits::RECEIPT_DELAY_MS,
+    store::{DeviceRow, OUTBOX},
+    turn::{EngineError, EventFact, Turn},
+};
+
+impl Conversations {
+    /// Tells a conversation soon, through its log, what we have.
+    pub(crate) fn schedule_receipt(&mut self, turn: &Turn<'_>, chat: ChatId) {
+        if let Some(state) = self.chats.get_mut(&chat) {
+            let due = turn.now() + RECEIPT_DELAY_MS;
+            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+        }
+    }
+
+    /// A device says on its stream what it has.
+    pub(crate) fn on_ack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        device: DeviceId,
+        group: &[u8],
+        upto: u64,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g)) else {
+            return Ok(());
+        };
+        let id = entry.id;
+        let Ok(chat) = entry.row.chat.as_slice().try_into() else {
+            return Ok(());
+        };
+        if !entry.has_member(&device) {
+            return Ok(());
+        }
+        if !cx.dir.account.has_other(&device) {
+            self.confirm_group(turn, cx, id)?;
+        }
+        self.acknowledged(turn, cx, ChatId(chat), device, upto)
+    }
+
+    /// A device has all our events of a chat up to `upto`.
+    pub(crate) fn acknowledged(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        device: DeviceId,
+        upto: u64,
+    ) -> Result<(), EngineError> {
+        let Some(account) = cx.dir.account_of(&device) else {
+            return Ok(());
+        };
+        let own = account == cx.dir.account.id();
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        // Nobody can have what was never written.
+        let upto = upto.min(state.row.last_sequence);
+        let delivered_before = state.roster.progress().delivered;
+        if state.roster.device(&device).is_some_and(|d| upto <= d.acked) {
+            return Ok(());
+        }
+        state.roster.device_mut(account, &device).acked = upto;
+        turn.facts([EventFact::Acknowledged { chat, device, upto }]);
+        let delivered_now = state.roster.progress().delivered;
+        let mut ids = Vec::new();
+        if delivered_now > delivered_before {
+            let from = state.outbox.partition_point(|i| i.last <= delivered_before);
+            for item in state.outbox.iter().skip(from).take_while(|i| i.first <= delivered_now) {
+                ids.extend(item.ids_between(delivered_before, delivered_now));
+            }
+        }
+        if !own && state.row.sent_upto < upto {
+            state.row.sent_upto = upto;
+            state.dirty = true;
+        }
+        turn.state_news(chat, ids, DeliveryState::Delivered, "")?;
+        self.clear_outbox(turn, cx, chat)
+    }
+
+    /// Entries that every device on both accounts' lists has are not kept any more.
+    pub(crate) fn clear_outbox(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        let Some(state) = self.chats.get(&chat) else {
+            return Ok(());
+        };
+        let done = state.outbox.iter().take_while(|i| self.everybody_has(cx.dir, state, i.group, i.last)).count();
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        for item in state.outbox.drain(..done) {
+            turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
+        }
+        if state.outbox.is_empty() {
+            self.set_problem(turn, chat, None);
+        }
+        if done > 0 {
+            self.trim_chat(turn, cx.homes, chat);
+        }
+        Ok(())
+    }
+
+    /// What a device was told on a stream that has ended may be lost: a receipt in the log is sure.
+    pub(crate) fn receipts_of_lost_link(&mut self, turn: &Turn<'_>, dir: Directory<'_>, device: &DeviceId) {
+        for chat in self.chats_of(dir, device) {
+            if let Some(state) = self.chats.get_mut(&chat) {
+                let told = |d: &DeviceRow| d.received > 0 && d.told > 0;
+                if state.roster.device(device).is_some_and(told) {
+                    if let Some(row) = state.roster.known_mut(device) {
+                        row.told = 0;
+                    }
+                    state.receipt_due = Some(turn.now() + RECEIPT_DELAY_MS);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The capabilities, each with what it reads and uses of the others; and what accounts and contacts ask of conversations.
+
+use starling_keys::{AccountId, DeviceEntry};
+use starling_wire::{Body, EventId, inbox::InboxBody};
+
+use super::Engine;
+use crate::{
+    api::types::ChatId,
+    contacts::Directory,
+    conversation::{Context, Conversations},
+    home::{Recipient, Sealing},
+    mls::GroupId,
+    net::HomeId,
+    presence::{self, Presence},
+    turn::{EngineError, Turn},
+};
+
+impl Engine {
+    /// Who is who.
+    pub(crate) fn directory(&self) -> Directory<'_> {
+        Directory { account: &self.account, contacts: &self.contacts }
+    }
+
+    /// The conversations, with what they read and use of the rest.
+    pub(crate) fn conversing(&mut self) -> (&mut Conversations, Context<'_>) {
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        let (links, homes, counters) = (&self.delivery, &mut self.homes, &mut self.counters);
+        (&mut self.conversations, Context { dir, links, mls: &self.mls, homes, counters })
+    }
+
+    /// Presence, with what it reads and uses of the rest.
+    pub(crate) fn presenting(&mut self) -> (&mut Presence, presence::Views<'_>) {
+        let views = presence::Views {
+            account: &self.account,
+            contacts: &mut self.contacts,
+            conversations: &mut self.conversations,
+            homes: &mut self.homes,
+            links: &self.delivery,
+        };
+        (&mut self.presence, views)
+    }
+
+    pub(crate) fn chat_with(&mut self, turn: &mut Turn<'_>, account: AccountId) -> ChatId {
+        self.conversations.chat_with(turn, self.account.id(), account)
+    }
+
+    pub(crate) fn make_direct_chats(&mut self, turn: &mut Turn<'_>) {
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        self.conversations.make_direct_chats(turn, dir);
+    }
+
+    pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
+        self.conversations.active_group(self.directory(), chat)
+    }
+
+    pub(crate) fn announce(&mut self, turn: &Turn<'_>, chat: ChatId, body: Body) -> EventId {
+        let (conversations, mut cx) = self.conversing();
+        conversations.announce(turn, &mut cx, chat, body)
+    }
+
+    pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, id: GroupId) {
+        let (conversations, mut cx) = self.conversing();
+        conversations.read_logs(turn, &mut cx, id);
+    }
+
+    pub(crate) fn renew_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let (conversations, mut cx) = self.conversing();
+        conversations.renew_outbox(turn, &mut cx, chat)
+    }
+
+    pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> bool {
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        self.conversations.wants_group(turn, dir, chat)
+    }
+
+    /// Conversations whose group does not fit get another, when it is time.
+    pub(super) fn regroup_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let (conversations, mut cx) = self.conversing();
+        let due = conversations.misfits_due(turn, &mut cx)?;
+        if !due.is_empty() {
+            self.regroup(turn)?;
+            let dir = Directory { account: &self.account, contacts: &self.contacts };
+            self.conversations.regrouped(turn, dir, due);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leave_parcel(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: &DeviceEntry,
+        place: [u8; 16],
+        body: &InboxBody,
+        account: AccountId,
+        home: &str,
+    ) -> Result<(), EngineError> {
+        let sealing = Sealing { mls: &self.mls, key: &self.account.identity.device_key };
+        self.homes.leave_parcel(turn, &sealing, &Recipient { account, device: to, home }, place, body)
+    }
+
+    /// Delivers what waits for inboxes at a server.
+    pub(super) fn send_parcels(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let groups = &self.conversations.groups;
+        // Whoever joins may write at once: the log has to be there before.
+        let may_join = |id: &GroupId| groups.get(id).is_none_or(|g| !g.row.ours || g.row.log_opened || g.row.dead);
+        self.homes.send_parcels(turn, home, self.account.id(), may_join);
+    }
+}

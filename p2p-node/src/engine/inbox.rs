@@ -1,0 +1,77 @@
+//! What comes to our inboxes: news of our own devices, requests and welcomes of others.
+
+use starling_wire::rendezvous::Page;
+use zeroize::Zeroizing;
+
+use super::Engine;
+use crate::{
+    api::types::{ContactState, DurableEventKind},
+    contacts::Person,
+    home::ReceivedItem,
+    limits::MAX_REQUESTS,
+    mls::GroupId,
+    net::HomeId,
+    store::{REQUESTS, Reading, RequestRow, prefix},
+    turn::{EngineError, Turn},
+};
+
+impl Engine {
+    /// Items of our inbox.
+    pub(super) fn on_inbox(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
+        let entries = self.homes.on_inbox_page(turn, home, page);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let secret = Zeroizing::new(self.account.identity.row.seal_secret.clone());
+        for entry in entries {
+            let (own, public) = (self.account.device(), &self.account.identity.seal_public);
+            let taken = match ReceivedItem::open(&self.mls, own, &secret, public, &entry.sealed) {
+                Ok(item) => self.on_inbox_item(turn, item)?,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = taken {
+                tracing::debug!(why, "an inbox item was dropped");
+            }
+        }
+        // Asked after this turn's commit: only then does the server delete what was read.
+        self.homes.read_inbox(turn, home);
+        self.account.check_packages(turn, &mut self.homes, home);
+        Ok(())
+    }
+
+    fn on_inbox_item(
+        &mut self,
+        turn: &mut Turn<'_>,
+        item: ReceivedItem,
+    ) -> Result<Result<(), &'static str>, EngineError> {
+        let ReceivedItem { sender, list, body, encoded } = item;
+        if list.account == self.account.id() {
+            return self.on_other_device(turn, sender, &body, list);
+        }
+        let account = list.account;
+        let known = self.contacts.people.get(&account).map(Person::state);
+        if known == Some(ContactState::Blocked) {
+            return Ok(Err("from somebody who is blocked"));
+        }
+        let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
+        if group.is_some_and(|g| self.conversations.groups.contains_key(&g)) {
+            // Delivered twice: it uses its invite up once.
+            return Ok(Ok(()));
+        }
+        let invited = self.use_token(turn, &body.token)?;
+        if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
+            return self.join(turn, &body, list, false);
+        }
+        let key = self.store.name("request", account.as_bytes());
+        let again = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();
+        if !again && turn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?.len() >= MAX_REQUESTS {
+            return Ok(Err("too many requests wait"));
+        }
+        let row = RequestRow { body: encoded, at_ms: turn.wall() };
+        turn.put(REQUESTS, &key, &row)?;
+        if !again {
+            turn.account_news(DurableEventKind::ContactRequested, account, &body.name)?;
+        }
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,58 @@
+//! What the network brings: streams, frames, connections to servers.
+
+use starling_keys::DeviceId;
+use starling_wire::{direct::DirectFrame, limits::MAX_FRAME_ENTRIES};
+
+use super::Engine;
+use crate::{
+    contacts::Directory,
+    net::NetEvent,
+    turn::{EngineError, Turn},
+};
+
+impl Engine {
+    pub(super) fn on_net(&mut self, turn: &mut Turn<'_>, event: NetEvent) -> Result<(), EngineError> {
+        match event {
+            NetEvent::DirectUp { device, relayed } => {
+                let dir = Directory { account: &self.account, contacts: &self.contacts };
+                self.delivery.link_up(turn, &mut self.conversations, dir, device, relayed);
+            }
+            NetEvent::DirectDown(device) => self.delivery.link_down(turn, device),
+            NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
+            NetEvent::HomeUp(home, hello) => {
+                let lost = self.homes.home_up(turn, home, &hello);
+                self.on_requests_lost(turn, lost);
+            }
+            NetEvent::HomeSilent(home, silent) => self.homes.on_silent(turn, home, silent),
+            NetEvent::HomeDown(home, reason) => {
+                let lost = self.homes.home_down(turn, home, reason);
+                self.on_requests_lost(turn, lost);
+            }
+            NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
+            NetEvent::Addresses { own, public } => {
+                let (presence, mut views) = self.presenting();
+                presence.set_addresses(turn, &mut views, (own, public));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, turn: &mut Turn<'_>, device: DeviceId, frame: DirectFrame) -> Result<(), EngineError> {
+        // The device may have been blocked or removed since the frame was read.
+        if !self.directory().may_talk(&device) || frame.entries.len() > MAX_FRAME_ENTRIES {
+            return Ok(());
+        }
+        let (conversations, mut cx) = self.conversing();
+        for entry in &frame.entries {
+            conversations.on_direct_entry(turn, &mut cx, device, entry)?;
+        }
+        for ack in &frame.acks {
+            conversations.on_ack(turn, &mut cx, device, &ack.group, ack.upto)?;
+        }
+        let (presence, mut views) = self.presenting();
+        for signal in &frame.signals {
+            presence.on_signal(turn, &mut views, &signal.group, &signal.sealed, Some(device));
+        }
+        Ok(())
+    }
+}

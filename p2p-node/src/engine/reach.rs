@@ -1,0 +1,127 @@
+//! Whom and which servers the network is to be connected to.
+
+use std::collections::HashMap;
+
+use libp2p::Multiaddr;
+use starling_keys::{DeviceId, RendezvousAddr};
+
+use super::Engine;
+use crate::{
+    contacts::Directory,
+    net::{HomeId, NetCommand, Target},
+    turn::{Effect, Turn},
+};
+
+/// What the network was told to connect to.
+pub struct Reach {
+    targets: HashMap<DeviceId, Target>,
+    homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>,
+    /// Something that [`Engine::sync_net`] looks at has changed.
+    pub changed: bool,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self { targets: HashMap::new(), homes: HashMap::new(), changed: true }
+    }
+}
+
+impl Engine {
+    /// Tells the network whom we want to be connected to, if that has changed.
+    pub(super) fn sync_net(&mut self, turn: &mut Turn<'_>) {
+        if !std::mem::take(&mut self.reach.changed) {
+            return;
+        }
+        let mut targets = HashMap::new();
+        let own = self
+            .account
+            .other_devices()
+            .iter()
+            .map(|d| (d.certificate.device(), self.account.id()))
+            .collect::<Vec<_>>();
+        let contacts = self.contacts.devices.iter().map(|(device, account)| (*device, *account));
+        for (device, account) in contacts.chain(own) {
+            if !self.directory().may_talk(&device) {
+                continue;
+            }
+            let (relays, addresses) = match self.contacts.people.get(&account) {
+                Some(person) => (
+                    person.list.as_ref().map(|l| l.homes.clone()).unwrap_or_default(),
+                    person
+                        .row
+                        .addresses
+                        .iter()
+                        .filter(|a| a.device == device.as_bytes())
+                        .flat_map(|a| &a.addresses)
+                        .filter_map(|a| Multiaddr::try_from(a.clone()).ok())
+                        .collect(),
+                ),
+                None => (
+                    self.account.identity.homes.clone(),
+                    self.account.own_devices.addresses.get(&device).cloned().unwrap_or_default(),
+                ),
+            };
+            targets.insert(device, Target { relays, addresses });
+        }
+        let homes = self.wanted_homes();
+        if targets != self.reach.targets {
+            self.reach.targets.clone_from(&targets);
+            turn.emit(Effect::Net(NetCommand::Targets(targets)));
+        }
+        if homes != self.reach.homes {
+            self.reach.homes.clone_from(&homes);
+            turn.emit(Effect::Net(NetCommand::Homes(homes)));
+        }
+    }
+
+    /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
+    fn wanted_homes(&mut self) -> HashMap<HomeId, (Vec<RendezvousAddr>, bool)> {
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        let mut wanted: HashMap<HomeId, (Vec<RendezvousAddr>, bool)> = HashMap::new();
+        let mut want = |address: &RendezvousAddr, own: bool| {
+            let entry = wanted.entry(address.peer).or_default();
+            entry.1 |= own;
+            if !entry.0.contains(address) && entry.0.len() < 8 {
+                entry.0.push(address.clone());
+            }
+        };
+        for home in &self.account.identity.homes {
+            want(home, true);
+        }
+        for home in self.conversations.homes_where(|group| self.conversations.is_linked_group(dir, group)) {
+            want(home, false);
+        }
+        for person in self.contacts.people.values().filter(|p| p.is_linked()) {
+            // Their relays: only through them can they be reached before there is a direct path.
+            for home in person.list.iter().flat_map(|l| &l.homes) {
+                want(home, false);
+            }
+        }
+        for home in self.account.own_devices.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
+            want(&home, false);
+        }
+        for home in self.conversations.homes_to_trim(&mut self.homes) {
+            want(&home, false);
+        }
+        for connect in self.contacts.connects.values() {
+            for home in &connect.homes {
+                want(home, false);
+            }
+        }
+        for outbound_item in self.homes.outbound_items.values() {
+            if let Ok(home) = outbound_item.row.home.parse() {
+                want(&home, false);
+            }
+        }
+        for code in &self.account.used_codes {
+            want(&code.home, false);
+        }
+        for (id, (addresses, own)) in &wanted {
+            let state = self.homes.servers.entry(*id).or_default();
+            state.addresses.clone_from(addresses);
+            state.own = *own;
+        }
+        self.homes.servers.retain(|id, _| wanted.contains_key(id));
+        wanted
+    }
+}

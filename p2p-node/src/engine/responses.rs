@@ -1,0 +1,126 @@
+//! What servers send: answers and refusals, routed to the capability that has asked, and what they push.
+
+use starling_wire::rendezvous::{Refusal, Response, ResponseBody};
+
+use super::Engine;
+use crate::{
+    home::{HomePending, Pending, Refused},
+    net::HomeId,
+    turn::{EngineError, Turn},
+};
+
+impl Engine {
+    /// Something came from a server: the answer to a request, or what it sends by itself.
+    pub(super) fn on_response(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        response: Response,
+    ) -> Result<(), EngineError> {
+        let Some(answer) = response.body else {
+            return Ok(());
+        };
+        if response.id == 0 {
+            return self.on_push(turn, home, answer);
+        }
+        let Some(pending) = self.homes.servers.get_mut(&home).and_then(|h| h.pending.remove(&response.id)) else {
+            return Ok(());
+        };
+        let span = tracing::debug_span!("response", request = response.id, of = pending.capability());
+        let _entered = span.enter();
+        if let ResponseBody::Refused(refused) = answer {
+            let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
+            tracing::debug!(?reason, "refused");
+            return self.on_refusal(turn, pending, &Refused { home, reason, retry_after_ms: refused.retry_after_ms });
+        }
+        match pending {
+            Pending::Nothing => Ok(()),
+            Pending::Account(pending) => self.on_account_answer(turn, home, pending, answer),
+            Pending::Contact(pending) => self.on_contact_answer(turn, pending, answer),
+            Pending::Log(pending) => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_log_answer(turn, &mut cx, home, pending, answer)
+            }
+            Pending::Home(pending) => match (pending, answer) {
+                (HomePending::Inbox, ResponseBody::Page(page)) => self.on_inbox(turn, home, page),
+                (HomePending::OutboundItem(key), ResponseBody::Appended(_)) => self.homes.parcel_delivered(turn, &key),
+                _ => Ok(()),
+            },
+            Pending::CallServers(id) => {
+                if let ResponseBody::Turn(servers) = answer {
+                    self.with_calls(turn, |calls, host| calls.on_servers(host, id, servers));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn on_refusal(&mut self, turn: &mut Turn<'_>, pending: Pending, refused: &Refused) -> Result<(), EngineError> {
+        match pending {
+            Pending::Nothing => {}
+            Pending::Account(pending) => self.account.on_account_refusal(turn, &mut self.homes, pending, refused),
+            Pending::Contact(pending) => self.on_contact_refusal(turn, pending, refused)?,
+            Pending::Log(pending) => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_log_refusal(turn, &mut cx, pending, refused)?;
+            }
+            Pending::Home(pending) => self.homes.on_home_refusal(turn, pending, refused)?,
+            Pending::CallServers(id) => self.calls.on_servers_lost(id),
+        }
+        Ok(())
+    }
+
+    /// Connections broke before the answers came.
+    pub(super) fn on_requests_lost(&mut self, turn: &mut Turn<'_>, lost: Vec<Pending>) {
+        for pending in lost {
+            self.on_request_lost(turn, pending);
+        }
+    }
+
+    /// The connection broke before the answer came. What is durable is asked again when the server is back.
+    fn on_request_lost(&mut self, turn: &mut Turn<'_>, pending: Pending) {
+        match pending {
+            Pending::Nothing => {}
+            Pending::Account(pending) => self.account.on_account_request_lost(turn, pending),
+            Pending::Contact(pending) => self.contacts.on_contact_request_lost(turn, &mut self.homes, &pending),
+            Pending::Log(pending) => self.conversations.on_log_request_lost(turn, pending),
+            Pending::Home(pending) => self.homes.on_request_lost(pending),
+            Pending::CallServers(id) => self.calls.on_servers_lost(id),
+        }
+    }
+
+    fn on_push(&mut self, turn: &mut Turn<'_>, home: HomeId, answer: ResponseBody) -> Result<(), EngineError> {
+        match answer {
+            // A hint only: what is deleted at the server is what was read in order.
+            ResponseBody::Page(page) if page.address.is_empty() => {
+                self.homes.read_inbox(turn, home);
+                Ok(())
+            }
+            ResponseBody::Page(page) => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_log_push(turn, &mut cx, home, page)
+            }
+            // Another device of ours has changed it.
+            ResponseBody::DeviceList(bytes) => self.on_pushed_list(turn, &bytes),
+            ResponseBody::Signal(signal) => {
+                if let Some((group, _)) =
+                    <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
+                {
+                    let (presence, mut views) = self.presenting();
+                    presence.on_signal(turn, &mut views, &group, &signal.sealed, None);
+                }
+                Ok(())
+            }
+            ResponseBody::Readers(readers) => {
+                let (presence, mut views) = self.presenting();
+                presence.on_readers(turn, &mut views, &readers.address, readers.others);
+                Ok(())
+            }
+            ResponseBody::Code(message) => {
+                self.on_code(turn, home, &message);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

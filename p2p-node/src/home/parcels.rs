@@ -1,0 +1,231 @@
+//! Parcels: sealed items that we leave in the inboxes of others' devices, and of our own.
+
+use bytes::Bytes;
+use prost::Message as _;
+use starling_keys::{AccountId, DeviceEntry, DeviceKey, RendezvousAddr};
+use starling_wire::{
+    Puzzle,
+    inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
+    rendezvous::{InboxAppend, Refusal, RequestBody, ServerHello},
+};
+
+use super::{HomePending, Homes};
+use crate::{
+    limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
+    mls::{GroupId, Mls},
+    net::{HomeId, WorkFor},
+    store::{OUTBOUND_ITEMS, OutboundItemRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+/// A sealed inbox item that we owe.
+pub struct OutboundItem {
+    pub row: OutboundItemRow,
+    pub under_way: bool,
+    /// How often the server has refused the work done for it.
+    denied: u8,
+}
+
+/// So many refusals of the work for a parcel may be the price having risen.
+const DENIALS: u8 = 3;
+
+impl OutboundItem {
+    pub fn new(row: OutboundItemRow) -> Self {
+        Self { row, under_way: false, denied: 0 }
+    }
+
+    /// The server with the inbox.
+    fn home(&self) -> Option<HomeId> {
+        self.row.home.parse::<RendezvousAddr>().ok().map(|home| home.peer)
+    }
+}
+
+/// Whose inbox an item goes to.
+pub struct Recipient<'a> {
+    pub account: AccountId,
+    pub device: &'a DeviceEntry,
+    /// The address of the server with the inbox.
+    pub home: &'a str,
+}
+
+/// What an item is sealed and signed with.
+pub struct Sealing<'a> {
+    pub mls: &'a Mls,
+    /// Of this device.
+    pub key: &'a DeviceKey,
+}
+
+/// The group that an item invites into, by the item's key.
+fn group_of(key: &[u8]) -> Option<GroupId> {
+    GroupId::try_from(key.get(32..)?).ok()
+}
+
+impl Homes {
+    /// Delivers what waits for inboxes at a server, if that is there. `own` is our account; `may_join` tells of a group whether those who are
+    /// invited into it can join it yet.
+    pub fn send_parcels(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        own: AccountId,
+        may_join: impl Fn(&GroupId) -> bool,
+    ) {
+        let Some(hello) = self.servers.get(&home).and_then(|h| h.hello.clone()) else {
+            return;
+        };
+        let due: Vec<Vec<u8>> = self
+            .outbound_items
+            .iter()
+            .filter(|(_, p)| !p.under_way && p.row.home.parse::<RendezvousAddr>().is_ok_and(|h| h.peer == home))
+            .filter(|(key, _)| group_of(key).is_none_or(|group| may_join(&group)))
+            .filter(|(key, _)| !self.waits_for_contact(own, key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            self.send_parcel(turn, home, &hello, key);
+        }
+    }
+
+    fn send_parcel(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello, key: Vec<u8>) {
+        let Some(outbound_item) = self.outbound_items.get_mut(&key) else { return };
+        outbound_item.under_way = true;
+        let append = InboxAppend {
+            device: Bytes::copy_from_slice(&outbound_item.row.device),
+            sealed: Bytes::copy_from_slice(&outbound_item.row.sealed),
+            token: Bytes::copy_from_slice(&outbound_item.row.token),
+            solution: None,
+        };
+        if append.token.is_empty() && hello.inbox_bits > MAX_WORK_BITS {
+            outbound_item.under_way = false;
+            if let Some(state) = self.servers.get_mut(&home) {
+                state.problem = Some("it asks for more work than any message is worth".into());
+            }
+        } else if append.token.is_empty() {
+            let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
+            let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
+            self.request_with_work(turn, home, puzzle, WorkFor::Inbox(append), HomePending::OutboundItem(key));
+        } else {
+            self.request(turn, home, RequestBody::InboxAppend(append), HomePending::OutboundItem(key));
+        }
+    }
+
+    /// Our other devices write into a group as soon as they have joined it: first the contact is to be able to.
+    fn waits_for_contact(&self, me: AccountId, key: &[u8]) -> bool {
+        let own = |p: &OutboundItem| p.row.account == me.as_bytes();
+        let (Some(outbound_item), Some(place)) = (self.outbound_items.get(key), key.get(32..)) else {
+            return false;
+        };
+        own(outbound_item) && self.outbound_items.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
+    }
+
+    /// A group's log is there: what invites others into it may go out.
+    pub fn parcels_of_group_up(&self, turn: &mut Turn<'_>, group: GroupId) {
+        let of_group = self.outbound_items.iter().filter(|(key, _)| group_of(key) == Some(group));
+        for home in of_group.filter_map(|(_, item)| item.home()) {
+            turn.fact(Fact::ParcelsWait(home));
+        }
+    }
+
+    /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
+    pub fn leave_parcel(
+        &mut self,
+        turn: &mut Turn<'_>,
+        sealing: &Sealing<'_>,
+        to: &Recipient<'_>,
+        place: [u8; 16],
+        body: &InboxBody,
+    ) -> Result<(), EngineError> {
+        let device = to.device.certificate.device();
+        let encoded: Bytes = body.to_bytes().into();
+        let signed = [&device.as_bytes()[..], &encoded].concat();
+        let item =
+            InboxItem { body: encoded, signature: Bytes::copy_from_slice(&sealing.key.sign(INBOX_DOMAIN, &signed)) };
+        let Ok(sealed) = sealing.mls.seal_to(&to.device.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
+            return Ok(());
+        };
+        let row = OutboundItemRow {
+            account: to.account.as_bytes().to_vec(),
+            device: device.as_bytes().to_vec(),
+            sealed,
+            token: body.token.to_vec(),
+            home: to.home.to_owned(),
+        };
+        let key = [&device.as_bytes()[..], &place].concat();
+        turn.put(OUTBOUND_ITEMS, &key, &row)?;
+        if let Ok(home) = to.home.parse::<RendezvousAddr>() {
+            turn.fact(Fact::ParcelsWait(home.peer));
+        }
+        self.outbound_items.insert(key, OutboundItem::new(row));
+        turn.fact(Fact::ReachChanged);
+        Ok(())
+    }
+
+    /// A server has taken an item.
+    pub fn parcel_delivered(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
+        self.tell_problem(turn, key, None);
+        self.forget_parcel(turn, key)
+    }
+
+    /// Says what keeps an item from its inbox, or that nothing does any more.
+    fn tell_problem(&self, turn: &mut Turn<'_>, key: &[u8], problem: Option<&'static str>) {
+        let item = self.outbound_items.get(key);
+        if let Some(account) = item.and_then(|item| AccountId::from_bytes(&item.row.account).ok()) {
+            turn.facts([Fact::ParcelProblem { account, problem }]);
+        }
+    }
+
+    fn forget_parcel(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
+        self.outbound_items.remove(key);
+        turn.fact(Fact::ReachChanged);
+        turn.delete(OUTBOUND_ITEMS, key)?;
+        let mut homes: Vec<HomeId> = self.servers.iter().filter(|(_, h)| h.own).map(|(home, _)| *home).collect();
+        homes.sort_unstable();
+        for home in homes {
+            turn.fact(Fact::ParcelsWait(home));
+        }
+        Ok(())
+    }
+
+    /// A server has not taken an item.
+    pub fn parcel_refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: &[u8],
+        reason: Refusal,
+        busy: bool,
+    ) -> Result<(), EngineError> {
+        let Some(outbound_item) = self.outbound_items.get_mut(key) else {
+            return Ok(());
+        };
+        outbound_item.under_way = false;
+        if busy {
+            let at = turn.now() + RETRY_REFUSED_MS;
+            if let Ok(home) = outbound_item.row.home.parse::<RendezvousAddr>() {
+                self.retry_at(home.peer, at);
+            }
+            let full = "their inbox is full: the request waits here until there is room";
+            let slow = "their rendezvous asks us to slow down: the request waits here";
+            self.tell_problem(turn, key, Some(if reason == Refusal::Full { full } else { slow }));
+            return Ok(());
+        }
+        if !outbound_item.row.token.is_empty() && reason == Refusal::Denied {
+            // The invite is used up, revoked or expired: it becomes a request, which costs some work and waits for them to accept.
+            outbound_item.row.token.clear();
+            let row = outbound_item.row.clone();
+            turn.put(OUTBOUND_ITEMS, key, &row)?;
+            if let Ok(home) = row.home.parse::<RendezvousAddr>() {
+                turn.fact(Fact::ParcelsWait(home.peer));
+            }
+            return Ok(());
+        }
+        if reason == Refusal::Denied && outbound_item.denied < DENIALS {
+            // The price may have risen since the server greeted us: the next greeting tells it.
+            outbound_item.denied += 1;
+            return Ok(());
+        }
+        // Nothing that trying again would mend.
+        tracing::warn!(?reason, "a contact request was refused");
+        self.tell_problem(turn, key, Some("their rendezvous refused the request: ask them for a new invite"));
+        self.forget_parcel(turn, key)
+    }
+}

@@ -1,0 +1,154 @@
+//! What a request to a server was for, as plain data. What its answer, its refusal or its loss means, its capability knows.
+
+use starling_keys::DeviceId;
+use starling_wire::CallId;
+
+use crate::{api::types::ChatId, mls::GroupId};
+
+/// What a request was for.
+#[derive(Debug)]
+pub enum Pending {
+    /// Nobody waits for the answer.
+    Nothing,
+    Account(AccountPending),
+    Contact(ContactPending),
+    Log(LogPending),
+    Home(HomePending),
+    /// STUN and TURN servers for a call.
+    CallServers(CallId),
+}
+
+impl Pending {
+    /// Who has asked, for the log.
+    pub fn capability(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nobody",
+            Self::Account(_) => "account",
+            Self::Contact(_) => "contacts",
+            Self::Log(_) => "conversation",
+            Self::Home(_) => "home",
+            Self::CallServers(_) => "calls",
+        }
+    }
+
+    /// Whether others get something of ours by it: then who wants to stop waits for its answer.
+    pub fn delivers(&self) -> bool {
+        match self {
+            Self::Account(pending) => matches!(pending, AccountPending::PutSnapshot),
+            Self::Log(pending) => matches!(pending, LogPending::Append(_) | LogPending::Trim(_)),
+            Self::Home(pending) => matches!(pending, HomePending::OutboundItem(_)),
+            Self::Nothing | Self::Contact(_) | Self::CallServers(_) => false,
+        }
+    }
+}
+
+impl From<AccountPending> for Pending {
+    fn from(pending: AccountPending) -> Self {
+        Self::Account(pending)
+    }
+}
+
+impl From<ContactPending> for Pending {
+    fn from(pending: ContactPending) -> Self {
+        Self::Contact(pending)
+    }
+}
+
+impl From<LogPending> for Pending {
+    fn from(pending: LogPending) -> Self {
+        Self::Log(pending)
+    }
+}
+
+impl From<HomePending> for Pending {
+    fn from(pending: HomePending) -> Self {
+        Self::Home(pending)
+    }
+}
+
+/// A request of the account that is not answered yet.
+#[derive(Debug)]
+pub enum AccountPending {
+    /// Our device list of this version, to register or to bring up to date.
+    Publish(u64),
+    /// Our own device list, to add this device to it.
+    OwnList,
+    /// A user name; the one that was asked for.
+    Username(String),
+    /// How many key packages are left; or, if they were `filled` up, how many there are now.
+    KeyPackages { filled: bool },
+    /// The account snapshot.
+    Snapshot,
+    /// Our snapshot, to be stored.
+    PutSnapshot,
+    /// A place for a short code.
+    OpenCode(u64),
+    /// An attempt at a short code.
+    TryCode(u64),
+}
+
+/// A request about contacts that is not answered yet.
+#[derive(Debug)]
+pub enum ContactPending {
+    /// The device list of somebody we want to connect to.
+    DeviceList(u64),
+    /// Key packages of these devices, theirs and our other ones, in which attempt.
+    KeyPackages(u64, u32, Vec<DeviceId>),
+    /// An invite that is registered, by its key.
+    Invite(Vec<u8>),
+}
+
+/// A request about inboxes that is not answered yet.
+#[derive(Debug)]
+pub enum HomePending {
+    /// Ours is read.
+    Inbox,
+    /// A parcel for somebody's, by its key.
+    OutboundItem(Vec<u8>),
+}
+
+/// A request about a log that is not answered yet.
+#[derive(Debug)]
+pub enum LogPending {
+    /// A log that is opened.
+    Open(GroupId),
+    /// A log that is read, in an epoch.
+    Read(GroupId, u64),
+    /// Entries that are appended.
+    Append(Appended),
+    /// A commit that wants to win.
+    Close(GroupId),
+    /// Entries of a log to delete.
+    Trim(Trimming),
+}
+
+/// What an append has carried.
+#[derive(Debug, Clone)]
+pub struct Appended {
+    pub place: LogPlace,
+    pub epoch: u64,
+    /// First and last sequence number of each outbox entry; none in a receipt.
+    pub items: Vec<(u64, u64)>,
+    /// A receipt: devices, and what they are told that we have.
+    pub told: Vec<(DeviceId, u64)>,
+    /// A receipt: up to where we have read, or 0 if that is not told.
+    pub read: u64,
+    /// Receipts before it in the same log, which are deleted with its append.
+    pub replaced: Trimming,
+}
+
+/// The key of a row about entries that a log keeps for us: chat, first sequence number of ours, log address, number of the first entry in the log.
+pub type LoggedKey = Vec<u8>;
+
+/// Entries that a server was asked to delete: rows, and the entries of each.
+pub type Trimming = Vec<(LoggedKey, Vec<u64>)>;
+
+/// A log of a conversation, with what deleting entries in it takes.
+#[derive(Debug, Clone)]
+pub struct LogPlace {
+    pub chat: ChatId,
+    pub group: GroupId,
+    pub home: String,
+    pub secret: Vec<u8>,
+    pub address: [u8; 32],
+}

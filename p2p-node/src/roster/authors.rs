@@ -1,0 +1,49 @@
+//! Authors of events: accounts with the devices that they wrote on. A timeline's rows name them by number.
+
+use std::collections::HashMap;
+
+use starling_keys::AccountId;
+
+use crate::store::AuthorRow;
+
+/// The authors that were seen, by number.
+#[derive(Default)]
+pub struct Authors {
+    authors: HashMap<u32, Author>,
+    numbers: HashMap<(AccountId, [u8; 8]), u32>,
+}
+
+struct Author {
+    account: AccountId,
+    own: bool,
+}
+
+impl Authors {
+    /// Adds one that is stored.
+    pub fn insert(&mut self, number: u32, row: &AuthorRow) {
+        if let (Ok(account), Ok(tag)) = (AccountId::from_bytes(&row.account), row.tag.as_slice().try_into()) {
+            self.numbers.insert((account, tag), number);
+            self.authors.insert(number, Author { account, own: row.own });
+        }
+    }
+
+    /// The number of an author, by the tag of its device.
+    pub fn number(&self, account: AccountId, tag: [u8; 8]) -> Option<u32> {
+        self.numbers.get(&(account, tag)).copied()
+    }
+
+    /// The number of the next author.
+    pub fn next_number(&self) -> u32 {
+        self.authors.keys().max().map_or(1, |n| n + 1)
+    }
+
+    /// The account of an author.
+    pub fn account(&self, number: u32) -> Option<AccountId> {
+        self.authors.get(&number).map(|author| author.account)
+    }
+
+    /// Whether an author is of our account.
+    pub fn is_own(&self, number: u32) -> bool {
+        self.authors.get(&number).is_some_and(|author| author.own)
+    }
+}
