@@ -110,7 +110,7 @@ async fn open(name: &str) -> (tempfile::TempDir, LocalServer) {
     (dir, server)
 }
 
-const FIXTURES: [&str; 1] = ["rendezvous-1"];
+const FIXTURES: [&str; 2] = ["rendezvous-1", "rendezvous-2"];
 
 #[tokio::test]
 async fn accounts_names_and_snapshots_of_an_earlier_version_are_served() {
@@ -167,12 +167,14 @@ async fn logs_and_inboxes_of_an_earlier_version_are_served_and_go_on() {
 async fn what_an_earlier_version_stored_counts_for_its_owner() {
     for fixture in FIXTURES {
         let (_dir, server) = open(fixture).await;
-        // "one", "three"; "first", "second", "the end"; "by invite"; two key packages.
-        assert_eq!(server.stored_bytes(alice().id()).await, 8 + 18 + 9 + 18);
-        assert_eq!(server.stored_bytes(bob().id()).await, 19);
+        let (streams, entries) = (|n: u64| n * 256, |n: u64| n * 64);
+        // "one", "three"; "first", "second", "the end"; the log after it; "by invite"; two key packages.
+        let alices = streams(5) + entries(2 + 3 + 1 + 2) + 8 + 18 + 9 + 18;
+        assert_eq!(server.stored(alice().id()).await, alices);
+        assert_eq!(server.stored(bob().id()).await, streams(1) + entries(2) + 19);
         let mut phone = Client::connect(&server, alice().device(0)).await;
         assert_eq!(phone.trim(&log(1), &[1, 3]).await, ResponseBody::Done(true));
-        assert_eq!(server.stored_bytes(alice().id()).await, 18 + 9 + 18);
+        assert_eq!(server.stored(alice().id()).await, alices - entries(2) - 8);
     }
 }
 

@@ -18,6 +18,8 @@ mod private_file;
 mod services;
 
 #[cfg(test)]
+mod attack_tests;
+#[cfg(test)]
 mod chain_tests;
 #[cfg(test)]
 mod cut_tests;

@@ -44,8 +44,26 @@ pub const CODE_TRIES_PER_SESSION: u32 = 16;
 pub const CODE_TRIES_PER_HOUR: u32 = 120;
 /// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.
 pub const PUSH_BYTES: usize = 64 * 1024;
-/// A closed log may take this much beyond its quota, so that it can be left.
-pub const CLOSE_OVERDRAFT: u64 = 16 * 1024 * 1024;
+/// Logs in one list.
+pub const LOGS_PAGE: usize = 1_000;
+/// A conversation may have so much though others take more than their part, some hundred short messages; in a small account a 64th of it.
+pub const CONVERSATION_FLOOR: u64 = 256 * 1024;
+/// The part of its full quota that an account has on its first day …
+pub const NEW_ACCOUNT_SHARE: u64 = 16;
+/// … and the days until it has all: who registers many accounts has little for a month.
+pub const FULL_AGE_DAYS: u64 = 30;
+/// An account's inboxes may have, together, so many times what one may.
+pub const INBOXES_PER_ACCOUNT: u64 = 4;
+/// An account's snapshot and invites, together: the largest snapshot and some thousand invites.
+pub const RECORDS_BYTES: u64 = 2 * 1024 * 1024;
+/// What an invite counts as.
+pub const INVITE_COST: u64 = 256;
+/// What an account counts as, beside its record: claims and last-resort key packages.
+pub const ACCOUNT_COST: u64 = 16 * 1024;
+/// The most work that clients do.
+pub const MAX_WORK_BITS: u32 = 24;
+/// Closing may take a log and its conversation this much beyond their quota, so that a full one can be left: one of the largest entries.
+pub const CLOSE_OVERDRAFT: u64 = 192 * 1024 + 1024;
 /// So many receipts may go over a log's bounds, so that a full one can be emptied.
 pub const RECEIPTS_OVERDRAFT: u64 = 64;
 /// Largest receipt that may.
@@ -62,6 +80,8 @@ pub const TOKEN_DAYS: RangeInclusive<u64> = 1..=3_650;
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A device has to answer pings within this time, or its connection is closed.
 pub const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked whether the disk has room.
+pub const DISK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired entries are looked for.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// User names of accounts that were away longer are free again.

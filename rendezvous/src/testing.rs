@@ -122,18 +122,47 @@ impl Client {
         entries(self.log(key, LogVerb::Read, LogRequest::default()).await)
     }
 
-    /// Leaves an item in an inbox, by an invite's token or else by work.
+    /// Leaves an item in an inbox, by an invite's token or else by the work that the greeting asks for.
     pub async fn leave_item(&mut self, device: [u8; 32], sealed: &[u8], token: &[u8]) -> ResponseBody {
-        let subject = [&device[..], blake3::hash(sealed).as_bytes()].concat();
-        let puzzle = Puzzle::new("inbox", &SERVER_KEY, &self.hello.nonce, &subject, self.hello.inbox_bits);
-        let solution = token.is_empty().then(|| puzzle.solve().0);
-        self.ask(RequestBody::InboxAppend(InboxAppend {
+        self.leave_item_for(device, sealed, token, self.hello.inbox_bits).await
+    }
+
+    /// Leaves an item in an inbox, by an invite's token or else by so much work.
+    pub async fn leave_item_for(&mut self, device: [u8; 32], sealed: &[u8], token: &[u8], bits: u32) -> ResponseBody {
+        let mut append = InboxAppend {
             device: Bytes::copy_from_slice(&device),
             sealed: Bytes::copy_from_slice(sealed),
             token: Bytes::copy_from_slice(token),
-            solution,
-        }))
-        .await
+            ..InboxAppend::default()
+        };
+        let puzzle = Puzzle::new("inbox", &SERVER_KEY, &self.hello.nonce, &append.subject(), bits);
+        append.solution = token.is_empty().then(|| puzzle.solve().0);
+        self.ask(RequestBody::InboxAppend(append)).await
+    }
+
+    /// Leaves an item in an inbox of an account that owns a log.
+    pub async fn leave_vouched(&mut self, device: [u8; 32], sealed: &[u8], log: &LogKey) -> ResponseBody {
+        let mut append = InboxAppend {
+            device: Bytes::copy_from_slice(&device),
+            sealed: Bytes::copy_from_slice(sealed),
+            log: Bytes::copy_from_slice(&log.address()),
+            ..InboxAppend::default()
+        };
+        append.signature = Bytes::copy_from_slice(&log.vouch(&self.hello.nonce, &append.subject()));
+        self.ask(RequestBody::InboxAppend(append)).await
+    }
+
+    /// All logs of the account: addresses, and the first of the conversation.
+    pub async fn logs(&mut self) -> Vec<(Bytes, Bytes)> {
+        let (mut all, mut after) = (Vec::new(), Bytes::new());
+        loop {
+            let ResponseBody::Logs(page) = self.ask(RequestBody::ListLogs(after)).await else { panic!("no logs") };
+            all.extend(page.logs.into_iter().map(|log| (log.address, log.root)));
+            after = all.last().map(|(address, _)| address.clone()).unwrap_or_default();
+            if !page.more {
+                return all;
+            }
+        }
     }
 
     /// What is in the own inbox.

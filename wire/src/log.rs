@@ -48,21 +48,43 @@ impl LogKey {
 
     /// Signs a request. `nonce` is the one that the server gave this session.
     pub fn sign(&self, verb: LogVerb, nonce: &[u8], payload: &[u8]) -> [u8; 64] {
-        self.0.sign(&signed_bytes(verb, nonce, &self.address(), payload)).to_bytes()
+        self.0.sign(&signed_bytes(verb.label(), nonce, &self.address(), payload)).to_bytes()
+    }
+
+    /// Shows who holds this key that `subject` comes from somebody who holds it, too, in this session.
+    pub fn vouch(&self, nonce: &[u8], subject: &[u8]) -> [u8; 64] {
+        self.0.sign(&signed_bytes(VOUCH, nonce, &self.address(), subject)).to_bytes()
     }
 }
 
 /// Whether `signature` allows `verb` with `payload` on the log at `address` in this session.
 pub fn verify_log(address: &[u8; 32], verb: LogVerb, nonce: &[u8], payload: &[u8], signature: &[u8]) -> bool {
+    verify(address, verb.label(), nonce, payload, signature)
+}
+
+/// Whether `signature` is that of [`LogKey::vouch`] with the key of the log at `address`.
+pub fn verify_vouch(address: &[u8; 32], nonce: &[u8], subject: &[u8], signature: &[u8]) -> bool {
+    verify(address, VOUCH, nonce, subject, signature)
+}
+
+/// The label of [`LogKey::vouch`]: no verb of a log.
+const VOUCH: &[u8] = b"vouch";
+
+fn verify(address: &[u8; 32], label: &[u8], nonce: &[u8], payload: &[u8], signature: &[u8]) -> bool {
     let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(address), Signature::from_slice(signature)) else {
         return false;
     };
-    key.verify_strict(&signed_bytes(verb, nonce, address, payload), &signature).is_ok()
+    key.verify_strict(&signed_bytes(label, nonce, address, payload), &signature).is_ok()
 }
 
-fn signed_bytes(verb: LogVerb, nonce: &[u8], address: &[u8; 32], payload: &[u8]) -> Vec<u8> {
+/// What a log keeps with an entry that only who knows `secret` may delete.
+pub fn eraser_of(secret: &[u8; 32]) -> [u8; 32] {
+    blake3::derive_key("starling 2026 log eraser v1", secret)
+}
+
+fn signed_bytes(label: &[u8], nonce: &[u8], address: &[u8; 32], payload: &[u8]) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new_derive_key("starling 2026 log request v1");
-    for part in [verb.label(), nonce, address, payload] {
+    for part in [label, nonce, address, payload] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }

@@ -14,7 +14,7 @@ pub struct Request {
     /// What is asked.
     #[prost(
         oneof = "RequestBody",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
     )]
     pub body: Option<RequestBody>,
 }
@@ -98,6 +98,12 @@ pub enum RequestBody {
     /// What follows the entries of an account's device chain that are known; answered like [`RequestBody::LookUp`].
     #[prost(message, tag = "25")]
     LookUpSince(ChainSince),
+    /// The logs that count against the account of the asking device, after this one (its address; empty for the first page).
+    #[prost(bytes, tag = "26")]
+    ListLogs(Bytes),
+    /// Delete a log of the asking device's account (its address) with all that is in it.
+    #[prost(bytes, tag = "27")]
+    DeleteLog(Bytes),
 }
 
 /// The beginning of an account's device chain that somebody knows.
@@ -138,7 +144,7 @@ pub struct Response {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// The answer.
-    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub body: Option<ResponseBody>,
 }
 
@@ -197,6 +203,37 @@ pub enum ResponseBody {
     /// STUN and TURN servers.
     #[prost(message, tag = "17")]
     Turn(TurnCredentials),
+    /// Logs of the account.
+    #[prost(message, tag = "18")]
+    Logs(Logs),
+}
+
+/// Logs that count against an account.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Logs {
+    /// In the order of their addresses.
+    #[prost(message, repeated, tag = "1")]
+    pub logs: Vec<LogUse>,
+    /// There are more: ask again after the last.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+
+/// What a log takes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogUse {
+    /// Its address.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub address: Bytes,
+    /// The address of its conversation's first log, with which it shares a budget.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub root: Bytes,
+    /// How many entries.
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    /// What counts against the budget: bytes, and something for each row.
+    #[prost(uint64, tag = "4")]
+    pub cost: u64,
 }
 
 /// What a server says of itself.
@@ -220,6 +257,9 @@ pub struct ServerHello {
     /// Leading zero bits of a proof of work for an inbox entry.
     #[prost(uint32, tag = "6")]
     pub inbox_bits: u32,
+    /// The server knows [`LogRequest::eraser`].
+    #[prost(bool, tag = "7")]
+    pub erasers: bool,
 }
 
 /// Who may register.
@@ -271,6 +311,9 @@ pub struct Refused {
     /// When it is worth to try again; 0 if that is not known.
     #[prost(uint64, tag = "2")]
     pub retry_after_ms: u64,
+    /// With [`Refusal::Denied`], if the proof of work was too small: the leading zero bits that are asked for now.
+    #[prost(uint32, tag = "3")]
+    pub work_bits: u32,
 }
 
 /// A device chain to store.
@@ -340,9 +383,22 @@ pub struct InboxAppend {
     /// The token of an invite …
     #[prost(bytes = "bytes", tag = "3")]
     pub token: Bytes,
-    /// … or a proof of work.
+    /// … or a proof of work …
     #[prost(uint64, optional, tag = "4")]
     pub solution: Option<u64>,
+    /// … or the address of a log of the receiving account, with …
+    #[prost(bytes = "bytes", tag = "5")]
+    pub log: Bytes,
+    /// … a signature of its key over [`InboxAppend::subject`]. Devices of the receiving account need none of these.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub signature: Bytes,
+}
+
+impl InboxAppend {
+    /// What is paid for or vouched for: this item in this inbox.
+    pub fn subject(&self) -> Vec<u8> {
+        [&self.device[..], blake3::hash(&self.sealed).as_bytes()].concat()
+    }
 }
 
 /// A request to a log, signed with the log's key.
@@ -369,6 +425,12 @@ pub struct LogRequest {
     /// The appended entry is a receipt: it may go a little over a full log's bounds, as others delete entries once they have it.
     #[prost(bool, tag = "7")]
     pub receipt: bool,
+    /// To append: what [`crate::eraser_of`] makes of a secret. Only who shows the secret deletes the entries before they expire; empty: everybody.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub eraser: Bytes,
+    /// To delete entries, also with a receipt: the secret (32 bytes).
+    #[prost(bytes = "bytes", tag = "9")]
+    pub erasing: Bytes,
 }
 
 impl LogRequest {
@@ -386,6 +448,13 @@ impl LogRequest {
         for entry in &self.entries {
             hasher.update(&(entry.len() as u64).to_le_bytes());
             hasher.update(entry);
+        }
+        // Not there in version 0.1: what it signs is the same.
+        for (name, secret) in [("eraser", &self.eraser), ("erasing", &self.erasing)] {
+            if !secret.is_empty() {
+                hasher.update(name.as_bytes());
+                hasher.update(secret);
+            }
         }
         hasher.finalize().as_bytes().to_vec()
     }

@@ -8,7 +8,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{Context, Conversations},
-    home::{Recipient, Sealing},
+    home::{Recipient, Sealing, Vouching},
     mls::GroupId,
     net::HomeId,
     presence::{self, Presence},
@@ -103,6 +103,11 @@ impl Engine {
         let groups = &self.conversations.groups;
         // Whoever joins may write at once: the log has to be there before.
         let may_join = |id: &GroupId| groups.get(id).is_none_or(|g| !g.row.ours || g.row.log_opened || g.row.dead);
-        self.homes.send_parcels(turn, home, self.account.id(), may_join);
+        let conversations = &self.conversations;
+        let vouch = |account: &AccountId, nonce: &[u8], subject: &[u8]| {
+            let keys = conversations.shared_log(account, home)?;
+            Some(Vouching { log: keys.address, signature: keys.key.vouch(nonce, subject) })
+        };
+        self.homes.send_parcels(turn, home, self.account.id(), may_join, vouch);
     }
 }

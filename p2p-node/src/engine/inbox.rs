@@ -64,8 +64,8 @@ impl Engine {
         }
         let key = self.store.name("request", account.as_bytes());
         let again = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();
-        if !again && turn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?.len() >= MAX_REQUESTS {
-            return Ok(Err("too many requests wait"));
+        if !again {
+            make_room_for_request(turn)?;
         }
         let row = RequestRow { body: encoded, at_ms: turn.wall() };
         turn.put(REQUESTS, &key, &row)?;
@@ -74,4 +74,15 @@ impl Engine {
         }
         Ok(Ok(()))
     }
+}
+
+/// The oldest request gives way: otherwise those of somebody who sends many would keep out all later ones.
+fn make_room_for_request(turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    let waiting = turn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?;
+    if waiting.len() >= MAX_REQUESTS
+        && let Some((oldest, _)) = waiting.iter().min_by_key(|(_, row)| row.at_ms)
+    {
+        turn.delete(REQUESTS, oldest)?;
+    }
+    Ok(())
 }

@@ -67,12 +67,13 @@ impl Engine {
             }
         }
         let mls = Mls::new(&account.identity.certificate(), &account.identity.device_key, packages)?;
+        let homes = Homes::load(&read, &account.identity.device_key)?;
         let engine = Self {
             account,
             contacts: Contacts::load(&read)?,
             conversations: Conversations::load(&read, &mls)?,
             delivery: Delivery::default(),
-            homes: Homes::load(&read)?,
+            homes,
             presence: Presence::default(),
             calls: Calls::default(),
             counters: Counters::load(&read, now)?,

@@ -31,7 +31,8 @@ impl Engine {
         if let ResponseBody::Refused(refused) = answer {
             let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
             tracing::debug!(?reason, "refused");
-            return self.on_refusal(turn, pending, &Refused { home, reason, retry_after_ms: refused.retry_after_ms });
+            let starling_wire::rendezvous::Refused { retry_after_ms, work_bits, .. } = refused;
+            return self.on_refusal(turn, pending, &Refused { home, reason, retry_after_ms, work_bits });
         }
         match pending {
             Pending::Nothing => Ok(()),

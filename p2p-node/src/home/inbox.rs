@@ -127,7 +127,7 @@ impl Homes {
         refused: &Refused,
     ) -> Result<(), EngineError> {
         match pending {
-            HomePending::OutboundItem(key) => self.parcel_refused(turn, &key, refused.reason, refused.is_busy())?,
+            HomePending::OutboundItem(key) => self.parcel_refused(turn, &key, refused)?,
             HomePending::Inbox if refused.is_busy() => self.retry_later(turn, refused),
             HomePending::Inbox => {}
         }

@@ -7,11 +7,12 @@ mod purpose;
 
 use std::collections::{BTreeMap, HashMap};
 
-use starling_keys::RendezvousAddr;
+use starling_keys::{DeviceKey, RendezvousAddr};
 use starling_wire::rendezvous::ServerHello;
+use zeroize::Zeroizing;
 
 pub use inbox::ReceivedItem;
-pub use parcels::{OutboundItem, Recipient, Sealing};
+pub use parcels::{OutboundItem, Recipient, Sealing, Vouching};
 pub use pending::Refused;
 pub use purpose::{
     AccountPending, Appended, ContactPending, HomePending, LogPending, LogPlace, LoggedKey, Pending, Trimming,
@@ -56,16 +57,24 @@ pub struct Homes {
     pub outbound_items: BTreeMap<Vec<u8>, OutboundItem>,
     /// When what a server has refused is asked of it again, in steady time.
     retries: Schedule<HomeId>,
+    /// What the secrets are derived from with which this device deletes its entries in logs.
+    eraser_seed: Zeroizing<[u8; 32]>,
 }
 
 impl Homes {
     /// Loads what waits from the profile.
-    pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
-        let mut homes = Self::default();
+    pub fn load(read: &impl Reading, device: &DeviceKey) -> Result<Self, EngineError> {
+        let eraser_seed = Zeroizing::new(blake3::derive_key("starling 2026 log eraser seed v1", &*device.seed()));
+        let mut homes = Self { eraser_seed, ..Self::default() };
         for (key, row) in read.range::<OutboundItemRow>(OUTBOUND_ITEMS, prefix(b""), usize::MAX, false)? {
             homes.outbound_items.insert(key, OutboundItem::new(row));
         }
         Ok(homes)
+    }
+
+    /// The secret with which this device deletes its entries in a log.
+    pub fn eraser_secret(&self, log: &[u8; 32]) -> [u8; 32] {
+        *blake3::keyed_hash(&self.eraser_seed, log).as_bytes()
     }
 
     /// Whether a server is our home and has registered us.

@@ -9,7 +9,7 @@ use starling_wire::{
     rendezvous::{InboxAppend, Refusal, RequestBody, ServerHello},
 };
 
-use super::{HomePending, Homes};
+use super::{HomePending, Homes, Refused};
 use crate::{
     limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
     mls::{GroupId, Mls},
@@ -24,6 +24,8 @@ pub struct OutboundItem {
     pub under_way: bool,
     /// How often the server has refused the work done for it.
     denied: u8,
+    /// The work that it has asked for when it did, in leading zero bits; else 0.
+    work_bits: u32,
 }
 
 /// So many refusals of the work for a parcel may be the price having risen.
@@ -31,7 +33,7 @@ const DENIALS: u8 = 3;
 
 impl OutboundItem {
     pub fn new(row: OutboundItemRow) -> Self {
-        Self { row, under_way: false, denied: 0 }
+        Self { row, under_way: false, denied: 0, work_bits: 0 }
     }
 
     /// The server with the inbox.
@@ -55,6 +57,14 @@ pub struct Sealing<'a> {
     pub key: &'a DeviceKey,
 }
 
+/// Shows a server that we are no stranger to the owner of a log.
+pub struct Vouching {
+    /// The log's address.
+    pub log: [u8; 32],
+    /// By its key.
+    pub signature: [u8; 64],
+}
+
 /// The group that an item invites into, by the item's key.
 fn group_of(key: &[u8]) -> Option<GroupId> {
     GroupId::try_from(key.get(32..)?).ok()
@@ -62,13 +72,14 @@ fn group_of(key: &[u8]) -> Option<GroupId> {
 
 impl Homes {
     /// Delivers what waits for inboxes at a server, if that is there. `own` is our account; `may_join` tells of a group whether those who are
-    /// invited into it can join it yet.
+    /// invited into it can join it yet. `vouch` shows that we share a log with an account, if we do.
     pub fn send_parcels(
         &mut self,
         turn: &mut Turn<'_>,
         home: HomeId,
         own: AccountId,
         may_join: impl Fn(&GroupId) -> bool,
+        vouch: impl Fn(&AccountId, &[u8], &[u8]) -> Option<Vouching>,
     ) {
         let Some(hello) = self.servers.get(&home).and_then(|h| h.hello.clone()) else {
             return;
@@ -82,27 +93,39 @@ impl Homes {
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
-            self.send_parcel(turn, home, &hello, key);
+            self.send_parcel(turn, home, &hello, key, &vouch);
         }
     }
 
-    fn send_parcel(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello, key: Vec<u8>) {
+    fn send_parcel(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        hello: &ServerHello,
+        key: Vec<u8>,
+        vouch: impl Fn(&AccountId, &[u8], &[u8]) -> Option<Vouching>,
+    ) {
         let Some(outbound_item) = self.outbound_items.get_mut(&key) else { return };
         outbound_item.under_way = true;
-        let append = InboxAppend {
+        let bits = hello.inbox_bits.max(outbound_item.work_bits);
+        let mut append = InboxAppend {
             device: Bytes::copy_from_slice(&outbound_item.row.device),
             sealed: Bytes::copy_from_slice(&outbound_item.row.sealed),
             token: Bytes::copy_from_slice(&outbound_item.row.token),
-            solution: None,
+            ..InboxAppend::default()
         };
-        if append.token.is_empty() && hello.inbox_bits > MAX_WORK_BITS {
+        let account = AccountId::from_bytes(&outbound_item.row.account).ok();
+        if let Some(Vouching { log, signature }) = account.and_then(|of| vouch(&of, &hello.nonce, &append.subject())) {
+            append.log = Bytes::copy_from_slice(&log);
+            append.signature = Bytes::copy_from_slice(&signature);
+        }
+        if append.token.is_empty() && bits > MAX_WORK_BITS {
             outbound_item.under_way = false;
             if let Some(state) = self.servers.get_mut(&home) {
                 state.problem = Some("it asks for more work than any message is worth".into());
             }
         } else if append.token.is_empty() {
-            let subject = [&append.device[..], blake3::hash(&append.sealed).as_bytes()].concat();
-            let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &subject, hello.inbox_bits);
+            let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &append.subject(), bits);
             self.request_with_work(turn, home, puzzle, WorkFor::Inbox(append), HomePending::OutboundItem(key));
         } else {
             self.request(turn, home, RequestBody::InboxAppend(append), HomePending::OutboundItem(key));
@@ -187,13 +210,8 @@ impl Homes {
     }
 
     /// A server has not taken an item.
-    pub fn parcel_refused(
-        &mut self,
-        turn: &mut Turn<'_>,
-        key: &[u8],
-        reason: Refusal,
-        busy: bool,
-    ) -> Result<(), EngineError> {
+    pub fn parcel_refused(&mut self, turn: &mut Turn<'_>, key: &[u8], refused: &Refused) -> Result<(), EngineError> {
+        let (reason, busy) = (refused.reason, refused.is_busy());
         let Some(outbound_item) = self.outbound_items.get_mut(key) else {
             return Ok(());
         };
@@ -219,8 +237,12 @@ impl Homes {
             return Ok(());
         }
         if reason == Refusal::Denied && outbound_item.denied < DENIALS {
-            // The price may have risen since the server greeted us: the next greeting tells it.
+            // The price has risen since the server greeted us: it says what it is now, or says it with its next greeting.
             outbound_item.denied += 1;
+            outbound_item.work_bits = refused.work_bits;
+            if refused.work_bits > 0 {
+                turn.fact(Fact::ParcelsWait(refused.home));
+            }
             return Ok(());
         }
         // Nothing that trying again would mend.

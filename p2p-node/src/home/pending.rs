@@ -19,6 +19,8 @@ pub struct Refused {
     pub reason: Refusal,
     /// How long the server asks us to wait, in milliseconds.
     pub retry_after_ms: u64,
+    /// If our work was too little: the leading zero bits that it asks for now; else 0.
+    pub work_bits: u32,
 }
 
 impl Refused {

@@ -216,7 +216,7 @@ fn a_removal_is_reported_only_when_a_home_has_the_list() {
     // The home refuses for a while.
     world.lie = Some(Box::new(|who, response| {
         if who == 0 && matches!(response.body, Some(ResponseBody::Done(_))) {
-            let refused = Refused { reason: Refusal::RateLimited.into(), retry_after_ms: 1_000 };
+            let refused = Refused { reason: Refusal::RateLimited.into(), retry_after_ms: 1_000, work_bits: 0 };
             response.body = Some(ResponseBody::Refused(refused));
         }
     }));

@@ -13,7 +13,7 @@ use super::{Config, ConfigError, environment::leaves};
 const MIB: u64 = 1024 * 1024;
 const TIB: u64 = MIB * MIB;
 /// Clients refuse to do more work than this.
-const MAX_WORK_BITS: u64 = 24;
+const MAX_WORK_BITS: u64 = crate::limits::MAX_WORK_BITS as u64;
 
 /// Every number in the configuration, with the smallest and the largest value that make sense. No sum or product of two of them overflows.
 pub(super) const RANGES: &[(&str, u64, u64)] = &[
@@ -30,7 +30,10 @@ pub(super) const RANGES: &[(&str, u64, u64)] = &[
     ("limits.log_bytes", MIB, TIB),
     ("limits.inbox_entries", 64, 1_000_000),
     ("limits.inbox_bytes", MIB, TIB),
+    ("limits.conversation_bytes", MIB, TIB),
     ("limits.account_bytes", MIB, TIB),
+    ("limits.disk_reserve_bytes", 0, TIB),
+    ("limits.store_bytes", MIB, 1024 * TIB),
     ("limits.keep_days", 1, 3_650),
     ("limits.inbox_work_bits", 0, MAX_WORK_BITS),
     ("relay.reservations", 0, 10_000_000),

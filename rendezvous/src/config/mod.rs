@@ -109,8 +109,14 @@ pub struct Limits {
     pub inbox_entries: u64,
     /// Bytes in one inbox.
     pub inbox_bytes: u64,
-    /// Bytes in all logs and inboxes of one account.
+    /// Bytes in all logs of one conversation.
+    pub conversation_bytes: u64,
+    /// Bytes in all logs of one account. A new account has a sixteenth of that, and all of it after 30 days.
     pub account_bytes: u64,
+    /// Bytes of everything that the server stores, about. Beyond that it refuses to store more; reading and deleting go on.
+    pub store_bytes: u64,
+    /// Bytes that have to stay free on the disk: with less, the server refuses to store more; reading and deleting, which take some, go on.
+    pub disk_reserve_bytes: u64,
     /// Days until an entry is deleted.
     pub keep_days: u64,
     /// Leading zero bits of the proof of work for writing to a stranger (20: about 0.1 s).
@@ -175,7 +181,10 @@ impl Default for Limits {
             log_bytes: 32 * 1024 * 1024,
             inbox_entries: 500,
             inbox_bytes: 16 * 1024 * 1024,
+            conversation_bytes: 32 * 1024 * 1024,
             account_bytes: 128 * 1024 * 1024,
+            store_bytes: 16 * 1024 * 1024 * 1024,
+            disk_reserve_bytes: 128 * 1024 * 1024,
             keep_days: 30,
             inbox_work_bits: 20,
         }

@@ -11,6 +11,7 @@ use super::StartError;
 use crate::{
     clock::now_ms,
     services::{operator, sweep::Sweep},
+    store::Budget,
 };
 use crate::{
     config::Config,
@@ -73,8 +74,13 @@ impl LocalServer {
         operator::put_token(&self.services, hash, uses, u64::MAX).await.unwrap();
     }
 
-    pub(crate) async fn stored_bytes(&self, account: Key) -> u64 {
-        self.services.store.counters.get(account).await.unwrap()
+    /// What counts against an account in all its streams.
+    pub(crate) async fn stored(&self, account: Key) -> u64 {
+        let mut sum = 0;
+        for budget in [Budget::Logs(account), Budget::Inboxes(account), Budget::KeyPackages(account)] {
+            sum += self.services.store.counters.get(budget).await.unwrap();
+        }
+        sum
     }
 
     /// Two sweeps: what the first suspects, the second puts right.

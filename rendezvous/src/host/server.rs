@@ -35,7 +35,7 @@ use super::{
 use crate::{
     clock::now_ms,
     config::{Config, ConfigError},
-    limits::{CLAIMS_EVERY, EXPIRY_INTERVAL},
+    limits::{CLAIMS_EVERY, DISK_INTERVAL, EXPIRY_INTERVAL},
     services::{Services, TurnEndpoint, operator, relay::turn::TurnError, sweep::Sweep},
     store::{Key, StoreError, Topic, redb::RedbStore},
 };
@@ -239,6 +239,7 @@ impl Server {
         let broken = services.store.health.broken();
         tokio::pin!(broken);
         let mut tidy = tokio::time::interval(EXPIRY_INTERVAL);
+        let mut disk = tokio::time::interval(DISK_INTERVAL);
         for event in std::mem::take(&mut self.early) {
             self.on_event(event);
         }
@@ -250,6 +251,7 @@ impl Server {
                 }
                 _ = tidy.tick() => self.swarm.behaviour().admission.retain_recent(),
                 Some(ended) = self.sessions.join_next(), if !self.sessions.is_empty() => self.ended(ended),
+                _ = disk.tick() => services.look_at_disk(),
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = &mut broken => {
                     return Err(StoreError::Failed("it cannot be written to: see the log, make room, start again".into()));

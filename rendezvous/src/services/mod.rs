@@ -7,6 +7,7 @@ pub mod presence;
 pub mod rates;
 pub mod relay;
 pub mod session;
+pub mod space;
 pub mod sweep;
 
 use std::sync::{
@@ -16,15 +17,15 @@ use std::sync::{
 
 use self::{
     directory::Codes,
-    log::quota::Allowance,
     operator::Metrics,
     rates::{NetworkRates, Rates},
+    space::Space,
 };
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
     limits::CODE_TRIES_PER_HOUR,
-    store::{Bounds, Key, Store},
+    store::{Key, Store},
 };
 
 /// The part of the configuration that can change while the server runs.
@@ -47,6 +48,8 @@ pub struct Services {
     /// Guesses at short codes by network.
     pub guesses: NetworkRates,
     pub draining: AtomicBool,
+    /// Whether more can be stored.
+    pub space: Space,
     /// Where calls are helped, if they are.
     pub turn: OnceLock<TurnEndpoint>,
     /// What the server is bound to, as [`Config::sockets`] names it.
@@ -74,6 +77,7 @@ impl Services {
             registrations: NetworkRates::per_hour(config.registration.per_address_per_hour),
             guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
             draining: AtomicBool::new(false),
+            space: Space::new(config.limits.store_bytes),
             turn: OnceLock::new(),
             sockets: config.sockets(),
             policy: RwLock::new(Arc::new(policy(config))),
@@ -85,23 +89,19 @@ impl Services {
     }
 
     pub fn reload(&self, config: &Config) {
+        self.space.set_most(config.limits.store_bytes);
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy(config));
+    }
+
+    /// Looks how much room the disk has.
+    pub fn look_at_disk(&self) {
+        if let Some(free) = self.store.health.free_space() {
+            self.space.note_disk(free, self.policy().limits.disk_reserve_bytes);
+        }
     }
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
-    }
-
-    pub fn log_allowance(&self) -> Allowance {
-        let limits = &self.policy().limits;
-        let stream = Bounds { entries: limits.log_entries, bytes: limits.log_bytes, expires_at: self.expiry() };
-        Allowance { stream, owner_bytes: limits.account_bytes }
-    }
-
-    pub fn inbox_allowance(&self) -> Allowance {
-        let limits = &self.policy().limits;
-        let stream = Bounds { entries: limits.inbox_entries, bytes: limits.inbox_bytes, expires_at: self.expiry() };
-        Allowance { stream, owner_bytes: limits.account_bytes }
     }
 
     pub fn expiry(&self) -> u64 {

@@ -21,37 +21,49 @@ use crate::{
 
 /// A refusal of a request.
 #[derive(Debug)]
-pub struct Rejected(pub Refusal, pub u64);
+pub struct Rejected {
+    pub reason: Refusal,
+    /// When it is worth to try again, in milliseconds; 0 if that is not known.
+    pub retry_after_ms: u64,
+    /// The work that is asked for, if it was too little; else 0.
+    pub work_bits: u32,
+}
+
+impl Rejected {
+    /// The proof of work is missing, wrong or too small.
+    pub fn work(work_bits: u32) -> Self {
+        Self { work_bits, ..Refusal::Denied.into() }
+    }
+}
 
 impl From<Refusal> for Rejected {
     fn from(reason: Refusal) -> Self {
-        Self(reason, 0)
+        Self { reason, retry_after_ms: 0, work_bits: 0 }
     }
 }
 
 impl From<StoreError> for Rejected {
     fn from(error: StoreError) -> Self {
-        Self(
-            match error {
-                StoreError::NotFound => Refusal::NotFound,
-                StoreError::Full => Refusal::Full,
-                StoreError::Closed(_) => Refusal::Denied,
-                // Somebody else changes the same all the time.
-                StoreError::Conflict => Refusal::RateLimited,
-                StoreError::Failed(_) | StoreError::Newer(_) | StoreError::InUse => {
-                    tracing::error!(%error, "a request failed");
-                    Refusal::Internal
-                }
-            },
-            0,
-        )
+        match error {
+            StoreError::NotFound => Refusal::NotFound,
+            StoreError::Full => Refusal::Full,
+            StoreError::Closed(_) => Refusal::Denied,
+            // Somebody else changes the same all the time.
+            StoreError::Conflict => Refusal::RateLimited,
+            StoreError::Failed(_) | StoreError::Newer(_) | StoreError::InUse => {
+                tracing::error!(%error, "a request failed");
+                Refusal::Internal
+            }
+        }
+        .into()
     }
 }
 
 impl From<Duration> for Rejected {
     /// Too often: wait so long.
     fn from(wait: Duration) -> Self {
-        Self(Refusal::RateLimited, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1))
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        Self { retry_after_ms, ..Refusal::RateLimited.into() }
     }
 }
 
@@ -129,6 +141,7 @@ impl Session {
                 registration: registration as i32,
                 register_bits: policy.registration.work_bits,
                 inbox_bits: policy.limits.inbox_work_bits,
+                erasers: true,
             })),
         }
     }
@@ -157,10 +170,10 @@ impl Session {
             Ok(()) => self.handle(ask).await,
             Err(wait) => Err(wait.into()),
         };
-        answer.unwrap_or_else(|Rejected(reason, retry_after_ms)| {
+        answer.unwrap_or_else(|Rejected { reason, retry_after_ms, work_bits }| {
             tracing::debug!(?reason, retry_after_ms, "refused");
             self.services.metrics.refusals.get_or_create(&reason.into()).inc();
-            ResponseBody::Refused(Refused { reason: reason as i32, retry_after_ms })
+            ResponseBody::Refused(Refused { reason: reason as i32, retry_after_ms, work_bits })
         })
     }
 
@@ -184,15 +197,25 @@ impl Session {
             RequestBody::CodeTry(message) => directory::code_try(self, message),
             RequestBody::CodeReply(message) => directory::code_reply(self, message),
             RequestBody::CodeClose(place) => directory::code_close(self, place),
-            RequestBody::InboxAppend(append) => log::inbox_append(self, append).await,
-            RequestBody::InboxRead(after) => log::inbox_read(self, after).await,
+            RequestBody::InboxAppend(append) => log::inbox::append(self, append).await,
+            RequestBody::InboxRead(after) => log::inbox::read(self, after).await,
             RequestBody::LogOpen(request) => log::open(self, request).await,
             RequestBody::LogAppend(request) => log::append(self, request).await,
             RequestBody::LogClose(request) => log::close(self, request).await,
             RequestBody::LogRead(request) => log::read(self, request).await,
-            RequestBody::LogSignal(request) => log::signal(self, request),
+            RequestBody::LogSignal(request) => log::signal(self, request).await,
             RequestBody::LogTrim(request) => log::trim(self, request).await,
             RequestBody::LogLeave(address) => log::leave(self, &address),
+            RequestBody::ListLogs(after) => log::list(self, &after).await,
+            RequestBody::DeleteLog(address) => log::delete(self, &address).await,
+        }
+    }
+
+    /// Refuses devices of accounts that the operator has banned.
+    pub async fn not_banned(&self) -> Result<(), Rejected> {
+        match self.account {
+            Some(account) if directory::is_banned(&self.services, account).await? => Err(Refusal::Banned.into()),
+            _ => Ok(()),
         }
     }
 
@@ -232,6 +255,8 @@ fn verb(ask: &RequestBody) -> &'static str {
         RequestBody::LogSignal(_) => "log_signal",
         RequestBody::LogTrim(_) => "log_trim",
         RequestBody::LogLeave(_) => "log_leave",
+        RequestBody::ListLogs(_) => "list_logs",
+        RequestBody::DeleteLog(_) => "delete_log",
     }
 }
 

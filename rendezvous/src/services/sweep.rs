@@ -8,10 +8,15 @@ use std::collections::HashMap;
 use prost::Message;
 
 use super::{Services, directory::claims};
-use crate::store::{Account, Claim, Collection, Invite, Key, Records, Revision, Store, StoreError, Token, load};
+use crate::limits::{ACCOUNT_COST, INVITE_COST};
+use crate::store::{
+    Account, Budget, Claim, Collection, Invite, Key, Records, Revision, Store, StoreError, Token, load,
+};
 
 /// Streams or records looked at together.
 const PAGE: usize = 1_000;
+/// Accounts looked at together: a record may have some kilobytes.
+const ACCOUNTS_PAGE: usize = 100;
 /// Suspects that are remembered between two sweeps; others wait for a later one.
 const MAX_SUSPECTS: usize = 100_000;
 
@@ -21,7 +26,7 @@ pub struct Sweep {
     /// Claims that do not agree with their account, by their revision.
     claims: Suspects<(Collection, Key), Revision>,
     /// Sums that are not those of the streams: both of them.
-    sums: Suspects<Key, (u64, u64)>,
+    sums: Suspects<Budget, (u64, u64)>,
 }
 
 /// States that looked wrong, now and the last time.
@@ -77,23 +82,24 @@ impl Sweep {
 
     /// Corrects the sums of what accounts store.
     async fn correct_quotas(&mut self, store: &Store) -> Result<(), StoreError> {
-        let mut counted: HashMap<Key, u64> = store.counters.keys().await?.into_iter().map(|key| (key, 0)).collect();
+        let mut counted: HashMap<Budget, u64> = store.counters.keys().await?.into_iter().map(|key| (key, 0)).collect();
         let mut after = None;
         loop {
             let page = store.streams.scan(after, PAGE).await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
-            for (_, head) in page {
-                if let Some(owner) = head.owner() {
-                    *counted.entry(owner).or_default() += head.bytes;
+            for (id, head) in page {
+                for budget in Budget::of_stream(id.kind, head.root(&id), head.owner()) {
+                    *counted.entry(budget).or_default() += head.cost();
                 }
             }
         }
-        for (owner, counted) in counted {
-            let sum = store.counters.get(owner).await?;
-            if sum != counted && self.sums.is_second_time(owner, (sum, counted)) {
-                tracing::debug!(sum, counted, "corrected what an account stores");
-                store.counters.correct(owner, sum, counted).await?;
+        count_records(&*store.records, &mut counted).await?;
+        for (budget, counted) in counted {
+            let sum = store.counters.get(budget).await?;
+            if sum != counted && self.sums.is_second_time(budget, (sum, counted)) {
+                tracing::debug!(sum, counted, "corrected what is stored");
+                store.counters.correct(budget, sum, counted).await?;
             }
         }
         self.sums.end();
@@ -144,6 +150,35 @@ async fn counts(records: &dyn Records, collection: Collection, key: &Key, claim:
     };
     let (account, _) = load::<Account>(records, Collection::Accounts, holder).await?;
     Ok(account.is_some_and(|account| claims::is_named(&account, collection, key)))
+}
+
+/// What records take: of each account its own, its snapshot and its invites.
+async fn count_records(records: &dyn Records, counted: &mut HashMap<Budget, u64>) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = records.scan(Collection::Accounts, after, ACCOUNTS_PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        for (key, record) in page {
+            let size = record.value.len() as u64;
+            let account = Account::decode(record.value).map_err(|e| StoreError::Failed(e.to_string()))?;
+            *counted.entry(Budget::All).or_default() += size + ACCOUNT_COST + account.snapshot_bytes;
+            *counted.entry(Budget::Records(key)).or_default() += account.snapshot_bytes;
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = records.scan(Collection::Invites, after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(*last);
+        for (_, record) in page {
+            let invite = Invite::decode(record.value).map_err(|e| StoreError::Failed(e.to_string()))?;
+            *counted.entry(Budget::All).or_default() += INVITE_COST;
+            if let Ok(account) = Key::try_from(invite.account) {
+                *counted.entry(Budget::Records(account)).or_default() += INVITE_COST;
+            }
+        }
+    }
 }
 
 /// Deletes the records of a collection that are of no use any more.

@@ -10,12 +10,12 @@ use starling_wire::rendezvous::{Response, ResponseBody};
 use tokio::sync::mpsc;
 
 use super::{
-    Bounds, Collection, Counters, Entry, Fanout, Records, Revision, Selection, Store, StoreError, StreamId, Streams,
-    Topic,
+    Batch, Bounds, Budget, Collection, Counters, Entry, Fanout, Records, Revision, Selection, Share, Store, StoreError,
+    StreamId, Streams, Topic,
 };
 
 const OWNER: [u8; 32] = [7; 32];
-const ROOMY: Bounds = Bounds { entries: 100, bytes: 10_000, expires_at: 1_000 };
+const ROOMY: Bounds = Bounds { entries: 100, bytes: 10_000, expires_at: 1_000, share: Share::WHOLE };
 
 /// All of them, each with a store of its own.
 pub async fn all(mut new_store: impl FnMut() -> Store) {
@@ -23,6 +23,9 @@ pub async fn all(mut new_store: impl FnMut() -> Store) {
     the_first_close_wins(&*new_store().streams).await;
     removed_entries_are_gone_and_numbers_go_on(&*new_store().streams).await;
     pages_end_at_their_bounds(&*new_store().streams).await;
+    a_class_has_its_share_and_its_oldest_give_way(&*new_store().streams).await;
+    only_who_shows_the_eraser_deletes_an_entry(&*new_store().streams).await;
+    a_stream_is_deleted_whole(&*new_store().streams).await;
     each_entry_is_popped_once(new_store()).await;
     what_has_expired_is_removed(&*new_store().streams).await;
     streams_and_records_are_scanned_in_order(&new_store()).await;
@@ -38,8 +41,12 @@ fn log(n: u8) -> StreamId {
     StreamId::log([n; 32])
 }
 
-fn texts(texts: &[&str]) -> Vec<Bytes> {
-    texts.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect()
+fn texts(texts: &[&str]) -> Batch {
+    texts.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect::<Vec<_>>().into()
+}
+
+fn each(sequences: &[u64]) -> Selection {
+    Selection::Each { sequences: sequences.to_vec(), eraser: None }
 }
 
 fn entry(sequence: u64, text: &str) -> Entry {
@@ -57,10 +64,10 @@ pub async fn appends_are_numbered_and_all_or_nothing(streams: &dyn Streams) {
     let id = log(1);
     assert!(matches!(streams.append(id, None, texts(&["a"]), ROOMY).await, Err(StoreError::NotFound)));
     assert_eq!(streams.head(id).await.unwrap(), None);
-    streams.open(id, OWNER, 5).await.unwrap();
-    assert_eq!(streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap(), 2);
+    assert!(streams.open(id, OWNER, None, 5).await.unwrap());
+    assert_eq!(streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap().last, 2);
     // Opening again changes nothing.
-    streams.open(id, [8; 32], 9).await.unwrap();
+    assert!(!streams.open(id, [8; 32], Some([9; 32]), 9).await.unwrap());
 
     let few = Bounds { entries: 3, ..ROOMY };
     assert!(matches!(streams.append(id, None, texts(&["c", "d"]), few).await, Err(StoreError::Full)));
@@ -73,7 +80,7 @@ pub async fn appends_are_numbered_and_all_or_nothing(streams: &dyn Streams) {
     // With an owner, it is created, unless that is refused.
     assert!(streams.append(log(2), Some(OWNER), texts(&["12345"]), small).await.is_err());
     assert_eq!(streams.head(log(2)).await.unwrap(), None);
-    assert_eq!(streams.append(log(2), Some(OWNER), texts(&["x"]), ROOMY).await.unwrap(), 1);
+    assert_eq!(streams.append(log(2), Some(OWNER), texts(&["x"]), ROOMY).await.unwrap().last, 1);
     assert_eq!(whole(streams, id).await.len(), 2);
 }
 
@@ -86,14 +93,14 @@ pub async fn the_first_close_wins(streams: &dyn Streams) {
     let end = Entry { closing: true, ..entry(2, "end") };
     for late in [
         streams.close(id, Bytes::from("other"), ROOMY).await,
-        streams.append(id, None, texts(&["late"]), ROOMY).await,
-        streams.append(id, Some(OWNER), texts(&["late"]), ROOMY).await,
+        streams.append(id, None, texts(&["late"]), ROOMY).await.map(|appended| appended.last),
+        streams.append(id, Some(OWNER), texts(&["late"]), ROOMY).await.map(|appended| appended.last),
     ] {
         assert!(matches!(late, Err(StoreError::Closed(entry)) if entry == end));
     }
     // The closing entry stays, however much is removed.
     streams.remove(id, Selection::UpTo(u64::MAX)).await.unwrap();
-    streams.remove(id, Selection::Each(vec![1, 2])).await.unwrap();
+    streams.remove(id, each(&[1, 2])).await.unwrap();
     assert_eq!(whole(streams, id).await, [end]);
 }
 
@@ -102,10 +109,10 @@ pub async fn removed_entries_are_gone_and_numbers_go_on(streams: &dyn Streams) {
     let id = log(1);
     assert_eq!(streams.remove(id, Selection::UpTo(9)).await.unwrap().entries, 0);
     streams.append(id, Some(OWNER), texts(&["a", "bb", "ccc", "dddd"]), ROOMY).await.unwrap();
-    let removed = streams.remove(id, Selection::Each(vec![2, 4, 4, 99])).await.unwrap();
+    let removed = streams.remove(id, each(&[2, 4, 4, 99])).await.unwrap();
     assert_eq!((removed.owner, removed.entries, removed.bytes), (Some(OWNER), 2, 6));
-    assert_eq!(streams.remove(id, Selection::Each(vec![2])).await.unwrap().bytes, 0);
-    assert_eq!(streams.append(id, None, texts(&["e"]), ROOMY).await.unwrap(), 5);
+    assert_eq!(streams.remove(id, each(&[2])).await.unwrap().bytes, 0);
+    assert_eq!(streams.append(id, None, texts(&["e"]), ROOMY).await.unwrap().last, 5);
     let removed = streams.remove(id, Selection::UpTo(3)).await.unwrap();
     assert_eq!((removed.entries, removed.bytes), (2, 4));
     assert_eq!(whole(streams, id).await, [entry(5, "e")]);
@@ -125,6 +132,64 @@ pub async fn pages_end_at_their_bounds(streams: &dyn Streams) {
     let page = streams.read(id, 0, 100, 0).await.unwrap();
     assert_eq!((page.entries, page.more), (vec![entry(1, "a")], true));
     assert_eq!(streams.read(id, u64::MAX, 100, 100).await.unwrap().entries, []);
+}
+
+/// Refused or, in a ring, at the cost of the oldest of the same class.
+pub async fn a_class_has_its_share_and_its_oldest_give_way(streams: &dyn Streams) {
+    let id = StreamId::inbox([1; 32]);
+    let of = |class, text: &str| Batch { class, ..texts(&[text]) };
+    let share = |entries, is_ring| Bounds { share: Share { entries, bytes: 8, is_ring }, ..ROOMY };
+    for (class, text) in [(1, "a"), (2, "b"), (1, "cc")] {
+        streams.append(id, Some(OWNER), of(class, text), share(2, false)).await.unwrap();
+    }
+    assert!(matches!(streams.append(id, None, of(1, "d"), share(2, false)).await, Err(StoreError::Full)));
+    streams.append(id, None, of(2, "d"), share(2, false)).await.unwrap();
+    let appended = streams.append(id, None, of(1, "e"), share(2, true)).await.unwrap();
+    assert_eq!((appended.last, appended.displaced.entries, appended.displaced.bytes), (5, 1, 1));
+    assert_eq!(whole(streams, id).await, [entry(2, "b"), entry(3, "cc"), entry(4, "d"), entry(5, "e")]);
+    // By bytes, too; and what is larger than the share is refused.
+    let appended = streams.append(id, None, of(1, "1234567"), share(2, true)).await.unwrap();
+    assert_eq!((appended.displaced.entries, appended.displaced.bytes), (1, 2));
+    assert!(matches!(streams.append(id, None, of(1, "123456789"), share(2, true)).await, Err(StoreError::Full)));
+    // The stream's own bounds hold for all classes together.
+    let few = Bounds { entries: 4, ..share(9, true) };
+    assert!(matches!(streams.append(id, None, of(3, "x"), few).await, Err(StoreError::Full)));
+    let head = streams.head(id).await.unwrap().unwrap();
+    assert_eq!((head.count, head.bytes, head.class(1), head.class(2)), (4, 10, (2, 8), (2, 2)));
+    streams.remove(id, Selection::UpTo(5)).await.unwrap();
+    let head = streams.head(id).await.unwrap().unwrap();
+    assert_eq!((head.class(1), head.class(2), head.class(3)), ((1, 7), (0, 0), (0, 0)));
+}
+
+/// Also of those that have none, but nobody else's.
+pub async fn only_who_shows_the_eraser_deletes_an_entry(streams: &dyn Streams) {
+    let id = log(1);
+    let by = |eraser: u8, text: &str| Batch { eraser: Some([eraser; 32]), ..texts(&[text]) };
+    streams.append(id, Some(OWNER), by(1, "a"), ROOMY).await.unwrap();
+    streams.append(id, None, by(2, "b"), ROOMY).await.unwrap();
+    streams.append(id, None, texts(&["c"]), ROOMY).await.unwrap();
+    assert_eq!(whole(streams, id).await, [entry(1, "a"), entry(2, "b"), entry(3, "c")]);
+    let each = |eraser| Selection::Each { sequences: vec![1, 2, 3], eraser };
+    assert_eq!(streams.remove(id, each(Some([1; 32]))).await.unwrap().entries, 2);
+    assert_eq!(streams.remove(id, each(None)).await.unwrap().entries, 0);
+    assert_eq!(whole(streams, id).await, [entry(2, "b")]);
+    assert_eq!(streams.remove(id, Selection::UpTo(9)).await.unwrap().entries, 1);
+}
+
+/// Closed or not; what is opened there afterwards is another.
+pub async fn a_stream_is_deleted_whole(streams: &dyn Streams) {
+    let id = log(1);
+    assert_eq!(streams.delete(id).await.unwrap().cost(), 0);
+    streams.open(id, OWNER, Some([5; 32]), 9).await.unwrap();
+    streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap();
+    streams.close(id, Bytes::from("end"), ROOMY).await.unwrap();
+    let head = streams.head(id).await.unwrap().unwrap();
+    assert_eq!(head.root(&id), [5; 32]);
+    let removed = streams.delete(id).await.unwrap();
+    assert_eq!((removed.entries, removed.bytes, removed.streams, removed.owner), (3, 6, 1, Some(OWNER)));
+    assert_eq!(removed.cost(), head.cost());
+    assert_eq!((whole(streams, id).await, streams.head(id).await.unwrap()), (vec![], None));
+    assert!(streams.open(id, OWNER, None, 9).await.unwrap());
 }
 
 /// Also when many take at once.
@@ -153,7 +218,7 @@ pub async fn what_has_expired_is_removed(streams: &dyn Streams) {
     let until = |expires_at| Bounds { expires_at, ..ROOMY };
     streams.append(log(1), Some(OWNER), texts(&["a"]), until(10)).await.unwrap();
     streams.append(log(1), None, texts(&["bb"]), until(20)).await.unwrap();
-    streams.open(log(2), OWNER, 15).await.unwrap();
+    streams.open(log(2), OWNER, Some([1; 32]), 15).await.unwrap();
     streams.append(log(3), Some([9; 32]), texts(&["ccc"]), until(30)).await.unwrap();
     let mut expired = Vec::new();
     for now in [10, 20, 20, 30] {
@@ -161,7 +226,7 @@ pub async fn what_has_expired_is_removed(streams: &dyn Streams) {
         let mut removed = Vec::new();
         loop {
             let step = streams.expire(after, now).await.unwrap();
-            removed.extend(step.removed.into_iter().map(|r| (r.owner, r.bytes)));
+            removed.extend(step.removed.into_iter().map(|r| (r.owner, r.bytes, r.streams)));
             after = step.next;
             if after.is_none() {
                 break;
@@ -170,10 +235,10 @@ pub async fn what_has_expired_is_removed(streams: &dyn Streams) {
         let left: Vec<StreamId> = streams.scan(None, 100).await.unwrap().into_iter().map(|(id, _)| id).collect();
         expired.push((removed, left));
     }
-    assert_eq!(expired[0], (vec![(Some(OWNER), 1)], vec![log(1), log(2), log(3)]));
-    assert_eq!(expired[1], (vec![(Some(OWNER), 2)], vec![log(3)]));
+    assert_eq!(expired[0], (vec![(Some(OWNER), 1, 0)], vec![log(1), log(2), log(3)]));
+    assert_eq!(expired[1], (vec![(Some(OWNER), 2, 1), (Some(OWNER), 0, 1)], vec![log(3)]));
     assert_eq!(expired[2], (vec![], vec![log(3)]));
-    assert_eq!(expired[3], (vec![(Some([9; 32]), 3)], vec![]));
+    assert_eq!(expired[3], (vec![(Some([9; 32]), 3, 1)], vec![]));
     assert_eq!(streams.totals().await.unwrap().streams, 0);
 }
 
@@ -181,13 +246,13 @@ pub async fn what_has_expired_is_removed(streams: &dyn Streams) {
 pub async fn streams_and_records_are_scanned_in_order(store: &Store) {
     let (mut ids, mut keys) = (Vec::new(), Vec::new());
     for n in [3_u8, 0, 255, 1] {
-        store.streams.open(log(n), OWNER, 1).await.unwrap();
+        store.streams.open(log(n), OWNER, None, 1).await.unwrap();
         store.records.put(Collection::Names, [n; 32], Revision::NONE, Bytes::from(vec![n])).await.unwrap();
         store.records.put(Collection::Bans, [n ^ 1; 32], Revision::NONE, Bytes::new()).await.unwrap();
         ids.push(log(n));
         keys.push([n; 32]);
     }
-    store.streams.open(StreamId::inbox([0; 32]), OWNER, 1).await.unwrap();
+    store.streams.open(StreamId::inbox([0; 32]), OWNER, None, 1).await.unwrap();
     ids.push(StreamId::inbox([0; 32]));
     ids.sort();
     keys.sort_unstable();
@@ -211,6 +276,21 @@ pub async fn streams_and_records_are_scanned_in_order(store: &Store) {
         }
         assert_eq!(seen, keys);
     }
+    store.streams.append(log(77), Some([9; 32]), texts(&["x"]), ROOMY).await.unwrap();
+    store.streams.delete(log(255)).await.unwrap();
+    ids.retain(|id| *id != log(255));
+    for limit in [1, 2, 100] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        while let Some(last) = {
+            let page = store.streams.of_owner(OWNER, after, limit).await.unwrap();
+            seen.extend(page.iter().copied());
+            page.last().copied()
+        } {
+            after = Some(last);
+        }
+        assert_eq!(seen, ids);
+    }
+    assert_eq!(store.streams.of_owner([9; 32], None, 9).await.unwrap(), [log(77)]);
     assert_eq!(store.records.count(Collection::Names).await.unwrap(), 4);
     assert_eq!(store.records.count(Collection::Invites).await.unwrap(), 0);
 }
@@ -260,7 +340,7 @@ pub async fn one_of_many_concurrent_writers_wins(store: Store) {
 pub async fn concurrent_appends_get_numbers_of_their_own(store: Store) {
     let writers = (0..16).map(|_| {
         let streams = store.streams.clone();
-        tokio::spawn(async move { streams.append(log(1), Some(OWNER), texts(&["a", "b"]), ROOMY).await.unwrap() })
+        tokio::spawn(async move { streams.append(log(1), Some(OWNER), texts(&["a", "b"]), ROOMY).await.unwrap().last })
     });
     let mut last = Vec::new();
     for writer in writers.collect::<Vec<_>>() {
@@ -272,7 +352,8 @@ pub async fn concurrent_appends_get_numbers_of_their_own(store: Store) {
 
 /// As far as one process sees them.
 pub async fn counters_add_up_and_are_corrected_if_unchanged(counters: &dyn Counters) {
-    let key = [1; 32];
+    let key = Budget::Logs([1; 32]);
+    assert_eq!(counters.add(Budget::Inboxes([1; 32]), 0).await.unwrap(), 0);
     assert_eq!(counters.get(key).await.unwrap(), 0);
     assert_eq!(counters.add(key, 5).await.unwrap(), 5);
     assert_eq!(counters.add(key, -2).await.unwrap(), 3);

@@ -7,39 +7,69 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Key, StoreError};
+use super::{Key, Kind, StoreError};
+
+/// What has a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Budget {
+    /// Everything that is stored.
+    All,
+    /// The logs of an account.
+    Logs(Key),
+    /// The logs of a conversation, by the address of the first.
+    Conversation(Key),
+    /// The inboxes of an account.
+    Inboxes(Key),
+    /// The key packages of an account.
+    KeyPackages(Key),
+    /// The records of an account.
+    Records(Key),
+}
+
+impl Budget {
+    /// What a stream counts against.
+    pub fn of_stream(kind: Kind, root: Key, owner: Option<Key>) -> impl Iterator<Item = Self> {
+        let of_owner = owner.map(|owner| match kind {
+            Kind::Log => Self::Logs(owner),
+            Kind::Inbox => Self::Inboxes(owner),
+            Kind::KeyPackages => Self::KeyPackages(owner),
+        });
+        let conversation = (kind == Kind::Log).then_some(Self::Conversation(root));
+        [Some(Self::All), conversation, of_owner].into_iter().flatten()
+    }
+}
 
 /// Sums by key. They may be late in other processes and lost with this one: who needs them counts again from time to time.
 #[async_trait]
 pub trait Counters: Send + Sync {
     /// Adds to a sum, which does not fall below 0; gives the new one, as far as this process knows it.
-    async fn add(&self, key: Key, delta: i64) -> Result<u64, StoreError>;
+    async fn add(&self, key: Budget, delta: i64) -> Result<u64, StoreError>;
     /// A sum; 0 for a key that was never added to.
-    async fn get(&self, key: Key) -> Result<u64, StoreError>;
+    async fn get(&self, key: Budget) -> Result<u64, StoreError>;
     /// Corrects a sum after counting, if it is still `expected`.
-    async fn correct(&self, key: Key, expected: u64, counted: u64) -> Result<(), StoreError>;
+    async fn correct(&self, key: Budget, expected: u64, counted: u64) -> Result<(), StoreError>;
     /// The keys with a sum.
-    async fn keys(&self) -> Result<Vec<Key>, StoreError>;
+    async fn keys(&self) -> Result<Vec<Budget>, StoreError>;
 }
 
 /// Counters in memory, for a store of one process: it counts when it is opened.
 #[derive(Default)]
-pub struct LocalCounters(Mutex<HashMap<Key, u64>>);
+pub struct LocalCounters(Mutex<HashMap<Budget, u64>>);
 
 impl LocalCounters {
     /// Counters with these sums.
-    pub fn new(sums: HashMap<Key, u64>) -> Self {
+    pub fn new(sums: HashMap<Budget, u64>) -> Self {
         Self(Mutex::new(sums))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Budget, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Counters for LocalCounters {
-    async fn add(&self, key: Key, delta: i64) -> Result<u64, StoreError> {
+    async fn add(&self, key: Budget, delta: i64) -> Result<u64, StoreError> {
         let mut sums = self.lock();
         let sum = sums.entry(key).or_default();
         *sum = sum.saturating_add_signed(delta);
@@ -50,11 +80,11 @@ impl Counters for LocalCounters {
         Ok(new)
     }
 
-    async fn get(&self, key: Key) -> Result<u64, StoreError> {
+    async fn get(&self, key: Budget) -> Result<u64, StoreError> {
         Ok(self.lock().get(&key).copied().unwrap_or_default())
     }
 
-    async fn correct(&self, key: Key, expected: u64, counted: u64) -> Result<(), StoreError> {
+    async fn correct(&self, key: Budget, expected: u64, counted: u64) -> Result<(), StoreError> {
         let mut sums = self.lock();
         if sums.get(&key).copied().unwrap_or_default() == expected {
             sums.insert(key, counted);
@@ -62,7 +92,7 @@ impl Counters for LocalCounters {
         Ok(())
     }
 
-    async fn keys(&self) -> Result<Vec<Key>, StoreError> {
+    async fn keys(&self) -> Result<Vec<Budget>, StoreError> {
         Ok(self.lock().keys().copied().collect())
     }
 }

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Bounds, Collection, Counters, Entry, Expired, Head, Health, Key, Page, Record, Records, Removed, Revision,
-    Selection, Store, StoreError, StreamId, Streams, Totals,
+    Appended, Batch, Bounds, Budget, Collection, Counters, Entry, Expired, Head, Health, Key, Page, Record, Records,
+    Removed, Revision, Selection, Store, StoreError, StreamId, Streams, Totals,
 };
 
 /// Counts the steps that change something, and lets so many pass.
@@ -67,20 +67,20 @@ impl Streams for Fused {
         self.store.streams.head(id).await
     }
 
-    async fn open(&self, id: StreamId, owner: Key, expires_at: u64) -> Result<(), StoreError> {
+    async fn open(&self, id: StreamId, owner: Key, root: Option<Key>, expires_at: u64) -> Result<bool, StoreError> {
         self.fuse.step()?;
-        self.store.streams.open(id, owner, expires_at).await
+        self.store.streams.open(id, owner, root, expires_at).await
     }
 
     async fn append(
         &self,
         id: StreamId,
         owner: Option<Key>,
-        entries: Vec<Bytes>,
+        batch: Batch,
         bounds: Bounds,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Appended, StoreError> {
         self.fuse.step()?;
-        self.store.streams.append(id, owner, entries, bounds).await
+        self.store.streams.append(id, owner, batch, bounds).await
     }
 
     async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError> {
@@ -97,6 +97,11 @@ impl Streams for Fused {
         self.store.streams.remove(id, selection).await
     }
 
+    async fn delete(&self, id: StreamId) -> Result<Removed, StoreError> {
+        self.fuse.step()?;
+        self.store.streams.delete(id).await
+    }
+
     async fn pop(&self, id: StreamId) -> Result<Option<(Entry, Removed)>, StoreError> {
         self.fuse.step()?;
         self.store.streams.pop(id).await
@@ -109,6 +114,10 @@ impl Streams for Fused {
 
     async fn scan(&self, after: Option<StreamId>, limit: usize) -> Result<Vec<(StreamId, Head)>, StoreError> {
         self.store.streams.scan(after, limit).await
+    }
+
+    async fn of_owner(&self, owner: Key, after: Option<StreamId>, limit: usize) -> Result<Vec<StreamId>, StoreError> {
+        self.store.streams.of_owner(owner, after, limit).await
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {
@@ -154,21 +163,21 @@ impl Records for Fused {
 
 #[async_trait]
 impl Counters for Fused {
-    async fn add(&self, key: Key, delta: i64) -> Result<u64, StoreError> {
+    async fn add(&self, key: Budget, delta: i64) -> Result<u64, StoreError> {
         self.fuse.step()?;
         self.store.counters.add(key, delta).await
     }
 
-    async fn get(&self, key: Key) -> Result<u64, StoreError> {
+    async fn get(&self, key: Budget) -> Result<u64, StoreError> {
         self.store.counters.get(key).await
     }
 
-    async fn correct(&self, key: Key, expected: u64, counted: u64) -> Result<(), StoreError> {
+    async fn correct(&self, key: Budget, expected: u64, counted: u64) -> Result<(), StoreError> {
         self.fuse.step()?;
         self.store.counters.correct(key, expected, counted).await
     }
 
-    async fn keys(&self) -> Result<Vec<Key>, StoreError> {
+    async fn keys(&self) -> Result<Vec<Budget>, StoreError> {
         self.store.counters.keys().await
     }
 }
@@ -177,6 +186,10 @@ impl Counters for Fused {
 impl Health for Fused {
     async fn check(&self) -> Result<(), StoreError> {
         self.store.health.check().await
+    }
+
+    fn free_space(&self) -> Option<u64> {
+        self.store.health.free_space()
     }
 
     async fn broken(&self) {

@@ -9,15 +9,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Bounds, Collection, Entry, Expired, Head, Health, Key, LocalCounters, LocalFanout, Page, Record, Records, Removed,
-    Revision, Selection, Store, StoreError, StreamId, Streams, Totals,
+    Appended, Batch, Bounds, Collection, Entry, Expired, Head, Health, Key, LocalCounters, LocalFanout, Page, Record,
+    Records, Removed, Revision, Selection, Store, StoreError, StreamId, Streams, Totals,
 };
 
 #[derive(Default)]
 struct Stream {
     head: Head,
-    /// The expiry and the bytes of each entry.
-    entries: BTreeMap<u64, (u64, Bytes)>,
+    entries: BTreeMap<u64, Stored>,
+}
+
+struct Stored {
+    expires_at: u64,
+    class: u8,
+    eraser: Option<Key>,
+    sealed: Bytes,
 }
 
 #[derive(Default)]
@@ -51,39 +57,51 @@ impl MemoryStore {
 
 impl Stream {
     fn entry(&self, sequence: u64) -> Option<Entry> {
-        let (_, sealed) = self.entries.get(&sequence)?;
-        Some(Entry { sequence, sealed: sealed.clone(), closing: sequence == self.head.closed })
+        let stored = self.entries.get(&sequence)?;
+        Some(Entry { sequence, sealed: stored.sealed.clone(), closing: sequence == self.head.closed })
     }
 
-    fn append(&mut self, entries: Vec<Bytes>, bounds: Bounds) -> Result<u64, StoreError> {
+    fn append(&mut self, id: &StreamId, batch: Batch, bounds: Bounds) -> Result<Appended, StoreError> {
         if let Some(closing) = (self.head.closed != 0).then(|| self.entry(self.head.closed)).flatten() {
             return Err(StoreError::Closed(closing));
         }
-        let size: u64 = entries.iter().map(|entry| entry.len() as u64).sum();
-        let count = self.head.count + entries.len() as u64;
-        if count > bounds.entries || self.head.bytes + size > bounds.bytes {
+        let (count, size, share) = (batch.entries.len() as u64, batch.bytes(), bounds.share);
+        let mut displaced = Vec::new();
+        let (mut of_class, mut bytes_of_class) = self.head.class(batch.class);
+        let mut oldest = self.entries.iter().filter(|(_, stored)| stored.class == batch.class);
+        let mut freed = (0, 0);
+        while batch.class > 0 && (of_class + count > share.entries || bytes_of_class + size > share.bytes) {
+            let (sequence, stored) = oldest.next().filter(|_| share.is_ring).ok_or(StoreError::Full)?;
+            let bytes = stored.sealed.len() as u64;
+            (of_class, bytes_of_class) = (of_class - 1, bytes_of_class - bytes);
+            freed = (freed.0 + 1, freed.1 + bytes);
+            displaced.push(*sequence);
+        }
+        let (kept, kept_bytes) = (self.head.count - freed.0, self.head.bytes - freed.1);
+        if kept + count > bounds.entries || kept_bytes + size > bounds.bytes {
             return Err(StoreError::Full);
         }
-        for entry in entries {
+        let displaced = self.remove(id, displaced);
+        for sealed in batch.entries {
             self.head.last += 1;
-            self.entries.insert(self.head.last, (bounds.expires_at, entry));
+            self.head.count_entry(batch.class, sealed.len() as u64, true);
+            let stored = Stored { expires_at: bounds.expires_at, class: batch.class, eraser: batch.eraser, sealed };
+            self.entries.insert(self.head.last, stored);
         }
-        self.head.count = count;
-        self.head.bytes += size;
         self.head.expires_at = self.head.expires_at.max(bounds.expires_at);
-        Ok(self.head.last)
+        Ok(Appended { last: self.head.last, displaced })
     }
 
-    fn remove(&mut self, sequences: impl IntoIterator<Item = u64>) -> Removed {
-        let mut removed = Removed { owner: self.head.owner(), ..Removed::default() };
+    fn remove(&mut self, id: &StreamId, sequences: impl IntoIterator<Item = u64>) -> Removed {
+        let mut removed = Removed::of(id, &self.head);
         for sequence in sequences {
-            if let Some((_, sealed)) = self.entries.remove(&sequence) {
+            if let Some(stored) = self.entries.remove(&sequence) {
+                let bytes = stored.sealed.len() as u64;
+                self.head.count_entry(stored.class, bytes, false);
                 removed.entries += 1;
-                removed.bytes += sealed.len() as u64;
+                removed.bytes += bytes;
             }
         }
-        self.head.count -= removed.entries;
-        self.head.bytes -= removed.bytes;
         removed
     }
 }
@@ -94,37 +112,40 @@ impl Streams for MemoryStore {
         Ok(self.lock().streams.get(&id).map(|stream| stream.head.clone()))
     }
 
-    async fn open(&self, id: StreamId, owner: Key, expires_at: u64) -> Result<(), StoreError> {
-        let head = Head { owner: owner.to_vec(), expires_at, ..Head::default() };
-        self.lock().streams.entry(id).or_insert_with(|| Stream { head, ..Stream::default() });
-        Ok(())
+    async fn open(&self, id: StreamId, owner: Key, root: Option<Key>, expires_at: u64) -> Result<bool, StoreError> {
+        let root = root.map(|root| root.to_vec()).unwrap_or_default();
+        let head = Head { owner: owner.to_vec(), root, expires_at, ..Head::default() };
+        let mut state = self.lock();
+        let is_new = !state.streams.contains_key(&id);
+        state.streams.entry(id).or_insert_with(|| Stream { head, ..Stream::default() });
+        Ok(is_new)
     }
 
     async fn append(
         &self,
         id: StreamId,
         owner: Option<Key>,
-        entries: Vec<Bytes>,
+        batch: Batch,
         bounds: Bounds,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Appended, StoreError> {
         let mut state = self.lock();
         if let Some(stream) = state.streams.get_mut(&id) {
-            return stream.append(entries, bounds);
+            return stream.append(&id, batch, bounds);
         }
         let owner = owner.ok_or(StoreError::NotFound)?;
         let head = Head { owner: owner.to_vec(), ..Head::default() };
         let mut stream = Stream { head, ..Stream::default() };
-        let last = stream.append(entries, bounds)?;
+        let appended = stream.append(&id, batch, bounds)?;
         state.streams.insert(id, stream);
-        Ok(last)
+        Ok(appended)
     }
 
     async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError> {
         let mut state = self.lock();
         let stream = state.streams.get_mut(&id).ok_or(StoreError::NotFound)?;
-        let last = stream.append(vec![entry], bounds)?;
-        stream.head.closed = last;
-        Ok(last)
+        let appended = stream.append(&id, vec![entry].into(), bounds)?;
+        stream.head.closed = appended.last;
+        Ok(appended.last)
     }
 
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {
@@ -153,10 +174,21 @@ impl Streams for MemoryStore {
         let closed = stream.head.closed;
         let mut sequences: Vec<u64> = match selection {
             Selection::UpTo(last) => stream.entries.range(..=last).map(|(sequence, _)| *sequence).collect(),
-            Selection::Each(sequences) => sequences,
+            Selection::Each { sequences, eraser } => {
+                let may = |stored: &Stored| stored.eraser.is_none() || stored.eraser == eraser;
+                sequences.into_iter().filter(|sequence| stream.entries.get(sequence).is_some_and(may)).collect()
+            }
         };
         sequences.retain(|sequence| *sequence != closed);
-        Ok(stream.remove(sequences))
+        Ok(stream.remove(&id, sequences))
+    }
+
+    async fn delete(&self, id: StreamId) -> Result<Removed, StoreError> {
+        let Some(stream) = self.lock().streams.remove(&id) else {
+            return Ok(Removed::default());
+        };
+        let Head { count, bytes, .. } = stream.head;
+        Ok(Removed { entries: count, bytes, streams: 1, ..Removed::of(&id, &stream.head) })
     }
 
     async fn pop(&self, id: StreamId) -> Result<Option<(Entry, Removed)>, StoreError> {
@@ -166,7 +198,7 @@ impl Streams for MemoryStore {
         };
         let first = stream.entries.keys().next().and_then(|sequence| stream.entry(*sequence));
         Ok(first.map(|entry| {
-            let removed = stream.remove([entry.sequence]);
+            let removed = stream.remove(&id, [entry.sequence]);
             (entry, removed)
         }))
     }
@@ -178,12 +210,15 @@ impl Streams for MemoryStore {
             if after.is_some_and(|after| *id <= after) {
                 return true;
             }
-            let old = stream.entries.iter().take_while(|(_, (expires_at, _))| *expires_at <= now);
+            let old = stream.entries.iter().take_while(|(_, stored)| stored.expires_at <= now);
             let old: Vec<u64> = old.map(|(sequence, _)| *sequence).collect();
-            if !old.is_empty() {
-                expired.removed.push(stream.remove(old));
+            let mut removed = stream.remove(id, old);
+            let stays = stream.head.count > 0 || stream.head.expires_at > now;
+            removed.streams = u64::from(!stays);
+            if removed.cost() > 0 {
+                expired.removed.push(removed);
             }
-            stream.head.count > 0 || stream.head.expires_at > now
+            stays
         });
         Ok(expired)
     }
@@ -192,6 +227,12 @@ impl Streams for MemoryStore {
         let state = self.lock();
         let all = state.streams.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
         Ok(all.take(limit).map(|(id, stream)| (*id, stream.head.clone())).collect())
+    }
+
+    async fn of_owner(&self, owner: Key, after: Option<StreamId>, limit: usize) -> Result<Vec<StreamId>, StoreError> {
+        let state = self.lock();
+        let all = state.streams.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
+        Ok(all.filter(|(_, stream)| stream.head.owner() == Some(owner)).map(|(id, _)| *id).take(limit).collect())
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {
@@ -260,6 +301,10 @@ impl State {
 impl Health for MemoryStore {
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn free_space(&self) -> Option<u64> {
+        None
     }
 
     async fn broken(&self) {

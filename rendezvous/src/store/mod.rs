@@ -28,10 +28,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::{
-    counters::{Counters, LocalCounters},
+    counters::{Budget, Counters, LocalCounters},
     fanout::{Fanout, LocalFanout, Outbox, SubscriberId, Topic},
     records::{Collection, Record, Records, Revision, discard, load, replace, update},
-    streams::{Bounds, Entry, Expired, Head, Kind, Page, Removed, Selection, StreamId, Streams, Totals},
+    streams::{
+        Appended, Batch, Bounds, Entry, Expired, Head, Kind, MAX_CLASS, Page, Removed, Selection, Share, StreamId,
+        Streams, Totals,
+    },
     values::{Account, Claim, HeldMark, Invite, Snapshot, Token},
 };
 
@@ -75,6 +78,8 @@ impl StoreError {
 pub trait Health: Send + Sync {
     /// Whether it can write now.
     async fn check(&self) -> Result<(), StoreError>;
+    /// Bytes that its disk has left; `None` if it does not know.
+    fn free_space(&self) -> Option<u64>;
     /// Waits until it cannot write any more, and the process has to be started again.
     async fn broken(&self);
 }

@@ -75,6 +75,26 @@ pub struct Head {
     /// When the stream itself may go, in seconds since 1970.
     #[prost(uint64, tag = "6")]
     pub expires_at: u64,
+    /// A log: the address of its conversation's first log; none in that.
+    #[prost(bytes = "vec", tag = "7")]
+    pub root: Vec<u8>,
+    /// What there is of each class but the first.
+    #[prost(message, repeated, tag = "8")]
+    pub classes: Vec<ClassUse>,
+}
+
+/// What a stream has of a class of entries.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ClassUse {
+    /// The class.
+    #[prost(uint32, tag = "1")]
+    pub class: u32,
+    /// How many entries.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// Their bytes.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
 }
 
 impl Head {
@@ -82,6 +102,91 @@ impl Head {
     pub fn owner(&self) -> Option<Key> {
         self.owner.as_slice().try_into().ok()
     }
+
+    /// A log: the address of its conversation's first log.
+    pub fn root(&self, id: &StreamId) -> Key {
+        self.root.as_slice().try_into().unwrap_or(id.address)
+    }
+
+    /// What there is of a class of entries: how many, and their bytes.
+    pub fn class(&self, class: u8) -> (u64, u64) {
+        let found = self.classes.iter().find(|known| known.class == u32::from(class));
+        found.map_or((0, 0), |known| (known.count, known.bytes))
+    }
+
+    /// All that is stored of the stream, as [`Removed::cost`].
+    pub fn cost(&self) -> u64 {
+        cost(1, self.count, self.bytes)
+    }
+
+    /// Counts an entry that is added (or, with `added` false, removed).
+    pub(super) fn count_entry(&mut self, class: u8, bytes: u64, added: bool) {
+        let change = |sum: &mut u64, by: u64| *sum = if added { *sum + by } else { sum.saturating_sub(by) };
+        change(&mut self.count, 1);
+        change(&mut self.bytes, bytes);
+        if class == 0 {
+            return;
+        }
+        let class = u32::from(class);
+        if !self.classes.iter().any(|known| known.class == class) {
+            self.classes.push(ClassUse { class, ..ClassUse::default() });
+        }
+        for known in self.classes.iter_mut().filter(|known| known.class == class) {
+            change(&mut known.count, 1);
+            change(&mut known.bytes, bytes);
+        }
+        self.classes.retain(|known| known.count > 0);
+    }
+}
+
+/// What an entry takes beside its bytes: its key, its expiry and its part of a page.
+const ENTRY_COST: u64 = 64;
+/// What a stream takes beside its entries.
+const STREAM_COST: u64 = 256;
+
+fn cost(streams: u64, entries: u64, bytes: u64) -> u64 {
+    streams * STREAM_COST + entries * ENTRY_COST + bytes
+}
+
+/// Entries that are appended together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Sealed bytes.
+    pub entries: Vec<Bytes>,
+    /// Whose they are, as far as shares count: 0 to [`MAX_CLASS`].
+    pub class: u8,
+    /// Before they expire, only who shows this deletes them one by one. Without it, everybody may who may delete at all.
+    pub eraser: Option<Key>,
+}
+
+/// The last class of entries.
+pub const MAX_CLASS: u8 = 15;
+
+impl Batch {
+    /// What it will take, apart from the stream.
+    pub fn cost(&self) -> u64 {
+        cost(0, self.entries.len() as u64, self.bytes())
+    }
+
+    /// Bytes of the entries.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.len() as u64).sum()
+    }
+}
+
+impl From<Vec<Bytes>> for Batch {
+    fn from(entries: Vec<Bytes>) -> Self {
+        Self { entries, ..Self::default() }
+    }
+}
+
+/// What an append has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// The sequence number of the last entry.
+    pub last: u64,
+    /// What has given way.
+    pub displaced: Removed,
 }
 
 /// What bounds a stream.
@@ -93,6 +198,24 @@ pub struct Bounds {
     pub bytes: u64,
     /// When the new entries expire, in seconds since 1970. Entries of one stream expire in their order.
     pub expires_at: u64,
+    /// What the class of the new entries may take of that.
+    pub share: Share,
+}
+
+/// A class's part of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Most entries.
+    pub entries: u64,
+    /// Most bytes.
+    pub bytes: u64,
+    /// If there are more, the oldest of the class give way; else the new ones are refused.
+    pub is_ring: bool,
+}
+
+impl Share {
+    /// All of the stream.
+    pub const WHOLE: Self = Self { entries: u64::MAX, bytes: u64::MAX, is_ring: false };
 }
 
 /// Which entries to remove. The closing entry stays.
@@ -100,8 +223,13 @@ pub struct Bounds {
 pub enum Selection {
     /// All up to and with this sequence number.
     UpTo(u64),
-    /// These; those that are not there are ignored.
-    Each(Vec<u64>),
+    /// These, as far as they have no eraser or this one; those that are not there are ignored.
+    Each {
+        /// Their numbers.
+        sequences: Vec<u64>,
+        /// The eraser that is shown.
+        eraser: Option<Key>,
+    },
 }
 
 /// What was removed from a stream.
@@ -109,10 +237,26 @@ pub enum Selection {
 pub struct Removed {
     /// The account whose quota it counted against.
     pub owner: Option<Key>,
+    /// The kind of the stream, and of a log the address of its conversation's first log; none if nothing was removed.
+    pub of: Option<(Kind, Key)>,
     /// Entries.
     pub entries: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Streams that are gone as a whole.
+    pub streams: u64,
+}
+
+impl Removed {
+    /// Nothing of a stream yet.
+    pub(super) fn of(id: &StreamId, head: &Head) -> Self {
+        Self { owner: head.owner(), of: Some((id.kind, head.root(id))), ..Self::default() }
+    }
+
+    /// Bytes on the disk, about: rows have a price of their own, so that many small ones are no way around a quota.
+    pub fn cost(&self) -> u64 {
+        cost(self.streams, self.entries, self.bytes)
+    }
 }
 
 /// Some entries of a stream.
@@ -127,7 +271,7 @@ pub struct Page {
 /// What one step of expiry removed, and where the next begins.
 #[derive(Clone, Debug, Default)]
 pub struct Expired {
-    /// For each stream that lost entries.
+    /// For each stream that lost entries or is gone.
     pub removed: Vec<Removed>,
     /// The last stream that was looked at; `None` after the last of all.
     pub next: Option<StreamId>,
@@ -147,29 +291,32 @@ pub struct Totals {
 pub trait Streams: Send + Sync {
     /// What is known of a stream, if it exists.
     async fn head(&self, id: StreamId) -> Result<Option<Head>, StoreError>;
-    /// Creates a stream; one that exists stays as it is.
-    async fn open(&self, id: StreamId, owner: Key, expires_at: u64) -> Result<(), StoreError>;
-    /// Appends all entries or none; gives the sequence number of the last. With an owner, a stream that does not exist is created; without
-    /// one it is [`StoreError::NotFound`].
+    /// Creates a stream; one that exists stays as it is. Gives whether it is new. `root` is the first log of a log's conversation, if it is another.
+    async fn open(&self, id: StreamId, owner: Key, root: Option<Key>, expires_at: u64) -> Result<bool, StoreError>;
+    /// Appends all entries or none. With an owner, a stream that does not exist is created; without one it is [`StoreError::NotFound`].
     async fn append(
         &self,
         id: StreamId,
         owner: Option<Key>,
-        entries: Vec<Bytes>,
+        batch: Batch,
         bounds: Bounds,
-    ) -> Result<u64, StoreError>;
+    ) -> Result<Appended, StoreError>;
     /// Appends the closing entry, after which nothing is appended; gives its sequence number. The first close wins.
     async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError>;
     /// Entries after a sequence number, up to `limit` entries and about `max_bytes`; at least one, if there is one.
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError>;
     /// Removes entries.
     async fn remove(&self, id: StreamId, selection: Selection) -> Result<Removed, StoreError>;
+    /// Deletes a stream with all that is in it.
+    async fn delete(&self, id: StreamId) -> Result<Removed, StoreError>;
     /// Takes the first entry away.
     async fn pop(&self, id: StreamId) -> Result<Option<(Entry, Removed)>, StoreError>;
     /// Removes what has expired from some streams after `after`, and those streams that are empty and have expired themselves.
     async fn expire(&self, after: Option<StreamId>, now: u64) -> Result<Expired, StoreError>;
     /// Some streams after `after`, in order.
     async fn scan(&self, after: Option<StreamId>, limit: usize) -> Result<Vec<(StreamId, Head)>, StoreError>;
+    /// Some streams of an owner after `after`, in order.
+    async fn of_owner(&self, owner: Key, after: Option<StreamId>, limit: usize) -> Result<Vec<StreamId>, StoreError>;
     /// How much there is.
     async fn totals(&self) -> Result<Totals, StoreError>;
 }

@@ -23,6 +23,12 @@ pub struct Account {
     /// Since when its entries are here.
     #[prost(message, repeated, tag = "8")]
     pub held: Vec<HeldMark>,
+    /// The day since 1970 on which it has registered; 0 if that was before it was noted.
+    #[prost(uint64, tag = "9")]
+    pub since_day: u64,
+    /// Bytes of its snapshot.
+    #[prost(uint64, tag = "10")]
+    pub snapshot_bytes: u64,
 }
 
 /// Since when a number of entries of a device chain are here.

@@ -18,8 +18,8 @@ use libp2p::{
 use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList};
 use starling_rendezvous::{Server, config::Config};
 use starling_wire::{
-    Puzzle, RENDEZVOUS_PROTOCOL,
-    rendezvous::{Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
+    LogKey, LogVerb, Puzzle, RENDEZVOUS_PROTOCOL,
+    rendezvous::{LogRequest, Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
     streams::{self, FrameReader, FrameWriter, Gate},
 };
 use tempfile::TempDir;
@@ -181,6 +181,21 @@ impl Client {
                 _ => return None,
             }
         }
+    }
+
+    /// A signed request to a log.
+    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, mut request: LogRequest) -> Option<ResponseBody> {
+        request.address = Bytes::copy_from_slice(&key.address());
+        request.signature = Bytes::copy_from_slice(&key.sign(verb, &self.hello.nonce, &request.signed_payload()));
+        self.ask(match verb {
+            LogVerb::Open => RequestBody::LogOpen(request),
+            LogVerb::Append => RequestBody::LogAppend(request),
+            LogVerb::Close => RequestBody::LogClose(request),
+            LogVerb::Read => RequestBody::LogRead(request),
+            LogVerb::Signal => RequestBody::LogSignal(request),
+            LogVerb::Trim => RequestBody::LogTrim(request),
+        })
+        .await
     }
 
     /// Registers a new account with this device.

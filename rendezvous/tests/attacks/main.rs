@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod client;
+mod disk;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -8,8 +8,9 @@ mod renewal;
 pub use renewal::renewal_due;
 
 use bytes::Bytes;
+use starling_keys::AccountId;
 use starling_wire::{
-    LogVerb,
+    LogVerb, eraser_of,
     rendezvous::{LogRequest, RequestBody},
 };
 
@@ -37,10 +38,20 @@ impl Homes {
         mut request: LogRequest,
         pending: impl Into<Pending>,
     ) -> bool {
-        let Some(nonce) = self.servers.get(&home).and_then(|h| h.hello.as_ref()).map(|h| h.nonce.clone()) else {
+        let hello = self.servers.get(&home).and_then(|h| h.hello.as_ref());
+        let Some((nonce, erasers)) = hello.map(|h| (h.nonce.clone(), h.erasers)) else {
             return false;
         };
         request.address = Bytes::copy_from_slice(&keys.address);
+        if erasers {
+            let secret = self.eraser_secret(&keys.address);
+            if verb == LogVerb::Append {
+                request.eraser = Bytes::copy_from_slice(&eraser_of(&secret));
+            }
+            if !request.sequences.is_empty() {
+                request.erasing = Bytes::copy_from_slice(&secret);
+            }
+        }
         let payload = request.signed_payload();
         request.signature = Bytes::copy_from_slice(&keys.key.sign(verb, &nonce, &payload));
         let ask = match verb {
@@ -57,6 +68,14 @@ impl Homes {
 }
 
 impl Conversations {
+    /// The current log of an account's direct conversation at a home, if the account is its owner there.
+    pub(crate) fn shared_log(&self, account: &AccountId, home: HomeId) -> Option<LogKeys> {
+        let chat = self.direct_with(account)?;
+        let shared =
+            |group: &&GroupEntry| group.row.chat == chat.0 && !group.row.ours && self.home_of(group.id) == Some(home);
+        self.groups.values().find(shared)?.current_keys()
+    }
+
     /// The groups whose logs are at a home, when it comes up.
     pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
         for id in self.groups_at(home) {
@@ -84,7 +103,7 @@ impl Conversations {
     }
 
     /// Stops following the logs of conversations of an account in which nobody is left whom we exchange messages with.
-    pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, account: starling_keys::AccountId) {
+    pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, account: AccountId) {
         let chats: Vec<ChatId> = self.of(&account).filter(|chat| !self.is_reachable(cx.dir, *chat)).collect();
         let of_chat = |g: &&GroupEntry| chats.iter().any(|chat| g.row.chat == chat.0);
         let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self

@@ -123,7 +123,7 @@ async fn store(
         if known.as_ref().map(|known| &known.device_list) != checked.map(|checked| &checked.device_list) {
             return Err(Rejected::from(Refusal::Stale));
         }
-        let known = known.unwrap_or_default();
+        let known = known.unwrap_or_else(super::new_account);
         let before = known.devices.iter().filter_map(|device| Key::try_from(device.as_slice()).ok());
         gone = before.filter(|device| !change.devices.contains(device)).collect();
         let mut held = Held::from_marks(known.held.iter().map(|m| (m.length, m.since)));

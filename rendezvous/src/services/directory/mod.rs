@@ -20,14 +20,20 @@ pub use codes::Codes;
 
 use super::{
     Services,
+    log::quota::{Allowance, Limit},
     relay::turn,
     session::{Rejected, Session, key},
 };
 use crate::{
     clock::now_ms,
     config::RegistrationMode,
-    limits::{CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_LIFE_S, NAME_UNUSED_DAYS},
-    store::{self, Account, Collection, Invite, Key, Records, StoreError, StreamId, load, replace, update},
+    limits::{
+        CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_COST, INVITE_LIFE_S, NAME_UNUSED_DAYS,
+        RECORDS_BYTES,
+    },
+    store::{
+        self, Account, Bounds, Collection, Invite, Key, Records, Share, StoreError, StreamId, load, replace, update,
+    },
 };
 
 /// The account that a device belongs to.
@@ -113,10 +119,18 @@ fn is_stale(known: &Account, list: &DeviceList, bytes: &Bytes) -> bool {
         || (known.version == list.version && known.device_list != *bytes)
 }
 
+/// The record of an account that registers now.
+fn new_account() -> Account {
+    Account { since_day: today(), ..Account::default() }
+}
+
 /// Lets a new account register; gives the token that it has paid with, if any.
 async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -> Result<Option<Key>, Rejected> {
     let services = &session.services;
     let policy = services.policy();
+    if services.space.is_full() {
+        return Err(Refusal::Full.into());
+    }
     if let Some(origin) = &session.origin {
         services.registrations.check(origin)?;
     }
@@ -149,7 +163,7 @@ async fn store_list(
         if known.as_ref().is_some_and(|known| is_stale(known, list, bytes)) {
             return Err(Rejected::from(Refusal::Stale));
         }
-        let known = known.unwrap_or_default();
+        let known = known.unwrap_or_else(new_account);
         let before = known.devices.iter().filter_map(|device| Key::try_from(device.as_slice()).ok());
         gone = before.filter(|device| !devices.contains(device)).collect();
         Ok(Account {
@@ -256,11 +270,19 @@ pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) 
         replace(&*services.store.records, Collection::LastResort, device, packages.last_resort).await?;
     }
     let id = StreamId::key_packages(device);
-    let stored = services.store.streams.head(id).await?.map_or(0, |head| head.count);
+    let head = services.store.streams.head(id).await?;
+    let stored = head.as_ref().map_or(0, |head| head.count);
     let room = MAX_KEY_PACKAGES.saturating_sub(usize::try_from(stored).unwrap_or(usize::MAX));
     let one_time: Vec<Bytes> = packages.one_time.into_iter().take(room).collect();
     if !one_time.is_empty() {
-        services.append(id, Some(owner), true, one_time, services.inbox_allowance()).await?;
+        let stream = Bounds {
+            entries: MAX_KEY_PACKAGES as u64,
+            bytes: (MAX_KEY_PACKAGES * MAX_KEY_PACKAGE) as u64,
+            expires_at: services.expiry(),
+            share: Share::WHOLE,
+        };
+        let allowance = Allowance { stream, limit: Limit::KeyPackages };
+        services.append(id, head.as_ref(), Some(owner), one_time.into(), allowance).await?;
     }
     let left = services.store.streams.head(id).await?.map_or(0, |head| head.count);
     Ok(ResponseBody::KeyPackagesLeft(u32::try_from(left).unwrap_or(u32::MAX)))
@@ -295,7 +317,11 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
     let records = &*session.services.store.records;
     let token = key(&invite.token_hash)?;
     if invite.uses == 0 {
-        return revoke_invite(records, token, account).await;
+        return revoke_invite(&session.services, token, account).await;
+    }
+    let is_new = load::<Invite>(records, Collection::Invites, token).await?.0.is_none();
+    if is_new {
+        session.services.charge_record(account, INVITE_COST, RECORDS_BYTES).await?;
     }
     // One use delivers to each of the account's devices.
     let (record, _) = load::<Account>(records, Collection::Accounts, account).await?;
@@ -311,12 +337,16 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
     Ok(ResponseBody::Done(true))
 }
 
-async fn revoke_invite(records: &dyn Records, token: Key, account: Key) -> Result<ResponseBody, Rejected> {
+async fn revoke_invite(services: &Services, token: Key, account: Key) -> Result<ResponseBody, Rejected> {
+    let records = &*services.store.records;
     let (known, revision) = load::<Invite>(records, Collection::Invites, token).await?;
     match known {
         None => {}
         Some(known) if known.account != account => return Err(Refusal::Taken.into()),
-        Some(_) => records.delete(Collection::Invites, token, revision).await?,
+        Some(_) => {
+            records.delete(Collection::Invites, token, revision).await?;
+            services.discount_record(account, INVITE_COST).await?;
+        }
     }
     Ok(ResponseBody::Done(true))
 }
@@ -327,11 +357,20 @@ pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<R
         return Err(Refusal::Malformed.into());
     }
     let records = &*session.services.store.records;
+    let bytes = snapshot.sealed.len() as u64;
+    let known = load::<Account>(records, Collection::Accounts, account).await?.0.ok_or(Refusal::NotRegistered)?;
+    // What it is larger than the one before. The sweep counts what it is smaller, and what was refused below.
+    session.services.charge_record(account, bytes.saturating_sub(known.snapshot_bytes), RECORDS_BYTES).await?;
     update(records, Collection::Snapshots, account, |known: Option<store::Snapshot>| {
         if known.is_some_and(|known| known.version >= snapshot.version) {
             return Err(Rejected::from(Refusal::Stale));
         }
         Ok(store::Snapshot { version: snapshot.version, sealed: snapshot.sealed.clone() })
+    })
+    .await?;
+    update(records, Collection::Accounts, account, |known: Option<Account>| {
+        let known = known.ok_or(Refusal::NotRegistered)?;
+        Ok::<_, Rejected>(Account { snapshot_bytes: bytes, ..known })
     })
     .await?;
     Ok(ResponseBody::Done(true))

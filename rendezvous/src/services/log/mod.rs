@@ -1,31 +1,27 @@
 //! Logs and inboxes: sealed entries that wait for whoever was not reached.
 
+pub mod inbox;
 pub mod quota;
 
 use bytes::Bytes;
 use starling_wire::{
-    LogVerb, Puzzle, Solution,
-    limits::{MAX_ENTRY, MAX_INBOX_ITEM, MAX_SIGNAL},
-    rendezvous::{InboxAppend, LogEntry, LogRequest, LogSignal, Refusal, ResponseBody},
+    LogVerb, eraser_of,
+    limits::{MAX_ENTRY, MAX_SIGNAL},
+    rendezvous::{LogEntry, LogRequest, LogSignal, LogUse, Logs, Refusal, ResponseBody},
     verify_log,
 };
 
 use super::{
     Services,
-    directory::{
-        account_of, is_banned,
-        tokens::{self, Outcome},
-    },
     presence::page,
     session::{Rejected, Session, key},
 };
 use crate::{
-    clock::now_ms,
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, CLOSE_OVERDRAFT, MAX_FOLLOWED, MAX_PAID, PAGE_BYTES, PAGE_ENTRIES, RECEIPT_BYTES,
-        RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
+        APPEND_BYTES, APPEND_ENTRIES, CLOSE_OVERDRAFT, LOGS_PAGE, MAX_FOLLOWED, PAGE_BYTES, PAGE_ENTRIES,
+        RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
     },
-    store::{Entry, Key, Page, Selection, StoreError, StreamId},
+    store::{Batch, Entry, Key, Kind, Page, Selection, StoreError, StreamId},
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
@@ -53,21 +49,33 @@ fn closed(entry: Entry) -> ResponseBody {
     ResponseBody::Closed(LogEntry { sequence: entry.sequence, sealed: entry.sealed, closing: true })
 }
 
+/// A secret or its hash, if there is one.
+fn optional_key(bytes: &[u8]) -> Result<Option<Key>, Rejected> {
+    if bytes.is_empty() { Ok(None) } else { key(bytes).map(Some) }
+}
+
+/// Which entries a request deletes: those that its secret may.
+fn erased(request: &LogRequest) -> Result<Selection, Rejected> {
+    let eraser = optional_key(&request.erasing)?.map(|secret| eraser_of(&secret));
+    Ok(Selection::Each { sequences: request.sequences.clone(), eraser })
+}
+
 pub async fn open(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Open)?;
     let owner = session.registered().await?;
     let services = &session.services;
-    services.store.streams.open(StreamId::log(address), owner, services.expiry()).await?;
+    services.open_log(address, owner, None, services.log_allowance(Some(owner)).await?).await?;
     Ok(ResponseBody::Done(true))
 }
 
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, APPEND_ENTRIES)?;
+    session.not_banned().await?;
     let services = &session.services;
     let id = StreamId::log(address);
     let head = services.store.streams.head(id).await?.ok_or(Refusal::NotFound)?;
-    let mut allowance = services.log_allowance();
+    let mut allowance = services.log_allowance(head.owner()).await?;
     if request.receipt {
         let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);
         if !small || request.sequences.len() > RECEIPT_REPLACES {
@@ -75,12 +83,14 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
         }
         allowance.stream.entries += RECEIPTS_OVERDRAFT;
         allowance.stream.bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
-        allowance.owner_bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
+        allowance.limit = allowance.limit.beyond(RECEIPTS_OVERDRAFT * RECEIPT_BYTES);
         // Before the append, as there may be no other room. The receipts that it replaces say less than it does; if this is cut short between the
         // two, who sent it repeats it.
-        remove(services, id, Selection::Each(request.sequences)).await?;
+        remove(services, id, erased(&request)?).await?;
     }
-    match services.append(id, head.owner(), false, request.entries.clone(), allowance).await {
+    let eraser = optional_key(&request.eraser)?;
+    let batch = Batch { entries: request.entries.clone(), class: 0, eraser };
+    match services.append(id, Some(&head), None, batch, allowance).await {
         Ok(last) => {
             services.metrics.appended.inc_by(request.entries.len() as u64);
             let first = last + 1 - request.entries.len() as u64;
@@ -103,20 +113,21 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
 pub async fn close(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Close)?;
     check_entries(&request.entries, 1)?;
+    session.not_banned().await?;
     let next = key(&request.next)?;
     let sealed = request.entries.into_iter().next().unwrap_or_default();
     let services = &session.services;
     let id = StreamId::log(address);
     let head = services.store.streams.head(id).await?.ok_or(Refusal::NotFound)?;
-    let mut allowance = services.log_allowance();
+    let mut allowance = services.log_allowance(head.owner()).await?;
     // A full log can still be closed: otherwise it could never be left.
     allowance.stream.entries = u64::MAX;
     allowance.stream.bytes += CLOSE_OVERDRAFT;
-    allowance.owner_bytes += CLOSE_OVERDRAFT;
+    allowance.limit = allowance.limit.beyond(CLOSE_OVERDRAFT);
     if let Some(owner) = head.owner().filter(|_| head.closed == 0) {
-        services.store.streams.open(StreamId::log(next), owner, allowance.stream.expires_at).await?;
+        services.open_log(next, owner, Some(head.root(&id)), allowance).await?;
     }
-    match services.close(id, head.owner(), sealed.clone(), allowance).await {
+    match services.close(id, &head, sealed.clone(), allowance).await {
         Ok(sequence) => {
             let entry = Entry { sequence, sealed, closing: true };
             services.new_entries(address, session.id, &[entry]);
@@ -125,6 +136,39 @@ pub async fn close(session: &mut Session, request: LogRequest) -> Result<Respons
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The logs of the session's account, some at a time.
+pub async fn list(session: &mut Session, after: &[u8]) -> Result<ResponseBody, Rejected> {
+    let owner = session.registered().await?;
+    let streams = &session.services.store.streams;
+    let after = if after.is_empty() { None } else { Some(StreamId::log(key(after)?)) };
+    let ids = streams.of_owner(owner, after, LOGS_PAGE + 1).await?;
+    let mut logs = Vec::new();
+    let ids: Vec<StreamId> = ids.into_iter().filter(|id| id.kind == Kind::Log).collect();
+    for id in ids.iter().take(LOGS_PAGE) {
+        let Some(head) = streams.head(*id).await? else { continue };
+        logs.push(LogUse {
+            address: Bytes::copy_from_slice(&id.address),
+            root: Bytes::copy_from_slice(&head.root(id)),
+            entries: head.count,
+            cost: head.cost(),
+        });
+    }
+    Ok(ResponseBody::Logs(Logs { logs, more: ids.len() > LOGS_PAGE }))
+}
+
+/// Deletes a log of the session's account.
+pub async fn delete(session: &mut Session, address: &[u8]) -> Result<ResponseBody, Rejected> {
+    let owner = session.registered().await?;
+    let services = &session.services;
+    let id = StreamId::log(key(address)?);
+    let head = services.store.streams.head(id).await?;
+    if head.ok_or(Refusal::NotFound)?.owner() != Some(owner) {
+        return Err(Refusal::NotFound.into());
+    }
+    services.discount(services.store.streams.delete(id).await?).await?;
+    Ok(ResponseBody::Done(true))
 }
 
 /// Removes entries, which then count for nobody.
@@ -151,11 +195,12 @@ pub async fn trim(session: &mut Session, request: LogRequest) -> Result<Response
     if request.sequences.len() > APPEND_ENTRIES * 4 {
         return Err(Refusal::Malformed.into());
     }
-    remove(&session.services, StreamId::log(address), Selection::Each(request.sequences)).await?;
+    session.not_banned().await?;
+    remove(&session.services, StreamId::log(address), erased(&request)?).await?;
     Ok(ResponseBody::Done(true))
 }
 
-pub fn signal(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
+pub async fn signal(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Signal)?;
     let [sealed] = request.entries.as_slice() else {
         return Err(Refusal::Malformed.into());
@@ -163,6 +208,7 @@ pub fn signal(session: &mut Session, request: LogRequest) -> Result<ResponseBody
     if sealed.len() > MAX_SIGNAL + 64 {
         return Err(Refusal::Malformed.into());
     }
+    session.not_banned().await?;
     let signal = ResponseBody::Signal(LogSignal { address: request.address, sealed: sealed.clone() });
     session.services.pass_on(address, session.id, &signal);
     Ok(ResponseBody::Done(true))
@@ -174,69 +220,4 @@ pub fn leave(session: &mut Session, address: &[u8]) -> Result<ResponseBody, Reje
         session.services.unfollow(session.id, address);
     }
     Ok(ResponseBody::Done(true))
-}
-
-pub async fn inbox_append(session: &mut Session, append: InboxAppend) -> Result<ResponseBody, Rejected> {
-    let device = key(&append.device)?;
-    if append.sealed.is_empty() || append.sealed.len() > MAX_INBOX_ITEM {
-        return Err(Refusal::Malformed.into());
-    }
-    let services = session.services.clone();
-    if let Some(account) = session.account
-        && is_banned(&services, account).await?
-    {
-        return Err(Refusal::Banned.into());
-    }
-    let owner = account_of(&services, device).await?.ok_or(Refusal::NotFound)?;
-    // What is paid for: this item in this inbox.
-    let subject = [&device[..], blake3::hash(&append.sealed).as_bytes()].concat();
-    let purpose = *blake3::hash(&subject).as_bytes();
-    let id = StreamId::inbox(device);
-    let item = vec![append.sealed];
-    let sequence = if append.token.is_empty() {
-        let solution = Solution(append.solution.ok_or(Refusal::Denied)?);
-        let bits = services.policy().limits.inbox_work_bits;
-        let puzzle = Puzzle::new("inbox", &services.server_key, &session.nonce, &subject, bits);
-        if !puzzle.check(solution) {
-            return Err(Refusal::Denied.into());
-        }
-        if session.paid.len() >= MAX_PAID {
-            return Err(Refusal::RateLimited.into());
-        }
-        if !session.paid.insert(purpose) {
-            return Err(Refusal::Denied.into());
-        }
-        let appended = services.append(id, Some(owner), true, item, services.inbox_allowance()).await;
-        if appended.is_err() {
-            // The work was for nothing: it counts when there is room again.
-            session.paid.remove(&purpose);
-        }
-        appended?
-    } else {
-        let records = &*services.store.records;
-        let token = token_hash(&append.token)?;
-        tokens::pay_with_invite(records, token, owner, now_ms() / 1000, &purpose).await?;
-        let appended = services.append(id, Some(owner), true, item, services.inbox_allowance()).await;
-        let outcome = if appended.is_ok() { Outcome::Done } else { Outcome::Refused };
-        tokens::settle_invite(records, token, &purpose, outcome).await?;
-        appended?
-    };
-    services.new_items(device);
-    Ok(ResponseBody::Appended(sequence))
-}
-
-/// As `starling_keys::InviteToken::hash` does.
-fn token_hash(token: &[u8]) -> Result<Key, Rejected> {
-    let token = token.try_into().map_err(|_| Rejected::from(Refusal::Denied))?;
-    Ok(starling_keys::InviteToken(token).hash())
-}
-
-pub async fn inbox_read(session: &mut Session, after: u64) -> Result<ResponseBody, Rejected> {
-    let services = &session.services;
-    let id = StreamId::inbox(session.device);
-    if after > 0 {
-        remove(services, id, Selection::UpTo(after)).await?;
-    }
-    let Page { entries, more } = services.store.streams.read(id, after, PAGE_ENTRIES, PAGE_BYTES).await?;
-    Ok(ResponseBody::Page(page(&[], &entries, more)))
 }

@@ -7,10 +7,12 @@ use starling_keys::{DeviceList, Verified};
 use super::{
     super::{Account, Claim, Collection, Invite, Key, Snapshot, StoreError, Token},
     records::{self, REVISIONS},
-    streams::{ENTRIES, HEADS},
+    streams::{ENTRIES, HEADS, OWNERS, heads_after, put_owner},
 };
 
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
+/// Heads converted together.
+const HEADS_PAGE: usize = 10_000;
 const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
 
 /// Creates what is missing, or converts what an earlier version has written.
@@ -21,7 +23,11 @@ pub(super) fn bring_up_to_date(db: &Database) -> Result<(), StoreError> {
         let schema = meta.get("schema").map_err(StoreError::failed)?.map(|row| row.value());
         match schema {
             None | Some(SCHEMA) => {}
-            Some(1) => from_1(&txn)?,
+            Some(1) => {
+                from_1(&txn)?;
+                from_2(&txn)?;
+            }
+            Some(2) => from_2(&txn)?,
             Some(newer) => return Err(StoreError::Newer(newer)),
         }
         if schema != Some(SCHEMA) {
@@ -30,6 +36,7 @@ pub(super) fn bring_up_to_date(db: &Database) -> Result<(), StoreError> {
         // Readers expect every table to be there.
         txn.open_table(HEADS).map_err(StoreError::failed)?;
         txn.open_table(ENTRIES).map_err(StoreError::failed)?;
+        txn.open_table(OWNERS).map_err(StoreError::failed)?;
         txn.open_table(REVISIONS).map_err(StoreError::failed)?;
         for collection in Collection::ALL {
             txn.open_table(records::table(collection)).map_err(StoreError::failed)?;
@@ -69,7 +76,8 @@ fn from_1(txn: &WriteTransaction) -> Result<(), StoreError> {
         let devices = list.iter().flat_map(|list| &list.devices);
         let devices = devices.map(|device| device.certificate.device().as_bytes().to_vec()).collect();
         let Account1 { device_list, version, seen_day, name } = old;
-        Ok(Account { device_list, version, seen_day, name, devices, held: Vec::new() }.encode_to_vec())
+        Ok(Account { device_list, version, seen_day, name, devices, held: Vec::new(), since_day: 0, snapshot_bytes: 0 }
+            .encode_to_vec())
     })?;
     let claim = |account: &Key| Ok(Claim { account: account.to_vec(), confirmed: true }.encode_to_vec());
     convert(txn, DEVICES, Collection::Devices, claim)?;
@@ -85,6 +93,20 @@ fn from_1(txn: &WriteTransaction) -> Result<(), StoreError> {
     convert(txn, SNAPSHOTS, Collection::Snapshots, |(version, sealed)| {
         Ok(Snapshot { version, sealed: bytes::Bytes::copy_from_slice(sealed) }.encode_to_vec())
     })
+}
+
+/// Schema 2 had no index of streams by owner. Its entries had no flags, which are zeros in their rows.
+fn from_2(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = heads_after(&txn.open_table(HEADS).map_err(StoreError::failed)?, after, HEADS_PAGE);
+        let page = page.map_err(StoreError::failed)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(*last);
+        for (id, head) in &page {
+            put_owner(txn, id, head)?;
+        }
+    }
 }
 
 /// Moves the rows of an old table into a collection.

@@ -1,6 +1,7 @@
 //! The embedded store. One thread writes: it takes all jobs that wait, runs them in one transaction, commits with `fsync`, then answers. So each
 //! job is one step of [`Streams`](super::Streams) or [`Records`](super::Records), and many share a commit.
 
+mod handle;
 mod migrate;
 mod records;
 mod streams;
@@ -11,20 +12,18 @@ mod writer;
 use std::{collections::HashMap, fs, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::{ReadTransaction, ReadableDatabase};
 
-use self::writer::Writer;
-use super::{Health, Key, LocalCounters, LocalFanout, Store, StoreError};
+use self::{handle::Handle, writer::Writer};
+use super::{Budget, Health, LocalCounters, LocalFanout, Store, StoreError};
 use crate::private_file::keep_private;
 
-/// Page cache: a small server's working set.
-const CACHE: usize = 32 * 1024 * 1024;
 /// Heads read at once when the quotas are counted.
 const COUNT_PAGE: usize = 10_000;
 
 /// The embedded store.
 pub struct RedbStore {
-    db: Arc<Database>,
+    db: Arc<Handle>,
     writer: Writer,
 }
 
@@ -32,12 +31,8 @@ impl RedbStore {
     /// Opens or creates the database file; one of an earlier version is brought up to date. Blocks while it does.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         create_private(path).map_err(StoreError::failed)?;
-        let db = Database::builder().set_cache_size(CACHE).create(path).map_err(|e| match e {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
-            e => StoreError::failed(e),
-        })?;
-        migrate::bring_up_to_date(&db)?;
-        let db = Arc::new(db);
+        let db = Arc::new(Handle::open(path)?);
+        db.with(migrate::bring_up_to_date)?;
         let store = Self { writer: Writer::start(db.clone())?, db };
         let counters = Arc::new(LocalCounters::new(store.count_quotas()?));
         let store = Arc::new(store);
@@ -51,12 +46,14 @@ impl RedbStore {
     }
 
     fn reading<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let txn = self.db.begin_read().map_err(StoreError::failed)?;
-        read(&txn).map_err(StoreError::failed)
+        self.db.with(|db| {
+            let txn = db.begin_read().map_err(StoreError::failed)?;
+            read(&txn).map_err(StoreError::failed)
+        })
     }
 
     /// What each account stores: about a microsecond for each stream.
-    fn count_quotas(&self) -> Result<HashMap<Key, u64>, StoreError> {
+    fn count_quotas(&self) -> Result<HashMap<Budget, u64>, StoreError> {
         let (mut sums, mut after) = (HashMap::new(), None);
         loop {
             let page = self.scan_streams(after, COUNT_PAGE)?;
@@ -64,9 +61,9 @@ impl RedbStore {
                 return Ok(sums);
             };
             after = Some(*last);
-            for (_, head) in page {
-                if let Some(owner) = head.owner().filter(|_| head.bytes > 0) {
-                    *sums.entry(owner).or_default() += head.bytes;
+            for (id, head) in page {
+                for budget in Budget::of_stream(id.kind, head.root(&id), head.owner()) {
+                    *sums.entry(budget).or_default() += head.cost();
                 }
             }
         }
@@ -83,6 +80,10 @@ fn create_private(path: &Path) -> io::Result<()> {
 impl Health for RedbStore {
     async fn check(&self) -> Result<(), StoreError> {
         self.writer.write(|_| Ok(())).await
+    }
+
+    fn free_space(&self) -> Option<u64> {
+        self.db.free_space()
     }
 
     async fn broken(&self) {

@@ -6,18 +6,27 @@ use prost::Message;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use super::{
-    super::{Bounds, Entry, Expired, Head, Key, Kind, Page, Removed, Selection, StoreError, StreamId, Streams, Totals},
+    super::{
+        Appended, Batch, Bounds, Entry, Expired, Head, Key, Kind, MAX_CLASS, Page, Removed, Selection, Share,
+        StoreError, StreamId, Streams, Totals,
+    },
     RedbStore,
 };
 
 pub(super) const HEADS: TableDefinition<(u8, &Key), &[u8]> = TableDefinition::new("queues");
-/// Value: eight bytes of expiry (big-endian seconds), then the sealed bytes.
+/// The streams of each owner.
+pub(super) const OWNERS: TableDefinition<(&Key, u8, &Key), ()> = TableDefinition::new("owners");
+/// Value: a byte of flags and seven of expiry (big-endian seconds), 32 of the eraser if the flags say so, then the sealed bytes.
 pub(super) const ENTRIES: TableDefinition<(u8, &Key, u64), &[u8]> = TableDefinition::new("entries");
 
 /// Streams looked at in one step of expiry, so that appends do not wait for it.
 const EXPIRY_STEP: usize = 500;
-/// Bytes of expiry before each entry.
-const EXPIRY_LEN: usize = 8;
+/// Bytes of flags and expiry before each entry.
+const HEAD_LEN: usize = 8;
+/// Bytes of an eraser.
+const ERASER_LEN: usize = 32;
+/// The latest expiry that a row can hold.
+const MAX_EXPIRY: u64 = (1 << 56) - 1;
 
 fn kind_of(byte: u8) -> Kind {
     match byte {
@@ -39,8 +48,36 @@ fn put_head(txn: &WriteTransaction, id: &StreamId, head: &Head) -> Result<(), St
     Ok(())
 }
 
+/// The row of an entry.
+struct Row<'a> {
+    expiry: u64,
+    class: u8,
+    eraser: Option<&'a [u8]>,
+    sealed: &'a [u8],
+}
+
+/// In the first byte of a row: an eraser follows the expiry.
+const HAS_ERASER: u8 = 0x80;
+
+impl<'a> Row<'a> {
+    fn decode(value: &'a [u8]) -> Self {
+        let (head, rest) = value.split_at_checked(HEAD_LEN).unwrap_or_default();
+        let flags = head.first().copied().unwrap_or_default();
+        let expiry = head.iter().skip(1).fold(0, |expiry, byte| (expiry << 8) | u64::from(*byte));
+        let eraser_len = if flags & HAS_ERASER == 0 { 0 } else { ERASER_LEN };
+        let (eraser, sealed) = rest.split_at_checked(eraser_len).unwrap_or_default();
+        Self { expiry, class: flags & MAX_CLASS, eraser: (eraser_len > 0).then_some(eraser), sealed }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut head = self.expiry.min(MAX_EXPIRY).to_be_bytes();
+        head[0] = self.class.min(MAX_CLASS) | if self.eraser.is_some() { HAS_ERASER } else { 0 };
+        [&head[..], self.eraser.unwrap_or_default(), self.sealed].concat()
+    }
+}
+
 fn decode_entry(sequence: u64, value: &[u8], closed: u64) -> Entry {
-    let sealed = Bytes::copy_from_slice(value.get(EXPIRY_LEN..).unwrap_or_default());
+    let sealed = Bytes::copy_from_slice(Row::decode(value).sealed);
     Entry { sequence, sealed, closing: sequence == closed }
 }
 
@@ -56,31 +93,75 @@ fn append_in(
     txn: &WriteTransaction,
     id: &StreamId,
     mut head: Head,
-    entries: &[Bytes],
+    batch: &Batch,
     bounds: &Bounds,
     closes: bool,
-) -> Result<u64, StoreError> {
+) -> Result<Appended, StoreError> {
     if head.closed != 0 {
         return Err(StoreError::Closed(closing_entry(txn, id, &head)?));
     }
-    let size: u64 = entries.iter().map(|e| e.len() as u64).sum();
-    if head.count + entries.len() as u64 > bounds.entries || head.bytes + size > bounds.bytes {
+    let (count, size) = (batch.entries.len() as u64, batch.bytes());
+    let gives_way = giving_way(txn, id, &head, batch, &bounds.share)?;
+    if head.count - gives_way.sequences.len() as u64 + count > bounds.entries
+        || head.bytes - gives_way.bytes + size > bounds.bytes
+    {
         return Err(StoreError::Full);
     }
+    let displaced = remove_in(txn, id, &mut head, gives_way.sequences, |_| true)?;
     let mut table = txn.open_table(ENTRIES).map_err(StoreError::failed)?;
-    for entry in entries {
+    for sealed in &batch.entries {
         head.last += 1;
-        let value = [&bounds.expires_at.to_be_bytes()[..], entry].concat();
-        table.insert((id.kind as u8, &id.address, head.last), value.as_slice()).map_err(StoreError::failed)?;
+        head.count_entry(batch.class, sealed.len() as u64, true);
+        let eraser = batch.eraser.as_ref().map(|eraser| &eraser[..]);
+        let row = Row { expiry: bounds.expires_at, class: batch.class, eraser, sealed };
+        table.insert((id.kind as u8, &id.address, head.last), row.encode().as_slice()).map_err(StoreError::failed)?;
     }
-    head.count += entries.len() as u64;
-    head.bytes += size;
     head.expires_at = head.expires_at.max(bounds.expires_at);
     if closes {
         head.closed = head.last;
     }
     put_head(txn, id, &head)?;
-    Ok(head.last)
+    Ok(Appended { last: head.last, displaced })
+}
+
+/// Entries that give way to new ones.
+#[derive(Default)]
+struct GivesWay {
+    sequences: Vec<u64>,
+    bytes: u64,
+}
+
+/// The oldest entries of a batch's class that have to go before its share has room.
+fn giving_way(
+    txn: &WriteTransaction,
+    id: &StreamId,
+    head: &Head,
+    batch: &Batch,
+    share: &Share,
+) -> Result<GivesWay, StoreError> {
+    let (of_class, bytes_of_class) = head.class(batch.class);
+    let (count, bytes) = (of_class + batch.entries.len() as u64, bytes_of_class + batch.bytes());
+    let mut gives_way = GivesWay::default();
+    if batch.class == 0 || (count <= share.entries && bytes <= share.bytes) {
+        return Ok(gives_way);
+    }
+    if !share.is_ring {
+        return Err(StoreError::Full);
+    }
+    let table = txn.open_table(ENTRIES).map_err(StoreError::failed)?;
+    let (kind, address) = (id.kind as u8, &id.address);
+    for row in table.range((kind, address, 0)..=(kind, address, u64::MAX)).map_err(StoreError::failed)? {
+        let (key, value) = row.map_err(StoreError::failed)?;
+        let row = Row::decode(value.value());
+        if row.class == batch.class {
+            gives_way.sequences.push(key.value().2);
+            gives_way.bytes += row.sealed.len() as u64;
+        }
+        if count - gives_way.sequences.len() as u64 <= share.entries && bytes - gives_way.bytes <= share.bytes {
+            return Ok(gives_way);
+        }
+    }
+    Err(StoreError::Full)
 }
 
 fn remove_in(
@@ -88,22 +169,46 @@ fn remove_in(
     id: &StreamId,
     head: &mut Head,
     sequences: impl IntoIterator<Item = u64>,
+    may: impl Fn(&Row<'_>) -> bool,
 ) -> Result<Removed, StoreError> {
-    let mut removed = Removed { owner: head.owner(), ..Removed::default() };
+    let mut removed = Removed::of(id, head);
     let mut table = txn.open_table(ENTRIES).map_err(StoreError::failed)?;
     for sequence in sequences {
-        let row = table.remove((id.kind as u8, &id.address, sequence)).map_err(StoreError::failed)?;
-        if let Some(row) = row {
+        let key = (id.kind as u8, &id.address, sequence);
+        if !table.get(key).map_err(StoreError::failed)?.is_some_and(|row| may(&Row::decode(row.value()))) {
+            continue;
+        }
+        if let Some(row) = table.remove(key).map_err(StoreError::failed)? {
+            let row = Row::decode(row.value());
+            head.count_entry(row.class, row.sealed.len() as u64, false);
             removed.entries += 1;
-            removed.bytes += row.value().len().saturating_sub(EXPIRY_LEN) as u64;
+            removed.bytes += row.sealed.len() as u64;
         }
     }
-    head.count = head.count.saturating_sub(removed.entries);
-    head.bytes = head.bytes.saturating_sub(removed.bytes);
     if removed.entries > 0 {
         put_head(txn, id, head)?;
     }
     Ok(removed)
+}
+
+/// Notes whose a new stream is.
+pub(super) fn put_owner(txn: &WriteTransaction, id: &StreamId, head: &Head) -> Result<(), StoreError> {
+    if let Some(owner) = head.owner() {
+        let mut table = txn.open_table(OWNERS).map_err(StoreError::failed)?;
+        table.insert((&owner, id.kind as u8, &id.address), ()).map_err(StoreError::failed)?;
+    }
+    Ok(())
+}
+
+/// Deletes what is known of a stream that has nothing more to be read.
+fn delete_head(txn: &WriteTransaction, id: &StreamId, head: &Head) -> Result<(), StoreError> {
+    if let Some(owner) = head.owner() {
+        let mut table = txn.open_table(OWNERS).map_err(StoreError::failed)?;
+        table.remove((&owner, id.kind as u8, &id.address)).map_err(StoreError::failed)?;
+    }
+    let mut table = txn.open_table(HEADS).map_err(StoreError::failed)?;
+    table.remove((id.kind as u8, &id.address)).map_err(StoreError::failed)?;
+    Ok(())
 }
 
 /// Sequence numbers from the first on, as long as `wanted` says so of an entry's number and expiry.
@@ -113,8 +218,7 @@ fn leading(txn: &WriteTransaction, id: &StreamId, wanted: impl Fn(u64, u64) -> b
     let mut found = Vec::new();
     for row in table.range((kind, address, 0)..=(kind, address, u64::MAX)).map_err(StoreError::failed)? {
         let (key, value) = row.map_err(StoreError::failed)?;
-        let expiry = value.value().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        if !wanted(key.value().2, expiry) {
+        if !wanted(key.value().2, Row::decode(value.value()).expiry) {
             break;
         }
         found.push(key.value().2);
@@ -123,7 +227,7 @@ fn leading(txn: &WriteTransaction, id: &StreamId, wanted: impl Fn(u64, u64) -> b
 }
 
 /// Some heads after `after`.
-fn heads_after<T: ReadableTable<(u8, &'static Key), &'static [u8]>>(
+pub(super) fn heads_after<T: ReadableTable<(u8, &'static Key), &'static [u8]>>(
     table: &T,
     after: Option<StreamId>,
     limit: usize,
@@ -155,12 +259,13 @@ fn expire_in(txn: &WriteTransaction, after: Option<StreamId>, now: u64) -> Resul
     for (id, mut head) in looked {
         // Entries of a stream expire in their order, so the first that is still good ends the search.
         let old = leading(txn, &id, |_, expiry| expiry <= now)?;
-        if !old.is_empty() {
-            expired.removed.push(remove_in(txn, &id, &mut head, old)?);
-        }
+        let mut removed = remove_in(txn, &id, &mut head, old, |_| true)?;
         if head.count == 0 && head.expires_at <= now {
-            let mut table = txn.open_table(HEADS).map_err(StoreError::failed)?;
-            table.remove((id.kind as u8, &id.address)).map_err(StoreError::failed)?;
+            delete_head(txn, &id, &head)?;
+            removed.streams = 1;
+        }
+        if removed.cost() > 0 {
+            expired.removed.push(removed);
         }
     }
     Ok(expired)
@@ -187,11 +292,17 @@ impl Streams for RedbStore {
         self.reading(|txn| head_of(txn, &id))
     }
 
-    async fn open(&self, id: StreamId, owner: Key, expires_at: u64) -> Result<(), StoreError> {
+    async fn open(&self, id: StreamId, owner: Key, root: Option<Key>, expires_at: u64) -> Result<bool, StoreError> {
         self.writer
             .write(move |txn| match head_in(txn, &id)? {
-                Some(_) => Ok(()),
-                None => put_head(txn, &id, &Head { owner: owner.to_vec(), expires_at, ..Head::default() }),
+                Some(_) => Ok(false),
+                None => {
+                    let root = root.map(|root| root.to_vec()).unwrap_or_default();
+                    let head = Head { owner: owner.to_vec(), root, expires_at, ..Head::default() };
+                    put_head(txn, &id, &head)?;
+                    put_owner(txn, &id, &head)?;
+                    Ok(true)
+                }
             })
             .await
     }
@@ -200,14 +311,18 @@ impl Streams for RedbStore {
         &self,
         id: StreamId,
         owner: Option<Key>,
-        entries: Vec<Bytes>,
+        batch: Batch,
         bounds: Bounds,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Appended, StoreError> {
         self.writer
             .write(move |txn| {
-                let new = || owner.map(|owner| Head { owner: owner.to_vec(), ..Head::default() });
-                let head = head_in(txn, &id)?.or_else(new).ok_or(StoreError::NotFound)?;
-                append_in(txn, &id, head, &entries, &bounds, false)
+                if let Some(head) = head_in(txn, &id)? {
+                    return append_in(txn, &id, head, &batch, &bounds, false);
+                }
+                let head = Head { owner: owner.ok_or(StoreError::NotFound)?.to_vec(), ..Head::default() };
+                let appended = append_in(txn, &id, head.clone(), &batch, &bounds, false)?;
+                put_owner(txn, &id, &head)?;
+                Ok(appended)
             })
             .await
     }
@@ -216,7 +331,7 @@ impl Streams for RedbStore {
         self.writer
             .write(move |txn| {
                 let head = head_in(txn, &id)?.ok_or(StoreError::NotFound)?;
-                append_in(txn, &id, head, &[entry], &bounds, true)
+                Ok(append_in(txn, &id, head, &vec![entry].into(), &bounds, true)?.last)
             })
             .await
     }
@@ -246,11 +361,29 @@ impl Streams for RedbStore {
                     return Ok(Removed::default());
                 };
                 let closed = head.closed;
-                let sequences = match selection {
-                    Selection::UpTo(last) => leading(txn, &id, |sequence, _| sequence <= last)?,
-                    Selection::Each(sequences) => sequences,
+                let (sequences, shown) = match selection {
+                    Selection::UpTo(last) => (leading(txn, &id, |sequence, _| sequence <= last)?, None),
+                    Selection::Each { sequences, eraser } => (sequences, Some(eraser)),
                 };
-                remove_in(txn, &id, &mut head, sequences.into_iter().filter(|sequence| *sequence != closed))
+                let may = |row: &Row<'_>| match (&shown, row.eraser) {
+                    (Some(shown), Some(eraser)) => shown.as_ref().is_some_and(|shown| &shown[..] == eraser),
+                    _ => true,
+                };
+                remove_in(txn, &id, &mut head, sequences.into_iter().filter(|sequence| *sequence != closed), may)
+            })
+            .await
+    }
+
+    async fn delete(&self, id: StreamId) -> Result<Removed, StoreError> {
+        self.writer
+            .write(move |txn| {
+                let Some(mut head) = head_in(txn, &id)? else {
+                    return Ok(Removed::default());
+                };
+                let all = leading(txn, &id, |_, _| true)?;
+                let removed = remove_in(txn, &id, &mut head, all, |_| true)?;
+                delete_head(txn, &id, &head)?;
+                Ok(Removed { streams: 1, ..removed })
             })
             .await
     }
@@ -276,7 +409,7 @@ impl Streams for RedbStore {
                 let Some(entry) = first else {
                     return Ok(None);
                 };
-                let removed = remove_in(txn, &id, &mut head, [entry.sequence])?;
+                let removed = remove_in(txn, &id, &mut head, [entry.sequence], |_| true)?;
                 Ok(Some((entry, removed)))
             })
             .await
@@ -288,6 +421,27 @@ impl Streams for RedbStore {
 
     async fn scan(&self, after: Option<StreamId>, limit: usize) -> Result<Vec<(StreamId, Head)>, StoreError> {
         self.scan_streams(after, limit)
+    }
+
+    async fn of_owner(&self, owner: Key, after: Option<StreamId>, limit: usize) -> Result<Vec<StreamId>, StoreError> {
+        self.reading(|txn| {
+            let table = txn.open_table(OWNERS)?;
+            let from = after.map_or((0, [0; 32]), |id| (id.kind as u8, id.address));
+            let mut found = Vec::new();
+            for row in table.range((&owner, from.0, &from.1)..=(&owner, u8::MAX, &[u8::MAX; 32]))? {
+                let key = row?.0;
+                let (_, kind, address) = key.value();
+                let id = StreamId { kind: kind_of(kind), address: *address };
+                if after == Some(id) {
+                    continue;
+                }
+                if found.len() >= limit {
+                    break;
+                }
+                found.push(id);
+            }
+            Ok(found)
+        })
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {

@@ -3,9 +3,10 @@
 use tempfile::TempDir;
 
 use super::{
-    super::{contract, memory::MemoryStore},
+    super::{Budget, Share, contract, memory::MemoryStore},
     *,
 };
+use redb::Database;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_store_fulfils_the_contract() {
@@ -29,10 +30,10 @@ async fn what_accounts_store_is_counted_when_the_file_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let store = RedbStore::open(&path).unwrap();
-    let bounds = super::super::Bounds { entries: 10, bytes: 100, expires_at: 1 };
+    let bounds = super::super::Bounds { entries: 10, bytes: 100, expires_at: 1, share: Share::WHOLE };
     for n in 0..3 {
         let id = super::super::StreamId::log([n; 32]);
-        store.streams.append(id, Some([n / 2; 32]), vec!["12345".into()], bounds).await.unwrap();
+        store.streams.append(id, Some([n / 2; 32]), vec!["12345".into()].into(), bounds).await.unwrap();
     }
     drop(store);
     let store = loop {
@@ -42,8 +43,12 @@ async fn what_accounts_store_is_counted_when_the_file_is_opened() {
             opened => break opened.unwrap(),
         }
     };
-    assert_eq!(store.counters.get([0; 32]).await.unwrap(), 10);
-    assert_eq!(store.counters.get([1; 32]).await.unwrap(), 5);
+    // A stream of one entry of five bytes, with what its rows take.
+    let one = 256 + 64 + 5;
+    assert_eq!(store.counters.get(Budget::Logs([0; 32])).await.unwrap(), 2 * one);
+    assert_eq!(store.counters.get(Budget::Logs([1; 32])).await.unwrap(), one);
+    assert_eq!(store.counters.get(Budget::Conversation([0; 32])).await.unwrap(), one);
+    assert_eq!(store.counters.get(Budget::All).await.unwrap(), 3 * one);
 }
 
 #[test]
