@@ -30,6 +30,14 @@ pub fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether an address is that of this host or of its link alone: what listens there trusts those who reach it.
+pub fn is_of_this_link(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+    }
+}
+
 /// An IPv6 user has a /64 at least.
 pub fn prefix(ip: IpAddr) -> IpAddr {
     Network::new(ip, if ip.is_ipv4() { 32 } else { 64 }).address

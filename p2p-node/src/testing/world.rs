@@ -59,7 +59,7 @@ enum Wire {
 pub type Lie = Box<dyn FnMut(Who, &mut Response)>;
 
 enum Packet {
-    RequestBody(Request),
+    RequestBody(Box<Request>),
     In(Box<Input>),
 }
 
@@ -368,7 +368,7 @@ impl World {
 
     fn request(&mut self, who: Who, id: u64, ask: RequestBody) {
         if self.people[who].session.is_some() {
-            self.put(Wire::ToServer(who), Packet::RequestBody(Request { id, body: Some(ask) }));
+            self.put(Wire::ToServer(who), Packet::RequestBody(Box::new(Request { id, body: Some(ask) })));
         }
     }
 
@@ -404,7 +404,7 @@ impl World {
         let mut asks = Vec::new();
         for packet in packets.drain(..count) {
             match packet {
-                Packet::RequestBody(request) => asks.push(request),
+                Packet::RequestBody(request) => asks.push(*request),
                 Packet::In(input) => inputs.push(*input),
             }
         }
@@ -441,7 +441,7 @@ impl World {
                 let (Packet::RequestBody(request), Some(session)) = (packet, &mut self.people[who].session) else {
                     continue;
                 };
-                let response = self.runtime.block_on(session.ask(request));
+                let response = self.runtime.block_on(session.ask(*request));
                 self.answered(who, response);
             }
         }

@@ -228,7 +228,8 @@ pub struct Turn {
     pub kilobytes_per_second: u64,
     /// Hours that credentials last; a call cannot last longer.
     pub credential_hours: u64,
-    /// Relay into private networks, too. For tests: it opens the operator's network to all users.
+    /// Relay into private networks, too, for servers in one: it opens that network to all users. Never to the server's own addresses, loopback and
+    /// link-local ones.
     pub private_peers: bool,
 }
 

@@ -101,10 +101,12 @@ pub struct Setup {
     pub secret: [u8; 32],
     /// The address that peers send to.
     pub relay_ip: IpAddr,
-    /// Further addresses of this host; none is relayed to.
+    /// Further addresses of this host. None is relayed to, nor are loopback and link-local ones.
     pub own: Vec<IpAddr>,
-    /// Relay to private addresses, and to those of this host, too.
+    /// Relay to private addresses, too.
     pub private_peers: bool,
+    /// Relay to loopback and link-local addresses, too: tests do.
+    pub local_peers: bool,
     /// Allocations at a time.
     pub allocations: usize,
     /// Allocations of one user.

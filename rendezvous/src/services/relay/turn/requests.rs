@@ -26,7 +26,7 @@ use super::{
     rates::Bucket,
 };
 use crate::{
-    address::{is_private, prefix},
+    address::{is_of_this_link, is_private, prefix},
     limits::TURN_LIFETIME,
 };
 
@@ -222,7 +222,9 @@ impl Turn {
 
     /// Whether datagrams are sent to an address.
     pub(super) fn is_reachable(&self, peer: IpAddr) -> bool {
-        let ours = || peer == self.setup.relay_ip || self.setup.own.contains(&peer);
-        !peer.is_multicast() && !peer.is_unspecified() && (self.setup.private_peers || (!is_private(peer) && !ours()))
+        let ours = peer == self.setup.relay_ip || self.setup.own.contains(&peer);
+        let special = peer.is_multicast() || peer.is_unspecified();
+        let local = is_of_this_link(peer) && !self.setup.local_peers;
+        !special && !local && !ours && (self.setup.private_peers || !is_private(peer))
     }
 }

@@ -26,7 +26,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Action, AllocationId, Moment, Setup, Turn};
 use crate::{
-    address::is_private,
     config::Config,
     limits::{TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
     services::operator::Metrics,
@@ -105,8 +104,8 @@ impl TurnServer {
             secret,
             relay_ip,
             own: config.own_ips().chain([address.ip()]).collect(),
-            // A server with a private address serves a private network.
-            private_peers: settings.private_peers || is_private(relay_ip),
+            private_peers: settings.private_peers,
+            local_peers: false,
             allocations: settings.allocations,
             per_user: settings.allocations_per_user,
             per_address: settings.allocations_per_address,

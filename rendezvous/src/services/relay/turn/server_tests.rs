@@ -63,7 +63,8 @@ async fn webrtc_talks_to_a_peer_over_sockets() {
         ..config::Turn::default()
     };
     let config = Config { turn, ..Config::default() };
-    let server = TurnServer::bind(&config, [7; 32], &Metrics::new()).await.unwrap();
+    let mut server = TurnServer::bind(&config, [7; 32], &Metrics::new()).await.unwrap();
+    server.turn.setup.local_peers = true;
     let address = server.address();
     let serving = tokio::spawn(server.run());
 
@@ -78,7 +79,8 @@ async fn webrtc_talks_to_a_peer_over_sockets() {
     };
     let client = Client::new(config, rtc::crypto::default_provider().unwrap()).unwrap();
     let mut user = User { socket, client };
-    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // Not the server's own address, to which nothing is relayed.
+    let peer = UdpSocket::bind("127.0.0.2:0").await.unwrap();
     let peer_address = peer.local_addr().unwrap();
 
     user.client.allocate(Instant::now()).unwrap();

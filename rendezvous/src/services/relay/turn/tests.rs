@@ -62,6 +62,7 @@ impl World {
             relay_ip: server().ip(),
             own: vec![addr("198.51.100.200:1").ip()],
             private_peers: false,
+            local_peers: false,
             allocations: 8,
             per_user: 2,
             per_address: 4,
@@ -333,6 +334,20 @@ fn only_permitted_public_peers_are_reached() {
     assert_eq!(user.permit(&mut world, 1, &[addr("203.0.115.1:1")]), 508);
     assert_eq!(world.handle(301, client(), &send_indication(peer(), b"x")), [], "permissions end");
     assert_eq!(user.permit(&mut world, 302, &[addr("203.0.115.1:1")]), 0, "and make room");
+}
+
+#[test]
+fn also_in_a_private_network_nothing_is_relayed_to_the_server_itself_or_its_link() {
+    let mut world = World::new(|setup| {
+        setup.private_peers = true;
+        setup.own.push(addr("10.0.0.9:1").ip());
+    });
+    let user = User::new(&mut world, 0, client(), "anna");
+    assert_eq!(user.allocate(&mut world, 0), 0);
+    for refused in ["127.0.0.1:1", "[::ffff:127.0.0.1]:1", "169.254.169.254:1", "198.51.100.200:1", "10.0.0.9:1"] {
+        assert_eq!(user.permit(&mut world, 0, &[addr(refused)]), 403, "{refused}");
+    }
+    assert_eq!(user.permit(&mut world, 0, &[addr("10.0.0.1:1")]), 0);
 }
 
 #[test]
