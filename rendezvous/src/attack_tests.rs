@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::InviteToken;
 use starling_wire::{
     LogKey, LogVerb, eraser_of,
-    rendezvous::{InviteRecord, LogRequest, Refusal, RequestBody, ResponseBody, Snapshot},
+    rendezvous::{Devices, InviteRecord, KeyPackages, LogRequest, Refusal, RequestBody, ResponseBody, Snapshot},
 };
 
 use crate::{
@@ -74,10 +74,8 @@ async fn who_holds_a_log_key_fills_neither_other_conversations_nor_inbox_nor_pac
     assert!(is_stored(&phone.append(&log(8), &[b"a message to a friend"]).await));
     phone.open(&log(9)).await;
     assert!(is_stored(&phone.append(&log(9), &[&[1; 60_000]]).await));
-    let packages = starling_wire::rendezvous::KeyPackages {
-        one_time: vec![Bytes::from(vec![1; 8_000]); 50],
-        last_resort: Bytes::from(vec![1; 8_000]),
-    };
+    let packages =
+        KeyPackages { one_time: vec![Bytes::from(vec![1; 8_000]); 50], last_resort: Bytes::from(vec![1; 8_000]) };
     assert_eq!(phone.ask(RequestBody::PublishKeyPackages(packages)).await, ResponseBody::KeyPackagesLeft(50));
     assert_eq!(attacker.leave_item(alice.device(0), &[1; 60_000], &[]).await, ResponseBody::Appended(1));
 }
@@ -313,4 +311,88 @@ async fn who_is_banned_writes_nothing_anywhere() {
     let signal = LogRequest { entries: vec![Bytes::from("s")], ..LogRequest::default() };
     assert_eq!(refusal(&spammer.log(&log(1), LogVerb::Signal, signal).await), Refusal::Banned);
     assert_eq!(phone.read(&log(1)).await, [entry(1, "before")]);
+}
+
+#[tokio::test]
+async fn sessions_of_who_is_banned_end() {
+    let server = server(|_| {});
+    let mallory = Person::new(2, 1);
+    let spammer = Client::registered(&server, &mallory, 0).await;
+    let other = Client::registered(&server, &Person::new(3, 1), 0).await;
+    server.ban(mallory.id()).await;
+    assert!(spammer.session.is_ended() && !other.session.is_ended());
+}
+
+#[tokio::test]
+async fn floods_of_signals_and_entries_end_no_slow_follower() {
+    let server = server(|_| {});
+    let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
+    let mut mallory = Client::connect(&server, Person::new(2, 1).device(0)).await;
+    alice.open(&log(1)).await;
+    alice.read(&log(1)).await;
+    let signal = || LogRequest { entries: vec![Bytes::from("s")], ..LogRequest::default() };
+    for _ in 0..400 {
+        assert_eq!(mallory.log(&log(1), LogVerb::Signal, signal()).await, ResponseBody::Done(true));
+    }
+    for _ in 0..400 {
+        assert!(is_stored(&mallory.append(&log(1), &[b"e"]).await));
+    }
+    assert!(!alice.session.is_ended());
+    // There was room for some of both; then the log is to be read on.
+    let pushed: Vec<ResponseBody> = std::iter::from_fn(|| alice.session.pushed()).filter_map(|r| r.body).collect();
+    let count = |which: fn(&ResponseBody) -> bool| pushed.iter().filter(|body| which(body)).count();
+    assert!(count(|body| matches!(body, ResponseBody::Signal(_))) >= 100);
+    assert!(count(|body| matches!(body, ResponseBody::Page(page) if !page.entries.is_empty())) >= 100);
+    assert!(count(|body| matches!(body, ResponseBody::Page(page) if page.more)) == 1);
+    assert!(is_stored(&mallory.append(&log(1), &[b"e"]).await));
+    assert!(matches!(alice.session.pushed().unwrap().body, Some(ResponseBody::Page(page)) if page.entries.len() == 1));
+}
+
+#[tokio::test]
+async fn reading_and_leaving_in_turn_is_bounded() {
+    let server = server(|_| {});
+    let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
+    alice.open(&log(1)).await;
+    let address = Bytes::copy_from_slice(&log(1).address());
+    for n in 0.. {
+        assert!(n < 2_000, "not bounded");
+        alice.read(&log(1)).await;
+        if let ResponseBody::Refused(refused) = alice.ask(RequestBody::LogLeave(address.clone())).await {
+            assert_eq!(refused.reason(), Refusal::RateLimited);
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_claims_all_key_packages_of_a_device() {
+    let server = server(|_| {});
+    let alice = Person::new(1, 1);
+    let mut phone = Client::registered(&server, &alice, 0).await;
+    let packages = KeyPackages {
+        one_time: (0..50_u8).map(|n| Bytes::from(vec![n])).collect(),
+        last_resort: Bytes::from("last resort"),
+    };
+    assert_eq!(phone.ask(RequestBody::PublishKeyPackages(packages)).await, ResponseBody::KeyPackagesLeft(50));
+    let claim = || {
+        let devices = vec![Bytes::copy_from_slice(&alice.device(0)); 32];
+        RequestBody::ClaimKeyPackages(Devices { devices })
+    };
+    let one_time = |answer: ResponseBody| {
+        let ResponseBody::KeyPackages(claimed) = answer else { return 0 };
+        assert!(claimed.packages.iter().all(|package| !package.is_empty()), "the last-resort one is always there");
+        claimed.packages.iter().filter(|package| package.len() == 1).count()
+    };
+    let mut stranger = Client::connect(&server, Person::new(2, 1).device(0)).await;
+    let (mut taken, mut refused) = (0, false);
+    for _ in 0..40 {
+        match stranger.ask(claim()).await {
+            ResponseBody::Refused(why) => refused = why.reason() == Refusal::RateLimited,
+            answer => taken += one_time(answer),
+        }
+    }
+    assert!(refused && taken == 25, "{taken}");
+    // Members get those that are left, at no more than a rate; they have limits of their own.
+    let mut member = Client::registered(&server, &Person::new(3, 1), 0).await;
+    assert_eq!(one_time(member.ask(claim()).await), 5);
 }

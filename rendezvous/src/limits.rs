@@ -1,6 +1,6 @@
 //! Every bound that a client can reach and that the operator does not set, with its reason.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 /// A handshake that takes longer is given up: it has four round trips at most, and a place that others wait for.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -14,7 +14,7 @@ pub const FAMILIAR_NETWORKS: usize = 32_768;
 pub const PROXY_RATE: u32 = 100;
 /// Networks whose rate of new connections is known at a time: 10 MB at most.
 pub const RATED_NETWORKS: usize = 100_000;
-/// Frames that wait for one device. A device that reads more slowly is disconnected: it comes back and reads its logs from where it was.
+/// Frames that wait for one device. What a device that reads more slowly has missed in logs it reads there, and signals are lost to it.
 pub const PUSH_QUEUE: usize = 256;
 /// Logs that one session may follow: one per conversation, and some that are being left.
 pub const MAX_FOLLOWED: usize = 10_000;
@@ -40,6 +40,12 @@ pub const MAX_PENDING: usize = 64;
 pub const CLAIMS_EVERY: u64 = 6;
 /// Guesses at short codes in one session.
 pub const CODE_TRIES_PER_SESSION: u32 = 16;
+/// Key packages that an account, or strangers at one address, claim in an hour: the devices of some hundred contacts.
+pub const CLAIMS_PER_HOUR: NonZeroU32 = NonZeroU32::new(600).unwrap();
+/// One-time key packages that are claimed of one device in an hour; then its last-resort one is handed out.
+pub const CLAIMED_PER_HOUR: NonZeroU32 = NonZeroU32::new(30).unwrap();
+/// Logs that a session may leave a second, on average, and at once: each is told to the readers who stay.
+pub const LEAVES: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(2).unwrap(), NonZeroU32::new(1_000).unwrap());
 /// Guesses at short codes in an hour from one IPv4 address or IPv6 /64, and from wider networks twice and four times as many: a user types a few.
 pub const CODE_TRIES_PER_HOUR: u32 = 120;
 /// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.

@@ -63,6 +63,7 @@ async fn run<F: Future<Output = ()>>(
         let _ = directory::note_seen(&session.services, account, now_ms() / 86_400_000).await;
     }
     let (answers, mut answered) = mpsc::channel(ANSWERS);
+    let (services, id) = (session.services.clone(), session.id);
     // Side by side: if both ends waited for their writing, neither would read.
     let read = async {
         loop {
@@ -103,6 +104,10 @@ async fn run<F: Future<Output = ()>>(
                 && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
             {
                 writer.push(&*more);
+            }
+            // There is room again for what there was none for.
+            for missed in services.missed(id) {
+                writer.push(&Response { id: 0, body: Some(missed) });
             }
             if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
                 return;

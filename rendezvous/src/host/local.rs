@@ -1,6 +1,6 @@
 //! A server without a network, for simulations and tests: the same sessions on the same store, called directly.
 
-use std::{fs, sync::Arc};
+use std::{collections::VecDeque, fs, sync::Arc};
 
 use libp2p::identity::ed25519;
 use starling_wire::rendezvous::{Request, Response};
@@ -28,6 +28,8 @@ pub struct LocalServer {
 pub struct LocalSession {
     session: Session,
     pushed: mpsc::Receiver<Box<Response>>,
+    /// What there was no room for.
+    late: VecDeque<Response>,
 }
 
 impl LocalServer {
@@ -57,7 +59,7 @@ impl LocalServer {
     pub async fn connect(&self, device: Key) -> Option<LocalSession> {
         ed25519::PublicKey::try_from_bytes(&device).ok()?;
         let (session, pushed) = Session::enter(self.services.clone(), device, None).await;
-        Some(LocalSession { session, pushed })
+        Some(LocalSession { session, pushed, late: VecDeque::new() })
     }
 }
 
@@ -104,8 +106,19 @@ impl LocalSession {
         self.session.answer(request).await
     }
 
+    /// Whether the server has ended it.
+    #[cfg(test)]
+    pub(crate) fn is_ended(&self) -> bool {
+        self.pushed.is_closed()
+    }
+
     /// The next push, if there is one.
     pub fn pushed(&mut self) -> Option<Response> {
-        self.pushed.try_recv().ok().map(|response| *response)
+        let next = self.pushed.try_recv().ok().map(|response| *response);
+        if next.is_none() {
+            let missed = self.session.services.missed(self.session.id).into_iter();
+            self.late.extend(missed.map(|body| Response { id: 0, body: Some(body) }));
+        }
+        next.or_else(|| self.late.pop_front())
     }
 }

@@ -447,6 +447,8 @@ async fn sweep(services: Arc<Services>) {
         interval.tick().await;
         services.requests.retain_recent();
         services.registrations.retain_recent();
+        services.claims.retain_recent();
+        services.claimed.retain_recent();
         services.guesses.retain_recent();
         match sweep.expire(&services, now_ms() / 1000).await {
             Ok(0) => {}

@@ -15,6 +15,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
 use self::{
     directory::Codes,
     operator::Metrics,
@@ -24,7 +26,7 @@ use self::{
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
-    limits::CODE_TRIES_PER_HOUR,
+    limits::{CLAIMED_PER_HOUR, CODE_TRIES_PER_HOUR},
     store::{Key, Store},
 };
 
@@ -45,6 +47,10 @@ pub struct Services {
     pub requests: Rates,
     /// New accounts by network.
     pub registrations: NetworkRates,
+    /// Key packages that somebody claims.
+    pub claims: Rates,
+    /// One-time key packages that are claimed of a device.
+    pub claimed: DefaultKeyedRateLimiter<Key>,
     /// Guesses at short codes by network.
     pub guesses: NetworkRates,
     pub draining: AtomicBool,
@@ -75,6 +81,8 @@ impl Services {
             name_key,
             requests: Rates::of_requests(&config.limits),
             registrations: NetworkRates::per_hour(config.registration.per_address_per_hour),
+            claims: Rates::of_claims(),
+            claimed: RateLimiter::keyed(Quota::per_hour(CLAIMED_PER_HOUR)),
             guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
             draining: AtomicBool::new(false),
             space: Space::new(config.limits.store_bytes),

@@ -63,12 +63,38 @@ impl Services {
         }
     }
 
+    /// What a session has missed for want of room: which logs it has to read on, and how many others read them now.
+    pub fn missed(&self, id: SubscriberId) -> Vec<ResponseBody> {
+        let missed = self.store.fanout.take_missed(id).into_iter();
+        missed
+            .flat_map(|topic| match topic {
+                Topic::Log(log) => {
+                    let read_on = ResponseBody::Page(page(&log, &[], true));
+                    [Some(read_on), self.readers(log).map(ResponseBody::Readers)]
+                }
+                Topic::Device(_) | Topic::Everyone => [None, None],
+            })
+            .flatten()
+            .collect()
+    }
+
+    /// How many others read a log, for somebody who does.
+    fn readers(&self, log: Key) -> Option<Readers> {
+        let others = self.store.fanout.listeners(Topic::Log(log)).checked_sub(1)?;
+        let address = bytes::Bytes::copy_from_slice(&log);
+        Some(Readers { address, others: u32::try_from(others).unwrap_or(u32::MAX) })
+    }
+
+    /// Ends the sessions of devices.
+    pub fn end_sessions(&self, devices: impl IntoIterator<Item = Key>) {
+        for device in devices {
+            self.store.fanout.end(Topic::Device(device));
+        }
+    }
+
     fn tell_readers(&self, log: Key) {
-        let topic = Topic::Log(log);
-        if let Some(others) = self.store.fanout.listeners(topic).checked_sub(1) {
-            let address = bytes::Bytes::copy_from_slice(&log);
-            let readers = Readers { address, others: u32::try_from(others).unwrap_or(u32::MAX) };
-            self.store.fanout.publish(topic, None, &ResponseBody::Readers(readers));
+        if let Some(readers) = self.readers(log) {
+            self.store.fanout.publish(Topic::Log(log), None, &ResponseBody::Readers(readers));
         }
     }
 }

@@ -10,7 +10,7 @@ use governor::{
 use crate::{
     address::{Network, Origin},
     config::Limits,
-    limits::{PROXY_RATE, RATED_NETWORKS},
+    limits::{CLAIMS_PER_HOUR, PROXY_RATE, RATED_NETWORKS},
     store::Key,
 };
 
@@ -44,6 +44,21 @@ impl Rates {
             by_network: NetworkRates::new(each),
             strangers: RateLimiter::direct(quota(all / 4, all)),
             all: RateLimiter::direct(quota(all, all.saturating_mul(4))),
+        }
+    }
+
+    /// Of claims of key packages.
+    pub fn of_claims() -> Self {
+        let each = Quota::per_hour(CLAIMS_PER_HOUR);
+        let all = |factor: u32| {
+            let most = CLAIMS_PER_HOUR.saturating_mul(positive(factor));
+            RateLimiter::direct(Quota::per_hour(most))
+        };
+        Self {
+            by_account: RateLimiter::keyed(each),
+            by_network: NetworkRates::new(each),
+            strangers: all(100),
+            all: all(1_000),
         }
     }
 
@@ -116,7 +131,8 @@ fn positive(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
 }
 
-fn wait(not_until: NotUntil<QuantaInstant>) -> Duration {
+/// How long to wait.
+pub fn wait(not_until: NotUntil<QuantaInstant>) -> Duration {
     not_until.wait_time_from(DefaultClock::default().now())
 }
 

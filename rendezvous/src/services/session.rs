@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use starling_wire::{
     VERSION,
     rendezvous::{Refusal, Refused, Registration, Request, RequestBody, Response, ResponseBody, ServerHello},
@@ -15,7 +16,7 @@ use crate::{
     address::Origin,
     clock::now_ms,
     config::RegistrationMode,
-    limits::PUSH_QUEUE,
+    limits::{LEAVES, PUSH_QUEUE},
     store::{Key, StoreError, SubscriberId},
 };
 
@@ -85,6 +86,8 @@ pub struct Session {
     pub paid: HashSet<Key>,
     /// Guesses at short codes.
     pub code_tries: u32,
+    /// Logs left.
+    pub leaves: DefaultDirectRateLimiter,
 }
 
 /// Also when the task is aborted: a newer session of the device has taken its place.
@@ -119,6 +122,7 @@ impl Session {
             codes: Vec::new(),
             paid: HashSet::new(),
             code_tries: 0,
+            leaves: RateLimiter::direct(Quota::per_second(LEAVES.0).allow_burst(LEAVES.1)),
         };
         session.account = directory::account_of(&session.services, device).await.ok().flatten();
         (session, pushed)

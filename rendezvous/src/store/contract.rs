@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use starling_wire::rendezvous::{Response, ResponseBody};
+use starling_wire::rendezvous::{LogSignal, Page, Response, ResponseBody};
 use tokio::sync::mpsc;
 
 use super::{
@@ -35,6 +35,8 @@ pub async fn all(mut new_store: impl FnMut() -> Store) {
     counters_add_up_and_are_corrected_if_unchanged(&*new_store().counters).await;
     what_is_published_reaches_those_who_listen(&*new_store().fanout);
     a_subscriber_without_room_is_dropped(&*new_store().fanout);
+    a_subscriber_without_room_loses_signals_and_asks_for_entries(&*new_store().fanout);
+    who_listens_to_a_topic_can_be_ended(&*new_store().fanout);
 }
 
 fn log(n: u8) -> StreamId {
@@ -398,6 +400,41 @@ pub fn what_is_published_reaches_those_who_listen(fanout: &dyn Fanout) {
     assert!(!fanout.send(b, ResponseBody::Appended(7)));
     assert_eq!((received(&mut inbox_a), received(&mut inbox_b)), (vec![], vec![]));
     assert_eq!(fanout.listeners(topic), 0);
+}
+
+/// It stays, and what it has missed is named once.
+pub fn a_subscriber_without_room_loses_signals_and_asks_for_entries(fanout: &dyn Fanout) {
+    let (outbox, mut inbox) = mpsc::channel(4);
+    let id = fanout.attach(outbox);
+    let topic = Topic::Log([1; 32]);
+    fanout.subscribe(id, topic);
+    let address = Bytes::copy_from_slice(&[1; 32]);
+    let signal = ResponseBody::Signal(LogSignal { address: address.clone(), sealed: Bytes::from("signal") });
+    let page = ResponseBody::Page(Page { address, ..Page::default() });
+    for _ in 0..10 {
+        fanout.publish(topic, None, &signal);
+    }
+    assert_eq!(fanout.take_missed(id), []);
+    for _ in 0..10 {
+        fanout.publish(topic, None, &page);
+    }
+    let (signals, pages) = (vec![signal; 2], vec![page.clone(); 2]);
+    assert_eq!(received(&mut inbox), [signals, pages].concat());
+    assert_eq!((fanout.take_missed(id), fanout.take_missed(id)), (vec![topic], vec![]));
+    fanout.publish(topic, None, &page);
+    assert_eq!(received(&mut inbox), [page]);
+}
+
+/// Nobody else is.
+pub fn who_listens_to_a_topic_can_be_ended(fanout: &dyn Fanout) {
+    let (outbox, mut inbox_a) = mpsc::channel(4);
+    let a = fanout.attach(outbox);
+    let (outbox, inbox_b) = mpsc::channel(4);
+    let b = fanout.attach(outbox);
+    fanout.subscribe(a, Topic::Device([1; 32]));
+    fanout.subscribe(b, Topic::Device([2; 32]));
+    fanout.end(Topic::Device([1; 32]));
+    assert!(received(&mut inbox_a).is_empty() && inbox_a.is_closed() && !inbox_b.is_closed());
 }
 
 /// Rather than that it holds up others, or that messages pile up.

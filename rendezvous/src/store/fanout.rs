@@ -1,7 +1,7 @@
 //! Fan-out: what is published reaches those who listen now, at most once.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +17,7 @@ pub type SubscriberId = u64;
 pub type Outbox = mpsc::Sender<Box<Response>>;
 
 /// What one can listen to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     /// New entries and signals of a log.
     Log(Key),
@@ -27,7 +27,8 @@ pub enum Topic {
     Everyone,
 }
 
-/// Messages to those who listen. Nothing is kept: a message that a subscriber has no room for ends the subscriber, whose outbox is dropped.
+/// Messages to those who listen. Nothing is kept. For want of room a signal is lost, and entries and counts of readers are noted as missed, so that the
+/// subscriber can ask for what there is now; any other message ends the subscriber, whose outbox is dropped.
 pub trait Fanout: Send + Sync {
     /// A new subscriber.
     fn attach(&self, outbox: Outbox) -> SubscriberId;
@@ -43,6 +44,10 @@ pub trait Fanout: Send + Sync {
     fn publish(&self, topic: Topic, from: Option<SubscriberId>, message: &ResponseBody);
     /// Passes a message to one subscriber; whether there was room for it.
     fn send(&self, id: SubscriberId, message: ResponseBody) -> bool;
+    /// Ends all who listen to a topic: their outboxes are dropped.
+    fn end(&self, topic: Topic);
+    /// Topics of which a subscriber has missed messages for want of room, since this was asked last.
+    fn take_missed(&self, id: SubscriberId) -> Vec<Topic>;
     /// How many listen to a topic.
     fn listeners(&self, topic: Topic) -> usize;
 }
@@ -50,6 +55,29 @@ pub trait Fanout: Send + Sync {
 struct Subscriber {
     outbox: Outbox,
     topics: HashSet<Topic>,
+    missed: BTreeSet<Topic>,
+}
+
+/// What becomes of a message that there is no room for.
+enum Overflow {
+    /// It is of no use later.
+    Drop,
+    /// The subscriber asks for what there is then.
+    Miss(Topic),
+    /// The subscriber has to begin again.
+    End,
+}
+
+impl Overflow {
+    fn of(message: &ResponseBody) -> Self {
+        let log = |address: &[u8]| address.try_into().map_or(Self::End, |key| Self::Miss(Topic::Log(key)));
+        match message {
+            ResponseBody::Signal(_) => Self::Drop,
+            ResponseBody::Page(page) if !page.address.is_empty() => log(&page.address),
+            ResponseBody::Readers(readers) => log(&readers.address),
+            _ => Self::End,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -75,7 +103,7 @@ impl Fanout for LocalFanout {
         let mut state = self.lock();
         state.next += 1;
         let id = state.next;
-        state.subscribers.insert(id, Subscriber { outbox, topics: HashSet::new() });
+        state.subscribers.insert(id, Subscriber { outbox, topics: HashSet::new(), missed: BTreeSet::new() });
         id
     }
 
@@ -117,6 +145,20 @@ impl Fanout for LocalFanout {
         self.lock().send(id, message)
     }
 
+    fn end(&self, topic: Topic) {
+        let mut state = self.lock();
+        let listeners: Vec<SubscriberId> = state.by_topic.get(&topic).into_iter().flatten().copied().collect();
+        for id in listeners {
+            state.detach(id);
+        }
+    }
+
+    fn take_missed(&self, id: SubscriberId) -> Vec<Topic> {
+        let mut state = self.lock();
+        let missed = state.subscribers.get_mut(&id).map(|subscriber| std::mem::take(&mut subscriber.missed));
+        missed.into_iter().flatten().collect()
+    }
+
     fn listeners(&self, topic: Topic) -> usize {
         self.lock().by_topic.get(&topic).map_or(0, HashSet::len)
     }
@@ -124,14 +166,26 @@ impl Fanout for LocalFanout {
 
 impl State {
     fn send(&mut self, id: SubscriberId, message: ResponseBody) -> bool {
-        let Some(subscriber) = self.subscribers.get(&id) else {
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return false;
         };
-        let sent = subscriber.outbox.try_send(Box::new(Response { id: 0, body: Some(message) })).is_ok();
-        if !sent {
-            self.detach(id);
+        let overflow = Overflow::of(&message);
+        // Signals leave half of the room to what is not lost so easily.
+        let keeps = if matches!(overflow, Overflow::Drop) { subscriber.outbox.max_capacity() / 2 } else { 0 };
+        let fits = subscriber.outbox.capacity() > keeps || subscriber.outbox.is_closed();
+        if fits && subscriber.outbox.try_send(Box::new(Response { id: 0, body: Some(message) })).is_ok() {
+            return true;
         }
-        sent
+        match overflow {
+            Overflow::Drop => {}
+            Overflow::Miss(topic) => {
+                subscriber.missed.insert(topic);
+            }
+            Overflow::End => {
+                self.detach(id);
+            }
+        }
+        false
     }
 
     fn detach(&mut self, id: SubscriberId) -> Vec<Topic> {

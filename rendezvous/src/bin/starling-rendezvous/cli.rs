@@ -74,6 +74,9 @@ pub enum AdminCommand {
     Ban {
         /// The account, as `starling whoami` prints it.
         account: String,
+        /// Ban it though it is not registered here.
+        #[arg(long)]
+        force: bool,
     },
     /// Let an account in again.
     #[command(after_help = "Example:\n  starling-rendezvous admin unban ACCOUNT")]

@@ -81,7 +81,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
                 AdminCommand::Invite { command: InviteCommand::New { uses, days } } => {
                     json!({ "command": "invite_new", "uses": uses, "days": days })
                 }
-                AdminCommand::Ban { account } => json!({ "command": "ban", "account": account }),
+                AdminCommand::Ban { account, force } => {
+                    json!({ "command": "ban", "account": account, "force": force })
+                }
                 AdminCommand::Unban { account } => json!({ "command": "unban", "account": account }),
             };
             Ok(say(&ask_admin(&data_dir, command).await?.to_string())?)

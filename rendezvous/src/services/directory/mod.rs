@@ -292,16 +292,26 @@ pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Resu
     if devices.devices.is_empty() || devices.devices.len() > DEVICES_PER_CLAIM {
         return Err(Refusal::Malformed.into());
     }
+    let services = session.services.clone();
+    let is_member = account_of(&services, session.device).await?.is_some();
     let mut packages = Vec::with_capacity(devices.devices.len());
     for device in &devices.devices {
-        packages.push(claim_key_package(&session.services, key(device)?).await?.unwrap_or_default());
+        services.claims.check(&session.asker())?;
+        packages.push(claim_key_package(&services, key(device)?, is_member).await?.unwrap_or_default());
     }
     Ok(ResponseBody::KeyPackages(ClaimedKeyPackages { packages }))
 }
 
-/// Takes a one-time key package of a device, or copies its last-resort one.
-async fn claim_key_package(services: &Services, device: Key) -> Result<Option<Bytes>, StoreError> {
-    if let Some((entry, removed)) = services.store.streams.pop(StreamId::key_packages(device)).await? {
+/// Takes a one-time key package of a device, or copies its last-resort one: when there is no other, when too many were claimed of late, and for
+/// strangers when half of them are gone.
+async fn claim_key_package(services: &Services, device: Key, is_member: bool) -> Result<Option<Bytes>, StoreError> {
+    let id = StreamId::key_packages(device);
+    let left = services.store.streams.head(id).await?.map_or(0, |head| head.count);
+    let one_time = if is_member { left > 0 } else { left > MAX_KEY_PACKAGES as u64 / 2 };
+    if one_time
+        && services.claimed.check_key(&device).is_ok()
+        && let Some((entry, removed)) = services.store.streams.pop(id).await?
+    {
         services.discount(removed).await?;
         return Ok(Some(entry.sealed));
     }

@@ -14,6 +14,7 @@ use starling_wire::{
 use super::{
     Services,
     presence::page,
+    rates,
     session::{Rejected, Session, key},
 };
 use crate::{
@@ -216,6 +217,9 @@ pub async fn signal(session: &mut Session, request: LogRequest) -> Result<Respon
 
 pub fn leave(session: &mut Session, address: &[u8]) -> Result<ResponseBody, Rejected> {
     let address = key(address)?;
+    if session.followed.contains(&address) {
+        session.leaves.check().map_err(rates::wait)?;
+    }
     if session.followed.remove(&address) {
         session.services.unfollow(session.id, address);
     }

@@ -17,7 +17,7 @@ use crate::{
     clock::now_ms,
     limits::{ADMIN_TIMEOUT, TOKEN_DAYS, TOKEN_USES},
     services::Services,
-    store::{Collection, Key, StoreError, Token, discard, replace},
+    store::{Account, Collection, Key, StoreError, Token, discard, load, replace},
 };
 
 /// Longest request line.
@@ -27,9 +27,19 @@ const MAX_LINE: u64 = 64 * 1024;
 #[serde(tag = "command", rename_all = "snake_case")]
 enum Command {
     Status,
-    InviteNew { uses: u64, days: u64 },
-    Ban { account: String },
-    Unban { account: String },
+    InviteNew {
+        uses: u64,
+        days: u64,
+    },
+    Ban {
+        account: String,
+        /// Also one that is not registered.
+        #[serde(default)]
+        force: bool,
+    },
+    Unban {
+        account: String,
+    },
 }
 
 /// Answers operators until the task is dropped.
@@ -65,8 +75,14 @@ async fn run(command: Command, services: &Services) -> Result<Value, String> {
     match command {
         Command::Status => status(services).await,
         Command::InviteNew { uses, days } => new_token(services, uses, days).await,
-        Command::Ban { account } => set_banned(services, &account, true).await,
-        Command::Unban { account } => set_banned(services, &account, false).await,
+        Command::Ban { account, force } => {
+            let id = account_id(&account)?;
+            if !force && load_account(services, *id.as_bytes()).await?.is_none() {
+                return Err("no such account is registered here; --force bans it all the same".into());
+            }
+            set_banned(services, id, true).await
+        }
+        Command::Unban { account } => set_banned(services, account_id(&account)?, false).await,
     }
 }
 
@@ -108,10 +124,16 @@ fn rfc_3339(unix_s: u64) -> Result<String, String> {
     jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).map_err(|e| e.to_string())
 }
 
-async fn set_banned(services: &Services, account: &str, banned: bool) -> Result<Value, String> {
-    let account: AccountId = account
-        .parse()
-        .map_err(|_| "not an account id: 52 letters and digits, as `starling whoami` prints it".to_owned())?;
+fn account_id(text: &str) -> Result<AccountId, String> {
+    text.parse().map_err(|_| "not an account id: 52 letters and digits, as `starling whoami` prints it".to_owned())
+}
+
+async fn load_account(services: &Services, account: Key) -> Result<Option<Account>, String> {
+    let loaded = load::<Account>(&*services.store.records, Collection::Accounts, account).await;
+    loaded.map(|(record, _)| record).map_err(|e| e.to_string())
+}
+
+async fn set_banned(services: &Services, account: AccountId, banned: bool) -> Result<Value, String> {
     put_ban(services, *account.as_bytes(), banned).await.map_err(|e| e.to_string())?;
     tracing::info!(banned, "operator: ban of an account");
     Ok(json!({ "account": account.to_string(), "banned": banned }))
@@ -123,11 +145,15 @@ pub async fn put_token(services: &Services, hash: Key, uses: u32, expires_at: u6
     replace(&*services.store.records, Collection::Tokens, hash, token.encode_to_vec().into()).await.map(|_| ())
 }
 
-/// Bans or unbans; a ban of an unknown account holds, too.
+/// Bans or unbans; a ban of an unknown account holds, too. Sessions of who is banned end.
 pub async fn put_ban(services: &Services, account: Key, banned: bool) -> Result<(), StoreError> {
     let records = &*services.store.records;
     if banned {
-        replace(records, Collection::Bans, account, Bytes::new()).await.map(|_| ())
+        replace(records, Collection::Bans, account, Bytes::new()).await?;
+        let (record, _) = load::<Account>(records, Collection::Accounts, account).await?;
+        let devices = record.into_iter().flat_map(|record| record.devices);
+        services.end_sessions(devices.filter_map(|device| Key::try_from(device).ok()));
+        Ok(())
     } else {
         discard(records, Collection::Bans, account).await
     }
