@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use rand::RngExt;
 use starling_keys::{AccountId, Certificate, DeviceId, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
 use zeroize::Zeroizing;
@@ -44,9 +45,19 @@ pub struct LogKeys {
 
 impl LogKeys {
     pub fn of(row: &LogRow) -> Option<Self> {
-        let secret = StorageKey::from_bytes(row.secret.as_slice().try_into().ok()?);
+        Some(Self::from_secret(StorageKey::from_bytes(row.secret.as_slice().try_into().ok()?)))
+    }
+
+    fn from_secret(secret: StorageKey) -> Self {
         let key = LogKey::from_secret(secret.derive("log address").as_bytes());
-        Some(Self { address: key.address(), key, seal: secret.derive("log entries"), signal: secret.derive("signals") })
+        Self { address: key.address(), key, seal: secret.derive("log entries"), signal: secret.derive("signals") }
+    }
+
+    /// Of a log that nobody knows.
+    pub fn random(rng: &mut impl RngExt) -> Self {
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill(&mut *secret);
+        Self::from_secret(StorageKey::from_bytes(*secret))
     }
 
     /// An MLS message as a log keeps it: padded, and sealed once more, as its header would link the epochs of a group.
@@ -148,6 +159,12 @@ impl GroupEntry {
     pub fn give_up(&mut self) {
         self.row.dead = true;
         self.touch();
+    }
+
+    /// Its encryption state cannot be read.
+    pub fn give_up_damaged(&mut self) {
+        self.row.damaged = true;
+        self.give_up();
     }
 
     /// Entries of a log were read up to this one; `false` if they were before.

@@ -232,11 +232,11 @@ impl Conversations {
                     }
                     if !entry.row.dead {
                         tracing::error!(group = id[0], %error, "a group's encryption state is damaged");
-                        entry.give_up();
+                        entry.give_up_damaged();
                         let chat = entry.row.chat.as_slice().try_into().map(ChatId);
                         if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
                             state.problem = Some(DAMAGED);
-                            turn.fact(Fact::GroupDamaged);
+                            turn.fact(Fact::GroupDamaged(id));
                         }
                     }
                     return Ok(None);

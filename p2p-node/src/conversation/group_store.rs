@@ -103,7 +103,11 @@ impl GroupEntry {
             unsaved.logs.insert(log.epoch);
         }
         if logs.is_empty() {
-            return Err(StoreError::Damaged("logs").into());
+            // The log follows from the encryption state. What is read in it again is known.
+            let log = GroupState::load(read, mls, id, false)?.log()?;
+            mls.forget(&id);
+            unsaved.logs.insert(log.epoch);
+            logs.push(log);
         }
         Ok(Self { logs, has_pending, unsaved, ..Self::with(id, row, members) })
     }
@@ -228,7 +232,7 @@ impl Conversations {
                     tracing::error!(group = id[0], %error, "a group is damaged");
                     let mut entry = GroupEntry::with(id, row, Vec::new());
                     if !entry.row.dead {
-                        entry.give_up();
+                        entry.give_up_damaged();
                         let chat = entry.row.chat.as_slice().try_into().map(ChatId);
                         if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
                             state.problem = Some(DAMAGED);

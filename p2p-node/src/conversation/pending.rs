@@ -55,6 +55,7 @@ impl Conversations {
             (LogPending::Trim(trimming), _) => self.trimmed(turn, trimming)?,
             // Won or lost, the log says it: its closing entry is ours or another's.
             (LogPending::Close(id), ResponseBody::Appended(_) | ResponseBody::Closed(_)) => {
+                self.damaged_closed(id);
                 self.log_stopped(turn, cx, id, false)
             }
             _ => {}

@@ -85,6 +85,7 @@ impl Conversations {
                 entry.retry_at = 0;
             }
             self.read_logs(turn, cx, id);
+            self.close_damaged(turn, cx, id);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     conversation::{
         Conversations,
         context::Context,
-        group::{GroupEntry, GroupId, log_address},
+        group::{GroupEntry, GroupId, LogKeys, log_address},
     },
     home::LogPending,
     limits::{RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
@@ -16,6 +16,15 @@ use crate::{
 };
 
 impl Conversations {
+    /// The log of a group is closed; if it is a damaged one, nothing more is to be done.
+    pub(crate) fn damaged_closed(&mut self, id: GroupId) {
+        if let Some(entry) = self.groups.get_mut(&id)
+            && std::mem::take(&mut entry.row.damaged)
+        {
+            entry.touch();
+        }
+    }
+
     /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
     pub(super) fn maybe_update(
         &mut self,
@@ -66,6 +75,25 @@ impl Conversations {
             LogRequest { entries: vec![entry.clone()], next: Bytes::copy_from_slice(&next), ..LogRequest::default() };
         cx.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
         Ok(())
+    }
+
+    /// Closes the log of a group whose encryption state cannot be read, if its home is up: the others leave it as well then, and write where we can
+    /// read.
+    pub(crate) fn close_damaged(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let damaged = self.groups.get(&id).filter(|group| group.row.damaged);
+        let Some((keys, home)) = damaged.and_then(GroupEntry::current_keys).zip(self.home_of(id)) else {
+            return;
+        };
+        if !self.is_linked_group(cx.dir, id) {
+            return;
+        }
+        // A log is closed with a commit: nothing is none, so nobody goes on after it.
+        let request = LogRequest {
+            entries: vec![keys.seal_entry(&[])],
+            next: Bytes::copy_from_slice(&LogKeys::random(turn.rng()).address),
+            ..LogRequest::default()
+        };
+        cx.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
     }
 
     /// The server does not have a log. One that was there before has expired or was lost.

@@ -29,6 +29,9 @@ pub struct GroupRow {
     /// The other side has gone on in an older group, and has written nothing in this one.
     #[prost(bool, tag = "14")]
     pub unjoined: bool,
+    /// Its encryption state cannot be read, and its log is still to be closed so that the others leave it as well.
+    #[prost(bool, tag = "16")]
+    pub damaged: bool,
     /// Account and device, 32 bytes each, of every member. Empty as older versions have written it.
     #[prost(bytes = "vec", tag = "15")]
     pub members: Vec<u8>,
