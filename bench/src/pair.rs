@@ -45,15 +45,14 @@ pub fn storage_key() -> StorageKey {
 /// Makes a profile.
 pub fn create(dir: &Path, name: &str, home: &str) -> anyhow::Result<()> {
     let new = NewProfile {
-        account: RecoveryPhrase::generate().account_key(),
-        origin: Origin::New,
+        origin: Origin::New(RecoveryPhrase::generate().account_key()),
         name: name.into(),
         bot: true,
         homes: vec![home.parse()?],
         registration_token: String::new(),
         username: String::new(),
     };
-    create_profile(ProfileDir::lock(dir)?, &storage_key(), &new)?;
+    create_profile(ProfileDir::lock(dir)?, &storage_key(), new)?;
     Ok(())
 }
 

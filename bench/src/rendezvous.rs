@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{AsyncReadExt, StreamExt};
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
 use serde_json::json;
-use starling_keys::{Certificate, DeviceEntry, DeviceKey, DeviceList, RecoveryPhrase};
+use starling_keys::{DeviceChain, DeviceKey, RecoveryPhrase, chain::Joining};
 use starling_wire::{
     LogKey, LogVerb, Puzzle, RENDEZVOUS_PROTOCOL,
     rendezvous::{LogRequest, Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
@@ -136,17 +136,8 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
     let key = Keypair::ed25519_from_bytes(*device.seed())?;
     let (mut reader, mut writer, hello) = connect(&address, key).await.context("connecting")?;
     let account = RecoveryPhrase::generate().account_key();
-    let list = DeviceList {
-        account: account.id(),
-        version: 1,
-        issued_at: 1,
-        devices: vec![DeviceEntry {
-            certificate: Certificate::issue(&account, device.id(), 1),
-            seal_key: vec![1; 1216],
-        }],
-        homes: Vec::new(),
-    }
-    .sign(&account);
+    let joining = Joining::sign(&device, &account.id(), vec![1; 1216]);
+    let list = DeviceChain::create(&account, 1, [0; 32], &joining)?;
     let server_key: starling_keys::RendezvousAddr = home.parse()?;
     let puzzle = Puzzle::new("register", &server_key.peer, &hello.nonce, account.id().as_bytes(), hello.register_bits);
     let publish = Publish {

@@ -115,6 +115,16 @@ pub enum EventKind {
         /// Who.
         contact: ContactRef,
     },
+    /// A device asks to join the account of this profile, over a code that `device.link` has given: `device.answer` answers it.
+    #[serde(rename = "device.asks")]
+    DeviceAsks {
+        /// The device.
+        device: DeviceId,
+        /// What its user calls it.
+        name: String,
+        /// What it says that it is.
+        system: String,
+    },
     /// A device has joined the account of this profile.
     #[serde(rename = "device.linked")]
     DeviceLinked {
@@ -213,6 +223,7 @@ impl EventKind {
             Self::ContactAccepted { .. } => "contact.accepted",
             Self::ContactKeyChanged { .. } => "contact.key_changed",
             Self::ContactBlocked { .. } => "contact.blocked",
+            Self::DeviceAsks { .. } => "device.asks",
             Self::DeviceLinked { .. } => "device.linked",
             Self::DeviceRemoved { .. } => "device.removed",
             Self::CallIncoming { .. } => "call.incoming",

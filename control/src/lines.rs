@@ -63,11 +63,11 @@ lines! {
         expires_in_s: u64,
     }
 
-    /// `device link` and `device remove`.
+    /// `device link`, `device rights` and `device remove`.
     DeviceDone {
         /// The device.
         device: DeviceId,
-        /// What was done: `linked` or `removed`.
+        /// What was done: `linked`, `changed` or `removed`.
         done: String,
     }
 

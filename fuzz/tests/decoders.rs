@@ -7,16 +7,19 @@ use bolero::check;
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use starling_keys::{
-    AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, DeviceList, Invite, KeyFile, RecoveryPhrase,
-    RendezvousAddr, ShortCode, Verified,
+    AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase,
+    RendezvousAddr, ShortCode,
     chain::{self, ChainError, DeviceChain, Joining, LeafPath, Rights, SignWith, Summary},
+    legacy::{DeviceList, Verified},
 };
 use starling_wire::{
     Batch, Body, Clock, Event, EventId, Frame, FrameDecoder, LogKey, LogVerb, Signal, Text,
     direct::{Ack, DirectFrame, Entry},
-    inbox::{DeviceLink, InboxBody, InboxItem, Known},
+    inbox::{InboxBody, InboxItem, Known},
+    link::{LinkAnswer, LinkRequest},
     pad,
     rendezvous::{Request, RequestBody, Response},
+    snapshot::SealedSnapshot,
     unpad, verify_log, write_frame,
 };
 
@@ -106,15 +109,15 @@ fn inbox_items() {
     let body =
         InboxBody { device: vec![2; 32].into(), name: "alice".into(), known: Some(known), ..InboxBody::default() };
     let valid = body.to_bytes();
-    let mut link = DeviceLink::default();
-    (link.account_seed, link.homes) = (vec![3; 32], vec!["/ip4/127.0.0.1".into()]);
-    let linked = link.to_bytes();
+    let asked = LinkRequest { name: "laptop".into(), ..LinkRequest::default() }.encode_to_vec();
+    let answered = LinkAnswer { homes: vec!["/ip4/127.0.0.1".into()], ..LinkAnswer::default() }.encode_to_vec();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(body) = InboxBody::from_bytes(&mutated(&valid, input)) {
-            let list = body.known.map(|known| Verified::<DeviceList>::from_bytes(&known.device_list));
+            let list = body.known.map(|known| DeviceChain::from_bytes(&known.device_list));
             assert!(!matches!(list, Some(Ok(_))));
         }
-        let _ = DeviceLink::from_bytes(&mutated(&linked, input));
+        let _ = (LinkRequest::from_bytes(&mutated(&asked, input)), LinkAnswer::from_bytes(&mutated(&answered, input)));
+        let _ = SealedSnapshot::from_bytes(&[b"starling-snapshot-2", input].concat());
         if let Ok(item) = InboxItem::decode(input) {
             let _ = InboxBody::from_bytes(&item.body);
         }

@@ -80,6 +80,11 @@ impl AccountKey {
         sign(&self.0, domain, message)
     }
 
+    /// What the HPKE key is derived from that a recovered device opens the account's snapshot with: 32 bytes of input keying material.
+    pub fn recovery_seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(blake3::derive_key("starling 2026 account recovery v1", self.seed().as_ref()))
+    }
+
     /// The key that seals this account's contact snapshot, which a restored device reads back.
     pub fn snapshot_key(&self) -> StorageKey {
         let seed = self.seed();

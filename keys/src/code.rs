@@ -16,8 +16,8 @@ const MAX_WRITTEN: usize = 256;
 /// Why a short code was refused.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum CodeError {
-    /// Not of the form number-word-word.
-    #[error("a short code is a number and two words, like 7-unicorn-quiver")]
+    /// Not a number and two words, or four.
+    #[error("a short code is a number and two words, like 7-unicorn-quiver, or four if it links a device")]
     Form,
     /// A word is not in the list.
     #[error("“{word}” is not a word of the list{}", hint.map(|h| format!(" (did you mean “{h}”?)")).unwrap_or_default())]
@@ -32,26 +32,39 @@ pub enum CodeError {
     Mismatch,
 }
 
-/// A place number and two words of the BIP-39 English list (22 bits).
+/// Words of a code that makes a contact (22 bits), and of one that links a device (44 bits).
+const CONTACT_WORDS: usize = 2;
+const DEVICE_WORDS: usize = 4;
+
+/// A place number and two words of the BIP-39 English list, or four.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ShortCode {
     /// The place at the rendezvous where both sides meet.
     pub place: u32,
-    words: [u16; 2],
+    words: Vec<u16>,
 }
 
 impl ShortCode {
     /// A new code for a place that the rendezvous gave.
     pub fn generate(place: u32) -> Self {
-        let bits: u32 = rand::random();
-        Self { place, words: [(bits & 0x7ff) as u16, (bits >> 11 & 0x7ff) as u16] }
+        Self::of_words(place, CONTACT_WORDS)
+    }
+
+    /// The same, with words enough that guessing is hopeless also for who tries all places: what it leads to is worth more.
+    pub fn generate_for_device(place: u32) -> Self {
+        Self::of_words(place, DEVICE_WORDS)
+    }
+
+    fn of_words(place: u32, count: usize) -> Self {
+        Self { place, words: (0..count).map(|_| rand::random::<u16>() & 0x7ff).collect() }
     }
 }
 
 impl fmt::Display for ShortCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = Language::English.word_list();
-        write!(f, "{}-{}-{}", self.place, list[usize::from(self.words[0])], list[usize::from(self.words[1])])
+        write!(f, "{}", self.place)?;
+        self.words.iter().try_for_each(|word| write!(f, "-{}", list[usize::from(*word)]))
     }
 }
 
@@ -63,7 +76,9 @@ impl FromStr for ShortCode {
             starling_text::folded(&starling_text::without_invisible(starling_text::shortened(text, MAX_WRITTEN)));
         // Whatever stands between and around them: hyphens of all kinds, spaces, line breaks, quotes.
         let parts: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|p| !p.is_empty()).collect();
-        let [place, first, second] = parts.as_slice() else {
+        let Some((place, words)) =
+            parts.split_first().filter(|(_, w)| [CONTACT_WORDS, DEVICE_WORDS].contains(&w.len()))
+        else {
             return Err(CodeError::Form);
         };
         let place = place.parse().map_err(|_| CodeError::Form)?;
@@ -76,7 +91,7 @@ impl FromStr for ShortCode {
                 }
             })
         };
-        Ok(Self { place, words: [word(first)?, word(second)?] })
+        Ok(Self { place, words: words.iter().map(|w| word(w)).collect::<Result<_, _>>()? })
     }
 }
 
@@ -146,6 +161,9 @@ mod tests {
 
     #[test]
     fn a_code_is_read_back_and_a_typo_gets_a_hint() {
+        let code = ShortCode::generate_for_device(12);
+        assert_eq!(code.to_string().split('-').count(), 5);
+        assert!(code.to_string().replace('-', " ").parse() == Ok::<_, CodeError>(code.clone()));
         let code = ShortCode::generate(12);
         assert!(code.to_string().to_uppercase().parse() == Ok::<_, CodeError>(code));
         assert!(matches!(

@@ -9,18 +9,16 @@ mod code;
 mod device;
 mod endpoint;
 mod keyfile;
-mod legacy;
+pub mod legacy;
 mod phrase;
 mod safety;
 mod seal;
 
 pub use account::{AccountId, AccountKey, InvalidId};
 pub use address::{Address, Invite, InviteError, InviteToken, LINK_SCHEME, TOKEN_LEN};
+pub use chain::{DeviceChain, DeviceEntry, DeviceList, MAX_DEVICES, MAX_HOMES};
 pub use code::{CodeError, CodeExchange, ShortCode};
-pub use device::{
-    Certificate, CertificateError, DeviceEntry, DeviceId, DeviceKey, DeviceList, DeviceListError, MAX_DEVICES,
-    MAX_HOMES, Verified,
-};
+pub use device::{Certificate, CertificateError, DeviceId, DeviceKey};
 pub use endpoint::{EndpointError, Host, RendezvousAddr, Transport};
 pub use keyfile::{KeyFile, KeyFileError, Protection};
 pub use phrase::{PhraseError, RecoveryPhrase};

@@ -2,14 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, StorageKey};
+use starling_keys::{AccountKey, Certificate, DeviceChain, DeviceKey, StorageKey, chain::Joining};
 
 use crate::{
     ChatId, ChatKind, ContactState, EngineError, OpenError,
     contacts::Person,
     conversation::{ChatState, GroupEntry, group::GroupId},
     engine::Engine,
-    mls::{KeyPackages, Mls},
+    mls::{KeyPackages, Mls, seal_keys},
     node::now_ms,
     roster::Roster,
     store::{ContactRow, GroupRow, ProfileDir, Store},
@@ -41,9 +41,11 @@ pub fn fill(dir: &Path, key: &StorageKey, conversations: u32, contacts: u32) -> 
 fn add_conversation(engine: &mut Engine, n: u32, is_contact: bool) -> Result<(), EngineError> {
     let now = now_ms();
     let (account, device) = (AccountKey::from_seed(&seed(1, n)), DeviceKey::from_seed(&seed(2, n)));
-    let certificate = Certificate::issue(&account, device.id(), now / 1000);
-    let other = Mls::new(&certificate, &device, KeyPackages::default())?;
-    let (package, (_, seal_key)) = (other.key_package(false, now)?, other.new_seal_key()?);
+    let joining = Joining::sign(&device, &account.id(), seal_keys()?.1);
+    let chain = DeviceChain::create(&account, now / 1000, [0; 32], &joining).map_err(|_| EngineError::Identity)?;
+    let path = chain.path_to(&device.id()).ok_or(EngineError::Identity)?;
+    let other = Mls::new(&Certificate::from(&path), &device, KeyPackages::default())?;
+    let package = other.key_package(false, now)?;
     let account_id = account.id();
     let group: GroupId = rand::random();
     let chat = ChatId(group);
@@ -56,18 +58,14 @@ fn add_conversation(engine: &mut Engine, n: u32, is_contact: bool) -> Result<(),
         state.row.groups = vec![group.to_vec()];
     }
     if is_contact {
-        let devices = vec![DeviceEntry { certificate, seal_key }];
-        let list = DeviceList { account: account_id, version: 1, issued_at: now / 1000, devices, homes: Vec::new() };
-        let list = list.sign(&account);
         let new = Person::new(&account_id, now);
         let row = ContactRow {
-            device_list: list.as_bytes().to_vec(),
+            device_list: chain.as_bytes().to_vec(),
             name: format!("contact {n}"),
             state: ContactState::Active.stored(),
-            trusted_version: 1,
             ..new.row
         };
-        engine.contacts.people.insert(account_id, Person { row, list: Some(list), ..Person::new(&account_id, now) });
+        engine.contacts.people.insert(account_id, Person { row, list: Some(chain), ..Person::new(&account_id, now) });
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ mod testing;
 mod timeline;
 mod turn;
 
+pub use account::link::{AccountLink, NewDevice};
 pub use api::error::{
     CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound, Unreachable,
 };
@@ -40,10 +41,10 @@ pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
 pub use node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
+pub use starling_keys::chain::Rights;
 pub use starling_media::{self as media, spec};
 pub use starling_wire::{
     Availability, CallEnd, CallId, Clock, EventId, Recording, Text,
-    inbox::DeviceLink,
     limits::{MAX_TEXT, is_username},
     rendezvous::Refusal,
 };

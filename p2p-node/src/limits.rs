@@ -55,6 +55,8 @@ pub const UPDATE_AFTER_MS: u64 = 7 * 86_400_000;
 pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
 /// An operation that needs a rendezvous gives up after this time without a connection.
 pub const REACH_TIMEOUT_MS: u64 = 20_000;
+/// A device that asks to join waits so long for the user of the other one: as long as its code lasts.
+pub const LINK_TIMEOUT_MS: u64 = 600_000;
 /// Proof of work that a server may ask for: 2^24 hashes are some seconds.
 pub const MAX_WORK_BITS: u32 = 24;
 /// Appends whose entries one request deletes: the server takes 1,024 numbers.

@@ -121,8 +121,8 @@ async fn a_removed_device_with_all_its_keys_changes_nothing_and_has_no_account()
     let snapshot = Snapshot { version: 9, sealed: Bytes::new() };
     assert_eq!(gone.refused(RequestBody::PutSnapshot(snapshot)).await, Refusal::NotRegistered);
     // The list of version 0.1 that a key of that time can still sign takes no chain's place.
-    let old = Person { account: AccountKey::from_seed(&[20; 32]), devices: vec![device(22)] };
-    assert_eq!(refusal(&gone.publish(&old, u64::MAX, "").await), Refusal::Stale);
+    let old = Person::with_device(20, &thief).old_list(u64::MAX);
+    assert_eq!(refusal(&publish(&mut gone, &old).await), Refusal::Denied);
     assert_eq!(stored(&mut owner, &chain).await, removed);
 }
 
@@ -172,4 +172,20 @@ async fn two_changes_at_the_same_time_are_one_after_the_other_wherever_one_is_cu
         }
     }
     unreachable!("does not end");
+}
+
+#[tokio::test]
+async fn an_account_of_version_0_1_goes_on_with_a_chain_and_never_back() {
+    let server = server();
+    let alice = Person::new(70, 2);
+    let (key, phone) = (vec![1; 1216], &alice.devices[1]);
+    let devices = alice.devices.iter().map(|d| (d.id(), key.clone())).collect();
+    let chain = DeviceChain::adopt(&alice.account, 1, [0; 32], devices, &[]).unwrap();
+    let mut one = connect(&server, &alice.devices[0]).await;
+    assert_eq!(refusal(&publish(&mut one, &alice.old_list(5)).await), Refusal::Denied);
+    assert_eq!(publish(&mut one, chain.as_bytes()).await, ResponseBody::Done(true));
+    // The other device belongs to the account as soon as it is here.
+    let mut two = connect(&server, phone).await;
+    assert_eq!(publish(&mut two, chain.as_bytes()).await, ResponseBody::Done(true));
+    assert!(matches!(two.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(_)));
 }

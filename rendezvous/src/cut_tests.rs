@@ -123,7 +123,7 @@ async fn a_device_list_that_was_cut_short_gives_no_device_to_two_accounts() {
         assert!(matches!(new.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(_)));
         // Who was given up may begin again with another account.
         world.server.sweep().await;
-        let other = Person { devices: vec![Person::new(1, 3).devices.remove(2)], ..Person::new(9, 0) };
+        let other = Person::with_device(9, &Person::new(1, 3).devices[2]);
         assert_eq!(gone.publish(&other, 1, "").await, ResponseBody::Done(true));
         blown
     })

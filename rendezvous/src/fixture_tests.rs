@@ -117,10 +117,10 @@ async fn accounts_names_and_snapshots_of_an_earlier_version_are_served() {
     for fixture in FIXTURES {
         let (_dir, server) = open(fixture).await;
         let mut phone = Client::connect(&server, alice().device(0)).await;
-        let list = ResponseBody::DeviceList(alice().list(1));
+        let list = ResponseBody::DeviceList(alice().old_list(1));
         assert_eq!(phone.ask(RequestBody::LookUp(Bytes::copy_from_slice(&alice().id()))).await, list);
         assert_eq!(phone.ask(RequestBody::LookUpName("alice".into())).await, list);
-        assert_eq!(phone.ask(RequestBody::LookUpName("bob".into())).await, ResponseBody::DeviceList(bob().list(1)));
+        assert_eq!(phone.ask(RequestBody::LookUpName("bob".into())).await, ResponseBody::DeviceList(bob().old_list(1)));
         assert_eq!(phone.refused(RequestBody::ClaimName("bob".into())).await, Refusal::Taken);
         let snapshot = Snapshot { version: 3, sealed: bytes("snapshot") };
         assert_eq!(phone.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(snapshot.clone()));

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList};
+use starling_keys::{
+    AccountKey, Certificate, DeviceChain, DeviceKey,
+    chain::{Joining, Rights, SignWith},
+    legacy,
+};
 use starling_wire::{
     LogKey, LogVerb, Puzzle,
     rendezvous::{InboxAppend, LogRequest, Page, Publish, Refusal, Request, RequestBody, ResponseBody, ServerHello},
@@ -17,13 +21,22 @@ pub const SERVER_KEY: [u8; 32] = [9; 32];
 pub struct Person {
     pub account: AccountKey,
     pub devices: Vec<DeviceKey>,
+    /// All devices that the account ever had, in order.
+    history: Vec<DeviceKey>,
 }
 
 impl Person {
     /// Number `n`, with so many devices.
     pub fn new(n: u8, devices: u8) -> Self {
         let device = |d| DeviceKey::from_seed(&[n.wrapping_mul(16).wrapping_add(d).wrapping_add(100); 32]);
-        Self { account: AccountKey::from_seed(&[n; 32]), devices: (0..devices).map(device).collect() }
+        let devices = || (0..devices).map(device).collect();
+        Self { account: AccountKey::from_seed(&[n; 32]), devices: devices(), history: devices() }
+    }
+
+    /// An account with this device alone.
+    pub fn with_device(n: u8, device: &DeviceKey) -> Self {
+        let device = || vec![DeviceKey::from_seed(&device.seed())];
+        Self { devices: device(), history: device(), ..Self::new(n, 0) }
     }
 
     pub fn id(&self) -> [u8; 32] {
@@ -34,14 +47,31 @@ impl Person {
         *self.devices[index].id().as_bytes()
     }
 
-    /// The signed list of all devices.
+    /// The chain of all devices that there ever were, without those that are gone; longer by an entry for each version.
     pub fn list(&self, version: u64) -> Bytes {
-        let entry = |device: &DeviceKey| DeviceEntry {
+        let joining = |device: &DeviceKey| Joining::sign(device, &self.account.id(), vec![1; 1216]);
+        let first = &self.history[0];
+        let mut chain = DeviceChain::create(&self.account, 1, [0; 32], &joining(first)).unwrap();
+        for device in &self.history[1..] {
+            chain = chain.add(&SignWith::Device(first), 1, &joining(device), Rights::Admin).unwrap();
+            if self.devices.iter().all(|d| d.id() != device.id()) {
+                chain = chain.remove(&SignWith::Device(first), 1, device.id()).unwrap();
+            }
+        }
+        for _ in 1..version {
+            chain = chain.set_homes(&SignWith::Device(first), 1, &[]).unwrap();
+        }
+        Bytes::copy_from_slice(chain.as_bytes())
+    }
+
+    /// What version 0.1 had in its place.
+    pub fn old_list(&self, version: u64) -> Bytes {
+        let entry = |device: &DeviceKey| legacy::DeviceEntry {
             certificate: Certificate::issue(&self.account, device.id(), 1),
             seal_key: vec![1; 1216],
         };
         let devices = self.devices.iter().map(entry).collect();
-        let list = DeviceList { account: self.account.id(), version, issued_at: 1, devices, homes: Vec::new() };
+        let list = legacy::DeviceList { account: self.account.id(), version, issued_at: 1, devices, homes: Vec::new() };
         Bytes::copy_from_slice(list.sign(&self.account).as_bytes())
     }
 }

@@ -268,8 +268,9 @@ impl World {
 
     /// Links another profile as a device of an account; the device's id.
     pub fn link(&self, profile: &str, other: &str) -> String {
-        let linking =
-            Process::start(self.starling(profile).args(["device", "link", "--json"]).stderr(self.log(profile)));
+        let linking = Process::start(
+            self.starling(profile).args(["device", "link", "--yes", "--json"]).stderr(self.log(profile)),
+        );
         let offered = linking.json();
         let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
         let joined = self.json(other, &["device", "join", code, "--rendezvous", home]);

@@ -6,7 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
-use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList, RecoveryPhrase};
+use starling_keys::{
+    AccountKey, DeviceChain, DeviceKey, RecoveryPhrase,
+    chain::{Joining, SignWith},
+};
 use starling_tests::{PATIENCE, World};
 use starling_wire::{
     RENDEZVOUS_PROTOCOL,
@@ -92,17 +95,9 @@ impl Client {
     }
 }
 
-fn list(account: &AccountKey, device: &DeviceKey, version: u64) -> DeviceList {
-    DeviceList {
-        account: account.id(),
-        version,
-        issued_at: 1,
-        devices: vec![DeviceEntry {
-            certificate: Certificate::issue(account, device.id(), 1),
-            seal_key: vec![1; 1216],
-        }],
-        homes: Vec::new(),
-    }
+fn chain(account: &AccountKey, device: &DeviceKey) -> DeviceChain {
+    let joining = Joining::sign(device, &account.id(), vec![1; 1216]);
+    DeviceChain::create(account, 1, [0; 32], &joining).unwrap()
 }
 
 fn publish(client: &Client, address: &str, account: &AccountKey, list: Bytes) -> Publish {
@@ -144,34 +139,35 @@ async fn frames_that_are_too_long_or_garbage_end_the_stream_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_certificates_and_old_lists_are_refused() {
+async fn forged_and_old_device_chains_are_refused() {
     let (world, _bob) = world_with_friends();
     let account = RecoveryPhrase::generate().account_key();
     let device = DeviceKey::generate();
     let mut client = connect(&world.address, Keypair::ed25519_from_bytes(*device.seed()).unwrap()).await;
-    // Somebody else's signature under an account that is not theirs.
+    // Signatures that are not the account's.
     let mallory = RecoveryPhrase::generate().account_key();
-    let mut forged = list(&account, &device, 1).sign(&account).as_bytes().to_vec();
-    let last = forged.len() - 1;
-    forged[last] ^= 1;
+    let good = chain(&account, &device);
+    let mut forged = good.as_bytes().to_vec();
+    forged[100] ^= 1;
     let ask = RequestBody::Publish(publish(&client, &world.address, &account, forged.into()));
     assert_eq!(client.refused(ask).await, Refusal::Denied);
-    // A list that does not name the device that brings it.
-    let other = list(&mallory, &DeviceKey::generate(), 1).sign(&mallory);
+    // A chain that does not have the device that brings it.
+    let other = chain(&mallory, &DeviceKey::generate());
     let ask =
         RequestBody::Publish(publish(&client, &world.address, &mallory, Bytes::copy_from_slice(other.as_bytes())));
     assert_eq!(client.refused(ask).await, Refusal::Denied);
     // No work, no registration; and before it nothing that needs one.
-    let good = Bytes::copy_from_slice(list(&account, &device, 5).sign(&account).as_bytes());
-    let free = Publish { device_list: good.clone(), solution: None, token: String::new() };
+    let newer = good.set_homes(&SignWith::Device(&device), 2, &[]).unwrap();
+    let good = Bytes::copy_from_slice(good.as_bytes());
+    let newer = Bytes::copy_from_slice(newer.as_bytes());
+    let free = Publish { device_list: newer.clone(), solution: None, token: String::new() };
     assert_eq!(client.refused(RequestBody::Publish(free)).await, Refusal::Denied);
     let packages = KeyPackages::default();
     assert_eq!(client.refused(RequestBody::PublishKeyPackages(packages)).await, Refusal::NotRegistered);
-    let ask = RequestBody::Publish(publish(&client, &world.address, &account, good));
+    let ask = RequestBody::Publish(publish(&client, &world.address, &account, newer));
     assert!(matches!(client.ask(ask).await, ResponseBody::Done(_)));
     // Rolled back.
-    let old = Bytes::copy_from_slice(list(&account, &device, 4).sign(&account).as_bytes());
-    let ask = RequestBody::Publish(publish(&client, &world.address, &account, old));
+    let ask = RequestBody::Publish(publish(&client, &world.address, &account, good));
     assert_eq!(client.refused(ask).await, Refusal::Stale);
     // A log that one has no key of.
     let request = LogRequest { address: vec![9; 32].into(), signature: vec![1; 64].into(), ..LogRequest::default() };

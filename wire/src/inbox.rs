@@ -149,64 +149,6 @@ pub struct Welcome {
     pub home: String,
 }
 
-/// What makes a new device one of the account: sealed with the key of a short code (`device`), told by a device that the account has.
-#[derive(Clone, PartialEq, prost::Message)]
-#[prost(skip_debug)]
-pub struct DeviceLink {
-    /// Seed of the account key (32 bytes).
-    #[prost(bytes = "vec", tag = "1")]
-    pub account_seed: Vec<u8>,
-    /// The account's display name.
-    #[prost(string, tag = "2")]
-    pub name: String,
-    /// The account is a program.
-    #[prost(bool, tag = "3")]
-    pub bot: bool,
-    /// Its home rendezvous servers.
-    #[prost(string, repeated, tag = "4")]
-    pub homes: Vec<String>,
-    /// Its user name; empty without one.
-    #[prost(string, tag = "5")]
-    pub username: String,
-    /// Version of its device list: whoever shows an older one, or none, has forgotten or lies.
-    #[prost(uint64, tag = "6")]
-    pub list_version: u64,
-    /// The whole name where `name` is cut; only in the encoded form.
-    #[prost(string, tag = "7")]
-    pub full_name: String,
-}
-
-impl DeviceLink {
-    /// The encoded form, which older programs read, too: with a long name in two fields.
-    pub fn to_bytes(mut self) -> zeroize::Zeroizing<Vec<u8>> {
-        (self.name, self.full_name) = name::to_fields(&self.name);
-        zeroize::Zeroizing::new(self.encode_to_vec())
-    }
-
-    /// Reads what [`DeviceLink::to_bytes`] has made.
-    ///
-    /// # Errors
-    /// If it is malformed or the name is beyond its bound.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InboxError> {
-        let mut link = Self::decode(bytes)?;
-        let full_name = std::mem::take(&mut link.full_name);
-        link.name = name::from_fields(&link.name, &full_name).ok_or(InboxError::Name)?;
-        Ok(link)
-    }
-}
-
-impl std::fmt::Debug for DeviceLink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DeviceLink")
-    }
-}
-
-impl Drop for DeviceLink {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.account_seed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,10 +168,6 @@ mod tests {
                 .iter()
                 .all(|name| name.len() <= 64 && long.starts_with(*name))
         );
-
-        let mut link = DeviceLink::default();
-        link.name.clone_from(&long);
-        assert_eq!(DeviceLink::from_bytes(&link.to_bytes()).unwrap().name, long);
     }
 
     #[test]

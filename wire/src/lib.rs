@@ -8,11 +8,13 @@ mod event;
 mod frame;
 pub mod inbox;
 pub mod limits;
+pub mod link;
 mod log;
 mod name;
 mod pow;
 pub mod rendezvous;
 mod signal;
+pub mod snapshot;
 #[cfg(feature = "streams")]
 pub mod streams;
 

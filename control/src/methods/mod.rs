@@ -136,6 +136,8 @@ table! {
     messages::Wait,
     devices::List,
     devices::Link,
+    devices::AnswerLink,
+    devices::SetRights,
     devices::Remove,
     profile::SetName,
     profile::SetUsername,

@@ -155,6 +155,19 @@ pub struct ChatRef {
     pub name: Option<String>,
 }
 
+/// What a device may do to its account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Rights {
+    /// Links, changes and removes devices.
+    Admin,
+    /// Reads and writes.
+    #[default]
+    Member,
+    /// A member that does not get what the account knows of its contacts either.
+    Bot,
+}
+
 /// A device of the account of this profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
@@ -162,6 +175,10 @@ pub struct Device {
     pub device: DeviceId,
     /// When it joined the account.
     pub added_at: Time,
+    /// What it may do to the account.
+    pub rights: Rights,
+    /// The device that has linked it; null if that was done with the recovery phrase.
+    pub linked_by: Option<DeviceId>,
     /// It is the device of this profile.
     pub this: bool,
     /// How this device is connected to it: `direct` or `relay`; null if it is not.

@@ -46,15 +46,14 @@ fn text(text: &str) -> Text {
 async fn start(name: &str, dir: &Path, home: RendezvousAddr) -> Result<Node> {
     let key = StorageKey::generate();
     let profile = NewProfile {
-        account: RecoveryPhrase::generate().account_key(),
-        origin: Origin::New,
+        origin: Origin::New(RecoveryPhrase::generate().account_key()),
         name: name.into(),
         bot: false,
         homes: vec![home],
         registration_token: String::new(),
         username: String::new(),
     };
-    create_profile(ProfileDir::lock(dir)?, &key, &profile)?;
+    create_profile(ProfileDir::lock(dir)?, &key, profile)?;
     let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false };
     let node = Node::open(dir, &key, net).await?;
     wait_until_registered(&node).await?;

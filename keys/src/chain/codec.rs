@@ -188,10 +188,14 @@ impl DeviceChain {
             _ => return Err(ChainError::Gap),
         };
         links.extend(new);
+        let given = seal_keys.clone();
         if let Some(known) = known {
             seal_keys.extend(known.seal_keys());
         }
         let chain = Self::build(summary.account, links, seal_keys)?;
+        if !given.iter().all(|(id, key)| chain.device(id).is_some_and(|d| d.seal_key == *key)) {
+            return Err(ChainError::Malformed);
+        }
         if check {
             let same = |(n, link): &(usize, &Link)| known.is_some_and(|known| known.links.get(*n) == Some(link));
             let new = chain.links.iter().enumerate().filter(|l| !same(l));

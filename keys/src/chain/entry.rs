@@ -9,6 +9,7 @@ const ENTRY_DOMAIN: &str = "starling device chain entry v1";
 const JOIN_DOMAIN: &str = "starling device joins account v1";
 const HASH_CONTEXT: &str = "starling 2026 device chain entry hash v1";
 const REMOVALS_CONTEXT: &str = "starling 2026 device chain removals hash v1";
+const RECOVERY_CONTEXT: &str = "starling 2026 device chain recovery key hash v1";
 const SEAL_CONTEXT: &str = "starling 2026 device seal key hash v1";
 
 /// Devices that an account of version 0.1 could have.
@@ -176,6 +177,11 @@ fn verify_proof(account: &AccountId, device: &DeviceId, seal: &[u8; 32], proof: 
 /// The hash by which entries name an HPKE public key.
 pub fn seal_hash(key: &[u8]) -> [u8; 32] {
     blake3::derive_key(SEAL_CONTEXT, key)
+}
+
+/// The hash by which the first entry names the HPKE public key that is derived from the root.
+pub fn recovery_hash(key: &[u8]) -> [u8; 32] {
+    blake3::derive_key(RECOVERY_CONTEXT, key)
 }
 
 /// One entry of a device chain.

@@ -18,7 +18,7 @@ use std::ops::Deref;
 
 pub use self::{
     codec::Summary,
-    entry::{Entry, Head, Joining, Op, Rights, SignWith, Signer},
+    entry::{Entry, Head, Joining, Op, Rights, SignWith, Signer, recovery_hash},
     held::Held,
     order::{Fork, Relation},
     path::LeafPath,
@@ -100,7 +100,7 @@ pub struct DeviceEntry {
 pub struct DeviceList {
     /// Whose they are.
     pub account: AccountId,
-    /// How many entries the chain has; 0 for a list of version 0.1.
+    /// How many entries the chain has; the version of a list of version 0.1.
     pub version: u64,
     /// Its devices, oldest first.
     pub devices: Vec<DeviceEntry>,
@@ -180,6 +180,12 @@ impl DeviceChain {
             &[],
         )?;
         opened.add(&SignWith::Root(root), time, first, Rights::Admin)
+    }
+
+    /// The chain of an account whose earlier one nobody has any more: it counts before that, as the root has signed it later.
+    pub fn restart(root: &AccountKey, time: u64, recovery: [u8; 32], first: &Joining) -> Result<Self, ChainError> {
+        let op = Op::Open { recovery, adopted: Vec::new() };
+        Self::empty(root.id()).append(&SignWith::Root(root), time, op, &[])?.recover(root, time, first)
     }
 
     /// The chain of an account of version 0.1, which had a list signed with the root: its devices become admins.
@@ -368,10 +374,17 @@ impl DeviceChain {
         self.state.has_removed(device)
     }
 
-    /// How often the account was recovered with its phrase.
-    pub fn recoveries(&self) -> usize {
-        let recovers = |link: &&Link| link.entries().iter().any(|e| matches!(e.op, Op::Recover { .. }));
-        self.links.iter().filter(recovers).count()
+    /// Whether the account was recovered after the first entries of this.
+    pub fn recovered_since(&self, length: u32) -> bool {
+        let newer = self.links.iter().skip(length as usize).flat_map(Link::entries);
+        newer.into_iter().any(|e| matches!(e.op, Op::Recover { .. }))
+    }
+
+    /// Whether a device belongs to the account, or did until its last recovery.
+    pub fn belonged_until_recovery(&self, device: &DeviceId) -> bool {
+        let recovers = |link: &Link| link.entries().iter().any(|e| matches!(e.op, Op::Recover { .. }));
+        let before = self.links.iter().rposition(recovers).map(|at| Self::fold(&self.links[..at]));
+        self.device(device).is_some() || before.is_some_and(|state| state.devices().iter().any(|d| d.id == *device))
     }
 
     /// The proof that a device belongs to the account; `None` if it does not.
@@ -386,10 +399,16 @@ impl DeviceChain {
 
     /// Reads what a profile or a server has stored. Signatures are not checked again: only what was checked is stored.
     pub fn from_stored(bytes: &[u8]) -> Result<Self, ChainError> {
-        if let Ok(list) = legacy::read_list(bytes) {
-            return Ok(Self { bytes: bytes.to_vec(), list, ..Self::empty(list_account(bytes)?) });
+        if Summary::of(bytes).is_err() {
+            return Self::from_list(bytes);
         }
         Self::decode(bytes, None, false)
+    }
+
+    /// Reads a list of version 0.1, and checks its signatures.
+    pub fn from_list(bytes: &[u8]) -> Result<Self, ChainError> {
+        let list = legacy::read_list(bytes).map_err(|_| ChainError::Malformed)?;
+        Ok(Self { bytes: bytes.to_vec(), list: list.clone(), ..Self::empty(list.account) })
     }
 
     /// Reads a whole chain, and checks every signature.
@@ -405,8 +424,4 @@ impl DeviceChain {
         let chain = Self::decode(bytes, Some(known), true)?;
         if chain.account == known.account { Ok(chain) } else { Err(ChainError::Account) }
     }
-}
-
-fn list_account(bytes: &[u8]) -> Result<AccountId, ChainError> {
-    legacy::read_list(bytes).map(|list| list.account).map_err(|_| ChainError::Malformed)
 }

@@ -4,7 +4,7 @@
 //! same result: what the root has signed counts first; then removals (of two where only one removes the other's signer, that one; all of
 //! those that strike each other); then the lower hash. What was held for long is not questioned any more, except by the root.
 
-use super::{ChainError, DeviceChain, DeviceId, Entry, Head, Link, Op, Signer};
+use super::{ChainError, DeviceChain, DeviceId, Entry, Head, Link, Op, SignWith, Signer};
 
 /// Removals at one place: each of 16 devices by some of the others is more than ever happens.
 pub(super) const MAX_REMOVALS: usize = 64;
@@ -117,7 +117,7 @@ impl DeviceChain {
         Self::build(self.account, links, self.seal_keys().chain(other.seal_keys()).collect())
     }
 
-    fn fold(links: &[Link]) -> super::State {
+    pub(super) fn fold(links: &[Link]) -> super::State {
         let mut state = super::State::default();
         for (seq, link) in links.iter().enumerate() {
             // They were checked when the chain was built.
@@ -129,8 +129,26 @@ impl DeviceChain {
         state
     }
 
+    /// This chain, which counts, with what `signer` did in one that does not, as far as that still makes sense. `None` if there is nothing.
+    pub fn with_lost(&self, signer: &SignWith<'_>, time: u64, lost: &Self) -> Option<Self> {
+        let (Relation::Rival(at), SignWith::Device(key)) = (self.relation(lost), signer) else { return None };
+        let mine = Signer::Device(key.id());
+        let mut chain = self.clone();
+        for entry in lost.links[at as usize..].iter().flat_map(Link::entries).filter(|e| e.signer == mine) {
+            if !chain.still_makes_sense(&entry.op) {
+                continue;
+            }
+            let again = match &entry.op {
+                Op::Remove { device, .. } => chain.remove(signer, time, *device),
+                op => chain.append(signer, time, op.clone(), &lost.seal_keys().collect::<Vec<_>>()),
+            };
+            chain = again.unwrap_or(chain);
+        }
+        (chain.len() > self.len()).then_some(chain)
+    }
+
     /// Whether an operation that was in a chain that does not count can be done again.
-    pub fn still_makes_sense(&self, op: &Op) -> bool {
+    fn still_makes_sense(&self, op: &Op) -> bool {
         match op {
             Op::Open { .. } | Op::Recover { .. } => false,
             Op::Add { device, .. } => self.state.linked_by(device).is_none() && !self.state.has_removed(device),

@@ -1,14 +1,18 @@
 //! Short codes: a key exchange with a weak secret over a rendezvous, which ends in an invite, or in another device of our account.
 
 use bytes::Bytes;
-use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, RendezvousAddr, ShortCode};
+use prost::Message as _;
+use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, RendezvousAddr, ShortCode, StorageKey};
 use starling_wire::{
-    inbox::DeviceLink,
     limits::{CODE_FAILURES, CODE_LIFETIME_S},
+    link::LinkOffer,
     rendezvous::{CodeMessage, Refusal, RequestBody},
 };
 
-use super::Account;
+use super::{
+    Account,
+    link::{Joiner, OFFER},
+};
 use crate::api::error::{CodePurpose, Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     account::pending::AccountPending,
@@ -18,7 +22,7 @@ use crate::{
     engine::Engine,
     home::Homes,
     home::Pending,
-    limits::REACH_TIMEOUT_MS,
+    limits::{LINK_TIMEOUT_MS, REACH_TIMEOUT_MS},
     net::HomeId,
     turn::{EngineError, Fact, Turn},
 };
@@ -31,8 +35,8 @@ pub struct OpenCode {
     /// Of the invite that it leads to; without one it leads into our account.
     pub token: Option<InviteToken>,
     pub attempts: u32,
-    /// Its place at the rendezvous was given back: it may be another code's.
-    closed: bool,
+    /// The key exchanges of those who have tried to link a device, by their messages.
+    exchanges: Vec<(Bytes, StorageKey)>,
     pub expires_ms: u64,
     /// Until when a place at the rendezvous is waited for.
     pub gives_up_at: u64,
@@ -45,6 +49,8 @@ pub struct UsedCode {
     pub code: ShortCode,
     pub home: RendezvousAddr,
     pub exchange: Option<CodeExchange>,
+    /// Our message in that exchange.
+    pake: Bytes,
     pub gives_up_at: u64,
     pub reply: Option<CodeReply>,
 }
@@ -54,20 +60,23 @@ impl OpenCode {
     fn attempts_answered(&self) -> u32 {
         if self.token.is_some() { CODE_FAILURES } else { 1 }
     }
+
+    /// The key that was exchanged with whose message this was.
+    pub(super) fn exchange(&self, pake: &[u8]) -> Option<&StorageKey> {
+        self.exchanges.iter().find(|(theirs, _)| theirs == pake).map(|(_, key)| key)
+    }
 }
 
 /// Who waits for what a code leads to.
-#[derive(Debug)]
 pub enum CodeReply {
     /// For a contact.
     Contact(Reply<AccountId>),
     /// For the account that this device is to join.
-    Account(Reply<DeviceLink>),
+    Account(Box<Joiner>),
 }
 
-/// Under what an invite, or an account, is sealed with the key of a code: one is not taken for the other.
+/// Under what an invite is sealed with the key of a code.
 const INVITE: &[u8] = b"invite";
-const ACCOUNT: &[u8] = b"account";
 
 impl Account {
     /// A server is gone: it has forgotten the places of our short codes.
@@ -93,7 +102,7 @@ impl Account {
         let waiting: Vec<(u64, CodeMessage)> = self
             .used_codes
             .iter_mut()
-            .filter(|c| c.home.peer == home && c.exchange.is_none())
+            .filter(|c| c.home.peer == home && c.exchange.is_none() && !c.is_connected())
             .map(|c| {
                 let exchange = CodeExchange::start(&c.code);
                 let message = CodeMessage {
@@ -101,7 +110,7 @@ impl Account {
                     pake: Bytes::copy_from_slice(exchange.message()),
                     ..CodeMessage::default()
                 };
-                c.exchange = Some(exchange);
+                (c.exchange, c.pake) = (Some(exchange), message.pake.clone());
                 (c.id, message)
             })
             .collect();
@@ -113,7 +122,8 @@ impl Account {
     /// A server has given a code of ours its place.
     pub(super) fn code_opened(&mut self, turn: &mut Turn<'_>, id: u64, place: u32) {
         if let Some(open) = self.codes.iter_mut().find(|c| c.id == id) {
-            let code = ShortCode::generate(place);
+            let for_device = open.token.is_none();
+            let code = if for_device { ShortCode::generate_for_device(place) } else { ShortCode::generate(place) };
             let text = code.to_string();
             open.code = Some(code);
             if let Some(reply) = open.reply.take() {
@@ -133,11 +143,25 @@ impl Account {
 
     pub(crate) fn end_code(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, open: &OpenCode, used: bool) {
         if let Some(code) = &open.code {
-            if !open.closed {
-                homes.request(turn, open.home, RequestBody::CodeClose(code.place), Pending::Nothing);
-            }
+            homes.request(turn, open.home, RequestBody::CodeClose(code.place), Pending::Nothing);
             turn.live(TransientEvent::CodeEnded { code: code.to_string(), used });
         }
+        self.drop_candidates(turn, open.id);
+    }
+
+    /// Ends a code that we gave.
+    pub(super) fn end_code_numbered(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, id: u64, used: bool) {
+        if let Some(at) = self.codes.iter().position(|c| c.id == id) {
+            let code = self.codes.remove(at);
+            self.end_code(turn, homes, &code, used);
+        }
+    }
+
+    /// A code that somebody gave us has done its work, or is given up.
+    pub(super) fn take_used(&mut self, turn: &mut Turn<'_>, id: u64) -> Option<UsedCode> {
+        let at = self.used_codes.iter().position(|c| c.id == id)?;
+        turn.fact(Fact::ReachChanged);
+        Some(self.used_codes.remove(at))
     }
 
     /// An invite was used: the code that leads to it has done its work.
@@ -159,7 +183,7 @@ impl Account {
     fn code_answer(&mut self, turn: &mut Turn<'_>, reply: CodeReply, error: NodeError) {
         match reply {
             CodeReply::Contact(reply) => turn.reply(reply, Err(error)),
-            CodeReply::Account(reply) => turn.reply(reply, Err(error)),
+            CodeReply::Account(joiner) => turn.reply(joiner.reply, Err(error)),
         }
     }
 
@@ -181,6 +205,7 @@ impl Account {
             code,
             home,
             exchange: None,
+            pake: Bytes::new(),
             gives_up_at: turn.now() + REACH_TIMEOUT_MS,
             reply: Some(reply),
         });
@@ -199,19 +224,6 @@ impl Account {
                 };
                 self.code_answer(turn, reply, error);
             }
-        }
-    }
-
-    /// What makes another device one of our account.
-    fn device_link(&self) -> DeviceLink {
-        DeviceLink {
-            account_seed: self.identity.account_key.seed().to_vec(),
-            name: self.identity.row.name.clone(),
-            bot: self.identity.row.bot,
-            homes: self.identity.homes.iter().map(ToString::to_string).collect(),
-            username: self.identity.row.username.clone(),
-            list_version: self.list().map_or(0, |l| l.version),
-            full_name: String::new(),
         }
     }
 
@@ -240,12 +252,49 @@ impl Account {
             .iter()
             .enumerate()
             .filter(|(_, c)| c.attempts >= c.attempts_answered() && c.expires_ms > now + 30_000)
+            .filter(|(_, c)| !self.candidates.iter().any(|candidate| candidate.code == c.id))
             .map(|(i, _)| i)
             .collect();
         for at in burnt {
             // The third answer may have been right: it is given half a minute.
             self.codes[at].expires_ms = now + 30_000;
         }
+    }
+}
+
+impl UsedCode {
+    /// The code was right: a device that joins waits for the user of the other one.
+    fn is_connected(&self) -> bool {
+        matches!(&self.reply, Some(CodeReply::Account(joiner)) if joiner.is_connected())
+    }
+}
+
+impl Account {
+    /// The other side of a code has offered its account, or has answered.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one step")]
+    fn on_join_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        mut used: UsedCode,
+        mut joiner: Box<Joiner>,
+        key: Option<StorageKey>,
+        message: &CodeMessage,
+        wrong: NodeError,
+    ) {
+        if joiner.is_connected() {
+            match joiner.answered(&message.sealed) {
+                Ok(account) => self.look_up_joined(turn, homes, &mut used, account),
+                Err(error) => return turn.reply(joiner.reply, Err(error)),
+            }
+        } else {
+            let ask = key.and_then(|key| joiner.ask(key, &message.sealed, message.place, used.pake.clone()));
+            let Some(ask) = ask else { return turn.reply(joiner.reply, Err(wrong)) };
+            used.gives_up_at = turn.now() + LINK_TIMEOUT_MS;
+            homes.request(turn, used.home.peer, RequestBody::CodeTry(ask), AccountPending::TryCode(used.id));
+        }
+        used.reply = Some(CodeReply::Account(joiner));
+        self.used_codes.push(used);
     }
 }
 
@@ -282,7 +331,7 @@ impl Engine {
             code: None,
             token,
             attempts: 0,
-            closed: false,
+            exchanges: Vec::new(),
             expires_ms,
             gives_up_at,
             reply,
@@ -291,38 +340,52 @@ impl Engine {
         Ok(())
     }
 
+    /// Answers an attempt at a code of ours: with an invite, or with the account that a device may ask to join.
+    fn answer_attempt(&mut self, turn: &mut Turn<'_>, home: HomeId, id: u64, message: &CodeMessage) {
+        let account = self.account.id();
+        let Some(open) = self.account.codes.iter_mut().find(|c| c.id == id) else { return };
+        open.attempts += 1;
+        let (place, attempt) = (message.place, message.attempt);
+        if open.attempts > open.attempts_answered() {
+            // Who tries hears at once that it is of no use.
+            let nothing = CodeMessage { place, attempt, ..CodeMessage::default() };
+            self.homes.request(turn, home, RequestBody::CodeReply(nothing), Pending::Nothing);
+            return;
+        }
+        let Some(code) = open.code.clone() else { return };
+        let exchange = CodeExchange::start(&code);
+        let pake = Bytes::copy_from_slice(exchange.message());
+        let Ok(key) = exchange.finish(&message.pake) else { return };
+        let sealed = match open.token.clone() {
+            Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
+            None => {
+                let offer = LinkOffer { account: Bytes::copy_from_slice(account.as_bytes()) };
+                let sealed = key.seal(OFFER, &offer.encode_to_vec());
+                open.exchanges.push((message.pake.clone(), key));
+                sealed
+            }
+        };
+        let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
+        self.homes.request(turn, home, RequestBody::CodeReply(reply), Pending::Nothing);
+    }
+
     /// A step of a short code: an attempt at ours, or the answer to our attempt.
     pub(crate) fn on_code(&mut self, turn: &mut Turn<'_>, home: HomeId, message: &CodeMessage) {
-        let ours =
-            self.account.codes.iter_mut().find(|c| {
-                c.home == home && !c.closed && c.code.as_ref().is_some_and(|code| code.place == message.place)
-            });
-        if let Some(open) = ours
-            && message.sealed.is_empty()
-        {
-            open.attempts += 1;
-            let (answered, token) = (open.attempts <= open.attempts_answered(), open.token.clone());
-            let Some(code) = open.code.clone() else { return };
-            open.closed = token.is_none();
-            if answered {
-                let exchange = CodeExchange::start(&code);
-                let pake = Bytes::copy_from_slice(exchange.message());
-                let Ok(key) = exchange.finish(&message.pake) else {
-                    return;
-                };
-                let for_device = token.is_none();
-                let sealed = match token {
-                    Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
-                    None => key.seal(ACCOUNT, &self.account.device_link().to_bytes()),
-                };
-                let (place, attempt) = (message.place, message.attempt);
-                let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
-                self.homes.request(turn, home, RequestBody::CodeReply(reply), Pending::Nothing);
-                if for_device {
-                    self.homes.request(turn, home, RequestBody::CodeClose(place), Pending::Nothing);
-                }
+        let ours = self
+            .account
+            .codes
+            .iter_mut()
+            .find(|c| c.home == home && c.code.as_ref().is_some_and(|code| code.place == message.place));
+        if let Some(open) = ours {
+            let (id, for_device) = (open.id, open.token.is_none());
+            if message.sealed.is_empty() {
+                self.answer_attempt(turn, home, id, message);
+                return;
             }
-            return;
+            if for_device && open.exchange(&message.pake).is_some() {
+                self.account.on_link_request(turn, id, home, message);
+                return;
+            }
         }
         let Some(at) =
             self.account.used_codes.iter().position(|c| c.home.peer == home && c.code.place == message.place)
@@ -330,33 +393,25 @@ impl Engine {
             return;
         };
         let mut used = self.account.used_codes.remove(at);
-        let (Some(exchange), Some(reply)) = (used.exchange.take(), used.reply.take()) else {
-            return;
-        };
-        let context = if matches!(reply, CodeReply::Contact(_)) { INVITE } else { ACCOUNT };
-        let other = if context == INVITE { ACCOUNT } else { INVITE };
-        let key = exchange.finish(&message.pake).ok();
-        let open = |context: &[u8]| key.as_ref().and_then(|key| key.open(context, &message.sealed).ok());
-        let opened = open(context);
-        let misused = opened.is_none() && open(other).is_some();
-        let wrong = || {
-            NodeError::NotAllowed(match (context, misused) {
-                (INVITE, false) => NotAllowed::WrongCode(CodePurpose::Contact),
-                (_, false) => NotAllowed::WrongCode(CodePurpose::Device),
-                (INVITE, true) => NotAllowed::CodeIsFor(CodePurpose::Device),
-                (_, true) => NotAllowed::CodeIsFor(CodePurpose::Contact),
-            })
+        let key = used.exchange.take().and_then(|exchange| exchange.finish(&message.pake).ok());
+        let Some(reply) = used.reply.take() else { return };
+        let opens = |context: &[u8]| key.as_ref().and_then(|key| key.open(context, &message.sealed).ok());
+        let wrong = |wanted: CodePurpose, other: CodePurpose, misused: bool| {
+            NodeError::NotAllowed(if misused { NotAllowed::CodeIsFor(other) } else { NotAllowed::WrongCode(wanted) })
         };
         let reply = match reply {
             CodeReply::Contact(reply) => reply,
-            CodeReply::Account(reply) => {
-                let link = opened.and_then(|plain| DeviceLink::from_bytes(&plain).ok());
-                return turn.reply(reply, link.ok_or_else(wrong));
+            CodeReply::Account(joiner) => {
+                let misused = opens(INVITE).is_some();
+                let error = wrong(CodePurpose::Device, CodePurpose::Contact, misused);
+                return self.account.on_join_message(turn, &mut self.homes, used, joiner, key, message, error);
             }
         };
+        let opened = opens(INVITE);
+        let misused = opened.is_none() && opens(OFFER).is_some();
         let invite = opened.and_then(|link| std::str::from_utf8(&link).ok()?.parse::<Invite>().ok());
         let Some(invite) = invite else {
-            return turn.reply(reply, Err(wrong()));
+            return turn.reply(reply, Err(wrong(CodePurpose::Contact, CodePurpose::Device, misused)));
         };
         let until = turn.now() + REACH_TIMEOUT_MS;
         let connect = Connect {

@@ -1,9 +1,12 @@
 //! What the user asks of the account.
 
-use starling_keys::{DeviceId, RendezvousAddr, ShortCode};
-use starling_wire::{Body, Profile, inbox::DeviceLink};
+use starling_keys::{DeviceId, RendezvousAddr, ShortCode, chain::Rights};
+use starling_wire::{Body, Profile};
 
-use super::codes::CodeReply;
+use super::{
+    codes::CodeReply,
+    link::{AccountLink, Joiner, NewDevice},
+};
 use crate::api::error::{Invalid, NodeError};
 use crate::{
     api::{
@@ -21,10 +24,24 @@ use crate::{
 pub enum AccountCommand {
     /// For another device of ours, or for a contact.
     OpenCode(bool, Reply<String>),
+    /// The user's answer to a device that asks to join; without rights it may not.
+    AnswerLink {
+        device: DeviceId,
+        rights: Option<Rights>,
+        reply: Reply<()>,
+    },
+    SetRights {
+        device: DeviceId,
+        rights: Rights,
+        reply: Reply<()>,
+    },
     JoinAccount {
         code: String,
         home: RendezvousAddr,
-        reply: Reply<DeviceLink>,
+        device: Box<NewDevice>,
+        name: String,
+        kind: String,
+        reply: Reply<(AccountLink, NewDevice)>,
     },
     Devices(Reply<Vec<Device>>),
     RemoveDevice(DeviceId, Reply<()>),
@@ -54,6 +71,8 @@ impl AccountCommand {
             }
             Self::OpenCode(..)
             | Self::JoinAccount { .. }
+            | Self::AnswerLink { .. }
+            | Self::SetRights { .. }
             | Self::RemoveDevice(..)
             | Self::SetName(..)
             | Self::SetUsername(..)
@@ -69,6 +88,8 @@ impl AccountCommand {
             Self::Devices(reply) => fail(reply, error),
             Self::SetPrivacy { reply, .. } => fail(reply, error),
             Self::RemoveDevice(_, reply)
+            | Self::AnswerLink { reply, .. }
+            | Self::SetRights { reply, .. }
             | Self::SetName(_, reply)
             | Self::SetUsername(_, reply)
             | Self::SetHomes { reply, .. } => fail(reply, error),
@@ -84,8 +105,23 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match command {
             AccountCommand::OpenCode(for_device, reply) => self.open_code(turn, for_device, reply)?,
-            AccountCommand::JoinAccount { code, home, reply } => match code.parse::<ShortCode>() {
-                Ok(code) => self.account.use_code(turn, &mut self.homes, code, Some(home), CodeReply::Account(reply)),
+            AccountCommand::AnswerLink { device, rights, reply } => {
+                self.account.answer_link(turn, &mut self.homes, device, rights, reply)
+            }
+            AccountCommand::SetRights { device, rights, reply } => {
+                let changed =
+                    self.account.change_chain(turn, |chain, key, now| chain.set_rights(key, now, device, rights));
+                if changed.is_ok() {
+                    self.account.own_devices.changes().list_owed = true;
+                    self.account.publish_at_homes(turn, &mut self.homes);
+                }
+                turn.reply(reply, changed);
+            }
+            AccountCommand::JoinAccount { code, home, device, name, kind, reply } => match code.parse::<ShortCode>() {
+                Ok(code) => {
+                    let joiner = CodeReply::Account(Box::new(Joiner::new(*device, name, kind, reply)));
+                    self.account.use_code(turn, &mut self.homes, code, Some(home), joiner);
+                }
                 Err(error) => turn.reply(reply, Err(Invalid::Code(error).into())),
             },
             AccountCommand::Devices(reply) => {

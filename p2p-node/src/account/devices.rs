@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
-use starling_keys::{AccountId, Certificate, DeviceEntry, DeviceId, DeviceList, MAX_DEVICES, Verified};
+use starling_keys::{
+    AccountId, DeviceChain, DeviceEntry, DeviceId,
+    chain::{ChainError, Relation, Rights, SignWith, Summary, recovery_hash},
+};
 use starling_wire::{
     Body, Devices,
     inbox::{InboxBody, Known},
@@ -19,7 +22,7 @@ use crate::{
         Reply,
         types::{ChatId, ContactState, Device, DurableEventKind, TransientEvent},
     },
-    contacts::Person,
+    contacts::{ChainNews, Person},
     engine::Engine,
     home::Homes,
     limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
@@ -57,11 +60,6 @@ impl OwnDevices {
         &mut self.changes
     }
 
-    /// Whether the user has taken a device off the list here.
-    fn has_removed(&self, device: &DeviceId) -> bool {
-        self.changes.removed.iter().any(|r| r.device == device.as_bytes())
-    }
-
     pub fn next_due(&self) -> Option<u64> {
         self.removals.iter().map(|r| r.gives_up_at).min()
     }
@@ -75,64 +73,87 @@ impl Account {
     pub(crate) fn other_devices(&self) -> Vec<DeviceEntry> {
         let me = self.device();
         let all = self.identity.list.iter().flat_map(|l| &l.devices);
-        all.filter(|d| d.certificate.device() != me).cloned().collect()
+        all.filter(|d| d.id != me).cloned().collect()
     }
 
-    /// A list with this device on it, newer than all that are known. A restored device takes the place of those before it, as the recovery
-    /// phrase is for when they are lost; a linked one joins them.
-    pub(crate) fn new_list(
-        &mut self,
-        turn: &mut Turn<'_>,
-        known: Option<&Verified<DeviceList>>,
-    ) -> Result<(), NodeError> {
-        let newest = known.into_iter().chain(&self.identity.list).max_by_key(|l| l.version);
-        let joins = self.identity.row.joins || self.identity.list.is_some();
-        let me = self.device();
-        let mut devices: Vec<DeviceEntry> = newest
-            .filter(|_| joins)
-            .map(|l| l.devices.iter().filter(|d| d.certificate.device() != me).cloned().collect())
-            .unwrap_or_default();
-        if devices.len() >= MAX_DEVICES {
-            return Err(NotAllowed::TooManyDevices { max: MAX_DEVICES }.into());
-        }
-        devices.push(DeviceEntry {
-            certificate: Certificate::issue(&self.identity.account_key, me, self.identity.row.created_at),
-            seal_key: self.identity.seal_public.clone(),
-        });
-        let version = newest.map_or(0, |l| l.version.saturating_add(1));
-        self.sign_list(turn, devices, version);
+    /// The chain with this device in it, signed with the root that a new profile has from its phrase: a restored device takes the place of those
+    /// before it, as the phrase is for when they are lost. What version 0.1 had becomes the beginning of a chain.
+    pub(super) fn begin_chain(&mut self, turn: &mut Turn<'_>, known: Option<&DeviceChain>) -> Result<(), NodeError> {
+        let Some(root) = &self.identity.root else { return Err(NotAllowed::NotAdmin.into()) };
+        let now = turn.agreed_ms() / 1000;
+        let identity = &self.identity;
+        let (joining, homes) = (identity.joining(), &identity.homes);
+        let recovery = recovery_hash(&identity.row.recovery_public);
+        let adopted = known.into_iter().chain(&identity.list).filter(|l| l.is_empty()).max_by_key(|l| l.version);
+        let adopt = |list: &DeviceChain| {
+            let devices = list.devices.iter().map(|d| (d.id, d.seal_key.clone())).collect();
+            DeviceChain::adopt(root, now, recovery, devices, homes)
+        };
+        // A profile of version 0.1 that was linked, and was not online since, joins; one that was restored replaces the others.
+        let with_us = |chain: DeviceChain| match identity.row.joins {
+            true => chain.add(&SignWith::Root(root), now, &joining, Rights::Admin),
+            false => chain.recover(root, now, &joining),
+        };
+        let made = match (known.filter(|known| !known.is_empty()), adopted) {
+            (Some(known), _) => with_us(known.clone()),
+            (None, Some(list)) if list.device(&joining.device).is_some() => adopt(list),
+            (None, Some(list)) => adopt(list).and_then(with_us),
+            (None, None) => DeviceChain::restart(root, now, recovery, &joining),
+        };
+        let with_homes = |chain: DeviceChain| match chain.homes == *homes {
+            true => Ok(chain),
+            false => chain.set_homes(&SignWith::Root(root), now, homes),
+        };
+        let chain = made.and_then(with_homes).map_err(NotAllowed::Chain)?;
+        self.identity.row.joins = false;
+        self.set_chain(turn, chain, 0);
         Ok(())
     }
 
-    fn sign_list(&mut self, turn: &mut Turn<'_>, devices: Vec<DeviceEntry>, version: u64) {
-        let list = DeviceList {
-            account: self.id(),
-            // Beyond what any server or contact may know of us, even if ours has forgotten: contacts refuse to go back.
-            version: version.max(turn.agreed_ms() / 1000),
-            issued_at: turn.agreed_ms() / 1000,
-            devices,
-            homes: self.identity.homes.clone(),
+    /// Changes the chain, as an admin.
+    ///
+    /// # Errors
+    /// If there is none yet, this device may not, or the change makes no sense.
+    pub(super) fn change_chain(
+        &mut self,
+        turn: &mut Turn<'_>,
+        change: impl FnOnce(&DeviceChain, &SignWith<'_>, u64) -> Result<DeviceChain, ChainError>,
+    ) -> Result<(), NodeError> {
+        let Some(list) = self.identity.list.as_ref().filter(|list| !list.is_empty()) else {
+            return Err(Unreachable::DeviceList.into());
+        };
+        let (key, now) = (SignWith::Device(&self.identity.device_key), turn.agreed_ms() / 1000);
+        let chain = change(list, &key, now).map_err(NotAllowed::Chain)?;
+        let known = list.len();
+        self.set_chain(turn, chain, known);
+        Ok(())
+    }
+
+    /// Takes a chain of which the first `common` entries were known.
+    fn set_chain(&mut self, turn: &mut Turn<'_>, chain: DeviceChain, common: u32) {
+        let mut held = self.identity.held();
+        held.note(common, chain.len(), turn.agreed_ms() / 1000);
+        if self.identity.set_list(chain, &held) {
+            turn.fact(Fact::Certified);
         }
-        .sign(&self.identity.account_key);
-        self.identity.row.device_list = list.as_bytes().to_vec();
-        self.identity.list = Some(list);
-        self.identity.dirty = true;
         turn.fact(Fact::DevicesChanged(self.id()));
     }
 
-    pub(crate) fn is_newer(&self, list: &DeviceList) -> bool {
-        self.list().is_none_or(|l| l.version < list.version)
+    /// Whether a chain of our account says something that is not known here.
+    pub(crate) fn is_newer(&self, list: &DeviceChain) -> bool {
+        let known = self.list().filter(|known| !known.is_empty());
+        known.is_none_or(|known| matches!(known.relation(list), Relation::Extends | Relation::Rival(_)))
     }
 
     /// Takes a device off the account's list. Conversations get groups without it. It is done when a home has taken the new list; what was
     /// begun is gone on with even after a restart.
     pub(crate) fn remove_device(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, device: DeviceId, reply: Reply<()>) {
-        let list = match self.check_may_remove(homes, device) {
-            Ok(list) => list,
-            Err(error) => return turn.reply(reply, Err(error)),
-        };
-        let rest = list.devices.iter().filter(|d| d.certificate.device() != device).cloned().collect();
-        self.sign_list(turn, rest, list.version.saturating_add(1));
+        let removed = self
+            .check_may_remove(homes, device)
+            .and_then(|()| self.change_chain(turn, |chain, key, now| chain.remove(key, now, device)));
+        if let Err(error) = removed {
+            return turn.reply(reply, Err(error));
+        }
         turn.fact(Fact::OwnDeviceRemoved(device));
         let changes = self.own_devices.changes();
         if changes.removed.len() >= MAX_REMOVED
@@ -146,9 +167,9 @@ impl Account {
         self.publish_at_homes(turn, homes);
     }
 
-    /// The list from which a device can be removed now.
-    fn check_may_remove(&self, homes: &mut Homes, device: DeviceId) -> Result<Verified<DeviceList>, NodeError> {
-        let Some(list) = self.identity.list.clone() else {
+    /// Whether a device can be removed now.
+    fn check_may_remove(&self, homes: &mut Homes, device: DeviceId) -> Result<(), NodeError> {
+        let Some(list) = &self.identity.list else {
             return Err(Unreachable::DeviceList.into());
         };
         if list.device(&device).is_none() {
@@ -160,7 +181,7 @@ impl Account {
         if device == self.device() {
             return Err(NotAllowed::ThisDevice.into());
         }
-        Ok(list)
+        Ok(())
     }
 
     /// The home does not take our list now: those who wait for a removal hear that it is not done yet.
@@ -194,10 +215,12 @@ impl Engine {
         let me = self.account.device();
         let all = self.account.identity.list.iter().flat_map(|l| &l.devices);
         all.map(|d| {
-            let id = d.certificate.device();
+            let id = d.id;
             Device {
                 id,
-                added_ms: d.certificate.created_at() * 1000,
+                added_ms: d.added_at * 1000,
+                rights: d.rights,
+                linked_by: d.linked_by,
                 this: id == me,
                 relayed: self.delivery.links.get(&id).map(|l| l.relayed),
             }
@@ -207,33 +230,51 @@ impl Engine {
 
     // The list.
 
-    /// A list of our account that is at least as new as ours: it counts. Gives whether we are on it.
-    pub(crate) fn on_own_list(&mut self, turn: &mut Turn<'_>, list: Verified<DeviceList>) -> Result<bool, EngineError> {
-        if list.device(&self.account.device()).is_none() {
+    /// A chain of our account. Gives whether this device is in what counts now.
+    pub(crate) fn on_own_list(&mut self, turn: &mut Turn<'_>, list: DeviceChain) -> Result<bool, EngineError> {
+        let now_s = turn.agreed_ms() / 1000;
+        let known = self.account.identity.list.clone().filter(|known| !known.is_empty());
+        let (chain, common) = match &known {
+            None => (list.clone(), 0),
+            Some(known) => match known.reconcile(&list, self.account.identity.held().settled(now_s)) {
+                Ok(chain) if chain == *known => {
+                    self.publish_what_counts(turn, &list);
+                    return Ok(true);
+                }
+                Ok(chain) => {
+                    let common = if let Relation::Rival(at) = known.relation(&chain) { at } else { known.len() };
+                    (chain, common)
+                }
+                Err(fork) => {
+                    tracing::warn!(%fork, "a device chain of our account was not taken");
+                    return Ok(true);
+                }
+            },
+        };
+        if chain.device(&self.account.device()).is_none() {
             // Going on here would take the account back and forth.
             self.counters.row.superseded = true;
             self.counters.dirty = true;
+            self.account.identity.forget_root();
             turn.fact(Fact::AccountSuperseded);
             turn.live(TransientEvent::Net);
             return Ok(false);
         }
         let before: Option<Vec<DeviceId>> = self.account.list().map(|l| crate::contacts::connect::device_ids(l));
-        if !list.homes.is_empty() && list.homes != self.account.identity.homes {
-            self.account.identity.homes.clone_from(&list.homes);
-            turn.put(META, b"homes", &HomesRow { homes: list.homes.iter().map(ToString::to_string).collect() })?;
+        if !chain.homes.is_empty() && chain.homes != self.account.identity.homes {
+            self.account.identity.homes.clone_from(&chain.homes);
+            turn.put(META, b"homes", &HomesRow { homes: chain.homes.iter().map(ToString::to_string).collect() })?;
         }
-        self.account.identity.row.device_list = list.as_bytes().to_vec();
-        self.account.identity.list = Some(list);
-        self.account.identity.dirty = true;
-        turn.fact(Fact::DevicesChanged(self.account.id()));
-        // What was removed here while another device has changed the list stays removed.
-        let removed = |d: &DeviceEntry| self.account.own_devices.has_removed(&d.certificate.device());
-        if let Some(list) = self.account.identity.list.clone().filter(|l| l.devices.iter().any(removed)) {
-            let rest = list.devices.iter().filter(|d| !removed(d)).cloned().collect();
-            self.account.sign_list(turn, rest, list.version.saturating_add(1));
+        let length = chain.len();
+        self.account.set_chain(turn, chain, common);
+        // What was done here while another device has changed the chain is done again.
+        let key = SignWith::Device(&self.account.identity.device_key);
+        let lost = known.as_ref().zip(self.account.list()).and_then(|(lost, now)| now.with_lost(&key, now_s, lost));
+        if let Some(again) = lost {
+            self.account.set_chain(turn, again, length);
             self.account.own_devices.changes().list_owed = true;
-            self.account.publish_at_homes(turn, &mut self.homes);
         }
+        self.publish_what_counts(turn, &list);
         let (Some(before), Some(list)) = (before, &self.account.identity.list) else { return Ok(true) };
         let now = crate::contacts::connect::device_ids(list);
         let account = self.account.id();
@@ -248,12 +289,28 @@ impl Engine {
         Ok(true)
     }
 
+    /// Tells our homes what counts, where somebody has something else.
+    fn publish_what_counts(&mut self, turn: &mut Turn<'_>, theirs: &DeviceChain) {
+        if self.account.list().is_some_and(|ours| ours.head() != theirs.head()) {
+            self.account.publish_at_homes(turn, &mut self.homes);
+        }
+    }
+
+    /// Reads a chain, or the end of one that is known.
+    pub(crate) fn read_chain(&self, bytes: &[u8]) -> Option<DeviceChain> {
+        let account = Summary::of(bytes).ok()?.account;
+        let of_contact = || self.contacts.people.get(&account).and_then(|p| p.list.as_ref());
+        let known = if account == self.account.id() { self.account.list() } else { of_contact() };
+        match known {
+            Some(known) => DeviceChain::read(bytes, known).ok(),
+            None => DeviceChain::from_bytes(bytes).ok(),
+        }
+    }
+
     /// Our list was taken by a home: the devices that were there before us hear of it.
     pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        if std::mem::take(&mut self.account.identity.row.joins) {
-            self.account.identity.dirty = true;
-            self.tell_other_devices(turn, None)?;
-        }
+        self.note_listed(turn);
+        self.forget_root_when_done();
         if self.account.own_devices.changes.list_owed {
             self.account.own_devices.changes().list_owed = false;
             self.tell_other_devices(turn, None)?;
@@ -274,6 +331,14 @@ impl Engine {
             turn.reply(removal.reply, Ok(()));
         }
         Ok(())
+    }
+
+    /// A home has our chain, and the account's snapshot was read: the root is needed no more.
+    pub(super) fn forget_root_when_done(&mut self) {
+        let listed = self.account.list().is_some_and(|l| !l.is_empty() && l.device(&self.account.device()).is_some());
+        if listed && self.counters.row.snapshot > 0 {
+            self.account.identity.forget_root();
+        }
     }
 
     /// Tells contacts our newest list.
@@ -366,7 +431,7 @@ impl Engine {
         turn: &mut Turn<'_>,
         device: DeviceId,
         body: &InboxBody,
-        list: Verified<DeviceList>,
+        list: DeviceChain,
     ) -> Result<Result<(), &'static str>, EngineError> {
         if self.account.is_newer(&list) && !self.on_own_list(turn, list)? {
             return Ok(Ok(()));
@@ -392,7 +457,7 @@ impl Engine {
         let Some(account) = account else {
             return Ok(Err("not about another account"));
         };
-        let their = Verified::<DeviceList>::from_bytes(&known.device_list).ok().filter(|l| l.account == account);
+        let their = self.read_chain(&known.device_list).filter(|l| l.account == account);
         self.on_known(turn, account, known, their.clone())?;
         match (&body.welcome, their) {
             (Some(_), Some(list)) => self.join(turn, body, list, true),
@@ -405,7 +470,7 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
         known: &Known,
-        list: Option<Verified<DeviceList>>,
+        list: Option<DeviceChain>,
     ) -> Result<(), EngineError> {
         let state = ContactState::from_stored(known.state);
         let key = self.store.name("request", account.as_bytes());
@@ -418,16 +483,19 @@ impl Engine {
         if was.is_none() && self.contacts.people.len() >= MAX_CONTACTS {
             return Ok(());
         }
-        let now = turn.wall();
+        let (now, now_s) = (turn.wall(), turn.agreed_ms() / 1000);
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !known.name.is_empty() {
             person.row.name.clone_from(&known.name);
         }
         person.row.bot = known.bot;
-        let same_list = known.device_list == person.row.device_list;
-        let alarm = list.as_ref().zip(person.list.as_ref()).is_some_and(|(new, known)| replaced(known, new))
-            && person.row.verified
-            && !person.row.key_changed;
+        let had = person.list.as_ref().map(DeviceChain::head);
+        let news = match &list {
+            Some(list) => person.take_chain(list.clone(), now_s).ok(),
+            None => None,
+        };
+        let same_list = list.as_ref().map(DeviceChain::head) == had;
+        let alarm = news == Some(ChainNews::Replaced) && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
         // What was said later here, or by another device, stays.
         let counts = was.is_none() || known.said_ms > person.row.said_ms;
@@ -443,13 +511,7 @@ impl Engine {
             person.row.key_changed &= !(known.verified && same_list);
             person.row.verified = known.verified;
         }
-        let newer = |l: &Verified<DeviceList>| {
-            l.version >= person.row.trusted_version && person.list.as_ref().is_none_or(|k| l.succeeds(k).is_ok())
-        };
-        if let Some(list) = list.filter(newer) {
-            person.row.device_list = list.as_bytes().to_vec();
-            person.list = Some(list);
-        } else if person.list.is_none() {
+        if person.list.is_none() {
             person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
         }
         person.dirty = true;
@@ -487,9 +549,4 @@ impl Engine {
         turn.live(TransientEvent::Net);
         Ok(())
     }
-}
-
-/// Whether a contact's devices were replaced altogether: then somebody else may be there. A device that joins others was let in by them.
-pub(crate) fn replaced(known: &DeviceList, list: &DeviceList) -> bool {
-    !known.devices.iter().any(|d| list.device(&d.certificate.device()).is_some())
 }

@@ -77,10 +77,9 @@ impl Engine {
         }
         turn.set_home_offset(self.homes.clock_offset());
         turn.fact(Fact::ReachChanged);
-        let renewed = match self.account.identity.list.clone().filter(|_| moved) {
-            Some(list) => self.account.new_list(turn, Some(&list)).is_ok(),
-            None => false,
-        };
+        let now = self.account.identity.homes.clone();
+        let renewed =
+            moved && self.account.change_chain(turn, |chain, key, time| chain.set_homes(key, time, &now)).is_ok();
         if renewed {
             self.tell_other_devices(turn, None)?;
             self.tell_list(turn);

@@ -1,18 +1,27 @@
-//! Who we are: the keys, the name and the device list of this account, as the profile has them.
+//! Who we are: the keys, the name and the device chain of this account, as the profile has them.
 
-use starling_keys::{AccountKey, Certificate, DeviceKey, DeviceList, RendezvousAddr, Verified};
+use starling_keys::{
+    AccountId, AccountKey, Certificate, DeviceChain, DeviceKey, RendezvousAddr,
+    chain::{Held, Joining},
+};
 use zeroize::Zeroizing;
 
 use crate::{
+    mls::derived_seal_keys,
     store::{HomesRow, IdentityRow, META, Reading},
     turn::EngineError,
 };
 
 pub struct Identity {
-    pub account_key: AccountKey,
+    pub account: AccountId,
+    /// The account's root, until a home has a chain with this device.
+    pub root: Option<AccountKey>,
     pub device_key: DeviceKey,
     pub row: IdentityRow,
-    pub list: Option<Verified<DeviceList>>,
+    /// The device chain; or the list that a profile of version 0.1 had.
+    pub list: Option<DeviceChain>,
+    /// What says that this device belongs to the account.
+    pub certificate: Certificate,
     pub seal_public: Vec<u8>,
     /// The homes that the user has chosen.
     pub homes: Vec<RendezvousAddr>,
@@ -31,16 +40,30 @@ impl Identity {
             bytes.try_into().map(Zeroizing::new).map_err(|_| EngineError::Identity)
         };
         let homes: HomesRow = read.get(META, b"homes")?.unwrap_or_default();
-        let list = if row.device_list.is_empty() {
-            None
-        } else {
-            Some(Verified::<DeviceList>::from_bytes(&row.device_list).map_err(|_| EngineError::Identity)?)
+        let list = match row.device_list.as_slice() {
+            [] => None,
+            bytes => Some(DeviceChain::from_stored(bytes).map_err(|_| EngineError::Identity)?),
+        };
+        let root = match row.account_seed.as_slice() {
+            [] => None,
+            bytes => Some(AccountKey::from_seed(&*seed(bytes)?)),
+        };
+        let mut row = row;
+        if let Some(root) = root.as_ref().filter(|_| row.recovery_public.is_empty()) {
+            row.recovery_public = derived_seal_keys(&root.recovery_seed()).map_err(|_| EngineError::Identity)?.1;
+        }
+        let device_key = DeviceKey::from_seed(&*seed(&row.device_seed)?);
+        let certificate = match (&root, row.certificate.as_slice()) {
+            (Some(root), []) => Certificate::issue(root, device_key.id(), row.created_at),
+            (_, bytes) => Certificate::from_bytes(bytes).map_err(|_| EngineError::Identity)?,
         };
         Ok(Self {
-            account_key: AccountKey::from_seed(&*seed(&row.account_seed)?),
-            device_key: DeviceKey::from_seed(&*seed(&row.device_seed)?),
+            account: certificate.account(),
+            root,
+            device_key,
             seal_public: row.seal_public.clone(),
             list,
+            certificate,
             homes: homes.homes.iter().filter_map(|h| h.parse().ok()).collect(),
             row,
             dirty: false,
@@ -53,8 +76,38 @@ impl Identity {
         self.row.name = name;
     }
 
-    /// What says that this device belongs to the account.
-    pub fn certificate(&self) -> Certificate {
-        Certificate::issue(&self.account_key, self.device_key.id(), self.row.created_at)
+    /// This device's wish to belong to the account.
+    pub fn joining(&self) -> Joining {
+        Joining::sign(&self.device_key, &self.account, self.seal_public.clone())
+    }
+
+    /// Takes a chain; gives whether what certifies this device is another now.
+    pub fn set_list(&mut self, list: DeviceChain, held: &Held) -> bool {
+        self.row.device_list = list.as_bytes().to_vec();
+        self.row.held = crate::store::HeldRow::of(held);
+        let path = list.path_to(&self.device_key.id()).map(|path| Certificate::from(&path));
+        let certificate = path.filter(|path| *path != self.certificate);
+        self.list = Some(list);
+        self.dirty = true;
+        let changed = certificate.is_some();
+        if let Some(certificate) = certificate {
+            self.row.certificate = certificate.as_bytes().to_vec();
+            self.certificate = certificate;
+        }
+        changed
+    }
+
+    /// Since when the entries of the chain are known.
+    pub fn held(&self) -> Held {
+        crate::store::HeldRow::held(&self.row.held)
+    }
+
+    /// Forgets the account's root for good, if it is here.
+    pub fn forget_root(&mut self) {
+        use zeroize::Zeroize;
+        if self.root.take().is_some() {
+            self.row.account_seed.zeroize();
+            self.dirty = true;
+        }
     }
 }

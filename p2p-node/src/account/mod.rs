@@ -5,12 +5,13 @@ pub mod commands;
 pub mod devices;
 mod homes;
 mod identity;
+pub mod link;
 pub mod pending;
 mod registration;
 mod snapshot;
 mod username;
 
-use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
+use starling_keys::{AccountId, DeviceChain, DeviceId};
 
 pub use identity::Identity;
 
@@ -29,6 +30,8 @@ pub struct Account {
     pub codes: Vec<codes::OpenCode>,
     /// Short codes of others that we try.
     pub used_codes: Vec<codes::UsedCode>,
+    /// Devices that ask to join, over codes that we have opened.
+    pub candidates: Vec<link::Candidate>,
     /// Who waits for a user name.
     pub name_reply: Option<Reply<()>>,
     /// When the snapshot is to be stored at our homes, in steady time.
@@ -44,13 +47,14 @@ impl Account {
             own_devices: devices::OwnDevices::stored(read.get(META, b"device_changes")?.unwrap_or_default()),
             codes: Vec::new(),
             used_codes: Vec::new(),
+            candidates: Vec::new(),
             name_reply: None,
             snapshot_due: None,
         })
     }
 
     pub fn id(&self) -> AccountId {
-        self.identity.account_key.id()
+        self.identity.account
     }
 
     /// This device.
@@ -64,7 +68,7 @@ impl Account {
     }
 
     /// Our own device list, once there is one.
-    pub fn list(&self) -> Option<&Verified<DeviceList>> {
+    pub fn list(&self) -> Option<&DeviceChain> {
         self.identity.list.as_ref()
     }
 }

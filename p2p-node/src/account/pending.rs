@@ -31,7 +31,7 @@ impl Account {
                 homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
             }
             AccountPending::OpenCode(id) => self.code_failed(turn, id, reason),
-            AccountPending::TryCode(id) => self.code_try_refused(turn, id, reason),
+            AccountPending::TryCode(id) | AccountPending::JoinedChain(id) => self.code_try_refused(turn, id, reason),
             AccountPending::OwnList
             | AccountPending::KeyPackages { .. }
             | AccountPending::Snapshot
@@ -53,7 +53,8 @@ impl Account {
             | AccountPending::Snapshot
             | AccountPending::PutSnapshot
             | AccountPending::OpenCode(_)
-            | AccountPending::TryCode(_) => {}
+            | AccountPending::TryCode(_)
+            | AccountPending::JoinedChain(_) => {}
         }
     }
 }
@@ -67,7 +68,7 @@ impl Engine {
         answer: ResponseBody,
     ) -> Result<(), EngineError> {
         match (pending, answer) {
-            (AccountPending::Publish(version), ResponseBody::Done(_)) => self.on_registered(turn, home, version),
+            (AccountPending::Publish(head), ResponseBody::Done(_)) => self.on_registered(turn, home, head),
             (AccountPending::OwnList, ResponseBody::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
             (AccountPending::Username(name), ResponseBody::Done(_)) => {
                 self.account.username_claimed(turn, name);
@@ -78,6 +79,10 @@ impl Engine {
             }
             (AccountPending::Snapshot, ResponseBody::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot),
             (AccountPending::PutSnapshot, ResponseBody::Done(_)) => self.snapshot_stored(turn),
+            (AccountPending::JoinedChain(id), ResponseBody::DeviceList(bytes)) => {
+                self.account.on_joined_chain(turn, id, &bytes);
+                Ok(())
+            }
             (AccountPending::OpenCode(id), ResponseBody::CodePlace(place)) => {
                 self.account.code_opened(turn, id, place);
                 Ok(())

@@ -1,7 +1,7 @@
 //! Registering the account at its homes: its device list, and key packages by which others begin conversations with this device.
 
 use bytes::Bytes;
-use starling_keys::{DeviceList, Verified};
+use starling_keys::{DeviceChain, chain::Head};
 use starling_wire::{
     Puzzle,
     rendezvous::{KeyPackages, Publish, Refusal, Registration, RequestBody},
@@ -19,9 +19,9 @@ use crate::{
 };
 
 impl Account {
-    /// Registers, or brings our list up to date. A restored profile first looks at the list that its account has.
+    /// Registers, or brings our chain up to date. A restored profile, and one of version 0.1, first looks at what its account has.
     pub(crate) fn publish(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
-        match &self.identity.list {
+        match self.identity.list.as_ref().filter(|list| !list.is_empty()) {
             None => {
                 let account = Bytes::copy_from_slice(self.id().as_bytes());
                 homes.request(turn, home, RequestBody::LookUp(account), AccountPending::OwnList);
@@ -32,8 +32,8 @@ impl Account {
                     solution: None,
                     token: self.identity.row.registration_token.clone(),
                 };
-                let version = list.version;
-                homes.request(turn, home, RequestBody::Publish(publish), AccountPending::Publish(version));
+                let head = list.head();
+                homes.request(turn, home, RequestBody::Publish(publish), AccountPending::Publish(head));
             }
         }
     }
@@ -59,7 +59,7 @@ impl Account {
         if self.identity.row.joins {
             return self.has_forgotten(turn, homes, home);
         }
-        if self.identity.list.is_none() && self.new_list(turn, None).is_err() {
+        if self.identity.list.as_ref().is_none_or(|list| list.is_empty()) && self.begin_chain(turn, None).is_err() {
             return;
         }
         self.publish(turn, homes, home);
@@ -99,8 +99,7 @@ impl Account {
                     solution: None,
                     token: String::new(),
                 };
-                let version = list.version;
-                let pending = AccountPending::Publish(version);
+                let pending = AccountPending::Publish(list.head());
                 homes.request_with_work(turn, home, puzzle, WorkFor::Publish(publish), pending);
                 return;
             }
@@ -143,8 +142,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_registered(&mut self, turn: &mut Turn<'_>, home: HomeId, version: u64) -> Result<(), EngineError> {
-        let newest = self.account.list().is_some_and(|l| l.version == version);
+    pub(super) fn on_registered(&mut self, turn: &mut Turn<'_>, home: HomeId, head: Head) -> Result<(), EngineError> {
+        let newest = self.account.list().is_some_and(|l| l.head() == head);
         let Some(state) = self.homes.servers.get_mut(&home) else {
             return Ok(());
         };
@@ -185,28 +184,30 @@ impl Engine {
         }
     }
 
-    /// The list that our account has at a server; we looked it up to add this device to it, or as the server has a newer one.
+    /// What our account has at a server: we looked it up to begin our chain, or as the server does not take ours.
     pub(super) fn on_looked_up(&mut self, turn: &mut Turn<'_>, home: HomeId, bytes: &[u8]) -> Result<(), EngineError> {
-        let ours = |l: &Verified<DeviceList>| l.account == self.account.id();
-        let known = Verified::<DeviceList>::from_bytes(bytes).ok().filter(ours);
-        let joins = self.account.identity.row.joins;
-        if joins && known.as_ref().is_none_or(|l| l.version < self.account.identity.row.joins_version) {
-            self.account.has_forgotten(turn, &mut self.homes, home);
-            return Ok(());
-        }
-        let newest = self.account.list().map_or(0, |l| l.version);
-        let settles = |l: &Verified<DeviceList>| {
-            let is_ours = l.device(&self.account.device()).is_some();
-            l.version >= newest && (is_ours || (self.account.identity.list.is_some() && !joins))
-        };
+        let ours = |l: &DeviceChain| l.account == self.account.id();
+        // A list of version 0.1 is signed with the root, too, and stands before every chain.
+        let read = DeviceChain::from_bytes(bytes).or_else(|_| DeviceChain::from_list(bytes));
+        let known = read.ok().filter(ours);
+        let own = self.account.list().cloned();
+        let has_chain = own.as_ref().is_some_and(|own| !own.is_empty());
+        let newer_list = |theirs: &DeviceChain| own.as_ref().is_some_and(|own| theirs.version > own.version);
         match known {
-            Some(list) if settles(&list) => {
-                if !self.on_own_list(turn, list)? {
+            // A profile of version 0.1 goes on with what another device has made of its account; so does any with what counts.
+            Some(theirs) if !theirs.is_empty() && own.is_some() => {
+                if !self.on_own_list(turn, theirs)? {
                     return Ok(());
                 }
             }
-            known => {
-                if let Err(error) = self.account.new_list(turn, known.as_ref()) {
+            // It was removed before there was a chain.
+            Some(theirs) if !has_chain && newer_list(&theirs) && theirs.device(&self.account.device()).is_none() => {
+                self.on_own_list(turn, theirs)?;
+                return Ok(());
+            }
+            _ if has_chain => {}
+            theirs => {
+                if let Err(error) = self.account.begin_chain(turn, theirs.as_ref()) {
                     if let Some(state) = self.homes.servers.get_mut(&home) {
                         state.problem = Some(error.to_string());
                     }
@@ -219,10 +220,10 @@ impl Engine {
         Ok(())
     }
 
-    /// A server sends our account's list: another device of ours has changed it.
+    /// A server sends our account's chain: another device of ours has changed it.
     pub(crate) fn on_pushed_list(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) -> Result<(), EngineError> {
-        match Verified::<DeviceList>::from_bytes(bytes) {
-            Ok(list) if list.account == self.account.id() && self.account.is_newer(&list) => {
+        match self.read_chain(bytes) {
+            Some(list) if list.account == self.account.id() && self.account.is_newer(&list) => {
                 self.on_own_list(turn, list).map(|_| ())
             }
             _ => Ok(()),

@@ -1,8 +1,13 @@
 //! The snapshot of contacts that a restored device reads, and conversations that are made anew.
 
+use bytes::Bytes;
 use prost::Message as _;
-use starling_keys::{AccountId, RendezvousAddr};
-use starling_wire::rendezvous::{RequestBody, Snapshot};
+use starling_keys::{AccountId, DeviceId, RendezvousAddr, StorageKey, chain::Rights};
+use starling_wire::{
+    rendezvous::{RequestBody, Snapshot},
+    snapshot::{SNAPSHOT_DOMAIN, SNAPSHOT_INFO, SealedKey, SealedSnapshot},
+};
+use zeroize::Zeroizing;
 
 use crate::{
     account::pending::AccountPending,
@@ -11,13 +16,17 @@ use crate::{
     contacts::connect::{Connect, ConnectTarget},
     engine::Engine,
     limits::MAX_CONTACTS,
+    mls::derived_seal_keys,
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
     turn::{EngineError, Fact, Turn},
 };
 
+/// What the content of a snapshot is sealed for.
+const CONTENT: &[u8] = b"snapshot";
+
 impl Engine {
-    pub(crate) fn sealed_snapshot(&self) -> Vec<u8> {
+    fn sealed_snapshot(&self) -> Result<Vec<u8>, EngineError> {
         let contacts = self
             .contacts
             .people
@@ -26,7 +35,8 @@ impl Engine {
             .map(|p| SnapshotContact {
                 account: p.row.account.clone(),
                 homes: p.list.iter().flat_map(|l| &l.homes).map(ToString::to_string).collect(),
-                version: p.list.as_ref().map_or(0, |l| l.version),
+                version: p.list.as_ref().map_or(0, |l| u64::from(l.len())),
+                head: p.list.as_ref().filter(|l| !l.is_empty()).map(|l| l.head().0.to_vec()).unwrap_or_default(),
                 name: p.row.name.clone(),
                 alias: p.row.alias.clone(),
                 state: p.row.state,
@@ -35,7 +45,54 @@ impl Engine {
             .collect();
         let row = SnapshotRow { contacts, name: self.account.identity.row.name.clone() };
         let padded = starling_wire::pad(row.encode_to_vec());
-        self.account.identity.account_key.snapshot_key().seal(b"snapshot", &padded)
+        self.seal_snapshot(&padded)
+    }
+
+    /// Seals to our devices, and to what the phrase opens: with another key each time, so that a removed device reads nothing newer.
+    fn seal_snapshot(&self, plain: &[u8]) -> Result<Vec<u8>, EngineError> {
+        let (identity, key) = (&self.account.identity, StorageKey::generate());
+        let sealed_to = |device: &[u8], public: &[u8]| -> Result<SealedKey, EngineError> {
+            let sealed = self.mls.seal_to(public, SNAPSHOT_INFO, key.as_bytes())?;
+            Ok(SealedKey { device: Bytes::copy_from_slice(device), sealed: sealed.into() })
+        };
+        // Bots are not to see what the account knows.
+        let listed = identity.list.iter().flat_map(|l| &l.devices);
+        let readers = listed.filter(|d| d.rights != Rights::Bot && !d.seal_key.is_empty());
+        let mut keys: Vec<SealedKey> =
+            readers.map(|d| sealed_to(d.id.as_bytes(), &d.seal_key)).collect::<Result<_, _>>()?;
+        if !identity.row.recovery_public.is_empty() {
+            keys.push(sealed_to(&[], &identity.row.recovery_public)?);
+        }
+        let device = Bytes::copy_from_slice(identity.device_key.id().as_bytes());
+        let content = key.seal(CONTENT, plain).into();
+        let mut snapshot = SealedSnapshot { device, keys, content, signature: Bytes::new() };
+        let signature = identity.device_key.sign(SNAPSHOT_DOMAIN, &snapshot.signed());
+        snapshot.signature = Bytes::copy_from_slice(&signature);
+        Ok(snapshot.to_bytes())
+    }
+
+    /// Opens a snapshot that one of our devices has written; with the root also one of version 0.1.
+    fn open_snapshot(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let identity = &self.account.identity;
+        let Some(snapshot) = SealedSnapshot::from_bytes(sealed) else {
+            return identity.root.as_ref()?.snapshot_key().open(CONTENT, sealed).ok();
+        };
+        let writer = DeviceId::from_bytes(&snapshot.device).ok()?;
+        let is_ours = identity.list.as_ref().is_some_and(|list| list.belonged_until_recovery(&writer));
+        if !is_ours || !writer.verify(SNAPSHOT_DOMAIN, &snapshot.signed(), &snapshot.signature) {
+            return None;
+        }
+        let of = |device: &[u8]| snapshot.keys.iter().find(|k| k.device == device);
+        let own = || {
+            let key = of(identity.device_key.id().as_bytes())?;
+            self.mls.open_sealed(&identity.row.seal_secret, &identity.seal_public, SNAPSHOT_INFO, &key.sealed).ok()
+        };
+        let recovered = || {
+            let (secret, public) = derived_seal_keys(&identity.root.as_ref()?.recovery_seed()).ok()?;
+            self.mls.open_sealed(&secret, &public, SNAPSHOT_INFO, &of(&[])?.sealed).ok()
+        };
+        let key = own().or_else(recovered)?;
+        StorageKey::from_bytes(key.as_slice().try_into().ok()?).open(CONTENT, &snapshot.content).ok()
     }
 
     /// What this account's devices knew of its contacts: a restored device makes new conversations with them.
@@ -46,16 +103,17 @@ impl Engine {
             self.snapshot_soon(turn);
         }
         if snapshot.sealed.is_empty() {
+            self.forget_root_when_done();
             return Ok(());
         }
-        let row = self
-            .account
-            .identity
-            .account_key
-            .snapshot_key()
-            .open(b"snapshot", &snapshot.sealed)
-            .ok()
-            .and_then(|padded| SnapshotRow::decode(starling_wire::unpad(&padded).ok()?).ok());
+        let opened = self.open_snapshot(&snapshot.sealed);
+        let row = opened.and_then(|padded| SnapshotRow::decode(starling_wire::unpad(&padded).ok()?).ok());
+        let restored = self.account.identity.root.is_some();
+        self.forget_root_when_done();
+        if restored {
+            // For the devices that are there now.
+            self.snapshot_soon(turn);
+        }
         let Some(row) = row else {
             tracing::warn!("the account snapshot cannot be read");
             return Ok(());
@@ -71,6 +129,7 @@ impl Engine {
             person.row = ContactRow {
                 homes: contact.homes,
                 trusted_version: contact.version,
+                trusted_head: contact.head,
                 name: contact.name,
                 alias: contact.alias,
                 state: contact.state,
@@ -126,15 +185,16 @@ impl Engine {
         }
         self.counters.row.snapshot_owed = false;
         self.counters.dirty = true;
+        self.answer_listed(turn)?;
         if std::mem::take(&mut self.counters.row.greeting_owed) {
             self.tell_other_devices(turn, None)?;
         }
         Ok(())
     }
 
-    pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if self.account.snapshot_due.is_none_or(|due| due > turn.now()) {
-            return;
+            return Ok(());
         }
         // Always the same of several homes, as a restored device reads one.
         let ready =
@@ -142,11 +202,12 @@ impl Engine {
         let home = self.account.identity.homes.iter().map(|h| h.peer).find(ready);
         self.account.snapshot_due = None;
         // Not before the account's earlier snapshot was read: a restored device has to add to it.
-        let Some(home) = home.filter(|_| self.counters.row.snapshot > 0) else { return };
+        let Some(home) = home.filter(|_| self.counters.row.snapshot > 0) else { return Ok(()) };
         self.counters.row.snapshot += 1;
         self.counters.dirty = true;
-        let sealed = self.sealed_snapshot();
+        let sealed = self.sealed_snapshot()?;
         let snapshot = Snapshot { version: self.counters.row.snapshot, sealed: sealed.into() };
         self.homes.request(turn, home, RequestBody::PutSnapshot(snapshot), AccountPending::PutSnapshot);
+        Ok(())
     }
 }

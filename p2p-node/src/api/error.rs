@@ -1,7 +1,7 @@
 //! Why the node cannot do what it was asked, as data: what was wrong, with its limits and names. The sentences for people, which name commands,
 //! are those of the front end; `Display` is for logs.
 
-use starling_keys::{CodeError, DeviceId};
+use starling_keys::{CodeError, DeviceId, chain::ChainError};
 use starling_media::MediaError;
 use starling_text::NameError;
 use starling_wire::rendezvous::Refusal;
@@ -304,6 +304,12 @@ pub enum NotAllowed {
     WrongCode(CodePurpose),
     /// The short code is for something else.
     CodeIsFor(CodePurpose),
+    /// The account's device chain does not allow it.
+    Chain(ChainError),
+    /// This device may not change the account.
+    NotAdmin,
+    /// The user of the other device has not agreed.
+    LinkDeclined,
     /// The account has as many devices as it can have.
     TooManyDevices {
         /// So many.

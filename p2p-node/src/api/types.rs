@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
-use starling_keys::{AccountId, DeviceId};
+use starling_keys::{AccountId, DeviceId, chain::Rights};
 use starling_media::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
 use starling_wire::{Availability, CallEnd, CallId, Clock, EventId, Recording};
 
@@ -425,6 +425,10 @@ pub struct Device {
     pub id: DeviceId,
     /// When it joined, milliseconds since 1970.
     pub added_ms: u64,
+    /// What it may do to the account.
+    pub rights: Rights,
+    /// The device that has linked it; `None` if that was done with the phrase.
+    pub linked_by: Option<DeviceId>,
     /// It is this one.
     pub this: bool,
     /// Connected to it: directly (`Some(false)`) or through a relay.
@@ -542,6 +546,15 @@ pub enum TransientEvent {
         code: String,
         /// Whether it was used.
         used: bool,
+    },
+    /// A device asks to join our account, over a code of ours.
+    LinkRequested {
+        /// The device.
+        device: DeviceId,
+        /// What its user calls it.
+        name: String,
+        /// What it says that it is.
+        kind: String,
     },
     /// The store has failed; the node has stopped.
     Failed(String),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::RngExt;
-use starling_keys::{AccountId, DeviceEntry, DeviceId, DeviceList, InviteToken, RendezvousAddr, Verified};
+use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, DeviceList, InviteToken, RendezvousAddr};
 use starling_wire::{
     Body, Profile,
     inbox::{InboxBody, Welcome},
@@ -12,11 +12,10 @@ use starling_wire::{
 use super::Contacts;
 use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
-    account::devices::replaced,
     api::Reply,
     api::types::{ChatId, ContactState, DurableEventKind, Request},
-    contacts::Person,
     contacts::pending::ContactPending,
+    contacts::{ChainNews, Person},
     conversation::{GroupEntry, GroupState, group::GroupId, group_store},
     engine::Engine,
     home::Homes,
@@ -43,7 +42,7 @@ pub struct Connect {
     pub alias: String,
     /// The user name by which they were looked up.
     pub called: String,
-    pub list: Option<Verified<DeviceList>>,
+    pub list: Option<DeviceChain>,
     /// Key packages that were claimed, and how many answers are still to come, in which attempt.
     pub packages: Vec<(DeviceId, Bytes)>,
     pub waiting: u32,
@@ -115,22 +114,28 @@ impl Contacts {
         account: AccountId,
         bytes: &[u8],
     ) -> Result<(), EngineError> {
-        let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) else {
-            return Ok(());
-        };
+        let now_s = turn.agreed_ms() / 1000;
         let Some(person) = self.people.get_mut(&account) else {
             return Ok(());
         };
-        let is_past = list.version < person.row.trusted_version;
-        if list.account != account || is_past || person.list.as_ref().is_some_and(|k| list.succeeds(k).is_err()) {
-            tracing::warn!("a rendezvous gave an older or false device list");
+        let read = match &person.list {
+            Some(known) => DeviceChain::read(bytes, known),
+            None => DeviceChain::from_bytes(bytes),
+        };
+        let Ok(list) = read.inspect_err(|error| tracing::debug!(%error, "a device chain was not taken")) else {
+            return Ok(());
+        };
+        if list.account != account {
             return Ok(());
         }
-        let changed = person.list.as_ref().is_some_and(|known| replaced(known, &list));
-        person.row.device_list = list.as_bytes().to_vec();
-        person.list = Some(list);
-        person.dirty = true;
-        let alarm = changed && person.row.verified && !person.row.key_changed;
+        let news = match person.take_chain(list, now_s) {
+            Ok(news) => news,
+            Err(error) => {
+                tracing::debug!(%error, "a device chain was not taken");
+                return Ok(());
+            }
+        };
+        let alarm = news == ChainNews::Replaced && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
         self.index(&account);
         turn.fact(Fact::DevicesChanged(account));
@@ -198,10 +203,11 @@ impl Engine {
     }
 
     pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
+        let now_s = turn.agreed_ms() / 1000;
         let Some(connect) = self.contacts.connects.get_mut(&id) else {
             return;
         };
-        let list = match Verified::<DeviceList>::from_bytes(bytes) {
+        let list = match DeviceChain::from_bytes(bytes) {
             Ok(list) => list,
             Err(error) => {
                 return self.contacts.connect_failed(
@@ -219,8 +225,8 @@ impl Engine {
         if list.account == self.account.id() {
             return self.contacts.connect_failed(turn, id, Invalid::OwnAddress.into());
         }
-        if let Some(known) = self.contacts.people.get(&list.account).and_then(|p| p.list.as_ref())
-            && let Err(error) = list.succeeds(known)
+        if let Some(person) = self.contacts.people.get(&list.account)
+            && let Err(error) = person.check_chain(&list, now_s)
         {
             return self.contacts.connect_failed(
                 turn,
@@ -228,11 +234,8 @@ impl Engine {
                 NotAllowed::FalseAnswer { problem: error.to_string() }.into(),
             );
         }
-        if self.contacts.people.get(&list.account).is_some_and(|p| list.version < p.row.trusted_version) {
-            return self.contacts.connect_failed(turn, id, NotAllowed::OldDeviceList.into());
-        }
         let home = connect.homes[0].peer;
-        let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
+        let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.id).collect();
         if let ConnectTarget::Name(name) = &connect.whom {
             connect.called.clone_from(name);
         }
@@ -241,7 +244,7 @@ impl Engine {
         connect.packages.clear();
         connect.attempt += 1;
         let attempt = connect.attempt;
-        let mut ours: Vec<DeviceId> = self.account.other_devices().iter().map(|d| d.certificate.device()).collect();
+        let mut ours: Vec<DeviceId> = self.account.other_devices().iter().map(|d| d.id).collect();
         let up = |h: &&RendezvousAddr| self.homes.servers.get(&h.peer).is_some_and(|h| h.hello.is_some());
         let own_home = self.account.identity.homes.iter().find(up).map(|h| h.peer);
         if self.account.identity.homes.iter().any(|h| h.peer == home) {
@@ -347,7 +350,7 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         connect: &Connect,
-        list: Verified<DeviceList>,
+        list: DeviceChain,
     ) -> Result<bool, EngineError> {
         let account = list.account;
         let known = self.contacts.people.contains_key(&account);
@@ -365,15 +368,11 @@ impl Engine {
         if !connect.alias.is_empty() {
             person.row.alias.clone_from(&connect.alias);
         }
-        // Of those who come from a snapshot only the version of the list is known.
-        let unknown = person.list.is_none() && person.row.trusted_version != list.version;
-        let changed = person.list.as_ref().map_or(unknown, |known| replaced(known, &list));
-        let alarm = changed && person.row.verified && !person.row.key_changed;
+        // It was checked when it was looked up; what is known since then counts.
+        let news = person.take_chain(list, said_ms / 1000).unwrap_or(ChainNews::Known);
+        let alarm = news == ChainNews::Replaced && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
-        person.row.device_list = list.as_bytes().to_vec();
-        person.row.trusted_version = list.version;
         person.dirty = true;
-        person.list = Some(list);
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         turn.fact(Fact::ContactsChanged);
@@ -392,7 +391,7 @@ impl Engine {
         (account, theirs): (AccountId, &[DeviceEntry]),
         to: &str,
     ) -> Result<(), EngineError> {
-        for device in theirs.iter().filter(|d| members.contains(&d.certificate.device())) {
+        for device in theirs.iter().filter(|d| members.contains(&d.id)) {
             self.leave_parcel(turn, device, group, &body, account, to)?;
         }
         let own =
@@ -400,7 +399,7 @@ impl Engine {
         let (me, our_home) = (self.account.id(), self.account.identity.homes.first().map(ToString::to_string));
         if let Some(home) = our_home {
             for device in self.account.other_devices() {
-                let member = members.contains(&device.certificate.device());
+                let member = members.contains(&device.id);
                 let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
                 self.leave_parcel(turn, &device, group, &own, me, &home)?;
             }
@@ -451,7 +450,8 @@ impl Engine {
             return Ok(Err(NotFound::Request.into()));
         };
         let body = InboxBody::from_bytes(&row.body).unwrap_or_default();
-        let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
+        // It was checked when it came.
+        let Ok(list) = DeviceChain::from_stored(&body.device_list) else {
             return Ok(Err(NotFound::ReadableRequest.into()));
         };
         Ok(self.join(turn, &body, list, false)?.map_err(|why| NotAllowed::Request { problem: why.to_string() }.into()))
@@ -463,7 +463,7 @@ impl Engine {
             .iter()
             .filter_map(|(_, row)| {
                 let body = InboxBody::from_bytes(&row.body).ok()?;
-                let list = Verified::<DeviceList>::from_bytes(&body.device_list).ok()?;
+                let list = DeviceChain::from_stored(&body.device_list).ok()?;
                 Some(Request { account: list.account, name: body.name, greeting: body.greeting, at_ms: row.at_ms })
             })
             .collect();
@@ -489,7 +489,7 @@ impl Engine {
 }
 
 pub(crate) fn device_ids(list: &DeviceList) -> Vec<DeviceId> {
-    let mut ids: Vec<DeviceId> = list.devices.iter().map(|d| d.certificate.device()).collect();
+    let mut ids: Vec<DeviceId> = list.devices.iter().map(|d| d.id).collect();
     ids.sort();
     ids
 }

@@ -1,6 +1,6 @@
 //! Who is who: our account and the people that we know, as other capabilities read them.
 
-use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
+use starling_keys::{AccountId, DeviceChain, DeviceId};
 
 use super::{Contacts, Person};
 use crate::account::Account;
@@ -36,7 +36,7 @@ impl<'a> Directory<'a> {
     }
 
     /// The devices of an account, as far as they are known.
-    pub fn list_of(self, account: &AccountId) -> Option<&'a Verified<DeviceList>> {
+    pub fn list_of(self, account: &AccountId) -> Option<&'a DeviceChain> {
         if *account == self.account.id() { self.account.list() } else { self.person(account)?.list.as_ref() }
     }
 
@@ -49,7 +49,7 @@ impl<'a> Directory<'a> {
     pub fn device_lists(
         self,
         accounts: impl Iterator<Item = AccountId>,
-    ) -> impl Iterator<Item = (AccountId, Option<&'a Verified<DeviceList>>)> {
+    ) -> impl Iterator<Item = (AccountId, Option<&'a DeviceChain>)> {
         accounts.map(move |account| (account, self.list_of(&account)))
     }
 }

@@ -1,11 +1,10 @@
 //! Joining the conversation that somebody has made with us.
 
-use starling_keys::{DeviceList, RendezvousAddr, Verified};
+use starling_keys::{DeviceChain, DeviceId, RendezvousAddr};
 use starling_wire::{Body, Profile, inbox::InboxBody};
 
-use super::Person;
+use super::{ChainNews, ChainRefused, Person};
 use crate::{
-    account::devices::replaced,
     api::types::{ContactState, DurableEventKind},
     conversation::{GroupEntry, group::GroupId},
     engine::Engine,
@@ -19,17 +18,24 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         body: &InboxBody,
-        list: Verified<DeviceList>,
+        list: DeviceChain,
         own: bool,
     ) -> Result<Result<(), &'static str>, EngineError> {
         let account = list.account;
-        if let Some(known) = self.contacts.people.get(&account).and_then(|p| p.list.as_ref())
-            && list.succeeds(known).is_err()
-        {
-            return Ok(Err("an older device list than the one known"));
+        let now_s = turn.agreed_ms() / 1000;
+        let unlisted = DeviceId::from_bytes(&body.device).is_ok_and(|sender| {
+            let known = self.contacts.people.get(&account).and_then(|p| p.list.as_ref());
+            known.is_some_and(|known| known.has_removed(&sender))
+        });
+        if !own && unlisted {
+            return Ok(Err("from a device that its account has removed"));
         }
-        if self.contacts.people.get(&account).is_some_and(|p| list.version < p.row.trusted_version) {
-            return Ok(Err("a device list from the past"));
+        if let Some(person) = self.contacts.people.get(&account)
+            && let Err(error) = person.check_chain(&list, now_s)
+            // A device that was away knows less of its account than we do.
+            && (error != ChainRefused::Past || person.list.is_none())
+        {
+            return Ok(Err("a device chain from the past, or one that contradicts the one known"));
         }
         let Some(welcome) = &body.welcome else {
             return Ok(Err("no welcome"));
@@ -80,13 +86,11 @@ impl Engine {
             }
             person.row.bot = body.bot;
         }
-        let unknown = person.list.is_none() && person.row.trusted_version != list.version;
-        let changed = person.list.as_ref().map_or(unknown, |known| replaced(known, &list));
-        person.row.device_list = list.as_bytes().to_vec();
-        person.dirty = true;
-        let alarm = changed && person.row.verified;
+        // One that is from the past says nothing new.
+        let news = person.take_chain(list, now_s).unwrap_or(ChainNews::Known);
+        let alarm = news == ChainNews::Replaced && person.row.verified;
         person.row.key_changed |= alarm;
-        person.list = Some(list);
+        person.dirty = true;
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         let entry = GroupEntry::new(group, live, row)?;

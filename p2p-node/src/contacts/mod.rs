@@ -14,10 +14,10 @@ mod state;
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use starling_keys::{AccountId, DeviceId, DeviceList, Verified};
+use starling_keys::{AccountId, DeviceChain, DeviceId};
 
 pub(crate) use directory::Directory;
-pub(crate) use person::Person;
+pub(crate) use person::{ChainNews, ChainRefused, Person};
 
 use crate::{
     store::{CONTACTS, ContactRow, Reading, prefix},
@@ -42,7 +42,7 @@ impl Contacts {
         let mut contacts = Self::default();
         for (_, row) in read.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
             let account = AccountId::from_bytes(&row.account).map_err(|_| EngineError::Identity)?;
-            let list = Verified::<DeviceList>::from_bytes(&row.device_list).ok();
+            let list = DeviceChain::from_stored(&row.device_list).ok();
             contacts.people.insert(account, Person::stored(row, list));
             contacts.index(&account);
         }
@@ -71,7 +71,7 @@ impl Contacts {
             self.devices.remove(&device);
         }
         for entry in person.list.iter().flat_map(|l| &l.devices) {
-            if let Entry::Vacant(place) = self.devices.entry(entry.certificate.device()) {
+            if let Entry::Vacant(place) = self.devices.entry(entry.id) {
                 person.indexed.push(*place.key());
                 place.insert(*account);
             }

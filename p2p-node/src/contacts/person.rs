@@ -1,20 +1,101 @@
 //! Somebody we know.
 
-use starling_keys::{AccountId, DeviceId, DeviceList, RendezvousAddr, Verified};
+use starling_keys::{
+    AccountId, DeviceChain, DeviceId, RendezvousAddr,
+    chain::{Fork, Relation},
+};
 
 use super::seen::Seen;
-use crate::{api::types::ContactState, store::ContactRow};
+use crate::{
+    api::types::ContactState,
+    store::{ContactRow, HeldRow},
+};
 
 pub(crate) struct Person {
     pub row: ContactRow,
-    pub list: Option<Verified<DeviceList>>,
+    pub list: Option<DeviceChain>,
     pub presence: Seen,
     /// The devices by which the index finds them.
     pub indexed: Vec<DeviceId>,
     pub dirty: bool,
 }
 
+/// What a device chain of somebody's means, compared with what was known of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChainNews {
+    /// Nothing that was not known.
+    Known,
+    /// More entries of the same history.
+    Extended,
+    /// Their devices were replaced altogether, by a recovery or otherwise: somebody else may be there.
+    Replaced,
+}
+
+/// Why a device chain was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChainRefused {
+    /// It lacks entries that are known.
+    #[error("the device chain was rolled back")]
+    Past,
+    /// It contradicts what was known for long.
+    #[error(transparent)]
+    Fork(#[from] Fork),
+}
+
 impl Person {
+    /// Takes a device chain, whose signatures are right, if it continues what is known of them, or counts before it.
+    ///
+    /// # Errors
+    /// If it is from the past, or contradicts what was held for long.
+    pub fn take_chain(&mut self, chain: DeviceChain, now_s: u64) -> Result<ChainNews, ChainRefused> {
+        let (news, common, chain) = self.judge(chain, now_s)?;
+        let mut held = HeldRow::held(&self.row.held);
+        held.note(common, chain.len(), now_s);
+        self.row.held = HeldRow::of(&held);
+        self.row.device_list = chain.as_bytes().to_vec();
+        self.list = Some(chain);
+        self.dirty = true;
+        Ok(news)
+    }
+
+    /// Whether [`Person::take_chain`] would take it.
+    pub fn check_chain(&self, chain: &DeviceChain, now_s: u64) -> Result<(), ChainRefused> {
+        self.judge(chain.clone(), now_s).map(|_| ())
+    }
+
+    /// What a chain means, how many entries of it were known, and the chain that counts.
+    fn judge(&self, chain: DeviceChain, now_s: u64) -> Result<(ChainNews, u32, DeviceChain), ChainRefused> {
+        let Some(known) = &self.list else {
+            let length = u32::try_from(self.row.trusted_version).unwrap_or(u32::MAX);
+            if self.row.trusted_head.is_empty() {
+                return Ok((ChainNews::Extended, 0, chain));
+            }
+            let same = chain.head_at(length).is_some_and(|head| head.0[..] == self.row.trusted_head);
+            return match (same, chain.recovered_since(if same { length } else { 0 })) {
+                (true, false) => Ok((ChainNews::Extended, 0, chain)),
+                (_, true) => Ok((ChainNews::Replaced, 0, chain)),
+                (false, false) => Err(ChainRefused::Past),
+            };
+        };
+        if known.is_empty() {
+            let kept = known.devices.iter().any(|d| chain.device(&d.id).is_some());
+            return Ok((if kept { ChainNews::Extended } else { ChainNews::Replaced }, 0, chain));
+        }
+        let relation = known.relation(&chain);
+        if relation == Relation::Behind {
+            return Err(ChainRefused::Past);
+        }
+        let counts = known.reconcile(&chain, HeldRow::held(&self.row.held).settled(now_s))?;
+        let (news, common) = match (relation, counts.head() == known.head()) {
+            (_, true) | (Relation::Same, _) => (ChainNews::Known, known.len()),
+            (Relation::Rival(at), _) if counts.recovered_since(at) => (ChainNews::Replaced, at),
+            (Relation::Rival(at), _) => (ChainNews::Extended, at),
+            _ if counts.recovered_since(known.len()) => (ChainNews::Replaced, known.len()),
+            _ => (ChainNews::Extended, known.len()),
+        };
+        Ok((news, common, counts))
+    }
+
     /// Somebody new, of whom nothing more is known.
     pub fn new(account: &AccountId, now_ms: u64) -> Self {
         let row = ContactRow { account: account.as_bytes().to_vec(), added_ms: now_ms, ..ContactRow::default() };
@@ -22,7 +103,7 @@ impl Person {
     }
 
     /// Somebody who is in the store.
-    pub fn stored(row: ContactRow, list: Option<Verified<DeviceList>>) -> Self {
+    pub fn stored(row: ContactRow, list: Option<DeviceChain>) -> Self {
         Self { row, list, presence: Seen::default(), indexed: Vec::new(), dirty: false }
     }
 

@@ -84,7 +84,6 @@ impl Engine {
         let result = self.contacts.change(turn, account, |p| {
             p.row.key_changed = false;
             p.row.verified = false;
-            p.row.trusted_version = p.list.as_ref().map_or(0, |l| l.version);
         });
         if result.is_ok() {
             let chat = self.chat_with(turn, account);

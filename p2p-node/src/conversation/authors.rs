@@ -26,7 +26,7 @@ impl Conversations {
         let this = dir.account.device();
         let is_it = |d: &DeviceId| d.tag() == tag;
         let list = dir.list_of(&account);
-        let mut of_account = list.into_iter().flat_map(|l| &l.devices).map(|d| d.certificate.device());
+        let mut of_account = list.into_iter().flat_map(|l| &l.devices).map(|d| d.id);
         let device = Some(this).filter(|d| own && is_it(d)).or_else(|| of_account.find(is_it));
         let row = AuthorRow {
             account: account.as_bytes().to_vec(),

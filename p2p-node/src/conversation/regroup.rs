@@ -46,7 +46,7 @@ impl Conversations {
             of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device).is_some()))
         };
         let all = lists.iter().filter_map(|(_, list)| *list).flat_map(|l| &l.devices);
-        (!group.members.iter().all(listed), all.filter(|d| !group.has_member(&d.certificate.device())).count())
+        (!group.members.iter().all(listed), all.filter(|d| !group.has_member(&d.id)).count())
     }
 
     /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
@@ -56,7 +56,7 @@ impl Conversations {
         let group = self.groups.get(&group);
         let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
         dir.device_lists(chat.roster.accounts()).all(|(account, list)| match (list, group) {
-            (Some(list), _) => list.devices.iter().all(|d| has(d.certificate.device())),
+            (Some(list), _) => list.devices.iter().all(|d| has(d.id)),
             (None, Some(group)) => group.members.iter().filter(|m| m.account == account).all(|m| has(m.device)),
             // Nothing is known of them: nobody can have said that they have it.
             (None, None) => account == me,

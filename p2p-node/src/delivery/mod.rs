@@ -139,7 +139,7 @@ impl Delivery {
     /// Nothing more goes to the devices of an account.
     pub fn drop_links_of(&mut self, dir: Directory<'_>, account: &AccountId) {
         for entry in dir.list_of(account).into_iter().flat_map(|l| &l.devices) {
-            self.links.remove(&entry.certificate.device());
+            self.links.remove(&entry.id);
         }
     }
 
@@ -156,7 +156,7 @@ impl Delivery {
     fn linked_devices(&self, conversations: &Conversations, dir: Directory<'_>, chat: ChatId) -> Vec<DeviceId> {
         let Some(state) = conversations.chats.get(&chat) else { return Vec::new() };
         let lists = dir.device_lists(state.roster.accounts()).filter_map(|(_, list)| list);
-        let all = lists.flat_map(|l| &l.devices).map(|d| d.certificate.device());
+        let all = lists.flat_map(|l| &l.devices).map(|d| d.id);
         all.filter(|device| self.links.contains_key(device)).collect()
     }
 

@@ -64,7 +64,7 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn own_devices(&self) -> Vec<DeviceId> {
-        self.engine.account.other_devices().iter().map(|d| d.certificate.device()).collect()
+        self.engine.account.other_devices().iter().map(|d| d.id).collect()
     }
 
     fn members(&self, chat: ChatId) -> Vec<AccountId> {
@@ -73,7 +73,7 @@ impl CallHost for EngineHost<'_, '_> {
 
     fn devices_of(&self, account: AccountId) -> Vec<DeviceId> {
         let list = self.engine.contacts.people.get(&account).and_then(|person| person.list.as_ref());
-        list.into_iter().flat_map(|list| &list.devices).map(|entry| entry.certificate.device()).collect()
+        list.into_iter().flat_map(|list| &list.devices).map(|entry| entry.id).collect()
     }
 
     fn is_loopback(&self) -> bool {

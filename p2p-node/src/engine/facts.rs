@@ -64,7 +64,15 @@ impl Engine {
                 self.counters.row.greeting_owed = true;
                 self.snapshot_soon(turn);
             }
-            Fact::OwnDeviceRemoved(device) => drop(self.delivery.links.remove(&device)),
+            Fact::OwnDeviceRemoved(device) => {
+                self.delivery.links.remove(&device);
+                // It is not to read what is written from now on.
+                self.snapshot_soon(turn);
+            }
+            Fact::Certified => {
+                let identity = &self.account.identity;
+                self.mls = self.mls.certified(&identity.certificate, &identity.device_key)?;
+            }
             Fact::AccountSuperseded => {
                 self.homes.superseded();
                 self.conversations.regroup.stop();

@@ -66,7 +66,7 @@ impl Engine {
                 return Err(EngineError::Identity);
             }
         }
-        let mls = Mls::new(&account.identity.certificate(), &account.identity.device_key, packages)?;
+        let mls = Mls::new(&account.identity.certificate, &account.identity.device_key, packages)?;
         let homes = Homes::load(&read, &account.identity.device_key)?;
         let engine = Self {
             account,
@@ -188,7 +188,7 @@ impl Engine {
         self.account.expire_removals(turn);
         self.account.expire_left_homes(turn);
         self.homes.on_time(turn);
-        self.snapshot_on_time(turn);
+        self.snapshot_on_time(turn)?;
         self.with_calls(turn, |calls, host| calls.on_time(host))
     }
 

@@ -29,7 +29,7 @@ impl Engine {
             verified: person.row.verified,
             key_changed: person.row.key_changed,
             bot: person.row.bot,
-            devices: person.list.iter().flat_map(|l| &l.devices).map(|d| d.certificate.device()).collect(),
+            devices: person.list.iter().flat_map(|l| &l.devices).map(|d| d.id).collect(),
             last_seen_ms: person.row.last_seen_ms,
             availability: person.presence.availability,
             typing: person.presence.typing_until.is_some(),

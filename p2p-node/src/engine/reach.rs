@@ -33,12 +33,7 @@ impl Engine {
             return;
         }
         let mut targets = HashMap::new();
-        let own = self
-            .account
-            .other_devices()
-            .iter()
-            .map(|d| (d.certificate.device(), self.account.id()))
-            .collect::<Vec<_>>();
+        let own = self.account.other_devices().iter().map(|d| (d.id, self.account.id())).collect::<Vec<_>>();
         let contacts = self.contacts.devices.iter().map(|(device, account)| (*device, *account));
         for (device, account) in contacts.chain(own) {
             if !self.directory().may_talk(&device) {

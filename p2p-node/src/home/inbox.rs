@@ -1,7 +1,7 @@
 //! Our inboxes: how far each was read, and the sealed items in them.
 
 use prost::Message as _;
-use starling_keys::{DeviceId, DeviceList, Verified};
+use starling_keys::{DeviceChain, DeviceId};
 use starling_wire::{
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
     limits::MAX_GREETING,
@@ -39,7 +39,7 @@ pub struct ReceivedItem {
     /// Who has left it.
     pub sender: DeviceId,
     /// The sender's account and its devices.
-    pub list: Verified<DeviceList>,
+    pub list: DeviceChain,
     pub body: InboxBody,
     /// `body` as it was signed.
     pub encoded: Vec<u8>,
@@ -57,7 +57,7 @@ impl ReceivedItem {
         let Ok(body) = InboxBody::from_bytes(&item.body) else {
             return Err("not a body");
         };
-        let Ok(list) = Verified::<DeviceList>::from_bytes(&body.device_list) else {
+        let Ok(list) = DeviceChain::from_bytes(&body.device_list) else {
             return Err("a false device list");
         };
         let Ok(sender) = DeviceId::from_bytes(&body.device) else {

@@ -158,7 +158,7 @@ impl Homes {
         place: [u8; 16],
         body: &InboxBody,
     ) -> Result<(), EngineError> {
-        let device = to.device.certificate.device();
+        let device = to.device.id;
         let encoded: Bytes = body.to_bytes().into();
         let signed = [&device.as_bytes()[..], &encoded].concat();
         let item =

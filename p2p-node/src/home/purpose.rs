@@ -1,6 +1,6 @@
 //! What a request to a server was for, as plain data. What its answer, its refusal or its loss means, its capability knows.
 
-use starling_keys::DeviceId;
+use starling_keys::{DeviceId, chain::Head};
 use starling_wire::CallId;
 
 use crate::{api::types::ChatId, mls::GroupId};
@@ -69,8 +69,8 @@ impl From<HomePending> for Pending {
 /// A request of the account that is not answered yet.
 #[derive(Debug)]
 pub enum AccountPending {
-    /// Our device list of this version, to register or to bring up to date.
-    Publish(u64),
+    /// Our device chain with this head, to register or to bring up to date.
+    Publish(Head),
     /// Our own device list, to add this device to it.
     OwnList,
     /// A user name; the one that was asked for.
@@ -85,6 +85,8 @@ pub enum AccountPending {
     OpenCode(u64),
     /// An attempt at a short code.
     TryCode(u64),
+    /// The chain of the account that this device joins.
+    JoinedChain(u64),
 }
 
 /// A request about contacts that is not answered yet.

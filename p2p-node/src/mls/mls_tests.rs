@@ -213,10 +213,20 @@ fn secrets_of_old_key_packages_are_forgotten() {
 #[test]
 fn an_inbox_item_opens_only_for_its_device() {
     let alice = device(&account());
-    let (secret, public) = alice.new_seal_key().unwrap();
+    let (secret, public) = seal_keys().unwrap();
     let sealed = alice.seal_to(&public, b"info", b"hello").unwrap();
     assert_eq!(&*alice.open_sealed(&secret, &public, b"info", &sealed).unwrap(), b"hello");
-    let (other, other_public) = alice.new_seal_key().unwrap();
+    let (other, other_public) = seal_keys().unwrap();
     assert!(alice.open_sealed(&other, &other_public, b"info", &sealed).is_err());
     assert!(alice.open_sealed(&secret, &public, b"info", b"x").is_err());
+}
+
+#[test]
+fn the_phrase_always_gives_the_same_sealing_key() {
+    let account = account();
+    let (secret, public) = derived_seal_keys(&account.recovery_seed()).unwrap();
+    assert_eq!(derived_seal_keys(&account.recovery_seed()).unwrap().1, public);
+    let alice = device(&account);
+    let sealed = alice.seal_to(&public, b"info", b"secret").unwrap();
+    assert_eq!(&**alice.open_sealed(&secret, &public, b"info", &sealed).unwrap(), b"secret");
 }

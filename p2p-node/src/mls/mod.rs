@@ -1,17 +1,18 @@
 //! MLS (RFC 9420) by `mls-rs`: our client, and what the engine needs of a group. Nothing here touches the disk: a group's state is a value that
 //! the engine writes in its own transaction.
 
+mod seal;
 mod storage;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mls_rs::{
-    CipherSuite, CipherSuiteProvider, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
+    CipherSuite, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
     client_builder::{
         BaseConfig, PaddingMode, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
         WithMlsRules,
     },
-    crypto::{HpkeCiphertext, HpkePublicKey, HpkeSecretKey, SignatureSecretKey},
+    crypto::SignatureSecretKey,
     error::{IntoAnyError, MlsError},
     extension::{MlsExtension, recommended::LastResortKeyPackageExt},
     group::{CommitEffect, GroupContext, ReceivedMessage, Roster, proposal::Proposal},
@@ -24,6 +25,7 @@ use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use starling_keys::{AccountId, Certificate, DeviceId, DeviceKey};
 use zeroize::Zeroizing;
 
+pub use seal::{derived_seal_keys, seal_keys};
 pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
 
 /// A group's id.
@@ -242,13 +244,21 @@ impl std::fmt::Debug for LiveGroup {
 impl Mls {
     /// The client of a certified device.
     pub fn new(certificate: &Certificate, key: &DeviceKey, packages: KeyPackages) -> Result<Self, GroupError> {
+        Self::with_storage(certificate, key, packages, States::default())
+    }
+
+    fn with_storage(
+        certificate: &Certificate,
+        key: &DeviceKey,
+        packages: KeyPackages,
+        states: States,
+    ) -> Result<Self, GroupError> {
         let crypto = AwsLcCryptoProvider::default();
         let provider = crypto.cipher_suite_provider(SUITE).ok_or(GroupError::Malformed)?;
         let id = key.id();
         let secret = Zeroizing::new([&key.seed()[..], id.as_bytes()].concat());
         let credential = BasicCredential::new(certificate.as_bytes().to_vec()).into_credential();
         let identity = SigningIdentity::new(credential, id.as_bytes().to_vec().into());
-        let states = States::default();
         let client = Client::builder()
             .crypto_provider(crypto)
             .mls_rules(Rules)
@@ -259,6 +269,11 @@ impl Mls {
             .signing_identity(identity, SignatureSecretKey::new(secret.to_vec()), SUITE)
             .build();
         Ok(Self { client, states, packages, provider: Arc::new(provider) })
+    }
+
+    /// The same client, certified otherwise: groups and key packages that are there keep what they have.
+    pub fn certified(&self, certificate: &Certificate, key: &DeviceKey) -> Result<Self, GroupError> {
+        Self::with_storage(certificate, key, self.packages.clone(), self.states.clone())
     }
 
     /// Our key packages and what has changed of them.
@@ -330,45 +345,6 @@ impl Mls {
 
     fn live(&self, group: Group<Config>) -> LiveGroup {
         LiveGroup { group, states: self.states.clone(), senders: HashMap::new() }
-    }
-
-    /// A new key pair for sealing: secret, public.
-    pub fn new_seal_key(&self) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), GroupError> {
-        let (secret, public) = self.provider.kem_generate().map_err(|_| GroupError::Malformed)?;
-        Ok((Zeroizing::new(secret.to_vec()), public.to_vec()))
-    }
-
-    /// Seals to a device's key (HPKE base mode, RFC 9180): length of `enc` in two bytes, `enc`, ciphertext.
-    pub fn seal_to(&self, key: &[u8], info: &[u8], plain: &[u8]) -> Result<Vec<u8>, GroupError> {
-        let sealed = self
-            .provider
-            .hpke_seal(&HpkePublicKey::from(key.to_vec()), info, None, plain)
-            .map_err(|_| GroupError::Malformed)?;
-        let len = (sealed.kem_output.len() as u16).to_be_bytes();
-        Ok([&len[..], &sealed.kem_output, &sealed.ciphertext].concat())
-    }
-
-    /// Opens what [`Mls::seal_to`] made.
-    pub fn open_sealed(
-        &self,
-        secret: &[u8],
-        public: &[u8],
-        info: &[u8],
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, GroupError> {
-        let (len, rest) = sealed.split_at_checked(2).ok_or(GroupError::Malformed)?;
-        let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
-        let (enc, ciphertext) = rest.split_at_checked(len).ok_or(GroupError::Malformed)?;
-        let sealed = HpkeCiphertext { kem_output: enc.to_vec(), ciphertext: ciphertext.to_vec() };
-        self.provider
-            .hpke_open(
-                &sealed,
-                &HpkeSecretKey::from(secret.to_vec()),
-                &HpkePublicKey::from(public.to_vec()),
-                info,
-                None,
-            )
-            .map_err(|_| GroupError::Malformed)
     }
 }
 

@@ -13,14 +13,15 @@ use std::{
 };
 
 use starling_keys::{
-    AccountId, AccountKey, Certificate, DeviceEntry, DeviceId, DeviceKey, DeviceList, InviteToken, RendezvousAddr,
-    StorageKey,
+    AccountId, AccountKey, DeviceChain, DeviceId, InviteToken, RendezvousAddr, StorageKey,
+    chain::{ChainError, Rights, SignWith, recovery_hash},
 };
 use starling_media::{CallStats, IceServer};
-use starling_wire::{Availability, CallId, Clock, Text, inbox::DeviceLink};
+use starling_wire::{Availability, CallId, Clock, Text};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
+    account::link::{AccountLink, NewDevice},
     api::{
         Reply,
         error::{CallRefused, Invalid, NodeError},
@@ -32,7 +33,7 @@ use crate::{
     call_media::{self, Media, Table},
     calls::{AttendantId, CallRequest},
     engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input, PresenceCommand},
-    mls::{GroupError, KeyPackages, Mls},
+    mls::{GroupError, derived_seal_keys},
     net::{NetConfig, NetError, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     timeline::{
@@ -61,27 +62,27 @@ pub enum OpenError {
     /// Encryption.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// The account's device chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
 /// Where a new profile's account comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It is new.
-    New,
-    /// It was restored from its phrase: this device takes the place of those that it had.
-    Restored,
-    /// Another device of it has linked this one, which joins it; the version of the account's device list.
-    Linked(u64),
+    /// It is new: this is its root, which is forgotten when the profile is made.
+    New(AccountKey),
+    /// It was restored from its phrase: this device takes the place of those that it had. The root is forgotten when a home knows that.
+    Restored(AccountKey),
+    /// Another device of it has linked this one.
+    Linked(Box<AccountLink>, NewDevice),
 }
 
 /// What a new profile is made of.
 pub struct NewProfile {
-    /// The account.
-    pub account: AccountKey,
-    /// Where it comes from.
+    /// Where its account comes from.
     pub origin: Origin,
     /// Display name.
     pub name: String,
@@ -96,45 +97,49 @@ pub struct NewProfile {
 }
 
 /// Makes a profile's database. Gives its account and device.
-pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: &NewProfile) -> Result<(AccountId, DeviceId), OpenError> {
-    let now = now_ms();
-    let device = DeviceKey::generate();
-    let created_at = now / 1000;
-    let certificate = Certificate::issue(&new.account, device.id(), created_at);
-    let (seal_secret, seal_public) = Mls::new(&certificate, &device, KeyPackages::default())?.new_seal_key()?;
-    let device_list = if new.origin != Origin::New {
-        // The account may have one: it is looked up first.
-        Vec::new()
-    } else {
-        let list = DeviceList {
-            account: new.account.id(),
-            version: 1,
-            issued_at: created_at,
-            devices: vec![DeviceEntry { certificate, seal_key: seal_public.clone() }],
-            homes: new.homes.clone(),
-        };
-        list.sign(&new.account).as_bytes().to_vec()
-    };
-    let row = IdentityRow {
-        account_seed: new.account.seed().to_vec(),
-        device_seed: device.seed().to_vec(),
-        seal_secret: seal_secret.to_vec(),
-        seal_public,
-        device_list,
-        name: new.name.clone(),
-        bot: new.bot,
-        registration_token: new.registration_token.clone(),
-        username: new.username.clone(),
-        created_at,
-        joins: matches!(new.origin, Origin::Linked(_)),
-        joins_version: if let Origin::Linked(version) = new.origin { version } else { 0 },
-    };
+pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: NewProfile) -> Result<(AccountId, DeviceId), OpenError> {
+    let created_at = now_ms() / 1000;
     let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
+    let mut row = IdentityRow::default();
+    (row.name, row.bot, row.created_at) = (new.name, new.bot, created_at);
+    (row.registration_token, row.username) = (new.registration_token, new.username);
+    let (chain, account, device) = match new.origin {
+        Origin::New(root) => {
+            let device = NewDevice::generate()?;
+            let (_, recovery_key) = derived_seal_keys(&root.recovery_seed())?;
+            let joining = device.joining(&root.id());
+            let chain = DeviceChain::create(&root, created_at, recovery_hash(&recovery_key), &joining)?;
+            row.recovery_public = recovery_key;
+            let chain = match new.homes.as_slice() {
+                [] => chain,
+                homes => chain.set_homes(&SignWith::Device(&device.key), created_at, homes)?,
+            };
+            (Some(chain), root.id(), device)
+        }
+        Origin::Restored(root) => {
+            // What the account has is looked up first.
+            (row.account_seed, row.recovery_public) =
+                (root.seed().to_vec(), derived_seal_keys(&root.recovery_seed())?.1);
+            (None, root.id(), NewDevice::generate()?)
+        }
+        Origin::Linked(link, device) => {
+            row.recovery_public = link.recovery_key;
+            let account = link.chain.account;
+            (Some(link.chain), account, device)
+        }
+    };
+    row.device_seed = device.key.seed().to_vec();
+    row.seal_secret = device.seal_secret.to_vec();
+    row.seal_public = device.seal_public.clone();
+    if let Some(chain) = chain {
+        row.device_list = chain.as_bytes().to_vec();
+        row.certificate = chain.path_to(&device.id()).map(|path| path.to_bytes()).unwrap_or_default();
+    }
     Store::create(dir, key, |txn| {
         txn.put(META, b"identity", &row)?;
         txn.put(META, b"homes", &homes)
     })?;
-    Ok((new.account.id(), device.id()))
+    Ok((account, device.id()))
 }
 
 /// A running node. Clones share it; it stops when [`Node::stop`] is called or the last clone is dropped.
@@ -404,15 +409,34 @@ impl Node {
         self.call(AccountCommand::Devices).await
     }
 
-    /// A new short code by which another device joins our account. Who has it becomes us: it is for nobody else. It works once, while this node
+    /// A new short code by which another device asks to join our account ([`TransientEvent::LinkRequested`]). It works once, while this node
     /// runs, for ten minutes; [`TransientEvent::CodeEnded`] tells how it ends.
     pub async fn open_device_code(&self) -> Result<String, NodeError> {
         self.call(|reply| AccountCommand::OpenCode(true, reply)).await
     }
 
     /// Asks, with such a code, for the account that this device is to join: what a profile with [`Origin::Linked`] is made of.
-    pub async fn join_account(&self, code: String, home: RendezvousAddr) -> Result<DeviceLink, NodeError> {
-        self.call(|reply| AccountCommand::JoinAccount { code, home, reply }).await
+    /// `name` and `kind` are what the user of the other device sees of `device`.
+    pub async fn join_account(
+        &self,
+        code: String,
+        home: RendezvousAddr,
+        device: NewDevice,
+        (name, kind): (String, String),
+    ) -> Result<(AccountLink, NewDevice), NodeError> {
+        let device = Box::new(device);
+        self.call(|reply| AccountCommand::JoinAccount { code, home, device, name, kind, reply }).await
+    }
+
+    /// The user's answer to a device that asks to join ([`TransientEvent::LinkRequested`]); without rights it may not. Ready when a home has
+    /// the account's chain with it.
+    pub async fn answer_link(&self, device: DeviceId, rights: Option<Rights>) -> Result<(), NodeError> {
+        self.call(|reply| AccountCommand::AnswerLink { device, rights, reply }).await
+    }
+
+    /// Gives a device of the account other rights.
+    pub async fn set_device_rights(&self, device: DeviceId, rights: Rights) -> Result<(), NodeError> {
+        self.call(|reply| AccountCommand::SetRights { device, rights, reply }).await
     }
 
     /// Takes another device off our account: it gets nothing that is written from now on.

@@ -178,8 +178,7 @@ impl Presence {
             return;
         };
         // Our own others read it, too.
-        let own =
-            cx.account.other_devices().iter().filter(|d| cx.links.is_connected(&d.certificate.device())).count() as u32;
+        let own = cx.account.other_devices().iter().filter(|d| cx.links.is_connected(&d.id)).count() as u32;
         let is_read = |chat| {
             let group = cx.conversations.active_group(cx.dir(), chat).and_then(|g| cx.conversations.groups.get(&g));
             group.is_some_and(|g| g.readers > own)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use prost::Message;
-use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey, DeviceList, Verified};
+use starling_keys::{AccountId, AccountKey, DeviceChain, DeviceId, DeviceKey};
 use starling_wire::{Batch, Body, Event};
 
 use super::{
@@ -119,9 +119,9 @@ impl Authors1 {
     }
 
     fn add_list(&mut self, bytes: &[u8]) {
-        if let Ok(list) = Verified::<DeviceList>::from_bytes(bytes) {
+        if let Ok(list) = DeviceChain::from_stored(bytes) {
             for entry in &list.devices {
-                self.add(list.account, entry.certificate.device());
+                self.add(list.account, entry.id);
             }
         }
     }

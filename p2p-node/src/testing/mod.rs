@@ -1,6 +1,7 @@
 //! Stories of several people, told by their engines and a real server in one thread.
 
 mod call_tests;
+mod chain_tests;
 mod device_tests;
 mod engine_tests;
 mod find_tests;

@@ -10,8 +10,8 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use starling_keys::{
-    AccountId, AccountKey, DeviceId, DeviceKey, DeviceList, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
-    StorageKey, Verified,
+    AccountId, AccountKey, DeviceChain, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
+    StorageKey,
 };
 use starling_rendezvous::{
     StartError,
@@ -27,7 +27,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::{
-    NewProfile, Origin, ProfileDir,
+    AccountLink, NewDevice, NewProfile, Origin, ProfileDir, Rights,
+    account::link::Candidate,
     api::{
         Reply,
         error::NodeError,
@@ -35,9 +36,11 @@ use crate::{
     },
     call_media::{CallCommand, CallInput},
     create_profile,
-    engine::{Command, ContactCommand, ConversationCommand, Engine, Input},
+    engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input},
     net::{HomeId, NetCommand, NetEvent},
-    store::{CHATS, CONTACTS, ChatRow, ContactRow, MEMBERS, MemberRow, Reading, Store, Table, prefix},
+    store::{
+        CHATS, CONTACTS, ChatRow, ContactRow, IdentityRow, MEMBERS, META, MemberRow, Reading, Store, Table, prefix,
+    },
     timeline,
     turn::{Effect, Now, Source, Turn},
 };
@@ -89,6 +92,8 @@ pub struct World {
     server: Option<LocalServer>,
     pub home: RendezvousAddr,
     people: Vec<Person>,
+    /// What people have written down: the phrases of their accounts.
+    phrases: BTreeMap<AccountId, AccountKey>,
     wires: BTreeMap<Wire, VecDeque<Packet>>,
     /// Direct connections can be made.
     pub direct: bool,
@@ -117,6 +122,7 @@ impl World {
             dir,
             server: None,
             people: Vec::new(),
+            phrases: BTreeMap::new(),
             wires: BTreeMap::new(),
             direct: true,
             now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
@@ -129,16 +135,20 @@ impl World {
 
     /// Somebody with a new profile, registered.
     pub fn person(&mut self, name: &str) -> Who {
-        let who = self.profile(name, RecoveryPhrase::generate().account_key(), Origin::New);
+        let root = RecoveryPhrase::generate().account_key();
+        let again = AccountKey::from_seed(&root.seed());
+        let who = self.profile(name, Origin::New(root));
+        self.phrases.insert(self.people[who].account, again);
         self.settle();
         who
     }
 
     /// Another profile of somebody's account, made from the phrase.
     pub fn restored(&mut self, who: Who) -> Who {
-        let (name, account) = self.account_of(who);
+        let (name, account) = (self.people[who].name.clone(), self.people[who].account);
         self.kill(who);
-        let other = self.profile(&name, account, Origin::Restored);
+        let root = AccountKey::from_seed(&self.phrases[&account].seed());
+        let other = self.profile(&name, Origin::Restored(root));
         self.settle();
         other
     }
@@ -150,27 +160,27 @@ impl World {
         other
     }
 
-    /// The same; it becomes one of the account's devices when the world goes on.
+    /// The same, without a code: it asks and is answered at once, and is one of the account's devices when the world goes on.
     pub fn begin_linking(&mut self, who: Who) -> Who {
-        let (name, account) = self.account_of(who);
-        let version = self.people[who]
-            .running
-            .as_ref()
-            .and_then(|(e, _)| e.account.identity.list.as_ref())
-            .map_or(0, |l| l.version);
-        self.profile(&name, account, Origin::Linked(version))
-    }
-
-    fn account_of(&self, who: Who) -> (String, AccountKey) {
+        let (name, account) = (self.people[who].name.clone(), self.people[who].account);
+        let device = NewDevice::generate().unwrap();
+        let joining = device.joining(&account);
+        let (reply, _) = oneshot::channel();
+        let (engine, _) = self.people[who].running.as_mut().unwrap();
+        engine.account.candidates.push(Candidate::of(joining, self.home.peer));
+        let answer = AccountCommand::AnswerLink { device: device.id(), rights: Some(Rights::Admin), reply };
+        self.turn(who, vec![Input::Command(answer.into())]);
         let (engine, _) = self.people[who].running.as_ref().unwrap();
-        (self.people[who].name.clone(), AccountKey::from_seed(&engine.account.identity.account_key.seed()))
+        let chain = engine.account.list().unwrap().clone();
+        let recovery_key = engine.account.identity.row.recovery_public.clone();
+        let link = AccountLink { chain, name: name.clone(), bot: false, username: String::new(), recovery_key };
+        self.profile(&name, Origin::Linked(Box::new(link), device))
     }
 
-    fn profile(&mut self, name: &str, account: AccountKey, origin: Origin) -> Who {
+    pub fn profile(&mut self, name: &str, origin: Origin) -> Who {
         let dir = self.dir.path().join(format!("{name}-{}", self.people.len()));
         let key = StorageKey::generate();
         let new = NewProfile {
-            account,
             origin,
             name: name.into(),
             bot: false,
@@ -178,7 +188,7 @@ impl World {
             registration_token: String::new(),
             username: String::new(),
         };
-        create_profile(ProfileDir::lock(&dir).unwrap(), &key, &new).unwrap();
+        create_profile(ProfileDir::lock(&dir).unwrap(), &key, new).unwrap();
         let who = self.add_profile(dir, key);
         self.start(who);
         who
@@ -667,7 +677,14 @@ impl World {
         } else {
             engine.contacts.people.get(&account).and_then(|p| p.list.as_ref())
         };
-        list.iter().flat_map(|l| &l.devices).map(|d| d.certificate.device()).collect()
+        list.iter().flat_map(|l| &l.devices).map(|d| d.id).collect()
+    }
+
+    /// Whether the root of somebody's account is in their profile, or in memory.
+    pub fn has_root(&self, who: Who) -> bool {
+        let (engine, store) = self.people[who].running.as_ref().unwrap();
+        let row: IdentityRow = store.read().unwrap().get(META, b"identity").unwrap().unwrap();
+        engine.account.identity.root.is_some() || !row.account_seed.is_empty()
     }
 
     /// Whether somebody has another as a contact.
@@ -689,7 +706,7 @@ impl World {
         let ask = RequestBody::LookUp(bytes::Bytes::copy_from_slice(account.as_bytes()));
         let response = self.runtime.block_on(session.ask(Request { id: 1, body: Some(ask) }));
         let Some(ResponseBody::DeviceList(list)) = response.body else { panic!("no list") };
-        let list = Verified::<DeviceList>::from_bytes(&list).unwrap();
+        let list = DeviceChain::from_bytes(&list).unwrap();
         list.homes.iter().map(ToString::to_string).collect()
     }
 

@@ -53,6 +53,8 @@ pub enum Fact {
     OwnDeviceRemoved(DeviceId),
     /// This device is not part of its account any more.
     AccountSuperseded,
+    /// What certifies this device as one of its account is another now.
+    Certified,
     /// Something that the account's snapshot says of contacts has changed.
     ContactsChanged,
     /// Somebody was blocked or removed: nothing more goes to them.

@@ -15,7 +15,7 @@ use libp2p::{
     swarm::{DialError, NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
-use starling_keys::{AccountKey, Certificate, DeviceEntry, DeviceKey, DeviceList};
+use starling_keys::{AccountKey, DeviceChain, DeviceKey, chain::Joining};
 use starling_rendezvous::{Server, config::Config};
 use starling_wire::{
     LogKey, LogVerb, Puzzle, RENDEZVOUS_PROTOCOL,
@@ -201,13 +201,12 @@ impl Client {
     /// Registers a new account with this device.
     pub async fn register(&mut self) -> Option<ResponseBody> {
         let account = AccountKey::from_seed(&rand::random());
-        let certificate = Certificate::issue(&account, self.device.id(), 1);
-        let devices = vec![DeviceEntry { certificate, seal_key: vec![1; 1216] }];
-        let list = DeviceList { account: account.id(), version: 1, issued_at: 1, devices, homes: Vec::new() };
+        let joining = Joining::sign(&self.device, &account.id(), vec![1; 1216]);
+        let chain = DeviceChain::create(&account, 1, [0; 32], &joining).unwrap();
         let key = self.server.to_bytes().split_off(6);
         let bits = self.hello.register_bits;
         let puzzle = Puzzle::new("register", &key, &self.hello.nonce, account.id().as_bytes(), bits);
-        let device_list = Bytes::copy_from_slice(list.sign(&account).as_bytes());
+        let device_list = Bytes::copy_from_slice(chain.as_bytes());
         let publish = Publish { device_list, solution: Some(puzzle.solve().0), token: String::new() };
         self.ask(RequestBody::Publish(publish)).await
     }

@@ -28,16 +28,52 @@ pub struct Init {
     pub bot: bool,
 }
 
+/// What a device may do to its account.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RightsArg {
+    /// Links, changes and removes devices.
+    Admin,
+    /// Reads and writes.
+    Member,
+    /// A member that does not get what the account knows of its contacts either.
+    Bot,
+}
+
+impl From<RightsArg> for objects::Rights {
+    fn from(rights: RightsArg) -> Self {
+        match rights {
+            RightsArg::Admin => Self::Admin,
+            RightsArg::Member => Self::Member,
+            RightsArg::Bot => Self::Bot,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub enum Devices {
     /// The account's devices.
     #[command(after_help = "Example:\n  starling device list --json")]
     List,
-    /// Link another device: prints what to run there, and waits for it. Whoever has the code becomes you.
+    /// Link another device: prints what to run there, waits for it, shows what asks, and asks you whether it may join.
     #[command(after_help = "Example:\n  starling device link")]
-    Link,
+    Link {
+        /// What it may do: admin (changes the account), member, bot (a member that does not get the account's contacts either).
+        #[arg(long, value_enum, default_value = "admin")]
+        rights: RightsArg,
+        /// Let in whoever has the code, without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give a device of the account other rights.
+    #[command(after_help = "Example:\n  starling device rights k3v7xq2a member")]
+    Rights {
+        /// The beginning of its id.
+        device: String,
+        /// What it may do.
+        rights: RightsArg,
+    },
     /// Make this a device of the account that another device has, with the code that it shows.
-    #[command(after_help = "Example:\n  starling device join 7-uniform-quiz --rendezvous ADDR")]
+    #[command(after_help = "Example:\n  starling device join 7-uniform-quiz-acid-zoo --rendezvous ADDR")]
     Join {
         /// The code.
         code: String,
@@ -48,7 +84,7 @@ pub enum Devices {
         #[arg(long)]
         keyring: bool,
     },
-    /// Take a device off the account: it gets nothing that is written from now on. It keeps what it has, also the account key.
+    /// Take a device off the account: it gets nothing that is written from now on, and changes nothing of the account any more.
     #[command(after_help = "Example:\n  starling device remove k3v7xq2a")]
     Remove {
         /// The beginning of its id.

@@ -1,5 +1,6 @@
 //! What the node's errors say to people, and which command is the next step: on the command line a verb, on the screen a slash command.
 
+use starling_keys::chain::ChainError;
 use starling_node::{
     CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound,
     Unreachable,
@@ -263,10 +264,15 @@ fn refused(why: &NotAllowed) -> Text {
             ("wrong_code", "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into())
         }
         NotAllowed::WrongCode(CodePurpose::Device) => {
-            ("wrong_code", "the code is wrong: ask for a new one (one that links a device is answered once)".into())
+            ("wrong_code", "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into())
         }
         NotAllowed::CodeIsFor(CodePurpose::Device) => ("code_is_for_device", "this code links a device".into()),
         NotAllowed::CodeIsFor(CodePurpose::Contact) => ("code_is_for_contact", "this code makes a contact".into()),
+        NotAllowed::Chain(ChainError::NotAdmin) | NotAllowed::NotAdmin => {
+            ("not_admin", "this device may not change the account: use one that has the rights of an admin".into())
+        }
+        NotAllowed::Chain(error) => ("device_chain", error.to_string()),
+        NotAllowed::LinkDeclined => ("link_declined", "the other device did not agree".into()),
         NotAllowed::TooManyDevices { max } => ("too_many_devices", format!("an account has at most {max} devices")),
         NotAllowed::ThisDevice => {
             ("this_device", "this is the device that you are using: remove it from another one".into())

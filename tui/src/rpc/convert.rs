@@ -280,6 +280,9 @@ impl Names {
                     EventKind::CallState { chat, call }
                 }
             }
+            TransientEvent::LinkRequested { device, name, kind } => {
+                EventKind::DeviceAsks { device: id(device), name: name.clone(), system: kind.clone() }
+            }
             TransientEvent::CodeEnded { code, used } => EventKind::CodeEnded { code: code.clone(), used: *used },
             TransientEvent::Failed(reason) => EventKind::NodeFailed { reason: reason.clone() },
         })
@@ -433,7 +436,27 @@ pub fn status(s: &Status) -> objects::Status {
 
 /// A device of our account.
 pub fn device(d: &Device) -> objects::Device {
-    objects::Device { device: id(d.id), added_at: time(d.added_ms), this: d.this, connection: path(d.relayed) }
+    objects::Device {
+        device: id(d.id),
+        added_at: time(d.added_ms),
+        rights: match d.rights {
+            starling_node::Rights::Admin => objects::Rights::Admin,
+            starling_node::Rights::Member => objects::Rights::Member,
+            starling_node::Rights::Bot => objects::Rights::Bot,
+        },
+        linked_by: d.linked_by.map(id),
+        this: d.this,
+        connection: path(d.relayed),
+    }
+}
+
+/// What a device may do, as the node has it.
+pub fn node_rights(rights: objects::Rights) -> starling_node::Rights {
+    match rights {
+        objects::Rights::Admin => starling_node::Rights::Admin,
+        objects::Rights::Member => starling_node::Rights::Member,
+        objects::Rights::Bot => starling_node::Rights::Bot,
+    }
 }
 
 /// What this machine has for calls. Asking the system takes a moment.

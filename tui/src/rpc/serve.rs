@@ -247,6 +247,29 @@ impl Serve<devices::Link> for Session {
     }
 }
 
+impl Serve<devices::AnswerLink> for Session {
+    async fn serve(&self, request: devices::AnswerLink) -> Result<devices::Answered, Error> {
+        // One that asks is not on the list yet: the whole id is needed.
+        let whole = request.device.as_str().parse();
+        let id = whole.map_err(|_| CliError::usage("the whole id of the device that asks is needed"))?;
+        let rights = request.rights.map(convert::node_rights);
+        self.served.node.answer_link(id, rights).await.map_err(CliError::from)?;
+        Ok(devices::Answered { device: request.device })
+    }
+}
+
+impl Serve<devices::SetRights> for Session {
+    async fn serve(&self, request: devices::SetRights) -> Result<devices::Answered, Error> {
+        let device = device(&self.served.node, request.device.as_str()).await?;
+        self.served
+            .node
+            .set_device_rights(device, convert::node_rights(request.rights))
+            .await
+            .map_err(CliError::from)?;
+        Ok(devices::Answered { device: device.to_string().into() })
+    }
+}
+
 impl Serve<devices::Remove> for Session {
     async fn serve(&self, request: devices::Remove) -> Result<devices::Removed, Error> {
         let device = device(&self.served.node, request.device.as_str()).await?;

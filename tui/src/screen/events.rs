@@ -5,7 +5,7 @@ use starling_control::{
     objects::{ChatId, ContactRef, DeviceId},
 };
 
-use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
+use super::{answers::LINKING, app::App, card::Card, model::Message, palette::Question, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
     verbs::short_device,
@@ -29,6 +29,10 @@ impl App {
             | EventKind::ContactAccepted { .. }
             | EventKind::ContactKeyChanged { .. }
             | EventKind::ContactBlocked { .. } => self.contact_event(&event),
+            EventKind::DeviceAsks { device, name, system } => {
+                let (name, system) = (safe_line(&name), safe_line(&system));
+                self.ask_yes(Question::LetIn { device, name, system });
+            }
             EventKind::DeviceLinked { device } => self.device_linked(&device),
             EventKind::DeviceRemoved { device } => {
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));

@@ -260,8 +260,7 @@ fn make(profile: &Profile, form: &Form) -> CliResult<Vec<String>> {
     let words = phrase.words().split(' ').map(Into::into).collect();
     let new = NewProfile {
         name: form.fields[0].trim().to_owned(),
-        account: phrase.account_key(),
-        origin: starling_node::Origin::New,
+        origin: starling_node::Origin::New(phrase.account_key()),
         homes: if home.is_empty() { Vec::new() } else { vec![parse_home(home)?] },
         protection,
         registration_token: String::new(),

@@ -59,6 +59,12 @@ pub enum Question {
     Verified(AccountId),
     Trust(AccountId),
     Unlink(DeviceId),
+    /// A device that asks to join the account: what it calls itself, and what it says that it is.
+    LetIn {
+        device: DeviceId,
+        name: String,
+        system: String,
+    },
 }
 
 /// The answer to somebody who asks to be a contact.

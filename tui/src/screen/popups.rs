@@ -8,7 +8,7 @@ use starling_control::{
         devices,
         messages::{Delete, Search},
     },
-    objects::{AccountId, Device, Path},
+    objects::{AccountId, Device, Path, Rights},
 };
 use starling_node::MessageId;
 
@@ -200,8 +200,13 @@ impl App {
             Question::Block(_) => ("Shut this person out?", "They are not told. /unblock lets them in again.", "block"),
             Question::Unlink(_) => (
                 "Remove this device from your account?",
-                "It keeps what it has, your account key, too; it gets nothing more. To use it again, link it with a new profile.",
+                "It keeps what it has; it gets nothing more, and changes nothing of your account. To use it again, link it with a new profile.",
                 "remove",
+            ),
+            Question::LetIn { .. } => (
+                "Let this device into your account?",
+                "It asks with the code that you have made, through your rendezvous. What it shows has to be the same.",
+                "let it in",
             ),
             Question::Trust(_) => {
                 ("Trust the changed devices?", "Compare safety numbers first, if you can: /verify.", "trust")
@@ -221,6 +226,10 @@ impl App {
         let mut lines: Vec<Line<'static>> = Vec::new();
         if let Question::Delete(id) = &question {
             lines.push(Line::styled(self.quote(*id), self.settings.theme.text));
+        }
+        if let Question::LetIn { device, name, system } = &question {
+            let shown = format!("“{name}” ({system}), {}", short_device(device));
+            lines.push(Line::styled(shown, self.settings.theme.text));
         }
         if !text.is_empty() {
             lines.push(Line::styled(text, self.settings.theme.dim));
@@ -292,6 +301,9 @@ impl App {
                 self.ask(Clear { chat: chat.clone() }, |result| Answer::Cleared(chat, result.map(drop)));
             }
             Question::Unlink(device) => self.change(devices::Remove { device }),
+            Question::LetIn { device, .. } => {
+                self.change(devices::AnswerLink { device, rights: Some(Rights::Admin) });
+            }
         }
     }
 }

@@ -1,17 +1,18 @@
 //! `device`: several devices of one account.
 
+use std::io::{BufRead, IsTerminal};
+
 use starling_control::{
     event::EventKind,
     lines::{DeviceDone, Joined, OpenedCode},
     methods::{
-        devices::{Link, List, Remove},
+        devices::{AnswerLink, Link, List, Remove, SetRights},
         node::Subscribe,
     },
-    objects::{DeviceId, Path},
+    objects::{DeviceId, Path, Rights},
 };
-use starling_keys::{AccountKey, Protection, RecoveryPhrase, StorageKey};
-use starling_node::{Origin, ProfileDir};
-use zeroize::Zeroizing;
+use starling_keys::{Protection, RecoveryPhrase, StorageKey};
+use starling_node::{NewDevice, Origin, ProfileDir};
 
 use super::{
     NewProfile, make_profile, node_of, parse_home,
@@ -22,6 +23,7 @@ use crate::{
     cli::{Devices, Global},
     error::{CliError, CliResult},
     local_time::LocalTimes,
+    output::ask,
     profile::Profile,
     rpc::{Client, open_node},
 };
@@ -39,7 +41,16 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
     }
     match command {
         Devices::List => list(global, &client).await?,
-        Devices::Link => link(global, &client).await?,
+        Devices::Link { rights, yes } => link(global, &client, rights.into(), yes).await?,
+        Devices::Rights { device, rights } => {
+            let device = client.call(SetRights { device: device.into(), rights: rights.into() }).await?.device;
+            settle(&client).await;
+            if global.json {
+                print_object(&DeviceDone { device, done: "changed".into() })?;
+            } else {
+                print(format!("{} is {} now", short(&device), rights_name(rights.into())))?;
+            }
+        }
         Devices::Remove { device } => {
             let device = client.call(Remove { device: device.into() }).await?.device;
             settle(&client).await;
@@ -74,33 +85,52 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             Some(Path::None) | None => "not connected",
         };
         let since = times.day(&device.added_at);
-        print(format!("{}  since {since}  {state}", short(&device.device)))?;
+        let rights = match device.rights {
+            Rights::Admin => "admin",
+            Rights::Member => "member",
+            Rights::Bot => "bot",
+        };
+        let by = device.linked_by.as_ref().map(|by| format!("  linked by {}", short(by))).unwrap_or_default();
+        print(format!("{}  since {since}  {rights}{by}  {state}", short(&device.device)))?;
     }
     Ok(())
 }
 
-async fn link(global: &Global, client: &Client) -> CliResult {
+/// What a device may do, in a word.
+fn rights_name(rights: Rights) -> &'static str {
+    match rights {
+        Rights::Admin => "an admin",
+        Rights::Member => "a member",
+        Rights::Bot => "a bot",
+    }
+}
+
+async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> CliResult {
     client.call(Subscribe::since("now")).await?;
     let opened = client.call(Link {}).await?;
     if global.json {
         print_object(&OpenedCode {
             code: opened.code.clone(),
-            rendezvous: opened.rendezvous,
+            rendezvous: opened.rendezvous.clone(),
             expires_in_s: CODE_SECONDS,
         })?;
     } else {
         say(global, "On the new device, within ten minutes:");
-        print(format!("starling device join {} --rendezvous {}", opened.code, opened.rendezvous.unwrap_or_default()))?;
-        say(global, "Whoever has this code becomes you: tell it to nobody.");
+        let home = opened.rendezvous.as_deref().unwrap_or_default();
+        print(format!("starling device join {} --rendezvous {home}", opened.code))?;
+        say(global, "Whoever has this code can ask to become you: tell it to nobody.");
     }
-    let (mut linked, mut used) = (None, false);
     let device = loop {
-        if let Some(device) = linked.take_if(|_| used) {
-            break device;
-        }
         match client.event().await?.kind {
-            EventKind::DeviceLinked { device } => linked = Some(device),
-            EventKind::CodeEnded { code, used: true } if code == opened.code => used = true,
+            EventKind::DeviceAsks { device, name, system } => {
+                let asks = Asking { device: &device, name: &name, system: &system };
+                if !yes && !asks.may_join(global)? {
+                    client.call(AnswerLink { device, rights: None }).await?;
+                    return Err(CliError::new("declined", 1, "the device was not let in"));
+                }
+                client.call(AnswerLink { device: device.clone(), rights: Some(rights) }).await?;
+                break device;
+            }
             EventKind::CodeEnded { code, used: false } if code == opened.code => {
                 return Err(CliError::timeout("the code was not used in time, or burnt by a wrong guess")
                     .hint("run `starling device link` again"));
@@ -109,10 +139,34 @@ async fn link(global: &Global, client: &Client) -> CliResult {
         }
     };
     catch_up(global, client).await?;
+    // It reads what the account knows.
+    settle(client).await;
     if global.json {
         print_object(&DeviceDone { device, done: "linked".into() })
     } else {
         print(format!("{} is a device of this account now", short(&device)))
+    }
+}
+
+/// A device that asks to join.
+struct Asking<'a> {
+    device: &'a DeviceId,
+    name: &'a str,
+    system: &'a str,
+}
+
+impl Asking<'_> {
+    /// Shows what asks, and asks the user.
+    fn may_join(&self, global: &Global) -> CliResult<bool> {
+        if global.no_input || !std::io::stdin().is_terminal() {
+            return Err(CliError::usage("a device asks to join, and nobody is there to say yes").hint("add --yes"));
+        }
+        say(global, format!("A device asks, through your rendezvous: “{}” ({})", self.name, self.system));
+        say(global, format!("It shows that it is {}.", short(self.device)));
+        ask("Is it yours? Let it into your account? [y/N]");
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line)?;
+        Ok(line.trim().eq_ignore_ascii_case("y"))
     }
 }
 
@@ -124,14 +178,8 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
             .hint("choose another with --profile NAME"));
     }
     let home = parse_home(rendezvous)?;
-    let link = ask_for_account(global, code, home).await?;
-    let seed: Zeroizing<[u8; 32]> = link
-        .account_seed
-        .as_slice()
-        .try_into()
-        .map(Zeroizing::new)
-        .map_err(|_| CliError::new("refused", 5, "the other device told no account"))?;
-    let homes = link.homes.iter().map(|h| parse_home(h)).collect::<CliResult<Vec<_>>>()?;
+    let (link, device) = ask_for_account(global, code, home).await?;
+    let homes = link.chain.homes.clone();
     let protection = match (keyring, &global.passphrase_file) {
         (true, _) => Protection::Keyring,
         (_, Some(_)) => Protection::Passphrase,
@@ -140,14 +188,14 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     let new = NewProfile {
         // Older versions took names in which nothing can be seen.
         name: if link.name.is_empty() { profile.name.clone() } else { link.name.clone() },
-        account: AccountKey::from_seed(&seed),
-        origin: Origin::Linked(link.list_version),
         homes,
         protection,
         registration_token: String::new(),
         username: link.username.clone(),
         bot: link.bot,
+        origin: Origin::Linked(Box::new(link), device),
     };
+    let name = new.name.clone();
     let (account, device) = make_profile(&profile, new)?;
     // The first run tells the other devices, and makes the conversations.
     let (_, client) = node_of(global).await?;
@@ -159,7 +207,7 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     if global.json {
         return print_object(&Joined { account, device, contacts });
     }
-    print(format!("Profile “{}” is a device of {} now. Contacts: {contacts}", profile.name, link.name))?;
+    print(format!("Profile “{}” is a device of {} now. Contacts: {contacts}", profile.name, name))?;
     say(global, "What was said before stays on the other devices; from now on you have it here, too.");
     Ok(())
 }
@@ -169,22 +217,30 @@ async fn ask_for_account(
     global: &Global,
     code: &str,
     home: starling_keys::RendezvousAddr,
-) -> CliResult<starling_node::DeviceLink> {
+) -> CliResult<(starling_node::AccountLink, NewDevice)> {
     let dir = tempfile::Builder::new().prefix("starling-join-").tempdir()?;
     let key = StorageKey::generate();
     let nobody = starling_node::NewProfile {
-        account: RecoveryPhrase::generate().account_key(),
-        origin: Origin::New,
+        origin: Origin::New(RecoveryPhrase::generate().account_key()),
         name: "nobody".into(),
         bot: false,
         homes: Vec::new(),
         registration_token: String::new(),
         username: String::new(),
     };
-    starling_node::create_profile(ProfileDir::lock(dir.path())?, &key, &nobody)?;
+    starling_node::create_profile(ProfileDir::lock(dir.path())?, &key, nobody)?;
     let profile = Profile::new(global)?.at(dir.path());
     let node = open_node(&profile, &Global { no_mdns: true, ..global.clone() }, &key).await?;
-    let link = node.join_account(code.to_owned(), home).await;
+    let device = NewDevice::generate().map_err(CliError::internal)?;
+    say(global, format!("Say yes on the other device. This one is {}.", short(&device.id().to_string().into())));
+    let asked = node.join_account(code.to_owned(), home, device, described()).await;
     node.stop().await;
-    Ok(link?)
+    Ok(asked?)
+}
+
+/// What the user of the other device sees of this one: its name and what it is.
+fn described() -> (String, String) {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = starling_text::display_name(named.trim()).unwrap_or_else(|_| "a device".into());
+    (name, std::env::consts::OS.into())
 }

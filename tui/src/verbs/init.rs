@@ -7,7 +7,7 @@ use starling_control::{
     lines,
     objects::{AccountId, DeviceId},
 };
-use starling_keys::{AccountKey, Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
+use starling_keys::{Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
 use starling_node::{Origin, ProfileDir};
 use starling_text::SafeText;
 use zeroize::Zeroizing;
@@ -25,7 +25,6 @@ const MAX_PHRASE_INPUT: u64 = 16 * 1024;
 /// What a profile is made of; shared with the onboarding screen and `try`.
 pub struct NewProfile {
     pub name: String,
-    pub account: AccountKey,
     pub origin: Origin,
     pub homes: Vec<RendezvousAddr>,
     pub protection: Protection,
@@ -53,8 +52,7 @@ pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(AccountId,
     let (account, device) = starling_node::create_profile(
         dir,
         &key,
-        &starling_node::NewProfile {
-            account: new.account,
+        starling_node::NewProfile {
             origin: new.origin,
             name,
             bot: new.bot,
@@ -145,8 +143,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     };
     let new = NewProfile {
         name,
-        account: phrase.account_key(),
-        origin: if args.restore { Origin::Restored } else { Origin::New },
+        origin: if args.restore { Origin::Restored(phrase.account_key()) } else { Origin::New(phrase.account_key()) },
         homes,
         protection,
         registration_token: args.invite_token.unwrap_or_default(),

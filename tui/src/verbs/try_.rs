@@ -104,8 +104,7 @@ async fn set_up(global: &Global) -> CliResult<Trial> {
         let profile = Profile::new(&global_in(dir.path(), name, global))?;
         let new = super::NewProfile {
             name: name.into(),
-            account: RecoveryPhrase::generate().account_key(),
-            origin: starling_node::Origin::New,
+            origin: starling_node::Origin::New(RecoveryPhrase::generate().account_key()),
             homes: vec![home.clone()],
             protection: Protection::Plain,
             registration_token: String::new(),

@@ -1,6 +1,7 @@
 //! Rows of the account, its settings and counters.
 
 use prost::Message;
+use starling_keys::chain::Held;
 
 /// Proves that the key fits.
 #[derive(Clone, PartialEq, Message)]
@@ -14,7 +15,7 @@ pub struct Check {
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct IdentityRow {
-    /// Account key seed.
+    /// Seed of the account's root key: only until a home has a chain with this device, after a recovery or in a profile of version 0.1.
     #[prost(bytes = "vec", tag = "1")]
     pub account_seed: Vec<u8>,
     /// Device key seed.
@@ -23,7 +24,7 @@ pub struct IdentityRow {
     /// HPKE secret key that inbox items are sealed to.
     #[prost(bytes = "vec", tag = "3")]
     pub seal_secret: Vec<u8>,
-    /// Our signed device list.
+    /// Our device chain; in a profile of version 0.1 the signed device list.
     #[prost(bytes = "vec", tag = "5")]
     pub device_list: Vec<u8>,
     /// Display name.
@@ -44,12 +45,44 @@ pub struct IdentityRow {
     /// When this device was made, in seconds since 1970.
     #[prost(uint64, tag = "11")]
     pub created_at: u64,
-    /// It joins the devices that the account has, and is not on their list yet.
+    /// A profile of version 0.1 that was linked and is not one of the account's devices yet.
     #[prost(bool, tag = "12")]
     pub joins: bool,
-    /// Version of the list that it joins, at least.
+    /// Not used since version 0.1.
     #[prost(uint64, tag = "13")]
     pub joins_version: u64,
+    /// What certifies this device: its path in the chain. Empty in a profile of version 0.1.
+    #[prost(bytes = "vec", tag = "14")]
+    pub certificate: Vec<u8>,
+    /// Since when the entries of the chain are known.
+    #[prost(message, repeated, tag = "15")]
+    pub held: Vec<HeldRow>,
+    /// The HPKE public key that is derived from the root: what a recovered device is to read is sealed to it.
+    #[prost(bytes = "vec", tag = "16")]
+    pub recovery_public: Vec<u8>,
+}
+
+/// Since when a number of entries of a device chain are known.
+#[derive(Clone, PartialEq, Message)]
+pub struct HeldRow {
+    /// How many entries.
+    #[prost(uint32, tag = "1")]
+    pub length: u32,
+    /// Seconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub since: u64,
+}
+
+impl HeldRow {
+    /// What is to be stored.
+    pub fn of(held: &Held) -> Vec<Self> {
+        held.marks().iter().map(|(length, since)| Self { length: *length, since: *since }).collect()
+    }
+
+    /// What was stored.
+    pub fn held(rows: &[Self]) -> Held {
+        Held::from_marks(rows.iter().map(|row| (row.length, row.since)))
+    }
 }
 
 /// Our home rendezvous servers. `META/homes`.
@@ -180,9 +213,12 @@ pub struct SnapshotContact {
     /// Where their devices are found.
     #[prost(string, repeated, tag = "2")]
     pub homes: Vec<String>,
-    /// Version of their device list: an older one is a roll-back.
+    /// How many entries of their device chain are known: a shorter one is a roll-back.
     #[prost(uint64, tag = "7")]
     pub version: u64,
+    /// The head after those (32 bytes); empty if there is no chain.
+    #[prost(bytes = "vec", tag = "8")]
+    pub head: Vec<u8>,
     /// Name that the contact gives itself.
     #[prost(string, tag = "3")]
     pub name: String,

@@ -2,13 +2,15 @@
 
 use prost::Message;
 
+use super::HeldRow;
+
 /// Somebody we know. By [`super::Store::name`] of the account.
 #[derive(Clone, PartialEq, Message)]
 pub struct ContactRow {
     /// Account key.
     #[prost(bytes = "vec", tag = "1")]
     pub account: Vec<u8>,
-    /// The newest signed device list.
+    /// Their device chain; or the signed list that is known since version 0.1.
     #[prost(bytes = "vec", tag = "2")]
     pub device_list: Vec<u8>,
     /// Name that the contact gives itself.
@@ -41,12 +43,18 @@ pub struct ContactRow {
     /// When it was added, milliseconds since 1970.
     #[prost(uint64, tag = "12")]
     pub added_ms: u64,
-    /// The device list that the user has trusted last, by version.
+    /// How many entries of their device chain other devices of ours have known, while it is not known here.
     #[prost(uint64, tag = "13")]
     pub trusted_version: u64,
     /// When the user has last said what they are to us, milliseconds since 1970.
     #[prost(uint64, tag = "14")]
     pub said_ms: u64,
+    /// The head after `trusted_version` entries (32 bytes); empty if nothing is known of it.
+    #[prost(bytes = "vec", tag = "15")]
+    pub trusted_head: Vec<u8>,
+    /// Since when the entries of the chain are known.
+    #[prost(message, repeated, tag = "16")]
+    pub held: Vec<HeldRow>,
 }
 
 /// Where a device was last reachable.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::chain::{DeviceChain, Head, Held, Relation, Summary};
 use starling_wire::rendezvous::{ChainSince, Publish, Refusal, ResponseBody};
 
-use super::{claims, is_banned, pay_registration, today, tokens};
+use super::{claims, is_banned, new_account, pay_registration, today, tokens};
 use crate::{
     clock::now_ms,
     services::session::{Rejected, Session},
@@ -19,7 +19,8 @@ pub fn end_after(stored: &[u8], since: &ChainSince) -> Option<Bytes> {
 }
 
 /// Stores a chain, or the end of one. A new account has to pay for it, or hold a token of the operator.
-pub async fn publish(session: &mut Session, publish: Publish, summary: &Summary) -> Result<ResponseBody, Rejected> {
+pub async fn publish(session: &mut Session, publish: Publish) -> Result<ResponseBody, Rejected> {
+    let summary = Summary::of(&publish.device_list).map_err(|_| Refusal::Denied)?;
     let services = session.services.clone();
     let records = &*services.store.records;
     let account = *summary.account.as_bytes();
@@ -123,7 +124,7 @@ async fn store(
         if known.as_ref().map(|known| &known.device_list) != checked.map(|checked| &checked.device_list) {
             return Err(Rejected::from(Refusal::Stale));
         }
-        let known = known.unwrap_or_else(super::new_account);
+        let known = known.unwrap_or_else(new_account);
         let before = known.devices.iter().filter_map(|device| Key::try_from(device.as_slice()).ok());
         gone = before.filter(|device| !change.devices.contains(device)).collect();
         let mut held = Held::from_marks(known.held.iter().map(|m| (m.length, m.since)));

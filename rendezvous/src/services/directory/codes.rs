@@ -50,6 +50,14 @@ impl Codes {
         Some((code.owner, code.attempts.len() as u64))
     }
 
+    /// A guest goes on with its newest attempt.
+    pub fn continued(&self, place: u32, guest: SubscriberId, now_ms: u64) -> Option<(SubscriberId, u64)> {
+        let codes = self.lock();
+        let code = codes.get(&place).filter(|c| c.expires_ms > now_ms)?;
+        let attempt = code.attempts.iter().rposition(|g| *g == guest)?;
+        Some((code.owner, attempt as u64 + 1))
+    }
+
     /// The session behind an attempt at a code that `owner` has opened.
     pub fn guest(&self, place: u32, attempt: u64, owner: SubscriberId) -> Option<SubscriberId> {
         let codes = self.lock();
@@ -79,6 +87,8 @@ mod tests {
         }
         assert_eq!(codes.attempt(place, 2, 0), None);
         assert_eq!(codes.guest(place, 3, 1), Some(2));
+        assert_eq!(codes.continued(place, 2, 0), Some((1, 3)), "what follows an attempt is none");
+        assert_eq!(codes.continued(place, 3, 0), None);
         assert_eq!(codes.guest(place, 3, 9), None, "only who opened it may answer");
 
         let other = codes.open(1, 0).unwrap();

@@ -6,7 +6,6 @@ mod codes;
 pub mod tokens;
 
 use bytes::Bytes;
-use starling_keys::{DeviceList, Verified, chain::Summary};
 use starling_wire::{
     Puzzle, Solution,
     limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, is_username},
@@ -16,6 +15,7 @@ use starling_wire::{
     },
 };
 
+pub use chains::publish;
 pub use codes::Codes;
 
 use super::{
@@ -31,9 +31,7 @@ use crate::{
         CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_COST, INVITE_LIFE_S, NAME_UNUSED_DAYS,
         RECORDS_BYTES,
     },
-    store::{
-        self, Account, Bounds, Collection, Invite, Key, Records, Share, StoreError, StreamId, load, replace, update,
-    },
+    store::{self, Account, Bounds, Collection, Invite, Key, Share, StoreError, StreamId, load, replace, update},
 };
 
 /// The account that a device belongs to.
@@ -61,66 +59,8 @@ fn today() -> u64 {
     now_ms() / 86_400_000
 }
 
-/// Stores a device chain, or a device list of version 0.1. A new account has to pay for it, or hold a token of the operator.
-pub async fn publish(session: &mut Session, publish: Publish) -> Result<ResponseBody, Rejected> {
-    if let Ok(summary) = Summary::of(&publish.device_list) {
-        return chains::publish(session, publish, &summary).await;
-    }
-    let services = session.services.clone();
-    let records = &*services.store.records;
-    let list = Verified::<DeviceList>::from_bytes(&publish.device_list).map_err(|_| Refusal::Denied)?;
-    let account = *list.account.as_bytes();
-    let devices: Vec<Key> = list.devices.iter().map(|d| *d.certificate.device().as_bytes()).collect();
-    // Only a device of the account itself publishes its list.
-    if !devices.contains(&session.device) {
-        return Err(Refusal::Denied.into());
-    }
-    if is_banned(&services, account).await? {
-        return Err(Refusal::Banned.into());
-    }
-    let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
-    if known.as_ref().is_some_and(|known| is_stale(known, &list, &publish.device_list)) {
-        return Err(Refusal::Stale.into());
-    }
-    let token = if known.is_none() { pay_registration(session, &publish, &account).await? } else { None };
-
-    // The order is that of `claims`: a request that is cut short anywhere is repeated from the start.
-    let mut reserved = Vec::new();
-    for device in &devices {
-        let of = Collection::Devices;
-        if let Some(revision) = claims::reserve(records, of, *device, account, known.as_ref(), |_| false).await? {
-            reserved.push((*device, revision));
-        }
-    }
-    let stored = store_list(records, account, &list, &publish.device_list, &devices);
-    let (_, gone) = stored.await?;
-    for (device, revision) in reserved {
-        claims::confirm(records, Collection::Devices, device, account, revision).await?;
-    }
-    for device in &gone {
-        claims::release(records, Collection::Devices, *device, account).await?;
-    }
-    if let Some(token) = token {
-        tokens::settle_token(records, token, &account).await?;
-    }
-    if known.is_none() {
-        services.metrics.registrations.inc();
-        tracing::debug!("an account has registered");
-    }
-    services.new_devices(&[&devices[..], &gone].concat(), session.id, &publish.device_list);
-    session.account = Some(account);
-    Ok(ResponseBody::Done(true))
-}
-
-fn is_stale(known: &Account, list: &DeviceList, bytes: &Bytes) -> bool {
-    // Nothing of version 0.1 takes the place of a chain.
-    Summary::of(&known.device_list).is_ok()
-        || known.version > list.version
-        || (known.version == list.version && known.device_list != *bytes)
-}
-
 /// The record of an account that registers now.
-fn new_account() -> Account {
+pub(super) fn new_account() -> Account {
     Account { since_day: today(), ..Account::default() }
 }
 
@@ -148,34 +88,6 @@ async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -
             if paid { Ok(None) } else { Err(Refusal::Denied.into()) }
         }
     }
-}
-
-/// Stores a list that is newer than the one stored, or the same; gives the record, and the devices that the account has given up.
-async fn store_list(
-    records: &dyn Records,
-    account: Key,
-    list: &DeviceList,
-    bytes: &Bytes,
-    devices: &[Key],
-) -> Result<(Account, Vec<Key>), Rejected> {
-    let mut gone = Vec::new();
-    let stored = update(records, Collection::Accounts, account, |known: Option<Account>| {
-        if known.as_ref().is_some_and(|known| is_stale(known, list, bytes)) {
-            return Err(Rejected::from(Refusal::Stale));
-        }
-        let known = known.unwrap_or_else(new_account);
-        let before = known.devices.iter().filter_map(|device| Key::try_from(device.as_slice()).ok());
-        gone = before.filter(|device| !devices.contains(device)).collect();
-        Ok(Account {
-            device_list: bytes.clone(),
-            version: list.version,
-            devices: devices.iter().map(|device| device.to_vec()).collect(),
-            seen_day: known.seen_day.max(today()),
-            ..known
-        })
-    });
-    let (record, _) = stored.await?;
-    Ok((record, gone))
 }
 
 /// Names are kept only as keyed hashes: the data directory does not tell them.
@@ -417,8 +329,13 @@ pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<ResponseB
     if session.code_tries > CODE_TRIES_PER_SESSION {
         return Err(Refusal::RateLimited.into());
     }
-    let (owner, attempt) =
-        session.services.codes.attempt(message.place, session.id, now_ms()).ok_or(Refusal::NotFound)?;
+    let codes = &session.services.codes;
+    let found = if message.sealed.is_empty() {
+        codes.attempt(message.place, session.id, now_ms())
+    } else {
+        codes.continued(message.place, session.id, now_ms())
+    };
+    let (owner, attempt) = found.ok_or(Refusal::NotFound)?;
     let forwarded = ResponseBody::Code(CodeMessage { attempt, ..message });
     if !session.services.store.fanout.send(owner, forwarded) {
         return Err(Refusal::NotFound.into());

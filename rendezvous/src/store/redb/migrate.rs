@@ -2,7 +2,7 @@
 
 use prost::Message;
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
-use starling_keys::{DeviceList, Verified};
+use starling_keys::DeviceChain;
 
 use super::{
     super::{Account, Claim, Collection, Invite, Key, Snapshot, StoreError, Token},
@@ -72,9 +72,9 @@ fn from_1(txn: &WriteTransaction) -> Result<(), StoreError> {
     convert(txn, ACCOUNTS, Collection::Accounts, |row| {
         let old = Account1::decode(row).map_err(StoreError::failed)?;
         // It was verified when it was stored; one that this version refuses is served as it is, and its devices have to publish another.
-        let list = Verified::<DeviceList>::from_bytes(&old.device_list);
+        let list = DeviceChain::from_stored(&old.device_list);
         let devices = list.iter().flat_map(|list| &list.devices);
-        let devices = devices.map(|device| device.certificate.device().as_bytes().to_vec()).collect();
+        let devices = devices.map(|device| device.id.as_bytes().to_vec()).collect();
         let Account1 { device_list, version, seen_day, name } = old;
         Ok(Account { device_list, version, seen_day, name, devices, held: Vec::new(), since_day: 0, snapshot_bytes: 0 }
             .encode_to_vec())

@@ -1,0 +1,321 @@
+//! A device joins an account over the channel of a short code. No secret of the account travels: the new device asks, the user of this one
+//! agrees, this one adds it to the chain, and answers when a home has that.
+
+use bytes::Bytes;
+use prost::Message as _;
+use starling_keys::{
+    AccountId, DeviceChain, DeviceId, DeviceKey, RendezvousAddr, StorageKey,
+    chain::{Head, Joining, Rights},
+};
+use starling_wire::{
+    link::{LinkAnswer, LinkOffer, LinkRequest},
+    rendezvous::{CodeMessage, RequestBody},
+};
+use zeroize::Zeroizing;
+
+use super::{Account, codes::UsedCode};
+use crate::{
+    account::pending::AccountPending,
+    api::{
+        Reply,
+        error::{NodeError, NotAllowed, NotFound},
+        types::{DurableEventKind, TransientEvent},
+    },
+    engine::Engine,
+    home::{Homes, Pending},
+    limits::LINK_TIMEOUT_MS,
+    mls::{GroupError, seal_keys},
+    net::HomeId,
+    turn::{EngineError, Fact, Turn},
+};
+
+/// Under what each step is sealed with the key of a code: one is not taken for another.
+pub(super) const OFFER: &[u8] = b"link offer";
+const REQUEST: &[u8] = b"link request";
+const ANSWER: &[u8] = b"link answer";
+
+/// The keys of a device that belongs to no account yet.
+pub struct NewDevice {
+    pub(crate) key: DeviceKey,
+    pub(crate) seal_secret: Zeroizing<Vec<u8>>,
+    pub(crate) seal_public: Vec<u8>,
+}
+
+impl NewDevice {
+    /// New keys.
+    pub fn generate() -> Result<Self, GroupError> {
+        let (seal_secret, seal_public) = seal_keys()?;
+        Ok(Self { key: DeviceKey::generate(), seal_secret, seal_public })
+    }
+
+    /// The device.
+    pub fn id(&self) -> DeviceId {
+        self.key.id()
+    }
+
+    /// Its wish to belong to an account.
+    pub fn joining(&self, account: &AccountId) -> Joining {
+        Joining::sign(&self.key, account, self.seal_public.clone())
+    }
+}
+
+impl std::fmt::Debug for NewDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewDevice({:?})", self.id())
+    }
+}
+
+/// What a device that was linked knows of its account.
+#[derive(Clone, Debug)]
+pub struct AccountLink {
+    /// The account's chain, with the device in it.
+    pub chain: DeviceChain,
+    /// The account's display name.
+    pub name: String,
+    /// The account is a program.
+    pub bot: bool,
+    /// Its user name; empty without one.
+    pub username: String,
+    /// The HPKE public key that is derived from the account's root.
+    pub recovery_key: Vec<u8>,
+}
+
+/// A device that asks over a code that we gave, and its channel.
+pub struct Candidate {
+    pub(super) code: u64,
+    home: HomeId,
+    place: u32,
+    attempt: u64,
+    key: StorageKey,
+    joining: Joining,
+    /// Who waits for it to be on the chain at a home, once the user has agreed.
+    agreed: Option<Reply<()>>,
+    /// A home has the chain with it: it waits for a snapshot that it can read.
+    listed: bool,
+}
+
+#[cfg(test)]
+impl Candidate {
+    /// One that asks without a code.
+    pub fn of(joining: Joining, home: HomeId) -> Self {
+        Self { code: 0, home, place: 0, attempt: 0, key: StorageKey::generate(), joining, agreed: None, listed: false }
+    }
+}
+
+/// A device that tries a code that it was given.
+pub struct Joiner {
+    pub device: NewDevice,
+    pub name: String,
+    pub kind: String,
+    pub reply: Reply<(AccountLink, NewDevice)>,
+    /// The key of the code, and the account that it leads into.
+    channel: Option<(StorageKey, AccountId)>,
+    answer: Option<LinkAnswer>,
+}
+
+impl Joiner {
+    pub fn new(device: NewDevice, name: String, kind: String, reply: Reply<(AccountLink, NewDevice)>) -> Self {
+        Self { device, name, kind, reply, channel: None, answer: None }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// The code was right: asks to join. `None` if what came is no offer.
+    pub(super) fn ask(&mut self, key: StorageKey, sealed: &[u8], place: u32, pake: Bytes) -> Option<CodeMessage> {
+        let offer = LinkOffer::decode(&**key.open(OFFER, sealed).ok()?).ok()?;
+        let account = AccountId::from_bytes(&offer.account).ok()?;
+        let joining = self.device.joining(&account);
+        let request = LinkRequest {
+            device: Bytes::copy_from_slice(joining.device.as_bytes()),
+            seal_key: joining.seal_key.into(),
+            proof: Bytes::copy_from_slice(&joining.proof),
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+        };
+        let sealed = key.seal(REQUEST, &request.encode_to_vec()).into();
+        self.channel = Some((key, account));
+        Some(CodeMessage { place, pake, sealed, ..CodeMessage::default() })
+    }
+
+    /// The other side has answered: gives the account to look up.
+    pub(super) fn answered(&mut self, sealed: &[u8]) -> Result<AccountId, NodeError> {
+        let refused = NotAllowed::LinkDeclined;
+        let (key, account) = self.channel.as_ref().ok_or(refused.clone())?;
+        let plain = key.open(ANSWER, sealed).map_err(|_| refused.clone())?;
+        let answer = LinkAnswer::from_bytes(&plain).ok().filter(|answer| answer.agreed).ok_or(refused)?;
+        self.answer = Some(answer);
+        Ok(*account)
+    }
+
+    /// The chain that the home has, if it is the one that the other side has made.
+    fn joined(&self, bytes: &[u8]) -> Option<AccountLink> {
+        let (answer, (_, account)) = (self.answer.as_ref()?, self.channel.as_ref()?);
+        let chain = DeviceChain::from_bytes(bytes).ok()?;
+        let head = Head(answer.head.as_ref().try_into().ok()?);
+        let fits = chain.account == *account
+            && chain.head_at(answer.length) == Some(head)
+            && chain.device(&self.device.id()).is_some();
+        fits.then(|| AccountLink {
+            chain,
+            name: answer.name.clone(),
+            bot: answer.bot,
+            username: answer.username.clone(),
+            recovery_key: answer.recovery_key.to_vec(),
+        })
+    }
+}
+
+impl Account {
+    /// A device asks over a code of ours: the user is to say whether it may join.
+    pub(super) fn on_link_request(&mut self, turn: &mut Turn<'_>, code: u64, home: HomeId, message: &CodeMessage) {
+        let exchange = self.codes.iter().find(|c| c.id == code).and_then(|c| c.exchange(&message.pake));
+        let Some((key, plain)) = exchange.and_then(|key| Some((key.clone(), key.open(REQUEST, &message.sealed).ok()?)))
+        else {
+            return;
+        };
+        // One asks at a time: who has the code has asked already.
+        if self.candidates.iter().any(|c| c.code == code) {
+            return;
+        }
+        let Some((joining, request)) = LinkRequest::from_bytes(&plain).ok().and_then(|request| {
+            let device = DeviceId::from_bytes(&request.device).ok()?;
+            let proof = request.proof.as_ref().try_into().ok()?;
+            Some((Joining { device, seal_key: request.seal_key.to_vec(), proof }, request))
+        }) else {
+            return;
+        };
+        if joining.verify(&self.id()).is_err() {
+            return;
+        }
+        turn.live(TransientEvent::LinkRequested {
+            device: joining.device,
+            name: request.name.clone(),
+            kind: starling_text::received_name(&request.kind),
+        });
+        if let Some(open) = self.codes.iter_mut().find(|c| c.id == code) {
+            // The user is given time.
+            open.expires_ms = turn.now() + LINK_TIMEOUT_MS;
+        }
+        let (place, attempt) = (message.place, message.attempt);
+        self.candidates.push(Candidate { code, home, place, attempt, key, joining, agreed: None, listed: false });
+    }
+
+    /// The user answers a device that asks. Ready when a home has the chain with it.
+    pub(super) fn answer_link(
+        &mut self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        device: DeviceId,
+        rights: Option<Rights>,
+        reply: Reply<()>,
+    ) {
+        let Some(at) = self.candidates.iter().position(|c| c.joining.device == device && c.agreed.is_none()) else {
+            return turn.reply(reply, Err(NotFound::Device.into()));
+        };
+        let Some(rights) = rights else {
+            let candidate = self.candidates.remove(at);
+            self.answer_candidate(turn, homes, &candidate, &LinkAnswer::default());
+            self.end_code_numbered(turn, homes, candidate.code, false);
+            return turn.reply(reply, Ok(()));
+        };
+        let joining = self.candidates[at].joining.clone();
+        match self.change_chain(turn, |chain, key, now| chain.add(key, now, &joining, rights)) {
+            Ok(()) => {
+                self.candidates[at].agreed = Some(reply);
+                self.own_devices.changes().list_owed = true;
+                self.publish_at_homes(turn, homes);
+            }
+            Err(error) => turn.reply(reply, Err(error)),
+        }
+    }
+
+    fn answer_candidate(&self, turn: &mut Turn<'_>, homes: &mut Homes, candidate: &Candidate, answer: &LinkAnswer) {
+        let sealed = candidate.key.seal(ANSWER, &answer.encode_to_vec()).into();
+        let (place, attempt) = (candidate.place, candidate.attempt);
+        let message = CodeMessage { place, attempt, sealed, pake: Bytes::new() };
+        homes.request(turn, candidate.home, RequestBody::CodeReply(message), Pending::Nothing);
+    }
+
+    /// A code has ended: who asked over it is not waited for.
+    pub(super) fn drop_candidates(&mut self, turn: &mut Turn<'_>, code: u64) {
+        for mut candidate in self.candidates.extract_if(.., |c| c.code == code).collect::<Vec<_>>() {
+            if let Some(reply) = candidate.agreed.take() {
+                turn.reply(reply, Err(NotFound::Code.into()));
+            }
+        }
+    }
+
+    /// What a device is told that has joined.
+    fn link_answer(&self, chain: &DeviceChain) -> LinkAnswer {
+        LinkAnswer {
+            agreed: true,
+            length: chain.len(),
+            head: Bytes::copy_from_slice(&chain.head().0),
+            name: self.identity.row.name.clone(),
+            bot: self.identity.row.bot,
+            homes: self.identity.homes.iter().map(RendezvousAddr::to_string).collect(),
+            username: self.identity.row.username.clone(),
+            recovery_key: self.identity.row.recovery_public.clone().into(),
+        }
+    }
+
+    /// A home shows the chain of the account that this device joins.
+    pub(super) fn on_joined_chain(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
+        let Some(UsedCode { reply: Some(super::codes::CodeReply::Account(joiner)), .. }) = self.take_used(turn, id)
+        else {
+            return;
+        };
+        let problem = || NotAllowed::FalseAnswer { problem: "it shows another device chain".into() };
+        let link = joiner.joined(bytes).ok_or_else(|| problem().into());
+        let Joiner { reply, device, .. } = *joiner;
+        turn.reply(reply, link.map(|link| (link, device)));
+    }
+
+    /// Looks up the account that this device joins.
+    pub(super) fn look_up_joined(
+        &self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        used: &mut UsedCode,
+        account: AccountId,
+    ) {
+        used.gives_up_at = turn.now() + LINK_TIMEOUT_MS;
+        let ask = RequestBody::LookUp(Bytes::copy_from_slice(account.as_bytes()));
+        homes.request(turn, used.home.peer, ask, AccountPending::JoinedChain(used.id));
+    }
+}
+
+impl Engine {
+    /// A home has our chain: devices that were added to it are to find what the account knows.
+    pub(super) fn note_listed(&mut self, turn: &mut Turn<'_>) {
+        let Some(chain) = self.account.list().cloned() else { return };
+        let mut news = false;
+        for candidate in self.account.candidates.iter_mut().filter(|c| c.agreed.is_some() && !c.listed) {
+            candidate.listed = chain.device(&candidate.joining.device).is_some();
+            news |= candidate.listed;
+        }
+        if news {
+            self.snapshot_soon(turn);
+            self.account.snapshot_due = Some(turn.now());
+        }
+    }
+
+    /// A home has a snapshot that the devices can read that were added: they hear that they belong to the account.
+    pub(super) fn answer_listed(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let Some(chain) = self.account.list().cloned() else { return Ok(()) };
+        let account = self.account.id();
+        for mut candidate in self.account.candidates.extract_if(.., |c| c.listed).collect::<Vec<_>>() {
+            let answer = self.account.link_answer(&chain);
+            self.account.answer_candidate(turn, &mut self.homes, &candidate, &answer);
+            let device = candidate.joining.device;
+            turn.account_news(DurableEventKind::DeviceLinked, account, &device.to_string())?;
+            turn.fact(Fact::OwnDeviceAdded(device));
+            if let Some(reply) = candidate.agreed.take() {
+                turn.reply(reply, Ok(()));
+            }
+        }
+        Ok(())
+    }
+}

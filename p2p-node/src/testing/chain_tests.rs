@@ -1,0 +1,118 @@
+//! The device chain, as stories in the test world: what is on the devices, how one joins, and two that change the account at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use tokio::sync::oneshot;
+
+use crate::{
+    AccountLink, NewDevice, Origin, Rights,
+    api::{
+        error::{NodeError, NotAllowed},
+        types::TransientEvent,
+    },
+    engine::AccountCommand,
+    testing::world::{Who, World},
+};
+
+type Joined = oneshot::Receiver<Result<(AccountLink, NewDevice), NodeError>>;
+
+/// A device tries a code that alice has made.
+fn try_code(world: &mut World, code: &str) -> Joined {
+    let nobody = world.person("nobody");
+    let (device, home, code) = (Box::new(NewDevice::generate().unwrap()), world.home.clone(), code.to_owned());
+    let (name, kind) = ("laptop".to_owned(), "linux".to_owned());
+    let joined = world.begin(nobody, |reply| AccountCommand::JoinAccount { code, home, device, name, kind, reply });
+    world.pass(2_000);
+    joined
+}
+
+/// What asks alice.
+fn asking(world: &mut World, alice: Who) -> Option<(starling_keys::DeviceId, String)> {
+    world.of(alice).live.iter().find_map(|live| match live {
+        TransientEvent::LinkRequested { device, name, .. } => Some((*device, name.clone())),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_device_joins_once_the_user_of_another_has_agreed() {
+    let mut world = World::new(400);
+    let (alice, bob) = world.friends();
+    let code = world.call(alice, |reply| AccountCommand::OpenCode(true, reply)).unwrap();
+    let mut joined = try_code(&mut world, &code);
+    let (device, name) = asking(&mut world, alice).unwrap();
+    assert_eq!(name, "laptop");
+    assert!(joined.try_recv().is_err(), "nobody has agreed");
+    assert_eq!(world.call(alice, AccountCommand::Devices).unwrap().len(), 1);
+    let rights = Some(Rights::Member);
+    world.call(alice, |reply| AccountCommand::AnswerLink { device, rights, reply }).unwrap();
+    world.pass(2_000);
+    let (link, keys) = joined.try_recv().unwrap().unwrap();
+    assert_eq!((link.name.as_str(), keys.id()), ("alice", device));
+    let laptop = world.profile("alice", Origin::Linked(Box::new(link), keys));
+    world.pass(10_000);
+    world.say(laptop, bob, "from the laptop");
+    world.pass(5_000);
+    assert_eq!(world.seen(bob, alice), ["alice: from the laptop"]);
+    // A member changes nothing of the account.
+    let code = world.call(laptop, |reply| AccountCommand::OpenCode(true, reply)).unwrap();
+    let _joined = try_code(&mut world, &code);
+    let (device, _) = asking(&mut world, laptop).unwrap();
+    let answer = world.call(laptop, |reply| AccountCommand::AnswerLink { device, rights, reply });
+    assert!(answer.is_err() && world.call(alice, AccountCommand::Devices).unwrap().len() == 2);
+}
+
+#[test]
+fn a_device_does_not_join_against_the_users_will_or_with_a_wrong_code() {
+    let mut world = World::new(401);
+    let alice = world.person("alice");
+    let code = world.call(alice, |reply| AccountCommand::OpenCode(true, reply)).unwrap();
+    let mut joined = try_code(&mut world, &code);
+    let (device, _) = asking(&mut world, alice).unwrap();
+    world.call(alice, |reply| AccountCommand::AnswerLink { device, rights: None, reply }).unwrap();
+    world.pass(2_000);
+    assert_eq!(joined.try_recv().unwrap().err(), Some(NotAllowed::LinkDeclined.into()));
+
+    world.of(alice).live.clear();
+    let code = world.call(alice, |reply| AccountCommand::OpenCode(true, reply)).unwrap();
+    let place = code.split('-').next().unwrap();
+    let wrong = code.replace(place, "").split('-').skip(1).map(|_| "-zoo").collect::<String>();
+    let mut joined = try_code(&mut world, &format!("{place}{wrong}"));
+    assert!(joined.try_recv().unwrap().is_err());
+    assert_eq!(asking(&mut world, alice), None);
+    assert_eq!(world.call(alice, AccountCommand::Devices).unwrap().len(), 1);
+}
+
+#[test]
+fn two_devices_that_link_others_at_the_same_time_both_do() {
+    for seed in 0..4 {
+        let mut world = World::new(410 + seed);
+        let (alice, bob) = world.friends();
+        let laptop = world.linked(alice);
+        world.pass(5_000);
+        let phone = world.begin_linking(alice);
+        let tablet = world.begin_linking(laptop);
+        world.pass(120_000);
+        for who in [alice, laptop, phone, tablet, bob] {
+            let account = world.of(alice).account;
+            assert_eq!(world.listed(who, account).len(), 4, "seed {seed}: {who}");
+        }
+    }
+}
+
+#[test]
+fn the_root_is_on_no_device() {
+    let mut world = World::new(420);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(5_000);
+    assert!(!world.has_root(alice) && !world.has_root(bob) && !world.has_root(laptop));
+    // It is there again for a recovery, and only until that is done.
+    let again = world.restored(alice);
+    world.pass(20_000);
+    assert!(!world.has_root(again));
+    assert!(world.contact(again, bob).is_some(), "the contacts are back");
+    world.pass(60_000);
+    world.say(again, bob, "after all");
+    world.pass(10_000);
+    assert_eq!(world.seen(bob, alice), ["alice: after all"]);
+}
