@@ -1,4 +1,4 @@
-//! `starling-bench dm`, `profile`, `send`, `rendezvous` and `call`: what a message, a large profile, a command, a connected client and a call cost,
+//! `starling-bench dm`, `profile`, `send`, `rendezvous`, `attack` and `call`: what a message, a large profile, a command, a connected client and a call cost,
 //! beside the floor of the same machine in the same run.
 
 /// Takes the place of the standard macro, which would panic with a message: no line of a report can forget it.
@@ -6,6 +6,7 @@ macro_rules! println {
     ($($arg:tt)*) => { $crate::report::print(format_args!($($arg)*)) };
 }
 
+mod attack;
 mod call;
 mod client;
 mod dm;
@@ -17,6 +18,7 @@ mod profile;
 mod rendezvous;
 mod report;
 mod send;
+mod session;
 
 use std::path::PathBuf;
 
@@ -66,6 +68,15 @@ enum Bench {
         #[arg(long, default_value_t = 50_000)]
         entries: usize,
     },
+    /// What honest clients see of a server under attack.
+    Attack {
+        /// Only these attacks.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<attack::Attack>,
+        /// Length of each measurement.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Voice and video calls: delay, CPU, bad networks, a mesh.
     Call {
         /// Length of each run.
@@ -86,6 +97,10 @@ enum Bench {
         filled: pair::Filled,
     },
     #[command(hide = true)]
+    ServeLimited { dir: PathBuf },
+    #[command(hide = true)]
+    Attacker { attack: attack::Attack, home: String, tcp: String, victim: String },
+    #[command(hide = true)]
     Sink,
     #[command(hide = true)]
     Clients { home: String, count: usize },
@@ -105,7 +120,12 @@ fn main() -> anyhow::Result<()> {
             Bench::Send { count } => Box::pin(send::run(count)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
+            Bench::Attack { only, seconds } => Box::pin(attack::run(only, seconds)).await,
+            Bench::Attacker { attack, home, tcp, victim } => {
+                Box::pin(attack::attacker(attack, &home, &tcp, &victim)).await
+            }
             Bench::Serve { dir } => Box::pin(processes::serve(dir)).await,
+            Bench::ServeLimited { dir } => Box::pin(processes::serve_limited(dir)).await,
             Bench::Peer { dir, home, filled } => Box::pin(pair::peer(dir, home, filled)).await,
             Bench::Sink => Box::pin(floor::sink()).await,
             Bench::Clients { home, count } => Box::pin(rendezvous::clients(&home, count)).await,

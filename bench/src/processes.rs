@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::Stdio};
 
 use anyhow::Context;
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use starling_rendezvous::{Server, config::Config};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -62,9 +63,28 @@ pub async fn serve(dir: PathBuf) -> anyhow::Result<()> {
     config.limits.connections = 100_000;
     // All clients of the bench have one address.
     config.limits.trusted_proxies = vec!["127.0.0.0/8".parse()?];
+    serve_with(&config).await
+}
+
+/// A rendezvous with the limits that it has by default; prints its addresses over QUIC and TCP.
+pub async fn serve_limited(dir: PathBuf) -> anyhow::Result<()> {
+    let config = Config {
+        data_dir: dir,
+        listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?, "/ip4/127.0.0.1/tcp/0".parse()?],
+        http: ([127, 0, 0, 1], 0).into(),
+        ..Config::default()
+    };
+    serve_with(&config).await
+}
+
+async fn serve_with(config: &Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let server = Server::start(&config, stopped).await?;
-    println!("{}", server.ready().addresses[0]);
+    let server = Server::start(config, stopped).await?;
+    for wanted in &config.listen {
+        let is_tcp = |address: &Multiaddr| address.iter().any(|p| matches!(p, Protocol::Tcp(_)));
+        let address = server.ready().addresses.iter().find(|address| is_tcp(address) == is_tcp(wanted));
+        println!("{}", address.context("not listening")?);
+    }
     tokio::spawn(async move {
         let mut line = String::new();
         let _ = BufReader::new(tokio::io::stdin()).read_line(&mut line).await;

@@ -4,21 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use futures::{AsyncReadExt, StreamExt};
-use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
+use libp2p::Multiaddr;
 use serde_json::json;
-use starling_keys::{DeviceChain, DeviceKey, RecoveryPhrase, chain::Joining};
+use starling_keys::DeviceKey;
 use starling_wire::{
-    LogKey, LogVerb, Puzzle, RENDEZVOUS_PROTOCOL,
-    rendezvous::{LogRequest, Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
-    streams::{FrameReader, FrameWriter},
+    LogKey, LogVerb,
+    rendezvous::{LogRequest, ResponseBody},
 };
 use tokio::{io::AsyncBufReadExt, task::JoinSet};
 
 use crate::{
-    floor::bare_swarm,
     measure::{cpu_s, rss_kib},
     processes::Process,
+    session::Session,
 };
 
 /// Clients in one process: each has a socket and a QUIC endpoint of its own.
@@ -26,37 +24,6 @@ const PER_PROCESS: usize = 2_500;
 /// Entries in one append, and their size.
 const BATCH: usize = 64;
 const ENTRY: usize = 1024;
-
-type Reader = FrameReader<futures::io::ReadHalf<libp2p::Stream>>;
-type Writer = FrameWriter<futures::io::WriteHalf<libp2p::Stream>>;
-
-async fn connect(home: &Multiaddr, key: Keypair) -> anyhow::Result<(Reader, Writer, ServerHello)> {
-    let peer: PeerId = home
-        .iter()
-        .find_map(|p| if let Protocol::P2p(peer) = p { Some(peer) } else { None })
-        .context("an address without a peer")?;
-    let mut swarm = bare_swarm(key, "/nothing")?;
-    swarm.dial(home.clone())?;
-    loop {
-        match swarm.select_next_some().await {
-            SwarmEvent::ConnectionEstablished { .. } => break,
-            SwarmEvent::OutgoingConnectionError { error, .. } => bail!("cannot connect: {error}"),
-            _ => {}
-        }
-    }
-    let opened = swarm.behaviour_mut().streams.open(peer, RENDEZVOUS_PROTOCOL);
-    tokio::spawn(async move {
-        loop {
-            swarm.select_next_some().await;
-        }
-    });
-    let (read, write) = opened.await?.stream.split();
-    let mut reader = FrameReader::new(read);
-    match reader.next::<Response>().await? {
-        Some(Response { body: Some(ResponseBody::Hello(hello)), .. }) => Ok((reader, FrameWriter::new(write), hello)),
-        _ => bail!("the server does not greet"),
-    }
-}
 
 /// A process with many idle clients.
 pub async fn clients(home: &str, count: usize) -> anyhow::Result<()> {
@@ -73,12 +40,12 @@ pub async fn clients(home: &str, count: usize) -> anyhow::Result<()> {
         opening.spawn(async move {
             // The server bounds the handshakes that are under way; real clients come again, too.
             for _ in 0..50 {
-                if let Ok(client) = connect(&home, Keypair::generate_ed25519()).await {
+                if let Ok(client) = Session::connect(&home, &DeviceKey::generate(), None).await {
                     return Ok(client);
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            connect(&home, Keypair::generate_ed25519()).await
+            Session::connect(&home, &DeviceKey::generate(), None).await
         });
     }
     while let Some(done) = opening.join_next().await {
@@ -88,17 +55,6 @@ pub async fn clients(home: &str, count: usize) -> anyhow::Result<()> {
     let mut line = String::new();
     tokio::io::BufReader::new(tokio::io::stdin()).read_line(&mut line).await?;
     Ok(())
-}
-
-async fn ask(reader: &mut Reader, writer: &mut Writer, id: u64, ask: RequestBody) -> anyhow::Result<ResponseBody> {
-    writer.send(&Request { id, body: Some(ask) }).await?;
-    loop {
-        match reader.next::<Response>().await? {
-            Some(Response { id: of, body: Some(answer) }) if of == id => return Ok(answer),
-            Some(_) => {}
-            None => bail!("the server has closed the connection"),
-        }
-    }
 }
 
 pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
@@ -133,36 +89,16 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
 
     // One registered device, one log.
     let device = DeviceKey::generate();
-    let key = Keypair::ed25519_from_bytes(*device.seed())?;
-    let (mut reader, mut writer, hello) = connect(&address, key).await.context("connecting")?;
-    let account = RecoveryPhrase::generate().account_key();
-    let joining = Joining::sign(&device, &account.id(), vec![1; 1216]);
-    let list = DeviceChain::create(&account, 1, [0; 32], &joining)?;
-    let server_key: starling_keys::RendezvousAddr = home.parse()?;
-    let puzzle = Puzzle::new("register", &server_key.peer, &hello.nonce, account.id().as_bytes(), hello.register_bits);
-    let publish = Publish {
-        device_list: Bytes::copy_from_slice(list.as_bytes()),
-        solution: Some(puzzle.solve().0),
-        token: String::new(),
-    };
-    let registered = ask(&mut reader, &mut writer, 1, RequestBody::Publish(publish)).await.context("registering")?;
-    if !matches!(registered, ResponseBody::Done(_)) {
-        bail!("cannot register: {registered:?}");
-    }
+    let mut session = Session::connect(&address, &device, None).await.context("connecting")?;
+    session.register(&device).await.context("registering")?;
     let log = LogKey::from_secret(&[9; 32]);
-    let signed = |mut request: LogRequest, verb| {
-        request.address = Bytes::copy_from_slice(&log.address());
-        request.signature = Bytes::copy_from_slice(&log.sign(verb, &hello.nonce, &request.signed_payload()));
-        request
-    };
-    ask(&mut reader, &mut writer, 2, RequestBody::LogOpen(signed(LogRequest::default(), LogVerb::Open))).await?;
+    session.log(&log, LogVerb::Open, LogRequest::default()).await?;
     let body = Bytes::from(vec![7; ENTRY]);
     let start = Instant::now();
-    let mut id = 3;
     for _ in 0..entries.div_ceil(BATCH) {
         let request = LogRequest { entries: vec![body.clone(); BATCH], ..LogRequest::default() };
-        match ask(&mut reader, &mut writer, id, RequestBody::LogAppend(signed(request, LogVerb::Append))).await? {
-            ResponseBody::Appended(_) => id += 1,
+        match session.log(&log, LogVerb::Append, request).await? {
+            ResponseBody::Appended(_) => {}
             other => bail!("an append was refused: {other:?}"),
         }
     }
@@ -171,9 +107,8 @@ pub async fn run(count: usize, entries: usize) -> anyhow::Result<()> {
     let (mut after, mut fetched) = (0, 0usize);
     loop {
         let request = LogRequest { after, ..LogRequest::default() };
-        match ask(&mut reader, &mut writer, id, RequestBody::LogRead(signed(request, LogVerb::Read))).await? {
+        match session.log(&log, LogVerb::Read, request).await? {
             ResponseBody::Page(page) => {
-                id += 1;
                 fetched += page.entries.len();
                 after = page.entries.last().map_or(after, |e| e.sequence);
                 if !page.more {

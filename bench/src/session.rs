@@ -1,0 +1,147 @@
+//! A device's session with a rendezvous, without a node.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use futures::{
+    AsyncReadExt, StreamExt,
+    io::{ReadHalf, WriteHalf},
+};
+use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
+use starling_keys::{DeviceChain, DeviceKey, RecoveryPhrase, chain::Joining};
+use starling_wire::{
+    LogKey, LogVerb, Puzzle, RENDEZVOUS_PROTOCOL,
+    rendezvous::{InboxAppend, LogRequest, Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
+    streams::{FrameReader, FrameWriter},
+};
+use tokio::task::JoinHandle;
+
+use crate::floor::bare_swarm;
+
+/// A connected device.
+pub struct Session {
+    reader: FrameReader<ReadHalf<libp2p::Stream>>,
+    writer: FrameWriter<WriteHalf<libp2p::Stream>>,
+    hello: ServerHello,
+    server: PeerId,
+    id: u64,
+    swarm: JoinHandle<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.swarm.abort();
+    }
+}
+
+impl Session {
+    /// Connects over QUIC and waits for the greeting; from one of the addresses of this machine, if it matters.
+    pub async fn connect(home: &Multiaddr, device: &DeviceKey, from: Option<Ipv4Addr>) -> anyhow::Result<Self> {
+        let server = home
+            .iter()
+            .find_map(|p| if let Protocol::P2p(peer) = p { Some(peer) } else { None })
+            .context("an address without a peer")?;
+        let mut swarm = bare_swarm(Keypair::ed25519_from_bytes(*device.seed())?, "/nothing")?;
+        if let Some(from) = from {
+            swarm.listen_on(format!("/ip4/{from}/udp/0/quic-v1").parse()?)?;
+            while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
+        }
+        swarm.dial(home.clone())?;
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { .. } => break,
+                SwarmEvent::OutgoingConnectionError { error, .. } => bail!("cannot connect: {error}"),
+                _ => {}
+            }
+        }
+        let opened = swarm.behaviour_mut().streams.open(server, RENDEZVOUS_PROTOCOL);
+        let swarm = tokio::spawn(async move {
+            loop {
+                swarm.select_next_some().await;
+            }
+        });
+        let (read, writer) = opened.await?.stream.split();
+        let mut reader = FrameReader::new(read);
+        match reader.next::<Response>().await? {
+            Some(Response { body: Some(ResponseBody::Hello(hello)), .. }) => {
+                Ok(Self { reader, writer: FrameWriter::new(writer), hello, server, id: 0, swarm })
+            }
+            _ => bail!("the server does not greet"),
+        }
+    }
+
+    /// The answer to a request.
+    pub async fn ask(&mut self, ask: RequestBody) -> anyhow::Result<ResponseBody> {
+        self.id += 1;
+        self.writer.send(&Request { id: self.id, body: Some(ask) }).await?;
+        loop {
+            match self.reader.next::<Response>().await? {
+                Some(Response { id, body: Some(answer) }) if id == self.id => return Ok(answer),
+                Some(_) => {}
+                None => bail!("the server has closed the connection"),
+            }
+        }
+    }
+
+    /// The next entries of a log that are pushed.
+    pub async fn pushed_entries(&mut self) -> anyhow::Result<Vec<Bytes>> {
+        loop {
+            match self.reader.next::<Response>().await? {
+                Some(Response { id: 0, body: Some(ResponseBody::Page(page)) }) if !page.entries.is_empty() => {
+                    return Ok(page.entries.into_iter().map(|entry| entry.sealed).collect());
+                }
+                Some(_) => {}
+                None => bail!("the server has closed the connection"),
+            }
+        }
+    }
+
+    /// Registers a new account with this device.
+    pub async fn register(&mut self, device: &DeviceKey) -> anyhow::Result<()> {
+        let account = RecoveryPhrase::generate().account_key();
+        let joining = Joining::sign(device, &account.id(), vec![1; 1216]);
+        let chain = DeviceChain::create(&account, 1, [0; 32], &joining)?;
+        let (id, bits) = (account.id(), self.hello.register_bits);
+        let puzzle = Puzzle::new("register", &self.server_key(), &self.hello.nonce, id.as_bytes(), bits);
+        let device_list = Bytes::copy_from_slice(chain.as_bytes());
+        let publish = Publish { device_list, solution: Some(puzzle.solve().0), token: String::new() };
+        match self.ask(RequestBody::Publish(publish)).await? {
+            ResponseBody::Done(_) => Ok(()),
+            other => bail!("cannot register: {other:?}"),
+        }
+    }
+
+    /// A signed request to a log.
+    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, mut request: LogRequest) -> anyhow::Result<ResponseBody> {
+        request.address = Bytes::copy_from_slice(&key.address());
+        request.signature = Bytes::copy_from_slice(&key.sign(verb, &self.hello.nonce, &request.signed_payload()));
+        self.ask(match verb {
+            LogVerb::Open => RequestBody::LogOpen(request),
+            LogVerb::Append => RequestBody::LogAppend(request),
+            LogVerb::Close => RequestBody::LogClose(request),
+            LogVerb::Read => RequestBody::LogRead(request),
+            LogVerb::Signal => RequestBody::LogSignal(request),
+            LogVerb::Trim => RequestBody::LogTrim(request),
+        })
+        .await
+    }
+
+    /// Leaves an item in a device's inbox for so much work; gives what is asked for if that is too little.
+    pub async fn leave_item(&mut self, device: [u8; 32], sealed: Bytes, bits: u32) -> anyhow::Result<Option<u32>> {
+        let bits = bits.max(self.hello.inbox_bits);
+        let mut append = InboxAppend { device: Bytes::copy_from_slice(&device), sealed, ..InboxAppend::default() };
+        let puzzle = Puzzle::new("inbox", &self.server_key(), &self.hello.nonce, &append.subject(), bits);
+        append.solution = Some(puzzle.solve().0);
+        match self.ask(RequestBody::InboxAppend(append)).await? {
+            ResponseBody::Refused(refused) if refused.work_bits > 0 => Ok(Some(refused.work_bits)),
+            ResponseBody::Appended(_) => Ok(None),
+            other => bail!("an item was refused: {other:?}"),
+        }
+    }
+
+    /// The Ed25519 key in the server's peer id, which follows a header of six bytes.
+    fn server_key(&self) -> Vec<u8> {
+        self.server.to_bytes().split_off(6)
+    }
+}
