@@ -44,8 +44,9 @@ fn a_device_joins_once_the_user_of_another_has_agreed() {
     assert!(joined.try_recv().is_err(), "nobody has agreed");
     assert_eq!(world.call(alice, AccountCommand::Devices).unwrap().len(), 1);
     let rights = Some(Rights::Member);
-    world.call(alice, |reply| AccountCommand::AnswerLink { device, rights, reply }).unwrap();
+    let mut answer = world.begin(alice, |reply| AccountCommand::AnswerLink { device, rights, reply });
     world.pass(2_000);
+    answer.try_recv().expect("no answer").unwrap();
     let (link, keys) = joined.try_recv().unwrap().unwrap();
     assert_eq!((link.name.as_str(), keys.id()), ("alice", device));
     let laptop = world.profile("alice", Origin::Linked(Box::new(link), keys));
