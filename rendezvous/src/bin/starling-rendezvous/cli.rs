@@ -35,7 +35,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// RequestBody the running server, over its admin socket.
+    /// Ask the running server, over its admin socket.
     #[command(
         after_help = "Example:\n  starling-rendezvous admin status\n  starling-rendezvous admin invite new --uses 10 --days 30"
     )]
