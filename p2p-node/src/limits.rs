@@ -99,7 +99,7 @@ pub const MAX_RECORD_ASKS: u8 = 8;
 pub const CALL_SERVERS_MS: u64 = 1_500;
 /// Calls at a time, one of them active: who has more is busy.
 pub const MAX_CALLS: usize = 3;
-/// Rings of one contact in ten minutes; more are not announced.
+/// Rings of one contact in ten minutes that are not answered; the next ones are not announced, and the caller finds us busy.
 pub const MAX_RINGS: usize = 6;
 /// The time for that.
 pub const RINGS_MS: u64 = 600_000;

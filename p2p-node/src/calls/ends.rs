@@ -30,6 +30,9 @@ impl Calls {
         }
         self.write_note(host, id, why, talked_ms)?;
         let session = self.sessions.remove(at);
+        if why == CallEnd::Elsewhere {
+            self.ring_was_answered(session.chat, session.wire_id);
+        }
         self.attendance.ended(id, None);
         self.keep_if_elsewhere(host, &session, why);
         if session.media.started {

@@ -46,8 +46,8 @@ pub use requests::CallRequest;
 pub struct Calls {
     sessions: Vec<CallSession>,
     attendance: Attendance,
-    /// When contacts rang lately, in milliseconds that the node has run.
-    rings: HashMap<ChatId, VecDeque<u64>>,
+    /// The calls of contacts that rang lately and were not answered, and when, in milliseconds that the node has run.
+    rings: HashMap<ChatId, VecDeque<(CallId, u64)>>,
     /// Requests for servers, for a test; and until when they are waited for.
     wanted: Vec<(u64, Reply<Vec<CallServer>>)>,
     other_devices: Vec<OtherDeviceCall>,

@@ -4,7 +4,7 @@ use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment};
 
 use super::{Calls, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
 use crate::{
-    api::types::{CallPhase, TransientEvent},
+    api::types::{CallPhase, ChatId, TransientEvent},
     call_media::{CallCommand, RouteId},
     limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
     turn::{EngineError, Sender},
@@ -139,7 +139,7 @@ impl Calls {
         if self.by_wire_id(chat, ring.wire_id).is_some() || self.rang_too_late(host, sender, ring)? {
             return Ok(());
         }
-        let too_often = self.rings_too_often(host, sender);
+        let too_often = self.rings_too_often(host, sender, ring.wire_id);
         let time = host.time();
         let age = time.agreed.saturating_sub(event.clock.ms());
         let mut session = CallSession::new(ring.wire_id, chat, false, ring.video);
@@ -164,6 +164,10 @@ impl Calls {
             }
         }
         if too_often {
+            if age <= RING_MS {
+                let signal = CallSignal::End { why: CallEnd::Busy, text: String::new() };
+                host.signal(chat, Call { id: ring.wire_id, signal });
+            }
             return Ok(());
         }
         let id = session.id;
@@ -183,21 +187,29 @@ impl Calls {
         Ok(())
     }
 
-    /// Counts a ring. A contact who rings again and again is not announced; the calls can be seen to have failed on their side.
-    fn rings_too_often(&mut self, host: &dyn CallHost, sender: &Sender) -> bool {
+    /// Counts a ring until it is answered. A contact who rings again and again without an answer is not announced: we are busy.
+    fn rings_too_often(&mut self, host: &dyn CallHost, sender: &Sender, wire_id: CallId) -> bool {
         let now = host.time().running;
         let rings = self.rings.entry(sender.chat).or_default();
-        rings.retain(|at| now.saturating_sub(*at) < RINGS_MS);
+        rings.retain(|(_, at)| now.saturating_sub(*at) < RINGS_MS);
         let too_often = rings.len() >= MAX_RINGS;
         if !too_often {
-            rings.push_back(now);
+            rings.push_back((wire_id, now));
         }
         too_often
+    }
+
+    /// A call was answered: contacts may call as often as they are answered.
+    pub(super) fn ring_was_answered(&mut self, chat: ChatId, wire_id: CallId) {
+        if let Some(rings) = self.rings.get_mut(&chat) {
+            rings.retain(|(id, _)| *id != wire_id);
+        }
     }
 
     /// Both called at once: their call takes the place of ours.
     fn glare(&mut self, host: &mut dyn CallHost, at: usize, mut theirs: CallSession) -> Result<(), EngineError> {
         let ours = self.sessions.remove(at);
+        self.ring_was_answered(theirs.chat, theirs.wire_id);
         if ours.media.started {
             host.media(CallCommand::End(ours.id));
         }

@@ -209,6 +209,8 @@ impl Calls {
         }
         session.media.setup = Some(setup);
         session.notice.waiting = false;
+        let (chat, wire_id) = (session.chat, session.wire_id);
+        self.ring_was_answered(chat, wire_id);
         self.hold_others(host, id);
         self.ask_for_servers(host, id);
         Ok(())

@@ -5,9 +5,10 @@ use super::{
     world::{Who, World},
 };
 use crate::{
+    api::types::TransientEvent,
     call_media::CallCommand,
     calls::{AttendantId, CallRequest},
-    limits::CALL_UNATTENDED_MS,
+    limits::{CALL_UNATTENDED_MS, MAX_RINGS, RINGS_MS},
 };
 use starling_wire::{CallEnd, CallId};
 
@@ -94,4 +95,44 @@ fn a_microphone_that_is_held_open_is_closed_when_nobody_holds_it_any_more() {
     world.pass(5_000);
     assert_eq!(count(&mut world, alice, &CallCommand::Microphone(id, false)), 1);
     assert!(world.call(bob, |reply| CallRequest::Talk { id, for_ms: Some(1), reply }).is_err());
+}
+
+/// Calls, and what becomes of it after a moment: `None` while it rings.
+fn calls(world: &mut World, caller: Who, called: Who) -> (CallId, Option<CallEnd>) {
+    let id = ring(world, caller, called);
+    let live = std::mem::take(&mut world.of(caller).live);
+    let end = live.iter().find_map(|event| match event {
+        TransientEvent::Call(call) if call.id == id => call.end.as_ref().map(|(why, _)| *why),
+        _ => None,
+    });
+    (id, end)
+}
+
+#[test]
+fn calls_that_are_answered_may_be_as_many_as_both_like() {
+    let mut world = World::new(92);
+    let (alice, bob) = world.friends();
+    for _ in 0..2 * MAX_RINGS {
+        let id = talk(&mut world, alice, bob);
+        world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
+        world.pass(1_000);
+    }
+    assert_eq!(calls(&mut world, alice, bob).1, None, "it rings");
+}
+
+#[test]
+fn a_contact_who_rings_again_and_again_without_an_answer_finds_us_busy() {
+    let mut world = World::new(93);
+    let (alice, bob) = world.friends();
+    for _ in 0..MAX_RINGS {
+        let (id, end) = calls(&mut world, alice, bob);
+        assert_eq!(end, None);
+        world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
+        world.pass(1_000);
+    }
+    world.of(bob).live.clear();
+    assert_eq!(calls(&mut world, alice, bob).1, Some(CallEnd::Busy));
+    assert!(!world.of(bob).live.iter().any(|event| matches!(event, TransientEvent::Call(_))), "it is not announced");
+    world.pass(RINGS_MS);
+    assert_eq!(calls(&mut world, alice, bob).1, None, "it rings again");
 }

@@ -645,7 +645,8 @@ fn who_rings_a_thousand_times_is_heard_a_few() {
     let (alice, bob) = world.friends();
     for _ in 0..100 {
         let id = ring(&mut world, alice, bob);
-        world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
+        // After the first few it has ended by itself: bob is busy.
+        let _ = world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply });
         world.pass(500);
     }
     let rings = states(&mut world, bob).iter().filter(|s| **s == "ringing").count();
