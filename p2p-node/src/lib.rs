@@ -40,7 +40,7 @@ pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
 pub use net::{NetConfig, NetError};
-pub use node::{Attendant, NewProfile, Node, OpenError, Origin, create_profile};
+pub use node::{Attendant, ConnectionWatch, NewProfile, Node, OpenError, Origin, create_profile};
 pub use starling_keys::chain::Rights;
 pub use starling_media::{self as media, spec};
 pub use starling_wire::{

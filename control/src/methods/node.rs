@@ -8,7 +8,12 @@ use crate::objects::{self, ChatId};
 
 requests! {
     /// The node as it is now.
-    Status = "status" -> objects::Status => {}
+    #[derive(Default)]
+    Status = "status" -> objects::Status => {
+        /// Whether everybody that the node is connected to is probed first, which takes some seconds if somebody does not answer; the default is
+        /// false: then a peer that is frozen may be shown as connected for half a minute.
+        check: Option<bool>,
+    }
 
     /// The number of the last durable event.
     Events = "cursor" -> LastEvent => {}
@@ -25,6 +30,8 @@ requests! {
         chat: Option<ChatId>,
         /// Whether `stream.keepalive` is sent every 30 s when nothing else is; the default is true.
         keepalive: Option<bool>,
+        /// Whether a person looks at what is connected: the node notices within seconds who does not answer any more. The default is false.
+        watch: Option<bool>,
     }
 
     /// Ends the node.
@@ -44,6 +51,11 @@ impl Subscribe {
     /// To the events of all conversations, beginning after a cursor, with `all` or `now`.
     pub fn since(since: impl Into<String>) -> Self {
         Self { since: Some(since.into()), ..Self::default() }
+    }
+
+    /// The same for a view that shows what is connected.
+    pub fn watching() -> Self {
+        Self { watch: Some(true), ..Self::silent() }
     }
 
     /// To what happens from now on, without `stream.keepalive`.

@@ -25,7 +25,7 @@ async fn main() -> Result<()> {
     let client = Client::connect(Path::new(&socket)).await.with_context(|| format!("cannot connect to {socket}"))?;
 
     let since = cursor_file.as_deref().and_then(|file| fs::read_to_string(file).ok());
-    client.call(Subscribe { since, chat: None, keepalive: None }).await?;
+    client.call(Subscribe { since, ..Subscribe::default() }).await?;
     loop {
         let event = client.event().await?.event()?;
         answer(&client, &event).await?;

@@ -222,7 +222,7 @@ impl Engine {
                 rights: d.rights,
                 linked_by: d.linked_by,
                 this: id == me,
-                relayed: self.delivery.links.get(&id).map(|l| l.relayed),
+                relayed: self.delivery.links.get(&id).filter(|l| !l.silent).map(|l| l.relayed),
             }
         })
         .collect()

@@ -8,6 +8,8 @@ use crate::{contacts::Directory, home::Homes, mls::Mls, turn::Counters};
 pub trait Connections {
     /// Whether there is a stream to a device.
     fn is_connected(&self, device: &DeviceId) -> bool;
+    /// Whether there is one, and the device does not answer on it.
+    fn is_silent(&self, device: &DeviceId) -> bool;
     /// Whether it goes over a relay.
     fn is_relayed(&self, device: &DeviceId) -> bool;
 }

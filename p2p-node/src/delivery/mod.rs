@@ -69,6 +69,8 @@ impl Cursor {
 #[derive(Debug)]
 pub struct Link {
     pub relayed: bool,
+    /// The device does not answer, though the stream is there.
+    pub silent: bool,
     cursors: HashMap<ChatId, Cursor>,
     /// Chats with something to acknowledge.
     acks: HashSet<(ChatId, GroupId)>,
@@ -92,6 +94,10 @@ impl Connections for Delivery {
         self.links.contains_key(device)
     }
 
+    fn is_silent(&self, device: &DeviceId) -> bool {
+        self.links.get(device).is_some_and(|link| link.silent)
+    }
+
     fn is_relayed(&self, device: &DeviceId) -> bool {
         self.links.get(device).is_some_and(|link| link.relayed)
     }
@@ -110,7 +116,7 @@ impl Delivery {
         if !dir.may_talk(&device) {
             return;
         }
-        let mut link = Link { relayed, cursors: HashMap::new(), acks: HashSet::new() };
+        let mut link = Link { relayed, silent: false, cursors: HashMap::new(), acks: HashSet::new() };
         for chat in conversations.chats_of(dir, &device) {
             conversations.chats.touch(chat);
             // Acknowledged again: the last stream may have lost it.
@@ -133,6 +139,14 @@ impl Delivery {
             return;
         }
         turn.fact(Fact::LinkDown(device));
+        turn.live(TransientEvent::Net);
+    }
+
+    /// A device does not answer on its stream, or answers again. What waits for it is kept, and what is shown is true.
+    pub fn link_silent(&mut self, turn: &mut Turn<'_>, device: DeviceId, silent: bool) {
+        let Some(link) = self.links.get_mut(&device) else { return };
+        link.silent = silent;
+        turn.fact(if silent { Fact::LinkSilent(device) } else { Fact::LinkAnswers(device) });
         turn.live(TransientEvent::Net);
     }
 

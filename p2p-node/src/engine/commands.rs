@@ -13,7 +13,8 @@ use crate::{
         types::Status,
     },
     calls::CallRequest,
-    turn::{EngineError, Turn},
+    net::NetCommand,
+    turn::{Effect, EngineError, Turn},
 };
 
 /// A command of the node's user.
@@ -21,6 +22,8 @@ use crate::{
 pub enum Command {
     /// How the node is.
     Status(Reply<Status>),
+    /// The same once all connections were probed.
+    CheckedStatus(Reply<Status>),
     /// Whether others still have to get something of ours.
     Flush(Reply<bool>),
     /// Our account: devices, names, homes, settings.
@@ -40,7 +43,7 @@ impl Command {
     /// is sent, signed, or counts for the account is allowed, and each capability decides on every command that it gets.
     fn is_allowed_after_removal(&self) -> bool {
         match self {
-            Self::Status(_) | Self::Flush(_) => true,
+            Self::Status(_) | Self::CheckedStatus(_) | Self::Flush(_) => true,
             Self::Account(command) => command.is_allowed_after_removal(),
             Self::Contact(command) => command.is_allowed_after_removal(),
             Self::Conversation(command) => command.is_allowed_after_removal(),
@@ -52,7 +55,7 @@ impl Command {
     /// Fails a command.
     fn refuse(self, error: NodeError) {
         match self {
-            Self::Status(reply) => fail(reply, error),
+            Self::Status(reply) | Self::CheckedStatus(reply) => fail(reply, error),
             Self::Flush(reply) => fail(reply, error),
             Self::Account(command) => command.refuse(error),
             Self::Contact(command) => command.refuse(error),
@@ -93,6 +96,11 @@ impl Engine {
             Command::Status(reply) => {
                 let status = self.status();
                 turn.reply(reply, Ok(status));
+                Ok(())
+            }
+            Command::CheckedStatus(reply) => {
+                self.status_after_check.push(reply);
+                turn.emit(Effect::Net(NetCommand::Check));
                 Ok(())
             }
             Command::Flush(reply) => {

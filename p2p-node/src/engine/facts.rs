@@ -49,6 +49,16 @@ impl Engine {
                 let (presence, mut views) = self.presenting();
                 presence.contact_left(turn, &mut views, &device);
             }
+            Fact::LinkSilent(device) => {
+                let (presence, mut views) = self.presenting();
+                presence.contact_left(turn, &mut views, &device);
+            }
+            Fact::LinkAnswers(device) => {
+                for chat in self.conversations.chats_of(self.directory(), &device) {
+                    let (presence, mut views) = self.presenting();
+                    presence.tell_presence(turn, &mut views, chat, true);
+                }
+            }
             Fact::DevicesChanged(account) => {
                 self.reach.changed = true;
                 self.conversations.regroup.look = true;

@@ -23,6 +23,7 @@ pub use input::Input;
 
 use crate::{
     account::Account,
+    api::{Reply, types::Status},
     calls::Calls,
     contacts::{Contacts, Directory},
     conversation::Conversations,
@@ -50,6 +51,8 @@ pub struct Engine {
     pub(crate) counters: Counters,
     deadlines: Deadlines,
     reach: Reach,
+    /// Who waits for the status that a check of all connections finds.
+    status_after_check: Vec<Reply<Status>>,
     source: Source,
     /// The times of the turn before this.
     last: Now,
@@ -79,6 +82,7 @@ impl Engine {
             counters: Counters::load(&read, now)?,
             deadlines: Deadlines::default(),
             reach: Reach::default(),
+            status_after_check: Vec::new(),
             source,
             last: Now { steady_ms: now, wall_ms: now, running_ms: 0 },
             mls,

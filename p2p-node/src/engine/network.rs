@@ -23,6 +23,13 @@ impl Engine {
                 let lost = self.homes.home_up(turn, home, &hello);
                 self.on_requests_lost(turn, lost);
             }
+            NetEvent::DirectSilent(device, silent) => self.delivery.link_silent(turn, device, silent),
+            NetEvent::Checked => {
+                for reply in std::mem::take(&mut self.status_after_check) {
+                    let status = self.status();
+                    turn.reply(reply, Ok(status));
+                }
+            }
             NetEvent::HomeSilent(home, silent) => self.homes.on_silent(turn, home, silent),
             NetEvent::HomeDown(home, reason) => {
                 let lost = self.homes.home_down(turn, home, reason);

@@ -17,7 +17,7 @@ impl Engine {
             .delivery
             .links
             .iter()
-            .filter(|(d, _)| self.contacts.devices.get(d) == Some(&account))
+            .filter(|(d, link)| !link.silent && self.contacts.devices.get(d) == Some(&account))
             .map(|(_, l)| l.relayed)
             .collect();
         Some(Contact {
@@ -70,7 +70,8 @@ impl Engine {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let direct = self.delivery.links.values().filter(|l| !l.relayed).count();
+        let answering = || self.delivery.links.values().filter(|l| !l.silent);
+        let direct = answering().filter(|l| !l.relayed).count();
         Status {
             account: self.account.id(),
             device: self.account.device(),
@@ -89,7 +90,7 @@ impl Engine {
                     clock_offset_ms: h.clock_offset_ms,
                 })
                 .collect(),
-            peers: (direct, self.delivery.links.len() - direct),
+            peers: (direct, answering().count() - direct),
             addresses: self.presence.addresses.0.iter().map(ToString::to_string).collect(),
             public: self.presence.addresses.1,
             queued: self.conversations.chats.values().map(|c| c.outbox.len() as u64).sum(),

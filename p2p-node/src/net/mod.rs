@@ -19,7 +19,7 @@ use starling_wire::{
     rendezvous::{RequestBody, Response, ServerHello},
 };
 
-pub use swarm::{NetConfig, NetError, NetHandle, start};
+pub use swarm::{NetConfig, NetError, NetHandle, WeakNetHandle, start};
 
 /// A rendezvous, by its Ed25519 key.
 pub type HomeId = [u8; 32];
@@ -44,6 +44,10 @@ pub enum NetCommand {
     Leave,
     /// A device may be there now: try at once.
     Hint(DeviceId),
+    /// A user begins or ends to look at who is connected: what is told of it has to be true within seconds.
+    Watch(bool),
+    /// Probe everybody now. Ends in [`NetEvent::Checked`].
+    Check,
     /// A frame for a device.
     Direct(DeviceId, DirectFrame),
     /// A request to a rendezvous, under a number that the engine chose.
@@ -87,14 +91,18 @@ pub enum NetEvent {
     },
     /// No frames can be sent to a device.
     DirectDown(DeviceId),
+    /// A device does not answer on its stream, or answers again. Its connection may still be good.
+    DirectSilent(DeviceId, bool),
     /// A frame of a device.
     Direct(DeviceId, DirectFrame),
     /// A rendezvous has greeted us.
     HomeUp(HomeId, ServerHello),
-    /// A rendezvous owes us an answer and says nothing, or is back from that. The connection may still be good.
+    /// A rendezvous does not answer, or answers again. The connection may still be good.
     HomeSilent(HomeId, bool),
     /// A rendezvous is gone, with the reason as text without addresses.
     HomeDown(HomeId, String),
+    /// Everybody was probed: who does not answer is known to be silent by events before this one.
+    Checked,
     /// An answer or a push of a rendezvous.
     Home(HomeId, Response),
     /// Addresses under which this device can be reached, as far as is known.

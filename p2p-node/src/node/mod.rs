@@ -34,7 +34,7 @@ use crate::{
     calls::{AttendantId, CallRequest},
     engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input, PresenceCommand},
     mls::{GroupError, derived_seal_keys},
-    net::{NetConfig, NetError, start},
+    net::{NetCommand, NetConfig, NetError, WeakNetHandle, start},
     store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     timeline::{
         self,
@@ -153,6 +153,9 @@ pub struct Node {
     ended: watch::Receiver<bool>,
     failure: Arc<OnceLock<String>>,
     calls: Arc<Table>,
+    net: WeakNetHandle,
+    /// How many [`ConnectionWatch`]es there are.
+    watches: Arc<Mutex<usize>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -169,7 +172,7 @@ impl Node {
         let (senders, inbox) = Inbox::new();
         let Senders { network, media, user: inputs } = senders;
         let handle = start(&engine.account.identity.device_key, &net, network).await?;
-        let calls = Arc::new(Table::default());
+        let (calls, weak) = (Arc::new(Table::default()), handle.downgrade());
         let outside = Outside { net: handle, calls: call_media::start(media, calls.clone()) };
         let (feed_tx, feed) = watch::channel(engine.feed());
         let (live, _) = broadcast::channel(LIVE_QUEUE);
@@ -193,7 +196,7 @@ impl Node {
                 let _ = ended_tx.send(true);
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self { inputs, store: slot, feed, live, ended, failure, calls })
+        Ok(Self { inputs, store: slot, feed, live, ended, failure, calls, net: weak, watches: Arc::default() })
     }
 
     fn store(&self) -> Result<Arc<Store>, NodeError> {
@@ -236,6 +239,21 @@ impl Node {
     /// Who we are, and how we are connected.
     pub async fn status(&self) -> Result<Status, NodeError> {
         self.call(Command::Status).await
+    }
+
+    /// The same after everybody that we are connected to was probed: who is shown as connected has answered just now. Takes a few seconds if
+    /// somebody does not answer.
+    pub async fn checked_status(&self) -> Result<Status, NodeError> {
+        self.call(Command::CheckedStatus).await
+    }
+
+    /// A user looks at who is connected: as long as the watch exists, what [`Node::status`] and presence say is true within seconds. Without
+    /// one it may take half a minute until a peer that is frozen is noticed, unless something was sent to it.
+    pub fn watch_connections(&self) -> ConnectionWatch {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        *watches += 1;
+        self.net.send(NetCommand::Watch(true));
+        ConnectionWatch { net: self.net.clone(), watches: self.watches.clone() }
     }
 
     /// Tells at once what would be told in a moment: receipts, the account's snapshot. `true` while something is still under way.
@@ -647,6 +665,23 @@ impl Node {
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// Has connections watched closely until it is dropped.
+#[derive(Debug)]
+pub struct ConnectionWatch {
+    net: WeakNetHandle,
+    watches: Arc<Mutex<usize>>,
+}
+
+impl Drop for ConnectionWatch {
+    fn drop(&mut self) {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        *watches -= 1;
+        if *watches == 0 {
+            self.net.send(NetCommand::Watch(false));
+        }
+    }
 }
 
 /// Attends calls until it is dropped.

@@ -179,9 +179,12 @@ impl Presence {
         };
         // Our own others read it, too.
         let own = cx.account.other_devices().iter().filter(|d| cx.links.is_connected(&d.id)).count() as u32;
+        // Nor does one that is frozen: its session at the rendezvous is as dead as its stream.
+        let devices = cx.dir().list_of(&account).into_iter().flat_map(|list| &list.devices);
+        let silent = devices.filter(|d| cx.links.is_silent(&d.id)).count() as u32;
         let is_read = |chat| {
             let group = cx.conversations.active_group(cx.dir(), chat).and_then(|g| cx.conversations.groups.get(&g));
-            group.is_some_and(|g| g.readers > own)
+            group.is_some_and(|g| g.readers > own + silent)
         };
         if cx.conversations.of(&account).any(is_read) {
             return;
@@ -191,7 +194,7 @@ impl Presence {
             return;
         };
         let before = person.presence.availability;
-        person.presence.left_but_for(|device| links.is_connected(device));
+        person.presence.left_but_for(|device| links.is_connected(device) && !links.is_silent(device));
         let availability = person.presence.best();
         person.presence.availability = availability;
         if let Some(availability) = availability.filter(|now| Some(*now) != before) {

@@ -12,5 +12,6 @@ mod permission_tests;
 mod promise_tests;
 mod sas_tests;
 mod search_tests;
+mod silent_tests;
 mod work_tests;
 mod world;

@@ -62,7 +62,7 @@ enum Wire {
 pub type Lie = Box<dyn FnMut(Who, &mut Response)>;
 
 enum Packet {
-    RequestBody(Box<Request>),
+    Request(Box<Request>),
     In(Box<Input>),
 }
 
@@ -281,7 +281,13 @@ impl World {
 
     // Time and events.
 
-    fn tell(&mut self, who: Who, event: NetEvent) {
+    /// The rendezvous of all.
+    pub fn home_id(&self) -> HomeId {
+        self.home.peer
+    }
+
+    /// What the network of somebody says.
+    pub fn tell(&mut self, who: Who, event: NetEvent) {
         if self.people[who].running.is_some() {
             self.put(Wire::Local(who), Packet::In(Box::new(Input::Net(event))));
         }
@@ -359,7 +365,8 @@ impl World {
                     self.drop_session(who);
                 }
             }
-            NetCommand::Hint(_) | NetCommand::Leave => {}
+            NetCommand::Hint(_) | NetCommand::Leave | NetCommand::Watch(_) => {}
+            NetCommand::Check => self.tell(who, NetEvent::Checked),
             NetCommand::Direct(device, frame) => {
                 let Some(other) = self.people.iter().position(|p| p.device == device) else { return };
                 if self.people[who].links.contains(&other) {
@@ -378,7 +385,7 @@ impl World {
 
     fn request(&mut self, who: Who, id: u64, ask: RequestBody) {
         if self.people[who].session.is_some() {
-            self.put(Wire::ToServer(who), Packet::RequestBody(Box::new(Request { id, body: Some(ask) })));
+            self.put(Wire::ToServer(who), Packet::Request(Box::new(Request { id, body: Some(ask) })));
         }
     }
 
@@ -414,7 +421,7 @@ impl World {
         let mut asks = Vec::new();
         for packet in packets.drain(..count) {
             match packet {
-                Packet::RequestBody(request) => asks.push(*request),
+                Packet::Request(request) => asks.push(*request),
                 Packet::In(input) => inputs.push(*input),
             }
         }
@@ -448,7 +455,7 @@ impl World {
         for wire in asked {
             let Wire::ToServer(who) = wire else { continue };
             for packet in self.wires.remove(&wire).unwrap_or_default() {
-                let (Packet::RequestBody(request), Some(session)) = (packet, &mut self.people[who].session) else {
+                let (Packet::Request(request), Some(session)) = (packet, &mut self.people[who].session) else {
                     continue;
                 };
                 let response = self.runtime.block_on(session.ask(*request));

@@ -45,6 +45,10 @@ pub enum Fact {
     LinkUp(DeviceId),
     /// A stream to a device has ended.
     LinkDown(DeviceId),
+    /// A device does not answer on its stream.
+    LinkSilent(DeviceId),
+    /// It answers again.
+    LinkAnswers(DeviceId),
     /// An account, ours or a contact's, has another list of devices.
     DevicesChanged(AccountId),
     /// A device has joined our account.

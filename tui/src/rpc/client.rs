@@ -1,6 +1,6 @@
 //! The other side of JSON-RPC: finds the profile's node, or starts one for as long as it is needed.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use serde_json::Value;
 use starling_control::{
@@ -10,14 +10,14 @@ use starling_control::{
 use starling_node::{NetConfig, Node};
 use tokio::{
     net::{TcpListener, UnixStream},
-    sync::{Semaphore, mpsc, watch},
-    task::JoinSet,
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
     accept::or_pause,
     screen_state::ScreenState,
-    session::{Served, serve_stranger, serve_stream},
+    session::{Served, admit, serve_admitted, serve_stream},
     socket::ControlSocket,
     token::Token,
 };
@@ -35,8 +35,10 @@ pub const FIRST_ANSWER: Duration = Duration::from_secs(10);
 const FLUSHES: usize = 100;
 /// How long a node that ends waits for the commands that use it.
 const GUESTS_END: Duration = Duration::from_secs(10);
-/// Connections to the control port at a time; more wait in the queue of the port.
-const STRANGERS: usize = 64;
+/// Connections to the control port that have given the token, at a time; more wait in the queue of the port.
+const MAX_ADMITTED: usize = 64;
+/// Those that have not yet: the oldest makes room for a new one.
+const MAX_STRANGERS: usize = 64;
 
 /// A connection to a node.
 pub struct Client {
@@ -101,7 +103,7 @@ impl Client {
         if let Some(own) = &self.own {
             for _ in 0..FLUSHES {
                 let owes = self.call(node::Flush {}).await.is_ok_and(|flushed| flushed.owes);
-                if !owes || self.call(node::Status {}).await.is_ok_and(|status| status.is_cut_off()) {
+                if !owes || self.call(node::Status::default()).await.is_ok_and(|status| status.is_cut_off()) {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -270,16 +272,29 @@ pub async fn serve_socket(socket: ControlSocket, served: &Served, stopped: &mut 
 
 /// Serves those connections to the control port that give the token. Runs until it is dropped, and its connections end with it.
 pub async fn serve_port(listener: TcpListener, served: Served, token: Token) {
-    let (token, places) = (std::sync::Arc::new(token), std::sync::Arc::new(Semaphore::new(STRANGERS)));
-    let mut strangers = JoinSet::new();
+    let token = std::sync::Arc::new(token);
+    let (mut strangers, mut by_age) = (JoinSet::new(), VecDeque::<AbortHandle>::new());
+    let mut admitted = JoinSet::new();
     loop {
-        while strangers.try_join_next().is_some() {}
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Some((stream, _)) = or_pause(listener.accept().await).await else { continue };
-        let (served, token) = (served.clone(), token.clone());
-        strangers.spawn(async move {
-            serve_stranger(stream, served, &token).await;
-            drop(place);
-        });
+        tokio::select! {
+            accepted = listener.accept(), if admitted.len() < MAX_ADMITTED => {
+                let Some((stream, _)) = or_pause(accepted).await else { continue };
+                by_age.retain(|task| !task.is_finished());
+                // Who is silent makes room for who may speak: a client with the token gives it at once.
+                if by_age.len() >= MAX_STRANGERS
+                    && let Some(oldest) = by_age.pop_front()
+                {
+                    oldest.abort();
+                }
+                let token = token.clone();
+                by_age.push_back(strangers.spawn(async move { admit(stream, &token).await }));
+            }
+            Some(ended) = strangers.join_next(), if !strangers.is_empty() => {
+                if let Ok(Some(connection)) = ended {
+                    admitted.spawn(serve_admitted(connection, served.clone()));
+                }
+            }
+            Some(_) = admitted.join_next(), if !admitted.is_empty() => {}
+        }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn optional_id<T: FromStr>(param: &str, text: Option<&str>) -> Result
 /// A limit from 1 to the most that is given at once.
 fn limit(asked: Option<u32>, most: u32) -> Result<usize, Error> {
     match asked.unwrap_or(messages::DEFAULT_LIMIT) {
+        0 => Err(Error::invalid_param("limit", "at least 1")),
         limit if limit <= most => Ok(limit as usize),
         _ => Err(Error::invalid_param("limit", format!("at most {most} at once"))),
     }
@@ -105,8 +106,10 @@ serve_done! {
 }
 
 impl Serve<node::Status> for Session {
-    async fn serve(&self, _: node::Status) -> Result<objects::Status, Error> {
-        Ok(convert::status(&self.served.node.status().await.map_err(CliError::from)?))
+    async fn serve(&self, request: node::Status) -> Result<objects::Status, Error> {
+        let node = &self.served.node;
+        let status = if request.check == Some(true) { node.checked_status().await } else { node.status().await };
+        Ok(convert::status(&status.map_err(CliError::from)?))
     }
 }
 
@@ -205,6 +208,12 @@ impl Serve<contacts::Invite> for Session {
     async fn serve(&self, request: contacts::Invite) -> Result<contacts::Invitation, Error> {
         let uses = request.uses.unwrap_or(1);
         let lifetime = request.lifetime_ms.unwrap_or(contacts::INVITE_LIFETIME_MS);
+        if uses == 0 {
+            return Err(Error::invalid_param("uses", "at least 1"));
+        }
+        if lifetime == 0 {
+            return Err(Error::invalid_param("lifetime_ms", "at least 1"));
+        }
         if lifetime > contacts::MAX_INVITE_LIFETIME_MS {
             return Err(Error::invalid_param("lifetime_ms", "an invite is good for a year at most"));
         }

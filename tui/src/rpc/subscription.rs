@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use starling_control::{Error, event::EventKind, jsonrpc::event_line, methods::node::Subscribe};
-use starling_node::{ChatId, DurableEvent, DurableEventKind, Node, TransientEvent};
+use starling_node::{ChatId, ConnectionWatch, DurableEvent, DurableEventKind, Node, TransientEvent};
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
@@ -30,6 +30,7 @@ pub(super) struct Subscription {
     at: u64,
     chat: Option<ChatId>,
     keepalive: Duration,
+    _watch: Option<ConnectionWatch>,
     /// How many messages of each conversation were sent: their handles.
     handles: HashMap<ChatId, u64>,
 }
@@ -58,6 +59,7 @@ impl Subscription {
             profile: served.profile.clone(),
             at,
             chat: optional_id("chat", asked.chat.as_ref().map(|chat| chat.as_str()))?,
+            _watch: (asked.watch == Some(true)).then(|| served.node.watch_connections()),
             keepalive: if asked.keepalive == Some(false) { NO_KEEPALIVE } else { KEEPALIVE },
             handles: HashMap::new(),
         })

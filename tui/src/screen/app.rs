@@ -144,7 +144,7 @@ impl App {
 
     /// Asks for everything that is shown first.
     pub fn start(&mut self) {
-        self.tell(Subscribe::silent());
+        self.tell(Subscribe::watching());
         self.ask(screen::Get {}, Answer::Kept);
         self.directory.fresh = Freshness::default();
         self.refresh_status();

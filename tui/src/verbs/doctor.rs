@@ -45,7 +45,7 @@ pub async fn doctor(global: &Global) -> CliResult {
                 if client.is_own() {
                     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
                 }
-                let status = client.call(node::Status {}).await?;
+                let status = client.call(node::Status { check: Some(true) }).await?;
                 node_checks(&status, &mut checks);
                 for chat in client.call(chats::List {}).await? {
                     if let Some(problem) = chat.problem {

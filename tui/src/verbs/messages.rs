@@ -30,7 +30,7 @@ use super::{
     print_object, say,
 };
 use crate::{
-    cli::{Global, Send, parse_duration},
+    cli::{Global, Send, parse_time_span},
     error::{CliError, CliResult},
     output::{Printable, json_line},
     profile::Profile,
@@ -48,7 +48,7 @@ const LINGER_CUT_OFF: Duration = Duration::from_secs(1);
 const LOOK_MS: u64 = 250;
 
 pub async fn send(global: &Global, args: Send) -> CliResult {
-    let timeout = parse_duration(&args.timeout)
+    let timeout = parse_time_span(&args.timeout)
         .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout)))?;
     let profile = Profile::new(global)?;
     let patience = rpc::FIRST_ANSWER.min(Duration::from_millis(timeout));
@@ -102,7 +102,7 @@ async fn send_with(
         None => (DeliveryState::Queued, true),
     };
     if client.is_own() {
-        warn_of_clock(global, &client.call(node::Status {}).await?);
+        warn_of_clock(global, &client.call(node::Status::default()).await?);
     }
     if global.json {
         let message = message(client, &chat, last).await?;
@@ -205,7 +205,8 @@ async fn hand_over(client: &Client, (chat, message): (&ChatId, &MessageId), limi
     let wait = Wait { chat: chat.clone(), message: message.clone(), state, timeout_ms };
     loop {
         let waited = client.call(wait.clone()).await?;
-        let limit = if client.call(node::Status {}).await?.is_cut_off() { LINGER_CUT_OFF.min(limit) } else { limit };
+        let limit =
+            if client.call(node::Status::default()).await?.is_cut_off() { LINGER_CUT_OFF.min(limit) } else { limit };
         if waited.reached || began.elapsed() >= limit {
             return Ok(waited);
         }
@@ -239,7 +240,7 @@ pub async fn listen(
                 end(answerer, false, &client).await;
                 return match signal {
                     Signal::Terminate => Ok(()),
-                    Signal::Interrupt | Signal::Hangup | Signal::Quit => Err(signal.error()),
+                    Signal::Interrupt | Signal::Hangup | Signal::Quit | Signal::Other(_) => Err(signal.error()),
                 };
             }
             // What we owe to the others (that we have it) leaves before we do.

@@ -36,7 +36,7 @@ pub async fn whoami(global: &Global) -> CliResult {
     if client.is_own() {
         wait_registered(global, &client).await?;
     }
-    let status = client.call(node::Status {}).await?;
+    let status = client.call(node::Status { check: Some(true) }).await?;
     client.finish().await;
     if global.json {
         return print_object(&status);
@@ -102,7 +102,7 @@ async fn change_profile(global: &Global, client: &Client, command: ProfileComman
 
 /// Gives the profile other homes, or its home a token, and waits whether that works.
 async fn move_home(global: &Global, client: &Client, addresses: &[String], token: Option<String>) -> CliResult<Done> {
-    let status = client.call(node::Status {}).await?;
+    let status = client.call(node::Status::default()).await?;
     let now: Vec<String> = status.homes().map(|home| home.address.clone()).collect();
     let homes = if addresses.is_empty() { now } else { addresses.to_vec() };
     if homes.is_empty() {
@@ -112,7 +112,7 @@ async fn move_home(global: &Global, client: &Client, addresses: &[String], token
     let done = client.call(SetRendezvous { rendezvous, token }).await?;
     let quiet = Global { quiet: true, ..global.clone() };
     wait_registered(&quiet, client).await?;
-    let status = client.call(node::Status {}).await?;
+    let status = client.call(node::Status::default()).await?;
     if status.homes().any(|home| home.registered) {
         return Ok(done);
     }

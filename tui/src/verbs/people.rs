@@ -17,7 +17,7 @@ use starling_control::{
 
 use super::{contacts_in_short, find, find_whole, init::parse_home, node_of, print, print_object, say};
 use crate::{
-    cli::{Contacts, Global, parse_duration},
+    cli::{Contacts, Global, parse_time_span},
     error::{CliError, CliResult},
     local_time::LocalTimes,
     output::print_coloured,
@@ -52,7 +52,7 @@ pub fn qr(text: &str) -> CliResult<Vec<String>> {
 }
 
 pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, code: bool) -> CliResult {
-    let lifetime = parse_duration(expires)
+    let lifetime = parse_time_span(expires)
         .ok_or_else(|| CliError::usage(format!("“{expires}” is no time: use 30m, 12h or 7d")))?;
     let (_, client) = node_of(global).await?;
     if code {
@@ -87,7 +87,7 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
 /// Waits until our home is connected and knows us, unless it does not take connections.
 pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
     for attempt in 0..150 {
-        let status = client.call(node::Status {}).await?;
+        let status = client.call(node::Status::default()).await?;
         if status.homes().next().is_none() || status.homes().any(|home| home.registered) {
             warn_of_clock(global, &status);
             return Ok(());
@@ -148,7 +148,7 @@ pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
         return Ok(());
     }
     for _ in 0..160 {
-        let status = client.call(node::Status {}).await?;
+        let status = client.call(node::Status::default()).await?;
         if status.synced || status.homes().next().is_none() {
             return Ok(());
         }
@@ -272,7 +272,8 @@ pub async fn settle(client: &Client) {
     }
     // A request costs some seconds of work; what is not out by then goes out at the next run.
     for _ in 0..200 {
-        let (Ok(chats), Ok(status)) = (client.call(chats::List {}).await, client.call(node::Status {}).await) else {
+        let (Ok(chats), Ok(status)) = (client.call(chats::List {}).await, client.call(node::Status::default()).await)
+        else {
             return;
         };
         let connected = status.rendezvous.iter().any(|server| server.connected);
@@ -389,7 +390,7 @@ async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::R
         return parse_home(host);
     }
     let wanted = host.split(':').next().unwrap_or(host);
-    for home in client.call(node::Status {}).await?.rendezvous {
+    for home in client.call(node::Status::default()).await?.rendezvous {
         let Ok(address) = home.address.parse::<starling_keys::RendezvousAddr>() else {
             continue;
         };

@@ -7,6 +7,9 @@ use starling_keys::DeviceKey;
 
 use super::{backoff::EARLY_TRIES, *};
 
+#[path = "liveness_tests.rs"]
+mod liveness;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn device(n: u32) -> DeviceId {
@@ -48,6 +51,10 @@ struct World {
     log: Vec<(Instant, PeerId)>,
     told: Vec<NetEvent>,
     listeners: Vec<(HomeId, ListenerId)>,
+    /// Probes under way: since when, for whom, to whom, which.
+    probes: Vec<(Instant, Subject, PeerId, u64)>,
+    /// How many there were.
+    probed: usize,
 }
 
 impl World {
@@ -66,6 +73,8 @@ impl World {
             log: Vec::new(),
             told: Vec::new(),
             listeners: Vec::new(),
+            probes: Vec::new(),
+            probed: 0,
         }
     }
 
@@ -127,6 +136,10 @@ impl World {
             }
             Action::StopListening(listener) => self.listeners.retain(|(_, l)| *l != listener),
             Action::Tell(event) => self.told.push(event),
+            Action::Probe { subject, peer, number } => {
+                self.probes.push((self.now, subject, peer, number));
+                self.probed += 1;
+            }
             Action::DropHome(_) | Action::Admit(_) => {}
         }
     }

@@ -7,7 +7,7 @@ use starling_keys::DeviceId;
 use starling_wire::streams::Connection;
 
 use super::{
-    Action, Connectivity, DialFor, Errand, NetEvent, Target, device_of, peer_of,
+    Action, Connectivity, DialFor, Errand, NetEvent, Subject, Target, device_of, peer_of,
     peers::{Device, preference},
 };
 
@@ -20,6 +20,7 @@ impl Connectivity {
                 self.act(Action::Disconnect(device.peer));
             }
             self.agenda.set(Errand::Device(id), None);
+            self.end_liveness(Subject::Device(id));
         }
         for (id, device) in &mut self.devices {
             if let Some(target) = targets.remove(id)
@@ -153,6 +154,7 @@ impl Connectivity {
         }
         let peer = device.peer;
         device.out = Some((connection, now));
+        self.begin_liveness(now, Subject::Device(id));
         let relayed = connection.relayed;
         self.act(Action::Tell(NetEvent::DirectUp { device: id, relayed }));
         if relayed {
@@ -183,6 +185,7 @@ impl Connectivity {
             && let Some((_, since)) = device.out.take()
         {
             device.backoff.session_ended(since, now);
+            self.end_liveness(Subject::Device(*id));
             self.expedite_device(now, id);
         }
     }
@@ -192,6 +195,7 @@ impl Connectivity {
         if let Some(device) = self.devices.get_mut(&id)
             && device.stream_ended(connection, now)
         {
+            self.end_liveness(Subject::Device(id));
             self.act(Action::Tell(NetEvent::DirectDown(id)));
             self.expedite_device(now, &id);
         }

@@ -10,7 +10,7 @@ use rand::RngExt;
 use starling_keys::RendezvousAddr;
 
 use super::{
-    Action, Connectivity, DialFor, Errand, HomeId, NetEvent, device_of,
+    Action, Connectivity, DialFor, Errand, HomeId, NetEvent, Subject, device_of,
     peers::{Home, Session},
 };
 
@@ -22,6 +22,7 @@ impl Connectivity {
                 self.act(Action::DropHome(id));
                 self.stop_listening(home.listener);
             }
+            self.end_liveness(Subject::Home(id));
             self.schedule_home(id);
         }
         for (id, (addresses, reserve)) in homes {
@@ -57,26 +58,37 @@ impl Connectivity {
             if self.is_connected(&peer) {
                 self.home_connected(&id);
             } else {
-                let addresses = self.homes.get(&id).into_iter().flat_map(|home| &home.addresses);
-                let addresses = addresses.map(RendezvousAddr::to_multiaddr).collect();
-                let dial = self.dial(DialFor::Home(id), peer, addresses);
-                if let Some(home) = self.homes.get_mut(&id) {
-                    home.dialing = Some(dial);
-                }
+                self.dial_home(id, peer);
             }
         }
         self.schedule_home(id);
     }
 
-    /// There is a connection to a rendezvous: opens the session on it, if there is none.
+    pub(super) fn dial_home(&mut self, id: HomeId, peer: PeerId) {
+        let addresses = self.homes.get(&id).into_iter().flat_map(|home| &home.addresses);
+        let addresses = addresses.map(RendezvousAddr::to_multiaddr).collect();
+        let dial = self.dial(DialFor::Home(id), peer, addresses);
+        if let Some(home) = self.homes.get_mut(&id) {
+            home.dialing = Some(dial);
+        }
+    }
+
+    /// There is a connection to a rendezvous: opens the session on it, if there is none. One that is silent ends, and is opened again here.
     pub(super) fn home_connected(&mut self, id: &HomeId) {
-        if let Some(home) = self.homes.get_mut(id)
-            && home.session == Session::Down
-            && let Some(peer) = home.peer()
-        {
+        let Some(home) = self.homes.get_mut(id) else { return };
+        let Some(peer) = home.peer() else { return };
+        if home.session == Session::Down {
             home.session = Session::Opening;
             self.act(Action::OpenHome { home: *id, peer });
             self.schedule_home(*id);
+        } else if home.liveness.is_silent()
+            && let Some(all) = self.connections.get(&peer)
+            && let Some(best) = all.best()
+        {
+            let silent: Vec<_> = all.others(best.id).collect();
+            for connection in silent {
+                self.act(Action::Close(connection));
+            }
         }
     }
 
@@ -84,6 +96,7 @@ impl Connectivity {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.session = Session::Up(now);
         home.reservation_backoff.expedite(now);
+        self.begin_liveness(now, Subject::Home(id));
         self.schedule_home(id);
         // Devices may be reachable through it now.
         self.expedite_all_devices(now);
@@ -107,6 +120,7 @@ impl Connectivity {
             // Not all of its clients at the same moment.
             home.backoff.postpone(now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
         }
+        self.end_liveness(Subject::Home(id));
         self.schedule_home(id);
         self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
     }

@@ -11,6 +11,7 @@ mod agenda;
 mod backoff;
 mod devices;
 mod homes;
+mod liveness;
 mod peers;
 #[cfg(test)]
 #[path = "connectivity_tests.rs"]
@@ -29,8 +30,10 @@ use starling_wire::streams::Connection;
 use super::{HomeId, NetEvent, Target, device_of, peer_of};
 use addresses::OwnAddresses;
 use agenda::Agenda;
+use liveness::Probes;
 use peers::{Connections, Device, Home};
 
+pub use liveness::Subject;
 pub use peers::is_circuit;
 
 /// Dials under way at a time. A profile with thousands of contacts would otherwise open as many sockets at once when it starts.
@@ -59,6 +62,14 @@ pub enum Input {
     DialFailed { peer: Option<PeerId>, dial: Option<DialId>, reason: String },
     /// A connection does not answer pings.
     Unresponsive(ConnectionId),
+    /// Something was sent that has to be answered.
+    AnswerDue(Subject),
+    /// A user begins or ends to look at what is connected.
+    Watch(bool),
+    /// The engine wants to know who answers now.
+    Check,
+    /// A probe has ended.
+    Probed { subject: Subject, number: u64, answered: bool },
     /// Hole punching has made a direct connection.
     HolePunched(PeerId),
     /// A device has opened a stream to us.
@@ -112,6 +123,8 @@ pub enum Action {
     Reserve { home: HomeId, circuit: Multiaddr },
     /// Stop listening.
     StopListening(ListenerId),
+    /// Send an echo to a peer. Ends in `Probed` with this number, within seconds.
+    Probe { subject: Subject, peer: PeerId, number: u64 },
     /// Only these peers may connect to us.
     Admit(HashSet<PeerId>),
     /// Tell the engine.
@@ -124,6 +137,7 @@ enum Errand {
     Home(HomeId),
     Reservation(HomeId),
     Device(DeviceId),
+    Probe(Subject),
 }
 
 /// What a dial is for.
@@ -142,6 +156,7 @@ pub struct Connectivity {
     dials: HashMap<DialId, DialFor>,
     last_dial: u64,
     agenda: Agenda<Errand>,
+    probes: Probes,
     own: OwnAddresses,
     leaving: bool,
     actions: VecDeque<Action>,
@@ -158,6 +173,7 @@ impl Connectivity {
             dials: HashMap::new(),
             last_dial: 0,
             agenda: Agenda::default(),
+            probes: Probes::default(),
             own: OwnAddresses::default(),
             leaving: false,
             actions: VecDeque::new(),
@@ -183,6 +199,10 @@ impl Connectivity {
                 self.home_unreachable(peer, reason);
             }
             Input::Unresponsive(connection) => self.act(Action::Close(connection)),
+            Input::AnswerDue(subject) => self.answer_due(now, subject),
+            Input::Watch(watched) => self.watch(watched),
+            Input::Check => self.check(),
+            Input::Probed { subject, number, answered } => self.probed(now, subject, number, answered),
             Input::HolePunched(peer) => self.prefer_best(peer),
             Input::StreamIn { device, connection } => self.stream_in(now, &device, connection),
             Input::StreamOpened { device, on, connection } => self.stream_opened(now, device, on, connection),
@@ -244,6 +264,7 @@ impl Connectivity {
                 Errand::Home(id) => self.try_home(now, id),
                 Errand::Reservation(id) => self.try_reservation(now, id),
                 Errand::Device(id) => self.try_device(now, id),
+                Errand::Probe(subject) => self.probe(subject),
             }
         }
     }

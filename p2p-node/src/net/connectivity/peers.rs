@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, multiaddr::Protocol
 use starling_keys::RendezvousAddr;
 use starling_wire::streams::Connection;
 
-use super::{DialId, Target, backoff::Backoff};
+use super::{DialId, Target, backoff::Backoff, liveness::Liveness};
 
 /// Longest wait between two tries to reach a device.
 const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
@@ -38,6 +38,8 @@ pub struct Device {
     pub dialing: Dialing,
     /// The dial through relays.
     pub dialing_relays: Dialing,
+    /// Whether it answers on the stream that we write to.
+    pub liveness: Liveness,
     lan: BTreeSet<Multiaddr>,
 }
 
@@ -51,6 +53,7 @@ impl Device {
             opening: None,
             dialing: None,
             dialing_relays: None,
+            liveness: Liveness::default(),
             lan: BTreeSet::new(),
         }
     }
@@ -117,6 +120,7 @@ pub struct Home {
     pub reserve: bool,
     pub backoff: Backoff,
     pub session: Session,
+    pub liveness: Liveness,
     pub dialing: Option<DialId>,
     pub listener: Option<ListenerId>,
     pub reservation_backoff: Backoff,
@@ -129,6 +133,7 @@ impl Home {
             reserve: false,
             backoff: Backoff::new(now, MAX_HOME_WAIT),
             session: Session::Down,
+            liveness: Liveness::default(),
             dialing: None,
             listener: None,
             reservation_backoff: Backoff::new(now, MAX_DEVICE_WAIT),
@@ -166,6 +171,10 @@ impl Connections {
 
     pub fn relayed(&self) -> impl Iterator<Item = ConnectionId> {
         self.0.iter().filter(|c| c.relayed).map(|c| c.id)
+    }
+
+    pub fn others(&self, than: ConnectionId) -> impl Iterator<Item = ConnectionId> {
+        self.0.iter().map(|c| c.id).filter(move |id| *id != than)
     }
 
     pub fn add(&mut self, connection: Connection) {

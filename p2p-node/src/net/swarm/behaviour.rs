@@ -58,7 +58,8 @@ pub(super) async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<B
                     .with_cache_size(0)
                     .with_hide_listen_addrs(true),
             ),
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
+            // It answers; `connectivity` decides when to ask, on streams of its own.
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(3600))),
             mdns: mdns.into(),
         })
     };

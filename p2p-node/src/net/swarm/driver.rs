@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
     PeerId, Stream, Swarm,
     swarm::{
@@ -31,7 +31,7 @@ use tracing::{Instrument, Span};
 use super::behaviour::Behaviour;
 use crate::net::{
     HomeId, NetCommand, NetEvent,
-    connectivity::{Action, Connectivity, DialId, Input},
+    connectivity::{Action, Connectivity, DialId, Input, Subject},
     direct,
     rendezvous::{self, Left},
 };
@@ -44,6 +44,10 @@ const REQUESTS: usize = 65_536;
 const INBOUND_STREAMS: usize = 3;
 /// Commands that are taken before the swarm is polled again: a burst of frames goes out together, but never without end.
 const COMMANDS: usize = 256;
+/// What libp2p's ping behaviour answers at the other end.
+const ECHO_PROTOCOL: &str = "/ipfs/ping/1.0.0";
+/// A peer that does not answer a probe within this time is silent.
+const ECHO: Duration = Duration::from_secs(3);
 /// When to wake up if nothing is due. Any moment far away does.
 const FAR: Duration = Duration::from_secs(3600);
 
@@ -77,6 +81,24 @@ pub(super) enum Ended {
 enum Opening {
     Device(DeviceId, ConnectionId, Result<Opened, OpenError>),
     Home(HomeId, Result<Opened, OpenError>),
+    /// The end of a probe, which is no more than a stream.
+    Probe {
+        subject: Subject,
+        number: u64,
+        answered: bool,
+    },
+}
+
+/// Whether anything comes back on a stream within [`ECHO`]. A refusal is an answer, and the end of the connection is reported by itself.
+async fn echo(opened: impl Future<Output = Result<Opened, OpenError>>) -> bool {
+    let exchange = async {
+        let mut stream = opened.await.ok()?.stream;
+        stream.ignore_for_keep_alive();
+        stream.write_all(&rand::random::<[u8; 32]>()).await.ok()?;
+        stream.flush().await.ok()?;
+        stream.read_exact(&mut [0; 32]).await.ok()
+    };
+    tokio::time::timeout(ECHO, exchange).await.is_ok()
 }
 
 /// The owner of the swarm.
@@ -168,6 +190,11 @@ impl Driver {
                 }
             }
             Action::StopListening(listener) => drop(self.swarm.remove_listener(listener)),
+            Action::Probe { subject, peer, number } => {
+                let opened = self.swarm.behaviour_mut().streams.open(peer, ECHO_PROTOCOL);
+                let probe = async move { Opening::Probe { subject, number, answered: echo(opened).await } };
+                self.opening.push(Box::pin(probe));
+            }
             Action::Admit(peers) => self.swarm.behaviour_mut().streams.set_gate(Gate::Only(peers)),
             Action::Tell(event) => self.tell(event).await,
         }
@@ -198,7 +225,12 @@ impl Driver {
             NetCommand::Homes(homes) => self.report(Input::Homes(homes)).await,
             NetCommand::Leave => self.report(Input::Leave).await,
             NetCommand::Hint(device) => self.report(Input::Hint(device)).await,
+            NetCommand::Watch(watched) => self.report(Input::Watch(watched)).await,
+            NetCommand::Check => self.report(Input::Check).await,
             NetCommand::Direct(device, frame) => {
+                if !frame.entries.is_empty() {
+                    self.report(Input::AnswerDue(Subject::Device(device))).await;
+                }
                 if self.devices.get_mut(&device).is_some_and(|out| !out.push(frame)) {
                     // Too slow, or broken: the stream's end is reported, and what was not acknowledged is sent again.
                     self.report(Input::StreamStalled(device)).await;
@@ -207,6 +239,7 @@ impl Driver {
             NetCommand::Request(home, id, ask) => {
                 if let Some(out) = self.homes.get_mut(&home) {
                     out.push((id, ask));
+                    self.report(Input::AnswerDue(Subject::Home(home))).await;
                 }
             }
             NetCommand::RequestWithWork(home, id, puzzle, work) => {
@@ -252,6 +285,9 @@ impl Driver {
                     self.serve_home(home, stream, connection);
                 }
                 self.report(Input::Tick).await;
+            }
+            Opening::Probe { subject, number, answered } => {
+                self.report(Input::Probed { subject, number, answered }).await;
             }
             Opening::Home(home, Err(error)) => self.report(Input::HomeFailed(home, error.to_string())).await,
         }

@@ -47,6 +47,24 @@ impl NetHandle {
     pub fn send(&self, command: NetCommand) {
         let _ = self.0.send(command);
     }
+
+    /// The same line for somebody who does not keep the task running.
+    pub fn downgrade(&self) -> WeakNetHandle {
+        WeakNetHandle(self.0.downgrade())
+    }
+}
+
+/// A line to the swarm task that does not keep it running.
+#[derive(Clone, Debug)]
+pub struct WeakNetHandle(mpsc::WeakUnboundedSender<NetCommand>);
+
+impl WeakNetHandle {
+    /// Passes a command on, if the swarm task still runs.
+    pub fn send(&self, command: NetCommand) {
+        if let Some(handle) = self.0.upgrade() {
+            let _ = handle.send(command);
+        }
+    }
 }
 
 /// The last error of a chain: what the system said.

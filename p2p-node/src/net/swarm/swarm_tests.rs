@@ -66,3 +66,47 @@ async fn two_devices_connect_exchange_frames_and_notice_that_one_has_left() {
         () = write => {}
     }
 }
+
+/// A device in a thread of its own, which stands still from a word until the next.
+fn device_that_freezes(key: DeviceKey, peer: DeviceId, address: Multiaddr) -> std::sync::mpsc::Sender<()> {
+    let (word, words) = std::sync::mpsc::channel::<()>();
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (to, mut from) = swarm(&key, "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()).await;
+            to.send(targets(peer, vec![address]));
+            loop {
+                match words.try_recv() {
+                    Ok(()) if words.recv().is_err() => return,
+                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+                    _ => drop(tokio::time::timeout(Duration::from_millis(10), from.recv()).await),
+                }
+            }
+        });
+    };
+    std::thread::spawn(run);
+    word
+}
+
+#[tokio::test]
+async fn a_device_that_freezes_is_silent_while_it_is_frozen() {
+    let (alice, bob) = (DeviceKey::from_seed(&[3; 32]), DeviceKey::from_seed(&[4; 32]));
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/udp/{port}/quic-v1").parse().unwrap();
+    let (to_alice, mut from_alice) = swarm(&alice, address.clone()).await;
+    to_alice.send(targets(bob.id(), vec![]));
+    let bobs = bob.id();
+    let word = device_that_freezes(bob, alice.id(), address);
+    wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectUp { .. })).await;
+    // Whoever is there answers.
+    to_alice.send(NetCommand::Check);
+    let event = wait_for(&mut from_alice, |e| matches!(e, NetEvent::Checked | NetEvent::DirectSilent(..))).await;
+    assert!(matches!(event, NetEvent::Checked), "{event:?}");
+    word.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    to_alice.send(NetCommand::Check);
+    wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectSilent(device, true) if *device == bobs)).await;
+    wait_for(&mut from_alice, |e| matches!(e, NetEvent::Checked)).await;
+    word.send(()).unwrap();
+    wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectSilent(device, false) if *device == bobs)).await;
+}

@@ -1,0 +1,218 @@
+//! Whether the other end of a session or a stream answers: a process that is frozen, or a path that is gone, leaves a connection that looks sound.
+//!
+//! A probe is an echo on the connection. It is due soon after something was sent that has to be answered, at once when somebody asks
+//! ([`Input::Check`](super::Input::Check)), and at an interval: a short one while a user looks, a long one otherwise, as each costs traffic and battery.
+//! A peer that does not answer one is *silent*: the engine learns it, and probes go on until it answers or its connection is given up.
+
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+use starling_keys::DeviceId;
+
+use super::{Action, Connectivity, Errand, HomeId, NetEvent};
+
+/// How long after something was sent that has to be answered its receiver is probed.
+const ANSWER_DUE: Duration = Duration::from_secs(2);
+/// Between probes while a user looks at what is connected.
+const WATCHED: Duration = Duration::from_secs(5);
+/// Between probes while nobody does.
+const UNWATCHED: Duration = Duration::from_secs(30);
+/// Between the probes of a silent peer, from the end of one to the next.
+const SILENT: Duration = Duration::from_secs(1);
+/// The connection of a peer that is silent for so long is closed: it is reached again on another one, if at all.
+const GIVE_UP: Duration = Duration::from_secs(15);
+
+/// Whom a probe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The rendezvous of a session.
+    Home(HomeId),
+    /// The device that we have a stream to.
+    Device(DeviceId),
+}
+
+/// Whether one peer answers. There is nothing due and under way while there is no session or stream.
+#[derive(Debug, Default)]
+pub struct Liveness {
+    due: Option<Instant>,
+    /// The probe that is under way.
+    probe: Option<u64>,
+    /// Something was sent meanwhile that has to be answered.
+    sent_meanwhile: bool,
+    silent_since: Option<Instant>,
+}
+
+impl Liveness {
+    pub fn is_silent(&self) -> bool {
+        self.silent_since.is_some()
+    }
+}
+
+/// The probes of all peers.
+#[derive(Debug, Default)]
+pub struct Probes {
+    last: u64,
+    /// How many are under way.
+    open: usize,
+    /// A user looks at what is connected.
+    watched: bool,
+    /// The engine waits for the end of all that are under way.
+    checking: bool,
+}
+
+impl Connectivity {
+    /// A session or stream begins.
+    pub(super) fn begin_liveness(&mut self, now: Instant, subject: Subject) {
+        let due = Some(now + self.probe_interval());
+        if let Some(liveness) = self.liveness(subject) {
+            *liveness = Liveness { due, ..Liveness::default() };
+            self.agenda.set(Errand::Probe(subject), due);
+        }
+    }
+
+    /// A session or stream has ended.
+    pub(super) fn end_liveness(&mut self, subject: Subject) {
+        if let Some(liveness) = self.liveness(subject) {
+            *liveness = Liveness::default();
+        }
+        self.agenda.set(Errand::Probe(subject), None);
+    }
+
+    /// Something was sent that has to be answered.
+    pub(super) fn answer_due(&mut self, now: Instant, subject: Subject) {
+        let soon = now + ANSWER_DUE;
+        let Some(liveness) = self.liveness(subject) else { return };
+        liveness.sent_meanwhile |= liveness.probe.is_some();
+        if liveness.due.is_some_and(|due| due > soon) {
+            self.probe_at(subject, soon);
+        }
+    }
+
+    /// A user begins or ends to look at what is connected.
+    pub(super) fn watch(&mut self, watched: bool) {
+        self.probes.watched = watched;
+        if watched {
+            self.probe_all();
+        }
+    }
+
+    /// Probes everybody; the engine is told when all have answered or have had the time to.
+    pub(super) fn check(&mut self) {
+        self.probes.checking = true;
+        self.probe_all();
+        self.end_check();
+    }
+
+    fn probe_all(&mut self) {
+        let homes = self.homes.keys().copied().map(Subject::Home);
+        let all: Vec<Subject> = homes.chain(self.devices.keys().copied().map(Subject::Device)).collect();
+        for subject in all {
+            self.probe(subject);
+        }
+    }
+
+    /// Probes a peer, if there is a session or stream and no probe under way.
+    pub(super) fn probe(&mut self, subject: Subject) {
+        let number = self.probes.last + 1;
+        let Some(liveness) = self.liveness(subject).filter(|l| l.due.is_some()) else { return };
+        (liveness.due, liveness.probe, liveness.sent_meanwhile) = (None, Some(number), false);
+        self.agenda.set(Errand::Probe(subject), None);
+        self.probes.last = number;
+        if let Some(peer) = self.peer_of_subject(subject) {
+            self.probes.open += 1;
+            self.act(Action::Probe { subject, peer, number });
+        }
+    }
+
+    /// A probe has ended.
+    pub(super) fn probed(&mut self, now: Instant, subject: Subject, number: u64, answered: bool) {
+        self.probes.open = self.probes.open.saturating_sub(1);
+        let interval = self.probe_interval();
+        // That of an earlier session or stream says nothing about this one.
+        if let Some(liveness) = self.liveness(subject).filter(|l| l.probe == Some(number)) {
+            liveness.probe = None;
+            if answered {
+                let wait = if liveness.sent_meanwhile { ANSWER_DUE } else { interval };
+                let was_silent = liveness.silent_since.take().is_some();
+                self.probe_at(subject, now + wait);
+                if was_silent {
+                    self.tell_silent(subject, false);
+                }
+            } else {
+                self.unanswered(now, subject);
+            }
+        }
+        self.end_check();
+    }
+
+    fn unanswered(&mut self, now: Instant, subject: Subject) {
+        let Some(liveness) = self.liveness(subject) else { return };
+        let is_new = liveness.silent_since.is_none();
+        let since = *liveness.silent_since.get_or_insert(now);
+        self.probe_at(subject, now + SILENT);
+        if is_new {
+            self.tell_silent(subject, true);
+            self.dial_beside(subject);
+        } else if now.saturating_duration_since(since) >= GIVE_UP {
+            match subject {
+                Subject::Home(_) => {
+                    if let Some(peer) = self.peer_of_subject(subject) {
+                        self.act(Action::Disconnect(peer));
+                    }
+                }
+                Subject::Device(device) => {
+                    if let Some(connection) = self.stream_of(&device) {
+                        self.act(Action::Close(connection.id));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Only the path to a silent rendezvous may be gone: a new connection takes the place of the one that is silent.
+    fn dial_beside(&mut self, subject: Subject) {
+        let Subject::Home(id) = subject else { return };
+        let Some(home) = self.homes.get(&id).filter(|home| home.dialing.is_none()) else { return };
+        if let Some(peer) = home.peer().filter(|_| self.may_dial()) {
+            self.dial_home(id, peer);
+        }
+    }
+
+    fn tell_silent(&mut self, subject: Subject, silent: bool) {
+        self.act(Action::Tell(match subject {
+            Subject::Home(home) => NetEvent::HomeSilent(home, silent),
+            Subject::Device(device) => NetEvent::DirectSilent(device, silent),
+        }));
+    }
+
+    fn end_check(&mut self) {
+        if self.probes.open == 0 && std::mem::take(&mut self.probes.checking) {
+            self.act(Action::Tell(NetEvent::Checked));
+        }
+    }
+
+    fn probe_at(&mut self, subject: Subject, due: Instant) {
+        if let Some(liveness) = self.liveness(subject) {
+            liveness.due = Some(due);
+            self.agenda.set(Errand::Probe(subject), Some(due));
+        }
+    }
+
+    fn probe_interval(&self) -> Duration {
+        if self.probes.watched { WATCHED } else { UNWATCHED }
+    }
+
+    fn liveness(&mut self, subject: Subject) -> Option<&mut Liveness> {
+        match subject {
+            Subject::Home(home) => self.homes.get_mut(&home).map(|h| &mut h.liveness),
+            Subject::Device(device) => self.devices.get_mut(&device).map(|d| &mut d.liveness),
+        }
+    }
+
+    fn peer_of_subject(&self, subject: Subject) -> Option<PeerId> {
+        match subject {
+            Subject::Home(home) => self.homes.get(&home)?.peer(),
+            Subject::Device(device) => Some(self.devices.get(&device)?.peer),
+        }
+    }
+}
