@@ -54,6 +54,8 @@ pub enum Signal {
     Terminate,
     Hangup,
     Quit,
+    /// Any other one that ends a process, by its number.
+    Other(i32),
 }
 
 impl Signal {
@@ -64,18 +66,20 @@ impl Signal {
             Self::Terminate => 143,
             Self::Hangup => 129,
             Self::Quit => 131,
+            Self::Other(number) => u8::try_from(number).map_or(u8::MAX, |number| 128 | number),
         }
     }
 
     /// The result of a verb that the signal ended before it was done.
     pub fn error(self) -> CliError {
-        let code = match self {
-            Self::Interrupt => "interrupted",
-            Self::Terminate => "terminated",
-            Self::Hangup => "hung_up",
-            Self::Quit => "quit",
+        let (code, message) = match self {
+            Self::Interrupt => ("interrupted", "interrupted".to_owned()),
+            Self::Terminate => ("terminated", "another program has asked this one to end".to_owned()),
+            Self::Hangup => ("hung_up", "the terminal was closed".to_owned()),
+            Self::Quit => ("quit", "the quit key has ended the program".to_owned()),
+            Self::Other(number) => ("ended_by_signal", format!("signal {number} has ended the program")),
         };
-        CliError::new(code, self.exit_code(), code)
+        CliError::new(code, self.exit_code(), message)
     }
 }
 
