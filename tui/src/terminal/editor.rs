@@ -6,6 +6,9 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 
 use super::{Session, Signals, signals::stop_process};
 
+/// The exit codes with which a shell says that a command is not there, or cannot be run.
+const NOT_STARTED: [i32; 2] = [126, 127];
+
 /// What the editor has made of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Edited {
@@ -35,6 +38,9 @@ pub async fn edit(text: &str, session: &mut Session, signals: &mut Signals) -> s
             Ok(text) => Edited::Text(text.trim_end_matches('\n').to_owned()),
             Err(error) => Edited::Failed(format!("The editor “{editor}” has left no text: {error}.")),
         },
+        Ok(status) if status.exit_status().is_some_and(|code| NOT_STARTED.contains(&code)) => {
+            Edited::Failed(format!("The editor “{editor}” cannot be started."))
+        }
         Ok(_) => Edited::Failed(format!("The editor “{editor}” did not end well; the draft is as it was.")),
     })
 }
@@ -51,9 +57,8 @@ impl Drop for Running {
 }
 
 async fn run(editor: &str, path: &Path) -> std::io::Result<WaitStatus> {
-    // The variable may hold arguments; it is the user's own.
-    let mut words = editor.split_whitespace();
-    let child = Command::new(words.next().unwrap_or("vi")).args(words).arg(path).spawn()?;
+    // As git does: the variable is the user's own, and may hold arguments, quotes and variables.
+    let child = Command::new("sh").arg("-c").arg(format!("{editor} \"$@\"")).arg(editor).arg(path).spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
     let mut running = Running(Some(pid));
     let status = tokio::task::spawn_blocking(move || wait(pid)).await.map_err(std::io::Error::other)?;
