@@ -12,6 +12,9 @@ use std::{
 use portable_pty::{CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use starling_tests::{PATIENCE, World, program};
 
+/// Of a shell that runs the screen.
+pub const PROMPT: &str = "prompt$ ";
+
 fn cells(count: u16) -> NonZeroU16 {
     NonZeroU16::new(count).unwrap()
 }
@@ -35,18 +38,32 @@ impl Terminal {
 
     /// The same with some variables of its environment set; one that is empty is removed.
     pub fn start_with(world: &World, profile: &str, width: u16, height: u16, variables: &[(&str, &str)]) -> Self {
+        Self::run(world, &Self::command_line(world, profile), width, height, variables)
+    }
+
+    /// The same as a job of a shell, whose prompt is [`PROMPT`].
+    pub fn in_shell(world: &World, profile: &str, variables: &[(&str, &str)]) -> Self {
+        let mut shell = Self::run(world, &["sh".into(), "-i".into()], 80, 24, variables);
+        shell.sees(PROMPT);
+        shell.type_keys(&format!("{}\r", Self::command_line(world, profile).join(" ")));
+        shell
+    }
+
+    fn command_line(world: &World, profile: &str) -> Vec<String> {
+        let options =
+            ["--no-mdns", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1", "--profile", profile, "--data-dir"];
+        let profiles = world.dir.path().join("profiles").display().to_string();
+        let starling = program("starling").display().to_string();
+        [starling].into_iter().chain(options.map(String::from)).chain([profiles]).collect()
+    }
+
+    fn run(world: &World, line: &[String], width: u16, height: u16, variables: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: height, cols: width, ..PtySize::default() };
         let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(program("starling"));
-        command.args([
-            "--no-mdns",
-            "--listen-addr",
-            "/ip4/127.0.0.1/udp/0/quic-v1",
-            "--profile",
-            profile,
-            "--data-dir",
-        ]);
-        command.arg(world.dir.path().join("profiles"));
+        let mut command = CommandBuilder::new(&line[0]);
+        command.args(&line[1..]);
+        command.env("PS1", PROMPT);
+        command.env_remove("ENV");
         for (name, dir) in [("XDG_RUNTIME_DIR", ""), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")] {
             command.env(name, world.dir.path().join(dir));
         }
