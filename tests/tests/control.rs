@@ -153,6 +153,40 @@ fn the_control_port_takes_nothing_without_its_token() {
 }
 
 #[test]
+fn the_token_may_be_given_by_a_notification_which_has_no_answer() {
+    let world = World::new();
+    world.person("alice");
+    let (_daemon, ready) = daemon(&world, &["--listen", "127.0.0.1:0"]);
+    let token = std::fs::read_to_string(ready["token_file"].as_str().unwrap()).unwrap();
+    let auth = |token: &str| json!({ "jsonrpc": "2.0", "method": "auth", "params": { "token": token } }).to_string();
+    let mut lines = Lines::tcp(&ready);
+    lines.write(&auth(token.trim()));
+    assert_eq!(
+        lines.call("status", json!({}))["result"]["name"],
+        "alice",
+        "the first answer is that to the first request"
+    );
+    let mut lines = Lines::tcp(&ready);
+    lines.write(&auth("wrong"));
+    assert_eq!(lines.read(), None);
+}
+
+#[test]
+fn silent_connections_do_not_keep_a_client_with_the_token_waiting() {
+    let world = World::new();
+    world.person("alice");
+    let (_daemon, ready) = daemon(&world, &["--listen", "127.0.0.1:0"]);
+    let token = std::fs::read_to_string(ready["token_file"].as_str().unwrap()).unwrap();
+    let silent: Vec<_> = (0..300).map(|_| TcpStream::connect(ready["listen"].as_str().unwrap()).unwrap()).collect();
+    let began = Instant::now();
+    let answer = Lines::tcp(&ready).call("auth", json!({ "token": token.trim() }));
+    assert_eq!(answer["result"], json!({}), "{answer}");
+    // Silent ones are given up after ten seconds, 64 at a time.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    drop(silent);
+}
+
+#[test]
 fn accepting_goes_on_when_there_were_too_many_connections() {
     let world = World::new();
     world.person("alice");

@@ -18,7 +18,7 @@ use starling_control::{
 };
 use starling_node::{Attendant, CallId, Media, Node};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf},
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
@@ -143,37 +143,49 @@ pub async fn serve_stream(stream: impl AsyncRead + AsyncWrite + Unpin + Send + '
     Box::pin(serve(BufReader::new(read), write, served, false)).await;
 }
 
-/// Serves a connection that anybody on this machine can make, web pages too: its first line has to give the token, and one that is not JSON
-/// ends it.
-pub async fn serve_stranger(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    served: Served,
-    token: &super::token::Token,
-) {
+/// A connection to the control port whose first line has given the token.
+pub struct Admitted<S>(BufReader<ReadHalf<S>>, WriteHalf<S>);
+
+/// Reads the first line of a connection that anybody on this machine can make, web pages too: it has to give the token. Nothing if it does not.
+pub async fn admit<S>(stream: S, token: &super::token::Token) -> Option<Admitted<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();
     let first = async { (&mut reader).take(MAX_FIRST_LINE as u64).read_until(b'\n', &mut line).await };
     if !matches!(tokio::time::timeout(FIRST_LINE, first).await, Ok(Ok(1..))) || !line.ends_with(b"\n") {
-        return;
+        return None;
     }
     let (response, admitted) = match Line::parse(&line) {
         // Not one of ours, and what it sends may be meant for somebody else: it gets no answer that it could read.
-        Err(_) | Ok(Line::Batch(_) | Line::One(Err(_))) => return,
+        Err(_) | Ok(Line::Batch(_) | Line::One(Err(_))) => return None,
         Ok(Line::One(Ok(request))) => {
             let result = token.admit(&request);
             let admitted = result.is_ok();
-            (Response::new(request.id.unwrap_or_default(), result), admitted)
+            // A notification has no answer.
+            (request.id.map(|id| Response::new(id, result)), admitted)
         }
     };
-    let Ok(mut response) = serde_json::to_string(&response) else { return };
-    response.push('\n');
-    let written = tokio::time::timeout(FIRST_LINE, write.write_all(response.as_bytes())).await;
-    if admitted && matches!(written, Ok(Ok(()))) {
-        Box::pin(serve(reader, write, served, true)).await;
-    } else {
-        let _ = write.shutdown().await;
+    if let Some(response) = response {
+        let mut response = serde_json::to_string(&response).ok()?;
+        response.push('\n');
+        tokio::time::timeout(FIRST_LINE, write.write_all(response.as_bytes())).await.ok()?.ok()?;
     }
+    if !admitted {
+        let _ = write.shutdown().await;
+        return None;
+    }
+    Some(Admitted(reader, write))
+}
+
+/// Serves a connection that was admitted until it closes, or a line of it is not JSON.
+pub async fn serve_admitted<S>(Admitted(reader, write): Admitted<S>, served: Served)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    Box::pin(serve(reader, write, served, true)).await;
 }
 
 /// What came instead of a line.
