@@ -253,12 +253,25 @@ fn an_editor_owns_the_terminal_with_its_keys_and_whatever_becomes_of_it_the_draf
 }
 
 #[test]
-fn a_dumb_terminal_is_pointed_to_the_plain_chat() {
+fn a_dumb_terminal_and_one_without_a_name_get_the_plain_chat() {
     let world = two();
-    let mut screen = Terminal::start_with(&world, "alice", 80, 24, &[("TERM", "dumb")]);
-    screen.sees("chat --plain");
-    assert_eq!(screen.ends(), 2);
-    assert!(!screen.written().contains('\u{1b}'), "{:?}", screen.written());
+    for term in ["dumb", ""] {
+        let mut chat = Terminal::start_with(&world, "alice", 80, 24, &[("TERM", term)]);
+        chat.sees("Chat with bob");
+        chat.type_keys("in plain lines\r");
+        chat.sees("written.");
+        chat.type_keys("/quit\r");
+        assert_eq!(chat.ends(), 0);
+        assert!(!chat.written().contains('\u{1b}'), "{:?}", chat.written());
+    }
+    world.person("carol");
+    world.befriend("alice", "carol");
+    let mut chat = Terminal::start_with(&world, "alice", 80, 24, &[("TERM", "dumb")]);
+    chat.sees("With whom?");
+    chat.type_keys("nobody\r");
+    chat.sees("Error:");
+    chat.type_keys("carol\r");
+    chat.sees("Chat with carol");
 }
 
 #[test]

@@ -137,6 +137,9 @@ async fn run(cli: Cli) -> CliResult {
         if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
             return Err(CliError::usage("the screen needs a terminal").hint("without one, use the verbs: send, listen, history, contacts, … (see `starling --help`), or `starling chat --plain WHO`"));
         }
+        if !terminal::can_show_the_screen() {
+            return verbs::plain_chat(global, None).await;
+        }
         return screen::run(global).await;
     };
     match verb {
@@ -154,7 +157,7 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Search { query, chat, from, since, limit } => {
             verbs::search(global, &query, chat, from, since, limit).await
         }
-        Verb::Chat { plain: _, who } => verbs::plain_chat(global, &who).await,
+        Verb::Chat { plain: _, who } => verbs::plain_chat(global, Some(&who)).await,
         Verb::Profile { command } => verbs::profile(global, command).await,
         Verb::Daemon { listen, stop } => verbs::daemon(global, listen, stop).await,
         Verb::Rpc { method, params } => verbs::rpc(global, &method, params.as_deref()).await,

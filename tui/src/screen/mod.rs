@@ -41,7 +41,6 @@ use crate::{
 
 /// Runs the screen until the user leaves it or the process is to end. The terminal is as it was afterwards, whatever the way out.
 pub async fn run(global: &Global) -> CliResult {
-    terminal::can_show_the_screen()?;
     terminal::for_the_screen();
     let config = Config::load()?;
     let (keys, theme) = (config.key_map()?, config.theme(global)?);

@@ -14,15 +14,7 @@ pub use self::{
     signals::{JobControl, Signals},
 };
 
-use crate::error::{CliError, CliResult};
-
-/// Refuses terminals that can show lines only, and names what works there.
-pub fn can_show_the_screen() -> CliResult {
-    match std::env::var("TERM").as_deref() {
-        Ok(name @ ("dumb" | "unknown")) => {
-            Err(CliError::usage(format!("this terminal (TERM={name}) cannot show the screen"))
-                .hint("use `starling chat --plain WHO` here, or the verbs: send, listen, history, contacts, …"))
-        }
-        _ => Ok(()),
-    }
+/// Whether the terminal can show more than lines. One that has no name is taken for one that cannot.
+pub fn can_show_the_screen() -> bool {
+    std::env::var("TERM").is_ok_and(|name| !matches!(name.as_str(), "" | "dumb" | "unknown"))
 }

@@ -8,21 +8,23 @@ use starling_control::{
         messages::{Delete, Edit, History, Read, Send},
         node::Subscribe,
     },
-    objects::{ChatId, DeliveryState, Message, MessageId},
+    objects::{ChatId, Contact, ContactState, DeliveryState, Message, MessageId},
 };
 use starling_text::SafeText;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{find, node_of, print, words_of};
+use super::{contacts_in_short, find, node_of, print, words_of};
 use crate::{
     cli::Global,
-    error::CliResult,
+    error::{CliError, CliResult},
     rpc::Client,
     terminal::{safe, safe_line},
 };
 
 /// Messages shown at the start.
 const RECENT: u32 = 10;
+
+type Lines = tokio::io::Lines<BufReader<tokio::io::Stdin>>;
 
 #[derive(Default)]
 struct Handles {
@@ -42,15 +44,53 @@ impl Handles {
     }
 }
 
-pub async fn plain_chat(global: &Global, who: &str) -> CliResult {
+/// The chat with somebody, or with whom the user names when asked.
+pub async fn plain_chat(global: &Global, who: Option<&str>) -> CliResult {
     let (_, client) = node_of(global).await?;
-    let result = run(&client, who).await;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let result = async {
+        let contact = match who {
+            Some(who) => Some(find(&client, who).await?),
+            None => ask(&client, &mut lines).await?,
+        };
+        match contact {
+            Some(contact) => run(&client, contact, &mut lines).await,
+            None => Ok(()),
+        }
+    };
+    let result = result.await;
     client.finish().await;
     result
 }
 
-async fn run(client: &Client, who: &str) -> CliResult {
-    let contact = find(client, who).await?;
+/// Asks with whom; nothing if the user leaves. Who has one contact means that one.
+async fn ask(client: &Client, lines: &mut Lines) -> CliResult<Option<Contact>> {
+    let contacts = contacts_in_short(client).await?;
+    let mut contacts: Vec<Contact> = contacts.into_iter().filter(|c| c.state == ContactState::Active).collect();
+    match contacts.len() {
+        0 => {
+            return Err(CliError::not_found("there is nobody to chat with yet")
+                .hint("make an invite with `starling invite`, or add somebody with `starling contacts add LINK`"));
+        }
+        1 => return Ok(contacts.pop()),
+        _ => {}
+    }
+    let names = contacts.iter().map(|contact| safe_line(&contact.name).to_string()).collect::<Vec<_>>();
+    print(format!("With whom? {}. Type a name and press Enter, or /quit to leave.", names.join(", ")))?;
+    while let Some(line) = lines.next_line().await? {
+        match line.trim() {
+            "" => {}
+            "/quit" => break,
+            who => match find(client, who).await {
+                Ok(contact) => return Ok(Some(contact)),
+                Err(error) => print(format!("Error: {}", error.message))?,
+            },
+        }
+    }
+    Ok(None)
+}
+
+async fn run(client: &Client, contact: Contact, lines: &mut Lines) -> CliResult {
     let chat = contact.chat;
     let name = safe_line(&contact.name);
     let verified = if contact.verified { "verified" } else { "not verified" };
@@ -64,7 +104,6 @@ async fn run(client: &Client, who: &str) -> CliResult {
         print(spoken(&message, &mut handles))?;
     }
     client.call(Read { chat: chat.clone(), message: None }).await?;
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
         tokio::select! {
             line = lines.next_line() => {

@@ -134,7 +134,7 @@ async fn set_up(global: &Global) -> CliResult<Trial> {
 pub async fn try_starling(global: &Global, headless: bool) -> CliResult {
     use std::io::IsTerminal;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    let headless = headless || !terminal || crate::terminal::can_show_the_screen().is_err();
+    let headless = headless || !terminal || !crate::terminal::can_show_the_screen();
     let began = Instant::now();
     if headless {
         say(global, "Starting a private rendezvous and a guide on this machine …");
