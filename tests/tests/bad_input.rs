@@ -26,6 +26,24 @@ fn mistakes_are_told_apart() {
 }
 
 #[test]
+fn no_number_and_no_time_of_none_at_all_is_taken() {
+    let world = World::new();
+    for args in [
+        &["send", "@bob", "hi", "--timeout", "0"][..],
+        &["send", "@bob", "hi", "--timeout", "0ms"],
+        &["history", "@bob", "--limit", "0"],
+        &["search", "hi", "--limit", "0"],
+        &["listen", "--count", "0"],
+        &["call", "answer", "--auto", "--count", "0"],
+        &["invite", "--uses", "0"],
+        &["invite", "--expires", "0d"],
+    ] {
+        let (exit, message) = world.error("nobody", args);
+        assert_eq!(exit, 2, "{args:?}: {message}");
+    }
+}
+
+#[test]
 fn a_wrong_passphrase_and_a_wrong_phrase_are_refused() {
     let world = World::new();
     let (good, bad) = (world.dir.path().join("good"), world.dir.path().join("bad"));

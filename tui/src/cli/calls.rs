@@ -72,7 +72,7 @@ pub enum Calls {
         #[arg(long, conflicts_with = "call")]
         auto: bool,
         /// With --auto: end after so many calls.
-        #[arg(long, value_name = "N", requires = "auto")]
+        #[arg(long, value_name = "N", requires = "auto", value_parser = super::at_least_one::<u64>())]
         count: Option<u64>,
         /// Hang up after this time of talking.
         #[arg(long, value_name = "TIME")]

@@ -103,7 +103,7 @@ pub enum Verb {
     #[command(after_help = "Example:\n  starling invite --uses 5 --expires 7d --qr\n  starling invite --code")]
     Invite {
         /// How often it can be used.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = at_least_one::<u32>())]
         uses: u32,
         /// How long it can be used: 30m, 12h, 7d.
         #[arg(long, default_value = "7d", value_name = "TIME")]
@@ -156,7 +156,7 @@ pub enum Verb {
         #[arg(long, value_name = "CMD")]
         exec: Option<String>,
         /// End after so many events (for scripts).
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = at_least_one::<u64>())]
         count: Option<u64>,
     },
     /// A conversation's timeline.
@@ -165,7 +165,7 @@ pub enum Verb {
         /// With whom.
         chat: String,
         /// How many messages.
-        #[arg(long, default_value_t = 50, value_name = "N")]
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one::<usize>())]
         limit: usize,
         /// Before this message.
         #[arg(long, value_name = "ID")]
@@ -189,7 +189,7 @@ pub enum Verb {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
         /// How many messages.
-        #[arg(long, default_value_t = 50, value_name = "N")]
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one::<usize>())]
         limit: usize,
     },
     /// A linear chat without a screen, for screen readers and dumb terminals.
@@ -209,7 +209,7 @@ pub enum Verb {
     /// The node without a screen, until it is stopped.
     #[command(after_help = "Example:\n  starling daemon &\n  starling daemon --listen 127.0.0.1:7777")]
     Daemon {
-        /// Serve JSON-RPC on this loopback address, too. Whoever can connect to it can use the profile.
+        /// Serve JSON-RPC on this loopback address, too, for those who give the token in the profile's file `control-token` first.
         #[arg(long, value_name = "HOST:PORT")]
         listen: Option<std::net::SocketAddr>,
         /// Stop the running daemon.
@@ -257,6 +257,20 @@ impl Verb {
                 | Self::Rpc { .. }
         )
     }
+}
+
+/// A count or a limit: nothing at all is never what is meant.
+pub fn at_least_one<T>() -> clap::builder::RangedU64ValueParser<T>
+where
+    T: TryFrom<u64> + Clone + std::marker::Send + Sync + 'static,
+    <T as TryFrom<u64>>::Error: std::error::Error + std::marker::Send + Sync + 'static,
+{
+    clap::builder::RangedU64ValueParser::new().range(1..)
+}
+
+/// The same as [`parse_duration`] for a time that something lasts or is waited for: nothing if it is none at all.
+pub fn parse_time_span(text: &str) -> Option<u64> {
+    parse_duration(text).filter(|ms| *ms > 0)
 }
 
 /// 30s, 10m, 12h, 7d; in milliseconds.

@@ -14,7 +14,7 @@ use starling_text::SafeText;
 
 use super::{find, find_whole, node_of, people::catch_up, print, print_object, say, words_of};
 use crate::{
-    cli::{Chats, Global, parse_duration},
+    cli::{Chats, Global, parse_duration, parse_time_span},
     error::{CliError, CliResult},
     local_time::{self, LocalTimes},
     output::ask,
@@ -41,7 +41,8 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
                 (false, None) => u64::MAX / 2,
                 (false, Some(time)) => {
                     now_ms()
-                        + parse_duration(&time).ok_or_else(|| CliError::usage("--for takes a time such as 8h or 1d"))?
+                        + parse_time_span(&time)
+                            .ok_or_else(|| CliError::usage("--for takes a time such as 8h or 1d"))?
                 }
             };
             (chat, Set { muted_until_ms: Some(until), ..Set::default() })

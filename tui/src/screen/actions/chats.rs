@@ -9,7 +9,7 @@ use super::{
     super::{app::App, palette::Question},
     Action, Place, command, key,
 };
-use crate::cli::parse_duration;
+use crate::cli::parse_time_span;
 
 pub const FINDING: &[Action] = &[
     key("search", Place::Everywhere, "F4", "search in this chat", App::show_search).or_command(
@@ -71,7 +71,7 @@ fn set(app: &mut App, change: impl FnOnce(&Chat) -> Set) {
 }
 
 fn mute(app: &mut App, time: &str) {
-    let until = match parse_duration(time) {
+    let until = match parse_time_span(time) {
         _ if time.is_empty() => Some(u64::MAX / 2),
         Some(ms) => Some(crate::rpc::now_ms() + ms),
         None => None,
