@@ -88,20 +88,3 @@ fn an_editor_that_is_stopped_stops_the_screen_and_finds_the_terminal_as_it_left_
         screen.sees("› after-all");
     }
 }
-
-#[test]
-fn a_screen_that_is_stopped_leaves_the_shell_a_whole_terminal() {
-    let world = two();
-    let mut screen = Terminal::in_shell(&world, "alice", &[]);
-    screen.sees(" bob ── ");
-    for _ in 0..5 {
-        let prompts = |screen: &Terminal| screen.written().matches(PROMPT).count();
-        let before = prompts(&screen);
-        screen.type_keys("\u{1a}");
-        screen.waits("the shell", |_| prompts(&screen) > before);
-        let wrong = screen.not_restored();
-        assert!(wrong.is_empty(), "{wrong:?}");
-        screen.type_keys("fg\r");
-        screen.sees(" bob ── ");
-    }
-}

@@ -65,7 +65,9 @@ impl App {
     /// An answer is there, or none comes: what has changed since it was asked for is asked for again.
     pub fn note_answer(&mut self, answer: &Answer) {
         match answer {
-            Answer::Status(_) if self.directory.fresh.status.answered() => self.ask(node::Status::default(), Answer::Status),
+            Answer::Status(_) if self.directory.fresh.status.answered() => {
+                self.ask(node::Status::default(), Answer::Status)
+            }
             Answer::Contacts(_) if self.directory.fresh.contacts.answered() => self.ask(IN_SHORT, Answer::Contacts),
             Answer::Chats(_) if self.directory.fresh.chats.answered() => self.ask(chats::List {}, Answer::Chats),
             Answer::Requests(_) if self.directory.fresh.requests.answered() => {
