@@ -25,7 +25,7 @@ pub use event::{
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_vouch};
 pub use pow::{Puzzle, Solution};
-pub use signal::{Availability, Signal, SignalError};
+pub use signal::{Availability, SIGNAL_DOMAIN, Signal, SignalError, SignedSignal};
 
 /// The stream protocol between two devices.
 pub const DIRECT_PROTOCOL: &str = "/starling/direct/1";

@@ -1,4 +1,5 @@
-//! Signals: typing and presence. Sealed for the conversation, never stored, may be lost.
+//! Signals: typing and presence. Sealed for the conversation, never stored, may be lost. All members have the key that seals them: which device has
+//! sent one shows its signature, or the stream of the device that it came on.
 
 use prost::Message as _;
 
@@ -19,6 +20,58 @@ pub enum Availability {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a valid signal")]
 pub struct SignalError;
+
+/// Domain of a signal's signature, which covers the address of the epoch's log and the signal.
+pub const SIGNAL_DOMAIN: &str = "starling signal v1";
+/// How a signature begins as the last field of a signal: its tag, and its length.
+const SIGNATURE_FIELD: [u8; 2] = [6 << 3 | 2, 64];
+
+/// A signal, and what shows which device has sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedSignal {
+    /// The signal.
+    pub signal: Signal,
+    /// The bytes that are signed, and the signature; versions before 0.2 do not sign.
+    signed: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl SignedSignal {
+    /// Encodes a signal for those who know the log at `address`. `sign` gives the device's signature in [`SIGNAL_DOMAIN`].
+    pub fn encode(signal: &Signal, address: &[u8; 32], sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Vec<u8> {
+        let mut bytes = signal.encode();
+        let signature = sign(&[address, &bytes[..]].concat());
+        bytes.extend(SIGNATURE_FIELD);
+        bytes.extend(signature);
+        bytes
+    }
+
+    /// Reads a signal. Nothing is said yet about who has sent it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SignalError> {
+        let signal = Signal::decode(bytes)?;
+        let signed = match Proto::decode(bytes).map_err(|_| SignalError)?.signature {
+            signature if signature.is_empty() => None,
+            signature => {
+                let field = [&SIGNATURE_FIELD[..], &signature].concat();
+                let before = bytes.strip_suffix(&field[..]).filter(|_| signature.len() == 64).ok_or(SignalError)?;
+                Some((before.to_vec(), signature))
+            }
+        };
+        Ok(Self { signal, signed })
+    }
+
+    /// Whether a device has sent it: it is signed by it, or at least came on its stream. `verify` checks a signature in [`SIGNAL_DOMAIN`].
+    pub fn is_authentic(
+        &self,
+        on_own_stream: bool,
+        address: &[u8; 32],
+        verify: impl FnOnce(&[u8], &[u8]) -> bool,
+    ) -> bool {
+        match &self.signed {
+            Some((signed, signature)) => verify(&[address, &signed[..]].concat(), signature),
+            None => on_own_stream,
+        }
+    }
+}
 
 /// A short-lived hint to the other members of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +100,9 @@ struct Proto {
     addresses: Vec<Vec<u8>>,
     #[prost(bool, tag = "5")]
     ask: bool,
+    /// Of the bytes before it; comes last.
+    #[prost(bytes = "vec", tag = "6")]
+    signature: Vec<u8>,
 }
 
 impl Signal {
@@ -63,6 +119,7 @@ impl Signal {
             },
             addresses: self.addresses.clone(),
             ask: self.ask,
+            signature: Vec::new(),
         }
         .encode_to_vec()
     }
@@ -88,5 +145,40 @@ impl Signal {
             addresses: proto.addresses,
             ask: proto.ask,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_signature_covers_the_signal_and_its_log_and_nothing_follows_it() {
+        let signal = Signal {
+            sent_ms: 7,
+            typing: true,
+            availability: Some(Availability::Away),
+            addresses: vec![vec![4; 20]],
+            ask: false,
+        };
+        // Stands for a signature: anything that depends on all of the message.
+        let sign = |message: &[u8]| {
+            let hash = *blake3::hash(message).as_bytes();
+            <[u8; 64]>::try_from([hash, hash].concat()).unwrap()
+        };
+        let verify = |message: &[u8], signature: &[u8]| sign(message) == signature;
+        let bytes = SignedSignal::encode(&signal, &[9; 32], sign);
+        assert_eq!(Signal::decode(&bytes).unwrap(), signal, "older versions skip the signature");
+        let read = SignedSignal::decode(&bytes).unwrap();
+        assert_eq!(read.signal, signal);
+        assert!(read.is_authentic(false, &[9; 32], verify));
+        assert!(!read.is_authentic(true, &[8; 32], verify));
+        let mut changed = bytes.clone();
+        changed[1] ^= 1;
+        assert!(!SignedSignal::decode(&changed).unwrap().is_authentic(true, &[9; 32], verify));
+        assert!(SignedSignal::decode(&[&bytes[..], &[0x28, 1]].concat()).is_err());
+        let unsigned = SignedSignal::decode(&signal.encode()).unwrap();
+        assert!(unsigned.is_authentic(true, &[9; 32], verify) && !unsigned.is_authentic(false, &[9; 32], verify));
     }
 }

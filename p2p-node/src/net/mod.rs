@@ -19,6 +19,7 @@ use starling_wire::{
     rendezvous::{RequestBody, Response, ServerHello},
 };
 
+pub use connectivity::is_direct;
 pub use swarm::{NetConfig, NetError, NetHandle, WeakNetHandle, start};
 
 /// A rendezvous, by its Ed25519 key.

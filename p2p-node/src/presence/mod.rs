@@ -2,11 +2,13 @@
 
 pub mod commands;
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{
-    Availability, LogVerb, Signal,
+    Availability, LogVerb, SIGNAL_DOMAIN, Signal, SignedSignal,
     direct::{DirectFrame, SealedSignal},
     rendezvous::LogRequest,
 };
@@ -17,9 +19,9 @@ use crate::{
     contacts::{Contacts, Directory, Person},
     conversation::{Connections, Conversations},
     home::{Homes, Pending},
-    limits::{PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
+    limits::{MAX_DEVICE_ADDRESSES, PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
     mls::GroupId,
-    net::NetCommand,
+    net::{NetCommand, is_direct, peer_of},
     store::DeviceAddresses,
     turn::{Effect, Fact, Turn},
 };
@@ -33,11 +35,25 @@ pub struct Presence {
     pub addresses: (Vec<Multiaddr>, bool),
     /// When somebody was last told, in steady time.
     pub last_signal_ms: u64,
+    /// When the newest signal of each other device of ours was sent: an older one is a replay.
+    own_devices: HashMap<DeviceId, u64>,
+}
+
+/// Addresses that a device gives for itself, as far as they may be dialled: the first few of a known form.
+fn dialable(addresses: &[Vec<u8>], device: &DeviceId) -> Vec<Multiaddr> {
+    let Some(peer) = peer_of(device) else { return Vec::new() };
+    let read = addresses.iter().filter_map(|bytes| Multiaddr::try_from(bytes.clone()).ok());
+    read.filter(|address| is_direct(address, &peer)).take(MAX_DEVICE_ADDRESSES).collect()
 }
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { availability: Availability::Online, addresses: (Vec::new(), false), last_signal_ms: 0 }
+        Self {
+            availability: Availability::Online,
+            addresses: (Vec::new(), false),
+            last_signal_ms: 0,
+            own_devices: HashMap::new(),
+        }
     }
 }
 
@@ -74,15 +90,19 @@ impl Presence {
         let Ok(id) = GroupId::try_from(group) else { return };
         let Some(entry) = cx.conversations.groups.get(&id) else { return };
         let Some(chat) = entry.chat() else { return };
-        let opened = entry.current_keys().and_then(|keys| keys.open_signal(sealed));
-        let Some((tag, plain)) = opened else { return };
-        let Ok(signal) = Signal::decode(&plain) else {
-            return;
-        };
+        let Some(keys) = entry.current_keys() else { return };
+        let Some((tag, plain)) = keys.open_signal(sealed) else { return };
+        let Ok(signed) = SignedSignal::decode(&plain) else { return };
         let Some(sender) = entry.members.iter().find(|m| m.device.tag() == tag).copied() else {
             return;
         };
         let account = sender.account;
+        // All members have the key of the seal: who has sent it is seen by the stream that it came on, or by the signature.
+        let verify = |message: &[u8], signature: &[u8]| sender.device.verify(SIGNAL_DOMAIN, message, signature);
+        if !signed.is_authentic(from.is_some(), &keys.address, verify) {
+            return;
+        }
+        let signal = signed.signal;
         if from.is_some_and(|d| d != sender.device) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
             return;
         }
@@ -111,12 +131,11 @@ impl Presence {
         }
         let now_shown = person.presence.availability;
         let known = person.row.addresses.iter().find(|a| a.device == sender.device.as_bytes());
-        if !signal.addresses.is_empty() && known.is_none_or(|k| k.addresses != signal.addresses) {
+        let addresses: Vec<Vec<u8>> =
+            dialable(&signal.addresses, &sender.device).iter().map(Multiaddr::to_vec).collect();
+        if !addresses.is_empty() && known.is_none_or(|k| k.addresses != addresses) {
             person.row.addresses.retain(|a| a.device != sender.device.as_bytes());
-            person
-                .row
-                .addresses
-                .push(DeviceAddresses { device: sender.device.as_bytes().to_vec(), addresses: signal.addresses });
+            person.row.addresses.push(DeviceAddresses { device: sender.device.as_bytes().to_vec(), addresses });
             person.dirty = true;
             turn.fact(Fact::ReachChanged);
         }
@@ -139,7 +158,11 @@ impl Presence {
 
     /// A device of ours tells where it can be reached.
     fn on_other_device_signal(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, device: DeviceId, signal: &Signal) {
-        let addresses: Vec<_> = signal.addresses.iter().filter_map(|a| a.clone().try_into().ok()).collect();
+        let newest_ms = self.own_devices.entry(device).or_default();
+        if signal.sent_ms <= std::mem::replace(newest_ms, signal.sent_ms.max(*newest_ms)) {
+            return;
+        }
+        let addresses = dialable(&signal.addresses, &device);
         let known = cx.account.has_other(&device);
         if known && !addresses.is_empty() && cx.account.own_devices.addresses.get(&device) != Some(&addresses) {
             turn.fact(Fact::OwnDeviceAt { device, addresses });
@@ -231,10 +254,12 @@ impl Presence {
             sent_ms: self.last_signal_ms,
             typing,
             availability: shows.then_some(self.availability),
-            addresses: self.addresses.0.iter().map(|a| a.to_vec()).collect(),
+            addresses: self.addresses.0.iter().take(MAX_DEVICE_ADDRESSES).map(Multiaddr::to_vec).collect(),
             ask,
         };
-        let sealed = keys.seal_signal(&cx.account.device().tag(), &signal.encode());
+        let key = &cx.account.identity.device_key;
+        let signed = SignedSignal::encode(&signal, &keys.address, |message| key.sign(SIGNAL_DOMAIN, message));
+        let sealed = keys.seal_signal(&cx.account.device().tag(), &signed);
         let me = cx.account.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
         let readers = entry.readers;

@@ -12,6 +12,7 @@ mod permission_tests;
 mod promise_tests;
 mod sas_tests;
 mod search_tests;
+mod signal_tests;
 mod silent_tests;
 mod work_tests;
 mod world;

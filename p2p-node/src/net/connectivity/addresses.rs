@@ -21,11 +21,7 @@ impl OwnAddresses {
         listening: &[Multiaddr],
         mut homes: impl Iterator<Item = &'a RendezvousAddr>,
     ) -> Self {
-        let loopback = homes.any(|home| match &home.host {
-            Host::V4(ip) => ip.is_loopback(),
-            Host::V6(ip) => ip.is_loopback(),
-            Host::Dns(_) => false,
-        });
+        let loopback = homes.any(is_loopback);
         let useful = |address: &&Multiaddr| is_useful(address, loopback);
         let mut all: Vec<Multiaddr> = confirmed.iter().filter(useful).cloned().collect();
         let public = !all.is_empty();
@@ -36,6 +32,15 @@ impl OwnAddresses {
         }
         all.truncate(MAX_SIGNAL_ADDRESSES);
         Self { all, public }
+    }
+}
+
+/// Whether a rendezvous is on this machine.
+pub fn is_loopback(home: &RendezvousAddr) -> bool {
+    match &home.host {
+        Host::V4(ip) => ip.is_loopback(),
+        Host::V6(ip) => ip.is_loopback(),
+        Host::Dns(_) => false,
     }
 }
 

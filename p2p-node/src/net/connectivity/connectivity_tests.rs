@@ -59,6 +59,13 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut world = Self::without_networks(seed);
+        let networks = vec![Network { address: "10.200.0.1".parse().unwrap(), prefix: 8 }];
+        world.input(Input::OwnAddresses { confirmed: vec![], listening: vec![], networks });
+        world
+    }
+
+    fn without_networks(seed: u64) -> Self {
         let now = Instant::now();
         Self {
             net: Connectivity::new(SmallRng::seed_from_u64(seed)),
@@ -113,6 +120,7 @@ impl World {
                 self.log.push((self.now, peer));
                 self.dials.insert(dial, (peer, addresses));
             }
+            Action::Confine { .. } => {}
             Action::Close(id) => self.close(id),
             Action::Disconnect(peer) => {
                 let all: Vec<_> = self.open.iter().filter(|(_, (p, _))| *p == peer).map(|(id, _)| *id).collect();
@@ -478,7 +486,7 @@ fn addresses_on_the_lan_are_used_for_targets_alone_and_bounded() {
     world.fail_dials();
     world.pass(10 * SECOND);
     assert!(world.dials_to(2).is_empty());
-    assert!(world.net.devices[&device(1)].direct_addresses().len() <= peers::MAX_DIAL_ADDRESSES);
+    assert!(world.net.devices[&device(1)].direct_addresses(&world.net.reach).len() <= peers::MAX_DIAL_ADDRESSES);
 }
 
 #[test]
@@ -509,6 +517,27 @@ fn nothing_is_dialled_after_leaving() {
     world.fail_dials();
     world.pass(300 * SECOND);
     assert_eq!(world.log.len(), before);
+}
+
+#[test]
+fn addresses_that_others_name_lead_into_no_network_that_is_not_theirs_too() {
+    let mut world = World::without_networks(70);
+    let inside = Target { relays: vec![], addresses: vec![address(1), "/ip4/127.0.0.1/tcp/6379".parse().unwrap()] };
+    world.input(Input::Targets(HashMap::from([(device(1), inside)])));
+    world.input(Input::Found { peer: peer(1), address: "/ip4/172.16.0.9/tcp/8080".parse().unwrap() });
+    // The rendezvous of a contact.
+    let id = world.home(9, false);
+    world.pass(300 * SECOND);
+    assert!(world.log.is_empty(), "something was dialled");
+    assert!(matches!(world.told.last(), Some(NetEvent::HomeDown(home, _)) if *home == id));
+    // Our own home is our own choice, and a network that we come into is shared.
+    world.home(9, true);
+    world.pass(300 * SECOND);
+    assert_eq!(world.log.last().map(|(_, peer)| *peer), Some(peer(9)));
+    let networks = vec![Network { address: "10.200.0.1".parse().unwrap(), prefix: 8 }];
+    world.input(Input::OwnAddresses { confirmed: vec![], listening: vec![], networks });
+    let (_, dialled) = world.dials.values().find(|(to, _)| *to == peer(1)).expect("no dial");
+    assert_eq!(dialled, &[address(1)]);
 }
 
 #[test]

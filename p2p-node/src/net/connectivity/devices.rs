@@ -83,7 +83,7 @@ impl Connectivity {
     /// changed.
     fn dial_directly(&mut self, id: DeviceId, peer: PeerId) {
         let Some(device) = self.devices.get(&id) else { return };
-        let addresses = device.direct_addresses();
+        let addresses = device.direct_addresses(&self.reach);
         if addresses.is_empty() || device.dialing.as_ref().is_some_and(|(_, to)| *to == addresses) {
             return;
         }

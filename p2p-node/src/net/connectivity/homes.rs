@@ -65,8 +65,15 @@ impl Connectivity {
     }
 
     pub(super) fn dial_home(&mut self, id: HomeId, peer: PeerId) {
-        let addresses = self.homes.get(&id).into_iter().flat_map(|home| &home.addresses);
-        let addresses = addresses.map(RendezvousAddr::to_multiaddr).collect();
+        // Our own are our choice; those of others are theirs.
+        let may_dial = |home: &Home, address| home.reserve || self.reach.admits_home(address);
+        let homes = self.homes.get(&id).into_iter();
+        let addresses = homes.flat_map(|home| home.addresses.iter().filter(move |address| may_dial(home, address)));
+        let addresses: Vec<_> = addresses.map(RendezvousAddr::to_multiaddr).collect();
+        if addresses.is_empty() {
+            self.home_unreachable(Some(peer), "its address is in a network that this machine is not in".into());
+            return;
+        }
         let dial = self.dial(DialFor::Home(id), peer, addresses);
         if let Some(home) = self.homes.get_mut(&id) {
             home.dialing = Some(dial);

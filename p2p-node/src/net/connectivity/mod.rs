@@ -13,6 +13,7 @@ mod devices;
 mod homes;
 mod liveness;
 mod peers;
+mod reach;
 #[cfg(test)]
 #[path = "connectivity_tests.rs"]
 mod tests;
@@ -28,13 +29,14 @@ use starling_keys::{DeviceId, RendezvousAddr};
 use starling_wire::streams::Connection;
 
 use super::{HomeId, NetEvent, Target, device_of, peer_of};
-use addresses::OwnAddresses;
+use addresses::{OwnAddresses, is_loopback};
 use agenda::Agenda;
 use liveness::Probes;
 use peers::{Connections, Device, Home};
 
 pub use liveness::Subject;
 pub use peers::is_circuit;
+pub use reach::{Network, Reach, is_direct};
 
 /// Dials under way at a time. A profile with thousands of contacts would otherwise open as many sockets at once when it starts.
 pub const MAX_DIALS: usize = 512;
@@ -96,8 +98,8 @@ pub enum Input {
     Found { peer: PeerId, address: Multiaddr },
     /// … is no longer valid.
     Expired { peer: PeerId, address: Multiaddr },
-    /// Our own addresses have changed.
-    OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr> },
+    /// Our own addresses have changed, and with them perhaps the networks that we are in.
+    OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr>, networks: Vec<Network> },
     /// Time has passed.
     Tick,
 }
@@ -127,6 +129,8 @@ pub enum Action {
     Probe { subject: Subject, peer: PeerId, number: u64 },
     /// Only these peers may connect to us.
     Admit(HashSet<PeerId>),
+    /// Peers that are not among these rendezvous may only be dialled as far as this reaches.
+    Confine { reach: Reach, homes: HashSet<PeerId> },
     /// Tell the engine.
     Tell(NetEvent),
 }
@@ -158,6 +162,7 @@ pub struct Connectivity {
     agenda: Agenda<Errand>,
     probes: Probes,
     own: OwnAddresses,
+    reach: Reach,
     leaving: bool,
     actions: VecDeque<Action>,
 }
@@ -175,6 +180,7 @@ impl Connectivity {
             agenda: Agenda::default(),
             probes: Probes::default(),
             own: OwnAddresses::default(),
+            reach: Reach::default(),
             leaving: false,
             actions: VecDeque::new(),
         }
@@ -216,7 +222,14 @@ impl Connectivity {
             Input::ListenerClosed(listener) => self.listener_closed(listener),
             Input::Found { peer, address } => self.found_on_lan(now, peer, address),
             Input::Expired { peer, address } => self.expired_on_lan(peer, &address),
-            Input::OwnAddresses { confirmed, listening } => self.set_own_addresses(&confirmed, &listening),
+            Input::OwnAddresses { confirmed, listening, networks } => {
+                if self.reach.networks != networks {
+                    self.reach.networks = networks;
+                    self.confine();
+                    self.expedite_all_devices(now);
+                }
+                self.set_own_addresses(&confirmed, &listening);
+            }
             Input::Tick => {}
         }
         self.run_due(now);
@@ -328,6 +341,14 @@ impl Connectivity {
         let homes = self.homes.values().filter_map(Home::peer);
         let admitted = devices.chain(homes).collect();
         self.act(Action::Admit(admitted));
+        self.confine();
+    }
+
+    fn confine(&mut self) {
+        let own = self.homes.values().filter(|home| home.reserve).flat_map(|home| &home.addresses);
+        self.reach.loopback = own.into_iter().any(is_loopback);
+        let homes = self.homes.values().filter_map(Home::peer).collect();
+        self.act(Action::Confine { reach: self.reach.clone(), homes });
     }
 
     fn leave(&mut self) {

@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, multiaddr::Protocol
 use starling_keys::RendezvousAddr;
 use starling_wire::streams::Connection;
 
-use super::{DialId, Target, backoff::Backoff, liveness::Liveness};
+use super::{DialId, Target, backoff::Backoff, liveness::Liveness, reach::Reach};
 
 /// Longest wait between two tries to reach a device.
 const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
@@ -74,9 +74,9 @@ impl Device {
     }
 
     /// Where it may be reached without a relay.
-    pub fn direct_addresses(&self) -> Vec<Multiaddr> {
+    pub fn direct_addresses(&self, reach: &Reach) -> Vec<Multiaddr> {
         let all = self.target.addresses.iter().chain(&self.lan);
-        all.filter(|a| !is_circuit(a)).take(MAX_DIAL_ADDRESSES).cloned().collect()
+        all.filter(|address| reach.admits(address)).take(MAX_DIAL_ADDRESSES).cloned().collect()
     }
 
     /// The stream has ended. Returns false if that was another one than the current one.

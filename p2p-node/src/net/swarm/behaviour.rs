@@ -17,11 +17,12 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use super::NetConfig;
+use super::{NetConfig, confine::Confine};
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub limits: connection_limits::Behaviour,
+    pub confine: Confine,
     pub streams: streams::Behaviour,
     pub relay: relay::client::Behaviour,
     pub dcutr: dcutr::Behaviour,
@@ -47,6 +48,7 @@ pub(super) async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<B
                     .with_max_established_incoming(Some(2048))
                     .with_max_established_per_peer(Some(8)),
             ),
+            confine: Confine::default(),
             // Until the engine has said who our contacts are, nobody gets in.
             streams: streams::Behaviour::new(&[DIRECT_PROTOCOL], Gate::Only(HashSet::new())),
             relay,

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::{Instrument, Span};
 
-use super::behaviour::Behaviour;
+use super::{behaviour::Behaviour, confine::Confine};
 use crate::net::{
     HomeId, NetCommand, NetEvent,
     connectivity::{Action, Connectivity, DialId, Input, Subject},
@@ -196,6 +196,7 @@ impl Driver {
                 self.opening.push(Box::pin(probe));
             }
             Action::Admit(peers) => self.swarm.behaviour_mut().streams.set_gate(Gate::Only(peers)),
+            Action::Confine { reach, homes } => self.swarm.behaviour_mut().confine = Confine { reach, homes },
             Action::Tell(event) => self.tell(event).await,
         }
     }

@@ -1,5 +1,6 @@
 //! What the swarm reports, as inputs of the state machine.
 
+use if_addrs::IfAddr;
 use libp2p::{
     dcutr, mdns, ping,
     swarm::{ConnectionId, DialError, SwarmEvent},
@@ -8,7 +9,7 @@ use starling_wire::streams::{self, Connection};
 
 use super::{behaviour::BehaviourEvent, driver::Driver};
 use crate::net::{
-    connectivity::{DialId, Input, is_circuit},
+    connectivity::{DialId, Input, Network, is_circuit},
     device_of,
 };
 
@@ -43,7 +44,7 @@ impl Driver {
             | SwarmEvent::ExternalAddrExpired { .. } => {
                 let confirmed = self.swarm.external_addresses().cloned().collect();
                 let listening = self.swarm.listeners().cloned().collect();
-                self.report(Input::OwnAddresses { confirmed, listening }).await;
+                self.report(Input::OwnAddresses { confirmed, listening, networks: networks() }).await;
             }
             _ => {}
         }
@@ -82,6 +83,17 @@ impl Driver {
             _ => {}
         }
     }
+}
+
+/// The networks that this machine is in; none, if the system does not say.
+fn networks() -> Vec<Network> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let network = |interface: if_addrs::Interface| match interface.addr {
+        IfAddr::V4(v4) => Network { address: v4.ip.into(), prefix: v4.prefixlen },
+        IfAddr::V6(v6) => Network { address: v6.ip.into(), prefix: v6.prefixlen },
+    };
+    // An interface that claims everything is no network to be in.
+    interfaces.into_iter().map(network).filter(|network| network.prefix >= 8).collect()
 }
 
 /// Why a dial failed, without any address.

@@ -5,6 +5,7 @@
 //! its stream, and what it has not acknowledged is sent again on the next one.
 
 mod behaviour;
+mod confine;
 mod driver;
 mod events;
 #[cfg(test)]
