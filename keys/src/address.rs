@@ -34,9 +34,46 @@ impl InviteToken {
         Self(rand::random())
     }
 
-    /// What a rendezvous knows of the token: it can recognise it, but not make it.
+    /// What its holder shows to the account that gave the invite, sealed to it.
+    pub fn proof(&self) -> InviteProof {
+        InviteProof(blake3::derive_key("starling 2026 invite proof v1", &self.0))
+    }
+}
+
+/// Proof that somebody holds an invite, for the account that gave it alone. Who has it cannot make the invite again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InviteProof(pub [u8; 32]);
+
+impl InviteProof {
+    /// What its holder shows to the rendezvous. Who has it can neither make the proof nor pass for its holder.
+    pub fn ticket(&self) -> InviteTicket {
+        let derived = blake3::derive_key("starling 2026 invite ticket v1", &self.0);
+        let mut ticket = [0; TOKEN_LEN];
+        ticket.copy_from_slice(&derived[..TOKEN_LEN]);
+        InviteTicket(ticket)
+    }
+}
+
+impl fmt::Debug for InviteProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteProof(…)")
+    }
+}
+
+/// What lets the holder of an invite write to an inbox at a rendezvous. Versions before 0.2 showed the invite's token itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InviteTicket(pub [u8; TOKEN_LEN]);
+
+impl InviteTicket {
+    /// What the rendezvous keeps: it can recognise the ticket, but not make it.
     pub fn hash(&self) -> [u8; 32] {
         blake3::derive_key("starling 2026 invite token v1", &self.0)
+    }
+}
+
+impl fmt::Debug for InviteTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteTicket(…)")
     }
 }
 

@@ -15,7 +15,7 @@ mod safety;
 mod seal;
 
 pub use account::{AccountId, AccountKey, InvalidId};
-pub use address::{Address, Invite, InviteError, InviteToken, LINK_SCHEME, TOKEN_LEN};
+pub use address::{Address, Invite, InviteError, InviteProof, InviteTicket, InviteToken, LINK_SCHEME, TOKEN_LEN};
 pub use chain::{DeviceChain, DeviceEntry, DeviceList, MAX_DEVICES, MAX_HOMES};
 pub use code::{CodeError, CodeExchange, ShortCode};
 pub use device::{Certificate, CertificateError, DeviceId, DeviceKey};

@@ -1,7 +1,7 @@
 //! What members, former members and strangers can do to each other at a server, through its sessions.
 
 use bytes::Bytes;
-use starling_keys::InviteToken;
+use starling_keys::InviteTicket;
 use starling_wire::{
     LogKey, LogVerb, eraser_of,
     rendezvous::{Devices, InviteRecord, KeyPackages, LogRequest, Refusal, RequestBody, ResponseBody, Snapshot},
@@ -196,7 +196,7 @@ async fn strangers_crowd_out_neither_friends_nor_invited_nor_own_devices() {
     let mut phone = Client::registered(&server, &alice, 0).await;
     let mut laptop = Client::connect(&server, alice.device(1)).await;
     phone.open(&log(1)).await;
-    let token = InviteToken([5; 12]);
+    let token = InviteTicket([5; 12]);
     let token_hash = Bytes::copy_from_slice(&token.hash());
     phone.ask(RequestBody::RegisterInvite(InviteRecord { token_hash, uses: 100, expires_at: u64::MAX })).await;
 

@@ -2,7 +2,7 @@
 //! repeating the request completes it.
 
 use bytes::Bytes;
-use starling_keys::InviteToken;
+use starling_keys::InviteTicket;
 use starling_wire::{
     LogKey,
     rendezvous::{InviteRecord, Refusal, RequestBody, ResponseBody},
@@ -19,7 +19,7 @@ use crate::{
     testing::{Client, Person, SERVER_KEY, closing, entry, refusal},
 };
 
-const TOKEN: InviteToken = InviteToken([5; 12]);
+const TOKEN: InviteTicket = InviteTicket([5; 12]);
 
 /// A server on a store that can be made to fail.
 struct World {

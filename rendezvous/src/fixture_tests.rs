@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use starling_keys::InviteToken;
+use starling_keys::InviteTicket;
 use starling_wire::{
     LogKey,
     rendezvous::{
@@ -19,7 +19,7 @@ use crate::{
     testing::{Client, Person, SERVER_KEY, closing, entry, refusal},
 };
 
-const TOKEN: InviteToken = InviteToken([5; 12]);
+const TOKEN: InviteTicket = InviteTicket([5; 12]);
 const OPERATORS_TOKEN: &str = "operator";
 
 fn fixtures() -> PathBuf {

@@ -47,7 +47,7 @@ pub struct InboxBody {
     /// A few words with a request.
     #[prost(string, tag = "4")]
     pub greeting: String,
-    /// The token of the invite that is used; empty without one.
+    /// The proof of the invite that is used (32 bytes); empty without one. Versions before 0.2 show its token (12 bytes).
     #[prost(bytes = "bytes", tag = "5")]
     pub token: Bytes,
     /// A welcome into the direct conversation with the sender.

@@ -360,7 +360,7 @@ pub struct ClaimedKeyPackages {
 /// An invite as the server knows it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct InviteRecord {
-    /// Hash of the token (32 bytes).
+    /// Hash of the ticket (32 bytes).
     #[prost(bytes = "bytes", tag = "1")]
     pub token_hash: Bytes,
     /// How often it can be used; 0 revokes it.
@@ -380,7 +380,7 @@ pub struct InboxAppend {
     /// Sealed [`crate::inbox::InboxItem`]: HPKE `enc` length (two bytes), `enc`, ciphertext.
     #[prost(bytes = "bytes", tag = "2")]
     pub sealed: Bytes,
-    /// The token of an invite …
+    /// The ticket of an invite …
     #[prost(bytes = "bytes", tag = "3")]
     pub token: Bytes,
     /// … or a proof of work …

@@ -324,7 +324,7 @@ impl Engine {
             device: Bytes::copy_from_slice(self.account.device().as_bytes()),
             name: self.account.identity.row.name.clone(),
             greeting: connect.greeting.clone(),
-            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.0)).unwrap_or_default(),
+            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.proof().0)).unwrap_or_default(),
             welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
             bot: self.account.identity.row.bot,
             known: None,

@@ -41,11 +41,9 @@ impl Engine {
     }
 
     fn register_invite(&mut self, turn: &mut Turn<'_>, home: HomeId, key: &[u8], row: &InviteRow) {
-        let Ok(token) = row.token.as_slice().try_into().map(InviteToken) else {
-            return;
-        };
+        let Some(token) = token_of(row) else { return };
         let record = InviteRecord {
-            token_hash: Bytes::copy_from_slice(&token.hash()),
+            token_hash: Bytes::copy_from_slice(&token.proof().ticket().hash()),
             uses: row.uses,
             expires_at: row.expires_at,
         };
@@ -79,12 +77,15 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn use_token(&mut self, turn: &mut Turn<'_>, token: &[u8]) -> Result<bool, EngineError> {
-        if token.is_empty() {
+    /// Uses up an invite that somebody shows the proof of. Whether it was good.
+    pub(crate) fn use_invite(&mut self, turn: &mut Turn<'_>, shown: &[u8]) -> Result<bool, EngineError> {
+        if shown.is_empty() {
             return Ok(false);
         }
-        let key = self.store.name("invite", token);
-        let Some(mut row) = turn.get::<InviteRow>(INVITES, &key)? else {
+        // Versions before 0.2 show the token itself.
+        let is_shown = |token: InviteToken| token.proof().0 == shown || token.0 == shown;
+        let all = turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)?;
+        let Some((key, mut row)) = all.into_iter().find(|(_, row)| token_of(row).is_some_and(is_shown)) else {
             return Ok(false);
         };
         if row.uses == 0 || row.expires_at < turn.wall() / 1000 {
@@ -92,7 +93,11 @@ impl Engine {
         }
         row.uses -= 1;
         turn.put(INVITES, &key, &row)?;
-        turn.fact(Fact::InviteUsed(token.to_vec()));
+        turn.fact(Fact::InviteUsed(row.token));
         Ok(true)
     }
+}
+
+fn token_of(row: &InviteRow) -> Option<InviteToken> {
+    row.token.as_slice().try_into().ok().map(InviteToken)
 }

@@ -58,7 +58,7 @@ impl Engine {
             // Delivered twice: it uses its invite up once.
             return Ok(Ok(()));
         }
-        let invited = self.use_token(turn, &body.token)?;
+        let invited = self.use_invite(turn, &body.token)?;
         if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
             return self.join(turn, &body, list, false);
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use starling_keys::{AccountId, DeviceEntry, DeviceKey, RendezvousAddr};
+use starling_keys::{AccountId, DeviceEntry, DeviceKey, InviteProof, RendezvousAddr};
 use starling_wire::{
     Puzzle,
     inbox::{INBOX_DOMAIN, INBOX_INFO, InboxBody, InboxItem},
@@ -170,7 +170,8 @@ impl Homes {
             account: to.account.as_bytes().to_vec(),
             device: device.as_bytes().to_vec(),
             sealed,
-            token: body.token.to_vec(),
+            token: <[u8; 32]>::try_from(&*body.token)
+                .map_or_else(|_| Vec::new(), |proof| InviteProof(proof).ticket().0.to_vec()),
             home: to.home.to_owned(),
         };
         let key = [&device.as_bytes()[..], &place].concat();

@@ -8,6 +8,7 @@ mod find_tests;
 mod fixture_tests;
 mod group_tests;
 mod imports_tests;
+mod invite_tests;
 mod permission_tests;
 mod promise_tests;
 mod sas_tests;

@@ -21,7 +21,7 @@ use starling_rendezvous::{
 };
 use starling_wire::{
     Text,
-    rendezvous::{Request, RequestBody, Response, ResponseBody},
+    rendezvous::{InboxAppend, Request, RequestBody, Response, ResponseBody},
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -101,6 +101,8 @@ pub struct World {
     rng: SmallRng,
     /// What the server's answers pass through on their way: a server that lies.
     pub lie: Option<Lie>,
+    /// What the server was asked to put into inboxes.
+    pub appended: Vec<InboxAppend>,
 }
 
 impl World {
@@ -128,6 +130,7 @@ impl World {
             now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
             rng: SmallRng::seed_from_u64(seed),
             lie: None,
+            appended: Vec::new(),
         };
         world.start_server();
         world
@@ -385,6 +388,9 @@ impl World {
 
     fn request(&mut self, who: Who, id: u64, ask: RequestBody) {
         if self.people[who].session.is_some() {
+            if let RequestBody::InboxAppend(append) = &ask {
+                self.appended.push(append.clone());
+            }
             self.put(Wire::ToServer(who), Packet::Request(Box::new(Request { id, body: Some(ask) })));
         }
     }

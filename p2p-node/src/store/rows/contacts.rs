@@ -81,8 +81,8 @@ pub struct InviteRow {
     /// Seconds since 1970.
     #[prost(uint64, tag = "3")]
     pub expires_at: u64,
-    /// The home knows it.
-    #[prost(bool, tag = "4")]
+    /// The home knows its ticket. The field before (4) said so of the token itself, in versions before 0.2.
+    #[prost(bool, tag = "5")]
     pub registered: bool,
 }
 
@@ -109,7 +109,7 @@ pub struct OutboundItemRow {
     /// Sealed item.
     #[prost(bytes = "vec", tag = "3")]
     pub sealed: Vec<u8>,
-    /// The invite's token; empty without one.
+    /// What the invite shows to the rendezvous; empty without one.
     #[prost(bytes = "vec", tag = "4")]
     pub token: Vec<u8>,
     /// The rendezvous where the inbox is.

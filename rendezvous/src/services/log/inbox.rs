@@ -179,10 +179,10 @@ fn pay_with_work(
     if session.paid.insert(purpose) { Ok(()) } else { Err(Refusal::Denied.into()) }
 }
 
-/// As `starling_keys::InviteToken::hash` does.
+/// As `starling_keys::InviteTicket::hash` does.
 fn token_hash(token: &[u8]) -> Result<Key, Rejected> {
     let token = token.try_into().map_err(|_| Rejected::from(Refusal::Denied))?;
-    Ok(starling_keys::InviteToken(token).hash())
+    Ok(starling_keys::InviteTicket(token).hash())
 }
 
 /// Reads the inbox of the session's device after a sequence number, and deletes what comes before.
