@@ -2,7 +2,7 @@
 
 use starling_wire::{Body, Delete, Event, EventId, Text};
 
-use super::{At, Fold, Kind, Refusal, Target, early};
+use super::{At, Fold, Kind, Refusal, Target, by_its_author, early};
 use crate::{
     api::types::DurableEventKind,
     limits::DELETE_WINDOW_MS,
@@ -15,14 +15,10 @@ impl Kind for Delete {
     }
 
     fn authorize(&self, at: &At<'_>, target: Option<&Target>) -> Result<(), Refusal> {
-        match target {
-            Some(Target::Message { by, .. }) if *by != at.origin.account => Err(Refusal::NotTheAuthor),
-            Some(Target::Message { row, .. }) if row.deleted => Err(Refusal::Deleted),
-            Some(Target::Call) => Err(Refusal::NotAMessage),
-            // By the clocks of the two events: every member comes to the same result, whenever it is asked.
-            _ if at.id.clock.ms().saturating_sub(self.target.clock.ms()) > DELETE_WINDOW_MS => Err(Refusal::TooLate),
-            _ => Ok(()),
-        }
+        by_its_author(at, target)?;
+        // By the clocks of the two events: every member comes to the same result, whenever it is asked.
+        let late = at.id.clock.ms().saturating_sub(self.target.clock.ms()) > DELETE_WINDOW_MS;
+        if late { Err(Refusal::TooLate) } else { Ok(()) }
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, target: Option<Target>) -> Result<(), StoreError> {

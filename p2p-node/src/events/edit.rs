@@ -2,7 +2,7 @@
 
 use starling_wire::{Edit, EventId};
 
-use super::{At, Fold, Kind, Refusal, Target, early};
+use super::{At, Fold, Kind, Refusal, Target, by_its_author, early};
 use crate::{
     api::types::DurableEventKind,
     store::{EventRow, StoreError},
@@ -14,12 +14,7 @@ impl Kind for Edit {
     }
 
     fn authorize(&self, at: &At<'_>, target: Option<&Target>) -> Result<(), Refusal> {
-        match target {
-            Some(Target::Message { by, .. }) if *by != at.origin.account => Err(Refusal::NotTheAuthor),
-            Some(Target::Message { row, .. }) if row.deleted => Err(Refusal::Deleted),
-            Some(Target::Call) => Err(Refusal::NotAMessage),
-            _ => Ok(()),
-        }
+        by_its_author(at, target)
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, target: Option<Target>) -> Result<(), StoreError> {

@@ -112,6 +112,16 @@ pub trait Kind {
     }
 }
 
+/// Whether an event about a message is its author's, and the message is still there. One that is not here, or not yet, is judged when it is.
+fn by_its_author(at: &At<'_>, target: Option<&Target>) -> Result<(), Refusal> {
+    match target {
+        Some(Target::Message { by, .. }) if *by != at.origin.account => Err(Refusal::NotTheAuthor),
+        Some(Target::Message { row, .. }) if row.deleted => Err(Refusal::Deleted),
+        Some(Target::Call) => Err(Refusal::NotAMessage),
+        _ => Ok(()),
+    }
+}
+
 /// The registry: what is known of the kind of an event. `None` if a newer version has made it up.
 pub fn kind(body: &Body) -> Option<&dyn Kind> {
     Some(match body {
