@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use futures::AsyncReadExt;
+use futures::{
+    AsyncReadExt,
+    io::{ReadHalf, WriteHalf},
+};
 use libp2p::Stream;
 use starling_wire::{
     rendezvous::{Request, RequestBody, Response, ResponseBody},
@@ -47,11 +50,11 @@ impl From<&str> for Left {
 pub async fn run(
     home: HomeId,
     stream: Stream,
-    mut requests: mpsc::Receiver<(u64, RequestBody)>,
+    requests: mpsc::Receiver<(u64, RequestBody)>,
     engine: mpsc::Sender<NetEvent>,
 ) -> Left {
     let (read, write) = stream.split();
-    let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
+    let (mut reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
     let hello = match tokio::time::timeout(GREETING, reader.next::<Response>()).await {
         Ok(Ok(Some(Response { body: Some(ResponseBody::Hello(hello)), .. }))) => hello,
         Ok(Err(error)) => return error.to_string().into(),
@@ -61,25 +64,43 @@ pub async fn run(
     if engine.send(NetEvent::HomeUp(home, hello)).await.is_err() {
         return "stopping".into();
     }
-    // Requests without an answer, and when the server last said something.
-    let open = AtomicI64::new(0);
-    let (heard, asked) = (AtomicU64::new(0), Notify::new());
+    let session = Session { home, engine, open: AtomicI64::new(0), heard: AtomicU64::new(0), asked: Notify::new() };
     // Side by side: if both ends waited for their writing, neither would read.
-    let read = async {
+    tokio::select! {
+        reason = session.read(reader) => reason,
+        reason = session.write(writer, requests) => reason,
+        reason = session.watch() => reason,
+    }
+}
+
+/// What the reading, writing and watching of one stream share.
+struct Session {
+    home: HomeId,
+    engine: mpsc::Sender<NetEvent>,
+    /// Requests without an answer.
+    open: AtomicI64,
+    /// Goes up with each response.
+    heard: AtomicU64,
+    /// A request was written.
+    asked: Notify,
+}
+
+impl Session {
+    async fn read(&self, mut reader: FrameReader<ReadHalf<Stream>>) -> Left {
         let mut away = None;
         loop {
             match reader.next::<Response>().await {
                 Ok(Some(response)) => {
-                    heard.fetch_add(1, Relaxed);
+                    self.heard.fetch_add(1, Relaxed);
                     match &response.body {
                         Some(ResponseBody::Drain(ms)) => away = Some(Duration::from_millis((*ms).min(60_000))),
                         _ if response.id == 0 => {}
-                        _ => drop(open.fetch_sub(1, Relaxed)),
+                        _ => drop(self.open.fetch_sub(1, Relaxed)),
                     }
-                    if engine.send(NetEvent::Home(home, response)).await.is_err() {
+                    if self.engine.send(NetEvent::Home(self.home, response)).await.is_err() {
                         return "stopping".into();
                     }
-                    if away.is_some() && open.load(Relaxed) <= 0 {
+                    if away.is_some() && self.open.load(Relaxed) <= 0 {
                         return Left { reason: "it is being restarted".into(), come_again: away };
                     }
                 }
@@ -87,18 +108,23 @@ pub async fn run(
                 Err(error) => return error.to_string().into(),
             }
         }
-    };
-    let write = async {
+    }
+
+    async fn write(
+        &self,
+        mut writer: FrameWriter<WriteHalf<Stream>>,
+        mut requests: mpsc::Receiver<(u64, RequestBody)>,
+    ) -> Left {
         while let Some((id, ask)) = requests.recv().await {
-            open.fetch_add(1, Relaxed);
+            self.open.fetch_add(1, Relaxed);
             writer.push(&Request { id, body: Some(ask) });
             while writer.waiting() < 256 * 1024
                 && let Ok((id, ask)) = requests.try_recv()
             {
-                open.fetch_add(1, Relaxed);
+                self.open.fetch_add(1, Relaxed);
                 writer.push(&Request { id, body: Some(ask) });
             }
-            asked.notify_one();
+            self.asked.notify_one();
             match tokio::time::timeout(STALLED, writer.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error.to_string().into(),
@@ -106,27 +132,23 @@ pub async fn run(
             }
         }
         "not needed any more".into()
-    };
-    // A server that is frozen keeps its connections. Nothing wakes this while no answer is due.
-    let watch = async {
+    }
+
+    /// Notices a server that is frozen and keeps its connections. Nothing wakes this while no answer is due.
+    async fn watch(&self) -> Left {
         let mut silent = false;
         loop {
-            if open.load(Relaxed) <= 0 && !silent {
-                asked.notified().await;
+            if self.open.load(Relaxed) <= 0 && !silent {
+                self.asked.notified().await;
             }
-            let before = heard.load(Relaxed);
+            let before = self.heard.load(Relaxed);
             tokio::time::sleep(SILENT).await;
-            let now_silent = open.load(Relaxed) > 0 && heard.load(Relaxed) == before;
+            let now_silent = self.open.load(Relaxed) > 0 && self.heard.load(Relaxed) == before;
             if now_silent != std::mem::replace(&mut silent, now_silent)
-                && engine.send(NetEvent::HomeSilent(home, silent)).await.is_err()
+                && self.engine.send(NetEvent::HomeSilent(self.home, silent)).await.is_err()
             {
                 return "stopping".into();
             }
         }
-    };
-    tokio::select! {
-        reason = read => reason,
-        reason = write => reason,
-        reason = watch => reason,
     }
 }
