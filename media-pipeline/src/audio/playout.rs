@@ -40,6 +40,36 @@ struct Waiting {
     arrived: Instant,
 }
 
+/// The delay that is aimed at, and what it follows from. In samples.
+#[derive(Debug)]
+struct Aim {
+    /// Transit times (arrival less time stamp) of the last seconds.
+    transits: VecDeque<(Instant, i64)>,
+    /// When the first packet came.
+    origin: Option<Instant>,
+    target: i64,
+    /// Delay that brings a burst of losses back: the packet after it has to be there. Fades.
+    for_bursts: i64,
+}
+
+impl Default for Aim {
+    fn default() -> Self {
+        let target = PLAYOUT_START.as_millis() as i64 * MS;
+        Self { transits: VecDeque::new(), origin: None, target, for_bursts: 0 }
+    }
+}
+
+/// Loss as told to the sender: counted since it was last asked for.
+#[derive(Debug, Default)]
+struct Loss {
+    /// Packets that should have come.
+    due: u64,
+    missing: u64,
+    bursts: u64,
+    /// Packets and bursts lost, fading.
+    pattern: (f32, f32),
+}
+
 /// The jitter buffer of one participant.
 #[derive(Debug)]
 pub struct Playout {
@@ -57,22 +87,12 @@ pub struct Playout {
     hold_until: Option<Instant>,
     /// Samples that were played while nothing was there.
     starved: i64,
-    /// Transit times (arrival less time stamp, in samples) of the last seconds.
-    transits: VecDeque<(Instant, i64)>,
-    origin: Option<Instant>,
-    target: i64,
-    /// Delay that brings a burst of losses back: the packet after it has to be there. Fades.
-    for_bursts: i64,
+    aim: Aim,
     /// Smoothed delay, in samples.
     delay: f32,
     since_stretch: u32,
     gap_ms: u64,
-    /// Loss as told to the sender: packets due, lost, bursts since last asked.
-    due: u64,
-    missing: u64,
-    bursts: u64,
-    /// Packets and bursts lost, fading.
-    pattern: (f32, f32),
+    loss: Loss,
     heard: Heard,
 }
 
@@ -88,17 +108,11 @@ impl Playout {
             newest: None,
             hold_until: None,
             starved: 0,
-            transits: VecDeque::new(),
-            origin: None,
-            target: PLAYOUT_START.as_millis() as i64 * MS,
-            for_bursts: 0,
+            aim: Aim::default(),
             delay: 0.0,
             since_stretch: 0,
             gap_ms: 0,
-            due: 0,
-            missing: 0,
-            bursts: 0,
-            pattern: (0.0, 0.0),
+            loss: Loss::default(),
             heard: Heard::default(),
         })
     }
@@ -153,37 +167,38 @@ impl Playout {
 
     /// Loss since this was last asked: percent, and mean number of packets in a row.
     pub fn loss(&mut self) -> (u8, f32) {
-        let (due, missing, bursts) = (self.due, self.missing, self.bursts);
-        (self.due, self.missing, self.bursts) = (0, 0, 0);
+        let (due, missing, bursts) = (self.loss.due, self.loss.missing, self.loss.bursts);
+        (self.loss.due, self.loss.missing, self.loss.bursts) = (0, 0, 0);
         let percent = (missing * 100).checked_div(due).unwrap_or(0).min(100) as u8;
         // One second has few bursts: the last ten together tell how long they are.
-        let (all, count) = self.pattern;
-        self.pattern = (all * 0.9 + missing as f32, count * 0.9 + bursts as f32);
-        (percent, if self.pattern.1 < 0.5 { 1.0 } else { self.pattern.0 / self.pattern.1 })
+        let (all, count) = self.loss.pattern;
+        self.loss.pattern = (all * 0.9 + missing as f32, count * 0.9 + bursts as f32);
+        (percent, if self.loss.pattern.1 < 0.5 { 1.0 } else { self.loss.pattern.0 / self.loss.pattern.1 })
     }
 
     /// How late packets come decides the delay that is aimed at.
     fn saw_transit(&mut self, at: i64, now: Instant) {
-        let origin = *self.origin.get_or_insert(now);
+        let origin = *self.aim.origin.get_or_insert(now);
         let arrival = (now - origin).as_micros() as i64 * MS / 1000;
-        self.transits.push_back((now, arrival - at));
-        while self.transits.front().is_some_and(|(then, _)| now.saturating_duration_since(*then) > MEMORY) {
-            self.transits.pop_front();
+        self.aim.transits.push_back((now, arrival - at));
+        while self.aim.transits.front().is_some_and(|(then, _)| now.saturating_duration_since(*then) > MEMORY) {
+            self.aim.transits.pop_front();
         }
-        if self.transits.len() < 10 {
+        if self.aim.transits.len() < 10 {
             return;
         }
-        let mut late: Vec<i64> = self.transits.iter().map(|(_, t)| *t).collect();
+        let mut late: Vec<i64> = self.aim.transits.iter().map(|(_, t)| *t).collect();
         late.sort_unstable();
         let fastest = late[0];
         let nearly_all = late[(late.len() - 1) * 97 / 100] - fastest;
         // A packet is 20 ms long, and the one after it is needed for the correction of errors.
-        self.for_bursts -= (self.for_bursts / BURSTS_FADE).max(1).min(self.for_bursts);
-        let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.for_bursts);
+        self.aim.for_bursts -= (self.aim.for_bursts / BURSTS_FADE).max(1).min(self.aim.for_bursts);
+        let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.aim.for_bursts);
         let bounds = (MIN_PLAYOUT.as_millis() as i64 * MS, MAX_PLAYOUT.as_millis() as i64 * MS);
         let wanted = wanted.clamp(bounds.0, bounds.1);
         // Up at once, down slowly.
-        self.target = if wanted > self.target { wanted } else { self.target - (self.target - wanted) / 50 };
+        self.aim.target =
+            if wanted > self.aim.target { wanted } else { self.aim.target - (self.aim.target - wanted) / 50 };
     }
 
     /// Samples from what is played now to the end of the newest packet.
@@ -205,7 +220,7 @@ impl Playout {
             Some(head) => head,
             None => {
                 // The very first packet: wait until the delay is there.
-                self.hold_until.get_or_insert(arrived + samples(self.target));
+                self.hold_until.get_or_insert(arrived + samples(self.aim.target));
                 self.decoded = sequence - 1;
                 first
             }
@@ -214,7 +229,7 @@ impl Playout {
             if sequence == self.decoded + 1 {
                 // The sender was silent. What comes now gets the delay that is aimed at.
                 self.head = Some(first);
-                self.hold_until = Some(arrived + samples(self.target));
+                self.hold_until = Some(arrived + samples(self.aim.target));
             } else {
                 self.saw_burst(sequence.saturating_sub(self.decoded + 1));
                 // What was concealed in the meantime is not concealed again.
@@ -241,7 +256,7 @@ impl Playout {
         let Some((at, packet)) = self.waiting.pop_first() else { return self.starve() };
         self.decoded = packet.sequence;
         self.heard.packets += 1;
-        self.due += 1;
+        self.loss.due += 1;
         self.gap_ms = 0;
         let pcm = match self.decoder.decode(&packet.payload) {
             Ok(pcm) => pcm.to_vec(),
@@ -310,7 +325,8 @@ impl Playout {
     fn saw_burst(&mut self, missing: u64) {
         // Also for a single one: its correction is in the next packet, which has to be there in time.
         if missing > 0 {
-            self.for_bursts = self.for_bursts.max((missing.min(MAX_BURST) as i64 + 1) * PACKET as i64 + TICK as i64);
+            self.aim.for_bursts =
+                self.aim.for_bursts.max((missing.min(MAX_BURST) as i64 + 1) * PACKET as i64 + TICK as i64);
         }
     }
 
@@ -319,9 +335,9 @@ impl Playout {
             return;
         }
         self.heard.lost += packets;
-        self.missing += packets;
-        self.due += packets;
-        self.bursts += 1;
+        self.loss.missing += packets;
+        self.loss.due += packets;
+        self.loss.bursts += 1;
         self.gap_ms = packets * 20;
         if self.gap_ms < MAX_GAP_MS {
             self.heard.longest_gap_ms = self.heard.longest_gap_ms.max(self.gap_ms);
@@ -333,7 +349,7 @@ impl Playout {
         let now = (self.buffered() + pcm.len() as i64) as f32;
         self.delay = if self.delay == 0.0 { now } else { self.delay * 0.9 + now * 0.1 };
         self.since_stretch += 1;
-        let (delay, target) = (self.delay as i64, self.target);
+        let (delay, target) = (self.delay as i64, self.aim.target);
         let far_too_much = delay > 2 * target + 100 * MS;
         let too_much = delay > target + 15 * MS && now as i64 > target;
         let too_little = delay < target - 12 * MS && (now as i64) < target;
