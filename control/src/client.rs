@@ -305,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_given_is_not_sent_as_an_older_node_may_not_know_it() {
         let (client, mut node) = connection();
-        let subscribe = Subscribe { since: None, chat: None, keepalive: None };
+        let subscribe = Subscribe { since: None, chat: None, keepalive: None, watch: None };
         let refuse = async {
             let request = request(&mut node).await;
             let error = Error::method_not_found("subscribe");
@@ -321,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_an_end_and_silence_are_told_apart() {
         let (client, mut node) = connection();
-        let subscribe = Subscribe { since: Some("c1:9".into()), chat: None, keepalive: None };
+        let subscribe = Subscribe { since: Some("c1:9".into()), chat: None, keepalive: None, watch: None };
         let refuse = async {
             let id = request(&mut node).await["id"].clone();
             let error =
