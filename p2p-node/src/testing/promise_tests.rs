@@ -116,8 +116,8 @@ impl Changing {
                 && self.world.server_runs()
                 && self.world.is_running(self.sides[side][0]) =>
             {
-                let who = self.world.begin_linking(self.sides[side][0]);
-                self.sides[side].push(who);
+                let who = self.world.link_within(self.sides[side][0], 400);
+                self.sides[side].extend(who);
             }
             1 => self.remove(side),
             2 => {

@@ -165,14 +165,39 @@ impl World {
 
     /// The same, without a code: it asks and is answered at once, and is one of the account's devices when the world goes on.
     pub fn begin_linking(&mut self, who: Who) -> Who {
-        let (name, account) = (self.people[who].name.clone(), self.people[who].account);
+        let (device, _) = self.let_in(who);
+        self.joined(who, device)
+    }
+
+    /// A device is linked as it is outside of tests: it exists when the home has the chain with it. `None` if it has not after so many steps.
+    pub fn link_within(&mut self, who: Who, steps: usize) -> Option<Who> {
+        let (device, mut answer) = self.let_in(who);
+        for _ in 0..steps {
+            match answer.try_recv() {
+                Ok(Ok(())) => return Some(self.joined(who, device)),
+                Ok(Err(_)) => return None,
+                Err(_) if !self.step() => return None,
+                Err(_) => {}
+            }
+        }
+        None
+    }
+
+    /// A device asks, and the user agrees.
+    fn let_in(&mut self, who: Who) -> (NewDevice, oneshot::Receiver<Result<(), NodeError>>) {
+        let account = self.people[who].account;
         let device = NewDevice::generate().unwrap();
         let joining = device.joining(&account);
-        let (reply, _) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         let (engine, _) = self.people[who].running.as_mut().unwrap();
         engine.account.candidates.push(Candidate::of(joining, self.home.peer));
-        let answer = AccountCommand::AnswerLink { device: device.id(), rights: Some(Rights::Admin), reply };
-        self.turn(who, vec![Input::Command(answer.into())]);
+        let agreed = AccountCommand::AnswerLink { device: device.id(), rights: Some(Rights::Admin), reply };
+        self.turn(who, vec![Input::Command(agreed.into())]);
+        (device, answer)
+    }
+
+    fn joined(&mut self, who: Who, device: NewDevice) -> Who {
+        let name = self.people[who].name.clone();
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         let chain = engine.account.list().unwrap().clone();
         let recovery_key = engine.account.identity.row.recovery_public.clone();

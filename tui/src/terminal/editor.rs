@@ -57,8 +57,10 @@ impl Drop for Running {
 }
 
 async fn run(editor: &str, path: &Path) -> std::io::Result<WaitStatus> {
-    // As git does: the variable is the user's own, and may hold arguments, quotes and variables.
-    let child = Command::new("sh").arg("-c").arg(format!("{editor} \"$@\"")).arg(editor).arg(path).spawn()?;
+    // As git does: the variable is the user's own, and may hold arguments, quotes and variables. Keys that interrupt are the editor's: the shell waits
+    // for it (a trap is not inherited).
+    let command = format!("trap : INT QUIT; {editor} \"$@\"");
+    let child = Command::new("sh").arg("-c").arg(command).arg(editor).arg(path).spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
     let mut running = Running(Some(pid));
     let status = tokio::task::spawn_blocking(move || wait(pid)).await.map_err(std::io::Error::other)?;

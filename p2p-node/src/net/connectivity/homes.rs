@@ -65,8 +65,9 @@ impl Connectivity {
     }
 
     pub(super) fn dial_home(&mut self, id: HomeId, peer: PeerId) {
-        // Our own are our choice; those of others are theirs.
-        let may_dial = |home: &Home, address| home.reserve || self.reach.admits_home(address);
+        // Our own are our choice, and so is the one that was named to a device that joins its account and has none yet; those of others are theirs.
+        let has_own = self.homes.values().any(|home| home.reserve);
+        let may_dial = |home: &Home, address| home.reserve || !has_own || self.reach.admits_home(address);
         let homes = self.homes.get(&id).into_iter();
         let addresses = homes.flat_map(|home| home.addresses.iter().filter(move |address| may_dial(home, address)));
         let addresses: Vec<_> = addresses.map(RendezvousAddr::to_multiaddr).collect();

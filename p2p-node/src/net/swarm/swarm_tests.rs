@@ -35,6 +35,13 @@ fn targets(device: DeviceId, addresses: Vec<Multiaddr>) -> NetCommand {
     NetCommand::Targets(HashMap::from([(device, Target { relays: vec![], addresses })]))
 }
 
+/// Loopback is dialled only beside a home there; nobody answers at this one.
+fn home_on_loopback() -> NetCommand {
+    let home = peer_of(&DeviceKey::from_seed(&[9; 32]).id()).unwrap();
+    let home: RendezvousAddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{home}").parse().unwrap();
+    NetCommand::Homes(HashMap::from([(home.peer, (vec![home], true))]))
+}
+
 #[tokio::test]
 async fn two_devices_connect_exchange_frames_and_notice_that_one_has_left() {
     let (alice, bob) = (DeviceKey::from_seed(&[1; 32]), DeviceKey::from_seed(&[2; 32]));
@@ -42,11 +49,8 @@ async fn two_devices_connect_exchange_frames_and_notice_that_one_has_left() {
     let address: Multiaddr = format!("/ip4/127.0.0.1/udp/{port}/quic-v1").parse().unwrap();
     let (to_alice, mut from_alice) = swarm(&alice, address.clone()).await;
     let (to_bob, mut from_bob) = swarm(&bob, "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()).await;
-    // Loopback is dialled only beside a home there; nobody answers at this one.
-    let home = DeviceKey::from_seed(&[3; 32]).id();
-    let home: RendezvousAddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", peer_of(&home).unwrap()).parse().unwrap();
     for to in [&to_alice, &to_bob] {
-        to.send(NetCommand::Homes(HashMap::from([(home.peer, (vec![home.clone()], true))])));
+        to.send(home_on_loopback());
     }
     to_alice.send(targets(bob.id(), vec![]));
     to_bob.send(targets(alice.id(), vec![address]));
@@ -80,6 +84,7 @@ fn device_that_freezes(key: DeviceKey, peer: DeviceId, address: Multiaddr) -> st
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (to, mut from) = swarm(&key, "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()).await;
+            to.send(home_on_loopback());
             to.send(targets(peer, vec![address]));
             loop {
                 match words.try_recv() {
