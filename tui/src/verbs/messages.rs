@@ -223,11 +223,18 @@ pub async fn listen(
     // Who resumes after a cursor wants what was missed answered, too; with `all` they would answer years.
     let resumes = since.starts_with("c1:");
     let mut listener = Listener { chat, since, resumes, left: count, out: tokio::io::stdout() };
+    // A node of our own says good-bye. Also a signal between two subscriptions ends this verb as one while it listens does.
+    let _handled = signals::handle();
+    let ended = |signal: Signal| match signal {
+        Signal::Terminate => Ok(()),
+        Signal::Interrupt | Signal::Hangup | Signal::Quit | Signal::Other(_) => Err(signal.error()),
+    };
     loop {
-        let (_, client) = node_of(global).await?;
-        let client = Arc::new(client);
-        // A node of our own says good-bye.
-        let _handled = signals::handle();
+        let client = tokio::select! {
+            biased;
+            signal = signals::received() => return ended(signal),
+            node = node_of(global) => Arc::new(node?.1),
+        };
         let answerer = exec.as_ref().map(|command| Answerer::start(global, &client, command));
         let followed = tokio::select! {
             // First: events may come faster than they are written.
@@ -238,10 +245,7 @@ pub async fn listen(
         match followed {
             Err(signal) => {
                 end(answerer, false, &client).await;
-                return match signal {
-                    Signal::Terminate => Ok(()),
-                    Signal::Interrupt | Signal::Hangup | Signal::Quit | Signal::Other(_) => Err(signal.error()),
-                };
+                return ended(signal);
             }
             // What we owe to the others (that we have it) leaves before we do.
             Ok(Ok(())) => {
