@@ -31,8 +31,8 @@ use crate::{
 const ATTEMPTS: usize = 150;
 /// How long a node that runs may take to give its first answer. One that is busy needs well under a second.
 pub const FIRST_ANSWER: Duration = Duration::from_secs(10);
-/// How often, every 20 ms, it is asked whether what we owe to others (that we have their messages) has left before our own node ends.
-const FLUSHES: usize = 100;
+/// How long a command waits for what its node still owes to others when it ends: far less than the grace after a signal.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(1_500);
 /// How long a node that ends waits for the commands that use it.
 const GUESTS_END: Duration = Duration::from_secs(10);
 /// Connections to the control port that have given the token, at a time; more wait in the queue of the port.
@@ -101,13 +101,17 @@ impl Client {
     /// Stops the node if it was started for this command, once other commands that use it have what they asked for.
     pub async fn finish(&self) {
         if let Some(own) = &self.own {
-            for _ in 0..FLUSHES {
-                let owes = self.call(node::Flush {}).await.is_ok_and(|flushed| flushed.owes);
-                if !owes || self.call(node::Status::default()).await.is_ok_and(|status| status.is_cut_off()) {
-                    break;
+            let flush = async {
+                loop {
+                    let owes = self.call(node::Flush {}).await.is_ok_and(|flushed| flushed.owes);
+                    if !owes || self.call(node::Status::default()).await.is_ok_and(|status| status.is_cut_off()) {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            };
+            // An answer may stand behind events that nobody reads any more.
+            let _ = tokio::time::timeout(FLUSH_PATIENCE, flush).await;
             let _ = own.stop.try_send(());
             // Until it has stopped, the next command could not start its own.
             if let Some(task) = own.task.lock().await.take() {
