@@ -37,6 +37,8 @@ fn every_signal_that_ends_a_process_and_can_be_caught_restores_the_terminal_and_
         screen.signal(signal);
         assert_eq!(screen.ends(), code, "{signal}");
         assert!(screen.not_restored().is_empty(), "{signal}: {:?}", screen.not_restored());
+        // What it has said may be read a moment after its end.
+        screen.sees("has ended the program");
         let text = screen.text();
         assert!(text.contains("has ended the program") && !text.contains('_'), "{signal}:\n{text}");
     }

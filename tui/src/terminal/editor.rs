@@ -57,9 +57,9 @@ impl Drop for Running {
 }
 
 async fn run(editor: &str, path: &Path) -> std::io::Result<WaitStatus> {
-    // As git does: the variable is the user's own, and may hold arguments, quotes and variables. Keys that interrupt are the editor's: the shell waits
-    // for it (a trap is not inherited).
-    let command = format!("trap : INT QUIT; {editor} \"$@\"");
+    // As git does: the variable is the user's own, and may hold arguments, quotes and variables. The shell becomes the
+    // editor, so that keys that interrupt reach no other process.
+    let command = format!("exec {editor} \"$@\"");
     let child = Command::new("sh").arg("-c").arg(command).arg(editor).arg(path).spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::NotFound)?;
     let mut running = Running(Some(pid));
