@@ -4,8 +4,9 @@
 //! *member's*. Every state is bounded for each network around an address and for all together:
 //!
 //! - Handshakes: half of all places are kept for networks from which members have come before.
-//! - Open connections: strangers have half of all places. Who comes when their share or the server is full takes the place of the oldest stranger of
-//!   the network that has most: newcomers always get in, so that members can show who they are.
+//! - Open connections: strangers have half of all places. Who comes when the share of strangers from the same network is full takes the place of the
+//!   oldest of them; when that of all strangers, or the server, is full, the place of the oldest stranger of the network that has most. Newcomers
+//!   get in, so that members can show who they are, also those who share an address with a crowd.
 //!
 //! Connections from a trusted proxy cannot be told apart: a proxy counts as one network that may have half of everything.
 
@@ -119,14 +120,16 @@ impl Slots {
     /// The handshake is done. Gives the connection that has to be closed for it, if any.
     pub fn open(&mut self, id: ConnectionId, peer: PeerId) -> Result<Option<(ConnectionId, PeerId)>, NoSlot> {
         let Some(mut slot) = self.remove(id) else { return Ok(None) };
-        self.check_networks(&slot.origin, Class::Stranger)?;
         let strangers = self.total(Class::Stranger);
         let is_full = strangers + self.total(Class::Member) >= self.bounds.open;
-        let mut evicted = None;
-        if is_full || strangers >= (self.bounds.open / 2).max(1) {
-            let oldest = self.oldest_of_the_largest_crowd().ok_or(NoSlot::Total)?;
-            evicted = self.remove(oldest).and_then(|slot| Some((oldest, slot.peer?)));
-        }
+        let oldest = if let Some(network) = self.full_network(&slot.origin, Class::Stranger) {
+            self.oldest_stranger_of(slot.origin.widest(), network)
+        } else if is_full || strangers >= (self.bounds.open / 2).max(1) {
+            Some(self.oldest_of_the_largest_crowd().ok_or(NoSlot::Total)?)
+        } else {
+            None
+        };
+        let evicted = oldest.and_then(|oldest| Some((oldest, self.remove(oldest)?.peer?)));
         slot.class = Class::Stranger;
         slot.peer = Some(peer);
         self.insert(id, slot);
@@ -155,22 +158,30 @@ impl Slots {
     }
 
     fn check_networks(&self, origin: &Origin, class: Class) -> Result<(), NoSlot> {
+        self.full_network(origin, class).map_or(Ok(()), |_| Err(NoSlot::Network))
+    }
+
+    /// The narrowest of the networks around an address that have as many connections as they may: one place less there is one less in all of them.
+    fn full_network(&self, origin: &Origin, class: Class) -> Option<Network> {
         let (total, share) = match class {
             Class::Pending => (self.bounds.pending, 16),
             Class::Stranger => (self.bounds.open, 8),
             Class::Member => (self.bounds.open, 1),
         };
         let narrow = (self.bounds.per_address / share).max(1);
-        for (step, network) in origin.networks().iter().enumerate() {
+        let is_full = |(step, network): &(usize, &Network)| {
             let most = match origin {
                 Origin::Proxy(_) => total / 2,
                 Origin::Client(_) => narrow << step,
             };
-            if self.by_network.get(&(*network, class)).is_some_and(|count| *count >= most.max(1)) {
-                return Err(NoSlot::Network);
-            }
-        }
-        Ok(())
+            self.by_network.get(&(**network, class)).is_some_and(|count| *count >= most.max(1))
+        };
+        origin.networks().iter().enumerate().find(is_full).map(|(_, network)| *network)
+    }
+
+    fn oldest_stranger_of(&self, widest: Network, network: Network) -> Option<ConnectionId> {
+        let is_there = |id: &ConnectionId| self.slots.get(id).is_some_and(|s| s.origin.networks().contains(&network));
+        self.strangers.get(&widest)?.iter().map(|(_, id)| *id).find(is_there)
     }
 
     fn oldest_of_the_largest_crowd(&self) -> Option<ConnectionId> {

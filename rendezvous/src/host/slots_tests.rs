@@ -62,8 +62,10 @@ fn half_of_the_handshakes_are_kept_for_networks_of_members() {
 #[test]
 fn one_address_cannot_take_all_connections() {
     let mut world = World::new();
-    let got = (0..100).filter(|_| world.connect("192.0.2.1").is_ok()).count();
-    assert_eq!(got, 4);
+    for _ in 0..100 {
+        world.connect("192.0.2.1").unwrap();
+    }
+    assert_eq!(world.slots.total(Class::Stranger), 4);
     // Also with registered accounts.
     let mut world = World::new();
     let members = (0..100).filter_map(|_| world.connect("192.0.2.1").ok());
@@ -99,6 +101,22 @@ fn who_comes_when_strangers_fill_their_share_displaces_one_of_the_largest_crowd(
 }
 
 #[test]
+fn a_member_gets_in_beside_a_crowd_at_its_own_address_and_in_its_network() {
+    let mut world = World::new();
+    let crowd: Vec<ConnectionId> = (0..4).map(|_| world.connect("192.0.2.1").unwrap().0).collect();
+    let (member, displaced) = world.connect("192.0.2.1").unwrap();
+    assert_eq!(displaced, Some(crowd[0]));
+    world.slots.is_member(member);
+    // Whatever the crowd does now, the member stays, and the crowd grows no larger.
+    for host in 0..200 {
+        world.connect(&format!("192.0.2.{host}")).unwrap();
+    }
+    assert!(world.slots.slots.contains_key(&member));
+    assert_eq!(world.slots.total(Class::Stranger), 16);
+    assert!(world.slots.by_network.iter().all(|((_, class), count)| *class != Class::Stranger || *count <= 16));
+}
+
+#[test]
 fn members_are_displaced_by_nobody() {
     let mut world = World::new();
     for n in 0..100 {
@@ -113,8 +131,10 @@ fn members_are_displaced_by_nobody() {
 #[test]
 fn a_proxy_may_have_half_of_everything() {
     let mut world = World::new();
-    let got = (0..200).filter(|_| world.connect("10.1.1.1").is_ok()).count();
-    assert_eq!(got, 50);
+    for _ in 0..200 {
+        world.connect("10.1.1.1").unwrap();
+    }
+    assert_eq!(world.slots.total(Class::Stranger), 50);
     world.connect("192.0.2.1").unwrap();
 }
 
