@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 150;
 /// How long a node that runs may take to give its first answer. One that is busy needs well under a second.
 pub const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How long a command waits for what its node still owes to others when it ends: far less than the grace after a signal.
-const FLUSH_PATIENCE: Duration = Duration::from_millis(1_500);
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a node that ends waits for the commands that use it.
 const GUESTS_END: Duration = Duration::from_secs(10);
 /// Connections to the control port that have given the token, at a time; more wait in the queue of the port.
@@ -110,8 +110,15 @@ impl Client {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             };
-            // An answer may stand behind events that nobody reads any more.
-            let _ = tokio::time::timeout(FLUSH_PATIENCE, flush).await;
+            // Answers stand behind events that nobody reads any more.
+            let drain = async { while self.line().await.is_ok() {} };
+            let _ = tokio::time::timeout(FLUSH_PATIENCE, async {
+                tokio::select! {
+                    () = flush => {}
+                    () = drain => {}
+                }
+            })
+            .await;
             let _ = own.stop.try_send(());
             // Until it has stopped, the next command could not start its own.
             if let Some(task) = own.task.lock().await.take() {
