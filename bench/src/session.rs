@@ -113,18 +113,8 @@ impl Session {
     }
 
     /// A signed request to a log.
-    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, mut request: LogRequest) -> anyhow::Result<ResponseBody> {
-        request.address = Bytes::copy_from_slice(&key.address());
-        request.signature = Bytes::copy_from_slice(&key.sign(verb, &self.hello.nonce, &request.signed_payload()));
-        self.ask(match verb {
-            LogVerb::Open => RequestBody::LogOpen(request),
-            LogVerb::Append => RequestBody::LogAppend(request),
-            LogVerb::Close => RequestBody::LogClose(request),
-            LogVerb::Read => RequestBody::LogRead(request),
-            LogVerb::Signal => RequestBody::LogSignal(request),
-            LogVerb::Trim => RequestBody::LogTrim(request),
-        })
-        .await
+    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, request: LogRequest) -> anyhow::Result<ResponseBody> {
+        self.ask(key.request(verb, &self.hello.nonce, request)).await
     }
 
     /// Leaves an item in a device's inbox for so much work; gives what is asked for if that is too little.

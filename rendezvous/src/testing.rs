@@ -113,18 +113,8 @@ impl Client {
     }
 
     /// A signed request to a log.
-    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, mut request: LogRequest) -> ResponseBody {
-        request.address = Bytes::copy_from_slice(&key.address());
-        request.signature = Bytes::copy_from_slice(&key.sign(verb, &self.hello.nonce, &request.signed_payload()));
-        self.ask(match verb {
-            LogVerb::Open => RequestBody::LogOpen(request),
-            LogVerb::Append => RequestBody::LogAppend(request),
-            LogVerb::Close => RequestBody::LogClose(request),
-            LogVerb::Read => RequestBody::LogRead(request),
-            LogVerb::Signal => RequestBody::LogSignal(request),
-            LogVerb::Trim => RequestBody::LogTrim(request),
-        })
-        .await
+    pub async fn log(&mut self, key: &LogKey, verb: LogVerb, request: LogRequest) -> ResponseBody {
+        self.ask(key.request(verb, &self.hello.nonce, request)).await
     }
 
     pub async fn open(&mut self, key: &LogKey) {

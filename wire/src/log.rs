@@ -1,6 +1,9 @@
 //! Epoch logs: their keys, the signatures that append and read, and padding.
 
+use bytes::Bytes;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+
+use crate::rendezvous::{LogRequest, RequestBody};
 
 /// What a log signature allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,20 @@ impl LogKey {
     /// Signs a request. `nonce` is the one that the server gave this session.
     pub fn sign(&self, verb: LogVerb, nonce: &[u8], payload: &[u8]) -> [u8; 64] {
         self.0.sign(&signed_bytes(verb.label(), nonce, &self.address(), payload)).to_bytes()
+    }
+
+    /// A signed request to this log, in the session with this nonce.
+    pub fn request(&self, verb: LogVerb, nonce: &[u8], mut request: LogRequest) -> RequestBody {
+        request.address = Bytes::copy_from_slice(&self.address());
+        request.signature = Bytes::copy_from_slice(&self.sign(verb, nonce, &request.signed_payload()));
+        match verb {
+            LogVerb::Open => RequestBody::LogOpen(request),
+            LogVerb::Append => RequestBody::LogAppend(request),
+            LogVerb::Close => RequestBody::LogClose(request),
+            LogVerb::Read => RequestBody::LogRead(request),
+            LogVerb::Signal => RequestBody::LogSignal(request),
+            LogVerb::Trim => RequestBody::LogTrim(request),
+        }
     }
 
     /// Shows who holds this key that `subject` comes from somebody who holds it, too, in this session.

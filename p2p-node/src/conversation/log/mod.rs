@@ -42,7 +42,6 @@ impl Homes {
         let Some((nonce, erasers)) = hello.map(|h| (h.nonce.clone(), h.erasers)) else {
             return false;
         };
-        request.address = Bytes::copy_from_slice(&keys.address);
         if erasers {
             let secret = self.eraser_secret(&keys.address);
             if verb == LogVerb::Append {
@@ -52,17 +51,7 @@ impl Homes {
                 request.erasing = Bytes::copy_from_slice(&secret);
             }
         }
-        let payload = request.signed_payload();
-        request.signature = Bytes::copy_from_slice(&keys.key.sign(verb, &nonce, &payload));
-        let ask = match verb {
-            LogVerb::Open => RequestBody::LogOpen(request),
-            LogVerb::Append => RequestBody::LogAppend(request),
-            LogVerb::Close => RequestBody::LogClose(request),
-            LogVerb::Read => RequestBody::LogRead(request),
-            LogVerb::Signal => RequestBody::LogSignal(request),
-            LogVerb::Trim => RequestBody::LogTrim(request),
-        };
-        self.request(turn, home, ask, pending);
+        self.request(turn, home, keys.key.request(verb, &nonce, request), pending);
         true
     }
 }
