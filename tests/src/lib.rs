@@ -239,6 +239,15 @@ impl World {
         (output.status.code().unwrap(), error["error"]["message"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// One with alice and bob, who have met.
+    pub fn of_friends() -> Self {
+        let world = Self::new();
+        world.person("alice");
+        world.person("bob");
+        world.befriend("alice", "bob");
+        world
+    }
+
     pub fn person(&self, name: &str) {
         self.json(name, &["init", "--name", name, "--rendezvous", &self.address]);
     }

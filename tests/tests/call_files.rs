@@ -11,15 +11,6 @@ use std::{
 use starling_media::audio::{self, strongest_tone};
 use starling_tests::{Process, World};
 
-/// Two who are contacts.
-fn friends() -> World {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
-    world
-}
-
 /// Seconds of a tone as a WAV file whose header was written before its length was known, as `ffmpeg -f wav -` does it.
 fn streamed_wav(hertz: f32, seconds: usize) -> Vec<u8> {
     let mut bytes = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
@@ -41,7 +32,7 @@ fn tone_in(path: &Path) -> u32 {
 
 #[test]
 fn sound_from_a_stream_and_from_a_pipe_is_played() {
-    let world = friends();
+    let world = World::of_friends();
     let dir = world.dir.path().to_owned();
     let (stream, heard, told) = (dir.join("stream.wav"), dir.join("heard.wav"), dir.join("told.wav"));
     fs::write(&stream, streamed_wav(700.0, 3)).unwrap();
@@ -65,7 +56,7 @@ fn sound_from_a_stream_and_from_a_pipe_is_played() {
 
 #[test]
 fn files_that_cannot_be_used_are_refused_before_it_rings() {
-    let world = friends();
+    let world = World::of_friends();
     let dir = world.dir.path().to_owned();
     let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let (sound, link, hard) = (at("a.wav"), at("link.wav"), at("hard.wav"));

@@ -49,7 +49,7 @@ fn tone_in(path: &Path) -> (u32, f32) {
 
 #[test]
 fn a_pattern_and_a_tone_arrive_whole() {
-    let world = friends();
+    let world = World::of_friends();
     let dir = world.dir.path().to_owned();
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
     let mut bob = call(
@@ -109,15 +109,6 @@ fn a_pattern_and_a_tone_arrive_whole() {
     }
 }
 
-/// Two who are contacts.
-fn friends() -> World {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
-    world
-}
-
 const QUIET: [&str; 4] = ["--audio-in", "tone", "--audio-out", "none"];
 
 fn stats_of_alice(world: &World) -> std::path::PathBuf {
@@ -145,7 +136,7 @@ fn connected(world: &World, extra: &[&str]) -> (Process, Process) {
 
 #[test]
 fn a_relayed_call_shows_no_address_and_works() {
-    let world = friends();
+    let world = World::of_friends();
     let stats = stats_of_alice(&world);
     let (mut alice, _bob) = connected(&world, &["--relay-only", "--video-in", "pattern:320x180@30"]);
     until("sound and pictures", || {
@@ -160,7 +151,7 @@ fn a_relayed_call_shows_no_address_and_works() {
 
 #[test]
 fn a_network_that_loses_a_fifth_of_all_carries_a_call() {
-    let world = friends();
+    let world = World::of_friends();
     let stats = stats_of_alice(&world);
     let file = stats.to_string_lossy().into_owned();
     let start = |who: &str, verb: &[&str], seed: u8| {
@@ -191,7 +182,7 @@ fn a_network_that_loses_a_fifth_of_all_carries_a_call() {
 
 #[test]
 fn a_call_outlives_the_rendezvous() {
-    let mut world = friends();
+    let mut world = World::of_friends();
     let stats = stats_of_alice(&world);
     let (mut alice, bob) = connected(&world, &[]);
     world.rendezvous = None;
@@ -206,7 +197,7 @@ fn a_call_outlives_the_rendezvous() {
 
 #[test]
 fn who_is_killed_is_noticed_and_no_call_is_left() {
-    let world = friends();
+    let world = World::of_friends();
     let (alice, mut bob) = connected(&world, &[]);
     bob.kill();
     alice.wait_for("the interruption", |e| e["call"]["state"] == "interrupted");
@@ -218,7 +209,7 @@ fn who_is_killed_is_noticed_and_no_call_is_left() {
 
 #[test]
 fn a_call_whose_command_is_killed_is_not_left_to_the_daemon() {
-    let world = friends();
+    let world = World::of_friends();
     let _daemon = world.daemon("alice");
     let (mut alice, bob) = connected(&world, &[]);
     alice.kill();
@@ -236,7 +227,7 @@ fn a_call_whose_command_is_killed_is_not_left_to_the_daemon() {
 
 #[test]
 fn a_call_is_declined_with_a_word_or_missed() {
-    let world = friends();
+    let world = World::of_friends();
     let (_alice, _bob) = (world.daemon("alice"), world.daemon("bob"));
     let news = world.listen("bob", "now");
     news.wait_for("readiness", |e| e["type"] == "stream.ready");
@@ -261,7 +252,7 @@ fn a_call_is_declined_with_a_word_or_missed() {
 
 #[test]
 fn both_call_at_once_and_talk() {
-    let world = friends();
+    let world = World::of_friends();
     let (_alice, _bob) = (world.daemon("alice"), world.daemon("bob"));
     let start = |who: &str, other: &str| {
         let mut args = vec!["start", other];
@@ -279,7 +270,7 @@ fn both_call_at_once_and_talk() {
 
 #[test]
 fn a_recording_begins_when_the_other_side_agrees_and_holds_both() {
-    let world = friends();
+    let world = World::of_friends();
     let file = world.dir.path().join("talk.mp4");
     let record = file.to_string_lossy().into_owned();
     let mut answer = vec!["answer", "--auto", "--count", "1", "--allow-recording", "--video-in", "pattern:320x180@30"];
@@ -319,7 +310,7 @@ fn a_recording_begins_when_the_other_side_agrees_and_holds_both() {
 
 #[test]
 fn nothing_is_recorded_without_consent_and_consent_can_be_taken_back() {
-    let world = friends();
+    let world = World::of_friends();
     let dir = world.dir.path();
     let (alice, bob) = connected(&world, &[]);
     let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
@@ -358,7 +349,7 @@ fn signal(process: &Process, name: &str) {
 
 #[test]
 fn a_laptop_that_slept_for_a_while_is_back_in_the_call() {
-    let world = friends();
+    let world = World::of_friends();
     let stats = stats_of_alice(&world);
     let (mut alice, bob) = connected(&world, &[]);
     signal(&bob, "-STOP");
@@ -373,7 +364,7 @@ fn a_laptop_that_slept_for_a_while_is_back_in_the_call() {
 
 #[test]
 fn a_laptop_that_slept_too_long_finds_its_call_over() {
-    let world = friends();
+    let world = World::of_friends();
     let (mut alice, bob) = connected(&world, &[]);
     signal(&bob, "-STOP");
     let ended = alice.wait_for("the end", |e| e["call"]["state"] == "ended");

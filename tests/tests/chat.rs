@@ -5,10 +5,7 @@ use starling_tests::{PATIENCE, Process, World, bytes_below, until};
 
 #[test]
 fn two_people_become_contacts_and_talk() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let alice = world.listen("alice", "now");
     alice.wait_for("the listener", |e| e["type"] == "stream.ready");
     let sent = world.json("bob", &["send", "@alice", "hello there", "--wait", "delivered"]);
@@ -21,10 +18,7 @@ fn two_people_become_contacts_and_talk() {
 
 #[test]
 fn offline_device_receives_everything_in_order() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let lines: String = (1..=1000).map(|n| format!("{n}\n")).collect();
     assert_eq!(world.send_lines("alice", "@bob", &lines), 0);
     let bob = world.listen("bob", "all");
@@ -54,10 +48,7 @@ fn a_stranger_delivers_one_request_until_accepted() {
 
 #[test]
 fn who_is_blocked_is_shut_out_and_comes_back_when_unblocked() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     world.json("alice", &["contacts", "block", "@bob"]);
     assert_eq!(world.error("alice", &["send", "@bob", "hi"]).0, 6);
     world.run("bob", &["send", "@alice", "are you there?"]);
@@ -69,10 +60,7 @@ fn who_is_blocked_is_shut_out_and_comes_back_when_unblocked() {
 
 #[test]
 fn several_processes_share_one_profile() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let _daemon = world.daemon("alice");
     let (one, two) = (world.listen("alice", "now"), world.listen("alice", "now"));
     one.wait_for("the first", |e| e["type"] == "stream.ready");
@@ -223,10 +211,7 @@ fn logs_hold_no_addresses() {
 
 #[test]
 fn commands_at_the_same_time_share_one_node_until_the_last_is_done() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let all: Vec<std::process::Child> = (0..6)
         .map(|n| world.starling("alice").args(["send", "@bob", &format!("{n}"), "--wait", "sent"]).spawn().unwrap())
         .collect();
@@ -240,10 +225,7 @@ fn commands_at_the_same_time_share_one_node_until_the_last_is_done() {
 
 #[test]
 fn a_restarted_peer_is_talked_to_directly_again() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let _alice = world.daemon("alice");
     let mut bob = world.daemon("bob");
     world.json("alice", &["send", "@bob", "before", "--wait", "delivered"]);

@@ -295,10 +295,7 @@ fn a_node_that_does_not_answer_is_a_time_out() {
 
 #[test]
 fn contacts_come_without_their_safety_numbers_if_that_is_asked() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let (_daemon, ready) = daemon(&world, &[]);
     let mut lines = Lines::unix(&ready);
     let whole = lines.call("contacts", json!({}));
@@ -312,10 +309,7 @@ fn contacts_come_without_their_safety_numbers_if_that_is_asked() {
 
 #[test]
 fn a_history_of_any_length_is_given_in_full() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let daemon = world.daemon("alice");
     let lines: String = (1..=6_000).map(|n| format!("{n}\n")).collect();
     assert_eq!(world.send_lines("alice", "@bob", &lines), 0);

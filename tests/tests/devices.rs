@@ -7,10 +7,7 @@ use starling_tests::{Process, World, until};
 
 /// Alice with two devices, and bob.
 fn three() -> World {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     world.link("alice", "laptop");
     world
 }

@@ -62,10 +62,7 @@ fn python_with_jsonschema() -> Option<&'static str> {
 #[test]
 fn the_lines_of_a_session_with_messages_calls_and_devices_are_those_of_the_schema() {
     let Some(python) = python_with_jsonschema() else { return skip("the Python package jsonschema") };
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     world.link("alice", "tablet");
     let (_alice, _bob) = (world.daemon("alice"), world.daemon("bob"));
     let sent = world.json("bob", &["send", "@alice", "hello", "--wait", "delivered"]);

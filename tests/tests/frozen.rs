@@ -45,10 +45,7 @@ fn a_frozen_rendezvous_is_not_shown_as_connected() {
 
 #[test]
 fn a_contact_whose_program_is_frozen_is_not_shown_as_online() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let bob = world.daemon("bob");
     let screen = Terminal::start(&world, "alice", 80, 24);
     screen.sees("direct");

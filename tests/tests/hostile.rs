@@ -114,10 +114,7 @@ fn honest(world: &World) {
 }
 
 fn world_with_friends() -> (World, starling_tests::Process) {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let bob = world.daemon("bob");
     (world, bob)
 }

@@ -105,10 +105,7 @@ fn two_screens_meet_write_reply_edit_and_delete() {
 
 #[test]
 fn a_burst_is_shown_in_the_order_in_which_it_was_sent() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let mut alice = Terminal::start(&world, "alice", 80, 40);
     alice.sees("bob ── ");
     let lines: String = (501..=520).map(|n| format!("burst {n}\n")).collect();
@@ -126,10 +123,7 @@ fn a_burst_is_shown_in_the_order_in_which_it_was_sent() {
 
 #[test]
 fn a_frozen_rendezvous_is_shown_as_not_answering_until_it_answers_again() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let mut screen = Terminal::start(&world, "alice", 120, 36);
     screen.sees("● online");
     let rendezvous = world.rendezvous.as_ref().unwrap();
@@ -144,10 +138,7 @@ fn a_frozen_rendezvous_is_shown_as_not_answering_until_it_answers_again() {
 
 #[test]
 fn hostile_text_is_shown_and_not_obeyed() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let alice = Terminal::start(&world, "alice", 80, 24);
     alice.sees("bob ── ");
     for text in
@@ -163,10 +154,7 @@ fn hostile_text_is_shown_and_not_obeyed() {
 
 #[test]
 fn a_call_is_answered_by_a_key_while_typing_and_shows_pictures() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let _alice = world.daemon("alice");
     let mut screen = Terminal::start(&world, "alice", 100, 30);
     screen.sees("write a message");
@@ -201,10 +189,7 @@ fn a_call_is_answered_by_a_key_while_typing_and_shows_pictures() {
 
 #[test]
 fn a_terminal_is_shared_between_two_screens_and_the_keyboard_handed_over() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let mut alice = Terminal::start(&world, "alice", 120, 36);
     let mut bob = Terminal::start(&world, "bob", 100, 30);
     alice.sees("bob ── ");

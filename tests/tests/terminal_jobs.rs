@@ -10,15 +10,6 @@ use terminal::{PROMPT, Terminal};
 
 const EDIT: &str = "\u{18}\u{5}";
 
-/// Alice and bob, who have met.
-fn two() -> World {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
-    world
-}
-
 fn executable(path: &Path, script: &str) {
     fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
@@ -26,7 +17,7 @@ fn executable(path: &Path, script: &str) {
 
 #[test]
 fn every_signal_that_ends_a_process_and_can_be_caught_restores_the_terminal_and_keeps_the_draft() {
-    let world = two();
+    let world = World::of_friends();
     for (signal, code) in
         [("USR1", 138), ("USR2", 140), ("ALRM", 142), ("XCPU", 152), ("ABRT", 134), ("VTALRM", 154), ("40", 168)]
     {
@@ -47,7 +38,7 @@ fn every_signal_that_ends_a_process_and_can_be_caught_restores_the_terminal_and_
 
 #[test]
 fn the_editor_is_a_command_of_the_shell_with_quotes_and_arguments() {
-    let world = two();
+    let world = World::of_friends();
     let spaced = world.dir.path().join("my editor");
     executable(&spaced, "test \"$1\" = --flag && test \"$2\" = 'two words' && echo quoted path > \"$3\"");
     let quoted = format!("'{}' --flag \"two words\"", spaced.display());
@@ -65,7 +56,7 @@ const STOPS: &str = "stty raw -echo; printf 'editing\\r\\n'; dd bs=1 count=1 2>/
 
 #[test]
 fn an_editor_that_is_stopped_stops_the_screen_and_finds_the_terminal_as_it_left_it() {
-    let world = two();
+    let world = World::of_friends();
     let editor = world.dir.path().join("editor");
     executable(&editor, STOPS);
     let variables = [("EDITOR", editor.to_str().unwrap()), ("VISUAL", "")];

@@ -13,15 +13,6 @@ const CTRL_C: &str = "\u{3}";
 const PAGE_UP: &str = "\u{1b}[5~";
 const NEXT_CHAT: &str = "\u{1b}[1;3B";
 
-/// Alice and bob, who have met.
-fn two() -> World {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
-    world
-}
-
 /// What the screen of a profile has kept so far.
 fn kept(world: &World, profile: &str) -> String {
     world.json(profile, &["rpc", "screen.get"]).to_string()
@@ -29,7 +20,7 @@ fn kept(world: &World, profile: &str) -> String {
 
 #[test]
 fn signals_restore_the_terminal_and_keep_the_draft() {
-    let world = two();
+    let world = World::of_friends();
     for (signal, code) in [("TERM", 143), ("HUP", 129), ("INT", 130), ("QUIT", 131)] {
         let mut screen = Terminal::start(&world, "alice", 80, 24);
         screen.sees(" bob ── ");
@@ -88,7 +79,7 @@ fn a_passphrase_prompt_that_is_ended_leaves_the_echo_on() {
 
 #[test]
 fn a_stopped_screen_gives_the_terminal_back_and_takes_it_again() {
-    let world = two();
+    let world = World::of_friends();
     let mut screen = Terminal::start(&world, "alice", 80, 24);
     screen.sees(" bob ── ");
     screen.type_keys("half");
@@ -105,7 +96,7 @@ fn a_stopped_screen_gives_the_terminal_back_and_takes_it_again() {
 
 #[test]
 fn nothing_but_the_screen_can_write_to_the_terminal() {
-    let world = two();
+    let world = World::of_friends();
     let screen = Terminal::start(&world, "alice", 80, 24);
     screen.sees(" bob ── ");
     for fd in [1, 2] {
@@ -117,7 +108,7 @@ fn nothing_but_the_screen_can_write_to_the_terminal() {
 
 #[test]
 fn sound_libraries_do_not_write_over_the_screen() {
-    let world = two();
+    let world = World::of_friends();
     let mut alice =
         Terminal::start_with(&world, "alice", 80, 24, &[("STARLING_AUDIO_IN", ""), ("STARLING_AUDIO_OUT", "")]);
     alice.sees(" bob ── ");
@@ -131,7 +122,7 @@ fn sound_libraries_do_not_write_over_the_screen() {
 
 #[test]
 fn drafts_the_open_chat_and_the_place_in_it_survive_a_kill() {
-    let world = two();
+    let world = World::of_friends();
     world.person("carol");
     world.befriend("alice", "carol");
     let place = |text: &str| {
@@ -193,7 +184,7 @@ fn editor(world: &World, script: &str) -> PathBuf {
 
 #[test]
 fn an_editor_owns_the_terminal_with_its_keys_and_whatever_becomes_of_it_the_draft_is_kept() {
-    let world = two();
+    let world = World::of_friends();
     let path = editor(&world, "exit 0");
     let mut screen =
         Terminal::start_with(&world, "alice", 200, 24, &[("EDITOR", path.to_str().unwrap()), ("VISUAL", "")]);
@@ -254,7 +245,7 @@ fn an_editor_owns_the_terminal_with_its_keys_and_whatever_becomes_of_it_the_draf
 
 #[test]
 fn a_dumb_terminal_and_one_without_a_name_get_the_plain_chat() {
-    let world = two();
+    let world = World::of_friends();
     for term in ["dumb", ""] {
         let mut chat = Terminal::start_with(&world, "alice", 80, 24, &[("TERM", term)]);
         chat.sees("Chat with bob");
@@ -276,7 +267,7 @@ fn a_dumb_terminal_and_one_without_a_name_get_the_plain_chat() {
 
 #[test]
 fn a_question_quotes_the_message_that_its_number_means() {
-    let world = two();
+    let world = World::of_friends();
     let mut screen = Terminal::start(&world, "alice", 80, 24);
     screen.sees(" bob ── ");
     for n in 1..=3 {

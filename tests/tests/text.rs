@@ -79,10 +79,7 @@ fn no_byte_of_others_reaches_a_terminal_unshown() {
 
 #[test]
 fn seventy_five_long_lines_are_sent_and_a_line_that_is_too_long_is_named() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let _alice = world.daemon("alice");
     let send = |args: &[&str], input: &[u8]| {
         let mut command = world.starling("alice");
@@ -167,10 +164,7 @@ fn a_name_needs_something_visible_and_may_have_64_characters() {
 
 #[test]
 fn names_and_words_are_the_same_however_their_letters_are_composed() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     world.json("alice", &["contacts", "rename", "@bob", "Jos\u{e9} Gro\u{df}"]);
     world.json("alice", &["send", "@JOSE\u{301} GROSS", "Cafe\u{301} in K\u{f6}ln"]);
     let found = world.json("alice", &["search", "CAF\u{c9} ko\u{308}ln", "--chat", "jos\u{e9} gross"]);
@@ -179,10 +173,7 @@ fn names_and_words_are_the_same_however_their_letters_are_composed() {
 
 #[test]
 fn times_are_local_in_text_and_utc_in_json() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let sent = world.json("alice", &["send", "@bob", "hi"]);
     let sent_at = sent["sent_at"].as_str().unwrap();
     assert!(sent_at.ends_with('Z'));
@@ -223,10 +214,7 @@ fn a_reader_that_has_gone_ends_the_program_quietly() {
 
 #[test]
 fn the_answer_of_a_command_is_sent_when_the_command_itself_has_ended() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let _alice = world.daemon("alice");
     let _bob = world.daemon("bob");
     let exec = "case $(cat) in *fail*) echo wrong; exit 3;; *) sleep 1000 & echo pong;; esac";
@@ -265,10 +253,7 @@ fn an_argument_that_is_missing_is_named_in_the_error_object() {
 
 #[test]
 fn the_plain_chat_works_in_a_dumb_terminal_and_a_plain_locale() {
-    let world = World::new();
-    world.person("alice");
-    world.person("bob");
-    world.befriend("alice", "bob");
+    let world = World::of_friends();
     let _alice = world.daemon("alice");
     for terminal in ["dumb", "linux", "vt100", ""] {
         let mut command = world.starling("alice");
