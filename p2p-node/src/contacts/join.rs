@@ -1,13 +1,17 @@
 //! Joining the conversation that somebody has made with us.
 
 use starling_keys::{DeviceChain, DeviceId, RendezvousAddr};
-use starling_wire::{Body, Profile, inbox::InboxBody};
+use starling_wire::{
+    Body, Profile,
+    inbox::{InboxBody, Welcome},
+};
 
 use super::{ChainNews, ChainRefused, Person};
 use crate::{
-    api::types::{ContactState, DurableEventKind},
+    api::types::{ChatId, ContactState, DurableEventKind},
     conversation::{GroupEntry, group::GroupId},
     engine::Engine,
+    mls::LiveGroup,
     store::{GroupRow, REQUESTS},
     turn::{EngineError, Fact, Turn},
 };
@@ -21,61 +25,14 @@ impl Engine {
         list: DeviceChain,
         own: bool,
     ) -> Result<Result<(), &'static str>, EngineError> {
-        let account = list.account;
-        let now_s = turn.agreed_ms() / 1000;
-        let unlisted = DeviceId::from_bytes(&body.device).is_ok_and(|sender| {
-            let known = self.contacts.people.get(&account).and_then(|p| p.list.as_ref());
-            known.is_some_and(|known| known.has_removed(&sender))
-        });
-        if !own && unlisted {
-            return Ok(Err("from a device that its account has removed"));
-        }
-        if let Some(person) = self.contacts.people.get(&account)
-            && let Err(error) = person.check_chain(&list, now_s)
-            // A device that was away knows less of its account than we do.
-            && (error != ChainRefused::Past || person.list.is_none())
-        {
-            return Ok(Err("a device chain from the past, or one that contradicts the one known"));
-        }
-        let Some(welcome) = &body.welcome else {
-            return Ok(Err("no welcome"));
+        let (account, now_s) = (list.account, turn.agreed_ms() / 1000);
+        let (group, live, welcome) = match self.open_welcome(body, &list, own, now_s) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(Ok(())),
+            Err(why) => return Ok(Err(why)),
         };
-        let Ok(group) = GroupId::try_from(&*welcome.group) else {
-            return Ok(Err("no group id"));
-        };
-        if self.conversations.groups.contains_key(&group) {
-            return Ok(Ok(()));
-        }
-        let live = match self.mls.join(&welcome.message) {
-            Ok(live) => live,
-            Err(error) => {
-                tracing::warn!(%error, "a welcome cannot be used");
-                return Ok(Err("a welcome that cannot be used"));
-            }
-        };
-        let me = self.account.id();
-        let members = live.members();
-        let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
-        if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
-            return Ok(Err("a group with others in it"));
-        }
         let chat = self.chat_with(turn, account);
-        let home = welcome.home.parse::<RendezvousAddr>().map(|h| h.to_string()).unwrap_or_default();
-        // Who made it has no home of its own: then its log is ours to open.
-        let ours = !own
-            && list.homes.is_empty()
-            && welcome
-                .home
-                .parse::<RendezvousAddr>()
-                .is_ok_and(|w| self.account.identity.homes.iter().any(|h| h.peer == w.peer));
-        let row = GroupRow {
-            chat: chat.0.to_vec(),
-            home,
-            ours,
-            confirmed: !own,
-            updated_ms: turn.wall(),
-            ..GroupRow::default()
-        };
+        let row = self.joined_row(turn, chat, welcome, &list, own);
         let was = self.contacts.people.get(&account).map(Person::state);
         let now = turn.wall();
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
@@ -113,5 +70,61 @@ impl Engine {
         }
         turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
         Ok(Ok(()))
+    }
+
+    /// Opens the welcome of an inbox item, without changing anything. `None` if its group was joined before; an error says why it is refused.
+    fn open_welcome<'a>(
+        &self,
+        body: &'a InboxBody,
+        list: &DeviceChain,
+        own: bool,
+        now_s: u64,
+    ) -> Result<Option<(GroupId, LiveGroup, &'a Welcome)>, &'static str> {
+        let account = list.account;
+        let known = self.contacts.people.get(&account);
+        let has_removed = |sender: &DeviceId| {
+            let chain = known.and_then(|person| person.list.as_ref());
+            chain.is_some_and(|chain| chain.has_removed(sender))
+        };
+        if !own && DeviceId::from_bytes(&body.device).is_ok_and(|sender| has_removed(&sender)) {
+            return Err("from a device that its account has removed");
+        }
+        if let Some(person) = known
+            && let Err(error) = person.check_chain(list, now_s)
+            // A device that was away knows less of its account than we do.
+            && (error != ChainRefused::Past || person.list.is_none())
+        {
+            return Err("a device chain from the past, or one that contradicts the one known");
+        }
+        let welcome = body.welcome.as_ref().ok_or("no welcome")?;
+        let group = GroupId::try_from(&*welcome.group).map_err(|_| "no group id")?;
+        if self.conversations.groups.contains_key(&group) {
+            return Ok(None);
+        }
+        let live = self.mls.join(&welcome.message).map_err(|error| {
+            tracing::warn!(%error, "a welcome cannot be used");
+            "a welcome that cannot be used"
+        })?;
+        let (me, members) = (self.account.id(), live.members());
+        let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
+        if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
+            return Err("a group with others in it");
+        }
+        Ok(Some((group, live, welcome)))
+    }
+
+    /// The row of a group that was joined by a welcome.
+    fn joined_row(&self, turn: &Turn<'_>, chat: ChatId, welcome: &Welcome, list: &DeviceChain, own: bool) -> GroupRow {
+        let home = welcome.home.parse::<RendezvousAddr>().ok();
+        let is_own_home = |home: &RendezvousAddr| self.account.identity.homes.iter().any(|h| h.peer == home.peer);
+        GroupRow {
+            chat: chat.0.to_vec(),
+            // Who made it has no home of its own: then its log is ours to open.
+            ours: !own && list.homes.is_empty() && home.as_ref().is_some_and(is_own_home),
+            home: home.map(|home| home.to_string()).unwrap_or_default(),
+            confirmed: !own,
+            updated_ms: turn.wall(),
+            ..GroupRow::default()
+        }
     }
 }
