@@ -26,7 +26,7 @@ use crate::{
     turn::{EngineError, Fact, Turn},
 };
 
-/// Whom to look up.
+/// How the account to connect with is known.
 #[derive(Clone, Debug)]
 pub enum ConnectTarget {
     Account(AccountId),
@@ -40,10 +40,10 @@ pub struct Connect {
     pub token: Option<InviteToken>,
     pub greeting: String,
     pub alias: String,
-    /// The user name by which they were looked up.
+    /// The user name that was looked up, if one was.
     pub called: String,
     pub list: Option<DeviceChain>,
-    /// Key packages that were claimed, and how many answers are still to come, in which attempt.
+    /// Key packages claimed so far, the number of answers outstanding, and the attempt that they belong to.
     pub packages: Vec<(DeviceId, Bytes)>,
     pub waiting: u32,
     pub attempt: u32,
@@ -53,7 +53,7 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Without a token, a greeting, or anybody who waits.
+    /// An operation without a token or a greeting, and without a caller to answer.
     pub fn to(whom: ConnectTarget, homes: Vec<RendezvousAddr>, gives_up_at: u64) -> Self {
         Self {
             whom,
@@ -74,7 +74,7 @@ impl Connect {
 }
 
 impl Contacts {
-    /// A rendezvous that operations may wait for is up.
+    /// A rendezvous is connected: starts the operations that wait for it.
     pub(crate) fn connects_up(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
         if homes.servers.get(&home).is_none_or(|h| h.hello.is_none()) {
             return;
@@ -147,7 +147,7 @@ impl Contacts {
 }
 
 impl Engine {
-    /// Begins to make somebody a contact.
+    /// Starts an operation that makes an account a contact.
     pub(crate) fn connect(&mut self, turn: &mut Turn<'_>, mut connect: Connect) -> Result<(), EngineError> {
         let refuse = |turn: &mut Turn<'_>, connect: &mut Connect, error| {
             if let Some(reply) = connect.reply.take() {
@@ -266,7 +266,7 @@ impl Engine {
         devices.iter().all(|d| self.account.has_other(d))
     }
 
-    /// Key packages of some devices. When all are there: makes the group, and what goes to the inboxes of its devices.
+    /// Takes the key packages of some devices. Once those of all devices are there, creates the group and the inbox items with its welcome.
     pub(crate) fn connect_packages(
         &mut self,
         turn: &mut Turn<'_>,
@@ -345,7 +345,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Notes a contact that a group was made with, and their devices. Gives whether the user has verified them and does not know all of these devices.
+    /// Stores the account that a group was created with as a contact, with its devices. Returns `true` if the user has verified this contact and
+    /// some of these devices are new.
     fn contact_connected(
         &mut self,
         turn: &mut Turn<'_>,
@@ -357,7 +358,7 @@ impl Engine {
         let (now, said_ms) = (turn.wall(), turn.agreed_ms());
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !known {
-            // Until their profile says their name.
+            // The name until their profile arrives.
             let short = || account.to_string()[..8].to_owned();
             person.row.name = Some(connect.called.clone()).filter(|name| !name.is_empty()).unwrap_or_else(short);
         }
@@ -368,7 +369,7 @@ impl Engine {
         if !connect.alias.is_empty() {
             person.row.alias.clone_from(&connect.alias);
         }
-        // It was checked when it was looked up; what is known since then counts.
+        // Checked at the lookup; a newer chain may have arrived since.
         let news = person.take_chain(list, said_ms / 1000).unwrap_or(ChainNews::Known);
         let alarm = news == ChainNews::Replaced && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
@@ -376,12 +377,12 @@ impl Engine {
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         turn.fact(Fact::ContactsChanged);
-        // A request of theirs is answered by this.
+        // This also accepts a request of theirs.
         turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
         Ok(alarm)
     }
 
-    /// Leaves the welcome to a new group in the inboxes of a contact's devices, at their home, and what our other devices have to know of it in theirs.
+    /// Queues the welcome of a new group for the inboxes of a contact's devices, and for those of our own other devices.
     fn send_welcomes(
         &mut self,
         turn: &mut Turn<'_>,
@@ -439,7 +440,7 @@ impl Engine {
         self.renew_outbox(turn, chat)
     }
 
-    /// The user says yes to a request.
+    /// Accepts a contact request.
     pub(crate) fn accept(
         &mut self,
         turn: &mut Turn<'_>,
@@ -450,7 +451,7 @@ impl Engine {
             return Ok(Err(NotFound::Request.into()));
         };
         let body = InboxBody::from_bytes(&row.body).unwrap_or_default();
-        // It was checked when it came.
+        // Checked when the request arrived.
         let Ok(list) = DeviceChain::from_stored(&body.device_list) else {
             return Ok(Err(NotFound::ReadableRequest.into()));
         };
@@ -471,7 +472,7 @@ impl Engine {
         Ok(requests)
     }
 
-    /// Operations that have waited too long for a rendezvous.
+    /// Ends the operations that have waited too long for a rendezvous.
     pub(crate) fn expire_operations(&mut self, turn: &mut Turn<'_>) {
         for id in self.contacts.give_up.take_due(turn.now()) {
             let problem = self
