@@ -77,9 +77,14 @@ async fn two_devices_connect_exchange_frames_and_notice_that_one_has_left() {
     }
 }
 
-/// A device in a thread of its own, which stands still from a word until the next.
-fn device_that_freezes(key: DeviceKey, peer: DeviceId, address: Multiaddr) -> std::sync::mpsc::Sender<()> {
+/// A device in a thread of its own, which stands still from a word until the next, and says when it does.
+fn device_that_freezes(
+    key: DeviceKey,
+    peer: DeviceId,
+    address: Multiaddr,
+) -> (std::sync::mpsc::Sender<()>, mpsc::Receiver<()>) {
     let (word, words) = std::sync::mpsc::channel::<()>();
+    let (frozen, freezes) = mpsc::channel(1);
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -88,7 +93,7 @@ fn device_that_freezes(key: DeviceKey, peer: DeviceId, address: Multiaddr) -> st
             to.send(targets(peer, vec![address]));
             loop {
                 match words.try_recv() {
-                    Ok(()) if words.recv().is_err() => return,
+                    Ok(()) if frozen.try_send(()).is_err() || words.recv().is_err() => return,
                     Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
                     _ => drop(tokio::time::timeout(Duration::from_millis(10), from.recv()).await),
                 }
@@ -96,7 +101,7 @@ fn device_that_freezes(key: DeviceKey, peer: DeviceId, address: Multiaddr) -> st
         });
     };
     std::thread::spawn(run);
-    word
+    (word, freezes)
 }
 
 #[tokio::test]
@@ -107,14 +112,14 @@ async fn a_device_that_freezes_is_silent_while_it_is_frozen() {
     let (to_alice, mut from_alice) = swarm(&alice, address.clone()).await;
     to_alice.send(targets(bob.id(), vec![]));
     let bobs = bob.id();
-    let word = device_that_freezes(bob, alice.id(), address);
+    let (word, mut freezes) = device_that_freezes(bob, alice.id(), address);
     wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectUp { .. })).await;
     // Whoever is there answers.
     to_alice.send(NetCommand::Check);
     let event = wait_for(&mut from_alice, |e| matches!(e, NetEvent::Checked | NetEvent::DirectSilent(..))).await;
     assert!(matches!(event, NetEvent::Checked), "{event:?}");
     word.send(()).unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    freezes.recv().await.unwrap();
     to_alice.send(NetCommand::Check);
     wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectSilent(device, true) if *device == bobs)).await;
     wait_for(&mut from_alice, |e| matches!(e, NetEvent::Checked)).await;
