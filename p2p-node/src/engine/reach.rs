@@ -8,14 +8,14 @@ use starling_keys::{DeviceId, RendezvousAddr};
 use super::Engine;
 use crate::{
     contacts::Directory,
-    net::{HomeId, NetCommand, Target},
+    net::{HomeId, NetCommand, Target, WantedHome},
     turn::{Effect, Turn},
 };
 
 /// What the network was told to connect to.
 pub struct Reach {
     targets: HashMap<DeviceId, Target>,
-    homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>,
+    homes: HashMap<HomeId, WantedHome>,
     /// Something that [`Engine::sync_net`] looks at has changed.
     pub changed: bool,
 }
@@ -70,14 +70,14 @@ impl Engine {
     }
 
     /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
-    fn wanted_homes(&mut self) -> HashMap<HomeId, (Vec<RendezvousAddr>, bool)> {
+    fn wanted_homes(&mut self) -> HashMap<HomeId, WantedHome> {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
-        let mut wanted: HashMap<HomeId, (Vec<RendezvousAddr>, bool)> = HashMap::new();
+        let mut wanted: HashMap<HomeId, WantedHome> = HashMap::new();
         let mut want = |address: &RendezvousAddr, own: bool| {
             let entry = wanted.entry(address.peer).or_default();
-            entry.1 |= own;
-            if !entry.0.contains(address) && entry.0.len() < 8 {
-                entry.0.push(address.clone());
+            entry.own |= own;
+            if !entry.addresses.contains(address) && entry.addresses.len() < 8 {
+                entry.addresses.push(address.clone());
             }
         };
         for home in &self.account.identity.homes {
@@ -111,10 +111,15 @@ impl Engine {
         for code in &self.account.used_codes {
             want(&code.home, false);
         }
-        for (id, (addresses, own)) in &wanted {
+        for code in &self.account.used_codes {
+            if let Some(home) = wanted.get_mut(&code.home.peer) {
+                home.named = true;
+            }
+        }
+        for (id, home) in &wanted {
             let state = self.homes.servers.entry(*id).or_default();
-            state.addresses.clone_from(addresses);
-            state.own = *own;
+            state.addresses.clone_from(&home.addresses);
+            state.own = home.own;
         }
         self.homes.servers.retain(|id, _| wanted.contains_key(id));
         wanted

@@ -34,13 +34,24 @@ pub struct Target {
     pub addresses: Vec<Multiaddr>,
 }
 
+/// A rendezvous to stay connected to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedHome {
+    /// Where it is.
+    pub addresses: Vec<RendezvousAddr>,
+    /// It is one of ours: we are reachable through it.
+    pub own: bool,
+    /// The user has named it. Like our own, it is dialled wherever it is; those that others have named, in networks that we are in only.
+    pub named: bool,
+}
+
 /// What the engine tells the network.
 #[derive(Debug)]
 pub enum NetCommand {
     /// The devices that may connect, and to which we connect.
     Targets(HashMap<DeviceId, Target>),
-    /// The rendezvous servers to stay connected to; for `true`, also to be reachable through.
-    Homes(HashMap<HomeId, (Vec<RendezvousAddr>, bool)>),
+    /// The rendezvous servers to stay connected to.
+    Homes(HashMap<HomeId, WantedHome>),
     /// Close all connections: the process ends.
     Leave,
     /// A device may be there now: try at once.

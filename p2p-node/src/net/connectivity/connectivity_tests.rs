@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rand::{RngExt, SeedableRng};
-use starling_keys::DeviceKey;
+use starling_keys::{DeviceKey, RendezvousAddr};
 
 use super::{backoff::EARLY_TRIES, *};
 
@@ -96,8 +96,17 @@ impl World {
     }
 
     fn home(&mut self, n: u32, reserve: bool) -> HomeId {
+        self.wanted_home(n, WantedHome { own: reserve, ..WantedHome::default() })
+    }
+
+    /// A rendezvous that the user has named, and that is none of ours.
+    fn named_home(&mut self, n: u32) -> HomeId {
+        self.wanted_home(n, WantedHome { named: true, ..WantedHome::default() })
+    }
+
+    fn wanted_home(&mut self, n: u32, wanted: WantedHome) -> HomeId {
         let (id, address) = home(n);
-        self.input(Input::Homes(HashMap::from([(id, (vec![address], reserve))])));
+        self.input(Input::Homes(HashMap::from([(id, WantedHome { addresses: vec![address], ..wanted })])));
         id
     }
 
@@ -530,6 +539,11 @@ fn addresses_that_others_name_lead_into_no_network_that_is_not_theirs_too() {
     world.pass(300 * SECOND);
     assert!(world.log.is_empty(), "something was dialled");
     assert!(matches!(world.told.last(), Some(NetEvent::HomeDown(home, _)) if *home == id));
+    // One that the user has named is the user's choice: a device that joins its account has no home yet.
+    world.named_home(9);
+    world.pass(300 * SECOND);
+    assert_eq!(world.log.last().map(|(_, peer)| *peer), Some(peer(9)));
+    world.log.clear();
     // Our own home is our own choice, and a network that we come into is shared.
     world.home(9, true);
     world.pass(300 * SECOND);

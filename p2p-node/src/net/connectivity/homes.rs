@@ -10,12 +10,12 @@ use rand::RngExt;
 use starling_keys::RendezvousAddr;
 
 use super::{
-    Action, Connectivity, DialFor, Errand, HomeId, NetEvent, Subject, device_of,
+    Action, Connectivity, DialFor, Errand, HomeId, NetEvent, Subject, WantedHome, device_of,
     peers::{Home, Session},
 };
 
 impl Connectivity {
-    pub(super) fn set_homes(&mut self, now: Instant, homes: HashMap<HomeId, (Vec<RendezvousAddr>, bool)>) {
+    pub(super) fn set_homes(&mut self, now: Instant, homes: HashMap<HomeId, WantedHome>) {
         let gone: Vec<HomeId> = self.homes.keys().filter(|id| !homes.contains_key(*id)).copied().collect();
         for id in gone {
             if let Some(home) = self.homes.remove(&id) {
@@ -25,10 +25,10 @@ impl Connectivity {
             self.end_liveness(Subject::Home(id));
             self.schedule_home(id);
         }
-        for (id, (addresses, reserve)) in homes {
+        for (id, WantedHome { addresses, own, named }) in homes {
             let home = self.homes.entry(id).or_insert_with(|| Home::new(now));
-            home.reserve = reserve;
-            let listener = if reserve { None } else { home.listener.take() };
+            (home.reserve, home.named) = (own, named);
+            let listener = if own { None } else { home.listener.take() };
             if home.addresses != addresses {
                 home.addresses = addresses;
                 home.backoff.expedite(now);
@@ -65,9 +65,8 @@ impl Connectivity {
     }
 
     pub(super) fn dial_home(&mut self, id: HomeId, peer: PeerId) {
-        // Our own are our choice, and so is the one that was named to a device that joins its account and has none yet; those of others are theirs.
-        let has_own = self.homes.values().any(|home| home.reserve);
-        let may_dial = |home: &Home, address| home.reserve || !has_own || self.reach.admits_home(address);
+        // Our own are our choice, and so are those that the user has named; others are the choice of others.
+        let may_dial = |home: &Home, address| home.reserve || home.named || self.reach.admits_home(address);
         let homes = self.homes.get(&id).into_iter();
         let addresses = homes.flat_map(|home| home.addresses.iter().filter(move |address| may_dial(home, address)));
         let addresses: Vec<_> = addresses.map(RendezvousAddr::to_multiaddr).collect();

@@ -25,10 +25,10 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, swarm::ConnectionId};
 use rand::rngs::SmallRng;
-use starling_keys::{DeviceId, RendezvousAddr};
+use starling_keys::DeviceId;
 use starling_wire::streams::Connection;
 
-use super::{HomeId, NetEvent, Target, device_of, peer_of};
+use super::{HomeId, NetEvent, Target, WantedHome, device_of, peer_of};
 use addresses::{OwnAddresses, is_loopback};
 use agenda::Agenda;
 use liveness::Probes;
@@ -51,7 +51,7 @@ pub enum Input {
     /// The devices that may connect, and to which we connect, have changed.
     Targets(HashMap<DeviceId, Target>),
     /// The rendezvous servers to stay connected to have changed; for `true`, also to be reachable through.
-    Homes(HashMap<HomeId, (Vec<RendezvousAddr>, bool)>),
+    Homes(HashMap<HomeId, WantedHome>),
     /// A device may be reachable now.
     Hint(DeviceId),
     /// The process ends.

@@ -118,6 +118,8 @@ pub struct Home {
     pub addresses: Vec<RendezvousAddr>,
     /// We want to be reachable through it.
     pub reserve: bool,
+    /// The user has named it.
+    pub named: bool,
     pub backoff: Backoff,
     pub session: Session,
     pub liveness: Liveness,
@@ -131,6 +133,7 @@ impl Home {
         Self {
             addresses: Vec::new(),
             reserve: false,
+            named: false,
             backoff: Backoff::new(now, MAX_HOME_WAIT),
             session: Session::Down,
             liveness: Liveness::default(),

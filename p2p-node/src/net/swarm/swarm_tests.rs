@@ -8,7 +8,7 @@ use starling_wire::direct::{Ack, DirectFrame};
 use tokio::sync::mpsc;
 
 use super::{NetConfig, NetHandle, start};
-use crate::net::{NetCommand, NetEvent, Target, peer_of};
+use crate::net::{NetCommand, NetEvent, Target, WantedHome, peer_of};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,7 +39,7 @@ fn targets(device: DeviceId, addresses: Vec<Multiaddr>) -> NetCommand {
 fn home_on_loopback() -> NetCommand {
     let home = peer_of(&DeviceKey::from_seed(&[9; 32]).id()).unwrap();
     let home: RendezvousAddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{home}").parse().unwrap();
-    NetCommand::Homes(HashMap::from([(home.peer, (vec![home], true))]))
+    NetCommand::Homes(HashMap::from([(home.peer, WantedHome { addresses: vec![home], own: true, named: false })]))
 }
 
 #[tokio::test]
