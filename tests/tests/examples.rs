@@ -23,7 +23,7 @@ fn the_echo_bot_answers_each_message_once_also_what_it_missed() {
     let start = || {
         let mut command = Command::new(program("echo-bot"));
         let bot = Process::start(command.arg(&socket).arg(world.dir.path().join("cursor")));
-        assert_eq!(bot.line(), "ready");
+        while bot.line() != "ready" {}
         bot
     };
     let answer =
@@ -32,6 +32,7 @@ fn the_echo_bot_answers_each_message_once_also_what_it_missed() {
     let mut bot = start();
     world.json("alice", &["send", "@echo", "one"]);
     assert_eq!(answer()["message"]["text"], "one");
+    assert_eq!(bot.line(), "answered");
     bot.kill();
     // The daemon takes it while the bot is away.
     world.json("alice", &["send", "@echo", "two", "--wait", "delivered"]);

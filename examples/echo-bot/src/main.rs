@@ -6,7 +6,8 @@
 //! cargo run -p echo-bot -- SOCKET [CURSOR-FILE]
 //! ```
 //!
-//! With a cursor file it goes on where it was when it is started again: what came meanwhile is answered once.
+//! With a cursor file it goes on where it was when it is started again: what came meanwhile is answered. It says `answered` when the place is
+//! kept; who is killed between the answer and that answers the message once more.
 
 use std::{fs, path::Path};
 
@@ -28,21 +29,23 @@ async fn main() -> Result<()> {
     client.call(Subscribe { since, ..Subscribe::default() }).await?;
     loop {
         let event = client.event().await?.event()?;
-        answer(&client, &event).await?;
+        let answered = answer(&client, &event).await?;
         if let Some(file) = &cursor_file {
             fs::write(file, event.cursor.as_str())?;
         }
         if matches!(event.kind, EventKind::StreamReady {}) {
             println!("ready");
+        } else if answered {
+            println!("answered");
         }
     }
 }
 
-/// Answers a message of a person. A bot does not answer bots: two of them would never end.
-async fn answer(client: &Client, event: &Event) -> Result<()> {
-    let EventKind::MessageNew(new) = &event.kind else { return Ok(()) };
+/// Answers a message of a person; gives whether it is one. A bot does not answer bots: two of them would never end.
+async fn answer(client: &Client, event: &Event) -> Result<bool> {
+    let EventKind::MessageNew(new) = &event.kind else { return Ok(false) };
     let Some(message) = new.message.whole().filter(|message| !message.from.own && !message.from.bot) else {
-        return Ok(());
+        return Ok(false);
     };
     let echo = Send {
         chat: new.chat.id.clone(),
@@ -52,5 +55,5 @@ async fn answer(client: &Client, event: &Event) -> Result<()> {
         mentions: None,
     };
     client.call(echo).await?;
-    Ok(())
+    Ok(true)
 }
