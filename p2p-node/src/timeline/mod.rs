@@ -28,6 +28,20 @@ pub struct Page {
     pub last_key: Option<Vec<u8>>,
 }
 
+/// Who has written messages.
+struct Author {
+    account: AccountId,
+    device: Option<DeviceId>,
+    own: bool,
+}
+
+impl Author {
+    fn stored(row: &AuthorRow) -> Option<Self> {
+        let account = AccountId::from_bytes(&row.account).ok()?;
+        Some(Self { account, device: DeviceId::from_bytes(&row.device).ok(), own: row.own })
+    }
+}
+
 /// Messages of a chat within a range of timeline keys.
 pub fn messages(
     store: &Store,
@@ -53,10 +67,11 @@ pub fn page(
     let progress = Progress::of(members.iter().map(|(_, row)| row));
     let own_account = members.iter().find(|(_, row)| row.own).map(|(_, row)| row.account.clone()).unwrap_or_default();
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
-    let mut authors: HashMap<u32, AuthorRow> = HashMap::new();
+    // Reading an account or a device checks that it is a point of the curve: once for each author, and not for each message.
+    let mut authors: HashMap<u32, Option<Author>> = HashMap::new();
     for (_, row) in &rows {
         if let Entry::Vacant(new) = authors.entry(row.author) {
-            new.insert(read.get(AUTHORS, &row.author.to_be_bytes())?.unwrap_or_default());
+            new.insert(read.get(AUTHORS, &row.author.to_be_bytes())?.and_then(|row| Author::stored(&row)));
         }
     }
     let message = |(key, row): &(Vec<u8>, EventRow)| {
@@ -65,12 +80,12 @@ pub fn page(
             Summary::Message(text) => (text, None),
             Summary::Call(note) => (Default::default(), Some(note)),
         };
-        let author = authors.get(&row.author)?;
+        let author = authors.get(&row.author)?.as_ref()?;
         Some(Message {
             id: MessageId(id),
             chat,
-            author: AccountId::from_bytes(&author.account).ok()?,
-            device: DeviceId::from_bytes(&author.device).ok(),
+            author: author.account,
+            device: author.device,
             own: author.own,
             text: row.edited.clone().unwrap_or(text.text),
             reply_to: text.reply_to.map(MessageId),
