@@ -102,6 +102,12 @@ struct Camera {
 }
 
 impl Camera {
+    fn new(mid: Mid) -> anyhow::Result<Self> {
+        let encoder = Encoder::new(1280, 720, 30, START as u32)?;
+        let frame = Frame::black(1280, 720);
+        Ok(Self { encoder, frame, number: 0, estimate: START as f64, key_wanted: false, mid })
+    }
+
     fn send(&mut self, end: &mut End, now: Instant) -> anyhow::Result<()> {
         pattern::draw(self.number, &mut self.frame);
         self.encoder.set_bits((self.estimate * 0.9 - 40_000.0).clamp(80_000.0, 2_500_000.0) as u32);
@@ -134,6 +140,11 @@ struct Screen {
 }
 
 impl Screen {
+    fn new(mid: Mid, now: Instant) -> anyhow::Result<Self> {
+        let (decoder, longest) = (Decoder::new()?, Duration::ZERO);
+        Ok(Self { decoder, needs_key: false, asked: now, frames: 0, last: now, longest, mid })
+    }
+
     fn take(&mut self, end: &mut End, data: &[u8], contiguous: bool, now: Instant) -> anyhow::Result<()> {
         self.needs_key |= !contiguous;
         let key = data.windows(4).any(|w| w[..3] == [0, 0, 1] && w[3] & 0x1f == 5);
@@ -162,42 +173,112 @@ impl Screen {
     }
 }
 
+/// Two ends with a track for video and one for sound.
+struct Pair {
+    a: End,
+    b: End,
+    video: Mid,
+    sound: Mid,
+    /// Packets of sound that were sent.
+    packets: u64,
+}
+
+impl Pair {
+    fn new(now: Instant) -> anyhow::Result<Self> {
+        let (mut a, mut b) = (End::new(now, "10.0.0.1:1000".parse()?)?, End::new(now, "10.0.0.2:1000".parse()?)?);
+        let mut changes = a.rtc.sdp_api();
+        let video = changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+        let sound = changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let (offer, pending) = changes.apply().context("an offer")?;
+        let answer = b.rtc.sdp_api().accept_offer(offer)?;
+        a.rtc.sdp_api().accept_answer(pending, answer)?;
+        Ok(Self { a, b, video, sound, packets: 0 })
+    }
+
+    /// Sends the packets of 80 bytes that are due, one every 20 ms.
+    fn speak(&mut self, started: Instant, now: Instant) -> anyhow::Result<()> {
+        if now < started + Duration::from_millis(20) * self.packets as u32 {
+            return Ok(());
+        }
+        let writer = self.a.rtc.writer(self.sound).context("a track")?;
+        let format = writer.payload_params().next().context("no format")?.pt();
+        writer.write(format, now, MediaTime::new(self.packets * 960, Frequency::FORTY_EIGHT_KHZ), vec![0x78; 80])?;
+        self.packets += 1;
+        self.a.drain(now)
+    }
+
+    /// Carries what is under way from one to the other.
+    fn carry(&mut self, now: Instant) -> anyhow::Result<()> {
+        while let Some(bytes) = self.a.out.take(now) {
+            self.b.receive(now, self.a.address, &bytes)?;
+        }
+        while let Some(bytes) = self.b.out.take(now) {
+            self.a.receive(now, self.b.address, &bytes)?;
+        }
+        for end in [&mut self.a, &mut self.b] {
+            end.rtc.handle_input(Input::Timeout(now))?;
+            end.drain(now)?;
+        }
+        Ok(())
+    }
+}
+
+/// The phases so far.
+struct Phases {
+    each: Duration,
+    at: Option<usize>,
+    /// Frames that were shown, and packets that were dropped, before the present phase.
+    frames: u32,
+    dropped: u64,
+    reports: Vec<Value>,
+}
+
+impl Phases {
+    /// Reports a phase that has ended and begins the next. Gives whether that was the last.
+    fn advance(
+        &mut self,
+        pair: &mut Pair,
+        camera: &Camera,
+        screen: &mut Screen,
+        started: Instant,
+        now: Instant,
+    ) -> bool {
+        let phase = ((now - started).as_secs_f64() / self.each.as_secs_f64()) as usize;
+        if self.at == Some(phase) {
+            return false;
+        }
+        if let Some((name, kbit)) = self.at.and_then(|at| PHASES.get(at)) {
+            let fps = f64::from(screen.frames - self.frames) / self.each.as_secs_f64();
+            let frozen = screen.longest.max(now - screen.last).as_secs_f64();
+            let (target, lost) = (camera.estimate as u64 / 1000, pair.a.out.dropped - self.dropped);
+            println!(
+                "  str0m {name:>12} kbit/s: {fps:>5.1} fps, longest freeze {frozen:.2} s, aims at {target} kbit/s, {lost} dropped in the queue"
+            );
+            self.reports
+                .push(json!({ "kbit": kbit, "fps": fps, "freeze_s": frozen, "target_kbit": target, "dropped": lost }));
+        }
+        let Some((_, kbit)) = PHASES.get(phase) else { return true };
+        pair.a.out.rate = kbit * 1000;
+        (self.at, self.frames, self.dropped) = (Some(phase), screen.frames, pair.a.out.dropped);
+        (screen.longest, screen.last) = (Duration::ZERO, now);
+        false
+    }
+}
+
 /// Runs the phases, each so long; prints and gives a line for each.
 pub fn run(phase: Duration) -> anyhow::Result<Vec<Value>> {
     str0m::crypto::from_feature_flags().install_process_default();
     let begin = Instant::now();
     let mut now = begin;
-    let (mut a, mut b) = (End::new(now, "10.0.0.1:1000".parse()?)?, End::new(now, "10.0.0.2:1000".parse()?)?);
-    let mut changes = a.rtc.sdp_api();
-    let mid = changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
-    let sound = changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
-    let (offer, pending) = changes.apply().context("an offer")?;
-    let answer = b.rtc.sdp_api().accept_offer(offer)?;
-    a.rtc.sdp_api().accept_answer(pending, answer)?;
-    let mut camera = Camera {
-        encoder: Encoder::new(1280, 720, 30, START as u32)?,
-        frame: Frame::black(1280, 720),
-        number: 0,
-        estimate: START as f64,
-        key_wanted: false,
-        mid,
-    };
-    let mut screen = Screen {
-        decoder: Decoder::new()?,
-        needs_key: false,
-        asked: now,
-        frames: 0,
-        last: now,
-        longest: Duration::ZERO,
-        mid,
-    };
+    let mut pair = Pair::new(now)?;
+    let mut camera = Camera::new(pair.video)?;
+    let mut screen = Screen::new(pair.video, now)?;
+    let mut phases = Phases { each: phase, at: None, frames: 0, dropped: 0, reports: Vec::new() };
     let mut started: Option<Instant> = None;
-    let (mut packets, mut reports) = (0u64, Vec::new());
-    let (mut at, mut frames, mut dropped) = (None, 0, 0);
     loop {
-        a.drain(now)?;
-        b.drain(now)?;
-        for event in std::mem::take(&mut a.events) {
+        pair.a.drain(now)?;
+        pair.b.drain(now)?;
+        for event in std::mem::take(&mut pair.a.events) {
             match event {
                 Event::Connected => started = Some(now),
                 Event::KeyframeRequest(_) => camera.key_wanted = true,
@@ -205,60 +286,29 @@ pub fn run(phase: Duration) -> anyhow::Result<Vec<Value>> {
                 _ => {}
             }
         }
-        for event in std::mem::take(&mut b.events) {
+        for event in std::mem::take(&mut pair.b.events) {
             if let Event::MediaData(media) = event
                 && media.params.spec().codec.is_video()
             {
-                screen.take(&mut b, &media.data, media.contiguous, now)?;
+                screen.take(&mut pair.b, &media.data, media.contiguous, now)?;
             }
         }
         if let Some(started) = started {
-            let phase_now = ((now - started).as_secs_f64() / phase.as_secs_f64()) as usize;
-            if at != Some(phase_now) {
-                if let Some((name, kbit)) = at.and_then(|at| PHASES.get(at)) {
-                    let fps = f64::from(screen.frames - frames) / phase.as_secs_f64();
-                    let frozen = screen.longest.max(now - screen.last).as_secs_f64();
-                    let (target, lost) = (camera.estimate as u64 / 1000, a.out.dropped - dropped);
-                    println!(
-                        "  str0m {name:>12} kbit/s: {fps:>5.1} fps, longest freeze {frozen:.2} s, aims at {target} kbit/s, {lost} dropped in the queue"
-                    );
-                    reports.push(
-                        json!({ "kbit": kbit, "fps": fps, "freeze_s": frozen, "target_kbit": target, "dropped": lost }),
-                    );
-                }
-                let Some((_, kbit)) = PHASES.get(phase_now) else { return Ok(reports) };
-                a.out.rate = kbit * 1000;
-                (at, frames, dropped) = (Some(phase_now), screen.frames, a.out.dropped);
-                (screen.longest, screen.last) = (Duration::ZERO, now);
+            if phases.advance(&mut pair, &camera, &mut screen, started, now) {
+                return Ok(phases.reports);
             }
             if now >= started + Duration::from_secs(1) * camera.number / 30 {
-                camera.send(&mut a, now)?;
+                camera.send(&mut pair.a, now)?;
                 if camera.number == 1 {
-                    a.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::mbps(3));
-                    a.drain(now)?;
+                    pair.a.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::mbps(3));
+                    pair.a.drain(now)?;
                 }
             }
-            // Sound: packets of 80 bytes.
-            if now >= started + Duration::from_millis(20) * packets as u32 {
-                let writer = a.rtc.writer(sound).context("a track")?;
-                let format = writer.payload_params().next().context("no format")?.pt();
-                writer.write(format, now, MediaTime::new(packets * 960, Frequency::FORTY_EIGHT_KHZ), vec![0x78; 80])?;
-                a.drain(now)?;
-                packets += 1;
-            }
+            pair.speak(started, now)?;
         } else if now - begin > Duration::from_secs(10) {
             anyhow::bail!("str0m does not connect");
         }
         now += STEP;
-        while let Some(bytes) = a.out.take(now) {
-            b.receive(now, a.address, &bytes)?;
-        }
-        while let Some(bytes) = b.out.take(now) {
-            a.receive(now, b.address, &bytes)?;
-        }
-        for end in [&mut a, &mut b] {
-            end.rtc.handle_input(Input::Timeout(now))?;
-            end.drain(now)?;
-        }
+        pair.carry(now)?;
     }
 }
