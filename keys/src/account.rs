@@ -24,6 +24,12 @@ impl AccountId {
         Ok(Self(bytes))
     }
 
+    /// Reads one that was checked before it was stored: that it is a point of the curve is not checked once more, which would take much of the
+    /// time of loading a profile. With one that is no point no signature verifies.
+    pub fn from_stored(bytes: &[u8]) -> Result<Self, InvalidId> {
+        bytes.try_into().map(Self).map_err(|_| InvalidId)
+    }
+
     /// The 32 bytes of the public key.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -25,6 +25,11 @@ impl DeviceId {
         AccountId::from_bytes(bytes).map(|id| Self(*id.as_bytes()))
     }
 
+    /// Reads one that was checked before it was stored: see [`AccountId::from_stored`].
+    pub fn from_stored(bytes: &[u8]) -> Result<Self, InvalidId> {
+        bytes.try_into().map(Self).map_err(|_| InvalidId)
+    }
+
     /// The 32 bytes of the public key.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

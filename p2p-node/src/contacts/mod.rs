@@ -41,7 +41,7 @@ impl Contacts {
     pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
         let mut contacts = Self::default();
         for (_, row) in read.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
-            let account = AccountId::from_bytes(&row.account).map_err(|_| EngineError::Identity)?;
+            let account = AccountId::from_stored(&row.account).map_err(|_| EngineError::Identity)?;
             let list = DeviceChain::from_stored(&row.device_list).ok();
             contacts.people.insert(account, Person::stored(row, list));
             contacts.index(&account);

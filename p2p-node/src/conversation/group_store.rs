@@ -65,7 +65,7 @@ impl GroupMember {
 
     fn stored(bytes: &[u8]) -> Option<Self> {
         let (account, device) = bytes.split_at_checked(32)?;
-        Some(Self { account: AccountId::from_bytes(account).ok()?, device: DeviceId::from_bytes(device).ok()? })
+        Some(Self { account: AccountId::from_stored(account).ok()?, device: DeviceId::from_stored(device).ok()? })
     }
 }
 

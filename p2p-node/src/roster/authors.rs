@@ -21,7 +21,7 @@ struct Author {
 impl Authors {
     /// Adds one that is stored.
     pub fn insert(&mut self, number: u32, row: &AuthorRow) {
-        if let (Ok(account), Ok(tag)) = (AccountId::from_bytes(&row.account), row.tag.as_slice().try_into()) {
+        if let (Ok(account), Ok(tag)) = (AccountId::from_stored(&row.account), row.tag.as_slice().try_into()) {
             self.numbers.insert((account, tag), number);
             self.authors.insert(number, Author { account, own: row.own });
         }

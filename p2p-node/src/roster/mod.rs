@@ -48,7 +48,7 @@ impl Roster {
     /// Of stored rows.
     pub fn stored(rows: impl IntoIterator<Item = MemberRow>) -> Self {
         let member =
-            |row: MemberRow| Some(Member { account: AccountId::from_bytes(&row.account).ok()?, row, dirty: false });
+            |row: MemberRow| Some(Member { account: AccountId::from_stored(&row.account).ok()?, row, dirty: false });
         Self(rows.into_iter().filter_map(member).collect())
     }
 

@@ -37,8 +37,8 @@ struct Author {
 
 impl Author {
     fn stored(row: &AuthorRow) -> Option<Self> {
-        let account = AccountId::from_bytes(&row.account).ok()?;
-        Some(Self { account, device: DeviceId::from_bytes(&row.device).ok(), own: row.own })
+        let account = AccountId::from_stored(&row.account).ok()?;
+        Some(Self { account, device: DeviceId::from_stored(&row.device).ok(), own: row.own })
     }
 }
 
@@ -67,7 +67,6 @@ pub fn page(
     let progress = Progress::of(members.iter().map(|(_, row)| row));
     let own_account = members.iter().find(|(_, row)| row.own).map(|(_, row)| row.account.clone()).unwrap_or_default();
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
-    // Reading an account or a device checks that it is a point of the curve: once for each author, and not for each message.
     let mut authors: HashMap<u32, Option<Author>> = HashMap::new();
     for (_, row) in &rows {
         if let Entry::Vacant(new) = authors.entry(row.author) {
@@ -129,7 +128,7 @@ pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<Durable
             continue;
         };
         let chat = row.chat.as_slice().try_into().ok().map(ChatId);
-        let account = AccountId::from_bytes(&row.account).ok();
+        let account = AccountId::from_stored(&row.account).ok();
         let one = |sequence, message| DurableEvent {
             sequence,
             at_ms: row.at_ms,

@@ -63,7 +63,7 @@ impl Conversations {
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_bytes(&row.device).ok()?, row.received));
+        let known = |row: &crate::store::DeviceRow| Some((DeviceId::from_stored(&row.device).ok()?, row.received));
         let told: Vec<(DeviceId, u64)> = state
             .roster
             .devices()
