@@ -65,7 +65,7 @@ pub const TRIM_ROWS: usize = 8;
 pub const MAX_REPLACED_RECEIPTS: usize = 16;
 /// Removed devices that are remembered, so that no list brings them back.
 pub const MAX_REMOVED: usize = 64;
-/// Servers that were our homes and are told where we have gone.
+/// Servers that were our homes and are notified where we have gone.
 pub const MAX_LEFT_HOMES: usize = 8;
 /// A server that was our home is not tried any more after this time.
 pub const LEFT_HOME_MS: u64 = 30 * 86_400_000;
@@ -75,7 +75,7 @@ pub const TYPING_MS: u64 = 6_000;
 pub const SIGNAL_AGE_MS: u64 = 120_000;
 /// Clocks that differ by less are not mended.
 pub const CLOCK_TOLERANCE_MS: u64 = 30_000;
-/// Presence is told at most this often for each conversation.
+/// Presence is sent at most this often for each conversation.
 pub const PRESENCE_EVERY_MS: u64 = 2_000;
 /// Commands and network events that may wait for the engine.
 pub const ENGINE_QUEUE: usize = 512;
@@ -85,7 +85,7 @@ pub const TURN_INPUTS: usize = 512;
 pub const RING_MS: u64 = 60_000;
 /// From an answer to media: longer means that there is no way.
 pub const CALL_CONNECT_MS: u64 = 40_000;
-/// A connection that is not made after this is tried anew: a handshake over a bad network gives up sooner than people do.
+/// A connection that is not made after this is tried again: a handshake over a bad network gives up sooner than people do.
 pub const CALL_TRY_MS: u64 = 10_000;
 /// How often.
 pub const CALL_TRIES: u8 = 4;

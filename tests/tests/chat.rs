@@ -276,7 +276,7 @@ fn a_user_name_leads_to_a_request_that_is_accepted() {
     let asked = world.json("bob", &["contacts", "add", "alice@127.0.0.1", "--greeting", "from the meetup"]);
     assert_eq!(asked["name"], "alice");
     world.json("bob", &["send", "@alice", "hello"]);
-    // Nobody runs: one-off commands fetch what waits, and leave what is owed.
+    // Nobody runs: one-off commands fetch what waits, and leave what is still to be sent.
     let request = world.json("alice", &["contacts", "list"]);
     assert_eq!((&request["state"], &request["greeting"]), (&"asks".into(), &"from the meetup".into()));
     world.json("alice", &["contacts", "accept", "bob"]);

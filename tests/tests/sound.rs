@@ -150,7 +150,7 @@ fn sound_goes_from_a_microphone_to_a_loudspeaker_through_a_call() {
     let (mut alice, mut bob) = call("none", &["--audio-in", "tone:600", "--audio-out", "none"]);
     let (hertz, amplitude) = strongest_tone(&server.speaker());
     assert!(hertz.abs_diff(600) <= 5 && amplitude > 0.1, "the loudspeaker plays {hertz} Hz at {amplitude}");
-    // … also after the sound server was started anew, without a word from anybody.
+    // … also after the sound server was started again, without a word from anybody.
     server.restart();
     until("the tone again", || (strongest_tone(&server.speaker()).0.abs_diff(600) <= 5).then_some(()));
     assert_eq!((alice.terminate(), bob.wait()), (0, 0));

@@ -125,7 +125,7 @@ struct Mesh {
     connected: Duration,
 }
 
-/// A connection that is not there after so long is made anew, so many times.
+/// A connection that is not there after so long is made again, so many times.
 const TRY: Duration = Duration::from_secs(6);
 const TRIES: u32 = 5;
 

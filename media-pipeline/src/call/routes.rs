@@ -62,7 +62,7 @@ impl Call {
         Box::pin(route.peer.offer()).await
     }
 
-    /// An answer to an offer: of a new route, or of a known one that is made anew.
+    /// An answer to an offer: of a new route, or of a known one that is made again.
     pub async fn answer(&self, route: u64, offer: String) -> Result<String, MediaError> {
         let mut known = self.route(route);
         if let Some(old) = &known

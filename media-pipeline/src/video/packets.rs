@@ -138,7 +138,7 @@ impl Assembler {
             return None;
         }
         let resume = self.waiting.range(end..).find(|(_, (packet, _))| packet.marker).map(|(at, _)| at + 1);
-        // The end of the broken frame is not there yet: what is there is useless, and the next packet begins anew.
+        // The end of the broken frame is not there yet: what is there is useless, and the next packet begins a frame.
         let resume = resume.unwrap_or(self.highest + 1);
         self.waiting = self.waiting.split_off(&resume);
         self.next = Some(resume);

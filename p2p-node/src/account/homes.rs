@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Account {
-    /// Servers that are not our homes any more are told where we are: contacts look us up there until they know.
+    /// Servers that are not our homes any more are notified where we are: contacts look us up there until they know.
     pub(crate) fn leave_homes(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, before: Vec<RendezvousAddr>) {
         let until_ms = turn.agreed_ms() + LEFT_HOME_MS;
         let here = |h: &RendezvousAddr| self.identity.homes.iter().any(|m| m.peer == h.peer);
@@ -57,7 +57,7 @@ impl Account {
 }
 
 impl Engine {
-    /// Moves to other home servers. Contacts are told; conversations whose logs we keep elsewhere are made anew at the new home.
+    /// Moves to other home servers. Contacts are notified; conversations whose logs we keep elsewhere get a new group at the new home.
     pub(super) fn set_homes(
         &mut self,
         turn: &mut Turn<'_>,

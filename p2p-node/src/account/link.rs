@@ -247,7 +247,7 @@ impl Account {
         }
     }
 
-    /// What a device is told that has joined.
+    /// What a device gets that has joined.
     fn link_answer(&self, chain: &DeviceChain) -> LinkAnswer {
         LinkAnswer {
             agreed: true,

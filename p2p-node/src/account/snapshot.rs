@@ -1,4 +1,4 @@
-//! The snapshot of contacts that a restored device reads, and conversations that are made anew.
+//! The snapshot of contacts that a restored device reads, and conversations that get a new group.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -143,7 +143,7 @@ impl Engine {
         self.regroup(turn)
     }
 
-    /// Makes a conversation anew with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
+    /// Makes a new group with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
     /// devices have changed.
     pub(crate) fn regroup(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let pending: Vec<AccountId> = self

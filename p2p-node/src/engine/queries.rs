@@ -37,7 +37,7 @@ impl Engine {
         })
     }
 
-    /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it is still owed to a home that is there.
+    /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it still has to reach a home that is connected.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
         let up = self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some());
         let mut owes = up && (self.counters.row.snapshot_owed || self.account.snapshot_due.is_some());

@@ -310,7 +310,7 @@ fn an_account_can_be_restored_where_the_server_has_forgotten_it() {
     let again = world.restored(alice);
     world.forget_everything();
     world.pass(HOUR);
-    // Its contacts were in the lost snapshot: bob adds it anew, and believes the list that it has now.
+    // Its contacts were in the lost snapshot: bob adds it again, and believes the list that it has now.
     let invite = world.invite(again);
     let mut added = world.add(bob, &invite);
     world.pass(60_000);

@@ -573,7 +573,7 @@ impl World {
         engine.conversations.direct_with(&self.people[other].account).unwrap()
     }
 
-    /// Gives somebody contacts that never come online, each with a conversation, as a stored profile has them; then starts anew.
+    /// Gives somebody contacts that never come online, each with a conversation, as a stored profile has them; then starts again.
     pub fn fill(&mut self, who: Who, contacts: u32) {
         self.kill(who);
         let person = &self.people[who];

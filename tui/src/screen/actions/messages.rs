@@ -49,7 +49,7 @@ pub const ACTIONS: &[Action] = &[
     on_message("copy", "y", "copy the message's text", |app| {
         on_selected(app, |app, message| app.effects.push(Effect::Copy(message.words().into_owned())));
     }),
-    on_message("retry", "R", "send a failed message anew", |app| on_selected(app, send_again)),
+    on_message("retry", "R", "send a failed message again", |app| on_selected(app, send_again)),
     on_message("open", "o", "open the message's link", |app| on_selected(app, open_link)),
     on_message("unfold", "x", "show all of a long message", |app| {
         on_selected(app, |app, message| app.timeline.unfold(message.id));

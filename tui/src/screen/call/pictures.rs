@@ -182,7 +182,7 @@ impl Pictures {
         self.waiting.push((Tile { area, ..tile }, picture.clone()));
     }
 
-    /// Writes what was placed since the last time, and takes away what was not. Gives whether cells have to be drawn anew: sixels go only
+    /// Writes what was placed since the last time, and takes away what was not. Gives whether cells have to be drawn again: sixels go only
     /// when something is written over them.
     pub fn write(&mut self, out: &mut impl Write) -> std::io::Result<bool> {
         let waiting = std::mem::take(&mut self.waiting);
@@ -194,7 +194,7 @@ impl Pictures {
             })
             .map(|(stream, _)| *stream)
             .collect();
-        let anew = self.protocol == GraphicsProtocol::Sixel && !gone.is_empty();
+        let redraw = self.protocol == GraphicsProtocol::Sixel && !gone.is_empty();
         for stream in gone {
             self.shown.remove(&stream);
             if self.protocol == GraphicsProtocol::Kitty {
@@ -215,7 +215,7 @@ impl Pictures {
             write!(out, "\x1b7\x1b[{};{}H{drawn}\x1b8", tile.area.y + 1, tile.area.x + 1)?;
             self.shown.insert(tile.stream, (tile.area, picture.number));
         }
-        Ok(anew)
+        Ok(redraw)
     }
 
     fn kitty(&mut self, tile: &Tile, picture: &Picture) -> Option<String> {
@@ -338,7 +338,7 @@ mod tests {
         let mut out = Vec::new();
         assert!(!pictures.write(&mut out).unwrap() && out.is_empty());
         assert!(!pictures.fits(Rect { width: 20, ..area }, &picture));
-        // Gone: what was below is drawn anew.
+        // Gone: what was below is drawn again.
         assert!(pictures.write(&mut Vec::new()).unwrap());
     }
 

@@ -373,7 +373,7 @@ fn data_goes_both_ways() {
     assert_eq!(world.handle(2, client(), &framed(1)), [], "no such channel");
     assert_eq!(world.handle(2, client(), &[0x40, 0, 0, 9, 1]), [], "cut off");
 
-    assert_eq!(user.bind(&mut world, 3, 0x4001, peer()), 0, "bound anew");
+    assert_eq!(user.bind(&mut world, 3, 0x4001, peer()), 0, "bound again");
     assert_eq!(world.peer_sends(3, 1, peer(), b"hello"), to_client(framed(1)));
     assert_eq!(world.handle(3, client(), &framed(0)), []);
     assert_eq!(user.refresh(&mut world, 590, 600), 0);
