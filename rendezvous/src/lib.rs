@@ -24,6 +24,8 @@ mod chain_tests;
 #[cfg(test)]
 mod cut_tests;
 #[cfg(test)]
+mod epoch_tests;
+#[cfg(test)]
 mod fixture_tests;
 #[cfg(test)]
 mod testing;

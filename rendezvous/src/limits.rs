@@ -70,6 +70,10 @@ pub const ACCOUNT_COST: u64 = 16 * 1024;
 pub const MAX_WORK_BITS: u32 = 24;
 /// Closing may take a log and its conversation this much beyond their quota, so that a full one can be left: one of the largest entries.
 pub const CLOSE_OVERDRAFT: u64 = 192 * 1024 + 1024;
+/// A commit may take a log and its conversation this much beyond their quota, so that a full one can be left: one of the largest entries.
+pub const CANDIDATE_OVERDRAFT: u64 = 192 * 1024 + 1024;
+/// Commits in one log: an epoch ends with the first valid one, and members who commit at the same time, or against each other, are few.
+pub const CANDIDATES_PER_LOG: usize = 64;
 /// So many receipts may go over a log's bounds, so that a full one can be emptied.
 pub const RECEIPTS_OVERDRAFT: u64 = 64;
 /// Largest receipt that may.

@@ -126,6 +126,29 @@ impl Client {
         self.log(key, LogVerb::Append, LogRequest { entries, ..LogRequest::default() }).await
     }
 
+    /// Appends a commit by somebody who has read the log up to `after`.
+    pub async fn commit(&mut self, key: &LogKey, entry: &[u8], after: u64, insist: bool) -> ResponseBody {
+        let entries = vec![Bytes::copy_from_slice(entry)];
+        self.log(key, LogVerb::Append, LogRequest { entries, after, insist, candidate: true, ..LogRequest::default() })
+            .await
+    }
+
+    /// A request to the log after another, as members of its conversation may make it before it is there.
+    pub fn behind(&self, parent: &LogKey, key: &LogKey, request: LogRequest) -> LogRequest {
+        LogRequest {
+            parent: Bytes::copy_from_slice(&parent.address()),
+            permit: Bytes::copy_from_slice(&parent.permit(&self.hello.nonce, &key.address())),
+            ..request
+        }
+    }
+
+    /// Appends an entry to a log, which is opened if it is not there.
+    pub async fn append_behind(&mut self, parent: &LogKey, key: &LogKey, entry: &[u8]) -> ResponseBody {
+        let entries = vec![Bytes::copy_from_slice(entry)];
+        let request = self.behind(parent, key, LogRequest { entries, ..LogRequest::default() });
+        self.log(key, LogVerb::Append, request).await
+    }
+
     pub async fn trim(&mut self, key: &LogKey, sequences: &[u64]) -> ResponseBody {
         let sequences = sequences.to_vec();
         self.log(key, LogVerb::Trim, LogRequest { sequences, ..LogRequest::default() }).await

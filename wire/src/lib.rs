@@ -23,7 +23,7 @@ pub use event::{
     Batch, Body, Clock, Delete, Devices, Edit, Event, EventError, EventId, Profile, Reaction, Receipt, Text,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
-pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_vouch};
+pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use pow::{Puzzle, Solution};
 pub use signal::{Availability, SIGNAL_DOMAIN, Signal, SignalError, SignedSignal};
 

@@ -68,6 +68,11 @@ impl LogKey {
         }
     }
 
+    /// Lets whoever shows this open the log at `next` behind this one, in this session.
+    pub fn permit(&self, nonce: &[u8], next: &[u8; 32]) -> [u8; 64] {
+        self.0.sign(&signed_bytes(PERMIT, nonce, &self.address(), next)).to_bytes()
+    }
+
     /// Shows who holds this key that `subject` comes from somebody who holds it, too, in this session.
     pub fn vouch(&self, nonce: &[u8], subject: &[u8]) -> [u8; 64] {
         self.0.sign(&signed_bytes(VOUCH, nonce, &self.address(), subject)).to_bytes()
@@ -84,8 +89,15 @@ pub fn verify_vouch(address: &[u8; 32], nonce: &[u8], subject: &[u8], signature:
     verify(address, VOUCH, nonce, subject, signature)
 }
 
+/// Whether `signature` is that of [`LogKey::permit`] with the key of the log at `parent`.
+pub fn verify_permit(parent: &[u8; 32], nonce: &[u8], next: &[u8; 32], signature: &[u8]) -> bool {
+    verify(parent, PERMIT, nonce, next, signature)
+}
+
 /// The label of [`LogKey::vouch`]: no verb of a log.
 const VOUCH: &[u8] = b"vouch";
+/// The label of [`LogKey::permit`]: no verb of a log.
+const PERMIT: &[u8] = b"permit";
 
 fn verify(address: &[u8; 32], label: &[u8], nonce: &[u8], payload: &[u8], signature: &[u8]) -> bool {
     let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(address), Signature::from_slice(signature)) else {
@@ -157,5 +169,9 @@ mod tests {
         assert!(!check(LogVerb::Close, b"nonce", b"entry"));
         assert!(!check(LogVerb::Append, b"other", b"entry"));
         assert!(!check(LogVerb::Append, b"nonce", b"other"));
+        let permit = key.permit(b"nonce", &[2; 32]);
+        assert!(verify_permit(&key.address(), b"nonce", &[2; 32], &permit));
+        assert!(!verify_permit(&key.address(), b"nonce", &[3; 32], &permit));
+        assert!(!verify_vouch(&key.address(), b"nonce", &[2; 32], &permit));
     }
 }

@@ -144,7 +144,7 @@ pub struct Response {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// The answer.
-    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub body: Option<ResponseBody>,
 }
 
@@ -206,6 +206,23 @@ pub enum ResponseBody {
     /// Logs of the account.
     #[prost(message, tag = "18")]
     Logs(Logs),
+    /// An append behind candidates that its author has not read.
+    #[prost(message, tag = "19")]
+    Behind(Behind),
+}
+
+/// An append behind candidates that its author has not read: if one of them is valid, what was appended belongs into the log of a later epoch.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Behind {
+    /// The sequence number of the last entry that was appended; 0 if a candidate was not stored because of this.
+    #[prost(uint64, tag = "1")]
+    pub last: u64,
+    /// The candidates, in their order.
+    #[prost(message, repeated, tag = "2")]
+    pub candidates: Vec<LogEntry>,
+    /// There are more, which are to be read in the log.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
 }
 
 /// Logs that count against an account.
@@ -260,6 +277,9 @@ pub struct ServerHello {
     /// The server knows [`LogRequest::eraser`].
     #[prost(bool, tag = "7")]
     pub erasers: bool,
+    /// The server knows [`LogRequest::candidate`] and [`LogRequest::parent`].
+    #[prost(bool, tag = "8")]
+    pub candidates: bool,
 }
 
 /// Who may register.
@@ -413,7 +433,7 @@ pub struct LogRequest {
     /// Sealed entries: to append (several), to close with (one), or a signal (one).
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub entries: Vec<Bytes>,
-    /// Read after this sequence number.
+    /// Read after this sequence number. To append: the author has read up to it.
     #[prost(uint64, tag = "4")]
     pub after: u64,
     /// The address of the next epoch's log, with a closing entry.
@@ -431,6 +451,18 @@ pub struct LogRequest {
     /// To delete entries, also with a receipt: the secret (32 bytes).
     #[prost(bytes = "bytes", tag = "9")]
     pub erasing: Bytes,
+    /// The one entry that is appended is a candidate: a commit. It is not deleted one by one.
+    #[prost(bool, tag = "10")]
+    pub candidate: bool,
+    /// A candidate is stored even behind others that its author has not read.
+    #[prost(bool, tag = "11")]
+    pub insist: bool,
+    /// To append or read: the address of the log of the epoch before. If this log is not there yet, it counts as a part of the same conversation …
+    #[prost(bytes = "bytes", tag = "12")]
+    pub parent: Bytes,
+    /// … with this signature ([`crate::LogKey::permit`]) of that log's key.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub permit: Bytes,
 }
 
 impl LogRequest {
@@ -450,10 +482,15 @@ impl LogRequest {
             hasher.update(entry);
         }
         // Not there in version 0.1: what it signs is the same.
-        for (name, secret) in [("eraser", &self.eraser), ("erasing", &self.erasing)] {
+        for (name, secret) in [("eraser", &self.eraser), ("erasing", &self.erasing), ("parent", &self.parent)] {
             if !secret.is_empty() {
                 hasher.update(name.as_bytes());
                 hasher.update(secret);
+            }
+        }
+        for (name, flag) in [("candidate", self.candidate), ("insist", self.insist)] {
+            if flag {
+                hasher.update(name.as_bytes());
             }
         }
         hasher.finalize().as_bytes().to_vec()

@@ -1,7 +1,7 @@
 //! Who reads which log now: new entries and signals are passed on at once, and members see whether others are there. Nobody is told who; and to
 //! ask one has to hold the log's key. In memory only.
 
-use starling_wire::rendezvous::{Page, Readers, ResponseBody};
+use starling_wire::rendezvous::{LogEntry, Page, Readers, ResponseBody};
 
 use super::Services;
 use crate::{
@@ -101,16 +101,10 @@ impl Services {
 
 /// A page of entries.
 pub fn page(address: &[u8], entries: &[Entry], more: bool) -> Page {
-    Page {
-        address: bytes::Bytes::copy_from_slice(address),
-        entries: entries
-            .iter()
-            .map(|e| starling_wire::rendezvous::LogEntry {
-                sequence: e.sequence,
-                sealed: e.sealed.clone(),
-                closing: e.closing,
-            })
-            .collect(),
-        more,
-    }
+    Page { address: bytes::Bytes::copy_from_slice(address), entries: entries.iter().map(log_entry).collect(), more }
+}
+
+/// An entry as it is sent.
+pub fn log_entry(entry: &Entry) -> LogEntry {
+    LogEntry { sequence: entry.sequence, sealed: entry.sealed.clone(), closing: entry.closing }
 }

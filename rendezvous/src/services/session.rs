@@ -146,6 +146,7 @@ impl Session {
                 register_bits: policy.registration.work_bits,
                 inbox_bits: policy.limits.inbox_work_bits,
                 erasers: true,
+                candidates: true,
             })),
         }
     }

@@ -10,17 +10,18 @@ use starling_wire::rendezvous::{LogSignal, Page, Response, ResponseBody};
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, Bounds, Budget, Collection, Counters, Entry, Fanout, Records, Revision, Selection, Share, Store, StoreError,
-    StreamId, Streams, Topic,
+    Batch, Bounds, Budget, Collection, Counters, Entry, Fanout, Head, Records, Revision, Selection, Share, Store,
+    StoreError, StreamId, Streams, Topic,
 };
 
 const OWNER: [u8; 32] = [7; 32];
-const ROOMY: Bounds = Bounds { entries: 100, bytes: 10_000, expires_at: 1_000, share: Share::WHOLE };
+const ROOMY: Bounds = Bounds { entries: 100, bytes: 10_000, expires_at: 1_000, share: Share::WHOLE, candidates: 3 };
 
 /// All of them, each with a store of its own.
 pub async fn all(mut new_store: impl FnMut() -> Store) {
     appends_are_numbered_and_all_or_nothing(&*new_store().streams).await;
     the_first_close_wins(&*new_store().streams).await;
+    candidates_are_counted_and_stay(&*new_store().streams).await;
     removed_entries_are_gone_and_numbers_go_on(&*new_store().streams).await;
     pages_end_at_their_bounds(&*new_store().streams).await;
     a_class_has_its_share_and_its_oldest_give_way(&*new_store().streams).await;
@@ -67,7 +68,7 @@ pub async fn appends_are_numbered_and_all_or_nothing(streams: &dyn Streams) {
     assert!(matches!(streams.append(id, None, texts(&["a"]), ROOMY).await, Err(StoreError::NotFound)));
     assert_eq!(streams.head(id).await.unwrap(), None);
     assert!(streams.open(id, OWNER, None, 5).await.unwrap());
-    assert_eq!(streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap().last, 2);
+    assert_eq!(streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap().head.last, 2);
     // Opening again changes nothing.
     assert!(!streams.open(id, [8; 32], Some([9; 32]), 9).await.unwrap());
 
@@ -82,7 +83,7 @@ pub async fn appends_are_numbered_and_all_or_nothing(streams: &dyn Streams) {
     // With an owner, it is created, unless that is refused.
     assert!(streams.append(log(2), Some(OWNER), texts(&["12345"]), small).await.is_err());
     assert_eq!(streams.head(log(2)).await.unwrap(), None);
-    assert_eq!(streams.append(log(2), Some(OWNER), texts(&["x"]), ROOMY).await.unwrap().last, 1);
+    assert_eq!(streams.append(log(2), Some(OWNER), texts(&["x"]), ROOMY).await.unwrap().head.last, 1);
     assert_eq!(whole(streams, id).await.len(), 2);
 }
 
@@ -95,8 +96,8 @@ pub async fn the_first_close_wins(streams: &dyn Streams) {
     let end = Entry { closing: true, ..entry(2, "end") };
     for late in [
         streams.close(id, Bytes::from("other"), ROOMY).await,
-        streams.append(id, None, texts(&["late"]), ROOMY).await.map(|appended| appended.last),
-        streams.append(id, Some(OWNER), texts(&["late"]), ROOMY).await.map(|appended| appended.last),
+        streams.append(id, None, texts(&["late"]), ROOMY).await.map(|appended| appended.head.last),
+        streams.append(id, Some(OWNER), texts(&["late"]), ROOMY).await.map(|appended| appended.head.last),
     ] {
         assert!(matches!(late, Err(StoreError::Closed(entry)) if entry == end));
     }
@@ -114,7 +115,7 @@ pub async fn removed_entries_are_gone_and_numbers_go_on(streams: &dyn Streams) {
     let removed = streams.remove(id, each(&[2, 4, 4, 99])).await.unwrap();
     assert_eq!((removed.owner, removed.entries, removed.bytes), (Some(OWNER), 2, 6));
     assert_eq!(streams.remove(id, each(&[2])).await.unwrap().bytes, 0);
-    assert_eq!(streams.append(id, None, texts(&["e"]), ROOMY).await.unwrap().last, 5);
+    assert_eq!(streams.append(id, None, texts(&["e"]), ROOMY).await.unwrap().head.last, 5);
     let removed = streams.remove(id, Selection::UpTo(3)).await.unwrap();
     assert_eq!((removed.entries, removed.bytes), (2, 4));
     assert_eq!(whole(streams, id).await, [entry(5, "e")]);
@@ -147,7 +148,7 @@ pub async fn a_class_has_its_share_and_its_oldest_give_way(streams: &dyn Streams
     assert!(matches!(streams.append(id, None, of(1, "d"), share(2, false)).await, Err(StoreError::Full)));
     streams.append(id, None, of(2, "d"), share(2, false)).await.unwrap();
     let appended = streams.append(id, None, of(1, "e"), share(2, true)).await.unwrap();
-    assert_eq!((appended.last, appended.displaced.entries, appended.displaced.bytes), (5, 1, 1));
+    assert_eq!((appended.head.last, appended.displaced.entries, appended.displaced.bytes), (5, 1, 1));
     assert_eq!(whole(streams, id).await, [entry(2, "b"), entry(3, "cc"), entry(4, "d"), entry(5, "e")]);
     // By bytes, too; and what is larger than the share is refused.
     let appended = streams.append(id, None, of(1, "1234567"), share(2, true)).await.unwrap();
@@ -176,6 +177,30 @@ pub async fn only_who_shows_the_eraser_deletes_an_entry(streams: &dyn Streams) {
     assert_eq!(streams.remove(id, each(None)).await.unwrap().entries, 0);
     assert_eq!(whole(streams, id).await, [entry(2, "b")]);
     assert_eq!(streams.remove(id, Selection::UpTo(9)).await.unwrap().entries, 1);
+}
+
+/// A stream has few of them, and nobody deletes one before it expires.
+pub async fn candidates_are_counted_and_stay(streams: &dyn Streams) {
+    let id = log(1);
+    let candidate = |text: &str| Batch { candidate: true, eraser: Some([1; 32]), ..texts(&[text]) };
+    streams.append(id, Some(OWNER), texts(&["a"]), ROOMY).await.unwrap();
+    for (n, text) in [(2, "b"), (3, "c"), (4, "d")] {
+        let appended = streams.append(id, None, candidate(text), ROOMY).await.unwrap();
+        assert_eq!(appended.head.last, n);
+    }
+    assert!(matches!(streams.append(id, None, candidate("e"), ROOMY).await, Err(StoreError::Full)));
+    let head = streams.append(id, None, texts(&["f"]), ROOMY).await.unwrap().head;
+    assert_eq!(head.candidates_between(0, u64::MAX).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(head.candidates_between(2, 4).collect::<Vec<_>>(), [3]);
+    let all = Selection::Each { sequences: vec![1, 2, 3, 4, 5], eraser: Some([1; 32]) };
+    assert_eq!(streams.remove(id, all).await.unwrap().entries, 2);
+    assert_eq!(whole(streams, id).await, [entry(2, "b"), entry(3, "c"), entry(4, "d")]);
+    streams.expire(None, ROOMY.expires_at).await.unwrap();
+    assert_eq!(whole(streams, id).await, []);
+    // What closed a stream of an earlier version.
+    let head = Head { closed: 7, ..Head::default() };
+    assert_eq!(head.candidates_between(6, 8).collect::<Vec<_>>(), [7]);
+    assert_eq!(head.candidates_between(u64::MAX, 8).count() + head.candidates_between(7, 8).count(), 0);
 }
 
 /// Closed or not; what is opened there afterwards is another.
@@ -342,7 +367,9 @@ pub async fn one_of_many_concurrent_writers_wins(store: Store) {
 pub async fn concurrent_appends_get_numbers_of_their_own(store: Store) {
     let writers = (0..16).map(|_| {
         let streams = store.streams.clone();
-        tokio::spawn(async move { streams.append(log(1), Some(OWNER), texts(&["a", "b"]), ROOMY).await.unwrap().last })
+        tokio::spawn(
+            async move { streams.append(log(1), Some(OWNER), texts(&["a", "b"]), ROOMY).await.unwrap().head.last },
+        )
     });
     let mut last = Vec::new();
     for writer in writers.collect::<Vec<_>>() {

@@ -65,6 +65,9 @@ impl Stream {
         if let Some(closing) = (self.head.closed != 0).then(|| self.entry(self.head.closed)).flatten() {
             return Err(StoreError::Closed(closing));
         }
+        if batch.candidate && self.head.candidates.len() + batch.entries.len() > bounds.candidates {
+            return Err(StoreError::Full);
+        }
         let (count, size, share) = (batch.entries.len() as u64, batch.bytes(), bounds.share);
         let mut displaced = Vec::new();
         let (mut of_class, mut bytes_of_class) = self.head.class(batch.class);
@@ -84,12 +87,13 @@ impl Stream {
         let displaced = self.remove(id, displaced);
         for sealed in batch.entries {
             self.head.last += 1;
+            self.head.candidates.extend(batch.candidate.then_some(self.head.last));
             self.head.count_entry(batch.class, sealed.len() as u64, true);
             let stored = Stored { expires_at: bounds.expires_at, class: batch.class, eraser: batch.eraser, sealed };
             self.entries.insert(self.head.last, stored);
         }
         self.head.expires_at = self.head.expires_at.max(bounds.expires_at);
-        Ok(Appended { last: self.head.last, displaced })
+        Ok(Appended { head: self.head.clone(), displaced })
     }
 
     fn remove(&mut self, id: &StreamId, sequences: impl IntoIterator<Item = u64>) -> Removed {
@@ -100,6 +104,7 @@ impl Stream {
                 self.head.count_entry(stored.class, bytes, false);
                 removed.entries += 1;
                 removed.bytes += bytes;
+                self.head.candidates.retain(|candidate| *candidate != sequence);
             }
         }
         removed
@@ -144,8 +149,8 @@ impl Streams for MemoryStore {
         let mut state = self.lock();
         let stream = state.streams.get_mut(&id).ok_or(StoreError::NotFound)?;
         let appended = stream.append(&id, vec![entry].into(), bounds)?;
-        stream.head.closed = appended.last;
-        Ok(appended.last)
+        stream.head.closed = appended.head.last;
+        Ok(appended.head.last)
     }
 
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {
@@ -171,7 +176,7 @@ impl Streams for MemoryStore {
         let Some(stream) = state.streams.get_mut(&id) else {
             return Ok(Removed::default());
         };
-        let closed = stream.head.closed;
+        let stays: Vec<u64> = stream.head.candidates_between(0, u64::MAX).collect();
         let mut sequences: Vec<u64> = match selection {
             Selection::UpTo(last) => stream.entries.range(..=last).map(|(sequence, _)| *sequence).collect(),
             Selection::Each { sequences, eraser } => {
@@ -179,7 +184,7 @@ impl Streams for MemoryStore {
                 sequences.into_iter().filter(|sequence| stream.entries.get(sequence).is_some_and(may)).collect()
             }
         };
-        sequences.retain(|sequence| *sequence != closed);
+        sequences.retain(|sequence| !stays.contains(sequence));
         Ok(stream.remove(&id, sequences))
     }
 

@@ -81,6 +81,9 @@ pub struct Head {
     /// What there is of each class but the first.
     #[prost(message, repeated, tag = "8")]
     pub classes: Vec<ClassUse>,
+    /// The sequence numbers of the candidates, in their order.
+    #[prost(uint64, repeated, tag = "9")]
+    pub candidates: Vec<u64>,
 }
 
 /// What a stream has of a class of entries.
@@ -112,6 +115,12 @@ impl Head {
     pub fn class(&self, class: u8) -> (u64, u64) {
         let found = self.classes.iter().find(|known| known.class == u32::from(class));
         found.map_or((0, 0), |known| (known.count, known.bytes))
+    }
+
+    /// The candidates after a sequence number and before another. What closed a stream of version 0.1 is one, too.
+    pub fn candidates_between(&self, after: u64, before: u64) -> impl Iterator<Item = u64> {
+        let closing = Some(self.closed).filter(|closed| *closed > 0);
+        closing.into_iter().chain(self.candidates.iter().copied()).filter(move |n| *n > after && *n < before)
     }
 
     /// All that is stored of the stream, as [`Removed::cost`].
@@ -157,6 +166,8 @@ pub struct Batch {
     pub class: u8,
     /// Before they expire, only who shows this deletes them one by one. Without it, everybody may who may delete at all.
     pub eraser: Option<Key>,
+    /// They are candidates, which nobody deletes one by one.
+    pub candidate: bool,
 }
 
 /// The last class of entries.
@@ -181,10 +192,10 @@ impl From<Vec<Bytes>> for Batch {
 }
 
 /// What an append has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Appended {
-    /// The sequence number of the last entry.
-    pub last: u64,
+    /// The stream with the new entries, whose last has the number `head.last`.
+    pub head: Head,
     /// What has given way.
     pub displaced: Removed,
 }
@@ -200,6 +211,8 @@ pub struct Bounds {
     pub expires_at: u64,
     /// What the class of the new entries may take of that.
     pub share: Share,
+    /// Most candidates.
+    pub candidates: usize,
 }
 
 /// A class's part of a stream.
@@ -218,7 +231,7 @@ impl Share {
     pub const WHOLE: Self = Self { entries: u64::MAX, bytes: u64::MAX, is_ring: false };
 }
 
-/// Which entries to remove. The closing entry stays.
+/// Which entries to remove. Candidates stay.
 #[derive(Clone, Debug)]
 pub enum Selection {
     /// All up to and with this sequence number.

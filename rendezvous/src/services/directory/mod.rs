@@ -192,6 +192,7 @@ pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) 
             bytes: (MAX_KEY_PACKAGES * MAX_KEY_PACKAGE) as u64,
             expires_at: services.expiry(),
             share: Share::WHOLE,
+            candidates: 0,
         };
         let allowance = Allowance { stream, limit: Limit::KeyPackages };
         services.append(id, head.as_ref(), Some(owner), one_time.into(), allowance).await?;

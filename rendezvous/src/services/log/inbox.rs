@@ -139,9 +139,9 @@ struct Target {
 
 impl Target {
     async fn store(&self, services: &Services, sender: Sender, append: InboxAppend) -> Result<u64, StoreError> {
-        let batch = Batch { entries: vec![append.sealed], class: sender.class(), eraser: None };
+        let batch = Batch { entries: vec![append.sealed], class: sender.class(), ..Batch::default() };
         let allowance = services.inbox_allowance(sender.share(services));
-        services.append(self.id, self.head.as_ref(), Some(self.owner), batch, allowance).await
+        Ok(services.append(self.id, self.head.as_ref(), Some(self.owner), batch, allowance).await?.last)
     }
 }
 

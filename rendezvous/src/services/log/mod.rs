@@ -7,22 +7,22 @@ use bytes::Bytes;
 use starling_wire::{
     LogVerb, eraser_of,
     limits::{MAX_ENTRY, MAX_SIGNAL},
-    rendezvous::{LogEntry, LogRequest, LogSignal, LogUse, Logs, Refusal, ResponseBody},
-    verify_log,
+    rendezvous::{Behind, LogEntry, LogRequest, LogSignal, LogUse, Logs, Refusal, ResponseBody},
+    verify_log, verify_permit,
 };
 
 use super::{
     Services,
-    presence::page,
+    presence::{log_entry, page},
     rates,
     session::{Rejected, Session, key},
 };
 use crate::{
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, CLOSE_OVERDRAFT, LOGS_PAGE, MAX_FOLLOWED, PAGE_BYTES, PAGE_ENTRIES,
-        RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
+        APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, CLOSE_OVERDRAFT, LOGS_PAGE, MAX_FOLLOWED, PAGE_BYTES,
+        PAGE_ENTRIES, RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
     },
-    store::{Batch, Entry, Key, Kind, Page, Selection, StoreError, StreamId},
+    store::{Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId},
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
@@ -69,14 +69,71 @@ pub async fn open(session: &mut Session, request: LogRequest) -> Result<Response
     Ok(ResponseBody::Done(true))
 }
 
+/// The log before one that is not there yet, if the request shows that log's permit: its address, and what is known of it.
+async fn parent(session: &Session, address: Key, request: &LogRequest) -> Result<(Key, Head), Rejected> {
+    let parent = optional_key(&request.parent)?.ok_or(Refusal::NotFound)?;
+    if !verify_permit(&parent, &session.nonce, &address, &request.permit) {
+        return Err(Refusal::Denied.into());
+    }
+    let head = session.services.store.streams.head(StreamId::log(parent)).await?;
+    Ok((parent, head.ok_or(Refusal::NotFound)?))
+}
+
+/// A log that is to be appended to. The first append opens it, if its parent lets it: for the same owner, and within the same budget.
+async fn opened(session: &Session, address: Key, request: &LogRequest) -> Result<Head, Rejected> {
+    let services = &session.services;
+    let id = StreamId::log(address);
+    if let Some(head) = services.store.streams.head(id).await? {
+        return Ok(head);
+    }
+    let (parent, head) = parent(session, address, request).await?;
+    let owner = head.owner().ok_or(Refusal::NotFound)?;
+    let mut allowance = services.log_allowance(Some(owner)).await?;
+    if request.receipt || request.candidate {
+        allowance.limit = allowance.limit.beyond(Head::default().cost());
+    }
+    let root = head.root(&StreamId::log(parent));
+    services.open_log(address, owner, Some(root), allowance).await?;
+    Ok(services.store.streams.head(id).await?.ok_or(Refusal::NotFound)?)
+}
+
+/// Candidates of a log after those that an author has read, as many as there is room for, and before what was appended.
+async fn unread(services: &Services, id: StreamId, head: &Head, after: u64, before: u64) -> Result<Behind, Rejected> {
+    let mut behind = Behind::default();
+    let mut bytes = 0;
+    for sequence in head.candidates_between(after, before) {
+        let page = services.store.streams.read(id, sequence - 1, 1, PAGE_BYTES).await?;
+        let Some(entry) = page.entries.into_iter().find(|entry| entry.sequence == sequence) else { continue };
+        bytes += entry.sealed.len();
+        behind.more = bytes > PAGE_BYTES && !behind.candidates.is_empty();
+        if behind.more {
+            break;
+        }
+        behind.candidates.push(log_entry(&entry));
+    }
+    Ok(behind)
+}
+
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
-    check_entries(&request.entries, APPEND_ENTRIES)?;
+    check_entries(&request.entries, if request.candidate { 1 } else { APPEND_ENTRIES })?;
     session.not_banned().await?;
     let services = &session.services;
     let id = StreamId::log(address);
-    let head = services.store.streams.head(id).await?.ok_or(Refusal::NotFound)?;
+    let head = opened(session, address, &request).await?;
     let mut allowance = services.log_allowance(head.owner()).await?;
+    if request.candidate {
+        if !request.insist {
+            let behind = unread(services, id, &head, request.after, u64::MAX).await?;
+            if !behind.candidates.is_empty() {
+                return Ok(ResponseBody::Behind(behind));
+            }
+        }
+        // A full log can still be left.
+        allowance.stream.entries = u64::MAX;
+        allowance.stream.bytes += CANDIDATE_OVERDRAFT;
+        allowance.limit = allowance.limit.beyond(CANDIDATE_OVERDRAFT);
+    }
     if request.receipt {
         let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);
         if !small || request.sequences.len() > RECEIPT_REPLACES {
@@ -90,10 +147,11 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
         remove(services, id, erased(&request)?).await?;
     }
     let eraser = optional_key(&request.eraser)?;
-    let batch = Batch { entries: request.entries.clone(), class: 0, eraser };
+    let batch = Batch { entries: request.entries.clone(), class: 0, eraser, candidate: request.candidate };
     match services.append(id, Some(&head), None, batch, allowance).await {
-        Ok(last) => {
+        Ok(head) => {
             services.metrics.appended.inc_by(request.entries.len() as u64);
+            let last = head.last;
             let first = last + 1 - request.entries.len() as u64;
             let entries: Vec<Entry> = request
                 .entries
@@ -102,7 +160,11 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
                 .map(|(sealed, sequence)| Entry { sequence, sealed, closing: false })
                 .collect();
             services.new_entries(address, session.id, &entries);
-            Ok(ResponseBody::Appended(last))
+            let behind = unread(services, id, &head, request.after, first).await?;
+            Ok(match behind.candidates.is_empty() {
+                true => ResponseBody::Appended(last),
+                false => ResponseBody::Behind(Behind { last, ..behind }),
+            })
         }
         Err(StoreError::Closed(entry)) => Ok(closed(entry)),
         Err(error) => Err(error.into()),
@@ -181,7 +243,10 @@ async fn remove(services: &Services, id: StreamId, selection: Selection) -> Resu
 pub async fn read(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Read)?;
     let streams = &session.services.store.streams;
-    streams.head(StreamId::log(address)).await?.ok_or(Refusal::NotFound)?;
+    if streams.head(StreamId::log(address)).await?.is_none() {
+        // Nobody has written in this epoch yet.
+        parent(session, address, &request).await?;
+    }
     // Follow first: an entry that arrives in between is then seen twice rather than never.
     if session.followed.len() < MAX_FOLLOWED && session.followed.insert(address) {
         session.services.follow(session.id, address);

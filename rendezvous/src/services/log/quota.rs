@@ -8,7 +8,7 @@
 
 use crate::{
     clock::now_ms,
-    limits::{CONVERSATION_FLOOR, FULL_AGE_DAYS, INBOXES_PER_ACCOUNT, NEW_ACCOUNT_SHARE},
+    limits::{CANDIDATES_PER_LOG, CONVERSATION_FLOOR, FULL_AGE_DAYS, INBOXES_PER_ACCOUNT, NEW_ACCOUNT_SHARE},
     services::Services,
     store::{
         Account, Appended, Batch, Bounds, Budget, Collection, Head, Key, Removed, Share, StoreError, StreamId, load,
@@ -87,6 +87,7 @@ impl Services {
             bytes: limits.log_bytes,
             expires_at: self.expiry(),
             share: Share::WHOLE,
+            candidates: CANDIDATES_PER_LOG,
         };
         let limit = Limit::Logs { account: first + grown, conversation: limits.conversation_bytes, overdraft: 0 };
         Ok(Allowance { stream, limit })
@@ -95,8 +96,8 @@ impl Services {
     /// What may be in an inbox.
     pub fn inbox_allowance(&self, share: Share) -> Allowance {
         let limits = &self.policy().limits;
-        let stream =
-            Bounds { entries: limits.inbox_entries, bytes: limits.inbox_bytes, expires_at: self.expiry(), share };
+        let (entries, bytes) = (limits.inbox_entries, limits.inbox_bytes);
+        let stream = Bounds { entries, bytes, expires_at: self.expiry(), share, candidates: 0 };
         Allowance { stream, limit: Limit::Inboxes(limits.inbox_bytes.saturating_mul(INBOXES_PER_ACCOUNT)) }
     }
 
@@ -131,7 +132,7 @@ impl Services {
         }
     }
 
-    /// Appends to a stream whose head was just read; without one, it is created for `owner`.
+    /// Appends to a stream whose head was just read; without one, it is created for `owner`. Gives the stream as it is then.
     pub async fn append(
         &self,
         id: StreamId,
@@ -139,16 +140,16 @@ impl Services {
         owner: Option<Key>,
         batch: Batch,
         allowance: Allowance,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Head, StoreError> {
         let cost = batch.cost() + if head.is_none() { Head::default().cost() } else { 0 };
         let budgets = budgets_of(&id, head, owner);
         self.charge(&budgets, cost, &allowance).await?;
         let owner = owner.filter(|_| head.is_none());
         let done = self.store.streams.append(id, owner, batch, allowance.stream).await;
         match done {
-            Ok(Appended { last, displaced }) => {
+            Ok(Appended { head, displaced }) => {
                 self.discount(displaced).await?;
-                Ok(last)
+                Ok(head)
             }
             Err(error) => {
                 self.add(&budgets, -signed(cost)).await?;

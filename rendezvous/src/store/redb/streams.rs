@@ -101,6 +101,9 @@ fn append_in(
         return Err(StoreError::Closed(closing_entry(txn, id, &head)?));
     }
     let (count, size) = (batch.entries.len() as u64, batch.bytes());
+    if batch.candidate && head.candidates.len() + batch.entries.len() > bounds.candidates {
+        return Err(StoreError::Full);
+    }
     let gives_way = giving_way(txn, id, &head, batch, &bounds.share)?;
     if head.count - gives_way.sequences.len() as u64 + count > bounds.entries
         || head.bytes - gives_way.bytes + size > bounds.bytes
@@ -111,6 +114,7 @@ fn append_in(
     let mut table = txn.open_table(ENTRIES).map_err(StoreError::failed)?;
     for sealed in &batch.entries {
         head.last += 1;
+        head.candidates.extend(batch.candidate.then_some(head.last));
         head.count_entry(batch.class, sealed.len() as u64, true);
         let eraser = batch.eraser.as_ref().map(|eraser| &eraser[..]);
         let row = Row { expiry: bounds.expires_at, class: batch.class, eraser, sealed };
@@ -121,7 +125,7 @@ fn append_in(
         head.closed = head.last;
     }
     put_head(txn, id, &head)?;
-    Ok(Appended { last: head.last, displaced })
+    Ok(Appended { head, displaced })
 }
 
 /// Entries that give way to new ones.
@@ -183,6 +187,7 @@ fn remove_in(
             head.count_entry(row.class, row.sealed.len() as u64, false);
             removed.entries += 1;
             removed.bytes += row.sealed.len() as u64;
+            head.candidates.retain(|candidate| *candidate != sequence);
         }
     }
     if removed.entries > 0 {
@@ -331,7 +336,7 @@ impl Streams for RedbStore {
         self.writer
             .write(move |txn| {
                 let head = head_in(txn, &id)?.ok_or(StoreError::NotFound)?;
-                Ok(append_in(txn, &id, head, &vec![entry].into(), &bounds, true)?.last)
+                Ok(append_in(txn, &id, head, &vec![entry].into(), &bounds, true)?.head.last)
             })
             .await
     }
@@ -360,7 +365,7 @@ impl Streams for RedbStore {
                 let Some(mut head) = head_in(txn, &id)? else {
                     return Ok(Removed::default());
                 };
-                let closed = head.closed;
+                let stays: Vec<u64> = head.candidates_between(0, u64::MAX).collect();
                 let (sequences, shown) = match selection {
                     Selection::UpTo(last) => (leading(txn, &id, |sequence, _| sequence <= last)?, None),
                     Selection::Each { sequences, eraser } => (sequences, Some(eraser)),
@@ -369,7 +374,7 @@ impl Streams for RedbStore {
                     (Some(shown), Some(eraser)) => shown.as_ref().is_some_and(|shown| &shown[..] == eraser),
                     _ => true,
                 };
-                remove_in(txn, &id, &mut head, sequences.into_iter().filter(|sequence| *sequence != closed), may)
+                remove_in(txn, &id, &mut head, sequences.into_iter().filter(|sequence| !stays.contains(sequence)), may)
             })
             .await
     }

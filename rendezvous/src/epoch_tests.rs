@@ -1,0 +1,139 @@
+//! Logs of a conversation's epochs: the order of commits, and how one log follows another.
+
+use bytes::Bytes;
+use starling_wire::{
+    LogKey, LogVerb,
+    rendezvous::{Behind, LogEntry, LogRequest, Refusal, ResponseBody},
+};
+
+use crate::{
+    config::Config,
+    local::LocalServer,
+    store::memory::MemoryStore,
+    testing::{Client, Person, SERVER_KEY, entry, refusal},
+};
+
+fn log(n: u8) -> LogKey {
+    LogKey::from_secret(&[n; 32])
+}
+
+fn server(configure: impl FnOnce(&mut Config)) -> LocalServer {
+    let mut config = Config::default();
+    config.registration.work_bits = 0;
+    config.limits.request_burst = 1_000_000;
+    configure(&mut config);
+    LocalServer::with_store(MemoryStore::default().parts(), &config, SERVER_KEY)
+}
+
+/// A server, and the sessions of two members of a conversation; the log of its first epoch is open.
+async fn two_members() -> (LocalServer, Client, Client) {
+    let server = server(|_| {});
+    let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
+    let bob = Client::connect(&server, Person::new(2, 1).device(0)).await;
+    alice.open(&log(1)).await;
+    (server, alice, bob)
+}
+
+fn behind(last: u64, candidates: &[(u64, &str)]) -> ResponseBody {
+    let entry = |(sequence, text): &(u64, &str)| LogEntry {
+        sequence: *sequence,
+        sealed: Bytes::copy_from_slice(text.as_bytes()),
+        ..LogEntry::default()
+    };
+    ResponseBody::Behind(Behind { last, candidates: candidates.iter().map(entry).collect(), more: false })
+}
+
+async fn append_after(client: &mut Client, after: u64, text: &str) -> ResponseBody {
+    let entries = vec![Bytes::copy_from_slice(text.as_bytes())];
+    client.log(&log(1), LogVerb::Append, LogRequest { entries, after, ..LogRequest::default() }).await
+}
+
+#[tokio::test]
+async fn who_appends_gets_the_commits_that_it_has_not_read() {
+    let (_server, mut alice, mut bob) = two_members().await;
+    assert_eq!(bob.commit(&log(1), b"commit", 0, false).await, ResponseBody::Appended(1));
+    assert_eq!(append_after(&mut alice, 0, "late").await, behind(2, &[(1, "commit")]));
+    assert_eq!(append_after(&mut alice, 1, "after it").await, ResponseBody::Appended(3));
+    assert_eq!(append_after(&mut alice, u64::MAX, "whatever").await, ResponseBody::Appended(4));
+    // Nothing is refused, and everybody reads the same.
+    assert_eq!(
+        bob.read(&log(1)).await,
+        [entry(1, "commit"), entry(2, "late"), entry(3, "after it"), entry(4, "whatever")]
+    );
+}
+
+#[tokio::test]
+async fn a_commit_behind_unread_ones_is_stored_only_if_its_author_insists() {
+    let (_server, mut alice, mut bob) = two_members().await;
+    assert_eq!(bob.commit(&log(1), b"his", 0, false).await, ResponseBody::Appended(1));
+    assert_eq!(alice.commit(&log(1), b"hers", 0, false).await, behind(0, &[(1, "his")]));
+    assert_eq!(alice.read(&log(1)).await, [entry(1, "his")]);
+    assert_eq!(alice.commit(&log(1), b"hers", 0, true).await, behind(2, &[(1, "his")]));
+    assert_eq!(alice.commit(&log(1), b"again", 2, false).await, ResponseBody::Appended(3));
+    // Neither may be deleted.
+    alice.trim(&log(1), &[1, 2, 3]).await;
+    assert_eq!(alice.read(&log(1)).await, [entry(1, "his"), entry(2, "hers"), entry(3, "again")]);
+}
+
+#[tokio::test]
+async fn garbage_commits_take_no_room_from_messages() {
+    let (_server, mut alice, mut mallory) = two_members().await;
+    let mut stored = 0;
+    while !matches!(mallory.commit(&log(1), b"garbage", 0, true).await, ResponseBody::Refused(_)) {
+        stored += 1;
+    }
+    assert_eq!(stored, crate::limits::CANDIDATES_PER_LOG);
+    assert!(matches!(append_after(&mut alice, 0, "a message").await, ResponseBody::Behind(b) if b.last == 65));
+    assert_eq!(append_after(&mut alice, 64, "another").await, ResponseBody::Appended(66));
+}
+
+#[tokio::test]
+async fn a_full_log_takes_a_commit() {
+    let server = server(|config| config.limits.log_entries = 2);
+    let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
+    alice.open(&log(1)).await;
+    alice.append(&log(1), &[b"one", b"two"]).await;
+    assert_eq!(refusal(&alice.append(&log(1), &[b"three"]).await), Refusal::Full);
+    assert_eq!(alice.commit(&log(1), b"commit", 2, false).await, ResponseBody::Appended(3));
+    assert_eq!(alice.append_behind(&log(1), &log(2), b"three").await, ResponseBody::Appended(1));
+}
+
+#[tokio::test]
+async fn the_first_append_opens_the_next_log_for_the_same_owner() {
+    let (server, mut alice, mut bob) = two_members().await;
+    // Readers wait there before somebody writes.
+    let request = alice.behind(&log(1), &log(2), LogRequest::default());
+    assert!(
+        matches!(alice.log(&log(2), LogVerb::Read, request).await, ResponseBody::Page(page) if page.entries.is_empty())
+    );
+    assert_eq!(bob.append_behind(&log(1), &log(2), b"in the next epoch").await, ResponseBody::Appended(1));
+    let pushed = std::iter::from_fn(|| alice.session.pushed()).filter_map(|response| response.body);
+    let pages = pushed.filter(|body| matches!(body, ResponseBody::Page(page) if page.entries.len() == 1));
+    assert_eq!(pages.count(), 1);
+    assert_eq!(alice.read(&log(2)).await, [entry(1, "in the next epoch")]);
+    let mut logs = alice.logs().await;
+    logs.sort();
+    let address = |n| Bytes::copy_from_slice(&log(n).address());
+    let mut both = [(address(1), address(1)), (address(2), address(1))];
+    both.sort();
+    assert_eq!(logs, both);
+    assert_eq!(bob.logs().await, []);
+    drop(server);
+}
+
+#[tokio::test]
+async fn nobody_opens_a_log_without_the_key_of_the_one_before() {
+    let (_server, mut alice, mut mallory) = two_members().await;
+    assert_eq!(refusal(&mallory.append(&log(2), &[b"x"]).await), Refusal::NotFound);
+    // Behind a log that is not there.
+    assert_eq!(refusal(&mallory.append_behind(&log(7), &log(2), b"x").await), Refusal::NotFound);
+    // With the permit of another log, or for another.
+    let entries = vec![Bytes::from("x")];
+    let request = LogRequest { entries, ..LogRequest::default() };
+    let mut forged = mallory.behind(&log(7), &log(2), request.clone());
+    forged.parent = Bytes::copy_from_slice(&log(1).address());
+    assert_eq!(refusal(&mallory.log(&log(2), LogVerb::Append, forged).await), Refusal::Denied);
+    let other = mallory.behind(&log(1), &log(3), request);
+    assert_eq!(refusal(&mallory.log(&log(2), LogVerb::Append, other).await), Refusal::Denied);
+    assert_eq!(alice.logs().await.len(), 1);
+}
