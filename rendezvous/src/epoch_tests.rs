@@ -100,7 +100,7 @@ async fn a_full_log_takes_a_commit() {
 
 #[tokio::test]
 async fn the_first_append_opens_the_next_log_for_the_same_owner() {
-    let (server, mut alice, mut bob) = two_members().await;
+    let (_server, mut alice, mut bob) = two_members().await;
     // Readers wait there before somebody writes.
     let request = alice.behind(&log(1), &log(2), LogRequest::default());
     assert!(
@@ -117,8 +117,6 @@ async fn the_first_append_opens_the_next_log_for_the_same_owner() {
     let mut both = [(address(1), address(1)), (address(2), address(1))];
     both.sort();
     assert_eq!(logs, both);
-    assert_eq!(bob.logs().await, []);
-    drop(server);
 }
 
 #[tokio::test]
