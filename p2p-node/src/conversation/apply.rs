@@ -44,7 +44,7 @@ impl Conversations {
     /// Who has written what this device writes.
     pub(crate) fn own_origin(&mut self, turn: &Turn<'_>, dir: Directory<'_>) -> Result<Origin, EngineError> {
         let (account, device) = (dir.account.id(), dir.account.device());
-        let author = self.author(turn, dir, account, device.tag())?;
+        let author = self.author(turn, dir, account, &device)?;
         Ok(Origin { account, device, author, own: true, via: Via::Own })
     }
 
@@ -57,7 +57,7 @@ impl Conversations {
         via: Via,
     ) -> Result<Origin, EngineError> {
         let (account, device) = (sender.account(), sender.device());
-        let author = self.author(turn, dir, account, device.tag())?;
+        let author = self.author(turn, dir, account, &device)?;
         Ok(Origin { account, device, author, own: account == dir.account.id(), via })
     }
 

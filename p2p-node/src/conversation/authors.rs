@@ -11,8 +11,23 @@ use crate::{
 };
 
 impl Conversations {
-    /// The number of an author; a new one is stored. `tag` is the device's, as event ids have it.
+    /// The number of the author that is a device of an account; a new one is stored.
     pub(crate) fn author(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        account: AccountId,
+        device: &DeviceId,
+    ) -> Result<u32, EngineError> {
+        let number = self.author_with_tag(turn, dir, account, device.tag())?;
+        if !self.authors.is_named(number) {
+            self.put_author(turn, dir, number, (account, device.tag()), Some(*device))?;
+        }
+        Ok(number)
+    }
+
+    /// The same by the tag of its device, as event ids have it.
+    pub(crate) fn author_with_tag(
         &mut self,
         turn: &Turn<'_>,
         dir: Directory<'_>,
@@ -22,22 +37,31 @@ impl Conversations {
         if let Some(number) = self.authors.number(account, tag) {
             return Ok(number);
         }
-        let own = account == dir.account.id();
-        let this = dir.account.device();
-        let is_it = |d: &DeviceId| d.tag() == tag;
-        let list = dir.list_of(&account);
-        let mut of_account = list.into_iter().flat_map(|l| &l.devices).map(|d| d.id);
-        let device = Some(this).filter(|d| own && is_it(d)).or_else(|| of_account.find(is_it));
+        let own = (account == dir.account.id()).then(|| dir.account.device());
+        let listed = dir.list_of(&account).into_iter().flat_map(|l| &l.devices).map(|d| d.id);
+        let device = own.into_iter().chain(listed).find(|d| d.tag() == tag);
+        let number = self.authors.next_number();
+        self.put_author(turn, dir, number, (account, tag), device)?;
+        Ok(number)
+    }
+
+    fn put_author(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        number: u32,
+        (account, tag): (AccountId, [u8; 8]),
+        device: Option<DeviceId>,
+    ) -> Result<(), EngineError> {
         let row = AuthorRow {
             account: account.as_bytes().to_vec(),
             device: device.map(|d| d.as_bytes().to_vec()).unwrap_or_default(),
             tag: tag.to_vec(),
-            own,
+            own: account == dir.account.id(),
         };
-        let number = self.authors.next_number();
         turn.put(AUTHORS, &number.to_be_bytes(), &row)?;
         self.authors.insert(number, &row);
-        Ok(number)
+        Ok(())
     }
 
     /// The number of the author that is another member of a conversation, by the tag of its device.
@@ -51,7 +75,7 @@ impl Conversations {
         let others: Vec<AccountId> = self.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default();
         let known = others.iter().find(|account| self.authors.number(**account, tag).is_some());
         match known.or(others.first()) {
-            Some(account) => self.author(turn, dir, *account, tag),
+            Some(account) => self.author_with_tag(turn, dir, *account, tag),
             None => Ok(0),
         }
     }

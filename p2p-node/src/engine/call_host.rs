@@ -100,7 +100,7 @@ impl CallHost for EngineHost<'_, '_> {
         let Engine { account, contacts, conversations, .. } = &mut *self.engine;
         let dir = Directory { account, contacts };
         let author = match own {
-            true => conversations.author(self.turn, dir, account.id(), at.device)?,
+            true => conversations.author_with_tag(self.turn, dir, account.id(), at.device)?,
             false => conversations.author_among_others(self.turn, dir, chat, at.device)?,
         };
         conversations.with_fold(self.turn, dir, chat, |fold| events::call::put(fold, at, author, call));

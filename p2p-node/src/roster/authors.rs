@@ -16,6 +16,8 @@ pub struct Authors {
 struct Author {
     account: AccountId,
     own: bool,
+    /// Its device is known, and not only the device's tag.
+    named: bool,
 }
 
 impl Authors {
@@ -23,7 +25,7 @@ impl Authors {
     pub fn insert(&mut self, number: u32, row: &AuthorRow) {
         if let (Ok(account), Ok(tag)) = (AccountId::from_stored(&row.account), row.tag.as_slice().try_into()) {
             self.numbers.insert((account, tag), number);
-            self.authors.insert(number, Author { account, own: row.own });
+            self.authors.insert(number, Author { account, own: row.own, named: !row.device.is_empty() });
         }
     }
 
@@ -40,6 +42,11 @@ impl Authors {
     /// The account of an author.
     pub fn account(&self, number: u32) -> Option<AccountId> {
         self.authors.get(&number).map(|author| author.account)
+    }
+
+    /// Whether an author's device is known.
+    pub fn is_named(&self, number: u32) -> bool {
+        self.authors.get(&number).is_some_and(|author| author.named)
     }
 
     /// Whether an author is of our account.
