@@ -19,6 +19,9 @@ pub struct DirectFrame {
     /// Typing and presence: sealed, not stored, may be dropped.
     #[prost(message, repeated, tag = "4")]
     pub signals: Vec<SealedSignal>,
+    /// Between devices of one account: numbered events of the sender up to `upto` that the other accounts of a conversation have.
+    #[prost(message, repeated, tag = "5")]
+    pub delivered: Vec<Ack>,
 }
 
 impl Frame for DirectFrame {

@@ -2,10 +2,11 @@
 
 use starling_keys::DeviceId;
 
-use super::{Conversations, context::Context, group::GroupId, send::outbox_key};
+use super::{Conversations, GroupEntry, context::Context, group::GroupId, send::outbox_key};
 use crate::{
     api::types::{ChatId, DeliveryState},
     contacts::Directory,
+    events::delivered_upto,
     limits::RECEIPT_DELAY_MS,
     store::{DeviceRow, OUTBOX},
     turn::{EngineError, EventFact, Turn},
@@ -82,7 +83,44 @@ impl Conversations {
             state.dirty = true;
         }
         turn.state_news(chat, ids, DeliveryState::Delivered, "")?;
+        if delivered_now > delivered_before {
+            self.tell_delivered(turn, cx, chat);
+        }
         self.clear_outbox(turn, cx, chat)
+    }
+
+    /// More of ours was delivered: our other devices are told, through the log if not all of them are connected.
+    fn tell_delivered(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) {
+        let others = cx.dir.account.other_devices();
+        if !others.is_empty() {
+            turn.facts([EventFact::Delivered(chat)]);
+        }
+        if others.iter().any(|d| !cx.links.is_connected(&d.id)) {
+            self.schedule_receipt(turn, chat);
+        }
+    }
+
+    /// Another device of ours says on its stream up to which of its events each other account has them.
+    pub(crate) fn on_delivered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        device: DeviceId,
+        group: &[u8],
+        upto: u64,
+    ) -> Result<(), EngineError> {
+        let entry = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g));
+        let Some(chat) = entry.filter(|g| g.has_member(&device)).and_then(GroupEntry::chat) else { return Ok(()) };
+        if !dir.account.has_other(&device) {
+            return Ok(());
+        }
+        let own = dir.account.id();
+        let Some((folded, _)) = self.with_fold(turn, dir, chat, |fold| delivered_upto(fold, own, &device, upto)) else {
+            return Ok(());
+        };
+        folded?;
+        turn.facts([EventFact::Arrived(chat)]);
+        Ok(())
     }
 
     /// Entries that every device on both accounts' lists has are not kept any more.
@@ -120,6 +158,9 @@ impl Conversations {
                     if let Some(row) = state.roster.known_mut(device) {
                         row.told = 0;
                     }
+                    state.receipt_due = Some(turn.now() + RECEIPT_DELAY_MS);
+                }
+                if dir.account.has_other(device) && state.row.delivered_logged < state.roster.progress().delivered {
                     state.receipt_due = Some(turn.now() + RECEIPT_DELAY_MS);
                 }
             }

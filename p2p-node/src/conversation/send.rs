@@ -11,7 +11,7 @@ use starling_wire::{
 use crate::{
     api::{
         error::{NodeError, NotAllowed, NotFound, Unreachable},
-        types::{ChatId, ContactState, DeliveryState, Via},
+        types::{ChatId, ContactState, DeliveryState},
     },
     contacts::{Directory, Person},
     conversation::{
@@ -455,11 +455,8 @@ impl Conversations {
 }
 
 /// The state of an event of our account; what another device of ours has written has left it.
-pub fn state_of(row: &ChatRow, progress: Progress, id: EventId, via: Via) -> DeliveryState {
+pub fn state_of(row: &ChatRow, progress: Progress, id: EventId) -> DeliveryState {
     let Progress { delivered, read } = progress;
-    if via != Via::Own {
-        return if id.clock.0 <= read { DeliveryState::Read } else { DeliveryState::Sent };
-    }
     let sequence = id.sequence;
     if row.failed.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
         DeliveryState::Failed

@@ -10,6 +10,7 @@ use starling_wire::{
 };
 
 use crate::{
+    account::Account,
     api::types::{ChatId, TransientEvent},
     contacts::Directory,
     conversation::{
@@ -74,6 +75,8 @@ pub struct Link {
     cursors: HashMap<ChatId, Cursor>,
     /// Chats with something to acknowledge.
     acks: HashSet<(ChatId, GroupId)>,
+    /// Of a device of ours: chats in which more of our events was delivered than it was told.
+    delivered: HashSet<ChatId>,
 }
 
 impl Link {
@@ -116,7 +119,9 @@ impl Delivery {
         if !dir.may_talk(&device) {
             return;
         }
-        let mut link = Link { relayed, silent: false, cursors: HashMap::new(), acks: HashSet::new() };
+        let mut link =
+            Link { relayed, silent: false, cursors: HashMap::new(), acks: HashSet::new(), delivered: HashSet::new() };
+        let own = dir.account.has_other(&device);
         for chat in conversations.chats_of(dir, &device) {
             conversations.chats.touch(chat);
             // Acknowledged again: the last stream may have lost it.
@@ -126,6 +131,9 @@ impl Delivery {
                 && let Some(group) = conversations.active_group(dir, chat)
             {
                 link.acks.insert((chat, group));
+            }
+            if own && state.is_some_and(|c| c.roster.progress().delivered > 0) {
+                link.delivered.insert(chat);
             }
         }
         self.links.insert(device, link);
@@ -190,6 +198,15 @@ impl Delivery {
         link.map(|link| link.acks.insert((chat, group))).is_some()
     }
 
+    /// More of our events of a conversation was delivered: the other devices of our account that are connected hear of it.
+    pub fn schedule_delivered(&mut self, account: &Account, chat: ChatId) {
+        for device in account.other_devices() {
+            if let Some(link) = self.links.get_mut(&device.id) {
+                link.delivered.insert(chat);
+            }
+        }
+    }
+
     /// A device has all our events of a conversation up to `upto`.
     pub fn acknowledged(&mut self, turn: &Turn<'_>, chat: ChatId, device: DeviceId, upto: u64) {
         let Some(link) = self.links.get_mut(&device) else { return };
@@ -224,6 +241,7 @@ impl Delivery {
         }
         for device in self.links.touched() {
             self.send_acks(turn, conversations, device);
+            self.send_delivered(turn, conversations, dir, device);
         }
         Ok(())
     }
@@ -302,6 +320,21 @@ impl Delivery {
         }
         if !acks.is_empty() {
             send_frame(turn, device, DirectFrame { acks, ..DirectFrame::default() });
+        }
+    }
+}
+
+impl Delivery {
+    /// Tells another device of ours what of this device was delivered.
+    fn send_delivered(&mut self, turn: &mut Turn<'_>, conversations: &Conversations, dir: Directory<'_>, to: DeviceId) {
+        let Some(link) = self.links.get_mut(&to) else { return };
+        let upto = |chat: ChatId| {
+            let upto = conversations.chats.get(&chat)?.roster.progress().delivered;
+            Some(Ack { group: Bytes::copy_from_slice(&conversations.active_group(dir, chat)?), upto })
+        };
+        let delivered: Vec<Ack> = link.delivered.drain().filter_map(upto).collect();
+        if !delivered.is_empty() {
+            send_frame(turn, to, DirectFrame { delivered, ..DirectFrame::default() });
         }
     }
 }

@@ -127,6 +127,7 @@ impl Engine {
                 conversations.acknowledged(turn, &mut cx, chat, device, upto)?;
             }
             EventFact::Acknowledged { chat, device, upto } => self.delivery.acknowledged(turn, chat, device, upto),
+            EventFact::Delivered(chat) => self.delivery.schedule_delivered(&self.account, chat),
             EventFact::OutboxRenewed(chat) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.delivery.rewind(&self.conversations, dir, chat);
@@ -161,7 +162,8 @@ impl Engine {
             conversations.logs_up(turn, &mut cx, home);
         }
         self.conversations.trims_up(turn, &mut self.homes, home)?;
-        self.conversations.receipts_up(turn, home);
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        self.conversations.receipts_up(turn, dir, home);
         self.contacts.connects_up(turn, &mut self.homes, home);
         self.send_parcels(turn, home);
         self.account.codes_up(turn, &mut self.homes, home);

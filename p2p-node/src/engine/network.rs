@@ -56,6 +56,9 @@ impl Engine {
         for ack in &frame.acks {
             conversations.on_ack(turn, &mut cx, device, &ack.group, ack.upto)?;
         }
+        for delivered in &frame.delivered {
+            conversations.on_delivered(turn, cx.dir, device, &delivered.group, delivered.upto)?;
+        }
         let (presence, mut views) = self.presenting();
         for signal in &frame.signals {
             presence.on_signal(turn, &mut views, &signal.group, &signal.sealed, Some(device));

@@ -29,6 +29,8 @@ pub struct Draft {
     news: [Vec<u8>; NEWS.len()],
     /// Encoded ids of messages of ours that another account has read now.
     read: Vec<u8>,
+    /// Encoded ids of messages of our other devices that were delivered now.
+    delivered: Vec<u8>,
 }
 
 /// The key of a row of the timeline, and of what came before its message.
@@ -75,6 +77,11 @@ impl Draft {
         self.read.extend(id.to_bytes());
     }
 
+    /// The same of messages of our other devices that were delivered.
+    pub fn tell_delivered(&mut self, id: EventId) {
+        self.delivered.extend(id.to_bytes());
+    }
+
     /// What is to be written: rows, and what came before its message.
     #[cfg(test)]
     pub fn into_rows(self) -> (BTreeMap<EventId, EventRow>, BTreeMap<EventId, Option<EarlyRow>>) {
@@ -98,6 +105,7 @@ impl Draft {
                 turn.news(EventLogRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..EventLogRow::default() })?;
             }
         }
+        turn.state_news(chat, self.delivered, DeliveryState::Delivered, "")?;
         turn.state_news(chat, self.read, DeliveryState::Read, "")
     }
 }

@@ -1,5 +1,6 @@
 //! What a device has received, and how far its user has read.
 
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, Receipt};
 
 use super::{At, Fold, Kind, Refusal, Summary, Target, summary};
@@ -28,6 +29,10 @@ impl Kind for Receipt {
         // Nobody has read what was written after the receipt, or what is still to be written.
         let read = self.read.min(at.id.clock).min(fold.latest());
         if at.origin.own {
+            let of_sender = |(tag, _): &&([u8; 8], u64)| *tag == at.origin.device.tag();
+            if let Some((_, upto)) = self.delivered.iter().find(of_sender) {
+                delivered_upto(fold, at.origin.account, &at.origin.device, *upto)?;
+            }
             // Another device of ours has read this.
             return read_upto(fold, read);
         }
@@ -40,6 +45,28 @@ impl Kind for Receipt {
         }
         Ok(())
     }
+}
+
+/// Another device of ours says up to which of its events each other account has them.
+pub fn delivered_upto(fold: &mut Fold<'_>, own: AccountId, device: &DeviceId, upto: u64) -> Result<(), StoreError> {
+    let Some(before) = fold.roster.note_delivered(own, device, upto) else { return Ok(()) };
+    let (latest, tag) = (fold.latest(), device.tag());
+    // Mostly these are the newest messages.
+    for limit in [32, MAX_READ_AT_ONCE] {
+        let rows = fold.between(Clock::default(), latest, limit)?;
+        if rows.len() >= limit
+            && limit < MAX_READ_AT_ONCE
+            && !rows.iter().any(|(id, _)| id.device == tag && id.sequence <= before)
+        {
+            continue;
+        }
+        let now = rows.iter().filter(|(id, _)| id.device == tag && id.sequence > before && id.sequence <= upto);
+        for (id, _) in now {
+            fold.draft.tell_delivered(*id);
+        }
+        break;
+    }
+    Ok(())
 }
 
 /// Our account has read up to a clock: what is unread lies beyond.

@@ -135,6 +135,8 @@ pub struct Appended {
     pub told: Vec<(DeviceId, u64)>,
     /// A receipt: up to where we have read, or 0 if that is not told.
     pub read: u64,
+    /// A receipt: what our other devices are told that each other account has of ours, or 0.
+    pub delivered: u64,
     /// Receipts before it in the same log, which are deleted with its append.
     pub replaced: Trimming,
 }

@@ -95,6 +95,16 @@ impl Roster {
         Some(before)
     }
 
+    /// Notes that each other account has the events of another device of ours up to a number; gives the number before, if that is new.
+    pub fn note_delivered(&mut self, own: AccountId, device: &DeviceId, upto: u64) -> Option<u64> {
+        let before = self.device(device).map_or(0, |row| row.delivered);
+        if upto <= before {
+            return None;
+        }
+        self.device_mut(own, device).delivered = upto;
+        Some(before)
+    }
+
     /// What is known of the devices of all.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceRow> {
         self.0.iter().flat_map(|m| &m.row.devices)

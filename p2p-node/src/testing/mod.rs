@@ -1,5 +1,6 @@
 //! Stories of several people, told by their engines and a real server in one thread.
 
+mod account_state_tests;
 mod call_tests;
 mod chain_tests;
 mod device_tests;

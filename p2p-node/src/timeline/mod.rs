@@ -65,6 +65,7 @@ pub fn page(
     let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
     let members = read.range::<MemberRow>(MEMBERS, prefix(&chat.0), usize::MAX, false)?;
     let progress = Progress::of(members.iter().map(|(_, row)| row));
+    let elsewhere = delivered_elsewhere(&members);
     let own_account = members.iter().find(|(_, row)| row.own).map(|(_, row)| row.account.clone()).unwrap_or_default();
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
     let mut authors: HashMap<u32, Option<Author>> = HashMap::new();
@@ -97,8 +98,10 @@ pub fn page(
                 .filter(|r| !r.emoji.is_empty())
                 .map(|r| (r.emoji.clone(), r.account == own_account))
                 .collect(),
-            state: if author.own {
-                state_of(&chat_row, progress, id, Via::from_stored(row.via))
+            state: if author.own && Via::from_stored(row.via) == Via::Own {
+                state_of(&chat_row, progress, id)
+            } else if author.own {
+                state_elsewhere(elsewhere.get(&id.device).copied().unwrap_or_default(), progress, id)
             } else {
                 DeliveryState::Delivered
             },
@@ -111,6 +114,23 @@ pub fn page(
         rows: rows.len(),
         last_key: rows.last().map(|(key, _)| key.clone()),
     })
+}
+
+/// Of each other device of our account, by its tag: each other account has its events up to this one.
+fn delivered_elsewhere(members: &[(Vec<u8>, MemberRow)]) -> HashMap<[u8; 8], u64> {
+    let devices = members.iter().filter(|(_, member)| member.own).flat_map(|(_, member)| &member.devices);
+    devices.filter_map(|row| Some((DeviceId::from_bytes(&row.device).ok()?.tag(), row.delivered))).collect()
+}
+
+/// How far a message has come that another device of ours has written, and of which it says that its events up to `delivered` were delivered.
+fn state_elsewhere(delivered: u64, progress: Progress, id: EventId) -> DeliveryState {
+    if id.clock.0 <= progress.read {
+        DeliveryState::Read
+    } else if id.sequence <= delivered {
+        DeliveryState::Delivered
+    } else {
+        DeliveryState::Sent
+    }
 }
 
 /// Durable news after a sequence number, oldest first, about `limit` of them.

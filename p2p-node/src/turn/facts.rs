@@ -116,6 +116,8 @@ pub enum EventFact {
         /// All our events up to this one are stored there.
         upto: u64,
     },
+    /// More of our events of a conversation was delivered to each other account.
+    Delivered(ChatId),
     /// What waits in a conversation's outbox was encrypted again: what was sent of it counts no more.
     OutboxRenewed(ChatId),
     /// Another account has written a message.

@@ -8,7 +8,8 @@ const MAX_DEVICES: usize = 256;
 /// What a device has, when no direct stream could carry an acknowledgement, and what its user has read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Receipt {
-    /// Per sending device (tag): all its numbered events up to this one are stored.
+    /// Per sending device (tag): all its numbered events up to this one are stored. Under the tag of the receipt's own device: each other account
+    /// has stored them, which is for the account's other devices.
     pub delivered: Vec<([u8; 8], u64)>,
     /// Everything up to here was read; zero if the sender does not say.
     pub read: Clock,

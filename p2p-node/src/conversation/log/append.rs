@@ -133,8 +133,15 @@ impl Conversations {
             return Ok(());
         };
         let (mut entries, mut size) = (Vec::new(), 0);
-        let mut appended =
-            Appended { place, epoch, items: Vec::new(), told: Vec::new(), read: 0, replaced: Trimming::new() };
+        let mut appended = Appended {
+            place,
+            epoch,
+            items: Vec::new(),
+            told: Vec::new(),
+            read: 0,
+            delivered: 0,
+            replaced: Trimming::new(),
+        };
         let logged = state.row.logged_upto;
         let from = state.outbox.partition_point(|i| i.last <= logged);
         for item in state.outbox.iter().skip(from).filter(|i| i.group == group) {

@@ -1,10 +1,11 @@
 //! Receipts in logs: for those who are not connected.
 
 use starling_keys::DeviceId;
-use starling_wire::{LogVerb, rendezvous::LogRequest};
+use starling_wire::{Clock, LogVerb, Receipt, rendezvous::LogRequest};
 
 use crate::{
     api::types::{Audience, ChatId},
+    contacts::Directory,
     conversation::{Conversations, context::Context, group::GroupId},
     home::{Appended, LogPending},
     limits::RECEIPT_DELAY_MS,
@@ -14,12 +15,15 @@ use crate::{
 
 impl Conversations {
     /// What could not be told while a home was not up.
-    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, home: HomeId) {
+        let has_others = !dir.account.other_devices().is_empty();
         let due = turn.now() + RECEIPT_DELAY_MS;
         for group in self.groups_at(home) {
             let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
             if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
-                && (state.roster.devices().any(|d| d.told < d.received) || state.row.read_logged < state.row.read_told)
+                && (state.roster.devices().any(|d| d.told < d.received)
+                    || state.row.read_logged < state.row.read_told
+                    || has_others && state.row.delivered_logged < state.roster.progress().delivered)
             {
                 state.receipt_due = Some(due);
             }
@@ -34,6 +38,7 @@ impl Conversations {
             }
         }
         state.row.read_logged = state.row.read_logged.max(appended.read);
+        state.row.delivered_logged = state.row.delivered_logged.max(appended.delivered);
         state.dirty = true;
     }
 }
@@ -72,12 +77,17 @@ impl Conversations {
             .filter(|(device, _)| !cx.links.is_connected(device))
             .collect();
         let read = if Audience::allows(cx.dir.account.settings.receipts) { state.row.read_told } else { 0 };
-        if told.is_empty() && read <= state.row.read_logged {
+        // For devices of ours that are not connected.
+        let others = cx.dir.account.other_devices();
+        let progress = state.roster.progress().delivered;
+        let news = others.iter().any(|d| !cx.links.is_connected(&d.id)) && progress > state.row.delivered_logged;
+        if told.is_empty() && read <= state.row.read_logged && !news {
             return Ok(());
         }
         // Everything, as it replaces the receipt before it.
-        let delivered = state.roster.devices().filter_map(known).map(|(device, upto)| (device.tag(), upto)).collect();
-        let receipt = starling_wire::Receipt { delivered, read: starling_wire::Clock(read) };
+        let received = state.roster.devices().filter_map(known).map(|(device, upto)| (device.tag(), upto));
+        let own = (!others.is_empty() && progress > 0).then_some((cx.dir.account.device().tag(), progress));
+        let receipt = Receipt { delivered: received.chain(own).collect(), read: Clock(read) };
         self.append_receipt(turn, cx, group, receipt, told)
     }
 
@@ -86,7 +96,7 @@ impl Conversations {
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         group: GroupId,
-        receipt: starling_wire::Receipt,
+        receipt: Receipt,
         told: Vec<(DeviceId, u64)>,
     ) -> Result<(), EngineError> {
         let id = starling_wire::EventId {
@@ -94,6 +104,8 @@ impl Conversations {
             device: cx.dir.account.device().tag(),
             sequence: 0,
         };
+        let this = cx.dir.account.device().tag();
+        let delivered = receipt.delivered.iter().find(|(tag, _)| *tag == this).map_or(0, |(_, upto)| *upto);
         let read = receipt.read.0;
         let body = starling_wire::Body::Receipt(receipt);
         let batch = starling_wire::Batch { events: vec![starling_wire::Event { id, body }], floor: 0 };
@@ -113,7 +125,7 @@ impl Conversations {
             receipt: true,
             ..LogRequest::default()
         };
-        let appended = Appended { place, epoch, items: Vec::new(), told, read, replaced };
+        let appended = Appended { place, epoch, items: Vec::new(), told, read, delivered, replaced };
         cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended));
         Ok(())
     }

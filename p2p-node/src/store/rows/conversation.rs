@@ -53,6 +53,9 @@ pub struct ChatRow {
     /// [`crate::ChatKind`].
     #[prost(uint32, tag = "19")]
     pub kind: u32,
+    /// Our other devices can learn from a log that our events up to here were delivered.
+    #[prost(uint64, tag = "20")]
+    pub delivered_logged: u64,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
@@ -107,6 +110,9 @@ pub struct DeviceRow {
     /// What we have told it (or a log) that we received.
     #[prost(uint64, tag = "6")]
     pub told: u64,
+    /// Of another device of our account: each other account has its events up to here.
+    #[prost(uint64, tag = "7")]
+    pub delivered: u64,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).

@@ -1,0 +1,125 @@
+//! What is the account's is the same on all its devices: authors and states of messages.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use crate::{
+    api::types::{DeliveryState, DurableEventKind},
+    store::{AUTHORS, AuthorRow, Reading},
+    testing::world::{Who, World},
+};
+
+/// Alice with two devices, and bob.
+fn three(seed: u64) -> (World, Who, Who, Who) {
+    let mut world = World::new(seed);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(10_000);
+    (world, alice, laptop, bob)
+}
+
+/// The state of the newest message of a conversation, as a device shows it.
+fn newest(world: &mut World, who: Who, other: Who) -> DeliveryState {
+    world.messages(who, other).last().unwrap().state
+}
+
+/// How often a device was told that a message was delivered.
+fn told_delivered(world: &World, who: Who) -> usize {
+    let news = world.news(who);
+    news.iter().filter(|n| n.kind == DurableEventKind::State && n.state == DeliveryState::Delivered).count()
+}
+
+#[test]
+fn a_message_names_the_device_that_wrote_it_on_every_device() {
+    let (mut world, alice, laptop, bob) = three(900);
+    let phone = world.linked(bob);
+    world.pass(10_000);
+    let all = [(alice, bob), (laptop, bob), (bob, alice), (phone, alice)];
+    for (who, other) in all {
+        world.say(who, other, &who.to_string());
+        world.pass(3_000);
+    }
+    let written = all.map(|(who, _)| (who.to_string(), Some(world.of(who).device)));
+    for (who, other) in all {
+        let seen: Vec<_> = world.messages(who, other).into_iter().map(|m| (m.text, m.device)).collect();
+        assert_eq!(seen, written, "{who}");
+    }
+}
+
+/// A call's signal names a device by its tag alone, before anything of it was received.
+#[test]
+fn an_author_known_by_its_tag_is_named_by_its_first_message() {
+    let (mut world, alice, _, bob) = three(905);
+    let stranger = starling_keys::DeviceKey::from_seed(&[3; 32]).id();
+    let account = world.of(bob).account;
+    world.modified(alice, |engine, turn| {
+        let (conversations, cx) = engine.conversing();
+        let number = conversations.author_with_tag(turn, cx.dir, account, stranger.tag()).unwrap();
+        assert!(!conversations.authors.is_named(number));
+        assert_eq!(conversations.author(turn, cx.dir, account, &stranger).unwrap(), number);
+        let row: AuthorRow = turn.get(AUTHORS, &number.to_be_bytes()).unwrap().unwrap();
+        assert_eq!(row.device, stranger.as_bytes());
+    });
+}
+
+#[test]
+fn a_message_of_one_device_is_delivered_on_all_connected_ones() {
+    let (mut world, alice, laptop, bob) = three(901);
+    world.say(alice, bob, "hi");
+    world.pass(1_000);
+    for who in [alice, laptop] {
+        assert_eq!(newest(&mut world, who, bob), DeliveryState::Delivered, "{who}");
+        assert_eq!(told_delivered(&world, who), 1, "{who}");
+    }
+    // It stays so after a restart, and is told once.
+    world.kill(laptop);
+    world.start(laptop);
+    world.pass(60_000);
+    assert_eq!(newest(&mut world, laptop, bob), DeliveryState::Delivered);
+    assert_eq!(told_delivered(&world, laptop), 1);
+}
+
+#[test]
+fn a_device_that_comes_later_finds_in_the_log_what_was_delivered() {
+    let (mut world, alice, laptop, bob) = three(902);
+    world.kill(laptop);
+    world.say(alice, bob, "hi");
+    world.pass(10_000);
+    assert_eq!(newest(&mut world, alice, bob), DeliveryState::Delivered);
+    world.kill(alice);
+    world.kill(bob);
+    world.start(laptop);
+    world.pass(10_000);
+    assert_eq!(newest(&mut world, laptop, bob), DeliveryState::Delivered);
+}
+
+#[test]
+fn what_was_delivered_while_the_server_and_a_device_were_away_is_told_later() {
+    let (mut world, alice, laptop, bob) = three(903);
+    world.kill(laptop);
+    world.stop_server();
+    world.say(alice, bob, "hi");
+    world.pass(10_000);
+    // Whoever tells it begins again, too.
+    world.kill(alice);
+    world.start(alice);
+    world.start_server();
+    world.pass(10_000);
+    world.kill(alice);
+    world.kill(bob);
+    world.start(laptop);
+    world.pass(10_000);
+    assert_eq!(newest(&mut world, laptop, bob), DeliveryState::Delivered);
+}
+
+#[test]
+fn a_contact_cannot_say_what_was_delivered_between_our_devices() {
+    let (mut world, _, laptop, bob) = three(904);
+    let chat = world.chat(laptop, bob);
+    let theirs = world.of(bob).device;
+    world.modified(laptop, |engine, turn| {
+        let group = engine.active_group(chat).unwrap();
+        let (conversations, cx) = engine.conversing();
+        conversations.on_delivered(turn, cx.dir, theirs, &group, 1_000).unwrap();
+        let roster = &conversations.chats.get(&chat).unwrap().roster;
+        assert!(roster.devices().all(|row| row.delivered == 0));
+    });
+}
