@@ -541,6 +541,7 @@ impl Engine {
                 {
                     self.read_logs(turn, group);
                 }
+                self.reconnect(turn, account)?;
             }
             if asks && let Err(error) = self.accept(turn, account)? {
                 tracing::debug!(%error, "a request that another device has accepted cannot be");

@@ -88,6 +88,7 @@ impl Engine {
         if result.is_ok() {
             let chat = self.chat_with(turn, account);
             self.renew_outbox(turn, chat)?;
+            self.reconnect(turn, account)?;
         }
         Ok(result)
     }
@@ -128,17 +129,26 @@ impl Engine {
             Some(_) => return Ok(Err(Invalid::NotBlocked.into())),
             None => return Ok(Err(NotFound::Contact.into())),
         }
-        // A stranger who was blocked is a stranger again.
+        // A stranger who was blocked is a stranger again. A device that was linked meanwhile is in no conversation with them, but knows where a
+        // contact is found.
         let chat = self.conversations.direct_with(&account).and_then(|chat| self.conversations.chats.get(&chat));
         let groups = chat.map(|c| c.row.groups.clone()).unwrap_or_default();
-        let state = if groups.is_empty() { ContactState::Removed } else { ContactState::Active };
+        let known = self.contacts.people.get(&account).is_some_and(|person| !person.homes().is_empty());
+        let state = if groups.is_empty() && !known { ContactState::Removed } else { ContactState::Active };
         turn.fact(Fact::ContactsChanged);
         let result = self.contacts.change(turn, account, |p| p.row.state = state.stored());
         for group in groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
             self.read_logs(turn, group);
         }
         self.said_of(turn, account)?;
+        self.reconnect(turn, account)?;
         Ok(result)
+    }
+
+    /// We talk to somebody again. Devices may have been linked or removed meanwhile, on both sides.
+    pub(crate) fn reconnect(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
+        turn.fact(Fact::DevicesChanged(account));
+        self.regroup(turn)
     }
 
     pub(super) fn remove_contact(

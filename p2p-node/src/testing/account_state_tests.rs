@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use crate::{
-    api::types::{DeliveryState, DurableEventKind},
+    api::types::{ContactState, DeliveryState, DurableEventKind},
+    engine::ContactCommand,
     store::{AUTHORS, AuthorRow, Reading},
     testing::world::{Who, World},
 };
@@ -122,4 +123,37 @@ fn a_contact_cannot_say_what_was_delivered_between_our_devices() {
         let roster = &conversations.chats.get(&chat).unwrap().roster;
         assert!(roster.devices().all(|row| row.delivered == 0));
     });
+}
+
+/// Bob is blocked while a device of alice's is linked; then `unblocks` says that he is not any more.
+fn unblock_after_linking(seed: u64, unblocks: impl Fn(Who, Who) -> Who) {
+    let mut world = World::new(seed);
+    let (alice, bob) = world.friends();
+    let account = world.of(bob).account;
+    world.call(alice, |reply| ContactCommand::Block(account, reply)).unwrap();
+    let laptop = world.linked(alice);
+    world.pass(60_000);
+    assert_eq!(world.contact(laptop, bob).unwrap().state, ContactState::Blocked);
+    let by = unblocks(alice, laptop);
+    world.call(by, |reply| ContactCommand::Unblock(account, reply)).unwrap();
+    world.pass(1_000);
+    for (n, (who, to)) in [(laptop, bob), (bob, alice), (alice, bob)].into_iter().enumerate() {
+        world.say(who, to, &n.to_string());
+        world.pass(1_000);
+    }
+    for (who, to) in [(alice, bob), (laptop, bob), (bob, alice)] {
+        let texts: Vec<String> = world.messages(who, to).into_iter().map(|m| m.text).collect();
+        assert_eq!(texts, ["0", "1", "2"], "{who}");
+        assert_eq!(world.contact(who, to).unwrap().state, ContactState::Active, "{who}");
+    }
+}
+
+#[test]
+fn a_device_linked_while_a_contact_was_blocked_talks_to_them_once_they_are_unblocked() {
+    unblock_after_linking(906, |alice, _| alice);
+}
+
+#[test]
+fn a_device_linked_while_a_contact_was_blocked_can_unblock_them() {
+    unblock_after_linking(907, |_, laptop| laptop);
 }
