@@ -1,5 +1,6 @@
 //! Signals of the other side of a call.
 
+use starling_keys::DeviceId;
 use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment};
 
 use super::{Calls, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
@@ -58,6 +59,8 @@ impl Calls {
     ) -> Result<(), EngineError> {
         let Some(session) = self.find(id) else { return Ok(()) };
         let (wire_id, leg, has_media) = (session.wire_id, session.leg(route), session.media.started);
+        let here = *host.own().1.as_bytes();
+        let answered = !session.outgoing && session.connected.is_none() && session.handoff.from.is_none();
         let we_ring = session.outgoing && session.phase == CallPhase::Ringing;
         let (from, to) = (session.handoff.from, session.handoff.to);
         let Some(participant) = session.on_route(route) else { return Ok(()) };
@@ -80,7 +83,7 @@ impl Calls {
                 session.phase = CallPhase::Connecting;
                 session.deadline = Some(host.time().running + CALL_TRY_MS);
                 host.media(CallCommand::Accept(leg, 0, answer));
-                self.reveal(host, id, reveal);
+                self.reveal(host, id, sender.device, reveal);
                 self.changed(host, id);
             }
             CallSignal::Candidates(candidates) if has_media => host.media(CallCommand::Candidates(leg, candidates)),
@@ -102,13 +105,19 @@ impl Calls {
                     }
                     // It is ours now.
                     let reveal = session.on_route(route).and_then(|p| p.sas.on_answer(&answer, nonce));
-                    self.reveal(host, id, reveal);
+                    self.reveal(host, id, sender.device, reveal);
                 } else if let Err(error) = participant.sas.check_description(&answer) {
                     return self.end_insecure(host, id, error);
                 }
                 host.media(CallCommand::Accept(leg, number, answer));
             }
-            CallSignal::Reveal { nonce } => {
+            // Two devices of ours have answered, and they talk to the other.
+            CallSignal::Reveal { to: Some(to), .. } if answered && to != here => {
+                (session.handoff.contested, session.handoff.to) = (true, DeviceId::from_bytes(&to).ok());
+                session.handoff.since_ms.get_or_insert(sender.event.clock.ms());
+                self.end(host, id, CallEnd::Elsewhere, String::new(), false)?;
+            }
+            CallSignal::Reveal { nonce, .. } => {
                 if let Err(error) = participant.sas.on_reveal(wire_id, nonce) {
                     return self.end_insecure(host, id, error);
                 }

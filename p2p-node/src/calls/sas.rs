@@ -8,6 +8,7 @@
 //! The certificates are in the offer and its answer, and count from there: an end that shows another one later is not who the emoji are about.
 //! Only a call that moves to another device begins again.
 
+use starling_keys::DeviceId;
 use starling_wire::{CallEnd, CallId, CallSignal, SasCommitment, SasNonce};
 
 use super::{Calls, host::CallHost, session::CallSession, signal};
@@ -153,10 +154,10 @@ impl CallSession {
 }
 
 impl Calls {
-    /// Our offer was answered: reveals our nonce, if the other end has one.
-    pub(super) fn reveal(&mut self, host: &mut dyn CallHost, id: CallId, nonce: Option<SasNonce>) {
+    /// Our offer was answered by a device: reveals our nonce, if that device has one.
+    pub(super) fn reveal(&mut self, host: &mut dyn CallHost, id: CallId, to: DeviceId, nonce: Option<SasNonce>) {
         if let (Some(session), Some(nonce)) = (self.find(id), nonce) {
-            signal(host, session, CallSignal::Reveal { nonce });
+            signal(host, session, CallSignal::Reveal { nonce, to: Some(*to.as_bytes()) });
         }
     }
 

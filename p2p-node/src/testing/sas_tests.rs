@@ -86,7 +86,7 @@ fn a_caller_who_picks_the_nonce_after_the_answer_is_found_out() {
     let id = rung_by_a_modified_program(&mut world, mallory, alice, Some([1; 32]));
     connect(&mut world, alice, id);
     assert_eq!(calls(&mut world, alice)[0].emoji, "", "nothing to compare before the caller has kept the word");
-    inject(&mut world, mallory, alice, id, CallSignal::Reveal { nonce: [9; 32] });
+    inject(&mut world, mallory, alice, id, CallSignal::Reveal { nonce: [9; 32], to: None });
     assert_eq!(ended(&mut world, alice, mallory), CallEnd::Insecure);
     assert!(world.of(alice).calls.contains(&CallCommand::End(id)));
 }

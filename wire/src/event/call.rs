@@ -224,6 +224,8 @@ pub enum CallSignal {
     Reveal {
         /// The nonce.
         nonce: SasNonce,
+        /// The device (32 bytes) whose answer the sender has taken: others that have answered, too, are out. Older versions don't say.
+        to: Option<[u8; 32]>,
     },
     /// The sender wants to have a call that another device of its account has.
     Fetch,
@@ -257,6 +259,9 @@ pub(crate) mod proto {
         /// With `Ring` and `Take` a commitment, with `Answer` and `Restarted` a nonce. Older versions skip it.
         #[prost(bytes = "vec", tag = "13")]
         pub sas: Vec<u8>,
+        /// With `Reveal` the device that it is for. Older versions skip it.
+        #[prost(bytes = "vec", tag = "15")]
+        pub to: Vec<u8>,
     }
 
     #[derive(Clone, PartialEq, prost::Oneof)]
@@ -371,7 +376,7 @@ impl Call {
             }
             CallSignal::Take { offer, .. } => proto::Signal::Take(offer.clone()),
             CallSignal::Fetch => proto::Signal::Fetch(true),
-            CallSignal::Reveal { nonce } => proto::Signal::Reveal(nonce.to_vec()),
+            CallSignal::Reveal { nonce, .. } => proto::Signal::Reveal(nonce.to_vec()),
             CallSignal::Note { why, video, duration_ms } => {
                 proto::Signal::Note(proto::Note { why: why.number(), video: *video, duration_ms: *duration_ms })
             }
@@ -383,7 +388,9 @@ impl Call {
             | CallSignal::Restarted { nonce: sas, .. } => sas.map(Vec::from),
             _ => None,
         };
-        proto::Call { id: self.id.0.to_vec(), signal: Some(signal), sas: sas.unwrap_or_default() }
+        let to = if let CallSignal::Reveal { to, .. } = &self.signal { to.map(Vec::from) } else { None };
+        let (sas, to) = (sas.unwrap_or_default(), to.unwrap_or_default());
+        proto::Call { id: self.id.0.to_vec(), signal: Some(signal), sas, to }
     }
 
     /// Nothing for a signal that a newer version knows.
@@ -426,7 +433,10 @@ impl Call {
             }
             proto::Signal::Take(offer) => CallSignal::Take { offer: bounded(offer, MAX_DESCRIPTION)?, commitment: sas },
             proto::Signal::Fetch(_) => CallSignal::Fetch,
-            proto::Signal::Reveal(nonce) => CallSignal::Reveal { nonce: bytes(nonce)? },
+            proto::Signal::Reveal(nonce) => {
+                let to = if call.to.is_empty() { None } else { Some(bytes(call.to)?) };
+                CallSignal::Reveal { nonce: bytes(nonce)?, to }
+            }
             proto::Signal::Note(note) => CallSignal::Note {
                 why: CallEnd::from_number(note.why),
                 video: note.video,
@@ -461,12 +471,13 @@ mod tests {
         assert_eq!(Call::from_proto(long), Err(EventError::Malformed));
         let many = call(CallSignal::Candidates(vec![String::new(); MAX_CANDIDATES + 1]));
         assert_eq!(Call::from_proto(many), Err(EventError::Malformed));
-        let newer = proto::Call { id: vec![1; 16], signal: None, sas: Vec::new() };
+        let newer = proto::Call { id: vec![1; 16], signal: None, sas: Vec::new(), to: Vec::new() };
         assert_eq!(Call::from_proto(newer), Ok(None));
         let newer = proto::Call {
             id: vec![1; 16],
             signal: Some(proto::Signal::Recording(proto::Record { what: 99, question: 1 })),
             sas: Vec::new(),
+            to: Vec::new(),
         };
         assert_eq!(Call::from_proto(newer), Ok(None));
         let agreed =
@@ -475,7 +486,7 @@ mod tests {
         let moved = |to: &[u8]| {
             let transfer = proto::Transfer { to: to.to_vec(), with: vec![2; 32], video: true };
             let signal = Some(proto::Signal::Transfer(transfer));
-            Call::from_proto(proto::Call { id: vec![1; 16], signal, sas: Vec::new() })
+            Call::from_proto(proto::Call { id: vec![1; 16], signal, sas: Vec::new(), to: Vec::new() })
         };
         let transfer = CallSignal::Transfer { to: [1; 32], with: [2; 32], video: true };
         assert_eq!(moved(&[1; 32]), Ok(Some(Call { id: CallId([1; 16]), signal: transfer })));
@@ -491,14 +502,14 @@ mod tests {
                 CallSignal::Take { offer: offer.clone(), commitment: sas },
                 CallSignal::Answer { answer: answer.clone(), nonce: sas },
                 CallSignal::Restarted { number: 0, answer: answer.clone(), nonce: sas },
-                CallSignal::Reveal { nonce: [8; 32] },
+                CallSignal::Reveal { nonce: [8; 32], to: sas },
             ];
             for signal in signals {
                 let call = Call { id: CallId([1; 16]), signal };
                 assert_eq!(Call::from_proto(call.to_proto()), Ok(Some(call)));
             }
         }
-        let signal = CallSignal::Reveal { nonce: [8; 32] };
+        let signal = CallSignal::Reveal { nonce: [8; 32], to: None };
         let short = proto::Call { sas: vec![1; 31], ..Call { id: CallId([1; 16]), signal }.to_proto() };
         assert_eq!(Call::from_proto(short), Err(EventError::Malformed));
     }
