@@ -1,9 +1,13 @@
 //! How a call ends, and the note that is kept of it.
 
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Call, CallEnd, CallId, CallSignal};
 
-use super::{Calls, host::CallHost};
+use super::{Calls, host::CallHost, session::CallSession};
 use crate::{api::types::TransientEvent, call_media::CallCommand, turn::EngineError};
+
+/// What users see of a call whose device was removed from its account.
+const DEVICE_REMOVED: &str = "the device was removed from its account";
 
 impl Calls {
     /// Ends a call here, and, with `tell`, for the other side.
@@ -48,6 +52,39 @@ impl Calls {
             other.notice.waiting = false;
         }
         Ok(())
+    }
+
+    /// An account, ours or another, has other devices now: nobody talks to one that was removed.
+    pub fn devices_changed(&mut self, host: &mut dyn CallHost, account: AccountId) -> Result<(), EngineError> {
+        let listed = host.devices_of(account);
+        if listed.is_empty() {
+            // Not known yet.
+            return Ok(());
+        }
+        let gone = |device: Option<DeviceId>| device.is_some_and(|device| !listed.contains(&device));
+        let own = account == host.own().0;
+        let is_over = |session: &&CallSession| {
+            let with = session.participants.iter().any(|p| p.account == account && gone(p.device));
+            with || own && !session.handoff.arrived && gone(session.handoff.from)
+        };
+        for id in self.sessions.iter().filter(is_over).map(|session| session.id).collect::<Vec<_>>() {
+            self.end(host, id, CallEnd::HungUp, DEVICE_REMOVED.into(), true)?;
+        }
+        for session in &mut self.sessions {
+            session.participants.iter_mut().filter(|p| gone(p.transferee)).for_each(|p| p.transferee = None);
+            if own && gone(session.handoff.to) {
+                session.handoff.to = None;
+            }
+        }
+        self.end_at_other_devices(host, |call| gone(call.peer) || own && gone(Some(call.device)))
+    }
+
+    /// This device is none of its account any more.
+    pub fn account_superseded(&mut self, host: &mut dyn CallHost) -> Result<(), EngineError> {
+        for id in self.sessions.iter().map(|session| session.id).collect::<Vec<_>>() {
+            self.end(host, id, CallEnd::HungUp, DEVICE_REMOVED.into(), true)?;
+        }
+        self.end_at_other_devices(host, |_| true)
     }
 
     /// Writes or changes the note of a call in the timeline.

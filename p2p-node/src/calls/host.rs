@@ -37,7 +37,7 @@ pub trait CallHost {
     fn own_devices(&self) -> Vec<DeviceId>;
     /// The other accounts of a conversation.
     fn members(&self, chat: ChatId) -> Vec<AccountId>;
-    /// The devices that an account lists.
+    /// The devices that an account, ours or another, lists; none if that is not known.
     fn devices_of(&self, account: AccountId) -> Vec<DeviceId>;
     /// Whether our home is on this machine.
     fn is_loopback(&self) -> bool;

@@ -145,6 +145,23 @@ impl Calls {
         }
     }
 
+    /// Calls that other devices of ours have had are over, and nobody says so any more.
+    pub(super) fn end_at_other_devices(
+        &mut self,
+        host: &mut dyn CallHost,
+        over: impl Fn(&OtherDeviceCall) -> bool,
+    ) -> Result<(), EngineError> {
+        let now = host.time().agreed;
+        for other in self.other_devices.extract_if(.., |other| over(other)).collect::<Vec<_>>() {
+            let Some(since) = other.since_ms else { continue };
+            let (why, duration_ms) = (CallEnd::HungUp, now.saturating_sub(since));
+            let signal = CallSignal::Note { why, video: other.video, duration_ms };
+            host.put_row(other.chat, other.note, other.outgoing, Call { id: other.wire_id, signal })?;
+            host.note_complete(other.chat, other.note, false);
+        }
+        Ok(())
+    }
+
     fn keep_other_device_call(&mut self, call: OtherDeviceCall) {
         self.other_devices.retain(|other| other.wire_id != call.wire_id);
         self.other_devices.push(call);

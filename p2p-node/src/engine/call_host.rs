@@ -72,7 +72,7 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn devices_of(&self, account: AccountId) -> Vec<DeviceId> {
-        let list = self.engine.contacts.people.get(&account).and_then(|person| person.list.as_ref());
+        let list = self.engine.directory().list_of(&account);
         list.into_iter().flat_map(|list| &list.devices).map(|entry| entry.id).collect()
     }
 

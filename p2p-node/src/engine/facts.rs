@@ -5,6 +5,7 @@ use starling_keys::{AccountId, DeviceId};
 use super::Engine;
 use crate::{
     api::types::TransientEvent,
+    calls::Calls,
     contacts::Directory,
     net::HomeId,
     turn::{EngineError, EventFact, Fact, Turn},
@@ -68,6 +69,7 @@ impl Engine {
                 } else {
                     self.contacts.people.touch(account);
                 }
+                self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
             }
             Fact::OwnDeviceAdded(_) => {
                 self.account.end_device_codes(turn, &mut self.homes);
@@ -86,6 +88,7 @@ impl Engine {
             Fact::AccountSuperseded => {
                 self.homes.superseded();
                 self.conversations.regroup.stop();
+                self.with_calls(turn, Calls::account_superseded)?;
             }
             Fact::ContactsChanged => self.snapshot_soon(turn),
             Fact::ContactUnlinked(account) => self.on_contact_unlinked(turn, account)?,

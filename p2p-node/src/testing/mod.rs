@@ -12,6 +12,7 @@ mod imports_tests;
 mod invite_tests;
 mod permission_tests;
 mod promise_tests;
+mod removed_device_tests;
 mod sas_tests;
 mod search_tests;
 mod signal_tests;
