@@ -79,6 +79,12 @@ impl Network {
         bits.map(|bits| Self::new(ip, bits))
     }
 
+    /// The network of a provider, or what it has of one region: an IPv4 /16 or IPv6 /32.
+    pub fn wide(ip: IpAddr) -> Self {
+        let ip = ip.to_canonical();
+        Self::new(ip, if ip.is_ipv4() { 16 } else { 32 })
+    }
+
     /// Whether an address is in this network.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();

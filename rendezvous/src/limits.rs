@@ -10,6 +10,10 @@ pub const PENDING_CONNECTIONS: usize = 2_048;
 pub const CONNECTIONS_PER_DEVICE: u32 = 8;
 /// Networks that are remembered, as members have come from them: 3 MB at most, in memory only.
 pub const FAMILIAR_NETWORKS: usize = 32_768;
+/// An address that may connect so often in a minute may do it a quarter of that at once: handshakes that come together hold up everybody.
+pub const CONNECTION_BURST_PART: u32 = 4;
+/// An IPv4 /16 or IPv6 /32 may connect so many times as often as one address: who has a whole network to attack from has no more.
+pub const WIDE_RATE: u32 = 8;
 /// A trusted proxy may connect so many times as often as one address.
 pub const PROXY_RATE: u32 = 100;
 /// Networks whose rate of new connections is known at a time: 10 MB at most.
@@ -50,6 +54,9 @@ pub const LEAVES: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(2).unwrap(), NonZe
 pub const CODE_TRIES_PER_HOUR: u32 = 120;
 /// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.
 pub const PUSH_BYTES: usize = 64 * 1024;
+/// A device that was refused for asking too often is read from again after this, or when it may ask again if that is sooner: to refuse costs nearly
+/// as much as to answer.
+pub const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Logs in one list.
 pub const LOGS_PAGE: usize = 1_000;
 /// A conversation may have so much though others take more than their part, some hundred short messages; in a small account a 64th of it.

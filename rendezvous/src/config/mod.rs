@@ -90,7 +90,8 @@ pub struct Limits {
     /// Connections of registered devices at a time from one IPv4 address or IPv6 /64; twice as many from a /28 or /56, four times from a /24 or
     /// /48. Others may have an eighth of that.
     pub connections_per_address: u32,
-    /// New connections a minute from one IPv4 address or IPv6 /64, and from wider networks as above.
+    /// New connections a minute from one IPv4 address or IPv6 /64, and from wider networks as above; from a /16 or /32 eight times as many. A quarter
+    /// of them may come at once.
     pub connections_per_minute: u32,
     /// Addresses or networks of reverse proxies, such as `127.0.0.1` or `10.0.0.0/8`. Clients behind one cannot be told apart by their addresses, so
     /// that one proxy may have half of all connections; it has to limit its clients itself.

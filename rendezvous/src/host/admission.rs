@@ -3,11 +3,9 @@
 use std::{
     collections::VecDeque,
     net::IpAddr,
-    num::NonZeroU32,
     task::{Context, Poll, Waker},
 };
 
-use governor::Quota;
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -25,13 +23,13 @@ use crate::{
     address::{Origin, is_private},
     config::Limits,
     limits::PENDING_CONNECTIONS,
-    services::rates::NetworkRates,
+    services::rates::ConnectionRates,
 };
 
 /// Limits connections by where they come from.
 pub struct Admission {
     slots: Slots,
-    rates: NetworkRates,
+    rates: ConnectionRates,
     relay: RelayShares,
     allow_private: bool,
     to_close: VecDeque<(ConnectionId, PeerId)>,
@@ -41,7 +39,6 @@ pub struct Admission {
 impl Admission {
     /// `allow_private`: dial-backs may go to private addresses, as this server has one.
     pub fn new(limits: &Limits, relay: RelayShares, allow_private: bool) -> Self {
-        let per_minute = NonZeroU32::new(limits.connections_per_minute).unwrap_or(NonZeroU32::MIN);
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let bounds = Bounds {
             pending: PENDING_CONNECTIONS,
@@ -51,7 +48,7 @@ impl Admission {
         };
         Self {
             slots: Slots::new(bounds),
-            rates: NetworkRates::new(Quota::per_minute(per_minute)),
+            rates: ConnectionRates::new(limits.connections_per_minute),
             relay,
             allow_private,
             to_close: VecDeque::new(),
@@ -97,7 +94,7 @@ impl NetworkBehaviour for Admission {
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         let ip: IpAddr = remote.ip_addr().ok_or_else(|| ConnectionDenied::new(NotAdmitted::Unknown))?;
-        self.rates.check(&self.slots.origin(ip)).map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
+        self.rates.check(ip, &self.slots.origin(ip)).map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
         self.slots.knock(id, ip).map_err(ConnectionDenied::new)
     }
 

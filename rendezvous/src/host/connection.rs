@@ -8,7 +8,7 @@ use futures::{
 };
 use libp2p::Stream;
 use starling_wire::{
-    rendezvous::{Request, Response},
+    rendezvous::{Request, Response, ResponseBody},
     streams::{FrameReader, FrameWriter, ReadError},
 };
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use tracing::Instrument;
 use crate::{
     address::Origin,
     clock::now_ms,
+    limits::REFUSED_PAUSE,
     services::{Services, directory, session::Session},
     store::Key,
 };
@@ -43,6 +44,14 @@ pub async fn serve<F: Future<Output = ()>>(
         tracing::debug!("ends");
     };
     serving.instrument(span).await;
+}
+
+/// How long nothing is read from a device after an answer.
+fn pause_after(response: &Response) -> Duration {
+    match &response.body {
+        Some(ResponseBody::Refused(refused)) => Duration::from_millis(refused.retry_after_ms).min(REFUSED_PAUSE),
+        _ => Duration::ZERO,
+    }
 }
 
 async fn run<F: Future<Output = ()>>(
@@ -76,8 +85,12 @@ async fn run<F: Future<Output = ()>>(
                     {
                         on_member().await;
                     }
+                    let pause = pause_after(&response);
                     if answers.send(response).await.is_err() {
                         return;
+                    }
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
                     }
                 }
                 Ok(None) => return,

@@ -1,6 +1,6 @@
 //! How often clients may ask: by account where there is one, else by the networks around their address; and all together.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use governor::{
     DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
@@ -10,7 +10,7 @@ use governor::{
 use crate::{
     address::{Network, Origin},
     config::Limits,
-    limits::{CLAIMS_PER_HOUR, PROXY_RATE, RATED_NETWORKS},
+    limits::{CLAIMS_PER_HOUR, CONNECTION_BURST_PART, PROXY_RATE, RATED_NETWORKS, WIDE_RATE},
     store::Key,
 };
 
@@ -42,7 +42,7 @@ impl Rates {
         Self {
             by_account: RateLimiter::keyed(each),
             by_network: NetworkRates::new(each),
-            strangers: RateLimiter::direct(quota(all / 4, all)),
+            strangers: RateLimiter::direct(quota(all / 4, all / 4)),
             all: RateLimiter::direct(quota(all, all.saturating_mul(4))),
         }
     }
@@ -78,6 +78,39 @@ impl Rates {
     pub fn retain_recent(&self) {
         self.by_account.retain_recent();
         self.by_network.retain_recent();
+    }
+}
+
+/// The rates of new connections, by where they come from.
+pub struct ConnectionRates {
+    near: NetworkRates,
+    wide: DefaultKeyedRateLimiter<Network>,
+}
+
+impl ConnectionRates {
+    /// `per_minute` is the rate of one address.
+    pub fn new(per_minute: u32) -> Self {
+        let burst = positive(per_minute / CONNECTION_BURST_PART);
+        let wide = Quota::per_minute(positive(per_minute.saturating_mul(WIDE_RATE)));
+        Self {
+            near: NetworkRates::new(Quota::per_minute(positive(per_minute)).allow_burst(burst)),
+            wide: RateLimiter::keyed(wide.allow_burst(positive(per_minute))),
+        }
+    }
+
+    /// Counts one; an error says how long to wait.
+    pub fn check(&self, ip: IpAddr, origin: &Origin) -> Result<(), Duration> {
+        self.near.check(origin)?;
+        if matches!(origin, Origin::Client(_)) && self.wide.len() <= RATED_NETWORKS {
+            self.wide.check_key(&Network::wide(ip)).map_err(wait)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets networks from which nobody has connected for a while.
+    pub fn retain_recent(&self) {
+        self.near.retain_recent();
+        self.wide.retain_recent();
     }
 }
 
@@ -153,8 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn a_wide_network_connects_no_more_often_than_some_addresses() {
+        let rates = ConnectionRates::new(600);
+        let admitted = |of: &dyn Fn(u16) -> String| {
+            let ips = (0..3_000_u16).map(|n| of(n).parse::<IpAddr>().unwrap());
+            ips.filter(|ip| rates.check(*ip, &Origin::of(*ip, &[])).is_ok()).count()
+        };
+        assert!((150..250).contains(&admitted(&|_| "1.1.1.1".into())));
+        assert!((600..1_500).contains(&admitted(&|n| format!("2.2.{}.{}", n % 250, n / 250))));
+        assert!((600..1_500).contains(&admitted(&|n| format!("2001:db8:{n:x}::1"))));
+        // Others are not concerned.
+        assert!(admitted(&|n| format!("{}.{}.1.1", n % 200 + 3, n / 200)) == 3_000);
+    }
+
+    #[test]
     fn many_devices_of_one_address_ask_no_more_than_one() {
-        let rates = Rates::of_requests(&limits());
+        let rates = Rates::of_requests(&Limits { total_requests_per_second: 4_000, ..limits() });
         assert_eq!(admitted(&rates, (0..50).map(|_| stranger("192.0.2.1"))), 10);
         assert_eq!(admitted(&rates, (2..200).map(|n| stranger(&format!("192.0.2.{n}")))), 30);
         assert_eq!(admitted(&rates, (0..500).map(|n| stranger(&format!("2001:db8:0:{n:x}::1")))), 40);
@@ -164,7 +211,7 @@ mod tests {
     fn strangers_leave_most_to_members() {
         let rates = Rates::of_requests(&limits());
         let strangers = admitted(&rates, (0..1000).map(|n| stranger(&format!("198.{}.{}.1", n / 250, n % 250))));
-        assert!((100..300).contains(&strangers), "{strangers}");
+        assert!((25..75).contains(&strangers), "{strangers}");
         let members = (0..10_u8).flat_map(|n| std::iter::repeat_n(Asker::Account([n; 32]), 10));
         assert_eq!(admitted(&rates, members), 100);
     }

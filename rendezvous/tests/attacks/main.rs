@@ -100,11 +100,11 @@ async fn fresh_keys_do_not_get_fresh_limits() {
     let ask = || RequestBody::LookUp(vec![0; 32].into());
     for _ in 0..10 {
         let mut client = Client::connect(&server).await.unwrap();
-        for _ in 0..20 {
+        for _ in 0..10 {
             admitted += usize::from(is_refused(&client.ask(ask()).await, Refusal::NotFound));
         }
     }
-    assert!((40..80).contains(&admitted), "{admitted} of 200");
+    assert!((40..80).contains(&admitted), "{admitted} of 100");
     // Who has an account has a limit of its own.
     let server = Running::start(|config| config.limits.request_burst = 40).await;
     let mut member = Client::connect(&server).await.unwrap();
