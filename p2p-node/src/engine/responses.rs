@@ -103,6 +103,10 @@ impl Engine {
             }
             // Another device of ours has changed it.
             ResponseBody::DeviceList(bytes) => self.on_pushed_list(turn, &bytes),
+            ResponseBody::Snapshot(snapshot) => {
+                self.on_snapshot_announced(turn, home, snapshot.version);
+                Ok(())
+            }
             ResponseBody::Signal(signal) => {
                 if let Some((group, _)) =
                     <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()

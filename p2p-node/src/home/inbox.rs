@@ -78,8 +78,8 @@ impl Homes {
     /// The connection broke before the answer came.
     pub fn on_request_lost(&mut self, pending: HomePending) {
         match pending {
-            HomePending::OutboundItem(key) => {
-                if let Some(outbound_item) = self.outbound_items.get_mut(&key) {
+            HomePending::OutboundItem(key, tag) => {
+                if let Some(outbound_item) = self.sent_item(&key, tag) {
                     outbound_item.under_way = false;
                 }
             }
@@ -127,7 +127,7 @@ impl Homes {
         refused: &Refused,
     ) -> Result<(), EngineError> {
         match pending {
-            HomePending::OutboundItem(key) => self.parcel_refused(turn, &key, refused)?,
+            HomePending::OutboundItem(key, tag) => self.parcel_refused(turn, (&key, tag), refused)?,
             HomePending::Inbox if refused.is_busy() => self.retry_later(turn, refused),
             HomePending::Inbox => {}
         }

@@ -36,6 +36,11 @@ impl OutboundItem {
         Self { row, under_way: false, denied: 0, work_bits: 0 }
     }
 
+    /// Tells it from others with the same key: a seal begins with a random key.
+    fn tag(&self) -> [u8; 16] {
+        self.row.sealed.first_chunk().copied().unwrap_or_default()
+    }
+
     /// The server with the inbox.
     fn home(&self) -> Option<HomeId> {
         self.row.home.parse::<RendezvousAddr>().ok().map(|home| home.peer)
@@ -107,6 +112,7 @@ impl Homes {
     ) {
         let Some(outbound_item) = self.outbound_items.get_mut(&key) else { return };
         outbound_item.under_way = true;
+        let tag = outbound_item.tag();
         let bits = hello.inbox_bits.max(outbound_item.work_bits);
         let mut append = InboxAppend {
             device: Bytes::copy_from_slice(&outbound_item.row.device),
@@ -126,9 +132,9 @@ impl Homes {
             }
         } else if append.token.is_empty() {
             let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &append.subject(), bits);
-            self.request_with_work(turn, home, puzzle, WorkFor::Inbox(append), HomePending::OutboundItem(key));
+            self.request_with_work(turn, home, puzzle, WorkFor::Inbox(append), HomePending::OutboundItem(key, tag));
         } else {
-            self.request(turn, home, RequestBody::InboxAppend(append), HomePending::OutboundItem(key));
+            self.request(turn, home, RequestBody::InboxAppend(append), HomePending::OutboundItem(key, tag));
         }
     }
 
@@ -184,8 +190,16 @@ impl Homes {
         Ok(())
     }
 
+    /// An item that was sent, if no other has taken its place since.
+    pub(super) fn sent_item(&mut self, key: &[u8], tag: [u8; 16]) -> Option<&mut OutboundItem> {
+        self.outbound_items.get_mut(key).filter(|item| item.tag() == tag)
+    }
+
     /// A server has taken an item.
-    pub fn parcel_delivered(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
+    pub fn parcel_delivered(&mut self, turn: &mut Turn<'_>, key: &[u8], tag: [u8; 16]) -> Result<(), EngineError> {
+        if self.sent_item(key, tag).is_none() {
+            return Ok(());
+        }
         self.tell_problem(turn, key, None);
         self.forget_parcel(turn, key)
     }
@@ -211,9 +225,14 @@ impl Homes {
     }
 
     /// A server has not taken an item.
-    pub fn parcel_refused(&mut self, turn: &mut Turn<'_>, key: &[u8], refused: &Refused) -> Result<(), EngineError> {
+    pub fn parcel_refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (key, tag): (&[u8], [u8; 16]),
+        refused: &Refused,
+    ) -> Result<(), EngineError> {
         let (reason, busy) = (refused.reason, refused.is_busy());
-        let Some(outbound_item) = self.outbound_items.get_mut(key) else {
+        let Some(outbound_item) = self.sent_item(key, tag) else {
             return Ok(());
         };
         outbound_item.under_way = false;

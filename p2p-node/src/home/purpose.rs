@@ -36,7 +36,7 @@ impl Pending {
         match self {
             Self::Account(pending) => matches!(pending, AccountPending::PutSnapshot),
             Self::Log(pending) => matches!(pending, LogPending::Append(_) | LogPending::Trim(_)),
-            Self::Home(pending) => matches!(pending, HomePending::OutboundItem(_)),
+            Self::Home(pending) => matches!(pending, HomePending::OutboundItem(..)),
             Self::Nothing | Self::Contact(_) | Self::CallServers(_) => false,
         }
     }
@@ -105,8 +105,8 @@ pub enum ContactPending {
 pub enum HomePending {
     /// Ours is read.
     Inbox,
-    /// A parcel for somebody's, by its key.
-    OutboundItem(Vec<u8>),
+    /// A parcel for somebody's, by its key; and which of those that were left under that key.
+    OutboundItem(Vec<u8>, [u8; 16]),
 }
 
 /// A request about a log that is not answered yet.
