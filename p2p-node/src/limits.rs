@@ -130,3 +130,6 @@ pub const MAX_TALK_MS: u64 = 2_000;
 pub const ACK_DELAY: std::time::Duration = std::time::Duration::from_millis(4);
 /// Addresses that are kept of one device: those of its interfaces, in both families and over both transports. Each is one that its user has us dial.
 pub const MAX_DEVICE_ADDRESSES: usize = 8;
+
+/// Most settings that the devices of an account agree on: some for each of [`MAX_CONTACTS`] conversations.
+pub const MAX_SETTINGS: usize = 8 * MAX_CONTACTS;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Frame, limits::MAX_DIRECT_FRAME};
+use crate::{Frame, Setting, limits::MAX_DIRECT_FRAME};
 
 /// One frame. Parts that are absent are empty; a frame may carry several.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -22,6 +22,9 @@ pub struct DirectFrame {
     /// Between devices of one account: numbered events of the sender up to `upto` that the other accounts of a conversation have.
     #[prost(message, repeated, tag = "5")]
     pub delivered: Vec<Ack>,
+    /// Between devices of one account: what was set on the sender.
+    #[prost(message, repeated, tag = "6")]
+    pub settings: Vec<Setting>,
 }
 
 impl Frame for DirectFrame {

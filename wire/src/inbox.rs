@@ -120,6 +120,12 @@ pub struct Known {
     /// The whole `alias` where it is cut; only in the encoded form.
     #[prost(string, tag = "11")]
     pub full_alias: String,
+    /// When they were given `name`, and by which device of theirs (tag): an older one does not count.
+    #[prost(fixed64, tag = "12")]
+    pub named_clock: u64,
+    /// See `named_clock`.
+    #[prost(fixed64, tag = "13")]
+    pub named_by: u64,
 }
 
 impl Known {

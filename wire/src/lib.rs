@@ -13,6 +13,7 @@ mod log;
 mod name;
 mod pow;
 pub mod rendezvous;
+mod setting;
 mod signal;
 pub mod snapshot;
 #[cfg(feature = "streams")]
@@ -25,6 +26,7 @@ pub use event::{
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use pow::{Puzzle, Solution};
+pub use setting::{Setting, SettingKind};
 pub use signal::{Availability, SIGNAL_DOMAIN, Signal, SignalError, SignedSignal};
 
 /// The stream protocol between two devices.

@@ -34,7 +34,9 @@ pub const MAX_SIGNAL_ADDRESSES: usize = 16;
 pub const MAX_KEY_PACKAGES: usize = 50;
 /// Largest key package.
 pub const MAX_KEY_PACKAGE: usize = 8 * 1024;
-/// Largest account snapshot (contacts), sealed.
+/// Most settings of an account in one frame between its devices.
+pub const MAX_SETTINGS_IN_FRAME: usize = 256;
+/// Largest account snapshot (contacts and settings), sealed.
 pub const MAX_SNAPSHOT: usize = 512 * 1024;
 /// Longest user name at a rendezvous.
 pub const MAX_USERNAME: usize = 32;

@@ -1,11 +1,13 @@
 //! What the user asks of the account.
 
+use bytes::Bytes;
 use starling_keys::{DeviceId, RendezvousAddr, ShortCode, chain::Rights};
-use starling_wire::{Body, Profile};
+use starling_wire::{Body, SettingKind};
 
 use super::{
     codes::CodeReply,
     link::{AccountLink, Joiner, NewDevice},
+    synced::number_value,
 };
 use crate::api::error::{Invalid, NodeError};
 use crate::{
@@ -132,16 +134,14 @@ impl Engine {
                 self.account.remove_device(turn, &mut self.homes, device, reply)
             }
             AccountCommand::SetPrivacy { last_seen, receipts, typing, reply } => {
-                let settings = &mut self.account.settings;
-                settings.last_seen = last_seen.unwrap_or(settings.last_seen);
-                settings.receipts = receipts.unwrap_or(settings.receipts);
-                settings.typing = typing.unwrap_or(settings.typing);
-                let now = [settings.last_seen, settings.receipts, settings.typing];
-                turn.put(META, b"settings", settings)?;
+                let now = self.set_privacy(turn, last_seen, receipts, typing)?;
                 turn.reply(reply, Ok(now));
             }
             AccountCommand::SetName(name, reply) => {
-                let result = checked_name(&name).map(|name| self.set_name(turn, &name));
+                let result = match checked_name(&name) {
+                    Ok(name) => Ok(self.set_name(turn, &name)?),
+                    Err(error) => Err(error),
+                };
                 turn.reply(reply, result);
             }
             AccountCommand::SetUsername(name, reply) => self.account.claim_name(turn, &mut self.homes, name, reply),
@@ -154,11 +154,9 @@ impl Engine {
     }
 
     /// Changes the name that contacts see, and sends it to them.
-    fn set_name(&mut self, turn: &mut Turn<'_>, name: &str) {
-        let identity = &mut self.account.identity;
-        name.clone_into(&mut identity.row.name);
-        identity.dirty = true;
-        let bot = identity.row.bot;
+    fn set_name(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), EngineError> {
+        self.account.identity.rename(name.to_owned());
+        self.set(turn, SettingKind::Name, None, Bytes::copy_from_slice(name.as_bytes()))?;
         let linked: Vec<ChatId> = self
             .conversations
             .chats
@@ -167,8 +165,32 @@ impl Engine {
             .filter(|c| self.conversations.check_may_write(self.directory(), *c).is_ok())
             .collect();
         for chat in linked {
-            self.announce(turn, chat, Body::Profile(Profile { name: name.to_owned(), bot }));
+            let profile = Body::Profile(self.account.profile());
+            self.announce(turn, chat, profile);
         }
+        Ok(())
+    }
+
+    fn set_privacy(
+        &mut self,
+        turn: &mut Turn<'_>,
+        last_seen: Option<u32>,
+        receipts: Option<u32>,
+        typing: Option<u32>,
+    ) -> Result<[u32; 3], EngineError> {
+        let settings = &mut self.account.settings;
+        settings.last_seen = last_seen.unwrap_or(settings.last_seen);
+        settings.receipts = receipts.unwrap_or(settings.receipts);
+        settings.typing = typing.unwrap_or(settings.typing);
+        let now = [settings.last_seen, settings.receipts, settings.typing];
+        turn.put(META, b"settings", settings)?;
+        let kinds = [SettingKind::LastSeen, SettingKind::Receipts, SettingKind::Typing];
+        for (kind, audience) in kinds.into_iter().zip([last_seen, receipts, typing]) {
+            if let Some(audience) = audience {
+                self.set(turn, kind, None, number_value(audience.into()))?;
+            }
+        }
+        Ok(now)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     engine::Engine,
     home::Homes,
     limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
-    store::{DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
+    store::{ContactRow, DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -421,6 +421,8 @@ impl Engine {
             verified: person.row.verified && !person.row.key_changed,
             bot: person.row.bot,
             said_ms: person.row.said_ms,
+            named_clock: person.row.named_clock,
+            named_by: person.row.named_by,
             ..Known::default()
         }
     }
@@ -485,9 +487,7 @@ impl Engine {
         }
         let (now, now_s) = (turn.wall(), turn.agreed_ms() / 1000);
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
-        if !known.name.is_empty() {
-            person.row.name.clone_from(&known.name);
-        }
+        person.row.rename(&known.name, (known.named_clock, known.named_by));
         person.row.bot = known.bot;
         let had = person.list.as_ref().map(DeviceChain::head);
         let news = match &list {
@@ -498,7 +498,7 @@ impl Engine {
         let alarm = news == Some(ChainNews::Replaced) && person.row.verified && !person.row.key_changed;
         person.row.key_changed |= alarm;
         // What was said later here, or by another device, stays.
-        let counts = was.is_none() || known.said_ms > person.row.said_ms;
+        let counts = was.is_none() || word_of(known) > word_of(&of_row(&person.row));
         let state = if counts { state } else { person.state() };
         if counts {
             person.row.said_ms = known.said_ms;
@@ -516,6 +516,7 @@ impl Engine {
         }
         person.dirty = true;
         let chat = self.chat_with(turn, account);
+        self.apply_settings_about(turn, account)?;
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         if alarm {
@@ -549,5 +550,27 @@ impl Engine {
         }
         turn.live(TransientEvent::Net);
         Ok(())
+    }
+}
+
+/// What the user has said of somebody, in the order in which words replace one another: of two of one time the same one counts on every device.
+fn word_of(known: &Known) -> (u64, u8, bool, &str) {
+    let caution = match ContactState::from_stored(known.state) {
+        ContactState::Blocked => 2,
+        ContactState::Removed => 1,
+        // Who was asked may have answered meanwhile.
+        ContactState::Active | ContactState::Outgoing => 0,
+    };
+    (known.said_ms, caution, known.verified, &known.alias)
+}
+
+/// The part of a contact's row that [`word_of`] compares.
+fn of_row(row: &ContactRow) -> Known {
+    Known {
+        said_ms: row.said_ms,
+        state: row.state,
+        verified: row.verified && !row.key_changed,
+        alias: row.alias.clone(),
+        ..Known::default()
     }
 }

@@ -9,9 +9,11 @@ pub mod link;
 pub mod pending;
 mod registration;
 mod snapshot;
+mod synced;
 mod username;
 
 use starling_keys::{AccountId, DeviceChain, DeviceId};
+use starling_wire::{Profile, SettingKind};
 
 pub use identity::Identity;
 
@@ -25,6 +27,7 @@ use crate::{
 pub struct Account {
     pub identity: Identity,
     pub settings: SettingsRow,
+    pub synced: synced::Synced,
     pub own_devices: devices::OwnDevices,
     /// Short codes that we have opened.
     pub codes: Vec<codes::OpenCode>,
@@ -44,6 +47,7 @@ impl Account {
         Ok(Self {
             identity: Identity::load(read)?,
             settings: read.get(META, b"settings")?.unwrap_or_default(),
+            synced: synced::Synced::load(read)?,
             own_devices: devices::OwnDevices::stored(read.get(META, b"device_changes")?.unwrap_or_default()),
             codes: Vec::new(),
             used_codes: Vec::new(),
@@ -55,6 +59,13 @@ impl Account {
 
     pub fn id(&self) -> AccountId {
         self.identity.account
+    }
+
+    /// What contacts see of us.
+    pub fn profile(&self) -> Profile {
+        // A name that nobody has changed is older than every other.
+        let named = self.synced.get(SettingKind::Name).map_or((1, 0), starling_wire::Setting::stamp);
+        Profile { name: self.identity.row.name.clone(), bot: self.identity.row.bot, named: Some(named) }
     }
 
     /// This device.

@@ -1,5 +1,7 @@
 //! What the account has asked of rendezvous servers.
 
+use bytes::Bytes;
+use starling_wire::SettingKind;
 use starling_wire::rendezvous::{Refusal, RequestBody, ResponseBody};
 
 use super::Account;
@@ -71,13 +73,14 @@ impl Engine {
             (AccountPending::Publish(head), ResponseBody::Done(_)) => self.on_registered(turn, home, head),
             (AccountPending::OwnList, ResponseBody::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
             (AccountPending::Username(name), ResponseBody::Done(_)) => {
+                self.set(turn, SettingKind::Username, None, Bytes::copy_from_slice(name.as_bytes()))?;
                 self.account.username_claimed(turn, name);
                 Ok(())
             }
             (AccountPending::KeyPackages { filled }, ResponseBody::KeyPackagesLeft(left)) => {
                 self.on_packages_left(turn, home, left, filled)
             }
-            (AccountPending::Snapshot, ResponseBody::Snapshot(snapshot)) => self.on_snapshot(turn, &snapshot),
+            (AccountPending::Snapshot, ResponseBody::Snapshot(snapshot)) => self.on_snapshot(turn, home, &snapshot),
             (AccountPending::PutSnapshot, ResponseBody::Done(_)) => self.snapshot_stored(turn),
             (AccountPending::JoinedChain(id), ResponseBody::DeviceList(bytes)) => {
                 self.account.on_joined_chain(turn, id, &bytes);

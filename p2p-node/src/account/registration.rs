@@ -160,8 +160,14 @@ impl Engine {
         Ok(())
     }
 
-    /// A home knows us: it is to have our user name, key packages and snapshot.
+    /// A home knows us: it is to have our key packages and snapshot, and our user name once we know that no other device has chosen another.
     pub(crate) fn account_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        self.account.check_packages(turn, &mut self.homes, home);
+        self.check_snapshot(turn, home);
+    }
+
+    /// A home is to have our user name.
+    pub(super) fn claim_username(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let username = self.account.identity.row.username.clone();
         if !username.is_empty() {
             self.homes.request(
@@ -171,17 +177,11 @@ impl Engine {
                 AccountPending::Username(username),
             );
         }
-        self.account.check_packages(turn, &mut self.homes, home);
-        self.check_snapshot(turn, home);
     }
 
-    /// Reads the snapshot if that was not done yet; stores ours if it is newer.
-    fn check_snapshot(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        if self.counters.row.snapshot == 0 {
-            self.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
-        } else if self.counters.row.snapshot_owed {
-            self.snapshot_soon(turn);
-        }
+    /// Reads the snapshot, as other devices may have changed it; once that is done, stores ours if it is newer.
+    pub(super) fn check_snapshot(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        self.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
     }
 
     /// What our account has at a server: we looked it up to begin our chain, or as the server does not take ours.

@@ -43,7 +43,8 @@ impl Engine {
                 verified: p.row.verified && !p.row.key_changed,
             })
             .collect();
-        let row = SnapshotRow { contacts, name: self.account.identity.row.name.clone() };
+        let row =
+            SnapshotRow { contacts, name: self.account.identity.row.name.clone(), settings: self.account.synced.all() };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.seal_snapshot(&padded)
     }
@@ -95,29 +96,36 @@ impl Engine {
         StorageKey::from_bytes(key.as_slice().try_into().ok()?).open(CONTENT, &snapshot.content).ok()
     }
 
-    /// What this account's devices knew of its contacts: a restored device makes new conversations with them.
-    pub(crate) fn on_snapshot(&mut self, turn: &mut Turn<'_>, snapshot: &Snapshot) -> Result<(), EngineError> {
+    /// What this account's devices knew of its contacts, and have set: a restored device makes new conversations with them.
+    pub(crate) fn on_snapshot(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        snapshot: &Snapshot,
+    ) -> Result<(), EngineError> {
         self.counters.row.snapshot = self.counters.row.snapshot.max(snapshot.version).max(1);
         self.counters.dirty = true;
         if self.counters.row.snapshot_owed {
             self.snapshot_soon(turn);
         }
-        if snapshot.sealed.is_empty() {
-            self.forget_root_when_done();
-            return Ok(());
-        }
-        let opened = self.open_snapshot(&snapshot.sealed);
+        let opened = if snapshot.sealed.is_empty() { None } else { self.open_snapshot(&snapshot.sealed) };
         let row = opened.and_then(|padded| SnapshotRow::decode(starling_wire::unpad(&padded).ok()?).ok());
         let restored = self.account.identity.root.is_some();
         self.forget_root_when_done();
-        if restored {
+        if restored && !snapshot.sealed.is_empty() {
             // For the devices that are there now.
             self.snapshot_soon(turn);
         }
-        let Some(row) = row else {
-            tracing::warn!("the account snapshot cannot be read");
-            return Ok(());
-        };
+        match row {
+            Some(row) => self.take_snapshot(turn, row)?,
+            None if snapshot.sealed.is_empty() => self.take_settings_of_snapshot(turn, &[])?,
+            None => tracing::warn!("the account snapshot cannot be read"),
+        }
+        self.claim_username(turn, home);
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
         for contact in row.contacts.into_iter().take(MAX_CONTACTS) {
             let Ok(account) = AccountId::from_bytes(&contact.account) else {
                 continue;
@@ -138,9 +146,18 @@ impl Engine {
             };
             self.contacts.people.insert(account, person);
             self.chat_with(turn, account);
+            self.apply_settings_about(turn, account)?;
             turn.fact(Fact::DevicesChanged(account));
         }
+        self.take_settings_of_snapshot(turn, &row.settings)?;
         self.regroup(turn)
+    }
+
+    /// Another device of ours has stored a snapshot.
+    pub(crate) fn on_snapshot_announced(&mut self, turn: &mut Turn<'_>, home: HomeId, version: u64) {
+        if version > self.counters.row.snapshot && self.homes.is_registered(&home) {
+            self.check_snapshot(turn, home);
+        }
     }
 
     /// Makes a new group with every contact that has none (left), or none that fits: after a restore, when a log was lost, when

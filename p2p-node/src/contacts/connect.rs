@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, DeviceList, InviteToken, RendezvousAddr};
 use starling_wire::{
-    Body, Profile,
+    Body,
     inbox::{InboxBody, Welcome},
     rendezvous::{Devices, RequestBody},
 };
@@ -336,8 +336,7 @@ impl Engine {
             turn.account_news(DurableEventKind::KeyChanged, account, "")?;
         }
         self.read_logs(turn, group);
-        let profile =
-            Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
+        let profile = Body::Profile(self.account.profile());
         self.announce(turn, chat, profile);
         if let Some(reply) = connect.reply.take() {
             turn.reply(reply, Ok(account));

@@ -2,7 +2,7 @@
 
 use starling_keys::{DeviceChain, DeviceId, RendezvousAddr};
 use starling_wire::{
-    Body, Profile,
+    Body,
     inbox::{InboxBody, Welcome},
 };
 
@@ -38,9 +38,8 @@ impl Engine {
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !own {
             person.row.state = ContactState::Active.stored();
-            if !body.name.is_empty() {
-                person.row.name.clone_from(&body.name);
-            }
+            // It may be older than the one that they have given themselves in the conversation.
+            person.row.rename(&body.name, (0, 0));
             person.row.bot = body.bot;
         }
         // One that is from the past says nothing new.
@@ -57,8 +56,7 @@ impl Engine {
             // Who made it has told them who we are.
             return Ok(Ok(()));
         }
-        let profile =
-            Body::Profile(Profile { name: self.account.identity.row.name.clone(), bot: self.account.identity.row.bot });
+        let profile = Body::Profile(self.account.profile());
         self.announce(turn, chat, profile);
         if alarm {
             turn.account_news(DurableEventKind::KeyChanged, account, "")?;

@@ -1,7 +1,7 @@
 //! What people say of themselves.
 
 use starling_keys::AccountId;
-use starling_wire::Profile;
+use starling_wire::{EventId, Profile};
 
 use super::Contacts;
 use crate::{
@@ -15,15 +15,14 @@ impl Contacts {
         &mut self,
         turn: &mut Turn<'_>,
         account: AccountId,
-        Profile { name, bot }: Profile,
+        Profile { name, bot, named }: Profile,
+        event: EventId,
     ) -> Result<(), EngineError> {
         let Some(person) = self.people.get_mut(&account) else {
             return Ok(());
         };
-        let renamed = !name.is_empty() && person.row.name != name;
-        if renamed {
-            person.row.name = name;
-        }
+        let named = named.unwrap_or((event.clock.0, u64::from_be_bytes(event.device)));
+        let renamed = person.row.rename(&name, named);
         person.row.bot = bot;
         person.dirty = true;
         if person.state() == ContactState::Outgoing {

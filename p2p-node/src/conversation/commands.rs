@@ -11,8 +11,8 @@ use crate::{
         types::{Chat, ChatId, MessageId},
     },
     conversation::{Conversations, context::Context},
-    store::{TIMELINE, prefix},
-    turn::{EngineError, Turn},
+    store::{ChatRow, TIMELINE, prefix},
+    turn::{ChatSetting, EngineError, EventFact, Turn},
 };
 
 /// A command about conversations. Each is a method of `Node`, documented there.
@@ -109,6 +109,8 @@ impl Conversations {
             ConversationCommand::MarkRead { chat, upto, reply } => {
                 if self.mark_read(turn, cx, chat, upto)? && !cx.counters.row.superseded {
                     self.tell_read(turn, cx, chat);
+                    let read = self.chats.get(&chat).map(|state| ChatSetting::Read(state.row.read));
+                    turn.facts(read.map(|what| EventFact::Set(chat, what)));
                 }
                 (reply, Ok(()))
             }
@@ -118,6 +120,12 @@ impl Conversations {
                     state.row.muted_until_ms = muted_until_ms.unwrap_or(state.row.muted_until_ms);
                     state.row.archived = archived.unwrap_or(state.row.archived);
                 });
+                if result.is_ok() {
+                    let pinned = pinned.map(ChatSetting::Pinned);
+                    let others = [muted_until_ms.map(ChatSetting::MutedUntil), archived.map(ChatSetting::Archived)];
+                    let set = pinned.into_iter().chain(others.into_iter().flatten());
+                    turn.facts(set.map(|what| EventFact::Set(chat, what)));
+                }
                 (reply, result)
             }
             ConversationCommand::ClearChat(chat, reply) => {
@@ -140,6 +148,14 @@ impl Conversations {
 }
 
 impl Conversations {
+    /// Another device of ours has changed what is stored of a conversation.
+    pub(crate) fn apply(&mut self, chat: ChatId, change: impl FnOnce(&mut ChatRow)) {
+        if let Some(state) = self.chats.get_mut(&chat) {
+            change(&mut state.row);
+            state.dirty = true;
+        }
+    }
+
     /// Changes what is stored of a conversation.
     fn change(&mut self, chat: ChatId, change: impl FnOnce(&mut ChatState)) -> Result<(), NodeError> {
         let Some(state) = self.chats.get_mut(&chat) else {

@@ -40,6 +40,12 @@ impl Conversations {
 }
 
 impl Conversations {
+    /// With whom a direct conversation is.
+    pub(crate) fn direct_account(&self, chat: ChatId) -> Option<AccountId> {
+        let state = self.chats.get(&chat).filter(|state| state.kind() == ChatKind::Direct)?;
+        state.roster.others().next()
+    }
+
     /// The direct conversation with an account, made if needed.
     pub(crate) fn chat_with(&mut self, turn: &mut Turn<'_>, own: AccountId, account: AccountId) -> ChatId {
         if let Some(chat) = self.direct_with(&account) {

@@ -10,6 +10,7 @@ use crate::{
         error::{Invalid, NodeError, NotAllowed, NotFound},
         types::{Audience, ChatId, MessageId},
     },
+    contacts::Directory,
     conversation::{Conversations, context::Context},
     events::{self, At, Target},
     turn::{EngineError, Turn},
@@ -120,6 +121,18 @@ impl Conversations {
         let body = Body::Receipt(Receipt { delivered: Vec::new(), read: upto.min(Clock(newest)) });
         self.fold_event(turn, cx.dir, chat, &At { id: EventId::default(), body: &body, origin: &origin })?;
         Ok(state(self) != Some(before))
+    }
+
+    /// Another device of ours has read up to a clock.
+    pub(crate) fn read_elsewhere(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        upto: Clock,
+    ) -> Result<(), EngineError> {
+        let read = self.with_fold(turn, dir, chat, |fold| events::read_upto(fold, upto.min(fold.latest())));
+        read.map_or(Ok(()), |(read, _)| read.map_err(EngineError::from))
     }
 
     pub(crate) fn tell_read(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {

@@ -139,8 +139,10 @@ impl Engine {
                 let (presence, mut views) = self.presenting();
                 presence.has_written(turn, &mut views, chat, account);
             }
-            EventFact::Profile { account, profile } => self.contacts.on_profile(turn, account, profile)?,
-            EventFact::OwnName(name) => self.account.identity.rename(name),
+            EventFact::Profile { account, profile, event } => {
+                self.contacts.on_profile(turn, account, profile, event)?;
+            }
+            EventFact::Set(chat, what) => self.set_of_chat(turn, chat, what)?,
             EventFact::DeviceList { account, list } => self.contacts.on_newer_list(turn, account, &list)?,
             EventFact::CallSignal(sender, call) => {
                 self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
@@ -150,6 +152,7 @@ impl Engine {
     }
 
     fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
+        self.tell_all_settings(turn, &device);
         for chat in self.conversations.chats_of(self.directory(), &device) {
             let (conversations, mut cx) = self.conversing();
             conversations.read_again(turn, &mut cx, chat);

@@ -151,6 +151,7 @@ impl Engine {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         self.delivery.pump(turn, &mut self.conversations, dir)?;
         self.route_facts(turn)?;
+        self.tell_settings(turn);
         self.sync_net(turn);
         self.plan(turn);
         self.save(turn)

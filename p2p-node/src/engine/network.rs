@@ -59,6 +59,7 @@ impl Engine {
         for delivered in &frame.delivered {
             conversations.on_delivered(turn, cx.dir, device, &delivered.group, delivered.upto)?;
         }
+        self.on_settings(turn, &device, &frame.settings)?;
         let (presence, mut views) = self.presenting();
         for signal in &frame.signals {
             presence.on_signal(turn, &mut views, &signal.group, &signal.sealed, Some(device));

@@ -44,7 +44,9 @@ impl Engine {
             }
             Pending::Home(pending) => match (pending, answer) {
                 (HomePending::Inbox, ResponseBody::Page(page)) => self.on_inbox(turn, home, page),
-                (HomePending::OutboundItem(key), ResponseBody::Appended(_)) => self.homes.parcel_delivered(turn, &key),
+                (HomePending::OutboundItem(key, tag), ResponseBody::Appended(_)) => {
+                    self.homes.parcel_delivered(turn, &key, tag)
+                }
                 _ => Ok(()),
             },
             Pending::CallServers(id) => {

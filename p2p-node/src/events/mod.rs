@@ -26,7 +26,7 @@ use starling_wire::{Body, Event, EventId, Text};
 
 pub use draft::Draft;
 pub use fold::{Fold, Stored, first_with, last_with};
-pub use receipt::delivered_upto;
+pub use receipt::{delivered_upto, read_upto};
 
 pub use crate::api::error::EventRefusal as Refusal;
 use crate::{

@@ -12,10 +12,10 @@ impl Kind for Profile {
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
+        // Our own devices agree on our name otherwise.
         if !at.origin.own {
-            fold.facts.push(EventFact::Profile { account: at.origin.account, profile: self.clone() });
-        } else if !self.name.is_empty() {
-            fold.facts.push(EventFact::OwnName(self.name.clone()));
+            let (account, profile) = (at.origin.account, self.clone());
+            fold.facts.push(EventFact::Profile { account, profile, event: at.id });
         }
         Ok(())
     }

@@ -59,8 +59,11 @@ pub const AUTHORS: Table = Table("authors");
 /// What came before the message that it is about, by chat id and the message's id.
 pub const EARLY: Table = Table("early");
 
+/// Settings of the account, the same on all its devices, by kind and account.
+pub const SETTINGS: Table = Table("settings");
+
 /// All of them.
-pub(super) const TABLES: [Table; 19] = [
+pub(super) const TABLES: [Table; 20] = [
     META,
     CONTACTS,
     CHATS,
@@ -80,4 +83,5 @@ pub(super) const TABLES: [Table; 19] = [
     EPOCHS,
     PENDING_COMMITS,
     LOGS,
+    SETTINGS,
 ];

@@ -17,5 +17,6 @@ mod sas_tests;
 mod search_tests;
 mod signal_tests;
 mod silent_tests;
+mod synced_tests;
 mod work_tests;
 mod world;

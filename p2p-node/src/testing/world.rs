@@ -480,6 +480,18 @@ impl World {
         self.turn(who, inputs);
     }
 
+    /// The server answers the oldest inbox item that somebody has left.
+    pub fn answer_one(&mut self, who: Who) {
+        let asked = self.wires.get_mut(&Wire::ToServer(who));
+        let is_item = |packet: &Packet| matches!(packet, Packet::Request(request) if matches!(request.body, Some(RequestBody::InboxAppend(_))));
+        let at = asked.as_ref().and_then(|packets| packets.iter().position(is_item));
+        let packet = asked.zip(at).and_then(|(packets, at)| packets.remove(at));
+        if let (Some(Packet::Request(request)), Some(session)) = (packet, &mut self.people[who].session) {
+            let response = self.runtime.block_on(session.ask(*request));
+            self.answered(who, response);
+        }
+    }
+
     /// The server answers all that it was asked.
     pub fn answer_all(&mut self) {
         let asked: Vec<Wire> = self.wires.keys().copied().filter(|w| matches!(w, Wire::ToServer(_))).collect();

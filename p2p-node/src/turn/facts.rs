@@ -21,6 +21,19 @@ pub struct Sender {
     pub event: EventId,
 }
 
+/// What a user sets of a conversation, for all devices of the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChatSetting {
+    /// It stands on top.
+    Pinned(bool),
+    /// It is muted until then, in milliseconds since 1970.
+    MutedUntil(u64),
+    /// It is out of the way until something new comes.
+    Archived(bool),
+    /// It was read up to this clock.
+    Read(u64),
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
@@ -133,9 +146,11 @@ pub enum EventFact {
         account: AccountId,
         /// What it says.
         profile: starling_wire::Profile,
+        /// The event that says so.
+        event: EventId,
     },
-    /// Another device has given our account a name.
-    OwnName(String),
+    /// The user has set something of a conversation, on this device.
+    Set(ChatId, ChatSetting),
     /// An account has sent its device list; it is not checked.
     DeviceList {
         /// The account.

@@ -1,7 +1,7 @@
 //! Who reads which log now: new entries and signals are passed on at once, and members see whether others are there. Nobody is told who; and to
 //! ask one has to hold the log's key. In memory only.
 
-use starling_wire::rendezvous::{LogEntry, Page, Readers, ResponseBody};
+use starling_wire::rendezvous::{LogEntry, Page, Readers, ResponseBody, Snapshot};
 
 use super::Services;
 use crate::{
@@ -60,6 +60,14 @@ impl Services {
     pub fn new_devices(&self, devices: &[Key], from: SubscriberId, list: &bytes::Bytes) {
         for device in devices {
             self.store.fanout.publish(Topic::Device(*device), Some(from), &ResponseBody::DeviceList(list.clone()));
+        }
+    }
+
+    /// An account has another snapshot: its other devices may read it.
+    pub fn new_snapshot(&self, devices: &[Key], from: SubscriberId, version: u64) {
+        let announced = ResponseBody::Snapshot(Snapshot { version, sealed: bytes::Bytes::new() });
+        for device in devices {
+            self.store.fanout.publish(Topic::Device(*device), Some(from), &announced);
         }
     }
 

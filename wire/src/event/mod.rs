@@ -305,8 +305,8 @@ mod tests {
             Body::Edit(Edit { target: id(1, 1), text: "ho".into() }),
             Body::Delete(Delete { target: id(1, 1) }),
             Body::Reaction(Reaction { target: id(1, 1), emoji: "👍".into() }),
-            Body::Profile(Profile { name: "alice".into(), bot: true }),
-            Body::Profile(Profile { name: "🇨🇦".repeat(64), bot: false }),
+            Body::Profile(Profile { name: "alice".into(), bot: true, named: Some((7, 9)) }),
+            Body::Profile(Profile { name: "🇨🇦".repeat(64), bot: false, named: None }),
             Body::Devices(Devices { list: vec![1, 2, 3] }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),

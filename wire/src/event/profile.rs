@@ -9,6 +9,8 @@ pub struct Profile {
     pub name: String,
     /// The sender is a program.
     pub bot: bool,
+    /// When the account was given this name, and by which device (tag): an older name does not count. `None` from older versions.
+    pub named: Option<(u64, u64)>,
 }
 
 pub(super) mod proto {
@@ -20,17 +22,28 @@ pub(super) mod proto {
         pub bot: bool,
         #[prost(string, tag = "3")]
         pub full_name: String,
+        #[prost(fixed64, tag = "4")]
+        pub named_clock: u64,
+        #[prost(fixed64, tag = "5")]
+        pub named_by: u64,
     }
 }
 
 impl Profile {
     pub(super) fn to_proto(&self) -> proto::Profile {
         let (name, full_name) = name::to_fields(&self.name);
-        proto::Profile { name, bot: self.bot, full_name }
+        proto::Profile {
+            name,
+            bot: self.bot,
+            full_name,
+            named_clock: self.named.map_or(0, |(clock, _)| clock),
+            named_by: self.named.map_or(0, |(_, device)| device),
+        }
     }
 
     pub(super) fn from_proto(profile: &proto::Profile) -> Result<Self, EventError> {
         let name = name::from_fields(&profile.name, &profile.full_name).ok_or(EventError::Malformed)?;
-        Ok(Self { name, bot: profile.bot })
+        let named = (profile.named_clock > 0).then_some((profile.named_clock, profile.named_by));
+        Ok(Self { name, bot: profile.bot, named })
     }
 }

@@ -202,6 +202,9 @@ pub struct SnapshotRow {
     /// The account's display name.
     #[prost(string, tag = "2")]
     pub name: String,
+    /// What the devices agree on.
+    #[prost(message, repeated, tag = "3")]
+    pub settings: Vec<starling_wire::Setting>,
 }
 
 /// One contact in a snapshot.

@@ -55,6 +55,25 @@ pub struct ContactRow {
     /// Since when the entries of the chain are known.
     #[prost(message, repeated, tag = "16")]
     pub held: Vec<HeldRow>,
+    /// When they were given `name`; 0 if they have not said.
+    #[prost(uint64, tag = "17")]
+    pub named_clock: u64,
+    /// By which device of theirs (tag).
+    #[prost(fixed64, tag = "18")]
+    pub named_by: u64,
+}
+
+impl ContactRow {
+    /// Takes the name that they give themselves, unless it is older than the one that is known; gives whether it is another one.
+    pub fn rename(&mut self, name: &str, named: (u64, u64)) -> bool {
+        if name.is_empty() || named < (self.named_clock, self.named_by) {
+            return false;
+        }
+        (self.named_clock, self.named_by) = named;
+        let other = self.name != name;
+        name.clone_into(&mut self.name);
+        other
+    }
 }
 
 /// Where a device was last reachable.

@@ -296,6 +296,8 @@ pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<R
         Ok::<_, Rejected>(Account { snapshot_bytes: bytes, ..known })
     })
     .await?;
+    let devices: Vec<Key> = known.devices.iter().filter_map(|device| device.as_slice().try_into().ok()).collect();
+    session.services.new_snapshot(&devices, session.id, snapshot.version);
     Ok(ResponseBody::Done(true))
 }
 

@@ -1,0 +1,234 @@
+//! Settings are the account's: what is set on one of its devices counts on all, also on those that come later.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use starling_wire::Clock;
+
+use crate::{
+    api::types::{Chat, ContactState},
+    engine::{AccountCommand, ContactCommand, ConversationCommand},
+    testing::world::{Who, World},
+};
+
+/// Alice with three devices, and bob.
+fn four(seed: u64) -> (World, [Who; 3], Who) {
+    let mut world = World::new(seed);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    let phone = world.linked(alice);
+    world.pass(10_000);
+    (world, [alice, laptop, phone], bob)
+}
+
+fn set_chat(world: &mut World, who: Who, other: Who, pinned: Option<bool>, muted_until_ms: Option<u64>) {
+    let chat = world.chat(who, other);
+    let set = |reply| ConversationCommand::SetChat { chat, pinned, muted_until_ms, archived: None, reply };
+    world.call(who, set).unwrap();
+}
+
+fn read_all(world: &mut World, who: Who, other: Who) {
+    let chat = world.chat(who, other);
+    world.call(who, |reply| ConversationCommand::MarkRead { chat, upto: Clock(u64::MAX), reply }).unwrap();
+}
+
+fn names(world: &mut World, who: Who) -> (String, String) {
+    let mut names = None;
+    world.modified(who, |engine, _| {
+        let row = &engine.account.identity.row;
+        names = Some((row.name.clone(), row.username.clone()));
+    });
+    names.unwrap()
+}
+
+fn privacy(world: &mut World, who: Who) -> [u32; 3] {
+    world
+        .call(who, |reply| AccountCommand::SetPrivacy { last_seen: None, receipts: None, typing: None, reply })
+        .unwrap()
+}
+
+fn claim(world: &mut World, who: Who, name: &str) {
+    let mut claimed = world.begin(who, |reply| AccountCommand::SetUsername(name.into(), reply));
+    world.pass(1_000);
+    claimed.try_recv().expect("no answer").unwrap();
+}
+
+/// Whom a user name leads to, as somebody finds it.
+fn leads_to(world: &mut World, who: Who, name: &str) -> bool {
+    let homes = vec![world.home.clone()];
+    let mut added = world.begin(who, |reply| ContactCommand::Connect {
+        account: None,
+        name: Some(name.into()),
+        homes,
+        token: None,
+        greeting: String::new(),
+        alias: String::new(),
+        reply,
+    });
+    world.pass(10_000);
+    added.try_recv().is_ok_and(|found| found.is_ok())
+}
+
+#[test]
+fn a_user_name_is_the_accounts_and_the_last_claim_counts() {
+    let (mut world, [alice, laptop, phone], _) = four(930);
+    claim(&mut world, alice, "alice1");
+    for who in [alice, laptop, phone] {
+        assert_eq!(names(&mut world, who).1, "alice1", "{who}");
+    }
+    world.kill(alice);
+    claim(&mut world, laptop, "alice2");
+    world.kill(laptop);
+    world.kill(phone);
+    // Nobody is there who could tell it but the home.
+    world.start(alice);
+    world.pass(10_000);
+    assert_eq!(names(&mut world, alice).1, "alice2");
+    let carol = world.person("carol");
+    assert!(!leads_to(&mut world, carol, "alice1"));
+    assert!(leads_to(&mut world, carol, "alice2"));
+}
+
+#[test]
+fn devices_that_rename_a_contact_in_the_same_millisecond_agree() {
+    for seed in 0..4 {
+        let (mut world, all, bob) = four(9310 + seed);
+        let account = world.of(bob).account;
+        for who in all {
+            drop(world.begin(who, |reply| ContactCommand::Rename(account, format!("Bob of {who}"), reply)));
+        }
+        world.pass(10_000);
+        let aliases = all.map(|who| world.contact(who, bob).unwrap().name);
+        assert!(aliases.iter().all(|alias| *alias == aliases[0]), "seed {seed}: {aliases:?}");
+    }
+}
+
+#[test]
+fn a_name_that_two_devices_set_at_once_is_one_name_for_everybody() {
+    for seed in 0..4 {
+        let (mut world, all, bob) = four(9320 + seed);
+        for who in all {
+            drop(world.begin(who, |reply| AccountCommand::SetName(format!("Alice {who}"), reply)));
+        }
+        world.pass(10_000);
+        let own = all.map(|who| names(&mut world, who).0);
+        assert!(own.iter().all(|name| *name == own[0]), "seed {seed}: {own:?}");
+        assert_eq!(world.contact(bob, all[0]).unwrap().name, own[0], "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_set_on_one_device_counts_on_the_others_at_once() {
+    let (mut world, [alice, laptop, phone], bob) = four(933);
+    set_chat(&mut world, laptop, bob, Some(true), Some(5_000));
+    let set = |reply| AccountCommand::SetPrivacy { last_seen: Some(2), receipts: Some(2), typing: Some(2), reply };
+    world.call(phone, set).unwrap();
+    world.settle();
+    for who in [alice, laptop, phone] {
+        let Chat { pinned, muted_until_ms, .. } = world.chat_row(who, bob);
+        assert_eq!((pinned, muted_until_ms), (true, 5_000), "{who}");
+        assert_eq!(privacy(&mut world, who), [2; 3], "{who}");
+    }
+    // How far was read is told to our devices also if contacts are not told.
+    world.say(bob, alice, "hi");
+    world.pass(5_000);
+    read_all(&mut world, phone, bob);
+    world.settle();
+    for who in [alice, laptop, phone] {
+        assert_eq!(world.chat_row(who, bob).unread, 0, "{who}");
+    }
+}
+
+#[test]
+fn devices_that_are_not_connected_hear_of_it_through_the_home() {
+    let (mut world, [alice, laptop, phone], bob) = four(934);
+    world.direct = false;
+    for who in [alice, laptop, phone] {
+        world.cut(who, bob);
+    }
+    world.pass(60_000);
+    world.kill(phone);
+    set_chat(&mut world, alice, bob, Some(true), None);
+    set_chat(&mut world, laptop, bob, None, Some(7_000));
+    world.pass(10_000);
+    world.kill(alice);
+    world.start(phone);
+    world.pass(10_000);
+    for who in [laptop, phone] {
+        let Chat { pinned, muted_until_ms, .. } = world.chat_row(who, bob);
+        assert_eq!((pinned, muted_until_ms), (true, 7_000), "{who}");
+    }
+}
+
+#[test]
+fn a_restored_device_has_the_settings() {
+    let (mut world, [alice, laptop, phone], bob) = four(935);
+    set_chat(&mut world, laptop, bob, Some(true), Some(u64::MAX));
+    claim(&mut world, phone, "alice");
+    drop(world.begin(alice, |reply| AccountCommand::SetName("Alice the second".into(), reply)));
+    let set = |reply| AccountCommand::SetPrivacy { last_seen: Some(1), receipts: Some(2), typing: Some(1), reply };
+    world.call(alice, set).unwrap();
+    let carol = world.person("carol");
+    let invite = world.invite(carol);
+    let mut added = world.add(alice, &invite);
+    world.pass(10_000);
+    added.try_recv().expect("no answer").unwrap();
+    let account = world.of(carol).account;
+    world.call(laptop, |reply| ContactCommand::Block(account, reply)).unwrap();
+    world.pass(10_000);
+    for who in [laptop, phone] {
+        world.kill(who);
+    }
+    let restored = world.restored(alice);
+    world.pass(10_000);
+    let Chat { pinned, muted_until_ms, .. } = world.chat_row(restored, bob);
+    assert_eq!((pinned, muted_until_ms), (true, u64::MAX));
+    assert_eq!(names(&mut world, restored), ("Alice the second".into(), "alice".into()));
+    assert_eq!(privacy(&mut world, restored), [1, 2, 1]);
+    assert_eq!(world.contact(restored, carol).unwrap().state, ContactState::Blocked);
+}
+
+#[test]
+fn a_contact_and_a_program_of_ours_set_nothing() {
+    use starling_wire::{Setting, SettingKind};
+    let (mut world, [alice, laptop, phone], bob) = four(936);
+    let device = world.of(phone).device;
+    let set = |reply| AccountCommand::SetRights { device, rights: starling_keys::chain::Rights::Bot, reply };
+    world.call(alice, set).unwrap();
+    world.pass(5_000);
+    let theirs = world.of(bob).device;
+    let setting = Setting {
+        kind: SettingKind::Name as i32,
+        clock: u64::MAX,
+        value: bytes::Bytes::from_static(b"Mallory"),
+        ..Setting::default()
+    };
+    world.modified(laptop, |engine, turn| {
+        for device in [device, theirs] {
+            engine.on_settings(turn, &device, std::slice::from_ref(&setting)).unwrap();
+        }
+    });
+    assert_eq!(names(&mut world, laptop).0, "alice");
+}
+
+#[test]
+fn of_two_words_for_a_device_the_second_is_kept_until_it_is_delivered() {
+    let (mut world, [alice, laptop, phone], bob) = four(937);
+    let account = world.of(bob).account;
+    world.kill(laptop);
+    for name in ["first", "second"] {
+        drop(world.begin(alice, |reply| ContactCommand::Rename(account, name.into(), reply)));
+        world.all_at_once(alice);
+    }
+    // The server has taken the first, and the connection breaks before it has taken the second.
+    let first = world.appended.len();
+    world.answer_one(alice);
+    world.all_at_once(alice);
+    world.stop_server();
+    world.start_server();
+    world.pass(60_000);
+    assert!(world.appended.len() > first);
+    world.start(laptop);
+    world.pass(10_000);
+    for who in [alice, laptop, phone] {
+        assert_eq!(world.contact(who, bob).unwrap().name, "second", "{who}");
+    }
+}
