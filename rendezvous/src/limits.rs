@@ -121,6 +121,8 @@ pub const TURN_PERMISSION_LIFE: Duration = Duration::from_secs(300);
 pub const TURN_CHANNEL_LIFE: Duration = Duration::from_secs(600);
 /// Seconds in which a nonce has to be used.
 pub const TURN_NONCE_LIFE_S: u64 = 600;
+/// A port that is kept for another allocation is free again after this time (RFC 8656: 30 s at least).
+pub const TURN_RESERVATION_LIFE: Duration = Duration::from_secs(30);
 /// Bytes that a relayed datagram counts beside its data: headers and work, so that floods of small ones are bounded, too.
 pub const TURN_OVERHEAD: u64 = 64;
 /// Bytes a second, and at once, that TURN answers to one IPv4 address or IPv6 /64 that may be forged: nobody can be flooded through us.

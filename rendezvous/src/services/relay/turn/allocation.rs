@@ -7,7 +7,7 @@ use std::{
 
 use rtc_stun::error_code::{CODE_BAD_REQUEST, CODE_INSUFFICIENT_CAPACITY, ErrorCode};
 
-use super::{codec::Asked, rates::Bucket};
+use super::{codec::Asked, ports::Token, rates::Bucket};
 use crate::limits::{TURN_CHANNEL_LIFE, TURN_CHANNELS, TURN_PERMISSION_LIFE, TURN_PERMISSIONS};
 
 pub(super) struct Channel {
@@ -21,6 +21,9 @@ pub(super) struct Allocation {
     pub user: String,
     /// The relayed port; 0 while the socket is being opened.
     pub port: u16,
+    /// The port after it was kept under this token.
+    pub kept: Option<Token>,
+    pub created: Instant,
     pub created_s: u64,
     pub expires: Instant,
     /// The request that made it: it may come again.

@@ -7,9 +7,9 @@ use std::{
 
 use rtc_stun::{
     attributes::{
-        ATTR_CHANNEL_NUMBER, ATTR_DATA, ATTR_FINGERPRINT, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY, ATTR_NONCE,
-        ATTR_REALM, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_USERNAME, ATTR_XOR_PEER_ADDRESS,
-        ATTR_XOR_RELAYED_ADDRESS, ATTR_XORMAPPED_ADDRESS, AttrType, RawAttribute,
+        ATTR_CHANNEL_NUMBER, ATTR_DATA, ATTR_EVEN_PORT, ATTR_FINGERPRINT, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY,
+        ATTR_NONCE, ATTR_REALM, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN,
+        ATTR_USERNAME, ATTR_XOR_PEER_ADDRESS, ATTR_XOR_RELAYED_ADDRESS, ATTR_XORMAPPED_ADDRESS, AttrType, RawAttribute,
     },
     error_code::{CODE_UNKNOWN_ATTRIBUTE, ErrorCode, ErrorCodeAttribute},
     fingerprint::FINGERPRINT,
@@ -22,11 +22,13 @@ use rtc_stun::{
     xoraddr::{XorMappedAddress, xor_bytes},
 };
 
-use super::CRYPTO;
+use super::{CRYPTO, ports::Token};
 use crate::limits::TURN_LIFETIME;
 
-/// The attributes that requests need understood. Not DONT-FRAGMENT, EVEN-PORT and RESERVATION-TOKEN: no call uses them.
-const KNOWN: [AttrType; 10] = [
+/// The attributes that requests need understood. Not DONT-FRAGMENT: no call uses it.
+const KNOWN: [AttrType; 12] = [
+    ATTR_EVEN_PORT,
+    ATTR_RESERVATION_TOKEN,
     ATTR_USERNAME,
     ATTR_MESSAGE_INTEGRITY,
     ATTR_REALM,
@@ -116,8 +118,11 @@ pub(super) fn begin(typ: MessageType, id: TransactionId) -> Message {
 }
 
 /// The answer to an Allocate.
-pub(super) fn allocated(asked: &Asked, relay: SocketAddr, client: SocketAddr) -> Option<Vec<u8>> {
+pub(super) fn allocated(asked: &Asked, relay: SocketAddr, client: SocketAddr, kept: Option<Token>) -> Option<Vec<u8>> {
     let mut message = asked.answer(CLASS_SUCCESS_RESPONSE);
+    if let Some(token) = kept {
+        message.add(ATTR_RESERVATION_TOKEN, &token);
+    }
     add_address(&mut message, ATTR_XOR_RELAYED_ADDRESS, relay)?;
     add_lifetime(&mut message, TURN_LIFETIME);
     add_address(&mut message, ATTR_XORMAPPED_ADDRESS, client)?;

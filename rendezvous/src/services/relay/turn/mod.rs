@@ -8,6 +8,7 @@ mod allocation;
 mod auth;
 mod codec;
 mod data;
+mod ports;
 mod rates;
 mod requests;
 mod server;
@@ -43,8 +44,11 @@ pub use self::{
 use crate::{
     address::prefix,
     clock::now_ms,
-    limits::{TURN_ANSWERS, TURN_REQUEST, TURN_REQUESTS},
+    limits::{TURN_ANSWERS, TURN_REQUEST, TURN_REQUESTS, TURN_RESERVATION_LIFE},
 };
+
+use ports::Reservation;
+pub use ports::{Opened, PortWish, Token};
 
 /// What rtc-stun itself computes with.
 const CRYPTO: &RingCrypto = &RingCrypto;
@@ -88,9 +92,11 @@ pub enum Action {
         data: Vec<u8>,
     },
     /// Open a socket for an allocation, and tell [`Turn::opened`].
-    Open(AllocationId),
+    Open(AllocationId, PortWish),
     /// Close the socket of an allocation.
     Close(AllocationId),
+    /// A port that was kept is free again.
+    Release(Token),
 }
 
 /// What a [`Turn`] is made of.
@@ -137,6 +143,7 @@ pub struct Turn {
     by_client: HashMap<SocketAddr, AllocationId>,
     by_port: HashMap<u16, AllocationId>,
     by_user: HashMap<String, u32>,
+    reserved: HashMap<Token, Reservation>,
     by_address: HashMap<IpAddr, u32>,
     /// Bytes sent to addresses that may be forged.
     answers: Slots,
@@ -157,6 +164,7 @@ impl Turn {
             by_client: HashMap::new(),
             by_port: HashMap::new(),
             by_user: HashMap::new(),
+            reserved: HashMap::new(),
             by_address: HashMap::new(),
             answers: Slots::new(TURN_ANSWERS, now),
             requests: Slots::new(TURN_REQUESTS, now),
@@ -184,17 +192,22 @@ impl Turn {
     }
 
     /// The socket of an allocation was opened, on this port; or none could be.
-    pub fn opened(&mut self, id: AllocationId, port: Option<u16>, out: &mut Vec<Action>) {
+    pub fn opened(&mut self, id: AllocationId, opened: Option<Opened>, out: &mut Vec<Action>) {
         let Some(allocation) = self.allocations.get_mut(&id) else {
             out.push(Action::Close(id));
+            out.extend(opened.and_then(|opened| opened.kept).map(Action::Release));
             return;
         };
         let client = allocation.client;
-        let answer = match port {
-            Some(port) => {
-                allocation.port = port;
+        let answer = match opened {
+            Some(Opened { port, kept }) => {
+                (allocation.port, allocation.kept) = (port, kept);
                 self.by_port.insert(port, id);
-                allocated(&allocation.asked, SocketAddr::new(self.setup.relay_ip, port), client)
+                if let Some(token) = kept {
+                    let expires = allocation.created + TURN_RESERVATION_LIFE;
+                    self.reserved.insert(token, Reservation { user: allocation.user.clone(), expires });
+                }
+                allocated(&allocation.asked, SocketAddr::new(self.setup.relay_ip, port), client, kept)
             }
             None => {
                 let answer = allocation.asked.error(CODE_INSUFFICIENT_CAPACITY);
@@ -216,6 +229,8 @@ impl Turn {
         for id in ended.collect::<Vec<_>>() {
             self.remove(id, out);
         }
+        let over = self.reserved.extract_if(|_, reservation| reservation.expires <= now);
+        out.extend(over.map(|(token, _)| Action::Release(token)));
     }
 
     fn remove(&mut self, id: AllocationId, out: &mut Vec<Action>) {

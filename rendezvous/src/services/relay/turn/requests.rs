@@ -19,10 +19,11 @@ use rtc_stun::{
 };
 
 use super::{
-    Action, AllocationId, Moment, Turn,
+    Action, AllocationId, Moment, PortWish, Token, Turn,
     allocation::Allocation,
     auth::Denied,
     codec::{Asked, add_lifetime, address, allocated, unknown, value},
+    ports::wish,
     rates::Bucket,
 };
 use crate::{
@@ -36,6 +37,14 @@ struct Request {
     user: String,
     attributes: Vec<RawAttribute>,
     asked: Asked,
+}
+
+/// What becomes of an Allocate.
+enum Admitted {
+    /// An allocation is made, with such a port.
+    New(PortWish),
+    /// It was made by the same request.
+    Known { port: u16, kept: Option<Token> },
 }
 
 impl Turn {
@@ -87,8 +96,11 @@ impl Turn {
     }
 
     fn allocate(&mut self, now: Moment, request: Request, out: &mut Vec<Action>) -> Option<()> {
-        let answer = match self.admit(&request) {
-            Ok(None) => {
+        let answer = match self.admit(now.instant, &request) {
+            Ok(Admitted::New(wish)) => {
+                if let PortWish::Kept(token) = wish {
+                    self.reserved.remove(&token);
+                }
                 let Request { from, user, asked, .. } = request;
                 self.next += 1;
                 *self.by_user.entry(user.clone()).or_default() += 1;
@@ -98,6 +110,8 @@ impl Turn {
                     client: from,
                     user,
                     port: 0,
+                    kept: None,
+                    created: now.instant,
                     created_s: now.unix_s,
                     expires: now.instant + TURN_LIFETIME,
                     asked,
@@ -106,21 +120,25 @@ impl Turn {
                     bucket: Bucket::full(self.rate, now.instant),
                 };
                 self.allocations.insert(self.next, allocation);
-                out.push(Action::Open(self.next));
+                out.push(Action::Open(self.next, wish));
                 return Some(());
             }
-            Ok(Some(port)) => allocated(&request.asked, SocketAddr::new(self.setup.relay_ip, port), request.from),
+            Ok(Admitted::Known { port, kept }) => {
+                allocated(&request.asked, SocketAddr::new(self.setup.relay_ip, port), request.from, kept)
+            }
             Err(code) => request.asked.error(code),
         };
         out.push(Action::Reply { to: request.from, data: answer? });
         Some(())
     }
 
-    /// Whether an allocation may be made; or the port of the one that this very request has made before.
-    fn admit(&self, Request { from, user, attributes, asked }: &Request) -> Result<Option<u16>, ErrorCode> {
+    /// Whether an allocation may be made, or what this very request has made before.
+    fn admit(&self, now: Instant, request: &Request) -> Result<Admitted, ErrorCode> {
+        let Request { from, user, attributes, asked } = request;
         if let Some(allocation) = self.allocation_of(*from) {
             let again = allocation.asked.id == asked.id && allocation.user == *user && allocation.port != 0;
-            return if again { Ok(Some(allocation.port)) } else { Err(CODE_ALLOC_MISMATCH) };
+            let Allocation { port, kept, .. } = *allocation;
+            return if again { Ok(Admitted::Known { port, kept }) } else { Err(CODE_ALLOC_MISMATCH) };
         }
         match value(attributes, ATTR_REQUESTED_TRANSPORT) {
             // UDP.
@@ -132,15 +150,23 @@ impl Turn {
         if !self.is_our_family(attributes) {
             return Err(CODE_ADDR_FAMILY_NOT_SUPPORTED);
         }
-        if self.allocations.len() >= self.setup.allocations {
+        let wish = wish(attributes)?;
+        if let PortWish::Kept(token) = wish {
+            let kept = self.reserved.get(&token).filter(|kept| kept.user == *user && kept.expires > now);
+            // What is kept has its place in all that is counted.
+            return kept.map(|_| Admitted::New(wish)).ok_or(CODE_INSUFFICIENT_CAPACITY);
+        }
+        let more = if wish == PortWish::Pair { 1 } else { 0 };
+        if self.allocations.len() + self.reserved.len() + more >= self.setup.allocations {
             return Err(CODE_INSUFFICIENT_CAPACITY);
         }
-        let of_user = self.by_user.get(user).copied().unwrap_or_default();
+        let reserved = self.reserved.values().filter(|kept| kept.user == *user).count() + more;
+        let of_user = self.by_user.get(user).copied().unwrap_or_default() + reserved as u32;
         let of_address = self.by_address.get(&prefix(from.ip())).copied().unwrap_or_default();
         if of_user >= self.setup.per_user || of_address >= self.setup.per_address {
             return Err(CODE_ALLOC_QUOTA_REACHED);
         }
-        Ok(None)
+        Ok(Admitted::New(wish))
     }
 
     fn is_our_family(&self, attributes: &[RawAttribute]) -> bool {

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Action, AllocationId, Moment, Setup, Turn};
+use super::{Action, AllocationId, Moment, Opened, PortWish, Setup, Token, Turn};
 use crate::{
     config::Config,
     limits::{TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
@@ -78,6 +78,8 @@ pub struct TurnServer {
     bind_ip: IpAddr,
     ports: RangeInclusive<u16>,
     relays: HashMap<AllocationId, Relay>,
+    /// Sockets on ports that are kept for another allocation.
+    kept: HashMap<Token, UdpSocket>,
     queue: mpsc::Sender<FromPeer>,
     arrived: mpsc::Receiver<FromPeer>,
     allocations: Gauge,
@@ -120,6 +122,7 @@ impl TurnServer {
             bind_ip,
             ports: settings.first_port..=settings.last_port,
             relays: HashMap::new(),
+            kept: HashMap::new(),
             queue,
             arrived,
             allocations: metrics.turn_allocations.clone(),
@@ -179,9 +182,12 @@ impl TurnServer {
                             let _ = relay.socket.try_send_to(&data, to);
                         }
                     }
-                    Action::Open(allocation) => {
-                        let port = self.open(allocation);
-                        self.turn.opened(allocation, port, out);
+                    Action::Open(allocation, wish) => {
+                        let opened = self.open(allocation, wish);
+                        self.turn.opened(allocation, opened, out);
+                    }
+                    Action::Release(token) => {
+                        self.kept.remove(&token);
                     }
                     Action::Close(allocation) => {
                         self.relays.remove(&allocation);
@@ -191,22 +197,50 @@ impl TurnServer {
         }
     }
 
-    /// Opens a socket on a port that cannot be foreseen.
-    fn open(&mut self, allocation: AllocationId) -> Option<u16> {
+    /// Opens a socket for an allocation.
+    fn open(&mut self, allocation: AllocationId, wish: PortWish) -> Option<Opened> {
+        let (socket, opened) = match wish {
+            PortWish::Kept(token) => {
+                let socket = self.kept.remove(&token)?;
+                let port = socket.local_addr().ok()?.port();
+                (socket, Opened { port, kept: None })
+            }
+            _ => self.bind_new(wish)?,
+        };
+        let socket = Arc::new(socket);
+        let reader = tokio::spawn(read(socket.clone(), allocation, self.queue.clone()));
+        self.relays.insert(allocation, Relay { socket, _reader: AbortOnDropHandle::new(reader) });
+        Some(opened)
+    }
+
+    /// A socket on a port that cannot be foreseen, and perhaps one on the port after it, which is kept.
+    fn bind_new(&mut self, wish: PortWish) -> Option<(UdpSocket, Opened)> {
         for _ in 0..TURN_PORT_TRIES {
             let port = rand::random_range(self.ports.clone());
-            match bind(SocketAddr::new(self.bind_ip, port)) {
-                Ok((socket, port)) => {
-                    let socket = Arc::new(socket);
-                    let reader = tokio::spawn(read(socket.clone(), allocation, self.queue.clone()));
-                    self.relays.insert(allocation, Relay { socket, _reader: AbortOnDropHandle::new(reader) });
-                    return Some(port);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            let even = if wish == PortWish::Any { port } else { port & !1 };
+            if !self.ports.contains(&even) {
+                continue;
+            }
+            let (socket, port) = match bind(SocketAddr::new(self.bind_ip, even)) {
+                Ok(bound) => bound,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
                 Err(error) => {
                     tracing::warn!(%error, "cannot open a socket for a call");
                     return None;
                 }
+            };
+            // Where the system chooses, it may be an odd one.
+            let fits = wish == PortWish::Any || port.is_multiple_of(2);
+            match wish {
+                PortWish::Pair if fits && (even == 0 || self.ports.contains(&(port + 1))) => {
+                    if let Ok((next, _)) = bind(SocketAddr::new(self.bind_ip, port + 1)) {
+                        let token = rand::random();
+                        self.kept.insert(token, next);
+                        return Some((socket, Opened { port, kept: Some(token) }));
+                    }
+                }
+                PortWish::Any | PortWish::Even if fits => return Some((socket, Opened { port, kept: None })),
+                _ => {}
             }
         }
         None

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Instant;
+use std::{io::Write as _, time::Instant};
 
 use bytes::BytesMut;
 use rtc::{
@@ -100,6 +100,67 @@ async fn webrtc_talks_to_a_peer_over_sockets() {
         assert_eq!((from, data.as_ref()), (peer_address, b"back".as_slice()));
     }
     serving.abort();
+}
+
+/// A server on loopback that relays between its own clients, and its address.
+async fn serving() -> (SocketAddr, AbortOnDropHandle<()>) {
+    let turn = config::Turn {
+        enabled: true,
+        listen: "127.0.0.1:0".into(),
+        private_peers: true,
+        allocations_per_user: 64,
+        allocations_per_address: 64,
+        ..config::Turn::default()
+    };
+    let server = TurnServer::bind(&Config { turn, ..Config::default() }, [7; 32], &Metrics::new()).await.unwrap();
+    (server.address(), AbortOnDropHandle::new(tokio::spawn(server.run())))
+}
+
+/// Says that this test cannot run here, where `./test` counts and names what was skipped. On CI it must run.
+fn skip(needs: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot run here, but must on CI: needs {needs}");
+    println!("SKIPPED: needs {needs}");
+    if let Some(list) = std::env::var_os("STARLING_SKIPPED") {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        list.write_all(format!("{test}: needs {needs}\n").as_bytes()).unwrap();
+    }
+}
+
+/// What a program of coturn prints that is run against a server; `None` where it is not installed.
+async fn coturn(program: &str, arguments: &[&str]) -> Option<String> {
+    let run = tokio::process::Command::new(program).args(arguments).kill_on_drop(true).output();
+    match timeout(Duration::from_secs(60), run).await.unwrap() {
+        Ok(output) => Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            skip(&format!("{program} (package coturn)"));
+            None
+        }
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn clients_of_coturn_talk_to_one_another() {
+    let (address, _serving) = serving().await;
+    let credentials = credentials(&[7; 32], now_ms() / 1000 + 600, "anna").unwrap();
+    let port = address.port().to_string();
+    let login = ["-u", &credentials.username, "-w", &credentials.password, "-p", &port];
+    // Each with a second allocation, on the port after that of the first; over channels, and then with Send indications.
+    for how in [&["-y"][..], &["-y", "-s"], &["-y", "-c"]] {
+        let arguments = [how, &login, &["-n", "5", "-m", "2", "127.0.0.1"]].concat();
+        let Some(said) = coturn("turnutils_uclient", &arguments).await else { return };
+        let lost = said.contains("Total lost packets 0 (0.000000%)");
+        assert!(lost && !said.contains("error"), "{how:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn coturns_stun_client_learns_its_address() {
+    let (address, _serving) = serving().await;
+    let arguments = ["-p", &address.port().to_string(), "127.0.0.1"];
+    let Some(said) = coturn("turnutils_stunclient", &arguments).await else { return };
+    assert!(said.contains("UDP reflexive addr: 127.0.0.1:"), "{said}");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ use crate::limits::*;
 const SECRET: [u8; 32] = [7; 32];
 const UNIX: u64 = 1_800_000_000;
 const FIRST_PORT: u16 = 50_000;
+/// Under which the port after an even one is kept.
+const TOKEN: Token = [9; 8];
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn at(seconds: u64) -> Moment {
@@ -75,10 +77,12 @@ impl World {
     fn handle(&mut self, s: u64, from: SocketAddr, datagram: &[u8]) -> Vec<Action> {
         let mut out = Vec::new();
         self.turn.handle(at(s), from, datagram, &mut out);
-        if let Some(Action::Open(id)) = out.first() {
-            let id = *id;
+        if let Some(Action::Open(id, wish)) = out.first() {
+            let (id, wish) = (*id, *wish);
             out.clear();
-            self.turn.opened(id, Some(self.port), &mut out);
+            self.port += u16::from(wish != PortWish::Any && !self.port.is_multiple_of(2));
+            let kept = (wish == PortWish::Pair).then_some(TOKEN);
+            self.turn.opened(id, Some(Opened { port: self.port, kept }), &mut out);
             self.port += 1;
         }
         out
@@ -276,11 +280,18 @@ fn requests_are_checked() {
         m.add(ATTR_REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
     };
     assert_eq!(code(&user.ask(&mut world, 0, METHOD_ALLOCATE, family)), 440);
-    let even = |m: &mut Message| {
+    let unfragmented = |m: &mut Message| {
         transport(m, 17);
-        m.add(AttrType(0x0018), &[0x80]);
+        m.add(AttrType(0x001a), &[]);
     };
-    assert_eq!(code(&user.ask(&mut world, 0, METHOD_ALLOCATE, even)), 420);
+    assert_eq!(code(&user.ask(&mut world, 0, METHOD_ALLOCATE, unfragmented)), 420);
+    for malformed in [&[][..], &[0, 0]] {
+        let even = |m: &mut Message| {
+            transport(m, 17);
+            m.add(ATTR_EVEN_PORT, malformed);
+        };
+        assert_eq!(code(&user.ask(&mut world, 0, METHOD_ALLOCATE, even)), 400);
+    }
 }
 
 #[test]
@@ -305,7 +316,7 @@ fn a_socket_that_cannot_be_opened_is_no_allocation() {
     let request = user.request(METHOD_ALLOCATE, |m| m.add(ATTR_REQUESTED_TRANSPORT, &[17, 0, 0, 0]));
     let mut out = Vec::new();
     world.turn.handle(at(0), client(), &request.raw, &mut out);
-    assert_eq!(out, [Action::Open(1)]);
+    assert_eq!(out, [Action::Open(1, PortWish::Any)]);
     out.clear();
     world.turn.opened(1, None, &mut out);
     assert_eq!(code(&reply(out)), 508);
@@ -550,4 +561,43 @@ fn webrtc_calls_for_hours() {
     call.client.relay(relay).unwrap().close(at(10_000).instant).unwrap();
     let datagram = call.client.poll_write().unwrap();
     assert_eq!(call.world.handle(10_000, client(), &datagram.message).first(), Some(&Action::Close(1)));
+}
+
+#[test]
+fn the_port_after_an_even_one_is_kept_for_its_user_alone_and_for_half_a_minute() {
+    let mut world = World::new(|_| {});
+    let udp = |m: &mut Message| m.add(ATTR_REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+    let kept = |m: &mut Message| {
+        udp(m);
+        m.add(ATTR_RESERVATION_TOKEN, &TOKEN);
+    };
+    let even = |flags: u8| {
+        move |m: &mut Message| {
+            udp(m);
+            m.add(ATTR_EVEN_PORT, &[flags]);
+        }
+    };
+    let anna = User::new(&mut world, 0, client(), "anna");
+    let berta = User::new(&mut world, 0, addr("198.51.100.8:1"), "berta");
+    let request = anna.request(METHOD_ALLOCATE, even(0x80));
+    let first = world.handle(0, client(), &request.raw);
+    assert_eq!(world.handle(1, client(), &request.raw), first, "a retransmission gets the same answer");
+    assert_eq!(text(&reply(first), ATTR_RESERVATION_TOKEN), TOKEN);
+    assert_eq!(code(&berta.ask(&mut world, 1, METHOD_ALLOCATE, kept)), 508, "it is another's");
+    let second = User::new(&mut world, 1, addr("198.51.100.7:4001"), "anna");
+    assert_eq!(code(&second.ask(&mut world, 1, METHOD_ALLOCATE, even(0))), 486, "what is kept counts");
+    assert_eq!(code(&second.ask(&mut world, 2, METHOD_ALLOCATE, kept)), 0);
+    assert_eq!(code(&second.ask(&mut world, 3, METHOD_ALLOCATE, kept)), 437);
+
+    // One that nobody comes for is free again.
+    assert_eq!(code(&berta.ask(&mut world, 4, METHOD_ALLOCATE, even(0xff))), 0);
+    assert_eq!(world.expire(33), []);
+    assert_eq!(world.expire(34), [Action::Release(TOKEN)]);
+    let late = User::new(&mut world, 35, addr("198.51.100.8:2"), "berta");
+    assert_eq!(code(&late.ask(&mut world, 35, METHOD_ALLOCATE, kept)), 508);
+    let both = |m: &mut Message| {
+        kept(m);
+        m.add(ATTR_EVEN_PORT, &[0]);
+    };
+    assert_eq!(code(&late.ask(&mut world, 35, METHOD_ALLOCATE, both)), 400);
 }
