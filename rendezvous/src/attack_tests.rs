@@ -396,3 +396,29 @@ async fn nobody_claims_all_key_packages_of_a_device() {
     let mut member = Client::registered(&server, &Person::new(3, 1), 0).await;
     assert_eq!(one_time(member.ask(claim()).await), 5);
 }
+
+#[tokio::test]
+async fn an_account_takes_few_user_names_and_looks_up_few() {
+    let server = server(|_| {});
+    let mut mallory = Client::registered(&server, &Person::new(1, 1), 0).await;
+    let claim = |n: u32| RequestBody::ClaimName(format!("name-{n}"));
+    for n in 0..5 {
+        assert_eq!(mallory.ask(claim(n)).await, ResponseBody::Done(true));
+    }
+    assert_eq!(mallory.refused(claim(5)).await, Refusal::RateLimited);
+    assert_eq!(
+        mallory.ask(claim(4)).await,
+        ResponseBody::Done(true),
+        "clients claim the name that they have at each start"
+    );
+    let mut bob = Client::registered(&server, &Person::new(2, 1), 0).await;
+    assert_eq!(bob.ask(claim(1)).await, ResponseBody::Done(true), "who takes another name gives the old one up");
+
+    let look_up = |n: u32| RequestBody::LookUpName(format!("guess-{n}"));
+    let mut answers = Vec::new();
+    for n in 0..150 {
+        answers.push(mallory.refused(look_up(n)).await);
+    }
+    assert_eq!(answers.iter().filter(|answer| **answer == Refusal::NotFound).count(), 120);
+    assert!(matches!(bob.ask(RequestBody::LookUpName("name-4".into())).await, ResponseBody::DeviceList(_)));
+}

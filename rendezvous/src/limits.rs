@@ -101,6 +101,12 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 pub const DISK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired entries are looked for.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+/// User names that are taken from one network in an hour: each is one that nobody else can have.
+pub const NAMES_PER_HOUR: u32 = 12;
+/// User names that an account takes in an hour: it keeps the last one.
+pub const NAMES_OF_ACCOUNT_PER_HOUR: NonZeroU32 = NonZeroU32::new(5).unwrap();
+/// User names that an account, or a stranger's network, looks up in an hour: people know the names of those whom they look for.
+pub const NAME_LOOK_UPS_PER_HOUR: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// User names of accounts that were away longer are free again.
 pub const NAME_UNUSED_DAYS: u64 = 365;
 /// Largest datagram that TURN takes from clients and peers: media fits into 1500 bytes.
@@ -115,14 +121,14 @@ pub const TURN_PERMISSIONS: usize = 16;
 pub const TURN_CHANNELS: usize = 16;
 /// An allocation ends so long after its last refresh: the default of RFC 8656, which is the most here.
 pub const TURN_LIFETIME: Duration = Duration::from_secs(600);
+/// A port that is kept for another allocation is free again after this time (RFC 8656: 30 s at least).
+pub const TURN_RESERVATION_LIFE: Duration = Duration::from_secs(30);
 /// A permission ends so long after its last refresh (RFC 8656).
 pub const TURN_PERMISSION_LIFE: Duration = Duration::from_secs(300);
 /// A channel ends so long after its last refresh (RFC 8656).
 pub const TURN_CHANNEL_LIFE: Duration = Duration::from_secs(600);
 /// Seconds in which a nonce has to be used.
 pub const TURN_NONCE_LIFE_S: u64 = 600;
-/// A port that is kept for another allocation is free again after this time (RFC 8656: 30 s at least).
-pub const TURN_RESERVATION_LIFE: Duration = Duration::from_secs(30);
 /// Bytes that a relayed datagram counts beside its data: headers and work, so that floods of small ones are bounded, too.
 pub const TURN_OVERHEAD: u64 = 64;
 /// Bytes a second, and at once, that TURN answers to one IPv4 address or IPv6 /64 that may be forged: nobody can be flooded through us.

@@ -449,6 +449,9 @@ async fn sweep(services: Arc<Services>) {
         services.registrations.retain_recent();
         services.claims.retain_recent();
         services.claimed.retain_recent();
+        services.look_ups.retain_recent();
+        services.names.retain_recent();
+        services.names_of_account.retain_recent();
         services.guesses.retain_recent();
         match sweep.expire(&services, now_ms() / 1000).await {
             Ok(0) => {}

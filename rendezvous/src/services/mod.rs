@@ -26,7 +26,10 @@ use self::{
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
-    limits::{CLAIMED_PER_HOUR, CODE_TRIES_PER_HOUR},
+    limits::{
+        CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, NAME_LOOK_UPS_PER_HOUR, NAMES_OF_ACCOUNT_PER_HOUR,
+        NAMES_PER_HOUR,
+    },
     store::{Key, Store},
 };
 
@@ -49,6 +52,12 @@ pub struct Services {
     pub registrations: NetworkRates,
     /// Key packages that somebody claims.
     pub claims: Rates,
+    /// User names that are looked up.
+    pub look_ups: Rates,
+    /// User names that are taken, by network …
+    pub names: NetworkRates,
+    /// … and by account.
+    pub names_of_account: DefaultKeyedRateLimiter<Key>,
     /// One-time key packages that are claimed of a device.
     pub claimed: DefaultKeyedRateLimiter<Key>,
     /// Guesses at short codes by network.
@@ -81,7 +90,10 @@ impl Services {
             name_key,
             requests: Rates::of_requests(&config.limits),
             registrations: NetworkRates::per_hour(config.registration.per_address_per_hour),
-            claims: Rates::of_claims(),
+            claims: Rates::per_hour(CLAIMS_PER_HOUR),
+            look_ups: Rates::per_hour(NAME_LOOK_UPS_PER_HOUR),
+            names: NetworkRates::per_hour(NAMES_PER_HOUR),
+            names_of_account: RateLimiter::keyed(Quota::per_hour(NAMES_OF_ACCOUNT_PER_HOUR)),
             claimed: RateLimiter::keyed(Quota::per_hour(CLAIMED_PER_HOUR)),
             guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
             draining: AtomicBool::new(false),

@@ -10,7 +10,7 @@ use governor::{
 use crate::{
     address::{Network, Origin},
     config::Limits,
-    limits::{CLAIMS_PER_HOUR, CONNECTION_BURST_PART, PROXY_RATE, RATED_NETWORKS, WIDE_RATE},
+    limits::{CONNECTION_BURST_PART, PROXY_RATE, RATED_NETWORKS, WIDE_RATE},
     store::Key,
 };
 
@@ -47,11 +47,12 @@ impl Rates {
         }
     }
 
-    /// Of claims of key packages.
-    pub fn of_claims() -> Self {
-        let each = Quota::per_hour(CLAIMS_PER_HOUR);
+    /// Of what each may do so often an hour, strangers together a hundred times and all a thousand times as often.
+    pub fn per_hour(each: NonZeroU32) -> Self {
+        let most_of_each = each;
+        let each = Quota::per_hour(each);
         let all = |factor: u32| {
-            let most = CLAIMS_PER_HOUR.saturating_mul(positive(factor));
+            let most = most_of_each.saturating_mul(positive(factor));
             RateLimiter::direct(Quota::per_hour(most))
         };
         Self {

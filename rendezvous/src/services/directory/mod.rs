@@ -21,6 +21,7 @@ pub use codes::Codes;
 use super::{
     Services,
     log::quota::{Allowance, Limit},
+    rates,
     relay::turn,
     session::{Rejected, Session, key},
 };
@@ -105,6 +106,13 @@ pub async fn claim_name(session: &mut Session, name: &str) -> Result<ResponseBod
     let name = name_hash(session, name)?;
     let unused_before = today().saturating_sub(NAME_UNUSED_DAYS);
     let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
+    // Clients claim the one that they have again and again.
+    if known.as_ref().is_some_and(|known| known.name != name) {
+        session.services.names_of_account.check_key(&account).map_err(rates::wait)?;
+        if let Some(origin) = &session.origin {
+            session.services.names.check(origin)?;
+        }
+    }
     let is_free = |holder: &Account| holder.seen_day < unused_before;
     let reserved = claims::reserve(records, Collection::Names, name, account, known.as_ref(), is_free).await?;
     let Some(reserved) = reserved else {
@@ -163,6 +171,7 @@ pub async fn look_up_since(session: &mut Session, since: &ChainSince) -> Result<
 
 pub async fn look_up_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {
     let name = name_hash(session, name)?;
+    session.services.look_ups.check(&session.asker())?;
     let found = claims::resolve(&*session.services.store.records, Collection::Names, name).await?;
     let (account, _) = found.ok_or(Refusal::NotFound)?;
     look_up(session, &account).await
