@@ -133,3 +133,10 @@ pub const MAX_DEVICE_ADDRESSES: usize = 8;
 
 /// Most settings that the devices of an account agree on: some for each of [`MAX_CONTACTS`] conversations.
 pub const MAX_SETTINGS: usize = 8 * MAX_CONTACTS;
+
+/// Messages of a removed device are passed on that are no older than this: members learn of the removal, or are away, within it.
+pub const CUT_MESSAGES_MS: u64 = 600_000;
+/// Bytes of them that are passed on: they have to fit into one batch.
+pub const CUT_BYTES: usize = 32 * 1024;
+/// Newest rows of a conversation that are searched for what a removed device has written.
+pub const MAX_CUT_ROWS: usize = 2_000;

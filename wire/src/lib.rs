@@ -21,7 +21,8 @@ pub mod streams;
 
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
-    Batch, Body, Clock, Delete, Devices, Edit, Event, EventError, EventId, Profile, Reaction, Receipt, Text,
+    Batch, Body, Clock, Cut, CutMessage, Delete, Devices, Edit, Event, EventError, EventId, Profile, Reaction, Receipt,
+    Text,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};

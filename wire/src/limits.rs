@@ -34,6 +34,8 @@ pub const MAX_SIGNAL_ADDRESSES: usize = 16;
 pub const MAX_KEY_PACKAGES: usize = 50;
 /// Largest key package.
 pub const MAX_KEY_PACKAGE: usize = 8 * 1024;
+/// Most messages of a removed device that are passed on.
+pub const MAX_CUT_EVENTS: usize = 64;
 /// Most settings of an account in one frame between its devices.
 pub const MAX_SETTINGS_IN_FRAME: usize = 256;
 /// Largest account snapshot (contacts and settings), sealed.

@@ -325,6 +325,8 @@ impl Engine {
             gone.extend(DeviceId::from_bytes(&row.device).ok());
         }
         for device in gone {
+            let (conversations, mut cx) = self.conversing();
+            conversations.cut_off(turn, &mut cx, &device)?;
             turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
         for removal in std::mem::take(&mut self.account.own_devices.removals) {

@@ -5,6 +5,7 @@ mod apply;
 mod authors;
 pub mod commands;
 mod context;
+mod cut;
 pub mod group;
 mod group_homes;
 mod group_state;

@@ -234,7 +234,7 @@ impl Conversations {
 }
 
 /// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).
-fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
+pub(super) fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
     if sequence <= row.received || row.early.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
         return false;
     }

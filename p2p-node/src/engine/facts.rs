@@ -144,6 +144,10 @@ impl Engine {
             }
             EventFact::Set(chat, what) => self.set_of_chat(turn, chat, what)?,
             EventFact::DeviceList { account, list } => self.contacts.on_newer_list(turn, account, &list)?,
+            EventFact::Cut { chat, account, via, cut } => {
+                let dir = Directory { account: &self.account, contacts: &self.contacts };
+                self.conversations.apply_cut(turn, dir, chat, (account, via), &cut)?;
+            }
             EventFact::CallSignal(sender, call) => {
                 self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
             }

@@ -8,6 +8,7 @@
 //! A new kind is a file here and one in `wire/src/event`, and a line in [`kind`].
 
 pub mod call;
+mod cut;
 mod delete;
 mod devices;
 mod draft;
@@ -24,7 +25,7 @@ mod text;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Event, EventId, Text};
 
-pub use draft::Draft;
+pub use draft::{Draft, key};
 pub use fold::{Fold, Stored, first_with, last_with};
 pub use receipt::{delivered_upto, read_upto};
 
@@ -134,6 +135,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::Profile(profile) => profile,
         Body::Devices(devices) => devices,
         Body::Call(call) => call,
+        Body::Cut(cut) => cut,
         Body::Unknown => return None,
     })
 }

@@ -4,10 +4,10 @@
 use starling_wire::{CallEnd, CallId};
 
 use crate::{
-    api::types::{CallInfo, CallPhase},
+    api::types::{CallInfo, CallPhase, Via},
     call_media::CallCommand,
     calls::CallRequest,
-    engine::AccountCommand,
+    engine::{AccountCommand, ConversationCommand},
     testing::{
         engine_tests::{answer, connect, ring, talk},
         world::{Who, World},
@@ -92,4 +92,128 @@ fn a_call_that_a_removed_device_has_handed_over_no_longer_rings() {
     for who in [alice, laptop, bob] {
         assert!(phases(&mut world, who).is_empty(), "{who}");
     }
+}
+
+/// The texts of a conversation.
+fn texts(world: &mut World, who: Who, other: Who) -> Vec<String> {
+    world.messages(who, other).into_iter().map(|m| m.text).collect()
+}
+
+/// Writes without waiting for anything.
+fn write(world: &mut World, who: Who, other: Who, text: &str) {
+    let chat = world.chat_id(who, other);
+    let texts = vec![starling_wire::Text { text: text.into(), ..Default::default() }];
+    drop(world.begin(who, |reply| ConversationCommand::Send { chat, texts, reply }));
+}
+
+/// All who are left have the same messages, and those that were there before the removal.
+fn agree(world: &mut World, all: &[(Who, Who)], context: u64) {
+    let views: Vec<Vec<String>> = all.iter().map(|(who, to)| texts(world, *who, *to)).collect();
+    for (view, (who, _)) in views.iter().zip(all) {
+        assert_eq!(view, &views[0], "seed {context}, {who}");
+    }
+    assert!(views[0].contains(&"before".to_owned()), "seed {context}");
+}
+
+#[test]
+fn what_a_device_writes_until_its_removal_is_known_is_on_no_device() {
+    let (mut world, alice, laptop, bob) = three(924);
+    world.say(laptop, bob, "before");
+    world.pass(5_000);
+    // The home is away: the removal is not done yet, and only the device that has removed the other knows of it.
+    world.stop_server();
+    let device = world.of(laptop).device;
+    let mut removed = world.begin(alice, |reply| AccountCommand::RemoveDevice(device, reply));
+    world.settle();
+    if removed.try_recv().is_ok() {
+        // It needs a home to begin with.
+        world.start_server();
+        world.pass(5_000);
+        removed = world.begin(alice, |reply| AccountCommand::RemoveDevice(device, reply));
+        world.all_at_once(alice);
+        world.stop_server();
+    }
+    for text in ["1", "2", "3"] {
+        world.say(laptop, bob, text);
+    }
+    world.pass(1_000);
+    assert_eq!(texts(&mut world, bob, alice), ["before", "1", "2", "3"]);
+    world.start_server();
+    world.pass(120_000);
+    drop(removed);
+    world.say(bob, alice, "after");
+    world.pass(5_000);
+    for (who, to) in [(alice, bob), (bob, alice)] {
+        assert_eq!(texts(&mut world, who, to), ["before", "after"], "{who}");
+    }
+    assert_eq!(world.chat_row(bob, alice).unread, 1);
+}
+
+#[test]
+fn what_the_removing_device_has_everybody_gets() {
+    let (mut world, alice, laptop, bob) = three(925);
+    let phone = world.linked(bob);
+    world.pass(10_000);
+    world.say(laptop, bob, "before");
+    world.pass(5_000);
+    // Bob's second device is away while the laptop writes its last words, and the log with them is read after the removal is known.
+    world.kill(phone);
+    world.say(laptop, bob, "last words");
+    world.pass(1_000);
+    remove(&mut world, alice, laptop);
+    world.pass(10_000);
+    world.start(phone);
+    world.pass(60_000);
+    for (who, to) in [(alice, bob), (bob, alice), (phone, alice)] {
+        assert_eq!(texts(&mut world, who, to), ["before", "last words"], "{who}");
+    }
+}
+
+#[test]
+fn all_agree_on_what_was_written_around_a_removal() {
+    let rounds = std::env::var("STARLING_WORLD_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(8);
+    for seed in 0..rounds {
+        let mut world = World::new(9_400 + seed);
+        let (alice, bob) = world.friends();
+        let (laptop, tablet, phone) = (world.linked(alice), world.linked(alice), world.linked(bob));
+        world.pass(10_000);
+        world.say(laptop, bob, "before");
+        world.pass(5_000);
+        let honest = [(alice, bob), (tablet, bob), (bob, alice), (phone, alice)];
+        let device = world.of(laptop).device;
+        let at = world.one_of(20);
+        for n in 0..40 {
+            if n == at {
+                drop(world.begin(alice, |reply| AccountCommand::RemoveDevice(device, reply)));
+            }
+            let (who, to) = [(laptop, bob), honest[n % 4]][world.one_of(2)];
+            write(&mut world, who, to, &format!("{who}-{n}"));
+            for _ in 0..world.one_of(6) {
+                world.step();
+            }
+        }
+        world.pass(300_000);
+        agree(&mut world, &honest, seed);
+    }
+}
+
+#[test]
+fn nobody_cuts_off_a_device_that_is_not_removed_or_not_theirs() {
+    let (mut world, alice, laptop, bob) = three(926);
+    world.say(alice, bob, "from alice");
+    world.say(bob, alice, "from bob");
+    world.pass(5_000);
+    let chat = world.chat(bob, alice);
+    let (account, own) = (world.of(alice).account, world.of(bob).account);
+    let devices = [world.of(alice).device, world.of(bob).device, world.of(laptop).device];
+    world.modified(bob, |engine, turn| {
+        for device in devices {
+            let cut = starling_wire::Cut { device: *device.as_bytes(), ..Default::default() };
+            for account in [account, own] {
+                let (conversations, cx) = engine.conversing();
+                conversations.apply_cut(turn, cx.dir, chat, (account, Via::Direct), &cut).unwrap();
+            }
+        }
+    });
+    assert_eq!(texts(&mut world, bob, alice), ["from alice", "from bob"]);
 }

@@ -6,9 +6,13 @@
 use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceId};
 
-use starling_wire::{Call, EventId};
+use starling_wire::{Call, Cut, EventId};
 
-use crate::{api::types::ChatId, mls::GroupId, net::HomeId};
+use crate::{
+    api::types::{ChatId, Via},
+    mls::GroupId,
+    net::HomeId,
+};
 
 /// The author of a call's signal, and where it stands in its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +161,17 @@ pub enum EventFact {
         account: AccountId,
         /// The encoded list.
         list: Vec<u8>,
+    },
+    /// An account has removed a device, and says which of its events count.
+    Cut {
+        /// Where.
+        chat: ChatId,
+        /// The account.
+        account: AccountId,
+        /// How that came.
+        via: Via,
+        /// What counts.
+        cut: Cut,
     },
     /// A signal of a call.
     CallSignal(Sender, Call),

@@ -4,6 +4,7 @@
 //! a line in each of the two functions between them.
 
 pub mod call;
+mod cut;
 mod delete;
 mod devices;
 mod edit;
@@ -19,6 +20,7 @@ use prost::Message as _;
 use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 
 pub use call::Call;
+pub use cut::{Cut, CutMessage};
 pub use delete::Delete;
 pub use devices::Devices;
 pub use edit::Edit;
@@ -121,6 +123,8 @@ pub enum Body {
     Devices(Devices),
     /// A signal of a call.
     Call(Call),
+    /// The sender's account has removed a device.
+    Cut(Cut),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -164,7 +168,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12")]
         pub body: Option<Body>,
     }
 
@@ -186,6 +190,8 @@ mod proto {
         Devices(Vec<u8>),
         #[prost(message, tag = "11")]
         Call(super::call::proto::Call),
+        #[prost(message, tag = "12")]
+        Cut(super::cut::proto::Cut),
     }
 }
 
@@ -210,6 +216,7 @@ impl Body {
             Self::Profile(profile) => proto::Body::Profile(profile.to_proto()),
             Self::Devices(devices) => proto::Body::Devices(devices.list.clone()),
             Self::Call(call) => proto::Body::Call(call.to_proto()),
+            Self::Cut(cut) => proto::Body::Cut(cut.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -224,6 +231,7 @@ impl Body {
             Some(proto::Body::Profile(profile)) => Self::Profile(Profile::from_proto(&profile)?),
             Some(proto::Body::Devices(list)) => Self::Devices(Devices::from_proto(list)?),
             Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
+            Some(proto::Body::Cut(cut)) => Self::Cut(Cut::from_proto(cut)?),
             None => Self::Unknown,
         })
     }
@@ -308,6 +316,11 @@ mod tests {
             Body::Profile(Profile { name: "alice".into(), bot: true, named: Some((7, 9)) }),
             Body::Profile(Profile { name: "🇨🇦".repeat(64), bot: false, named: None }),
             Body::Devices(Devices { list: vec![1, 2, 3] }),
+            Body::Cut(Cut {
+                device: [7; 32],
+                upto: 5,
+                messages: vec![CutMessage { clock: Clock(3), sequence: 5, body: vec![1] }],
+            }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),
                 signal: crate::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([7; 32]) },

@@ -113,6 +113,9 @@ pub struct DeviceRow {
     /// Of another device of our account: each other account has its events up to here.
     #[prost(uint64, tag = "7")]
     pub delivered: u64,
+    /// Of a device that its account has removed: its events up to here count. 0 if none do, or that is not known.
+    #[prost(uint64, tag = "8")]
+    pub cut_upto: u64,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).

@@ -1,0 +1,140 @@
+//! Where the events of a removed device end. Members learn of a removal at different times; so that all have the same messages, the device that
+//! removes another says with which event of it the conversation ends for it, and passes on the last ones.
+
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::{Body, Cut, CutMessage, Event, EventId, limits::MAX_CUT_EVENTS};
+
+use super::{Conversations, context::Context, receive::take_number};
+use crate::{
+    api::types::{ChatId, DurableEventKind, Via},
+    contacts::Directory,
+    events::{self, At, Origin, Summary},
+    limits::{CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_ROWS},
+    store::{EventLogRow, EventRow, Reading, TIMELINE, prefix},
+    turn::{EngineError, Turn},
+};
+
+impl Conversations {
+    /// A device of ours was removed, and a home knows: in all conversations that counts which we have of it.
+    pub(crate) fn cut_off(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        device: &DeviceId,
+    ) -> Result<(), EngineError> {
+        let mut chats: Vec<ChatId> = self.chats.keys().copied().collect();
+        chats.retain(|chat| self.active_group(cx.dir, *chat).is_some());
+        let own = cx.dir.account.id();
+        for chat in chats {
+            let received = self.chats.get(&chat).and_then(|c| c.roster.device(device)).map_or(0, |row| row.received);
+            let messages = self.last_messages(turn, chat, device, received)?;
+            let cut = Cut { device: *device.as_bytes(), upto: received, messages };
+            self.apply_cut(turn, cx.dir, chat, (own, Via::Own), &cut)?;
+            self.announce(turn, cx, chat, Body::Cut(cut));
+        }
+        Ok(())
+    }
+
+    /// What a device has written last, up to a number: others may lack it.
+    fn last_messages(
+        &self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        device: &DeviceId,
+        upto: u64,
+    ) -> Result<Vec<CutMessage>, EngineError> {
+        let since = turn.agreed_ms().saturating_sub(CUT_MESSAGES_MS);
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        for (id, row) in self.rows_of(turn, chat, device)? {
+            let is_message = matches!(events::summary(&row), Some(Summary::Message(_)));
+            if id.sequence > upto || row.deleted || !is_message {
+                continue;
+            }
+            bytes += row.body.len();
+            if id.clock.ms() < since || bytes > CUT_BYTES || messages.len() == MAX_CUT_EVENTS {
+                break;
+            }
+            messages.push(CutMessage { clock: id.clock, sequence: id.sequence, body: row.body });
+        }
+        messages.reverse();
+        Ok(messages)
+    }
+
+    /// The newest rows that a device has written, newest first.
+    fn rows_of(
+        &self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        device: &DeviceId,
+    ) -> Result<Vec<(EventId, EventRow)>, EngineError> {
+        let rows = turn.range::<EventRow>(TIMELINE, prefix(&chat.0), MAX_CUT_ROWS, true)?;
+        let with_id = rows.into_iter().filter_map(|(key, row)| Some((EventId::from_bytes(key.get(16..)?)?, row)));
+        Ok(with_id.filter(|(id, _)| id.device == device.tag()).collect())
+    }
+
+    /// An account says where the events of a device end that it has removed. What was taken beyond is undone, what is lacking added.
+    pub(crate) fn apply_cut(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        (account, via): (AccountId, Via),
+        cut: &Cut,
+    ) -> Result<(), EngineError> {
+        let Ok(device) = DeviceId::from_bytes(&cut.device) else { return Ok(()) };
+        if !dir.list_of(&account).is_some_and(|list| list.has_removed(&device)) {
+            return Ok(());
+        }
+        self.write_draft(turn, chat)?;
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let row = state.roster.device_mut(account, &device);
+        // Two devices may have removed it at once: what one of them has counts.
+        let upto = cut.upto.max(row.cut_upto);
+        row.cut_upto = upto;
+        row.received = row.received.min(upto);
+        row.early = row.early.chunks_exact(2).filter(|r| r[0] <= upto).flat_map(|r| [r[0], r[1].min(upto)]).collect();
+        self.undo_beyond(turn, chat, (account, &device), upto)?;
+        let author = self.author(turn, dir, account, &device)?;
+        let own = account == dir.account.id();
+        // Not as if it were written here.
+        let via = if via == Via::Own { Via::Direct } else { via };
+        let origin = Origin { account, device, author, own, via };
+        for message in cut.messages.iter().filter(|m| m.sequence > 0 && m.sequence <= upto) {
+            let Ok(body @ Body::Text(_)) = Event::decode_body(&message.body) else { continue };
+            let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+            if take_number(state.roster.device_mut(account, &device), message.sequence) {
+                let id = EventId { clock: message.clock, device: device.tag(), sequence: message.sequence };
+                self.fold_event(turn, dir, chat, &At { id, body: &body, origin: &origin })?;
+            }
+        }
+        self.write_draft(turn, chat)
+    }
+
+    /// Takes messages of a removed device back that its account does not count.
+    fn undo_beyond(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        (account, device): (AccountId, &DeviceId),
+        upto: u64,
+    ) -> Result<(), EngineError> {
+        let mut ids = Vec::new();
+        for (id, row) in self.rows_of(turn, chat, device)? {
+            if id.sequence <= upto || self.authors.account(row.author) != Some(account) {
+                continue;
+            }
+            turn.delete(TIMELINE, &events::key(chat, id))?;
+            ids.extend(id.to_bytes());
+            let unread = !self.authors.is_own(row.author) && matches!(events::summary(&row), Some(Summary::Message(_)));
+            if let Some(state) = self.chats.get_mut(&chat).filter(|state| unread && id.clock.0 > state.row.read) {
+                state.row.unread = state.row.unread.saturating_sub(1);
+                state.dirty = true;
+            }
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let kind = DurableEventKind::Deleted.stored();
+        turn.news(EventLogRow { kind, chat: chat.0.to_vec(), ids, ..EventLogRow::default() })
+    }
+}
