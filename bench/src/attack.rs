@@ -239,7 +239,7 @@ async fn once(
     }
 }
 
-/// Fills a log, closes it, and so on.
+/// Fills a log, opens the next behind it, and so on.
 async fn fill(session: &mut Session, mut log: LogKey, most: u64) -> anyhow::Result<()> {
     let body = Bytes::from(vec![7; 60_000]);
     for _ in 0..most {
@@ -248,9 +248,7 @@ async fn fill(session: &mut Session, mut log: LogKey, most: u64) -> anyhow::Resu
             continue;
         }
         let next = LogKey::from_secret(blake3::hash(&log.address()).as_bytes());
-        let entries = vec![body.clone()];
-        let request = LogRequest { entries, next: Bytes::copy_from_slice(&next.address()), ..LogRequest::default() };
-        session.log(&log, LogVerb::Close, request).await?;
+        session.append_behind(&log, &next, body.clone()).await?;
         log = next;
     }
     Ok(())

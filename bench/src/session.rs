@@ -117,6 +117,13 @@ impl Session {
         self.ask(key.request(verb, &self.hello.nonce, request)).await
     }
 
+    /// Appends to a log, which is opened behind another.
+    pub async fn append_behind(&mut self, parent: &LogKey, key: &LogKey, entry: Bytes) -> anyhow::Result<ResponseBody> {
+        let request = LogRequest { entries: vec![entry], ..LogRequest::default() };
+        let request = parent.followed_by(&self.hello.nonce, &key.address(), request);
+        self.log(key, LogVerb::Append, request).await
+    }
+
     /// Leaves an item in a device's inbox for so much work; gives what is asked for if that is too little.
     pub async fn leave_item(&mut self, device: [u8; 32], sealed: Bytes, bits: u32) -> anyhow::Result<Option<u32>> {
         let bits = bits.max(self.hello.inbox_bits);

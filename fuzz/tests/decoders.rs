@@ -13,7 +13,7 @@ use starling_keys::{
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
-    Batch, Body, Clock, Event, EventId, Frame, FrameDecoder, LogKey, LogVerb, Signal, Text,
+    Batch, Body, Candidate, Clock, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb, Signal, Text,
     direct::{Ack, DirectFrame, Entry},
     inbox::{InboxBody, InboxItem, Known},
     link::{LinkAnswer, LinkRequest},
@@ -136,6 +136,17 @@ fn log_entries_and_signatures() {
         }
         assert_eq!(unpad(&pad(input.to_vec())).unwrap(), input);
         assert!(!verify_log(&key.address(), LogVerb::Append, b"nonce", input, &bytes));
+    });
+}
+
+#[test]
+fn contents_of_log_entries() {
+    let candidate = LogContent::Candidate(Candidate { commit: Bytes::from("a commit") });
+    let valid = candidate.to_bytes();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(content) = LogContent::from_bytes(mutated(&valid, input).into()) {
+            assert_eq!(LogContent::from_bytes(content.to_bytes().into()), Ok(content));
+        }
     });
 }
 

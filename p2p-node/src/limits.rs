@@ -47,6 +47,11 @@ pub const MAX_KEY_PACKAGE_SECRETS: usize = 20 * KEY_PACKAGE_STOCK as usize;
 pub const MAX_CLOCK_AHEAD_MS: u64 = 3_600_000;
 /// A message can be deleted for everyone this long.
 pub const DELETE_WINDOW_MS: u64 = 48 * 3_600_000;
+/// A log whose epoch has ended is read on for so long, as somebody may have written there who had not read of the end. What they wrote comes again in
+/// the next log; this is only sooner.
+pub const READ_ENDED_MS: u64 = 86_400_000;
+/// A commit that was refused so often, as there were commits in the log that we had not read, is stored behind them.
+pub const MAX_COMMIT_REFUSALS: u8 = 3;
 /// Our keys in a group are renewed after so many entries …
 pub const UPDATE_AFTER_ENTRIES: u64 = 500;
 /// … or so long …

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     local::LocalServer,
     store::memory::MemoryStore,
-    testing::{Client, Person, SERVER_KEY, closing, entry, refusal},
+    testing::{Client, Person, SERVER_KEY, entry, refusal},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -43,15 +43,16 @@ fn is_full(answer: &ResponseBody) -> bool {
 }
 
 fn is_stored(answer: &ResponseBody) -> bool {
-    matches!(answer, ResponseBody::Appended(_))
+    matches!(answer, ResponseBody::Appended(_) | ResponseBody::Behind(_))
 }
 
-/// Fills a log and closes it, then the next, and so on, until nothing is taken any more.
+/// Fills a log with messages and commits, then opens the next, and so on, until nothing is taken any more.
 async fn fill(client: &mut Client, mut key: LogKey) {
     for _ in 0..100 {
         while is_stored(&client.append(&key, &[&[7; 60_000]]).await) {}
+        while is_stored(&client.commit(&key, &[7; 60_000], 0, true).await) {}
         let next = LogKey::from_secret(blake3::hash(&key.address()).as_bytes());
-        if is_full(&client.close(&key, &[7; 60_000], &next).await) {
+        if is_full(&client.append_behind(&key, &next, &[7; 60_000]).await) {
             return;
         }
         key = next;
@@ -88,8 +89,8 @@ async fn an_account_lists_and_deletes_its_logs_and_nobody_elses() {
     let mut attacker = Client::registered(&server, &mallory, 0).await;
     phone.open(&log(1)).await;
     attacker.append(&log(1), &[b"one", b"two"]).await;
-    assert_eq!(attacker.close(&log(1), b"garbage", &log(2)).await, ResponseBody::Appended(3));
-    attacker.append(&log(2), &[&[7; 60_000]]).await;
+    assert_eq!(attacker.commit(&log(1), b"garbage", 0, false).await, ResponseBody::Appended(3));
+    attacker.append_behind(&log(1), &log(2), &[7; 60_000]).await;
     let address = |n| Bytes::copy_from_slice(&log(n).address());
 
     let mut logs = phone.logs().await;
@@ -123,7 +124,7 @@ async fn many_small_rows_are_no_way_around_a_budget() {
     let mut chain = 0;
     loop {
         let next = LogKey::from_secret(blake3::hash(&key.address()).as_bytes());
-        if !is_stored(&phone.close(&key, b"x", &next).await) {
+        if !is_stored(&phone.append_behind(&key, &next, b"x").await) {
             break;
         }
         (key, chain) = (next, chain + 1);
@@ -207,7 +208,7 @@ async fn strangers_crowd_out_neither_friends_nor_invited_nor_own_devices() {
     }
     // A fifth of the inbox, and the newest of them.
     let strangers: Vec<Vec<u8>> = (280..300_u16).map(|n| n.to_le_bytes().to_vec()).collect();
-    let texts = |all: Vec<(u64, Vec<u8>, bool)>| all.into_iter().map(|(_, text, _)| text).collect::<Vec<_>>();
+    let texts = |all: Vec<(u64, Vec<u8>)>| all.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
     assert_eq!(texts(phone.inbox().await), strangers);
 
     // Whoever has a token may fill a fifth, too, and members of a conversation two; neither is displaced, or displaces.
@@ -287,12 +288,12 @@ async fn only_the_author_deletes_entries() {
         mallory.log(&log(1), LogVerb::Append, receipt).await;
     }
     assert_eq!(alice.read(&log(1)).await[0], entry(1, "mine"));
-    // Closing the log with garbage takes nothing away either.
-    mallory.close(&log(1), b"garbage", &log(2)).await;
+    // Garbage in place of a commit takes nothing away either.
+    mallory.commit(&log(1), b"garbage", 0, true).await;
     mallory.trim(&log(1), &[1, 2, 3, 4, 5]).await;
-    assert_eq!(alice.read(&log(1)).await, [entry(1, "mine"), closing(5, "garbage")]);
+    assert_eq!(alice.read(&log(1)).await, [entry(1, "mine"), entry(5, "garbage")]);
     assert_eq!(alice.log(&log(1), LogVerb::Trim, erase(&secret)).await, ResponseBody::Done(true));
-    assert_eq!(alice.read(&log(1)).await, [closing(5, "garbage")]);
+    assert_eq!(alice.read(&log(1)).await, [entry(5, "garbage")]);
 }
 
 #[tokio::test]
@@ -305,7 +306,7 @@ async fn who_is_banned_writes_nothing_anywhere() {
     assert_eq!(spammer.append(&log(1), &[b"before"]).await, ResponseBody::Appended(1));
     server.ban(mallory.id()).await;
     assert_eq!(refusal(&spammer.append(&log(1), &[b"spam"]).await), Refusal::Banned);
-    assert_eq!(refusal(&spammer.close(&log(1), b"spam", &log(2)).await), Refusal::Banned);
+    assert_eq!(refusal(&spammer.commit(&log(1), b"spam", 0, true).await), Refusal::Banned);
     assert_eq!(refusal(&spammer.trim(&log(1), &[1]).await), Refusal::Banned);
     assert_eq!(refusal(&spammer.leave_item(alice.device(0), b"spam", &[]).await), Refusal::Banned);
     let signal = LogRequest { entries: vec![Bytes::from("s")], ..LogRequest::default() };

@@ -38,7 +38,6 @@ fn behind(last: u64, candidates: &[(u64, &str)]) -> ResponseBody {
     let entry = |(sequence, text): &(u64, &str)| LogEntry {
         sequence: *sequence,
         sealed: Bytes::copy_from_slice(text.as_bytes()),
-        ..LogEntry::default()
     };
     ResponseBody::Behind(Behind { last, candidates: candidates.iter().map(entry).collect(), more: false })
 }

@@ -9,14 +9,15 @@ use starling_keys::InviteTicket;
 use starling_wire::{
     LogKey,
     rendezvous::{
-        ClaimedKeyPackages, Devices, InviteRecord, KeyPackages, LogEntry, Refusal, RequestBody, ResponseBody, Snapshot,
+        Behind, ClaimedKeyPackages, Devices, InviteRecord, KeyPackages, LogEntry, Refusal, RequestBody, ResponseBody,
+        Snapshot,
     },
 };
 
 use crate::{
     config::{Config, RegistrationMode},
     local::LocalServer,
-    testing::{Client, Person, SERVER_KEY, closing, entry, refusal},
+    testing::{Client, Person, SERVER_KEY, entry, refusal},
 };
 
 const TOKEN: InviteTicket = InviteTicket([5; 12]);
@@ -90,7 +91,7 @@ async fn write_a_fixture() {
     assert_eq!(phone.trim(&log(1), &[2]).await, ResponseBody::Done(true));
     phone.open(&log(2)).await;
     assert_eq!(bob_s.append(&log(2), &[b"first", b"second"]).await, ResponseBody::Appended(2));
-    assert_eq!(bob_s.close(&log(2), b"the end", &log(3)).await, ResponseBody::Appended(3));
+    assert_eq!(bob_s.commit(&log(2), b"the end", 2, false).await, ResponseBody::Appended(3));
 
     assert_eq!(bob_s.leave_item(alice().device(0), b"by invite", &TOKEN.0).await, ResponseBody::Appended(1));
     assert_eq!(phone.leave_item(bob().device(0), b"by work", &[]).await, ResponseBody::Appended(1));
@@ -151,9 +152,12 @@ async fn logs_and_inboxes_of_an_earlier_version_are_served_and_go_on() {
         assert_eq!(bob_s.append(&log(1), &[b"four"]).await, ResponseBody::Appended(4));
         assert_eq!(phone.read(&log(1)).await, [entry(1, "one"), entry(3, "three"), entry(4, "four")]);
 
-        let end = LogEntry { sequence: 3, sealed: bytes("the end"), closing: true };
-        assert_eq!(phone.append(&log(2), &[b"late"]).await, ResponseBody::Closed(end));
-        assert_eq!(phone.read(&log(2)).await, [entry(1, "first"), entry(2, "second"), closing(3, "the end")]);
+        // What closed a log is a candidate now, and stays.
+        let end = LogEntry { sequence: 3, sealed: bytes("the end") };
+        let behind = Behind { last: 4, candidates: vec![end], more: false };
+        assert_eq!(phone.append(&log(2), &[b"late"]).await, ResponseBody::Behind(behind));
+        phone.trim(&log(2), &[3, 4]).await;
+        assert_eq!(phone.read(&log(2)).await, [entry(1, "first"), entry(2, "second"), entry(3, "the end")]);
         assert_eq!(phone.read(&log(3)).await, []);
         assert_eq!(phone.append(&log(3), &[b"next"]).await, ResponseBody::Appended(1));
 

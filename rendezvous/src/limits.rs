@@ -75,8 +75,6 @@ pub const INVITE_COST: u64 = 256;
 pub const ACCOUNT_COST: u64 = 16 * 1024;
 /// The most work that clients do.
 pub const MAX_WORK_BITS: u32 = 24;
-/// Closing may take a log and its conversation this much beyond their quota, so that a full one can be left: one of the largest entries.
-pub const CLOSE_OVERDRAFT: u64 = 192 * 1024 + 1024;
 /// A commit may take a log and its conversation this much beyond their quota, so that a full one can be left: one of the largest entries.
 pub const CANDIDATE_OVERDRAFT: u64 = 192 * 1024 + 1024;
 /// Commits in one log: an epoch ends with the first valid one, and members who commit at the same time, or against each other, are few.

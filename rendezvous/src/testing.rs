@@ -135,11 +135,7 @@ impl Client {
 
     /// A request to the log after another, as members of its conversation may make it before it is there.
     pub fn behind(&self, parent: &LogKey, key: &LogKey, request: LogRequest) -> LogRequest {
-        LogRequest {
-            parent: Bytes::copy_from_slice(&parent.address()),
-            permit: Bytes::copy_from_slice(&parent.permit(&self.hello.nonce, &key.address())),
-            ..request
-        }
+        parent.followed_by(&self.hello.nonce, &key.address(), request)
     }
 
     /// Appends an entry to a log, which is opened if it is not there.
@@ -154,14 +150,8 @@ impl Client {
         self.log(key, LogVerb::Trim, LogRequest { sequences, ..LogRequest::default() }).await
     }
 
-    pub async fn close(&mut self, key: &LogKey, entry: &[u8], next: &LogKey) -> ResponseBody {
-        let entries = vec![Bytes::copy_from_slice(entry)];
-        let next = Bytes::copy_from_slice(&next.address());
-        self.log(key, LogVerb::Close, LogRequest { entries, next, ..LogRequest::default() }).await
-    }
-
-    /// The whole log: sequence numbers, texts, and whether an entry closes it.
-    pub async fn read(&mut self, key: &LogKey) -> Vec<(u64, Vec<u8>, bool)> {
+    /// The whole log: sequence numbers and texts.
+    pub async fn read(&mut self, key: &LogKey) -> Vec<(u64, Vec<u8>)> {
         entries(self.log(key, LogVerb::Read, LogRequest::default()).await)
     }
 
@@ -209,14 +199,14 @@ impl Client {
     }
 
     /// What is in the own inbox.
-    pub async fn inbox(&mut self) -> Vec<(u64, Vec<u8>, bool)> {
+    pub async fn inbox(&mut self) -> Vec<(u64, Vec<u8>)> {
         entries(self.ask(RequestBody::InboxRead(0)).await)
     }
 }
 
-fn entries(answer: ResponseBody) -> Vec<(u64, Vec<u8>, bool)> {
+fn entries(answer: ResponseBody) -> Vec<(u64, Vec<u8>)> {
     let ResponseBody::Page(Page { entries, more: false, .. }) = answer else { panic!("no whole page: {answer:?}") };
-    entries.into_iter().map(|e| (e.sequence, e.sealed.to_vec(), e.closing)).collect()
+    entries.into_iter().map(|e| (e.sequence, e.sealed.to_vec())).collect()
 }
 
 /// Why an answer is a refusal.
@@ -226,11 +216,6 @@ pub fn refusal(answer: &ResponseBody) -> Refusal {
 }
 
 /// An entry of a page.
-pub fn entry(sequence: u64, text: &str) -> (u64, Vec<u8>, bool) {
-    (sequence, text.as_bytes().to_vec(), false)
-}
-
-/// The closing entry of a page.
-pub fn closing(sequence: u64, text: &str) -> (u64, Vec<u8>, bool) {
-    (sequence, text.as_bytes().to_vec(), true)
+pub fn entry(sequence: u64, text: &str) -> (u64, Vec<u8>) {
+    (sequence, text.as_bytes().to_vec())
 }

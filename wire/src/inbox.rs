@@ -153,6 +153,9 @@ pub struct Welcome {
     /// Where the group's log is: a rendezvous address; empty where there is none.
     #[prost(string, tag = "3")]
     pub home: String,
+    /// Groups of the same conversation (16 bytes each) that the sending device cannot go on in.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub replaces: Vec<Bytes>,
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ pub enum LogVerb {
     Open,
     /// Append entries.
     Append,
-    /// Append the closing entry.
-    Close,
     /// Read, and be told of new entries.
     Read,
     /// Pass a signal to those who read.
@@ -27,7 +25,6 @@ impl LogVerb {
         match self {
             Self::Open => b"open",
             Self::Append => b"append",
-            Self::Close => b"close",
             Self::Read => b"read",
             Self::Signal => b"signal",
             Self::Trim => b"trim",
@@ -61,7 +58,6 @@ impl LogKey {
         match verb {
             LogVerb::Open => RequestBody::LogOpen(request),
             LogVerb::Append => RequestBody::LogAppend(request),
-            LogVerb::Close => RequestBody::LogClose(request),
             LogVerb::Read => RequestBody::LogRead(request),
             LogVerb::Signal => RequestBody::LogSignal(request),
             LogVerb::Trim => RequestBody::LogTrim(request),
@@ -71,6 +67,12 @@ impl LogKey {
     /// Lets whoever shows this open the log at `next` behind this one, in this session.
     pub fn permit(&self, nonce: &[u8], next: &[u8; 32]) -> [u8; 64] {
         self.0.sign(&signed_bytes(PERMIT, nonce, &self.address(), next)).to_bytes()
+    }
+
+    /// A request to the log at `next`, which it opens behind this one if it is not there yet.
+    pub fn followed_by(&self, nonce: &[u8], next: &[u8; 32], request: LogRequest) -> LogRequest {
+        let permit = Bytes::copy_from_slice(&self.permit(nonce, next));
+        LogRequest { parent: Bytes::copy_from_slice(&self.address()), permit, ..request }
     }
 
     /// Shows who holds this key that `subject` comes from somebody who holds it, too, in this session.
@@ -166,7 +168,7 @@ mod tests {
         let signature = key.sign(LogVerb::Append, b"nonce", b"entry");
         let check = |verb, nonce: &[u8], payload: &[u8]| verify_log(&key.address(), verb, nonce, payload, &signature);
         assert!(check(LogVerb::Append, b"nonce", b"entry"));
-        assert!(!check(LogVerb::Close, b"nonce", b"entry"));
+        assert!(!check(LogVerb::Trim, b"nonce", b"entry"));
         assert!(!check(LogVerb::Append, b"other", b"entry"));
         assert!(!check(LogVerb::Append, b"nonce", b"other"));
         let permit = key.permit(b"nonce", &[2; 32]);

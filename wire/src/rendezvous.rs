@@ -14,7 +14,7 @@ pub struct Request {
     /// What is asked.
     #[prost(
         oneof = "RequestBody",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
     )]
     pub body: Option<RequestBody>,
 }
@@ -59,9 +59,6 @@ pub enum RequestBody {
     /// Append entries to a log.
     #[prost(message, tag = "12")]
     LogAppend(LogRequest),
-    /// Close a log with its last entry and open the next.
-    #[prost(message, tag = "13")]
-    LogClose(LogRequest),
     /// Read a log after a sequence number, and be told of new entries.
     #[prost(message, tag = "14")]
     LogRead(LogRequest),
@@ -144,7 +141,7 @@ pub struct Response {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// The answer.
-    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
+    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19")]
     pub body: Option<ResponseBody>,
 }
 
@@ -197,9 +194,6 @@ pub enum ResponseBody {
     /// An append: the sequence number of its last entry.
     #[prost(uint64, tag = "15")]
     Appended(u64),
-    /// A log is closed: its closing entry. Answers an append or close that came too late.
-    #[prost(message, tag = "16")]
-    Closed(LogEntry),
     /// STUN and TURN servers.
     #[prost(message, tag = "17")]
     Turn(TurnCredentials),
@@ -430,15 +424,12 @@ pub struct LogRequest {
     /// Over session nonce, verb, address and [`LogRequest::signed_payload`].
     #[prost(bytes = "bytes", tag = "2")]
     pub signature: Bytes,
-    /// Sealed entries: to append (several), to close with (one), or a signal (one).
+    /// Sealed entries: to append (several), or a signal (one).
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub entries: Vec<Bytes>,
     /// Read after this sequence number. To append: the author has read up to it.
     #[prost(uint64, tag = "4")]
     pub after: u64,
-    /// The address of the next epoch's log, with a closing entry.
-    #[prost(bytes = "bytes", tag = "5")]
-    pub next: Bytes,
     /// Entries to delete; with a receipt, those that it replaces.
     #[prost(uint64, repeated, tag = "6")]
     pub sequences: Vec<u64>,
@@ -471,8 +462,8 @@ impl LogRequest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.after.to_le_bytes());
         hasher.update(&[u8::from(self.receipt)]);
-        hasher.update(&(self.next.len() as u64).to_le_bytes());
-        hasher.update(&self.next);
+        // Version 0.1 had another field here, empty in what is still sent.
+        hasher.update(&0_u64.to_le_bytes());
         hasher.update(&(self.sequences.len() as u64).to_le_bytes());
         for sequence in &self.sequences {
             hasher.update(&sequence.to_le_bytes());
@@ -506,9 +497,6 @@ pub struct LogEntry {
     /// The sealed bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub sealed: Bytes,
-    /// Nothing comes after this entry.
-    #[prost(bool, tag = "3")]
-    pub closing: bool,
 }
 
 /// Some entries of a log or inbox.

@@ -325,7 +325,12 @@ impl Engine {
             name: self.account.identity.row.name.clone(),
             greeting: connect.greeting.clone(),
             token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.proof().0)).unwrap_or_default(),
-            welcome: Some(Welcome { group: Bytes::copy_from_slice(&group), message: welcome.into(), home }),
+            welcome: Some(Welcome {
+                group: Bytes::copy_from_slice(&group),
+                message: welcome.into(),
+                home,
+                replaces: self.conversations.given_up(chat),
+            }),
             bot: self.account.identity.row.bot,
             known: None,
             full_name: String::new(),

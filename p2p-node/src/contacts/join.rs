@@ -50,6 +50,9 @@ impl Engine {
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         let entry = GroupEntry::new(group, live, row)?;
+        if let Ok(sender) = DeviceId::from_bytes(&body.device) {
+            self.conversations.give_up_replaced(chat, sender, &welcome.replaces);
+        }
         self.add_group(turn, chat, entry)?;
         self.read_logs(turn, group);
         if own {

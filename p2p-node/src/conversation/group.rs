@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use rand::RngExt;
 use starling_keys::{AccountId, Certificate, DeviceId, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
 use zeroize::Zeroizing;
 
 use super::{group_state::GroupState, group_store::Unsaved};
 use crate::{
+    limits::READ_ENDED_MS,
     mls::{GroupError, LiveGroup},
     store::{GroupRow, LogRow},
 };
@@ -39,6 +39,8 @@ pub fn log_address(row: &LogRow) -> Option<[u8; 32]> {
 pub struct LogKeys {
     pub address: [u8; 32],
     pub key: LogKey,
+    /// That of the epoch before, if nobody may have written in this one yet.
+    pub parent: Option<LogKey>,
     seal: StorageKey,
     signal: StorageKey,
 }
@@ -50,14 +52,13 @@ impl LogKeys {
 
     fn from_secret(secret: StorageKey) -> Self {
         let key = LogKey::from_secret(secret.derive("log address").as_bytes());
-        Self { address: key.address(), key, seal: secret.derive("log entries"), signal: secret.derive("signals") }
-    }
-
-    /// Of a log that nobody knows.
-    pub fn random(rng: &mut impl RngExt) -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        rng.fill(&mut *secret);
-        Self::from_secret(StorageKey::from_bytes(*secret))
+        Self {
+            address: key.address(),
+            key,
+            parent: None,
+            seal: secret.derive("log entries"),
+            signal: secret.derive("signals"),
+        }
     }
 
     /// An MLS message as a log keeps it: padded, and sealed once more, as its header would link the epochs of a group.
@@ -93,9 +94,15 @@ pub struct GroupEntry {
     pub future: VecDeque<(Option<DeviceId>, Bytes)>,
     /// What is under way at the home for each log, by epoch.
     pub reading: Vec<u64>,
-    pub read_again: bool,
+    /// Logs that are to be read again after that, by epoch.
+    pub read_again: Vec<u64>,
     pub appending: bool,
-    pub closing: bool,
+    /// Our commit is to be appended.
+    pub committing: bool,
+    /// How often it was not stored, as there were commits before it that we had not read.
+    pub refusals: u8,
+    /// A commit that counts stands in the log before what we append: nothing more goes there until it was read.
+    pub behind: bool,
     pub opening: bool,
     /// The current log was read to its end since the home is up.
     pub caught_up: bool,
@@ -105,7 +112,7 @@ pub struct GroupEntry {
     pub append_most: usize,
     /// Others that read the current log now.
     pub readers: u32,
-    /// The logs that are read: that of this epoch, and those not read to their end.
+    /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub(super) unsaved: Unsaved,
 }
@@ -127,9 +134,11 @@ impl GroupEntry {
             has_pending: false,
             future: VecDeque::new(),
             reading: Vec::new(),
-            read_again: false,
+            read_again: Vec::new(),
             appending: false,
-            closing: false,
+            committing: false,
+            refusals: 0,
+            behind: false,
             opening: false,
             caught_up: false,
             retry_at: 0,
@@ -161,12 +170,6 @@ impl GroupEntry {
         self.touch();
     }
 
-    /// Its encryption state cannot be read.
-    pub fn give_up_damaged(&mut self) {
-        self.row.damaged = true;
-        self.give_up();
-    }
-
     /// Entries of a log were read up to this one; `false` if they were before.
     pub fn advance(&mut self, epoch: u64, sequence: u64) -> bool {
         let log = self.logs.iter_mut().find(|l| l.epoch == epoch && l.cursor < sequence);
@@ -176,7 +179,24 @@ impl GroupEntry {
         true
     }
 
-    /// A log was read to its end.
+    /// The earlier logs that are not read any more, at this time by the clock: one is left when a second log has followed it, or some time after
+    /// somebody has written in the next.
+    pub fn leave_logs(&mut self, now_ms: u64) -> Vec<LogRow> {
+        let current = self.epoch();
+        for log in self.logs.iter_mut().filter(|log| log.epoch < current && log.ended_ms == 0) {
+            log.ended_ms = now_ms;
+            self.unsaved.logs.insert(log.epoch);
+        }
+        let is_open = self.current_log().is_some_and(|log| log.cursor > 0);
+        let over = |log: &LogRow| is_open && log.ended_ms.saturating_add(READ_ENDED_MS) < now_ms;
+        let stays = |log: &LogRow| log.epoch == current || (log.epoch + 1 == current && !over(log));
+        let (stays, left) = self.logs.drain(..).partition(stays);
+        self.logs = stays;
+        self.unsaved.logs.extend(left.iter().map(|log| log.epoch));
+        left
+    }
+
+    /// A log is not there any more.
     pub fn forget_log(&mut self, epoch: u64) {
         self.logs.retain(|l| l.epoch != epoch);
         self.unsaved.logs.insert(epoch);
@@ -187,10 +207,22 @@ impl GroupEntry {
     }
 
     pub fn current_keys(&self) -> Option<LogKeys> {
-        self.current_log().and_then(LogKeys::of)
+        self.keys_of(self.current_log()?.epoch)
     }
 
     pub fn keys_of(&self, epoch: u64) -> Option<LogKeys> {
-        self.logs.iter().find(|l| l.epoch == epoch).and_then(LogKeys::of)
+        let at = self.logs.iter().position(|l| l.epoch == epoch)?;
+        let keys = LogKeys::of(&self.logs[at])?;
+        let before = at.checked_sub(1).map(|before| &self.logs[before]).filter(|_| self.logs[at].cursor == 0);
+        Some(LogKeys { parent: before.and_then(LogKeys::of).map(|keys| keys.key), ..keys })
+    }
+
+    /// The keys of the newest log that is surely at the home.
+    pub fn known_keys(&self) -> Option<LogKeys> {
+        let current = self.current_keys()?;
+        match current.parent {
+            Some(_) => self.logs.iter().rev().nth(1).and_then(LogKeys::of),
+            None => Some(current),
+        }
     }
 }

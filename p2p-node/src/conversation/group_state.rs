@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use starling_wire::{Candidate, LogContent};
 
 use super::{
     Conversations,
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     api::types::ChatId,
     limits::MAX_LOADED_GROUPS,
-    mls::{GroupError, GroupValue, LiveGroup, Mls, Processed},
+    mls::{GroupError, GroupValue, Judged, LiveGroup, Mls, Processed},
     store::LogRow,
     turn::{EngineError, Fact, Turn},
 };
@@ -24,8 +25,20 @@ const EXPORT: &str = "starling epoch v1";
 pub struct PendingCommit {
     pub after: LiveGroup,
     pub value: GroupValue,
+    /// Sealed for the log of the epoch that it ends.
     pub entry: Bytes,
     pub next: LogRow,
+}
+
+/// What a commit in a log has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The group is in its next epoch.
+    Yes,
+    /// The commit counts for nobody.
+    Void,
+    /// Others may have followed it, and we cannot.
+    Lost,
 }
 
 /// The encryption state of a group.
@@ -57,9 +70,18 @@ impl GroupState {
 
 /// The log of the epoch that a group is in.
 pub(super) fn log_row(live: &LiveGroup) -> Result<LogRow, GroupError> {
-    let row = LogRow { epoch: live.epoch(), secret: live.export(EXPORT)?.to_vec(), ..LogRow::default() };
+    let secret = live.export(EXPORT)?.to_vec();
+    let row = LogRow { epoch: live.epoch(), secret, judged: true, ..LogRow::default() };
     let address = LogKeys::of(&row).map(|keys| keys.address.to_vec()).unwrap_or_default();
     Ok(LogRow { address, ..row })
+}
+
+/// The commit in a log's entry; those of version 0.1 are not marked.
+pub fn commit_of(content: Vec<u8>) -> Option<Bytes> {
+    Some(match LogContent::from_bytes(content.into()).ok()? {
+        LogContent::Candidate(candidate) => candidate.commit,
+        LogContent::Message(message) => message,
+    })
 }
 
 /// A group together with its encryption state.
@@ -88,9 +110,16 @@ impl OpenGroup<'_> {
         processed
     }
 
-    /// Our commit that waits to win: its closing entry, and the log after it.
-    pub fn pending(&self) -> Option<(&Bytes, &LogRow)> {
-        self.state.pending.as_ref().map(|pending| (&pending.entry, &pending.next))
+    /// Our commit that waits to win, sealed for the log.
+    pub fn pending(&self) -> Option<&Bytes> {
+        self.state.pending.as_ref().map(|pending| &pending.entry)
+    }
+
+    /// Whether a commit is our own that waits to win, whoever has put it into the log.
+    fn is_pending(&self, commit: &[u8]) -> bool {
+        let keys = self.entry.current_keys();
+        let own = self.pending().zip(keys).and_then(|(entry, keys)| commit_of(keys.open_entry(entry)?));
+        own.is_some_and(|own| own == commit)
     }
 
     /// Prepares a commit that renews our keys. It is stored before it is sent: if we win and crash, we have to know the epoch after it.
@@ -99,7 +128,8 @@ impl OpenGroup<'_> {
         let current = live.value()?;
         let (commit, mut after) = live.prepare_update(now_ms)?;
         let keys = self.entry.current_keys().ok_or(GroupError::Malformed)?;
-        let entry = keys.seal_entry(&commit);
+        let candidate = LogContent::Candidate(Candidate { commit: commit.into() });
+        let entry = keys.seal_entry(&candidate.to_bytes());
         let value = after.value()?;
         live.reset_value(current);
         let next = log_row(&after)?;
@@ -109,24 +139,38 @@ impl OpenGroup<'_> {
         Ok(())
     }
 
+    /// A commit stands in the log of the current epoch, and no valid one before it.
+    pub fn follow(&mut self, commit: &[u8], now_ms: u64) -> Result<Followed, GroupError> {
+        if self.is_pending(commit) {
+            self.adopt_pending();
+            self.entry.row.updated_ms = now_ms;
+            return Ok(Followed::Yes);
+        }
+        match self.state.live.judge(commit) {
+            Judged::Valid(next) => {
+                self.state.live = *next;
+                self.forget_pending();
+                let log = self.state.log()?;
+                self.enter_epoch(log);
+                Ok(Followed::Yes)
+            }
+            Judged::Void => Ok(Followed::Void),
+            Judged::Underivable => Ok(Followed::Lost),
+        }
+    }
+
+    /// Whether a commit would count, if it stands in the log of the current epoch and no valid one before it.
+    pub fn would_count(&self, commit: &[u8]) -> bool {
+        self.is_pending(commit) || !matches!(self.state.live.judge(commit), Judged::Void)
+    }
+
     /// Our commit has won: the epoch after it begins.
-    pub fn adopt_pending(&mut self) {
+    fn adopt_pending(&mut self) {
         let Some(pending) = self.forget_pending() else { return };
         self.state.live = pending.after;
         self.state.live.reset_value(pending.value);
         self.state.since_update = 0;
         self.enter_epoch(pending.next);
-    }
-
-    /// Follows somebody else's commit into its epoch; `false` if it is none.
-    pub fn follow_commit(&mut self, message: &[u8]) -> Result<bool, GroupError> {
-        if !matches!(self.state.live.process_commit(message), Processed::Commit) {
-            return Ok(false);
-        }
-        self.forget_pending();
-        let next = self.state.log()?;
-        self.enter_epoch(next);
-        Ok(true)
     }
 
     fn forget_pending(&mut self) -> Option<PendingCommit> {
@@ -136,8 +180,9 @@ impl OpenGroup<'_> {
         pending
     }
 
-    /// After a commit: a new log, and those read to their end go.
+    /// After a commit: a new log.
     fn enter_epoch(&mut self, log: LogRow) {
+        (self.entry.committing, self.entry.refusals, self.entry.behind) = (false, 0, false);
         self.entry.unsaved.logs.insert(log.epoch);
         self.entry.logs.push(log);
         self.entry.members = self.state.members();
@@ -232,11 +277,11 @@ impl Conversations {
                     }
                     if !entry.row.dead {
                         tracing::error!(group = id[0], %error, "a group's encryption state is damaged");
-                        entry.give_up_damaged();
+                        entry.give_up();
                         let chat = entry.row.chat.as_slice().try_into().map(ChatId);
                         if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
                             state.problem = Some(DAMAGED);
-                            turn.fact(Fact::GroupDamaged(id));
+                            turn.fact(Fact::GroupDamaged);
                         }
                     }
                     return Ok(None);

@@ -98,8 +98,10 @@ impl GroupEntry {
                 members
             }
         };
-        for log in logs.iter_mut().filter(|log| log.address.is_empty()) {
+        for log in logs.iter_mut().filter(|log| log.address.is_empty() || !log.judged) {
             log.address = log_address(log).ok_or(StoreError::Damaged("logs"))?.to_vec();
+            // An older version may have read over a commit. What is read again is known.
+            (log.cursor, log.judged) = (0, true);
             unsaved.logs.insert(log.epoch);
         }
         if logs.is_empty() {
@@ -232,7 +234,7 @@ impl Conversations {
                     tracing::error!(group = id[0], %error, "a group is damaged");
                     let mut entry = GroupEntry::with(id, row, Vec::new());
                     if !entry.row.dead {
-                        entry.give_up_damaged();
+                        entry.give_up();
                         let chat = entry.row.chat.as_slice().try_into().map(ChatId);
                         if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
                             state.problem = Some(DAMAGED);

@@ -8,7 +8,7 @@ mod context;
 mod cut;
 pub mod group;
 mod group_homes;
-mod group_state;
+pub mod group_state;
 pub mod group_store;
 pub mod log;
 pub mod logged;

@@ -14,9 +14,9 @@ use crate::{
 impl Conversations {
     pub(crate) fn on_log_request_lost(&mut self, turn: &mut Turn<'_>, pending: LogPending) {
         match pending {
-            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
+            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) => {
                 if let Some(entry) = self.groups.get_mut(&id) {
-                    (entry.opening, entry.closing) = (false, false);
+                    (entry.opening, entry.committing) = (false, false);
                     entry.reading.clear();
                 }
             }
@@ -48,17 +48,18 @@ impl Conversations {
             (LogPending::Append(appended), ResponseBody::Appended(last)) => {
                 self.on_appended(turn, cx, &appended, last)?
             }
-            (LogPending::Append(appended), ResponseBody::Closed(_)) => {
-                self.append_failed(turn, &appended);
-                self.log_stopped(turn, cx, appended.place.group, false);
+            (LogPending::Append(appended), ResponseBody::Behind(behind)) => {
+                self.on_appended_behind(turn, cx, &appended, &behind)?;
             }
             (LogPending::Trim(trimming), _) => self.trimmed(turn, trimming)?,
-            // Won or lost, the log says it: its closing entry is ours or another's.
-            (LogPending::Close(id), ResponseBody::Appended(_) | ResponseBody::Closed(_)) => {
-                self.damaged_closed(id);
-                self.log_stopped(turn, cx, id, false)
+            // Won or lost, the log says it: the first commit that counts is ours or another's.
+            (LogPending::Commit(id), ResponseBody::Appended(_)) => self.log_stopped(turn, cx, id, false),
+            (LogPending::Commit(id), ResponseBody::Behind(behind)) if behind.last == 0 => {
+                self.commit_refused(turn, cx, id);
             }
-            _ => {}
+            (LogPending::Commit(id), ResponseBody::Behind(_)) => self.log_stopped(turn, cx, id, false),
+            // What a server of another version says.
+            (pending, _) => self.on_log_request_lost(turn, pending),
         }
         Ok(())
     }
@@ -76,7 +77,12 @@ impl Conversations {
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::Trim(trimming) => self.trimmed(turn, trimming)?,
-            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Close(id) => {
+            LogPending::Read(id, epoch)
+                if refused.reason == Refusal::NotFound && self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) =>
+            {
+                self.forget_log(id, epoch);
+            }
+            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) => {
                 self.log_stopped(turn, cx, id, true);
                 if refused.reason == Refusal::NotFound {
                     self.log_lost(turn, id);
@@ -109,6 +115,16 @@ impl Conversations {
             }
         }
         Ok(())
+    }
+
+    /// The log of an epoch that is over is not there any more.
+    fn forget_log(&mut self, id: GroupId, epoch: u64) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        if let Some(keys) = entry.keys_of(epoch) {
+            self.logs.remove(&keys.address);
+        }
+        entry.reading.retain(|reading| *reading != epoch);
+        entry.forget_log(epoch);
     }
 
     /// A server has opened a log of ours: whoever was invited into its group may read it now.

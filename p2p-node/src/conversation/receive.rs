@@ -26,6 +26,8 @@ pub enum Taken {
     Receipts,
     /// One of ours.
     Own,
+    /// A commit.
+    Commit,
 }
 
 /// Hashes of the newest messages that were processed, so that copies are dropped before they are decrypted.
@@ -122,8 +124,8 @@ impl Conversations {
                 }
                 Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
             },
-            // Commits count only as closing entries of a log.
-            Processed::Commit => tracing::warn!("a commit came outside the log"),
+            // Commits count only where they stand in a log.
+            Processed::Commit => return Ok(Taken::Commit),
             Processed::Future => {
                 if group.entry.future.len() < MAX_FUTURE {
                     group.entry.future.push_back((from, message.clone()));

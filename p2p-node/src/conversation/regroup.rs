@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use starling_keys::DeviceId;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         context::Context,
         group::{GroupId, GroupMember},
     },
-    limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS},
+    limits::{JOIN_WITHIN_MS, MAX_GROUPS_PER_CHAT, MEND_AFTER_MS, MEND_AGAIN_MS},
     roster::Roster,
     turn::{EngineError, Fact, Turn},
 };
@@ -161,10 +162,31 @@ impl Conversations {
         if let Some(entry) = self.groups.get_mut(&id)
             && !entry.row.dead
         {
-            tracing::warn!("a conversation's log is lost: its group is replaced");
+            tracing::warn!("nobody can go on in a group: it is replaced");
             entry.row.dead = true;
             entry.touch();
             turn.fact(Fact::GroupAbandoned);
+        }
+    }
+
+    /// The groups of a conversation that we cannot go on in: whoever joins another does not write into them either.
+    pub(crate) fn given_up(&self, chat: ChatId) -> Vec<Bytes> {
+        let groups = self.chats.get(&chat).map(|state| state.row.groups.as_slice()).unwrap_or_default();
+        let is_dead = |id: &&Vec<u8>| {
+            let group = id.as_slice().try_into().ok().and_then(|id: GroupId| self.groups.get(&id));
+            group.is_none_or(|group| group.row.dead)
+        };
+        groups.iter().filter(is_dead).map(|id| Bytes::copy_from_slice(id)).collect()
+    }
+
+    /// A device has made another group, in place of these of the same conversation that it was in.
+    pub(crate) fn give_up_replaced(&mut self, chat: ChatId, sender: DeviceId, replaced: &[Bytes]) {
+        for id in replaced.iter().take(MAX_GROUPS_PER_CHAT).filter_map(|id| GroupId::try_from(&id[..]).ok()) {
+            let of_both = |group: &&mut GroupEntry| group.chat() == Some(chat) && group.has_member(&sender);
+            if let Some(group) = self.groups.get_mut(&id).filter(of_both) {
+                tracing::debug!(group = id[0], "a group was replaced by another");
+                group.give_up();
+            }
         }
     }
 

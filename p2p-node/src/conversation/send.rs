@@ -404,24 +404,38 @@ impl Conversations {
             .map(|i| i.first)
             .collect();
         for first in stale {
-            let key = outbox_key(chat, first);
-            let Some(row) = turn.get::<OutboxRow>(OUTBOX, &key)? else {
+            if self.renew_item(turn, cx, chat, active, first)?.is_none() {
                 continue;
-            };
-            let events = Self::events_of(turn, chat, &row)?;
-            let Some(row) = self.seal_batch(turn, cx, chat, active, row, events)? else { break };
+            }
             if let Some(state) = self.chats.get_mut(&chat) {
                 state.row.logged_upto = state.row.logged_upto.min(first - 1);
                 state.dirty = true;
-                if let Some(item) =
-                    state.outbox.binary_search_by_key(&first, |i| i.first).ok().and_then(|at| state.outbox.get_mut(at))
-                {
-                    *item = OutItem::from_row(&row);
-                }
             }
         }
         turn.facts([EventFact::OutboxRenewed(chat)]);
         Ok(())
+    }
+
+    /// Encrypts an entry of the outbox again, under the same event ids, in a group's current epoch. `None` if it is not there, or the group cannot be
+    /// read.
+    pub(super) fn renew_item(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        group: GroupId,
+        first: u64,
+    ) -> Result<Option<OutboxRow>, EngineError> {
+        let Some(row) = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, first))? else { return Ok(None) };
+        let events = Self::events_of(turn, chat, &row)?;
+        let row = self.seal_batch(turn, cx, chat, group, row, events)?;
+        if let Some((row, state)) = row.as_ref().zip(self.chats.get_mut(&chat))
+            && let Ok(at) = state.outbox.binary_search_by_key(&first, |i| i.first)
+            && let Some(item) = state.outbox.get_mut(at)
+        {
+            *item = OutItem::from_row(row);
+        }
+        Ok(row)
     }
 
     /// Entries whose life has ended fail, visibly.

@@ -85,7 +85,7 @@ impl Engine {
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };
-            let waits = |g: &&GroupEntry| g.closing && g.has_pending && g.retry_at > turn.now();
+            let waits = |g: &&GroupEntry| g.committing && g.has_pending && g.retry_at > turn.now();
             let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), renewal_due(&self.counters, entry));
             self.deadlines.wakes.set(Wake::Group(group), retry);
             self.deadlines.renewals.set(group, renewal);

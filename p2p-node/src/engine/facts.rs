@@ -95,9 +95,7 @@ impl Engine {
             Fact::ReachChanged => self.reach.changed = true,
             Fact::InviteUsed(token) => self.account.end_code_of(turn, &mut self.homes, &token),
             Fact::LogOpened(group) => self.homes.parcels_of_group_up(turn, group),
-            Fact::GroupDamaged(group) => {
-                let (conversations, mut cx) = self.conversing();
-                conversations.close_damaged(turn, &mut cx, group);
+            Fact::GroupDamaged => {
                 self.regroup(turn)?;
                 turn.live(TransientEvent::Net);
             }

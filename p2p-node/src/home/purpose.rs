@@ -119,7 +119,7 @@ pub enum LogPending {
     /// Entries that are appended.
     Append(Appended),
     /// A commit that wants to win.
-    Close(GroupId),
+    Commit(GroupId),
     /// Entries of a log to delete.
     Trim(Trimming),
 }

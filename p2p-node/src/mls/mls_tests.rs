@@ -45,7 +45,8 @@ fn a_commit_moves_both_and_late_messages_still_decrypt() {
     let future = after.encrypt(b"future").unwrap();
     assert!(matches!(b.process(&future), Processed::Future));
     assert!(matches!(b.process(&commit), Processed::Commit));
-    assert!(matches!(b.process_commit(&commit), Processed::Commit));
+    let Judged::Valid(b_after) = b.judge(&commit) else { panic!("not valid") };
+    b = *b_after;
     assert!(matches!(b.process(&late), Processed::Application { .. }));
     assert!(matches!(b.process(&future), Processed::Application { .. }));
     assert_eq!(*after.export("x").unwrap(), *b.export("x").unwrap());
@@ -134,28 +135,50 @@ fn package_of(client: &Client<impl mls_rs::client_builder::MlsConfig>) -> bytes:
 fn a_commit_cannot_make_a_leaf_another_accounts() {
     let (mallory, key) = (account(), DeviceKey::generate());
     let client = modified(&mallory, &key);
-    let (mut a, welcome) = device(&account()).create(b"group", &[package_of(&client)], NOW_MS).unwrap();
+    let (a, welcome) = device(&account()).create(b"group", &[package_of(&client)], NOW_MS).unwrap();
     let (mut group, _) = client.join_group(None, &MlsMessage::from_bytes(&welcome).unwrap(), None).unwrap();
     // Another account has certified the same key: a device that it gave up, or the deed of a thief.
     let (secret, identity) = signing(&account(), &key);
     let commit = group.commit_builder().set_new_signing_identity(secret, identity).build().unwrap();
-    assert!(matches!(a.process_commit(&commit.commit_message.to_bytes().unwrap()), Processed::Garbage));
+    assert!(matches!(a.judge(&commit.commit_message.to_bytes().unwrap()), Judged::Void));
     assert!(a.members().iter().any(|m| m.account() == mallory.id()));
     // With its own it may.
     group.clear_pending_commit();
     let (secret, identity) = signing(&mallory, &key);
     let commit = group.commit_builder().set_new_signing_identity(secret, identity).build().unwrap();
-    assert!(matches!(a.process_commit(&commit.commit_message.to_bytes().unwrap()), Processed::Commit));
+    assert!(matches!(a.judge(&commit.commit_message.to_bytes().unwrap()), Judged::Valid(_)));
+}
+
+#[test]
+fn garbage_is_void_and_only_a_members_commit_can_be_underivable() {
+    let (alice, bob) = (device(&account()), device(&account()));
+    let (mut a, welcome) = alice.create(b"group", &[package(&bob)], NOW_MS).unwrap();
+    let b = bob.join(&welcome).unwrap();
+    let (commit, _) = a.prepare_update(NOW_MS).unwrap();
+    for at in 0..commit.len() {
+        let mut flipped = commit.clone();
+        flipped[at] ^= 1;
+        assert!(matches!(b.judge(&flipped), Judged::Void), "byte {at}");
+        assert!(!matches!(b.judge(&commit[..at]), Judged::Valid(_)));
+    }
+    // Of what claims to be private nobody can say who has made it.
+    let mut private = a.encrypt(b"hello").unwrap();
+    assert!(matches!(b.judge(&private), Judged::Void));
+    *private.last_mut().unwrap() ^= 1;
+    assert!(matches!(b.judge(&private), Judged::Void));
+    assert!(matches!(b.judge(&commit), Judged::Valid(_)));
+    // One of its own that a device has lost: the others follow it, and it cannot.
+    assert!(matches!(a.judge(&commit), Judged::Underivable));
 }
 
 #[test]
 fn nobody_lets_himself_in_with_an_external_commit() {
     let bob = account();
     let (alice, phone) = (device(&account()), device(&bob));
-    let (mut a, _) = alice.create(b"group", &[package(&phone)], NOW_MS).unwrap();
+    let (a, _) = alice.create(b"group", &[package(&phone)], NOW_MS).unwrap();
     let door = a.group.group_info_message_allowing_ext_commit(true).unwrap();
     let (_, commit) = modified(&bob, &DeviceKey::generate()).external_commit_builder().unwrap().build(door).unwrap();
-    assert!(matches!(a.process_commit(&commit.to_bytes().unwrap()), Processed::Garbage));
+    assert!(matches!(a.judge(&commit.to_bytes().unwrap()), Judged::Void));
     assert_eq!(a.members().len(), 2);
 }
 

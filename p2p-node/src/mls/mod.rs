@@ -7,7 +7,7 @@ mod storage;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mls_rs::{
-    CipherSuite, Client, CryptoProvider, ExtensionList, Group, MlsMessage,
+    CipherSuite, Client, CryptoProvider, ExtensionList, Group, MlsMessage, WireFormat,
     client_builder::{
         BaseConfig, PaddingMode, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
         WithMlsRules,
@@ -180,8 +180,8 @@ impl mls_rs::MlsRules for Rules {
     }
 
     fn encryption_options(&self, _: &Roster<'_>, _: &GroupContext) -> Result<EncryptionOptions, NotAllowed> {
-        // Sizes are padded where they are stored, not here.
-        Ok(EncryptionOptions::new(true, PaddingMode::None))
+        // Commits stand in logs, sealed: whoever has a log's key can check them without the group's secrets. Sizes are padded where they are stored.
+        Ok(EncryptionOptions::new(false, PaddingMode::None))
     }
 }
 
@@ -203,7 +203,7 @@ pub enum Processed {
         /// The plaintext.
         data: Zeroizing<Vec<u8>>,
     },
-    /// A commit: the group is in its next epoch now.
+    /// A commit, which is not followed: [`LiveGroup::judge`].
     Commit,
     /// Seen before, or our own.
     Duplicate,
@@ -215,6 +215,16 @@ pub enum Processed {
     TooOld,
     /// Not valid.
     Garbage,
+}
+
+/// What a commit is to a group.
+pub enum Judged {
+    /// Valid: the group in its next epoch.
+    Valid(Box<LiveGroup>),
+    /// Nothing that counts, for any member.
+    Void,
+    /// It may be valid for others, and its secrets cannot be derived here.
+    Underivable,
 }
 
 /// An MLS client: this device.
@@ -376,17 +386,43 @@ impl LiveGroup {
         Ok(self.group.encrypt_application_message(plain, Vec::new())?.to_bytes()?)
     }
 
+    /// Judges a commit by the state of this group alone, which stays as it is.
+    pub fn judge(&self, bytes: &[u8]) -> Judged {
+        let Ok(message) = MlsMessage::from_bytes(bytes) else { return Judged::Void };
+        if message.group_id() != Some(self.group.group_id()) || message.epoch() != Some(self.epoch()) {
+            return Judged::Void;
+        }
+        // Of a private message nobody can say that it is a member's before it is decrypted.
+        let is_public = message.wire_format() == WireFormat::PublicMessage;
+        let mut next = self.clone();
+        match next.group.process_incoming_message(message) {
+            Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
+                next.senders.clear();
+                Judged::Valid(Box::new(next))
+            }
+            Ok(_) => Judged::Void,
+            // What comes after all that is the same for every member: the path's secrets, and what follows from them. Also a commit of this device
+            // that it does not have any more.
+            Err(
+                error @ (MlsError::CryptoProviderError(_)
+                | MlsError::PubKeyMismatch
+                | MlsError::UpdateErrorNoSecretKey
+                | MlsError::LcaNotFoundInDirectPath
+                | MlsError::InvalidConfirmationTag
+                | MlsError::CantProcessMessageFromSelf),
+            ) if is_public => {
+                tracing::warn!(%error, "a commit cannot be followed");
+                Judged::Underivable
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a commit is void");
+                Judged::Void
+            }
+        }
+    }
+
     /// Takes an application message of this group. A commit is recognised, and not followed.
     pub fn process(&mut self, bytes: &[u8]) -> Processed {
-        self.take(bytes, false)
-    }
-
-    /// Takes a message and follows it into the next epoch if it is a commit.
-    pub fn process_commit(&mut self, bytes: &[u8]) -> Processed {
-        self.take(bytes, true)
-    }
-
-    fn take(&mut self, bytes: &[u8], commits: bool) -> Processed {
         let Ok(message) = MlsMessage::from_bytes(bytes) else {
             return Processed::Garbage;
         };
@@ -406,13 +442,7 @@ impl LiveGroup {
                 self.group = next;
                 Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()) }
             }
-            Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
-                if commits {
-                    self.group = next;
-                    self.senders.clear();
-                }
-                Processed::Commit
-            }
+            Ok(ReceivedMessage::Commit(_)) => Processed::Commit,
             Ok(_) => Processed::Garbage,
             Err(MlsError::CantProcessMessageFromSelf) => Processed::Own,
             Err(MlsError::KeyMissing(_)) => Processed::Duplicate,

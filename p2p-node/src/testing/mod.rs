@@ -5,6 +5,7 @@ mod call_tests;
 mod chain_tests;
 mod device_tests;
 mod engine_tests;
+mod epoch_tests;
 mod find_tests;
 mod fixture_tests;
 mod group_tests;

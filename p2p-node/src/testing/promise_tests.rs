@@ -309,7 +309,7 @@ fn what_everybody_has_is_gone_from_the_server_within_a_minute() {
         }
         assert_eq!(world.messages(alice, bob).len(), 700);
         let after = world.entries_at_server();
-        // A closing entry for each epoch, until their logs expire.
+        // A commit for each epoch, until their logs expire.
         assert!(after <= before + 4, "seed {seed}: {before} before, {after} after");
     }
 }

@@ -365,11 +365,16 @@ impl World {
 
     /// Somebody's program is a modified one for a moment: it does what ours never would.
     pub fn modified(&mut self, who: Who, work: impl FnOnce(&mut Engine, &mut Turn<'_>)) {
+        self.begin_modified(who, work);
+        self.settle();
+    }
+
+    /// The same; what follows from it happens when the world goes on.
+    pub fn begin_modified(&mut self, who: Who, work: impl FnOnce(&mut Engine, &mut Turn<'_>)) {
         let now = self.now;
         let (engine, _) = self.people[who].running.as_mut().unwrap();
         let effects = engine.modified_turn(now, work).unwrap();
         self.carry_out(who, effects);
-        self.settle();
     }
 
     fn carry_out(&mut self, who: Who, effects: Vec<Effect>) {

@@ -85,7 +85,7 @@ pub enum Fact {
     /// An invite with this token was used for the last time.
     InviteUsed(Vec<u8>),
     /// A group of a conversation cannot be read, and was given up.
-    GroupDamaged(GroupId),
+    GroupDamaged,
     /// The log of a group that we have made is there.
     LogOpened(GroupId),
     /// Nobody can go on in a group of ours.

@@ -114,5 +114,5 @@ pub fn page(address: &[u8], entries: &[Entry], more: bool) -> Page {
 
 /// An entry as it is sent.
 pub fn log_entry(entry: &Entry) -> LogEntry {
-    LogEntry { sequence: entry.sequence, sealed: entry.sealed.clone(), closing: entry.closing }
+    LogEntry { sequence: entry.sequence, sealed: entry.sealed.clone() }
 }

@@ -48,7 +48,6 @@ impl From<StoreError> for Rejected {
         match error {
             StoreError::NotFound => Refusal::NotFound,
             StoreError::Full => Refusal::Full,
-            StoreError::Closed(_) => Refusal::Denied,
             // Somebody else changes the same all the time.
             StoreError::Conflict => Refusal::RateLimited,
             StoreError::Failed(_) | StoreError::Newer(_) | StoreError::InUse => {
@@ -206,7 +205,6 @@ impl Session {
             RequestBody::InboxRead(after) => log::inbox::read(self, after).await,
             RequestBody::LogOpen(request) => log::open(self, request).await,
             RequestBody::LogAppend(request) => log::append(self, request).await,
-            RequestBody::LogClose(request) => log::close(self, request).await,
             RequestBody::LogRead(request) => log::read(self, request).await,
             RequestBody::LogSignal(request) => log::signal(self, request).await,
             RequestBody::LogTrim(request) => log::trim(self, request).await,
@@ -255,7 +253,6 @@ fn verb(ask: &RequestBody) -> &'static str {
         RequestBody::InboxRead(_) => "inbox_read",
         RequestBody::LogOpen(_) => "log_open",
         RequestBody::LogAppend(_) => "log_append",
-        RequestBody::LogClose(_) => "log_close",
         RequestBody::LogRead(_) => "log_read",
         RequestBody::LogSignal(_) => "log_signal",
         RequestBody::LogTrim(_) => "log_trim",

@@ -20,7 +20,6 @@ const ROOMY: Bounds = Bounds { entries: 100, bytes: 10_000, expires_at: 1_000, s
 /// All of them, each with a store of its own.
 pub async fn all(mut new_store: impl FnMut() -> Store) {
     appends_are_numbered_and_all_or_nothing(&*new_store().streams).await;
-    the_first_close_wins(&*new_store().streams).await;
     candidates_are_counted_and_stay(&*new_store().streams).await;
     removed_entries_are_gone_and_numbers_go_on(&*new_store().streams).await;
     pages_end_at_their_bounds(&*new_store().streams).await;
@@ -53,7 +52,7 @@ fn each(sequences: &[u64]) -> Selection {
 }
 
 fn entry(sequence: u64, text: &str) -> Entry {
-    Entry { sequence, sealed: Bytes::copy_from_slice(text.as_bytes()), closing: false }
+    Entry { sequence, sealed: Bytes::copy_from_slice(text.as_bytes()) }
 }
 
 async fn whole(streams: &dyn Streams, id: StreamId) -> Vec<Entry> {
@@ -85,26 +84,6 @@ pub async fn appends_are_numbered_and_all_or_nothing(streams: &dyn Streams) {
     assert_eq!(streams.head(log(2)).await.unwrap(), None);
     assert_eq!(streams.append(log(2), Some(OWNER), texts(&["x"]), ROOMY).await.unwrap().head.last, 1);
     assert_eq!(whole(streams, id).await.len(), 2);
-}
-
-/// Nothing is appended after the closing entry, and whoever tries gets it.
-pub async fn the_first_close_wins(streams: &dyn Streams) {
-    let id = log(1);
-    assert!(matches!(streams.close(id, Bytes::from("end"), ROOMY).await, Err(StoreError::NotFound)));
-    streams.append(id, Some(OWNER), texts(&["a"]), ROOMY).await.unwrap();
-    assert_eq!(streams.close(id, Bytes::from("end"), ROOMY).await.unwrap(), 2);
-    let end = Entry { closing: true, ..entry(2, "end") };
-    for late in [
-        streams.close(id, Bytes::from("other"), ROOMY).await,
-        streams.append(id, None, texts(&["late"]), ROOMY).await.map(|appended| appended.head.last),
-        streams.append(id, Some(OWNER), texts(&["late"]), ROOMY).await.map(|appended| appended.head.last),
-    ] {
-        assert!(matches!(late, Err(StoreError::Closed(entry)) if entry == end));
-    }
-    // The closing entry stays, however much is removed.
-    streams.remove(id, Selection::UpTo(u64::MAX)).await.unwrap();
-    streams.remove(id, each(&[1, 2])).await.unwrap();
-    assert_eq!(whole(streams, id).await, [end]);
 }
 
 /// What is removed is reported once, and its number is not given again.
@@ -203,13 +182,13 @@ pub async fn candidates_are_counted_and_stay(streams: &dyn Streams) {
     assert_eq!(head.candidates_between(u64::MAX, 8).count() + head.candidates_between(7, 8).count(), 0);
 }
 
-/// Closed or not; what is opened there afterwards is another.
+/// With its candidates; what is opened there afterwards is another.
 pub async fn a_stream_is_deleted_whole(streams: &dyn Streams) {
     let id = log(1);
     assert_eq!(streams.delete(id).await.unwrap().cost(), 0);
     streams.open(id, OWNER, Some([5; 32]), 9).await.unwrap();
     streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap();
-    streams.close(id, Bytes::from("end"), ROOMY).await.unwrap();
+    streams.append(id, None, Batch { candidate: true, ..texts(&["end"]) }, ROOMY).await.unwrap();
     let head = streams.head(id).await.unwrap().unwrap();
     assert_eq!(head.root(&id), [5; 32]);
     let removed = streams.delete(id).await.unwrap();

@@ -83,11 +83,6 @@ impl Streams for Fused {
         self.store.streams.append(id, owner, batch, bounds).await
     }
 
-    async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError> {
-        self.fuse.step()?;
-        self.store.streams.close(id, entry, bounds).await
-    }
-
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {
         self.store.streams.read(id, after, limit, max_bytes).await
     }

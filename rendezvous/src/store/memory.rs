@@ -58,13 +58,10 @@ impl MemoryStore {
 impl Stream {
     fn entry(&self, sequence: u64) -> Option<Entry> {
         let stored = self.entries.get(&sequence)?;
-        Some(Entry { sequence, sealed: stored.sealed.clone(), closing: sequence == self.head.closed })
+        Some(Entry { sequence, sealed: stored.sealed.clone() })
     }
 
     fn append(&mut self, id: &StreamId, batch: Batch, bounds: Bounds) -> Result<Appended, StoreError> {
-        if let Some(closing) = (self.head.closed != 0).then(|| self.entry(self.head.closed)).flatten() {
-            return Err(StoreError::Closed(closing));
-        }
         if batch.candidate && self.head.candidates.len() + batch.entries.len() > bounds.candidates {
             return Err(StoreError::Full);
         }
@@ -143,14 +140,6 @@ impl Streams for MemoryStore {
         let appended = stream.append(&id, batch, bounds)?;
         state.streams.insert(id, stream);
         Ok(appended)
-    }
-
-    async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError> {
-        let mut state = self.lock();
-        let stream = state.streams.get_mut(&id).ok_or(StoreError::NotFound)?;
-        let appended = stream.append(&id, vec![entry].into(), bounds)?;
-        stream.head.closed = appended.head.last;
-        Ok(appended.head.last)
     }
 
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {

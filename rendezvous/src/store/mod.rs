@@ -53,9 +53,6 @@ pub enum StoreError {
     /// No room; it clears as entries are fetched, trimmed or expire.
     #[error("full")]
     Full,
-    /// The stream is closed; this is its last entry.
-    #[error("closed")]
-    Closed(Entry),
     /// The disk or database failed.
     #[error("storage failed: {0}")]
     Failed(String),

@@ -50,8 +50,6 @@ pub struct Entry {
     pub sequence: u64,
     /// Sealed bytes.
     pub sealed: Bytes,
-    /// The last entry of a closed stream.
-    pub closing: bool,
 }
 
 /// What is known of a stream besides its entries.
@@ -69,7 +67,7 @@ pub struct Head {
     /// The account whose quota they count against: 32 bytes, or none.
     #[prost(bytes = "vec", tag = "4")]
     pub owner: Vec<u8>,
-    /// Sequence number of the closing entry; 0 while the stream is open.
+    /// Sequence number of the entry that closed a stream of version 0.1; 0 if there is none. Nothing closes a stream any more.
     #[prost(uint64, tag = "5")]
     pub closed: u64,
     /// When the stream itself may go, in seconds since 1970.
@@ -314,8 +312,6 @@ pub trait Streams: Send + Sync {
         batch: Batch,
         bounds: Bounds,
     ) -> Result<Appended, StoreError>;
-    /// Appends the closing entry, after which nothing is appended; gives its sequence number. The first close wins.
-    async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError>;
     /// Entries after a sequence number, up to `limit` entries and about `max_bytes`; at least one, if there is one.
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError>;
     /// Removes entries.

@@ -1,10 +1,19 @@
 //! Appending to logs: the entries of the outbox that nobody has taken from a stream.
 
-use starling_wire::{LogVerb, rendezvous::LogRequest};
+use starling_wire::{
+    LogVerb,
+    rendezvous::{Behind, LogRequest},
+};
 
 use crate::{
     api::types::{ChatId, DeliveryState},
-    conversation::{ChatState, Conversations, context::Context, group::GroupId, send::outbox_key},
+    conversation::{
+        ChatState, Conversations,
+        context::Context,
+        group::GroupId,
+        group_state::commit_of,
+        send::{OutItem, outbox_key},
+    },
     home::{Appended, LogPending, LogPlace, Trimming},
     limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RETRY_REFUSED_MS},
     store::{OUTBOX, OutboxRow, Reading},
@@ -60,13 +69,13 @@ impl Conversations {
             self.pump_receipt(turn, cx, chat)?;
         }
         for id in self.groups.touched() {
-            if !self.groups.get(&id).is_some_and(|g| g.closing && g.has_pending) {
+            if !self.groups.get(&id).is_some_and(|g| g.committing && g.has_pending) {
                 continue;
             }
             let Some(home) = self.usable(turn, cx, id) else { continue };
-            self.close_log(turn, cx, home, id)?;
+            self.append_commit(turn, cx, home, id)?;
             if let Some(entry) = self.groups.get_mut(&id) {
-                entry.closing = false;
+                entry.committing = false;
                 // Not again until the answer is there.
                 entry.caught_up = false;
             }
@@ -95,7 +104,7 @@ impl Conversations {
         let home = self.home_of(group)?;
         // Without a home, or while an append is under way, something else wakes us.
         cx.homes.servers.get(&home)?.hello.as_ref()?;
-        if entry.appending || (entry.row.ours && !entry.row.log_opened) {
+        if entry.appending || entry.behind || (entry.row.ours && !entry.row.log_opened) {
             return None;
         }
         if entry.row.dead || !self.is_linked_group(cx.dir, group) {
@@ -125,10 +134,10 @@ impl Conversations {
         let Some(entry) = self.groups.get(&group) else {
             return Ok(());
         };
-        if entry.appending || (entry.row.ours && !entry.row.log_opened) {
+        if entry.appending || entry.behind || (entry.row.ours && !entry.row.log_opened) {
             return Ok(());
         }
-        let epoch = entry.epoch();
+        let (epoch, after) = (entry.epoch(), entry.current_log().map_or(0, |log| log.cursor));
         let Some((keys, place)) = entry.current_keys().zip(self.log_place(group, epoch)) else {
             return Ok(());
         };
@@ -142,15 +151,20 @@ impl Conversations {
             delivered: 0,
             replaced: Trimming::new(),
         };
-        let logged = state.row.logged_upto;
+        let (logged, most) = (state.row.logged_upto, entry.append_most);
         let from = state.outbox.partition_point(|i| i.last <= logged);
-        for item in state.outbox.iter().skip(from).filter(|i| i.group == group) {
-            if entries.len() >= entry.append_most || (size + 2 * item.len > APPEND_BYTES && !entries.is_empty()) {
+        let waiting = state.outbox.iter().skip(from).filter(|i| i.group == group).take(most);
+        let waiting: Vec<OutItem> = waiting.cloned().collect();
+        for item in waiting {
+            if size + 2 * item.len > APPEND_BYTES && !entries.is_empty() {
                 break;
             }
-            let Some(row) = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))? else {
-                continue;
+            // What is in a log was encrypted in its epoch, also where it was written in an earlier one.
+            let row = match item.epoch < epoch {
+                true => self.renew_item(turn, cx, chat, group, item.first)?,
+                false => turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))?,
             };
+            let Some(row) = row else { continue };
             let sealed = keys.seal_entry(&row.message);
             size += sealed.len();
             entries.push(sealed);
@@ -159,12 +173,38 @@ impl Conversations {
         if entries.is_empty() {
             return Ok(());
         }
-        let request = LogRequest { entries, ..LogRequest::default() };
+        let request = LogRequest { entries, after, ..LogRequest::default() };
         if cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
             && let Some(entry) = self.groups.get_mut(&group)
         {
             entry.appending = true;
         }
+        Ok(())
+    }
+
+    /// A log has taken entries behind commits that we had not read: if one of them counts, they come again in the next epoch.
+    pub(crate) fn on_appended_behind(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        appended: &Appended,
+        behind: &Behind,
+    ) -> Result<(), EngineError> {
+        let LogPlace { group: id, .. } = appended.place;
+        let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        let keys = group.entry.keys_of(appended.epoch);
+        let counts = |sealed: &[u8]| {
+            let content = keys.as_ref().and_then(|keys| keys.open_entry(sealed))?;
+            Some(group.would_count(&commit_of(content)?))
+        };
+        let passed = group.entry.epoch() != appended.epoch;
+        if !passed && !behind.more && !behind.candidates.iter().any(|c| counts(&c.sealed) == Some(true)) {
+            return self.on_appended(turn, cx, appended, behind.last);
+        }
+        (group.entry.appending, group.entry.behind) = (false, !passed);
+        self.note_appended(turn, appended, behind.last)?;
+        self.append_failed(turn, appended);
+        self.read_log_again(turn, cx, id);
         Ok(())
     }
 

@@ -51,18 +51,21 @@ impl Homes {
                 request.erasing = Bytes::copy_from_slice(&secret);
             }
         }
+        if let Some(parent) = keys.parent.as_ref().filter(|_| matches!(verb, LogVerb::Append | LogVerb::Read)) {
+            request = parent.followed_by(&nonce, &keys.address, request);
+        }
         self.request(turn, home, keys.key.request(verb, &nonce, request), pending);
         true
     }
 }
 
 impl Conversations {
-    /// The current log of an account's direct conversation at a home, if the account is its owner there.
+    /// A log of an account's direct conversation that a home has, if the account is its owner there.
     pub(crate) fn shared_log(&self, account: &AccountId, home: HomeId) -> Option<LogKeys> {
         let chat = self.direct_with(account)?;
         let shared =
             |group: &&GroupEntry| group.row.chat == chat.0 && !group.row.ours && self.home_of(group.id) == Some(home);
-        self.groups.values().find(shared)?.current_keys()
+        self.groups.values().find(shared)?.known_keys()
     }
 
     /// The groups whose logs are at a home, when it comes up.
@@ -70,11 +73,11 @@ impl Conversations {
         for id in self.groups_at(home) {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.reading.clear();
-                (entry.appending, entry.closing, entry.opening, entry.caught_up) = (false, false, false, false);
-                entry.retry_at = 0;
+                (entry.appending, entry.committing, entry.opening, entry.caught_up) = (false, false, false, false);
+                (entry.behind, entry.retry_at) = (false, 0);
             }
+            self.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);
-            self.close_damaged(turn, cx, id);
         }
     }
 
@@ -84,6 +87,16 @@ impl Conversations {
             if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
                 self.read_logs(turn, cx, id);
             }
+        }
+    }
+
+    /// Stops following those of a group's logs in which nobody writes any more.
+    pub(super) fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let Some(home) = self.home_of(id) else { return };
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        for address in entry.leave_logs(turn.wall()).iter().filter_map(log_address) {
+            self.logs.remove(&address);
+            cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
         }
     }
 

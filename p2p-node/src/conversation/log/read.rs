@@ -1,20 +1,15 @@
-//! Reading logs: pages, what is pushed, and the commits that close an epoch.
+//! Reading logs: pages, what is pushed, and the commits that end an epoch.
 
-use bytes::Bytes;
 use starling_wire::{
-    LogVerb,
-    rendezvous::{LogEntry, LogRequest, Page, RequestBody},
+    Candidate, LogContent, LogVerb,
+    limits::MAX_ENTRY,
+    rendezvous::{LogEntry, LogRequest, Page},
 };
 
 use crate::{
-    api::types::{ChatId, Via},
-    conversation::{
-        Conversations,
-        context::Context,
-        group::{GroupId, LogKeys},
-        receive::Taken,
-    },
-    home::{Homes, LogPending, Pending},
+    api::types::Via,
+    conversation::{Conversations, context::Context, group::GroupId, group_state::Followed, receive::Taken},
+    home::{Homes, LogPending},
     net::HomeId,
     turn::{EngineError, Turn},
 };
@@ -81,7 +76,8 @@ impl Conversations {
             if entry.reading.is_empty() {
                 self.read_logs(turn, cx, id);
             } else {
-                entry.read_again = true;
+                let epoch = entry.epoch();
+                entry.read_again.push(epoch);
             }
         }
     }
@@ -104,11 +100,13 @@ impl Conversations {
             return Ok(());
         };
         let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
-        let again = std::mem::take(&mut entry.read_again);
+        let is_current = entry.epoch() == epoch;
+        let again = entry.read_again.contains(&epoch);
+        entry.read_again.retain(|e| *e != epoch);
         match cursor {
             Some(cursor) if page.more || again => self.read_log(turn, cx.homes, home, id, epoch, cursor),
-            Some(_) => entry.caught_up = true,
-            None => {}
+            Some(_) if is_current => (entry.caught_up, entry.behind) = (true, false),
+            _ => {}
         }
         Ok(())
     }
@@ -130,7 +128,7 @@ impl Conversations {
         };
         if entry.reading.contains(&epoch) {
             // The page that is under way may hold what came before this: taken in order, nothing is skipped.
-            entry.read_again = true;
+            entry.read_again.push(epoch);
             return Ok(());
         }
         let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
@@ -166,20 +164,29 @@ impl Conversations {
             if !group.advance(epoch, entry.sequence) {
                 continue;
             }
-            if entry.closing {
-                self.on_close(turn, cx, home, (id, epoch), &keys, &entry.sealed)?;
-                continue;
-            }
             let place = self.log_place(id, epoch);
-            let taken = match keys.open_entry(&entry.sealed) {
-                Some(message) => self.on_message(turn, cx, id, None, Via::Log, &message.into())?,
-                None => {
+            let content = keys.open_entry(&entry.sealed).map(|content| LogContent::from_bytes(content.into()));
+            let taken = match content {
+                Some(Ok(LogContent::Message(message))) => {
+                    let taken = self.on_message(turn, cx, id, None, Via::Log, &message)?;
+                    // Commits of version 0.1 are not marked.
+                    let is_ours = taken == Taken::Own && self.groups.get(&id).is_some_and(|g| g.has_pending);
+                    if taken == Taken::Commit || is_ours {
+                        self.on_commit(turn, cx, home, (id, epoch), &message)?;
+                    }
+                    taken
+                }
+                Some(Ok(LogContent::Candidate(Candidate { commit }))) => {
+                    self.on_commit(turn, cx, home, (id, epoch), &commit)?;
+                    Taken::Commit
+                }
+                Some(Err(_)) | None => {
                     tracing::warn!("a log entry cannot be opened");
                     Taken::Nothing
                 }
             };
             let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
-            match place.filter(|_| !matches!(taken, Taken::Nothing)) {
+            match place.filter(|_| !matches!(taken, Taken::Nothing | Taken::Commit)) {
                 Some(place) if matches!(taken, Taken::Own) => self.found_own(turn, &place, entry.sequence)?,
                 Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
                     self.found_needless(turn, &place, entry.sequence)?;
@@ -191,47 +198,48 @@ impl Conversations {
         Ok(())
     }
 
-    /// A log has ended: its closing entry is the commit that leads to the next epoch.
-    pub(super) fn on_close(
+    /// A commit was read in the log of an epoch. The first valid one moves the group to the next; what comes after it does not count.
+    fn on_commit(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         home: HomeId,
         (id, epoch): (GroupId, u64),
-        keys: &LogKeys,
-        sealed: &Bytes,
+        commit: &[u8],
     ) -> Result<(), EngineError> {
-        if self.groups.get(&id).is_some_and(|group| group.epoch() == epoch) {
-            let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-            if group.pending().is_some_and(|(entry, _)| entry == sealed) {
-                group.adopt_pending();
-                group.entry.row.updated_ms = turn.wall();
-            } else if !group.follow_commit(&keys.open_entry(sealed).unwrap_or_default())? {
-                // A member has closed the log with what is no commit. Nobody can go on in this group.
+        let current = self.groups.get(&id).is_some_and(|group| group.epoch() == epoch && !group.row.dead);
+        if !current || commit.len() > MAX_ENTRY {
+            return Ok(());
+        }
+        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        match group.follow(commit, turn.wall())? {
+            Followed::Yes => self.on_epoch(turn, cx, home, id),
+            Followed::Void => Ok(()),
+            // The others may have gone on where we cannot: with us they can only in another group.
+            Followed::Lost => {
                 self.abandon_group(turn, id);
-                return Ok(());
+                Ok(())
             }
         }
-        let Some(group) = self.groups.get_mut(&id) else {
-            return Ok(());
-        };
-        group.closing = false;
+    }
+
+    /// A group has come to its next epoch: messages go into another log now.
+    fn on_epoch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        home: HomeId,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        self.leave_ended_logs(turn, cx, id);
+        let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
         group.retry_at = 0;
-        group.forget_log(epoch);
-        self.logs.remove(&keys.address);
-        let current = group.current_log().map(|l| (l.epoch, l.cursor));
-        let chat = group.row.chat.as_slice().try_into().map(ChatId);
-        if let Some(next) = group.current_keys() {
-            self.logs.insert(next.address, (id, group.epoch()));
+        let (epoch, chat) = (group.epoch(), group.chat());
+        if let Some(keys) = group.current_keys() {
+            self.logs.insert(keys.address, (id, epoch));
         }
-        cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address)), Pending::Nothing);
-        if let Some((epoch, cursor)) = current {
-            self.read_log(turn, cx.homes, home, id, epoch, cursor);
-        }
+        self.read_log(turn, cx.homes, home, id, epoch, 0);
         self.retry_future(turn, cx, id)?;
-        if let Ok(chat) = chat {
-            self.renew_outbox(turn, cx, chat)?;
-        }
-        Ok(())
+        chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
     }
 }

@@ -1,31 +1,21 @@
-//! Renewing keys: when a log is closed with a commit, and what becomes of one that is lost.
+//! Renewing keys: when a commit is appended to a log, and what becomes of a log that is lost.
 
-use bytes::Bytes;
 use starling_wire::{LogVerb, rendezvous::LogRequest};
 
 use crate::{
     conversation::{
         Conversations,
         context::Context,
-        group::{GroupEntry, GroupId, LogKeys, log_address},
+        group::{GroupEntry, GroupId},
     },
     home::LogPending,
-    limits::{RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
+    limits::{MAX_COMMIT_REFUSALS, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
     net::HomeId,
     turn::{Counters, EngineError, Turn},
 };
 
 impl Conversations {
-    /// The log of a group is closed; if it is a damaged one, nothing more is to be done.
-    pub(crate) fn damaged_closed(&mut self, id: GroupId) {
-        if let Some(entry) = self.groups.get_mut(&id)
-            && std::mem::take(&mut entry.row.damaged)
-        {
-            entry.touch();
-        }
-    }
-
-    /// Renews our keys if it is time: the commit travels as the closing entry of the current log.
+    /// Renews our keys if it is time: the commit is a candidate in the current log.
     pub(super) fn maybe_update(
         &mut self,
         turn: &mut Turn<'_>,
@@ -34,10 +24,12 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let now = turn.wall();
         let away = cx.counters.away_ms > UPDATE_AFTER_AWAY_MS;
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let home = self.home_of(id).and_then(|home| cx.homes.servers.get(&home)?.hello.as_ref());
+        if !home.is_some_and(|hello| hello.candidates) {
             return Ok(());
-        };
-        if !entry.caught_up || entry.closing || !entry.row.confirmed {
+        }
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        if !entry.caught_up || entry.committing || !entry.row.confirmed {
             return Ok(());
         }
         let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
@@ -51,13 +43,13 @@ impl Conversations {
             group.prepare_update(turn.agreed_ms())?;
         }
         if let Some(entry) = self.groups.get_mut(&id) {
-            entry.closing = true;
+            entry.committing = true;
         }
         Ok(())
     }
 
-    /// Sends a prepared commit; the turn that prepared it has been stored by then.
-    pub(super) fn close_log(
+    /// Appends a prepared commit; the turn that prepared it is stored by then.
+    pub(super) fn append_commit(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
@@ -65,35 +57,32 @@ impl Conversations {
         id: GroupId,
     ) -> Result<(), EngineError> {
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        let (Some((entry, next)), Some(keys)) = (group.pending(), group.entry.current_keys()) else {
+        let (Some(entry), Some(log), Some(keys)) =
+            (group.pending(), group.entry.current_log(), group.entry.current_keys())
+        else {
             return Ok(());
         };
-        let Some(next) = log_address(next) else {
-            return Ok(());
+        let request = LogRequest {
+            entries: vec![entry.clone()],
+            after: log.cursor,
+            candidate: true,
+            insist: group.entry.refusals >= MAX_COMMIT_REFUSALS,
+            ..LogRequest::default()
         };
-        let request =
-            LogRequest { entries: vec![entry.clone()], next: Bytes::copy_from_slice(&next), ..LogRequest::default() };
-        cx.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
+        cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Commit(id));
         Ok(())
     }
 
-    /// Closes the log of a group whose encryption state cannot be read, if its home is up: the others leave it as well then, and write where we can
-    /// read.
-    pub(crate) fn close_damaged(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
-        let damaged = self.groups.get(&id).filter(|group| group.row.damaged);
-        let Some((keys, home)) = damaged.and_then(GroupEntry::current_keys).zip(self.home_of(id)) else {
-            return;
-        };
-        if !self.is_linked_group(cx.dir, id) {
-            return;
+    /// A commit was not stored, as there are others before it that we have not read. It is sent again when they were; a server that goes on refusing
+    /// it is not asked in a loop.
+    pub(crate) fn commit_refused(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        entry.refusals = entry.refusals.saturating_add(1);
+        if entry.refusals > MAX_COMMIT_REFUSALS {
+            self.log_stopped(turn, cx, id, false);
+        } else {
+            self.read_log_again(turn, cx, id);
         }
-        // A log is closed with a commit: nothing is none, so nobody goes on after it.
-        let request = LogRequest {
-            entries: vec![keys.seal_entry(&[])],
-            next: Bytes::copy_from_slice(&LogKeys::random(turn.rng()).address),
-            ..LogRequest::default()
-        };
-        cx.homes.request_log(turn, home, &keys, LogVerb::Close, request, LogPending::Close(id));
     }
 
     /// The server does not have a log. One that was there before has expired or was lost.
@@ -107,7 +96,7 @@ impl Conversations {
         }
     }
 
-    /// An append or read was refused, or its log is closed.
+    /// An append or read was refused; or, without `wait`, there is something to be read before another is made.
     pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, wait: bool) {
         let now = turn.now();
         if let Some(entry) = self.groups.get_mut(&id) {
@@ -121,7 +110,7 @@ impl Conversations {
         if !wait {
             self.read_log_again(turn, cx, id);
             if let Some(entry) = self.groups.get_mut(&id) {
-                // Until the closing entry was read; a server that keeps it from us is not asked in a loop.
+                // Until our commit was read; a server that keeps it from us is not asked in a loop.
                 entry.retry_at = now + RETRY_REFUSED_MS;
             }
         }
@@ -131,7 +120,7 @@ impl Conversations {
 /// When a group's keys are renewed at the latest, by the clock; unless something else has to happen first.
 pub fn renewal_due(counters: &Counters, entry: &GroupEntry) -> Option<u64> {
     let away = counters.away_ms > UPDATE_AFTER_AWAY_MS;
-    let ready = entry.caught_up && !entry.closing && entry.row.confirmed;
+    let ready = entry.caught_up && !entry.committing && entry.row.confirmed;
     ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
 }
 

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-/// An MLS group. By group id.
+/// An MLS group. By group id. Field 16 was used in older versions.
 #[derive(Clone, PartialEq, Message)]
 pub struct GroupRow {
     /// The chat.
@@ -23,15 +23,12 @@ pub struct GroupRow {
     /// We have created the group.
     #[prost(bool, tag = "11")]
     pub ours: bool,
-    /// Its log is lost or was closed for good: not written to any more.
+    /// Its log is lost, or nobody can go on in it: not written to any more.
     #[prost(bool, tag = "13")]
     pub dead: bool,
     /// The other side has gone on in an older group, and has written nothing in this one.
     #[prost(bool, tag = "14")]
     pub unjoined: bool,
-    /// Its encryption state cannot be read, and its log is still to be closed so that the others leave it as well.
-    #[prost(bool, tag = "16")]
-    pub damaged: bool,
     /// Account and device, 32 bytes each, of every member. Empty as older versions have written it.
     #[prost(bytes = "vec", tag = "15")]
     pub members: Vec<u8>,
@@ -71,7 +68,7 @@ pub struct PendingRow {
     /// Secrets of the epochs before it.
     #[prost(message, repeated, tag = "2")]
     pub past: Vec<EpochRow>,
-    /// The sealed closing entry.
+    /// The commit, sealed for the log.
     #[prost(bytes = "vec", tag = "3")]
     pub entry: Vec<u8>,
 }
@@ -92,6 +89,12 @@ pub struct LogRow {
     /// The address that follows from the secret. Empty as older versions have written it.
     #[prost(bytes = "vec", tag = "4")]
     pub address: Vec<u8>,
+    /// When its epoch has ended for us, milliseconds since 1970; 0 before that.
+    #[prost(uint64, tag = "5")]
+    pub ended_ms: u64,
+    /// Commits were looked for everywhere in it, as far as it was read: not by older versions.
+    #[prost(bool, tag = "6")]
+    pub judged: bool,
 }
 
 /// Entries that a log has taken from us in one append, until they are deleted there. By chat id, first sequence number, log address and number of

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use starling_wire::{
     LogVerb, eraser_of,
     limits::{MAX_ENTRY, MAX_SIGNAL},
-    rendezvous::{Behind, LogEntry, LogRequest, LogSignal, LogUse, Logs, Refusal, ResponseBody},
+    rendezvous::{Behind, LogRequest, LogSignal, LogUse, Logs, Refusal, ResponseBody},
     verify_log, verify_permit,
 };
 
@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, CLOSE_OVERDRAFT, LOGS_PAGE, MAX_FOLLOWED, PAGE_BYTES,
-        PAGE_ENTRIES, RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
+        APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, LOGS_PAGE, MAX_FOLLOWED, PAGE_BYTES, PAGE_ENTRIES,
+        RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
     },
     store::{Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId},
 };
@@ -44,10 +44,6 @@ fn check_entries(entries: &[Bytes], most: usize) -> Result<(), Rejected> {
         return Err(Refusal::Malformed.into());
     }
     Ok(())
-}
-
-fn closed(entry: Entry) -> ResponseBody {
-    ResponseBody::Closed(LogEntry { sequence: entry.sequence, sealed: entry.sealed, closing: true })
 }
 
 /// A secret or its hash, if there is one.
@@ -153,12 +149,8 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
             services.metrics.appended.inc_by(request.entries.len() as u64);
             let last = head.last;
             let first = last + 1 - request.entries.len() as u64;
-            let entries: Vec<Entry> = request
-                .entries
-                .into_iter()
-                .zip(first..)
-                .map(|(sealed, sequence)| Entry { sequence, sealed, closing: false })
-                .collect();
+            let entries: Vec<Entry> =
+                request.entries.into_iter().zip(first..).map(|(sealed, sequence)| Entry { sequence, sealed }).collect();
             services.new_entries(address, session.id, &entries);
             let behind = unread(services, id, &head, request.after, first).await?;
             Ok(match behind.candidates.is_empty() {
@@ -166,37 +158,6 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
                 false => ResponseBody::Behind(Behind { last, ..behind }),
             })
         }
-        Err(StoreError::Closed(entry)) => Ok(closed(entry)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Closes a log and opens the next: the next first, so that a closed log always has a successor. If this is cut short between the two, or if
-/// somebody else closes the log, the next stays empty until it expires.
-pub async fn close(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
-    let address = signed(session, &request, LogVerb::Close)?;
-    check_entries(&request.entries, 1)?;
-    session.not_banned().await?;
-    let next = key(&request.next)?;
-    let sealed = request.entries.into_iter().next().unwrap_or_default();
-    let services = &session.services;
-    let id = StreamId::log(address);
-    let head = services.store.streams.head(id).await?.ok_or(Refusal::NotFound)?;
-    let mut allowance = services.log_allowance(head.owner()).await?;
-    // A full log can still be closed: otherwise it could never be left.
-    allowance.stream.entries = u64::MAX;
-    allowance.stream.bytes += CLOSE_OVERDRAFT;
-    allowance.limit = allowance.limit.beyond(CLOSE_OVERDRAFT);
-    if let Some(owner) = head.owner().filter(|_| head.closed == 0) {
-        services.open_log(next, owner, Some(head.root(&id)), allowance).await?;
-    }
-    match services.close(id, &head, sealed.clone(), allowance).await {
-        Ok(sequence) => {
-            let entry = Entry { sequence, sealed, closing: true };
-            services.new_entries(address, session.id, &[entry]);
-            Ok(ResponseBody::Appended(sequence))
-        }
-        Err(StoreError::Closed(entry)) => Ok(closed(entry)),
         Err(error) => Err(error.into()),
     }
 }

@@ -158,24 +158,6 @@ impl Services {
         }
     }
 
-    /// Closes a log whose head was just read.
-    pub async fn close(
-        &self,
-        id: StreamId,
-        head: &Head,
-        entry: bytes::Bytes,
-        allowance: Allowance,
-    ) -> Result<u64, StoreError> {
-        let cost = Batch::from(vec![entry.clone()]).cost();
-        let budgets = budgets_of(&id, Some(head), None);
-        self.charge(&budgets, cost, &allowance).await?;
-        let done = self.store.streams.close(id, entry, allowance.stream).await;
-        if done.is_err() {
-            self.add(&budgets, -signed(cost)).await?;
-        }
-        done
-    }
-
     /// Counts what is about to be stored, if there is room for it.
     async fn charge(&self, budgets: &[Budget], cost: u64, allowance: &Allowance) -> Result<(), StoreError> {
         let sums = self.add(budgets, signed(cost)).await?;

@@ -76,16 +76,8 @@ impl<'a> Row<'a> {
     }
 }
 
-fn decode_entry(sequence: u64, value: &[u8], closed: u64) -> Entry {
-    let sealed = Bytes::copy_from_slice(Row::decode(value).sealed);
-    Entry { sequence, sealed, closing: sequence == closed }
-}
-
-/// The closing entry of a closed stream.
-fn closing_entry(txn: &WriteTransaction, id: &StreamId, head: &Head) -> Result<Entry, StoreError> {
-    let table = txn.open_table(ENTRIES).map_err(StoreError::failed)?;
-    let row = table.get((id.kind as u8, &id.address, head.closed)).map_err(StoreError::failed)?;
-    Ok(decode_entry(head.closed, row.ok_or(StoreError::NotFound)?.value(), head.closed))
+fn decode_entry(sequence: u64, value: &[u8]) -> Entry {
+    Entry { sequence, sealed: Bytes::copy_from_slice(Row::decode(value).sealed) }
 }
 
 /// Appends after checking everything, so that a refusal changes nothing.
@@ -95,11 +87,7 @@ fn append_in(
     mut head: Head,
     batch: &Batch,
     bounds: &Bounds,
-    closes: bool,
 ) -> Result<Appended, StoreError> {
-    if head.closed != 0 {
-        return Err(StoreError::Closed(closing_entry(txn, id, &head)?));
-    }
     let (count, size) = (batch.entries.len() as u64, batch.bytes());
     if batch.candidate && head.candidates.len() + batch.entries.len() > bounds.candidates {
         return Err(StoreError::Full);
@@ -121,9 +109,6 @@ fn append_in(
         table.insert((id.kind as u8, &id.address, head.last), row.encode().as_slice()).map_err(StoreError::failed)?;
     }
     head.expires_at = head.expires_at.max(bounds.expires_at);
-    if closes {
-        head.closed = head.last;
-    }
     put_head(txn, id, &head)?;
     Ok(Appended { head, displaced })
 }
@@ -322,28 +307,18 @@ impl Streams for RedbStore {
         self.writer
             .write(move |txn| {
                 if let Some(head) = head_in(txn, &id)? {
-                    return append_in(txn, &id, head, &batch, &bounds, false);
+                    return append_in(txn, &id, head, &batch, &bounds);
                 }
                 let head = Head { owner: owner.ok_or(StoreError::NotFound)?.to_vec(), ..Head::default() };
-                let appended = append_in(txn, &id, head.clone(), &batch, &bounds, false)?;
+                let appended = append_in(txn, &id, head.clone(), &batch, &bounds)?;
                 put_owner(txn, &id, &head)?;
                 Ok(appended)
             })
             .await
     }
 
-    async fn close(&self, id: StreamId, entry: Bytes, bounds: Bounds) -> Result<u64, StoreError> {
-        self.writer
-            .write(move |txn| {
-                let head = head_in(txn, &id)?.ok_or(StoreError::NotFound)?;
-                Ok(append_in(txn, &id, head, &vec![entry].into(), &bounds, true)?.head.last)
-            })
-            .await
-    }
-
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {
         self.reading(|txn| {
-            let closed = head_of(txn, &id)?.map_or(0, |head| head.closed);
             let table = txn.open_table(ENTRIES)?;
             let (kind, address) = (id.kind as u8, &id.address);
             let (mut entries, mut bytes) = (Vec::new(), 0);
@@ -353,7 +328,7 @@ impl Streams for RedbStore {
                 if !entries.is_empty() && (entries.len() >= limit || bytes > max_bytes) {
                     return Ok(Page { entries, more: true });
                 }
-                entries.push(decode_entry(key.value().2, value.value(), closed));
+                entries.push(decode_entry(key.value().2, value.value()));
             }
             Ok(Page { entries, more: false })
         })
@@ -409,7 +384,7 @@ impl Streams for RedbStore {
                     let mut rows =
                         table.range((kind, address, 0)..=(kind, address, u64::MAX)).map_err(StoreError::failed)?;
                     let first = rows.next().transpose().map_err(StoreError::failed)?;
-                    first.map(|(key, value)| decode_entry(key.value().2, value.value(), head.closed))
+                    first.map(|(key, value)| decode_entry(key.value().2, value.value()))
                 };
                 let Some(entry) = first else {
                     return Ok(None);

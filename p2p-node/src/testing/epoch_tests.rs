@@ -1,0 +1,247 @@
+//! Epochs: which commit in a log moves a group, and what members with modified programs can do about it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use bytes::Bytes;
+use starling_wire::{Candidate, LogContent, LogVerb, rendezvous::LogRequest};
+
+use super::world::{Who, World};
+use crate::{
+    conversation::group_state::{self, OpenGroup},
+    home::Pending,
+    mls::GroupId,
+};
+
+/// The group of two people's conversation, as one of them has it.
+fn group(world: &mut World, who: Who, other: Who) -> GroupId {
+    let chat = world.chat(who, other);
+    let mut group = None;
+    world.modified(who, |engine, _| group = engine.active_group(chat));
+    group.unwrap()
+}
+
+/// Somebody renews their keys now; the commit goes out when the world goes on.
+fn begin_renewal(world: &mut World, who: Who, other: Who) {
+    let chat = world.chat_id(who, other);
+    world.begin_modified(who, |engine, turn| {
+        let id = engine.active_group(chat).unwrap();
+        let (now, mls) = (turn.agreed_ms(), engine.mls.clone());
+        let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        if group.pending().is_none() {
+            group.prepare_update(now).unwrap();
+        }
+        group.entry.committing = true;
+        engine.conversations.groups.touch(id);
+    });
+}
+
+/// An entry is appended to the log, as a candidate or not.
+fn append(world: &mut World, who: Who, other: Who, candidate: bool, content: &LogContent) {
+    let chat = world.chat_id(who, other);
+    world.modified(who, |engine, turn| {
+        let group = engine.active_group(chat).unwrap();
+        let keys = engine.conversations.groups.get(&group).unwrap().current_keys().unwrap();
+        let home = engine.conversations.home_of(group).unwrap();
+        let entries = vec![keys.seal_entry(&content.to_bytes())];
+        let request = LogRequest { entries, candidate, insist: true, ..LogRequest::default() };
+        assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing));
+    });
+}
+
+/// The commit of somebody that waits to win.
+fn pending_commit(world: &mut World, who: Who, other: Who) -> Bytes {
+    let chat = world.chat_id(who, other);
+    let mut commit = None;
+    world.begin_modified(who, |engine, turn| {
+        let (id, mls) = (engine.active_group(chat).unwrap(), engine.mls.clone());
+        commit = Some(commit_of(&engine.conversations.open(turn, &mls, id).unwrap().unwrap()));
+    });
+    commit.unwrap()
+}
+
+fn commit_of(group: &OpenGroup<'_>) -> Bytes {
+    let content = group.entry.current_keys().unwrap().open_entry(group.pending().unwrap()).unwrap();
+    group_state::commit_of(content).unwrap()
+}
+
+fn candidate(commit: &[u8]) -> LogContent {
+    LogContent::Candidate(Candidate { commit: Bytes::copy_from_slice(commit) })
+}
+
+/// Both are in one epoch of one group, and each reads what the other writes.
+fn go_on(world: &mut World, a: Who, b: Who) {
+    for (n, (from, to)) in [(a, b), (b, a)].into_iter().enumerate() {
+        let text = format!("still there? {n} {}", world.now.wall_ms);
+        world.say(from, to, &text);
+        world.pass(30_000);
+        let found = world.seen(to, from).iter().filter(|line| line.contains(&text)).count();
+        assert_eq!(found, 1, "{text}");
+    }
+    assert_eq!(group(world, a, b), group(world, b, a));
+    assert_eq!(world.epoch(a, b), world.epoch(b, a));
+}
+
+#[test]
+fn a_commit_moves_both_to_the_next_epoch() {
+    for direct in [true, false] {
+        let mut world = World::new(600);
+        let (alice, bob) = world.friends();
+        world.direct = direct;
+        let (before, epoch) = (group(&mut world, alice, bob), world.epoch(alice, bob));
+        for n in 1..=6 {
+            let (who, other) = if n % 2 == 0 { (alice, bob) } else { (bob, alice) };
+            begin_renewal(&mut world, who, other);
+            world.settle();
+            assert_eq!((world.epoch(alice, bob), world.epoch(bob, alice)), (epoch + n, epoch + n));
+            go_on(&mut world, alice, bob);
+        }
+        assert_eq!(group(&mut world, alice, bob), before);
+    }
+}
+
+#[test]
+fn garbage_where_commits_stand_buries_no_conversation() {
+    for seed in 0..4 {
+        let mut world = World::new(610 + seed);
+        let (alice, mallory) = world.friends();
+        world.direct = seed % 2 == 0;
+        let (before, epoch) = (group(&mut world, alice, mallory), world.epoch(alice, mallory));
+        let chat = world.chat_id(mallory, alice);
+        world.modified(mallory, |engine, turn| {
+            let (id, mls, now) = (engine.active_group(chat).unwrap(), engine.mls.clone(), turn.agreed_ms());
+            let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+            group.prepare_update(now).unwrap();
+            let (commit, keys) = (commit_of(&group), group.entry.current_keys().unwrap());
+            let home = engine.conversations.home_of(id).unwrap();
+            // What he could have sent comes last, after what he has made of it.
+            let mut flipped = commit.to_vec();
+            *flipped.last_mut().unwrap() ^= 1;
+            for garbage in [&b""[..], b"garbage", &commit[..commit.len() / 2], &flipped] {
+                for content in [candidate(garbage), LogContent::Message(Bytes::copy_from_slice(garbage))] {
+                    for marked in [true, false] {
+                        let entries = vec![keys.seal_entry(&content.to_bytes())];
+                        let request = LogRequest { entries, candidate: marked, insist: true, ..LogRequest::default() };
+                        engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing);
+                    }
+                }
+            }
+        });
+        world.pass(60_000);
+        assert_eq!(world.epoch(alice, mallory), epoch + 1, "his commit is the first that is valid");
+        go_on(&mut world, alice, mallory);
+        begin_renewal(&mut world, alice, mallory);
+        world.pass(60_000);
+        go_on(&mut world, alice, mallory);
+        assert_eq!(
+            (world.epoch(alice, mallory), group(&mut world, alice, mallory)),
+            (epoch + 2, before),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn members_who_commit_at_once_end_in_one_epoch() {
+    for seed in 0..6 {
+        let mut world = World::new(630 + seed);
+        let (alice, bob) = world.friends();
+        let before = group(&mut world, alice, bob);
+        world.direct = seed % 2 == 0;
+        for n in 0..3 {
+            begin_renewal(&mut world, alice, bob);
+            for _ in 0..world.one_of(4) {
+                world.step();
+            }
+            begin_renewal(&mut world, bob, alice);
+            // Both write meanwhile, and one dies.
+            for (from, to) in [(alice, bob), (bob, alice)] {
+                world.say(from, to, &format!("at once {n} {from}"));
+            }
+            let dead = [alice, bob][world.one_of(2)];
+            for _ in 0..world.one_of(6) {
+                world.step();
+            }
+            world.kill(dead);
+            world.start(dead);
+            world.pass(60_000);
+        }
+        go_on(&mut world, alice, bob);
+        for (who, other) in [(alice, bob), (bob, alice)] {
+            let texts: Vec<String> = world.seen(who, other).into_iter().filter(|t| t.contains("at once")).collect();
+            assert_eq!(texts.len(), 6, "seed {seed}: {texts:?}");
+        }
+        assert_eq!(group(&mut world, alice, bob), before, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_commit_that_another_member_has_put_into_the_log_is_ours() {
+    let mut world = World::new(660);
+    let (alice, mallory) = world.friends();
+    let (before, epoch) = (group(&mut world, alice, mallory), world.epoch(alice, mallory));
+    begin_renewal(&mut world, alice, mallory);
+    let commit = pending_commit(&mut world, alice, mallory);
+    // It is sealed once more, and stands before hers.
+    append(&mut world, mallory, alice, false, &candidate(&commit));
+    world.pass(30_000);
+    go_on(&mut world, alice, mallory);
+    assert_eq!(world.epoch(alice, mallory), epoch + 1);
+    // Once more, in the next epoch: there it is void.
+    append(&mut world, mallory, alice, true, &candidate(&commit));
+    go_on(&mut world, alice, mallory);
+    assert_eq!(world.epoch(alice, mallory), epoch + 1);
+    assert_eq!(group(&mut world, alice, mallory), before);
+}
+
+#[test]
+fn endless_renewals_of_a_member_stop_no_messages() {
+    let mut world = World::new(670);
+    let (alice, mallory) = world.friends();
+    world.direct = false;
+    for n in 0..30 {
+        begin_renewal(&mut world, mallory, alice);
+        let chat = world.chat_id(alice, mallory);
+        let texts = vec![starling_wire::Text { text: format!("message {n}"), ..Default::default() }];
+        drop(world.begin(alice, |reply| crate::conversation::commands::ConversationCommand::Send {
+            chat,
+            texts,
+            reply,
+        }));
+        for _ in 0..world.one_of(12) {
+            world.step();
+        }
+    }
+    world.pass(120_000);
+    let seen = world.seen(mallory, alice);
+    for n in 0..30 {
+        let text = format!("message {n}");
+        assert_eq!(seen.iter().filter(|line| line.ends_with(&text)).count(), 1, "{text}: {seen:?}");
+    }
+    go_on(&mut world, alice, mallory);
+}
+
+#[test]
+fn what_was_appended_behind_a_commit_comes_again_in_the_next_epoch() {
+    for seed in 0..3 {
+        let mut world = World::new(680 + seed);
+        let (alice, bob) = world.friends();
+        world.direct = false;
+        world.pass(5_000);
+        // Bob's server keeps from him what is pushed, so he writes behind a commit that he has not read.
+        let epoch = world.epoch(bob, alice);
+        let hidden = bob;
+        world.lie = Some(Box::new(move |who, response| {
+            if who == hidden && response.id == 0 {
+                response.body = None;
+            }
+        }));
+        begin_renewal(&mut world, alice, bob);
+        world.settle();
+        assert_eq!((world.epoch(alice, bob), world.epoch(bob, alice)), (epoch + 1, epoch));
+        world.say(bob, alice, "late");
+        world.pass(15_000);
+        world.lie = None;
+        assert_eq!(world.epoch(bob, alice), epoch + 1, "the answer has said so");
+        assert!(world.seen(alice, bob).iter().any(|line| line.contains("late")));
+        go_on(&mut world, alice, bob);
+    }
+}
