@@ -118,6 +118,8 @@ pub enum EventKind {
     /// A device asks to join the account of this profile, over a code that `device.link` has given: `device.answer` answers it.
     #[serde(rename = "device.asks")]
     DeviceAsks {
+        /// That code.
+        code: String,
         /// The device.
         device: DeviceId,
         /// What its user calls it.

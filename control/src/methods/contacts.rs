@@ -108,7 +108,10 @@ requests! {
     }
 
     /// Makes a short code to read out: one person can use it, within ten minutes and while this node runs.
-    OpenCode = "code.open" -> Code, within |_| ASKS_OTHERS => {}
+    OpenCode = "code.open" -> Code, within |_| ASKS_OTHERS => {
+        /// The code ends with this connection.
+        while_connected: Option<bool>,
+    }
 
     /// Uses the short code of somebody else.
     UseCode = "code.use" -> Account, within |_| ASKS_OTHERS => {

@@ -11,7 +11,10 @@ requests! {
     List = "device.list" -> Vec<Device> => {}
 
     /// Makes a code with which one other device can ask to join the account within ten minutes: see the event `device.asks`.
-    Link = "device.link" -> LinkCode, within |_| ASKS_OTHERS => {}
+    Link = "device.link" -> LinkCode, within |_| ASKS_OTHERS => {
+        /// The code ends with this connection.
+        while_connected: Option<bool>,
+    }
 
     /// Answers a device that asks to join. The answer comes when a rendezvous has the account's device chain with it.
     AnswerLink = "device.answer" -> Answered, within |_| ASKS_OTHERS => {

@@ -380,11 +380,19 @@ impl DeviceChain {
         newer.into_iter().any(|e| matches!(e.op, Op::Recover { .. }))
     }
 
-    /// Whether a device belongs to the account, or did until its last recovery.
+    /// Whether a device belongs to the account, or did until its last recovery: if that came right after another, as when the device that was
+    /// recovered first was lost before it has done anything, until the first of them.
     pub fn belonged_until_recovery(&self, device: &DeviceId) -> bool {
         let recovers = |link: &Link| link.entries().iter().any(|e| matches!(e.op, Op::Recover { .. }));
-        let before = self.links.iter().rposition(recovers).map(|at| Self::fold(&self.links[..at]));
-        self.device(device).is_some() || before.is_some_and(|state| state.devices().iter().any(|d| d.id == *device))
+        let only_moves = |link: &Link| link.entries().iter().all(|e| matches!(e.op, Op::Homes { .. }));
+        let mut belonged = self.device(device).is_some();
+        let mut next = self.links.iter().rposition(recovers);
+        while let Some(at) = next.filter(|_| !belonged) {
+            belonged = Self::fold(&self.links[..at]).devices().iter().any(|d| d.id == *device);
+            let before = self.links[..at].iter().rposition(|link| !only_moves(link));
+            next = before.filter(|before| recovers(&self.links[*before]));
+        }
+        belonged
     }
 
     /// The proof that a device belongs to the account; `None` if it does not.

@@ -136,17 +136,22 @@ impl Account {
         if let Some(at) = self.codes.iter().position(|c| c.id == id) {
             let mut open = self.codes.remove(at);
             if let Some(reply) = open.reply.take() {
-                turn.reply(reply, Err(NotAllowed::NoCode(reason).into()));
+                let error = match reason {
+                    Refusal::RateLimited => NotAllowed::TooManyCodes,
+                    reason => NotAllowed::NoCode(reason),
+                };
+                turn.reply(reply, Err(error.into()));
             }
         }
     }
 
     pub(crate) fn end_code(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, open: &OpenCode, used: bool) {
+        // While the place is open: they get an answer.
+        self.drop_candidates(turn, homes, open.id);
         if let Some(code) = &open.code {
             homes.request(turn, open.home, RequestBody::CodeClose(code.place), Pending::Nothing);
             turn.live(TransientEvent::CodeEnded { code: code.to_string(), used });
         }
-        self.drop_candidates(turn, open.id);
     }
 
     /// Ends a code that we gave.
@@ -172,11 +177,14 @@ impl Account {
         }
     }
 
-    /// A device of ours was linked: the code that it used has done its work.
-    pub(crate) fn end_device_codes(&mut self, turn: &mut Turn<'_>, homes: &mut Homes) {
-        let used: Vec<OpenCode> = self.codes.extract_if(.., |c| c.token.is_none() && c.code.is_some()).collect();
-        for open in used {
-            self.end_code(turn, homes, &open, true);
+    /// Who has opened a code does not wait for it any more.
+    pub(super) fn withdraw_code(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, code: &str) {
+        let is_it = |open: &&OpenCode| open.code.as_ref().is_some_and(|c| c.to_string() == code);
+        // A device that was let in is waited for: it is in the chain.
+        if let Some(id) = self.codes.iter().find(is_it).map(|open| open.id)
+            && !self.lets_in(id)
+        {
+            self.end_code_numbered(turn, homes, id, false);
         }
     }
 
@@ -291,6 +299,9 @@ impl Account {
             let ask = key.and_then(|key| joiner.ask(key, &message.sealed, message.place, used.pake.clone()));
             let Some(ask) = ask else { return turn.reply(joiner.reply, Err(wrong)) };
             used.gives_up_at = turn.now() + LINK_TIMEOUT_MS;
+            if let Some(asked) = joiner.take_asked() {
+                turn.reply(asked, Ok(()));
+            }
             homes.request(turn, used.home.peer, RequestBody::CodeTry(ask), AccountPending::TryCode(used.id));
         }
         used.reply = Some(CodeReply::Account(joiner));
@@ -314,6 +325,10 @@ impl Engine {
         let expires_ms = turn.now() + CODE_LIFETIME_S * 1000;
         if for_device && self.account.other_devices().len() + 1 >= MAX_DEVICES {
             turn.reply(reply, Err(NotAllowed::TooManyDevices { max: MAX_DEVICES }.into()));
+            return Ok(());
+        }
+        if for_device && !self.account.is_admin() {
+            turn.reply(reply, Err(NotAllowed::NotAdmin.into()));
             return Ok(());
         }
         if for_device && self.counters.row.snapshot_owed {

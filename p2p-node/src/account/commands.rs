@@ -1,7 +1,7 @@
 //! What the user asks of the account.
 
 use bytes::Bytes;
-use starling_keys::{DeviceId, RendezvousAddr, ShortCode, chain::Rights};
+use starling_keys::{DeviceId, RendezvousAddr, chain::Rights};
 use starling_wire::{Body, SettingKind};
 
 use super::{
@@ -26,6 +26,7 @@ use crate::{
 pub enum AccountCommand {
     /// For another device of ours, or for a contact.
     OpenCode(bool, Reply<String>),
+    CloseCode(String, Reply<()>),
     /// The user's answer to a device that asks to join; without rights it may not.
     AnswerLink {
         device: DeviceId,
@@ -43,6 +44,7 @@ pub enum AccountCommand {
         device: Box<NewDevice>,
         name: String,
         kind: String,
+        asked: Reply<()>,
         reply: Reply<(AccountLink, NewDevice)>,
     },
     Devices(Reply<Vec<Device>>),
@@ -72,6 +74,7 @@ impl AccountCommand {
                 last_seen.is_none() && receipts.is_none() && typing.is_none()
             }
             Self::OpenCode(..)
+            | Self::CloseCode(..)
             | Self::JoinAccount { .. }
             | Self::AnswerLink { .. }
             | Self::SetRights { .. }
@@ -90,6 +93,7 @@ impl AccountCommand {
             Self::Devices(reply) => fail(reply, error),
             Self::SetPrivacy { reply, .. } => fail(reply, error),
             Self::RemoveDevice(_, reply)
+            | Self::CloseCode(_, reply)
             | Self::AnswerLink { reply, .. }
             | Self::SetRights { reply, .. }
             | Self::SetName(_, reply)
@@ -107,21 +111,19 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match command {
             AccountCommand::OpenCode(for_device, reply) => self.open_code(turn, for_device, reply)?,
+            AccountCommand::CloseCode(code, reply) => {
+                self.account.withdraw_code(turn, &mut self.homes, &code);
+                turn.reply(reply, Ok(()));
+            }
             AccountCommand::AnswerLink { device, rights, reply } => {
                 self.account.answer_link(turn, &mut self.homes, device, rights, reply)
             }
             AccountCommand::SetRights { device, rights, reply } => {
-                let changed =
-                    self.account.change_chain(turn, |chain, key, now| chain.set_rights(key, now, device, rights));
-                if changed.is_ok() {
-                    self.account.own_devices.changes().list_owed = true;
-                    self.account.publish_at_homes(turn, &mut self.homes);
-                }
-                turn.reply(reply, changed);
+                self.account.set_rights(turn, &mut self.homes, device, rights, reply)
             }
-            AccountCommand::JoinAccount { code, home, device, name, kind, reply } => match code.parse::<ShortCode>() {
+            AccountCommand::JoinAccount { code, home, device, name, kind, asked, reply } => match code.parse() {
                 Ok(code) => {
-                    let joiner = CodeReply::Account(Box::new(Joiner::new(*device, name, kind, reply)));
+                    let joiner = CodeReply::Account(Box::new(Joiner::new(*device, (name, kind), asked, reply)));
                     self.account.use_code(turn, &mut self.homes, code, Some(home), joiner);
                 }
                 Err(error) => turn.reply(reply, Err(Invalid::Code(error).into())),

@@ -39,11 +39,11 @@ pub struct OwnDevices {
     pub changes: DeviceChangesRow,
     pub dirty: bool,
     /// Who waits for a home to take the list without a device.
-    removals: Vec<Removal>,
+    waiting: Vec<DeviceChange>,
 }
 
-/// Somebody waits for a device to be removed.
-struct Removal {
+/// Somebody waits for a change of a device that a home has taken.
+struct DeviceChange {
     device: DeviceId,
     gives_up_at: u64,
     reply: Reply<()>,
@@ -61,7 +61,7 @@ impl OwnDevices {
     }
 
     pub fn next_due(&self) -> Option<u64> {
-        self.removals.iter().map(|r| r.gives_up_at).min()
+        self.waiting.iter().map(|r| r.gives_up_at).min()
     }
 }
 
@@ -163,12 +163,48 @@ impl Account {
         }
         changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
         changes.list_owed = true;
-        self.own_devices.removals.push(Removal { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
+        self.await_publishing(turn, homes, device, reply);
+    }
+
+    /// Gives a device other rights. It is done when a home has taken the new list.
+    pub(super) fn set_rights(
+        &mut self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        device: DeviceId,
+        rights: Rights,
+        reply: Reply<()>,
+    ) {
+        let changed = self
+            .check_may_change(homes, device)
+            .and_then(|()| self.change_chain(turn, |chain, key, now| chain.set_rights(key, now, device, rights)));
+        if let Err(error) = changed {
+            return turn.reply(reply, Err(error));
+        }
+        self.own_devices.changes().list_owed = true;
+        self.await_publishing(turn, homes, device, reply);
+    }
+
+    fn await_publishing(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, device: DeviceId, reply: Reply<()>) {
+        self.own_devices.waiting.push(DeviceChange { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
         self.publish_at_homes(turn, homes);
+    }
+
+    /// Whether this device may change the account's devices; also while there is no chain yet.
+    pub(super) fn is_admin(&self) -> bool {
+        let list = self.identity.list.as_ref().filter(|list| !list.is_empty());
+        let own = list.and_then(|list| list.device(&self.device()));
+        own.is_none_or(|own| own.rights == Rights::Admin)
     }
 
     /// Whether a device can be removed now.
     fn check_may_remove(&self, homes: &mut Homes, device: DeviceId) -> Result<(), NodeError> {
+        self.check_may_change(homes, device)?;
+        if device == self.device() { Err(NotAllowed::ThisDevice.into()) } else { Ok(()) }
+    }
+
+    /// Whether what a device is on the list can be changed now.
+    fn check_may_change(&self, homes: &mut Homes, device: DeviceId) -> Result<(), NodeError> {
         let Some(list) = &self.identity.list else {
             return Err(Unreachable::DeviceList.into());
         };
@@ -178,33 +214,30 @@ impl Account {
         if !homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some()) {
             return Err(Unreachable::HomeForDeviceList.into());
         }
-        if device == self.device() {
-            return Err(NotAllowed::ThisDevice.into());
-        }
         Ok(())
     }
 
-    /// The home does not take our list now: those who wait for a removal hear that it is not done yet.
+    /// The home does not take our list now: those who wait for a change hear that it is not done yet.
     pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &str) {
-        for removal in std::mem::take(&mut self.own_devices.removals) {
-            self.removal_waits(turn, removal, why);
+        for change in std::mem::take(&mut self.own_devices.waiting) {
+            self.change_waits(turn, change, why);
         }
     }
 
-    fn removal_waits(&mut self, turn: &mut Turn<'_>, removal: Removal, why: &str) {
-        let device = removal.device;
+    fn change_waits(&mut self, turn: &mut Turn<'_>, change: DeviceChange, why: &str) {
+        let device = change.device;
         let problem = why.to_owned();
-        turn.reply(removal.reply, Err(Unreachable::RemovalPending { device, problem }.into()));
+        turn.reply(change.reply, Err(Unreachable::DeviceChangePending { device, problem }.into()));
     }
 
-    pub(crate) fn expire_removals(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn expire_device_changes(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
         let (late, waiting) =
-            std::mem::take(&mut self.own_devices.removals).into_iter().partition(|r| r.gives_up_at <= now);
-        self.own_devices.removals = waiting;
-        let late: Vec<Removal> = late;
-        for removal in late {
-            self.removal_waits(turn, removal, "it does not answer");
+            std::mem::take(&mut self.own_devices.waiting).into_iter().partition(|r| r.gives_up_at <= now);
+        self.own_devices.waiting = waiting;
+        let late: Vec<DeviceChange> = late;
+        for change in late {
+            self.change_waits(turn, change, "it does not answer");
         }
     }
 }
@@ -329,8 +362,8 @@ impl Engine {
             conversations.cut_off(turn, &mut cx, &device)?;
             turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
-        for removal in std::mem::take(&mut self.account.own_devices.removals) {
-            turn.reply(removal.reply, Ok(()));
+        for change in std::mem::take(&mut self.account.own_devices.waiting) {
+            turn.reply(change.reply, Ok(()));
         }
         Ok(())
     }

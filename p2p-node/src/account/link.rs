@@ -108,18 +108,30 @@ pub struct Joiner {
     pub name: String,
     pub kind: String,
     pub reply: Reply<(AccountLink, NewDevice)>,
+    /// Who waits for the code to be right.
+    asked: Option<Reply<()>>,
     /// The key of the code, and the account that it leads into.
     channel: Option<(StorageKey, AccountId)>,
     answer: Option<LinkAnswer>,
 }
 
 impl Joiner {
-    pub fn new(device: NewDevice, name: String, kind: String, reply: Reply<(AccountLink, NewDevice)>) -> Self {
-        Self { device, name, kind, reply, channel: None, answer: None }
+    pub fn new(
+        device: NewDevice,
+        (name, kind): (String, String),
+        asked: Reply<()>,
+        reply: Reply<(AccountLink, NewDevice)>,
+    ) -> Self {
+        Self { device, name, kind, reply, asked: Some(asked), channel: None, answer: None }
     }
 
     pub fn is_connected(&self) -> bool {
         self.channel.is_some()
+    }
+
+    /// Who waits for the code to be right, until it is.
+    pub(super) fn take_asked(&mut self) -> Option<Reply<()>> {
+        self.asked.take()
     }
 
     /// The code was right: asks to join. `None` if what came is no offer.
@@ -189,7 +201,13 @@ impl Account {
         if joining.verify(&self.id()).is_err() {
             return;
         }
+        let Some(text) =
+            self.codes.iter().find(|c| c.id == code).and_then(|c| c.code.as_ref()).map(ToString::to_string)
+        else {
+            return;
+        };
         turn.live(TransientEvent::LinkRequested {
+            code: text,
             device: joining.device,
             name: request.name.clone(),
             kind: starling_text::received_name(&request.kind),
@@ -238,9 +256,15 @@ impl Account {
         homes.request(turn, candidate.home, RequestBody::CodeReply(message), Pending::Nothing);
     }
 
-    /// A code has ended: who asked over it is not waited for.
-    pub(super) fn drop_candidates(&mut self, turn: &mut Turn<'_>, code: u64) {
+    /// Whether the user has agreed to a device that asked over a code.
+    pub(super) fn lets_in(&self, code: u64) -> bool {
+        self.candidates.iter().any(|c| c.code == code && c.agreed.is_some())
+    }
+
+    /// A code has ended: who asked over it is declined.
+    pub(super) fn drop_candidates(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, code: u64) {
         for mut candidate in self.candidates.extract_if(.., |c| c.code == code).collect::<Vec<_>>() {
+            self.answer_candidate(turn, homes, &candidate, &LinkAnswer::default());
             if let Some(reply) = candidate.agreed.take() {
                 turn.reply(reply, Err(NotFound::Code.into()));
             }
@@ -309,6 +333,7 @@ impl Engine {
         for mut candidate in self.account.candidates.extract_if(.., |c| c.listed).collect::<Vec<_>>() {
             let answer = self.account.link_answer(&chain);
             self.account.answer_candidate(turn, &mut self.homes, &candidate, &answer);
+            self.account.end_code_numbered(turn, &mut self.homes, candidate.code, true);
             let device = candidate.joining.device;
             turn.account_news(DurableEventKind::DeviceLinked, account, &device.to_string())?;
             turn.fact(Fact::OwnDeviceAdded(device));

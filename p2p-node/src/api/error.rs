@@ -237,8 +237,8 @@ pub enum Unreachable {
     },
     /// The list of the account's devices is not here yet.
     DeviceList,
-    /// A rendezvous has not taken the list without a removed device yet. It is sent again.
-    RemovalPending {
+    /// A rendezvous has not taken a change of the account's devices yet. It is sent again.
+    DeviceChangePending {
         /// The device.
         device: DeviceId,
         /// What keeps it.
@@ -298,6 +298,8 @@ pub enum NotAllowed {
     },
     /// The rendezvous refuses the user name.
     UsernameRefused,
+    /// The rendezvous gives no more short codes: as many are open as it allows.
+    TooManyCodes,
     /// The rendezvous gives no short code now.
     NoCode(Refusal),
     /// The short code is wrong.

@@ -549,6 +549,8 @@ pub enum TransientEvent {
     },
     /// A device asks to join our account, over a code of ours.
     LinkRequested {
+        /// The code.
+        code: String,
         /// The device.
         device: DeviceId,
         /// What its user calls it.

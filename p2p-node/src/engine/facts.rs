@@ -72,7 +72,6 @@ impl Engine {
                 self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
             }
             Fact::OwnDeviceAdded(_) => {
-                self.account.end_device_codes(turn, &mut self.homes);
                 self.counters.row.greeting_owed = true;
                 self.snapshot_soon(turn);
             }

@@ -190,7 +190,7 @@ impl Engine {
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.take_due(turn)?;
         self.expire_operations(turn);
-        self.account.expire_removals(turn);
+        self.account.expire_device_changes(turn);
         self.account.expire_left_homes(turn);
         self.homes.on_time(turn);
         self.snapshot_on_time(turn)?;

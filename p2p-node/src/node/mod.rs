@@ -422,6 +422,11 @@ impl Node {
         self.call(|reply| AccountCommand::OpenCode(false, reply)).await
     }
 
+    /// Withdraws a code of this node that nobody waits for any more; one that is not open is none.
+    pub async fn close_code(&self, code: String) -> Result<(), NodeError> {
+        self.call(|reply| AccountCommand::CloseCode(code, reply)).await
+    }
+
     /// The devices of our account, this one among them.
     pub async fn devices(&self) -> Result<Vec<Device>, NodeError> {
         self.call(AccountCommand::Devices).await
@@ -434,16 +439,27 @@ impl Node {
     }
 
     /// Asks, with such a code, for the account that this device is to join: what a profile with [`Origin::Linked`] is made of.
-    /// `name` and `kind` are what the user of the other device sees of `device`.
+    /// `name` and `kind` are what the user of the other device sees of `device`; `asked` is called once the code was right, and the user of the
+    /// other device is asked.
     pub async fn join_account(
         &self,
         code: String,
         home: RendezvousAddr,
         device: NewDevice,
         (name, kind): (String, String),
+        asked: impl FnOnce(),
     ) -> Result<(AccountLink, NewDevice), NodeError> {
         let device = Box::new(device);
-        self.call(|reply| AccountCommand::JoinAccount { code, home, device, name, kind, reply }).await
+        let (when_asked, is_asked) = oneshot::channel();
+        let joined =
+            self.call(|reply| AccountCommand::JoinAccount { code, home, device, name, kind, asked: when_asked, reply });
+        let mut joined = std::pin::pin!(joined);
+        tokio::select! {
+            biased;
+            Ok(Ok(())) = is_asked => asked(),
+            result = &mut joined => return result,
+        }
+        joined.await
     }
 
     /// The user's answer to a device that asks to join ([`TransientEvent::LinkRequested`]); without rights it may not. Ready when a home has

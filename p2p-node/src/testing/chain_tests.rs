@@ -20,7 +20,15 @@ fn try_code(world: &mut World, code: &str) -> Joined {
     let nobody = world.person("nobody");
     let (device, home, code) = (Box::new(NewDevice::generate().unwrap()), world.home.clone(), code.to_owned());
     let (name, kind) = ("laptop".to_owned(), "linux".to_owned());
-    let joined = world.begin(nobody, |reply| AccountCommand::JoinAccount { code, home, device, name, kind, reply });
+    let joined = world.begin(nobody, |reply| AccountCommand::JoinAccount {
+        code,
+        home,
+        device,
+        name,
+        kind,
+        asked: oneshot::channel().0,
+        reply,
+    });
     world.pass(2_000);
     joined
 }

@@ -221,7 +221,7 @@ fn a_removal_is_reported_only_when_a_home_has_the_list() {
         }
     }));
     let refused = remove(&mut world, alice, device).unwrap_err();
-    let pending = |error: &NodeError| matches!(error, NodeError::Unreachable(Unreachable::RemovalPending { .. }));
+    let pending = |error: &NodeError| matches!(error, NodeError::Unreachable(Unreachable::DeviceChangePending { .. }));
     assert!(pending(&refused), "{refused}");
     // What was begun is gone on with, by itself and after a restart.
     world.kill(alice);

@@ -144,9 +144,10 @@ fn not_found(what: NotFound) -> Text {
         NotFound::Request => ("request_not_found", "there is no such request"),
         NotFound::ReadableRequest => ("request_unreadable", "the request cannot be read"),
         NotFound::Account => ("account_not_found", "nobody with this address is registered at that rendezvous"),
-        NotFound::Code => {
-            ("code_not_found", "there is no such code: it is used, burnt by wrong guesses, or older than ten minutes")
-        }
+        NotFound::Code => (
+            "code_not_found",
+            "there is no such code: it is used, withdrawn, burnt by wrong guesses, or older than ten minutes",
+        ),
         NotFound::Call => ("call_not_found", "there is no such call"),
         NotFound::CallElsewhere => ("call_elsewhere_not_found", "no other device of yours has such a call"),
         NotFound::Device => ("device_not_found", "the account has no such device"),
@@ -212,11 +213,11 @@ fn unreachable(what: &Unreachable) -> Text {
         Unreachable::DeviceList => {
             ("no_device_list", "the list of devices is not there yet: try again in a moment".into())
         }
-        Unreachable::RemovalPending { device, problem } => (
-            "removal_pending",
+        Unreachable::DeviceChangePending { device, problem } => (
+            "device_change_pending",
             format!(
-                "the rendezvous has not taken the list without device {device} yet ({problem}): it is sent again by \
-                 itself until it has"
+                "the rendezvous has not taken what was changed about device {device} yet ({problem}): it is sent again \
+                 by itself until it has"
             ),
         ),
     };
@@ -259,12 +260,15 @@ fn refused(why: &NotAllowed) -> Text {
         NotAllowed::ByRendezvous(reason) => ("by_rendezvous", format!("the rendezvous refused: {reason:?}")),
         NotAllowed::UsernameTaken { name } => ("username_taken", format!("the user name “{name}” is taken there")),
         NotAllowed::UsernameRefused => ("username_refused", "the rendezvous refuses the user name".into()),
+        NotAllowed::TooManyCodes => {
+            ("no_code", "too many codes of this profile are open: use one, or wait until they end (ten minutes)".into())
+        }
         NotAllowed::NoCode(reason) => ("no_code", format!("the rendezvous gives no short code now: {reason:?}")),
         NotAllowed::WrongCode(CodePurpose::Contact) => {
             ("wrong_code", "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into())
         }
         NotAllowed::WrongCode(CodePurpose::Device) => {
-            ("wrong_code", "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into())
+            ("wrong_code", "the code is wrong, or was tried before: one try uses it up, so ask for a new one".into())
         }
         NotAllowed::CodeIsFor(CodePurpose::Device) => ("code_is_for_device", "this code links a device".into()),
         NotAllowed::CodeIsFor(CodePurpose::Contact) => ("code_is_for_contact", "this code makes a contact".into()),

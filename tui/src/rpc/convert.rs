@@ -280,9 +280,12 @@ impl Names {
                     EventKind::CallState { chat, call }
                 }
             }
-            TransientEvent::LinkRequested { device, name, kind } => {
-                EventKind::DeviceAsks { device: id(device), name: name.clone(), system: kind.clone() }
-            }
+            TransientEvent::LinkRequested { code, device, name, kind } => EventKind::DeviceAsks {
+                code: code.clone(),
+                device: id(device),
+                name: name.clone(),
+                system: kind.clone(),
+            },
             TransientEvent::CodeEnded { code, used } => EventKind::CodeEnded { code: code.clone(), used: *used },
             TransientEvent::Failed(reason) => EventKind::NodeFailed { reason: reason.clone() },
         })

@@ -223,8 +223,10 @@ impl Serve<contacts::Invite> for Session {
 }
 
 impl Serve<contacts::OpenCode> for Session {
-    async fn serve(&self, _: contacts::OpenCode) -> Result<contacts::Code, Error> {
-        Ok(contacts::Code { code: self.served.node.open_code().await.map_err(CliError::from)? })
+    async fn serve(&self, request: contacts::OpenCode) -> Result<contacts::Code, Error> {
+        let code = self.served.node.open_code().await.map_err(CliError::from)?;
+        self.holds_code(request.while_connected, &code);
+        Ok(contacts::Code { code })
     }
 }
 
@@ -249,8 +251,9 @@ impl Serve<devices::List> for Session {
 }
 
 impl Serve<devices::Link> for Session {
-    async fn serve(&self, _: devices::Link) -> Result<devices::LinkCode, Error> {
+    async fn serve(&self, request: devices::Link) -> Result<devices::LinkCode, Error> {
         let code = self.served.node.open_device_code().await.map_err(CliError::from)?;
+        self.holds_code(request.while_connected, &code);
         let homes = self.served.node.status().await.map_err(CliError::from)?.homes;
         Ok(devices::LinkCode { code, rendezvous: homes.into_iter().find(|h| h.own).map(|h| h.address) })
     }

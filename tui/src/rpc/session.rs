@@ -87,6 +87,8 @@ pub(super) struct Session {
     attendant: Attendant,
     subscribed: AtomicBool,
     then: Mutex<Vec<Then>>,
+    /// Short codes that end with it.
+    codes: Mutex<Vec<String>>,
 }
 
 impl Session {
@@ -96,6 +98,21 @@ impl Session {
             self.subscribed.store(true, Ordering::Relaxed);
         }
         self.then.lock().unwrap_or_else(PoisonError::into_inner).push(then);
+    }
+
+    /// A short code was opened that ends with this connection, if the client wants that.
+    pub fn holds_code(&self, while_connected: Option<bool>, code: &str) {
+        if while_connected == Some(true) {
+            self.codes.lock().unwrap_or_else(PoisonError::into_inner).push(code.to_owned());
+        }
+    }
+
+    /// Withdraws the codes that end with this connection.
+    async fn withdraw_codes(&self) {
+        let codes = std::mem::take(&mut *self.codes.lock().unwrap_or_else(PoisonError::into_inner));
+        for code in codes {
+            let _ = self.served.node.close_code(code).await;
+        }
     }
 
     /// Whether the connection has subscribed.
@@ -213,6 +230,7 @@ where
         attendant: served.node.attendant(),
         subscribed: AtomicBool::new(false),
         then: Mutex::default(),
+        codes: Mutex::default(),
         served: served.clone(),
     };
     let mut subscriptions = JoinSet::new();
@@ -258,6 +276,7 @@ where
             break watched;
         }
     };
+    session.withdraw_codes().await;
     drop(session);
     subscriptions.shutdown().await;
     // The writer ends when everything is written.

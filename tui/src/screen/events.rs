@@ -29,7 +29,7 @@ impl App {
             | EventKind::ContactAccepted { .. }
             | EventKind::ContactKeyChanged { .. }
             | EventKind::ContactBlocked { .. } => self.contact_event(&event),
-            EventKind::DeviceAsks { device, name, system } => {
+            EventKind::DeviceAsks { device, name, system, .. } => {
                 let (name, system) = (safe_line(&name), safe_line(&system));
                 self.ask_yes(Question::LetIn { device, name, system });
             }

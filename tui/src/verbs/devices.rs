@@ -107,7 +107,7 @@ fn rights_name(rights: Rights) -> &'static str {
 
 async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> CliResult {
     client.call(Subscribe::since("now")).await?;
-    let opened = client.call(Link {}).await?;
+    let opened = client.call(Link { while_connected: Some(true) }).await?;
     if global.json {
         print_object(&OpenedCode {
             code: opened.code.clone(),
@@ -122,11 +122,14 @@ async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> Cl
     }
     let device = loop {
         match client.event().await?.kind {
-            EventKind::DeviceAsks { device, name, system } => {
+            EventKind::DeviceAsks { code, device, name, system } if code == opened.code => {
                 let asks = Asking { device: &device, name: &name, system: &system };
-                if !yes && !asks.may_join(global)? {
+                let answer = if yes { Ok(true) } else { asks.may_join(global) };
+                if !matches!(answer, Ok(true)) {
                     client.call(AnswerLink { device, rights: None }).await?;
-                    return Err(CliError::new("declined", 1, "the device was not let in"));
+                    return Err(answer
+                        .err()
+                        .unwrap_or_else(|| CliError::new("declined", 1, "the device was not let in")));
                 }
                 client.call(AnswerLink { device: device.clone(), rights: Some(rights) }).await?;
                 break device;
@@ -134,6 +137,10 @@ async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> Cl
             EventKind::CodeEnded { code, used: false } if code == opened.code => {
                 return Err(CliError::timeout("the code was not used in time, or burnt by a wrong guess")
                     .hint("run `starling device link` again"));
+            }
+            EventKind::CodeEnded { code, used: true } if code == opened.code => {
+                return Err(CliError::new("answered", 1, "the device was let in or declined from somewhere else")
+                    .hint("see `starling device list`"));
             }
             _ => {}
         }
@@ -232,10 +239,11 @@ async fn ask_for_account(
     let profile = Profile::new(global)?.at(dir.path());
     let node = open_node(&profile, &Global { no_mdns: true, ..global.clone() }, &key).await?;
     let device = NewDevice::generate().map_err(CliError::internal)?;
-    say(global, format!("Say yes on the other device. This one is {}.", short(&device.id().to_string().into())));
-    let asked = node.join_account(code.to_owned(), home, device, described()).await;
+    let shown = device.id().to_string().into();
+    let asked = || say(global, format!("Say yes on the other device. This one is {}.", short(&shown)));
+    let joined = node.join_account(code.to_owned(), home, device, described(), asked).await;
     node.stop().await;
-    Ok(asked?)
+    Ok(joined?)
 }
 
 /// What the user of the other device sees of this one: its name and what it is.

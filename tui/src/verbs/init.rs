@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read};
 use serde::Deserialize;
 use starling_control::{
     lines,
+    methods::node,
     objects::{AccountId, DeviceId},
 };
 use starling_keys::{Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
@@ -12,7 +13,11 @@ use starling_node::{Origin, ProfileDir};
 use starling_text::SafeText;
 use zeroize::Zeroizing;
 
-use super::{print, print_object, say};
+use super::{
+    node_of,
+    people::{catch_up, settle, wait_registered},
+    print, print_object, say,
+};
 use crate::{
     cli::{Global, Init},
     error::{CliError, CliResult},
@@ -163,6 +168,9 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         return Err(CliError::new("not_shown", 1, format!("the recovery phrase could not be shown: {why}"))
             .hint("nothing was made; run it again where its output is read"));
     }
+    if args.restore {
+        return recover(global).await;
+    }
     if !global.json && homeless {
         say(
             global,
@@ -171,6 +179,34 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     } else if !global.json {
         say(global, "Next: `starling invite --qr` for your first contact, or `starling` for the screen.");
     }
+    Ok(())
+}
+
+/// Takes the account back at its rendezvous: this device in place of those before it, with their contacts.
+async fn recover(global: &Global) -> CliResult {
+    say(global, "Taking the account back…");
+    let (_, client) = node_of(global).await?;
+    wait_registered(global, &client).await?;
+    let status = client.call(node::Status::default()).await?;
+    if !status.homes().any(|home| home.registered) {
+        client.finish().await;
+        return Err(CliError::new(
+            "not_recovered",
+            3,
+            "the account was not taken back yet: its rendezvous cannot be reached",
+        )
+        .hint("the profile is made: `starling` goes on with it as soon as the rendezvous answers"));
+    }
+    catch_up(global, &client).await?;
+    settle(&client).await;
+    let contacts = super::contacts_in_short(&client).await?.len();
+    client.finish().await;
+    if contacts == 0 {
+        say(global, "Your rendezvous has kept no contacts of this account. If there were some, is it the right one?");
+    } else {
+        say(global, format!("The account is on this device now, and on no other. Contacts: {contacts}"));
+    }
+    say(global, "Next: `starling` for the screen.");
     Ok(())
 }
 

@@ -165,7 +165,7 @@ pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
 
 async fn by_code(global: &Global, client: &Client) -> CliResult {
     client.call(node::Subscribe::since("now")).await?;
-    let opened = client.call(OpenCode {}).await?.code;
+    let opened = client.call(OpenCode { while_connected: Some(true) }).await?.code;
     if global.json {
         print_object(&OpenedCode { code: opened.clone(), rendezvous: None, expires_in_s: CODE_SECONDS })?;
     } else {

@@ -21,7 +21,7 @@ pub const ACTIONS: &[Action] = &[
     command("devices", "", "your devices; a chosen one can be removed", |app, _| {
         app.ask(List {}, Answer::Devices);
     }),
-    command("link", "", "link another device of yours", |app, _| app.ask(Link {}, Answer::Link)),
+    command("link", "", "link another device of yours", |app, _| app.ask(Link { while_connected: None }, Answer::Link)),
     command("away", "", "show yourself as away", |app, _| {
         app.change(SetAvailability { availability: Availability::Away });
     }),

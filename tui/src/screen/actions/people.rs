@@ -22,7 +22,7 @@ pub const ACTIONS: &[Action] = &[
         |app, _| make_invite(app),
     ),
     command("code", "", "make a short code to read out, such as 7-uniform-quiz", |app, _| {
-        app.ask(OpenCode {}, Answer::Code);
+        app.ask(OpenCode { while_connected: None }, Answer::Code);
     }),
     command("add", "INVITE|CODE|USER@HOST", "add somebody", |app, what| {
         app.effects.push(Effect::Add(what.to_owned()));
