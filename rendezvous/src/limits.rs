@@ -54,8 +54,8 @@ pub const LEAVES: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(2).unwrap(), NonZe
 pub const CODE_TRIES_PER_HOUR: u32 = 120;
 /// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.
 pub const PUSH_BYTES: usize = 64 * 1024;
-/// A device that was refused for asking too often is read from again after this, or when it may ask again if that is sooner: to refuse costs nearly
-/// as much as to answer.
+/// A device that was refused for asking too often is read from again after this, or when it may ask again if that is sooner, and one for which there
+/// is no room after this: to refuse costs nearly as much as to answer.
 pub const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Logs in one list.
 pub const LOGS_PAGE: usize = 1_000;

@@ -8,7 +8,7 @@ use futures::{
 };
 use libp2p::Stream;
 use starling_wire::{
-    rendezvous::{Request, Response, ResponseBody},
+    rendezvous::{Refusal, Request, Response, ResponseBody},
     streams::{FrameReader, FrameWriter, ReadError},
 };
 use tokio::sync::mpsc;
@@ -49,6 +49,7 @@ pub async fn serve<F: Future<Output = ()>>(
 /// How long nothing is read from a device after an answer.
 fn pause_after(response: &Response) -> Duration {
     match &response.body {
+        Some(ResponseBody::Refused(refused)) if refused.reason() == Refusal::Full => REFUSED_PAUSE,
         Some(ResponseBody::Refused(refused)) => Duration::from_millis(refused.retry_after_ms).min(REFUSED_PAUSE),
         _ => Duration::ZERO,
     }
