@@ -145,3 +145,6 @@ pub const CUT_MESSAGES_MS: u64 = 600_000;
 pub const CUT_BYTES: usize = 32 * 1024;
 /// Newest rows of a conversation that are searched for what a removed device has written.
 pub const MAX_CUT_ROWS: usize = 2_000;
+
+/// How far was read changes with every message that is looked at: it is in the account's snapshot within this time.
+pub const READ_MARKS_WITHIN_MS: u64 = 10_000;

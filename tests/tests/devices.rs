@@ -22,6 +22,43 @@ fn sees(world: &World, who: &str, with: &str, texts: &[&str]) {
 }
 
 #[test]
+fn what_is_set_on_one_device_is_set_on_the_others() {
+    let world = three();
+    let status = |who: &str| world.json(who, &["rpc", "status"]);
+    let running = ["alice", "bob"].map(|who| world.daemon(who));
+    world.json("alice", &["chats", "pin", "@bob"]);
+    world.json("alice", &["profile", "username", "alice.first"]);
+    let sent = world.json("alice", &["send", "@bob", "hi", "--wait", "delivered"]);
+    // The other one was not there, and the home has it all; then both are.
+    let laptop = world.daemon("laptop");
+    sees(&world, "laptop", "@bob", &["hi"]);
+    until("the pin, the user name and the message's state", || {
+        let message = world.json("laptop", &["history", "@bob", "--limit", "1"]);
+        let pinned = world.json("laptop", &["chats", "show", "@bob"])["pinned"] == true;
+        let delivered = message["state"] == "delivered" && message["from"]["device"] == sent["from"]["device"];
+        (pinned && delivered && status("laptop")["username"] == "alice.first").then_some(())
+    });
+    world.json("laptop", &["chats", "pin", "@bob", "--undo"]);
+    world.json("laptop", &["profile", "username", "alice.second"]);
+    world.json("laptop", &["profile", "name", "Alice the second"]);
+    until("what the laptop has set", || {
+        let pinned = world.json("alice", &["chats", "show", "@bob"])["pinned"] == true;
+        let named = |who: &str| status(who)["name"] == "Alice the second" && status(who)["username"] == "alice.second";
+        (!pinned && named("alice") && named("laptop")).then_some(())
+    });
+    // A restart takes nothing back.
+    drop((running, laptop));
+    let _again = ["alice", "laptop"].map(|who| world.daemon(who));
+    until("both are online", || {
+        let online = |who: &str| status(who)["rendezvous"][0]["registered"] == true;
+        (online("alice") && online("laptop")).then_some(())
+    });
+    for who in ["alice", "laptop"] {
+        assert_eq!(status(who)["username"], "alice.second", "{who}");
+    }
+}
+
+#[test]
 fn a_second_device_is_linked_talks_and_is_removed() {
     let world = three();
     let accounts = ["alice", "laptop"].map(|who| world.json(who, &["whoami"])["account"].clone());

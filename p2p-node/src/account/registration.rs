@@ -179,9 +179,16 @@ impl Engine {
         }
     }
 
-    /// Reads the snapshot, as other devices may have changed it; once that is done, stores ours if it is newer.
+    /// Reads the snapshot if other devices may have changed it, or that was not done yet; then stores ours if it is newer.
     pub(super) fn check_snapshot(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        self.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
+        if self.counters.row.snapshot == 0 || !self.account.other_devices().is_empty() {
+            self.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
+            return;
+        }
+        if self.counters.row.snapshot_owed {
+            self.snapshot_soon(turn);
+        }
+        self.claim_username(turn, home);
     }
 
     /// What our account has at a server: we looked it up to begin our chain, or as the server does not take ours.

@@ -194,6 +194,14 @@ impl Engine {
         self.account.snapshot_due = Some(turn.now() + 1_000);
     }
 
+    /// The snapshot is written within a time, in milliseconds: for what changes often, and is told in another way, too.
+    pub(super) fn snapshot_within(&mut self, turn: &Turn<'_>, ms: u64) {
+        self.counters.row.snapshot_owed = true;
+        self.counters.dirty = true;
+        let due = turn.now() + ms;
+        self.account.snapshot_due = Some(self.account.snapshot_due.map_or(due, |d| d.min(due)));
+    }
+
     /// A home has stored our snapshot.
     pub(super) fn snapshot_stored(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if self.account.snapshot_due.is_some() {

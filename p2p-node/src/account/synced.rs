@@ -18,7 +18,7 @@ use crate::{
     account::commands::checked_name,
     api::types::TransientEvent,
     engine::Engine,
-    limits::MAX_SETTINGS,
+    limits::{MAX_SETTINGS, READ_MARKS_WITHIN_MS},
     net::NetCommand,
     store::{META, Reading, SETTINGS, Store, prefix},
     turn::{ChatSetting, Effect, EngineError, Turn},
@@ -237,7 +237,11 @@ impl Engine {
                 self.send_settings(turn, &device.id, &settings);
             }
         }
-        self.snapshot_soon(turn);
+        if news.iter().all(|(kind, _)| *kind == SettingKind::Read as i32) {
+            self.snapshot_within(turn, READ_MARKS_WITHIN_MS);
+        } else {
+            self.snapshot_soon(turn);
+        }
     }
 
     /// A device of ours is connected: it may have missed what was set.
