@@ -204,7 +204,10 @@ impl Conversations {
         (group.entry.appending, group.entry.behind) = (false, !passed);
         self.note_appended(turn, appended, behind.last)?;
         self.append_failed(turn, appended);
-        self.read_log_again(turn, cx, id);
+        if !passed {
+            // A server that keeps from the log what it hands out is not asked in a loop.
+            self.log_stopped(turn, cx, id, false);
+        }
         Ok(())
     }
 
