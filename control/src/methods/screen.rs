@@ -17,7 +17,7 @@ requests! {
         /// The name of the row.
         row: String,
         /// What it holds; null removes it.
-        value: Value,
+        value: Option<Value>,
     }
 }
 

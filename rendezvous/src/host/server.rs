@@ -42,6 +42,8 @@ use crate::{
 
 /// Sessions that wait to say that they are those of registered accounts; more wait themselves.
 const MEMBER_QUEUE: usize = 64;
+/// How long a server that ends waits for its connections to be closed.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// A connection whose session is that of a registered account, and its device.
 type Member = (ConnectionId, PeerId);
@@ -370,6 +372,17 @@ impl Server {
         if tokio::time::timeout(self.drain, all_gone).await.is_err() {
             tracing::info!(sessions = self.sessions.len(), "closing the remaining sessions");
         }
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        // Until they have heard of it; who does not finds out by itself.
+        let closed = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSING, closed).await;
         // What was acknowledged is durable already; this waits for requests that are being written.
         let _ = self.services.store.health.check().await;
         tracing::info!("stopped");

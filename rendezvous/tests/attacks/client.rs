@@ -190,6 +190,11 @@ impl Client {
 
     /// Registers a new account with this device.
     pub async fn register(&mut self) -> Option<ResponseBody> {
+        self.publish(true).await
+    }
+
+    /// Registers an account, or tries to without having worked for it.
+    pub async fn publish(&mut self, works: bool) -> Option<ResponseBody> {
         let account = AccountKey::from_seed(&rand::random());
         let joining = Joining::sign(&self.device, &account.id(), vec![1; 1216]);
         let chain = DeviceChain::create(&account, 1, [0; 32], &joining).unwrap();
@@ -197,7 +202,7 @@ impl Client {
         let bits = self.hello.register_bits;
         let puzzle = Puzzle::new("register", &key, &self.hello.nonce, account.id().as_bytes(), bits);
         let device_list = Bytes::copy_from_slice(chain.as_bytes());
-        let publish = Publish { device_list, solution: Some(puzzle.solve().0), token: String::new() };
+        let publish = Publish { device_list, solution: works.then(|| puzzle.solve().0), token: String::new() };
         self.ask(RequestBody::Publish(publish)).await
     }
 }

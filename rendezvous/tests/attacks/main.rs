@@ -119,6 +119,8 @@ async fn one_address_registers_a_few_accounts_an_hour() {
     let server = Running::start(|config| config.registration.per_address_per_hour = 3).await;
     for n in 0..5 {
         let mut client = Client::connect(&server).await.unwrap();
+        // As clients do: the first time says what has to be done.
+        assert!(is_refused(&client.publish(false).await, Refusal::Denied));
         let answer = client.register().await;
         assert_eq!(answer == Some(ResponseBody::Done(true)), n < 3, "{n}: {answer:?}");
     }

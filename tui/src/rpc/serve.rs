@@ -308,7 +308,7 @@ impl Serve<screen::Get> for Session {
 
 impl Serve<screen::Set> for Session {
     async fn serve(&self, request: screen::Set) -> Result<Done, Error> {
-        self.served.screen.keep(request.row, request.value).await?;
+        self.served.screen.keep(request.row, request.value.unwrap_or_default()).await?;
         Ok(Done {})
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{actions::Keys, theme::Theme};
+use super::{actions::Keys, notify, theme::Theme};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -80,7 +80,14 @@ impl Config {
     /// Reads the configuration; what is not set is the default.
     pub fn load() -> CliResult<Self> {
         let table = read("config.toml")?.unwrap_or_default();
-        table.try_into().map_err(|e| CliError::usage(format!("config.toml is not valid: {e}")))
+        let config: Self = table
+            .try_into()
+            .map_err(|e| CliError::usage(format!("config.toml is not valid: {}", e.to_string().trim())))?;
+        if !config.quiet_hours.is_empty() && notify::span(&config.quiet_hours).is_none() {
+            return Err(CliError::usage(format!("config.toml: quiet_hours = \"{}\" is no span", config.quiet_hours))
+                .hint("write it as \"22:00-07:00\""));
+        }
+        Ok(config)
     }
 
     /// The key map.
@@ -108,9 +115,9 @@ impl Config {
         if let Some(chosen) = chosen.and_then(|name| Theme::named(name.trim())).filter(|_| theme.name != "mono") {
             theme = chosen;
         }
-        Ok(match read("theme.toml")? {
-            Some(table) => theme.with(&table),
-            None => theme,
-        })
+        match read("theme.toml")? {
+            Some(table) => theme.with(&table).map_err(|e| CliError::usage(format!("theme.toml: {e}"))),
+            None => Ok(theme),
+        }
     }
 }

@@ -3,14 +3,20 @@
 use super::{clock::minute_of_day, config::Config};
 use crate::terminal::safe_line;
 
-/// Whether now lies in hours such as `22:00-07:00`.
-fn is_quiet(hours: &str, now: u64) -> bool {
+/// The minutes of the day at which hours such as `22:00-07:00` begin and end.
+pub fn span(hours: &str) -> Option<(u64, u64)> {
     let time = |text: &str| -> Option<u64> {
         let (h, m) = text.trim().split_once(':')?;
         let (h, m): (u64, u64) = (h.parse().ok()?, m.parse().ok()?);
         (h < 24 && m < 60).then_some(h * 60 + m)
     };
-    match hours.split_once('-').and_then(|(a, b)| Some((time(a)?, time(b)?))) {
+    let (from, to) = hours.split_once('-')?;
+    Some((time(from)?, time(to)?))
+}
+
+/// Whether now lies in hours such as `22:00-07:00`.
+fn is_quiet(hours: &str, now: u64) -> bool {
+    match span(hours) {
         Some((from, to)) if from <= to => (from..to).contains(&now),
         Some((from, to)) => now >= from || now < to,
         None => false,

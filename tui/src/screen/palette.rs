@@ -18,6 +18,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{
     actions::{Binding, Command},
     app::App,
+    card::wrap,
     component::{Component, Handled},
     theme::Theme,
     timeline::cut,
@@ -89,6 +90,9 @@ impl Row {
         Self { name: name.into(), help: help.into(), key: key.into(), run }
     }
 }
+
+/// Rows that are shown below a text however long it is.
+const ROWS_BELOW_TEXT: usize = 3;
 
 /// The popup.
 pub struct Palette {
@@ -187,7 +191,8 @@ impl Palette {
     /// Draws it in the middle of an area; gives where the cursor is.
     fn draw(&mut self, area: Rect, buffer: &mut Buffer, theme: &Theme) -> Option<Position> {
         let width = area.width.saturating_sub(4).min(84);
-        let head = self.text.len() as u16 + u16::from(self.filters) + u16::from(!self.text.is_empty());
+        let text = self.wrapped_text(width.saturating_sub(3), area.height.saturating_sub(4));
+        let head = text.len() as u16 + u16::from(self.filters) + u16::from(!text.is_empty());
         let wanted = (self.rows.len() as u16).saturating_add(head + 2).max(6);
         let height = wanted.min(area.height.saturating_sub(2));
         let place = Rect {
@@ -222,15 +227,34 @@ impl Palette {
             cursor = Some(Position::new(inner.x + 2 + query.width() as u16, y));
             y += 1;
         }
-        for line in &self.text {
+        for line in &text {
             if y < bottom {
                 buffer.set_line(inner.x + 1, y, line, inner.width - 1);
                 y += 1;
             }
         }
-        y += u16::from(!self.text.is_empty());
+        // Space below the text, unless the rows need it.
+        let spare = usize::from(bottom.saturating_sub(y)) > self.rows.len().min(ROWS_BELOW_TEXT);
+        y += u16::from(!text.is_empty() && spare);
         self.draw_rows(Rect { y, height: bottom.saturating_sub(y), ..inner }, buffer, theme);
         cursor
+    }
+
+    /// The text above the rows in lines of a width. The rows that a question has are always there: text that leaves no room for them is cut.
+    fn wrapped_text(&self, width: u16, height: u16) -> Vec<Line<'static>> {
+        let room = usize::from(height).saturating_sub(self.rows.len().min(ROWS_BELOW_TEXT) + usize::from(self.filters));
+        let mut lines: Vec<Line<'static>> = Vec::new();
+        for line in &self.text {
+            let style = line.spans.first().map_or(line.style, |span| line.style.patch(span.style));
+            lines.extend(wrap(&[line.to_string()], width).into_iter().map(|row| Line::styled(row, style)));
+        }
+        if lines.len() > room {
+            lines.truncate(room);
+            if let Some(last) = lines.last_mut() {
+                *last = Line::styled(cut(&format!("{last}…………"), width), last.style);
+            }
+        }
+        lines
     }
 
     fn draw_rows(&mut self, inner: Rect, buffer: &mut Buffer, theme: &Theme) {

@@ -129,11 +129,14 @@ impl Theme {
     }
 
     /// Changes single colours, as `theme.toml` says: `accent = "#88c0d0"` or a colour's name.
-    pub fn with(mut self, colours: &toml::Table) -> Self {
+    ///
+    /// # Errors
+    /// If something in it is no colour, or there is no such part of the screen: what is wrong.
+    pub fn with(mut self, colours: &toml::Table) -> Result<Self, String> {
         for (name, value) in colours {
-            let Some(colour) = value.as_str().and_then(|v| v.parse::<Color>().ok()) else {
-                continue;
-            };
+            let colour = value.as_str().and_then(|v| v.parse::<Color>().ok()).ok_or_else(|| {
+                format!("{name}: {value} is no colour; \"#88c0d0\" is one, or a name such as \"blue\"")
+            })?;
             let style = match name.as_str() {
                 "text" => &mut self.text,
                 "dim" => &mut self.dim,
@@ -149,10 +152,13 @@ impl Theme {
                     self.selected = Style::new().bg(colour);
                     continue;
                 }
-                _ => continue,
+                _ => {
+                    let parts = "text, dim, border, accent, own, peer, good, warn, bad, code or selected";
+                    return Err(format!("there is no “{name}” to colour: {parts}"));
+                }
             };
             *style = style.fg(colour);
         }
-        self
+        Ok(self)
     }
 }

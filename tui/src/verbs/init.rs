@@ -220,8 +220,8 @@ fn show(global: &Global, profile: &Profile, account: AccountId, device: DeviceId
     print(SafeText::block(
         "\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n",
     ))?;
-    for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(6).enumerate() {
-        let line: Vec<String> = line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 6 + j + 1)).collect();
+    for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(4).enumerate() {
+        let line: Vec<String> = line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 4 + j + 1)).collect();
         print(format!("  {}", line.join(" ").trim_end()))?;
     }
     print("")

@@ -473,10 +473,11 @@ fn a_server_that_asks_for_time_gets_it() {
     let mut world = World::new(14);
     let id = world.home(9, false);
     let dial = *world.dials.first_key_value().unwrap().0;
-    let connection = world.connect(9, false, Some(dial));
+    world.connect(9, false, Some(dial));
     world.open_streams();
     world.input(Input::HomeEnded { home: id, reason: "restarting".into(), come_again: Some(10 * SECOND) });
-    world.disconnect(connection);
+    // The one that takes its place knows nothing of this connection.
+    assert!(world.open.is_empty());
     let before = world.log.len();
     world.pass(Duration::from_millis(9_900));
     assert_eq!(world.log.len(), before);

@@ -110,11 +110,19 @@ impl Connectivity {
     }
 
     pub(super) fn home_failed(&mut self, id: HomeId, reason: String) {
-        if let Some(home) = self.homes.get_mut(&id) {
-            home.session = Session::Down;
-            self.schedule_home(id);
-        }
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        home.session = Session::Down;
+        let peer = home.peer();
+        self.schedule_home(id);
+        // A server that was restarted knows nothing of the connection, and does not say so.
+        self.close_connections(peer);
         self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
+    }
+
+    fn close_connections(&mut self, peer: Option<PeerId>) {
+        if let Some(peer) = peer {
+            self.act(Action::Disconnect(peer));
+        }
     }
 
     pub(super) fn home_ended(&mut self, now: Instant, id: HomeId, reason: String, come_again: Option<Duration>) {
@@ -126,6 +134,9 @@ impl Connectivity {
         if let Some(wait) = come_again {
             // Not all of its clients at the same moment.
             home.backoff.postpone(now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
+            // It ends: what takes its place knows nothing of the connection.
+            let peer = home.peer();
+            self.close_connections(peer);
         }
         self.end_liveness(Subject::Home(id));
         self.schedule_home(id);

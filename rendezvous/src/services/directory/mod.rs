@@ -72,12 +72,15 @@ async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -
     if services.space.is_full() {
         return Err(Refusal::Full.into());
     }
-    if let Some(origin) = &session.origin {
-        services.registrations.check(origin)?;
-    }
+    // What is not paid for does not count: clients ask first, and learn what to do.
+    let count = || session.origin.as_ref().map_or(Ok(()), |origin| services.registrations.check(origin));
     match policy.registration.mode {
         RegistrationMode::Closed => Err(Refusal::RegistrationClosed.into()),
         RegistrationMode::Invite => {
+            if publish.token.is_empty() {
+                return Err(Refusal::Denied.into());
+            }
+            count()?;
             let token = *blake3::hash(publish.token.as_bytes()).as_bytes();
             tokens::pay_with_token(&*services.store.records, token, account, now_ms() / 1000).await?;
             Ok(Some(token))
@@ -86,7 +89,11 @@ async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -
             let bits = policy.registration.work_bits;
             let puzzle = Puzzle::new("register", &services.server_key, &session.nonce, account, bits);
             let paid = publish.solution.is_some_and(|solution| puzzle.check(Solution(solution)));
-            if paid { Ok(None) } else { Err(Refusal::Denied.into()) }
+            if !paid {
+                return Err(Refusal::Denied.into());
+            }
+            count()?;
+            Ok(None)
         }
     }
 }

@@ -77,8 +77,9 @@ impl Keys {
         Some(keys)
     }
 
-    /// Binds other keys: `reply = "R"`, or several, `["R", "Ctrl-R"]`.
+    /// Binds other keys: `reply = "R"`, or several, `["R", "Ctrl-R"]`. They are taken from the actions that have them by default.
     pub fn rebind(&mut self, table: &toml::Table) -> Result<(), String> {
+        let mut taken = HashMap::new();
         for (name, value) in table {
             let Some(binding) = binding(name) else {
                 return Err(format!("there is no action “{name}”; `F1` lists them"));
@@ -91,9 +92,11 @@ impl Keys {
             self.map.retain(|_, bound| bound.name != name);
             for text in chords {
                 let chord = parse(text).ok_or_else(|| format!("“{text}” is no key"))?;
-                if let Some(other) = self.map.insert((binding.place.into(), chord), binding) {
-                    return Err(format!("“{text}” is bound to both {name} and {}", other.name));
+                let place = (binding.place.into(), chord);
+                if let Some(other) = taken.insert(place, name).filter(|other| *other != name) {
+                    return Err(format!("“{text}” is bound to both {other} and {name}"));
                 }
+                self.map.insert(place, binding);
             }
         }
         Ok(())
@@ -208,7 +211,10 @@ mod tests {
         assert_eq!(name(&keys, 'r'), Some("reply"));
         keys.rebind(&"reply = \"Z\"".parse().unwrap()).unwrap();
         assert_eq!((name(&keys, 'r'), name(&keys, 'Z')), (None, Some("reply")));
-        assert!(keys.rebind(&"edit = \"Z\"".parse().unwrap()).unwrap_err().contains("both"));
+        assert!(keys.rebind(&"edit = \"Z\"\nreply = \"Z\"".parse().unwrap()).unwrap_err().contains("both"));
+        // As the README has it: the user's own key goes before one of the defaults.
+        keys.rebind(&"reply = \"R\"".parse().unwrap()).unwrap();
+        assert_eq!((name(&keys, 'R'), keys.keys_of("retry")), (Some("reply"), String::new()));
         assert!(keys.rebind(&"nonsense = \"Z\"".parse().unwrap()).is_err());
         for name in ["default", "vim", "emacs", "minimal"] {
             let keys = Keys::profile(name).unwrap();

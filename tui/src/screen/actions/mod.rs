@@ -165,6 +165,10 @@ impl App {
         if rest.is_empty() && !command.may_be_bare {
             return self.show_usage(command);
         }
+        if !rest.is_empty() && command.arguments.is_empty() {
+            self.warn(format!("/{name} takes no words: it is about what is open here."));
+            return;
+        }
         let line = self.composer.text();
         self.composer.set("");
         self.toast = None;

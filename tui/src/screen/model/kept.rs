@@ -127,17 +127,17 @@ impl Kept {
 
     /// The request that keeps this of a chat.
     pub fn set_chat(chat: &ChatId, kept: &KeptChat) -> screen::Set {
-        screen::Set { row: format!("chat:{chat}"), value: kept.to_row() }
+        screen::Set { row: format!("chat:{chat}"), value: Some(kept.to_row()) }
     }
 
     /// The request that forgets what is kept of a chat.
     pub fn remove_chat(chat: &ChatId) -> screen::Set {
-        screen::Set { row: format!("chat:{chat}"), value: Value::Null }
+        screen::Set { row: format!("chat:{chat}"), value: None }
     }
 
     /// The request that keeps which chat is open.
     pub fn set_open(chat: &ChatId) -> screen::Set {
-        screen::Set { row: OPEN.into(), value: chat.as_str().into() }
+        screen::Set { row: OPEN.into(), value: Some(chat.as_str().into()) }
     }
 }
 
@@ -160,8 +160,10 @@ mod tests {
             let place = Some(Place { message: id(3), row: 2 });
             let chat = KeptChat { draft, place, numbers: numbers.clone() };
             let c1 = ChatId::from("c1");
-            let mut rows: BTreeMap<String, Value> =
-                [Kept::set_open(&c1), Kept::set_chat(&c1, &chat)].into_iter().map(|set| (set.row, set.value)).collect();
+            let mut rows: BTreeMap<String, Value> = [Kept::set_open(&c1), Kept::set_chat(&c1, &chat)]
+                .into_iter()
+                .map(|set| (set.row, set.value.unwrap()))
+                .collect();
             rows.extend([("chat:c2".to_owned(), json!(7)), ("later".to_owned(), json!({}))]);
             let kept = Kept::from_rows(rows);
             assert_eq!(kept.open.as_ref(), Some(&c1));
