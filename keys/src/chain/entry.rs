@@ -10,6 +10,7 @@ const JOIN_DOMAIN: &str = "starling device joins account v1";
 const HASH_CONTEXT: &str = "starling 2026 device chain entry hash v1";
 const REMOVALS_CONTEXT: &str = "starling 2026 device chain removals hash v1";
 const RECOVERY_CONTEXT: &str = "starling 2026 device chain recovery key hash v1";
+const CHANGE_CONTEXT: &str = "starling 2026 device chain change tag v1";
 const SEAL_CONTEXT: &str = "starling 2026 device seal key hash v1";
 
 /// Devices that an account of version 0.1 could have.
@@ -30,6 +31,17 @@ impl Head {
             hasher.update(&entry.hash.0);
         }
         Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl Head {
+    /// Names what the entry with this head did to a device.
+    pub(super) fn change_tag(&self, device: &DeviceId) -> [u8; 8] {
+        let mut hasher = blake3::Hasher::new_derive_key(CHANGE_CONTEXT);
+        hasher.update(&self.0).update(device.as_bytes());
+        let mut tag = [0; 8];
+        hasher.finalize_xof().fill(&mut tag);
+        tag
     }
 }
 

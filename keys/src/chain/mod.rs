@@ -5,6 +5,7 @@
 //! only, and [`DeviceChain::reconcile`] settles the case that two entries were written on one head. A [`LeafPath`] proves that a single
 //! device belongs to an account without the rest of the chain.
 
+mod changes;
 mod codec;
 mod entry;
 mod held;
@@ -17,6 +18,7 @@ mod tests;
 use std::ops::Deref;
 
 pub use self::{
+    changes::{Change, ChangeKind},
     codec::Summary,
     entry::{Entry, Head, Joining, Op, Rights, SignWith, Signer, recovery_hash},
     held::Held,

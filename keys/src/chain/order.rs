@@ -34,7 +34,7 @@ pub struct Fork {
 impl DeviceChain {
     /// How `other`, of the same account, stands to this. A list of version 0.1 stands before every chain.
     pub fn relation(&self, other: &Self) -> Relation {
-        let common = self.heads.iter().zip(&other.heads).take_while(|(a, b)| a == b).count();
+        let common = self.common(other) as usize;
         match (common == self.heads.len(), common == other.heads.len()) {
             (true, true) => Relation::Same,
             (true, false) => Relation::Extends,
@@ -120,11 +120,7 @@ impl DeviceChain {
     pub(super) fn fold(links: &[Link]) -> super::State {
         let mut state = super::State::default();
         for (seq, link) in links.iter().enumerate() {
-            // They were checked when the chain was built.
-            let _ = match link {
-                Link::Entry(entry) => state.apply(entry),
-                Link::Removals(entries) => state.apply_removals(seq as u32, entries),
-            };
+            state.apply_link(seq as u32, link);
         }
         state
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ChainError, Entry, MAX_DEPTH, MAX_DEVICES, MAX_LINKS, MAX_ORDINARY_LINKS, Op, Rights, Signer, order::standing,
+    ChainError, Entry, Link, MAX_DEPTH, MAX_DEVICES, MAX_LINKS, MAX_ORDINARY_LINKS, Op, Rights, Signer, order::standing,
 };
 use crate::{DeviceId, RendezvousAddr};
 
@@ -141,6 +141,14 @@ impl State {
             _ => MAX_ORDINARY_LINKS,
         };
         if seq < room { Ok(()) } else { Err(ChainError::Full) }
+    }
+
+    /// Takes what stands at a place of a chain that was checked when it was built.
+    pub(super) fn apply_link(&mut self, seq: u32, link: &Link) {
+        let _ = match link {
+            Link::Entry(entry) => self.apply(entry),
+            Link::Removals(entries) => self.apply_removals(seq, entries),
+        };
     }
 
     fn check_signer(&self, entry: &Entry) -> Result<(), ChainError> {

@@ -56,6 +56,30 @@ fn a_chain_survives_the_wire_whole_and_in_parts() {
 }
 
 #[test]
+fn what_a_chain_did_to_devices_is_told_alike_by_all_who_hold_it() {
+    let chain = account(2);
+    let phone = chain.add(&by(&key(1)), 9, &joining(&chain.account, &key(2)), Rights::Member).unwrap();
+    // A clock that is behind does not put a change before an earlier one.
+    let without = phone.remove(&by(&key(0)), 5, key(1).id()).unwrap();
+    let again = without.recover(&root(), 20, &joining(&chain.account, &key(3))).unwrap();
+    let told = |chain: &DeviceChain, after| -> Vec<_> {
+        chain.changes_after(after).iter().map(|c| (c.kind, c.device, c.by, c.time)).collect()
+    };
+    let expected = [
+        (ChangeKind::Joined, key(2).id(), Some(key(1).id()), 9),
+        (ChangeKind::Left, key(1).id(), Some(key(0).id()), 9),
+        (ChangeKind::Recovered, key(3).id(), None, 20),
+    ];
+    assert_eq!(told(&again, chain.len()), expected);
+    assert_eq!(again.changes_after(phone.len()), again.changes_after(chain.len())[1..]);
+    assert_eq!(again.newest_time(), 20);
+    // The same done in a rival chain is another change.
+    let rival = chain.add(&by(&key(1)), 10, &joining(&chain.account, &key(2)), Rights::Member).unwrap();
+    assert_ne!(rival.changes_after(chain.len())[0].tag, phone.changes_after(chain.len())[0].tag);
+    assert_eq!(rival.common(&again), chain.len());
+}
+
+#[test]
 fn only_admins_and_the_root_change_a_chain() {
     let (chain, stranger, member) = (account(1), key(50), key(51));
     let account = chain.account;
