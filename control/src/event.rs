@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::{
-    Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, MessageKey, MessageRef, Presence, Status,
-    Time, Via,
+    Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, DeviceNote, MessageKey, MessageRef, Presence,
+    Status, Time, Via,
 };
 
 /// The version of the lines. Fields and types are only ever added to one version.
@@ -109,6 +109,17 @@ pub enum EventKind {
         /// Who.
         contact: ContactRef,
     },
+    /// The devices of a contact have changed: one has joined or left, or somebody else may be there.
+    #[serde(rename = "contact.devices")]
+    ContactDevices {
+        /// The conversation with the contact.
+        chat: ChatRef,
+        /// The line about it in the conversation.
+        message: MessageRef,
+        /// What it says; absent if the line is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device_note: Option<DeviceNote>,
+    },
     /// This account has blocked somebody.
     #[serde(rename = "contact.blocked")]
     ContactBlocked {
@@ -138,6 +149,21 @@ pub enum EventKind {
     DeviceRemoved {
         /// The device.
         device: DeviceId,
+    },
+    /// A contact knows something of the account's devices that its rendezvous was not told: somebody has the key of a device that may change the
+    /// account. To undo it remove the device, and the one that has signed it; `device.recover` if that is not enough.
+    #[serde(rename = "device.hidden")]
+    DeviceHidden {
+        /// Who knows it.
+        contact: ContactRef,
+        /// What was done: `joined`, `left`, `recovered`, `changed` (rights or rendezvous), `forked` (a second history).
+        change: String,
+        /// The device that it was done to.
+        device: DeviceId,
+        /// What that is called, by its own word; empty if that is not known.
+        name: String,
+        /// The device whose key has signed it; null for the recovery phrase.
+        by: Option<DeviceId>,
     },
     /// Somebody calls.
     #[serde(rename = "call.incoming")]
@@ -224,10 +250,12 @@ impl EventKind {
             Self::ContactRequested { .. } => "contact.requested",
             Self::ContactAccepted { .. } => "contact.accepted",
             Self::ContactKeyChanged { .. } => "contact.key_changed",
+            Self::ContactDevices { .. } => "contact.devices",
             Self::ContactBlocked { .. } => "contact.blocked",
             Self::DeviceAsks { .. } => "device.asks",
             Self::DeviceLinked { .. } => "device.linked",
             Self::DeviceRemoved { .. } => "device.removed",
+            Self::DeviceHidden { .. } => "device.hidden",
             Self::CallIncoming { .. } => "call.incoming",
             Self::CallState { .. } => "call.state",
             Self::CallEnded { .. } => "call.ended",
@@ -247,6 +275,7 @@ impl EventKind {
             | Self::MessageReaction(change) => Some(&change.chat),
             Self::MessageState { chat, .. }
             | Self::Typing { chat, .. }
+            | Self::ContactDevices { chat, .. }
             | Self::CallIncoming { chat, .. }
             | Self::CallState { chat, .. }
             | Self::CallEnded { chat, .. } => Some(chat),

@@ -28,13 +28,14 @@ mod timeline;
 mod turn;
 
 pub use account::link::{AccountLink, NewDevice};
+pub use account::recovery::Recovery;
 pub use api::error::{
     CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound, Unreachable,
 };
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
-    Contact, ContactState, DeliveryState, Device, DurableEvent, DurableEventKind, HomeStatus, InvalidId, Message,
-    MessageId, Request, Status, TransientEvent, Via,
+    Contact, ContactState, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
+    HiddenChange, HomeStatus, InvalidId, Message, MessageId, Request, Status, TransientEvent, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;

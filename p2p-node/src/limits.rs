@@ -135,6 +135,11 @@ pub const MAX_TALK_MS: u64 = 2_000;
 pub const ACK_DELAY: std::time::Duration = std::time::Duration::from_millis(4);
 /// Addresses that are kept of one device: those of its interfaces, in both families and over both transports. Each is one that its user has us dial.
 pub const MAX_DEVICE_ADDRESSES: usize = 8;
+/// Chains of our account that contacts have shown and that wait for an answer of our home: each is up to 64 KiB, and one is all there ever is
+/// unless somebody misuses a key.
+pub const MAX_SHOWN_CHAINS: usize = 4;
+/// How long the same device chain is not sent into a conversation again: who asks for it again and again gets it seldom.
+pub const ECHO_AGAIN_MS: u64 = 60_000;
 
 /// Most settings that the devices of an account agree on: some for each of [`MAX_CONTACTS`] conversations.
 pub const MAX_SETTINGS: usize = 8 * MAX_CONTACTS;

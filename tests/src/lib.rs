@@ -301,11 +301,12 @@ impl World {
         child.wait().unwrap().code().unwrap_or(-1)
     }
 
-    /// The texts of a conversation.
+    /// The texts of a conversation, without lines about devices.
     pub fn texts(&self, profile: &str, with: &str, limit: usize) -> Vec<String> {
         let output = self.run(profile, &["history", with, "--json", "--limit", &limit.to_string()]);
         let lines = String::from_utf8(output.stdout).unwrap();
-        lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["text"].as_str().unwrap().to_owned()).collect()
+        let messages = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        messages.filter(|m| m["device_note"].is_null()).map(|m| m["text"].as_str().unwrap().to_owned()).collect()
     }
 }
 

@@ -1,9 +1,29 @@
 //! Several devices of one account, between real programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::{io::Write, process::Stdio};
+
 use serde_json::Value;
 use starling_media::audio;
 use starling_tests::{Process, World, until};
+
+/// Runs a verb with something on its standard input; its exit code and standard error.
+fn with_input(world: &World, who: &str, args: &[&str], input: &str) -> (i32, String) {
+    let mut command = world.starling(who);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// What somebody's conversation says of the other's devices: what has happened, in the order in which it has.
+fn device_lines(world: &World, who: &str, with: &str) -> Vec<Value> {
+    let output = world.run(who, &["history", with, "--json", "--limit", "50"]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let messages = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    messages.filter(|m| !m["device_note"].is_null()).map(|m| m["device_note"].clone()).collect()
+}
 
 /// Alice with two devices, and bob.
 fn three() -> World {
@@ -221,4 +241,45 @@ fn heard_on(world: &World, who: &str) {
     };
     let before = packets().unwrap_or(0);
     until("a second of sound", || packets().filter(|now| *now > before + 50));
+}
+
+#[test]
+fn contacts_see_devices_come_and_go_and_a_recovery_with_the_phrase_removes_all_others() {
+    let world = World::new();
+    let made = world.json("alice", &["init", "--name", "alice", "--rendezvous", &world.address]);
+    let phrase = made["recovery_phrase"].as_str().unwrap();
+    world.person("bob");
+    world.befriend("alice", "bob");
+    world.json("bob", &["contacts", "verify", "@alice", "--yes"]);
+    let _bob = world.daemon("bob");
+    let news = world.listen("bob", "now");
+    world.link("alice", "laptop");
+    let joined = news.wait_for("the device", |e| e["type"] == "contact.devices");
+    assert_eq!(joined["device_note"]["change"], "joined");
+    assert_ne!(joined["device_note"]["name"], "", "{joined}");
+    let contact = || world.json("bob", &["rpc", "contacts"])[0].clone();
+    assert_eq!((&contact()["verified"], &contact()["key_changed"]), (&true.into(), &false.into()));
+    let before = world.json("alice", &["device", "list"]);
+    assert_ne!(before["name"], "");
+
+    // The wrong phrase changes nothing; the right one is given while the device runs, or not.
+    let _alice = world.daemon("alice");
+    let other = starling_keys::RecoveryPhrase::generate();
+    let (exit, why) = with_input(&world, "alice", &["device", "recover", "--json"], &other.words());
+    assert!(exit != 0 && why.contains("another account"), "{exit}: {why}");
+    let (exit, why) = with_input(&world, "alice", &["device", "recover", "--json"], phrase);
+    assert_eq!(exit, 0, "{why}");
+    let alarm = news.wait_for("the alarm", |e| e["device_note"]["change"] == "recovered");
+    assert_eq!(alarm["type"], "contact.devices");
+    until("the end of the verification", || (contact()["key_changed"] == true).then_some(()));
+    assert_eq!(contact()["devices"].as_array().map(Vec::len), Some(1));
+    let changes: Vec<Value> = device_lines(&world, "bob", "@alice").iter().map(|note| note["change"].clone()).collect();
+    assert_eq!(changes, ["joined", "recovered"]);
+    until("a refusal", || {
+        let (exit, why) = world.error("laptop", &["send", "@bob", "hello?"]);
+        (exit != 0 && why.contains("no longer one of its account")).then_some(())
+    });
+    world.json("bob", &["contacts", "verify", "@alice", "--yes"]);
+    says(&world, "bob", "@alice", "welcome back");
+    assert!(!world.texts("laptop", "@bob", 50).iter().any(|t| t == "welcome back"));
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::{DecodeError, Message as _};
 
-use crate::name;
+use crate::{DeviceLabel, name};
 
 /// Why an inbox item was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +62,9 @@ pub struct InboxBody {
     /// The whole name where `name` is cut; only in the encoded form.
     #[prost(string, tag = "9")]
     pub full_name: String,
+    /// What the sender's devices are called.
+    #[prost(message, repeated, tag = "10")]
+    pub labels: Vec<DeviceLabel>,
 }
 
 impl InboxBody {
@@ -79,6 +82,7 @@ impl InboxBody {
         let mut body = Self::decode(bytes)?;
         let full_name = std::mem::take(&mut body.full_name);
         body.name = name::from_fields(&body.name, &full_name).ok_or(InboxError::Name)?;
+        body.labels = DeviceLabel::received(std::mem::take(&mut body.labels)).ok_or(InboxError::Name)?;
         body.known = body.known.map(Known::joined).transpose()?;
         Ok(body)
     }
@@ -126,6 +130,9 @@ pub struct Known {
     /// See `named_clock`.
     #[prost(fixed64, tag = "13")]
     pub named_by: u64,
+    /// What their devices are called.
+    #[prost(message, repeated, tag = "14")]
+    pub labels: Vec<DeviceLabel>,
 }
 
 impl Known {
@@ -137,7 +144,8 @@ impl Known {
     fn joined(self) -> Result<Self, InboxError> {
         let name = name::from_fields(&self.name, &self.full_name).ok_or(InboxError::Name)?;
         let alias = name::from_fields(&self.alias, &self.full_alias).ok_or(InboxError::Name)?;
-        Ok(Self { name, alias, full_name: String::new(), full_alias: String::new(), ..self })
+        let labels = DeviceLabel::received(self.labels).ok_or(InboxError::Name)?;
+        Ok(Self { name, alias, labels, full_name: String::new(), full_alias: String::new(), ..self })
     }
 }
 

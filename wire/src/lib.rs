@@ -8,6 +8,7 @@ pub mod direct;
 mod event;
 mod frame;
 pub mod inbox;
+mod label;
 pub mod limits;
 pub mod link;
 mod log;
@@ -23,10 +24,11 @@ pub mod streams;
 pub use candidate::{Candidate, CandidateError, LogContent};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
-    Batch, Body, Clock, Cut, CutMessage, Delete, Devices, Edit, Event, EventError, EventId, Profile, Reaction, Receipt,
-    Text,
+    Batch, Body, Clock, Cut, CutMessage, Delete, Devices, Edit, Event, EventError, EventId, KnownChain, MAX_CHAINS,
+    Profile, Reaction, Receipt, Text,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
+pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use pow::{Puzzle, Solution};
 pub use setting::{Setting, SettingKind};

@@ -4,10 +4,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::{inbox::InboxError, name};
-
-/// Longest kind of a device.
-const MAX_KIND: usize = 64;
+use crate::{inbox::InboxError, label::MAX_KIND, name};
 
 /// Whose account the code leads into: shows that both sides used the same code.
 #[derive(Clone, PartialEq, prost::Message)]

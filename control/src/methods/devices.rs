@@ -32,6 +32,16 @@ requests! {
         rights: Rights,
     }
 
+    /// What the recovery phrase's key is to sign so that the device of this profile is the only one of the account. `starling device recover` signs
+    /// it, and gives it to `device.recover`: the phrase itself is never given to the node.
+    Recovery = "device.recovery" -> ToRecover => {}
+
+    /// Takes the account's device chain with a recovery at its end: all other devices are removed. The answer comes when a rendezvous has it.
+    Recover = "device.recover" -> Answered, within |_| ASKS_OTHERS => {
+        /// The chain (base64).
+        chain: String,
+    }
+
     /// Removes a device from the account.
     Remove = "device.remove" -> Removed, within |_| ASKS_OTHERS => {
         /// The device, or the beginning of its id.
@@ -46,6 +56,19 @@ pub struct LinkCode {
     pub code: String,
     /// The rendezvous at which it can be used.
     pub rendezvous: Option<String>,
+}
+
+/// What is to be signed for a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToRecover {
+    /// The account's device chain, as this device knows it (base64).
+    pub chain: String,
+    /// This device.
+    pub device: DeviceId,
+    /// Its sealing key (base64).
+    pub seal_key: String,
+    /// Its signature over its wish to belong to the account (base64).
+    pub proof: String,
 }
 
 /// A device that was answered or changed.

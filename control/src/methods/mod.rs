@@ -139,6 +139,8 @@ table! {
     devices::AnswerLink,
     devices::SetRights,
     devices::Remove,
+    devices::Recovery,
+    devices::Recover,
     profile::SetName,
     profile::SetUsername,
     profile::SetRendezvous,

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, CallNote, DeviceId, MessageId, Time};
+use super::{AccountId, CallNote, DeviceId, DeviceNote, MessageId, Time};
 
-/// A message of a conversation, or the note of a call in it.
+/// A message of a conversation, the note of a call in it, or a line about a device of a contact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
     /// Its id.
@@ -42,6 +42,9 @@ pub struct Message {
     pub via: Via,
     /// What there is to know of the call that it is the note of.
     pub call: Option<CallNote>,
+    /// What there is to know of the device that it is a line about.
+    #[serde(default)]
+    pub device_note: Option<DeviceNote>,
 }
 
 /// The author of a message.

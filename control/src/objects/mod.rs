@@ -37,7 +37,10 @@ pub use call::{
     RelayTest, SoundDevice,
 };
 pub use message::{Author, DeliveryState, Format, Message, MessageKey, MessageRef, Reaction, Via};
-pub use people::{Chat, ChatKind, ChatRef, Contact, ContactRef, ContactState, Device, Path, Presence, Request, Rights};
+pub use people::{
+    Chat, ChatKind, ChatRef, Contact, ContactRef, ContactState, Device, DeviceChange, DeviceNote, Path, Presence,
+    Request, Rights,
+};
 pub use stats::{CallStats, Heard, PatternSeen, RouteStats, SelfState, VideoStats};
 pub use status::{Audience, Peers, Privacy, Reachability, Rendezvous, Status};
 

@@ -168,11 +168,44 @@ pub enum Rights {
     Bot,
 }
 
+/// What a conversation says of a device of a contact: the author of the message is the contact, on this device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceNote {
+    /// What has happened.
+    pub change: DeviceChange,
+    /// What the device is called, by the contact's word; empty if that is not known.
+    pub name: String,
+    /// What it is, by the contact's word: an operating system, for example; empty if that is not known.
+    pub system: String,
+}
+
+words! {
+    /// What has happened to the devices of a contact.
+    #[derive(Default)]
+    DeviceChange {
+        /// One has joined the account.
+        #[default]
+        Joined = "joined",
+        /// One was removed from it.
+        Left = "left",
+        /// One has taken the place of all others, with the account's recovery phrase: make sure who is there.
+        Recovered = "recovered",
+        /// Somebody has written a history of the account's devices that contradicts the one known for long: make sure who is there.
+        Forked = "forked",
+    }
+}
+
 /// A device of the account of this profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
     /// Its id.
     pub device: DeviceId,
+    /// What it is called: the name of its machine; empty if that is not known here.
+    #[serde(default)]
+    pub name: String,
+    /// What it says that it is: an operating system, for example; empty if that is not known here.
+    #[serde(default)]
+    pub system: String,
     /// When it joined the account.
     pub added_at: Time,
     /// What it may do to the account.

@@ -7,6 +7,7 @@ use starling_wire::{Body, SettingKind};
 use super::{
     codes::CodeReply,
     link::{AccountLink, Joiner, NewDevice},
+    recovery::Recovery,
     synced::number_value,
 };
 use crate::api::error::{Invalid, NodeError};
@@ -33,6 +34,12 @@ pub enum AccountCommand {
         rights: Option<Rights>,
         reply: Reply<()>,
     },
+    /// What this device is called, and what it is.
+    Describe {
+        name: String,
+        kind: String,
+        reply: Reply<()>,
+    },
     SetRights {
         device: DeviceId,
         rights: Rights,
@@ -49,6 +56,10 @@ pub enum AccountCommand {
     },
     Devices(Reply<Vec<Device>>),
     RemoveDevice(DeviceId, Reply<()>),
+    /// What the root signs to make this the only device.
+    Recovery(Reply<Recovery>),
+    /// Takes the chain that it has signed.
+    Recover(Vec<u8>, Reply<()>),
     SetPrivacy {
         last_seen: Option<u32>,
         receipts: Option<u32>,
@@ -68,7 +79,7 @@ impl AccountCommand {
     /// Whether a device that its account has given up may still do this.
     pub(crate) fn is_allowed_after_removal(&self) -> bool {
         match self {
-            Self::Devices(_) => true,
+            Self::Devices(_) | Self::Recovery(_) | Self::Recover(..) => true,
             // Without a change it only asks for the settings.
             Self::SetPrivacy { last_seen, receipts, typing, .. } => {
                 last_seen.is_none() && receipts.is_none() && typing.is_none()
@@ -77,6 +88,7 @@ impl AccountCommand {
             | Self::CloseCode(..)
             | Self::JoinAccount { .. }
             | Self::AnswerLink { .. }
+            | Self::Describe { .. }
             | Self::SetRights { .. }
             | Self::RemoveDevice(..)
             | Self::SetName(..)
@@ -91,10 +103,13 @@ impl AccountCommand {
             Self::OpenCode(_, reply) => fail(reply, error),
             Self::JoinAccount { reply, .. } => fail(reply, error),
             Self::Devices(reply) => fail(reply, error),
+            Self::Recovery(reply) => fail(reply, error),
             Self::SetPrivacy { reply, .. } => fail(reply, error),
             Self::RemoveDevice(_, reply)
             | Self::CloseCode(_, reply)
+            | Self::Recover(_, reply)
             | Self::AnswerLink { reply, .. }
+            | Self::Describe { reply, .. }
             | Self::SetRights { reply, .. }
             | Self::SetName(_, reply)
             | Self::SetUsername(_, reply)
@@ -118,6 +133,10 @@ impl Engine {
             AccountCommand::AnswerLink { device, rights, reply } => {
                 self.account.answer_link(turn, &mut self.homes, device, rights, reply)
             }
+            AccountCommand::Describe { name, kind, reply } => {
+                let described = self.describe_device(turn, &name, &kind)?;
+                turn.reply(reply, described);
+            }
             AccountCommand::SetRights { device, rights, reply } => {
                 self.account.set_rights(turn, &mut self.homes, device, rights, reply)
             }
@@ -135,6 +154,11 @@ impl Engine {
             AccountCommand::RemoveDevice(device, reply) => {
                 self.account.remove_device(turn, &mut self.homes, device, reply)
             }
+            AccountCommand::Recovery(reply) => {
+                let recovery = self.account.recovery();
+                turn.reply(reply, recovery);
+            }
+            AccountCommand::Recover(chain, reply) => self.recover(turn, &chain, reply),
             AccountCommand::SetPrivacy { last_seen, receipts, typing, reply } => {
                 let now = self.set_privacy(turn, last_seen, receipts, typing)?;
                 turn.reply(reply, Ok(now));

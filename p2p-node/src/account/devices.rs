@@ -9,7 +9,7 @@ use starling_keys::{
     chain::{ChainError, Relation, Rights, SignWith, Summary, recovery_hash},
 };
 use starling_wire::{
-    Body, Devices,
+    Body, DeviceLabel, Devices,
     inbox::{InboxBody, Known},
     rendezvous::RequestBody,
 };
@@ -22,10 +22,10 @@ use crate::{
         Reply,
         types::{ChatId, ContactState, Device, DurableEventKind, TransientEvent},
     },
-    contacts::{ChainNews, Person},
+    contacts::Person,
     engine::Engine,
     home::Homes,
-    limits::{MAX_CONTACTS, MAX_REMOVED, REACH_TIMEOUT_MS},
+    limits::{MAX_CONTACTS, MAX_REMOVED, MAX_SHOWN_CHAINS, REACH_TIMEOUT_MS},
     store::{ContactRow, DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
     turn::{EngineError, Fact, Turn},
 };
@@ -40,6 +40,18 @@ pub struct OwnDevices {
     pub dirty: bool,
     /// Who waits for a home to take the list without a device.
     waiting: Vec<DeviceChange>,
+    /// Chains of our account that contacts have shown, until a home was asked.
+    shown: Vec<ShownChain>,
+}
+
+/// A chain of our account with entries that are not known here.
+pub struct ShownChain {
+    /// Who has shown it.
+    pub by: AccountId,
+    /// The chain; its signatures are right.
+    pub chain: DeviceChain,
+    /// What its devices are called, by their word.
+    pub labels: Vec<DeviceLabel>,
 }
 
 /// Somebody waits for a change of a device that a home has taken.
@@ -58,6 +70,42 @@ impl OwnDevices {
     pub fn changes(&mut self) -> &mut DeviceChangesRow {
         self.dirty = true;
         &mut self.changes
+    }
+
+    /// A device was removed here: others have to learn it.
+    pub(super) fn note_removed(&mut self, device: DeviceId) {
+        let changes = self.changes();
+        if changes.removed.len() >= MAX_REMOVED
+            && let Some(oldest) = changes.removed.iter().position(|r| r.published)
+        {
+            changes.removed.remove(oldest);
+        }
+        changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
+    }
+
+    /// Somebody waits for a home to take our chain as it is now, others are to have it then.
+    pub(super) fn wait_for_home(&mut self, turn: &Turn<'_>, device: DeviceId, reply: Reply<()>) {
+        self.changes().list_owed = true;
+        self.waiting.push(DeviceChange { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
+    }
+
+    /// Takes a chain that a contact has shown, until [`OwnDevices::shown`] gives it; `false` if it waits already, or too many do.
+    pub fn take_shown(&mut self, shown: ShownChain) -> bool {
+        let waits = self.shown.iter().any(|other| other.chain.head() == shown.chain.head());
+        let takes = !waits && self.shown.len() < MAX_SHOWN_CHAINS;
+        if takes {
+            self.shown.push(shown);
+        }
+        takes
+    }
+
+    pub fn has_shown(&self) -> bool {
+        !self.shown.is_empty()
+    }
+
+    /// The chains that contacts have shown, taken out.
+    pub fn shown(&mut self) -> Vec<ShownChain> {
+        std::mem::take(&mut self.shown)
     }
 
     pub fn next_due(&self) -> Option<u64> {
@@ -130,7 +178,7 @@ impl Account {
     }
 
     /// Takes a chain of which the first `common` entries were known.
-    fn set_chain(&mut self, turn: &mut Turn<'_>, chain: DeviceChain, common: u32) {
+    pub(super) fn set_chain(&mut self, turn: &mut Turn<'_>, chain: DeviceChain, common: u32) {
         let mut held = self.identity.held();
         held.note(common, chain.len(), turn.agreed_ms() / 1000);
         if self.identity.set_list(chain, &held) {
@@ -155,14 +203,7 @@ impl Account {
             return turn.reply(reply, Err(error));
         }
         turn.fact(Fact::OwnDeviceRemoved(device));
-        let changes = self.own_devices.changes();
-        if changes.removed.len() >= MAX_REMOVED
-            && let Some(oldest) = changes.removed.iter().position(|r| r.published)
-        {
-            changes.removed.remove(oldest);
-        }
-        changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
-        changes.list_owed = true;
+        self.own_devices.note_removed(device);
         self.await_publishing(turn, homes, device, reply);
     }
 
@@ -181,12 +222,11 @@ impl Account {
         if let Err(error) = changed {
             return turn.reply(reply, Err(error));
         }
-        self.own_devices.changes().list_owed = true;
         self.await_publishing(turn, homes, device, reply);
     }
 
     fn await_publishing(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, device: DeviceId, reply: Reply<()>) {
-        self.own_devices.waiting.push(DeviceChange { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
+        self.own_devices.wait_for_home(turn, device, reply);
         self.publish_at_homes(turn, homes);
     }
 
@@ -247,10 +287,14 @@ impl Engine {
     pub(crate) fn device_list(&self) -> Vec<Device> {
         let me = self.account.device();
         let all = self.account.identity.list.iter().flat_map(|l| &l.devices);
+        let account = self.account.id();
         all.map(|d| {
             let id = d.id;
+            let label = self.conversations.authors.label(account, id.tag()).cloned().unwrap_or_default();
             Device {
                 id,
+                name: label.name,
+                system: label.kind,
                 added_ms: d.added_at * 1000,
                 rights: d.rights,
                 linked_by: d.linked_by,
@@ -342,7 +386,7 @@ impl Engine {
 
     /// Our list was taken by a home: the devices that were there before us hear of it.
     pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        self.note_listed(turn);
+        self.note_listed(turn)?;
         self.forget_root_when_done();
         if self.account.own_devices.changes.list_owed {
             self.account.own_devices.changes().list_owed = false;
@@ -379,10 +423,11 @@ impl Engine {
     /// Tells contacts our newest list.
     pub(crate) fn tell_list(&mut self, turn: &mut Turn<'_>) {
         let news = self.account.identity.row.device_list.clone();
+        let labels = self.labels_of(&self.account.id());
         let mut chats: Vec<ChatId> = self.conversations.chats.keys().copied().collect();
         chats.retain(|c| self.active_group(*c).is_some());
         for chat in chats {
-            self.announce(turn, chat, Body::Devices(Devices { list: news.clone() }));
+            self.announce(turn, chat, Body::Devices(Devices { list: news.clone(), labels: labels.clone() }));
         }
     }
 
@@ -428,6 +473,7 @@ impl Engine {
             name: self.account.identity.row.name.clone(),
             bot: self.account.identity.row.bot,
             known,
+            labels: self.labels_of(&self.account.id()),
             ..InboxBody::default()
         };
         let account = self.account.id();
@@ -458,6 +504,7 @@ impl Engine {
             said_ms: person.row.said_ms,
             named_clock: person.row.named_clock,
             named_by: person.row.named_by,
+            labels: self.labels_of(&account),
             ..Known::default()
         }
     }
@@ -476,6 +523,7 @@ impl Engine {
         if self.account.list().is_none_or(|l| l.device(&device).is_none()) {
             return Ok(Err("from a device that our account has given up"));
         }
+        self.note_labels(turn, self.account.id(), &body.labels)?;
         let Some(known) = &body.known else {
             // The contacts of all of us may have changed, too.
             let home = self
@@ -496,6 +544,7 @@ impl Engine {
         };
         let their = self.read_chain(&known.device_list).filter(|l| l.account == account);
         self.on_known(turn, account, known, their.clone())?;
+        self.note_labels(turn, account, &known.labels)?;
         match (&body.welcome, their) {
             (Some(_), Some(list)) => self.join(turn, body, list, true),
             _ => Ok(Ok(())),
@@ -520,18 +569,16 @@ impl Engine {
         if was.is_none() && self.contacts.people.len() >= MAX_CONTACTS {
             return Ok(());
         }
-        let (now, now_s) = (turn.wall(), turn.agreed_ms() / 1000);
+        let now = turn.wall();
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         person.row.rename(&known.name, (known.named_clock, known.named_by));
         person.row.bot = known.bot;
         let had = person.list.as_ref().map(DeviceChain::head);
-        let news = match &list {
-            Some(list) => person.take_chain(list.clone(), now_s).ok(),
-            None => None,
-        };
         let same_list = list.as_ref().map(DeviceChain::head) == had;
-        let alarm = news == Some(ChainNews::Replaced) && person.row.verified && !person.row.key_changed;
-        person.row.key_changed |= alarm;
+        if let Some(list) = list {
+            let _ = self.contacts.take_chain(turn, account, list)?;
+        }
+        let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         // What was said later here, or by another device, stays.
         let counts = was.is_none() || word_of(known) > word_of(&of_row(&person.row));
         let state = if counts { state } else { person.state() };
@@ -545,6 +592,7 @@ impl Engine {
             // Numbers were compared for these devices, not for others.
             person.row.key_changed &= !(known.verified && same_list);
             person.row.verified = known.verified;
+            person.row.forked &= !known.verified;
         }
         if person.list.is_none() {
             person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
@@ -554,9 +602,6 @@ impl Engine {
         self.apply_settings_about(turn, account)?;
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
-        if alarm {
-            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
-        }
         let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
         if !talks(state) {
             turn.delete(REQUESTS, &key)?;

@@ -8,6 +8,7 @@ use starling_keys::{
     chain::{Head, Joining, Rights},
 };
 use starling_wire::{
+    DeviceLabel,
     link::{LinkAnswer, LinkOffer, LinkRequest},
     rendezvous::{CodeMessage, RequestBody},
 };
@@ -88,6 +89,7 @@ pub struct Candidate {
     attempt: u64,
     key: StorageKey,
     joining: Joining,
+    label: DeviceLabel,
     /// Who waits for it to be on the chain at a home, once the user has agreed.
     agreed: Option<Reply<()>>,
     /// A home has the chain with it: it waits for a snapshot that it can read.
@@ -98,7 +100,10 @@ pub struct Candidate {
 impl Candidate {
     /// One that asks without a code.
     pub fn of(joining: Joining, home: HomeId) -> Self {
-        Self { code: 0, home, place: 0, attempt: 0, key: StorageKey::generate(), joining, agreed: None, listed: false }
+        let device = Bytes::copy_from_slice(joining.device.as_bytes());
+        let (key, label) =
+            (StorageKey::generate(), DeviceLabel { device, name: "laptop".into(), kind: "linux".into() });
+        Self { code: 0, home, place: 0, attempt: 0, key, joining, label, agreed: None, listed: false }
     }
 }
 
@@ -206,18 +211,16 @@ impl Account {
         else {
             return;
         };
-        turn.live(TransientEvent::LinkRequested {
-            code: text,
-            device: joining.device,
-            name: request.name.clone(),
-            kind: starling_text::received_name(&request.kind),
-        });
+        let (name, kind) = (request.name, starling_text::received_name(&request.kind));
+        let label = DeviceLabel { device: request.device, name: name.clone(), kind: kind.clone() };
+        turn.live(TransientEvent::LinkRequested { code: text, device: joining.device, name, kind });
         if let Some(open) = self.codes.iter_mut().find(|c| c.id == code) {
             // The user is given time.
             open.expires_ms = turn.now() + LINK_TIMEOUT_MS;
         }
         let (place, attempt) = (message.place, message.attempt);
-        self.candidates.push(Candidate { code, home, place, attempt, key, joining, agreed: None, listed: false });
+        let agreed = None;
+        self.candidates.push(Candidate { code, home, place, attempt, key, joining, label, agreed, listed: false });
     }
 
     /// The user answers a device that asks. Ready when a home has the chain with it.
@@ -313,17 +316,19 @@ impl Account {
 
 impl Engine {
     /// A home has our chain: devices that were added to it are to find what the account knows.
-    pub(super) fn note_listed(&mut self, turn: &mut Turn<'_>) {
-        let Some(chain) = self.account.list().cloned() else { return };
-        let mut news = false;
+    pub(super) fn note_listed(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let Some(chain) = self.account.list().cloned() else { return Ok(()) };
+        let mut news = Vec::new();
         for candidate in self.account.candidates.iter_mut().filter(|c| c.agreed.is_some() && !c.listed) {
             candidate.listed = chain.device(&candidate.joining.device).is_some();
-            news |= candidate.listed;
+            news.extend(Some(candidate.label.clone()).filter(|_| candidate.listed));
         }
-        if news {
+        if !news.is_empty() {
+            self.note_labels(turn, self.account.id(), &news)?;
             self.snapshot_soon(turn);
             self.account.snapshot_due = Some(turn.now());
         }
+        Ok(())
     }
 
     /// A home has a snapshot that the devices can read that were added: they hear that they belong to the account.

@@ -7,6 +7,7 @@ mod homes;
 mod identity;
 pub mod link;
 pub mod pending;
+pub mod recovery;
 mod registration;
 mod snapshot;
 mod synced;

@@ -206,6 +206,7 @@ impl Engine {
                 if !self.on_own_list(turn, theirs)? {
                     return Ok(());
                 }
+                self.compare_shown(turn)?;
             }
             // It was removed before there was a chain.
             Some(theirs) if !has_chain && newer_list(&theirs) && theirs.device(&self.account.device()).is_none() => {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr, StorageKey, chain::Rights};
 use starling_wire::{
+    DeviceLabel,
     rendezvous::{RequestBody, Snapshot},
     snapshot::{SNAPSHOT_DOMAIN, SNAPSHOT_INFO, SealedKey, SealedSnapshot},
 };
@@ -43,8 +44,8 @@ impl Engine {
                 verified: p.row.verified && !p.row.key_changed,
             })
             .collect();
-        let row =
-            SnapshotRow { contacts, name: self.account.identity.row.name.clone(), settings: self.account.synced.all() };
+        let (name, devices) = (self.account.identity.row.name.clone(), self.labels_of(&self.account.id()));
+        let row = SnapshotRow { contacts, name, settings: self.account.synced.all(), devices };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.seal_snapshot(&padded)
     }
@@ -59,8 +60,8 @@ impl Engine {
         // Bots are not to see what the account knows.
         let listed = identity.list.iter().flat_map(|l| &l.devices);
         let readers = listed.filter(|d| d.rights != Rights::Bot && !d.seal_key.is_empty());
-        let mut keys: Vec<SealedKey> =
-            readers.map(|d| sealed_to(d.id.as_bytes(), &d.seal_key)).collect::<Result<_, _>>()?;
+        // A device whose key is no key reads nothing; it does not keep the others from it.
+        let mut keys: Vec<SealedKey> = readers.filter_map(|d| sealed_to(d.id.as_bytes(), &d.seal_key).ok()).collect();
         if !identity.row.recovery_public.is_empty() {
             keys.push(sealed_to(&[], &identity.row.recovery_public)?);
         }
@@ -126,6 +127,7 @@ impl Engine {
     }
 
     fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
+        self.note_labels(turn, self.account.id(), &DeviceLabel::received(row.devices).unwrap_or_default())?;
         for contact in row.contacts.into_iter().take(MAX_CONTACTS) {
             let Ok(account) = AccountId::from_bytes(&contact.account) else {
                 continue;

@@ -163,6 +163,28 @@ stored_enum! {
 }
 
 stored_enum! {
+    /// What has happened to the devices of a contact.
+    DeviceChange {
+        /// One has joined the account.
+        #[default]
+        Joined = 0,
+        /// One was removed from it.
+        Left = 1,
+        /// One has taken the place of all others, with the account's recovery phrase: somebody else may be there.
+        Recovered = 2,
+        /// Somebody who may change the account has written a history of it that contradicts the one known for long.
+        Forked = 3,
+    }
+}
+
+impl DeviceChange {
+    /// Whether the user should make sure who is there.
+    pub fn is_alarm(self) -> bool {
+        matches!(self, Self::Recovered | Self::Forked)
+    }
+}
+
+stored_enum! {
     /// Kinds of durable news.
     DurableEventKind {
         /// A message.
@@ -190,6 +212,47 @@ stored_enum! {
         DeviceLinked = 10,
         /// A device was taken off our account.
         DeviceRemoved = 11,
+        /// The devices of a contact have changed: the line about it in the timeline.
+        ContactDevices = 12,
+        /// A contact knows something of our account's devices that our home does not: [`HiddenChange`], in the text.
+        DeviceHidden = 13,
+    }
+}
+
+/// What somebody who may change our account has done to it, and has hidden from its home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenChange {
+    /// `joined`, `left`, `recovered`, `changed` (rights or homes), or `forked` (a second history).
+    pub change: String,
+    /// The device that it is about.
+    pub device: DeviceId,
+    /// The device whose key has signed it; `None` for the recovery phrase.
+    pub by: Option<DeviceId>,
+    /// What the device is called, by its own word; empty if that is not known.
+    pub name: String,
+}
+
+impl fmt::Display for HiddenChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = self.by.map_or_else(|| "-".to_owned(), |by| by.to_string());
+        write!(f, "{} {} {by} {}", self.change, self.device, self.name)
+    }
+}
+
+impl FromStr for HiddenChange {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let mut parts = text.splitn(4, ' ');
+        let (Some(change), Some(device), Some(by)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(InvalidId);
+        };
+        Ok(Self {
+            change: change.to_owned(),
+            device: device.parse().map_err(|_| InvalidId)?,
+            by: by.parse().ok(),
+            name: parts.next().unwrap_or_default().to_owned(),
+        })
     }
 }
 
@@ -224,6 +287,19 @@ pub struct Message {
     pub via: Via,
     /// It is no message, but the note of a call.
     pub call: Option<CallNote>,
+    /// It is no message, but a line about a device of its author.
+    pub device_note: Option<DeviceNote>,
+}
+
+/// What a timeline says of a contact's device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceNote {
+    /// What has happened.
+    pub change: DeviceChange,
+    /// What the device is called, by the account's word; empty if that is not known.
+    pub name: String,
+    /// What the device is, by the account's word: an operating system, for example.
+    pub system: String,
 }
 
 /// What is kept of a call.
@@ -425,6 +501,10 @@ pub struct Device {
     pub id: DeviceId,
     /// When it joined, milliseconds since 1970.
     pub added_ms: u64,
+    /// What it is called; empty if that is not known here.
+    pub name: String,
+    /// What it is: an operating system, for example; empty if that is not known here.
+    pub system: String,
     /// What it may do to the account.
     pub rights: Rights,
     /// The device that has linked it; `None` if that was done with the phrase.

@@ -13,9 +13,9 @@ use super::Contacts;
 use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     api::Reply,
-    api::types::{ChatId, ContactState, DurableEventKind, Request},
+    api::types::{ChatId, ContactState, Request},
     contacts::pending::ContactPending,
-    contacts::{ChainNews, Person},
+    contacts::{ChainNews, ChainRefused, Person},
     conversation::{GroupEntry, GroupState, group::GroupId, group_store},
     engine::Engine,
     home::Homes,
@@ -114,8 +114,7 @@ impl Contacts {
         account: AccountId,
         bytes: &[u8],
     ) -> Result<(), EngineError> {
-        let now_s = turn.agreed_ms() / 1000;
-        let Some(person) = self.people.get_mut(&account) else {
+        let Some(person) = self.people.get(&account) else {
             return Ok(());
         };
         let read = match &person.list {
@@ -128,19 +127,10 @@ impl Contacts {
         if list.account != account {
             return Ok(());
         }
-        let news = match person.take_chain(list, now_s) {
-            Ok(news) => news,
-            Err(error) => {
-                tracing::debug!(%error, "a device chain was not taken");
-                return Ok(());
-            }
-        };
-        let alarm = news == ChainNews::Replaced && person.row.verified && !person.row.key_changed;
-        person.row.key_changed |= alarm;
-        self.index(&account);
-        turn.fact(Fact::DevicesChanged(account));
-        if alarm {
-            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
+        match self.take_chain(turn, account, list)? {
+            Ok(ChainNews::Known) | Err(ChainRefused::Fork(_)) => {}
+            // They have said so themselves, or know less than we do.
+            Ok(_) | Err(ChainRefused::Past) => turn.fact(Fact::ContactSentChain(account)),
         }
         Ok(())
     }
@@ -202,38 +192,37 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
+    pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) -> Result<(), EngineError> {
         let now_s = turn.agreed_ms() / 1000;
-        let Some(connect) = self.contacts.connects.get_mut(&id) else {
-            return;
+        let Some(connect) = self.contacts.connects.get(&id) else {
+            return Ok(());
         };
         let list = match DeviceChain::from_bytes(bytes) {
             Ok(list) => list,
             Err(error) => {
-                return self.contacts.connect_failed(
-                    turn,
-                    id,
-                    NotAllowed::FalseAnswer { problem: error.to_string() }.into(),
-                );
+                let problem = error.to_string();
+                self.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
+                return Ok(());
             }
         };
         if let ConnectTarget::Account(account) = connect.whom
             && account != list.account
         {
-            return self.contacts.connect_failed(turn, id, NotAllowed::ForeignDevices.into());
+            self.contacts.connect_failed(turn, id, NotAllowed::ForeignDevices.into());
+            return Ok(());
         }
         if list.account == self.account.id() {
-            return self.contacts.connect_failed(turn, id, Invalid::OwnAddress.into());
+            self.contacts.connect_failed(turn, id, Invalid::OwnAddress.into());
+            return Ok(());
         }
-        if let Some(person) = self.contacts.people.get(&list.account)
-            && let Err(error) = person.check_chain(&list, now_s)
-        {
-            return self.contacts.connect_failed(
-                turn,
-                id,
-                NotAllowed::FalseAnswer { problem: error.to_string() }.into(),
-            );
+        let checked = self.contacts.people.get(&list.account).map(|person| person.check_chain(&list, now_s));
+        if let Some(Err(refused)) = checked {
+            self.contacts.refused_chain(turn, list.account, &list, refused)?;
+            let problem = refused.to_string();
+            self.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
+            return Ok(());
         }
+        let Some(connect) = self.contacts.connects.get_mut(&id) else { return Ok(()) };
         let home = connect.homes[0].peer;
         let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.id).collect();
         if let ConnectTarget::Name(name) = &connect.whom {
@@ -260,6 +249,7 @@ impl Engine {
             let asked = ContactPending::KeyPackages(id, attempt, claimed);
             self.homes.request(turn, home, RequestBody::ClaimKeyPackages(Devices { devices }), asked);
         }
+        Ok(())
     }
 
     pub(crate) fn are_ours(&self, devices: &[DeviceId]) -> bool {
@@ -318,7 +308,7 @@ impl Engine {
         self.add_group(turn, chat, entry)?;
 
         let theirs = list.devices.clone();
-        let alarm = self.contact_connected(turn, &connect, list)?;
+        self.contact_connected(turn, &connect, list)?;
         let body = InboxBody {
             device_list: Bytes::copy_from_slice(own_list.as_bytes()),
             device: Bytes::copy_from_slice(self.account.device().as_bytes()),
@@ -334,12 +324,10 @@ impl Engine {
             bot: self.account.identity.row.bot,
             known: None,
             full_name: String::new(),
+            labels: self.labels_of(&self.account.id()),
         };
         let to = connect.homes.first().map(ToString::to_string).unwrap_or_default();
         self.send_welcomes(turn, group, body, &members, (account, &theirs), &to)?;
-        if alarm {
-            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
-        }
         self.read_logs(turn, group);
         let profile = Body::Profile(self.account.profile());
         self.announce(turn, chat, profile);
@@ -349,14 +337,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Stores the account that a group was created with as a contact, with its devices. Returns `true` if the user has verified this contact and
-    /// some of these devices are new.
+    /// Stores the account that a group was created with as a contact, with its devices.
     fn contact_connected(
         &mut self,
         turn: &mut Turn<'_>,
         connect: &Connect,
         list: DeviceChain,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<(), EngineError> {
         let account = list.account;
         let known = self.contacts.people.contains_key(&account);
         let (now, said_ms) = (turn.wall(), turn.agreed_ms());
@@ -373,17 +360,13 @@ impl Engine {
         if !connect.alias.is_empty() {
             person.row.alias.clone_from(&connect.alias);
         }
-        // Checked at the lookup; a newer chain may have arrived since.
-        let news = person.take_chain(list, said_ms / 1000).unwrap_or(ChainNews::Known);
-        let alarm = news == ChainNews::Replaced && person.row.verified && !person.row.key_changed;
-        person.row.key_changed |= alarm;
         person.dirty = true;
-        self.contacts.index(&account);
-        turn.fact(Fact::DevicesChanged(account));
+        // Checked at the lookup; a newer chain may have arrived since.
+        let _ = self.contacts.take_chain(turn, account, list)?;
         turn.fact(Fact::ContactsChanged);
         // This also accepts a request of theirs.
         turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
-        Ok(alarm)
+        Ok(())
     }
 
     /// Queues the welcome of a new group for the inboxes of a contact's devices, and for those of our own other devices.

@@ -26,6 +26,10 @@ impl Engine {
         own: bool,
     ) -> Result<Result<(), &'static str>, EngineError> {
         let (account, now_s) = (list.account, turn.agreed_ms() / 1000);
+        let checked = self.contacts.people.get(&account).map(|person| person.check_chain(&list, now_s));
+        if let Some(Err(refused @ ChainRefused::Fork(_))) = checked {
+            self.contacts.refused_chain(turn, account, &list, refused)?;
+        }
         let (group, live, welcome) = match self.open_welcome(body, &list, own, now_s) {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(Ok(())),
@@ -34,6 +38,7 @@ impl Engine {
         let chat = self.chat_with(turn, account);
         let row = self.joined_row(turn, chat, welcome, &list, own);
         let was = self.contacts.people.get(&account).map(Person::state);
+        let known = self.contacts.people.get(&account).is_some_and(|person| person.list.is_some());
         let now = turn.wall();
         let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !own {
@@ -42,13 +47,15 @@ impl Engine {
             person.row.rename(&body.name, (0, 0));
             person.row.bot = body.bot;
         }
-        // One that is from the past says nothing new.
-        let news = person.take_chain(list, now_s).unwrap_or(ChainNews::Known);
-        let alarm = news == ChainNews::Replaced && person.row.verified;
-        person.row.key_changed |= alarm;
         person.dirty = true;
-        self.contacts.index(&account);
-        turn.fact(Fact::DevicesChanged(account));
+        // One that is from the past says nothing new.
+        let news = self.contacts.take_chain(turn, account, list)?;
+        if !own {
+            if known && news.is_ok_and(|news| news != ChainNews::Known) {
+                turn.fact(Fact::ContactSentChain(account));
+            }
+            self.note_labels(turn, account, &body.labels)?;
+        }
         let entry = GroupEntry::new(group, live, row)?;
         if let Ok(sender) = DeviceId::from_bytes(&body.device) {
             self.conversations.give_up_replaced(chat, sender, &welcome.replaces);
@@ -61,9 +68,6 @@ impl Engine {
         }
         let profile = Body::Profile(self.account.profile());
         self.announce(turn, chat, profile);
-        if alarm {
-            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
-        }
         if was != Some(ContactState::Active) {
             turn.fact(Fact::ContactsChanged);
             turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
@@ -83,10 +87,9 @@ impl Engine {
     ) -> Result<Option<(GroupId, LiveGroup, &'a Welcome)>, &'static str> {
         let account = list.account;
         let known = self.contacts.people.get(&account);
-        let has_removed = |sender: &DeviceId| {
-            let chain = known.and_then(|person| person.list.as_ref());
-            chain.is_some_and(|chain| chain.has_removed(sender))
-        };
+        // A recovery brings a device back that somebody else had removed.
+        let has_removed =
+            |sender: &DeviceId| known.is_some_and(|person| person.would_have_removed(sender, list, now_s));
         if !own && DeviceId::from_bytes(&body.device).is_ok_and(|sender| has_removed(&sender)) {
             return Err("from a device that its account has removed");
         }

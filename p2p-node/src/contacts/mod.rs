@@ -1,5 +1,6 @@
 //! The people that we know, and how somebody becomes one of them.
 
+mod chain;
 pub mod commands;
 pub mod connect;
 mod directory;

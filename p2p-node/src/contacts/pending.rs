@@ -41,7 +41,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         match (pending, answer) {
             (ContactPending::DeviceList(id), ResponseBody::DeviceList(bytes)) => {
-                self.connect_list(turn, id, &bytes);
+                self.connect_list(turn, id, &bytes)?;
                 Ok(())
             }
             (ContactPending::KeyPackages(id, attempt, devices), ResponseBody::KeyPackages(claimed)) => {

@@ -63,6 +63,12 @@ impl Person {
         self.judge(chain.clone(), now_s).map(|_| ())
     }
 
+    /// Whether a device is out of the account once a chain of it is known here as well.
+    pub fn would_have_removed(&self, device: &DeviceId, chain: &DeviceChain, now_s: u64) -> bool {
+        let counts = self.judge(chain.clone(), now_s).map(|(_, _, counts)| counts).ok();
+        counts.as_ref().or(self.list.as_ref()).is_some_and(|chain| chain.has_removed(device))
+    }
+
     /// What a chain means, how many entries of it were known, and the chain that counts.
     fn judge(&self, chain: DeviceChain, now_s: u64) -> Result<(ChainNews, u32, DeviceChain), ChainRefused> {
         let Some(known) = &self.list else {
@@ -121,6 +127,14 @@ impl Person {
             Some(list) => list.homes.clone(),
             None => self.row.homes.iter().filter_map(|h| h.parse().ok()).collect(),
         }
+    }
+
+    /// Somebody else may be there now. Gives whether that ends a verification.
+    pub fn distrust(&mut self) -> bool {
+        let ends = self.row.verified && !self.row.key_changed;
+        self.row.key_changed |= ends;
+        self.dirty |= ends;
+        ends
     }
 
     /// Whether we talk to them.

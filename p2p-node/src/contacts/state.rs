@@ -66,7 +66,7 @@ impl Engine {
     ) -> Result<Result<(), NodeError>, EngineError> {
         let result = self.contacts.change(turn, account, |p| {
             p.row.verified = verified;
-            p.row.key_changed = false;
+            (p.row.key_changed, p.row.forked) = (false, false);
         });
         turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
@@ -82,7 +82,7 @@ impl Engine {
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
         let result = self.contacts.change(turn, account, |p| {
-            p.row.key_changed = false;
+            (p.row.key_changed, p.row.forked) = (false, false);
             p.row.verified = false;
         });
         if result.is_ok() {

@@ -6,6 +6,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::Conversations,
+    roster::Label,
     store::{AUTHORS, AuthorRow},
     turn::{EngineError, Turn},
 };
@@ -21,7 +22,8 @@ impl Conversations {
     ) -> Result<u32, EngineError> {
         let number = self.author_with_tag(turn, dir, account, device.tag())?;
         if !self.authors.is_named(number) {
-            self.put_author(turn, dir, number, (account, device.tag()), Some(*device))?;
+            let label = self.authors.label(account, device.tag()).cloned().unwrap_or_default();
+            self.put_author(turn, dir, number, (account, device.tag()), Some(*device), &label)?;
         }
         Ok(number)
     }
@@ -41,8 +43,26 @@ impl Conversations {
         let listed = dir.list_of(&account).into_iter().flat_map(|l| &l.devices).map(|d| d.id);
         let device = own.into_iter().chain(listed).find(|d| d.tag() == tag);
         let number = self.authors.next_number();
-        self.put_author(turn, dir, number, (account, tag), device)?;
+        self.put_author(turn, dir, number, (account, tag), device, &Label::default())?;
         Ok(number)
+    }
+
+    /// Takes note of what a device is called. Gives whether that is new.
+    pub(crate) fn label_device(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        account: AccountId,
+        device: DeviceId,
+        label: &Label,
+    ) -> Result<bool, EngineError> {
+        let known = self.authors.label(account, device.tag());
+        if known.unwrap_or(&Label::default()) == label {
+            return Ok(false);
+        }
+        let number = self.author(turn, dir, account, &device)?;
+        self.put_author(turn, dir, number, (account, device.tag()), Some(device), label)?;
+        Ok(true)
     }
 
     fn put_author(
@@ -52,12 +72,15 @@ impl Conversations {
         number: u32,
         (account, tag): (AccountId, [u8; 8]),
         device: Option<DeviceId>,
+        label: &Label,
     ) -> Result<(), EngineError> {
         let row = AuthorRow {
             account: account.as_bytes().to_vec(),
             device: device.map(|d| d.as_bytes().to_vec()).unwrap_or_default(),
             tag: tag.to_vec(),
             own: account == dir.account.id(),
+            name: label.name.clone(),
+            kind: label.kind.clone(),
         };
         turn.put(AUTHORS, &number.to_be_bytes(), &row)?;
         self.authors.insert(number, &row);

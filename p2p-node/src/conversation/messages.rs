@@ -1,7 +1,8 @@
 //! What users do with messages: send, change, read.
 
+use starling_keys::DeviceChain;
 use starling_wire::{
-    Body, Clock, Delete, Edit, EventId, Reaction, Receipt, Text,
+    Body, Clock, Delete, Edit, EventId, KnownChain, MAX_CHAINS, Reaction, Receipt, Text,
     limits::{MAX_EMOJI, MAX_MENTIONS, MAX_TEXT},
 };
 
@@ -118,7 +119,8 @@ impl Conversations {
         let Some(before) = state(self) else { return Ok(false) };
         let (_, _, newest) = before;
         let origin = self.own_origin(turn, cx.dir)?;
-        let body = Body::Receipt(Receipt { delivered: Vec::new(), read: upto.min(Clock(newest)) });
+        let body =
+            Body::Receipt(Receipt { delivered: Vec::new(), read: upto.min(Clock(newest)), ..Receipt::default() });
         self.fold_event(turn, cx.dir, chat, &At { id: EventId::default(), body: &body, origin: &origin })?;
         Ok(state(self) != Some(before))
     }
@@ -146,8 +148,25 @@ impl Conversations {
             state.row.read_told = state.row.read;
             state.dirty = true;
             let read = Clock(state.row.read);
-            self.announce(turn, cx, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.send_read(turn, cx, chat, read);
         }
+    }
+
+    fn send_read(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId, read: Clock) {
+        let chains = self.known_chains(cx.dir, chat);
+        self.announce(turn, cx, chat, Body::Receipt(Receipt { delivered: Vec::new(), read, chains }));
+    }
+
+    /// The device chains of a conversation's accounts that are known here, as receipts carry them.
+    pub(crate) fn known_chains(&self, dir: Directory<'_>, chat: ChatId) -> Vec<KnownChain> {
+        let accounts = self.chats.get(&chat).into_iter().flat_map(|state| state.roster.accounts());
+        let chains = accounts.filter_map(|account| dir.list_of(&account).filter(|list| !list.is_empty()));
+        let known = |list: &DeviceChain| KnownChain {
+            account: *list.account.as_bytes(),
+            length: list.len(),
+            head: list.head().0,
+        };
+        chains.take(MAX_CHAINS).map(known).collect()
     }
 
     /// Tells once more how far we have read.
@@ -155,7 +174,7 @@ impl Conversations {
         let told = self.chats.get(&chat).map_or(0, |c| c.row.read_told);
         if told > 0 && Audience::allows(cx.dir.account.settings.receipts) {
             let read = Clock(told);
-            self.announce(turn, cx, chat, Body::Receipt(Receipt { delivered: Vec::new(), read }));
+            self.send_read(turn, cx, chat, read);
         }
     }
 }

@@ -71,6 +71,14 @@ impl Engine {
                 }
                 self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
             }
+            Fact::ContactDevices { account, withdrawn, changes } => {
+                self.show_contact_devices(turn, account, &withdrawn, &changes)?;
+            }
+            Fact::ContactSentChain(account) => self.echo_chain(turn, account),
+            Fact::ContactForked(chain) => {
+                self.show_fork(turn, &chain)?;
+                self.send_back(turn, &chain);
+            }
             Fact::OwnDeviceAdded(_) => {
                 self.counters.row.greeting_owed = true;
                 self.snapshot_soon(turn);
@@ -140,11 +148,12 @@ impl Engine {
                 self.contacts.on_profile(turn, account, profile, event)?;
             }
             EventFact::Set(chat, what) => self.set_of_chat(turn, chat, what)?,
-            EventFact::DeviceList { account, list } => self.contacts.on_newer_list(turn, account, &list)?,
             EventFact::Cut { chat, account, via, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.conversations.apply_cut(turn, dir, chat, (account, via), &cut)?;
             }
+            EventFact::KnownChain { chat, from, chain } => self.on_known_chain(turn, chat, from, &chain),
+            EventFact::DeviceList { account, devices } => self.on_device_list(turn, account, &devices)?,
             EventFact::CallSignal(sender, call) => {
                 self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
             }
@@ -179,6 +188,7 @@ impl Engine {
 
     fn on_home_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
         self.account_registered(turn, home);
+        self.ask_for_own_chain(turn);
         self.homes.read_inbox(turn, home);
         self.register_invites(turn, home)?;
         {

@@ -6,7 +6,9 @@
 
 mod call_host;
 mod capabilities;
+mod chain_echo;
 mod commands;
+mod contact_devices;
 mod deadlines;
 mod facts;
 mod inbox;
@@ -34,6 +36,7 @@ use crate::{
     store::{CHATS, CONTACTS, KEY_PACKAGES, KeyPackageRow, META, Reading, Store, prefix},
     turn::{Counters, Effect, EngineError, Now, Source, Turn},
 };
+use chain_echo::Echoes;
 use deadlines::Deadlines;
 use reach::Reach;
 
@@ -51,6 +54,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     deadlines: Deadlines,
     reach: Reach,
+    echoes: Echoes,
     /// Who waits for the status that a check of all connections finds.
     status_after_check: Vec<Reply<Status>>,
     source: Source,
@@ -82,6 +86,7 @@ impl Engine {
             counters: Counters::load(&read, now)?,
             deadlines: Deadlines::default(),
             reach: Reach::default(),
+            echoes: Echoes::default(),
             status_after_check: Vec::new(),
             source,
             last: Now { steady_ms: now, wall_ms: now, running_ms: 0 },

@@ -11,12 +11,13 @@ use crate::{
 };
 
 /// Kinds of news that events make, in the order in which they are written.
-const NEWS: [DurableEventKind; 5] = [
+const NEWS: [DurableEventKind; 6] = [
     DurableEventKind::New,
     DurableEventKind::Edited,
     DurableEventKind::Deleted,
     DurableEventKind::Reaction,
     DurableEventKind::Call,
+    DurableEventKind::ContactDevices,
 ];
 
 /// Changes that are not written yet.

@@ -89,6 +89,7 @@ impl Device {
                     device: device.as_bytes().to_vec(),
                     tag: device.tag().to_vec(),
                     own: of == person,
+                    ..AuthorRow::default()
                 };
                 authors.insert((of * 2 + at) as u32 + 1, &row);
             }
@@ -164,6 +165,7 @@ impl Device {
                         write!(out, " (an answer)").unwrap();
                     }
                 }
+                Summary::Device(change) => write!(out, " has a device that {change:?}").unwrap(),
                 Summary::Call(note) => write!(out, " called: {:?}, {} ms", note.why, note.duration_ms).unwrap(),
             }
             for reaction in row.reactions.iter().filter(|r| !r.emoji.is_empty()) {
@@ -210,7 +212,11 @@ impl Story {
     }
 
     fn read_by(&mut self, person: usize, at: usize, message: EventId) {
-        self.say(person, at, Body::Receipt(Receipt { delivered: Vec::new(), read: message.clock }));
+        self.say(
+            person,
+            at,
+            Body::Receipt(Receipt { delivered: Vec::new(), read: message.clock, ..Receipt::default() }),
+        );
     }
 }
 
@@ -281,7 +287,9 @@ fn random_story(rng: &mut StdRng, members: usize) -> Story {
                 let emoji = ["👍", "❤", ""][rng.random_range(0..3)].into();
                 Body::Reaction(Reaction { target, emoji })
             }
-            (_, Some(target)) => Body::Receipt(Receipt { delivered: Vec::new(), read: target.clock }),
+            (_, Some(target)) => {
+                Body::Receipt(Receipt { delivered: Vec::new(), read: target.clock, ..Receipt::default() })
+            }
         };
         let is_message = matches!(body, Body::Text(_));
         let id = story.say(person, at, body);
@@ -367,7 +375,7 @@ fn others_make_us_keep_a_bounded_number_of_changes_to_messages_that_never_come()
 #[test]
 fn nobody_has_read_what_was_written_after_the_receipt() {
     let mut story = Story::default();
-    story.say(1, 0, Body::Receipt(Receipt { delivered: Vec::new(), read: Clock(u64::MAX) }));
+    story.say(1, 0, Body::Receipt(Receipt { delivered: Vec::new(), read: Clock(u64::MAX), ..Receipt::default() }));
     story.text(0, 0, "later");
     let alice = told(&story, Device::new(0, 0, 2));
     assert!(Clock(alice.roster.progress().read) < story.events[1].id.clock);
@@ -379,10 +387,14 @@ fn what_others_say_of_themselves_becomes_facts_and_what_we_say_does_not() {
     let this = device(0, 0).tag();
     for (person, name) in PEOPLE.into_iter().enumerate().take(2) {
         story.say(person, 0, Body::Profile(Profile { name: name.into(), bot: false, named: None }));
-        story.say(person, 0, Body::Devices(Devices { list: vec![1] }));
+        story.say(person, 0, Body::Devices(Devices { list: vec![1], labels: Vec::new() }));
         let signal = CallSignal::End { why: CallEnd::Busy, text: String::new() };
         story.say(person, 0, Body::Call(Call { id: CallId([7; 16]), signal }));
-        story.say(person, 0, Body::Receipt(Receipt { delivered: vec![(this, 3)], read: Clock(0) }));
+        story.say(
+            person,
+            0,
+            Body::Receipt(Receipt { delivered: vec![(this, 3)], read: Clock(0), ..Receipt::default() }),
+        );
     }
     let alice = told(&story, Device::new(0, 0, 2));
     let facts: Vec<String> =

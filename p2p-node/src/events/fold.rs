@@ -62,7 +62,7 @@ impl Fold<'_> {
     pub fn target(&self, id: EventId) -> Result<Target, StoreError> {
         let Some(row) = self.row(id)? else { return Ok(Target::Unknown) };
         Ok(match (summary(&row), self.authors.account(row.author)) {
-            (Some(Summary::Call(_)), _) => Target::Call,
+            (Some(Summary::Call(_) | Summary::Device(_)), _) => Target::Note,
             (_, Some(by)) => Target::Message { row, by },
             (_, None) => Target::Unknown,
         })

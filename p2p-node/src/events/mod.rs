@@ -10,7 +10,7 @@
 pub mod call;
 mod cut;
 mod delete;
-mod devices;
+pub mod devices;
 mod draft;
 mod early;
 mod edit;
@@ -31,7 +31,7 @@ pub use receipt::{delivered_upto, read_upto};
 
 pub use crate::api::error::EventRefusal as Refusal;
 use crate::{
-    api::types::{CallNote, Via},
+    api::types::{CallNote, DeviceChange, Via},
     store::{EventRow, StoreError},
 };
 
@@ -78,8 +78,8 @@ pub enum Target {
         /// Its author.
         by: AccountId,
     },
-    /// What is kept of a call.
-    Call,
+    /// What is kept of a call, or a line about a device.
+    Note,
 }
 
 /// What is shown of an event.
@@ -89,6 +89,8 @@ pub enum Summary {
     Message(Text),
     /// A line about a call.
     Call(CallNote),
+    /// A line about a device of its author.
+    Device(DeviceChange),
 }
 
 /// What the node knows of a kind of event.
@@ -119,7 +121,7 @@ fn by_its_author(at: &At<'_>, target: Option<&Target>) -> Result<(), Refusal> {
     match target {
         Some(Target::Message { by, .. }) if *by != at.origin.account => Err(Refusal::NotTheAuthor),
         Some(Target::Message { row, .. }) if row.deleted => Err(Refusal::Deleted),
-        Some(Target::Call) => Err(Refusal::NotAMessage),
+        Some(Target::Note) => Err(Refusal::NotAMessage),
         _ => Ok(()),
     }
 }
@@ -142,6 +144,9 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
 
 /// What is shown of a row of the timeline.
 pub fn summary(row: &EventRow) -> Option<Summary> {
+    if let Some(note) = &row.device_note {
+        return Some(Summary::Device(DeviceChange::from_stored(note.change)));
+    }
     kind(&Event::decode_body(&row.body).ok()?)?.summary()
 }
 

@@ -16,7 +16,7 @@ impl Kind for Reaction {
     fn authorize(&self, _: &At<'_>, target: Option<&Target>) -> Result<(), Refusal> {
         match target {
             Some(Target::Message { row, .. }) if row.deleted => Err(Refusal::Deleted),
-            Some(Target::Call) => Err(Refusal::NotAMessage),
+            Some(Target::Note) => Err(Refusal::NotAMessage),
             _ => Ok(()),
         }
     }

@@ -22,6 +22,8 @@ impl Kind for Receipt {
         if at.origin.is_here() {
             return read_upto(fold, self.read);
         }
+        let (chat, from) = (fold.chat, at.origin.account);
+        fold.facts.extend(self.chains.iter().map(|chain| EventFact::KnownChain { chat, from, chain: *chain }));
         let this = fold.this;
         if let Some(upto) = self.delivered.iter().filter(|(d, _)| *d == this).map(|(_, upto)| *upto).max() {
             fold.facts.push(EventFact::Receipt { chat: fold.chat, device: at.origin.device, upto });
@@ -93,6 +95,7 @@ fn counts(row: &EventRow) -> bool {
     match summary(row) {
         Some(Summary::Message(_)) => true,
         Some(Summary::Call(note)) => note.is_missed(),
+        Some(Summary::Device(change)) => change.is_alarm(),
         None => false,
     }
 }

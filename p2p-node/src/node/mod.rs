@@ -21,7 +21,10 @@ use starling_wire::{Availability, CallId, Clock, Text};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
-    account::link::{AccountLink, NewDevice},
+    account::{
+        link::{AccountLink, NewDevice},
+        recovery::Recovery,
+    },
     api::{
         Reply,
         error::{CallRefused, Invalid, NodeError},
@@ -432,6 +435,11 @@ impl Node {
         self.call(AccountCommand::Devices).await
     }
 
+    /// Says what this device is called, and what it is: an operating system, for example. Contacts and the account's other devices see it.
+    pub async fn describe_device(&self, name: String, kind: String) -> Result<(), NodeError> {
+        self.call(|reply| AccountCommand::Describe { name, kind, reply }).await
+    }
+
     /// A new short code by which another device asks to join our account ([`TransientEvent::LinkRequested`]). It works once, while this node
     /// runs, for ten minutes; [`TransientEvent::CodeEnded`] tells how it ends.
     pub async fn open_device_code(&self) -> Result<String, NodeError> {
@@ -476,6 +484,18 @@ impl Node {
     /// Takes another device off our account: it gets nothing that is written from now on.
     pub async fn remove_device(&self, device: DeviceId) -> Result<(), NodeError> {
         self.call(|reply| AccountCommand::RemoveDevice(device, reply)).await
+    }
+
+    /// What the account's root is to sign so that this is its only device.
+    pub async fn recovery(&self) -> Result<Recovery, NodeError> {
+        self.call(AccountCommand::Recovery).await
+    }
+
+    /// Takes the chain that the root has signed ([`Recovery::sign`]): all other devices are removed, and this one is part of the account again
+    /// if somebody had removed it. Ready when a home has it.
+    pub async fn recover(&self, chain: &DeviceChain) -> Result<(), NodeError> {
+        let bytes = chain.as_bytes().to_vec();
+        self.call(|reply| AccountCommand::Recover(bytes, reply)).await
     }
 
     /// Uses a short code that somebody else has opened, at their rendezvous (ours if not given).

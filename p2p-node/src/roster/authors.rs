@@ -18,6 +18,16 @@ struct Author {
     own: bool,
     /// Its device is known, and not only the device's tag.
     named: bool,
+    label: Label,
+}
+
+/// What the device of an author is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// Its name; empty if that is not known.
+    pub name: String,
+    /// What it is: an operating system, for example.
+    pub kind: String,
 }
 
 impl Authors {
@@ -25,7 +35,9 @@ impl Authors {
     pub fn insert(&mut self, number: u32, row: &AuthorRow) {
         if let (Ok(account), Ok(tag)) = (AccountId::from_stored(&row.account), row.tag.as_slice().try_into()) {
             self.numbers.insert((account, tag), number);
-            self.authors.insert(number, Author { account, own: row.own, named: !row.device.is_empty() });
+            let label = Label { name: row.name.clone(), kind: row.kind.clone() };
+            let named = !row.device.is_empty();
+            self.authors.insert(number, Author { account, own: row.own, named, label });
         }
     }
 
@@ -47,6 +59,11 @@ impl Authors {
     /// Whether an author's device is known.
     pub fn is_named(&self, number: u32) -> bool {
         self.authors.get(&number).is_some_and(|author| author.named)
+    }
+
+    /// What the device of an author is called.
+    pub fn label(&self, account: AccountId, tag: [u8; 8]) -> Option<&Label> {
+        self.authors.get(&self.number(account, tag)?).map(|author| &author.label)
     }
 
     /// Whether an author is of our account.

@@ -5,7 +5,7 @@ mod authors;
 
 use starling_keys::{AccountId, DeviceId};
 
-pub use authors::Authors;
+pub use authors::{Authors, Label};
 
 use crate::{
     api::types::{ChatId, ChatMember},

@@ -132,7 +132,8 @@ impl Authors1 {
         }
         let device = self.devices.get(&(account, tag)).map(|d| d.as_bytes().to_vec()).unwrap_or_default();
         let own = account == self.own;
-        let row = AuthorRow { account: account.as_bytes().to_vec(), device, tag: tag.to_vec(), own };
+        let row =
+            AuthorRow { account: account.as_bytes().to_vec(), device, tag: tag.to_vec(), own, ..AuthorRow::default() };
         let number = self.numbers.len() as u32 + 1;
         txn.put(AUTHORS, &number.to_be_bytes(), &row)?;
         self.numbers.insert((account, tag), number);

@@ -125,3 +125,43 @@ fn the_root_is_on_no_device() {
     world.pass(10_000);
     assert_eq!(world.seen(bob, alice), ["alice: after all"]);
 }
+
+/// Whether a device knows that its account has given it up.
+fn is_out(world: &mut World, who: Who) -> bool {
+    let name = "other".to_owned();
+    world.call(who, |reply| AccountCommand::SetName(name, reply)).err() == Some(NotAllowed::Superseded.into())
+}
+
+#[test]
+fn a_device_that_runs_recovers_its_account_and_is_its_only_one() {
+    let mut world = World::new(430);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(10_000);
+    world.recover(alice);
+    let (account, own) = (world.of(alice).account, world.of(alice).device);
+    for who in [alice, bob] {
+        assert_eq!(world.listed(who, account), [own], "{who}");
+    }
+    assert!(is_out(&mut world, laptop) && !is_out(&mut world, alice) && !world.has_root(alice));
+    world.say(alice, bob, "after all");
+    world.say(bob, alice, "good");
+    world.pass(60_000);
+    assert_eq!(world.seen(bob, alice), ["alice: after all", "bob: good [Delivered]"]);
+    assert!(world.messages(laptop, bob).is_empty());
+}
+
+#[test]
+fn only_the_root_recovers_an_account() {
+    let mut world = World::new(432);
+    let (alice, _) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(10_000);
+    let recovery = world.call(alice, AccountCommand::Recovery).unwrap();
+    let other = starling_keys::RecoveryPhrase::generate().account_key();
+    assert!(recovery.sign(&other, 1).is_err());
+    // What an admin signs is no recovery.
+    let chain = world.chain(laptop).as_bytes().to_vec();
+    assert!(world.call(alice, |reply| AccountCommand::Recover(chain, reply)).is_err());
+    assert_eq!(world.call(alice, AccountCommand::Devices).unwrap().len(), 2);
+}

@@ -689,10 +689,20 @@ impl World {
         self.people[who].running.as_ref().unwrap().1.clone()
     }
 
-    /// What somebody sees of the conversation with another.
+    /// What somebody sees of the conversation with another, without lines about devices.
     pub fn messages(&mut self, who: Who, other: Who) -> Vec<Message> {
         let chat = self.chat(who, other);
-        self.messages_in(who, chat)
+        let mut messages = self.messages_in(who, chat);
+        messages.retain(|message| message.device_note.is_none());
+        messages
+    }
+
+    /// Lines about the other's devices that somebody sees in the conversation with them.
+    pub fn device_lines(&mut self, who: Who, other: Who) -> Vec<Message> {
+        let chat = self.chat(who, other);
+        let mut messages = self.messages_in(who, chat);
+        messages.retain(|message| message.device_note.is_some());
+        messages
     }
 
     /// What somebody sees of a conversation.
@@ -733,6 +743,22 @@ impl World {
             engine.contacts.people.get(&account).and_then(|p| p.list.as_ref())
         };
         list.iter().flat_map(|l| &l.devices).map(|d| d.id).collect()
+    }
+
+    /// The chain of somebody's account, as their device has it.
+    pub fn chain(&self, who: Who) -> DeviceChain {
+        self.people[who].running.as_ref().unwrap().0.account.list().unwrap().clone()
+    }
+
+    /// Makes somebody's device the only one of their account, with the phrase.
+    pub fn recover(&mut self, who: Who) {
+        let recovery = self.call(who, AccountCommand::Recovery).unwrap();
+        let now_s = self.now.wall_ms / 1000;
+        let chain = recovery.sign(&self.phrases[&recovery.chain.account], now_s).unwrap();
+        let bytes = chain.as_bytes().to_vec();
+        let mut done = self.begin(who, |reply| AccountCommand::Recover(bytes, reply));
+        self.pass(20_000);
+        done.try_recv().expect("no answer").unwrap();
     }
 
     /// Whether the root of somebody's account is in their profile, or in memory.

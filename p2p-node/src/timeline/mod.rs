@@ -8,7 +8,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::EventId;
 
 use crate::{
-    api::types::{ChatId, DeliveryState, DurableEvent, DurableEventKind, Message, MessageId, Via},
+    api::types::{ChatId, DeliveryState, DeviceNote, DurableEvent, DurableEventKind, Message, MessageId, Via},
     conversation::send::state_of,
     events::{self, Summary},
     roster::Progress,
@@ -33,12 +33,15 @@ struct Author {
     account: AccountId,
     device: Option<DeviceId>,
     own: bool,
+    /// What the device is called, and what it is.
+    label: (String, String),
 }
 
 impl Author {
     fn stored(row: &AuthorRow) -> Option<Self> {
         let account = AccountId::from_stored(&row.account).ok()?;
-        Some(Self { account, device: DeviceId::from_stored(&row.device).ok(), own: row.own })
+        let label = (row.name.clone(), row.kind.clone());
+        Some(Self { account, device: DeviceId::from_stored(&row.device).ok(), own: row.own, label })
     }
 }
 
@@ -76,11 +79,16 @@ pub fn page(
     }
     let message = |(key, row): &(Vec<u8>, EventRow)| {
         let id = EventId::from_bytes(key.get(16..)?)?;
-        let (text, call) = match events::summary(row)? {
-            Summary::Message(text) => (text, None),
-            Summary::Call(note) => (Default::default(), Some(note)),
-        };
         let author = authors.get(&row.author)?.as_ref()?;
+        let (text, call, device_note) = match events::summary(row)? {
+            Summary::Message(text) => (text, None, None),
+            Summary::Call(note) => (Default::default(), Some(note), None),
+            Summary::Device(change) => {
+                let (name, system) = author.label.clone();
+                let note = DeviceNote { change, name, system };
+                (Default::default(), None, Some(note))
+            }
+        };
         Some(Message {
             id: MessageId(id),
             chat,
@@ -107,6 +115,7 @@ pub fn page(
             },
             via: Via::from_stored(row.via),
             call,
+            device_note,
         })
     };
     Ok(Page {

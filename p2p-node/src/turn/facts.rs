@@ -4,9 +4,9 @@
 //! the engine (`engine/facts.rs`), within the turn and after the input that the fact came from: it is committed with it.
 
 use libp2p::Multiaddr;
-use starling_keys::{AccountId, DeviceId};
+use starling_keys::{AccountId, DeviceChain, DeviceId, chain::Change};
 
-use starling_wire::{Call, Cut, EventId};
+use starling_wire::{Call, Cut, EventId, KnownChain};
 
 use crate::{
     api::types::{ChatId, Via},
@@ -68,6 +68,19 @@ pub enum Fact {
     LinkAnswers(DeviceId),
     /// An account, ours or a contact's, has another list of devices.
     DevicesChanged(AccountId),
+    /// The chain of somebody we know says something else of their devices now.
+    ContactDevices {
+        /// Whose.
+        account: AccountId,
+        /// What does not count any more.
+        withdrawn: Vec<Change>,
+        /// What has happened.
+        changes: Vec<Change>,
+    },
+    /// Somebody we know has sent entries of its device chain that were not known here.
+    ContactSentChain(AccountId),
+    /// Somebody has written a chain of a contact's account that contradicts the one known for long.
+    ContactForked(Box<DeviceChain>),
     /// A device has joined our account.
     OwnDeviceAdded(DeviceId),
     /// A device of our account was removed.
@@ -155,12 +168,21 @@ pub enum EventFact {
     },
     /// The user has set something of a conversation, on this device.
     Set(ChatId, ChatSetting),
-    /// An account has sent its device list; it is not checked.
+    /// An account, ours or another, has sent what it knows of a device chain; it is not checked.
     DeviceList {
-        /// The account.
+        /// The account that has sent it.
         account: AccountId,
-        /// The encoded list.
-        list: Vec<u8>,
+        /// The chain, of that account or another one.
+        devices: starling_wire::Devices,
+    },
+    /// A member of a conversation says which chain of an account it knows.
+    KnownChain {
+        /// The conversation.
+        chat: ChatId,
+        /// The member.
+        from: AccountId,
+        /// The chain.
+        chain: KnownChain,
     },
     /// An account has removed a device, and says which of its events count.
     Cut {

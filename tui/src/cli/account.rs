@@ -84,6 +84,9 @@ pub enum Devices {
         #[arg(long)]
         keyring: bool,
     },
+    /// Make this the only device of the account, with its recovery phrase: for when a device was stolen, or somebody has taken the account over.
+    #[command(after_help = "Example:\n  starling device recover < phrase.txt")]
+    Recover,
     /// Take a device off the account: it gets nothing that is written from now on, and changes nothing of the account any more.
     #[command(after_help = "Example:\n  starling device remove k3v7xq2a")]
     Remove {

@@ -232,6 +232,13 @@ pub async fn acquire_asking<M: Method + Clone>(
     Err(CliError::locked("the profile is in use, but its node does not answer"))
 }
 
+/// What this device is called, and what it is, as contacts and the account's other devices see it.
+pub fn described() -> (String, String) {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = starling_text::display_name(named.trim()).unwrap_or_else(|_| "a device".into());
+    (name, std::env::consts::OS.into())
+}
+
 /// Opens the profile's node in this process.
 pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::StorageKey) -> CliResult<Node> {
     let default = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0"].map(String::from).to_vec();
@@ -241,7 +248,10 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
         .map(|a| a.parse().map_err(|_| CliError::usage(format!("“{a}” is no multiaddr"))))
         .collect::<CliResult<Vec<_>>>()?;
     let config = NetConfig { listen, mdns: !global.no_mdns };
-    Ok(Node::open(&profile.dir, key, config).await?)
+    let node = Node::open(&profile.dir, key, config).await?;
+    let (name, system) = described();
+    node.describe_device(name, system).await?;
+    Ok(node)
 }
 
 async fn serve_own(profile: &Profile, node: Node, screen: ScreenState) -> CliResult<Client> {

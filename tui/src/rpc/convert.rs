@@ -13,8 +13,8 @@ use starling_control::{
 use starling_keys::SafetyNumber;
 use starling_node::{
     Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
-    ContactState, DeliveryState, Device, DurableEvent, DurableEventKind, Message, Node, NodeError, Recording, Request,
-    Status, TransientEvent, Via,
+    ContactState, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, HiddenChange,
+    Message, Node, NodeError, Recording, Request, Status, TransientEvent, Via,
     media::{audio, video},
 };
 
@@ -141,6 +141,16 @@ fn note(note: CallNote) -> objects::CallNote {
     }
 }
 
+fn device_note(note: &DeviceNote) -> objects::DeviceNote {
+    let change = match note.change {
+        DeviceChange::Joined => objects::DeviceChange::Joined,
+        DeviceChange::Left => objects::DeviceChange::Left,
+        DeviceChange::Recovered => objects::DeviceChange::Recovered,
+        DeviceChange::Forked => objects::DeviceChange::Forked,
+    };
+    objects::DeviceNote { change, name: note.name.clone(), system: note.system.clone() }
+}
+
 /// What names messages, conversations and accounts.
 pub struct Names {
     me: Status,
@@ -211,6 +221,7 @@ impl Names {
             state: state(m.state),
             via: via(m.via),
             call: m.call.map(note),
+            device_note: m.device_note.as_ref().map(device_note),
         }
     }
 
@@ -224,6 +235,16 @@ impl Names {
             DurableEventKind::Blocked => EventKind::ContactBlocked { contact: contact()? },
             DurableEventKind::DeviceLinked => EventKind::DeviceLinked { device: n.text.as_str().into() },
             DurableEventKind::DeviceRemoved => EventKind::DeviceRemoved { device: n.text.as_str().into() },
+            DurableEventKind::DeviceHidden => {
+                let hidden: HiddenChange = n.text.parse().ok()?;
+                EventKind::DeviceHidden {
+                    contact: self.contact(n.account?, ""),
+                    change: hidden.change,
+                    device: id(hidden.device),
+                    name: hidden.name,
+                    by: hidden.by.map(id),
+                }
+            }
             DurableEventKind::State => EventKind::MessageState {
                 chat: self.chat(n.chat?),
                 message: MessageKey { id: id(n.message?) },
@@ -234,13 +255,19 @@ impl Names {
             | DurableEventKind::Edited
             | DurableEventKind::Deleted
             | DurableEventKind::Reaction
-            | DurableEventKind::Call => {
+            | DurableEventKind::Call
+            | DurableEventKind::ContactDevices => {
                 let change = self.change(n.chat?, n.message?, node, handle);
                 match n.kind {
                     DurableEventKind::New => EventKind::MessageNew(change),
                     DurableEventKind::Edited => EventKind::MessageEdited(change),
                     DurableEventKind::Deleted => EventKind::MessageDeleted(change),
                     DurableEventKind::Reaction => EventKind::MessageReaction(change),
+                    DurableEventKind::ContactDevices => {
+                        let MessageChange { chat, message, .. } = change;
+                        let device_note = message.whole().and_then(|m| m.device_note.clone());
+                        EventKind::ContactDevices { chat, message, device_note }
+                    }
                     _ => {
                         let MessageChange { chat, message, via } = change;
                         let call = message.whole().and_then(|m| m.call.clone());
@@ -441,6 +468,8 @@ pub fn status(s: &Status) -> objects::Status {
 pub fn device(d: &Device) -> objects::Device {
     objects::Device {
         device: id(d.id),
+        name: d.name.clone(),
+        system: d.system.clone(),
         added_at: time(d.added_ms),
         rights: match d.rights {
             starling_node::Rights::Admin => objects::Rights::Admin,

@@ -14,7 +14,9 @@ mod stats;
 mod subscription;
 mod token;
 
-pub use client::{Client, FIRST_ANSWER, acquire, acquire_asking, connect, open_node, serve_port, serve_socket};
+pub use client::{
+    Client, FIRST_ANSWER, acquire, acquire_asking, connect, described, open_node, serve_port, serve_socket,
+};
 pub use convert::{media_devices, now_ms, rfc3339};
 pub use screen_state::ScreenState;
 pub use session::Served;

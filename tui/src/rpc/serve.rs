@@ -2,12 +2,13 @@
 
 use std::{str::FromStr, time::Duration};
 
+use data_encoding::BASE64;
 use starling_control::{
     Error, Serve,
     methods::{Done, chats, contacts, devices, messages, node, profile, screen},
     objects::{self, AccountId, MessageId, Time},
 };
-use starling_keys::DeviceId;
+use starling_keys::{DeviceChain, DeviceId};
 use starling_node::{Availability, ChatId, Clock, DeliveryState, Message, Node, NodeError, NotFound, Search, Text};
 
 use super::{
@@ -279,6 +280,29 @@ impl Serve<devices::SetRights> for Session {
             .await
             .map_err(CliError::from)?;
         Ok(devices::Answered { device: device.to_string().into() })
+    }
+}
+
+impl Serve<devices::Recovery> for Session {
+    async fn serve(&self, _: devices::Recovery) -> Result<devices::ToRecover, Error> {
+        let recovery = self.served.node.recovery().await.map_err(CliError::from)?;
+        Ok(devices::ToRecover {
+            chain: BASE64.encode(recovery.chain.as_bytes()),
+            device: recovery.joining.device.to_string().into(),
+            seal_key: BASE64.encode(&recovery.joining.seal_key),
+            proof: BASE64.encode(&recovery.joining.proof),
+        })
+    }
+}
+
+impl Serve<devices::Recover> for Session {
+    async fn serve(&self, request: devices::Recover) -> Result<devices::Answered, Error> {
+        let bytes = BASE64.decode(request.chain.as_bytes()).ok();
+        let chain = bytes.and_then(|bytes| DeviceChain::from_bytes(&bytes).ok());
+        let chain = chain.ok_or_else(|| CliError::usage("this is no device chain"))?;
+        self.served.node.recover(&chain).await.map_err(CliError::from)?;
+        let status = self.served.node.status().await.map_err(CliError::from)?;
+        Ok(devices::Answered { device: status.device.to_string().into() })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use starling_control::{
     event::EventKind,
-    objects::{ChatId, ContactRef, DeviceId},
+    objects::{ChatId, ContactRef, DeviceChange, DeviceId},
 };
 
 use super::{answers::LINKING, app::App, card::Card, model::Message, palette::Question, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::short_device,
+    verbs::{called, short_device, words_of_hidden},
 };
 
 /// The name of the person an event is about, for a remark.
@@ -34,6 +34,12 @@ impl App {
                 self.ask_yes(Question::LetIn { device, name, system });
             }
             EventKind::DeviceLinked { device } => self.device_linked(&device),
+            EventKind::DeviceHidden { contact, change, device, name, by } => {
+                let which = safe_line(&called(&name, "", Some(&device)));
+                let words = words_of_hidden(&name_of(&contact), &change, &which, by.as_ref());
+                self.notify("Your account", &words, true);
+                self.warn(words);
+            }
             EventKind::DeviceRemoved { device } => {
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));
             }
@@ -52,6 +58,9 @@ impl App {
             EventKind::CallIncoming { chat, call } => self.call_comes_in(&chat, call),
             EventKind::CallState { chat, call } => self.call_changed(&chat, call),
             EventKind::CallEnded { chat, .. } => self.call_noted(&chat.id),
+            EventKind::ContactDevices { chat, message, .. } => {
+                self.device_noted(chat.id, message.whole().cloned().and_then(Message::new));
+            }
             EventKind::NetState { .. } => {
                 self.refresh_status();
                 self.refresh_contacts();
@@ -125,6 +134,19 @@ impl App {
             _ => {}
         }
         self.refresh();
+    }
+
+    /// A line about a device of a contact is in the conversation with them.
+    fn device_noted(&mut self, chat: ChatId, line: Option<Message>) {
+        if let Some(line) = line {
+            let words = cut(&safe_line(&line.words()), 200);
+            match line.wire.device_note.as_ref().map(|note| note.change) {
+                Some(DeviceChange::Recovered | DeviceChange::Forked) => self.warn(words),
+                _ => self.say(words),
+            }
+        }
+        self.refresh_contacts();
+        self.call_noted(&chat);
     }
 
     fn device_linked(&mut self, device: &DeviceId) {

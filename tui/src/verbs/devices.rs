@@ -2,17 +2,22 @@
 
 use std::io::{BufRead, IsTerminal};
 
+use data_encoding::BASE64;
 use starling_control::{
     event::EventKind,
     lines::{DeviceDone, Joined, OpenedCode},
     methods::{
-        devices::{AnswerLink, Link, List, Remove, SetRights},
+        devices::{AnswerLink, Link, List, Recover, Recovery, Remove, SetRights, ToRecover},
         node::Subscribe,
     },
     objects::{DeviceId, Path, Rights},
 };
-use starling_keys::{Protection, RecoveryPhrase, StorageKey};
+use starling_keys::{
+    DeviceChain, Protection, RecoveryPhrase, StorageKey,
+    chain::{ChainError, Joining},
+};
 use starling_node::{NewDevice, Origin, ProfileDir};
+use starling_text::SafeText;
 
 use super::{
     NewProfile, make_profile, node_of, parse_home,
@@ -25,7 +30,7 @@ use crate::{
     local_time::LocalTimes,
     output::ask,
     profile::Profile,
-    rpc::{Client, open_node},
+    rpc::{Client, described, now_ms, open_node},
 };
 
 /// Characters of a device's id that are shown: enough to tell sixteen apart.
@@ -51,6 +56,7 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
                 print(format!("{} is {} now", short(&device), rights_name(rights.into())))?;
             }
         }
+        Devices::Recover => recover(global, &client).await?,
         Devices::Remove { device } => {
             let device = client.call(Remove { device: device.into() }).await?.device;
             settle(&client).await;
@@ -91,7 +97,8 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             Rights::Bot => "bot",
         };
         let by = device.linked_by.as_ref().map(|by| format!("  linked by {}", short(by))).unwrap_or_default();
-        print(format!("{}  since {since}  {rights}{by}  {state}", short(&device.device)))?;
+        let name = SafeText::line(&[device.name.as_str(), device.system.as_str()].join(" "));
+        print(format!("{}  {:<20}  since {since}  {rights}{by}  {state}", short(&device.device), name.trim()))?;
     }
     Ok(())
 }
@@ -152,6 +159,37 @@ async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> Cl
         print_object(&DeviceDone { device, done: "linked".into() })
     } else {
         print(format!("{} is a device of this account now", short(&device)))
+    }
+}
+
+/// Makes this the only device of the account. The phrase stays in this process: the node gets what it has signed.
+async fn recover(global: &Global, client: &Client) -> CliResult {
+    say(
+        global,
+        "All other devices are removed from the account, for good, and contacts are told to compare safety numbers.",
+    );
+    let phrase = super::init::read_phrase(global)?;
+    let ToRecover { chain, device, seal_key, proof } = client.call(Recovery {}).await?;
+    let decode = |text: &str| BASE64.decode(text.as_bytes()).map_err(CliError::internal);
+    let joining = Joining {
+        device: device.as_str().parse().map_err(CliError::internal)?,
+        seal_key: decode(&seal_key)?,
+        proof: decode(&proof)?.try_into().map_err(|_| CliError::internal("a proof of another length"))?,
+    };
+    let chain = DeviceChain::from_bytes(&decode(&chain)?).map_err(CliError::internal)?;
+    let signed = starling_node::Recovery { chain, joining }.sign(&phrase.account_key(), now_ms() / 1000);
+    let signed = signed.map_err(|error| match error {
+        ChainError::Account => {
+            CliError::usage("this is the recovery phrase of another account").hint("nothing was changed")
+        }
+        error => CliError::new("not_recovered", 1, error.to_string()),
+    })?;
+    let device = client.call(Recover { chain: BASE64.encode(signed.as_bytes()) }).await?.device;
+    settle(client).await;
+    if global.json {
+        print_object(&DeviceDone { device, done: "recovered".into() })
+    } else {
+        print(format!("{} is the only device of this account now", short(&device)))
     }
 }
 
@@ -244,11 +282,4 @@ async fn ask_for_account(
     let joined = node.join_account(code.to_owned(), home, device, described(), asked).await;
     node.stop().await;
     Ok(joined?)
-}
-
-/// What the user of the other device sees of this one: its name and what it is.
-fn described() -> (String, String) {
-    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = starling_text::display_name(named.trim()).unwrap_or_else(|_| "a device".into());
-    (name, std::env::consts::OS.into())
 }

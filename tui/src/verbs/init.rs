@@ -1,6 +1,6 @@
 //! `init`: a new profile, for a new or a restored account.
 
-use std::io::{IsTerminal, Read};
+use std::io::{BufRead, IsTerminal, Read};
 
 use serde::Deserialize;
 use starling_control::{
@@ -21,11 +21,15 @@ use super::{
 use crate::{
     cli::{Global, Init},
     error::{CliError, CliResult},
+    output::ask,
     profile::Profile,
 };
 
 /// As much is read of what is given to `--restore`: a phrase with its layout, in bytes.
 const MAX_PHRASE_INPUT: u64 = 16 * 1024;
+
+/// Words of a recovery phrase.
+const PHRASE_WORDS: usize = 24;
 
 /// What a profile is made of; shared with the onboarding screen and `try`.
 pub struct NewProfile {
@@ -111,6 +115,19 @@ fn written_phrase(bytes: &[u8]) -> Zeroizing<String> {
     }
 }
 
+/// Reads the recovery phrase from standard input.
+pub fn read_phrase(global: &Global) -> CliResult<RecoveryPhrase> {
+    if std::io::stdin().is_terminal() {
+        say(global, "Type the 24 words of the recovery phrase, then Enter and Ctrl-D:");
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    std::io::stdin().take(MAX_PHRASE_INPUT).read_to_end(&mut bytes)?;
+    RecoveryPhrase::parse(&written_phrase(&bytes)).map_err(|e| {
+        CliError::usage(format!("the recovery phrase is wrong: {e}"))
+            .hint("check it word by word; nothing was made or changed")
+    })
+}
+
 pub async fn init(global: &Global, args: Init) -> CliResult {
     let profile = Profile::new(global)?;
     let Some(name) = args.name else {
@@ -122,19 +139,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
             .hint("2 to 32 of a-z 0-9 . _ -, a letter or digit first"));
     }
     let homes = args.rendezvous.iter().map(|h| parse_home(h)).collect::<CliResult<Vec<_>>>()?;
-    let phrase = if args.restore {
-        if std::io::stdin().is_terminal() {
-            say(global, "Type the 24 words of the recovery phrase, then Enter and Ctrl-D:");
-        }
-        let mut bytes = Zeroizing::new(Vec::new());
-        std::io::stdin().take(MAX_PHRASE_INPUT).read_to_end(&mut bytes)?;
-        RecoveryPhrase::parse(&written_phrase(&bytes)).map_err(|e| {
-            CliError::usage(format!("the recovery phrase is wrong: {e}"))
-                .hint("check it word by word; nothing was made")
-        })?
-    } else {
-        RecoveryPhrase::generate()
-    };
+    let phrase = if args.restore { read_phrase(global)? } else { RecoveryPhrase::generate() };
     if args.restore && homes.is_empty() {
         return Err(CliError::usage("restoring needs the account's rendezvous")
             .hint("give it with --rendezvous ADDR: contacts and devices are found there"));
@@ -170,6 +175,9 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     }
     if args.restore {
         return recover(global).await;
+    }
+    if let Some(words) = shown.as_ref().filter(|_| has_person(global)) {
+        confirm(words, &mut std::io::stdin().lock(), two_places)?;
     }
     if !global.json && homeless {
         say(
@@ -210,6 +218,39 @@ async fn recover(global: &Global) -> CliResult {
     Ok(())
 }
 
+/// Whether somebody is there who can be asked.
+fn has_person(global: &Global) -> bool {
+    !global.json && !global.no_input && std::io::stdin().is_terminal()
+}
+
+/// Two words of a phrase that are asked for, by their place from 0, in their order.
+fn two_places() -> [usize; 2] {
+    let first = rand::random_range(0..PHRASE_WORDS);
+    let second = (first + rand::random_range(1..PHRASE_WORDS)) % PHRASE_WORDS;
+    [first.min(second), first.max(second)]
+}
+
+/// Asks for two words of a phrase that was shown, until they are right; shows it again when they are not. Who ends the input is asked no more.
+fn confirm(words: &str, input: &mut impl BufRead, places: impl Fn() -> [usize; 2]) -> CliResult {
+    let all: Vec<&str> = words.split(' ').collect();
+    loop {
+        let mut right = true;
+        for place in places() {
+            ask(format!("So that it is written down right: what is word {} of it?", place + 1));
+            let mut line = Zeroizing::new(String::new());
+            if input.by_ref().take(MAX_PHRASE_INPUT).read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            right &= all.get(place).is_some_and(|word| line.trim().eq_ignore_ascii_case(word));
+        }
+        if right {
+            return Ok(());
+        }
+        print("That is not what was shown. Once more:\n")?;
+        print_phrase(words)?;
+    }
+}
+
 /// Prints what was made, with the recovery phrase of a new account.
 fn show(global: &Global, profile: &Profile, account: AccountId, device: DeviceId, words: Option<&str>) -> CliResult {
     if global.json {
@@ -220,6 +261,10 @@ fn show(global: &Global, profile: &Profile, account: AccountId, device: DeviceId
     print(SafeText::block(
         "\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n",
     ))?;
+    print_phrase(words)
+}
+
+fn print_phrase(words: &str) -> CliResult {
     for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(4).enumerate() {
         let line: Vec<String> = line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 4 + j + 1)).collect();
         print(format!("  {}", line.join(" ").trim_end()))?;
@@ -233,6 +278,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_phrase_is_asked_for_again_until_two_of_its_words_are_right() {
+        let words = RecoveryPhrase::generate().words();
+        let all: Vec<&str> = words.split(' ').collect();
+        let answer = |typed: &str| {
+            let mut input = typed.as_bytes();
+            confirm(&words, &mut input, || [2, 20]).unwrap();
+            input.len()
+        };
+        let right = format!("{}\n {} \n", all[2], all[20].to_uppercase());
+        assert_eq!(answer(&format!("{right}rest")), 4, "nothing more is asked");
+        let wrong = format!("{}\n{}\n", all[2], "no such word");
+        assert_eq!(answer(&format!("{wrong}{wrong}{right}rest")), 4);
+        assert_eq!(answer(&wrong), 0, "the end of the input ends it");
+        for _ in 0..100 {
+            let [first, second] = two_places();
+            assert!(first < second && second < PHRASE_WORDS);
+        }
+    }
 
     #[test]
     fn a_phrase_is_read_from_every_form_in_which_it_was_kept() {

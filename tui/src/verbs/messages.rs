@@ -22,12 +22,13 @@ use starling_text::SafeText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
+    called,
     exec::Answerer,
     find,
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
-    print_object, say,
+    print_object, say, words_of, words_of_hidden,
 };
 use crate::{
     cli::{Global, Send, parse_time_span},
@@ -390,6 +391,15 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
         EventKind::ContactAccepted { contact: who } => format!("{} is a contact now", contact(who)),
         EventKind::ContactKeyChanged { contact: who } => {
             format!("WARNING: the devices of {} have changed", contact(who))
+        }
+        EventKind::DeviceHidden { contact: who, change, device, name: called_so, by } => {
+            let which = called(called_so, "", Some(device));
+            let words = words_of_hidden(who.name.as_deref().unwrap_or_default(), change, &which, by.as_ref());
+            format!("WARNING: {}", SafeText::line(&words))
+        }
+        EventKind::ContactDevices { chat, message, .. } => {
+            let words = SafeText::line(&message.whole().map(words_of).unwrap_or_default());
+            format!("[{}] {words}", name(&chat.name))
         }
         EventKind::CallIncoming { chat, .. } => {
             format!("[{}] a call comes in: starling call answer", name(&chat.name))

@@ -18,7 +18,7 @@ mod try_;
 
 use starling_control::{
     methods::contacts,
-    objects::{CallEnd, CallNote, Contact, Message, RecordingNote},
+    objects::{CallEnd, CallNote, Contact, DeviceChange, DeviceId, DeviceNote, Message, RecordingNote},
 };
 
 use crate::{
@@ -41,8 +41,12 @@ pub use try_::{guide, try_starling};
 
 pub use crate::output::{print, print_object, say};
 
-/// The text of a message, or what the note of a call says.
+/// The text of a message, or what the note of a call or of a device says.
 pub fn words_of(message: &Message) -> String {
+    if let Some(note) = &message.device_note {
+        let who = message.from.name.as_deref().unwrap_or_default();
+        return words_of_device(note, who, message.from.device.as_ref());
+    }
     let Some(call) = &message.call else { return message.text.clone() };
     let own = message.from.own;
     match call.recording {
@@ -51,6 +55,48 @@ pub fn words_of(message: &Message) -> String {
             words_of_recording(said, who)
         }
         None => format!("☎ {}", words_of_call(call, own)),
+    }
+}
+
+/// What has happened to a device of `who`.
+pub fn words_of_device(note: &DeviceNote, who: &str, device: Option<&DeviceId>) -> String {
+    let which = called(&note.name, &note.system, device);
+    match note.change {
+        DeviceChange::Joined => format!("⚿ {who} has a new device: {which}"),
+        DeviceChange::Left => format!("⚿ {who} no longer has the device {which}"),
+        DeviceChange::Recovered => format!(
+            "⚠ {who}’s account was recovered with its phrase, on {which}. All its other devices are out. If {who} does not confirm it, somebody else has the phrase"
+        ),
+        DeviceChange::Forked => format!(
+            "⚠ Somebody who may change {who}’s account has written another history of its devices. It was not taken. Ask {who}: a device may be stolen"
+        ),
+    }
+}
+
+/// What was done to the account behind its user's back, and what to do about it.
+pub fn words_of_hidden(who: &str, change: &str, which: &str, by: Option<&DeviceId>) -> String {
+    let signer = by.map_or_else(|| "your recovery phrase".to_owned(), |by| format!("the key of {}", short_device(by)));
+    let what = match change {
+        "joined" => format!("{which} joined your account"),
+        "left" => format!("{which} was removed from your account"),
+        "recovered" => format!("your account was recovered on {which}"),
+        "forked" => format!("a second history of your account was written, with {which}"),
+        _ => "your account was changed".to_owned(),
+    };
+    format!(
+        "{what}, signed with {signer}, and your rendezvous was not told: {who} knows it. If it was not you, remove both devices (/devices, `starling device remove`), or run `starling device recover`"
+    )
+}
+
+/// A device with its name, what it is, and the beginning of its id, as far as they are known.
+pub fn called(name: &str, system: &str, device: Option<&DeviceId>) -> String {
+    let id = device.map(short_device);
+    match (name, id) {
+        ("", id) => id.unwrap_or_default().to_owned(),
+        (name, id) => {
+            let details: Vec<&str> = [system, id.unwrap_or_default()].into_iter().filter(|d| !d.is_empty()).collect();
+            format!("“{name}” ({})", details.join(", "))
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub use devices::Devices;
 pub use edit::Edit;
 pub use profile::Profile;
 pub use reaction::Reaction;
-pub use receipt::Receipt;
+pub use receipt::{KnownChain, MAX_CHAINS, Receipt};
 pub use text::Text;
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
@@ -119,7 +119,7 @@ pub enum Body {
     Receipt(Receipt),
     /// The sender's display name, and that it is a contact from now on.
     Profile(Profile),
-    /// The sender's signed device list has changed.
+    /// What is known of the device chain of a member.
     Devices(Devices),
     /// A signal of a call.
     Call(Call),
@@ -168,7 +168,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13")]
         pub body: Option<Body>,
     }
 
@@ -186,12 +186,15 @@ mod proto {
         Receipt(super::receipt::proto::Receipt),
         #[prost(message, tag = "8")]
         Profile(super::profile::proto::Profile),
+        /// The signed device list of version 0.1.
         #[prost(bytes, tag = "10")]
-        Devices(Vec<u8>),
+        List(Vec<u8>),
         #[prost(message, tag = "11")]
         Call(super::call::proto::Call),
         #[prost(message, tag = "12")]
         Cut(super::cut::proto::Cut),
+        #[prost(message, tag = "13")]
+        Devices(super::devices::proto::Devices),
     }
 }
 
@@ -214,7 +217,7 @@ impl Body {
             Self::Reaction(reaction) => proto::Body::Reaction(reaction.to_proto()),
             Self::Receipt(receipt) => proto::Body::Receipt(receipt.to_proto()),
             Self::Profile(profile) => proto::Body::Profile(profile.to_proto()),
-            Self::Devices(devices) => proto::Body::Devices(devices.list.clone()),
+            Self::Devices(devices) => proto::Body::Devices(devices.to_proto()),
             Self::Call(call) => proto::Body::Call(call.to_proto()),
             Self::Cut(cut) => proto::Body::Cut(cut.to_proto()),
             Self::Unknown => return None,
@@ -229,7 +232,10 @@ impl Body {
             Some(proto::Body::Reaction(reaction)) => Self::Reaction(Reaction::from_proto(reaction)?),
             Some(proto::Body::Receipt(receipt)) => Self::Receipt(Receipt::from_proto(&receipt)?),
             Some(proto::Body::Profile(profile)) => Self::Profile(Profile::from_proto(&profile)?),
-            Some(proto::Body::Devices(list)) => Self::Devices(Devices::from_proto(list)?),
+            Some(proto::Body::List(list)) => {
+                Self::Devices(Devices::from_proto(devices::proto::Devices { list, labels: Vec::new() })?)
+            }
+            Some(proto::Body::Devices(devices)) => Self::Devices(Devices::from_proto(devices)?),
             Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
             Some(proto::Body::Cut(cut)) => Self::Cut(Cut::from_proto(cut)?),
             None => Self::Unknown,
@@ -301,6 +307,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DeviceLabel;
 
     fn id(clock: u64, sequence: u64) -> EventId {
         EventId { clock: Clock(clock), device: [7; 8], sequence }
@@ -315,7 +322,10 @@ mod tests {
             Body::Reaction(Reaction { target: id(1, 1), emoji: "👍".into() }),
             Body::Profile(Profile { name: "alice".into(), bot: true, named: Some((7, 9)) }),
             Body::Profile(Profile { name: "🇨🇦".repeat(64), bot: false, named: None }),
-            Body::Devices(Devices { list: vec![1, 2, 3] }),
+            Body::Devices(Devices {
+                list: vec![1, 2, 3],
+                labels: vec![DeviceLabel { device: vec![4; 32].into(), name: "laptop".into(), kind: "linux".into() }],
+            }),
             Body::Cut(Cut {
                 device: [7; 32],
                 upto: 5,
@@ -341,7 +351,11 @@ mod tests {
             .collect();
         events.push(Event {
             id: id(99, 0),
-            body: Body::Receipt(Receipt { delivered: vec![([1; 8], 4)], read: Clock(5) }),
+            body: Body::Receipt(Receipt {
+                delivered: vec![([1; 8], 4)],
+                read: Clock(5),
+                chains: vec![KnownChain { account: [2; 32], length: 3, head: [4; 32] }],
+            }),
         });
         let batch = Batch { events, floor: 3 };
         assert_eq!(Batch::decode(&batch.encode(), [7; 8]), Ok(batch));

@@ -4,6 +4,8 @@ use crate::{Clock, EventError};
 
 /// Most sending devices that one receipt names.
 const MAX_DEVICES: usize = 256;
+/// Most accounts of which one receipt says what is known.
+pub const MAX_CHAINS: usize = 64;
 
 /// What a device has, when no direct stream could carry an acknowledgement, and what its user has read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -13,6 +15,19 @@ pub struct Receipt {
     pub delivered: Vec<([u8; 8], u64)>,
     /// Everything up to here was read; zero if the sender does not say.
     pub read: Clock,
+    /// The device chains of the conversation's accounts that the sender knows, its own among them; at most [`MAX_CHAINS`].
+    pub chains: Vec<KnownChain>,
+}
+
+/// Which device chain of an account is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KnownChain {
+    /// The account.
+    pub account: [u8; 32],
+    /// How many entries the chain has.
+    pub length: u32,
+    /// The hash of all of them.
+    pub head: [u8; 32],
 }
 
 pub(super) mod proto {
@@ -22,6 +37,18 @@ pub(super) mod proto {
         pub delivered: Vec<Delivered>,
         #[prost(fixed64, tag = "2")]
         pub read: u64,
+        #[prost(message, repeated, tag = "3")]
+        pub chains: Vec<KnownChain>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct KnownChain {
+        #[prost(bytes = "vec", tag = "1")]
+        pub account: Vec<u8>,
+        #[prost(uint32, tag = "2")]
+        pub length: u32,
+        #[prost(bytes = "vec", tag = "3")]
+        pub head: Vec<u8>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -37,14 +64,28 @@ impl Receipt {
     pub(super) fn to_proto(&self) -> proto::Receipt {
         let delivered =
             |(device, upto): &([u8; 8], u64)| proto::Delivered { device: u64::from_be_bytes(*device), upto: *upto };
-        proto::Receipt { delivered: self.delivered.iter().map(delivered).collect(), read: self.read.0 }
+        let chain = |chain: &KnownChain| proto::KnownChain {
+            account: chain.account.to_vec(),
+            length: chain.length,
+            head: chain.head.to_vec(),
+        };
+        proto::Receipt {
+            delivered: self.delivered.iter().map(delivered).collect(),
+            read: self.read.0,
+            chains: self.chains.iter().map(chain).collect(),
+        }
     }
 
     pub(super) fn from_proto(receipt: &proto::Receipt) -> Result<Self, EventError> {
-        if receipt.delivered.len() > MAX_DEVICES {
+        if receipt.delivered.len() > MAX_DEVICES || receipt.chains.len() > MAX_CHAINS {
             return Err(EventError::Malformed);
         }
         let delivered = receipt.delivered.iter().map(|d| (d.device.to_be_bytes(), d.upto)).collect();
-        Ok(Self { delivered, read: Clock(receipt.read) })
+        let chain = |chain: &proto::KnownChain| {
+            let account = chain.account.as_slice().try_into().ok()?;
+            Some(KnownChain { account, length: chain.length, head: chain.head.as_slice().try_into().ok()? })
+        };
+        let chains = receipt.chains.iter().map(chain).collect::<Option<_>>().ok_or(EventError::Malformed)?;
+        Ok(Self { delivered, read: Clock(receipt.read), chains })
     }
 }

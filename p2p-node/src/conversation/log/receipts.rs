@@ -87,7 +87,8 @@ impl Conversations {
         // Everything, as it replaces the receipt before it.
         let received = state.roster.devices().filter_map(known).map(|(device, upto)| (device.tag(), upto));
         let own = (!others.is_empty() && progress > 0).then_some((cx.dir.account.device().tag(), progress));
-        let receipt = Receipt { delivered: received.chain(own).collect(), read: Clock(read) };
+        let delivered = received.chain(own).collect();
+        let receipt = Receipt { delivered, read: Clock(read), chains: self.known_chains(cx.dir, chat) };
         self.append_receipt(turn, cx, group, receipt, told)
     }
 

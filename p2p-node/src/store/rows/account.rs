@@ -205,6 +205,9 @@ pub struct SnapshotRow {
     /// What the devices agree on.
     #[prost(message, repeated, tag = "3")]
     pub settings: Vec<starling_wire::Setting>,
+    /// What its devices are called.
+    #[prost(message, repeated, tag = "4")]
+    pub devices: Vec<starling_wire::DeviceLabel>,
 }
 
 /// One contact in a snapshot.

@@ -61,6 +61,9 @@ pub struct ContactRow {
     /// By which device of theirs (tag).
     #[prost(fixed64, tag = "18")]
     pub named_by: u64,
+    /// The user was warned that their chain has two ends, and has not said since that they trust it.
+    #[prost(bool, tag = "19")]
+    pub forked: bool,
 }
 
 impl ContactRow {

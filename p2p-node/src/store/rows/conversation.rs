@@ -90,6 +90,12 @@ pub struct AuthorRow {
     /// It is our account.
     #[prost(bool, tag = "4")]
     pub own: bool,
+    /// What the device is called; empty if that is not known.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// What the device is: an operating system, for example.
+    #[prost(string, tag = "6")]
+    pub kind: String,
 }
 
 /// What is known of a device in a conversation.

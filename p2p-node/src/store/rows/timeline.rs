@@ -29,6 +29,17 @@ pub struct EventRow {
     /// Tag of the device of the newest edit: of two with one clock the greater counts.
     #[prost(bytes = "vec", tag = "9")]
     pub edit_device: Vec<u8>,
+    /// It is no event, but a line about a device of its author.
+    #[prost(message, optional, tag = "10")]
+    pub device_note: Option<DeviceNoteRow>,
+}
+
+/// What has happened to a device of an account.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct DeviceNoteRow {
+    /// [`crate::DeviceChange`].
+    #[prost(uint32, tag = "1")]
+    pub change: u32,
 }
 
 /// What came before the message that it is about. By chat id and the message's id.

@@ -44,11 +44,11 @@ impl Message {
         self.wire.from.name.as_deref().unwrap_or_default()
     }
 
-    /// What is shown of it: its text, or what the note of a call says.
+    /// What is shown of it: its text, or what the note of a call or of a device says.
     pub fn words(&self) -> Cow<'_, str> {
-        match self.wire.call {
-            None => self.wire.text.as_str().into(),
-            Some(_) => words_of(&self.wire).into(),
+        match (&self.wire.call, &self.wire.device_note) {
+            (None, None) => self.wire.text.as_str().into(),
+            _ => words_of(&self.wire).into(),
         }
     }
 

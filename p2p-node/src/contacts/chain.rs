@@ -1,0 +1,94 @@
+//! Device chains of people we know: what is taken, and what the user is shown of it.
+
+use starling_keys::{
+    AccountId, DeviceChain,
+    chain::{Change, ChangeKind},
+};
+
+use super::{ChainNews, ChainRefused, Contacts, Person};
+use crate::{
+    api::types::DurableEventKind,
+    turn::{EngineError, Fact, Turn},
+};
+
+impl Contacts {
+    /// Takes a device chain of somebody we know, whose signatures are right, if it continues what is known of them, or counts before it. The
+    /// user sees what it changes; who was verified and may be somebody else now is not any more.
+    ///
+    /// # Errors
+    /// The inner one if it is from the past, or contradicts what was held for long: then the user is warned.
+    pub(crate) fn take_chain(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        chain: DeviceChain,
+    ) -> Result<Result<ChainNews, ChainRefused>, EngineError> {
+        let now_s = turn.agreed_ms() / 1000;
+        let Some(person) = self.people.get_mut(&account) else { return Ok(Ok(ChainNews::Known)) };
+        let before = person.list.clone();
+        let news = match person.take_chain(chain.clone(), now_s) {
+            Ok(news) => news,
+            Err(refused) => {
+                self.refused_chain(turn, account, &chain, refused)?;
+                return Ok(Err(refused));
+            }
+        };
+        person.row.forked &= news == ChainNews::Known;
+        let changes = changes(person, before.as_ref());
+        let alarm = news == ChainNews::Replaced && person.distrust();
+        self.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
+        if let Some((withdrawn, changes)) = changes.filter(|(gone, new)| !gone.is_empty() || !new.is_empty()) {
+            turn.fact(Fact::ContactDevices { account, withdrawn, changes });
+        }
+        if alarm {
+            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
+        }
+        Ok(Ok(news))
+    }
+
+    /// A chain of somebody we know was not taken: a fork is shown to the user, once until they say that they trust the contact.
+    pub(crate) fn refused_chain(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        chain: &DeviceChain,
+        refused: ChainRefused,
+    ) -> Result<(), EngineError> {
+        tracing::debug!(%refused, "a device chain was not taken");
+        let Some(person) = self.people.get_mut(&account) else { return Ok(()) };
+        if !matches!(refused, ChainRefused::Fork(_)) || person.row.forked {
+            return Ok(());
+        }
+        person.row.forked = true;
+        person.dirty = true;
+        turn.fact(Fact::ContactForked(Box::new(chain.clone())));
+        if person.distrust() {
+            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the chain that somebody has now says of their devices and the one before did not, after what does not count any more. `None` where
+/// nothing was known of them.
+fn changes(person: &Person, before: Option<&DeviceChain>) -> Option<(Vec<Change>, Vec<Change>)> {
+    let now = person.list.as_ref()?;
+    let Some(before) = before else {
+        // Another device of ours has known so much of it.
+        let length = u32::try_from(person.row.trusted_version).unwrap_or(u32::MAX);
+        let head = now.head_at(length).filter(|_| !person.row.trusted_head.is_empty())?;
+        let mut changes = now.changes_after(if head.0[..] == person.row.trusted_head { length } else { 0 });
+        if head.0[..] != person.row.trusted_head {
+            changes.retain(|change| change.kind == ChangeKind::Recovered);
+        }
+        return Some((Vec::new(), changes));
+    };
+    let common = before.common(now);
+    let mut changes = now.changes_after(common);
+    if before.is_empty() {
+        // A list of version 0.1 has become a chain: its devices have joined long ago.
+        changes.retain(|change| change.kind != ChangeKind::Joined || before.device(&change.device).is_none());
+    }
+    Some((before.changes_after(common), changes))
+}
