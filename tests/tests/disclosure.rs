@@ -1,0 +1,181 @@
+//! What a server keeps and logs, compared with the table "What others can learn" of docs/operators.md: two people with a server each write to one
+//! another, and then everything that the servers have stored and logged is searched.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{path::Path, process::Command};
+
+use libp2p::{PeerId, identity};
+use serde_json::Value;
+use starling_keys::{AccountId, DeviceId};
+use starling_tests::{Process, World, bytes_below, program};
+
+/// A server that logs all that it can.
+struct Server {
+    name: &'static str,
+    process: Process,
+    address: String,
+}
+
+impl Server {
+    fn start(world: &World, name: &'static str) -> Self {
+        let log = std::fs::File::create(world.dir.path().join(format!("{name}.log"))).unwrap();
+        let process = Process::start(
+            Command::new(program("starling-rendezvous"))
+                .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--http", "127.0.0.1:0", "--json", "--data-dir"])
+                .arg(world.dir.path().join(name))
+                .env("STARLING_RENDEZVOUS_LOG_LEVEL", "debug")
+                .stderr(log),
+        );
+        let address = process.json()["addresses"][0].as_str().unwrap().to_owned();
+        Self { name, process, address }
+    }
+
+    /// Ends it: what it has stored, and what it has logged.
+    fn end(mut self, world: &World) -> (Vec<u8>, String) {
+        assert_eq!(self.process.terminate(), 0);
+        let stored = bytes_below(&world.dir.path().join(self.name));
+        (stored, std::fs::read_to_string(world.dir.path().join(format!("{}.log", self.name))).unwrap())
+    }
+}
+
+/// Somebody with secrets and habits, and what stands for them in bytes and in text.
+struct Person {
+    profile: &'static str,
+    account: AccountId,
+    device: DeviceId,
+}
+
+impl Person {
+    fn new(world: &World, profile: &'static str, name: &str, home: &Server) -> Self {
+        world.json(profile, &["init", "--name", name, "--rendezvous", &home.address]);
+        let whoami = world.json(profile, &["whoami"]);
+        let id = |field: &str| whoami[field].as_str().unwrap().to_owned();
+        Self { profile, account: id("account").parse().unwrap(), device: id("device").parse().unwrap() }
+    }
+
+    fn ids(&self) -> [(&'static str, [u8; 32]); 2] {
+        [("the account", *self.account.as_bytes()), ("the device", *self.device.as_bytes())]
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How a key may stand in a text: whole, or as much of it as tells it from others.
+fn in_text(key: &[u8; 32]) -> Vec<String> {
+    let base32 = DeviceId::from_bytes(key).unwrap().to_string();
+    let public = identity::ed25519::PublicKey::try_from_bytes(key).unwrap();
+    let peer = PeerId::from_public_key(&public.into()).to_base58();
+    let decimal = format!("{}, {}, {}, {}", key[0], key[1], key[2], key[3]);
+    vec![base32[..12].to_owned(), hex(&key[..6]), hex(&key[..6]).to_uppercase(), peer[16..28].to_owned(), decimal]
+}
+
+/// Every text that nobody but the two may read.
+const SECRETS: [&str; 7] = [
+    "Quarterstaff",
+    "Bellwether",
+    "a-greeting-to-nobody",
+    "nickname-of-bob",
+    "sealed-words-of-alice",
+    "sealed-words-of-bob",
+    "quarterstaff-the-user",
+];
+
+fn assert_unknown(who: &str, stored: &[u8], log: &str) {
+    for secret in SECRETS {
+        for (form, text) in [("as it is", secret.to_owned()), ("in lower case", secret.to_lowercase())] {
+            assert!(!contains(stored, text.as_bytes()), "{who} has stored {secret:?} {form}");
+            assert!(!log.contains(&text), "{who} has logged {secret:?} {form}");
+        }
+    }
+}
+
+/// No key of anybody, and no address but its own, is in a log.
+fn assert_log_is_clean(who: &str, log: &str, own_address: &str, people: &[&Person]) {
+    for person in people {
+        for (what, key) in person.ids() {
+            for text in in_text(&key) {
+                assert!(!log.contains(&text), "{who} has logged {what} of {} as {text}", person.profile);
+            }
+        }
+    }
+    // Of the server itself it may: what it listens on, with its key.
+    let port = own_address.split('/').nth(4).unwrap();
+    for line in log.lines().filter(|line| line.contains("127.0.0.1")) {
+        let of_itself = line.contains(port) || line.contains("listening") || line.contains("http");
+        assert!(of_itself, "{who} has logged an address: {line}");
+    }
+}
+
+/// Two people with a server each, who have written to one another directly and past one another, and used what there is.
+fn acquainted(world: &World, homes: [&Server; 2]) -> [Person; 2] {
+    let alice = Person::new(world, "alice", "Alicia Quarterstaff", homes[0]);
+    let bob = Person::new(world, "bob", "Bob Bellwether", homes[1]);
+    world.json("alice", &["profile", "username", "quarterstaff-the-user"]);
+    let invite = world.json("alice", &["invite"]);
+    let link = invite["link"].as_str().unwrap();
+    {
+        let listener = world.listen("alice", "now");
+        listener.wait_for("the listener", |e| e["type"] == "stream.ready");
+        world.json("bob", &["contacts", "add", link, "--greeting", "a-greeting-to-nobody"]);
+        listener.wait_for("the contact", |e| e["type"] == "contact.accepted");
+        world.listen("bob", "all").wait_for("the acceptance", |e| e["type"] == "contact.accepted");
+        world.json("alice", &["contacts", "rename", "Bob Bellwether", "nickname-of-bob"]);
+        world.json("bob", &["send", "Alicia Quarterstaff", "sealed-words-of-bob, while both are there"]);
+        listener.wait_for("the message", |e| has_text(e, "sealed-words-of-bob, while both are there"));
+    }
+    // And while the other is away, by way of the server.
+    world.json("alice", &["send", "nickname-of-bob", "sealed-words-of-alice"]);
+    let later = world.listen("bob", "all");
+    later.wait_for("the message", |e| has_text(e, "sealed-words-of-alice"));
+    [alice, bob]
+}
+
+fn has_text(event: &Value, text: &str) -> bool {
+    event["message"]["text"] == text || event["text"] == text
+}
+
+#[test]
+fn servers_store_and_log_what_the_operators_table_says_and_nothing_else() {
+    let world = World::new();
+    let (ours, theirs) = (Server::start(&world, "home-of-alice"), Server::start(&world, "home-of-bob"));
+    let [alice, bob] = acquainted(&world, [&ours, &theirs]);
+    let people = [&alice, &bob];
+    for (server, member, stranger) in [(ours, &alice, &bob), (theirs, &bob, &alice)] {
+        let (who, address) = (server.name, server.address.clone());
+        let (stored, log) = server.end(&world);
+        assert!(log.contains("session"), "the log has not what is to be searched: {log}");
+        // The account and its devices are what it is the home of.
+        for (what, key) in member.ids() {
+            assert!(
+                contains(&stored, &key),
+                "{who} does not know {what} of its member: the test looks for the wrong bytes"
+            );
+        }
+        // Of others, who leave something or read, nothing is kept.
+        for (what, key) in stranger.ids() {
+            assert!(!contains(&stored, &key), "{who} has stored {what} of somebody who is a stranger to it");
+        }
+        assert_unknown(who, &stored, &log);
+        assert_log_is_clean(who, &log, &address, &people);
+    }
+}
+
+#[test]
+fn the_table_that_this_is_checked_against_is_there() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    for said in
+        ["## What others can learn", "names, texts, who is whose contact by name, user names in clear", "never logged"]
+    {
+        assert!(
+            docs.contains(said),
+            "docs/operators.md does not say {said:?} any more: see what this test has to look for"
+        );
+    }
+}
