@@ -95,14 +95,15 @@ impl CallRequest {
             | Self::Consent { agree: false, .. }
             | Self::Attend { .. }
             | Self::AttendantLeft(_)
-            | Self::Talk { .. } => true,
+            | Self::Talk { for_ms: None, .. } => true,
             Self::Servers(_)
             | Self::Start { .. }
             | Self::Answer { .. }
             | Self::Transfer { .. }
             | Self::Fetch { .. }
             | Self::Record { .. }
-            | Self::Consent { .. } => false,
+            | Self::Consent { .. }
+            | Self::Talk { .. } => false,
         }
     }
 
