@@ -43,10 +43,14 @@ pub const MAX_GROUPS_PER_CHAT: usize = 8;
 pub const KEY_PACKAGE_STOCK: u32 = 20;
 /// Secrets of key packages that a device keeps: those on offer, and those that somebody has claimed and not used yet.
 pub const MAX_KEY_PACKAGE_SECRETS: usize = 20 * KEY_PACKAGE_STOCK as usize;
-/// A clock further ahead than this is not followed.
-pub const MAX_CLOCK_AHEAD_MS: u64 = 3_600_000;
+/// A clock further ahead than this is not followed, and an event with such a stamp waits: nobody pins what he writes to the end.
+pub const MAX_CLOCK_AHEAD_MS: u64 = 120_000;
+/// Events of a conversation that wait until they are due. Of more, those that are furthest ahead give way.
+pub const MAX_HELD: usize = 256;
 /// A message can be deleted for everyone this long.
 pub const DELETE_WINDOW_MS: u64 = 48 * 3_600_000;
+/// A deletion that comes later than this after its stamp is void: it waits for 30 days with its author, and for 30 days in a log.
+pub const MAX_DELETE_DELAY_MS: u64 = 60 * 86_400_000;
 /// A log whose epoch has ended is read on for so long, as somebody may have written there who had not read of the end. What they wrote comes again in
 /// the next log; this is only sooner.
 pub const READ_ENDED_MS: u64 = 86_400_000;

@@ -10,6 +10,7 @@ pub mod group;
 mod group_homes;
 pub mod group_state;
 pub mod group_store;
+mod held;
 pub mod log;
 pub mod logged;
 pub mod membership;
@@ -19,7 +20,9 @@ pub mod receive;
 pub mod regroup;
 pub mod send;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use starling_wire::EventId;
 
 pub use context::{Connections, Context};
 pub use group::GroupEntry;
@@ -65,6 +68,8 @@ pub struct ChatState {
     pub pending: Vec<starling_wire::Event>,
     /// What events of this turn have changed in the timeline.
     pub draft: Draft,
+    /// Events that wait until they are due.
+    pub held: BTreeSet<EventId>,
     /// When a receipt is to be sent.
     pub receipt_due: Option<u64>,
     pub presence_sent_ms: u64,
@@ -106,11 +111,13 @@ impl Conversations {
             outboxes.entry(of_chat(OUTBOX, key)?).or_default().push_back(send::OutItem::from_row(&row));
             Ok(())
         })?;
+        let mut held = held::load(read)?;
         read.each::<ChatRow>(CHATS, |key, row| {
             let id = of_chat(CHATS, key)?;
             let roster = Roster::stored(members.remove(&id).unwrap_or_default());
             let outbox = outboxes.remove(&id).unwrap_or_default();
-            self.insert(ChatState { outbox, ..ChatState::with(id, row?, roster) });
+            let held = held.remove(&id).unwrap_or_default();
+            self.insert(ChatState { outbox, held, ..ChatState::with(id, row?, roster) });
             Ok(())
         })?;
         Ok(())
@@ -164,6 +171,7 @@ impl ChatState {
             outbox: VecDeque::new(),
             pending: Vec::new(),
             draft: Draft::default(),
+            held: BTreeSet::new(),
             receipt_due: None,
             presence_sent_ms: 0,
             problem: None,

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::{Certificate, DeviceId};
-use starling_wire::{Batch, direct::Entry};
+use starling_wire::{Batch, EventId, direct::Entry};
 
 use crate::{
     api::types::{ChatId, Via},
@@ -206,8 +206,12 @@ impl Conversations {
                 if !take_number(row, event.id.sequence) {
                     continue;
                 }
+                if !in_order(row, &event.id) {
+                    tracing::warn!("an event that its device has put into the past was dropped");
+                    continue;
+                }
             }
-            self.fold_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
+            self.take_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
         }
         turn.facts([EventFact::Arrived(chat)]);
         if numbered {
@@ -251,6 +255,18 @@ pub(super) fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> b
         row.received = row.received.max(row.early[2 * at + 1]);
         row.early.drain(2 * at..2 * at + 2);
     }
+    true
+}
+
+/// Takes note of the last event of a device; `false` if this one is numbered after it and stamped before it, which no clock does.
+fn in_order(row: &mut crate::store::DeviceRow, id: &EventId) -> bool {
+    if id.sequence < row.last {
+        return true;
+    }
+    if id.clock.0 <= row.last_clock {
+        return false;
+    }
+    (row.last, row.last_clock) = (id.sequence, id.clock.0);
     true
 }
 

@@ -12,17 +12,32 @@ use crate::{
     turn::{EngineError, Schedule, Turn},
 };
 
+const HOUR_MS: u64 = 3_600_000;
+
 /// Something that is done at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wake {
     /// A receipt, or an entry for the log.
     Chat(ChatId),
+    /// An event that was stamped ahead.
+    Held(ChatId),
     /// A commit that the home has refused for now.
     Group(GroupId),
     /// What was not acknowledged is sent again.
     Link(DeviceId),
     /// Somebody has stopped typing.
     Typing(AccountId),
+}
+
+/// What is due in a conversation.
+struct ChatDue {
+    chat: ChatId,
+    /// It needs a turn, in steady time.
+    wake: Option<u64>,
+    /// What is stamped ahead, in steady time.
+    held: Option<u64>,
+    /// Its waiting messages are given up, by the clock.
+    expiry: Option<u64>,
 }
 
 /// Deadlines of conversations, groups, contacts and streams.
@@ -49,6 +64,10 @@ impl Engine {
         for wake in self.deadlines.wakes.take_due(turn.now()) {
             match wake {
                 Wake::Chat(chat) => self.conversations.chats.touch(chat),
+                Wake::Held(chat) => {
+                    let (conversations, cx) = self.conversing();
+                    conversations.release_held(turn, cx.dir, chat)?;
+                }
                 Wake::Group(group) => self.conversations.groups.touch(group),
                 Wake::Link(device) => self.delivery.resend(turn, &mut self.conversations, device),
                 Wake::Typing(account) => {
@@ -68,20 +87,29 @@ impl Engine {
         Ok(())
     }
 
-    /// Of each conversation that this turn has touched: when it needs a turn, and when its waiting messages are given up.
-    fn due_of_chats(&mut self) -> Vec<(ChatId, Option<u64>, Option<u64>)> {
+    /// Of each conversation that this turn has touched: what is due when.
+    fn due_of_chats(&mut self, turn: &Turn<'_>) -> Vec<ChatDue> {
         let (conversations, cx) = self.conversing();
         let touched = conversations.touched_chats(cx.dir);
         let states = touched.into_iter().filter_map(|chat| conversations.chats.get(&chat));
         let due = |state: &ChatState| state.receipt_due.into_iter().chain(conversations.log_due(&cx, state)).min();
-        states.map(|state| (state.id, due(state), expiry(state))).collect()
+        // Looked at within the hour, as clocks are corrected.
+        let wait = |held: u64| turn.now() + held.saturating_sub(turn.agreed_ms()).min(HOUR_MS);
+        let of = |state: &ChatState| ChatDue {
+            chat: state.id,
+            wake: due(state),
+            held: state.held_due_ms().map(wait),
+            expiry: expiry(state),
+        };
+        states.map(of).collect()
     }
 
     /// Sets the deadlines of what this turn has touched.
     pub(super) fn plan(&mut self, turn: &Turn<'_>) {
-        for (chat, due, expiry) in self.due_of_chats() {
-            self.deadlines.wakes.set(Wake::Chat(chat), due);
-            self.deadlines.expiries.set(chat, expiry);
+        for due in self.due_of_chats(turn) {
+            self.deadlines.wakes.set(Wake::Chat(due.chat), due.wake);
+            self.deadlines.wakes.set(Wake::Held(due.chat), due.held);
+            self.deadlines.expiries.set(due.chat, due.expiry);
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };

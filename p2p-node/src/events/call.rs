@@ -2,7 +2,7 @@
 
 use starling_wire::{Body, Call, CallEnd, CallSignal, Event, EventId};
 
-use super::{At, Fold, Kind, Origin, Refusal, Summary, Target};
+use super::{Ahead, At, Fold, Kind, Origin, Refusal, Summary, Target};
 use crate::{
     api::types::{CallNote, DurableEventKind, Via},
     store::{EventRow, StoreError},
@@ -13,6 +13,10 @@ impl Kind for Call {
     /// Which device may say what within a call depends on the call: its session decides.
     fn authorize(&self, _: &At<'_>, _: Option<&Target>) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn ahead(&self) -> Ahead {
+        Ahead::Void
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {

@@ -2,13 +2,17 @@
 
 use starling_wire::Cut;
 
-use super::{At, Fold, Kind, Refusal, Target};
+use super::{Ahead, At, Fold, Kind, Refusal, Target};
 use crate::{store::StoreError, turn::EventFact};
 
 impl Kind for Cut {
     /// It is about the sender's own account: whether that has removed the device its chain says.
     fn authorize(&self, _: &At<'_>, _: Option<&Target>) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn ahead(&self) -> Ahead {
+        Ahead::Fold
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use starling_wire::{Body, Delete, Event, EventId, Text};
 use super::{At, Fold, Kind, Refusal, Target, by_its_author, early};
 use crate::{
     api::types::DurableEventKind,
-    limits::DELETE_WINDOW_MS,
+    limits::{DELETE_WINDOW_MS, MAX_DELETE_DELAY_MS},
     store::{EventRow, StoreError},
 };
 
@@ -22,6 +22,11 @@ impl Kind for Delete {
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, target: Option<Target>) -> Result<(), StoreError> {
+        // A stamp in the window is easily made; an honest deletion is not so long under way.
+        if fold.now_ms.saturating_sub(at.id.clock.ms()) > MAX_DELETE_DELAY_MS {
+            tracing::debug!("a deletion came too late");
+            return Ok(());
+        }
         match target {
             Some(Target::Message { mut row, .. }) => {
                 apply(&mut row);

@@ -5,7 +5,7 @@
 use starling_keys::chain::Change;
 use starling_wire::{Clock, Devices, EventId};
 
-use super::{At, Fold, Kind, Refusal, Target};
+use super::{Ahead, At, Fold, Kind, Refusal, Target};
 use crate::{
     api::types::{DeviceChange, DurableEventKind, Via},
     store::{DeviceNoteRow, EventRow, StoreError},
@@ -16,6 +16,10 @@ impl Kind for Devices {
     /// The chain's own signatures say whose it is, and which of two counts.
     fn authorize(&self, _: &At<'_>, _: Option<&Target>) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn ahead(&self) -> Ahead {
+        Ahead::Fold
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {

@@ -93,6 +93,17 @@ pub enum Summary {
     Device(DeviceChange),
 }
 
+/// What becomes of an event that is stamped further ahead than clocks differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// It waits until it is due: it would stand at the end of the timeline.
+    Hold,
+    /// It counts at once: it has no place in the timeline.
+    Fold,
+    /// It is void: it is about now.
+    Void,
+}
+
 /// What the node knows of a kind of event.
 pub trait Kind {
     /// The message that it is about, if it is about one.
@@ -109,6 +120,11 @@ pub trait Kind {
 
     /// What it changes. It has passed [`Kind::authorize`].
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, target: Option<Target>) -> Result<(), StoreError>;
+
+    /// What becomes of one that is stamped ahead.
+    fn ahead(&self) -> Ahead {
+        Ahead::Hold
+    }
 
     /// What is shown of it; `None` if it is not shown by itself.
     fn summary(&self) -> Option<Summary> {

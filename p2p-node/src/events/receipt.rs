@@ -3,7 +3,7 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, Receipt};
 
-use super::{At, Fold, Kind, Refusal, Summary, Target, summary};
+use super::{Ahead, At, Fold, Kind, Refusal, Summary, Target, summary};
 use crate::{
     store::{EventRow, StoreError},
     turn::EventFact,
@@ -16,6 +16,10 @@ impl Kind for Receipt {
     /// It is about its sender alone.
     fn authorize(&self, _: &At<'_>, _: Option<&Target>) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn ahead(&self) -> Ahead {
+        Ahead::Fold
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {

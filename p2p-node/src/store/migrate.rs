@@ -163,8 +163,7 @@ pub fn from_1_to_2(store: &Store, txn: &Txn<'_>) -> Result<(), StoreError> {
                     early,
                     acked,
                     told,
-                    delivered: 0,
-                    cut_upto: 0,
+                    ..DeviceRow::default()
                 })
                 .collect();
             let member = MemberRow { account: account.as_bytes().to_vec(), own, read, devices };

@@ -58,12 +58,14 @@ pub const AUTHORS: Table = Table("authors");
 
 /// What came before the message that it is about, by chat id and the message's id.
 pub const EARLY: Table = Table("early");
+/// Events that are stamped ahead of the time, until they are due, by chat id and event id.
+pub const HELD: Table = Table("held");
 
 /// Settings of the account, the same on all its devices, by kind and account.
 pub const SETTINGS: Table = Table("settings");
 
 /// All of them.
-pub(super) const TABLES: [Table; 20] = [
+pub(super) const TABLES: [Table; 21] = [
     META,
     CONTACTS,
     CHATS,
@@ -79,6 +81,7 @@ pub(super) const TABLES: [Table; 20] = [
     MEMBERS,
     AUTHORS,
     EARLY,
+    HELD,
     MLS,
     EPOCHS,
     PENDING_COMMITS,

@@ -3,6 +3,7 @@
 mod account_state_tests;
 mod call_tests;
 mod chain_tests;
+mod clock_tests;
 mod contact_device_tests;
 mod device_tests;
 mod engine_tests;

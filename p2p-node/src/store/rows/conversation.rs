@@ -122,6 +122,12 @@ pub struct DeviceRow {
     /// Of a device that its account has removed: its events up to here count. 0 if none do, or that is not known.
     #[prost(uint64, tag = "8")]
     pub cut_upto: u64,
+    /// The number of its last event that is here …
+    #[prost(uint64, tag = "9")]
+    pub last: u64,
+    /// … and the clock of that: what it numbers after it is later.
+    #[prost(uint64, tag = "10")]
+    pub last_clock: u64,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).

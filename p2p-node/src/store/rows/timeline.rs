@@ -73,6 +73,23 @@ pub struct EarlyChange {
     pub deleted: bool,
 }
 
+/// An event that is stamped ahead of the time. By chat id and event id.
+#[derive(Clone, PartialEq, Message)]
+pub struct HeldEventRow {
+    /// Its account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// Its device.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// How it came: [`crate::Via`].
+    #[prost(uint32, tag = "3")]
+    pub via: u32,
+    /// The encoded body.
+    #[prost(bytes = "vec", tag = "4")]
+    pub body: Vec<u8>,
+}
+
 /// A reaction.
 #[derive(Clone, PartialEq, Message)]
 pub struct ReactionRow {
