@@ -47,7 +47,12 @@ pub struct LogKeys {
 
 impl LogKeys {
     pub fn of(row: &LogRow) -> Option<Self> {
-        Some(Self::from_secret(StorageKey::from_bytes(row.secret.as_slice().try_into().ok()?)))
+        Self::of_secret(&row.secret)
+    }
+
+    /// Of an epoch's exporter secret.
+    pub fn of_secret(secret: &[u8]) -> Option<Self> {
+        Some(Self::from_secret(StorageKey::from_bytes(secret.try_into().ok()?)))
     }
 
     fn from_secret(secret: StorageKey) -> Self {

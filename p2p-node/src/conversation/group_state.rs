@@ -70,10 +70,10 @@ impl GroupState {
 
 /// The log of the epoch that a group is in.
 pub(super) fn log_row(live: &LiveGroup) -> Result<LogRow, GroupError> {
-    let secret = live.export(EXPORT)?.to_vec();
-    let row = LogRow { epoch: live.epoch(), secret, judged: true, ..LogRow::default() };
-    let address = LogKeys::of(&row).map(|keys| keys.address.to_vec()).unwrap_or_default();
-    Ok(LogRow { address, ..row })
+    let mut row = LogRow::default();
+    (row.epoch, row.secret, row.judged) = (live.epoch(), live.export(EXPORT)?.to_vec(), true);
+    row.address = LogKeys::of(&row).map(|keys| keys.address.to_vec()).unwrap_or_default();
+    Ok(row)
 }
 
 /// The commit in a log's entry; those of version 0.1 are not marked.

@@ -154,11 +154,16 @@ impl GroupState {
         };
         // Loading what comes after the commit under the same id replaces the stored value: the current one is put in its place after it.
         let pending = pending
-            .map(|pending| {
+            .map(|mut pending| {
                 let value = value(&pending.state, &pending.past);
                 let after = mls.load(&id, value.clone())?;
                 let next = log_row(&after)?;
-                Ok::<_, EngineError>(PendingCommit { after, value, entry: pending.entry.into(), next })
+                Ok::<_, EngineError>(PendingCommit {
+                    after,
+                    value,
+                    entry: std::mem::take(&mut pending.entry).into(),
+                    next,
+                })
             })
             .transpose()?;
         let live = mls.load(&id, value(&row.state, &epochs))?;

@@ -15,7 +15,7 @@ use crate::{
     home::{Appended, Homes, LogPending, LogPlace, LoggedKey, Pending, Trimming},
     limits::{MAX_REPLACED_RECEIPTS, OUTBOX_LIFE_MS, TRIM_ROWS},
     net::HomeId,
-    store::{LOGGED, LogRow, LoggedEntry, LoggedKind, LoggedRow, prefix},
+    store::{LOGGED, LoggedEntry, LoggedKind, LoggedRow, prefix},
     turn::{EngineError, Turn},
 };
 
@@ -232,7 +232,7 @@ impl Conversations {
     /// Asks a home to delete entries of one log.
     fn trim(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId, part: Trimming) {
         let secret = part.first().and_then(|(key, _)| self.logged.get(key)).map(|l| l.row.secret.clone());
-        let Some(keys) = secret.and_then(|secret| LogKeys::of(&LogRow { secret, ..LogRow::default() })) else {
+        let Some(keys) = secret.and_then(|secret| LogKeys::of_secret(&secret)) else {
             return;
         };
         for (key, _) in &part {

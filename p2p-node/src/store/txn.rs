@@ -131,7 +131,7 @@ impl Txn<'_> {
         for (key, value) in rows {
             #[cfg(test)]
             super::migrate_tests::before_write();
-            let sealed = self.store.seal(table, key, &value.encode_to_vec());
+            let sealed = self.store.seal(table, key, &Zeroizing::new(value.encode_to_vec()));
             open.insert(key.as_slice(), sealed.as_slice()).map_err(failed)?;
         }
         Ok(())

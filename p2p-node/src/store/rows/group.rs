@@ -1,6 +1,7 @@
 //! Rows of MLS groups and their logs.
 
 use prost::Message;
+use zeroize::Zeroize;
 
 /// An MLS group. By group id. Field 16 was used in older versions.
 #[derive(Clone, PartialEq, Message)]
@@ -146,3 +147,16 @@ pub enum LoggedKind {
     /// Nobody is to read them any more.
     Needless = 3,
 }
+
+/// Rows with secrets leave nothing in memory.
+macro_rules! wiped {
+    ($($row:ident: $field:ident),*) => {
+        $(impl Drop for $row {
+            fn drop(&mut self) {
+                self.$field.zeroize();
+            }
+        })*
+    };
+}
+
+wiped!(MlsRow: state, EpochRow: data, PendingRow: state, LogRow: secret);
