@@ -96,8 +96,15 @@ fn batches_of_events() {
 
 #[test]
 fn signals() {
-    let valid =
-        Signal { sent_ms: 5, typing: true, addresses: vec![vec![1, 2, 3]], availability: None, ask: false }.encode();
+    let valid = Signal {
+        sent_ms: 5,
+        typing: true,
+        addresses: vec![vec![1, 2, 3]],
+        availability: None,
+        ask: false,
+        lan_key: Some([7; 32]),
+    }
+    .encode();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let _ = Signal::decode(&mutated(&valid, input));
     });

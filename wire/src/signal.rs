@@ -86,6 +86,8 @@ pub struct Signal {
     pub addresses: Vec<Vec<u8>>,
     /// The sender wants to know the same of the receiver.
     pub ask: bool,
+    /// What the names follow from under which the sending device announces itself on a LAN; versions before 0.2 have none.
+    pub lan_key: Option<[u8; 32]>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -103,6 +105,8 @@ struct Proto {
     /// Of the bytes before it; comes last.
     #[prost(bytes = "vec", tag = "6")]
     signature: Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    lan_key: Vec<u8>,
 }
 
 impl Signal {
@@ -120,6 +124,7 @@ impl Signal {
             addresses: self.addresses.clone(),
             ask: self.ask,
             signature: Vec::new(),
+            lan_key: self.lan_key.map(Vec::from).unwrap_or_default(),
         }
         .encode_to_vec()
     }
@@ -144,6 +149,7 @@ impl Signal {
             },
             addresses: proto.addresses,
             ask: proto.ask,
+            lan_key: proto.lan_key.try_into().ok(),
         })
     }
 }
@@ -161,6 +167,7 @@ mod tests {
             availability: Some(Availability::Away),
             addresses: vec![vec![4; 20]],
             ask: false,
+            lan_key: Some([3; 32]),
         };
         // Stands for a signature: anything that depends on all of the message.
         let sign = |message: &[u8]| {

@@ -26,6 +26,7 @@ use crate::{
     engine::Engine,
     home::Homes,
     limits::{MAX_CONTACTS, MAX_REMOVED, MAX_SHOWN_CHAINS, REACH_TIMEOUT_MS},
+    net::LanKey,
     store::{ContactRow, DeviceChangesRow, HomesRow, META, REQUESTS, Reading, RemovedRow, RequestRow},
     turn::{EngineError, Fact, Turn},
 };
@@ -35,6 +36,8 @@ use crate::{
 pub struct OwnDevices {
     /// Where the others were last reachable.
     pub addresses: HashMap<DeviceId, Vec<Multiaddr>>,
+    /// What their names on a LAN follow from.
+    pub lan_keys: HashMap<DeviceId, LanKey>,
     /// What others have to learn of our devices and homes.
     pub changes: DeviceChangesRow,
     pub dirty: bool,

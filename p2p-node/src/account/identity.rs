@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     mls::derived_seal_keys,
+    net::LanKey,
     store::{HomesRow, IdentityRow, META, Reading},
     turn::EngineError,
 };
@@ -74,6 +75,19 @@ impl Identity {
     pub fn rename(&mut self, name: String) {
         self.dirty |= self.row.name != name;
         self.row.name = name;
+    }
+
+    /// What the names follow from under which this device announces itself on a LAN. Contacts have it, and nobody whom the user has left.
+    pub fn lan_key(&self) -> LanKey {
+        let mut hasher = blake3::Hasher::new_derive_key("starling 2026 LAN announcements v1");
+        hasher.update(&*self.device_key.seed()).update(&self.row.lan_generation.to_le_bytes());
+        LanKey(*hasher.finalize().as_bytes())
+    }
+
+    /// From now on the names on a LAN follow from another key.
+    pub fn renew_lan_key(&mut self) {
+        self.row.lan_generation = self.row.lan_generation.wrapping_add(1);
+        self.dirty = true;
     }
 
     /// This device's wish to belong to the account.

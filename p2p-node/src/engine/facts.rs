@@ -112,8 +112,9 @@ impl Engine {
                     self.conversations.set_problem(turn, chat, problem);
                 }
             }
-            Fact::OwnDeviceAt { device, addresses } => {
+            Fact::OwnDeviceAt { device, addresses, lan_key } => {
                 self.account.own_devices.addresses.insert(device, addresses);
+                self.account.own_devices.lan_keys.extend(lan_key.map(|key| (device, key)));
                 turn.fact(Fact::ReachChanged);
             }
             Fact::Event(fact) => self.follow_event(turn, fact)?,
@@ -223,6 +224,11 @@ impl Engine {
         self.delivery.drop_links_of(dir, &account);
         let (conversations, mut cx) = self.conversing();
         conversations.leave_logs(turn, &mut cx, account);
+        // They recognise us on no LAN any more, and the others learn how they do.
+        self.account.identity.renew_lan_key();
+        turn.fact(Fact::ReachChanged);
+        let (presence, mut views) = self.presenting();
+        presence.tell_presence_to_all(turn, &mut views);
         self.snapshot_soon(turn);
         Ok(())
     }

@@ -8,13 +8,14 @@ use starling_keys::{DeviceId, RendezvousAddr};
 use super::Engine;
 use crate::{
     contacts::Directory,
-    net::{HomeId, NetCommand, Target, WantedHome},
+    net::{HomeId, LanKey, LanKeys, NetCommand, Target, WantedHome},
     turn::{Effect, Turn},
 };
 
 /// What the network was told to connect to.
 pub struct Reach {
     targets: HashMap<DeviceId, Target>,
+    lan: Option<LanKeys>,
     homes: HashMap<HomeId, WantedHome>,
     /// Something that [`Engine::sync_net`] looks at has changed.
     pub changed: bool,
@@ -22,7 +23,7 @@ pub struct Reach {
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { targets: HashMap::new(), homes: HashMap::new(), changed: true }
+        Self { targets: HashMap::new(), lan: None, homes: HashMap::new(), changed: true }
     }
 }
 
@@ -58,6 +59,11 @@ impl Engine {
             };
             targets.insert(device, Target { relays, addresses });
         }
+        let lan = self.lan_keys(targets.keys());
+        if Some(&lan) != self.reach.lan.as_ref() {
+            self.reach.lan = Some(lan.clone());
+            turn.emit(Effect::Net(NetCommand::Lan(lan)));
+        }
         let homes = self.wanted_homes();
         if targets != self.reach.targets {
             self.reach.targets.clone_from(&targets);
@@ -67,6 +73,19 @@ impl Engine {
             self.reach.homes.clone_from(&homes);
             turn.emit(Effect::Net(NetCommand::Homes(homes)));
         }
+    }
+
+    /// How we are, and these devices are, recognised on a LAN.
+    fn lan_keys<'a>(&self, devices: impl Iterator<Item = &'a DeviceId>) -> LanKeys {
+        let of_contact = |device: &DeviceId| {
+            let person = self.contacts.people.get(self.contacts.devices.get(device)?)?;
+            let known = person.row.addresses.iter().find(|a| a.device == device.as_bytes())?;
+            known.lan_key.as_slice().try_into().ok().map(LanKey)
+        };
+        let of_own = |device: &DeviceId| self.account.own_devices.lan_keys.get(device).copied();
+        let key = |device: &DeviceId| of_own(device).or_else(|| of_contact(device));
+        let others = devices.filter_map(|device| Some((*device, key(device)?))).collect();
+        LanKeys { own: self.account.identity.lan_key(), others }
     }
 
     /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.

@@ -34,6 +34,25 @@ pub struct Target {
     pub addresses: Vec<Multiaddr>,
 }
 
+/// A secret of a device and its contacts, that its names on a LAN follow from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LanKey(pub [u8; 32]);
+
+impl std::fmt::Debug for LanKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LanKey(…)")
+    }
+}
+
+/// How devices are recognised on a LAN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LanKeys {
+    /// Our own.
+    pub own: LanKey,
+    /// Those of the devices that we look for.
+    pub others: HashMap<DeviceId, LanKey>,
+}
+
 /// A rendezvous to stay connected to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WantedHome {
@@ -50,6 +69,8 @@ pub struct WantedHome {
 pub enum NetCommand {
     /// The devices that may connect, and to which we connect.
     Targets(HashMap<DeviceId, Target>),
+    /// How to announce this device on a LAN, and how others are recognised there.
+    Lan(LanKeys),
     /// The rendezvous servers to stay connected to.
     Homes(HashMap<HomeId, WantedHome>),
     /// Close all connections: the process ends.

@@ -21,8 +21,8 @@ use crate::{
     home::{Homes, Pending},
     limits::{MAX_DEVICE_ADDRESSES, PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
     mls::GroupId,
-    net::{NetCommand, is_direct, peer_of},
-    store::DeviceAddresses,
+    net::{LanKey, NetCommand, is_direct, peer_of},
+    store::{ContactRow, DeviceAddresses},
     turn::{Effect, Fact, Turn},
 };
 use commands::PresenceCommand;
@@ -130,12 +130,7 @@ impl Presence {
             person.row.last_seen_ms = wall;
         }
         let now_shown = person.presence.availability;
-        let known = person.row.addresses.iter().find(|a| a.device == sender.device.as_bytes());
-        let addresses: Vec<Vec<u8>> =
-            dialable(&signal.addresses, &sender.device).iter().map(Multiaddr::to_vec).collect();
-        if !addresses.is_empty() && known.is_none_or(|k| k.addresses != addresses) {
-            person.row.addresses.retain(|a| a.device != sender.device.as_bytes());
-            person.row.addresses.push(DeviceAddresses { device: sender.device.as_bytes().to_vec(), addresses });
+        if note_addresses(&mut person.row, &sender.device, &signal) {
             person.dirty = true;
             turn.fact(Fact::ReachChanged);
         }
@@ -164,8 +159,10 @@ impl Presence {
         }
         let addresses = dialable(&signal.addresses, &device);
         let known = cx.account.has_other(&device);
-        if known && !addresses.is_empty() && cx.account.own_devices.addresses.get(&device) != Some(&addresses) {
-            turn.fact(Fact::OwnDeviceAt { device, addresses });
+        let lan_key = signal.lan_key.map(LanKey);
+        let at = (cx.account.own_devices.addresses.get(&device), cx.account.own_devices.lan_keys.get(&device));
+        if known && !addresses.is_empty() && at != (Some(&addresses), lan_key.as_ref()) {
+            turn.fact(Fact::OwnDeviceAt { device, addresses, lan_key });
         }
     }
 
@@ -256,6 +253,7 @@ impl Presence {
             availability: shows.then_some(self.availability),
             addresses: self.addresses.0.iter().take(MAX_DEVICE_ADDRESSES).map(Multiaddr::to_vec).collect(),
             ask,
+            lan_key: Some(cx.account.identity.lan_key().0),
         };
         let key = &cx.account.identity.device_key;
         let signed = SignedSignal::encode(&signal, &keys.address, |message| key.sign(SIGNAL_DOMAIN, message));
@@ -345,4 +343,21 @@ impl Presence {
             turn.live(TransientEvent::Typing { chat, typing: false });
         }
     }
+}
+
+/// Notes where a contact's device can be reached; gives whether that is new.
+fn note_addresses(row: &mut ContactRow, device: &DeviceId, signal: &Signal) -> bool {
+    let addresses: Vec<Vec<u8>> = dialable(&signal.addresses, device).iter().map(Multiaddr::to_vec).collect();
+    let known = row.addresses.iter().find(|a| a.device == device.as_bytes());
+    let lan_key = signal.lan_key.map(Vec::from);
+    let lan_key = lan_key.or_else(|| known.map(|k| k.lan_key.clone())).unwrap_or_default();
+    let addresses =
+        if addresses.is_empty() { known.map(|k| k.addresses.clone()).unwrap_or_default() } else { addresses };
+    let now = DeviceAddresses { device: device.as_bytes().to_vec(), addresses, lan_key };
+    if known == Some(&now) || (now.addresses.is_empty() && now.lan_key.is_empty()) {
+        return false;
+    }
+    row.addresses.retain(|a| a.device != device.as_bytes());
+    row.addresses.push(now);
+    true
 }

@@ -30,7 +30,7 @@ fn send(world: &mut World, from: Who, to: Who, poses: DeviceId, signature: Signa
         let keys = engine.conversations.groups.get(&group).unwrap().current_keys().unwrap();
         let sent_ms = turn.agreed_ms() + 1_000;
         let availability = Some(Availability::Online);
-        let signal = Signal { sent_ms, typing: true, availability, addresses, ask: false };
+        let signal = Signal { sent_ms, typing: true, availability, addresses, ask: false, lan_key: None };
         let key = &engine.account.identity.device_key;
         let plain = match signature {
             Signature::None => signal.encode(),

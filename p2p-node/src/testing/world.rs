@@ -398,7 +398,7 @@ impl World {
                     self.drop_session(who);
                 }
             }
-            NetCommand::Hint(_) | NetCommand::Leave | NetCommand::Watch(_) => {}
+            NetCommand::Hint(_) | NetCommand::Leave | NetCommand::Watch(_) | NetCommand::Lan(_) => {}
             NetCommand::Check => self.tell(who, NetEvent::Checked),
             NetCommand::Direct(device, frame) => {
                 let Some(other) = self.people.iter().position(|p| p.device == device) else { return };

@@ -11,7 +11,7 @@ use starling_wire::{Call, Cut, EventId, KnownChain};
 use crate::{
     api::types::{ChatId, Via},
     mls::GroupId,
-    net::HomeId,
+    net::{HomeId, LanKey},
 };
 
 /// The author of a call's signal, and where it stands in its conversation.
@@ -109,6 +109,8 @@ pub enum Fact {
         device: DeviceId,
         /// Where.
         addresses: Vec<Multiaddr>,
+        /// What its names on a LAN follow from, if it says so.
+        lan_key: Option<LanKey>,
     },
     /// What was written into a conversation, or arrived in it.
     Event(EventFact),

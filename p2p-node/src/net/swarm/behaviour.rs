@@ -17,7 +17,7 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use super::{NetConfig, confine::Confine};
+use super::confine::Confine;
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -35,12 +35,10 @@ pub(super) struct Behaviour {
 pub(super) type BuildError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A swarm with the device's key.
-pub(super) async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<Behaviour>, BuildError> {
+pub(super) async fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildError> {
     let keypair = Keypair::ed25519_from_bytes(*key.seed())?;
-    let mdns = config.mdns;
     let behaviour = move |key: &Keypair, relay| -> Result<Behaviour, BuildError> {
         let peer = key.public().to_peer_id();
-        let mdns = if mdns { Some(mdns::tokio::Behaviour::new(mdns::Config::default(), peer)?) } else { None };
         Ok(Behaviour {
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
@@ -62,7 +60,8 @@ pub(super) async fn build(key: &DeviceKey, config: &NetConfig) -> Result<Swarm<B
             ),
             // It answers; `connectivity` decides when to ask, on streams of its own.
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(3600))),
-            mdns: mdns.into(),
+            // Until the engine has said under which name.
+            mdns: None.into(),
         })
     };
     Ok(SwarmBuilder::with_existing_identity(keypair)

@@ -8,8 +8,10 @@ use std::{
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
     PeerId, Stream, Swarm,
+    core::transport::ListenerId,
+    mdns,
     swarm::{
-        ConnectionId,
+        ConnectionId, FromSwarm, NetworkBehaviour, NewListenAddr,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -24,11 +26,15 @@ use starling_wire::{
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinError, JoinSet},
-    time::sleep_until,
+    time::{sleep, sleep_until},
 };
 use tracing::{Instrument, Span};
 
-use super::{behaviour::Behaviour, confine::Confine};
+use super::{
+    behaviour::Behaviour,
+    confine::Confine,
+    lan::{Found, Lan},
+};
 use crate::net::{
     HomeId, NetCommand, NetEvent,
     connectivity::{Action, Connectivity, DialId, Input, Subject},
@@ -115,10 +121,13 @@ pub(super) struct Driver {
     pub(super) dials: HashMap<ConnectionId, (DialId, Span)>,
     /// What is logged of a connection and its streams has this context; no peer, no address.
     pub(super) connections: HashMap<ConnectionId, Span>,
+    /// Contacts are looked for on the LAN.
+    mdns: bool,
+    pub(super) lan: Lan,
 }
 
 impl Driver {
-    pub(super) fn new(swarm: Swarm<Behaviour>, engine: mpsc::Sender<NetEvent>) -> Self {
+    pub(super) fn new(swarm: Swarm<Behaviour>, engine: mpsc::Sender<NetEvent>, mdns: bool) -> Self {
         Self {
             swarm,
             connectivity: Connectivity::new(SmallRng::seed_from_u64(rand::random())),
@@ -131,11 +140,14 @@ impl Driver {
             inbound: HashMap::new(),
             dials: HashMap::new(),
             connections: HashMap::new(),
+            mdns,
+            lan: Lan::default(),
         }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<NetCommand>) {
         loop {
+            let rename_in = self.lan.due_in();
             let deadline = self.connectivity.next_deadline().unwrap_or_else(|| Instant::now() + FAR);
             tokio::select! {
                 command = inbox.recv() => match command {
@@ -152,6 +164,7 @@ impl Driver {
                 Some(opening) = self.opening.next(), if !self.opening.is_empty() => self.on_opening(opening).await,
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
+                () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
             }
         }
     }
@@ -216,6 +229,40 @@ impl Driver {
         }
     }
 
+    /// Another period has begun: this device announces itself under its next name.
+    async fn rename_on_lan(&mut self) {
+        let (gone, name) = self.lan.next_period(Lan::now());
+        self.announce_on_lan(name);
+        self.report_gone(gone).await;
+    }
+
+    /// Announces this device under another name. What has announced it before ends with the first announcement that it hears, which is ours.
+    fn announce_on_lan(&mut self, name: Option<PeerId>) {
+        let Some(name) = name else { return };
+        match mdns::tokio::Behaviour::new(mdns::Config::default(), name) {
+            Ok(mut announcer) => {
+                for address in self.swarm.listeners() {
+                    let listener_id = ListenerId::next();
+                    announcer.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr: address }));
+                }
+                self.swarm.behaviour_mut().mdns = Some(announcer).into();
+            }
+            Err(error) => tracing::warn!(%error, "contacts cannot be looked for on the LAN"),
+        }
+    }
+
+    pub(super) async fn report_found(&mut self, found: Vec<Found>) {
+        for Found { peer, address } in found {
+            self.report(Input::Found { peer, address }).await;
+        }
+    }
+
+    pub(super) async fn report_gone(&mut self, gone: Vec<Found>) {
+        for Found { peer, address } in gone {
+            self.report(Input::Expired { peer, address }).await;
+        }
+    }
+
     async fn tell(&mut self, event: NetEvent) {
         let _ = self.engine.send(event).await;
     }
@@ -223,6 +270,12 @@ impl Driver {
     async fn on_command(&mut self, command: NetCommand) {
         match command {
             NetCommand::Targets(targets) => self.report(Input::Targets(targets)).await,
+            NetCommand::Lan(keys) if self.mdns => {
+                let (found, name) = self.lan.set_keys(keys, Lan::now());
+                self.announce_on_lan(name);
+                self.report_found(found).await;
+            }
+            NetCommand::Lan(_) => {}
             NetCommand::Homes(homes) => self.report(Input::Homes(homes)).await,
             NetCommand::Leave => self.report(Input::Leave).await,
             NetCommand::Hint(device) => self.report(Input::Hint(device)).await,

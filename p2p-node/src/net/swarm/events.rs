@@ -7,7 +7,7 @@ use libp2p::{
 };
 use starling_wire::streams::{self, Connection};
 
-use super::{behaviour::BehaviourEvent, driver::Driver};
+use super::{behaviour::BehaviourEvent, driver::Driver, lan::Found};
 use crate::net::{
     connectivity::{DialId, Input, Network, is_circuit},
     device_of,
@@ -71,14 +71,14 @@ impl Driver {
                 self.report(Input::Unresponsive(connection)).await;
             }
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
-                for (peer, address) in found {
-                    self.report(Input::Found { peer, address }).await;
-                }
+                let found: Vec<Found> =
+                    found.into_iter().filter_map(|(name, address)| self.lan.hear(name, address)).collect();
+                self.report_found(found).await;
             }
             BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {
-                for (peer, address) in gone {
-                    self.report(Input::Expired { peer, address }).await;
-                }
+                let gone: Vec<Found> =
+                    gone.into_iter().filter_map(|(name, address)| self.lan.forget(name, address)).collect();
+                self.report_gone(gone).await;
             }
             _ => {}
         }

@@ -8,6 +8,7 @@ mod behaviour;
 mod confine;
 mod driver;
 mod events;
+mod lan;
 #[cfg(test)]
 mod swarm_tests;
 
@@ -79,11 +80,11 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
 pub async fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>) -> Result<NetHandle, NetError> {
-    let mut swarm = behaviour::build(key, config).await.map_err(|e| NetError::Setup(format!("{e}")))?;
+    let mut swarm = behaviour::build(key).await.map_err(|e| NetError::Setup(format!("{e}")))?;
     for address in &config.listen {
         swarm.listen_on(address.clone()).map_err(|e| NetError::Listen(address.clone(), root_cause(&e)))?;
     }
     let (commands, inbox) = mpsc::unbounded_channel();
-    tokio::spawn(Driver::new(swarm, engine).run(inbox));
+    tokio::spawn(Driver::new(swarm, engine, config.mdns).run(inbox));
     Ok(NetHandle(commands))
 }

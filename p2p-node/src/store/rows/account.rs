@@ -60,6 +60,9 @@ pub struct IdentityRow {
     /// The HPKE public key that is derived from the root: what a recovered device is to read is sealed to it.
     #[prost(bytes = "vec", tag = "16")]
     pub recovery_public: Vec<u8>,
+    /// How often the key for announcements on a LAN was renewed.
+    #[prost(uint32, tag = "17")]
+    pub lan_generation: u32,
 }
 
 /// Since when a number of entries of a device chain are known.

@@ -88,6 +88,9 @@ pub struct DeviceAddresses {
     /// Multiaddrs.
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub addresses: Vec<Vec<u8>>,
+    /// What its names on a LAN follow from; empty if it has not said.
+    #[prost(bytes = "vec", tag = "3")]
+    pub lan_key: Vec<u8>,
 }
 
 /// An invite that we gave. By [`super::Store::name`] of the token.
