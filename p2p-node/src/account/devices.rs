@@ -332,7 +332,8 @@ impl Engine {
             },
         };
         if chain.device(&self.account.device()).is_none() {
-            // Going on here would take the account back and forth.
+            // Going on here would take the account back and forth. What counts is kept: a recovery goes on from there.
+            self.account.set_chain(turn, chain, common);
             self.counters.row.superseded = true;
             self.counters.dirty = true;
             self.account.identity.forget_root();

@@ -164,3 +164,28 @@ fn only_the_root_recovers_an_account() {
     assert!(world.call(alice, |reply| AccountCommand::Recover(chain, reply)).is_err());
     assert_eq!(world.call(alice, AccountCommand::Devices).unwrap().len(), 2);
 }
+
+#[test]
+fn a_device_that_a_thief_has_removed_takes_its_account_back() {
+    let mut world = World::new(431);
+    let (alice, bob) = world.friends();
+    let thief = world.linked(alice);
+    world.pass(10_000);
+    let (account, own) = (world.of(alice).account, world.of(alice).device);
+    let mut removed = world.begin(thief, |reply| AccountCommand::RemoveDevice(own, reply));
+    world.pass(30_000);
+    removed.try_recv().expect("no answer").unwrap();
+    let ghost = world.linked(thief);
+    world.pass(30_000);
+    assert!(is_out(&mut world, alice));
+    world.recover(alice);
+    world.pass(60_000);
+    for who in [alice, bob] {
+        assert_eq!(world.listed(who, account), [own], "{who}");
+    }
+    assert!(is_out(&mut world, thief) && is_out(&mut world, ghost) && !is_out(&mut world, alice));
+    world.say(alice, bob, "it is me");
+    world.pass(120_000);
+    assert_eq!(world.seen(bob, alice), ["alice: it is me"]);
+    assert!(world.messages(thief, bob).is_empty());
+}

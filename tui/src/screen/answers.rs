@@ -194,7 +194,7 @@ impl App {
         let (code, home) = (&link.code, link.rendezvous.as_deref().unwrap_or_default());
         let command = format!("starling device join {code} --rendezvous {home}");
         let text = format!(
-            "\nOn the new device, within ten minutes, while Starling runs here:\n\n{command}\n\nWhoever has this code becomes you: tell it to nobody."
+            "\nOn the new device, within ten minutes, while Starling runs here:\n\n{command}\n\nWhoever has this code can ask to become you: tell it to nobody."
         );
         let lines = text.lines().map(Into::into).collect();
         self.layers.push(Card::new(LINKING, lines, Some(command)));

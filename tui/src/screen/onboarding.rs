@@ -1,6 +1,6 @@
 //! The first run: a name, where to meet, a passphrase or none; then the recovery phrase.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use futures::StreamExt;
 use ratatui::{
@@ -57,6 +57,9 @@ impl Page<'_> {
         }
     }
 }
+
+/// Keys that come after each other faster than this were typed ahead, or are one that is held down.
+const TYPED_AHEAD: Duration = Duration::from_millis(50);
 
 /// The step that shows the phrase.
 const PHRASE: usize = 4;
@@ -242,8 +245,13 @@ async fn ask(terminal: &mut Screen, profile: &Profile, theme: &Theme) -> CliResu
         };
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
+                let asked = form.step;
                 if let Some(made) = form.key(&key, profile) {
                     return Ok(made);
+                }
+                if form.step == PHRASE && asked != PHRASE {
+                    // Keys that were typed while the profile was made were not meant for a phrase that nobody had seen.
+                    while let Ok(Some(_)) = tokio::time::timeout(TYPED_AHEAD, input.next()).await {}
                 }
             }
             Event::Paste(text) if form.step < PHRASE => form.fields[form.step].push_str(text.trim()),

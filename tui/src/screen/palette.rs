@@ -42,6 +42,8 @@ pub enum Run {
     Request(AccountId),
     /// Asks whether a device of ours is to go.
     Device(DeviceId),
+    /// Does not let a device in that asks to join.
+    Decline(DeviceId),
     /// Goes to a message.
     Message(MessageId),
     /// Answers a question.

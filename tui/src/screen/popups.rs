@@ -234,7 +234,12 @@ impl App {
         if !text.is_empty() {
             lines.push(Line::styled(text, self.settings.theme.dim));
         }
-        let rows = vec![Row::new(yes, "", "y", Run::Yes(question)), Row::new("no", "", "n", Run::Nothing)];
+        let no = match &question {
+            // It waits for an answer.
+            Question::LetIn { device, .. } => Run::Decline(device.clone()),
+            _ => Run::Nothing,
+        };
+        let rows = vec![Row::new(yes, "", "y", Run::Yes(question)), Row::new("no", "", "n", no)];
         let mut palette = Palette::ask(title, lines, rows);
         // Enter pressed by mistake does nothing that cannot be undone.
         let harmless = matches!(palette.rows[0].run, Run::Yes(Question::Quit));
@@ -270,6 +275,7 @@ impl App {
             }
             Run::Message(id) => self.go_to(id),
             Run::Yes(question) => self.answer_yes(question),
+            Run::Decline(device) => self.change(devices::AnswerLink { device, rights: None }),
             Run::Device(device) => self.ask_yes(Question::Unlink(device)),
             Run::Request(account) => self.show_request(&account),
             Run::Nothing => {}
