@@ -547,6 +547,7 @@ impl Engine {
             return Ok(Err("not about another account"));
         };
         let their = self.read_chain(&known.device_list).filter(|l| l.account == account);
+        let their = their.filter(|l| self.contacts.check_devices(&self.account, l).is_ok());
         self.on_known(turn, account, known, their.clone())?;
         self.note_labels(turn, account, &known.labels)?;
         match (&body.welcome, their) {

@@ -10,6 +10,7 @@ use starling_wire::{
 };
 
 use super::Contacts;
+use crate::account::Account;
 use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     api::Reply,
@@ -111,6 +112,7 @@ impl Contacts {
     pub(crate) fn on_newer_list(
         &mut self,
         turn: &mut Turn<'_>,
+        own: &Account,
         account: AccountId,
         bytes: &[u8],
     ) -> Result<(), EngineError> {
@@ -124,7 +126,7 @@ impl Contacts {
         let Ok(list) = read.inspect_err(|error| tracing::debug!(%error, "a device chain was not taken")) else {
             return Ok(());
         };
-        if list.account != account {
+        if list.account != account || self.check_devices(own, &list).is_err() {
             return Ok(());
         }
         match self.take_chain(turn, account, list)? {
@@ -294,6 +296,14 @@ impl Engine {
             }
             return Ok(());
         };
+        // The key packages show of which account each device is.
+        live.members().iter().for_each(|member| self.contacts.owners.note_joined(&member.into()));
+        if let Err(error) = self.contacts.check_devices(&self.account, &list) {
+            if let Some(reply) = connect.reply.take() {
+                turn.reply(reply, Err(NotAllowed::FalseAnswer { problem: error.to_string() }.into()));
+            }
+            return Ok(());
+        }
         let chat = self.chat_with(turn, account);
         let home =
             self.account.identity.homes.first().or(connect.homes.first()).map(ToString::to_string).unwrap_or_default();

@@ -23,7 +23,7 @@ impl<'a> Directory<'a> {
         if self.account.has_other(device) {
             return Some(self.account.id());
         }
-        self.contacts.devices.get(device).copied()
+        self.contacts.owners.get(device)
     }
 
     /// Whether we exchange messages with a device: it is another one of ours, or of a contact who is neither blocked nor removed.

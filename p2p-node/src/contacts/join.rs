@@ -35,6 +35,10 @@ impl Engine {
             Ok(None) => return Ok(Ok(())),
             Err(why) => return Ok(Err(why)),
         };
+        live.members().iter().for_each(|member| self.contacts.owners.note_joined(&member.into()));
+        if self.contacts.check_devices(&self.account, &list).is_err() {
+            return Ok(Err("a device chain that lists a device of another account"));
+        }
         let chat = self.chat_with(turn, account);
         let row = self.joined_row(turn, chat, welcome, &list, own);
         let was = self.contacts.people.get(&account).map(Person::state);

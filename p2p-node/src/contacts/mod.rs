@@ -7,15 +7,16 @@ mod directory;
 mod find;
 mod invites;
 mod join;
+mod owners;
 pub mod pending;
 mod person;
 mod profile;
 mod seen;
 mod state;
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 
-use starling_keys::{AccountId, DeviceChain, DeviceId};
+use starling_keys::{AccountId, DeviceChain};
 
 pub(crate) use directory::Directory;
 pub(crate) use person::{ChainNews, ChainRefused, Person};
@@ -29,8 +30,8 @@ use crate::{
 #[derive(Default)]
 pub struct Contacts {
     pub people: Tracked<AccountId, Person>,
-    /// Which of `people` each device belongs to. One that two of them list belongs to whom it was first listed by.
-    pub devices: HashMap<DeviceId, AccountId>,
+    /// Which of `people` each device belongs to.
+    pub owners: owners::Owners,
     /// Operations that make somebody a contact, by the number that they have in this run.
     pub connects: HashMap<u64, connect::Connect>,
     /// When they are given up, in steady time.
@@ -63,19 +64,5 @@ impl Contacts {
     fn end(&mut self, id: u64) -> Option<connect::Connect> {
         self.give_up.set(id, None);
         self.connects.remove(&id)
-    }
-
-    /// Brings the index of devices up to date with somebody's list.
-    pub fn index(&mut self, account: &AccountId) {
-        let Some(person) = self.people.settle(account) else { return };
-        for device in person.indexed.drain(..) {
-            self.devices.remove(&device);
-        }
-        for entry in person.list.iter().flat_map(|l| &l.devices) {
-            if let Entry::Vacant(place) = self.devices.entry(entry.id) {
-                person.indexed.push(*place.key());
-                place.insert(*account);
-            }
-        }
     }
 }

@@ -86,7 +86,7 @@ impl Engine {
         if account != from {
             return Ok(());
         }
-        self.contacts.on_newer_list(turn, from, &devices.list)?;
+        self.contacts.on_newer_list(turn, &self.account, from, &devices.list)?;
         self.note_labels(turn, from, &devices.labels)
     }
 

@@ -75,7 +75,7 @@ impl Engine {
         }
         let mls = Mls::new(&account.identity.certificate, &account.identity.device_key, packages)?;
         let homes = Homes::load(&read, &account.identity.device_key)?;
-        let engine = Self {
+        let mut engine = Self {
             account,
             contacts: Contacts::load(&read)?,
             conversations: Conversations::load(&read, &mls)?,
@@ -93,6 +93,7 @@ impl Engine {
             mls,
             store: store.clone(),
         };
+        engine.contacts.note_members(engine.conversations.groups.values().flat_map(|group| &group.members));
         Ok(engine)
     }
 

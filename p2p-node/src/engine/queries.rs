@@ -17,7 +17,7 @@ impl Engine {
             .delivery
             .links
             .iter()
-            .filter(|(d, link)| !link.silent && self.contacts.devices.get(d) == Some(&account))
+            .filter(|(d, link)| !link.silent && self.contacts.owners.get(d) == Some(account))
             .map(|(_, l)| l.relayed)
             .collect();
         Some(Contact {

@@ -35,7 +35,7 @@ impl Engine {
         }
         let mut targets = HashMap::new();
         let own = self.account.other_devices().iter().map(|d| (d.id, self.account.id())).collect::<Vec<_>>();
-        let contacts = self.contacts.devices.iter().map(|(device, account)| (*device, *account));
+        let contacts = self.contacts.owners.iter();
         for (device, account) in contacts.chain(own) {
             if !self.directory().may_talk(&device) {
                 continue;
@@ -78,7 +78,7 @@ impl Engine {
     /// How we are, and these devices are, recognised on a LAN.
     fn lan_keys<'a>(&self, devices: impl Iterator<Item = &'a DeviceId>) -> LanKeys {
         let of_contact = |device: &DeviceId| {
-            let person = self.contacts.people.get(self.contacts.devices.get(device)?)?;
+            let person = self.contacts.people.get(&self.contacts.owners.get(device)?)?;
             let known = person.row.addresses.iter().find(|a| a.device == device.as_bytes())?;
             known.lan_key.as_slice().try_into().ok().map(LanKey)
         };
