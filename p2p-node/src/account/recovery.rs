@@ -53,8 +53,7 @@ impl Account {
 }
 
 impl Engine {
-    /// Takes a chain that the account's root has signed, in which this is the only device: also if the account had given it up, as what the
-    /// root has signed counts before what others have. Ready when a home has it.
+    /// Takes a chain that the account's root has signed, in which this is the only device. Ready when a home has it.
     pub(super) fn recover(&mut self, turn: &mut Turn<'_>, bytes: &[u8], reply: Reply<()>) {
         let chain = match self.account.recovered(bytes) {
             Ok(chain) => chain,

@@ -491,8 +491,8 @@ impl Node {
         self.call(AccountCommand::Recovery).await
     }
 
-    /// Takes the chain that the root has signed ([`Recovery::sign`]): all other devices are removed, and this one is part of the account again
-    /// if somebody had removed it. Ready when a home has it.
+    /// Takes the chain that the root has signed ([`Recovery::sign`]): all other devices are removed. Ready when a home has it. A device that was
+    /// removed does not come back by that: a new one takes the account back ([`Origin::Restored`]).
     pub async fn recover(&self, chain: &DeviceChain) -> Result<(), NodeError> {
         let bytes = chain.as_bytes().to_vec();
         self.call(|reply| AccountCommand::Recover(bytes, reply)).await

@@ -11,7 +11,7 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use starling_keys::{
     AccountId, AccountKey, DeviceChain, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
-    StorageKey,
+    StorageKey, chain::ChainError,
 };
 use starling_rendezvous::{
     StartError,
@@ -750,11 +750,15 @@ impl World {
         self.people[who].running.as_ref().unwrap().0.account.list().unwrap().clone()
     }
 
+    /// What the phrase of somebody's account signs so that their device is its only one.
+    pub fn signed_recovery(&mut self, who: Who) -> Result<DeviceChain, ChainError> {
+        let recovery = self.call(who, AccountCommand::Recovery).unwrap();
+        recovery.sign(&self.phrases[&recovery.chain.account], self.now.wall_ms / 1000)
+    }
+
     /// Makes somebody's device the only one of their account, with the phrase.
     pub fn recover(&mut self, who: Who) {
-        let recovery = self.call(who, AccountCommand::Recovery).unwrap();
-        let now_s = self.now.wall_ms / 1000;
-        let chain = recovery.sign(&self.phrases[&recovery.chain.account], now_s).unwrap();
+        let chain = self.signed_recovery(who).unwrap();
         let bytes = chain.as_bytes().to_vec();
         let mut done = self.begin(who, |reply| AccountCommand::Recover(bytes, reply));
         self.pass(20_000);

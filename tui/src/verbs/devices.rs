@@ -182,6 +182,10 @@ async fn recover(global: &Global, client: &Client) -> CliResult {
         ChainError::Account => {
             CliError::usage("this is the recovery phrase of another account").hint("nothing was changed")
         }
+        ChainError::KnownDevice => {
+            CliError::new("not_recovered", 1, "this device was removed, and its key never comes back")
+                .hint("take the account back in a new profile: starling --profile NEW init --restore --rendezvous ADDR")
+        }
         error => CliError::new("not_recovered", 1, error.to_string()),
     })?;
     let device = client.call(Recover { chain: BASE64.encode(signed.as_bytes()) }).await?.device;
