@@ -7,7 +7,7 @@ use starling_control::{
     ClientError, Event, EventLine, Method,
     methods::{ASKS_OTHERS, node},
 };
-use starling_node::{NetConfig, Node};
+use starling_node::{NetConfig, Node, NodeError, NotAllowed};
 use tokio::{
     net::{TcpListener, UnixStream},
     sync::{mpsc, watch},
@@ -250,8 +250,11 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
     let config = NetConfig { listen, mdns: !global.no_mdns };
     let node = Node::open(&profile.dir, key, config).await?;
     let (name, system) = described();
-    node.describe_device(name, system).await?;
-    Ok(node)
+    match node.describe_device(name, system).await {
+        // Nobody sees what a device is called that was removed.
+        Ok(()) | Err(NodeError::NotAllowed(NotAllowed::Superseded)) => Ok(node),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn serve_own(profile: &Profile, node: Node, screen: ScreenState) -> CliResult<Client> {
