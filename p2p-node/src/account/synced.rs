@@ -18,7 +18,7 @@ use crate::{
     account::commands::checked_name,
     api::types::TransientEvent,
     engine::Engine,
-    limits::{MAX_SETTINGS, READ_MARKS_WITHIN_MS},
+    limits::{MAX_CLOCK_AHEAD_MS, MAX_SETTINGS, READ_MARKS_WITHIN_MS},
     net::NetCommand,
     store::{META, Reading, SETTINGS, Store, prefix},
     turn::{ChatSetting, Effect, EngineError, Turn},
@@ -128,9 +128,10 @@ impl Engine {
         self.set(turn, kind, Some(with), number_value(number))
     }
 
-    /// What other devices of our account have set.
+    /// What other devices of our account have set. What is stamped ahead is not taken: nobody could set it again.
     pub(crate) fn take_settings(&mut self, turn: &mut Turn<'_>, settings: &[Setting]) -> Result<(), EngineError> {
-        for setting in settings {
+        let latest = turn.agreed_ms().saturating_add(MAX_CLOCK_AHEAD_MS);
+        for setting in settings.iter().filter(|setting| Clock(setting.clock).ms() <= latest) {
             if self.account.synced.take(turn, &self.store, setting)? {
                 self.apply_setting(turn, setting)?;
             }

@@ -1,7 +1,7 @@
 //! Settings are the account's: what is set on one of its devices counts on all, also on those that come later.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::Clock;
+use starling_wire::{Clock, Setting, SettingKind};
 
 use crate::{
     api::types::{Chat, ContactState},
@@ -230,5 +230,25 @@ fn of_two_words_for_a_device_the_second_is_kept_until_it_is_delivered() {
     world.pass(10_000);
     for who in [alice, laptop, phone] {
         assert_eq!(world.contact(who, bob).unwrap().name, "second", "{who}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_stamped_ahead_of_the_time_keeps_nobody_from_setting_it_again() {
+    let (mut world, [alice, laptop, phone], _) = four(905);
+    let forged = Setting {
+        kind: SettingKind::Name as i32,
+        clock: u64::MAX,
+        device: u64::MAX,
+        value: "for ever".into(),
+        ..Setting::default()
+    };
+    for who in [alice, laptop] {
+        world.modified(who, |engine, turn| engine.take_settings(turn, std::slice::from_ref(&forged)).unwrap());
+    }
+    world.call(phone, |reply| AccountCommand::SetName("alice the second".into(), reply)).unwrap();
+    world.pass(10_000);
+    for who in [alice, laptop, phone] {
+        assert_eq!(names(&mut world, who).0, "alice the second", "{who}");
     }
 }
