@@ -120,6 +120,8 @@ pub const CALLS_REMEMBERED: usize = 16;
 pub const MEND_AFTER_MS: u64 = 30_000;
 /// If that does not help, again after this time, and then ever more seldom.
 pub const MEND_AGAIN_MS: u64 = 3_600_000;
+/// If no group could be made for a conversation that has none, the first wait before another try; it doubles up to a day.
+pub const NO_GROUP_AGAIN_MS: u64 = 10_000;
 /// Who is there joins a new group within this time.
 pub const JOIN_WITHIN_MS: u64 = 600_000;
 /// Calls of our other devices that are followed.

@@ -13,7 +13,7 @@ use crate::{
         context::Context,
         group::{GroupId, GroupMember},
     },
-    limits::{JOIN_WITHIN_MS, MAX_GROUPS_PER_CHAT, MEND_AFTER_MS, MEND_AGAIN_MS},
+    limits::{JOIN_WITHIN_MS, MAX_GROUPS_PER_CHAT, MEND_AFTER_MS, MEND_AGAIN_MS, NO_GROUP_AGAIN_MS},
     roster::Roster,
     turn::{EngineError, Fact, Turn},
 };
@@ -129,16 +129,18 @@ impl Conversations {
         let later = turn.now() + MEND_AFTER_MS + u64::from(dir.account.device().tag()[0]) * 100;
         for chat in self.chats.values() {
             let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
-            let Some(group) = self.active_group(dir, chat.id).and_then(|g| self.groups.get(&g)) else {
-                continue;
-            };
             if dir.people(chat.roster.others()).all(can) && !self.fits(dir, chat.id) {
                 // A device of ours that is to hear nothing more is not waited for.
-                let removed = group.members.iter().any(|m| {
+                let is_removed = |m: &GroupMember| {
                     let listed = dir.account.list().is_some_and(|l| l.device(&m.device).is_some());
                     m.account == dir.account.id() && !listed
-                });
-                let due = if removed { turn.now() } else { later };
+                };
+                let due = match self.active_group(dir, chat.id).and_then(|g| self.groups.get(&g)) {
+                    Some(group) if group.members.iter().any(is_removed) => turn.now(),
+                    Some(_) => later,
+                    // One is made at once; if that fails, it is tried again.
+                    None => turn.now() + NO_GROUP_AGAIN_MS,
+                };
                 // One that was tried keeps its time: it would else be tried again and again.
                 let (at, tries) = self.regroup.due.entry(chat.id).or_insert((due, 0));
                 *at = if *tries == 0 { due.min(*at) } else { *at };
@@ -151,8 +153,11 @@ impl Conversations {
         for chat in due {
             if self.fits(dir, chat) {
                 self.regroup.due.remove(&chat);
-            } else if let Some((at, _)) = self.regroup.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now()) {
-                *at = turn.now() + MEND_AGAIN_MS;
+                continue;
+            }
+            let has_group = self.active_group(dir, chat).is_some();
+            if let Some((at, tries)) = self.regroup.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now()) {
+                *at = turn.now() + if has_group { MEND_AGAIN_MS } else { no_group_again_ms(*tries) };
             }
         }
     }
@@ -165,6 +170,7 @@ impl Conversations {
             tracing::warn!("nobody can go on in a group: it is replaced");
             entry.row.dead = true;
             entry.touch();
+            self.regroup.look = true;
             turn.fact(Fact::GroupAbandoned);
         }
     }
@@ -202,15 +208,17 @@ impl Conversations {
 
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
     pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, chat: ChatId) -> bool {
-        if self.active_group(dir, chat).is_none() {
-            return true;
-        }
+        let has_group = self.active_group(dir, chat).is_some();
         let (now, fits) = (turn.now(), self.fits(dir, chat));
-        let Some((due, tries)) = self.regroup.due.get_mut(&chat).filter(|(due, _)| *due <= now && !fits) else {
-            return false;
-        };
-        *due = now + (MEND_AGAIN_MS << (*tries).min(5));
+        let due = self.regroup.due.get_mut(&chat).filter(|(due, _)| !has_group || (*due <= now && !fits));
+        let Some((due, tries)) = due else { return !has_group };
+        *due = now + if has_group { MEND_AGAIN_MS << (*tries).min(5) } else { no_group_again_ms(*tries) };
         *tries += 1;
         true
     }
+}
+
+/// After how many milliseconds a group is made again for a conversation that has none, after so many tries: messages may wait for it.
+fn no_group_again_ms(tries: u32) -> u64 {
+    (NO_GROUP_AGAIN_MS << tries.min(16)).min(24 * MEND_AGAIN_MS)
 }

@@ -32,6 +32,7 @@ use crate::{
 pub struct OutItem {
     pub first: u64,
     pub last: u64,
+    /// All zeros while there is no group to encrypt it for.
     pub group: GroupId,
     pub epoch: u64,
     /// By the clock.
@@ -84,24 +85,29 @@ pub fn timeline_key(chat: ChatId, id: EventId) -> Vec<u8> {
 }
 
 impl Conversations {
-    /// Whether the user may write to a chat now.
+    /// Whether the user may write to a chat now. What is written while it has no group waits for one.
     pub(crate) fn check_may_write(&self, dir: Directory<'_>, chat: ChatId) -> Result<(), NodeError> {
         let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
         for account in state.roster.others() {
             check_person(dir.contacts.people.get(&account).ok_or(NotFound::Contact)?)?;
         }
-        let name = chat_name(dir, state);
-        if self.active_group(dir, chat).is_none() {
-            let damaged = state.problem == Some(DAMAGED);
-            let make = |name| {
-                if damaged { Unreachable::DamagedConversation { name } } else { Unreachable::Conversation { name } }
-            };
-            return Err(make(name).into());
-        }
         if state.outbox.len() >= MAX_OUTBOX {
-            return Err(NotAllowed::OutboxFull { name, max: MAX_OUTBOX }.into());
+            return Err(NotAllowed::OutboxFull { name: chat_name(dir, state), max: MAX_OUTBOX }.into());
         }
         Ok(())
+    }
+
+    /// Whether what is written to a chat can be encrypted now: a call cannot wait for a group.
+    pub(crate) fn check_has_group(&self, dir: Directory<'_>, chat: ChatId) -> Result<(), NodeError> {
+        if self.active_group(dir, chat).is_some() {
+            return Ok(());
+        }
+        let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
+        let name = chat_name(dir, state);
+        match state.problem {
+            Some(DAMAGED) => Err(Unreachable::DamagedConversation { name }.into()),
+            _ => Err(Unreachable::Conversation { name }.into()),
+        }
     }
 
     /// The group that we write to: one that fits the devices of all members, rather lacking some of them than with somebody else's in it; of
@@ -212,31 +218,37 @@ impl Conversations {
             if self.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
                 continue;
             }
-            let Some(group) = self.readable_group(turn, cx, chat)? else {
-                continue;
-            };
+            let group = self.readable_group(turn, cx, chat)?;
             let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
-            let (unnumbered, numbered): (Vec<Event>, Vec<Event>) =
+            let (mut unnumbered, numbered): (Vec<Event>, Vec<Event>) =
                 std::mem::take(&mut state.pending).into_iter().partition(|e| e.id.sequence == 0);
             for events in batches(numbered) {
                 self.put_in_outbox(turn, cx, chat, group, events)?;
             }
-            if !unnumbered.is_empty() {
-                self.send_unnumbered(turn, cx, chat, group, unnumbered)?;
+            match group {
+                _ if unnumbered.is_empty() => {}
+                Some(group) => self.send_unnumbered(turn, cx, chat, group, unnumbered)?,
+                // The newest receipt says all that those before it say.
+                None => {
+                    if let Some(state) = self.chats.get_mut(&chat) {
+                        state.pending = unnumbered.split_off(unnumbered.len() - 1);
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Encrypts a batch and puts it into the outbox, in the transaction that also has the new ratchet state.
+    /// Encrypts a batch and puts it into the outbox, in the transaction that also has the new ratchet state. Without a group it is stored as it
+    /// is, and encrypted when there is one ([`Conversations::renew_outbox`]).
     fn put_in_outbox(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         chat: ChatId,
-        group: GroupId,
+        group: Option<GroupId>,
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
         let (Some(first), Some(last)) = (events.first().map(|e| e.id.sequence), events.last().map(|e| e.id.sequence))
@@ -255,7 +267,17 @@ impl Conversations {
             events: others.into_iter().map(outbox_event).collect(),
             ..OutboxRow::default()
         };
-        let Some(row) = self.seal_batch(turn, cx, chat, group, row, events)? else { return Ok(()) };
+        let sealed = match group {
+            Some(group) => self.seal_batch(turn, cx, chat, group, row.clone(), events)?,
+            None => None,
+        };
+        let row = match sealed {
+            Some(row) => row,
+            None => {
+                turn.put(OUTBOX, &outbox_key(chat, first), &row)?;
+                row
+            }
+        };
         if let Some(state) = self.chats.get_mut(&chat) {
             let item = OutItem { ready_ms: turn.now(), ..OutItem::from_row(&row) };
             state.outbox.push_back(OutItem { message: Some(row.message), ..item });

@@ -82,6 +82,7 @@ impl CallHost for EngineHost<'_, '_> {
 
     fn check_may_call(&self, chat: ChatId) -> Result<(), NodeError> {
         self.engine.conversations.check_may_write(self.engine.directory(), chat)?;
+        self.engine.conversations.check_has_group(self.engine.directory(), chat)?;
         let active =
             |account| self.engine.contacts.people.get(account).is_some_and(|p| p.state() == ContactState::Active);
         let members = self.members(chat);
@@ -92,7 +93,8 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn signal(&mut self, chat: ChatId, call: Call) -> Option<EventId> {
-        self.engine.conversations.check_may_write(self.engine.directory(), chat).ok()?;
+        let (conversations, dir) = (&self.engine.conversations, self.engine.directory());
+        conversations.check_may_write(dir, chat).and_then(|()| conversations.check_has_group(dir, chat)).ok()?;
         Some(self.engine.announce(self.turn, chat, Body::Call(call)))
     }
 

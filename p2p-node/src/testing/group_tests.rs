@@ -3,9 +3,13 @@
 
 use starling_wire::Text;
 
-use super::world::{Who, World};
+use super::{
+    engine_tests::setup,
+    world::{Who, World},
+};
 use crate::{
     api::error::{NodeError, Unreachable},
+    calls::CallRequest,
     conversation::commands::ConversationCommand,
     limits::MAX_LOADED_GROUPS,
     store::{GROUPS, LOGS, MLS, Table},
@@ -66,8 +70,12 @@ fn damaged(table: Table, seed: u64) -> (World, Who, Who, Who) {
 fn is_replaced(table: Table, seed: u64) -> (World, Who, Who) {
     let (mut world, alice, bob, carol) = damaged(table, seed);
     let chat = world.chat_id(alice, bob);
-    let texts = vec![Text { text: "too early".into(), ..Text::default() }];
-    let refused = world.call(alice, |reply| ConversationCommand::Send { chat, texts, reply });
+    let texts = vec![Text { text: "for the group that replaces it".into(), ..Text::default() }];
+    let mut sent = world.begin(alice, |reply| ConversationCommand::Send { chat, texts, reply });
+    let mut called = world.begin(alice, |reply| CallRequest::Start { chat, setup: setup(), reply });
+    world.all_at_once(alice);
+    assert!(sent.try_recv().unwrap().is_ok(), "it waits");
+    let refused = called.try_recv().unwrap();
     let damaged = |e: &NodeError| matches!(e, NodeError::Unreachable(Unreachable::DamagedConversation { .. }));
     assert!(refused.as_ref().is_err_and(damaged), "{refused:?}");
     world.say(alice, carol, "the others go on");
@@ -75,6 +83,7 @@ fn is_replaced(table: Table, seed: u64) -> (World, Who, Who) {
     world.say(alice, bob, "in another group");
     world.pass(60_000);
     assert!(has(&world.seen(carol, alice), "the others go on"));
+    assert!(has(&world.seen(bob, alice), "for the group that replaces it"));
     assert!(has(&world.seen(bob, alice), "in another group"));
     // And that is all as it should be after another start.
     world.kill(alice);
