@@ -1,6 +1,6 @@
 //! Migrations: each takes a file of the schema before to the next one, in one transaction, so that a crash leaves the one or the other whole.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Bound};
 
 use prost::Message;
 use starling_keys::{AccountId, AccountKey, DeviceChain, DeviceId, DeviceKey};
@@ -9,7 +9,7 @@ use starling_wire::{Batch, Body, Event};
 use super::{
     AUTHORS, AuthorRow, CHATS, CONTACTS, ChatRow, ContactRow, DeviceRow, EPOCHS, EpochRow, EventRow, GROUPS, GroupRow,
     IdentityRow, LOGS, LogRow, MEMBERS, META, MLS, MemberRow, MlsRow, OUTBOX, OutboxEvent, OutboxRow, PENDING_COMMITS,
-    PendingRow, ReactionRow, Reading, Store, StoreError, TIMELINE, Txn, prefix,
+    PendingRow, ReactionRow, Reading, Store, StoreError, TABLES, TIMELINE, Txn, prefix,
 };
 
 /// Timeline rows that are in memory at a time.
@@ -174,6 +174,34 @@ pub fn from_1_to_2(store: &Store, txn: &Txn<'_>) -> Result<(), StoreError> {
     }
     groups_to_2(txn)?;
     outbox_to_2(txn)
+}
+
+/// Rows whose keys named devices, logs and key packages are stored under enciphered names.
+///
+/// Rows with one beginning in clear are moved together: a name that was enciphered is never met as one that was not.
+pub fn from_2_to_3(txn: &Txn<'_>) -> Result<(), StoreError> {
+    for table in TABLES.into_iter().filter(|table| !table.is_clear()) {
+        let mut start = Bound::Unbounded;
+        loop {
+            let (mut keys, mut next) = (Vec::new(), Bound::Unbounded);
+            txn.visit(table, (start, Bound::Unbounded), false, &mut |key, _| {
+                let clear = table.clear_part(key).unwrap_or(key);
+                let same = keys.last().is_none_or(|last: &Vec<u8>| last.starts_with(clear));
+                if keys.len() >= CHUNK && !same {
+                    next = Bound::Included(key.to_vec());
+                    return Ok(false);
+                }
+                keys.push(key.to_vec());
+                Ok(true)
+            })?;
+            for key in &keys {
+                txn.hide_key(table, key)?;
+            }
+            let Bound::Included(_) = next else { break };
+            start = next;
+        }
+    }
+    Ok(())
 }
 
 /// What the timeline has of an entry's batch is not kept twice.

@@ -15,6 +15,8 @@ use super::*;
 
 /// Where the child finds the profile that it opens.
 const PROFILE: &str = "STARLING_MIGRATE_PROFILE";
+/// The schema that the profile had.
+const FROM: &str = "STARLING_MIGRATE_FROM";
 /// How many writes it is let through.
 const WRITES: &str = "STARLING_MIGRATE_WRITES";
 /// What it prints when it is to be killed.
@@ -42,21 +44,54 @@ pub fn before_write() {
     }
 }
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/schema-1/alice")
-}
+/// A profile as an older version has left it.
+#[derive(Clone, Copy)]
+struct Fixture(u32);
 
-fn key() -> StorageKey {
-    KeyFile::from_bytes(&fs::read(fixture().join("key")).unwrap()).unwrap().open_plain().unwrap()
-}
+/// One of each schema before the present one.
+const FIXTURES: [Fixture; 2] = [Fixture(1), Fixture(2)];
 
-fn copy(to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    fs::copy(fixture().join("profile.redb"), to.join("profile.redb")).unwrap();
-}
+impl Fixture {
+    fn dir(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/schema-{}/alice", self.0))
+    }
 
-fn open(path: &Path) -> Store {
-    Store::open(ProfileDir::lock(path).unwrap(), &key()).unwrap()
+    fn key(self) -> StorageKey {
+        KeyFile::from_bytes(&fs::read(self.dir().join("key")).unwrap()).unwrap().open_plain().unwrap()
+    }
+
+    fn copy(self, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        fs::copy(self.dir().join("profile.redb"), to.join("profile.redb")).unwrap();
+    }
+
+    fn open(self, path: &Path) -> Store {
+        Store::open(ProfileDir::lock(path).unwrap(), &self.key()).unwrap()
+    }
+
+    fn is_migrated(self, path: &Path) -> bool {
+        let dir = ProfileDir::lock(path).unwrap();
+        let store = Store::open_file(dir, &self.key(), &path.join("profile.redb")).unwrap();
+        store.read().unwrap().get_raw(META, b"schema").unwrap().unwrap() == SCHEMA.to_be_bytes()
+    }
+
+    /// Opens a copy of it in a process of its own, and kills that after so many writes.
+    fn killed_after(self, writes: u64, path: &Path) {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "store::migrate_tests::the_process_that_migrates"])
+            .env(PROFILE, path)
+            .env(FROM, self.0.to_string())
+            .env(WRITES, writes.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains(STOPPED)), "it did not come to write {writes}");
+        // SIGKILL: nothing of the process runs after it.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
 
 /// Every row of every table, as it is before it is sealed.
@@ -72,64 +107,45 @@ fn contents(store: &Store) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     rows
 }
 
-fn is_migrated(path: &Path) -> bool {
-    let store = Store::open_file(ProfileDir::lock(path).unwrap(), &key(), &path.join("profile.redb")).unwrap();
-    store.read().unwrap().get_raw(META, b"schema").unwrap().unwrap() == SCHEMA.to_be_bytes()
-}
-
 #[test]
 #[ignore = "the process that the test below kills"]
 fn the_process_that_migrates() {
     let Some(path) = env::var_os(PROFILE) else { return };
     LEFT.set(env::var(WRITES).unwrap().parse().ok());
-    drop(open(Path::new(&path)));
-}
-
-/// Opens a profile in a process of its own, and kills that after so many writes.
-fn killed_after(writes: u64, path: &Path) {
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "store::migrate_tests::the_process_that_migrates"])
-        .env(PROFILE, path)
-        .env(WRITES, writes.to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains(STOPPED)), "it did not come to write {writes}");
-    // SIGKILL: nothing of the process runs after it.
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let from = Fixture(env::var(FROM).unwrap().parse().unwrap());
+    drop(from.open(Path::new(&path)));
 }
 
 #[test]
 fn a_migration_that_is_killed_anywhere_is_completed_at_the_next_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = dir.path().join("whole");
-    copy(&whole);
-    DONE.set(0);
-    let store = open(&whole);
-    let writes = DONE.get();
-    let expected = contents(&store);
-    drop(store);
-    // The first write, some between, the last, and the commit.
-    let mut places: Vec<u64> = (0..writes).step_by((writes / 8).max(1) as usize).collect();
-    places.extend([writes - 2, writes - 1]);
-    for place in places {
-        let path = dir.path().join(format!("killed-{place}"));
-        copy(&path);
-        killed_after(place, &path);
-        assert!(!is_migrated(&path), "killed before write {place}: nothing of the migration is there");
-        assert!(contents(&open(&path)) == expected, "killed before write {place}");
+    for fixture in FIXTURES {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = dir.path().join("whole");
+        fixture.copy(&whole);
+        DONE.set(0);
+        let store = fixture.open(&whole);
+        let writes = DONE.get();
+        let expected = contents(&store);
+        drop(store);
+        // The first write, some between, the last, and the commit.
+        let mut places: Vec<u64> = (0..writes).step_by((writes / 8).max(1) as usize).collect();
+        places.extend([writes - 2, writes - 1]);
+        for place in places {
+            let path = dir.path().join(format!("killed-{place}"));
+            fixture.copy(&path);
+            fixture.killed_after(place, &path);
+            assert!(!fixture.is_migrated(&path), "killed before write {place}: nothing of the migration is there");
+            assert!(contents(&fixture.open(&path)) == expected, "killed before write {place}");
+        }
     }
 }
 
 #[test]
 fn a_profile_of_this_schema_is_opened_without_a_write() {
-    let dir = tempfile::tempdir().unwrap();
-    copy(dir.path());
-    let before = contents(&open(dir.path()));
+    let (dir, fixture) = (tempfile::tempdir().unwrap(), Fixture(1));
+    fixture.copy(dir.path());
+    let before = contents(&fixture.open(dir.path()));
     DONE.set(0);
-    assert!(contents(&open(dir.path())) == before);
+    assert!(contents(&fixture.open(dir.path())) == before);
     assert_eq!(DONE.get(), 1, "the commit of nothing");
 }

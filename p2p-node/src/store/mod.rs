@@ -1,21 +1,23 @@
 //! The profile's database: one redb file, values sealed, keys opaque. The engine's thread is the only writer; readers see committed states.
 //!
-//! What a stolen file shows without its key: how many rows there are, their padded-by-nothing sizes, and the times in timeline keys.
+//! What a stolen file shows without its key: how many rows there are and how large, and when something was written in which conversation, whose id is
+//! random. It does not say with whom, nor by which device: the rest of such keys is enciphered.
 
 mod error;
 mod migrate;
 #[cfg(test)]
 mod migrate_tests;
+mod order;
 mod profile_dir;
 mod rows;
 mod tables;
 mod txn;
 
-use std::{cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{borrow::Cow, cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::Path};
 
 use prost::Message;
 use redb::{Database, Durability, ReadableDatabase};
-use starling_keys::StorageKey;
+use starling_keys::{NameCipher, StorageKey};
 use zeroize::Zeroizing;
 
 pub use error::StoreError;
@@ -27,7 +29,7 @@ pub use txn::{Read, Reading, Txn, Visit, prefix};
 pub use rows::*;
 
 /// The version of the tables and rows in this file.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// Page cache: a screen's working set; a larger one would only double what the system caches.
 const CACHE: usize = 8 * 1024 * 1024;
 
@@ -44,6 +46,7 @@ pub struct Store {
 struct StorageKeyBox {
     rows: StorageKey,
     names: StorageKey,
+    row_names: NameCipher,
 }
 
 impl std::fmt::Debug for StorageKeyBox {
@@ -105,10 +108,15 @@ impl Store {
     /// Brings an older file up to this schema: all of it, or nothing.
     fn migrate(&self) -> Result<(), StoreError> {
         let schema = self.read()?.get_raw(META, b"schema")?;
-        let txn = self.begin()?;
+        let is = |version: u32| schema.as_deref() == Some(&version.to_be_bytes()[..]);
+        let mut txn = self.begin()?;
         txn.make_tables()?;
-        if schema == Some(1u32.to_be_bytes().to_vec()) {
-            migrate::from_1_to_2(self, &txn)?;
+        if is(1) || is(2) {
+            txn.keys_as_stored = true;
+            if is(1) {
+                migrate::from_1_to_2(self, &txn)?;
+            }
+            migrate::from_2_to_3(&txn)?;
             txn.put_raw(META, b"schema", &SCHEMA.to_be_bytes())?;
         }
         txn.commit()
@@ -121,7 +129,12 @@ impl Store {
 
     fn open_file(dir: ProfileDir, key: &StorageKey, path: &Path) -> Result<Self, StoreError> {
         let db = Database::builder().set_cache_size(CACHE).create(path).map_err(failed)?;
-        Ok(Self { db, key: StorageKeyBox { rows: key.derive("rows"), names: key.derive("names") }, _dir: dir })
+        let key = StorageKeyBox {
+            rows: key.derive("rows"),
+            names: key.derive("names"),
+            row_names: NameCipher::new(&key.derive("row names")),
+        };
+        Ok(Self { db, key, _dir: dir })
     }
 
     /// An opaque name for something that would tell too much as a key.
@@ -133,12 +146,28 @@ impl Store {
     pub fn begin(&self) -> Result<Txn<'_>, StoreError> {
         let mut txn = self.db.begin_write().map_err(failed)?;
         txn.set_durability(Durability::Immediate).map_err(failed)?;
-        Ok(Txn { txn, store: self, written: Cell::new(false) })
+        Ok(Txn { txn, store: self, written: Cell::new(false), keys_as_stored: false })
     }
 
     /// Begins a read transaction: the last committed state.
     pub fn read(&self) -> Result<Read<'_>, StoreError> {
         Ok(Read { txn: self.db.begin_read().map_err(failed)?, store: self })
+    }
+
+    /// A key as it is stored.
+    fn hidden<'a>(&self, table: Table, key: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(clear) = table.clear_part(key) else { return Cow::Borrowed(key) };
+        let mut hidden = key.to_vec();
+        self.key.row_names.hide(&mut hidden[clear.len()..]);
+        Cow::Owned(hidden)
+    }
+
+    /// The key that is stored as `hidden`.
+    fn shown<'a>(&self, table: Table, hidden: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(clear) = table.clear_part(hidden) else { return Cow::Borrowed(hidden) };
+        let mut key = hidden.to_vec();
+        self.key.row_names.show(&mut key[clear.len()..]);
+        Cow::Owned(key)
     }
 
     fn seal(&self, table: Table, key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -161,6 +190,8 @@ fn place(table: Table, key: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeBounds;
+
     use super::*;
 
     #[test]
@@ -200,5 +231,60 @@ mod tests {
         }
         let opened = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key);
         assert!(matches!(opened, Err(StoreError::Newer(9))));
+    }
+
+    /// A small range of keys: of events of few moments, by few devices.
+    fn event_key(moment: u8, device: u8, number: u8) -> Vec<u8> {
+        [&[moment / 4; 16][..], &[0, 0, 0, 0, 0, 0, 0, moment % 4], &[device; 8], &[0, 0, 0, 0, 0, 0, 0, number]]
+            .concat()
+    }
+
+    #[test]
+    fn rows_with_hidden_keys_are_read_in_the_order_of_their_keys() {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let dir = tempfile::tempdir().unwrap();
+        let key = StorageKey::generate();
+        Store::create(ProfileDir::lock(dir.path()).unwrap(), &key, |_| Ok(())).unwrap();
+        let store = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key).unwrap();
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for moment in 0..8 {
+            keys.extend((0..12).map(|n| event_key(moment, n % 4, n / 4)));
+        }
+        let txn = store.begin().unwrap();
+        for key in &keys {
+            txn.put(TIMELINE, key, &Check { ok: true }).unwrap();
+        }
+        keys.sort();
+        let mut bounds = vec![Unbounded];
+        bounds.extend(keys.iter().step_by(7).flat_map(|key| [Included(key.clone()), Excluded(key.clone())]));
+        bounds.extend([16, 24].map(|length| Included(keys[50][..length].to_vec())));
+        let read = |range: (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>), limit, backwards| -> Vec<Vec<u8>> {
+            let rows = txn.range::<Check>(TIMELINE, range, limit, backwards).unwrap();
+            rows.into_iter().map(|(key, _)| key).collect()
+        };
+        for start in &bounds {
+            for end in &bounds {
+                let range = (start.clone(), end.clone());
+                let from = |b: &std::ops::Bound<Vec<u8>>| match b {
+                    Included(key) | Excluded(key) => key.clone(),
+                    Unbounded => Vec::new(),
+                };
+                if !matches!(end, Unbounded) && from(start) >= from(end) {
+                    continue;
+                }
+                let mut expected: Vec<_> =
+                    keys.iter().filter(|key| RangeBounds::contains(&range, *key)).cloned().collect();
+                assert_eq!(read(range.clone(), usize::MAX, false), expected);
+                assert_eq!(read(range.clone(), 5, false), expected[..expected.len().min(5)]);
+                expected.reverse();
+                assert_eq!(read(range.clone(), usize::MAX, true), expected);
+                assert_eq!(read(range, 5, true), expected[..expected.len().min(5)]);
+            }
+        }
+        let gone = (Included(keys[5].clone()), Excluded(keys[50].clone()));
+        txn.delete_range(TIMELINE, gone).unwrap();
+        keys.drain(5..50);
+        txn.delete(TIMELINE, &keys.remove(3)).unwrap();
+        assert_eq!(read((Unbounded, Unbounded), usize::MAX, false), keys);
     }
 }

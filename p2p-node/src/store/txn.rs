@@ -6,7 +6,7 @@ use prost::Message;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use zeroize::Zeroizing;
 
-use super::{Store, StoreError, TABLES, Table, error::failed};
+use super::{Store, StoreError, TABLES, Table, error::failed, order};
 
 /// Rows of a range: keys and values.
 type Rows<M> = Vec<(Vec<u8>, M)>;
@@ -74,17 +74,11 @@ pub trait Reading {
 
 macro_rules! visiting {
     ($self:ident, $table:ident, $range:ident, $backwards:ident, $visit:ident) => {{
-        let table = $self.txn.open_table($table.definition()).map_err(failed)?;
-        let bounds = ($range.start_bound().map(Vec::as_slice), $range.end_bound().map(Vec::as_slice));
-        let mut range = table.range::<&[u8]>(bounds).map_err(failed)?;
-        loop {
-            let next = if $backwards { range.next_back() } else { range.next() };
-            let Some(row) = next else { return Ok(()) };
-            let (key, value) = row.map_err(failed)?;
-            if !$visit(key.value(), value.value())? {
-                return Ok(());
-            }
-        }
+        let open = $self.txn.open_table($table.definition()).map_err(failed)?;
+        let bounds = order::stored_bounds($table, &$range);
+        let mut rows = open.range::<&[u8]>(order::as_slices(&bounds)).map_err(failed)?;
+        let rows = std::iter::from_fn(|| if $backwards { rows.next_back() } else { rows.next() });
+        order::walk($self.store, $table, rows, &$range, $backwards, $visit)
     }};
 }
 
@@ -93,12 +87,14 @@ pub struct Txn<'a> {
     pub(super) txn: WriteTransaction,
     pub(super) store: &'a Store,
     pub(super) written: Cell<bool>,
+    /// Keys are those that are stored: what migrations of older files need.
+    pub(super) keys_as_stored: bool,
 }
 
 impl Reading for Txn<'_> {
     fn get<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
         let open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let row = open.get(key).map_err(failed)?;
+        let row = open.get(&*self.store.hidden(self.laid(table), key)).map_err(failed)?;
         row.map(|row| self.store.decode(table, key, row.value())).transpose()
     }
 
@@ -109,6 +105,7 @@ impl Reading for Txn<'_> {
         backwards: bool,
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
+        let table = self.laid(table);
         visiting!(self, table, range, backwards, visit)
     }
 
@@ -118,6 +115,11 @@ impl Reading for Txn<'_> {
 }
 
 impl Txn<'_> {
+    /// A table as this transaction names its rows.
+    fn laid(&self, table: Table) -> Table {
+        if self.keys_as_stored { table.as_stored() } else { table }
+    }
+
     /// Writes a row.
     pub fn put<M: Message>(&self, table: Table, key: &[u8], value: &M) -> Result<(), StoreError> {
         let plain = Zeroizing::new(value.encode_to_vec());
@@ -132,7 +134,7 @@ impl Txn<'_> {
             #[cfg(test)]
             super::migrate_tests::before_write();
             let sealed = self.store.seal(table, key, &Zeroizing::new(value.encode_to_vec()));
-            open.insert(key.as_slice(), sealed.as_slice()).map_err(failed)?;
+            open.insert(&*self.store.hidden(self.laid(table), key), sealed.as_slice()).map_err(failed)?;
         }
         Ok(())
     }
@@ -153,7 +155,7 @@ impl Txn<'_> {
         super::migrate_tests::before_write();
         self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        open.insert(key, value).map_err(failed)?;
+        open.insert(&*self.store.hidden(self.laid(table), key), value).map_err(failed)?;
         Ok(())
     }
 
@@ -163,11 +165,23 @@ impl Txn<'_> {
         self.put_raw(table, key, b"what no key opens")
     }
 
+    /// Stores a row under the name that this schema has for it.
+    pub(super) fn hide_key(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        let hidden = self.store.hidden(table, key);
+        let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
+        let Some(value) = open.remove(key).map_err(failed)?.map(|row| row.value().to_vec()) else { return Ok(()) };
+        #[cfg(test)]
+        super::migrate_tests::before_write();
+        self.written.set(true);
+        open.insert(&*hidden, value.as_slice()).map_err(failed)?;
+        Ok(())
+    }
+
     /// Deletes a row.
     pub fn delete(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        open.remove(key).map_err(failed)?;
+        open.remove(&*self.store.hidden(self.laid(table), key)).map_err(failed)?;
         Ok(())
     }
 
@@ -175,8 +189,10 @@ impl Txn<'_> {
     pub fn delete_range(&self, table: Table, range: impl RangeBounds<Vec<u8>>) -> Result<(), StoreError> {
         self.written.set(true);
         let mut open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let bounds = (range.start_bound().map(Vec::as_slice), range.end_bound().map(Vec::as_slice));
-        open.retain_in::<&[u8], _>(bounds, |_, _| false).map_err(failed)?;
+        let table = self.laid(table);
+        let bounds = order::stored_bounds(table, &range);
+        let is_outside = |key: &[u8]| !range.contains(&self.store.shown(table, key).into_owned());
+        open.retain_in::<&[u8], _>(order::as_slices(&bounds), |key, _| is_outside(key)).map_err(failed)?;
         Ok(())
     }
 
@@ -197,7 +213,7 @@ pub struct Read<'a> {
 impl Reading for Read<'_> {
     fn get<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
         let open = self.txn.open_table(table.definition()).map_err(failed)?;
-        let row = open.get(key).map_err(failed)?;
+        let row = open.get(&*self.store.hidden(table, key)).map_err(failed)?;
         row.map(|row| self.store.decode(table, key, row.value())).transpose()
     }
 
@@ -231,7 +247,7 @@ impl Read<'_> {
         let mut rows = Vec::new();
         for row in open.iter().map_err(failed)? {
             let (key, value) = row.map_err(failed)?;
-            rows.push((key.value().to_vec(), value.value().to_vec()));
+            rows.push((self.store.shown(table, key.value()).into_owned(), value.value().to_vec()));
         }
         Ok(rows)
     }

@@ -18,6 +18,9 @@ use crate::{
 
 const DAY: u64 = 86_400_000;
 
+/// Schemas before the present one.
+const OLDER: [u32; 2] = [1, 2];
+
 /// The people of the story whose profiles are kept, in this order.
 const PEOPLE: [&str; 3] = ["alice", "laptop", "bob"];
 
@@ -214,14 +217,20 @@ fn open(seed: u64, schema: u32) -> (PathBuf, World) {
 
 #[test]
 fn a_profile_of_an_older_version_shows_everything_that_it_has() {
-    let (from, mut world) = open(9_001, 1);
-    let expected = fs::read_to_string(from.join("shown.txt")).unwrap();
-    assert_eq!(all_shown(&mut world, &[0, 1, 2]), expected);
+    for schema in OLDER {
+        let (from, mut world) = open(9_001, schema);
+        let expected = fs::read_to_string(from.join("shown.txt")).unwrap();
+        assert_eq!(all_shown(&mut world, &[0, 1, 2]), expected, "schema {schema}");
+    }
 }
 
 #[test]
 fn profiles_of_an_older_version_go_on_where_they_were() {
-    let (_, mut world) = open(9_002, 1);
+    OLDER.into_iter().for_each(goes_on);
+}
+
+fn goes_on(schema: u32) {
+    let (_, mut world) = open(9_002, schema);
     let (alice, laptop, bob) = (0, 1, 2);
     world.heal();
     let waiting = ["waits in the log", "waits in the outbox", "waits in bob's outbox"];
@@ -243,6 +252,24 @@ fn profiles_of_an_older_version_go_on_where_they_were() {
     let last: Vec<String> = world.seen(bob, alice).split_off(world.messages(bob, alice).len() - 2);
     assert_eq!(last, ["alice: after", "alice: after that"]);
     assert!(world.messages(alice, bob).iter().any(|m| m.text == "after" && m.state == DeliveryState::Delivered));
+}
+
+#[test]
+fn a_stolen_file_does_not_say_who_has_written() {
+    let mut world = World::new(9_003);
+    let people = story(&mut world);
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path();
+    world.keep(&people.into_iter().zip(PEOPLE).collect::<Vec<_>>(), to);
+    for name in PEOPLE {
+        let file = fs::read(to.join(name).join("profile.redb")).unwrap();
+        let holds = |what: &[u8]| file.windows(what.len()).any(|bytes| bytes == what);
+        for who in 0..world.how_many() {
+            let device = world.of(who).device;
+            assert!(!holds(device.as_bytes()), "{name}'s file has the id of device {who}");
+            assert!(!holds(&device.tag()), "{name}'s file has the tag of device {who}");
+        }
+    }
 }
 
 #[test]

@@ -835,6 +835,11 @@ impl World {
         std::fs::write(to.join("time"), self.now.wall_ms.to_string()).unwrap();
     }
 
+    /// How many devices there are.
+    pub fn how_many(&self) -> usize {
+        self.people.len()
+    }
+
     /// A world at the time of a fixture, with its server, which does not run, and its people, who do not either.
     pub fn of_fixture(seed: u64, from: &Path, people: &[&str]) -> Self {
         let mut world = Self::new(seed);
