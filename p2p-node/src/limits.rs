@@ -54,6 +54,10 @@ pub const MAX_DELETE_DELAY_MS: u64 = 60 * 86_400_000;
 /// A log whose epoch has ended is read on for so long, as somebody may have written there who had not read of the end. What they wrote comes again in
 /// the next log; this is only sooner.
 pub const READ_ENDED_MS: u64 = 86_400_000;
+/// The state from which a commit was followed is kept for so long, so that a fork can be healed: the keys of that epoch are not forgotten before.
+pub const PARENT_LIFE_MS: u64 = 7 * 86_400_000;
+/// Bytes that are kept of one such state, with its commits. It is some 20 KB for two devices, and grows with the members; a larger one is not kept.
+pub const MAX_PARENT_BYTES: usize = 1024 * 1024;
 /// A commit that was refused so often, as there were commits in the log that we had not read, is stored behind them.
 pub const MAX_COMMIT_REFUSALS: u8 = 3;
 /// Our keys in a group are renewed after so many entries …

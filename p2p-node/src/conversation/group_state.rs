@@ -87,7 +87,7 @@ pub fn commit_of(content: Vec<u8>) -> Option<Bytes> {
 /// A group together with its encryption state.
 pub struct OpenGroup<'a> {
     pub entry: &'a mut GroupEntry,
-    state: &'a mut GroupState,
+    pub(super) state: &'a mut GroupState,
 }
 
 impl OpenGroup<'_> {
@@ -116,7 +116,7 @@ impl OpenGroup<'_> {
     }
 
     /// Whether a commit is our own that waits to win, whoever has put it into the log.
-    fn is_pending(&self, commit: &[u8]) -> bool {
+    pub(super) fn is_pending(&self, commit: &[u8]) -> bool {
         let keys = self.entry.current_keys();
         let own = self.pending().zip(keys).and_then(|(entry, keys)| commit_of(keys.open_entry(entry)?));
         own.is_some_and(|own| own == commit)
@@ -140,14 +140,17 @@ impl OpenGroup<'_> {
     }
 
     /// A commit stands in the log of the current epoch, and no valid one before it.
-    pub fn follow(&mut self, commit: &[u8], now_ms: u64) -> Result<Followed, GroupError> {
+    pub fn follow(&mut self, turn: &Turn<'_>, commit: &Bytes) -> Result<Followed, EngineError> {
         if self.is_pending(commit) {
+            let author = self.state.live.leaf();
+            self.keep_parent(turn, commit, author)?;
             self.adopt_pending();
-            self.entry.row.updated_ms = now_ms;
+            self.entry.row.updated_ms = turn.wall();
             return Ok(Followed::Yes);
         }
         match self.state.live.judge(commit) {
-            Judged::Valid(next) => {
+            Judged::Valid(next, author) => {
+                self.keep_parent(turn, commit, author)?;
                 self.state.live = *next;
                 self.forget_pending();
                 let log = self.state.log()?;

@@ -15,7 +15,7 @@ use crate::{
     api::types::ChatId,
     mls::{GroupValue, Mls},
     store::{
-        EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PENDING_COMMITS, PendingRow, Reading,
+        EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PENDING_COMMITS, PendingRow, Reading,
         StoreError, prefix,
     },
     turn::{EngineError, Turn},
@@ -36,12 +36,12 @@ pub struct Unsaved {
 }
 
 /// The key of a row that a group has for each of several epochs.
-fn epoch_key(id: &GroupId, epoch: u64) -> Vec<u8> {
+pub(super) fn epoch_key(id: &GroupId, epoch: u64) -> Vec<u8> {
     [&id[..], &epoch.to_be_bytes()].concat()
 }
 
 /// The encryption state that rows have.
-fn value(state: &[u8], epochs: &[EpochRow]) -> GroupValue {
+pub(super) fn value(state: &[u8], epochs: &[EpochRow]) -> GroupValue {
     GroupValue {
         state: Zeroizing::new(state.to_vec()),
         past: epochs.iter().map(|row| (row.epoch, Zeroizing::new(row.data.clone()))).collect(),
@@ -139,6 +139,13 @@ impl GroupEntry {
     }
 }
 
+impl PendingCommit {
+    /// The row for it.
+    pub(super) fn row(&self) -> PendingRow {
+        PendingRow { state: self.value.state.to_vec(), past: epochs(&self.value), entry: self.entry.to_vec() }
+    }
+}
+
 impl GroupState {
     /// Reads what is stored for a group.
     ///
@@ -192,14 +199,7 @@ impl GroupState {
 
     fn save_pending(&self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
         match &self.pending {
-            Some(pending) => {
-                let row = PendingRow {
-                    state: pending.value.state.to_vec(),
-                    past: epochs(&pending.value),
-                    entry: pending.entry.to_vec(),
-                };
-                turn.put(PENDING_COMMITS, id, &row)?;
-            }
+            Some(pending) => turn.put(PENDING_COMMITS, id, &pending.row())?,
             None => turn.delete(PENDING_COMMITS, id)?,
         }
         Ok(())
@@ -276,7 +276,7 @@ pub fn delete(turn: &Turn<'_>, id: &GroupId) -> Result<(), StoreError> {
     for table in [GROUPS, MLS, PENDING_COMMITS] {
         turn.delete(table, id)?;
     }
-    for table in [EPOCHS, LOGS] {
+    for table in [EPOCHS, PARENTS, LOGS] {
         turn.delete_range(table, prefix(id))?;
     }
     Ok(())

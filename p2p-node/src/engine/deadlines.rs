@@ -45,7 +45,7 @@ struct ChatDue {
 pub struct Deadlines {
     /// In steady time: they wake the engine.
     wakes: Schedule<Wake>,
-    /// By the clock: when groups renew their keys, in whatever turn comes after.
+    /// By the clock: when groups renew their keys or forget earlier ones, in whatever turn comes after.
     renewals: Schedule<GroupId>,
     /// By the clock: when the life of waiting messages ends, in whatever turn comes after.
     expiries: Schedule<ChatId>,
@@ -116,7 +116,7 @@ impl Engine {
             let waits = |g: &&GroupEntry| g.committing && g.has_pending && g.retry_at > turn.now();
             let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), renewal_due(&self.counters, entry));
             self.deadlines.wakes.set(Wake::Group(group), retry);
-            self.deadlines.renewals.set(group, renewal);
+            self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());
         }
         for account in self.contacts.people.touched() {
             let until = self.contacts.people.get(&account).and_then(|p| p.presence.typing_until);

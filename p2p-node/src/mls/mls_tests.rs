@@ -45,7 +45,7 @@ fn a_commit_moves_both_and_late_messages_still_decrypt() {
     let future = after.encrypt(b"future").unwrap();
     assert!(matches!(b.process(&future), Processed::Future));
     assert!(matches!(b.process(&commit), Processed::Commit));
-    let Judged::Valid(b_after) = b.judge(&commit) else { panic!("not valid") };
+    let Judged::Valid(b_after, _) = b.judge(&commit) else { panic!("not valid") };
     b = *b_after;
     assert!(matches!(b.process(&late), Processed::Application { .. }));
     assert!(matches!(b.process(&future), Processed::Application { .. }));
@@ -146,7 +146,7 @@ fn a_commit_cannot_make_a_leaf_another_accounts() {
     group.clear_pending_commit();
     let (secret, identity) = signing(&mallory, &key);
     let commit = group.commit_builder().set_new_signing_identity(secret, identity).build().unwrap();
-    assert!(matches!(a.judge(&commit.commit_message.to_bytes().unwrap()), Judged::Valid(_)));
+    assert!(matches!(a.judge(&commit.commit_message.to_bytes().unwrap()), Judged::Valid(..)));
 }
 
 #[test]
@@ -159,14 +159,14 @@ fn garbage_is_void_and_only_a_members_commit_can_be_underivable() {
         let mut flipped = commit.clone();
         flipped[at] ^= 1;
         assert!(matches!(b.judge(&flipped), Judged::Void), "byte {at}");
-        assert!(!matches!(b.judge(&commit[..at]), Judged::Valid(_)));
+        assert!(!matches!(b.judge(&commit[..at]), Judged::Valid(..)));
     }
     // Of what claims to be private nobody can say who has made it.
     let mut private = a.encrypt(b"hello").unwrap();
     assert!(matches!(b.judge(&private), Judged::Void));
     *private.last_mut().unwrap() ^= 1;
     assert!(matches!(b.judge(&private), Judged::Void));
-    assert!(matches!(b.judge(&commit), Judged::Valid(_)));
+    assert!(matches!(b.judge(&commit), Judged::Valid(..)));
     // One of its own that a device has lost: the others follow it, and it cannot.
     assert!(matches!(a.judge(&commit), Judged::Underivable));
 }

@@ -219,8 +219,8 @@ pub enum Processed {
 
 /// What a commit is to a group.
 pub enum Judged {
-    /// Valid: the group in its next epoch.
-    Valid(Box<LiveGroup>),
+    /// Valid: the group in its next epoch, and the leaf of the commit's author.
+    Valid(Box<LiveGroup>, u32),
     /// Nothing that counts, for any member.
     Void,
     /// It may be valid for others, and its secrets cannot be derived here.
@@ -369,6 +369,11 @@ impl LiveGroup {
         self.group.current_epoch()
     }
 
+    /// Our leaf in the ratchet tree. It stays the same for as long as we are a member.
+    pub fn leaf(&self) -> u32 {
+        self.group.current_member_index()
+    }
+
     /// The devices in the group.
     pub fn members(&self) -> Vec<Certificate> {
         self.group.roster().members_iter().filter_map(|m| certificate(&m.signing_identity)).collect()
@@ -398,7 +403,7 @@ impl LiveGroup {
         match next.group.process_incoming_message(message) {
             Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
                 next.senders.clear();
-                Judged::Valid(Box::new(next))
+                Judged::Valid(Box::new(next), commit.committer)
             }
             Ok(_) => Judged::Void,
             // What comes after all that is the same for every member: the path's secrets, and what follows from them. Also a commit of this device

@@ -63,6 +63,8 @@ pub const GROUPS: Table = Table::of("groups");
 pub const MLS: Table = Table::of("mls");
 /// Secrets of earlier epochs, by group id and epoch.
 pub const EPOCHS: Table = Table::of("epochs");
+/// Encryption states from which a commit was followed, by group id and epoch.
+pub const PARENTS: Table = Table::of("parents");
 /// Commits of ours that wait to win, by group id.
 pub const PENDING_COMMITS: Table = Table::of("pending_commits");
 /// Logs that are read, with how far, by group id and epoch.
@@ -99,7 +101,7 @@ pub const HELD: Table = Table::hiding("held", CHAT_AND_CLOCK);
 pub const SETTINGS: Table = Table::of("settings");
 
 /// All of them.
-pub(super) const TABLES: [Table; 21] = [
+pub(super) const TABLES: [Table; 22] = [
     META,
     CONTACTS,
     CHATS,
@@ -118,6 +120,7 @@ pub(super) const TABLES: [Table; 21] = [
     HELD,
     MLS,
     EPOCHS,
+    PARENTS,
     PENDING_COMMITS,
     LOGS,
     SETTINGS,

@@ -8,7 +8,8 @@ use super::world::{Who, World};
 use crate::{
     conversation::group_state::{self, OpenGroup},
     home::Pending,
-    mls::GroupId,
+    mls::{GroupId, PAST_EPOCHS},
+    store::{PARENTS, Reading},
 };
 
 /// The group of two people's conversation, as one of them has it.
@@ -244,4 +245,32 @@ fn what_was_appended_behind_a_commit_comes_again_in_the_next_epoch() {
         assert!(world.seen(alice, bob).iter().any(|line| line.contains("late")));
         go_on(&mut world, alice, bob);
     }
+}
+
+/// How many states of ended epochs somebody keeps.
+fn kept_parents(world: &World, who: Who) -> usize {
+    world.store(who).read().unwrap().keys(PARENTS).unwrap().len()
+}
+
+#[test]
+fn the_states_of_the_last_epochs_are_kept_for_a_week_and_not_longer() {
+    let mut world = World::new(690);
+    let (alice, bob) = world.friends();
+    let before = world.epoch(alice, bob);
+    for n in 1..=6 {
+        begin_renewal(&mut world, alice, bob);
+        world.pass(5_000);
+        for who in [alice, bob] {
+            assert_eq!(kept_parents(&world, who), PAST_EPOCHS.min(n));
+        }
+    }
+    assert_eq!(world.epoch(alice, bob), before + 6);
+    // They are there after a restart, and end in whatever turn comes after their time.
+    world.kill(alice);
+    world.start(alice);
+    world.pass(6 * 86_400_000);
+    assert_eq!(kept_parents(&world, alice), PAST_EPOCHS);
+    world.pass(2 * 86_400_000);
+    world.say(alice, bob, "a turn");
+    assert!(kept_parents(&world, alice) < PAST_EPOCHS, "only those of a renewal since");
 }

@@ -62,6 +62,9 @@ impl Conversations {
     /// Appends what is due to the logs whose homes are up.
     pub(crate) fn pump_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
         for id in self.groups.touched() {
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.forget_parents(turn)?;
+            }
             self.maybe_update(turn, cx, id)?;
         }
         for chat in self.touched_chats(cx.dir) {

@@ -1,5 +1,6 @@
 //! Reading logs: pages, what is pushed, and the commits that end an epoch.
 
+use bytes::Bytes;
 use starling_wire::{
     Candidate, LogContent, LogVerb,
     limits::MAX_ENTRY,
@@ -205,14 +206,14 @@ impl Conversations {
         cx: &mut Context<'_>,
         home: HomeId,
         (id, epoch): (GroupId, u64),
-        commit: &[u8],
+        commit: &Bytes,
     ) -> Result<(), EngineError> {
         let current = self.groups.get(&id).is_some_and(|group| group.epoch() == epoch && !group.row.dead);
         if !current || commit.len() > MAX_ENTRY {
             return Ok(());
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        match group.follow(commit, turn.wall())? {
+        match group.follow(turn, commit)? {
             Followed::Yes => self.on_epoch(turn, cx, home, id),
             Followed::Void => Ok(()),
             // The others may have gone on where we cannot: with us they can only in another group.

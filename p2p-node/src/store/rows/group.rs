@@ -1,10 +1,12 @@
 //! Rows of MLS groups and their logs.
 
+use bytes::Bytes;
 use prost::Message;
 use zeroize::Zeroize;
 
 /// An MLS group. By group id. Field 16 was used in older versions.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct GroupRow {
     /// The chat.
     #[prost(bytes = "vec", tag = "1")]
@@ -33,6 +35,51 @@ pub struct GroupRow {
     /// Account and device, 32 bytes each, of every member. Empty as older versions have written it.
     #[prost(bytes = "vec", tag = "15")]
     pub members: Vec<u8>,
+    /// The epochs that a fork can be healed from, oldest first.
+    #[prost(message, repeated, tag = "17")]
+    pub parents: Vec<ParentMark>,
+}
+
+/// An epoch from which a commit was followed, and whose state is kept for a time: what is needed of it without that state.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct ParentMark {
+    /// The epoch that the commit has ended.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// The hash of the commit that was followed.
+    #[prost(bytes = "vec", tag = "2")]
+    pub hash: Vec<u8>,
+    /// The leaf of the commit's author.
+    #[prost(uint32, tag = "3")]
+    pub author: u32,
+    /// The exporter secret of the epoch, as in [`LogRow::secret`].
+    #[prost(bytes = "vec", tag = "4")]
+    pub secret: Vec<u8>,
+    /// When the epoch has ended for us, milliseconds since 1970.
+    #[prost(uint64, tag = "5")]
+    pub at_ms: u64,
+}
+
+/// The encryption state of a group in an epoch that a commit has ended. By group id and epoch.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct ParentRow {
+    /// As mls-rs writes it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub state: Vec<u8>,
+    /// The commit that was followed.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub commit: Bytes,
+    /// The commit of ours that waited then, and was not followed.
+    #[prost(message, optional, tag = "3")]
+    pub own: Option<PendingRow>,
+    /// Entries that we had encrypted since our last commit.
+    #[prost(uint64, tag = "4")]
+    pub since_update: u64,
+    /// When we had last renewed our keys, milliseconds since 1970.
+    #[prost(uint64, tag = "5")]
+    pub updated_ms: u64,
 }
 
 /// The encryption state of a group in its epoch. By group id.
@@ -159,4 +206,11 @@ macro_rules! wiped {
     };
 }
 
-wiped!(MlsRow: state, EpochRow: data, PendingRow: state, LogRow: secret);
+wiped!(
+    MlsRow: state,
+    EpochRow: data,
+    ParentMark: secret,
+    ParentRow: state,
+    PendingRow: state,
+    LogRow: secret
+);
