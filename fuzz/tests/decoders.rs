@@ -111,6 +111,32 @@ fn signals() {
 }
 
 #[test]
+fn messages_about_the_history() {
+    use starling_wire::history::{
+        EditedText, HistoryAsk, HistoryAuthor, HistoryMessage, HistoryPage, HistoryPart, HistoryReaction, HistoryRow,
+        HistoryStep,
+    };
+    let reaction = HistoryReaction { account: vec![3; 32].into(), emoji: "👍".into(), ..HistoryReaction::default() };
+    let row = HistoryRow {
+        id: vec![4; EventId::LEN].into(),
+        body: Event::encode_body(&Body::Text(Text { text: "hello".into(), ..Text::default() })).into(),
+        edited: Some(EditedText { text: "hallo".into(), clock: 9, device: vec![5; 8].into() }),
+        reactions: vec![reaction],
+        ..HistoryRow::default()
+    };
+    let author = HistoryAuthor { account: vec![1; 32].into(), tag: vec![2; 8].into(), label: None };
+    let part = HistoryPart { with: vec![3; 32].into(), rows: vec![row], ..HistoryPart::default() };
+    let ask = HistoryAsk { before: vec![6; 40].into(), since: None };
+    let page = HistoryPage { ask: Some(ask), authors: vec![author], parts: vec![part], ..HistoryPage::default() };
+    let valid = HistoryMessage { grant: 7, step: Some(HistoryStep::Page(page)) }.encode_to_vec();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(message) = HistoryMessage::from_bytes(&mutated(&valid, input)) {
+            assert_eq!(HistoryMessage::from_bytes(&message.encode_to_vec()), Ok(message));
+        }
+    });
+}
+
+#[test]
 fn inbox_items() {
     let known = Known { account: vec![1; 32].into(), name: "bob".into(), state: 1, ..Known::default() };
     let body =

@@ -25,6 +25,9 @@ pub struct DirectFrame {
     /// Between devices of one account: what was set on the sender.
     #[prost(message, repeated, tag = "6")]
     pub settings: Vec<Setting>,
+    /// Between devices of one account: [`crate::history::HistoryMessage`]s, each sealed to the receiving device.
+    #[prost(bytes = "bytes", repeated, tag = "7")]
+    pub history: Vec<Bytes>,
 }
 
 impl Frame for DirectFrame {

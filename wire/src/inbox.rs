@@ -65,6 +65,9 @@ pub struct InboxBody {
     /// What the sender's devices are called.
     #[prost(message, repeated, tag = "10")]
     pub labels: Vec<DeviceLabel>,
+    /// To another device of the sender's own account only: an encoded [`crate::history::HistoryMessage`].
+    #[prost(bytes = "bytes", tag = "11")]
+    pub history: Bytes,
 }
 
 impl InboxBody {

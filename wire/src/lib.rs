@@ -7,6 +7,7 @@ mod candidate;
 pub mod direct;
 mod event;
 mod frame;
+pub mod history;
 pub mod inbox;
 mod label;
 pub mod limits;

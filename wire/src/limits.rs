@@ -38,6 +38,12 @@ pub const MAX_KEY_PACKAGE: usize = 8 * 1024;
 pub const MAX_CUT_EVENTS: usize = 64;
 /// Most settings of an account in one frame between its devices.
 pub const MAX_SETTINGS_IN_FRAME: usize = 256;
+/// Most messages in one page of a history that is copied.
+pub const MAX_HISTORY_ROWS: usize = 1024;
+/// Largest message about copying the history: a page and one long message.
+pub const MAX_HISTORY_MESSAGE: usize = 320 * 1024;
+/// Most messages about it in one direct frame: one is on the way at a time.
+pub const MAX_HISTORY_IN_FRAME: usize = 4;
 /// Largest account snapshot (contacts and settings), sealed.
 pub const MAX_SNAPSHOT: usize = 512 * 1024;
 /// Longest user name at a rendezvous.

@@ -61,6 +61,9 @@ pub struct LinkAnswer {
     /// The HPKE public key that is derived from the account's root; its hash is in the chain.
     #[prost(bytes = "bytes", tag = "8")]
     pub recovery_key: Bytes,
+    /// The permission to copy the history of the device that answers; 0 if it may not.
+    #[prost(fixed64, tag = "9")]
+    pub history: u64,
 }
 
 impl LinkRequest {

@@ -332,9 +332,8 @@ impl Engine {
                 replaces: self.conversations.given_up(chat),
             }),
             bot: self.account.identity.row.bot,
-            known: None,
-            full_name: String::new(),
             labels: self.labels_of(&self.account.id()),
+            ..InboxBody::default()
         };
         let to = connect.homes.first().map(ToString::to_string).unwrap_or_default();
         self.send_welcomes(turn, group, body, &members, (account, &theirs), &to)?;
