@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::{
-    Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, DeviceNote, MessageKey, MessageRef, Presence,
-    Status, Time, Via,
+    Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, DeviceNote, HistoryCopy, MessageKey,
+    MessageRef, Presence, Status, Time, Via,
 };
 
 /// The version of the lines. Fields and types are only ever added to one version.
@@ -150,6 +150,24 @@ pub enum EventKind {
         /// The device.
         device: DeviceId,
     },
+    /// The copying of the history to the device of this profile has come further: not more often than a few times in a second.
+    #[serde(rename = "device.history")]
+    DeviceHistory {
+        /// How far it is.
+        copy: HistoryCopy,
+    },
+    /// Another device of the account wishes to copy the history of this one: `device.give_history` lets it.
+    #[serde(rename = "device.history_wished")]
+    DeviceHistoryWished {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Another device of the account lets this one copy its history: `device.get_history` does.
+    #[serde(rename = "device.history_offered")]
+    DeviceHistoryOffered {
+        /// The device.
+        device: DeviceId,
+    },
     /// A contact knows something of the account's devices that its rendezvous was not told: somebody has the key of a device that may change the
     /// account. To undo it remove the device, and the one that has signed it; `device.recover` if that is not enough.
     #[serde(rename = "device.hidden")]
@@ -255,6 +273,9 @@ impl EventKind {
             Self::DeviceAsks { .. } => "device.asks",
             Self::DeviceLinked { .. } => "device.linked",
             Self::DeviceRemoved { .. } => "device.removed",
+            Self::DeviceHistory { .. } => "device.history",
+            Self::DeviceHistoryWished { .. } => "device.history_wished",
+            Self::DeviceHistoryOffered { .. } => "device.history_offered",
             Self::DeviceHidden { .. } => "device.hidden",
             Self::CallIncoming { .. } => "call.incoming",
             Self::CallState { .. } => "call.state",
@@ -295,6 +316,10 @@ impl EventKind {
                 | Self::CallIncoming { .. }
                 | Self::CallState { .. }
                 | Self::CodeEnded { .. }
+                | Self::DeviceAsks { .. }
+                | Self::DeviceHistory { .. }
+                | Self::DeviceHistoryWished { .. }
+                | Self::DeviceHistoryOffered { .. }
                 | Self::NetState { .. }
                 | Self::NodeFailed { .. }
                 | Self::Unknown

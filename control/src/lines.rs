@@ -63,11 +63,17 @@ lines! {
         expires_in_s: u64,
     }
 
-    /// `device link`, `device rights` and `device remove`.
+    /// `device link`, `device rights`, `device remove` and `device history`.
     DeviceDone {
         /// The device.
         device: DeviceId,
-        /// What was done: `linked`, `changed` or `removed`.
+        /// What was done: `linked`, `changed`, `removed`, `given` or `wished`.
+        done: String,
+    }
+
+    /// `device history cancel`.
+    HistoryDone {
+        /// What was done: `cancelled`.
         done: String,
     }
 

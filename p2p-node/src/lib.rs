@@ -14,6 +14,7 @@ mod conversation;
 mod delivery;
 mod engine;
 mod events;
+mod history;
 mod home;
 mod limits;
 mod mls;
@@ -34,8 +35,9 @@ pub use api::error::{
 };
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
-    Contact, ContactState, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
-    HiddenChange, HomeStatus, InvalidId, Message, MessageId, Request, Status, TransientEvent, Via,
+    Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
+    HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message, MessageId, Request, Status,
+    TransientEvent, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;

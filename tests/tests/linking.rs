@@ -79,3 +79,94 @@ fn a_code_ends_with_the_command_that_has_made_it() {
         });
     }
 }
+
+/// A conversation as `history --json` prints it, without what differs between devices: how a message came.
+fn history(world: &World, who: &str, with: &str) -> Vec<Value> {
+    let output = world.run(who, &["history", with, "--json", "--limit", "10000"]);
+    let mut lines: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &mut lines {
+        line.as_object_mut().unwrap().remove("via");
+    }
+    lines
+}
+
+/// Waits until the history is copied to a device.
+fn until_copied(world: &World, who: &str) {
+    starling_tests::until("the whole history", || {
+        let copy = world.json(who, &["device", "history"])["copy"].clone();
+        (copy["state"] == "complete").then_some(())
+    });
+}
+
+/// Alice and bob, with so many messages that the history has several pages.
+fn talkative() -> World {
+    let world = World::of_friends();
+    let _bob = world.daemon("bob");
+    let lines = |who: &str| (0..250).map(|n| format!("{who} {n} {}\n", "x".repeat(1_000))).collect::<String>();
+    assert_eq!(world.send_lines("alice", "bob", &lines("alice")), 0);
+    assert_eq!(world.send_lines("bob", "alice", &lines("bob")), 0);
+    let all = history(&world, "alice", "bob");
+    let message = |at: usize| all[at]["id"].as_str().unwrap().to_owned();
+    let alice = world.daemon("alice");
+    let params = |method: &str, params: Value| world.json("alice", &["rpc", method, &params.to_string()]);
+    let chat = world.json("alice", &["chats", "show", "bob"])["id"].clone();
+    params("edit", serde_json::json!({ "chat": chat, "message": message(3), "text": "changed" }));
+    params("delete", serde_json::json!({ "chat": chat, "message": message(4) }));
+    params("react", serde_json::json!({ "chat": chat, "message": message(5), "emoji": "👍" }));
+    drop(alice);
+    world
+}
+
+#[test]
+fn a_linked_device_gets_the_history_that_it_is_given() {
+    let world = talkative();
+    let _daemon = world.daemon("alice");
+    let (link, code, home) = linking(&world, "alice", &["--yes", "--history", "all"]);
+    let join = joining(&world, "laptop", &code, &home);
+    assert_eq!(join.json()["device"], link.json()["device"]);
+    let done = join.wait_for("the whole history", |copy| copy["state"] == "complete");
+    assert!(done["copied"].as_u64().unwrap() >= 500, "{done}");
+    let (alice, laptop) = (history(&world, "alice", "bob"), history(&world, "laptop", "bob"));
+    assert!(alice.len() >= 500);
+    assert_eq!(alice, laptop);
+    let found = world.run("laptop", &["search", "249", "--json"]);
+    assert_eq!(String::from_utf8(found.stdout).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn an_interrupted_copy_of_the_history_goes_on_by_itself() {
+    let world = talkative();
+    let mut daemon = world.daemon("alice");
+    let (link, code, home) = linking(&world, "alice", &["--yes", "--history", "all"]);
+    let mut join = joining(&world, "laptop", &code, &home);
+    assert_eq!(join.json()["device"], link.json()["device"]);
+    let first = join.json();
+    assert_eq!(first["state"], "copying", "{first}");
+    join.kill();
+    daemon.kill();
+    let mut laptop = world.daemon("laptop");
+    world.send_lines("bob", "alice", "meanwhile\n");
+    let mut daemon = world.daemon("alice");
+    starling_tests::until("a page", || {
+        let copy = world.json("laptop", &["device", "history"])["copy"].clone();
+        (copy["done"].as_u64().unwrap() > 0).then_some(())
+    });
+    daemon.kill();
+    laptop.kill();
+    let (_daemon, _laptop) = (world.daemon("alice"), world.daemon("laptop"));
+    until_copied(&world, "laptop");
+    starling_tests::until("equal histories", || {
+        (history(&world, "alice", "bob") == history(&world, "laptop", "bob")).then_some(())
+    });
+    assert_eq!(world.texts("laptop", "bob", 10_000).iter().filter(|text| *text == "meanwhile").count(), 1);
+}
+
+#[test]
+fn without_a_word_a_linked_device_gets_no_history() {
+    let world = talkative();
+    let _daemon = world.daemon("alice");
+    world.link("alice", "laptop");
+    assert!(world.texts("laptop", "bob", 10_000).len() < 100);
+    assert_eq!(world.json("laptop", &["device", "history"])["copy"], Value::Null);
+}

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ASKS_OTHERS, requests};
-use crate::objects::{Device, DeviceId, Rights};
+use super::{ASKS_OTHERS, Done, requests};
+use crate::objects::{self, Device, DeviceId, Rights};
 
 requests! {
     /// The devices of the account.
@@ -22,7 +22,27 @@ requests! {
         device: DeviceId,
         /// What it may do; null if it may not join.
         rights: Option<Rights>,
+        /// It may copy the history that this device has. It may not if this is left out.
+        history: Option<bool>,
     }
+
+    /// What is copied between this device and others of the account. The event `device.history` tells how far it is.
+    History = "device.history" -> objects::History => {}
+
+    /// Lets another device of the account copy the history that this one has, once. It begins when `device.get_history` is called there.
+    GiveHistory = "device.give_history" -> Answered => {
+        /// The device, or the beginning of its id.
+        device: DeviceId,
+    }
+
+    /// Copies the history of another device of the account to this one, as soon as that gives it. It goes on by itself whatever is interrupted.
+    GetHistory = "device.get_history" -> Answered => {
+        /// The device, or the beginning of its id. May be left out if only one offers its history, or there is only one.
+        device: Option<DeviceId>,
+    }
+
+    /// Ends the copying to this device, which keeps what has come; takes back what others may copy.
+    CancelHistory = "device.cancel_history" -> Done => {}
 
     /// Gives a device of the account other rights.
     SetRights = "device.rights" -> Answered, within |_| ASKS_OTHERS => {

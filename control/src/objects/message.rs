@@ -115,6 +115,8 @@ words! {
         Relay = "relay",
         /// From the log at a rendezvous.
         Log = "log",
+        /// Copied from another device of the account.
+        Copy = "copy",
     }
 }
 

@@ -22,6 +22,7 @@ macro_rules! words {
 pub(crate) use words;
 
 mod call;
+mod history;
 mod message;
 mod people;
 mod stats;
@@ -36,6 +37,7 @@ pub use call::{
     Call, CallAt, CallElsewhere, CallEnd, CallNote, CallPhase, CameraDevice, Consent, MediaDevices, RecordingNote,
     RelayTest, SoundDevice,
 };
+pub use history::{CopyState, History, HistoryCopy};
 pub use message::{Author, DeliveryState, Format, Message, MessageKey, MessageRef, Reaction, Via};
 pub use people::{
     Chat, ChatKind, ChatRef, Contact, ContactRef, ContactState, Device, DeviceChange, DeviceNote, Path, Presence,

@@ -32,6 +32,8 @@ pub enum AccountCommand {
     AnswerLink {
         device: DeviceId,
         rights: Option<Rights>,
+        /// It may copy the history of this device.
+        history: bool,
         reply: Reply<()>,
     },
     /// What this device is called, and what it is.
@@ -130,8 +132,8 @@ impl Engine {
                 self.account.withdraw_code(turn, &mut self.homes, &code);
                 turn.reply(reply, Ok(()));
             }
-            AccountCommand::AnswerLink { device, rights, reply } => {
-                self.account.answer_link(turn, &mut self.homes, device, rights, reply)
+            AccountCommand::AnswerLink { device, rights, history, reply } => {
+                self.account.answer_link(turn, &mut self.homes, device, (rights, history), reply)
             }
             AccountCommand::Describe { name, kind, reply } => {
                 let described = self.describe_device(turn, &name, &kind)?;

@@ -461,28 +461,30 @@ impl Engine {
     }
 
     fn tell_device(&mut self, turn: &mut Turn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
-        let (Some(list), Some(home)) =
-            (&self.account.identity.list, self.account.identity.homes.first().map(ToString::to_string))
-        else {
-            return Ok(());
-        };
+        let Some((body, home)) = self.body_for_own_device() else { return Ok(()) };
         let place = known.as_ref().map_or(LIST_PARCEL, |k| {
             let mut place = [0; 16];
             place.copy_from_slice(&blake3::hash(&k.account).as_bytes()[..16]);
             place
         });
+        let body = InboxBody { known, labels: self.labels_of(&self.account.id()), ..body };
+        let account = self.account.id();
+        self.leave_parcel(turn, to, place, &body, account, &home)?;
+        Ok(())
+    }
+
+    /// What an item for another device of ours begins with, and the home with its inbox.
+    pub(crate) fn body_for_own_device(&self) -> Option<(InboxBody, String)> {
+        let list = self.account.identity.list.as_ref()?;
+        let home = self.account.identity.homes.first().map(ToString::to_string)?;
         let body = InboxBody {
             device_list: Bytes::copy_from_slice(list.as_bytes()),
             device: Bytes::copy_from_slice(self.account.device().as_bytes()),
             name: self.account.identity.row.name.clone(),
             bot: self.account.identity.row.bot,
-            known,
-            labels: self.labels_of(&self.account.id()),
             ..InboxBody::default()
         };
-        let account = self.account.id();
-        self.leave_parcel(turn, to, place, &body, account, &home)?;
-        Ok(())
+        Some((body, home))
     }
 
     /// What we know of somebody.
@@ -528,6 +530,9 @@ impl Engine {
             return Ok(Err("from a device that our account has given up"));
         }
         self.note_labels(turn, self.account.id(), &body.labels)?;
+        if !body.history.is_empty() {
+            return self.on_history(turn, device, &body.history).map(Ok);
+        }
         let Some(known) = &body.known else {
             // The contacts of all of us may have changed, too.
             let home = self

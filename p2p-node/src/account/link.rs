@@ -79,6 +79,8 @@ pub struct AccountLink {
     pub username: String,
     /// The HPKE public key that is derived from the account's root.
     pub recovery_key: Vec<u8>,
+    /// The permission to copy the history of the device that has linked it; 0 without one.
+    pub history: u64,
 }
 
 /// A device that asks over a code that we gave, and its channel.
@@ -94,6 +96,8 @@ pub struct Candidate {
     agreed: Option<Reply<()>>,
     /// A home has the chain with it: it waits for a snapshot that it can read.
     listed: bool,
+    /// It may copy the history of this device.
+    history: bool,
 }
 
 #[cfg(test)]
@@ -103,7 +107,7 @@ impl Candidate {
         let device = Bytes::copy_from_slice(joining.device.as_bytes());
         let (key, label) =
             (StorageKey::generate(), DeviceLabel { device, name: "laptop".into(), kind: "linux".into() });
-        Self { code: 0, home, place: 0, attempt: 0, key, joining, label, agreed: None, listed: false }
+        Self { code: 0, home, place: 0, attempt: 0, key, joining, label, agreed: None, listed: false, history: false }
     }
 }
 
@@ -180,6 +184,7 @@ impl Joiner {
             bot: answer.bot,
             username: answer.username.clone(),
             recovery_key: answer.recovery_key.to_vec(),
+            history: answer.history,
         })
     }
 }
@@ -220,7 +225,18 @@ impl Account {
         }
         let (place, attempt) = (message.place, message.attempt);
         let agreed = None;
-        self.candidates.push(Candidate { code, home, place, attempt, key, joining, label, agreed, listed: false });
+        self.candidates.push(Candidate {
+            code,
+            home,
+            place,
+            attempt,
+            key,
+            joining,
+            label,
+            agreed,
+            listed: false,
+            history: false,
+        });
     }
 
     /// The user answers a device that asks. Ready when a home has the chain with it.
@@ -229,7 +245,7 @@ impl Account {
         turn: &mut Turn<'_>,
         homes: &mut Homes,
         device: DeviceId,
-        rights: Option<Rights>,
+        (rights, history): (Option<Rights>, bool),
         reply: Reply<()>,
     ) {
         let Some(at) = self.candidates.iter().position(|c| c.joining.device == device && c.agreed.is_none()) else {
@@ -245,6 +261,7 @@ impl Account {
         match self.change_chain(turn, |chain, key, now| chain.add(key, now, &joining, rights)) {
             Ok(()) => {
                 self.candidates[at].agreed = Some(reply);
+                self.candidates[at].history = history;
                 self.own_devices.changes().list_owed = true;
                 self.publish_at_homes(turn, homes);
             }
@@ -275,7 +292,7 @@ impl Account {
     }
 
     /// What a device gets that has joined.
-    fn link_answer(&self, chain: &DeviceChain) -> LinkAnswer {
+    fn link_answer(&self, chain: &DeviceChain, history: u64) -> LinkAnswer {
         LinkAnswer {
             agreed: true,
             length: chain.len(),
@@ -285,6 +302,7 @@ impl Account {
             homes: self.identity.homes.iter().map(RendezvousAddr::to_string).collect(),
             username: self.identity.row.username.clone(),
             recovery_key: self.identity.row.recovery_public.clone().into(),
+            history,
         }
     }
 
@@ -336,7 +354,8 @@ impl Engine {
         let Some(chain) = self.account.list().cloned() else { return Ok(()) };
         let account = self.account.id();
         for mut candidate in self.account.candidates.extract_if(.., |c| c.listed).collect::<Vec<_>>() {
-            let answer = self.account.link_answer(&chain);
+            let history = if candidate.history { self.history.give(turn, candidate.joining.device) } else { 0 };
+            let answer = self.account.link_answer(&chain, history);
             self.account.answer_candidate(turn, &mut self.homes, &candidate, &answer);
             self.account.end_code_numbered(turn, &mut self.homes, candidate.code, true);
             let device = candidate.joining.device;

@@ -159,6 +159,8 @@ stored_enum! {
         Relay = 2,
         /// From a log.
         Log = 3,
+        /// Copied from another device of ours.
+        Copy = 4,
     }
 }
 
@@ -181,6 +183,32 @@ impl DeviceChange {
     /// Whether the user should make sure who is there.
     pub fn is_alarm(self) -> bool {
         matches!(self, Self::Recovered | Self::Forked)
+    }
+}
+
+stored_enum! {
+    /// How far the copying of the history from another device is.
+    CopyPhase {
+        /// There is none, or it was given up.
+        #[default]
+        None = 0,
+        /// The user of the other device is to agree.
+        Wished = 1,
+        /// Page after page.
+        Copying = 2,
+        /// All is there. Messages that the other device still gets alone, as their authors do not know of this one yet, follow.
+        Following = 3,
+        /// It is done.
+        Done = 4,
+        /// The other device has taken its permission back, or is no device of the account any more.
+        Refused = 5,
+    }
+}
+
+impl CopyPhase {
+    /// Whether something is still to come.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Wished | Self::Copying | Self::Following)
     }
 }
 
@@ -515,6 +543,38 @@ pub struct Device {
     pub relayed: Option<bool>,
 }
 
+/// The copying of the history to this device, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryCopy {
+    /// The device that it comes from.
+    pub source: DeviceId,
+    /// How far it is.
+    pub phase: CopyPhase,
+    /// About how many messages there are; 0 before the first have come.
+    pub total: u64,
+    /// How many of them were gone through.
+    pub walked: u64,
+    /// How many were new here.
+    pub copied: u64,
+    /// When it began, milliseconds since 1970; 0 before.
+    pub started_ms: u64,
+    /// When everything was there, milliseconds since 1970; 0 before.
+    pub complete_ms: u64,
+}
+
+/// What is copied between this device and others of the account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryState {
+    /// To this device, now or last.
+    pub copy: Option<HistoryCopy>,
+    /// Devices that may copy from this one.
+    pub granted: Vec<DeviceId>,
+    /// Devices that wish to.
+    pub wishes: Vec<DeviceId>,
+    /// Devices that this one may copy from.
+    pub offers: Vec<DeviceId>,
+}
+
 /// Somebody who asks to be a contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -638,6 +698,12 @@ pub enum TransientEvent {
         /// What it says that it is.
         kind: String,
     },
+    /// The copying of the history to this device has come further.
+    HistoryCopy(HistoryCopy),
+    /// Another device of ours wishes to copy the history of this one.
+    HistoryWished(DeviceId),
+    /// Another device of ours has its history copied, if this one wants it.
+    HistoryOffered(DeviceId),
     /// The store has failed; the node has stopped.
     Failed(String),
 }

@@ -3,7 +3,7 @@
 use super::Engine;
 pub use crate::{
     account::commands::AccountCommand, contacts::commands::ContactCommand, conversation::commands::ConversationCommand,
-    presence::commands::PresenceCommand,
+    history::commands::HistoryCommand, presence::commands::PresenceCommand,
 };
 use crate::{
     api::{
@@ -32,6 +32,8 @@ pub enum Command {
     Contact(ContactCommand),
     /// Conversations and what is in them.
     Conversation(ConversationCommand),
+    /// The copying of the history between devices of the account.
+    History(HistoryCommand),
     /// What others see of the user now.
     Presence(PresenceCommand),
     /// Calls.
@@ -47,6 +49,7 @@ impl Command {
             Self::Account(command) => command.is_allowed_after_removal(),
             Self::Contact(command) => command.is_allowed_after_removal(),
             Self::Conversation(command) => command.is_allowed_after_removal(),
+            Self::History(command) => command.is_allowed_after_removal(),
             Self::Presence(command) => command.is_allowed_after_removal(),
             Self::Call(request) => request.is_allowed_after_removal(),
         }
@@ -60,6 +63,7 @@ impl Command {
             Self::Account(command) => command.refuse(error),
             Self::Contact(command) => command.refuse(error),
             Self::Conversation(command) => command.refuse(error),
+            Self::History(command) => command.refuse(error),
             // Nobody waits for these.
             Self::Presence(_) => {}
             Self::Call(request) => request.refuse(error),
@@ -82,6 +86,7 @@ commands! {
     Account(AccountCommand),
     Contact(ContactCommand),
     Conversation(ConversationCommand),
+    History(HistoryCommand),
     Presence(PresenceCommand),
     Call(CallRequest),
 }
@@ -114,6 +119,7 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_conversation_command(turn, &mut cx, command)
             }
+            Command::History(command) => self.on_history_command(turn, command),
             Command::Presence(command) => {
                 let (presence, mut views) = self.presenting();
                 presence.on_command(turn, &mut views, command);

@@ -43,7 +43,7 @@ impl Engine {
                 self.account.codes_lost(&home);
             }
             Fact::ParcelsWait(home) => self.send_parcels(turn, home),
-            Fact::LinkUp(device) => self.on_link_up(turn, device),
+            Fact::LinkUp(device) => self.on_link_up(turn, device)?,
             Fact::LinkDown(device) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.conversations.receipts_of_lost_link(turn, dir, &device);
@@ -66,6 +66,7 @@ impl Engine {
                 if account == self.account.id() {
                     // Which groups fit, and who is waited for, may have changed for all of them.
                     self.conversations.chats.touch_all();
+                    self.history_devices_changed(turn);
                 } else {
                     self.contacts.people.touch(account);
                 }
@@ -162,14 +163,16 @@ impl Engine {
         Ok(())
     }
 
-    fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
+    fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
         self.tell_all_settings(turn, &device);
+        self.history_link_up(turn, device)?;
         for chat in self.conversations.chats_of(self.directory(), &device) {
             let (conversations, mut cx) = self.conversing();
             conversations.read_again(turn, &mut cx, chat);
             let (presence, mut views) = self.presenting();
             presence.tell_presence(turn, &mut views, chat, true);
         }
+        Ok(())
     }
 
     fn on_home_up(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {

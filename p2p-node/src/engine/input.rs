@@ -19,7 +19,7 @@ pub enum Input {
 impl Input {
     /// Whether nobody waits for it: acknowledgements, which are made known again after a crash.
     pub fn can_wait(&self) -> bool {
-        matches!(self, Self::Net(NetEvent::Direct(_, frame)) if frame.entries.is_empty() && frame.signals.is_empty())
+        matches!(self, Self::Net(NetEvent::Direct(_, frame)) if frame.entries.is_empty() && frame.signals.is_empty() && frame.history.is_empty())
     }
 }
 

@@ -11,6 +11,7 @@ mod commands;
 mod contact_devices;
 mod deadlines;
 mod facts;
+mod history;
 mod inbox;
 mod input;
 mod network;
@@ -20,7 +21,7 @@ mod responses;
 
 use std::sync::Arc;
 
-pub use commands::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand};
+pub use commands::{AccountCommand, Command, ContactCommand, ConversationCommand, HistoryCommand, PresenceCommand};
 pub use input::Input;
 
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     contacts::{Contacts, Directory},
     conversation::Conversations,
     delivery::Delivery,
+    history::History,
     home::Homes,
     mls::{KeyPackageChange, KeyPackages, Mls},
     presence::Presence,
@@ -48,6 +50,7 @@ pub struct Engine {
     pub(crate) contacts: Contacts,
     pub(crate) conversations: Conversations,
     pub(crate) delivery: Delivery,
+    pub(crate) history: History,
     pub(crate) homes: Homes,
     pub(crate) presence: Presence,
     pub(crate) calls: Calls,
@@ -80,6 +83,7 @@ impl Engine {
             contacts: Contacts::load(&read)?,
             conversations: Conversations::load(&read, &mls)?,
             delivery: Delivery::default(),
+            history: History::load(&read)?,
             homes,
             presence: Presence::default(),
             calls: Calls::default(),
@@ -189,6 +193,7 @@ impl Engine {
             .chain(self.account.snapshot_due)
             .chain(self.conversations.regroup.next_due())
             .chain(self.account.own_devices.next_due())
+            .chain(self.history.next_due())
             .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
             .min()
     }
@@ -200,6 +205,7 @@ impl Engine {
         self.account.expire_left_homes(turn);
         self.homes.on_time(turn);
         self.snapshot_on_time(turn)?;
+        self.history_on_time(turn)?;
         self.with_calls(turn, |calls, host| calls.on_time(host))
     }
 
@@ -212,6 +218,7 @@ impl Engine {
         if std::mem::take(&mut self.account.own_devices.dirty) {
             turn.put(META, b"device_changes", &self.account.own_devices.changes)?;
         }
+        self.history.save(turn)?;
         for account in self.contacts.people.take_touched() {
             let dirty = self.contacts.people.settle(&account).filter(|p| p.dirty);
             if let Some(person) = dirty {

@@ -60,6 +60,7 @@ impl Engine {
             conversations.on_delivered(turn, cx.dir, device, &delivered.group, delivered.upto)?;
         }
         self.on_settings(turn, &device, &frame.settings)?;
+        self.on_history_frames(turn, device, &frame.history)?;
         let (presence, mut views) = self.presenting();
         for signal in &frame.signals {
             presence.on_signal(turn, &mut views, &signal.group, &signal.sealed, Some(device));

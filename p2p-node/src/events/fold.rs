@@ -6,7 +6,7 @@ use starling_wire::{Clock, EventId};
 
 use super::{Draft, Summary, Target, summary};
 use crate::{
-    api::types::ChatId,
+    api::types::{ChatId, Via},
     limits::MAX_CLOCK_AHEAD_MS,
     roster::{Authors, Roster},
     store::{ChatRow, EarlyRow, EventRow, StoreError},
@@ -77,6 +77,12 @@ impl Fold<'_> {
         let range = first_with(Clock(after.0.saturating_add(1)))..=last_with(upto);
         rows.extend(self.draft.rows(range).map(|(id, row)| (*id, row.clone())));
         Ok(rows.into_iter().collect())
+    }
+
+    /// Whether a row was copied from another device of ours before the event itself came.
+    pub fn is_copied(&self, id: EventId) -> Result<bool, StoreError> {
+        // Mostly nothing so new was copied: then nothing is read.
+        Ok(id.clock.0 <= self.counters.copied && self.row(id)?.is_some_and(|row| row.via == Via::Copy.stored()))
     }
 
     /// The latest clock that counts now: one that is further ahead sorts where it says, but pins nothing there.

@@ -8,6 +8,7 @@
 //! A new kind is a file here and one in `wire/src/event`, and a line in [`kind`].
 
 pub mod call;
+pub mod copied;
 mod cut;
 mod delete;
 pub mod devices;
@@ -25,6 +26,7 @@ mod text;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Event, EventId, Text};
 
+pub use delete::apply as clear_deleted;
 pub use draft::{Draft, key};
 pub use fold::{Fold, Stored, first_with, last_with};
 pub use receipt::{delivered_upto, read_upto};

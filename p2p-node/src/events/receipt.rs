@@ -95,7 +95,7 @@ pub fn read_upto(fold: &mut Fold<'_>, upto: Clock) -> Result<(), StoreError> {
 }
 
 /// Whether somebody else's row is one that counts as unread.
-fn counts(row: &EventRow) -> bool {
+pub(super) fn counts(row: &EventRow) -> bool {
     match summary(row) {
         Some(Summary::Message(_)) => true,
         Some(Summary::Call(note)) => note.is_missed(),

@@ -2,7 +2,7 @@
 
 use starling_wire::{Event, Text};
 
-use super::{At, Fold, Kind, Refusal, Summary, Target};
+use super::{At, Fold, Kind, Refusal, Summary, Target, copied};
 use crate::{
     api::types::DurableEventKind,
     store::{EventRow, StoreError},
@@ -15,6 +15,11 @@ impl Kind for Text {
     }
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
+        if fold.is_copied(at.id)? {
+            // It counts already: whether it is unread, and what was said of it.
+            copied::authenticate(fold, at)?;
+            return Ok(());
+        }
         let mut row = EventRow {
             body: Event::encode_body(at.body),
             author: at.origin.author,

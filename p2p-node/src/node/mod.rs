@@ -29,16 +29,18 @@ use crate::{
         Reply,
         error::{CallRefused, Invalid, NodeError},
         types::{
-            Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, Device, DurableEvent, Message,
-            MessageId, Request, Status, TransientEvent,
+            Audience, CallElsewhere, CallInfo, CallSetup, Chat, ChatId, Contact, CopyPhase, Device, DurableEvent,
+            HistoryState, Message, MessageId, Request, Status, TransientEvent,
         },
     },
     call_media::{self, Media, Table},
     calls::{AttendantId, CallRequest},
-    engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input, PresenceCommand},
+    engine::{
+        AccountCommand, Command, ContactCommand, ConversationCommand, Engine, HistoryCommand, Input, PresenceCommand,
+    },
     mls::{GroupError, derived_seal_keys},
     net::{NetCommand, NetConfig, NetError, WeakNetHandle, start},
-    store::{HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
+    store::{HistoryCopyRow, HomesRow, IdentityRow, META, ProfileDir, Store, StoreError, prefix},
     timeline::{
         self,
         search::{Scan, Search},
@@ -103,6 +105,7 @@ pub struct NewProfile {
 pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: NewProfile) -> Result<(AccountId, DeviceId), OpenError> {
     let created_at = now_ms() / 1000;
     let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
+    let mut copy = HistoryCopyRow::default();
     let mut row = IdentityRow::default();
     (row.name, row.bot, row.created_at) = (new.name, new.bot, created_at);
     (row.registration_token, row.username) = (new.registration_token, new.username);
@@ -128,6 +131,15 @@ pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: NewProfile) -> Res
         Origin::Linked(link, device) => {
             row.recovery_public = link.recovery_key;
             let account = link.chain.account;
+            let linked_by = link.chain.device(&device.id()).and_then(|entry| entry.linked_by);
+            if let Some(source) = linked_by.filter(|_| link.history > 0) {
+                copy = HistoryCopyRow {
+                    source: source.as_bytes().to_vec(),
+                    grant: link.history,
+                    phase: CopyPhase::Copying.stored(),
+                    ..HistoryCopyRow::default()
+                };
+            }
             (Some(link.chain), account, device)
         }
     };
@@ -140,6 +152,7 @@ pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: NewProfile) -> Res
     }
     Store::create(dir, key, |txn| {
         txn.put(META, b"identity", &row)?;
+        txn.put(META, b"history_copy", &copy)?;
         txn.put(META, b"homes", &homes)
     })?;
     Ok((account, device.id()))
@@ -470,10 +483,31 @@ impl Node {
         joined.await
     }
 
-    /// The user's answer to a device that asks to join ([`TransientEvent::LinkRequested`]); without rights it may not. Ready when a home has
+    /// The user's answer to a device that asks to join ([`TransientEvent::LinkRequested`]); without rights it may not. With `history` it
+    /// may copy the history of this one. Ready when a home has
     /// the account's chain with it.
-    pub async fn answer_link(&self, device: DeviceId, rights: Option<Rights>) -> Result<(), NodeError> {
-        self.call(|reply| AccountCommand::AnswerLink { device, rights, reply }).await
+    pub async fn answer_link(&self, device: DeviceId, rights: Option<Rights>, history: bool) -> Result<(), NodeError> {
+        self.call(|reply| AccountCommand::AnswerLink { device, rights, history, reply }).await
+    }
+
+    /// What is copied between this device and others of the account: see [`TransientEvent::HistoryCopy`].
+    pub async fn history_state(&self) -> Result<HistoryState, NodeError> {
+        self.call(HistoryCommand::State).await
+    }
+
+    /// Lets another device of the account copy the history that this one has, once: it does if its user wants it, too.
+    pub async fn give_history(&self, device: DeviceId) -> Result<(), NodeError> {
+        self.call(|reply| HistoryCommand::Give(device, reply)).await
+    }
+
+    /// Copies the history of another device of the account, or of the only other one, as soon as its user agrees. Gives the device.
+    pub async fn get_history(&self, from: Option<DeviceId>) -> Result<DeviceId, NodeError> {
+        self.call(|reply| HistoryCommand::Get(from, reply)).await
+    }
+
+    /// Gives up what is copied to this device, which keeps what it has; and takes back what others may copy.
+    pub async fn cancel_history(&self) -> Result<(), NodeError> {
+        self.call(HistoryCommand::Cancel).await
     }
 
     /// Gives a device of the account other rights.

@@ -3,7 +3,7 @@
 use std::{cell::Cell, ops::RangeBounds};
 
 use prost::Message;
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use zeroize::Zeroizing;
 
 use super::{Store, StoreError, TABLES, Table, error::failed, order};
@@ -27,6 +27,9 @@ pub trait Reading {
         backwards: bool,
         visit: Visit<'_>,
     ) -> Result<(), StoreError>;
+
+    /// How many rows a table has.
+    fn count(&self, table: Table) -> Result<u64, StoreError>;
 
     /// A row of its sealed value.
     fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError>;
@@ -107,6 +110,10 @@ impl Reading for Txn<'_> {
     ) -> Result<(), StoreError> {
         let table = self.laid(table);
         visiting!(self, table, range, backwards, visit)
+    }
+
+    fn count(&self, table: Table) -> Result<u64, StoreError> {
+        self.txn.open_table(table.definition()).map_err(failed)?.len().map_err(failed)
     }
 
     fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
@@ -225,6 +232,10 @@ impl Reading for Read<'_> {
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
         visiting!(self, table, range, backwards, visit)
+    }
+
+    fn count(&self, table: Table) -> Result<u64, StoreError> {
+        self.txn.open_table(table.definition()).map_err(failed)?.len().map_err(failed)
     }
 
     fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {

@@ -53,7 +53,7 @@ fn a_device_joins_once_the_user_of_another_has_agreed() {
     assert!(joined.try_recv().is_err(), "nobody has agreed");
     assert_eq!(world.call(alice, AccountCommand::Devices).unwrap().len(), 1);
     let rights = Some(Rights::Member);
-    let mut answer = world.begin(alice, |reply| AccountCommand::AnswerLink { device, rights, reply });
+    let mut answer = world.begin(alice, |reply| AccountCommand::AnswerLink { device, rights, history: false, reply });
     world.pass(2_000);
     answer.try_recv().expect("no answer").unwrap();
     let (link, keys) = joined.try_recv().unwrap().unwrap();
@@ -66,7 +66,7 @@ fn a_device_joins_once_the_user_of_another_has_agreed() {
     // A member changes nothing of the account.
     let opened = world.call(laptop, |reply| AccountCommand::OpenCode(true, reply));
     assert_eq!(opened.err(), Some(NotAllowed::NotAdmin.into()));
-    let answer = world.call(laptop, |reply| AccountCommand::AnswerLink { device, rights, reply });
+    let answer = world.call(laptop, |reply| AccountCommand::AnswerLink { device, rights, history: false, reply });
     assert!(answer.is_err() && world.call(alice, AccountCommand::Devices).unwrap().len() == 2);
 }
 
@@ -77,7 +77,7 @@ fn a_device_does_not_join_against_the_users_will_or_with_a_wrong_code() {
     let code = world.call(alice, |reply| AccountCommand::OpenCode(true, reply)).unwrap();
     let mut joined = try_code(&mut world, &code);
     let (device, _) = asking(&mut world, alice).unwrap();
-    world.call(alice, |reply| AccountCommand::AnswerLink { device, rights: None, reply }).unwrap();
+    world.call(alice, |reply| AccountCommand::AnswerLink { device, rights: None, history: false, reply }).unwrap();
     world.pass(2_000);
     assert_eq!(joined.try_recv().unwrap().err(), Some(NotAllowed::LinkDeclined.into()));
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The folders and files of `src`, from the bottom up. One imports only what stands before it.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "limits",
     "store",
     "mls",
@@ -22,6 +22,7 @@ const LAYERS: [&str; 18] = [
     "contacts",
     "conversation",
     "timeline",
+    "history",
     "delivery",
     "presence",
     "calls",

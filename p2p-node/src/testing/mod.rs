@@ -11,6 +11,7 @@ mod epoch_tests;
 mod find_tests;
 mod fixture_tests;
 mod group_tests;
+mod history_tests;
 mod imports_tests;
 mod invite_tests;
 mod permission_tests;

@@ -16,7 +16,7 @@ use crate::{
         types::{ChatId, MessageId},
     },
     calls::CallRequest,
-    engine::{AccountCommand, Command, ContactCommand, ConversationCommand, PresenceCommand},
+    engine::{AccountCommand, Command, ContactCommand, ConversationCommand, HistoryCommand, PresenceCommand},
 };
 
 /// A device that was removed, and whom its account talks to.
@@ -86,7 +86,7 @@ fn a_removed_device_changes_nothing_of_the_account_whatever_it_asks() {
 
     test.refused(|reply| AccountCommand::OpenCode(true, reply));
     test.refused(|reply| AccountCommand::OpenCode(false, reply));
-    test.refused(|reply| AccountCommand::AnswerLink { device, rights: Some(Rights::Admin), reply });
+    test.refused(|reply| AccountCommand::AnswerLink { device, rights: Some(Rights::Admin), history: false, reply });
     test.refused(|reply| AccountCommand::SetRights { device, rights: Rights::Bot, reply });
     let (code, new) = ("1-zoo-zoo-zoo-zoo".to_owned(), Box::new(NewDevice::generate().unwrap()));
     let at = home.clone();
@@ -105,6 +105,9 @@ fn a_removed_device_changes_nothing_of_the_account_whatever_it_asks() {
         let (last_seen, receipts, typing) = (set(0), set(1), set(2));
         test.refused(|reply| AccountCommand::SetPrivacy { last_seen, receipts, typing, reply });
     }
+    test.refused(|reply| HistoryCommand::Give(device, reply));
+    test.refused(|reply| HistoryCommand::Get(Some(device), reply));
+    test.refused(HistoryCommand::Cancel);
     test.refused(|reply| AccountCommand::SetName("mine".into(), reply));
     test.refused(|reply| AccountCommand::SetUsername("mine".into(), reply));
     let homes = vec![home.clone()];

@@ -165,13 +165,22 @@ impl World {
 
     /// The same, without a code: it asks and is answered at once, and is one of the account's devices when the world goes on.
     pub fn begin_linking(&mut self, who: Who) -> Who {
-        let (device, _) = self.let_in(who);
+        let (device, _) = self.let_in(who, false);
+        self.joined(who, device)
+    }
+
+    /// A device is linked that may copy the history of the one that is there; the copying begins when the world goes on.
+    pub fn linked_with_history(&mut self, who: Who) -> Who {
+        let (device, mut answer) = self.let_in(who, true);
+        // The home takes the chain, and the snapshot that the device will read.
+        self.pass(2_000);
+        answer.try_recv().expect("no answer").unwrap();
         self.joined(who, device)
     }
 
     /// A device is linked as it is outside of tests: it exists when the home has the chain with it. `None` if it has not after so many steps.
     pub fn link_within(&mut self, who: Who, steps: usize) -> Option<Who> {
-        let (device, mut answer) = self.let_in(who);
+        let (device, mut answer) = self.let_in(who, false);
         for _ in 0..steps {
             match answer.try_recv() {
                 Ok(Ok(())) => return Some(self.joined(who, device)),
@@ -184,14 +193,14 @@ impl World {
     }
 
     /// A device asks, and the user agrees.
-    fn let_in(&mut self, who: Who) -> (NewDevice, oneshot::Receiver<Result<(), NodeError>>) {
+    fn let_in(&mut self, who: Who, history: bool) -> (NewDevice, oneshot::Receiver<Result<(), NodeError>>) {
         let account = self.people[who].account;
         let device = NewDevice::generate().unwrap();
         let joining = device.joining(&account);
         let (reply, answer) = oneshot::channel();
         let (engine, _) = self.people[who].running.as_mut().unwrap();
         engine.account.candidates.push(Candidate::of(joining, self.home.peer));
-        let agreed = AccountCommand::AnswerLink { device: device.id(), rights: Some(Rights::Admin), reply };
+        let agreed = AccountCommand::AnswerLink { device: device.id(), rights: Some(Rights::Admin), history, reply };
         self.turn(who, vec![Input::Command(agreed.into())]);
         (device, answer)
     }
@@ -201,7 +210,9 @@ impl World {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         let chain = engine.account.list().unwrap().clone();
         let recovery_key = engine.account.identity.row.recovery_public.clone();
-        let link = AccountLink { chain, name: name.clone(), bot: false, username: String::new(), recovery_key };
+        let history = engine.history.number_for(&device.id());
+        let link =
+            AccountLink { chain, name: name.clone(), bot: false, username: String::new(), recovery_key, history };
         self.profile(&name, Origin::Linked(Box::new(link), device))
     }
 

@@ -255,6 +255,10 @@ impl Reading for Turn<'_> {
         self.txn.visit(table, range, backwards, visit)
     }
 
+    fn count(&self, table: Table) -> Result<u64, StoreError> {
+        self.txn.count(table)
+    }
+
     fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
         self.txn.decode(table, key, sealed)
     }

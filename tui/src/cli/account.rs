@@ -49,6 +49,31 @@ impl From<RightsArg> for objects::Rights {
     }
 }
 
+/// What a new device may see of the past.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HistoryArg {
+    /// Nothing.
+    None,
+    /// All messages.
+    All,
+}
+
+#[derive(Subcommand)]
+pub enum HistoryCommand {
+    /// Let another device copy the history of this one, once.
+    Give {
+        /// The beginning of its id.
+        device: String,
+    },
+    /// Copy the history of another device to this one, as soon as that gives it; waits, and shows how far it is. Ctrl-C leaves it to the node.
+    Get {
+        /// The beginning of its id; may be left out if there is only one that it can be.
+        device: Option<String>,
+    },
+    /// End the copying to this device, which keeps what has come; take back what others may copy.
+    Cancel,
+}
+
 #[derive(Subcommand)]
 pub enum Devices {
     /// The account's devices.
@@ -63,6 +88,18 @@ pub enum Devices {
         /// Let in whoever has the code, without asking.
         #[arg(long)]
         yes: bool,
+        /// What it may see of the past: nothing, or all messages of this device, which are copied to it. Without this you are asked; with --yes it is none.
+        #[arg(long, value_enum, value_name = "WHAT")]
+        history: Option<HistoryArg>,
+    },
+    /// Copy the history from one device to another: what was said before that was linked.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  starling device history give k3v7xq2a     # on the device that has it\n  starling device history get               # on the one that is to get it\n  starling device history                   # how far it is"
+    )]
+    History {
+        #[command(subcommand)]
+        command: Option<HistoryCommand>,
     },
     /// Give a device of the account other rights.
     #[command(after_help = "Example:\n  starling device rights k3v7xq2a member")]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
-    account::{Audience, Devices, Init, ProfileCommand},
+    account::{Audience, Devices, HistoryArg, HistoryCommand, Init, ProfileCommand},
     calls::{Answer, Calls, MediaArgs},
     messages::{Chats, Send},
     people::Contacts,

@@ -143,7 +143,7 @@ impl Serve<calls::Transfer> for Session {
     async fn serve(&self, request: calls::Transfer) -> Result<Done, Error> {
         let node = &self.served.node;
         let device = match request.device.as_ref().map(DeviceId::as_str) {
-            Some(text) => Some(super::serve::device(node, text).await?),
+            Some(text) => Some(super::devices::device(node, text).await?),
             None => None,
         };
         node.call_transfer(call_id(&request.call)?, device).await.map_err(CliError::from)?;

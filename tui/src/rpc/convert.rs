@@ -13,8 +13,8 @@ use starling_control::{
 use starling_keys::SafetyNumber;
 use starling_node::{
     Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
-    ContactState, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, HiddenChange,
-    Message, Node, NodeError, Recording, Request, Status, TransientEvent, Via,
+    ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
+    HiddenChange, HistoryCopy, HistoryState, Message, Node, NodeError, Recording, Request, Status, TransientEvent, Via,
     media::{audio, video},
 };
 
@@ -87,6 +87,7 @@ fn via(via: Via) -> objects::Via {
         Via::Direct => objects::Via::Direct,
         Via::Relay => objects::Via::Relay,
         Via::Log => objects::Via::Log,
+        Via::Copy => objects::Via::Copy,
     }
 }
 
@@ -313,6 +314,9 @@ impl Names {
                 name: name.clone(),
                 system: kind.clone(),
             },
+            TransientEvent::HistoryCopy(copy) => EventKind::DeviceHistory { copy: history_copy(copy) },
+            TransientEvent::HistoryWished(device) => EventKind::DeviceHistoryWished { device: id(device) },
+            TransientEvent::HistoryOffered(device) => EventKind::DeviceHistoryOffered { device: id(device) },
             TransientEvent::CodeEnded { code, used } => EventKind::CodeEnded { code: code.clone(), used: *used },
             TransientEvent::Failed(reason) => EventKind::NodeFailed { reason: reason.clone() },
         })
@@ -479,6 +483,37 @@ pub fn device(d: &Device) -> objects::Device {
         linked_by: d.linked_by.map(id),
         this: d.this,
         connection: path(d.relayed),
+    }
+}
+
+/// The copying of the history to this device.
+fn history_copy(copy: &HistoryCopy) -> objects::HistoryCopy {
+    let state = match copy.phase {
+        CopyPhase::None => objects::CopyState::None,
+        CopyPhase::Wished => objects::CopyState::Wished,
+        CopyPhase::Copying => objects::CopyState::Copying,
+        CopyPhase::Following | CopyPhase::Done => objects::CopyState::Complete,
+        CopyPhase::Refused => objects::CopyState::Refused,
+    };
+    objects::HistoryCopy {
+        device: id(copy.source),
+        state,
+        total: copy.total,
+        done: copy.walked,
+        copied: copy.copied,
+        started_at: known_time(copy.started_ms),
+        complete_at: known_time(copy.complete_ms),
+    }
+}
+
+/// What is copied between this device and others.
+pub fn history(state: &HistoryState) -> objects::History {
+    let ids = |devices: &[starling_keys::DeviceId]| devices.iter().map(id).collect();
+    objects::History {
+        copy: state.copy.as_ref().map(history_copy),
+        given: ids(&state.granted),
+        wished: ids(&state.wishes),
+        offered: ids(&state.offers),
     }
 }
 

@@ -4,6 +4,7 @@ mod accept;
 mod calls;
 mod client;
 mod convert;
+mod devices;
 pub mod frames;
 mod safety;
 mod screen_state;

@@ -40,6 +40,9 @@ impl App {
                 self.notify("Your account", &words, true);
                 self.warn(words);
             }
+            EventKind::DeviceHistory { .. }
+            | EventKind::DeviceHistoryWished { .. }
+            | EventKind::DeviceHistoryOffered { .. } => {}
             EventKind::DeviceRemoved { device } => {
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));
             }

@@ -275,7 +275,7 @@ impl App {
             }
             Run::Message(id) => self.go_to(id),
             Run::Yes(question) => self.answer_yes(question),
-            Run::Decline(device) => self.change(devices::AnswerLink { device, rights: None }),
+            Run::Decline(device) => self.change(devices::AnswerLink { device, rights: None, history: None }),
             Run::Device(device) => self.ask_yes(Question::Unlink(device)),
             Run::Request(account) => self.show_request(&account),
             Run::Nothing => {}
@@ -308,7 +308,7 @@ impl App {
             }
             Question::Unlink(device) => self.change(devices::Remove { device }),
             Question::LetIn { device, .. } => {
-                self.change(devices::AnswerLink { device, rights: Some(Rights::Admin) });
+                self.change(devices::AnswerLink { device, rights: Some(Rights::Admin), history: None });
             }
         }
     }

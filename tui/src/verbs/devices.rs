@@ -20,12 +20,12 @@ use starling_node::{NewDevice, Origin, ProfileDir};
 use starling_text::SafeText;
 
 use super::{
-    NewProfile, make_profile, node_of, parse_home,
+    NewProfile, history, make_profile, node_of, parse_home,
     people::{CODE_SECONDS, catch_up, settle, wait_registered},
     print, print_object, say,
 };
 use crate::{
-    cli::{Devices, Global},
+    cli::{Devices, Global, HistoryArg},
     error::{CliError, CliResult},
     local_time::LocalTimes,
     output::ask,
@@ -46,7 +46,11 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
     }
     match command {
         Devices::List => list(global, &client).await?,
-        Devices::Link { rights, yes } => link(global, &client, rights.into(), yes).await?,
+        Devices::Link { rights, yes, history } => {
+            let code = CodeFor { rights: rights.into(), yes, history: history.map(|what| what == HistoryArg::All) };
+            link(global, &client, code).await?;
+        }
+        Devices::History { command } => history::history(global, &client, command).await?,
         Devices::Rights { device, rights } => {
             let device = client.call(SetRights { device: device.into(), rights: rights.into() }).await?.device;
             settle(&client).await;
@@ -112,7 +116,16 @@ fn rights_name(rights: Rights) -> &'static str {
     }
 }
 
-async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> CliResult {
+/// What a code is made for.
+struct CodeFor {
+    rights: Rights,
+    /// Nobody is asked.
+    yes: bool,
+    /// Whether the device may copy the history; `None` if that is to be asked.
+    history: Option<bool>,
+}
+
+async fn link(global: &Global, client: &Client, CodeFor { rights, yes, history }: CodeFor) -> CliResult {
     client.call(Subscribe::since("now")).await?;
     let opened = client.call(Link { while_connected: Some(true) }).await?;
     if global.json {
@@ -127,19 +140,24 @@ async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> Cl
         print(format!("starling device join {} --rendezvous {home}", opened.code))?;
         say(global, "Whoever has this code can ask to become you: tell it to nobody.");
     }
-    let device = loop {
+    let (device, history) = loop {
         match client.event().await?.kind {
             EventKind::DeviceAsks { code, device, name, system } if code == opened.code => {
                 let asks = Asking { device: &device, name: &name, system: &system };
                 let answer = if yes { Ok(true) } else { asks.may_join(global) };
                 if !matches!(answer, Ok(true)) {
-                    client.call(AnswerLink { device, rights: None }).await?;
+                    client.call(AnswerLink { device, rights: None, history: None }).await?;
                     return Err(answer
                         .err()
                         .unwrap_or_else(|| CliError::new("declined", 1, "the device was not let in")));
                 }
-                client.call(AnswerLink { device: device.clone(), rights: Some(rights) }).await?;
-                break device;
+                let history = match history {
+                    Some(history) => history,
+                    None => !yes && said_yes("Copy all messages of this device to it, too? [y/N]")?,
+                };
+                let answer = AnswerLink { device: device.clone(), rights: Some(rights), history: Some(history) };
+                client.call(answer).await?;
+                break (device, history);
             }
             EventKind::CodeEnded { code, used: false } if code == opened.code => {
                 return Err(CliError::timeout("the code was not used in time, or burnt by a wrong guess")
@@ -156,10 +174,11 @@ async fn link(global: &Global, client: &Client, rights: Rights, yes: bool) -> Cl
     // It reads what the account knows.
     settle(client).await;
     if global.json {
-        print_object(&DeviceDone { device, done: "linked".into() })
+        print_object(&DeviceDone { device: device.clone(), done: "linked".into() })?;
     } else {
-        print(format!("{} is a device of this account now", short(&device)))
+        print(format!("{} is a device of this account now", short(&device)))?;
     }
+    if history { history::serve(global, client, &device).await } else { Ok(()) }
 }
 
 /// Makes this the only device of the account. The phrase stays in this process: the node gets what it has signed.
@@ -212,11 +231,16 @@ impl Asking<'_> {
         }
         say(global, format!("A device asks, through your rendezvous: “{}” ({})", self.name, self.system));
         say(global, format!("It shows that it is {}.", short(self.device)));
-        ask("Is it yours? Let it into your account? [y/N]");
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line)?;
-        Ok(line.trim().eq_ignore_ascii_case("y"))
+        said_yes("Is it yours? Let it into your account? [y/N]")
     }
+}
+
+/// Asks somebody who is there.
+fn said_yes(question: &str) -> CliResult<bool> {
+    ask(question);
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim().eq_ignore_ascii_case("y"))
 }
 
 /// Makes this device one of an account that another device has.
@@ -228,7 +252,7 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     }
     let home = parse_home(rendezvous)?;
     let (link, device) = ask_for_account(global, code, home).await?;
-    let homes = link.chain.homes.clone();
+    let (homes, with_history) = (link.chain.homes.clone(), link.history > 0);
     let protection = match (keyring, &global.passphrase_file) {
         (true, _) => Protection::Keyring,
         (_, Some(_)) => Protection::Passphrase,
@@ -248,16 +272,22 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     let (account, device) = make_profile(&profile, new)?;
     // The first run tells the other devices, and makes the conversations.
     let (_, client) = node_of(global).await?;
+    client.call(Subscribe::since("now")).await?;
     wait_registered(global, &client).await?;
     catch_up(global, &client).await?;
     settle(&client).await;
     let contacts = super::contacts_in_short(&client).await?.len();
-    client.finish().await;
     if global.json {
-        return print_object(&Joined { account, device, contacts });
+        print_object(&Joined { account, device, contacts })?;
+    } else {
+        print(format!("Profile “{}” is a device of {} now. Contacts: {contacts}", profile.name, name))?;
     }
-    print(format!("Profile “{}” is a device of {} now. Contacts: {contacts}", profile.name, name))?;
-    say(global, "What was said before stays on the other devices; from now on you have it here, too.");
+    if with_history {
+        history::follow(global, &client).await?;
+    } else {
+        say(global, "What was said before stays on the other devices; from now on you have it here, too.");
+    }
+    client.finish().await;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod chats;
 mod devices;
 mod doctor;
 mod exec;
+mod history;
 mod init;
 mod lines;
 mod messages;

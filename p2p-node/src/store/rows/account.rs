@@ -162,6 +162,66 @@ pub struct DeviceChangesRow {
     pub left_homes: Vec<LeftHomeRow>,
 }
 
+/// The history that this device copies from another of its account. `META/history_copy`.
+#[derive(Clone, PartialEq, Message)]
+pub struct HistoryCopyRow {
+    /// The device that has it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub source: Vec<u8>,
+    /// Its permission; 0 until it gives one.
+    #[prost(uint64, tag = "2")]
+    pub grant: u64,
+    /// Where the next page begins, as the source has named it; empty for the first page.
+    #[prost(bytes = "vec", tag = "3")]
+    pub before: Vec<u8>,
+    /// The number to ask for changes since.
+    #[prost(uint64, tag = "4")]
+    pub changes: u64,
+    /// About how many messages there are.
+    #[prost(uint64, tag = "5")]
+    pub total: u64,
+    /// How many of them were gone through.
+    #[prost(uint64, tag = "6")]
+    pub walked: u64,
+    /// How many were new here.
+    #[prost(uint64, tag = "7")]
+    pub copied: u64,
+    /// [`crate::CopyPhase`].
+    #[prost(uint32, tag = "8")]
+    pub phase: u32,
+    /// When the first page came, milliseconds since 1970.
+    #[prost(uint64, tag = "9")]
+    pub started_ms: u64,
+    /// When all was there, milliseconds since 1970; 0 before.
+    #[prost(uint64, tag = "10")]
+    pub complete_ms: u64,
+}
+
+/// Devices of the account that may copy the history of this one. `META/history_grants`.
+#[derive(Clone, PartialEq, Message)]
+pub struct HistoryGrantsRow {
+    /// One for each device.
+    #[prost(message, repeated, tag = "1")]
+    pub grants: Vec<HistoryGrantRow>,
+}
+
+/// A device may copy the history.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct HistoryGrantRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// The number of the permission.
+    #[prost(uint64, tag = "2")]
+    pub grant: u64,
+    /// When it was given, milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    /// It has everything that was there; changes may follow.
+    #[prost(bool, tag = "4")]
+    pub complete: bool,
+}
+
 /// A device that was taken off our account's list.
 #[derive(Clone, PartialEq, Message)]
 pub struct RemovedRow {

@@ -56,6 +56,9 @@ pub struct ChatRow {
     /// Our other devices can learn from a log that our events up to here were delivered.
     #[prost(uint64, tag = "20")]
     pub delivered_logged: u64,
+    /// Clock of the newest message that was copied from another device of ours.
+    #[prost(uint64, tag = "21")]
+    pub copied: u64,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.

@@ -186,6 +186,7 @@ fn show_info(app: &mut App, message: &Message) {
         Via::Direct => "came directly",
         Via::Relay => "came through the relay",
         Via::Log => "waited at the rendezvous",
+        Via::Copy => "copied from another of your devices",
         Via::Own => "written here",
     };
     let mut lines = vec![String::new(), format!("{day}, {time}"), via.to_owned()];

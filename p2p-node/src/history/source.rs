@@ -1,0 +1,224 @@
+//! The device that has the history: makes pages of it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Bound,
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::{
+    Body, DeviceLabel, Event, EventId, Text,
+    history::{
+        DeliveredMark, EditedText, HistoryAsk, HistoryAuthor, HistoryPage, HistoryPart, HistoryReaction, HistoryRow,
+    },
+    limits::MAX_HISTORY_ROWS,
+};
+
+use crate::{
+    api::types::{ChatId, ContactState, DeliveryState, DurableEventKind, Via},
+    contacts::Directory,
+    conversation::{ChatState, Conversations, send::state_of},
+    events,
+    limits::{MAX_HISTORY_NEWS, MAX_HISTORY_WALK},
+    store::{AUTHORS, AuthorRow, EventRow, Read, Reading, Store, StoreError, TIMELINE},
+    timeline,
+};
+
+/// Where pages come from.
+pub struct Source<'a> {
+    pub store: &'a Store,
+    pub conversations: &'a Conversations,
+    pub dir: Directory<'a>,
+    /// Sequence number of the newest of our news that are stored.
+    pub feed: u64,
+}
+
+/// A page that is being made.
+struct Making<'a> {
+    source: &'a Source<'a>,
+    page: HistoryPage,
+    /// The place of each author in the page's list, by its number here.
+    authors: HashMap<u32, u32>,
+    rows: usize,
+    bytes: usize,
+    budget: usize,
+}
+
+impl<'a> Source<'a> {
+    /// The page that is asked for, with `budget` bytes of messages, or one message that is longer.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn page(&'a self, ask: &HistoryAsk, budget: usize) -> Result<HistoryPage, StoreError> {
+        let page = HistoryPage { ask: Some(ask.clone()), changes: self.feed, ..HistoryPage::default() };
+        let read = self.store.read()?;
+        let mut making = Making { source: self, page, authors: HashMap::new(), rows: 0, bytes: 0, budget };
+        match ask.since {
+            Some(since) => making.changes_since(&read, since)?,
+            None => making.walk(&read, &ask.before)?,
+        }
+        Ok(making.page)
+    }
+
+    /// The conversation of a key, with the account that it is with, if it is one that is copied.
+    fn conversation(&self, chat: ChatId) -> Option<(&'a ChatState, AccountId)> {
+        let with = self.conversations.direct_account(chat)?;
+        let known = self.dir.person(&with).is_some_and(|person| person.state() != ContactState::Removed);
+        Some((self.conversations.chats.get(&chat)?, with)).filter(|_| known)
+    }
+}
+
+/// The conversation and the event that a key of the timeline stands for.
+fn place_of(key: &[u8]) -> Option<(ChatId, EventId)> {
+    Some((ChatId(key.get(..16)?.try_into().ok()?), EventId::from_bytes(key.get(16..)?)?))
+}
+
+impl Making<'_> {
+    /// What stands before a place: each conversation from its newest message.
+    fn walk(&mut self, read: &Read<'_>, before: &[u8]) -> Result<(), StoreError> {
+        if before.is_empty() {
+            self.page.total = read.count(TIMELINE)?;
+        }
+        let end = if before.is_empty() { Bound::Unbounded } else { Bound::Excluded(before.to_vec()) };
+        let (mut last, mut is_last_page) = (Vec::new(), true);
+        read.visit(TIMELINE, (Bound::Unbounded, end), true, &mut |key, sealed| {
+            let row = || read.decode(TIMELINE, key, sealed).map(Some);
+            if self.page.walked >= MAX_HISTORY_WALK || !self.add(read, key, row)? {
+                is_last_page = false;
+                return Ok(false);
+            }
+            self.page.walked += 1;
+            last = key.to_vec();
+            Ok(true)
+        })?;
+        if !is_last_page {
+            self.page.next = last.into();
+        }
+        Ok(())
+    }
+
+    /// What our news have said since a number.
+    fn changes_since(&mut self, read: &Read<'_>, since: u64) -> Result<(), StoreError> {
+        let news = timeline::news_after(self.source.store, since, MAX_HISTORY_NEWS)?;
+        let (mut upto, mut seen) = (since, BTreeSet::new());
+        self.page.more = news.len() >= MAX_HISTORY_NEWS;
+        for event in news {
+            let of_message = matches!(
+                event.kind,
+                DurableEventKind::New
+                    | DurableEventKind::Edited
+                    | DurableEventKind::Deleted
+                    | DurableEventKind::Reaction
+                    | DurableEventKind::Call
+                    | DurableEventKind::ContactDevices
+            );
+            if let (Some(chat), Some(message), true) = (event.chat, event.message, of_message) {
+                let key = events::key(chat, message.0);
+                let row = || read.get(TIMELINE, &key);
+                if seen.insert(key.clone()) && !self.add(read, &key, row)? {
+                    self.page.more = true;
+                    break;
+                }
+            }
+            upto = event.sequence;
+        }
+        self.page.changes = upto;
+        Ok(())
+    }
+
+    /// Adds what is to be copied of a row; `false` if there is no room for it.
+    fn add(
+        &mut self,
+        read: &Read<'_>,
+        key: &[u8],
+        row: impl FnOnce() -> Result<Option<EventRow>, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let Some((chat, id)) = place_of(key) else { return Ok(true) };
+        let Some((state, with)) = self.source.conversation(chat) else { return Ok(true) };
+        let Some(row) = row()? else { return Ok(true) };
+        // What nobody else has yet comes by itself, and what failed never came to anybody.
+        let is_ours = Via::from_stored(row.via) == Via::Own && self.source.conversations.authors.is_own(row.author);
+        let unsent = |state| matches!(state, DeliveryState::Queued | DeliveryState::Failed);
+        if is_ours && unsent(state_of(&state.row, state.roster.progress(), id)) || events::summary(&row).is_none() {
+            return Ok(true);
+        }
+        let author = row.author;
+        let mut row = history_row(id, row);
+        let length = row.encoded_len() + 8;
+        if self.rows >= MAX_HISTORY_ROWS || (self.rows > 0 && self.bytes + length > self.budget) {
+            return Ok(false);
+        }
+        let Some(author) = self.author(read, author)? else { return Ok(true) };
+        row.author = author;
+        (self.rows, self.bytes) = (self.rows + 1, self.bytes + length);
+        let same = self.page.parts.last().is_some_and(|part| part.with == with.as_bytes()[..]);
+        if !same {
+            let part = self.source.part(state, with);
+            self.bytes += part.encoded_len();
+            self.page.parts.push(part);
+        }
+        if let Some(part) = self.page.parts.last_mut() {
+            part.rows.push(row);
+        }
+        Ok(true)
+    }
+
+    /// The place of an author in the page's list.
+    fn author(&mut self, read: &Read<'_>, number: u32) -> Result<Option<u32>, StoreError> {
+        if let Some(place) = self.authors.get(&number) {
+            return Ok(Some(*place));
+        }
+        let Some(row) = read.get::<AuthorRow>(AUTHORS, &number.to_be_bytes())? else { return Ok(None) };
+        let label = DeviceLabel { device: row.device.into(), name: row.name, kind: row.kind };
+        let author = HistoryAuthor { account: row.account.into(), tag: row.tag.into(), label: Some(label) };
+        self.bytes += author.encoded_len();
+        let place = u32::try_from(self.page.authors.len()).unwrap_or(u32::MAX);
+        self.page.authors.push(author);
+        self.authors.insert(number, place);
+        Ok(Some(place))
+    }
+}
+
+impl Source<'_> {
+    /// A part of a conversation, without messages: how far they were read and delivered.
+    fn part(&self, state: &ChatState, with: AccountId) -> HistoryPart {
+        let progress = state.roster.progress();
+        let mark = |device: DeviceId, upto| DeliveredMark { device: Bytes::copy_from_slice(device.as_bytes()), upto };
+        let this = mark(self.dir.account.device(), progress.delivered);
+        let others = state.roster.devices().filter(|row| row.delivered > 0);
+        let others = others.filter_map(|row| Some(mark(DeviceId::from_bytes(&row.device).ok()?, row.delivered)));
+        HistoryPart {
+            with: Bytes::copy_from_slice(with.as_bytes()),
+            read: state.row.read,
+            read_by_them: progress.read,
+            delivered: std::iter::once(this).chain(others).collect(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// A row as it is copied.
+fn history_row(id: EventId, row: EventRow) -> HistoryRow {
+    // Of what was edited only the newest text is shown.
+    let body = match (&row.edited, Event::decode_body(&row.body)) {
+        (Some(_), Ok(Body::Text(text))) => Event::encode_body(&Body::Text(Text { text: String::new(), ..text })),
+        _ => row.body,
+    };
+    let reactions = row.reactions.into_iter().map(|r| HistoryReaction {
+        account: r.account.into(),
+        emoji: r.emoji,
+        clock: r.clock,
+        device: r.device.into(),
+    });
+    HistoryRow {
+        id: Bytes::copy_from_slice(&id.to_bytes()),
+        author: 0,
+        body: body.into(),
+        edited: row.edited.map(|text| EditedText { text, clock: row.edit_clock, device: row.edit_device.into() }),
+        deleted: row.deleted,
+        reactions: reactions.collect(),
+        device_note: row.device_note.map(|note| note.change),
+    }
+}
