@@ -183,6 +183,15 @@ pub enum EventKind {
         /// The device whose key has signed it; null for the recovery phrase.
         by: Option<DeviceId>,
     },
+    /// A device that was removed from the account of this profile has tried to remove another, with a history from before its own removal: somebody
+    /// has its key, and a rendezvous has forgotten the removal, or lies. Nothing was changed.
+    #[serde(rename = "device.refused")]
+    DeviceRefused {
+        /// The device that was removed.
+        by: DeviceId,
+        /// The device that it has tried to remove.
+        device: DeviceId,
+    },
     /// Somebody calls.
     #[serde(rename = "call.incoming")]
     CallIncoming {
@@ -277,6 +286,7 @@ impl EventKind {
             Self::DeviceHistoryWished { .. } => "device.history_wished",
             Self::DeviceHistoryOffered { .. } => "device.history_offered",
             Self::DeviceHidden { .. } => "device.hidden",
+            Self::DeviceRefused { .. } => "device.refused",
             Self::CallIncoming { .. } => "call.incoming",
             Self::CallState { .. } => "call.state",
             Self::CallEnded { .. } => "call.ended",

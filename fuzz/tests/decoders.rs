@@ -9,7 +9,7 @@ use prost::Message as _;
 use starling_keys::{
     AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase,
     RendezvousAddr, ShortCode,
-    chain::{self, ChainError, DeviceChain, Joining, LeafPath, Rights, SignWith, Summary},
+    chain::{self, Age, ChainError, DeviceChain, Joining, LeafPath, Rights, SignWith, Summary},
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
@@ -224,8 +224,8 @@ fn device_chains() {
             let Ok(chain) = DeviceChain::read(&bytes, known) else { continue };
             assert!(chain.entries().all(|e| signed.contains(&e.hash())), "a forged entry was taken");
             assert_eq!(DeviceChain::from_bytes(chain.as_bytes()).as_ref(), Ok(&chain));
-            let settled = known.reconcile(&chain, 0).unwrap();
-            assert_eq!(settled.head(), chain.reconcile(known, 0).unwrap().head());
+            let settled = known.reconcile(&chain, Age::default()).unwrap();
+            assert_eq!(settled.head(), chain.reconcile(known, Age::default()).unwrap().head());
         }
     });
 }

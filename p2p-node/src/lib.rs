@@ -36,8 +36,8 @@ pub use api::error::{
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
     Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
-    HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message, MessageId, Request, Status,
-    TransientEvent, Via,
+    HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message, MessageId, RefusedRemoval, Request,
+    Status, TransientEvent, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;

@@ -124,6 +124,10 @@ pub const CALLS_REMEMBERED: usize = 16;
 pub const MEND_AFTER_MS: u64 = 30_000;
 /// If that does not help, again after this time, and then ever more seldom.
 pub const MEND_AGAIN_MS: u64 = 3_600_000;
+/// A home that has another history of our account is asked again after this time.
+pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
+/// Attempts of removed devices that are remembered, so that the user is warned of each once.
+pub const MAX_REFUSED_REMOVALS: usize = 16;
 /// If no group could be made for a conversation that has none, the first wait before another try; it doubles up to a day.
 pub const NO_GROUP_AGAIN_MS: u64 = 10_000;
 /// Who is there joins a new group within this time.

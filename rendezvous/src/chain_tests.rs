@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use starling_keys::{
     AccountKey, DeviceKey,
-    chain::{ChainError, DeviceChain, Joining, Rights, SignWith},
+    chain::{Age, ChainError, DeviceChain, Joining, Rights, SignWith},
 };
 use starling_wire::rendezvous::{ChainSince, Publish, Refusal, RequestBody, ResponseBody, Snapshot};
 
@@ -73,7 +73,7 @@ async fn entries_are_taken_on_top_of_the_head_that_is_stored_and_given_from_any_
     // Nothing that was, and nothing beside it.
     assert_eq!(refusal(&publish(&mut two, chain.as_bytes()).await), Refusal::Stale);
     let lost = chain.set_homes(&SignWith::Device(&phone), 3, &[]).unwrap();
-    let beside = next.reconcile(&lost, 0).unwrap() == next;
+    let beside = next.reconcile(&lost, Age::default()).unwrap() == next;
     assert_eq!(publish(&mut two, lost.as_bytes()).await == ResponseBody::Done(true), !beside);
 
     let since = |length: u32, head: [u8; 32]| ChainSince {
@@ -108,7 +108,7 @@ async fn a_removed_device_with_all_its_keys_changes_nothing_and_has_no_account()
         chain.set_homes(&with, u64::MAX, &[]).unwrap(),
         chain.add(&with, u64::MAX, &joining(&root, &ghost), Rights::Admin).unwrap(),
         chain.remove(&with, 2, laptop.id()).unwrap(),
-        removed.reconcile(&chain.remove(&with, 2, laptop.id()).unwrap(), 0).unwrap(),
+        removed.reconcile(&chain.remove(&with, 2, laptop.id()).unwrap(), Age::default()).unwrap(),
     ];
     let mut helper = connect(&server, &ghost).await;
     for rival in &rivals {

@@ -21,8 +21,8 @@ pub use self::{
     changes::{Change, ChangeKind},
     codec::Summary,
     entry::{Entry, Head, Joining, Op, Rights, SignWith, Signer, recovery_hash},
-    held::Held,
-    order::{Fork, Relation},
+    held::{Age, Held},
+    order::{Fork, LateRemoval, Relation},
     path::LeafPath,
     state::{ChainDevice, State},
 };
@@ -42,6 +42,9 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_SEAL_KEY: usize = 2048;
 /// Seconds after which nothing takes the place of an entry that somebody has held: 7 days.
 pub const SETTLED_AFTER_S: u64 = 7 * 86_400;
+/// Seconds after which a device whose removal somebody has held removes nobody any more by an entry on an earlier head: 10 minutes. Two admins
+/// who remove each other at two homes at once learn of each other long before.
+pub const REMOVED_AFTER_S: u64 = 600;
 
 /// Why a chain, an entry or a path was refused.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 //!
 //! Two homes cannot compare and swap together, so two admins can each write an entry on one head. Everybody who learns of both comes to the
 //! same result: what the root has signed counts first; then removals (of two where only one removes the other's signer, that one; all of
-//! those that strike each other); then the lower hash. What was held for long is not questioned any more, except by the root.
+//! those that strike each other); then the lower hash. What was held for long is not questioned any more, except by the root; and whom a chain
+//! has removed for some minutes strikes nobody with a removal that comes late: its key may be in other hands, and a home may have forgotten.
 
-use super::{ChainError, DeviceChain, DeviceId, Entry, Head, Link, Op, SignWith, Signer};
+use super::{Age, ChainError, DeviceChain, DeviceId, Entry, Head, Link, Op, SignWith, Signer};
 
 /// Removals at one place: each of 16 devices by some of the others is more than ever happens.
 pub(super) const MAX_REMOVALS: usize = 64;
@@ -31,6 +32,15 @@ pub struct Fork {
     pub at: u32,
 }
 
+/// A device that was removed some time ago has removed another, on a head before its own removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateRemoval {
+    /// The device that was removed: whoever has its key has signed this.
+    pub by: DeviceId,
+    /// The device that it has tried to remove.
+    pub device: DeviceId,
+}
+
 impl DeviceChain {
     /// How `other`, of the same account, stands to this. A list of version 0.1 stands before every chain.
     pub fn relation(&self, other: &Self) -> Relation {
@@ -43,16 +53,15 @@ impl DeviceChain {
         }
     }
 
-    /// The chain that counts when this and `other`, of the same account, are known. The first `settled` entries of this were held for long
-    /// ([`super::Held::settled`]).
+    /// The chain that counts when this and `other`, of the same account, are known. `age` is that of this one.
     ///
     /// # Errors
     /// [`Fork`] if `other` contradicts what is settled.
-    pub fn reconcile(&self, other: &Self, settled: u32) -> Result<Self, Fork> {
-        Ok(self.winner(other, settled)?.with_keys_of(self).with_keys_of(other))
+    pub fn reconcile(&self, other: &Self, age: Age) -> Result<Self, Fork> {
+        Ok(self.winner(other, age)?.with_keys_of(self).with_keys_of(other))
     }
 
-    fn winner(&self, other: &Self, settled: u32) -> Result<Self, Fork> {
+    fn winner(&self, other: &Self, age: Age) -> Result<Self, Fork> {
         let at = match self.relation(other) {
             Relation::Same | Relation::Behind => return Ok(self.clone()),
             Relation::Extends => return Ok(other.clone()),
@@ -62,20 +71,75 @@ impl DeviceChain {
         if ours != theirs {
             return Ok(if ours > theirs { self.clone() } else { other.clone() });
         }
-        if at < settled {
+        if at < age.settled {
             return Err(Fork { at });
         }
-        let (ours, theirs) = (self.removals_after(at), other.removals_after(at));
+        let all = self.winner_of(other, at, &other.removals_after(at), true)?;
+        let late = self.signed_late(other, at, age);
+        if late.is_empty() {
+            return Ok(all);
+        }
+        let in_time: Vec<&Entry> = other.removals_after(at).into_iter().filter(|e| !late.contains(e)).collect();
+        let without = self.winner_of(other, at, &in_time, false).unwrap_or_else(|_| self.clone());
+        // Removals that come too late do no harm where they strike nobody: then all keep to the same chain.
+        let alike = all.state.devices() == without.state.devices();
+        Ok(if alike && late.iter().all(|e| e.removal().is_some()) { all } else { without })
+    }
+
+    /// How many entries of `next`, which has taken the place of this chain, were held here: the common ones, and removals that others were added to.
+    pub fn kept_in(&self, next: &Self) -> u32 {
+        let common = self.common(next);
+        let mine = self.links.get(common as usize).map(Link::entries);
+        let grown = match next.links.get(common as usize) {
+            Some(Link::Removals(all)) => mine.is_some_and(|mine| mine.iter().all(|e| all.contains(e))),
+            _ => false,
+        };
+        common + u32::from(grown)
+    }
+
+    /// The removals in `other` that come too late: a device that this chain has removed some time ago has signed them.
+    pub fn late_removals(&self, other: &Self, age: Age) -> Vec<LateRemoval> {
+        let Relation::Rival(at) = self.relation(other) else { return Vec::new() };
+        let late = self.signed_late(other, at, age).into_iter().filter_map(Entry::removal);
+        late.map(|(by, device)| LateRemoval { by, device }).collect()
+    }
+
+    /// The entries of `other` from `at` on that are not here, and whose signers this chain, as far as it was held for some time, has removed.
+    fn signed_late<'a>(&self, other: &'a Self, at: u32, age: Age) -> Vec<&'a Entry> {
+        let firm = Self::fold(&self.links[..(age.firm as usize).clamp(at as usize, self.links.len())]);
+        let is_known = |entry: &Entry| self.links[at as usize..].iter().flat_map(Link::entries).any(|e| e == entry);
+        let is_late = |e: &&Entry| matches!(e.signer, Signer::Device(by) if firm.has_removed(&by)) && !is_known(e);
+        other.links[at as usize..].iter().flat_map(Link::entries).filter(is_late).collect()
+    }
+
+    /// Which of two chains counts that contradict each other from `at` on, if these are the removals of the other one that count. It is not the
+    /// other one as it is, unless that is taken `whole`.
+    fn winner_of(&self, other: &Self, at: u32, theirs: &[&Entry], whole: bool) -> Result<Self, Fork> {
+        let ours = self.removals_after(at);
         let covers = |a: &[&Entry], b: &[&Entry]| b.iter().all(|b| a.iter().any(|a| a.removal() == b.removal()));
-        let (more, less) = (covers(&ours, &theirs), covers(&theirs, &ours));
+        let (more, less) = (covers(&ours, theirs), covers(theirs, &ours));
         let place = at as usize;
         match (more, less) {
             (true, false) => Ok(self.clone()),
-            (false, true) => Ok(other.clone()),
-            (true, true) if self.heads[place] < other.heads[place] => Ok(self.clone()),
+            (false, true) if whole => Ok(other.clone()),
+            (true, true) if !whole || self.precedes(other, place) => Ok(self.clone()),
             (true, true) => Ok(other.clone()),
             // Cannot fail: every entry was checked against the state at this place.
-            (false, false) => self.unite(other, at, ours, &theirs).map_err(|_| Fork { at }),
+            (false, _) => self.unite(other, at, ours, theirs).map_err(|_| Fork { at }),
+        }
+    }
+
+    /// Whether this counts before `other` where the removals decide nothing: it has removed, by devices that were added after this place, who
+    /// begins the other one there; else its head is lower.
+    fn precedes(&self, other: &Self, place: usize) -> bool {
+        let removes = |one: &Self, begun: &Link| {
+            let signers = begun.entries().iter().map(|e| e.signer);
+            signers.into_iter().any(|s| matches!(s, Signer::Device(by) if one.has_removed(&by)))
+        };
+        match (removes(self, &other.links[place]), removes(other, &self.links[place])) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => self.heads[place] < other.heads[place],
         }
     }
 

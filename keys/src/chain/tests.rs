@@ -191,9 +191,14 @@ fn an_account_of_version_0_1_keeps_its_devices() {
     assert_eq!(path.device(), b.id());
 }
 
+/// All of a chain was held for long.
+fn all(chain: &DeviceChain) -> Age {
+    Age { settled: chain.len(), firm: chain.len() }
+}
+
 fn settled(a: &DeviceChain, b: &DeviceChain) -> DeviceChain {
-    let one = a.reconcile(b, 0).unwrap();
-    assert_eq!(one, b.reconcile(a, 0).unwrap(), "both sides come to the same");
+    let one = a.reconcile(b, Age::default()).unwrap();
+    assert_eq!(one, b.reconcile(a, Age::default()).unwrap(), "both sides come to the same");
     DeviceChain::from_bytes(one.as_bytes()).unwrap()
 }
 
@@ -227,6 +232,81 @@ fn two_that_remove_each_other_are_both_removed_and_others_go_on() {
     }
 }
 
+/// Whether a chain has these devices, and no others.
+fn has(chain: &DeviceChain, devices: &[u16]) -> bool {
+    chain.devices.iter().map(|d| d.id).eq(devices.iter().map(|n| key(*n).id()))
+}
+
+/// The age of a chain whose entries up to `firm` were held for some minutes.
+fn firm(firm: u32) -> Age {
+    Age { settled: 0, firm }
+}
+
+#[test]
+fn a_removed_device_does_not_remove_its_remover_later() {
+    let chain = account(3);
+    let removal = chain.remove(&by(&key(0)), 2, key(1).id()).unwrap();
+    let back = chain.remove(&by(&key(1)), 2, key(0).id()).unwrap();
+    // At once, both stand; and a little later, only the one that was there.
+    assert!(has(&removal.reconcile(&back, Age::default()).unwrap(), &[2]));
+    let age = firm(removal.len());
+    assert_eq!(removal.reconcile(&back, age), Ok(removal.clone()));
+    assert_eq!(removal.late_removals(&back, age), [LateRemoval { by: key(1).id(), device: key(0).id() }]);
+    assert_eq!(removal.late_removals(&back, firm(chain.len())), []);
+    // Nor with helpers, nor with a chain in which both removals stand, nor one on which somebody who was deceived goes on.
+    let helper = back.add(&by(&key(1)), 3, &joining(&chain.account, &key(30)), Rights::Admin).unwrap();
+    let both = removal.reconcile(&back, Age::default()).unwrap();
+    let deceived = both.add(&by(&key(2)), 3, &joining(&chain.account, &key(31)), Rights::Member).unwrap();
+    for rival in [&helper, &both, &deceived] {
+        assert_eq!(removal.reconcile(rival, age), Ok(removal.clone()));
+        assert_eq!(removal.late_removals(rival, age).len(), 1);
+    }
+    // Who holds more of the chain that counts goes on with it.
+    let longer = removal.set_homes(&by(&key(0)), 4, &[]).unwrap();
+    assert_eq!(longer.reconcile(&both, age), Ok(longer.clone()));
+    // The phrase still counts first.
+    let recovered = back.recover(&root(), 9, &joining(&chain.account, &key(9))).unwrap();
+    assert_eq!(removal.reconcile(&recovered, age), Ok(recovered));
+}
+
+#[test]
+fn what_a_removed_device_signs_late_takes_nothing_along_and_keeps_nothing_back() {
+    let chain = account(4);
+    let removal = chain.remove(&by(&key(0)), 2, key(1).id()).unwrap();
+    let age = firm(removal.len());
+    // It removes a third: that never stood, and all keep to one chain.
+    let third = chain.remove(&by(&key(1)), 2, key(2).id()).unwrap();
+    let counts = removal.reconcile(&third, age).unwrap();
+    assert!(has(&counts, &[0, 2, 3]));
+    assert_eq!(counts, settled(&removal, &third));
+    // Beside the removal that an honest device has signed at another home.
+    let honest = chain.remove(&by(&key(2)), 2, key(3).id()).unwrap();
+    let mixed = settled(&honest, &chain.remove(&by(&key(1)), 2, key(0).id()).unwrap());
+    assert!(has(&removal.reconcile(&mixed, age).unwrap(), &[0, 2]));
+    // Before the entry that added who has removed it.
+    let added = chain.add(&by(&key(0)), 2, &joining(&chain.account, &key(5)), Rights::Admin).unwrap();
+    let removal = added.remove(&by(&key(5)), 3, key(1).id()).unwrap();
+    for time in 0..8 {
+        let ghost = chain.add(&by(&key(1)), time, &joining(&chain.account, &key(30)), Rights::Admin).unwrap();
+        assert_eq!(removal.reconcile(&ghost, firm(removal.len())), Ok(removal.clone()));
+    }
+}
+
+#[test]
+fn the_device_that_has_linked_its_remover_does_not_begin_again_before_that() {
+    let chain = account(1);
+    let phone = chain.add(&by(&key(0)), 2, &joining(&chain.account, &key(1)), Rights::Admin).unwrap();
+    let removal = phone.remove(&by(&key(1)), 3, key(0).id()).unwrap();
+    for time in 0..8 {
+        let again = chain.set_homes(&by(&key(0)), time, &[]).unwrap();
+        assert_eq!(settled(&removal, &again), removal);
+        // With another device, which does the same: whoever has held the removal keeps to it.
+        let ghost = chain.add(&by(&key(0)), time, &joining(&chain.account, &key(30)), Rights::Admin).unwrap();
+        let ghost = ghost.remove(&by(&key(30)), time, key(0).id()).unwrap();
+        assert_eq!(removal.reconcile(&ghost, firm(removal.len())), Ok(removal.clone()));
+    }
+}
+
 #[test]
 fn removals_in_a_circle_all_stand_in_whatever_order_they_are_learnt() {
     let chain = account(4);
@@ -245,8 +325,8 @@ fn what_the_root_signs_counts_first_and_always() {
     assert_eq!(settled(&removal, &recovered), recovered);
     // From an old state that some server had, and against what was held for long.
     let old = prefix(&chain, 2).recover(&root(), 9, &joining(&chain.account, &key(8))).unwrap();
-    assert_eq!(recovered.reconcile(&old, recovered.len()).unwrap(), old);
-    assert_eq!(old.reconcile(&recovered, old.len()).unwrap(), old);
+    assert_eq!(recovered.reconcile(&old, all(&recovered)).unwrap(), old);
+    assert_eq!(old.reconcile(&recovered, all(&old)).unwrap(), old);
     assert!(old.recovered_since(2) && !old.recovered_since(3));
 }
 
@@ -258,13 +338,13 @@ fn nothing_takes_the_place_of_what_was_held_for_seven_days() {
     let removal = chain.remove(&by(&key(0)), 2, key(1).id()).unwrap();
     held.note(chain.len(), removal.len(), DAY);
     let rival = chain.remove(&by(&key(1)), 2, key(0).id()).unwrap();
-    assert_eq!(held.settled(7 * DAY), chain.len());
-    assert!(removal.reconcile(&rival, held.settled(7 * DAY)).is_ok());
-    assert_eq!(removal.reconcile(&rival, held.settled(8 * DAY)), Err(Fork { at: chain.len() }));
+    assert_eq!(held.age(7 * DAY).settled, chain.len());
+    assert_eq!(removal.reconcile(&rival, held.age(7 * DAY)), Ok(removal.clone()));
+    assert_eq!(removal.reconcile(&rival, held.age(8 * DAY)), Err(Fork { at: chain.len() }));
     let stored = Held::from_marks(held.marks().to_vec());
     assert_eq!(stored, held);
     held.note(chain.len(), removal.len(), 9 * DAY);
-    assert_eq!(held.settled(10 * DAY), chain.len(), "what has taken its place is young again");
+    assert_eq!(held.age(10 * DAY).settled, chain.len(), "what has taken its place is young again");
 }
 
 mod histories;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use libp2p::Multiaddr;
 use starling_keys::{
     AccountId, DeviceChain, DeviceEntry, DeviceId,
-    chain::{ChainError, Relation, Rights, SignWith, Summary, recovery_hash},
+    chain::{ChainError, Held, Relation, Rights, SignWith, Summary, recovery_hash},
 };
 use starling_wire::{
     Body, DeviceLabel, Devices,
@@ -175,8 +175,8 @@ impl Account {
         };
         let (key, now) = (SignWith::Device(&self.identity.device_key), turn.agreed_ms() / 1000);
         let chain = change(list, &key, now).map_err(NotAllowed::Chain)?;
-        let known = list.len();
-        self.set_chain(turn, chain, known);
+        // Held is what a home has: until then another device's change may come first.
+        self.set_chain_held(turn, chain, &self.identity.held());
         Ok(())
     }
 
@@ -184,7 +184,19 @@ impl Account {
     pub(super) fn set_chain(&mut self, turn: &mut Turn<'_>, chain: DeviceChain, common: u32) {
         let mut held = self.identity.held();
         held.note(common, chain.len(), turn.agreed_ms() / 1000);
-        if self.identity.set_list(chain, &held) {
+        self.set_chain_held(turn, chain, &held);
+    }
+
+    /// A home has our chain as it is.
+    fn note_held(&mut self, turn: &Turn<'_>) {
+        let Some(length) = self.list().map(DeviceChain::len) else { return };
+        let mut held = self.identity.held();
+        held.note(length, length, turn.agreed_ms() / 1000);
+        self.identity.set_held(&held);
+    }
+
+    fn set_chain_held(&mut self, turn: &mut Turn<'_>, chain: DeviceChain, held: &Held) {
+        if self.identity.set_list(chain, held) {
             turn.fact(Fact::Certified);
         }
         turn.fact(Fact::DevicesChanged(self.id()));
@@ -316,20 +328,24 @@ impl Engine {
         let known = self.account.identity.list.clone().filter(|known| !known.is_empty());
         let (chain, common) = match &known {
             None => (list.clone(), 0),
-            Some(known) => match known.reconcile(&list, self.account.identity.held().settled(now_s)) {
-                Ok(chain) if chain == *known => {
-                    self.publish_what_counts(turn, &list);
-                    return Ok(true);
+            Some(known) => {
+                let age = self.account.identity.held().age(now_s);
+                self.warn_of_late(turn, &known.late_removals(&list, age))?;
+                match known.reconcile(&list, age) {
+                    Ok(chain) if chain == *known => {
+                        self.publish_what_counts(turn, &list);
+                        return Ok(true);
+                    }
+                    Ok(chain) => {
+                        let common = known.kept_in(&chain);
+                        (chain, common)
+                    }
+                    Err(fork) => {
+                        tracing::warn!(%fork, "a device chain of our account was not taken");
+                        return Ok(true);
+                    }
                 }
-                Ok(chain) => {
-                    let common = if let Relation::Rival(at) = known.relation(&chain) { at } else { known.len() };
-                    (chain, common)
-                }
-                Err(fork) => {
-                    tracing::warn!(%fork, "a device chain of our account was not taken");
-                    return Ok(true);
-                }
-            },
+            }
         };
         if chain.device(&self.account.device()).is_none() {
             // Going on here would take the account back and forth. What counts is kept: a recovery goes on from there.
@@ -372,7 +388,7 @@ impl Engine {
 
     /// Tells our homes what counts, where somebody has something else.
     fn publish_what_counts(&mut self, turn: &mut Turn<'_>, theirs: &DeviceChain) {
-        if self.account.list().is_some_and(|ours| ours.head() != theirs.head()) {
+        if self.account.list().is_some_and(|ours| ours.head() != theirs.head()) && self.account.would_teach(theirs) {
             self.account.publish_at_homes(turn, &mut self.homes);
         }
     }
@@ -391,6 +407,7 @@ impl Engine {
     /// Our list was taken by a home: the devices that were there before us hear of it.
     pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.note_listed(turn)?;
+        self.account.note_held(turn);
         self.forget_root_when_done();
         if self.account.own_devices.changes.list_owed {
             self.account.own_devices.changes().list_owed = false;

@@ -111,6 +111,12 @@ impl Identity {
         changed
     }
 
+    /// Since when the entries of the chain are known, from now on.
+    pub fn set_held(&mut self, held: &Held) {
+        self.row.held = crate::store::HeldRow::of(held);
+        self.dirty = true;
+    }
+
     /// Since when the entries of the chain are known.
     pub fn held(&self) -> Held {
         crate::store::HeldRow::held(&self.row.held)

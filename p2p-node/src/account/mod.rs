@@ -9,6 +9,7 @@ pub mod link;
 pub mod pending;
 pub mod recovery;
 mod registration;
+mod rivals;
 mod snapshot;
 mod synced;
 mod username;

@@ -203,10 +203,14 @@ impl Engine {
         match known {
             // A profile of version 0.1 goes on with what another device has made of its account; so does any with what counts.
             Some(theirs) if !theirs.is_empty() && own.is_some() => {
-                if !self.on_own_list(turn, theirs)? {
+                if !self.on_own_list(turn, theirs.clone())? {
                     return Ok(());
                 }
                 self.compare_shown(turn)?;
+                if !self.account.would_teach(&theirs) {
+                    self.account.has_another_history(turn, &mut self.homes, home);
+                    return Ok(());
+                }
             }
             // It was removed before there was a chain.
             Some(theirs) if !has_chain && newer_list(&theirs) && theirs.device(&self.account.device()).is_none() => {

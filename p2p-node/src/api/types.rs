@@ -244,6 +244,8 @@ stored_enum! {
         ContactDevices = 12,
         /// A contact knows something of our account's devices that our home does not: [`HiddenChange`], in the text.
         DeviceHidden = 13,
+        /// A device that was removed from our account has tried to remove another: [`RefusedRemoval`], in the text.
+        DeviceRefused = 14,
     }
 }
 
@@ -281,6 +283,31 @@ impl FromStr for HiddenChange {
             by: by.parse().ok(),
             name: parts.next().unwrap_or_default().to_owned(),
         })
+    }
+}
+
+/// A device that was removed from our account has tried to remove another, with a history from before its own removal. It does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedRemoval {
+    /// The device that was removed: whoever has its key has signed this.
+    pub by: DeviceId,
+    /// The device that it has tried to remove.
+    pub device: DeviceId,
+}
+
+impl fmt::Display for RefusedRemoval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.by, self.device)
+    }
+}
+
+impl FromStr for RefusedRemoval {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (by, device) = text.split_once(' ').ok_or(InvalidId)?;
+        let id = |text: &str| text.parse().map_err(|_| InvalidId);
+        Ok(Self { by: id(by)?, device: id(device)? })
     }
 }
 

@@ -26,6 +26,7 @@ impl Contacts {
         let now_s = turn.agreed_ms() / 1000;
         let Some(person) = self.people.get_mut(&account) else { return Ok(Ok(ChainNews::Known)) };
         let before = person.list.clone();
+        let late = person.has_late_removals(&chain, now_s);
         let news = match person.take_chain(chain.clone(), now_s) {
             Ok(news) => news,
             Err(refused) => {
@@ -34,6 +35,10 @@ impl Contacts {
             }
         };
         person.row.forked &= news == ChainNews::Known;
+        if late {
+            // Nothing changes here: it is the owner who has to know.
+            turn.fact(Fact::ContactChainMisused(Box::new(chain)));
+        }
         let changes = changes(person, before.as_ref());
         let alarm = news == ChainNews::Replaced && person.distrust();
         self.index(&account);

@@ -217,13 +217,21 @@ impl Engine {
             self.contacts.connect_failed(turn, id, Invalid::OwnAddress.into());
             return Ok(());
         }
-        let checked = self.contacts.people.get(&list.account).map(|person| person.check_chain(&list, now_s));
-        if let Some(Err(refused)) = checked {
-            self.contacts.refused_chain(turn, list.account, &list, refused)?;
-            let problem = refused.to_string();
-            self.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
-            return Ok(());
+        let counts = match self.contacts.people.get(&list.account).map(|person| person.check_chain(&list, now_s)) {
+            None => list.clone(),
+            Some(Ok(counts)) => counts,
+            Some(Err(refused)) => {
+                self.contacts.refused_chain(turn, list.account, &list, refused)?;
+                let problem = refused.to_string();
+                self.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
+                return Ok(());
+            }
+        };
+        if counts.head() != list.head() {
+            // What the server has is not all that counts.
+            let _ = self.contacts.take_chain(turn, list.account, list)?;
         }
+        let list = counts;
         let Some(connect) = self.contacts.connects.get_mut(&id) else { return Ok(()) };
         let home = connect.homes[0].peer;
         let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.id).collect();

@@ -92,10 +92,9 @@ impl Engine {
         let account = list.account;
         let known = self.contacts.people.get(&account);
         // A recovery brings a device back that somebody else had removed.
-        let has_removed =
-            |sender: &DeviceId| known.is_some_and(|person| person.would_have_removed(sender, list, now_s));
-        if !own && DeviceId::from_bytes(&body.device).is_ok_and(|sender| has_removed(&sender)) {
-            return Err("from a device that its account has removed");
+        let is_foreign = |sender: &DeviceId| known.is_some_and(|person| person.would_not_have(sender, list, now_s));
+        if !own && DeviceId::from_bytes(&body.device).is_ok_and(|sender| is_foreign(&sender)) {
+            return Err("from a device that its account does not have, or has removed");
         }
         if let Some(person) = known
             && let Err(error) = person.check_chain(list, now_s)

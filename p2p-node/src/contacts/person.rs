@@ -58,15 +58,21 @@ impl Person {
         Ok(news)
     }
 
-    /// Whether [`Person::take_chain`] would take it.
-    pub fn check_chain(&self, chain: &DeviceChain, now_s: u64) -> Result<(), ChainRefused> {
-        self.judge(chain.clone(), now_s).map(|_| ())
+    /// What [`Person::take_chain`] would make of it: the chain that counts then.
+    pub fn check_chain(&self, chain: &DeviceChain, now_s: u64) -> Result<DeviceChain, ChainRefused> {
+        self.judge(chain.clone(), now_s).map(|(_, _, counts)| counts)
     }
 
-    /// Whether a device is out of the account once a chain of it is known here as well.
-    pub fn would_have_removed(&self, device: &DeviceId, chain: &DeviceChain, now_s: u64) -> bool {
-        let counts = self.judge(chain.clone(), now_s).map(|(_, _, counts)| counts).ok();
-        counts.as_ref().or(self.list.as_ref()).is_some_and(|chain| chain.has_removed(device))
+    /// Whether a device is none of the account once a chain of it is known here as well.
+    pub fn would_not_have(&self, device: &DeviceId, chain: &DeviceChain, now_s: u64) -> bool {
+        let counts = self.check_chain(chain, now_s).ok();
+        counts.as_ref().or(self.list.as_ref()).is_some_and(|chain| chain.device(device).is_none())
+    }
+
+    /// Whether a device that its account has removed some time ago has written removals into a chain: they do not count.
+    pub fn has_late_removals(&self, chain: &DeviceChain, now_s: u64) -> bool {
+        let age = HeldRow::held(&self.row.held).age(now_s);
+        self.list.as_ref().is_some_and(|known| !known.is_empty() && !known.late_removals(chain, age).is_empty())
     }
 
     /// What a chain means, how many entries of it were known, and the chain that counts.
@@ -91,11 +97,11 @@ impl Person {
         if relation == Relation::Behind {
             return Err(ChainRefused::Past);
         }
-        let counts = known.reconcile(&chain, HeldRow::held(&self.row.held).settled(now_s))?;
+        let counts = known.reconcile(&chain, HeldRow::held(&self.row.held).age(now_s))?;
         let (news, common) = match (relation, counts.head() == known.head()) {
             (_, true) | (Relation::Same, _) => (ChainNews::Known, known.len()),
             (Relation::Rival(at), _) if counts.recovered_since(at) => (ChainNews::Replaced, at),
-            (Relation::Rival(at), _) => (ChainNews::Extended, at),
+            (Relation::Rival(_), _) => (ChainNews::Extended, known.kept_in(&counts)),
             _ if counts.recovered_since(known.len()) => (ChainNews::Replaced, known.len()),
             _ => (ChainNews::Extended, known.len()),
         };

@@ -107,7 +107,10 @@ impl Engine {
         for ShownChain { by, chain, labels } in self.account.own_devices.shown() {
             let Some(own) = self.account.list().filter(|_| self.account.is_newer(&chain)).cloned() else { continue };
             tracing::warn!("a contact knows entries of our device chain that our home does not have");
-            for hidden in hidden(&own, &chain) {
+            let age = self.account.identity.held().age(turn.agreed_ms() / 1000);
+            let is_late = !own.late_removals(&chain, age).is_empty();
+            // Of what a removed device has done the user is warned otherwise.
+            for hidden in hidden(&own, &chain).into_iter().filter(|_| !is_late) {
                 let label = labels.iter().find(|l| l.device[..] == hidden.device.as_bytes()[..]);
                 let name = label.map(|l| l.name.clone()).unwrap_or_default();
                 let hidden = HiddenChange { name, ..hidden };

@@ -76,6 +76,7 @@ impl Engine {
                 self.show_contact_devices(turn, account, &withdrawn, &changes)?;
             }
             Fact::ContactSentChain(account) => self.echo_chain(turn, account),
+            Fact::ContactChainMisused(chain) => self.send_back(turn, &chain),
             Fact::ContactForked(chain) => {
                 self.show_fork(turn, &chain)?;
                 self.send_back(turn, &chain);

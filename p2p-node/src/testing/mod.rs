@@ -17,6 +17,7 @@ mod invite_tests;
 mod permission_tests;
 mod promise_tests;
 mod removed_device_tests;
+mod rival_tests;
 mod sas_tests;
 mod search_tests;
 mod signal_tests;

@@ -156,6 +156,27 @@ impl World {
         other
     }
 
+    /// A copy of the directory of somebody's profile as it is now, which does not run yet. Somebody's own goes on.
+    pub fn copied(&mut self, who: Who) -> Who {
+        let ran = self.is_running(who);
+        self.kill(who);
+        let (from, key) = (self.people[who].dir.clone(), self.people[who].key.clone());
+        let to = self.dir.path().join(format!("copy-{}", self.people.len()));
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::copy(from.join("profile.redb"), to.join("profile.redb")).unwrap();
+        let copy = self.add_profile(to, key);
+        if ran {
+            self.start(who);
+        }
+        copy
+    }
+
+    /// What is wrong with somebody's home, as their device sees it.
+    pub fn home_problem(&self, who: Who) -> Option<String> {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        engine.homes.servers.get(&self.home.peer).and_then(|home| home.problem.clone())
+    }
+
     /// Another device of somebody's account, linked by the one that is there.
     pub fn linked(&mut self, who: Who) -> Who {
         let other = self.begin_linking(who);
@@ -412,8 +433,9 @@ impl World {
             NetCommand::Hint(_) | NetCommand::Leave | NetCommand::Watch(_) | NetCommand::Lan(_) => {}
             NetCommand::Check => self.tell(who, NetEvent::Checked),
             NetCommand::Direct(device, frame) => {
-                let Some(other) = self.people.iter().position(|p| p.device == device) else { return };
-                if self.people[who].links.contains(&other) {
+                // Two may run with one device's key: those who are connected to one of them write to that.
+                let is_linked = |other: &&Who| self.people[**other].device == device;
+                if let Some(other) = self.people[who].links.iter().find(is_linked).copied() {
                     let from = self.people[who].device;
                     let input = Input::Net(NetEvent::Direct(from, frame));
                     self.put(Wire::Between(who, other), Packet::In(Box::new(input)));

@@ -14,7 +14,8 @@ use starling_keys::SafetyNumber;
 use starling_node::{
     Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
     ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
-    HiddenChange, HistoryCopy, HistoryState, Message, Node, NodeError, Recording, Request, Status, TransientEvent, Via,
+    HiddenChange, HistoryCopy, HistoryState, Message, Node, NodeError, Recording, RefusedRemoval, Request, Status,
+    TransientEvent, Via,
     media::{audio, video},
 };
 
@@ -245,6 +246,10 @@ impl Names {
                     name: hidden.name,
                     by: hidden.by.map(id),
                 }
+            }
+            DurableEventKind::DeviceRefused => {
+                let refused: RefusedRemoval = n.text.parse().ok()?;
+                EventKind::DeviceRefused { by: id(refused.by), device: id(refused.device) }
             }
             DurableEventKind::State => EventKind::MessageState {
                 chat: self.chat(n.chat?),

@@ -8,7 +8,7 @@ use starling_control::{
 use super::{answers::LINKING, app::App, card::Card, model::Message, palette::Question, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::{called, short_device, words_of_hidden},
+    verbs::{called, short_device, words_of_hidden, words_of_refused},
 };
 
 /// The name of the person an event is about, for a remark.
@@ -43,6 +43,11 @@ impl App {
             EventKind::DeviceHistory { .. }
             | EventKind::DeviceHistoryWished { .. }
             | EventKind::DeviceHistoryOffered { .. } => {}
+            EventKind::DeviceRefused { by, device } => {
+                let words = words_of_refused(&by, &device);
+                self.notify("Your account", &words, true);
+                self.warn(words);
+            }
             EventKind::DeviceRemoved { device } => {
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));
             }

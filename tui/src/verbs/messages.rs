@@ -28,7 +28,7 @@ use super::{
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
-    print_object, say, words_of, words_of_hidden,
+    print_object, say, words_of, words_of_hidden, words_of_refused,
 };
 use crate::{
     cli::{Global, Send, parse_time_span},
@@ -397,6 +397,7 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
             let words = words_of_hidden(who.name.as_deref().unwrap_or_default(), change, &which, by.as_ref());
             format!("WARNING: {}", SafeText::line(&words))
         }
+        EventKind::DeviceRefused { by, device } => format!("WARNING: {}", words_of_refused(by, device)),
         EventKind::ContactDevices { chat, message, .. } => {
             let words = SafeText::line(&message.whole().map(words_of).unwrap_or_default());
             format!("[{}] {words}", name(&chat.name))

@@ -89,6 +89,16 @@ pub fn words_of_hidden(who: &str, change: &str, which: &str, by: Option<&DeviceI
     )
 }
 
+/// What people are told of a removed device that has tried to remove another.
+pub fn words_of_refused(by: &DeviceId, device: &DeviceId) -> String {
+    format!(
+        "{}, which was removed from your account, has tried to remove {}: somebody has its key, and a rendezvous has forgotten the removal. Nothing \
+         was changed",
+        short_device(by),
+        short_device(device)
+    )
+}
+
 /// A device with its name, what it is, and the beginning of its id, as far as they are known.
 pub fn called(name: &str, system: &str, device: Option<&DeviceId>) -> String {
     let id = device.map(short_device);

@@ -134,6 +134,7 @@ pub fn home_hint(problem: &str) -> Option<&'static str> {
             "restored",
             "use the device that took its place; `starling init --restore` with the phrase takes the account back",
         ),
+        ("another history", "see who is on the list: starling device list; then starling device recover"),
         ("banned", "ask its operator, or move: starling profile rendezvous ADDR"),
         ("registers nobody", "move to another: starling profile rendezvous ADDR"),
         ("user name", "choose another: starling profile username NAME"),

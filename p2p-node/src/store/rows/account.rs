@@ -160,6 +160,20 @@ pub struct DeviceChangesRow {
     /// Servers that were our homes, and have not been told where we have moved.
     #[prost(message, repeated, tag = "3")]
     pub left_homes: Vec<LeftHomeRow>,
+    /// What devices that were removed have tried to do to others later; the user was warned of it.
+    #[prost(message, repeated, tag = "4")]
+    pub refused: Vec<RefusedRow>,
+}
+
+/// A device that was removed from our account has tried to remove another.
+#[derive(Clone, PartialEq, Message)]
+pub struct RefusedRow {
+    /// The device that was removed.
+    #[prost(bytes = "vec", tag = "1")]
+    pub by: Vec<u8>,
+    /// The one that it has tried to remove.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
 }
 
 /// The history that this device copies from another of its account. `META/history_copy`.

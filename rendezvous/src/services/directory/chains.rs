@@ -92,12 +92,12 @@ impl Change {
         let mut chain = chain;
         if let (Some(known), Some(stored)) = (known.filter(|known| !known.is_empty()), stored) {
             let relation = known.relation(&chain);
-            let settled = Held::from_marks(stored.held.iter().map(|m| (m.length, m.since))).settled(now_ms() / 1000);
-            let counts = known.reconcile(&chain, settled).map_err(|_| Refusal::Stale)?;
+            let age = Held::from_marks(stored.held.iter().map(|m| (m.length, m.since))).age(now_ms() / 1000);
+            let counts = known.reconcile(&chain, age).map_err(|_| Refusal::Stale)?;
             if counts.head() != chain.head() {
                 return Err(Refusal::Stale.into());
             }
-            common = if let Relation::Rival(at) = relation { at } else { known.len() };
+            common = known.kept_in(&chain);
             is_news = relation != Relation::Same;
             chain = counts;
         }
