@@ -1,4 +1,4 @@
-//! `starling-bench dm`, `profile`, `send`, `rendezvous`, `attack` and `call`: what a message, a large profile, a command, a connected client and a call cost,
+//! `starling-bench dm`, `profile`, `send`, `history`, `rendezvous`, `attack` and `call`: what a message, a large profile, a command, a connected client and a call cost,
 //! beside the floor of the same machine in the same run.
 
 /// Takes the place of the standard macro, which would panic with a message: no line of a report can forget it.
@@ -11,6 +11,7 @@ mod call;
 mod client;
 mod dm;
 mod floor;
+mod history;
 mod measure;
 mod pair;
 mod processes;
@@ -58,6 +59,15 @@ enum Bench {
         /// How many.
         #[arg(long, default_value_t = 50)]
         count: usize,
+    },
+    /// The history of a device, copied to a new one.
+    History {
+        /// Messages.
+        #[arg(long, default_value_t = 100_000)]
+        messages: u32,
+        /// Bytes of each.
+        #[arg(long, default_value_t = 64)]
+        size: usize,
     },
     /// Memory and CPU of idle clients, and the rates of the log.
     Rendezvous {
@@ -118,6 +128,7 @@ fn main() -> anyhow::Result<()> {
             Bench::Dm { single, burst } => Box::pin(dm::run(single, burst)).await,
             Bench::Profile { filled, burst, rounds } => Box::pin(profile::run(filled, burst, rounds)).await,
             Bench::Send { count } => Box::pin(send::run(count)).await,
+            Bench::History { messages, size } => Box::pin(history::run(messages, size)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Attack { only, seconds } => Box::pin(attack::run(only, seconds)).await,

@@ -3,16 +3,18 @@
 use std::{path::Path, sync::Arc};
 
 use starling_keys::{AccountKey, Certificate, DeviceChain, DeviceKey, StorageKey, chain::Joining};
+use starling_wire::{Body, Clock, Event, EventId, Text};
 
 use crate::{
-    ChatId, ChatKind, ContactState, EngineError, OpenError,
+    ChatId, ChatKind, ContactState, EngineError, OpenError, Via,
     contacts::Person,
     conversation::{ChatState, GroupEntry, group::GroupId},
     engine::Engine,
+    events::key as key_of,
     mls::{KeyPackages, Mls, seal_keys},
     node::now_ms,
     roster::Roster,
-    store::{ContactRow, GroupRow, ProfileDir, Store},
+    store::{AUTHORS, AuthorRow, CHATS, ContactRow, EventRow, GroupRow, ProfileDir, Store, TIMELINE},
     turn::{Now, Source},
 };
 
@@ -67,6 +69,53 @@ fn add_conversation(engine: &mut Engine, n: u32, is_contact: bool) -> Result<(),
         };
         engine.contacts.people.insert(account_id, Person { row, list: Some(chain), ..Person::new(&account_id, now) });
     }
+    Ok(())
+}
+
+/// Adds messages to the first conversation of a profile that nobody has open: in turns from both sides, a second apart, all read.
+///
+/// # Errors
+/// If the profile cannot be opened or written, or has no conversation.
+pub fn fill_history(dir: &Path, key: &StorageKey, messages: u32, size: usize) -> Result<(), OpenError> {
+    let store = Store::open(ProfileDir::lock(dir)?, key)?;
+    let engine = Engine::load(Arc::new(store), now_ms(), Source::from_system())?;
+    let (own, device, store) = (engine.account.id(), engine.account.device(), engine.store.clone());
+    let (chat, with) = {
+        let state = engine.conversations.chats.values().next().ok_or(EngineError::Identity)?;
+        (state.id, state.roster.others().next().ok_or(EngineError::Identity)?)
+    };
+    let mut row = engine.conversations.chats.get(&chat).map(|state| state.row.clone()).unwrap_or_default();
+    drop(engine);
+    let authors = [(own, device, true), (with, DeviceKey::from_seed(&seed(2, 0)).id(), false)];
+    let txn = store.begin()?;
+    for (number, (account, device, own)) in (1u32..).zip(authors) {
+        let author = AuthorRow {
+            account: account.as_bytes().to_vec(),
+            device: device.as_bytes().to_vec(),
+            tag: device.tag().to_vec(),
+            own,
+            ..AuthorRow::default()
+        };
+        txn.put(AUTHORS, &number.to_be_bytes(), &author)?;
+    }
+    let begin = now_ms().saturating_sub(1_000 * u64::from(messages));
+    for n in 0..messages {
+        let (number, (_, device, own)) = if n % 2 == 0 { (1, authors[0]) } else { (2, authors[1]) };
+        let clock = Clock::at(begin + 1_000 * u64::from(n));
+        let id = EventId { clock, device: device.tag(), sequence: u64::from(n / 2) + 1 };
+        let text = format!("{n:0size$}");
+        let via = if own { Via::Own } else { Via::Direct };
+        let body = Event::encode_body(&Body::Text(Text { text, ..Text::default() }));
+        txn.put(
+            TIMELINE,
+            &key_of(chat, id),
+            &EventRow { body, author: number, via: via.stored(), ..EventRow::default() },
+        )?;
+        (row.newest, row.read) = (clock.0, clock.0);
+    }
+    (row.last_sequence, row.sent_upto) = (u64::from(messages), u64::from(messages));
+    txn.put(CHATS, &chat.0, &row)?;
+    txn.commit()?;
     Ok(())
 }
 
