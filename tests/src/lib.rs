@@ -205,13 +205,12 @@ impl World {
     }
 
     pub fn starling(&self, profile: &str) -> Command {
-        let mut command = Command::new(program("starling"));
-        command
-            .args(["--no-mdns", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1", "--profile", profile, "--data-dir"])
-            .arg(self.dir.path().join("profiles"))
-            .env("XDG_RUNTIME_DIR", self.dir.path())
-            .env_remove("SSLKEYLOGFILE");
-        command
+        self.starter().starling(profile)
+    }
+
+    /// What starts programs for this world, for another thread.
+    pub fn starter(&self) -> Starter {
+        Starter { dir: self.dir.path().to_owned() }
     }
 
     /// Where a profile's programs log to: kept with `STARLING_TEST_KEEP=1`, filled with `STARLING_LOG=starling_node=debug`.
@@ -307,6 +306,25 @@ impl World {
         let lines = String::from_utf8(output.stdout).unwrap();
         let messages = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         messages.filter(|m| m["device_note"].is_null()).map(|m| m["text"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Starts programs for a world.
+#[derive(Clone, Debug)]
+pub struct Starter {
+    dir: PathBuf,
+}
+
+impl Starter {
+    /// A verb of a profile.
+    pub fn starling(&self, profile: &str) -> Command {
+        let mut command = Command::new(program("starling"));
+        command
+            .args(["--no-mdns", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1", "--profile", profile, "--data-dir"])
+            .arg(self.dir.join("profiles"))
+            .env("XDG_RUNTIME_DIR", &self.dir)
+            .env_remove("SSLKEYLOGFILE");
+        command
     }
 }
 

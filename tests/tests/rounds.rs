@@ -1,0 +1,293 @@
+//! Two accounts on several devices each, while devices are linked, removed and killed at random, the server too, and all of them write: in the end
+//! all devices have one history, nothing is lost or doubled, and who was removed reads nothing more.
+//!
+//! `STARLING_ROUNDS=10 STARLING_ROUNDS_SEED=7 cargo test -p starling-tests --test rounds -- --nocapture` says what happens in each round, and how
+//! long it takes until all agree.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use serde_json::Value;
+use starling_tests::{PATIENCE, Process, World};
+
+/// Devices of an account at a time.
+const MOST: usize = 4;
+/// What is looked at of a conversation.
+const HISTORY: usize = 100_000;
+
+/// A text that was written, and what its sender knows of it.
+#[derive(Clone)]
+struct Written {
+    text: String,
+    /// `send` has said that it is stored.
+    certain: bool,
+}
+
+/// What a device is doing.
+struct Device {
+    profile: String,
+    /// The other one's name.
+    to: &'static str,
+    id: String,
+    daemon: Mutex<Option<Process>>,
+    /// Nothing new is sent meanwhile.
+    paused: AtomicBool,
+    /// Taken while something is being sent.
+    sending: Mutex<()>,
+    /// How much had been written when it came.
+    since: usize,
+}
+
+struct Rounds {
+    world: World,
+    random: StdRng,
+    devices: Vec<Arc<Device>>,
+    /// Those that were removed, with how much had been written when all knew it.
+    removed: Vec<(Arc<Device>, Option<usize>)>,
+    written: Arc<Mutex<Vec<Written>>>,
+    /// How much had been written when all agreed last.
+    agreed: usize,
+    made: usize,
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+impl Device {
+    fn name(&self) -> &'static str {
+        if self.to == "@bob" { "alice" } else { "bob" }
+    }
+}
+
+/// Writes until it is stopped.
+fn write(
+    command: impl Fn(&str) -> std::process::Command,
+    device: &Device,
+    written: &Mutex<Vec<Written>>,
+    stop: &AtomicBool,
+) {
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if device.paused.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        }
+        let _sending = device.sending.lock().unwrap();
+        let place = {
+            let mut written = written.lock().unwrap();
+            let text = format!("{} {} {n}", device.profile, written.len());
+            written.push(Written { text, certain: false });
+            written.len() - 1
+        };
+        let text = written.lock().unwrap()[place].text.clone();
+        let output = starling_tests::run_to_end(command(&device.profile).args(["send", device.to, &text]));
+        written.lock().unwrap()[place].certain = output.status.success();
+        n += 1;
+    }
+}
+
+impl Rounds {
+    fn new(seed: u64) -> Self {
+        let world = World::of_friends();
+        let mut rounds = Self {
+            world,
+            random: StdRng::seed_from_u64(seed),
+            devices: Vec::new(),
+            removed: Vec::new(),
+            written: Arc::default(),
+            agreed: 0,
+            made: 0,
+        };
+        for name in ["alice", "bob"] {
+            let id = rounds.own_id(name);
+            rounds.add(name.to_owned(), name == "alice", id);
+        }
+        rounds
+    }
+
+    fn own_id(&self, profile: &str) -> String {
+        let lines = String::from_utf8(self.world.run(profile, &["device", "list", "--json"]).stdout).unwrap();
+        let list = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let own = list.into_iter().find(|device| device["this"] == true).unwrap();
+        own["device"].as_str().unwrap().to_owned()
+    }
+
+    fn add(&mut self, profile: String, of_alice: bool, id: String) {
+        let daemon = Mutex::new(Some(self.world.daemon(&profile)));
+        let to = if of_alice { "@bob" } else { "@alice" };
+        let since = self.written.lock().unwrap().len();
+        let (paused, sending) = (AtomicBool::new(false), Mutex::default());
+        self.devices.push(Arc::new(Device { profile, to, id, daemon, paused, sending, since }));
+    }
+
+    fn any(&mut self, fits: impl Fn(&Device) -> bool) -> Option<Arc<Device>> {
+        let fitting: Vec<_> = self.devices.iter().filter(|device| fits(device)).cloned().collect();
+        fitting.choose(&mut self.random).cloned()
+    }
+
+    /// Lets the devices write while something happens.
+    fn while_all_write(&mut self, happens: impl FnOnce(&mut Self)) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<JoinHandle<()>> = self.devices.iter().map(|device| self.writer(device, &stop)).collect();
+        happens(self);
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+    }
+
+    fn writer(&self, device: &Arc<Device>, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+        let (device, written, stop) = (device.clone(), self.written.clone(), stop.clone());
+        let start = self.world.starter();
+        std::thread::spawn(move || write(|profile| start.starling(profile), &device, &written, &stop))
+    }
+
+    /// Links another device, or does nothing where there are enough.
+    fn link(&mut self) -> String {
+        let Some(by) = self.any(|_| true) else { return String::new() };
+        if self.devices.iter().filter(|d| d.to == by.to).count() >= MOST {
+            return "nobody is linked: enough devices".into();
+        }
+        self.made += 1;
+        let profile = format!("{}-{}", by.name(), self.made);
+        let id = self.world.link(&by.profile, &profile);
+        let said = format!("{} links {profile}", by.profile);
+        self.add(profile, by.to == "@bob", id);
+        said
+    }
+
+    /// Removes a device by another of its account.
+    fn remove(&mut self) -> String {
+        let Some(gone) = self.any(|device| device.profile.contains('-')) else { return "nobody can be removed".into() };
+        let Some(by) = self.any(|d| d.to == gone.to && d.id != gone.id) else { return String::new() };
+        let output = self.world.run(&by.profile, &["device", "remove", &gone.id]);
+        let code = output.status.code().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(code == 0 || code == 3, "{} removes {}: {code} {error}", by.profile, gone.profile);
+        gone.paused.store(true, Ordering::Relaxed);
+        drop(gone.sending.lock().unwrap());
+        // What it wrote last may count or not, but for all the same.
+        let (mut written, own) = (self.written.lock().unwrap(), format!("{} ", gone.profile));
+        let last = &mut written[self.agreed..];
+        last.iter_mut().filter(|w| w.text.starts_with(&own)).for_each(|w| w.certain = false);
+        drop(written);
+        self.devices.retain(|device| device.id != gone.id);
+        let said = format!("{} removes {} ({code})", by.profile, gone.profile);
+        self.removed.push((gone, None));
+        said
+    }
+
+    /// `kill -9` of a device, in whatever it does, and a new start.
+    fn kill(&mut self) -> String {
+        let Some(device) = self.any(|_| true) else { return String::new() };
+        let mut daemon = device.daemon.lock().unwrap();
+        daemon.as_mut().unwrap().kill();
+        device.paused.store(true, Ordering::Relaxed);
+        // What was being sent goes on as a node of its own.
+        drop(device.sending.lock().unwrap());
+        *daemon = Some(self.world.daemon(&device.profile));
+        device.paused.store(false, Ordering::Relaxed);
+        format!("{} is killed", device.profile)
+    }
+
+    fn kill_server(&mut self) -> String {
+        self.world.restart_rendezvous();
+        "the server is killed".into()
+    }
+
+    fn texts(&self, device: &Device) -> Vec<String> {
+        self.world.texts(&device.profile, device.to, HISTORY)
+    }
+
+    /// What keeps the devices from having one history, if anything does.
+    fn difference(&self) -> Option<String> {
+        let written = self.written.lock().unwrap().clone();
+        let newest = self.devices.iter().map(|d| d.since).max().unwrap_or_default();
+        let place = |text: &String| written.iter().position(|w| w.text == *text);
+        let mut common: Option<(String, Vec<String>)> = None;
+        for device in &self.devices {
+            let seen = self.texts(device);
+            let known: BTreeSet<&String> = seen.iter().collect();
+            if known.len() != seen.len() {
+                return Some(format!("{} has something twice", device.profile));
+            }
+            if let Some(lost) = written[device.since..].iter().find(|w| w.certain && !known.contains(&w.text)) {
+                return Some(format!("{} lacks “{}”", device.profile, lost.text));
+            }
+            let late: Vec<String> = seen.into_iter().filter(|text| place(text).is_none_or(|at| at >= newest)).collect();
+            match &common {
+                None => common = Some((device.profile.clone(), late)),
+                Some((first, expected)) if *expected != late => {
+                    let only =
+                        |a: &[String], b: &[String]| a.iter().filter(|t| !b.contains(t)).cloned().collect::<Vec<_>>();
+                    let (here, there) = (only(expected, &late), only(&late, expected));
+                    return Some(format!("only {first} has {here:?}; only {} has {there:?}", device.profile));
+                }
+                Some(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Waits until all devices have one history; how long that took.
+    fn agree(&mut self, what: &str) -> Duration {
+        self.agreed = self.written.lock().unwrap().len();
+        let start = Instant::now();
+        while let Some(difference) = self.difference() {
+            assert!(start.elapsed() < PATIENCE, "{what}: {difference}");
+            if start.elapsed() > Duration::from_secs(5) {
+                println!("after {:?}: {difference}", start.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        start.elapsed()
+    }
+
+    /// Those who were removed read nothing of what is written now.
+    fn nothing_is_read_after_a_removal(&mut self, round: u64) {
+        for device in self.devices.clone() {
+            let text = format!("{} after round {round}", device.profile);
+            let sent = self.world.run(&device.profile, &["send", device.to, &text]);
+            self.written.lock().unwrap().push(Written { text, certain: sent.status.success() });
+        }
+        self.agree(&format!("after round {round}"));
+        for (device, known) in &mut self.removed {
+            let upto = *known.get_or_insert(self.written.lock().unwrap().len() - self.devices.len());
+            let secret: Vec<String> = self.written.lock().unwrap()[upto..].iter().map(|w| w.text.clone()).collect();
+            let read = self.world.texts(&device.profile, device.to, HISTORY);
+            let leaked: Vec<&String> = read.iter().filter(|text| secret.contains(text)).collect();
+            assert!(leaked.is_empty(), "{} was removed and reads {leaked:?}", device.profile);
+        }
+    }
+}
+
+#[test]
+fn devices_are_linked_removed_and_killed_while_all_write() {
+    let (count, seed) = (number("STARLING_ROUNDS", 5), number("STARLING_ROUNDS_SEED", 1));
+    let mut rounds = Rounds::new(seed);
+    for round in 0..count {
+        let mut said = Vec::new();
+        rounds.while_all_write(|rounds| {
+            for _ in 0..2 {
+                said.push(match rounds.random.random_range(0..8) {
+                    0..3 => rounds.link(),
+                    3..5 => rounds.remove(),
+                    5..7 => rounds.kill(),
+                    _ => rounds.kill_server(),
+                });
+            }
+        });
+        let took = rounds.agree(&format!("seed {seed}, round {round}, {said:?}"));
+        let texts = rounds.written.lock().unwrap().len();
+        println!("round {round}: {}; {texts} texts; all agree after {:.1} s", said.join(", "), took.as_secs_f64());
+        rounds.nothing_is_read_after_a_removal(round);
+    }
+}
