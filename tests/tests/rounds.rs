@@ -17,7 +17,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::Value;
-use starling_tests::{PATIENCE, Process, World};
+use starling_tests::{PATIENCE, Process, World, until};
 
 /// Devices of an account at a time.
 const MOST: usize = 4;
@@ -47,12 +47,20 @@ struct Device {
     since: usize,
 }
 
+/// A device that was removed.
+struct Removed {
+    device: Arc<Device>,
+    /// The command has said that it is done, not that it waits for the server.
+    done: bool,
+    /// How much had been written when it was removed for all.
+    since: Option<usize>,
+}
+
 struct Rounds {
     world: World,
     random: StdRng,
     devices: Vec<Arc<Device>>,
-    /// Those that were removed, with how much had been written when all knew it.
-    removed: Vec<(Arc<Device>, Option<usize>)>,
+    removed: Vec<Removed>,
     written: Arc<Mutex<Vec<Written>>>,
     /// How much had been written when all agreed last.
     agreed: usize,
@@ -172,6 +180,10 @@ impl Rounds {
         let code = output.status.code().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(code == 0 || code == 3, "{} removes {}: {code} {error}", by.profile, gone.profile);
+        let list = self.world.run(&by.profile, &["device", "list", "--json"]).stdout;
+        if code == 3 && String::from_utf8(list).unwrap().contains(&gone.id) {
+            return format!("{} cannot remove {}: {error}", by.profile, gone.profile);
+        }
         gone.paused.store(true, Ordering::Relaxed);
         drop(gone.sending.lock().unwrap());
         // What it wrote last may count or not, but for all the same.
@@ -181,7 +193,7 @@ impl Rounds {
         drop(written);
         self.devices.retain(|device| device.id != gone.id);
         let said = format!("{} removes {} ({code})", by.profile, gone.profile);
-        self.removed.push((gone, None));
+        self.removed.push(Removed { device: gone, done: code == 0, since: None });
         said
     }
 
@@ -243,9 +255,6 @@ impl Rounds {
         let start = Instant::now();
         while let Some(difference) = self.difference() {
             assert!(start.elapsed() < PATIENCE, "{what}: {difference}");
-            if start.elapsed() > Duration::from_secs(5) {
-                println!("after {:?}: {difference}", start.elapsed());
-            }
             std::thread::sleep(Duration::from_millis(200));
         }
         start.elapsed()
@@ -253,14 +262,23 @@ impl Rounds {
 
     /// Those who were removed read nothing of what is written now.
     fn nothing_is_read_after_a_removal(&mut self, round: u64) {
+        for removed in self.removed.iter().filter(|removed| !removed.done && removed.since.is_none()) {
+            // What waits for the server is done soon: until then it may still read.
+            let other = &removed.device.to[1..];
+            until("the removal, at the other account", || {
+                let contacts = self.world.json(other, &["rpc", "contacts"]);
+                let devices = contacts[0]["devices"].as_array().unwrap();
+                (!devices.contains(&removed.device.id.as_str().into())).then_some(())
+            });
+        }
         for device in self.devices.clone() {
             let text = format!("{} after round {round}", device.profile);
             let sent = self.world.run(&device.profile, &["send", device.to, &text]);
             self.written.lock().unwrap().push(Written { text, certain: sent.status.success() });
         }
         self.agree(&format!("after round {round}"));
-        for (device, known) in &mut self.removed {
-            let upto = *known.get_or_insert(self.written.lock().unwrap().len() - self.devices.len());
+        for Removed { device, since, .. } in &mut self.removed {
+            let upto = *since.get_or_insert(self.written.lock().unwrap().len() - self.devices.len());
             let secret: Vec<String> = self.written.lock().unwrap()[upto..].iter().map(|w| w.text.clone()).collect();
             let read = self.world.texts(&device.profile, device.to, HISTORY);
             let leaked: Vec<&String> = read.iter().filter(|text| secret.contains(text)).collect();
