@@ -135,8 +135,13 @@ impl Conversations {
                     let listed = dir.account.list().is_some_and(|l| l.device(&m.device).is_some());
                     m.account == dir.account.id() && !listed
                 };
-                let due = match self.active_group(dir, chat.id).and_then(|g| self.groups.get(&g)) {
-                    Some(group) if group.members.iter().any(is_removed) => turn.now(),
+                // Also where an older group is written to, as the newer one has such a device: the older one lacks devices.
+                let voids = |active| {
+                    let since = self.groups_of(chat).skip_while(move |(_, group)| group.id != active);
+                    since.into_iter().any(|(_, group)| group.members.iter().any(is_removed))
+                };
+                let due = match self.active_group(dir, chat.id) {
+                    Some(active) if voids(active) => turn.now(),
                     Some(_) => later,
                     // One is made at once; if that fails, it is tried again.
                     None => turn.now() + NO_GROUP_AGAIN_MS,

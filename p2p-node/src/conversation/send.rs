@@ -148,7 +148,7 @@ impl Conversations {
     }
 
     /// The groups of a conversation that are there, oldest first.
-    fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
+    pub(super) fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
         let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
         ids.filter_map(|g| self.groups.get(&g)).enumerate()
     }

@@ -94,6 +94,18 @@ fn a_call_that_a_removed_device_has_handed_over_no_longer_rings() {
     }
 }
 
+#[test]
+fn after_a_removal_nobody_waits_for_messages_though_an_older_group_is_there() {
+    let (mut world, alice, laptop, bob) = three(924);
+    let phone = world.linked(bob);
+    world.pass(10_000);
+    // The conversation's first group has neither: it is older than both devices.
+    remove(&mut world, alice, laptop);
+    world.say(alice, bob, "to all who are left");
+    world.pass(3_000);
+    assert_eq!(world.seen(phone, alice), ["alice: to all who are left"]);
+}
+
 /// The texts of a conversation.
 fn texts(world: &mut World, who: Who, other: Who) -> Vec<String> {
     world.messages(who, other).into_iter().map(|m| m.text).collect()
