@@ -41,7 +41,8 @@ pub async fn devices(global: &Global, command: Devices) -> CliResult {
         return join(global, &code, &rendezvous, keyring).await;
     }
     let (_, client) = node_of(global).await?;
-    if client.is_own() {
+    // A node that was started a moment ago is not online yet, and all but the list need our home.
+    if client.is_own() || !matches!(command, Devices::List) {
         wait_registered(global, &client).await?;
     }
     match command {
