@@ -13,7 +13,8 @@ use starling_keys::{
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
-    Batch, Body, Candidate, Clock, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb, Signal, Text,
+    Batch, Beacon, Body, Candidate, Clock, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb, Signal,
+    Text,
     direct::{Ack, DirectFrame, Entry},
     inbox::{InboxBody, InboxItem, Known},
     link::{LinkAnswer, LinkRequest},
@@ -179,6 +180,16 @@ fn contents_of_log_entries() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(content) = LogContent::from_bytes(mutated(&valid, input).into()) {
             assert_eq!(LogContent::from_bytes(content.to_bytes().into()), Ok(content));
+        }
+    });
+}
+
+#[test]
+fn beacons() {
+    let valid = Beacon::Followed([7; 32]).to_bytes();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(beacon) = Beacon::from_bytes(mutated(&valid, input).into()) {
+            assert_eq!(Beacon::from_bytes(beacon.to_bytes().into()), Ok(beacon));
         }
     });
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Frame, Setting, limits::MAX_DIRECT_FRAME};
+use crate::{Frame, SealedBeacon, Setting, limits::MAX_DIRECT_FRAME};
 
 /// One frame. Parts that are absent are empty; a frame may carry several.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -28,6 +28,9 @@ pub struct DirectFrame {
     /// Between devices of one account: [`crate::history::HistoryMessage`]s, each sealed to the receiving device.
     #[prost(bytes = "bytes", repeated, tag = "7")]
     pub history: Vec<Bytes>,
+    /// Which commits the sender has followed.
+    #[prost(message, repeated, tag = "8")]
+    pub beacons: Vec<SealedBeacon>,
 }
 
 impl Frame for DirectFrame {

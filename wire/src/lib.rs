@@ -3,6 +3,7 @@
 //! Sans-I/O: bytes in, values out; no sockets, tasks or clocks. Messages are protocol buffers (proto3), so an older peer ignores fields and
 //! variants that it does not know. Sizes are checked before anything is decoded. `docs/protocol.md` describes the same for other clients.
 
+mod beacon;
 mod candidate;
 pub mod direct;
 mod event;
@@ -22,6 +23,7 @@ pub mod snapshot;
 #[cfg(feature = "streams")]
 pub mod streams;
 
+pub use beacon::{Beacon, BeaconError, SealedBeacon};
 pub use candidate::{Candidate, CandidateError, LogContent};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
