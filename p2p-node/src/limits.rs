@@ -58,6 +58,12 @@ pub const READ_ENDED_MS: u64 = 86_400_000;
 pub const PARENT_LIFE_MS: u64 = 7 * 86_400_000;
 /// Bytes that are kept of one such state, with its commits. It is some 20 KB for two devices, and grows with the members; a larger one is not kept.
 pub const MAX_PARENT_BYTES: usize = 1024 * 1024;
+/// Commits that one member, or a group's logs, may have us judge or send in this time because of a fork; each costs some milliseconds …
+pub const MAX_BEACON_WORK: u32 = 64;
+/// … and the time.
+pub const BEACON_WORK_MS: u64 = 3_600_000;
+/// Messages that cannot be read make us compare epochs with a member at most this often.
+pub const ASK_AGAIN_MS: u64 = 10_000;
 /// A commit that was refused so often, as there were commits in the log that we had not read, is stored behind them.
 pub const MAX_COMMIT_REFUSALS: u8 = 3;
 /// Our keys in a group are renewed after so many entries …

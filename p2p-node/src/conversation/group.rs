@@ -8,7 +8,7 @@ use starling_keys::{AccountId, Certificate, DeviceId, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
 use zeroize::Zeroizing;
 
-use super::{group_state::GroupState, group_store::Unsaved};
+use super::{fork::Forks, group_state::GroupState, group_store::Unsaved};
 use crate::{
     limits::READ_ENDED_MS,
     mls::{GroupError, LiveGroup},
@@ -119,6 +119,7 @@ pub struct GroupEntry {
     pub readers: u32,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
+    pub forks: Forks,
     pub(super) unsaved: Unsaved,
 }
 
@@ -150,6 +151,7 @@ impl GroupEntry {
             append_most: crate::limits::APPEND_ENTRIES,
             readers: 0,
             logs: Vec::new(),
+            forks: Forks::default(),
             unsaved: Unsaved::default(),
         }
     }
@@ -199,6 +201,13 @@ impl GroupEntry {
         self.logs = stays;
         self.unsaved.logs.extend(left.iter().map(|log| log.epoch));
         left
+    }
+
+    /// A log is read once more, after it was left.
+    pub fn put_log(&mut self, log: LogRow) {
+        self.unsaved.logs.insert(log.epoch);
+        let at = self.logs.partition_point(|other| other.epoch < log.epoch);
+        self.logs.insert(at, log);
     }
 
     /// A log is not there any more.

@@ -81,6 +81,7 @@ pub fn commit_of(content: Vec<u8>) -> Option<Bytes> {
     Some(match LogContent::from_bytes(content.into()).ok()? {
         LogContent::Candidate(candidate) => candidate.commit,
         LogContent::Message(message) => message,
+        LogContent::Beacon(_) => return None,
     })
 }
 
@@ -139,18 +140,18 @@ impl OpenGroup<'_> {
         Ok(())
     }
 
-    /// A commit stands in the log of the current epoch, and no valid one before it.
-    pub fn follow(&mut self, turn: &Turn<'_>, commit: &Bytes) -> Result<Followed, EngineError> {
+    /// A commit stands in the log of the current epoch, and no valid one before it; or a member was `told` that another has followed it.
+    pub fn follow(&mut self, turn: &Turn<'_>, commit: &Bytes, told: bool) -> Result<Followed, EngineError> {
         if self.is_pending(commit) {
             let author = self.state.live.leaf();
-            self.keep_parent(turn, commit, author)?;
+            self.keep_parent(turn, commit, author, told)?;
             self.adopt_pending();
             self.entry.row.updated_ms = turn.wall();
             return Ok(Followed::Yes);
         }
         match self.state.live.judge(commit) {
             Judged::Valid(next, author) => {
-                self.keep_parent(turn, commit, author)?;
+                self.keep_parent(turn, commit, author, told)?;
                 self.state.live = *next;
                 self.forget_pending();
                 let log = self.state.log()?;
@@ -176,7 +177,7 @@ impl OpenGroup<'_> {
         self.enter_epoch(pending.next);
     }
 
-    fn forget_pending(&mut self) -> Option<PendingCommit> {
+    pub(super) fn forget_pending(&mut self) -> Option<PendingCommit> {
         let pending = self.state.pending.take();
         self.entry.unsaved.pending |= pending.is_some();
         self.entry.has_pending = false;
@@ -184,7 +185,7 @@ impl OpenGroup<'_> {
     }
 
     /// After a commit: a new log.
-    fn enter_epoch(&mut self, log: LogRow) {
+    pub(super) fn enter_epoch(&mut self, log: LogRow) {
         (self.entry.committing, self.entry.refusals, self.entry.behind) = (false, 0, false);
         self.entry.unsaved.logs.insert(log.epoch);
         self.entry.logs.push(log);

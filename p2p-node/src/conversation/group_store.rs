@@ -49,7 +49,7 @@ pub(super) fn value(state: &[u8], epochs: &[EpochRow]) -> GroupValue {
 }
 
 /// The rows for an encryption state.
-fn epochs(value: &GroupValue) -> Vec<EpochRow> {
+pub(super) fn epochs(value: &GroupValue) -> Vec<EpochRow> {
     value.past.iter().map(|(epoch, data)| EpochRow { epoch: *epoch, data: data.to_vec() }).collect()
 }
 

@@ -6,7 +6,7 @@ mod authors;
 pub mod commands;
 mod context;
 mod cut;
-mod fork;
+pub mod fork;
 pub mod group;
 mod group_homes;
 pub mod group_state;

@@ -26,6 +26,7 @@ impl Conversations {
                 }
                 self.append_failed(turn, &appended);
             }
+            LogPending::Announce(id, epoch) => self.not_announced(turn, (id, epoch), None),
             LogPending::Trim(trimming) => self.not_trimmed(&trimming),
         }
     }
@@ -52,6 +53,9 @@ impl Conversations {
                 self.on_appended_behind(turn, cx, &appended, &behind)?;
             }
             (LogPending::Trim(trimming), _) => self.trimmed(turn, trimming)?,
+            (LogPending::Announce(id, epoch), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
+                self.on_announced(id, epoch);
+            }
             // Won or lost, the log says it: the first commit that counts is ours or another's.
             (LogPending::Commit(id), ResponseBody::Appended(_)) => self.log_stopped(turn, cx, id, false),
             (LogPending::Commit(id), ResponseBody::Behind(behind)) if behind.last == 0 => {
@@ -77,6 +81,10 @@ impl Conversations {
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::Trim(trimming) => self.trimmed(turn, trimming)?,
+            LogPending::Announce(id, epoch) => {
+                self.not_announced(turn, (id, epoch), Some(refused));
+                cx.homes.retry_later(turn, refused);
+            }
             LogPending::Read(id, epoch)
                 if refused.reason == Refusal::NotFound && self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) =>
             {

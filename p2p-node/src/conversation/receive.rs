@@ -133,6 +133,9 @@ impl Conversations {
                 // It must be taken again once we are there.
                 self.seen.forget(message);
                 self.read_log_again(turn, cx, id);
+                if let Some(device) = from {
+                    self.suspect_fork(turn, device, id);
+                }
             }
             Processed::Own => return Ok(Taken::Own),
             Processed::Duplicate => {
@@ -140,8 +143,14 @@ impl Conversations {
                     turn.facts([EventFact::AckDue { device, chat, group: id }]);
                 }
             }
-            Processed::TooOld => tracing::debug!("a message of an epoch that is gone"),
-            Processed::Garbage => tracing::debug!("a message that is not valid"),
+            processed @ (Processed::TooOld | Processed::Garbage) => {
+                tracing::debug!(?processed, "a message that cannot be read");
+                if let Some(device) = from {
+                    // It may be one of an epoch that we come to, or come back to, when a fork is healed.
+                    self.seen.forget(message);
+                    self.suspect_fork(turn, device, id);
+                }
+            }
         }
         Ok(Taken::Nothing)
     }

@@ -74,6 +74,9 @@ fn outbox_event(event: &Event) -> OutboxEvent {
     OutboxEvent { id: event.id.to_bytes().to_vec(), body: Event::encode_body(&event.body) }
 }
 
+/// In an entry of the outbox: it was encrypted for an epoch that was left for another. No group has messages in this one.
+pub const LOST_EPOCH: u64 = 0;
+
 /// The key of an outbox row.
 pub fn outbox_key(chat: ChatId, first: u64) -> Vec<u8> {
     [&chat.0[..], &first.to_be_bytes()].concat()
@@ -422,7 +425,7 @@ impl Conversations {
         let stale: Vec<u64> = state
             .outbox
             .iter()
-            .filter(|i| i.group != active || i.epoch + (PAST_EPOCHS as u64) < epoch)
+            .filter(|i| i.group != active || i.epoch == LOST_EPOCH || i.epoch + (PAST_EPOCHS as u64) < epoch)
             .map(|i| i.first)
             .collect();
         for first in stale {

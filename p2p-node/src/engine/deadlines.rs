@@ -21,7 +21,7 @@ enum Wake {
     Chat(ChatId),
     /// An event that was stamped ahead.
     Held(ChatId),
-    /// A commit that the home has refused for now.
+    /// A commit, or what is said of one, that the home has refused for now.
     Group(GroupId),
     /// What was not acknowledged is sent again.
     Link(DeviceId),
@@ -113,7 +113,8 @@ impl Engine {
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };
-            let waits = |g: &&GroupEntry| g.committing && g.has_pending && g.retry_at > turn.now();
+            let has_more = |g: &GroupEntry| (g.committing && g.has_pending) || g.announces();
+            let waits = |g: &&GroupEntry| has_more(g) && g.retry_at > turn.now();
             let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), renewal_due(&self.counters, entry));
             self.deadlines.wakes.set(Wake::Group(group), retry);
             self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());

@@ -167,6 +167,8 @@ impl Engine {
     fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
         self.tell_all_settings(turn, &device);
         self.history_link_up(turn, device)?;
+        let (conversations, mut cx) = self.conversing();
+        conversations.beacons_to(turn, &mut cx, device);
         for chat in self.conversations.chats_of(self.directory(), &device) {
             let (conversations, mut cx) = self.conversing();
             conversations.read_again(turn, &mut cx, chat);

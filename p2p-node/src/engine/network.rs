@@ -53,6 +53,7 @@ impl Engine {
         for entry in &frame.entries {
             conversations.on_direct_entry(turn, &mut cx, device, entry)?;
         }
+        conversations.on_direct_beacons(turn, &mut cx, device, &frame.beacons)?;
         for ack in &frame.acks {
             conversations.on_ack(turn, &mut cx, device, &ack.group, ack.upto)?;
         }

@@ -5,9 +5,10 @@ use starling_wire::{
     rendezvous::{Refusal, RequestBody},
 };
 
-use super::{HomeState, Homes, Pending};
+use super::{HomeState, Homes, LogPending, Pending};
 use crate::{
     limits::RETRY_REFUSED_MS,
+    mls::GroupId,
     net::{HomeId, NetCommand, WorkFor},
     turn::{Effect, Turn},
 };
@@ -60,6 +61,18 @@ impl Homes {
         if let Some(state) = self.servers.get_mut(&home) {
             state.insert(id, pending.into());
             turn.emit(Effect::Net(NetCommand::RequestWithWork(home, id, puzzle, work)));
+        }
+    }
+
+    /// Answers about the logs of a group in epochs after this one mean nothing any more, but for appends, which the log has taken all the same.
+    pub fn forget_log_requests(&mut self, home: HomeId, group: GroupId, epoch: u64) {
+        let is_lost = |pending: &Pending| match pending {
+            Pending::Log(LogPending::Read(id, read)) => *id == group && *read > epoch,
+            Pending::Log(LogPending::Commit(id)) => *id == group,
+            _ => false,
+        };
+        if let Some(state) = self.servers.get_mut(&home) {
+            state.pending.retain(|_, pending| !is_lost(pending));
         }
     }
 

@@ -120,6 +120,8 @@ pub enum LogPending {
     Append(Appended),
     /// A commit that wants to win.
     Commit(GroupId),
+    /// What we have followed from an epoch, in the log of those who have followed something else.
+    Announce(GroupId, u64),
     /// Entries of a log to delete.
     Trim(Trimming),
 }

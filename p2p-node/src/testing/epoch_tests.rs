@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The group of two people's conversation, as one of them has it.
-fn group(world: &mut World, who: Who, other: Who) -> GroupId {
+pub(super) fn group(world: &mut World, who: Who, other: Who) -> GroupId {
     let chat = world.chat(who, other);
     let mut group = None;
     world.modified(who, |engine, _| group = engine.active_group(chat));
@@ -21,7 +21,7 @@ fn group(world: &mut World, who: Who, other: Who) -> GroupId {
 }
 
 /// Somebody renews their keys now; the commit goes out when the world goes on.
-fn begin_renewal(world: &mut World, who: Who, other: Who) {
+pub(super) fn begin_renewal(world: &mut World, who: Who, other: Who) {
     let chat = world.chat_id(who, other);
     world.begin_modified(who, |engine, turn| {
         let id = engine.active_group(chat).unwrap();
@@ -36,7 +36,7 @@ fn begin_renewal(world: &mut World, who: Who, other: Who) {
 }
 
 /// An entry is appended to the log, as a candidate or not.
-fn append(world: &mut World, who: Who, other: Who, candidate: bool, content: &LogContent) {
+pub(super) fn append(world: &mut World, who: Who, other: Who, candidate: bool, content: &LogContent) {
     let chat = world.chat_id(who, other);
     world.modified(who, |engine, turn| {
         let group = engine.active_group(chat).unwrap();
@@ -49,7 +49,7 @@ fn append(world: &mut World, who: Who, other: Who, candidate: bool, content: &Lo
 }
 
 /// The commit of somebody that waits to win.
-fn pending_commit(world: &mut World, who: Who, other: Who) -> Bytes {
+pub(super) fn pending_commit(world: &mut World, who: Who, other: Who) -> Bytes {
     let chat = world.chat_id(who, other);
     let mut commit = None;
     world.begin_modified(who, |engine, turn| {
@@ -59,17 +59,17 @@ fn pending_commit(world: &mut World, who: Who, other: Who) -> Bytes {
     commit.unwrap()
 }
 
-fn commit_of(group: &OpenGroup<'_>) -> Bytes {
+pub(super) fn commit_of(group: &OpenGroup<'_>) -> Bytes {
     let content = group.entry.current_keys().unwrap().open_entry(group.pending().unwrap()).unwrap();
     group_state::commit_of(content).unwrap()
 }
 
-fn candidate(commit: &[u8]) -> LogContent {
+pub(super) fn candidate(commit: &[u8]) -> LogContent {
     LogContent::Candidate(Candidate { commit: Bytes::copy_from_slice(commit) })
 }
 
 /// Both are in one epoch of one group, and each reads what the other writes.
-fn go_on(world: &mut World, a: Who, b: Who) {
+pub(super) fn go_on(world: &mut World, a: Who, b: Who) {
     for (n, (from, to)) in [(a, b), (b, a)].into_iter().enumerate() {
         let text = format!("still there? {n} {}", world.now.wall_ms);
         world.say(from, to, &text);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +26,7 @@ use starling_wire::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use super::liar::Liar;
 use crate::{
     AccountLink, NewDevice, NewProfile, Origin, ProfileDir, Rights,
     account::link::Candidate,
@@ -37,6 +38,7 @@ use crate::{
     call_media::{CallCommand, CallInput},
     create_profile,
     engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input},
+    mls::GroupId,
     net::{HomeId, NetCommand, NetEvent},
     store::{
         CHATS, CONTACTS, ChatRow, ContactRow, IdentityRow, MEMBERS, META, MemberRow, Reading, Store, Table, prefix,
@@ -97,10 +99,14 @@ pub struct World {
     wires: BTreeMap<Wire, VecDeque<Packet>>,
     /// Direct connections can be made.
     pub direct: bool,
+    /// Those who are connected with nobody, whatever is possible.
+    pub apart: BTreeSet<Who>,
     pub now: Now,
     rng: SmallRng,
     /// What the server's answers pass through on their way: a server that lies.
     pub lie: Option<Lie>,
+    /// A server that shows each device a log of its own.
+    pub liar: Option<Liar>,
     /// What the server was asked to put into inboxes.
     pub appended: Vec<InboxAppend>,
 }
@@ -127,9 +133,11 @@ impl World {
             phrases: BTreeMap::new(),
             wires: BTreeMap::new(),
             direct: true,
+            apart: BTreeSet::new(),
             now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
             rng: SmallRng::seed_from_u64(seed),
             lie: None,
+            liar: None,
             appended: Vec::new(),
         };
         world.start_server();
@@ -374,7 +382,8 @@ impl World {
             for other in 0..who {
                 let wants = |a: &Person, b: &Person| a.targets.contains(&b.device);
                 let (a, b) = (&self.people[who], &self.people[other]);
-                let wanted = wants(a, b) && wants(b, a);
+                let apart = self.apart.contains(&who) || self.apart.contains(&other);
+                let wanted = wants(a, b) && wants(b, a) && !apart;
                 if wanted && self.direct && !a.links.contains(&other) {
                     let (device_a, device_b) = (a.device, b.device);
                     self.people[who].links.push(other);
@@ -454,7 +463,11 @@ impl World {
             if let RequestBody::InboxAppend(append) = &ask {
                 self.appended.push(append.clone());
             }
-            self.put(Wire::ToServer(who), Packet::Request(Box::new(Request { id, body: Some(ask) })));
+            let request = Request { id, body: Some(ask) };
+            if let Some(liar) = &mut self.liar {
+                liar.on_request(who, &request);
+            }
+            self.put(Wire::ToServer(who), Packet::Request(Box::new(request)));
         }
     }
 
@@ -465,11 +478,21 @@ impl World {
                 self.answered(who, response);
             }
         }
+        let pushes = self.liar.as_mut().map(Liar::pushes).unwrap_or_default();
+        for (who, response) in pushes {
+            if self.people[who].session.is_some() {
+                let input = Input::Net(NetEvent::Home(self.home.peer, response));
+                self.put(Wire::FromServer(who), Packet::In(Box::new(input)));
+            }
+        }
     }
 
     fn answered(&mut self, who: Who, mut response: Response) {
         if let Some(lie) = &mut self.lie {
             lie(who, &mut response);
+        }
+        if let Some(liar) = &mut self.liar {
+            liar.on_response(who, &mut response);
         }
         let home: HomeId = self.home.peer;
         self.put(Wire::FromServer(who), Packet::In(Box::new(Input::Net(NetEvent::Home(home, response)))));
@@ -765,6 +788,17 @@ impl World {
         let chat = self.chat(who, other);
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         engine.active_group(chat).and_then(|id| engine.conversations.groups.get(&id)).map_or(0, |g| g.epoch())
+    }
+
+    /// The log that somebody writes into in a group.
+    pub fn log_address(&self, who: Who, group: GroupId) -> [u8; 32] {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        engine.conversations.groups.get(&group).unwrap().current_keys().unwrap().address
+    }
+
+    /// Whether two have a direct connection.
+    pub fn are_connected(&self, a: Who, b: Who) -> bool {
+        self.people[a].links.contains(&b)
     }
 
     /// The devices of an account, as somebody knows them now.

@@ -1,4 +1,64 @@
 //! Forks: a server that gives two members different winners splits a group. Each is in an epoch that the other has not, until they compare what
 //! they have followed, and all go on from the commit that comes first in an order that is the same for everybody.
 
+mod announce;
+mod beacons;
+mod heal;
 mod parents;
+
+pub use beacons::Teller;
+
+use std::collections::HashMap;
+
+use starling_keys::{DeviceId, StorageKey};
+
+use crate::{
+    conversation::group::{GroupEntry, GroupId},
+    limits::{BEACON_WORK_MS, MAX_BEACON_WORK},
+};
+
+/// What a group keeps in memory of forks.
+#[derive(Default)]
+pub struct Forks {
+    /// How often each device, or a log, has made us judge or send a commit, since a time.
+    work: HashMap<Option<DeviceId>, u32>,
+    since_ms: u64,
+    /// Messages that cannot be read make us ask not before this time.
+    ask_at: u64,
+    /// A log is asked to take what we have followed.
+    pub announcing: bool,
+}
+
+impl Forks {
+    /// Whether a device that is a member, or a log, may make us do work now, in steady time.
+    fn may_work(&mut self, from: Option<DeviceId>, now: u64) -> bool {
+        if self.since_ms.saturating_add(BEACON_WORK_MS) <= now {
+            self.work.clear();
+            self.since_ms = now;
+        }
+        let done = self.work.entry(from).or_default();
+        *done = done.saturating_add(1);
+        *done <= MAX_BEACON_WORK
+    }
+}
+
+/// How beacons of an epoch are sealed.
+struct BeaconKey {
+    key: StorageKey,
+    place: Vec<u8>,
+}
+
+impl BeaconKey {
+    /// By the exporter secret of the epoch.
+    fn new(group: &GroupId, epoch: u64, secret: &[u8]) -> Option<Self> {
+        let key = StorageKey::from_bytes(secret.try_into().ok()?).derive("beacons");
+        Some(Self { key, place: [&group[..], &epoch.to_be_bytes()].concat() })
+    }
+
+    /// The key of an epoch of a group that is the current one, or is kept.
+    fn of(entry: &GroupEntry, epoch: u64) -> Option<Self> {
+        let current = entry.current_log().filter(|log| log.epoch == epoch).map(|log| &log.secret);
+        let secret = current.or_else(|| entry.parent(epoch).map(|mark| &mark.secret))?;
+        Self::new(&entry.id, epoch, secret)
+    }
+}

@@ -1,9 +1,14 @@
 //! The states from which commits were followed. They are kept for a time, each in a row of its own, so that another commit can be followed from them.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use crate::{
-    conversation::{group::GroupEntry, group_state::OpenGroup, group_store::epoch_key},
+    conversation::{
+        group::GroupEntry,
+        group_state::{OpenGroup, PendingCommit},
+        group_store::{epoch_key, epochs},
+    },
     limits::{MAX_PARENT_BYTES, PARENT_LIFE_MS},
     mls::PAST_EPOCHS,
     store::{PARENTS, ParentMark, ParentRow, StoreError},
@@ -22,29 +27,28 @@ impl OpenGroup<'_> {
         turn: &Turn<'_>,
         commit: &Bytes,
         author: u32,
+        told: bool,
     ) -> Result<(), EngineError> {
         let Some(log) = self.entry.current_log() else { return Ok(()) };
         let (epoch, secret) = (log.epoch, log.secret.clone());
         let own = self.state.pending.as_ref().filter(|_| !self.is_pending(commit));
+        let value = self.state.live.value()?;
         let row = ParentRow {
-            own: own.map(|own| own.row()),
-            state: self.state.live.value()?.state.to_vec(),
+            own: own.map(PendingCommit::row),
+            state: value.state.to_vec(),
+            past: epochs(&value),
             commit: commit.clone(),
             since_update: self.state.since_update,
             updated_ms: self.entry.row.updated_ms,
         };
-        let of_own = row.own.iter().map(|own| {
-            let past: usize = own.past.iter().map(|epoch| epoch.data.len()).sum();
-            own.state.len() + own.entry.len() + past
-        });
-        let size = row.state.len() + row.commit.len() + of_own.sum::<usize>();
+        let size = row.encoded_len();
         if size > MAX_PARENT_BYTES {
             tracing::warn!(size, "the state of an epoch is too large to be kept");
             return Ok(());
         }
         turn.put(PARENTS, &epoch_key(&self.entry.id, epoch), &row)?;
         let hash = commit_hash(commit).to_vec();
-        let mark = ParentMark { epoch, hash, author, secret, at_ms: turn.wall() };
+        let mark = ParentMark { epoch, hash, author, secret, at_ms: turn.wall(), told, announce_in: Vec::new() };
         self.entry.row.parents.push(mark);
         self.entry.touch();
         self.entry.forget_parents(turn)?;
@@ -53,20 +57,34 @@ impl OpenGroup<'_> {
 }
 
 impl GroupEntry {
+    /// What is kept of an epoch that a commit has ended.
+    pub(super) fn parent(&self, epoch: u64) -> Option<&ParentMark> {
+        self.row.parents.iter().find(|mark| mark.epoch == epoch)
+    }
+
+    pub(super) fn parent_mut(&mut self, epoch: u64) -> Option<&mut ParentMark> {
+        self.row.parents.iter_mut().find(|mark| mark.epoch == epoch)
+    }
+
+    /// Whether a commit was followed from an epoch that was not read in its log.
+    pub fn was_told(&self, epoch: u64) -> bool {
+        self.parent(epoch).is_some_and(|mark| mark.told)
+    }
+
+    /// Deletes what is kept of an epoch.
+    pub(super) fn forget_parent(&mut self, turn: &Turn<'_>, epoch: u64) -> Result<(), StoreError> {
+        self.row.parents.retain(|mark| mark.epoch != epoch);
+        self.touch();
+        turn.delete(PARENTS, &epoch_key(&self.id, epoch))
+    }
+
     /// Deletes the states of earlier epochs that are not kept any longer.
     pub fn forget_parents(&mut self, turn: &Turn<'_>) -> Result<(), StoreError> {
         let surplus = self.row.parents.len().saturating_sub(PAST_EPOCHS);
         let is_over = |mark: &ParentMark| mark.at_ms.saturating_add(PARENT_LIFE_MS) < turn.wall();
         let over = self.row.parents.iter().enumerate().filter(|(at, mark)| *at < surplus || is_over(mark));
         let over: Vec<u64> = over.map(|(_, mark)| mark.epoch).collect();
-        for epoch in &over {
-            turn.delete(PARENTS, &epoch_key(&self.id, *epoch))?;
-        }
-        if !over.is_empty() {
-            self.row.parents.retain(|mark| !over.contains(&mark.epoch));
-            self.touch();
-        }
-        Ok(())
+        over.into_iter().try_for_each(|epoch| self.forget_parent(turn, epoch))
     }
 
     /// When the first of them is not kept any longer, in milliseconds since 1970.

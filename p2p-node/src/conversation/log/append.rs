@@ -22,7 +22,11 @@ use crate::{
 
 impl Conversations {
     pub(super) fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
-        let LogPlace { chat, group, .. } = appended.place;
+        let LogPlace { chat, group, address, .. } = appended.place;
+        if !self.logs.contains_key(&address) {
+            // It was left for the log of another epoch, where they have to go, too.
+            return Ok(());
+        }
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
@@ -65,6 +69,7 @@ impl Conversations {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.forget_parents(turn)?;
             }
+            self.announce_fork(turn, cx, id)?;
             self.maybe_update(turn, cx, id)?;
         }
         for chat in self.touched_chats(cx.dir) {

@@ -74,7 +74,7 @@ impl Conversations {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.reading.clear();
                 (entry.appending, entry.committing, entry.opening, entry.caught_up) = (false, false, false, false);
-                (entry.behind, entry.retry_at) = (false, 0);
+                (entry.behind, entry.retry_at, entry.forks.announcing) = (false, 0, false);
             }
             self.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);
@@ -127,7 +127,7 @@ impl Conversations {
     }
 
     /// A linked person's group whose home is up.
-    pub(super) fn usable(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
+    pub(in crate::conversation) fn usable(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
         let entry = self.groups.get(&id)?;
         if !self.is_linked_group(cx.dir, id) || entry.row.dead || entry.retry_at > turn.now() {
             return None;

@@ -9,7 +9,9 @@ use starling_wire::{
 
 use crate::{
     api::types::Via,
-    conversation::{Conversations, context::Context, group::GroupId, group_state::Followed, receive::Taken},
+    conversation::{
+        Conversations, context::Context, fork::Teller, group::GroupId, group_state::Followed, receive::Taken,
+    },
     home::{Homes, LogPending},
     net::HomeId,
     turn::{EngineError, Turn},
@@ -96,7 +98,12 @@ impl Conversations {
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.reading.retain(|e| *e != epoch);
         }
-        self.on_log_entries(turn, cx, home, id, epoch, page.entries)?;
+        let address = self.log_place(id, epoch).map(|place| place.address);
+        self.on_log_entries(turn, cx, id, epoch, page.entries)?;
+        if self.log_place(id, epoch).map(|place| place.address) != address {
+            // The epoch of this number is another one now, and its log is read from its beginning.
+            return Ok(());
+        }
         let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
@@ -139,14 +146,13 @@ impl Conversations {
             self.read_log(turn, cx.homes, home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
-        self.on_log_entries(turn, cx, home, id, epoch, page.entries)
+        self.on_log_entries(turn, cx, id, epoch, page.entries)
     }
 
     pub(super) fn on_log_entries(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        home: HomeId,
         id: GroupId,
         epoch: u64,
         entries: Vec<LogEntry>,
@@ -155,11 +161,13 @@ impl Conversations {
             // The cursor stays: should they be let in again, this is read then.
             return Ok(());
         }
+        let address = self.log_place(id, epoch).map(|place| place.address);
         for entry in entries {
             let Some(group) = self.groups.get_mut(&id) else {
                 return Ok(());
             };
-            let Some(keys) = group.keys_of(epoch) else {
+            let Some(keys) = group.keys_of(epoch).filter(|keys| Some(keys.address) == address) else {
+                // One of them has led to another epoch of the same number.
                 return Ok(());
             };
             if !group.advance(epoch, entry.sequence) {
@@ -173,13 +181,17 @@ impl Conversations {
                     // Commits of version 0.1 are not marked.
                     let is_ours = taken == Taken::Own && self.groups.get(&id).is_some_and(|g| g.has_pending);
                     if taken == Taken::Commit || is_ours {
-                        self.on_commit(turn, cx, home, (id, epoch), &message)?;
+                        self.on_commit(turn, cx, (id, epoch), &message)?;
                     }
                     taken
                 }
                 Some(Ok(LogContent::Candidate(Candidate { commit }))) => {
-                    self.on_commit(turn, cx, home, (id, epoch), &commit)?;
+                    self.on_commit(turn, cx, (id, epoch), &commit)?;
                     Taken::Commit
+                }
+                Some(Ok(LogContent::Beacon(beacon))) => {
+                    self.on_beacon(turn, cx, Teller::Log, id, &beacon)?;
+                    Taken::Nothing
                 }
                 Some(Err(_)) | None => {
                     tracing::warn!("a log entry cannot be opened");
@@ -204,17 +216,22 @@ impl Conversations {
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        home: HomeId,
         (id, epoch): (GroupId, u64),
         commit: &Bytes,
     ) -> Result<(), EngineError> {
-        let current = self.groups.get(&id).is_some_and(|group| group.epoch() == epoch && !group.row.dead);
-        if !current || commit.len() > MAX_ENTRY {
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
+        if commit.len() > MAX_ENTRY {
+            return Ok(());
+        }
+        if entry.was_told(epoch) {
+            return self.on_told_commit(turn, cx, Teller::Winner, (id, epoch), commit);
+        }
+        if entry.epoch() != epoch {
             return Ok(());
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        match group.follow(turn, commit)? {
-            Followed::Yes => self.on_epoch(turn, cx, home, id),
+        match group.follow(turn, commit, false)? {
+            Followed::Yes => self.on_epoch(turn, cx, id),
             Followed::Void => Ok(()),
             // The others may have gone on where we cannot: with us they can only in another group.
             Followed::Lost => {
@@ -225,11 +242,10 @@ impl Conversations {
     }
 
     /// A group has come to its next epoch: messages go into another log now.
-    fn on_epoch(
+    pub(in crate::conversation) fn on_epoch(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        home: HomeId,
         id: GroupId,
     ) -> Result<(), EngineError> {
         self.leave_ended_logs(turn, cx, id);
@@ -239,7 +255,10 @@ impl Conversations {
         if let Some(keys) = group.current_keys() {
             self.logs.insert(keys.address, (id, epoch));
         }
-        self.read_log(turn, cx.homes, home, id, epoch, 0);
+        if let Some(home) = self.usable(turn, cx, id) {
+            self.read_log(turn, cx.homes, home, id, epoch, 0);
+        }
+        self.tell_beacons(turn, cx, id);
         self.retry_future(turn, cx, id)?;
         chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
     }

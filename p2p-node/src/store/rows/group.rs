@@ -59,6 +59,12 @@ pub struct ParentMark {
     /// When the epoch has ended for us, milliseconds since 1970.
     #[prost(uint64, tag = "5")]
     pub at_ms: u64,
+    /// Another device has told us of the commit, and no valid one was read in the epoch's log yet.
+    #[prost(bool, tag = "6")]
+    pub told: bool,
+    /// The exporter secret of an epoch that others may be in who have followed another commit: its log is still to say which one we follow.
+    #[prost(bytes = "vec", tag = "7")]
+    pub announce_in: Vec<u8>,
 }
 
 /// The encryption state of a group in an epoch that a commit has ended. By group id and epoch.
@@ -80,6 +86,9 @@ pub struct ParentRow {
     /// When we had last renewed our keys, milliseconds since 1970.
     #[prost(uint64, tag = "5")]
     pub updated_ms: u64,
+    /// Secrets of the epochs before it.
+    #[prost(message, repeated, tag = "6")]
+    pub past: Vec<EpochRow>,
 }
 
 /// The encryption state of a group in its epoch. By group id.

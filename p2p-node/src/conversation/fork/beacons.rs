@@ -1,0 +1,272 @@
+//! Beacons: what devices tell each other of the commits that they have followed, and what follows from it.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use starling_keys::DeviceId;
+use starling_wire::{Beacon, SealedBeacon, direct::DirectFrame, limits::MAX_FRAME_BEACONS};
+
+use super::{BeaconKey, heal::Weighed, parents::commit_hash};
+use crate::{
+    conversation::group_store::epoch_key,
+    conversation::{
+        Conversations,
+        context::Context,
+        group::{GroupEntry, GroupId},
+        group_state::Followed,
+    },
+    limits::ASK_AGAIN_MS,
+    net::NetCommand,
+    store::{PARENTS, ParentRow, Reading},
+    turn::{Effect, EngineError, Turn},
+};
+
+/// By what we know that a commit was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// A member that is connected says that it has followed it.
+    Device(DeviceId),
+    /// A member has put it into a log of the group.
+    Log,
+    /// It is the first valid one in the log of its epoch, and we have followed what we were told before we had read that.
+    Winner,
+}
+
+impl Teller {
+    pub(super) fn device(self) -> Option<DeviceId> {
+        match self {
+            Self::Device(device) => Some(device),
+            Self::Log | Self::Winner => None,
+        }
+    }
+}
+
+impl GroupEntry {
+    /// A beacon about an epoch, sealed; none if the epoch is not kept.
+    pub(crate) fn beacon(&self, epoch: u64, beacon: &Beacon) -> Option<SealedBeacon> {
+        let BeaconKey { key, place } = BeaconKey::of(self, epoch)?;
+        let sealed = key.seal(&place, &beacon.to_bytes()).into();
+        Some(SealedBeacon { group: Bytes::copy_from_slice(&self.id), epoch, sealed })
+    }
+
+    /// What we have followed, as far as it is kept.
+    pub(crate) fn beacons(&self) -> impl Iterator<Item = SealedBeacon> {
+        self.row.parents.iter().filter_map(|mark| {
+            let hash = mark.hash.as_slice().try_into().ok()?;
+            self.beacon(mark.epoch, &Beacon::Followed(hash))
+        })
+    }
+
+    /// Opens a beacon of a member.
+    fn open_beacon(&self, beacon: &SealedBeacon) -> Option<Beacon> {
+        let BeaconKey { key, place } = BeaconKey::of(self, beacon.epoch)?;
+        let plain = key.open(&place, &beacon.sealed).ok()?;
+        Beacon::from_bytes(Bytes::copy_from_slice(&plain)).ok()
+    }
+}
+
+/// Sends beacons to a device.
+fn send(turn: &mut Turn<'_>, device: DeviceId, beacons: &[SealedBeacon]) {
+    for part in beacons.chunks(MAX_FRAME_BEACONS) {
+        let frame = DirectFrame { beacons: part.to_vec(), ..DirectFrame::default() };
+        turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
+    }
+}
+
+impl Conversations {
+    /// Tells a device that was connected now what we have followed in the groups that it is in.
+    pub(crate) fn beacons_to(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, device: DeviceId) {
+        let mut beacons = Vec::new();
+        for chat in self.chats_of(cx.dir, &device) {
+            let groups = self.chats.get(&chat).map(|state| state.row.groups.as_slice()).unwrap_or_default();
+            let ids = groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok());
+            let entries = ids.filter_map(|id| self.groups.get(&id));
+            let shared = entries.filter(|entry| !entry.row.dead && entry.has_member(&device));
+            beacons.extend(shared.flat_map(GroupEntry::beacons));
+        }
+        send(turn, device, &beacons);
+    }
+
+    /// Tells the members of a group that are connected what we have followed.
+    pub(in crate::conversation) fn tell_beacons(&self, turn: &mut Turn<'_>, cx: &Context<'_>, id: GroupId) {
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return };
+        let beacons: Vec<SealedBeacon> = entry.beacons().collect();
+        for member in entry.members.iter().filter(|member| cx.links.is_connected(&member.device)) {
+            send(turn, member.device, &beacons);
+        }
+    }
+
+    /// Tells a member one thing about an epoch.
+    fn tell(&self, turn: &mut Turn<'_>, device: DeviceId, (id, epoch): (GroupId, u64), beacon: &Beacon) {
+        let sealed = self.groups.get(&id).and_then(|entry| entry.beacon(epoch, beacon));
+        send(turn, device, sealed.as_slice());
+    }
+
+    /// A member has sent what cannot be read here: it may be in an epoch that we have not.
+    pub(in crate::conversation) fn suspect_fork(&mut self, turn: &mut Turn<'_>, device: DeviceId, id: GroupId) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        if entry.row.dead || entry.forks.ask_at > turn.now() {
+            return;
+        }
+        entry.forks.ask_at = turn.now() + ASK_AGAIN_MS;
+        let asked = entry.beacon(entry.epoch(), &Beacon::Behind);
+        let beacons: Vec<SealedBeacon> = entry.beacons().chain(asked).collect();
+        send(turn, device, &beacons);
+    }
+
+    /// A device says on its stream what it has followed.
+    pub(crate) fn on_direct_beacons(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        device: DeviceId,
+        beacons: &[SealedBeacon],
+    ) -> Result<(), EngineError> {
+        let beacons = &beacons[..beacons.len().min(MAX_FRAME_BEACONS)];
+        for id in self.split_groups(device, beacons) {
+            tracing::warn!("a group was split in an epoch that is not kept");
+            self.abandon_group(turn, id);
+        }
+        for beacon in beacons {
+            let Ok(id) = GroupId::try_from(&*beacon.group) else { continue };
+            if self.groups.get(&id).is_some_and(|entry| entry.has_member(&device)) {
+                self.on_beacon(turn, cx, Teller::Device(device), id, beacon)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The groups that a member shares no epoch with, by its beacons: it speaks of epochs that are known here, and of none of them as a member. No
+    /// fork of theirs can be healed.
+    fn split_groups(&self, device: DeviceId, beacons: &[SealedBeacon]) -> BTreeSet<GroupId> {
+        let (mut shared, mut apart) = (BTreeSet::new(), BTreeSet::new());
+        for beacon in beacons {
+            let entry = GroupId::try_from(&*beacon.group).ok().and_then(|id| self.groups.get(&id));
+            let Some(entry) = entry.filter(|entry| entry.has_member(&device)) else { continue };
+            if entry.open_beacon(beacon).is_some() {
+                shared.insert(entry.id);
+            } else if BeaconKey::of(entry, beacon.epoch).is_some() {
+                apart.insert(entry.id);
+            }
+        }
+        apart.retain(|id| !shared.contains(id));
+        apart
+    }
+
+    /// A beacon of a group. It counts if it opens under a key of its epoch: so whoever has made it was a member then.
+    pub(in crate::conversation) fn on_beacon(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        from: Teller,
+        id: GroupId,
+        beacon: &SealedBeacon,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
+        let Some(told) = entry.open_beacon(beacon) else { return Ok(()) };
+        let epoch = beacon.epoch;
+        let followed = entry.parent(epoch).map(|mark| mark.hash.clone());
+        match (told, from, followed) {
+            (Beacon::Followed(hash), _, Some(ours)) if hash[..] == ours => Ok(()),
+            (Beacon::Followed(_) | Beacon::Behind, Teller::Device(device), Some(_)) => {
+                self.send_followed(turn, device, (id, epoch))
+            }
+            (Beacon::Followed(_), Teller::Device(device), None) => {
+                self.tell(turn, device, (id, epoch), &Beacon::Behind);
+                Ok(())
+            }
+            (Beacon::Commit(commit), ..) => self.on_told_commit(turn, cx, from, (id, epoch), &commit),
+            (Beacon::Followed(_) | Beacon::Behind, ..) => Ok(()),
+        }
+    }
+
+    /// Sends a member the commit that we have followed from an epoch.
+    fn send_followed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: DeviceId,
+        (id, epoch): (GroupId, u64),
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        if !entry.forks.may_work(Some(device), turn.now()) {
+            return Ok(());
+        }
+        if let Some(row) = turn.get::<ParentRow>(PARENTS, &epoch_key(&id, epoch))? {
+            self.tell(turn, device, (id, epoch), &Beacon::Commit(row.commit.clone()));
+        }
+        Ok(())
+    }
+
+    /// A commit was followed from an epoch by somebody else.
+    pub(in crate::conversation) fn on_told_commit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        from: Teller,
+        (id, epoch): (GroupId, u64),
+        commit: &Bytes,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let hash = commit_hash(commit);
+        if let Some(mark) = entry.parent_mut(epoch) {
+            if from == Teller::Winner {
+                mark.told = false;
+            }
+            if mark.hash == hash {
+                entry.touch();
+                return Ok(());
+            }
+        }
+        if !entry.forks.may_work(from.device(), turn.now()) {
+            tracing::debug!("a commit that others have followed is not looked at: there were too many");
+            return Ok(());
+        }
+        if epoch == entry.epoch() {
+            return self.follow_told(turn, cx, from, (id, epoch), commit);
+        }
+        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        match (group.weigh(turn, cx.mls, epoch, commit)?, from) {
+            (Weighed::Void, _) => {}
+            (Weighed::Loses(_), Teller::Device(device)) => self.send_followed(turn, device, (id, epoch))?,
+            (Weighed::Loses(other), Teller::Log | Teller::Winner) => group.entry.announce_in(epoch, &other),
+            (Weighed::Wins(winner), _) => {
+                let lost = group.switch(turn, epoch, *winner)?;
+                self.on_switched(turn, cx, from, (id, epoch), &lost)?;
+                self.ask_for_next(turn, from, id);
+            }
+            (Weighed::Lost, Teller::Device(_)) => self.abandon_group(turn, id),
+            (Weighed::Lost, Teller::Log | Teller::Winner) => {}
+        }
+        Ok(())
+    }
+
+    /// A member is in the epoch that this commit leads to, and we are in the one before. Should its log say otherwise, we learn it there.
+    fn follow_told(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        from: Teller,
+        (id, epoch): (GroupId, u64),
+        commit: &Bytes,
+    ) -> Result<(), EngineError> {
+        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        match group.follow(turn, commit, true)? {
+            Followed::Yes => {
+                tracing::debug!(epoch, "a commit that was not read in its log is followed");
+                self.on_epoch(turn, cx, id)?;
+                self.ask_for_next(turn, from, id);
+            }
+            Followed::Void => {}
+            Followed::Lost => self.abandon_group(turn, id),
+        }
+        Ok(())
+    }
+
+    /// Who has gone on before us may be further ahead.
+    fn ask_for_next(&self, turn: &mut Turn<'_>, from: Teller, id: GroupId) {
+        let epoch = self.groups.get(&id).map(GroupEntry::epoch);
+        if let Some((device, epoch)) = from.device().zip(epoch) {
+            self.tell(turn, device, (id, epoch), &Beacon::Behind);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Healing a fork: of two commits that were followed from one epoch all go on from the same one.
+
+use bytes::Bytes;
+use starling_wire::rendezvous::RequestBody;
+
+use super::{beacons::Teller, parents::commit_hash};
+use crate::{
+    api::types::ChatId,
+    conversation::{
+        Conversations,
+        context::Context,
+        group::{GroupEntry, GroupId, log_address},
+        group_state::{OpenGroup, commit_of, log_row},
+        group_store::{epoch_key, value},
+        send::{LOST_EPOCH, outbox_key},
+    },
+    home::Pending,
+    limits::RECEIPT_DELAY_MS,
+    mls::{GroupValue, Judged, LiveGroup, Mls},
+    store::{LogRow, OUTBOX, OutboxRow, PARENTS, ParentMark, ParentRow, Reading},
+    turn::{EngineError, Turn},
+};
+
+/// What a commit is to a group that has followed another one from the same epoch.
+pub enum Weighed {
+    /// Nothing that counts.
+    Void,
+    /// The one that was followed stays. The log of the other's epoch, where those are who have followed it.
+    Loses(LogRow),
+    /// All go on from this one.
+    Wins(Box<Winner>),
+    /// It may be the one, and its secrets cannot be derived here.
+    Lost,
+}
+
+/// A commit that all go on from, and where it leads.
+pub struct Winner {
+    live: LiveGroup,
+    /// What is stored for the group before `live` is written.
+    value: GroupValue,
+    commit: Bytes,
+    author: u32,
+    /// What was kept of the epoch that it leads on from.
+    parent: ParentRow,
+    /// It is our own.
+    is_own: bool,
+}
+
+/// Which of two commits that lead on from one epoch all go on from: that of the lower leaf, and of one author the one with the lower hash. Commits on
+/// the way renew keys and nothing else, and nobody has more rights than another: so nothing else tells them apart.
+fn precedes(a: (u32, &[u8]), b: (u32, &[u8])) -> bool {
+    a < b
+}
+
+impl OpenGroup<'_> {
+    /// Weighs a commit against the one that was followed from a kept epoch, by the state of that epoch.
+    pub fn weigh(&mut self, turn: &Turn<'_>, mls: &Mls, epoch: u64, commit: &Bytes) -> Result<Weighed, EngineError> {
+        let Some(mark) = self.entry.parent(epoch).cloned() else { return Ok(Weighed::Void) };
+        let current = self.state.live.value()?;
+        let weighed = self.weigh_from(turn, mls, &mark, commit, &current);
+        self.state.live.reset_value(current);
+        match weighed {
+            Err(error) if error.is_of_this_group() => {
+                tracing::error!(%error, "the state of an earlier epoch is damaged");
+                self.entry.forget_parent(turn, epoch)?;
+                Ok(Weighed::Void)
+            }
+            weighed => weighed,
+        }
+    }
+
+    fn weigh_from(
+        &self,
+        turn: &Turn<'_>,
+        mls: &Mls,
+        mark: &ParentMark,
+        commit: &Bytes,
+        current: &GroupValue,
+    ) -> Result<Weighed, EngineError> {
+        let id = self.entry.id;
+        let Some(parent) = turn.get::<ParentRow>(PARENTS, &epoch_key(&id, mark.epoch))? else {
+            return Ok(Weighed::Void);
+        };
+        let mut before = value(&parent.state, &parent.past);
+        // Late messages have used up keys of them since.
+        before.past.extend(current.past.range(..mark.epoch).map(|(epoch, data)| (*epoch, data.clone())));
+        let own = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
+        let (live, after, author) = match own {
+            Some(own) => {
+                let after = value(&own.state, &own.past);
+                (mls.load(&id, after.clone())?, after, self.state.live.leaf())
+            }
+            None => match mls.load(&id, before.clone())?.judge(commit) {
+                Judged::Valid(live, author) => (*live, before, author),
+                Judged::Void => return Ok(Weighed::Void),
+                Judged::Underivable => return Ok(Weighed::Lost),
+            },
+        };
+        if !precedes((author, &commit_hash(commit)), (mark.author, &mark.hash)) {
+            return Ok(Weighed::Loses(log_row(&live)?));
+        }
+        let is_own = own.is_some();
+        let winner = Winner { live, value: after, commit: commit.clone(), author, parent, is_own };
+        Ok(Weighed::Wins(Box::new(winner)))
+    }
+
+    /// Commits that are made and not kept, as a modified program makes as many as it likes: from each epoch that is kept, and from the current one.
+    #[cfg(test)]
+    pub fn other_commits(&mut self, turn: &Turn<'_>, mls: &Mls, now_ms: u64) -> Result<Vec<(u64, Bytes)>, EngineError> {
+        let current = self.state.live.value()?;
+        let mut made = Vec::new();
+        for mark in &self.entry.row.parents {
+            let Some(parent) = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.entry.id, mark.epoch))? else {
+                continue;
+            };
+            let before = GroupValue { state: parent.state.clone().into(), ..GroupValue::default() };
+            made.push((mark.epoch, mls.load(&self.entry.id, before)?.prepare_update(now_ms)?.0.into()));
+        }
+        self.state.live.reset_value(current.clone());
+        made.push((self.entry.epoch(), self.state.live.prepare_update(now_ms)?.0.into()));
+        self.state.live.reset_value(current);
+        Ok(made)
+    }
+
+    /// Goes back to an epoch and on from there by another commit. What was encrypted in the epochs that are left does not count any more; nothing
+    /// is encrypted in the epoch itself. Gives the logs that are left.
+    pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
+        let Winner { live, value, commit, author, mut parent, is_own } = winner;
+        tracing::warn!(epoch, "a group was split: all go on from another commit");
+        let entry = &mut *self.entry;
+        let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
+        entry.logs = kept;
+        entry.unsaved.logs.extend(lost.iter().map(|log| log.epoch));
+        entry.reading.retain(|reading| *reading <= epoch);
+        entry.read_again.retain(|reading| *reading <= epoch);
+        entry.appending = false;
+        let later: Vec<u64> = entry.row.parents.iter().map(|mark| mark.epoch).filter(|e| *e > epoch).collect();
+        for later in later {
+            entry.forget_parent(turn, later)?;
+        }
+        if let Some(mark) = entry.parent_mut(epoch) {
+            (mark.hash, mark.author) = (commit_hash(&commit).to_vec(), author);
+            let mut log = LogRow::default();
+            log.secret.clone_from(&mark.secret);
+            (log.epoch, log.ended_ms, log.judged) = (epoch, turn.wall(), true);
+            if !entry.logs.iter().any(|log| log.epoch == epoch) {
+                entry.put_log(log);
+            }
+        }
+        (self.state.since_update, entry.row.updated_ms) =
+            if is_own { (0, turn.wall()) } else { (parent.since_update, parent.updated_ms) };
+        // What it replaces is of no use any more: the order lets nobody go back to it.
+        parent.own = parent.own.take().filter(|_| !is_own);
+        parent.commit = commit;
+        turn.put(PARENTS, &epoch_key(&entry.id, epoch), &parent)?;
+        self.forget_pending();
+        self.state.live = live;
+        self.state.live.reset_value(value);
+        let log = self.state.log()?;
+        self.enter_epoch(log);
+        Ok(lost)
+    }
+}
+
+/// The commit of ours that waited in an epoch when another was followed.
+fn own_commit(parent: &ParentRow, secret: &[u8]) -> Option<Bytes> {
+    let own = parent.own.as_ref()?;
+    let keys = crate::conversation::group::LogKeys::of_secret(secret)?;
+    commit_of(keys.open_entry(&own.entry)?)
+}
+
+impl Conversations {
+    /// A group goes on from another commit: what was written in the epochs that were left is written again.
+    pub(super) fn on_switched(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        from: Teller,
+        (id, epoch): (GroupId, u64),
+        lost: &[LogRow],
+    ) -> Result<(), EngineError> {
+        let home = self.home_of(id);
+        for address in lost.iter().filter_map(log_address) {
+            self.logs.remove(&address);
+            if let Some(home) = home {
+                let leave = RequestBody::LogLeave(Bytes::copy_from_slice(&address));
+                cx.homes.request(turn, home, leave, Pending::Nothing);
+            }
+        }
+        if let Some(home) = home {
+            cx.homes.forget_log_requests(home, id, epoch);
+        }
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        // Between two there is nobody else to be told.
+        if let Some(left) = lost.last().filter(|_| entry.members.len() > 2 || from.device().is_none()) {
+            entry.announce_in(epoch, left);
+        }
+        let parent = entry.logs.iter().find(|log| log.epoch == epoch).and_then(log_address);
+        if let Some(address) = parent {
+            self.logs.insert(address, (id, epoch));
+        }
+        if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
+            self.lose_items(turn, chat, (id, epoch))?;
+            self.lose_receipts(turn, chat);
+        }
+        self.on_epoch(turn, cx, id)?;
+        self.read_logs(turn, cx, id);
+        Ok(())
+    }
+
+    /// What waits and was encrypted in epochs of a group after this one has to be encrypted again: that is durable with what follows from it.
+    fn lose_items(&mut self, turn: &Turn<'_>, chat: ChatId, (id, epoch): (GroupId, u64)) -> Result<(), EngineError> {
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        for item in state.outbox.iter_mut().filter(|item| item.group == id && item.epoch > epoch) {
+            let key = outbox_key(chat, item.first);
+            if let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? {
+                row.epoch = LOST_EPOCH;
+                turn.put(OUTBOX, &key, &row)?;
+            }
+            (item.epoch, item.message) = (LOST_EPOCH, None);
+        }
+        Ok(())
+    }
+
+    /// Receipts in logs that were left may have reached nobody.
+    fn lose_receipts(&mut self, turn: &Turn<'_>, chat: ChatId) {
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        for device in
+            state.roster.devices().filter(|device| device.told > 0).map(|d| d.device.clone()).collect::<Vec<_>>()
+        {
+            if let Ok(device) = starling_keys::DeviceId::from_stored(&device)
+                && let Some(row) = state.roster.known_mut(&device)
+            {
+                row.told = 0;
+            }
+        }
+        (state.row.read_logged, state.row.delivered_logged) = (0, 0);
+        state.receipt_due = Some(turn.now() + RECEIPT_DELAY_MS);
+        state.dirty = true;
+    }
+}

@@ -1,0 +1,217 @@
+//! Seeded stories of forks: a server that shows each device another log, and a member whose program is a modified one, while everybody writes,
+//! renews keys, comes and goes. Once the honest devices are connected they are in one epoch and have one history.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use bytes::Bytes;
+use starling_wire::{Beacon, LogContent, SealedBeacon, Text, direct::DirectFrame};
+
+use super::{
+    epoch_tests::{append, begin_renewal, candidate, group},
+    liar::{Liar, Showing, Shown},
+    world::{Who, World},
+};
+use crate::{engine::ConversationCommand, net::NetEvent};
+
+const HOUR: u64 = 3_600_000;
+
+/// Other winners to each, withheld, repeated, reordered, cut in the middle.
+fn policy(showing: Showing) -> Shown {
+    let Showing { author, reader, is_commit, die } = showing;
+    match (is_commit, author == reader, die % 32) {
+        (true, true, 0..28) => Shown::Now,
+        (true, true, _) => Shown::Later,
+        (true, false, 0..8) => Shown::Now,
+        (true, false, 8..20) => Shown::Later,
+        (true, false, 20..22) => Shown::Twice,
+        (true, false, _) | (false, _, 0..3) => Shown::Never,
+        (false, _, 3) => Shown::Cut,
+        (false, _, 4..6) => Shown::Twice,
+        (false, _, 6..12) => Shown::Later,
+        (false, ..) => Shown::Now,
+    }
+}
+
+struct Story {
+    world: World,
+    /// All devices, each with somebody on the other side.
+    devices: Vec<(Who, Who)>,
+    /// The one whose program is modified, if there is one.
+    mallory: Option<(Who, Who)>,
+    written: Vec<String>,
+    /// Beacons that were seen, to be sent again.
+    seen: Vec<SealedBeacon>,
+}
+
+impl Story {
+    fn new(seed: u64) -> Self {
+        let mut world = World::new(seed);
+        world.liar = Some(Liar::new(seed, policy));
+        let (alice, bob) = world.friends();
+        let mut devices = vec![(alice, bob), (bob, alice)];
+        if seed.is_multiple_of(2) {
+            let laptop = world.linked(alice);
+            world.pass(60_000);
+            devices.push((laptop, bob));
+        }
+        let mallory = seed.is_multiple_of(3).then_some((bob, alice));
+        Self { world, devices, mallory, written: Vec::new(), seen: Vec::new() }
+    }
+
+    fn one(&mut self) -> (Who, Who) {
+        let at = self.world.one_of(self.devices.len());
+        self.devices[at]
+    }
+
+    fn write(&mut self) {
+        let (who, other) = self.one();
+        if !self.world.is_running(who) || !self.world.knows(who, other) {
+            return;
+        }
+        let (chat, text) = (self.world.chat_id(who, other), format!("{who}-{}", self.written.len()));
+        let texts = vec![Text { text: text.clone(), ..Text::default() }];
+        let mut sent = self.world.begin(who, |reply| ConversationCommand::Send { chat, texts, reply });
+        self.world.all_at_once(who);
+        if matches!(sent.try_recv(), Ok(Ok(_))) {
+            self.written.push(text);
+        }
+    }
+
+    fn renew(&mut self) {
+        let (who, other) = self.one();
+        if self.world.is_running(who) && self.world.knows(who, other) {
+            begin_renewal(&mut self.world, who, other);
+        }
+    }
+
+    /// What a modified program does: commits that it has not followed itself, in its epoch and from earlier ones, are told of or logged, garbage is
+    /// logged, and what was seen is sent again.
+    fn attack(&mut self) {
+        let Some((mallory, other)) = self.mallory.filter(|(mallory, _)| self.world.is_running(*mallory)) else {
+            return;
+        };
+        let id = group(&mut self.world, mallory, other);
+        let die = self.world.one_of(8);
+        let (mut made, mut own) = (Vec::new(), Vec::new());
+        self.world.begin_modified(mallory, |engine, turn| {
+            let (mls, now) = (engine.mls.clone(), turn.agreed_ms());
+            let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+            own = group.entry.beacons().collect();
+            for commit in group.other_commits(turn, &mls, now).unwrap() {
+                made.extend(group.entry.beacon(commit.0, &Beacon::Commit(commit.1)));
+            }
+        });
+        self.seen.extend(own);
+        let beacon = made.get(die % made.len().max(1)).cloned();
+        match (die, beacon) {
+            (0, _) => append(&mut self.world, mallory, other, true, &candidate(b"garbage")),
+            (1, Some(beacon)) => {
+                let logged = LogContent::Beacon(SealedBeacon { group: Bytes::new(), ..beacon });
+                append(&mut self.world, mallory, other, false, &logged);
+            }
+            (2, _) => self.send(mallory, self.seen.clone()),
+            (_, Some(beacon)) => self.send(mallory, vec![beacon]),
+            _ => {}
+        }
+    }
+
+    /// The modified program sends beacons to somebody it is connected to.
+    fn send(&mut self, mallory: Who, beacons: Vec<SealedBeacon>) {
+        let (to, _) = self.one();
+        if to == mallory || !self.world.are_connected(mallory, to) {
+            return;
+        }
+        let device = self.world.of(mallory).device;
+        let frame = DirectFrame { beacons, ..DirectFrame::default() };
+        self.world.tell(to, NetEvent::Direct(device, frame));
+    }
+
+    fn step(&mut self) {
+        match self.world.one_of(16) {
+            0 => {
+                let (who, _) = self.one();
+                if self.world.is_running(who) { self.world.kill(who) } else { self.world.start(who) }
+            }
+            1 | 2 => self.world.direct = !self.world.direct,
+            3 => {
+                let (who, _) = self.one();
+                self.world.apart = if self.world.apart.is_empty() { [who].into() } else { [].into() };
+            }
+            4..=6 => {
+                let ms = [100, 2_000, 40_000][self.world.one_of(3)];
+                self.world.pass(ms);
+            }
+            7 | 8 => {
+                for _ in 0..self.world.one_of(40) {
+                    self.world.step();
+                }
+            }
+            9 => self.attack(),
+            10..=12 => self.renew(),
+            _ => self.write(),
+        }
+    }
+
+    /// What all see in the end.
+    fn check(mut self, seed: u64) {
+        for (who, _) in self.devices.clone() {
+            if !self.world.is_running(who) {
+                self.world.start(who);
+            }
+        }
+        (self.world.direct, self.world.apart) = (true, [].into());
+        for n in 0..2 {
+            self.world.pass(2 * HOUR);
+            for (who, other) in self.devices.clone() {
+                let text = format!("at last {n} {who}");
+                self.world.say(who, other, &text);
+                self.written.push(text);
+            }
+        }
+        self.world.pass(2 * HOUR);
+        self.written.sort();
+        let mut logs = Vec::new();
+        for (who, other) in self.devices.clone() {
+            let mut texts: Vec<String> = self.world.messages(who, other).into_iter().map(|m| m.text).collect();
+            texts.sort();
+            assert_eq!(texts, self.written, "seed {seed}: {who}");
+            let id = group(&mut self.world, who, other);
+            logs.push((id, self.world.log_address(who, id)));
+        }
+        logs.dedup();
+        assert_eq!(logs.len(), 1, "seed {seed}: {logs:?}");
+    }
+}
+
+/// Some of the seeds, so that several tests share the work.
+fn tell(part: u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let rounds: u64 = number("STARLING_FORK_ROUNDS").unwrap_or(25);
+    let first: u64 = number("STARLING_FORK_FIRST").unwrap_or(0) + part * rounds;
+    for seed in first..first + rounds {
+        let mut story = Story::new(20_000 + seed);
+        for _ in 0..60 {
+            story.step();
+        }
+        story.check(seed);
+    }
+}
+
+#[test]
+fn honest_devices_end_in_one_epoch_with_one_history_whatever_a_server_and_a_member_do() {
+    tell(0);
+}
+
+#[test]
+fn honest_devices_end_in_one_epoch_with_one_history_second_part() {
+    tell(1);
+}
+
+#[test]
+fn honest_devices_end_in_one_epoch_with_one_history_third_part() {
+    tell(2);
+}
+
+#[test]
+fn honest_devices_end_in_one_epoch_with_one_history_fourth_part() {
+    tell(3);
+}
