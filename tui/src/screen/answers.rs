@@ -90,7 +90,11 @@ impl App {
             Answer::Invite(invite) => self.show_invite(&invite?.link),
             Answer::Code(code) => self.show_code(&code?.code),
             Answer::Link(link) => self.show_link(&link?),
-            Answer::Devices(devices) => self.show_devices(&devices?),
+            Answer::Devices(devices) => self.show_devices(devices?),
+            Answer::DeviceChanged(done) => done.map(|()| self.device_changed())?,
+            // A node of an older version knows of none.
+            Answer::Copy(history) => self.devices.copy = history.ok().and_then(|history| history.copy),
+            Answer::Said(words, done) => done.map(|()| self.say(words))?,
             Answer::Transferred(done) => {
                 done?;
                 self.say("It rings on your other device, and goes on here until it is taken.".into());
@@ -191,6 +195,7 @@ impl App {
     }
 
     fn show_link(&mut self, link: &LinkCode) {
+        self.devices.codes.push(link.code.clone());
         let (code, home) = (&link.code, link.rendezvous.as_deref().unwrap_or_default());
         let command = format!("starling device join {code} --rendezvous {home}");
         let text = format!(

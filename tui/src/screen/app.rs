@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use starling_control::{
     event::EventKind,
     methods::{
-        calls,
+        calls, devices,
         messages::{History, Read, Send},
         node::Subscribe,
         profile::{Availability, SetAvailability},
@@ -22,6 +22,7 @@ use super::{
     component::Layers,
     composer::Composer,
     config::Config,
+    devices::Devices,
     keeping::Keeping,
     markup,
     model::{CallState, Directory, Freshness, Wants},
@@ -115,6 +116,7 @@ pub struct App {
     pub layers: Layers,
     pub toast: Option<Toast>,
     pub calls: Calls,
+    pub devices: Devices,
     pub effects: Vec<Effect>,
     pub quit: bool,
     /// The terminal's window has the focus.
@@ -136,6 +138,7 @@ impl App {
             keeping: Keeping::default(),
             layers: Layers::over(Panes::default()),
             toast: None,
+            devices: Devices::default(),
             effects: Vec::new(),
             quit: false,
             has_focus: true,
@@ -150,6 +153,7 @@ impl App {
         self.refresh_status();
         self.refresh();
         self.ask(calls::List {}, Answer::Calls);
+        self.ask(devices::History {}, Answer::Copy);
     }
 
     pub fn say(&mut self, text: String) {

@@ -5,7 +5,7 @@ use starling_control::{
     objects::{ChatId, ContactRef, DeviceChange, DeviceId},
 };
 
-use super::{answers::LINKING, app::App, card::Card, model::Message, palette::Question, timeline::cut};
+use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
     verbs::{called, short_device, words_of_hidden, words_of_refused},
@@ -29,10 +29,7 @@ impl App {
             | EventKind::ContactAccepted { .. }
             | EventKind::ContactKeyChanged { .. }
             | EventKind::ContactBlocked { .. } => self.contact_event(&event),
-            EventKind::DeviceAsks { device, name, system, .. } => {
-                let (name, system) = (safe_line(&name), safe_line(&system));
-                self.ask_yes(Question::LetIn { device, name, system });
-            }
+            EventKind::DeviceAsks { code, device, name, system } => self.device_asks(&code, device, &name, &system),
             EventKind::DeviceLinked { device } => self.device_linked(&device),
             EventKind::DeviceHidden { contact, change, device, name, by } => {
                 let which = safe_line(&called(&name, "", Some(&device)));
@@ -40,9 +37,9 @@ impl App {
                 self.notify("Your account", &words, true);
                 self.warn(words);
             }
-            EventKind::DeviceHistory { .. }
-            | EventKind::DeviceHistoryWished { .. }
-            | EventKind::DeviceHistoryOffered { .. } => {}
+            EventKind::DeviceHistory { copy } => self.history_copied(copy),
+            EventKind::DeviceHistoryWished { device } => self.history_asked(&device, false),
+            EventKind::DeviceHistoryOffered { device } => self.history_asked(&device, true),
             EventKind::DeviceRefused { by, device } => {
                 let words = words_of_refused(&by, &device);
                 self.notify("Your account", &words, true);
@@ -74,11 +71,11 @@ impl App {
                 self.refresh_contacts();
                 self.refresh_chats();
             }
+            EventKind::CodeEnded { code, .. } => self.devices.codes.retain(|own| *own != code),
             EventKind::NodeFailed { reason } => self.warn(format!("The node has stopped: {}", safe(&reason))),
             EventKind::StreamReady {}
             | EventKind::StreamKeepalive {}
             | EventKind::StreamShutdown { .. }
-            | EventKind::CodeEnded { .. }
             | EventKind::Unknown => {}
         }
     }

@@ -9,6 +9,7 @@ mod clock;
 mod component;
 mod composer;
 mod config;
+mod devices;
 mod event_loop;
 mod events;
 mod input;

@@ -20,6 +20,7 @@ use super::{
     app::App,
     card::wrap,
     component::{Component, Handled},
+    devices::DeviceAction,
     theme::Theme,
     timeline::cut,
 };
@@ -40,10 +41,12 @@ pub enum Run {
     Emoji(String),
     /// Shows a contact request.
     Request(AccountId),
-    /// Asks whether a device of ours is to go.
+    /// Shows a device of ours.
     Device(DeviceId),
-    /// Does not let a device in that asks to join.
-    Decline(DeviceId),
+    /// Asks whether it is to go.
+    Unlink(DeviceId),
+    /// Changes one, or answers one that asks to join.
+    Change(DeviceAction),
     /// Goes to a message.
     Message(MessageId),
     /// Answers a question.
@@ -62,12 +65,6 @@ pub enum Question {
     Verified(AccountId),
     Trust(AccountId),
     Unlink(DeviceId),
-    /// A device that asks to join the account: what it calls itself, and what it says that it is.
-    LetIn {
-        device: DeviceId,
-        name: String,
-        system: String,
-    },
 }
 
 /// The answer to somebody who asks to be a contact.

@@ -8,7 +8,7 @@ use starling_control::{
         devices,
         messages::{Delete, Search},
     },
-    objects::{AccountId, Device, Path, Rights},
+    objects::AccountId,
 };
 use starling_node::MessageId;
 
@@ -22,7 +22,7 @@ use super::{
     theme::{THEMES, Theme},
     timeline::cut,
 };
-use crate::{terminal::safe_line, verbs::short_device};
+use crate::terminal::safe_line;
 
 /// Messages that a search shows.
 const MAX_FOUND: u32 = 200;
@@ -163,25 +163,6 @@ impl App {
         self.layers.push(palette);
     }
 
-    /// Our devices; one that is chosen can be removed.
-    pub fn show_devices(&mut self, devices: &[Device]) {
-        let mut rows: Vec<Row> = Vec::new();
-        for device in devices {
-            let run = if device.this { Run::Nothing } else { Run::Device(device.device.clone()) };
-            let state = match device.connection {
-                _ if device.this => "this device",
-                Some(Path::Direct) => "connected",
-                Some(Path::Relay) => "connected through a relay",
-                Some(Path::None) | None => "not connected",
-            };
-            let day = device.added_at.as_str().get(..10).unwrap_or_default();
-            rows.push(Row::new(short_device(&device.device), format!("{state}, since {day}"), "", run));
-        }
-        let link = actions::commands().find(|command| command.name == "link");
-        rows.extend(link.map(|link| Row::new("link another device", "", "", Run::Command(link))));
-        self.layers.push(Palette::new("Your devices", rows));
-    }
-
     /// A message in one line, so that nobody decides about another one than they mean.
     fn quote(&self, id: MessageId) -> String {
         let number = self.timeline.numbers.get(id).map(|n| format!("{n} ")).unwrap_or_default();
@@ -203,11 +184,6 @@ impl App {
                 "It keeps what it has; it gets nothing more, and changes nothing of your account. To use it again, link it with a new profile.",
                 "remove",
             ),
-            Question::LetIn { .. } => (
-                "Let this device into your account?",
-                "It asks with the code that you have made, through your rendezvous. What it shows has to be the same.",
-                "let it in",
-            ),
             Question::Trust(_) => {
                 ("Trust the changed devices?", "Compare safety numbers first, if you can: /verify.", "trust")
             }
@@ -227,19 +203,10 @@ impl App {
         if let Question::Delete(id) = &question {
             lines.push(Line::styled(self.quote(*id), self.settings.theme.text));
         }
-        if let Question::LetIn { device, name, system } = &question {
-            let shown = format!("“{name}” ({system}), {}", short_device(device));
-            lines.push(Line::styled(shown, self.settings.theme.text));
-        }
         if !text.is_empty() {
             lines.push(Line::styled(text, self.settings.theme.dim));
         }
-        let no = match &question {
-            // It waits for an answer.
-            Question::LetIn { device, .. } => Run::Decline(device.clone()),
-            _ => Run::Nothing,
-        };
-        let rows = vec![Row::new(yes, "", "y", Run::Yes(question)), Row::new("no", "", "n", no)];
+        let rows = vec![Row::new(yes, "", "y", Run::Yes(question)), Row::new("no", "", "n", Run::Nothing)];
         let mut palette = Palette::ask(title, lines, rows);
         // Enter pressed by mistake does nothing that cannot be undone.
         let harmless = matches!(palette.rows[0].run, Run::Yes(Question::Quit));
@@ -275,8 +242,9 @@ impl App {
             }
             Run::Message(id) => self.go_to(id),
             Run::Yes(question) => self.answer_yes(question),
-            Run::Decline(device) => self.change(devices::AnswerLink { device, rights: None, history: None }),
-            Run::Device(device) => self.ask_yes(Question::Unlink(device)),
+            Run::Device(device) => self.show_device(&device),
+            Run::Unlink(device) => self.ask_yes(Question::Unlink(device)),
+            Run::Change(change) => self.change_device(change),
             Run::Request(account) => self.show_request(&account),
             Run::Nothing => {}
         }
@@ -307,9 +275,6 @@ impl App {
                 self.ask(Clear { chat: chat.clone() }, |result| Answer::Cleared(chat, result.map(drop)));
             }
             Question::Unlink(device) => self.change(devices::Remove { device }),
-            Question::LetIn { device, .. } => {
-                self.change(devices::AnswerLink { device, rights: Some(Rights::Admin), history: None });
-            }
         }
     }
 }

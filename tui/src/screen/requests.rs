@@ -11,7 +11,7 @@ use starling_control::{
         messages::Found,
         screen::Kept,
     },
-    objects::{Call, Chat, ChatId, Contact, Device, Message, Privacy, Request, Status},
+    objects::{Call, Chat, ChatId, Contact, Device, History, Message, Privacy, Request, Status},
 };
 use starling_node::MessageId;
 
@@ -49,6 +49,12 @@ pub enum Answer {
     Invite(CliResult<Invitation>),
     Code(CliResult<Code>),
     Devices(CliResult<Vec<Device>>),
+    /// One of our devices was changed.
+    DeviceChanged(CliResult),
+    /// What is copied between our devices.
+    Copy(CliResult<History>),
+    /// What is said if it was done.
+    Said(String, CliResult),
     Link(CliResult<LinkCode>),
     /// A call was handed over.
     Transferred(CliResult),

@@ -145,6 +145,86 @@ fn an_error_of_the_node_is_shown_and_the_text_is_not_lost() {
     assert!(screen(&mut app, 80, 24).contains("bob is blocked"));
 }
 
+/// Two devices of ours, as the node lists them.
+fn devices() -> Vec<starling_control::objects::Device> {
+    objects([
+        json!({ "device": "aaaaaaaaaa", "name": "desk", "system": "linux", "this": true, "rights": "admin",
+            "added_at": "2026-01-01T10:00:00Z" }),
+        json!({ "device": "bbbbbbbbbb", "name": "phone", "system": "android", "rights": "member",
+            "added_at": "2026-02-02T10:00:00Z", "linked_by": "aaaaaaaaaa", "connection": "direct" }),
+    ])
+}
+
+#[test]
+fn devices_are_listed_with_what_they_may_do_and_each_can_be_changed() {
+    let mut app = app();
+    app.command("/devices");
+    assert_eq!(calls(&mut app).last(), Some(&"device.list"));
+    app.answer(Answer::Devices(Ok(devices())));
+    let shown = screen(&mut app, 200, 50);
+    for text in ["desk (aaaaaaaa)", "admin, this device", "since 2026-01-01, by the phrase", "by desk (aaaaaaaa)"] {
+        assert!(shown.contains(text), "“{text}” is missing:\n{shown}");
+    }
+    press(&mut app, KeyCode::Down);
+    press(&mut app, KeyCode::Enter);
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("since 2026-02-02, let in by “desk”"), "{shown}");
+    calls(&mut app);
+    press(&mut app, KeyCode::Char('a'));
+    assert_eq!(calls(&mut app), ["device.rights"]);
+    app.show_device(&"bbbbbbbbbb".into());
+    press(&mut app, KeyCode::Char('h'));
+    assert_eq!(calls(&mut app), ["device.give_history"]);
+    // To remove it is asked first, and Enter alone does not.
+    app.show_device(&"bbbbbbbbbb".into());
+    press(&mut app, KeyCode::Char('r'));
+    assert!(screen(&mut app, 80, 24).contains("Remove this device"));
+    press(&mut app, KeyCode::Enter);
+    assert!(calls(&mut app).is_empty());
+    app.show_device(&"bbbbbbbbbb".into());
+    press(&mut app, KeyCode::Char('r'));
+    press(&mut app, KeyCode::Char('y'));
+    assert_eq!(calls(&mut app), ["device.remove"]);
+}
+
+#[test]
+fn only_who_asks_with_a_code_of_this_screen_is_asked_about() {
+    let mut app = app();
+    let asks = |code: &str| EventKind::DeviceAsks {
+        code: code.into(),
+        device: "cccccccccc".into(),
+        name: "tablet".into(),
+        system: "linux".into(),
+    };
+    app.event(asks("1-of-a-command"));
+    assert!(!screen(&mut app, 80, 24).contains("tablet"));
+    app.answer(Answer::Link(Ok(LinkCode { code: "2-of-the-screen".into(), rendezvous: None })));
+    app.event(asks("2-of-the-screen"));
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("tablet") && shown.contains("let it in, with all"), "{shown}");
+    calls(&mut app);
+    press(&mut app, KeyCode::Char('y'));
+    assert_eq!(calls(&mut app), ["device.answer"]);
+    app.event(EventKind::CodeEnded { code: "2-of-the-screen".into(), used: true });
+    app.event(asks("2-of-the-screen"));
+    assert!(calls(&mut app).is_empty());
+}
+
+#[test]
+fn how_far_the_history_is_copied_is_shown_until_it_is_complete() {
+    let mut app = app();
+    let copy = |state: &str, done: u64| EventKind::DeviceHistory {
+        copy: object(json!({ "device": "bbbbbbbbbb", "state": state, "total": 200, "done": done, "copied": done })),
+    };
+    app.event(copy("copying", 50));
+    assert!(screen(&mut app, 80, 24).contains("history: 25 %"));
+    calls(&mut app);
+    app.event(copy("complete", 200));
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("200 messages have come") && !shown.contains("history: "), "{shown}");
+    assert!(calls(&mut app).contains(&"history"), "older messages are fetched");
+}
+
 #[test]
 fn hostile_names_and_texts_cannot_reach_the_terminal() {
     let mut app = app();
@@ -281,7 +361,7 @@ fn text_from_others_is_shown_and_not_obeyed_wherever_it_stands() {
     check(&mut app, "a request");
     app.show_verify();
     check(&mut app, "the safety number");
-    app.show_devices(&objects([json!({ "device": evil, "added_at": evil })]));
+    app.show_devices(objects([json!({ "device": evil, "name": evil, "added_at": evil })]));
     check(&mut app, "devices");
     let (link, code, home) = (evil.to_owned(), evil.to_owned(), Some(evil.to_owned()));
     let answers = [

@@ -2,7 +2,7 @@
 
 use starling_control::{
     methods::{
-        devices::{Link, List},
+        devices::List,
         profile::{Availability, SetAvailability, SetName, SetPrivacy},
     },
     objects::Audience,
@@ -18,10 +18,10 @@ pub const ACTIONS: &[Action] = &[
         app.change(SetName { name: name.to_owned() });
     }),
     command("privacy", PRIVACY, PRIVACY_HELP, set_privacy),
-    command("devices", "", "your devices; a chosen one can be removed", |app, _| {
+    command("devices", "", "your devices: rights, history, removal", |app, _| {
         app.ask(List {}, Answer::Devices);
     }),
-    command("link", "", "link another device of yours", |app, _| app.ask(Link { while_connected: None }, Answer::Link)),
+    command("link", "", "link another device of yours", |app, _| app.link_device()),
     command("away", "", "show yourself as away", |app, _| {
         app.change(SetAvailability { availability: Availability::Away });
     }),

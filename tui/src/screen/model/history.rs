@@ -99,6 +99,11 @@ impl History {
         self.at_end
     }
 
+    /// There may be older messages in the store than there were.
+    pub fn has_older_now(&mut self) {
+        self.at_start = false;
+    }
+
     /// Takes a new message to its place.
     pub fn insert(&mut self, message: Message) -> Inserted {
         if !self.at_end {

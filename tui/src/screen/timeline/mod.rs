@@ -115,6 +115,11 @@ impl Timeline {
         self.history.has_newest()
     }
 
+    /// There may be older messages than there were.
+    pub fn has_older_now(&mut self) {
+        self.history.has_older_now();
+    }
+
     pub fn selected_message(&self) -> Option<&Message> {
         self.history.get(self.selected?)
     }
