@@ -192,6 +192,15 @@ pub enum EventKind {
         /// The device that it has tried to remove.
         device: DeviceId,
     },
+    /// A rendezvous has shown the devices of a conversation different things, so that they were apart: they have found each other again. A member with
+    /// a modified program can do the same.
+    #[serde(rename = "chat.split")]
+    ChatSplit {
+        /// The conversation.
+        chat: ChatRef,
+        /// The address of the rendezvous.
+        rendezvous: String,
+    },
     /// Somebody calls.
     #[serde(rename = "call.incoming")]
     CallIncoming {
@@ -287,6 +296,7 @@ impl EventKind {
             Self::DeviceHistoryOffered { .. } => "device.history_offered",
             Self::DeviceHidden { .. } => "device.hidden",
             Self::DeviceRefused { .. } => "device.refused",
+            Self::ChatSplit { .. } => "chat.split",
             Self::CallIncoming { .. } => "call.incoming",
             Self::CallState { .. } => "call.state",
             Self::CallEnded { .. } => "call.ended",
@@ -307,6 +317,7 @@ impl EventKind {
             Self::MessageState { chat, .. }
             | Self::Typing { chat, .. }
             | Self::ContactDevices { chat, .. }
+            | Self::ChatSplit { chat, .. }
             | Self::CallIncoming { chat, .. }
             | Self::CallState { chat, .. }
             | Self::CallEnded { chat, .. } => Some(chat),

@@ -246,6 +246,8 @@ stored_enum! {
         DeviceHidden = 13,
         /// A device that was removed from our account has tried to remove another: [`RefusedRemoval`], in the text.
         DeviceRefused = 14,
+        /// A rendezvous has shown the devices of a conversation different things: its address, in the text.
+        ChatSplit = 15,
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     liar::{Liar, Showing, Shown},
     world::{Who, World},
 };
-use crate::{mls::PAST_EPOCHS, net::NetEvent};
+use crate::{api::types::DurableEventKind, mls::PAST_EPOCHS, net::NetEvent};
 
 /// Two people whose server shows each of them some commits alone, while they are not connected. Both renew their keys so often.
 fn split(seed: u64, liar: Liar, times: usize) -> (World, Who, Who) {
@@ -82,6 +82,10 @@ fn members_whom_a_server_has_split_come_together_when_they_are_connected() {
         are_together(&mut world, &both, seed);
         go_on(&mut world, alice, bob);
         assert_eq!(group(&mut world, alice, bob), before, "no other group was needed");
+        for who in [alice, bob] {
+            let told = world.news(who).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count();
+            assert_eq!(told, 1, "each user is told once");
+        }
     }
 }
 

@@ -251,6 +251,9 @@ impl Names {
                 let refused: RefusedRemoval = n.text.parse().ok()?;
                 EventKind::DeviceRefused { by: id(refused.by), device: id(refused.device) }
             }
+            DurableEventKind::ChatSplit => {
+                EventKind::ChatSplit { chat: self.chat(n.chat?), rendezvous: n.text.clone() }
+            }
             DurableEventKind::State => EventKind::MessageState {
                 chat: self.chat(n.chat?),
                 message: MessageKey { id: id(n.message?) },

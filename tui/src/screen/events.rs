@@ -8,7 +8,7 @@ use starling_control::{
 use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::{called, short_device, words_of_hidden, words_of_refused},
+    verbs::{called, short_device, words_of_hidden, words_of_refused, words_of_split},
 };
 
 /// The name of the person an event is about, for a remark.
@@ -44,6 +44,10 @@ impl App {
                 let words = words_of_refused(&by, &device);
                 self.notify("Your account", &words, true);
                 self.warn(words);
+            }
+            EventKind::ChatSplit { chat, rendezvous } => {
+                let name = cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
+                self.warn(format!("{name}: {}", safe_line(&words_of_split(&rendezvous))));
             }
             EventKind::DeviceRemoved { device } => {
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));

@@ -28,7 +28,7 @@ use super::{
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
-    print_object, say, words_of, words_of_hidden, words_of_refused,
+    print_object, say, words_of, words_of_hidden, words_of_refused, words_of_split,
 };
 use crate::{
     cli::{Global, Send, parse_time_span},
@@ -398,6 +398,9 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
             format!("WARNING: {}", SafeText::line(&words))
         }
         EventKind::DeviceRefused { by, device } => format!("WARNING: {}", words_of_refused(by, device)),
+        EventKind::ChatSplit { chat, rendezvous } => {
+            format!("[{}] WARNING: {}", name(&chat.name), SafeText::line(&words_of_split(rendezvous)))
+        }
         EventKind::ContactDevices { chat, message, .. } => {
             let words = SafeText::line(&message.whole().map(words_of).unwrap_or_default());
             format!("[{}] {words}", name(&chat.name))

@@ -99,6 +99,14 @@ pub fn words_of_refused(by: &DeviceId, device: &DeviceId) -> String {
     )
 }
 
+/// What a user is to know of a conversation whose devices were shown different things by a rendezvous.
+pub fn words_of_split(rendezvous: &str) -> String {
+    format!(
+        "the rendezvous {rendezvous} has shown the devices of this conversation different things. They have found each other again, and what was \
+         written meanwhile is sent once more. If it happens again, use another rendezvous"
+    )
+}
+
 /// A device with its name, what it is, and the beginning of its id, as far as they are known.
 pub fn called(name: &str, system: &str, device: Option<&DeviceId>) -> String {
     let id = device.map(short_device);

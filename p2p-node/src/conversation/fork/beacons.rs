@@ -8,6 +8,7 @@ use starling_wire::{Beacon, SealedBeacon, direct::DirectFrame, limits::MAX_FRAME
 
 use super::{BeaconKey, heal::Weighed, parents::commit_hash};
 use crate::{
+    api::types::DurableEventKind,
     conversation::group_store::epoch_key,
     conversation::{
         Conversations,
@@ -17,7 +18,7 @@ use crate::{
     },
     limits::ASK_AGAIN_MS,
     net::NetCommand,
-    store::{PARENTS, ParentRow, Reading},
+    store::{EventLogRow, PARENTS, ParentRow, Reading},
     turn::{Effect, EngineError, Turn},
 };
 
@@ -126,6 +127,7 @@ impl Conversations {
         for id in self.split_groups(device, beacons) {
             tracing::warn!("a group was split in an epoch that is not kept");
             self.abandon_group(turn, id);
+            self.report_split(turn, id)?;
         }
         for beacon in beacons {
             let Ok(id) = GroupId::try_from(&*beacon.group) else { continue };
@@ -227,11 +229,15 @@ impl Conversations {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match (group.weigh(turn, cx.mls, epoch, commit)?, from) {
             (Weighed::Void, _) => {}
-            (Weighed::Loses(_), Teller::Device(device)) => self.send_followed(turn, device, (id, epoch))?,
+            (Weighed::Loses(_), Teller::Device(device)) => {
+                self.send_followed(turn, device, (id, epoch))?;
+                self.report_fork(turn, (id, epoch))?;
+            }
             (Weighed::Loses(other), Teller::Log | Teller::Winner) => group.entry.announce_in(epoch, &other),
             (Weighed::Wins(winner), _) => {
                 let lost = group.switch(turn, epoch, *winner)?;
                 self.on_switched(turn, cx, from, (id, epoch), &lost)?;
+                self.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
             (Weighed::Lost, Teller::Device(_)) => self.abandon_group(turn, id),
@@ -260,6 +266,28 @@ impl Conversations {
             Followed::Lost => self.abandon_group(turn, id),
         }
         Ok(())
+    }
+
+    /// Members have followed different commits from an epoch: the user is told once.
+    fn report_fork(&mut self, turn: &mut Turn<'_>, (id, epoch): (GroupId, u64)) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let mark = entry.parent_mut(epoch).filter(|mark| !mark.reported);
+        if mark.map(|mark| mark.reported = true).is_none() {
+            return Ok(());
+        }
+        entry.touch();
+        self.report_split(turn, id)
+    }
+
+    /// Tells the user that a conversation was split.
+    fn report_split(&self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get(&id) else { return Ok(()) };
+        turn.news(EventLogRow {
+            kind: DurableEventKind::ChatSplit.stored(),
+            chat: entry.row.chat.clone(),
+            text: entry.row.home.clone(),
+            ..EventLogRow::default()
+        })
     }
 
     /// Who has gone on before us may be further ahead.

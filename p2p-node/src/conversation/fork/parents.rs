@@ -48,7 +48,16 @@ impl OpenGroup<'_> {
         }
         turn.put(PARENTS, &epoch_key(&self.entry.id, epoch), &row)?;
         let hash = commit_hash(commit).to_vec();
-        let mark = ParentMark { epoch, hash, author, secret, at_ms: turn.wall(), told, announce_in: Vec::new() };
+        let mark = ParentMark {
+            epoch,
+            hash,
+            author,
+            secret,
+            at_ms: turn.wall(),
+            told,
+            announce_in: Vec::new(),
+            reported: false,
+        };
         self.entry.row.parents.push(mark);
         self.entry.touch();
         self.entry.forget_parents(turn)?;

@@ -65,6 +65,9 @@ pub struct ParentMark {
     /// The exporter secret of an epoch that others may be in who have followed another commit: its log is still to say which one we follow.
     #[prost(bytes = "vec", tag = "7")]
     pub announce_in: Vec<u8>,
+    /// The user was told that others had followed another commit.
+    #[prost(bool, tag = "8")]
+    pub reported: bool,
 }
 
 /// The encryption state of a group in an epoch that a commit has ended. By group id and epoch.
