@@ -184,12 +184,18 @@ impl World {
 
     /// Starts the rendezvous, on a given address or a free one.
     pub fn start_rendezvous(&mut self, listen: &str) {
+        self.start_rendezvous_with(listen, &[]);
+    }
+
+    /// The same with settings, as variables of its environment.
+    pub fn start_rendezvous_with(&mut self, listen: &str, settings: &[(&str, &str)]) {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("rendezvous.log")).unwrap();
         let process = Process::start(
             Command::new(program("starling-rendezvous"))
                 .args(["--listen", listen, "--http", "127.0.0.1:0", "--json", "--log-format", "json", "--data-dir"])
                 .arg(self.dir.path().join("rendezvous"))
+                .envs(settings.iter().copied())
                 .stderr(log),
         );
         let ready = process.json();

@@ -168,3 +168,36 @@ fn a_full_disk_and_a_read_only_directory_say_what_they_are() {
     assert_eq!((exit, message.contains("ead-only")), (1, true), "{message}");
     drop(mounted);
 }
+
+#[test]
+fn an_account_that_no_rendezvous_registers_is_not_called_ready() {
+    let mut world = World::new();
+    world.rendezvous = None;
+    let only_with_token = [("STARLING_RENDEZVOUS_REGISTRATION_MODE", "invite")];
+    world.start_rendezvous_with("/ip4/127.0.0.1/udp/0/quic-v1", &only_with_token);
+    let run = |world: &World, profile: &str, args: &[&str]| {
+        let output = world.run(profile, args);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let init = ["init", "--name", "alice", "--rendezvous", &world.address];
+    let (exit, shown, said) = run(&world, "alice", &init);
+    assert_eq!(exit, 6, "{said}");
+    assert!(shown.contains("Recovery phrase"), "the profile is kept, and its phrase shown");
+    assert!(said.contains("token") && !said.contains("ready") && !said.contains("Next:"), "{said}");
+    assert_eq!(run(&world, "alice", &["whoami"]).0, 0);
+    let (exit, link, said) = run(&world, "alice", &["invite"]);
+    assert_eq!((exit, link.as_str()), (6, ""), "{said}");
+    assert!(said.contains("--invite-token"), "it says what to do: {said}");
+    // The same of one that does not answer.
+    world.rendezvous = None;
+    let init = ["init", "--name", "bob", "--rendezvous", &world.address];
+    let (exit, shown, said) = run(&world, "bob", &init);
+    assert_eq!(exit, 3, "{said}");
+    assert!(
+        shown.contains("Recovery phrase") && said.contains("cannot be reached") && !said.contains("ready"),
+        "{said}"
+    );
+    let (exit, link, _) = run(&world, "bob", &["invite"]);
+    assert_eq!((exit, link.as_str()), (3, ""));
+}

@@ -339,6 +339,7 @@ fn verbs_do_not_wait_for_a_rendezvous_that_refuses_connections() {
     }
     assert!(quick(&["send", "@bob", "hi"]).status.success());
     let invite = quick(&["invite", "--json"]);
-    assert!(invite.status.success());
+    assert_eq!(invite.status.code(), Some(3), "a link that nobody could use");
+    assert!(invite.stdout.is_empty());
     until("the message", || world.texts("alice", "@bob", 1).contains(&"hi".to_owned()).then_some(()));
 }

@@ -5,7 +5,6 @@ use std::io::{BufRead, IsTerminal, Read};
 use serde::Deserialize;
 use starling_control::{
     lines,
-    methods::node,
     objects::{AccountId, DeviceId},
 };
 use starling_keys::{Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     node_of,
-    people::{catch_up, settle, wait_registered},
+    people::{catch_up, ensure_registered, settle},
     print, print_object, say,
 };
 use crate::{
@@ -179,6 +178,10 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     if let Some(words) = shown.as_ref().filter(|_| has_person(global)) {
         confirm(words, &mut std::io::stdin().lock(), two_places)?;
     }
+    if !homeless {
+        register(global).await?;
+        say(global, "Registered at your rendezvous: the profile is ready.");
+    }
     if !global.json && homeless {
         say(
             global,
@@ -190,20 +193,24 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     Ok(())
 }
 
+/// Has the rendezvous register the new account: without that it can meet nobody.
+async fn register(global: &Global) -> CliResult {
+    let (_, client) = node_of(global).await?;
+    let otherwise = "the profile is made: `starling` goes on with it as soon as the rendezvous answers";
+    let registered = ensure_registered(global, &client, otherwise).await;
+    client.finish().await;
+    registered
+}
+
 /// Takes the account back at its rendezvous: this device in place of those before it, with their contacts.
 async fn recover(global: &Global) -> CliResult {
     say(global, "Taking the account back…");
     let (_, client) = node_of(global).await?;
-    wait_registered(global, &client).await?;
-    let status = client.call(node::Status::default()).await?;
-    if !status.homes().any(|home| home.registered) {
+    let otherwise = "the profile is made: `starling` goes on with it as soon as the rendezvous answers";
+    if let Err(error) = ensure_registered(global, &client, otherwise).await {
         client.finish().await;
-        return Err(CliError::new(
-            "not_recovered",
-            3,
-            "the account was not taken back yet: its rendezvous cannot be reached",
-        )
-        .hint("the profile is made: `starling` goes on with it as soon as the rendezvous answers"));
+        let why = format!("the account was not taken back yet: {}", error.message);
+        return Err(CliError { code: "not_recovered".into(), message: why.into(), ..error });
     }
     catch_up(global, &client).await?;
     settle(&client).await;
@@ -256,7 +263,7 @@ fn show(global: &Global, profile: &Profile, account: AccountId, device: DeviceId
     if global.json {
         return print_object(&lines::NewProfile { account, device, recovery_phrase: words.map(str::to_owned) });
     }
-    print(format!("Profile “{}” is ready. Account {account}", profile.name))?;
+    print(format!("Profile “{}” is made. Account {account}", profile.name))?;
     let Some(words) = words else { return Ok(()) };
     print(SafeText::block(
         "\nRecovery phrase, shown only now. Write it down: who has it is you, and without it a lost device is a lost account.\n",

@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{
     init::parse_home,
     node_of,
-    people::{home_hint, wait_registered},
+    people::{ensure_registered, wait_registered},
     print, print_object, say,
 };
 use crate::{
@@ -110,20 +110,9 @@ async fn move_home(global: &Global, client: &Client, addresses: &[String], token
     }
     let rendezvous = homes.iter().map(|h| parse_home(h).map(|h| h.to_string())).collect::<CliResult<Vec<_>>>()?;
     let done = client.call(SetRendezvous { rendezvous, token }).await?;
-    let quiet = Global { quiet: true, ..global.clone() };
-    wait_registered(&quiet, client).await?;
-    let status = client.call(node::Status::default()).await?;
-    if status.homes().any(|home| home.registered) {
-        return Ok(done);
-    }
-    let problem = status.homes().find_map(|home| home.problem.as_deref()).unwrap_or("it does not answer");
-    let error = if status.homes().any(|home| home.connected) {
-        CliError::new("refused", 6, format!("the rendezvous does not register this account: {problem}"))
-    } else {
-        CliError::unreachable(format!("the rendezvous cannot be reached: {problem}"))
-    };
-    Err(error
-        .hint(home_hint(problem).unwrap_or("the change is kept and tried again; give another address to take it back")))
+    let otherwise = "the change is kept and tried again; give another address to take it back";
+    ensure_registered(global, client, otherwise).await?;
+    Ok(done)
 }
 
 pub async fn rpc(global: &Global, method: &str, params: Option<&str>) -> CliResult {

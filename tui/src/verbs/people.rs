@@ -58,10 +58,14 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
     if code {
         return by_code(global, &client).await;
     }
+    // Until our home knows the invite it is worth nothing.
+    let otherwise = "see `starling doctor`, and try again when it answers";
+    if let Err(error) = ensure_registered(global, &client, otherwise).await {
+        client.finish().await;
+        return Err(error);
+    }
     catch_up(global, &client).await?;
     let invite = client.call(Invite { uses: Some(uses), lifetime_ms: Some(lifetime) }).await?;
-    // Until our home knows the invite it is worth nothing.
-    wait_registered(global, &client).await?;
     if global.json {
         print_object(&invite)?;
     } else {
@@ -108,6 +112,27 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// Waits until our home knows us.
+///
+/// # Errors
+/// `refused` with the reason if it does not register us, `unreachable` if it cannot be reached or does not answer; `otherwise` is the hint if nothing
+/// better is known.
+pub async fn ensure_registered(global: &Global, client: &Client, otherwise: &'static str) -> CliResult {
+    let quiet = Global { quiet: true, ..global.clone() };
+    wait_registered(&quiet, client).await?;
+    let status = client.call(node::Status::default()).await?;
+    if status.homes().next().is_none() || status.homes().any(|home| home.registered) {
+        return Ok(());
+    }
+    let problem = status.homes().find_map(|home| home.problem.as_deref()).unwrap_or("it does not answer");
+    let error = if status.homes().any(|home| home.connected) {
+        CliError::new("refused", 6, format!("the rendezvous does not register this account: {problem}"))
+    } else {
+        CliError::unreachable(format!("the rendezvous cannot be reached: {problem}"))
+    };
+    Err(error.hint(home_hint(problem).unwrap_or(otherwise)))
 }
 
 /// Says if this machine's clock is far from that of the rendezvous.
