@@ -57,7 +57,12 @@ impl Starling {
     pub async fn daemon(&self, profile: &str) -> anyhow::Result<Daemon> {
         let dir = self.profile(profile);
         std::fs::write(dir.join("key"), KeyFile::plain(&storage_key()).to_bytes())?;
-        let start = Instant::now();
+        self.started(profile, Instant::now()).await
+    }
+
+    /// The same for a profile with a key of its own.
+    pub async fn started(&self, profile: &str, start: Instant) -> anyhow::Result<Daemon> {
+        let dir = self.profile(profile);
         let mut command = tokio::process::Command::from(self.command(profile, &["daemon"]));
         let process = command.kill_on_drop(true).spawn()?;
         let client = loop {
@@ -86,6 +91,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Its control socket.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Stops it, and waits until its profile is free.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.client.call(node::Stop {}).await?;

@@ -17,19 +17,26 @@ use crate::{
 };
 
 /// A command whose lines are JSON.
-struct Running {
+pub struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
-    fn start(command: std::process::Command) -> anyhow::Result<Self> {
+    pub fn start(command: std::process::Command) -> anyhow::Result<Self> {
         let mut child = Command::from(command).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let out = child.stdout.take().context("no output")?;
         Ok(Self { child, lines: BufReader::new(out).lines() })
     }
 
-    async fn line(&mut self) -> anyhow::Result<Value> {
+    /// Waits until it has ended.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    /// Its next line.
+    pub async fn line(&mut self) -> anyhow::Result<Value> {
         let line = self.lines.next_line().await?.context("the command has ended")?;
         Ok(serde_json::from_str(&line)?)
     }

@@ -12,6 +12,7 @@ mod client;
 mod dm;
 mod floor;
 mod history;
+mod link;
 mod measure;
 mod pair;
 mod processes;
@@ -69,6 +70,12 @@ enum Bench {
         #[arg(long, default_value_t = 64)]
         size: usize,
     },
+    /// A device that is linked to an account whose contacts are all there.
+    Link {
+        /// Conversations.
+        #[arg(long, default_value_t = 200)]
+        conversations: usize,
+    },
     /// Memory and CPU of idle clients, and the rates of the log.
     Rendezvous {
         /// Idle clients.
@@ -107,6 +114,8 @@ enum Bench {
         filled: pair::Filled,
     },
     #[command(hide = true)]
+    Crowd { dir: PathBuf, home: String, invite: String, count: usize },
+    #[command(hide = true)]
     ServeLimited { dir: PathBuf },
     #[command(hide = true)]
     Attacker { attack: attack::Attack, home: String, tcp: String, victim: String },
@@ -129,6 +138,8 @@ fn main() -> anyhow::Result<()> {
             Bench::Profile { filled, burst, rounds } => Box::pin(profile::run(filled, burst, rounds)).await,
             Bench::Send { count } => Box::pin(send::run(count)).await,
             Bench::History { messages, size } => Box::pin(history::run(messages, size)).await,
+            Bench::Link { conversations } => Box::pin(link::run(conversations)).await,
+            Bench::Crowd { dir, home, invite, count } => Box::pin(link::crowd(dir, home, invite, count)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Attack { only, seconds } => Box::pin(attack::run(only, seconds)).await,
