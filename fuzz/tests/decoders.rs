@@ -13,8 +13,8 @@ use starling_keys::{
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
-    Batch, Beacon, Body, Candidate, Clock, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb, Signal,
-    Text,
+    Batch, Beacon, Body, Candidate, Clock, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb,
+    SeenEntries, Signal, Text,
     direct::{Ack, DirectFrame, Entry},
     inbox::{InboxBody, InboxItem, Known},
     link::{LinkAnswer, LinkRequest},
@@ -190,6 +190,21 @@ fn beacons() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(beacon) = Beacon::from_bytes(mutated(&valid, input).into()) {
             assert_eq!(Beacon::from_bytes(beacon.to_bytes().into()), Ok(beacon));
+        }
+    });
+}
+
+#[test]
+fn lists_of_seen_entries() {
+    let mut valid = SeenEntries::default();
+    (1..4).for_each(|sequence| valid.note(sequence, b"entry"));
+    let bytes = valid.to_bytes();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(mut seen) = SeenEntries::from_bytes(mutated(&bytes, input).into()) {
+            assert_eq!(SeenEntries::from_bytes(seen.to_bytes().into()).as_ref(), Ok(&seen));
+            assert!(!seen.contradicts(&seen.clone()));
+            seen.note(seen.last().saturating_add(1), input);
+            assert!(SeenEntries::from_bytes(seen.to_bytes().into()).is_ok());
         }
     });
 }

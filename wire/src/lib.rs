@@ -17,6 +17,7 @@ mod log;
 mod name;
 mod pow;
 pub mod rendezvous;
+mod seen;
 mod setting;
 mod signal;
 pub mod snapshot;
@@ -34,6 +35,7 @@ pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use pow::{Puzzle, Solution};
+pub use seen::{SeenEntries, SeenError};
 pub use setting::{Setting, SettingKind};
 pub use signal::{Availability, SIGNAL_DOMAIN, Signal, SignalError, SignedSignal};
 

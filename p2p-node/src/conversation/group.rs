@@ -177,11 +177,12 @@ impl GroupEntry {
         self.touch();
     }
 
-    /// Entries of a log were read up to this one; `false` if they were before.
-    pub fn advance(&mut self, epoch: u64, sequence: u64) -> bool {
+    /// An entry of a log was read; `false` if it was before.
+    pub fn advance(&mut self, epoch: u64, sequence: u64, sealed: &[u8]) -> bool {
         let log = self.logs.iter_mut().find(|l| l.epoch == epoch && l.cursor < sequence);
         let Some(log) = log else { return false };
         log.cursor = sequence;
+        log.seen.get_or_insert_default().note(sequence, sealed);
         self.unsaved.logs.insert(epoch);
         true
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use starling_wire::{Candidate, LogContent};
+use starling_wire::{Candidate, LogContent, SeenEntries};
 
 use super::{
     Conversations,
@@ -35,6 +35,8 @@ pub struct PendingCommit {
 pub enum Followed {
     /// The group is in its next epoch.
     Yes,
+    /// It is, and the commit's author was shown other entries of the log than we were.
+    Differently,
     /// The commit counts for nobody.
     Void,
     /// Others may have followed it, and we cannot.
@@ -127,7 +129,8 @@ impl OpenGroup<'_> {
     pub fn prepare_update(&mut self, now_ms: u64) -> Result<(), GroupError> {
         let live = &mut self.state.live;
         let current = live.value()?;
-        let (commit, mut after) = live.prepare_update(now_ms)?;
+        let seen = self.entry.current_log().and_then(|log| log.seen.as_ref());
+        let (commit, mut after) = live.prepare_update(now_ms, seen.map(SeenEntries::to_bytes).unwrap_or_default())?;
         let keys = self.entry.current_keys().ok_or(GroupError::Malformed)?;
         let candidate = LogContent::Candidate(Candidate { commit: commit.into() });
         let entry = keys.seal_entry(&candidate.to_bytes());
@@ -150,13 +153,16 @@ impl OpenGroup<'_> {
             return Ok(Followed::Yes);
         }
         match self.state.live.judge(commit) {
-            Judged::Valid(next, author) => {
-                self.keep_parent(turn, commit, author, told)?;
+            Judged::Valid(next, by) => {
+                let seen = SeenEntries::from_bytes(by.note.into()).unwrap_or_default();
+                let ours = self.entry.current_log().and_then(|log| log.seen.as_ref());
+                let differs = ours.is_some_and(|ours| ours.contradicts(&seen));
+                self.keep_parent(turn, commit, by.leaf, told)?;
                 self.state.live = *next;
                 self.forget_pending();
                 let log = self.state.log()?;
                 self.enter_epoch(log);
-                Ok(Followed::Yes)
+                Ok(if differs { Followed::Differently } else { Followed::Yes })
             }
             Judged::Void => Ok(Followed::Void),
             Judged::Underivable => Ok(Followed::Lost),

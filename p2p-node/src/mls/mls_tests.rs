@@ -41,7 +41,7 @@ fn a_commit_moves_both_and_late_messages_still_decrypt() {
     let (mut a, welcome) = alice.create(b"group", &[package(&bob)], NOW_MS).unwrap();
     let mut b = bob.join(&welcome).unwrap();
     let late = a.encrypt(b"late").unwrap();
-    let (commit, mut after) = a.prepare_update(NOW_MS).unwrap();
+    let (commit, mut after) = a.prepare_update(NOW_MS, Vec::new()).unwrap();
     let future = after.encrypt(b"future").unwrap();
     assert!(matches!(b.process(&future), Processed::Future));
     assert!(matches!(b.process(&commit), Processed::Commit));
@@ -154,7 +154,7 @@ fn garbage_is_void_and_only_a_members_commit_can_be_underivable() {
     let (alice, bob) = (device(&account()), device(&account()));
     let (mut a, welcome) = alice.create(b"group", &[package(&bob)], NOW_MS).unwrap();
     let b = bob.join(&welcome).unwrap();
-    let (commit, _) = a.prepare_update(NOW_MS).unwrap();
+    let (commit, _) = a.prepare_update(NOW_MS, Vec::new()).unwrap();
     for at in 0..commit.len() {
         let mut flipped = commit.clone();
         flipped[at] ^= 1;

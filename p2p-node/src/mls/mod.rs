@@ -219,12 +219,21 @@ pub enum Processed {
 
 /// What a commit is to a group.
 pub enum Judged {
-    /// Valid: the group in its next epoch, and the leaf of the commit's author.
-    Valid(Box<LiveGroup>, u32),
+    /// Valid: the group in its next epoch.
+    Valid(Box<LiveGroup>, Authored),
     /// Nothing that counts, for any member.
     Void,
     /// It may be valid for others, and its secrets cannot be derived here.
     Underivable,
+}
+
+/// What is known of a valid commit besides what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authored {
+    /// The leaf of its author.
+    pub leaf: u32,
+    /// What its author says with it, authenticated.
+    pub note: Vec<u8>,
 }
 
 /// An MLS client: this device.
@@ -403,7 +412,7 @@ impl LiveGroup {
         match next.group.process_incoming_message(message) {
             Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
                 next.senders.clear();
-                Judged::Valid(Box::new(next), commit.committer)
+                Judged::Valid(Box::new(next), Authored { leaf: commit.committer, note: commit.authenticated_data })
             }
             Ok(_) => Judged::Void,
             // What comes after all that is the same for every member: the path's secrets, and what follows from them. Also a commit of this device
@@ -469,10 +478,11 @@ impl LiveGroup {
         Some(certificate)
     }
 
-    /// A commit at this time (milliseconds since 1970) that renews our keys: the commit's bytes, and the group as it will be. This group stays as it is.
-    pub fn prepare_update(&self, now_ms: u64) -> Result<(Vec<u8>, LiveGroup), GroupError> {
+    /// A commit at this time (milliseconds since 1970) that renews our keys and says `note` to the members: the commit's bytes, and the group as it will
+    /// be. This group stays as it is.
+    pub fn prepare_update(&self, now_ms: u64, note: Vec<u8>) -> Result<(Vec<u8>, LiveGroup), GroupError> {
         let mut after = self.clone();
-        let commit = after.group.commit_builder().commit_time(time(now_ms)).build()?;
+        let commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note).build()?;
         let bytes = commit.commit_message.to_bytes()?;
         after.group.apply_pending_commit()?;
         after.senders.clear();

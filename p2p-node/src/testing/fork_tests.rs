@@ -1,6 +1,8 @@
 //! Forks: servers that give members different winners, and members who tell of commits that nobody else has followed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::{cell::Cell, rc::Rc};
+
 use bytes::Bytes;
 use starling_wire::{Beacon, SealedBeacon, direct::DirectFrame};
 
@@ -181,6 +183,31 @@ fn a_fork_is_healed_though_members_are_killed_at_any_moment() {
         world.start(dead);
         world.pass(60_000);
         are_together(&mut world, &both, at as u64);
+    }
+}
+
+#[test]
+fn a_commit_shows_that_a_server_has_shown_its_author_other_entries() {
+    for lies in [false, true] {
+        let mut world = World::new(755);
+        let lying = Rc::new(Cell::new(false));
+        let is_lying = lying.clone();
+        world.liar = Some(Liar::new(1, move |s: Showing| {
+            if is_lying.get() && !s.is_commit && s.author != s.reader { Shown::Cut } else { Shown::Now }
+        }));
+        let (alice, bob) = world.friends();
+        world.direct = false;
+        world.pass(5_000);
+        lying.set(lies);
+        world.say(bob, alice, "cut short");
+        world.pass(5_000);
+        lying.set(false);
+        world.say(bob, alice, "whole");
+        begin_renewal(&mut world, bob, alice);
+        world.pass(10_000);
+        assert_eq!(world.epoch(alice, bob), world.epoch(bob, alice));
+        let told = world.news(alice).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count();
+        assert_eq!(told, usize::from(lies));
     }
 }
 

@@ -257,10 +257,13 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.follow(turn, commit, true)? {
-            Followed::Yes => {
+            followed @ (Followed::Yes | Followed::Differently) => {
                 tracing::debug!(epoch, "a commit that was not read in its log is followed");
                 self.on_epoch(turn, cx, id)?;
                 self.ask_for_next(turn, from, id);
+                if followed == Followed::Differently {
+                    self.report_fork(turn, (id, epoch))?;
+                }
             }
             Followed::Void => {}
             Followed::Lost => self.abandon_group(turn, id),
@@ -268,8 +271,12 @@ impl Conversations {
         Ok(())
     }
 
-    /// Members have followed different commits from an epoch: the user is told once.
-    fn report_fork(&mut self, turn: &mut Turn<'_>, (id, epoch): (GroupId, u64)) -> Result<(), EngineError> {
+    /// Members were shown different things in an epoch, or have followed different commits from it: the user is told once.
+    pub(in crate::conversation) fn report_fork(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (id, epoch): (GroupId, u64),
+    ) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         let mark = entry.parent_mut(epoch).filter(|mark| !mark.reported);
         if mark.map(|mark| mark.reported = true).is_none() {

@@ -91,7 +91,7 @@ impl OpenGroup<'_> {
                 (mls.load(&id, after.clone())?, after, self.state.live.leaf())
             }
             None => match mls.load(&id, before.clone())?.judge(commit) {
-                Judged::Valid(live, author) => (*live, before, author),
+                Judged::Valid(live, by) => (*live, before, by.leaf),
                 Judged::Void => return Ok(Weighed::Void),
                 Judged::Underivable => return Ok(Weighed::Lost),
             },
@@ -114,10 +114,10 @@ impl OpenGroup<'_> {
                 continue;
             };
             let before = GroupValue { state: parent.state.clone().into(), ..GroupValue::default() };
-            made.push((mark.epoch, mls.load(&self.entry.id, before)?.prepare_update(now_ms)?.0.into()));
+            made.push((mark.epoch, mls.load(&self.entry.id, before)?.prepare_update(now_ms, Vec::new())?.0.into()));
         }
         self.state.live.reset_value(current.clone());
-        made.push((self.entry.epoch(), self.state.live.prepare_update(now_ms)?.0.into()));
+        made.push((self.entry.epoch(), self.state.live.prepare_update(now_ms, Vec::new())?.0.into()));
         self.state.live.reset_value(current);
         Ok(made)
     }

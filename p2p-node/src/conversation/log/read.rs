@@ -170,7 +170,7 @@ impl Conversations {
                 // One of them has led to another epoch of the same number.
                 return Ok(());
             };
-            if !group.advance(epoch, entry.sequence) {
+            if !group.advance(epoch, entry.sequence, &entry.sealed) {
                 continue;
             }
             let place = self.log_place(id, epoch);
@@ -232,6 +232,10 @@ impl Conversations {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.follow(turn, commit, false)? {
             Followed::Yes => self.on_epoch(turn, cx, id),
+            Followed::Differently => {
+                self.on_epoch(turn, cx, id)?;
+                self.report_fork(turn, (id, epoch))
+            }
             Followed::Void => Ok(()),
             // The others may have gone on where we cannot: with us they can only in another group.
             Followed::Lost => {

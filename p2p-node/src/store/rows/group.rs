@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
+use starling_wire::SeenEntries;
 use zeroize::Zeroize;
 
 /// An MLS group. By group id. Field 16 was used in older versions.
@@ -155,6 +156,9 @@ pub struct LogRow {
     /// Commits were looked for everywhere in it, as far as it was read: not by older versions.
     #[prost(bool, tag = "6")]
     pub judged: bool,
+    /// The last entries that were read.
+    #[prost(message, optional, tag = "7")]
+    pub seen: Option<SeenEntries>,
 }
 
 /// Entries that a log has taken from us in one append, until they are deleted there. By chat id, first sequence number, log address and number of
