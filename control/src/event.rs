@@ -201,6 +201,13 @@ pub enum EventKind {
         /// The address of the rendezvous.
         rendezvous: String,
     },
+    /// There are two copies of a device of this account: it was cloned, or an older backup of its profile was put back. What both write and receive is
+    /// lost in part: link the device again as a new one, and remove this one.
+    #[serde(rename = "device.copied")]
+    DeviceCopied {
+        /// The device; it may be this one.
+        device: DeviceId,
+    },
     /// Somebody calls.
     #[serde(rename = "call.incoming")]
     CallIncoming {
@@ -297,6 +304,7 @@ impl EventKind {
             Self::DeviceHidden { .. } => "device.hidden",
             Self::DeviceRefused { .. } => "device.refused",
             Self::ChatSplit { .. } => "chat.split",
+            Self::DeviceCopied { .. } => "device.copied",
             Self::CallIncoming { .. } => "call.incoming",
             Self::CallState { .. } => "call.state",
             Self::CallEnded { .. } => "call.ended",

@@ -61,7 +61,7 @@ fn frames<M: Frame + PartialEq + std::fmt::Debug>(name: &str, valid: M) {
 #[test]
 fn direct_frames() {
     let entry = Entry { group: Bytes::from_static(&[1; 16]), message: Bytes::from_static(b"sealed") };
-    let ack = Ack { group: Bytes::from_static(&[2; 16]), upto: 7 };
+    let ack = Ack { group: Bytes::from_static(&[2; 16]), upto: 7, clock: 9 };
     let valid = DirectFrame { entries: vec![entry.clone(), entry], acks: vec![ack], ..DirectFrame::default() };
     frames("direct_frames", valid);
 }
@@ -84,7 +84,7 @@ fn batches_of_events() {
     let call = Body::Call(starling_wire::Call { id: starling_wire::CallId([4; 16]), signal });
     let next = EventId { sequence: 10, ..id };
     let events = vec![Event { id, body }, Event { id: next, body: call }];
-    let valid = Batch { events, floor: 4 }.encode();
+    let valid = Batch { events, floor: 4, before: Clock(3) }.encode();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let bytes = mutated(&valid, input);
         if let Ok(batch) = Batch::decode(&bytes, [5; 8]) {

@@ -31,6 +31,23 @@ pub struct DirectFrame {
     /// Which commits the sender has followed.
     #[prost(message, repeated, tag = "8")]
     pub beacons: Vec<SealedBeacon>,
+    /// Which run of the sender's profile this is.
+    #[prost(message, optional, tag = "9")]
+    pub run: Option<Run>,
+    /// A later run of the receiver's profile, or another one with the same number, than the receiver has told: there are two copies of it.
+    #[prost(message, optional, tag = "10")]
+    pub seen: Option<Run>,
+}
+
+/// A run of a device's program.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct Run {
+    /// How many there were with this profile, this one included.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// Drawn at random at its start (16 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub id: Bytes,
 }
 
 impl Frame for DirectFrame {
@@ -65,6 +82,9 @@ pub struct Ack {
     /// A sequence number of the acknowledged device.
     #[prost(uint64, tag = "2")]
     pub upto: u64,
+    /// The clock of the event with that number; zero if it is not known.
+    #[prost(fixed64, tag = "3")]
+    pub clock: u64,
 }
 
 /// A sealed [`crate::Signal`].

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn frames_are_read_back_from_single_bytes() {
-        let frame = DirectFrame { acks: vec![Ack { group: vec![1; 16].into(), upto: 7 }], ..DirectFrame::default() };
+        let frame =
+            DirectFrame { acks: vec![Ack { group: vec![1; 16].into(), upto: 7, clock: 9 }], ..DirectFrame::default() };
         let mut bytes = BytesMut::new();
         write_frame(&frame, &mut bytes);
         write_frame(&frame, &mut bytes);

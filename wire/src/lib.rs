@@ -28,8 +28,8 @@ pub use beacon::{Beacon, BeaconError, SealedBeacon};
 pub use candidate::{Candidate, CandidateError, LogContent};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
-    Batch, Body, Clock, Cut, CutMessage, Delete, Devices, Edit, Event, EventError, EventId, KnownChain, MAX_CHAINS,
-    Profile, Reaction, Receipt, Text,
+    Batch, Body, Clock, Cut, CutMessage, Delete, Delivered, Devices, Edit, Event, EventError, EventId, KnownChain,
+    MAX_CHAINS, Profile, Reaction, Receipt, Text,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use label::DeviceLabel;

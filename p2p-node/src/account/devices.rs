@@ -1,6 +1,6 @@
 //! Several devices of one account: the list that they are on, and what they tell one another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
@@ -41,6 +41,8 @@ pub struct OwnDevices {
     /// What others have to learn of our devices and homes.
     pub changes: DeviceChangesRow,
     pub dirty: bool,
+    /// Those of which the user was warned, since the start, that they are there twice.
+    pub copied: HashSet<DeviceId>,
     /// Who waits for a home to take the list without a device.
     waiting: Vec<DeviceChange>,
     /// Chains of our account that contacts have shown, until a home was asked.

@@ -251,6 +251,8 @@ pub enum Unreachable {
 pub enum NotAllowed {
     /// The device is no longer one of its account.
     Superseded,
+    /// The profile is an older copy of a device that went on: its numbers and keys were used already.
+    Outdated,
     /// The contact is blocked.
     Blocked {
         /// Its name; nothing before it is known.

@@ -248,6 +248,8 @@ stored_enum! {
         DeviceRefused = 14,
         /// A rendezvous has shown the devices of a conversation different things: its address, in the text.
         ChatSplit = 15,
+        /// There are two copies of a device of our account, or an older one was put back: its id, in the text.
+        DeviceCopied = 16,
     }
 }
 

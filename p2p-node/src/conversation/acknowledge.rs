@@ -1,6 +1,7 @@
 //! What devices say that they have of ours: of an outbox entry that everybody has nothing is kept.
 
 use starling_keys::DeviceId;
+use starling_wire::{Clock, direct::Ack};
 
 use super::{Conversations, GroupEntry, context::Context, group::GroupId, send::outbox_key};
 use crate::{
@@ -27,10 +28,9 @@ impl Conversations {
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         device: DeviceId,
-        group: &[u8],
-        upto: u64,
+        ack: &Ack,
     ) -> Result<(), EngineError> {
-        let Some(entry) = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g)) else {
+        let Some(entry) = GroupId::try_from(&ack.group[..]).ok().and_then(|g| self.groups.get(&g)) else {
             return Ok(());
         };
         let id = entry.id;
@@ -43,17 +43,17 @@ impl Conversations {
         if !cx.dir.account.has_other(&device) {
             self.confirm_group(turn, cx, id)?;
         }
-        self.acknowledged(turn, cx, ChatId(chat), device, upto)
+        self.acknowledged(turn, cx, ChatId(chat), device, (ack.upto, Clock(ack.clock)))
     }
 
-    /// A device has all our events of a chat up to `upto`.
+    /// A device has all our events of a chat up to a number, whose event has this clock, if that is not zero.
     pub(crate) fn acknowledged(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         chat: ChatId,
         device: DeviceId,
-        upto: u64,
+        (upto, clock): (u64, Clock),
     ) -> Result<(), EngineError> {
         let Some(account) = cx.dir.account_of(&device) else {
             return Ok(());
@@ -62,8 +62,10 @@ impl Conversations {
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        // Nobody can have what was never written.
-        let upto = upto.min(state.row.last_sequence);
+        if state.has_not(upto, clock) {
+            // It was written by a copy of this profile, and what it has under our numbers is not ours.
+            return self.outdated(turn, cx, Some(chat).filter(|_| !own));
+        }
         let delivered_before = state.roster.progress().delivered;
         if state.roster.device(&device).is_some_and(|d| upto <= d.acked) {
             return Ok(());

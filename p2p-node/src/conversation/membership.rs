@@ -96,6 +96,7 @@ impl Conversations {
     /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.
     pub(crate) fn set_problem(&mut self, turn: &mut Turn<'_>, chat: ChatId, problem: Option<&'static str>) {
         if let Some(state) = self.chats.get_mut(&chat)
+            && !(state.row.outdated && problem.is_none())
             && state.problem != problem
         {
             state.problem = problem;

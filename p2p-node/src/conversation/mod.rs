@@ -16,6 +16,7 @@ pub mod log;
 pub mod logged;
 pub mod membership;
 mod messages;
+mod outdated;
 pub mod pending;
 pub mod receive;
 pub mod regroup;
@@ -28,6 +29,7 @@ use starling_wire::EventId;
 pub use context::{Connections, Context};
 pub use group::GroupEntry;
 pub use group_state::GroupState;
+pub use outdated::OUTDATED;
 
 use crate::{
     api::types::{ChatId, ChatKind},
@@ -165,6 +167,7 @@ impl ChatState {
     }
 
     fn with(id: ChatId, row: ChatRow, roster: Roster) -> Self {
+        let problem = row.outdated.then_some(OUTDATED);
         Self {
             id,
             row,
@@ -175,7 +178,7 @@ impl ChatState {
             held: BTreeSet::new(),
             receipt_due: None,
             presence_sent_ms: 0,
-            problem: None,
+            problem,
             dirty: false,
         }
     }

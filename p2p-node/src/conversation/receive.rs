@@ -1,10 +1,13 @@
 //! Reading: MLS messages in, events into the timeline.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    cmp::Ordering,
+    collections::{HashSet, VecDeque},
+};
 
 use bytes::Bytes;
 use starling_keys::{Certificate, DeviceId};
-use starling_wire::{Batch, EventId, direct::Entry};
+use starling_wire::{Batch, Clock, EventId, direct::Entry};
 
 use crate::{
     api::types::{ChatId, Via},
@@ -12,7 +15,7 @@ use crate::{
     events::At,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE, SEEN_HASHES},
     mls::Processed,
-    turn::{EngineError, EventFact, Turn},
+    turn::{EngineError, EventFact, Fact, Turn},
 };
 
 /// What a message was.
@@ -103,7 +106,7 @@ impl Conversations {
         {
             return Ok(Taken::Nothing);
         }
-        if message.len() > starling_wire::limits::MAX_ENTRY {
+        if message.len() > starling_wire::limits::MAX_ENTRY || self.is_outdated_group(id) {
             return Ok(Taken::Nothing);
         }
         if !self.seen.insert(message) {
@@ -202,7 +205,7 @@ impl Conversations {
         }
         let agreed = turn.agreed_ms();
         let origin = self.origin_of(turn, cx.dir, sender, via)?;
-        let mut numbered = false;
+        let (mut numbered, mut copied, mut before) = (false, false, batch.before);
         for event in batch.events {
             cx.counters.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
@@ -211,18 +214,27 @@ impl Conversations {
                     return Ok(());
                 };
                 let row = state.roster.device_mut(sender.account(), &device);
-                row.received = row.received.max(batch.floor.saturating_sub(1));
-                if !take_number(row, event.id.sequence) {
-                    continue;
+                if row.received + 1 < batch.floor {
+                    (row.received, row.received_clock) = (batch.floor - 1, 0);
                 }
-                if !in_order(row, &event.id) {
-                    tracing::warn!("an event that its device has put into the past was dropped");
-                    continue;
+                match place_of(row, &event.id, std::mem::take(&mut before)) {
+                    Place::New => {}
+                    Place::Again => continue,
+                    Place::Contradicts => {
+                        copied = true;
+                        continue;
+                    }
                 }
             }
             self.take_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
         }
         turn.facts([EventFact::Arrived(chat)]);
+        if copied {
+            tracing::warn!("a device has sent two events with one number: it is there twice, or was put back");
+            if own {
+                turn.fact(Fact::OwnDeviceCopied(device));
+            }
+        }
         if numbered {
             turn.facts([EventFact::AckDue { device, chat, group }]);
         }
@@ -267,16 +279,43 @@ pub(super) fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> b
     true
 }
 
-/// Takes note of the last event of a device; `false` if this one is numbered after it and stamped before it, which no clock does.
-fn in_order(row: &mut crate::store::DeviceRow, id: &EventId) -> bool {
-    if id.sequence < row.last {
-        return true;
+/// How a numbered event stands to what a device has sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It was not there, and is noted.
+    New,
+    /// It was there before.
+    Again,
+    /// The device has sent another one with its number, or with the number before it; or has stamped a later one earlier, which no clock does.
+    Contradicts,
+}
+
+/// Where an event of a device stands; it is noted if it is new. `before` is the clock that the event before it has for its sender, if not zero.
+fn place_of(row: &mut crate::store::DeviceRow, id: &EventId, before: Clock) -> Place {
+    let (sequence, clock) = (id.sequence, id.clock.0);
+    // Numbers and clocks of a device grow together.
+    let in_order = match sequence.cmp(&row.last) {
+        Ordering::Less => clock < row.last_clock,
+        Ordering::Equal => clock == row.last_clock || row.last_clock == 0,
+        Ordering::Greater => clock > row.last_clock,
+    };
+    let follows = Some(sequence) == row.last.checked_add(1) && row.last_clock != 0 && before.0 != 0;
+    if !in_order || (follows && before.0 != row.last_clock) {
+        return Place::Contradicts;
     }
-    if id.clock.0 <= row.last_clock {
-        return false;
+    let received = row.received;
+    if !take_number(row, sequence) {
+        return Place::Again;
     }
-    (row.last, row.last_clock) = (id.sequence, id.clock.0);
-    true
+    if sequence > row.last {
+        (row.last, row.last_clock) = (sequence, clock);
+    }
+    if row.received == row.last {
+        row.received_clock = row.last_clock;
+    } else if row.received != received {
+        row.received_clock = if row.received == sequence { clock } else { 0 };
+    }
+    Place::New
 }
 
 #[cfg(test)]

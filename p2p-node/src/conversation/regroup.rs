@@ -112,7 +112,7 @@ impl Conversations {
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
     ) -> Result<Vec<ChatId>, EngineError> {
-        if cx.counters.row.superseded {
+        if cx.counters.row.superseded || cx.counters.row.outdated {
             return Ok(Vec::new());
         }
         if std::mem::take(&mut self.regroup.look) {
@@ -213,6 +213,9 @@ impl Conversations {
 
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
     pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, chat: ChatId) -> bool {
+        if self.chats.get(&chat).is_some_and(|state| state.row.outdated) {
+            return false;
+        }
         let has_group = self.active_group(dir, chat).is_some();
         let (now, fits) = (turn.now(), self.fits(dir, chat));
         let due = self.regroup.due.get_mut(&chat).filter(|(due, _)| !has_group || (*due <= now && !fits));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{
-    Batch, Body, Event, EventId, Text,
+    Batch, Body, Clock, Event, EventId, Text,
     direct::{DirectFrame, Entry},
     limits::MAX_BATCH_EVENTS,
 };
@@ -32,6 +32,8 @@ use crate::{
 pub struct OutItem {
     pub first: u64,
     pub last: u64,
+    /// Of the last.
+    pub clock: Clock,
     /// All zeros while there is no group to encrypt it for.
     pub group: GroupId,
     pub epoch: u64,
@@ -50,6 +52,7 @@ impl OutItem {
         Self {
             first: row.first,
             last: row.last,
+            clock: Clock(row.clock),
             group: row.group.as_slice().try_into().unwrap_or_default(),
             epoch: row.epoch,
             created_ms: row.created_ms,
@@ -93,6 +96,9 @@ impl Conversations {
         let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
         for account in state.roster.others() {
             check_person(dir.contacts.people.get(&account).ok_or(NotFound::Contact)?)?;
+        }
+        if state.row.outdated {
+            return Err(NotAllowed::Outdated.into());
         }
         if state.outbox.len() >= MAX_OUTBOX {
             return Err(NotAllowed::OutboxFull { name: chat_name(dir, state), max: MAX_OUTBOX }.into());
@@ -225,6 +231,11 @@ impl Conversations {
             let Some(state) = self.chats.get_mut(&chat) else {
                 continue;
             };
+            if state.row.outdated || cx.counters.row.outdated {
+                // Its numbers and keys were used already.
+                state.pending.clear();
+                continue;
+            }
             let (mut unnumbered, numbered): (Vec<Event>, Vec<Event>) =
                 std::mem::take(&mut state.pending).into_iter().partition(|e| e.id.sequence == 0);
             for events in batches(numbered) {
@@ -262,7 +273,11 @@ impl Conversations {
         let cleared = self.chats.get(&chat).map_or(0, |c| c.row.cleared);
         let in_timeline = |e: &&Event| matches!(e.body, Body::Text(_)) && e.id.clock.0 > cleared;
         let (kept, others): (Vec<&Event>, Vec<&Event>) = events.iter().partition(in_timeline);
+        let clock = events.last().map_or(0, |e| e.id.clock.0);
+        let before = self.chats.get_mut(&chat).map_or(0, |c| std::mem::replace(&mut c.row.last_clock, clock));
         let row = OutboxRow {
+            clock,
+            before,
             ids: kept.iter().flat_map(|e| e.id.to_bytes()).collect(),
             first,
             last,
@@ -298,7 +313,8 @@ impl Conversations {
         row: OutboxRow,
         events: Vec<Event>,
     ) -> Result<Option<OutboxRow>, EngineError> {
-        let Some((message, epoch)) = self.encrypt(turn, cx, chat, group, events)? else { return Ok(None) };
+        let before = Clock(row.before);
+        let Some((message, epoch)) = self.encrypt(turn, cx, chat, group, (events, before))? else { return Ok(None) };
         let row = OutboxRow { group: group.to_vec(), epoch, message, ..row };
         turn.put(OUTBOX, &outbox_key(chat, row.first), &row)?;
         Ok(Some(row))
@@ -334,20 +350,20 @@ impl Conversations {
         Ok(())
     }
 
-    /// Encrypts a batch; gives the message and its epoch. It says which of our events are the first that are still to be had: who joins later
-    /// waits for none before.
+    /// Encrypts a batch, and the clock of our event before it; gives the message and its epoch. It says which of our events are the first that
+    /// are still to be had: who joins later waits for none before.
     fn encrypt(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         chat: ChatId,
         group: GroupId,
-        events: Vec<Event>,
+        (events, before): (Vec<Event>, Clock),
     ) -> Result<Option<(Bytes, u64)>, EngineError> {
         let kept = self.chats.get(&chat).and_then(|c| c.outbox.front()).map(|i| i.first);
         let floor = kept.or(events.first().map(|e| e.id.sequence)).unwrap_or_default();
         let Some(mut group) = self.open(turn, cx.mls, group)? else { return Ok(None) };
-        let message = group.encrypt_counted(&Batch { events, floor }.encode())?;
+        let message = group.encrypt_counted(&Batch { events, floor, before }.encode())?;
         Ok(Some((message, group.entry.epoch())))
     }
 
@@ -360,7 +376,8 @@ impl Conversations {
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
-        let Some((message, _)) = self.encrypt(turn, cx, chat, group, events)? else { return Ok(()) };
+        let unnumbered = (events, Clock::default());
+        let Some((message, _)) = self.encrypt(turn, cx, chat, group, unnumbered)? else { return Ok(()) };
         let all = self.send_unsequenced(turn, cx, chat, group, &message);
         let due = turn.now() + RECEIPT_DELAY_MS;
         if let Some(state) = self.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {

@@ -1,5 +1,7 @@
 //! Direct streams: what goes out on them, and what their acknowledgements mean.
 
+mod runs;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use starling_wire::{
     limits::MAX_DIRECT_FRAME,
 };
 
+use self::runs::Runs;
 use crate::{
     account::Account,
     api::types::{ChatId, TransientEvent},
@@ -90,6 +93,7 @@ impl Link {
 #[derive(Default)]
 pub struct Delivery {
     pub links: Tracked<DeviceId, Link>,
+    runs: Runs,
 }
 
 impl Connections for Delivery {
@@ -137,6 +141,8 @@ impl Delivery {
             }
         }
         self.links.insert(device, link);
+        let run = Some(self.runs.own(turn));
+        send_frame(turn, device, DirectFrame { run, ..DirectFrame::default() });
         turn.fact(Fact::LinkUp(device));
         turn.live(TransientEvent::Net);
     }
@@ -226,7 +232,7 @@ impl Delivery {
         dir: Directory<'_>,
     ) -> Result<(), EngineError> {
         for chat in conversations.touched_chats(dir) {
-            let waits = conversations.chats.get(&chat).is_some_and(|c| !c.outbox.is_empty());
+            let waits = conversations.chats.get(&chat).is_some_and(|c| !c.outbox.is_empty() && !c.row.outdated);
             for device in self.linked_devices(conversations, dir, chat) {
                 if waits {
                     self.pump_to(turn, conversations, dir, device, chat)?;
@@ -264,6 +270,7 @@ impl Delivery {
         };
         let readable: Vec<GroupId> =
             ids.filter(|g| is_member(g) && !conversations.has_revoked_member(dir, chat, *g)).collect();
+        let run = Some(self.runs.own(turn));
         let Some(state) = conversations.chats.get_mut(&chat) else { return Ok(()) };
         let Some(link) = self.links.get_mut(&device) else { return Ok(()) };
         let acked = state.roster.device(&device).map_or(0, |d| d.acked);
@@ -283,11 +290,8 @@ impl Delivery {
             len += item.len + 64;
             entries.push(Entry { group: Bytes::copy_from_slice(&item.group), message });
             if len > MAX_DIRECT_FRAME / 2 {
-                send_frame(
-                    turn,
-                    device,
-                    DirectFrame { entries: std::mem::take(&mut entries), ..DirectFrame::default() },
-                );
+                let full = std::mem::take(&mut entries);
+                send_frame(turn, device, DirectFrame { entries: full, run: run.clone(), ..DirectFrame::default() });
                 len = 0;
             }
         }
@@ -295,7 +299,7 @@ impl Delivery {
             link.cursors.remove(&chat);
         }
         if !entries.is_empty() {
-            send_frame(turn, device, DirectFrame { entries, ..DirectFrame::default() });
+            send_frame(turn, device, DirectFrame { entries, run, ..DirectFrame::default() });
         }
         Ok(())
     }
@@ -306,17 +310,17 @@ impl Delivery {
         };
         let mut acks = Vec::new();
         for (chat, group) in link.acks.drain() {
-            let Some(state) = conversations.chats.get_mut(&chat) else {
+            let Some(state) = conversations.chats.get_mut(&chat).filter(|state| !state.row.outdated) else {
                 continue;
             };
             let Some(row) = state.roster.device(&device) else { continue };
-            let (told, upto) = (row.told, row.received);
+            let (told, upto, clock) = (row.told, row.received, row.received_clock);
             if told != upto
                 && let Some(row) = state.roster.known_mut(&device)
             {
                 row.told = upto;
             }
-            acks.push(Ack { group: Bytes::copy_from_slice(&group), upto });
+            acks.push(Ack { group: Bytes::copy_from_slice(&group), upto, clock });
         }
         if !acks.is_empty() {
             send_frame(turn, device, DirectFrame { acks, ..DirectFrame::default() });
@@ -330,7 +334,7 @@ impl Delivery {
         let Some(link) = self.links.get_mut(&to) else { return };
         let upto = |chat: ChatId| {
             let upto = conversations.chats.get(&chat)?.roster.progress().delivered;
-            Some(Ack { group: Bytes::copy_from_slice(&conversations.active_group(dir, chat)?), upto })
+            Some(Ack { group: Bytes::copy_from_slice(&conversations.active_group(dir, chat)?), upto, clock: 0 })
         };
         let delivered: Vec<Ack> = link.delivered.drain().filter_map(upto).collect();
         if !delivered.is_empty() {

@@ -97,6 +97,10 @@ impl Engine {
             command.refuse(NotAllowed::Superseded.into());
             return Ok(());
         }
+        if self.counters.row.outdated && !command.is_allowed_after_removal() {
+            command.refuse(NotAllowed::Outdated.into());
+            return Ok(());
+        }
         match command {
             Command::Status(reply) => {
                 let status = self.status();

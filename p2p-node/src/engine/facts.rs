@@ -4,7 +4,7 @@ use starling_keys::{AccountId, DeviceId};
 
 use super::Engine;
 use crate::{
-    api::types::TransientEvent,
+    api::types::{DurableEventKind, TransientEvent},
     calls::Calls,
     contacts::Directory,
     net::HomeId,
@@ -94,6 +94,16 @@ impl Engine {
                 let identity = &self.account.identity;
                 self.mls = self.mls.certified(&identity.certificate, &identity.device_key)?;
             }
+            Fact::ProfileOutdated => {
+                self.conversations.regroup.stop();
+                self.reach.changed = true;
+                self.with_calls(turn, Calls::account_superseded)?;
+                turn.live(TransientEvent::Net);
+            }
+            Fact::OwnDeviceCopied(device) if self.account.own_devices.copied.insert(device) => {
+                turn.account_news(DurableEventKind::DeviceCopied, self.account.id(), &device.to_string())?;
+            }
+            Fact::OwnDeviceCopied(_) => {}
             Fact::AccountSuperseded => {
                 self.homes.superseded();
                 self.conversations.regroup.stop();
@@ -133,9 +143,9 @@ impl Engine {
                     self.conversations.schedule_receipt(turn, chat);
                 }
             }
-            EventFact::Receipt { chat, device, upto } => {
+            EventFact::Receipt { chat, device, upto, clock } => {
                 let (conversations, mut cx) = self.conversing();
-                conversations.acknowledged(turn, &mut cx, chat, device, upto)?;
+                conversations.acknowledged(turn, &mut cx, chat, device, (upto, clock))?;
             }
             EventFact::Acknowledged { chat, device, upto } => self.delivery.acknowledged(turn, chat, device, upto),
             EventFact::Delivered(chat) => self.delivery.schedule_delivered(&self.account, chat),

@@ -1,7 +1,10 @@
 //! What the network brings: streams, frames, connections to servers.
 
 use starling_keys::DeviceId;
-use starling_wire::{direct::DirectFrame, limits::MAX_FRAME_ENTRIES};
+use starling_wire::{
+    direct::{DirectFrame, Run},
+    limits::MAX_FRAME_ENTRIES,
+};
 
 use super::Engine;
 use crate::{
@@ -44,10 +47,27 @@ impl Engine {
         Ok(())
     }
 
+    /// A device has seen another run of this profile than this.
+    fn on_seen_run(&mut self, turn: &mut Turn<'_>, device: DeviceId, seen: &Run) -> Result<(), EngineError> {
+        let Some(account) = self.directory().account_of(&device).filter(|_| self.delivery.is_of_copy(seen)) else {
+            return Ok(());
+        };
+        let said_in = if account == self.account.id() { None } else { Some(self.chat_with(turn, account)) };
+        let (conversations, mut cx) = self.conversing();
+        conversations.outdated(turn, &mut cx, said_in)
+    }
+
     fn on_frame(&mut self, turn: &mut Turn<'_>, device: DeviceId, frame: DirectFrame) -> Result<(), EngineError> {
         // The device may have been blocked or removed since the frame was read.
         if !self.directory().may_talk(&device) || frame.entries.len() > MAX_FRAME_ENTRIES {
             return Ok(());
+        }
+        if let Some(run) = &frame.run {
+            let dir = Directory { account: &self.account, contacts: &self.contacts };
+            self.delivery.on_run(turn, dir, device, run);
+        }
+        if let Some(seen) = &frame.seen {
+            self.on_seen_run(turn, device, seen)?;
         }
         let (conversations, mut cx) = self.conversing();
         for entry in &frame.entries {
@@ -55,7 +75,7 @@ impl Engine {
         }
         conversations.on_direct_beacons(turn, &mut cx, device, &frame.beacons)?;
         for ack in &frame.acks {
-            conversations.on_ack(turn, &mut cx, device, &ack.group, ack.upto)?;
+            conversations.on_ack(turn, &mut cx, device, ack)?;
         }
         for delivered in &frame.delivered {
             conversations.on_delivered(turn, cx.dir, device, &delivered.group, delivered.upto)?;

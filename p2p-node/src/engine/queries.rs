@@ -5,7 +5,7 @@ use starling_keys::AccountId;
 use super::Engine;
 use crate::{
     api::types::{Contact, HomeStatus, Status},
-    conversation::group::GroupId,
+    conversation::{OUTDATED, group::GroupId},
     home::Pending,
     turn::Turn,
 };
@@ -86,7 +86,11 @@ impl Engine {
                     own: h.own,
                     connected: h.hello.is_some() && !h.silent,
                     registered: h.hello.is_some() && !h.silent && h.registered && h.stocked,
-                    problem: if h.silent { Some("it does not answer".into()) } else { h.problem.clone() },
+                    problem: match self.counters.row.outdated {
+                        true => Some(OUTDATED.into()),
+                        false if h.silent => Some("it does not answer".into()),
+                        false => h.problem.clone(),
+                    },
                     clock_offset_ms: h.clock_offset_ms,
                 })
                 .collect(),

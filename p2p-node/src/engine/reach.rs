@@ -64,7 +64,12 @@ impl Engine {
             self.reach.lan = Some(lan.clone());
             turn.emit(Effect::Net(NetCommand::Lan(lan)));
         }
-        let homes = self.wanted_homes();
+        let mut homes = self.wanted_homes();
+        if self.counters.row.outdated {
+            // What it would acknowledge the real device would never get.
+            targets.clear();
+            homes.clear();
+        }
         if targets != self.reach.targets {
             self.reach.targets.clone_from(&targets);
             turn.emit(Effect::Net(NetCommand::Targets(targets)));

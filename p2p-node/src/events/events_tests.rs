@@ -7,7 +7,8 @@ use insta::assert_snapshot;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey};
 use starling_wire::{
-    Body, Call, CallEnd, CallId, CallSignal, Clock, Delete, Devices, Edit, EventId, Profile, Reaction, Receipt, Text,
+    Body, Call, CallEnd, CallId, CallSignal, Clock, Delete, Delivered, Devices, Edit, EventId, Profile, Reaction,
+    Receipt, Text,
 };
 
 use super::{At, Draft, Fold, Origin, Stored, Summary, call, fold, summary};
@@ -393,7 +394,11 @@ fn what_others_say_of_themselves_becomes_facts_and_what_we_say_does_not() {
         story.say(
             person,
             0,
-            Body::Receipt(Receipt { delivered: vec![(this, 3)], read: Clock(0), ..Receipt::default() }),
+            Body::Receipt(Receipt {
+                delivered: vec![Delivered { device: this, upto: 3, clock: Clock(0) }],
+                read: Clock(0),
+                ..Receipt::default()
+            }),
         );
     }
     let alice = told(&story, Device::new(0, 0, 2));

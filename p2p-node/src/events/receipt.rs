@@ -1,7 +1,7 @@
 //! What a device has received, and how far its user has read.
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Clock, Receipt};
+use starling_wire::{Clock, Delivered, Receipt};
 
 use super::{Ahead, At, Fold, Kind, Refusal, Summary, Target, summary};
 use crate::{
@@ -29,15 +29,16 @@ impl Kind for Receipt {
         let (chat, from) = (fold.chat, at.origin.account);
         fold.facts.extend(self.chains.iter().map(|chain| EventFact::KnownChain { chat, from, chain: *chain }));
         let this = fold.this;
-        if let Some(upto) = self.delivered.iter().filter(|(d, _)| *d == this).map(|(_, upto)| *upto).max() {
-            fold.facts.push(EventFact::Receipt { chat: fold.chat, device: at.origin.device, upto });
+        if let Some(Delivered { upto, clock, .. }) =
+            self.delivered.iter().filter(|d| d.device == this).max_by_key(|d| d.upto).copied()
+        {
+            fold.facts.push(EventFact::Receipt { chat: fold.chat, device: at.origin.device, upto, clock });
         }
         // Nobody has read what was written after the receipt, or what is still to be written.
         let read = self.read.min(at.id.clock).min(fold.latest());
         if at.origin.own {
-            let of_sender = |(tag, _): &&([u8; 8], u64)| *tag == at.origin.device.tag();
-            if let Some((_, upto)) = self.delivered.iter().find(of_sender) {
-                delivered_upto(fold, at.origin.account, &at.origin.device, *upto)?;
+            if let Some(sent) = self.delivered.iter().find(|d| d.device == at.origin.device.tag()) {
+                delivered_upto(fold, at.origin.account, &at.origin.device, sent.upto)?;
             }
             // Another device of ours has read this.
             return read_upto(fold, read);

@@ -5,6 +5,7 @@ mod call_tests;
 mod chain_tests;
 mod clock_tests;
 mod contact_device_tests;
+mod copied_profile_tests;
 mod device_tests;
 mod engine_tests;
 mod epoch_tests;

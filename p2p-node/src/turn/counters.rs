@@ -22,7 +22,8 @@ impl Counters {
     pub fn load(read: &impl Reading, now: u64) -> Result<Self, EngineError> {
         let row: CountersRow = read.get(META, b"counters")?.unwrap_or_default();
         let away_ms = if row.last_run_ms == 0 { 0 } else { now.saturating_sub(row.last_run_ms) };
-        Ok(Self { clock: Clock(row.clock), away_ms, row, dirty: false })
+        let row = CountersRow { runs: row.runs + 1, ..row };
+        Ok(Self { clock: Clock(row.clock), away_ms, row, dirty: true })
     }
 
     /// Writes them if they, or (`changed`) something that they belong to, have changed in this turn.

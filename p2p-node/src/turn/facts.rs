@@ -6,7 +6,7 @@
 use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceChain, DeviceId, chain::Change};
 
-use starling_wire::{Call, Cut, EventId, KnownChain};
+use starling_wire::{Call, Clock, Cut, EventId, KnownChain};
 
 use crate::{
     api::types::{ChatId, Via},
@@ -87,6 +87,10 @@ pub enum Fact {
     OwnDeviceRemoved(DeviceId),
     /// This device is not part of its account any more.
     AccountSuperseded,
+    /// Another device of ours has events of this one that are not here.
+    ProfileOutdated,
+    /// A device of ours has sent two events with one number: two copies of it run, or an older one.
+    OwnDeviceCopied(DeviceId),
     /// What certifies this device as one of its account is another now.
     Certified,
     /// Something that the account's snapshot says of contacts has changed.
@@ -140,6 +144,8 @@ pub enum EventFact {
         device: DeviceId,
         /// All our events up to this one are stored there.
         upto: u64,
+        /// The clock of that one; zero if it is not known.
+        clock: Clock,
     },
     /// A device has more of our events of a conversation than was known.
     Acknowledged {

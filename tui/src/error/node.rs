@@ -226,6 +226,10 @@ fn unreachable(what: &Unreachable) -> Text {
 
 fn refused(why: &NotAllowed) -> Text {
     let (reason, text) = match why {
+        NotAllowed::Outdated => (
+            "outdated_copy",
+            "this profile is an older copy of a device that went on without it: what it writes would be lost, so it can only be read".into(),
+        ),
         NotAllowed::Superseded => (
             "superseded",
             "this device is no longer one of its account: it was removed, or the account was restored on another \

@@ -247,6 +247,7 @@ impl Names {
                     by: hidden.by.map(id),
                 }
             }
+            DurableEventKind::DeviceCopied => EventKind::DeviceCopied { device: n.text.as_str().into() },
             DurableEventKind::DeviceRefused => {
                 let refused: RefusedRemoval = n.text.parse().ok()?;
                 EventKind::DeviceRefused { by: id(refused.by), device: id(refused.device) }

@@ -8,7 +8,7 @@ use starling_control::{
 use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::{called, short_device, words_of_hidden, words_of_refused, words_of_split},
+    verbs::{called, short_device, words_of_copied, words_of_hidden, words_of_refused, words_of_split},
 };
 
 /// The name of the person an event is about, for a remark.
@@ -40,6 +40,11 @@ impl App {
             EventKind::DeviceHistory { copy } => self.history_copied(copy),
             EventKind::DeviceHistoryWished { device } => self.history_asked(&device, false),
             EventKind::DeviceHistoryOffered { device } => self.history_asked(&device, true),
+            EventKind::DeviceCopied { device } => {
+                let words = words_of_copied(&device);
+                self.notify("Your account", &words, true);
+                self.warn(words);
+            }
             EventKind::DeviceRefused { by, device } => {
                 let words = words_of_refused(&by, &device);
                 self.notify("Your account", &words, true);

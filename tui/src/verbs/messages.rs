@@ -28,7 +28,7 @@ use super::{
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
-    print_object, say, words_of, words_of_hidden, words_of_refused, words_of_split,
+    print_object, say, words_of, words_of_copied, words_of_hidden, words_of_refused, words_of_split,
 };
 use crate::{
     cli::{Global, Send, parse_time_span},
@@ -397,6 +397,7 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
             let words = words_of_hidden(who.name.as_deref().unwrap_or_default(), change, &which, by.as_ref());
             format!("WARNING: {}", SafeText::line(&words))
         }
+        EventKind::DeviceCopied { device } => format!("WARNING: {}", words_of_copied(device)),
         EventKind::DeviceRefused { by, device } => format!("WARNING: {}", words_of_refused(by, device)),
         EventKind::ChatSplit { chat, rendezvous } => {
             format!("[{}] WARNING: {}", name(&chat.name), SafeText::line(&words_of_split(rendezvous)))

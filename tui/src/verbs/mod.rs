@@ -89,6 +89,15 @@ pub fn words_of_hidden(who: &str, change: &str, which: &str, by: Option<&DeviceI
     )
 }
 
+/// What people are told of a device that is there twice.
+pub fn words_of_copied(device: &DeviceId) -> String {
+    format!(
+        "{} is there twice, or an older copy of its profile was put back: messages to it and from it are lost. Link it again as a new device, and remove \
+         this one",
+        short_device(device)
+    )
+}
+
 /// What people are told of a removed device that has tried to remove another.
 pub fn words_of_refused(by: &DeviceId, device: &DeviceId) -> String {
     format!(

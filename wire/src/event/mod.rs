@@ -26,7 +26,7 @@ pub use devices::Devices;
 pub use edit::Edit;
 pub use profile::Profile;
 pub use reaction::Reaction;
-pub use receipt::{KnownChain, MAX_CHAINS, Receipt};
+pub use receipt::{Delivered, KnownChain, MAX_CHAINS, Receipt};
 pub use text::Text;
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
@@ -160,6 +160,8 @@ mod proto {
         pub events: Vec<Event>,
         #[prost(uint64, tag = "2")]
         pub floor: u64,
+        #[prost(fixed64, tag = "3")]
+        pub before: u64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -272,12 +274,16 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Numbered events of the sender before this one will not come (any more): a new member need not wait for them.
     pub floor: u64,
+    /// The clock of the sender's numbered event before the first of these; zero if that is not known. Who has another event under that number has
+    /// events of a copy of the sender.
+    pub before: Clock,
 }
 
 impl Batch {
     /// Encodes the batch; `device` of each id is left out.
     pub fn encode(&self) -> Vec<u8> {
-        proto::Batch { events: self.events.iter().map(Event::to_proto).collect(), floor: self.floor }.encode_to_vec()
+        let events = self.events.iter().map(Event::to_proto).collect();
+        proto::Batch { events, floor: self.floor, before: self.before.0 }.encode_to_vec()
     }
 
     /// Reads a batch that `device` (its tag) has sent.
@@ -300,14 +306,14 @@ impl Batch {
                 Ok(Event { id: EventId { clock: Clock(e.clock), device, sequence: e.sequence }, body })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { events, floor: batch.floor })
+        Ok(Self { events, floor: batch.floor, before: Clock(batch.before) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DeviceLabel;
+    use crate::{Delivered, DeviceLabel};
 
     fn id(clock: u64, sequence: u64) -> EventId {
         EventId { clock: Clock(clock), device: [7; 8], sequence }
@@ -352,12 +358,12 @@ mod tests {
         events.push(Event {
             id: id(99, 0),
             body: Body::Receipt(Receipt {
-                delivered: vec![([1; 8], 4)],
+                delivered: vec![Delivered { device: [1; 8], upto: 4, clock: Clock(9) }],
                 read: Clock(5),
                 chains: vec![KnownChain { account: [2; 32], length: 3, head: [4; 32] }],
             }),
         });
-        let batch = Batch { events, floor: 3 };
+        let batch = Batch { events, floor: 3, before: Clock(2) };
         assert_eq!(Batch::decode(&batch.encode(), [7; 8]), Ok(batch));
     }
 

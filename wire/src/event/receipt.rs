@@ -10,13 +10,24 @@ pub const MAX_CHAINS: usize = 64;
 /// What a device has, when no direct stream could carry an acknowledgement, and what its user has read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Receipt {
-    /// Per sending device (tag): all its numbered events up to this one are stored. Under the tag of the receipt's own device: each other account
-    /// has stored them, which is for the account's other devices.
-    pub delivered: Vec<([u8; 8], u64)>,
+    /// For each sending device what is stored. Of the receipt's own device: what each other account has stored, which is for the account's other
+    /// devices.
+    pub delivered: Vec<Delivered>,
     /// Everything up to here was read; zero if the sender does not say.
     pub read: Clock,
     /// The device chains of the conversation's accounts that the sender knows, its own among them; at most [`MAX_CHAINS`].
     pub chains: Vec<KnownChain>,
+}
+
+/// How much of what a device has sent is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivered {
+    /// The tag of the device.
+    pub device: [u8; 8],
+    /// All its numbered events up to this one.
+    pub upto: u64,
+    /// The clock of that one; zero if it is not known.
+    pub clock: Clock,
 }
 
 /// Which device chain of an account is known.
@@ -57,13 +68,15 @@ pub(super) mod proto {
         pub device: u64,
         #[prost(uint64, tag = "2")]
         pub upto: u64,
+        #[prost(fixed64, tag = "3")]
+        pub clock: u64,
     }
 }
 
 impl Receipt {
     pub(super) fn to_proto(&self) -> proto::Receipt {
         let delivered =
-            |(device, upto): &([u8; 8], u64)| proto::Delivered { device: u64::from_be_bytes(*device), upto: *upto };
+            |d: &Delivered| proto::Delivered { device: u64::from_be_bytes(d.device), upto: d.upto, clock: d.clock.0 };
         let chain = |chain: &KnownChain| proto::KnownChain {
             account: chain.account.to_vec(),
             length: chain.length,
@@ -80,7 +93,9 @@ impl Receipt {
         if receipt.delivered.len() > MAX_DEVICES || receipt.chains.len() > MAX_CHAINS {
             return Err(EventError::Malformed);
         }
-        let delivered = receipt.delivered.iter().map(|d| (d.device.to_be_bytes(), d.upto)).collect();
+        let delivered =
+            |d: &proto::Delivered| Delivered { device: d.device.to_be_bytes(), upto: d.upto, clock: Clock(d.clock) };
+        let delivered = receipt.delivered.iter().map(delivered).collect();
         let chain = |chain: &proto::KnownChain| {
             let account = chain.account.as_slice().try_into().ok()?;
             Some(KnownChain { account, length: chain.length, head: chain.head.as_slice().try_into().ok()? })

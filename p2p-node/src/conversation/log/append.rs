@@ -93,6 +93,9 @@ impl Conversations {
 
     /// From when on the first entry that no log has should be in one.
     pub(super) fn entry_due(&self, cx: &Context<'_>, chat: &ChatState) -> Option<(GroupId, u64)> {
+        if chat.row.outdated {
+            return None;
+        }
         let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
         let entry = self.groups.get(&item.group)?;
         if self.roster_diff(cx.dir, &chat.roster, entry).0 {

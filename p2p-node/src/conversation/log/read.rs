@@ -157,7 +157,7 @@ impl Conversations {
         epoch: u64,
         entries: Vec<LogEntry>,
     ) -> Result<(), EngineError> {
-        if !self.is_linked_group(cx.dir, id) {
+        if !self.is_linked_group(cx.dir, id) || self.is_outdated_group(id) {
             // The cursor stays: should they be let in again, this is read then.
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Receipts in logs: for those who are not connected.
 
 use starling_keys::DeviceId;
-use starling_wire::{Clock, LogVerb, Receipt, rendezvous::LogRequest};
+use starling_wire::{Clock, Delivered, LogVerb, Receipt, rendezvous::LogRequest};
 
 use crate::{
     api::types::{Audience, ChatId},
@@ -54,7 +54,7 @@ impl Conversations {
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
-        if state.receipt_due.is_none_or(|due| due > turn.now()) {
+        if state.receipt_due.is_none_or(|due| due > turn.now()) || state.row.outdated {
             return Ok(());
         }
         state.receipt_due = None;
@@ -85,9 +85,13 @@ impl Conversations {
             return Ok(());
         }
         // Everything, as it replaces the receipt before it.
-        let received = state.roster.devices().filter_map(known).map(|(device, upto)| (device.tag(), upto));
-        let own = (!others.is_empty() && progress > 0).then_some((cx.dir.account.device().tag(), progress));
-        let delivered = received.chain(own).collect();
+        let received = state.roster.devices().filter_map(|row| {
+            let device = DeviceId::from_stored(&row.device).ok()?.tag();
+            Some(Delivered { device, upto: row.received, clock: Clock(row.received_clock) })
+        });
+        let this = cx.dir.account.device().tag();
+        let own = Delivered { device: this, upto: progress, clock: Clock(0) };
+        let delivered = received.chain((!others.is_empty() && progress > 0).then_some(own)).collect();
         let receipt = Receipt { delivered, read: Clock(read), chains: self.known_chains(cx.dir, chat) };
         self.append_receipt(turn, cx, group, receipt, told)
     }
@@ -106,10 +110,11 @@ impl Conversations {
             sequence: 0,
         };
         let this = cx.dir.account.device().tag();
-        let delivered = receipt.delivered.iter().find(|(tag, _)| *tag == this).map_or(0, |(_, upto)| *upto);
+        let delivered = receipt.delivered.iter().find(|d| d.device == this).map_or(0, |d| d.upto);
         let read = receipt.read.0;
         let body = starling_wire::Body::Receipt(receipt);
-        let batch = starling_wire::Batch { events: vec![starling_wire::Event { id, body }], floor: 0 };
+        let events = vec![starling_wire::Event { id, body }];
+        let batch = starling_wire::Batch { events, ..starling_wire::Batch::default() };
         let Some(home) = self.usable(turn, cx, group) else { return Ok(()) };
         let Some(mut open) = self.open(turn, cx.mls, group)? else {
             return Ok(());

@@ -29,9 +29,10 @@ impl Conversations {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        if !entry.caught_up || entry.committing || !entry.row.confirmed {
+        if !entry.caught_up || entry.committing || !entry.row.confirmed || self.is_outdated_group(id) {
             return Ok(());
         }
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
         let since_update = self.states.since_update(&id);
         let due = since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);

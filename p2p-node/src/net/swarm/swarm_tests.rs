@@ -57,7 +57,7 @@ async fn two_devices_connect_exchange_frames_and_notice_that_one_has_left() {
     wait_for(&mut from_bob, |e| matches!(e, NetEvent::DirectUp { relayed: false, .. })).await;
     wait_for(&mut from_alice, |e| matches!(e, NetEvent::DirectUp { relayed: false, .. })).await;
     for (to, from, sender) in [(&to_bob, &mut from_alice, bob.id()), (&to_alice, &mut from_bob, alice.id())] {
-        let ack = Ack { group: vec![7; 16].into(), upto: 5 };
+        let ack = Ack { group: vec![7; 16].into(), upto: 5, clock: 9 };
         let receiver = if sender == bob.id() { alice.id() } else { bob.id() };
         to.send(NetCommand::Direct(receiver, DirectFrame { acks: vec![ack], ..DirectFrame::default() }));
         let event = wait_for(from, |e| matches!(e, NetEvent::Direct(_, frame) if !frame.acks.is_empty())).await;

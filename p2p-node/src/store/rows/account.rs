@@ -146,6 +146,12 @@ pub struct CountersRow {
     /// A device was linked, and is to be told when our home has a snapshot of all contacts.
     #[prost(bool, tag = "7")]
     pub greeting_owed: bool,
+    /// Another device of the account has events of this one that are not here: this profile is an older copy of a device that went on.
+    #[prost(bool, tag = "8")]
+    pub outdated: bool,
+    /// How often this profile was opened.
+    #[prost(uint64, tag = "9")]
+    pub runs: u64,
 }
 
 /// Changes to our account's devices and homes that others have to learn of. `META/device_changes`.

@@ -8,6 +8,12 @@ pub struct ChatRow {
     /// Sequence number of our newest event.
     #[prost(uint64, tag = "2")]
     pub last_sequence: u64,
+    /// Clock of our newest numbered event that was written to the outbox.
+    #[prost(uint64, tag = "22")]
+    pub last_clock: u64,
+    /// Somebody has events of this device that are not here: this profile is an older copy.
+    #[prost(bool, tag = "23")]
+    pub outdated: bool,
     /// Our events up to here were taken by a log or a device.
     #[prost(uint64, tag = "3")]
     pub sent_upto: u64,
@@ -131,6 +137,9 @@ pub struct DeviceRow {
     /// … and the clock of that: what it numbers after it is later.
     #[prost(uint64, tag = "10")]
     pub last_clock: u64,
+    /// The clock of its event up to which we have all; 0 if that is not known.
+    #[prost(uint64, tag = "11")]
+    pub received_clock: u64,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).
@@ -157,6 +166,12 @@ pub struct OutboxRow {
     /// When it was made, milliseconds since 1970.
     #[prost(uint64, tag = "7")]
     pub created_ms: u64,
+    /// Clock of its last event.
+    #[prost(uint64, tag = "10")]
+    pub clock: u64,
+    /// Clock of our event before its first.
+    #[prost(uint64, tag = "11")]
+    pub before: u64,
     /// Its other events, for encrypting them again when their epoch or group is gone.
     #[prost(message, repeated, tag = "9")]
     pub events: Vec<OutboxEvent>,
