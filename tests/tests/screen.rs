@@ -3,7 +3,9 @@
 
 mod terminal;
 
-use starling_tests::World;
+use std::collections::BTreeMap;
+
+use starling_tests::{Process, World};
 use terminal::Terminal;
 
 const ENTER: &str = "\r";
@@ -16,6 +18,8 @@ const CTRL_C: &str = "\u{3}";
 fn the_first_run_asks_three_things_and_ends_in_an_empty_screen() {
     let world = World::new();
     let mut screen = Terminal::start(&world, "new", 80, 24);
+    screen.sees("What shall it be?");
+    screen.type_keys(ENTER);
     screen.sees("What shall others call you?");
     screen.type_keys(ENTER);
     screen.sees("A name is needed");
@@ -39,13 +43,92 @@ fn the_first_run_asks_three_things_and_ends_in_an_empty_screen() {
     screen.sees("Not yet");
     screen.resize(80, 24);
     screen.sees("I have written it down");
+    let words = words_of(&screen.text());
     screen.type_keys(ENTER);
+    screen.sees("What is word");
+    screen.type_keys("wrong\r");
+    screen.sees("not what was shown");
+    confirm(&mut screen, &words);
     screen.sees("Nobody here yet.");
     screen.waits("the name", |t| t.contains("Starling · Ålice"));
     screen.type_keys(CTRL_C);
     screen.sees("Leave Starling?");
     screen.type_keys("y");
     assert_eq!(screen.ends(), 0);
+}
+
+/// The words of a recovery phrase as they are shown, by their numbers.
+fn words_of(text: &str) -> BTreeMap<usize, String> {
+    let tokens: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|token| !token.is_empty()).collect();
+    let numbered = tokens.windows(2).filter_map(|pair| Some((pair[0].parse().ok()?, pair[1].to_owned())));
+    let words: BTreeMap<usize, String> = numbered.filter(|(n, _)| (1..=24).contains(n)).collect();
+    assert_eq!(words.len(), 24, "{text}");
+    words
+}
+
+/// Types the two words that are asked for.
+fn confirm(screen: &mut Terminal, words: &BTreeMap<usize, String>) {
+    let mut asked = None;
+    for _ in 0..2 {
+        let number =
+            |text: &str| -> Option<usize> { text.split("What is word ").nth(1)?.split(' ').next()?.parse().ok() };
+        let text = screen.waits("a question", |text| number(text).is_some_and(|n| Some(n) != asked));
+        asked = number(&text);
+        screen.type_keys(&format!("{}\r", words[&asked.unwrap()]));
+    }
+}
+
+#[test]
+fn the_first_run_makes_a_device_of_an_account_that_there_is() {
+    let world = World::new();
+    world.person("alice");
+    let _daemon = world.daemon("alice");
+    let mut command = world.starling("alice");
+    let link = Process::start(command.args(["device", "link", "--yes", "--json"]));
+    let offered = link.json();
+    let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
+    let mut screen = Terminal::start(&world, "laptop", 40, 12);
+    screen.sees("link to my other device");
+    screen.type_keys("2");
+    screen.sees("What does the other device");
+    screen.type_keys("7-no-such-thing\r");
+    screen.waits("what is wrong", |text| text.contains("7-no-such-thing") && !text.contains("A passphrase"));
+    screen.type_keys("\u{15}");
+    screen.type_keys(&format!("starling device join {code} --rendezvous {home}\r"));
+    screen.sees("A passphrase for this");
+    screen.type_keys(ENTER);
+    screen.sees("Nobody here yet.");
+    assert_eq!(world.json("laptop", &["whoami"])["name"], "alice");
+    assert!(link.json()["device"].is_string());
+}
+
+#[test]
+fn the_first_run_says_why_a_rendezvous_registers_nobody_and_asks_for_a_token() {
+    let mut world = World::new();
+    world.rendezvous = None;
+    let only_with_token = [("STARLING_RENDEZVOUS_REGISTRATION_MODE", "invite")];
+    world.start_rendezvous_with("/ip4/127.0.0.1/udp/0/quic-v1", &only_with_token);
+    let mut screen = Terminal::start(&world, "new", 40, 12);
+    screen.sees("What shall it be?");
+    screen.type_keys(ENTER);
+    screen.sees("What shall others call you?");
+    screen.type_keys("alice\r");
+    screen.sees("Where do you want to meet?");
+    screen.type_keys(&format!("{}\r", world.address));
+    screen.sees("A passphrase for this");
+    screen.type_keys(ENTER);
+    screen.sees("I have written it down");
+    let words = words_of(&screen.text());
+    screen.type_keys(ENTER);
+    confirm(&mut screen, &words);
+    screen.sees("A token of its operator");
+    screen.waits("the whole reason", |text| text.contains("does not register") && text.contains("ask its operator"));
+    screen.type_keys("no-such-token");
+    screen.waits("the token", |text| text.contains("› no-such-token") && !text.contains("does not register"));
+    screen.type_keys(ENTER);
+    screen.waits("an answer", |text| text.contains("does not register") && text.contains("› no-such-token"));
+    screen.type_keys("\u{1b}");
+    screen.sees("Nobody here yet.");
 }
 
 #[test]
@@ -162,7 +245,7 @@ fn a_call_is_answered_by_a_key_while_typing_and_shows_pictures() {
     let mut call = world.starling("bob");
     call.args(["call", "start", "@alice", "--json", "--audio-in", "tone", "--audio-out", "none"]);
     call.args(["--video-in", "pattern:320x180@15"]);
-    let bob = starling_tests::Process::start(&mut call);
+    let bob = Process::start(&mut call);
     screen.sees("☎ bob · video call");
     // The keys go on into the draft.
     screen.type_keys("ght");

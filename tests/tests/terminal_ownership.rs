@@ -45,7 +45,7 @@ fn signals_restore_the_terminal_and_keep_the_draft() {
 fn the_first_run_restores_the_terminal_when_it_is_ended() {
     let world = World::new();
     let mut screen = Terminal::start(&world, "new", 80, 24);
-    screen.sees("What shall others call you?");
+    screen.sees("What shall it be?");
     screen.signal("TERM");
     assert_eq!(screen.ends(), 143);
     assert!(screen.not_restored().is_empty(), "{:?}", screen.not_restored());

@@ -52,7 +52,7 @@ pub async fn run(global: &Global) -> CliResult {
         let entered = tokio::select! {
             biased;
             error = &mut ended => return Err(error),
-            entered = onboarding::run(&profile, &theme) => entered?,
+            entered = onboarding::run(global, &profile, &theme) => entered?,
         };
         if !entered {
             return Ok(());

@@ -252,7 +252,10 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
             .hint("choose another with --profile NAME"));
     }
     let home = parse_home(rendezvous)?;
-    let (link, device) = ask_for_account(global, code, home).await?;
+    let (link, device) = ask_for_account(global, code, home, |device| {
+        say(global, format!("Say yes on the other device. This one is {device}."))
+    })
+    .await?;
     let (homes, with_history) = (link.chain.homes.clone(), link.history > 0);
     let protection = match (keyring, &global.passphrase_file) {
         (true, _) => Protection::Keyring,
@@ -292,11 +295,13 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     Ok(())
 }
 
-/// A profile without an account of its own asks for one: it leaves nothing behind.
-async fn ask_for_account(
+/// A profile without an account of its own asks for one: it leaves nothing behind. `asked` is given what this device is called once the code was
+/// right, and the user of the other device is asked.
+pub async fn ask_for_account(
     global: &Global,
     code: &str,
     home: starling_keys::RendezvousAddr,
+    asked: impl FnOnce(&str),
 ) -> CliResult<(starling_node::AccountLink, NewDevice)> {
     let dir = tempfile::Builder::new().prefix("starling-join-").tempdir()?;
     let key = StorageKey::generate();
@@ -313,8 +318,7 @@ async fn ask_for_account(
     let node = open_node(&profile, &Global { no_mdns: true, ..global.clone() }, &key).await?;
     let device = NewDevice::generate().map_err(CliError::internal)?;
     let shown = device.id().to_string().into();
-    let asked = || say(global, format!("Say yes on the other device. This one is {}.", short(&shown)));
-    let joined = node.join_account(code.to_owned(), home, device, described(), asked).await;
+    let joined = node.join_account(code.to_owned(), home, device, described(), || asked(short(&shown))).await;
     node.stop().await;
     Ok(joined?)
 }

@@ -230,6 +230,18 @@ fn has_person(global: &Global) -> bool {
     !global.json && !global.no_input && std::io::stdin().is_terminal()
 }
 
+/// Which words of a phrase are asked for, so that it is known to be written down.
+pub struct WordChecks {
+    /// Their places from 0, in their order.
+    pub places: [usize; 2],
+}
+
+impl WordChecks {
+    pub fn new() -> Self {
+        Self { places: two_places() }
+    }
+}
+
 /// Two words of a phrase that are asked for, by their place from 0, in their order.
 fn two_places() -> [usize; 2] {
     let first = rand::random_range(0..PHRASE_WORDS);

@@ -31,12 +31,12 @@ use crate::{
 
 pub use calls::calls;
 pub use chats::{chats, history, search};
-pub use devices::{devices, short as short_device};
+pub use devices::{ask_for_account, devices, short as short_device};
 pub use doctor::doctor;
-pub use init::{NewProfile, init, make_profile, parse_home};
+pub use init::{NewProfile, WordChecks, init, make_profile, parse_home};
 pub use messages::{listen, send};
 pub use node::{daemon, profile, rpc, whoami};
-pub use people::{add_contact, contacts, invite, qr};
+pub use people::{add_contact, contacts, ensure_registered, invite, qr};
 pub use plain::plain_chat;
 pub use try_::{guide, try_starling};
 

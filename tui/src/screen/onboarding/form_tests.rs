@@ -1,0 +1,72 @@
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::*;
+
+fn shown(form: &Form, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| form.draw(frame, &Theme::named("mono").unwrap())).unwrap();
+    terminal.backend().to_string()
+}
+
+fn press(form: &mut Form, code: KeyCode) -> Next {
+    form.key(&KeyEvent::new(code, KeyModifiers::NONE))
+}
+
+fn enter(form: &mut Form, text: &str) -> Next {
+    form.fields[form.step as usize] = Zeroizing::new(text.into());
+    press(form, KeyCode::Enter)
+}
+
+#[test]
+fn what_is_typed_is_shown_at_every_size_and_so_is_the_whole_reason() {
+    let mut form = Form::new(String::new());
+    for step in [Step::Name, Step::Code, Step::Phrase, Step::Home, Step::Token, Step::FirstWord] {
+        form.go_to(step);
+        form.fields[step as usize] = Zeroizing::new("typed-just-now".into());
+        for (width, height) in [(40, 12), (80, 24), (200, 50), (30, 8)] {
+            let screen = shown(&form, width, height);
+            assert!(screen.contains("› typed-just-now"), "{step:?} at {width}x{height}:\n{screen}");
+        }
+    }
+    form.go_to(Step::Token);
+    form.problem = "the rendezvous does not register this account: it asks for a token of its operator".into();
+    let screen = shown(&form, 40, 12);
+    assert!(screen.contains("operator") && screen.contains("› typed"), "{screen}");
+}
+
+#[test]
+fn a_new_account_asks_for_two_of_its_words() {
+    let mut form = Form::new(String::new());
+    press(&mut form, KeyCode::Enter);
+    enter(&mut form, "alice");
+    enter(&mut form, "");
+    assert!(matches!(enter(&mut form, ""), Next::Make));
+    form.take(Progress::Made((0..24).map(|n| format!("word{n}")).collect()));
+    shown(&form, 40, 12);
+    assert!(form.all_shown.get(), "a small window is enough");
+    press(&mut form, KeyCode::Enter);
+    let [first, second] = form.checks.places;
+    enter(&mut form, "wrong");
+    assert!(form.step == Step::FirstWord && form.problem.contains("not what was shown"));
+    press(&mut form, KeyCode::BackTab);
+    assert_eq!(form.step, Step::Words);
+    press(&mut form, KeyCode::Enter);
+    enter(&mut form, &format!("WORD{first}"));
+    assert!(matches!(enter(&mut form, &format!("word{second}")), Next::Leave(true)), "nobody is to register it");
+}
+
+#[test]
+fn the_line_of_the_other_device_has_code_and_rendezvous() {
+    let mut form = Form::new(String::new());
+    press(&mut form, KeyCode::Char('2'));
+    assert_eq!(form.step, Step::Code);
+    let peer = "12D3KooWGC6tVbQ2hAqDGyy5ayYv8iVbc3DvYuHpXmWJ8i7hHFB1";
+    let home = format!("/ip4/127.0.0.1/udp/1/quic-v1/p2p/{peer}");
+    enter(&mut form, &format!("starling device join 7-uniform-quiz-acid-zoo --rendezvous {home}"));
+    assert_eq!((form.step, form.problem.as_str()), (Step::Passphrase, ""));
+    assert!(matches!(enter(&mut form, ""), Next::Make));
+    let wanted = form.wanted();
+    assert_eq!((wanted.code.as_str(), wanted.home), ("7-uniform-quiz-acid-zoo", home));
+    form.take(Progress::NotMade("there is no such code".into()));
+    assert_eq!(form.step, Step::Code);
+}
