@@ -16,6 +16,12 @@ pub struct Contact {
     pub name: String,
     /// The name that they give themselves.
     pub own_name: String,
+    /// The user name that they say they have, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The user name by which a rendezvous has led to them, which may lead to anybody: until they say that it is theirs, or were verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_as: Option<String>,
     /// What they are to this account.
     pub state: ContactState,
     /// The user has compared safety numbers with them.

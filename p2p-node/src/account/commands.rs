@@ -185,6 +185,12 @@ impl Engine {
     fn set_name(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), EngineError> {
         self.account.identity.rename(name.to_owned());
         self.set(turn, SettingKind::Name, None, Bytes::copy_from_slice(name.as_bytes()))?;
+        self.announce_profile(turn);
+        Ok(())
+    }
+
+    /// Contacts see what the account says of itself.
+    pub(super) fn announce_profile(&mut self, turn: &Turn<'_>) {
         let linked: Vec<ChatId> = self
             .conversations
             .chats
@@ -196,7 +202,6 @@ impl Engine {
             let profile = Body::Profile(self.account.profile());
             self.announce(turn, chat, profile);
         }
-        Ok(())
     }
 
     fn set_privacy(

@@ -67,7 +67,8 @@ impl Account {
     pub fn profile(&self) -> Profile {
         // A name that nobody has changed is older than every other.
         let named = self.synced.get(SettingKind::Name).map_or((1, 0), starling_wire::Setting::stamp);
-        Profile { name: self.identity.row.name.clone(), bot: self.identity.row.bot, named: Some(named) }
+        let row = &self.identity.row;
+        Profile { name: row.name.clone(), bot: row.bot, named: Some(named), username: row.username.clone() }
     }
 
     /// This device.

@@ -74,7 +74,9 @@ impl Engine {
             (AccountPending::OwnList, ResponseBody::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
             (AccountPending::Username(name), ResponseBody::Done(_)) => {
                 self.set(turn, SettingKind::Username, None, Bytes::copy_from_slice(name.as_bytes()))?;
-                self.account.username_claimed(turn, name);
+                if self.account.username_claimed(turn, name) {
+                    self.announce_profile(turn);
+                }
                 Ok(())
             }
             (AccountPending::KeyPackages { filled }, ResponseBody::KeyPackagesLeft(left)) => {

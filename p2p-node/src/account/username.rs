@@ -29,14 +29,15 @@ impl Account {
         }
     }
 
-    /// A home has given us the user name.
-    pub(super) fn username_claimed(&mut self, turn: &mut Turn<'_>, name: String) {
+    /// A home has given us the user name; whether it is a new one.
+    pub(super) fn username_claimed(&mut self, turn: &mut Turn<'_>, name: String) -> bool {
         if name == self.identity.row.username {
-            return;
+            return false;
         }
         self.identity.row.username = name;
         self.identity.dirty = true;
         self.username_answered(turn, Ok(()));
+        true
     }
 
     /// A home has not given us the user name: a new one, or the one that we have elsewhere.

@@ -533,6 +533,10 @@ pub struct Contact {
     pub name: String,
     /// The name that they give themselves.
     pub own_name: String,
+    /// The user name that they say they have; empty if they do not say.
+    pub username: String,
+    /// The user name by which a rendezvous has led to them, which may lead to anybody, until they say themselves that it is theirs; empty otherwise.
+    pub found_as: String,
     /// What they are to us.
     pub state: ContactState,
     /// Safety numbers were compared.

@@ -369,6 +369,7 @@ impl Engine {
             // The name until their profile arrives.
             let short = || account.to_string()[..8].to_owned();
             person.row.name = Some(connect.called.clone()).filter(|name| !name.is_empty()).unwrap_or_else(short);
+            person.row.found_as.clone_from(&connect.called);
         }
         if !known || person.state() == ContactState::Removed {
             person.row.state = ContactState::Outgoing.stored();

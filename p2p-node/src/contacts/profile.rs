@@ -15,7 +15,7 @@ impl Contacts {
         &mut self,
         turn: &mut Turn<'_>,
         account: AccountId,
-        Profile { name, bot, named }: Profile,
+        Profile { name, bot, named, username }: Profile,
         event: EventId,
     ) -> Result<(), EngineError> {
         let Some(person) = self.people.get_mut(&account) else {
@@ -24,6 +24,10 @@ impl Contacts {
         let named = named.unwrap_or((event.clock.0, u64::from_be_bytes(event.device)));
         let renamed = person.row.rename(&name, named);
         person.row.bot = bot;
+        if username == person.row.found_as {
+            person.row.found_as.clear();
+        }
+        person.row.username = username;
         person.dirty = true;
         if person.state() == ContactState::Outgoing {
             person.row.state = ContactState::Active.stored();

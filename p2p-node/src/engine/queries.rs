@@ -25,6 +25,8 @@ impl Engine {
             chat: self.conversations.direct_with(&account)?,
             name: person.name().to_owned(),
             own_name: person.row.name.clone(),
+            username: person.row.username.clone(),
+            found_as: person.row.found_as.clone(),
             state: person.state(),
             verified: person.row.verified,
             key_changed: person.row.key_changed,

@@ -387,7 +387,11 @@ fn what_others_say_of_themselves_becomes_facts_and_what_we_say_does_not() {
     let mut story = Story::default();
     let this = device(0, 0).tag();
     for (person, name) in PEOPLE.into_iter().enumerate().take(2) {
-        story.say(person, 0, Body::Profile(Profile { name: name.into(), bot: false, named: None }));
+        story.say(
+            person,
+            0,
+            Body::Profile(Profile { name: name.into(), bot: false, named: None, username: String::new() }),
+        );
         story.say(person, 0, Body::Devices(Devices { list: vec![1], labels: Vec::new() }));
         let signal = CallSignal::End { why: CallEnd::Busy, text: String::new() };
         story.say(person, 0, Body::Call(Call { id: CallId([7; 16]), signal }));

@@ -27,6 +27,7 @@ mod search_tests;
 mod signal_tests;
 mod silent_tests;
 mod synced_tests;
+mod username_tests;
 mod waiting_tests;
 mod work_tests;
 mod world;

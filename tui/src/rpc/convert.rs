@@ -409,6 +409,8 @@ pub fn contact(c: &Contact, safety_number: Option<SafetyNumber>) -> objects::Con
         chat: id(c.chat),
         name: c.name.clone(),
         own_name: c.own_name.clone(),
+        username: Some(c.username.clone()).filter(|name| !name.is_empty()),
+        found_as: Some(c.found_as.clone()).filter(|name| !name.is_empty() && !c.verified),
         state,
         verified: c.verified,
         key_changed: c.key_changed,

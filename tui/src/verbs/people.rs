@@ -351,10 +351,21 @@ fn contact_line(contact: &Contact) -> String {
     if contact.key_changed {
         notes.push("KEY CHANGED");
     }
+    let doubt = name_doubt(contact);
+    notes.extend(doubt.as_deref());
     if contact.path != Path::None {
         notes.push(contact.path.as_str());
     }
     format!("{mark} {:<24} {}", safe_line(&contact.name), notes.join(", "))
+}
+
+/// What there is to say of the user name by which somebody was found.
+fn name_doubt(contact: &Contact) -> Option<String> {
+    let name = contact.found_as.as_deref()?;
+    Some(match contact.state {
+        ContactState::Active => format!("found as {name}, WHICH THEY DO NOT SAY THEY ARE"),
+        _ => format!("found as {name}"),
+    })
 }
 
 async fn add(
@@ -378,7 +389,17 @@ async fn add(
             ContactState::Active => "is a contact now",
             _ => "was asked; they are a contact once they accept (at once, if the invite is good)",
         }
-    ))
+    ))?;
+    if let Some(name) = &contact.found_as {
+        let name = safe_line(name);
+        say(
+            global,
+            format!(
+                "hint: a rendezvous can lead to anybody by a name: compare numbers, starling contacts verify {name}"
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Adds somebody by invite link, short code or user@host.

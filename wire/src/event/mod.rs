@@ -326,8 +326,8 @@ mod tests {
             Body::Edit(Edit { target: id(1, 1), text: "ho".into() }),
             Body::Delete(Delete { target: id(1, 1) }),
             Body::Reaction(Reaction { target: id(1, 1), emoji: "👍".into() }),
-            Body::Profile(Profile { name: "alice".into(), bot: true, named: Some((7, 9)) }),
-            Body::Profile(Profile { name: "🇨🇦".repeat(64), bot: false, named: None }),
+            Body::Profile(Profile { name: "alice".into(), bot: true, named: Some((7, 9)), username: "alice".into() }),
+            Body::Profile(Profile { name: "🇨🇦".repeat(64), bot: false, named: None, username: String::new() }),
             Body::Devices(Devices {
                 list: vec![1, 2, 3],
                 labels: vec![DeviceLabel { device: vec![4; 32].into(), name: "laptop".into(), kind: "linux".into() }],

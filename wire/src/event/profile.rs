@@ -1,6 +1,6 @@
 //! The sender's display name.
 
-use crate::{EventError, name};
+use crate::{EventError, limits::is_username, name};
 
 /// The sender's display name, and that it is a contact from now on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -11,6 +11,9 @@ pub struct Profile {
     pub bot: bool,
     /// When the account was given this name, and by which device (tag): an older name does not count. `None` from older versions.
     pub named: Option<(u64, u64)>,
+    /// The user name that the account has at its home; empty if it has none, or does not say. A home may lead to any account by a name: this is what the
+    /// account itself says.
+    pub username: String,
 }
 
 pub(super) mod proto {
@@ -26,6 +29,8 @@ pub(super) mod proto {
         pub named_clock: u64,
         #[prost(fixed64, tag = "5")]
         pub named_by: u64,
+        #[prost(string, tag = "6")]
+        pub username: String,
     }
 }
 
@@ -38,12 +43,14 @@ impl Profile {
             full_name,
             named_clock: self.named.map_or(0, |(clock, _)| clock),
             named_by: self.named.map_or(0, |(_, device)| device),
+            username: self.username.clone(),
         }
     }
 
     pub(super) fn from_proto(profile: &proto::Profile) -> Result<Self, EventError> {
         let name = name::from_fields(&profile.name, &profile.full_name).ok_or(EventError::Malformed)?;
         let named = (profile.named_clock > 0).then_some((profile.named_clock, profile.named_by));
-        Ok(Self { name, bot: profile.bot, named })
+        let username = Some(&profile.username).filter(|name| is_username(name)).cloned().unwrap_or_default();
+        Ok(Self { name, bot: profile.bot, named, username })
     }
 }

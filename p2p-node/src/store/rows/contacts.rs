@@ -64,6 +64,12 @@ pub struct ContactRow {
     /// The user was warned that their chain has two ends, and has not said since that they trust it.
     #[prost(bool, tag = "19")]
     pub forked: bool,
+    /// The user name by which a rendezvous has led to them, until they say themselves that it is theirs.
+    #[prost(string, tag = "20")]
+    pub found_as: String,
+    /// The user name that they say they have.
+    #[prost(string, tag = "21")]
+    pub username: String,
 }
 
 impl ContactRow {

@@ -7,7 +7,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use starling_control::objects::{Path, Presence};
+use starling_control::objects::{ContactState, Path, Presence};
 
 use super::{
     super::{app::App, timeline::cut},
@@ -64,6 +64,11 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         lines.push(Line::styled("🔒 verified", theme.good));
     } else {
         lines.push(Line::styled("not verified · v compares", theme.dim));
+    }
+    if let Some(name) = &contact.found_as {
+        let active = contact.state == ContactState::Active;
+        let (doubt, style) = if active { ("⚠ not known to be", theme.bad) } else { ("found as", theme.dim) };
+        lines.push(Line::styled(cut(&format!("{doubt} @{}", safe_line(name)), room), style));
     }
     let number: Vec<&str> = contact.safety_number.as_deref().unwrap_or_default().split_whitespace().collect();
     lines.extend(number.chunks(4).map(|c| Line::styled(c.join(" "), theme.text)));
