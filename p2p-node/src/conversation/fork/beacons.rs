@@ -170,9 +170,12 @@ impl Conversations {
         let followed = entry.parent(epoch).map(|mark| mark.hash.clone());
         match (told, from, followed) {
             (Beacon::Followed(hash), _, Some(ours)) if hash[..] == ours => Ok(()),
-            (Beacon::Followed(_) | Beacon::Behind, Teller::Device(device), Some(_)) => {
-                self.send_followed(turn, device, (id, epoch))
+            (Beacon::Followed(_), Teller::Device(device), Some(_)) => {
+                self.send_followed(turn, device, (id, epoch))?;
+                // Whoever has lost may have switched before it has shown its commit.
+                self.report_fork(turn, (id, epoch))
             }
+            (Beacon::Behind, Teller::Device(device), Some(_)) => self.send_followed(turn, device, (id, epoch)),
             (Beacon::Followed(_), Teller::Device(device), None) => {
                 self.tell(turn, device, (id, epoch), &Beacon::Behind);
                 Ok(())
