@@ -62,6 +62,8 @@ pub const MAX_PARENT_BYTES: usize = 1024 * 1024;
 pub const MAX_BEACON_WORK: u32 = 64;
 /// … and the time.
 pub const BEACON_WORK_MS: u64 = 3_600_000;
+/// Members write for so long in epochs that nothing leads to before a group is given up. A log that is there is read long before.
+pub const BEHIND_FOR_MS: u64 = 600_000;
 /// Messages that cannot be read make us compare epochs with a member at most this often.
 pub const ASK_AGAIN_MS: u64 = 10_000;
 /// A commit that was refused so often, as there were commits in the log that we had not read, is stored behind them.

@@ -197,6 +197,7 @@ impl OpenGroup<'_> {
         self.entry.logs.push(log);
         self.entry.members = self.state.members();
         self.entry.caught_up = false;
+        self.entry.forks.moved();
         self.entry.readers = 0;
         (self.entry.unsaved.row, self.entry.unsaved.mls) = (true, true);
     }

@@ -137,7 +137,7 @@ impl Conversations {
                 self.seen.forget(message);
                 self.read_log_again(turn, cx, id);
                 if let Some(device) = from {
-                    self.suspect_fork(turn, device, id);
+                    self.fall_behind(turn, device, id)?;
                 }
             }
             Processed::Own => return Ok(Taken::Own),

@@ -168,6 +168,25 @@ fn a_fork_that_is_older_than_what_is_kept_ends_in_another_group() {
 }
 
 #[test]
+fn who_is_kept_behind_for_longer_than_commits_are_kept_gets_another_group() {
+    let mut world = World::new(745);
+    world.liar = Some(own_winners());
+    let (alice, bob) = world.friends();
+    world.direct = false;
+    world.pass(5_000);
+    for _ in 0..PAST_EPOCHS + 2 {
+        begin_renewal(&mut world, alice, bob);
+        world.pass(10_000);
+    }
+    let both = [(alice, bob), (bob, alice)];
+    write_apart(&mut world, &both);
+    world.heal();
+    world.pass(900_000);
+    are_together(&mut world, &both, 0);
+    go_on(&mut world, alice, bob);
+}
+
+#[test]
 fn a_fork_is_healed_though_members_are_killed_at_any_moment() {
     for at in (0..24).step_by(2) {
         let (mut world, alice, bob) = split(750, own_winners(), 2);

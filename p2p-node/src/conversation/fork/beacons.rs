@@ -16,7 +16,7 @@ use crate::{
         group::{GroupEntry, GroupId},
         group_state::Followed,
     },
-    limits::ASK_AGAIN_MS,
+    limits::{ASK_AGAIN_MS, BEHIND_FOR_MS},
     net::NetCommand,
     store::{EventLogRow, PARENTS, ParentRow, Reading},
     turn::{Effect, EngineError, Turn},
@@ -113,6 +113,25 @@ impl Conversations {
         let asked = entry.beacon(entry.epoch(), &Beacon::Behind);
         let beacons: Vec<SealedBeacon> = entry.beacons().chain(asked).collect();
         send(turn, device, &beacons);
+    }
+
+    /// A member writes in an epoch that we have not come to. If neither a log nor a member leads us there for long, they have forgotten the way: we
+    /// can go on with them only in another group.
+    pub(in crate::conversation) fn fall_behind(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: DeviceId,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        self.suspect_fork(turn, device, id);
+        let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
+        let since = *entry.forks.behind_since.get_or_insert(turn.now());
+        if since.saturating_add(BEHIND_FOR_MS) >= turn.now() {
+            return Ok(());
+        }
+        tracing::warn!("the members of a group are in an epoch that nothing leads to");
+        self.abandon_group(turn, id);
+        self.report_split(turn, id)
     }
 
     /// A device says on its stream what it has followed.

@@ -25,11 +25,18 @@ pub struct Forks {
     since_ms: u64,
     /// Messages that cannot be read make us ask not before this time.
     ask_at: u64,
+    /// Since when members write in epochs that we do not come to, in steady time.
+    behind_since: Option<u64>,
     /// A log is asked to take what we have followed.
     pub announcing: bool,
 }
 
 impl Forks {
+    /// The group has come to another epoch.
+    pub fn moved(&mut self) {
+        self.behind_since = None;
+    }
+
     /// Whether a device that is a member, or a log, may make us do work now, in steady time.
     fn may_work(&mut self, from: Option<DeviceId>, now: u64) -> bool {
         if self.since_ms.saturating_add(BEACON_WORK_MS) <= now {
