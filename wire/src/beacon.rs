@@ -17,6 +17,9 @@ pub struct SealedBeacon {
     /// [`Beacon::to_bytes`], sealed under a key of that epoch.
     #[prost(bytes = "bytes", tag = "3")]
     pub sealed: Bytes,
+    /// It comes with all others that its sender has of the group, in the same frame.
+    #[prost(bool, tag = "4")]
+    pub complete: bool,
 }
 
 /// Which commit a device has followed from an epoch.

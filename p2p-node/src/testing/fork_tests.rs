@@ -4,14 +4,14 @@
 use std::{cell::Cell, rc::Rc};
 
 use bytes::Bytes;
-use starling_wire::{Beacon, SealedBeacon, direct::DirectFrame};
+use starling_wire::{Beacon, LogVerb, SealedBeacon, direct::DirectFrame, rendezvous::LogRequest};
 
 use super::{
-    epoch_tests::{begin_renewal, go_on, group},
+    epoch_tests::{begin_renewal, candidate, go_on, group},
     liar::{Liar, Showing, Shown},
     world::{Who, World},
 };
-use crate::{api::types::DurableEventKind, mls::PAST_EPOCHS, net::NetEvent};
+use crate::{api::types::DurableEventKind, home::Pending, mls::PAST_EPOCHS, net::NetEvent};
 
 /// Two people whose server shows each of them some commits alone, while they are not connected. Both renew their keys so often.
 fn split(seed: u64, liar: Liar, times: usize) -> (World, Who, Who) {
@@ -227,6 +227,42 @@ fn a_commit_shows_that_a_server_has_shown_its_author_other_entries() {
         assert_eq!(world.epoch(alice, bob), world.epoch(bob, alice));
         let told = world.news(alice).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count();
         assert_eq!(told, usize::from(lies));
+    }
+}
+
+/// Mallory tells Alice of a commit of hers that no log has, before Alice has read the log, where garbage and a commit of her laptop stand.
+#[test]
+fn a_commit_that_a_member_tells_of_alone_splits_nobody() {
+    for seed in 0..2 {
+        let mut world = World::new(770 + seed);
+        let (alice, mallory) = world.friends();
+        let laptop = world.linked(alice);
+        world.pass(120_000);
+        (world.direct, world.apart) = (false, [laptop].into());
+        world.pass(5_000);
+        let (id, epoch) = (group(&mut world, alice, mallory), world.epoch(alice, mallory));
+        let mut told = None;
+        world.begin_modified(mallory, |engine, turn| {
+            let (mls, now) = (engine.mls.clone(), turn.agreed_ms());
+            let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+            let (epoch, commit) = group.other_commits(turn, &mls, now).unwrap().pop().unwrap();
+            told = group.entry.beacon(epoch, &Beacon::Commit(commit));
+            let keys = group.entry.current_keys().unwrap();
+            let home = engine.conversations.home_of(id).unwrap();
+            let entries = vec![keys.seal_entry(&candidate(b"garbage").to_bytes())];
+            let request = LogRequest { entries, candidate: true, insist: true, ..LogRequest::default() };
+            engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing);
+        });
+        world.answer_all();
+        begin_renewal(&mut world, laptop, mallory);
+        world.answer_all();
+        let device = world.of(mallory).device;
+        let frame = DirectFrame { beacons: vec![told.unwrap()], ..DirectFrame::default() };
+        world.tell(alice, NetEvent::Direct(device, frame));
+        world.all_at_once(alice);
+        assert_eq!(world.epoch(alice, mallory), epoch + 1);
+        world.pass(60_000);
+        assert_eq!(world.log_address(alice, id), world.log_address(laptop, id), "seed {seed}");
     }
 }
 

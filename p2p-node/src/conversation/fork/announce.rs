@@ -1,6 +1,5 @@
 //! Whoever goes on from another commit says so in the log that is left: others may read there and be connected with nobody who knows.
 
-use bytes::Bytes;
 use starling_wire::{
     Beacon, LogContent, LogVerb, SealedBeacon,
     rendezvous::{LogRequest, Refusal},
@@ -65,7 +64,7 @@ impl Conversations {
             return Ok(());
         };
         let sealed = key.seal(&place, &Beacon::Commit(row.commit.clone()).to_bytes()).into();
-        let content = LogContent::Beacon(SealedBeacon { group: Bytes::new(), epoch, sealed });
+        let content = LogContent::Beacon(SealedBeacon { epoch, sealed, ..SealedBeacon::default() });
         // Its log may not be there yet.
         keys.parent = parent.map(|parent| parent.key);
         let request = LogRequest { entries: vec![keys.seal_entry(&content.to_bytes())], ..LogRequest::default() };

@@ -47,15 +47,24 @@ impl GroupEntry {
     pub(crate) fn beacon(&self, epoch: u64, beacon: &Beacon) -> Option<SealedBeacon> {
         let BeaconKey { key, place } = BeaconKey::of(self, epoch)?;
         let sealed = key.seal(&place, &beacon.to_bytes()).into();
-        Some(SealedBeacon { group: Bytes::copy_from_slice(&self.id), epoch, sealed })
+        Some(SealedBeacon { group: Bytes::copy_from_slice(&self.id), epoch, sealed, complete: false })
     }
 
     /// What we have followed, as far as it is kept.
     pub(crate) fn beacons(&self) -> impl Iterator<Item = SealedBeacon> {
         self.row.parents.iter().filter_map(|mark| {
             let hash = mark.hash.as_slice().try_into().ok()?;
-            self.beacon(mark.epoch, &Beacon::Followed(hash))
+            let beacon = self.beacon(mark.epoch, &Beacon::Followed(hash))?;
+            Some(SealedBeacon { complete: true, ..beacon })
         })
+    }
+
+    /// A commit from an epoch is valid: if it stands in the log of that epoch, no other one is waited for there.
+    fn note_winner(&mut self, from: Teller, epoch: u64) {
+        if let Some(mark) = self.parent_mut(epoch).filter(|_| from == Teller::Winner) {
+            mark.told = false;
+            self.touch();
+        }
     }
 
     /// Opens a beacon of a member.
@@ -67,9 +76,9 @@ impl GroupEntry {
 }
 
 /// Sends beacons to a device.
-fn send(turn: &mut Turn<'_>, device: DeviceId, beacons: &[SealedBeacon]) {
-    for part in beacons.chunks(MAX_FRAME_BEACONS) {
-        let frame = DirectFrame { beacons: part.to_vec(), ..DirectFrame::default() };
+fn send(turn: &mut Turn<'_>, device: DeviceId, beacons: Vec<SealedBeacon>) {
+    if !beacons.is_empty() {
+        let frame = DirectFrame { beacons, ..DirectFrame::default() };
         turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
     }
 }
@@ -83,9 +92,15 @@ impl Conversations {
             let ids = groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok());
             let entries = ids.filter_map(|id| self.groups.get(&id));
             let shared = entries.filter(|entry| !entry.row.dead && entry.has_member(&device));
-            beacons.extend(shared.flat_map(GroupEntry::beacons));
+            for entry in shared {
+                // Those of one group go together.
+                if beacons.len() + entry.row.parents.len() > MAX_FRAME_BEACONS {
+                    send(turn, device, std::mem::take(&mut beacons));
+                }
+                beacons.extend(entry.beacons());
+            }
         }
-        send(turn, device, &beacons);
+        send(turn, device, beacons);
     }
 
     /// Tells the members of a group that are connected what we have followed.
@@ -93,14 +108,14 @@ impl Conversations {
         let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return };
         let beacons: Vec<SealedBeacon> = entry.beacons().collect();
         for member in entry.members.iter().filter(|member| cx.links.is_connected(&member.device)) {
-            send(turn, member.device, &beacons);
+            send(turn, member.device, beacons.clone());
         }
     }
 
     /// Tells a member one thing about an epoch.
     fn tell(&self, turn: &mut Turn<'_>, device: DeviceId, (id, epoch): (GroupId, u64), beacon: &Beacon) {
         let sealed = self.groups.get(&id).and_then(|entry| entry.beacon(epoch, beacon));
-        send(turn, device, sealed.as_slice());
+        send(turn, device, sealed.into_iter().collect());
     }
 
     /// A member has sent what cannot be read here: it may be in an epoch that we have not.
@@ -111,8 +126,9 @@ impl Conversations {
         }
         entry.forks.ask_at = turn.now() + ASK_AGAIN_MS;
         let asked = entry.beacon(entry.epoch(), &Beacon::Behind);
+        let asked = asked.map(|beacon| SealedBeacon { complete: true, ..beacon });
         let beacons: Vec<SealedBeacon> = entry.beacons().chain(asked).collect();
-        send(turn, device, &beacons);
+        send(turn, device, beacons);
     }
 
     /// A member writes in an epoch that we have not come to. If neither a log nor a member leads us there for long, they have forgotten the way: we
@@ -157,11 +173,11 @@ impl Conversations {
         Ok(())
     }
 
-    /// The groups that a member shares no epoch with, by its beacons: it speaks of epochs that are known here, and of none of them as a member. No
+    /// The groups that a member shares no epoch with, by all its beacons of them: it speaks of epochs that are known here, and of none of them as a member. No
     /// fork of theirs can be healed.
     fn split_groups(&self, device: DeviceId, beacons: &[SealedBeacon]) -> BTreeSet<GroupId> {
         let (mut shared, mut apart) = (BTreeSet::new(), BTreeSet::new());
-        for beacon in beacons {
+        for beacon in beacons.iter().filter(|beacon| beacon.complete) {
             let entry = GroupId::try_from(&*beacon.group).ok().and_then(|id| self.groups.get(&id));
             let Some(entry) = entry.filter(|entry| entry.has_member(&device)) else { continue };
             if entry.open_beacon(beacon).is_some() {
@@ -232,14 +248,9 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         let hash = commit_hash(commit);
-        if let Some(mark) = entry.parent_mut(epoch) {
-            if from == Teller::Winner {
-                mark.told = false;
-            }
-            if mark.hash == hash {
-                entry.touch();
-                return Ok(());
-            }
+        if entry.parent(epoch).is_some_and(|mark| mark.hash == hash) {
+            entry.note_winner(from, epoch);
+            return Ok(());
         }
         if !entry.forks.may_work(from.device(), turn.now()) {
             tracing::debug!("a commit that others have followed is not looked at: there were too many");
@@ -249,7 +260,11 @@ impl Conversations {
             return self.follow_told(turn, cx, from, (id, epoch), commit);
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        match (group.weigh(turn, cx.mls, epoch, commit)?, from) {
+        let weighed = group.weigh(turn, cx.mls, epoch, commit)?;
+        if !matches!(weighed, Weighed::Void) {
+            group.entry.note_winner(from, epoch);
+        }
+        match (weighed, from) {
             (Weighed::Void, _) => {}
             (Weighed::Loses(_), Teller::Device(device)) => {
                 self.send_followed(turn, device, (id, epoch))?;
