@@ -81,6 +81,14 @@ pub enum EventKind {
         /// They are typing now.
         typing: bool,
     },
+    /// Another device of the account has left something unsent in a conversation, or cleared that.
+    #[serde(rename = "chat.draft")]
+    ChatDraft {
+        /// Where.
+        chat: ChatRef,
+        /// What; empty for nothing.
+        text: String,
+    },
     /// A contact has come or gone.
     #[serde(rename = "presence")]
     Presence {
@@ -289,6 +297,7 @@ impl EventKind {
             Self::MessageReaction(_) => "message.reaction",
             Self::MessageState { .. } => "message.state",
             Self::Typing { .. } => "typing",
+            Self::ChatDraft { .. } => "chat.draft",
             Self::Presence { .. } => "presence",
             Self::ContactRequested { .. } => "contact.requested",
             Self::ContactAccepted { .. } => "contact.accepted",
@@ -324,6 +333,7 @@ impl EventKind {
             | Self::MessageReaction(change) => Some(&change.chat),
             Self::MessageState { chat, .. }
             | Self::Typing { chat, .. }
+            | Self::ChatDraft { chat, .. }
             | Self::ContactDevices { chat, .. }
             | Self::ChatSplit { chat, .. }
             | Self::CallIncoming { chat, .. }
@@ -341,6 +351,7 @@ impl EventKind {
                 | Self::StreamKeepalive {}
                 | Self::StreamShutdown { .. }
                 | Self::Typing { .. }
+                | Self::ChatDraft { .. }
                 | Self::Presence { .. }
                 | Self::CallIncoming { .. }
                 | Self::CallState { .. }

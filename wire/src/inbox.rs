@@ -136,6 +136,9 @@ pub struct Known {
     /// What their devices are called.
     #[prost(message, repeated, tag = "14")]
     pub labels: Vec<DeviceLabel>,
+    /// The head of their device chain (32 bytes) that the user has last said to trust; empty if that was never said.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub trusted: Bytes,
 }
 
 impl Known {

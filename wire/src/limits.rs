@@ -46,6 +46,8 @@ pub const MAX_HISTORY_ROWS: usize = 1024;
 pub const MAX_HISTORY_MESSAGE: usize = 320 * 1024;
 /// Most messages about it in one direct frame: one is on the way at a time.
 pub const MAX_HISTORY_IN_FRAME: usize = 4;
+/// Longest value of a setting, in bytes: a name, a short draft.
+pub const MAX_SETTING_VALUE: usize = 1024;
 /// Largest account snapshot (contacts and settings), sealed.
 pub const MAX_SNAPSHOT: usize = 512 * 1024;
 /// Longest user name at a rendezvous.

@@ -3,8 +3,7 @@
 
 use bytes::Bytes;
 
-/// Longest value, in bytes.
-const MAX_VALUE: usize = 1024;
+use crate::limits::MAX_SETTING_VALUE;
 
 /// One setting.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -50,6 +49,8 @@ pub enum SettingKind {
     Archived = 8,
     /// The clock up to which the conversation was read.
     Read = 9,
+    /// What is being written in the conversation and was not sent: text; empty for nothing.
+    Draft = 10,
 }
 
 impl Setting {
@@ -60,7 +61,7 @@ impl Setting {
 
     /// Whether its parts are within their bounds.
     pub fn is_valid(&self) -> bool {
-        (self.subject.is_empty() || self.subject.len() == 32) && self.value.len() <= MAX_VALUE
+        (self.subject.is_empty() || self.subject.len() == 32) && self.value.len() <= MAX_SETTING_VALUE
     }
 
     /// Its value as text.

@@ -23,6 +23,14 @@ requests! {
         archived: Option<bool>,
     }
 
+    /// Says what is being written in a conversation and not sent, for the account's other devices: see the event `chat.draft`.
+    SetDraft = "chat.draft" -> Done => {
+        /// The conversation.
+        chat: ChatId,
+        /// The text, of at most 1,024 bytes; empty for nothing.
+        text: String,
+    }
+
     /// Deletes the messages of a conversation on this device.
     Clear = "chat.clear" -> Done => {
         /// The conversation.

@@ -123,6 +123,7 @@ table! {
     contacts::UseCode,
     chats::List,
     chats::Set,
+    chats::SetDraft,
     chats::Clear,
     messages::Send,
     messages::Edit,

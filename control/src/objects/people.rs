@@ -138,6 +138,9 @@ pub struct Chat {
     pub cipher: String,
     /// The clock of the last message that the user has read.
     pub read_clock: u64,
+    /// What another device of the account has left unsent, if it was the last to write something; empty if it has cleared that.
+    #[serde(default)]
+    pub draft: Option<String>,
 }
 
 words! {

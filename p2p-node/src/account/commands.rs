@@ -69,6 +69,11 @@ pub enum AccountCommand {
         reply: Reply<[u32; 3]>,
     },
     SetName(String, Reply<()>),
+    SetDraft {
+        chat: ChatId,
+        text: String,
+        reply: Reply<()>,
+    },
     SetUsername(String, Reply<()>),
     SetHomes {
         homes: Vec<RendezvousAddr>,
@@ -94,6 +99,7 @@ impl AccountCommand {
             | Self::SetRights { .. }
             | Self::RemoveDevice(..)
             | Self::SetName(..)
+            | Self::SetDraft { .. }
             | Self::SetUsername(..)
             | Self::SetHomes { .. } => false,
         }
@@ -114,6 +120,7 @@ impl AccountCommand {
             | Self::Describe { reply, .. }
             | Self::SetRights { reply, .. }
             | Self::SetName(_, reply)
+            | Self::SetDraft { reply, .. }
             | Self::SetUsername(_, reply)
             | Self::SetHomes { reply, .. } => fail(reply, error),
         }
@@ -171,6 +178,10 @@ impl Engine {
                     Err(error) => Err(error),
                 };
                 turn.reply(reply, result);
+            }
+            AccountCommand::SetDraft { chat, text, reply } => {
+                let set = self.set_draft(turn, chat, &text)?;
+                turn.reply(reply, set);
             }
             AccountCommand::SetUsername(name, reply) => self.account.claim_name(turn, &mut self.homes, name, reply),
             AccountCommand::SetHomes { homes, token, reply } => {

@@ -530,6 +530,7 @@ impl Engine {
             named_clock: person.row.named_clock,
             named_by: person.row.named_by,
             labels: self.labels_of(&account),
+            trusted: Bytes::copy_from_slice(&person.row.trusted),
             ..Known::default()
         }
     }
@@ -623,6 +624,7 @@ impl Engine {
             person.row.verified = known.verified;
             person.row.forked &= !known.verified;
         }
+        let trusted = counts && person.trusted_elsewhere(&known.trusted);
         if person.list.is_none() {
             person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
         }
@@ -631,6 +633,10 @@ impl Engine {
         self.apply_settings_about(turn, account)?;
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
+        if trusted {
+            self.renew_outbox(turn, chat)?;
+            self.reconnect(turn, account)?;
+        }
         let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
         if !talks(state) {
             turn.delete(REQUESTS, &key)?;

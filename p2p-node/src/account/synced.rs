@@ -1,4 +1,5 @@
-//! Settings of the account, the same on all its devices: name and user name, privacy, pinned, muted and archived conversations, how far was read.
+//! Settings of the account, the same on all its devices: name and user name, privacy, pinned, muted and archived conversations, how far was read,
+//! short drafts.
 //!
 //! Each is a register ([`Setting`]): the newest value counts, of two with one clock that of the greater device. A change goes to the devices that are
 //! connected in the same turn, and to the others with the account's snapshot, which a home announces to those that are online and a device reads when
@@ -11,12 +12,15 @@ use starling_keys::{AccountId, DeviceId, chain::Rights};
 use starling_wire::{
     Clock, Setting, SettingKind,
     direct::DirectFrame,
-    limits::{MAX_SETTINGS_IN_FRAME, is_username},
+    limits::{MAX_SETTING_VALUE, MAX_SETTINGS_IN_FRAME, is_username},
 };
 
 use crate::{
     account::commands::checked_name,
-    api::types::TransientEvent,
+    api::{
+        error::{Invalid, NodeError, NotFound},
+        types::{ChatId, TransientEvent},
+    },
     engine::Engine,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_SETTINGS, READ_MARKS_WITHIN_MS},
     net::NetCommand,
@@ -63,6 +67,13 @@ impl Synced {
     /// Those about an account.
     fn about(&self, account: &AccountId) -> Vec<Setting> {
         self.settings.values().filter(|s| s.subject == account.as_bytes()[..]).cloned().collect()
+    }
+
+    /// What another device than this one has left unsent for an account, if it has had the last word.
+    pub fn draft_elsewhere(&self, with: &AccountId, this: &DeviceId) -> Option<String> {
+        let draft = self.settings.get(&(SettingKind::Draft as i32, with.as_bytes().to_vec()))?;
+        let elsewhere = draft.device != u64::from_be_bytes(this.tag());
+        elsewhere.then(|| draft.text().unwrap_or_default().to_owned())
     }
 
     /// Takes a setting if it is newer than what is known of it.
@@ -112,12 +123,7 @@ impl Engine {
     }
 
     /// The user has set something of a conversation, on this device.
-    pub(crate) fn set_of_chat(
-        &mut self,
-        turn: &Turn<'_>,
-        chat: crate::api::types::ChatId,
-        what: ChatSetting,
-    ) -> Result<(), EngineError> {
+    pub(crate) fn set_of_chat(&mut self, turn: &Turn<'_>, chat: ChatId, what: ChatSetting) -> Result<(), EngineError> {
         let (kind, number) = match what {
             ChatSetting::Pinned(pinned) => (SettingKind::Pinned, u64::from(pinned)),
             ChatSetting::MutedUntil(ms) => (SettingKind::MutedUntil, ms),
@@ -126,6 +132,24 @@ impl Engine {
         };
         let Some(with) = self.conversations.direct_account(chat) else { return Ok(()) };
         self.set(turn, kind, Some(with), number_value(number))
+    }
+
+    /// What the user is writing in a conversation, on this device.
+    pub(crate) fn set_draft(
+        &mut self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        text: &str,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        if text.len() > MAX_SETTING_VALUE {
+            return Ok(Err(Invalid::MessageTooLong { length: text.len(), max: MAX_SETTING_VALUE }.into()));
+        }
+        let Some(with) = self.conversations.direct_account(chat) else { return Ok(Err(NotFound::Chat.into())) };
+        let known = self.account.synced.settings.contains_key(&(SettingKind::Draft as i32, with.as_bytes().to_vec()));
+        if known || !text.is_empty() {
+            self.set(turn, SettingKind::Draft, Some(with), Bytes::copy_from_slice(text.as_bytes()))?;
+        }
+        Ok(Ok(()))
     }
 
     /// What other devices of our account have set. What is stamped ahead is not taken: nobody could set it again.
@@ -196,6 +220,13 @@ impl Engine {
             SettingKind::Pinned | SettingKind::MutedUntil | SettingKind::Archived | SettingKind::Read => {
                 self.apply_chat_setting(turn, setting)?;
             }
+            SettingKind::Draft => {
+                let with = AccountId::from_bytes(&setting.subject).ok();
+                if let Some(chat) = with.and_then(|with| self.conversations.direct_with(&with)) {
+                    turn.live(TransientEvent::Draft { chat, text: text.to_owned() });
+                }
+                return Ok(());
+            }
         }
         if matches!(setting.kind(), SettingKind::LastSeen | SettingKind::Receipts | SettingKind::Typing) {
             turn.put(META, b"settings", &self.account.settings)?;
@@ -238,7 +269,8 @@ impl Engine {
                 self.send_settings(turn, &device.id, &settings);
             }
         }
-        if news.iter().all(|(kind, _)| *kind == SettingKind::Read as i32) {
+        let often = [SettingKind::Read as i32, SettingKind::Draft as i32];
+        if news.iter().all(|(kind, _)| often.contains(kind)) {
             self.snapshot_within(turn, READ_MARKS_WITHIN_MS);
         } else {
             self.snapshot_soon(turn);

@@ -661,6 +661,8 @@ pub struct Chat {
     pub problem: Option<&'static str>,
     /// The encryption that it uses, as text.
     pub cipher: &'static str,
+    /// What another device of ours has left unsent here, if it was the last to write something; empty if it has cleared that.
+    pub draft: Option<String>,
 }
 
 impl Chat {
@@ -732,6 +734,13 @@ pub enum TransientEvent {
         name: String,
         /// What it says that it is.
         kind: String,
+    },
+    /// Another device of ours has left something unsent in a conversation, or cleared that.
+    Draft {
+        /// Where.
+        chat: ChatId,
+        /// What.
+        text: String,
     },
     /// The copying of the history to this device has come further.
     HistoryCopy(HistoryCopy),

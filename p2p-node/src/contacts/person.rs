@@ -143,6 +143,29 @@ impl Person {
         ends
     }
 
+    /// The user trusts their devices as they are known now.
+    pub fn trust(&mut self) {
+        (self.row.key_changed, self.row.forked) = (false, false);
+        self.row.trusted = self.head();
+        self.dirty = true;
+    }
+
+    /// On another device the user has said to trust the chain with this head. Gives whether that ends an alarm: it does if the chain is the one
+    /// that is known here.
+    pub fn trusted_elsewhere(&mut self, head: &[u8]) -> bool {
+        self.row.trusted = head.to_vec();
+        let ends = !head.is_empty() && head == self.head() && (self.row.key_changed || self.row.forked);
+        if ends {
+            (self.row.key_changed, self.row.forked) = (false, false);
+        }
+        self.dirty = true;
+        ends
+    }
+
+    fn head(&self) -> Vec<u8> {
+        self.list.as_ref().filter(|list| !list.is_empty()).map(|list| list.head().0.to_vec()).unwrap_or_default()
+    }
+
     /// Whether we talk to them.
     pub fn is_linked(&self) -> bool {
         matches!(self.state(), ContactState::Active | ContactState::Outgoing)

@@ -66,7 +66,7 @@ impl Engine {
     ) -> Result<Result<(), NodeError>, EngineError> {
         let result = self.contacts.change(turn, account, |p| {
             p.row.verified = verified;
-            (p.row.key_changed, p.row.forked) = (false, false);
+            p.trust();
         });
         turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
@@ -82,10 +82,12 @@ impl Engine {
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
         let result = self.contacts.change(turn, account, |p| {
-            (p.row.key_changed, p.row.forked) = (false, false);
+            p.trust();
             p.row.verified = false;
         });
+        turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
+            self.said_of(turn, account)?;
             let chat = self.chat_with(turn, account);
             self.renew_outbox(turn, chat)?;
             self.reconnect(turn, account)?;

@@ -131,6 +131,8 @@ impl Conversations {
                 queued: c.row.last_sequence.saturating_sub(c.row.sent_upto),
                 problem: c.problem,
                 cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
+                draft: (c.roster.others().next())
+                    .and_then(|with| dir.account.synced.draft_elsewhere(&with, &dir.account.device())),
             })
             .collect();
         chats.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(c.newest_ms), c.id));

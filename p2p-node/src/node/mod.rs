@@ -629,6 +629,11 @@ impl Node {
         self.call(|reply| ConversationCommand::SetChat { chat, pinned, muted_until_ms, archived, reply }).await
     }
 
+    /// What the user is writing in a chat, for the account's other devices: at most 1,024 bytes; empty for nothing.
+    pub async fn set_draft(&self, chat: ChatId, text: String) -> Result<(), NodeError> {
+        self.call(|reply| AccountCommand::SetDraft { chat, text, reply }).await
+    }
+
     /// Deletes a chat's messages here, not elsewhere.
     pub async fn clear_chat(&self, chat: ChatId) -> Result<(), NodeError> {
         self.call(|reply| ConversationCommand::ClearChat(chat, reply)).await

@@ -105,6 +105,7 @@ fn a_removed_device_changes_nothing_of_the_account_whatever_it_asks() {
         let (last_seen, receipts, typing) = (set(0), set(1), set(2));
         test.refused(|reply| AccountCommand::SetPrivacy { last_seen, receipts, typing, reply });
     }
+    test.refused(|reply| AccountCommand::SetDraft { chat, text: "mine".into(), reply });
     test.refused(|reply| HistoryCommand::Give(device, reply));
     test.refused(|reply| HistoryCommand::Get(Some(device), reply));
     test.refused(HistoryCommand::Cancel);

@@ -4,7 +4,7 @@
 use starling_wire::{Clock, Setting, SettingKind};
 
 use crate::{
-    api::types::{Chat, ContactState},
+    api::types::{Chat, ContactState, TransientEvent},
     engine::{AccountCommand, ContactCommand, ConversationCommand},
     testing::world::{Who, World},
 };
@@ -251,4 +251,70 @@ fn a_setting_that_is_stamped_ahead_of_the_time_keeps_nobody_from_setting_it_agai
     for who in [alice, laptop, phone] {
         assert_eq!(names(&mut world, who).0, "alice the second", "{who}");
     }
+}
+
+fn draft(world: &mut World, who: Who, other: Who) -> Option<String> {
+    world.chat_row(who, other).draft
+}
+
+fn write_draft(world: &mut World, who: Who, other: Who, text: &str) {
+    let chat = world.chat(who, other);
+    world.call(who, |reply| AccountCommand::SetDraft { chat, text: text.into(), reply }).unwrap();
+    world.settle();
+}
+
+#[test]
+fn a_draft_is_on_all_devices_and_the_last_one_counts() {
+    let (mut world, [alice, laptop, phone], bob) = four(940);
+    world.kill(phone);
+    write_draft(&mut world, alice, bob, "half a thought");
+    assert_eq!(draft(&mut world, laptop, bob).as_deref(), Some("half a thought"));
+    assert_eq!(draft(&mut world, alice, bob), None, "it is its own");
+    write_draft(&mut world, laptop, bob, "another thought");
+    assert_eq!(draft(&mut world, alice, bob).as_deref(), Some("another thought"));
+    let told = |news: &TransientEvent| matches!(news, TransientEvent::Draft { text, .. } if text == "another thought");
+    assert!(world.of(alice).live.iter().any(told));
+    // One that was away, with the others gone.
+    world.pass(20_000);
+    world.kill(alice);
+    world.kill(laptop);
+    world.start(phone);
+    world.pass(10_000);
+    assert_eq!(draft(&mut world, phone, bob).as_deref(), Some("another thought"));
+    write_draft(&mut world, phone, bob, "");
+    world.start(alice);
+    world.pass(10_000);
+    assert_eq!(draft(&mut world, alice, bob).as_deref(), Some(""));
+    let chat = world.chat(phone, bob);
+    let long = |reply| AccountCommand::SetDraft { chat, text: "x".repeat(2_000), reply };
+    assert!(world.call(phone, long).is_err());
+}
+
+#[test]
+fn a_contact_is_verified_and_trusted_on_all_devices() {
+    let (mut world, [alice, laptop, phone], bob) = four(941);
+    let account = world.of(bob).account;
+    world.call(laptop, |reply| ContactCommand::SetVerified(account, true, reply)).unwrap();
+    world.pass(10_000);
+    for who in [alice, laptop, phone] {
+        assert!(world.contact(who, bob).unwrap().verified, "{who}");
+    }
+    // Somebody else may be there now, and the user of one device says that it is him.
+    let restored = world.restored(bob);
+    world.pass(60_000);
+    for who in [alice, laptop, phone] {
+        assert!(world.contact(who, bob).unwrap().key_changed, "{who}");
+    }
+    world.kill(phone);
+    world.call(alice, |reply| ContactCommand::Trust(account, reply)).unwrap();
+    world.pass(10_000);
+    world.start(phone);
+    world.pass(60_000);
+    for who in [alice, laptop, phone] {
+        let contact = world.contact(who, bob).unwrap();
+        assert_eq!((contact.key_changed, contact.verified), (false, false), "{who}");
+    }
+    world.say(phone, restored, "is it you?");
+    world.pass(60_000);
+    assert_eq!(world.messages(restored, phone).last().unwrap().text, "is it you?");
 }

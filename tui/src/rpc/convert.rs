@@ -323,6 +323,7 @@ impl Names {
                 name: name.clone(),
                 system: kind.clone(),
             },
+            TransientEvent::Draft { chat, text } => EventKind::ChatDraft { chat: self.chat(*chat), text: text.clone() },
             TransientEvent::HistoryCopy(copy) => EventKind::DeviceHistory { copy: history_copy(copy) },
             TransientEvent::HistoryWished(device) => EventKind::DeviceHistoryWished { device: id(device) },
             TransientEvent::HistoryOffered(device) => EventKind::DeviceHistoryOffered { device: id(device) },
@@ -443,6 +444,7 @@ pub fn chat(c: &Chat) -> objects::Chat {
         problem: c.problem.map(Into::into),
         cipher: c.cipher.into(),
         read_clock: c.read.0,
+        draft: c.draft.clone(),
     }
 }
 

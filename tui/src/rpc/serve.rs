@@ -67,6 +67,7 @@ serve_done! {
         let chat = id("chat", request.chat.as_str())?;
         node.set_chat(chat, request.pinned, request.muted_until_ms, request.archived)
     };
+    chats::SetDraft: |node, request| node.set_draft(id("chat", request.chat.as_str())?, request.text);
     chats::Clear: |node, request| node.clear_chat(id("chat", request.chat.as_str())?);
     messages::Edit: |node, request| {
         node.edit(id("chat", request.chat.as_str())?, id("message", request.message.as_str())?, request.text)

@@ -55,6 +55,7 @@ impl App {
                 self.directory.chats = chats?;
                 self.relist();
                 self.open_what_is_due();
+                self.take_listed_drafts();
             }
             Answer::Requests(requests) => {
                 self.directory.requests = requests?;

@@ -62,6 +62,7 @@ impl App {
                     contact.typing = typing;
                 }
             }
+            EventKind::ChatDraft { chat, text } => self.take_draft(&chat.id, text),
             EventKind::Presence { contact: who, presence, last_seen } => {
                 if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.account == who.account) {
                     (contact.presence, contact.last_seen) = (Some(presence), Some(last_seen));

@@ -1,8 +1,14 @@
 //! Keeping drafts, the open chat and the place in it, so that they are there again in the next run, also when this one is killed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use starling_control::objects::ChatId;
+use starling_control::{
+    methods::chats::SetDraft,
+    objects::{Chat, ChatId},
+};
 
 use super::{
     app::App,
@@ -12,6 +18,8 @@ use super::{
 };
 use crate::error::CliError;
 
+/// Longer drafts, in bytes, stay on their device.
+const MAX_SHARED: usize = 1_024;
 /// From the first change until it is stored: short enough to lose no more than a word, long enough not to store each letter.
 const KEEP_AFTER: Duration = Duration::from_millis(300);
 
@@ -25,6 +33,8 @@ pub struct Keeping {
     /// What the node has stored.
     stored: Kept,
     due: Option<Instant>,
+    /// Drafts as all devices of the account know them.
+    shared: HashMap<ChatId, String>,
     /// Only the first failure is shown.
     failed: bool,
     /// A place is gone back to once, in the chat that was open.
@@ -59,6 +69,61 @@ impl App {
         }
         self.keeping.loaded = true;
         self.open_what_is_due();
+        self.take_listed_drafts();
+    }
+
+    /// Drafts of other devices that were there before this screen; what comes later comes as events.
+    pub fn take_listed_drafts(&mut self) {
+        let of = |chat: &Chat| Some((chat.id.clone(), chat.draft.clone()?));
+        let drafts: Vec<(ChatId, String)> = self.directory.chats.iter().filter_map(of).collect();
+        for (chat, text) in drafts {
+            if !self.keeping.shared.contains_key(&chat) {
+                self.take_draft(&chat, text);
+            }
+        }
+    }
+
+    /// Another device has left this unsent in a chat. It takes the place of what was the same on both before, but not of what is being written here.
+    pub fn take_draft(&mut self, chat: &ChatId, text: String) {
+        if !self.keeping.loaded {
+            return;
+        }
+        let stored = self.keeping.stored.chats.get(chat).map(|kept| kept.draft.text.clone()).unwrap_or_default();
+        let before = self.keeping.shared.insert(chat.clone(), text.clone()).unwrap_or(stored);
+        let is_open = self.open.as_ref() == Some(chat);
+        let draft = match is_open {
+            true => self.composer.draft(),
+            false => self.keeping.kept.chats.get(chat).map(|kept| kept.draft.clone()).unwrap_or_default(),
+        };
+        let is_written = is_open && self.has_focus && !draft.text.is_empty() && !text.is_empty();
+        let is_theirs = draft.text.is_empty() || draft.text == before;
+        if draft.text == text || !is_theirs || is_written || matches!(draft.mode, Mode::Edit(_)) {
+            return;
+        }
+        let draft = Draft { text, ..draft };
+        match is_open {
+            true => self.composer.set_draft(draft),
+            false => self.keeping.kept.chats.entry(chat.clone()).or_default().draft = draft,
+        }
+    }
+
+    /// Tells the account's other devices what is being written here.
+    fn share_drafts(&mut self, wanted: &Kept) {
+        let gone = self.keeping.shared.keys().filter(|chat| !wanted.chats.contains_key(*chat));
+        let mut drafts: Vec<(ChatId, String)> = gone.map(|chat| (chat.clone(), String::new())).collect();
+        drafts.extend(wanted.chats.iter().map(|(chat, kept)| {
+            // What waits while a message is edited.
+            let draft = if matches!(kept.draft.mode, Mode::Edit(_)) { &kept.draft.waiting } else { &kept.draft.text };
+            (chat.clone(), draft.clone())
+        }));
+        for (chat, text) in drafts {
+            let known = self.keeping.shared.get(&chat).map_or("", String::as_str);
+            if known != text && text.len() <= MAX_SHARED {
+                self.keeping.shared.insert(chat.clone(), text.clone());
+                // A node of an older version keeps them to itself.
+                self.ask_in_order(SetDraft { chat, text }, |_| Answer::Keep(Ok(())));
+            }
+        }
     }
 
     /// Something could not be kept.
@@ -146,6 +211,7 @@ impl App {
         if self.keeping.stored.open != wanted.open {
             rows.push(Kept::set_open(&open));
         }
+        self.share_drafts(&wanted);
         self.keeping.stored = wanted;
         for row in rows {
             self.ask_in_order(row, |result| Answer::Keep(result.map(drop)));

@@ -226,6 +226,33 @@ fn how_far_the_history_is_copied_is_shown_until_it_is_complete() {
 }
 
 #[test]
+fn a_draft_goes_to_other_devices_and_comes_from_them() {
+    let mut app = app();
+    let from_elsewhere = |text: &str| EventKind::ChatDraft { chat: chat("c1", "bob"), text: text.into() };
+    for c in "half".chars() {
+        press(&mut app, KeyCode::Char(c));
+    }
+    calls(&mut app);
+    app.keep();
+    assert!(calls(&mut app).contains(&"chat.draft"));
+    // Who writes here is not disturbed, and what was sent elsewhere is gone here, too.
+    app.event(from_elsewhere("another thought"));
+    assert_eq!(app.composer.text(), "half");
+    app.keep();
+    calls(&mut app);
+    app.event(from_elsewhere(""));
+    assert_eq!(app.composer.text(), "");
+    app.event(from_elsewhere("from the train"));
+    assert_eq!(app.composer.text(), "from the train");
+    app.keep();
+    assert!(!calls(&mut app).contains(&"chat.draft"), "it is known there");
+    // Of a chat that is not open it waits.
+    app.event(EventKind::ChatDraft { chat: chat("c2", "carol"), text: "later".into() });
+    app.open(&"c2".into());
+    assert_eq!(app.composer.text(), "later");
+}
+
+#[test]
 fn hostile_names_and_texts_cannot_reach_the_terminal() {
     let mut app = app();
     app.event(new_message("c1", message(9, false, "\u{1b}[2J\u{7}\u{202e}x\u{9b}")));

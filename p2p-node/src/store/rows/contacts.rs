@@ -70,6 +70,9 @@ pub struct ContactRow {
     /// The user name that they say they have.
     #[prost(string, tag = "21")]
     pub username: String,
+    /// The head of their chain that the user has last said to trust, on any device of ours (32 bytes); empty if that was never said.
+    #[prost(bytes = "vec", tag = "22")]
+    pub trusted: Vec<u8>,
 }
 
 impl ContactRow {
