@@ -132,6 +132,8 @@ pub const CALLS_REMEMBERED: usize = 16;
 pub const MEND_AFTER_MS: u64 = 30_000;
 /// If that does not help, again after this time, and then ever more seldom.
 pub const MEND_AGAIN_MS: u64 = 3_600_000;
+/// A device chain of at most so many bytes goes over a direct stream as a whole; of a longer one the newest entry does.
+pub const MAX_DIRECT_CHAIN: usize = 32 * 1024;
 /// A home that has another history of our account is asked again after this time.
 pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
 /// Attempts of removed devices that are remembered, so that the user is warned of each once.

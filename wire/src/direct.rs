@@ -37,6 +37,9 @@ pub struct DirectFrame {
     /// A later run of the receiver's profile, or another one with the same number, than the receiver has told: there are two copies of it.
     #[prost(message, optional, tag = "10")]
     pub seen: Option<Run>,
+    /// The device chain of the sender's account, or the end of it.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub chain: Bytes,
 }
 
 /// A run of a device's program.

@@ -64,6 +64,7 @@ impl Engine {
                 self.reach.changed = true;
                 self.conversations.regroup.look = true;
                 if account == self.account.id() {
+                    self.send_chain_on_streams(turn);
                     // Which groups fit, and who is waited for, may have changed for all of them.
                     self.conversations.chats.touch_all();
                     self.history_devices_changed(turn);
@@ -175,6 +176,7 @@ impl Engine {
     }
 
     fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
+        self.send_chain_to(turn, device);
         self.tell_all_settings(turn, &device);
         self.history_link_up(turn, device)?;
         let (conversations, mut cx) = self.conversing();

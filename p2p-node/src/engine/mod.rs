@@ -10,6 +10,7 @@ mod chain_echo;
 mod commands;
 mod contact_devices;
 mod deadlines;
+mod direct_chain;
 mod facts;
 mod history;
 mod inbox;

@@ -69,6 +69,9 @@ impl Engine {
         if let Some(seen) = &frame.seen {
             self.on_seen_run(turn, device, seen)?;
         }
+        if !frame.chain.is_empty() {
+            self.on_direct_chain(turn, device, &frame.chain)?;
+        }
         let (conversations, mut cx) = self.conversing();
         for entry in &frame.entries {
             conversations.on_direct_entry(turn, &mut cx, device, entry)?;

@@ -162,6 +162,44 @@ fn what_a_device_writes_until_its_removal_is_known_is_on_no_device() {
 }
 
 #[test]
+fn contacts_that_are_connected_hear_of_a_removal_without_a_server() {
+    for seed in 0..2 {
+        let mut world = World::new(9_500 + seed);
+        let (alice, bob) = world.friends();
+        let (laptop, tablet, phone) = (world.linked(alice), world.linked(alice), world.linked(bob));
+        world.pass(10_000);
+        world.say(laptop, bob, "before");
+        world.pass(60_000);
+        let (device, account) = (world.of(laptop).device, world.of(alice).account);
+        let mut removed = world.begin(tablet, |reply| AccountCommand::RemoveDevice(device, reply));
+        // Until the home has it, and no longer.
+        while removed.try_recv().is_err() {
+            assert!(world.step(), "no answer");
+        }
+        world.stop_server();
+        world.settle();
+        for who in [alice, tablet, bob, phone] {
+            assert!(!world.listed(who, account).contains(&device), "seed {seed}: {who}");
+        }
+        for who in [bob, phone] {
+            world.say(who, alice, "not to the laptop");
+            world.pass(5_000);
+        }
+        assert_eq!(texts(&mut world, laptop, bob), ["before"], "seed {seed}");
+        world.start_server();
+        world.pass(180_000);
+        for (who, to) in [(alice, bob), (tablet, bob), (bob, alice), (phone, alice)] {
+            assert_eq!(
+                texts(&mut world, who, to),
+                ["before", "not to the laptop", "not to the laptop"],
+                "{seed}: {who}"
+            );
+        }
+        assert_eq!(texts(&mut world, laptop, bob), ["before"], "seed {seed}");
+    }
+}
+
+#[test]
 fn what_the_removing_device_has_everybody_gets() {
     let (mut world, alice, laptop, bob) = three(925);
     let phone = world.linked(bob);

@@ -216,8 +216,8 @@ fn unreachable(what: &Unreachable) -> Text {
         Unreachable::DeviceChangePending { device, problem } => (
             "device_change_pending",
             format!(
-                "the rendezvous has not taken what was changed about device {device} yet ({problem}): it is sent again \
-                 by itself until it has"
+                "the rendezvous has not taken what was changed about device {device} yet ({problem}): only those who \
+                 are connected directly know of it, and it is sent again by itself until it has"
             ),
         ),
     };
