@@ -61,7 +61,7 @@ impl Conversations {
     }
 
     /// Whether a group is of a conversation in which this profile was found to be an older copy.
-    pub(super) fn is_outdated_group(&self, id: GroupId) -> bool {
+    pub(crate) fn is_outdated_group(&self, id: GroupId) -> bool {
         let chat = self.groups.get(&id).and_then(|group| group.chat());
         chat.and_then(|chat| self.chats.get(&chat)).is_some_and(|state| state.row.outdated)
     }

@@ -92,7 +92,8 @@ impl Engine {
         let (conversations, cx) = self.conversing();
         let touched = conversations.touched_chats(cx.dir);
         let states = touched.into_iter().filter_map(|chat| conversations.chats.get(&chat));
-        let due = |state: &ChatState| state.receipt_due.into_iter().chain(conversations.log_due(&cx, state)).min();
+        let receipt = |state: &ChatState| state.receipt_due.filter(|_| !state.row.outdated);
+        let due = |state: &ChatState| receipt(state).into_iter().chain(conversations.log_due(&cx, state)).min();
         // Looked at within the hour, as clocks are corrected.
         let wait = |held: u64| turn.now() + held.saturating_sub(turn.agreed_ms()).min(HOUR_MS);
         let of = |state: &ChatState| ChatDue {
@@ -116,6 +117,7 @@ impl Engine {
             let has_more = |g: &GroupEntry| (g.committing && g.has_pending) || g.announces();
             let waits = |g: &&GroupEntry| has_more(g) && g.retry_at > turn.now();
             let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), renewal_due(&self.counters, entry));
+            let renewal = renewal.filter(|_| !self.conversations.is_outdated_group(group));
             self.deadlines.wakes.set(Wake::Group(group), retry);
             self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());
         }
