@@ -53,6 +53,11 @@ impl Story {
             world.pass(60_000);
             devices.push((laptop, bob));
         }
+        if seed.is_multiple_of(4) {
+            let phone = world.linked(bob);
+            world.pass(60_000);
+            devices.push((phone, alice));
+        }
         let mallory = seed.is_multiple_of(3).then_some((bob, alice));
         Self { world, devices, mallory, written: Vec::new(), seen: Vec::new() }
     }
@@ -169,16 +174,18 @@ impl Story {
         }
         self.world.pass(2 * HOUR);
         self.written.sort();
-        let mut logs = Vec::new();
+        let (mut logs, mut histories) = (Vec::new(), Vec::new());
         for (who, other) in self.devices.clone() {
             let mut texts: Vec<String> = self.world.messages(who, other).into_iter().map(|m| m.text).collect();
+            histories.push(texts.clone());
             texts.sort();
             assert_eq!(texts, self.written, "seed {seed}: {who}");
             let id = group(&mut self.world, who, other);
             logs.push((id, self.world.log_address(who, id)));
         }
         logs.dedup();
-        assert_eq!(logs.len(), 1, "seed {seed}: {logs:?}");
+        histories.dedup();
+        assert_eq!((logs.len(), histories.len()), (1, 1), "seed {seed}: {logs:?} {histories:?}");
     }
 }
 
