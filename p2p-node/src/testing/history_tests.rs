@@ -3,7 +3,7 @@
 
 use starling_wire::{
     Clock, Text,
-    history::{HistoryAsk, HistoryMessage, HistoryStep, Nothing},
+    history::{HistoryMessage, HistoryStep, Nothing},
 };
 
 use crate::{
@@ -136,9 +136,13 @@ fn without_the_users_word_there_is_no_history() {
     let few = rows(&world, laptop, bob);
     assert!(few < BEFORE / 4);
     let source = world.of(alice).device;
-    for grant in [0, 1, 99] {
-        let ask = HistoryMessage { grant, step: Some(HistoryStep::Ask(HistoryAsk::default())) };
-        world.modified(laptop, |engine, turn| engine.send_history(turn, source, &ask).unwrap());
+    // Its program is a modified one, which makes permissions up.
+    for grant in [1, 99] {
+        world.modified(laptop, |engine, turn| {
+            engine.history.wish(turn, source);
+            engine.history.on_offer(turn, source, grant);
+        });
+        assert_eq!(phase(&mut world, laptop), CopyPhase::Refused);
     }
     world.pass(30_000);
     assert_eq!(rows(&world, laptop, bob), few);
