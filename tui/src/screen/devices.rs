@@ -62,7 +62,7 @@ impl App {
         let row = |device: &Device| {
             let day = device.added_at.as_str().get(..10).unwrap_or_default();
             let by = device.linked_by.as_ref().map_or_else(|| "the phrase".to_owned(), by);
-            let help = format!("{}, {}, since {day}, by {by}", rights(device.rights), state(device));
+            let help = format!("{}, {}, since {day}, by {by}", state(device), rights(device.rights));
             Row::new(name(device), help, "", Run::Device(device.device.clone()))
         };
         let mut rows: Vec<Row> = devices.iter().map(row).collect();

@@ -162,7 +162,7 @@ fn devices_are_listed_with_what_they_may_do_and_each_can_be_changed() {
     assert_eq!(calls(&mut app).last(), Some(&"device.list"));
     app.answer(Answer::Devices(Ok(devices())));
     let shown = screen(&mut app, 200, 50);
-    for text in ["desk (aaaaaaaa)", "admin, this device", "since 2026-01-01, by the phrase", "by desk (aaaaaaaa)"] {
+    for text in ["desk (aaaaaaaa)", "this device, admin", "since 2026-01-01, by the phrase", "by desk (aaaaaaaa)"] {
         assert!(shown.contains(text), "“{text}” is missing:\n{shown}");
     }
     press(&mut app, KeyCode::Down);

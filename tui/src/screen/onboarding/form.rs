@@ -448,6 +448,7 @@ impl Form {
             page.y = page.bottom - 1;
             let keys = match self.step {
                 Step::Token => "Enter tries again · Esc goes on without",
+                Step::FirstWord | Step::SecondWord => "Enter goes on · Shift-Tab shows it again",
                 _ => "Enter goes on · Shift-Tab back · Ctrl-C leaves",
             };
             page.put(Line::styled(crate::screen::timeline::cut(keys, page.room), theme.dim));
