@@ -140,11 +140,13 @@ fn an_interrupted_copy_of_the_history_goes_on_by_itself() {
     let mut daemon = world.daemon("alice");
     let (link, code, home) = linking(&world, "alice", &["--yes", "--history", "all"]);
     let mut join = joining(&world, "laptop", &code, &home);
-    assert_eq!(join.json()["device"], link.json()["device"]);
-    let first = join.json();
-    assert_eq!(first["state"], "copying", "{first}");
-    join.kill();
+    let linked = link.json();
+    // Before the new device can have asked for anything.
     daemon.kill();
+    assert_eq!(join.json()["device"], linked["device"]);
+    let first = join.json();
+    assert_eq!((&first["state"], &first["done"]), (&"copying".into(), &0.into()), "{first}");
+    join.kill();
     let mut laptop = world.daemon("laptop");
     world.send_lines("bob", "alice", "meanwhile\n");
     let mut daemon = world.daemon("alice");
