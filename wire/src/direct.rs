@@ -37,7 +37,7 @@ pub struct DirectFrame {
     /// A later run of the receiver's profile, or another one with the same number, than the receiver has told: there are two copies of it.
     #[prost(message, optional, tag = "10")]
     pub seen: Option<Run>,
-    /// The device chain of the sender's account, or the end of it.
+    /// The device chain of the sender's account, or the end of it: the encoded body of an event ([`crate::Body::Devices`]).
     #[prost(bytes = "bytes", tag = "11")]
     pub chain: Bytes,
 }

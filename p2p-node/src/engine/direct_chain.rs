@@ -1,9 +1,8 @@
 //! The device chain on direct streams. The encrypted conversation says it, too, but not while that has a member which was removed and no server is
 //! there to make another group: then those who are connected would go on writing to the removed device.
 
-use bytes::Bytes;
-use starling_keys::{DeviceId, chain::Summary};
-use starling_wire::direct::DirectFrame;
+use starling_keys::{AccountId, DeviceId, chain::Summary};
+use starling_wire::{Body, Devices, Event, direct::DirectFrame};
 
 use super::Engine;
 use crate::{
@@ -13,19 +12,22 @@ use crate::{
 };
 
 impl Engine {
-    /// Our chain has changed: the devices that are connected hear of it at once.
+    /// A device of ours was removed: those that are connected hear of it at once.
     pub(super) fn send_chain_on_streams(&self, turn: &mut Turn<'_>) {
         for device in self.delivery.links.keys().copied().collect::<Vec<_>>() {
             self.send_chain_to(turn, device);
         }
     }
 
-    /// A device that has just connected, or is connected, gets our chain; of a long one the end, which continues what it knows in most cases.
+    /// A device that is connected gets our chain if somebody was removed from it; of a long one the end, which continues what it knows in most
+    /// cases.
     pub(super) fn send_chain_to(&self, turn: &mut Turn<'_>, device: DeviceId) {
-        let Some(list) = self.account.list().filter(|list| !list.is_empty()) else { return };
+        let Some(list) = self.account.list().filter(|list| list.state().has_removals()) else { return };
         let end = || list.encode_from(list.len().saturating_sub(1));
-        let chain = if list.as_bytes().len() <= MAX_DIRECT_CHAIN { list.as_bytes().to_vec() } else { end() };
-        let frame = DirectFrame { chain: Bytes::from(chain), ..DirectFrame::default() };
+        let list = if list.as_bytes().len() <= MAX_DIRECT_CHAIN { list.as_bytes().to_vec() } else { end() };
+        let devices = Devices { list, labels: self.labels_of(&self.account.id()) };
+        let chain = Event::encode_body(&Body::Devices(devices)).into();
+        let frame = DirectFrame { chain, ..DirectFrame::default() };
         turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
     }
 
@@ -36,16 +38,16 @@ impl Engine {
         device: DeviceId,
         chain: &[u8],
     ) -> Result<(), EngineError> {
+        let Ok(Body::Devices(devices)) = Event::decode_body(chain) else { return Ok(()) };
         let account = self.directory().account_of(&device);
-        let Some(account) = account.filter(|account| Summary::of(chain).is_ok_and(|s| s.account == *account)) else {
-            return Ok(());
-        };
+        let is_theirs = |account: &AccountId| Summary::of(&devices.list).is_ok_and(|s| s.account == *account);
+        let Some(account) = account.filter(is_theirs) else { return Ok(()) };
         if account != self.account.id() {
-            return self.contacts.on_newer_list(turn, &self.account, account, chain);
+            return self.on_device_list(turn, account, &devices);
         }
-        match self.read_chain(chain) {
-            Some(list) if self.account.is_newer(&list) => self.on_own_list(turn, list).map(drop),
-            _ => Ok(()),
+        if let Some(list) = self.read_chain(&devices.list).filter(|list| self.account.is_newer(list)) {
+            self.on_own_list(turn, list)?;
         }
+        self.note_labels(turn, account, &devices.labels)
     }
 }

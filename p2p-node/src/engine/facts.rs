@@ -64,7 +64,6 @@ impl Engine {
                 self.reach.changed = true;
                 self.conversations.regroup.look = true;
                 if account == self.account.id() {
-                    self.send_chain_on_streams(turn);
                     // Which groups fit, and who is waited for, may have changed for all of them.
                     self.conversations.chats.touch_all();
                     self.history_devices_changed(turn);
@@ -88,6 +87,7 @@ impl Engine {
             }
             Fact::OwnDeviceRemoved(device) => {
                 self.delivery.links.remove(&device);
+                self.send_chain_on_streams(turn);
                 // It is not to read what is written from now on.
                 self.snapshot_soon(turn);
             }
