@@ -44,6 +44,73 @@ fn two_devices_that_are_linked_at_once_get_the_rights_of_their_own_code() {
     assert_eq!(rights(&world, "alice", &bot["device"]), "bot");
 }
 
+/// A device that waits for the user of another to say yes: its process, and what it is called.
+fn asking(world: &World, who: &str, code: &str, home: &str) -> (Process, Value) {
+    let events = world.listen("alice", "now");
+    let process = joining(world, who, code, home);
+    let asks = events.wait_for("a device that asks", |event| event["type"] == "device.asks");
+    (process, asks["device"].clone())
+}
+
+/// The devices of an account.
+fn listed(world: &World, on: &str) -> Vec<Value> {
+    let lines = String::from_utf8(world.run(on, &["device", "list", "--json"]).stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["device"].clone()).collect()
+}
+
+#[test]
+fn a_device_that_ends_before_it_is_let_in_goes_on_as_the_same_one() {
+    let world = World::new();
+    world.person("alice");
+    let _daemon = world.daemon("alice");
+    let offered = world.json("alice", &["rpc", "device.link"]);
+    let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
+    let (mut process, device) = asking(&world, "laptop", code, home);
+    process.kill();
+    let answer = serde_json::json!({ "device": device, "rights": "admin" }).to_string();
+    world.json("alice", &["rpc", "device.answer", &answer]);
+    assert_eq!(listed(&world, "alice").len(), 2);
+    // The code has done its work, and any will do.
+    let joined = world.json("laptop", &["device", "join", code, "--rendezvous", home]);
+    assert_eq!(joined["device"], device);
+    assert_eq!(listed(&world, "laptop").len(), 2);
+    assert!(!world.dir.path().join("profiles/laptop/joining").exists());
+}
+
+#[test]
+fn a_device_that_was_not_let_in_while_it_was_away_begins_again() {
+    let world = World::new();
+    world.person("alice");
+    let _daemon = world.daemon("alice");
+    let offered = world.json("alice", &["rpc", "device.link"]);
+    let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
+    let (mut process, device) = asking(&world, "laptop", code, home);
+    process.kill();
+    let answer = serde_json::json!({ "device": device }).to_string();
+    world.json("alice", &["rpc", "device.answer", &answer]);
+    let other = world.link("alice", "laptop");
+    assert_ne!(Value::from(other), device);
+    assert_eq!(listed(&world, "alice").len(), 2);
+}
+
+#[test]
+fn a_device_without_a_place_for_its_profile_does_not_ask() {
+    let world = World::new();
+    world.person("alice");
+    let _daemon = world.daemon("alice");
+    let (_link, code, home) = linking(&world, "alice", &["--yes"]);
+    // A file where the profile's directory is to be.
+    let place = world.dir.path().join("profiles/laptop");
+    std::fs::write(&place, "").unwrap();
+    let (exit, _) = world.error("laptop", &["device", "join", &code, "--rendezvous", &home]);
+    assert_eq!(exit, 1);
+    std::fs::remove_file(&place).unwrap();
+    assert_eq!(listed(&world, "alice").len(), 1);
+    // The code is still good.
+    let join = joining(&world, "laptop", &code, &home);
+    assert!(join.json()["device"].is_string());
+}
+
 #[test]
 fn two_admins_link_devices_at_once() {
     let world = World::new();

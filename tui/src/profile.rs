@@ -61,6 +61,33 @@ impl Profile {
         })
     }
 
+    /// Where a device that joins an account keeps its keys until it is one of the account's devices.
+    pub fn joining_dir(&self) -> PathBuf {
+        self.dir.join("joining")
+    }
+
+    /// Removes what a device has left that was to join an account.
+    pub fn discard_joining(&self) -> CliResult {
+        match fs::remove_dir_all(self.joining_dir()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(to_store_error(&e).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all that is left where no profile was made.
+    pub fn discard_unmade(&self) -> CliResult {
+        self.discard_joining()?;
+        for name in ["key", "lock"] {
+            match fs::remove_file(self.dir.join(name)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(to_store_error(&e).into()),
+                _ => {}
+            }
+        }
+        // Somebody may keep something else there.
+        let _ = fs::remove_dir(&self.dir);
+        Ok(())
+    }
+
     /// The same, with its files elsewhere.
     pub fn at(self, dir: &Path) -> Self {
         Self { dir: dir.to_owned(), ..self }

@@ -12,6 +12,30 @@ pub struct LinkOffer {
     /// The account (32 bytes).
     #[prost(bytes = "bytes", tag = "1")]
     pub account: Bytes,
+    /// The account's display name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The account is a program.
+    #[prost(bool, tag = "3")]
+    pub bot: bool,
+    /// Its user name; empty without one.
+    #[prost(string, tag = "4")]
+    pub username: String,
+    /// The HPKE public key that is derived from the account's root; its hash is in the chain.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub recovery_key: Bytes,
+}
+
+impl LinkOffer {
+    /// Reads an offer.
+    ///
+    /// # Errors
+    /// If it is malformed or the name is beyond its bound.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InboxError> {
+        let offer = Self::decode(bytes)?;
+        let name = name::from_fields("", &offer.name).ok_or(InboxError::Name)?;
+        Ok(Self { name, ..offer })
+    }
 }
 
 /// A device asks to join.

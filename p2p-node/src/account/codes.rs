@@ -5,13 +5,12 @@ use prost::Message as _;
 use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, RendezvousAddr, ShortCode, StorageKey};
 use starling_wire::{
     limits::{CODE_FAILURES, CODE_LIFETIME_S},
-    link::LinkOffer,
     rendezvous::{CodeMessage, Refusal, RequestBody},
 };
 
 use super::{
     Account,
-    link::{Joiner, OFFER},
+    link::{Joiner, OFFER, look_up_joined},
 };
 use crate::api::error::{CodePurpose, Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     home::Pending,
     limits::{LINK_TIMEOUT_MS, REACH_TIMEOUT_MS},
     net::HomeId,
+    store::META,
     turn::{EngineError, Fact, Turn},
 };
 
@@ -116,6 +116,13 @@ impl Account {
             .collect();
         for (id, message) in waiting {
             homes.request(turn, home, RequestBody::CodeTry(message), AccountPending::TryCode(id));
+        }
+        for used in self.used_codes.iter_mut().filter(|c| c.home.peer == home) {
+            if let Some(CodeReply::Account(joiner)) = &used.reply
+                && let Some(account) = joiner.looks_up()
+            {
+                look_up_joined(turn, homes, used, account);
+            }
         }
     }
 
@@ -289,15 +296,22 @@ impl Account {
         key: Option<StorageKey>,
         message: &CodeMessage,
         wrong: NodeError,
-    ) {
+    ) -> Result<(), EngineError> {
         if joiner.is_connected() {
             match joiner.answered(&message.sealed) {
-                Ok(account) => self.look_up_joined(turn, homes, &mut used, account),
-                Err(error) => return turn.reply(joiner.reply, Err(error)),
+                Ok(account) => look_up_joined(turn, homes, &mut used, account),
+                Err(error) => {
+                    turn.reply(joiner.reply, Err(error));
+                    return Ok(());
+                }
             }
         } else {
             let ask = key.and_then(|key| joiner.ask(key, &message.sealed, message.place, used.pake.clone()));
-            let Some(ask) = ask else { return turn.reply(joiner.reply, Err(wrong)) };
+            let Some(ask) = ask else {
+                turn.reply(joiner.reply, Err(wrong));
+                return Ok(());
+            };
+            turn.put(META, b"joining", &joiner.row(&used.home))?;
             used.gives_up_at = turn.now() + LINK_TIMEOUT_MS;
             if let Some(asked) = joiner.take_asked() {
                 turn.reply(asked, Ok(()));
@@ -306,6 +320,7 @@ impl Account {
         }
         used.reply = Some(CodeReply::Account(joiner));
         self.used_codes.push(used);
+        Ok(())
     }
 }
 
@@ -357,7 +372,7 @@ impl Engine {
 
     /// Answers an attempt at a code of ours: with an invite, or with the account that a device may ask to join.
     fn answer_attempt(&mut self, turn: &mut Turn<'_>, home: HomeId, id: u64, message: &CodeMessage) {
-        let account = self.account.id();
+        let offer = self.account.link_offer();
         let Some(open) = self.account.codes.iter_mut().find(|c| c.id == id) else { return };
         open.attempts += 1;
         let (place, attempt) = (message.place, message.attempt);
@@ -374,7 +389,6 @@ impl Engine {
         let sealed = match open.token.clone() {
             Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
             None => {
-                let offer = LinkOffer { account: Bytes::copy_from_slice(account.as_bytes()) };
                 let sealed = key.seal(OFFER, &offer.encode_to_vec());
                 open.exchanges.push((message.pake.clone(), key));
                 sealed
@@ -385,7 +399,12 @@ impl Engine {
     }
 
     /// A step of a short code: an attempt at ours, or the answer to our attempt.
-    pub(crate) fn on_code(&mut self, turn: &mut Turn<'_>, home: HomeId, message: &CodeMessage) {
+    pub(crate) fn on_code(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        message: &CodeMessage,
+    ) -> Result<(), EngineError> {
         let ours = self
             .account
             .codes
@@ -395,21 +414,21 @@ impl Engine {
             let (id, for_device) = (open.id, open.token.is_none());
             if message.sealed.is_empty() {
                 self.answer_attempt(turn, home, id, message);
-                return;
+                return Ok(());
             }
             if for_device && open.exchange(&message.pake).is_some() {
                 self.account.on_link_request(turn, id, home, message);
-                return;
+                return Ok(());
             }
         }
         let Some(at) =
             self.account.used_codes.iter().position(|c| c.home.peer == home && c.code.place == message.place)
         else {
-            return;
+            return Ok(());
         };
         let mut used = self.account.used_codes.remove(at);
         let key = used.exchange.take().and_then(|exchange| exchange.finish(&message.pake).ok());
-        let Some(reply) = used.reply.take() else { return };
+        let Some(reply) = used.reply.take() else { return Ok(()) };
         let opens = |context: &[u8]| key.as_ref().and_then(|key| key.open(context, &message.sealed).ok());
         let wrong = |wanted: CodePurpose, other: CodePurpose, misused: bool| {
             NodeError::NotAllowed(if misused { NotAllowed::CodeIsFor(other) } else { NotAllowed::WrongCode(wanted) })
@@ -426,7 +445,8 @@ impl Engine {
         let misused = opened.is_none() && opens(OFFER).is_some();
         let invite = opened.and_then(|link| std::str::from_utf8(&link).ok()?.parse::<Invite>().ok());
         let Some(invite) = invite else {
-            return turn.reply(reply, Err(wrong(CodePurpose::Contact, CodePurpose::Device, misused)));
+            turn.reply(reply, Err(wrong(CodePurpose::Contact, CodePurpose::Device, misused)));
+            return Ok(());
         };
         let until = turn.now() + REACH_TIMEOUT_MS;
         let connect = Connect {
@@ -437,5 +457,6 @@ impl Engine {
         if let Err(error) = self.connect(turn, connect) {
             tracing::error!(%error, "cannot use a code");
         }
+        Ok(())
     }
 }

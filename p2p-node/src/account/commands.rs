@@ -56,6 +56,8 @@ pub enum AccountCommand {
         asked: Reply<()>,
         reply: Reply<(AccountLink, NewDevice)>,
     },
+    /// Goes on with [`AccountCommand::JoinAccount`] of an earlier run.
+    ResumeJoin(Reply<(AccountLink, NewDevice)>),
     Devices(Reply<Vec<Device>>),
     RemoveDevice(DeviceId, Reply<()>),
     /// What the root signs to make this the only device.
@@ -94,6 +96,7 @@ impl AccountCommand {
             Self::OpenCode(..)
             | Self::CloseCode(..)
             | Self::JoinAccount { .. }
+            | Self::ResumeJoin(_)
             | Self::AnswerLink { .. }
             | Self::Describe { .. }
             | Self::SetRights { .. }
@@ -109,7 +112,7 @@ impl AccountCommand {
     pub(crate) fn refuse(self, error: NodeError) {
         match self {
             Self::OpenCode(_, reply) => fail(reply, error),
-            Self::JoinAccount { reply, .. } => fail(reply, error),
+            Self::JoinAccount { reply, .. } | Self::ResumeJoin(reply) => fail(reply, error),
             Self::Devices(reply) => fail(reply, error),
             Self::Recovery(reply) => fail(reply, error),
             Self::SetPrivacy { reply, .. } => fail(reply, error),
@@ -156,6 +159,7 @@ impl Engine {
                 }
                 Err(error) => turn.reply(reply, Err(Invalid::Code(error).into())),
             },
+            AccountCommand::ResumeJoin(reply) => self.account.resume_join(turn, &mut self.homes, reply)?,
             AccountCommand::Devices(reply) => {
                 let devices = self.device_list();
                 turn.reply(reply, Ok(devices));

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use prost::Message as _;
 use starling_keys::{
-    AccountId, DeviceChain, DeviceId, DeviceKey, RendezvousAddr, StorageKey,
-    chain::{Head, Joining, Rights},
+    AccountId, DeviceChain, DeviceId, DeviceKey, RendezvousAddr, ShortCode, StorageKey,
+    chain::{Head, Joining, Rights, recovery_hash},
 };
 use starling_wire::{
     DeviceLabel,
@@ -14,7 +14,10 @@ use starling_wire::{
 };
 use zeroize::Zeroizing;
 
-use super::{Account, codes::UsedCode};
+use super::{
+    Account,
+    codes::{CodeReply, UsedCode},
+};
 use crate::{
     account::pending::AccountPending,
     api::{
@@ -27,6 +30,7 @@ use crate::{
     limits::LINK_TIMEOUT_MS,
     mls::{GroupError, seal_keys},
     net::HomeId,
+    store::{JoiningRow, META, Reading},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -119,8 +123,10 @@ pub struct Joiner {
     pub reply: Reply<(AccountLink, NewDevice)>,
     /// Who waits for the code to be right.
     asked: Option<Reply<()>>,
-    /// The key of the code, and the account that it leads into.
-    channel: Option<(StorageKey, AccountId)>,
+    /// The key of the code.
+    channel: Option<StorageKey>,
+    /// The account that it leads into.
+    offer: Option<(AccountId, LinkOffer)>,
     answer: Option<LinkAnswer>,
 }
 
@@ -131,11 +137,51 @@ impl Joiner {
         asked: Reply<()>,
         reply: Reply<(AccountLink, NewDevice)>,
     ) -> Self {
-        Self { device, name, kind, reply, asked: Some(asked), channel: None, answer: None }
+        Self { device, name, kind, reply, asked: Some(asked), channel: None, offer: None, answer: None }
     }
 
+    /// A device that has asked in an earlier run, with what it has stored before that. The answer to it is lost: the account's chain says whether
+    /// it was let in. `None` if what is stored cannot be read.
+    pub fn resumed(
+        row: &JoiningRow,
+        reply: Reply<(AccountLink, NewDevice)>,
+    ) -> Result<Self, Reply<(AccountLink, NewDevice)>> {
+        let read = || {
+            let offer = LinkOffer::from_bytes(&row.offer).ok()?;
+            let seed: [u8; 32] = row.device_seed.as_slice().try_into().ok()?;
+            let seed = Zeroizing::new(seed);
+            let device = NewDevice {
+                key: DeviceKey::from_seed(&seed),
+                seal_secret: Zeroizing::new(row.seal_secret.clone()),
+                seal_public: row.seal_public.clone(),
+            };
+            Some((device, (AccountId::from_bytes(&offer.account).ok()?, offer)))
+        };
+        let Some((device, offer)) = read() else { return Err(reply) };
+        let (name, kind) = (String::new(), String::new());
+        Ok(Self { device, name, kind, reply, asked: None, channel: None, offer: Some(offer), answer: None })
+    }
+
+    /// What is stored before it asks, so that it is this device that goes on if the process ends meanwhile.
+    pub(super) fn row(&self, home: &RendezvousAddr) -> JoiningRow {
+        JoiningRow {
+            device_seed: self.device.key.seed().to_vec(),
+            seal_secret: self.device.seal_secret.to_vec(),
+            seal_public: self.device.seal_public.clone(),
+            home: home.to_string(),
+            offer: self.offer.as_ref().map(|(_, offer)| offer.encode_to_vec()).unwrap_or_default(),
+        }
+    }
+
+    /// Its code was right, now or in an earlier run.
     pub fn is_connected(&self) -> bool {
-        self.channel.is_some()
+        self.offer.is_some()
+    }
+
+    /// The account to look up, once it was answered or has come back.
+    pub(super) fn looks_up(&self) -> Option<AccountId> {
+        let (account, _) = self.offer.as_ref()?;
+        (self.answer.is_some() || self.channel.is_none()).then_some(*account)
     }
 
     /// Who waits for the code to be right, until it is.
@@ -145,7 +191,7 @@ impl Joiner {
 
     /// The code was right: asks to join. `None` if what came is no offer.
     pub(super) fn ask(&mut self, key: StorageKey, sealed: &[u8], place: u32, pake: Bytes) -> Option<CodeMessage> {
-        let offer = LinkOffer::decode(&**key.open(OFFER, sealed).ok()?).ok()?;
+        let offer = LinkOffer::from_bytes(&key.open(OFFER, sealed).ok()?).ok()?;
         let account = AccountId::from_bytes(&offer.account).ok()?;
         let joining = self.device.joining(&account);
         let request = LinkRequest {
@@ -156,14 +202,14 @@ impl Joiner {
             kind: self.kind.clone(),
         };
         let sealed = key.seal(REQUEST, &request.encode_to_vec()).into();
-        self.channel = Some((key, account));
+        (self.channel, self.offer) = (Some(key), Some((account, offer)));
         Some(CodeMessage { place, pake, sealed, ..CodeMessage::default() })
     }
 
     /// The other side has answered: gives the account to look up.
     pub(super) fn answered(&mut self, sealed: &[u8]) -> Result<AccountId, NodeError> {
         let refused = NotAllowed::LinkDeclined;
-        let (key, account) = self.channel.as_ref().ok_or(refused.clone())?;
+        let (key, (account, _)) = self.channel.as_ref().zip(self.offer.as_ref()).ok_or(refused.clone())?;
         let plain = key.open(ANSWER, sealed).map_err(|_| refused.clone())?;
         let answer = LinkAnswer::from_bytes(&plain).ok().filter(|answer| answer.agreed).ok_or(refused)?;
         self.answer = Some(answer);
@@ -171,14 +217,23 @@ impl Joiner {
     }
 
     /// The chain that the home has, if it is the one that the other side has made.
-    fn joined(&self, bytes: &[u8]) -> Option<AccountLink> {
-        let (answer, (_, account)) = (self.answer.as_ref()?, self.channel.as_ref()?);
-        let chain = DeviceChain::from_bytes(bytes).ok()?;
-        let head = Head(answer.head.as_ref().try_into().ok()?);
-        let fits = chain.account == *account
-            && chain.head_at(answer.length) == Some(head)
-            && chain.device(&self.device.id()).is_some();
-        fits.then(|| AccountLink {
+    ///
+    /// # Errors
+    /// If it is another one; or if this device, whose answer was lost, is not in it.
+    fn joined(&self, bytes: &[u8]) -> Result<AccountLink, NodeError> {
+        let problem = || NotAllowed::FalseAnswer { problem: "it shows another device chain".into() };
+        let (account, offer) = self.offer.as_ref().ok_or_else(problem)?;
+        let chain = DeviceChain::from_bytes(bytes).ok().filter(|c| c.account == *account).ok_or_else(problem)?;
+        let is_in = chain.device(&self.device.id()).is_some();
+        let Some(answer) = &self.answer else {
+            let known = recovery_hash(&offer.recovery_key) == *chain.state().recovery();
+            return if is_in && known { Ok(offered(offer, chain)) } else { Err(NotAllowed::LinkDeclined.into()) };
+        };
+        let head = answer.head.as_ref().try_into().map(Head).map_err(|_| problem())?;
+        if !is_in || chain.head_at(answer.length) != Some(head) {
+            return Err(problem().into());
+        }
+        Ok(AccountLink {
             chain,
             name: answer.name.clone(),
             bot: answer.bot,
@@ -189,7 +244,57 @@ impl Joiner {
     }
 }
 
+/// What a device knows of its account whose answer was lost.
+fn offered(offer: &LinkOffer, chain: DeviceChain) -> AccountLink {
+    AccountLink {
+        chain,
+        name: offer.name.clone(),
+        bot: offer.bot,
+        username: offer.username.clone(),
+        recovery_key: offer.recovery_key.to_vec(),
+        history: 0,
+    }
+}
+
 impl Account {
+    /// What whoever has a code for a device is shown of the account.
+    pub(super) fn link_offer(&self) -> LinkOffer {
+        LinkOffer {
+            account: Bytes::copy_from_slice(self.id().as_bytes()),
+            name: self.identity.row.name.clone(),
+            bot: self.identity.row.bot,
+            username: self.identity.row.username.clone(),
+            recovery_key: self.identity.row.recovery_public.clone().into(),
+        }
+    }
+
+    /// A device that has asked to join in an earlier run goes on.
+    pub(super) fn resume_join(
+        &mut self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        reply: Reply<(AccountLink, NewDevice)>,
+    ) -> Result<(), EngineError> {
+        let row: Option<JoiningRow> = turn.get(META, b"joining")?;
+        let home = row.as_ref().and_then(|row| row.home.parse::<RendezvousAddr>().ok());
+        let Some((row, home)) = row.zip(home) else {
+            turn.reply(reply, Err(NotFound::Code.into()));
+            return Ok(());
+        };
+        match Joiner::resumed(&row, reply) {
+            // The code has done its work.
+            Ok(joiner) => self.use_code(
+                turn,
+                homes,
+                ShortCode::generate_for_device(0),
+                Some(home),
+                CodeReply::Account(Box::new(joiner)),
+            ),
+            Err(reply) => turn.reply(reply, Err(NotFound::Code.into())),
+        }
+        Ok(())
+    }
+
     /// A device asks over a code of ours: the user is to say whether it may join.
     pub(super) fn on_link_request(&mut self, turn: &mut Turn<'_>, code: u64, home: HomeId, message: &CodeMessage) {
         let exchange = self.codes.iter().find(|c| c.id == code).and_then(|c| c.exchange(&message.pake));
@@ -308,28 +413,20 @@ impl Account {
 
     /// A home shows the chain of the account that this device joins.
     pub(super) fn on_joined_chain(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
-        let Some(UsedCode { reply: Some(super::codes::CodeReply::Account(joiner)), .. }) = self.take_used(turn, id)
-        else {
+        let Some(UsedCode { reply: Some(CodeReply::Account(joiner)), .. }) = self.take_used(turn, id) else {
             return;
         };
-        let problem = || NotAllowed::FalseAnswer { problem: "it shows another device chain".into() };
-        let link = joiner.joined(bytes).ok_or_else(|| problem().into());
+        let link = joiner.joined(bytes);
         let Joiner { reply, device, .. } = *joiner;
         turn.reply(reply, link.map(|link| (link, device)));
     }
+}
 
-    /// Looks up the account that this device joins.
-    pub(super) fn look_up_joined(
-        &self,
-        turn: &mut Turn<'_>,
-        homes: &mut Homes,
-        used: &mut UsedCode,
-        account: AccountId,
-    ) {
-        used.gives_up_at = turn.now() + LINK_TIMEOUT_MS;
-        let ask = RequestBody::LookUp(Bytes::copy_from_slice(account.as_bytes()));
-        homes.request(turn, used.home.peer, ask, AccountPending::JoinedChain(used.id));
-    }
+/// Looks up the account that this device joins.
+pub(super) fn look_up_joined(turn: &mut Turn<'_>, homes: &mut Homes, used: &mut UsedCode, account: AccountId) {
+    used.gives_up_at = turn.now() + LINK_TIMEOUT_MS;
+    let ask = RequestBody::LookUp(Bytes::copy_from_slice(account.as_bytes()));
+    homes.request(turn, used.home.peer, ask, AccountPending::JoinedChain(used.id));
 }
 
 impl Engine {

@@ -124,7 +124,7 @@ impl Engine {
                 Ok(())
             }
             ResponseBody::Code(message) => {
-                self.on_code(turn, home, &message);
+                self.on_code(turn, home, &message)?;
                 Ok(())
             }
             _ => Ok(()),

@@ -483,6 +483,14 @@ impl Node {
         joined.await
     }
 
+    /// Goes on with [`Node::join_account`] of an earlier run with this profile, which had asked and did not hear the answer.
+    ///
+    /// # Errors
+    /// [`NotFound::Code`] if nothing was asked, or the rendezvous does not know the account; [`NotAllowed::LinkDeclined`] if the device was not let in.
+    pub async fn resume_join(&self) -> Result<(AccountLink, NewDevice), NodeError> {
+        self.call(AccountCommand::ResumeJoin).await
+    }
+
     /// The user's answer to a device that asks to join ([`TransientEvent::LinkRequested`]); without rights it may not. With `history` it
     /// may copy the history of this one. Ready when a home has
     /// the account's chain with it.

@@ -13,14 +13,14 @@ use starling_control::{
     objects::{DeviceId, Path, Rights},
 };
 use starling_keys::{
-    DeviceChain, Protection, RecoveryPhrase, StorageKey,
+    DeviceChain, Protection,
     chain::{ChainError, Joining},
 };
-use starling_node::{NewDevice, Origin, ProfileDir};
+use starling_node::Origin;
 use starling_text::SafeText;
 
 use super::{
-    NewProfile, history, make_profile, node_of, parse_home,
+    Joining as JoiningProfile, NewProfile, history, node_of, parse_home,
     people::{CODE_SECONDS, catch_up, settle, wait_registered},
     print, print_object, say,
 };
@@ -30,7 +30,7 @@ use crate::{
     local_time::LocalTimes,
     output::ask,
     profile::Profile,
-    rpc::{Client, described, now_ms, open_node},
+    rpc::{Client, now_ms},
 };
 
 /// Characters of a device's id that are shown: enough to tell sixteen apart.
@@ -252,16 +252,14 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
             .hint("choose another with --profile NAME"));
     }
     let home = parse_home(rendezvous)?;
-    let (link, device) = ask_for_account(global, code, home, |device| {
-        say(global, format!("Say yes on the other device. This one is {device}."))
-    })
-    .await?;
-    let (homes, with_history) = (link.chain.homes.clone(), link.history > 0);
     let protection = match (keyring, &global.passphrase_file) {
         (true, _) => Protection::Keyring,
         (_, Some(_)) => Protection::Passphrase,
         _ => Protection::Plain,
     };
+    let asked = |device: &str| say(global, format!("Say yes on the other device. This one is {device}."));
+    let (joining, link, device) = JoiningProfile::ask(global, &profile, protection, (code, home), asked).await?;
+    let (homes, with_history) = (link.chain.homes.clone(), link.history > 0);
     let new = NewProfile {
         // Older versions took names in which nothing can be seen.
         name: if link.name.is_empty() { profile.name.clone() } else { link.name.clone() },
@@ -273,7 +271,7 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
         origin: Origin::Linked(Box::new(link), device),
     };
     let name = new.name.clone();
-    let (account, device) = make_profile(&profile, new)?;
+    let (account, device) = joining.finish(new)?;
     // The first run tells the other devices, and makes the conversations.
     let (_, client) = node_of(global).await?;
     client.call(Subscribe::since("now")).await?;
@@ -293,32 +291,4 @@ async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> C
     }
     client.finish().await;
     Ok(())
-}
-
-/// A profile without an account of its own asks for one: it leaves nothing behind. `asked` is given what this device is called once the code was
-/// right, and the user of the other device is asked.
-pub async fn ask_for_account(
-    global: &Global,
-    code: &str,
-    home: starling_keys::RendezvousAddr,
-    asked: impl FnOnce(&str),
-) -> CliResult<(starling_node::AccountLink, NewDevice)> {
-    let dir = tempfile::Builder::new().prefix("starling-join-").tempdir()?;
-    let key = StorageKey::generate();
-    let nobody = starling_node::NewProfile {
-        origin: Origin::New(RecoveryPhrase::generate().account_key()),
-        name: "nobody".into(),
-        bot: false,
-        homes: Vec::new(),
-        registration_token: String::new(),
-        username: String::new(),
-    };
-    starling_node::create_profile(ProfileDir::lock(dir.path())?, &key, nobody)?;
-    let profile = Profile::new(global)?.at(dir.path());
-    let node = open_node(&profile, &Global { no_mdns: true, ..global.clone() }, &key).await?;
-    let device = NewDevice::generate().map_err(CliError::internal)?;
-    let shown = device.id().to_string().into();
-    let joined = node.join_account(code.to_owned(), home, device, described(), || asked(short(&shown))).await;
-    node.stop().await;
-    Ok(joined?)
 }

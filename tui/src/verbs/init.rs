@@ -54,12 +54,20 @@ pub fn make_profile(profile: &Profile, new: NewProfile) -> CliResult<(AccountId,
         return Err(CliError::usage(format!("the profile “{}” exists already", profile.name))
             .hint("choose another with --profile NAME"));
     };
+    // A device that was to join here, and did not.
+    profile.discard_joining()?;
     let key = StorageKey::generate();
     // The key first: a database without its key would be lost, a key without its database is nothing.
     profile.write_key(&key, new.protection)?;
+    make_profile_in(dir, &key, NewProfile { name, ..new })
+}
+
+/// The same in a directory that has the key file already.
+pub fn make_profile_in(dir: ProfileDir, key: &StorageKey, new: NewProfile) -> CliResult<(AccountId, DeviceId)> {
+    let name = starling_text::display_name(&new.name).map_err(|e| CliError::usage(e.to_string()))?;
     let (account, device) = starling_node::create_profile(
         dir,
-        &key,
+        key,
         starling_node::NewProfile {
             origin: new.origin,
             name,

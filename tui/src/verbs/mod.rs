@@ -10,6 +10,7 @@ mod doctor;
 mod exec;
 mod history;
 mod init;
+mod joining;
 mod lines;
 mod messages;
 mod node;
@@ -31,9 +32,10 @@ use crate::{
 
 pub use calls::calls;
 pub use chats::{chats, history, search};
-pub use devices::{ask_for_account, devices, short as short_device};
+pub use devices::{devices, short as short_device};
 pub use doctor::doctor;
 pub use init::{NewProfile, WordChecks, init, make_profile, parse_home};
+pub use joining::Joining;
 pub use messages::{listen, send};
 pub use node::{daemon, profile, rpc, whoami};
 pub use people::{add_contact, contacts, ensure_registered, invite, qr};

@@ -96,6 +96,14 @@ pub struct HomesRow {
     pub homes: Vec<String>,
 }
 
+impl Drop for JoiningRow {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.device_seed.zeroize();
+        self.seal_secret.zeroize();
+    }
+}
+
 impl Drop for IdentityRow {
     fn drop(&mut self) {
         use zeroize::Zeroize;
@@ -152,6 +160,26 @@ pub struct CountersRow {
     /// How often this profile was opened.
     #[prost(uint64, tag = "9")]
     pub runs: u64,
+}
+
+/// A device that has asked to join an account, until it is one of its devices. `META/joining`.
+#[derive(Clone, PartialEq, Message)]
+pub struct JoiningRow {
+    /// Seed of its key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device_seed: Vec<u8>,
+    /// Its sealing key …
+    #[prost(bytes = "vec", tag = "2")]
+    pub seal_secret: Vec<u8>,
+    /// … and what others seal to.
+    #[prost(bytes = "vec", tag = "3")]
+    pub seal_public: Vec<u8>,
+    /// The rendezvous at which it has asked.
+    #[prost(string, tag = "4")]
+    pub home: String,
+    /// What was offered: a [`starling_wire::link::LinkOffer`].
+    #[prost(bytes = "vec", tag = "5")]
+    pub offer: Vec<u8>,
 }
 
 /// Changes to our account's devices and homes that others have to learn of. `META/device_changes`.

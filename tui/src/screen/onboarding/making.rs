@@ -12,7 +12,7 @@ use crate::{
     error::{CliError, CliResult, screen_hint},
     profile::Profile,
     rpc,
-    verbs::{NewProfile, ask_for_account, ensure_registered, make_profile, parse_home},
+    verbs::{Joining, NewProfile, ensure_registered, make_profile, parse_home},
 };
 
 /// What the user wants.
@@ -125,10 +125,14 @@ async fn made(global: &Global, profile: &Profile, wanted: Wanted, told: &Told) -
             let asked = |device: &str| {
                 let _ = told.send(Progress::Notice(format!("Say yes on the other device. This one is {device}.")));
             };
-            let (link, device) = ask_for_account(global, &wanted.code, home, asked).await?;
+            profile.remember_passphrase(wanted.passphrase);
+            let (joining, link, device) =
+                Joining::ask(global, profile, protection, (&wanted.code, home), asked).await?;
             new.name = if link.name.is_empty() { profile.name.clone() } else { link.name.clone() };
             (new.homes, new.username, new.bot) = (link.chain.homes.clone(), link.username.clone(), link.bot);
             new.origin = Origin::Linked(Box::new(link), device);
+            tokio::task::spawn_blocking(move || joining.finish(new)).await.map_err(CliError::internal)??;
+            return Ok(words);
         }
     }
     profile.remember_passphrase(wanted.passphrase);
