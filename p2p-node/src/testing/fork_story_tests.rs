@@ -81,9 +81,19 @@ impl Story {
         }
     }
 
+    /// Whether somebody has a group to write into: one that was given up may not be replaced yet.
+    fn has_group(&mut self, (who, other): (Who, Who)) -> bool {
+        if !self.world.is_running(who) || !self.world.knows(who, other) {
+            return false;
+        }
+        let (chat, mut has) = (self.world.chat_id(who, other), false);
+        self.world.begin_modified(who, |engine, _| has = engine.active_group(chat).is_some());
+        has
+    }
+
     fn renew(&mut self) {
         let (who, other) = self.one();
-        if self.world.is_running(who) && self.world.knows(who, other) {
+        if self.has_group((who, other)) {
             begin_renewal(&mut self.world, who, other);
         }
     }
@@ -91,9 +101,10 @@ impl Story {
     /// What a modified program does: commits that it has not followed itself, in its epoch and from earlier ones, are told of or logged, garbage is
     /// logged, and what was seen is sent again.
     fn attack(&mut self) {
-        let Some((mallory, other)) = self.mallory.filter(|(mallory, _)| self.world.is_running(*mallory)) else {
+        let Some((mallory, other)) = self.mallory else { return };
+        if !self.has_group((mallory, other)) {
             return;
-        };
+        }
         let id = group(&mut self.world, mallory, other);
         let die = self.world.one_of(8);
         let (mut made, mut own) = (Vec::new(), Vec::new());
