@@ -132,8 +132,11 @@ fn what_a_device_writes_until_its_removal_is_known_is_on_no_device() {
     let (mut world, alice, laptop, bob) = three(924);
     world.say(laptop, bob, "before");
     world.pass(5_000);
-    // The home is away: the removal is not done yet, and only the device that has removed the other knows of it.
+    // The home is away, and so is who removes it: the removal is not done yet, and nobody else knows of it.
     world.stop_server();
+    world.apart = [alice].into();
+    world.cut(alice, laptop);
+    world.cut(alice, bob);
     let device = world.of(laptop).device;
     let mut removed = world.begin(alice, |reply| AccountCommand::RemoveDevice(device, reply));
     world.settle();
@@ -151,6 +154,7 @@ fn what_a_device_writes_until_its_removal_is_known_is_on_no_device() {
     world.pass(1_000);
     assert_eq!(texts(&mut world, bob, alice), ["before", "1", "2", "3"]);
     world.start_server();
+    world.apart = [].into();
     world.pass(120_000);
     drop(removed);
     world.say(bob, alice, "after");
