@@ -486,7 +486,8 @@ impl Node {
     /// Goes on with [`Node::join_account`] of an earlier run with this profile, which had asked and did not hear the answer.
     ///
     /// # Errors
-    /// [`NotFound::Code`] if nothing was asked, or the rendezvous does not know the account; [`NotAllowed::LinkDeclined`] if the device was not let in.
+    /// [`NotFound::Code`](crate::NotFound::Code) if nothing was asked, or the rendezvous does not know the account;
+    /// [`NotAllowed::LinkDeclined`](crate::NotAllowed::LinkDeclined) if the device was not let in.
     pub async fn resume_join(&self) -> Result<(AccountLink, NewDevice), NodeError> {
         self.call(AccountCommand::ResumeJoin).await
     }
