@@ -106,6 +106,8 @@ impl Engine {
             }
             Fact::OwnDeviceCopied(_) => {}
             Fact::AccountSuperseded => {
+                // The device that has taken our place may not know whom we know.
+                self.send_chain_on_streams(turn);
                 self.homes.superseded();
                 self.conversations.regroup.stop();
                 self.with_calls(turn, Calls::account_superseded)?;

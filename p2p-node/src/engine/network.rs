@@ -72,6 +72,10 @@ impl Engine {
         if !frame.chain.is_empty() {
             self.on_direct_chain(turn, device, &frame.chain)?;
         }
+        // What others still send is not for this device: it is not to seem delivered to the account.
+        if self.counters.row.superseded {
+            return Ok(());
+        }
         let (conversations, mut cx) = self.conversing();
         for entry in &frame.entries {
             conversations.on_direct_entry(turn, &mut cx, device, entry)?;

@@ -7,7 +7,7 @@ use crate::{
     api::types::{CallInfo, CallPhase, Via},
     call_media::CallCommand,
     calls::CallRequest,
-    engine::{AccountCommand, ConversationCommand},
+    engine::{AccountCommand, ContactCommand, ConversationCommand},
     testing::{
         engine_tests::{answer, connect, ring, talk},
         world::{Who, World},
@@ -104,6 +104,31 @@ fn after_a_removal_nobody_waits_for_messages_though_an_older_group_is_there() {
     world.say(alice, bob, "to all who are left");
     world.pass(3_000);
     assert_eq!(world.seen(phone, alice), ["alice: to all who are left"]);
+}
+
+#[test]
+fn a_device_that_a_recovery_has_replaced_tells_contacts_and_takes_nothing_more() {
+    let mut world = World::new(925);
+    let [alice, bob] = ["alice", "bob"].map(|name| world.person(name));
+    let invite = world.invite(alice);
+    drop(world.add(bob, &invite));
+    world.settle();
+    let account = world.of(alice).account;
+    // Before the account's snapshot has the contact: who recovers it does not know whom to tell.
+    let again = world.restored(alice);
+    assert!(world.contact(again, bob).is_none());
+    world.start(alice);
+    world.pass(5_000);
+    let recovered = world.of(again).device;
+    assert_eq!(world.listed(bob, account), [recovered]);
+    world.say(bob, alice, "to who has recovered");
+    world.pass(60_000);
+    assert!(world.seen(alice, bob).is_empty());
+    // The contact asks the new device.
+    let with = world.of(bob).account;
+    world.call(again, |reply| ContactCommand::Accept(with, reply)).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.seen(again, bob), ["bob: to who has recovered"]);
 }
 
 /// The texts of a conversation.
