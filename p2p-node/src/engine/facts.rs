@@ -60,18 +60,7 @@ impl Engine {
                     presence.tell_presence(turn, &mut views, chat, true);
                 }
             }
-            Fact::DevicesChanged(account) => {
-                self.reach.changed = true;
-                self.conversations.regroup.look = true;
-                if account == self.account.id() {
-                    // Which groups fit, and who is waited for, may have changed for all of them.
-                    self.conversations.chats.touch_all();
-                    self.history_devices_changed(turn);
-                } else {
-                    self.contacts.people.touch(account);
-                }
-                self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
-            }
+            Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
                 self.show_contact_devices(turn, account, &withdrawn, &changes)?;
             }
@@ -95,23 +84,9 @@ impl Engine {
                 let identity = &self.account.identity;
                 self.mls = self.mls.certified(&identity.certificate, &identity.device_key)?;
             }
-            Fact::ProfileOutdated => {
-                self.conversations.regroup.stop();
-                self.reach.changed = true;
-                self.with_calls(turn, Calls::account_superseded)?;
-                turn.live(TransientEvent::Net);
-            }
-            Fact::OwnDeviceCopied(device) if self.account.own_devices.copied.insert(device) => {
-                turn.account_news(DurableEventKind::DeviceCopied, self.account.id(), &device.to_string())?;
-            }
-            Fact::OwnDeviceCopied(_) => {}
-            Fact::AccountSuperseded => {
-                // The device that has taken our place may not know whom we know.
-                self.send_chain_on_streams(turn);
-                self.homes.superseded();
-                self.conversations.regroup.stop();
-                self.with_calls(turn, Calls::account_superseded)?;
-            }
+            Fact::ProfileOutdated => self.on_profile_outdated(turn)?,
+            Fact::OwnDeviceCopied(device) => self.on_own_device_copied(turn, device)?,
+            Fact::AccountSuperseded => self.on_account_superseded(turn)?,
             Fact::ContactsChanged => self.snapshot_soon(turn),
             Fact::ContactUnlinked(account) => self.on_contact_unlinked(turn, account)?,
             Fact::ReachChanged => self.reach.changed = true,
@@ -134,6 +109,48 @@ impl Engine {
             }
             Fact::Event(fact) => self.follow_event(turn, fact)?,
         }
+        Ok(())
+    }
+
+    /// The devices of an account, ours or a contact's, are others.
+    fn on_devices_changed(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
+        self.reach.changed = true;
+        self.conversations.regroup.look = true;
+        if account == self.account.id() {
+            // Which groups fit, and who is waited for, may have changed for all of them.
+            self.conversations.chats.touch_all();
+            self.history_devices_changed(turn);
+        } else {
+            self.contacts.people.touch(account);
+        }
+        self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
+        Ok(())
+    }
+
+    /// This profile is an older copy of its device.
+    fn on_profile_outdated(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.conversations.regroup.stop();
+        self.reach.changed = true;
+        self.with_calls(turn, Calls::account_superseded)?;
+        turn.live(TransientEvent::Net);
+        Ok(())
+    }
+
+    /// The user is warned once of a device of ours that is there twice.
+    fn on_own_device_copied(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
+        if self.account.own_devices.copied.insert(device) {
+            turn.account_news(DurableEventKind::DeviceCopied, self.account.id(), &device.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// This device is no longer one of its account.
+    fn on_account_superseded(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        // The device that has taken our place may not know whom we know.
+        self.send_chain_on_streams(turn);
+        self.homes.superseded();
+        self.conversations.regroup.stop();
+        self.with_calls(turn, Calls::account_superseded)?;
         Ok(())
     }
 
