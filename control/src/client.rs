@@ -1,14 +1,15 @@
 //! The client's end of a control connection.
 //!
-//! One task reads: it hands answers to those who wait for them, and queues events. When the connection ends, everybody who waits gets
-//! [`ClientError::Closed`]. The task ends with the connection, or when the client is dropped.
+//! One task reads: it hands answers to those who wait for them, and queues events. It reads on for an answer that somebody waits for, however many
+//! events stand before it: who calls need not take events meanwhile. When the connection ends, everybody who waits gets [`ClientError::Closed`].
+//! The task ends with the connection, or when the client is dropped.
 
 use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +19,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf},
     net::UnixStream,
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
 };
 
 use crate::{
@@ -27,8 +28,10 @@ use crate::{
     methods::Method,
 };
 
-/// Events that may wait for their reader; then the connection is not read, and answers wait, too.
+/// Events that may wait for their reader while nobody waits for an answer; then the connection is not read, and the node holds them.
 const EVENTS: usize = 256;
+/// Events that may wait at all. An answer behind more of them is given up by the time limit of its call.
+const MAX_EVENTS: usize = 65_536;
 
 /// Why a call gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,14 +70,62 @@ impl EventLine {
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Value, Error>>>>>;
+/// What the reading task shares with those who call and take events.
+#[derive(Default)]
+struct Shared {
+    /// Calls without an answer.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Value, Error>>>>,
+    /// Events that were read and not taken.
+    queued: AtomicUsize,
+    /// An event was taken, or a call waits: there may be reason to read on.
+    changed: Notify,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Value, Error>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until another line may be read.
+    async fn has_room(&self) {
+        loop {
+            let most = if self.waiting().is_empty() { EVENTS } else { MAX_EVENTS };
+            if self.queued.load(Ordering::Acquire) < most {
+                return;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn event_taken(&self) {
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_one();
+    }
+}
+
+/// A call waits for its answer, until it has it or is given up.
+struct Waits<'a>(&'a Shared, u64);
+
+impl<'a> Waits<'a> {
+    fn start(shared: &'a Shared, id: u64, answer: oneshot::Sender<Result<Value, Error>>) -> Self {
+        shared.waiting().insert(id, answer);
+        shared.changed.notify_one();
+        Self(shared, id)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting().remove(&self.1);
+    }
+}
 
 /// A connection to a node.
 pub struct Client<W = Box<dyn AsyncWrite + Send + Unpin>> {
     write: tokio::sync::Mutex<W>,
-    waiting: Waiting,
+    shared: Arc<Shared>,
     next_id: AtomicU64,
-    events: tokio::sync::Mutex<mpsc::Receiver<EventLine>>,
+    events: tokio::sync::Mutex<mpsc::UnboundedReceiver<EventLine>>,
     reader: tokio::task::JoinHandle<()>,
 }
 
@@ -96,13 +147,14 @@ impl Client {
     /// A client on a connection.
     pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let (read, write) = tokio::io::split(stream);
-        let waiting = Waiting::default();
-        let (queue, events) = mpsc::channel(EVENTS);
-        let reader = tokio::spawn(read_all(BufReader::new(read), waiting.clone(), queue));
+        let shared = Arc::new(Shared::default());
+        // Bounded by what is read, and not by the channel.
+        let (queue, events) = mpsc::unbounded_channel();
+        let reader = tokio::spawn(read_all(BufReader::new(read), shared.clone(), queue));
         let write: WriteHalf<_> = write;
         Self {
             write: tokio::sync::Mutex::new(Box::new(write)),
-            waiting,
+            shared,
             next_id: AtomicU64::new(1),
             events: tokio::sync::Mutex::new(events),
             reader,
@@ -136,13 +188,12 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     ) -> Result<A, ClientError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        lock(&self.waiting).insert(id, answer);
+        let _waits = Waits::start(&self.shared, id, answer);
         let answered = async {
             self.write(Outgoing::new(Some(id), method, params)).await?;
             answered.await.map_err(|_| ClientError::Closed)
         };
         let answer = tokio::time::timeout(limit, answered).await;
-        lock(&self.waiting).remove(&id);
         parse(answer.map_err(|_| ClientError::TimedOut)???)
     }
 
@@ -161,12 +212,16 @@ impl<W: AsyncWrite + Unpin> Client<W> {
     /// # Errors
     /// If the node has stopped.
     pub async fn event(&self) -> Result<EventLine, ClientError> {
-        self.events.lock().await.recv().await.ok_or(ClientError::Closed)
+        let event = self.events.lock().await.recv().await.ok_or(ClientError::Closed)?;
+        self.shared.event_taken();
+        Ok(event)
     }
 
     /// An event that has come already.
     pub fn try_event(&self) -> Option<EventLine> {
-        self.events.try_lock().ok()?.try_recv().ok()
+        let event = self.events.try_lock().ok()?.try_recv().ok()?;
+        self.shared.event_taken();
+        Some(event)
     }
 
     /// Ends this side of the connection.
@@ -190,10 +245,6 @@ fn given(request: &impl Method) -> Result<Value, ClientError> {
         params.retain(|_, value| !value.is_null());
     }
     Ok(params)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads an answer.
@@ -236,20 +287,27 @@ impl<P: Serialize> Outgoing<'_, P> {
     }
 }
 
-async fn read_all(read: impl tokio::io::AsyncBufRead + Unpin, waiting: Waiting, queue: mpsc::Sender<EventLine>) {
+async fn read_all(
+    read: impl tokio::io::AsyncBufRead + Unpin,
+    shared: Arc<Shared>,
+    queue: mpsc::UnboundedSender<EventLine>,
+) {
     let mut lines = read.lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+    loop {
+        shared.has_room().await;
+        let Ok(Some(line)) = lines.next_line().await else { break };
         let Ok(incoming) = serde_json::from_str::<Incoming>(&line) else { continue };
         if let Some(id) = incoming.id {
-            let Some(answer) = lock(&waiting).remove(&id) else { continue };
+            let Some(answer) = shared.waiting().remove(&id) else { continue };
             let _ = answer.send(incoming.outcome());
-        } else if let (Some(EVENT), Some(json)) = (incoming.method.as_deref(), incoming.params)
-            && queue.send(EventLine { json }).await.is_err()
-        {
-            break;
+        } else if let (Some(EVENT), Some(json)) = (incoming.method.as_deref(), incoming.params) {
+            shared.queued.fetch_add(1, Ordering::AcqRel);
+            if queue.send(EventLine { json }).is_err() {
+                break;
+            }
         }
     }
-    lock(&waiting).clear();
+    shared.waiting().clear();
 }
 
 #[cfg(test)]
@@ -262,6 +320,7 @@ mod tests {
     use crate::{
         event::EventKind,
         methods::{
+            AT_ONCE,
             messages::Send,
             node::{Events, Subscribe},
         },
@@ -346,5 +405,38 @@ mod tests {
         assert_eq!(client.call(send).await, Err(ClientError::TooLong));
         client.notify(Events {}).await.unwrap();
         assert_eq!(request(&mut node).await["method"], "cursor");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_behind_events_that_nobody_takes() {
+        const MANY: u64 = 3 * EVENTS as u64;
+        let (client, mut node) = connection();
+        let serve = async {
+            let id = request(&mut node).await["id"].clone();
+            for seq in 0..MANY {
+                let event = json!({ "type": "message.new", "seq": seq });
+                write(&mut node, json!({ "jsonrpc": "2.0", "method": "event", "params": event })).await;
+            }
+            write(&mut node, json!({ "jsonrpc": "2.0", "id": id, "result": { "seq": MANY } })).await;
+        };
+        let (answer, ()) = tokio::join!(client.call(Events {}), serve);
+        assert_eq!(answer.unwrap().seq, MANY);
+        for seq in 0..MANY {
+            assert_eq!(client.event().await.unwrap().json["seq"], seq);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_nobody_takes_stay_with_the_node() {
+        let (client, mut node) = connection();
+        let event =
+            format!("{}\n", json!({ "jsonrpc": "2.0", "method": "event", "params": { "text": "x".repeat(1000) } }));
+        let mut written = 0;
+        while tokio::time::timeout(AT_ONCE, node.get_mut().write_all(event.as_bytes())).await.is_ok() {
+            written += 1;
+            assert!(written < 10 * EVENTS, "all of it was read");
+        }
+        assert!(written >= EVENTS);
+        drop(client);
     }
 }

@@ -110,15 +110,7 @@ impl Client {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             };
-            // Answers stand behind events that nobody reads any more.
-            let drain = async { while self.line().await.is_ok() {} };
-            let _ = tokio::time::timeout(FLUSH_PATIENCE, async {
-                tokio::select! {
-                    () = flush => {}
-                    () = drain => {}
-                }
-            })
-            .await;
+            let _ = tokio::time::timeout(FLUSH_PATIENCE, flush).await;
             let _ = own.stop.try_send(());
             // Until it has stopped, the next command could not start its own.
             if let Some(task) = own.task.lock().await.take() {
