@@ -234,6 +234,10 @@ async fn a_terminal_is_shared_and_keys_need_leave() {
     mesh.calls[1].type_in(Some(0), b"with leave\n").await;
     mesh.until("what was typed", |m| shown(m).contains("got with leave")).await;
     assert!(!shown(&mesh).contains("without"));
+    let first = |fits: fn(&CallEvent) -> bool| mesh.events.lock().unwrap()[1].iter().position(fits);
+    let (known, printed) =
+        (first(|e| matches!(e, CallEvent::Shared(..))), first(|e| matches!(e, CallEvent::Output(..))));
+    assert!(known < printed, "output of a terminal that is not known yet");
     mesh.calls[0].end_share().await;
     mesh.until("the end", |m| m.events.lock().unwrap()[1].contains(&CallEvent::Shared(0, None))).await;
     mesh.end().await;

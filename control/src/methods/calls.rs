@@ -213,7 +213,7 @@ requests! {
         call: CallId,
         /// What is typed.
         text: String,
-        /// In the terminal of this side; the default is the one of the other.
+        /// In the terminal of this side; the default is that one if it is shared and no route is given, and else the one of the other side.
         own: Option<bool>,
         /// The participant, by its route in `call.stats`; the default is the first one.
         route: Option<u64>,

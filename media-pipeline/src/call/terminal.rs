@@ -1,6 +1,9 @@
 //! The terminal that is shared in a call.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use super::{Call, lock};
 use crate::{
@@ -20,15 +23,24 @@ pub(super) struct Sharing {
 impl Call {
     /// Shares a terminal with all: a command line, or the user's shell.
     pub async fn share(&self, command: Option<&str>, columns: u16, rows: u16) -> Result<(), MediaError> {
-        let (columns, rows) = self.start_share(command, columns, rows)?;
+        let (announced, shown) = mpsc::channel();
+        let (columns, rows) = self.start_share(command, columns, rows, shown)?;
         lock(&self.0.state).sharing = true;
         self.tell(Control::Share { columns, rows }).await;
         self.tell_state().await;
+        drop::<mpsc::Sender<()>>(announced);
         Ok(())
     }
 
-    /// Starts the command; gives the terminal's size. What it prints and its end wait until it is the one that is shared.
-    fn start_share(&self, command: Option<&str>, columns: u16, rows: u16) -> Result<(u16, u16), MediaError> {
+    /// Starts the command; gives the terminal's size. What it prints and its end wait until the sender of `announced` is dropped: nobody shows the
+    /// output of a terminal of which they do not know.
+    fn start_share(
+        &self,
+        command: Option<&str>,
+        columns: u16,
+        rows: u16,
+        announced: mpsc::Receiver<()>,
+    ) -> Result<(u16, u16), MediaError> {
         let mut sharing = lock(&self.0.share);
         if sharing.current.is_some() {
             return Err(MediaError::Spec("a terminal is shared already; end it first".into()));
@@ -36,6 +48,8 @@ impl Call {
         let number = sharing.number + 1;
         let (inner, runtime) = (Arc::downgrade(&self.0), tokio::runtime::Handle::current());
         let share = Share::start(command, columns, rows, move |bytes| {
+            // Nothing is ever sent: it waits for the end.
+            let _ = announced.recv();
             let Some(inner) = inner.upgrade() else { return };
             let call = Self(inner);
             match bytes {
@@ -64,6 +78,11 @@ impl Call {
         let size = share.size();
         *sharing = Sharing { current: Some(Arc::new(share)), number };
         Ok(size)
+    }
+
+    /// Whether a terminal is shared here.
+    pub fn is_sharing(&self) -> bool {
+        lock(&self.0.share).current.is_some()
     }
 
     /// No longer shares.

@@ -269,7 +269,14 @@ impl Serve<calls::Hand> for Session {
 impl Serve<calls::Type> for Session {
     async fn serve(&self, request: calls::Type) -> Result<Done, Error> {
         let media = media_of(&self.served.node, &request.call)?;
-        let whose = (request.own != Some(true)).then(|| route(&media, request.route));
+        let own = request.own.unwrap_or_else(|| request.route.is_none() && media.call.is_sharing());
+        if own && !media.call.is_sharing() {
+            return Err(Error::invalid_param("own", "no terminal is shared here"));
+        }
+        if !own && !media.has_hand() {
+            return Err(Error::invalid_param("own", "the other side has not handed over the keyboard of its terminal"));
+        }
+        let whose = (!own).then(|| route(&media, request.route));
         media.call.type_in(whose, request.text.as_bytes()).await;
         Ok(Done {})
     }

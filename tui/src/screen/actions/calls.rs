@@ -68,8 +68,7 @@ pub const ACTIONS: &[Action] = &[
     command("share", "[COMMAND|stop]", "show a terminal in the call; they see what it prints", share),
     command("type", "TEXT", "type into the terminal that is shared in the call", |app, text| {
         in_this(app, |app, call| {
-            let (own, text) = (Some(call.own_media().sharing), format!("{text}\r"));
-            app.tell_in_order(Type { call: call.wire.id.clone(), text, own, route: None });
+            app.tell_in_order(Type { call: call.wire.id.clone(), text: format!("{text}\r"), own: None, route: None });
         });
     }),
     command("hand", "[back]", "let the other side type into your terminal", |app, what| {
