@@ -285,8 +285,10 @@ fn a_terminal_is_shared_between_two_screens_and_the_keyboard_handed_over() {
     alice.type_keys("/share sh -c 'echo shared-by-alice; cat'\r");
     bob.sees("shared-by-alice");
     bob.sees("alice's terminal, 80×24");
+    alice.sees("SHARED");
     // Read only, until she lets him.
     bob.type_keys("/type not-allowed\r");
+    bob.sees("has not handed over the keyboard");
     alice.type_keys("/type typed-by-alice\r");
     bob.sees("typed-by-alice");
     assert!(!bob.text().contains("not-allowed"));
@@ -300,6 +302,7 @@ fn a_terminal_is_shared_between_two_screens_and_the_keyboard_handed_over() {
     bob.sees("read only");
     alice.type_keys("/share stop\r");
     bob.waits("the end of it", |text| !text.contains("alice's terminal"));
+    alice.waits("the end of its mark", |text| !text.contains("SHARED"));
     alice.type_keys("/hangup\r");
     bob.sees("The call is over");
 }

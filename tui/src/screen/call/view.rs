@@ -61,6 +61,7 @@ pub fn draw_bar(app: &App, area: Rect, buffer: &mut Buffer) {
     // Whatever else is to be said, and however little room there is.
     let recorded = call.is_recorded() || app.calls.others.iter().any(CallState::is_recorded);
     let left = if recorded { format!(" ● REC{left}") } else { left };
+    let left = if call.own_media().sharing { format!(" ▤ SHARED{left}") } else { left };
     for x in area.x..area.x + area.width {
         buffer[(x, area.y)].set_symbol(" ").set_style(style.add_modifier(Modifier::REVERSED));
     }
