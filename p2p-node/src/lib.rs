@@ -17,16 +17,19 @@ mod events;
 mod history;
 mod home;
 mod limits;
+mod meeting;
 mod mls;
 mod net;
 mod node;
 mod presence;
 mod roster;
 mod store;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod timeline;
 mod turn;
+mod views;
 
 pub use account::link::{AccountLink, NewDevice};
 pub use account::recovery::Recovery;

@@ -350,8 +350,11 @@ impl Engine {
             // Its first look at our contacts comes soon.
             self.account.snapshot_due = Some(turn.now());
         }
-        let token =
-            if for_device { None } else { self.new_invite(turn, 1, turn.wall() / 1000 + CODE_LIFETIME_S)?.token };
+        let token = if for_device {
+            None
+        } else {
+            self.meeting().new_invite(turn, 1, turn.wall() / 1000 + CODE_LIFETIME_S)?.token
+        };
         let id = turn.fresh_id();
         let gives_up_at = turn.now() + REACH_TIMEOUT_MS;
         let reply = Some(reply);
@@ -387,7 +390,7 @@ impl Engine {
         let pake = Bytes::copy_from_slice(exchange.message());
         let Ok(key) = exchange.finish(&message.pake) else { return };
         let sealed = match open.token.clone() {
-            Some(token) => key.seal(INVITE, self.own_invite(Some(token)).to_string().as_bytes()),
+            Some(token) => key.seal(INVITE, self.account.own_invite(Some(token)).to_string().as_bytes()),
             None => {
                 let sealed = key.seal(OFFER, &offer.encode_to_vec());
                 open.exchanges.push((message.pake.clone(), key));
@@ -454,7 +457,7 @@ impl Engine {
             reply: Some(reply),
             ..Connect::to(ConnectTarget::Account(invite.address.account), invite.address.homes, until)
         };
-        if let Err(error) = self.connect(turn, connect) {
+        if let Err(error) = self.meeting().connect(turn, connect) {
             tracing::error!(%error, "cannot use a code");
         }
         Ok(())

@@ -1,14 +1,11 @@
 //! What the user asks of the account.
 
-use bytes::Bytes;
 use starling_keys::{DeviceId, RendezvousAddr, chain::Rights};
-use starling_wire::{Body, SettingKind};
 
 use super::{
     codes::CodeReply,
     link::{AccountLink, Joiner, NewDevice},
     recovery::Recovery,
-    synced::number_value,
 };
 use crate::api::error::{Invalid, NodeError};
 use crate::{
@@ -17,7 +14,6 @@ use crate::{
         types::{ChatId, Device},
     },
     engine::Engine,
-    store::META,
     turn::{EngineError, Turn},
 };
 
@@ -146,7 +142,7 @@ impl Engine {
                 self.account.answer_link(turn, &mut self.homes, device, (rights, history), reply)
             }
             AccountCommand::Describe { name, kind, reply } => {
-                let described = self.describe_device(turn, &name, &kind)?;
+                let described = self.sync().describe_device(turn, &name, &kind)?;
                 turn.reply(reply, described);
             }
             AccountCommand::SetRights { device, rights, reply } => {
@@ -173,18 +169,18 @@ impl Engine {
             }
             AccountCommand::Recover(chain, reply) => self.recover(turn, &chain, reply),
             AccountCommand::SetPrivacy { last_seen, receipts, typing, reply } => {
-                let now = self.set_privacy(turn, last_seen, receipts, typing)?;
+                let now = self.sync().set_privacy(turn, last_seen, receipts, typing)?;
                 turn.reply(reply, Ok(now));
             }
             AccountCommand::SetName(name, reply) => {
                 let result = match checked_name(&name) {
-                    Ok(name) => Ok(self.set_name(turn, &name)?),
+                    Ok(name) => Ok(self.sync().set_name(turn, &name)?),
                     Err(error) => Err(error),
                 };
                 turn.reply(reply, result);
             }
             AccountCommand::SetDraft { chat, text, reply } => {
-                let set = self.set_draft(turn, chat, &text)?;
+                let set = self.sync().set_draft(turn, chat, &text)?;
                 turn.reply(reply, set);
             }
             AccountCommand::SetUsername(name, reply) => self.account.claim_name(turn, &mut self.homes, name, reply),
@@ -194,51 +190,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Changes the name that contacts see, and sends it to them.
-    fn set_name(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), EngineError> {
-        self.account.identity.rename(name.to_owned());
-        self.set(turn, SettingKind::Name, None, Bytes::copy_from_slice(name.as_bytes()))?;
-        self.announce_profile(turn);
-        Ok(())
-    }
-
-    /// Contacts see what the account says of itself.
-    pub(super) fn announce_profile(&mut self, turn: &Turn<'_>) {
-        let linked: Vec<ChatId> = self
-            .conversations
-            .chats
-            .keys()
-            .copied()
-            .filter(|c| self.conversations.check_may_write(self.directory(), *c).is_ok())
-            .collect();
-        for chat in linked {
-            let profile = Body::Profile(self.account.profile());
-            self.announce(turn, chat, profile);
-        }
-    }
-
-    fn set_privacy(
-        &mut self,
-        turn: &mut Turn<'_>,
-        last_seen: Option<u32>,
-        receipts: Option<u32>,
-        typing: Option<u32>,
-    ) -> Result<[u32; 3], EngineError> {
-        let settings = &mut self.account.settings;
-        settings.last_seen = last_seen.unwrap_or(settings.last_seen);
-        settings.receipts = receipts.unwrap_or(settings.receipts);
-        settings.typing = typing.unwrap_or(settings.typing);
-        let now = [settings.last_seen, settings.receipts, settings.typing];
-        turn.put(META, b"settings", settings)?;
-        let kinds = [SettingKind::LastSeen, SettingKind::Receipts, SettingKind::Typing];
-        for (kind, audience) in kinds.into_iter().zip([last_seen, receipts, typing]) {
-            if let Some(audience) = audience {
-                self.set(turn, kind, None, number_value(audience.into()))?;
-            }
-        }
-        Ok(now)
     }
 }
 

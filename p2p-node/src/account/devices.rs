@@ -9,7 +9,7 @@ use starling_keys::{
     chain::{ChainError, Held, Relation, Rights, SignWith, Summary, recovery_hash},
 };
 use starling_wire::{
-    Body, DeviceLabel, Devices,
+    DeviceLabel,
     inbox::{InboxBody, Known},
     rendezvous::RequestBody,
 };
@@ -20,7 +20,7 @@ use crate::{
     account::pending::AccountPending,
     api::{
         Reply,
-        types::{ChatId, ContactState, Device, DurableEventKind, TransientEvent},
+        types::{ContactState, Device, DurableEventKind, TransientEvent},
     },
     contacts::Person,
     engine::Engine,
@@ -117,9 +117,6 @@ impl OwnDevices {
         self.waiting.iter().map(|r| r.gives_up_at).min()
     }
 }
-
-/// A parcel without a group has this in its key's place for one: the newest replaces those that wait.
-const LIST_PARCEL: [u8; 16] = *b"our own devices.";
 
 impl Account {
     /// The account's other devices.
@@ -287,6 +284,20 @@ impl Account {
         turn.reply(change.reply, Err(Unreachable::DeviceChangePending { device, problem }.into()));
     }
 
+    /// What an item for another device of ours begins with, and the home with its inbox.
+    pub(crate) fn body_for_own_device(&self) -> Option<(InboxBody, String)> {
+        let list = self.identity.list.as_ref()?;
+        let home = self.identity.homes.first().map(ToString::to_string)?;
+        let body = InboxBody {
+            device_list: Bytes::copy_from_slice(list.as_bytes()),
+            device: Bytes::copy_from_slice(self.device().as_bytes()),
+            name: self.identity.row.name.clone(),
+            bot: self.identity.row.bot,
+            ..InboxBody::default()
+        };
+        Some((body, home))
+    }
+
     pub(crate) fn expire_device_changes(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
         let (late, waiting) =
@@ -321,8 +332,6 @@ impl Engine {
         })
         .collect()
     }
-
-    // The list.
 
     /// A chain of our account. Gives whether this device is in what counts now.
     pub(crate) fn on_own_list(&mut self, turn: &mut Turn<'_>, list: DeviceChain) -> Result<bool, EngineError> {
@@ -413,8 +422,8 @@ impl Engine {
         self.forget_root_when_done();
         if self.account.own_devices.changes.list_owed {
             self.account.own_devices.changes().list_owed = false;
-            self.tell_other_devices(turn, None)?;
-            self.tell_list(turn);
+            self.sync().tell_other_devices(turn, None)?;
+            self.sync().tell_list(turn);
         }
         let account = self.account.id();
         let unpublished = |r: &&mut RemovedRow| !r.published;
@@ -443,98 +452,6 @@ impl Engine {
         }
     }
 
-    /// Tells contacts our newest list.
-    pub(crate) fn tell_list(&mut self, turn: &mut Turn<'_>) {
-        let news = self.account.identity.row.device_list.clone();
-        let labels = self.labels_of(&self.account.id());
-        let mut chats: Vec<ChatId> = self.conversations.chats.keys().copied().collect();
-        chats.retain(|c| self.active_group(*c).is_some());
-        for chat in chats {
-            self.announce(turn, chat, Body::Devices(Devices { list: news.clone(), labels: labels.clone() }));
-        }
-    }
-
-    // What devices of an account tell one another.
-
-    /// The user has said what somebody is to us: our other devices hear of it.
-    pub(crate) fn said_of(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
-        let now = turn.agreed_ms();
-        if let Some(person) = self.contacts.people.get_mut(&account) {
-            person.row.said_ms = now.max(person.row.said_ms + 1);
-            person.dirty = true;
-        }
-        self.tell_other_devices(turn, Some(account))
-    }
-
-    /// Tells our other devices our list, and whom we know.
-    pub(crate) fn tell_other_devices(
-        &mut self,
-        turn: &mut Turn<'_>,
-        about: Option<AccountId>,
-    ) -> Result<(), EngineError> {
-        let known = about.map(|account| self.known(turn, account));
-        for device in self.account.other_devices() {
-            self.tell_device(turn, &device, known.clone())?;
-        }
-        Ok(())
-    }
-
-    fn tell_device(&mut self, turn: &mut Turn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
-        let Some((body, home)) = self.body_for_own_device() else { return Ok(()) };
-        let place = known.as_ref().map_or(LIST_PARCEL, |k| {
-            let mut place = [0; 16];
-            place.copy_from_slice(&blake3::hash(&k.account).as_bytes()[..16]);
-            place
-        });
-        let body = InboxBody { known, labels: self.labels_of(&self.account.id()), ..body };
-        let account = self.account.id();
-        self.leave_parcel(turn, to, place, &body, account, &home)?;
-        Ok(())
-    }
-
-    /// What an item for another device of ours begins with, and the home with its inbox.
-    pub(crate) fn body_for_own_device(&self) -> Option<(InboxBody, String)> {
-        let list = self.account.identity.list.as_ref()?;
-        let home = self.account.identity.homes.first().map(ToString::to_string)?;
-        let body = InboxBody {
-            device_list: Bytes::copy_from_slice(list.as_bytes()),
-            device: Bytes::copy_from_slice(self.account.device().as_bytes()),
-            name: self.account.identity.row.name.clone(),
-            bot: self.account.identity.row.bot,
-            ..InboxBody::default()
-        };
-        Some((body, home))
-    }
-
-    /// What we know of somebody.
-    pub(crate) fn known(&self, turn: &Turn<'_>, account: AccountId) -> Known {
-        let Some(person) = self.contacts.people.get(&account) else {
-            // Somebody whose request we have declined.
-            return Known {
-                account: Bytes::copy_from_slice(account.as_bytes()),
-                state: ContactState::Removed.stored(),
-                said_ms: turn.agreed_ms(),
-                ..Known::default()
-            };
-        };
-        Known {
-            account: Bytes::copy_from_slice(account.as_bytes()),
-            device_list: person.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
-            homes: person.row.homes.clone(),
-            name: person.row.name.clone(),
-            alias: person.row.alias.clone(),
-            state: person.row.state,
-            verified: person.row.verified && !person.row.key_changed,
-            bot: person.row.bot,
-            said_ms: person.row.said_ms,
-            named_clock: person.row.named_clock,
-            named_by: person.row.named_by,
-            labels: self.labels_of(&account),
-            trusted: Bytes::copy_from_slice(&person.row.trusted),
-            ..Known::default()
-        }
-    }
-
     /// What another device of ours says.
     pub(crate) fn on_other_device(
         &mut self,
@@ -549,7 +466,8 @@ impl Engine {
         if self.account.list().is_none_or(|l| l.device(&device).is_none()) {
             return Ok(Err("from a device that our account has given up"));
         }
-        self.note_labels(turn, self.account.id(), &body.labels)?;
+        let account = self.account.id();
+        self.views().take_labels(turn, account, &body.labels)?;
         if !body.history.is_empty() {
             return self.on_history(turn, device, &body.history).map(Ok);
         }
@@ -574,9 +492,9 @@ impl Engine {
         let their = self.read_chain(&known.device_list).filter(|l| l.account == account);
         let their = their.filter(|l| self.contacts.check_devices(&self.account, l).is_ok());
         self.on_known(turn, account, known, their.clone())?;
-        self.note_labels(turn, account, &known.labels)?;
+        self.views().take_labels(turn, account, &known.labels)?;
         match (&body.welcome, their) {
-            (Some(_), Some(list)) => self.join(turn, body, list, true),
+            (Some(_), Some(list)) => self.meeting().join(turn, body, list, true),
             _ => Ok(Ok(())),
         }
     }
@@ -630,12 +548,12 @@ impl Engine {
         }
         person.dirty = true;
         let chat = self.chat_with(turn, account);
-        self.apply_settings_about(turn, account)?;
+        self.sync().apply_settings_about(turn, account)?;
         self.contacts.index(&account);
         turn.fact(Fact::DevicesChanged(account));
         if trusted {
             self.renew_outbox(turn, chat)?;
-            self.reconnect(turn, account)?;
+            self.meeting().reconnect(turn, account)?;
         }
         let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
         if !talks(state) {
@@ -657,9 +575,9 @@ impl Engine {
                 {
                     self.read_logs(turn, group);
                 }
-                self.reconnect(turn, account)?;
+                self.meeting().reconnect(turn, account)?;
             }
-            if asks && let Err(error) = self.accept(turn, account)? {
+            if asks && let Err(error) = self.meeting().accept(turn, account)? {
                 tracing::debug!(%error, "a request that another device has accepted cannot be");
             }
         }

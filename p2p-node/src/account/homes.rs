@@ -81,9 +81,9 @@ impl Engine {
         let renewed =
             moved && self.account.change_chain(turn, |chain, key, time| chain.set_homes(key, time, &now)).is_ok();
         if renewed {
-            self.tell_other_devices(turn, None)?;
-            self.tell_list(turn);
-            self.renew_invites(turn)?;
+            self.sync().tell_other_devices(turn, None)?;
+            self.sync().tell_list(turn);
+            self.meeting().renew_invites(turn)?;
             let elsewhere = |g: &GroupEntry| {
                 let home = self.conversations.home_address(g);
                 g.row.ours

@@ -439,8 +439,9 @@ impl Engine {
             news.extend(Some(candidate.label.clone()).filter(|_| candidate.listed));
         }
         if !news.is_empty() {
-            self.note_labels(turn, self.account.id(), &news)?;
-            self.snapshot_soon(turn);
+            let account = self.account.id();
+            self.views().take_labels(turn, account, &news)?;
+            self.account.snapshot_soon(turn, &mut self.counters);
             self.account.snapshot_due = Some(turn.now());
         }
         Ok(())

@@ -14,7 +14,7 @@ mod snapshot;
 mod synced;
 mod username;
 
-use starling_keys::{AccountId, DeviceChain, DeviceId};
+use starling_keys::{AccountId, DeviceChain, DeviceId, Invite, InviteToken};
 use starling_wire::{Profile, SettingKind};
 
 pub use identity::Identity;
@@ -69,6 +69,11 @@ impl Account {
         let named = self.synced.get(SettingKind::Name).map_or((1, 0), starling_wire::Setting::stamp);
         let row = &self.identity.row;
         Profile { name: row.name.clone(), bot: row.bot, named: Some(named), username: row.username.clone() }
+    }
+
+    /// The address that leads to us.
+    pub fn own_invite(&self, token: Option<InviteToken>) -> Invite {
+        Invite { address: starling_keys::Address { account: self.id(), homes: self.identity.homes.clone() }, token }
     }
 
     /// This device.

@@ -73,9 +73,9 @@ impl Engine {
             (AccountPending::Publish(head), ResponseBody::Done(_)) => self.on_registered(turn, home, head),
             (AccountPending::OwnList, ResponseBody::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
             (AccountPending::Username(name), ResponseBody::Done(_)) => {
-                self.set(turn, SettingKind::Username, None, Bytes::copy_from_slice(name.as_bytes()))?;
+                self.sync().set(turn, SettingKind::Username, None, Bytes::copy_from_slice(name.as_bytes()))?;
                 if self.account.username_claimed(turn, name) {
-                    self.announce_profile(turn);
+                    self.sync().announce_profile(turn);
                 }
                 Ok(())
             }

@@ -186,7 +186,7 @@ impl Engine {
             return;
         }
         if self.counters.row.snapshot_owed {
-            self.snapshot_soon(turn);
+            self.account.snapshot_soon(turn, &mut self.counters);
         }
         self.claim_username(turn, home);
     }

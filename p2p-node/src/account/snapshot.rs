@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use starling_keys::{AccountId, DeviceId, RendezvousAddr, StorageKey, chain::Rights};
+use starling_keys::{AccountId, DeviceId, StorageKey, chain::Rights};
 use starling_wire::{
     DeviceLabel,
     rendezvous::{RequestBody, Snapshot},
@@ -10,21 +10,38 @@ use starling_wire::{
 };
 use zeroize::Zeroizing;
 
+use super::Account;
 use crate::{
     account::pending::AccountPending,
     api::types::ContactState,
     contacts::Person,
-    contacts::connect::{Connect, ConnectTarget},
     engine::Engine,
     limits::MAX_CONTACTS,
     mls::derived_seal_keys,
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
-    turn::{EngineError, Fact, Turn},
+    turn::{Counters, EngineError, Fact, Turn},
 };
 
 /// What the content of a snapshot is sealed for.
 const CONTENT: &[u8] = b"snapshot";
+
+impl Account {
+    /// The snapshot of contacts is written soon: several changes travel together.
+    pub fn snapshot_soon(&mut self, turn: &Turn<'_>, counters: &mut Counters) {
+        counters.row.snapshot_owed = true;
+        counters.dirty = true;
+        self.snapshot_due = Some(turn.now() + 1_000);
+    }
+
+    /// The snapshot is written within a time, in milliseconds: for what changes often, and is told in another way, too.
+    pub fn snapshot_within(&mut self, turn: &Turn<'_>, counters: &mut Counters, ms: u64) {
+        counters.row.snapshot_owed = true;
+        counters.dirty = true;
+        let due = turn.now() + ms;
+        self.snapshot_due = Some(self.snapshot_due.map_or(due, |d| d.min(due)));
+    }
+}
 
 impl Engine {
     fn sealed_snapshot(&self) -> Result<Vec<u8>, EngineError> {
@@ -44,7 +61,10 @@ impl Engine {
                 verified: p.row.verified && !p.row.key_changed,
             })
             .collect();
-        let (name, devices) = (self.account.identity.row.name.clone(), self.labels_of(&self.account.id()));
+        let (name, devices) = (
+            self.account.identity.row.name.clone(),
+            self.conversations.labels_of(self.directory(), &self.account.id()),
+        );
         let row = SnapshotRow { contacts, name, settings: self.account.synced.all(), devices };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.seal_snapshot(&padded)
@@ -107,7 +127,7 @@ impl Engine {
         self.counters.row.snapshot = self.counters.row.snapshot.max(snapshot.version).max(1);
         self.counters.dirty = true;
         if self.counters.row.snapshot_owed {
-            self.snapshot_soon(turn);
+            self.account.snapshot_soon(turn, &mut self.counters);
         }
         let opened = if snapshot.sealed.is_empty() { None } else { self.open_snapshot(&snapshot.sealed) };
         let row = opened.and_then(|padded| SnapshotRow::decode(starling_wire::unpad(&padded).ok()?).ok());
@@ -115,11 +135,11 @@ impl Engine {
         self.forget_root_when_done();
         if restored && !snapshot.sealed.is_empty() {
             // For the devices that are there now.
-            self.snapshot_soon(turn);
+            self.account.snapshot_soon(turn, &mut self.counters);
         }
         match row {
             Some(row) => self.take_snapshot(turn, row)?,
-            None if snapshot.sealed.is_empty() => self.take_settings_of_snapshot(turn, &[])?,
+            None if snapshot.sealed.is_empty() => self.sync().take_settings_of_snapshot(turn, &[])?,
             None => tracing::warn!("the account snapshot cannot be read"),
         }
         self.claim_username(turn, home);
@@ -127,7 +147,8 @@ impl Engine {
     }
 
     fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
-        self.note_labels(turn, self.account.id(), &DeviceLabel::received(row.devices).unwrap_or_default())?;
+        let own = self.account.id();
+        self.views().take_labels(turn, own, &DeviceLabel::received(row.devices).unwrap_or_default())?;
         for contact in row.contacts.into_iter().take(MAX_CONTACTS) {
             let Ok(account) = AccountId::from_bytes(&contact.account) else {
                 continue;
@@ -148,11 +169,11 @@ impl Engine {
             };
             self.contacts.people.insert(account, person);
             self.chat_with(turn, account);
-            self.apply_settings_about(turn, account)?;
+            self.sync().apply_settings_about(turn, account)?;
             turn.fact(Fact::DevicesChanged(account));
         }
-        self.take_settings_of_snapshot(turn, &row.settings)?;
-        self.regroup(turn)
+        self.sync().take_settings_of_snapshot(turn, &row.settings)?;
+        self.meeting().regroup(turn)
     }
 
     /// Another device of ours has stored a snapshot.
@@ -160,48 +181,6 @@ impl Engine {
         if version > self.counters.row.snapshot && self.homes.is_registered(&home) {
             self.check_snapshot(turn, home);
         }
-    }
-
-    /// Makes a new group with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
-    /// devices have changed.
-    pub(crate) fn regroup(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let pending: Vec<AccountId> = self
-            .contacts
-            .connects
-            .values()
-            .filter_map(|c| if let ConnectTarget::Account(account) = c.whom { Some(account) } else { None })
-            .collect();
-        let mut missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
-            .contacts
-            .people
-            .iter()
-            .filter(|(account, person)| person.is_linked() && !pending.contains(account))
-            .map(|(account, person)| (*account, person.homes()))
-            .filter(|(_, homes)| !homes.is_empty())
-            .collect();
-        missing.retain(|(account, _)| {
-            let chat = self.chat_with(turn, *account);
-            self.wants_group(turn, chat)
-        });
-        for (account, homes) in missing {
-            self.connect(turn, Connect::to(ConnectTarget::Account(account), homes, turn.now() + 86_400_000))?;
-        }
-        Ok(())
-    }
-
-    /// The snapshot of contacts is written soon: several changes travel together.
-    pub(crate) fn snapshot_soon(&mut self, turn: &mut Turn<'_>) {
-        self.counters.row.snapshot_owed = true;
-        self.counters.dirty = true;
-        self.account.snapshot_due = Some(turn.now() + 1_000);
-    }
-
-    /// The snapshot is written within a time, in milliseconds: for what changes often, and is told in another way, too.
-    pub(super) fn snapshot_within(&mut self, turn: &Turn<'_>, ms: u64) {
-        self.counters.row.snapshot_owed = true;
-        self.counters.dirty = true;
-        let due = turn.now() + ms;
-        self.account.snapshot_due = Some(self.account.snapshot_due.map_or(due, |d| d.min(due)));
     }
 
     /// A home has stored our snapshot.
@@ -214,7 +193,7 @@ impl Engine {
         self.counters.dirty = true;
         self.answer_listed(turn)?;
         if std::mem::take(&mut self.counters.row.greeting_owed) {
-            self.tell_other_devices(turn, None)?;
+            self.sync().tell_other_devices(turn, None)?;
         }
         Ok(())
     }

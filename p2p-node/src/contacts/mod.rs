@@ -5,14 +5,11 @@ pub mod commands;
 pub mod connect;
 mod directory;
 mod find;
-mod invites;
-mod join;
 mod owners;
 pub mod pending;
 mod person;
 mod profile;
 mod seen;
-mod state;
 
 use std::collections::HashMap;
 
@@ -56,12 +53,14 @@ impl Contacts {
         self.give_up.next()
     }
 
-    fn begin(&mut self, id: u64, connect: connect::Connect) {
+    /// Starts an operation.
+    pub fn begin(&mut self, id: u64, connect: connect::Connect) {
         self.give_up.set(id, Some(connect.gives_up_at));
         self.connects.insert(id, connect);
     }
 
-    fn end(&mut self, id: u64) -> Option<connect::Connect> {
+    /// An operation is over.
+    pub fn end(&mut self, id: u64) -> Option<connect::Connect> {
         self.give_up.set(id, None);
         self.connects.remove(&id)
     }

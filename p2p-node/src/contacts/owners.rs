@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use starling_keys::{AccountId, DeviceChain, DeviceId};
 
 use super::Contacts;
-use crate::{account::Account, conversation::group::GroupMember};
+use crate::{account::Account, roster::GroupMember};
 
 /// Whose a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Who has written an event: a new author gets a number.
 
+use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
+use starling_wire::DeviceLabel;
 
 use crate::{
     api::types::ChatId,
@@ -63,6 +65,38 @@ impl Conversations {
         let number = self.author(turn, dir, account, &device)?;
         self.put_author(turn, dir, number, (account, device.tag()), Some(device), label)?;
         Ok(true)
+    }
+
+    /// What the devices of an account, ours or a contact's, are called.
+    pub(crate) fn labels_of(&self, dir: Directory<'_>, account: &AccountId) -> Vec<DeviceLabel> {
+        let devices = dir.list_of(account).into_iter().flat_map(|list| &list.devices);
+        let known = devices.filter_map(|d| Some((d.id, self.authors.label(*account, d.id.tag())?)));
+        let labelled = known.filter(|(_, label)| **label != Label::default());
+        labelled
+            .map(|(device, label)| DeviceLabel {
+                device: Bytes::copy_from_slice(device.as_bytes()),
+                name: label.name.clone(),
+                kind: label.kind.clone(),
+            })
+            .collect()
+    }
+
+    /// Takes what an account says that its devices are called; of others than those on its chain it says nothing that counts.
+    pub(crate) fn take_labels(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        account: AccountId,
+        labels: &[DeviceLabel],
+    ) -> Result<(), EngineError> {
+        for label in labels {
+            let Ok(device) = DeviceId::from_bytes(&label.device) else { continue };
+            if dir.list_of(&account).is_some_and(|list| list.device(&device).is_some()) {
+                let label = Label { name: label.name.clone(), kind: label.kind.clone() };
+                self.label_device(turn, dir, account, device, &label)?;
+            }
+        }
+        Ok(())
     }
 
     fn put_author(

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use starling_keys::{AccountId, Certificate, DeviceId, StorageKey};
+use starling_keys::{DeviceId, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
 use zeroize::Zeroizing;
 
@@ -15,20 +15,7 @@ use crate::{
     store::{GroupRow, LogRow},
 };
 
-pub use crate::mls::GroupId;
-
-/// A device in a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupMember {
-    pub account: AccountId,
-    pub device: DeviceId,
-}
-
-impl From<&Certificate> for GroupMember {
-    fn from(certificate: &Certificate) -> Self {
-        Self { account: certificate.account(), device: certificate.device() }
-    }
-}
+pub use crate::{mls::GroupId, roster::GroupMember};
 
 /// The address of a log.
 pub fn log_address(row: &LogRow) -> Option<[u8; 32]> {

@@ -9,10 +9,13 @@ use crate::{
     contacts::Directory,
     conversation::{Context, Conversations},
     home::{Recipient, Sealing, Vouching},
+    meeting::Meeting,
     mls::GroupId,
     net::HomeId,
     presence::{self, Presence},
+    sync::AccountSync,
     turn::{EngineError, Turn},
+    views::Views,
 };
 
 impl Engine {
@@ -26,6 +29,30 @@ impl Engine {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         let (links, homes, counters) = (&self.delivery, &mut self.homes, &mut self.counters);
         (&mut self.conversations, Context { dir, links, mls: &self.mls, homes, counters })
+    }
+
+    /// What steps with people and with our own devices use.
+    pub(crate) fn views(&mut self) -> Views<'_> {
+        Views {
+            account: &mut self.account,
+            contacts: &mut self.contacts,
+            conversations: &mut self.conversations,
+            delivery: &self.delivery,
+            homes: &mut self.homes,
+            mls: &self.mls,
+            counters: &mut self.counters,
+            store: &self.store,
+        }
+    }
+
+    /// What the devices of our account have in common.
+    pub(crate) fn sync(&mut self) -> AccountSync<'_> {
+        AccountSync { cx: self.views() }
+    }
+
+    /// How somebody becomes a contact.
+    pub(crate) fn meeting(&mut self) -> Meeting<'_> {
+        Meeting { cx: self.views() }
     }
 
     /// Presence, with what it reads and uses of the rest.
@@ -68,17 +95,12 @@ impl Engine {
         conversations.renew_outbox(turn, &mut cx, chat)
     }
 
-    pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> bool {
-        let dir = Directory { account: &self.account, contacts: &self.contacts };
-        self.conversations.wants_group(turn, dir, chat)
-    }
-
     /// Conversations whose group does not fit get another, when it is time.
     pub(super) fn regroup_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let (conversations, mut cx) = self.conversing();
         let due = conversations.misfits_due(turn, &mut cx)?;
         if !due.is_empty() {
-            self.regroup(turn)?;
+            self.meeting().regroup(turn)?;
             let dir = Directory { account: &self.account, contacts: &self.contacts };
             self.conversations.regrouped(turn, dir, due);
         }

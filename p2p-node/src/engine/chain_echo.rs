@@ -43,7 +43,8 @@ impl Engine {
         if self.active_group(chat).is_none() || !self.echoes.is_due(chat, chain, turn.now()) {
             return;
         }
-        let (list, labels) = (chain.as_bytes().to_vec(), self.labels_of(&chain.account));
+        let (list, labels) =
+            (chain.as_bytes().to_vec(), self.conversations.labels_of(self.directory(), &chain.account));
         self.announce(turn, chat, Body::Devices(Devices { list, labels }));
     }
 
@@ -120,7 +121,7 @@ impl Engine {
             if !self.on_own_list(turn, chain)? {
                 return Ok(());
             }
-            self.note_labels(turn, account, &labels)?;
+            self.views().take_labels(turn, account, &labels)?;
             self.account.publish_at_homes(turn, &mut self.homes);
         }
         Ok(())

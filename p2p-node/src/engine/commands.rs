@@ -118,7 +118,7 @@ impl Engine {
                 Ok(())
             }
             Command::Account(command) => self.on_account_command(turn, command),
-            Command::Contact(command) => self.on_contact_command(turn, command),
+            Command::Contact(command) => self.meeting().on_contact_command(turn, command),
             Command::Conversation(command) => {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_conversation_command(turn, &mut cx, command)

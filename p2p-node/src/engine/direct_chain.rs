@@ -25,7 +25,7 @@ impl Engine {
         let Some(list) = self.account.list().filter(|list| list.state().has_removals()) else { return };
         let end = || list.encode_from(list.len().saturating_sub(1));
         let list = if list.as_bytes().len() <= MAX_DIRECT_CHAIN { list.as_bytes().to_vec() } else { end() };
-        let devices = Devices { list, labels: self.labels_of(&self.account.id()) };
+        let devices = Devices { list, labels: self.conversations.labels_of(self.directory(), &self.account.id()) };
         let chain = Event::encode_body(&Body::Devices(devices)).into();
         let frame = DirectFrame { chain, ..DirectFrame::default() };
         turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
@@ -48,6 +48,6 @@ impl Engine {
         if let Some(list) = self.read_chain(&devices.list).filter(|list| self.account.is_newer(list)) {
             self.on_own_list(turn, list)?;
         }
-        self.note_labels(turn, account, &devices.labels)
+        self.views().take_labels(turn, account, &devices.labels)
     }
 }

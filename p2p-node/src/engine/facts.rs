@@ -72,13 +72,13 @@ impl Engine {
             }
             Fact::OwnDeviceAdded(_) => {
                 self.counters.row.greeting_owed = true;
-                self.snapshot_soon(turn);
+                self.account.snapshot_soon(turn, &mut self.counters);
             }
             Fact::OwnDeviceRemoved(device) => {
                 self.delivery.links.remove(&device);
                 self.send_chain_on_streams(turn);
                 // It is not to read what is written from now on.
-                self.snapshot_soon(turn);
+                self.account.snapshot_soon(turn, &mut self.counters);
             }
             Fact::Certified => {
                 let identity = &self.account.identity;
@@ -87,16 +87,16 @@ impl Engine {
             Fact::ProfileOutdated => self.on_profile_outdated(turn)?,
             Fact::OwnDeviceCopied(device) => self.on_own_device_copied(turn, device)?,
             Fact::AccountSuperseded => self.on_account_superseded(turn)?,
-            Fact::ContactsChanged => self.snapshot_soon(turn),
+            Fact::ContactsChanged => self.account.snapshot_soon(turn, &mut self.counters),
             Fact::ContactUnlinked(account) => self.on_contact_unlinked(turn, account)?,
             Fact::ReachChanged => self.reach.changed = true,
             Fact::InviteUsed(token) => self.account.end_code_of(turn, &mut self.homes, &token),
             Fact::LogOpened(group) => self.homes.parcels_of_group_up(turn, group),
             Fact::GroupDamaged => {
-                self.regroup(turn)?;
+                self.meeting().regroup(turn)?;
                 turn.live(TransientEvent::Net);
             }
-            Fact::GroupAbandoned => self.regroup(turn)?,
+            Fact::GroupAbandoned => self.meeting().regroup(turn)?,
             Fact::ParcelProblem { account, problem } => {
                 if let Some(chat) = self.conversations.direct_with(&account) {
                     self.conversations.set_problem(turn, chat, problem);
@@ -180,7 +180,7 @@ impl Engine {
             EventFact::Profile { account, profile, event } => {
                 self.contacts.on_profile(turn, account, profile, event)?;
             }
-            EventFact::Set(chat, what) => self.set_of_chat(turn, chat, what)?,
+            EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
             EventFact::Cut { chat, account, via, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.conversations.apply_cut(turn, dir, chat, (account, via), &cut)?;
@@ -196,7 +196,7 @@ impl Engine {
 
     fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
         self.send_chain_to(turn, device);
-        self.tell_all_settings(turn, &device);
+        self.sync().tell_all_settings(turn, &device);
         self.history_link_up(turn, device)?;
         let (conversations, mut cx) = self.conversing();
         conversations.beacons_to(turn, &mut cx, device);
@@ -228,13 +228,13 @@ impl Engine {
         self.account_registered(turn, home);
         self.ask_for_own_chain(turn);
         self.homes.read_inbox(turn, home);
-        self.register_invites(turn, home)?;
+        self.meeting().register_invites(turn, home)?;
         {
             let (conversations, mut cx) = self.conversing();
             conversations.logs_up(turn, &mut cx, home);
         }
         self.account.codes_up(turn, &mut self.homes, home);
-        self.regroup(turn)?;
+        self.meeting().regroup(turn)?;
         Ok(())
     }
 
@@ -242,8 +242,8 @@ impl Engine {
         self.account_retries(turn, home);
         if self.homes.is_registered(&home) {
             self.homes.read_inbox(turn, home);
-            self.register_invites(turn, home)?;
-            self.regroup(turn)?;
+            self.meeting().register_invites(turn, home)?;
+            self.meeting().regroup(turn)?;
         }
         self.send_parcels(turn, home);
         {
@@ -266,7 +266,7 @@ impl Engine {
         turn.fact(Fact::ReachChanged);
         let (presence, mut views) = self.presenting();
         presence.tell_presence_to_all(turn, &mut views);
-        self.snapshot_soon(turn);
+        self.account.snapshot_soon(turn, &mut self.counters);
         Ok(())
     }
 }

@@ -58,9 +58,9 @@ impl Engine {
             // Delivered twice: it uses its invite up once.
             return Ok(Ok(()));
         }
-        let invited = self.use_invite(turn, &body.token)?;
+        let invited = self.meeting().use_invite(turn, &body.token)?;
         if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
-            return self.join(turn, &body, list, false);
+            return self.meeting().join(turn, &body, list, false);
         }
         let key = self.store.name("request", account.as_bytes());
         let again = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();

@@ -163,7 +163,7 @@ impl Engine {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         self.delivery.pump(turn, &mut self.conversations, dir)?;
         self.route_facts(turn)?;
-        self.tell_settings(turn);
+        self.sync().tell_settings(turn);
         self.sync_net(turn);
         self.plan(turn);
         self.save(turn)
@@ -202,7 +202,8 @@ impl Engine {
 
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.take_due(turn)?;
-        self.expire_operations(turn);
+        self.contacts.expire_connects(turn, &self.homes);
+        self.account.expire_codes(turn, &mut self.homes);
         self.account.expire_device_changes(turn);
         self.account.expire_left_homes(turn);
         self.homes.on_time(turn);

@@ -87,7 +87,7 @@ impl Engine {
         for delivered in &frame.delivered {
             conversations.on_delivered(turn, cx.dir, device, &delivered.group, delivered.upto)?;
         }
-        self.on_settings(turn, &device, &frame.settings)?;
+        self.sync().on_settings(turn, &device, &frame.settings)?;
         self.on_history_frames(turn, device, &frame.history)?;
         let (presence, mut views) = self.presenting();
         for signal in &frame.signals {

@@ -1,44 +1,14 @@
 //! What users ask: who is there, which chats there are, how the node is.
 
-use starling_keys::AccountId;
-
 use super::Engine;
 use crate::{
-    api::types::{Contact, HomeStatus, Status},
+    api::types::{HomeStatus, Status},
     conversation::{OUTDATED, group::GroupId},
     home::Pending,
     turn::Turn,
 };
 
 impl Engine {
-    pub(crate) fn contact(&self, account: AccountId) -> Option<Contact> {
-        let person = self.contacts.people.get(&account)?;
-        let links: Vec<bool> = self
-            .delivery
-            .links
-            .iter()
-            .filter(|(d, link)| !link.silent && self.contacts.owners.get(d) == Some(account))
-            .map(|(_, l)| l.relayed)
-            .collect();
-        Some(Contact {
-            account,
-            chat: self.conversations.direct_with(&account)?,
-            name: person.name().to_owned(),
-            own_name: person.row.name.clone(),
-            username: person.row.username.clone(),
-            found_as: person.row.found_as.clone(),
-            state: person.state(),
-            verified: person.row.verified,
-            key_changed: person.row.key_changed,
-            bot: person.row.bot,
-            devices: person.list.iter().flat_map(|l| &l.devices).map(|d| d.id).collect(),
-            last_seen_ms: person.row.last_seen_ms,
-            availability: person.presence.availability,
-            typing: person.presence.typing_until.is_some(),
-            relayed: if links.is_empty() { None } else { Some(links.iter().all(|r| *r)) },
-        })
-    }
-
     /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it still has to reach a home that is connected.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
         let up = self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some());
@@ -103,7 +73,7 @@ impl Engine {
             requests_waiting: (self.homes.outbound_items.len()
                 + self.contacts.connects.values().filter(|c| c.asked).count()) as u64,
             synced: self.is_synced(),
-            address: self.own_invite(None).to_string(),
+            address: self.account.own_invite(None).to_string(),
             username: self.account.identity.row.username.clone(),
         }
     }

@@ -37,7 +37,7 @@ impl Engine {
         match pending {
             Pending::Nothing => Ok(()),
             Pending::Account(pending) => self.on_account_answer(turn, home, pending, answer),
-            Pending::Contact(pending) => self.on_contact_answer(turn, pending, answer),
+            Pending::Contact(pending) => self.meeting().on_contact_answer(turn, pending, answer),
             Pending::Log(pending) => {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_log_answer(turn, &mut cx, home, pending, answer)
@@ -62,7 +62,7 @@ impl Engine {
         match pending {
             Pending::Nothing => {}
             Pending::Account(pending) => self.account.on_account_refusal(turn, &mut self.homes, pending, refused),
-            Pending::Contact(pending) => self.on_contact_refusal(turn, pending, refused)?,
+            Pending::Contact(pending) => self.meeting().on_contact_refusal(turn, pending, refused)?,
             Pending::Log(pending) => {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_log_refusal(turn, &mut cx, pending, refused)?;

@@ -3,7 +3,7 @@
 
 mod authors;
 
-use starling_keys::{AccountId, DeviceId};
+use starling_keys::{AccountId, Certificate, DeviceId};
 
 pub use authors::{Authors, Label};
 
@@ -12,6 +12,19 @@ use crate::{
     store::{DeviceRow, MEMBERS, MemberRow, Store},
     turn::{EngineError, Turn},
 };
+
+/// A device in a conversation's group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    pub account: AccountId,
+    pub device: DeviceId,
+}
+
+impl From<&Certificate> for GroupMember {
+    fn from(certificate: &Certificate) -> Self {
+        Self { account: certificate.account(), device: certificate.device() }
+    }
+}
 
 /// The members of a conversation.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The folders and files of `src`, from the bottom up. One imports only what stands before it.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 22] = [
     "limits",
     "store",
     "mls",
@@ -25,6 +25,9 @@ const LAYERS: [&str; 19] = [
     "history",
     "delivery",
     "presence",
+    "views",
+    "sync",
+    "meeting",
     "calls",
     "engine",
 ];
@@ -33,13 +36,7 @@ const LAYERS: [&str; 19] = [
 const TOP: [&str; 3] = ["node", "bench", "lib"];
 
 /// Imports that still run upward. None is to be added, and one that is gone is to be taken out here.
-const KNOWN: [(&str, &str); 5] = [
-    ("account", "contacts"),
-    ("account", "conversation"),
-    ("account", "engine"),
-    ("contacts", "conversation"),
-    ("contacts", "engine"),
-];
+const KNOWN: [(&str, &str); 3] = [("account", "contacts"), ("account", "conversation"), ("account", "engine")];
 
 fn layer(module: &str) -> usize {
     let top = TOP.iter().position(|m| *m == module).map(|at| LAYERS.len() + at);

@@ -203,7 +203,7 @@ fn a_contact_and_a_program_of_ours_set_nothing() {
     };
     world.modified(laptop, |engine, turn| {
         for device in [device, theirs] {
-            engine.on_settings(turn, &device, std::slice::from_ref(&setting)).unwrap();
+            engine.sync().on_settings(turn, &device, std::slice::from_ref(&setting)).unwrap();
         }
     });
     assert_eq!(names(&mut world, laptop).0, "alice");
@@ -244,7 +244,7 @@ fn a_setting_that_is_stamped_ahead_of_the_time_keeps_nobody_from_setting_it_agai
         ..Setting::default()
     };
     for who in [alice, laptop] {
-        world.modified(who, |engine, turn| engine.take_settings(turn, std::slice::from_ref(&forged)).unwrap());
+        world.modified(who, |engine, turn| engine.sync().take_settings(turn, std::slice::from_ref(&forged)).unwrap());
     }
     world.call(phone, |reply| AccountCommand::SetName("alice the second".into(), reply)).unwrap();
     world.pass(10_000);

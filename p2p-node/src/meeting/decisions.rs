@@ -1,44 +1,43 @@
-//! What the user says about somebody: accepted, declined, renamed, verified, blocked, removed.
+//! What the user says about somebody: declined, renamed, verified, trusted, blocked, removed.
 
 use starling_keys::AccountId;
 
-use super::Contacts;
-use super::Person;
-use crate::api::error::{Invalid, NodeError, NotFound};
+use super::Meeting;
 use crate::{
     account::commands::checked_name,
-    api::types::{ContactState, DurableEventKind, TransientEvent},
+    api::{
+        error::{Invalid, NodeError, NotFound},
+        types::{ContactState, DurableEventKind, TransientEvent},
+    },
+    contacts::Person,
     conversation::group::GroupId,
-    engine::Engine,
     store::{REQUESTS, Reading, RequestRow},
     turn::{EngineError, Fact, Turn},
 };
 
-impl Contacts {
+impl Meeting<'_> {
     fn change(
         &mut self,
         turn: &mut Turn<'_>,
         account: AccountId,
         change: impl FnOnce(&mut Person),
     ) -> Result<(), NodeError> {
-        let person = self.people.get_mut(&account).ok_or(NotFound::Contact)?;
+        let person = self.cx.contacts.people.get_mut(&account).ok_or(NotFound::Contact)?;
         change(person);
         person.dirty = true;
         turn.fact(Fact::ReachChanged);
         turn.live(TransientEvent::Net);
         Ok(())
     }
-}
 
-impl Engine {
     pub(super) fn decline(
         &mut self,
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
-        if !self.contacts.people.contains_key(&account) {
-            self.said_of(turn, account)?;
+        turn.delete(REQUESTS, &self.cx.store.name("request", account.as_bytes()))?;
+        if !self.cx.contacts.people.contains_key(&account) {
+            self.sync().said_of(turn, account)?;
         }
         Ok(Ok(()))
     }
@@ -49,11 +48,10 @@ impl Engine {
         account: AccountId,
         alias: &str,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result =
-            checked_alias(alias).and_then(|alias| self.contacts.change(turn, account, |p| p.row.alias = alias));
+        let result = checked_alias(alias).and_then(|alias| self.change(turn, account, |p| p.row.alias = alias));
         turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
-            self.said_of(turn, account)?;
+            self.sync().said_of(turn, account)?;
         }
         Ok(result)
     }
@@ -64,13 +62,13 @@ impl Engine {
         account: AccountId,
         verified: bool,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.contacts.change(turn, account, |p| {
+        let result = self.change(turn, account, |p| {
             p.row.verified = verified;
             p.trust();
         });
         turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
-            self.said_of(turn, account)?;
+            self.sync().said_of(turn, account)?;
         }
         Ok(result)
     }
@@ -81,15 +79,15 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.contacts.change(turn, account, |p| {
+        let result = self.change(turn, account, |p| {
             p.trust();
             p.row.verified = false;
         });
         turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
-            self.said_of(turn, account)?;
-            let chat = self.chat_with(turn, account);
-            self.renew_outbox(turn, chat)?;
+            self.sync().said_of(turn, account)?;
+            let chat = self.cx.chat_with(turn, account);
+            self.cx.renew_outbox(turn, chat)?;
             self.reconnect(turn, account)?;
         }
         Ok(result)
@@ -100,14 +98,14 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.contacts.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
+        let result = self.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
         if result.is_ok() {
             turn.fact(Fact::ContactUnlinked(account));
             turn.account_news(DurableEventKind::Blocked, account, "")?;
-            self.said_of(turn, account)?;
+            self.sync().said_of(turn, account)?;
             return Ok(result);
         }
-        let request = self.store.name("request", account.as_bytes());
+        let request = self.cx.store.name("request", account.as_bytes());
         if turn.get::<RequestRow>(REQUESTS, &request)?.is_none() {
             return Ok(result);
         }
@@ -115,9 +113,9 @@ impl Engine {
         let mut person = Person::new(&account, turn.wall());
         person.row.name = account.to_string()[..8].to_owned();
         person.row.state = ContactState::Blocked.stored();
-        self.contacts.people.insert(account, person);
+        self.cx.contacts.people.insert(account, person);
         turn.delete(REQUESTS, &request)?;
-        self.said_of(turn, account)?;
+        self.sync().said_of(turn, account)?;
         Ok(Ok(()))
     }
 
@@ -126,23 +124,23 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        match self.contacts.people.get(&account).map(Person::state) {
+        match self.cx.contacts.people.get(&account).map(Person::state) {
             Some(ContactState::Blocked) => {}
             Some(_) => return Ok(Err(Invalid::NotBlocked.into())),
             None => return Ok(Err(NotFound::Contact.into())),
         }
         // A stranger who was blocked is a stranger again. A device that was linked meanwhile is in no conversation with them, but knows where a
         // contact is found.
-        let chat = self.conversations.direct_with(&account).and_then(|chat| self.conversations.chats.get(&chat));
+        let chat = self.cx.conversations.direct_with(&account).and_then(|chat| self.cx.conversations.chats.get(&chat));
         let groups = chat.map(|c| c.row.groups.clone()).unwrap_or_default();
-        let known = self.contacts.people.get(&account).is_some_and(|person| !person.homes().is_empty());
+        let known = self.cx.contacts.people.get(&account).is_some_and(|person| !person.homes().is_empty());
         let state = if groups.is_empty() && !known { ContactState::Removed } else { ContactState::Active };
         turn.fact(Fact::ContactsChanged);
-        let result = self.contacts.change(turn, account, |p| p.row.state = state.stored());
+        let result = self.change(turn, account, |p| p.row.state = state.stored());
         for group in groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
-            self.read_logs(turn, group);
+            self.cx.read_logs(turn, group);
         }
-        self.said_of(turn, account)?;
+        self.sync().said_of(turn, account)?;
         self.reconnect(turn, account)?;
         Ok(result)
     }
@@ -158,10 +156,10 @@ impl Engine {
         turn: &mut Turn<'_>,
         account: AccountId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let result = self.contacts.change(turn, account, |p| p.row.state = ContactState::Removed.stored());
+        let result = self.change(turn, account, |p| p.row.state = ContactState::Removed.stored());
         if result.is_ok() {
             turn.fact(Fact::ContactUnlinked(account));
-            self.said_of(turn, account)?;
+            self.sync().said_of(turn, account)?;
         }
         Ok(result)
     }

@@ -4,23 +4,15 @@ use bytes::Bytes;
 use starling_keys::{Invite, InviteToken};
 use starling_wire::rendezvous::{InviteRecord, RequestBody};
 
+use super::Meeting;
 use crate::{
     contacts::pending::ContactPending,
-    engine::Engine,
     net::HomeId,
     store::{INVITES, InviteRow, Reading, prefix},
     turn::{EngineError, Fact, Turn},
 };
 
-impl Engine {
-    /// The address that leads to us.
-    pub(crate) fn own_invite(&self, token: Option<InviteToken>) -> Invite {
-        Invite {
-            address: starling_keys::Address { account: self.account.id(), homes: self.account.identity.homes.clone() },
-            token,
-        }
-    }
-
+impl Meeting<'_> {
     pub(crate) fn new_invite(
         &mut self,
         turn: &mut Turn<'_>,
@@ -28,16 +20,16 @@ impl Engine {
         expires_at: u64,
     ) -> Result<Invite, EngineError> {
         let token = InviteToken::generate();
-        let key = self.store.name("invite", &token.0).to_vec();
+        let key = self.cx.store.name("invite", &token.0).to_vec();
         let row = InviteRow { token: token.0.to_vec(), uses, expires_at, registered: false };
         turn.put(INVITES, &key, &row)?;
-        self.counters.dirty = true;
+        self.cx.counters.dirty = true;
         let homes: Vec<HomeId> =
-            self.homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+            self.cx.homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         for home in homes {
             self.register_invite(turn, home, &key, &row);
         }
-        Ok(self.own_invite(Some(token)))
+        Ok(self.cx.account.own_invite(Some(token)))
     }
 
     fn register_invite(&mut self, turn: &mut Turn<'_>, home: HomeId, key: &[u8], row: &InviteRow) {
@@ -47,7 +39,7 @@ impl Engine {
             uses: row.uses,
             expires_at: row.expires_at,
         };
-        self.homes.request(turn, home, RequestBody::RegisterInvite(record), ContactPending::Invite(key.to_vec()));
+        self.cx.homes.request(turn, home, RequestBody::RegisterInvite(record), ContactPending::Invite(key.to_vec()));
     }
 
     /// Invites that our home does not know yet.

@@ -6,17 +6,17 @@ use starling_wire::{
     inbox::{InboxBody, Welcome},
 };
 
-use super::{ChainNews, ChainRefused, Person};
+use super::Meeting;
 use crate::{
     api::types::{ChatId, ContactState, DurableEventKind},
+    contacts::{ChainNews, ChainRefused, Person},
     conversation::{GroupEntry, group::GroupId},
-    engine::Engine,
     mls::LiveGroup,
     store::{GroupRow, REQUESTS},
     turn::{EngineError, Fact, Turn},
 };
 
-impl Engine {
+impl Meeting<'_> {
     /// Joins the conversation that somebody has made with us, or another device of ours with them.
     pub(crate) fn join(
         &mut self,
@@ -26,25 +26,25 @@ impl Engine {
         own: bool,
     ) -> Result<Result<(), &'static str>, EngineError> {
         let (account, now_s) = (list.account, turn.agreed_ms() / 1000);
-        let checked = self.contacts.people.get(&account).map(|person| person.check_chain(&list, now_s));
+        let checked = self.cx.contacts.people.get(&account).map(|person| person.check_chain(&list, now_s));
         if let Some(Err(refused @ ChainRefused::Fork(_))) = checked {
-            self.contacts.refused_chain(turn, account, &list, refused)?;
+            self.cx.contacts.refused_chain(turn, account, &list, refused)?;
         }
         let (group, live, welcome) = match self.open_welcome(body, &list, own, now_s) {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(Ok(())),
             Err(why) => return Ok(Err(why)),
         };
-        live.members().iter().for_each(|member| self.contacts.owners.note_joined(&member.into()));
-        if self.contacts.check_devices(&self.account, &list).is_err() {
+        live.members().iter().for_each(|member| self.cx.contacts.owners.note_joined(&member.into()));
+        if self.cx.contacts.check_devices(self.cx.account, &list).is_err() {
             return Ok(Err("a device chain that lists a device of another account"));
         }
-        let chat = self.chat_with(turn, account);
+        let chat = self.cx.chat_with(turn, account);
         let row = self.joined_row(turn, chat, welcome, &list, own);
-        let was = self.contacts.people.get(&account).map(Person::state);
-        let known = self.contacts.people.get(&account).is_some_and(|person| person.list.is_some());
+        let was = self.cx.contacts.people.get(&account).map(Person::state);
+        let known = self.cx.contacts.people.get(&account).is_some_and(|person| person.list.is_some());
         let now = turn.wall();
-        let person = self.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
+        let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         if !own {
             person.row.state = ContactState::Active.stored();
             // It may be older than the one that they have given themselves in the conversation.
@@ -53,31 +53,31 @@ impl Engine {
         }
         person.dirty = true;
         // One that is from the past says nothing new.
-        let news = self.contacts.take_chain(turn, account, list)?;
+        let news = self.cx.contacts.take_chain(turn, account, list)?;
         if !own {
             if known && news.is_ok_and(|news| news != ChainNews::Known) {
                 turn.fact(Fact::ContactSentChain(account));
             }
-            self.note_labels(turn, account, &body.labels)?;
+            self.cx.take_labels(turn, account, &body.labels)?;
         }
         let entry = GroupEntry::new(group, live, row)?;
         if let Ok(sender) = DeviceId::from_bytes(&body.device) {
-            self.conversations.give_up_replaced(chat, sender, &welcome.replaces);
+            self.cx.conversations.give_up_replaced(chat, sender, &welcome.replaces);
         }
         self.add_group(turn, chat, entry)?;
-        self.read_logs(turn, group);
+        self.cx.read_logs(turn, group);
         if own {
             // Who made it has told them who we are.
             return Ok(Ok(()));
         }
-        let profile = Body::Profile(self.account.profile());
-        self.announce(turn, chat, profile);
+        let profile = Body::Profile(self.cx.account.profile());
+        self.cx.announce(turn, chat, profile);
         if was != Some(ContactState::Active) {
             turn.fact(Fact::ContactsChanged);
             turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
-            self.said_of(turn, account)?;
+            self.sync().said_of(turn, account)?;
         }
-        turn.delete(REQUESTS, &self.store.name("request", account.as_bytes()))?;
+        turn.delete(REQUESTS, &self.cx.store.name("request", account.as_bytes()))?;
         Ok(Ok(()))
     }
 
@@ -90,7 +90,7 @@ impl Engine {
         now_s: u64,
     ) -> Result<Option<(GroupId, LiveGroup, &'a Welcome)>, &'static str> {
         let account = list.account;
-        let known = self.contacts.people.get(&account);
+        let known = self.cx.contacts.people.get(&account);
         // A recovery brings a device back that somebody else had removed.
         let is_foreign = |sender: &DeviceId| known.is_some_and(|person| person.would_not_have(sender, list, now_s));
         if !own && DeviceId::from_bytes(&body.device).is_ok_and(|sender| is_foreign(&sender)) {
@@ -105,14 +105,14 @@ impl Engine {
         }
         let welcome = body.welcome.as_ref().ok_or("no welcome")?;
         let group = GroupId::try_from(&*welcome.group).map_err(|_| "no group id")?;
-        if self.conversations.groups.contains_key(&group) {
+        if self.cx.conversations.groups.contains_key(&group) {
             return Ok(None);
         }
-        let live = self.mls.join(&welcome.message).map_err(|error| {
+        let live = self.cx.mls.join(&welcome.message).map_err(|error| {
             tracing::warn!(%error, "a welcome cannot be used");
             "a welcome that cannot be used"
         })?;
-        let (me, members) = (self.account.id(), live.members());
+        let (me, members) = (self.cx.account.id(), live.members());
         let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
         if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
             return Err("a group with others in it");
@@ -123,7 +123,7 @@ impl Engine {
     /// The row of a group that was joined by a welcome.
     fn joined_row(&self, turn: &Turn<'_>, chat: ChatId, welcome: &Welcome, list: &DeviceChain, own: bool) -> GroupRow {
         let home = welcome.home.parse::<RendezvousAddr>().ok();
-        let is_own_home = |home: &RendezvousAddr| self.account.identity.homes.iter().any(|h| h.peer == home.peer);
+        let is_own_home = |home: &RendezvousAddr| self.cx.account.identity.homes.iter().any(|h| h.peer == home.peer);
         GroupRow {
             chat: chat.0.to_vec(),
             // Who made it has no home of its own: then its log is ours to open.

@@ -1,0 +1,317 @@
+//! Looking somebody up, claiming key packages, and making the conversation.
+
+use bytes::Bytes;
+use rand::RngExt;
+use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, RendezvousAddr};
+use starling_wire::{
+    Body,
+    inbox::{InboxBody, Welcome},
+    rendezvous::{Devices, RequestBody},
+};
+
+use super::Meeting;
+use crate::{
+    api::{
+        error::{Invalid, NotAllowed, Unreachable},
+        types::ContactState,
+    },
+    contacts::{
+        Person,
+        connect::{Connect, ConnectTarget},
+        pending::ContactPending,
+    },
+    conversation::{GroupEntry, group::GroupId},
+    limits::MAX_CONTACTS,
+    mls::Mls,
+    net::HomeId,
+    store::{GroupRow, REQUESTS, Reading, RequestRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+impl Meeting<'_> {
+    /// Starts an operation that makes an account a contact.
+    pub(crate) fn connect(&mut self, turn: &mut Turn<'_>, mut connect: Connect) -> Result<(), EngineError> {
+        let refuse = |turn: &mut Turn<'_>, connect: &mut Connect, error| {
+            if let Some(reply) = connect.reply.take() {
+                turn.reply(reply, Err(error));
+            }
+        };
+        if let ConnectTarget::Account(account) = connect.whom {
+            if account == self.cx.account.id() {
+                refuse(turn, &mut connect, Invalid::OwnAddress.into());
+                return Ok(());
+            }
+            let known = self.cx.contacts.people.get(&account).map(Person::state);
+            let has_group =
+                self.cx.conversations.direct_with(&account).is_some_and(|chat| self.cx.active_group(chat).is_some());
+            if known == Some(ContactState::Blocked) {
+                refuse(turn, &mut connect, NotAllowed::Blocked { name: None }.into());
+                return Ok(());
+            }
+            let asks_us =
+                turn.get::<RequestRow>(REQUESTS, &self.cx.store.name("request", account.as_bytes()))?.is_some();
+            if asks_us {
+                let accepted = self.accept(turn, account)?;
+                if let Some(reply) = connect.reply.take() {
+                    turn.reply(reply, accepted.map(|()| account));
+                }
+                return Ok(());
+            }
+            if matches!(known, Some(ContactState::Active | ContactState::Outgoing))
+                && has_group
+                && connect.reply.is_some()
+            {
+                if let Some(reply) = connect.reply.take() {
+                    turn.reply(reply, Ok(account));
+                }
+                return Ok(());
+            }
+        }
+        if self.cx.contacts.people.len() >= MAX_CONTACTS {
+            refuse(turn, &mut connect, NotAllowed::TooManyContacts { max: MAX_CONTACTS }.into());
+            return Ok(());
+        }
+        if connect.homes.is_empty() {
+            refuse(turn, &mut connect, Invalid::AddressWithoutRendezvous.into());
+            return Ok(());
+        }
+        let id = turn.fresh_id();
+        let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
+        self.cx.contacts.begin(id, connect);
+        turn.fact(Fact::ReachChanged);
+        for home in homes {
+            self.cx.contacts.connects_up(turn, self.cx.homes, home);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) -> Result<(), EngineError> {
+        let now_s = turn.agreed_ms() / 1000;
+        let Some(connect) = self.cx.contacts.connects.get(&id) else {
+            return Ok(());
+        };
+        let list = match DeviceChain::from_bytes(bytes) {
+            Ok(list) => list,
+            Err(error) => {
+                let problem = error.to_string();
+                self.cx.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
+                return Ok(());
+            }
+        };
+        if let ConnectTarget::Account(account) = connect.whom
+            && account != list.account
+        {
+            self.cx.contacts.connect_failed(turn, id, NotAllowed::ForeignDevices.into());
+            return Ok(());
+        }
+        if list.account == self.cx.account.id() {
+            self.cx.contacts.connect_failed(turn, id, Invalid::OwnAddress.into());
+            return Ok(());
+        }
+        let counts = match self.cx.contacts.people.get(&list.account).map(|person| person.check_chain(&list, now_s)) {
+            None => list.clone(),
+            Some(Ok(counts)) => counts,
+            Some(Err(refused)) => {
+                self.cx.contacts.refused_chain(turn, list.account, &list, refused)?;
+                let problem = refused.to_string();
+                self.cx.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
+                return Ok(());
+            }
+        };
+        if counts.head() != list.head() {
+            // What the server has is not all that counts.
+            let _ = self.cx.contacts.take_chain(turn, list.account, list)?;
+        }
+        let list = counts;
+        let Some(connect) = self.cx.contacts.connects.get_mut(&id) else { return Ok(()) };
+        let home = connect.homes[0].peer;
+        let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.id).collect();
+        if let ConnectTarget::Name(name) = &connect.whom {
+            connect.called.clone_from(name);
+        }
+        connect.whom = ConnectTarget::Account(list.account);
+        connect.list = Some(list);
+        connect.packages.clear();
+        connect.attempt += 1;
+        let attempt = connect.attempt;
+        let mut ours: Vec<DeviceId> = self.cx.account.other_devices().iter().map(|d| d.id).collect();
+        let up = |h: &&RendezvousAddr| self.cx.homes.servers.get(&h.peer).is_some_and(|h| h.hello.is_some());
+        let own_home = self.cx.account.identity.homes.iter().find(up).map(|h| h.peer);
+        if self.cx.account.identity.homes.iter().any(|h| h.peer == home) {
+            theirs.append(&mut ours);
+        }
+        let mut claims = vec![(home, theirs)];
+        claims.extend(own_home.filter(|_| !ours.is_empty()).map(|home| (home, ours)));
+        if let Some(connect) = self.cx.contacts.connects.get_mut(&id) {
+            connect.waiting = claims.len() as u32;
+        }
+        for (home, claimed) in claims {
+            let devices = claimed.iter().map(|d| Bytes::copy_from_slice(d.as_bytes())).collect();
+            let asked = ContactPending::KeyPackages(id, attempt, claimed);
+            self.cx.homes.request(turn, home, RequestBody::ClaimKeyPackages(Devices { devices }), asked);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn are_ours(&self, devices: &[DeviceId]) -> bool {
+        devices.iter().all(|d| self.cx.account.has_other(d))
+    }
+
+    /// Takes the key packages of some devices. Once those of all devices are there, creates the group and the inbox items with its welcome.
+    pub(crate) fn connect_packages(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: u64,
+        attempt: u32,
+        devices: &[DeviceId],
+        packages: Vec<Bytes>,
+    ) -> Result<(), EngineError> {
+        let Some(connect) = self.cx.contacts.connects.get_mut(&id).filter(|c| c.attempt == attempt) else {
+            return Ok(());
+        };
+        let fits = |(package, device): (Bytes, &DeviceId)| {
+            (Mls::device_of(&package) == Some(*device)).then_some((*device, package))
+        };
+        connect.packages.extend(packages.into_iter().zip(devices).filter_map(fits));
+        connect.waiting = connect.waiting.saturating_sub(1);
+        if connect.waiting > 0 {
+            return Ok(());
+        }
+        let Some(mut connect) = self.cx.contacts.end(id) else {
+            return Ok(());
+        };
+        turn.fact(Fact::ReachChanged);
+        let (Some(list), Some(own_list)) = (connect.list.take(), self.cx.account.identity.list.clone()) else {
+            return Ok(());
+        };
+        let account = list.account;
+        let (members, usable): (Vec<DeviceId>, Vec<Bytes>) = std::mem::take(&mut connect.packages).into_iter().unzip();
+        let group: GroupId = turn.rng().random();
+        let nobody = !members.iter().any(|d| list.device(d).is_some());
+        let made = if nobody { None } else { self.cx.mls.create(&group, &usable, turn.agreed_ms()).ok() };
+        let Some((live, welcome)) = made else {
+            if let Some(reply) = connect.reply.take() {
+                turn.reply(reply, Err(Unreachable::KeyPackages.into()));
+            }
+            return Ok(());
+        };
+        // The key packages show of which account each device is.
+        live.members().iter().for_each(|member| self.cx.contacts.owners.note_joined(&member.into()));
+        if let Err(error) = self.cx.contacts.check_devices(self.cx.account, &list) {
+            if let Some(reply) = connect.reply.take() {
+                turn.reply(reply, Err(NotAllowed::FalseAnswer { problem: error.to_string() }.into()));
+            }
+            return Ok(());
+        }
+        let chat = self.cx.chat_with(turn, account);
+        let home = self
+            .cx
+            .account
+            .identity
+            .homes
+            .first()
+            .or(connect.homes.first())
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let row = GroupRow {
+            chat: chat.0.to_vec(),
+            home: home.clone(),
+            ours: !self.cx.account.identity.homes.is_empty(),
+            updated_ms: turn.wall(),
+            ..GroupRow::default()
+        };
+        let entry = GroupEntry::new(group, live, row)?;
+        self.add_group(turn, chat, entry)?;
+
+        let theirs = list.devices.clone();
+        self.contact_connected(turn, &connect, list)?;
+        let body = InboxBody {
+            device_list: Bytes::copy_from_slice(own_list.as_bytes()),
+            device: Bytes::copy_from_slice(self.cx.account.device().as_bytes()),
+            name: self.cx.account.identity.row.name.clone(),
+            greeting: connect.greeting.clone(),
+            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.proof().0)).unwrap_or_default(),
+            welcome: Some(Welcome {
+                group: Bytes::copy_from_slice(&group),
+                message: welcome.into(),
+                home,
+                replaces: self.cx.conversations.given_up(chat),
+            }),
+            bot: self.cx.account.identity.row.bot,
+            labels: self.cx.labels_of(&self.cx.account.id()),
+            ..InboxBody::default()
+        };
+        let to = connect.homes.first().map(ToString::to_string).unwrap_or_default();
+        self.send_welcomes(turn, group, body, &members, (account, &theirs), &to)?;
+        self.cx.read_logs(turn, group);
+        let profile = Body::Profile(self.cx.account.profile());
+        self.cx.announce(turn, chat, profile);
+        if let Some(reply) = connect.reply.take() {
+            turn.reply(reply, Ok(account));
+        }
+        Ok(())
+    }
+
+    /// Stores the account that a group was created with as a contact, with its devices.
+    fn contact_connected(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connect: &Connect,
+        list: DeviceChain,
+    ) -> Result<(), EngineError> {
+        let account = list.account;
+        let known = self.cx.contacts.people.contains_key(&account);
+        let (now, said_ms) = (turn.wall(), turn.agreed_ms());
+        let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
+        if !known {
+            // The name until their profile arrives.
+            let short = || account.to_string()[..8].to_owned();
+            person.row.name = Some(connect.called.clone()).filter(|name| !name.is_empty()).unwrap_or_else(short);
+            person.row.found_as.clone_from(&connect.called);
+        }
+        if !known || person.state() == ContactState::Removed {
+            person.row.state = ContactState::Outgoing.stored();
+            person.row.said_ms = said_ms;
+        }
+        if !connect.alias.is_empty() {
+            person.row.alias.clone_from(&connect.alias);
+        }
+        person.dirty = true;
+        // Checked at the lookup; a newer chain may have arrived since.
+        let _ = self.cx.contacts.take_chain(turn, account, list)?;
+        turn.fact(Fact::ContactsChanged);
+        // This also accepts a request of theirs.
+        turn.delete(REQUESTS, &self.cx.store.name("request", account.as_bytes()))?;
+        Ok(())
+    }
+
+    /// Queues the welcome of a new group for the inboxes of a contact's devices, and for those of our own other devices.
+    fn send_welcomes(
+        &mut self,
+        turn: &mut Turn<'_>,
+        group: GroupId,
+        body: InboxBody,
+        members: &[DeviceId],
+        (account, theirs): (AccountId, &[DeviceEntry]),
+        to: &str,
+    ) -> Result<(), EngineError> {
+        for device in theirs.iter().filter(|d| members.contains(&d.id)) {
+            self.cx.leave_parcel(turn, device, group, &body, account, to)?;
+        }
+        let own = InboxBody {
+            known: Some(self.sync().known(turn, account)),
+            token: Bytes::new(),
+            greeting: String::new(),
+            ..body
+        };
+        let (me, our_home) = (self.cx.account.id(), self.cx.account.identity.homes.first().map(ToString::to_string));
+        if let Some(home) = our_home {
+            for device in self.cx.account.other_devices() {
+                let member = members.contains(&device.id);
+                let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
+                self.cx.leave_parcel(turn, &device, group, &own, me, &home)?;
+            }
+        }
+        Ok(())
+    }
+}

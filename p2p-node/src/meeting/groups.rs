@@ -1,0 +1,75 @@
+//! The groups of direct conversations: another one where none fits.
+
+use starling_keys::{AccountId, RendezvousAddr};
+
+use super::Meeting;
+use crate::{
+    api::types::ChatId,
+    contacts::connect::{Connect, ConnectTarget},
+    conversation::{GroupEntry, GroupState, group_store},
+    turn::{EngineError, Turn},
+};
+
+impl Meeting<'_> {
+    /// Makes a new group with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
+    /// devices have changed.
+    pub(crate) fn regroup(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let pending: Vec<AccountId> = self
+            .cx
+            .contacts
+            .connects
+            .values()
+            .filter_map(|c| if let ConnectTarget::Account(account) = c.whom { Some(account) } else { None })
+            .collect();
+        let mut missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
+            .cx
+            .contacts
+            .people
+            .iter()
+            .filter(|(account, person)| person.is_linked() && !pending.contains(account))
+            .map(|(account, person)| (*account, person.homes()))
+            .filter(|(_, homes)| !homes.is_empty())
+            .collect();
+        missing.retain(|(account, _)| {
+            let chat = self.cx.chat_with(turn, *account);
+            let (conversations, cx) = self.cx.conversing();
+            conversations.wants_group(turn, cx.dir, chat)
+        });
+        for (account, homes) in missing {
+            self.connect(turn, Connect::to(ConnectTarget::Account(account), homes, turn.now() + 86_400_000))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        group: (GroupEntry, GroupState),
+    ) -> Result<(), EngineError> {
+        let entry = &group.0;
+        let id = entry.id;
+        tracing::debug!(
+            group = id[0],
+            members = entry.members.len(),
+            confirmed = entry.row.confirmed,
+            ours = entry.row.ours,
+            "a conversation has another group"
+        );
+        self.cx.conversations.insert_group(group);
+        let Some(state) = self.cx.conversations.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        state.row.groups.push(id.to_vec());
+        state.dirty = true;
+        for old in self.cx.conversations.surplus_groups(self.cx.directory(), chat) {
+            group_store::delete(turn, &old)?;
+            self.cx.conversations.remove_group(self.cx.mls, &old);
+            if let Some(state) = self.cx.conversations.chats.get_mut(&chat) {
+                state.row.groups.retain(|g| g[..] != old);
+            }
+        }
+        self.cx.conversations.regroup.look = true;
+        self.cx.renew_outbox(turn, chat)
+    }
+}

@@ -1,0 +1,24 @@
+//! How somebody becomes a contact and how they cease to be one: addresses and invites, requests, and the groups of direct conversations.
+
+mod commands;
+mod connect;
+mod decisions;
+mod find;
+mod groups;
+mod invites;
+mod join;
+mod pending;
+mod requests;
+
+use crate::{sync::AccountSync, views::Views};
+
+/// Makes contacts, and conversations with them.
+pub struct Meeting<'a> {
+    pub cx: Views<'a>,
+}
+
+impl Meeting<'_> {
+    fn sync(&mut self) -> AccountSync<'_> {
+        AccountSync { cx: self.cx.reborrow() }
+    }
+}
