@@ -1,24 +1,21 @@
 //! Short codes: a key exchange with a weak secret over a rendezvous, which ends in an invite, or in another device of our account.
 
 use bytes::Bytes;
-use prost::Message as _;
-use starling_keys::{AccountId, CodeExchange, Invite, InviteToken, MAX_DEVICES, RendezvousAddr, ShortCode, StorageKey};
+use starling_keys::{AccountId, CodeExchange, InviteToken, RendezvousAddr, ShortCode, StorageKey};
 use starling_wire::{
-    limits::{CODE_FAILURES, CODE_LIFETIME_S},
+    limits::CODE_FAILURES,
     rendezvous::{CodeMessage, Refusal, RequestBody},
 };
 
 use super::{
     Account,
-    link::{Joiner, OFFER, look_up_joined},
+    link::{Joiner, look_up_joined},
 };
-use crate::api::error::{CodePurpose, Invalid, NodeError, NotAllowed, NotFound, Unreachable};
+use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     account::pending::AccountPending,
     api::Reply,
     api::types::TransientEvent,
-    contacts::connect::{Connect, ConnectTarget},
-    engine::Engine,
     home::Homes,
     home::Pending,
     limits::{LINK_TIMEOUT_MS, REACH_TIMEOUT_MS},
@@ -36,7 +33,7 @@ pub struct OpenCode {
     pub token: Option<InviteToken>,
     pub attempts: u32,
     /// The key exchanges of those who have tried to link a device, by their messages.
-    exchanges: Vec<(Bytes, StorageKey)>,
+    pub exchanges: Vec<(Bytes, StorageKey)>,
     pub expires_ms: u64,
     /// Until when a place at the rendezvous is waited for.
     pub gives_up_at: u64,
@@ -50,19 +47,19 @@ pub struct UsedCode {
     pub home: RendezvousAddr,
     pub exchange: Option<CodeExchange>,
     /// Our message in that exchange.
-    pake: Bytes,
+    pub pake: Bytes,
     pub gives_up_at: u64,
     pub reply: Option<CodeReply>,
 }
 
 impl OpenCode {
     /// How many attempts are answered: who links a device gets no second one.
-    fn attempts_answered(&self) -> u32 {
+    pub(crate) fn attempts_answered(&self) -> u32 {
         if self.token.is_some() { CODE_FAILURES } else { 1 }
     }
 
     /// The key that was exchanged with whose message this was.
-    pub(super) fn exchange(&self, pake: &[u8]) -> Option<&StorageKey> {
+    pub(crate) fn exchange(&self, pake: &[u8]) -> Option<&StorageKey> {
         self.exchanges.iter().find(|(theirs, _)| theirs == pake).map(|(_, key)| key)
     }
 }
@@ -76,7 +73,7 @@ pub enum CodeReply {
 }
 
 /// Under what an invite is sealed with the key of a code.
-const INVITE: &[u8] = b"invite";
+pub(crate) const INVITE: &[u8] = b"invite";
 
 impl Account {
     /// A server is gone: it has forgotten the places of our short codes.
@@ -127,7 +124,7 @@ impl Account {
     }
 
     /// A server has given a code of ours its place.
-    pub(super) fn code_opened(&mut self, turn: &mut Turn<'_>, id: u64, place: u32) {
+    pub(crate) fn code_opened(&mut self, turn: &mut Turn<'_>, id: u64, place: u32) {
         if let Some(open) = self.codes.iter_mut().find(|c| c.id == id) {
             let for_device = open.token.is_none();
             let code = if for_device { ShortCode::generate_for_device(place) } else { ShortCode::generate(place) };
@@ -162,7 +159,7 @@ impl Account {
     }
 
     /// Ends a code that we gave.
-    pub(super) fn end_code_numbered(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, id: u64, used: bool) {
+    pub(crate) fn end_code_numbered(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, id: u64, used: bool) {
         if let Some(at) = self.codes.iter().position(|c| c.id == id) {
             let code = self.codes.remove(at);
             self.end_code(turn, homes, &code, used);
@@ -185,7 +182,7 @@ impl Account {
     }
 
     /// Who has opened a code does not wait for it any more.
-    pub(super) fn withdraw_code(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, code: &str) {
+    pub(crate) fn withdraw_code(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, code: &str) {
         let is_it = |open: &&OpenCode| open.code.as_ref().is_some_and(|c| c.to_string() == code);
         // A device that was let in is waited for: it is in the chain.
         if let Some(id) = self.codes.iter().find(is_it).map(|open| open.id)
@@ -287,7 +284,7 @@ impl UsedCode {
 impl Account {
     /// The other side of a code has offered its account, or has answered.
     #[allow(clippy::too_many_arguments, reason = "the parts of one step")]
-    fn on_join_message(
+    pub(crate) fn on_join_message(
         &mut self,
         turn: &mut Turn<'_>,
         homes: &mut Homes,
@@ -320,146 +317,6 @@ impl Account {
         }
         used.reply = Some(CodeReply::Account(joiner));
         self.used_codes.push(used);
-        Ok(())
-    }
-}
-
-impl Engine {
-    /// Opens a code: for somebody to become a contact, or for another device to join our account.
-    pub(crate) fn open_code(
-        &mut self,
-        turn: &mut Turn<'_>,
-        for_device: bool,
-        reply: Reply<String>,
-    ) -> Result<(), EngineError> {
-        let home = self.account.identity.homes.first().map(|h| h.peer);
-        let Some(home) = home else {
-            turn.reply(reply, Err(Invalid::CodeWithoutHome.into()));
-            return Ok(());
-        };
-        let expires_ms = turn.now() + CODE_LIFETIME_S * 1000;
-        if for_device && self.account.other_devices().len() + 1 >= MAX_DEVICES {
-            turn.reply(reply, Err(NotAllowed::TooManyDevices { max: MAX_DEVICES }.into()));
-            return Ok(());
-        }
-        if for_device && !self.account.is_admin() {
-            turn.reply(reply, Err(NotAllowed::NotAdmin.into()));
-            return Ok(());
-        }
-        if for_device && self.counters.row.snapshot_owed {
-            // Its first look at our contacts comes soon.
-            self.account.snapshot_due = Some(turn.now());
-        }
-        let token = if for_device {
-            None
-        } else {
-            self.meeting().new_invite(turn, 1, turn.wall() / 1000 + CODE_LIFETIME_S)?.token
-        };
-        let id = turn.fresh_id();
-        let gives_up_at = turn.now() + REACH_TIMEOUT_MS;
-        let reply = Some(reply);
-        self.account.codes.push(OpenCode {
-            id,
-            home,
-            code: None,
-            token,
-            attempts: 0,
-            exchanges: Vec::new(),
-            expires_ms,
-            gives_up_at,
-            reply,
-        });
-        self.account.codes_up(turn, &mut self.homes, home);
-        Ok(())
-    }
-
-    /// Answers an attempt at a code of ours: with an invite, or with the account that a device may ask to join.
-    fn answer_attempt(&mut self, turn: &mut Turn<'_>, home: HomeId, id: u64, message: &CodeMessage) {
-        let offer = self.account.link_offer();
-        let Some(open) = self.account.codes.iter_mut().find(|c| c.id == id) else { return };
-        open.attempts += 1;
-        let (place, attempt) = (message.place, message.attempt);
-        if open.attempts > open.attempts_answered() {
-            // Who tries hears at once that it is of no use.
-            let nothing = CodeMessage { place, attempt, ..CodeMessage::default() };
-            self.homes.request(turn, home, RequestBody::CodeReply(nothing), Pending::Nothing);
-            return;
-        }
-        let Some(code) = open.code.clone() else { return };
-        let exchange = CodeExchange::start(&code);
-        let pake = Bytes::copy_from_slice(exchange.message());
-        let Ok(key) = exchange.finish(&message.pake) else { return };
-        let sealed = match open.token.clone() {
-            Some(token) => key.seal(INVITE, self.account.own_invite(Some(token)).to_string().as_bytes()),
-            None => {
-                let sealed = key.seal(OFFER, &offer.encode_to_vec());
-                open.exchanges.push((message.pake.clone(), key));
-                sealed
-            }
-        };
-        let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
-        self.homes.request(turn, home, RequestBody::CodeReply(reply), Pending::Nothing);
-    }
-
-    /// A step of a short code: an attempt at ours, or the answer to our attempt.
-    pub(crate) fn on_code(
-        &mut self,
-        turn: &mut Turn<'_>,
-        home: HomeId,
-        message: &CodeMessage,
-    ) -> Result<(), EngineError> {
-        let ours = self
-            .account
-            .codes
-            .iter_mut()
-            .find(|c| c.home == home && c.code.as_ref().is_some_and(|code| code.place == message.place));
-        if let Some(open) = ours {
-            let (id, for_device) = (open.id, open.token.is_none());
-            if message.sealed.is_empty() {
-                self.answer_attempt(turn, home, id, message);
-                return Ok(());
-            }
-            if for_device && open.exchange(&message.pake).is_some() {
-                self.account.on_link_request(turn, id, home, message);
-                return Ok(());
-            }
-        }
-        let Some(at) =
-            self.account.used_codes.iter().position(|c| c.home.peer == home && c.code.place == message.place)
-        else {
-            return Ok(());
-        };
-        let mut used = self.account.used_codes.remove(at);
-        let key = used.exchange.take().and_then(|exchange| exchange.finish(&message.pake).ok());
-        let Some(reply) = used.reply.take() else { return Ok(()) };
-        let opens = |context: &[u8]| key.as_ref().and_then(|key| key.open(context, &message.sealed).ok());
-        let wrong = |wanted: CodePurpose, other: CodePurpose, misused: bool| {
-            NodeError::NotAllowed(if misused { NotAllowed::CodeIsFor(other) } else { NotAllowed::WrongCode(wanted) })
-        };
-        let reply = match reply {
-            CodeReply::Contact(reply) => reply,
-            CodeReply::Account(joiner) => {
-                let misused = opens(INVITE).is_some();
-                let error = wrong(CodePurpose::Device, CodePurpose::Contact, misused);
-                return self.account.on_join_message(turn, &mut self.homes, used, joiner, key, message, error);
-            }
-        };
-        let opened = opens(INVITE);
-        let misused = opened.is_none() && opens(OFFER).is_some();
-        let invite = opened.and_then(|link| std::str::from_utf8(&link).ok()?.parse::<Invite>().ok());
-        let Some(invite) = invite else {
-            turn.reply(reply, Err(wrong(CodePurpose::Contact, CodePurpose::Device, misused)));
-            return Ok(());
-        };
-        let until = turn.now() + REACH_TIMEOUT_MS;
-        let connect = Connect {
-            token: invite.token,
-            reply: Some(reply),
-            ..Connect::to(ConnectTarget::Account(invite.address.account), invite.address.homes, until)
-        };
-        if let Err(error) = self.meeting().connect(turn, connect) {
-            tracing::error!(%error, "cannot use a code");
-        }
         Ok(())
     }
 }

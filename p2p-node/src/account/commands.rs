@@ -3,18 +3,13 @@
 use starling_keys::{DeviceId, RendezvousAddr, chain::Rights};
 
 use super::{
-    codes::CodeReply,
-    link::{AccountLink, Joiner, NewDevice},
+    link::{AccountLink, NewDevice},
     recovery::Recovery,
 };
 use crate::api::error::{Invalid, NodeError};
-use crate::{
-    api::{
-        Reply, fail,
-        types::{ChatId, Device},
-    },
-    engine::Engine,
-    turn::{EngineError, Turn},
+use crate::api::{
+    Reply, fail,
+    types::{ChatId, Device},
 };
 
 /// A command about the account. Each is a method of `Node`, documented there.
@@ -123,73 +118,6 @@ impl AccountCommand {
             | Self::SetUsername(_, reply)
             | Self::SetHomes { reply, .. } => fail(reply, error),
         }
-    }
-}
-
-impl Engine {
-    pub(crate) fn on_account_command(
-        &mut self,
-        turn: &mut Turn<'_>,
-        command: AccountCommand,
-    ) -> Result<(), EngineError> {
-        match command {
-            AccountCommand::OpenCode(for_device, reply) => self.open_code(turn, for_device, reply)?,
-            AccountCommand::CloseCode(code, reply) => {
-                self.account.withdraw_code(turn, &mut self.homes, &code);
-                turn.reply(reply, Ok(()));
-            }
-            AccountCommand::AnswerLink { device, rights, history, reply } => {
-                self.account.answer_link(turn, &mut self.homes, device, (rights, history), reply)
-            }
-            AccountCommand::Describe { name, kind, reply } => {
-                let described = self.sync().describe_device(turn, &name, &kind)?;
-                turn.reply(reply, described);
-            }
-            AccountCommand::SetRights { device, rights, reply } => {
-                self.account.set_rights(turn, &mut self.homes, device, rights, reply)
-            }
-            AccountCommand::JoinAccount { code, home, device, name, kind, asked, reply } => match code.parse() {
-                Ok(code) => {
-                    let joiner = CodeReply::Account(Box::new(Joiner::new(*device, (name, kind), asked, reply)));
-                    self.account.use_code(turn, &mut self.homes, code, Some(home), joiner);
-                }
-                Err(error) => turn.reply(reply, Err(Invalid::Code(error).into())),
-            },
-            AccountCommand::ResumeJoin(reply) => self.account.resume_join(turn, &mut self.homes, reply)?,
-            AccountCommand::Devices(reply) => {
-                let devices = self.device_list();
-                turn.reply(reply, Ok(devices));
-            }
-            AccountCommand::RemoveDevice(device, reply) => {
-                self.account.remove_device(turn, &mut self.homes, device, reply)
-            }
-            AccountCommand::Recovery(reply) => {
-                let recovery = self.account.recovery();
-                turn.reply(reply, recovery);
-            }
-            AccountCommand::Recover(chain, reply) => self.recover(turn, &chain, reply),
-            AccountCommand::SetPrivacy { last_seen, receipts, typing, reply } => {
-                let now = self.sync().set_privacy(turn, last_seen, receipts, typing)?;
-                turn.reply(reply, Ok(now));
-            }
-            AccountCommand::SetName(name, reply) => {
-                let result = match checked_name(&name) {
-                    Ok(name) => Ok(self.sync().set_name(turn, &name)?),
-                    Err(error) => Err(error),
-                };
-                turn.reply(reply, result);
-            }
-            AccountCommand::SetDraft { chat, text, reply } => {
-                let set = self.sync().set_draft(turn, chat, &text)?;
-                turn.reply(reply, set);
-            }
-            AccountCommand::SetUsername(name, reply) => self.account.claim_name(turn, &mut self.homes, name, reply),
-            AccountCommand::SetHomes { homes, token, reply } => {
-                self.set_homes(turn, homes, token)?;
-                turn.reply(reply, Ok(()));
-            }
-        }
-        Ok(())
     }
 }
 

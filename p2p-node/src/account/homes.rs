@@ -4,14 +4,11 @@ use starling_keys::RendezvousAddr;
 
 use super::Account;
 use crate::{
-    api::types::TransientEvent,
-    conversation::{GroupEntry, group::GroupId},
-    engine::Engine,
     home::Homes,
     limits::{LEFT_HOME_MS, MAX_LEFT_HOMES},
     net::HomeId,
-    store::{HomesRow, LeftHomeRow, META},
-    turn::{EngineError, Fact, Turn},
+    store::LeftHomeRow,
+    turn::{Fact, Turn},
 };
 
 impl Account {
@@ -53,52 +50,5 @@ impl Account {
             self.own_devices.changes().left_homes.retain(|l| l.until_ms >= now);
             turn.fact(Fact::ReachChanged);
         }
-    }
-}
-
-impl Engine {
-    /// Moves to other home servers. Contacts are notified; conversations whose logs we keep elsewhere get a new group at the new home.
-    pub(super) fn set_homes(
-        &mut self,
-        turn: &mut Turn<'_>,
-        homes: Vec<RendezvousAddr>,
-        token: String,
-    ) -> Result<(), EngineError> {
-        turn.put(META, b"homes", &HomesRow { homes: homes.iter().map(ToString::to_string).collect() })?;
-        let moved = homes != self.account.identity.homes;
-        let before = std::mem::replace(&mut self.account.identity.homes, homes);
-        self.account.identity.row.registration_token = token;
-        self.account.identity.dirty = true;
-        for (id, state) in &mut self.homes.servers {
-            state.own = self.account.identity.homes.iter().any(|h| h.peer == *id);
-            if state.own {
-                state.problem = None;
-            }
-        }
-        turn.set_home_offset(self.homes.clock_offset());
-        turn.fact(Fact::ReachChanged);
-        let now = self.account.identity.homes.clone();
-        let renewed =
-            moved && self.account.change_chain(turn, |chain, key, time| chain.set_homes(key, time, &now)).is_ok();
-        if renewed {
-            self.sync().tell_other_devices(turn, None)?;
-            self.sync().tell_list(turn);
-            self.meeting().renew_invites(turn)?;
-            let elsewhere = |g: &GroupEntry| {
-                let home = self.conversations.home_address(g);
-                g.row.ours
-                    && !g.row.dead
-                    && !home.is_some_and(|h| self.account.identity.homes.iter().any(|m| m.peer == h.peer))
-            };
-            let left: Vec<GroupId> =
-                self.conversations.groups.values().filter(|g| elsewhere(g)).map(|g| g.id).collect();
-            for group in left {
-                self.conversations.abandon_group(turn, group);
-            }
-            self.account.leave_homes(turn, &mut self.homes, before);
-        }
-        self.account.publish_at_homes(turn, &mut self.homes);
-        turn.live(TransientEvent::Net);
-        Ok(())
     }
 }

@@ -23,19 +23,18 @@ use crate::{
     api::{
         Reply,
         error::{NodeError, NotAllowed, NotFound},
-        types::{DurableEventKind, TransientEvent},
+        types::TransientEvent,
     },
-    engine::Engine,
     home::{Homes, Pending},
     limits::LINK_TIMEOUT_MS,
     mls::{GroupError, seal_keys},
     net::HomeId,
     store::{JoiningRow, META, Reading},
-    turn::{EngineError, Fact, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// Under what each step is sealed with the key of a code: one is not taken for another.
-pub(super) const OFFER: &[u8] = b"link offer";
+pub(crate) const OFFER: &[u8] = b"link offer";
 const REQUEST: &[u8] = b"link request";
 const ANSWER: &[u8] = b"link answer";
 
@@ -89,19 +88,19 @@ pub struct AccountLink {
 
 /// A device that asks over a code that we gave, and its channel.
 pub struct Candidate {
-    pub(super) code: u64,
+    pub code: u64,
     home: HomeId,
     place: u32,
     attempt: u64,
     key: StorageKey,
-    joining: Joining,
-    label: DeviceLabel,
+    pub joining: Joining,
+    pub label: DeviceLabel,
     /// Who waits for it to be on the chain at a home, once the user has agreed.
-    agreed: Option<Reply<()>>,
+    pub agreed: Option<Reply<()>>,
     /// A home has the chain with it: it waits for a snapshot that it can read.
-    listed: bool,
+    pub listed: bool,
     /// It may copy the history of this device.
-    history: bool,
+    pub history: bool,
 }
 
 #[cfg(test)]
@@ -258,7 +257,7 @@ fn offered(offer: &LinkOffer, chain: DeviceChain) -> AccountLink {
 
 impl Account {
     /// What whoever has a code for a device is shown of the account.
-    pub(super) fn link_offer(&self) -> LinkOffer {
+    pub(crate) fn link_offer(&self) -> LinkOffer {
         LinkOffer {
             account: Bytes::copy_from_slice(self.id().as_bytes()),
             name: self.identity.row.name.clone(),
@@ -269,7 +268,7 @@ impl Account {
     }
 
     /// A device that has asked to join in an earlier run goes on.
-    pub(super) fn resume_join(
+    pub(crate) fn resume_join(
         &mut self,
         turn: &mut Turn<'_>,
         homes: &mut Homes,
@@ -296,7 +295,7 @@ impl Account {
     }
 
     /// A device asks over a code of ours: the user is to say whether it may join.
-    pub(super) fn on_link_request(&mut self, turn: &mut Turn<'_>, code: u64, home: HomeId, message: &CodeMessage) {
+    pub(crate) fn on_link_request(&mut self, turn: &mut Turn<'_>, code: u64, home: HomeId, message: &CodeMessage) {
         let exchange = self.codes.iter().find(|c| c.id == code).and_then(|c| c.exchange(&message.pake));
         let Some((key, plain)) = exchange.and_then(|key| Some((key.clone(), key.open(REQUEST, &message.sealed).ok()?)))
         else {
@@ -345,7 +344,7 @@ impl Account {
     }
 
     /// The user answers a device that asks. Ready when a home has the chain with it.
-    pub(super) fn answer_link(
+    pub(crate) fn answer_link(
         &mut self,
         turn: &mut Turn<'_>,
         homes: &mut Homes,
@@ -374,7 +373,13 @@ impl Account {
         }
     }
 
-    fn answer_candidate(&self, turn: &mut Turn<'_>, homes: &mut Homes, candidate: &Candidate, answer: &LinkAnswer) {
+    pub(crate) fn answer_candidate(
+        &self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        candidate: &Candidate,
+        answer: &LinkAnswer,
+    ) {
         let sealed = candidate.key.seal(ANSWER, &answer.encode_to_vec()).into();
         let (place, attempt) = (candidate.place, candidate.attempt);
         let message = CodeMessage { place, attempt, sealed, pake: Bytes::new() };
@@ -397,7 +402,7 @@ impl Account {
     }
 
     /// What a device gets that has joined.
-    fn link_answer(&self, chain: &DeviceChain, history: u64) -> LinkAnswer {
+    pub(crate) fn link_answer(&self, chain: &DeviceChain, history: u64) -> LinkAnswer {
         LinkAnswer {
             agreed: true,
             length: chain.len(),
@@ -412,7 +417,7 @@ impl Account {
     }
 
     /// A home shows the chain of the account that this device joins.
-    pub(super) fn on_joined_chain(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
+    pub(crate) fn on_joined_chain(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
         let Some(UsedCode { reply: Some(CodeReply::Account(joiner)), .. }) = self.take_used(turn, id) else {
             return;
         };
@@ -427,42 +432,4 @@ pub(super) fn look_up_joined(turn: &mut Turn<'_>, homes: &mut Homes, used: &mut 
     used.gives_up_at = turn.now() + LINK_TIMEOUT_MS;
     let ask = RequestBody::LookUp(Bytes::copy_from_slice(account.as_bytes()));
     homes.request(turn, used.home.peer, ask, AccountPending::JoinedChain(used.id));
-}
-
-impl Engine {
-    /// A home has our chain: devices that were added to it are to find what the account knows.
-    pub(super) fn note_listed(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let Some(chain) = self.account.list().cloned() else { return Ok(()) };
-        let mut news = Vec::new();
-        for candidate in self.account.candidates.iter_mut().filter(|c| c.agreed.is_some() && !c.listed) {
-            candidate.listed = chain.device(&candidate.joining.device).is_some();
-            news.extend(Some(candidate.label.clone()).filter(|_| candidate.listed));
-        }
-        if !news.is_empty() {
-            let account = self.account.id();
-            self.views().take_labels(turn, account, &news)?;
-            self.account.snapshot_soon(turn, &mut self.counters);
-            self.account.snapshot_due = Some(turn.now());
-        }
-        Ok(())
-    }
-
-    /// A home has a snapshot that the devices can read that were added: they hear that they belong to the account.
-    pub(super) fn answer_listed(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let Some(chain) = self.account.list().cloned() else { return Ok(()) };
-        let account = self.account.id();
-        for mut candidate in self.account.candidates.extract_if(.., |c| c.listed).collect::<Vec<_>>() {
-            let history = if candidate.history { self.history.give(turn, candidate.joining.device) } else { 0 };
-            let answer = self.account.link_answer(&chain, history);
-            self.account.answer_candidate(turn, &mut self.homes, &candidate, &answer);
-            self.account.end_code_numbered(turn, &mut self.homes, candidate.code, true);
-            let device = candidate.joining.device;
-            turn.account_news(DurableEventKind::DeviceLinked, account, &device.to_string())?;
-            turn.fact(Fact::OwnDeviceAdded(device));
-            if let Some(reply) = candidate.agreed.take() {
-                turn.reply(reply, Ok(()));
-            }
-        }
-        Ok(())
-    }
 }

@@ -1,17 +1,9 @@
 //! What the account has asked of rendezvous servers.
 
-use bytes::Bytes;
-use starling_wire::SettingKind;
-use starling_wire::rendezvous::{Refusal, RequestBody, ResponseBody};
+use starling_wire::rendezvous::{Refusal, RequestBody};
 
 use super::Account;
-use crate::{
-    engine::Engine,
-    home::Homes,
-    home::Refused,
-    net::HomeId,
-    turn::{EngineError, Turn},
-};
+use crate::{home::Homes, home::Refused, turn::Turn};
 
 pub use crate::home::AccountPending;
 
@@ -57,42 +49,6 @@ impl Account {
             | AccountPending::OpenCode(_)
             | AccountPending::TryCode(_)
             | AccountPending::JoinedChain(_) => {}
-        }
-    }
-}
-
-impl Engine {
-    pub(crate) fn on_account_answer(
-        &mut self,
-        turn: &mut Turn<'_>,
-        home: HomeId,
-        pending: AccountPending,
-        answer: ResponseBody,
-    ) -> Result<(), EngineError> {
-        match (pending, answer) {
-            (AccountPending::Publish(head), ResponseBody::Done(_)) => self.on_registered(turn, home, head),
-            (AccountPending::OwnList, ResponseBody::DeviceList(bytes)) => self.on_looked_up(turn, home, &bytes),
-            (AccountPending::Username(name), ResponseBody::Done(_)) => {
-                self.sync().set(turn, SettingKind::Username, None, Bytes::copy_from_slice(name.as_bytes()))?;
-                if self.account.username_claimed(turn, name) {
-                    self.sync().announce_profile(turn);
-                }
-                Ok(())
-            }
-            (AccountPending::KeyPackages { filled }, ResponseBody::KeyPackagesLeft(left)) => {
-                self.on_packages_left(turn, home, left, filled)
-            }
-            (AccountPending::Snapshot, ResponseBody::Snapshot(snapshot)) => self.on_snapshot(turn, home, &snapshot),
-            (AccountPending::PutSnapshot, ResponseBody::Done(_)) => self.snapshot_stored(turn),
-            (AccountPending::JoinedChain(id), ResponseBody::DeviceList(bytes)) => {
-                self.account.on_joined_chain(turn, id, &bytes);
-                Ok(())
-            }
-            (AccountPending::OpenCode(id), ResponseBody::CodePlace(place)) => {
-                self.account.code_opened(turn, id, place);
-                Ok(())
-            }
-            _ => Ok(()),
         }
     }
 }

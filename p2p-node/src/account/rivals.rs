@@ -1,20 +1,9 @@
 //! Histories of our account that do not count: what a removed device has written later, and a home that keeps to it.
 
-use starling_keys::{
-    DeviceChain,
-    chain::{Age, LateRemoval},
-};
+use starling_keys::{DeviceChain, chain::Age};
 
 use super::Account;
-use crate::{
-    api::types::{DurableEventKind, RefusedRemoval, TransientEvent},
-    engine::Engine,
-    home::Homes,
-    limits::{MAX_REFUSED_REMOVALS, OTHER_HISTORY_AGAIN_MS},
-    net::HomeId,
-    store::RefusedRow,
-    turn::{EngineError, Turn},
-};
+use crate::{api::types::TransientEvent, home::Homes, limits::OTHER_HISTORY_AGAIN_MS, net::HomeId, turn::Turn};
 
 /// The problem of a home whose chain of our account contradicts the one that counts here.
 const OTHER_HISTORY: &str = "it has another history of this account's devices, which a removed device may have written: `starling device recover` \
@@ -22,37 +11,18 @@ const OTHER_HISTORY: &str = "it has another history of this account's devices, w
 
 impl Account {
     /// Whether somebody who has only heard of `theirs` takes ours: a home with another history keeps that.
-    pub(super) fn would_teach(&self, theirs: &DeviceChain) -> bool {
+    pub(crate) fn would_teach(&self, theirs: &DeviceChain) -> bool {
         let counts = |ours: &DeviceChain| theirs.reconcile(ours, Age::default()).is_ok_and(|c| c.head() == ours.head());
         self.list().is_some_and(counts)
     }
 
     /// A server keeps to another history of our account, which does not count here.
-    pub(super) fn has_another_history(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+    pub(crate) fn has_another_history(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
         if let Some(state) = homes.servers.get_mut(&home) {
             state.problem = Some(OTHER_HISTORY.into());
         }
         homes.retry_at(home, turn.now() + OTHER_HISTORY_AGAIN_MS);
         self.list_not_published(turn, OTHER_HISTORY);
         turn.live(TransientEvent::Net);
-    }
-}
-
-impl Engine {
-    /// A device that was removed has tried to remove others: the user is warned of it, once.
-    pub(super) fn warn_of_late(&mut self, turn: &mut Turn<'_>, late: &[LateRemoval]) -> Result<(), EngineError> {
-        for LateRemoval { by, device } in late {
-            let row = RefusedRow { by: by.as_bytes().to_vec(), device: device.as_bytes().to_vec() };
-            if self.account.own_devices.changes.refused.contains(&row) {
-                continue;
-            }
-            tracing::warn!("a device that was removed from our account has tried to remove another");
-            let refused = &mut self.account.own_devices.changes().refused;
-            refused.truncate(MAX_REFUSED_REMOVALS - 1);
-            refused.insert(0, row);
-            let refused = RefusedRemoval { by: *by, device: *device };
-            turn.account_news(DurableEventKind::DeviceRefused, self.account.id(), &refused.to_string())?;
-        }
-        Ok(())
     }
 }

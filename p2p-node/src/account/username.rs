@@ -12,7 +12,7 @@ use crate::{api::Reply, home::Homes, home::Refused, turn::Turn};
 
 impl Account {
     /// Asks our homes for a user name; it is ours when one of them says so.
-    pub(super) fn claim_name(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, name: String, reply: Reply<()>) {
+    pub(crate) fn claim_name(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, name: String, reply: Reply<()>) {
         let ours: Vec<_> = homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
         if !is_username(&name) {
             return turn.reply(reply, Err(Invalid::Username { given: name }.into()));
@@ -30,7 +30,7 @@ impl Account {
     }
 
     /// A home has given us the user name; whether it is a new one.
-    pub(super) fn username_claimed(&mut self, turn: &mut Turn<'_>, name: String) -> bool {
+    pub(crate) fn username_claimed(&mut self, turn: &mut Turn<'_>, name: String) -> bool {
         if name == self.identity.row.username {
             return false;
         }

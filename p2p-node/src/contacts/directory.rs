@@ -1,6 +1,6 @@
 //! Who is who: our account and the people that we know, as other capabilities read them.
 
-use starling_keys::{AccountId, DeviceChain, DeviceId};
+use starling_keys::{AccountId, DeviceChain, DeviceId, chain::Summary};
 
 use super::{Contacts, Person};
 use crate::account::Account;
@@ -38,6 +38,17 @@ impl<'a> Directory<'a> {
     /// The devices of an account, as far as they are known.
     pub fn list_of(self, account: &AccountId) -> Option<&'a DeviceChain> {
         if *account == self.account.id() { self.account.list() } else { self.person(account)?.list.as_ref() }
+    }
+
+    /// Reads a chain, or the end of one that is known.
+    pub fn read_chain(self, bytes: &[u8]) -> Option<DeviceChain> {
+        let account = Summary::of(bytes).ok()?.account;
+        let of_contact = || self.person(&account).and_then(|p| p.list.as_ref());
+        let known = if account == self.account.id() { self.account.list() } else { of_contact() };
+        match known {
+            Some(known) => DeviceChain::read(bytes, known).ok(),
+            None => DeviceChain::from_bytes(bytes).ok(),
+        }
     }
 
     /// Those of some accounts that are contacts.

@@ -95,7 +95,7 @@ impl CallHost for EngineHost<'_, '_> {
     fn signal(&mut self, chat: ChatId, call: Call) -> Option<EventId> {
         let (conversations, dir) = (&self.engine.conversations, self.engine.directory());
         conversations.check_may_write(dir, chat).and_then(|()| conversations.check_has_group(dir, chat)).ok()?;
-        Some(self.engine.announce(self.turn, chat, Body::Call(call)))
+        Some(self.engine.views().announce(self.turn, chat, Body::Call(call)))
     }
 
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError> {

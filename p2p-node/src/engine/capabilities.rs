@@ -1,14 +1,16 @@
-//! The capabilities, each with what it reads and uses of the others; and what accounts and contacts ask of conversations.
+//! The capabilities, each with what it reads and uses of the others.
 
-use starling_keys::{AccountId, DeviceEntry};
-use starling_wire::{Body, EventId, inbox::InboxBody};
+use starling_keys::AccountId;
 
 use super::Engine;
 use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{Context, Conversations},
-    home::{Recipient, Sealing, Vouching},
+    devices::AccountDevices,
+    history::History,
+    home::Vouching,
+    linking::Linking,
     meeting::Meeting,
     mls::GroupId,
     net::HomeId,
@@ -33,7 +35,11 @@ impl Engine {
 
     /// What steps with people and with our own devices use.
     pub(crate) fn views(&mut self) -> Views<'_> {
-        Views {
+        self.views_and_history().0
+    }
+
+    fn views_and_history(&mut self) -> (Views<'_>, &mut History) {
+        let views = Views {
             account: &mut self.account,
             contacts: &mut self.contacts,
             conversations: &mut self.conversations,
@@ -42,7 +48,8 @@ impl Engine {
             mls: &self.mls,
             counters: &mut self.counters,
             store: &self.store,
-        }
+        };
+        (views, &mut self.history)
     }
 
     /// What the devices of our account have in common.
@@ -53,6 +60,18 @@ impl Engine {
     /// How somebody becomes a contact.
     pub(crate) fn meeting(&mut self) -> Meeting<'_> {
         Meeting { cx: self.views() }
+    }
+
+    /// Short codes, and how a device joins our account.
+    pub(crate) fn linking(&mut self) -> Linking<'_> {
+        let (cx, history) = self.views_and_history();
+        Linking { cx, history }
+    }
+
+    /// The devices of our account.
+    pub(crate) fn devices(&mut self) -> AccountDevices<'_> {
+        let (cx, history) = self.views_and_history();
+        AccountDevices { cx, history }
     }
 
     /// Presence, with what it reads and uses of the rest.
@@ -67,10 +86,6 @@ impl Engine {
         (&mut self.presence, views)
     }
 
-    pub(crate) fn chat_with(&mut self, turn: &mut Turn<'_>, account: AccountId) -> ChatId {
-        self.conversations.chat_with(turn, self.account.id(), account)
-    }
-
     pub(crate) fn make_direct_chats(&mut self, turn: &mut Turn<'_>) {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         self.conversations.make_direct_chats(turn, dir);
@@ -78,21 +93,6 @@ impl Engine {
 
     pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
         self.conversations.active_group(self.directory(), chat)
-    }
-
-    pub(crate) fn announce(&mut self, turn: &Turn<'_>, chat: ChatId, body: Body) -> EventId {
-        let (conversations, mut cx) = self.conversing();
-        conversations.announce(turn, &mut cx, chat, body)
-    }
-
-    pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, id: GroupId) {
-        let (conversations, mut cx) = self.conversing();
-        conversations.read_logs(turn, &mut cx, id);
-    }
-
-    pub(crate) fn renew_outbox(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let (conversations, mut cx) = self.conversing();
-        conversations.renew_outbox(turn, &mut cx, chat)
     }
 
     /// Conversations whose group does not fit get another, when it is time.
@@ -105,19 +105,6 @@ impl Engine {
             self.conversations.regrouped(turn, dir, due);
         }
         Ok(())
-    }
-
-    pub(crate) fn leave_parcel(
-        &mut self,
-        turn: &mut Turn<'_>,
-        to: &DeviceEntry,
-        place: [u8; 16],
-        body: &InboxBody,
-        account: AccountId,
-        home: &str,
-    ) -> Result<(), EngineError> {
-        let sealing = Sealing { mls: &self.mls, key: &self.account.identity.device_key };
-        self.homes.leave_parcel(turn, &sealing, &Recipient { account, device: to, home }, place, body)
     }
 
     /// Delivers what waits for inboxes at a server.

@@ -6,20 +6,11 @@
 
 use std::collections::HashMap;
 
-use starling_keys::{
-    AccountId, DeviceChain, DeviceId,
-    chain::{ChangeKind, Head, Relation, Signer},
-};
-use starling_wire::{Body, Devices, KnownChain, rendezvous::RequestBody};
+use starling_keys::{AccountId, DeviceChain, chain::Head};
+use starling_wire::{Body, Devices, KnownChain};
 
 use super::Engine;
-use crate::{
-    account::{devices::ShownChain, pending::AccountPending},
-    api::types::{ChatId, DurableEventKind, HiddenChange},
-    limits::ECHO_AGAIN_MS,
-    net::HomeId,
-    turn::{EngineError, Turn},
-};
+use crate::{api::types::ChatId, limits::ECHO_AGAIN_MS, turn::Turn};
 
 /// The chains that were sent to their owners last: which, and when (steady time).
 #[derive(Default)]
@@ -45,7 +36,7 @@ impl Engine {
         }
         let (list, labels) =
             (chain.as_bytes().to_vec(), self.conversations.labels_of(self.directory(), &chain.account));
-        self.announce(turn, chat, Body::Devices(Devices { list, labels }));
+        self.views().announce(turn, chat, Body::Devices(Devices { list, labels }));
     }
 
     /// A member of a conversation says which chain of an account it knows.
@@ -77,79 +68,4 @@ impl Engine {
             self.send_chain(turn, chat, chain);
         }
     }
-
-    /// A chain of our own account in a conversation: entries that are not known here are asked of our home.
-    pub(super) fn on_own_chain_shown(&mut self, turn: &mut Turn<'_>, by: AccountId, devices: &Devices) {
-        let Some(chain) = self.read_chain(&devices.list).filter(|chain| self.account.is_newer(chain)) else { return };
-        if self.account.list().is_none_or(|list| list.is_empty()) {
-            return;
-        }
-        if self.account.own_devices.take_shown(ShownChain { by, chain, labels: devices.labels.clone() }) {
-            self.ask_for_own_chain(turn);
-        }
-    }
-
-    /// Asks a home for our chain, if something is to be compared with it.
-    pub(crate) fn ask_for_own_chain(&mut self, turn: &mut Turn<'_>) {
-        if !self.account.own_devices.has_shown() {
-            return;
-        }
-        let registered = |home: &HomeId| self.homes.servers.get(home).is_some_and(|h| h.registered);
-        let home = self.account.identity.homes.iter().map(|home| home.peer).find(registered);
-        if let Some(home) = home {
-            let account = bytes::Bytes::copy_from_slice(self.account.id().as_bytes());
-            self.homes.request(turn, home, RequestBody::LookUp(account), AccountPending::OwnList);
-        }
-    }
-
-    /// A home has shown our chain, and it was taken: what contacts know beyond that was hidden from it. The user is warned, and sees it in the
-    /// list of devices, where it can be removed for everybody.
-    pub(crate) fn compare_shown(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        for ShownChain { by, chain, labels } in self.account.own_devices.shown() {
-            let Some(own) = self.account.list().filter(|_| self.account.is_newer(&chain)).cloned() else { continue };
-            tracing::warn!("a contact knows entries of our device chain that our home does not have");
-            let age = self.account.identity.held().age(turn.agreed_ms() / 1000);
-            let is_late = !own.late_removals(&chain, age).is_empty();
-            // Of what a removed device has done the user is warned otherwise.
-            for hidden in hidden(&own, &chain).into_iter().filter(|_| !is_late) {
-                let label = labels.iter().find(|l| l.device[..] == hidden.device.as_bytes()[..]);
-                let name = label.map(|l| l.name.clone()).unwrap_or_default();
-                let hidden = HiddenChange { name, ..hidden };
-                turn.account_news(DurableEventKind::DeviceHidden, by, &hidden.to_string())?;
-            }
-            let account = self.account.id();
-            if !self.on_own_list(turn, chain)? {
-                return Ok(());
-            }
-            self.views().take_labels(turn, account, &labels)?;
-            self.account.publish_at_homes(turn, &mut self.homes);
-        }
-        Ok(())
-    }
-}
-
-/// What a chain of ours does to devices after what is known.
-fn hidden(own: &DeviceChain, shown: &DeviceChain) -> Vec<HiddenChange> {
-    let common = own.common(shown);
-    let word = |kind| match kind {
-        ChangeKind::Joined => "joined",
-        ChangeKind::Left => "left",
-        ChangeKind::Recovered => "recovered",
-    };
-    let rival = matches!(own.relation(shown), Relation::Rival(_));
-    let of_change = |change: starling_keys::chain::Change| HiddenChange {
-        change: if rival && change.kind != ChangeKind::Recovered { "forked" } else { word(change.kind) }.into(),
-        device: change.device,
-        by: change.by,
-        name: String::new(),
-    };
-    let mut hidden: Vec<HiddenChange> = shown.changes_after(common).into_iter().map(of_change).collect();
-    if hidden.is_empty() {
-        // Rights or homes: who has signed that is what the user has to know.
-        let signer = shown.entries().last().map(|entry| entry.signer);
-        let device: Option<DeviceId> = if let Some(Signer::Device(device)) = signer { Some(device) } else { None };
-        let change = if rival { "forked" } else { "changed" }.to_owned();
-        hidden.extend(device.map(|device| HiddenChange { change, device, by: Some(device), name: String::new() }));
-    }
-    hidden
 }

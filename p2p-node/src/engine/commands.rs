@@ -117,7 +117,7 @@ impl Engine {
                 turn.reply(reply, Ok(owes));
                 Ok(())
             }
-            Command::Account(command) => self.on_account_command(turn, command),
+            Command::Account(command) => self.devices().on_account_command(turn, command),
             Command::Contact(command) => self.meeting().on_contact_command(turn, command),
             Command::Conversation(command) => {
                 let (conversations, mut cx) = self.conversing();

@@ -25,7 +25,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let account = Summary::of(&devices.list).map_or(from, |summary| summary.account);
         if account == self.account.id() {
-            self.on_own_chain_shown(turn, from, devices);
+            self.devices().on_own_chain_shown(turn, from, devices);
             return Ok(());
         }
         if account != from {
@@ -43,7 +43,7 @@ impl Engine {
         withdrawn: &[Change],
         changes: &[Change],
     ) -> Result<(), EngineError> {
-        let chat = self.chat_with(turn, account);
+        let chat = self.views().chat_with(turn, account);
         let Self { account: own, contacts, conversations, .. } = self;
         let dir = Directory { account: own, contacts };
         for change in withdrawn {
@@ -73,7 +73,7 @@ impl Engine {
         let account = chain.account;
         let mut tag = [0; 8];
         tag.copy_from_slice(&chain.head().0[..8]);
-        let chat = self.chat_with(turn, account);
+        let chat = self.views().chat_with(turn, account);
         let Self { account: own, contacts, conversations, .. } = self;
         let dir = Directory { account: own, contacts };
         let at = EventId { clock: Clock::at(chain.newest_time().saturating_mul(1000)), device: tag, sequence: 0 };

@@ -45,8 +45,8 @@ impl Engine {
         if account != self.account.id() {
             return self.on_device_list(turn, account, &devices);
         }
-        if let Some(list) = self.read_chain(&devices.list).filter(|list| self.account.is_newer(list)) {
-            self.on_own_list(turn, list)?;
+        if let Some(list) = self.directory().read_chain(&devices.list).filter(|list| self.account.is_newer(list)) {
+            self.devices().on_own_list(turn, list)?;
         }
         self.views().take_labels(turn, account, &devices.labels)
     }

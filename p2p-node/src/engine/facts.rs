@@ -225,8 +225,8 @@ impl Engine {
     }
 
     fn on_home_registered(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
-        self.account_registered(turn, home);
-        self.ask_for_own_chain(turn);
+        self.devices().account_registered(turn, home);
+        self.devices().ask_for_own_chain(turn);
         self.homes.read_inbox(turn, home);
         self.meeting().register_invites(turn, home)?;
         {
@@ -239,7 +239,7 @@ impl Engine {
     }
 
     fn on_home_retry(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {
-        self.account_retries(turn, home);
+        self.devices().account_retries(turn, home);
         if self.homes.is_registered(&home) {
             self.homes.read_inbox(turn, home);
             self.meeting().register_invites(turn, home)?;
@@ -255,7 +255,7 @@ impl Engine {
     }
 
     fn on_contact_unlinked(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
-        let chat = self.chat_with(turn, account);
+        let chat = self.views().chat_with(turn, account);
         self.with_calls(turn, |calls, host| calls.end_all_in(host, chat))?;
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         self.delivery.drop_links_of(dir, &account);

@@ -296,7 +296,7 @@ impl Engine {
         }
         let body = starling_wire::inbox::InboxBody { history, ..body };
         let account = self.account.id();
-        self.leave_parcel(turn, to, PLACE, &body, account, &home)
+        self.views().leave_parcel(turn, to, PLACE, &body, account, &home)
     }
 }
 

@@ -46,7 +46,11 @@ impl Engine {
     ) -> Result<Result<(), &'static str>, EngineError> {
         let ReceivedItem { sender, list, body, encoded } = item;
         if list.account == self.account.id() {
-            return self.on_other_device(turn, sender, &body, list);
+            return match self.devices().on_item_of_own(turn, sender, &body, list)? {
+                Ok(true) if !body.history.is_empty() => self.on_history(turn, sender, &body.history).map(Ok),
+                Ok(true) => self.devices().on_other_device(turn, &body),
+                other => Ok(other.map(drop)),
+            };
         }
         let account = list.account;
         let known = self.contacts.people.get(&account).map(Person::state);

@@ -207,7 +207,7 @@ impl Engine {
         self.account.expire_device_changes(turn);
         self.account.expire_left_homes(turn);
         self.homes.on_time(turn);
-        self.snapshot_on_time(turn)?;
+        self.devices().snapshot_on_time(turn)?;
         self.history_on_time(turn)?;
         self.with_calls(turn, |calls, host| calls.on_time(host))
     }

@@ -52,7 +52,7 @@ impl Engine {
         let Some(account) = self.directory().account_of(&device).filter(|_| self.delivery.is_of_copy(seen)) else {
             return Ok(());
         };
-        let said_in = if account == self.account.id() { None } else { Some(self.chat_with(turn, account)) };
+        let said_in = if account == self.account.id() { None } else { Some(self.views().chat_with(turn, account)) };
         let (conversations, mut cx) = self.conversing();
         conversations.outdated(turn, &mut cx, said_in)
     }

@@ -36,7 +36,7 @@ impl Engine {
         }
         match pending {
             Pending::Nothing => Ok(()),
-            Pending::Account(pending) => self.on_account_answer(turn, home, pending, answer),
+            Pending::Account(pending) => self.devices().on_account_answer(turn, home, pending, answer),
             Pending::Contact(pending) => self.meeting().on_contact_answer(turn, pending, answer),
             Pending::Log(pending) => {
                 let (conversations, mut cx) = self.conversing();
@@ -104,9 +104,9 @@ impl Engine {
                 conversations.on_log_push(turn, &mut cx, home, page)
             }
             // Another device of ours has changed it.
-            ResponseBody::DeviceList(bytes) => self.on_pushed_list(turn, &bytes),
+            ResponseBody::DeviceList(bytes) => self.devices().on_pushed_list(turn, &bytes),
             ResponseBody::Snapshot(snapshot) => {
-                self.on_snapshot_announced(turn, home, snapshot.version);
+                self.devices().on_snapshot_announced(turn, home, snapshot.version);
                 Ok(())
             }
             ResponseBody::Signal(signal) => {
@@ -124,7 +124,7 @@ impl Engine {
                 Ok(())
             }
             ResponseBody::Code(message) => {
-                self.on_code(turn, home, &message)?;
+                self.linking().on_code(turn, home, &message)?;
                 Ok(())
             }
             _ => Ok(()),

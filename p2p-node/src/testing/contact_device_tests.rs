@@ -45,7 +45,7 @@ fn send(world: &mut World, thief: Who, victim: Who, chain: &DeviceChain) {
     let chat = world.chat(thief, victim);
     let list = chain.as_bytes().to_vec();
     world.modified(thief, |engine, turn| {
-        engine.announce(turn, chat, Body::Devices(Devices { list, labels: Vec::new() }));
+        engine.views().announce(turn, chat, Body::Devices(Devices { list, labels: Vec::new() }));
     });
 }
 

@@ -26,7 +26,7 @@ fn calls(world: &mut World, who: Who) -> Vec<CallInfo> {
 fn inject(world: &mut World, from: Who, to: Who, id: CallId, signal: CallSignal) {
     let chat = world.chat(from, to);
     world.modified(from, |engine, turn| {
-        engine.announce(turn, chat, Body::Call(Call { id, signal }));
+        engine.views().announce(turn, chat, Body::Call(Call { id, signal }));
     });
 }
 

@@ -1,0 +1,176 @@
+//! The device chain of our account: what counts of it, and who has to learn it.
+
+use starling_keys::{
+    DeviceChain, DeviceId,
+    chain::{LateRemoval, SignWith},
+};
+
+use super::AccountDevices;
+use crate::{
+    api::types::{Device, DurableEventKind, RefusedRemoval, TransientEvent},
+    limits::MAX_REFUSED_REMOVALS,
+    store::{HomesRow, META, RefusedRow, RemovedRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+impl AccountDevices<'_> {
+    /// The account's devices, as its users see them.
+    pub(crate) fn device_list(&self) -> Vec<Device> {
+        let me = self.cx.account.device();
+        let all = self.cx.account.identity.list.iter().flat_map(|l| &l.devices);
+        let account = self.cx.account.id();
+        all.map(|d| {
+            let id = d.id;
+            let label = self.cx.conversations.authors.label(account, id.tag()).cloned().unwrap_or_default();
+            Device {
+                id,
+                name: label.name,
+                system: label.kind,
+                added_ms: d.added_at * 1000,
+                rights: d.rights,
+                linked_by: d.linked_by,
+                this: id == me,
+                relayed: self.cx.delivery.links.get(&id).filter(|l| !l.silent).map(|l| l.relayed),
+            }
+        })
+        .collect()
+    }
+
+    /// A chain of our account. Gives whether this device is in what counts now.
+    pub(crate) fn on_own_list(&mut self, turn: &mut Turn<'_>, list: DeviceChain) -> Result<bool, EngineError> {
+        let now_s = turn.agreed_ms() / 1000;
+        let known = self.cx.account.identity.list.clone().filter(|known| !known.is_empty());
+        let (chain, common) = match &known {
+            None => (list.clone(), 0),
+            Some(known) => {
+                let age = self.cx.account.identity.held().age(now_s);
+                self.warn_of_late(turn, &known.late_removals(&list, age))?;
+                match known.reconcile(&list, age) {
+                    Ok(chain) if chain == *known => {
+                        self.publish_what_counts(turn, &list);
+                        return Ok(true);
+                    }
+                    Ok(chain) => {
+                        let common = known.kept_in(&chain);
+                        (chain, common)
+                    }
+                    Err(fork) => {
+                        tracing::warn!(%fork, "a device chain of our account was not taken");
+                        return Ok(true);
+                    }
+                }
+            }
+        };
+        if chain.device(&self.cx.account.device()).is_none() {
+            // Going on here would take the account back and forth. What counts is kept: a recovery goes on from there.
+            self.cx.account.set_chain(turn, chain, common);
+            self.cx.counters.row.superseded = true;
+            self.cx.counters.dirty = true;
+            self.cx.account.identity.forget_root();
+            turn.fact(Fact::AccountSuperseded);
+            turn.live(TransientEvent::Net);
+            return Ok(false);
+        }
+        let before: Option<Vec<DeviceId>> = self.cx.account.list().map(|l| crate::contacts::connect::device_ids(l));
+        if !chain.homes.is_empty() && chain.homes != self.cx.account.identity.homes {
+            self.cx.account.identity.homes.clone_from(&chain.homes);
+            turn.put(META, b"homes", &HomesRow { homes: chain.homes.iter().map(ToString::to_string).collect() })?;
+        }
+        let length = chain.len();
+        self.cx.account.set_chain(turn, chain, common);
+        // What was done here while another device has changed the chain is done again.
+        let key = SignWith::Device(&self.cx.account.identity.device_key);
+        let lost = known.as_ref().zip(self.cx.account.list()).and_then(|(lost, now)| now.with_lost(&key, now_s, lost));
+        if let Some(again) = lost {
+            self.cx.account.set_chain(turn, again, length);
+            self.cx.account.own_devices.changes().list_owed = true;
+        }
+        self.publish_what_counts(turn, &list);
+        let (Some(before), Some(list)) = (before, &self.cx.account.identity.list) else { return Ok(true) };
+        let now = crate::contacts::connect::device_ids(list);
+        let account = self.cx.account.id();
+        for device in now.iter().filter(|d| !before.contains(d)) {
+            turn.account_news(DurableEventKind::DeviceLinked, account, &device.to_string())?;
+            turn.fact(Fact::OwnDeviceAdded(*device));
+        }
+        for device in before.iter().filter(|d| !now.contains(d)) {
+            turn.fact(Fact::OwnDeviceRemoved(*device));
+            turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
+        }
+        Ok(true)
+    }
+
+    /// Tells our homes what counts, where somebody has something else.
+    fn publish_what_counts(&mut self, turn: &mut Turn<'_>, theirs: &DeviceChain) {
+        if self.cx.account.list().is_some_and(|ours| ours.head() != theirs.head())
+            && self.cx.account.would_teach(theirs)
+        {
+            self.cx.account.publish_at_homes(turn, self.cx.homes);
+        }
+    }
+
+    /// A server sends our account's chain: another device of ours has changed it.
+    pub(crate) fn on_pushed_list(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) -> Result<(), EngineError> {
+        match self.cx.directory().read_chain(bytes) {
+            Some(list) if list.account == self.cx.account.id() && self.cx.account.is_newer(&list) => {
+                self.on_own_list(turn, list).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Our list was taken by a home: the devices that were there before us hear of it.
+    pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.linking().note_listed(turn)?;
+        self.cx.account.note_held(turn);
+        self.forget_root_when_done();
+        if self.cx.account.own_devices.changes.list_owed {
+            self.cx.account.own_devices.changes().list_owed = false;
+            self.sync().tell_other_devices(turn, None)?;
+            self.sync().tell_list(turn);
+        }
+        let account = self.cx.account.id();
+        let unpublished = |r: &&mut RemovedRow| !r.published;
+        let mut gone = Vec::new();
+        for row in self.cx.account.own_devices.changes.removed.iter_mut().filter(unpublished) {
+            row.published = true;
+            self.cx.account.own_devices.dirty = true;
+            gone.extend(DeviceId::from_bytes(&row.device).ok());
+        }
+        for device in gone {
+            let (conversations, mut cx) = self.cx.conversing();
+            conversations.cut_off(turn, &mut cx, &device)?;
+            turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
+        }
+        for reply in self.cx.account.own_devices.taken() {
+            turn.reply(reply, Ok(()));
+        }
+        Ok(())
+    }
+
+    /// A home has our chain, and the account's snapshot was read: the root is needed no more.
+    pub(super) fn forget_root_when_done(&mut self) {
+        let listed =
+            self.cx.account.list().is_some_and(|l| !l.is_empty() && l.device(&self.cx.account.device()).is_some());
+        if listed && self.cx.counters.row.snapshot > 0 {
+            self.cx.account.identity.forget_root();
+        }
+    }
+
+    /// A device that was removed has tried to remove others: the user is warned of it, once.
+    pub(super) fn warn_of_late(&mut self, turn: &mut Turn<'_>, late: &[LateRemoval]) -> Result<(), EngineError> {
+        for LateRemoval { by, device } in late {
+            let row = RefusedRow { by: by.as_bytes().to_vec(), device: device.as_bytes().to_vec() };
+            if self.cx.account.own_devices.changes.refused.contains(&row) {
+                continue;
+            }
+            tracing::warn!("a device that was removed from our account has tried to remove another");
+            let refused = &mut self.cx.account.own_devices.changes().refused;
+            refused.truncate(MAX_REFUSED_REMOVALS - 1);
+            refused.insert(0, row);
+            let refused = RefusedRemoval { by: *by, device: *device };
+            turn.account_news(DurableEventKind::DeviceRefused, self.cx.account.id(), &refused.to_string())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! The devices of our account: the chain that lists them, the homes that know it, the snapshot that they share, and what each says to the others.
+
+mod chain;
+mod commands;
+mod homes;
+mod others;
+mod pending;
+mod recovery;
+mod registration;
+mod shown;
+mod snapshot;
+
+use crate::{history::History, linking::Linking, meeting::Meeting, sync::AccountSync, views::Views};
+
+/// Keeps the account's devices, and its homes, in agreement about the account.
+pub struct AccountDevices<'a> {
+    pub cx: Views<'a>,
+    /// What a new device may copy.
+    pub history: &'a mut History,
+}
+
+impl AccountDevices<'_> {
+    fn sync(&mut self) -> AccountSync<'_> {
+        AccountSync { cx: self.cx.reborrow() }
+    }
+
+    fn meeting(&mut self) -> Meeting<'_> {
+        Meeting { cx: self.cx.reborrow() }
+    }
+
+    fn linking(&mut self) -> Linking<'_> {
+        Linking { cx: self.cx.reborrow(), history: self.history }
+    }
+}

@@ -1,0 +1,182 @@
+//! What the other devices of our account say.
+
+use starling_keys::{AccountId, DeviceChain, DeviceId};
+use starling_wire::{
+    inbox::{InboxBody, Known},
+    rendezvous::RequestBody,
+};
+
+use super::AccountDevices;
+use crate::{
+    account::pending::AccountPending,
+    api::types::{ContactState, DurableEventKind, TransientEvent},
+    contacts::Person,
+    limits::MAX_CONTACTS,
+    store::{ContactRow, REQUESTS, Reading, RequestRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+impl AccountDevices<'_> {
+    /// Takes the chain and the names of devices that an item of another device of ours has. Gives whether what else is in it counts; an error says
+    /// why it does not.
+    pub(crate) fn on_item_of_own(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: DeviceId,
+        body: &InboxBody,
+        list: DeviceChain,
+    ) -> Result<Result<bool, &'static str>, EngineError> {
+        if self.cx.account.is_newer(&list) && !self.on_own_list(turn, list)? {
+            return Ok(Ok(false));
+        }
+        if self.cx.account.list().is_none_or(|l| l.device(&device).is_none()) {
+            return Ok(Err("from a device that our account has given up"));
+        }
+        let account = self.cx.account.id();
+        self.cx.take_labels(turn, account, &body.labels)?;
+        Ok(Ok(true))
+    }
+
+    /// What another device of ours says of people.
+    pub(crate) fn on_other_device(
+        &mut self,
+        turn: &mut Turn<'_>,
+        body: &InboxBody,
+    ) -> Result<Result<(), &'static str>, EngineError> {
+        let Some(known) = &body.known else {
+            // The contacts of all of us may have changed, too.
+            let home = self
+                .cx
+                .account
+                .identity
+                .homes
+                .iter()
+                .map(|h| h.peer)
+                .find(|h| self.cx.homes.servers.get(h).is_some_and(|h| h.registered));
+            if let Some(home) = home {
+                self.cx.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
+            }
+            return Ok(Ok(()));
+        };
+        let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.cx.account.id());
+        let Some(account) = account else {
+            return Ok(Err("not about another account"));
+        };
+        let their = self.cx.directory().read_chain(&known.device_list).filter(|l| l.account == account);
+        let their = their.filter(|l| self.cx.contacts.check_devices(self.cx.account, l).is_ok());
+        self.on_known(turn, account, known, their.clone())?;
+        self.cx.take_labels(turn, account, &known.labels)?;
+        match (&body.welcome, their) {
+            (Some(_), Some(list)) => self.meeting().join(turn, body, list, true),
+            _ => Ok(Ok(())),
+        }
+    }
+
+    fn on_known(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        known: &Known,
+        list: Option<DeviceChain>,
+    ) -> Result<(), EngineError> {
+        let state = ContactState::from_stored(known.state);
+        let key = self.cx.store.name("request", account.as_bytes());
+        let asks = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();
+        let was = self.cx.contacts.people.get(&account).map(Person::state);
+        if was.is_none() && state == ContactState::Removed {
+            turn.delete(REQUESTS, &key)?;
+            return Ok(());
+        }
+        if was.is_none() && self.cx.contacts.people.len() >= MAX_CONTACTS {
+            return Ok(());
+        }
+        let now = turn.wall();
+        let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
+        person.row.rename(&known.name, (known.named_clock, known.named_by));
+        person.row.bot = known.bot;
+        let had = person.list.as_ref().map(DeviceChain::head);
+        let same_list = list.as_ref().map(DeviceChain::head) == had;
+        if let Some(list) = list {
+            let _ = self.cx.contacts.take_chain(turn, account, list)?;
+        }
+        let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
+        // What was said later here, or by another device, stays.
+        let counts = was.is_none() || word_of(known) > word_of(&of_row(&person.row));
+        let state = if counts { state } else { person.state() };
+        if counts {
+            person.row.said_ms = known.said_ms;
+            // They may have answered meanwhile.
+            if (was, state) != (Some(ContactState::Active), ContactState::Outgoing) {
+                person.row.state = state.stored();
+            }
+            person.row.alias.clone_from(&known.alias);
+            // Numbers were compared for these devices, not for others.
+            person.row.key_changed &= !(known.verified && same_list);
+            person.row.verified = known.verified;
+            person.row.forked &= !known.verified;
+        }
+        let trusted = counts && person.trusted_elsewhere(&known.trusted);
+        if person.list.is_none() {
+            person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
+        }
+        person.dirty = true;
+        let chat = self.cx.chat_with(turn, account);
+        self.sync().apply_settings_about(turn, account)?;
+        self.cx.contacts.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
+        if trusted {
+            self.cx.renew_outbox(turn, chat)?;
+            self.meeting().reconnect(turn, account)?;
+        }
+        let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
+        if !talks(state) {
+            turn.delete(REQUESTS, &key)?;
+            if was.is_some_and(talks) {
+                turn.fact(Fact::ContactUnlinked(account));
+            }
+            if state == ContactState::Blocked && was != Some(state) {
+                turn.account_news(DurableEventKind::Blocked, account, "")?;
+            }
+        } else {
+            if state == ContactState::Active && !was.is_some_and(talks) {
+                turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
+            }
+            if was.is_some_and(|was| !talks(was)) {
+                let groups = self.cx.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
+                for group in
+                    groups.iter().filter_map(|g| crate::conversation::group::GroupId::try_from(g.as_slice()).ok())
+                {
+                    self.cx.read_logs(turn, group);
+                }
+                self.meeting().reconnect(turn, account)?;
+            }
+            if asks && let Err(error) = self.meeting().accept(turn, account)? {
+                tracing::debug!(%error, "a request that another device has accepted cannot be");
+            }
+        }
+        turn.live(TransientEvent::Net);
+        Ok(())
+    }
+}
+
+/// What the user has said of somebody, in the order in which words replace one another: of two of one time the same one counts on every device.
+fn word_of(known: &Known) -> (u64, u8, bool, &str) {
+    let caution = match ContactState::from_stored(known.state) {
+        ContactState::Blocked => 2,
+        ContactState::Removed => 1,
+        // Who was asked may have answered meanwhile.
+        ContactState::Active | ContactState::Outgoing => 0,
+    };
+    (known.said_ms, caution, known.verified, &known.alias)
+}
+
+/// The part of a contact's row that [`word_of`] compares.
+fn of_row(row: &ContactRow) -> Known {
+    Known {
+        said_ms: row.said_ms,
+        state: row.state,
+        verified: row.verified && !row.key_changed,
+        alias: row.alias.clone(),
+        ..Known::default()
+    }
+}

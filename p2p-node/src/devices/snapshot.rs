@@ -1,0 +1,149 @@
+//! The snapshot of contacts and settings that a restored device reads.
+
+use prost::Message as _;
+use starling_keys::AccountId;
+use starling_wire::{
+    DeviceLabel,
+    rendezvous::{RequestBody, Snapshot},
+};
+
+use super::AccountDevices;
+use crate::{
+    account::pending::AccountPending,
+    api::types::ContactState,
+    contacts::Person,
+    limits::MAX_CONTACTS,
+    net::HomeId,
+    store::{ContactRow, SnapshotContact, SnapshotRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+impl AccountDevices<'_> {
+    fn sealed_snapshot(&self) -> Result<Vec<u8>, EngineError> {
+        let contacts = self
+            .cx
+            .contacts
+            .people
+            .values()
+            .filter(|p| p.state() != ContactState::Removed)
+            .map(|p| SnapshotContact {
+                account: p.row.account.clone(),
+                homes: p.list.iter().flat_map(|l| &l.homes).map(ToString::to_string).collect(),
+                version: p.list.as_ref().map_or(0, |l| u64::from(l.len())),
+                head: p.list.as_ref().filter(|l| !l.is_empty()).map(|l| l.head().0.to_vec()).unwrap_or_default(),
+                name: p.row.name.clone(),
+                alias: p.row.alias.clone(),
+                state: p.row.state,
+                verified: p.row.verified && !p.row.key_changed,
+            })
+            .collect();
+        let (name, devices) = (self.cx.account.identity.row.name.clone(), self.cx.labels_of(&self.cx.account.id()));
+        let row = SnapshotRow { contacts, name, settings: self.cx.account.synced.all(), devices };
+        let padded = starling_wire::pad(row.encode_to_vec());
+        self.cx.account.seal_snapshot(self.cx.mls, &padded)
+    }
+
+    /// What this account's devices knew of its contacts, and have set: a restored device makes new conversations with them.
+    pub(crate) fn on_snapshot(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        snapshot: &Snapshot,
+    ) -> Result<(), EngineError> {
+        self.cx.counters.row.snapshot = self.cx.counters.row.snapshot.max(snapshot.version).max(1);
+        self.cx.counters.dirty = true;
+        if self.cx.counters.row.snapshot_owed {
+            self.cx.account.snapshot_soon(turn, self.cx.counters);
+        }
+        let opened = if snapshot.sealed.is_empty() {
+            None
+        } else {
+            self.cx.account.open_snapshot(self.cx.mls, &snapshot.sealed)
+        };
+        let row = opened.and_then(|padded| SnapshotRow::decode(starling_wire::unpad(&padded).ok()?).ok());
+        let restored = self.cx.account.identity.root.is_some();
+        self.forget_root_when_done();
+        if restored && !snapshot.sealed.is_empty() {
+            // For the devices that are there now.
+            self.cx.account.snapshot_soon(turn, self.cx.counters);
+        }
+        match row {
+            Some(row) => self.take_snapshot(turn, row)?,
+            None if snapshot.sealed.is_empty() => self.sync().take_settings_of_snapshot(turn, &[])?,
+            None => tracing::warn!("the account snapshot cannot be read"),
+        }
+        self.claim_username(turn, home);
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
+        let own = self.cx.account.id();
+        self.cx.take_labels(turn, own, &DeviceLabel::received(row.devices).unwrap_or_default())?;
+        for contact in row.contacts.into_iter().take(MAX_CONTACTS) {
+            let Ok(account) = AccountId::from_bytes(&contact.account) else {
+                continue;
+            };
+            if self.cx.contacts.people.contains_key(&account) {
+                continue;
+            }
+            let mut person = Person::new(&account, turn.wall());
+            person.row = ContactRow {
+                homes: contact.homes,
+                trusted_version: contact.version,
+                trusted_head: contact.head,
+                name: contact.name,
+                alias: contact.alias,
+                state: contact.state,
+                verified: contact.verified,
+                ..person.row
+            };
+            self.cx.contacts.people.insert(account, person);
+            self.cx.chat_with(turn, account);
+            self.sync().apply_settings_about(turn, account)?;
+            turn.fact(Fact::DevicesChanged(account));
+        }
+        self.sync().take_settings_of_snapshot(turn, &row.settings)?;
+        self.meeting().regroup(turn)
+    }
+
+    /// Another device of ours has stored a snapshot.
+    pub(crate) fn on_snapshot_announced(&mut self, turn: &mut Turn<'_>, home: HomeId, version: u64) {
+        if version > self.cx.counters.row.snapshot && self.cx.homes.is_registered(&home) {
+            self.check_snapshot(turn, home);
+        }
+    }
+
+    /// A home has stored our snapshot.
+    pub(super) fn snapshot_stored(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if self.cx.account.snapshot_due.is_some() {
+            // Something has changed meanwhile: another follows.
+            return Ok(());
+        }
+        self.cx.counters.row.snapshot_owed = false;
+        self.cx.counters.dirty = true;
+        self.linking().answer_listed(turn)?;
+        if std::mem::take(&mut self.cx.counters.row.greeting_owed) {
+            self.sync().tell_other_devices(turn, None)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn snapshot_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if self.cx.account.snapshot_due.is_none_or(|due| due > turn.now()) {
+            return Ok(());
+        }
+        // Always the same of several homes, as a restored device reads one.
+        let ready =
+            |id: &HomeId| self.cx.homes.servers.get(id).is_some_and(|h| h.own && h.registered && h.hello.is_some());
+        let home = self.cx.account.identity.homes.iter().map(|h| h.peer).find(ready);
+        self.cx.account.snapshot_due = None;
+        // Not before the account's earlier snapshot was read: a restored device has to add to it.
+        let Some(home) = home.filter(|_| self.cx.counters.row.snapshot > 0) else { return Ok(()) };
+        self.cx.counters.row.snapshot += 1;
+        self.cx.counters.dirty = true;
+        let sealed = self.sealed_snapshot()?;
+        let snapshot = Snapshot { version: self.cx.counters.row.snapshot, sealed: sealed.into() };
+        self.cx.homes.request(turn, home, RequestBody::PutSnapshot(snapshot), AccountPending::PutSnapshot);
+        Ok(())
+    }
+}
