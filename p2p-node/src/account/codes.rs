@@ -81,6 +81,11 @@ impl Account {
         for open in self.codes.iter_mut().filter(|c| c.home == *home && c.code.is_some()) {
             open.expires_ms = 0;
         }
+        for used in self.used_codes.iter_mut().filter(|used| used.home.peer == *home) {
+            if let Some(CodeReply::Account(joiner)) = &mut used.reply {
+                joiner.lose_answer();
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     account::pending::AccountPending,
     api::{
         Reply,
-        error::{NodeError, NotAllowed, NotFound},
+        error::{NodeError, NotAllowed, NotFound, Unreachable},
         types::TransientEvent,
     },
     home::{Homes, Pending},
@@ -127,6 +127,8 @@ pub struct Joiner {
     /// The account that it leads into.
     offer: Option<(AccountId, LinkOffer)>,
     answer: Option<LinkAnswer>,
+    /// It has asked, and whatever was answered did not come: the account's chain says whether it was let in.
+    lost: bool,
 }
 
 impl Joiner {
@@ -136,7 +138,7 @@ impl Joiner {
         asked: Reply<()>,
         reply: Reply<(AccountLink, NewDevice)>,
     ) -> Self {
-        Self { device, name, kind, reply, asked: Some(asked), channel: None, offer: None, answer: None }
+        Self { device, name, kind, reply, asked: Some(asked), channel: None, offer: None, answer: None, lost: false }
     }
 
     /// A device that has asked in an earlier run, with what it has stored before that. The answer to it is lost: the account's chain says whether
@@ -158,7 +160,17 @@ impl Joiner {
         };
         let Some((device, offer)) = read() else { return Err(reply) };
         let (name, kind) = (String::new(), String::new());
-        Ok(Self { device, name, kind, reply, asked: None, channel: None, offer: Some(offer), answer: None })
+        Ok(Self {
+            device,
+            name,
+            kind,
+            reply,
+            asked: None,
+            channel: None,
+            offer: Some(offer),
+            answer: None,
+            lost: false,
+        })
     }
 
     /// What is stored before it asks, so that it is this device that goes on if the process ends meanwhile.
@@ -180,7 +192,12 @@ impl Joiner {
     /// The account to look up, once it was answered or has come back.
     pub(super) fn looks_up(&self) -> Option<AccountId> {
         let (account, _) = self.offer.as_ref()?;
-        (self.answer.is_some() || self.channel.is_none()).then_some(*account)
+        (self.answer.is_some() || self.channel.is_none() || self.lost).then_some(*account)
+    }
+
+    /// The other side, or the rendezvous, is gone: no answer comes any more.
+    pub(super) fn lose_answer(&mut self) {
+        self.lost = self.offer.is_some() && self.answer.is_none();
     }
 
     /// Who waits for the code to be right, until it is.
@@ -205,11 +222,15 @@ impl Joiner {
         Some(CodeMessage { place, pake, sealed, ..CodeMessage::default() })
     }
 
-    /// The other side has answered: gives the account to look up.
+    /// The other side has answered, or the server says that it is gone: gives the account to look up.
     pub(super) fn answered(&mut self, sealed: &[u8]) -> Result<AccountId, NodeError> {
         let refused = NotAllowed::LinkDeclined;
         let (key, (account, _)) = self.channel.as_ref().zip(self.offer.as_ref()).ok_or(refused.clone())?;
-        let plain = key.open(ANSWER, sealed).map_err(|_| refused.clone())?;
+        let Ok(plain) = key.open(ANSWER, sealed) else {
+            let account = *account;
+            self.lose_answer();
+            return Ok(account);
+        };
         let answer = LinkAnswer::from_bytes(&plain).ok().filter(|answer| answer.agreed).ok_or(refused)?;
         self.answer = Some(answer);
         Ok(*account)
@@ -226,7 +247,12 @@ impl Joiner {
         let is_in = chain.device(&self.device.id()).is_some();
         let Some(answer) = &self.answer else {
             let known = recovery_hash(&offer.recovery_key) == *chain.state().recovery();
-            return if is_in && known { Ok(offered(offer, chain)) } else { Err(NotAllowed::LinkDeclined.into()) };
+            return match is_in && known {
+                true => Ok(offered(offer, chain)),
+                // It may still be let in.
+                false if self.lost => Err(Unreachable::CodeOwner.into()),
+                false => Err(NotAllowed::LinkDeclined.into()),
+            };
         };
         let head = answer.head.as_ref().try_into().map(Head).map_err(|_| problem())?;
         if !is_in || chain.head_at(answer.length) != Some(head) {

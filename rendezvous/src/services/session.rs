@@ -94,7 +94,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.services.leave(self.id, std::mem::take(&mut self.followed));
         for place in std::mem::take(&mut self.codes) {
-            self.services.codes.close(place, self.id);
+            directory::code_abandoned(&self.services, place, self.id);
         }
         self.services.metrics.sessions.dec();
     }

@@ -65,11 +65,12 @@ impl Codes {
         code.attempts.get((attempt as usize).checked_sub(1)?).copied()
     }
 
-    /// Its owner gives a code up.
-    pub fn close(&self, place: u32, owner: SubscriberId) {
+    /// Its owner gives a code up, or is gone: gives the session of each attempt, in order.
+    pub fn close(&self, place: u32, owner: SubscriberId) -> Vec<SubscriberId> {
         let mut codes = self.lock();
-        if codes.get(&place).is_some_and(|c| c.owner == owner) {
-            codes.remove(&place);
+        match codes.get(&place).is_some_and(|c| c.owner == owner) {
+            true => codes.remove(&place).map(|code| code.attempts).unwrap_or_default(),
+            false => Vec::new(),
         }
     }
 }

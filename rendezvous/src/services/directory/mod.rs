@@ -371,6 +371,13 @@ pub fn code_reply(session: &mut Session, message: CodeMessage) -> Result<Respons
     Ok(ResponseBody::Done(true))
 }
 
+/// Who has opened a code is gone: those who have tried it get an empty answer, as nobody else will answer them.
+pub fn code_abandoned(services: &Services, place: u32, owner: store::SubscriberId) {
+    for (attempt, guest) in (1..).zip(services.codes.close(place, owner)) {
+        services.store.fanout.send(guest, ResponseBody::Code(CodeMessage { place, attempt, ..CodeMessage::default() }));
+    }
+}
+
 pub fn code_close(session: &mut Session, place: u32) -> Result<ResponseBody, Rejected> {
     session.services.codes.close(place, session.id);
     session.codes.retain(|p| *p != place);
