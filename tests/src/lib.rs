@@ -220,7 +220,7 @@ impl World {
     }
 
     /// Where a profile's programs log to: kept with `STARLING_TEST_KEEP=1`, filled with `STARLING_LOG=starling_node=debug`.
-    fn log(&self, profile: &str) -> std::fs::File {
+    pub fn log(&self, profile: &str) -> std::fs::File {
         let path = self.dir.path().join(format!("{profile}.log"));
         std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
     }

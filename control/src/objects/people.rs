@@ -223,6 +223,9 @@ pub struct Device {
     pub linked_by: Option<DeviceId>,
     /// It is the device of this profile.
     pub this: bool,
+    /// When it was last heard of; null if it was not since this node was started.
+    #[serde(default)]
+    pub heard_at: Option<Time>,
     /// How this device is connected to it: `direct` or `relay`; null if it is not.
     pub connection: Option<Path>,
 }

@@ -28,6 +28,8 @@ pub struct OwnDevices {
     pub addresses: HashMap<DeviceId, Vec<Multiaddr>>,
     /// What their names on a LAN follow from.
     pub lan_keys: HashMap<DeviceId, LanKey>,
+    /// When each of the others was last heard of, since the start: the clock in milliseconds.
+    pub heard: HashMap<DeviceId, u64>,
     /// What others have to learn of our devices and homes.
     pub changes: DeviceChangesRow,
     pub dirty: bool,

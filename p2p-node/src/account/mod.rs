@@ -22,7 +22,7 @@ pub use identity::Identity;
 use crate::{
     api::Reply,
     store::{META, Reading, SettingsRow},
-    turn::EngineError,
+    turn::{EngineError, Turn},
 };
 
 /// What belongs to our account: its identity and settings, changes to its devices that are under way, short codes, the snapshot.
@@ -84,6 +84,13 @@ impl Account {
     /// Whether another device is on the account's list.
     pub fn has_other(&self, device: &DeviceId) -> bool {
         *device != self.device() && self.list().is_some_and(|l| l.device(device).is_some())
+    }
+
+    /// Another device of ours shows that it runs.
+    pub fn note_heard(&mut self, turn: &Turn<'_>, device: DeviceId) {
+        if self.list().is_some_and(|list| list.device(&device).is_some()) {
+            self.own_devices.heard.insert(device, turn.wall());
+        }
     }
 
     /// Our own device list, once there is one.

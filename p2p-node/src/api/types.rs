@@ -574,6 +574,8 @@ pub struct Device {
     pub linked_by: Option<DeviceId>,
     /// It is this one.
     pub this: bool,
+    /// When it was last heard of, milliseconds since 1970; `None` if it was not since this node was started.
+    pub heard_ms: Option<u64>,
     /// Connected to it: directly (`Some(false)`) or through a relay.
     pub relayed: Option<bool>,
 }

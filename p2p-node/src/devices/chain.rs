@@ -30,6 +30,7 @@ impl AccountDevices<'_> {
                 rights: d.rights,
                 linked_by: d.linked_by,
                 this: id == me,
+                heard_ms: self.cx.account.own_devices.heard.get(&id).copied(),
                 relayed: self.cx.delivery.links.get(&id).filter(|l| !l.silent).map(|l| l.relayed),
             }
         })

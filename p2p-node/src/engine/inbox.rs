@@ -46,7 +46,11 @@ impl Engine {
     ) -> Result<Result<(), &'static str>, EngineError> {
         let ReceivedItem { sender, list, body, encoded } = item;
         if list.account == self.account.id() {
-            return match self.devices().on_item_of_own(turn, sender, &body, list)? {
+            let taken = self.devices().on_item_of_own(turn, sender, &body, list)?;
+            if taken.is_ok() {
+                self.account.note_heard(turn, sender);
+            }
+            return match taken {
                 Ok(true) if !body.history.is_empty() => self.on_history(turn, sender, &body.history).map(Ok),
                 Ok(true) => self.devices().on_other_device(turn, &body),
                 other => Ok(other.map(drop)),

@@ -62,6 +62,7 @@ impl Engine {
         if !self.directory().may_talk(&device) || frame.entries.len() > MAX_FRAME_ENTRIES {
             return Ok(());
         }
+        self.account.note_heard(turn, device);
         if let Some(run) = &frame.run {
             let dir = Directory { account: &self.account, contacts: &self.contacts };
             self.delivery.on_run(turn, dir, device, run);

@@ -495,6 +495,7 @@ pub fn device(d: &Device) -> objects::Device {
         },
         linked_by: d.linked_by.map(id),
         this: d.this,
+        heard_at: d.heard_ms.map(time),
         connection: path(d.relayed),
     }
 }
