@@ -66,6 +66,22 @@ impl Profile {
         self.dir.join("joining")
     }
 
+    /// Whether it was asked here for an account, and no profile was made yet.
+    pub fn is_joining(&self) -> bool {
+        !self.exists() && starling_node::ProfileDir::has_profile(&self.joining_dir())
+    }
+
+    /// The error that there is no profile.
+    pub fn missing(&self) -> CliError {
+        let error = no_profile();
+        match self.is_joining() {
+            true => {
+                error.hint("this device was being linked when that was interrupted; go on with `starling device join`")
+            }
+            false => error,
+        }
+    }
+
     /// Removes what a device has left that was to join an account.
     pub fn discard_joining(&self) -> CliResult {
         match fs::remove_dir_all(self.joining_dir()) {
@@ -168,7 +184,7 @@ impl Profile {
                     self.key_path().display()
                 )));
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_profile()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.missing()),
             Err(e) => return Err(CliError::locked(format!("cannot read the key file: {e}"))),
         };
         let damaged = |e: KeyFileError| {

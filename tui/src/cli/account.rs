@@ -110,13 +110,16 @@ pub enum Devices {
         rights: RightsArg,
     },
     /// Make this a device of the account that another device has, with the code that it shows.
-    #[command(after_help = "Example:\n  starling device join 7-uniform-quiz-acid-zoo --rendezvous ADDR")]
+    #[command(
+        after_help = "Example:\n  starling device join 7-uniform-quiz-acid-zoo --rendezvous ADDR\n  starling device join                 (goes on after an interruption)"
+    )]
     Join {
-        /// The code.
-        code: String,
+        /// The code. Without one a link goes on that was interrupted.
+        #[arg(requires = "rendezvous")]
+        code: Option<String>,
         /// The rendezvous that is shown with it.
         #[arg(long, value_name = "ADDR", env = "STARLING_RENDEZVOUS")]
-        rendezvous: String,
+        rendezvous: Option<String>,
         /// Keep the profile's key in the system keyring.
         #[arg(long)]
         keyring: bool,

@@ -194,7 +194,7 @@ pub async fn acquire_asking<M: Method + Clone>(
     request: M,
 ) -> CliResult<(Client, Option<CliResult<M::Answer>>)> {
     if !profile.exists() {
-        return Err(crate::error::no_profile());
+        return Err(profile.missing());
     }
     let mut key = None;
     for attempt in 0..ATTEMPTS {
@@ -241,6 +241,8 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
         .collect::<CliResult<Vec<_>>>()?;
     let config = NetConfig { listen, mdns: !global.no_mdns };
     let node = Node::open(&profile.dir, key, config).await?;
+    // A link that was interrupted when all was done but this.
+    profile.discard_joining()?;
     let (name, system) = described();
     match node.describe_device(name, system).await {
         // Nobody sees what a device is called that was removed.

@@ -1,6 +1,9 @@
 //! `device`: several devices of one account.
 
-use std::io::{BufRead, IsTerminal};
+use std::{
+    io::{BufRead, IsTerminal},
+    time::{Duration, Instant},
+};
 
 use data_encoding::BASE64;
 use starling_control::{
@@ -33,12 +36,16 @@ use crate::{
     rpc::{Client, now_ms},
 };
 
+/// How long a device that was let in may take to begin.
+const BEGINS: Duration = Duration::from_secs(60);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(50);
 /// Characters of a device's id that are shown: enough to tell sixteen apart.
 const SHORT: usize = 8;
 
 pub async fn devices(global: &Global, command: Devices) -> CliResult {
     if let Devices::Join { code, rendezvous, keyring } = command {
-        return join(global, &code, &rendezvous, keyring).await;
+        return join(global, code.zip(rendezvous), keyring).await;
     }
     let (_, client) = node_of(global).await?;
     // A node that was started a moment ago is not online yet, and all but the list need our home.
@@ -95,6 +102,8 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             Some(Path::Relay) => "connected through a relay",
             Some(Path::None) | None => "not connected",
         };
+        let heard = device.heard_at.as_ref().filter(|_| !device.this && device.connection.is_none());
+        let heard = heard.map(|at| format!(", heard of at {}", times.minute(at))).unwrap_or_default();
         let since = times.day(&device.added_at);
         let rights = match device.rights {
             Rights::Admin => "admin",
@@ -103,7 +112,7 @@ async fn list(global: &Global, client: &Client) -> CliResult {
         };
         let by = device.linked_by.as_ref().map(|by| format!("  linked by {}", short(by))).unwrap_or_default();
         let name = SafeText::line(&[device.name.as_str(), device.system.as_str()].join(" "));
-        print(format!("{}  {:<20}  since {since}  {rights}{by}  {state}", short(&device.device), name.trim()))?;
+        print(format!("{}  {:<20}  since {since}  {rights}{by}  {state}{heard}", short(&device.device), name.trim()))?;
     }
     Ok(())
 }
@@ -171,6 +180,8 @@ async fn link(global: &Global, client: &Client, CodeFor { rights, yes, history }
             _ => {}
         }
     };
+    say(global, "It is on the list of devices. Waiting until it has begun …");
+    until_heard(client, &device).await?;
     catch_up(global, client).await?;
     // It reads what the account knows.
     settle(client).await;
@@ -180,6 +191,27 @@ async fn link(global: &Global, client: &Client, CodeFor { rights, yes, history }
         print(format!("{} is a device of this account now", short(&device)))?;
     }
     if history { history::serve(global, client, &device).await } else { Ok(()) }
+}
+
+/// Waits until a device that was let in shows that it runs with its profile: before, its program may have ended without one.
+async fn until_heard(client: &Client, device: &DeviceId) -> CliResult {
+    let deadline = Instant::now() + BEGINS;
+    loop {
+        let devices = client.call(List {}).await?;
+        if devices
+            .iter()
+            .any(|other| other.device == *device && (other.heard_at.is_some() || other.connection.is_some()))
+        {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let shown = short(device);
+            return Err(CliError::timeout(format!("{shown} is on the list of devices, but was not heard of")).hint(format!(
+                "finish it on the new device with `starling device join`, or take it off the list: starling device remove {shown}"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Makes this the only device of the account. The phrase stays in this process: the node gets what it has signed.
@@ -245,20 +277,29 @@ fn said_yes(question: &str) -> CliResult<bool> {
 }
 
 /// Makes this device one of an account that another device has.
-async fn join(global: &Global, code: &str, rendezvous: &str, keyring: bool) -> CliResult {
+/// Without a code and the rendezvous that is shown with it, it goes on where it was interrupted.
+async fn join(global: &Global, shown: Option<(String, String)>, keyring: bool) -> CliResult {
     let profile = Profile::new(global)?;
     if profile.exists() {
         return Err(CliError::usage(format!("the profile “{}” exists already", profile.name))
             .hint("choose another with --profile NAME"));
     }
-    let home = parse_home(rendezvous)?;
+    let shown = match &shown {
+        Some((code, rendezvous)) => Some((code.as_str(), parse_home(rendezvous)?)),
+        None if profile.is_joining() => None,
+        None => {
+            return Err(CliError::usage("no code was given").hint(
+                "make one on the other device with `starling device link`, and give it with the rendezvous that is shown",
+            ));
+        }
+    };
     let protection = match (keyring, &global.passphrase_file) {
         (true, _) => Protection::Keyring,
         (_, Some(_)) => Protection::Passphrase,
         _ => Protection::Plain,
     };
     let asked = |device: &str| say(global, format!("Say yes on the other device. This one is {device}."));
-    let (joining, link, device) = JoiningProfile::ask(global, &profile, protection, (code, home), asked).await?;
+    let (joining, link, device) = JoiningProfile::ask(global, &profile, protection, shown, asked).await?;
     let (homes, with_history) = (link.chain.homes.clone(), link.history > 0);
     let new = NewProfile {
         // Older versions took names in which nothing can be seen.

@@ -21,7 +21,8 @@ pub struct Joining {
 }
 
 impl Joining {
-    /// Asks for an account with a code, or goes on where an earlier run was interrupted. `asked` is given what this device is called once the code
+    /// Goes on where an earlier run was interrupted, or else asks for an account with the code that is shown, if there is one, at the rendezvous that is
+    /// shown with it. `asked` is given what this device is called once the code
     /// was right, and the user of the other device is asked.
     ///
     /// # Errors
@@ -30,7 +31,7 @@ impl Joining {
         global: &Global,
         profile: &Profile,
         protection: Protection,
-        (code, home): (&str, RendezvousAddr),
+        shown: Option<(&str, RendezvousAddr)>,
         asked: impl FnOnce(&str),
     ) -> CliResult<(Self, AccountLink, NewDevice)> {
         let dir = ProfileDir::lock(&profile.dir)?;
@@ -42,10 +43,13 @@ impl Joining {
             node.stop().await;
             match resumed {
                 Ok((link, device)) => return Ok((Self { profile: profile.clone(), dir, key }, link, device)),
-                Err(error) if is_answer(&error) => {}
+                Err(error) if is_answer(&error) && shown.is_some() => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        let Some((code, home)) = shown else {
+            return Err(CliError::usage("no link was begun here").hint("give the code that the other device shows"));
+        };
         profile.discard_joining()?;
         let key = StorageKey::generate();
         profile.write_key(&key, protection)?;

@@ -140,7 +140,7 @@ pub async fn daemon(global: &Global, listen: Option<SocketAddr>, stop: bool) -> 
             .hint("listen on 127.0.0.1, and forward it with ssh"));
     }
     if !profile.exists() {
-        return Err(crate::error::no_profile());
+        return Err(profile.missing());
     }
     if rpc::connect(&profile, FIRST_ANSWER).await?.is_some() {
         return Err(CliError::locked("a node runs for this profile already")

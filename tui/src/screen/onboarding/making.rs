@@ -127,7 +127,7 @@ async fn made(global: &Global, profile: &Profile, wanted: Wanted, told: &Told) -
             };
             profile.remember_passphrase(wanted.passphrase);
             let (joining, link, device) =
-                Joining::ask(global, profile, protection, (&wanted.code, home), asked).await?;
+                Joining::ask(global, profile, protection, Some((&wanted.code, home)), asked).await?;
             new.name = if link.name.is_empty() { profile.name.clone() } else { link.name.clone() };
             (new.homes, new.username, new.bot) = (link.chain.homes.clone(), link.username.clone(), link.bot);
             new.origin = Origin::Linked(Box::new(link), device);
