@@ -24,6 +24,7 @@ mod removed_device_tests;
 mod rival_tests;
 mod sas_tests;
 mod search_tests;
+mod servers;
 mod signal_tests;
 mod silent_tests;
 mod synced_tests;

@@ -13,20 +13,18 @@ use starling_keys::{
     AccountId, AccountKey, DeviceChain, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
     StorageKey, chain::ChainError,
 };
-use starling_rendezvous::{
-    StartError,
-    config::Config,
-    local::{LocalServer, LocalSession},
-    store::StoreError,
-};
+use starling_rendezvous::{config::Config, local::LocalSession};
 use starling_wire::{
     Text,
-    rendezvous::{InboxAppend, Request, RequestBody, Response, ResponseBody},
+    rendezvous::{InboxAppend, Request, Response},
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::liar::Liar;
+use super::{
+    liar::Liar,
+    servers::{At, Server},
+};
 use crate::{
     AccountLink, NewDevice, NewProfile, Origin, ProfileDir, Rights,
     account::link::Candidate,
@@ -52,9 +50,9 @@ pub type Who = usize;
 
 /// Bytes under way between two ends: in order, or lost with the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wire {
-    ToServer(Who),
-    FromServer(Who),
+pub(super) enum Wire {
+    ToServer(Who, At),
+    FromServer(Who, At),
     Between(Who, Who),
     /// To an engine, from its user and from the world.
     Local(Who),
@@ -63,7 +61,7 @@ enum Wire {
 /// Changes an answer on its way to somebody.
 pub type Lie = Box<dyn FnMut(Who, &mut Response)>;
 
-enum Packet {
+pub(super) enum Packet {
     Request(Box<Request>),
     In(Box<Input>),
 }
@@ -76,8 +74,8 @@ pub struct Person {
     dir: PathBuf,
     key: StorageKey,
     running: Option<(Engine, Arc<Store>)>,
-    session: Option<LocalSession>,
-    wants_home: bool,
+    pub(super) sessions: BTreeMap<At, LocalSession>,
+    pub(super) wants: BTreeSet<At>,
     targets: Vec<DeviceId>,
     links: Vec<Who>,
     /// News that are not kept, since they were last looked at.
@@ -88,15 +86,17 @@ pub struct Person {
 
 /// Everything.
 pub struct World {
-    runtime: tokio::runtime::Runtime,
+    pub(super) runtime: tokio::runtime::Runtime,
     dir: TempDir,
     pub config: Config,
-    server: Option<LocalServer>,
+    /// The first is the home of all who have no other.
+    pub(super) servers: Vec<Server>,
+    /// The address of the first server.
     pub home: RendezvousAddr,
-    people: Vec<Person>,
+    pub(super) people: Vec<Person>,
     /// What people have written down: the phrases of their accounts.
     phrases: BTreeMap<AccountId, AccountKey>,
-    wires: BTreeMap<Wire, VecDeque<Packet>>,
+    pub(super) wires: BTreeMap<Wire, VecDeque<Packet>>,
     /// Direct connections can be made.
     pub direct: bool,
     /// Those who are connected with nobody, whatever is possible.
@@ -105,30 +105,30 @@ pub struct World {
     rng: SmallRng,
     /// What the server's answers pass through on their way: a server that lies.
     pub lie: Option<Lie>,
-    /// A server that shows each device a log of its own.
+    /// The first server shows each device a log of its own.
     pub liar: Option<Liar>,
-    /// What the server was asked to put into inboxes.
+    /// What the servers were asked to put into inboxes.
     pub appended: Vec<InboxAppend>,
+    /// The first server swallows what others leave in inboxes there.
+    pub swallows_items: bool,
 }
 
 impl World {
     pub fn new(seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server_key = DeviceKey::from_seed(&[7; 32]).id();
         let mut config = Config { data_dir: dir.path().join("rendezvous"), ..Config::default() };
         // As cheap as it goes, and no rates: time here is not the server's.
         (config.registration.work_bits, config.limits.inbox_work_bits) = (1, 1);
         (config.limits.requests_per_second, config.limits.request_burst) = (1_000_000, 1_000_000);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let start = crate::node::now_ms();
+        let first = Server::new(0, config.data_dir.clone());
         let mut world = Self {
             runtime,
-            home: format!("/ip4/127.0.0.1/udp/1/quic-v1/p2p/{}", crate::net::peer_of(&server_key).unwrap())
-                .parse()
-                .unwrap(),
+            home: first.address.clone(),
             config,
             dir,
-            server: None,
+            servers: vec![first],
             people: Vec::new(),
             phrases: BTreeMap::new(),
             wires: BTreeMap::new(),
@@ -139,6 +139,7 @@ impl World {
             lie: None,
             liar: None,
             appended: Vec::new(),
+            swallows_items: false,
         };
         world.start_server();
         world
@@ -146,9 +147,15 @@ impl World {
 
     /// Somebody with a new profile, registered.
     pub fn person(&mut self, name: &str) -> Who {
+        self.person_at(name, &[0])
+    }
+
+    /// The same, with homes at these servers.
+    pub fn person_at(&mut self, name: &str, homes: &[At]) -> Who {
         let root = RecoveryPhrase::generate().account_key();
         let again = AccountKey::from_seed(&root.seed());
-        let who = self.profile(name, Origin::New(root));
+        let homes = homes.iter().map(|at| self.servers[*at].address.clone()).collect();
+        let who = self.profile_at(name, Origin::New(root), homes);
         self.phrases.insert(self.people[who].account, again);
         self.settle();
         who
@@ -228,7 +235,8 @@ impl World {
         let joining = device.joining(&account);
         let (reply, answer) = oneshot::channel();
         let (engine, _) = self.people[who].running.as_mut().unwrap();
-        engine.account.candidates.push(Candidate::of(joining, self.home.peer));
+        let home = engine.account.identity.homes[0].peer;
+        engine.account.candidates.push(Candidate::of(joining, home));
         let agreed = AccountCommand::AnswerLink { device: device.id(), rights: Some(Rights::Admin), history, reply };
         self.turn(who, vec![Input::Command(agreed.into())]);
         (device, answer)
@@ -239,20 +247,26 @@ impl World {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         let chain = engine.account.list().unwrap().clone();
         let recovery_key = engine.account.identity.row.recovery_public.clone();
+        let homes = engine.account.identity.homes.clone();
         let history = engine.history.number_for(&device.id());
         let link =
             AccountLink { chain, name: name.clone(), bot: false, username: String::new(), recovery_key, history };
-        self.profile(&name, Origin::Linked(Box::new(link), device))
+        self.profile_at(&name, Origin::Linked(Box::new(link), device), homes)
     }
 
     pub fn profile(&mut self, name: &str, origin: Origin) -> Who {
+        self.profile_at(name, origin, vec![self.home.clone()])
+    }
+
+    /// A new profile with these homes.
+    pub fn profile_at(&mut self, name: &str, origin: Origin, homes: Vec<RendezvousAddr>) -> Who {
         let dir = self.dir.path().join(format!("{name}-{}", self.people.len()));
         let key = StorageKey::generate();
         let new = NewProfile {
             origin,
             name: name.into(),
             bot: false,
-            homes: vec![self.home.clone()],
+            homes,
             registration_token: String::new(),
             username: String::new(),
         };
@@ -286,52 +300,12 @@ impl World {
     pub fn kill(&mut self, who: Who) {
         self.people[who].running = None;
         self.people[who].targets.clear();
-        self.people[who].wants_home = false;
-        self.drop_session(who);
+        self.people[who].wants.clear();
+        self.drop_sessions(who);
         for other in 0..self.people.len() {
             self.cut(who, other);
         }
         self.wires.remove(&Wire::Local(who));
-    }
-
-    pub fn start_server(&mut self) {
-        while self.server.is_none() {
-            // The thread that writes to the store may still be ending.
-            match LocalServer::open(&self.config, self.home.peer) {
-                Err(StartError::Store(StoreError::InUse)) => std::thread::yield_now(),
-                server => self.server = Some(server.unwrap()),
-            }
-        }
-        self.reach();
-    }
-
-    pub fn stop_server(&mut self) {
-        for who in 0..self.people.len() {
-            self.drop_session(who);
-        }
-        self.server = None;
-    }
-
-    /// The server loses everything that it has.
-    pub fn forget_everything(&mut self) {
-        self.stop_server();
-        std::fs::remove_dir_all(&self.config.data_dir).unwrap();
-        self.start_server();
-    }
-
-    /// Makes changed limits count.
-    pub fn reload_server(&mut self) {
-        if let Some(server) = &self.server {
-            server.reload(&self.config);
-        }
-    }
-
-    fn drop_session(&mut self, who: Who) {
-        if self.people[who].session.take().is_some() {
-            self.wires.remove(&Wire::ToServer(who));
-            self.wires.remove(&Wire::FromServer(who));
-            self.tell(who, NetEvent::HomeDown(self.home.peer, "it does not answer".into()));
-        }
     }
 
     /// Breaks the direct connection of two.
@@ -361,24 +335,14 @@ impl World {
         }
     }
 
-    fn put(&mut self, wire: Wire, packet: Packet) {
+    pub(super) fn put(&mut self, wire: Wire, packet: Packet) {
         self.wires.entry(wire).or_default().push_back(packet);
     }
 
     /// Makes the connections that are wanted and possible.
-    fn reach(&mut self) {
+    pub(super) fn reach(&mut self) {
         for who in 0..self.people.len() {
-            let person = &self.people[who];
-            if person.wants_home
-                && person.session.is_none()
-                && let Some(server) = &self.server
-            {
-                let session = self.runtime.block_on(server.connect(*person.device.as_bytes())).unwrap();
-                let Some(ResponseBody::Hello(mut hello)) = session.hello().body else { panic!("no greeting") };
-                hello.time_ms = self.now.wall_ms;
-                self.people[who].session = Some(session);
-                self.tell(who, NetEvent::HomeUp(self.home.peer, hello));
-            }
+            self.reach_servers(who);
             for other in 0..who {
                 let wants = |a: &Person, b: &Person| a.targets.contains(&b.device);
                 let (a, b) = (&self.people[who], &self.people[other]);
@@ -434,10 +398,12 @@ impl World {
         match command {
             NetCommand::Targets(targets) => self.people[who].targets = targets.into_keys().collect(),
             NetCommand::Homes(homes) => {
-                self.people[who].wants_home = homes.contains_key(&self.home.peer);
-                if !self.people[who].wants_home {
-                    self.drop_session(who);
+                let wanted = |at: &At| homes.contains_key(&self.servers[*at].address.peer);
+                let wants: BTreeSet<At> = (0..self.servers.len()).filter(wanted).collect();
+                for at in self.people[who].wants.difference(&wants).copied().collect::<Vec<_>>() {
+                    self.drop_session(who, at);
                 }
+                self.people[who].wants = wants;
             }
             NetCommand::Hint(_) | NetCommand::Leave | NetCommand::Watch(_) | NetCommand::Lan(_) => {}
             NetCommand::Check => self.tell(who, NetEvent::Checked),
@@ -450,52 +416,12 @@ impl World {
                     self.put(Wire::Between(who, other), Packet::In(Box::new(input)));
                 }
             }
-            NetCommand::Request(_, id, ask) => self.request(who, id, ask),
-            NetCommand::RequestWithWork(_, id, puzzle, work) => {
+            NetCommand::Request(home, id, ask) => self.request(who, home, id, ask),
+            NetCommand::RequestWithWork(home, id, puzzle, work) => {
                 let ask = work.solved(puzzle.solve().0);
-                self.request(who, id, ask);
+                self.request(who, home, id, ask);
             }
         }
-    }
-
-    fn request(&mut self, who: Who, id: u64, ask: RequestBody) {
-        if self.people[who].session.is_some() {
-            if let RequestBody::InboxAppend(append) = &ask {
-                self.appended.push(append.clone());
-            }
-            let request = Request { id, body: Some(ask) };
-            if let Some(liar) = &mut self.liar {
-                liar.on_request(who, &request);
-            }
-            self.put(Wire::ToServer(who), Packet::Request(Box::new(request)));
-        }
-    }
-
-    /// What the server pushes joins the other answers.
-    fn collect_pushes(&mut self) {
-        for who in 0..self.people.len() {
-            while let Some(response) = self.people[who].session.as_mut().and_then(LocalSession::pushed) {
-                self.answered(who, response);
-            }
-        }
-        let pushes = self.liar.as_mut().map(Liar::pushes).unwrap_or_default();
-        for (who, response) in pushes {
-            if self.people[who].session.is_some() {
-                let input = Input::Net(NetEvent::Home(self.home.peer, response));
-                self.put(Wire::FromServer(who), Packet::In(Box::new(input)));
-            }
-        }
-    }
-
-    fn answered(&mut self, who: Who, mut response: Response) {
-        if let Some(lie) = &mut self.lie {
-            lie(who, &mut response);
-        }
-        if let Some(liar) = &mut self.liar {
-            liar.on_response(who, &mut response);
-        }
-        let home: HomeId = self.home.peer;
-        self.put(Wire::FromServer(who), Packet::In(Box::new(Input::Net(NetEvent::Home(home, response)))));
     }
 
     /// One thing happens. Gives whether there was anything.
@@ -518,55 +444,26 @@ impl World {
             }
         }
         match wire {
-            Wire::ToServer(who) => {
+            Wire::ToServer(who, at) => {
                 for request in asks {
-                    let Some(session) = &mut self.people[who].session else { break };
-                    let response = self.runtime.block_on(session.ask(request));
-                    self.answered(who, response);
+                    self.answer(who, at, request);
                 }
                 self.collect_pushes();
             }
-            Wire::FromServer(who) | Wire::Between(_, who) | Wire::Local(who) => self.turn(who, inputs),
+            Wire::FromServer(who, _) | Wire::Between(_, who) | Wire::Local(who) => self.turn(who, inputs),
         }
         true
     }
 
     /// Everything that is under way to somebody is handled in one turn, what its user wants first.
     pub fn all_at_once(&mut self, who: Who) {
-        let to = |wire: &Wire| matches!(wire, Wire::FromServer(w) | Wire::Between(_, w) | Wire::Local(w) if *w == who);
+        let to =
+            |wire: &Wire| matches!(wire, Wire::FromServer(w, _) | Wire::Between(_, w) | Wire::Local(w) if *w == who);
         let mut wires: Vec<Wire> = self.wires.keys().copied().filter(to).collect();
         wires.sort_by_key(|wire| !matches!(wire, Wire::Local(_)));
         let packets = wires.iter().filter_map(|wire| self.wires.remove(wire)).flatten();
         let inputs = packets.filter_map(|p| if let Packet::In(input) = p { Some(*input) } else { None }).collect();
         self.turn(who, inputs);
-    }
-
-    /// The server answers the oldest inbox item that somebody has left.
-    pub fn answer_one(&mut self, who: Who) {
-        let asked = self.wires.get_mut(&Wire::ToServer(who));
-        let is_item = |packet: &Packet| matches!(packet, Packet::Request(request) if matches!(request.body, Some(RequestBody::InboxAppend(_))));
-        let at = asked.as_ref().and_then(|packets| packets.iter().position(is_item));
-        let packet = asked.zip(at).and_then(|(packets, at)| packets.remove(at));
-        if let (Some(Packet::Request(request)), Some(session)) = (packet, &mut self.people[who].session) {
-            let response = self.runtime.block_on(session.ask(*request));
-            self.answered(who, response);
-        }
-    }
-
-    /// The server answers all that it was asked.
-    pub fn answer_all(&mut self) {
-        let asked: Vec<Wire> = self.wires.keys().copied().filter(|w| matches!(w, Wire::ToServer(_))).collect();
-        for wire in asked {
-            let Wire::ToServer(who) = wire else { continue };
-            for packet in self.wires.remove(&wire).unwrap_or_default() {
-                let (Packet::Request(request), Some(session)) = (packet, &mut self.people[who].session) else {
-                    continue;
-                };
-                let response = self.runtime.block_on(session.ask(*request));
-                self.answered(who, response);
-            }
-        }
-        self.collect_pushes();
     }
 
     /// Until nothing more happens by itself at this time.
@@ -726,7 +623,12 @@ impl World {
 
     /// Two people who are contacts.
     pub fn friends(&mut self) -> (Who, Who) {
-        let (alice, bob) = (self.person("alice"), self.person("bob"));
+        self.friends_at(0, 0)
+    }
+
+    /// Two people who are contacts, with these homes. The log is at the second's.
+    pub fn friends_at(&mut self, first: At, second: At) -> (Who, Who) {
+        let (alice, bob) = (self.person_at("alice", &[first]), self.person_at("bob", &[second]));
         let invite = self.invite(alice);
         let mut added = self.add(bob, &invite);
         self.pass(5_000);
@@ -845,23 +747,6 @@ impl World {
         engine.contacts.people.contains_key(&self.people[other].account)
     }
 
-    /// Entries of logs and inboxes that the server keeps.
-    pub fn entries_at_server(&self) -> u64 {
-        self.runtime.block_on(self.server.as_ref().unwrap().entries()).unwrap()
-    }
-
-    /// Where the server says that somebody's homes are.
-    pub fn homes_at_server(&mut self, who: Who) -> Vec<String> {
-        let (account, device) = (self.people[who].account, self.people[who].device);
-        let server = self.server.as_ref().unwrap();
-        let mut session = self.runtime.block_on(server.connect(*device.as_bytes())).unwrap();
-        let ask = RequestBody::LookUp(bytes::Bytes::copy_from_slice(account.as_bytes()));
-        let response = self.runtime.block_on(session.ask(Request { id: 1, body: Some(ask) }));
-        let Some(ResponseBody::DeviceList(list)) = response.body else { panic!("no list") };
-        let list = DeviceChain::from_bytes(&list).unwrap();
-        list.homes.iter().map(ToString::to_string).collect()
-    }
-
     /// A server's id that is not ours.
     pub fn other_peer(&self) -> String {
         crate::net::peer_of(&DeviceKey::from_seed(&[8; 32]).id()).unwrap().to_string()
@@ -882,7 +767,6 @@ impl World {
             }
         }
         self.start_server();
-        self.reach();
         self.pass(180_000);
     }
 
@@ -914,6 +798,7 @@ impl World {
         let wall_ms: u64 = std::fs::read_to_string(from.join("time")).unwrap().parse().unwrap();
         world.now = Now { steady_ms: wall_ms, wall_ms, running_ms: 0 };
         world.config.data_dir = world.dir.path().join("kept");
+        world.servers[0].data_dir.clone_from(&world.config.data_dir);
         std::fs::create_dir_all(&world.config.data_dir).unwrap();
         std::fs::copy(from.join("rendezvous/rendezvous.redb"), world.config.data_dir.join("rendezvous.redb")).unwrap();
         for name in people {
@@ -939,8 +824,8 @@ impl World {
             dir,
             key,
             running: None,
-            session: None,
-            wants_home: false,
+            sessions: BTreeMap::new(),
+            wants: BTreeSet::new(),
             targets: Vec::new(),
             links: Vec::new(),
             live: Vec::new(),
@@ -951,9 +836,5 @@ impl World {
 
     pub fn is_running(&self, who: Who) -> bool {
         self.people[who].running.is_some()
-    }
-
-    pub fn server_runs(&self) -> bool {
-        self.server.is_some()
     }
 }
