@@ -14,7 +14,7 @@ use starling_keys::{
 };
 use starling_wire::{
     Batch, Beacon, Body, Candidate, Clock, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb,
-    SeenEntries, Signal, Text,
+    SealedBeacon, SeenEntries, Signal, Text,
     direct::{Ack, DirectFrame, Entry},
     inbox::{InboxBody, InboxItem, Known},
     link::{LinkAnswer, LinkRequest},
@@ -143,6 +143,8 @@ fn inbox_items() {
     let body =
         InboxBody { device: vec![2; 32].into(), name: "alice".into(), known: Some(known), ..InboxBody::default() };
     let valid = body.to_bytes();
+    let beacon = SealedBeacon { group: vec![3; 16].into(), epoch: 4, sealed: vec![5; 80].into(), complete: false };
+    let beacons = InboxBody { device: vec![2; 32].into(), beacons: vec![beacon; 4], ..InboxBody::default() }.to_bytes();
     let asked = LinkRequest { name: "laptop".into(), ..LinkRequest::default() }.encode_to_vec();
     let answered = LinkAnswer { homes: vec!["/ip4/127.0.0.1".into()], ..LinkAnswer::default() }.encode_to_vec();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
@@ -154,6 +156,11 @@ fn inbox_items() {
         let _ = SealedSnapshot::from_bytes(&[b"starling-snapshot-2", input].concat());
         if let Ok(item) = InboxItem::decode(input) {
             let _ = InboxBody::from_bytes(&item.body);
+            let padded = InboxItem::decode(item.clone().padded().encode_to_vec().as_slice()).unwrap();
+            assert_eq!((padded.body, padded.signature), (item.body, item.signature));
+        }
+        if let Ok(body) = InboxBody::from_bytes(&mutated(&beacons, input)) {
+            body.beacons.into_iter().for_each(|beacon| drop(Beacon::from_bytes(beacon.sealed)));
         }
         let _ = InboxBody::from_bytes(input);
     });

@@ -66,6 +66,13 @@ pub const BEACON_WORK_MS: u64 = 3_600_000;
 pub const BEHIND_FOR_MS: u64 = 600_000;
 /// Messages that cannot be read make us compare epochs with a member at most this often.
 pub const ASK_AGAIN_MS: u64 = 10_000;
+/// What we have followed is left in the inboxes of members who were not heard in the new epoch for so long: in most cases they are by then.
+pub const BEACON_PARCEL_AFTER_MS: u64 = 300_000;
+/// Beacons are left for one device at most this often, and eight times as seldom with each time that it was not heard since: five items in 30 days,
+/// which is how long a server keeps them.
+pub const BEACON_PARCEL_EVERY_MS: u64 = 600_000;
+/// Answers to beacons of one device that are left in its inbox in an hour; each costs some work, and a place there.
+pub const MAX_BEACON_ANSWERS: u32 = 8;
 /// A commit that was refused so often, as there were commits in the log that we had not read, is stored behind them.
 pub const MAX_COMMIT_REFUSALS: u8 = 3;
 /// Our keys in a group are renewed after so many entries …

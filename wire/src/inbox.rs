@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::{DecodeError, Message as _};
 
-use crate::{DeviceLabel, name};
+use crate::{DeviceLabel, SealedBeacon, name};
 
 /// Why an inbox item was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,31 @@ pub struct InboxItem {
     /// The sending device's signature over the receiving device's id and `body`.
     #[prost(bytes = "bytes", tag = "2")]
     pub signature: Bytes,
+    /// Zeros, so that the size says little.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub padding: Bytes,
 }
+
+impl InboxItem {
+    /// Pads it to the next bucket: powers of two from 1 to 32 KiB. What is larger stays as it is.
+    #[must_use]
+    pub fn padded(mut self) -> Self {
+        self.padding.clear();
+        let len = self.encoded_len();
+        let bucket = (len + 2).next_power_of_two().max(1024);
+        if bucket <= MAX_PADDED_ITEM {
+            // The field's own key and length take up to four bytes.
+            let header = |padding: usize| 1 + prost::length_delimiter_len(padding);
+            let room = (1..=4).filter_map(|header| bucket.checked_sub(len + header));
+            let padding = room.filter(|padding| len + header(*padding) + padding <= bucket).max().unwrap_or_default();
+            self.padding = vec![0; padding].into();
+        }
+        self
+    }
+}
+
+/// Larger items are not padded: welcomes into groups of many devices, pages of a history.
+const MAX_PADDED_ITEM: usize = 32 * 1024;
 
 /// The domain of the signature in an [`InboxItem`].
 pub const INBOX_DOMAIN: &str = "starling inbox item v1";
@@ -68,6 +92,10 @@ pub struct InboxBody {
     /// To another device of the sender's own account only: an encoded [`crate::history::HistoryMessage`].
     #[prost(bytes = "bytes", tag = "11")]
     pub history: Bytes,
+    /// What the sender has followed in groups that it shares with the receiver (at most [`crate::limits::MAX_ITEM_BEACONS`]). An item with these has
+    /// `device` and nothing else.
+    #[prost(message, repeated, tag = "12")]
+    pub beacons: Vec<SealedBeacon>,
 }
 
 impl InboxBody {
@@ -191,6 +219,21 @@ mod tests {
                 .iter()
                 .all(|name| name.len() <= 64 && long.starts_with(*name))
         );
+    }
+
+    #[test]
+    fn an_item_tells_its_size_by_a_bucket_alone() {
+        let sizes = |body: usize| {
+            let item = InboxItem { body: vec![1; body].into(), signature: vec![2; 64].into(), ..InboxItem::default() };
+            let padded = item.clone().padded().encode_to_vec();
+            let read = InboxItem::decode(padded.as_slice()).unwrap();
+            assert_eq!((&read.body, &read.signature), (&item.body, &item.signature));
+            padded.len()
+        };
+        for (from, to, bucket) in [(0, 950, 1024), (960, 1_970, 2_048), (17_000, 32_600, 32 * 1024)] {
+            assert!((from..to).all(|body| (bucket - 1..=bucket).contains(&sizes(body))));
+        }
+        assert!((40_000..40_200).contains(&sizes(40_000)));
     }
 
     #[test]

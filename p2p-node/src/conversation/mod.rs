@@ -24,7 +24,8 @@ pub mod send;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use starling_wire::EventId;
+use starling_keys::DeviceId;
+use starling_wire::{EventId, SealedBeacon};
 
 pub use context::{Connections, Context};
 pub use group::GroupEntry;
@@ -59,6 +60,10 @@ pub struct Conversations {
     pub logged: logged::LoggedRows,
     /// Hashes of what was processed.
     pub seen: receive::SeenMessages,
+    /// What members are answered this turn who have left beacons in our inbox.
+    beacon_answers: BTreeMap<DeviceId, Vec<SealedBeacon>>,
+    /// How many answers of that kind each has got lately.
+    answered: fork::Answered,
 }
 
 /// A conversation in memory.

@@ -119,8 +119,9 @@ impl Conversations {
             return Ok(Taken::Nothing);
         };
         match group.process(message) {
-            Processed::Application { sender, data } => match Batch::decode(&data, sender.device().tag()) {
+            Processed::Application { sender, data, epoch } => match Batch::decode(&data, sender.device().tag()) {
                 Ok(batch) => {
+                    self.heard_in(chat, id, sender.device(), epoch);
                     let numbered = batch.events.iter().any(|e| e.id.sequence != 0);
                     self.on_batch(turn, cx, (chat, id), &sender, via, batch)?;
                     return Ok(if numbered { Taken::Events } else { Taken::Receipts });

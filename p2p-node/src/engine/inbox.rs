@@ -45,6 +45,13 @@ impl Engine {
         item: ReceivedItem,
     ) -> Result<Result<(), &'static str>, EngineError> {
         let ReceivedItem { sender, list, body, encoded } = item;
+        let Some(list) = list else {
+            let (conversations, mut cx) = self.conversing();
+            if !cx.dir.may_talk(&sender) {
+                return Ok(Err("beacons of nobody that we exchange messages with"));
+            }
+            return conversations.on_left_beacons(turn, &mut cx, sender, &body.beacons).map(Ok);
+        };
         if list.account == self.account.id() {
             let taken = self.devices().on_item_of_own(turn, sender, &body, list)?;
             if taken.is_ok() {

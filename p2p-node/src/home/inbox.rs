@@ -38,8 +38,8 @@ impl InboxState {
 pub struct ReceivedItem {
     /// Who has left it.
     pub sender: DeviceId,
-    /// The sender's account and its devices.
-    pub list: DeviceChain,
+    /// The sender's account and its devices; none with beacons, which count by the groups that the sender is in.
+    pub list: Option<DeviceChain>,
     pub body: InboxBody,
     /// `body` as it was signed.
     pub encoded: Vec<u8>,
@@ -57,14 +57,17 @@ impl ReceivedItem {
         let Ok(body) = InboxBody::from_bytes(&item.body) else {
             return Err("not a body");
         };
-        let Ok(list) = DeviceChain::from_bytes(&body.device_list) else {
-            return Err("a false device list");
+        let list = if body.device_list.is_empty() && !body.beacons.is_empty() {
+            None
+        } else {
+            Some(DeviceChain::from_bytes(&body.device_list).map_err(|_| "a false device list")?)
         };
         let Ok(sender) = DeviceId::from_bytes(&body.device) else {
             return Err("no device");
         };
         let signed = [&own.as_bytes()[..], &item.body].concat();
-        if list.device(&sender).is_none() || !sender.verify(INBOX_DOMAIN, &signed, &item.signature) {
+        let listed = list.as_ref().is_none_or(|list| list.device(&sender).is_some());
+        if !listed || !sender.verify(INBOX_DOMAIN, &signed, &item.signature) {
             return Err("not signed by a device of that account");
         }
         if body.greeting.len() > MAX_GREETING {

@@ -127,7 +127,9 @@ impl Homes {
         }
         if append.token.is_empty() && bits > MAX_WORK_BITS {
             outbound_item.under_way = false;
-            if let Some(state) = self.servers.get_mut(&home) {
+            if !outbound_item.row.quiet
+                && let Some(state) = self.servers.get_mut(&home)
+            {
                 state.problem = Some("it asks for more work than any message is worth".into());
             }
         } else if append.token.is_empty() {
@@ -167,8 +169,8 @@ impl Homes {
         let device = to.device.id;
         let encoded: Bytes = body.to_bytes().into();
         let signed = [&device.as_bytes()[..], &encoded].concat();
-        let item =
-            InboxItem { body: encoded, signature: Bytes::copy_from_slice(&sealing.key.sign(INBOX_DOMAIN, &signed)) };
+        let signature = Bytes::copy_from_slice(&sealing.key.sign(INBOX_DOMAIN, &signed));
+        let item = InboxItem { body: encoded, signature, ..InboxItem::default() }.padded();
         let Ok(sealed) = sealing.mls.seal_to(&to.device.seal_key, INBOX_INFO, &item.encode_to_vec()) else {
             return Ok(());
         };
@@ -179,6 +181,7 @@ impl Homes {
             token: <[u8; 32]>::try_from(&*body.token)
                 .map_or_else(|_| Vec::new(), |proof| InviteProof(proof).ticket().0.to_vec()),
             home: to.home.to_owned(),
+            quiet: !body.beacons.is_empty(),
         };
         let key = [&device.as_bytes()[..], &place].concat();
         turn.put(OUTBOUND_ITEMS, &key, &row)?;
@@ -206,7 +209,7 @@ impl Homes {
 
     /// Says what keeps an item from its inbox, or that nothing does any more.
     fn tell_problem(&self, turn: &mut Turn<'_>, key: &[u8], problem: Option<&'static str>) {
-        let item = self.outbound_items.get(key);
+        let item = self.outbound_items.get(key).filter(|item| !item.row.quiet);
         if let Some(account) = item.and_then(|item| AccountId::from_bytes(&item.row.account).ok()) {
             turn.facts([Fact::ParcelProblem { account, problem }]);
         }
@@ -236,6 +239,9 @@ impl Homes {
             return Ok(());
         };
         outbound_item.under_way = false;
+        if outbound_item.row.quiet && reason == Refusal::Full {
+            return self.forget_parcel(turn, key);
+        }
         if busy {
             let at = turn.now() + RETRY_REFUSED_MS;
             if let Ok(home) = outbound_item.row.home.parse::<RendezvousAddr>() {
@@ -266,7 +272,7 @@ impl Homes {
             return Ok(());
         }
         // Nothing that trying again would mend.
-        tracing::warn!(?reason, "a contact request was refused");
+        tracing::warn!(?reason, "an inbox item was refused");
         self.tell_problem(turn, key, Some("their rendezvous refused the request: ask them for a new invite"));
         self.forget_parcel(turn, key)
     }

@@ -202,6 +202,8 @@ pub enum Processed {
         sender: Certificate,
         /// The plaintext.
         data: Zeroizing<Vec<u8>>,
+        /// The epoch that it was encrypted in.
+        epoch: u64,
     },
     /// A commit, which is not followed: [`LiveGroup::judge`].
     Commit,
@@ -443,10 +445,9 @@ impl LiveGroup {
         if message.group_id() != Some(self.group.group_id()) {
             return Processed::Garbage;
         }
-        match message.epoch() {
-            Some(epoch) if epoch > self.epoch() => return Processed::Future,
-            Some(_) => {}
-            None => return Processed::Garbage,
+        let Some(epoch) = message.epoch() else { return Processed::Garbage };
+        if epoch > self.epoch() {
+            return Processed::Future;
         }
         // On a copy: the library uses up keys and keeps proposals even of what it refuses.
         let mut next = self.group.clone();
@@ -454,7 +455,7 @@ impl LiveGroup {
             Ok(ReceivedMessage::ApplicationMessage(m)) => {
                 let Some(sender) = self.sender(m.sender_index) else { return Processed::Garbage };
                 self.group = next;
-                Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()) }
+                Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()), epoch }
             }
             Ok(ReceivedMessage::Commit(_)) => Processed::Commit,
             Ok(_) => Processed::Garbage,

@@ -35,22 +35,22 @@ fn split(seed: u64, liar: Liar, times: usize) -> (World, Who, Who) {
 }
 
 /// Shows commits to those of whom that is true, and all else as it is.
-fn showing(is_shown: impl Fn(&Showing) -> bool + 'static) -> Liar {
+pub fn showing(is_shown: impl Fn(&Showing) -> bool + 'static) -> Liar {
     Liar::new(1, move |s| if s.is_commit && !is_shown(&s) { Shown::Never } else { Shown::Now })
 }
 
-fn own_winners() -> Liar {
+pub fn own_winners() -> Liar {
     showing(|s| s.author == s.reader)
 }
 
 /// The log that somebody writes into.
-fn log_address(world: &mut World, who: Who, other: Who) -> [u8; 32] {
+pub fn log_address(world: &mut World, who: Who, other: Who) -> [u8; 32] {
     let id = group(world, who, other);
     world.log_address(who, id)
 }
 
 /// Each writes something that only the own epoch can read.
-fn write_apart(world: &mut World, who: &[(Who, Who)]) {
+pub fn write_apart(world: &mut World, who: &[(Who, Who)]) {
     for (from, to) in who {
         world.say(*from, *to, &format!("into a fork from {from}"));
     }
@@ -58,7 +58,7 @@ fn write_apart(world: &mut World, who: &[(Who, Who)]) {
 }
 
 /// All are in one epoch, and have what each has written in the fork, once.
-fn are_together(world: &mut World, who: &[(Who, Who)], seed: u64) {
+pub fn are_together(world: &mut World, who: &[(Who, Who)], seed: u64) {
     let logs: Vec<[u8; 32]> = who.iter().map(|(a, b)| log_address(world, *a, *b)).collect();
     assert!(logs.iter().all(|log| *log == logs[0]), "seed {seed}");
     for (reader, other) in who {

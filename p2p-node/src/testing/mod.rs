@@ -11,6 +11,7 @@ mod engine_tests;
 mod epoch_tests;
 mod find_tests;
 mod fixture_tests;
+mod fork_home_tests;
 mod fork_story_tests;
 mod fork_tests;
 mod group_tests;

@@ -27,6 +27,8 @@ use crate::{
 pub enum Teller {
     /// A member that is connected says that it has followed it.
     Device(DeviceId),
+    /// A member has left word in our inbox.
+    Inbox(DeviceId),
     /// A member has put it into a log of the group.
     Log,
     /// It is the first valid one in the log of its epoch, and we have followed what we were told before we had read that.
@@ -36,7 +38,7 @@ pub enum Teller {
 impl Teller {
     pub(super) fn device(self) -> Option<DeviceId> {
         match self {
-            Self::Device(device) => Some(device),
+            Self::Device(device) | Self::Inbox(device) => Some(device),
             Self::Log | Self::Winner => None,
         }
     }
@@ -68,15 +70,15 @@ impl GroupEntry {
     }
 
     /// Opens a beacon of a member.
-    fn open_beacon(&self, beacon: &SealedBeacon) -> Option<Beacon> {
+    pub(super) fn open_beacon(&self, beacon: &SealedBeacon) -> Option<Beacon> {
         let BeaconKey { key, place } = BeaconKey::of(self, beacon.epoch)?;
         let plain = key.open(&place, &beacon.sealed).ok()?;
         Beacon::from_bytes(Bytes::copy_from_slice(&plain)).ok()
     }
 }
 
-/// Sends beacons to a device.
-fn send(turn: &mut Turn<'_>, device: DeviceId, beacons: Vec<SealedBeacon>) {
+/// Sends beacons to a device that is connected.
+pub(super) fn send(turn: &mut Turn<'_>, device: DeviceId, beacons: Vec<SealedBeacon>) {
     if !beacons.is_empty() {
         let frame = DirectFrame { beacons, ..DirectFrame::default() };
         turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
@@ -112,10 +114,14 @@ impl Conversations {
         }
     }
 
-    /// Tells a member one thing about an epoch.
-    fn tell(&self, turn: &mut Turn<'_>, device: DeviceId, (id, epoch): (GroupId, u64), beacon: &Beacon) {
-        let sealed = self.groups.get(&id).and_then(|entry| entry.beacon(epoch, beacon));
-        send(turn, device, sealed.into_iter().collect());
+    /// Tells a member one thing about an epoch, the way that it has told us something.
+    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, to: Teller, (id, epoch): (GroupId, u64), beacon: &Beacon) {
+        let Some(sealed) = self.groups.get(&id).and_then(|entry| entry.beacon(epoch, beacon)) else { return };
+        match to {
+            Teller::Device(device) => send(turn, device, vec![sealed]),
+            Teller::Inbox(device) => self.beacon_answers.entry(device).or_default().push(sealed),
+            Teller::Log | Teller::Winner => {}
+        }
     }
 
     /// A member has sent what cannot be read here: it may be in an epoch that we have not.
@@ -175,7 +181,7 @@ impl Conversations {
 
     /// The groups that a member shares no epoch with, by all its beacons of them: it speaks of epochs that are known here, and of none of them as a member. No
     /// fork of theirs can be healed.
-    fn split_groups(&self, device: DeviceId, beacons: &[SealedBeacon]) -> BTreeSet<GroupId> {
+    pub(super) fn split_groups(&self, device: DeviceId, beacons: &[SealedBeacon]) -> BTreeSet<GroupId> {
         let (mut shared, mut apart) = (BTreeSet::new(), BTreeSet::new());
         for beacon in beacons.iter().filter(|beacon| beacon.complete) {
             let entry = GroupId::try_from(&*beacon.group).ok().and_then(|id| self.groups.get(&id));
@@ -203,16 +209,25 @@ impl Conversations {
         let Some(told) = entry.open_beacon(beacon) else { return Ok(()) };
         let epoch = beacon.epoch;
         let followed = entry.parent(epoch).map(|mark| mark.hash.clone());
-        match (told, from, followed) {
-            (Beacon::Followed(hash), _, Some(ours)) if hash[..] == ours => Ok(()),
-            (Beacon::Followed(_), Teller::Device(device), Some(_)) => {
-                self.send_followed(turn, device, (id, epoch))?;
+        match (told, from.device(), followed) {
+            (Beacon::Followed(hash), device, Some(ours)) if hash[..] == ours => {
+                if let Some(device) = device {
+                    entry.forks.note_heard(device, epoch + 1);
+                }
+                Ok(())
+            }
+            (Beacon::Followed(_), Some(_), Some(_)) => {
+                self.send_followed(turn, from, (id, epoch))?;
                 // Whoever has lost may have switched before it has shown its commit.
                 self.report_fork(turn, (id, epoch))
             }
-            (Beacon::Behind, Teller::Device(device), Some(_)) => self.send_followed(turn, device, (id, epoch)),
-            (Beacon::Followed(_), Teller::Device(device), None) => {
-                self.tell(turn, device, (id, epoch), &Beacon::Behind);
+            (Beacon::Behind, Some(_), Some(_)) => self.send_followed(turn, from, (id, epoch)),
+            (Beacon::Followed(_), Some(_), None) => {
+                match from {
+                    // The log may have what leads there.
+                    Teller::Inbox(device) => entry.note_behind(turn, epoch, device),
+                    _ => self.tell(turn, from, (id, epoch), &Beacon::Behind),
+                }
                 Ok(())
             }
             (Beacon::Commit(commit), ..) => self.on_told_commit(turn, cx, from, (id, epoch), &commit),
@@ -224,15 +239,15 @@ impl Conversations {
     fn send_followed(
         &mut self,
         turn: &mut Turn<'_>,
-        device: DeviceId,
+        to: Teller,
         (id, epoch): (GroupId, u64),
     ) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        if !entry.forks.may_work(Some(device), turn.now()) {
+        if !entry.forks.may_work(to.device(), turn.now()) {
             return Ok(());
         }
         if let Some(row) = turn.get::<ParentRow>(PARENTS, &epoch_key(&id, epoch))? {
-            self.tell(turn, device, (id, epoch), &Beacon::Commit(row.commit.clone()));
+            self.tell(turn, to, (id, epoch), &Beacon::Commit(row.commit.clone()));
         }
         Ok(())
     }
@@ -264,21 +279,21 @@ impl Conversations {
         if !matches!(weighed, Weighed::Void) {
             group.entry.note_winner(from, epoch);
         }
-        match (weighed, from) {
+        match (weighed, from.device()) {
             (Weighed::Void, _) => {}
-            (Weighed::Loses(_), Teller::Device(device)) => {
-                self.send_followed(turn, device, (id, epoch))?;
+            (Weighed::Loses(_), Some(_)) => {
+                self.send_followed(turn, from, (id, epoch))?;
                 self.report_fork(turn, (id, epoch))?;
             }
-            (Weighed::Loses(other), Teller::Log | Teller::Winner) => group.entry.announce_in(epoch, &other),
+            (Weighed::Loses(other), None) => group.entry.announce_in(epoch, &other),
             (Weighed::Wins(winner), _) => {
                 let lost = group.switch(turn, epoch, *winner)?;
                 self.on_switched(turn, cx, from, (id, epoch), &lost)?;
                 self.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
-            (Weighed::Lost, Teller::Device(_)) => self.abandon_group(turn, id),
-            (Weighed::Lost, Teller::Log | Teller::Winner) => {}
+            (Weighed::Lost, Some(_)) => self.abandon_group(turn, id),
+            (Weighed::Lost, None) => {}
         }
         Ok(())
     }
@@ -335,10 +350,10 @@ impl Conversations {
     }
 
     /// Who has gone on before us may be further ahead.
-    fn ask_for_next(&self, turn: &mut Turn<'_>, from: Teller, id: GroupId) {
+    fn ask_for_next(&mut self, turn: &mut Turn<'_>, from: Teller, id: GroupId) {
         let epoch = self.groups.get(&id).map(GroupEntry::epoch);
-        if let Some((device, epoch)) = from.device().zip(epoch) {
-            self.tell(turn, device, (id, epoch), &Beacon::Behind);
+        if let Some(epoch) = epoch {
+            self.tell(turn, from, (id, epoch), &Beacon::Behind);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Healing a fork: of two commits that were followed from one epoch all go on from the same one.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use starling_wire::rendezvous::RequestBody;
 
@@ -134,6 +136,7 @@ impl OpenGroup<'_> {
         entry.reading.retain(|reading| *reading <= epoch);
         entry.read_again.retain(|reading| *reading <= epoch);
         entry.appending = false;
+        entry.forks.heard.clear();
         let later: Vec<u64> = entry.row.parents.iter().map(|mark| mark.epoch).filter(|e| *e > epoch).collect();
         for later in later {
             entry.forget_parent(turn, later)?;
@@ -200,7 +203,7 @@ impl Conversations {
             self.logs.insert(address, (id, epoch));
         }
         if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
-            self.lose_items(turn, chat, (id, epoch))?;
+            self.lose_items(turn, chat, id, epoch + 1..=u64::MAX)?;
             self.lose_receipts(turn, chat);
         }
         self.on_epoch(turn, cx, id)?;
@@ -208,10 +211,27 @@ impl Conversations {
         Ok(())
     }
 
-    /// What waits and was encrypted in epochs of a group after this one has to be encrypted again: that is durable with what follows from it.
-    fn lose_items(&mut self, turn: &Turn<'_>, chat: ChatId, (id, epoch): (GroupId, u64)) -> Result<(), EngineError> {
+    /// A log is read no more, and we have followed a commit that was not read there: what we have appended may stand where nobody reads it. It is
+    /// written again.
+    pub(in crate::conversation) fn lose_unread(
+        &mut self,
+        turn: &Turn<'_>,
+        (id, epoch): (GroupId, u64),
+    ) -> Result<(), EngineError> {
+        let entry = self.groups.get(&id).filter(|entry| entry.was_told(epoch));
+        entry.and_then(GroupEntry::chat).map_or(Ok(()), |chat| self.lose_items(turn, chat, id, epoch..=epoch))
+    }
+
+    /// What waits and was encrypted in some epochs of a group has to be encrypted again: that is durable with what follows from it.
+    fn lose_items(
+        &mut self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        id: GroupId,
+        epochs: RangeInclusive<u64>,
+    ) -> Result<(), EngineError> {
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-        for item in state.outbox.iter_mut().filter(|item| item.group == id && item.epoch > epoch) {
+        for item in state.outbox.iter_mut().filter(|item| item.group == id && epochs.contains(&item.epoch)) {
             let key = outbox_key(chat, item.first);
             if let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? {
                 row.epoch = LOST_EPOCH;

@@ -4,9 +4,11 @@
 mod announce;
 mod beacons;
 mod heal;
+mod parcels;
 mod parents;
 
 pub use beacons::Teller;
+pub use parcels::Answered;
 
 use std::collections::HashMap;
 
@@ -29,12 +31,20 @@ pub struct Forks {
     behind_since: Option<u64>,
     /// A log is asked to take what we have followed.
     pub announcing: bool,
+    /// The newest epoch that each member has shown to be in, as it is here: who has come to it has followed what we have.
+    heard: HashMap<DeviceId, u64>,
 }
 
 impl Forks {
     /// The group has come to another epoch.
     pub fn moved(&mut self) {
         self.behind_since = None;
+    }
+
+    /// A member has written in an epoch, or says that it has followed what leads to it.
+    fn note_heard(&mut self, device: DeviceId, epoch: u64) {
+        let newest = self.heard.entry(device).or_default();
+        *newest = epoch.max(*newest);
     }
 
     /// Whether a device that is a member, or a log, may make us do work now, in steady time.

@@ -57,6 +57,7 @@ impl OpenGroup<'_> {
             told,
             announce_in: Vec::new(),
             reported: false,
+            leave_at_ms: 0,
         };
         self.entry.row.parents.push(mark);
         self.entry.touch();

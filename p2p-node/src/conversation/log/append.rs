@@ -70,6 +70,7 @@ impl Conversations {
                 entry.forget_parents(turn)?;
             }
             self.announce_fork(turn, cx, id)?;
+            self.leave_beacons(turn, cx, id)?;
             self.maybe_update(turn, cx, id)?;
         }
         for chat in self.touched_chats(cx.dir) {

@@ -252,7 +252,13 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
+        let epochs = |this: &Self| this.groups.get(&id).map(|g| g.logs.iter().map(|log| log.epoch).collect::<Vec<_>>());
+        let before = epochs(self).unwrap_or_default();
         self.leave_ended_logs(turn, cx, id);
+        let after = epochs(self).unwrap_or_default();
+        for left in before.into_iter().filter(|epoch| !after.contains(epoch)) {
+            self.lose_unread(turn, (id, left))?;
+        }
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
         group.retry_at = 0;
         let (epoch, chat) = (group.epoch(), group.chat());
@@ -263,6 +269,7 @@ impl Conversations {
             self.read_log(turn, cx.homes, home, id, epoch, 0);
         }
         self.tell_beacons(turn, cx, id);
+        self.plan_parcels(turn, cx, id);
         self.retry_future(turn, cx, id)?;
         chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
     }

@@ -149,4 +149,7 @@ pub struct OutboundItemRow {
     /// The rendezvous where the inbox is.
     #[prost(string, tag = "5")]
     pub home: String,
+    /// The user has not asked for it: what becomes of it is not shown, and what is refused is given up.
+    #[prost(bool, tag = "6")]
+    pub quiet: bool,
 }

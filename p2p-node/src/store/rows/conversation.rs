@@ -140,6 +140,12 @@ pub struct DeviceRow {
     /// The clock of its event up to which we have all; 0 if that is not known.
     #[prost(uint64, tag = "11")]
     pub received_clock: u64,
+    /// So many times beacons were left in its inbox since it was last heard …
+    #[prost(uint32, tag = "12")]
+    pub beacons_left: u32,
+    /// … the last time then, milliseconds since 1970.
+    #[prost(uint64, tag = "13")]
+    pub beacons_left_ms: u64,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).

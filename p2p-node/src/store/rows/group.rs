@@ -39,6 +39,9 @@ pub struct GroupRow {
     /// The epochs that a fork can be healed from, oldest first.
     #[prost(message, repeated, tag = "17")]
     pub parents: Vec<ParentMark>,
+    /// We may be behind others.
+    #[prost(message, optional, tag = "18")]
+    pub behind: Option<BehindRow>,
 }
 
 /// An epoch from which a commit was followed, and whose state is kept for a time: what is needed of it without that state.
@@ -69,6 +72,24 @@ pub struct ParentMark {
     /// The user was told that others had followed another commit.
     #[prost(bool, tag = "8")]
     pub reported: bool,
+    /// When what we have followed is left in the inboxes of members who have not been heard in an epoch after it, milliseconds since 1970; 0 if it
+    /// is not (any more).
+    #[prost(uint64, tag = "9")]
+    pub leave_at_ms: u64,
+}
+
+/// A member has left word of a commit that we have not read.
+#[derive(Clone, PartialEq, Message)]
+pub struct BehindRow {
+    /// The epoch that the commit ends.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// The member's device.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// When the member is asked for the commit, if we have not come to another epoch by then; milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub ask_at_ms: u64,
 }
 
 /// The encryption state of a group in an epoch that a commit has ended. By group id and epoch.
