@@ -159,6 +159,35 @@ fn fifty_entries_take_less_than_20_kb() {
 }
 
 #[test]
+fn a_long_chain_is_read_whole_and_from_any_place_and_no_fault_in_it_is() {
+    let mut chain = account(1);
+    let mut n = 1;
+    while chain.len() < 300 {
+        // A clock that is years off, either way, changes nothing.
+        let clock = if n % 2 == 0 { 1 } else { 40 * 365 * DAY };
+        chain = chain.add(&by(&key(0)), clock, &joining(&root().id(), &key(n)), Rights::Member).unwrap();
+        chain = chain.remove(&by(&key(0)), clock, key(n).id()).unwrap();
+        n += 1;
+    }
+    assert_eq!(DeviceChain::from_bytes(chain.as_bytes()).unwrap(), chain);
+    for from in [1, 2, 150, 298] {
+        let known = prefix(&chain, from);
+        assert_eq!(DeviceChain::read(&chain.encode_from(from), &known).unwrap(), chain);
+        assert_eq!(DeviceChain::read(&chain.encode_from(from + 1), &known), Err(ChainError::Gap));
+        assert_eq!(DeviceChain::from_bytes(&chain.encode_from(from)), Err(ChainError::Gap));
+    }
+    // One bit, anywhere.
+    for at in (0..chain.as_bytes().len()).step_by(997) {
+        let mut bytes = chain.as_bytes().to_vec();
+        bytes[at] ^= 0x10;
+        assert!(DeviceChain::from_bytes(&bytes).is_err(), "the bit at {at}");
+    }
+    // A fork near its beginning is seen.
+    let fork = prefix(&chain, 2).set_homes(&by(&key(0)), 2, &[]).unwrap();
+    assert_eq!(chain.relation(&fork), Relation::Rival(2));
+}
+
+#[test]
 fn a_path_proves_its_device_and_no_other() {
     let chain = account(3);
     let path = chain.path_to(&key(2).id()).unwrap();
