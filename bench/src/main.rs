@@ -1,4 +1,4 @@
-//! `starling-bench dm`, `profile`, `send`, `history`, `rendezvous`, `attack` and `call`: what a message, a large profile, a command, a connected client and a call cost,
+//! `starling-bench dm`, `profile`, `send`, `history`, `link`, `chain`, `rendezvous`, `attack` and `call`: what a message, a large profile, a command, a connected client and a call cost,
 //! beside the floor of the same machine in the same run.
 
 /// Takes the place of the standard macro, which would panic with a message: no line of a report can forget it.
@@ -8,6 +8,7 @@ macro_rules! println {
 
 mod attack;
 mod call;
+mod chain;
 mod client;
 mod dm;
 mod floor;
@@ -76,6 +77,8 @@ enum Bench {
         #[arg(long, default_value_t = 200)]
         conversations: usize,
     },
+    /// Device chains of many entries.
+    Chain,
     /// Memory and CPU of idle clients, and the rates of the log.
     Rendezvous {
         /// Idle clients.
@@ -140,6 +143,7 @@ fn main() -> anyhow::Result<()> {
             Bench::History { messages, size } => Box::pin(history::run(messages, size)).await,
             Bench::Link { conversations } => Box::pin(link::run(conversations)).await,
             Bench::Crowd { dir, home, invite, count } => Box::pin(link::crowd(dir, home, invite, count)).await,
+            Bench::Chain => chain::run(),
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Attack { only, seconds } => Box::pin(attack::run(only, seconds)).await,
