@@ -1,6 +1,7 @@
+use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use starling_keys::{AccountKey, RecoveryPhrase};
 
-use super::*;
+use super::{rules::NotCertified, *};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 

@@ -1,6 +1,7 @@
 //! MLS (RFC 9420) by `mls-rs`: our client, and what the engine needs of a group. Nothing here touches the disk: a group's state is a value that
 //! the engine writes in its own transaction.
 
+mod rules;
 mod seal;
 mod storage;
 
@@ -9,22 +10,20 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use mls_rs::{
     CipherSuite, Client, CryptoProvider, ExtensionList, Group, MlsMessage, WireFormat,
     client_builder::{
-        BaseConfig, PaddingMode, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
-        WithMlsRules,
+        BaseConfig, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo, WithMlsRules,
     },
     crypto::SignatureSecretKey,
-    error::{IntoAnyError, MlsError},
+    error::MlsError,
     extension::{MlsExtension, recommended::LastResortKeyPackageExt},
-    group::{CommitEffect, GroupContext, ReceivedMessage, Roster, proposal::Proposal},
+    group::{CommitEffect, ReceivedMessage},
     identity::{SigningIdentity, basic::BasicCredential},
-    mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle},
     time::MlsTime,
 };
-use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
-use starling_keys::{AccountId, Certificate, DeviceId, DeviceKey};
+use starling_keys::{Certificate, DeviceId, DeviceKey};
 use zeroize::Zeroizing;
 
+use rules::{Certificates, Rules, certificate};
 pub use seal::{derived_seal_keys, seal_keys};
 pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
 
@@ -50,139 +49,6 @@ pub enum GroupError {
     /// A member is not a device that its account has certified.
     #[error("a member's certificate is wrong")]
     Certificate,
-}
-
-/// A member's certificate was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("not a certified device")]
-pub struct NotCertified;
-
-impl IntoAnyError for NotCertified {
-    fn into_dyn_error(self) -> Result<Box<dyn std::error::Error + Send + Sync>, Self> {
-        Ok(Box::new(self))
-    }
-}
-
-/// A commit does what it may not do.
-#[derive(Debug, thiserror::Error)]
-#[error("a commit changes who is in the conversation")]
-pub struct NotAllowed;
-
-impl IntoAnyError for NotAllowed {
-    fn into_dyn_error(self) -> Result<Box<dyn std::error::Error + Send + Sync>, Self> {
-        Ok(Box::new(self))
-    }
-}
-
-/// Members are devices; their credential is the account's certificate.
-#[derive(Clone, Debug)]
-pub struct Certificates;
-
-fn certificate(identity: &SigningIdentity) -> Option<Certificate> {
-    let basic = identity.credential.as_basic()?;
-    let certificate = Certificate::from_bytes(&basic.identifier).ok()?;
-    (certificate.device().as_bytes()[..] == *identity.signature_key.as_bytes()).then_some(certificate)
-}
-
-impl mls_rs::IdentityProvider for Certificates {
-    type Error = NotCertified;
-
-    fn validate_member(
-        &self,
-        identity: &SigningIdentity,
-        _: Option<MlsTime>,
-        _: MemberValidationContext<'_>,
-    ) -> Result<(), NotCertified> {
-        certificate(identity).map(|_| ()).ok_or(NotCertified)
-    }
-
-    fn validate_external_sender(
-        &self,
-        _: &SigningIdentity,
-        _: Option<MlsTime>,
-        _: Option<&ExtensionList>,
-    ) -> Result<(), NotCertified> {
-        Err(NotCertified)
-    }
-
-    fn identity(&self, identity: &SigningIdentity, _: &ExtensionList) -> Result<Vec<u8>, NotCertified> {
-        Ok(identity.signature_key.as_bytes().to_vec())
-    }
-
-    fn valid_successor(
-        &self,
-        predecessor: &SigningIdentity,
-        successor: &SigningIdentity,
-        _: &ExtensionList,
-    ) -> Result<bool, NotCertified> {
-        // A leaf stays its account's: with the same device key alone, a member could write in another account's name.
-        let (Some(before), Some(after)) = (certificate(predecessor), certificate(successor)) else {
-            return Ok(false);
-        };
-        Ok((before.account(), before.device()) == (after.account(), after.device()))
-    }
-
-    fn supported_types(&self) -> Vec<CredentialType> {
-        vec![CredentialType::BASIC]
-    }
-}
-
-/// Direct conversations have the devices of two accounts, and every member enforces it.
-#[derive(Clone, Debug)]
-pub struct Rules;
-
-impl mls_rs::MlsRules for Rules {
-    type Error = NotAllowed;
-
-    fn filter_proposals(
-        &self,
-        direction: CommitDirection,
-        source: CommitSource,
-        roster: &Roster<'_>,
-        _: &GroupContext,
-        proposals: ProposalBundle,
-    ) -> Result<ProposalBundle, NotAllowed> {
-        // Nobody lets himself in. The library checks less of what an external commit removes than of other removals.
-        if matches!(source, CommitSource::NewMember(_)) {
-            return Err(NotAllowed);
-        }
-        // Members are added when a group is made, and only then: a commit on the way renews keys and nothing else.
-        if direction == CommitDirection::Receive && proposals.clone().into_proposals().next().is_some() {
-            return Err(NotAllowed);
-        }
-        let mut accounts: Vec<AccountId> =
-            roster.members_iter().filter_map(|m| certificate(&m.signing_identity)).map(|c| c.account()).collect();
-        for proposal in proposals.clone().into_proposals() {
-            match proposal.proposal {
-                Proposal::Add(add) => {
-                    let added = certificate(add.signing_identity()).ok_or(NotAllowed)?;
-                    accounts.push(added.account());
-                }
-                Proposal::Update(_) => {}
-                _ => return Err(NotAllowed),
-            }
-        }
-        accounts.sort();
-        accounts.dedup();
-        if accounts.len() > 2 {
-            return Err(NotAllowed);
-        }
-        Ok(proposals)
-    }
-
-    fn commit_options(
-        &self,
-        _: &Roster<'_>,
-        _: &GroupContext,
-        _: &ProposalBundle,
-    ) -> Result<CommitOptions, NotAllowed> {
-        Ok(CommitOptions::new().with_path_required(true))
-    }
-
-    fn encryption_options(&self, _: &Roster<'_>, _: &GroupContext) -> Result<EncryptionOptions, NotAllowed> {
-        // Commits stand in logs, sealed: whoever has a log's key can check them without the group's secrets. Sizes are padded where they are stored.
-        Ok(EncryptionOptions::new(false, PaddingMode::None))
-    }
 }
 
 type Config = WithIdentityProvider<
