@@ -3,14 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use starling_wire::{Beacon, LogContent, SealedBeacon, Text, direct::DirectFrame};
+use starling_wire::{Beacon, LogContent, SealedBeacon, Text, direct::DirectFrame, limits::MAX_ITEM_BEACONS};
 
 use super::{
     epoch_tests::{append, begin_renewal, candidate, group},
     liar::{Liar, Showing, Shown},
     world::{Who, World},
 };
-use crate::{engine::ConversationCommand, net::NetEvent};
+use crate::{
+    conversation::GroupEntry,
+    engine::ConversationCommand,
+    limits::{BEACON_PARCEL_AFTER_MS, BEACON_PARCEL_EVERY_MS, MAX_FUTURE},
+    mls::PAST_EPOCHS,
+    net::NetEvent,
+};
 
 const HOUR: u64 = 3_600_000;
 
@@ -40,26 +46,29 @@ struct Story {
     written: Vec<String>,
     /// Beacons that were seen, to be sent again.
     seen: Vec<SealedBeacon>,
+    /// Commits that the modified program has made, to be put into logs.
+    commits: Vec<Bytes>,
 }
 
 impl Story {
-    fn new(seed: u64) -> Self {
+    /// With five devices on each side, or with few.
+    fn new(seed: u64, many: bool) -> Self {
         let mut world = World::new(seed);
         world.liar = Some(Liar::new(seed, policy));
-        let (alice, bob) = world.friends();
+        // The log is at the lying server; Alice's home may be an honest one.
+        let home = if seed % 5 < 2 { world.add_server() } else { 0 };
+        let (alice, bob) = world.friends_at(home, 0);
         let mut devices = vec![(alice, bob), (bob, alice)];
-        if seed.is_multiple_of(2) {
-            let laptop = world.linked(alice);
-            world.pass(60_000);
-            devices.push((laptop, bob));
-        }
-        if seed.is_multiple_of(4) {
-            let phone = world.linked(bob);
-            world.pass(60_000);
-            devices.push((phone, alice));
+        let more = if many { [4, 4] } else { [seed.is_multiple_of(2).into(), seed.is_multiple_of(4).into()] };
+        for ((who, other), count) in [(alice, bob), (bob, alice)].into_iter().zip(more) {
+            for _ in 0..count {
+                let linked = world.linked(who);
+                world.pass(60_000);
+                devices.push((linked, other));
+            }
         }
         let mallory = seed.is_multiple_of(3).then_some((bob, alice));
-        Self { world, devices, mallory, written: Vec::new(), seen: Vec::new() }
+        Self { world, devices, mallory, written: Vec::new(), seen: Vec::new(), commits: Vec::new() }
     }
 
     fn one(&mut self) -> (Who, Who) {
@@ -106,17 +115,20 @@ impl Story {
             return;
         }
         let id = group(&mut self.world, mallory, other);
-        let die = self.world.one_of(8);
-        let (mut made, mut own) = (Vec::new(), Vec::new());
+        let die = self.world.one_of(12);
+        let (mut made, mut own, mut commits) = (Vec::new(), Vec::new(), Vec::new());
         self.world.begin_modified(mallory, |engine, turn| {
             let (mls, now) = (engine.mls.clone(), turn.agreed_ms());
             let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
             own = group.entry.beacons().collect();
             for commit in group.other_commits(turn, &mls, now).unwrap() {
+                commits.push(commit.1.clone());
                 made.extend(group.entry.beacon(commit.0, &Beacon::Commit(commit.1)));
             }
         });
         self.seen.extend(own);
+        self.commits.extend(commits);
+        let commit = self.commits.get(self.world.one_of(self.commits.len().max(1))).cloned();
         let beacon = made.get(die % made.len().max(1)).cloned();
         match (die, beacon) {
             (0, _) => append(&mut self.world, mallory, other, true, &candidate(b"garbage")),
@@ -125,6 +137,14 @@ impl Story {
                 append(&mut self.world, mallory, other, false, &logged);
             }
             (2, _) => self.send(mallory, self.seen.clone()),
+            (3, _) => self.leave(mallory, self.seen.clone()),
+            (4, Some(beacon)) => self.leave(mallory, vec![beacon]),
+            // Of this epoch or of an earlier one; often several, one after the other.
+            (5..8, _) => {
+                if let Some(commit) = commit {
+                    append(&mut self.world, mallory, other, true, &candidate(&commit));
+                }
+            }
             (_, Some(beacon)) => self.send(mallory, vec![beacon]),
             _ => {}
         }
@@ -141,8 +161,23 @@ impl Story {
         self.world.tell(to, NetEvent::Direct(device, frame));
     }
 
+    /// The same through an inbox.
+    fn leave(&mut self, mallory: Who, mut beacons: Vec<SealedBeacon>) {
+        let (to, _) = self.one();
+        let device = self.world.of(to).device;
+        beacons.truncate(MAX_ITEM_BEACONS);
+        if to != mallory {
+            self.world.begin_modified(mallory, |engine, turn| {
+                let (conversations, mut cx) = engine.conversing();
+                conversations.leave_made(turn, &mut cx, device, beacons).unwrap();
+            });
+        }
+    }
+
     fn step(&mut self) {
-        match self.world.one_of(16) {
+        match self.world.one_of(18) {
+            16 => self.world.swallows_items = !self.world.swallows_items,
+            17 => self.world.pass(BEACON_PARCEL_AFTER_MS + BEACON_PARCEL_EVERY_MS),
             0 => {
                 let (who, _) = self.one();
                 if self.world.is_running(who) { self.world.kill(who) } else { self.world.start(who) }
@@ -174,7 +209,7 @@ impl Story {
                 self.world.start(who);
             }
         }
-        (self.world.direct, self.world.apart) = (true, [].into());
+        (self.world.direct, self.world.apart, self.world.swallows_items) = (true, [].into(), false);
         for n in 0..2 {
             self.world.pass(2 * HOUR);
             for (who, other) in self.devices.clone() {
@@ -193,11 +228,18 @@ impl Story {
             assert_eq!(texts, self.written, "seed {seed}: {who}");
             let id = group(&mut self.world, who, other);
             logs.push((id, self.world.log_address(who, id)));
+            self.world.begin_modified(who, |engine, _| engine.conversations.groups.values().for_each(is_bounded));
         }
         logs.dedup();
         histories.dedup();
         assert_eq!((logs.len(), histories.len()), (1, 1), "seed {seed}: {logs:?} {histories:?}");
     }
+}
+
+/// What forks have a device keep.
+fn is_bounded(entry: &GroupEntry) {
+    assert!(entry.row.parents.len() <= PAST_EPOCHS && entry.future.len() <= MAX_FUTURE);
+    assert!(entry.forks.size() <= 3 * (entry.members.len() + 1), "{}", entry.forks.size());
 }
 
 /// Some of the seeds, so that several tests share the work.
@@ -206,7 +248,7 @@ fn tell(part: u64) {
     let rounds: u64 = number("STARLING_FORK_ROUNDS").unwrap_or(25);
     let first: u64 = number("STARLING_FORK_FIRST").unwrap_or(0) + part * rounds;
     for seed in first..first + rounds {
-        let mut story = Story::new(20_000 + seed);
+        let mut story = Story::new(20_000 + seed, false);
         for _ in 0..60 {
             story.step();
         }
@@ -232,4 +274,17 @@ fn honest_devices_end_in_one_epoch_with_one_history_third_part() {
 #[test]
 fn honest_devices_end_in_one_epoch_with_one_history_fourth_part() {
     tell(3);
+}
+
+#[test]
+fn ten_devices_of_which_one_is_modified_end_in_one_epoch_with_one_history() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let first: u64 = number("STARLING_FORK_FIRST").unwrap_or(0);
+    for seed in first..first + number("STARLING_FORK_TEN").unwrap_or(1) {
+        let mut story = Story::new(60_000 + 3 * seed, true);
+        for _ in 0..80 {
+            story.step();
+        }
+        story.check(seed);
+    }
 }

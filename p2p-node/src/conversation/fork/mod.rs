@@ -47,6 +47,12 @@ impl Forks {
         *newest = epoch.max(*newest);
     }
 
+    /// How many devices something is kept of.
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.work.len() + self.heard.len()
+    }
+
     /// Whether a device that is a member, or a log, may make us do work now, in steady time.
     fn may_work(&mut self, from: Option<DeviceId>, now: u64) -> bool {
         if self.since_ms.saturating_add(BEACON_WORK_MS) <= now {
