@@ -274,3 +274,39 @@ fn the_states_of_the_last_epochs_are_kept_for_a_week_and_not_longer() {
     world.say(alice, bob, "a turn");
     assert!(kept_parents(&world, alice) < PAST_EPOCHS, "only those of a renewal since");
 }
+
+/// What a member can do to the others by filling a log: their messages wait until the next epoch, or until they are connected.
+#[test]
+fn a_log_that_a_member_has_filled_holds_messages_up_until_keys_are_renewed() {
+    let mut world = World::new(680);
+    world.config.limits.log_entries = 40;
+    world.reload_server();
+    let (alice, mallory) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(120_000);
+    world.direct = false;
+    world.pass(5_000);
+    for n in 0..40 {
+        append(&mut world, mallory, alice, false, &LogContent::Message(Bytes::from(format!("garbage {n}"))));
+    }
+    let epoch = world.epoch(alice, mallory);
+    world.say(alice, mallory, "waits");
+    world.pass(60_000);
+    let texts = |world: &mut World| {
+        let texts = world.messages(laptop, mallory).into_iter().map(|m| m.text).filter(|text| text == "waits");
+        texts.count()
+    };
+    assert_eq!(texts(&mut world), 0);
+    // A full log still takes commits.
+    begin_renewal(&mut world, alice, mallory);
+    world.pass(60_000);
+    assert_eq!((world.epoch(laptop, mallory), texts(&mut world)), (epoch + 1, 1));
+    for n in 0..40 {
+        append(&mut world, mallory, alice, false, &LogContent::Message(Bytes::from(format!("more garbage {n}"))));
+    }
+    world.say(alice, mallory, "goes on streams");
+    world.direct = true;
+    go_on(&mut world, alice, mallory);
+    let all: Vec<String> = world.messages(laptop, mallory).into_iter().map(|m| m.text).collect();
+    assert!(all.iter().any(|text| text == "goes on streams"), "{all:?}");
+}
