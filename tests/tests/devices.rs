@@ -131,6 +131,8 @@ fn a_second_device_is_linked_talks_and_is_removed() {
         (exit != 0).then_some(why)
     });
     assert!(why.contains("no longer one of its account"), "{why}");
+    let listed = world.run("laptop", &["device", "list"]);
+    assert!(String::from_utf8_lossy(&listed.stderr).contains("no longer one of its account"));
     assert!(!world.texts("laptop", "@bob", 50).iter().any(|t| t == "not for the laptop"));
 }
 

@@ -34,6 +34,9 @@ pub struct Status {
     pub requests_waiting: u64,
     /// What waited for this account at its rendezvous servers has been read.
     pub synced: bool,
+    /// This device is no longer one of its account: it was removed, or another has taken its place. Its profile can only be read.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 impl Status {

@@ -796,6 +796,8 @@ pub struct Status {
     pub requests_waiting: u64,
     /// Everything that waited for us at our homes has been read.
     pub synced: bool,
+    /// This device is no longer one of its account.
+    pub removed: bool,
     /// Our contact address, as a link.
     pub address: String,
     /// Our user name, if we have one.

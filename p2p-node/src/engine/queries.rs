@@ -73,6 +73,7 @@ impl Engine {
             requests_waiting: (self.homes.outbound_items.len()
                 + self.contacts.connects.values().filter(|c| c.asked).count()) as u64,
             synced: self.is_synced(),
+            removed: self.counters.row.superseded,
             address: self.account.own_invite(None).to_string(),
             username: self.account.identity.row.username.clone(),
         }

@@ -478,6 +478,7 @@ pub fn status(s: &Status) -> objects::Status {
         queued: s.queued,
         requests_waiting: s.requests_waiting,
         synced: s.synced,
+        removed: s.removed,
     }
 }
 

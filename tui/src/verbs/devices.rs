@@ -11,7 +11,7 @@ use starling_control::{
     lines::{DeviceDone, Joined, OpenedCode},
     methods::{
         devices::{AnswerLink, Link, List, Recover, Recovery, Remove, SetRights, ToRecover},
-        node::Subscribe,
+        node::{Status, Subscribe},
     },
     objects::{DeviceId, Path, Rights},
 };
@@ -90,6 +90,9 @@ pub fn short(device: &DeviceId) -> &str {
 }
 
 async fn list(global: &Global, client: &Client) -> CliResult {
+    if client.call(Status::default()).await?.removed {
+        say(global, "warning: this device is no longer one of its account; these are the devices that it knew");
+    }
     let times = LocalTimes::new(global);
     for device in client.call(List {}).await? {
         if global.json {
