@@ -89,12 +89,16 @@ fn each_side_is_killed_at_each_moment_of_a_link() {
             links.kill(&profile, victim, after);
             let laptop = links.world.daemon(&profile);
             let case = format!("{victim:?} killed after {after:?}");
-            let devices = until(&case, || Some(links.devices("alice")).filter(|devices| devices.len() >= 2));
+            let devices = until(&format!("{case}: the list"), || {
+                Some(links.devices("alice")).filter(|devices| devices.len() >= 2)
+            });
             assert_eq!(devices.len(), 2, "{case}: there is a device that nobody has");
             let own = links.world.json(&profile, &["rpc", "status"])["device"].as_str().unwrap().to_owned();
             assert!(devices.contains(&own), "{case}: {devices:?} without {own}");
             assert!(links.world.run("bob", &["send", "@alice", &case]).status.success());
-            until(&case, || links.world.texts(&profile, "@bob", 100).contains(&case).then_some(()));
+            until(&format!("{case}: the text"), || {
+                links.world.texts(&profile, "@bob", 100).contains(&case).then_some(())
+            });
             let answer = format!("{case}, and answers");
             assert!(links.world.run(&profile, &["send", "@bob", &answer]).status.success());
             until(&answer, || links.world.texts("bob", "@alice", 100).contains(&answer).then_some(()));
