@@ -3,7 +3,7 @@
 use starling_keys::DeviceId;
 use starling_wire::{Clock, direct::Ack};
 
-use super::{Conversations, GroupEntry, context::Context, group::GroupId, send::outbox_key};
+use super::{Conversations, GroupEntry, context::Context, group::GroupId, outbox::outbox_key};
 use crate::{
     api::types::{ChatId, DeliveryState},
     contacts::Directory,

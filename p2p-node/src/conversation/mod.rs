@@ -16,11 +16,13 @@ pub mod log;
 pub mod logged;
 pub mod membership;
 mod messages;
+pub mod outbox;
 mod outdated;
 pub mod pending;
 pub mod receive;
 pub mod regroup;
 pub mod send;
+mod writable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -71,7 +73,7 @@ pub struct ChatState {
     pub id: ChatId,
     pub row: ChatRow,
     pub roster: Roster,
-    pub outbox: VecDeque<send::OutItem>,
+    pub outbox: VecDeque<outbox::OutItem>,
     /// Written in this turn, not yet encrypted.
     pub pending: Vec<starling_wire::Event>,
     /// What events of this turn have changed in the timeline.
@@ -113,10 +115,10 @@ impl Conversations {
             Ok(())
         })?;
         // What is kept in memory of an entry is small, its row is not.
-        let mut outboxes: BTreeMap<ChatId, VecDeque<send::OutItem>> = BTreeMap::new();
+        let mut outboxes: BTreeMap<ChatId, VecDeque<outbox::OutItem>> = BTreeMap::new();
         read.each(OUTBOX, |key, row| {
             let row: OutboxRow = row?;
-            outboxes.entry(of_chat(OUTBOX, key)?).or_default().push_back(send::OutItem::from_row(&row));
+            outboxes.entry(of_chat(OUTBOX, key)?).or_default().push_back(outbox::OutItem::from_row(&row));
             Ok(())
         })?;
         let mut held = held::load(read)?;

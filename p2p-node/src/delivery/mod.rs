@@ -18,7 +18,7 @@ use crate::{
     contacts::Directory,
     conversation::{
         Connections, Conversations,
-        send::{OutItem, outbox_key},
+        outbox::{OutItem, outbox_key},
     },
     limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
     mls::GroupId,

@@ -14,7 +14,7 @@ use crate::{
         group::{GroupEntry, GroupId, log_address},
         group_state::{OpenGroup, commit_of, log_row},
         group_store::{epoch_key, value},
-        send::{LOST_EPOCH, outbox_key},
+        outbox::{LOST_EPOCH, outbox_key},
     },
     home::Pending,
     limits::RECEIPT_DELAY_MS,

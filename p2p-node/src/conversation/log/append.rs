@@ -12,7 +12,7 @@ use crate::{
         context::Context,
         group::GroupId,
         group_state::commit_of,
-        send::{OutItem, outbox_key},
+        outbox::{OutItem, outbox_key},
     },
     home::{Appended, LogPending, LogPlace, Trimming},
     limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RETRY_REFUSED_MS},
