@@ -1,7 +1,7 @@
 //! Signals of the other side of a call.
 
 use starling_keys::DeviceId;
-use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment};
+use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment, SasNonce};
 
 use super::{Calls, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
 use crate::{
@@ -78,13 +78,7 @@ impl Calls {
                 }
             }
             CallSignal::Answer { answer, nonce } if we_ring => {
-                participant.device = Some(sender.device);
-                let reveal = participant.sas.on_answer(&answer, nonce);
-                session.phase = CallPhase::Connecting;
-                session.deadline = Some(host.time().running + CALL_TRY_MS);
-                host.media(CallCommand::Accept(leg, 0, answer));
-                self.reveal(host, id, sender.device, reveal);
-                self.changed(host, id);
+                self.on_answered(host, id, route, sender.device, (answer, nonce));
             }
             CallSignal::Candidates(candidates) if has_media => host.media(CallCommand::Candidates(leg, candidates)),
             CallSignal::Candidates(candidates) => participant.keep_candidates(candidates),
@@ -99,17 +93,7 @@ impl Calls {
             CallSignal::Restarted { number, answer, nonce }
                 if has_media && participant.device.is_some() && (number > 0 || from.is_some()) =>
             {
-                if number == 0 {
-                    if std::mem::replace(&mut session.handoff.arrived, true) {
-                        return Ok(());
-                    }
-                    // It is ours now.
-                    let reveal = session.on_route(route).and_then(|p| p.sas.on_answer(&answer, nonce));
-                    self.reveal(host, id, sender.device, reveal);
-                } else if let Err(error) = participant.sas.check_description(&answer) {
-                    return self.end_insecure(host, id, error);
-                }
-                host.media(CallCommand::Accept(leg, number, answer));
+                self.on_restarted(host, id, route, sender.device, (number, answer, nonce))?;
             }
             // Two devices of ours have answered, and they talk to the other.
             CallSignal::Reveal { to: Some(to), .. } if answered && to != here => {
@@ -134,6 +118,52 @@ impl Calls {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A device has answered our ring.
+    fn on_answered(
+        &mut self,
+        host: &mut dyn CallHost,
+        id: CallId,
+        route: RouteId,
+        device: DeviceId,
+        (answer, nonce): (String, Option<SasNonce>),
+    ) {
+        let Some(session) = self.find(id) else { return };
+        let leg = session.leg(route);
+        let Some(participant) = session.on_route(route) else { return };
+        participant.device = Some(device);
+        let reveal = participant.sas.on_answer(&answer, nonce);
+        session.phase = CallPhase::Connecting;
+        session.deadline = Some(host.time().running + CALL_TRY_MS);
+        host.media(CallCommand::Accept(leg, 0, answer));
+        self.reveal(host, id, device, reveal);
+        self.changed(host, id);
+    }
+
+    /// A device has answered an offer to restart the connection; with the number 0 the one by which this device takes the call over.
+    fn on_restarted(
+        &mut self,
+        host: &mut dyn CallHost,
+        id: CallId,
+        route: RouteId,
+        device: DeviceId,
+        (number, answer, nonce): (u32, String, Option<SasNonce>),
+    ) -> Result<(), EngineError> {
+        let Some(session) = self.find(id) else { return Ok(()) };
+        let leg = session.leg(route);
+        if number == 0 {
+            if std::mem::replace(&mut session.handoff.arrived, true) {
+                return Ok(());
+            }
+            // It is ours now.
+            let reveal = session.on_route(route).and_then(|p| p.sas.on_answer(&answer, nonce));
+            self.reveal(host, id, device, reveal);
+        } else if let Some(Err(error)) = session.on_route(route).map(|p| p.sas.check_description(&answer)) {
+            return self.end_insecure(host, id, error);
+        }
+        host.media(CallCommand::Accept(leg, number, answer));
         Ok(())
     }
 

@@ -72,6 +72,7 @@ impl AccountDevices<'_> {
         }
     }
 
+    /// Another device of ours says what somebody is to us.
     fn on_known(
         &mut self,
         turn: &mut Turn<'_>,
@@ -90,6 +91,41 @@ impl AccountDevices<'_> {
         if was.is_none() && self.cx.contacts.people.len() >= MAX_CONTACTS {
             return Ok(());
         }
+        let (state, trusted) = self.take_word(turn, account, (was, known), list)?;
+        let chat = self.cx.chat_with(turn, account);
+        self.sync().apply_settings_about(turn, account)?;
+        self.cx.contacts.index(&account);
+        turn.fact(Fact::DevicesChanged(account));
+        if trusted {
+            self.cx.renew_outbox(turn, chat)?;
+            self.meeting().reconnect(turn, account)?;
+        }
+        if talks(state) {
+            self.resume_with(turn, account, (was, state))?;
+            if asks && let Err(error) = self.meeting().accept(turn, account)? {
+                tracing::debug!(%error, "a request that another device has accepted cannot be");
+            }
+        } else {
+            turn.delete(REQUESTS, &key)?;
+            if was.is_some_and(talks) {
+                turn.fact(Fact::ContactUnlinked(account));
+            }
+            if state == ContactState::Blocked && was != Some(state) {
+                turn.account_news(DurableEventKind::Blocked, account, "")?;
+            }
+        }
+        turn.live(TransientEvent::Net);
+        Ok(())
+    }
+
+    /// Takes what another device says of somebody, where it counts. Gives what they are to us now, and whether their new devices are trusted.
+    fn take_word(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        (was, known): (Option<ContactState>, &Known),
+        list: Option<DeviceChain>,
+    ) -> Result<(ContactState, bool), EngineError> {
         let now = turn.wall();
         let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         person.row.rename(&known.name, (known.named_clock, known.named_by));
@@ -102,7 +138,7 @@ impl AccountDevices<'_> {
         let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         // What was said later here, or by another device, stays.
         let counts = was.is_none() || word_of(known) > word_of(&of_row(&person.row));
-        let state = if counts { state } else { person.state() };
+        let state = if counts { ContactState::from_stored(known.state) } else { person.state() };
         if counts {
             person.row.said_ms = known.said_ms;
             // They may have answered meanwhile.
@@ -120,43 +156,30 @@ impl AccountDevices<'_> {
             person.row.homes = known.homes.iter().filter(|h| h.len() <= 512).take(4).cloned().collect();
         }
         person.dirty = true;
-        let chat = self.cx.chat_with(turn, account);
-        self.sync().apply_settings_about(turn, account)?;
-        self.cx.contacts.index(&account);
-        turn.fact(Fact::DevicesChanged(account));
-        if trusted {
-            self.cx.renew_outbox(turn, chat)?;
+        Ok((state, trusted))
+    }
+
+    /// Somebody is a contact whom we talk to, by the word of another device.
+    fn resume_with(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        (was, state): (Option<ContactState>, ContactState),
+    ) -> Result<(), EngineError> {
+        if state == ContactState::Active && !was.is_some_and(talks) {
+            turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
+        }
+        if was.is_some_and(|was| !talks(was)) {
+            self.meeting().read_logs_with(turn, account);
             self.meeting().reconnect(turn, account)?;
         }
-        let talks = |state| matches!(state, ContactState::Active | ContactState::Outgoing);
-        if !talks(state) {
-            turn.delete(REQUESTS, &key)?;
-            if was.is_some_and(talks) {
-                turn.fact(Fact::ContactUnlinked(account));
-            }
-            if state == ContactState::Blocked && was != Some(state) {
-                turn.account_news(DurableEventKind::Blocked, account, "")?;
-            }
-        } else {
-            if state == ContactState::Active && !was.is_some_and(talks) {
-                turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
-            }
-            if was.is_some_and(|was| !talks(was)) {
-                let groups = self.cx.conversations.chats.get(&chat).map(|c| c.row.groups.clone()).unwrap_or_default();
-                for group in
-                    groups.iter().filter_map(|g| crate::conversation::group::GroupId::try_from(g.as_slice()).ok())
-                {
-                    self.cx.read_logs(turn, group);
-                }
-                self.meeting().reconnect(turn, account)?;
-            }
-            if asks && let Err(error) = self.meeting().accept(turn, account)? {
-                tracing::debug!(%error, "a request that another device has accepted cannot be");
-            }
-        }
-        turn.live(TransientEvent::Net);
         Ok(())
     }
+}
+
+/// Whether messages are exchanged with somebody.
+fn talks(state: ContactState) -> bool {
+    matches!(state, ContactState::Active | ContactState::Outgoing)
 }
 
 /// What the user has said of somebody, in the order in which words replace one another: of two of one time the same one counts on every device.

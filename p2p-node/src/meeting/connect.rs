@@ -12,7 +12,7 @@ use starling_wire::{
 use super::Meeting;
 use crate::{
     api::{
-        error::{Invalid, NotAllowed, Unreachable},
+        error::{Invalid, NodeError, NotAllowed, Unreachable},
         types::ContactState,
     },
     contacts::{
@@ -85,8 +85,8 @@ impl Meeting<'_> {
         Ok(())
     }
 
+    /// A server has shown the device chain of whom an operation looks for.
     pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) -> Result<(), EngineError> {
-        let now_s = turn.agreed_ms() / 1000;
         let Some(connect) = self.cx.contacts.connects.get(&id) else {
             return Ok(());
         };
@@ -108,22 +108,39 @@ impl Meeting<'_> {
             self.cx.contacts.connect_failed(turn, id, Invalid::OwnAddress.into());
             return Ok(());
         }
+        match self.chain_that_counts(turn, list)? {
+            Ok(list) => self.claim_packages(turn, id, list),
+            Err(error) => self.cx.contacts.connect_failed(turn, id, error),
+        }
+        Ok(())
+    }
+
+    /// What counts of the chain that a server has shown of somebody.
+    fn chain_that_counts(
+        &mut self,
+        turn: &mut Turn<'_>,
+        list: DeviceChain,
+    ) -> Result<Result<DeviceChain, NodeError>, EngineError> {
+        let now_s = turn.agreed_ms() / 1000;
         let counts = match self.cx.contacts.people.get(&list.account).map(|person| person.check_chain(&list, now_s)) {
             None => list.clone(),
             Some(Ok(counts)) => counts,
             Some(Err(refused)) => {
                 self.cx.contacts.refused_chain(turn, list.account, &list, refused)?;
                 let problem = refused.to_string();
-                self.cx.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
-                return Ok(());
+                return Ok(Err(NotAllowed::FalseAnswer { problem }.into()));
             }
         };
         if counts.head() != list.head() {
             // What the server has is not all that counts.
             let _ = self.cx.contacts.take_chain(turn, list.account, list)?;
         }
-        let list = counts;
-        let Some(connect) = self.cx.contacts.connects.get_mut(&id) else { return Ok(()) };
+        Ok(Ok(counts))
+    }
+
+    /// Claims key packages of somebody's devices, and of our other ones, to make a group of them.
+    fn claim_packages(&mut self, turn: &mut Turn<'_>, id: u64, list: DeviceChain) {
+        let Some(connect) = self.cx.contacts.connects.get_mut(&id) else { return };
         let home = connect.homes[0].peer;
         let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.id).collect();
         if let ConnectTarget::Name(name) = &connect.whom {
@@ -150,9 +167,9 @@ impl Meeting<'_> {
             let asked = ContactPending::KeyPackages(id, attempt, claimed);
             self.cx.homes.request(turn, home, RequestBody::ClaimKeyPackages(Devices { devices }), asked);
         }
-        Ok(())
     }
 
+    /// Whether all of some devices are other devices of ours.
     pub(crate) fn are_ours(&self, devices: &[DeviceId]) -> bool {
         devices.iter().all(|d| self.cx.account.has_other(d))
     }
@@ -181,75 +198,78 @@ impl Meeting<'_> {
             return Ok(());
         };
         turn.fact(Fact::ReachChanged);
-        let (Some(list), Some(own_list)) = (connect.list.take(), self.cx.account.identity.list.clone()) else {
+        let (Some(list), Some(_)) = (connect.list.take(), &self.cx.account.identity.list) else {
             return Ok(());
         };
+        let reply = connect.reply.take();
+        let made = self.make_group(turn, connect, list)?;
+        if let Some(reply) = reply {
+            turn.reply(reply, made);
+        }
+        Ok(())
+    }
+
+    /// Makes a group of the devices whose key packages are there, and the inbox items with its welcome. Gives with which account.
+    fn make_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut connect: Connect,
+        list: DeviceChain,
+    ) -> Result<Result<AccountId, NodeError>, EngineError> {
         let account = list.account;
         let (members, usable): (Vec<DeviceId>, Vec<Bytes>) = std::mem::take(&mut connect.packages).into_iter().unzip();
         let group: GroupId = turn.rng().random();
         let nobody = !members.iter().any(|d| list.device(d).is_some());
         let made = if nobody { None } else { self.cx.mls.create(&group, &usable, turn.agreed_ms()).ok() };
-        let Some((live, welcome)) = made else {
-            if let Some(reply) = connect.reply.take() {
-                turn.reply(reply, Err(Unreachable::KeyPackages.into()));
-            }
-            return Ok(());
-        };
+        let Some((live, welcome)) = made else { return Ok(Err(Unreachable::KeyPackages.into())) };
         // The key packages show of which account each device is.
         live.members().iter().for_each(|member| self.cx.contacts.owners.note_joined(&member.into()));
         if let Err(error) = self.cx.contacts.check_devices(self.cx.account, &list) {
-            if let Some(reply) = connect.reply.take() {
-                turn.reply(reply, Err(NotAllowed::FalseAnswer { problem: error.to_string() }.into()));
-            }
-            return Ok(());
+            return Ok(Err(NotAllowed::FalseAnswer { problem: error.to_string() }.into()));
         }
         let chat = self.cx.chat_with(turn, account);
-        let home = self
-            .cx
-            .account
-            .identity
-            .homes
-            .first()
-            .or(connect.homes.first())
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let own_homes = &self.cx.account.identity.homes;
         let row = GroupRow {
             chat: chat.0.to_vec(),
-            home: home.clone(),
-            ours: !self.cx.account.identity.homes.is_empty(),
+            home: own_homes.first().or(connect.homes.first()).map(ToString::to_string).unwrap_or_default(),
+            ours: !own_homes.is_empty(),
             updated_ms: turn.wall(),
             ..GroupRow::default()
         };
-        let entry = GroupEntry::new(group, live, row)?;
-        self.add_group(turn, chat, entry)?;
+        let home = row.home.clone();
+        self.add_group(turn, chat, GroupEntry::new(group, live, row)?)?;
 
         let theirs = list.devices.clone();
         self.contact_connected(turn, &connect, list)?;
-        let body = InboxBody {
-            device_list: Bytes::copy_from_slice(own_list.as_bytes()),
-            device: Bytes::copy_from_slice(self.cx.account.device().as_bytes()),
-            name: self.cx.account.identity.row.name.clone(),
-            greeting: connect.greeting.clone(),
-            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.proof().0)).unwrap_or_default(),
-            welcome: Some(Welcome {
-                group: Bytes::copy_from_slice(&group),
-                message: welcome.into(),
-                home,
-                replaces: self.cx.conversations.given_up(chat),
-            }),
-            bot: self.cx.account.identity.row.bot,
-            labels: self.cx.labels_of(&self.cx.account.id()),
-            ..InboxBody::default()
+        let welcome = Welcome {
+            group: Bytes::copy_from_slice(&group),
+            message: welcome.into(),
+            home,
+            replaces: self.cx.conversations.given_up(chat),
         };
         let to = connect.homes.first().map(ToString::to_string).unwrap_or_default();
+        let body = self.welcome_body(&connect, welcome);
         self.send_welcomes(turn, group, body, &members, (account, &theirs), &to)?;
         self.cx.read_logs(turn, group);
         let profile = Body::Profile(self.cx.account.profile());
         self.cx.announce(turn, chat, profile);
-        if let Some(reply) = connect.reply.take() {
-            turn.reply(reply, Ok(account));
+        Ok(Ok(account))
+    }
+
+    /// The item for the inboxes of those who are welcome in a new group.
+    fn welcome_body(&self, connect: &Connect, welcome: Welcome) -> InboxBody {
+        let identity = &self.cx.account.identity;
+        InboxBody {
+            device_list: identity.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
+            device: Bytes::copy_from_slice(self.cx.account.device().as_bytes()),
+            name: identity.row.name.clone(),
+            greeting: connect.greeting.clone(),
+            token: connect.token.as_ref().map(|t| Bytes::copy_from_slice(&t.proof().0)).unwrap_or_default(),
+            welcome: Some(welcome),
+            bot: identity.row.bot,
+            labels: self.cx.labels_of(&self.cx.account.id()),
+            ..InboxBody::default()
         }
-        Ok(())
     }
 
     /// Stores the account that a group was created with as a contact, with its devices.

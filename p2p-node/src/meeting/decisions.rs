@@ -131,18 +131,30 @@ impl Meeting<'_> {
         }
         // A stranger who was blocked is a stranger again. A device that was linked meanwhile is in no conversation with them, but knows where a
         // contact is found.
-        let chat = self.cx.conversations.direct_with(&account).and_then(|chat| self.cx.conversations.chats.get(&chat));
-        let groups = chat.map(|c| c.row.groups.clone()).unwrap_or_default();
+        let groups = self.groups_with(&account);
         let known = self.cx.contacts.people.get(&account).is_some_and(|person| !person.homes().is_empty());
         let state = if groups.is_empty() && !known { ContactState::Removed } else { ContactState::Active };
         turn.fact(Fact::ContactsChanged);
         let result = self.change(turn, account, |p| p.row.state = state.stored());
-        for group in groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok()) {
-            self.cx.read_logs(turn, group);
-        }
+        self.read_logs_with(turn, account);
         self.sync().said_of(turn, account)?;
         self.reconnect(turn, account)?;
         Ok(result)
+    }
+
+    /// The groups of the conversation with somebody.
+    fn groups_with(&self, account: &AccountId) -> Vec<GroupId> {
+        let conversations = &self.cx.conversations;
+        let chat = conversations.direct_with(account).and_then(|chat| conversations.chats.get(&chat));
+        let groups = chat.into_iter().flat_map(|chat| &chat.row.groups);
+        groups.filter_map(|group| GroupId::try_from(group.as_slice()).ok()).collect()
+    }
+
+    /// Reads what somebody has written while we did not talk to them.
+    pub(crate) fn read_logs_with(&mut self, turn: &mut Turn<'_>, account: AccountId) {
+        for group in self.groups_with(&account) {
+            self.cx.read_logs(turn, group);
+        }
     }
 
     /// We talk to somebody again. Devices may have been linked or removed meanwhile, on both sides.
