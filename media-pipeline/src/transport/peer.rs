@@ -21,7 +21,7 @@ use rtc::{
     peer_connection::{
         certificate::{CertificateParams, RTCCertificate},
         configuration::{
-            RTCConfigurationBuilder,
+            RTCConfiguration, RTCConfigurationBuilder,
             interceptor_registry::{CongestionFeedback, configure_congestion_control, register_default_interceptors},
             media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine},
         },
@@ -329,6 +329,39 @@ fn local_track(kind: RtpCodecKind, name: &str, codec: RTCRtpCodec, ssrc: u32) ->
     )))
 }
 
+/// Our codecs, and what RTP packets pass on their way; `seen` and `estimate` learn from that.
+fn media_engine(seen: &Arc<Seen>, estimate: &Shared) -> Result<(MediaEngine, Registry), MediaError> {
+    let mut engine = MediaEngine::default();
+    let audio = RTCRtpCodecParameters { rtp_codec: audio_codec(), payload_type: 111 };
+    let video = RTCRtpCodecParameters { rtp_codec: video_codec(), payload_type: 125 };
+    engine.register_codec(audio, RtpCodecKind::Audio).map_err(failed)?;
+    engine.register_codec(video, RtpCodecKind::Video).map_err(failed)?;
+    let registry =
+        configure_congestion_control(Registry::new(), estimate.clone(), CongestionFeedback::Twcc, &mut engine)
+            .map_err(failed)?;
+    let registry = register_default_interceptors(registry, &mut engine)
+        .map_err(failed)?
+        .with(Slot::Pacer, PassthroughInterceptor::with(()))
+        .with(Slot::NackGenerator, PassthroughInterceptor::with(Nack::new(seen.clone())))
+        .with(Slot::from(900), PassthroughInterceptor::with(Taps::new(seen.clone(), estimate.clone())));
+    Ok((engine, registry))
+}
+
+/// The servers that help the connection, and its certificate.
+fn configuration(config: &PeerConfig, certificate: RTCCertificate) -> RTCConfiguration {
+    let servers = config.servers.iter().map(|server| RTCIceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone(),
+        credential: server.credential.clone(),
+    });
+    let policy = if config.relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
+    RTCConfigurationBuilder::new()
+        .with_ice_servers(servers.collect())
+        .with_ice_transport_policy(policy)
+        .with_certificates(vec![certificate])
+        .build()
+}
+
 impl Peer {
     /// Makes a connection; nothing is sent before an offer or answer is made.
     pub async fn new(
@@ -338,28 +371,10 @@ impl Peer {
     ) -> Result<(Self, mpsc::Receiver<PeerEvent>), MediaError> {
         let seen = Arc::new(Seen::default());
         let estimate = Shared::new();
-        let mut engine = MediaEngine::default();
-        let audio = RTCRtpCodecParameters { rtp_codec: audio_codec(), payload_type: 111 };
-        let video = RTCRtpCodecParameters { rtp_codec: video_codec(), payload_type: 125 };
-        engine.register_codec(audio, RtpCodecKind::Audio).map_err(failed)?;
-        engine.register_codec(video, RtpCodecKind::Video).map_err(failed)?;
-        let registry =
-            configure_congestion_control(Registry::new(), estimate.clone(), CongestionFeedback::Twcc, &mut engine)
-                .map_err(failed)?;
-        let registry = register_default_interceptors(registry, &mut engine)
-            .map_err(failed)?
-            .with(Slot::Pacer, PassthroughInterceptor::with(()))
-            .with(Slot::NackGenerator, PassthroughInterceptor::with(Nack::new(seen.clone())))
-            .with(Slot::from(900), PassthroughInterceptor::with(Taps::new(seen.clone(), estimate.clone())));
+        let (engine, registry) = media_engine(&seen, &estimate)?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let remote = Arc::new(Remote::default());
         let handler = Handler { events: events.clone(), media, remote: remote.clone(), relay_only: config.relay_only };
-        let servers = config.servers.iter().map(|server| RTCIceServer {
-            urls: server.urls.clone(),
-            username: server.username.clone(),
-            credential: server.credential.clone(),
-        });
-        let policy = if config.relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
         let settings = SettingEngineBuilder::new()
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_ice_timeouts(Some(INTERRUPTED), Some(GIVEN_UP), Some(KEEP_ALIVE))
@@ -373,13 +388,7 @@ impl Peer {
             addresses.push("127.0.0.1:0".to_owned());
         }
         let builder = PeerConnectionBuilder::new()
-            .with_configuration(
-                RTCConfigurationBuilder::new()
-                    .with_ice_servers(servers.collect())
-                    .with_ice_transport_policy(policy)
-                    .with_certificates(vec![certificate])
-                    .build(),
-            )
+            .with_configuration(configuration(config, certificate))
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_setting_engine(settings)

@@ -272,6 +272,63 @@ impl Server {
         }
     }
 
+    /// A device opens a stream: it gets a session, in place of the one that it had.
+    fn on_stream(&mut self, peer: PeerId, stream: libp2p::Stream, connection: ConnectionId) {
+        let Some(device) = device_key(&peer) else {
+            return;
+        };
+        let services = self.services.clone();
+        let origin = self.swarm.behaviour().admission.origin(connection);
+        let members = self.members.0.clone();
+        let task = self.sessions.spawn(async move {
+            connection::serve(services, device, origin, stream, || async move {
+                let _ = members.send((connection, peer)).await;
+            })
+            .await;
+            device
+        });
+        // One session a device: the newest, as the older one may hang on a dead network.
+        if let Some(older) = self.by_device.insert(device, task) {
+            older.abort();
+        }
+        // Their connections, too: the relay would go on passing circuits to a process that is gone.
+        for older in self.swarm.behaviour().streams.older(&peer, connection) {
+            self.swarm.close_connection(older);
+        }
+    }
+
+    fn on_relay(&mut self, event: libp2p::relay::Event) {
+        use libp2p::relay::Event;
+        let metrics = &self.services.metrics;
+        match event {
+            Event::ReservationReqAccepted { renewed, src_peer_id } => {
+                self.shares.reserved(&src_peer_id, true);
+                if !renewed {
+                    metrics.reservations.inc();
+                }
+            }
+            Event::ReservationTimedOut { src_peer_id } => self.shares.reserved(&src_peer_id, false),
+            Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                self.shares.circuit(&src_peer_id, true);
+                *self.circuits.entry((src_peer_id, dst_peer_id)).or_default() += 1;
+                metrics.circuits.inc();
+            }
+            // Also told of those that were never accepted.
+            Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
+                let pair = (src_peer_id, dst_peer_id);
+                if let Some(count) = self.circuits.get_mut(&pair) {
+                    *count -= 1;
+                    self.shares.circuit(&src_peer_id, false);
+                    metrics.circuits.dec();
+                    if *count == 0 {
+                        self.circuits.remove(&pair);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(streams::Event::Inbound {
@@ -280,64 +337,14 @@ impl Server {
                 connection,
                 ..
             })) => {
-                let Some(device) = device_key(&peer) else {
-                    return;
-                };
-                let services = self.services.clone();
-                let origin = self.swarm.behaviour().admission.origin(connection.id);
-                let (members, id) = (self.members.0.clone(), connection.id);
-                let task = self.sessions.spawn(async move {
-                    connection::serve(services, device, origin, stream, || async move {
-                        let _ = members.send((id, peer)).await;
-                    })
-                    .await;
-                    device
-                });
-                // One session a device: the newest, as the older one may hang on a dead network.
-                if let Some(older) = self.by_device.insert(device, task) {
-                    older.abort();
-                }
-                // Their connections, too: the relay would go on passing circuits to a process that is gone.
-                for connection in self.swarm.behaviour().streams.older(&peer, connection.id) {
-                    self.swarm.close_connection(connection);
-                }
+                self.on_stream(peer, stream, connection.id);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { connection, result: Err(error), .. }))
                 if !matches!(error, ping::Failure::Unsupported) =>
             {
                 self.swarm.close_connection(connection);
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => {
-                use libp2p::relay::Event;
-                let metrics = &self.services.metrics;
-                match event {
-                    Event::ReservationReqAccepted { renewed, src_peer_id } => {
-                        self.shares.reserved(&src_peer_id, true);
-                        if !renewed {
-                            metrics.reservations.inc();
-                        }
-                    }
-                    Event::ReservationTimedOut { src_peer_id } => self.shares.reserved(&src_peer_id, false),
-                    Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
-                        self.shares.circuit(&src_peer_id, true);
-                        *self.circuits.entry((src_peer_id, dst_peer_id)).or_default() += 1;
-                        metrics.circuits.inc();
-                    }
-                    // Also told of those that were never accepted.
-                    Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
-                        let pair = (src_peer_id, dst_peer_id);
-                        if let Some(count) = self.circuits.get_mut(&pair) {
-                            *count -= 1;
-                            self.shares.circuit(&src_peer_id, false);
-                            metrics.circuits.dec();
-                            if *count == 0 {
-                                self.circuits.remove(&pair);
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(event),
             SwarmEvent::ConnectionEstablished { num_established, established_in, .. } => {
                 tracing::debug!(of_peer = num_established, ms = established_in.as_millis(), "connected");
                 self.services.metrics.connections.inc();

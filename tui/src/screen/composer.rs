@@ -138,6 +138,7 @@ impl Composer {
         self.complete();
     }
 
+    /// A key that the composer has: it is written, edits what is written, or does what it gives.
     pub fn key(&mut self, key: &KeyEvent, emacs: bool) -> Done {
         let (ctrl, alt) = (key.modifiers.contains(KeyModifiers::CONTROL), key.modifiers.contains(KeyModifiers::ALT));
         if std::mem::take(&mut self.ctrl_x) && ctrl && key.code == KeyCode::Char('e') {
@@ -187,35 +188,8 @@ impl Composer {
             KeyCode::Up if area.is_empty() => return Done::SelectLast,
             KeyCode::Up => area.move_cursor(CursorMove::Up),
             KeyCode::Down => area.move_cursor(CursorMove::Down),
-            KeyCode::Char('p') if ctrl && emacs => area.move_cursor(CursorMove::Up),
-            KeyCode::Char('n') if ctrl => area.move_cursor(CursorMove::Down),
             KeyCode::Char('x') if ctrl => self.ctrl_x = true,
-            KeyCode::Char('a') if ctrl => area.move_cursor(CursorMove::Head),
-            KeyCode::Char('e') if ctrl => area.move_cursor(CursorMove::End),
-            KeyCode::Home => area.move_cursor(CursorMove::Head),
-            KeyCode::End => area.move_cursor(CursorMove::End),
-            KeyCode::Left if ctrl || alt => area.move_cursor(CursorMove::WordBack),
-            KeyCode::Right if ctrl || alt => area.move_cursor(CursorMove::WordForward),
-            KeyCode::Char('b') if alt => area.move_cursor(CursorMove::WordBack),
-            KeyCode::Char('f') if alt => area.move_cursor(CursorMove::WordForward),
-            KeyCode::Char('b') if ctrl => area.move_cursor(CursorMove::Back),
-            KeyCode::Char('f') if ctrl => area.move_cursor(CursorMove::Forward),
-            KeyCode::Left => area.move_cursor(CursorMove::Back),
-            KeyCode::Right => area.move_cursor(CursorMove::Forward),
-            KeyCode::Char('d') if alt => drop(area.delete_next_word()),
-            KeyCode::Char('d') if ctrl => drop(area.delete_next_char()),
-            KeyCode::Char('k') if ctrl => drop(area.delete_line_by_end()),
-            KeyCode::Char('u') if ctrl => drop(area.delete_line_by_head()),
-            KeyCode::Char('w') if ctrl => drop(area.delete_word()),
-            KeyCode::Backspace if alt || ctrl => drop(area.delete_word()),
-            KeyCode::Char('h') if ctrl => drop(area.delete_char()),
-            KeyCode::Char('y') if ctrl => drop(area.paste()),
-            KeyCode::Char('t') if ctrl => transpose(area),
-            KeyCode::Char('_' | '7' | 'z') if ctrl => drop(area.undo()),
-            KeyCode::Backspace => drop(area.delete_char()),
-            KeyCode::Delete => drop(area.delete_next_char()),
-            KeyCode::Char(c) if !ctrl && !alt => area.insert_char(c),
-            _ => {}
+            _ => edit(area, key, emacs),
         }
         self.complete();
         Done::Here
@@ -266,6 +240,41 @@ impl Composer {
         if offer.insert.starts_with('/') {
             self.offers.clear();
         }
+    }
+}
+
+/// Edits what is written, as a key of readline does.
+fn edit(area: &mut TextArea<'_>, key: &KeyEvent, emacs: bool) {
+    let (ctrl, alt) = (key.modifiers.contains(KeyModifiers::CONTROL), key.modifiers.contains(KeyModifiers::ALT));
+    match key.code {
+        KeyCode::Char('p') if ctrl && emacs => area.move_cursor(CursorMove::Up),
+        KeyCode::Char('n') if ctrl => area.move_cursor(CursorMove::Down),
+        KeyCode::Char('a') if ctrl => area.move_cursor(CursorMove::Head),
+        KeyCode::Char('e') if ctrl => area.move_cursor(CursorMove::End),
+        KeyCode::Home => area.move_cursor(CursorMove::Head),
+        KeyCode::End => area.move_cursor(CursorMove::End),
+        KeyCode::Left if ctrl || alt => area.move_cursor(CursorMove::WordBack),
+        KeyCode::Right if ctrl || alt => area.move_cursor(CursorMove::WordForward),
+        KeyCode::Char('b') if alt => area.move_cursor(CursorMove::WordBack),
+        KeyCode::Char('f') if alt => area.move_cursor(CursorMove::WordForward),
+        KeyCode::Char('b') if ctrl => area.move_cursor(CursorMove::Back),
+        KeyCode::Char('f') if ctrl => area.move_cursor(CursorMove::Forward),
+        KeyCode::Left => area.move_cursor(CursorMove::Back),
+        KeyCode::Right => area.move_cursor(CursorMove::Forward),
+        KeyCode::Char('d') if alt => drop(area.delete_next_word()),
+        KeyCode::Char('d') if ctrl => drop(area.delete_next_char()),
+        KeyCode::Char('k') if ctrl => drop(area.delete_line_by_end()),
+        KeyCode::Char('u') if ctrl => drop(area.delete_line_by_head()),
+        KeyCode::Char('w') if ctrl => drop(area.delete_word()),
+        KeyCode::Backspace if alt || ctrl => drop(area.delete_word()),
+        KeyCode::Char('h') if ctrl => drop(area.delete_char()),
+        KeyCode::Char('y') if ctrl => drop(area.paste()),
+        KeyCode::Char('t') if ctrl => transpose(area),
+        KeyCode::Char('_' | '7' | 'z') if ctrl => drop(area.undo()),
+        KeyCode::Backspace => drop(area.delete_char()),
+        KeyCode::Delete => drop(area.delete_next_char()),
+        KeyCode::Char(c) if !ctrl && !alt => area.insert_char(c),
+        _ => {}
     }
 }
 

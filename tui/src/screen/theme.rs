@@ -33,86 +33,107 @@ fn rgb(hex: u32) -> Style {
 impl Theme {
     /// A theme by name; `None` if there is none of this name.
     pub fn named(name: &str) -> Option<Self> {
-        let plain = Style::new();
-        let bold = plain.add_modifier(Modifier::BOLD);
-        Some(match name {
-            "dark" => Self {
-                text: rgb(0xd8dee9).bg(Color::Rgb(0x1f, 0x23, 0x2b)),
-                dim: rgb(0x7b88a1),
-                border: rgb(0x4c566a),
-                accent: rgb(0x88c0d0),
-                own: rgb(0xa3be8c).add_modifier(Modifier::BOLD),
-                peer: rgb(0x81a1c1).add_modifier(Modifier::BOLD),
-                good: rgb(0xa3be8c),
-                warn: rgb(0xebcb8b),
-                bad: rgb(0xe5717c),
-                code: rgb(0xd8dee9).bg(Color::Rgb(0x2b, 0x30, 0x3b)),
-                selected: Style::new().bg(Color::Rgb(0x3b, 0x42, 0x52)),
-                highlight: Some("base16-ocean.dark"),
-                name: name.into(),
-            },
-            "light" => Self {
-                text: rgb(0x2e3440).bg(Color::Rgb(0xfb, 0xfb, 0xfa)),
-                dim: rgb(0x6a7488),
-                border: rgb(0xb8c0cc),
-                accent: rgb(0x0b6e8c),
-                own: rgb(0x3f7a22).add_modifier(Modifier::BOLD),
-                peer: rgb(0x2f5d9e).add_modifier(Modifier::BOLD),
-                good: rgb(0x3f7a22),
-                warn: rgb(0x8a6100),
-                bad: rgb(0xb3202e),
-                code: rgb(0x2e3440).bg(Color::Rgb(0xec, 0xee, 0xf2)),
-                selected: Style::new().bg(Color::Rgb(0xdd, 0xe5, 0xee)),
-                highlight: Some("InspiredGitHub"),
-                name: name.into(),
-            },
-            "contrast" => Self {
-                text: plain.fg(Color::White).bg(Color::Black),
-                dim: plain.fg(Color::Gray),
-                border: plain.fg(Color::White),
-                accent: bold.fg(Color::Yellow),
-                own: bold.fg(Color::LightGreen),
-                peer: bold.fg(Color::LightCyan),
-                good: bold.fg(Color::LightGreen),
-                warn: bold.fg(Color::LightYellow),
-                bad: bold.fg(Color::LightRed),
-                code: plain.fg(Color::LightYellow),
-                selected: plain.add_modifier(Modifier::REVERSED),
-                highlight: None,
-                name: name.into(),
-            },
-            "terminal" => Self {
-                text: plain,
-                dim: plain.fg(Color::DarkGray),
-                border: plain.fg(Color::DarkGray),
-                accent: plain.fg(Color::Cyan),
-                own: bold.fg(Color::Green),
-                peer: bold.fg(Color::Blue),
-                good: plain.fg(Color::Green),
-                warn: plain.fg(Color::Yellow),
-                bad: plain.fg(Color::Red),
-                code: plain.fg(Color::Magenta),
-                selected: plain.add_modifier(Modifier::REVERSED),
-                highlight: None,
-                name: name.into(),
-            },
-            "mono" => Self {
-                text: plain,
-                dim: plain.add_modifier(Modifier::DIM),
-                border: plain.add_modifier(Modifier::DIM),
-                accent: bold,
-                own: bold,
-                peer: bold.add_modifier(Modifier::UNDERLINED),
-                good: plain,
-                warn: bold,
-                bad: bold,
-                code: plain.add_modifier(Modifier::DIM),
-                selected: plain.add_modifier(Modifier::REVERSED),
-                highlight: None,
-                name: name.into(),
-            },
-            _ => return None,
-        })
+        match name {
+            "dark" => Some(Self::dark()),
+            "light" => Some(Self::light()),
+            "contrast" => Some(Self::contrast()),
+            "terminal" => Some(Self::terminal()),
+            "mono" => Some(Self::mono()),
+            _ => None,
+        }
+    }
+
+    fn dark() -> Self {
+        Self {
+            text: rgb(0xd8dee9).bg(Color::Rgb(0x1f, 0x23, 0x2b)),
+            dim: rgb(0x7b88a1),
+            border: rgb(0x4c566a),
+            accent: rgb(0x88c0d0),
+            own: rgb(0xa3be8c).add_modifier(Modifier::BOLD),
+            peer: rgb(0x81a1c1).add_modifier(Modifier::BOLD),
+            good: rgb(0xa3be8c),
+            warn: rgb(0xebcb8b),
+            bad: rgb(0xe5717c),
+            code: rgb(0xd8dee9).bg(Color::Rgb(0x2b, 0x30, 0x3b)),
+            selected: Style::new().bg(Color::Rgb(0x3b, 0x42, 0x52)),
+            highlight: Some("base16-ocean.dark"),
+            name: "dark".into(),
+        }
+    }
+
+    fn light() -> Self {
+        Self {
+            text: rgb(0x2e3440).bg(Color::Rgb(0xfb, 0xfb, 0xfa)),
+            dim: rgb(0x6a7488),
+            border: rgb(0xb8c0cc),
+            accent: rgb(0x0b6e8c),
+            own: rgb(0x3f7a22).add_modifier(Modifier::BOLD),
+            peer: rgb(0x2f5d9e).add_modifier(Modifier::BOLD),
+            good: rgb(0x3f7a22),
+            warn: rgb(0x8a6100),
+            bad: rgb(0xb3202e),
+            code: rgb(0x2e3440).bg(Color::Rgb(0xec, 0xee, 0xf2)),
+            selected: Style::new().bg(Color::Rgb(0xdd, 0xe5, 0xee)),
+            highlight: Some("InspiredGitHub"),
+            name: "light".into(),
+        }
+    }
+
+    fn contrast() -> Self {
+        let (plain, bold) = (Style::new(), Style::new().add_modifier(Modifier::BOLD));
+        Self {
+            text: plain.fg(Color::White).bg(Color::Black),
+            dim: plain.fg(Color::Gray),
+            border: plain.fg(Color::White),
+            accent: bold.fg(Color::Yellow),
+            own: bold.fg(Color::LightGreen),
+            peer: bold.fg(Color::LightCyan),
+            good: bold.fg(Color::LightGreen),
+            warn: bold.fg(Color::LightYellow),
+            bad: bold.fg(Color::LightRed),
+            code: plain.fg(Color::LightYellow),
+            selected: plain.add_modifier(Modifier::REVERSED),
+            highlight: None,
+            name: "contrast".into(),
+        }
+    }
+
+    fn terminal() -> Self {
+        let (plain, bold) = (Style::new(), Style::new().add_modifier(Modifier::BOLD));
+        Self {
+            text: plain,
+            dim: plain.fg(Color::DarkGray),
+            border: plain.fg(Color::DarkGray),
+            accent: plain.fg(Color::Cyan),
+            own: bold.fg(Color::Green),
+            peer: bold.fg(Color::Blue),
+            good: plain.fg(Color::Green),
+            warn: plain.fg(Color::Yellow),
+            bad: plain.fg(Color::Red),
+            code: plain.fg(Color::Magenta),
+            selected: plain.add_modifier(Modifier::REVERSED),
+            highlight: None,
+            name: "terminal".into(),
+        }
+    }
+
+    fn mono() -> Self {
+        let (plain, bold) = (Style::new(), Style::new().add_modifier(Modifier::BOLD));
+        Self {
+            text: plain,
+            dim: plain.add_modifier(Modifier::DIM),
+            border: plain.add_modifier(Modifier::DIM),
+            accent: bold,
+            own: bold,
+            peer: bold.add_modifier(Modifier::UNDERLINED),
+            good: plain,
+            warn: bold,
+            bad: bold,
+            code: plain.add_modifier(Modifier::DIM),
+            selected: plain.add_modifier(Modifier::REVERSED),
+            highlight: None,
+            name: "mono".into(),
+        }
     }
 
     /// The theme for this terminal, if the user has not chosen one.
