@@ -268,7 +268,7 @@ impl Account {
         Ok(())
     }
 
-    /// The home does not take our list now: those who wait for a change hear that it is not done yet.
+    /// A home does not accept our chain now: callers that wait for a change are answered that it is still pending.
     pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &str) {
         for change in std::mem::take(&mut self.own_devices.waiting) {
             self.change_waits(turn, change, why);

@@ -77,7 +77,7 @@ impl Identity {
         self.row.name = name;
     }
 
-    /// What the names follow from under which this device announces itself on a LAN. Contacts have it, and nobody whom the user has left.
+    /// What the names follow from under which this device announces itself on a LAN. Contacts have it; it is renewed when the user removes or blocks one.
     pub fn lan_key(&self) -> LanKey {
         let mut hasher = blake3::Hasher::new_derive_key("starling 2026 LAN announcements v1");
         hasher.update(&*self.device_key.seed()).update(&self.row.lan_generation.to_le_bytes());

@@ -10,7 +10,7 @@ const OTHER_HISTORY: &str = "it has another history of this account's devices, w
                              with the recovery phrase settles it";
 
 impl Account {
-    /// Whether somebody who has only heard of `theirs` takes ours: a home with another history keeps that.
+    /// Whether somebody who knows only `theirs` accepts ours: a home with a rival history keeps that.
     pub(crate) fn would_teach(&self, theirs: &DeviceChain) -> bool {
         let counts = |ours: &DeviceChain| theirs.reconcile(ours, Age::default()).is_ok_and(|c| c.head() == ours.head());
         self.list().is_some_and(counts)

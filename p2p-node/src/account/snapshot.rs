@@ -69,7 +69,7 @@ impl Account {
         self.snapshot_due = Some(turn.now() + 1_000);
     }
 
-    /// The snapshot is written within a time, in milliseconds: for what changes often, and is told in another way, too.
+    /// The snapshot is written within a time, in milliseconds: for what changes often and is also sent to connected devices directly.
     pub fn snapshot_within(&mut self, turn: &Turn<'_>, counters: &mut Counters, ms: u64) {
         counters.row.snapshot_owed = true;
         counters.dirty = true;

@@ -16,7 +16,7 @@ use crate::{
     turn::{EngineError, Fact, Turn},
 };
 
-/// How the account to connect with is known.
+/// The account to connect with: by its id or its user name.
 #[derive(Clone, Debug)]
 pub enum ConnectTarget {
     Account(AccountId),

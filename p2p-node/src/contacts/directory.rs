@@ -13,7 +13,7 @@ pub struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Somebody whom we know.
+    /// A contact.
     pub fn person(self, account: &AccountId) -> Option<&'a Person> {
         self.contacts.people.get(account)
     }

@@ -16,7 +16,7 @@ struct Owner {
     proven: bool,
 }
 
-/// Contacts' devices. One that several list belongs to whom it names itself, else to whom it was first listed by.
+/// Contacts' devices. One that several accounts list belongs to the account that it has signed for, else to the first that listed it.
 #[derive(Default)]
 pub struct Owners {
     devices: HashMap<DeviceId, Owner>,
@@ -54,7 +54,7 @@ impl Owners {
         claimed && (other.is_some_and(|owner| owner.proven) || !self.is_proven(chain, device))
     }
 
-    /// Takes the devices of a chain that nobody has a better claim to; gives them, with whom each was taken from.
+    /// Assigns the devices of a chain that no other account has a better claim to; returns each with its previous account.
     fn claim(&mut self, chain: &DeviceChain) -> Vec<(DeviceId, Option<AccountId>)> {
         let free: Vec<DeviceId> = chain.devices.iter().map(|d| d.id).filter(|d| !self.is_taken(chain, d)).collect();
         let mut claimed = Vec::new();

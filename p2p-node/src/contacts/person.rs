@@ -108,7 +108,7 @@ impl Person {
         Ok((news, common, counts))
     }
 
-    /// Somebody new, of whom nothing more is known.
+    /// A new contact: only the account is known.
     pub fn new(account: &AccountId, now_ms: u64) -> Self {
         let row = ContactRow { account: account.as_bytes().to_vec(), added_ms: now_ms, ..ContactRow::default() };
         Self { dirty: true, ..Self::stored(row, None) }
@@ -166,7 +166,7 @@ impl Person {
         self.list.as_ref().filter(|list| !list.is_empty()).map(|list| list.head().0.to_vec()).unwrap_or_default()
     }
 
-    /// Whether we talk to them.
+    /// Whether messages are exchanged with them.
     pub fn is_linked(&self) -> bool {
         matches!(self.state(), ContactState::Active | ContactState::Outgoing)
     }

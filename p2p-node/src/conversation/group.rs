@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{fork::Forks, group_state::GroupState, group_store::Unsaved};
 use crate::{
-    limits::READ_ENDED_MS,
+    limits::{APPEND_ENTRIES, READ_ENDED_MS},
     mls::{GroupError, LiveGroup},
     store::{GroupRow, LogRow},
 };
@@ -75,6 +75,50 @@ impl LogKeys {
     }
 }
 
+/// What is under way to read a group's logs at its home.
+#[derive(Default)]
+pub struct LogReads {
+    /// The logs that were asked for, by epoch.
+    pub under_way: Vec<u64>,
+    /// Those to be read again after that, by epoch.
+    pub again: Vec<u64>,
+    /// The current log was read to its end since the home is up.
+    pub caught_up: bool,
+    /// Others that read the current log now.
+    pub others: u32,
+}
+
+/// What is under way to write into a group's log at its home.
+pub struct LogAppends {
+    pub under_way: bool,
+    /// Our commit is to be appended.
+    pub committing: bool,
+    /// How often it was not stored, as there were commits before it that we had not read.
+    pub refusals: u8,
+    /// A commit that counts stands in the log before what we append: nothing more goes there until it was read.
+    pub behind: bool,
+    /// The log is being opened.
+    pub opening: bool,
+    /// Not before this time: the home has refused.
+    pub retry_at: u64,
+    /// Most entries in the next append: fewer after the log had no room for more.
+    pub most: usize,
+}
+
+impl Default for LogAppends {
+    fn default() -> Self {
+        Self {
+            under_way: false,
+            committing: false,
+            refusals: 0,
+            behind: false,
+            opening: false,
+            retry_at: 0,
+            most: APPEND_ENTRIES,
+        }
+    }
+}
+
 /// A group in memory.
 pub struct GroupEntry {
     pub id: GroupId,
@@ -84,26 +128,8 @@ pub struct GroupEntry {
     pub has_pending: bool,
     /// Messages of an epoch that we have not reached.
     pub future: VecDeque<(Option<DeviceId>, Bytes)>,
-    /// What is under way at the home for each log, by epoch.
-    pub reading: Vec<u64>,
-    /// Logs that are to be read again after that, by epoch.
-    pub read_again: Vec<u64>,
-    pub appending: bool,
-    /// Our commit is to be appended.
-    pub committing: bool,
-    /// How often it was not stored, as there were commits before it that we had not read.
-    pub refusals: u8,
-    /// A commit that counts stands in the log before what we append: nothing more goes there until it was read.
-    pub behind: bool,
-    pub opening: bool,
-    /// The current log was read to its end since the home is up.
-    pub caught_up: bool,
-    /// Not before this time: the home has refused.
-    pub retry_at: u64,
-    /// Most entries in the next append: fewer after the log had no room for more.
-    pub append_most: usize,
-    /// Others that read the current log now.
-    pub readers: u32,
+    pub read: LogReads,
+    pub append: LogAppends,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub forks: Forks,
@@ -126,17 +152,8 @@ impl GroupEntry {
             members,
             has_pending: false,
             future: VecDeque::new(),
-            reading: Vec::new(),
-            read_again: Vec::new(),
-            appending: false,
-            committing: false,
-            refusals: 0,
-            behind: false,
-            opening: false,
-            caught_up: false,
-            retry_at: 0,
-            append_most: crate::limits::APPEND_ENTRIES,
-            readers: 0,
+            read: LogReads::default(),
+            append: LogAppends::default(),
             logs: Vec::new(),
             forks: Forks::default(),
             unsaved: Unsaved::default(),

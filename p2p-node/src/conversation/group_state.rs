@@ -192,13 +192,13 @@ impl OpenGroup<'_> {
 
     /// After a commit: a new log.
     pub(super) fn enter_epoch(&mut self, log: LogRow) {
-        (self.entry.committing, self.entry.refusals, self.entry.behind) = (false, 0, false);
+        (self.entry.append.committing, self.entry.append.refusals, self.entry.append.behind) = (false, 0, false);
         self.entry.unsaved.logs.insert(log.epoch);
         self.entry.logs.push(log);
         self.entry.members = self.state.members();
-        self.entry.caught_up = false;
+        self.entry.read.caught_up = false;
         self.entry.forks.moved();
-        self.entry.readers = 0;
+        self.entry.read.others = 0;
         (self.entry.unsaved.row, self.entry.unsaved.mls) = (true, true);
     }
 }

@@ -16,13 +16,13 @@ impl Conversations {
         match pending {
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) => {
                 if let Some(entry) = self.groups.get_mut(&id) {
-                    (entry.opening, entry.committing) = (false, false);
-                    entry.reading.clear();
+                    (entry.append.opening, entry.append.committing) = (false, false);
+                    entry.read.under_way.clear();
                 }
             }
             LogPending::Append(appended) => {
                 if let Some(entry) = self.groups.get_mut(&appended.place.group) {
-                    entry.appending = false;
+                    entry.append.under_way = false;
                 }
                 self.append_failed(turn, &appended);
             }
@@ -100,8 +100,8 @@ impl Conversations {
             LogPending::Append(appended) if refused.reason == Refusal::Full && appended.items.len() > 1 => {
                 // There may be room for some of them.
                 if let Some(entry) = self.groups.get_mut(&appended.place.group) {
-                    entry.append_most = appended.items.len() / 2;
-                    entry.appending = false;
+                    entry.append.most = appended.items.len() / 2;
+                    entry.append.under_way = false;
                 }
             }
             LogPending::Append(appended) => {
@@ -131,14 +131,14 @@ impl Conversations {
         if let Some(keys) = entry.keys_of(epoch) {
             self.logs.remove(&keys.address);
         }
-        entry.reading.retain(|reading| *reading != epoch);
+        entry.read.under_way.retain(|reading| *reading != epoch);
         entry.forget_log(epoch);
     }
 
     /// A server has opened a log of ours: whoever was invited into its group may read it now.
     fn log_opened(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
         if let Some(entry) = self.groups.get_mut(&id) {
-            entry.opening = false;
+            entry.append.opening = false;
             entry.row.log_opened = true;
             entry.touch();
         }

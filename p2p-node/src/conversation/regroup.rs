@@ -80,7 +80,7 @@ impl Conversations {
             let Some(entry) = self.groups.get_mut(&id) else { continue };
             let old = entry.row.updated_ms.saturating_add(JOIN_WITHIN_MS) < wall;
             // Where what they said in it may not have been read yet, nothing follows.
-            if !entry.row.confirmed && !entry.row.unjoined && entry.caught_up && old {
+            if !entry.row.confirmed && !entry.row.unjoined && entry.read.caught_up && old {
                 tracing::warn!("the other side does not seem to have joined a newer group");
                 entry.row.unjoined = true;
                 entry.touch();

@@ -120,7 +120,7 @@ impl AccountDevices<'_> {
         }
     }
 
-    /// Our list was taken by a home: the devices that were there before us hear of it.
+    /// A home has our chain: our other devices, contacts and waiting callers are notified.
     pub(crate) fn list_published(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.linking().note_listed(turn)?;
         self.cx.account.note_held(turn);

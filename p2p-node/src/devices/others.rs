@@ -159,7 +159,7 @@ impl AccountDevices<'_> {
         Ok((state, trusted))
     }
 
-    /// Somebody is a contact whom we talk to, by the word of another device.
+    /// Another device says that messages are exchanged with a contact.
     fn resume_with(
         &mut self,
         turn: &mut Turn<'_>,

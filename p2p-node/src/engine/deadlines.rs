@@ -114,9 +114,10 @@ impl Engine {
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };
-            let has_more = |g: &GroupEntry| (g.committing && g.has_pending) || g.announces();
-            let waits = |g: &&GroupEntry| has_more(g) && g.retry_at > turn.now();
-            let (retry, renewal) = (Some(entry).filter(waits).map(|g| g.retry_at), renewal_due(&self.counters, entry));
+            let has_more = |g: &GroupEntry| (g.append.committing && g.has_pending) || g.announces();
+            let waits = |g: &&GroupEntry| has_more(g) && g.append.retry_at > turn.now();
+            let (retry, renewal) =
+                (Some(entry).filter(waits).map(|g| g.append.retry_at), renewal_due(&self.counters, entry));
             let parcels = entry.parcels_due_ms().map(|due| turn.now() + due.saturating_sub(turn.wall()).min(HOUR_MS));
             let renewal = renewal.filter(|_| !self.conversations.is_outdated_group(group));
             self.deadlines.wakes.set(Wake::Group(group), retry.into_iter().chain(parcels).min());

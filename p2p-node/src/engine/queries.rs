@@ -33,7 +33,7 @@ impl Engine {
             self.conversations.home_of(id).and_then(|h| self.homes.servers.get(&h)).is_some_and(|h| h.hello.is_some())
         };
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
-            entry.caught_up
+            entry.read.caught_up
                 || entry.row.dead
                 || !is_up(*id)
                 || !self.conversations.is_linked_group(self.directory(), *id)

@@ -81,7 +81,7 @@ impl Linking<'_> {
         open.attempts += 1;
         let (place, attempt) = (message.place, message.attempt);
         if open.attempts > open.attempts_answered() {
-            // Who tries hears at once that it is of no use.
+            // An empty reply ends the attempt at once.
             let nothing = CodeMessage { place, attempt, ..CodeMessage::default() };
             self.cx.homes.request(turn, home, RequestBody::CodeReply(nothing), Pending::Nothing);
             return;

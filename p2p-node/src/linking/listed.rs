@@ -1,4 +1,4 @@
-//! Devices that the user has let in hear that they belong to the account, once our homes have what they need.
+//! Answers devices that the user has let in, once our homes have the chain with them and a snapshot that they can read.
 
 use super::Linking;
 use crate::{
@@ -24,7 +24,7 @@ impl Linking<'_> {
         Ok(())
     }
 
-    /// A home has a snapshot that the devices can read that were added: they hear that they belong to the account.
+    /// A home has a snapshot that added devices can read: they are answered that they belong to the account.
     pub(crate) fn answer_listed(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let Some(chain) = self.cx.account.list().cloned() else { return Ok(()) };
         let account = self.cx.account.id();

@@ -85,7 +85,7 @@ impl Meeting<'_> {
         Ok(())
     }
 
-    /// A server has shown the device chain of whom an operation looks for.
+    /// A server has answered a lookup with a device chain.
     pub(crate) fn connect_list(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) -> Result<(), EngineError> {
         let Some(connect) = self.cx.contacts.connects.get(&id) else {
             return Ok(());
@@ -115,7 +115,7 @@ impl Meeting<'_> {
         Ok(())
     }
 
-    /// What counts of the chain that a server has shown of somebody.
+    /// Compares the chain that a server has for an account with the one that is known; returns the one that counts.
     fn chain_that_counts(
         &mut self,
         turn: &mut Turn<'_>,
@@ -138,7 +138,7 @@ impl Meeting<'_> {
         Ok(Ok(counts))
     }
 
-    /// Claims key packages of somebody's devices, and of our other ones, to make a group of them.
+    /// Claims key packages of the contact's devices and of our other devices, for a group of all of them.
     fn claim_packages(&mut self, turn: &mut Turn<'_>, id: u64, list: DeviceChain) {
         let Some(connect) = self.cx.contacts.connects.get_mut(&id) else { return };
         let home = connect.homes[0].peer;
@@ -169,12 +169,12 @@ impl Meeting<'_> {
         }
     }
 
-    /// Whether all of some devices are other devices of ours.
+    /// Whether all of these are other devices of our account.
     pub(crate) fn are_ours(&self, devices: &[DeviceId]) -> bool {
         devices.iter().all(|d| self.cx.account.has_other(d))
     }
 
-    /// Takes the key packages of some devices. Once those of all devices are there, creates the group and the inbox items with its welcome.
+    /// Takes the key packages of some devices. Once all claims are answered, makes the group.
     pub(crate) fn connect_packages(
         &mut self,
         turn: &mut Turn<'_>,
@@ -209,7 +209,7 @@ impl Meeting<'_> {
         Ok(())
     }
 
-    /// Makes a group of the devices whose key packages are there, and the inbox items with its welcome. Gives with which account.
+    /// Makes a group of the devices whose key packages were claimed, and the inbox items with its welcome. Returns the account of the contact.
     fn make_group(
         &mut self,
         turn: &mut Turn<'_>,
@@ -256,7 +256,7 @@ impl Meeting<'_> {
         Ok(Ok(account))
     }
 
-    /// The item for the inboxes of those who are welcome in a new group.
+    /// The inbox item with a group's welcome.
     fn welcome_body(&self, connect: &Connect, welcome: Welcome) -> InboxBody {
         let identity = &self.cx.account.identity;
         InboxBody {

@@ -150,14 +150,14 @@ impl Meeting<'_> {
         groups.filter_map(|group| GroupId::try_from(group.as_slice()).ok()).collect()
     }
 
-    /// Reads what somebody has written while we did not talk to them.
+    /// Reads the logs of the conversation with a contact, from where they were left.
     pub(crate) fn read_logs_with(&mut self, turn: &mut Turn<'_>, account: AccountId) {
         for group in self.groups_with(&account) {
             self.cx.read_logs(turn, group);
         }
     }
 
-    /// We talk to somebody again. Devices may have been linked or removed meanwhile, on both sides.
+    /// Messages are exchanged with a contact again: makes another group if devices were linked or removed meanwhile, on either side.
     pub(crate) fn reconnect(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
         turn.fact(Fact::DevicesChanged(account));
         self.regroup(turn)

@@ -36,7 +36,7 @@ impl Meeting<'_> {
         }
     }
 
-    /// The contact with whom a direct conversation is.
+    /// The contact of a direct conversation.
     fn contact_in(&self, chat: ChatId) -> Option<Contact> {
         let mut others = self.cx.conversations.chats.get(&chat)?.roster.others();
         let account = others.find(|account| self.cx.conversations.direct_with(account) == Some(chat))?;

@@ -11,8 +11,7 @@ use crate::{
 };
 
 impl Meeting<'_> {
-    /// Makes a new group with every contact that has none (left), or none that fits: after a restore, when a log was lost, when
-    /// devices have changed.
+    /// Makes a group with every contact that has none, or none whose members fit: after a restore, when a log was lost, when devices have changed.
     pub(crate) fn regroup(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let pending: Vec<AccountId> = self
             .cx

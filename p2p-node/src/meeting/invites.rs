@@ -54,7 +54,7 @@ impl Meeting<'_> {
         Ok(())
     }
 
-    /// All invites have to be told to new homes.
+    /// Has all invites registered at new homes.
     pub(crate) fn renew_invites(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for (key, row) in turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
             turn.put(INVITES, &key, &InviteRow { registered: false, ..row })?;

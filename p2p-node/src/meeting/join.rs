@@ -67,7 +67,7 @@ impl Meeting<'_> {
         self.add_group(turn, chat, entry)?;
         self.cx.read_logs(turn, group);
         if own {
-            // Who made it has told them who we are.
+            // The device that made it has sent them our profile.
             return Ok(Ok(()));
         }
         let profile = Body::Profile(self.cx.account.profile());

@@ -175,7 +175,7 @@ impl Presence {
         let Some(entry) = cx.conversations.groups.get_mut(&id).filter(|g| g.epoch() == epoch) else {
             return;
         };
-        let before = std::mem::replace(&mut entry.readers, others);
+        let before = std::mem::replace(&mut entry.read.others, others);
         let members: Vec<DeviceId> = entry.members.iter().map(|m| m.device).collect();
         let Some(chat) = entry.chat() else { return };
         if others > before {
@@ -204,7 +204,7 @@ impl Presence {
         let silent = devices.filter(|d| cx.links.is_silent(&d.id)).count() as u32;
         let is_read = |chat| {
             let group = cx.conversations.active_group(cx.dir(), chat).and_then(|g| cx.conversations.groups.get(&g));
-            group.is_some_and(|g| g.readers > own + silent)
+            group.is_some_and(|g| g.read.others > own + silent)
         };
         if cx.conversations.of(&account).any(is_read) {
             return;
@@ -260,7 +260,7 @@ impl Presence {
         let sealed = keys.seal_signal(&cx.account.device().tag(), &signed);
         let me = cx.account.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
-        let readers = entry.readers;
+        let readers = entry.read.others;
         let mut missing = false;
         for device in others {
             if cx.links.is_connected(&device) {

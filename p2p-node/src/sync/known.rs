@@ -17,7 +17,7 @@ use crate::{
 const LIST_PARCEL: [u8; 16] = *b"our own devices.";
 
 impl AccountSync<'_> {
-    /// Tells contacts our newest list.
+    /// Sends our newest chain to contacts.
     pub(crate) fn tell_list(&mut self, turn: &mut Turn<'_>) {
         let news = self.cx.account.identity.row.device_list.clone();
         let labels = self.cx.labels_of(&self.cx.account.id());
@@ -28,7 +28,7 @@ impl AccountSync<'_> {
         }
     }
 
-    /// The user has said what somebody is to us: our other devices hear of it.
+    /// The user has decided about a contact: sends that to our other devices.
     pub(crate) fn said_of(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
         let now = turn.agreed_ms();
         if let Some(person) = self.cx.contacts.people.get_mut(&account) {
@@ -38,7 +38,7 @@ impl AccountSync<'_> {
         self.tell_other_devices(turn, Some(account))
     }
 
-    /// Tells our other devices our list, and whom we know.
+    /// Sends our chain to our other devices, and what is known `about` a contact.
     pub(crate) fn tell_other_devices(
         &mut self,
         turn: &mut Turn<'_>,

@@ -30,7 +30,7 @@ pub(super) fn begin_renewal(world: &mut World, who: Who, other: Who) {
         if group.pending().is_none() {
             group.prepare_update(now).unwrap();
         }
-        group.entry.committing = true;
+        group.entry.append.committing = true;
         engine.conversations.groups.touch(id);
     });
 }

@@ -465,14 +465,7 @@ async fn sweep(services: Arc<Services>) {
     let mut sweep = Sweep::default();
     for round in 0_u64.. {
         interval.tick().await;
-        services.requests.retain_recent();
-        services.registrations.retain_recent();
-        services.claims.retain_recent();
-        services.claimed.retain_recent();
-        services.look_ups.retain_recent();
-        services.names.retain_recent();
-        services.names_of_account.retain_recent();
-        services.guesses.retain_recent();
+        services.rates.retain_recent();
         match sweep.expire(&services, now_ms() / 1000).await {
             Ok(0) => {}
             Ok(entries) => tracing::info!(entries, "expired"),

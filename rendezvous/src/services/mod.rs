@@ -15,21 +15,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-
-use self::{
-    directory::Codes,
-    operator::Metrics,
-    rates::{NetworkRates, Rates},
-    space::Space,
-};
+use self::{directory::Codes, operator::Metrics, rates::ServiceRates, space::Space};
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
-    limits::{
-        CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, NAME_LOOK_UPS_PER_HOUR, NAMES_OF_ACCOUNT_PER_HOUR,
-        NAMES_PER_HOUR,
-    },
     store::{Key, Store},
 };
 
@@ -47,21 +36,8 @@ pub struct Services {
     pub metrics: Metrics,
     pub server_key: Key,
     pub name_key: [u8; 32],
-    pub requests: Rates,
-    /// New accounts by network.
-    pub registrations: NetworkRates,
-    /// Key packages that somebody claims.
-    pub claims: Rates,
-    /// User names that are looked up.
-    pub look_ups: Rates,
-    /// User names that are taken, by network …
-    pub names: NetworkRates,
-    /// … and by account.
-    pub names_of_account: DefaultKeyedRateLimiter<Key>,
-    /// One-time key packages that are claimed of a device.
-    pub claimed: DefaultKeyedRateLimiter<Key>,
-    /// Guesses at short codes by network.
-    pub guesses: NetworkRates,
+    /// How often clients may ask.
+    pub rates: ServiceRates,
     pub draining: AtomicBool,
     /// Whether more can be stored.
     pub space: Space,
@@ -88,14 +64,7 @@ impl Services {
             metrics: Metrics::new(),
             server_key,
             name_key,
-            requests: Rates::of_requests(&config.limits),
-            registrations: NetworkRates::per_hour(config.registration.per_address_per_hour),
-            claims: Rates::per_hour(CLAIMS_PER_HOUR),
-            look_ups: Rates::per_hour(NAME_LOOK_UPS_PER_HOUR),
-            names: NetworkRates::per_hour(NAMES_PER_HOUR),
-            names_of_account: RateLimiter::keyed(Quota::per_hour(NAMES_OF_ACCOUNT_PER_HOUR)),
-            claimed: RateLimiter::keyed(Quota::per_hour(CLAIMED_PER_HOUR)),
-            guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
+            rates: ServiceRates::new(config),
             draining: AtomicBool::new(false),
             space: Space::new(config.limits.store_bytes),
             turn: OnceLock::new(),

@@ -9,8 +9,11 @@ use governor::{
 
 use crate::{
     address::{Network, Origin},
-    config::Limits,
-    limits::{CONNECTION_BURST_PART, PROXY_RATE, RATED_NETWORKS, WIDE_RATE},
+    config::{Config, Limits},
+    limits::{
+        CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, CONNECTION_BURST_PART, NAME_LOOK_UPS_PER_HOUR,
+        NAMES_OF_ACCOUNT_PER_HOUR, NAMES_PER_HOUR, PROXY_RATE, RATED_NETWORKS, WIDE_RATE,
+    },
     store::Key,
 };
 
@@ -23,6 +26,53 @@ pub enum Asker {
     Stranger(Origin),
     /// A device without one in this process.
     Local(Key),
+}
+
+/// How often clients may do what costs others, or the server, something.
+pub struct ServiceRates {
+    /// Requests of any kind.
+    pub requests: Rates,
+    /// New accounts by network.
+    pub registrations: NetworkRates,
+    /// Key packages that somebody claims.
+    pub claims: Rates,
+    /// User names that are looked up.
+    pub look_ups: Rates,
+    /// User names that are taken, by network …
+    pub names: NetworkRates,
+    /// … and by account.
+    pub names_of_account: DefaultKeyedRateLimiter<Key>,
+    /// One-time key packages that are claimed of a device.
+    pub claimed: DefaultKeyedRateLimiter<Key>,
+    /// Guesses at short codes by network.
+    pub guesses: NetworkRates,
+}
+
+impl ServiceRates {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            requests: Rates::of_requests(&config.limits),
+            registrations: NetworkRates::per_hour(config.registration.per_address_per_hour),
+            claims: Rates::per_hour(CLAIMS_PER_HOUR),
+            look_ups: Rates::per_hour(NAME_LOOK_UPS_PER_HOUR),
+            names: NetworkRates::per_hour(NAMES_PER_HOUR),
+            names_of_account: RateLimiter::keyed(Quota::per_hour(NAMES_OF_ACCOUNT_PER_HOUR)),
+            claimed: RateLimiter::keyed(Quota::per_hour(CLAIMED_PER_HOUR)),
+            guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
+        }
+    }
+
+    /// Forgets those who have not asked for long.
+    pub fn retain_recent(&self) {
+        self.requests.retain_recent();
+        self.registrations.retain_recent();
+        self.claims.retain_recent();
+        self.claimed.retain_recent();
+        self.look_ups.retain_recent();
+        self.names.retain_recent();
+        self.names_of_account.retain_recent();
+        self.guesses.retain_recent();
+    }
 }
 
 /// The rates of something.

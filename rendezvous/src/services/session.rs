@@ -170,7 +170,7 @@ impl Session {
     /// Answers, unless the device asks too often.
     async fn admit(&mut self, ask: Option<RequestBody>) -> ResponseBody {
         self.services.metrics.requests.inc();
-        let answer = match self.services.requests.check(&self.asker()) {
+        let answer = match self.services.rates.requests.check(&self.asker()) {
             Ok(()) => self.handle(ask).await,
             Err(wait) => Err(wait.into()),
         };

@@ -91,7 +91,7 @@ impl Conversations {
         entry.forks.announcing = false;
         match refused {
             Some(refused) if !refused.is_busy() || refused.reason == Refusal::Full => entry.announced(epoch),
-            _ => entry.retry_at = entry.retry_at.max(turn.now() + RETRY_REFUSED_MS),
+            _ => entry.append.retry_at = entry.append.retry_at.max(turn.now() + RETRY_REFUSED_MS),
         }
     }
 }

@@ -133,9 +133,9 @@ impl OpenGroup<'_> {
         let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
         entry.logs = kept;
         entry.unsaved.logs.extend(lost.iter().map(|log| log.epoch));
-        entry.reading.retain(|reading| *reading <= epoch);
-        entry.read_again.retain(|reading| *reading <= epoch);
-        entry.appending = false;
+        entry.read.under_way.retain(|reading| *reading <= epoch);
+        entry.read.again.retain(|reading| *reading <= epoch);
+        entry.append.under_way = false;
         entry.forks.heard.clear();
         let later: Vec<u64> = entry.row.parents.iter().map(|mark| mark.epoch).filter(|e| *e > epoch).collect();
         for later in later {

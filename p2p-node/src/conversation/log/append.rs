@@ -78,15 +78,15 @@ impl Conversations {
             self.pump_receipt(turn, cx, chat)?;
         }
         for id in self.groups.touched() {
-            if !self.groups.get(&id).is_some_and(|g| g.committing && g.has_pending) {
+            if !self.groups.get(&id).is_some_and(|g| g.append.committing && g.has_pending) {
                 continue;
             }
             let Some(home) = self.usable(turn, cx, id) else { continue };
             self.append_commit(turn, cx, home, id)?;
             if let Some(entry) = self.groups.get_mut(&id) {
-                entry.committing = false;
+                entry.append.committing = false;
                 // Not again until the answer is there.
-                entry.caught_up = false;
+                entry.read.caught_up = false;
             }
         }
         Ok(())
@@ -116,13 +116,13 @@ impl Conversations {
         let home = self.home_of(group)?;
         // Without a home, or while an append is under way, something else wakes us.
         cx.homes.servers.get(&home)?.hello.as_ref()?;
-        if entry.appending || entry.behind || (entry.row.ours && !entry.row.log_opened) {
+        if entry.append.under_way || entry.append.behind || (entry.row.ours && !entry.row.log_opened) {
             return None;
         }
         if entry.row.dead || !self.is_linked_group(cx.dir, group) {
             return None;
         }
-        Some(due.max(entry.retry_at))
+        Some(due.max(entry.append.retry_at))
     }
 
     pub(super) fn pump_log(
@@ -146,7 +146,7 @@ impl Conversations {
         let Some(entry) = self.groups.get(&group) else {
             return Ok(());
         };
-        if entry.appending || entry.behind || (entry.row.ours && !entry.row.log_opened) {
+        if entry.append.under_way || entry.append.behind || (entry.row.ours && !entry.row.log_opened) {
             return Ok(());
         }
         let (epoch, after) = (entry.epoch(), entry.current_log().map_or(0, |log| log.cursor));
@@ -163,7 +163,7 @@ impl Conversations {
             delivered: 0,
             replaced: Trimming::new(),
         };
-        let (logged, most) = (state.row.logged_upto, entry.append_most);
+        let (logged, most) = (state.row.logged_upto, entry.append.most);
         let from = state.outbox.partition_point(|i| i.last <= logged);
         let waiting = state.outbox.iter().skip(from).filter(|i| i.group == group).take(most);
         let waiting: Vec<OutItem> = waiting.cloned().collect();
@@ -189,7 +189,7 @@ impl Conversations {
         if cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
             && let Some(entry) = self.groups.get_mut(&group)
         {
-            entry.appending = true;
+            entry.append.under_way = true;
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Conversations {
         if !passed && !behind.more && !behind.candidates.iter().any(|c| counts(&c.sealed) == Some(true)) {
             return self.on_appended(turn, cx, appended, behind.last);
         }
-        (group.entry.appending, group.entry.behind) = (false, !passed);
+        (group.entry.append.under_way, group.entry.append.behind) = (false, !passed);
         self.note_appended(turn, appended, behind.last)?;
         self.append_failed(turn, appended);
         if !passed {
@@ -237,8 +237,8 @@ impl Conversations {
             self.receipt_appended(appended);
         } else {
             if let Some(entry) = self.groups.get_mut(&group) {
-                entry.appending = false;
-                entry.append_most = (entry.append_most * 2).min(APPEND_ENTRIES);
+                entry.append.under_way = false;
+                entry.append.most = (entry.append.most * 2).min(APPEND_ENTRIES);
             }
             self.set_problem(turn, chat, None);
             self.events_appended(turn, appended)?;

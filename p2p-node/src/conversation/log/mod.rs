@@ -72,9 +72,10 @@ impl Conversations {
     pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
         for id in self.groups_at(home) {
             if let Some(entry) = self.groups.get_mut(&id) {
-                entry.reading.clear();
-                (entry.appending, entry.committing, entry.opening, entry.caught_up) = (false, false, false, false);
-                (entry.behind, entry.retry_at, entry.forks.announcing) = (false, 0, false);
+                entry.read.under_way.clear();
+                (entry.append.under_way, entry.append.committing, entry.append.opening, entry.read.caught_up) =
+                    (false, false, false, false);
+                (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);
             }
             self.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);
@@ -84,7 +85,7 @@ impl Conversations {
     /// Logs at a home that were not read to their end.
     pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
         for id in self.groups_at(home) {
-            if self.groups.get(&id).is_some_and(|g| !g.caught_up) {
+            if self.groups.get(&id).is_some_and(|g| !g.read.caught_up) {
                 self.read_logs(turn, cx, id);
             }
         }
@@ -118,7 +119,7 @@ impl Conversations {
         for (id, addresses) in logs {
             let Some(home) = self.home_of(id) else { continue };
             if let Some(entry) = self.groups.get_mut(&id) {
-                entry.caught_up = false;
+                entry.read.caught_up = false;
             }
             for address in addresses {
                 cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
@@ -129,7 +130,7 @@ impl Conversations {
     /// A linked person's group whose home is up.
     pub(in crate::conversation) fn usable(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
         let entry = self.groups.get(&id)?;
-        if !self.is_linked_group(cx.dir, id) || entry.row.dead || entry.retry_at > turn.now() {
+        if !self.is_linked_group(cx.dir, id) || entry.row.dead || entry.append.retry_at > turn.now() {
             return None;
         }
         let home = self.home_of(id)?;

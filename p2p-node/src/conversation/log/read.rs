@@ -22,7 +22,7 @@ impl Conversations {
     pub(crate) fn readers_gone(&mut self, home: HomeId) {
         for group in self.groups_at(home) {
             if let Some(entry) = self.groups.get_mut(&group) {
-                entry.readers = 0;
+                entry.read.others = 0;
             }
         }
     }
@@ -42,7 +42,7 @@ impl Conversations {
         let Some(keys) = entry.keys_of(epoch) else {
             return;
         };
-        entry.reading.push(epoch);
+        entry.read.under_way.push(epoch);
         let request = LogRequest { after, ..LogRequest::default() };
         homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::Read(id, epoch));
     }
@@ -57,17 +57,21 @@ impl Conversations {
             return;
         };
         if entry.row.ours && !entry.row.log_opened {
-            if !entry.opening
+            if !entry.append.opening
                 && registered
                 && let Some(keys) = entry.current_keys()
             {
-                entry.opening = true;
+                entry.append.opening = true;
                 cx.homes.request_log(turn, home, &keys, LogVerb::Open, LogRequest::default(), LogPending::Open(id));
             }
             return;
         }
-        let due: Vec<(u64, u64)> =
-            entry.logs.iter().filter(|l| !entry.reading.contains(&l.epoch)).map(|l| (l.epoch, l.cursor)).collect();
+        let due: Vec<(u64, u64)> = entry
+            .logs
+            .iter()
+            .filter(|l| !entry.read.under_way.contains(&l.epoch))
+            .map(|l| (l.epoch, l.cursor))
+            .collect();
         for (epoch, cursor) in due {
             self.read_log(turn, cx.homes, home, id, epoch, cursor);
         }
@@ -76,11 +80,11 @@ impl Conversations {
     /// Something was seen that lies ahead: look at the log once more.
     pub(crate) fn read_log_again(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
         if let Some(entry) = self.groups.get_mut(&id) {
-            if entry.reading.is_empty() {
+            if entry.read.under_way.is_empty() {
                 self.read_logs(turn, cx, id);
             } else {
                 let epoch = entry.epoch();
-                entry.read_again.push(epoch);
+                entry.read.again.push(epoch);
             }
         }
     }
@@ -96,7 +100,7 @@ impl Conversations {
         page: Page,
     ) -> Result<(), EngineError> {
         if let Some(entry) = self.groups.get_mut(&id) {
-            entry.reading.retain(|e| *e != epoch);
+            entry.read.under_way.retain(|e| *e != epoch);
         }
         let address = self.log_place(id, epoch).map(|place| place.address);
         self.on_log_entries(turn, cx, id, epoch, page.entries)?;
@@ -109,11 +113,11 @@ impl Conversations {
         };
         let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let is_current = entry.epoch() == epoch;
-        let again = entry.read_again.contains(&epoch);
-        entry.read_again.retain(|e| *e != epoch);
+        let again = entry.read.again.contains(&epoch);
+        entry.read.again.retain(|e| *e != epoch);
         match cursor {
             Some(cursor) if page.more || again => self.read_log(turn, cx.homes, home, id, epoch, cursor),
-            Some(_) if is_current => (entry.caught_up, entry.behind) = (true, false),
+            Some(_) if is_current => (entry.read.caught_up, entry.append.behind) = (true, false),
             _ => {}
         }
         Ok(())
@@ -134,9 +138,9 @@ impl Conversations {
         let Some(entry) = self.groups.get_mut(&id) else {
             return Ok(());
         };
-        if entry.reading.contains(&epoch) {
+        if entry.read.under_way.contains(&epoch) {
             // The page that is under way may hold what came before this: taken in order, nothing is skipped.
-            entry.read_again.push(epoch);
+            entry.read.again.push(epoch);
             return Ok(());
         }
         let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
@@ -260,7 +264,7 @@ impl Conversations {
             self.lose_unread(turn, (id, left))?;
         }
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
-        group.retry_at = 0;
+        group.append.retry_at = 0;
         let (epoch, chat) = (group.epoch(), group.chat());
         if let Some(keys) = group.current_keys() {
             self.logs.insert(keys.address, (id, epoch));

@@ -29,7 +29,7 @@ impl Conversations {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        if !entry.caught_up || entry.committing || !entry.row.confirmed || self.is_outdated_group(id) {
+        if !entry.read.caught_up || entry.append.committing || !entry.row.confirmed || self.is_outdated_group(id) {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
@@ -44,7 +44,7 @@ impl Conversations {
             group.prepare_update(turn.agreed_ms())?;
         }
         if let Some(entry) = self.groups.get_mut(&id) {
-            entry.committing = true;
+            entry.append.committing = true;
         }
         Ok(())
     }
@@ -67,7 +67,7 @@ impl Conversations {
             entries: vec![entry.clone()],
             after: log.cursor,
             candidate: true,
-            insist: group.entry.refusals >= MAX_COMMIT_REFUSALS,
+            insist: group.entry.append.refusals >= MAX_COMMIT_REFUSALS,
             ..LogRequest::default()
         };
         cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Commit(id));
@@ -78,8 +78,8 @@ impl Conversations {
     /// it is not asked in a loop.
     pub(crate) fn commit_refused(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
         let Some(entry) = self.groups.get_mut(&id) else { return };
-        entry.refusals = entry.refusals.saturating_add(1);
-        if entry.refusals > MAX_COMMIT_REFUSALS {
+        entry.append.refusals = entry.append.refusals.saturating_add(1);
+        if entry.append.refusals > MAX_COMMIT_REFUSALS {
             self.log_stopped(turn, cx, id, false);
         } else {
             self.read_log_again(turn, cx, id);
@@ -101,18 +101,18 @@ impl Conversations {
     pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, wait: bool) {
         let now = turn.now();
         if let Some(entry) = self.groups.get_mut(&id) {
-            entry.appending = false;
-            entry.opening = false;
-            entry.reading.clear();
+            entry.append.under_way = false;
+            entry.append.opening = false;
+            entry.read.under_way.clear();
             if wait {
-                entry.retry_at = now + RETRY_REFUSED_MS;
+                entry.append.retry_at = now + RETRY_REFUSED_MS;
             }
         }
         if !wait {
             self.read_log_again(turn, cx, id);
             if let Some(entry) = self.groups.get_mut(&id) {
                 // Until our commit was read; a server that keeps it from us is not asked in a loop.
-                entry.retry_at = now + RETRY_REFUSED_MS;
+                entry.append.retry_at = now + RETRY_REFUSED_MS;
             }
         }
     }
@@ -121,7 +121,7 @@ impl Conversations {
 /// When a group's keys are renewed at the latest, by the clock; unless something else has to happen first.
 pub fn renewal_due(counters: &Counters, entry: &GroupEntry) -> Option<u64> {
     let away = counters.away_ms > UPDATE_AFTER_AWAY_MS;
-    let ready = entry.caught_up && !entry.committing && entry.row.confirmed;
+    let ready = entry.read.caught_up && !entry.append.committing && entry.row.confirmed;
     ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
 }
 

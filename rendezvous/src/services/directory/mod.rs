@@ -73,7 +73,7 @@ async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -
         return Err(Refusal::Full.into());
     }
     // What is not paid for does not count: clients ask first, and learn what to do.
-    let count = || session.origin.as_ref().map_or(Ok(()), |origin| services.registrations.check(origin));
+    let count = || session.origin.as_ref().map_or(Ok(()), |origin| services.rates.registrations.check(origin));
     match policy.registration.mode {
         RegistrationMode::Closed => Err(Refusal::RegistrationClosed.into()),
         RegistrationMode::Invite => {
@@ -115,9 +115,9 @@ pub async fn claim_name(session: &mut Session, name: &str) -> Result<ResponseBod
     let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
     // Clients claim the one that they have again and again.
     if known.as_ref().is_some_and(|known| known.name != name) {
-        session.services.names_of_account.check_key(&account).map_err(rates::wait)?;
+        session.services.rates.names_of_account.check_key(&account).map_err(rates::wait)?;
         if let Some(origin) = &session.origin {
-            session.services.names.check(origin)?;
+            session.services.rates.names.check(origin)?;
         }
     }
     let is_free = |holder: &Account| holder.seen_day < unused_before;
@@ -178,7 +178,7 @@ pub async fn look_up_since(session: &mut Session, since: &ChainSince) -> Result<
 
 pub async fn look_up_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {
     let name = name_hash(session, name)?;
-    session.services.look_ups.check(&session.asker())?;
+    session.services.rates.look_ups.check(&session.asker())?;
     let found = claims::resolve(&*session.services.store.records, Collection::Names, name).await?;
     let (account, _) = found.ok_or(Refusal::NotFound)?;
     look_up(session, &account).await
@@ -225,7 +225,7 @@ pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Resu
     let is_member = account_of(&services, session.device).await?.is_some();
     let mut packages = Vec::with_capacity(devices.devices.len());
     for device in &devices.devices {
-        services.claims.check(&session.asker())?;
+        services.rates.claims.check(&session.asker())?;
         packages.push(claim_key_package(&services, key(device)?, is_member).await?.unwrap_or_default());
     }
     Ok(ResponseBody::KeyPackages(ClaimedKeyPackages { packages }))
@@ -238,7 +238,7 @@ async fn claim_key_package(services: &Services, device: Key, is_member: bool) ->
     let left = services.store.streams.head(id).await?.map_or(0, |head| head.count);
     let one_time = if is_member { left > 0 } else { left > MAX_KEY_PACKAGES as u64 / 2 };
     if one_time
-        && services.claimed.check_key(&device).is_ok()
+        && services.rates.claimed.check_key(&device).is_ok()
         && let Some((entry, removed)) = services.store.streams.pop(id).await?
     {
         services.discount(removed).await?;
@@ -342,7 +342,7 @@ pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<ResponseB
         return Err(Refusal::Malformed.into());
     }
     if let Some(origin) = &session.origin {
-        session.services.guesses.check(origin)?;
+        session.services.rates.guesses.check(origin)?;
     }
     session.code_tries += 1;
     if session.code_tries > CODE_TRIES_PER_SESSION {
