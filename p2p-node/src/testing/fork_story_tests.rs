@@ -176,7 +176,8 @@ impl Story {
 
     fn step(&mut self) {
         match self.world.one_of(18) {
-            16 => self.world.swallows_items = !self.world.swallows_items,
+            16 if self.world.swallows_items => self.world.stop_swallowing(),
+            16 => self.world.swallows_items = true,
             17 => self.world.pass(BEACON_PARCEL_AFTER_MS + BEACON_PARCEL_EVERY_MS),
             0 => {
                 let (who, _) = self.one();
@@ -209,7 +210,8 @@ impl Story {
                 self.world.start(who);
             }
         }
-        (self.world.direct, self.world.apart, self.world.swallows_items) = (true, [].into(), false);
+        (self.world.direct, self.world.apart) = (true, [].into());
+        self.world.stop_swallowing();
         for n in 0..2 {
             self.world.pass(2 * HOUR);
             for (who, other) in self.devices.clone() {

@@ -123,6 +123,16 @@ impl World {
         }
     }
 
+    /// The first server takes what is left in inboxes again. What it has not answered is asked again, as with any server that has not answered.
+    pub fn stop_swallowing(&mut self) {
+        if std::mem::take(&mut self.swallows_items) {
+            for who in 0..self.how_many() {
+                self.drop_session(who, 0);
+            }
+            self.reach();
+        }
+    }
+
     /// Makes the sessions that somebody wants and that are possible.
     pub(super) fn reach_servers(&mut self, who: Who) {
         let person = &self.people[who];
