@@ -27,13 +27,13 @@ impl Node {
         self.call(|reply| AccountCommand::Describe { name, kind, reply }).await
     }
 
-    /// A new short code by which another device asks to join our account ([`TransientEvent::LinkRequested`]). It works once, while this node
-    /// runs, for ten minutes; [`TransientEvent::CodeEnded`] tells how it ends.
+    /// A new short code by which another device asks to join our account ([`TransientEvent::LinkRequested`](crate::TransientEvent::LinkRequested)). It works once, while this node
+    /// runs, for ten minutes; [`TransientEvent::CodeEnded`](crate::TransientEvent::CodeEnded) tells how it ends.
     pub async fn open_device_code(&self) -> Result<String, NodeError> {
         self.call(|reply| AccountCommand::OpenCode(true, reply)).await
     }
 
-    /// Asks, with such a code, for the account that this device is to join: what a profile with [`Origin::Linked`] is made of.
+    /// Asks, with such a code, for the account that this device is to join: what a profile with [`Origin::Linked`](crate::Origin::Linked) is made of.
     /// `name` and `kind` are what the user of the other device sees of `device`; `asked` is called once the code was right, and the user of the
     /// other device is asked.
     pub async fn join_account(
@@ -66,14 +66,14 @@ impl Node {
         self.call(AccountCommand::ResumeJoin).await
     }
 
-    /// The user's answer to a device that asks to join ([`TransientEvent::LinkRequested`]); without rights it may not. With `history` it
+    /// The user's answer to a device that asks to join ([`TransientEvent::LinkRequested`](crate::TransientEvent::LinkRequested)); without rights it may not. With `history` it
     /// may copy the history of this one. Ready when a home has
     /// the account's chain with it.
     pub async fn answer_link(&self, device: DeviceId, rights: Option<Rights>, history: bool) -> Result<(), NodeError> {
         self.call(|reply| AccountCommand::AnswerLink { device, rights, history, reply }).await
     }
 
-    /// What is copied between this device and others of the account: see [`TransientEvent::HistoryCopy`].
+    /// What is copied between this device and others of the account: see [`TransientEvent::HistoryCopy`](crate::TransientEvent::HistoryCopy).
     pub async fn history_state(&self) -> Result<HistoryState, NodeError> {
         self.call(HistoryCommand::State).await
     }
@@ -109,7 +109,7 @@ impl Node {
     }
 
     /// Takes the chain that the root has signed ([`Recovery::sign`]): all other devices are removed. Ready when a home has it. A device that was
-    /// removed does not come back by that: a new one takes the account back ([`Origin::Restored`]).
+    /// removed does not come back by that: a new one takes the account back ([`Origin::Restored`](crate::Origin::Restored)).
     pub async fn recover(&self, chain: &DeviceChain) -> Result<(), NodeError> {
         let bytes = chain.as_bytes().to_vec();
         self.call(|reply| AccountCommand::Recover(bytes, reply)).await

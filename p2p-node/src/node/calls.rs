@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Node {
-    /// Calls somebody. Progress is told by [`TransientEvent::Call`].
+    /// Calls somebody. Progress is told by [`TransientEvent::Call`](crate::TransientEvent::Call).
     pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
         check_files(&setup).await?;
         self.call(|reply| CallRequest::Start { chat, setup, reply }).await

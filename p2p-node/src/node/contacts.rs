@@ -36,7 +36,7 @@ impl Node {
         self.call(|reply| ContactCommand::Invite { uses, lifetime_ms, reply }).await
     }
 
-    /// A new short code; it works while this node runs, for ten minutes. [`TransientEvent::CodeEnded`] tells how it ends.
+    /// A new short code; it works while this node runs, for ten minutes. [`TransientEvent::CodeEnded`](crate::TransientEvent::CodeEnded) tells how it ends.
     pub async fn open_code(&self) -> Result<String, NodeError> {
         self.call(|reply| AccountCommand::OpenCode(false, reply)).await
     }
