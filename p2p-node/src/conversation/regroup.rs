@@ -101,7 +101,7 @@ impl Conversations {
     /// Whether the group that a conversation uses fits the devices of its members.
     fn fits(&self, dir: Directory<'_>, chat: ChatId) -> bool {
         let group = self.active_group(dir, chat).and_then(|g| self.groups.get(&g));
-        let state = self.chats.get(&chat);
+        let state = self.chats.get(&chat).filter(|_| !self.has_unreplaced(chat));
         let fits = |state: &ChatState, group| self.roster_diff(dir, &state.roster, group) == (false, 0);
         state.zip(group).is_some_and(|(state, group)| !group.row.unjoined && fits(state, group))
     }
@@ -173,10 +173,27 @@ impl Conversations {
             && !entry.row.dead
         {
             tracing::warn!("nobody can go on in a group: it is replaced");
-            entry.row.dead = true;
+            (entry.row.dead, entry.row.unreplaced) = (true, true);
             entry.touch();
             self.regroup.look = true;
             turn.fact(Fact::GroupAbandoned);
+        }
+    }
+
+    /// Whether the others may still write into a group that we have given up, though there is an older one as well.
+    fn has_unreplaced(&self, chat: ChatId) -> bool {
+        let state = self.chats.get(&chat);
+        state.is_some_and(|state| self.groups_of(state).any(|(_, group)| group.row.unreplaced))
+    }
+
+    /// A group was made whose welcome says which ones it replaces.
+    pub(crate) fn note_replaced(&mut self, chat: ChatId) {
+        let groups = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
+        for id in groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
+            if let Some(group) = self.groups.get_mut(&id).filter(|group| group.row.unreplaced) {
+                group.row.unreplaced = false;
+                group.touch();
+            }
         }
     }
 
@@ -216,7 +233,7 @@ impl Conversations {
         if self.chats.get(&chat).is_some_and(|state| state.row.outdated) {
             return false;
         }
-        let has_group = self.active_group(dir, chat).is_some();
+        let has_group = self.active_group(dir, chat).is_some() && !self.has_unreplaced(chat);
         let (now, fits) = (turn.now(), self.fits(dir, chat));
         let due = self.regroup.due.get_mut(&chat).filter(|(due, _)| !has_group || (*due <= now && !fits));
         let Some((due, tries)) = due else { return !has_group };

@@ -247,6 +247,7 @@ impl Meeting<'_> {
             home,
             replaces: self.cx.conversations.given_up(chat),
         };
+        self.cx.conversations.note_replaced(chat);
         let to = connect.homes.first().map(ToString::to_string).unwrap_or_default();
         let body = self.welcome_body(&connect, welcome);
         self.send_welcomes(turn, group, body, &members, (account, &theirs), &to)?;

@@ -94,6 +94,10 @@ impl Conversations {
             .is_some_and(|g| g.row.log_opened || g.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
         if known {
             self.abandon_group(turn, id);
+            // The others find that, too; and the log of a group that was not used any more ends by its age.
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.row.unreplaced = false;
+            }
         }
     }
 

@@ -42,6 +42,9 @@ pub struct GroupRow {
     /// We may be behind others.
     #[prost(message, optional, tag = "18")]
     pub behind: Option<BehindRow>,
+    /// We have given it up, and the others do not know yet: the next group that we make says so.
+    #[prost(bool, tag = "19")]
+    pub unreplaced: bool,
 }
 
 /// An epoch from which a commit was followed, and whose state is kept for a time: what is needed of it without that state.
