@@ -55,7 +55,13 @@ impl Links {
                 link.kill();
                 self.daemon = self.world.daemon("alice");
             }
-            Victim::Server => self.world.restart_rendezvous(),
+            Victim::Server => {
+                self.world.restart_rendezvous();
+                // Who owes nothing notices half a minute later, unless asked.
+                for who in ["alice", "bob"] {
+                    assert!(self.world.run(who, &["whoami"]).status.success());
+                }
+            }
         }
         let mut joined = join.wait() == 0;
         drop(link);
@@ -77,7 +83,7 @@ impl Links {
 
 #[test]
 fn each_side_is_killed_at_each_moment_of_a_link() {
-    let points: u32 = std::env::var("STARLING_LINK_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let points: u32 = std::env::var("STARLING_LINK_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let world = World::of_friends();
     let daemon = world.daemon("alice");
     let _bob = world.daemon("bob");
@@ -103,7 +109,9 @@ fn each_side_is_killed_at_each_moment_of_a_link() {
             assert!(links.world.run(&profile, &["send", "@bob", &answer]).status.success());
             until(&answer, || links.world.texts("bob", "@alice", 100).contains(&answer).then_some(()));
             drop(laptop);
-            links.world.json("alice", &["device", "remove", &own]);
+            // Its home may take it a moment later.
+            let removed = links.world.run("alice", &["device", "remove", &own]).status.code();
+            assert!(matches!(removed, Some(0 | 3)), "{case}: {removed:?}");
             println!("{case}: in, and out again");
         }
     }
