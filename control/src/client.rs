@@ -70,11 +70,13 @@ impl EventLine {
     }
 }
 
+/// Calls without an answer, by their ids.
+type Waiting = HashMap<u64, oneshot::Sender<Result<Value, Error>>>;
+
 /// What the reading task shares with those who call and take events.
 #[derive(Default)]
 struct Shared {
-    /// Calls without an answer.
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Value, Error>>>>,
+    waiting: Mutex<Waiting>,
     /// Events that were read and not taken.
     queued: AtomicUsize,
     /// An event was taken, or a call waits: there may be reason to read on.
@@ -82,7 +84,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Value, Error>>>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
