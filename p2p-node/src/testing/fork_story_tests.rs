@@ -279,11 +279,11 @@ fn honest_devices_end_in_one_epoch_with_one_history_fourth_part() {
 }
 
 #[test]
+#[ignore = "a known fault: about every third time devices end in different groups, when many give one up at once"]
 fn ten_devices_of_which_one_is_modified_end_in_one_epoch_with_one_history() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let first: u64 = number("STARLING_FORK_FIRST").unwrap_or(0);
-    // None by itself: about every third ends with devices in different groups, when many give one up at once.
-    for seed in first..first + number("STARLING_FORK_TEN").unwrap_or(0) {
+    for seed in first..first + number("STARLING_FORK_TEN").unwrap_or(1) {
         let mut story = Story::new(60_000 + 3 * seed, true);
         for _ in 0..80 {
             story.step();
