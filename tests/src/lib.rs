@@ -220,7 +220,7 @@ impl World {
     }
 
     /// Where a profile's programs log to: kept with `STARLING_TEST_KEEP=1`, filled with `STARLING_LOG=starling_node=debug`.
-    pub fn log(&self, profile: &str) -> std::fs::File {
+    fn log(&self, profile: &str) -> std::fs::File {
         let path = self.dir.path().join(format!("{profile}.log"));
         std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
     }
@@ -280,14 +280,31 @@ impl World {
         other.wait_for("the acceptance", |e| e["type"] == "contact.accepted");
     }
 
+    /// A device links another: the process, the code, and the rendezvous that is shown with it.
+    pub fn linking(&self, profile: &str, args: &[&str]) -> (Process, String, String) {
+        let mut command = self.starling(profile);
+        let process = Process::start(command.args(["device", "link", "--json"]).args(args).stderr(self.log(profile)));
+        let offered = process.json();
+        let text = |field: &str| offered[field].as_str().unwrap().to_owned();
+        (process, text("code"), text("rendezvous"))
+    }
+
+    /// A device joins an account.
+    pub fn joining(&self, profile: &str, args: &[&str]) -> Process {
+        let mut command = self.starling(profile);
+        Process::start(command.args(["device", "join", "--json"]).args(args).stderr(self.log(profile)))
+    }
+
+    /// The devices of an account, as one of them lists them.
+    pub fn devices(&self, of: &str) -> Vec<Value> {
+        let lines = String::from_utf8(self.run(of, &["device", "list", "--json"]).stdout).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// Links another profile as a device of an account; the device's id.
     pub fn link(&self, profile: &str, other: &str) -> String {
-        let linking = Process::start(
-            self.starling(profile).args(["device", "link", "--yes", "--json"]).stderr(self.log(profile)),
-        );
-        let offered = linking.json();
-        let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
-        let joined = self.json(other, &["device", "join", code, "--rendezvous", home]);
+        let (linking, code, home) = self.linking(profile, &["--yes"]);
+        let joined = self.json(other, &["device", "join", &code, "--rendezvous", &home]);
         let linked = linking.json();
         assert_eq!((&linked["done"], &linked["device"]), (&"linked".into(), &joined["device"]));
         joined["device"].as_str().unwrap().to_owned()

@@ -2,9 +2,8 @@
 //! says at how many moments each side is killed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
-use serde_json::Value;
 use starling_tests::{Process, World, until};
 
 /// A link has come to its end by then.
@@ -23,30 +22,10 @@ struct Links {
 }
 
 impl Links {
-    /// A device links another; the process, and what the other needs.
-    fn offers(&self) -> (Process, String, String) {
-        let mut command = self.world.starling("alice");
-        let process = Process::start(command.args(["device", "link", "--yes", "--json"]).stderr(Stdio::null()));
-        let offered = process.json();
-        let text = |field: &str| offered[field].as_str().unwrap().to_owned();
-        (process, text("code"), text("rendezvous"))
-    }
-
-    fn joins(&self, profile: &str, args: &[&str]) -> Process {
-        let mut command = self.world.starling(profile);
-        Process::start(command.args(["device", "join", "--json"]).args(args).stderr(self.world.log(profile)))
-    }
-
-    fn devices(&self, of: &str) -> Vec<String> {
-        let lines = String::from_utf8(self.world.run(of, &["device", "list", "--json"]).stdout).unwrap();
-        let device = |line: &str| serde_json::from_str::<Value>(line).unwrap()["device"].as_str().unwrap().to_owned();
-        lines.lines().map(device).collect()
-    }
-
     /// Kills somebody a while after a device has begun to join, and links it until it is there.
     fn kill(&mut self, profile: &str, victim: Victim, after: Duration) {
-        let (mut link, code, home) = self.offers();
-        let mut join = self.joins(profile, &[&code, "--rendezvous", &home]);
+        let (mut link, code, home) = self.world.linking("alice", &["--yes"]);
+        let mut join = self.world.joining(profile, &[&code, "--rendezvous", &home]);
         std::thread::sleep(after);
         match victim {
             Victim::New => join.kill(),
@@ -71,10 +50,10 @@ impl Links {
             if joined || dir.join("profile.redb").exists() {
                 return;
             }
-            joined = dir.join("joining/profile.redb").exists() && self.joins(profile, &[]).wait() == 0;
+            joined = dir.join("joining/profile.redb").exists() && self.world.joining(profile, &[]).wait() == 0;
             if !joined {
-                let (_link, code, home) = self.offers();
-                joined = self.joins(profile, &[&code, "--rendezvous", &home]).wait() == 0;
+                let (_link, code, home) = self.world.linking("alice", &["--yes"]);
+                joined = self.world.joining(profile, &[&code, "--rendezvous", &home]).wait() == 0;
             }
         }
         panic!("{profile} does not get in");
@@ -96,11 +75,11 @@ fn each_side_is_killed_at_each_moment_of_a_link() {
             let laptop = links.world.daemon(&profile);
             let case = format!("{victim:?} killed after {after:?}");
             let devices = until(&format!("{case}: the list"), || {
-                Some(links.devices("alice")).filter(|devices| devices.len() >= 2)
+                Some(links.world.devices("alice")).filter(|devices| devices.len() >= 2)
             });
             assert_eq!(devices.len(), 2, "{case}: there is a device that nobody has");
             let own = links.world.json(&profile, &["rpc", "status"])["device"].as_str().unwrap().to_owned();
-            assert!(devices.contains(&own), "{case}: {devices:?} without {own}");
+            assert!(devices.iter().any(|device| device["device"] == *own), "{case}: {devices:?} without {own}");
             assert!(links.world.run("bob", &["send", "@alice", &case]).status.success());
             until(&format!("{case}: the text"), || {
                 links.world.texts(&profile, "@bob", 100).contains(&case).then_some(())

@@ -1,32 +1,14 @@
 //! Linking devices, when several people or programs do it at the same time, and when somebody gives up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::process::Stdio;
-
 use serde_json::Value;
 use starling_tests::{Process, World};
 
-/// A device links another; gives the process, the code and the rendezvous.
-fn linking(world: &World, who: &str, args: &[&str]) -> (Process, String, String) {
-    let mut command = world.starling(who);
-    command.args(["device", "link", "--json"]).args(args).stderr(Stdio::null());
-    let process = Process::start(&mut command);
-    let offered = process.json();
-    let text = |field: &str| offered[field].as_str().unwrap().to_owned();
-    (process, text("code"), text("rendezvous"))
-}
-
-fn joining(world: &World, who: &str, code: &str, home: &str) -> Process {
-    let mut command = world.starling(who);
-    Process::start(command.args(["device", "join", code, "--rendezvous", home, "--json"]).stderr(Stdio::null()))
-}
-
 /// The rights of a device on the list of another.
 fn rights(world: &World, on: &str, device: &Value) -> String {
-    let lines = String::from_utf8(world.run(on, &["device", "list", "--json"]).stdout).unwrap();
-    let list: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let list = world.devices(on);
     let found = list.iter().find(|entry| entry["device"] == *device);
-    found.unwrap_or_else(|| panic!("{device} is not on the list: {lines}"))["rights"].as_str().unwrap().to_owned()
+    found.unwrap_or_else(|| panic!("{device} is not on the list: {list:?}"))["rights"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -34,9 +16,12 @@ fn two_devices_that_are_linked_at_once_get_the_rights_of_their_own_code() {
     let world = World::new();
     world.person("alice");
     let _daemon = world.daemon("alice");
-    let (as_bot, bot_code, home) = linking(&world, "alice", &["--yes", "--rights", "bot"]);
-    let (as_member, member_code, _) = linking(&world, "alice", &["--yes", "--rights", "member"]);
-    let (member, bot) = (joining(&world, "tablet", &member_code, &home), joining(&world, "robot", &bot_code, &home));
+    let (as_bot, bot_code, home) = world.linking("alice", &["--yes", "--rights", "bot"]);
+    let (as_member, member_code, _) = world.linking("alice", &["--yes", "--rights", "member"]);
+    let (member, bot) = (
+        world.joining("tablet", &[&member_code, "--rendezvous", &home]),
+        world.joining("robot", &[&bot_code, "--rendezvous", &home]),
+    );
     let (member, bot) = (member.json(), bot.json());
     assert_eq!(as_member.json()["device"], member["device"]);
     assert_eq!(as_bot.json()["device"], bot["device"]);
@@ -47,15 +32,9 @@ fn two_devices_that_are_linked_at_once_get_the_rights_of_their_own_code() {
 /// A device that waits for the user of another to say yes: its process, and what it is called.
 fn asking(world: &World, who: &str, code: &str, home: &str) -> (Process, Value) {
     let events = world.listen("alice", "now");
-    let process = joining(world, who, code, home);
+    let process = world.joining(who, &[code, "--rendezvous", home]);
     let asks = events.wait_for("a device that asks", |event| event["type"] == "device.asks");
     (process, asks["device"].clone())
-}
-
-/// The devices of an account.
-fn listed(world: &World, on: &str) -> Vec<Value> {
-    let lines = String::from_utf8(world.run(on, &["device", "list", "--json"]).stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["device"].clone()).collect()
 }
 
 #[test]
@@ -69,13 +48,27 @@ fn a_device_that_ends_before_it_is_let_in_goes_on_as_the_same_one() {
     process.kill();
     let answer = serde_json::json!({ "device": device, "rights": "admin" }).to_string();
     world.json("alice", &["rpc", "device.answer", &answer]);
-    assert_eq!(listed(&world, "alice").len(), 2);
+    assert_eq!(world.devices("alice").len(), 2);
     let (_, error) = world.error("laptop", &["history", "@bob"]);
     assert!(error.contains("no profile"), "{error}");
     let joined = world.json("laptop", &["device", "join"]);
     assert_eq!(joined["device"], device);
-    assert_eq!(listed(&world, "laptop").len(), 2);
+    assert_eq!(world.devices("laptop").len(), 2);
     assert!(!world.dir.path().join("profiles/laptop/joining").exists());
+}
+
+#[test]
+fn a_device_that_asks_does_not_wait_for_one_that_is_gone() {
+    let world = World::new();
+    world.person("alice");
+    let mut daemon = world.daemon("alice");
+    let offered = world.json("alice", &["rpc", "device.link"]);
+    let (code, home) = (offered["code"].as_str().unwrap(), offered["rendezvous"].as_str().unwrap());
+    let (mut process, _) = asking(&world, "laptop", code, home);
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(process.wait(), 3);
+    // It may still be let in: what it asked with is kept.
+    assert!(world.dir.path().join("profiles/laptop/joining/profile.redb").exists());
 }
 
 #[test]
@@ -91,7 +84,7 @@ fn a_device_that_was_not_let_in_while_it_was_away_begins_again() {
     world.json("alice", &["rpc", "device.answer", &answer]);
     let other = world.link("alice", "laptop");
     assert_ne!(Value::from(other), device);
-    assert_eq!(listed(&world, "alice").len(), 2);
+    assert_eq!(world.devices("alice").len(), 2);
 }
 
 #[test]
@@ -99,16 +92,16 @@ fn a_device_without_a_place_for_its_profile_does_not_ask() {
     let world = World::new();
     world.person("alice");
     let _daemon = world.daemon("alice");
-    let (_link, code, home) = linking(&world, "alice", &["--yes"]);
+    let (_link, code, home) = world.linking("alice", &["--yes"]);
     // A file where the profile's directory is to be.
     let place = world.dir.path().join("profiles/laptop");
     std::fs::write(&place, "").unwrap();
     let (exit, _) = world.error("laptop", &["device", "join", &code, "--rendezvous", &home]);
     assert_eq!(exit, 1);
     std::fs::remove_file(&place).unwrap();
-    assert_eq!(listed(&world, "alice").len(), 1);
+    assert_eq!(world.devices("alice").len(), 1);
     // The code is still good.
-    let join = joining(&world, "laptop", &code, &home);
+    let join = world.joining("laptop", &[&code, "--rendezvous", &home]);
     assert!(join.json()["device"].is_string());
 }
 
@@ -118,9 +111,12 @@ fn two_admins_link_devices_at_once() {
     world.person("alice");
     world.link("alice", "laptop");
     let (_one, _other) = (world.daemon("alice"), world.daemon("laptop"));
-    let (by_one, code_of_one, home) = linking(&world, "alice", &["--yes"]);
-    let (by_other, code_of_other, _) = linking(&world, "laptop", &["--yes"]);
-    let joining = [joining(&world, "tablet", &code_of_one, &home), joining(&world, "phone", &code_of_other, &home)];
+    let (by_one, code_of_one, home) = world.linking("alice", &["--yes"]);
+    let (by_other, code_of_other, _) = world.linking("laptop", &["--yes"]);
+    let joining = [
+        world.joining("tablet", &[&code_of_one, "--rendezvous", &home]),
+        world.joining("phone", &[&code_of_other, "--rendezvous", &home]),
+    ];
     let joined = joining.map(|process| process.json()["device"].clone());
     assert_eq!(by_one.json()["device"], joined[0]);
     assert_eq!(by_other.json()["device"], joined[1]);
@@ -136,7 +132,7 @@ fn a_code_ends_with_the_command_that_has_made_it() {
     let _daemon = world.daemon("alice");
     // More than a rendezvous gives at a time.
     for _ in 0..5 {
-        let (mut link, code, home) = linking(&world, "alice", &["--yes"]);
+        let (mut link, code, home) = world.linking("alice", &["--yes"]);
         link.kill();
         starling_tests::until("the code, withdrawn", || {
             let output = world.run("tablet", &["device", "join", &code, "--rendezvous", &home]);
@@ -190,8 +186,8 @@ fn talkative() -> World {
 fn a_linked_device_gets_the_history_that_it_is_given() {
     let world = talkative();
     let _daemon = world.daemon("alice");
-    let (link, code, home) = linking(&world, "alice", &["--yes", "--history", "all"]);
-    let join = joining(&world, "laptop", &code, &home);
+    let (link, code, home) = world.linking("alice", &["--yes", "--history", "all"]);
+    let join = world.joining("laptop", &[&code, "--rendezvous", &home]);
     assert_eq!(join.json()["device"], link.json()["device"]);
     let done = join.wait_for("the whole history", |copy| copy["state"] == "complete");
     assert!(done["copied"].as_u64().unwrap() >= 500, "{done}");
@@ -206,8 +202,8 @@ fn a_linked_device_gets_the_history_that_it_is_given() {
 fn an_interrupted_copy_of_the_history_goes_on_by_itself() {
     let world = talkative();
     let mut daemon = world.daemon("alice");
-    let (link, code, home) = linking(&world, "alice", &["--yes", "--history", "all"]);
-    let mut join = joining(&world, "laptop", &code, &home);
+    let (link, code, home) = world.linking("alice", &["--yes", "--history", "all"]);
+    let mut join = world.joining("laptop", &[&code, "--rendezvous", &home]);
     let linked = link.json();
     daemon.kill();
     assert_eq!(join.json()["device"], linked["device"]);
