@@ -12,10 +12,13 @@ use clap::ValueEnum;
 use data_encoding::HEXLOWER;
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde_json::json;
-use starling_keys::DeviceKey;
+use starling_keys::{
+    DeviceChain, DeviceKey, RecoveryPhrase,
+    chain::{Joining, MAX_ORDINARY_LINKS, SignWith},
+};
 use starling_wire::{
     LogKey, LogVerb,
-    rendezvous::{LogRequest, RequestBody, ResponseBody},
+    rendezvous::{LogRequest, Publish, RequestBody, ResponseBody},
 };
 use tokio::{
     net::TcpSocket,
@@ -47,6 +50,8 @@ pub enum Attack {
     Inbox,
     /// Sessions with new keys, and requests.
     Requests,
+    /// Long device chains of accounts that nobody pays for.
+    Chains,
     /// Signals, and reading and leaving in turn, in a log that others read.
     Signals,
 }
@@ -226,6 +231,13 @@ async fn once(
             }
             Ok(())
         }
+        Attack::Chains => {
+            let device_list = long_chain(&device)?;
+            loop {
+                let publish = Publish { device_list: device_list.clone(), ..Publish::default() };
+                session.ask(RequestBody::Publish(publish)).await?;
+            }
+        }
         Attack::Signals => loop {
             let log = LogKey::from_secret(&LOG);
             for _ in 0..50 {
@@ -237,6 +249,17 @@ async fn once(
         },
         Attack::Handshakes => Ok(()),
     }
+}
+
+/// A device chain with as many entries as there may be.
+fn long_chain(device: &DeviceKey) -> anyhow::Result<Bytes> {
+    let account = RecoveryPhrase::generate().account_key();
+    let joining = Joining::sign(device, &account.id(), vec![1; 1216]);
+    let mut chain = DeviceChain::create(&account, 1, [0; 32], &joining)?;
+    while (chain.len() as usize) < MAX_ORDINARY_LINKS {
+        chain = chain.set_homes(&SignWith::Device(device), 1, &[])?;
+    }
+    Ok(Bytes::copy_from_slice(chain.as_bytes()))
 }
 
 /// Fills a log, opens the next behind it, and so on.

@@ -8,7 +8,7 @@ use starling_keys::{
 use starling_wire::rendezvous::{ChainSince, Publish, Refusal, RequestBody, ResponseBody, Snapshot};
 
 use crate::{
-    config::Config,
+    config::{Config, RegistrationMode},
     local::LocalServer,
     store::{
         faults::{Fuse, fused},
@@ -188,4 +188,42 @@ async fn an_account_of_version_0_1_goes_on_with_a_chain_and_never_back() {
     let mut two = connect(&server, phone).await;
     assert_eq!(publish(&mut two, chain.as_bytes()).await, ResponseBody::Done(true));
     assert!(matches!(two.ask(RequestBody::GetSnapshot(true)).await, ResponseBody::Snapshot(_)));
+}
+
+/// A chain with so many entries, the last of which nobody has signed.
+fn forged(seed: u8, entries: u32) -> (DeviceKey, Vec<u8>) {
+    let (_, laptop, _, mut chain) = two_devices(seed);
+    while chain.len() < entries {
+        chain = chain.set_homes(&SignWith::Device(&laptop), 2, &[]).unwrap();
+    }
+    let mut bytes = chain.as_bytes().to_vec();
+    let last = chain.entries().last().unwrap().as_bytes();
+    let at = bytes.windows(last.len()).position(|window| window == last).unwrap();
+    bytes[at + last.len() - 40] ^= 1;
+    (laptop, bytes)
+}
+
+#[tokio::test]
+async fn no_signature_is_checked_of_a_chain_that_nobody_has_paid_for() {
+    let mut config = config();
+    config.registration.mode = RegistrationMode::Closed;
+    let server = LocalServer::with_store(MemoryStore::default().parts(), &config, SERVER_KEY);
+    let (stranger, chain) = forged(80, 10);
+    let mut client = connect(&server, &stranger).await;
+    // A wrong signature would be `Denied`.
+    assert_eq!(refusal(&publish(&mut client, &chain).await), Refusal::RegistrationClosed);
+}
+
+#[tokio::test]
+async fn a_long_chain_counts_as_many_requests() {
+    let mut config = config();
+    (config.limits.requests_per_second, config.limits.request_burst) = (1, 100);
+    let server = LocalServer::with_store(MemoryStore::default().parts(), &config, SERVER_KEY);
+    let (stranger, chain) = forged(90, 60);
+    let mut client = connect(&server, &stranger).await;
+    assert_eq!(refusal(&publish(&mut client, &chain).await), Refusal::Denied);
+    assert_eq!(refusal(&publish(&mut client, &chain).await), Refusal::RateLimited);
+    // Others are not concerned.
+    let (_, laptop, _, chain) = two_devices(95);
+    assert_eq!(publish(&mut connect(&server, &laptop).await, chain.as_bytes()).await, ResponseBody::Done(true));
 }

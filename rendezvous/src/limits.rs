@@ -57,6 +57,9 @@ pub const PUSH_BYTES: usize = 64 * 1024;
 /// A device that was refused for asking too often is read from again after this, or when it may ask again if that is sooner, and one for which there
 /// is no room after this: to refuse costs nearly as much as to answer.
 pub const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// Entries of a device chain that are read for one request of a rate: each costs two points of the curve. One whose signatures are checked costs
+/// a request alone.
+pub const CHAIN_ENTRIES_PER_REQUEST: usize = 8;
 /// Logs in one list.
 pub const LOGS_PAGE: usize = 1_000;
 /// A conversation may have so much though others take more than their part, some hundred short messages; in a small account a 64th of it.

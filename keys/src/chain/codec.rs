@@ -143,6 +143,70 @@ impl Summary {
     }
 }
 
+/// How many entries encoded bytes have. Follows their lengths only: costs far less than reading them.
+///
+/// # Errors
+/// [`ChainError::Malformed`] if they cannot be followed.
+pub fn count_entries(bytes: &[u8]) -> Result<usize, ChainError> {
+    let mut reader = Reader(bytes);
+    header(&mut reader)?;
+    let mut count = 0;
+    for _ in 0..reader.u16()? {
+        let entries = match reader.u8()? {
+            0 => 1,
+            1 => usize::from(reader.u8()?),
+            _ => return Err(ChainError::Malformed),
+        };
+        for _ in 0..entries {
+            reader.bytes()?;
+        }
+        count += entries;
+    }
+    Ok(count)
+}
+
+/// A chain whose entries follow one another and whose signatures nobody has checked yet: anybody can make one for any account.
+#[derive(Clone, Debug)]
+pub struct UnverifiedChain {
+    chain: DeviceChain,
+    /// Which of its links are also in a chain that was checked: their signatures need no check.
+    known: Vec<bool>,
+}
+
+impl UnverifiedChain {
+    /// Reads a chain, or the end of one that is `known`.
+    ///
+    /// # Errors
+    /// [`ChainError::Gap`] if it continues another chain than the known one; else why its entries cannot follow one another.
+    pub fn read(bytes: &[u8], known: Option<&DeviceChain>) -> Result<Self, ChainError> {
+        let chain = DeviceChain::decode(bytes, known)?;
+        let is_known = |(n, link): (usize, &Link)| known.is_some_and(|known| known.links.get(n) == Some(link));
+        let known = chain.links.iter().enumerate().map(is_known).collect();
+        Ok(Self { chain, known })
+    }
+
+    /// What it claims. Nothing of it may be kept or shown before [`UnverifiedChain::verify`].
+    pub fn claimed(&self) -> &DeviceChain {
+        &self.chain
+    }
+
+    fn unknown(&self) -> impl Iterator<Item = &Entry> {
+        let links = self.chain.links.iter().zip(&self.known).filter(|(_, known)| !**known);
+        links.flat_map(|(link, _)| link.entries())
+    }
+
+    /// How many entries have signatures to check, at most two each.
+    pub fn unverified(&self) -> usize {
+        self.unknown().count()
+    }
+
+    /// Checks the signatures, up to the first that is wrong.
+    pub fn verify(self) -> Result<DeviceChain, ChainError> {
+        self.unknown().try_for_each(Entry::verify)?;
+        Ok(self.chain)
+    }
+}
+
 impl DeviceChain {
     /// The entries after the first `after`, for somebody who has those. Whole if it has not so many.
     pub fn encode_from(&self, after: u32) -> Vec<u8> {
@@ -176,8 +240,8 @@ impl DeviceChain {
         out
     }
 
-    /// Reads a chain; `known` gives what stands before it, and whose signatures need no check.
-    pub(super) fn decode(bytes: &[u8], known: Option<&Self>, check: bool) -> Result<Self, ChainError> {
+    /// Reads a chain; `known` gives what stands before it. Signatures are not checked.
+    pub(super) fn decode(bytes: &[u8], known: Option<&Self>) -> Result<Self, ChainError> {
         let Encoded { summary, links: new, mut seal_keys } = parse(bytes)?;
         let after = summary.after as usize;
         let mut links = match known {
@@ -195,11 +259,6 @@ impl DeviceChain {
         let chain = Self::build(summary.account, links, seal_keys)?;
         if !given.iter().all(|(id, key)| chain.device(id).is_some_and(|d| d.seal_key == *key)) {
             return Err(ChainError::Malformed);
-        }
-        if check {
-            let same = |(n, link): &(usize, &Link)| known.is_some_and(|known| known.links.get(*n) == Some(link));
-            let new = chain.links.iter().enumerate().filter(|l| !same(l));
-            new.flat_map(|(_, link)| link.entries()).try_for_each(Entry::verify)?;
         }
         Ok(chain)
     }

@@ -19,7 +19,7 @@ use std::ops::Deref;
 
 pub use self::{
     changes::{Change, ChangeKind},
-    codec::Summary,
+    codec::{Summary, UnverifiedChain, count_entries},
     entry::{Entry, Head, Joining, Op, Rights, SignWith, Signer, recovery_hash},
     held::{Age, Held},
     order::{Fork, LateRemoval, Relation},
@@ -415,7 +415,7 @@ impl DeviceChain {
         if Summary::of(bytes).is_err() {
             return Self::from_list(bytes);
         }
-        Self::decode(bytes, None, false)
+        Self::decode(bytes, None)
     }
 
     /// Reads a list of version 0.1, and checks its signatures.
@@ -426,7 +426,7 @@ impl DeviceChain {
 
     /// Reads a whole chain, and checks every signature.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChainError> {
-        Self::decode(bytes, None, true)
+        UnverifiedChain::read(bytes, None)?.verify()
     }
 
     /// Reads a chain, or the end of one that is `known`, of the same account, and checks the signatures of what is new.
@@ -434,7 +434,7 @@ impl DeviceChain {
     /// # Errors
     /// [`ChainError::Gap`] if it continues another chain than the known one.
     pub fn read(bytes: &[u8], known: &Self) -> Result<Self, ChainError> {
-        let chain = Self::decode(bytes, Some(known), true)?;
-        if chain.account == known.account { Ok(chain) } else { Err(ChainError::Account) }
+        let chain = UnverifiedChain::read(bytes, Some(known))?;
+        if chain.claimed().account == known.account { chain.verify() } else { Err(ChainError::Account) }
     }
 }

@@ -230,12 +230,15 @@ pub(super) fn standing(pairs: &[(DeviceId, DeviceId)]) -> Vec<bool> {
         }
         // Of those that are left, a group that nothing outside of it strikes: go against the strikes until there is nothing new behind.
         let behind = |from: usize| {
-            let mut found = vec![from];
+            let (mut found, mut is_found) = (vec![from], vec![false; pairs.len()]);
+            is_found[from] = true;
             let mut next = 0;
-            while next < found.len() {
-                let strikers = open.iter().filter(|a| strikes(**a, found[next]));
-                let new: Vec<usize> = strikers.filter(|a| !found.contains(a)).copied().collect();
-                found.extend(new);
+            while let Some(struck) = found.get(next).copied() {
+                for striker in open.iter().filter(|a| strikes(**a, struck)) {
+                    if !std::mem::replace(&mut is_found[*striker], true) {
+                        found.push(*striker);
+                    }
+                }
                 next += 1;
             }
             found

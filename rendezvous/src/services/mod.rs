@@ -9,13 +9,14 @@ pub mod relay;
 pub mod session;
 pub mod space;
 pub mod sweep;
+pub mod workers;
 
 use std::sync::{
     Arc, OnceLock, PoisonError, RwLock,
     atomic::{AtomicBool, Ordering},
 };
 
-use self::{directory::Codes, operator::Metrics, rates::ServiceRates, space::Space};
+use self::{directory::Codes, operator::Metrics, rates::ServiceRates, space::Space, workers::Workers};
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
@@ -41,6 +42,8 @@ pub struct Services {
     pub draining: AtomicBool,
     /// Whether more can be stored.
     pub space: Space,
+    /// Where device chains are read and checked.
+    pub workers: Workers,
     /// Where calls are helped, if they are.
     pub turn: OnceLock<TurnEndpoint>,
     /// What the server is bound to, as [`Config::sockets`] names it.
@@ -67,6 +70,7 @@ impl Services {
             rates: ServiceRates::new(config),
             draining: AtomicBool::new(false),
             space: Space::new(config.limits.store_bytes),
+            workers: Workers::default(),
             turn: OnceLock::new(),
             sockets: config.sockets(),
             policy: RwLock::new(Arc::new(policy(config))),

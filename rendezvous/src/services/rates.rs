@@ -1,9 +1,9 @@
 //! How often clients may ask: by account where there is one, else by the networks around their address; and all together.
 
-use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, InsufficientCapacity, NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock, QuantaInstant},
 };
 
@@ -115,14 +115,19 @@ impl Rates {
 
     /// Counts one; an error says how long to wait.
     pub fn check(&self, asker: &Asker) -> Result<(), Duration> {
+        self.check_n(asker, NonZeroU32::MIN)
+    }
+
+    /// Counts so many at once, or as many as may ever come at once; an error says how long to wait.
+    pub fn check_n(&self, asker: &Asker, n: NonZeroU32) -> Result<(), Duration> {
         match asker {
-            Asker::Account(key) | Asker::Local(key) => self.by_account.check_key(key).map_err(wait)?,
+            Asker::Account(key) | Asker::Local(key) => count_key(&self.by_account, key, n)?,
             Asker::Stranger(origin) => {
-                self.by_network.check(origin)?;
-                self.strangers.check().map_err(wait)?;
+                self.by_network.check_n(origin, n)?;
+                count(&self.strangers, n)?;
             }
         }
-        self.all.check().map_err(wait)
+        count(&self.all, n)
     }
 
     /// Forgets who has not asked for a while.
@@ -190,6 +195,11 @@ impl NetworkRates {
 
     /// Counts one; an error says how long to wait.
     pub fn check(&self, origin: &Origin) -> Result<(), Duration> {
+        self.check_n(origin, NonZeroU32::MIN)
+    }
+
+    /// Counts so many at once, or as many as may ever come at once; an error says how long to wait.
+    pub fn check_n(&self, origin: &Origin, n: NonZeroU32) -> Result<(), Duration> {
         let limiters = match origin {
             Origin::Client(_) => &self.by_network[..3],
             Origin::Proxy(_) => &self.by_network[3..],
@@ -197,7 +207,7 @@ impl NetworkRates {
         for (limiter, network) in limiters.iter().zip(origin.networks()) {
             // An attacker with that many networks is bounded by what all may do together.
             if limiter.len() <= RATED_NETWORKS {
-                limiter.check_key(network).map_err(wait)?;
+                count_key(limiter, network, n)?;
             }
         }
         Ok(())
@@ -213,6 +223,20 @@ impl NetworkRates {
 
 fn positive(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
+}
+
+fn count(limiter: &DefaultDirectRateLimiter, n: NonZeroU32) -> Result<(), Duration> {
+    let counted = limiter.check_n(n).or_else(|InsufficientCapacity(most)| limiter.check_n(positive(most)));
+    counted.map_or(Ok(()), |counted| counted.map_err(wait))
+}
+
+fn count_key<K: Clone + Hash + Eq>(
+    limiter: &DefaultKeyedRateLimiter<K>,
+    key: &K,
+    n: NonZeroU32,
+) -> Result<(), Duration> {
+    let most = |InsufficientCapacity(most)| limiter.check_key_n(key, positive(most));
+    limiter.check_key_n(key, n).or_else(most).map_or(Ok(()), |counted| counted.map_err(wait))
 }
 
 /// How long to wait.

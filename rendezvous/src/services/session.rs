@@ -1,6 +1,6 @@
 //! One connected device: who it is, what it has opened, and its requests, which are answered in order.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -165,6 +165,12 @@ impl Session {
             (None, Some(origin)) => Asker::Stranger(origin),
             (None, None) => Asker::Local(self.device),
         }
+    }
+
+    /// Counts a request as so many more.
+    pub fn count_more(&self, requests: usize) -> Result<(), Rejected> {
+        let more = u32::try_from(requests).ok().and_then(NonZeroU32::new);
+        more.map_or(Ok(()), |more| self.services.rates.requests.check_n(&self.asker(), more).map_err(Rejected::from))
     }
 
     /// Answers, unless the device asks too often.

@@ -1,12 +1,13 @@
 //! Device chains of accounts: stored on top of the head that is stored, and nothing else but what counts before it for everybody.
 
 use bytes::Bytes;
-use starling_keys::chain::{DeviceChain, Head, Held, Relation, Summary};
+use starling_keys::chain::{ChainError, DeviceChain, Head, Held, Relation, Summary, UnverifiedChain, count_entries};
 use starling_wire::rendezvous::{ChainSince, Publish, Refusal, ResponseBody};
 
 use super::{claims, is_banned, new_account, pay_registration, today, tokens};
 use crate::{
     clock::now_ms,
+    limits::CHAIN_ENTRIES_PER_REQUEST,
     services::session::{Rejected, Session},
     store::{Account, Collection, HeldMark, Key, Records, load, update},
 };
@@ -19,8 +20,13 @@ pub fn end_after(stored: &[u8], since: &ChainSince) -> Option<Bytes> {
 }
 
 /// Stores a chain, or the end of one. A new account has to pay for it, or hold a token of the operator.
+///
+/// Anybody can offer a chain of hundreds of entries, so what each step costs is counted or paid for before it: reading by its entries, then the check
+/// of signatures by those that are new, and for new accounts also by work or a token.
 pub async fn publish(session: &mut Session, publish: Publish) -> Result<ResponseBody, Rejected> {
     let summary = Summary::of(&publish.device_list).map_err(|_| Refusal::Denied)?;
+    let entries = count_entries(&publish.device_list).map_err(|_| Refusal::Denied)?;
+    session.count_more(entries / CHAIN_ENTRIES_PER_REQUEST)?;
     let services = session.services.clone();
     let records = &*services.store.records;
     let account = *summary.account.as_bytes();
@@ -28,8 +34,13 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
         return Err(Refusal::Banned.into());
     }
     let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
-    let change = Change::read(session.device, known.as_ref(), &publish.device_list)?;
+    let (device, stored, offered) = (session.device, known.clone(), publish.device_list.clone());
+    let read = services.workers.run(move || Offer::read(device, stored.as_ref(), &offered)).await;
+    let offer = read.ok_or(Refusal::Internal)??;
+    session.count_more(offer.unverified.unverified())?;
     let token = if known.is_none() { pay_registration(session, &publish, &account).await? } else { None };
+    let verified = services.workers.run(move || offer.verify()).await;
+    let change = verified.ok_or(Refusal::Internal)??;
 
     // The order is that of `claims`: a request that is cut short anywhere is repeated from the start.
     let mut reserved = Vec::new();
@@ -72,24 +83,46 @@ struct Change {
     is_news: bool,
 }
 
-impl Change {
-    /// Reads what a device of the account offers, and checks that it counts before what is stored.
+/// What a device offers, read and compared with what is stored; its signatures are not checked yet.
+struct Offer {
+    unverified: UnverifiedChain,
+    change: Change,
+}
+
+impl Offer {
+    /// Reads what a device of the account offers, and checks that it would count before what is stored.
     fn read(device: Key, stored: Option<&Account>, offered: &[u8]) -> Result<Self, Rejected> {
         let known = stored.and_then(|stored| DeviceChain::from_stored(&stored.device_list).ok());
-        let chain = match &known {
-            Some(known) => DeviceChain::read(offered, known),
-            None => DeviceChain::from_bytes(offered),
-        };
-        let chain = chain.map_err(|error| match error {
-            starling_keys::chain::ChainError::Gap => Refusal::Stale,
-            _ => Refusal::Denied,
-        })?;
+        let unverified = UnverifiedChain::read(offered, known.as_ref()).map_err(refusal)?;
+        let chain = unverified.claimed().clone();
         // Only a device of the account itself publishes its chain.
         if chain.devices.iter().all(|d| *d.id.as_bytes() != device) {
             return Err(Refusal::Denied.into());
         }
+        let change = Change::of(device, stored, known, chain)?;
+        Ok(Self { unverified, change })
+    }
+
+    /// The change, if all signatures are right.
+    fn verify(self) -> Result<Change, Rejected> {
+        self.unverified.verify().map_err(refusal)?;
+        Ok(self.change)
+    }
+}
+
+fn refusal(error: ChainError) -> Refusal {
+    if error == ChainError::Gap { Refusal::Stale } else { Refusal::Denied }
+}
+
+impl Change {
+    /// What a chain changes, if it counts before what is stored.
+    fn of(
+        device: Key,
+        stored: Option<&Account>,
+        known: Option<DeviceChain>,
+        mut chain: DeviceChain,
+    ) -> Result<Self, Rejected> {
         let (mut common, mut is_news) = (0, true);
-        let mut chain = chain;
         if let (Some(known), Some(stored)) = (known.filter(|known| !known.is_empty()), stored) {
             let relation = known.relation(&chain);
             let age = Held::from_marks(stored.held.iter().map(|m| (m.length, m.since))).age(now_ms() / 1000);

@@ -6,6 +6,7 @@ mod codes;
 pub mod tokens;
 
 use bytes::Bytes;
+use starling_keys::chain::count_entries;
 use starling_wire::{
     Puzzle, Solution,
     limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, is_username},
@@ -29,8 +30,8 @@ use crate::{
     clock::now_ms,
     config::RegistrationMode,
     limits::{
-        CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_COST, INVITE_LIFE_S, NAME_UNUSED_DAYS,
-        RECORDS_BYTES,
+        CHAIN_ENTRIES_PER_REQUEST, CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_COST,
+        INVITE_LIFE_S, NAME_UNUSED_DAYS, RECORDS_BYTES,
     },
     store::{self, Account, Bounds, Collection, Invite, Key, Share, StoreError, StreamId, load, replace, update},
 };
@@ -173,7 +174,10 @@ pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<ResponseBo
 pub async fn look_up_since(session: &mut Session, since: &ChainSince) -> Result<ResponseBody, Rejected> {
     let answer = look_up(session, &since.account).await?;
     let ResponseBody::DeviceList(bytes) = &answer else { return Ok(answer) };
-    Ok(chains::end_after(bytes, since).map_or(answer, ResponseBody::DeviceList))
+    session.count_more(count_entries(bytes).unwrap_or(0) / CHAIN_ENTRIES_PER_REQUEST)?;
+    let (bytes, since) = (bytes.clone(), since.clone());
+    let end = session.services.workers.run(move || chains::end_after(&bytes, &since)).await.flatten();
+    Ok(end.map_or(answer, ResponseBody::DeviceList))
 }
 
 pub async fn look_up_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {
