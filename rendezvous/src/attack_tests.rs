@@ -151,6 +151,7 @@ async fn a_full_server_serves_reads_and_deletes_and_has_room_again() {
     let server = server(|config| config.limits.store_bytes = MIB);
     let (alice, bob) = (Person::new(1, 1), Person::new(2, 1));
     let mut phone = Client::registered(&server, &alice, 0).await;
+    server.grow_old(alice.id()).await;
     phone.open(&log(1)).await;
     let mut last = 0;
     while let ResponseBody::Appended(n) = phone.append(&log(1), &[&[7; 60_000]]).await {

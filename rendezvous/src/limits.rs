@@ -64,10 +64,14 @@ pub const CHAIN_ENTRIES_PER_REQUEST: usize = 8;
 pub const LOGS_PAGE: usize = 1_000;
 /// A conversation may have so much though others take more than their part, some hundred short messages; in a small account a 64th of it.
 pub const CONVERSATION_FLOOR: u64 = 256 * 1024;
-/// The part of its full quota that an account has on its first day …
+/// The part of its full quotas that an account has on its first day …
 pub const NEW_ACCOUNT_SHARE: u64 = 16;
 /// … and the days until it has all: who registers many accounts has little for a month.
 pub const FULL_AGE_DAYS: u64 = 30;
+/// Of what the server stores, accounts of less than [`FULL_AGE_DAYS`] may have half: who registers many fills it for nobody else.
+pub const YOUNG_PART: u64 = 2;
+/// An account's key packages: those of as many devices as it can have had in version 0.1, and at first of two.
+pub const KEY_PACKAGE_DEVICES: (u64, u64) = (2, 16);
 /// An account's inboxes may have, together, so many times what one may.
 pub const INBOXES_PER_ACCOUNT: u64 = 4;
 /// An account's snapshot and invites, together: the largest snapshot and some thousand invites.

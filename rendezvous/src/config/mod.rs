@@ -108,13 +108,13 @@ pub struct Limits {
     pub log_bytes: u64,
     /// Items in one inbox.
     pub inbox_entries: u64,
-    /// Bytes in one inbox.
+    /// Bytes in one inbox; less in those of new accounts.
     pub inbox_bytes: u64,
     /// Bytes in all logs of one conversation.
     pub conversation_bytes: u64,
     /// Bytes in all logs of one account. A new account has a sixteenth of that, and all of it after 30 days.
     pub account_bytes: u64,
-    /// Bytes of everything that the server stores, about. Beyond that it refuses to store more; reading and deleting go on.
+    /// Bytes of everything that the server stores, about; accounts of less than 30 days have half of that. Beyond that it refuses to store more; reading and deleting go on.
     pub store_bytes: u64,
     /// Bytes that have to stay free on the disk: with less, the server refuses to store more; reading and deleting, which take some, go on.
     pub disk_reserve_bytes: u64,

@@ -11,7 +11,7 @@ use super::StartError;
 use crate::{
     clock::now_ms,
     services::{operator, sweep::Sweep},
-    store::Budget,
+    store::{Account, Budget, Collection, update},
 };
 use crate::{
     config::Config,
@@ -85,10 +85,34 @@ impl LocalServer {
         sum
     }
 
+    /// What counts against a budget.
+    pub(crate) async fn counted(&self, budget: Budget) -> u64 {
+        self.services.store.counters.get(budget).await.unwrap()
+    }
+
+    /// What all streams take.
+    pub(crate) async fn in_streams(&self) -> u64 {
+        let streams = self.services.store.streams.scan(None, 10_000).await.unwrap();
+        streams.iter().map(|(_, head)| head.cost()).sum()
+    }
+
+    /// Lets an account be as old as those of before that was noted.
+    pub(crate) async fn grow_old(&self, account: Key) {
+        let records = &*self.services.store.records;
+        let old = |known: Option<Account>| Ok::<_, StoreError>(Account { since_day: 0, ..known.unwrap() });
+        update(records, Collection::Accounts, account, old).await.unwrap();
+    }
+
     /// Two sweeps: what the first suspects, the second puts right.
     pub(crate) async fn sweep(&self) {
+        self.sweep_beside(async || ()).await;
+    }
+
+    /// Two sweeps, and what others do before each.
+    pub(crate) async fn sweep_beside(&self, mut others: impl AsyncFnMut()) {
         let mut sweep = Sweep::default();
         for _ in 0..2 {
+            others().await;
             sweep.expire(&self.services, now_ms() / 1000).await.unwrap();
             sweep.repair_claims(&self.services).await.unwrap();
         }

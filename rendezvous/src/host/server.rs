@@ -463,6 +463,9 @@ fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
 async fn sweep(services: Arc<Services>) {
     let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
     let mut sweep = Sweep::default();
+    if let Err(error) = Sweep::count(&services.store).await {
+        tracing::error!(%error, "cannot count what is stored");
+    }
     for round in 0_u64.. {
         interval.tick().await;
         services.rates.retain_recent();

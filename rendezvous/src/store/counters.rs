@@ -14,6 +14,8 @@ use super::{Key, Kind, StoreError};
 pub enum Budget {
     /// Everything that is stored.
     All,
+    /// Everything of accounts that are not old enough to have their full quotas.
+    Young,
     /// The logs of an account.
     Logs(Key),
     /// The logs of a conversation, by the address of the first.
@@ -46,8 +48,6 @@ pub trait Counters: Send + Sync {
     async fn add(&self, key: Budget, delta: i64) -> Result<u64, StoreError>;
     /// A sum; 0 for a key that was never added to.
     async fn get(&self, key: Budget) -> Result<u64, StoreError>;
-    /// Corrects a sum after counting, if it is still `expected`.
-    async fn correct(&self, key: Budget, expected: u64, counted: u64) -> Result<(), StoreError>;
     /// The keys with a sum.
     async fn keys(&self) -> Result<Vec<Budget>, StoreError>;
 }
@@ -82,14 +82,6 @@ impl Counters for LocalCounters {
 
     async fn get(&self, key: Budget) -> Result<u64, StoreError> {
         Ok(self.lock().get(&key).copied().unwrap_or_default())
-    }
-
-    async fn correct(&self, key: Budget, expected: u64, counted: u64) -> Result<(), StoreError> {
-        let mut sums = self.lock();
-        if sums.get(&key).copied().unwrap_or_default() == expected {
-            sums.insert(key, counted);
-        }
-        Ok(())
     }
 
     async fn keys(&self) -> Result<Vec<Budget>, StoreError> {

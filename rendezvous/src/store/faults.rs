@@ -167,11 +167,6 @@ impl Counters for Fused {
         self.store.counters.get(key).await
     }
 
-    async fn correct(&self, key: Budget, expected: u64, counted: u64) -> Result<(), StoreError> {
-        self.fuse.step()?;
-        self.store.counters.correct(key, expected, counted).await
-    }
-
     async fn keys(&self) -> Result<Vec<Budget>, StoreError> {
         self.store.counters.keys().await
     }

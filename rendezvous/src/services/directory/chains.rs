@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::chain::{ChainError, DeviceChain, Head, Held, Relation, Summary, UnverifiedChain, count_entries};
 use starling_wire::rendezvous::{ChainSince, Publish, Refusal, ResponseBody};
 
-use super::{claims, is_banned, new_account, pay_registration, today, tokens};
+use super::{claims, forget_device, is_banned, new_account, pay_registration, today, tokens};
 use crate::{
     clock::now_ms,
     limits::CHAIN_ENTRIES_PER_REQUEST,
@@ -56,6 +56,7 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
     }
     for device in &gone {
         claims::release(records, Collection::Devices, *device, account).await?;
+        forget_device(&services, *device).await?;
     }
     if let Some(token) = token {
         tokens::settle_token(records, token, &account).await?;

@@ -21,7 +21,7 @@ pub use codes::Codes;
 
 use super::{
     Services,
-    log::quota::{Allowance, Limit},
+    log::quota::completed,
     rates,
     relay::turn,
     session::{Rejected, Session, key},
@@ -33,7 +33,7 @@ use crate::{
         CHAIN_ENTRIES_PER_REQUEST, CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_COST,
         INVITE_LIFE_S, NAME_UNUSED_DAYS, RECORDS_BYTES,
     },
-    store::{self, Account, Bounds, Collection, Invite, Key, Share, StoreError, StreamId, load, replace, update},
+    store::{self, Account, Collection, Invite, Key, StoreError, StreamId, load, replace, update},
 };
 
 /// The account that a device belongs to.
@@ -55,6 +55,17 @@ pub async fn note_seen(services: &Services, account: Key, day: u64) -> Result<()
     })
     .await
     .map(|_| ())
+}
+
+/// Deletes what is stored for a device, if it belongs to no account: what waits for it, and its key packages.
+pub(super) async fn forget_device(services: &Services, device: Key) -> Result<(), StoreError> {
+    if account_of(services, device).await?.is_some() {
+        return Ok(());
+    }
+    for id in [StreamId::inbox(device), StreamId::key_packages(device)] {
+        services.discount(services.store.streams.delete(id).await?).await?;
+    }
+    store::discard(&*services.store.records, Collection::LastResort, device).await
 }
 
 fn today() -> u64 {
@@ -197,7 +208,7 @@ pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) 
     {
         return Err(Refusal::Malformed.into());
     }
-    let (services, device) = (&session.services, session.device);
+    let (services, device) = (session.services.clone(), session.device);
     if !packages.last_resort.is_empty() {
         replace(&*services.store.records, Collection::LastResort, device, packages.last_resort).await?;
     }
@@ -207,14 +218,7 @@ pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) 
     let room = MAX_KEY_PACKAGES.saturating_sub(usize::try_from(stored).unwrap_or(usize::MAX));
     let one_time: Vec<Bytes> = packages.one_time.into_iter().take(room).collect();
     if !one_time.is_empty() {
-        let stream = Bounds {
-            entries: MAX_KEY_PACKAGES as u64,
-            bytes: (MAX_KEY_PACKAGES * MAX_KEY_PACKAGE) as u64,
-            expires_at: services.expiry(),
-            share: Share::WHOLE,
-            candidates: 0,
-        };
-        let allowance = Allowance { stream, limit: Limit::KeyPackages };
+        let allowance = services.key_package_allowance(owner).await?;
         services.append(id, head.as_ref(), Some(owner), one_time.into(), allowance).await?;
     }
     let left = services.store.streams.head(id).await?.map_or(0, |head| head.count);
@@ -257,27 +261,41 @@ pub async fn register_invite(session: &mut Session, invite: InviteRecord) -> Res
         return Err(Refusal::Malformed.into());
     }
     let expires_at = invite.expires_at.min(now_ms() / 1000 + INVITE_LIFE_S);
-    let records = &*session.services.store.records;
+    let services = session.services.clone();
     let token = key(&invite.token_hash)?;
     if invite.uses == 0 {
-        return revoke_invite(&session.services, token, account).await;
+        return revoke_invite(&services, token, account).await;
     }
-    let is_new = load::<Invite>(records, Collection::Invites, token).await?.0.is_none();
-    if is_new {
-        session.services.charge_record(account, INVITE_COST, RECORDS_BYTES).await?;
-    }
+    completed(async move { put_invite(&services, account, token, invite.uses, expires_at).await }).await
+}
+
+async fn put_invite(
+    services: &Services,
+    account: Key,
+    token: Key,
+    uses: u32,
+    expires_at: u64,
+) -> Result<ResponseBody, Rejected> {
+    let records = &*services.store.records;
+    let cost = if load::<Invite>(records, Collection::Invites, token).await?.0.is_none() { INVITE_COST } else { 0 };
+    services.charge_record(account, cost, RECORDS_BYTES).await?;
     // One use delivers to each of the account's devices.
     let (record, _) = load::<Account>(records, Collection::Accounts, account).await?;
     let devices = record.map_or(1, |record| u32::try_from(record.devices.len()).unwrap_or(u32::MAX)).max(1);
-    update(records, Collection::Invites, token, |known: Option<Invite>| {
+    let put = update(records, Collection::Invites, token, |known: Option<Invite>| {
         let known = known.unwrap_or_else(|| Invite { account: account.to_vec(), ..Invite::default() });
         if known.account != account {
             return Err(Rejected::from(Refusal::Taken));
         }
-        Ok(Invite { uses: invite.uses.saturating_mul(devices), expires_at, ..known })
-    })
-    .await?;
-    Ok(ResponseBody::Done(true))
+        Ok(Invite { uses: uses.saturating_mul(devices), expires_at, ..known })
+    });
+    match put.await {
+        Ok(_) => Ok(ResponseBody::Done(true)),
+        Err(error) => {
+            services.discount_record(account, cost).await?;
+            Err(error)
+        }
+    }
 }
 
 async fn revoke_invite(services: &Services, token: Key, account: Key) -> Result<ResponseBody, Rejected> {
@@ -299,26 +317,36 @@ pub async fn put_snapshot(session: &mut Session, snapshot: Snapshot) -> Result<R
     if snapshot.sealed.len() > MAX_SNAPSHOT {
         return Err(Refusal::Malformed.into());
     }
-    let records = &*session.services.store.records;
+    let (services, version) = (session.services.clone(), snapshot.version);
+    let devices = completed(async move { replace_snapshot(&services, account, snapshot).await }).await?;
+    session.services.new_snapshot(&devices, session.id, version);
+    Ok(ResponseBody::Done(true))
+}
+
+/// Stores a snapshot in place of an older one. Gives the account's devices.
+async fn replace_snapshot(services: &Services, account: Key, snapshot: Snapshot) -> Result<Vec<Key>, Rejected> {
+    let records = &*services.store.records;
     let bytes = snapshot.sealed.len() as u64;
     let known = load::<Account>(records, Collection::Accounts, account).await?.0.ok_or(Refusal::NotRegistered)?;
-    // What it is larger than the one before. The sweep counts what it is smaller, and what was refused below.
-    session.services.charge_record(account, bytes.saturating_sub(known.snapshot_bytes), RECORDS_BYTES).await?;
-    update(records, Collection::Snapshots, account, |known: Option<store::Snapshot>| {
+    let more = bytes.saturating_sub(known.snapshot_bytes);
+    services.charge_record(account, more, RECORDS_BYTES).await?;
+    let put = update(records, Collection::Snapshots, account, |known: Option<store::Snapshot>| {
         if known.is_some_and(|known| known.version >= snapshot.version) {
             return Err(Rejected::from(Refusal::Stale));
         }
         Ok(store::Snapshot { version: snapshot.version, sealed: snapshot.sealed.clone() })
-    })
-    .await?;
+    });
+    if let Err(error) = put.await {
+        services.discount_record(account, more).await?;
+        return Err(error);
+    }
     update(records, Collection::Accounts, account, |known: Option<Account>| {
         let known = known.ok_or(Refusal::NotRegistered)?;
         Ok::<_, Rejected>(Account { snapshot_bytes: bytes, ..known })
     })
     .await?;
-    let devices: Vec<Key> = known.devices.iter().filter_map(|device| device.as_slice().try_into().ok()).collect();
-    session.services.new_snapshot(&devices, session.id, snapshot.version);
-    Ok(ResponseBody::Done(true))
+    services.discount_record(account, known.snapshot_bytes.saturating_sub(bytes)).await?;
+    Ok(known.devices.iter().filter_map(|device| device.as_slice().try_into().ok()).collect())
 }
 
 pub async fn get_snapshot(session: &mut Session) -> Result<ResponseBody, Rejected> {

@@ -1,6 +1,8 @@
 //! Inboxes: items that wait for one device. Strangers, holders of invites, contacts and the account's own devices have shares of each, so that none
 //! of them crowds out the others.
 
+use std::sync::Arc;
+
 use starling_wire::{
     Puzzle, Solution,
     limits::MAX_INBOX_ITEM,
@@ -17,11 +19,11 @@ use crate::{
             account_of,
             tokens::{self, Outcome},
         },
-        log::remove,
+        log::{quota::Allowance, remove},
         presence::page,
         session::{Rejected, Session, key},
     },
-    store::{Batch, Head, Key, Page, Selection, Share, StoreError, StreamId},
+    store::{Batch, Bounds, Head, Key, Page, Selection, Share, StoreError, StreamId},
 };
 
 /// Who leaves an item, and so whose share it takes.
@@ -57,19 +59,17 @@ impl Sender {
         }
     }
 
-    fn share(self, services: &Services) -> Share {
-        let limits = &services.policy().limits;
+    /// What this sender may take of an inbox.
+    fn share(self, inbox: &Bounds) -> Share {
         let part = |most: u64| most.saturating_mul(self.percent()) / 100;
-        let entries = part(limits.inbox_entries);
-        Share { entries, bytes: part(limits.inbox_bytes), is_ring: self == Self::Stranger }
+        Share { entries: part(inbox.entries), bytes: part(inbox.bytes), is_ring: self == Self::Stranger }
     }
 }
 
 /// The work that strangers have to do, in leading zero bits: more, the fuller their share is. What displaces others costs 16 times as much.
-fn work_bits(services: &Services, head: Option<&Head>) -> u32 {
-    let base = services.policy().limits.inbox_work_bits;
-    let share = Sender::Stranger.share(services);
-    let (count, bytes) = head.map_or((0, 0), |head| head.class(Sender::Stranger.class()));
+fn work_bits(base: u32, inbox: &Target) -> u32 {
+    let share = Sender::Stranger.share(&inbox.allowance.stream);
+    let (count, bytes) = inbox.head.as_ref().map_or((0, 0), |head| head.class(Sender::Stranger.class()));
     let percent = |of: u64, most: u64| of.saturating_mul(100) / most.max(1);
     // The largest item may not fit any more when not quite all bytes are taken.
     let room = share.bytes.saturating_sub(MAX_INBOX_ITEM as u64);
@@ -103,7 +103,7 @@ pub async fn append(session: &mut Session, append: InboxAppend) -> Result<Respon
         () if !append.token.is_empty() => Sender::Invited,
         () => Sender::Stranger,
     };
-    let target = Target { id, head, owner };
+    let target = Target { id, head, owner, allowance: services.inbox_allowance(owner).await? };
     let sequence = match sender {
         Sender::OwnDevice | Sender::Contact => target.store(&services, sender, append).await?,
         Sender::Invited => {
@@ -116,7 +116,7 @@ pub async fn append(session: &mut Session, append: InboxAppend) -> Result<Respon
             stored?
         }
         Sender::Stranger => {
-            let bits = work_bits(&services, target.head.as_ref());
+            let bits = work_bits(services.policy().limits.inbox_work_bits, &target);
             pay_with_work(session, &append, &subject, purpose, bits)?;
             let stored = target.store(&services, sender, append).await;
             if stored.is_err() {
@@ -135,12 +135,15 @@ struct Target {
     id: StreamId,
     head: Option<Head>,
     owner: Key,
+    /// For all who leave something, together.
+    allowance: Allowance,
 }
 
 impl Target {
-    async fn store(&self, services: &Services, sender: Sender, append: InboxAppend) -> Result<u64, StoreError> {
+    async fn store(&self, services: &Arc<Services>, sender: Sender, append: InboxAppend) -> Result<u64, StoreError> {
         let batch = Batch { entries: vec![append.sealed], class: sender.class(), ..Batch::default() };
-        let allowance = services.inbox_allowance(sender.share(services));
+        let mut allowance = self.allowance;
+        allowance.stream.share = sender.share(&allowance.stream);
         Ok(services.append(self.id, self.head.as_ref(), Some(self.owner), batch, allowance).await?.last)
     }
 }

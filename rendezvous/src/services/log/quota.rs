@@ -6,12 +6,20 @@
 //! An account's logs share its space as the queues of a switch share a buffer: a conversation may have half as much as is left free ("Dynamic queue length
 //! thresholds", Choudhury and Hahne 1998). However many of those who hold a log's key fill it, there is always room for the other conversations.
 
+use std::sync::Arc;
+
+use starling_wire::limits::{MAX_KEY_PACKAGE, MAX_KEY_PACKAGES};
+
 use crate::{
     clock::now_ms,
-    limits::{CANDIDATES_PER_LOG, CONVERSATION_FLOOR, FULL_AGE_DAYS, INBOXES_PER_ACCOUNT, NEW_ACCOUNT_SHARE},
+    limits::{
+        CANDIDATES_PER_LOG, CONVERSATION_FLOOR, FULL_AGE_DAYS, INBOXES_PER_ACCOUNT, KEY_PACKAGE_DEVICES,
+        NEW_ACCOUNT_SHARE, YOUNG_PART,
+    },
     services::Services,
     store::{
-        Account, Appended, Batch, Bounds, Budget, Collection, Head, Key, Removed, Share, StoreError, StreamId, load,
+        Account, Appended, Batch, Bounds, Budget, Collection, Head, Key, Kind, Removed, Share, StoreError, StreamId,
+        load,
     },
 };
 
@@ -22,6 +30,30 @@ pub struct Allowance {
     pub stream: Bounds,
     /// What counts beyond it.
     pub limit: Limit,
+    /// It counts as a young account's.
+    pub is_young: bool,
+}
+
+/// How long an account is registered, in days. Its quotas grow with that.
+#[derive(Clone, Copy, Debug)]
+pub struct Age(u64);
+
+impl Age {
+    /// That of an account which has registered on a day since 1970, today.
+    pub fn since(day: u64) -> Self {
+        Self((now_ms() / 86_400_000).saturating_sub(day))
+    }
+
+    /// Whether it has not all of its quotas yet.
+    pub fn is_young(self) -> bool {
+        self.0 < FULL_AGE_DAYS
+    }
+
+    /// Its part of what an old account has.
+    fn part_of(self, most: u64) -> u64 {
+        let first = most / NEW_ACCOUNT_SHARE;
+        first + (most - first) / FULL_AGE_DAYS * self.0.min(FULL_AGE_DAYS)
+    }
 }
 
 /// What bounds the streams of an account together.
@@ -38,8 +70,8 @@ pub enum Limit {
     },
     /// Its inboxes.
     Inboxes(u64),
-    /// Its key packages, whose number is limited already.
-    KeyPackages,
+    /// Its key packages.
+    KeyPackages(u64),
 }
 
 impl Limit {
@@ -67,7 +99,7 @@ impl Limit {
                 of_conversation <= most.saturating_add(*overdraft) && of_account <= account / 4 * quarters
             }
             Self::Inboxes(most) => sum(|budget| matches!(budget, Budget::Inboxes(_))) <= *most,
-            Self::KeyPackages => true,
+            Self::KeyPackages(most) => sum(|budget| matches!(budget, Budget::KeyPackages(_))) <= *most,
         }
     }
 }
@@ -76,12 +108,11 @@ impl Services {
     /// What an account may append to its logs. It grows with the account's age.
     pub async fn log_allowance(&self, owner: Option<Key>) -> Result<Allowance, StoreError> {
         let limits = &self.policy().limits;
-        let days = match owner {
-            Some(owner) => self.age_days(owner).await?,
-            None => 0,
+        let age = match owner {
+            Some(owner) => self.age(owner).await?,
+            None => Age(0),
         };
-        let first = limits.account_bytes / NEW_ACCOUNT_SHARE;
-        let grown = (limits.account_bytes - first) / FULL_AGE_DAYS * days.min(FULL_AGE_DAYS);
+        let account = age.part_of(limits.account_bytes);
         let stream = Bounds {
             entries: limits.log_entries,
             bytes: limits.log_bytes,
@@ -89,28 +120,40 @@ impl Services {
             share: Share::WHOLE,
             candidates: CANDIDATES_PER_LOG,
         };
-        let limit = Limit::Logs { account: first + grown, conversation: limits.conversation_bytes, overdraft: 0 };
-        Ok(Allowance { stream, limit })
+        let limit = Limit::Logs { account, conversation: limits.conversation_bytes, overdraft: 0 };
+        Ok(Allowance { stream, limit, is_young: owner.is_some() && age.is_young() })
     }
 
-    /// What may be in an inbox.
-    pub fn inbox_allowance(&self, share: Share) -> Allowance {
+    /// What may be in an inbox of an account, of which nobody has a share yet. It grows with the account's age.
+    pub async fn inbox_allowance(&self, owner: Key) -> Result<Allowance, StoreError> {
         let limits = &self.policy().limits;
-        let (entries, bytes) = (limits.inbox_entries, limits.inbox_bytes);
-        let stream = Bounds { entries, bytes, expires_at: self.expiry(), share, candidates: 0 };
-        Allowance { stream, limit: Limit::Inboxes(limits.inbox_bytes.saturating_mul(INBOXES_PER_ACCOUNT)) }
+        let age = self.age(owner).await?;
+        let account = age.part_of(limits.inbox_bytes.saturating_mul(INBOXES_PER_ACCOUNT));
+        let (entries, bytes) = (limits.inbox_entries, limits.inbox_bytes.min(account / 2));
+        let stream = Bounds { entries, bytes, expires_at: self.expiry(), share: Share::WHOLE, candidates: 0 };
+        Ok(Allowance { stream, limit: Limit::Inboxes(account), is_young: age.is_young() })
     }
 
-    /// How many days an account is registered; many, if it was before that was noted.
-    async fn age_days(&self, account: Key) -> Result<u64, StoreError> {
+    /// What an account may have of key packages. It grows with the account's age.
+    pub async fn key_package_allowance(&self, owner: Key) -> Result<Allowance, StoreError> {
+        let age = self.age(owner).await?;
+        let (entries, bytes) = (MAX_KEY_PACKAGES as u64, (MAX_KEY_PACKAGES * MAX_KEY_PACKAGE) as u64);
+        let stream = Bounds { entries, bytes, expires_at: self.expiry(), share: Share::WHOLE, candidates: 0 };
+        let of_device = Head { count: entries, bytes, ..Head::default() }.cost();
+        let (first, most) = KEY_PACKAGE_DEVICES;
+        let limit = Limit::KeyPackages(age.part_of(most * of_device).max(first * of_device));
+        Ok(Allowance { stream, limit, is_young: age.is_young() })
+    }
+
+    /// How long an account is registered; very long, if it was before that was noted.
+    async fn age(&self, account: Key) -> Result<Age, StoreError> {
         let (record, _) = load::<Account>(&*self.store.records, Collection::Accounts, account).await?;
-        let since = record.map_or(u64::MAX, |record| record.since_day);
-        Ok((now_ms() / 86_400_000).saturating_sub(since))
+        Ok(record.map_or(Age(0), |record| Age::since(record.since_day)))
     }
 
     /// Creates a log of `owner`, in the conversation that begins with `root`, if that is another.
     pub async fn open_log(
-        &self,
+        self: &Arc<Self>,
         address: Key,
         owner: Key,
         root: Option<Key>,
@@ -120,21 +163,24 @@ impl Services {
         if self.store.streams.head(id).await?.is_some() {
             return Ok(());
         }
-        let head = Head::default();
-        let budgets: Vec<Budget> = Budget::of_stream(id.kind, root.unwrap_or(address), Some(owner)).collect();
-        self.charge(&budgets, head.cost(), &allowance).await?;
-        match self.store.streams.open(id, owner, root, allowance.stream.expires_at).await {
-            Ok(true) => Ok(()),
-            done => {
-                self.add(&budgets, -signed(head.cost())).await?;
-                done.map(|_| ())
+        let (services, cost) = (self.clone(), Head::default().cost());
+        let budgets = budgets(id.kind, root.unwrap_or(address), Some(owner), allowance.is_young);
+        completed(async move {
+            services.charge(&budgets, cost, &allowance).await?;
+            match services.store.streams.open(id, owner, root, allowance.stream.expires_at).await {
+                Ok(true) => Ok(()),
+                done => {
+                    services.add(&budgets, -signed(cost)).await?;
+                    done.map(|_| ())
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Appends to a stream whose head was just read; without one, it is created for `owner`. Gives the stream as it is then.
     pub async fn append(
-        &self,
+        self: &Arc<Self>,
         id: StreamId,
         head: Option<&Head>,
         owner: Option<Key>,
@@ -142,20 +188,24 @@ impl Services {
         allowance: Allowance,
     ) -> Result<Head, StoreError> {
         let cost = batch.cost() + if head.is_none() { Head::default().cost() } else { 0 };
-        let budgets = budgets_of(&id, head, owner);
-        self.charge(&budgets, cost, &allowance).await?;
+        let root = head.map_or(id.address, |head| head.root(&id));
+        let budgets = budgets(id.kind, root, head.map_or(owner, Head::owner), allowance.is_young);
         let owner = owner.filter(|_| head.is_none());
-        let done = self.store.streams.append(id, owner, batch, allowance.stream).await;
-        match done {
-            Ok(Appended { head, displaced }) => {
-                self.discount(displaced).await?;
-                Ok(head)
+        let services = self.clone();
+        completed(async move {
+            services.charge(&budgets, cost, &allowance).await?;
+            match services.store.streams.append(id, owner, batch, allowance.stream).await {
+                Ok(Appended { head, displaced }) => {
+                    services.discount(displaced).await?;
+                    Ok(head)
+                }
+                Err(error) => {
+                    services.add(&budgets, -signed(cost)).await?;
+                    Err(error)
+                }
             }
-            Err(error) => {
-                self.add(&budgets, -signed(cost)).await?;
-                Err(error)
-            }
-        }
+        })
+        .await
     }
 
     /// Counts what is about to be stored, if there is room for it.
@@ -165,11 +215,17 @@ impl Services {
             let found = budgets.iter().zip(&sums).find(|(budget, _)| which(budget));
             found.map_or(0, |(_, sum)| *sum)
         };
-        if allowance.limit.allows(sum) && self.space.has_room(sum(|budget| *budget == Budget::All)) {
+        let fits = allowance.limit.allows(sum) && self.has_room_for_young(sum(|budget| *budget == Budget::Young));
+        if fits && self.space.has_room(sum(|budget| *budget == Budget::All)) {
             return Ok(());
         }
         self.add(budgets, -signed(cost)).await?;
         Err(StoreError::Full)
+    }
+
+    /// Whether young accounts may have so much together.
+    fn has_room_for_young(&self, young: u64) -> bool {
+        young <= self.policy().limits.store_bytes / YOUNG_PART
     }
 
     /// Adds to budgets; gives the new sums.
@@ -183,9 +239,10 @@ impl Services {
 
     /// Counts a record of an account, if it has room for it.
     pub async fn charge_record(&self, account: Key, cost: u64, most: u64) -> Result<(), StoreError> {
-        let budgets = [Budget::All, Budget::Records(account)];
+        let budgets = self.budgets_of_records(account).await?;
         let sums = self.add(&budgets, signed(cost)).await?;
-        if sums[1] <= most && self.space.has_room(sums[0]) {
+        let young = sums.get(2).copied().unwrap_or(0);
+        if sums[1] <= most && self.has_room_for_young(young) && self.space.has_room(sums[0]) {
             return Ok(());
         }
         self.add(&budgets, -signed(cost)).await?;
@@ -194,22 +251,39 @@ impl Services {
 
     /// Discounts records of an account that are gone.
     pub async fn discount_record(&self, account: Key, cost: u64) -> Result<(), StoreError> {
-        self.add(&[Budget::All, Budget::Records(account)], -signed(cost)).await.map(|_| ())
+        self.add(&self.budgets_of_records(account).await?, -signed(cost)).await.map(|_| ())
+    }
+
+    /// What records of an account count against: everything, the account, and young accounts together if it is one.
+    async fn budgets_of_records(&self, account: Key) -> Result<Vec<Budget>, StoreError> {
+        let young = self.age(account).await?.is_young().then_some(Budget::Young);
+        Ok([Budget::All, Budget::Records(account)].into_iter().chain(young).collect())
     }
 
     /// Discounts what was removed.
     pub async fn discount(&self, removed: Removed) -> Result<(), StoreError> {
         if let (Some((kind, root)), cost @ 1..) = (removed.of, removed.cost()) {
-            let budgets: Vec<Budget> = Budget::of_stream(kind, root, removed.owner).collect();
+            let is_young = match removed.owner {
+                Some(owner) => self.age(owner).await?.is_young(),
+                None => false,
+            };
+            let budgets = budgets(kind, root, removed.owner, is_young);
             self.add(&budgets, -signed(cost)).await?;
         }
         Ok(())
     }
 }
 
-fn budgets_of(id: &StreamId, head: Option<&Head>, owner: Option<Key>) -> Vec<Budget> {
-    let root = head.map_or(id.address, |head| head.root(id));
-    Budget::of_stream(id.kind, root, head.map_or(owner, Head::owner)).collect()
+fn budgets(kind: Kind, root: Key, owner: Option<Key>, is_young: bool) -> Vec<Budget> {
+    Budget::of_stream(kind, root, owner).chain(is_young.then_some(Budget::Young)).collect()
+}
+
+/// Runs a step to its end also if who waits for it is gone, such as a session that a newer one replaces: what it has counted and cannot store is
+/// discounted again.
+pub async fn completed<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    step: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
+    tokio::spawn(step).await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string()).into()))
 }
 
 fn signed(cost: u64) -> i64 {
