@@ -227,3 +227,32 @@ async fn a_long_chain_counts_as_many_requests() {
     let (_, laptop, _, chain) = two_devices(95);
     assert_eq!(publish(&mut connect(&server, &laptop).await, chain.as_bytes()).await, ResponseBody::Done(true));
 }
+
+#[tokio::test]
+async fn no_device_uses_up_the_versions_of_snapshots() {
+    let server = server();
+    let (root, laptop, bot, chain) = two_devices(110);
+    let mut one = connect(&server, &laptop).await;
+    assert_eq!(publish(&mut one, chain.as_bytes()).await, ResponseBody::Done(true));
+    let mut two = connect(&server, &bot).await;
+    let put = |version| RequestBody::PutSnapshot(Snapshot { version, sealed: Bytes::from("sealed") });
+    for version in [u64::MAX, u64::MAX - 1, 1 << 40, 0] {
+        assert_eq!(two.refused(put(version)).await, Refusal::Stale);
+    }
+    // What was counted to at another server, then one after the other, with some left out.
+    for version in [100_000, 100_001, 100_900] {
+        assert_eq!(two.ask(put(version)).await, ResponseBody::Done(true));
+    }
+    assert_eq!(one.refused(put(100_900)).await, Refusal::Stale);
+    // Who recovers the account reads what there is, and counts from the start.
+    let phrase = device(119);
+    let recovered = chain.recover(&root, 2, &joining(&root, &phrase)).unwrap();
+    let mut owner = connect(&server, &phrase).await;
+    assert_eq!(publish(&mut owner, recovered.as_bytes()).await, ResponseBody::Done(true));
+    let stored = owner.ask(RequestBody::GetSnapshot(true)).await;
+    assert_eq!(stored, ResponseBody::Snapshot(Snapshot { version: 0, sealed: Bytes::from("sealed") }));
+    assert_eq!(owner.ask(put(2)).await, ResponseBody::Done(true));
+    // Not once more when the chain comes again.
+    assert_eq!(publish(&mut owner, recovered.as_bytes()).await, ResponseBody::Done(true));
+    assert_eq!(owner.refused(put(2)).await, Refusal::Stale);
+}

@@ -74,6 +74,9 @@ pub const YOUNG_PART: u64 = 2;
 pub const KEY_PACKAGE_DEVICES: (u64, u64) = (2, 16);
 /// An account's inboxes may have, together, so many times what one may.
 pub const INBOXES_PER_ACCOUNT: u64 = 4;
+/// A snapshot's version is at most so much above the one before, or the seconds since 1970: clients count up, at most once a second, and a server that
+/// they come to later takes what they have come to elsewhere. Nobody can use up the numbers.
+pub const SNAPSHOT_STEP: u64 = 1_000;
 /// An account's snapshot and invites, together: the largest snapshot and some thousand invites.
 pub const RECORDS_BYTES: u64 = 2 * 1024 * 1024;
 /// What an invite counts as.

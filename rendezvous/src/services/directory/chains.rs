@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::chain::{ChainError, DeviceChain, Head, Held, Relation, Summary, UnverifiedChain, count_entries};
 use starling_wire::rendezvous::{ChainSince, Publish, Refusal, ResponseBody};
 
-use super::{claims, forget_device, is_banned, new_account, pay_registration, today, tokens};
+use super::{claims, forget_device, is_banned, new_account, pay_registration, restart_snapshots, today, tokens};
 use crate::{
     clock::now_ms,
     limits::CHAIN_ENTRIES_PER_REQUEST,
@@ -58,6 +58,9 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
         claims::release(records, Collection::Devices, *device, account).await?;
         forget_device(&services, *device).await?;
     }
+    if change.recovers {
+        restart_snapshots(&services, account).await?;
+    }
     if let Some(token) = token {
         tokens::settle_token(records, token, &account).await?;
     }
@@ -82,6 +85,8 @@ struct Change {
     devices: Vec<Key>,
     /// There are entries that were not stored.
     is_news: bool,
+    /// Among those, one that recovers the account.
+    recovers: bool,
 }
 
 /// What a device offers, read and compared with what is stored; its signatures are not checked yet.
@@ -142,7 +147,8 @@ impl Change {
             d.proven || *id == device || was_here(id)
         });
         let devices = shown.map(|d| *d.id.as_bytes()).collect();
-        Ok(Self { chain, common, devices, is_news })
+        let recovers = chain.recovered_since(common);
+        Ok(Self { chain, common, devices, is_news, recovers })
     }
 }
 

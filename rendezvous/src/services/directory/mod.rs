@@ -31,7 +31,7 @@ use crate::{
     config::RegistrationMode,
     limits::{
         CHAIN_ENTRIES_PER_REQUEST, CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_COST,
-        INVITE_LIFE_S, NAME_UNUSED_DAYS, RECORDS_BYTES,
+        INVITE_LIFE_S, NAME_UNUSED_DAYS, RECORDS_BYTES, SNAPSHOT_STEP,
     },
     store::{self, Account, Collection, Invite, Key, StoreError, StreamId, load, replace, update},
 };
@@ -331,7 +331,9 @@ async fn replace_snapshot(services: &Services, account: Key, snapshot: Snapshot)
     let more = bytes.saturating_sub(known.snapshot_bytes);
     services.charge_record(account, more, RECORDS_BYTES).await?;
     let put = update(records, Collection::Snapshots, account, |known: Option<store::Snapshot>| {
-        if known.is_some_and(|known| known.version >= snapshot.version) {
+        let known = known.map_or(0, |known| known.version);
+        let highest = known.saturating_add(SNAPSHOT_STEP).max(now_ms() / 1000);
+        if !(known.saturating_add(1)..=highest).contains(&snapshot.version) {
             return Err(Rejected::from(Refusal::Stale));
         }
         Ok(store::Snapshot { version: snapshot.version, sealed: snapshot.sealed.clone() })
@@ -347,6 +349,19 @@ async fn replace_snapshot(services: &Services, account: Key, snapshot: Snapshot)
     .await?;
     services.discount_record(account, known.snapshot_bytes.saturating_sub(bytes)).await?;
     Ok(known.devices.iter().filter_map(|device| device.as_slice().try_into().ok()).collect())
+}
+
+/// A recovered account counts its snapshots from the start, whatever its earlier devices have counted to; the snapshot stays, to be read once more.
+pub(super) async fn restart_snapshots(services: &Services, account: Key) -> Result<(), StoreError> {
+    let records = &*services.store.records;
+    if load::<store::Snapshot>(records, Collection::Snapshots, account).await?.0.is_none() {
+        return Ok(());
+    }
+    update(records, Collection::Snapshots, account, |known: Option<store::Snapshot>| {
+        Ok::<_, StoreError>(store::Snapshot { version: 0, ..known.unwrap_or_default() })
+    })
+    .await
+    .map(|_| ())
 }
 
 pub async fn get_snapshot(session: &mut Session) -> Result<ResponseBody, Rejected> {
