@@ -4,7 +4,9 @@ use bytes::Bytes;
 use starling_keys::InviteTicket;
 use starling_wire::{
     LogKey, LogVerb, eraser_of,
-    rendezvous::{Devices, InviteRecord, KeyPackages, LogRequest, Refusal, RequestBody, ResponseBody, Snapshot},
+    rendezvous::{
+        CodeMessage, Devices, InviteRecord, KeyPackages, LogRequest, Refusal, RequestBody, ResponseBody, Snapshot,
+    },
 };
 
 use crate::{
@@ -351,6 +353,40 @@ async fn floods_of_signals_and_entries_end_no_slow_follower() {
 }
 
 #[tokio::test]
+async fn notices_end_no_slow_follower_and_are_seen_when_there_is_room() {
+    let server = server(|_| {});
+    let alice = Person::new(1, 2);
+    let mut laptop = Client::registered(&server, &alice, 1).await;
+    let mut phone = Client::connect(&server, alice.device(0)).await;
+    let mut mallory = Client::connect(&server, Person::new(2, 1).device(0)).await;
+    phone.open(&log(1)).await;
+    phone.read(&log(1)).await;
+    for _ in 0..300 {
+        assert!(is_stored(&mallory.append(&log(1), &[b"e"]).await));
+    }
+    // The queue is full.
+    for item in [b"a", b"b"] {
+        assert!(is_stored(&mallory.leave_vouched(alice.device(0), item, &log(1)).await));
+    }
+    let put = |version| RequestBody::PutSnapshot(Snapshot { version, sealed: Bytes::new() });
+    for version in [1, 2] {
+        assert_eq!(laptop.ask(put(version)).await, ResponseBody::Done(true));
+    }
+    for version in [2, 3] {
+        assert_eq!(laptop.publish(&alice, version, "").await, ResponseBody::Done(true));
+    }
+    let ResponseBody::CodePlace(place) = phone.ask(RequestBody::CodeOpen(true)).await else { unreachable!("no place") };
+    let guess = CodeMessage { place, pake: Bytes::from(vec![1; 33]), ..CodeMessage::default() };
+    assert_eq!(mallory.refused(RequestBody::CodeTry(guess)).await, Refusal::NotFound);
+    assert!(!phone.session.is_ended());
+    let pushed: Vec<ResponseBody> = std::iter::from_fn(|| phone.session.pushed()).filter_map(|r| r.body).collect();
+    let count = |which: &dyn Fn(&ResponseBody) -> bool| pushed.iter().filter(|body| which(body)).count();
+    assert_eq!(count(&|body| matches!(body, ResponseBody::Page(page) if page.address.is_empty() && page.more)), 1);
+    assert_eq!(count(&|body| matches!(body, ResponseBody::Snapshot(snapshot) if snapshot.version == 2)), 1);
+    assert_eq!(count(&|body| *body == ResponseBody::DeviceList(alice.list(3))), 1);
+}
+
+#[tokio::test]
 async fn reading_and_leaving_in_turn_is_bounded() {
     let server = server(|_| {});
     let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
@@ -358,6 +394,10 @@ async fn reading_and_leaving_in_turn_is_bounded() {
     let address = Bytes::copy_from_slice(&log(1).address());
     for n in 0.. {
         assert!(n < 2_000, "not bounded");
+        if n % 100 == 99 {
+            // Also not by another session.
+            alice = Client::connect(&server, Person::new(1, 1).device(0)).await;
+        }
         alice.read(&log(1)).await;
         if let ResponseBody::Refused(refused) = alice.ask(RequestBody::LogLeave(address.clone())).await {
             assert_eq!(refused.reason(), Refusal::RateLimited);

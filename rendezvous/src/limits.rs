@@ -48,7 +48,7 @@ pub const CODE_TRIES_PER_SESSION: u32 = 16;
 pub const CLAIMS_PER_HOUR: NonZeroU32 = NonZeroU32::new(600).unwrap();
 /// One-time key packages that are claimed of one device in an hour; then its last-resort one is handed out.
 pub const CLAIMED_PER_HOUR: NonZeroU32 = NonZeroU32::new(30).unwrap();
-/// Logs that a session may leave a second, on average, and at once: each is told to the readers who stay.
+/// Logs that a device may leave a second, on average, and at once: each is told to the readers who stay.
 pub const LEAVES: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(2).unwrap(), NonZeroU32::new(1_000).unwrap());
 /// Guesses at short codes in an hour from one IPv4 address or IPv6 /64, and from wider networks twice and four times as many: a user types a few.
 pub const CODE_TRIES_PER_HOUR: u32 = 120;

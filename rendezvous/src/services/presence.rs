@@ -6,7 +6,7 @@ use starling_wire::rendezvous::{LogEntry, Page, Readers, ResponseBody, Snapshot}
 use super::Services;
 use crate::{
     limits::PUSH_BYTES,
-    store::{Entry, Key, Outbox, SubscriberId, Topic},
+    store::{Entry, Key, Missed, Outbox, SubscriberId, Topic},
 };
 
 impl Services {
@@ -71,10 +71,12 @@ impl Services {
         }
     }
 
-    /// What a session has missed for want of room: which logs it has to read on, and how many others read them now.
+    /// What a session has missed for want of room: which logs it has to read on, and how many others read them now; that it has to read its inbox; the
+    /// account's newest device chain, and that there is another snapshot.
     pub fn missed(&self, id: SubscriberId) -> Vec<ResponseBody> {
-        let missed = self.store.fanout.take_missed(id).into_iter();
-        missed
+        let Missed { topics, newest } = self.store.fanout.take_missed(id);
+        let logs = topics
+            .into_iter()
             .flat_map(|topic| match topic {
                 Topic::Log(log) => {
                     let read_on = ResponseBody::Page(page(&log, &[], true));
@@ -82,8 +84,8 @@ impl Services {
                 }
                 Topic::Device(_) | Topic::Everyone => [None, None],
             })
-            .flatten()
-            .collect()
+            .flatten();
+        newest.into_iter().chain(logs).collect()
     }
 
     /// How many others read a log, for somebody who does.

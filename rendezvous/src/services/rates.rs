@@ -11,7 +11,7 @@ use crate::{
     address::{Network, Origin},
     config::{Config, Limits},
     limits::{
-        CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, CONNECTION_BURST_PART, NAME_LOOK_UPS_PER_HOUR,
+        CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, CONNECTION_BURST_PART, LEAVES, NAME_LOOK_UPS_PER_HOUR,
         NAMES_OF_ACCOUNT_PER_HOUR, NAMES_PER_HOUR, PROXY_RATE, RATED_NETWORKS, WIDE_RATE,
     },
     store::Key,
@@ -44,6 +44,8 @@ pub struct ServiceRates {
     pub names_of_account: DefaultKeyedRateLimiter<Key>,
     /// One-time key packages that are claimed of a device.
     pub claimed: DefaultKeyedRateLimiter<Key>,
+    /// Logs that a device leaves, whatever sessions it has.
+    pub leaves: DefaultKeyedRateLimiter<Key>,
     /// Guesses at short codes by network.
     pub guesses: NetworkRates,
 }
@@ -58,6 +60,7 @@ impl ServiceRates {
             names: NetworkRates::per_hour(NAMES_PER_HOUR),
             names_of_account: RateLimiter::keyed(Quota::per_hour(NAMES_OF_ACCOUNT_PER_HOUR)),
             claimed: RateLimiter::keyed(Quota::per_hour(CLAIMED_PER_HOUR)),
+            leaves: RateLimiter::keyed(Quota::per_second(LEAVES.0).allow_burst(LEAVES.1)),
             guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
         }
     }
@@ -71,6 +74,7 @@ impl ServiceRates {
         self.look_ups.retain_recent();
         self.names.retain_recent();
         self.names_of_account.retain_recent();
+        self.leaves.retain_recent();
         self.guesses.retain_recent();
     }
 }

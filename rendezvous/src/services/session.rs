@@ -3,7 +3,6 @@
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use starling_wire::{
     VERSION,
     rendezvous::{Refusal, Refused, Registration, Request, RequestBody, Response, ResponseBody, ServerHello},
@@ -16,7 +15,7 @@ use crate::{
     address::Origin,
     clock::now_ms,
     config::RegistrationMode,
-    limits::{LEAVES, PUSH_QUEUE},
+    limits::PUSH_QUEUE,
     store::{Key, StoreError, SubscriberId},
 };
 
@@ -85,8 +84,6 @@ pub struct Session {
     pub paid: HashSet<Key>,
     /// Guesses at short codes.
     pub code_tries: u32,
-    /// Logs left.
-    pub leaves: DefaultDirectRateLimiter,
 }
 
 /// Also when the task is aborted: a newer session of the device has taken its place.
@@ -121,7 +118,6 @@ impl Session {
             codes: Vec::new(),
             paid: HashSet::new(),
             code_tries: 0,
-            leaves: RateLimiter::direct(Quota::per_second(LEAVES.0).allow_burst(LEAVES.1)),
         };
         session.account = directory::account_of(&session.services, device).await.ok().flatten();
         (session, pushed)

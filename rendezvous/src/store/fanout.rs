@@ -27,8 +27,18 @@ pub enum Topic {
     Everyone,
 }
 
-/// Messages to those who listen. Nothing is kept. For want of room a signal is lost, and entries and counts of readers are noted as missed, so that the
-/// subscriber can ask for what there is now; any other message ends the subscriber, whose outbox is dropped.
+/// What a subscriber has missed for want of room.
+#[derive(Debug, Default, PartialEq)]
+pub struct Missed {
+    /// Where there are more entries or other readers.
+    pub topics: BTreeSet<Topic>,
+    /// The newest message of each kind that says how something is now.
+    pub newest: Vec<ResponseBody>,
+}
+
+/// Messages to those who listen. Nothing is kept. For want of room a signal or a message of a short code is lost. Entries and counts of readers are noted
+/// as missed, so that the subscriber can ask for what there is now; of notices of an inbox, device chains and snapshots the newest is kept. Any other
+/// message ends the subscriber, whose outbox is dropped.
 pub trait Fanout: Send + Sync {
     /// A new subscriber.
     fn attach(&self, outbox: Outbox) -> SubscriberId;
@@ -46,8 +56,8 @@ pub trait Fanout: Send + Sync {
     fn send(&self, id: SubscriberId, message: ResponseBody) -> bool;
     /// Ends all who listen to a topic: their outboxes are dropped.
     fn end(&self, topic: Topic);
-    /// Topics of which a subscriber has missed messages for want of room, since this was asked last.
-    fn take_missed(&self, id: SubscriberId) -> Vec<Topic>;
+    /// What a subscriber has missed for want of room, since this was asked last.
+    fn take_missed(&self, id: SubscriberId) -> Missed;
     /// How many listen to a topic.
     fn listeners(&self, topic: Topic) -> usize;
 }
@@ -55,15 +65,19 @@ pub trait Fanout: Send + Sync {
 struct Subscriber {
     outbox: Outbox,
     topics: HashSet<Topic>,
-    missed: BTreeSet<Topic>,
+    missed: Missed,
 }
 
 /// What becomes of a message that there is no room for.
 enum Overflow {
-    /// It is of no use later.
+    /// It is of no use later, and leaves half of the room to what is.
     Drop,
+    /// Who sends it sees that it was lost.
+    Refuse,
     /// The subscriber asks for what there is then.
     Miss(Topic),
+    /// It waits outside of the queue, in place of an older one of its kind.
+    KeepNewest,
     /// The subscriber has to begin again.
     End,
 }
@@ -75,6 +89,8 @@ impl Overflow {
             ResponseBody::Signal(_) => Self::Drop,
             ResponseBody::Page(page) if !page.address.is_empty() => log(&page.address),
             ResponseBody::Readers(readers) => log(&readers.address),
+            ResponseBody::Page(_) | ResponseBody::DeviceList(_) | ResponseBody::Snapshot(_) => Self::KeepNewest,
+            ResponseBody::Code(_) => Self::Refuse,
             _ => Self::End,
         }
     }
@@ -103,7 +119,7 @@ impl Fanout for LocalFanout {
         let mut state = self.lock();
         state.next += 1;
         let id = state.next;
-        state.subscribers.insert(id, Subscriber { outbox, topics: HashSet::new(), missed: BTreeSet::new() });
+        state.subscribers.insert(id, Subscriber { outbox, topics: HashSet::new(), missed: Missed::default() });
         id
     }
 
@@ -153,10 +169,10 @@ impl Fanout for LocalFanout {
         }
     }
 
-    fn take_missed(&self, id: SubscriberId) -> Vec<Topic> {
+    fn take_missed(&self, id: SubscriberId) -> Missed {
         let mut state = self.lock();
         let missed = state.subscribers.get_mut(&id).map(|subscriber| std::mem::take(&mut subscriber.missed));
-        missed.into_iter().flatten().collect()
+        missed.unwrap_or_default()
     }
 
     fn listeners(&self, topic: Topic) -> usize {
@@ -173,13 +189,22 @@ impl State {
         // Signals leave half of the room to what is not lost so easily.
         let keeps = if matches!(overflow, Overflow::Drop) { subscriber.outbox.max_capacity() / 2 } else { 0 };
         let fits = subscriber.outbox.capacity() > keeps || subscriber.outbox.is_closed();
-        if fits && subscriber.outbox.try_send(Box::new(Response { id: 0, body: Some(message) })).is_ok() {
-            return true;
-        }
+        let message = match fits.then(|| subscriber.outbox.try_reserve()) {
+            Some(Ok(place)) => {
+                place.send(Box::new(Response { id: 0, body: Some(message) }));
+                return true;
+            }
+            _ => message,
+        };
         match overflow {
-            Overflow::Drop => {}
+            Overflow::Drop | Overflow::Refuse => {}
             Overflow::Miss(topic) => {
-                subscriber.missed.insert(topic);
+                subscriber.missed.topics.insert(topic);
+            }
+            Overflow::KeepNewest => {
+                let kind = std::mem::discriminant(&message);
+                subscriber.missed.newest.retain(|older| std::mem::discriminant(older) != kind);
+                subscriber.missed.newest.push(message);
             }
             Overflow::End => {
                 self.detach(id);

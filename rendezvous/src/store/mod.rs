@@ -29,7 +29,7 @@ use async_trait::async_trait;
 
 pub use self::{
     counters::{Budget, Counters, LocalCounters},
-    fanout::{Fanout, LocalFanout, Outbox, SubscriberId, Topic},
+    fanout::{Fanout, LocalFanout, Missed, Outbox, SubscriberId, Topic},
     records::{Collection, Record, Records, Revision, discard, load, replace, update},
     streams::{
         Appended, Batch, Bounds, Entry, Expired, Head, Kind, MAX_CLASS, Page, Removed, Selection, Share, StreamId,

@@ -244,7 +244,7 @@ pub async fn signal(session: &mut Session, request: LogRequest) -> Result<Respon
 pub fn leave(session: &mut Session, address: &[u8]) -> Result<ResponseBody, Rejected> {
     let address = key(address)?;
     if session.followed.contains(&address) {
-        session.leaves.check().map_err(rates::wait)?;
+        session.services.rates.leaves.check_key(&session.device).map_err(rates::wait)?;
     }
     if session.followed.remove(&address) {
         session.services.unfollow(session.id, address);
