@@ -318,6 +318,46 @@ async fn who_is_banned_writes_nothing_anywhere() {
 }
 
 #[tokio::test]
+async fn nobody_writes_for_who_is_banned_who_is_a_stranger() {
+    let server = server(|config| {
+        (config.limits.requests_per_second, config.limits.request_burst) = (1, 50);
+    });
+    let (mallory, friend) = (Person::new(2, 2), Person::new(3, 1));
+    let mut owner = Client::registered(&server, &mallory, 0).await;
+    owner.open(&log(1)).await;
+    let mut throw_away = Client::connect(&server, friend.device(0)).await;
+    assert!(is_stored(&throw_away.append(&log(1), &[b"before"]).await));
+    server.ban(mallory.id()).await;
+    assert!(is_full(&throw_away.append(&log(1), &[b"after"]).await));
+    assert!(is_full(&throw_away.append_behind(&log(1), &log(2), b"after").await));
+    assert!(is_full(&throw_away.commit(&log(1), b"after", 0, true).await));
+    assert_eq!(refusal(&throw_away.leave_item(mallory.device(0), b"item", &[]).await), Refusal::NotFound);
+    // Its devices count each for itself, as strangers' do, and not as an account's.
+    let (mut one, mut two) =
+        (Client::connect(&server, mallory.device(0)).await, Client::connect(&server, mallory.device(1)).await);
+    for client in [&mut one, &mut two] {
+        for _ in 0..40 {
+            assert_eq!(client.refused(RequestBody::GetSnapshot(true)).await, Refusal::Banned);
+        }
+        assert_eq!(refusal(&client.append(&log(1), &[b"after"]).await), Refusal::Banned);
+    }
+}
+
+#[tokio::test]
+async fn the_session_of_a_device_ends_with_its_removal() {
+    let server = server(|_| {});
+    let mut alice = Person::new(1, 2);
+    let mut phone = Client::registered(&server, &alice, 0).await;
+    let mut laptop = Client::connect(&server, alice.device(1)).await;
+    assert!(!laptop.session.is_ended());
+    alice.devices.truncate(1);
+    assert_eq!(phone.publish(&alice, 1, "").await, ResponseBody::Done(true));
+    let pushed = laptop.session.pushed().and_then(|pushed| pushed.body);
+    assert_eq!(pushed, Some(ResponseBody::DeviceList(alice.list(1))), "it learns why");
+    assert!(laptop.session.is_ended() && !phone.session.is_ended());
+}
+
+#[tokio::test]
 async fn sessions_of_who_is_banned_end() {
     let server = server(|_| {});
     let mallory = Person::new(2, 1);

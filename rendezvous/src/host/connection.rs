@@ -27,23 +27,33 @@ const STALLED: Duration = Duration::from_secs(30);
 /// Answers that may wait for their device; then its next request waits.
 const ANSWERS: usize = 8;
 
-/// Serves a device until it leaves, misbehaves or reads too slowly. `on_member` is called once its account is known.
+/// Why a session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The device has left, misbehaves or reads too slowly.
+    Left,
+    /// The server has ended it: what its connection may do is to be settled again.
+    Dismissed,
+}
+
+/// Serves a device until it leaves, misbehaves or reads too slowly, or the server ends its session. `on_member` is called once its account is known.
 pub async fn serve<F: Future<Output = ()>>(
     services: Arc<Services>,
     device: Key,
     origin: Option<Origin>,
     stream: Stream,
     on_member: impl FnOnce() -> F,
-) {
+) -> Ended {
     let (mut session, pushed) = Session::enter(services, device, origin).await;
     let (read, write) = stream.split();
     let span = tracing::debug_span!("session", id = session.id, registered = session.account.is_some());
     let serving = async {
         tracing::debug!("begins");
-        run(&mut session, FrameReader::new(read), FrameWriter::new(write), pushed, on_member).await;
-        tracing::debug!("ends");
+        let ended = run(&mut session, FrameReader::new(read), FrameWriter::new(write), pushed, on_member).await;
+        tracing::debug!(?ended, "ends");
+        ended
     };
-    serving.instrument(span).await;
+    serving.instrument(span).await
 }
 
 /// How long nothing is read from a device after an answer.
@@ -61,10 +71,10 @@ async fn run<F: Future<Output = ()>>(
     mut writer: FrameWriter<WriteHalf<Stream>>,
     mut pushed: mpsc::Receiver<Box<Response>>,
     on_member: impl FnOnce() -> F,
-) {
+) -> Ended {
     let mut on_member = Some(on_member);
     if !matches!(tokio::time::timeout(STALLED, writer.send(&session.hello())).await, Ok(Ok(()))) {
-        return;
+        return Ended::Left;
     }
     if let Some(account) = session.account {
         if let Some(on_member) = on_member.take() {
@@ -109,10 +119,13 @@ async fn run<F: Future<Output = ()>>(
         loop {
             let next = tokio::select! {
                 answer = answered.recv() => answer,
-                // The sending side is dropped when this device reads too slowly.
-                push = pushed.recv() => push,
+                // The sending side is dropped when the server ends the session.
+                push = pushed.recv() => match push {
+                    Some(push) => Some(push),
+                    None => return Ended::Dismissed,
+                },
             };
-            let Some(next) = next else { return };
+            let Some(next) = next else { return Ended::Left };
             writer.push(&*next);
             while writer.waiting() < 64 * 1024
                 && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
@@ -124,12 +137,12 @@ async fn run<F: Future<Output = ()>>(
                 writer.push(&Response { id: 0, body: Some(missed) });
             }
             if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
-                return;
+                return Ended::Left;
             }
         }
     };
     tokio::select! {
-        () = read => {}
-        () = write => {}
+        () = read => Ended::Left,
+        ended = write => ended,
     }
 }

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     boxed::Boxed,
-    connection,
+    connection::{self, Ended},
     identity::{Identity, IdentityError},
     network::{self, Behaviour, BehaviourEvent},
     preflight::{bind_turn, preflight},
@@ -141,7 +141,7 @@ pub struct Ready {
 pub struct Server {
     services: Arc<Services>,
     swarm: Box<Swarm<Boxed<Behaviour>>>,
-    sessions: JoinSet<Key>,
+    sessions: JoinSet<(Key, PeerId, Ended)>,
     by_device: HashMap<Key, tokio::task::AbortHandle>,
     /// Connections whose sessions turn out to be those of registered accounts.
     members: (mpsc::Sender<Member>, mpsc::Receiver<Member>),
@@ -199,7 +199,9 @@ impl Server {
             if let Ok(server) = bind_turn(config, identity.turn_key, &services.metrics).await? {
                 turn = Some(server.address());
                 let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
-                let _ = services.turn.set(TurnEndpoint { address: server.address(), secret, hours });
+                let endpoint = TurnEndpoint { address: server.address(), secret, hours, revoked: server.revoked() };
+                operator::revoke_banned(&services.store, &endpoint).await?;
+                let _ = services.turn.set(endpoint);
                 operator.spawn(server.run());
             }
         }
@@ -264,11 +266,14 @@ impl Server {
         Ok(())
     }
 
-    fn ended(&mut self, ended: Result<Key, tokio::task::JoinError>) {
-        if let Ok(device) = ended
-            && self.by_device.get(&device).is_some_and(tokio::task::AbortHandle::is_finished)
-        {
+    fn ended(&mut self, ended: Result<(Key, PeerId, Ended), tokio::task::JoinError>) {
+        let Ok((device, peer, ended)) = ended else { return };
+        if self.by_device.get(&device).is_some_and(tokio::task::AbortHandle::is_finished) {
             self.by_device.remove(&device);
+            // A device that was removed or banned loses what its connections have as a member's, in the relay, too.
+            if ended == Ended::Dismissed {
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
         }
     }
 
@@ -281,11 +286,11 @@ impl Server {
         let origin = self.swarm.behaviour().admission.origin(connection);
         let members = self.members.0.clone();
         let task = self.sessions.spawn(async move {
-            connection::serve(services, device, origin, stream, || async move {
+            let ended = connection::serve(services, device, origin, stream, || async move {
                 let _ = members.send((connection, peer)).await;
             })
             .await;
-            device
+            (device, peer, ended)
         });
         // One session a device: the newest, as the older one may hang on a dead network.
         if let Some(older) = self.by_device.insert(device, task) {

@@ -16,7 +16,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use self::{directory::Codes, operator::Metrics, rates::ServiceRates, space::Space, workers::Workers};
+use self::{
+    directory::Codes, operator::Metrics, rates::ServiceRates, relay::turn::Revoked, space::Space, workers::Workers,
+};
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
@@ -57,6 +59,24 @@ pub struct TurnEndpoint {
     pub address: std::net::SocketAddr,
     pub secret: [u8; 32],
     pub hours: u64,
+    /// Users whose credentials do not count any more, though they have not expired.
+    pub revoked: Revoked,
+}
+
+impl TurnEndpoint {
+    /// The name of an account on a day since 1970: quotas are counted by it, and who relays does not learn whose it is.
+    pub fn user(&self, account: &Key, day: u64) -> String {
+        let name = blake3::keyed_hash(&self.secret, &[&account[..], &day.to_be_bytes()].concat());
+        data_encoding::HEXLOWER.encode(&name.as_bytes()[..8])
+    }
+
+    /// Revokes the credentials that an account has today, or lets them count again.
+    pub fn set_revoked(&self, account: &Key, revoked: bool, today: u64) {
+        let days = self.hours.div_ceil(24);
+        for day in today.saturating_sub(days)..=today {
+            self.revoked.set(self.user(account, day), revoked);
+        }
+    }
 }
 
 impl Services {

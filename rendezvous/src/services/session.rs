@@ -73,7 +73,7 @@ pub struct Session {
     pub device: Key,
     /// Where the device is; not known of one in this process.
     pub origin: Option<Origin>,
-    /// The account that the device belongs to, once it is known here.
+    /// The account that the device belongs to, once it is known here, and unless it is banned.
     pub account: Option<Key>,
     pub nonce: [u8; 32],
     /// Logs whose news are pushed to this session.
@@ -119,7 +119,8 @@ impl Session {
             paid: HashSet::new(),
             code_tries: 0,
         };
-        session.account = directory::account_of(&session.services, device).await.ok().flatten();
+        // Who is banned has what strangers have.
+        session.account = session.registered().await.ok();
         (session, pushed)
     }
 
@@ -218,7 +219,7 @@ impl Session {
 
     /// Refuses devices of accounts that the operator has banned.
     pub async fn not_banned(&self) -> Result<(), Rejected> {
-        match self.account {
+        match directory::account_of(&self.services, self.device).await? {
             Some(account) if directory::is_banned(&self.services, account).await? => Err(Refusal::Banned.into()),
             _ => Ok(()),
         }
@@ -226,8 +227,7 @@ impl Session {
 
     /// The account of the asking device, if it is registered and not banned.
     pub async fn registered(&self) -> Result<Key, Rejected> {
-        self.account.ok_or(Refusal::NotRegistered)?;
-        // Looked up again: the account may have given this device up since.
+        // Looked up each time: the account may have given this device up since.
         let account = directory::account_of(&self.services, self.device).await?.ok_or(Refusal::NotRegistered)?;
         if directory::is_banned(&self.services, account).await? { Err(Refusal::Banned.into()) } else { Ok(account) }
     }

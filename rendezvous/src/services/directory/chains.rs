@@ -71,6 +71,8 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
     if change.is_news {
         let bytes = Bytes::copy_from_slice(change.chain.as_bytes());
         services.new_devices(&[&change.devices[..], &gone].concat(), session.id, &bytes);
+        // They learn of it, and come back as the strangers that they are now.
+        services.end_sessions(gone);
     }
     session.account = Some(account);
     Ok(ResponseBody::Done(true))

@@ -160,9 +160,7 @@ pub async fn turn_credentials(session: &mut Session) -> Result<ResponseBody, Rej
     let services = session.services.clone();
     let endpoint = services.turn.get().ok_or(Refusal::NotFound)?;
     let now_s = now_ms() / 1000;
-    let day = (now_s / 86_400).to_be_bytes();
-    let name = blake3::keyed_hash(&endpoint.secret, &[&account[..], &day].concat());
-    let user = data_encoding::HEXLOWER.encode(&name.as_bytes()[..8]);
+    let user = endpoint.user(&account, now_s / 86_400);
     let lifetime_s = endpoint.hours * 3600;
     let made = turn::credentials(&endpoint.secret, now_s + lifetime_s, &user).map_err(|_| Refusal::Internal)?;
     services.metrics.turn_credentials.inc();
@@ -230,7 +228,7 @@ pub async fn claim_key_packages(session: &mut Session, devices: Devices) -> Resu
         return Err(Refusal::Malformed.into());
     }
     let services = session.services.clone();
-    let is_member = account_of(&services, session.device).await?.is_some();
+    let is_member = session.registered().await.is_ok();
     let mut packages = Vec::with_capacity(devices.devices.len());
     for device in &devices.devices {
         services.rates.claims.check(&session.asker())?;

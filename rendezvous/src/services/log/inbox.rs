@@ -16,7 +16,7 @@ use crate::{
     services::{
         Services,
         directory::{
-            account_of,
+            account_of, is_banned,
             tokens::{self, Outcome},
         },
         log::{quota::Allowance, remove},
@@ -92,6 +92,9 @@ pub async fn append(session: &mut Session, append: InboxAppend) -> Result<Respon
     let services = session.services.clone();
     session.not_banned().await?;
     let owner = account_of(&services, device).await?.ok_or(Refusal::NotFound)?;
+    if is_banned(&services, owner).await? {
+        return Err(Refusal::NotFound.into());
+    }
     let subject = append.subject();
     let purpose = *blake3::hash(&subject).as_bytes();
     let id = StreamId::inbox(device);

@@ -12,7 +12,7 @@ use starling_wire::{
 };
 
 use super::{
-    Services,
+    Services, directory,
     presence::{log_entry, page},
     rates,
     session::{Rejected, Session, key},
@@ -117,6 +117,12 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
     let services = &session.services;
     let id = StreamId::log(address);
     let head = opened(session, address, &request).await?;
+    if let Some(owner) = head.owner()
+        && directory::is_banned(services, owner).await?
+    {
+        // It has room for nothing.
+        return Err(Refusal::Full.into());
+    }
     let mut allowance = services.log_allowance(head.owner()).await?;
     if request.candidate {
         if !request.insist {

@@ -16,12 +16,15 @@ use tokio::{
 use crate::{
     clock::now_ms,
     limits::{ADMIN_TIMEOUT, TOKEN_DAYS, TOKEN_USES},
-    services::Services,
-    store::{Account, Collection, Key, StoreError, Token, discard, load, replace},
+    services::{Services, TurnEndpoint},
+    store::{Account, Collection, Key, Store, StoreError, Token, discard, load, replace},
 };
 
 /// Longest request line.
 const MAX_LINE: u64 = 64 * 1024;
+
+/// Bans looked at together.
+const BANS_PAGE: usize = 1_000;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -148,6 +151,9 @@ pub async fn put_token(services: &Services, hash: Key, uses: u32, expires_at: u6
 /// Bans or unbans; a ban of an unknown account holds, too. Sessions of who is banned end.
 pub async fn put_ban(services: &Services, account: Key, banned: bool) -> Result<(), StoreError> {
     let records = &*services.store.records;
+    if let Some(turn) = services.turn.get() {
+        turn.set_revoked(&account, banned, now_ms() / 86_400_000);
+    }
     if banned {
         replace(records, Collection::Bans, account, Bytes::new()).await?;
         let (record, _) = load::<Account>(records, Collection::Accounts, account).await?;
@@ -156,6 +162,19 @@ pub async fn put_ban(services: &Services, account: Key, banned: bool) -> Result<
         Ok(())
     } else {
         discard(records, Collection::Bans, account).await
+    }
+}
+
+/// Revokes the credentials for TURN of all who are banned, as those from before a restart count on.
+pub async fn revoke_banned(store: &Store, turn: &TurnEndpoint) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = store.records.scan(Collection::Bans, after, BANS_PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(*last);
+        for (account, _) in &page {
+            turn.set_revoked(account, true, now_ms() / 86_400_000);
+        }
     }
 }
 

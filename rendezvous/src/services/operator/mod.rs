@@ -4,7 +4,7 @@ mod admin;
 mod http;
 mod metrics;
 
-pub use admin::{AdminError, ask as ask_admin, serve as serve_admin};
+pub use admin::{AdminError, ask as ask_admin, revoke_banned, serve as serve_admin};
 #[cfg(test)]
 pub use admin::{put_ban, put_token};
 pub use http::serve as serve_http;

@@ -1,6 +1,10 @@
 //! Who may relay: short-lived credentials, and nonces that nothing has to be remembered of.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use data_encoding::{BASE64, HEXLOWER};
 use rtc_stun::{
@@ -24,6 +28,26 @@ pub struct Credentials {
     pub username: String,
     /// A MAC of the user name.
     pub password: String,
+}
+
+/// Users whose credentials do not count, although they have not expired: a handle, whose clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Revoked(Arc<RwLock<HashSet<String>>>);
+
+impl Revoked {
+    /// Revokes what a user has, or lets it count again.
+    pub fn set(&self, user: String, revoked: bool) {
+        let mut users = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if revoked {
+            users.insert(user);
+        } else {
+            users.remove(&user);
+        }
+    }
+
+    fn contains(&self, user: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(user)
+    }
 }
 
 /// Credentials for a user, as coturn's REST interface makes them. `user` is any name without personal data; quotas are counted by it.
@@ -86,7 +110,11 @@ impl Turn {
     /// The user behind a user name that has not expired, and the key that goes with it.
     fn key(&self, now: Moment, username: &str) -> Option<(String, Vec<u8>)> {
         let (ends, user) = username.split_once(':')?;
-        if username.len() > TURN_USERNAME || user.is_empty() || ends.parse::<u64>().ok()? <= now.unix_s {
+        if self.setup.revoked.contains(user)
+            || username.len() > TURN_USERNAME
+            || user.is_empty()
+            || ends.parse::<u64>().ok()? <= now.unix_s
+        {
             return None;
         }
         let password = password(&self.setup.secret, username).ok()?;

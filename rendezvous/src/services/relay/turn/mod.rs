@@ -38,7 +38,7 @@ use self::{
     rates::{Rate, Slots},
 };
 pub use self::{
-    auth::credentials,
+    auth::{Revoked, credentials},
     server::{TurnError, TurnServer},
 };
 use crate::{
@@ -105,6 +105,8 @@ pub struct Setup {
     pub realm: String,
     /// What passwords and nonces are derived from.
     pub secret: [u8; 32],
+    /// Users who may not go on.
+    pub revoked: Revoked,
     /// The address that peers send to.
     pub relay_ip: IpAddr,
     /// Further addresses of this host. None is relayed to, nor are loopback and link-local ones.

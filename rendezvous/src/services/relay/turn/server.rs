@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Action, AllocationId, Moment, Opened, PortWish, Setup, Token, Turn};
+use super::{Action, AllocationId, Moment, Opened, PortWish, Revoked, Setup, Token, Turn};
 use crate::{
     config::Config,
     limits::{TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
@@ -70,6 +70,7 @@ struct Relay {
 
 /// A STUN and TURN server.
 pub struct TurnServer {
+    revoked: Revoked,
     turn: Turn,
     socket: UdpSocket,
     address: SocketAddr,
@@ -101,9 +102,11 @@ impl TurnServer {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
+        let revoked = Revoked::default();
         let setup = Setup {
             realm: REALM.into(),
             secret,
+            revoked: revoked.clone(),
             relay_ip,
             own: config.own_ips().chain([address.ip()]).collect(),
             private_peers: settings.private_peers,
@@ -115,6 +118,7 @@ impl TurnServer {
         };
         let (queue, arrived) = mpsc::channel(TURN_QUEUE);
         Ok(Self {
+            revoked,
             turn: Turn::new(setup, Moment::now().instant),
             socket,
             address,
@@ -129,6 +133,11 @@ impl TurnServer {
             bytes: metrics.turn_bytes.clone(),
             dropped: metrics.turn_dropped.clone(),
         })
+    }
+
+    /// Users who may not go on: whoever has a clone of it adds to them.
+    pub fn revoked(&self) -> Revoked {
+        self.revoked.clone()
     }
 
     /// Where clients ask, as seen from elsewhere.

@@ -61,6 +61,7 @@ impl World {
         let mut setup = Setup {
             realm: "starling".into(),
             secret: SECRET,
+            revoked: Revoked::default(),
             relay_ip: server().ip(),
             own: vec![addr("198.51.100.200:1").ip()],
             private_peers: false,
@@ -244,6 +245,18 @@ fn an_allocation_is_made_once_and_given_up() {
     assert_eq!((world.turn.allocations(), world.turn.by_user.len(), world.turn.by_address.len()), (0, 0, 0));
     assert_eq!(renewed.refresh(&mut world, 5, 0), 437);
     assert_eq!(renewed.allocate(&mut world, 6), 0);
+}
+
+#[test]
+fn who_is_revoked_does_not_go_on() {
+    let revoked = Revoked::default();
+    let mut world = World::new(|setup| setup.revoked = revoked.clone());
+    let user = User::new(&mut world, 0, client(), "anna");
+    assert_eq!(user.allocate(&mut world, 1), 0);
+    revoked.set("anna".into(), true);
+    assert_eq!(user.refresh(&mut world, 2, 600), 401);
+    revoked.set("anna".into(), false);
+    assert_eq!(user.refresh(&mut world, 3, 600), 0);
 }
 
 #[test]
