@@ -504,3 +504,17 @@ async fn an_account_takes_few_user_names_and_looks_up_few() {
     assert_eq!(answers.iter().filter(|answer| **answer == Refusal::NotFound).count(), 120);
     assert!(matches!(bob.ask(RequestBody::LookUpName("name-4".into())).await, ResponseBody::DeviceList(_)));
 }
+
+#[tokio::test]
+async fn the_more_devices_a_server_has_the_longer_they_spread_their_return() {
+    let server = small_server();
+    let person = Person::new(1, 4);
+    let mut windows = Vec::new();
+    let mut clients = Vec::new();
+    for n in 0..4 {
+        let client = Client::connect(&server, person.device(n)).await;
+        windows.push(client.hello.retry_window_ms);
+        clients.push(client);
+    }
+    assert_eq!(windows, [5, 10, 15, 20]);
+}

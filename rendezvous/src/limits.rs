@@ -105,6 +105,12 @@ pub const TOKEN_DAYS: RangeInclusive<u64> = 1..=3_650;
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A device has to answer pings within this time, or its connection is closed.
 pub const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// How many devices connect again in a second after the server was killed: a handshake and the first requests of each take a core a few milliseconds.
+pub const RETURNS_PER_SECOND: u64 = 200;
+/// The longest time that they are asked to spread this over. Devices take no more from a server.
+pub const MAX_RETRY_WINDOW: Duration = Duration::from_secs(60);
+/// Of the accounts that were registered when the server started, one in so many is thought to have a device that is connected.
+pub const ACCOUNTS_PER_SESSION: u64 = 4;
 /// How often it is looked whether the disk has room.
 pub const DISK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired entries are looked for.

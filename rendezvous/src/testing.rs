@@ -79,7 +79,7 @@ impl Person {
 /// A connected device.
 pub struct Client {
     pub session: LocalSession,
-    hello: ServerHello,
+    pub hello: ServerHello,
 }
 
 impl Client {

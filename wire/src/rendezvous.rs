@@ -274,6 +274,10 @@ pub struct ServerHello {
     /// The server knows [`LogRequest::candidate`] and [`LogRequest::parent`].
     #[prost(bool, tag = "8")]
     pub candidates: bool,
+    /// If this session breaks, the device connects again at a random moment of so many milliseconds: a server that was killed is not met by all of its
+    /// devices at once.
+    #[prost(uint64, tag = "9")]
+    pub retry_window_ms: u64,
 }
 
 /// Who may register.

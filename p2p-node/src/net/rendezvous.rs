@@ -26,17 +26,23 @@ const STALLED: Duration = Duration::from_secs(30);
 /// One that owes an answer and says nothing for so long is shown as not answering.
 const SILENT: Duration = Duration::from_secs(4);
 
-/// Why a stream ended.
+/// The longest time over which a server may have its clients spread their return.
+const MAX_RETRY_WINDOW: Duration = Duration::from_secs(60);
+
+/// Why a stream ended, and what the server has said of coming again.
+#[derive(Debug)]
 pub struct Left {
     /// As text without addresses.
     pub reason: String,
     /// The server is being restarted, and asked us to come again after this time.
     pub come_again: Option<Duration>,
+    /// The time over which its clients spread their return if it dies.
+    pub retry_window: Duration,
 }
 
 impl From<String> for Left {
     fn from(reason: String) -> Self {
-        Self { reason, come_again: None }
+        Self { reason, come_again: None, retry_window: Duration::ZERO }
     }
 }
 
@@ -61,16 +67,18 @@ pub async fn run(
         Ok(_) => return "it does not speak this protocol".into(),
         Err(_) => return "it does not answer".into(),
     };
+    let retry_window = Duration::from_millis(hello.retry_window_ms).min(MAX_RETRY_WINDOW);
     if engine.send(NetEvent::HomeUp(home, hello)).await.is_err() {
         return "stopping".into();
     }
     let session = Session { home, engine, open: AtomicI64::new(0), heard: AtomicU64::new(0), asked: Notify::new() };
     // Side by side: if both ends waited for their writing, neither would read.
-    tokio::select! {
-        reason = session.read(reader) => reason,
-        reason = session.write(writer, requests) => reason,
-        reason = session.watch() => reason,
-    }
+    let left = tokio::select! {
+        left = session.read(reader) => left,
+        left = session.write(writer, requests) => left,
+        left = session.watch() => left,
+    };
+    Left { retry_window, ..left }
 }
 
 /// What the reading, writing and watching of one stream share.
@@ -101,7 +109,7 @@ impl Session {
                         return "stopping".into();
                     }
                     if away.is_some() && self.open.load(Relaxed) <= 0 {
-                        return Left { reason: "it is being restarted".into(), come_again: away };
+                        return Left { come_again: away, ..Left::from("it is being restarted") };
                     }
                 }
                 Ok(None) => return "it closed the connection".into(),

@@ -42,6 +42,8 @@ use crate::{
 
 /// Sessions that wait to say that they are those of registered accounts; more wait themselves.
 const MEMBER_QUEUE: usize = 64;
+/// How long devices stay away, at least, from a server that is being restarted.
+const MIN_AWAY: Duration = Duration::from_secs(2);
 /// How long a server that ends waits for its connections to be closed.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -209,6 +211,7 @@ impl Server {
         operator.spawn(operator::serve_http(http, services.clone()));
         operator.spawn(operator::serve_admin(admin, services.clone()));
         operator.spawn(sweep(services.clone()));
+        services.expect_sessions().await?;
         Ok(Self {
             services,
             swarm: Box::new(swarm),
@@ -372,7 +375,10 @@ impl Server {
     async fn drain(mut self) {
         tracing::info!(sessions = self.services.metrics.sessions.get(), "draining");
         self.services.draining.store(true, Ordering::Relaxed);
-        self.services.store.fanout.publish(Topic::Everyone, None, &ResponseBody::Drain(2_000));
+        // They come after once to twice this time.
+        let away = self.services.retry_window().max(MIN_AWAY);
+        let away = u64::try_from(away.as_millis()).unwrap_or(u64::MAX);
+        self.services.store.fanout.publish(Topic::Everyone, None, &ResponseBody::Drain(away));
         let all_gone = async {
             while !self.sessions.is_empty() {
                 tokio::select! {

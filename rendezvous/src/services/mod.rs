@@ -11,9 +11,12 @@ pub mod space;
 pub mod sweep;
 pub mod workers;
 
-use std::sync::{
-    Arc, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use self::{
@@ -22,7 +25,8 @@ use self::{
 use crate::{
     clock::now_ms,
     config::{Config, Limits, Registration},
-    store::{Key, Store},
+    limits::{ACCOUNTS_PER_SESSION, MAX_RETRY_WINDOW, RETURNS_PER_SECOND},
+    store::{Collection, Key, Store, StoreError},
 };
 
 /// The part of the configuration that can change while the server runs.
@@ -42,6 +46,8 @@ pub struct Services {
     /// How often clients may ask.
     pub rates: ServiceRates,
     pub draining: AtomicBool,
+    /// Sessions that there will be, as far as was known at the start.
+    expected_sessions: AtomicU64,
     /// Whether more can be stored.
     pub space: Space,
     /// Where device chains are read and checked.
@@ -89,6 +95,7 @@ impl Services {
             name_key,
             rates: ServiceRates::new(config),
             draining: AtomicBool::new(false),
+            expected_sessions: AtomicU64::new(0),
             space: Space::new(config.limits.store_bytes),
             workers: Workers::default(),
             turn: OnceLock::new(),
@@ -111,6 +118,20 @@ impl Services {
         if let Some(free) = self.store.health.free_space() {
             self.space.note_disk(free, self.policy().limits.disk_reserve_bytes);
         }
+    }
+
+    /// Looks how many devices may come: they do not do so at once.
+    pub async fn expect_sessions(&self) -> Result<(), StoreError> {
+        let accounts = self.store.records.count(Collection::Accounts).await?;
+        self.expected_sessions.store(accounts / ACCOUNTS_PER_SESSION, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The time over which devices spread their return after this server has gone.
+    pub fn retry_window(&self) -> Duration {
+        let open = u64::try_from(self.metrics.sessions.get()).unwrap_or(0);
+        let sessions = open.max(self.expected_sessions.load(Ordering::Relaxed));
+        Duration::from_millis(sessions.saturating_mul(1_000) / RETURNS_PER_SECOND).min(MAX_RETRY_WINDOW)
     }
 
     pub fn is_draining(&self) -> bool {

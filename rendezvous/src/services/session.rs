@@ -143,6 +143,7 @@ impl Session {
                 inbox_bits: policy.limits.inbox_work_bits,
                 erasers: true,
                 candidates: true,
+                retry_window_ms: u64::try_from(self.services.retry_window().as_millis()).unwrap_or(u64::MAX),
             })),
         }
     }

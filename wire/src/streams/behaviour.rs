@@ -138,12 +138,31 @@ impl Behaviour {
         peer: PeerId,
         protocol: &'static str,
     ) -> impl Future<Output = Result<Opened, OpenError>> + Send + 'static {
+        self.open_at(peer, self.best(&peer), protocol)
+    }
+
+    /// Opens a stream on a given connection; fails if it is closed.
+    pub fn open_on(
+        &mut self,
+        peer: PeerId,
+        on: ConnectionId,
+        protocol: &'static str,
+    ) -> impl Future<Output = Result<Opened, OpenError>> + Send + 'static {
+        let connection = self.connections.get(&peer).and_then(|all| all.iter().find(|c| c.id == on)).copied();
+        self.open_at(peer, connection, protocol)
+    }
+
+    fn open_at(
+        &mut self,
+        peer: PeerId,
+        connection: Option<Connection>,
+        protocol: &'static str,
+    ) -> impl Future<Output = Result<Opened, OpenError>> + Send + 'static {
         let (reply, opened) = oneshot::channel();
-        let best = self.best(&peer);
-        if let Some(best) = best {
+        if let Some(connection) = connection {
             self.actions.push_back(ToSwarm::NotifyHandler {
                 peer_id: peer,
-                handler: NotifyHandler::One(best.id),
+                handler: NotifyHandler::One(connection.id),
                 event: Open { protocol: StreamProtocol::new(protocol), reply },
             });
             if let Some(waker) = self.waker.take() {
@@ -151,7 +170,7 @@ impl Behaviour {
             }
         }
         async move {
-            let connection = best.ok_or(OpenError::NotConnected)?;
+            let connection = connection.ok_or(OpenError::NotConnected)?;
             let stream = opened.await.map_err(|_| OpenError::Failed)??;
             Ok(Opened { stream, connection })
         }

@@ -42,9 +42,13 @@ impl Backoff {
 
     /// Something has changed, so that a try may succeed now: makes one due at once, if the budget of early tries allows it.
     pub fn expedite(&mut self, now: Instant) {
-        if self.next <= now {
-            return;
+        if self.next > now && self.take_early_try(now) {
+            self.next = now;
         }
+    }
+
+    /// Whether a try beside those of the schedule is possible now; it is taken out of the budget of early tries.
+    pub fn take_early_try(&mut self, now: Instant) -> bool {
         let periods = now.saturating_duration_since(self.refilled).as_secs() / EARLY_REFILL.as_secs();
         if let Ok(periods) = u32::try_from(periods).map(|p| p.min(EARLY_TRIES))
             && periods > 0
@@ -52,10 +56,9 @@ impl Backoff {
             self.early_tries = (self.early_tries + periods).min(EARLY_TRIES);
             self.refilled = now;
         }
-        if self.early_tries > 0 {
-            self.early_tries -= 1;
-            self.next = now;
-        }
+        let is_possible = self.early_tries > 0;
+        self.early_tries = self.early_tries.saturating_sub(1);
+        is_possible
     }
 
     /// A session that lasted since `since` has ended: after a stable one, waits start again from the shortest.
@@ -65,8 +68,8 @@ impl Backoff {
         }
     }
 
-    /// Puts the next try off until a given moment: the other side has asked for it.
+    /// Puts the next try off until a given moment, or longer if it is due later.
     pub fn postpone(&mut self, until: Instant) {
-        self.next = until;
+        self.next = self.next.max(until);
     }
 }

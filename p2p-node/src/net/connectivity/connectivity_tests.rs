@@ -45,16 +45,18 @@ struct World {
     open: BTreeMap<ConnectionId, (PeerId, bool)>,
     dials: BTreeMap<DialId, (PeerId, Vec<Multiaddr>)>,
     opening: Vec<(DeviceId, ConnectionId)>,
-    opening_homes: Vec<HomeId>,
+    opening_homes: Vec<(HomeId, ConnectionId)>,
     streams: BTreeMap<DeviceId, Connection>,
     /// When each dial began, and to whom.
     log: Vec<(Instant, PeerId)>,
     told: Vec<NetEvent>,
     listeners: Vec<(HomeId, ListenerId)>,
-    /// Probes under way: since when, for whom, to whom, which.
-    probes: Vec<(Instant, Subject, PeerId, u64)>,
+    /// Probes under way: since when, for whom, on which connection, which.
+    probes: Vec<(Instant, Subject, ConnectionId, u64)>,
     /// How many there were.
     probed: usize,
+    /// Dials neither fail nor end while time passes.
+    keep_dials: bool,
 }
 
 impl World {
@@ -82,6 +84,7 @@ impl World {
             listeners: Vec::new(),
             probes: Vec::new(),
             probed: 0,
+            keep_dials: false,
         }
     }
 
@@ -144,7 +147,7 @@ impl World {
                 // The engine knows: it has asked for it.
                 self.told.push(NetEvent::DirectDown(device));
             }
-            Action::OpenHome { home, .. } => self.opening_homes.push(home),
+            Action::OpenHome { home, on, .. } => self.opening_homes.push((home, on)),
             Action::Reserve { home, circuit } => {
                 assert!(is_circuit(&circuit));
                 let listener = ListenerId::next();
@@ -153,8 +156,9 @@ impl World {
             }
             Action::StopListening(listener) => self.listeners.retain(|(_, l)| *l != listener),
             Action::Tell(event) => self.told.push(event),
-            Action::Probe { subject, peer, number } => {
-                self.probes.push((self.now, subject, peer, number));
+            Action::Probe { subject, peer, on, number } => {
+                assert!(self.open.get(&on).is_none_or(|(p, _)| *p == peer));
+                self.probes.push((self.now, subject, on, number));
                 self.probed += 1;
             }
             Action::DropHome(_) | Action::Admit(_) => {}
@@ -185,7 +189,9 @@ impl World {
     }
 
     fn fail_dials(&mut self) {
-        while let Some((dial, (peer, _))) = self.dials.pop_first() {
+        while !self.keep_dials
+            && let Some((dial, (peer, _))) = self.dials.pop_first()
+        {
             self.input(Input::DialFailed { peer: Some(peer), dial: Some(dial), reason: "refused".into() });
         }
     }
@@ -204,8 +210,12 @@ impl World {
                 None => self.input(Input::StreamFailed { device, on }),
             }
         }
-        while let Some(home) = self.opening_homes.pop() {
-            self.input(Input::HomeOpened(home));
+        while let Some((home, on)) = self.opening_homes.pop() {
+            if self.open.contains_key(&on) {
+                self.input(Input::HomeOpened { home, connection: on });
+            } else {
+                self.input(Input::HomeFailed(home, "the connection broke".into()));
+            }
         }
     }
 
@@ -475,7 +485,8 @@ fn a_server_that_asks_for_time_gets_it() {
     let dial = *world.dials.first_key_value().unwrap().0;
     world.connect(9, false, Some(dial));
     world.open_streams();
-    world.input(Input::HomeEnded { home: id, reason: "restarting".into(), come_again: Some(10 * SECOND) });
+    let left = Left { come_again: Some(10 * SECOND), ..Left::from("restarting") };
+    world.input(Input::HomeEnded { home: id, left });
     // The one that takes its place knows nothing of this connection.
     assert!(world.open.is_empty());
     let before = world.log.len();
@@ -610,7 +621,7 @@ fn disturb(world: &mut World, rng: &mut SmallRng) {
         _ => {
             let (home, _) = home(9);
             if world.net.has_session(&home) {
-                world.input(Input::HomeEnded { home, reason: "gone".into(), come_again: None });
+                world.input(Input::HomeEnded { home, left: "gone".into() });
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Decisions about devices: direct dials, dials through relays, and the one stream that is written to.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use starling_keys::DeviceId;
@@ -8,7 +11,7 @@ use starling_wire::streams::Connection;
 
 use super::{
     Action, Connectivity, DialFor, Errand, NetEvent, Subject, Target, device_of, peer_of,
-    peers::{Device, preference},
+    peers::{Connections, Device},
 };
 
 impl Connectivity {
@@ -81,7 +84,7 @@ impl Connectivity {
 
     /// Dials the device's own addresses: also beside a relayed connection, as a direct one is better, and beside a dial to addresses that have
     /// changed.
-    fn dial_directly(&mut self, id: DeviceId, peer: PeerId) {
+    pub(super) fn dial_directly(&mut self, id: DeviceId, peer: PeerId) {
         let Some(device) = self.devices.get(&id) else { return };
         let addresses = device.direct_addresses(&self.reach);
         if addresses.is_empty() || device.dialing.as_ref().is_some_and(|(_, to)| *to == addresses) {
@@ -94,7 +97,7 @@ impl Connectivity {
     }
 
     /// Dials through the relays that we are connected to: a dial to another one would compete with our own.
-    fn dial_through_relays(&mut self, id: DeviceId, peer: PeerId) {
+    pub(super) fn dial_through_relays(&mut self, id: DeviceId, peer: PeerId) {
         let Some(device) = self.devices.get(&id) else { return };
         let relays = device.target.relays.iter().filter(|relay| self.is_connected(&relay.peer_id()));
         let circuits: Vec<Multiaddr> = relays.map(|relay| relay.to_multiaddr().with(Protocol::P2pCircuit)).collect();
@@ -118,10 +121,11 @@ impl Connectivity {
 
     /// Moves the stream to the best connection.
     pub(super) fn prefer_best(&mut self, peer: PeerId) {
-        let Some(best) = self.best(&peer) else { return };
+        let Some(all) = self.connections.get(&peer) else { return };
+        let Some(best) = all.best() else { return };
         let Some((id, device)) = device_of(&peer).and_then(|id| Some((id, self.devices.get(&id)?))) else { return };
         // A stream that is being opened on a connection which died with the peer's process would take ten seconds to fail: another one is opened.
-        let in_use = device.out.is_some_and(|(current, _)| preference(&current) <= preference(&best));
+        let in_use = device.out.is_some_and(|(current, _)| all.rank(&current) <= all.rank(&best));
         if device.opening != Some(best.id) && !in_use {
             self.open_stream(id, best.id);
         }
@@ -160,13 +164,16 @@ impl Connectivity {
         if relayed {
             // A direct path is looked for beside it.
             self.expedite_device(now, &id);
-        } else {
-            // DCUtR would keep them open for ever.
-            let superseded: Vec<ConnectionId> =
-                self.connections.get(&peer).into_iter().flat_map(|all| all.relayed()).collect();
-            for connection in superseded {
-                self.act(Action::Close(connection));
-            }
+        }
+        let all = self.connections.get(&peer).into_iter();
+        // Those that do not answer; and relayed ones beside a direct one, which DCUtR would keep open for ever.
+        let superseded = |all: &Connections| -> Vec<ConnectionId> {
+            let unused = all.suspects().chain(all.relayed().filter(|_| !relayed));
+            unused.filter(|id| *id != connection.id).collect()
+        };
+        let superseded: BTreeSet<ConnectionId> = all.flat_map(superseded).collect();
+        for connection in superseded {
+            self.act(Action::Close(connection));
         }
         self.prefer_best(peer);
         self.schedule_device(&id);

@@ -1,16 +1,13 @@
 //! Decisions about rendezvous servers: the session with each, and reservations that make us reachable through their relay.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
-use libp2p::{PeerId, core::transport::ListenerId, multiaddr::Protocol};
+use libp2p::{PeerId, core::transport::ListenerId, multiaddr::Protocol, swarm::ConnectionId};
 use rand::RngExt;
 use starling_keys::RendezvousAddr;
 
 use super::{
-    Action, Connectivity, DialFor, Errand, HomeId, NetEvent, Subject, WantedHome, device_of,
+    Action, Connectivity, DialFor, Errand, HomeId, Left, NetEvent, Subject, WantedHome, device_of,
     peers::{Home, Session},
 };
 
@@ -84,14 +81,13 @@ impl Connectivity {
     pub(super) fn home_connected(&mut self, id: &HomeId) {
         let Some(home) = self.homes.get_mut(id) else { return };
         let Some(peer) = home.peer() else { return };
+        let Some(all) = self.connections.get(&peer) else { return };
+        let Some(best) = all.best() else { return };
         if home.session == Session::Down {
             home.session = Session::Opening;
-            self.act(Action::OpenHome { home: *id, peer });
+            self.act(Action::OpenHome { home: *id, peer, on: best.id });
             self.schedule_home(*id);
-        } else if home.liveness.is_silent()
-            && let Some(all) = self.connections.get(&peer)
-            && let Some(best) = all.best()
-        {
+        } else if home.liveness.is_silent() {
             let silent: Vec<_> = all.others(best.id).collect();
             for connection in silent {
                 self.act(Action::Close(connection));
@@ -99,9 +95,9 @@ impl Connectivity {
         }
     }
 
-    pub(super) fn home_opened(&mut self, now: Instant, id: HomeId) {
+    pub(super) fn home_opened(&mut self, now: Instant, id: HomeId, on: ConnectionId) {
         let Some(home) = self.homes.get_mut(&id) else { return };
-        home.session = Session::Up(now);
+        home.session = Session::Up { since: now, on };
         home.reservation_backoff.expedite(now);
         self.begin_liveness(now, Subject::Home(id));
         self.schedule_home(id);
@@ -125,22 +121,26 @@ impl Connectivity {
         }
     }
 
-    pub(super) fn home_ended(&mut self, now: Instant, id: HomeId, reason: String, come_again: Option<Duration>) {
+    pub(super) fn home_ended(&mut self, now: Instant, id: HomeId, left: Left) {
         let Some(home) = self.homes.get_mut(&id) else { return };
-        if let Session::Up(since) = home.session {
+        if let Session::Up { since, .. } = home.session {
             home.backoff.session_ended(since, now);
         }
         home.session = Session::Down;
-        if let Some(wait) = come_again {
+        let peer = home.peer();
+        let is_connected = peer.is_some_and(|peer| self.connections.contains_key(&peer));
+        if let Some(wait) = left.come_again {
             // Not all of its clients at the same moment.
             home.backoff.postpone(now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
             // It ends: what takes its place knows nothing of the connection.
-            let peer = home.peer();
             self.close_connections(peer);
+        } else if !is_connected {
+            // Neither if it was killed, which all of its clients notice at once.
+            home.backoff.postpone(now + left.retry_window.mul_f64(self.rng.random_range(0.0..1.0)));
         }
         self.end_liveness(Subject::Home(id));
         self.schedule_home(id);
-        self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
+        self.act(Action::Tell(NetEvent::HomeDown(id, left.reason)));
     }
 
     /// A dial has failed: if it was to a rendezvous that we have no session with, the engine learns why.

@@ -1,22 +1,31 @@
 //! Whether the other end of a session or a stream answers: a process that is frozen, or a path that is gone, leaves a connection that looks sound.
 //!
 //! A probe is an echo on the connection. It is due soon after something was sent that has to be answered, at once when somebody asks
-//! ([`Input::Check`](super::Input::Check)), and at an interval: a short one while a user looks, a long one otherwise, as each costs traffic and battery.
-//! A peer that does not answer one is *silent*: the engine learns it, and probes go on until it answers or its connection is given up.
+//! ([`Input::Check`](super::Input::Check)), and at an interval: a short one while a user looks, otherwise one that grows, as each costs traffic and battery.
+//! A peer that does not answer one is *silent*: the engine learns it, other paths to the peer are tried beside the connection, and probes go on until
+//! it answers or its connection is given up. So what was sent and is not answered moves to another path after [`ANSWER_DUE`] and the time of a probe.
 
 use std::time::{Duration, Instant};
 
-use libp2p::PeerId;
+use libp2p::{PeerId, swarm::ConnectionId};
+use rand::RngExt;
 use starling_keys::DeviceId;
 
-use super::{Action, Connectivity, Errand, HomeId, NetEvent};
+use super::{
+    Action, Connectivity, Errand, HomeId, NetEvent,
+    peers::{Home, Session},
+};
 
 /// How long after something was sent that has to be answered its receiver is probed.
 const ANSWER_DUE: Duration = Duration::from_secs(2);
 /// Between probes while a user looks at what is connected.
 const WATCHED: Duration = Duration::from_secs(5);
-/// Between probes while nobody does.
-const UNWATCHED: Duration = Duration::from_secs(30);
+/// Between probes of a rendezvous while nobody does, at first. Most servers that die are back within a moment, and know nothing of their connections.
+const FIRST_UNWATCHED_HOME: Duration = Duration::from_secs(4);
+/// ... and after a while: it grows by half with each answer.
+const UNWATCHED_HOME: Duration = Duration::from_secs(30);
+/// Between probes of a device while nobody looks. What is sent to it is written to a log, too, if it does not answer.
+const UNWATCHED_DEVICE: Duration = Duration::from_secs(60);
 /// Between the probes of a silent peer, from the end of one to the next.
 const SILENT: Duration = Duration::from_secs(1);
 /// The connection of a peer that is silent for so long is closed: it is reached again on another one, if at all.
@@ -40,11 +49,24 @@ pub struct Liveness {
     /// Something was sent meanwhile that has to be answered.
     sent_meanwhile: bool,
     silent_since: Option<Instant>,
+    /// How often it has answered.
+    answers: u32,
 }
 
 impl Liveness {
     pub fn is_silent(&self) -> bool {
         self.silent_since.is_some()
+    }
+}
+
+/// Between probes while nobody looks.
+fn unwatched_interval(subject: Subject, answers: u32) -> Duration {
+    match subject {
+        Subject::Home(_) => {
+            let grown = FIRST_UNWATCHED_HOME.mul_f64(1.5_f64.powi(answers.min(16) as i32));
+            grown.min(UNWATCHED_HOME)
+        }
+        Subject::Device(_) => UNWATCHED_DEVICE,
     }
 }
 
@@ -63,7 +85,7 @@ pub struct Probes {
 impl Connectivity {
     /// A session or stream begins.
     pub(super) fn begin_liveness(&mut self, now: Instant, subject: Subject) {
-        let due = Some(now + self.probe_interval());
+        let due = Some(now + self.probe_interval(subject, 0));
         if let Some(liveness) = self.liveness(subject) {
             *liveness = Liveness { due, ..Liveness::default() };
             self.agenda.set(Errand::Probe(subject), due);
@@ -114,28 +136,30 @@ impl Connectivity {
     /// Probes a peer, if there is a session or stream and no probe under way.
     pub(super) fn probe(&mut self, subject: Subject) {
         let number = self.probes.last + 1;
+        let Some((peer, on)) = self.connection_of(subject) else { return };
         let Some(liveness) = self.liveness(subject).filter(|l| l.due.is_some()) else { return };
         (liveness.due, liveness.probe, liveness.sent_meanwhile) = (None, Some(number), false);
         self.agenda.set(Errand::Probe(subject), None);
         self.probes.last = number;
-        if let Some(peer) = self.peer_of_subject(subject) {
-            self.probes.open += 1;
-            self.act(Action::Probe { subject, peer, number });
-        }
+        self.probes.open += 1;
+        self.act(Action::Probe { subject, peer, on, number });
     }
 
     /// A probe has ended.
     pub(super) fn probed(&mut self, now: Instant, subject: Subject, number: u64, answered: bool) {
         self.probes.open = self.probes.open.saturating_sub(1);
-        let interval = self.probe_interval();
+        let answers = self.liveness(subject).map_or(0, |liveness| liveness.answers);
+        let interval = self.probe_interval(subject, answers);
         // That of an earlier session or stream says nothing about this one.
         if let Some(liveness) = self.liveness(subject).filter(|l| l.probe == Some(number)) {
             liveness.probe = None;
             if answered {
+                liveness.answers = answers.saturating_add(1);
                 let wait = if liveness.sent_meanwhile { ANSWER_DUE } else { interval };
                 let was_silent = liveness.silent_since.take().is_some();
                 self.probe_at(subject, now + wait);
                 if was_silent {
+                    self.set_suspect(subject, false);
                     self.tell_silent(subject, false);
                 }
             } else {
@@ -152,29 +176,56 @@ impl Connectivity {
         self.probe_at(subject, now + SILENT);
         if is_new {
             self.tell_silent(subject, true);
-            self.dial_beside(subject);
-        } else if now.saturating_duration_since(since) >= GIVE_UP {
-            match subject {
-                Subject::Home(_) => {
-                    if let Some(peer) = self.peer_of_subject(subject) {
-                        self.act(Action::Disconnect(peer));
-                    }
+            self.set_suspect(subject, true);
+        }
+        if now.saturating_duration_since(since) < GIVE_UP {
+            self.dial_beside(now, subject);
+            return;
+        }
+        match (subject, self.connection_of(subject)) {
+            (_, None) => {}
+            (Subject::Home(_), Some((peer, _))) => self.act(Action::Disconnect(peer)),
+            (Subject::Device(_), Some((_, on))) => self.act(Action::Close(on)),
+        }
+    }
+
+    /// Only the path to a silent peer may be gone: a new connection takes the place of the one that is silent.
+    fn dial_beside(&mut self, now: Instant, subject: Subject) {
+        if !self.may_dial() {
+            return;
+        }
+        match subject {
+            Subject::Home(id) => {
+                let home = self.homes.get(&id).filter(|home| home.dialing.is_none());
+                if let Some(peer) = home.and_then(Home::peer) {
+                    self.dial_home(id, peer);
                 }
-                Subject::Device(device) => {
-                    if let Some(connection) = self.stream_of(&device) {
-                        self.act(Action::Close(connection.id));
-                    }
+            }
+            Subject::Device(id) => {
+                // By its budget: a device that falls silent again and again has nobody dialled more often than one that says it is there.
+                if let Some(device) = self.devices.get_mut(&id)
+                    && device.backoff.take_early_try(now)
+                {
+                    let peer = device.peer;
+                    self.dial_directly(id, peer);
+                    self.dial_through_relays(id, peer);
                 }
             }
         }
     }
 
-    /// Only the path to a silent rendezvous may be gone: a new connection takes the place of the one that is silent.
-    fn dial_beside(&mut self, subject: Subject) {
-        let Subject::Home(id) = subject else { return };
-        let Some(home) = self.homes.get(&id).filter(|home| home.dialing.is_none()) else { return };
-        if let Some(peer) = home.peer().filter(|_| self.may_dial()) {
-            self.dial_home(id, peer);
+    /// Whether the connection of a session or stream answers decides which one is the best.
+    fn set_suspect(&mut self, subject: Subject, suspect: bool) {
+        let Some((peer, on)) = self.connection_of(subject) else { return };
+        if let Some(all) = self.connections.get_mut(&peer) {
+            all.set_suspect(on, suspect);
+        }
+        match subject {
+            Subject::Home(id) if suspect && self.best(&peer).is_some_and(|best| best.id != on) => {
+                self.home_connected(&id);
+            }
+            Subject::Home(_) => {}
+            Subject::Device(_) => self.prefer_best(peer),
         }
     }
 
@@ -198,8 +249,10 @@ impl Connectivity {
         }
     }
 
-    fn probe_interval(&self) -> Duration {
-        if self.probes.watched { WATCHED } else { UNWATCHED }
+    /// Shortened at random, so that many clients do not probe in step.
+    fn probe_interval(&mut self, subject: Subject, answers: u32) -> Duration {
+        let interval = if self.probes.watched { WATCHED } else { unwatched_interval(subject, answers) };
+        interval.mul_f64(self.rng.random_range(0.8..1.0))
     }
 
     fn liveness(&mut self, subject: Subject) -> Option<&mut Liveness> {
@@ -209,10 +262,20 @@ impl Connectivity {
         }
     }
 
-    fn peer_of_subject(&self, subject: Subject) -> Option<PeerId> {
+    /// The peer of a session or stream, and the connection that carries it.
+    fn connection_of(&self, subject: Subject) -> Option<(PeerId, ConnectionId)> {
         match subject {
-            Subject::Home(home) => self.homes.get(&home)?.peer(),
-            Subject::Device(device) => Some(self.devices.get(&device)?.peer),
+            Subject::Home(home) => {
+                let home = self.homes.get(&home)?;
+                match home.session {
+                    Session::Up { on, .. } => Some((home.peer()?, on)),
+                    Session::Down | Session::Opening => None,
+                }
+            }
+            Subject::Device(device) => {
+                let device = self.devices.get(&device)?;
+                Some((device.peer, device.out?.0.id))
+            }
         }
     }
 }

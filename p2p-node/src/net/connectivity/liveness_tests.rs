@@ -7,12 +7,18 @@ const ECHO: Duration = Duration::from_secs(3);
 
 impl World {
     /// Passes time: probes of frozen peers end without an answer, others are answered at once; dials fail.
-    fn pass_with(&mut self, time: Duration, frozen: &[u32]) {
-        let until = self.now + time;
+    pub(super) fn pass_with(&mut self, time: Duration, frozen: &[u32]) {
         let frozen: Vec<PeerId> = frozen.iter().map(|n| peer(*n)).collect();
+        let open = self.open.clone();
+        self.pass_without_answers(time, |on| open.get(&on).is_some_and(|(peer, _)| frozen.contains(peer)));
+    }
+
+    /// The same for connections on which nothing is answered.
+    pub(super) fn pass_without_answers(&mut self, time: Duration, is_dead: impl Fn(ConnectionId) -> bool) {
+        let until = self.now + time;
         loop {
-            let end = |(began, _, to, _): &(Instant, _, PeerId, _)| {
-                if frozen.contains(to) { *began + ECHO } else { *began }
+            let end = |(began, _, on, _): &(Instant, _, ConnectionId, _)| {
+                if is_dead(*on) { *began + ECHO } else { *began }
             };
             let probe = self.probes.iter().enumerate().map(|(i, p)| (end(p), i)).min();
             let deadline = self.net.next_deadline();
@@ -21,8 +27,8 @@ impl World {
             self.now = self.now.max(next);
             match probe.filter(|(at, _)| *at <= next) {
                 Some((_, at)) => {
-                    let (_, subject, to, number) = self.probes.remove(at);
-                    self.input(Input::Probed { subject, number, answered: !frozen.contains(&to) });
+                    let (_, subject, on, number) = self.probes.remove(at);
+                    self.input(Input::Probed { subject, number, answered: !is_dead(on) });
                 }
                 None => self.input(Input::Tick),
             }
@@ -106,7 +112,7 @@ fn a_new_connection_takes_the_place_of_a_silent_session() {
     assert!(world.log[before..].iter().any(|(_, to)| *to == peer(9)), "dialed beside the old one");
     let new = world.connect(9, false, None);
     assert!(!world.open.iter().any(|(id, (p, _))| *p == peer(9) && *id != new));
-    world.input(Input::HomeEnded { home, reason: "it closed the connection".into(), come_again: None });
+    world.input(Input::HomeEnded { home, left: "it closed the connection".into() });
     world.open_streams();
     assert!(world.net.has_session(&home));
 }
@@ -131,12 +137,112 @@ fn the_probe_of_an_earlier_session_says_nothing_about_a_new_one() {
     let (mut world, home, _) = World::connected();
     world.input(Input::Check);
     let stale: Vec<_> = std::mem::take(&mut world.probes);
-    world.input(Input::HomeEnded { home, reason: "it closed the connection".into(), come_again: None });
-    world.input(Input::HomeOpened(home));
+    world.input(Input::HomeEnded { home, left: "it closed the connection".into() });
+    let on = world.open.iter().find(|(_, (p, _))| *p == peer(9)).map(|(id, _)| *id).unwrap();
+    world.input(Input::HomeOpened { home, connection: on });
     for (_, subject, _, number) in stale {
         if subject == Subject::Home(home) {
             world.input(Input::Probed { subject, number, answered: false });
         }
     }
     assert_eq!(world.silences(), [] as [bool; 0]);
+}
+
+#[test]
+fn what_a_device_does_not_answer_takes_another_path_after_five_seconds() {
+    let (_, relay) = home(9);
+    let mut world = World::new(3);
+    world.home(9, true);
+    world.connect(9, false, None);
+    world.open_streams();
+    world.input(Input::Targets(HashMap::from([(
+        device(1),
+        Target { relays: vec![relay], addresses: vec![address(1)] },
+    )])));
+    world.fail_dials();
+    let dead = world.connect(1, false, None);
+    world.open_streams();
+    let before = world.dials_to(1).len();
+    world.input(Input::AnswerDue(Subject::Device(device(1))));
+    let sent = world.now;
+    while world.dials_to(1).len() == before {
+        assert!(world.now - sent <= 5 * SECOND, "no other path is tried");
+        world.keep_dials = true;
+        world.pass_without_answers(SECOND / 10, |on| on == dead);
+    }
+    let to_it = world.dials.values().filter(|(to, _)| *to == peer(1));
+    let relayed: Vec<bool> = to_it.map(|(_, addresses)| addresses.iter().all(is_circuit)).collect();
+    assert_eq!(relayed, [false, true], "both at once, beside the connection");
+    assert!(world.open.contains_key(&dead));
+    let through_relay = *world.dials.iter().find(|(_, (_, addresses))| addresses.iter().all(is_circuit)).unwrap().0;
+    let relayed = world.connect(1, true, Some(through_relay));
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(relayed), "though it is relayed");
+    assert!(!world.open.contains_key(&dead));
+}
+
+#[test]
+fn a_stream_moves_at_once_to_a_connection_that_is_there_already_and_answers() {
+    let mut world = World::with_targets(4, [1]);
+    let dead = world.connect(1, false, None);
+    world.open_streams();
+    let relayed = world.connect(1, true, None);
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(dead));
+    world.input(Input::AnswerDue(Subject::Device(device(1))));
+    world.pass_without_answers(5 * SECOND, |on| on == dead);
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(relayed));
+}
+
+#[test]
+fn who_falls_silent_again_and_again_has_us_dial_within_the_budget() {
+    let mut world = World::with_targets(5, [1]);
+    let connection = world.connect(1, false, None);
+    world.open_streams();
+    let before = world.dials_to(1).len();
+    for _ in 0..200 {
+        world.input(Input::AnswerDue(Subject::Device(device(1))));
+        world.pass_without_answers(5 * SECOND, |on| on == connection);
+        world.pass_with(SECOND, &[]);
+    }
+    assert!(world.open.contains_key(&connection));
+    let dials = world.dials_to(1).len() - before;
+    assert!((2..=250).contains(&dials), "{dials} in 1,200 s");
+}
+
+#[test]
+fn a_rendezvous_that_dies_soon_after_it_was_reached_is_dialled_within_eight_seconds_though_nothing_was_sent() {
+    let (mut world, ..) = World::connected();
+    let (before, died) = (world.dials_to(9).len(), world.now);
+    while world.dials_to(9).len() == before {
+        world.pass_with(SECOND / 10, &[9]);
+        assert!(world.now - died <= 8 * SECOND);
+    }
+}
+
+#[test]
+fn the_devices_of_a_server_that_was_killed_come_back_spread_over_its_window() {
+    const DEVICES: u64 = 2_000;
+    let window = 10 * SECOND;
+    let mut returns = [0; 10];
+    for seed in 0..DEVICES {
+        let mut world = World::new(seed);
+        let home = world.home(9, false);
+        let dial = *world.dials.first_key_value().unwrap().0;
+        let connection = world.connect(9, false, Some(dial));
+        world.open_streams();
+        world.disconnect(connection);
+        let (ended, before) = (world.now, world.dials_to(9).len());
+        let left = Left { retry_window: window, ..Left::from("the connection broke") };
+        world.input(Input::HomeEnded { home, left });
+        while world.dials_to(9).len() == before {
+            world.now = world.net.next_deadline().unwrap();
+            world.input(Input::Tick);
+        }
+        let second = (world.now - ended).as_secs() as usize;
+        returns[second.min(9)] += 1;
+    }
+    let even = DEVICES as usize / returns.len();
+    assert!(returns.iter().all(|n| (even / 2..even * 3 / 2).contains(n)), "{returns:?}");
 }

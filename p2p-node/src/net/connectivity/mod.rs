@@ -28,7 +28,7 @@ use rand::rngs::SmallRng;
 use starling_keys::DeviceId;
 use starling_wire::streams::Connection;
 
-use super::{HomeId, NetEvent, Target, WantedHome, device_of, peer_of};
+use super::{HomeId, NetEvent, Target, WantedHome, device_of, peer_of, rendezvous::Left};
 use addresses::{OwnAddresses, is_loopback};
 use agenda::Agenda;
 use liveness::Probes;
@@ -85,11 +85,11 @@ pub enum Input {
     /// The stream to a device has ended.
     StreamEnded { device: DeviceId, connection: Connection },
     /// The stream to a rendezvous is there.
-    HomeOpened(HomeId),
+    HomeOpened { home: HomeId, connection: ConnectionId },
     /// … could not be opened, with the reason.
     HomeFailed(HomeId, String),
-    /// The stream to a rendezvous has ended, with the reason; the server may have asked us to stay away for a time.
-    HomeEnded { home: HomeId, reason: String, come_again: Option<Duration> },
+    /// The stream to a rendezvous has ended.
+    HomeEnded { home: HomeId, left: Left },
     /// A relay is listened through, as [`Action::Reserve`] has asked.
     Reserving { home: HomeId, listener: ListenerId },
     /// A listener is closed.
@@ -113,20 +113,20 @@ pub enum Action {
     Close(ConnectionId),
     /// Close all connections to a peer.
     Disconnect(PeerId),
-    /// Open a stream to a device on its best connection, which is `on`. Ends in `StreamOpened` or `StreamFailed`.
+    /// Open a stream to a device on a connection. Ends in `StreamOpened` or `StreamFailed`.
     OpenStream { device: DeviceId, peer: PeerId, on: ConnectionId },
     /// Drop all streams of a device.
     DropStreams(DeviceId),
-    /// Open the stream to a rendezvous. Ends in `HomeOpened` or `HomeFailed`.
-    OpenHome { home: HomeId, peer: PeerId },
+    /// Open the stream to a rendezvous on a connection. Ends in `HomeOpened` or `HomeFailed`.
+    OpenHome { home: HomeId, peer: PeerId, on: ConnectionId },
     /// Drop the stream to a rendezvous.
     DropHome(HomeId),
     /// Listen through a relay. Ends in `Reserving`, or in nothing.
     Reserve { home: HomeId, circuit: Multiaddr },
     /// Stop listening.
     StopListening(ListenerId),
-    /// Send an echo to a peer. Ends in `Probed` with this number, within seconds.
-    Probe { subject: Subject, peer: PeerId, number: u64 },
+    /// Send an echo to a peer on a connection. Ends in `Probed` with this number, within seconds.
+    Probe { subject: Subject, peer: PeerId, on: ConnectionId, number: u64 },
     /// Only these peers may connect to us.
     Admit(HashSet<PeerId>),
     /// Peers that are not among these rendezvous may only be dialled as far as this reaches.
@@ -215,9 +215,9 @@ impl Connectivity {
             Input::StreamFailed { device, on } => self.stream_failed(now, &device, on),
             Input::StreamStalled(device) => self.stream_stalled(now, &device),
             Input::StreamEnded { device, connection } => self.stream_ended(now, device, connection),
-            Input::HomeOpened(home) => self.home_opened(now, home),
+            Input::HomeOpened { home, connection } => self.home_opened(now, home, connection),
             Input::HomeFailed(home, reason) => self.home_failed(home, reason),
-            Input::HomeEnded { home, reason, come_again } => self.home_ended(now, home, reason, come_again),
+            Input::HomeEnded { home, left } => self.home_ended(now, home, left),
             Input::Reserving { home, listener } => self.reserving(home, listener),
             Input::ListenerClosed(listener) => self.listener_closed(listener),
             Input::Found { peer, address } => self.found_on_lan(now, peer, address),

@@ -108,8 +108,8 @@ pub enum Session {
     Down,
     /// Its stream is being opened.
     Opening,
-    /// There is one, since this moment.
-    Up(Instant),
+    /// There is one, since this moment and on this connection.
+    Up { since: Instant, on: ConnectionId },
 }
 
 /// A rendezvous that we use.
@@ -148,7 +148,7 @@ impl Home {
     }
 
     pub fn is_up(&self) -> bool {
-        matches!(self.session, Session::Up(_))
+        matches!(self.session, Session::Up { .. })
     }
 
     /// When to try to reach it.
@@ -164,39 +164,58 @@ impl Home {
 
 /// The connections to one peer.
 #[derive(Debug, Default)]
-pub struct Connections(Vec<Connection>);
+pub struct Connections {
+    all: Vec<Connection>,
+    /// Those of [`Self::all`] on which a probe was not answered, and none since.
+    suspects: BTreeSet<ConnectionId>,
+}
 
 impl Connections {
-    /// The one that streams are opened on: direct before relayed, then the newest, as a peer that was restarted leaves dead ones behind.
+    /// The one that streams are opened on: one that answers before one that does not, direct before relayed, then the newest, as a peer that was
+    /// restarted leaves dead ones behind.
     pub fn best(&self) -> Option<Connection> {
-        self.0.iter().min_by_key(|c| preference(c)).copied()
+        self.all.iter().min_by_key(|c| self.rank(c)).copied()
+    }
+
+    /// The lower, the better.
+    pub fn rank(&self, connection: &Connection) -> (bool, bool, Reverse<ConnectionId>) {
+        (self.suspects.contains(&connection.id), connection.relayed, Reverse(connection.id))
+    }
+
+    /// Notes whether the last probe of a connection was not answered.
+    pub fn set_suspect(&mut self, id: ConnectionId, suspect: bool) {
+        if !suspect {
+            self.suspects.remove(&id);
+        } else if self.all.iter().any(|c| c.id == id) {
+            self.suspects.insert(id);
+        }
+    }
+
+    pub fn suspects(&self) -> impl Iterator<Item = ConnectionId> {
+        self.suspects.iter().copied()
     }
 
     pub fn relayed(&self) -> impl Iterator<Item = ConnectionId> {
-        self.0.iter().filter(|c| c.relayed).map(|c| c.id)
+        self.all.iter().filter(|c| c.relayed).map(|c| c.id)
     }
 
     pub fn others(&self, than: ConnectionId) -> impl Iterator<Item = ConnectionId> {
-        self.0.iter().map(|c| c.id).filter(move |id| *id != than)
+        self.all.iter().map(|c| c.id).filter(move |id| *id != than)
     }
 
     pub fn add(&mut self, connection: Connection) {
         self.remove(connection.id);
-        self.0.push(connection);
+        self.all.push(connection);
     }
 
     pub fn remove(&mut self, id: ConnectionId) {
-        self.0.retain(|c| c.id != id);
+        self.all.retain(|c| c.id != id);
+        self.suspects.remove(&id);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
-}
-
-/// The lower, the better.
-pub fn preference(connection: &Connection) -> (bool, Reverse<ConnectionId>) {
-    (connection.relayed, Reverse(connection.id))
 }
 
 pub fn is_circuit(address: &Multiaddr) -> bool {

@@ -68,8 +68,9 @@ pub(super) async fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildErro
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
         .with_quic_config(|mut quic| {
-            quic.max_idle_timeout = 60_000;
-            quic.keep_alive_interval = Duration::from_secs(20);
+            quic.max_idle_timeout = 30_000;
+            // Some NATs forget a mapping after 15 s.
+            quic.keep_alive_interval = Duration::from_secs(12);
             quic.max_concurrent_stream_limit = 64;
             quic
         })

@@ -183,7 +183,7 @@ impl Driver {
             Action::Close(connection) => drop(self.swarm.close_connection(connection)),
             Action::Disconnect(peer) => drop(self.swarm.disconnect_peer_id(peer)),
             Action::OpenStream { device, peer, on } => {
-                let opened = self.swarm.behaviour_mut().streams.open(peer, DIRECT_PROTOCOL);
+                let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, DIRECT_PROTOCOL);
                 self.opening.push(Box::pin(async move { Opening::Device(device, on, opened.await) }));
             }
             Action::DropStreams(device) => {
@@ -192,8 +192,8 @@ impl Driver {
                     reader.abort();
                 }
             }
-            Action::OpenHome { home, peer } => {
-                let opened = self.swarm.behaviour_mut().streams.open(peer, RENDEZVOUS_PROTOCOL);
+            Action::OpenHome { home, peer, on } => {
+                let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, RENDEZVOUS_PROTOCOL);
                 self.opening.push(Box::pin(async move { Opening::Home(home, opened.await) }));
             }
             Action::DropHome(home) => drop(self.homes.remove(&home)),
@@ -203,8 +203,8 @@ impl Driver {
                 }
             }
             Action::StopListening(listener) => drop(self.swarm.remove_listener(listener)),
-            Action::Probe { subject, peer, number } => {
-                let opened = self.swarm.behaviour_mut().streams.open(peer, ECHO_PROTOCOL);
+            Action::Probe { subject, peer, on, number } => {
+                let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, ECHO_PROTOCOL);
                 let probe = async move { Opening::Probe { subject, number, answered: echo(opened).await } };
                 self.opening.push(Box::pin(probe));
             }
@@ -334,7 +334,7 @@ impl Driver {
                 self.report(Input::StreamFailed { device, on }).await;
             }
             Opening::Home(home, Ok(Opened { stream, connection })) => {
-                self.connectivity.handle(Instant::now(), Input::HomeOpened(home));
+                self.connectivity.handle(Instant::now(), Input::HomeOpened { home, connection: connection.id });
                 if self.connectivity.has_session(&home) {
                     self.serve_home(home, stream, connection);
                 }
@@ -396,10 +396,10 @@ impl Driver {
                     self.report(Input::StreamEnded { device, connection }).await;
                 }
             }
-            Ok(Ended::Home(home, number, Left { reason, come_again })) => {
+            Ok(Ended::Home(home, number, left)) => {
                 if self.homes.get(&home).is_some_and(|out| out.number == number) {
                     self.homes.remove(&home);
-                    self.report(Input::HomeEnded { home, reason, come_again }).await;
+                    self.report(Input::HomeEnded { home, left }).await;
                 }
             }
             Ok(Ended::Inbound | Ended::Work) | Err(_) => {}
