@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use watchdog::{Tail, Watch};
 
+pub mod lab;
 mod watchdog;
 
 /// Nothing here takes so long unless it hangs.

@@ -7,6 +7,8 @@ use starling_keys::{DeviceKey, RendezvousAddr};
 
 use super::{backoff::EARLY_TRIES, *};
 
+#[path = "changes_tests.rs"]
+mod changes;
 #[path = "liveness_tests.rs"]
 mod liveness;
 

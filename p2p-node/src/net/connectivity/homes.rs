@@ -95,6 +95,20 @@ impl Connectivity {
         }
     }
 
+    /// A connection that we have dialled beside that of a session takes its place: the session ends with the old one, and is opened again.
+    pub(super) fn move_session(&mut self, id: HomeId, to: ConnectionId) {
+        let Some(home) = self.homes.get(&id) else { return };
+        if let (Session::Up { on, .. }, Some(peer)) = (home.session, home.peer())
+            && on != to
+            && let Some(all) = self.connections.get(&peer)
+        {
+            let old: Vec<ConnectionId> = all.others(to).collect();
+            for connection in old {
+                self.act(Action::Close(connection));
+            }
+        }
+    }
+
     pub(super) fn home_opened(&mut self, now: Instant, id: HomeId, on: ConnectionId) {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.session = Session::Up { since: now, on };
@@ -134,7 +148,9 @@ impl Connectivity {
             home.backoff.postpone(now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
             // It ends: what takes its place knows nothing of the connection.
             self.close_connections(peer);
-        } else if !is_connected {
+        } else if is_connected {
+            home.backoff.expedite(now);
+        } else {
             // Neither if it was killed, which all of its clients notice at once.
             home.backoff.postpone(now + left.retry_window.mul_f64(self.rng.random_range(0.0..1.0)));
         }

@@ -11,10 +11,7 @@ use libp2p::{PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use starling_keys::DeviceId;
 
-use super::{
-    Action, Connectivity, Errand, HomeId, NetEvent,
-    peers::{Home, Session},
-};
+use super::{Action, Connectivity, Errand, HomeId, NetEvent, peers::Session};
 
 /// How long after something was sent that has to be answered its receiver is probed.
 const ANSWER_DUE: Duration = Duration::from_secs(2);
@@ -126,9 +123,7 @@ impl Connectivity {
     }
 
     fn probe_all(&mut self) {
-        let homes = self.homes.keys().copied().map(Subject::Home);
-        let all: Vec<Subject> = homes.chain(self.devices.keys().copied().map(Subject::Device)).collect();
-        for subject in all {
+        for subject in self.subjects() {
             self.probe(subject);
         }
     }
@@ -189,20 +184,23 @@ impl Connectivity {
         }
     }
 
-    /// Only the path to a silent peer may be gone: a new connection takes the place of the one that is silent.
-    fn dial_beside(&mut self, now: Instant, subject: Subject) {
+    /// Only the path to a peer may be gone: a new connection takes the place of the old one. Within the budget of early tries, so that whoever falls
+    /// silent again and again does not have us dial all the time.
+    pub(super) fn dial_beside(&mut self, now: Instant, subject: Subject) {
         if !self.may_dial() {
             return;
         }
         match subject {
             Subject::Home(id) => {
-                let home = self.homes.get(&id).filter(|home| home.dialing.is_none());
-                if let Some(peer) = home.and_then(Home::peer) {
+                if let Some(home) = self.homes.get_mut(&id)
+                    && home.dialing.is_none()
+                    && home.backoff.take_early_try(now)
+                    && let Some(peer) = home.peer()
+                {
                     self.dial_home(id, peer);
                 }
             }
             Subject::Device(id) => {
-                // By its budget: a device that falls silent again and again has nobody dialled more often than one that says it is there.
                 if let Some(device) = self.devices.get_mut(&id)
                     && device.backoff.take_early_try(now)
                 {
@@ -263,7 +261,7 @@ impl Connectivity {
     }
 
     /// The peer of a session or stream, and the connection that carries it.
-    fn connection_of(&self, subject: Subject) -> Option<(PeerId, ConnectionId)> {
+    pub(super) fn connection_of(&self, subject: Subject) -> Option<(PeerId, ConnectionId)> {
         match subject {
             Subject::Home(home) => {
                 let home = self.homes.get(&home)?;

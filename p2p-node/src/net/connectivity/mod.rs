@@ -9,6 +9,7 @@
 mod addresses;
 mod agenda;
 mod backoff;
+mod changes;
 mod devices;
 mod homes;
 mod liveness;
@@ -34,6 +35,7 @@ use agenda::Agenda;
 use liveness::Probes;
 use peers::{Connections, Device, Home};
 
+pub use changes::NetworkChange;
 pub use liveness::Subject;
 pub use peers::is_circuit;
 pub use reach::{Network, Reach, is_direct};
@@ -100,6 +102,8 @@ pub enum Input {
     Expired { peer: PeerId, address: Multiaddr },
     /// Our own addresses have changed, and with them perhaps the networks that we are in.
     OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr>, networks: Vec<Network> },
+    /// The network that this machine is in has changed, or the machine was suspended.
+    NetworkChanged(NetworkChange),
     /// Time has passed.
     Tick,
 }
@@ -194,8 +198,12 @@ impl Connectivity {
             Input::Hint(device) => self.expedite_device(now, &device),
             Input::Leave => self.leave(),
             Input::ConnectionUp { peer, connection, dial } => {
+                let home = self.home_of_dial(dial);
                 self.dial_ended(dial);
                 self.with_connections(now, peer, |all| all.add(connection));
+                if let Some(home) = home {
+                    self.move_session(home, connection.id);
+                }
             }
             Input::ConnectionDown { peer, connection } => {
                 self.with_connections(now, peer, |all| all.remove(connection));
@@ -223,13 +231,10 @@ impl Connectivity {
             Input::Found { peer, address } => self.found_on_lan(now, peer, address),
             Input::Expired { peer, address } => self.expired_on_lan(peer, &address),
             Input::OwnAddresses { confirmed, listening, networks } => {
-                if self.reach.networks != networks {
-                    self.reach.networks = networks;
-                    self.confine();
-                    self.expedite_all_devices(now);
-                }
+                self.set_networks(now, networks);
                 self.set_own_addresses(&confirmed, &listening);
             }
+            Input::NetworkChanged(change) => self.network_changed(now, change),
             Input::Tick => {}
         }
         self.run_due(now);
@@ -288,6 +293,13 @@ impl Connectivity {
         self.dials.insert(dial, what);
         self.act(Action::Dial { dial, peer, addresses });
         dial
+    }
+
+    fn home_of_dial(&self, dial: Option<DialId>) -> Option<HomeId> {
+        match self.dials.get(&dial?)? {
+            DialFor::Home(home) => Some(*home),
+            DialFor::Device(_) => None,
+        }
     }
 
     fn dial_ended(&mut self, dial: Option<DialId>) {

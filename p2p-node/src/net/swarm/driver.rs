@@ -34,6 +34,8 @@ use super::{
     behaviour::Behaviour,
     confine::Confine,
     lan::{Found, Lan},
+    paths::{Path, Picture},
+    watch::Watch,
 };
 use crate::net::{
     HomeId, NetCommand, NetEvent,
@@ -119,8 +121,11 @@ pub(super) struct Driver {
     homes: HashMap<HomeId, Outbound<(u64, RequestBody)>>,
     inbound: HashMap<DeviceId, Vec<AbortHandle>>,
     pub(super) dials: HashMap<ConnectionId, (DialId, Span)>,
-    /// What is logged of a connection and its streams has this context; no peer, no address.
-    pub(super) connections: HashMap<ConnectionId, Span>,
+    /// Those that are established.
+    pub(super) connections: HashMap<ConnectionId, Path>,
+    /// The network, when it was last looked at because it had changed.
+    pub(super) picture: Picture,
+    watch: Watch,
     /// Contacts are looked for on the LAN.
     mdns: bool,
     pub(super) lan: Lan,
@@ -140,6 +145,8 @@ impl Driver {
             inbound: HashMap::new(),
             dials: HashMap::new(),
             connections: HashMap::new(),
+            picture: Picture::now(),
+            watch: Watch::new(),
             mdns,
             lan: Lan::default(),
         }
@@ -163,6 +170,7 @@ impl Driver {
                 event = self.swarm.select_next_some() => self.on_event(event).await,
                 Some(opening) = self.opening.next(), if !self.opening.is_empty() => self.on_opening(opening).await,
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
+                changed = self.watch.changed() => self.on_network_changed(changed).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
                 () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
             }
@@ -315,7 +323,7 @@ impl Driver {
     }
 
     pub(super) fn span_of(&self, connection: ConnectionId) -> Span {
-        self.connections.get(&connection).cloned().unwrap_or_else(Span::none)
+        self.connections.get(&connection).map_or_else(Span::none, |path| path.span.clone())
     }
 
     async fn on_opening(&mut self, opening: Opening) {

@@ -1,15 +1,20 @@
 //! What the swarm reports, as inputs of the state machine.
 
-use if_addrs::IfAddr;
 use libp2p::{
     dcutr, mdns, ping,
     swarm::{ConnectionId, DialError, SwarmEvent},
 };
 use starling_wire::streams::{self, Connection};
 
-use super::{behaviour::BehaviourEvent, driver::Driver, lan::Found};
+use super::{
+    behaviour::BehaviourEvent,
+    driver::Driver,
+    lan::Found,
+    paths::{Path, Picture},
+    watch::Changed,
+};
 use crate::net::{
-    connectivity::{DialId, Input, Network, is_circuit},
+    connectivity::{DialId, Input, NetworkChange, is_circuit},
     device_of,
 };
 
@@ -22,14 +27,14 @@ impl Driver {
                 let relayed = endpoint.is_relayed() || is_circuit(endpoint.get_remote_address());
                 let span = tracing::debug_span!("connection", connection = %id, relayed, dialed = endpoint.is_dialer());
                 tracing::debug!(parent: &span, "established");
-                self.connections.insert(id, span);
+                self.connections.insert(id, Path::new(span, endpoint.get_remote_address()));
                 let dial = self.take_dial(id, "connected");
                 let connection = Connection { id, relayed };
                 self.report(Input::ConnectionUp { peer, connection, dial }).await;
             }
             SwarmEvent::ConnectionClosed { peer_id: peer, connection_id: connection, .. } => {
-                if let Some(span) = self.connections.remove(&connection) {
-                    tracing::debug!(parent: &span, "closed");
+                if let Some(path) = self.connections.remove(&connection) {
+                    tracing::debug!(parent: &path.span, "closed");
                 }
                 self.report(Input::ConnectionDown { peer, connection }).await;
             }
@@ -44,10 +49,32 @@ impl Driver {
             | SwarmEvent::ExternalAddrExpired { .. } => {
                 let confirmed = self.swarm.external_addresses().cloned().collect();
                 let listening = self.swarm.listeners().cloned().collect();
-                self.report(Input::OwnAddresses { confirmed, listening, networks: networks() }).await;
+                let networks = Picture::now().networks;
+                self.report(Input::OwnAddresses { confirmed, listening, networks }).await;
             }
             _ => {}
         }
+    }
+
+    /// The system says that the network has changed, or may have.
+    pub(super) async fn on_network_changed(&mut self, Changed { suspended }: Changed) {
+        let before = std::mem::replace(&mut self.picture, Picture::now());
+        let outcome = self.picture.compare(&before, &self.connections);
+        let rerouted = suspended || outcome.rerouted;
+        if self.picture == before && !rerouted && outcome.gone.is_empty() && outcome.moved.is_empty() {
+            return;
+        }
+        tracing::debug!(suspended, rerouted, gone = outcome.gone.len(), moved = outcome.moved.len(), "another network");
+        if self.picture != before {
+            // Those of the network before. What is the case now is asked of servers again.
+            let confirmed: Vec<_> = self.swarm.external_addresses().filter(|a| !is_circuit(a)).cloned().collect();
+            for address in confirmed {
+                self.swarm.remove_external_address(&address);
+            }
+        }
+        let networks = self.picture.networks.clone();
+        let change = NetworkChange { networks, gone: outcome.gone, moved: outcome.moved, rerouted };
+        self.report(Input::NetworkChanged(change)).await;
     }
 
     fn take_dial(&mut self, connection: ConnectionId, outcome: &str) -> Option<DialId> {
@@ -83,17 +110,6 @@ impl Driver {
             _ => {}
         }
     }
-}
-
-/// The networks that this machine is in; none, if the system does not say.
-fn networks() -> Vec<Network> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let network = |interface: if_addrs::Interface| match interface.addr {
-        IfAddr::V4(v4) => Network { address: v4.ip.into(), prefix: v4.prefixlen },
-        IfAddr::V6(v6) => Network { address: v6.ip.into(), prefix: v6.prefixlen },
-    };
-    // An interface that claims everything is no network to be in.
-    interfaces.into_iter().map(network).filter(|network| network.prefix >= 8).collect()
 }
 
 /// Why a dial failed, without any address.

@@ -9,8 +9,10 @@ mod confine;
 mod driver;
 mod events;
 mod lan;
+mod paths;
 #[cfg(test)]
 mod swarm_tests;
+mod watch;
 
 use libp2p::Multiaddr;
 use starling_keys::DeviceKey;

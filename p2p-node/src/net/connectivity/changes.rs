@@ -1,0 +1,66 @@
+//! Decisions when the network has changed, or the machine was suspended: what cannot live is closed at once, what may be dead is probed, and peers are
+//! dialled beside the connections that there are.
+//!
+//! The work is bounded by the budget of early tries of each peer ([`Backoff`](super::backoff::Backoff)), however often this happens.
+
+use std::time::Instant;
+
+use libp2p::swarm::ConnectionId;
+
+use super::{Action, Connectivity, Network, Subject};
+
+/// What has become of the network.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkChange {
+    /// The networks that this machine is in now.
+    pub networks: Vec<Network>,
+    /// Connections that were made from an address that is not this machine's any more.
+    pub gone: Vec<ConnectionId>,
+    /// Connections that would take another path if they were made now.
+    pub moved: Vec<ConnectionId>,
+    /// All may: there is another router, or the machine was suspended.
+    pub rerouted: bool,
+}
+
+impl Connectivity {
+    pub(super) fn network_changed(&mut self, now: Instant, change: NetworkChange) {
+        let NetworkChange { networks, gone, moved, rerouted } = change;
+        self.set_networks(now, networks);
+        for subject in self.subjects() {
+            let Some((_, on)) = self.connection_of(subject) else { continue };
+            let is_gone = gone.contains(&on);
+            // Before the old connection is closed: what ends by itself is not dialled again at once.
+            if is_gone || rerouted || moved.contains(&on) {
+                self.dial_beside(now, subject);
+            }
+            if !is_gone {
+                self.probe(subject);
+            }
+        }
+        for connection in gone {
+            self.act(Action::Close(connection));
+        }
+        let down: Vec<_> = self.homes.iter().filter(|(_, home)| !home.is_up()).map(|(id, _)| *id).collect();
+        for id in down {
+            if let Some(home) = self.homes.get_mut(&id) {
+                home.backoff.expedite(now);
+            }
+            self.schedule_home(id);
+        }
+        self.expedite_all_devices(now);
+    }
+
+    pub(super) fn set_networks(&mut self, now: Instant, networks: Vec<Network>) {
+        if self.reach.networks != networks {
+            self.reach.networks = networks;
+            self.confine();
+            self.expedite_all_devices(now);
+        }
+    }
+
+    /// All that a session or stream may exist to.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        let homes = self.homes.keys().copied().map(Subject::Home);
+        homes.chain(self.devices.keys().copied().map(Subject::Device)).collect()
+    }
+}

@@ -1,0 +1,151 @@
+//! Which path connections take: the address of this machine that each sends from, and what of that is still true after the network has changed.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+};
+
+use if_addrs::IfAddr;
+use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
+use tracing::Span;
+
+use crate::net::connectivity::{Network, is_circuit};
+
+/// What is known of an established connection.
+#[derive(Debug)]
+pub(super) struct Path {
+    /// What is logged of it and its streams has this context; no peer, no address.
+    pub span: Span,
+    /// Where the other end is. `None` through a relay.
+    remote: Option<IpAddr>,
+    /// The address of this machine that it was made from.
+    source: Option<IpAddr>,
+}
+
+impl Path {
+    pub fn new(span: Span, remote: &Multiaddr) -> Self {
+        let ip = match remote.iter().next() {
+            Some(Protocol::Ip4(ip)) => Some(IpAddr::V4(ip)),
+            Some(Protocol::Ip6(ip)) => Some(IpAddr::V6(ip)),
+            _ => None,
+        };
+        let remote = ip.filter(|_| !is_circuit(remote));
+        Self { span, remote, source: remote.and_then(source_towards) }
+    }
+}
+
+/// The address of this machine from which the system would send to another one now. Nothing is sent.
+fn source_towards(remote: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+    // Of no matter: the port of no service.
+    socket.connect(SocketAddr::new(remote, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// The network as it is at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Picture {
+    addresses: Vec<IpAddr>,
+    /// The networks that this machine is in; none, if the system does not say.
+    pub networks: Vec<Network>,
+    /// Where all else is sent: interfaces and their next hops, as the kernel writes them.
+    gateways: Vec<String>,
+}
+
+impl Picture {
+    pub fn now() -> Self {
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let network = |interface: &if_addrs::Interface| match &interface.addr {
+            IfAddr::V4(v4) => Network { address: v4.ip.into(), prefix: v4.prefixlen },
+            IfAddr::V6(v6) => Network { address: v6.ip.into(), prefix: v6.prefixlen },
+        };
+        let all: Vec<Network> = interfaces.iter().map(network).collect();
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        Self {
+            addresses: all.iter().map(|network| network.address).collect(),
+            // An interface that claims everything is no network to be in.
+            networks: all.into_iter().filter(|network| network.prefix >= 8).collect(),
+            gateways: gateways(&read("/proc/net/route"), &read("/proc/net/ipv6_route")),
+        }
+    }
+
+    /// What has become of connections, if the network was as `before` when it was last looked at.
+    pub fn compare(&self, before: &Self, paths: &HashMap<ConnectionId, Path>) -> Outcome {
+        let mut outcome = Outcome { rerouted: self.gateways != before.gateways, ..Outcome::default() };
+        for (id, path) in paths {
+            let (Some(remote), Some(source)) = (path.remote, path.source) else { continue };
+            if !self.addresses.contains(&source) {
+                outcome.gone.push(*id);
+            } else if source_towards(remote).is_some_and(|now| now != source) {
+                outcome.moved.push(*id);
+            }
+        }
+        outcome
+    }
+}
+
+/// What has become of connections.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Those whose address is none of this machine any more.
+    pub gone: Vec<ConnectionId>,
+    /// Those that would be made from another address now.
+    pub moved: Vec<ConnectionId>,
+    /// What is not in a network of this machine is sent elsewhere now.
+    pub rerouted: bool,
+}
+
+/// The default routes in `/proc/net/route` and `/proc/net/ipv6_route`.
+fn gateways(ipv4: &str, ipv6: &str) -> Vec<String> {
+    let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<String>>();
+    let v4 = ipv4.lines().map(fields).filter_map(|f| match f.as_slice() {
+        [interface, to, hop, _, _, _, _, mask, ..] if to == "00000000" && mask == "00000000" => {
+            Some(format!("{interface} {hop}"))
+        }
+        _ => None,
+    });
+    let is_zero = |address: &str| address.bytes().all(|b| b == b'0');
+    let v6 = ipv6.lines().map(fields).filter_map(|f| match f.as_slice() {
+        [to, prefix, _, _, hop, .., interface] if is_zero(to) && prefix == "00" && interface != "lo" => {
+            Some(format!("{interface} {hop}"))
+        }
+        _ => None,
+    });
+    let mut all: Vec<String> = v4.chain(v6).collect();
+    all.sort();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+        wlan0\t00000000\t0104A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+        wlan0\t0004A8C0\t00000000\t0001\t0\t0\t600\t00FFFFFF\t0\t0\t0\n";
+    const ROUTES_6: &str = "\
+        00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 wlan0\n\
+        00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200 lo\n\
+        20010db8000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000400 00000001 00000000 00000001 wlan0\n";
+
+    #[test]
+    fn default_routes_are_found_and_others_are_not() {
+        assert_eq!(gateways(ROUTES, ROUTES_6), ["wlan0 0104A8C0", "wlan0 fe800000000000000000000000000001"]);
+        assert_eq!(gateways("", "nonsense\n"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn connections_from_an_address_that_is_gone_are_told_from_those_that_stay() {
+        let there = Picture::now();
+        let path = |source: &str| Path {
+            span: Span::none(),
+            remote: Some(Ipv4Addr::LOCALHOST.into()),
+            source: source.parse().ok(),
+        };
+        let id = ConnectionId::new_unchecked;
+        let relayed = Path { span: Span::none(), remote: None, source: None };
+        let paths = HashMap::from([(id(1), path("127.0.0.1")), (id(2), path("203.0.113.9")), (id(3), relayed)]);
+        assert_eq!(there.compare(&there, &paths), Outcome { gone: vec![id(2)], ..Outcome::default() });
+    }
+}

@@ -1,0 +1,203 @@
+//! A laboratory of hosts in network namespaces, with NATs between them. Needs root, `ip` and `nft`; tests are skipped with a word where they are missing.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::Value;
+
+use crate::{Process, program, run_to_end, skip, until};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Hosts in namespaces of their own; gone when dropped.
+#[derive(Debug)]
+pub struct Lab {
+    prefix: String,
+    names: Vec<String>,
+    dir: tempfile::TempDir,
+}
+
+fn run(args: &[&str]) -> bool {
+    let status = Command::new(args[0]).args(&args[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|s| s.success())
+}
+
+impl Lab {
+    /// `None` where namespaces cannot be made.
+    pub fn new() -> Option<Self> {
+        let prefix = format!("st{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut lab = Self { prefix, names: Vec::new(), dir: tempfile::tempdir().unwrap() };
+        let probe = lab.dir.path().join("probe.nft");
+        let rule = "table ip probe {\nchain c {\ntype nat hook postrouting priority 100\nmasquerade\n}\n}\ndelete table ip probe\n";
+        std::fs::write(&probe, rule).unwrap();
+        let probe = probe.display().to_string();
+        let works = lab.host("ix") && {
+            let ix = lab.ns("ix");
+            run(&["ip", "netns", "exec", &ix, "nft", "-f", &probe])
+                && run(&["ip", "-n", &ix, "link", "add", "pv", "type", "veth", "peer", "name", "pw"])
+                && run(&["ip", "-n", &ix, "link", "add", "pb", "type", "bridge"])
+        };
+        if !works {
+            skip("root, iproute2 and nftables, for network namespaces");
+            return None;
+        }
+        lab.must("ix", "ip link add br0 type bridge");
+        lab.must("ix", "ip link set br0 up");
+        Some(lab)
+    }
+
+    pub fn ns(&self, host: &str) -> String {
+        format!("{}{host}", self.prefix)
+    }
+
+    pub fn host(&mut self, host: &str) -> bool {
+        let ns = self.ns(host);
+        let made = run(&["ip", "netns", "add", &ns]) && run(&["ip", "-n", &ns, "link", "set", "lo", "up"]);
+        self.names.push(ns);
+        made
+    }
+
+    pub fn must(&self, host: &str, command: &str) {
+        let ns = self.ns(host);
+        let args: Vec<&str> = ["ip", "netns", "exec", &ns].into_iter().chain(command.split(' ')).collect();
+        assert!(run(&args), "failed on {host}: {command}");
+    }
+
+    /// Connects a host to the common network.
+    pub fn wire(&mut self, host: &str, address: &str) {
+        assert!(self.host(host));
+        let (ix, ns) = (self.ns("ix"), self.ns(host));
+        let port = format!("p_{host}");
+        assert!(run(&["ip", "-n", &ix, "link", "add", &port, "type", "veth", "peer", "name", "wan", "netns", &ns]));
+        self.must("ix", &format!("ip link set {port} master br0"));
+        self.must("ix", &format!("ip link set {port} up"));
+        self.must(host, &format!("ip addr add {address}/24 dev wan"));
+        self.must(host, "ip link set wan up");
+    }
+
+    /// A host behind a NAT of its own. `random` maps each connection to a port of its own, as symmetric NATs do.
+    pub fn behind_nat(&mut self, host: &str, gateway: &str, wan: &str, lan: &str, random: bool) {
+        self.wire(gateway, wan);
+        assert!(self.host(host));
+        let (inner, outer) = (self.ns(host), self.ns(gateway));
+        assert!(run(&[
+            "ip", "-n", &outer, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", &inner
+        ]));
+        self.must(gateway, &format!("ip addr add {lan}.1/24 dev lan"));
+        self.must(gateway, "ip link set lan up");
+        self.must(host, &format!("ip addr add {lan}.2/24 dev eth0"));
+        self.must(host, "ip link set eth0 up");
+        self.must(host, &format!("ip route add default via {lan}.1"));
+        self.must(gateway, "sysctl -qw net.ipv4.ip_forward=1");
+        let rules = [
+            "table ip nat {",
+            "chain post {",
+            "type nat hook postrouting priority 100",
+            if random { "oifname \"wan\" masquerade fully-random" } else { "oifname \"wan\" masquerade" },
+            "}",
+            "}",
+            "table ip filter {",
+            "chain forwarded {",
+            "type filter hook forward priority 0",
+            "policy drop",
+            "iifname \"lan\" accept",
+            "ct state established,related accept",
+            "}",
+            "chain incoming {",
+            "type filter hook input priority 0",
+            "iifname \"wan\" ct state new drop",
+            "}",
+            "}",
+            "",
+        ]
+        .join("\n");
+        let file = self.dir.path().join(format!("{gateway}.nft"));
+        std::fs::write(&file, rules).unwrap();
+        self.must(gateway, &format!("nft -f {}", file.display()));
+    }
+
+    pub fn command(&self, host: &str, name: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ns(host)]).arg(program(name));
+        command.env("XDG_RUNTIME_DIR", self.dir.path().join(host)).env_remove("SSLKEYLOGFILE").stderr(Stdio::null());
+        command
+    }
+
+    pub fn rendezvous(&self, host: &str, address: &str) -> (Process, String) {
+        let listen = format!("/ip4/{address}/udp/4001/quic-v1");
+        let dir: PathBuf = self.dir.path().join("rendezvous");
+        let mut command = self.command(host, "starling-rendezvous");
+        let process = Process::start(
+            command.args(["--listen", &listen, "--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir),
+        );
+        let home = process.json()["addresses"][0].as_str().unwrap().to_owned();
+        (process, home)
+    }
+
+    pub fn starling(&self, host: &str) -> Command {
+        let mut command = self.command(host, "starling");
+        command.args(["--data-dir"]).arg(self.dir.path().join(format!("{host}-data")));
+        command
+    }
+
+    pub fn json(&self, host: &str, args: &[&str]) -> Value {
+        let output = run_to_end(self.starling(host).args(args).arg("--json").stdin(Stdio::null()));
+        assert!(output.status.success(), "{host}: {args:?} failed");
+        serde_json::from_slice(output.stdout.split(|b| *b == b'\n').next().unwrap()).unwrap_or_default()
+    }
+
+    pub fn daemon(&self, host: &str) -> Process {
+        let process = Process::start(self.starling(host).args(["daemon", "--json"]));
+        assert_eq!(process.json()["type"], "daemon.ready");
+        process
+    }
+
+    /// A call from one side to the other; gives the last statistics of who was called.
+    pub fn call(&self) -> Value {
+        let stats = self.dir.path().join("stats.jsonl");
+        let media = ["--audio-in", "tone", "--audio-out", "none", "--video-in", "pattern:320x180@15"];
+        let mut answer = self.starling("hb");
+        answer.args(["call", "answer", "--auto", "--count", "1", "--json", "--stats"]).arg(&stats).args(media);
+        let mut bob = Process::start(&mut answer);
+        bob.wait_for("readiness", |e| e["type"] == "call.ready");
+        let mut start = self.starling("ha");
+        start.args(["call", "start", "@bob", "--duration", "4s", "--json"]).args(media);
+        let mut alice = Process::start(&mut start);
+        alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
+        assert_eq!((alice.wait(), bob.wait()), (0, 0));
+        let text = std::fs::read_to_string(&stats).unwrap();
+        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+
+    /// Two profiles that are contacts, with their daemons running.
+    pub fn contacts(&self, home: &str) -> (Process, Process) {
+        self.json("ha", &["init", "--name", "alice", "--rendezvous", home]);
+        self.json("hb", &["init", "--name", "bob", "--rendezvous", home]);
+        let daemons = (self.daemon("ha"), self.daemon("hb"));
+        let invite = self.json("ha", &["invite"]);
+        self.json("hb", &["contacts", "add", invite["link"].as_str().unwrap()]);
+        // Her name comes with her answer.
+        until("her name", || (self.json("hb", &["contacts", "list"])["name"] == "alice").then_some(()));
+        self.json("hb", &["send", "@alice", "over there", "--wait", "delivered"]);
+        daemons
+    }
+
+    pub fn path(&self) -> String {
+        self.json("hb", &["contacts", "list"])["path"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn wait_for_path(&self, path: &str) {
+        until(path, || (self.path() == path).then_some(()));
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for ns in &self.names {
+            let _ = run(&["ip", "netns", "delete", ns]);
+        }
+    }
+}
