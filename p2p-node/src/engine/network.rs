@@ -33,6 +33,7 @@ impl Engine {
                     turn.reply(reply, Ok(status));
                 }
             }
+            NetEvent::Resolved(name, address) => self.homes.note_reached(turn, name, address)?,
             NetEvent::HomeSilent(home, silent) => self.homes.on_silent(turn, home, silent),
             NetEvent::HomeDown(home, reason) => {
                 let lost = self.homes.home_down(turn, home, reason);

@@ -4,6 +4,7 @@ mod inbox;
 mod parcels;
 mod pending;
 mod purpose;
+mod remembered;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +22,7 @@ pub use purpose::{
 use crate::{
     api::types::TransientEvent,
     net::HomeId,
-    store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, prefix},
+    store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
     turn::{EngineError, Fact, Schedule, Turn},
 };
 
@@ -57,6 +58,8 @@ pub struct Homes {
     pub outbound_items: BTreeMap<Vec<u8>, OutboundItem>,
     /// When what a server has refused is asked of it again, in steady time.
     retries: Schedule<HomeId>,
+    /// Where servers were reached last.
+    reached: ServerAddressesRow,
     /// What the secrets are derived from with which this device deletes its entries in logs.
     eraser_seed: Zeroizing<[u8; 32]>,
 }
@@ -66,6 +69,7 @@ impl Homes {
     pub fn load(read: &impl Reading, device: &DeviceKey) -> Result<Self, EngineError> {
         let eraser_seed = Zeroizing::new(blake3::derive_key("starling 2026 log eraser seed v1", &*device.seed()));
         let mut homes = Self { eraser_seed, ..Self::default() };
+        homes.load_remembered(read)?;
         for (key, row) in read.range::<OutboundItemRow>(OUTBOUND_ITEMS, prefix(b""), usize::MAX, false)? {
             homes.outbound_items.insert(key, OutboundItem::new(row));
         }

@@ -9,7 +9,7 @@ mod direct;
 mod rendezvous;
 mod swarm;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use libp2p::{Multiaddr, PeerId};
 use starling_keys::{DeviceId, RendezvousAddr};
@@ -73,6 +73,8 @@ pub enum NetCommand {
     Lan(LanKeys),
     /// The rendezvous servers to stay connected to.
     Homes(HashMap<HomeId, WantedHome>),
+    /// Addresses of servers' names that worked before: they are used while names cannot be resolved.
+    Remember(Vec<(String, IpAddr)>),
     /// Close all connections: the process ends.
     Leave,
     /// A device may be there now: try at once.
@@ -134,6 +136,8 @@ pub enum NetEvent {
     HomeSilent(HomeId, bool),
     /// A rendezvous is gone, with the reason as text without addresses.
     HomeDown(HomeId, String),
+    /// A server was reached at this address of its name, and at another one before.
+    Resolved(String, IpAddr),
     /// Everybody was probed: who does not answer is known to be silent by events before this one.
     Checked,
     /// An answer or a push of a rendezvous.

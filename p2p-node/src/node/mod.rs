@@ -176,7 +176,8 @@ impl Node {
         let mut engine = Engine::load(store.clone(), now_ms(), Source::from_system())?;
         let (senders, inbox) = Inbox::new();
         let Senders { network, media, user: inputs } = senders;
-        let handle = start(&engine.account.identity.device_key, &net, network).await?;
+        let handle = start(&engine.account.identity.device_key, &net, network)?;
+        handle.send(NetCommand::Remember(engine.homes.remembered()));
         let (calls, weak) = (Arc::new(Table::default()), handle.downgrade());
         let outside = Outside { net: handle, calls: call_media::start(media, calls.clone()) };
         let (feed_tx, feed) = watch::channel(engine.feed());

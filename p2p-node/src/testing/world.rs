@@ -405,7 +405,11 @@ impl World {
                 }
                 self.people[who].wants = wants;
             }
-            NetCommand::Hint(_) | NetCommand::Leave | NetCommand::Watch(_) | NetCommand::Lan(_) => {}
+            NetCommand::Hint(_)
+            | NetCommand::Remember(_)
+            | NetCommand::Leave
+            | NetCommand::Watch(_)
+            | NetCommand::Lan(_) => {}
             NetCommand::Check => self.tell(who, NetEvent::Checked),
             NetCommand::Direct(device, frame) => {
                 // Two may run with one device's key: those who are connected to one of them write to that.

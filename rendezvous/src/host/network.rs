@@ -63,9 +63,9 @@ pub async fn build(keypair: Keypair, config: &Config, shares: RelayShares) -> an
             quic.max_connection_data = 4 * 1024 * 1024;
             quic
         })
-        .with_dns()?
-        .with_websocket(noise::Config::new, yamux)
-        .await?
+        .with_other_transport(|key| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+            Ok(streams::websocket(key, yamux())?)
+        })?
         .with_behaviour(behaviour)?
         .with_swarm_config(|swarm| {
             swarm.with_idle_connection_timeout(Duration::from_secs(30)).with_max_negotiating_inbound_streams(32)

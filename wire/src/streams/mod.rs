@@ -6,6 +6,8 @@
 mod behaviour;
 mod framed;
 mod handler;
+mod websocket;
 
 pub use behaviour::{Behaviour, Connection, Event, Gate, OpenError, Opened, Stranger};
 pub use framed::{FrameReader, FrameWriter, ReadError};
+pub use websocket::websocket;

@@ -1,6 +1,6 @@
 //! Decisions in virtual time, against a small model of peers that can or cannot be reached.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use starling_keys::{DeviceKey, RendezvousAddr};
@@ -129,8 +129,8 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Dial { dial, peer, addresses } => {
-                assert!(!addresses.is_empty() && addresses.len() <= peers::MAX_DIAL_ADDRESSES);
+            Action::Dial { dial, peer, addresses, .. } => {
+                assert!(!addresses.is_empty() && addresses.len() <= MAX_DIAL_ADDRESSES);
                 self.log.push((self.now, peer));
                 self.dials.insert(dial, (peer, addresses));
             }
@@ -509,7 +509,7 @@ fn addresses_on_the_lan_are_used_for_targets_alone_and_bounded() {
     world.fail_dials();
     world.pass(10 * SECOND);
     assert!(world.dials_to(2).is_empty());
-    assert!(world.net.devices[&device(1)].direct_addresses(&world.net.reach).len() <= peers::MAX_DIAL_ADDRESSES);
+    assert!(world.net.devices[&device(1)].direct_addresses(&world.net.reach).len() <= MAX_DIAL_ADDRESSES);
 }
 
 #[test]

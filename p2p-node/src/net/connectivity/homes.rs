@@ -62,8 +62,7 @@ impl Connectivity {
     }
 
     pub(super) fn dial_home(&mut self, id: HomeId, peer: PeerId) {
-        // Our own are our choice, and so are those that the user has named; others are the choice of others.
-        let may_dial = |home: &Home, address| home.reserve || home.named || self.reach.admits_home(address);
+        let may_dial = |home: &Home, address| home.is_chosen() || self.reach.admits_home(address);
         let homes = self.homes.get(&id).into_iter();
         let addresses = homes.flat_map(|home| home.addresses.iter().filter(move |address| may_dial(home, address)));
         let addresses: Vec<_> = addresses.map(RendezvousAddr::to_multiaddr).collect();

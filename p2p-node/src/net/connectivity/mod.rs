@@ -21,7 +21,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, swarm::ConnectionId};
@@ -37,7 +37,7 @@ use peers::{Connections, Device, Home};
 
 pub use changes::NetworkChange;
 pub use liveness::Subject;
-pub use peers::is_circuit;
+pub use peers::{MAX_DIAL_ADDRESSES, is_circuit};
 pub use reach::{Network, Reach, is_direct};
 
 /// Dials under way at a time. A profile with thousands of contacts would otherwise open as many sockets at once when it starts.
@@ -111,8 +111,9 @@ pub enum Input {
 /// Something to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial, whatever other connections and dials to this peer there are. Ends in `ConnectionUp` or `DialFailed` with this id.
-    Dial { dial: DialId, peer: PeerId, addresses: Vec<Multiaddr> },
+    /// Dial, whatever other connections and dials to this peer there are. Names may lead into networks of others only if `anywhere`. Ends in
+    /// `ConnectionUp` or `DialFailed` with this id.
+    Dial { dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, anywhere: bool },
     /// Close a connection.
     Close(ConnectionId),
     /// Close all connections to a peer.
@@ -291,7 +292,11 @@ impl Connectivity {
         self.last_dial += 1;
         let dial = DialId(self.last_dial);
         self.dials.insert(dial, what);
-        self.act(Action::Dial { dial, peer, addresses });
+        let anywhere = match what {
+            DialFor::Home(id) => self.homes.get(&id).is_some_and(Home::is_chosen),
+            DialFor::Device(_) => false,
+        };
+        self.act(Action::Dial { dial, peer, addresses, anywhere });
         dial
     }
 

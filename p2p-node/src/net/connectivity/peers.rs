@@ -147,6 +147,11 @@ impl Home {
         self.addresses.first().map(RendezvousAddr::peer_id)
     }
 
+    /// Our own are our choice, and so are those that the user has named; others are the choice of others.
+    pub fn is_chosen(&self) -> bool {
+        self.reserve || self.named
+    }
+
     pub fn is_up(&self) -> bool {
         matches!(self.session, Session::Up { .. })
     }

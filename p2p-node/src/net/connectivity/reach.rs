@@ -81,7 +81,7 @@ impl Reach {
         self.admits_ip(ip) && (scope(ip) == Scope::Global || port >= FIRST_PORT)
     }
 
-    /// Whether the rendezvous of somebody else may be dialled there. Names are resolved later: those of servers are public.
+    /// Whether the rendezvous of somebody else may be dialled there. Where names lead is checked when they are resolved.
     pub fn admits_home(&self, home: &RendezvousAddr) -> bool {
         match &home.host {
             Host::V4(ip) => self.admits_ip(IpAddr::V4(*ip)),

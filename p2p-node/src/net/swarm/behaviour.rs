@@ -35,7 +35,7 @@ pub(super) struct Behaviour {
 pub(super) type BuildError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A swarm with the device's key.
-pub(super) async fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildError> {
+pub(super) fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildError> {
     let keypair = Keypair::ed25519_from_bytes(*key.seed())?;
     let behaviour = move |key: &Keypair, relay| -> Result<Behaviour, BuildError> {
         let peer = key.public().to_peer_id();
@@ -74,9 +74,9 @@ pub(super) async fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildErro
             quic.max_concurrent_stream_limit = 64;
             quic
         })
-        .with_dns()?
-        .with_websocket(noise::Config::new, yamux::Config::default)
-        .await?
+        .with_other_transport(|key| -> Result<_, BuildError> {
+            Ok(streams::websocket(key, yamux::Config::default())?)
+        })?
         .with_relay_client(noise::Config::new, yamux::Config::default)?
         .with_behaviour(behaviour)?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(Duration::from_secs(60)).with_smart_dial())

@@ -7,7 +7,7 @@ use std::{
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
-    PeerId, Stream, Swarm,
+    Multiaddr, PeerId, Stream, Swarm,
     core::transport::ListenerId,
     mdns,
     swarm::{
@@ -34,6 +34,7 @@ use super::{
     behaviour::Behaviour,
     confine::Confine,
     lan::{Found, Lan},
+    names::{Named, Names, is_named, resolve},
     paths::{Path, Picture},
     watch::Watch,
 };
@@ -75,6 +76,14 @@ impl<T> Outbound<T> {
         }
         pushed
     }
+}
+
+/// A dial that is under way.
+pub(super) struct Dial {
+    pub id: DialId,
+    pub span: Span,
+    /// If names were dialled.
+    pub named: Option<Named>,
 }
 
 /// The end of a task.
@@ -120,7 +129,10 @@ pub(super) struct Driver {
     devices: HashMap<DeviceId, Outbound<DirectFrame>>,
     homes: HashMap<HomeId, Outbound<(u64, RequestBody)>>,
     inbound: HashMap<DeviceId, Vec<AbortHandle>>,
-    pub(super) dials: HashMap<ConnectionId, (DialId, Span)>,
+    pub(super) dials: HashMap<ConnectionId, Dial>,
+    /// Dials that wait for what names stand for.
+    resolving: FuturesUnordered<BoxFuture<'static, Named>>,
+    pub(super) names: Names,
     /// Those that are established.
     pub(super) connections: HashMap<ConnectionId, Path>,
     /// The network, when it was last looked at because it had changed.
@@ -144,6 +156,8 @@ impl Driver {
             homes: HashMap::new(),
             inbound: HashMap::new(),
             dials: HashMap::new(),
+            resolving: FuturesUnordered::new(),
+            names: Names::default(),
             connections: HashMap::new(),
             picture: Picture::now(),
             watch: Watch::new(),
@@ -169,6 +183,7 @@ impl Driver {
                 },
                 event = self.swarm.select_next_some() => self.on_event(event).await,
                 Some(opening) = self.opening.next(), if !self.opening.is_empty() => self.on_opening(opening).await,
+                Some(named) = self.resolving.next(), if !self.resolving.is_empty() => self.on_resolved(named).await,
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
                 changed = self.watch.changed() => self.on_network_changed(changed).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
@@ -187,7 +202,10 @@ impl Driver {
 
     async fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Dial { dial, peer, addresses } => self.dial(dial, peer, addresses),
+            Action::Dial { dial, peer, addresses, anywhere } if addresses.iter().any(is_named) => {
+                self.resolving.push(Box::pin(resolve(dial, peer, addresses, anywhere)));
+            }
+            Action::Dial { dial, peer, addresses, .. } => self.dial(dial, peer, addresses, None),
             Action::Close(connection) => drop(self.swarm.close_connection(connection)),
             Action::Disconnect(peer) => drop(self.swarm.disconnect_peer_id(peer)),
             Action::OpenStream { device, peer, on } => {
@@ -222,12 +240,30 @@ impl Driver {
         }
     }
 
-    fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<libp2p::Multiaddr>) {
+    /// The names of a dial were looked up.
+    async fn on_resolved(&mut self, named: Named) {
+        let (dial, peer) = (named.dial, named.peer);
+        let reach = &self.swarm.behaviour().confine.reach;
+        let reason = match self.names.addresses(&named) {
+            Ok(mut addresses) => {
+                addresses.retain(|address| named.anywhere || reach.admits(address));
+                if !addresses.is_empty() {
+                    self.dial(dial, peer, addresses, Some(named));
+                    return self.report(Input::Tick).await;
+                }
+                "its name leads into a network that this machine is not in".to_owned()
+            }
+            Err(problem) => problem.to_string(),
+        };
+        self.report(Input::DialFailed { peer: Some(peer), dial: Some(dial), reason }).await;
+    }
+
+    fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, named: Option<Named>) {
         let span = tracing::debug_span!("dial", dial = dial.0, addresses = addresses.len());
         let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         let connection = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => drop(self.dials.insert(connection, (dial, span))),
+            Ok(()) => drop(self.dials.insert(connection, Dial { id: dial, span, named })),
             Err(error) => {
                 let reason = super::events::dial_reason(&error);
                 tracing::debug!(parent: &span, reason, "cannot begin");
@@ -271,7 +307,7 @@ impl Driver {
         }
     }
 
-    async fn tell(&mut self, event: NetEvent) {
+    pub(super) async fn tell(&mut self, event: NetEvent) {
         let _ = self.engine.send(event).await;
     }
 
@@ -285,6 +321,7 @@ impl Driver {
             }
             NetCommand::Lan(_) => {}
             NetCommand::Homes(homes) => self.report(Input::Homes(homes)).await,
+            NetCommand::Remember(known) => known.into_iter().for_each(|(name, ip)| self.names.remember(name, ip)),
             NetCommand::Leave => self.report(Input::Leave).await,
             NetCommand::Hint(device) => self.report(Input::Hint(device)).await,
             NetCommand::Watch(watched) => self.report(Input::Watch(watched)).await,

@@ -8,13 +8,14 @@ use starling_wire::streams::{self, Connection};
 
 use super::{
     behaviour::BehaviourEvent,
-    driver::Driver,
+    driver::{Dial, Driver},
     lan::Found,
     paths::{Path, Picture},
     watch::Changed,
 };
 use crate::net::{
-    connectivity::{DialId, Input, NetworkChange, is_circuit},
+    NetEvent,
+    connectivity::{Input, NetworkChange, is_circuit},
     device_of,
 };
 
@@ -27,8 +28,15 @@ impl Driver {
                 let relayed = endpoint.is_relayed() || is_circuit(endpoint.get_remote_address());
                 let span = tracing::debug_span!("connection", connection = %id, relayed, dialed = endpoint.is_dialer());
                 tracing::debug!(parent: &span, "established");
-                self.connections.insert(id, Path::new(span, endpoint.get_remote_address()));
+                let path = Path::new(span, endpoint.get_remote_address());
                 let dial = self.take_dial(id, "connected");
+                if let Some((named, ip)) = dial.as_ref().and_then(|dial| dial.named.as_ref()).zip(path.remote())
+                    && let Some(name) = self.names.connected(named, ip)
+                {
+                    self.tell(NetEvent::Resolved(name, ip)).await;
+                }
+                self.connections.insert(id, path);
+                let dial = dial.map(|dial| dial.id);
                 let connection = Connection { id, relayed };
                 self.report(Input::ConnectionUp { peer, connection, dial }).await;
             }
@@ -39,8 +47,12 @@ impl Driver {
                 self.report(Input::ConnectionDown { peer, connection }).await;
             }
             SwarmEvent::OutgoingConnectionError { peer_id: peer, error, connection_id } => {
-                let reason = dial_reason(&error);
-                let dial = self.take_dial(connection_id, &reason);
+                let reason = if self.picture.is_offline() {
+                    "this machine is not connected to any network".into()
+                } else {
+                    dial_reason(&error)
+                };
+                let dial = self.take_dial(connection_id, &reason).map(|dial| dial.id);
                 self.report(Input::DialFailed { peer, dial, reason }).await;
             }
             SwarmEvent::NewListenAddr { .. }
@@ -77,9 +89,9 @@ impl Driver {
         self.report(Input::NetworkChanged(change)).await;
     }
 
-    fn take_dial(&mut self, connection: ConnectionId, outcome: &str) -> Option<DialId> {
-        let (dial, span) = self.dials.remove(&connection)?;
-        tracing::debug!(parent: &span, outcome, "ended");
+    fn take_dial(&mut self, connection: ConnectionId, outcome: &str) -> Option<Dial> {
+        let dial = self.dials.remove(&connection)?;
+        tracing::debug!(parent: &dial.span, outcome, "ended");
         Some(dial)
     }
 
@@ -134,9 +146,8 @@ pub(super) fn dial_reason(error: &DialError) -> String {
     match error {
         DialError::WrongPeerId { .. } => "another server answers at its address".into(),
         _ if found("refused") => "the connection was refused".into(),
-        _ if found("unreachable") => "the network is unreachable".into(),
+        _ if found("unreachable") || found("no route") => "there is no route to it".into(),
         _ if found("timed out") || found("timeout") => "it does not answer".into(),
-        _ if found("dns") || found("resolve") => "its name cannot be resolved".into(),
         _ => "it cannot be reached".into(),
     }
 }

@@ -9,6 +9,7 @@ mod confine;
 mod driver;
 mod events;
 mod lan;
+mod names;
 mod paths;
 #[cfg(test)]
 mod swarm_tests;
@@ -81,8 +82,8 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
-pub async fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>) -> Result<NetHandle, NetError> {
-    let mut swarm = behaviour::build(key).await.map_err(|e| NetError::Setup(format!("{e}")))?;
+pub fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>) -> Result<NetHandle, NetError> {
+    let mut swarm = behaviour::build(key).map_err(|e| NetError::Setup(format!("{e}")))?;
     for address in &config.listen {
         swarm.listen_on(address.clone()).map_err(|e| NetError::Listen(address.clone(), root_cause(&e)))?;
     }

@@ -32,6 +32,11 @@ impl Path {
         let remote = ip.filter(|_| !is_circuit(remote));
         Self { span, remote, source: remote.and_then(source_towards) }
     }
+
+    /// The address of the other end. `None` through a relay.
+    pub fn remote(&self) -> Option<IpAddr> {
+        self.remote
+    }
 }
 
 /// The address of this machine from which the system would send to another one now. Nothing is sent.
@@ -68,6 +73,11 @@ impl Picture {
             networks: all.into_iter().filter(|network| network.prefix >= 8).collect(),
             gateways: gateways(&read("/proc/net/route"), &read("/proc/net/ipv6_route")),
         }
+    }
+
+    /// There is no network but the machine itself.
+    pub fn is_offline(&self) -> bool {
+        self.addresses.iter().all(IpAddr::is_loopback)
     }
 
     /// What has become of connections, if the network was as `before` when it was last looked at.

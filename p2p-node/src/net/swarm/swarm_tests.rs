@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 async fn swarm(key: &DeviceKey, listen: Multiaddr) -> (NetHandle, mpsc::Receiver<NetEvent>) {
     let (engine, inputs) = mpsc::channel(64);
     let config = NetConfig { listen: vec![listen], mdns: false };
-    (start(key, &config, engine).await.unwrap(), inputs)
+    (start(key, &config, engine).unwrap(), inputs)
 }
 
 /// Waits for an event that fits.

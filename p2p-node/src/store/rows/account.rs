@@ -349,3 +349,22 @@ pub struct SnapshotContact {
     #[prost(bool, tag = "6")]
     pub verified: bool,
 }
+
+/// Where servers were reached last, those whose address has changed last at the end.
+#[derive(Clone, PartialEq, Message)]
+pub struct ServerAddressesRow {
+    /// One for each name.
+    #[prost(message, repeated, tag = "1")]
+    pub servers: Vec<ServerAddress>,
+}
+
+/// Where a server was reached.
+#[derive(Clone, PartialEq, Message)]
+pub struct ServerAddress {
+    /// Its name in DNS.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The IP address.
+    #[prost(string, tag = "2")]
+    pub address: String,
+}

@@ -1,0 +1,234 @@
+//! Names of servers. The system's resolver is asked at each dial, so that a change of its configuration holds at once, and nothing is needed of it to
+//! start; while it gives no answer, the address is used that worked last.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    net::IpAddr,
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+
+use crate::net::connectivity::{DialId, MAX_DIAL_ADDRESSES, is_circuit};
+
+/// A resolver that takes longer gives no answer: the dial goes on without it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Addresses of one name that are dialled.
+const MAX_OF_NAME: usize = 4;
+/// Names whose addresses are remembered.
+const MAX_NAMES: usize = 64;
+
+/// Why a name has no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unresolved {
+    /// A name server says so.
+    #[error("its name does not exist (DNS)")]
+    NoSuchName,
+    /// There is no name server, or none is reached.
+    #[error("its name cannot be looked up: no name server answers (DNS)")]
+    NoServer,
+    /// Something else.
+    #[error("its name cannot be looked up (DNS)")]
+    Failed,
+}
+
+impl From<io::Error> for Unresolved {
+    fn from(error: io::Error) -> Self {
+        // The words of getaddrinfo(3), of which the standard library keeps no code.
+        let text = error.to_string();
+        let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+        if says(&["not known", "No address associated", "does not exist"]) {
+            Self::NoSuchName
+        } else if says(&["Temporary failure", "timed out"]) {
+            Self::NoServer
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+/// A dial to names, and what they stand for.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub dial: DialId,
+    pub peer: PeerId,
+    /// As they were asked for.
+    pub addresses: Vec<Multiaddr>,
+    /// It is nobody else's choice where the names lead.
+    pub anywhere: bool,
+    answers: HashMap<String, Result<Vec<IpAddr>, Unresolved>>,
+}
+
+/// The name at the start of an address, if it has one.
+fn name_of(address: &Multiaddr) -> Option<String> {
+    match address.iter().next()? {
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => Some(name.into_owned()),
+        _ => None,
+    }
+}
+
+/// Whether an address begins with a name that has to be resolved. Through a relay only a connection is used that is there.
+pub(super) fn is_named(address: &Multiaddr) -> bool {
+    !is_circuit(address) && name_of(address).is_some()
+}
+
+/// The address with one of its name's addresses in place of the name. WebSocket over TLS goes on asking for the name.
+fn with_ip(address: &Multiaddr, ip: IpAddr) -> Multiaddr {
+    let name = name_of(address).unwrap_or_default();
+    let mut with = Multiaddr::from(ip);
+    for part in address.iter().skip(1) {
+        match part {
+            Protocol::Wss(path) => {
+                with.push(Protocol::Tls);
+                with.push(Protocol::Sni(name.clone().into()));
+                with.push(Protocol::Ws(path));
+            }
+            part => with.push(part),
+        }
+    }
+    with
+}
+
+async fn look_up(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
+    let answer = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
+    let mut all = Vec::new();
+    for address in answer.map_err(|_| Unresolved::NoServer)?? {
+        if !all.contains(&address.ip()) {
+            all.push(address.ip());
+        }
+    }
+    all.truncate(MAX_OF_NAME);
+    if all.is_empty() { Err(Unresolved::NoSuchName) } else { Ok(all) }
+}
+
+/// Looks up all names of a dial, side by side.
+pub(super) async fn resolve(dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, anywhere: bool) -> Named {
+    let names: BTreeSet<String> = addresses.iter().filter_map(name_of).collect();
+    let lookups = names.into_iter().map(|name| async move {
+        let answer = look_up(&name).await;
+        (name, answer)
+    });
+    let answers = futures::future::join_all(lookups).await.into_iter().collect();
+    Named { dial, peer, addresses, anywhere, answers }
+}
+
+/// The addresses of names that worked last.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    worked: HashMap<String, IpAddr>,
+}
+
+impl Names {
+    /// Takes what was remembered when the program ended.
+    pub fn remember(&mut self, name: String, ip: IpAddr) {
+        if self.worked.len() < MAX_NAMES || self.worked.contains_key(&name) {
+            self.worked.insert(name, ip);
+        }
+    }
+
+    /// Where to dial; the last one that worked is tried beside what a resolver says now, and instead of it if that says nothing. Fails if there is
+    /// nothing at all.
+    pub fn addresses(&self, named: &Named) -> Result<Vec<Multiaddr>, Unresolved> {
+        let mut all = Vec::new();
+        let mut problem = Unresolved::Failed;
+        for address in &named.addresses {
+            let Some(name) = name_of(address) else {
+                all.push(address.clone());
+                continue;
+            };
+            let mut ips = match named.answers.get(&name) {
+                Some(Ok(ips)) => ips.clone(),
+                Some(Err(error)) => {
+                    problem = *error;
+                    Vec::new()
+                }
+                None => Vec::new(),
+            };
+            ips.extend(self.worked.get(&name).filter(|ip| !ips.contains(ip)));
+            all.extend(ips.into_iter().map(|ip| with_ip(address, ip)));
+        }
+        all.truncate(MAX_DIAL_ADDRESSES);
+        if all.is_empty() { Err(problem) } else { Ok(all) }
+    }
+
+    /// A dial has ended in a connection to an address. Gives the name that this is news of.
+    pub fn connected(&mut self, named: &Named, ip: IpAddr) -> Option<String> {
+        let of_name = |(name, answer): (&String, &Result<Vec<IpAddr>, _>)| {
+            answer.as_ref().is_ok_and(|ips| ips.contains(&ip)).then(|| name.clone())
+        };
+        let name = named.answers.iter().find_map(of_name)?;
+        let is_news = self.worked.get(&name) != Some(&ip);
+        self.remember(name.clone(), ip);
+        is_news.then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn named(addresses: &[&str], answers: &[(&str, Result<Vec<IpAddr>, Unresolved>)]) -> Named {
+        Named {
+            dial: DialId(1),
+            peer: PeerId::random(),
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            anywhere: true,
+            answers: answers.iter().map(|(name, answer)| ((*name).to_owned(), answer.clone())).collect(),
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn texts(addresses: Vec<Multiaddr>) -> Vec<String> {
+        addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn names_are_replaced_by_their_addresses_and_tls_goes_on_asking_for_the_name() {
+        let asked = ["/dns/a.example/udp/4001/quic-v1", "/dns/a.example/tcp/443/wss", "/ip4/192.0.2.9/tcp/4001"];
+        let named = named(&asked, &[("a.example", Ok(vec![ip("192.0.2.1"), ip("2001:db8::1")]))]);
+        let wanted = [
+            "/ip4/192.0.2.1/udp/4001/quic-v1",
+            "/ip6/2001:db8::1/udp/4001/quic-v1",
+            "/ip4/192.0.2.1/tcp/443/tls/sni/a.example/ws",
+            "/ip6/2001:db8::1/tcp/443/tls/sni/a.example/ws",
+            "/ip4/192.0.2.9/tcp/4001",
+        ];
+        assert_eq!(texts(Names::default().addresses(&named).unwrap()), wanted);
+    }
+
+    #[test]
+    fn without_a_name_server_the_address_that_worked_last_is_used() {
+        let asked = ["/dns/a.example/udp/4001/quic-v1"];
+        let mut names = Names::default();
+        let offline = named(&asked, &[("a.example", Err(Unresolved::NoServer))]);
+        assert_eq!(names.addresses(&offline), Err(Unresolved::NoServer));
+        let online = named(&asked, &[("a.example", Ok(vec![ip("192.0.2.1"), ip("192.0.2.2")]))]);
+        assert_eq!(names.connected(&online, ip("192.0.2.2")).as_deref(), Some("a.example"));
+        assert_eq!(names.connected(&online, ip("192.0.2.2")), None, "known already");
+        assert_eq!(names.connected(&online, ip("192.0.2.77")), None, "not one of its addresses");
+        assert_eq!(texts(names.addresses(&offline).unwrap()), ["/ip4/192.0.2.2/udp/4001/quic-v1"]);
+    }
+
+    #[test]
+    fn what_the_resolver_says_is_told_apart() {
+        let of = |text: &str| Unresolved::from(io::Error::other(text.to_owned()));
+        let said = "failed to lookup address information: ";
+        assert_eq!(of(&format!("{said}Name or service not known")), Unresolved::NoSuchName);
+        assert_eq!(of(&format!("{said}Temporary failure in name resolution")), Unresolved::NoServer);
+        assert_eq!(of("out of memory"), Unresolved::Failed);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut names = Names::default();
+        for n in 0..2 * MAX_NAMES {
+            names.remember(format!("{n}.example"), ip("192.0.2.1"));
+        }
+        assert_eq!(names.worked.len(), MAX_NAMES);
+    }
+}
