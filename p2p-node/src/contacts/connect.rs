@@ -66,7 +66,7 @@ impl Connect {
 impl Contacts {
     /// A rendezvous is connected: starts the operations that wait for it.
     pub(crate) fn connects_up(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
-        if homes.servers.get(&home).is_none_or(|h| h.hello.is_none()) {
+        if !homes.answers(&home) {
             return;
         }
         let waiting: Vec<u64> = self
@@ -86,6 +86,20 @@ impl Contacts {
                 ConnectTarget::Name(name) => RequestBody::LookUpName(name.clone()),
             };
             homes.request(turn, home, ask, ContactPending::DeviceList(id));
+        }
+    }
+
+    /// A rendezvous does not answer: what was asked of it is asked of another one that may know it.
+    pub(crate) fn connects_silent(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        let mut others = Vec::new();
+        for connect in self.connects.values_mut().filter(|c| c.asked && c.homes.first().is_some_and(|h| h.peer == home))
+        {
+            let before = others.len();
+            others.extend(connect.homes.iter().map(|h| h.peer).filter(|other| homes.answers(other)));
+            connect.asked = others.len() == before;
+        }
+        for other in others {
+            self.connects_up(turn, homes, other);
         }
     }
 

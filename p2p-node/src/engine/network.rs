@@ -34,7 +34,14 @@ impl Engine {
                 }
             }
             NetEvent::Resolved(name, address) => self.homes.note_reached(turn, name, address)?,
-            NetEvent::HomeSilent(home, silent) => self.homes.on_silent(turn, home, silent),
+            NetEvent::HomeSilent(home, silent) => {
+                self.homes.on_silent(turn, home, silent);
+                if silent {
+                    self.contacts.connects_silent(turn, &mut self.homes, home);
+                } else {
+                    self.contacts.connects_up(turn, &mut self.homes, home);
+                }
+            }
             NetEvent::HomeDown(home, reason) => {
                 let lost = self.homes.home_down(turn, home, reason);
                 self.on_requests_lost(turn, lost);

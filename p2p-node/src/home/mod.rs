@@ -86,6 +86,11 @@ impl Homes {
         self.servers.get(home).is_some_and(|h| h.own && h.registered)
     }
 
+    /// Whether a server is connected, and answers as far as is known.
+    pub fn answers(&self, home: &HomeId) -> bool {
+        self.servers.get(home).is_some_and(|h| h.hello.is_some() && !h.silent)
+    }
+
     /// This device is not part of its account any more: nothing more is done at its homes.
     pub fn superseded(&mut self) {
         for home in self.servers.values_mut().filter(|h| h.own) {

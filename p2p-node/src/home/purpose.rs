@@ -96,8 +96,8 @@ pub enum ContactPending {
     DeviceList(u64),
     /// Key packages of these devices, theirs and our other ones, in which attempt.
     KeyPackages(u64, u32, Vec<DeviceId>),
-    /// An invite that is registered, by its key.
-    Invite(Vec<u8>),
+    /// An invite that is registered at this home, by its key.
+    Invite(HomeId, Vec<u8>),
 }
 
 /// A request about inboxes that is not answered yet.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::RngExt;
-use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, RendezvousAddr};
+use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId};
 use starling_wire::{
     Body,
     inbox::{InboxBody, Welcome},
@@ -152,8 +152,8 @@ impl Meeting<'_> {
         connect.attempt += 1;
         let attempt = connect.attempt;
         let mut ours: Vec<DeviceId> = self.cx.account.other_devices().iter().map(|d| d.id).collect();
-        let up = |h: &&RendezvousAddr| self.cx.homes.servers.get(&h.peer).is_some_and(|h| h.hello.is_some());
-        let own_home = self.cx.account.identity.homes.iter().find(up).map(|h| h.peer);
+        let own_homes = &self.cx.account.identity.homes;
+        let own_home = own_homes.iter().find(|h| self.cx.homes.answers(&h.peer)).map(|h| h.peer);
         if self.cx.account.identity.homes.iter().any(|h| h.peer == home) {
             theirs.append(&mut ours);
         }
@@ -229,9 +229,11 @@ impl Meeting<'_> {
         }
         let chat = self.cx.chat_with(turn, account);
         let own_homes = &self.cx.account.identity.homes;
+        // One that works, if there is one.
+        let own_home = own_homes.iter().find(|h| self.cx.homes.answers(&h.peer)).or(own_homes.first());
         let row = GroupRow {
             chat: chat.0.to_vec(),
-            home: own_homes.first().or(connect.homes.first()).map(ToString::to_string).unwrap_or_default(),
+            home: own_home.or(connect.homes.first()).map(ToString::to_string).unwrap_or_default(),
             ours: !own_homes.is_empty(),
             updated_ms: turn.wall(),
             ..GroupRow::default()

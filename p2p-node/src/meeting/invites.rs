@@ -21,7 +21,7 @@ impl Meeting<'_> {
     ) -> Result<Invite, EngineError> {
         let token = InviteToken::generate();
         let key = self.cx.store.name("invite", &token.0).to_vec();
-        let row = InviteRow { token: token.0.to_vec(), uses, expires_at, registered: false };
+        let row = InviteRow { token: token.0.to_vec(), uses, expires_at, homes: Vec::new() };
         turn.put(INVITES, &key, &row)?;
         self.cx.counters.dirty = true;
         let homes: Vec<HomeId> =
@@ -39,7 +39,12 @@ impl Meeting<'_> {
             uses: row.uses,
             expires_at: row.expires_at,
         };
-        self.cx.homes.request(turn, home, RequestBody::RegisterInvite(record), ContactPending::Invite(key.to_vec()));
+        self.cx.homes.request(
+            turn,
+            home,
+            RequestBody::RegisterInvite(record),
+            ContactPending::Invite(home, key.to_vec()),
+        );
     }
 
     /// Invites that our home does not know yet.
@@ -47,7 +52,10 @@ impl Meeting<'_> {
         for (key, row) in turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
             if row.uses == 0 || row.expires_at < turn.wall().min(turn.agreed_ms()) / 1000 {
                 turn.delete(INVITES, &key)?;
-            } else if !row.registered && row.uses > 0 && row.expires_at > turn.wall() / 1000 {
+            } else if !row.homes.iter().any(|known| *known == home)
+                && row.uses > 0
+                && row.expires_at > turn.wall() / 1000
+            {
                 self.register_invite(turn, home, &key, &row);
             }
         }
@@ -57,14 +65,20 @@ impl Meeting<'_> {
     /// Has all invites registered at new homes.
     pub(crate) fn renew_invites(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         for (key, row) in turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)? {
-            turn.put(INVITES, &key, &InviteRow { registered: false, ..row })?;
+            turn.put(INVITES, &key, &InviteRow { homes: Vec::new(), ..row })?;
         }
         Ok(())
     }
 
-    pub(crate) fn invite_registered(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
-        if let Some(row) = turn.get::<InviteRow>(INVITES, key)? {
-            turn.put(INVITES, key, &InviteRow { registered: true, ..row })?;
+    pub(crate) fn invite_registered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        key: &[u8],
+    ) -> Result<(), EngineError> {
+        if let Some(mut row) = turn.get::<InviteRow>(INVITES, key)? {
+            row.homes.push(home.to_vec());
+            turn.put(INVITES, key, &row)?;
         }
         Ok(())
     }

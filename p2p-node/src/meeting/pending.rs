@@ -24,7 +24,7 @@ impl Meeting<'_> {
             (ContactPending::KeyPackages(id, attempt, devices), ResponseBody::KeyPackages(claimed)) => {
                 self.connect_packages(turn, id, attempt, &devices, claimed.packages)
             }
-            (ContactPending::Invite(key), ResponseBody::Done(_)) => self.invite_registered(turn, &key),
+            (ContactPending::Invite(home, key), ResponseBody::Done(_)) => self.invite_registered(turn, home, &key),
             _ => Ok(()),
         }
     }
@@ -49,7 +49,7 @@ impl Meeting<'_> {
                 };
                 self.cx.contacts.connect_failed(turn, id, error);
             }
-            ContactPending::Invite(_) => {
+            ContactPending::Invite(..) => {
                 if refused.is_busy() {
                     self.cx.homes.retry_later(turn, refused);
                 }

@@ -164,6 +164,12 @@ pub fn home_hint(problem: &str) -> Option<&'static str> {
         ("registers nobody", "move to another: starling profile rendezvous ADDR"),
         ("user name", "choose another: starling profile username NAME"),
         ("more work", "move to another: starling profile rendezvous ADDR"),
+        ("does not exist", "check the address, or ask its operator: starling profile rendezvous ADDR"),
+        ("(DNS)", "check the name servers of this machine (/etc/resolv.conf, resolvectl status)"),
+        ("any network", "connect this machine to a network; what was written is sent then"),
+        ("no route", "check the network, or a VPN that may be in the way (ip route get ADDRESS)"),
+        ("refused", "the machine is there, and the server does not run, or listens on another port"),
+        ("does not answer", "is the server running, and does a firewall let UDP and TCP to its port through?"),
     ];
     table.iter().find(|(part, _)| problem.contains(part)).map(|(_, hint)| *hint)
 }

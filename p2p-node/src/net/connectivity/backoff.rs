@@ -18,15 +18,14 @@ pub const EARLY_REFILL: Duration = Duration::from_secs(5);
 pub struct Backoff {
     next: Instant,
     wait: Duration,
-    longest: Duration,
     early_tries: u32,
     refilled: Instant,
 }
 
 impl Backoff {
-    /// Due at once; waits grow up to `longest`.
-    pub fn new(now: Instant, longest: Duration) -> Self {
-        Self { next: now, wait: FIRST, longest, early_tries: EARLY_TRIES, refilled: now }
+    /// Due at once.
+    pub fn new(now: Instant) -> Self {
+        Self { next: now, wait: FIRST, early_tries: EARLY_TRIES, refilled: now }
     }
 
     /// When the next try is due.
@@ -34,10 +33,11 @@ impl Backoff {
         self.next
     }
 
-    /// Notes a try. The next one is due after the current wait ± 20 %, so that many clients do not try in step; the wait after that doubles.
-    pub fn tried(&mut self, now: Instant, rng: &mut SmallRng) {
-        self.next = now + self.wait.mul_f64(rng.random_range(0.8..1.2));
-        self.wait = (self.wait * 2).min(self.longest);
+    /// Notes a try. The next one is due after the current wait ± 20 %, so that many clients do not try in step; the wait after that doubles, up to
+    /// `longest`.
+    pub fn tried(&mut self, now: Instant, longest: Duration, rng: &mut SmallRng) {
+        self.next = now + self.wait.min(longest).mul_f64(rng.random_range(0.8..1.2));
+        self.wait = (self.wait * 2).min(longest);
     }
 
     /// Something has changed, so that a try may succeed now: makes one due at once, if the budget of early tries allows it.

@@ -109,3 +109,27 @@ fn an_interface_that_flaps_ten_times_a_second_makes_bounded_work() {
     }
     assert!(probes <= 60, "{probes} probes in a minute");
 }
+
+#[test]
+fn a_server_that_tests_whether_we_can_be_reached_leaves_one_connection() {
+    let (mut world, home, [server, _]) = World::with_both();
+    let back = world.connect(9, false, None);
+    world.input(Input::ReachabilityTested(peer(9)));
+    assert!(world.open.contains_key(&server) && !world.open.contains_key(&back));
+    assert!(world.net.has_session(&home));
+}
+
+#[test]
+fn who_is_away_is_dialled_every_ten_minutes_while_a_home_would_say_when_it_is_back() {
+    let mut world = World::with_targets(7, [1]);
+    world.home(9, true);
+    world.connect(9, false, None);
+    world.open_streams();
+    world.pass_with(1_800 * SECOND, &[]);
+    let before = world.dials_to(1).len();
+    world.pass_with(3_600 * SECOND, &[]);
+    let dials = world.dials_to(1).len() - before;
+    assert!((5..=8).contains(&dials), "{dials} in an hour");
+    world.input(Input::Hint(device(1)));
+    assert_eq!(world.dials_to(1).len() - before, dials + 1, "and at once when it is there");
+}

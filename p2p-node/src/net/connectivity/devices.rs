@@ -66,8 +66,9 @@ impl Connectivity {
     }
 
     pub(super) fn try_device(&mut self, now: Instant, id: DeviceId) {
+        let has_home = self.homes.values().any(|home| home.reserve && home.is_up());
         let Some(device) = self.devices.get_mut(&id) else { return };
-        device.backoff.tried(now, &mut self.rng);
+        device.tried(now, has_home, &mut self.rng);
         let (peer, linked) = (device.peer, device.out.is_some());
         match self.best(&peer) {
             Some(best) if !best.relayed || !linked => self.open_stream(id, best.id),

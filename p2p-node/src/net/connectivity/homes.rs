@@ -8,7 +8,7 @@ use starling_keys::RendezvousAddr;
 
 use super::{
     Action, Connectivity, DialFor, Errand, HomeId, Left, NetEvent, Subject, WantedHome, device_of,
-    peers::{Home, Session},
+    peers::{Home, MAX_DEVICE_WAIT, MAX_HOME_WAIT, Session},
 };
 
 impl Connectivity {
@@ -50,7 +50,7 @@ impl Connectivity {
 
     pub(super) fn try_home(&mut self, now: Instant, id: HomeId) {
         let Some(home) = self.homes.get_mut(&id) else { return };
-        home.backoff.tried(now, &mut self.rng);
+        home.backoff.tried(now, MAX_HOME_WAIT, &mut self.rng);
         if let Some(peer) = home.peer() {
             if self.is_connected(&peer) {
                 self.home_connected(&id);
@@ -94,17 +94,24 @@ impl Connectivity {
         }
     }
 
-    /// A connection that we have dialled beside that of a session takes its place: the session ends with the old one, and is opened again.
+    /// Of the connections to a rendezvous with a session, one is kept. If that is another one than the session's, the session ends and is opened again.
     pub(super) fn move_session(&mut self, id: HomeId, to: ConnectionId) {
         let Some(home) = self.homes.get(&id) else { return };
-        if let (Session::Up { on, .. }, Some(peer)) = (home.session, home.peer())
-            && on != to
+        if let (Session::Up { .. }, Some(peer)) = (home.session, home.peer())
             && let Some(all) = self.connections.get(&peer)
         {
             let old: Vec<ConnectionId> = all.others(to).collect();
             for connection in old {
                 self.act(Action::Close(connection));
             }
+        }
+    }
+
+    /// A rendezvous has tested whether we can be reached, for which it has connected to us: the session's connection is enough.
+    pub(super) fn reachability_tested(&mut self, server: PeerId) {
+        let Some(id) = device_of(&server).map(|id| *id.as_bytes()) else { return };
+        if let Some(Session::Up { on, .. }) = self.homes.get(&id).map(|home| home.session) {
+            self.move_session(id, on);
         }
     }
 
@@ -169,7 +176,7 @@ impl Connectivity {
 
     pub(super) fn try_reservation(&mut self, now: Instant, id: HomeId) {
         let Some(home) = self.homes.get_mut(&id) else { return };
-        home.reservation_backoff.tried(now, &mut self.rng);
+        home.reservation_backoff.tried(now, MAX_DEVICE_WAIT, &mut self.rng);
         if let Some(address) = home.addresses.first() {
             let circuit = address.to_multiaddr().with(Protocol::P2pCircuit);
             self.act(Action::Reserve { home: id, circuit });

@@ -104,6 +104,8 @@ pub enum Input {
     OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr>, networks: Vec<Network> },
     /// The network that this machine is in has changed, or the machine was suspended.
     NetworkChanged(NetworkChange),
+    /// A rendezvous has tested whether we can be reached.
+    ReachabilityTested(PeerId),
     /// Time has passed.
     Tick,
 }
@@ -236,6 +238,7 @@ impl Connectivity {
                 self.set_own_addresses(&confirmed, &listening);
             }
             Input::NetworkChanged(change) => self.network_changed(now, change),
+            Input::ReachabilityTested(server) => self.reachability_tested(server),
             Input::Tick => {}
         }
         self.run_due(now);

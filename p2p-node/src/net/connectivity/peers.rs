@@ -7,15 +7,18 @@ use std::{
 };
 
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, multiaddr::Protocol, swarm::ConnectionId};
+use rand::rngs::SmallRng;
 use starling_keys::RendezvousAddr;
 use starling_wire::streams::Connection;
 
 use super::{DialId, Target, backoff::Backoff, liveness::Liveness, reach::Reach};
 
 /// Longest wait between two tries to reach a device.
-const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
+pub const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
+/// The same while we are connected to a home of ours, which says when a device is there; a device that is back dials us, too.
+const MAX_AWAY_WAIT: Duration = Duration::from_secs(600);
 /// Longest wait between two tries to reach a rendezvous: everything that is offline is reached through it.
-const MAX_HOME_WAIT: Duration = Duration::from_secs(15);
+pub const MAX_HOME_WAIT: Duration = Duration::from_secs(15);
 /// Addresses in one dial. libp2p tries them side by side.
 pub const MAX_DIAL_ADDRESSES: usize = 16;
 /// Addresses of one device that are learnt from the LAN.
@@ -48,7 +51,7 @@ impl Device {
         Self {
             peer,
             target,
-            backoff: Backoff::new(now, MAX_DEVICE_WAIT),
+            backoff: Backoff::new(now),
             out: None,
             opening: None,
             dialing: None,
@@ -62,6 +65,11 @@ impl Device {
     pub fn due(&self) -> Option<Instant> {
         let wants_path = self.opening.is_none() && self.out.is_none_or(|(connection, _)| connection.relayed);
         wants_path.then(|| self.backoff.due())
+    }
+
+    /// Notes a try to reach it. A home would say if it were there.
+    pub fn tried(&mut self, now: Instant, has_home: bool, rng: &mut SmallRng) {
+        self.backoff.tried(now, if has_home { MAX_AWAY_WAIT } else { MAX_DEVICE_WAIT }, rng);
     }
 
     /// Notes an address on the LAN. Returns whether it is new.
@@ -134,12 +142,12 @@ impl Home {
             addresses: Vec::new(),
             reserve: false,
             named: false,
-            backoff: Backoff::new(now, MAX_HOME_WAIT),
+            backoff: Backoff::new(now),
             session: Session::Down,
             liveness: Liveness::default(),
             dialing: None,
             listener: None,
-            reservation_backoff: Backoff::new(now, MAX_DEVICE_WAIT),
+            reservation_backoff: Backoff::new(now),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the swarm reports, as inputs of the state machine.
 
 use libp2p::{
-    dcutr, mdns, ping,
+    autonat, dcutr, mdns, ping,
     swarm::{ConnectionId, DialError, SwarmEvent},
 };
 use starling_wire::streams::{self, Connection};
@@ -108,6 +108,9 @@ impl Driver {
             }
             BehaviourEvent::Ping(ping::Event { connection, result: Err(_), .. }) => {
                 self.report(Input::Unresponsive(connection)).await;
+            }
+            BehaviourEvent::Autonat(autonat::v2::client::Event { server, .. }) => {
+                self.report(Input::ReachabilityTested(server)).await;
             }
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
                 let found: Vec<Found> =

@@ -115,9 +115,9 @@ pub struct InviteRow {
     /// Seconds since 1970.
     #[prost(uint64, tag = "3")]
     pub expires_at: u64,
-    /// The home knows its ticket. The field before (4) said so of the token itself, in versions before 0.2.
-    #[prost(bool, tag = "5")]
-    pub registered: bool,
+    /// The homes that know its ticket. Fields before (4, 5) said so of one home.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub homes: Vec<Vec<u8>>,
 }
 
 /// A contact request. By [`super::Store::name`] of the account.
