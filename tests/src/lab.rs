@@ -20,6 +20,11 @@ pub struct Lab {
     dir: tempfile::TempDir,
 }
 
+/// Where `ip netns exec` finds the files of a namespace that stand in place of those in `/etc`.
+fn names_dir(ns: &str) -> PathBuf {
+    PathBuf::from("/etc/netns").join(ns)
+}
+
 fn run(args: &[&str]) -> bool {
     let status = Command::new(args[0]).args(&args[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|s| s.success())
@@ -66,9 +71,22 @@ impl Lab {
         assert!(run(&args), "failed on {host}: {command}");
     }
 
-    /// Connects a host to the common network.
+    /// A host in the common network.
     pub fn wire(&mut self, host: &str, address: &str) {
         assert!(self.host(host));
+        self.connect(host, address);
+    }
+
+    /// What a host knows of names: programs that are started there later see these files, also when they are written again.
+    pub fn names(&self, host: &str, hosts: &str, resolv: &str) {
+        let dir = names_dir(&self.ns(host));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("hosts"), hosts).unwrap();
+        std::fs::write(dir.join("resolv.conf"), resolv).unwrap();
+    }
+
+    /// Connects a host to the common network.
+    pub fn connect(&self, host: &str, address: &str) {
         let (ix, ns) = (self.ns("ix"), self.ns(host));
         let port = format!("p_{host}");
         assert!(run(&["ip", "-n", &ix, "link", "add", &port, "type", "veth", "peer", "name", "wan", "netns", &ns]));
@@ -198,6 +216,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for ns in &self.names {
             let _ = run(&["ip", "netns", "delete", ns]);
+            let _ = std::fs::remove_dir_all(names_dir(ns));
         }
     }
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::{
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -120,4 +120,102 @@ fn a_relayed_conversation_goes_on_within_seconds_when_the_address_of_one_side_ch
     both_directions(&lab, |n| {
         readdress(&lab, "ha", "eth0", addresses[n], addresses[n + 1], Some("192.168.11.1"));
     });
+}
+
+/// Another server of the world.
+fn second_home(world: &World) -> (Process, String) {
+    let mut command = Command::new(program("starling-rendezvous"));
+    command.args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--http", "127.0.0.1:0", "--json", "--data-dir"]);
+    let process = Process::start(command.arg(world.dir.path().join("second")).stderr(Stdio::null()));
+    let address = process.json()["addresses"][0].as_str().unwrap().to_owned();
+    (process, address)
+}
+
+/// Two who are strangers, with the same two homes and their programs running.
+fn with_two_homes() -> (World, Process, [Process; 2]) {
+    let world = World::new();
+    let (second, address) = second_home(&world);
+    let daemons = ["alice", "bob"].map(|name| {
+        world.json(name, &["init", "--name", name, "--rendezvous", &world.address, "--rendezvous", &address]);
+        let daemon = world.daemon(name);
+        until("both homes", || {
+            let homes = world.json(name, &["whoami"])["rendezvous"].clone();
+            homes.as_array().unwrap().iter().all(|home| home["registered"] == true).then_some(())
+        });
+        daemon
+    });
+    (world, second, daemons)
+}
+
+/// Adds a contact right after the fault, by the home that is left; then a message goes through.
+fn meet_by_the_second_home(world: &World, link: &str) {
+    let began = Instant::now();
+    world.json("bob", &["contacts", "add", link]);
+    println!("contacts after {:.1?}", began.elapsed());
+    // Her name comes with her answer.
+    until("her name", || (world.json("bob", &["contacts", "list"])["name"] == "alice").then_some(()));
+    world.json("bob", &["send", "@alice", "by the other home", "--wait", "delivered"]);
+    let took = began.elapsed();
+    println!("delivered after {took:.1?}");
+    assert!(took <= Duration::from_secs(15), "{took:?}");
+}
+
+#[test]
+fn contacts_are_made_by_the_second_home_when_the_first_was_killed() {
+    let (mut world, _second, _daemons) = with_two_homes();
+    let link = world.json("alice", &["invite"])["link"].as_str().unwrap().to_owned();
+    world.rendezvous.as_mut().unwrap().kill();
+    meet_by_the_second_home(&world, &link);
+}
+
+#[test]
+fn contacts_are_made_by_the_second_home_while_the_first_is_frozen() {
+    let (world, _second, _daemons) = with_two_homes();
+    let link = world.json("alice", &["invite"])["link"].as_str().unwrap().to_owned();
+    let first = world.rendezvous.as_ref().unwrap();
+    first.signal("STOP");
+    // Also if the test fails, it has to be able to end.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| meet_by_the_second_home(&world, &link)));
+    first.signal("CONT");
+    if let Err(failure) = outcome {
+        std::panic::resume_unwind(failure);
+    }
+}
+
+/// What `doctor` says of the rendezvous.
+fn doctor(lab: &Lab, host: &str) -> String {
+    let output = run_to_end(lab.starling(host).args(["doctor", "--json"]).stdin(Stdio::null()));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let checks = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_home = checks.filter(|check| check["check"] == "rendezvous");
+    of_home.map(|check| check["found"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn without_network_or_names_it_starts_says_what_is_missing_and_goes_on_when_it_is_there() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.wire("rel", "198.18.0.1");
+    let (server, home) = lab.rendezvous("rel", "198.18.0.1");
+    let named = home.replace("/ip4/198.18.0.1/", "/dns/home.test/");
+    assert!(lab.host("ha"));
+    lab.names("ha", "127.0.0.1 localhost\n", "");
+    let mut init = lab.starling("ha");
+    let output =
+        run_to_end(init.args(["init", "--name", "alice", "--rendezvous", &named, "--json"]).stdin(Stdio::null()));
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let daemon = lab.daemon("ha");
+    assert!(doctor(&lab, "ha").contains("not connected to any network"), "{}", doctor(&lab, "ha"));
+    lab.connect("ha", "198.18.0.2");
+    until("the next cause", || doctor(&lab, "ha").contains("no name server answers (DNS)").then_some(()));
+    lab.names("ha", "127.0.0.1 localhost\n198.18.0.1 home.test\n", "");
+    let registered = || (lab.json("ha", &["whoami"])["rendezvous"][0]["registered"] == true).then_some(());
+    until("the server, by its name", registered);
+    // The name is lost, and the program starts again.
+    lab.names("ha", "127.0.0.1 localhost\n", "");
+    drop(daemon);
+    let daemon = lab.daemon("ha");
+    until("the server, where it was", registered);
+    drop(server);
+    until("the next cause", || doctor(&lab, "ha").contains("does not answer").then_some(()));
+    drop(daemon);
 }

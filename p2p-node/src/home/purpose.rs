@@ -3,7 +3,7 @@
 use starling_keys::{DeviceId, chain::Head};
 use starling_wire::CallId;
 
-use crate::{api::types::ChatId, mls::GroupId};
+use crate::{api::types::ChatId, mls::GroupId, net::HomeId};
 
 /// What a request was for.
 #[derive(Debug)]

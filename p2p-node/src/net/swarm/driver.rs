@@ -253,7 +253,7 @@ impl Driver {
                 }
                 "its name leads into a network that this machine is not in".to_owned()
             }
-            Err(problem) => problem.to_string(),
+            Err(problem) => self.or_offline(problem.to_string()),
         };
         self.report(Input::DialFailed { peer: Some(peer), dial: Some(dial), reason }).await;
     }

@@ -47,11 +47,7 @@ impl Driver {
                 self.report(Input::ConnectionDown { peer, connection }).await;
             }
             SwarmEvent::OutgoingConnectionError { peer_id: peer, error, connection_id } => {
-                let reason = if self.picture.is_offline() {
-                    "this machine is not connected to any network".into()
-                } else {
-                    dial_reason(&error)
-                };
+                let reason = self.or_offline(dial_reason(&error));
                 let dial = self.take_dial(connection_id, &reason).map(|dial| dial.id);
                 self.report(Input::DialFailed { peer, dial, reason }).await;
             }
@@ -87,6 +83,11 @@ impl Driver {
         let networks = self.picture.networks.clone();
         let change = NetworkChange { networks, gone: outcome.gone, moved: outcome.moved, rerouted };
         self.report(Input::NetworkChanged(change)).await;
+    }
+
+    /// Why a dial has failed: without a network for no other reason.
+    pub(super) fn or_offline(&self, reason: String) -> String {
+        if self.picture.is_offline() { "this machine is not connected to any network".into() } else { reason }
     }
 
     fn take_dial(&mut self, connection: ConnectionId, outcome: &str) -> Option<Dial> {
