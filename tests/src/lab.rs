@@ -92,7 +92,9 @@ impl Lab {
         assert!(run(&["ip", "-n", &ix, "link", "add", &port, "type", "veth", "peer", "name", "wan", "netns", &ns]));
         self.must("ix", &format!("ip link set {port} master br0"));
         self.must("ix", &format!("ip link set {port} up"));
-        self.must(host, &format!("ip addr add {address}/24 dev wan"));
+        // Without the second in which an IPv6 address is looked for on the network before it is used.
+        let address = if address.contains(':') { format!("{address}/64 nodad") } else { format!("{address}/24") };
+        self.must(host, &format!("ip addr add {address} dev wan"));
         self.must(host, "ip link set wan up");
     }
 
@@ -145,7 +147,8 @@ impl Lab {
     }
 
     pub fn rendezvous(&self, host: &str, address: &str) -> (Process, String) {
-        let listen = format!("/ip4/{address}/udp/4001/quic-v1");
+        let protocol = if address.contains(':') { "ip6" } else { "ip4" };
+        let listen = format!("/{protocol}/{address}/udp/4001/quic-v1");
         let dir: PathBuf = self.dir.path().join("rendezvous");
         let mut command = self.command(host, "starling-rendezvous");
         let process = Process::start(

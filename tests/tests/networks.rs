@@ -219,3 +219,15 @@ fn without_network_or_names_it_starts_says_what_is_missing_and_goes_on_when_it_i
     until("the next cause", || doctor(&lab, "ha").contains("does not answer").then_some(()));
     drop(daemon);
 }
+
+#[test]
+fn two_who_have_ipv6_alone_are_connected_directly() {
+    let Some(mut lab) = Lab::new() else { return };
+    for (host, address) in [("rel", "2001:db8::1"), ("ha", "2001:db8::2"), ("hb", "2001:db8::3")] {
+        lab.wire(host, address);
+    }
+    let (_server, home) = lab.rendezvous("rel", "2001:db8::1");
+    let _daemons: (Process, Process) = lab.contacts(&home);
+    lab.wait_for_path("direct");
+    deliver(&lab, "ha", "@bob", "without IPv4");
+}

@@ -233,7 +233,8 @@ pub fn described() -> (String, String) {
 
 /// Opens the profile's node in this process.
 pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::StorageKey) -> CliResult<Node> {
-    let default = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0"].map(String::from).to_vec();
+    let everywhere = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"];
+    let default = everywhere.map(String::from).to_vec();
     let listen = if global.listen_addr.is_empty() { &default } else { &global.listen_addr };
     let listen = listen
         .iter()

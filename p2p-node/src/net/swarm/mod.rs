@@ -15,7 +15,7 @@ mod paths;
 mod swarm_tests;
 mod watch;
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use starling_keys::DeviceKey;
 use tokio::sync::mpsc;
 
@@ -25,7 +25,7 @@ use driver::Driver;
 /// How the network side is set up.
 #[derive(Clone, Debug)]
 pub struct NetConfig {
-    /// Addresses to listen on.
+    /// Addresses to listen on. All of an internet protocol that the system does not have are left out.
     pub listen: Vec<Multiaddr>,
     /// Look for contacts on the LAN.
     pub mdns: bool,
@@ -81,11 +81,20 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
+/// Whether this stands for all IPv6 addresses of the machine, of which there may be none.
+fn is_any_v6(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
+}
+
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
 pub fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>) -> Result<NetHandle, NetError> {
     let mut swarm = behaviour::build(key).map_err(|e| NetError::Setup(format!("{e}")))?;
     for address in &config.listen {
-        swarm.listen_on(address.clone()).map_err(|e| NetError::Listen(address.clone(), root_cause(&e)))?;
+        match swarm.listen_on(address.clone()) {
+            Ok(_) => {}
+            Err(error) if is_any_v6(address) => tracing::debug!(%error, "without IPv6"),
+            Err(error) => return Err(NetError::Listen(address.clone(), root_cause(&error))),
+        }
     }
     let (commands, inbox) = mpsc::unbounded_channel();
     tokio::spawn(Driver::new(swarm, engine, config.mdns).run(inbox));
