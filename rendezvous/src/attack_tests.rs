@@ -214,20 +214,42 @@ async fn strangers_crowd_out_neither_friends_nor_invited_nor_own_devices() {
     let texts = |all: Vec<(u64, Vec<u8>)>| all.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
     assert_eq!(texts(phone.inbox().await), strangers);
 
-    // Whoever has a token may fill a fifth, too, and members of a conversation two; neither is displaced, or displaces.
+    // Whoever has a token may fill a fifth, too, and members of conversations two; none is displaced, or displaces.
     let mut guest = Client::connect(&server, bob.device(0)).await;
     for n in 0..20 {
         let left = guest.leave_item(alice.device(0), &[n], &token.0).await;
         assert!(matches!(left, ResponseBody::Appended(_)), "{left:?}");
     }
     assert!(is_full(&guest.leave_item(alice.device(0), &[20], &token.0).await));
-    for n in 0..40 {
-        assert!(matches!(guest.leave_vouched(alice.device(0), &[n], &log(1)).await, ResponseBody::Appended(_)));
+    let mut vouched = 0;
+    while is_stored(&guest.leave_vouched(alice.device(0), &[vouched], &log(1)).await) {
+        vouched += 1;
     }
-    assert!(is_full(&guest.leave_vouched(alice.device(0), &[40], &log(1)).await));
+    assert_eq!(vouched, 13, "half of what is left free");
+    // The members of other conversations have room, whatever is left in the first.
+    for n in 2..=6 {
+        phone.open(&log(n)).await;
+        assert!(is_stored(&guest.leave_vouched(alice.device(0), &[vouched], &log(n)).await));
+        assert!(is_full(&guest.leave_vouched(alice.device(0), b"more", &log(1)).await));
+        vouched += 1;
+    }
     assert!(matches!(laptop.leave_item(alice.device(0), b"own", &[]).await, ResponseBody::Appended(_)));
     let items = texts(phone.inbox().await);
-    assert_eq!((items.len(), &items[..20], items[80].as_slice()), (81, &strangers[..], &b"own"[..]));
+    assert_eq!((items.len(), &items[..20], items[58].as_slice()), (59, &strangers[..], &b"own"[..]));
+}
+
+#[tokio::test]
+async fn who_shares_a_full_conversation_leaves_an_item_with_work() {
+    let server = server(|config| (config.limits.inbox_entries, config.limits.inbox_work_bits) = (100, 4));
+    let alice = Person::new(1, 1);
+    let mut phone = Client::registered(&server, &alice, 0).await;
+    phone.open(&log(1)).await;
+    let mut former = Client::connect(&server, Person::new(2, 1).device(0)).await;
+    while is_stored(&former.leave_vouched(alice.device(0), b"junk", &log(1)).await) {}
+    let mut friend = Client::connect(&server, Person::new(3, 1).device(0)).await;
+    assert!(is_full(&friend.leave_vouched(alice.device(0), b"item", &log(1)).await));
+    assert!(is_stored(&friend.leave_vouched_for(alice.device(0), b"item", &log(1), 4).await));
+    assert_eq!(phone.inbox().await.last().unwrap().1, b"item");
 }
 
 #[tokio::test]

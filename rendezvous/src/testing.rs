@@ -175,6 +175,25 @@ impl Client {
 
     /// Leaves an item in an inbox of an account that owns a log.
     pub async fn leave_vouched(&mut self, device: [u8; 32], sealed: &[u8], log: &LogKey) -> ResponseBody {
+        let append = self.vouched(device, sealed, log);
+        self.ask(RequestBody::InboxAppend(append)).await
+    }
+
+    /// The same, with so much work in case that there is no room otherwise.
+    pub async fn leave_vouched_for(
+        &mut self,
+        device: [u8; 32],
+        sealed: &[u8],
+        log: &LogKey,
+        bits: u32,
+    ) -> ResponseBody {
+        let mut append = self.vouched(device, sealed, log);
+        let puzzle = Puzzle::new("inbox", &SERVER_KEY, &self.hello.nonce, &append.subject(), bits);
+        append.solution = Some(puzzle.solve().0);
+        self.ask(RequestBody::InboxAppend(append)).await
+    }
+
+    fn vouched(&self, device: [u8; 32], sealed: &[u8], log: &LogKey) -> InboxAppend {
         let mut append = InboxAppend {
             device: Bytes::copy_from_slice(&device),
             sealed: Bytes::copy_from_slice(sealed),
@@ -182,7 +201,7 @@ impl Client {
             ..InboxAppend::default()
         };
         append.signature = Bytes::copy_from_slice(&log.vouch(&self.hello.nonce, &append.subject()));
-        self.ask(RequestBody::InboxAppend(append)).await
+        append
     }
 
     /// All logs of the account: addresses, and the first of the conversation.

@@ -234,7 +234,7 @@ impl Homes {
         (key, tag): (&[u8], [u8; 16]),
         refused: &Refused,
     ) -> Result<(), EngineError> {
-        let (reason, busy) = (refused.reason, refused.is_busy());
+        let reason = refused.reason;
         let Some(outbound_item) = self.sent_item(key, tag) else {
             return Ok(());
         };
@@ -242,7 +242,18 @@ impl Homes {
         if outbound_item.row.quiet && reason == Refusal::Full {
             return self.forget_parcel(turn, key);
         }
-        if busy {
+        if !outbound_item.row.token.is_empty() && matches!(reason, Refusal::Denied | Refusal::Full) {
+            // The invite is used up, revoked or expired, or others have filled what there is for holders of invites: it becomes a request, which
+            // costs some work and waits for them to accept.
+            outbound_item.row.token.clear();
+            let row = outbound_item.row.clone();
+            turn.put(OUTBOUND_ITEMS, key, &row)?;
+            if let Ok(home) = row.home.parse::<RendezvousAddr>() {
+                turn.fact(Fact::ParcelsWait(home.peer));
+            }
+            return Ok(());
+        }
+        if refused.is_busy() {
             let at = turn.now() + RETRY_REFUSED_MS;
             if let Ok(home) = outbound_item.row.home.parse::<RendezvousAddr>() {
                 self.retry_at(home.peer, at);
@@ -250,16 +261,6 @@ impl Homes {
             let full = "their inbox is full: the request waits here until there is room";
             let slow = "their rendezvous asks us to slow down: the request waits here";
             self.tell_problem(turn, key, Some(if reason == Refusal::Full { full } else { slow }));
-            return Ok(());
-        }
-        if !outbound_item.row.token.is_empty() && reason == Refusal::Denied {
-            // The invite is used up, revoked or expired: it becomes a request, which costs some work and waits for them to accept.
-            outbound_item.row.token.clear();
-            let row = outbound_item.row.clone();
-            turn.put(OUTBOUND_ITEMS, key, &row)?;
-            if let Ok(home) = row.home.parse::<RendezvousAddr>() {
-                turn.fact(Fact::ParcelsWait(home.peer));
-            }
             return Ok(());
         }
         if reason == Refusal::Denied && outbound_item.denied < DENIALS {

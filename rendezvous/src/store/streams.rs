@@ -169,7 +169,7 @@ pub struct Batch {
 }
 
 /// The last class of entries.
-pub const MAX_CLASS: u8 = 15;
+pub const MAX_CLASS: u8 = 127;
 
 impl Batch {
     /// What it will take, apart from the stream.
