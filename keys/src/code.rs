@@ -1,4 +1,4 @@
-//! Short codes such as `7-unicorn-quiver`: a place at a rendezvous and a password for SPAKE2 (RFC 9382's ancestor, symmetric form).
+//! Short codes such as `271828-unicorn-quiver`: a place at a rendezvous and a password for SPAKE2 (RFC 9382's ancestor, symmetric form).
 //!
 //! Somebody who does not know the words gets one guess per attempt, also the rendezvous itself; the caller burns the code after three failures.
 
@@ -17,7 +17,7 @@ const MAX_WRITTEN: usize = 256;
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum CodeError {
     /// Not a number and two words, or four.
-    #[error("a short code is a number and two words, like 7-unicorn-quiver, or four if it links a device")]
+    #[error("a short code is a number and two words, like 271828-unicorn-quiver, or four if it links a device")]
     Form,
     /// A word is not in the list.
     #[error("“{word}” is not a word of the list{}", hint.map(|h| format!(" (did you mean “{h}”?)")).unwrap_or_default())]

@@ -449,6 +449,26 @@ async fn notices_end_no_slow_follower_and_are_seen_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn guesses_at_places_of_codes_end_soon() {
+    let server = server(|_| {});
+    let mut phone = Client::registered(&server, &Person::new(1, 1), 0).await;
+    let ResponseBody::CodePlace(open) = phone.ask(RequestBody::CodeOpen(true)).await else { unreachable!("no place") };
+    let guess =
+        |place| RequestBody::CodeTry(CodeMessage { place, pake: Bytes::from(vec![1; 33]), ..CodeMessage::default() });
+    let ip = "192.0.2.1".parse().unwrap();
+    let mut found_nothing = 0;
+    for n in 0..40 {
+        let mut client = Client::connect_from(&server, Person::new(n + 10, 1).device(0), ip).await;
+        if client.refused(guess(u32::from(n) + 1)).await == Refusal::NotFound {
+            found_nothing += 1;
+        }
+    }
+    assert!((10..=20).contains(&found_nothing), "{found_nothing}");
+    let mut user = Client::connect_from(&server, Person::new(3, 1).device(0), "198.51.100.1".parse().unwrap()).await;
+    assert_eq!(user.ask(guess(open)).await, ResponseBody::Done(true));
+}
+
+#[tokio::test]
 async fn reading_and_leaving_in_turn_is_bounded() {
     let server = server(|_| {});
     let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;

@@ -30,8 +30,12 @@ pub const PAGE_BYTES: usize = 512 * 1024;
 pub const APPEND_ENTRIES: usize = 256;
 /// Bytes in one append.
 pub const APPEND_BYTES: usize = 768 * 1024;
-/// Open short codes at a time: their numbers stay short.
+/// Open short codes at a time: one of ninety places.
 pub const MAX_CODES: usize = 10_000;
+/// Their places: as short as can be read out, and too many to be tried.
+pub const CODE_PLACES: RangeInclusive<u32> = 100_000..=999_999;
+/// A guess at a place where no code is open counts as so many: users mistype one now and then, and whoever looks for codes tries many.
+pub const CLOSED_PLACE_COST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Open short codes of one session.
 pub const CODES_PER_SESSION: usize = 4;
 /// Devices in one claim of key packages: those of two accounts.

@@ -1,6 +1,8 @@
 //! People for tests: accounts with devices, and what they ask of a server in the same process.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use starling_keys::{
     AccountKey, Certificate, DeviceChain, DeviceKey,
@@ -85,6 +87,13 @@ pub struct Client {
 impl Client {
     pub async fn connect(server: &LocalServer, device: [u8; 32]) -> Self {
         let session = server.connect(device).await.unwrap();
+        let Some(ResponseBody::Hello(hello)) = session.hello().body else { panic!("no greeting") };
+        Self { session, hello }
+    }
+
+    /// A device at an address.
+    pub async fn connect_from(server: &LocalServer, device: [u8; 32], ip: IpAddr) -> Self {
+        let session = server.connect_from(device, ip).await;
         let Some(ResponseBody::Hello(hello)) = session.hello().body else { panic!("no greeting") };
         Self { session, hello }
     }

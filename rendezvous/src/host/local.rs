@@ -85,6 +85,13 @@ impl LocalServer {
         sum
     }
 
+    /// Connects a device that is at an address.
+    pub(crate) async fn connect_from(&self, device: Key, ip: std::net::IpAddr) -> LocalSession {
+        let origin = crate::address::Origin::of(ip, &[]);
+        let (session, pushed) = Session::enter(self.services.clone(), device, Some(origin)).await;
+        LocalSession { session, pushed, late: VecDeque::new() }
+    }
+
     /// What counts against a budget.
     pub(crate) async fn counted(&self, budget: Budget) -> u64 {
         self.services.store.counters.get(budget).await.unwrap()

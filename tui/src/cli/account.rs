@@ -111,7 +111,7 @@ pub enum Devices {
     },
     /// Make this a device of the account that another device has, with the code that it shows.
     #[command(
-        after_help = "Example:\n  starling device join 7-uniform-quiz-acid-zoo --rendezvous ADDR\n  starling device join                 (goes on after an interruption)"
+        after_help = "Example:\n  starling device join 271828-uniform-quiz-acid-zoo --rendezvous ADDR\n  starling device join                 (goes on after an interruption)"
     )]
     Join {
         /// The code. Without one a link goes on that was interrupted.

@@ -111,7 +111,7 @@ pub enum Verb {
         /// Print its QR code, too.
         #[arg(long)]
         qr: bool,
-        /// A one-time short code instead, such as 7-uniform-quiz; both sides have to be online.
+        /// A one-time short code instead, such as 271828-uniform-quiz; both sides have to be online.
         #[arg(long, conflicts_with_all = ["qr", "uses"])]
         code: bool,
     },

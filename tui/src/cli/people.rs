@@ -9,7 +9,7 @@ pub enum Contacts {
     List,
     /// Add somebody by invite link, short code or user@host.
     #[command(
-        after_help = "Example:\n  starling contacts add starling:…\n  starling contacts add 7-uniform-quiz\n  starling contacts add alice@rendezvous.example --greeting 'from the meetup'"
+        after_help = "Example:\n  starling contacts add starling:…\n  starling contacts add 271828-uniform-quiz\n  starling contacts add alice@rendezvous.example --greeting 'from the meetup'"
     )]
     Add {
         /// The invite, code or address.

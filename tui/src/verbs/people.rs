@@ -431,7 +431,7 @@ pub async fn add_contact(
         client.call(Add { username, rendezvous, ..add }).await
     } else {
         what.parse::<starling_keys::ShortCode>().map_err(|e| {
-            CliError::usage(format!("“{}” is no invite, short code or address: {e}", safe_line(what))).hint("an invite begins with “starling:”, a code looks like 7-uniform-quiz, an address like alice@rendezvous.example")
+            CliError::usage(format!("“{}” is no invite, short code or address: {e}", safe_line(what))).hint("an invite begins with “starling:”, a code looks like 271828-uniform-quiz, an address like alice@rendezvous.example")
         })?;
         client.call(UseCode { code: what.clone(), rendezvous: home.map(|h| h.to_string()) }).await
     }

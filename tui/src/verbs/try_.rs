@@ -235,7 +235,7 @@ const WELCOME: &str = "Hi! I am the *guide*, a bot on your own machine. You are 
 fn reply(text: &str) -> &'static str {
     let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
     if has(&["invite", "friend", "contact", "qr"]) {
-        "To talk to somebody, run `starling invite --qr` and let them scan it or paste the link: `starling contacts add LINK`. On the phone, `starling invite --code` gives words that you can read out, like `7-unicorn-quiver`."
+        "To talk to somebody, run `starling invite --qr` and let them scan it or paste the link: `starling contacts add LINK`. On the phone, `starling invite --code` gives words that you can read out, like `271828-unicorn-quiver`."
     } else if has(&["key", "safe", "verif", "encrypt", "phrase"]) {
         "Your account is a key that only you have; its 24-word *recovery phrase* is shown once, at `starling init`. Messages use MLS with a post-quantum key exchange. Compare the safety number with `starling contacts verify WHO` to be sure that nobody sits between you."
     } else if has(&["server", "rendezvous", "host"]) {

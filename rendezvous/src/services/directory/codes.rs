@@ -1,4 +1,5 @@
-//! Short codes: numbered places where two devices exchange PAKE messages. In memory only; burnt after three attempts.
+//! Short codes: numbered places where two devices exchange PAKE messages. In memory only; burnt after three attempts, so places are random: whoever wants to
+//! burn the codes of others finds few of them.
 
 use std::{
     collections::HashMap,
@@ -7,7 +8,10 @@ use std::{
 
 use starling_wire::limits::{CODE_FAILURES, CODE_LIFETIME_S};
 
-use crate::{limits::MAX_CODES, store::SubscriberId};
+use crate::{
+    limits::{CODE_PLACES, MAX_CODES},
+    store::SubscriberId,
+};
 
 struct Code {
     owner: SubscriberId,
@@ -25,11 +29,16 @@ impl Codes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lowest free place.
+    /// Takes a free place.
     pub fn open(&self, owner: SubscriberId, now_ms: u64) -> Option<u32> {
         let mut codes = self.lock();
         codes.retain(|_, code| code.expires_ms > now_ms);
-        let place = (1..=MAX_CODES as u32).find(|p| !codes.contains_key(p))?;
+        if codes.len() >= MAX_CODES {
+            return None;
+        }
+        // Ends: most places are free.
+        let mut places = std::iter::repeat_with(|| rand::random_range(CODE_PLACES));
+        let place = places.find(|place| !codes.contains_key(place))?;
         codes.insert(place, Code { owner, expires_ms: now_ms + CODE_LIFETIME_S * 1000, attempts: Vec::new() });
         Some(place)
     }
@@ -95,5 +104,16 @@ mod tests {
         let other = codes.open(1, 0).unwrap();
         assert_ne!(place, other);
         assert_eq!(codes.attempt(other, 2, 600_000), None);
+    }
+
+    #[test]
+    fn who_tries_places_one_after_the_other_finds_no_code() {
+        let codes = Codes::default();
+        let mut places: Vec<u32> = (0..100).map(|_| codes.open(1, 0).unwrap()).collect();
+        let found = (1..1_000).filter(|place| codes.attempt(*place, 2, 0).is_some()).count();
+        assert_eq!(found, 0);
+        places.sort_unstable();
+        let neighbours = places.windows(2).filter(|pair| pair[1] - pair[0] == 1).count();
+        assert!(neighbours < 5 && places.iter().all(|place| place.to_string().len() == 6), "{places:?}");
     }
 }

@@ -30,8 +30,8 @@ use crate::{
     clock::now_ms,
     config::RegistrationMode,
     limits::{
-        CHAIN_ENTRIES_PER_REQUEST, CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM, INVITE_COST,
-        INVITE_LIFE_S, NAME_UNUSED_DAYS, RECORDS_BYTES, SNAPSHOT_STEP,
+        CHAIN_ENTRIES_PER_REQUEST, CLOSED_PLACE_COST, CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM,
+        INVITE_COST, INVITE_LIFE_S, NAME_UNUSED_DAYS, RECORDS_BYTES, SNAPSHOT_STEP,
     },
     store::{self, Account, Collection, Invite, Key, StoreError, StreamId, load, replace, update},
 };
@@ -399,7 +399,12 @@ pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<ResponseB
     } else {
         codes.continued(message.place, session.id, now_ms())
     };
-    let (owner, attempt) = found.ok_or(Refusal::NotFound)?;
+    let Some((owner, attempt)) = found else {
+        if let Some(origin) = &session.origin {
+            session.services.rates.guesses.check_n(origin, CLOSED_PLACE_COST)?;
+        }
+        return Err(Refusal::NotFound.into());
+    };
     let forwarded = ResponseBody::Code(CodeMessage { attempt, ..message });
     if !session.services.store.fanout.send(owner, forwarded) {
         return Err(Refusal::NotFound.into());

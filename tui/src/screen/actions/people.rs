@@ -21,7 +21,7 @@ pub const ACTIONS: &[Action] = &[
         "make an invite link",
         |app, _| make_invite(app),
     ),
-    command("code", "", "make a short code to read out, such as 7-uniform-quiz", |app, _| {
+    command("code", "", "make a short code to read out, such as 271828-uniform-quiz", |app, _| {
         app.ask(OpenCode { while_connected: None }, Answer::Code);
     }),
     command("add", "INVITE|CODE|USER@HOST", "add somebody", |app, what| {
