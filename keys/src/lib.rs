@@ -25,4 +25,4 @@ pub use keyfile::{KeyFile, KeyFileError, Protection};
 pub use names::NameCipher;
 pub use phrase::{PhraseError, RecoveryPhrase};
 pub use safety::{SafetyHalf, SafetyNumber};
-pub use seal::{SealError, StorageKey};
+pub use seal::{Plaintext, SealError, StorageKey};

@@ -1,10 +1,9 @@
 //! Sealing of values at rest with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha).
 
-use chacha20poly1305::{
-    KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, AeadInOut, Payload},
-};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use std::ops::Deref;
+
+use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce, aead::AeadInOut};
+use zeroize::{Zeroize, ZeroizeOnDrop, optimization_barrier};
 
 const NONCE_LEN: usize = 24;
 const TAG_LEN: usize = 16;
@@ -51,11 +50,15 @@ impl StorageKey {
 
     /// Seals `plaintext` for `place`: random nonce ‖ ciphertext ‖ tag, 40 bytes longer than the plaintext.
     pub fn seal(&self, place: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        self.seal_written(place, plaintext.len(), |sealed| sealed.extend_from_slice(plaintext))
+    }
+
+    /// The same of the `len` bytes that `write` appends. They are enciphered where they are written: no copy of them is made, and none is left.
+    pub fn seal_written(&self, place: &[u8], len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = rand::random();
-        // In its last place: values are up to 100 KiB, and each copy of them costs.
-        let mut sealed = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
+        let mut sealed = Vec::with_capacity(NONCE_LEN + len + TAG_LEN);
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(plaintext);
+        write(&mut sealed);
         let cipher = XChaCha20Poly1305::new((&self.0).into());
         let value = (&mut sealed[NONCE_LEN..]).into();
         match cipher.encrypt_inout_detached(&XNonce::from(nonce), place, value) {
@@ -66,13 +69,47 @@ impl StorageKey {
     }
 
     /// Opens what [`StorageKey::seal`] made for the same `place`.
-    pub fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let (nonce, msg) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError)?;
-        let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| SealError)?;
+    pub fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Plaintext, SealError> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(SealError)?;
+        let mut plaintext = Plaintext(ciphertext.to_vec());
+        let value = plaintext.0.as_mut_slice().into();
         XChaCha20Poly1305::new((&self.0).into())
-            .decrypt(&XNonce::from(nonce), Payload { msg, aad: place })
-            .map(Zeroizing::new)
-            .map_err(|_| SealError)
+            .decrypt_inout_detached(&XNonce::from(*nonce), place, value, &Tag::from(*tag))
+            .map_err(|_| SealError)?;
+        Ok(plaintext)
+    }
+}
+
+/// What was opened. It leaves nothing in memory: it is overwritten as a whole, where `Zeroizing` writes byte after byte, and rows are up to 100 KiB.
+pub struct Plaintext(Vec<u8>);
+
+impl From<Vec<u8>> for Plaintext {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Plaintext {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        optimization_barrier(self.0.as_slice());
+    }
+}
+
+impl ZeroizeOnDrop for Plaintext {}
+
+impl std::fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Plaintext(…)")
     }
 }
 

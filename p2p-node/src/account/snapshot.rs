@@ -1,9 +1,8 @@
 //! The snapshot that a restored device reads: when it is written, and who opens it.
 
 use bytes::Bytes;
-use starling_keys::{DeviceId, StorageKey, chain::Rights};
+use starling_keys::{DeviceId, Plaintext, StorageKey, chain::Rights};
 use starling_wire::snapshot::{SNAPSHOT_DOMAIN, SNAPSHOT_INFO, SealedKey, SealedSnapshot};
-use zeroize::Zeroizing;
 
 use super::Account;
 use crate::{
@@ -39,7 +38,7 @@ impl Account {
     }
 
     /// Opens a snapshot that one of our devices has written; with the root also one of version 0.1.
-    pub fn open_snapshot(&self, mls: &Mls, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn open_snapshot(&self, mls: &Mls, sealed: &[u8]) -> Option<Plaintext> {
         let identity = &self.identity;
         let Some(snapshot) = SealedSnapshot::from_bytes(sealed) else {
             return identity.root.as_ref()?.snapshot_key().open(CONTENT, sealed).ok();

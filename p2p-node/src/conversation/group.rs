@@ -4,9 +4,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use starling_keys::{DeviceId, StorageKey};
+use starling_keys::{DeviceId, Plaintext, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
-use zeroize::Zeroizing;
 
 use super::{fork::Forks, group_state::GroupState, group_store::Unsaved};
 use crate::{
@@ -68,7 +67,7 @@ impl LogKeys {
     }
 
     /// The sender's tag and the signal.
-    pub fn open_signal(&self, sealed: &[u8]) -> Option<([u8; 8], Zeroizing<Vec<u8>>)> {
+    pub fn open_signal(&self, sealed: &[u8]) -> Option<([u8; 8], Plaintext)> {
         let (sender, sealed) = sealed.split_at_checked(8)?;
         let plain = self.signal.open(sender, sealed).ok()?;
         Some((sender.try_into().ok()?, plain))

@@ -17,8 +17,7 @@ use std::{borrow::Cow, cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::Path}
 
 use prost::Message;
 use redb::{Database, Durability, ReadableDatabase};
-use starling_keys::{NameCipher, StorageKey};
-use zeroize::Zeroizing;
+use starling_keys::{NameCipher, Plaintext, StorageKey};
 
 pub use error::StoreError;
 use error::{failed, from_io};
@@ -170,17 +169,20 @@ impl Store {
         Cow::Owned(key)
     }
 
-    fn seal(&self, table: Table, key: &[u8], value: &[u8]) -> Vec<u8> {
-        self.key.rows.seal(&place(table, key), value)
+    fn seal<M: Message>(&self, table: Table, key: &[u8], value: &M) -> Vec<u8> {
+        self.key.rows.seal_written(&place(table, key), value.encoded_len(), |sealed| {
+            // A vector grows: encoding into it does not fail.
+            let _ = value.encode(sealed);
+        })
     }
 
-    fn unseal(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    fn unseal(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<Plaintext, StoreError> {
         self.key.rows.open(&place(table, key), sealed).map_err(|_| StoreError::Damaged(table.name()))
     }
 
     fn decode<M: Message + Default>(&self, table: Table, key: &[u8], sealed: &[u8]) -> Result<M, StoreError> {
         let plain = self.unseal(table, key, sealed)?;
-        M::decode(plain.as_slice()).map_err(|_| StoreError::Damaged(table.name()))
+        M::decode(&*plain).map_err(|_| StoreError::Damaged(table.name()))
     }
 }
 

@@ -4,7 +4,6 @@ use std::{cell::Cell, ops::RangeBounds};
 
 use prost::Message;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
-use zeroize::Zeroizing;
 
 use super::{Store, StoreError, TABLES, Table, error::failed, order};
 
@@ -129,8 +128,7 @@ impl Txn<'_> {
 
     /// Writes a row.
     pub fn put<M: Message>(&self, table: Table, key: &[u8], value: &M) -> Result<(), StoreError> {
-        let plain = Zeroizing::new(value.encode_to_vec());
-        self.put_raw(table, key, &self.store.seal(table, key, &plain))
+        self.put_raw(table, key, &self.store.seal(table, key, value))
     }
 
     /// Writes several rows of one table: the table is looked up once.
@@ -140,7 +138,7 @@ impl Txn<'_> {
         for (key, value) in rows {
             #[cfg(test)]
             super::migrate_tests::before_write();
-            let sealed = self.store.seal(table, key, &Zeroizing::new(value.encode_to_vec()));
+            let sealed = self.store.seal(table, key, value);
             open.insert(&*self.store.hidden(self.laid(table), key), sealed.as_slice()).map_err(failed)?;
         }
         Ok(())
