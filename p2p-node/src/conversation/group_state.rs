@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::types::ChatId,
-    limits::MAX_LOADED_GROUPS,
+    limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
     mls::{GroupError, GroupValue, Judged, LiveGroup, Mls, Processed},
     store::LogRow,
     turn::{EngineError, Fact, Turn},
@@ -51,12 +51,53 @@ pub struct GroupState {
     pub(super) since_update: u64,
     /// Hashes of the earlier epochs' states as they are stored.
     pub(super) saved_epochs: BTreeMap<u64, [u8; 32]>,
+    pub(super) lead: Lead,
+}
+
+/// How far a state has gone on since it was written. A message uses up one key, and need not write all of them: a state that is stored reserves keys
+/// of ours, which are passed over when it is loaded. One that is behind in what it has read decrypts the same again, and events are taken once.
+#[derive(Default)]
+pub(super) struct Lead {
+    /// Keys of ours that are reserved; none in a state that was just loaded.
+    reserved: u32,
+    /// Messages that were encrypted and decrypted since.
+    messages: u32,
+    /// When the first of them was, in steady time.
+    since_ms: Option<u64>,
+}
+
+impl Lead {
+    /// After the state was written.
+    pub fn written(reserved: u32) -> Self {
+        Self { reserved, ..Self::default() }
+    }
+
+    /// A message was encrypted or decrypted.
+    fn note(&mut self, now: u64) {
+        self.messages += 1;
+        self.since_ms.get_or_insert(now);
+    }
+
+    /// Whether what was written says enough for a message that was just encrypted.
+    fn covers_encrypted(&self) -> bool {
+        self.messages <= self.reserved
+    }
+
+    /// When the state is to be written, in steady time.
+    pub fn due(&self) -> Option<u64> {
+        Some(if self.messages < STATE_MESSAGES { self.since_ms? + STATE_WITHIN_MS } else { 0 })
+    }
+
+    /// Whether what is stored is not just this state.
+    pub fn differs(&self) -> bool {
+        self.reserved > 0 || self.messages > 0
+    }
 }
 
 impl GroupState {
     /// Of a group that is not stored yet.
     pub(super) fn new(live: LiveGroup) -> Self {
-        Self { live, pending: None, since_update: 0, saved_epochs: BTreeMap::new() }
+        Self { live, pending: None, since_update: 0, saved_epochs: BTreeMap::new(), lead: Lead::default() }
     }
 
     /// The devices in the group.
@@ -91,13 +132,17 @@ pub fn commit_of(content: Vec<u8>) -> Option<Bytes> {
 pub struct OpenGroup<'a> {
     pub entry: &'a mut GroupEntry,
     pub(super) state: &'a mut GroupState,
+    /// Steady time.
+    now: u64,
 }
 
 impl OpenGroup<'_> {
     /// Encrypts a batch; gives the message.
     pub fn encrypt(&mut self, batch: &[u8]) -> Result<Bytes, GroupError> {
-        self.entry.unsaved.mls = true;
-        Ok(self.state.live.encrypt(batch)?.into())
+        let message = self.state.live.encrypt(batch)?;
+        self.state.lead.note(self.now);
+        self.entry.unsaved.mls |= !self.state.lead.covers_encrypted();
+        Ok(message.into())
     }
 
     /// Encrypts a batch that counts towards the next renewal of our keys.
@@ -109,7 +154,9 @@ impl OpenGroup<'_> {
     /// Takes a message. A commit is recognised, and not followed.
     pub fn process(&mut self, message: &[u8]) -> Processed {
         let processed = self.state.live.process(message);
-        self.entry.unsaved.mls |= matches!(processed, Processed::Application { .. });
+        if matches!(processed, Processed::Application { .. }) {
+            self.state.lead.note(self.now);
+        }
         processed
     }
 
@@ -252,14 +299,26 @@ impl GroupStates {
         self.loaded.get(id).map_or(0, |loaded| loaded.state.since_update)
     }
 
-    /// Drops those that were not used for longest. Everything in them has to be written.
-    pub fn shrink(&mut self, mls: &Mls) {
+    /// When a group's state is to be written, in steady time.
+    pub fn due(&self, id: &GroupId) -> Option<u64> {
+        self.loaded.get(id).and_then(|loaded| loaded.state.lead.due())
+    }
+
+    /// Drops those that were not used for longest, after the turn has written what has to be.
+    pub fn shrink(&mut self, turn: &Turn<'_>, mls: &Mls) -> Result<(), EngineError> {
         while self.loaded.len() > MAX_LOADED_GROUPS
             && let Some((_, id)) = self.by_use.pop_first()
         {
-            self.loaded.remove(&id);
+            let dropped = self.loaded.remove(&id);
+            dropped.map_or(Ok(()), |mut dropped| dropped.state.write_exactly(turn, &id))?;
             mls.forget(&id);
         }
+        Ok(())
+    }
+
+    /// Writes all as they are: no keys are passed over after a stop.
+    pub fn write_exactly(&mut self, turn: &Turn<'_>) -> Result<(), EngineError> {
+        self.loaded.iter_mut().try_for_each(|(id, loaded)| loaded.state.write_exactly(turn, id))
     }
 
     #[cfg(test)]
@@ -299,6 +358,7 @@ impl Conversations {
                 }
             }
         }
-        Ok(self.states.get_mut(&id).map(|state| OpenGroup { entry, state }))
+        let now = turn.now();
+        Ok(self.states.get_mut(&id).map(|state| OpenGroup { entry, state, now }))
     }
 }

@@ -9,10 +9,11 @@ use zeroize::Zeroizing;
 use super::{
     Conversations,
     group::{GroupEntry, GroupId, GroupMember, log_address},
-    group_state::{GroupState, GroupStates, PendingCommit, log_row},
+    group_state::{GroupState, GroupStates, Lead, PendingCommit, log_row},
 };
 use crate::{
     api::types::ChatId,
+    limits::STATE_MESSAGES,
     mls::{GroupValue, Mls},
     store::{
         EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PENDING_COMMITS, PendingRow, Reading,
@@ -116,13 +117,14 @@ impl GroupEntry {
 
     /// Writes what has changed; gives whether anything had.
     pub fn save(&mut self, turn: &Turn<'_>, states: &mut GroupStates) -> Result<bool, EngineError> {
-        let Unsaved { row: changed, mls, pending, logs } = std::mem::take(&mut self.unsaved);
+        let Unsaved { row: changed, mut mls, pending, logs } = std::mem::take(&mut self.unsaved);
         if changed {
             turn.put(GROUPS, &self.id, &row(self))?;
         }
         if let Some(state) = states.settle(&self.id) {
+            mls |= state.lead.due().is_some_and(|due| due <= turn.now());
             if mls {
-                state.save(turn, &self.id)?;
+                state.save(turn, &self.id, STATE_MESSAGES)?;
             }
             if pending {
                 state.save_pending(turn, &self.id)?;
@@ -173,15 +175,25 @@ impl GroupState {
                 })
             })
             .transpose()?;
-        let live = mls.load(&id, value(&row.state, &epochs))?;
+        let mut live = mls.load(&id, value(&row.state, &epochs))?;
+        live.pass_over(row.reserved)?;
+        // Whoever reads us keeps the keys that we have passed over until ours are renewed.
+        let since_update = row.since_update + u64::from(row.reserved);
         let saved_epochs = epochs.iter().map(|row| (row.epoch, *blake3::hash(&row.data).as_bytes())).collect();
-        Ok(Self { live, pending, since_update: row.since_update, saved_epochs })
+        Ok(Self { live, pending, since_update, saved_epochs, lead: Lead::default() })
     }
 
-    /// Writes it. What is of this epoch changes with every message, what is of earlier ones with late messages alone.
-    fn save(&mut self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
+    /// Writes it, if what is stored says something else; what was reserved and not used is not passed over.
+    pub(super) fn write_exactly(&mut self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
+        if self.lead.differs() { self.save(turn, id, 0) } else { Ok(()) }
+    }
+
+    /// Writes it, and reserves so many keys of ours for the messages until it is written again. What is of earlier epochs changes with late messages
+    /// alone.
+    fn save(&mut self, turn: &Turn<'_>, id: &GroupId, reserved: u32) -> Result<(), EngineError> {
+        self.lead = Lead::written(reserved);
         let value = self.live.value()?;
-        turn.put(MLS, id, &MlsRow { state: value.state.to_vec(), since_update: self.since_update })?;
+        turn.put(MLS, id, &MlsRow { state: value.state.to_vec(), since_update: self.since_update, reserved })?;
         for row in epochs(&value) {
             let hash = *blake3::hash(&row.data).as_bytes();
             if self.saved_epochs.insert(row.epoch, hash) != Some(hash) {

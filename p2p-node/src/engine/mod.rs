@@ -139,12 +139,14 @@ impl Engine {
 
     fn handle(&mut self, turn: &mut Turn<'_>, inputs: impl IntoIterator<Item = Input>) -> Result<(), EngineError> {
         self.make_direct_chats(turn);
+        let mut stops = false;
         for input in inputs {
             match input {
                 Input::Command(command) => self.on_command(turn, command)?,
                 Input::Net(event) => self.on_net(turn, event)?,
                 Input::Call(input) => self.with_calls(turn, |calls, host| calls.on_media(host, input))?,
                 Input::Stop => {
+                    stops = true;
                     self.with_calls(turn, |calls, host| calls.hang_up_all(host))?;
                     let (presence, mut views) = self.presenting();
                     presence.say_goodbye(turn, &mut views);
@@ -166,7 +168,8 @@ impl Engine {
         self.sync().tell_settings(turn);
         self.sync_net(turn);
         self.plan(turn);
-        self.save(turn)
+        self.save(turn)?;
+        if stops { self.conversations.states.write_exactly(turn) } else { Ok(()) }
     }
 
     /// Sequence number of the newest piece of news.
@@ -242,7 +245,7 @@ impl Engine {
                 changed |= group.save(turn, &mut self.conversations.states)?;
             }
         }
-        self.conversations.states.shrink(&self.mls);
+        self.conversations.states.shrink(turn, &self.mls)?;
         // After the groups: writing one deletes the key package by which it was joined.
         for change in self.mls.packages().take_changes() {
             changed = true;

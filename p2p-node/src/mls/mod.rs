@@ -268,6 +268,11 @@ impl LiveGroup {
         Ok(self.group.encrypt_application_message(plain, Vec::new())?.to_bytes()?)
     }
 
+    /// Passes over the keys of the next messages of ours: they may have been used.
+    pub fn pass_over(&mut self, messages: u32) -> Result<(), GroupError> {
+        (0..messages).try_for_each(|_| self.encrypt(&[]).map(drop))
+    }
+
     /// Judges a commit by the state of this group alone, which stays as it is.
     pub fn judge(&self, bytes: &[u8]) -> Judged {
         let Ok(message) = MlsMessage::from_bytes(bytes) else { return Judged::Void };

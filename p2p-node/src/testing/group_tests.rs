@@ -11,8 +11,8 @@ use crate::{
     api::error::{NodeError, Unreachable},
     calls::CallRequest,
     conversation::commands::ConversationCommand,
-    limits::MAX_LOADED_GROUPS,
-    store::{GROUPS, LOGS, MLS, Table},
+    limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
+    store::{GROUPS, LOGS, MLS, MlsRow, Reading, Table, prefix},
 };
 
 /// Alice with Bob and Carol as contacts.
@@ -49,6 +49,59 @@ fn a_start_loads_no_encryption_state_and_few_stay_loaded() {
     world.pass(60_000);
     assert!(world.seen(bob, alice).iter().any(|line| line.contains("are you there?")));
     assert!(world.seen(carol, alice).iter().any(|line| line.contains("are you there?")));
+}
+
+/// The stored encryption state of the only group of somebody.
+fn stored_state(world: &World, who: Who) -> MlsRow {
+    let store = world.store(who);
+    let rows = store.read().unwrap().range::<MlsRow>(MLS, prefix(b""), usize::MAX, false).unwrap();
+    assert_eq!(rows.len(), 1);
+    rows[0].1.clone()
+}
+
+fn texts(world: &mut World, who: Who, other: Who) -> Vec<String> {
+    world.messages(who, other).into_iter().map(|m| m.text).collect()
+}
+
+#[test]
+fn a_message_writes_no_encryption_state_and_a_quiet_group_soon_does() {
+    let mut world = World::new(24);
+    let (alice, bob) = world.friends();
+    world.pass(2 * STATE_WITHIN_MS);
+    world.say(alice, bob, "this one reserves keys for those after it");
+    let before = [stored_state(&world, alice), stored_state(&world, bob)];
+    assert_eq!(before[0].reserved, STATE_MESSAGES);
+    world.say(alice, bob, "this one uses one of them");
+    assert!([stored_state(&world, alice), stored_state(&world, bob)] == before);
+    world.pass(2 * STATE_WITHIN_MS);
+    assert!(stored_state(&world, alice) != before[0] && stored_state(&world, bob) != before[1]);
+}
+
+/// A key that is used twice is refused as a message that was there already: the second would not come.
+#[test]
+fn no_key_is_used_again_after_a_crash_wherever_between_two_writes_of_the_state() {
+    for (seed, crashing) in [(25, 0), (26, 1), (27, 2)] {
+        let mut world = World::new(seed);
+        let (alice, bob) = world.friends();
+        world.pass(2 * STATE_WITHIN_MS);
+        let mut expected = Vec::new();
+        for round in 0..2 * STATE_MESSAGES {
+            for n in 0..=round % (STATE_MESSAGES + 2) {
+                let text = format!("{round}, {n}");
+                world.say(alice, bob, &text);
+                expected.push(text);
+            }
+            for who in [alice, bob].into_iter().filter(|who| crashing == 2 || [alice, bob][crashing] == *who) {
+                world.kill(who);
+                world.start(who);
+            }
+            world.pass(3_000);
+        }
+        world.pass(60_000);
+        for (who, other) in [(alice, bob), (bob, alice)] {
+            assert_eq!(texts(&mut world, who, other), expected, "seed {seed}");
+        }
+    }
 }
 
 fn has(seen: &[String], text: &str) -> bool {

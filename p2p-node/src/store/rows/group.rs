@@ -129,6 +129,9 @@ pub struct MlsRow {
     /// Entries that we have encrypted since our last commit.
     #[prost(uint64, tag = "2")]
     pub since_update: u64,
+    /// So many messages may have been encrypted since it was written: none is encrypted with their keys again.
+    #[prost(uint32, tag = "3")]
+    pub reserved: u32,
 }
 
 /// Secrets of an earlier epoch of a group, for late messages. By group id and epoch.
