@@ -148,13 +148,17 @@ impl Lab {
 
     pub fn rendezvous(&self, host: &str, address: &str) -> (Process, String) {
         let protocol = if address.contains(':') { "ip6" } else { "ip4" };
-        let listen = format!("/{protocol}/{address}/udp/4001/quic-v1");
+        let listen = ["udp/4001/quic-v1", "tcp/4001"].map(|port| format!("/{protocol}/{address}/{port}"));
         let dir: PathBuf = self.dir.path().join("rendezvous");
         let mut command = self.command(host, "starling-rendezvous");
         let process = Process::start(
-            command.args(["--listen", &listen, "--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir),
+            command
+                .args(["--listen", &listen[0], "--listen", &listen[1], "--http", "127.0.0.1:0", "--json", "--data-dir"])
+                .arg(dir),
         );
-        let home = process.json()["addresses"][0].as_str().unwrap().to_owned();
+        let ready = process.json();
+        let mut addresses = ready["addresses"].as_array().unwrap().iter().filter_map(Value::as_str);
+        let home = addresses.find(|address| address.contains("/quic-v1/")).unwrap().to_owned();
         (process, home)
     }
 
@@ -195,8 +199,10 @@ impl Lab {
 
     /// Two profiles that are contacts, with their daemons running.
     pub fn contacts(&self, home: &str) -> (Process, Process) {
-        self.json("ha", &["init", "--name", "alice", "--rendezvous", home]);
-        self.json("hb", &["init", "--name", "bob", "--rendezvous", home]);
+        let tcp = home.replace("/udp/4001/quic-v1", "/tcp/4001");
+        for (host, name) in [("ha", "alice"), ("hb", "bob")] {
+            self.json(host, &["init", "--name", name, "--rendezvous", home, "--rendezvous", &tcp]);
+        }
         let daemons = (self.daemon("ha"), self.daemon("hb"));
         let invite = self.json("ha", &["invite"]);
         self.json("hb", &["contacts", "add", invite["link"].as_str().unwrap()]);

@@ -90,18 +90,25 @@ fn both_directions(lab: &Lab, change: impl Fn(usize)) {
     }
 }
 
-#[test]
-fn a_direct_conversation_goes_on_within_seconds_when_the_address_of_one_side_changes() {
-    let Some(mut lab) = Lab::new() else { return };
+/// Two hosts in one network, which are connected directly after they were prepared, and a server.
+fn on_a_lan(prepare: impl Fn(&Lab)) -> Option<(Lab, Process, (Process, Process))> {
+    let mut lab = Lab::new()?;
     lab.wire("rel", "198.18.0.1");
     lab.wire("ha", "198.18.0.2");
     lab.wire("hb", "198.18.0.3");
     for host in ["ha", "hb"] {
         lab.must(host, "ip route add default dev wan");
     }
-    let (_server, home) = lab.rendezvous("rel", "198.18.0.1");
-    let _daemons: (Process, Process) = lab.contacts(&home);
+    prepare(&lab);
+    let (server, home) = lab.rendezvous("rel", "198.18.0.1");
+    let daemons = lab.contacts(&home);
     lab.wait_for_path("direct");
+    Some((lab, server, daemons))
+}
+
+#[test]
+fn a_direct_conversation_goes_on_within_seconds_when_the_address_of_one_side_changes() {
+    let Some((lab, _server, _daemons)) = on_a_lan(|_| {}) else { return };
     let addresses = ["198.18.0.2", "198.18.0.12", "198.18.0.22"];
     both_directions(&lab, |n| readdress(&lab, "ha", "wan", addresses[n], addresses[n + 1], None));
     lab.wait_for_path("direct");
@@ -230,4 +237,45 @@ fn two_who_have_ipv6_alone_are_connected_directly() {
     let _daemons: (Process, Process) = lab.contacts(&home);
     lab.wait_for_path("direct");
     deliver(&lab, "ha", "@bob", "without IPv4");
+}
+
+#[test]
+fn a_conversation_goes_on_within_seconds_when_the_addresses_of_both_sides_change() {
+    let Some((lab, _server, _daemons)) = on_a_lan(|_| {}) else { return };
+    readdress(&lab, "ha", "wan", "198.18.0.2", "198.18.0.12", None);
+    readdress(&lab, "hb", "wan", "198.18.0.3", "198.18.0.13", None);
+    let took = deliver(&lab, "ha", "@bob", "both have moved");
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    lab.wait_for_path("direct");
+}
+
+/// Nothing of a protocol comes in at the hosts any more, and all else does.
+fn block(lab: &Lab, protocol: &str) {
+    for host in ["ha", "hb"] {
+        lab.must(host, "nft add table ip block");
+        lab.must(host, "nft add chain ip block in { type filter hook input priority 0 ; }");
+        lab.must(host, "nft flush chain ip block in");
+        lab.must(host, &format!("nft add rule ip block in meta l4proto {protocol} drop"));
+    }
+}
+
+#[test]
+fn a_conversation_moves_to_tcp_within_seconds_when_udp_is_blocked() {
+    let Some((lab, _server, _daemons)) = on_a_lan(|lab| block(lab, "tcp")) else { return };
+    block(&lab, "udp");
+    let took = deliver(&lab, "ha", "@bob", "without UDP");
+    assert!(took <= Duration::from_secs(8), "{took:?}");
+}
+
+#[test]
+fn a_server_notices_that_a_device_was_killed_in_less_than_a_minute() {
+    let world = World::new();
+    world.person("alice");
+    let mut daemon = world.daemon("alice");
+    until("the session", || (sessions(&world).0 == 1).then_some(()));
+    daemon.kill();
+    let killed = Instant::now();
+    until("its end", || (sessions(&world).0 == 0).then_some(()));
+    println!("noticed after {:.0?}", killed.elapsed());
+    assert!(killed.elapsed() <= Duration::from_secs(45));
 }
