@@ -4,8 +4,8 @@ use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 /// A handshake that takes longer is given up: it has four round trips at most, and a place that others wait for.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Handshakes under way, all together: some kilobytes each, and more than a processor finishes in [`HANDSHAKE_TIMEOUT`].
-pub const PENDING_CONNECTIONS: usize = 2_048;
+/// Handshakes under way, over QUIC and over TCP each: some kilobytes each, and more than a processor finishes in [`HANDSHAKE_TIMEOUT`].
+pub const PENDING_CONNECTIONS: usize = 1_024;
 /// Connections of one device: over some transports, and older ones that it has lost and the server not yet.
 pub const CONNECTIONS_PER_DEVICE: u32 = 8;
 /// Networks that are remembered, as members have come from them: 3 MB at most, in memory only.

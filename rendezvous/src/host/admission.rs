@@ -9,6 +9,7 @@ use std::{
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
+    multiaddr::Protocol,
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
         THandlerOutEvent, ToSwarm, dummy,
@@ -17,7 +18,7 @@ use libp2p::{
 
 use super::{
     relay_shares::RelayShares,
-    slots::{Bounds, Slots},
+    slots::{Bounds, Slots, Transport},
 };
 use crate::{
     address::{Origin, is_private},
@@ -29,6 +30,9 @@ use crate::{
 /// Limits connections by where they come from.
 pub struct Admission {
     slots: Slots,
+    /// Of handshakes over QUIC, whose source address may be forged …
+    quic_rates: ConnectionRates,
+    /// … and over TCP.
     rates: ConnectionRates,
     relay: RelayShares,
     allow_private: bool,
@@ -48,6 +52,7 @@ impl Admission {
         };
         Self {
             slots: Slots::new(bounds),
+            quic_rates: ConnectionRates::new(limits.connections_per_minute),
             rates: ConnectionRates::new(limits.connections_per_minute),
             relay,
             allow_private,
@@ -69,6 +74,7 @@ impl Admission {
 
     /// Forgets networks that have not connected for a while.
     pub fn retain_recent(&self) {
+        self.quic_rates.retain_recent();
         self.rates.retain_recent();
     }
 }
@@ -94,8 +100,11 @@ impl NetworkBehaviour for Admission {
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         let ip: IpAddr = remote.ip_addr().ok_or_else(|| ConnectionDenied::new(NotAdmitted::Unknown))?;
-        self.rates.check(ip, &self.slots.origin(ip)).map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
-        self.slots.knock(id, ip).map_err(ConnectionDenied::new)
+        let is_quic = remote.iter().any(|p| matches!(p, Protocol::Quic | Protocol::QuicV1));
+        let (transport, rates) =
+            if is_quic { (Transport::Quic, &self.quic_rates) } else { (Transport::Tcp, &self.rates) };
+        rates.check(ip, &self.slots.origin(ip)).map_err(|_| ConnectionDenied::new(NotAdmitted::Rate))?;
+        self.slots.knock(id, ip, transport).map_err(ConnectionDenied::new)
     }
 
     fn handle_established_inbound_connection(

@@ -3,7 +3,8 @@
 //! A connection is *pending* until its handshake is done, then *open*, first as a *stranger's* and, once its session knows an account, as a
 //! *member's*. Every state is bounded for each network around an address and for all together:
 //!
-//! - Handshakes: half of all places are kept for networks from which members have come before.
+//! - Handshakes: half of all places are kept for networks from which members have come before. Those over QUIC and those over TCP have places of their own,
+//!   as the source address of a QUIC handshake can be forged: whoever does that keeps nobody from connecting over TCP.
 //! - Open connections: strangers have half of all places. Who comes when the share of strangers from the same network is full takes the place of the
 //!   oldest of them; when that of all strangers, or the server, is full, the place of the oldest stranger of the network that has most. Newcomers
 //!   get in, so that members can show who they are, also those who share an address with a crowd.
@@ -25,7 +26,7 @@ use crate::{
 /// How many connections there may be.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Handshakes under way, all together.
+    /// Handshakes under way over each transport.
     pub pending: usize,
     /// Open connections, all together.
     pub open: usize,
@@ -35,10 +36,19 @@ pub struct Bounds {
     pub proxies: Vec<Network>,
 }
 
+/// Over what a connection comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Who sends the first packet may have forged its source address.
+    Quic,
+    /// Also WebSocket: whoever completes TCP's handshake is where it says.
+    Tcp,
+}
+
 /// What a connection counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Class {
-    Pending,
+    Pending(Transport),
     Stranger,
     Member,
 }
@@ -104,16 +114,17 @@ impl Slots {
     }
 
     /// A handshake begins.
-    pub fn knock(&mut self, id: ConnectionId, ip: IpAddr) -> Result<(), NoSlot> {
+    pub fn knock(&mut self, id: ConnectionId, ip: IpAddr, transport: Transport) -> Result<(), NoSlot> {
+        let class = Class::Pending(transport);
         let origin = self.origin(ip);
         let familiar = origin.networks().first().is_some_and(|network| self.familiar.contains_key(network));
         let most = if familiar { self.bounds.pending } else { self.bounds.pending / 2 };
-        if self.total(Class::Pending) >= most {
+        if self.total(class) >= most {
             return Err(NoSlot::Total);
         }
-        self.check_networks(&origin, Class::Pending)?;
+        self.check_networks(&origin, class)?;
         self.next += 1;
-        self.insert(id, Slot { origin, class: Class::Pending, peer: None, order: self.next });
+        self.insert(id, Slot { origin, class, peer: None, order: self.next });
         Ok(())
     }
 
@@ -164,7 +175,7 @@ impl Slots {
     /// The narrowest of the networks around an address that have as many connections as they may: one place less there is one less in all of them.
     fn full_network(&self, origin: &Origin, class: Class) -> Option<Network> {
         let (total, share) = match class {
-            Class::Pending => (self.bounds.pending, 16),
+            Class::Pending(_) => (self.bounds.pending, 16),
             Class::Stranger => (self.bounds.open, 8),
             Class::Member => (self.bounds.open, 1),
         };

@@ -13,9 +13,13 @@ impl World {
     }
 
     fn knock(&mut self, ip: &str) -> Result<ConnectionId, NoSlot> {
+        self.knock_over(Transport::Tcp, ip)
+    }
+
+    fn knock_over(&mut self, transport: Transport, ip: &str) -> Result<ConnectionId, NoSlot> {
         self.next += 1;
         let id = ConnectionId::new_unchecked(self.next);
-        self.slots.knock(id, ip.parse().unwrap()).map(|()| id)
+        self.slots.knock(id, ip.parse().unwrap(), transport).map(|()| id)
     }
 
     /// A whole handshake; also whom it has displaced.
@@ -38,6 +42,18 @@ fn one_address_or_network_cannot_take_all_handshakes() {
     world.knock("192.0.3.1").unwrap();
     world.slots.closed(second);
     world.knock("192.0.2.1").unwrap();
+}
+
+#[test]
+fn forged_handshakes_over_quic_keep_nobody_from_tcp() {
+    let mut world = World::new();
+    let forged =
+        (0..10_000).filter(|n| world.knock_over(Transport::Quic, &format!("100.{}.{}.1", n / 250, n % 250)).is_ok());
+    assert_eq!(forged.count(), 32);
+    // Also with the addresses of others.
+    while world.knock_over(Transport::Quic, "192.0.2.1").is_ok() {}
+    world.connect("192.0.2.1").unwrap();
+    world.connect("203.0.113.1").unwrap();
 }
 
 #[test]
