@@ -127,6 +127,8 @@ pub const NAMES_OF_ACCOUNT_PER_HOUR: NonZeroU32 = NonZeroU32::new(5).unwrap();
 pub const NAME_LOOK_UPS_PER_HOUR: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// User names of accounts that were away longer are free again.
 pub const NAME_UNUSED_DAYS: u64 = 365;
+/// How often the addresses of this host are listed, to which TURN relays nothing.
+pub const INTERFACES_INTERVAL: Duration = Duration::from_secs(60);
 /// Largest datagram that TURN takes from clients and peers: media fits into 1500 bytes.
 pub const TURN_DATAGRAM: usize = 2048;
 /// Largest TURN request: a refresh of 16 permissions, each listed with some ports, takes half of it.

@@ -174,6 +174,11 @@ impl Turn {
         }
     }
 
+    /// The addresses of this host, as they are now.
+    pub fn set_own(&mut self, own: Vec<IpAddr>) {
+        self.setup.own = own;
+    }
+
     /// How many allocations there are.
     pub fn allocations(&self) -> usize {
         self.allocations.len()

@@ -26,8 +26,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Action, AllocationId, Moment, Opened, PortWish, Revoked, Setup, Token, Turn};
 use crate::{
+    address::is_of_this_link,
     config::Config,
-    limits::{TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
+    limits::{INTERFACES_INTERVAL, TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
     services::operator::Metrics,
 };
 
@@ -68,9 +69,21 @@ struct Relay {
     _reader: AbortOnDropHandle<()>,
 }
 
+/// All addresses of this host: those that are named, and those that its interfaces have now. Loopback and link-local ones are never relayed to anyway.
+fn with_interfaces(named: &[IpAddr]) -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot list this host's addresses: TURN relays to those that are private and not configured");
+        Vec::new()
+    });
+    let found = interfaces.iter().map(if_addrs::Interface::ip).filter(|ip| !is_of_this_link(*ip));
+    named.iter().copied().chain(found).collect()
+}
+
 /// A STUN and TURN server.
 pub struct TurnServer {
     revoked: Revoked,
+    /// Addresses of this host that the configuration names.
+    named: Vec<IpAddr>,
     turn: Turn,
     socket: UdpSocket,
     address: SocketAddr,
@@ -103,12 +116,13 @@ impl TurnServer {
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let revoked = Revoked::default();
+        let named: Vec<IpAddr> = config.own_ips().chain([address.ip()]).collect();
         let setup = Setup {
             realm: REALM.into(),
             secret,
             revoked: revoked.clone(),
             relay_ip,
-            own: config.own_ips().chain([address.ip()]).collect(),
+            own: with_interfaces(&named),
             private_peers: settings.private_peers,
             local_peers: false,
             allocations: settings.allocations,
@@ -119,6 +133,7 @@ impl TurnServer {
         let (queue, arrived) = mpsc::channel(TURN_QUEUE);
         Ok(Self {
             revoked,
+            named,
             turn: Turn::new(setup, Moment::now().instant),
             socket,
             address,
@@ -152,6 +167,7 @@ impl TurnServer {
         let mut out = Vec::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut interfaces = interval(INTERFACES_INTERVAL);
         loop {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
@@ -166,6 +182,7 @@ impl TurnServer {
                     let FromPeer { allocation, from, data, .. } = datagram;
                     self.turn.relayed(Moment::now(), allocation, from, &data, &mut out);
                 }
+                _ = interfaces.tick() => self.turn.set_own(with_interfaces(&self.named)),
                 _ = tick.tick() => {
                     self.turn.expire(Moment::now().instant, &mut out);
                     let counts = self.turn.take_counts();

@@ -164,6 +164,22 @@ async fn coturns_stun_client_learns_its_address() {
 }
 
 #[tokio::test]
+async fn nothing_is_relayed_to_any_address_of_this_host() {
+    let turn = config::Turn {
+        enabled: true,
+        listen: "0.0.0.0:0".into(),
+        public_ip: "198.51.100.1".into(),
+        private_peers: true,
+        ..config::Turn::default()
+    };
+    let server = TurnServer::bind(&Config { turn, ..Config::default() }, [7; 32], &Metrics::new()).await.unwrap();
+    for interface in if_addrs::get_if_addrs().unwrap() {
+        assert!(!server.turn.is_reachable(interface.ip()), "{}", interface.ip());
+    }
+    assert!(server.turn.is_reachable("192.168.77.78".parse().unwrap()));
+}
+
+#[tokio::test]
 async fn a_wildcard_needs_a_public_address() {
     let turn = config::Turn { enabled: true, ..config::Turn::default() };
     let config = Config { turn, ..Config::default() };
