@@ -13,7 +13,7 @@ use starling_keys::{
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
-    Batch, Beacon, Body, Candidate, Clock, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb,
+    Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb,
     SealedBeacon, SeenEntries, Signal, Text,
     direct::{Ack, DirectFrame, Entry},
     inbox::{InboxBody, InboxItem, Known},
@@ -197,6 +197,16 @@ fn beacons() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(beacon) = Beacon::from_bytes(mutated(&valid, input).into()) {
             assert_eq!(Beacon::from_bytes(beacon.to_bytes().into()), Ok(beacon));
+        }
+    });
+}
+
+#[test]
+fn doors() {
+    let valid = Door { epoch: 7, secret: [1; 32], info: Bytes::from("a group") }.to_bytes();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(door) = Door::from_bytes(mutated(&valid, input).into()) {
+            assert_eq!(Door::from_bytes(door.to_bytes().into()), Ok(door));
         }
     });
 }

@@ -140,6 +140,16 @@ pub const RINGS_MS: u64 = 600_000;
 pub const MAX_EARLY_CANDIDATES: usize = 64;
 /// Finished calls whose statistics can still be asked for.
 pub const CALLS_REMEMBERED: usize = 16;
+/// Bytes of contacts in a snapshot up to which it says how new devices enter their groups; the rest is for settings.
+pub const MAX_SNAPSHOT_WITH_DOORS: usize = 320 * 1024;
+/// A new device that cannot enter a group in this time makes another.
+pub const DOOR_TIMEOUT_MS: u64 = 20_000;
+/// If others came before it, it looks for the way into the next epoch after this time.
+pub const DOOR_AGAIN_MS: u64 = 500;
+/// Ways into a group that a new device tries: each costs some milliseconds, and members can write as many as they like.
+pub const MAX_DOORS_TRIED: usize = 8;
+/// Pages of a door's log that it reads: each member has one entry there, of 64 KiB at most.
+pub const MAX_DOOR_PAGES: u32 = 8;
 /// A conversation whose group does not fit the devices of both sides gets another after this time, with jitter.
 pub const MEND_AFTER_MS: u64 = 30_000;
 /// If that does not help, again after this time, and then ever more seldom.

@@ -6,6 +6,7 @@
 mod beacon;
 mod candidate;
 pub mod direct;
+mod door;
 mod event;
 mod frame;
 pub mod history;
@@ -26,6 +27,7 @@ pub mod streams;
 
 pub use beacon::{Beacon, BeaconError, SealedBeacon};
 pub use candidate::{Candidate, CandidateError, LogContent};
+pub use door::{Door, DoorError};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
     Batch, Body, Clock, Cut, CutMessage, Delete, Delivered, Devices, Edit, Event, EventError, EventId, KnownChain,

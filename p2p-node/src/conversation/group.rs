@@ -7,7 +7,7 @@ use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
 use starling_wire::{LogKey, pad, unpad};
 
-use super::{fork::Forks, group_state::GroupState, group_store::Unsaved};
+use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved};
 use crate::{
     limits::{APPEND_ENTRIES, READ_ENDED_MS},
     mls::{GroupError, LiveGroup},
@@ -129,6 +129,10 @@ pub struct GroupEntry {
     pub future: VecDeque<(Option<DeviceId>, Bytes)>,
     pub read: LogReads,
     pub append: LogAppends,
+    /// It has a device that is not known yet, and is read on when it is.
+    pub waits_for_devices: bool,
+    /// The way into the current epoch is being written.
+    pub writing_door: bool,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub forks: Forks,
@@ -137,7 +141,8 @@ pub struct GroupEntry {
 
 impl GroupEntry {
     /// A new group that we have made or joined.
-    pub fn new(id: GroupId, live: LiveGroup, row: GroupRow) -> Result<(Self, GroupState), GroupError> {
+    pub fn new(id: GroupId, live: LiveGroup, mut row: GroupRow) -> Result<(Self, GroupState), GroupError> {
+        row.door = row.door.or(door::of_new_group(&live, row.ours)?);
         let state = GroupState::new(live);
         let log = state.log()?;
         let unsaved = Unsaved { row: true, mls: true, pending: false, logs: [log.epoch].into() };
@@ -153,6 +158,8 @@ impl GroupEntry {
             future: VecDeque::new(),
             read: LogReads::default(),
             append: LogAppends::default(),
+            waits_for_devices: false,
+            writing_door: false,
             logs: Vec::new(),
             forks: Forks::default(),
             unsaved: Unsaved::default(),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use starling_wire::{Candidate, LogContent, SeenEntries};
+use starling_keys::AccountId;
+use starling_wire::{Body, Candidate, Devices, Event, LogContent, SeenEntries};
 
 use super::{
     Conversations,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     api::types::ChatId,
     limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
-    mls::{GroupError, GroupValue, Judged, LiveGroup, Mls, Processed},
+    mls::{Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed},
     store::LogRow,
     turn::{EngineError, Fact, Turn},
 };
@@ -31,16 +32,38 @@ pub struct PendingCommit {
 }
 
 /// What a commit in a log has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Followed {
     /// The group is in its next epoch.
     Yes,
+    /// It is, and this device has come into it.
+    With(Newcomer),
     /// It is, and the commit's author was shown other entries of the log than we were.
     Differently,
     /// The commit counts for nobody.
     Void,
     /// Others may have followed it, and we cannot.
     Lost,
+}
+
+/// A device that has entered a group by a commit of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Newcomer {
+    pub account: AccountId,
+    /// What it says of its account's devices; none if it says nothing that can be read.
+    pub devices: Option<Devices>,
+}
+
+impl Newcomer {
+    /// Who has made a commit, if it was not a member.
+    pub(super) fn of(by: &Authored) -> Option<Self> {
+        let account = by.newcomer.as_ref()?.account();
+        let devices = match Event::decode_body(&by.note) {
+            Ok(Body::Devices(devices)) => Some(devices),
+            _ => None,
+        };
+        Some(Self { account, devices })
+    }
 }
 
 /// The encryption state of a group.
@@ -201,15 +224,22 @@ impl OpenGroup<'_> {
         }
         match self.state.live.judge(commit) {
             Judged::Valid(next, by) => {
+                let newcomer = Newcomer::of(&by);
                 let seen = SeenEntries::from_bytes(by.note.into()).unwrap_or_default();
                 let ours = self.entry.current_log().and_then(|log| log.seen.as_ref());
                 let differs = ours.is_some_and(|ours| ours.contradicts(&seen));
-                self.keep_parent(turn, commit, by.leaf, told)?;
+                self.keep_parent(turn, commit, by.place, told)?;
                 self.state.live = *next;
                 self.forget_pending();
                 let log = self.state.log()?;
                 self.enter_epoch(log);
-                Ok(if differs { Followed::Differently } else { Followed::Yes })
+                // Its author does that.
+                self.entry.write_door(false);
+                Ok(match newcomer {
+                    Some(newcomer) => Followed::With(newcomer),
+                    None if differs => Followed::Differently,
+                    None => Followed::Yes,
+                })
             }
             Judged::Void => Ok(Followed::Void),
             Judged::Underivable => Ok(Followed::Lost),
@@ -228,6 +258,7 @@ impl OpenGroup<'_> {
         self.state.live.reset_value(pending.value);
         self.state.since_update = 0;
         self.enter_epoch(pending.next);
+        self.entry.write_door(true);
     }
 
     pub(super) fn forget_pending(&mut self) -> Option<PendingCommit> {

@@ -6,6 +6,7 @@ mod authors;
 pub mod commands;
 mod context;
 mod cut;
+pub mod door;
 pub mod fork;
 pub mod group;
 mod group_homes;
@@ -59,6 +60,8 @@ pub struct Conversations {
     pub logs: HashMap<[u8; 32], (group::GroupId, u64)>,
     pub authors: Authors,
     pub regroup: regroup::Regroup,
+    /// Conversations whose group this device enters.
+    pub entering: door::Entering,
     pub logged: logged::LoggedRows,
     /// Hashes of what was processed.
     pub seen: receive::SeenMessages,

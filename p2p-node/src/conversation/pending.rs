@@ -28,6 +28,8 @@ impl Conversations {
             }
             LogPending::Announce(id, epoch) => self.not_announced(turn, (id, epoch), None),
             LogPending::Trim(trimming) => self.not_trimmed(&trimming),
+            LogPending::Door(id, _) => self.door_not_written(turn, id, None),
+            LogPending::ReadDoor(chat) | LogPending::Enter(chat) => self.enter_lost(chat),
         }
     }
 }
@@ -56,6 +58,18 @@ impl Conversations {
             (LogPending::Announce(id, epoch), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
                 self.on_announced(id, epoch);
             }
+            (LogPending::Door(id, epoch), ResponseBody::Appended(last)) => {
+                self.door_written(turn, cx, (id, epoch), last);
+            }
+            (LogPending::ReadDoor(chat), ResponseBody::Page(page)) => {
+                self.on_door_page(turn, cx, (chat, home), page)?;
+            }
+            (LogPending::Enter(chat), ResponseBody::Appended(last)) => {
+                self.on_enter_answer(turn, cx, chat, Ok(last))?;
+            }
+            (LogPending::Enter(chat), ResponseBody::Behind(behind)) => {
+                self.on_enter_answer(turn, cx, chat, Err(behind))?;
+            }
             // Won or lost, the log says it: the first commit that counts is ours or another's.
             (LogPending::Commit(id), ResponseBody::Appended(_)) => self.log_stopped(turn, cx, id, false),
             (LogPending::Commit(id), ResponseBody::Behind(behind)) if behind.last == 0 => {
@@ -83,6 +97,14 @@ impl Conversations {
             LogPending::Trim(trimming) => self.trimmed(turn, trimming)?,
             LogPending::Announce(id, epoch) => {
                 self.not_announced(turn, (id, epoch), Some(refused));
+                cx.homes.retry_later(turn, refused);
+            }
+            LogPending::Door(id, _) => {
+                self.door_not_written(turn, id, Some(refused));
+                cx.homes.retry_later(turn, refused);
+            }
+            LogPending::ReadDoor(chat) | LogPending::Enter(chat) => {
+                self.enter_refused(turn, chat, refused);
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::Read(id, epoch)

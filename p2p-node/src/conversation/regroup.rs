@@ -9,9 +9,10 @@ use crate::{
     api::types::ChatId,
     contacts::{Directory, Person},
     conversation::{
-        ChatState, Conversations, GroupEntry,
+        ChatState, Conversations, GroupEntry, GroupState,
         context::Context,
         group::{GroupId, GroupMember},
+        group_store,
     },
     limits::{JOIN_WITHIN_MS, MAX_GROUPS_PER_CHAT, MEND_AFTER_MS, MEND_AGAIN_MS, NO_GROUP_AGAIN_MS},
     roster::Roster,
@@ -98,6 +99,17 @@ impl Conversations {
         state.zip(group).is_some_and(|(state, group)| self.roster_diff(dir, &state.roster, group).0)
     }
 
+    /// Whether a group has a device of which its account's chain, as we know it, says nothing (yet): one that has entered the group before we
+    /// have learned of it.
+    pub(super) fn has_unknown_member(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
+        let of = |member: &GroupMember| dir.list_of(&member.account);
+        let is_unknown = |member: &GroupMember| {
+            of(member)
+                .is_some_and(|l| !l.is_empty() && l.device(&member.device).is_none() && !l.has_removed(&member.device))
+        };
+        group.members.iter().any(is_unknown)
+    }
+
     /// Whether the group that a conversation uses fits the devices of its members.
     fn fits(&self, dir: Directory<'_>, chat: ChatId) -> bool {
         let group = self.active_group(dir, chat).and_then(|g| self.groups.get(&g));
@@ -117,11 +129,24 @@ impl Conversations {
         }
         if std::mem::take(&mut self.regroup.look) {
             self.readdress_outboxes(turn, cx)?;
+            self.read_waiting_logs(turn, cx);
             if cx.dir.account.list().is_some() {
                 self.look_for_misfits(turn, cx.dir);
             }
         }
         Ok(self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect())
+    }
+
+    /// Reads the logs of groups whose devices are all known now.
+    fn read_waiting_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        let known = |group: &&GroupEntry| group.waits_for_devices && !self.has_unknown_member(cx.dir, group);
+        let ids: Vec<GroupId> = self.groups.values().filter(known).map(|group| group.id).collect();
+        for id in ids {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.waits_for_devices = false;
+            }
+            self.read_log_again(turn, cx, id);
+        }
     }
 
     fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>) {
@@ -132,8 +157,7 @@ impl Conversations {
             if dir.people(chat.roster.others()).all(can) && !self.fits(dir, chat.id) {
                 // A device of ours that is to hear nothing more is not waited for.
                 let is_removed = |m: &GroupMember| {
-                    let listed = dir.account.list().is_some_and(|l| l.device(&m.device).is_some());
-                    m.account == dir.account.id() && !listed
+                    m.account == dir.account.id() && dir.account.list().is_some_and(|l| l.has_removed(&m.device))
                 };
                 // Also where an older group is written to, as the newer one has such a device: the older one lacks devices.
                 let voids = |active| {
@@ -165,6 +189,40 @@ impl Conversations {
                 *at = turn.now() + if has_group { MEND_AGAIN_MS } else { no_group_again_ms(*tries) };
             }
         }
+    }
+
+    /// A conversation has another group.
+    pub(crate) fn add_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        group: (GroupEntry, GroupState),
+    ) -> Result<(), EngineError> {
+        let entry = &group.0;
+        let id = entry.id;
+        tracing::debug!(
+            group = id[0],
+            members = entry.members.len(),
+            confirmed = entry.row.confirmed,
+            ours = entry.row.ours,
+            "a conversation has another group"
+        );
+        self.insert_group(group);
+        let Some(state) = self.chats.get_mut(&chat) else {
+            return Ok(());
+        };
+        state.row.groups.push(id.to_vec());
+        state.dirty = true;
+        for old in self.surplus_groups(cx.dir, chat) {
+            group_store::delete(turn, &old)?;
+            self.remove_group(cx.mls, &old);
+            if let Some(state) = self.chats.get_mut(&chat) {
+                state.row.groups.retain(|g| g[..] != old);
+            }
+        }
+        self.regroup.look = true;
+        self.renew_outbox(turn, cx, chat)
     }
 
     /// Gives a group up that nobody can go on in.
@@ -204,14 +262,14 @@ impl Conversations {
             let group = id.as_slice().try_into().ok().and_then(|id: GroupId| self.groups.get(&id));
             group.is_none_or(|group| group.row.dead)
         };
-        groups.iter().filter(is_dead).map(|id| Bytes::copy_from_slice(id)).collect()
+        let door = self.chats.get(&chat).and_then(|state| state.row.door.as_ref()).map(|door| &door.group);
+        groups.iter().filter(is_dead).chain(door).map(|id| Bytes::copy_from_slice(id)).collect()
     }
 
-    /// A device has made another group, in place of these of the same conversation that it was in.
-    pub(crate) fn give_up_replaced(&mut self, chat: ChatId, sender: DeviceId, replaced: &[Bytes]) {
+    /// A device of a conversation's accounts has made another group, in place of these of the same conversation.
+    pub(crate) fn give_up_replaced(&mut self, chat: ChatId, replaced: &[Bytes]) {
         for id in replaced.iter().take(MAX_GROUPS_PER_CHAT).filter_map(|id| GroupId::try_from(&id[..]).ok()) {
-            let of_both = |group: &&mut GroupEntry| group.chat() == Some(chat) && group.has_member(&sender);
-            if let Some(group) = self.groups.get_mut(&id).filter(of_both) {
+            if let Some(group) = self.groups.get_mut(&id).filter(|group| group.chat() == Some(chat)) {
                 tracing::debug!(group = id[0], "a group was replaced by another");
                 group.give_up();
             }
@@ -230,7 +288,7 @@ impl Conversations {
 
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
     pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, chat: ChatId) -> bool {
-        if self.chats.get(&chat).is_some_and(|state| state.row.outdated) {
+        if self.chats.get(&chat).is_some_and(|state| state.row.outdated) || self.entering.has(&chat) {
             return false;
         }
         let has_group = self.active_group(dir, chat).is_some() && !self.has_unreplaced(chat);

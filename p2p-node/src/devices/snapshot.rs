@@ -12,7 +12,7 @@ use crate::{
     account::pending::AccountPending,
     api::types::ContactState,
     contacts::Person,
-    limits::MAX_CONTACTS,
+    limits::{MAX_CONTACTS, MAX_SNAPSHOT_WITH_DOORS},
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
     turn::{EngineError, Fact, Turn},
@@ -35,12 +35,29 @@ impl AccountDevices<'_> {
                 alias: p.row.alias.clone(),
                 state: p.row.state,
                 verified: p.row.verified && !p.row.key_changed,
+                ..SnapshotContact::default()
             })
             .collect();
+        let contacts = self.with_doors(contacts);
         let (name, devices) = (self.cx.account.identity.row.name.clone(), self.cx.labels_of(&self.cx.account.id()));
         let row = SnapshotRow { contacts, name, settings: self.cx.account.synced.all(), devices };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.cx.account.seal_snapshot(self.cx.mls, &padded)
+    }
+
+    /// Tells new devices the ways into the groups of as many conversations as there is room for.
+    fn with_doors(&self, mut contacts: Vec<SnapshotContact>) -> Vec<SnapshotContact> {
+        let (dir, conversations) = (self.cx.directory(), &self.cx.conversations);
+        let mut room = MAX_SNAPSHOT_WITH_DOORS.saturating_sub(contacts.iter().map(|c| c.encoded_len()).sum());
+        for contact in &mut contacts {
+            let chat = AccountId::from_stored(&contact.account).ok().and_then(|a| conversations.direct_with(&a));
+            let Some((door, home)) = chat.and_then(|chat| conversations.door_to_offer(dir, chat)) else { continue };
+            match room.checked_sub(door.len() + home.len() + 8) {
+                Some(left) => (room, contact.door, contact.door_home) = (left, door, home),
+                None => break,
+            }
+        }
+        contacts
     }
 
     /// What this account's devices knew of its contacts, and have set: a restored device makes new conversations with them.
@@ -98,7 +115,8 @@ impl AccountDevices<'_> {
                 ..person.row
             };
             self.cx.contacts.people.insert(account, person);
-            self.cx.chat_with(turn, account);
+            let chat = self.cx.chat_with(turn, account);
+            self.cx.conversations.take_door(chat, &contact.door, contact.door_home);
             self.sync().apply_settings_about(turn, account)?;
             turn.fact(Fact::DevicesChanged(account));
         }

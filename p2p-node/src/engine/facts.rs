@@ -96,6 +96,11 @@ impl Engine {
                 self.meeting().regroup(turn)?;
                 turn.live(TransientEvent::Net);
             }
+            Fact::GroupEntered(group) => {
+                let members = self.conversations.groups.get(&group).map(|group| group.members.clone());
+                members.iter().flatten().for_each(|member| self.contacts.owners.note_joined(member));
+                self.reach.changed = true;
+            }
             Fact::GroupAbandoned => self.meeting().regroup(turn)?,
             Fact::ParcelProblem { account, problem } => {
                 if let Some(chat) = self.conversations.direct_with(&account) {
@@ -214,6 +219,7 @@ impl Engine {
         {
             let (conversations, mut cx) = self.conversing();
             conversations.logs_up(turn, &mut cx, home);
+            conversations.doors_up(turn, &mut cx, home);
         }
         self.conversations.trims_up(turn, &mut self.homes, home)?;
         let dir = Directory { account: &self.account, contacts: &self.contacts };

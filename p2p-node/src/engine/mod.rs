@@ -197,6 +197,7 @@ impl Engine {
             .chain(used)
             .chain(self.account.snapshot_due)
             .chain(self.conversations.regroup.next_due())
+            .chain(self.conversations.entering.next_due())
             .chain(self.account.own_devices.next_due())
             .chain(self.history.next_due())
             .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
@@ -210,6 +211,8 @@ impl Engine {
         self.account.expire_device_changes(turn);
         self.account.expire_left_homes(turn);
         self.homes.on_time(turn);
+        let (conversations, mut cx) = self.conversing();
+        conversations.enter_on_time(turn, &mut cx);
         self.devices().snapshot_on_time(turn)?;
         self.history_on_time(turn)?;
         self.with_calls(turn, |calls, host| calls.on_time(host))

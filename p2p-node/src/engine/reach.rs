@@ -119,6 +119,9 @@ impl Engine {
         for home in self.account.own_devices.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
             want(&home, false);
         }
+        for home in self.conversations.door_homes() {
+            want(&home, false);
+        }
         for home in self.conversations.homes_to_trim(&mut self.homes) {
             want(&home, false);
         }

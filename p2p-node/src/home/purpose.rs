@@ -124,6 +124,12 @@ pub enum LogPending {
     Announce(GroupId, u64),
     /// Entries of a log to delete.
     Trim(Trimming),
+    /// The way into a group in an epoch, in the log of its door.
+    Door(GroupId, u64),
+    /// The log of a door that this device enters a conversation's group by.
+    ReadDoor(ChatId),
+    /// The commit by which it enters.
+    Enter(ChatId),
 }
 
 /// What an append has carried.

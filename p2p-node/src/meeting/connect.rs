@@ -109,10 +109,12 @@ impl Meeting<'_> {
             return Ok(());
         }
         match self.chain_that_counts(turn, list)? {
-            Ok(list) => self.claim_packages(turn, id, list),
-            Err(error) => self.cx.contacts.connect_failed(turn, id, error),
+            Ok(list) => self.meet_devices(turn, id, list),
+            Err(error) => {
+                self.cx.contacts.connect_failed(turn, id, error);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Compares the chain that a server has for an account with the one that is known; returns the one that counts.
@@ -136,6 +138,20 @@ impl Meeting<'_> {
             let _ = self.cx.contacts.take_chain(turn, list.account, list)?;
         }
         Ok(Ok(counts))
+    }
+
+    /// Enters the group that other devices of ours have with them, or makes one.
+    fn meet_devices(&mut self, turn: &mut Turn<'_>, id: u64, list: DeviceChain) -> Result<(), EngineError> {
+        let chat = self.cx.conversations.direct_with(&list.account);
+        let Some(chat) = chat.filter(|chat| self.cx.conversations.may_enter(*chat)) else {
+            self.claim_packages(turn, id, list);
+            return Ok(());
+        };
+        let _ = self.cx.contacts.take_chain(turn, list.account, list)?;
+        self.cx.contacts.end(id);
+        turn.fact(Fact::ReachChanged);
+        let (conversations, mut cx) = self.cx.conversing();
+        conversations.enter(turn, &mut cx, chat)
     }
 
     /// Claims key packages of the contact's devices and of our other devices, for a group of all of them.

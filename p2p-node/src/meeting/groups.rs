@@ -6,7 +6,7 @@ use super::Meeting;
 use crate::{
     api::types::ChatId,
     contacts::connect::{Connect, ConnectTarget},
-    conversation::{GroupEntry, GroupState, group_store},
+    conversation::{GroupEntry, GroupState},
     turn::{EngineError, Turn},
 };
 
@@ -46,29 +46,7 @@ impl Meeting<'_> {
         chat: ChatId,
         group: (GroupEntry, GroupState),
     ) -> Result<(), EngineError> {
-        let entry = &group.0;
-        let id = entry.id;
-        tracing::debug!(
-            group = id[0],
-            members = entry.members.len(),
-            confirmed = entry.row.confirmed,
-            ours = entry.row.ours,
-            "a conversation has another group"
-        );
-        self.cx.conversations.insert_group(group);
-        let Some(state) = self.cx.conversations.chats.get_mut(&chat) else {
-            return Ok(());
-        };
-        state.row.groups.push(id.to_vec());
-        state.dirty = true;
-        for old in self.cx.conversations.surplus_groups(self.cx.directory(), chat) {
-            group_store::delete(turn, &old)?;
-            self.cx.conversations.remove_group(self.cx.mls, &old);
-            if let Some(state) = self.cx.conversations.chats.get_mut(&chat) {
-                state.row.groups.retain(|g| g[..] != old);
-            }
-        }
-        self.cx.conversations.regroup.look = true;
-        self.cx.renew_outbox(turn, chat)
+        let (conversations, mut cx) = self.cx.conversing();
+        conversations.add_group(turn, &mut cx, chat, group)
     }
 }

@@ -61,9 +61,7 @@ impl Meeting<'_> {
             self.cx.take_labels(turn, account, &body.labels)?;
         }
         let entry = GroupEntry::new(group, live, row)?;
-        if let Ok(sender) = DeviceId::from_bytes(&body.device) {
-            self.cx.conversations.give_up_replaced(chat, sender, &welcome.replaces);
-        }
+        self.cx.conversations.give_up_replaced(chat, &welcome.replaces);
         self.add_group(turn, chat, entry)?;
         self.cx.read_logs(turn, group);
         if own {

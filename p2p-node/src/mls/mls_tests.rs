@@ -1,5 +1,5 @@
 use mls_rs_core::identity::{CredentialType, MemberValidationContext};
-use starling_keys::{AccountKey, RecoveryPhrase};
+use starling_keys::{AccountId, AccountKey, RecoveryPhrase};
 
 use super::{rules::NotCertified, *};
 
@@ -117,12 +117,31 @@ fn signing(account: &AccountKey, key: &DeviceKey) -> (SignatureSecretKey, Signin
     (secret, SigningIdentity::new(credential, key.id().as_bytes().to_vec().into()))
 }
 
-fn modified(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig> {
+fn modified(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
     let (secret, identity) = signing(account, key);
     Client::builder()
         .crypto_provider(AwsLcCryptoProvider::default())
         .identity_provider(Careless)
         .extension_type(LastResortKeyPackageExt::extension_type())
+        .signing_identity(identity, secret, SUITE)
+        .build()
+}
+
+/// The same, of a program that follows external commits.
+fn with_doors(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
+    let (secret, identity) = signing(account, key);
+    without_rules(secret, identity)
+}
+
+fn without_rules(
+    secret: SignatureSecretKey,
+    identity: SigningIdentity,
+) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
+    Client::builder()
+        .crypto_provider(AwsLcCryptoProvider::default())
+        .identity_provider(Careless)
+        .extension_type(LastResortKeyPackageExt::extension_type())
+        .extension_type(door::DOORS)
         .signing_identity(identity, secret, SUITE)
         .build()
 }
@@ -172,15 +191,141 @@ fn garbage_is_void_and_only_a_members_commit_can_be_underivable() {
     assert!(matches!(a.judge(&commit), Judged::Underivable));
 }
 
+/// Alice's group with bob's phone, and its door.
+fn with_door(bob: &AccountKey) -> (LiveGroup, LiveGroup, Vec<u8>) {
+    let (alice, phone) = (device(&account()), device(bob));
+    let (a, welcome) = alice.create(GROUP, &[package(&phone)], NOW_MS).unwrap();
+    let door = a.door().unwrap().unwrap();
+    (a, phone.join(&welcome).unwrap(), door)
+}
+
+const GROUP: &GroupId = b"the group's name";
+
+fn accounts(a: &LiveGroup) -> [AccountId; 2] {
+    let accounts: Vec<AccountId> = a.members().iter().map(Certificate::account).collect();
+    accounts.try_into().unwrap()
+}
+
 #[test]
-fn nobody_lets_himself_in_with_an_external_commit() {
+fn a_new_device_enters_by_the_door_and_all_follow_it() {
     let bob = account();
-    let (alice, phone) = (device(&account()), device(&bob));
-    let (a, _) = alice.create(b"group", &[package(&phone)], NOW_MS).unwrap();
-    let door = a.group.group_info_message_allowing_ext_commit(true).unwrap();
-    let (_, commit) = modified(&bob, &DeviceKey::generate()).external_commit_builder().unwrap().build(door).unwrap();
-    assert!(matches!(a.judge(&commit.to_bytes().unwrap()), Judged::Void));
+    let (a, p, door) = with_door(&bob);
+    let laptop = device(&bob);
+    let entered = laptop.enter(&door, (GROUP, 1), accounts(&a), b"who I am".to_vec(), NOW_MS).unwrap();
+    let mut live = entered.live;
+    let mut nexts = Vec::new();
+    for member in [&a, &p] {
+        let Judged::Valid(next, by) = member.judge(&entered.commit) else { panic!("not valid") };
+        assert_eq!((by.place, by.note.as_slice()), (AFTER_MEMBERS, &b"who I am"[..]));
+        assert_eq!(by.newcomer.unwrap().account(), bob.id());
+        assert_eq!((next.epoch(), next.members().len()), (2, 3));
+        assert_eq!(*next.export("x").unwrap(), *live.export("x").unwrap());
+        nexts.push(next);
+    }
+    let hi = live.encrypt(b"hi").unwrap();
+    for next in &mut nexts {
+        assert!(matches!(next.process(&hi), Processed::Application { .. }));
+        let hello = next.encrypt(b"hello").unwrap();
+        assert!(matches!(live.process(&hello), Processed::Application { .. }));
+    }
+    // Once: in the epoch after it, and where another was followed, it is void.
+    assert!(matches!(nexts[0].judge(&entered.commit), Judged::Void));
+    let (renewal, _) = p.prepare_update(NOW_MS, Vec::new()).unwrap();
+    let Judged::Valid(other, _) = a.judge(&renewal) else { panic!("not valid") };
+    assert!(matches!(other.judge(&entered.commit), Judged::Void));
+    // Through storage, it goes on.
+    let value = live.value().unwrap();
+    let live = laptop.load(GROUP, value).unwrap();
+    assert!(matches!(nexts[0].judge(&live.prepare_update(NOW_MS, Vec::new()).unwrap().0), Judged::Valid(..)));
+}
+
+/// An external commit of a modified program.
+fn entering(client: &Client<impl mls_rs::client_builder::MlsConfig>, door: &[u8], remove: Option<u32>) -> Vec<u8> {
+    let builder = client.external_commit_builder().unwrap();
+    let builder = if let Some(leaf) = remove { builder.with_removal(leaf) } else { builder };
+    builder.build(MlsMessage::from_bytes(door).unwrap()).unwrap().1.to_bytes().unwrap()
+}
+
+#[test]
+fn whoever_is_in_a_group_or_of_another_account_does_not_enter_it() {
+    let (bob, mallory, phone) = (account(), account(), DeviceKey::generate());
+    let phones = Mls::new(&Certificate::issue(&bob, phone.id(), 1), &phone, KeyPackages::default()).unwrap();
+    let (a, _) = device(&account()).create(GROUP, &[package(&phones)], NOW_MS).unwrap();
+    let (door, of) = (a.door().unwrap().unwrap(), accounts(&a));
+    assert!(phones.enter(&door, (GROUP, 1), of, Vec::new(), NOW_MS).is_err(), "it is there");
+    assert!(device(&mallory).enter(&door, (GROUP, 1), of, Vec::new(), NOW_MS).is_err());
+    // With a modified program the commit can be made, and is void for all.
+    assert!(matches!(a.judge(&entering(&with_doors(&mallory, &DeviceKey::generate()), &door, None)), Judged::Void));
+    // Nor is anybody removed, not even an older leaf of the same device.
+    assert!(matches!(a.judge(&entering(&with_doors(&bob, &phone), &door, Some(1))), Judged::Void));
     assert_eq!(a.members().len(), 2);
+}
+
+#[test]
+fn a_leaf_with_a_forged_certificate_does_not_enter() {
+    let (bob, mallory) = (account(), account());
+    let (a, _, door) = with_door(&bob);
+    let (key, other) = (DeviceKey::generate(), DeviceKey::generate());
+    // Bob's certificate of another device, and one that mallory has signed in his name.
+    let stolen = Certificate::issue(&bob, other.id(), 1).as_bytes().to_vec();
+    let mut forged = Certificate::issue(&mallory, key.id(), 1).as_bytes().to_vec();
+    let at = forged.windows(32).position(|bytes| bytes == mallory.id().as_bytes()).unwrap();
+    forged[at..at + 32].copy_from_slice(bob.id().as_bytes());
+    for bytes in [stolen, forged, Vec::new(), vec![0; 64]] {
+        let secret = SignatureSecretKey::new([&key.seed()[..], key.id().as_bytes()].concat());
+        let identity =
+            SigningIdentity::new(BasicCredential::new(bytes).into_credential(), key.id().as_bytes().to_vec().into());
+        assert!(matches!(a.judge(&entering(&without_rules(secret, identity), &door, None)), Judged::Void));
+    }
+}
+
+#[test]
+fn a_door_of_another_group_or_epoch_or_with_a_third_account_leads_nowhere() {
+    let (bob, mallory) = (account(), account());
+    let (a, p, door) = with_door(&bob);
+    let (of, laptop) = (accounts(&a), device(&bob));
+    let enter = |door: &[u8], id: &GroupId, epoch| laptop.enter(door, (id, epoch), of, Vec::new(), NOW_MS).is_ok();
+    assert!(enter(&door, GROUP, 1));
+    assert!(!enter(&door, b"another group's.", 1));
+    assert!(!enter(&door, GROUP, 2) && !enter(&door, GROUP, u64::MAX));
+    for at in (0..door.len()).step_by(37) {
+        let mut flipped = door.clone();
+        flipped[at] ^= 1;
+        assert!(!enter(&flipped, GROUP, 1), "byte {at}");
+        assert!(!enter(&door[..at], GROUP, 1));
+    }
+    let shut = p.group.group_info_message(true).unwrap().to_bytes().unwrap();
+    assert!(!enter(&shut, GROUP, 1), "without a way in");
+    // A group of mallory's with the same name.
+    let (m, _) = device(&mallory).create(GROUP, &[package(&device(&bob))], NOW_MS).unwrap();
+    assert!(!enter(&m.door().unwrap().unwrap(), GROUP, 1));
+}
+
+#[test]
+fn an_account_has_no_more_leaves_than_devices() {
+    let bob = account();
+    let (mut a, _, _) = with_door(&bob);
+    for n in 1.. {
+        let door = a.group.group_info_message_allowing_ext_commit(true).unwrap().to_bytes().unwrap();
+        match a.judge(&entering(&with_doors(&bob, &DeviceKey::generate()), &door, None)) {
+            Judged::Valid(next, _) => a = *next,
+            _ => {
+                assert_eq!(n, starling_keys::MAX_DEVICES);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_group_with_a_member_of_an_older_program_has_no_door() {
+    let bob = account();
+    let old = package_of(&modified(&bob, &DeviceKey::generate()));
+    let (a, _) = device(&account()).create(GROUP, &[old], NOW_MS).unwrap();
+    assert!(a.door().unwrap().is_none());
+    let door = a.group.group_info_message_allowing_ext_commit(true).unwrap().to_bytes().unwrap();
+    let commit = entering(&with_doors(&bob, &DeviceKey::generate()), &door, None);
+    assert!(matches!(a.judge(&commit), Judged::Void), "that member would stay behind");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! MLS (RFC 9420) by `mls-rs`: our client, and what the engine needs of a group. Nothing here touches the disk: a group's state is a value that
 //! the engine writes in its own transaction.
 
+mod door;
 mod rules;
 mod seal;
 mod storage;
@@ -23,6 +24,7 @@ use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use starling_keys::{Certificate, DeviceId, DeviceKey};
 use zeroize::Zeroizing;
 
+pub use door::AFTER_MEMBERS;
 use rules::{Certificates, Rules, certificate};
 pub use seal::{derived_seal_keys, seal_keys};
 pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
@@ -98,8 +100,10 @@ pub enum Judged {
 /// What is known of a valid commit besides what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authored {
-    /// The leaf of its author.
-    pub leaf: u32,
+    /// Its place among rivals: the leaf of its author, or [`AFTER_MEMBERS`].
+    pub place: u32,
+    /// Who has come into the group by it.
+    pub newcomer: Option<Certificate>,
     /// What its author says with it, authenticated.
     pub note: Vec<u8>,
 }
@@ -153,6 +157,7 @@ impl Mls {
             .key_package_repo(packages.clone())
             .identity_provider(Certificates)
             .extension_type(LastResortKeyPackageExt::extension_type())
+            .extension_type(door::DOORS)
             .signing_identity(identity, SignatureSecretKey::new(secret.to_vec()), SUITE)
             .build();
         Ok(Self { client, states, packages, provider: Arc::new(provider) })
@@ -285,7 +290,9 @@ impl LiveGroup {
         match next.group.process_incoming_message(message) {
             Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
                 next.senders.clear();
-                Judged::Valid(Box::new(next), Authored { leaf: commit.committer, note: commit.authenticated_data })
+                let newcomer = if commit.is_external { next.sender(commit.committer) } else { None };
+                let place = if commit.is_external { AFTER_MEMBERS } else { commit.committer };
+                Judged::Valid(Box::new(next), Authored { place, newcomer, note: commit.authenticated_data })
             }
             Ok(_) => Judged::Void,
             // What comes after all that is the same for every member: the path's secrets, and what follows from them. Also a commit of this device

@@ -12,6 +12,8 @@ use mls_rs::{
 use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use starling_keys::{AccountId, Certificate};
 
+use super::door;
+
 /// A member's certificate was refused.
 #[derive(Debug, thiserror::Error)]
 #[error("not a certified device")]
@@ -102,9 +104,9 @@ impl mls_rs::MlsRules for Rules {
         _: &GroupContext,
         proposals: ProposalBundle,
     ) -> Result<ProposalBundle, NotAllowed> {
-        // Nobody lets himself in. The library checks less of what an external commit removes than of other removals.
-        if matches!(source, CommitSource::NewMember(_)) {
-            return Err(NotAllowed);
+        if let CommitSource::NewMember(newcomer) = &source {
+            let may_enter = door::may_enter(newcomer, roster, &proposals);
+            return if may_enter { Ok(proposals) } else { Err(NotAllowed) };
         }
         // Members are added when a group is made, and only then: a commit on the way renews keys and nothing else.
         if direction == CommitDirection::Receive && proposals.clone().into_proposals().next().is_some() {

@@ -107,6 +107,8 @@ pub enum Fact {
     LogOpened(GroupId),
     /// Nobody can go on in a group of ours.
     GroupAbandoned,
+    /// This device has entered a group of a conversation that it had none of.
+    GroupEntered(GroupId),
     /// A chain of a contact in which a device that was removed from it has removed others: its owner is to see it.
     ContactChainMisused(Box<DeviceChain>),
     /// Another device of ours can be reached at these addresses.

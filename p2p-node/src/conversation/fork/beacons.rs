@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use starling_keys::DeviceId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Beacon, SealedBeacon, direct::DirectFrame, limits::MAX_FRAME_BEACONS};
 
 use super::{BeaconKey, heal::Weighed, parents::commit_hash};
 use crate::{
     api::types::DurableEventKind,
+    contacts::Directory,
     conversation::group_store::epoch_key,
     conversation::{
         Conversations,
@@ -165,27 +166,39 @@ impl Conversations {
         beacons: &[SealedBeacon],
     ) -> Result<(), EngineError> {
         let beacons = &beacons[..beacons.len().min(MAX_FRAME_BEACONS)];
-        for id in self.split_groups(device, beacons) {
+        for id in self.split_groups(cx.dir, device, beacons) {
             tracing::warn!("a group was split in an epoch that is not kept");
             self.abandon_group(turn, id);
             self.report_split(turn, id)?;
         }
         for beacon in beacons {
             let Ok(id) = GroupId::try_from(&*beacon.group) else { continue };
-            if self.groups.get(&id).is_some_and(|entry| entry.has_member(&device)) {
+            if self.groups.get(&id).is_some_and(|entry| self.may_tell(cx.dir, entry, &device)) {
                 self.on_beacon(turn, cx, Teller::Device(device), id, beacon)?;
             }
         }
         Ok(())
     }
 
+    /// Whether a device's beacons about a group are listened to: it is a member, or one of a member's account that may have entered without our
+    /// having followed it.
+    fn may_tell(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> bool {
+        let is_listed = |account: &AccountId| dir.list_of(account).is_some_and(|list| list.device(device).is_some());
+        entry.has_member(device) || entry.members.iter().any(|member| is_listed(&member.account))
+    }
+
     /// The groups that a member shares no epoch with, by all its beacons of them: it speaks of epochs that are known here, and of none of them as a member. No
     /// fork of theirs can be healed.
-    pub(super) fn split_groups(&self, device: DeviceId, beacons: &[SealedBeacon]) -> BTreeSet<GroupId> {
+    pub(super) fn split_groups(
+        &self,
+        dir: Directory<'_>,
+        device: DeviceId,
+        beacons: &[SealedBeacon],
+    ) -> BTreeSet<GroupId> {
         let (mut shared, mut apart) = (BTreeSet::new(), BTreeSet::new());
         for beacon in beacons.iter().filter(|beacon| beacon.complete) {
             let entry = GroupId::try_from(&*beacon.group).ok().and_then(|id| self.groups.get(&id));
-            let Some(entry) = entry.filter(|entry| entry.has_member(&device)) else { continue };
+            let Some(entry) = entry.filter(|entry| self.may_tell(dir, entry, &device)) else { continue };
             if entry.open_beacon(beacon).is_some() {
                 shared.insert(entry.id);
             } else if BeaconKey::of(entry, beacon.epoch).is_some() {
@@ -287,12 +300,16 @@ impl Conversations {
             }
             (Weighed::Loses(other), None) => group.entry.announce_in(epoch, &other),
             (Weighed::Wins(winner), _) => {
+                let newcomer = winner.newcomer.clone();
                 let lost = group.switch(turn, epoch, *winner)?;
+                if let Some(newcomer) = newcomer {
+                    self.let_in(turn, id, newcomer)?;
+                }
                 self.on_switched(turn, cx, from, (id, epoch), &lost)?;
                 self.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
-            (Weighed::Lost, Some(_)) => self.abandon_group(turn, id),
+            (Weighed::Lost, Some(_)) | (Weighed::Apart, _) => self.abandon_group(turn, id),
             (Weighed::Lost, None) => {}
         }
         Ok(())
@@ -309,11 +326,15 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.follow(turn, commit, true)? {
-            followed @ (Followed::Yes | Followed::Differently) => {
+            followed @ (Followed::Yes | Followed::With(_) | Followed::Differently) => {
                 tracing::debug!(epoch, "a commit that was not read in its log is followed");
+                let differs = followed == Followed::Differently;
+                if let Followed::With(newcomer) = followed {
+                    self.let_in(turn, id, newcomer)?;
+                }
                 self.on_epoch(turn, cx, id)?;
                 self.ask_for_next(turn, from, id);
-                if followed == Followed::Differently {
+                if differs {
                     self.report_fork(turn, (id, epoch))?;
                 }
             }

@@ -12,7 +12,7 @@ use crate::{
         Conversations,
         context::Context,
         group::{GroupEntry, GroupId, log_address},
-        group_state::{OpenGroup, commit_of, log_row},
+        group_state::{Newcomer, OpenGroup, commit_of, log_row},
         group_store::{epoch_key, value},
         outbox::{LOST_EPOCH, outbox_key},
     },
@@ -33,6 +33,8 @@ pub enum Weighed {
     Wins(Box<Winner>),
     /// It may be the one, and its secrets cannot be derived here.
     Lost,
+    /// Others have gone on from an epoch that this device was not in: it has entered by another commit.
+    Apart,
 }
 
 /// A commit that all go on from, and where it leads.
@@ -46,10 +48,13 @@ pub struct Winner {
     parent: ParentRow,
     /// It is our own.
     is_own: bool,
+    /// Who has entered by it.
+    pub newcomer: Option<Newcomer>,
 }
 
-/// Which of two commits that lead on from one epoch all go on from: that of the lower leaf, and of one author the one with the lower hash. Commits on
-/// the way renew keys and nothing else, and nobody has more rights than another: so nothing else tells them apart.
+/// Which of two commits that lead on from one epoch all go on from: that of the lower leaf, and of one author the one with the lower hash. Those by which
+/// devices enter come after all of members, by their hashes. Others on the way renew keys and nothing else, and nobody has more rights than another: so
+/// nothing else tells them apart.
 fn precedes(a: (u32, &[u8]), b: (u32, &[u8])) -> bool {
     a < b
 }
@@ -83,17 +88,20 @@ impl OpenGroup<'_> {
         let Some(parent) = turn.get::<ParentRow>(PARENTS, &epoch_key(&id, mark.epoch))? else {
             return Ok(Weighed::Void);
         };
+        if parent.state.is_empty() {
+            return Ok(Weighed::Apart);
+        }
         let mut before = value(&parent.state, &parent.past);
         // Late messages have used up keys of them since.
         before.past.extend(current.past.range(..mark.epoch).map(|(epoch, data)| (*epoch, data.clone())));
         let own = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
-        let (live, after, author) = match own {
+        let (live, after, author, newcomer) = match own {
             Some(own) => {
                 let after = value(&own.state, &own.past);
-                (mls.load(&id, after.clone())?, after, self.state.live.leaf())
+                (mls.load(&id, after.clone())?, after, self.state.live.leaf(), None)
             }
             None => match mls.load(&id, before.clone())?.judge(commit) {
-                Judged::Valid(live, by) => (*live, before, by.leaf),
+                Judged::Valid(live, by) => (*live, before, by.place, Newcomer::of(&by)),
                 Judged::Void => return Ok(Weighed::Void),
                 Judged::Underivable => return Ok(Weighed::Lost),
             },
@@ -102,7 +110,7 @@ impl OpenGroup<'_> {
             return Ok(Weighed::Loses(log_row(&live)?));
         }
         let is_own = own.is_some();
-        let winner = Winner { live, value: after, commit: commit.clone(), author, parent, is_own };
+        let winner = Winner { live, value: after, commit: commit.clone(), author, parent, is_own, newcomer };
         Ok(Weighed::Wins(Box::new(winner)))
     }
 
@@ -127,7 +135,7 @@ impl OpenGroup<'_> {
     /// Goes back to an epoch and on from there by another commit. What was encrypted in the epochs that are left does not count any more; nothing
     /// is encrypted in the epoch itself. Gives the logs that are left.
     pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
-        let Winner { live, value, commit, author, mut parent, is_own } = winner;
+        let Winner { live, value, commit, author, mut parent, is_own, .. } = winner;
         tracing::warn!(epoch, "a group was split: all go on from another commit");
         let entry = &mut *self.entry;
         let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
@@ -161,6 +169,7 @@ impl OpenGroup<'_> {
         self.state.live.reset_value(value);
         let log = self.state.log()?;
         self.enter_epoch(log);
+        self.entry.write_door(is_own);
         Ok(lost)
     }
 }
@@ -223,7 +232,7 @@ impl Conversations {
     }
 
     /// What waits and was encrypted in some epochs of a group has to be encrypted again: that is durable with what follows from it.
-    fn lose_items(
+    pub(in crate::conversation) fn lose_items(
         &mut self,
         turn: &Turn<'_>,
         chat: ChatId,

@@ -9,6 +9,7 @@ mod parents;
 
 pub use beacons::Teller;
 pub use parcels::Answered;
+pub use parents::commit_hash;
 
 use std::collections::HashMap;
 

@@ -71,6 +71,7 @@ impl Conversations {
             }
             self.announce_fork(turn, cx, id)?;
             self.leave_beacons(turn, cx, id)?;
+            self.write_door(turn, cx, id)?;
             self.maybe_update(turn, cx, id)?;
         }
         for chat in self.touched_chats(cx.dir) {

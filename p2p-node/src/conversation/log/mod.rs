@@ -76,6 +76,7 @@ impl Conversations {
                 (entry.append.under_way, entry.append.committing, entry.append.opening, entry.read.caught_up) =
                     (false, false, false, false);
                 (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);
+                entry.writing_door = false;
             }
             self.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);

@@ -161,6 +161,13 @@ impl Conversations {
         epoch: u64,
         entries: Vec<LogEntry>,
     ) -> Result<(), EngineError> {
+        if self.groups.get(&id).is_some_and(|group| self.has_unknown_member(cx.dir, group)) {
+            // What it writes is read when its account has said that it is there.
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.waits_for_devices = true;
+            }
+            return Ok(());
+        }
         if !self.is_linked_group(cx.dir, id) || self.is_outdated_group(id) {
             // The cursor stays: should they be let in again, this is read then.
             return Ok(());
@@ -236,6 +243,10 @@ impl Conversations {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.follow(turn, commit, false)? {
             Followed::Yes => self.on_epoch(turn, cx, id),
+            Followed::With(newcomer) => {
+                self.let_in(turn, id, newcomer)?;
+                self.on_epoch(turn, cx, id)
+            }
             Followed::Differently => {
                 self.on_epoch(turn, cx, id)?;
                 self.report_fork(turn, (id, epoch))

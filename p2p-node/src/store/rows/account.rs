@@ -348,6 +348,12 @@ pub struct SnapshotContact {
     /// The user has compared safety numbers.
     #[prost(bool, tag = "6")]
     pub verified: bool,
+    /// The way into the group with them: its id (16 bytes) and the secret of its door (32); empty if it has none.
+    #[prost(bytes = "vec", tag = "9")]
+    pub door: Vec<u8>,
+    /// The rendezvous with that group's logs.
+    #[prost(string, tag = "10")]
+    pub door_home: String,
 }
 
 /// Where servers were reached last, those whose address has changed last at the end.

@@ -4,6 +4,7 @@ use prost::Message;
 
 /// A conversation. By chat id.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct ChatRow {
     /// Sequence number of our newest event.
     #[prost(uint64, tag = "2")]
@@ -65,6 +66,9 @@ pub struct ChatRow {
     /// Clock of the newest message that was copied from another device of ours.
     #[prost(uint64, tag = "21")]
     pub copied: u64,
+    /// The way into its group that another device of ours has told us of.
+    #[prost(message, optional, tag = "24")]
+    pub door: Option<super::group::OfferedDoor>,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.

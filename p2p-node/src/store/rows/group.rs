@@ -45,6 +45,60 @@ pub struct GroupRow {
     /// We have given it up, and the others do not know yet: the next group that we make says so.
     #[prost(bool, tag = "19")]
     pub unreplaced: bool,
+    /// The log with the ways into it; none in groups that older versions have made.
+    #[prost(message, optional, tag = "20")]
+    pub door: Option<DoorRow>,
+}
+
+/// The log through which new devices of a group's accounts enter it.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct DoorRow {
+    /// The exporter secret of the group's first epoch that its keys are derived from.
+    #[prost(bytes = "vec", tag = "1")]
+    pub secret: Vec<u8>,
+    /// This device is to write the way into the current epoch there.
+    #[prost(bool, tag = "2")]
+    pub due: bool,
+    /// The number of the entry that it has written last; 0 if there is none.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+}
+
+/// A door that another device of ours has told us of. In the row of a conversation, until its group was entered or another was made.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct OfferedDoor {
+    /// The group.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// As [`DoorRow::secret`].
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret: Vec<u8>,
+    /// The rendezvous with the group's logs.
+    #[prost(string, tag = "3")]
+    pub home: String,
+    /// Our commit that may have been sent.
+    #[prost(message, optional, tag = "4")]
+    pub entering: Option<EnteringRow>,
+}
+
+/// An external commit of ours, stored before it is sent.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct EnteringRow {
+    /// The epoch that it ends.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// The secret of that epoch's log, as in [`LogRow::secret`].
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret: Vec<u8>,
+    /// The encryption state after it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub state: Vec<u8>,
+    /// The commit.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub commit: Bytes,
 }
 
 /// An epoch from which a commit was followed, and whose state is kept for a time: what is needed of it without that state.
@@ -255,5 +309,7 @@ wiped!(
     ParentMark: secret,
     ParentRow: state,
     PendingRow: state,
-    LogRow: secret
+    LogRow: secret,
+    DoorRow: secret,
+    EnteringRow: state
 );

@@ -1,0 +1,430 @@
+//! Entering: a new device reads the door, commits itself into the group, stores that, and appends it as a candidate. It has entered if no other
+//! candidate stands before its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use starling_keys::RendezvousAddr;
+use starling_wire::{
+    Body, Candidate, DeviceLabel, Devices, Door, Event, LogContent, LogVerb,
+    limits::MAX_ENTRY,
+    rendezvous::{Behind, LogRequest, Page, RequestBody},
+};
+
+use crate::{
+    api::types::ChatId,
+    contacts::Directory,
+    conversation::{
+        Conversations, GroupEntry,
+        context::Context,
+        fork::commit_hash,
+        group::{GroupId, LogKeys},
+        group_state::commit_of,
+        group_store::epoch_key,
+    },
+    home::{LogPending, Pending, Refused},
+    limits::{DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED, RETRY_REFUSED_MS},
+    mls::{AFTER_MEMBERS, GroupValue},
+    net::HomeId,
+    store::{DoorRow, EnteringRow, GroupRow, LogRow, OfferedDoor, PARENTS, ParentMark, ParentRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+/// Conversations whose group this device enters.
+#[derive(Default)]
+pub struct Entering(BTreeMap<ChatId, Attempt>);
+
+/// What is under way for one of them.
+#[derive(Default)]
+struct Attempt {
+    /// Another group is made after this, in steady time.
+    gives_up_at: u64,
+    /// The door is looked at once more.
+    again_at: Option<u64>,
+    /// A request is not answered yet.
+    is_asking: bool,
+    /// Epochs whose way in led nowhere.
+    tried: BTreeSet<u64>,
+    /// Those that were read, with their numbers in the log.
+    found: BTreeMap<(u64, u64), Door>,
+    pages: u32,
+}
+
+impl Entering {
+    /// Whether a conversation waits for its group.
+    pub fn has(&self, chat: &ChatId) -> bool {
+        self.0.contains_key(chat)
+    }
+
+    /// When [`Conversations::enter_on_time`] has something to do, in steady time.
+    pub fn next_due(&self) -> Option<u64> {
+        self.0.values().map(|attempt| attempt.again_at.unwrap_or(u64::MAX).min(attempt.gives_up_at)).min()
+    }
+}
+
+impl OfferedDoor {
+    /// As the account's snapshot has it.
+    fn read(bytes: &[u8], home: String) -> Option<Self> {
+        let (group, secret) = bytes.split_at_checked(16).filter(|(_, secret)| secret.len() == 32)?;
+        Some(Self { group: group.to_vec(), secret: secret.to_vec(), home, entering: None })
+    }
+
+    /// One that was given up: others may have followed us through it all the same.
+    fn given_up(&self) -> Self {
+        Self { group: self.group.clone(), ..Self::default() }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.secret.is_empty()
+    }
+
+    fn address(&self) -> Option<RendezvousAddr> {
+        self.home.parse().ok().filter(|_| self.is_open())
+    }
+
+    fn id(&self) -> Option<GroupId> {
+        self.group.as_slice().try_into().ok()
+    }
+}
+
+impl Conversations {
+    /// What a new device of ours is to know of the door of a conversation's group, and the rendezvous where it is.
+    pub(crate) fn door_to_offer(&self, dir: Directory<'_>, chat: ChatId) -> Option<(Vec<u8>, String)> {
+        let group = self.groups.get(&self.active_group(dir, chat)?).filter(|group| group.row.confirmed)?;
+        let door = group.row.door.as_ref().filter(|_| !self.has_revoked_member(dir, chat, group.id))?;
+        Some(([&group.id[..], &door.secret].concat(), group.row.home.clone()))
+    }
+
+    /// Another device of ours has told us of a door.
+    pub(crate) fn take_door(&mut self, chat: ChatId, offer: &[u8], home: String) {
+        let Some(state) = self.chats.get_mut(&chat).filter(|state| state.row.groups.is_empty()) else { return };
+        state.row.door = OfferedDoor::read(offer, home);
+        state.dirty = true;
+    }
+
+    fn offered(&self, chat: ChatId) -> Option<&OfferedDoor> {
+        self.chats.get(&chat)?.row.door.as_ref().filter(|door| door.is_open())
+    }
+
+    /// The servers with the doors that this device is to enter by.
+    pub(crate) fn door_homes(&self) -> impl Iterator<Item = RendezvousAddr> {
+        self.chats.values().filter_map(|state| state.row.door.as_ref()?.address())
+    }
+
+    /// Whether a conversation has no group, and there may be a way into the one that others have.
+    pub(crate) fn may_enter(&self, chat: ChatId) -> bool {
+        self.offered(chat).is_some() && self.chats.get(&chat).is_some_and(|state| state.row.groups.is_empty())
+    }
+
+    /// Begins to enter the group of a conversation.
+    pub(crate) fn enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let attempt = Attempt { gives_up_at: turn.now() + DOOR_TIMEOUT_MS, ..Attempt::default() };
+        self.entering.0.entry(chat).or_insert(attempt);
+        self.ask_to_enter(turn, cx, chat);
+        Ok(())
+    }
+
+    /// A server is connected: commits that may have been sent are sent again, and doors there are read.
+    pub(crate) fn doors_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
+        let at_home = |door: &OfferedDoor| door.address().is_some_and(|address| address.peer == home);
+        let of_chat = |chat: &ChatId| {
+            let door = self.offered(*chat).filter(|door| at_home(door));
+            door.is_some_and(|door| door.entering.is_some() || self.entering.has(chat))
+        };
+        let chats: Vec<ChatId> = self.chats.keys().copied().filter(of_chat).collect();
+        for chat in chats {
+            let attempt = Attempt { gives_up_at: turn.now() + DOOR_TIMEOUT_MS, ..Attempt::default() };
+            self.entering.0.entry(chat).or_insert(attempt).is_asking = false;
+            self.ask_to_enter(turn, cx, chat);
+        }
+    }
+
+    /// Asks the next thing of the server with the door.
+    fn ask_to_enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
+        let Some(door) = self.offered(chat).cloned() else { return };
+        let Some(attempt) = self.entering.0.get_mut(&chat).filter(|attempt| !attempt.is_asking) else { return };
+        let Some(home) = door.address().map(|address| address.peer) else { return };
+        let takes = cx.homes.servers.get(&home).and_then(|home| home.hello.as_ref()).is_some_and(|h| h.candidates);
+        let Some(keys) = LogKeys::of_secret(&door.secret).filter(|_| takes) else { return };
+        attempt.again_at = None;
+        attempt.is_asking = match &door.entering {
+            Some(entering) => send(turn, cx, home, chat, entering, keys),
+            None => {
+                (attempt.pages, attempt.found) = (0, BTreeMap::new());
+                let read = LogRequest::default();
+                cx.homes.request_log(turn, home, &keys, LogVerb::Read, read, LogPending::ReadDoor(chat))
+            }
+        };
+    }
+
+    /// A page of the door's log.
+    pub(in crate::conversation) fn on_door_page(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, home): (ChatId, HomeId),
+        page: Page,
+    ) -> Result<(), EngineError> {
+        let Some(keys) = self.offered(chat).and_then(|door| LogKeys::of_secret(&door.secret)) else { return Ok(()) };
+        let Some(attempt) = self.entering.0.get_mut(&chat) else { return Ok(()) };
+        for entry in &page.entries {
+            let door = keys.open_entry(&entry.sealed).and_then(|bytes| Door::from_bytes(bytes.into()).ok());
+            if let Some(door) = door.filter(|door| !attempt.tried.contains(&door.epoch)) {
+                attempt.found.insert((door.epoch, entry.sequence), door);
+            }
+            if attempt.found.len() > MAX_DOORS_TRIED {
+                attempt.found.pop_first();
+            }
+        }
+        attempt.pages += 1;
+        if let Some(last) = page.entries.last().filter(|_| page.more && attempt.pages < MAX_DOOR_PAGES) {
+            let request = LogRequest { after: last.sequence, ..LogRequest::default() };
+            cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::ReadDoor(chat));
+            return Ok(());
+        }
+        attempt.is_asking = false;
+        let leave = RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address));
+        cx.homes.request(turn, home, leave, Pending::Nothing);
+        self.try_doors(turn, cx, chat)
+    }
+
+    /// Tries those that were read, the newest first.
+    fn try_doors(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+        while let Some(attempt) = self.entering.0.get_mut(&chat)
+            && attempt.tried.len() < MAX_DOORS_TRIED
+            && let Some((_, door)) = attempt.found.pop_last()
+        {
+            attempt.tried.insert(door.epoch);
+            if let Some(entering) = self.prepare_to_enter(turn, cx, chat, &door)? {
+                if let Some(state) = self.chats.get_mut(&chat)
+                    && let Some(door) = &mut state.row.door
+                {
+                    door.entering = Some(entering);
+                    state.dirty = true;
+                }
+                self.ask_to_enter(turn, cx, chat);
+                return Ok(());
+            }
+        }
+        let attempt = self.entering.0.get_mut(&chat);
+        match attempt.filter(|attempt| (1..MAX_DOORS_TRIED).contains(&attempt.tried.len())) {
+            // Whoever was faster writes the way into the next epoch.
+            Some(attempt) => attempt.again_at = Some(turn.now() + DOOR_AGAIN_MS),
+            None => self.give_door_up(turn, chat),
+        }
+        Ok(())
+    }
+
+    /// The commit that leads through a door; `None` if it leads into no group of this conversation.
+    fn prepare_to_enter(
+        &self,
+        turn: &Turn<'_>,
+        cx: &Context<'_>,
+        chat: ChatId,
+        door: &Door,
+    ) -> Result<Option<EnteringRow>, EngineError> {
+        let Some(id) = self.offered(chat).and_then(OfferedDoor::id) else { return Ok(None) };
+        let parts = self.direct_account(chat).zip(self.devices_to_tell(cx.dir));
+        let Some((account, note)) = parts.filter(|_| !self.groups.contains_key(&id)) else { return Ok(None) };
+        let accounts = [cx.dir.account.id(), account];
+        let entered = cx.mls.enter(&door.info, (&id, door.epoch), accounts, note, turn.agreed_ms());
+        let is_stranger = |member: &starling_keys::Certificate| {
+            cx.dir.list_of(&member.account()).is_some_and(|list| list.device(&member.device()).is_none())
+        };
+        if entered.as_ref().is_ok_and(|entered| entered.live.members().iter().any(is_stranger)) {
+            // Nothing would be written into it.
+            cx.mls.forget(&id);
+            return Ok(None);
+        }
+        let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));
+        cx.mls.forget(&id);
+        Ok(match entered {
+            Ok((value, commit)) if commit.len() <= MAX_ENTRY => Some(EnteringRow {
+                epoch: door.epoch,
+                secret: door.secret.to_vec(),
+                state: value.state.to_vec(),
+                commit: commit.into(),
+            }),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "a door that leads nowhere");
+                None
+            }
+        })
+    }
+
+    /// What members are told of our devices with the commit; `None` if that is too much for one.
+    fn devices_to_tell(&self, dir: Directory<'_>) -> Option<Vec<u8>> {
+        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN)?;
+        let label = |device: &starling_keys::DeviceEntry| {
+            let label = self.authors.label(chain.account, device.id.tag())?;
+            let device = Bytes::copy_from_slice(device.id.as_bytes());
+            Some(DeviceLabel { device, name: label.name.clone(), kind: label.kind.clone() })
+        };
+        let labels = chain.devices.iter().filter_map(label).collect();
+        Some(Event::encode_body(&Body::Devices(Devices { list: chain.as_bytes().to_vec(), labels })))
+    }
+
+    /// The log has stored our commit, or has others that stand before it.
+    pub(in crate::conversation) fn on_enter_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        answer: Result<u64, Behind>,
+    ) -> Result<(), EngineError> {
+        if let Some(attempt) = self.entering.0.get_mut(&chat) {
+            attempt.is_asking = false;
+        }
+        let Some(entering) = self.offered(chat).and_then(|door| door.entering.clone()) else { return Ok(()) };
+        let keys = LogKeys::of_secret(&entering.secret);
+        let is_ours = |sealed: &[u8]| {
+            let commit = keys.as_ref().and_then(|keys| keys.open_entry(sealed)).and_then(commit_of);
+            commit.is_some_and(|commit| commit == entering.commit)
+        };
+        let stored = match answer {
+            Ok(sequence) => Some(sequence),
+            // The answer to an earlier append was lost.
+            Err(behind) => behind.candidates.first().filter(|first| is_ours(&first.sealed)).map(|first| first.sequence),
+        };
+        if let Some(sequence) = stored {
+            return self.entered(turn, cx, chat, &entering, sequence);
+        }
+        tracing::debug!(epoch = entering.epoch, "another commit stands before the one to enter by");
+        if let Some(state) = self.chats.get_mut(&chat)
+            && let Some(door) = &mut state.row.door
+        {
+            door.entering = None;
+            state.dirty = true;
+        }
+        if let Some(attempt) = self.entering.0.get_mut(&chat) {
+            attempt.tried.insert(entering.epoch);
+            attempt.again_at = Some(turn.now() + DOOR_AGAIN_MS);
+        }
+        Ok(())
+    }
+
+    /// This device is in the group.
+    fn entered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        entering: &EnteringRow,
+        sequence: u64,
+    ) -> Result<(), EngineError> {
+        self.entering.0.remove(&chat);
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let Some((door, id)) = state.row.door.take().and_then(|door| door.id().map(|id| (door, id))) else {
+            return Ok(());
+        };
+        state.dirty = true;
+        let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
+        let live = cx.mls.load(&id, value)?;
+        let row = GroupRow {
+            chat: chat.0.to_vec(),
+            home: door.home.clone(),
+            updated_ms: turn.wall(),
+            confirmed: true,
+            log_opened: true,
+            door: Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 }),
+            ..GroupRow::default()
+        };
+        let (mut entry, state) = GroupEntry::new(id, live, row)?;
+        note_parent(turn, &mut entry, entering, sequence)?;
+        tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
+        self.add_group(turn, cx, chat, (entry, state))?;
+        self.read_logs(turn, cx, id);
+        self.tell_beacons(turn, cx, id);
+        turn.fact(Fact::GroupEntered(id));
+        Ok(())
+    }
+
+    /// Nothing leads into the group: another is made.
+    fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
+        self.entering.0.remove(&chat);
+        if let Some(state) = self.chats.get_mut(&chat) {
+            tracing::debug!("a group cannot be entered: another is made");
+            state.row.door = state.row.door.as_ref().map(OfferedDoor::given_up);
+            state.dirty = true;
+        }
+        turn.fact(Fact::GroupAbandoned);
+    }
+
+    /// Doors that are looked at again, and those that are given up.
+    pub(crate) fn enter_on_time(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        let now = turn.now();
+        let is_due = |attempt: &Attempt| attempt.again_at.is_some_and(|at| at <= now) || attempt.gives_up_at <= now;
+        let due: Vec<ChatId> = self.entering.0.iter().filter(|(_, a)| is_due(a)).map(|(chat, _)| *chat).collect();
+        for chat in due {
+            let may_give_up = self.may_enter(chat);
+            let Some(attempt) = self.entering.0.get_mut(&chat) else { continue };
+            if attempt.gives_up_at > now {
+                self.ask_to_enter(turn, cx, chat);
+            } else if may_give_up {
+                self.give_door_up(turn, chat);
+            } else {
+                // Somebody has made another group meanwhile; whether others have followed us into this one is still to be learned.
+                attempt.gives_up_at = u64::MAX;
+            }
+        }
+    }
+
+    /// A request of somebody who enters was refused.
+    pub(in crate::conversation) fn enter_refused(&mut self, turn: &mut Turn<'_>, chat: ChatId, refused: &Refused) {
+        match self.entering.0.get_mut(&chat) {
+            Some(attempt) if refused.is_busy() => {
+                (attempt.is_asking, attempt.again_at) = (false, Some(turn.now() + RETRY_REFUSED_MS));
+            }
+            _ => self.give_door_up(turn, chat),
+        }
+    }
+
+    /// It was not answered.
+    pub(in crate::conversation) fn enter_lost(&mut self, chat: ChatId) {
+        if let Some(attempt) = self.entering.0.get_mut(&chat) {
+            attempt.is_asking = false;
+        }
+    }
+}
+
+/// Appends the commit that was stored. The log of its epoch may not be there yet: the one of the door, which is, stands before it.
+fn send(
+    turn: &mut Turn<'_>,
+    cx: &mut Context<'_>,
+    home: HomeId,
+    chat: ChatId,
+    entering: &EnteringRow,
+    door: LogKeys,
+) -> bool {
+    let Some(mut keys) = LogKeys::of_secret(&entering.secret) else { return false };
+    keys.parent = Some(door.key);
+    let candidate = LogContent::Candidate(Candidate { commit: entering.commit.clone() });
+    let entries = vec![keys.seal_entry(&candidate.to_bytes())];
+    // Nothing of the log was read: any candidate in it stands before ours, and then this is not stored.
+    let request = LogRequest { entries, candidate: true, ..LogRequest::default() };
+    cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Enter(chat))
+}
+
+/// What is known of the epoch that our commit has ended: its log, in which others may still write, and what we have followed.
+fn note_parent(
+    turn: &Turn<'_>,
+    entry: &mut GroupEntry,
+    entering: &EnteringRow,
+    sequence: u64,
+) -> Result<(), EngineError> {
+    let (epoch, secret) = (entering.epoch, entering.secret.clone());
+    let mut log = LogRow::default();
+    (log.epoch, log.cursor, log.ended_ms, log.judged) = (epoch, sequence, turn.wall(), true);
+    log.secret.clone_from(&secret);
+    log.address = LogKeys::of(&log).map(|keys| keys.address.to_vec()).unwrap_or_default();
+    entry.put_log(log);
+    let mut row = ParentRow::default();
+    row.commit = entering.commit.clone();
+    turn.put(PARENTS, &epoch_key(&entry.id, epoch), &row)?;
+    let mut mark = ParentMark::default();
+    (mark.epoch, mark.hash, mark.author) = (epoch, commit_hash(&entering.commit).to_vec(), AFTER_MEMBERS);
+    (mark.secret, mark.at_ms) = (secret, turn.wall());
+    entry.row.parents.push(mark);
+    Ok(())
+}

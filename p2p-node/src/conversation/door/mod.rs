@@ -1,0 +1,136 @@
+//! Doors: through the log of one, new devices of a group's accounts enter the group with nobody else online. Whoever has made the group or has begun
+//! an epoch writes the way into it there, sealed under a secret that comes from the group's first epoch: who was removed since, and so is in no later
+//! group, does not know it.
+
+mod enter;
+
+use starling_wire::{Door, LogVerb, rendezvous::LogRequest};
+
+pub use enter::Entering;
+
+use super::{
+    Conversations,
+    context::Context,
+    group::{GroupEntry, GroupId, LogKeys},
+    group_state::Newcomer,
+    outbox::LOST_EPOCH,
+};
+use crate::{
+    home::{LogPending, Pending, Refused},
+    limits::RETRY_REFUSED_MS,
+    mls::{GroupError, LiveGroup},
+    store::DoorRow,
+    turn::{EngineError, EventFact, Turn},
+};
+
+/// The label under which the secret of a group's door leaves it.
+const EXPORT: &str = "starling door v1";
+
+/// The door of a group that was made or joined now: `due` if this device is to write the way into it. None if its first epoch is over.
+pub(super) fn of_new_group(live: &LiveGroup, due: bool) -> Result<Option<DoorRow>, GroupError> {
+    if live.epoch() != 1 {
+        return Ok(None);
+    }
+    Ok(Some(DoorRow { secret: live.export(EXPORT)?.to_vec(), due, sequence: 0 }))
+}
+
+impl GroupEntry {
+    /// The group is in another epoch: this device is to write the way into it, or another is.
+    pub(super) fn write_door(&mut self, due: bool) {
+        if let Some(door) = &mut self.row.door {
+            door.due = due;
+        }
+    }
+
+    /// Whether the way into the current epoch is still to be written.
+    pub fn owes_door(&self) -> bool {
+        let is_open = !self.row.ours || self.row.log_opened;
+        is_open && !self.row.dead && self.row.door.as_ref().is_some_and(|door| door.due)
+    }
+}
+
+impl Conversations {
+    /// A device has entered a group: its members learn of it, and what waits is encrypted again, so that it can read that, too.
+    pub(super) fn let_in(&mut self, turn: &mut Turn<'_>, id: GroupId, newcomer: Newcomer) -> Result<(), EngineError> {
+        if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
+            self.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
+        }
+        if let Some(devices) = newcomer.devices {
+            turn.facts([EventFact::DeviceList { account: newcomer.account, devices }]);
+        }
+        Ok(())
+    }
+
+    /// Writes the way into the current epoch of a group, if this device is to do that.
+    pub(super) fn write_door(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        if !self.groups.get(&id).is_some_and(|entry| entry.owes_door() && !entry.writing_door) {
+            return Ok(());
+        }
+        let Some(home) = self.usable(turn, cx, id) else { return Ok(()) };
+        let takes = cx.homes.servers.get(&home).and_then(|home| home.hello.as_ref()).is_some_and(|h| h.candidates);
+        if !takes {
+            return Ok(());
+        }
+        let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        let info = group.state.live.door()?;
+        let parts = group.entry.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
+        let epoch = group.entry.epoch();
+        let secret = group.entry.current_log().and_then(|log| log.secret.as_slice().try_into().ok());
+        let parts = parts.zip(info).zip(secret).zip(group.entry.known_keys());
+        let Some((((mut keys, info), secret), parent)) = parts else {
+            // A member would not follow who enters.
+            group.entry.write_door(false);
+            group.entry.touch();
+            return Ok(());
+        };
+        keys.parent = Some(parent.key);
+        let door = Door { epoch, secret, info: info.into() };
+        let request = LogRequest { entries: vec![keys.seal_entry(&door.to_bytes())], ..LogRequest::default() };
+        group.entry.writing_door = true;
+        cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Door(id, epoch));
+        Ok(())
+    }
+
+    /// The way into an epoch is written: the one before it is not needed any more.
+    pub(super) fn door_written(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, epoch): (GroupId, u64),
+        sequence: u64,
+    ) {
+        let home = self.home_of(id);
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        entry.writing_door = false;
+        let is_current = entry.epoch() == epoch;
+        let Some(door) = &mut entry.row.door else { return };
+        door.due &= !is_current;
+        let before = std::mem::replace(&mut door.sequence, sequence);
+        let keys = LogKeys::of_secret(&door.secret);
+        entry.touch();
+        if let Some((home, keys)) = home.zip(keys).filter(|_| before != 0) {
+            let request = LogRequest { sequences: vec![before], ..LogRequest::default() };
+            cx.homes.request_log(turn, home, &keys, LogVerb::Trim, request, Pending::Nothing);
+        }
+    }
+
+    /// It is not written, or only later.
+    pub(super) fn door_not_written(&mut self, turn: &Turn<'_>, id: GroupId, refused: Option<&Refused>) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        entry.writing_door = false;
+        match refused {
+            Some(refused) if !refused.is_busy() => {
+                // New devices are then let in by another group.
+                entry.write_door(false);
+                entry.touch();
+            }
+            Some(_) => entry.append.retry_at = entry.append.retry_at.max(turn.now() + RETRY_REFUSED_MS),
+            None => {}
+        }
+    }
+}

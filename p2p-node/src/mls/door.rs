@@ -1,0 +1,87 @@
+//! Entering a group by an external commit, with nobody else online.
+
+use mls_rs::{
+    MlsMessage,
+    extension::ExtensionType,
+    group::{Roster, proposal::Proposal},
+    identity::SigningIdentity,
+    mls_rules::ProposalBundle,
+};
+use starling_keys::{AccountId, MAX_DEVICES};
+
+use super::{GroupError, GroupId, LiveGroup, Mls, certificate, time};
+
+/// A leaf that names this extension as one that it knows follows external commits (private use). Programs of version 0.1 do not.
+pub(super) const DOORS: ExtensionType = ExtensionType::new(0xf5d0);
+
+/// The place of an external commit among rivals: after those of members, whose leaves are all lower.
+pub const AFTER_MEMBERS: u32 = u32::MAX;
+
+/// Whether somebody may come into a group by an external commit with these proposals. This follows from the group's state alone, for every member.
+pub(super) fn may_enter(newcomer: &SigningIdentity, roster: &Roster<'_>, proposals: &ProposalBundle) -> bool {
+    let Some(newcomer) = certificate(newcomer) else { return false };
+    let mut proposals = proposals.clone().into_proposals();
+    // Nobody is removed: a device that has lost its state gets another group.
+    let enters = matches!(proposals.next().map(|p| p.proposal), Some(Proposal::ExternalInit(_)));
+    let all_follow = roster.members_iter().all(|member| member.capabilities.extensions.contains(&DOORS));
+    let members = roster.members_iter().filter_map(|member| certificate(&member.signing_identity));
+    let (mut siblings, mut is_there) = (0, false);
+    for member in members {
+        siblings += usize::from(member.account() == newcomer.account());
+        is_there |= member.device() == newcomer.device();
+    }
+    enters && proposals.next().is_none() && all_follow && !is_there && (1..MAX_DEVICES).contains(&siblings)
+}
+
+/// A group that this device has prepared to enter.
+pub struct Entered {
+    /// The group in the epoch that the commit begins.
+    pub live: LiveGroup,
+    /// The commit.
+    pub commit: Vec<u8>,
+}
+
+impl LiveGroup {
+    /// What a newcomer enters the current epoch with: an `MLSMessage` with the `GroupInfo` and its tree. `None` if a member would not follow him.
+    ///
+    /// # Errors
+    /// If the library refuses.
+    pub fn door(&self) -> Result<Option<Vec<u8>>, GroupError> {
+        let roster = self.group.roster();
+        if !roster.members_iter().all(|member| member.capabilities.extensions.contains(&DOORS)) {
+            return Ok(None);
+        }
+        Ok(Some(self.group.group_info_message_allowing_ext_commit(true)?.to_bytes()?))
+    }
+}
+
+impl Mls {
+    /// Prepares to enter the group `id` of our account and another one, from `epoch` on, at this time (milliseconds since 1970), and says `note` to its
+    /// members. `info` comes from [`LiveGroup::door`] of anybody who could seal a door.
+    ///
+    /// # Errors
+    /// If it is no such group, or has others in it; if this device is in it already.
+    pub fn enter(
+        &self,
+        info: &[u8],
+        (id, epoch): (&GroupId, u64),
+        accounts: [AccountId; 2],
+        note: Vec<u8>,
+        now_ms: u64,
+    ) -> Result<Entered, GroupError> {
+        let info = MlsMessage::from_bytes(info)?;
+        if info.group_id() != Some(&id[..]) {
+            return Err(GroupError::Malformed);
+        }
+        let builder = self.client.external_commit_builder()?.commit_time(time(now_ms)).with_authenticated_data(note);
+        let (group, commit) = builder.build(info)?;
+        let live = self.live(group);
+        let members = live.members();
+        let are_theirs = members.iter().all(|member| accounts.contains(&member.account()));
+        let has_both = accounts.iter().all(|account| members.iter().any(|member| member.account() == *account));
+        if live.id() != id || epoch.checked_add(1) != Some(live.epoch()) || !are_theirs || !has_both {
+            return Err(GroupError::Malformed);
+        }
+        Ok(Entered { live, commit: commit.to_bytes()? })
+    }
+}
