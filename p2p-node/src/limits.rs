@@ -148,6 +148,8 @@ pub const DOOR_TIMEOUT_MS: u64 = 20_000;
 pub const DOOR_AGAIN_MS: u64 = 500;
 /// Ways into a group that a new device tries: each costs some milliseconds, and members can write as many as they like.
 pub const MAX_DOORS_TRIED: usize = 8;
+/// How long the logs of a group wait for an account to list a device that has entered: its commit says as much, or the account's home does.
+pub const UNLISTED_DEVICE_MS: u64 = 60_000;
 /// Pages of a door's log that it reads: each member has one entry there, of 64 KiB at most.
 pub const MAX_DOOR_PAGES: u32 = 8;
 /// A conversation whose group does not fit the devices of both sides gets another after this time, with jitter.

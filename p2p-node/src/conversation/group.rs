@@ -85,6 +85,9 @@ pub struct LogReads {
     pub caught_up: bool,
     /// Others that read the current log now.
     pub others: u32,
+    /// A device has entered that its account has not told us of: until this time, in steady time, what comes is not read. Zero once that is over,
+    /// and what such a device writes is dropped.
+    pub waits_until: Option<u64>,
 }
 
 /// What is under way to write into a group's log at its home.
@@ -129,8 +132,6 @@ pub struct GroupEntry {
     pub future: VecDeque<(Option<DeviceId>, Bytes)>,
     pub read: LogReads,
     pub append: LogAppends,
-    /// It has a device that is not known yet, and is read on when it is.
-    pub waits_for_devices: bool,
     /// The way into the current epoch is being written.
     pub writing_door: bool,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
@@ -158,7 +159,6 @@ impl GroupEntry {
             future: VecDeque::new(),
             read: LogReads::default(),
             append: LogAppends::default(),
-            waits_for_devices: false,
             writing_door: false,
             logs: Vec::new(),
             forks: Forks::default(),

@@ -99,17 +99,6 @@ impl Conversations {
         state.zip(group).is_some_and(|(state, group)| self.roster_diff(dir, &state.roster, group).0)
     }
 
-    /// Whether a group has a device of which its account's chain, as we know it, says nothing (yet): one that has entered the group before we
-    /// have learned of it.
-    pub(super) fn has_unknown_member(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
-        let of = |member: &GroupMember| dir.list_of(&member.account);
-        let is_unknown = |member: &GroupMember| {
-            of(member)
-                .is_some_and(|l| !l.is_empty() && l.device(&member.device).is_none() && !l.has_removed(&member.device))
-        };
-        group.members.iter().any(is_unknown)
-    }
-
     /// Whether the group that a conversation uses fits the devices of its members.
     fn fits(&self, dir: Directory<'_>, chat: ChatId) -> bool {
         let group = self.active_group(dir, chat).and_then(|g| self.groups.get(&g));
@@ -135,18 +124,6 @@ impl Conversations {
             }
         }
         Ok(self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect())
-    }
-
-    /// Reads the logs of groups whose devices are all known now.
-    fn read_waiting_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
-        let known = |group: &&GroupEntry| group.waits_for_devices && !self.has_unknown_member(cx.dir, group);
-        let ids: Vec<GroupId> = self.groups.values().filter(known).map(|group| group.id).collect();
-        for id in ids {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.waits_for_devices = false;
-            }
-            self.read_log_again(turn, cx, id);
-        }
     }
 
     fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>) {

@@ -21,7 +21,7 @@ enum Wake {
     Chat(ChatId),
     /// An event that was stamped ahead.
     Held(ChatId),
-    /// A commit, or what is said of one, that the home has refused for now; or an encryption state that is to be written.
+    /// A commit, or what is said of one, that the home has refused for now; a log that is not read for now; an encryption state that is to be written.
     Group(GroupId),
     /// What was not acknowledged is sent again.
     Link(DeviceId),
@@ -121,9 +121,11 @@ impl Engine {
                 (Some(entry).filter(waits).map(|g| g.append.retry_at), renewal_due(&self.counters, entry));
             let parcels = entry.parcels_due_ms().map(|due| turn.now() + due.saturating_sub(turn.wall()).min(HOUR_MS));
             let renewal = renewal.filter(|_| !self.conversations.is_outdated_group(group));
+            let unlisted = entry.read.waits_until.filter(|until| *until != 0);
             // What is due by now is written in this turn.
             let state = self.conversations.states.due(&group).filter(|due| *due > turn.now());
-            self.deadlines.wakes.set(Wake::Group(group), retry.into_iter().chain(parcels).chain(state).min());
+            let due = retry.into_iter().chain(parcels).chain(unlisted).chain(state).min();
+            self.deadlines.wakes.set(Wake::Group(group), due);
             self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());
         }
         for account in self.contacts.people.touched() {

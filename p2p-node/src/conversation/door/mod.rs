@@ -3,6 +3,7 @@
 //! group, does not know it.
 
 mod enter;
+mod unlisted;
 
 use starling_wire::{Door, LogVerb, rendezvous::LogRequest};
 

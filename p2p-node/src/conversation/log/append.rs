@@ -72,6 +72,7 @@ impl Conversations {
             self.announce_fork(turn, cx, id)?;
             self.leave_beacons(turn, cx, id)?;
             self.write_door(turn, cx, id)?;
+            self.end_wait(turn, cx, id);
             self.maybe_update(turn, cx, id)?;
         }
         for chat in self.touched_chats(cx.dir) {

@@ -104,8 +104,8 @@ impl Conversations {
         }
         let address = self.log_place(id, epoch).map(|place| place.address);
         self.on_log_entries(turn, cx, id, epoch, page.entries)?;
-        if self.log_place(id, epoch).map(|place| place.address) != address {
-            // The epoch of this number is another one now, and its log is read from its beginning.
+        if self.log_place(id, epoch).map(|place| place.address) != address || self.waits_for_devices(turn, cx.dir, id) {
+            // The epoch of this number is another one now, and its log is read from its beginning; or it is read later.
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else {
@@ -161,14 +161,7 @@ impl Conversations {
         epoch: u64,
         entries: Vec<LogEntry>,
     ) -> Result<(), EngineError> {
-        if self.groups.get(&id).is_some_and(|group| self.has_unknown_member(cx.dir, group)) {
-            // What it writes is read when its account has said that it is there.
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.waits_for_devices = true;
-            }
-            return Ok(());
-        }
-        if !self.is_linked_group(cx.dir, id) || self.is_outdated_group(id) {
+        if !self.is_linked_group(cx.dir, id) || self.is_outdated_group(id) || self.waits_for_devices(turn, cx.dir, id) {
             // The cursor stays: should they be let in again, this is read then.
             return Ok(());
         }

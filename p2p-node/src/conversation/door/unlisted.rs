@@ -1,0 +1,67 @@
+//! Devices that have entered a group before we know from their account that they are its own: what they write is read when the account has said so.
+//! A device that it never lists holds nothing up for long, and nothing is written into a group that it is in.
+
+use crate::{
+    contacts::Directory,
+    conversation::{
+        Conversations,
+        context::Context,
+        group::{GroupEntry, GroupId, GroupMember},
+    },
+    limits::UNLISTED_DEVICE_MS,
+    turn::Turn,
+};
+
+impl Conversations {
+    /// Whether a group has a device of which its account's chain, as we know it, says nothing (yet).
+    fn has_unlisted_member(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
+        let is_unlisted = |member: &GroupMember| {
+            let chain = dir.list_of(&member.account).filter(|chain| !chain.is_empty());
+            chain.is_some_and(|chain| chain.device(&member.device).is_none() && !chain.has_removed(&member.device))
+        };
+        group.members.iter().any(is_unlisted)
+    }
+
+    /// Whether the logs of a group are not read now, as it has a device that its account has not listed. The wait ends by itself.
+    pub(in crate::conversation) fn waits_for_devices(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        id: GroupId,
+    ) -> bool {
+        let Some(group) = self.groups.get(&id) else { return false };
+        let (is_unlisted, waits_until) = (self.has_unlisted_member(dir, group), group.read.waits_until);
+        let until = is_unlisted.then(|| waits_until.unwrap_or(turn.now() + UNLISTED_DEVICE_MS));
+        if until != waits_until
+            && let Some(group) = self.groups.get_mut(&id)
+        {
+            group.read.waits_until = until;
+        }
+        until.is_some_and(|until| until > turn.now())
+    }
+
+    /// The wait for a device of a group may be over.
+    pub(in crate::conversation) fn end_wait(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let is_over = |until: &u64| *until != 0 && *until <= turn.now();
+        if let Some(group) = self.groups.get_mut(&id)
+            && group.read.waits_until.is_some_and(|until| is_over(&until))
+        {
+            tracing::warn!("a device in a group is not one that its account lists");
+            group.read.waits_until = Some(0);
+            self.read_log_again(turn, cx, id);
+        }
+    }
+
+    /// Reads the logs of groups whose devices are all known now.
+    pub(in crate::conversation) fn read_waiting_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        let is_known =
+            |group: &&GroupEntry| group.read.waits_until.is_some() && !self.has_unlisted_member(cx.dir, group);
+        let ids: Vec<GroupId> = self.groups.values().filter(is_known).map(|group| group.id).collect();
+        for id in ids {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.read.waits_until = None;
+            }
+            self.read_log_again(turn, cx, id);
+        }
+    }
+}
