@@ -42,6 +42,12 @@ pub struct Entered {
 }
 
 impl LiveGroup {
+    /// Whether the member at a leaf follows those who enter: a newcomer that does not would shut the door behind it. The rules do not see its leaf.
+    pub(super) fn follows_newcomers(&self, leaf: u32) -> bool {
+        let member = self.group.roster().member_with_index(leaf);
+        member.is_ok_and(|member| member.capabilities.extensions.contains(&DOORS))
+    }
+
     /// What a newcomer enters the current epoch with: an `MLSMessage` with the `GroupInfo` and its tree. `None` if a member would not follow him.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
-use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use starling_keys::{AccountId, AccountKey, RecoveryPhrase};
 
-use super::{rules::NotCertified, *};
+use super::{
+    modified::{entering, entering_as, modified, signing, with_doors},
+    *,
+};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -64,86 +66,6 @@ fn a_third_account_cannot_be_added() {
     let (alice, bob, carol) = (device(&account()), device(&account()), device(&account()));
     let both = [package(&bob), package(&carol)];
     assert!(alice.create(b"group", &both, NOW_MS).is_err());
-}
-
-/// A modified program: it takes every successor of a leaf and has no rules.
-#[derive(Clone)]
-struct Careless;
-
-impl mls_rs::IdentityProvider for Careless {
-    type Error = NotCertified;
-
-    fn validate_member(
-        &self,
-        _: &SigningIdentity,
-        _: Option<MlsTime>,
-        _: MemberValidationContext<'_>,
-    ) -> Result<(), NotCertified> {
-        Ok(())
-    }
-
-    fn validate_external_sender(
-        &self,
-        _: &SigningIdentity,
-        _: Option<MlsTime>,
-        _: Option<&ExtensionList>,
-    ) -> Result<(), NotCertified> {
-        Ok(())
-    }
-
-    fn identity(&self, identity: &SigningIdentity, _: &ExtensionList) -> Result<Vec<u8>, NotCertified> {
-        Ok(identity.signature_key.as_bytes().to_vec())
-    }
-
-    fn valid_successor(
-        &self,
-        _: &SigningIdentity,
-        _: &SigningIdentity,
-        _: &ExtensionList,
-    ) -> Result<bool, NotCertified> {
-        Ok(true)
-    }
-
-    fn supported_types(&self) -> Vec<CredentialType> {
-        vec![CredentialType::BASIC]
-    }
-}
-
-/// What a client signs with as a device of an account.
-fn signing(account: &AccountKey, key: &DeviceKey) -> (SignatureSecretKey, SigningIdentity) {
-    let certificate = Certificate::issue(account, key.id(), 1);
-    let credential = BasicCredential::new(certificate.as_bytes().to_vec()).into_credential();
-    let secret = SignatureSecretKey::new([&key.seed()[..], key.id().as_bytes()].concat());
-    (secret, SigningIdentity::new(credential, key.id().as_bytes().to_vec().into()))
-}
-
-fn modified(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
-    let (secret, identity) = signing(account, key);
-    Client::builder()
-        .crypto_provider(AwsLcCryptoProvider::default())
-        .identity_provider(Careless)
-        .extension_type(LastResortKeyPackageExt::extension_type())
-        .signing_identity(identity, secret, SUITE)
-        .build()
-}
-
-/// The same, of a program that follows external commits.
-fn with_doors(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
-    let (secret, identity) = signing(account, key);
-    without_rules(secret, identity)
-}
-
-fn without_rules(
-    secret: SignatureSecretKey,
-    identity: SigningIdentity,
-) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
-    Client::builder()
-        .crypto_provider(AwsLcCryptoProvider::default())
-        .identity_provider(Careless)
-        .extension_type(LastResortKeyPackageExt::extension_type())
-        .extension_type(door::DOORS)
-        .signing_identity(identity, secret, SUITE)
-        .build()
 }
 
 fn package_of(client: &Client<impl mls_rs::client_builder::MlsConfig>) -> bytes::Bytes {
@@ -239,13 +161,6 @@ fn a_new_device_enters_by_the_door_and_all_follow_it() {
     assert!(matches!(nexts[0].judge(&live.prepare_update(NOW_MS, Vec::new()).unwrap().0), Judged::Valid(..)));
 }
 
-/// An external commit of a modified program.
-fn entering(client: &Client<impl mls_rs::client_builder::MlsConfig>, door: &[u8], remove: Option<u32>) -> Vec<u8> {
-    let builder = client.external_commit_builder().unwrap();
-    let builder = if let Some(leaf) = remove { builder.with_removal(leaf) } else { builder };
-    builder.build(MlsMessage::from_bytes(door).unwrap()).unwrap().1.to_bytes().unwrap()
-}
-
 #[test]
 fn whoever_is_in_a_group_or_of_another_account_does_not_enter_it() {
     let (bob, mallory, phone) = (account(), account(), DeviceKey::generate());
@@ -272,10 +187,17 @@ fn a_leaf_with_a_forged_certificate_does_not_enter() {
     let at = forged.windows(32).position(|bytes| bytes == mallory.id().as_bytes()).unwrap();
     forged[at..at + 32].copy_from_slice(bob.id().as_bytes());
     for bytes in [stolen, forged, Vec::new(), vec![0; 64]] {
-        let secret = SignatureSecretKey::new([&key.seed()[..], key.id().as_bytes()].concat());
-        let identity =
-            SigningIdentity::new(BasicCredential::new(bytes).into_credential(), key.id().as_bytes().to_vec().into());
-        assert!(matches!(a.judge(&entering(&without_rules(secret, identity), &door, None)), Judged::Void));
+        assert!(matches!(a.judge(&entering_as(&bytes, &key, &door, None)), Judged::Void));
+    }
+}
+
+#[test]
+fn a_newcomer_that_would_follow_no_other_does_not_enter() {
+    let bob = account();
+    let (a, p, door) = with_door(&bob);
+    let commit = entering(&modified(&bob, &DeviceKey::generate()), &door, None);
+    for member in [a, p] {
+        assert!(matches!(member.judge(&commit), Judged::Void), "it would shut the door");
     }
 }
 

@@ -2,6 +2,8 @@
 //! the engine writes in its own transaction.
 
 mod door;
+#[cfg(test)]
+pub mod modified;
 mod rules;
 mod seal;
 mod storage;
@@ -288,7 +290,10 @@ impl LiveGroup {
         let is_public = message.wire_format() == WireFormat::PublicMessage;
         let mut next = self.clone();
         match next.group.process_incoming_message(message) {
-            Ok(ReceivedMessage::Commit(commit)) if matches!(commit.effect, CommitEffect::NewEpoch(_)) => {
+            Ok(ReceivedMessage::Commit(commit))
+                if matches!(commit.effect, CommitEffect::NewEpoch(_))
+                    && (!commit.is_external || next.follows_newcomers(commit.committer)) =>
+            {
                 next.senders.clear();
                 let newcomer = if commit.is_external { next.sender(commit.committer) } else { None };
                 let place = if commit.is_external { AFTER_MEMBERS } else { commit.committer };

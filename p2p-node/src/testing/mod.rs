@@ -7,6 +7,7 @@ mod clock_tests;
 mod contact_device_tests;
 mod copied_profile_tests;
 mod device_tests;
+mod door_tests;
 mod engine_tests;
 mod epoch_tests;
 mod find_tests;

@@ -13,7 +13,7 @@ use super::{
     Conversations,
     context::Context,
     group::{GroupEntry, GroupId, LogKeys},
-    group_state::Newcomer,
+    group_state::{Newcomer, OpenGroup},
     outbox::LOST_EPOCH,
 };
 use crate::{
@@ -50,12 +50,23 @@ impl GroupEntry {
     }
 }
 
+impl OpenGroup<'_> {
+    /// The way into the current epoch; none if a member would not follow who enters.
+    pub fn way_in(&self) -> Result<Option<Door>, GroupError> {
+        let secret = self.entry.current_log().and_then(|log| log.secret.as_slice().try_into().ok());
+        let parts = secret.zip(self.state.live.door()?);
+        Ok(parts.map(|(secret, info)| Door { epoch: self.entry.epoch(), secret, info: info.into() }))
+    }
+}
+
 impl Conversations {
     /// A device has entered a group: its members learn of it, and what waits is encrypted again, so that it can read that, too.
     pub(super) fn let_in(&mut self, turn: &mut Turn<'_>, id: GroupId, newcomer: Newcomer) -> Result<(), EngineError> {
         if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
             self.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
         }
+        // It may be one that its account has removed.
+        self.regroup.look = true;
         if let Some(devices) = newcomer.devices {
             turn.facts([EventFact::DeviceList { account: newcomer.account, devices }]);
         }
@@ -78,22 +89,17 @@ impl Conversations {
             return Ok(());
         }
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        let info = group.state.live.door()?;
-        let parts = group.entry.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
-        let epoch = group.entry.epoch();
-        let secret = group.entry.current_log().and_then(|log| log.secret.as_slice().try_into().ok());
-        let parts = parts.zip(info).zip(secret).zip(group.entry.known_keys());
-        let Some((((mut keys, info), secret), parent)) = parts else {
+        let keys = group.entry.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
+        let Some(((mut keys, door), parent)) = keys.zip(group.way_in()?).zip(group.entry.known_keys()) else {
             // A member would not follow who enters.
             group.entry.write_door(false);
             group.entry.touch();
             return Ok(());
         };
         keys.parent = Some(parent.key);
-        let door = Door { epoch, secret, info: info.into() };
         let request = LogRequest { entries: vec![keys.seal_entry(&door.to_bytes())], ..LogRequest::default() };
         group.entry.writing_door = true;
-        cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Door(id, epoch));
+        cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Door(id, door.epoch));
         Ok(())
     }
 
