@@ -114,8 +114,7 @@ impl Engine {
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };
-            let has_more =
-                |g: &GroupEntry| (g.append.committing && g.has_pending) || g.announces() || g.owes_door();
+            let has_more = |g: &GroupEntry| (g.append.committing && g.has_pending) || g.announces() || g.owes_door();
             let waits = |g: &&GroupEntry| has_more(g) && g.append.retry_at > turn.now();
             let (retry, renewal) =
                 (Some(entry).filter(waits).map(|g| g.append.retry_at), renewal_due(&self.counters, entry));

@@ -50,6 +50,16 @@ struct Attempt {
     pages: u32,
 }
 
+/// Where a door leads.
+enum Prepared {
+    /// Into the group, by this commit.
+    Ready(EnteringRow),
+    /// Into no group of the conversation.
+    Nowhere,
+    /// Into one with devices that are none of its accounts: it is about to be replaced.
+    ToStrangers,
+}
+
 impl Entering {
     /// Whether a conversation waits for its group.
     pub fn has(&self, chat: &ChatId) -> bool {
@@ -90,7 +100,9 @@ impl OfferedDoor {
 impl Conversations {
     /// What a new device of ours is to know of the door of a conversation's group, and the rendezvous where it is.
     pub(crate) fn door_to_offer(&self, dir: Directory<'_>, chat: ChatId) -> Option<(Vec<u8>, String)> {
-        let group = self.groups.get(&self.active_group(dir, chat)?).filter(|group| group.row.confirmed)?;
+        // The others are in it: they have written there, or were in it when we came.
+        let has_others = |group: &&GroupEntry| group.row.confirmed || !group.row.parents.is_empty();
+        let group = self.groups.get(&self.active_group(dir, chat)?).filter(has_others)?;
         let door = group.row.door.as_ref().filter(|_| !self.has_revoked_member(dir, chat, group.id))?;
         Some(([&group.id[..], &door.secret].concat(), group.row.home.clone()))
     }
@@ -195,15 +207,22 @@ impl Conversations {
             && let Some((_, door)) = attempt.found.pop_last()
         {
             attempt.tried.insert(door.epoch);
-            if let Some(entering) = self.prepare_to_enter(turn, cx, chat, &door)? {
-                if let Some(state) = self.chats.get_mut(&chat)
-                    && let Some(door) = &mut state.row.door
-                {
-                    door.entering = Some(entering);
-                    state.dirty = true;
+            match self.prepare_to_enter(turn, cx, chat, &door)? {
+                Prepared::Ready(entering) => {
+                    if let Some(state) = self.chats.get_mut(&chat)
+                        && let Some(door) = &mut state.row.door
+                    {
+                        door.entering = Some(entering);
+                        state.dirty = true;
+                    }
+                    self.ask_to_enter(turn, cx, chat);
+                    return Ok(());
                 }
-                self.ask_to_enter(turn, cx, chat);
-                return Ok(());
+                Prepared::ToStrangers => {
+                    self.give_door_up(turn, chat);
+                    return Ok(());
+                }
+                Prepared::Nowhere => {}
             }
         }
         let attempt = self.entering.0.get_mut(&chat);
@@ -215,17 +234,19 @@ impl Conversations {
         Ok(())
     }
 
-    /// The commit that leads through a door; `None` if it leads into no group of this conversation.
+    /// The commit that leads through a door.
     fn prepare_to_enter(
         &self,
         turn: &Turn<'_>,
         cx: &Context<'_>,
         chat: ChatId,
         door: &Door,
-    ) -> Result<Option<EnteringRow>, EngineError> {
-        let Some(id) = self.offered(chat).and_then(OfferedDoor::id) else { return Ok(None) };
+    ) -> Result<Prepared, EngineError> {
+        let Some(id) = self.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
         let parts = self.direct_account(chat).zip(self.devices_to_tell(cx.dir));
-        let Some((account, note)) = parts.filter(|_| !self.groups.contains_key(&id)) else { return Ok(None) };
+        let Some((account, note)) = parts.filter(|_| !self.groups.contains_key(&id)) else {
+            return Ok(Prepared::Nowhere);
+        };
         let accounts = [cx.dir.account.id(), account];
         let entered = cx.mls.enter(&door.info, (&id, door.epoch), accounts, note, turn.agreed_ms());
         let is_stranger = |member: &starling_keys::Certificate| {
@@ -234,21 +255,21 @@ impl Conversations {
         if entered.as_ref().is_ok_and(|entered| entered.live.members().iter().any(is_stranger)) {
             // Nothing would be written into it.
             cx.mls.forget(&id);
-            return Ok(None);
+            return Ok(Prepared::ToStrangers);
         }
         let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));
         cx.mls.forget(&id);
         Ok(match entered {
-            Ok((value, commit)) if commit.len() <= MAX_ENTRY => Some(EnteringRow {
+            Ok((value, commit)) if commit.len() <= MAX_ENTRY => Prepared::Ready(EnteringRow {
                 epoch: door.epoch,
                 secret: door.secret.to_vec(),
                 state: value.state.to_vec(),
                 commit: commit.into(),
             }),
-            Ok(_) => None,
+            Ok(_) => Prepared::Nowhere,
             Err(error) => {
                 tracing::warn!(%error, "a door that leads nowhere");
-                None
+                Prepared::Nowhere
             }
         })
     }
@@ -325,7 +346,6 @@ impl Conversations {
             chat: chat.0.to_vec(),
             home: door.home.clone(),
             updated_ms: turn.wall(),
-            confirmed: true,
             log_opened: true,
             door: Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 }),
             ..GroupRow::default()

@@ -17,6 +17,7 @@ use super::{
     outbox::LOST_EPOCH,
 };
 use crate::{
+    contacts::Directory,
     home::{LogPending, Pending, Refused},
     limits::RETRY_REFUSED_MS,
     mls::{GroupError, LiveGroup},
@@ -61,9 +62,19 @@ impl OpenGroup<'_> {
 
 impl Conversations {
     /// A device has entered a group: its members learn of it, and what waits is encrypted again, so that it can read that, too.
-    pub(super) fn let_in(&mut self, turn: &mut Turn<'_>, id: GroupId, newcomer: Newcomer) -> Result<(), EngineError> {
+    pub(super) fn let_in(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        id: GroupId,
+        newcomer: Newcomer,
+    ) -> Result<(), EngineError> {
         if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
             self.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
+            if newcomer.account != dir.account.id() {
+                // So that it learns, too, what we have, and that we are there.
+                self.lose_receipts(turn, chat);
+            }
         }
         // It may be one that its account has removed.
         self.regroup.look = true;

@@ -14,7 +14,7 @@ use crate::{
     conversation::{
         Conversations,
         context::Context,
-        group::{GroupEntry, GroupId},
+        group::{GroupEntry, GroupId, GroupMember},
         group_state::Followed,
     },
     limits::{ASK_AGAIN_MS, BEHIND_FOR_MS},
@@ -224,10 +224,12 @@ impl Conversations {
         let followed = entry.parent(epoch).map(|mark| mark.hash.clone());
         match (told, from.device(), followed) {
             (Beacon::Followed(hash), device, Some(ours)) if hash[..] == ours => {
-                if let Some(device) = device {
-                    entry.forks.note_heard(device, epoch + 1);
-                }
-                Ok(())
+                let Some(device) = device else { return Ok(()) };
+                entry.forks.note_heard(device, epoch + 1);
+                let theirs = |m: &GroupMember| m.device == device && m.account != cx.dir.account.id();
+                // It has come where we are.
+                let joined = epoch + 1 == entry.epoch() && entry.members.iter().any(theirs);
+                if joined { self.confirm_group(turn, cx, id) } else { Ok(()) }
             }
             (Beacon::Followed(_), Some(_), Some(_)) => {
                 self.send_followed(turn, from, (id, epoch))?;
@@ -303,7 +305,7 @@ impl Conversations {
                 let newcomer = winner.newcomer.clone();
                 let lost = group.switch(turn, epoch, *winner)?;
                 if let Some(newcomer) = newcomer {
-                    self.let_in(turn, id, newcomer)?;
+                    self.let_in(turn, cx.dir, id, newcomer)?;
                 }
                 self.on_switched(turn, cx, from, (id, epoch), &lost)?;
                 self.report_fork(turn, (id, epoch))?;
@@ -330,7 +332,7 @@ impl Conversations {
                 tracing::debug!(epoch, "a commit that was not read in its log is followed");
                 let differs = followed == Followed::Differently;
                 if let Followed::With(newcomer) = followed {
-                    self.let_in(turn, id, newcomer)?;
+                    self.let_in(turn, cx.dir, id, newcomer)?;
                 }
                 self.on_epoch(turn, cx, id)?;
                 self.ask_for_next(turn, from, id);

@@ -252,7 +252,7 @@ impl Conversations {
     }
 
     /// Receipts in logs that were left may have reached nobody.
-    fn lose_receipts(&mut self, turn: &Turn<'_>, chat: ChatId) {
+    pub(in crate::conversation) fn lose_receipts(&mut self, turn: &Turn<'_>, chat: ChatId) {
         let Some(state) = self.chats.get_mut(&chat) else { return };
         for device in
             state.roster.devices().filter(|device| device.told > 0).map(|d| d.device.clone()).collect::<Vec<_>>()

@@ -237,7 +237,7 @@ impl Conversations {
         match group.follow(turn, commit, false)? {
             Followed::Yes => self.on_epoch(turn, cx, id),
             Followed::With(newcomer) => {
-                self.let_in(turn, id, newcomer)?;
+                self.let_in(turn, cx.dir, id, newcomer)?;
                 self.on_epoch(turn, cx, id)
             }
             Followed::Differently => {
