@@ -48,7 +48,7 @@ impl LiveGroup {
         member.is_ok_and(|member| member.capabilities.extensions.contains(&DOORS))
     }
 
-    /// What a newcomer enters the current epoch with: an `MLSMessage` with the `GroupInfo` and its tree. `None` if a member would not follow him.
+    /// What a newcomer enters the current epoch with: an `MLSMessage` with the `GroupInfo` and its tree. `None` if a member would not follow it.
     ///
     /// # Errors
     /// If the library refuses.
