@@ -149,7 +149,7 @@ impl Lab {
     pub fn rendezvous(&self, host: &str, address: &str) -> (Process, String) {
         let protocol = if address.contains(':') { "ip6" } else { "ip4" };
         let listen = ["udp/4001/quic-v1", "tcp/4001"].map(|port| format!("/{protocol}/{address}/{port}"));
-        let dir: PathBuf = self.dir.path().join("rendezvous");
+        let dir: PathBuf = self.dir.path().join(format!("{host}-rendezvous"));
         let mut command = self.command(host, "starling-rendezvous");
         let process = Process::start(
             command
@@ -198,10 +198,12 @@ impl Lab {
     }
 
     /// Two profiles that are contacts, with their daemons running.
-    pub fn contacts(&self, home: &str) -> (Process, Process) {
-        let tcp = home.replace("/udp/4001/quic-v1", "/tcp/4001");
+    pub fn contacts(&self, homes: &[&str]) -> (Process, Process) {
+        let tcp: Vec<String> = homes.iter().map(|home| home.replace("/udp/4001/quic-v1", "/tcp/4001")).collect();
+        let all = homes.iter().copied().chain(tcp.iter().map(String::as_str));
+        let given: Vec<&str> = all.flat_map(|home| ["--rendezvous", home]).collect();
         for (host, name) in [("ha", "alice"), ("hb", "bob")] {
-            self.json(host, &["init", "--name", name, "--rendezvous", home, "--rendezvous", &tcp]);
+            self.json(host, &[&["init", "--name", name], given.as_slice()].concat());
         }
         let daemons = (self.daemon("ha"), self.daemon("hb"));
         let invite = self.json("ha", &["invite"]);

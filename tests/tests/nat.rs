@@ -11,7 +11,7 @@ fn behind_nats(random: bool) -> Option<(Lab, Process, (Process, Process))> {
     lab.behind_nat("ha", "na", "198.18.0.11", "192.168.11", random);
     lab.behind_nat("hb", "nb", "198.18.0.12", "192.168.12", random);
     let (server, home) = lab.rendezvous("rel", "198.18.0.1");
-    let daemons = lab.contacts(&home);
+    let daemons = lab.contacts(&[&home]);
     Some((lab, server, daemons))
 }
 
@@ -75,7 +75,7 @@ fn on_a_lan_without_a_rendezvous_mdns_finds_contacts() {
         lab.must(host, "ip route add default dev wan");
     }
     let (server, home) = lab.rendezvous("rel", "198.18.0.1");
-    let daemons = lab.contacts(&home);
+    let daemons = lab.contacts(&[&home]);
     drop((server, daemons));
     // Other ports than before, and nobody to tell them.
     let _daemons = (lab.daemon("ha"), lab.daemon("hb"));

@@ -101,7 +101,7 @@ fn on_a_lan(prepare: impl Fn(&Lab)) -> Option<(Lab, Process, (Process, Process))
     }
     prepare(&lab);
     let (server, home) = lab.rendezvous("rel", "198.18.0.1");
-    let daemons = lab.contacts(&home);
+    let daemons = lab.contacts(&[&home]);
     lab.wait_for_path("direct");
     Some((lab, server, daemons))
 }
@@ -121,7 +121,7 @@ fn a_relayed_conversation_goes_on_within_seconds_when_the_address_of_one_side_ch
     lab.behind_nat("ha", "na", "198.18.0.11", "192.168.11", true);
     lab.behind_nat("hb", "nb", "198.18.0.12", "192.168.12", true);
     let (_server, home) = lab.rendezvous("rel", "198.18.0.1");
-    let _daemons: (Process, Process) = lab.contacts(&home);
+    let _daemons: (Process, Process) = lab.contacts(&[&home]);
     lab.wait_for_path("relay");
     let addresses = ["192.168.11.2", "192.168.11.3", "192.168.11.4"];
     both_directions(&lab, |n| {
@@ -234,7 +234,7 @@ fn two_who_have_ipv6_alone_are_connected_directly() {
         lab.wire(host, address);
     }
     let (_server, home) = lab.rendezvous("rel", "2001:db8::1");
-    let _daemons: (Process, Process) = lab.contacts(&home);
+    let _daemons: (Process, Process) = lab.contacts(&[&home]);
     lab.wait_for_path("direct");
     deliver(&lab, "ha", "@bob", "without IPv4");
 }
@@ -278,4 +278,27 @@ fn a_server_notices_that_a_device_was_killed_in_less_than_a_minute() {
     until("its end", || (sessions(&world).0 == 0).then_some(()));
     println!("noticed after {:.0?}", killed.elapsed());
     assert!(killed.elapsed() <= Duration::from_secs(45));
+}
+
+#[test]
+fn a_relayed_conversation_moves_to_the_second_home_within_seconds_when_the_first_was_killed() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.wire("rel", "198.18.0.1");
+    lab.wire("other", "198.18.0.2");
+    lab.behind_nat("ha", "na", "198.18.0.11", "192.168.11", true);
+    lab.behind_nat("hb", "nb", "198.18.0.12", "192.168.12", true);
+    let (first, second) = (lab.rendezvous("rel", "198.18.0.1"), lab.rendezvous("other", "198.18.0.2"));
+    let _daemons: (Process, Process) = lab.contacts(&[&first.1, &second.1]);
+    lab.wait_for_path("relay");
+    for host in ["ha", "hb"] {
+        until("both homes", || {
+            let status = lab.json(host, &["whoami"]);
+            status["rendezvous"].as_array().unwrap().iter().all(|home| home["registered"] == true).then_some(())
+        });
+    }
+    // It may go through either.
+    drop(first.0);
+    let took = deliver(&lab, "ha", "@bob", "by the other home");
+    assert!(took <= Duration::from_secs(9), "{took:?}");
+    drop(second.0);
 }
