@@ -19,6 +19,10 @@ use starling_wire::{
 
 use super::confine::Confine;
 
+/// How often AutoNAT looks whether there is an address to test, which it does with a timer that wakes the machine up. Until one is confirmed, contacts
+/// connect by hole punching.
+const AUTONAT: Duration = Duration::from_secs(30);
+
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub limits: connection_limits::Behaviour,
@@ -51,7 +55,10 @@ pub(super) fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildError> {
             streams: streams::Behaviour::new(&[DIRECT_PROTOCOL], Gate::Only(HashSet::new())),
             relay,
             dcutr: dcutr::Behaviour::new(peer),
-            autonat: autonat::v2::client::Behaviour::default(),
+            autonat: autonat::v2::client::Behaviour::new(
+                rand::make_rng(),
+                autonat::v2::client::Config::default().with_probe_interval(AUTONAT),
+            ),
             identify: identify::Behaviour::new(
                 identify::Config::new(IDENTIFY_PROTOCOL.into(), key.public())
                     .with_agent_version("starling".into())
