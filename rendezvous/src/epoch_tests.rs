@@ -8,6 +8,7 @@ use starling_wire::{
 
 use crate::{
     config::Config,
+    limits::{CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG},
     local::LocalServer,
     store::memory::MemoryStore,
     testing::{Client, Person, SERVER_KEY, entry, refusal},
@@ -81,9 +82,46 @@ async fn garbage_commits_take_no_room_from_messages() {
     while !matches!(mallory.commit(&log(1), b"garbage", 0, true).await, ResponseBody::Refused(_)) {
         stored += 1;
     }
-    assert_eq!(stored, crate::limits::CANDIDATES_PER_LOG);
-    assert!(matches!(append_after(&mut alice, 0, "a message").await, ResponseBody::Behind(b) if b.last == 65));
-    assert_eq!(append_after(&mut alice, 64, "another").await, ResponseBody::Appended(66));
+    assert_eq!(stored, CANDIDATES_PER_AUTHOR);
+    let next = stored + 1;
+    assert!(matches!(append_after(&mut alice, 0, "a message").await, ResponseBody::Behind(b) if b.last == next));
+    assert_eq!(append_after(&mut alice, stored, "another").await, ResponseBody::Appended(next + 1));
+}
+
+#[tokio::test]
+async fn whoever_fills_a_share_with_garbage_keeps_nobody_else_from_committing() {
+    let (server, mut alice, mut bob) = two_members().await;
+    let is_stored = |answer: ResponseBody| !matches!(answer, ResponseBody::Refused(_));
+    // Devices of no account, and as many as it takes.
+    let mut stored = 0;
+    for device in (3..=16).flat_map(|n| [0, 1].map(|at| Person::new(n, 2).device(at))) {
+        let is_first = stored == 0;
+        let mut mallory = Client::connect(&server, device).await;
+        while is_stored(mallory.commit(&log(1), b"garbage", 0, true).await) {
+            stored += 1;
+        }
+        if is_first {
+            assert_eq!(stored, CANDIDATES_PER_AUTHOR);
+            assert!(is_stored(bob.commit(&log(1), b"his", 0, true).await), "one device fills its own share alone");
+        }
+    }
+    assert_eq!(stored + 1, CANDIDATES_PER_LOG);
+    // Those of the account whose log it is have their own.
+    let answer = alice.commit(&log(1), b"hers", 0, true).await;
+    assert!(is_stored(answer.clone()), "{answer:?}");
+}
+
+#[tokio::test]
+async fn large_garbage_commits_leave_a_full_log_room_for_those_of_others() {
+    let server = server(|config| config.limits.log_bytes = 4 * 1024);
+    let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
+    let mut mallory = Client::connect(&server, Person::new(2, 1).device(0)).await;
+    alice.open(&log(1)).await;
+    alice.append(&log(1), &[&[1; 4 * 1024]]).await;
+    let large = vec![0; 190 * 1024];
+    assert_eq!(mallory.commit(&log(1), &large, 1, true).await, ResponseBody::Appended(2));
+    assert_eq!(refusal(&mallory.commit(&log(1), &large, 2, true).await), Refusal::Full);
+    assert_eq!(alice.commit(&log(1), &large, 2, true).await, ResponseBody::Appended(3));
 }
 
 #[tokio::test]

@@ -89,10 +89,15 @@ pub const INVITE_COST: u64 = 256;
 pub const ACCOUNT_COST: u64 = 16 * 1024;
 /// The most work that clients do.
 pub const MAX_WORK_BITS: u32 = 24;
-/// A commit may take a log and its conversation this much beyond their quota, so that a full one can be left: one of the largest entries.
+/// The commits of one author may take a log and its conversation this much beyond their quota, so that a full one can be left: one of the largest
+/// entries.
 pub const CANDIDATE_OVERDRAFT: u64 = 192 * 1024 + 1024;
-/// Commits in one log: an epoch ends with the first valid one, and members who commit at the same time, or against each other, are few.
-pub const CANDIDATES_PER_LOG: usize = 64;
+/// Commits of one author in a log: an epoch ends with the first valid one, and whoever has lost a race goes on in the next. An author is a device of an
+/// account that is registered, or a stranger's network.
+pub const CANDIDATES_PER_AUTHOR: u64 = 16;
+/// Commits in one log of all who do not belong to the account that owns it, more than the devices of one account can append: the owner's devices have
+/// their shares beyond these.
+pub const CANDIDATES_PER_LOG: u64 = 192;
 /// So many receipts may go over a log's bounds, so that a full one can be emptied.
 pub const RECEIPTS_OVERDRAFT: u64 = 64;
 /// Largest receipt that may.

@@ -10,17 +10,21 @@ use starling_wire::rendezvous::{LogSignal, Page, Response, ResponseBody};
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, Bounds, Budget, Collection, Counters, Entry, Fanout, Head, Missed, Records, Revision, Selection, Share,
-    Store, StoreError, StreamId, Streams, Topic,
+    Author, Batch, Bounds, Budget, CandidateBounds, Collection, Counters, Entry, Fanout, Head, Missed, Records,
+    Revision, Selection, Share, Store, StoreError, StreamId, Streams, Topic,
 };
 
 const OWNER: [u8; 32] = [7; 32];
-const ROOMY: Bounds = Bounds { entries: 100, bytes: 10_000, expires_at: 1_000, share: Share::WHOLE, candidates: 3 };
+const ROOMY: Bounds =
+    Bounds { entries: 100, bytes: 10_000, expires_at: 1_000, share: Share::WHOLE, candidates: CANDIDATES };
+const CANDIDATES: CandidateBounds = CandidateBounds { each: 3, each_bytes: 10, others: 4 };
+const AUTHOR: Author = Author { tag: 1, is_owner: false };
 
 /// All of them, each with a store of its own.
 pub async fn all(mut new_store: impl FnMut() -> Store) {
     appends_are_numbered_and_all_or_nothing(&*new_store().streams).await;
     candidates_are_counted_and_stay(&*new_store().streams).await;
+    each_author_has_its_own_candidates(&*new_store().streams).await;
     removed_entries_are_gone_and_numbers_go_on(&*new_store().streams).await;
     pages_end_at_their_bounds(&*new_store().streams).await;
     a_class_has_its_share_and_its_oldest_give_way(&*new_store().streams).await;
@@ -161,7 +165,7 @@ pub async fn only_who_shows_the_eraser_deletes_an_entry(streams: &dyn Streams) {
 /// A stream has few of them, and nobody deletes one before it expires.
 pub async fn candidates_are_counted_and_stay(streams: &dyn Streams) {
     let id = log(1);
-    let candidate = |text: &str| Batch { candidate: true, eraser: Some([1; 32]), ..texts(&[text]) };
+    let candidate = |text: &str| Batch { candidate: Some(AUTHOR), eraser: Some([1; 32]), ..texts(&[text]) };
     streams.append(id, Some(OWNER), texts(&["a"]), ROOMY).await.unwrap();
     for (n, text) in [(2, "b"), (3, "c"), (4, "d")] {
         let appended = streams.append(id, None, candidate(text), ROOMY).await.unwrap();
@@ -182,13 +186,38 @@ pub async fn candidates_are_counted_and_stay(streams: &dyn Streams) {
     assert_eq!(head.candidates_between(u64::MAX, 8).count() + head.candidates_between(7, 8).count(), 0);
 }
 
+/// Whoever has filled its share keeps nobody else from appending one, and all others keep the owner's devices from nothing.
+pub async fn each_author_has_its_own_candidates(streams: &dyn Streams) {
+    let id = log(1);
+    streams.open(id, OWNER, None, 10 * ROOMY.expires_at).await.unwrap();
+    let append = async |tag: u64, is_owner: bool, text: &str| {
+        let batch = Batch { candidate: Some(Author { tag, is_owner }), ..texts(&[text]) };
+        streams.append(id, None, batch, ROOMY).await.is_ok()
+    };
+    for _ in 0..3 {
+        assert!(append(1, false, "b").await);
+    }
+    assert!(!append(1, false, "b").await, "its share is full");
+    // The bytes of a share are full.
+    assert!(!append(2, false, "more than ten").await);
+    assert!(append(2, false, "c").await);
+    assert!(!append(3, false, "d").await, "there are four of others");
+    for _ in 0..3 {
+        assert!(append(1, true, "e").await);
+    }
+    assert!(!append(1, true, "e").await);
+    assert!(append(2, true, "f").await);
+    streams.expire(None, ROOMY.expires_at).await.unwrap();
+    assert!(append(1, false, "b").await, "all have expired");
+}
+
 /// With its candidates; what is opened there afterwards is another.
 pub async fn a_stream_is_deleted_whole(streams: &dyn Streams) {
     let id = log(1);
     assert_eq!(streams.delete(id).await.unwrap().cost(), 0);
     streams.open(id, OWNER, Some([5; 32]), 9).await.unwrap();
     streams.append(id, None, texts(&["a", "bb"]), ROOMY).await.unwrap();
-    streams.append(id, None, Batch { candidate: true, ..texts(&["end"]) }, ROOMY).await.unwrap();
+    streams.append(id, None, Batch { candidate: Some(AUTHOR), ..texts(&["end"]) }, ROOMY).await.unwrap();
     let head = streams.head(id).await.unwrap().unwrap();
     assert_eq!(head.root(&id), [5; 32]);
     let removed = streams.delete(id).await.unwrap();

@@ -62,7 +62,7 @@ impl Stream {
     }
 
     fn append(&mut self, id: &StreamId, batch: Batch, bounds: Bounds) -> Result<Appended, StoreError> {
-        if batch.candidate && self.head.candidates.len() + batch.entries.len() > bounds.candidates {
+        if !self.head.takes_candidates(&batch, &bounds.candidates) {
             return Err(StoreError::Full);
         }
         let (count, size, share) = (batch.entries.len() as u64, batch.bytes(), bounds.share);
@@ -82,9 +82,9 @@ impl Stream {
             return Err(StoreError::Full);
         }
         let displaced = self.remove(id, displaced);
+        self.head.count_candidates(&batch);
         for sealed in batch.entries {
             self.head.last += 1;
-            self.head.candidates.extend(batch.candidate.then_some(self.head.last));
             self.head.count_entry(batch.class, sealed.len() as u64, true);
             let stored = Stored { expires_at: bounds.expires_at, class: batch.class, eraser: batch.eraser, sealed };
             self.entries.insert(self.head.last, stored);
@@ -101,7 +101,7 @@ impl Stream {
                 self.head.count_entry(stored.class, bytes, false);
                 removed.entries += 1;
                 removed.bytes += bytes;
-                self.head.candidates.retain(|candidate| *candidate != sequence);
+                self.head.forget_candidate(sequence);
             }
         }
         removed

@@ -82,6 +82,26 @@ pub struct Head {
     /// The sequence numbers of the candidates, in their order.
     #[prost(uint64, repeated, tag = "9")]
     pub candidates: Vec<u64>,
+    /// What each author has of them.
+    #[prost(message, repeated, tag = "10")]
+    pub authors: Vec<AuthorUse>,
+}
+
+/// What an author has of a stream's candidates.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AuthorUse {
+    /// [`Author::tag`].
+    #[prost(fixed64, tag = "1")]
+    pub tag: u64,
+    /// [`Author::is_owner`].
+    #[prost(bool, tag = "2")]
+    pub is_owner: bool,
+    /// How many.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// Their bytes.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
 }
 
 /// What a stream has of a class of entries.
@@ -126,6 +146,42 @@ impl Head {
         cost(1, self.count, self.bytes)
     }
 
+    /// Whether there is room for a batch, if it has candidates.
+    pub(super) fn takes_candidates(&self, batch: &Batch, bounds: &CandidateBounds) -> bool {
+        let Some(author) = batch.candidate else { return true };
+        let new = batch.entries.len() as u64;
+        let own = self.authors.iter().find(|known| known.is(author));
+        let (count, bytes) = own.map_or((0, 0), |known| (known.count, known.bytes));
+        // Those of earlier versions have no author.
+        let of_owner: u64 = self.authors.iter().filter(|known| known.is_owner).map(|known| known.count).sum();
+        let of_others = (self.candidates.len() as u64).saturating_sub(of_owner);
+        count + new <= bounds.each
+            && bytes + batch.bytes() <= bounds.each_bytes
+            && (author.is_owner || of_others + new <= bounds.others)
+    }
+
+    /// Counts the candidates of a batch that is appended after `last`.
+    pub(super) fn count_candidates(&mut self, batch: &Batch) {
+        let Some(author) = batch.candidate else { return };
+        let new = batch.entries.len() as u64;
+        self.candidates.extend((self.last + 1..).take(batch.entries.len()));
+        if !self.authors.iter().any(|known| known.is(author)) {
+            self.authors.push(AuthorUse { tag: author.tag, is_owner: author.is_owner, ..AuthorUse::default() });
+        }
+        for known in self.authors.iter_mut().filter(|known| known.is(author)) {
+            known.count += new;
+            known.bytes += batch.bytes();
+        }
+    }
+
+    /// A candidate has expired. Shares are free again once all have: those of one log expire together.
+    pub(super) fn forget_candidate(&mut self, sequence: u64) {
+        self.candidates.retain(|candidate| *candidate != sequence);
+        if self.candidates.is_empty() {
+            self.authors.clear();
+        }
+    }
+
     /// Counts an entry that is added (or, with `added` false, removed).
     pub(super) fn count_entry(&mut self, class: u8, bytes: u64, added: bool) {
         let change = |sum: &mut u64, by: u64| *sum = if added { *sum + by } else { sum.saturating_sub(by) };
@@ -164,8 +220,34 @@ pub struct Batch {
     pub class: u8,
     /// Before they expire, only who shows this deletes them one by one. Without it, everybody may who may delete at all.
     pub eraser: Option<Key>,
-    /// They are candidates, which nobody deletes one by one.
-    pub candidate: bool,
+    /// They are candidates of this author, which nobody deletes one by one.
+    pub candidate: Option<Author>,
+}
+
+/// Who has appended a candidate, as far as that tells authors of one stream from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// The same for all candidates of an author in this stream, and in no other stream.
+    pub tag: u64,
+    /// It is a device of the account that owns the stream.
+    pub is_owner: bool,
+}
+
+impl AuthorUse {
+    fn is(&self, author: Author) -> bool {
+        (self.tag, self.is_owner) == (author.tag, author.is_owner)
+    }
+}
+
+/// What bounds a stream's candidates. An author has a share of its own, so that whoever fills it keeps nobody else from appending one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CandidateBounds {
+    /// Most of one author.
+    pub each: u64,
+    /// Most bytes of one author.
+    pub each_bytes: u64,
+    /// Most of all who are no devices of the owner.
+    pub others: u64,
 }
 
 /// The last class of entries.
@@ -210,7 +292,7 @@ pub struct Bounds {
     /// What the class of the new entries may take of that.
     pub share: Share,
     /// Most candidates.
-    pub candidates: usize,
+    pub candidates: CandidateBounds,
 }
 
 /// A class's part of a stream.

@@ -12,7 +12,8 @@ use starling_wire::{
 };
 
 use super::{
-    Services, directory,
+    Services,
+    directory::{self, account_of},
     presence::{log_entry, page},
     rates,
     session::{Rejected, Session, key},
@@ -22,7 +23,7 @@ use crate::{
         APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, LOGS_PAGE, MAX_FOLLOWED, PAGE_BYTES, PAGE_ENTRIES,
         RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
     },
-    store::{Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId},
+    store::{Author, Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId},
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
@@ -110,6 +111,27 @@ async fn unread(services: &Services, id: StreamId, head: &Head, after: u64, befo
     Ok(behind)
 }
 
+/// Whose share of a log a candidate counts against. The tags of two logs have nothing in common, nor can who reads the store find out whose they are.
+async fn author(session: &Session, address: Key, head: &Head) -> Result<Author, Rejected> {
+    let device = session.device;
+    // Looked up again: the account may have given this device up since.
+    let account = match session.account {
+        Some(_) => account_of(&session.services, device).await?,
+        None => None,
+    };
+    let who = match (account, session.origin) {
+        // Any number of devices can come from one network.
+        (None, Some(origin)) => origin.networks().first().map(ToString::to_string).unwrap_or_default().into_bytes(),
+        _ => device.to_vec(),
+    };
+    let key = blake3::derive_key("starling 2026 rendezvous log authors v1", &session.services.name_key);
+    let mut hasher = blake3::Hasher::new_keyed(&key);
+    hasher.update(&address).update(&who);
+    let mut tag = [0; 8];
+    hasher.finalize_xof().fill(&mut tag);
+    Ok(Author { tag: u64::from_le_bytes(tag), is_owner: account.is_some() && account == head.owner() })
+}
+
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, if request.candidate { 1 } else { APPEND_ENTRIES })?;
@@ -131,10 +153,11 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
                 return Ok(ResponseBody::Behind(behind));
             }
         }
-        // A full log can still be left.
+        // A full log can still be left, also if others have filled their shares.
+        let overdraft = CANDIDATE_OVERDRAFT.saturating_mul(head.authors.len() as u64 + 1);
         allowance.stream.entries = u64::MAX;
-        allowance.stream.bytes += CANDIDATE_OVERDRAFT;
-        allowance.limit = allowance.limit.beyond(CANDIDATE_OVERDRAFT);
+        allowance.stream.bytes = allowance.stream.bytes.saturating_add(overdraft);
+        allowance.limit = allowance.limit.beyond(overdraft);
     }
     if request.receipt {
         let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);
@@ -149,7 +172,11 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
         remove(services, id, erased(&request)?).await?;
     }
     let eraser = optional_key(&request.eraser)?;
-    let batch = Batch { entries: request.entries.clone(), class: 0, eraser, candidate: request.candidate };
+    let candidate = match request.candidate {
+        true => Some(author(session, address, &head).await?),
+        false => None,
+    };
+    let batch = Batch { entries: request.entries.clone(), class: 0, eraser, candidate };
     match services.append(id, Some(&head), None, batch, allowance).await {
         Ok(head) => {
             services.metrics.appended.inc_by(request.entries.len() as u64);

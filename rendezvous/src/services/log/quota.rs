@@ -13,13 +13,13 @@ use starling_wire::limits::{MAX_KEY_PACKAGE, MAX_KEY_PACKAGES};
 use crate::{
     clock::now_ms,
     limits::{
-        CANDIDATES_PER_LOG, CONVERSATION_FLOOR, FULL_AGE_DAYS, INBOXES_PER_ACCOUNT, KEY_PACKAGE_DEVICES,
-        NEW_ACCOUNT_SHARE, YOUNG_PART,
+        CANDIDATE_OVERDRAFT, CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG, CONVERSATION_FLOOR, FULL_AGE_DAYS,
+        INBOXES_PER_ACCOUNT, KEY_PACKAGE_DEVICES, NEW_ACCOUNT_SHARE, YOUNG_PART,
     },
     services::Services,
     store::{
-        Account, Appended, Batch, Bounds, Budget, Collection, Head, Key, Kind, Removed, Share, StoreError, StreamId,
-        load,
+        Account, Appended, Batch, Bounds, Budget, CandidateBounds, Collection, Head, Key, Kind, Removed, Share,
+        StoreError, StreamId, load,
     },
 };
 
@@ -118,7 +118,11 @@ impl Services {
             bytes: limits.log_bytes,
             expires_at: self.expiry(),
             share: Share::WHOLE,
-            candidates: CANDIDATES_PER_LOG,
+            candidates: CandidateBounds {
+                each: CANDIDATES_PER_AUTHOR,
+                each_bytes: CANDIDATE_OVERDRAFT,
+                others: CANDIDATES_PER_LOG,
+            },
         };
         let limit = Limit::Logs { account, conversation: limits.conversation_bytes, overdraft: 0 };
         Ok(Allowance { stream, limit, is_young: owner.is_some() && age.is_young() })
@@ -130,7 +134,13 @@ impl Services {
         let age = self.age(owner).await?;
         let account = age.part_of(limits.inbox_bytes.saturating_mul(INBOXES_PER_ACCOUNT));
         let (entries, bytes) = (limits.inbox_entries, limits.inbox_bytes.min(account / 2));
-        let stream = Bounds { entries, bytes, expires_at: self.expiry(), share: Share::WHOLE, candidates: 0 };
+        let stream = Bounds {
+            entries,
+            bytes,
+            expires_at: self.expiry(),
+            share: Share::WHOLE,
+            candidates: CandidateBounds::default(),
+        };
         Ok(Allowance { stream, limit: Limit::Inboxes(account), is_young: age.is_young() })
     }
 
@@ -138,7 +148,13 @@ impl Services {
     pub async fn key_package_allowance(&self, owner: Key) -> Result<Allowance, StoreError> {
         let age = self.age(owner).await?;
         let (entries, bytes) = (MAX_KEY_PACKAGES as u64, (MAX_KEY_PACKAGES * MAX_KEY_PACKAGE) as u64);
-        let stream = Bounds { entries, bytes, expires_at: self.expiry(), share: Share::WHOLE, candidates: 0 };
+        let stream = Bounds {
+            entries,
+            bytes,
+            expires_at: self.expiry(),
+            share: Share::WHOLE,
+            candidates: CandidateBounds::default(),
+        };
         let of_device = Head { count: entries, bytes, ..Head::default() }.cost();
         let (first, most) = KEY_PACKAGE_DEVICES;
         let limit = Limit::KeyPackages(age.part_of(most * of_device).max(first * of_device));

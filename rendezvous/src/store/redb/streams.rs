@@ -89,7 +89,7 @@ fn append_in(
     bounds: &Bounds,
 ) -> Result<Appended, StoreError> {
     let (count, size) = (batch.entries.len() as u64, batch.bytes());
-    if batch.candidate && head.candidates.len() + batch.entries.len() > bounds.candidates {
+    if !head.takes_candidates(batch, &bounds.candidates) {
         return Err(StoreError::Full);
     }
     let gives_way = giving_way(txn, id, &head, batch, &bounds.share)?;
@@ -100,9 +100,9 @@ fn append_in(
     }
     let displaced = remove_in(txn, id, &mut head, gives_way.sequences, |_| true)?;
     let mut table = txn.open_table(ENTRIES).map_err(StoreError::failed)?;
+    head.count_candidates(batch);
     for sealed in &batch.entries {
         head.last += 1;
-        head.candidates.extend(batch.candidate.then_some(head.last));
         head.count_entry(batch.class, sealed.len() as u64, true);
         let eraser = batch.eraser.as_ref().map(|eraser| &eraser[..]);
         let row = Row { expiry: bounds.expires_at, class: batch.class, eraser, sealed };
@@ -172,7 +172,7 @@ fn remove_in(
             head.count_entry(row.class, row.sealed.len() as u64, false);
             removed.entries += 1;
             removed.bytes += row.sealed.len() as u64;
-            head.candidates.retain(|candidate| *candidate != sequence);
+            head.forget_candidate(sequence);
         }
     }
     if removed.entries > 0 {

@@ -30,7 +30,13 @@ async fn what_accounts_store_is_counted_when_the_file_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let store = RedbStore::open(&path).unwrap();
-    let bounds = super::super::Bounds { entries: 10, bytes: 100, expires_at: 1, share: Share::WHOLE, candidates: 3 };
+    let bounds = super::super::Bounds {
+        entries: 10,
+        bytes: 100,
+        expires_at: 1,
+        share: Share::WHOLE,
+        candidates: super::super::CandidateBounds::default(),
+    };
     for n in 0..3 {
         let id = super::super::StreamId::log([n; 32]);
         store.streams.append(id, Some([n / 2; 32]), vec!["12345".into()].into(), bounds).await.unwrap();
