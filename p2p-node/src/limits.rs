@@ -51,7 +51,7 @@ pub const MAX_KEY_PACKAGE_SECRETS: usize = 20 * KEY_PACKAGE_STOCK as usize;
 /// A clock further ahead than this is not followed, and an event with such a stamp waits: nobody pins what he writes to the end.
 pub const MAX_CLOCK_AHEAD_MS: u64 = 120_000;
 /// Events of a conversation that wait until they are due. Of more, those that are furthest ahead give way.
-pub const MAX_HELD: usize = 256;
+pub const MAX_HELD: usize = 1_024;
 /// A message can be deleted for everyone this long.
 pub const DELETE_WINDOW_MS: u64 = 48 * 3_600_000;
 /// A deletion that comes later than this after its stamp is void: it waits for 30 days with its author, and for 30 days in a log.
@@ -108,6 +108,10 @@ pub const TYPING_MS: u64 = 6_000;
 pub const SIGNAL_AGE_MS: u64 = 120_000;
 /// Clocks that differ by less are not mended.
 pub const CLOCK_TOLERANCE_MS: u64 = 30_000;
+/// A home's clock corrects ours by no more than this: a day, as in a wrong time zone or on a wrong date.
+pub const MAX_CLOCK_CORRECTION_MS: u64 = 86_400_000;
+/// A clock that shows an earlier time was never set (2026-11-01, in milliseconds since 1970).
+pub const RELEASED_MS: u64 = 1_793_491_200_000;
 /// Presence is sent at most this often for each conversation.
 pub const PRESENCE_EVERY_MS: u64 = 2_000;
 /// Commands and network events that may wait for the engine.
@@ -191,9 +195,15 @@ pub const ECHO_AGAIN_MS: u64 = 60_000;
 
 /// Most settings that the devices of an account agree on: some for each of [`MAX_CONTACTS`] conversations.
 pub const MAX_SETTINGS: usize = 8 * MAX_CONTACTS;
+/// Number of an account's newest snapshot that is believed: one a second for longer than anybody lives.
+pub const MAX_SNAPSHOT_VERSION: u64 = 1 << 40;
+/// A home takes no snapshot whose number is further ahead of the one that it has.
+pub const NEAR_SNAPSHOT_VERSIONS: u64 = 1_000;
 
 /// Messages of a removed device are passed on that are no older than this: members learn of the removal, or are away, within it.
 pub const CUT_MESSAGES_MS: u64 = 600_000;
+/// No message older than this is taken back because of a removal: who was away for longer keeps what was written before.
+pub const MAX_CUT_AGE_MS: u64 = 7 * 86_400_000;
 /// Bytes of them that are passed on: they have to fit into one batch.
 pub const CUT_BYTES: usize = 32 * 1024;
 /// Newest rows of a conversation that are searched for what a removed device has written.

@@ -280,6 +280,13 @@ pub struct ServerHello {
     pub retry_window_ms: u64,
 }
 
+impl ServerHello {
+    /// Whether the server knows all that this version of the protocol asks of it: a server of an older version does not.
+    pub fn is_current(&self) -> bool {
+        self.erasers && self.candidates
+    }
+}
+
 /// Who may register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]

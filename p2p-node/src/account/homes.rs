@@ -25,7 +25,7 @@ impl Account {
         changes.left_homes.drain(..surplus);
         turn.fact(Fact::ReachChanged);
         for home in left.iter().map(|h| h.peer) {
-            if homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
+            if homes.is_up(&home) {
                 self.publish(turn, homes, home);
             }
         }

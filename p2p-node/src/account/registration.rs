@@ -46,7 +46,7 @@ impl Account {
     pub(crate) fn publish_at_homes(&mut self, turn: &mut Turn<'_>, homes: &mut Homes) {
         let ours: Vec<_> = self.identity.homes.iter().map(|h| h.peer).collect();
         for home in ours {
-            if homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
+            if homes.is_up(&home) {
                 self.publish(turn, homes, home);
             }
         }

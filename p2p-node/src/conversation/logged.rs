@@ -218,7 +218,7 @@ impl Conversations {
             }
             let Some(home) = logged.home().filter(|_| !logged.under_way) else { continue };
             let sequences = self.needless(homes, logged, done);
-            if !sequences.is_empty() && homes.servers.get(&home).is_some_and(|h| h.hello.is_some()) {
+            if !sequences.is_empty() && homes.is_up(&home) {
                 due.entry((home, key[KEY_ADDRESS].to_vec())).or_default().push((key.clone(), sequences));
             }
         }

@@ -9,6 +9,7 @@ use starling_wire::{
 use super::Engine;
 use crate::{
     contacts::Directory,
+    home::OLDER_SERVER,
     net::NetEvent,
     turn::{EngineError, Turn},
 };
@@ -22,6 +23,11 @@ impl Engine {
             }
             NetEvent::DirectDown(device) => self.delivery.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
+            NetEvent::HomeUp(home, hello) if !hello.is_current() => {
+                // It understands no request of ours; what waits for it waits on.
+                let lost = self.homes.home_down(turn, home, OLDER_SERVER.into());
+                self.on_requests_lost(turn, lost);
+            }
             NetEvent::HomeUp(home, hello) => {
                 let lost = self.homes.home_up(turn, home, &hello);
                 self.on_requests_lost(turn, lost);

@@ -29,9 +29,7 @@ impl Engine {
     /// Whether everything that waited for us at our homes is here.
     pub(crate) fn is_synced(&self) -> bool {
         let homes = self.homes.servers.values().filter(|h| h.own).all(|h| h.inbox.read && h.registered);
-        let is_up = |id: GroupId| {
-            self.conversations.home_of(id).and_then(|h| self.homes.servers.get(&h)).is_some_and(|h| h.hello.is_some())
-        };
+        let is_up = |id: GroupId| self.conversations.home_of(id).is_some_and(|home| self.homes.is_up(&home));
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
             entry.read.caught_up
                 || entry.row.dead

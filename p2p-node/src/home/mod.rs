@@ -21,6 +21,7 @@ pub use purpose::{
 
 use crate::{
     api::types::TransientEvent,
+    limits::{MAX_CLOCK_CORRECTION_MS, RELEASED_MS},
     net::HomeId,
     store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
     turn::{EngineError, Fact, Schedule, Turn},
@@ -28,6 +29,9 @@ use crate::{
 
 pub const SUPERSEDED: &str = "this device is no longer one of its account: it was removed, or the account was restored on another device, which has \
                               taken its place; this profile can only be read";
+
+/// A server that does not know what we ask for.
+pub const OLDER_SERVER: &str = "it runs an older version of Starling: its operator has to update it";
 
 /// A rendezvous that we use.
 #[derive(Default)]
@@ -79,6 +83,11 @@ impl Homes {
     /// The secret with which this device deletes its entries in a log.
     pub fn eraser_secret(&self, log: &[u8; 32]) -> [u8; 32] {
         *blake3::keyed_hash(&self.eraser_seed, log).as_bytes()
+    }
+
+    /// Whether a server is connected, and knows what we ask for.
+    pub fn is_up(&self, home: &HomeId) -> bool {
+        self.servers.get(home).is_some_and(|h| h.hello.is_some())
     }
 
     /// Whether a server is our home and has registered us.
@@ -146,7 +155,7 @@ impl Homes {
         state.problem = None;
         state.silent = false;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
-        state.steady_offset_ms = (hello.time_ms as i64).saturating_sub(steady as i64);
+        state.steady_offset_ms = (believed_ms(hello.time_ms, now) as i64).saturating_sub(steady as i64);
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::HomeUp(home));
@@ -169,4 +178,13 @@ impl Homes {
         turn.live(TransientEvent::Net);
         lost.into_values().collect()
     }
+}
+
+/// What is believed of the time that a home shows, while our clock shows `wall_ms`. A home may lie: what is stamped long after the time is shown by
+/// nobody before it is due. A clock that was never set is another thing.
+fn believed_ms(shown_ms: u64, wall_ms: u64) -> u64 {
+    if wall_ms < RELEASED_MS {
+        return shown_ms;
+    }
+    shown_ms.clamp(wall_ms.saturating_sub(MAX_CLOCK_CORRECTION_MS), wall_ms.saturating_add(MAX_CLOCK_CORRECTION_MS))
 }

@@ -141,7 +141,9 @@ impl World {
             let Some(server) = &self.servers[at].local else { continue };
             let session = self.runtime.block_on(server.connect(*self.people[who].device.as_bytes())).unwrap();
             let Some(ResponseBody::Hello(mut hello)) = session.hello().body else { panic!("no greeting") };
-            hello.time_ms = self.now.wall_ms;
+            let lie = self.false_clock.filter(|(server, _)| *server == at).map_or(0, |(_, lie)| lie);
+            hello.time_ms = self.now.wall_ms.saturating_add_signed(lie);
+            hello.candidates = !self.older_servers;
             self.people[who].sessions.insert(at, session);
             self.tell(who, NetEvent::HomeUp(self.peer_at(at), hello));
         }

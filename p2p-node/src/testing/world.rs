@@ -107,6 +107,10 @@ pub struct World {
     pub lie: Option<Lie>,
     /// The first server shows each device a log of its own.
     pub liar: Option<Liar>,
+    /// What is added to the clock that a server shows, in milliseconds.
+    pub false_clock: Option<(At, i64)>,
+    /// The servers are of a version before logs had candidates.
+    pub older_servers: bool,
     /// What the servers were asked to put into inboxes.
     pub appended: Vec<InboxAppend>,
     /// The first server swallows what others leave in inboxes there.
@@ -137,6 +141,8 @@ impl World {
             now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
             rng: SmallRng::seed_from_u64(seed),
             lie: None,
+            false_clock: None,
+            older_servers: false,
             liar: None,
             appended: Vec::new(),
             swallows_items: false,

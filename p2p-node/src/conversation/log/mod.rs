@@ -39,17 +39,15 @@ impl Homes {
         pending: impl Into<Pending>,
     ) -> bool {
         let hello = self.servers.get(&home).and_then(|h| h.hello.as_ref());
-        let Some((nonce, erasers)) = hello.map(|h| (h.nonce.clone(), h.erasers)) else {
+        let Some(nonce) = hello.map(|h| h.nonce.clone()) else {
             return false;
         };
-        if erasers {
-            let secret = self.eraser_secret(&keys.address);
-            if verb == LogVerb::Append {
-                request.eraser = Bytes::copy_from_slice(&eraser_of(&secret));
-            }
-            if !request.sequences.is_empty() {
-                request.erasing = Bytes::copy_from_slice(&secret);
-            }
+        let secret = self.eraser_secret(&keys.address);
+        if verb == LogVerb::Append {
+            request.eraser = Bytes::copy_from_slice(&eraser_of(&secret));
+        }
+        if !request.sequences.is_empty() {
+            request.erasing = Bytes::copy_from_slice(&secret);
         }
         if let Some(parent) = keys.parent.as_ref().filter(|_| matches!(verb, LogVerb::Append | LogVerb::Read)) {
             request = parent.followed_by(&nonce, &keys.address, request);

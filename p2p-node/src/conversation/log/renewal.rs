@@ -24,8 +24,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let now = turn.wall();
         let away = cx.counters.away_ms > UPDATE_AFTER_AWAY_MS;
-        let home = self.home_of(id).and_then(|home| cx.homes.servers.get(&home)?.hello.as_ref());
-        if !home.is_some_and(|hello| hello.candidates) {
+        if !self.home_of(id).is_some_and(|home| cx.homes.is_up(&home)) {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
