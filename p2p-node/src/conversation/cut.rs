@@ -2,14 +2,18 @@
 //! removes another says with which event of it the conversation ends for it, and passes on the last ones.
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Cut, CutMessage, Event, EventId, limits::MAX_CUT_EVENTS};
+use starling_wire::{Body, Clock, Cut, CutMessage, Event, EventId, limits::MAX_CUT_EVENTS};
 
-use super::{Conversations, context::Context, receive::take_number};
+use super::{
+    Conversations,
+    context::Context,
+    receive::{Place, place_of},
+};
 use crate::{
     api::types::{ChatId, DurableEventKind, Via},
     contacts::Directory,
     events::{self, At, Origin, Summary},
-    limits::{CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_ROWS},
+    limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS},
     store::{EventLogRow, EventRow, Reading, TIMELINE, prefix},
     turn::{EngineError, Turn},
 };
@@ -29,7 +33,7 @@ impl Conversations {
             let received = self.chats.get(&chat).and_then(|c| c.roster.device(device)).map_or(0, |row| row.received);
             let messages = self.last_messages(turn, chat, device, received)?;
             let cut = Cut { device: *device.as_bytes(), upto: received, messages };
-            self.apply_cut(turn, cx.dir, chat, (own, Via::Own), &cut)?;
+            self.apply_cut(turn, cx.dir, chat, (own, Via::Own, Clock::at(turn.agreed_ms())), &cut)?;
             self.announce(turn, cx, chat, Body::Cut(cut));
         }
         Ok(())
@@ -72,13 +76,14 @@ impl Conversations {
         Ok(with_id.filter(|(id, _)| id.device == device.tag()).collect())
     }
 
-    /// An account says where the events of a device end that it has removed. What was taken beyond is undone, what is lacking added.
+    /// An account says where the events of a device end that it has removed. What was taken beyond is undone, what is lacking added; neither reaches
+    /// further back than the removal takes to be known, as seen from when the account says so.
     pub(crate) fn apply_cut(
         &mut self,
         turn: &mut Turn<'_>,
         dir: Directory<'_>,
         chat: ChatId,
-        (account, via): (AccountId, Via),
+        (account, via, clock): (AccountId, Via, Clock),
         cut: &Cut,
     ) -> Result<(), EngineError> {
         let Ok(device) = DeviceId::from_bytes(&cut.device) else { return Ok(()) };
@@ -93,18 +98,20 @@ impl Conversations {
         row.cut_upto = upto;
         row.received = row.received.min(upto);
         row.early = row.early.chunks_exact(2).filter(|r| r[0] <= upto).flat_map(|r| [r[0], r[1].min(upto)]).collect();
-        self.undo_beyond(turn, chat, (account, &device), upto)?;
+        let since_ms = clock.ms().saturating_sub(CUT_MESSAGES_MS);
+        self.undo_beyond(turn, chat, (account, &device), upto, since_ms)?;
         let author = self.author(turn, dir, account, &device)?;
         let own = account == dir.account.id();
         // Not as if it were written here.
         let via = if via == Via::Own { Via::Direct } else { via };
         let origin = Origin { account, device, author, own, via };
-        for message in cut.messages.iter().filter(|m| m.sequence > 0 && m.sequence <= upto) {
+        let in_time = |at: Clock| at <= clock && at.ms() >= since_ms.saturating_sub(CLOCK_TOLERANCE_MS);
+        for message in cut.messages.iter().filter(|m| m.sequence > 0 && m.sequence <= upto && in_time(m.clock)) {
             let Ok(body @ Body::Text(_)) = Event::decode_body(&message.body) else { continue };
+            let id = EventId { clock: message.clock, device: device.tag(), sequence: message.sequence };
             let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-            if take_number(state.roster.device_mut(account, &device), message.sequence) {
-                let id = EventId { clock: message.clock, device: device.tag(), sequence: message.sequence };
-                self.fold_event(turn, dir, chat, &At { id, body: &body, origin: &origin })?;
+            if place_of(state.roster.device_mut(account, &device), &id, Clock::default()) == Place::New {
+                self.take_event(turn, dir, chat, &At { id, body: &body, origin: &origin })?;
             }
         }
         self.write_draft(turn, chat)
@@ -117,10 +124,12 @@ impl Conversations {
         chat: ChatId,
         (account, device): (AccountId, &DeviceId),
         upto: u64,
+        since_ms: u64,
     ) -> Result<(), EngineError> {
+        let since_ms = since_ms.max(turn.wall().saturating_sub(MAX_CUT_AGE_MS));
         let mut ids = Vec::new();
         for (id, row) in self.rows_of(turn, chat, device)? {
-            if id.sequence <= upto || self.authors.account(row.author) != Some(account) {
+            if id.sequence <= upto || id.clock.ms() < since_ms || self.authors.account(row.author) != Some(account) {
                 continue;
             }
             turn.delete(TIMELINE, &events::key(chat, id))?;

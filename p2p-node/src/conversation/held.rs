@@ -34,7 +34,7 @@ fn due_ms(id: &EventId) -> u64 {
 }
 
 impl ChatState {
-    /// When the first of what waits is due, in milliseconds since 1970 by the agreed clock.
+    /// When the first of what waits is due, in milliseconds since 1970 by the later one of our clock and the agreed one.
     pub(crate) fn held_due_ms(&self) -> Option<u64> {
         self.held.first().map(due_ms)
     }
@@ -49,7 +49,7 @@ impl Conversations {
         chat: ChatId,
         at: &At<'_>,
     ) -> Result<(), EngineError> {
-        let is_ahead = due_ms(&at.id) > turn.agreed_ms();
+        let is_ahead = due_ms(&at.id) > turn.latest_ms();
         match events::kind(at.body).map(events::Kind::ahead).filter(|_| is_ahead) {
             None | Some(Ahead::Fold) => self.fold_event(turn, dir, chat, at),
             Some(Ahead::Hold) => self.hold(turn, chat, at),
@@ -86,7 +86,7 @@ impl Conversations {
         dir: Directory<'_>,
         chat: ChatId,
     ) -> Result<(), EngineError> {
-        let latest = Clock::at(turn.agreed_ms().saturating_add(MAX_CLOCK_AHEAD_MS + 1));
+        let latest = Clock::at(turn.latest_ms().saturating_add(MAX_CLOCK_AHEAD_MS + 1));
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let later = state.held.split_off(&events::first_with(latest));
         for id in std::mem::replace(&mut state.held, later) {

@@ -204,18 +204,18 @@ impl Conversations {
             tracing::warn!("a message of a device that our account has given up was dropped");
             return Ok(());
         }
-        let agreed = turn.agreed_ms();
+        let latest = turn.latest_ms();
         let origin = self.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
         for event in batch.events {
-            cx.counters.clock.observe(event.id.clock, agreed, MAX_CLOCK_AHEAD_MS);
+            cx.counters.clock.observe(event.id.clock, latest, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
                 numbered = true;
                 let Some(state) = self.chats.get_mut(&chat) else {
                     return Ok(());
                 };
                 let row = state.roster.device_mut(sender.account(), &device);
-                if row.received + 1 < batch.floor {
+                if row.received.saturating_add(1) < batch.floor {
                     (row.received, row.received_clock) = (batch.floor - 1, 0);
                 }
                 match place_of(row, &event.id, std::mem::take(&mut before)) {
@@ -282,7 +282,7 @@ pub(super) fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> b
 
 /// How a numbered event stands to what a device has sent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     /// It was not there, and is noted.
     New,
     /// It was there before.
@@ -292,7 +292,7 @@ enum Place {
 }
 
 /// Where an event of a device stands; it is noted if it is new. `before` is the clock that the event before it has for its sender, if not zero.
-fn place_of(row: &mut crate::store::DeviceRow, id: &EventId, before: Clock) -> Place {
+pub(super) fn place_of(row: &mut crate::store::DeviceRow, id: &EventId, before: Clock) -> Place {
     let (sequence, clock) = (id.sequence, id.clock.0);
     // Numbers and clocks of a device grow together.
     let in_order = match sequence.cmp(&row.last) {

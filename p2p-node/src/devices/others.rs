@@ -2,6 +2,7 @@
 
 use starling_keys::{AccountId, DeviceChain, DeviceId};
 use starling_wire::{
+    Clock,
     inbox::{InboxBody, Known},
     rendezvous::RequestBody,
 };
@@ -11,7 +12,7 @@ use crate::{
     account::pending::AccountPending,
     api::types::{ContactState, DurableEventKind, TransientEvent},
     contacts::Person,
-    limits::MAX_CONTACTS,
+    limits::{MAX_CLOCK_AHEAD_MS, MAX_CONTACTS},
     store::{ContactRow, REQUESTS, Reading, RequestRow},
     turn::{EngineError, Fact, Turn},
 };
@@ -126,9 +127,10 @@ impl AccountDevices<'_> {
         (was, known): (Option<ContactState>, &Known),
         list: Option<DeviceChain>,
     ) -> Result<(ContactState, bool), EngineError> {
-        let now = turn.wall();
+        let (now, latest) = (turn.wall(), turn.agreed_ms().saturating_add(MAX_CLOCK_AHEAD_MS));
         let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
-        person.row.rename(&known.name, (known.named_clock, known.named_by));
+        let named_clock = known.named_clock.min(Clock::at(latest).0);
+        person.row.rename(&known.name, (named_clock, known.named_by));
         person.row.bot = known.bot;
         let had = person.list.as_ref().map(DeviceChain::head);
         let same_list = list.as_ref().map(DeviceChain::head) == had;
@@ -137,10 +139,12 @@ impl AccountDevices<'_> {
         }
         let person = self.cx.contacts.people.get_or_insert_with(account, || Person::new(&account, now));
         // What was said later here, or by another device, stays.
-        let counts = was.is_none() || word_of(known) > word_of(&of_row(&person.row));
+        let is_later = || known.said_ms <= latest && word_of(known) > word_of(&of_row(&person.row));
+        let counts = was.is_none() || is_later();
         let state = if counts { ContactState::from_stored(known.state) } else { person.state() };
         if counts {
-            person.row.said_ms = known.said_ms;
+            // Nothing that is said later is to be too early.
+            person.row.said_ms = known.said_ms.min(latest);
             // They may have answered meanwhile.
             if (was, state) != (Some(ContactState::Active), ContactState::Outgoing) {
                 person.row.state = state.stored();

@@ -12,7 +12,7 @@ use crate::{
     account::pending::AccountPending,
     api::types::ContactState,
     contacts::Person,
-    limits::{MAX_CONTACTS, MAX_SNAPSHOT_WITH_DOORS},
+    limits::{MAX_CONTACTS, MAX_SNAPSHOT_VERSION, MAX_SNAPSHOT_WITH_DOORS, NEAR_SNAPSHOT_VERSIONS},
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
     turn::{EngineError, Fact, Turn},
@@ -67,7 +67,10 @@ impl AccountDevices<'_> {
         home: HomeId,
         snapshot: &Snapshot,
     ) -> Result<(), EngineError> {
-        self.cx.counters.row.snapshot = self.cx.counters.row.snapshot.max(snapshot.version).max(1);
+        let (known, version) = (self.cx.counters.row.snapshot, snapshot.version.min(MAX_SNAPSHOT_VERSION));
+        // What a home says counts where the two are far apart: one of its words was a lie, and only its last one lets ours be stored.
+        let is_near = known.abs_diff(version) <= NEAR_SNAPSHOT_VERSIONS;
+        self.cx.counters.row.snapshot = if is_near { known.max(version) } else { version }.max(1);
         self.cx.counters.dirty = true;
         if self.cx.counters.row.snapshot_owed {
             self.cx.account.snapshot_soon(turn, self.cx.counters);

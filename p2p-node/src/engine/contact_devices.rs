@@ -12,6 +12,7 @@ use crate::{
     contacts::Directory,
     conversation::Conversations,
     events,
+    limits::MAX_CLOCK_AHEAD_MS,
     turn::{EngineError, EventFact, Turn},
 };
 
@@ -61,7 +62,7 @@ impl Engine {
                 ChangeKind::Left => DeviceChange::Left,
                 ChangeKind::Recovered => DeviceChange::Recovered,
             };
-            let at = events::devices::place_of(change);
+            let at = in_time(turn, events::devices::place_of(change));
             put(conversations, turn, dir, (chat, at, author, what))?;
         }
         turn.fact(EventFact::Arrived(chat).into());
@@ -76,11 +77,21 @@ impl Engine {
         let chat = self.views().chat_with(turn, account);
         let Self { account: own, contacts, conversations, .. } = self;
         let dir = Directory { account: own, contacts };
-        let at = EventId { clock: Clock::at(chain.newest_time().saturating_mul(1000)), device: tag, sequence: 0 };
+        let clock = Clock::at(chain.newest_time().saturating_mul(1000));
+        let at = in_time(turn, EventId { clock, device: tag, sequence: 0 });
         let author = conversations.author_with_tag(turn, dir, account, [0; 8])?;
         put(conversations, turn, dir, (chat, at, author, DeviceChange::Forked))?;
         turn.fact(EventFact::Arrived(chat).into());
         Ok(())
+    }
+}
+
+/// Where a line stands: where its entry says, or here and now if that is ahead of the time. A contact's clock pins no line to the end.
+fn in_time(turn: &Turn<'_>, at: EventId) -> EventId {
+    let now = turn.latest_ms();
+    match at.clock.ms() > now.saturating_add(MAX_CLOCK_AHEAD_MS) {
+        true => EventId { clock: Clock(Clock::at(now).0 | (at.clock.0 & 0xffff)), ..at },
+        false => at,
     }
 }
 

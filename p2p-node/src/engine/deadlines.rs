@@ -95,7 +95,7 @@ impl Engine {
         let receipt = |state: &ChatState| state.receipt_due.filter(|_| !state.row.outdated);
         let due = |state: &ChatState| receipt(state).into_iter().chain(conversations.log_due(&cx, state)).min();
         // Looked at within the hour, as clocks are corrected.
-        let wait = |held: u64| turn.now() + held.saturating_sub(turn.agreed_ms()).min(HOUR_MS);
+        let wait = |held: u64| turn.now() + held.saturating_sub(turn.latest_ms()).min(HOUR_MS);
         let of = |state: &ChatState| ChatDue {
             chat: state.id,
             wake: due(state),

@@ -186,9 +186,9 @@ impl Engine {
                 self.contacts.on_profile(turn, account, profile, event)?;
             }
             EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
-            EventFact::Cut { chat, account, via, cut } => {
+            EventFact::Cut { chat, account, via, clock, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
-                self.conversations.apply_cut(turn, dir, chat, (account, via), &cut)?;
+                self.conversations.apply_cut(turn, dir, chat, (account, via, clock), &cut)?;
             }
             EventFact::KnownChain { chat, from, chain } => self.on_known_chain(turn, chat, from, &chain),
             EventFact::DeviceList { account, devices } => self.on_device_list(turn, account, &devices)?,

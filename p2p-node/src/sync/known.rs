@@ -32,7 +32,7 @@ impl AccountSync<'_> {
     pub(crate) fn said_of(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
         let now = turn.agreed_ms();
         if let Some(person) = self.cx.contacts.people.get_mut(&account) {
-            person.row.said_ms = now.max(person.row.said_ms + 1);
+            person.row.said_ms = now.max(person.row.said_ms.saturating_add(1));
             person.dirty = true;
         }
         self.tell_other_devices(turn, Some(account))

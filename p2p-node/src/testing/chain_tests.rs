@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use starling_keys::chain::ChainError;
+use starling_wire::rendezvous::ResponseBody;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -193,4 +194,30 @@ fn an_account_from_which_a_thief_has_removed_its_owner_comes_back_on_a_new_devic
     world.pass(60_000);
     assert_eq!(world.seen(bob, back), ["alice: it is me"]);
     assert!(world.messages(thief, bob).is_empty());
+}
+
+#[test]
+fn a_snapshot_with_a_number_that_nobody_counts_to_stops_no_link() {
+    let mut world = World::new(433);
+    let (alice, bob) = world.friends();
+    world.pass(10_000);
+    world.lie = Some(Box::new(|_, response| {
+        if let Some(ResponseBody::Snapshot(snapshot)) = &mut response.body {
+            snapshot.version = u64::MAX;
+        }
+    }));
+    let laptop = world.linked(alice);
+    world.pass(10_000);
+    world.lie = None;
+    for who in [alice, laptop] {
+        world.kill(who);
+        world.start(who);
+    }
+    world.pass(60_000);
+    // The old device answers once its snapshot is stored.
+    let phone = world.linked_with_history(alice);
+    world.pass(60_000);
+    world.say(bob, alice, "to all");
+    world.pass(10_000);
+    assert_eq!(world.seen(phone, bob), ["bob: to all"]);
 }

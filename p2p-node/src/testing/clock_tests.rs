@@ -65,10 +65,16 @@ fn a_message_that_is_stamped_ahead_is_shown_when_it_is_due_and_in_its_place() {
 fn a_member_makes_us_keep_a_bounded_number_of_messages_ahead_of_their_time() {
     let mut world = World::new(961);
     let (alice, bob) = world.friends();
-    for n in 0..MAX_HELD as u64 + 10 {
-        let ahead = Clock::at(world.now.wall_ms + HOUR + n);
-        stamped(&mut world, bob, alice, ahead, &text("spam"));
-    }
+    let (chat, device, ahead) = (world.chat(bob, alice), world.of(bob).device.tag(), world.now.wall_ms + HOUR);
+    world.modified(bob, |engine, _| {
+        let state = engine.conversations.chats.get_mut(&chat).unwrap();
+        for n in 0..MAX_HELD as u64 + 10 {
+            state.row.last_sequence += 1;
+            let id = EventId { clock: Clock::at(ahead + n), device, sequence: state.row.last_sequence };
+            state.pending.push(Event { id, body: text("spam") });
+        }
+    });
+    world.pass(10_000);
     let chat = world.chat(alice, bob);
     world.modified(alice, |engine, _| {
         assert_eq!(engine.conversations.chats.get(&chat).unwrap().held.len(), MAX_HELD);
@@ -127,4 +133,59 @@ fn nobody_writes_into_the_past_of_a_conversation() {
     stamped(&mut world, bob, alice, past, &text("as I said before"));
     world.pass(1_000);
     assert_eq!(texts(&mut world, alice, bob), ["one", "two"]);
+}
+
+/// Alice's home shows another time from now on; bob has another home.
+fn with_false_clock(seed: u64, ahead_ms: i64) -> (World, Who, Who) {
+    let mut world = World::new(seed);
+    world.add_server();
+    let (alice, bob) = world.friends_at(0, 1);
+    world.pass(10_000);
+    world.false_clock = Some((0, ahead_ms));
+    world.stop_server();
+    world.start_server();
+    world.pass(10_000);
+    (world, alice, bob)
+}
+
+const YEARS: i64 = 10 * 365 * 24 * HOUR as i64;
+
+#[test]
+fn a_home_with_a_clock_far_ahead_hides_what_is_written_for_a_day_at_most() {
+    let (mut world, alice, bob) = with_false_clock(980, YEARS);
+    world.say(alice, bob, "what time is it?");
+    world.pass(60_000);
+    world.false_clock = None;
+    world.stop_server();
+    world.start_server();
+    jump(&mut world, 25 * HOUR);
+    world.say(alice, bob, "and now?");
+    world.pass(60_000);
+    assert_eq!(texts(&mut world, bob, alice), ["what time is it?", "and now?"]);
+}
+
+#[test]
+fn a_home_with_a_clock_far_behind_hides_nothing() {
+    let (mut world, alice, bob) = with_false_clock(981, -YEARS);
+    world.say(bob, alice, "what time is it?");
+    world.pass(60_000);
+    world.say(alice, bob, "late");
+    world.pass(60_000);
+    for (who, other) in [(alice, bob), (bob, alice)] {
+        assert_eq!(texts(&mut world, who, other), ["what time is it?", "late"]);
+    }
+}
+
+#[test]
+fn a_clock_that_was_never_set_is_corrected_whatever_it_lacks() {
+    let mut world = World::new(982);
+    let (alice, bob) = world.friends();
+    let right = world.now.wall_ms as i64;
+    world.now.wall_ms = 3 * HOUR;
+    world.false_clock = Some((0, right));
+    world.stop_server();
+    world.start_server();
+    world.pass(10_000);
+    let sent = world.say(alice, bob, "I was made today");
+    assert!(sent.0.clock.ms() > right as u64);
 }

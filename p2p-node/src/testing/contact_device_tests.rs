@@ -236,3 +236,23 @@ fn nobody_is_warned_of_what_the_account_has_done_itself() {
         assert_eq!(warnings(&world, who), [], "{who}");
     }
 }
+
+#[test]
+fn a_line_about_a_device_is_not_ahead_of_the_time() {
+    let mut world = World::new(520);
+    let (alice, bob) = world.friends();
+    world.pass(10_000);
+    let ghost = DeviceKey::from_seed(&[67; 32]);
+    let chain = world.chain(alice);
+    let joining = Joining::sign(&ghost, &chain.account, b"seal key of the ghost".to_vec());
+    let mut extended = None;
+    world.modified(alice, |engine, _| {
+        let key = SignWith::Device(&engine.account.identity.device_key);
+        extended = Some(chain.add(&key, u64::MAX / 1000, &joining, Rights::Admin).unwrap());
+    });
+    send_to(&mut world, bob, &extended.unwrap(), &ghost, "ghost");
+    world.pass(5_000);
+    let lines = places(&mut world, bob, alice);
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].0.0.clock.ms() <= world.now.wall_ms + 1_000, "{lines:?}");
+}

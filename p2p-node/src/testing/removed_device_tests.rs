@@ -1,7 +1,7 @@
 //! What becomes of a device that its account has removed, and of what it was doing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::{CallEnd, CallId};
+use starling_wire::{Body, CallEnd, CallId, Clock, Cut, CutMessage, Event, Text};
 
 use crate::{
     api::types::{CallInfo, CallPhase, Via},
@@ -139,7 +139,7 @@ fn texts(world: &mut World, who: Who, other: Who) -> Vec<String> {
 /// Writes without waiting for anything.
 fn write(world: &mut World, who: Who, other: Who, text: &str) {
     let chat = world.chat_id(who, other);
-    let texts = vec![starling_wire::Text { text: text.into(), ..Default::default() }];
+    let texts = vec![Text { text: text.into(), ..Default::default() }];
     drop(world.begin(who, |reply| ConversationCommand::Send { chat, texts, reply }));
 }
 
@@ -287,12 +287,43 @@ fn nobody_cuts_off_a_device_that_is_not_removed_or_not_theirs() {
     let devices = [world.of(alice).device, world.of(bob).device, world.of(laptop).device];
     world.modified(bob, |engine, turn| {
         for device in devices {
-            let cut = starling_wire::Cut { device: *device.as_bytes(), ..Default::default() };
+            let cut = Cut { device: *device.as_bytes(), ..Default::default() };
             for account in [account, own] {
                 let (conversations, cx) = engine.conversing();
-                conversations.apply_cut(turn, cx.dir, chat, (account, Via::Direct), &cut).unwrap();
+                conversations
+                    .apply_cut(turn, cx.dir, chat, (account, Via::Direct, Clock::at(turn.wall())), &cut)
+                    .unwrap();
             }
         }
     });
     assert_eq!(texts(&mut world, bob, alice), ["from alice", "from bob"]);
+}
+
+#[test]
+fn a_cut_neither_takes_old_messages_back_nor_puts_new_ones_where_they_stay() {
+    let (mut world, alice, laptop, bob) = three(927);
+    world.say(laptop, bob, "long ago");
+    world.pass(3_600_000);
+    let (account, device) = (world.of(alice).account, world.of(laptop).device);
+    remove(&mut world, alice, laptop);
+    world.pass(60_000);
+    let (chat, now) = (world.chat(bob, alice), Clock::at(world.now.wall_ms));
+    let text = |text: &str| Event::encode_body(&Body::Text(Text { text: text.into(), ..Text::default() }));
+    let message = |clock, sequence, what| CutMessage { clock, sequence, body: text(what) };
+    world.modified(bob, |engine, turn| {
+        let (conversations, cx) = engine.conversing();
+        let from = (account, Via::Direct, now);
+        let none = Cut { device: *device.as_bytes(), ..Cut::default() };
+        conversations.apply_cut(turn, cx.dir, chat, from, &none).unwrap();
+        let messages = vec![
+            message(Clock::at(1), 60, "before everything"),
+            message(Clock(u64::MAX), 61, "at the end for ever"),
+            message(Clock::at(now.ms() - 3_000_000), 62, "an hour ago"),
+        ];
+        let more = Cut { device: *device.as_bytes(), upto: 64, messages };
+        conversations.apply_cut(turn, cx.dir, chat, from, &more).unwrap();
+    });
+    assert_eq!(texts(&mut world, bob, alice), ["long ago"]);
+    world.pass(120_000);
+    assert_eq!(texts(&mut world, bob, alice), ["long ago"]);
 }

@@ -318,3 +318,25 @@ fn a_contact_is_verified_and_trusted_on_all_devices() {
     world.pass(60_000);
     assert_eq!(world.messages(restored, phone).last().unwrap().text, "is it you?");
 }
+
+#[test]
+fn no_device_has_the_last_word_on_a_contact_for_ever() {
+    let (mut world, [alice, laptop, phone], bob) = four(1_090);
+    let account = world.of(bob).account;
+    world.modified(laptop, |engine, turn| {
+        let person = engine.contacts.people.get_mut(&account).unwrap();
+        (person.row.said_ms, person.row.named_clock) = (u64::MAX - 1, u64::MAX - 1);
+        (person.row.alias, person.dirty) = ("pinned".into(), true);
+        engine.sync().tell_other_devices(turn, Some(account)).unwrap();
+    });
+    world.pass(200_000);
+    for state in [ContactState::Blocked, ContactState::Active, ContactState::Blocked] {
+        let said = |reply| match state {
+            ContactState::Blocked => ContactCommand::Block(account, reply),
+            _ => ContactCommand::Unblock(account, reply),
+        };
+        world.call(alice, said).unwrap();
+        world.pass(10_000);
+        assert_eq!(world.contact(phone, bob).unwrap().state, state);
+    }
+}

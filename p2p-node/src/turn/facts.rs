@@ -204,6 +204,8 @@ pub enum EventFact {
         account: AccountId,
         /// How that came.
         via: Via,
+        /// When it was written, by its sender.
+        clock: Clock,
         /// What counts.
         cut: Cut,
     },

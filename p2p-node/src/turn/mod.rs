@@ -110,6 +110,11 @@ impl<'a> Turn<'a> {
         theirs.filter(|t| t.abs_diff(self.wall()) > CLOCK_TOLERANCE_MS).unwrap_or(self.wall())
     }
 
+    /// The later one of our clock and the agreed one: what is stamped later than that waits. One that is set back, here or at a home, holds nothing up.
+    pub fn latest_ms(&self) -> u64 {
+        self.agreed_ms().max(self.wall())
+    }
+
     /// Sets the home rendezvous' clock minus our steady time, in milliseconds; `None` while no home is connected.
     pub fn set_home_offset(&mut self, offset_ms: Option<i64>) {
         self.home_offset_ms = offset_ms;
