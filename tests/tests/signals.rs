@@ -70,11 +70,43 @@ fn a_listener_ends_with_a_signal_while_events_flow_and_when_nobody_reads_them() 
 fn a_daemon_ends_with_a_signal_that_comes_right_after_its_ready_line() {
     let world = World::new();
     world.person("alice");
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP", "QUIT", "USR1", "XCPU"] {
         let mut daemon = world.starling("alice").args(["daemon", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
         let _out = said_something(&mut daemon);
         assert_eq!(end_with(signal, &mut daemon), Some(0), "{signal}");
+        assert!(!world.dir.path().join("profiles/alice/control-socket").exists(), "{signal}");
     }
+}
+
+#[test]
+fn a_daemon_that_was_started_with_nohup_stays_when_the_terminal_goes() {
+    let world = World::new();
+    world.person("alice");
+    let starling = world.starling("alice");
+    let mut command = Command::new("nohup");
+    command
+        .arg(starling.get_program())
+        .args(starling.get_args())
+        .args(["daemon", "--json"])
+        .env("XDG_RUNTIME_DIR", world.dir.path());
+    let mut daemon = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let _out = said_something(&mut daemon);
+    Command::new("kill").args(["-HUP", &daemon.id().to_string()]).status().unwrap();
+    assert!(world.run("alice", &["--no-spawn", "whoami"]).status.success());
+    assert_eq!(end_with("TERM", &mut daemon), Some(0));
+}
+
+#[test]
+fn a_file_that_grows_too_large_is_an_error_and_ends_nothing_at_once() {
+    let world = World::new();
+    let starling = world.starling("alice");
+    let mut command = Command::new("sh");
+    // In blocks of 512 bytes or 1 KiB: less than a new profile has.
+    command.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(starling.get_program()).args(starling.get_args());
+    let output =
+        command.args(["init", "--name", "alice", "--json"]).env("XDG_RUNTIME_DIR", world.dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("File too large"), "{output:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Signals that end the program: SIGINT and SIGTERM, and those that a view with the whole terminal passes on. The handlers are installed once, before the program prints anything, and a signal that was received stays received: no
-//! loop can miss it by looking elsewhere at that moment. A thread of its own waits for signals and ends the program if the program itself does
+//! Signals that end the program: all that would end it at once by default, so that it can close what it has open. The handlers are installed once,
+//! before the program prints anything, and a signal that was received stays received: no loop can miss it by looking elsewhere at that moment. A
+//! thread of its own waits for signals and ends the program if the program itself does
 //! not, for example because whoever reads its standard output has stopped reading.
 
 use std::{
@@ -11,8 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt, stream::FuturesUnordered};
+use rustix::process::Signal as Number;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{self, SignalKind, signal},
     sync::watch,
 };
 
@@ -22,6 +25,33 @@ use crate::error::{CliError, CliResult};
 const UNNOTICED: Duration = Duration::from_secs(1);
 /// One that has noticed it has this time to hang up and to close the profile.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Signals that end a process by default, and that nothing here sends: timers, limits, users. Not those of faults, after which there is no going on.
+const OTHERS: [Number; 8] = [
+    Number::USR1,
+    Number::USR2,
+    Number::ALARM,
+    Number::VTALARM,
+    Number::PROF,
+    Number::XCPU,
+    Number::ABORT,
+    Number::TRAP,
+];
+
+/// The numbers of all of them; on Linux also those that only it has, and the real-time signals.
+fn others() -> Vec<i32> {
+    let mut numbers: Vec<i32> = OTHERS.iter().map(|number| number.as_raw()).collect();
+    #[cfg(target_os = "linux")]
+    {
+        numbers.extend([Number::IO, Number::POWER, Number::STKFLT, Number::SYS].map(Number::as_raw));
+        numbers.extend(REAL_TIME);
+    }
+    numbers
+}
+
+/// The C library keeps the first one or two for itself.
+#[cfg(target_os = "linux")]
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
 /// Signals are sent to a process, so this belongs to the process, too.
 static STATE: LazyLock<watch::Sender<State>> = LazyLock::new(|| watch::channel(State::default()).0);
@@ -131,8 +161,8 @@ pub async fn unless_received<T>(task: impl Future<Output = CliResult<T>>) -> Cli
     }
 }
 
-/// Takes a signal that somebody else has caught; the first one counts.
-pub fn receive(signal: Signal) {
+/// Notes a signal; the first one counts.
+fn receive(signal: Signal) {
     STATE.send_modify(|state| state.received = state.received.or(Some(signal)));
 }
 
@@ -159,22 +189,72 @@ async fn when(fits: impl Fn(&State) -> bool) -> Signal {
     signal
 }
 
+/// Whether the process was started with a signal ignored, as `nohup` does; also where that cannot be found out.
+fn is_ignored(number: Number) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (number.as_raw() - 1)) != 0)
+}
+
+/// What the process was sent.
+struct Handlers {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: Option<unix::Signal>,
+    quit: Option<unix::Signal>,
+    others: Vec<(i32, unix::Signal)>,
+    /// Of a file that would be too large: what writes it gets an error instead.
+    _file_size: Option<unix::Signal>,
+}
+
+impl Handlers {
+    fn install() -> std::io::Result<Self> {
+        let unless_ignored =
+            |number: Number| (!is_ignored(number)).then(|| signal(SignalKind::from_raw(number.as_raw()))).transpose();
+        // What the system does not have, or keeps for itself, cannot come.
+        let others = others().into_iter().filter_map(|n| Some((n, signal(SignalKind::from_raw(n)).ok()?)));
+        Ok(Self {
+            hangup: unless_ignored(Number::HUP)?,
+            quit: unless_ignored(Number::QUIT)?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            others: others.collect(),
+            _file_size: signal(SignalKind::from_raw(Number::XFSZ.as_raw())).ok(),
+        })
+    }
+
+    /// The next one that ends the program.
+    async fn next(&mut self) -> Signal {
+        async fn received(signal: &mut Option<unix::Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
+        loop {
+            let others = self.others.iter_mut().map(|(number, signal)| async {
+                signal.recv().await;
+                *number
+            });
+            let mut others: FuturesUnordered<_> = others.collect();
+            tokio::select! {
+                _ = self.interrupt.recv() => if !is_keyboard_lent() { return Signal::Interrupt },
+                _ = self.terminate.recv() => return Signal::Terminate,
+                () = received(&mut self.hangup) => return Signal::Hangup,
+                () = received(&mut self.quit) => if !is_keyboard_lent() { return Signal::Quit },
+                Some(number) = others.next() => return Signal::Other(number),
+            }
+        }
+    }
+}
+
 async fn wait(installed: &mpsc::SyncSender<std::io::Result<()>>) {
-    let handlers = signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
-    let (mut interrupt, mut terminate) = match handlers {
+    let mut handlers = match Handlers::install() {
         Ok(handlers) => handlers,
         Err(error) => return drop(installed.send(Err(error))),
     };
     let _ = installed.send(Ok(()));
-    let mut next = async || {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => if !is_keyboard_lent() { return Signal::Interrupt },
-                _ = terminate.recv() => return Signal::Terminate,
-            }
-        }
-    };
-    let first = next().await;
+    let first = handlers.next().await;
     receive(first);
     let blocked = async {
         tokio::time::sleep(UNNOTICED).await;
@@ -185,7 +265,7 @@ async fn wait(installed: &mpsc::SyncSender<std::io::Result<()>>) {
     // Whoever asks a second time does not want to wait.
     let last = tokio::select! {
         () = blocked => first,
-        again = next() => again,
+        again = handlers.next() => again,
     };
     crate::terminal::restore_now();
     std::process::exit(last.exit_code().into());
