@@ -201,3 +201,53 @@ fn an_account_that_no_rendezvous_registers_is_not_called_ready() {
     let (exit, link, _) = run(&world, "bob", &["invite"]);
     assert_eq!((exit, link.as_str()), (3, ""));
 }
+
+#[test]
+fn a_profile_that_is_damaged_is_named_with_what_can_be_done() {
+    let world = World::new();
+    world.person("alice");
+    let dir = world.dir.path().join("profiles/alice");
+    let database = dir.join("profile.redb");
+    let whole = std::fs::read(&database).unwrap();
+    for damaged in [Vec::new(), whole[..whole.len() / 2].to_vec(), b"nonsense".repeat(10_000)] {
+        std::fs::write(&database, damaged).unwrap();
+        let output = world.run("alice", &["whoami", "--json"]);
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!((output.status.code(), &error["error"]["code"]), (Some(1), &"damaged".into()), "{error}");
+        assert!(error["error"]["message"].as_str().unwrap().contains("profile.redb"), "{error}");
+        assert!(error["error"]["hint"].as_str().unwrap().contains("--restore"), "{error}");
+    }
+    std::fs::write(&database, whole).unwrap();
+    // What is no file is not waited for.
+    for name in ["key", "lock"] {
+        let path = dir.join(name);
+        let kept = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (exit, message) = world.error("alice", &["whoami"]);
+        assert!(exit != 0 && message.contains(name), "{exit}: {message}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, kept).unwrap();
+    }
+    world.json("alice", &["whoami"]);
+}
+
+#[test]
+fn a_variable_that_is_empty_is_as_good_as_none() {
+    let world = World::new();
+    world.person("alice");
+    let mut whoami = world.starling("alice");
+    whoami.args(["whoami", "--json"]);
+    for name in ["STARLING_PASSPHRASE_FILE", "STARLING_DATA_DIR", "STARLING_LISTEN", "STARLING_NO_MDNS"] {
+        whoami.env(name, "");
+    }
+    assert!(whoami.output().unwrap().status.success());
+    let mut check = std::process::Command::new(starling_tests::program("starling-rendezvous"));
+    check.args(["config", "check"]).current_dir(world.dir.path());
+    let names = ["LISTEN", "PUBLIC_ADDRESS", "HTTP", "STORE", "LOG_FORMAT", "CONFIG", "DATA_DIR", "LIMITS_LOG_ENTRIES"];
+    for name in names {
+        check.env(format!("STARLING_RENDEZVOUS_{name}"), "");
+    }
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}

@@ -14,7 +14,7 @@ mod verbs;
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use starling_text::SafeText;
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         output::complain_of(&error, false);
         return ExitCode::from(2);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
         // Help and version, which hold nothing of others.
         Err(error) if !error.use_stderr() => error.exit(),

@@ -93,7 +93,7 @@ impl Profile {
     /// Removes all that is left where no profile was made.
     pub fn discard_unmade(&self) -> CliResult {
         self.discard_joining()?;
-        for name in ["key", "lock"] {
+        for name in ["key", "key.new", "lock"] {
             match fs::remove_file(self.dir.join(name)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(to_store_error(&e).into()),
                 _ => {}
@@ -117,7 +117,7 @@ impl Profile {
     /// Where the control socket is if a node runs, the likeliest first.
     pub fn sockets(&self) -> Vec<PathBuf> {
         let mut sockets: Vec<PathBuf> = crate::rpc::pointed(&self.dir).into_iter().collect();
-        for place in self.socket_places() {
+        for place in self.socket_places().into_iter().chain([crate::rpc::spare(&self.dir)]) {
             if !sockets.contains(&place) {
                 sockets.push(place);
             }
@@ -162,21 +162,45 @@ impl Profile {
                 KeyFile::keyring()
             }
         };
-        let mut out = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(self.key_path())
-            .map_err(|e| CliError::from(to_store_error(&e)))?;
-        out.write_all(&file.to_bytes()).map_err(|e| CliError::from(to_store_error(&e)))?;
-        out.sync_all().map_err(|e| CliError::from(to_store_error(&e)))?;
+        self.put_key(&file).map_err(|e| CliError::from(to_store_error(&e)))
+    }
+
+    /// Writes the key file of a profile that is there again: with a passphrase, or without one.
+    pub fn replace_key(&self, key: &StorageKey, passphrase: Option<&str>) -> CliResult {
+        let bytes = fs::read(self.key_path()).map(Zeroizing::new).unwrap_or_default();
+        let was_in_keyring = KeyFile::from_bytes(&bytes).is_ok_and(|file| file.protection() == Protection::Keyring);
+        let file = passphrase.map_or_else(|| KeyFile::plain(key), |text| KeyFile::with_passphrase(key, text));
+        self.put_key(&file).map_err(|e| CliError::from(to_store_error(&e)))?;
+        if was_in_keyring && let Ok(entry) = self.keyring() {
+            // What stays there opens nothing that the file does not.
+            let _ = entry.delete_credential();
+        }
         Ok(())
+    }
+
+    /// Puts a key file in the place of the one that may be there: after a power cut either of them is whole.
+    fn put_key(&self, file: &KeyFile) -> std::io::Result<()> {
+        let new = self.dir.join("key.new");
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        out.write_all(&file.to_bytes())?;
+        out.sync_all()?;
+        fs::rename(&new, self.key_path())?;
+        fs::File::open(&self.dir)?.sync_all()
     }
 
     /// Opens the key file.
     pub fn open_key(&self) -> CliResult<StorageKey> {
-        let bytes = match fs::read(self.key_path()) {
+        let path = self.key_path();
+        // A pipe there would never be read to its end.
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(CliError::locked(format!("{} is no file", path.display()))
+                .hint("restore the file “key” of the profile from a backup"));
+        }
+        let bytes = match fs::read(&path) {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.exists() => {
                 return Err(CliError::locked("the profile's file “key” is missing").hint(format!(
@@ -185,7 +209,7 @@ impl Profile {
                 )));
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.missing()),
-            Err(e) => return Err(CliError::locked(format!("cannot read the key file: {e}"))),
+            Err(e) => return Err(CliError::locked(format!("cannot read the key file {}: {e}", path.display()))),
         };
         let damaged = |e: KeyFileError| {
             match e {
@@ -239,7 +263,7 @@ impl Profile {
 }
 
 /// Reads a passphrase file, on ssh's terms: one of our own that others may read is refused.
-fn read_passphrase_file(path: &Path) -> CliResult<Zeroizing<String>> {
+pub fn read_passphrase_file(path: &Path) -> CliResult<Zeroizing<String>> {
     let failed =
         |e: std::io::Error| CliError::usage(format!("cannot read the passphrase file {}: {e}", path.display()));
     let file = fs::File::open(path).map_err(failed)?;

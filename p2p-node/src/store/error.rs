@@ -16,6 +16,14 @@ pub enum StoreError {
     /// Another error of the disk or database.
     #[error("the profile's database failed: {0}")]
     Failed(String),
+    /// The file is no database, or no whole one.
+    #[error("the profile's database {path} cannot be read: {why}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Made by a newer version.
     #[error("the profile was made by a newer version of Starling (schema {0}, this version knows {SCHEMA})")]
     Newer(u32),

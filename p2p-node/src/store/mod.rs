@@ -82,26 +82,33 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing);
         }
-        let store = Self::open_file(dir, key, &path)?;
-        {
-            let read = store.read()?;
-            let schema = read
-                .get_raw(META, b"schema")?
-                .and_then(|bytes| Some(u32::from_be_bytes(bytes.as_slice().try_into().ok()?)))
-                .ok_or(StoreError::Missing)?;
-            if schema > SCHEMA {
-                return Err(StoreError::Newer(schema));
-            }
-            // A wrong key fails here, before anything is trusted.
-            match read.get::<Check>(META, b"check") {
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(StoreError::Missing),
-                Err(StoreError::Damaged(_)) => return Err(StoreError::WrongKey),
-                Err(e) => return Err(e),
-            }
-        }
+        let unreadable = |error| match error {
+            StoreError::Failed(why) => StoreError::Unreadable { path: path.display().to_string(), why },
+            error => error,
+        };
+        let store = Self::open_file(dir, key, &path).map_err(unreadable)?;
+        store.check().map_err(unreadable)?;
         store.migrate()?;
         Ok(store)
+    }
+
+    /// Whether this is a profile, of a version that is known, and opens with its key.
+    fn check(&self) -> Result<(), StoreError> {
+        let read = self.read()?;
+        let schema = read
+            .get_raw(META, b"schema")?
+            .and_then(|bytes| Some(u32::from_be_bytes(bytes.as_slice().try_into().ok()?)))
+            .ok_or(StoreError::Missing)?;
+        if schema > SCHEMA {
+            return Err(StoreError::Newer(schema));
+        }
+        // A wrong key fails here, before anything is trusted.
+        match read.get::<Check>(META, b"check") {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(StoreError::Missing),
+            Err(StoreError::Damaged(_)) => Err(StoreError::WrongKey),
+            Err(e) => Err(e),
+        }
     }
 
     /// Brings an older file up to this schema: all of it, or nothing.

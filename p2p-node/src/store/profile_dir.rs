@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -18,16 +18,25 @@ pub struct ProfileDir {
 impl ProfileDir {
     /// Takes the profile's lock, making the directory (mode 0700) if needed.
     pub fn lock(path: &Path) -> Result<Self, StoreError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| from_io(&e))?;
+        let failed = |path: &Path, e: &io::Error| named(path, from_io(e));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed(path, &e))?;
+        let lock = path.join("lock");
+        // Opening a pipe would wait for its reader.
+        if fs::metadata(&lock).is_ok_and(|found| !found.is_file()) {
+            return Err(StoreError::Failed(format!("{} is no file", lock.display())));
+        }
         let file = fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(|e| from_io(&e))?;
+            .open(&lock)
+            .map_err(|e| failed(&lock, &e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Ok(()) => {
+                keep_private(path);
+                Ok(Self { path: path.to_owned(), _lock: file })
+            }
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse),
             Err(fs::TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {
                 Err(StoreError::NoLocks(e.to_string()))
@@ -48,6 +57,35 @@ impl ProfileDir {
 
     /// Whether a profile has been made here.
     pub fn has_profile(path: &Path) -> bool {
-        path.join("profile.redb").exists()
+        let found = path.join("profile.redb").try_exists();
+        // One in a directory that this user may not enter is there all the same.
+        found.unwrap_or_else(|e| e.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// An error of the disk with the file that it is about.
+fn named(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Failed(why) => StoreError::Failed(format!("{}: {why}", path.display())),
+        StoreError::ReadOnly(why) => StoreError::ReadOnly(format!("{}: {why}", path.display())),
+        error => error,
+    }
+}
+
+/// Takes a profile's directory and the files in it from everybody else, where they came with other modes: from a backup, or from an installer. A
+/// file system without modes, or files of another user, stay as they are.
+fn keep_private(dir: &Path) {
+    let close = |path: &Path, mode: u32| {
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink() && found.mode() & 0o077 != 0)
+            && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        {
+            tracing::warn!(%error, "a file of the profile cannot be made private");
+        }
+    };
+    close(dir, 0o700);
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            close(&entry.path(), 0o600);
+        }
     }
 }

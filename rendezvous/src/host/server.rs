@@ -102,7 +102,7 @@ impl StartError {
                 (error, "another program uses the port; choose one with --listen, port 0 picks a free one")
             }
             Self::Http { error, .. } => {
-                (error, "another program uses the port; choose one with --http HOST:PORT, port 0 picks a free one")
+                (error, "another program uses the port; choose one with --http IP:PORT, port 0 picks a free one")
             }
             Self::Turn(TurnError::Listen { error, .. }) => {
                 (error, "another program uses the port; choose one with turn.listen, or set turn.enabled = false")

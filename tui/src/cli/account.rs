@@ -1,5 +1,7 @@
 //! `init`, `device` and `profile`: the account and its devices.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 use starling_control::objects;
 
@@ -162,6 +164,16 @@ pub enum ProfileCommand {
         receipts: Option<Audience>,
         #[arg(long, value_name = "WHO")]
         typing: Option<Audience>,
+    },
+    /// Set, change or take away the passphrase that opens the profile on this device. A node that runs goes on.
+    #[command(after_help = "Example:\n  starling profile passphrase")]
+    Passphrase {
+        /// Read the new passphrase from a file that only you can read (mode 0600).
+        #[arg(long, value_name = "FILE", conflicts_with = "none")]
+        new_file: Option<PathBuf>,
+        /// Open the profile without a passphrase from now on.
+        #[arg(long)]
+        none: bool,
     },
 }
 

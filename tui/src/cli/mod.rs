@@ -7,7 +7,7 @@ mod people;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     account::{Audience, Devices, HistoryArg, HistoryCommand, Init, ProfileCommand},
@@ -210,7 +210,7 @@ pub enum Verb {
     #[command(after_help = "Example:\n  starling daemon &\n  starling daemon --listen 127.0.0.1:7777")]
     Daemon {
         /// Serve JSON-RPC on this loopback address, too, for those who give the token in the profile's file `control-token` first.
-        #[arg(long, value_name = "HOST:PORT")]
+        #[arg(long, value_name = "IP:PORT")]
         listen: Option<std::net::SocketAddr>,
         /// Stop the running daemon.
         #[arg(long)]
@@ -288,4 +288,22 @@ pub fn parse_duration(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(factor)
+}
+
+/// Reads the command line of this process.
+///
+/// # Errors
+/// If it is no valid one, or asks for help or the version.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let matches = without_empty_variables(Cli::command()).try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// A command line in which a variable that is empty is as good as none: what passes variables on, as container tools do, sets those that nobody has
+/// filled in, too.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &&clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let empty: Vec<clap::Id> = command.get_arguments().filter(is_empty).map(|arg| arg.get_id().clone()).collect();
+    let without = |command: clap::Command, id| command.mut_arg(id, |arg| arg.env(clap::builder::Resettable::Reset));
+    empty.into_iter().fold(command, without).mut_subcommands(without_empty_variables)
 }

@@ -138,6 +138,10 @@ impl From<StoreError> for CliError {
             StoreError::NoLocks(_) => Self::new("no_locks", 1, text).hint(
                 "choose a directory on a local disk with --data-dir, or mount the network file system with locks (NFS: version 4, or with rpc.statd)",
             ),
+            StoreError::Unreadable { .. } => Self::new("damaged", 1, text).hint(
+                "nothing was changed in it. Make another profile: link this device again (`starling --profile NEW device join`, with a code of \
+                 another device), or take the account back with its phrase (`starling --profile NEW init --restore`)",
+            ),
             StoreError::Failed(_) => Self::internal(text),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 use starling_control::{
     ClientError, Event, EventLine, Method,
@@ -273,8 +274,8 @@ pub async fn serve_socket(socket: ControlSocket, served: &Served, stopped: &mut 
     let mut guests = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = socket.listener.accept() => {
-                let Some((stream, _)) = or_pause(accepted).await else { continue };
+            accepted = socket.accept() => {
+                let Some(stream) = or_pause(accepted).await else { continue };
                 if stream.peer_cred().is_ok_and(|c| c.uid() == rustix::process::getuid().as_raw()) {
                     guests.spawn(serve_stream(stream, Served { ending: ending.subscribe(), ..served.clone() }));
                 }
@@ -292,6 +293,9 @@ pub async fn serve_socket(socket: ControlSocket, served: &Served, stopped: &mut 
 /// Serves those connections to the control port that give the token. Runs until it is dropped, and its connections end with it.
 pub async fn serve_port(listener: TcpListener, served: Served, token: Token) {
     let token = std::sync::Arc::new(token);
+    // Where this process may open few files, those who have not given the token take the smaller part of them.
+    let files = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most / 4).ok());
+    let most_strangers = files.map_or(MAX_STRANGERS, |files| files.clamp(1, MAX_STRANGERS));
     let (mut strangers, mut by_age) = (JoinSet::new(), VecDeque::<AbortHandle>::new());
     let mut admitted = JoinSet::new();
     loop {
@@ -300,7 +304,7 @@ pub async fn serve_port(listener: TcpListener, served: Served, token: Token) {
                 let Some((stream, _)) = or_pause(accepted).await else { continue };
                 by_age.retain(|task| !task.is_finished());
                 // Who is silent makes room for who may speak: a client with the token gives it at once.
-                if by_age.len() >= MAX_STRANGERS
+                if by_age.len() >= most_strangers
                     && let Some(oldest) = by_age.pop_front()
                 {
                     oldest.abort();

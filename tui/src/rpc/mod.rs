@@ -21,5 +21,5 @@ pub use client::{
 pub use convert::{media_devices, now_ms, rfc3339};
 pub use screen_state::ScreenState;
 pub use session::Served;
-pub use socket::{ControlSocket, pointed};
+pub use socket::{ControlSocket, pointed, spare};
 pub use token::Token;

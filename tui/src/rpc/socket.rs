@@ -1,7 +1,8 @@
 //! Where a profile's control socket is.
 //!
 //! Its place depends on the environment, which may differ between the process that serves it and the one that looks for it (cron, sudo, another
-//! name of the same directory). The profile's directory therefore has a file that says where the socket is now.
+//! name of the same directory). The profile's directory therefore has a file that says where the socket is now. A second socket is in that directory
+//! itself, where its path is short enough: runtime directories are emptied when their user logs out, while a node goes on.
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::{
     error::{CliError, CliResult},
@@ -22,11 +23,15 @@ const MAX_PATH: usize = 107;
 /// The file in the profile's directory.
 const POINTER: &str = "control-socket";
 
+/// The second socket's name.
+const SPARE: &str = "control.sock";
+
 /// A control socket. Its files are removed when it is dropped.
 pub struct ControlSocket {
-    pub listener: UnixListener,
+    listener: UnixListener,
     pub path: PathBuf,
     pointer: PathBuf,
+    spare: Option<(UnixListener, PathBuf)>,
 }
 
 impl ControlSocket {
@@ -39,7 +44,9 @@ impl ControlSocket {
                 Ok(listener) => {
                     let pointer = profile.dir.join(POINTER);
                     write_pointer(&pointer, &path)?;
-                    return Ok(Self { listener, path, pointer });
+                    let at = spare(&profile.dir);
+                    let spare = bind_at(&at).map(|listener| (listener, at)).ok();
+                    return Ok(Self { listener, path, pointer, spare });
                 }
                 Err(why) => drop(problem.get_or_insert(why)),
             }
@@ -48,6 +55,21 @@ impl ControlSocket {
         Err(CliError::new("no_socket", 1, format!("cannot make the control socket: {problem}"))
             .hint("set XDG_RUNTIME_DIR to a directory of your own with a short path (mkdir -m 700 /tmp/me)"))
     }
+
+    /// The next connection, at either place. Can be cancelled.
+    pub async fn accept(&self) -> std::io::Result<UnixStream> {
+        let at_spare = async {
+            match &self.spare {
+                Some((listener, _)) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.listener.accept() => accepted,
+            accepted = at_spare => accepted,
+        }
+        .map(|(stream, _)| stream)
+    }
 }
 
 impl Drop for ControlSocket {
@@ -55,12 +77,23 @@ impl Drop for ControlSocket {
         // The pointer first: it never names a socket that another has made since.
         let _ = fs::remove_file(&self.pointer);
         let _ = fs::remove_file(&self.path);
+        if let Some((_, path)) = &self.spare {
+            let _ = fs::remove_file(path);
+        }
     }
+}
+
+/// Where the second socket of the node that runs is.
+pub fn spare(dir: &Path) -> PathBuf {
+    dir.join(SPARE)
 }
 
 /// Where the socket of the node that runs was made, if one does.
 pub fn pointed(dir: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string(dir.join(POINTER)).ok()?;
+    let pointer = dir.join(POINTER);
+    // A pipe there would never be read to its end.
+    fs::metadata(&pointer).ok().filter(fs::Metadata::is_file)?;
+    let text = fs::read_to_string(pointer).ok()?;
     Some(PathBuf::from(text.trim_end_matches('\n'))).filter(|path| path.is_absolute())
 }
 

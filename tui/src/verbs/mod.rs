@@ -14,6 +14,7 @@ mod joining;
 mod lines;
 mod messages;
 mod node;
+mod passphrase;
 mod people;
 mod plain;
 mod try_;

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     init::parse_home,
-    node_of,
+    node_of, passphrase,
     people::{ensure_registered, wait_registered},
     print, print_object, say,
 };
@@ -64,6 +64,9 @@ pub async fn whoami(global: &Global) -> CliResult {
 }
 
 pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
+    if let ProfileCommand::Passphrase { new_file, none } = &command {
+        return passphrase::change(global, new_file.as_deref(), *none);
+    }
     let (_, client) = node_of(global).await?;
     let result = change_profile(global, &client, command).await;
     super::people::settle(&client).await;
@@ -96,6 +99,7 @@ async fn change_profile(global: &Global, client: &Client, command: ProfileComman
             let [last_seen, receipts, typing] = [last_seen, receipts, typing].map(audience);
             return client.call(SetPrivacy { last_seen, receipts, typing }).await.map(Some);
         }
+        ProfileCommand::Passphrase { .. } => Done {},
     };
     Ok(None)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use libp2p::Multiaddr;
 use starling_rendezvous::{
     config::{Config, ConfigError, LogFormat},
@@ -115,7 +115,7 @@ pub struct Serve {
     #[arg(long, env = "STARLING_RENDEZVOUS_PUBLIC_ADDRESS", value_name = "ADDR", value_delimiter = ',')]
     public_address: Vec<Multiaddr>,
     /// Where operators look: /healthz, /readyz, /metrics.
-    #[arg(long, env = "STARLING_RENDEZVOUS_HTTP", value_name = "HOST:PORT")]
+    #[arg(long, env = "STARLING_RENDEZVOUS_HTTP", value_name = "IP:PORT")]
     http: Option<SocketAddr>,
     /// `redb`.
     #[arg(long, env = "STARLING_RENDEZVOUS_STORE")]
@@ -136,7 +136,7 @@ impl Serve {
             Some(path) => Config::read(path)?,
             None => Config::default(),
         }
-        .with_environment(|name| std::env::var(name).ok())?;
+        .with_environment(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         if let Some(dir) = &self.data_dir {
             config.data_dir.clone_from(dir);
         }
@@ -169,6 +169,21 @@ impl Serve {
         config.check()?;
         Ok(config)
     }
+}
+
+/// The command line of this process.
+pub fn parse() -> Cli {
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// A command line in which a variable that is empty is as good as none: what passes variables on, as container tools do, sets those that nobody has
+/// filled in, too.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &&clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let empty: Vec<clap::Id> = command.get_arguments().filter(is_empty).map(|arg| arg.get_id().clone()).collect();
+    let without = |command: clap::Command, id| command.mut_arg(id, |arg| arg.env(clap::builder::Resettable::Reset));
+    empty.into_iter().fold(command, without).mut_subcommands(without_empty_variables)
 }
 
 /// A number in a range.

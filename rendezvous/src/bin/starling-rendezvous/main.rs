@@ -8,7 +8,6 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
 use serde_json::json;
 use starling_rendezvous::{
     StartError, ask_admin,
@@ -19,7 +18,7 @@ use starling_rendezvous::{
 use crate::cli::{AdminCommand, Cli, Command, ConfigCommand, InviteCommand};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse();
     // The database, the key and the admin socket are for this user alone, also in the moment in which they are made.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
