@@ -343,3 +343,54 @@ fn verbs_do_not_wait_for_a_rendezvous_that_refuses_connections() {
     assert!(invite.stdout.is_empty());
     until("the message", || world.texts("alice", "@bob", 1).contains(&"hi".to_owned()).then_some(()));
 }
+
+#[test]
+fn a_node_whose_runtime_directory_was_emptied_is_still_found() {
+    let world = World::new();
+    world.person("alice");
+    let (mut daemon, ready) = daemon(&world, &[]);
+    std::fs::remove_file(ready["socket"].as_str().unwrap()).unwrap();
+    assert!(world.run("alice", &["--no-spawn", "whoami"]).status.success());
+    std::fs::remove_file(world.dir.path().join("profiles/alice/control-socket")).unwrap();
+    assert!(world.run("alice", &["--no-spawn", "whoami"]).status.success());
+    assert_eq!(daemon.terminate(), 0);
+    assert!(!world.dir.path().join("profiles/alice/control.sock").exists());
+}
+
+#[test]
+fn conversations_and_messages_that_are_not_there_are_not_found() {
+    let world = World::of_friends();
+    let (_daemon, ready) = daemon(&world, &[]);
+    let mut lines = Lines::unix(&ready);
+    let chats = lines.call("chats.list", json!({}))["result"].clone();
+    let chat = chats[0]["id"].clone();
+    let sent = lines.call("send", json!({ "chat": chat, "text": "hi" }))["result"]["ids"][0].clone();
+    let last = |id: &Value, c: char| json!(format!("{}{c}", &id.as_str().unwrap()[..id.as_str().unwrap().len() - 1]));
+    let other = |id: &Value| [last(id, 'a'), last(id, 'q')].into_iter().find(|other| other != id).unwrap();
+    let (no_chat, no_message) = (other(&chat), other(&sent));
+    for (method, params) in [
+        ("subscribe", json!({ "chat": no_chat })),
+        ("history", json!({ "chat": no_chat })),
+        ("history", json!({ "chat": chat, "before": no_message })),
+        ("search", json!({ "chat": no_chat, "query": "hi" })),
+        ("typing", json!({ "chat": no_chat })),
+        ("read", json!({ "chat": no_chat })),
+        ("read", json!({ "chat": chat, "message": no_message })),
+        ("send", json!({ "chat": no_chat, "text": "hi" })),
+        ("send", json!({ "chat": chat, "text": "hi", "reply_to": no_message })),
+        ("react", json!({ "chat": chat, "message": no_message, "emoji": "👍" })),
+        ("edit", json!({ "chat": chat, "message": no_message, "text": "hi" })),
+        ("delete", json!({ "chat": chat, "message": no_message })),
+    ] {
+        let answer = lines.call(method, params.clone());
+        assert_eq!(answer["error"]["data"]["code"], "not_found", "{method} {params}: {answer}");
+    }
+    for emoji in ["x", "\u{1b}", "\u{200b}", "😀😀", ":tada:"] {
+        let answer = lines.call("react", json!({ "chat": chat, "message": sent, "emoji": emoji }));
+        assert_eq!(answer["error"]["data"]["exit"], 2, "{emoji:?}: {answer}");
+    }
+    for text in [" ", "\n", "\u{200b}", "\u{3164}"] {
+        let answer = lines.call("send", json!({ "chat": chat, "text": text }));
+        assert_eq!(answer["error"]["data"]["exit"], 2, "{text:?}: {answer}");
+    }
+}

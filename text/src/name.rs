@@ -83,8 +83,8 @@ fn is_control(c: char) -> bool {
     c == '⍰' || is_unsafe(c) && !has_a_place
 }
 
-/// Whether there is something that takes room and is no blank: not only marks that would join what stands before the name.
-fn is_visible(name: &str) -> bool {
+/// Whether there is something in a text that takes room and is no blank: not only marks that would join what stands before it.
+pub fn is_visible(name: &str) -> bool {
     name.chars().any(|c| c.width() > Some(0) && !c.is_whitespace() && !is_unsafe(c) && c != '\u{2800}')
 }
 

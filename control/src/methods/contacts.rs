@@ -70,7 +70,8 @@ requests! {
     Verify = "contacts.verify" -> Done => {
         /// The contact.
         account: AccountId,
-        /// Whether the numbers are the same; the default is true.
+        /// Whether the numbers are the same; the default is true. What is given has to be one of the two: `null` says neither.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::not_null")]
         verified: Option<bool>,
     }
 

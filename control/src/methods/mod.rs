@@ -73,6 +73,11 @@ macro_rules! requests {
 }
 use requests;
 
+/// Reads a parameter that may be left out, but is not `null` where it is given.
+fn not_null<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
+
 /// Makes the functions that know all methods.
 macro_rules! table {
     ($($method:ty,)*) => {
@@ -242,6 +247,7 @@ mod tests {
     #[test]
     fn a_parameter_of_the_wrong_type_is_refused_by_its_name() {
         assert_eq!(refused::<contacts::Verify>(json!({ "account": "a", "verified": "false" })), "verified");
+        assert_eq!(refused::<contacts::Verify>(json!({ "account": "a", "verified": null })), "verified");
         assert_eq!(refused::<node::Subscribe>(json!({ "since": 5 })), "since");
         assert_eq!(refused::<messages::Send>(json!({ "chat": "c", "text": "hi", "reply_to": 5 })), "reply_to");
         assert_eq!(refused::<messages::Send>(json!({ "chat": "c", "texts": ["a", 5, null] })), "texts[1]");

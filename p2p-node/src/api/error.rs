@@ -20,6 +20,9 @@ pub enum EventRefusal {
     /// The message is deleted.
     #[error("the message was deleted")]
     Deleted,
+    /// A reaction is one emoji.
+    #[error("a reaction is one emoji")]
+    NotAnEmoji,
     /// What is kept of a call is nobody's to change.
     #[error("a call is no message")]
     NotAMessage,

@@ -20,7 +20,7 @@ use crate::{
 /// Whether a text can be that of a message.
 fn check_length(text: &str) -> Result<(), Invalid> {
     match text.len() {
-        0 => Err(Invalid::EmptyMessage),
+        _ if !starling_text::is_visible(text) => Err(Invalid::EmptyMessage),
         length if length > MAX_TEXT => Err(Invalid::MessageTooLong { length, max: MAX_TEXT }),
         _ => Ok(()),
     }
@@ -73,7 +73,8 @@ impl Conversations {
         message: MessageId,
         emoji: String,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        if emoji.len() > MAX_EMOJI {
+        // Without one, the reaction is taken back.
+        if emoji.len() > MAX_EMOJI || !(emoji.is_empty() || starling_text::is_one_emoji(&emoji)) {
             return Ok(Err(Invalid::Reaction.into()));
         }
         self.change_message(turn, cx, chat, Body::Reaction(Reaction { target: message.0, emoji }))
@@ -98,12 +99,12 @@ impl Conversations {
             return Ok(Err(NotFound::Chat.into()));
         };
         match checked? {
-            Ok(Some(Target::Unknown)) => Ok(Err(NotFound::Message.into())),
-            Ok(_) => {
+            (Some(Target::Unknown), _) => Ok(Err(NotFound::Message.into())),
+            (_, Ok(())) => {
                 self.write_event(turn, cx, chat, body)?;
                 Ok(Ok(()))
             }
-            Err(refusal) => Ok(Err(NotAllowed::Event(refusal).into())),
+            (_, Err(refusal)) => Ok(Err(NotAllowed::Event(refusal).into())),
         }
     }
 

@@ -169,18 +169,19 @@ pub fn summary(row: &EventRow) -> Option<Summary> {
 }
 
 /// What an event is about, and whether it may be done: what a user's command asks before the event is written.
-pub fn check(fold: &Fold<'_>, at: &At<'_>) -> Result<Result<Option<Target>, Refusal>, StoreError> {
-    let Some(kind) = kind(at.body) else { return Ok(Ok(None)) };
+pub fn check(fold: &Fold<'_>, at: &At<'_>) -> Result<(Option<Target>, Result<(), Refusal>), StoreError> {
+    let Some(kind) = kind(at.body) else { return Ok((None, Ok(()))) };
     let target = kind.target().map(|id| fold.target(id)).transpose()?;
-    Ok(kind.authorize(at, target.as_ref()).map(|()| target))
+    let allowed = kind.authorize(at, target.as_ref());
+    Ok((target, allowed))
 }
 
 /// Takes an event into the conversation. One that its author may not do changes nothing.
 pub fn fold(fold: &mut Fold<'_>, at: &At<'_>) -> Result<(), StoreError> {
     let Some(kind) = kind(at.body) else { return Ok(()) };
     match check(fold, at)? {
-        Ok(target) => kind.fold(fold, at, target),
-        Err(refusal) => {
+        (target, Ok(())) => kind.fold(fold, at, target),
+        (_, Err(refusal)) => {
             tracing::debug!(%refusal, "a void event");
             Ok(())
         }

@@ -14,6 +14,9 @@ impl Kind for Reaction {
     }
 
     fn authorize(&self, _: &At<'_>, target: Option<&Target>) -> Result<(), Refusal> {
+        if !self.emoji.is_empty() && !starling_text::is_one_emoji(&self.emoji) {
+            return Err(Refusal::NotAnEmoji);
+        }
         match target {
             Some(Target::Message { row, .. }) if row.deleted => Err(Refusal::Deleted),
             Some(Target::Note) => Err(Refusal::NotAMessage),

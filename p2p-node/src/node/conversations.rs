@@ -9,7 +9,7 @@ use crate::{
         types::{Chat, ChatId, Message, MessageId},
     },
     engine::{AccountCommand, ConversationCommand, Input, PresenceCommand},
-    store::prefix,
+    store::{CHATS, ChatRow, Reading, prefix},
     timeline::{
         self,
         search::{Scan, Search},
@@ -66,6 +66,11 @@ impl Node {
     /// What the user is writing in a chat, for the account's other devices: at most 1,024 bytes; empty for nothing.
     pub async fn set_draft(&self, chat: ChatId, text: String) -> Result<(), NodeError> {
         self.call(|reply| AccountCommand::SetDraft { chat, text, reply }).await
+    }
+
+    /// Whether there is such a chat.
+    pub fn has_chat(&self, chat: ChatId) -> Result<bool, NodeError> {
+        Ok(self.store()?.read()?.get::<ChatRow>(CHATS, &chat.0)?.is_some())
     }
 
     /// Deletes a chat's messages here, not elsewhere.

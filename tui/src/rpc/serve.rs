@@ -30,6 +30,24 @@ pub(super) fn optional_id<T: FromStr>(param: &str, text: Option<&str>) -> Result
     text.map(|text| id(param, text)).transpose()
 }
 
+/// A conversation that there is, from a parameter.
+pub(super) fn chat(node: &Node, text: &str) -> Result<ChatId, Error> {
+    let chat = id("chat", text)?;
+    match node.has_chat(chat).map_err(CliError::from)? {
+        true => Ok(chat),
+        false => Err(CliError::from(NodeError::from(NotFound::Chat)).into()),
+    }
+}
+
+/// A message that there is in a conversation, from a parameter.
+fn message_in(node: &Node, chat: ChatId, param: &str, text: &str) -> Result<starling_node::MessageId, Error> {
+    let message = id(param, text)?;
+    match node.message(chat, message).map_err(CliError::from)? {
+        Some(_) => Ok(message),
+        None => Err(CliError::from(NodeError::from(NotFound::Message)).into()),
+    }
+}
+
 /// A limit from 1 to the most that is given at once.
 fn limit(asked: Option<u32>, most: u32) -> Result<usize, Error> {
     match asked.unwrap_or(messages::DEFAULT_LIMIT) {
@@ -79,8 +97,9 @@ serve_done! {
         node.react(id("chat", request.chat.as_str())?, id("message", request.message.as_str())?, request.emoji)
     };
     messages::Read: |node, request| {
-        let upto = optional_id::<starling_node::MessageId>("message", request.message.as_ref().map(MessageId::as_str))?;
-        node.mark_read(id("chat", request.chat.as_str())?, upto.map_or(Clock(u64::MAX), |message| message.0.clock))
+        let chat = chat(node, request.chat.as_str())?;
+        let upto = request.message.as_ref().map(|upto| message_in(node, chat, "message", upto.as_str())).transpose()?;
+        node.mark_read(chat, upto.map_or(Clock(u64::MAX), |message| message.0.clock))
     };
     devices::CancelHistory: |node, _request| node.cancel_history();
     profile::SetName: |node, request| node.set_name(request.name);
@@ -266,16 +285,18 @@ impl Serve<profile::SetAvailability> for Session {
 
 impl Serve<messages::Typing> for Session {
     async fn serve(&self, request: messages::Typing) -> Result<Done, Error> {
-        self.served.node.typing(id("chat", request.chat.as_str())?, request.typing.unwrap_or(true));
+        let node = &self.served.node;
+        node.typing(chat(node, request.chat.as_str())?, request.typing.unwrap_or(true));
         Ok(Done {})
     }
 }
 
 impl Serve<messages::Send> for Session {
     async fn serve(&self, request: messages::Send) -> Result<messages::Sent, Error> {
-        let chat: ChatId = id("chat", request.chat.as_str())?;
-        let reply_to: Option<starling_node::MessageId> =
-            optional_id("reply_to", request.reply_to.as_ref().map(MessageId::as_str))?;
+        let node = &self.served.node;
+        let chat = chat(node, request.chat.as_str())?;
+        let reply_to =
+            request.reply_to.as_ref().map(|to| message_in(node, chat, "reply_to", to.as_str())).transpose()?;
         let mentions = request.mentions.unwrap_or_default();
         let mentions = mentions.iter().enumerate().map(|(i, account)| id(&format!("mentions[{i}]"), account.as_str()));
         let mentions = mentions.collect::<Result<Vec<starling_keys::AccountId>, Error>>()?;
@@ -290,7 +311,7 @@ impl Serve<messages::Send> for Session {
             reply_to: reply_to.map(|message| message.0),
             mentions: mentions.iter().map(|account| *account.as_bytes()).collect(),
         };
-        let sent = self.served.node.send(chat, texts.into_iter().map(message).collect()).await;
+        let sent = node.send(chat, texts.into_iter().map(message).collect()).await;
         let ids = sent.map_err(CliError::from)?;
         Ok(messages::Sent { ids: ids.iter().map(|id| id.to_string().into()).collect() })
     }
@@ -307,9 +328,9 @@ impl Serve<messages::History> for Session {
 }
 
 fn history(node: &Node, request: &messages::History, limit: usize) -> Result<Vec<Message>, Error> {
-    let chat: ChatId = id("chat", request.chat.as_str())?;
+    let chat = chat(node, request.chat.as_str())?;
     let place = |name: &str, message: &Option<MessageId>| -> Result<Option<starling_node::MessageId>, Error> {
-        optional_id(name, message.as_ref().map(MessageId::as_str))
+        message.as_ref().map(|message| message_in(node, chat, name, message.as_str())).transpose()
     };
     let found = if let Some(after) = place("after", &request.after)? {
         node.history_after(chat, Some(after), limit)
@@ -319,7 +340,7 @@ fn history(node: &Node, request: &messages::History, limit: usize) -> Result<Vec
             messages.extend(node.history_after(chat, Some(middle), limit / 2)?);
             Ok(messages)
         })
-    } else if let Some(message) = place("message", &request.message)? {
+    } else if let Some(message) = optional_id("message", request.message.as_ref().map(MessageId::as_str))? {
         node.message(chat, message).map(|message| message.into_iter().collect())
     } else {
         node.history(chat, place("before", &request.before)?, limit)
@@ -329,7 +350,7 @@ fn history(node: &Node, request: &messages::History, limit: usize) -> Result<Vec
 
 impl Serve<messages::Back> for Session {
     async fn serve(&self, request: messages::Back) -> Result<messages::Place, Error> {
-        let chat: ChatId = id("chat", request.chat.as_str())?;
+        let chat = chat(&self.served.node, request.chat.as_str())?;
         let mut place = optional_id("before", request.before.as_ref().map(MessageId::as_str))?;
         let mut left = usize::try_from(request.count).unwrap_or(usize::MAX);
         let mut found = None;
@@ -359,7 +380,7 @@ impl Serve<messages::Search> for Session {
         });
         let search = Search {
             words: request.query,
-            chat: optional_id("chat", request.chat.as_ref().map(|chat| chat.as_str()))?,
+            chat: request.chat.as_ref().map(|text| chat(node, text.as_str())).transpose()?,
             author,
             since_ms: since.transpose()?.unwrap_or_default(),
             limit: limit(request.limit, messages::MAX_FOUND)?,
@@ -385,8 +406,8 @@ impl Serve<messages::Wait> for Session {
 
 /// Waits until a message has come so far; gives the state that it has at the end.
 async fn wait(node: &Node, request: messages::Wait) -> Result<messages::Waited, Error> {
-    let chat: ChatId = id("chat", request.chat.as_str())?;
-    let message: starling_node::MessageId = id("message", request.message.as_str())?;
+    let chat = chat(node, request.chat.as_str())?;
+    let message = message_in(node, chat, "message", request.message.as_str())?;
     let goal = match request.state {
         objects::DeliveryState::Sent => DeliveryState::Sent,
         objects::DeliveryState::Delivered => DeliveryState::Delivered,

@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::{
     convert::{self, Names},
-    serve::optional_id,
+    serve::chat,
     session::Served,
 };
 
@@ -58,7 +58,7 @@ impl Subscription {
             node: served.node.clone(),
             profile: served.profile.clone(),
             at,
-            chat: optional_id("chat", asked.chat.as_ref().map(|chat| chat.as_str()))?,
+            chat: asked.chat.as_ref().map(|text| chat(&served.node, text.as_str())).transpose()?,
             _watch: (asked.watch == Some(true)).then(|| served.node.watch_connections()),
             keepalive: if asked.keepalive == Some(false) { NO_KEEPALIVE } else { KEEPALIVE },
             handles: HashMap::new(),
