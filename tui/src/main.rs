@@ -14,7 +14,7 @@ mod verbs;
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use starling_text::SafeText;
 use tracing_subscriber::EnvFilter;
 

@@ -215,6 +215,11 @@ impl Node {
         self.failure.get().map_or(NodeError::Stopped, |reason| NodeError::Store(reason.clone()))
     }
 
+    /// Why the node has stopped by itself, if it has: its store failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
     async fn call<T, C: Into<Command>>(&self, command: impl FnOnce(Reply<T>) -> C) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
         self.inputs.send(Input::Command(command(reply).into())).await.map_err(|_| self.why_stopped())?;

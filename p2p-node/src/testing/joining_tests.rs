@@ -27,7 +27,7 @@ fn set_name(world: &mut World, who: Who) -> Result<(), NodeError> {
 #[test]
 fn a_device_joins_while_its_account_is_recovered() {
     let (mut first, mut later) = (0, 0);
-    for steps in 0..40 {
+    for steps in (0..40).step_by(3) {
         let mut world = World::new(1_700 + steps);
         let (alice, bob) = world.friends();
         let phone = world.linked(alice);
@@ -38,7 +38,7 @@ fn a_device_joins_while_its_account_is_recovered() {
         for _ in 0..steps {
             world.step();
         }
-        let tablet = world.link_within(alice, 400);
+        let tablet = world.link_within(alice, 100);
         world.pass(20_000);
         if done.try_recv().expect("no answer").is_err() {
             recover(&mut world, phone);

@@ -210,7 +210,7 @@ impl Names {
             handle,
             from: self.author(m),
             sent_at: time(m.sent_ms()),
-            text: m.text.clone(),
+            text: line_text(&m.text),
             format: objects::Format::Markdown,
             mentions: m.mentions.iter().map(id).collect(),
             reply_to: m.reply_to.map(id),
@@ -550,4 +550,35 @@ pub fn media_devices() -> objects::MediaDevices {
     let cameras = video::camera::cameras().into_iter();
     let cameras = cameras.map(|camera| objects::CameraDevice { name: camera.name, number: camera.number });
     objects::MediaDevices { audio: sound.collect(), cameras: cameras.collect() }
+}
+/// The most bytes of JSON that a text takes in a line, which has at most 256 KiB.
+const MAX_TEXT_JSON: usize = 192 * 1024;
+
+/// A text for a line. Control characters take six bytes there: where that would be too much, their pictures (U+2400 and up) stand for them.
+fn line_text(text: &str) -> String {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    if escaped.sum::<usize>() <= MAX_TEXT_JSON {
+        return text.to_owned();
+    }
+    let picture = |c: char| char::from_u32(0x2400 + c as u32).filter(|_| c < ' ' && !matches!(c, '\n' | '\r' | '\t'));
+    text.chars().map(|c| picture(c).unwrap_or(c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn every_text_of_a_message_fits_into_a_line() {
+        for c in ['\u{1}', '"', '\n', '\u{7f}', 'x'] {
+            let text = c.to_string().repeat(64 * 1024);
+            assert!(serde_json::to_string(&line_text(&text)).unwrap().len() <= MAX_TEXT_JSON + 2, "{c:?}");
+        }
+        assert_eq!(line_text("\u{1b}[1m \u{1}"), "\u{1b}[1m \u{1}", "what fits stays as it is");
+    }
 }

@@ -99,9 +99,15 @@ pub fn pointed(dir: &Path) -> Option<PathBuf> {
 
 fn write_pointer(pointer: &Path, socket: &Path) -> CliResult {
     let new = pointer.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(format!("{}\n", socket.display()).as_bytes())?;
-    Ok(fs::rename(&new, pointer)?)
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(format!("{}\n", socket.display()).as_bytes())?;
+        fs::rename(&new, pointer)
+    };
+    write().map_err(|e| {
+        CliError::new("read_only", 1, format!("cannot write {}: {e}", pointer.display()))
+            .hint("free some space, or check whose the profile's directory is: ls -ld")
+    })
 }
 
 fn bind_at(path: &Path) -> Result<UnixListener, String> {

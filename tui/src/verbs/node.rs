@@ -196,14 +196,16 @@ async fn serve(
             say(global, format!("Also on {address}, for those who give the token in {file} first"));
         }
     }
-    let mut live = served.node.live();
     tokio::select! {
-        () = rpc::serve_socket(socket, &served, &mut stopped) => Ok(()),
-        _ = signals::received() => Ok(()),
-        reason = failure(&mut live) => Err(CliError::internal(reason).hint(
-            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
-        )),
+        // When the node fails, those who wait for an answer learn why first.
+        () = rpc::serve_socket(socket, &served, &mut stopped) => {}
+        _ = signals::received() => {}
     }
+    served.node.failure().map_or(Ok(()), |reason| {
+        Err(CliError::internal(reason).hint(
+            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
+        ))
+    })
 }
 
 /// Stops the node that runs for a profile, and waits until the profile is free.
@@ -221,14 +223,4 @@ async fn stop_daemon(profile: &Profile) -> CliResult {
         CliError::timeout("the node has not stopped yet").hint("commands that use it may still be running: end them")
     })?;
     print("stopped")
-}
-
-async fn failure(live: &mut tokio::sync::broadcast::Receiver<starling_node::TransientEvent>) -> String {
-    loop {
-        match live.recv().await {
-            Ok(starling_node::TransientEvent::Failed(reason)) => return reason,
-            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-            Err(tokio::sync::broadcast::error::RecvError::Closed) => std::future::pending().await,
-        }
-    }
 }
