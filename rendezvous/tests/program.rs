@@ -307,6 +307,27 @@ fn numbers_that_make_no_sense_are_refused_with_their_range() {
 }
 
 #[test]
+fn an_account_that_is_mistyped_is_neither_banned_nor_let_in_again() {
+    let mut server = Server::start(|command, _| {
+        command.arg("--json");
+    });
+    server.ready();
+    let unknown = "a".repeat(52);
+    for (args, code) in [
+        (&["ban", "x"][..], 2),
+        (&["unban", "x"], 2),
+        (&["ban", &unknown], 1),
+        (&["unban", &unknown], 1),
+        (&["ban", "--force", &unknown], 0),
+        (&["unban", &unknown], 0),
+        (&["unban", &unknown], 1),
+    ] {
+        let output = server.admin(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn the_servers_files_are_private_in_an_open_directory() {
     let mut server = Server::start(|command, dir| {
         let data = dir.join("data");

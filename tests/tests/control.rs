@@ -362,7 +362,7 @@ fn conversations_and_messages_that_are_not_there_are_not_found() {
     let world = World::of_friends();
     let (_daemon, ready) = daemon(&world, &[]);
     let mut lines = Lines::unix(&ready);
-    let chats = lines.call("chats.list", json!({}))["result"].clone();
+    let chats = lines.call("chats", json!({}))["result"].clone();
     let chat = chats[0]["id"].clone();
     let sent = lines.call("send", json!({ "chat": chat, "text": "hi" }))["result"]["ids"][0].clone();
     let last = |id: &Value, c: char| json!(format!("{}{c}", &id.as_str().unwrap()[..id.as_str().unwrap().len() - 1]));

@@ -223,13 +223,18 @@ impl World {
     /// A device is linked as it is outside of tests: it exists when the home has the chain with it. `None` if it has not after so many steps.
     pub fn link_within(&mut self, who: Who, steps: usize) -> Option<Who> {
         let (device, mut answer) = self.let_in(who, false);
+        let mut pauses = 0;
         for _ in 0..steps {
             match answer.try_recv() {
                 Ok(Ok(())) => return Some(self.joined(who, device)),
                 Ok(Err(_)) => return None,
+                Err(_) if self.step() => {}
+                Err(_) if pauses == 6 => return None,
                 // The old device answers when its snapshot is stored, which it writes a second later.
-                Err(_) if !self.step() => self.pass(500),
-                Err(_) => {}
+                Err(_) => {
+                    pauses += 1;
+                    self.pass(500);
+                }
             }
         }
         None

@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{
     init::parse_home,
     node_of, passphrase,
-    people::{ensure_registered, wait_registered},
+    people::{ensure_registered, wait_connected, wait_registered},
     print, print_object, say,
 };
 use crate::{
@@ -34,7 +34,7 @@ const STOPS: Duration = Duration::from_secs(30);
 pub async fn whoami(global: &Global) -> CliResult {
     let (_, client) = node_of(global).await?;
     if client.is_own() {
-        wait_registered(global, &client).await?;
+        wait_connected(global, &client).await?;
     }
     let status = client.call(node::Status { check: Some(true) }).await?;
     client.finish().await;

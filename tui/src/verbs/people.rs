@@ -1,5 +1,7 @@
 //! `invite` and `contacts`.
 
+use std::time::{Duration, Instant};
+
 use starling_control::{
     Method,
     event::EventKind,
@@ -88,9 +90,26 @@ pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, co
     Ok(())
 }
 
+/// How long what can be shown without a rendezvous waits for a connection to it.
+const CONNECTS: Duration = Duration::from_millis(1500);
+/// How long a rendezvous that is connected may take to give what waits there.
+const CATCHES_UP: Duration = Duration::from_secs(4);
+/// How long what needs it waits until it knows us.
+const REGISTERS: Duration = Duration::from_millis(7500);
+
 /// Waits until our home is connected and knows us, unless it does not take connections.
 pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
-    for attempt in 0..150 {
+    wait_registered_within(global, client, REGISTERS).await
+}
+
+/// The same for what is of use without our home: one that is silent is not waited for.
+pub async fn wait_connected(global: &Global, client: &Client) -> CliResult {
+    wait_registered_within(global, client, CONNECTS).await
+}
+
+async fn wait_registered_within(global: &Global, client: &Client, connects: Duration) -> CliResult {
+    let began = Instant::now();
+    loop {
         let status = client.call(node::Status::default()).await?;
         if status.homes().next().is_none() || status.homes().any(|home| home.registered) {
             warn_of_clock(global, &status);
@@ -104,14 +123,15 @@ pub async fn wait_registered(global: &Global, client: &Client) -> CliResult {
             return Ok(());
         }
         // A server that does not take connections will not do so in a moment.
-        if status.is_cut_off() || attempt == 149 {
+        let connected = status.homes().any(|home| home.connected);
+        let limit = if connected { REGISTERS } else { connects };
+        if status.is_cut_off() || began.elapsed() > limit {
             let problem = status.homes().find_map(Rendezvous::failure).unwrap_or("it does not answer");
             say(global, format!("warning: our rendezvous cannot be reached ({problem}): what needs it waits"));
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
 }
 
 /// Waits until our home knows us.
@@ -183,7 +203,8 @@ pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
     if !client.is_own() {
         return Ok(());
     }
-    for _ in 0..160 {
+    let began = Instant::now();
+    loop {
         let status = client.call(node::Status::default()).await?;
         if status.synced || status.homes().next().is_none() {
             return Ok(());
@@ -193,10 +214,13 @@ pub async fn catch_up(global: &Global, client: &Client) -> CliResult {
             say(global, format!("note: the rendezvous was not asked for news: {problem}"));
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        let connected = status.homes().any(|home| home.connected);
+        if began.elapsed() > if connected { CATCHES_UP } else { CONNECTS } {
+            say(global, "note: the rendezvous does not answer: what waits there is not shown");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    say(global, "note: the rendezvous does not answer: what waits there is not shown");
-    Ok(())
 }
 
 async fn by_code(global: &Global, client: &Client) -> CliResult {
@@ -317,7 +341,7 @@ pub async fn settle(client: &Client) {
         if !waiting || !connected {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -73,6 +73,7 @@ pub enum AdminCommand {
     #[command(after_help = "Example:\n  starling-rendezvous admin ban ACCOUNT")]
     Ban {
         /// The account, as `starling whoami` prints it.
+        #[arg(value_parser = account)]
         account: String,
         /// Ban it though it is not registered here.
         #[arg(long)]
@@ -82,6 +83,7 @@ pub enum AdminCommand {
     #[command(after_help = "Example:\n  starling-rendezvous admin unban ACCOUNT")]
     Unban {
         /// The account.
+        #[arg(value_parser = account)]
         account: String,
     },
 }
@@ -184,6 +186,14 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     let empty: Vec<clap::Id> = command.get_arguments().filter(is_empty).map(|arg| arg.get_id().clone()).collect();
     let without = |command: clap::Command, id| command.mut_arg(id, |arg| arg.env(clap::builder::Resettable::Reset));
     empty.into_iter().fold(command, without).mut_subcommands(without_empty_variables)
+}
+
+/// An account's id, as it was given.
+fn account(text: &str) -> Result<String, String> {
+    match text.parse::<starling_keys::AccountId>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("not an account id: 52 letters and digits, as `starling whoami` prints it".into()),
+    }
 }
 
 /// A number in a range.

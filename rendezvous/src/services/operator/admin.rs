@@ -85,7 +85,14 @@ async fn run(command: Command, services: &Services) -> Result<Value, String> {
             }
             set_banned(services, id, true).await
         }
-        Command::Unban { account } => set_banned(services, account_id(&account)?, false).await,
+        Command::Unban { account } => {
+            let id = account_id(&account)?;
+            let ban = services.store.records.get(Collection::Bans, *id.as_bytes()).await;
+            if ban.map_err(|e| e.to_string())?.is_none() {
+                return Err("no such account is banned here".into());
+            }
+            set_banned(services, id, false).await
+        }
     }
 }
 
