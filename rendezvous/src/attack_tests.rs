@@ -469,6 +469,21 @@ async fn guesses_at_places_of_codes_end_soon() {
 }
 
 #[tokio::test]
+async fn lists_of_many_logs_count_as_many_requests() {
+    let server = server(|config| (config.limits.requests_per_second, config.limits.request_burst) = (1, 500));
+    let mut phone = Client::registered(&server, &Person::new(1, 1), 0).await;
+    for n in 0..=255 {
+        phone.open(&log(n)).await;
+    }
+    let mut lists = 0;
+    while matches!(phone.ask(RequestBody::ListLogs(Bytes::new())).await, ResponseBody::Logs(_)) {
+        lists += 1;
+        assert!(lists < 100, "not bounded");
+    }
+    assert!((5..30).contains(&lists), "{lists}");
+}
+
+#[tokio::test]
 async fn reading_and_leaving_in_turn_is_bounded() {
     let server = server(|_| {});
     let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;

@@ -65,7 +65,13 @@ pub const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// a request alone.
 pub const CHAIN_ENTRIES_PER_REQUEST: usize = 8;
 /// Logs in one list.
-pub const LOGS_PAGE: usize = 1_000;
+pub const LOGS_PAGE: usize = 256;
+/// Logs in a list that count as one request.
+pub const LOGS_PER_REQUEST: usize = 16;
+/// Sessions that a device may begin a second, on average, and at once: a stream costs it nothing, and the server some reads.
+pub const SESSIONS: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(1).unwrap(), NonZeroU32::new(30).unwrap());
+/// For so long the server counts as ready, or not, without trying to write: whoever asks makes it write no more often.
+pub const READY_FOR: Duration = Duration::from_secs(2);
 /// A conversation may have so much though others take more than their part, some hundred short messages; in a small account a 64th of it.
 pub const CONVERSATION_FLOOR: u64 = 256 * 1024;
 /// The part of its full quotas that an account has on its first day …

@@ -286,6 +286,11 @@ impl Server {
             return;
         };
         let services = self.services.clone();
+        if services.rates.sessions.check_key(&device).is_err() {
+            // A stream more costs it nothing; a connection counts.
+            self.swarm.close_connection(connection);
+            return;
+        }
         let origin = self.swarm.behaviour().admission.origin(connection);
         let members = self.members.0.clone();
         let task = self.sessions.spawn(async move {

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, Limits},
     limits::{
         CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, CONNECTION_BURST_PART, LEAVES, NAME_LOOK_UPS_PER_HOUR,
-        NAMES_OF_ACCOUNT_PER_HOUR, NAMES_PER_HOUR, PROXY_RATE, RATED_NETWORKS, WIDE_RATE,
+        NAMES_OF_ACCOUNT_PER_HOUR, NAMES_PER_HOUR, PROXY_RATE, RATED_NETWORKS, SESSIONS, WIDE_RATE,
     },
     store::Key,
 };
@@ -44,6 +44,8 @@ pub struct ServiceRates {
     pub names_of_account: DefaultKeyedRateLimiter<Key>,
     /// One-time key packages that are claimed of a device.
     pub claimed: DefaultKeyedRateLimiter<Key>,
+    /// Sessions that a device begins.
+    pub sessions: DefaultKeyedRateLimiter<Key>,
     /// Logs that a device leaves, whatever sessions it has.
     pub leaves: DefaultKeyedRateLimiter<Key>,
     /// Guesses at short codes by network.
@@ -60,6 +62,7 @@ impl ServiceRates {
             names: NetworkRates::per_hour(NAMES_PER_HOUR),
             names_of_account: RateLimiter::keyed(Quota::per_hour(NAMES_OF_ACCOUNT_PER_HOUR)),
             claimed: RateLimiter::keyed(Quota::per_hour(CLAIMED_PER_HOUR)),
+            sessions: RateLimiter::keyed(Quota::per_second(SESSIONS.0).allow_burst(SESSIONS.1)),
             leaves: RateLimiter::keyed(Quota::per_second(LEAVES.0).allow_burst(LEAVES.1)),
             guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
         }
@@ -74,6 +77,7 @@ impl ServiceRates {
         self.look_ups.retain_recent();
         self.names.retain_recent();
         self.names_of_account.retain_recent();
+        self.sessions.retain_recent();
         self.leaves.retain_recent();
         self.guesses.retain_recent();
     }

@@ -84,8 +84,16 @@ pub struct Client {
     pub hello: ServerHello,
     pub device: DeviceKey,
     server: PeerId,
-    relay: mpsc::Sender<oneshot::Sender<bool>>,
+    wishes: mpsc::Sender<Wish>,
     swarm: JoinHandle<()>,
+}
+
+/// What a device's swarm is to do.
+enum Wish {
+    /// Ask the relay for a reservation; says whether it was granted.
+    Reserve(oneshot::Sender<bool>),
+    /// Open one more stream of the server.
+    Open(oneshot::Sender<Option<Stream>>),
 }
 
 #[derive(NetworkBehaviour)]
@@ -100,19 +108,21 @@ impl Drop for Client {
     }
 }
 
-/// Runs a device's swarm, and asks for a reservation when it is wanted.
-async fn drive(
-    mut swarm: Swarm<Behaviour>,
-    server: Multiaddr,
-    mut reservations: mpsc::Receiver<oneshot::Sender<bool>>,
-) {
+/// Runs a device's swarm.
+async fn drive(mut swarm: Swarm<Behaviour>, server: Multiaddr, peer: PeerId, mut wishes: mpsc::Receiver<Wish>) {
     let mut asked: Option<oneshot::Sender<bool>> = None;
     loop {
         tokio::select! {
-            Some(answer) = reservations.recv() => {
-                swarm.listen_on(server.clone().with(Protocol::P2pCircuit)).unwrap();
-                asked = Some(answer);
-            }
+            Some(wish) = wishes.recv() => match wish {
+                Wish::Reserve(answer) => {
+                    swarm.listen_on(server.clone().with(Protocol::P2pCircuit)).unwrap();
+                    asked = Some(answer);
+                }
+                Wish::Open(answer) => {
+                    let opened = swarm.behaviour_mut().streams.open(peer, RENDEZVOUS_PROTOCOL);
+                    tokio::spawn(async move { answer.send(opened.await.ok().map(|opened| opened.stream)) });
+                }
+            },
             event = swarm.select_next_some() => {
                 let granted = match event {
                     SwarmEvent::Behaviour(BehaviourEvent::Relay(relay::client::Event::ReservationReqAccepted { .. })) => true,
@@ -131,8 +141,19 @@ impl Client {
     /// Asks the relay for a reservation; whether it was granted.
     pub async fn reserve(&self) -> bool {
         let (answer, granted) = oneshot::channel();
-        self.relay.send(answer).await.unwrap();
+        self.wishes.send(Wish::Reserve(answer)).await.unwrap();
         timeout(PATIENCE, granted).await.unwrap().unwrap()
+    }
+
+    /// Opens one more stream on the same connection; whether the server greets there.
+    pub async fn is_greeted_again(&self) -> bool {
+        let (answer, opened) = oneshot::channel();
+        if self.wishes.send(Wish::Open(answer)).await.is_err() {
+            return false;
+        }
+        let Ok(Some(stream)) = timeout(PATIENCE, opened).await.unwrap() else { return false };
+        let mut reader = FrameReader::new(stream);
+        matches!(timeout(PATIENCE, reader.next::<Response>()).await.unwrap(), Ok(Some(_)))
     }
 
     /// Connects and waits for the greeting.
@@ -158,14 +179,14 @@ impl Client {
             }
         }
         let opened = swarm.behaviour_mut().streams.open(server.peer(), RENDEZVOUS_PROTOCOL);
-        let (relay, reservations) = mpsc::channel(1);
-        let swarm = tokio::spawn(drive(swarm, server.address.clone(), reservations));
+        let (wishes, wished) = mpsc::channel(1);
+        let swarm = tokio::spawn(drive(swarm, server.address.clone(), server.peer(), wished));
         let Ok(opened) = opened.await else { return Err(DialError::Aborted) };
         let (read, write) = opened.stream.split();
         let (mut reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
         match timeout(PATIENCE, reader.next::<Response>()).await.unwrap() {
             Ok(Some(Response { body: Some(ResponseBody::Hello(hello)), .. })) => {
-                Ok(Self { reader, writer, hello, device, server: server.peer(), relay, swarm })
+                Ok(Self { reader, writer, hello, device, server: server.peer(), wishes, swarm })
             }
             _ => Err(DialError::Aborted),
         }

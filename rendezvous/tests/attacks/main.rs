@@ -115,6 +115,19 @@ async fn fresh_keys_do_not_get_fresh_limits() {
 }
 
 #[tokio::test]
+async fn a_device_begins_few_sessions_on_one_connection() {
+    let server = Running::start(|_| {}).await;
+    let client = Client::connect(&server).await.unwrap();
+    let mut greeted = 0;
+    while greeted < 500 && client.is_greeted_again().await {
+        greeted += 1;
+    }
+    assert!((20..500).contains(&greeted), "{greeted}");
+    // Who connects again counts as a connection.
+    Client::connect(&server).await.unwrap();
+}
+
+#[tokio::test]
 async fn one_address_registers_a_few_accounts_an_hour() {
     let server = Running::start(|config| config.registration.per_address_per_hour = 3).await;
     for n in 0..5 {

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, LOGS_PAGE, MAX_FOLLOWED, PAGE_BYTES, PAGE_ENTRIES,
-        RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
+        APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, LOGS_PAGE, LOGS_PER_REQUEST, MAX_FOLLOWED, PAGE_BYTES,
+        PAGE_ENTRIES, RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
     },
     store::{Author, Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId},
 };
@@ -203,6 +203,7 @@ pub async fn list(session: &mut Session, after: &[u8]) -> Result<ResponseBody, R
     let ids = streams.of_owner(owner, after, LOGS_PAGE + 1).await?;
     let mut logs = Vec::new();
     let ids: Vec<StreamId> = ids.into_iter().filter(|id| id.kind == Kind::Log).collect();
+    session.count_more(ids.len() / LOGS_PER_REQUEST)?;
     for id in ids.iter().take(LOGS_PAGE) {
         let Some(head) = streams.head(*id).await? else { continue };
         logs.push(LogUse {
