@@ -154,5 +154,5 @@ async fn strangers_hold_few_reservations_and_no_short_codes() {
     assert!(is_refused(&strangers[2].ask(RequestBody::CodeOpen(true)).await, Refusal::NotRegistered));
     assert_eq!(strangers[2].register().await, Some(ResponseBody::Done(true)));
     assert!(strangers[2].reserve().await);
-    assert_eq!(strangers[2].ask(RequestBody::CodeOpen(true)).await, Some(ResponseBody::CodePlace(1)));
+    assert!(matches!(strangers[2].ask(RequestBody::CodeOpen(true)).await, Some(ResponseBody::CodePlace(_))));
 }
