@@ -243,10 +243,10 @@ impl Conversations {
         door: &Door,
     ) -> Result<Prepared, EngineError> {
         let Some(id) = self.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
-        let parts = self.direct_account(chat).zip(self.devices_to_tell(cx.dir));
-        let Some((account, note)) = parts.filter(|_| !self.groups.contains_key(&id)) else {
+        let Some(account) = self.direct_account(chat).filter(|_| !self.groups.contains_key(&id)) else {
             return Ok(Prepared::Nowhere);
         };
+        let note = self.devices_to_tell(cx.dir);
         let accounts = [cx.dir.account.id(), account];
         let entered = cx.mls.enter(&door.info, (&id, door.epoch), accounts, note, turn.agreed_ms());
         let is_stranger = |member: &starling_keys::Certificate| {
@@ -274,16 +274,17 @@ impl Conversations {
         })
     }
 
-    /// What members are told of our devices with the commit; `None` if that is too much for one.
-    fn devices_to_tell(&self, dir: Directory<'_>) -> Option<Vec<u8>> {
-        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN)?;
+    /// What members are told of our devices with the commit; nothing if that is too much for one: then they hear it from devices that they know.
+    fn devices_to_tell(&self, dir: Directory<'_>) -> Vec<u8> {
+        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN);
+        let Some(chain) = chain else { return Vec::new() };
         let label = |device: &starling_keys::DeviceEntry| {
             let label = self.authors.label(chain.account, device.id.tag())?;
             let device = Bytes::copy_from_slice(device.id.as_bytes());
             Some(DeviceLabel { device, name: label.name.clone(), kind: label.kind.clone() })
         };
         let labels = chain.devices.iter().filter_map(label).collect();
-        Some(Event::encode_body(&Body::Devices(Devices { list: chain.as_bytes().to_vec(), labels })))
+        Event::encode_body(&Body::Devices(Devices { list: chain.as_bytes().to_vec(), labels }))
     }
 
     /// The log has stored our commit, or has others that stand before it.
