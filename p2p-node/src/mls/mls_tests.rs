@@ -92,6 +92,36 @@ fn a_commit_cannot_make_a_leaf_another_accounts() {
 }
 
 #[test]
+fn a_commit_that_changes_who_is_in_the_group_is_void_for_all_others() {
+    let (bob, key) = (account(), DeviceKey::generate());
+    let mallory = modified(&bob, &key);
+    let phone = device(&bob);
+    let packages = [package_of(&mallory), package(&phone)];
+    let (a, welcome) = device(&account()).create(b"group", &packages, NOW_MS).unwrap();
+    let b = phone.join(&welcome).unwrap();
+    let (mut group, _) = mallory.join_group(None, &MlsMessage::from_bytes(&welcome).unwrap(), None).unwrap();
+    // A device that the account has certified and that no chain may have; one of a third account; one that has left, as nobody removes others here.
+    let unlisted = package_of(&modified(&bob, &DeviceKey::generate()));
+    let third = package_of(&modified(&account(), &DeviceKey::generate()));
+    for added in [Some(unlisted), Some(third), None] {
+        let commit = group.commit_builder();
+        let commit = match &added {
+            Some(package) => commit.add_member(MlsMessage::from_bytes(package).unwrap()).unwrap(),
+            None => commit.remove_member(a.leaf()).unwrap(),
+        };
+        let bytes = commit.build().unwrap().commit_message.to_bytes().unwrap();
+        group.clear_pending_commit();
+        for honest in [&a, &b] {
+            assert!(matches!(honest.judge(&bytes), Judged::Void), "{}", added.is_some());
+            assert_eq!((honest.members().len(), honest.epoch()), (3, 1));
+        }
+    }
+    // One that renews keys alone is valid for both.
+    let commit = group.commit_builder().build().unwrap().commit_message.to_bytes().unwrap();
+    assert!(matches!(a.judge(&commit), Judged::Valid(..)) && matches!(b.judge(&commit), Judged::Valid(..)));
+}
+
+#[test]
 fn garbage_is_void_and_only_a_members_commit_can_be_underivable() {
     let (alice, bob) = (device(&account()), device(&account()));
     let (mut a, welcome) = alice.create(b"group", &[package(&bob)], NOW_MS).unwrap();

@@ -373,6 +373,19 @@ impl LiveGroup {
         Ok((bytes, after))
     }
 
+    /// A commit that adds the device of a key package, as a modified program makes it.
+    #[cfg(test)]
+    pub fn commit_adding(&self, package: &[u8], now_ms: u64) -> Result<Vec<u8>, GroupError> {
+        let commit = self
+            .clone()
+            .group
+            .commit_builder()
+            .commit_time(time(now_ms))
+            .add_member(MlsMessage::from_bytes(package)?)?
+            .build()?;
+        Ok(commit.commit_message.to_bytes()?)
+    }
+
     /// Makes a value what the library thinks is stored for this group: a group that is prepared beside it writes to the same place.
     pub fn reset_value(&self, value: GroupValue) {
         self.states.put(self.group.group_id(), value);

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
+use starling_keys::{Certificate, DeviceKey};
 use starling_wire::{Candidate, LogContent, LogVerb, rendezvous::LogRequest};
 
 use super::world::{Who, World};
 use crate::{
     conversation::group_state::{self, OpenGroup},
     home::Pending,
-    mls::{GroupId, PAST_EPOCHS},
+    mls::{GroupId, KeyPackages, Mls, PAST_EPOCHS},
     store::{PARENTS, Reading},
 };
 
@@ -191,6 +192,60 @@ fn a_commit_that_another_member_has_put_into_the_log_is_ours() {
     go_on(&mut world, alice, mallory);
     assert_eq!(world.epoch(alice, mallory), epoch + 1);
     assert_eq!(group(&mut world, alice, mallory), before);
+}
+
+/// A key package of a device that somebody's account has certified and that is in no chain of it.
+pub(super) fn unlisted_device(world: &mut World, who: Who) -> Bytes {
+    let (key, account, now_ms) = (DeviceKey::generate(), world.of(who).account, world.now.wall_ms);
+    let certificate = Certificate::issue(&world.phrases[&account], key.id(), now_ms / 1000);
+    Mls::new(&certificate, &key, KeyPackages::default()).unwrap().key_package(false, now_ms).unwrap().into()
+}
+
+/// A commit of somebody's that adds a device to the group with another.
+pub(super) fn commit_adding(world: &mut World, (who, other): (Who, Who), package: &[u8]) -> Bytes {
+    let (chat, mut commit) = (world.chat_id(who, other), Bytes::new());
+    world.begin_modified(who, |engine, turn| {
+        let (id, mls, now) = (engine.active_group(chat).unwrap(), engine.mls.clone(), turn.agreed_ms());
+        let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        commit = group.commit_adding(package, now).unwrap();
+    });
+    commit
+}
+
+#[test]
+fn a_leaf_that_no_account_lists_enters_no_group() {
+    let mut world = World::new(665);
+    let (alice, mallory) = world.friends();
+    let (before, epoch) = (group(&mut world, alice, mallory), world.epoch(alice, mallory));
+    let package = unlisted_device(&mut world, mallory);
+    let commit = commit_adding(&mut world, (mallory, alice), &package);
+    append(&mut world, mallory, alice, true, &candidate(&commit));
+    world.pass(30_000);
+    go_on(&mut world, alice, mallory);
+    begin_renewal(&mut world, alice, mallory);
+    world.pass(30_000);
+    go_on(&mut world, alice, mallory);
+    assert_eq!((group(&mut world, alice, mallory), world.epoch(alice, mallory)), (before, epoch + 1));
+    world.modified(alice, |engine, _| {
+        assert_eq!(engine.conversations.groups.get(&before).unwrap().members.len(), 2);
+    });
+}
+
+#[test]
+fn garbage_of_a_member_keeps_nobody_from_renewing_keys() {
+    for (seed, alice_owns) in [(675, true), (676, false)] {
+        let mut world = World::new(seed);
+        let (first, second) = world.friends();
+        let (alice, mallory) = if alice_owns { (second, first) } else { (first, second) };
+        let (before, epoch) = (group(&mut world, alice, mallory), world.epoch(alice, mallory));
+        for n in 0..70 {
+            append(&mut world, mallory, alice, true, &candidate(format!("garbage {n}").as_bytes()));
+        }
+        begin_renewal(&mut world, alice, mallory);
+        world.pass(60_000);
+        assert_eq!((group(&mut world, alice, mallory), world.epoch(alice, mallory)), (before, epoch + 1));
+        go_on(&mut world, alice, mallory);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use starling_wire::{Beacon, LogContent, SealedBeacon, Text, direct::DirectFrame, limits::MAX_ITEM_BEACONS};
 
 use super::{
-    epoch_tests::{append, begin_renewal, candidate, group},
+    epoch_tests::{append, begin_renewal, candidate, commit_adding, group, unlisted_device},
     liar::{Liar, Showing, Shown},
     world::{Who, World},
 };
@@ -107,15 +107,22 @@ impl Story {
         }
     }
 
-    /// What a modified program does: commits that it has not followed itself, in its epoch and from earlier ones, are told of or logged, garbage is
-    /// logged, and what was seen is sent again.
+    /// What a modified program does: commits that it has not followed itself, in its epoch and from earlier ones, are told of or logged, garbage and
+    /// commits that add others are logged, and what was seen is sent again.
     fn attack(&mut self) {
         let Some((mallory, other)) = self.mallory else { return };
         if !self.has_group((mallory, other)) {
             return;
         }
         let id = group(&mut self.world, mallory, other);
-        let die = self.world.one_of(12);
+        let die = self.world.one_of(13);
+        if die == 12 {
+            // A leaf that no chain has.
+            let package = unlisted_device(&mut self.world, mallory);
+            let commit = commit_adding(&mut self.world, (mallory, other), &package);
+            append(&mut self.world, mallory, other, true, &candidate(&commit));
+            return;
+        }
         let (mut made, mut own, mut commits) = (Vec::new(), Vec::new(), Vec::new());
         self.world.begin_modified(mallory, |engine, turn| {
             let (mls, now) = (engine.mls.clone(), turn.agreed_ms());

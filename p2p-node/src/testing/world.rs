@@ -95,7 +95,7 @@ pub struct World {
     pub home: RendezvousAddr,
     pub(super) people: Vec<Person>,
     /// What people have written down: the phrases of their accounts.
-    phrases: BTreeMap<AccountId, AccountKey>,
+    pub(super) phrases: BTreeMap<AccountId, AccountKey>,
     pub(super) wires: BTreeMap<Wire, VecDeque<Packet>>,
     /// Direct connections can be made.
     pub direct: bool,

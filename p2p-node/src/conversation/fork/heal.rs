@@ -132,6 +132,15 @@ impl OpenGroup<'_> {
         Ok(made)
     }
 
+    /// A commit that adds a device to the current epoch, which is not kept either.
+    #[cfg(test)]
+    pub fn commit_adding(&mut self, package: &[u8], now_ms: u64) -> Result<Bytes, EngineError> {
+        let current = self.state.live.value()?;
+        let commit = self.state.live.commit_adding(package, now_ms)?;
+        self.state.live.reset_value(current);
+        Ok(commit.into())
+    }
+
     /// Goes back to an epoch and on from there by another commit. What was encrypted in the epochs that are left does not count any more; nothing
     /// is encrypted in the epoch itself. Gives the logs that are left.
     pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
