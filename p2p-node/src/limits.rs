@@ -44,6 +44,11 @@ pub const STATE_MESSAGES: u32 = if cfg!(test) { 3 } else { 64 };
 pub const STATE_WITHIN_MS: u64 = 10_000;
 /// Groups kept for one conversation: the newest are used.
 pub const MAX_GROUPS_PER_CHAT: usize = 8;
+/// Groups that one welcome replaces, and that are remembered as replaced before they were joined.
+pub const MAX_REPLACED_GROUPS: usize = 2 * MAX_GROUPS_PER_CHAT;
+/// Devices that have given up the same group make another in turns of this length, until one has done it: to look devices up, claim their key packages
+/// and leave the welcomes takes less.
+pub const REGROUP_TURN_MS: u64 = 2_000;
 /// One-time key packages that a device keeps at its home.
 pub const KEY_PACKAGE_STOCK: u32 = 20;
 /// Secrets of key packages that a device keeps: those on offer, and those that somebody has claimed and not used yet.

@@ -22,6 +22,7 @@ mod outdated;
 pub mod pending;
 pub mod receive;
 pub mod regroup;
+mod replace;
 pub mod send;
 mod writable;
 

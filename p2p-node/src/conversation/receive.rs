@@ -95,6 +95,9 @@ impl Conversations {
     ) -> Result<Taken, EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else {
             tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
+            if let Some(device) = from {
+                self.note_elsewhere(turn, cx, device, id);
+            }
             return Ok(Taken::Nothing);
         };
         let Ok(chat) = entry.row.chat.as_slice().try_into().map(ChatId) else {
@@ -106,8 +109,12 @@ impl Conversations {
         {
             return Ok(Taken::Nothing);
         }
+        let is_dead = entry.row.dead;
         if message.len() > starling_wire::limits::MAX_ENTRY || self.is_outdated_group(id) {
             return Ok(Taken::Nothing);
+        }
+        if let Some(device) = from {
+            if is_dead { self.note_elsewhere(turn, cx, device, id) } else { self.note_together(chat, &device) }
         }
         if !self.seen.insert(message) {
             if let Some(device) = from {

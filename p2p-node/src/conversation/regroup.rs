@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use starling_keys::DeviceId;
 
 use crate::{
@@ -13,10 +12,11 @@ use crate::{
         context::Context,
         group::{GroupId, GroupMember},
         group_store,
+        replace::Replacing,
     },
-    limits::{JOIN_WITHIN_MS, MAX_GROUPS_PER_CHAT, MEND_AFTER_MS, MEND_AGAIN_MS, NO_GROUP_AGAIN_MS},
+    limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS, NO_GROUP_AGAIN_MS},
     roster::Roster,
-    turn::{EngineError, Fact, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// Conversations that get another group.
@@ -26,16 +26,18 @@ pub struct Regroup {
     pub look: bool,
     /// When a conversation gets another group, and how often it got one.
     due: HashMap<ChatId, (u64, u32)>,
+    pub(super) replacing: Replacing,
 }
 
 impl Regroup {
     /// No conversation gets another group any more.
     pub fn stop(&mut self) {
         self.due.clear();
+        self.replacing.stop();
     }
 
     pub fn next_due(&self) -> Option<u64> {
-        self.due.values().map(|(due, _)| *due).min()
+        self.due.values().map(|(due, _)| *due).chain(self.replacing.next_due()).min()
     }
 }
 
@@ -123,7 +125,10 @@ impl Conversations {
                 self.look_for_misfits(turn, cx.dir);
             }
         }
-        Ok(self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id).collect())
+        let due = self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id);
+        let mut due: Vec<ChatId> = due.collect();
+        due.extend(self.regroup.replacing.take_due(turn.now()));
+        Ok(due)
     }
 
     fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>) {
@@ -202,57 +207,6 @@ impl Conversations {
         self.renew_outbox(turn, cx, chat)
     }
 
-    /// Gives a group up that nobody can go on in.
-    pub(crate) fn abandon_group(&mut self, turn: &mut Turn<'_>, id: GroupId) {
-        if let Some(entry) = self.groups.get_mut(&id)
-            && !entry.row.dead
-        {
-            tracing::warn!("nobody can go on in a group: it is replaced");
-            (entry.row.dead, entry.row.unreplaced) = (true, true);
-            entry.touch();
-            self.regroup.look = true;
-            turn.fact(Fact::GroupAbandoned);
-        }
-    }
-
-    /// Whether the others may still write into a group that we have given up, though there is an older one as well.
-    fn has_unreplaced(&self, chat: ChatId) -> bool {
-        let state = self.chats.get(&chat);
-        state.is_some_and(|state| self.groups_of(state).any(|(_, group)| group.row.unreplaced))
-    }
-
-    /// A group was made whose welcome says which ones it replaces.
-    pub(crate) fn note_replaced(&mut self, chat: ChatId) {
-        let groups = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
-        for id in groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
-            if let Some(group) = self.groups.get_mut(&id).filter(|group| group.row.unreplaced) {
-                group.row.unreplaced = false;
-                group.touch();
-            }
-        }
-    }
-
-    /// The groups of a conversation that we cannot go on in: whoever joins another does not write into them either.
-    pub(crate) fn given_up(&self, chat: ChatId) -> Vec<Bytes> {
-        let groups = self.chats.get(&chat).map(|state| state.row.groups.as_slice()).unwrap_or_default();
-        let is_dead = |id: &&Vec<u8>| {
-            let group = id.as_slice().try_into().ok().and_then(|id: GroupId| self.groups.get(&id));
-            group.is_none_or(|group| group.row.dead)
-        };
-        let door = self.chats.get(&chat).and_then(|state| state.row.door.as_ref()).map(|door| &door.group);
-        groups.iter().filter(is_dead).chain(door).map(|id| Bytes::copy_from_slice(id)).collect()
-    }
-
-    /// A device of a conversation's accounts has made another group, in place of these of the same conversation.
-    pub(crate) fn give_up_replaced(&mut self, chat: ChatId, replaced: &[Bytes]) {
-        for id in replaced.iter().take(MAX_GROUPS_PER_CHAT).filter_map(|id| GroupId::try_from(&id[..]).ok()) {
-            if let Some(group) = self.groups.get_mut(&id).filter(|group| group.chat() == Some(chat)) {
-                tracing::debug!(group = id[0], "a group was replaced by another");
-                group.give_up();
-            }
-        }
-    }
-
     /// Devices or groups have changed: what waits goes to the devices that are there now, and no longer to those that are not.
     fn readdress_outboxes(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
         let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.outbox.is_empty()).map(|c| c.id).collect();
@@ -266,6 +220,9 @@ impl Conversations {
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
     pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, chat: ChatId) -> bool {
         if self.chats.get(&chat).is_some_and(|state| state.row.outdated) || self.entering.has(&chat) {
+            return false;
+        }
+        if self.regroup.replacing.waits(chat, turn.now()) {
             return false;
         }
         let has_group = self.active_group(dir, chat).is_some() && !self.has_unreplaced(chat);

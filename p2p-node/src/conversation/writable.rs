@@ -79,13 +79,16 @@ impl Conversations {
         (strangers, group.row.unjoined, lacks, !group.row.confirmed, age, group.id)
     }
 
-    /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, and of the rest those that are the
-    /// least fit to be written to.
+    /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, nor the one that is written to; and of the
+    /// rest those that lack the most devices and have the highest ids, which nobody prefers who has the others.
     pub(crate) fn surplus_groups(&self, dir: Directory<'_>, chat: ChatId) -> Vec<GroupId> {
         let Some(state) = self.chats.get(&chat) else { return Vec::new() };
         let mut older: Vec<_> = self.groups_of(state).collect();
         older.pop();
-        older.sort_by_cached_key(|(at, group)| (group.row.dead, self.rank(dir, &state.roster, *at, group)));
+        let active = self.active_group(dir, chat);
+        older.sort_by_cached_key(|(_, group)| {
+            (group.row.dead, Some(group.id) != active, self.roster_diff(dir, &state.roster, group), group.id)
+        });
         older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
     }
 }

@@ -255,6 +255,8 @@ impl Meeting<'_> {
             ..GroupRow::default()
         };
         let home = row.home.clone();
+        let replaced = self.cx.conversations.replaced_by(self.cx.directory(), chat);
+        self.cx.conversations.note_replaced(chat, &replaced);
         self.add_group(turn, chat, GroupEntry::new(group, live, row)?)?;
 
         let theirs = list.devices.clone();
@@ -263,9 +265,8 @@ impl Meeting<'_> {
             group: Bytes::copy_from_slice(&group),
             message: welcome.into(),
             home,
-            replaces: self.cx.conversations.given_up(chat),
+            replaces: replaced.iter().map(|id| Bytes::copy_from_slice(id)).collect(),
         };
-        self.cx.conversations.note_replaced(chat);
         let to = connect.homes.first().map(ToString::to_string).unwrap_or_default();
         let body = self.welcome_body(&connect, welcome);
         self.send_welcomes(turn, group, body, &members, (account, &theirs), &to)?;

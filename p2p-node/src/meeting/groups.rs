@@ -20,6 +20,8 @@ impl Meeting<'_> {
             .values()
             .filter_map(|c| if let ConnectTarget::Account(account) = c.whom { Some(account) } else { None })
             .collect();
+        let (conversations, cx) = self.cx.conversing();
+        conversations.take_turns(turn, cx.dir);
         let mut missing: Vec<(AccountId, Vec<RendezvousAddr>)> = self
             .cx
             .contacts

@@ -61,7 +61,7 @@ impl Meeting<'_> {
             self.cx.take_labels(turn, account, &body.labels)?;
         }
         let entry = GroupEntry::new(group, live, row)?;
-        self.cx.conversations.give_up_replaced(chat, &welcome.replaces);
+        self.cx.conversations.on_replaced(chat, &welcome.replaces);
         self.add_group(turn, chat, entry)?;
         self.cx.read_logs(turn, group);
         if own {
@@ -103,7 +103,9 @@ impl Meeting<'_> {
         }
         let welcome = body.welcome.as_ref().ok_or("no welcome")?;
         let group = GroupId::try_from(&*welcome.group).map_err(|_| "no group id")?;
-        if self.cx.conversations.groups.contains_key(&group) {
+        let chat = self.cx.conversations.direct_with(&account);
+        let was_replaced = chat.is_some_and(|chat| self.cx.conversations.was_replaced(chat, &group));
+        if self.cx.conversations.groups.contains_key(&group) || was_replaced {
             return Ok(None);
         }
         let live = self.cx.mls.join(&welcome.message).map_err(|error| {

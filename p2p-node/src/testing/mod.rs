@@ -25,6 +25,7 @@ mod older_server_tests;
 mod permission_tests;
 mod promise_tests;
 mod removed_device_tests;
+mod replace_tests;
 mod rival_tests;
 mod sas_tests;
 mod search_tests;

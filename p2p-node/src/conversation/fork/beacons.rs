@@ -153,7 +153,7 @@ impl Conversations {
             return Ok(());
         }
         tracing::warn!("the members of a group are in an epoch that nothing leads to");
-        self.abandon_group(turn, id);
+        self.abandon_alone(turn, id);
         self.report_split(turn, id)
     }
 

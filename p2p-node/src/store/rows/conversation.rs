@@ -69,6 +69,9 @@ pub struct ChatRow {
     /// The way into its group that another device of ours has told us of.
     #[prost(message, optional, tag = "24")]
     pub door: Option<super::group::OfferedDoor>,
+    /// Groups that others have replaced before their welcomes were read here, newest last.
+    #[prost(bytes = "vec", repeated, tag = "25")]
+    pub replaced: Vec<Vec<u8>>,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
