@@ -27,8 +27,9 @@ pub use txn::{Read, Reading, Txn, Visit, prefix};
 
 pub use rows::*;
 
-/// The version of the tables and rows in this file.
-pub const SCHEMA: u32 = 3;
+/// The version of the tables and rows in this file. The fourth has the rows of the third; encryption states in it may reserve keys, which a program
+/// that does not know that would use again.
+pub const SCHEMA: u32 = 4;
 /// Page cache: a screen's working set; a larger one would only double what the system caches.
 const CACHE: usize = 8 * 1024 * 1024;
 
@@ -123,6 +124,8 @@ impl Store {
                 migrate::from_1_to_2(self, &txn)?;
             }
             migrate::from_2_to_3(&txn)?;
+        }
+        if !is(SCHEMA) {
             txn.put_raw(META, b"schema", &SCHEMA.to_be_bytes())?;
         }
         txn.commit()
