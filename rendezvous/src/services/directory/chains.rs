@@ -1,7 +1,10 @@
 //! Device chains of accounts: stored on top of the head that is stored, and nothing else but what counts before it for everybody.
 
 use bytes::Bytes;
-use starling_keys::chain::{ChainError, DeviceChain, Head, Held, Relation, Summary, UnverifiedChain, count_entries};
+use starling_keys::{
+    DeviceId,
+    chain::{ChainError, DeviceChain, Head, Held, Relation, Summary, UnverifiedChain, count_entries},
+};
 use starling_wire::rendezvous::{ChainSince, Publish, Refusal, ResponseBody};
 
 use super::{claims, forget_device, is_banned, new_account, pay_registration, restart_snapshots, today, tokens};
@@ -56,6 +59,11 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
     }
     for device in &gone {
         claims::release(records, Collection::Devices, *device, account).await?;
+    }
+    // One whose entry lost against another of the same place was not removed: it is about to come back, and what waits for it waits on.
+    let is_removed = |device: &Key| DeviceId::from_bytes(device).is_ok_and(|device| change.chain.has_removed(&device));
+    let removed: Vec<Key> = gone.iter().copied().filter(is_removed).collect();
+    for device in &removed {
         forget_device(&services, *device).await?;
     }
     if change.recovers {
@@ -72,7 +80,7 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
         let bytes = Bytes::copy_from_slice(change.chain.as_bytes());
         services.new_devices(&[&change.devices[..], &gone].concat(), session.id, &bytes);
         // They learn of it, and come back as the strangers that they are now.
-        services.end_sessions(gone);
+        services.end_sessions(removed);
     }
     session.account = Some(account);
     Ok(ResponseBody::Done(true))
