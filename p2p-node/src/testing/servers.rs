@@ -193,6 +193,11 @@ impl World {
                 while let Some(response) = self.people[who].sessions.get_mut(&at).and_then(LocalSession::pushed) {
                     self.answered(who, at, response);
                 }
+                // What was pushed before is on its way.
+                if self.people[who].sessions.get(&at).is_some_and(LocalSession::is_ended) {
+                    self.drop_session(who, at);
+                    self.reach_servers(who);
+                }
             }
         }
         let pushes = self.liar.as_mut().map(Liar::pushes).unwrap_or_default();

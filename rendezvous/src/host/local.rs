@@ -137,9 +137,8 @@ impl LocalSession {
         self.session.answer(request).await
     }
 
-    /// Whether the server has ended it.
-    #[cfg(test)]
-    pub(crate) fn is_ended(&self) -> bool {
+    /// Whether the server has ended it: the device would have to connect again.
+    pub fn is_ended(&self) -> bool {
         self.pushed.is_closed()
     }
 
