@@ -183,7 +183,7 @@ fn the_check_refuses_what_the_server_refuses_and_names_it() {
         (vec!["--listen", absent, "--listen", good], 1, absent, "no such address"),
         (vec!["--listen", good, "--listen", &tcp], 1, &tcp, "another program uses the port"),
         (vec!["--listen", &quic, "--listen", good], 1, &quic, "another program uses the port"),
-        (vec!["--listen", good, "--http", &http], 1, &http, "--http HOST:PORT"),
+        (vec!["--listen", good, "--http", &http], 1, &http, "--http IP:PORT"),
         (vec!["--listen", good, "--listen", "/dns/localhost/tcp/0"], 2, "/dns/localhost/tcp/0", "is a name"),
         (vec!["--listen", good, "--listen", "/ip4/127.0.0.1/udp/1"], 2, "/ip4/127.0.0.1/udp/1", "cannot be listened"),
         (vec!["--listen", "/ip4/127.0.0.1/tcp/9,/ip4/127.0.0.1/tcp/9"], 2, "/ip4/127.0.0.1/tcp/9", "twice"),

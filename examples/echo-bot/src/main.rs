@@ -31,7 +31,10 @@ async fn main() -> Result<()> {
         let event = client.event().await?.event()?;
         let answered = answer(&client, &event).await?;
         if let Some(file) = &cursor_file {
-            fs::write(file, event.cursor.as_str())?;
+            // Whoever is killed in between leaves the earlier place, not half of one.
+            let new = format!("{file}.new");
+            fs::write(&new, event.cursor.as_str())?;
+            fs::rename(&new, file)?;
         }
         if matches!(event.kind, EventKind::StreamReady {}) {
             println!("ready");
