@@ -44,7 +44,7 @@ fn devices_that_wait_for_nothing_are_back_soon_after_their_server_was_killed() {
     until("the sessions", || (sessions(&world).0 == names.len() as u64).then_some(()));
     let took = back.elapsed();
     println!("all are back after {took:.1?}");
-    assert!(took <= Duration::from_secs(40), "{took:?}");
+    assert!(took <= Duration::from_secs(12), "{took:?}");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn what_is_sent_after_the_server_was_killed_and_came_back_is_stored_and_delivere
     world.json("alice", &["send", "@bob", "after the crash", "--wait", "sent"]);
     let took = sent.elapsed();
     println!("stored after {took:.1?}");
-    assert!(took <= Duration::from_secs(40), "{took:?}");
+    assert!(took <= Duration::from_secs(10), "{took:?}");
     let bob = world.listen("bob", "all");
     bob.wait_for("the message", |e| e["message"]["text"] == "after the crash");
 }
@@ -86,7 +86,7 @@ fn both_directions(lab: &Lab, change: impl Fn(usize)) {
     for (n, (from, to)) in [("ha", "@bob"), ("hb", "@alice")].into_iter().enumerate() {
         change(n);
         let took = deliver(lab, from, to, &format!("change {n}"));
-        assert!(took <= Duration::from_secs(12), "{took:?}");
+        assert!(took <= Duration::from_secs(3), "{took:?}");
     }
 }
 
@@ -164,7 +164,7 @@ fn meet_by_the_second_home(world: &World, link: &str) {
     world.json("bob", &["send", "@alice", "by the other home", "--wait", "delivered"]);
     let took = began.elapsed();
     println!("delivered after {took:.1?}");
-    assert!(took <= Duration::from_secs(45), "{took:?}");
+    assert!(took <= Duration::from_secs(15), "{took:?}");
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_conversation_goes_on_within_seconds_when_the_addresses_of_both_sides_change
     readdress(&lab, "ha", "wan", "198.18.0.2", "198.18.0.12", None);
     readdress(&lab, "hb", "wan", "198.18.0.3", "198.18.0.13", None);
     let took = deliver(&lab, "ha", "@bob", "both have moved");
-    assert!(took <= Duration::from_secs(12), "{took:?}");
+    assert!(took <= Duration::from_secs(3), "{took:?}");
     lab.wait_for_path("direct");
 }
 
@@ -264,7 +264,7 @@ fn a_conversation_moves_to_tcp_within_seconds_when_udp_is_blocked() {
     let Some((lab, _server, _daemons)) = on_a_lan(|lab| block(lab, "tcp")) else { return };
     block(&lab, "udp");
     let took = deliver(&lab, "ha", "@bob", "without UDP");
-    assert!(took <= Duration::from_secs(25), "{took:?}");
+    assert!(took <= Duration::from_secs(8), "{took:?}");
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_server_notices_that_a_device_was_killed_in_less_than_a_minute() {
     let killed = Instant::now();
     until("its end", || (sessions(&world).0 == 0).then_some(()));
     println!("noticed after {:.0?}", killed.elapsed());
-    assert!(killed.elapsed() <= Duration::from_secs(90));
+    assert!(killed.elapsed() <= Duration::from_secs(45));
 }
 
 #[test]
@@ -299,6 +299,6 @@ fn a_relayed_conversation_moves_to_the_second_home_within_seconds_when_the_first
     // It may go through either.
     drop(first.0);
     let took = deliver(&lab, "ha", "@bob", "by the other home");
-    assert!(took <= Duration::from_secs(22), "{took:?}");
+    assert!(took <= Duration::from_secs(9), "{took:?}");
     drop(second.0);
 }

@@ -10,10 +10,13 @@ use std::{
 };
 
 use portable_pty::{CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
-use starling_tests::{PATIENCE, World, program};
+use starling_tests::{PATIENCE, World, program, until};
 
 /// Of a shell that runs the screen.
 pub const PROMPT: &str = "prompt$ ";
+
+/// A title that is written after a program has ended.
+const ENDED: &[u8] = b"\x1b]2;ended\x07";
 
 fn cells(count: u16) -> NonZeroU16 {
     NonZeroU16::new(count).unwrap()
@@ -26,7 +29,7 @@ pub struct Terminal {
     pub shown: Arc<Mutex<vt100::Parser>>,
     child: Box<dyn portable_pty::Child + Send + Sync>,
     /// Held open, so that the terminal can be looked at after the program has ended.
-    _slave: Box<dyn SlavePty + Send>,
+    slave: Box<dyn SlavePty + Send>,
     /// Everything that was written to it.
     written: Arc<Mutex<Vec<u8>>>,
 }
@@ -94,12 +97,12 @@ impl Terminal {
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(n @ 1..) = output.read(&mut buffer) {
-                log.lock().unwrap().extend(&buffer[..n]);
                 parser.lock().unwrap().process(&buffer[..n]);
+                log.lock().unwrap().extend(&buffer[..n]);
             }
         });
         let keys = pair.master.take_writer().unwrap();
-        Self { master: pair.master, keys, shown, child, _slave: pair.slave, written }
+        Self { master: pair.master, keys, shown, child, slave: pair.slave, written }
     }
 
     pub fn type_keys(&mut self, keys: &str) {
@@ -137,7 +140,15 @@ impl Terminal {
 
     /// The exit code of the program.
     pub fn ends(&mut self) -> u32 {
-        self.child.wait().unwrap().exit_code()
+        let code = self.child.wait().unwrap().exit_code();
+        // What it wrote last is shown once something is that was written after it: a title, which changes nothing else.
+        let mut title = CommandBuilder::new("printf");
+        title.arg("\\033]2;ended\\007");
+        self.slave.spawn_command(title).unwrap().wait().unwrap();
+        let at = || self.written.lock().unwrap().windows(ENDED.len()).position(|bytes| bytes == ENDED);
+        let end = until("the end of the output", at);
+        self.written.lock().unwrap().truncate(end);
+        code
     }
 
     pub fn pid(&self) -> u32 {
