@@ -66,11 +66,7 @@ impl Meeting<'_> {
             p.row.verified = verified;
             p.trust();
         });
-        turn.fact(Fact::ContactsChanged);
-        if result.is_ok() {
-            self.sync().said_of(turn, account)?;
-        }
-        Ok(result)
+        self.trusted(turn, account, result)
     }
 
     /// Goes on with somebody whose devices were all replaced.
@@ -83,6 +79,16 @@ impl Meeting<'_> {
             p.trust();
             p.row.verified = false;
         });
+        self.trusted(turn, account, result)
+    }
+
+    /// The user trusts the devices that somebody has: what waited for that goes to them.
+    fn trusted(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        result: Result<(), NodeError>,
+    ) -> Result<Result<(), NodeError>, EngineError> {
         turn.fact(Fact::ContactsChanged);
         if result.is_ok() {
             self.sync().said_of(turn, account)?;

@@ -256,3 +256,43 @@ fn a_line_about_a_device_is_not_ahead_of_the_time() {
     assert_eq!(lines.len(), 1);
     assert!(lines[0].0.0.clock.ms() <= world.now.wall_ms + 1_000, "{lines:?}");
 }
+
+/// What was written before a recovery was known waits until the user has decided about it, and goes on then, whichever way they say so.
+#[test]
+fn all_that_waits_for_a_recovered_account_goes_on_once_it_is_trusted() {
+    for verifies in [true, false] {
+        let mut world = World::new(530);
+        let (alice, bob) = world.friends();
+        let account = world.of(alice).account;
+        let laptop = world.linked(alice);
+        world.pass(10_000);
+        verify(&mut world, bob, alice);
+        world.kill(laptop);
+        world.direct = false;
+        world.cut(alice, bob);
+        world.stop_server();
+        world.say(bob, alice, "while you were away");
+        world.kill(bob);
+        world.start_server();
+        world.recover(alice);
+        let chain = world.chain(alice).as_bytes().to_vec();
+        world.stop_server();
+        world.start(bob);
+        // Another contact has told him.
+        world.modified(bob, |engine, turn| {
+            engine.contacts.on_newer_list(turn, &engine.account, account, &chain).unwrap();
+        });
+        world.start_server();
+        world.direct = true;
+        world.pass(60_000);
+        assert!(world.contact(bob, alice).unwrap().key_changed);
+        assert!(world.seen(alice, bob).is_empty(), "it was for devices that are trusted");
+        match verifies {
+            true => verify(&mut world, bob, alice),
+            false => world.call(bob, |reply| ContactCommand::Trust(account, reply)).unwrap(),
+        }
+        world.pass(20_000);
+        assert_eq!(world.seen(bob, alice), ["bob: while you were away [Delivered]"], "verified: {verifies}");
+        assert_eq!(world.chat_row(bob, alice).queued, 0, "verified: {verifies}");
+    }
+}
