@@ -17,17 +17,11 @@ use super::{
     world::{Who, World},
 };
 use crate::{
-    conversation::{door::OFFERS_DOORS, group::LogKeys},
+    conversation::group::LogKeys,
     engine::AccountCommand,
     mls::{GroupId, modified},
     store::OfferedDoor,
 };
-
-/// A world in which new devices are told of doors.
-fn world(seed: u64) -> World {
-    OFFERS_DOORS.set(true);
-    World::new(seed)
-}
 
 /// The way into the group of two people's conversation, as one of them would write it.
 fn way_in(world: &mut World, who: Who, other: Who) -> Door {
@@ -90,7 +84,7 @@ fn all_agree(world: &mut World, all: &[(Who, Who)]) {
 #[test]
 fn a_new_device_comes_into_the_group_that_is_there_and_leaves_nothing_in_inboxes_of_contacts() {
     for direct in [true, false] {
-        let mut world = world(1_000);
+        let mut world = World::new(1_000);
         let (alice, bob) = world.friends();
         world.direct = direct;
         world.pass(5_000);
@@ -117,7 +111,7 @@ fn a_new_device_comes_into_the_group_that_is_there_and_leaves_nothing_in_inboxes
 #[test]
 fn a_device_that_dies_at_any_moment_of_its_entry_comes_in() {
     for steps in (0..60).step_by(3) {
-        let mut world = world(1_010 + steps);
+        let mut world = World::new(1_010 + steps);
         let (alice, bob) = world.friends();
         world.direct = steps % 2 == 0;
         world.pass(5_000);
@@ -137,7 +131,7 @@ fn a_device_that_dies_at_any_moment_of_its_entry_comes_in() {
 #[test]
 fn devices_that_enter_at_once_are_all_in_one_group() {
     for seed in 0..6 {
-        let mut world = world(1_080 + seed);
+        let mut world = World::new(1_080 + seed);
         let (alice, bob) = world.friends();
         world.direct = seed % 2 == 0;
         world.pass(5_000);
@@ -155,7 +149,7 @@ fn devices_that_enter_at_once_are_all_in_one_group() {
 
 #[test]
 fn a_device_that_was_removed_does_not_come_in_with_what_it_knows_of_doors() {
-    let mut world = world(1_100);
+    let mut world = World::new(1_100);
     let (alice, bob) = world.friends();
     let phone = world.linked(bob);
     world.pass(10_000);
@@ -201,7 +195,7 @@ fn entries_in(world: &mut World, who: Who, id: GroupId) -> Option<u64> {
 #[test]
 fn a_device_that_its_account_does_not_list_reads_nothing_and_holds_nothing_up() {
     for direct in [true, false] {
-        let mut world = world(1_110);
+        let mut world = World::new(1_110);
         let (alice, mallory) = world.friends();
         let phone = world.linked(mallory);
         world.direct = direct;
@@ -235,7 +229,7 @@ fn a_device_that_its_account_does_not_list_reads_nothing_and_holds_nothing_up() 
 
 #[test]
 fn external_commits_that_may_not_be_change_nothing() {
-    let mut world = world(1_120);
+    let mut world = World::new(1_120);
     let (alice, bob) = world.friends();
     let phone = world.linked(bob);
     let carol = world.person("carol");
@@ -285,7 +279,7 @@ fn external_commits_that_may_not_be_change_nothing() {
 #[test]
 fn a_server_that_shows_an_old_door_keeps_nobody_out() {
     for seed in 0..4 {
-        let mut world = world(1_130 + seed);
+        let mut world = World::new(1_130 + seed);
         let (alice, bob) = world.friends();
         world.direct = seed % 2 == 0;
         world.pass(5_000);
@@ -318,7 +312,7 @@ fn a_server_that_shows_an_old_door_keeps_nobody_out() {
 
 #[test]
 fn a_contact_makes_nobody_give_up_a_group_with_others() {
-    let mut world = world(1_140);
+    let mut world = World::new(1_140);
     let (alice, bob) = world.friends();
     let mallory = world.person("mallory");
     let invite = world.invite(alice);

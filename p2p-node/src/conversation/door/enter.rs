@@ -50,24 +50,6 @@ struct Attempt {
     pages: u32,
 }
 
-/// Whether new devices are told of doors. Programs do not yet: after an account was recovered, a contact of it that has a device that had entered can be
-/// left with messages that wait in a group that is there.
-#[cfg(not(test))]
-const fn offers_doors() -> bool {
-    false
-}
-
-#[cfg(test)]
-thread_local! {
-    /// For the tests of doors.
-    pub(crate) static OFFERS_DOORS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-#[cfg(test)]
-fn offers_doors() -> bool {
-    OFFERS_DOORS.get()
-}
-
 /// Where a door leads.
 enum Prepared {
     /// Into the group, by this commit.
@@ -118,9 +100,6 @@ impl OfferedDoor {
 impl Conversations {
     /// What a new device of ours is to know of the door of a conversation's group, and the rendezvous where it is.
     pub(crate) fn door_to_offer(&self, dir: Directory<'_>, chat: ChatId) -> Option<(Vec<u8>, String)> {
-        if !offers_doors() {
-            return None;
-        }
         // The others are in it: they have written there, or were in it when we came.
         let has_others = |group: &&GroupEntry| group.row.confirmed || !group.row.parents.is_empty();
         let group = self.groups.get(&self.active_group(dir, chat)?).filter(has_others)?;

@@ -8,8 +8,6 @@ mod unlisted;
 use starling_wire::{Door, LogVerb, rendezvous::LogRequest};
 
 pub use enter::Entering;
-#[cfg(test)]
-pub(crate) use enter::OFFERS_DOORS;
 
 use super::{
     Conversations,
