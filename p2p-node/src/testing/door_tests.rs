@@ -19,6 +19,7 @@ use super::{
 use crate::{
     conversation::group::LogKeys,
     engine::AccountCommand,
+    limits::DOOR_AGAIN_MS,
     mls::{GroupId, modified},
     store::OfferedDoor,
 };
@@ -308,6 +309,43 @@ fn a_server_that_shows_an_old_door_keeps_nobody_out() {
         world.pass(300_000);
         all_agree(&mut world, &[(alice, bob), (bob, alice), (phone, alice)]);
     }
+}
+
+#[test]
+fn a_server_that_goes_away_while_a_device_enters_is_waited_for() {
+    let mut world = World::new(1_150);
+    let (alice, bob) = world.friends();
+    world.pass(5_000);
+    let id = group(&mut world, alice, bob);
+    let keys = LogKeys::of_secret(&door_secret(&mut world, alice, id)).unwrap();
+    let old = keys.seal_entry(&way_in(&mut world, alice, bob).to_bytes());
+    begin_renewal(&mut world, alice, bob);
+    world.pass(5_000);
+    // A way in that leads nowhere: it is looked at again after a while.
+    let address = keys.address;
+    world.lie = Some(Box::new(move |_, response| match &mut response.body {
+        Some(ResponseBody::Page(page)) if page.address == address[..] => {
+            page.entries = vec![LogEntry { sequence: 1, sealed: old.clone() }];
+        }
+        _ => {}
+    }));
+    let phone = world.begin_linking(bob);
+    while world
+        .engine(phone)
+        .conversations
+        .entering
+        .next_due()
+        .is_none_or(|due| due > world.now.steady_ms + DOOR_AGAIN_MS)
+    {
+        assert!(world.step(), "it does not look at the door again");
+    }
+    world.lie = None;
+    world.stop_server();
+    // No timer goes off again and again.
+    world.pass(3_600_000);
+    world.start_server();
+    world.pass(300_000);
+    all_agree(&mut world, &[(alice, bob), (bob, alice), (phone, alice)]);
 }
 
 #[test]

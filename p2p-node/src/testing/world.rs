@@ -555,7 +555,7 @@ impl World {
 
     /// The same without asking: nothing happens meanwhile.
     pub fn chat_id(&self, who: Who, other: Who) -> ChatId {
-        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        let engine = self.engine(who);
         engine.conversations.direct_with(&self.people[other].account).unwrap()
     }
 
@@ -701,16 +701,21 @@ impl World {
         self.messages(who, other).into_iter().map(line).collect()
     }
 
+    /// Somebody's engine, which runs.
+    pub fn engine(&self, who: Who) -> &Engine {
+        &self.people[who].running.as_ref().unwrap().0
+    }
+
     /// The keys and epoch of the conversation, as the number of commits that were made in it.
     pub fn epoch(&mut self, who: Who, other: Who) -> u64 {
         let chat = self.chat(who, other);
-        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        let engine = self.engine(who);
         engine.active_group(chat).and_then(|id| engine.conversations.groups.get(&id)).map_or(0, |g| g.epoch())
     }
 
     /// The log that somebody writes into in a group.
     pub fn log_address(&self, who: Who, group: GroupId) -> [u8; 32] {
-        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        let engine = self.engine(who);
         engine.conversations.groups.get(&group).unwrap().current_keys().unwrap().address
     }
 
@@ -721,7 +726,7 @@ impl World {
 
     /// The devices of an account, as somebody knows them now.
     pub fn listed(&self, who: Who, account: AccountId) -> Vec<DeviceId> {
-        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        let engine = self.engine(who);
         let list = if account == engine.account.id() {
             engine.account.list()
         } else {

@@ -381,6 +381,8 @@ impl Conversations {
             let may_give_up = self.may_enter(chat);
             let Some(attempt) = self.entering.0.get_mut(&chat) else { continue };
             if attempt.gives_up_at > now {
+                // Where the server is away just now, it is asked as soon as it is back.
+                attempt.again_at = None;
                 self.ask_to_enter(turn, cx, chat);
             } else if may_give_up {
                 self.give_door_up(turn, chat);
