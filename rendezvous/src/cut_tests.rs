@@ -3,10 +3,7 @@
 
 use bytes::Bytes;
 use starling_keys::InviteTicket;
-use starling_wire::{
-    LogKey,
-    rendezvous::{InviteRecord, Refusal, RequestBody, ResponseBody},
-};
+use starling_wire::rendezvous::{InviteRecord, Refusal, RequestBody, ResponseBody};
 
 use crate::{
     config::{Config, RegistrationMode},
@@ -16,7 +13,7 @@ use crate::{
         faults::{Fuse, fused},
         memory::MemoryStore,
     },
-    testing::{Client, Person, SERVER_KEY, refusal},
+    testing::{Client, Person, SERVER_KEY, log, refusal},
 };
 
 const TOKEN: InviteTicket = InviteTicket([5; 12]);
@@ -53,10 +50,6 @@ impl World {
         self.server.sweep().await;
         assert_eq!(self.server.stored(account).await, self.stored(account).await);
     }
-}
-
-fn log(n: u8) -> LogKey {
-    LogKey::from_secret(&[n; 32])
 }
 
 /// Runs `story` with a cut after 0 steps, 1 step, … until nothing is left to cut. It blows the fuse itself, and says whether it was blown.

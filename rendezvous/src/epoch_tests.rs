@@ -2,29 +2,15 @@
 
 use bytes::Bytes;
 use starling_wire::{
-    LogKey, LogVerb,
+    LogVerb,
     rendezvous::{Behind, LogEntry, LogRequest, Refusal, ResponseBody},
 };
 
 use crate::{
-    config::Config,
     limits::{CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG},
     local::LocalServer,
-    store::memory::MemoryStore,
-    testing::{Client, Person, SERVER_KEY, entry, refusal},
+    testing::{Client, Person, entry, log, refusal, server},
 };
-
-fn log(n: u8) -> LogKey {
-    LogKey::from_secret(&[n; 32])
-}
-
-fn server(configure: impl FnOnce(&mut Config)) -> LocalServer {
-    let mut config = Config::default();
-    config.registration.work_bits = 0;
-    config.limits.request_burst = 1_000_000;
-    configure(&mut config);
-    LocalServer::with_store(MemoryStore::default().parts(), &config, SERVER_KEY)
-}
 
 /// A server, and the sessions of two members of a conversation; the log of its first epoch is open.
 async fn two_members() -> (LocalServer, Client, Client) {

@@ -8,36 +8,10 @@ use starling_wire::{
 };
 
 use crate::{
-    config::Config,
     limits::ACCOUNT_COST,
-    local::LocalServer,
-    store::{Budget, Head, Store, memory::MemoryStore, redb::RedbStore},
-    testing::{Client, Person, SERVER_KEY},
+    store::{Budget, Head, redb::RedbStore},
+    testing::{Client, MIB, Person, is_stored, log, server, server_on},
 };
-
-const MIB: u64 = 1024 * 1024;
-
-fn log(n: u8) -> LogKey {
-    LogKey::from_secret(&[n; 32])
-}
-
-fn server_on(store: Store, configure: impl FnOnce(&mut Config)) -> LocalServer {
-    let mut config = Config::default();
-    config.registration.work_bits = 0;
-    config.limits.inbox_work_bits = 0;
-    config.limits.request_burst = 1_000_000;
-    config.limits.total_requests_per_second = 1_000_000;
-    configure(&mut config);
-    LocalServer::with_store(store, &config, SERVER_KEY)
-}
-
-fn server(configure: impl FnOnce(&mut Config)) -> LocalServer {
-    server_on(MemoryStore::default().parts(), configure)
-}
-
-fn is_stored(answer: &ResponseBody) -> bool {
-    matches!(answer, ResponseBody::Appended(_))
-}
 
 #[tokio::test]
 async fn what_all_store_is_corrected_while_they_go_on_writing() {

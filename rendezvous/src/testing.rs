@@ -14,10 +14,17 @@ use starling_wire::{
     rendezvous::{InboxAppend, LogRequest, Page, Publish, Refusal, Request, RequestBody, ResponseBody, ServerHello},
 };
 
-use crate::local::{LocalServer, LocalSession};
+use crate::{
+    config::Config,
+    local::{LocalServer, LocalSession},
+    store::{Store, memory::MemoryStore},
+};
 
 /// The key in the address of every server of these tests.
 pub const SERVER_KEY: [u8; 32] = [9; 32];
+
+/// Bytes.
+pub const MIB: u64 = 1024 * 1024;
 
 /// An account with some devices, always the same for a number.
 pub struct Person {
@@ -246,4 +253,43 @@ pub fn refusal(answer: &ResponseBody) -> Refusal {
 /// An entry of a page.
 pub fn entry(sequence: u64, text: &str) -> (u64, Vec<u8>) {
     (sequence, text.as_bytes().to_vec())
+}
+
+/// A key of a log.
+pub fn log(n: u8) -> LogKey {
+    LogKey::from_secret(&[n; 32])
+}
+
+/// A server in memory that asks for no work and has no rates, else as configured.
+pub fn server(configure: impl FnOnce(&mut Config)) -> LocalServer {
+    server_on(MemoryStore::default().parts(), configure)
+}
+
+/// The same, on a store.
+pub fn server_on(store: Store, configure: impl FnOnce(&mut Config)) -> LocalServer {
+    let mut config = Config::default();
+    config.registration.work_bits = 0;
+    config.limits.inbox_work_bits = 0;
+    config.limits.request_burst = 1_000_000;
+    config.limits.total_requests_per_second = 1_000_000;
+    configure(&mut config);
+    LocalServer::with_store(store, &config, SERVER_KEY)
+}
+
+/// Whether an append was taken.
+pub fn is_stored(answer: &ResponseBody) -> bool {
+    matches!(answer, ResponseBody::Appended(_) | ResponseBody::Behind(_))
+}
+
+/// Whether there was no room.
+pub fn is_full(answer: &ResponseBody) -> bool {
+    matches!(answer, ResponseBody::Refused(refused) if refused.reason() == Refusal::Full)
+}
+
+/// A server whose accounts have four megabytes on their first day.
+pub fn small_server() -> LocalServer {
+    server(|config| {
+        config.limits.account_bytes = 64 * MIB;
+        config.limits.conversation_bytes = MIB;
+    })
 }

@@ -4,7 +4,7 @@
 use mls_rs::{
     Client, ExtensionList, MlsMessage,
     crypto::SignatureSecretKey,
-    extension::{MlsExtension, recommended::LastResortKeyPackageExt},
+    extension::{ExtensionType, MlsExtension, recommended::LastResortKeyPackageExt},
     identity::{SigningIdentity, basic::BasicCredential},
     time::MlsTime,
 };
@@ -12,7 +12,10 @@ use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use starling_keys::{AccountKey, Certificate, DeviceKey};
 
-use super::{SUITE, door, rules::NotCertified};
+use super::{
+    SUITE, door,
+    rules::{Certificates, NotCertified},
+};
 
 /// A modified program: it takes every successor of a leaf and has no rules.
 #[derive(Clone)]
@@ -39,8 +42,8 @@ impl mls_rs::IdentityProvider for Careless {
         Ok(())
     }
 
-    fn identity(&self, identity: &SigningIdentity, _: &ExtensionList) -> Result<Vec<u8>, NotCertified> {
-        Ok(identity.signature_key.as_bytes().to_vec())
+    fn identity(&self, identity: &SigningIdentity, extensions: &ExtensionList) -> Result<Vec<u8>, NotCertified> {
+        Certificates.identity(identity, extensions)
     }
 
     fn valid_successor(
@@ -53,7 +56,7 @@ impl mls_rs::IdentityProvider for Careless {
     }
 
     fn supported_types(&self) -> Vec<CredentialType> {
-        vec![CredentialType::BASIC]
+        Certificates.supported_types()
     }
 }
 
@@ -68,12 +71,7 @@ pub fn signing(account: &AccountKey, key: &DeviceKey) -> (SignatureSecretKey, Si
 /// A client of such a program, which does not follow external commits.
 pub fn modified(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
     let (secret, identity) = signing(account, key);
-    Client::builder()
-        .crypto_provider(AwsLcCryptoProvider::default())
-        .identity_provider(Careless)
-        .extension_type(LastResortKeyPackageExt::extension_type())
-        .signing_identity(identity, secret, SUITE)
-        .build()
+    careless(secret, identity, &[])
 }
 
 /// The same, of a program that follows external commits.
@@ -87,11 +85,19 @@ pub fn without_rules(
     secret: SignatureSecretKey,
     identity: SigningIdentity,
 ) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
+    careless(secret, identity, &[door::DOORS])
+}
+
+fn careless(
+    secret: SignatureSecretKey,
+    identity: SigningIdentity,
+    extensions: &[ExtensionType],
+) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
     Client::builder()
         .crypto_provider(AwsLcCryptoProvider::default())
         .identity_provider(Careless)
         .extension_type(LastResortKeyPackageExt::extension_type())
-        .extension_type(door::DOORS)
+        .extension_types(extensions.iter().copied())
         .signing_identity(identity, secret, SUITE)
         .build()
 }

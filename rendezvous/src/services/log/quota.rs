@@ -113,17 +113,12 @@ impl Services {
             None => Age(0),
         };
         let account = age.part_of(limits.account_bytes);
-        let stream = Bounds {
-            entries: limits.log_entries,
-            bytes: limits.log_bytes,
-            expires_at: self.expiry(),
-            share: Share::WHOLE,
-            candidates: CandidateBounds {
-                each: CANDIDATES_PER_AUTHOR,
-                each_bytes: CANDIDATE_OVERDRAFT,
-                others: CANDIDATES_PER_LOG,
-            },
+        let candidates = CandidateBounds {
+            each: CANDIDATES_PER_AUTHOR,
+            each_bytes: CANDIDATE_OVERDRAFT,
+            others: CANDIDATES_PER_LOG,
         };
+        let stream = self.bounds(limits.log_entries, limits.log_bytes, candidates);
         let limit = Limit::Logs { account, conversation: limits.conversation_bytes, overdraft: 0 };
         Ok(Allowance { stream, limit, is_young: owner.is_some() && age.is_young() })
     }
@@ -134,13 +129,7 @@ impl Services {
         let age = self.age(owner).await?;
         let account = age.part_of(limits.inbox_bytes.saturating_mul(INBOXES_PER_ACCOUNT));
         let (entries, bytes) = (limits.inbox_entries, limits.inbox_bytes.min(account / 2));
-        let stream = Bounds {
-            entries,
-            bytes,
-            expires_at: self.expiry(),
-            share: Share::WHOLE,
-            candidates: CandidateBounds::default(),
-        };
+        let stream = self.bounds(entries, bytes, CandidateBounds::default());
         Ok(Allowance { stream, limit: Limit::Inboxes(account), is_young: age.is_young() })
     }
 
@@ -148,17 +137,16 @@ impl Services {
     pub async fn key_package_allowance(&self, owner: Key) -> Result<Allowance, StoreError> {
         let age = self.age(owner).await?;
         let (entries, bytes) = (MAX_KEY_PACKAGES as u64, (MAX_KEY_PACKAGES * MAX_KEY_PACKAGE) as u64);
-        let stream = Bounds {
-            entries,
-            bytes,
-            expires_at: self.expiry(),
-            share: Share::WHOLE,
-            candidates: CandidateBounds::default(),
-        };
+        let stream = self.bounds(entries, bytes, CandidateBounds::default());
         let of_device = Head { count: entries, bytes, ..Head::default() }.cost();
         let (first, most) = KEY_PACKAGE_DEVICES;
         let limit = Limit::KeyPackages(age.part_of(most * of_device).max(first * of_device));
         Ok(Allowance { stream, limit, is_young: age.is_young() })
+    }
+
+    /// What one stream may have, kept as long as anything is, of which nobody has a share yet.
+    fn bounds(&self, entries: u64, bytes: u64, candidates: CandidateBounds) -> Bounds {
+        Bounds { entries, bytes, expires_at: self.expiry(), share: Share::WHOLE, candidates }
     }
 
     /// How long an account is registered; very long, if it was before that was noted.
