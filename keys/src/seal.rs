@@ -2,8 +2,9 @@
 
 use std::ops::Deref;
 
-use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce, aead::AeadInOut};
-use zeroize::{Zeroize, ZeroizeOnDrop, optimization_barrier};
+use chacha20::{R20, hchacha};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing, optimization_barrier};
 
 const NONCE_LEN: usize = 24;
 const TAG_LEN: usize = 16;
@@ -59,24 +60,33 @@ impl StorageKey {
         let mut sealed = Vec::with_capacity(NONCE_LEN + len + TAG_LEN);
         sealed.extend_from_slice(&nonce);
         write(&mut sealed);
-        let cipher = XChaCha20Poly1305::new((&self.0).into());
-        let value = (&mut sealed[NONCE_LEN..]).into();
-        match cipher.encrypt_inout_detached(&XNonce::from(nonce), place, value) {
-            Ok(tag) => sealed.extend_from_slice(&tag),
+        let (key, rest) = self.for_nonce(&nonce);
+        match key.seal_in_place_separate_tag(rest, Aad::from(place), &mut sealed[NONCE_LEN..]) {
+            Ok(tag) => sealed.extend_from_slice(tag.as_ref()),
             Err(_) => unreachable!("sealing fails only beyond 256 GiB"),
         }
         sealed
     }
 
+    /// The key of ChaCha20-Poly1305 (RFC 8439) that follows from ours and the first 16 bytes of a nonce, and the nonce for it that has the other eight.
+    fn for_nonce(&self, nonce: &[u8; NONCE_LEN]) -> (LessSafeKey, Nonce) {
+        let (mut first, mut rest) = ([0; 16], [0; 12]);
+        first.copy_from_slice(&nonce[..16]);
+        rest[4..].copy_from_slice(&nonce[16..]);
+        let key = Zeroizing::<[u8; 32]>::new(hchacha::<R20>(&self.0.into(), &first.into()).into());
+        match UnboundKey::new(&CHACHA20_POLY1305, &*key) {
+            Ok(key) => (LessSafeKey::new(key), Nonce::assume_unique_for_key(rest)),
+            Err(_) => unreachable!("the key has the length that the cipher wants"),
+        }
+    }
+
     /// Opens what [`StorageKey::seal`] made for the same `place`.
     pub fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Plaintext, SealError> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
-        let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(SealError)?;
-        let mut plaintext = Plaintext(ciphertext.to_vec());
-        let value = plaintext.0.as_mut_slice().into();
-        XChaCha20Poly1305::new((&self.0).into())
-            .decrypt_inout_detached(&XNonce::from(*nonce), place, value, &Tag::from(*tag))
-            .map_err(|_| SealError)?;
+        let mut plaintext = Plaintext(rest.to_vec());
+        let (key, rest) = self.for_nonce(nonce);
+        let length = key.open_in_place(rest, Aad::from(place), &mut plaintext.0).map_err(|_| SealError)?.len();
+        plaintext.0.truncate(length);
         Ok(plaintext)
     }
 }
@@ -126,5 +136,23 @@ mod tests {
         assert!(key.open(b"here", &sealed[..sealed.len() - 1]).is_err());
         assert!(key.open(b"here", b"short").is_err());
         assert!(StorageKey::generate().open(b"here", &sealed).is_err());
+    }
+
+    /// Appendix A.3.1 of draft-irtf-cfrg-xchacha-03.
+    #[test]
+    fn the_example_of_the_draft_opens() {
+        let bytes = |hex: &str| data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
+        let key: Vec<u8> = (0x80..0xa0).collect();
+        let sealed = bytes(concat!(
+            "404142434445464748494a4b4c4d4e4f5051525354555657",
+            "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb",
+            "731c7f1b0b4aa6440bf3a82f4eda7e39ae64c6708c54c216cb96b72e1213b452",
+            "2f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff9",
+            "21f9664c97637da9768812f615c68b13b52e",
+            "c0875924c1c7987947deafd8780acf49",
+        ));
+        let opened = StorageKey::from_bytes(key.try_into().unwrap()).open(&bytes("50515253c0c1c2c3c4c5c6c7"), &sealed);
+        let text = "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+        assert_eq!(&*opened.unwrap(), text.as_bytes());
     }
 }
