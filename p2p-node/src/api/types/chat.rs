@@ -1,0 +1,141 @@
+//! Conversations and their messages.
+
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::Clock;
+
+use super::{CallNote, ChatId, DeviceNote, MessageId, stored_enum};
+
+stored_enum! {
+    /// How far a message of ours has come.
+    DeliveryState {
+        /// On this device only.
+        #[default]
+        Queued = 0,
+        /// Taken by a log or a device.
+        Sent = 1,
+        /// A device of the recipient has it.
+        Delivered = 2,
+        /// The recipient has read it.
+        Read = 3,
+        /// It will not arrive.
+        Failed = 4,
+    }
+}
+
+stored_enum! {
+    /// What kind of conversation one is.
+    ChatKind {
+        /// Between two accounts.
+        #[default]
+        Direct = 0,
+    }
+}
+
+stored_enum! {
+    /// How a message came to us.
+    Via {
+        /// We wrote it.
+        #[default]
+        Own = 0,
+        /// On a direct connection.
+        Direct = 1,
+        /// Through a relay.
+        Relay = 2,
+        /// From a log.
+        Log = 3,
+        /// Copied from another device of ours.
+        Copy = 4,
+    }
+}
+
+/// A message as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Its conversation.
+    pub chat: ChatId,
+    /// Who has written it.
+    pub author: AccountId,
+    /// On which device; `None` if it was removed before its key was known here.
+    pub device: Option<DeviceId>,
+    /// Its author is this account.
+    pub own: bool,
+    /// Its current text, as it was sent: not made safe for a terminal.
+    pub text: String,
+    /// The message that it answers.
+    pub reply_to: Option<MessageId>,
+    /// Accounts mentioned.
+    pub mentions: Vec<AccountId>,
+    /// It was edited.
+    pub edited: bool,
+    /// Its author has deleted it.
+    pub deleted: bool,
+    /// Emoji, and whether it is ours.
+    pub reactions: Vec<(String, bool)>,
+    /// How far it has come.
+    pub state: DeliveryState,
+    /// How it came.
+    pub via: Via,
+    /// It is no message, but the note of a call.
+    pub call: Option<CallNote>,
+    /// It is no message, but a line about a device of its author.
+    pub device_note: Option<DeviceNote>,
+}
+
+impl Message {
+    /// When it was written, milliseconds since 1970, by its author's clock.
+    pub fn sent_ms(&self) -> u64 {
+        self.id.0.clock.ms()
+    }
+}
+
+/// An account that takes part in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatMember {
+    /// The account.
+    pub account: AccountId,
+    /// It is ours.
+    pub own: bool,
+}
+
+/// A conversation in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    /// The conversation.
+    pub id: ChatId,
+    /// What it is.
+    pub kind: ChatKind,
+    /// Who takes part in it, our account too.
+    pub members: Vec<ChatMember>,
+    /// Its name.
+    pub name: String,
+    /// Messages not read.
+    pub unread: u32,
+    /// When the newest message was written, milliseconds since 1970.
+    pub newest_ms: u64,
+    /// Pinned to the top.
+    pub pinned: bool,
+    /// No notifications until then, milliseconds since 1970.
+    pub muted_until_ms: u64,
+    /// Out of the way.
+    pub archived: bool,
+    /// Read up to this clock.
+    pub read: Clock,
+    /// Messages that wait in the outbox.
+    pub queued: u64,
+    /// What keeps them from getting through, such as a full log; it clears itself.
+    pub problem: Option<&'static str>,
+    /// The encryption that it uses, as text.
+    pub cipher: &'static str,
+    /// What another device of ours has left unsent here, if it was the last to write something; empty if it has cleared that.
+    pub draft: Option<String>,
+}
+
+impl Chat {
+    /// The other account of a direct conversation.
+    pub fn direct(&self) -> Option<AccountId> {
+        let other = self.members.iter().find(|m| !m.own).filter(|_| self.kind == ChatKind::Direct);
+        other.map(|member| member.account)
+    }
+}

@@ -1,0 +1,126 @@
+//! What happens.
+
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::Availability;
+
+use super::{CallInfo, ChatId, DeliveryState, HistoryCopy, MessageId, stored_enum};
+
+stored_enum! {
+    /// Kinds of durable news.
+    DurableEventKind {
+        /// A message.
+        #[default]
+        New = 0,
+        /// A message's state has changed.
+        State = 1,
+        /// A message was edited.
+        Edited = 2,
+        /// A message was deleted.
+        Deleted = 3,
+        /// A reaction was set or removed.
+        Reaction = 4,
+        /// Somebody asks to be a contact.
+        ContactRequested = 5,
+        /// Somebody is a contact now.
+        ContactAccepted = 6,
+        /// A verified contact's key or devices have changed.
+        KeyChanged = 7,
+        /// We have blocked somebody.
+        Blocked = 8,
+        /// A call is over: its note in the timeline.
+        Call = 9,
+        /// Another device has joined our account.
+        DeviceLinked = 10,
+        /// A device was taken off our account.
+        DeviceRemoved = 11,
+        /// The devices of a contact have changed: the line about it in the timeline.
+        ContactDevices = 12,
+        /// A contact knows something of our account's devices that our home does not: [`HiddenChange`], in the text.
+        DeviceHidden = 13,
+        /// A device that was removed from our account has tried to remove another: [`RefusedRemoval`], in the text.
+        DeviceRefused = 14,
+        /// A rendezvous has shown the devices of a conversation different things: its address, in the text.
+        ChatSplit = 15,
+        /// There are two copies of a device of our account, or an older one was put back: its id, in the text.
+        DeviceCopied = 16,
+    }
+}
+
+/// One piece of durable news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DurableEvent {
+    /// Counts from 1 without gaps in a profile.
+    pub sequence: u64,
+    /// When it happened, milliseconds since 1970.
+    pub at_ms: u64,
+    /// What.
+    pub kind: DurableEventKind,
+    /// The conversation, if it is about one.
+    pub chat: Option<ChatId>,
+    /// The message, if it is about one.
+    pub message: Option<MessageId>,
+    /// The new state, for a state change.
+    pub state: DeliveryState,
+    /// The account, if it is about one.
+    pub account: Option<AccountId>,
+    /// A reason or text.
+    pub text: String,
+}
+
+/// News that are not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransientEvent {
+    /// Somebody types, or stops.
+    Typing {
+        /// Where.
+        chat: ChatId,
+        /// Whether.
+        typing: bool,
+    },
+    /// Somebody's presence has changed.
+    Presence {
+        /// Who.
+        account: AccountId,
+        /// What they show.
+        availability: Availability,
+        /// Last sign of life, milliseconds since 1970.
+        last_seen_ms: u64,
+    },
+    /// Connections have changed.
+    Net,
+    /// A call has changed.
+    Call(Box<CallInfo>),
+    /// A short code has ended: used (`true`) or burnt.
+    CodeEnded {
+        /// The code.
+        code: String,
+        /// Whether it was used.
+        used: bool,
+    },
+    /// A device asks to join our account, over a code of ours.
+    LinkRequested {
+        /// The code.
+        code: String,
+        /// The device.
+        device: DeviceId,
+        /// What its user calls it.
+        name: String,
+        /// What it says that it is.
+        kind: String,
+    },
+    /// Another device of ours has left something unsent in a conversation, or cleared that.
+    Draft {
+        /// Where.
+        chat: ChatId,
+        /// What.
+        text: String,
+    },
+    /// The copying of the history to this device has come further.
+    HistoryCopy(HistoryCopy),
+    /// Another device of ours wishes to copy the history of this one.
+    HistoryWished(DeviceId),
+    /// Another device of ours has its history copied, if this one wants it.
+    HistoryOffered(DeviceId),
+    /// The store has failed; the node has stopped.
+    Failed(String),
+}

@@ -1,0 +1,42 @@
+//! What a user of the engine sees: plain data.
+
+mod call;
+mod chat;
+mod contact;
+mod device;
+mod event;
+mod ids;
+mod status;
+
+pub use call::{CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Consent};
+pub use chat::{Chat, ChatKind, ChatMember, DeliveryState, Message, Via};
+pub use contact::{Audience, Contact, ContactState, Request};
+pub use device::{
+    CopyPhase, Device, DeviceChange, DeviceNote, HiddenChange, HistoryCopy, HistoryState, RefusedRemoval,
+};
+pub use event::{DurableEvent, DurableEventKind, TransientEvent};
+pub use ids::{ChatId, InvalidId, MessageId};
+pub use status::{HomeStatus, Status};
+
+macro_rules! stored_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$doc])* $variant = $value),* }
+
+        impl $name {
+            /// From its stored number; one of a newer version reads as the default.
+            pub fn from_stored(value: u32) -> Self {
+                match value { $($value => Self::$variant,)* _ => Self::default() }
+            }
+
+            /// Its stored number.
+            pub fn stored(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
+
+use stored_enum;
