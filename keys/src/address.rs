@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
 
-use crate::{AccountId, MAX_HOMES, RendezvousAddr};
+use crate::{AccountId, MAX_HOMES, RendezvousAddr, random};
 
 /// What every invite link begins with (in any case; upper case keeps its QR code small).
 pub const LINK_SCHEME: &str = "starling:";
@@ -31,7 +31,7 @@ pub struct InviteToken(pub [u8; TOKEN_LEN]);
 impl InviteToken {
     /// A new token from the system's random source.
     pub fn generate() -> Self {
-        Self(rand::random())
+        Self(random())
     }
 
     /// What its holder shows to the account that gave the invite, sealed to it.

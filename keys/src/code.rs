@@ -8,7 +8,7 @@ use bip39::Language;
 use spake2::{Ed25519Group, Identity, Password, Spake2};
 use zeroize::Zeroizing;
 
-use crate::seal::StorageKey;
+use crate::{random, seal::StorageKey};
 
 /// As much of a text is read as a code with what may stand around it has, in bytes.
 const MAX_WRITTEN: usize = 256;
@@ -56,7 +56,7 @@ impl ShortCode {
     }
 
     fn of_words(place: u32, count: usize) -> Self {
-        Self { place, words: (0..count).map(|_| rand::random::<u16>() & 0x7ff).collect() }
+        Self { place, words: (0..count).map(|_| random::<u16>() & 0x7ff).collect() }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     AccountId, AccountKey, InvalidId,
     account::{sign, verify},
     chain::{ChainError, LeafPath},
+    random,
 };
 
 const CERTIFICATE_DOMAIN: &str = "starling device certificate v1";
@@ -74,7 +75,7 @@ pub struct DeviceKey(SigningKey);
 impl DeviceKey {
     /// A new key from the system's random source.
     pub fn generate() -> Self {
-        let seed = Zeroizing::new(rand::random::<[u8; 32]>());
+        let seed = Zeroizing::new(random::<[u8; 32]>());
         Self::from_seed(&seed)
     }
 

@@ -4,7 +4,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use prost::Message;
 use zeroize::Zeroizing;
 
-use crate::seal::StorageKey;
+use crate::{random, seal::StorageKey};
 
 const MAGIC: &[u8] = b"starling-key\n";
 const FORMAT: u32 = 1;
@@ -78,7 +78,7 @@ impl KeyFile {
 
     /// A key file that holds `key`, sealed with a passphrase. Takes a good part of a second and 64 MiB.
     pub fn with_passphrase(key: &StorageKey, passphrase: &str) -> Self {
-        let salt: [u8; 16] = rand::random();
+        let salt: [u8; 16] = random();
         let wrapping = match stretch(passphrase, &salt, MEMORY_KIB, PASSES) {
             Ok(key) => key,
             Err(_) => unreachable!("the constants are valid Argon2 parameters"),

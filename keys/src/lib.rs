@@ -12,6 +12,7 @@ mod keyfile;
 pub mod legacy;
 mod names;
 mod phrase;
+mod random;
 mod safety;
 mod seal;
 
@@ -24,5 +25,8 @@ pub use endpoint::{EndpointError, Host, RendezvousAddr, Transport};
 pub use keyfile::{KeyFile, KeyFileError, Protection};
 pub use names::NameCipher;
 pub use phrase::{PhraseError, RecoveryPhrase};
+pub use random::random;
+#[cfg(feature = "seeded")]
+pub use random::{is_seeded, seed};
 pub use safety::{SafetyHalf, SafetyNumber};
 pub use seal::{Plaintext, SealError, StorageKey};

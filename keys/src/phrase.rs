@@ -3,7 +3,7 @@
 use bip39::{Language, Mnemonic};
 use zeroize::Zeroizing;
 
-use crate::AccountKey;
+use crate::{AccountKey, random};
 
 /// Words of a phrase.
 const WORDS: usize = 24;
@@ -37,7 +37,7 @@ pub struct RecoveryPhrase(Mnemonic);
 impl RecoveryPhrase {
     /// A new phrase from the system's random source.
     pub fn generate() -> Self {
-        let entropy = Zeroizing::new(rand::random::<[u8; 32]>());
+        let entropy = Zeroizing::new(random::<[u8; 32]>());
         Self::from_entropy(&entropy)
     }
 

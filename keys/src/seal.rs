@@ -6,6 +6,8 @@ use chacha20::{R20, hchacha};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing, optimization_barrier};
 
+use crate::random;
+
 const NONCE_LEN: usize = 24;
 const TAG_LEN: usize = 16;
 
@@ -21,7 +23,7 @@ pub struct StorageKey([u8; 32]);
 impl StorageKey {
     /// A new key from the system's random source.
     pub fn generate() -> Self {
-        Self(rand::random())
+        Self(random())
     }
 
     /// The key with these bytes.
@@ -56,7 +58,7 @@ impl StorageKey {
 
     /// The same of the `len` bytes that `write` appends. They are enciphered where they are written: no copy of them is made, and none is left.
     pub fn seal_written(&self, place: &[u8], len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        let nonce: [u8; NONCE_LEN] = rand::random();
+        let nonce: [u8; NONCE_LEN] = random();
         let mut sealed = Vec::with_capacity(NONCE_LEN + len + TAG_LEN);
         sealed.extend_from_slice(&nonce);
         write(&mut sealed);

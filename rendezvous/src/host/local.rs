@@ -6,6 +6,8 @@ use libp2p::identity::ed25519;
 use starling_wire::rendezvous::{Request, Response};
 use tokio::sync::mpsc;
 
+pub use crate::clock::set_clock;
+
 use super::StartError;
 #[cfg(test)]
 use crate::{

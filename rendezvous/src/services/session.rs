@@ -1,6 +1,11 @@
 //! One connected device: who it is, what it has opened, and its requests, which are answered in order.
 
-use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use starling_wire::{
@@ -77,7 +82,7 @@ pub struct Session {
     pub account: Option<Key>,
     pub nonce: [u8; 32],
     /// Logs whose news are pushed to this session.
-    pub followed: HashSet<Key>,
+    pub followed: BTreeSet<Key>,
     /// Places of short codes that this session has opened.
     pub codes: Vec<u32>,
     /// What proofs of work of this session have paid for: each pays once.
@@ -113,8 +118,8 @@ impl Session {
             services,
             id,
             device,
-            nonce: rand::random(),
-            followed: HashSet::new(),
+            nonce: starling_keys::random(),
+            followed: BTreeSet::new(),
             codes: Vec::new(),
             paid: HashSet::new(),
             code_tries: 0,

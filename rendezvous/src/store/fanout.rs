@@ -64,7 +64,7 @@ pub trait Fanout: Send + Sync {
 
 struct Subscriber {
     outbox: Outbox,
-    topics: HashSet<Topic>,
+    topics: BTreeSet<Topic>,
     missed: Missed,
 }
 
@@ -119,7 +119,7 @@ impl Fanout for LocalFanout {
         let mut state = self.lock();
         state.next += 1;
         let id = state.next;
-        state.subscribers.insert(id, Subscriber { outbox, topics: HashSet::new(), missed: Missed::default() });
+        state.subscribers.insert(id, Subscriber { outbox, topics: BTreeSet::new(), missed: Missed::default() });
         id
     }
 

@@ -38,7 +38,8 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
     }
     let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
     let (device, stored, offered) = (session.device, known.clone(), publish.device_list.clone());
-    let read = services.workers.run(move || Offer::read(device, stored.as_ref(), &offered)).await;
+    let now_s = now_ms() / 1000;
+    let read = services.workers.run(move || Offer::read(device, stored.as_ref(), &offered, now_s)).await;
     let offer = read.ok_or(Refusal::Internal)??;
     session.count_more(offer.unverified.unverified())?;
     let token = if known.is_none() { pay_registration(session, &publish, &account).await? } else { None };
@@ -107,7 +108,7 @@ struct Offer {
 
 impl Offer {
     /// Reads what a device of the account offers, and checks that it would count before what is stored.
-    fn read(device: Key, stored: Option<&Account>, offered: &[u8]) -> Result<Self, Rejected> {
+    fn read(device: Key, stored: Option<&Account>, offered: &[u8], now_s: u64) -> Result<Self, Rejected> {
         let known = stored.and_then(|stored| DeviceChain::from_stored(&stored.device_list).ok());
         let unverified = UnverifiedChain::read(offered, known.as_ref()).map_err(refusal)?;
         let chain = unverified.claimed().clone();
@@ -115,7 +116,7 @@ impl Offer {
         if chain.devices.iter().all(|d| *d.id.as_bytes() != device) {
             return Err(Refusal::Denied.into());
         }
-        let change = Change::of(device, stored, known, chain)?;
+        let change = Change::of(device, stored, known, chain, now_s)?;
         Ok(Self { unverified, change })
     }
 
@@ -137,11 +138,12 @@ impl Change {
         stored: Option<&Account>,
         known: Option<DeviceChain>,
         mut chain: DeviceChain,
+        now_s: u64,
     ) -> Result<Self, Rejected> {
         let (mut common, mut is_news) = (0, true);
         if let (Some(known), Some(stored)) = (known.filter(|known| !known.is_empty()), stored) {
             let relation = known.relation(&chain);
-            let age = Held::from_marks(stored.held.iter().map(|m| (m.length, m.since))).age(now_ms() / 1000);
+            let age = Held::from_marks(stored.held.iter().map(|m| (m.length, m.since))).age(now_s);
             let counts = known.reconcile(&chain, age).map_err(|_| Refusal::Stale)?;
             if counts.head() != chain.head() {
                 return Err(Refusal::Stale.into());
