@@ -1,6 +1,6 @@
 //! Several devices of one account: the list that they are on, and what they tell one another.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
@@ -25,16 +25,16 @@ use crate::{
 #[derive(Default)]
 pub struct OwnDevices {
     /// Where the others were last reachable.
-    pub addresses: HashMap<DeviceId, Vec<Multiaddr>>,
+    pub addresses: BTreeMap<DeviceId, Vec<Multiaddr>>,
     /// What their names on a LAN follow from.
-    pub lan_keys: HashMap<DeviceId, LanKey>,
+    pub lan_keys: BTreeMap<DeviceId, LanKey>,
     /// When each of the others was last heard of, since the start: the clock in milliseconds.
-    pub heard: HashMap<DeviceId, u64>,
+    pub heard: BTreeMap<DeviceId, u64>,
     /// What others have to learn of our devices and homes.
     pub changes: DeviceChangesRow,
     pub dirty: bool,
     /// Those of which the user was warned, since the start, that they are there twice.
-    pub copied: HashSet<DeviceId>,
+    pub copied: BTreeSet<DeviceId>,
     /// Who waits for a home to take the list without a device.
     waiting: Vec<DeviceChange>,
     /// Chains of our account that contacts have shown, until a home was asked.

@@ -19,7 +19,7 @@ mod sas;
 mod servers;
 mod session;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use starling_wire::{Call, CallEnd, CallId, CallSignal, limits::MAX_CANDIDATES};
 
@@ -47,7 +47,7 @@ pub struct Calls {
     sessions: Vec<CallSession>,
     attendance: Attendance,
     /// The calls of contacts that rang lately and were not answered, and when, in milliseconds that the node has run.
-    rings: HashMap<ChatId, VecDeque<(CallId, u64)>>,
+    rings: BTreeMap<ChatId, VecDeque<(CallId, u64)>>,
     /// Requests for servers, for a test; and until when they are waited for.
     wanted: Vec<(u64, Reply<Vec<CallServer>>)>,
     other_devices: Vec<OtherDeviceCall>,

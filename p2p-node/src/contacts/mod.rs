@@ -11,7 +11,7 @@ mod person;
 mod profile;
 mod seen;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use starling_keys::{AccountId, DeviceChain};
 
@@ -30,7 +30,7 @@ pub struct Contacts {
     /// Which of `people` each device belongs to.
     pub owners: owners::Owners,
     /// Operations that make somebody a contact, by the number that they have in this run.
-    pub connects: HashMap<u64, connect::Connect>,
+    pub connects: BTreeMap<u64, connect::Connect>,
     /// When they are given up, in steady time.
     give_up: Schedule<u64>,
 }

@@ -1,7 +1,7 @@
 //! Which contact a device belongs to. A list proves nothing of a device that is on it: everybody can write anybody's key into his own. What a
 //! device has signed itself does: its countersignature in a chain, or its leaf in a group, which names its account.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use starling_keys::{AccountId, DeviceChain, DeviceId};
 
@@ -19,9 +19,9 @@ struct Owner {
 /// Contacts' devices. One that several accounts list belongs to the account that it has signed for, else to the first that listed it.
 #[derive(Default)]
 pub struct Owners {
-    devices: HashMap<DeviceId, Owner>,
+    devices: BTreeMap<DeviceId, Owner>,
     /// Whom devices name in the leaves of groups.
-    joined: HashMap<DeviceId, AccountId>,
+    joined: BTreeMap<DeviceId, AccountId>,
 }
 
 impl Owners {

@@ -1,6 +1,6 @@
 //! What people show of themselves, as far as it was seen.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use starling_keys::DeviceId;
 use starling_wire::Availability;
@@ -12,7 +12,7 @@ pub struct Seen {
     pub availability: Option<Availability>,
     pub typing_until: Option<u64>,
     /// Of each device: the newest signal (an older one is a replay), and what it shows.
-    pub devices: HashMap<DeviceId, (u64, Option<Availability>)>,
+    pub devices: BTreeMap<DeviceId, (u64, Option<Availability>)>,
 }
 
 impl Seen {

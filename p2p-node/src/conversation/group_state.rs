@@ -1,6 +1,6 @@
 //! Encryption states of groups: loaded from the profile when a message needs one, and dropped again when others are used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use starling_keys::AccountId;
@@ -284,7 +284,7 @@ impl OpenGroup<'_> {
 /// The states that are loaded, at most [`MAX_LOADED_GROUPS`] of them after a turn: those that were used last.
 #[derive(Default)]
 pub struct GroupStates {
-    loaded: HashMap<GroupId, Loaded>,
+    loaded: BTreeMap<GroupId, Loaded>,
     by_use: BTreeMap<u64, GroupId>,
     uses: u64,
 }

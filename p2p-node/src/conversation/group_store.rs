@@ -1,7 +1,7 @@
 //! How a group is stored: what changes by itself has a row of its own, so that an entry that was read in a log does not write the encryption
 //! state again, and a message that was encrypted writes nothing of the logs.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::{AccountId, DeviceId};
 use zeroize::Zeroizing;
@@ -223,7 +223,7 @@ impl Conversations {
     /// problem.
     pub(super) fn load_groups(&mut self, read: &impl Reading, mls: &Mls) -> Result<(), EngineError> {
         let mut logs: BTreeMap<GroupId, Vec<LogRow>> = BTreeMap::new();
-        let mut damaged: HashSet<GroupId> = HashSet::new();
+        let mut damaged: BTreeSet<GroupId> = BTreeSet::new();
         read.each::<LogRow>(LOGS, |key, row| {
             let id = key.get(..16).and_then(|id| id.try_into().ok()).ok_or(StoreError::Damaged("logs"))?;
             match row {
@@ -232,7 +232,7 @@ impl Conversations {
             }
             Ok(())
         })?;
-        let pending: HashSet<Vec<u8>> = read.keys(PENDING_COMMITS)?.into_iter().collect();
+        let pending: BTreeSet<Vec<u8>> = read.keys(PENDING_COMMITS)?.into_iter().collect();
         let mut rows: Vec<(GroupId, GroupRow)> = Vec::new();
         read.each::<GroupRow>(GROUPS, |key, row| {
             let id = key.try_into().map_err(|_| StoreError::Damaged("groups"))?;

@@ -3,7 +3,7 @@
 //! A row for each append is durable in the turn of the server's answer, with all that deleting its entries takes: the log's secret and its home,
 //! whatever becomes of the group. What can be deleted follows from these rows and the outbox, so nothing is lost with a connection or process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use starling_keys::RendezvousAddr;
 use starling_wire::{LogVerb, rendezvous::LogRequest};
@@ -211,7 +211,7 @@ impl Conversations {
     /// Asks for the deletion of what everybody has of a conversation.
     pub(crate) fn trim_chat(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, chat: ChatId) {
         let done = self.had_by_all(chat);
-        let mut due: HashMap<(HomeId, Vec<u8>), Trimming> = HashMap::new();
+        let mut due: BTreeMap<(HomeId, Vec<u8>), Trimming> = BTreeMap::new();
         for (key, logged) in self.logged.range(prefix(&chat.0)) {
             if key[KEY_FIRST] > done.to_be_bytes()[..] {
                 break;

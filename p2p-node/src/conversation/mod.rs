@@ -26,7 +26,7 @@ mod replace;
 pub mod send;
 mod writable;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use starling_keys::DeviceId;
 use starling_wire::{EventId, SealedBeacon};
@@ -58,7 +58,7 @@ pub struct Conversations {
     pub states: group_state::GroupStates,
     homes: group_homes::GroupHomes,
     /// The group and epoch of each log, by the log's address.
-    pub logs: HashMap<[u8; 32], (group::GroupId, u64)>,
+    pub logs: BTreeMap<[u8; 32], (group::GroupId, u64)>,
     pub authors: Authors,
     pub regroup: regroup::Regroup,
     /// Conversations whose group this device enters.

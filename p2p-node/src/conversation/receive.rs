@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
 };
 
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub enum Taken {
 /// Hashes of the newest messages that were processed, so that copies are dropped before they are decrypted.
 #[derive(Default)]
 pub struct SeenMessages {
-    hashes: HashSet<[u8; 16]>,
+    hashes: BTreeSet<[u8; 16]>,
     by_age: VecDeque<[u8; 16]>,
 }
 

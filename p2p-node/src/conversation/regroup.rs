@@ -1,6 +1,6 @@
 //! Conversations whose group does not fit the devices of its members, and which group of several is to be trusted.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use starling_keys::DeviceId;
 
@@ -25,7 +25,7 @@ pub struct Regroup {
     /// Devices or groups have changed: look at all conversations.
     pub look: bool,
     /// When a conversation gets another group, and how often it got one.
-    due: HashMap<ChatId, (u64, u32)>,
+    due: BTreeMap<ChatId, (u64, u32)>,
     pub(super) replacing: Replacing,
 }
 

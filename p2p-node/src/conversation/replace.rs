@@ -7,7 +7,7 @@
 //! and it is never among those that are dropped where there are too many ([`Conversations::surplus_groups`]). A device that has not got a welcome, or
 //! has given up by itself what others write in, learns that from what they write, and replaces that, too.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use starling_keys::DeviceId;
@@ -26,11 +26,11 @@ pub struct Replacing {
     /// Given up in this turn.
     given_up: Vec<(ChatId, GroupId)>,
     /// When it is this device's turn to make another group, in steady time: all that have given up the same one would else make one each.
-    turns: HashMap<ChatId, u64>,
+    turns: BTreeMap<ChatId, u64>,
     /// Groups in which members write and which cannot be written in here, by member, and when that becomes too long.
-    elsewhere: HashMap<ChatId, HashMap<DeviceId, (GroupId, u64)>>,
+    elsewhere: BTreeMap<ChatId, BTreeMap<DeviceId, (GroupId, u64)>>,
     /// Those for which it was too long: the next group replaces them.
-    apart: HashMap<ChatId, BTreeSet<GroupId>>,
+    apart: BTreeMap<ChatId, BTreeSet<GroupId>>,
 }
 
 impl Replacing {
@@ -46,7 +46,7 @@ impl Replacing {
 
     /// The conversations whose turn has come.
     pub fn take_due(&mut self, now: u64) -> Vec<ChatId> {
-        self.turns.extract_if(|_, at| *at <= now).map(|(chat, _)| chat).collect()
+        self.turns.extract_if(.., |_, at| *at <= now).map(|(chat, _)| chat).collect()
     }
 
     /// Whether a conversation has to wait for this device's turn.

@@ -2,7 +2,7 @@
 
 mod runs;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
@@ -75,11 +75,11 @@ pub struct Link {
     pub relayed: bool,
     /// The device does not answer, though the stream is there.
     pub silent: bool,
-    cursors: HashMap<ChatId, Cursor>,
+    cursors: BTreeMap<ChatId, Cursor>,
     /// Chats with something to acknowledge.
-    acks: HashSet<(ChatId, GroupId)>,
+    acks: BTreeSet<(ChatId, GroupId)>,
     /// Of a device of ours: chats in which more of our events was delivered than it was told.
-    delivered: HashSet<ChatId>,
+    delivered: BTreeSet<ChatId>,
 }
 
 impl Link {
@@ -123,8 +123,13 @@ impl Delivery {
         if !dir.may_talk(&device) {
             return;
         }
-        let mut link =
-            Link { relayed, silent: false, cursors: HashMap::new(), acks: HashSet::new(), delivered: HashSet::new() };
+        let mut link = Link {
+            relayed,
+            silent: false,
+            cursors: BTreeMap::new(),
+            acks: BTreeSet::new(),
+            delivered: BTreeSet::new(),
+        };
         let own = dir.account.has_other(&device);
         for chat in conversations.chats_of(dir, &device) {
             conversations.chats.touch(chat);
@@ -309,7 +314,7 @@ impl Delivery {
             return;
         };
         let mut acks = Vec::new();
-        for (chat, group) in link.acks.drain() {
+        for (chat, group) in std::mem::take(&mut link.acks) {
             let Some(state) = conversations.chats.get_mut(&chat).filter(|state| !state.row.outdated) else {
                 continue;
             };
@@ -336,7 +341,7 @@ impl Delivery {
             let upto = conversations.chats.get(&chat)?.roster.progress().delivered;
             Some(Ack { group: Bytes::copy_from_slice(&conversations.active_group(dir, chat)?), upto, clock: 0 })
         };
-        let delivered: Vec<Ack> = link.delivered.drain().filter_map(upto).collect();
+        let delivered: Vec<Ack> = std::mem::take(&mut link.delivered).into_iter().filter_map(upto).collect();
         if !delivered.is_empty() {
             send_frame(turn, to, DirectFrame { delivered, ..DirectFrame::default() });
         }

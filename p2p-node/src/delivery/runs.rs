@@ -1,7 +1,7 @@
 //! Runs of devices' programs, as they tell one another on direct streams. A device whose run is older than one that was seen before, or another one
 //! with the same number, has a copy: its profile was cloned, or an older one was put back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rand::RngExt;
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Runs {
     own: Run,
-    seen: HashMap<DeviceId, Run>,
+    seen: BTreeMap<DeviceId, Run>,
 }
 
 /// Whether there is no telling which of two runs of one profile came after the other, or it was the second one.

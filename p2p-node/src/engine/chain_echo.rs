@@ -4,7 +4,7 @@
 //! the chain; whoever learns entries of a contact's chain from that contact sends them back. An owner's device that is shown entries that it
 //! does not have asks its home; if that lacks them, too, they were hidden, and the user is warned.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use starling_keys::{AccountId, DeviceChain, chain::Head};
 use starling_wire::{Body, Devices, KnownChain};
@@ -14,7 +14,7 @@ use crate::{api::types::ChatId, limits::ECHO_AGAIN_MS, turn::Turn};
 
 /// The chains that were sent to their owners last: which, and when (steady time).
 #[derive(Default)]
-pub struct Echoes(HashMap<(ChatId, AccountId), (Head, u64)>);
+pub struct Echoes(BTreeMap<(ChatId, AccountId), (Head, u64)>);
 
 impl Echoes {
     /// Whether a chain is to be sent into a conversation now: not the same again and again.

@@ -1,7 +1,7 @@
 //! The device that has the history: makes pages of it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
 
@@ -40,7 +40,7 @@ struct Making<'a> {
     source: &'a Source<'a>,
     page: HistoryPage,
     /// The place of each author in the page's list, by its number here.
-    authors: HashMap<u32, u32>,
+    authors: BTreeMap<u32, u32>,
     rows: usize,
     bytes: usize,
     budget: usize,
@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
     pub fn page(&'a self, ask: &HistoryAsk, budget: usize) -> Result<HistoryPage, StoreError> {
         let page = HistoryPage { ask: Some(ask.clone()), changes: self.feed, ..HistoryPage::default() };
         let read = self.store.read()?;
-        let mut making = Making { source: self, page, authors: HashMap::new(), rows: 0, bytes: 0, budget };
+        let mut making = Making { source: self, page, authors: BTreeMap::new(), rows: 0, bytes: 0, budget };
         match ask.since {
             Some(since) => making.changes_since(&read, since)?,
             None => making.walk(&read, &ask.before)?,

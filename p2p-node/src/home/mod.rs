@@ -6,7 +6,7 @@ mod pending;
 mod purpose;
 mod remembered;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use starling_keys::{DeviceKey, RendezvousAddr};
 use starling_wire::rendezvous::ServerHello;
@@ -51,13 +51,13 @@ pub struct HomeState {
     pub steady_offset_ms: i64,
     pub inbox: inbox::InboxState,
     /// Requests without an answer, by the number that they were sent under.
-    pub pending: HashMap<u64, Pending>,
+    pub pending: BTreeMap<u64, Pending>,
 }
 
 /// The rendezvous servers that we use, and what is to be left in inboxes there.
 #[derive(Default)]
 pub struct Homes {
-    pub servers: HashMap<HomeId, HomeState>,
+    pub servers: BTreeMap<HomeId, HomeState>,
     /// What waits for others' inboxes, by its key in the store.
     pub outbound_items: BTreeMap<Vec<u8>, OutboundItem>,
     /// When what a server has refused is asked of it again, in steady time.

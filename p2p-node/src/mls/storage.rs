@@ -1,7 +1,7 @@
 //! Where mls-rs thinks that it stores things: in memory, from where the engine takes what it writes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -25,10 +25,10 @@ pub struct GroupValue {
 
 /// The values of the groups that are loaded.
 #[derive(Clone, Default)]
-pub struct States(Arc<Mutex<HashMap<Vec<u8>, GroupValue>>>);
+pub struct States(Arc<Mutex<BTreeMap<Vec<u8>, GroupValue>>>);
 
 impl States {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, GroupValue>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, GroupValue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,7 +89,7 @@ pub enum KeyPackageChange {
 
 #[derive(Default)]
 struct PackagesInner {
-    packages: HashMap<Vec<u8>, KeyPackageData>,
+    packages: BTreeMap<Vec<u8>, KeyPackageData>,
     changes: Vec<KeyPackageChange>,
 }
 

@@ -2,7 +2,7 @@
 
 pub mod commands;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
@@ -36,7 +36,7 @@ pub struct Presence {
     /// When somebody was last told, in steady time.
     pub last_signal_ms: u64,
     /// When the newest signal of each other device of ours was sent: an older one is a replay.
-    own_devices: HashMap<DeviceId, u64>,
+    own_devices: BTreeMap<DeviceId, u64>,
 }
 
 /// Addresses that a device gives for itself, as far as they may be dialled: the first few of a known form.
@@ -52,7 +52,7 @@ impl Default for Presence {
             availability: Availability::Online,
             addresses: (Vec::new(), false),
             last_signal_ms: 0,
-            own_devices: HashMap::new(),
+            own_devices: BTreeMap::new(),
         }
     }
 }

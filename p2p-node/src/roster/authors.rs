@@ -1,6 +1,6 @@
 //! Authors of events: accounts with the devices that they wrote on. A timeline's rows name them by number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use starling_keys::AccountId;
 
@@ -9,8 +9,8 @@ use crate::store::AuthorRow;
 /// The authors that were seen, by number.
 #[derive(Default)]
 pub struct Authors {
-    authors: HashMap<u32, Author>,
-    numbers: HashMap<(AccountId, [u8; 8]), u32>,
+    authors: BTreeMap<u32, Author>,
+    numbers: BTreeMap<(AccountId, [u8; 8]), u32>,
 }
 
 struct Author {

@@ -2,7 +2,7 @@
 
 pub mod search;
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::EventId;
@@ -71,7 +71,7 @@ pub fn page(
     let elsewhere = delivered_elsewhere(&members);
     let own_account = members.iter().find(|(_, row)| row.own).map(|(_, row)| row.account.clone()).unwrap_or_default();
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
-    let mut authors: HashMap<u32, Option<Author>> = HashMap::new();
+    let mut authors: BTreeMap<u32, Option<Author>> = BTreeMap::new();
     for (_, row) in &rows {
         if let Entry::Vacant(new) = authors.entry(row.author) {
             new.insert(read.get(AUTHORS, &row.author.to_be_bytes())?.and_then(|row| Author::stored(&row)));
@@ -126,7 +126,7 @@ pub fn page(
 }
 
 /// Of each other device of our account, by its tag: each other account has its events up to this one.
-fn delivered_elsewhere(members: &[(Vec<u8>, MemberRow)]) -> HashMap<[u8; 8], u64> {
+fn delivered_elsewhere(members: &[(Vec<u8>, MemberRow)]) -> BTreeMap<[u8; 8], u64> {
     let devices = members.iter().filter(|(_, member)| member.own).flat_map(|(_, member)| &member.devices);
     devices.filter_map(|row| Some((DeviceId::from_bytes(&row.device).ok()?.tag(), row.delivered))).collect()
 }

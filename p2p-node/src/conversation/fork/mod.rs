@@ -11,7 +11,7 @@ pub use beacons::Teller;
 pub use parcels::Answered;
 pub use parents::commit_hash;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use starling_keys::{DeviceId, StorageKey};
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Default)]
 pub struct Forks {
     /// How often each device, or a log, has made us judge or send a commit, since a time.
-    work: HashMap<Option<DeviceId>, u32>,
+    work: BTreeMap<Option<DeviceId>, u32>,
     since_ms: u64,
     /// Messages that cannot be read make us ask not before this time.
     ask_at: u64,
@@ -33,7 +33,7 @@ pub struct Forks {
     /// A log is asked to take what we have followed.
     pub announcing: bool,
     /// The newest epoch that each member has shown to be in, as it is here: who has come to it has followed what we have.
-    heard: HashMap<DeviceId, u64>,
+    heard: BTreeMap<DeviceId, u64>,
 }
 
 impl Forks {

@@ -1,7 +1,7 @@
 //! Beacons through inboxes: members who are not connected compare what they have followed through homes that do not have the group's log. A fork that
 //! the log's home makes is found as soon as one of these is honest. Members who write in the same epoch need none of it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceEntry, DeviceId, RendezvousAddr};
@@ -49,7 +49,7 @@ impl Kind {
 /// How many answers were left for each device, since a steady time.
 #[derive(Default)]
 pub struct Answered {
-    of: HashMap<DeviceId, u32>,
+    of: BTreeMap<DeviceId, u32>,
     since_ms: u64,
 }
 
