@@ -6,9 +6,11 @@ mod door;
 pub mod modified;
 mod rules;
 mod seal;
+#[cfg(test)]
+mod seeded;
 mod storage;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mls_rs::{
     CipherSuite, Client, CryptoProvider, ExtensionList, Group, MlsMessage, WireFormat,
@@ -22,7 +24,6 @@ use mls_rs::{
     identity::{SigningIdentity, basic::BasicCredential},
     time::MlsTime,
 };
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use starling_keys::{Certificate, DeviceId, DeviceKey};
 use zeroize::Zeroizing;
 
@@ -30,6 +31,11 @@ pub use door::AFTER_MEMBERS;
 use rules::{Certificates, Rules, certificate};
 pub use seal::{derived_seal_keys, seal_keys};
 pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
+
+#[cfg(not(test))]
+type Crypto = mls_rs_crypto_awslc::AwsLcCryptoProvider;
+#[cfg(test)]
+type Crypto = seeded::Seeded;
 
 /// A group's id.
 pub type GroupId = [u8; 16];
@@ -59,7 +65,7 @@ type Config = WithIdentityProvider<
     Certificates,
     WithKeyPackageRepo<
         KeyPackages,
-        WithGroupStateStorage<States, WithMlsRules<Rules, WithCryptoProvider<AwsLcCryptoProvider, BaseConfig>>>,
+        WithGroupStateStorage<States, WithMlsRules<Rules, WithCryptoProvider<Crypto, BaseConfig>>>,
     >,
 >;
 
@@ -116,7 +122,7 @@ pub struct Mls {
     client: Client<Config>,
     states: States,
     packages: KeyPackages,
-    provider: Arc<<AwsLcCryptoProvider as CryptoProvider>::CipherSuiteProvider>,
+    provider: Arc<<Crypto as CryptoProvider>::CipherSuiteProvider>,
 }
 
 /// A group's live state.
@@ -125,7 +131,7 @@ pub struct LiveGroup {
     group: Group<Config>,
     states: States,
     /// Who has written, by leaf: a certificate's signature is verified once, not with each message.
-    senders: HashMap<u32, Certificate>,
+    senders: BTreeMap<u32, Certificate>,
 }
 
 impl std::fmt::Debug for LiveGroup {
@@ -146,7 +152,7 @@ impl Mls {
         packages: KeyPackages,
         states: States,
     ) -> Result<Self, GroupError> {
-        let crypto = AwsLcCryptoProvider::default();
+        let crypto = Crypto::default();
         let provider = crypto.cipher_suite_provider(SUITE).ok_or(GroupError::Malformed)?;
         let id = key.id();
         let secret = Zeroizing::new([&key.seed()[..], id.as_bytes()].concat());
@@ -238,7 +244,7 @@ impl Mls {
     }
 
     fn live(&self, group: Group<Config>) -> LiveGroup {
-        LiveGroup { group, states: self.states.clone(), senders: HashMap::new() }
+        LiveGroup { group, states: self.states.clone(), senders: BTreeMap::new() }
     }
 }
 

@@ -9,11 +9,10 @@ use mls_rs::{
     time::MlsTime,
 };
 use mls_rs_core::identity::{CredentialType, MemberValidationContext};
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use starling_keys::{AccountKey, Certificate, DeviceKey};
 
 use super::{
-    SUITE, door,
+    Crypto, SUITE, door,
     rules::{Certificates, NotCertified},
 };
 
@@ -94,7 +93,7 @@ fn careless(
     extensions: &[ExtensionType],
 ) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
     Client::builder()
-        .crypto_provider(AwsLcCryptoProvider::default())
+        .crypto_provider(Crypto::default())
         .identity_provider(Careless)
         .extension_type(LastResortKeyPackageExt::extension_type())
         .extension_types(extensions.iter().copied())

@@ -4,16 +4,15 @@ use mls_rs::{
     CipherSuiteProvider, CryptoProvider,
     crypto::{HpkeCiphertext, HpkePublicKey, HpkeSecretKey},
 };
-use mls_rs_crypto_awslc::AwsLcCryptoProvider;
 use zeroize::Zeroizing;
 
-use super::{GroupError, Mls, SUITE};
+use super::{Crypto, GroupError, Mls, SUITE};
 
 /// A secret and a public key.
 pub type SealKeys = (Zeroizing<Vec<u8>>, Vec<u8>);
 
-fn provider() -> Result<<AwsLcCryptoProvider as CryptoProvider>::CipherSuiteProvider, GroupError> {
-    AwsLcCryptoProvider::default().cipher_suite_provider(SUITE).ok_or(GroupError::Malformed)
+fn provider() -> Result<<Crypto as CryptoProvider>::CipherSuiteProvider, GroupError> {
+    Crypto::default().cipher_suite_provider(SUITE).ok_or(GroupError::Malformed)
 }
 
 fn keys((secret, public): (HpkeSecretKey, HpkePublicKey)) -> SealKeys {

@@ -92,7 +92,17 @@ pub struct NewProfile {
 
 /// Makes a profile's database. Gives its account and device.
 pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: NewProfile) -> Result<(AccountId, DeviceId), OpenError> {
-    let created_at = now_ms() / 1000;
+    create_profile_at(dir, key, new, now_ms())
+}
+
+/// The same, at this time (milliseconds since 1970).
+pub(crate) fn create_profile_at(
+    dir: ProfileDir,
+    key: &StorageKey,
+    new: NewProfile,
+    now_ms: u64,
+) -> Result<(AccountId, DeviceId), OpenError> {
+    let created_at = now_ms / 1000;
     let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
     let mut copy = HistoryCopyRow::default();
     let mut row = IdentityRow::default();

@@ -257,12 +257,17 @@ fn tell(part: u64) {
     let rounds: u64 = number("STARLING_FORK_ROUNDS").unwrap_or(25);
     let first: u64 = number("STARLING_FORK_FIRST").unwrap_or(0) + part * rounds;
     for seed in first..first + rounds {
-        let mut story = Story::new(20_000 + seed, false);
-        for _ in 0..60 {
-            story.step();
-        }
-        story.check(seed);
+        story(seed);
     }
+}
+
+/// With few devices.
+pub fn story(seed: u64) {
+    let mut story = Story::new(20_000 + seed, false);
+    for _ in 0..60 {
+        story.step();
+    }
+    story.check(seed);
 }
 
 #[test]

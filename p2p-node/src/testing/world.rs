@@ -13,7 +13,10 @@ use starling_keys::{
     AccountId, AccountKey, DeviceChain, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
     StorageKey, chain::ChainError,
 };
-use starling_rendezvous::{config::Config, local::LocalSession};
+use starling_rendezvous::{
+    config::Config,
+    local::{LocalSession, set_clock},
+};
 use starling_wire::{
     Text,
     rendezvous::{InboxAppend, Request, Response},
@@ -24,6 +27,7 @@ use tokio::sync::oneshot;
 use super::{
     liar::Liar,
     servers::{At, Server},
+    trace,
 };
 use crate::{
     AccountLink, NewDevice, NewProfile, Origin, ProfileDir, Rights,
@@ -34,16 +38,19 @@ use crate::{
         types::{Chat, ChatId, Contact, DurableEvent, Message, MessageId, TransientEvent},
     },
     call_media::{CallCommand, CallInput},
-    create_profile,
     engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input},
     mls::GroupId,
     net::{HomeId, NetCommand, NetEvent},
+    node::create_profile_at,
     store::{
         CHATS, CONTACTS, ChatRow, ContactRow, IdentityRow, MEMBERS, META, MemberRow, Reading, Store, Table, prefix,
     },
     timeline,
     turn::{Effect, Now, Source, Turn},
 };
+
+/// The day on which stories begin: 15 January 2027.
+const START_MS: u64 = 1_800_000_000_000 / 86_400_000 * 86_400_000;
 
 /// Who somebody is in the world.
 pub type Who = usize;
@@ -125,7 +132,11 @@ impl World {
         (config.registration.work_bits, config.limits.inbox_work_bits) = (1, 1);
         (config.limits.requests_per_second, config.limits.request_burst) = (1_000_000, 1_000_000);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let start = crate::node::now_ms();
+        let mut rng = SmallRng::seed_from_u64(seed);
+        starling_keys::seed(rng.random());
+        // At any time of a day.
+        let start = START_MS + rng.random_range(0..86_400_000);
+        set_clock(start);
         let first = Server::new(0, config.data_dir.clone());
         let mut world = Self {
             runtime,
@@ -139,7 +150,7 @@ impl World {
             direct: true,
             apart: BTreeSet::new(),
             now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
-            rng: SmallRng::seed_from_u64(seed),
+            rng,
             lie: None,
             false_clock: None,
             older_servers: false,
@@ -282,7 +293,7 @@ impl World {
             registration_token: String::new(),
             username: String::new(),
         };
-        create_profile(ProfileDir::lock(&dir).unwrap(), &key, new).unwrap();
+        create_profile_at(ProfileDir::lock(&dir).unwrap(), &key, new, self.now.wall_ms).unwrap();
         let who = self.add_profile(dir, key);
         self.start(who);
         who
@@ -451,6 +462,7 @@ impl World {
         let most = self.rng.random_range(1..8);
         let packets = self.wires.get_mut(&wire).unwrap();
         let count = packets.len().min(most);
+        trace::arrived(wire, packets.iter().take(count));
         let mut inputs = Vec::new();
         let mut asks = Vec::new();
         for packet in packets.drain(..count) {
@@ -516,6 +528,8 @@ impl World {
         let passed = steady - self.now.steady_ms;
         let Now { wall_ms, running_ms, .. } = self.now;
         self.now = Now { steady_ms: steady, wall_ms: wall_ms + passed, running_ms: running_ms + passed };
+        set_clock(self.now.wall_ms);
+        trace::time(steady);
     }
 
     // What users do and see.
@@ -818,6 +832,7 @@ impl World {
         world.stop_server();
         let wall_ms: u64 = std::fs::read_to_string(from.join("time")).unwrap().parse().unwrap();
         world.now = Now { steady_ms: wall_ms, wall_ms, running_ms: 0 };
+        set_clock(wall_ms);
         world.config.data_dir = world.dir.path().join("kept");
         world.servers[0].data_dir.clone_from(&world.config.data_dir);
         std::fs::create_dir_all(&world.config.data_dir).unwrap();
