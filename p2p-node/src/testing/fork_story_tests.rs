@@ -111,6 +111,8 @@ impl Story {
     /// commits that add others are logged, and what was seen is sent again.
     fn attack(&mut self) {
         let Some((mallory, other)) = self.mallory else { return };
+        // What is under way may have the group given up: afterwards nothing is until the attack.
+        self.world.settle();
         if !self.has_group((mallory, other)) {
             return;
         }
