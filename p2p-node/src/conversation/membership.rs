@@ -18,6 +18,13 @@ use crate::{
 #[derive(Default)]
 pub struct Memberships(BTreeMap<AccountId, Vec<(ChatKind, ChatId)>>);
 
+impl Memberships {
+    /// The conversations that another account takes part in.
+    pub fn of<'a>(&'a self, account: &AccountId) -> impl Iterator<Item = ChatId> + use<'a> {
+        self.0.get(account).into_iter().flatten().map(|(_, chat)| *chat)
+    }
+}
+
 impl Conversations {
     /// Adds a conversation.
     pub fn insert(&mut self, state: ChatState) {
@@ -29,7 +36,7 @@ impl Conversations {
 
     /// The conversations that another account takes part in.
     pub fn of<'a>(&'a self, account: &AccountId) -> impl Iterator<Item = ChatId> + use<'a> {
-        self.memberships.0.get(account).into_iter().flatten().map(|(_, chat)| *chat)
+        self.memberships.of(account)
     }
 
     /// The direct conversation with another account.

@@ -96,7 +96,7 @@ impl Conversations {
     /// Loads them from the profile.
     pub fn load(read: &impl Reading, mls: &Mls) -> Result<Self, EngineError> {
         let mut conversations = Self::default();
-        conversations.regroup.look = true;
+        conversations.regroup.look.all();
         for (key, row) in read.range::<AuthorRow>(AUTHORS, prefix(b""), usize::MAX, false)? {
             let number = key.as_slice().try_into().map(u32::from_be_bytes).map_err(|_| EngineError::Identity)?;
             conversations.authors.insert(number, &row);

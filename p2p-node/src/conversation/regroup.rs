@@ -1,6 +1,6 @@
 //! Conversations whose group does not fit the devices of its members, and which group of several is to be trusted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::DeviceId;
 
@@ -22,11 +22,35 @@ use crate::{
 /// Conversations that get another group.
 #[derive(Default)]
 pub struct Regroup {
-    /// Devices or groups have changed: look at all conversations.
-    pub look: bool,
+    /// Conversations whose devices or groups have changed.
+    pub look: Look,
     /// When a conversation gets another group, and how often it got one.
     due: BTreeMap<ChatId, (u64, u32)>,
     pub(super) replacing: Replacing,
+}
+
+/// Conversations whose groups are looked at after the turn's inputs.
+#[derive(Default)]
+pub struct Look {
+    all: bool,
+    chats: BTreeSet<ChatId>,
+}
+
+impl Look {
+    /// Looks at all of them.
+    pub fn all(&mut self) {
+        self.all = true;
+    }
+
+    /// Looks at one.
+    pub fn at(&mut self, chat: ChatId) {
+        self.chats.insert(chat);
+    }
+
+    /// Looks at some.
+    pub fn at_each(&mut self, chats: impl IntoIterator<Item = ChatId>) {
+        self.chats.extend(chats);
+    }
 }
 
 impl Regroup {
@@ -90,8 +114,11 @@ impl Conversations {
                 changed = true;
             }
         }
-        self.regroup.look |= changed;
-        if changed { self.renew_outbox(turn, cx, chat) } else { Ok(()) }
+        if !changed {
+            return Ok(());
+        }
+        self.regroup.look.at(chat);
+        self.renew_outbox(turn, cx, chat)
     }
 
     /// Whether a group has a device that its account has given up: nothing more is sent into it.
@@ -118,11 +145,14 @@ impl Conversations {
         if cx.counters.row.superseded || cx.counters.row.outdated {
             return Ok(Vec::new());
         }
-        if std::mem::take(&mut self.regroup.look) {
-            self.readdress_outboxes(turn, cx)?;
-            self.read_waiting_logs(turn, cx);
+        let look = std::mem::take(&mut self.regroup.look);
+        let chats: Vec<ChatId> =
+            if look.all { self.chats.keys().copied().collect() } else { look.chats.into_iter().collect() };
+        if !chats.is_empty() {
+            self.readdress_outboxes(turn, cx, &chats)?;
+            self.read_waiting_logs(turn, cx, &chats);
             if cx.dir.account.list().is_some() {
-                self.look_for_misfits(turn, cx.dir);
+                self.look_for_misfits(turn, cx.dir, &chats);
             }
         }
         let due = self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id);
@@ -131,10 +161,10 @@ impl Conversations {
         Ok(due)
     }
 
-    fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>) {
+    fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chats: &[ChatId]) {
         // One device of all should be the first.
         let later = turn.now() + MEND_AFTER_MS + u64::from(dir.account.device().tag()[0]) * 100;
-        for chat in self.chats.values() {
+        for chat in chats.iter().filter_map(|chat| self.chats.get(chat)) {
             let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
             if dir.people(chat.roster.others()).all(can) && !self.fits(dir, chat.id) {
                 // A device of ours that is to hear nothing more is not waited for.
@@ -203,14 +233,21 @@ impl Conversations {
                 state.row.groups.retain(|g| g[..] != old);
             }
         }
-        self.regroup.look = true;
+        self.regroup.look.at(chat);
         self.renew_outbox(turn, cx, chat)
     }
 
     /// Devices or groups have changed: what waits goes to the devices that are there now, and no longer to those that are not.
-    fn readdress_outboxes(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
-        let waiting: Vec<ChatId> = self.chats.values().filter(|c| !c.outbox.is_empty()).map(|c| c.id).collect();
-        for chat in waiting {
+    fn readdress_outboxes(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chats: &[ChatId],
+    ) -> Result<(), EngineError> {
+        for chat in chats.iter().copied() {
+            if self.chats.get(&chat).is_none_or(|state| state.outbox.is_empty()) {
+                continue;
+            }
             self.clear_outbox(turn, cx, chat)?;
             self.renew_outbox(turn, cx, chat)?;
         }

@@ -81,9 +81,10 @@ impl Conversations {
         tracing::warn!("nobody can go on in a group: it is replaced");
         (entry.row.dead, entry.row.unreplaced) = (true, true);
         entry.touch();
-        self.regroup.look = true;
+        let chat = entry.chat();
+        self.regroup.look.at_each(chat);
         turn.fact(Fact::GroupAbandoned);
-        entry.chat()
+        chat
     }
 
     /// Finds out when it is this device's turn to replace what was given up.
@@ -202,7 +203,7 @@ impl Conversations {
             tracing::warn!("a member writes in a group that we have not got: another replaces it");
             apart.insert(group);
             self.regroup.replacing.given_up.push((chat, group));
-            self.regroup.look = true;
+            self.regroup.look.at(chat);
             turn.fact(Fact::GroupAbandoned);
         }
     }

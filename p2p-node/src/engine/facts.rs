@@ -120,12 +120,14 @@ impl Engine {
     /// The devices of an account, ours or a contact's, are others.
     fn on_devices_changed(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
         self.reach.changed = true;
-        self.conversations.regroup.look = true;
         if account == self.account.id() {
+            self.conversations.regroup.look.all();
             // Which groups fit, and who is waited for, may have changed for all of them.
             self.conversations.chats.touch_all();
             self.history_devices_changed(turn);
         } else {
+            let conversations = &mut self.conversations;
+            conversations.regroup.look.at_each(conversations.memberships.of(&account));
             self.contacts.people.touch(account);
         }
         self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;

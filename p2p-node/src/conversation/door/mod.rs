@@ -70,14 +70,14 @@ impl Conversations {
         newcomer: Newcomer,
     ) -> Result<(), EngineError> {
         if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
+            // It may be one that its account has removed.
+            self.regroup.look.at(chat);
             self.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
             if newcomer.account != dir.account.id() {
                 // So that it learns, too, what we have, and that we are there.
                 self.lose_receipts(turn, chat);
             }
         }
-        // It may be one that its account has removed.
-        self.regroup.look = true;
         if let Some(devices) = newcomer.devices {
             turn.facts([EventFact::DeviceList { account: newcomer.account, devices }]);
         }

@@ -2,6 +2,7 @@
 //! A device that it never lists holds nothing up for long, and nothing is written into a group that it is in.
 
 use crate::{
+    api::types::ChatId,
     contacts::Directory,
     conversation::{
         Conversations,
@@ -52,11 +53,17 @@ impl Conversations {
         }
     }
 
-    /// Reads the logs of groups whose devices are all known now.
-    pub(in crate::conversation) fn read_waiting_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+    /// Reads the logs of groups of these conversations whose devices are all known now.
+    pub(in crate::conversation) fn read_waiting_logs(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chats: &[ChatId],
+    ) {
         let is_known =
-            |group: &&GroupEntry| group.read.waits_until.is_some() && !self.has_unlisted_member(cx.dir, group);
-        let ids: Vec<GroupId> = self.groups.values().filter(is_known).map(|group| group.id).collect();
+            |group: &GroupEntry| group.read.waits_until.is_some() && !self.has_unlisted_member(cx.dir, group);
+        let groups = chats.iter().filter_map(|chat| self.chats.get(chat)).flat_map(|state| self.groups_of(state));
+        let ids: Vec<GroupId> = groups.filter(|(_, group)| is_known(group)).map(|(_, group)| group.id).collect();
         for id in ids {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.read.waits_until = None;
