@@ -158,6 +158,17 @@ pub enum EventKind {
         /// The device.
         device: DeviceId,
     },
+    /// A device of the account of this profile, which may be this one, has entered conversations: it can use them now. Not more often than a few times in
+    /// a second.
+    #[serde(rename = "device.entered")]
+    DeviceEntered {
+        /// The device.
+        device: DeviceId,
+        /// How many of the conversations with contacts it can use.
+        ready: usize,
+        /// How many there are.
+        conversations: usize,
+    },
     /// The copying of the history to the device of this profile has come further: not more often than a few times in a second.
     #[serde(rename = "device.history")]
     DeviceHistory {
@@ -307,6 +318,7 @@ impl EventKind {
             Self::DeviceAsks { .. } => "device.asks",
             Self::DeviceLinked { .. } => "device.linked",
             Self::DeviceRemoved { .. } => "device.removed",
+            Self::DeviceEntered { .. } => "device.entered",
             Self::DeviceHistory { .. } => "device.history",
             Self::DeviceHistoryWished { .. } => "device.history_wished",
             Self::DeviceHistoryOffered { .. } => "device.history_offered",
@@ -357,6 +369,7 @@ impl EventKind {
                 | Self::CallState { .. }
                 | Self::CodeEnded { .. }
                 | Self::DeviceAsks { .. }
+                | Self::DeviceEntered { .. }
                 | Self::DeviceHistory { .. }
                 | Self::DeviceHistoryWished { .. }
                 | Self::DeviceHistoryOffered { .. }

@@ -50,6 +50,22 @@ lines! {
         device: DeviceId,
         /// How many contacts it has.
         contacts: usize,
+        /// How many of the conversations with them the device can use now; the others follow.
+        #[serde(default)]
+        ready: usize,
+        /// How many conversations with contacts there are.
+        #[serde(default)]
+        conversations: usize,
+    }
+
+    /// `device join` and `device link` after that, whenever it has changed: a device enters one conversation after the other.
+    Entered {
+        /// The device.
+        device: DeviceId,
+        /// How many of the conversations with contacts it can use.
+        ready: usize,
+        /// How many there are.
+        conversations: usize,
     }
 
     /// `device link` and `invite --code`, at once.

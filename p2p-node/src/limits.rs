@@ -155,6 +155,14 @@ pub const MAX_SNAPSHOT_WITH_DOORS: usize = 320 * 1024;
 pub const DOOR_TIMEOUT_MS: u64 = 20_000;
 /// If others came before it, it looks for the way into the next epoch after this time.
 pub const DOOR_AGAIN_MS: u64 = 500;
+/// A device that was added to our account is announced to contacts after this time even if it could not be answered.
+pub const ANNOUNCE_ADDED_MS: u64 = 2_000;
+/// Conversations in which it is announced in one turn.
+pub const ANNOUNCED_AT_ONCE: usize = 8;
+/// Not more often than after this time it is shown how many groups a new device has entered.
+pub const SHOW_ENTERED_MS: u64 = 250;
+/// Groups at one server that a new device enters at the same time, the most recent conversations first.
+pub const ENTERED_AT_ONCE: usize = 16;
 /// Ways into a group that a new device tries: each costs some milliseconds, and members can write as many as they like.
 pub const MAX_DOORS_TRIED: usize = 8;
 /// How long the logs of a group wait for an account to list a device that has entered: its commit says as much, or the account's home does.

@@ -228,4 +228,10 @@ pub struct Device {
     pub heard_at: Option<Time>,
     /// How this device is connected to it: `direct` or `relay`; null if it is not.
     pub connection: Option<Path>,
+    /// How many of the conversations with contacts it can use, as far as is known here: a new device enters one after the other.
+    #[serde(default)]
+    pub ready: usize,
+    /// How many conversations with contacts there are.
+    #[serde(default)]
+    pub conversations: usize,
 }

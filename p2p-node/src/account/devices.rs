@@ -10,10 +10,10 @@ use starling_keys::{
 };
 use starling_wire::{DeviceLabel, inbox::InboxBody};
 
-use super::Account;
+use super::{Account, announcing::Announcing};
 use crate::api::error::{NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
-    api::Reply,
+    api::{Reply, types::ChatId},
     home::Homes,
     limits::{MAX_REMOVED, MAX_SHOWN_CHAINS, REACH_TIMEOUT_MS},
     net::LanKey,
@@ -33,6 +33,10 @@ pub struct OwnDevices {
     /// What others have to learn of our devices and homes.
     pub changes: DeviceChangesRow,
     pub dirty: bool,
+    /// All that others have to learn of our chain is that devices were added.
+    added_only: bool,
+    /// The conversations that are to learn that.
+    announcing: Option<Announcing>,
     /// Those of which the user was warned, since the start, that they are there twice.
     pub copied: BTreeSet<DeviceId>,
     /// Who waits for a home to take the list without a device.
@@ -80,9 +84,60 @@ impl OwnDevices {
         changes.removed.push(RemovedRow { device: device.as_bytes().to_vec(), published: false });
     }
 
+    /// Our chain has changed: others are to have it once a home has.
+    pub(crate) fn owe_list(&mut self) {
+        self.changes().list_owed = true;
+        (self.added_only, self.announcing) = (false, None);
+    }
+
+    /// The same, if only a device was added: that device is answered first.
+    pub(crate) fn owe_added(&mut self) {
+        self.added_only |= !self.changes.list_owed;
+        self.changes().list_owed = true;
+        self.announcing = None;
+    }
+
+    /// A home has our chain. Gives whether all conversations are to be told of it now.
+    pub(crate) fn begin_announcing(&mut self, now: u64) -> bool {
+        if !self.added_only {
+            self.changes().list_owed = false;
+            return true;
+        }
+        self.announcing = Some(Announcing::soon(now));
+        false
+    }
+
+    /// Devices that were added have their answer: they are announced.
+    pub(crate) fn announce_now(&mut self, now: u64) {
+        if let Some(announcing) = &mut self.announcing {
+            announcing.hasten(now);
+        }
+    }
+
+    /// What others have to learn waits for a home; what they are being told does not.
+    pub(crate) fn owes_list(&self) -> bool {
+        self.changes.list_owed && self.announcing.is_none()
+    }
+
+    /// What is being announced, if it is to be given its conversations now.
+    pub(crate) fn beginning(&mut self, now: u64) -> Option<&mut Announcing> {
+        self.announcing.as_mut().filter(|announcing| announcing.begins(now))
+    }
+
+    /// The conversations that are told of added devices in this turn.
+    pub(crate) fn take_announced(&mut self) -> Vec<ChatId> {
+        let Some(announcing) = &mut self.announcing else { return Vec::new() };
+        let (chats, is_last) = announcing.take();
+        if is_last {
+            (self.added_only, self.announcing) = (false, None);
+            self.changes().list_owed = false;
+        }
+        chats
+    }
+
     /// Somebody waits for a home to take our chain as it is now, others are to have it then.
     pub(crate) fn wait_for_home(&mut self, turn: &Turn<'_>, device: DeviceId, reply: Reply<()>) {
-        self.changes().list_owed = true;
+        self.owe_list();
         self.waiting.push(DeviceChange { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
     }
 
@@ -111,7 +166,7 @@ impl OwnDevices {
     }
 
     pub fn next_due(&self) -> Option<u64> {
-        self.waiting.iter().map(|r| r.gives_up_at).min()
+        self.waiting.iter().map(|r| r.gives_up_at).chain(self.announcing.as_ref().map(Announcing::due)).min()
     }
 }
 

@@ -392,7 +392,7 @@ impl Account {
             Ok(()) => {
                 self.candidates[at].agreed = Some(reply);
                 self.candidates[at].history = history;
-                self.own_devices.changes().list_owed = true;
+                self.own_devices.owe_added();
                 self.publish_at_homes(turn, homes);
             }
             Err(error) => turn.reply(reply, Err(error)),

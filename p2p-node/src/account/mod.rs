@@ -1,5 +1,6 @@
 //! Our account: its devices, how another one is linked, and the snapshot that a restored one reads.
 
+mod announcing;
 pub mod codes;
 pub mod commands;
 pub mod devices;

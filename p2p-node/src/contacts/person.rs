@@ -166,6 +166,12 @@ impl Person {
         self.list.as_ref().filter(|list| !list.is_empty()).map(|list| list.head().0.to_vec()).unwrap_or_default()
     }
 
+    /// Whether there is, or will be, a group for the conversation with them.
+    pub fn can_have_group(&self) -> bool {
+        let has_home = self.list.as_ref().map_or(!self.row.homes.is_empty(), |list| !list.homes.is_empty());
+        self.is_linked() && !self.row.key_changed && has_home
+    }
+
     /// Whether messages are exchanged with them.
     pub fn is_linked(&self) -> bool {
         matches!(self.state(), ContactState::Active | ContactState::Outgoing)

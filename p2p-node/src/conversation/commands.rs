@@ -95,6 +95,7 @@ impl Conversations {
                 return Ok(());
             }
             ConversationCommand::Send { chat, texts, reply } => {
+                self.enter_next(chat);
                 let sent = self.send(turn, cx, chat, texts)?;
                 turn.reply(reply, sent);
                 return Ok(());
@@ -107,6 +108,7 @@ impl Conversations {
                 (reply, self.react(turn, cx, chat, message, emoji)?)
             }
             ConversationCommand::MarkRead { chat, upto, reply } => {
+                self.enter_next(chat);
                 if self.mark_read(turn, cx, chat, upto)? && !cx.counters.row.superseded {
                     self.tell_read(turn, cx, chat);
                     let read = self.chats.get(&chat).map(|state| ChatSetting::Read(state.row.read));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use starling_keys::AccountId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Candidate, Devices, Event, LogContent, SeenEntries};
 
 use super::{
@@ -50,6 +50,7 @@ pub enum Followed {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Newcomer {
     pub account: AccountId,
+    pub device: DeviceId,
     /// What it says of its account's devices; none if it says nothing that can be read.
     pub devices: Option<Devices>,
 }
@@ -57,12 +58,12 @@ pub struct Newcomer {
 impl Newcomer {
     /// Who has made a commit, if it was not a member.
     pub(super) fn of(by: &Authored) -> Option<Self> {
-        let account = by.newcomer.as_ref()?.account();
+        let newcomer = by.newcomer.as_ref()?;
         let devices = match Event::decode_body(&by.note) {
             Ok(Body::Devices(devices)) => Some(devices),
             _ => None,
         };
-        Some(Self { account, devices })
+        Some(Self { account: newcomer.account(), device: newcomer.device(), devices })
     }
 }
 

@@ -63,6 +63,16 @@ impl Conversations {
         id
     }
 
+    /// The conversations with a group that they use for which `wanted` holds, the most recent last.
+    pub(crate) fn by_activity(&self, dir: Directory<'_>, wanted: impl Fn(&GroupEntry) -> bool) -> Vec<ChatId> {
+        let of_group = |chat: &ChatId| self.active_group(dir, *chat).and_then(|id| self.groups.get(&id));
+        let is_wanted = |state: &&ChatState| of_group(&state.id).is_some_and(&wanted);
+        let mut chats: Vec<(u64, ChatId)> =
+            self.chats.values().filter(is_wanted).map(|state| (state.row.newest, state.id)).collect();
+        chats.sort_unstable();
+        chats.into_iter().map(|(_, chat)| chat).collect()
+    }
+
     /// Every contact has a conversation: makes those that are missing among the contacts of this turn.
     pub(crate) fn make_direct_chats(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>) {
         for account in dir.contacts.people.touched() {

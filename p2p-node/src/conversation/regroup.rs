@@ -24,6 +24,8 @@ use crate::{
 pub struct Regroup {
     /// Conversations whose devices or groups have changed.
     pub look: Look,
+    /// Until when a new device of ours, which enters one group after the other, is waited for in those that lack it; in steady time.
+    pub(super) newcomer_until: u64,
     /// When a conversation gets another group, and how often it got one.
     due: BTreeMap<ChatId, (u64, u32)>,
     pub(super) replacing: Replacing,
@@ -157,13 +159,30 @@ impl Conversations {
         }
         let due = self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id);
         let mut due: Vec<ChatId> = due.collect();
+        if self.regroup.newcomer_until > turn.now() {
+            due.retain(|chat| !self.wait_for_newcomer(cx.dir, *chat));
+        }
         due.extend(self.regroup.replacing.take_due(turn.now()));
         Ok(due)
     }
 
+    /// Leaves a group as it is for now, if all that it lacks are devices, as a new one of ours still enters groups. Gives whether it does.
+    fn wait_for_newcomer(&mut self, dir: Directory<'_>, chat: ChatId) -> bool {
+        let group = self.active_group(dir, chat).and_then(|id| self.groups.get(&id));
+        let state = self.chats.get(&chat).filter(|_| !self.has_unreplaced(chat));
+        let lacks = |(state, group): (&ChatState, &GroupEntry)| {
+            !group.row.unjoined && !self.roster_diff(dir, &state.roster, group).0
+        };
+        let waits = state.zip(group).is_some_and(lacks);
+        let until = self.regroup.newcomer_until;
+        if let Some((at, _)) = self.regroup.due.get_mut(&chat).filter(|_| waits) {
+            *at = until;
+        }
+        waits
+    }
+
     fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chats: &[ChatId]) {
-        // One device of all should be the first.
-        let later = turn.now() + MEND_AFTER_MS + u64::from(dir.account.device().tag()[0]) * 100;
+        let later = turn.now() + mend_after_ms(dir);
         for chat in chats.iter().filter_map(|chat| self.chats.get(chat)) {
             let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
             if dir.people(chat.roster.others()).all(can) && !self.fits(dir, chat.id) {
@@ -256,7 +275,7 @@ impl Conversations {
 
     /// Whether a conversation is to get another group now; if so, it is not asked for again soon.
     pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, chat: ChatId) -> bool {
-        if self.chats.get(&chat).is_some_and(|state| state.row.outdated) || self.entering.has(&chat) {
+        if self.chats.get(&chat).is_some_and(|state| state.row.outdated) || self.is_entering(chat) {
             return false;
         }
         if self.regroup.replacing.waits(chat, turn.now()) {
@@ -270,6 +289,11 @@ impl Conversations {
         *tries += 1;
         true
     }
+}
+
+/// After how many milliseconds a group that does not fit is replaced by this device: one of all should be the first.
+pub(super) fn mend_after_ms(dir: Directory<'_>) -> u64 {
+    MEND_AFTER_MS + u64::from(dir.account.device().tag()[0]) * 100
 }
 
 /// After how many milliseconds a group is made again for a conversation that has none, after so many tries: messages may wait for it.

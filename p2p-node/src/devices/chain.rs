@@ -1,13 +1,13 @@
 //! The device chain of our account: what counts of it, and who has to learn it.
 
 use starling_keys::{
-    DeviceChain, DeviceId,
+    AccountId, DeviceChain, DeviceId,
     chain::{LateRemoval, SignWith},
 };
 
 use super::AccountDevices;
 use crate::{
-    api::types::{Device, DurableEventKind, RefusedRemoval, TransientEvent},
+    api::types::{Device, DurableEventKind, RefusedRemoval, TransientEvent, Usable},
     limits::MAX_REFUSED_REMOVALS,
     store::{HomesRow, META, RefusedRow, RemovedRow},
     turn::{EngineError, Fact, Turn},
@@ -32,9 +32,33 @@ impl AccountDevices<'_> {
                 this: id == me,
                 heard_ms: self.cx.account.own_devices.heard.get(&id).copied(),
                 relayed: self.cx.delivery.links.get(&id).filter(|l| !l.silent).map(|l| l.relayed),
+                conversations: self.usable_by(&id),
             }
         })
         .collect()
+    }
+
+    /// Which of the conversations with contacts a device of ours can use.
+    fn usable_by(&self, device: &DeviceId) -> Usable {
+        let (dir, conversations) = (self.cx.directory(), &self.cx.conversations);
+        let has_group = |account: &AccountId| {
+            let group = conversations.direct_with(account).and_then(|chat| conversations.active_group(dir, chat));
+            group.and_then(|id| conversations.groups.get(&id)).is_some_and(|group| group.has_member(device))
+        };
+        let mut usable = Usable::default();
+        for (account, _) in self.cx.contacts.people.iter().filter(|(_, person)| person.can_have_group()) {
+            usable.total += 1;
+            usable.ready += usize::from(has_group(account));
+        }
+        usable
+    }
+
+    /// Shows how far devices of ours are that have entered groups; streams to the contacts of those follow.
+    pub(crate) fn show_entered(&mut self, turn: &mut Turn<'_>) {
+        for device in self.cx.conversations.entering.take_entered(turn.now()) {
+            turn.fact(Fact::ReachChanged);
+            turn.live(TransientEvent::Entered { device, conversations: self.usable_by(&device) });
+        }
     }
 
     /// A chain of our account. Gives whether this device is in what counts now.
@@ -84,7 +108,7 @@ impl AccountDevices<'_> {
         let lost = known.as_ref().zip(self.cx.account.list()).and_then(|(lost, now)| now.with_lost(&key, now_s, lost));
         if let Some(again) = lost {
             self.cx.account.set_chain(turn, again, length);
-            self.cx.account.own_devices.changes().list_owed = true;
+            self.cx.account.own_devices.owe_list();
         }
         self.publish_what_counts(turn, &list);
         let (Some(before), Some(list)) = (before, &self.cx.account.identity.list) else { return Ok(true) };
@@ -125,10 +149,11 @@ impl AccountDevices<'_> {
         self.linking().note_listed(turn)?;
         self.cx.account.note_held(turn);
         self.forget_root_when_done();
-        if self.cx.account.own_devices.changes.list_owed {
-            self.cx.account.own_devices.changes().list_owed = false;
+        if self.cx.account.own_devices.owes_list() {
             self.sync().tell_other_devices(turn, None)?;
-            self.sync().tell_list(turn);
+            if self.cx.account.own_devices.begin_announcing(turn.now()) {
+                self.sync().tell_list(turn);
+            }
         }
         let account = self.cx.account.id();
         let unpublished = |r: &&mut RemovedRow| !r.published;

@@ -1,5 +1,7 @@
 //! The snapshot of contacts and settings that a restored device reads.
 
+use std::cmp::Reverse;
+
 use prost::Message as _;
 use starling_keys::AccountId;
 use starling_wire::{
@@ -20,7 +22,7 @@ use crate::{
 
 impl AccountDevices<'_> {
     fn sealed_snapshot(&self) -> Result<Vec<u8>, EngineError> {
-        let contacts = self
+        let mut contacts: Vec<SnapshotContact> = self
             .cx
             .contacts
             .people
@@ -38,11 +40,19 @@ impl AccountDevices<'_> {
                 ..SnapshotContact::default()
             })
             .collect();
+        // A new device begins with the most recent conversations.
+        contacts.sort_by_cached_key(|contact| Reverse(self.newest_with(&contact.account)));
         let contacts = self.with_doors(contacts);
         let (name, devices) = (self.cx.account.identity.row.name.clone(), self.cx.labels_of(&self.cx.account.id()));
         let row = SnapshotRow { contacts, name, settings: self.cx.account.synced.all(), devices };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.cx.account.seal_snapshot(self.cx.mls, &padded)
+    }
+
+    /// When the newest message with a contact was written, as a clock; 0 without one.
+    fn newest_with(&self, account: &[u8]) -> u64 {
+        let chat = AccountId::from_stored(account).ok().and_then(|account| self.cx.conversations.direct_with(&account));
+        chat.and_then(|chat| self.cx.conversations.chats.get(&chat)).map_or(0, |state| state.row.newest)
     }
 
     /// Tells new devices the ways into the groups of as many conversations as there is room for.
@@ -99,7 +109,7 @@ impl AccountDevices<'_> {
     fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
         let own = self.cx.account.id();
         self.cx.take_labels(turn, own, &DeviceLabel::received(row.devices).unwrap_or_default())?;
-        for contact in row.contacts.into_iter().take(MAX_CONTACTS) {
+        for (place, contact) in (1..).zip(row.contacts.into_iter().take(MAX_CONTACTS)) {
             let Ok(account) = AccountId::from_bytes(&contact.account) else {
                 continue;
             };
@@ -119,7 +129,7 @@ impl AccountDevices<'_> {
             };
             self.cx.contacts.people.insert(account, person);
             let chat = self.cx.chat_with(turn, account);
-            self.cx.conversations.take_door(chat, &contact.door, contact.door_home);
+            self.cx.conversations.take_door(chat, (&contact.door, contact.door_home), place);
             self.sync().apply_settings_about(turn, account)?;
             turn.fact(Fact::DevicesChanged(account));
         }

@@ -104,7 +104,7 @@ impl Engine {
             let dir = Directory { account: &self.account, contacts: &self.contacts };
             self.conversations.regrouped(turn, dir, due);
         }
-        Ok(())
+        self.meeting().enter_groups(turn)
     }
 
     /// Delivers what waits for inboxes at a server.

@@ -99,7 +99,6 @@ impl Engine {
             Fact::GroupEntered(group) => {
                 let members = self.conversations.groups.get(&group).map(|group| group.members.clone());
                 members.iter().flatten().for_each(|member| self.contacts.owners.note_joined(member));
-                self.reach.changed = true;
             }
             Fact::GroupAbandoned => self.meeting().regroup(turn)?,
             Fact::ParcelProblem { account, problem } => {

@@ -158,6 +158,7 @@ impl Engine {
         self.route_facts(turn)?;
         self.make_direct_chats(turn);
         self.regroup_on_time(turn)?;
+        self.devices().show_entered(turn);
         self.route_facts(turn)?;
         let (conversations, mut cx) = self.conversing();
         conversations.flush_pending(turn, &mut cx)?;
@@ -214,6 +215,7 @@ impl Engine {
         let (conversations, mut cx) = self.conversing();
         conversations.enter_on_time(turn, &mut cx);
         self.devices().snapshot_on_time(turn)?;
+        self.sync().announce_added(turn);
         self.history_on_time(turn)?;
         self.with_calls(turn, |calls, host| calls.on_time(host))
     }

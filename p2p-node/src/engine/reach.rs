@@ -37,7 +37,9 @@ impl Engine {
         let own = self.account.other_devices().iter().map(|d| (d.id, self.account.id())).collect::<Vec<_>>();
         let contacts = self.contacts.owners.iter();
         for (device, account) in contacts.chain(own) {
-            if !self.directory().may_talk(&device) {
+            let waits = |chat| self.conversations.may_enter(chat);
+            if !self.directory().may_talk(&device) || self.conversations.direct_with(&account).is_some_and(waits) {
+                // Nothing can be said to somebody whose group this device is yet to enter.
                 continue;
             }
             let (relays, addresses) = match self.contacts.people.get(&account) {

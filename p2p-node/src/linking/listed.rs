@@ -39,6 +39,7 @@ impl Linking<'_> {
             if let Some(reply) = candidate.agreed.take() {
                 turn.reply(reply, Ok(()));
             }
+            self.cx.account.own_devices.announce_now(turn.now());
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The groups of direct conversations: another one where none fits.
 
+use std::collections::HashMap;
+
 use starling_keys::{AccountId, RendezvousAddr};
 
 use super::Meeting;
@@ -7,6 +9,8 @@ use crate::{
     api::types::ChatId,
     contacts::connect::{Connect, ConnectTarget},
     conversation::{GroupEntry, GroupState},
+    limits::ENTERED_AT_ONCE,
+    net::HomeId,
     turn::{EngineError, Turn},
 };
 
@@ -37,7 +41,55 @@ impl Meeting<'_> {
             conversations.wants_group(turn, cx.dir, chat)
         });
         for (account, homes) in missing {
-            self.connect(turn, Connect::to(ConnectTarget::Account(account), homes, turn.now() + 86_400_000))?;
+            let chat = self.cx.chat_with(turn, account);
+            let home = homes.iter().map(|home| home.peer).find(|home| self.cx.homes.answers(home));
+            match home.filter(|_| self.cx.conversations.may_enter(chat)) {
+                Some(home) => self.cx.conversations.enter_in_turn(chat, home),
+                None => self.connect_again(turn, account, homes)?,
+            }
+        }
+        self.enter_groups(turn)
+    }
+
+    /// Makes a contact's conversation usable again.
+    fn connect_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        homes: Vec<RendezvousAddr>,
+    ) -> Result<(), EngineError> {
+        self.connect(turn, Connect::to(ConnectTarget::Account(account), homes, turn.now() + 86_400_000))
+    }
+
+    /// Enters groups that wait for it, in their order, and not many at once at a server: the first can be used while the others follow.
+    pub(crate) fn enter_groups(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if self.cx.conversations.entering.waiting().next().is_none() {
+            return Ok(());
+        }
+        let mut asked: HashMap<HomeId, usize> = HashMap::new();
+        let to_enter = |connect: &&Connect| match connect.whom {
+            ConnectTarget::Account(account) if connect.asked => {
+                self.cx.conversations.direct_with(&account).is_some_and(|chat| self.cx.conversations.may_enter(chat))
+            }
+            _ => false,
+        };
+        let lookups = self.cx.contacts.connects.values().filter(to_enter).filter_map(|connect| connect.homes.first());
+        for home in lookups.map(|home| home.peer).chain(self.cx.conversations.entering.asked()) {
+            *asked.entry(home).or_default() += 1;
+        }
+        let mut next = self.cx.conversations.entering.waiting().collect::<Vec<_>>();
+        next.retain(|(_, home)| {
+            let asked = asked.entry(*home).or_default();
+            *asked += 1;
+            *asked <= ENTERED_AT_ONCE
+        });
+        for (chat, _) in next {
+            self.cx.conversations.take_turn_to_enter(chat);
+            let account = self.cx.conversations.direct_account(chat);
+            let person = account.and_then(|account| Some((account, self.cx.contacts.people.get(&account)?)));
+            if let Some((account, homes)) = person.map(|(account, person)| (account, person.homes())) {
+                self.connect_again(turn, account, homes)?;
+            }
         }
         Ok(())
     }

@@ -19,13 +19,29 @@ const LIST_PARCEL: [u8; 16] = *b"our own devices.";
 impl AccountSync<'_> {
     /// Sends our newest chain to contacts.
     pub(crate) fn tell_list(&mut self, turn: &mut Turn<'_>) {
-        let news = self.cx.account.identity.row.device_list.clone();
-        let labels = self.cx.labels_of(&self.cx.account.id());
-        let mut chats: Vec<ChatId> = self.cx.conversations.chats.keys().copied().collect();
-        chats.retain(|c| self.cx.active_group(*c).is_some());
+        let chats = self.cx.conversations.by_activity(self.cx.directory(), |_| true);
+        self.tell_list_in(turn, chats.into_iter().rev());
+    }
+
+    fn tell_list_in(&mut self, turn: &mut Turn<'_>, chats: impl IntoIterator<Item = ChatId>) {
+        let list = self.cx.account.identity.row.device_list.clone();
+        let devices = Devices { list, labels: self.cx.labels_of(&self.cx.account.id()) };
         for chat in chats {
-            self.cx.announce(turn, chat, Body::Devices(Devices { list: news.clone(), labels: labels.clone() }));
+            self.cx.announce(turn, chat, Body::Devices(devices.clone()));
         }
+    }
+
+    /// Tells some of the conversations, when it is time, of devices that were added to our account and have not said so there themselves.
+    pub(crate) fn announce_added(&mut self, turn: &mut Turn<'_>) {
+        if self.cx.account.own_devices.beginning(turn.now()).is_some() {
+            let (dir, conversations) = (self.cx.directory(), &self.cx.conversations);
+            let lacking = conversations.by_activity(dir, |group| !conversations.knows_our_devices(dir, group));
+            if let Some(announcing) = self.cx.account.own_devices.beginning(turn.now()) {
+                announcing.begin(lacking);
+            }
+        }
+        let chats = self.cx.account.own_devices.take_announced();
+        self.tell_list_in(turn, chats);
     }
 
     /// The user has decided about a contact: sends that to our other devices.

@@ -167,7 +167,7 @@ fn a_device_that_was_removed_does_not_come_in_with_what_it_knows_of_doors() {
     world.modified(phone, |engine, turn| {
         let state = engine.conversations.chats.get_mut(&chat).unwrap();
         state.row.groups.clear();
-        state.row.door = Some(OfferedDoor { group: new.to_vec(), secret, home, entering: None });
+        state.row.door = Some(OfferedDoor { group: new.to_vec(), secret, home, ..OfferedDoor::default() });
         let (conversations, mut cx) = engine.conversing();
         conversations.enter(turn, &mut cx, chat).unwrap();
     });

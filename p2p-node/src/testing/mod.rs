@@ -21,6 +21,7 @@ mod imports_tests;
 mod invite_tests;
 mod joining_tests;
 mod liar;
+mod link_cost_tests;
 mod older_server_tests;
 mod permission_tests;
 mod promise_tests;

@@ -122,6 +122,8 @@ pub struct World {
     pub appended: Vec<InboxAppend>,
     /// The first server swallows what others leave in inboxes there.
     pub swallows_items: bool,
+    /// How many requests and frames everybody has sent.
+    sent: BTreeMap<Who, u64>,
 }
 
 impl World {
@@ -157,6 +159,7 @@ impl World {
             liar: None,
             appended: Vec::new(),
             swallows_items: false,
+            sent: BTreeMap::new(),
         };
         world.start_server();
         world
@@ -252,7 +255,7 @@ impl World {
     }
 
     /// A device asks, and the user agrees.
-    fn let_in(&mut self, who: Who, history: bool) -> (NewDevice, oneshot::Receiver<Result<(), NodeError>>) {
+    pub(super) fn let_in(&mut self, who: Who, history: bool) -> (NewDevice, oneshot::Receiver<Result<(), NodeError>>) {
         let account = self.people[who].account;
         let device = NewDevice::generate().unwrap();
         let joining = device.joining(&account);
@@ -418,6 +421,9 @@ impl World {
     }
 
     fn carry(&mut self, who: Who, command: NetCommand) {
+        let leaves =
+            matches!(command, NetCommand::Direct(..) | NetCommand::Request(..) | NetCommand::RequestWithWork(..));
+        *self.sent.entry(who).or_default() += u64::from(leaves);
         match command {
             NetCommand::Targets(targets) => self.people[who].targets = targets.into_keys().collect(),
             NetCommand::Homes(homes) => {
@@ -603,6 +609,17 @@ impl World {
     /// How many conversations, groups, contacts and streams somebody's engine has looked at.
     pub fn visits(&self, who: Who) -> u64 {
         self.people[who].running.as_ref().map_or(0, |(engine, _)| engine.visits())
+    }
+
+    /// How many requests and frames somebody has sent.
+    pub fn sent(&self, who: Who) -> u64 {
+        self.sent.get(&who).copied().unwrap_or_default()
+    }
+
+    /// The engine of somebody who runs.
+    pub fn engine(&self, who: Who) -> &Engine {
+        let (engine, _) = self.people[who].running.as_ref().unwrap();
+        engine
     }
 
     /// How many encryption states of groups somebody's engine has loaded.

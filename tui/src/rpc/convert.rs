@@ -324,6 +324,11 @@ impl Names {
                 system: kind.clone(),
             },
             TransientEvent::Draft { chat, text } => EventKind::ChatDraft { chat: self.chat(*chat), text: text.clone() },
+            TransientEvent::Entered { device, conversations } => EventKind::DeviceEntered {
+                device: id(device),
+                ready: conversations.ready,
+                conversations: conversations.total,
+            },
             TransientEvent::HistoryCopy(copy) => EventKind::DeviceHistory { copy: history_copy(copy) },
             TransientEvent::HistoryWished(device) => EventKind::DeviceHistoryWished { device: id(device) },
             TransientEvent::HistoryOffered(device) => EventKind::DeviceHistoryOffered { device: id(device) },
@@ -498,6 +503,8 @@ pub fn device(d: &Device) -> objects::Device {
         this: d.this,
         heard_at: d.heard_ms.map(time),
         connection: path(d.relayed),
+        ready: d.conversations.ready,
+        conversations: d.conversations.total,
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Devices {
     pub codes: Vec<String>,
     /// The history that is copied to this device.
     pub copy: Option<HistoryCopy>,
+    /// A new device that enters conversations: how many it can use, and how many there are.
+    pub entering: Option<(DeviceId, usize, usize)>,
 }
 
 /// What can be done to a device of the account.
@@ -210,6 +212,17 @@ impl App {
         let mut palette = Palette::ask(title, vec![Line::from(format!("{name} {text}"))], rows);
         palette.at = 1;
         self.layers.push(palette);
+    }
+
+    /// A new device, perhaps this one, can use so many of the conversations.
+    pub fn device_entered(&mut self, device: DeviceId, ready: usize, conversations: usize) {
+        self.devices.entering = Some((device, ready, conversations)).filter(|_| ready < conversations);
+    }
+
+    /// How many conversations a new device can use while others follow, for the line of state.
+    pub fn entering_progress(&self) -> Option<String> {
+        let (_, ready, conversations) = self.devices.entering.as_ref()?;
+        Some(format!("new device: {ready} of {conversations} chats"))
     }
 
     /// How far the copying of the history is, for the line of state.

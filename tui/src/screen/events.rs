@@ -37,6 +37,9 @@ impl App {
                 self.notify("Your account", &words, true);
                 self.warn(words);
             }
+            EventKind::DeviceEntered { device, ready, conversations } => {
+                self.device_entered(device, ready, conversations);
+            }
             EventKind::DeviceHistory { copy } => self.history_copied(copy),
             EventKind::DeviceHistoryWished { device } => self.history_asked(&device, false),
             EventKind::DeviceHistoryOffered { device } => self.history_asked(&device, true),
@@ -55,6 +58,7 @@ impl App {
                 self.warn(format!("{name}: {}", safe_line(&words_of_split(&rendezvous))));
             }
             EventKind::DeviceRemoved { device } => {
+                self.devices.entering.take_if(|(entering, ..)| *entering == device);
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));
             }
             EventKind::Typing { chat, typing } => {

@@ -8,7 +8,7 @@ use std::{
 use data_encoding::BASE64;
 use starling_control::{
     event::EventKind,
-    lines::{DeviceDone, Joined, OpenedCode},
+    lines::{DeviceDone, Entered, Joined, OpenedCode},
     methods::{
         devices::{AnswerLink, Link, List, Recover, Recovery, Remove, SetRights, ToRecover},
         node::{Status, Subscribe},
@@ -40,6 +40,10 @@ use crate::{
 const BEGINS: Duration = Duration::from_secs(60);
 /// How often it is looked whether it has.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often it is shown how many conversations a new device can use.
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
+/// If none has followed the others for so long, they are not waited for.
+const FOLLOWS: Duration = Duration::from_secs(15);
 /// Characters of a device's id that are shown: enough to tell sixteen apart.
 const SHORT: usize = 8;
 
@@ -115,7 +119,12 @@ async fn list(global: &Global, client: &Client) -> CliResult {
         };
         let by = device.linked_by.as_ref().map(|by| format!("  linked by {}", short(by))).unwrap_or_default();
         let name = SafeText::line(&[device.name.as_str(), device.system.as_str()].join(" "));
-        print(format!("{}  {:<20}  since {since}  {rights}{by}  {state}{heard}", short(&device.device), name.trim()))?;
+        let entering = match device.ready < device.conversations {
+            true => format!(", in {} of {} conversations", device.ready, device.conversations),
+            false => String::new(),
+        };
+        let (id, name) = (short(&device.device), name.trim());
+        print(format!("{id}  {name:<20}  since {since}  {rights}{by}  {state}{heard}{entering}"))?;
     }
     Ok(())
 }
@@ -185,15 +194,59 @@ async fn link(global: &Global, client: &Client, CodeFor { rights, yes, history }
     };
     say(global, "It is on the list of devices. Waiting until it has begun …");
     until_heard(client, &device).await?;
-    catch_up(global, client).await?;
-    // It reads what the account knows.
-    settle(client).await;
     if global.json {
         print_object(&DeviceDone { device: device.clone(), done: "linked".into() })?;
     } else {
         print(format!("{} is a device of this account now", short(&device)))?;
     }
-    if history { history::serve(global, client, &device).await } else { Ok(()) }
+    let served = async { if history { history::serve(global, client, &device).await } else { Ok(()) } };
+    tokio::try_join!(show_entering(global, client, &device), served)?;
+    catch_up(global, client).await?;
+    settle(client).await;
+    Ok(())
+}
+
+/// How many of the conversations with contacts a device can use, and how many there are.
+async fn usable(client: &Client, device: &DeviceId) -> CliResult<(usize, usize)> {
+    let devices = client.call(List {}).await?;
+    Ok(devices.iter().find(|other| other.device == *device).map_or((0, 0), |found| (found.ready, found.conversations)))
+}
+
+/// Waits until a new device has read which contacts its account has, or knows that there is nothing to read or nobody to ask.
+async fn until_known(client: &Client, device: &DeviceId) -> CliResult<(usize, usize)> {
+    let deadline = Instant::now() + BEGINS;
+    loop {
+        let (usable, status) = (usable(client, device).await?, client.call(Status::default()).await?);
+        let asks = status.homes().any(|home| home.connected);
+        if usable.1 > 0 || status.synced || !asks || Instant::now() > deadline {
+            return Ok(usable);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Shows how many conversations a new device can use, until it can use all of them, or others do not follow.
+async fn show_entering(global: &Global, client: &Client, device: &DeviceId) -> CliResult {
+    let (mut shown, mut moved) = ((0, 0), Instant::now());
+    loop {
+        let now @ (ready, conversations) = usable(client, device).await?;
+        if now != shown {
+            (shown, moved) = (now, Instant::now());
+            if global.json {
+                print_object(&Entered { device: device.clone(), ready, conversations })?;
+            } else {
+                say(global, format!("{ready} of {conversations} conversations can be used there."));
+            }
+        }
+        if ready >= conversations {
+            return Ok(());
+        }
+        if moved.elapsed() > FOLLOWS {
+            say(global, "The other conversations follow as soon as their contacts or rendezvous can be reached.");
+            return Ok(());
+        }
+        tokio::time::sleep(SHOWN_EVERY).await;
+    }
 }
 
 /// Waits until a device that was let in shows that it runs with its profile: before, its program may have ended without one.
@@ -320,19 +373,20 @@ async fn join(global: &Global, shown: Option<(String, String)>, keyring: bool) -
     let (_, client) = node_of(global).await?;
     client.call(Subscribe::since("now")).await?;
     wait_registered(global, &client).await?;
-    catch_up(global, &client).await?;
-    settle(&client).await;
+    let (ready, conversations) = until_known(&client, &device).await?;
     let contacts = super::contacts_in_short(&client).await?.len();
     if global.json {
-        print_object(&Joined { account, device, contacts })?;
+        print_object(&Joined { account, device: device.clone(), contacts, ready, conversations })?;
     } else {
         print(format!("Profile “{}” is a device of {} now. Contacts: {contacts}", profile.name, name))?;
     }
-    if with_history {
-        history::follow(global, &client).await?;
-    } else {
+    if !with_history {
         say(global, "What was said before stays on the other devices; from now on you have it here, too.");
     }
+    let followed = async { if with_history { history::follow(global, &client).await } else { Ok(()) } };
+    tokio::try_join!(show_entering(global, &client, &device), followed)?;
+    catch_up(global, &client).await?;
+    settle(&client).await;
     client.finish().await;
     Ok(())
 }

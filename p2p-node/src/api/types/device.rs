@@ -148,6 +148,17 @@ pub struct Device {
     pub heard_ms: Option<u64>,
     /// Connected to it: directly (`Some(false)`) or through a relay.
     pub relayed: Option<bool>,
+    /// The conversations that it can use.
+    pub conversations: Usable,
+}
+
+/// How many of the conversations with contacts a device of ours can use: those of which it has entered the group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usable {
+    /// How many it can use, as far as is known here.
+    pub ready: usize,
+    /// How many there are.
+    pub total: usize,
 }
 
 /// The copying of the history to this device, as it is now.

@@ -3,7 +3,7 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::Availability;
 
-use super::{CallInfo, ChatId, DeliveryState, HistoryCopy, MessageId, stored_enum};
+use super::{CallInfo, ChatId, DeliveryState, HistoryCopy, MessageId, Usable, stored_enum};
 
 stored_enum! {
     /// Kinds of durable news.
@@ -107,6 +107,13 @@ pub enum TransientEvent {
         name: String,
         /// What it says that it is.
         kind: String,
+    },
+    /// A device of ours has entered groups of conversations: not more often than a few times in a second.
+    Entered {
+        /// The device.
+        device: DeviceId,
+        /// What it can use now.
+        conversations: Usable,
     },
     /// Another device of ours has left something unsent in a conversation, or cleared that.
     Draft {

@@ -12,7 +12,7 @@ pub use call::{CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Consent}
 pub use chat::{Chat, ChatKind, ChatMember, DeliveryState, Message, Via};
 pub use contact::{Audience, Contact, ContactState, Request};
 pub use device::{
-    CopyPhase, Device, DeviceChange, DeviceNote, HiddenChange, HistoryCopy, HistoryState, RefusedRemoval,
+    CopyPhase, Device, DeviceChange, DeviceNote, HiddenChange, HistoryCopy, HistoryState, RefusedRemoval, Usable,
 };
 pub use event::{DurableEvent, DurableEventKind, TransientEvent};
 pub use ids::{ChatId, InvalidId, MessageId};

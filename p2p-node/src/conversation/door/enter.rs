@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use starling_keys::RendezvousAddr;
+use starling_keys::{DeviceId, RendezvousAddr};
 use starling_wire::{
     Body, Candidate, DeviceLabel, Devices, Door, Event, LogContent, LogVerb,
     limits::MAX_ENTRY,
@@ -23,7 +23,10 @@ use crate::{
         group_store::epoch_key,
     },
     home::{LogPending, Pending, Refused},
-    limits::{DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED, RETRY_REFUSED_MS},
+    limits::{
+        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED, RETRY_REFUSED_MS,
+        SHOW_ENTERED_MS,
+    },
     mls::{AFTER_MEMBERS, GroupValue},
     net::HomeId,
     store::{DoorRow, EnteringRow, GroupRow, LogRow, OfferedDoor, PARENTS, ParentMark, ParentRow},
@@ -32,7 +35,16 @@ use crate::{
 
 /// Conversations whose group this device enters.
 #[derive(Default)]
-pub struct Entering(BTreeMap<ChatId, Attempt>);
+pub struct Entering {
+    /// Those that it has begun with.
+    attempts: BTreeMap<ChatId, Attempt>,
+    /// Those that wait for their turn, in their order, with the server that is asked for the contact's devices before.
+    waiting: BTreeMap<(u32, ChatId), HomeId>,
+    /// Devices of ours that have entered a group, until that is shown.
+    entered: BTreeSet<DeviceId>,
+    /// When it is shown, in steady time: not for each group alone.
+    shown_at: u64,
+}
 
 /// What is under way for one of them.
 #[derive(Default)]
@@ -41,8 +53,8 @@ struct Attempt {
     gives_up_at: u64,
     /// The door is looked at once more.
     again_at: Option<u64>,
-    /// A request is not answered yet.
-    is_asking: bool,
+    /// The server with a request that is not answered yet.
+    asks: Option<HomeId>,
     /// Epochs whose way in led nowhere.
     tried: BTreeSet<u64>,
     /// Those that were read, with their numbers in the log.
@@ -61,14 +73,34 @@ enum Prepared {
 }
 
 impl Entering {
-    /// Whether a conversation waits for its group.
-    pub fn has(&self, chat: &ChatId) -> bool {
-        self.0.contains_key(chat)
+    /// Conversations that wait for their turn, in their order, each with the server that is asked first.
+    pub fn waiting(&self) -> impl Iterator<Item = (ChatId, HomeId)> {
+        self.waiting.iter().map(|((_, chat), home)| (*chat, *home))
+    }
+
+    /// A device of ours has entered a group.
+    pub fn note_entered(&mut self, device: DeviceId) {
+        self.entered.insert(device);
+    }
+
+    /// Devices of ours that have entered groups, if it is time to show that.
+    pub fn take_entered(&mut self, now: u64) -> BTreeSet<DeviceId> {
+        if self.entered.is_empty() || self.shown_at > now {
+            return BTreeSet::new();
+        }
+        self.shown_at = now + SHOW_ENTERED_MS;
+        std::mem::take(&mut self.entered)
+    }
+
+    /// The servers that are asked something now, once for each conversation.
+    pub fn asked(&self) -> impl Iterator<Item = HomeId> {
+        self.attempts.values().filter_map(|attempt| attempt.asks)
     }
 
     /// When [`Conversations::enter_on_time`] has something to do, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        self.0.values().map(|attempt| attempt.again_at.unwrap_or(u64::MAX).min(attempt.gives_up_at)).min()
+        let attempts = self.attempts.values().map(|a| a.again_at.unwrap_or(u64::MAX).min(a.gives_up_at));
+        attempts.chain((!self.entered.is_empty()).then_some(self.shown_at)).min()
     }
 }
 
@@ -76,7 +108,7 @@ impl OfferedDoor {
     /// As the account's snapshot has it.
     fn read(bytes: &[u8], home: String) -> Option<Self> {
         let (group, secret) = bytes.split_at_checked(16).filter(|(_, secret)| secret.len() == 32)?;
-        Some(Self { group: group.to_vec(), secret: secret.to_vec(), home, entering: None })
+        Some(Self { group: group.to_vec(), secret: secret.to_vec(), home, ..Self::default() })
     }
 
     /// One that was given up: others may have followed us through it all the same.
@@ -107,10 +139,10 @@ impl Conversations {
         Some(([&group.id[..], &door.secret].concat(), group.row.home.clone()))
     }
 
-    /// Another device of ours has told us of a door.
-    pub(crate) fn take_door(&mut self, chat: ChatId, offer: &[u8], home: String) {
+    /// Another device of ours has told us of a door. Groups are entered in the order of `place`.
+    pub(crate) fn take_door(&mut self, chat: ChatId, (offer, home): (&[u8], String), place: u32) {
         let Some(state) = self.chats.get_mut(&chat).filter(|state| state.row.groups.is_empty()) else { return };
-        state.row.door = OfferedDoor::read(offer, home);
+        state.row.door = OfferedDoor::read(offer, home).map(|door| OfferedDoor { place, ..door });
         state.dirty = true;
     }
 
@@ -128,10 +160,40 @@ impl Conversations {
         self.offered(chat).is_some() && self.chats.get(&chat).is_some_and(|state| state.row.groups.is_empty())
     }
 
+    /// Whether this device is about to enter the group of a conversation.
+    pub(crate) fn is_entering(&self, chat: ChatId) -> bool {
+        let waits = |door: &OfferedDoor| self.entering.waiting.contains_key(&(door.place, chat));
+        self.entering.attempts.contains_key(&chat) || self.offered(chat).is_some_and(waits)
+    }
+
+    /// The group of a conversation is entered when it is its turn; its contact's devices are looked up at `home` before.
+    pub(crate) fn enter_in_turn(&mut self, chat: ChatId, home: HomeId) {
+        if let Some(place) = self.offered(chat).map(|door| door.place) {
+            self.entering.waiting.insert((place, chat), home);
+        }
+    }
+
+    /// It is the turn of a conversation.
+    pub(crate) fn take_turn_to_enter(&mut self, chat: ChatId) {
+        if let Some(place) = self.offered(chat).map(|door| door.place) {
+            self.entering.waiting.remove(&(place, chat));
+        }
+    }
+
+    /// The user wants to use a conversation: if its group is still to be entered, it is the next.
+    pub(crate) fn enter_next(&mut self, chat: ChatId) {
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        let Some(door) = &mut state.row.door else { return };
+        if let Some(home) = self.entering.waiting.remove(&(door.place, chat)) {
+            (door.place, state.dirty) = (0, true);
+            self.entering.waiting.insert((0, chat), home);
+        }
+    }
+
     /// Begins to enter the group of a conversation.
     pub(crate) fn enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
         let attempt = Attempt { gives_up_at: turn.now() + DOOR_TIMEOUT_MS, ..Attempt::default() };
-        self.entering.0.entry(chat).or_insert(attempt);
+        self.entering.attempts.entry(chat).or_insert(attempt);
         self.ask_to_enter(turn, cx, chat);
         Ok(())
     }
@@ -141,12 +203,12 @@ impl Conversations {
         let at_home = |door: &OfferedDoor| door.address().is_some_and(|address| address.peer == home);
         let of_chat = |chat: &ChatId| {
             let door = self.offered(*chat).filter(|door| at_home(door));
-            door.is_some_and(|door| door.entering.is_some() || self.entering.has(chat))
+            door.is_some_and(|door| door.entering.is_some() || self.entering.attempts.contains_key(chat))
         };
         let chats: Vec<ChatId> = self.chats.keys().copied().filter(of_chat).collect();
         for chat in chats {
             let attempt = Attempt { gives_up_at: turn.now() + DOOR_TIMEOUT_MS, ..Attempt::default() };
-            self.entering.0.entry(chat).or_insert(attempt).is_asking = false;
+            self.entering.attempts.entry(chat).or_insert(attempt).asks = None;
             self.ask_to_enter(turn, cx, chat);
         }
     }
@@ -154,12 +216,14 @@ impl Conversations {
     /// Asks the next thing of the server with the door.
     fn ask_to_enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
         let Some(door) = self.offered(chat).cloned() else { return };
-        let Some(attempt) = self.entering.0.get_mut(&chat).filter(|attempt| !attempt.is_asking) else { return };
+        let Some(attempt) = self.entering.attempts.get_mut(&chat).filter(|attempt| attempt.asks.is_none()) else {
+            return;
+        };
         let Some(home) = door.address().map(|address| address.peer) else { return };
         let takes = cx.homes.servers.get(&home).and_then(|home| home.hello.as_ref()).is_some_and(|h| h.candidates);
         let Some(keys) = LogKeys::of_secret(&door.secret).filter(|_| takes) else { return };
         attempt.again_at = None;
-        attempt.is_asking = match &door.entering {
+        let asks = match &door.entering {
             Some(entering) => send(turn, cx, home, chat, entering, keys),
             None => {
                 (attempt.pages, attempt.found) = (0, BTreeMap::new());
@@ -167,6 +231,7 @@ impl Conversations {
                 cx.homes.request_log(turn, home, &keys, LogVerb::Read, read, LogPending::ReadDoor(chat))
             }
         };
+        attempt.asks = asks.then_some(home);
     }
 
     /// A page of the door's log.
@@ -178,7 +243,7 @@ impl Conversations {
         page: Page,
     ) -> Result<(), EngineError> {
         let Some(keys) = self.offered(chat).and_then(|door| LogKeys::of_secret(&door.secret)) else { return Ok(()) };
-        let Some(attempt) = self.entering.0.get_mut(&chat) else { return Ok(()) };
+        let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(()) };
         for entry in &page.entries {
             let door = keys.open_entry(&entry.sealed).and_then(|bytes| Door::from_bytes(bytes.into()).ok());
             if let Some(door) = door.filter(|door| !attempt.tried.contains(&door.epoch)) {
@@ -194,7 +259,7 @@ impl Conversations {
             cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::ReadDoor(chat));
             return Ok(());
         }
-        attempt.is_asking = false;
+        attempt.asks = None;
         let leave = RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address));
         cx.homes.request(turn, home, leave, Pending::Nothing);
         self.try_doors(turn, cx, chat)
@@ -202,7 +267,7 @@ impl Conversations {
 
     /// Tries those that were read, the newest first.
     fn try_doors(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
-        while let Some(attempt) = self.entering.0.get_mut(&chat)
+        while let Some(attempt) = self.entering.attempts.get_mut(&chat)
             && attempt.tried.len() < MAX_DOORS_TRIED
             && let Some((_, door)) = attempt.found.pop_last()
         {
@@ -225,7 +290,7 @@ impl Conversations {
                 Prepared::Nowhere => {}
             }
         }
-        let attempt = self.entering.0.get_mut(&chat);
+        let attempt = self.entering.attempts.get_mut(&chat);
         match attempt.filter(|attempt| (1..MAX_DOORS_TRIED).contains(&attempt.tried.len())) {
             // Whoever was faster writes the way into the next epoch.
             Some(attempt) => attempt.again_at = Some(turn.now() + DOOR_AGAIN_MS),
@@ -295,8 +360,8 @@ impl Conversations {
         chat: ChatId,
         answer: Result<u64, Behind>,
     ) -> Result<(), EngineError> {
-        if let Some(attempt) = self.entering.0.get_mut(&chat) {
-            attempt.is_asking = false;
+        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+            attempt.asks = None;
         }
         let Some(entering) = self.offered(chat).and_then(|door| door.entering.clone()) else { return Ok(()) };
         let keys = LogKeys::of_secret(&entering.secret);
@@ -319,7 +384,7 @@ impl Conversations {
             door.entering = None;
             state.dirty = true;
         }
-        if let Some(attempt) = self.entering.0.get_mut(&chat) {
+        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.tried.insert(entering.epoch);
             attempt.again_at = Some(turn.now() + DOOR_AGAIN_MS);
         }
@@ -335,7 +400,7 @@ impl Conversations {
         entering: &EnteringRow,
         sequence: u64,
     ) -> Result<(), EngineError> {
-        self.entering.0.remove(&chat);
+        self.entering.attempts.remove(&chat);
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let Some((door, id)) = state.row.door.take().and_then(|door| door.id().map(|id| (door, id))) else {
             return Ok(());
@@ -357,13 +422,14 @@ impl Conversations {
         self.add_group(turn, cx, chat, (entry, state))?;
         self.read_logs(turn, cx, id);
         self.tell_beacons(turn, cx, id);
+        self.entering.note_entered(cx.dir.account.device());
         turn.fact(Fact::GroupEntered(id));
         Ok(())
     }
 
     /// Nothing leads into the group: another is made.
     fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
-        self.entering.0.remove(&chat);
+        self.entering.attempts.remove(&chat);
         if let Some(state) = self.chats.get_mut(&chat) {
             tracing::debug!("a group cannot be entered: another is made");
             state.row.door = state.row.door.as_ref().map(OfferedDoor::given_up);
@@ -376,10 +442,11 @@ impl Conversations {
     pub(crate) fn enter_on_time(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
         let now = turn.now();
         let is_due = |attempt: &Attempt| attempt.again_at.is_some_and(|at| at <= now) || attempt.gives_up_at <= now;
-        let due: Vec<ChatId> = self.entering.0.iter().filter(|(_, a)| is_due(a)).map(|(chat, _)| *chat).collect();
+        let due: Vec<ChatId> =
+            self.entering.attempts.iter().filter(|(_, a)| is_due(a)).map(|(chat, _)| *chat).collect();
         for chat in due {
             let may_give_up = self.may_enter(chat);
-            let Some(attempt) = self.entering.0.get_mut(&chat) else { continue };
+            let Some(attempt) = self.entering.attempts.get_mut(&chat) else { continue };
             if attempt.gives_up_at > now {
                 // Where the server is away just now, it is asked as soon as it is back.
                 attempt.again_at = None;
@@ -395,9 +462,9 @@ impl Conversations {
 
     /// A request of somebody who enters was refused.
     pub(in crate::conversation) fn enter_refused(&mut self, turn: &mut Turn<'_>, chat: ChatId, refused: &Refused) {
-        match self.entering.0.get_mut(&chat) {
+        match self.entering.attempts.get_mut(&chat) {
             Some(attempt) if refused.is_busy() => {
-                (attempt.is_asking, attempt.again_at) = (false, Some(turn.now() + RETRY_REFUSED_MS));
+                (attempt.asks, attempt.again_at) = (None, Some(turn.now() + RETRY_REFUSED_MS));
             }
             _ => self.give_door_up(turn, chat),
         }
@@ -405,8 +472,8 @@ impl Conversations {
 
     /// It was not answered.
     pub(in crate::conversation) fn enter_lost(&mut self, chat: ChatId) {
-        if let Some(attempt) = self.entering.0.get_mut(&chat) {
-            attempt.is_asking = false;
+        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+            attempt.asks = None;
         }
     }
 }

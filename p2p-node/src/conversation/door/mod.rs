@@ -15,11 +15,12 @@ use super::{
     group::{GroupEntry, GroupId, LogKeys},
     group_state::{Newcomer, OpenGroup},
     outbox::LOST_EPOCH,
+    regroup::mend_after_ms,
 };
 use crate::{
     contacts::Directory,
     home::{LogPending, Pending, Refused},
-    limits::RETRY_REFUSED_MS,
+    limits::{MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
     mls::{GroupError, LiveGroup},
     store::DoorRow,
     turn::{EngineError, EventFact, Turn},
@@ -61,6 +62,12 @@ impl OpenGroup<'_> {
 }
 
 impl Conversations {
+    /// Whether the members of a group know all devices of ours: each is in it, and has shown our chain as it came.
+    pub(crate) fn knows_our_devices(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
+        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN);
+        chain.is_some_and(|chain| chain.devices.iter().all(|device| group.has_member(&device.id)))
+    }
+
     /// A device has entered a group: its members learn of it, and what waits is encrypted again, so that it can read that, too.
     pub(super) fn let_in(
         &mut self,
@@ -77,6 +84,10 @@ impl Conversations {
                 // So that it learns, too, what we have, and that we are there.
                 self.lose_receipts(turn, chat);
             }
+        }
+        if newcomer.account == dir.account.id() {
+            self.entering.note_entered(newcomer.device);
+            self.regroup.newcomer_until = turn.now() + mend_after_ms(dir);
         }
         if let Some(devices) = newcomer.devices {
             turn.facts([EventFact::DeviceList { account: newcomer.account, devices }]);

@@ -81,6 +81,9 @@ pub struct OfferedDoor {
     /// Our commit that may have been sent.
     #[prost(message, optional, tag = "4")]
     pub entering: Option<EnteringRow>,
+    /// Its place among those that are entered: the most recent conversations come first.
+    #[prost(uint32, tag = "5")]
+    pub place: u32,
 }
 
 /// An external commit of ours, stored before it is sent.

@@ -146,7 +146,7 @@ fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
             n => format!("no server · {n} peers"),
         };
         ("○", theme.warn, text)
-    } else if let Some(progress) = app.copy_progress() {
+    } else if let Some(progress) = app.entering_progress().or_else(|| app.copy_progress()) {
         ("⇣", theme.good, progress)
     } else if direct > 0 {
         ("●", theme.good, format!("direct · {direct} peer{}", if direct == 1 { "" } else { "s" }))
