@@ -68,7 +68,7 @@ impl Regroup {
 }
 
 impl Conversations {
-    /// How a group differs from the devices of the conversation's members: whether it has others, and how many of theirs it lacks.
+    /// How a group differs from the devices of the conversation's members: whether it has others, or may soon have, and how many of theirs it lacks.
     pub(crate) fn roster_diff(&self, dir: Directory<'_>, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
         let lists: Vec<_> = dir.device_lists(roster.accounts()).collect();
         let listed = |member: &GroupMember| {
@@ -76,7 +76,8 @@ impl Conversations {
             of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device).is_some()))
         };
         let all = lists.iter().filter_map(|(_, list)| *list).flat_map(|l| &l.devices);
-        (!group.members.iter().all(listed), all.filter(|d| !group.has_member(&d.id)).count())
+        let has_others = group.row.exposed || !group.members.iter().all(listed);
+        (has_others, all.filter(|d| !group.has_member(&d.id)).count())
     }
 
     /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
@@ -193,7 +194,7 @@ impl Conversations {
                 // Also where an older group is written to, as the newer one has such a device: the older one lacks devices.
                 let voids = |active| {
                     let since = self.groups_of(chat).skip_while(move |(_, group)| group.id != active);
-                    since.into_iter().any(|(_, group)| group.members.iter().any(is_removed))
+                    since.into_iter().any(|(_, group)| group.row.exposed || group.members.iter().any(is_removed))
                 };
                 let due = match self.active_group(dir, chat.id) {
                     Some(active) if voids(active) => turn.now(),

@@ -8,8 +8,8 @@ use starling_keys::{
     chain::{Joining, Rights, SignWith},
 };
 use starling_wire::{
-    Door,
-    rendezvous::{LogEntry, ResponseBody},
+    Door, LogVerb,
+    rendezvous::{LogEntry, LogRequest, ResponseBody},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     conversation::group::LogKeys,
     engine::AccountCommand,
+    home::Pending,
     limits::DOOR_AGAIN_MS,
     mls::{GroupId, modified},
     store::OfferedDoor,
@@ -181,6 +182,47 @@ fn a_device_that_was_removed_does_not_come_in_with_what_it_knows_of_doors() {
     all_agree(&mut world, &[(alice, bob), (bob, alice)]);
     assert_ne!(group(&mut world, alice, bob), new);
     assert!(entries_in(&mut world, alice, new).is_none_or(|cursor| cursor == 0));
+}
+
+#[test]
+fn a_device_that_was_removed_before_it_has_entered_does_not_enter() {
+    for is_late in [false, true] {
+        let mut world = World::new(1_130 + u64::from(is_late));
+        let (alice, bob) = world.friends();
+        world.pass(10_000);
+        let before = group(&mut world, alice, bob);
+        // It is let in, and reads the way into the group.
+        let door = way_in(&mut world, alice, bob);
+        let (ghost, _) = world.let_in(bob, false);
+        world.pass(2_000);
+        let path = world.chain(bob).path_to(&ghost.id()).unwrap().to_bytes();
+        if is_late {
+            world.kill(alice);
+        }
+        let device = ghost.id();
+        world.call(bob, |reply| AccountCommand::RemoveDevice(device, reply)).unwrap();
+        world.pass(2_000);
+        let (commit, home) = (modified::entering_as(&path, &ghost.key, &door.info, None), world.home_id());
+        world.modified(bob, |engine, turn| {
+            let keys = LogKeys::of_secret(&door.secret).unwrap();
+            let entries = vec![keys.seal_entry(&candidate(&commit).to_bytes())];
+            let request = LogRequest { entries, candidate: true, insist: true, ..LogRequest::default() };
+            assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing));
+        });
+        if is_late {
+            world.start(alice);
+        }
+        world.say(alice, bob, "not for ghosts");
+        for _ in 0..60 {
+            world.pass(1_000);
+            for who in [alice, bob] {
+                let mut groups = world.engine(who).conversations.groups.values();
+                assert!(groups.all(|group| !group.has_member(&ghost.id())), "{who}");
+            }
+        }
+        all_agree(&mut world, &[(alice, bob), (bob, alice)]);
+        assert_ne!(group(&mut world, alice, bob), before, "its door is known to a stranger");
+    }
 }
 
 /// How many entries somebody has read in the current log of a group; none if the group is forgotten.

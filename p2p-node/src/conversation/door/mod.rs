@@ -5,6 +5,7 @@
 mod enter;
 mod unlisted;
 
+use starling_keys::DeviceId;
 use starling_wire::{Door, LogVerb, rendezvous::LogRequest};
 
 pub use enter::Entering;
@@ -66,6 +67,22 @@ impl Conversations {
     pub(crate) fn knows_our_devices(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
         let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN);
         chain.is_some_and(|chain| chain.devices.iter().all(|device| group.has_member(&device.id)))
+    }
+
+    /// A device was removed from our account here. Where it has not entered yet, it may know the door, and the way into the current epoch: that ends by a
+    /// commit of ours, which leads into an epoch without a way in, and other groups take the place of these.
+    pub(crate) fn shut_doors(&mut self, device: &DeviceId) {
+        let is_open = |group: &&GroupEntry| group.row.door.is_some() && !group.row.dead && !group.has_member(device);
+        let ids: Vec<GroupId> = self.groups.values().filter(is_open).map(|group| group.id).collect();
+        for id in ids {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            (group.row.door, group.row.exposed) = (None, true);
+            // It renews its keys at once.
+            group.row.updated_ms = 0;
+            group.touch();
+            let chat = group.chat();
+            self.regroup.look.at_each(chat);
+        }
     }
 
     /// A device has entered a group: its members learn of it, and what waits is encrypted again, so that it can read that, too.

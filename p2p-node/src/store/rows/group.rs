@@ -45,6 +45,9 @@ pub struct GroupRow {
     /// We have given it up, and the others do not know yet: the next group that we make says so.
     #[prost(bool, tag = "19")]
     pub unreplaced: bool,
+    /// A device that our account has removed, and that is not in it, may know its door: another group takes its place.
+    #[prost(bool, tag = "21")]
+    pub exposed: bool,
     /// The log with the ways into it; none in groups that older versions have made.
     #[prost(message, optional, tag = "20")]
     pub door: Option<DoorRow>,
