@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use serde_json::json;
-use starling_control::methods::chats;
+use serde_json::{Value, json};
+use starling_control::{Client, methods::chats, objects::Chat};
 use starling_keys::{Invite, RecoveryPhrase, StorageKey};
 use starling_node::{NetConfig, NewProfile, Node, Origin, ProfileDir, Text, create_profile};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -20,13 +20,15 @@ use crate::{
     processes::Process,
 };
 
+/// The profile of the new device.
+const NEW: &str = "laptop";
 /// How often it is looked what has come.
 const LOOK: Duration = Duration::from_millis(20);
 /// All have come by then, or never do.
 const GIVES_UP: Duration = Duration::from_secs(120);
 
-/// The contacts: as many nodes in one process. Prints how many there are once all have met the account of the invite; at the next line of its input each
-/// writes to it.
+/// The contacts: as many nodes in one process. Prints how many there are once all have met the account of the invite; at each line of its input all
+/// write to it.
 pub async fn crowd(dir: PathBuf, home: String, invite: String, count: usize) -> anyhow::Result<()> {
     let invite: Invite = invite.parse()?;
     let mut contacts = Vec::new();
@@ -36,12 +38,12 @@ pub async fn crowd(dir: PathBuf, home: String, invite: String, count: usize) -> 
     }
     println!("{count}");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    lines.next_line().await?;
-    for (node, chat) in &contacts {
-        node.send(*chat, vec![Text { text: "to the new device, too".into(), ..Text::default() }]).await?;
-    }
     // Until its input ends.
-    while lines.next_line().await?.is_some() {}
+    while lines.next_line().await?.is_some() {
+        for (node, chat) in &contacts {
+            node.send(*chat, vec![Text { text: "to the new device, too".into(), ..Text::default() }]).await?;
+        }
+    }
     Ok(())
 }
 
@@ -69,12 +71,49 @@ async fn contact(dir: &Path, n: usize, home: &str, invite: Invite) -> anyhow::Re
     Ok((node, chat))
 }
 
+/// The new device: the node of the command that links it while that runs, and a daemon after it.
+struct Device<'a> {
+    starling: &'a Starling,
+    client: Option<Client>,
+    daemon: Option<Daemon>,
+}
+
+impl<'a> Device<'a> {
+    async fn of_command(starling: &'a Starling) -> Self {
+        let socket = std::fs::read_to_string(starling.profile(NEW).join("control-socket")).unwrap_or_default();
+        Self { starling, client: Client::connect(Path::new(socket.trim_end())).await.ok(), daemon: None }
+    }
+
+    /// How many conversations have something new.
+    async fn new_in(&mut self) -> anyhow::Result<usize> {
+        let new = |chats: Vec<Chat>| chats.iter().filter(|chat| chat.unread > 0).count();
+        if let Some(client) = &self.client {
+            if let Ok(chats) = client.call(chats::List {}).await {
+                return Ok(new(chats));
+            }
+            self.client = None;
+        }
+        let daemon = match self.daemon.take() {
+            Some(daemon) => daemon,
+            None => self.starling.started(NEW, Instant::now()).await?,
+        };
+        let chats = self.daemon.insert(daemon).client().call(chats::List {}).await?;
+        Ok(new(chats))
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        match self.daemon {
+            Some(daemon) => daemon.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
 /// Waits until so many conversations have something new on a device.
-async fn until_new(device: &Daemon, count: usize) -> anyhow::Result<()> {
+async fn until_new(device: &mut Device<'_>, count: usize) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
-        let chats = device.client().call(chats::List {}).await?;
-        let new = chats.iter().filter(|chat| chat.unread > 0).count();
+        let new = device.new_in().await?;
         if new >= count {
             return Ok(());
         }
@@ -102,16 +141,27 @@ pub async fn run(conversations: usize) -> anyhow::Result<()> {
     let text = |field: &str| offered[field].as_str().map(str::to_owned).context("no code");
     let args = ["device", "join", &text("code")?, "--rendezvous", &text("rendezvous")?, "--json"];
     let start = Instant::now();
-    let mut join = Running::start(starling.command("laptop", &args))?;
-    join.line().await?;
+    let mut join = Running::start(starling.command(NEW, &args))?;
+    let mut line = join.line().await?;
     let joined = start.elapsed();
-    join.end().await?;
-    let laptop = starling.started("laptop", Instant::now()).await?;
+    let mut laptop = Device::of_command(&starling).await;
+    // What is written before a device has entered a conversation may be for the others alone.
+    let ready = |line: &Value| line["ready"].as_u64().map_or(conversations, |ready| ready as usize);
+    while ready(&line) == 0 {
+        line = join.line().await?;
+    }
     crowd.say("write").await?;
-    until_new(&laptop, 1).await?;
+    until_new(&mut laptop, 1).await?;
     let first = start.elapsed();
-    until_new(&laptop, conversations).await?;
+    if ready(&line) < conversations {
+        while ready(&line) < conversations {
+            line = join.line().await?;
+        }
+        crowd.say("write").await?;
+    }
+    until_new(&mut laptop, conversations).await?;
     let all = start.elapsed();
+    join.end().await?;
 
     println!("a device is linked to an account with {conversations} conversations, seconds since it was asked for");
     let row = |name: &str, time: Duration| println!("  {name:<44} {:>7.2}", time.as_secs_f64());
