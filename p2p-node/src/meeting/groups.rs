@@ -83,8 +83,13 @@ impl Meeting<'_> {
             *asked += 1;
             *asked <= ENTERED_AT_ONCE
         });
-        for (chat, _) in next {
-            self.cx.conversations.take_turn_to_enter(chat);
+        for (place, _) in next {
+            self.cx.conversations.entering.take_turn(&place);
+            let chat = place.1;
+            if !self.cx.conversations.may_enter(chat) {
+                // Others have made another group meanwhile.
+                continue;
+            }
             let account = self.cx.conversations.direct_account(chat);
             let person = account.and_then(|account| Some((account, self.cx.contacts.people.get(&account)?)));
             if let Some((account, homes)) = person.map(|(account, person)| (account, person.homes())) {

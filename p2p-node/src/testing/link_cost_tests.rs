@@ -90,14 +90,14 @@ fn the_most_recent_conversations_are_entered_first_and_one_that_the_user_wants_b
     let laptop = world.link_within(alice, 10_000).expect("not linked");
     let count = contacts.len();
     until(&mut world, |world| world.engine(laptop).contacts.people.iter().count() == count);
-    let waiting: Vec<_> = world.engine(laptop).conversations.entering.waiting().map(|(chat, _)| chat).collect();
+    let waiting: Vec<_> = world.engine(laptop).conversations.entering.waiting().map(|((_, chat), _)| chat).collect();
     let expected: Vec<_> = recent[ENTERED_AT_ONCE..].iter().map(|contact| world.chat_id(laptop, *contact)).collect();
     assert_eq!(waiting, expected);
     let wanted = *expected.last().unwrap();
     let texts = vec![starling_wire::Text { text: "at last".into(), ..Default::default() }];
     let _sent = world.begin(laptop, |reply| ConversationCommand::Send { chat: wanted, texts, reply });
     until(&mut world, |world| {
-        world.engine(laptop).conversations.entering.waiting().next().is_none_or(|(c, _)| c == wanted)
+        world.engine(laptop).conversations.entering.waiting().next().is_none_or(|((_, next), _)| next == wanted)
     });
     world.pass(30_000);
     assert_eq!(entered(world.engine(laptop)), count);

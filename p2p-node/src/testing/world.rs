@@ -616,12 +616,6 @@ impl World {
         self.sent.get(&who).copied().unwrap_or_default()
     }
 
-    /// The engine of somebody who runs.
-    pub fn engine(&self, who: Who) -> &Engine {
-        let (engine, _) = self.people[who].running.as_ref().unwrap();
-        engine
-    }
-
     /// How many encryption states of groups somebody's engine has loaded.
     pub fn loaded_groups(&self, who: Who) -> usize {
         self.people[who].running.as_ref().map_or(0, |(engine, _)| engine.conversations.states.len())

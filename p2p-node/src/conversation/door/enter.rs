@@ -73,9 +73,14 @@ enum Prepared {
 }
 
 impl Entering {
-    /// Conversations that wait for their turn, in their order, each with the server that is asked first.
-    pub fn waiting(&self) -> impl Iterator<Item = (ChatId, HomeId)> {
-        self.waiting.iter().map(|((_, chat), home)| (*chat, *home))
+    /// Conversations that wait for their turn, in their order, each with its place and the server that is asked first.
+    pub fn waiting(&self) -> impl Iterator<Item = ((u32, ChatId), HomeId)> {
+        self.waiting.iter().map(|(place, home)| (*place, *home))
+    }
+
+    /// It is the turn of one of them.
+    pub fn take_turn(&mut self, place: &(u32, ChatId)) {
+        self.waiting.remove(place);
     }
 
     /// A device of ours has entered a group.
@@ -170,13 +175,6 @@ impl Conversations {
     pub(crate) fn enter_in_turn(&mut self, chat: ChatId, home: HomeId) {
         if let Some(place) = self.offered(chat).map(|door| door.place) {
             self.entering.waiting.insert((place, chat), home);
-        }
-    }
-
-    /// It is the turn of a conversation.
-    pub(crate) fn take_turn_to_enter(&mut self, chat: ChatId) {
-        if let Some(place) = self.offered(chat).map(|door| door.place) {
-            self.entering.waiting.remove(&(place, chat));
         }
     }
 
