@@ -29,7 +29,8 @@ impl AccountDevices<'_> {
         let Some(state) = self.cx.homes.servers.get_mut(&home) else {
             return Ok(());
         };
-        (state.registered, state.problem) = (true, None);
+        let was_registered = std::mem::replace(&mut state.registered, true);
+        state.problem = None;
         if !state.own {
             self.cx.account.forget_left(turn, home);
             return Ok(());
@@ -37,7 +38,12 @@ impl AccountDevices<'_> {
         if newest {
             self.list_published(turn)?;
         }
-        turn.fact(Fact::HomeRegistered(home));
+        if was_registered {
+            // The session goes on: what it has read of inbox and logs, it follows.
+            self.account_registered(turn, home);
+        } else {
+            turn.fact(Fact::HomeRegistered(home));
+        }
         turn.live(TransientEvent::Net);
         Ok(())
     }
