@@ -76,7 +76,8 @@ impl Conversations {
         let ids: Vec<GroupId> = self.groups.values().filter(is_open).map(|group| group.id).collect();
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
-            (group.row.door, group.row.exposed) = (None, true);
+            // The others follow us into the one that takes its place: they may not know of the removal yet.
+            (group.row.door, group.row.exposed, group.row.unreplaced) = (None, true, true);
             // It renews its keys at once.
             group.row.updated_ms = 0;
             group.touch();
