@@ -268,7 +268,7 @@ impl World {
         (device, answer)
     }
 
-    fn joined(&mut self, who: Who, device: NewDevice) -> Who {
+    pub(super) fn joined(&mut self, who: Who, device: NewDevice) -> Who {
         let name = self.people[who].name.clone();
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         let chain = engine.account.list().unwrap().clone();
@@ -515,19 +515,25 @@ impl World {
         let end = self.now.steady_ms + ms;
         self.settle();
         for _ in 0..10_000 {
-            let due = self.people.iter().filter_map(|p| p.running.as_ref()?.0.next_due()).min();
-            let Some(due) = due.filter(|due| *due <= end) else {
+            if !self.timer(end) {
                 self.tick(end);
                 self.settle();
                 return;
-            };
-            self.tick(due.max(self.now.steady_ms + 1));
-            for who in 0..self.people.len() {
-                self.turn(who, Vec::new());
             }
             self.settle();
         }
         panic!("timers go off again and again");
+    }
+
+    /// The timers go off that are the next, if that is until `end`, in steady time. Gives whether any did.
+    pub fn timer(&mut self, end: u64) -> bool {
+        let due = self.people.iter().filter_map(|p| p.running.as_ref()?.0.next_due()).min();
+        let Some(due) = due.filter(|due| *due <= end) else { return false };
+        self.tick(due.max(self.now.steady_ms + 1));
+        for who in 0..self.people.len() {
+            self.turn(who, Vec::new());
+        }
+        true
     }
 
     fn tick(&mut self, steady: u64) {
