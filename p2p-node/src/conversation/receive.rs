@@ -93,35 +93,7 @@ impl Conversations {
         via: Via,
         message: &Bytes,
     ) -> Result<Taken, EngineError> {
-        let Some(entry) = self.groups.get_mut(&id) else {
-            tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
-            if let Some(device) = from {
-                self.note_elsewhere(turn, cx, device, id);
-            }
-            return Ok(Taken::Nothing);
-        };
-        let Ok(chat) = entry.row.chat.as_slice().try_into().map(ChatId) else {
-            return Ok(Taken::Nothing);
-        };
-        // Not from somebody who is not in this conversation.
-        if let Some(device) = from
-            && !entry.has_member(&device)
-        {
-            return Ok(Taken::Nothing);
-        }
-        let is_dead = entry.row.dead;
-        if message.len() > starling_wire::limits::MAX_ENTRY || self.is_outdated_group(id) {
-            return Ok(Taken::Nothing);
-        }
-        if let Some(device) = from {
-            if is_dead { self.note_elsewhere(turn, cx, device, id) } else { self.note_together(chat, &device) }
-        }
-        if !self.seen.insert(message) {
-            if let Some(device) = from {
-                turn.facts([EventFact::AckDue { device, chat, group: id }]);
-            }
-            return Ok(Taken::Nothing);
-        }
+        let Some(chat) = self.admit(turn, cx, id, from, message) else { return Ok(Taken::Nothing) };
         let Some(mut group) = self.open(turn, cx.mls, id)? else {
             return Ok(Taken::Nothing);
         };
@@ -164,6 +136,45 @@ impl Conversations {
             }
         }
         Ok(Taken::Nothing)
+    }
+
+    /// The conversation of a message that is one of its group, and new.
+    fn admit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+        from: Option<DeviceId>,
+        message: &Bytes,
+    ) -> Option<ChatId> {
+        let Some(entry) = self.groups.get_mut(&id) else {
+            tracing::debug!(group = id[0], "a message of a group that we have not joined (yet)");
+            if let Some(device) = from {
+                self.note_elsewhere(turn, cx, device, id);
+            }
+            return None;
+        };
+        let chat = entry.row.chat.as_slice().try_into().map(ChatId).ok()?;
+        // Not from somebody who is not in this conversation.
+        if let Some(device) = from
+            && !entry.has_member(&device)
+        {
+            return None;
+        }
+        let is_dead = entry.row.dead;
+        if message.len() > starling_wire::limits::MAX_ENTRY || self.is_outdated_group(id) {
+            return None;
+        }
+        if let Some(device) = from {
+            if is_dead { self.note_elsewhere(turn, cx, device, id) } else { self.note_together(chat, &device) }
+        }
+        if !self.seen.insert(message) {
+            if let Some(device) = from {
+                turn.facts([EventFact::AckDue { device, chat, group: id }]);
+            }
+            return None;
+        }
+        Some(chat)
     }
 
     /// Messages that came before the commit that leads to their epoch.

@@ -19,7 +19,7 @@ use crate::{
     clock::now_ms,
     limits::REFUSED_PAUSE,
     services::{Services, directory, session::Session},
-    store::Key,
+    store::{Key, SubscriberId},
 };
 
 /// A device that takes nothing for so long is gone.
@@ -115,34 +115,42 @@ async fn run<F: Future<Output = ()>>(
             }
         }
     };
-    let write = async {
-        loop {
-            let next = tokio::select! {
-                answer = answered.recv() => answer,
-                // The sending side is dropped when the server ends the session.
-                push = pushed.recv() => match push {
-                    Some(push) => Some(push),
-                    None => return Ended::Dismissed,
-                },
-            };
-            let Some(next) = next else { return Ended::Left };
-            writer.push(&*next);
-            while writer.waiting() < 64 * 1024
-                && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
-            {
-                writer.push(&*more);
-            }
-            // There is room again for what there was none for.
-            for missed in services.missed(id) {
-                writer.push(&Response { id: 0, body: Some(missed) });
-            }
-            if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
-                return Ended::Left;
-            }
-        }
-    };
     tokio::select! {
         () = read => Ended::Left,
-        ended = write => ended,
+        ended = write(writer, &services, id, &mut answered, &mut pushed) => ended,
+    }
+}
+
+/// Writes answers and what others have sent, until the connection or the session ends.
+async fn write(
+    mut writer: FrameWriter<WriteHalf<Stream>>,
+    services: &Services,
+    id: SubscriberId,
+    answered: &mut mpsc::Receiver<Box<Response>>,
+    pushed: &mut mpsc::Receiver<Box<Response>>,
+) -> Ended {
+    loop {
+        let next = tokio::select! {
+            answer = answered.recv() => answer,
+            // The sending side is dropped when the server ends the session.
+            push = pushed.recv() => match push {
+                Some(push) => Some(push),
+                None => return Ended::Dismissed,
+            },
+        };
+        let Some(next) = next else { return Ended::Left };
+        writer.push(&*next);
+        while writer.waiting() < 64 * 1024
+            && let Ok(more) = answered.try_recv().or_else(|_| pushed.try_recv())
+        {
+            writer.push(&*more);
+        }
+        // There is room again for what there was none for.
+        for missed in services.missed(id) {
+            writer.push(&Response { id: 0, body: Some(missed) });
+        }
+        if !matches!(tokio::time::timeout(STALLED, writer.flush()).await, Ok(Ok(()))) {
+            return Ended::Left;
+        }
     }
 }
