@@ -35,9 +35,9 @@ stored_enum! {
         DeviceRemoved = 11,
         /// The devices of a contact have changed: the line about it in the timeline.
         ContactDevices = 12,
-        /// A contact knows something of our account's devices that our home does not: [`HiddenChange`], in the text.
+        /// A contact knows something of our account's devices that our home does not: [`super::HiddenChange`], in the text.
         DeviceHidden = 13,
-        /// A device that was removed from our account has tried to remove another: [`RefusedRemoval`], in the text.
+        /// A device that was removed from our account has tried to remove another: [`super::RefusedRemoval`], in the text.
         DeviceRefused = 14,
         /// A rendezvous has shown the devices of a conversation different things: its address, in the text.
         ChatSplit = 15,
