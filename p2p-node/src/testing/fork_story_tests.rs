@@ -14,7 +14,7 @@ use crate::{
     conversation::GroupEntry,
     engine::ConversationCommand,
     limits::{BEACON_PARCEL_AFTER_MS, BEACON_PARCEL_EVERY_MS, MAX_FUTURE},
-    mls::PAST_EPOCHS,
+    mls::{GroupId, PAST_EPOCHS},
     net::NetEvent,
 };
 
@@ -90,19 +90,15 @@ impl Story {
         }
     }
 
-    /// Whether somebody has a group to write into: one that was given up may not be replaced yet.
-    fn has_group(&mut self, (who, other): (Who, Who)) -> bool {
-        if !self.world.is_running(who) || !self.world.knows(who, other) {
-            return false;
-        }
-        let (chat, mut has) = (self.world.chat_id(who, other), false);
-        self.world.begin_modified(who, |engine, _| has = engine.active_group(chat).is_some());
-        has
+    /// The group that somebody writes into, looked at and nothing else: any turn may give one up, and it may not be replaced yet.
+    fn group_of(&self, (who, other): (Who, Who)) -> Option<GroupId> {
+        let is_there = self.world.is_running(who) && self.world.knows(who, other);
+        is_there.then(|| self.world.engine(who).active_group(self.world.chat_id(who, other)))?
     }
 
     fn renew(&mut self) {
         let (who, other) = self.one();
-        if self.has_group((who, other)) {
+        if self.group_of((who, other)).is_some() {
             begin_renewal(&mut self.world, who, other);
         }
     }
@@ -113,15 +109,15 @@ impl Story {
         let Some((mallory, other)) = self.mallory else { return };
         // What is under way may have the group given up: afterwards nothing is until the attack.
         self.world.settle();
-        if !self.has_group((mallory, other)) {
-            return;
-        }
-        let id = group(&mut self.world, mallory, other);
+        let Some(id) = self.group_of((mallory, other)) else { return };
         let die = self.world.one_of(13);
         if die == 12 {
             // A leaf that no chain has.
             let package = unlisted_device(&mut self.world, mallory);
             let commit = commit_adding(&mut self.world, (mallory, other), &package);
+            if self.group_of((mallory, other)).is_none() {
+                return;
+            }
             append(&mut self.world, mallory, other, true, &candidate(&commit));
             return;
         }
@@ -137,6 +133,9 @@ impl Story {
         });
         self.seen.extend(own);
         self.commits.extend(commits);
+        if self.group_of((mallory, other)).is_none() {
+            return;
+        }
         let commit = self.commits.get(self.world.one_of(self.commits.len().max(1))).cloned();
         let beacon = made.get(die % made.len().max(1)).cloned();
         match (die, beacon) {
