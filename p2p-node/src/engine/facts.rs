@@ -47,19 +47,10 @@ impl Engine {
             Fact::LinkDown(device) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.conversations.receipts_of_lost_link(turn, dir, &device);
-                let (presence, mut views) = self.presenting();
-                presence.contact_left(turn, &mut views, &device);
+                self.on_device_away(turn, device);
             }
-            Fact::LinkSilent(device) => {
-                let (presence, mut views) = self.presenting();
-                presence.contact_left(turn, &mut views, &device);
-            }
-            Fact::LinkAnswers(device) => {
-                for chat in self.conversations.chats_of(self.directory(), &device) {
-                    let (presence, mut views) = self.presenting();
-                    presence.tell_presence(turn, &mut views, chat, true);
-                }
-            }
+            Fact::LinkSilent(device) => self.on_device_away(turn, device),
+            Fact::LinkAnswers(device) => self.on_device_back(turn, device),
             Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
                 self.show_contact_devices(turn, account, &withdrawn, &changes)?;
@@ -114,6 +105,20 @@ impl Engine {
             Fact::Event(fact) => self.follow_event(turn, fact)?,
         }
         Ok(())
+    }
+
+    /// A device has gone, or does not answer.
+    fn on_device_away(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
+        let (presence, mut views) = self.presenting();
+        presence.contact_left(turn, &mut views, &device);
+    }
+
+    /// A device that did not answer does again.
+    fn on_device_back(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
+        for chat in self.conversations.chats_of(self.directory(), &device) {
+            let (presence, mut views) = self.presenting();
+            presence.tell_presence(turn, &mut views, chat, true);
+        }
     }
 
     /// The devices of an account, ours or a contact's, are others.
