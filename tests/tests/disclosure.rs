@@ -170,7 +170,12 @@ fn servers_store_and_log_what_the_operators_table_says_and_nothing_else() {
 fn the_table_that_this_is_checked_against_is_there() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md");
     let docs = std::fs::read_to_string(docs).unwrap();
-    for said in ["## What others can learn", "display names, texts, who is whose contact by name", "never logged"] {
+    for said in [
+        "## What others can learn",
+        "display names, texts, who is whose contact by name",
+        "a user name when it is claimed or looked up (kept is its keyed hash)",
+        "never logged",
+    ] {
         assert!(
             docs.contains(said),
             "docs/operators.md does not say {said:?} any more: see what this test has to look for"
