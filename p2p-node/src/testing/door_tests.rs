@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use starling_keys::{
     DeviceId, DeviceKey,
     chain::{Joining, Rights, SignWith},
 };
 use starling_wire::{
     Door, LogVerb,
-    rendezvous::{LogEntry, LogRequest, ResponseBody},
+    rendezvous::{LogEntry, LogRequest, Response, ResponseBody},
 };
 
 use super::{
@@ -319,6 +320,25 @@ fn external_commits_that_may_not_be_change_nothing() {
     all_agree(&mut world, &all);
 }
 
+/// The log with the door of two people's group, and the entry there that led into an epoch which has ended since.
+fn old_door(world: &mut World, who: Who, other: Who) -> ([u8; 32], Bytes) {
+    let id = group(world, who, other);
+    let keys = LogKeys::of_secret(&door_secret(world, who, id)).unwrap();
+    let old = keys.seal_entry(&way_in(world, who, other).to_bytes());
+    begin_renewal(world, who, other);
+    world.pass(5_000);
+    (keys.address, old)
+}
+
+/// Instead of what is in a log, this entry is shown.
+fn shows_instead(response: &mut Response, address: [u8; 32], sealed: &Bytes) {
+    if let Some(ResponseBody::Page(page)) = &mut response.body
+        && page.address == address[..]
+    {
+        page.entries = vec![LogEntry { sequence: 1, sealed: sealed.clone() }];
+    }
+}
+
 #[test]
 fn a_server_that_shows_an_old_door_keeps_nobody_out() {
     for seed in 0..4 {
@@ -326,19 +346,14 @@ fn a_server_that_shows_an_old_door_keeps_nobody_out() {
         let (alice, bob) = world.friends();
         world.direct = seed % 2 == 0;
         world.pass(5_000);
-        let id = group(&mut world, alice, bob);
-        let keys = LogKeys::of_secret(&door_secret(&mut world, alice, id)).unwrap();
-        let old = keys.seal_entry(&way_in(&mut world, alice, bob).to_bytes());
-        begin_renewal(&mut world, alice, bob);
-        world.pass(5_000);
+        let (address, old) = old_door(&mut world, alice, bob);
         // It takes the commit that leads on from there, or says what it has.
-        let (address, takes) = (keys.address, seed >= 2);
-        world.lie = Some(Box::new(move |who, response| match &mut response.body {
-            Some(ResponseBody::Page(page)) if page.address == address[..] => {
-                page.entries = vec![LogEntry { sequence: 1, sealed: old.clone() }];
+        let takes = seed >= 2;
+        world.lie = Some(Box::new(move |who, response| {
+            shows_instead(response, address, &old);
+            if takes && who == 2 && matches!(response.body, Some(ResponseBody::Behind(_))) {
+                response.body = Some(ResponseBody::Appended(1));
             }
-            Some(body @ ResponseBody::Behind(_)) if takes && who == 2 => *body = ResponseBody::Appended(1),
-            _ => {}
         }));
         let phone = world.linked(bob);
         assert_eq!(phone, 2);
@@ -358,19 +373,9 @@ fn a_server_that_goes_away_while_a_device_enters_is_waited_for() {
     let mut world = World::new(1_150);
     let (alice, bob) = world.friends();
     world.pass(5_000);
-    let id = group(&mut world, alice, bob);
-    let keys = LogKeys::of_secret(&door_secret(&mut world, alice, id)).unwrap();
-    let old = keys.seal_entry(&way_in(&mut world, alice, bob).to_bytes());
-    begin_renewal(&mut world, alice, bob);
-    world.pass(5_000);
+    let (address, old) = old_door(&mut world, alice, bob);
     // A way in that leads nowhere: it is looked at again after a while.
-    let address = keys.address;
-    world.lie = Some(Box::new(move |_, response| match &mut response.body {
-        Some(ResponseBody::Page(page)) if page.address == address[..] => {
-            page.entries = vec![LogEntry { sequence: 1, sealed: old.clone() }];
-        }
-        _ => {}
-    }));
+    world.lie = Some(Box::new(move |_, response| shows_instead(response, address, &old)));
     let phone = world.begin_linking(bob);
     while world
         .engine(phone)
