@@ -82,8 +82,10 @@ fn batches_of_events() {
     let body = Body::Text(Text { text: "hello".into(), reply_to: Some(id), mentions: vec![[3; 32]] });
     let signal = starling_wire::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([6; 32]) };
     let call = Body::Call(starling_wire::Call { id: starling_wire::CallId([4; 16]), signal });
-    let next = EventId { sequence: 10, ..id };
-    let events = vec![Event { id, body }, Event { id: next, body: call }];
+    let (next, last) = (EventId { sequence: 10, ..id }, EventId { sequence: 11, ..id });
+    let asked =
+        starling_wire::Call { id: starling_wire::CallId([4; 16]), signal: starling_wire::CallSignal::Reconnect };
+    let events = vec![Event { id, body }, Event { id: next, body: call }, Event { id: last, body: Body::Call(asked) }];
     let valid = Batch { events, floor: 4, before: Clock(3) }.encode();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let bytes = mutated(&valid, input);

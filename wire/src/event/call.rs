@@ -190,6 +190,8 @@ pub enum CallSignal {
         /// With the answer to a `Take`: the nonce of the device that answers.
         nonce: Option<SasNonce>,
     },
+    /// Who does not make the offers asks for a new one: the network changed, or nothing comes. So either end begins, and offers never cross.
+    Reconnect,
     /// It is over.
     End {
         /// Why.
@@ -254,7 +256,7 @@ pub(crate) mod proto {
     pub struct Call {
         #[prost(bytes, tag = "1")]
         pub id: Vec<u8>,
-        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14")]
+        #[prost(oneof = "Signal", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16")]
         pub signal: Option<Signal>,
         /// With `Ring` and `Take` a commitment, with `Answer` and `Restarted` a nonce. Older versions skip it.
         #[prost(bytes = "vec", tag = "13")]
@@ -290,6 +292,8 @@ pub(crate) mod proto {
         Fetch(bool),
         #[prost(bytes, tag = "14")]
         Reveal(Vec<u8>),
+        #[prost(bool, tag = "16")]
+        Reconnect(bool),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -377,6 +381,7 @@ impl Call {
             CallSignal::Take { offer, .. } => proto::Signal::Take(offer.clone()),
             CallSignal::Fetch => proto::Signal::Fetch(true),
             CallSignal::Reveal { nonce, .. } => proto::Signal::Reveal(nonce.to_vec()),
+            CallSignal::Reconnect => proto::Signal::Reconnect(true),
             CallSignal::Note { why, video, duration_ms } => {
                 proto::Signal::Note(proto::Note { why: why.number(), video: *video, duration_ms: *duration_ms })
             }
@@ -433,6 +438,7 @@ impl Call {
             }
             proto::Signal::Take(offer) => CallSignal::Take { offer: bounded(offer, MAX_DESCRIPTION)?, commitment: sas },
             proto::Signal::Fetch(_) => CallSignal::Fetch,
+            proto::Signal::Reconnect(_) => CallSignal::Reconnect,
             proto::Signal::Reveal(nonce) => {
                 let to = if call.to.is_empty() { None } else { Some(bytes(call.to)?) };
                 CallSignal::Reveal { nonce: bytes(nonce)?, to }
@@ -483,6 +489,8 @@ mod tests {
         let agreed =
             Call { id: CallId([1; 16]), signal: CallSignal::Recording { what: Recording::Agreed, question: 7 } };
         assert_eq!(Call::from_proto(agreed.to_proto()), Ok(Some(agreed)));
+        let asked = Call { id: CallId([1; 16]), signal: CallSignal::Reconnect };
+        assert_eq!(Call::from_proto(asked.to_proto()), Ok(Some(asked)));
         let moved = |to: &[u8]| {
             let transfer = proto::Transfer { to: to.to_vec(), with: vec![2; 32], video: true };
             let signal = Some(proto::Signal::Transfer(transfer));

@@ -349,6 +349,7 @@ mod tests {
                 id: crate::CallId([3; 16]),
                 signal: crate::CallSignal::End { why: crate::CallEnd::Busy, text: "later".into() },
             }),
+            Body::Call(Call { id: crate::CallId([3; 16]), signal: crate::CallSignal::Reconnect }),
         ];
         let mut events: Vec<Event> = bodies
             .into_iter()
