@@ -58,8 +58,10 @@ pub const MAX_VIDEO_BITS: u32 = 2_500_000;
 /// What a call begins with, before anything is known of the path.
 pub const START_BITS: u32 = 600_000;
 
-/// Remote candidates that are kept until the description is there, or taken at all.
+/// Remote candidates that are kept until the description is there, or taken for one.
 pub const MAX_CANDIDATES: usize = 64;
+/// Bytes of one of them.
+pub const MAX_CANDIDATE: usize = 2_048;
 /// Bytes of a session description that are read: ours have 2,500.
 pub const MAX_SDP: usize = 16 * 1024;
 /// Bytes of one message on the control channel.

@@ -56,6 +56,7 @@ impl Mesh {
                             let answer = calls[*to as usize].answer(me as u64, offer).await.unwrap();
                             calls[me].accept(*to, answer).await.unwrap();
                         }
+                        CallEvent::NeedsOffer(to) => calls[*to as usize].reconnect(me as u64),
                         _ => {}
                     }
                     events.lock().unwrap()[me].push(event);
@@ -175,6 +176,44 @@ async fn switches_hold_and_sizes_are_obeyed() {
     mesh.calls[1].end().await;
     mesh.until("farewell", |m| m.events.lock().unwrap()[0].contains(&CallEvent::Left(1))).await;
     mesh.end().await;
+}
+
+/// The path of a call is dead from now on in what some of its ends send. Sound is back in both directions; how long that took.
+async fn cut_and_repaired(who: &[usize]) -> (Mesh, Duration) {
+    let links = [Link::default(), Link::default()];
+    let configs = links.iter().map(|link| {
+        let mut config = config("tone", "none", None);
+        config.peer.link = Some(link.clone());
+        config
+    });
+    let mut mesh = Mesh::new(configs.collect()).await;
+    mesh.connected().await;
+    let packets = |m: &Mesh| [m.seen(0, 1).audio.packets, m.seen(1, 0).audio.packets];
+    mesh.until("sound", |m| packets(m).iter().all(|count| *count > 20)).await;
+    who.iter().for_each(|who| links[*who].cut());
+    let began = std::time::Instant::now();
+    let gone = |m: &Mesh, who: usize| m.events.lock().unwrap()[who].contains(&CallEvent::Interrupted(1 - who as u64));
+    mesh.until("the interruption", |m| gone(m, 0) || gone(m, 1)).await;
+    mesh.until("the connection", |m| (0..2).all(|who| m.seen(who, 1 - who).connection == "connected")).await;
+    let before = packets(&mesh);
+    mesh.until("sound again", |m| packets(m).iter().zip(before).all(|(now, then)| *now > then + 20)).await;
+    (mesh, began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_is_dead_in_either_direction_or_both_is_replaced_in_seconds() {
+    for (cut, asks) in [(&[0][..], true), (&[1], false), (&[0, 1], true)] {
+        let (mesh, took) = cut_and_repaired(cut).await;
+        println!("{cut:?} is not heard: sound again after {took:.1?}");
+        let asked = mesh.events.lock().unwrap()[1].contains(&CallEvent::NeedsOffer(0));
+        // Both hear nothing at once: either may have begun.
+        assert!(asked == asks || cut.len() == 2, "{cut:?}");
+        let restarts = |event: &&CallEvent| matches!(event, CallEvent::NeedsRestart(_));
+        assert_eq!(mesh.events.lock().unwrap()[0].iter().filter(restarts).count(), 1, "one offer, whoever begins");
+        assert!(!mesh.events.lock().unwrap()[1].iter().any(|event| restarts(&event)), "only one end makes offers");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+        mesh.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 //! owns its connection. All end with [`Call::end`], or with the last handle.
 
 mod recording;
+mod repair;
 mod report;
 mod routes;
 mod terminal;
@@ -97,6 +98,8 @@ pub enum CallEvent {
     Interrupted(u64),
     /// A route needs [`Call::restart`]. Only told to the end that made the offer.
     NeedsRestart(u64),
+    /// A route needs a new offer of its other end, who made the first: there, [`Call::reconnect`].
+    NeedsOffer(u64),
     /// A route is over: it could not be made, or was interrupted for too long.
     Failed(u64),
     /// The other end hung up.

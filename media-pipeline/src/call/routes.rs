@@ -5,25 +5,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::sleep_until,
+};
 
-use super::{Call, CallEvent, lock};
+use super::{
+    Call, CallEvent, lock,
+    repair::{Repair, Step},
+};
 use crate::{
     MediaError,
     control::{Control, Message},
     limits::{MAX_ROUTES, PACKET_QUEUE},
     outlets::Route,
     participant::Participant,
-    transport::peer::{PathStats, Peer, PeerEvent, PeerState},
+    transport::{
+        addresses,
+        peer::{PathStats, Peer, PeerEvent, PeerState},
+    },
     video::receive::VideoReceive,
 };
 
-/// Who shares nothing longer than this is asked for a new way (a restart of ICE).
-const RESTART_AFTER: Duration = Duration::from_secs(2);
-/// And again, while it is interrupted.
-const RESTART_EVERY: Duration = Duration::from_secs(6);
-/// After so long without anything a route is given up, whatever is still tried. Longer than a change of networks takes.
-const GIVEN_UP: Duration = Duration::from_secs(20);
 /// Bytes of a shared terminal that are sent at once.
 const SHARE_CHUNK: usize = 8 * 1024;
 
@@ -32,18 +35,14 @@ pub(super) struct RoutePeer {
     pub id: u64,
     pub peer: Arc<Peer>,
     pub participant: Arc<Participant>,
-    /// The offer was ours.
-    offered: bool,
     pub state: Mutex<RouteState>,
+    /// Its state has changed otherwise than by an event of its connection.
+    changed: Notify,
 }
 
-#[derive(Default)]
 pub(super) struct RouteState {
     pub connection: Option<PeerState>,
-    /// It was connected once.
-    begun: bool,
-    /// An offer of ours is not answered yet. A second one would meet the answer to the first.
-    asked: bool,
+    repair: Repair,
     pub path: PathStats,
     pub sent_bps: u64,
     pub received_bps: u64,
@@ -54,11 +53,34 @@ pub(super) struct RouteState {
     pub hand: bool,
 }
 
+impl RouteState {
+    fn new(offers: bool) -> Self {
+        Self {
+            connection: None,
+            repair: Repair::new(offers),
+            path: PathStats::default(),
+            sent_bps: 0,
+            received_bps: 0,
+            fps: 0.0,
+            want: None,
+            hand: false,
+        }
+    }
+}
+
+impl RoutePeer {
+    /// Its path is seen in another way than by its own events.
+    fn renewed(&self, change: impl FnOnce(&mut Repair)) {
+        change(&mut lock(&self.state).repair);
+        self.changed.notify_one();
+    }
+}
+
 impl Call {
     /// A new route, and an offer for its other end.
     pub async fn offer(&self, route: u64) -> Result<String, MediaError> {
         let route = Box::pin(self.add(route, true)).await?;
-        lock(&route.state).asked = true;
+        lock(&route.state).repair.offered(Instant::now());
         Box::pin(route.peer.offer()).await
     }
 
@@ -77,13 +99,15 @@ impl Call {
             Some(route) => route,
             None => Box::pin(self.add(route, false)).await?,
         };
-        Box::pin(route.peer.answer(offer)).await
+        let answer = Box::pin(route.peer.answer(offer)).await?;
+        route.renewed(|repair| repair.answered(Instant::now()));
+        Ok(answer)
     }
 
     /// The answer to an offer of ours; one that nobody waits for is ignored.
     pub async fn accept(&self, route: u64, answer: String) -> Result<(), MediaError> {
         match self.route(route) {
-            Some(route) if std::mem::take(&mut lock(&route.state).asked) => route.peer.accept(answer).await,
+            Some(route) if lock(&route.state).repair.accepted(Instant::now()) => route.peer.accept(answer).await,
             _ => Ok(()),
         }
     }
@@ -96,12 +120,33 @@ impl Call {
         }
     }
 
+    /// The other end of a route asks for a new offer.
+    pub fn reconnect(&self, route: u64) {
+        if let Some(route) = self.route(route) {
+            route.renewed(|repair| repair.requested(Instant::now()));
+        }
+    }
+
+    /// This machine is in another network, or has other addresses: routes that begin at one that is gone are repaired at once, and so are those that are
+    /// interrupted.
+    pub async fn network_changed(&self) {
+        if addresses::here().is_empty() {
+            // Without any network, the next change is waited for.
+            return;
+        }
+        let all = addresses::all();
+        for route in self.all_routes() {
+            let lost = route.peer.local_ip().await.is_some_and(|ip| !all.contains(&ip));
+            route.renewed(|repair| repair.network_changed(lost, Instant::now()));
+        }
+    }
+
     /// A new offer for a route, after the network changed.
     pub async fn restart(&self, route: u64) -> Result<String, MediaError> {
         match self.route(route) {
             Some(route) => {
                 let offer = Box::pin(route.peer.restart()).await?;
-                lock(&route.state).asked = true;
+                route.renewed(|repair| repair.offered(Instant::now()));
                 Ok(offer)
             }
             None => Err(MediaError::Transport("there is no such route".into())),
@@ -130,7 +175,8 @@ impl Call {
         self.thread("call-video-out", move || video.run())?;
         self.end_record().await;
         self.0.participants.add(participant.clone());
-        let route = Arc::new(RoutePeer { id, peer, participant, offered, state: Mutex::default() });
+        let state = Mutex::new(RouteState::new(offered));
+        let route = Arc::new(RoutePeer { id, peer, participant, state, changed: Notify::new() });
         lock(&self.0.routes).insert(id, route.clone());
         tokio::spawn(Self(self.0.clone()).drive(route.clone(), events));
         Ok(route)
@@ -182,11 +228,16 @@ impl Call {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut counted = (PathStats::default().bytes, 0u64, Instant::now());
-        // When it was interrupted, and when the next new way is tried.
-        let mut interrupted: Option<(Instant, Instant)> = None;
-        let (weak, id) = (Arc::downgrade(&self.0), route.id);
+        let weak = Arc::downgrade(&self.0);
         drop(self);
         loop {
+            let due = lock(&route.state).repair.next();
+            let repair = async {
+                match due {
+                    Some(due) => sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 event = events.recv() => {
                     let (Some(event), Some(inner)) = (event, weak.upgrade()) else { return };
@@ -194,19 +245,24 @@ impl Call {
                     if !call.has(&route) {
                         return;
                     }
-                    match event {
-                        PeerEvent::State(PeerState::Connected) => interrupted = None,
-                        // What never was is not interrupted.
-                        PeerEvent::State(PeerState::Interrupted) if !lock(&route.state).begun => continue,
-                        PeerEvent::State(PeerState::Interrupted | PeerState::Failed)
-                            if interrupted.is_none() && lock(&route.state).begun =>
-                        {
-                            interrupted = Some((Instant::now(), Instant::now() + RESTART_AFTER));
-                        }
-                        _ => {}
+                    // What never was is not interrupted.
+                    if matches!(event, PeerEvent::State(PeerState::Interrupted)) && !lock(&route.state).repair.has_begun() {
+                        continue;
                     }
                     call.on_peer(&route, event).await;
                 }
+                () = repair => {
+                    let Some(inner) = weak.upgrade() else {
+                        route.peer.close().await;
+                        return;
+                    };
+                    let call = Self(inner);
+                    if !call.has(&route) {
+                        return;
+                    }
+                    call.repair(&route).await;
+                }
+                () = route.changed.notified() => {}
                 () = route.participant.key_needed.notified() => route.peer.request_key().await,
                 _ = second.tick() => {
                     let Some(inner) = weak.upgrade() else {
@@ -217,20 +273,25 @@ impl Call {
                     if !call.has(&route) {
                         return;
                     }
-                    if let Some((since, due)) = &mut interrupted {
-                        let now = Instant::now();
-                        if now - *since >= GIVEN_UP {
-                            interrupted = None;
-                            call.on_peer(&route, PeerEvent::State(PeerState::Failed)).await;
-                        } else if route.offered && now >= *due && !lock(&route.state).asked {
-                            *due = now + RESTART_EVERY;
-                            let _ = call.0.events.try_send(CallEvent::NeedsRestart(id));
-                        }
-                    }
                     counted = call.each_second(&route, counted).await;
                 }
             }
         }
+    }
+
+    /// Does what is due for a route without a path.
+    async fn repair(&self, route: &Arc<RoutePeer>) {
+        let Some(step) = lock(&route.state).repair.step(Instant::now()) else { return };
+        let event = match step {
+            Step::Restart => CallEvent::NeedsRestart(route.id),
+            Step::Ask => CallEvent::NeedsOffer(route.id),
+            Step::GiveUp => return self.on_peer(route, PeerEvent::State(PeerState::Failed)).await,
+        };
+        if self.is_connected(route.id) {
+            // It is dead in one direction, or will be noticed to be.
+            self.on_peer(route, PeerEvent::State(PeerState::Interrupted)).await;
+        }
+        let _ = self.0.events.try_send(event);
     }
 
     /// Whether a route is still one of this call: another may have taken its number.
@@ -273,8 +334,9 @@ impl Call {
                 let first = {
                     let mut known = lock(&route.state);
                     known.connection = Some(state);
-                    let connected = state == PeerState::Connected;
-                    connected && !std::mem::replace(&mut known.begun, true)
+                    let first = state == PeerState::Connected && !known.repair.has_begun();
+                    known.repair.on_state(state, Instant::now());
+                    first
                 };
                 let event = match state {
                     PeerState::Connected => {

@@ -1,10 +1,8 @@
 //! A bad network inside the process, for tests and benchmarks: loss, delay, and a bottleneck with a drop-tail queue, below ICE.
 
 use std::{
-    future::Future,
     io::{self, IoSliceMut},
     net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,10 +12,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
-    Transmit,
-};
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 /// Datagrams under way: a second at 10 Mbit/s. Beyond, they are dropped as any queue drops.
 const UNDER_WAY: usize = 1024;
@@ -41,6 +36,14 @@ pub struct Link {
     pub seed: u64,
     /// What went through.
     pub seen: Arc<LinkSeen>,
+    sockets: Arc<Sockets>,
+}
+
+/// The sockets on a link, numbered, and those that send nothing any more.
+#[derive(Debug, Default)]
+struct Sockets {
+    made: AtomicU64,
+    cut: AtomicU64,
 }
 
 /// Counters of a link.
@@ -77,22 +80,14 @@ impl Link {
         }
         Some(link)
     }
-}
 
-/// A runtime whose UDP sockets send through a link.
-#[derive(Debug)]
-pub(super) struct LinkRuntime {
-    pub inner: TokioRuntime,
-    pub link: Link,
-}
-
-impl Runtime for LinkRuntime {
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
-        self.inner.spawn(future)
+    /// What is sent from the sockets that there are is lost from now on, as after a change of the network; from later ones it is not.
+    pub fn cut(&self) {
+        self.sockets.cut.store(self.sockets.made.load(Relaxed), Relaxed);
     }
 
-    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let inner = self.inner.wrap_udp_socket(socket)?;
+    /// A socket that sends through the link.
+    pub(super) fn wrap(&self, inner: Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> {
         let (sender, mut under_way) = tokio::sync::mpsc::channel::<(Instant, SocketAddr, Vec<u8>)>(UNDER_WAY);
         let out = inner.clone();
         // Ends with the socket, which owns the sender.
@@ -102,38 +97,9 @@ impl Runtime for LinkRuntime {
                 let _ = out.send_to(&datagram, to).await;
             }
         });
-        let state = State { free: Instant::now(), rng: SmallRng::seed_from_u64(self.link.seed), losing: false };
-        Ok(Arc::new(LinkSocket { inner, link: self.link.clone(), sender, state: Mutex::new(state) }))
-    }
-
-    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        self.inner.wrap_tcp_listener(listener)
-    }
-
-    fn connect_tcp<'a>(
-        &'a self,
-        to: SocketAddr,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
-        self.inner.connect_tcp(to)
-    }
-
-    fn resolve_host<'a>(
-        &'a self,
-        host: &'a str,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        self.inner.resolve_host(host)
-    }
-
-    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        self.inner.sleep(time)
-    }
-
-    fn interval(&self, time: Duration) -> Box<dyn AsyncInterval> {
-        self.inner.interval(time)
-    }
-
-    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        self.inner.block_on(future);
+        let state = State { free: Instant::now(), rng: SmallRng::seed_from_u64(self.seed), losing: false };
+        let number = self.sockets.made.fetch_add(1, Relaxed);
+        Arc::new(LinkSocket { inner, link: self.clone(), number, sender, state: Mutex::new(state) })
     }
 }
 
@@ -149,6 +115,7 @@ struct State {
 struct LinkSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     link: Link,
+    number: u64,
     sender: tokio::sync::mpsc::Sender<(Instant, SocketAddr, Vec<u8>)>,
     state: Mutex<State>,
 }
@@ -160,6 +127,10 @@ impl LinkSocket {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         seen.datagrams.fetch_add(1, Relaxed);
         seen.bytes.fetch_add(length as u64, Relaxed);
+        if self.number < self.link.sockets.cut.load(Relaxed) {
+            seen.dropped.fetch_add(1, Relaxed);
+            return None;
+        }
         // Gilbert's model: losing goes on with a probability that gives the mean length.
         let burst = burst.max(1.0);
         let begin = if *loss < 1.0 { (loss / (1.0 - loss) / burst).min(1.0) } else { 1.0 };

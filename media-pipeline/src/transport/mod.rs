@@ -1,10 +1,14 @@
 //! The network side of one route: a WebRTC peer connection, and what makes it good on bad networks.
 
+pub mod addresses;
+mod candidates;
+mod codecs;
 pub mod estimate;
 pub mod link;
 mod nack;
 pub mod pacer;
 mod passthrough;
 pub mod peer;
+mod runtime;
 pub mod sender;
 mod taps;

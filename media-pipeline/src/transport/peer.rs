@@ -4,9 +4,10 @@
 //! data channel, which end when the connection closes. All queues are bounded: what does not fit is dropped, old video first.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -16,21 +17,16 @@ use bytes::{Bytes, BytesMut};
 use rtc::{
     crypto::SignatureScheme,
     ice::mdns::MulticastDnsMode,
-    interceptor::{Registry, Slot},
-    media_stream::MediaStreamTrack,
     peer_connection::{
         certificate::{CertificateParams, RTCCertificate},
         configuration::{
-            RTCConfiguration, RTCConfigurationBuilder,
-            interceptor_registry::{CongestionFeedback, configure_congestion_control, register_default_interceptors},
-            media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine},
+            RTCConfiguration, RTCConfigurationBuilder, RTCOfferOptions,
+            media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS},
+            setting_engine::SettingEngine,
         },
     },
     rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
-    rtp_transceiver::rtp_sender::{
-        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
-        RtpCodecKind,
-    },
+    rtp_transceiver::rtp_sender::RtpCodecKind,
 };
 use tokio::sync::mpsc;
 use webrtc::{
@@ -40,34 +36,41 @@ use webrtc::{
         track_remote::{TrackRemote, TrackRemoteEvent},
     },
     peer_connection::{
-        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit, RTCIceServer,
-        RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
-        SettingEngineBuilder,
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceServer, RTCIceTransportPolicy,
+        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
     },
     rtp_transceiver::RtpSender,
-    runtime::{Runtime, TokioRuntime},
 };
 
 use super::{
+    addresses::Addresses,
+    candidates::Candidates,
+    codecs::{audio_codec, local_track, media_engine, video_codec},
     estimate::Shared,
-    link::{Link, LinkRuntime},
-    nack::Nack,
-    passthrough::PassthroughInterceptor,
+    link::Link,
+    runtime::MediaRuntime,
     sender::{AUDIO_QUEUE, OutFrame, Outlet, Sender, Sent, Stream},
-    taps::{ClockPoint, Seen, Taps},
+    taps::{ClockPoint, Seen},
 };
 use crate::{
     MediaError,
-    limits::{ENCODED_QUEUE, EVENT_QUEUE, MAX_CANDIDATES, MAX_CONTROL, MAX_SDP},
+    limits::{ENCODED_QUEUE, EVENT_QUEUE, MAX_CONTROL, MAX_SDP},
     video::packets::Packet,
 };
 
-/// Nothing came for so long: the connection is interrupted, and a way round is looked for.
-const INTERRUPTED: Duration = Duration::from_secs(3);
+/// Nothing came for so long: the connection is interrupted, and another path is looked for.
+const INTERRUPTED: Duration = Duration::from_millis(800);
 /// And after so long it is given up. Longer than a change of networks takes.
 const GIVEN_UP: Duration = Duration::from_secs(20);
-/// Shows that we are there.
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// The path is checked so often (RFC 7675), which also brings something when nobody speaks: at 30 % of loss each way, all that comes in
+/// the time above is lost once in half an hour.
+const KEEP_ALIVE: Duration = Duration::from_millis(200);
+/// Checks of a pair of candidates, one each 200 ms, before it counts as dead: those of a new path begin before the other end has its answer.
+const CHECKS: u16 = 40;
+/// A relay is taken after this time if nothing better has answered: what would be better takes two round trips.
+const RELAY_AFTER: Duration = Duration::from_millis(800);
+/// The same for an address that was not told, as behind some NATs.
+const UNTOLD_AFTER: Duration = Duration::from_millis(300);
 
 /// A STUN and TURN server.
 #[derive(Clone, PartialEq, Eq)]
@@ -139,6 +142,8 @@ pub struct PathStats {
     pub relayed: Option<bool>,
     /// Round trip.
     pub round_trip: Option<Duration>,
+    /// The address of this machine that it begins at.
+    pub local: Option<IpAddr>,
     /// Bytes of the connection so far, out and in.
     pub bytes: (u64, u64),
 }
@@ -147,6 +152,7 @@ struct Handler {
     events: mpsc::Sender<PeerEvent>,
     media: Arc<dyn MediaIn>,
     remote: Arc<Remote>,
+    candidates: Arc<Candidates>,
     relay_only: bool,
 }
 
@@ -162,10 +168,9 @@ struct Remote {
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
         if let Ok(candidate) = event.candidate.to_json()
-            && !candidate.candidate.is_empty()
             // The policy sees to it already; an address that slips through cannot be taken back.
             && (!self.relay_only || candidate.candidate.contains("typ relay"))
-            && let Ok(json) = serde_json::to_string(&candidate)
+            && let Some(json) = self.candidates.ours(candidate)
         {
             let _ = self.events.try_send(PeerEvent::Candidate(json));
         }
@@ -245,9 +250,7 @@ async fn read_channel(channel: Arc<dyn DataChannel>, events: mpsc::Sender<PeerEv
 pub struct Peer {
     connection: Arc<dyn PeerConnection>,
     remote: Arc<Remote>,
-    early: Mutex<Vec<RTCIceCandidateInit>>,
-    taken: AtomicU64,
-    described: AtomicBool,
+    candidates: Arc<Candidates>,
     seen: Arc<Seen>,
     sent: Arc<Sent>,
     events: mpsc::Sender<PeerEvent>,
@@ -268,7 +271,7 @@ impl std::fmt::Debug for Peer {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> MediaError {
+pub(super) fn failed(error: impl std::fmt::Display) -> MediaError {
     MediaError::Transport(error.to_string())
 }
 
@@ -290,63 +293,6 @@ pub fn certificate() -> Result<RTCCertificate, MediaError> {
     RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params).map_err(failed)
 }
 
-fn audio_codec() -> RTCRtpCodec {
-    RTCRtpCodec {
-        mime_type: MIME_TYPE_OPUS.into(),
-        clock_rate: 48_000,
-        channels: 2,
-        sdp_fmtp_line: "minptime=10;useinbandfec=1;usedtx=1".into(),
-        rtcp_feedback: vec![],
-    }
-}
-
-fn video_codec() -> RTCRtpCodec {
-    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
-    RTCRtpCodec {
-        mime_type: MIME_TYPE_H264.into(),
-        clock_rate: 90_000,
-        channels: 0,
-        sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".into(),
-        rtcp_feedback: vec![
-            feedback("nack", ""),
-            feedback("nack", "pli"),
-            feedback("ccm", "fir"),
-            feedback("transport-cc", ""),
-        ],
-    }
-}
-
-fn local_track(kind: RtpCodecKind, name: &str, codec: RTCRtpCodec, ssrc: u32) -> Arc<TrackLocalStaticRTP> {
-    let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), ..RTCRtpCodingParameters::default() };
-    let encoding =
-        RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..RTCRtpEncodingParameters::default() };
-    Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new(
-        "starling".into(),
-        name.into(),
-        name.into(),
-        kind,
-        vec![encoding],
-    )))
-}
-
-/// Our codecs, and what RTP packets pass on their way; `seen` and `estimate` learn from that.
-fn media_engine(seen: &Arc<Seen>, estimate: &Shared) -> Result<(MediaEngine, Registry), MediaError> {
-    let mut engine = MediaEngine::default();
-    let audio = RTCRtpCodecParameters { rtp_codec: audio_codec(), payload_type: 111 };
-    let video = RTCRtpCodecParameters { rtp_codec: video_codec(), payload_type: 125 };
-    engine.register_codec(audio, RtpCodecKind::Audio).map_err(failed)?;
-    engine.register_codec(video, RtpCodecKind::Video).map_err(failed)?;
-    let registry =
-        configure_congestion_control(Registry::new(), estimate.clone(), CongestionFeedback::Twcc, &mut engine)
-            .map_err(failed)?;
-    let registry = register_default_interceptors(registry, &mut engine)
-        .map_err(failed)?
-        .with(Slot::Pacer, PassthroughInterceptor::with(()))
-        .with(Slot::NackGenerator, PassthroughInterceptor::with(Nack::new(seen.clone())))
-        .with(Slot::from(900), PassthroughInterceptor::with(Taps::new(seen.clone(), estimate.clone())));
-    Ok((engine, registry))
-}
-
 /// The servers that help the connection, and its certificate.
 fn configuration(config: &PeerConfig, certificate: RTCCertificate) -> RTCConfiguration {
     let servers = config.servers.iter().map(|server| RTCIceServer {
@@ -362,6 +308,18 @@ fn configuration(config: &PeerConfig, certificate: RTCCertificate) -> RTCConfigu
         .build()
 }
 
+fn settings() -> SettingEngine {
+    SettingEngineBuilder::new()
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        .with_ice_timeouts(Some(INTERRUPTED), Some(GIVEN_UP), Some(KEEP_ALIVE))
+        .with_ice_connection_attempts(None, Some(CHECKS))
+        .with_prflx_acceptance_min_wait(Some(UNTOLD_AFTER))
+        .with_relay_acceptance_min_wait(Some(RELAY_AFTER))
+        // A restart binds new sockets.
+        .with_discard_local_candidates_during_ice_restart(true)
+        .build()
+}
+
 impl Peer {
     /// Makes a connection; nothing is sent before an offer or answer is made.
     pub async fn new(
@@ -374,27 +332,17 @@ impl Peer {
         let (engine, registry) = media_engine(&seen, &estimate)?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let remote = Arc::new(Remote::default());
-        let handler = Handler { events: events.clone(), media, remote: remote.clone(), relay_only: config.relay_only };
-        let settings = SettingEngineBuilder::new()
-            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-            .with_ice_timeouts(Some(INTERRUPTED), Some(GIVEN_UP), Some(KEEP_ALIVE))
-            .build();
-        let runtime: Arc<dyn Runtime> = match &config.link {
-            None => Arc::new(TokioRuntime),
-            Some(link) => Arc::new(LinkRuntime { inner: TokioRuntime, link: link.clone() }),
-        };
-        let mut addresses = vec!["0.0.0.0:0".to_owned()];
-        if config.loopback {
-            addresses.push("127.0.0.1:0".to_owned());
-        }
+        let candidates = Arc::new(Candidates::default());
+        let (told, relay_only) = (candidates.clone(), config.relay_only);
+        let handler = Handler { events: events.clone(), media, remote: remote.clone(), candidates: told, relay_only };
         let builder = PeerConnectionBuilder::new()
             .with_configuration(configuration(config, certificate))
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
-            .with_setting_engine(settings)
-            .with_runtime(runtime)
+            .with_setting_engine(settings())
+            .with_runtime(Arc::new(MediaRuntime::new(config.link.clone())))
             .with_handler(Arc::new(handler))
-            .with_udp_addrs(addresses)
+            .with_udp_addrs(vec![Addresses { loopback: config.loopback }])
             .with_data_channel_send_buffer_limit(256 * 1024);
         let connection = Box::pin(builder.build()).await.map_err(failed)?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
@@ -415,9 +363,7 @@ impl Peer {
         let peer = Self {
             connection,
             remote,
-            early: Mutex::default(),
-            taken: AtomicU64::new(0),
-            described: AtomicBool::new(false),
+            candidates,
             seen,
             sent: Arc::default(),
             events,
@@ -429,22 +375,32 @@ impl Peer {
 
     /// Makes an offer (SDP). Candidates follow as events.
     pub async fn offer(&self) -> Result<String, MediaError> {
+        self.offer_with(None).await
+    }
+
+    async fn offer_with(&self, options: Option<RTCOfferOptions>) -> Result<String, MediaError> {
         if self.remote.control.lock().await.is_none() {
             let channel = self.connection.create_data_channel("control", None).await.map_err(failed)?;
             *self.remote.control.lock().await = Some(channel.clone());
             tokio::spawn(read_channel(channel, self.events.clone(), self.remote.clone()));
         }
-        let offer = self.connection.create_offer(None).await.map_err(failed)?;
-        self.connection.set_local_description(offer).await.map_err(failed)?;
-        self.description().await
+        let offer = self.connection.create_offer(options).await.map_err(failed)?;
+        self.describe(offer).await
     }
 
     /// Answers an offer.
     pub async fn answer(&self, offer: String) -> Result<String, MediaError> {
         self.described(RTCSessionDescription::offer(checked(offer)?).map_err(failed)?).await?;
         let answer = self.connection.create_answer(None).await.map_err(failed)?;
-        self.connection.set_local_description(answer).await.map_err(failed)?;
-        self.description().await
+        self.describe(answer).await
+    }
+
+    /// What this end is from now on. Sockets are bound and candidates found after this.
+    async fn describe(&self, description: RTCSessionDescription) -> Result<String, MediaError> {
+        self.candidates.described_here(&description.sdp);
+        self.connection.set_local_description(description).await.map_err(failed)?;
+        let description = self.connection.local_description().await;
+        description.map(|d| d.sdp).ok_or_else(|| failed("there is no local description"))
     }
 
     /// Takes the answer to our offer.
@@ -452,22 +408,16 @@ impl Peer {
         self.described(RTCSessionDescription::answer(checked(answer)?).map_err(failed)?).await
     }
 
-    /// A new offer that looks for new ways: after the network changed.
+    /// A new offer that looks for new ways, from sockets on the addresses that this machine has now (on both ends: the other one does so when it answers).
+    /// Not by `restart_ice`, which has sockets bound and candidates found before there is a description that they belong to.
     pub async fn restart(&self) -> Result<String, MediaError> {
-        self.connection.restart_ice().await.map_err(failed)?;
-        Box::pin(self.offer()).await
-    }
-
-    async fn description(&self) -> Result<String, MediaError> {
-        let description = self.connection.local_description().await;
-        description.map(|d| d.sdp).ok_or_else(|| failed("there is no local description"))
+        Box::pin(self.offer_with(Some(RTCOfferOptions { ice_restart: true }))).await
     }
 
     async fn described(&self, description: RTCSessionDescription) -> Result<(), MediaError> {
+        let sdp = description.sdp.clone();
         self.connection.set_remote_description(description).await.map_err(failed)?;
-        self.described.store(true, Relaxed);
-        let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
-        for candidate in early {
+        for candidate in self.candidates.described_there(&sdp) {
             let _ = self.connection.add_ice_candidate(candidate).await;
         }
         Ok(())
@@ -475,18 +425,15 @@ impl Peer {
 
     /// Takes a candidate of the other side (JSON). Those that come too early wait; beyond a number they are ignored.
     pub async fn candidate(&self, json: &str) -> Result<(), MediaError> {
-        if json.len() > 2048 || self.taken.fetch_add(1, Relaxed) >= MAX_CANDIDATES as u64 * 4 {
-            return Ok(());
+        match self.candidates.theirs(json)? {
+            Some(candidate) => self.connection.add_ice_candidate(candidate).await.map_err(failed),
+            None => Ok(()),
         }
-        let candidate: RTCIceCandidateInit = serde_json::from_str(json).map_err(failed)?;
-        if !self.described.load(Relaxed) {
-            let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-            if early.len() < MAX_CANDIDATES {
-                early.push(candidate);
-            }
-            return Ok(());
-        }
-        self.connection.add_ice_candidate(candidate).await.map_err(failed)
+    }
+
+    /// The address of this machine that the path begins at.
+    pub async fn local_ip(&self) -> Option<IpAddr> {
+        self.path().await.local
     }
 
     /// Fingerprints of our certificate and theirs, as in the descriptions.
@@ -576,6 +523,14 @@ impl Peer {
         if let Some(pair) = pair {
             stats.round_trip = (pair.current_round_trip_time > 0.0 && pair.current_round_trip_time < 60.0)
                 .then(|| Duration::from_secs_f64(pair.current_round_trip_time));
+            stats.local = report.iter().find_map(|entry| match entry {
+                RTCStatsReportEntry::LocalCandidate(c) if c.stats.id.ends_with(&pair.local_candidate_id) => {
+                    // Those beside that of the machine are related to it.
+                    let related = Some(&c.related_address).filter(|address| !address.is_empty());
+                    related.or(c.address.as_ref())?.parse().ok()
+                }
+                _ => None,
+            });
             let kinds = report.iter().filter_map(|entry| match entry {
                 // Their names here are those of the pair with a prefix.
                 RTCStatsReportEntry::LocalCandidate(c) | RTCStatsReportEntry::RemoteCandidate(c)

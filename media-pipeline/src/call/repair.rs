@@ -1,0 +1,263 @@
+//! When a route's path is dead, and what this end does about it.
+//!
+//! Each end judges what it hears: who hears nothing takes the initiative, so a path that is dead in one direction is replaced, too. The end that makes the
+//! offers restarts ICE; the other one asks it to. So there is one offer at a time, whoever began.
+
+use std::time::{Duration, Instant};
+
+use crate::transport::peer::PeerState;
+
+/// Silence that ends within this was a machine that is busy: its timers run before it has read what came.
+const GRACE: Duration = Duration::from_millis(200);
+/// A try that has led to nothing is made again. What it takes when the conversation itself has to find a new path first.
+const AGAIN: Duration = Duration::from_secs(4);
+/// Tries come no sooner after one another: each costs sockets and an allocation at a relay.
+const LEAST: Duration = Duration::from_secs(1);
+/// The same for what the other end asks for.
+const LEAST_ASKED: Duration = Duration::from_secs(2);
+/// After so long without anything a route is given up, whatever is still tried. Longer than a change of networks takes.
+const GIVEN_UP: Duration = Duration::from_secs(20);
+
+/// What is to be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Make a new offer.
+    Restart,
+    /// Ask the other end for one.
+    Ask,
+    /// The route is over.
+    GiveUp,
+}
+
+/// The state of a route's path.
+#[derive(Debug)]
+pub(super) struct Repair {
+    /// The offers are ours to make.
+    offers: bool,
+    connected: bool,
+    /// It was connected once: what never was is not repaired, but made again by who made it.
+    begun: bool,
+    /// Since when it does not work.
+    since: Option<Instant>,
+    /// When the next try is due.
+    due: Option<Instant>,
+    /// When the last one was made.
+    tried: Option<Instant>,
+    /// Since when an offer of ours is not answered.
+    asked: Option<Instant>,
+}
+
+impl Repair {
+    pub fn new(offers: bool) -> Self {
+        Self { offers, connected: false, begun: false, since: None, due: None, tried: None, asked: None }
+    }
+
+    /// It was connected once.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    pub fn on_state(&mut self, state: PeerState, now: Instant) {
+        self.connected = state == PeerState::Connected;
+        if self.connected {
+            self.begun = true;
+            (self.since, self.due) = (None, None);
+        } else if self.begun && self.since.is_none() {
+            self.since = Some(now);
+            self.try_at(now + GRACE, LEAST);
+        }
+    }
+
+    /// The network has changed. With `lost`, the address that the path begins at is not this machine's any more.
+    pub fn network_changed(&mut self, lost: bool, now: Instant) {
+        if self.begun && (lost || self.since.is_some()) {
+            self.since.get_or_insert(now);
+            self.try_at(now, LEAST);
+        }
+    }
+
+    /// The other end asks for a new offer. If one is on its way, it has not seen it yet.
+    pub fn requested(&mut self, now: Instant) {
+        let under_way = self.asked.is_some_and(|asked| now - asked < AGAIN);
+        if self.begun && self.offers && !under_way {
+            self.since.get_or_insert(now);
+            self.try_at(now, LEAST_ASKED);
+        }
+    }
+
+    fn try_at(&mut self, at: Instant, least: Duration) {
+        let at = self.tried.map_or(at, |tried| at.max(tried + least));
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// An offer of ours was made.
+    pub fn offered(&mut self, now: Instant) {
+        self.asked = Some(now);
+        self.renewed(now);
+    }
+
+    /// An offer of the other end was answered.
+    pub fn answered(&mut self, now: Instant) {
+        self.renewed(now);
+    }
+
+    /// The connection looks for a path.
+    fn renewed(&mut self, now: Instant) {
+        self.connected = false;
+        if self.begun {
+            self.since.get_or_insert(now);
+            self.due = Some(now + AGAIN);
+        }
+    }
+
+    /// The answer to our offer is here; false if nobody waits for it.
+    pub fn accepted(&mut self, now: Instant) -> bool {
+        let asked = self.asked.take().is_some();
+        if asked && self.due.is_some() {
+            self.due = Some(now + AGAIN);
+        }
+        asked
+    }
+
+    /// When [`Repair::step`] has something to do.
+    pub fn next(&self) -> Option<Instant> {
+        let end = self.since.filter(|_| !self.connected).map(|since| since + GIVEN_UP);
+        end.into_iter().chain(self.due).min()
+    }
+
+    pub fn step(&mut self, now: Instant) -> Option<Step> {
+        if !self.connected && self.since.is_some_and(|since| now >= since + GIVEN_UP) {
+            (self.since, self.due) = (None, None);
+            return Some(Step::GiveUp);
+        }
+        if self.due.is_none_or(|due| now < due) {
+            return None;
+        }
+        self.due = Some(now + AGAIN);
+        self.tried = Some(now);
+        Some(if self.offers { Step::Restart } else { Step::Ask })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A route that is connected, and the steps it takes within a time.
+    struct Route {
+        repair: Repair,
+        now: Instant,
+    }
+
+    impl Route {
+        fn new(offers: bool) -> Self {
+            let (mut repair, now) = (Repair::new(offers), Instant::now());
+            repair.on_state(PeerState::Connected, now);
+            Self { repair, now }
+        }
+
+        fn pass(&mut self, time: Duration) -> Vec<(Duration, Step)> {
+            let (begun, end) = (self.now, self.now + time);
+            let mut steps = Vec::new();
+            while let Some(next) = self.repair.next().filter(|next| *next <= end) {
+                self.now = next.max(self.now);
+                if let Some(step) = self.repair.step(self.now) {
+                    steps.push((self.now - begun, step));
+                }
+            }
+            self.now = end;
+            steps
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn who_hears_nothing_begins_at_once_whichever_end_it_is() {
+        for (offers, step) in [(true, Step::Restart), (false, Step::Ask)] {
+            let mut route = Route::new(offers);
+            assert_eq!(route.pass(60 * SECOND), []);
+            route.repair.on_state(PeerState::Interrupted, route.now);
+            assert_eq!(route.pass(SECOND), [(GRACE, step)]);
+        }
+    }
+
+    #[test]
+    fn silence_of_a_moment_is_none() {
+        let mut route = Route::new(true);
+        route.repair.on_state(PeerState::Interrupted, route.now);
+        route.pass(GRACE / 2);
+        route.repair.on_state(PeerState::Connected, route.now);
+        assert_eq!(route.pass(60 * SECOND), []);
+    }
+
+    #[test]
+    fn an_address_that_is_lost_is_not_waited_for_and_another_change_is_nothing() {
+        let mut route = Route::new(false);
+        route.repair.network_changed(false, route.now);
+        assert_eq!(route.pass(SECOND), []);
+        route.repair.network_changed(true, route.now);
+        assert_eq!(route.pass(SECOND), [(Duration::ZERO, Step::Ask)]);
+    }
+
+    #[test]
+    fn a_change_of_the_network_while_nothing_comes_is_a_new_try() {
+        let mut route = Route::new(true);
+        route.repair.on_state(PeerState::Interrupted, route.now);
+        route.pass(2 * SECOND);
+        route.repair.offered(route.now);
+        route.repair.network_changed(false, route.now);
+        assert_eq!(route.pass(SECOND), [(Duration::ZERO, Step::Restart)]);
+    }
+
+    #[test]
+    fn a_request_is_answered_once_by_the_end_that_makes_the_offers() {
+        let mut route = Route::new(true);
+        route.repair.requested(route.now);
+        assert_eq!(route.pass(Duration::ZERO), [(Duration::ZERO, Step::Restart)]);
+        route.repair.offered(route.now);
+        // It has crossed the offer.
+        route.repair.requested(route.now);
+        assert_eq!(route.pass(SECOND), []);
+        assert!(route.repair.accepted(route.now));
+        assert!(!route.repair.accepted(route.now), "nobody waits for a second answer");
+        route.repair.on_state(PeerState::Connected, route.now);
+        // A new one is, however often it is asked for.
+        for _ in 0..9 {
+            route.repair.requested(route.now);
+        }
+        assert_eq!(route.pass(3 * SECOND).len(), 1);
+        let mut other = Route::new(false);
+        other.repair.requested(other.now);
+        assert_eq!(other.pass(3 * SECOND), [], "not ours to make");
+    }
+
+    #[test]
+    fn an_interface_that_flaps_makes_one_try_a_second() {
+        let mut route = Route::new(true);
+        let mut tries = 0;
+        for _ in 0..100 {
+            route.repair.network_changed(true, route.now);
+            for _ in route.pass(SECOND / 10) {
+                tries += 1;
+                route.repair.offered(route.now);
+            }
+        }
+        assert!((9..=11).contains(&tries), "{tries} in ten seconds");
+    }
+
+    #[test]
+    fn a_route_without_a_path_is_given_up_and_one_that_never_was_is_not_repaired() {
+        let mut route = Route::new(true);
+        route.repair.on_state(PeerState::Interrupted, route.now);
+        let steps = route.pass(60 * SECOND);
+        assert_eq!(steps.last(), Some(&(GIVEN_UP, Step::GiveUp)));
+        assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Restart).count(), 5);
+        let mut repair = Repair::new(true);
+        repair.offered(route.now);
+        repair.requested(route.now);
+        repair.network_changed(true, route.now);
+        repair.on_state(PeerState::Interrupted, route.now);
+        assert_eq!(repair.next(), None);
+    }
+}
