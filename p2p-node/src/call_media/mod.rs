@@ -56,6 +56,10 @@ pub enum CallCommand {
     Candidates(Leg, Vec<String>),
     /// A new offer of the other side, and its number.
     Restart(Leg, u32, String),
+    /// The other side asks for a new offer.
+    Reconnect(Leg),
+    /// This machine is in another network, or has other addresses.
+    NetworkChanged(CallId),
     /// A new connection in place of one that could not be made.
     Again(Leg),
     /// The microphone on or off.
@@ -82,6 +86,8 @@ pub enum CallInput {
     Answer(Leg, String),
     /// Our answer to a new offer.
     Restarted(Leg, u32, String),
+    /// A new offer of the other side is needed.
+    Reconnect(Leg),
     /// Ways to reach us.
     Candidates(Leg, Vec<String>),
     /// Media flow; the certificates of both ends.
@@ -107,6 +113,7 @@ impl CallInput {
             Self::Offer(leg, ..)
             | Self::Answer(leg, _)
             | Self::Restarted(leg, ..)
+            | Self::Reconnect(leg)
             | Self::Candidates(leg, _)
             | Self::Connected(leg, _)
             | Self::Interrupted(leg)
@@ -323,6 +330,16 @@ impl Actor {
                 match media.call.answer(leg.route.0, offer).await {
                     Ok(answer) => self.tell(CallInput::Restarted(leg, number, answer)).await,
                     Err(error) => tracing::debug!(%error, "a new offer was not taken"),
+                }
+            }
+            CallCommand::Reconnect(leg) => {
+                if let Some(media) = self.table.get(leg.call) {
+                    media.call.reconnect(leg.route.0);
+                }
+            }
+            CallCommand::NetworkChanged(id) => {
+                if let Some(media) = self.table.get(id) {
+                    media.call.network_changed().await;
                 }
             }
             CallCommand::Again(leg) => {

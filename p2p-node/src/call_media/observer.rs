@@ -64,6 +64,7 @@ impl Observer {
                 let number = self.media.next_offer(RouteId(*route));
                 CallInput::Offer(leg(route), number, self.media.call.restart(*route).await.ok()?)
             }
+            CallEvent::NeedsOffer(route) => CallInput::Reconnect(leg(route)),
             _ => return None,
         })
     }

@@ -46,6 +46,8 @@ pub trait CallHost {
     fn check_may_call(&self, chat: ChatId) -> Result<(), NodeError>;
     /// Writes a signal into the conversation. `None` if nothing can be written there now.
     fn signal(&mut self, chat: ChatId, call: Call) -> Option<EventId>;
+    /// What was written into a conversation goes by all ways at once: the one that is used now may be dead.
+    fn hasten(&mut self, chat: ChatId);
     /// Writes a row about a call into the timeline, or changes it.
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError>;
     /// The note of a call that is over is complete: the conversation has something new, unread if the call was missed.

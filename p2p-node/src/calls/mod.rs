@@ -59,6 +59,12 @@ fn signal(host: &mut dyn CallHost, session: &CallSession, signal: CallSignal) {
     host.signal(session.chat, Call { id: session.wire_id, signal });
 }
 
+/// The same for one that repairs the call's connection: what it would take is dead, or may be.
+fn hasty_signal(host: &mut dyn CallHost, session: &CallSession, what: CallSignal) {
+    signal(host, session, what);
+    host.hasten(session.chat);
+}
+
 fn no_call() -> NodeError {
     NotFound::Call.into()
 }
@@ -107,7 +113,7 @@ impl Calls {
                 let commitment = session.commit(leg.route, &offer, host.new_nonce());
                 signal(host, session, CallSignal::Take { offer, commitment });
             }
-            CallInput::Offer(_, number, offer) => signal(host, session, CallSignal::Restart { number, offer }),
+            CallInput::Offer(_, number, offer) => hasty_signal(host, session, CallSignal::Restart { number, offer }),
             CallInput::Answer(leg, answer) => {
                 let nonce = session.contribute(leg.route, &answer, host.new_nonce());
                 signal(host, session, CallSignal::Answer { answer, nonce });
@@ -115,11 +121,13 @@ impl Calls {
             CallInput::Restarted(leg, number, answer) => {
                 // Number 0 answers a device that has taken the call over.
                 let nonce = if number == 0 { session.contribute(leg.route, &answer, host.new_nonce()) } else { None };
-                signal(host, session, CallSignal::Restarted { number, answer, nonce });
+                hasty_signal(host, session, CallSignal::Restarted { number, answer, nonce });
             }
+            CallInput::Reconnect(_) => hasty_signal(host, session, CallSignal::Reconnect),
             CallInput::Candidates(_, candidates) => {
+                let tell = if session.connected.is_some() { hasty_signal } else { signal };
                 for some in candidates.chunks(MAX_CANDIDATES) {
-                    signal(host, session, CallSignal::Candidates(some.to_vec()));
+                    tell(host, session, CallSignal::Candidates(some.to_vec()));
                 }
             }
             CallInput::Connected(leg, certificates) => {
@@ -222,6 +230,13 @@ impl Calls {
         if offers {
             session.deadline = Some(host.time().running + CALL_TRY_MS);
             host.media(CallCommand::Again(leg));
+        }
+    }
+
+    /// This machine is in another network, or has other addresses.
+    pub fn network_changed(&mut self, host: &mut dyn CallHost) {
+        for session in self.sessions.iter().filter(|session| session.media.started) {
+            host.media(CallCommand::NetworkChanged(session.id));
         }
     }
 

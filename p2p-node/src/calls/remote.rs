@@ -95,6 +95,9 @@ impl Calls {
             {
                 self.on_restarted(host, id, route, sender.device, (number, answer, nonce))?;
             }
+            CallSignal::Reconnect if has_media && participant.device.is_some() => {
+                host.media(CallCommand::Reconnect(leg))
+            }
             // Two devices of ours have answered, and they talk to the other.
             CallSignal::Reveal { to: Some(to), .. } if answered && to != here => {
                 (session.handoff.contested, session.handoff.to) = (true, DeviceId::from_bytes(&to).ok());

@@ -87,6 +87,8 @@ pub struct ChatState {
     /// When a receipt is to be sent.
     pub receipt_due: Option<u64>,
     pub presence_sent_ms: u64,
+    /// What was ready by then goes to the log at once, although all others are connected.
+    pub hastened_ms: u64,
     /// What keeps messages from getting through, until it is over.
     pub problem: Option<&'static str>,
     pub dirty: bool,
@@ -189,6 +191,7 @@ impl ChatState {
             held: BTreeSet::new(),
             receipt_due: None,
             presence_sent_ms: 0,
+            hastened_ms: 0,
             problem,
             dirty: false,
         }

@@ -98,6 +98,11 @@ impl CallHost for EngineHost<'_, '_> {
         Some(self.engine.views().announce(self.turn, chat, Body::Call(call)))
     }
 
+    fn hasten(&mut self, chat: ChatId) {
+        let now = self.turn.now();
+        self.engine.conversations.hasten(chat, now);
+    }
+
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError> {
         let Engine { account, contacts, conversations, .. } = &mut *self.engine;
         let dir = Directory { account, contacts };

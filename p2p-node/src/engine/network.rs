@@ -8,6 +8,7 @@ use starling_wire::{
 
 use super::Engine;
 use crate::{
+    calls::Calls,
     contacts::Directory,
     home::OLDER_SERVER,
     net::NetEvent,
@@ -39,6 +40,7 @@ impl Engine {
                     turn.reply(reply, Ok(status));
                 }
             }
+            NetEvent::NetworkChanged => self.with_calls(turn, Calls::network_changed),
             NetEvent::Resolved(name, address) => self.homes.note_reached(turn, name, address)?,
             NetEvent::HomeSilent(home, silent) => {
                 self.homes.on_silent(turn, home, silent);

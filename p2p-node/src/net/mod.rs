@@ -136,6 +136,8 @@ pub enum NetEvent {
     HomeSilent(HomeId, bool),
     /// A rendezvous is gone, with the reason as text without addresses.
     HomeDown(HomeId, String),
+    /// This machine is in another network, or has other addresses, or was suspended.
+    NetworkChanged,
     /// A server was reached at this address of its name, and at another one before.
     Resolved(String, IpAddr),
     /// Everybody was probed: who does not answer is known to be silent by events before this one.

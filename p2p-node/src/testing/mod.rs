@@ -25,6 +25,7 @@ mod link_cost_tests;
 mod older_server_tests;
 mod permission_tests;
 mod promise_tests;
+mod reconnect_tests;
 mod removed_device_tests;
 mod replace_tests;
 mod replay_tests;

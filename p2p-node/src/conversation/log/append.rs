@@ -94,6 +94,13 @@ impl Conversations {
         Ok(())
     }
 
+    /// What is written into a conversation in this turn, and before, does not wait for those who are connected.
+    pub(crate) fn hasten(&mut self, chat: ChatId, now: u64) {
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.hastened_ms = now;
+        }
+    }
+
     /// From when on the first entry that no log has should be in one.
     pub(super) fn entry_due(&self, cx: &Context<'_>, chat: &ChatState) -> Option<(GroupId, u64)> {
         if chat.row.outdated {
@@ -107,7 +114,8 @@ impl Conversations {
         }
         let me = cx.dir.account.device();
         let all_linked = entry.members.iter().map(|m| m.device).filter(|d| *d != me).all(|d| cx.links.is_connected(&d));
-        let due = if all_linked { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
+        let waits = all_linked && item.ready_ms > chat.hastened_ms;
+        let due = if waits { item.ready_ms + LOG_AFTER_MS } else { item.ready_ms };
         Some((item.group, due))
     }
 

@@ -82,6 +82,7 @@ impl Driver {
         }
         let networks = self.picture.networks.clone();
         let change = NetworkChange { networks, gone: outcome.gone, moved: outcome.moved, rerouted };
+        self.tell(NetEvent::NetworkChanged).await;
         self.report(Input::NetworkChanged(change)).await;
     }
 
