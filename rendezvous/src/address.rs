@@ -38,6 +38,36 @@ pub fn is_of_this_link(ip: IpAddr) -> bool {
     }
 }
 
+/// The addresses that peers send to: one of IPv4, one of IPv6, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayIps {
+    first: IpAddr,
+    other: Option<IpAddr>,
+}
+
+impl RelayIps {
+    /// From those that there are, the most important first: one of each protocol counts.
+    pub fn new(first: IpAddr, others: impl IntoIterator<Item = IpAddr>) -> Self {
+        let other = others.into_iter().find(|ip| ip.is_ipv4() != first.is_ipv4());
+        Self { first, other }
+    }
+
+    /// All.
+    pub fn all(self) -> impl Iterator<Item = IpAddr> {
+        [self.first].into_iter().chain(self.other)
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(self, ip: IpAddr) -> bool {
+        self.all().any(|ours| ours == ip)
+    }
+
+    /// That of a protocol.
+    pub fn of_family(self, ipv4: bool) -> Option<IpAddr> {
+        self.all().find(|ip| ip.is_ipv4() == ipv4)
+    }
+}
+
 /// An IPv6 user has a /64 at least.
 pub fn prefix(ip: IpAddr) -> IpAddr {
     Network::new(ip, if ip.is_ipv4() { 32 } else { 64 }).address

@@ -131,9 +131,17 @@ impl Config {
     pub(crate) fn sockets(&self) -> Vec<String> {
         let listened = self.listen.iter().filter_map(|address| Socket::of(address).ok());
         let http = Socket { tcp: true, address: self.http };
-        let turn = self.turn.enabled.then(|| Socket { tcp: false, address: self.turn_listen() });
-        let all = listened.chain([http]).chain(turn);
+        let all = listened.chain([http]).chain(self.turn_sockets());
         all.filter(|socket| socket.address.port() != 0).map(|socket| socket.to_string()).collect()
+    }
+}
+
+impl Config {
+    /// Those that STUN and TURN are served on.
+    pub(crate) fn turn_sockets(&self) -> impl Iterator<Item = Socket> {
+        let (first, other) = self.turn_listen();
+        let all = [first].into_iter().chain(other).map(|address| Socket { tcp: false, address });
+        all.filter(|_| self.turn.enabled)
     }
 }
 

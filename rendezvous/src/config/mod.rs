@@ -13,7 +13,7 @@ use std::{
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use crate::address::Network;
+use crate::address::{Network, RelayIps};
 
 pub(crate) use check::Socket;
 
@@ -235,36 +235,33 @@ pub struct Turn {
 }
 
 impl Config {
-    /// Where STUN and TURN are served.
-    pub fn turn_listen(&self) -> SocketAddr {
+    /// Where STUN and TURN are served: the first address that is listened on, and the first one of the other protocol.
+    pub fn turn_listen(&self) -> (SocketAddr, Option<SocketAddr>) {
         use libp2p::multiaddr::Protocol;
         if let Ok(address) = self.turn.listen.parse() {
-            return address;
+            return (address, None);
         }
-        let first = self.listen.first();
-        let ip = first.and_then(|a| {
-            a.iter().find_map(|p| match p {
-                Protocol::Ip4(ip) => Some(ip.into()),
-                Protocol::Ip6(ip) => Some(ip.into()),
-                _ => None,
-            })
-        });
         // A server that lets the system choose its port is one of several on this machine.
-        let free = first.is_some_and(|a| a.iter().any(|p| matches!(p, Protocol::Udp(0) | Protocol::Tcp(0))));
-        SocketAddr::new(ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), if free { 0 } else { 3478 })
+        let is_free = |a: &Multiaddr| a.iter().any(|p| matches!(p, Protocol::Udp(0) | Protocol::Tcp(0)));
+        let address = |a: &Multiaddr| Some(SocketAddr::new(a.ip_addr()?, if is_free(a) { 0 } else { 3478 }));
+        let mut all = self.listen.iter().filter_map(address);
+        let first = all.next().unwrap_or(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 3478));
+        (first, all.find(|other| other.is_ipv4() != first.is_ipv4()))
     }
 }
 
 impl Config {
-    /// The address that TURN's peers send to; `None` if it has to be set.
-    pub(crate) fn turn_relay_ip(&self) -> Option<IpAddr> {
-        let listen = self.turn_listen().ip();
-        let any_family = listen.is_ipv6() && listen.is_unspecified();
-        let mut public = self.public_addresses.iter().filter_map(|a| a.ip_addr());
+    /// The addresses that TURN's peers send to; `None` if they have to be set.
+    pub(crate) fn turn_relay_ips(&self) -> Option<RelayIps> {
+        let (first, other) = self.turn_listen();
+        let both = first.is_ipv6() && first.ip().is_unspecified() && other.is_none();
+        let listened = [Some(first), other].map(|address| address.map(|address| address.ip()));
+        let serves = |ip: &IpAddr| both || listened.iter().flatten().any(|ours| ours.is_ipv4() == ip.is_ipv4());
         let named = self.turn.public_ip.parse::<IpAddr>().ok();
-        named
-            .or_else(|| public.find(|ip| any_family || ip.is_ipv4() == listen.is_ipv4()))
-            .or_else(|| (!listen.is_unspecified()).then_some(listen))
+        let public = self.public_addresses.iter().filter_map(|a| a.ip_addr()).filter(serves);
+        let own = listened.into_iter().flatten().filter(|ip| !ip.is_unspecified());
+        let mut all = named.into_iter().chain(public).chain(own);
+        all.next().map(|first| RelayIps::new(first, all))
     }
 
     /// The addresses of this server, as far as they are configured.

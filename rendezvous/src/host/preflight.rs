@@ -62,7 +62,7 @@ pub async fn preflight(config: &Config) -> Result<Vec<Warning>, StartError> {
         bound.push(bind(&http).map_err(|error| StartError::Http { address: config.http, error })?);
     }
     let mut warnings = Vec::new();
-    if config.turn.enabled && is_free(&Socket { tcp: false, address: config.turn_listen() }) {
+    if config.turn.enabled && config.turn_sockets().all(|socket| is_free(&socket)) {
         match bind_turn(config, [0; 32], &Metrics::new()).await? {
             Ok(_) => {}
             Err(warning) => warnings.push(warning),

@@ -199,9 +199,9 @@ impl Server {
         if config.turn.enabled {
             // A warning was logged above.
             if let Ok(server) = bind_turn(config, identity.turn_key, &services.metrics).await? {
-                turn = Some(server.address());
+                turn = server.addresses().first().copied();
                 let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
-                let endpoint = TurnEndpoint { address: server.address(), secret, hours, revoked: server.revoked() };
+                let endpoint = TurnEndpoint { addresses: server.addresses(), secret, hours, revoked: server.revoked() };
                 operator::revoke_banned(&services.store, &endpoint).await?;
                 let _ = services.turn.set(endpoint);
                 operator.spawn(server.run());

@@ -62,7 +62,8 @@ pub struct Services {
 /// What clients are told of TURN, and what their credentials are made of.
 #[derive(Debug)]
 pub struct TurnEndpoint {
-    pub address: std::net::SocketAddr,
+    /// Where it is asked, by each protocol that it listens on.
+    pub addresses: Vec<std::net::SocketAddr>,
     pub secret: [u8; 32],
     pub hours: u64,
     /// Users whose credentials do not count any more, though they have not expired.

@@ -164,7 +164,8 @@ pub async fn turn_credentials(session: &mut Session) -> Result<ResponseBody, Rej
     let lifetime_s = endpoint.hours * 3600;
     let made = turn::credentials(&endpoint.secret, now_s + lifetime_s, &user).map_err(|_| Refusal::Internal)?;
     services.metrics.turn_credentials.inc();
-    let urls = vec![format!("stun:{}", endpoint.address), format!("turn:{}?transport=udp", endpoint.address)];
+    let urls = endpoint.addresses.iter().flat_map(|at| [format!("stun:{at}"), format!("turn:{at}?transport=udp")]);
+    let urls = urls.collect();
     Ok(ResponseBody::Turn(TurnCredentials { urls, username: made.username, password: made.password, lifetime_s }))
 }
 

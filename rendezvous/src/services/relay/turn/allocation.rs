@@ -19,8 +19,8 @@ pub(super) struct Channel {
 pub(super) struct Allocation {
     pub client: SocketAddr,
     pub user: String,
-    /// The relayed port; 0 while the socket is being opened.
-    pub port: u16,
+    /// The relayed address; its port is 0 while the socket is being opened.
+    pub relayed: SocketAddr,
     /// The port after it was kept under this token.
     pub kept: Option<Token>,
     pub created: Instant,

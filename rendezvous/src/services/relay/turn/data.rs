@@ -57,13 +57,10 @@ impl Turn {
         data: &[u8],
         out: &mut Vec<Action>,
     ) -> Option<()> {
-        let port = self.count(now, id, data)?;
-        let ip = self.setup.relay_ip;
-        if peer.ip() == ip
-            && let Some(other) = self.by_port.get(&peer.port()).copied()
-        {
+        let from = self.count(now, id, data)?;
+        if let Some(other) = self.by_relayed.get(&peer).copied() {
             // Another client of this server: no need for a socket, nor for a NAT that turns back to itself.
-            return self.relay_to_client(now, other, SocketAddr::new(ip, port), data, out);
+            return self.relay_to_client(now, other, from, data, out);
         }
         (peer.port() != 0 && self.is_reachable(peer.ip()))
             .then(|| out.push(Action::Relay { allocation: id, to: peer, data: data.to_vec() }))
@@ -100,12 +97,12 @@ impl Turn {
         Some(())
     }
 
-    /// Counts a datagram against the rate of an allocation; gives its port.
-    fn count(&mut self, now: Instant, id: AllocationId, data: &[u8]) -> Option<u16> {
+    /// Counts a datagram against the rate of an allocation; gives its relayed address.
+    fn count(&mut self, now: Instant, id: AllocationId, data: &[u8]) -> Option<SocketAddr> {
         let allocation = self.allocations.get_mut(&id)?;
         if allocation.bucket.take(data.len() as u64 + TURN_OVERHEAD, self.rate, now) {
             self.counts.bytes += data.len() as u64;
-            Some(allocation.port)
+            Some(allocation.relayed)
         } else {
             self.counts.dropped += 1;
             None

@@ -8,6 +8,7 @@ mod allocation;
 mod auth;
 mod codec;
 mod data;
+mod listening;
 mod ports;
 mod rates;
 mod requests;
@@ -42,7 +43,7 @@ pub use self::{
     server::{TurnError, TurnServer},
 };
 use crate::{
-    address::prefix,
+    address::{RelayIps, prefix},
     clock::now_ms,
     limits::{TURN_ANSWERS, TURN_REQUEST, TURN_REQUESTS, TURN_RESERVATION_LIFE},
 };
@@ -91,8 +92,8 @@ pub enum Action {
         /// The datagram.
         data: Vec<u8>,
     },
-    /// Open a socket for an allocation, and tell [`Turn::opened`].
-    Open(AllocationId, PortWish),
+    /// Open a socket for an allocation, on this address of ours, and tell [`Turn::opened`].
+    Open(AllocationId, IpAddr, PortWish),
     /// Close the socket of an allocation.
     Close(AllocationId),
     /// A port that was kept is free again.
@@ -107,8 +108,8 @@ pub struct Setup {
     pub secret: [u8; 32],
     /// Users who may not go on.
     pub revoked: Revoked,
-    /// The address that peers send to.
-    pub relay_ip: IpAddr,
+    /// The addresses that peers send to.
+    pub relay_ips: RelayIps,
     /// Further addresses of this host. None is relayed to, nor are loopback and link-local ones.
     pub own: Vec<IpAddr>,
     /// Relay to private addresses, too.
@@ -141,9 +142,9 @@ pub struct Turn {
     rate: Rate,
     next: AllocationId,
     allocations: HashMap<AllocationId, Allocation>,
-    /// One listening socket, one transport: the client's address is all of the 5-tuple that varies.
+    /// One listening socket of each protocol, one transport: the client's address is all of the 5-tuple that varies.
     by_client: HashMap<SocketAddr, AllocationId>,
-    by_port: HashMap<u16, AllocationId>,
+    by_relayed: HashMap<SocketAddr, AllocationId>,
     by_user: HashMap<String, u32>,
     reserved: HashMap<Token, Reservation>,
     by_address: HashMap<IpAddr, u32>,
@@ -164,7 +165,7 @@ impl Turn {
             next: 0,
             allocations: HashMap::new(),
             by_client: HashMap::new(),
-            by_port: HashMap::new(),
+            by_relayed: HashMap::new(),
             by_user: HashMap::new(),
             reserved: HashMap::new(),
             by_address: HashMap::new(),
@@ -208,13 +209,15 @@ impl Turn {
         let client = allocation.client;
         let answer = match opened {
             Some(Opened { port, kept }) => {
-                (allocation.port, allocation.kept) = (port, kept);
-                self.by_port.insert(port, id);
+                allocation.relayed.set_port(port);
+                allocation.kept = kept;
+                self.by_relayed.insert(allocation.relayed, id);
                 if let Some(token) = kept {
+                    let (user, ip) = (allocation.user.clone(), allocation.relayed.ip());
                     let expires = allocation.created + TURN_RESERVATION_LIFE;
-                    self.reserved.insert(token, Reservation { user: allocation.user.clone(), expires });
+                    self.reserved.insert(token, Reservation { user, ip, expires });
                 }
-                allocated(&allocation.asked, SocketAddr::new(self.setup.relay_ip, port), client, kept)
+                allocated(&allocation.asked, allocation.relayed, client, kept)
             }
             None => {
                 let answer = allocation.asked.error(CODE_INSUFFICIENT_CAPACITY);
@@ -245,8 +248,8 @@ impl Turn {
             return;
         };
         self.by_client.remove(&allocation.client);
-        if allocation.port != 0 {
-            self.by_port.remove(&allocation.port);
+        if allocation.relayed.port() != 0 {
+            self.by_relayed.remove(&allocation.relayed);
             out.push(Action::Close(id));
         }
         release(&mut self.by_address, prefix(allocation.client.ip()));

@@ -1,13 +1,14 @@
 //! Which port an allocation gets, and ports that are kept for the next one (RFC 8656, 7.2).
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use rtc_stun::{
     attributes::{ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_RESERVATION_TOKEN, RawAttribute},
-    error_code::{CODE_BAD_REQUEST, ErrorCode},
+    error_code::{CODE_ADDR_FAMILY_NOT_SUPPORTED, CODE_BAD_REQUEST, ErrorCode},
 };
 
 use super::codec::value;
+use crate::address::RelayIps;
 
 /// What shows that a port was kept for somebody.
 pub type Token = [u8; 8];
@@ -37,6 +38,8 @@ pub struct Opened {
 /// A port that is kept.
 pub(super) struct Reservation {
     pub user: String,
+    /// The address that it is a port of.
+    pub ip: IpAddr,
     pub expires: Instant,
 }
 
@@ -54,4 +57,18 @@ pub(super) fn wish(attributes: &[RawAttribute]) -> Result<PortWish, ErrorCode> {
         }
         _ => Err(CODE_BAD_REQUEST),
     }
+}
+
+/// Which of our addresses a request asks for: without a word IPv4, if there is (RFC 8656, 7.2). So clients that cannot ask meet, whatever they come by.
+///
+/// # Errors
+/// If there is none, or it is malformed.
+pub(super) fn wished(ours: RelayIps, attributes: &[RawAttribute]) -> Result<IpAddr, ErrorCode> {
+    let wished = match value(attributes, ATTR_REQUESTED_ADDRESS_FAMILY) {
+        None => ours.of_family(true).or(ours.all().next()),
+        Some([1, _, _, _]) => ours.of_family(true),
+        Some([2, _, _, _]) => ours.of_family(false),
+        Some(_) => None,
+    };
+    wished.ok_or(CODE_ADDR_FAMILY_NOT_SUPPORTED)
 }

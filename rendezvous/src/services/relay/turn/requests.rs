@@ -11,9 +11,8 @@ use rtc_stun::{
         ATTR_XOR_PEER_ADDRESS, RawAttribute,
     },
     error_code::{
-        CODE_ADDR_FAMILY_NOT_SUPPORTED, CODE_ALLOC_MISMATCH, CODE_ALLOC_QUOTA_REACHED, CODE_BAD_REQUEST,
-        CODE_FORBIDDEN, CODE_INSUFFICIENT_CAPACITY, CODE_PEER_ADDR_FAMILY_MISMATCH, CODE_UNSUPPORTED_TRANS_PROTO,
-        CODE_WRONG_CREDENTIALS, ErrorCode,
+        CODE_ALLOC_MISMATCH, CODE_ALLOC_QUOTA_REACHED, CODE_BAD_REQUEST, CODE_FORBIDDEN, CODE_INSUFFICIENT_CAPACITY,
+        CODE_PEER_ADDR_FAMILY_MISMATCH, CODE_UNSUPPORTED_TRANS_PROTO, CODE_WRONG_CREDENTIALS, ErrorCode,
     },
     message::{CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message},
 };
@@ -23,7 +22,7 @@ use super::{
     allocation::Allocation,
     auth::Denied,
     codec::{Asked, add_lifetime, address, allocated, unknown, value},
-    ports::wish,
+    ports::{wish, wished},
     rates::Bucket,
 };
 use crate::{
@@ -41,10 +40,10 @@ struct Request {
 
 /// What becomes of an Allocate.
 enum Admitted {
-    /// An allocation is made, with such a port.
-    New(PortWish),
+    /// An allocation is made, on this address and with such a port.
+    New(IpAddr, PortWish),
     /// It was made by the same request.
-    Known { port: u16, kept: Option<Token> },
+    Known { relayed: SocketAddr, kept: Option<Token> },
 }
 
 impl Turn {
@@ -97,7 +96,7 @@ impl Turn {
 
     fn allocate(&mut self, now: Moment, request: Request, out: &mut Vec<Action>) -> Option<()> {
         let answer = match self.admit(now.instant, &request) {
-            Ok(Admitted::New(wish)) => {
+            Ok(Admitted::New(ip, wish)) => {
                 if let PortWish::Kept(token) = wish {
                     self.reserved.remove(&token);
                 }
@@ -109,7 +108,7 @@ impl Turn {
                 let allocation = Allocation {
                     client: from,
                     user,
-                    port: 0,
+                    relayed: SocketAddr::new(ip, 0),
                     kept: None,
                     created: now.instant,
                     created_s: now.unix_s,
@@ -120,12 +119,10 @@ impl Turn {
                     bucket: Bucket::full(self.rate, now.instant),
                 };
                 self.allocations.insert(self.next, allocation);
-                out.push(Action::Open(self.next, wish));
+                out.push(Action::Open(self.next, ip, wish));
                 return Some(());
             }
-            Ok(Admitted::Known { port, kept }) => {
-                allocated(&request.asked, SocketAddr::new(self.setup.relay_ip, port), request.from, kept)
-            }
+            Ok(Admitted::Known { relayed, kept }) => allocated(&request.asked, relayed, request.from, kept),
             Err(code) => request.asked.error(code),
         };
         out.push(Action::Reply { to: request.from, data: answer? });
@@ -136,9 +133,9 @@ impl Turn {
     fn admit(&self, now: Instant, request: &Request) -> Result<Admitted, ErrorCode> {
         let Request { from, user, attributes, asked } = request;
         if let Some(allocation) = self.allocation_of(*from) {
-            let again = allocation.asked.id == asked.id && allocation.user == *user && allocation.port != 0;
-            let Allocation { port, kept, .. } = *allocation;
-            return if again { Ok(Admitted::Known { port, kept }) } else { Err(CODE_ALLOC_MISMATCH) };
+            let Allocation { relayed, kept, .. } = *allocation;
+            let again = allocation.asked.id == asked.id && allocation.user == *user && relayed.port() != 0;
+            return if again { Ok(Admitted::Known { relayed, kept }) } else { Err(CODE_ALLOC_MISMATCH) };
         }
         match value(attributes, ATTR_REQUESTED_TRANSPORT) {
             // UDP.
@@ -146,15 +143,12 @@ impl Turn {
             Some([_, _, _, _]) => return Err(CODE_UNSUPPORTED_TRANS_PROTO),
             _ => return Err(CODE_BAD_REQUEST),
         }
-        // Without the attribute: what we have.
-        if !self.is_our_family(attributes) {
-            return Err(CODE_ADDR_FAMILY_NOT_SUPPORTED);
-        }
+        let ip = wished(self.setup.relay_ips, attributes)?;
         let wish = wish(attributes)?;
         if let PortWish::Kept(token) = wish {
             let kept = self.reserved.get(&token).filter(|kept| kept.user == *user && kept.expires > now);
             // What is kept has its place in all that is counted.
-            return kept.map(|_| Admitted::New(wish)).ok_or(CODE_INSUFFICIENT_CAPACITY);
+            return kept.map(|kept| Admitted::New(kept.ip, wish)).ok_or(CODE_INSUFFICIENT_CAPACITY);
         }
         let more = if wish == PortWish::Pair { 1 } else { 0 };
         if self.allocations.len() + self.reserved.len() + more >= self.setup.allocations {
@@ -166,21 +160,14 @@ impl Turn {
         if of_user >= self.setup.per_user || of_address >= self.setup.per_address {
             return Err(CODE_ALLOC_QUOTA_REACHED);
         }
-        Ok(Admitted::New(wish))
-    }
-
-    fn is_our_family(&self, attributes: &[RawAttribute]) -> bool {
-        let ours = if self.setup.relay_ip.is_ipv4() { 1 } else { 2 };
-        match value(attributes, ATTR_REQUESTED_ADDRESS_FAMILY) {
-            None => true,
-            Some([family, _, _, _]) => *family == ours,
-            Some(_) => false,
-        }
+        Ok(Admitted::New(ip, wish))
     }
 
     fn refresh(&mut self, now: Instant, request: &Request, out: &mut Vec<Action>) -> Result<Message, ErrorCode> {
         let id = self.owned(request)?;
-        if !self.is_our_family(&request.attributes) {
+        let ours = self.allocations.get(&id).map(|allocation| allocation.relayed.ip());
+        let named = value(&request.attributes, ATTR_REQUESTED_ADDRESS_FAMILY).is_some();
+        if named && wished(self.setup.relay_ips, &request.attributes).ok() != ours {
             return Err(CODE_PEER_ADDR_FAMILY_MISMATCH);
         }
         // The default lifetime is the longest, too: only 0 makes a difference.
@@ -204,7 +191,7 @@ impl Turn {
         let mut ips = Vec::new();
         for attribute in request.attributes.iter().filter(|a| a.typ == ATTR_XOR_PEER_ADDRESS) {
             let ip = address(&attribute.value, request.asked.id).ok_or(CODE_BAD_REQUEST)?.ip();
-            self.accept(ip)?;
+            self.accept(id, ip)?;
             if !ips.contains(&ip) {
                 ips.push(ip);
             }
@@ -229,16 +216,17 @@ impl Turn {
             .and_then(|peer| address(peer, request.asked.id))
             .filter(|peer| peer.port() != 0 && (0x4000..=0x7fff).contains(&number))
             .ok_or(CODE_BAD_REQUEST)?;
-        self.accept(peer.ip())?;
+        self.accept(id, peer.ip())?;
         self.allocations.get_mut(&id).ok_or(CODE_ALLOC_MISMATCH)?.bind(number, peer, now)?;
         Ok(request.asked.answer(CLASS_SUCCESS_RESPONSE))
     }
 
-    /// Whether a peer's address may be permitted.
-    fn accept(&self, peer: IpAddr) -> Result<(), ErrorCode> {
-        if peer.is_ipv4() != self.setup.relay_ip.is_ipv4() {
+    /// Whether a peer's address may be permitted to an allocation.
+    fn accept(&self, id: AllocationId, peer: IpAddr) -> Result<(), ErrorCode> {
+        let allocation = self.allocations.get(&id).ok_or(CODE_ALLOC_MISMATCH)?;
+        if peer.is_ipv4() != allocation.relayed.is_ipv4() {
             Err(CODE_PEER_ADDR_FAMILY_MISMATCH)
-        } else if peer == self.setup.relay_ip || self.is_reachable(peer) {
+        } else if self.setup.relay_ips.contains(peer) || self.is_reachable(peer) {
             // Our own address: clients of this server meet at it, and they only.
             Ok(())
         } else {
@@ -248,7 +236,7 @@ impl Turn {
 
     /// Whether datagrams are sent to an address.
     pub(super) fn is_reachable(&self, peer: IpAddr) -> bool {
-        let ours = peer == self.setup.relay_ip || self.setup.own.contains(&peer);
+        let ours = self.setup.relay_ips.contains(peer) || self.setup.own.contains(&peer);
         let special = peer.is_multicast() || peer.is_unspecified();
         let local = is_of_this_link(peer) && !self.setup.local_peers;
         !special && !local && !ours && (self.setup.private_peers || !is_private(peer))

@@ -24,9 +24,12 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Action, AllocationId, Moment, Opened, PortWish, Revoked, Setup, Token, Turn};
+use super::{
+    Action, AllocationId, Moment, Opened, PortWish, Revoked, Setup, Token, Turn,
+    listening::{Listening, canonical},
+};
 use crate::{
-    address::is_of_this_link,
+    address::{RelayIps, is_of_this_link},
     config::Config,
     limits::{INTERFACES_INTERVAL, TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
     services::operator::Metrics,
@@ -85,11 +88,8 @@ pub struct TurnServer {
     /// Addresses of this host that the configuration names.
     named: Vec<IpAddr>,
     turn: Turn,
-    socket: UdpSocket,
-    address: SocketAddr,
-    relay_ip: IpAddr,
-    /// What the sockets of allocations are bound to.
-    bind_ip: IpAddr,
+    listening: Listening,
+    relay_ips: RelayIps,
     ports: RangeInclusive<u16>,
     relays: HashMap<AllocationId, Relay>,
     /// Sockets on ports that are kept for another allocation.
@@ -105,23 +105,16 @@ impl TurnServer {
     /// Starts listening. The server works once [`TurnServer::run`] is polled.
     pub async fn bind(config: &Config, secret: [u8; 32], metrics: &Metrics) -> Result<Self, TurnError> {
         let settings = &config.turn;
-        let address = config.turn_listen();
-        let listen = |error| TurnError::Listen { address, error };
-        let relay_ip = config.turn_relay_ip().ok_or(TurnError::NoPublicIp(address))?;
-        let socket = UdpSocket::bind(address).await.map_err(listen)?;
-        let address = socket.local_addr().map_err(listen)?;
-        let bind_ip = match relay_ip {
-            _ if !address.ip().is_unspecified() && address.is_ipv4() == relay_ip.is_ipv4() => address.ip(),
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
+        let (address, other) = config.turn_listen();
+        let relay_ips = config.turn_relay_ips().ok_or(TurnError::NoPublicIp(address))?;
+        let listening = Listening::bind(address, other).map_err(|error| TurnError::Listen { address, error })?;
         let revoked = Revoked::default();
-        let named: Vec<IpAddr> = config.own_ips().chain([address.ip()]).collect();
+        let named: Vec<IpAddr> = config.own_ips().chain(listening.addresses().map(|address| address.ip())).collect();
         let setup = Setup {
             realm: REALM.into(),
             secret,
             revoked: revoked.clone(),
-            relay_ip,
+            relay_ips,
             own: with_interfaces(&named),
             private_peers: settings.private_peers,
             local_peers: false,
@@ -135,10 +128,8 @@ impl TurnServer {
             revoked,
             named,
             turn: Turn::new(setup, Moment::now().instant),
-            socket,
-            address,
-            relay_ip,
-            bind_ip,
+            listening,
+            relay_ips,
             ports: settings.first_port..=settings.last_port,
             relays: HashMap::new(),
             kept: HashMap::new(),
@@ -155,9 +146,26 @@ impl TurnServer {
         self.revoked.clone()
     }
 
-    /// Where clients ask, as seen from elsewhere.
-    pub fn address(&self) -> SocketAddr {
-        SocketAddr::new(self.relay_ip, self.address.port())
+    /// Where clients ask, as seen from elsewhere: the first address that it listens on, and that of the other protocol if there is one.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let listening: Vec<SocketAddr> = self.listening.addresses().collect();
+        let at = |ip: IpAddr| {
+            let own = listening.iter().find(|ours| ours.is_ipv4() == ip.is_ipv4());
+            // Alone it takes what comes by either protocol, or stands behind something that does.
+            let alone = listening.first().filter(|_| listening.len() == 1);
+            own.or(alone).map(|ours| SocketAddr::new(ip, ours.port()))
+        };
+        self.relay_ips.all().filter_map(at).collect()
+    }
+
+    /// What the sockets of allocations with a relayed address are bound to.
+    fn bind_ip(&self, relayed: IpAddr) -> IpAddr {
+        let listening = self.listening.addresses().map(|address| address.ip());
+        let mut named = listening.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == relayed.is_ipv4());
+        named.next().unwrap_or(match relayed {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        })
     }
 
     /// Serves until it is dropped.
@@ -170,10 +178,10 @@ impl TurnServer {
         let mut interfaces = interval(INTERFACES_INTERVAL);
         loop {
             tokio::select! {
-                received = self.socket.recv_from(&mut buffer) => match received {
+                received = self.listening.recv_from(&mut buffer) => match received {
                     Ok((length, from)) if length <= TURN_DATAGRAM => {
                         let datagram = buffer.get(..length).unwrap_or_default();
-                        self.turn.handle(Moment::now(), canonical(from), datagram, &mut out);
+                        self.turn.handle(Moment::now(), from, datagram, &mut out);
                     }
                     Ok(_) => {}
                     Err(_) => sleep(PAUSE).await,
@@ -200,16 +208,14 @@ impl TurnServer {
         while !out.is_empty() {
             for action in std::mem::take(out) {
                 match action {
-                    Action::Reply { to, data } => {
-                        let _ = self.socket.try_send_to(&data, self.as_listening(to));
-                    }
+                    Action::Reply { to, data } => self.listening.reply(to, &data),
                     Action::Relay { allocation, to, data } => {
                         if let Some(relay) = self.relays.get(&allocation) {
                             let _ = relay.socket.try_send_to(&data, to);
                         }
                     }
-                    Action::Open(allocation, wish) => {
-                        let opened = self.open(allocation, wish);
+                    Action::Open(allocation, ip, wish) => {
+                        let opened = self.open(allocation, ip, wish);
                         self.turn.opened(allocation, opened, out);
                     }
                     Action::Release(token) => {
@@ -224,14 +230,14 @@ impl TurnServer {
     }
 
     /// Opens a socket for an allocation.
-    fn open(&mut self, allocation: AllocationId, wish: PortWish) -> Option<Opened> {
+    fn open(&mut self, allocation: AllocationId, ip: IpAddr, wish: PortWish) -> Option<Opened> {
         let (socket, opened) = match wish {
             PortWish::Kept(token) => {
                 let socket = self.kept.remove(&token)?;
                 let port = socket.local_addr().ok()?.port();
                 (socket, Opened { port, kept: None })
             }
-            _ => self.bind_new(wish)?,
+            _ => self.bind_new(self.bind_ip(ip), wish)?,
         };
         let socket = Arc::new(socket);
         let reader = tokio::spawn(read(socket.clone(), allocation, self.queue.clone()));
@@ -240,14 +246,14 @@ impl TurnServer {
     }
 
     /// A socket on a port that cannot be foreseen, and perhaps one on the port after it, which is kept.
-    fn bind_new(&mut self, wish: PortWish) -> Option<(UdpSocket, Opened)> {
+    fn bind_new(&mut self, ip: IpAddr, wish: PortWish) -> Option<(UdpSocket, Opened)> {
         for _ in 0..TURN_PORT_TRIES {
             let port = rand::random_range(self.ports.clone());
             let even = if wish == PortWish::Any { port } else { port & !1 };
             if !self.ports.contains(&even) {
                 continue;
             }
-            let (socket, port) = match bind(SocketAddr::new(self.bind_ip, even)) {
+            let (socket, port) = match bind(SocketAddr::new(ip, even)) {
                 Ok(bound) => bound,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
                 Err(error) => {
@@ -259,7 +265,7 @@ impl TurnServer {
             let fits = wish == PortWish::Any || port.is_multiple_of(2);
             match wish {
                 PortWish::Pair if fits && (even == 0 || self.ports.contains(&(port + 1))) => {
-                    if let Ok((next, _)) = bind(SocketAddr::new(self.bind_ip, port + 1)) {
+                    if let Ok((next, _)) = bind(SocketAddr::new(ip, port + 1)) {
                         let token = rand::random();
                         self.kept.insert(token, next);
                         return Some((socket, Opened { port, kept: Some(token) }));
@@ -270,14 +276,6 @@ impl TurnServer {
             }
         }
         None
-    }
-
-    /// An IPv6 socket sends to IPv4 addresses in their mapped form.
-    fn as_listening(&self, to: SocketAddr) -> SocketAddr {
-        match to.ip() {
-            IpAddr::V4(ip) if self.address.is_ipv6() => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
-            _ => to,
-        }
     }
 }
 
@@ -308,9 +306,4 @@ async fn read(socket: Arc<UdpSocket>, allocation: AllocationId, queue: mpsc::Sen
             return;
         }
     }
-}
-
-/// IPv4 addresses as such, also if they come through an IPv6 socket.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

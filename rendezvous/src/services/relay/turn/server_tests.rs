@@ -65,7 +65,7 @@ async fn webrtc_talks_to_a_peer_over_sockets() {
     let config = Config { turn, ..Config::default() };
     let mut server = TurnServer::bind(&config, [7; 32], &Metrics::new()).await.unwrap();
     server.turn.setup.local_peers = true;
-    let address = server.address();
+    let address = server.addresses()[0];
     let serving = tokio::spawn(server.run());
 
     let credentials = credentials(&[7; 32], now_ms() / 1000 + 60, "anna").unwrap();
@@ -113,7 +113,7 @@ async fn serving() -> (SocketAddr, AbortOnDropHandle<()>) {
         ..config::Turn::default()
     };
     let server = TurnServer::bind(&Config { turn, ..Config::default() }, [7; 32], &Metrics::new()).await.unwrap();
-    (server.address(), AbortOnDropHandle::new(tokio::spawn(server.run())))
+    (server.addresses()[0], AbortOnDropHandle::new(tokio::spawn(server.run())))
 }
 
 /// Says that this test cannot run here, where `./test` counts and names what was skipped. On CI it must run.
@@ -177,6 +177,26 @@ async fn nothing_is_relayed_to_any_address_of_this_host() {
         assert!(!server.turn.is_reachable(interface.ip()), "{}", interface.ip());
     }
     assert!(server.turn.is_reachable("192.168.77.78".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn both_protocols_are_served_and_what_comes_by_one_is_answered_by_it() {
+    let listen = ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip6/::1/udp/0/quic-v1"].map(|address| address.parse().unwrap());
+    let config = Config { listen: listen.into(), ..Config::default() };
+    let server = TurnServer::bind(&config, [7; 32], &Metrics::new()).await.unwrap();
+    let addresses = server.addresses();
+    assert_eq!(addresses.iter().map(SocketAddr::is_ipv4).collect::<Vec<_>>(), [true, false]);
+    let _serving = AbortOnDropHandle::new(tokio::spawn(server.run()));
+    for at in addresses {
+        let from = UdpSocket::bind(SocketAddr::new(at.ip(), 0)).await.unwrap();
+        // A binding request, as short as it can be.
+        let request = [[0x00, 0x01, 0x00, 0x00], [0x21, 0x12, 0xa4, 0x42], [1; 4], [2; 4], [3; 4]].concat();
+        from.send_to(&request, at).await.unwrap();
+        let mut buffer = [0; 256];
+        let (length, by) = timeout(Duration::from_secs(5), from.recv_from(&mut buffer)).await.unwrap().unwrap();
+        assert_eq!((by, &buffer[..2]), (at, &[0x01, 0x01][..]));
+        assert!(length > 20);
+    }
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ impl World {
             realm: "starling".into(),
             secret: SECRET,
             revoked: Revoked::default(),
-            relay_ip: server().ip(),
+            relay_ips: RelayIps::new(server().ip(), []),
             own: vec![addr("198.51.100.200:1").ip()],
             private_peers: false,
             local_peers: false,
@@ -78,7 +78,7 @@ impl World {
     fn handle(&mut self, s: u64, from: SocketAddr, datagram: &[u8]) -> Vec<Action> {
         let mut out = Vec::new();
         self.turn.handle(at(s), from, datagram, &mut out);
-        if let Some(Action::Open(id, wish)) = out.first() {
+        if let Some(Action::Open(id, _, wish)) = out.first() {
             let (id, wish) = (*id, *wish);
             out.clear();
             self.port += u16::from(wish != PortWish::Any && !self.port.is_multiple_of(2));
@@ -308,6 +308,57 @@ fn requests_are_checked() {
 }
 
 #[test]
+fn a_server_with_both_protocols_gives_an_address_of_the_one_that_is_asked_for() {
+    let (v4, v6) = (server().ip(), addr("[2001:db8::1]:1").ip());
+    let mut world = World::new(|setup| {
+        setup.relay_ips = RelayIps::new(v6, [v4]);
+        (setup.per_user, setup.private_peers) = (4, true);
+    });
+    // By whatever protocol the client comes itself.
+    let clients = ["198.51.100.7:1", "[2001:db8:7::1]:1", "[2001:db8:7::1]:2"].map(addr);
+    for (from, family, expected) in [(clients[0], Some(2), v6), (clients[1], Some(1), v4), (clients[2], None, v4)] {
+        let user = User::new(&mut world, 0, from, "anna");
+        let allocated = user.ask(&mut world, 0, METHOD_ALLOCATE, |m| {
+            m.add(ATTR_REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+            if let Some(family) = family {
+                m.add(ATTR_REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
+            }
+        });
+        assert_eq!(code(&allocated), 0);
+        let relayed = address(&text(&allocated, ATTR_XOR_RELAYED_ADDRESS), allocated.transaction_id).unwrap();
+        assert_eq!(relayed.ip(), expected, "{from} {family:?}");
+        let other = if expected == v4 { addr("[2001:db8:9::1]:5") } else { peer() };
+        let permit = |m: &mut Message, peer: SocketAddr| add_address(m, ATTR_XOR_PEER_ADDRESS, peer).unwrap();
+        assert_eq!(code(&user.ask(&mut world, 0, METHOD_CREATE_PERMISSION, |m| permit(m, other))), 443, "{from}");
+        let own = SocketAddr::new(expected, 7);
+        assert_eq!(code(&user.ask(&mut world, 0, METHOD_CREATE_PERMISSION, |m| permit(m, own))), 0, "{from}");
+    }
+    let unknown = User::new(&mut world, 0, client(), "anna").ask(&mut world, 0, METHOD_ALLOCATE, |m| {
+        m.add(ATTR_REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+        m.add(ATTR_REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0]);
+    });
+    assert_eq!(code(&unknown), 440);
+}
+
+#[test]
+fn the_same_port_of_both_protocols_is_two_allocations() {
+    let (v4, v6) = (server().ip(), addr("[2001:db8::1]:1").ip());
+    let mut world = World::new(|setup| setup.relay_ips = RelayIps::new(v4, [v6]));
+    for (from, family) in [(addr("198.51.100.7:1"), 1), (addr("198.51.100.7:2"), 2)] {
+        world.port = FIRST_PORT;
+        let user = User::new(&mut world, 0, from, "anna");
+        let allocated = user.ask(&mut world, 0, METHOD_ALLOCATE, |m| {
+            m.add(ATTR_REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+            m.add(ATTR_REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
+        });
+        assert_eq!(code(&allocated), 0);
+    }
+    assert_eq!(world.turn.by_relayed.len(), 2);
+    assert_eq!(world.expire(601).len(), 2);
+    assert_eq!(world.turn.by_relayed.len(), 0);
+}
+
+#[test]
 fn quotas_hold() {
     let mut world = World::new(|setup| setup.allocations = 5);
     let from = |n: u16| addr(&format!("198.51.100.7:{n}"));
@@ -319,7 +370,7 @@ fn quotas_hold() {
     assert_eq!(User::new(&mut world, 0, addr("198.51.100.8:1"), "d").allocate(&mut world, 0), 0);
     assert_eq!(User::new(&mut world, 0, addr("198.51.100.9:1"), "e").allocate(&mut world, 0), 508, "overall");
     assert_eq!(world.expire(601).len(), 5);
-    assert_eq!((world.turn.allocations(), world.turn.by_port.len(), world.turn.by_client.len()), (0, 0, 0));
+    assert_eq!((world.turn.allocations(), world.turn.by_relayed.len(), world.turn.by_client.len()), (0, 0, 0));
 }
 
 #[test]
@@ -329,7 +380,7 @@ fn a_socket_that_cannot_be_opened_is_no_allocation() {
     let request = user.request(METHOD_ALLOCATE, |m| m.add(ATTR_REQUESTED_TRANSPORT, &[17, 0, 0, 0]));
     let mut out = Vec::new();
     world.turn.handle(at(0), client(), &request.raw, &mut out);
-    assert_eq!(out, [Action::Open(1, PortWish::Any)]);
+    assert_eq!(out, [Action::Open(1, server().ip(), PortWish::Any)]);
     out.clear();
     world.turn.opened(1, None, &mut out);
     assert_eq!(code(&reply(out)), 508);
