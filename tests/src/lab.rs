@@ -54,6 +54,11 @@ impl Lab {
         Some(lab)
     }
 
+    /// A file that is gone with the laboratory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub fn ns(&self, host: &str) -> String {
         format!("{}{host}", self.prefix)
     }
@@ -147,19 +152,25 @@ impl Lab {
     }
 
     pub fn rendezvous(&self, host: &str, address: &str) -> (Process, String) {
-        let protocol = if address.contains(':') { "ip6" } else { "ip4" };
-        let listen = ["udp/4001/quic-v1", "tcp/4001"].map(|port| format!("/{protocol}/{address}/{port}"));
+        let (process, mut homes) = self.rendezvous_on(host, &[address]);
+        (process, homes.remove(0))
+    }
+
+    /// A server on several addresses, by which it is given.
+    pub fn rendezvous_on(&self, host: &str, addresses: &[&str]) -> (Process, Vec<String>) {
         let dir: PathBuf = self.dir.path().join(format!("{host}-rendezvous"));
         let mut command = self.command(host, "starling-rendezvous");
-        let process = Process::start(
-            command
-                .args(["--listen", &listen[0], "--listen", &listen[1], "--http", "127.0.0.1:0", "--json", "--data-dir"])
-                .arg(dir),
-        );
+        for address in addresses {
+            let protocol = if address.contains(':') { "ip6" } else { "ip4" };
+            for port in ["udp/4001/quic-v1", "tcp/4001"] {
+                command.args(["--listen", &format!("/{protocol}/{address}/{port}")]);
+            }
+        }
+        let process = Process::start(command.args(["--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir));
         let ready = process.json();
-        let mut addresses = ready["addresses"].as_array().unwrap().iter().filter_map(Value::as_str);
-        let home = addresses.find(|address| address.contains("/quic-v1/")).unwrap().to_owned();
-        (process, home)
+        let all = ready["addresses"].as_array().unwrap().iter().filter_map(Value::as_str);
+        let homes = all.filter(|address| address.contains("/quic-v1/")).map(str::to_owned).collect();
+        (process, homes)
     }
 
     pub fn starling(&self, host: &str) -> Command {
@@ -212,6 +223,32 @@ impl Lab {
         until("her name", || (self.json("hb", &["contacts", "list"])["name"] == "alice").then_some(()));
         self.json("hb", &["send", "@alice", "over there", "--wait", "delivered"]);
         daemons
+    }
+
+    /// Two hosts in one network, which are connected directly after they were prepared, and a server.
+    pub fn on_a_lan(prepare: impl Fn(&Self)) -> Option<(Self, Process, (Process, Process))> {
+        let mut lab = Self::new()?;
+        lab.wire("rel", "198.18.0.1");
+        lab.wire("ha", "198.18.0.2");
+        lab.wire("hb", "198.18.0.3");
+        for host in ["ha", "hb"] {
+            lab.must(host, "ip route add default dev wan");
+        }
+        prepare(&lab);
+        let (server, home) = lab.rendezvous("rel", "198.18.0.1");
+        let daemons = lab.contacts(&[&home]);
+        lab.wait_for_path("direct");
+        Some((lab, server, daemons))
+    }
+
+    /// A change of the address of a host.
+    pub fn readdress(&self, host: &str, device: &str, from: &str, to: &str, gateway: Option<&str>) {
+        self.must(host, &format!("ip addr del {from}/24 dev {device}"));
+        self.must(host, &format!("ip addr add {to}/24 dev {device}"));
+        match gateway {
+            Some(gateway) => self.must(host, &format!("ip route add default via {gateway}")),
+            None => self.must(host, &format!("ip route add default dev {device}")),
+        }
     }
 
     pub fn path(&self) -> String {

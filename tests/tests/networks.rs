@@ -62,16 +62,6 @@ fn what_is_sent_after_the_server_was_killed_and_came_back_is_stored_and_delivere
     bob.wait_for("the message", |e| e["message"]["text"] == "after the crash");
 }
 
-/// A change of the address of a host in the laboratory, while both are connected.
-fn readdress(lab: &Lab, host: &str, device: &str, from: &str, to: &str, gateway: Option<&str>) {
-    lab.must(host, &format!("ip addr del {from}/24 dev {device}"));
-    lab.must(host, &format!("ip addr add {to}/24 dev {device}"));
-    match gateway {
-        Some(gateway) => lab.must(host, &format!("ip route add default via {gateway}")),
-        None => lab.must(host, &format!("ip route add default dev {device}")),
-    }
-}
-
 /// Sends a message at once, and gives how long it takes until it is delivered.
 fn deliver(lab: &Lab, from: &str, to: &str, text: &str) -> Duration {
     let began = Instant::now();
@@ -90,27 +80,11 @@ fn both_directions(lab: &Lab, change: impl Fn(usize)) {
     }
 }
 
-/// Two hosts in one network, which are connected directly after they were prepared, and a server.
-fn on_a_lan(prepare: impl Fn(&Lab)) -> Option<(Lab, Process, (Process, Process))> {
-    let mut lab = Lab::new()?;
-    lab.wire("rel", "198.18.0.1");
-    lab.wire("ha", "198.18.0.2");
-    lab.wire("hb", "198.18.0.3");
-    for host in ["ha", "hb"] {
-        lab.must(host, "ip route add default dev wan");
-    }
-    prepare(&lab);
-    let (server, home) = lab.rendezvous("rel", "198.18.0.1");
-    let daemons = lab.contacts(&[&home]);
-    lab.wait_for_path("direct");
-    Some((lab, server, daemons))
-}
-
 #[test]
 fn a_direct_conversation_goes_on_within_seconds_when_the_address_of_one_side_changes() {
-    let Some((lab, _server, _daemons)) = on_a_lan(|_| {}) else { return };
+    let Some((lab, _server, _daemons)) = Lab::on_a_lan(|_| {}) else { return };
     let addresses = ["198.18.0.2", "198.18.0.12", "198.18.0.22"];
-    both_directions(&lab, |n| readdress(&lab, "ha", "wan", addresses[n], addresses[n + 1], None));
+    both_directions(&lab, |n| lab.readdress("ha", "wan", addresses[n], addresses[n + 1], None));
     lab.wait_for_path("direct");
 }
 
@@ -125,7 +99,7 @@ fn a_relayed_conversation_goes_on_within_seconds_when_the_address_of_one_side_ch
     lab.wait_for_path("relay");
     let addresses = ["192.168.11.2", "192.168.11.3", "192.168.11.4"];
     both_directions(&lab, |n| {
-        readdress(&lab, "ha", "eth0", addresses[n], addresses[n + 1], Some("192.168.11.1"));
+        lab.readdress("ha", "eth0", addresses[n], addresses[n + 1], Some("192.168.11.1"));
     });
 }
 
@@ -241,9 +215,9 @@ fn two_who_have_ipv6_alone_are_connected_directly() {
 
 #[test]
 fn a_conversation_goes_on_within_seconds_when_the_addresses_of_both_sides_change() {
-    let Some((lab, _server, _daemons)) = on_a_lan(|_| {}) else { return };
-    readdress(&lab, "ha", "wan", "198.18.0.2", "198.18.0.12", None);
-    readdress(&lab, "hb", "wan", "198.18.0.3", "198.18.0.13", None);
+    let Some((lab, _server, _daemons)) = Lab::on_a_lan(|_| {}) else { return };
+    lab.readdress("ha", "wan", "198.18.0.2", "198.18.0.12", None);
+    lab.readdress("hb", "wan", "198.18.0.3", "198.18.0.13", None);
     let took = deliver(&lab, "ha", "@bob", "both have moved");
     assert!(took <= Duration::from_secs(3), "{took:?}");
     lab.wait_for_path("direct");
@@ -261,7 +235,7 @@ fn block(lab: &Lab, protocol: &str) {
 
 #[test]
 fn a_conversation_moves_to_tcp_within_seconds_when_udp_is_blocked() {
-    let Some((lab, _server, _daemons)) = on_a_lan(|lab| block(lab, "tcp")) else { return };
+    let Some((lab, _server, _daemons)) = Lab::on_a_lan(|lab| block(lab, "tcp")) else { return };
     block(&lab, "udp");
     let took = deliver(&lab, "ha", "@bob", "without UDP");
     assert!(took <= Duration::from_secs(8), "{took:?}");
