@@ -181,6 +181,13 @@ pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
 pub const MAX_REFUSED_REMOVALS: usize = 16;
 /// If no group could be made for a conversation that has none, the first wait before another try; it doubles up to a day.
 pub const NO_GROUP_AGAIN_MS: u64 = 10_000;
+/// A server whose connection is gone, while others answer, is lost after this time: one that is restarted is back before.
+pub const HOME_LOST_AFTER_MS: u64 = 8_000;
+/// The same of one that is connected and does not answer: it has not for five seconds by then. Others are probed within three seconds, and may be found
+/// not to answer, either.
+pub const SILENT_HOME_LOST_AFTER_MS: u64 = 4_000;
+/// What a lost server has stored, and nobody is known to have read, is sent by another one after this time.
+pub const HOME_LOST_LONG_MS: u64 = 60_000;
 /// Who is there joins a new group within this time.
 pub const JOIN_WITHIN_MS: u64 = 600_000;
 /// Calls of our other devices that are followed.

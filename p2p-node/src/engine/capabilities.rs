@@ -107,6 +107,20 @@ impl Engine {
         self.meeting().enter_groups(turn)
     }
 
+    /// What waits for inboxes at lost servers goes to other homes of those whom it is for.
+    pub(super) fn redirect_parcels(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        let (account, contacts) = (&self.account, &self.contacts);
+        let homes_of = |of: &AccountId| match contacts.people.get(of) {
+            Some(person) => person.homes(),
+            None if *of == account.id() => account.identity.homes.clone(),
+            None => Vec::new(),
+        };
+        for home in self.homes.lost() {
+            self.homes.redirect_parcels(turn, home, homes_of)?;
+        }
+        Ok(())
+    }
+
     /// Delivers what waits for inboxes at a server.
     pub(super) fn send_parcels(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let groups = &self.conversations.groups;

@@ -42,6 +42,12 @@ impl Engine {
                 self.conversations.readers_gone(home);
                 self.account.codes_lost(&home);
             }
+            Fact::HomeLost(_) => self.redirect_parcels(turn)?,
+            Fact::HomeAnswers(home) => {
+                self.redirect_parcels(turn)?;
+                self.send_parcels(turn, home);
+            }
+            Fact::ParcelsWait(home) if self.homes.is_lost(&home) => self.redirect_parcels(turn)?,
             Fact::ParcelsWait(home) => self.send_parcels(turn, home),
             Fact::LinkUp(device) => self.on_link_up(turn, device)?,
             Fact::LinkDown(device) => {
@@ -178,7 +184,11 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.acknowledged(turn, &mut cx, chat, device, (upto, clock))?;
             }
-            EventFact::Acknowledged { chat, device, upto } => self.delivery.acknowledged(turn, chat, device, upto),
+            EventFact::Acknowledged { chat, device, upto } => {
+                self.delivery.acknowledged(turn, chat, device, upto);
+                let of_chat = |group: &_| self.conversations.groups.get(group).is_none_or(|g| g.chat() == Some(chat));
+                self.homes.forget_kept(turn, &device, of_chat)?;
+            }
             EventFact::Delivered(chat) => self.delivery.schedule_delivered(&self.account, chat),
             EventFact::OutboxRenewed(chat) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };

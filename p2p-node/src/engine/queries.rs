@@ -4,7 +4,8 @@ use super::Engine;
 use crate::{
     api::types::{HomeStatus, Status},
     conversation::{OUTDATED, group::GroupId},
-    home::Pending,
+    home::{HomeState, Pending},
+    net::HomeId,
     turn::Turn,
 };
 
@@ -28,7 +29,10 @@ impl Engine {
 
     /// Whether everything that waited for us at our homes is here.
     pub(crate) fn is_synced(&self) -> bool {
-        let homes = self.homes.servers.values().filter(|h| h.own).all(|h| h.inbox.read && h.registered);
+        let own = || self.homes.servers.iter().filter(|(_, h)| h.own);
+        // One that is lost is not waited for, as long as there is another.
+        let is_read = |(home, h): (&HomeId, &HomeState)| h.inbox.read && h.registered || self.homes.is_lost(home);
+        let homes = own().all(is_read) && own().next().is_none_or(|_| own().any(|(home, _)| !self.homes.is_lost(home)));
         let is_up = |id: GroupId| self.conversations.home_of(id).is_some_and(|home| self.homes.is_up(&home));
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
             entry.read.caught_up

@@ -66,7 +66,7 @@ impl Engine {
             self.reach.lan = Some(lan.clone());
             turn.emit(Effect::Net(NetCommand::Lan(lan)));
         }
-        let mut homes = self.wanted_homes();
+        let mut homes = self.wanted_homes(turn);
         if self.counters.row.outdated {
             // What it would acknowledge the real device would never get.
             targets.clear();
@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
-    fn wanted_homes(&mut self) -> HashMap<HomeId, WantedHome> {
+    fn wanted_homes(&mut self, turn: &Turn<'_>) -> HashMap<HomeId, WantedHome> {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         let mut wanted: HashMap<HomeId, WantedHome> = HashMap::new();
         let mut want = |address: &RendezvousAddr, own: bool| {
@@ -146,11 +146,16 @@ impl Engine {
             }
         }
         for (id, home) in &wanted {
+            let is_new = !self.homes.servers.contains_key(id);
             let state = self.homes.servers.entry(*id).or_default();
             state.addresses.clone_from(&home.addresses);
             state.own = home.own;
+            if is_new {
+                self.homes.note_wanted(turn, *id);
+            }
         }
         self.homes.servers.retain(|id, _| wanted.contains_key(id));
+        self.homes.forget_outages();
         wanted
     }
 }

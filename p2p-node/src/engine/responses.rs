@@ -45,7 +45,9 @@ impl Engine {
             Pending::Home(pending) => match (pending, answer) {
                 (HomePending::Inbox, ResponseBody::Page(page)) => self.on_inbox(turn, home, page),
                 (HomePending::OutboundItem(key, tag), ResponseBody::Appended(_)) => {
-                    self.homes.parcel_delivered(turn, &key, tag)
+                    let groups = &self.conversations.groups;
+                    let in_use = |group: &_| groups.get(group).is_some_and(|entry| !entry.row.dead);
+                    self.homes.parcel_delivered(turn, (&key, tag), in_use)
                 }
                 _ => Ok(()),
             },

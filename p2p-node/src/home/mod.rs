@@ -1,9 +1,12 @@
 //! Rendezvous servers: registering, key packages, the inbox, and what their answers mean.
 
 mod inbox;
+mod kept;
+mod outages;
 mod parcels;
 mod pending;
 mod purpose;
+mod redirect;
 mod remembered;
 
 use std::collections::BTreeMap;
@@ -60,8 +63,12 @@ pub struct Homes {
     pub servers: BTreeMap<HomeId, HomeState>,
     /// What waits for others' inboxes, by its key in the store.
     pub outbound_items: BTreeMap<Vec<u8>, OutboundItem>,
+    /// What was delivered of it and may not be read, by its key.
+    kept: BTreeMap<Vec<u8>, OutboundItemRow>,
     /// When what a server has refused is asked of it again, in steady time.
     retries: Schedule<HomeId>,
+    /// Those that do not answer.
+    outages: outages::Outages,
     /// Where servers were reached last.
     reached: ServerAddressesRow,
     /// What the secrets are derived from with which this device deletes its entries in logs.
@@ -75,7 +82,11 @@ impl Homes {
         let mut homes = Self { eraser_seed, ..Self::default() };
         homes.load_remembered(read)?;
         for (key, row) in read.range::<OutboundItemRow>(OUTBOUND_ITEMS, prefix(b""), usize::MAX, false)? {
-            homes.outbound_items.insert(key, OutboundItem::new(row));
+            if row.delivered {
+                homes.kept.insert(key, row);
+            } else {
+                homes.outbound_items.insert(key, OutboundItem::new(row));
+            }
         }
         Ok(homes)
     }
@@ -100,6 +111,11 @@ impl Homes {
         self.servers.get(home).is_some_and(|h| h.hello.is_some() && !h.silent)
     }
 
+    /// Of an account's homes the first that answers; the first, if none does.
+    pub fn best_of<'a>(&self, homes: &'a [RendezvousAddr]) -> Option<&'a RendezvousAddr> {
+        homes.iter().find(|home| self.answers(&home.peer)).or(homes.first())
+    }
+
     /// This device is not part of its account any more: nothing more is done at its homes.
     pub fn superseded(&mut self) {
         for home in self.servers.values_mut().filter(|h| h.own) {
@@ -107,8 +123,9 @@ impl Homes {
         }
     }
 
-    /// What was refused for a time that is over.
+    /// What was refused for a time that is over, and servers that are away for so long that they are lost.
     pub fn on_time(&mut self, turn: &mut Turn<'_>) {
+        self.judge_outages(turn);
         for home in self.retries.take_due(turn.now()) {
             if let Some(state) = self.servers.get_mut(&home).filter(|h| h.hello.is_some()) {
                 state.inbox.reading = false;
@@ -119,7 +136,7 @@ impl Homes {
 
     /// When [`Homes::on_time`] has something to do, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        self.retries.next()
+        self.retries.next().into_iter().chain(self.outages.next_due()).min()
     }
 
     /// Has what a connected server has refused be asked of it again at a steady time.
@@ -132,6 +149,7 @@ impl Homes {
         if let Some(state) = self.servers.get_mut(&home) {
             state.silent = silent;
             turn.live(TransientEvent::Net);
+            if silent { self.note_away(turn, home, true) } else { self.note_answers(turn, home) }
         }
     }
 
@@ -159,6 +177,7 @@ impl Homes {
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::HomeUp(home));
+        self.note_answers(turn, home);
         turn.live(TransientEvent::Net);
         lost.into_values().collect()
     }
@@ -175,6 +194,7 @@ impl Homes {
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::HomeDown(home));
+        self.note_away(turn, home, false);
         turn.live(TransientEvent::Net);
         lost.into_values().collect()
     }

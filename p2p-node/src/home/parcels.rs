@@ -26,6 +26,8 @@ pub struct OutboundItem {
     denied: u8,
     /// The work that it has asked for when it did, in leading zero bits; else 0.
     work_bits: u32,
+    /// Another home of the same account has refused it.
+    pub(super) stays: bool,
 }
 
 /// So many refusals of the work for a parcel may be the price having risen.
@@ -33,7 +35,7 @@ const DENIALS: u8 = 3;
 
 impl OutboundItem {
     pub fn new(row: OutboundItemRow) -> Self {
-        Self { row, under_way: false, denied: 0, work_bits: 0 }
+        Self { row, under_way: false, denied: 0, work_bits: 0, stays: false }
     }
 
     /// Tells it from others with the same key: a seal begins with a random key.
@@ -42,7 +44,7 @@ impl OutboundItem {
     }
 
     /// The server with the inbox.
-    fn home(&self) -> Option<HomeId> {
+    pub(super) fn home(&self) -> Option<HomeId> {
         self.row.home.parse::<RendezvousAddr>().ok().map(|home| home.peer)
     }
 }
@@ -71,7 +73,7 @@ pub struct Vouching {
 }
 
 /// The group that an item invites into, by the item's key.
-fn group_of(key: &[u8]) -> Option<GroupId> {
+pub(super) fn group_of(key: &[u8]) -> Option<GroupId> {
     GroupId::try_from(key.get(32..)?).ok()
 }
 
@@ -182,6 +184,7 @@ impl Homes {
                 .map_or_else(|_| Vec::new(), |proof| InviteProof(proof).ticket().0.to_vec()),
             home: to.home.to_owned(),
             quiet: !body.beacons.is_empty(),
+            ..OutboundItemRow::default()
         };
         let key = [&device.as_bytes()[..], &place].concat();
         turn.put(OUTBOUND_ITEMS, &key, &row)?;
@@ -198,13 +201,19 @@ impl Homes {
         self.outbound_items.get_mut(key).filter(|item| item.tag() == tag)
     }
 
-    /// A server has taken an item.
-    pub fn parcel_delivered(&mut self, turn: &mut Turn<'_>, key: &[u8], tag: [u8; 16]) -> Result<(), EngineError> {
-        if self.sent_item(key, tag).is_none() {
+    /// A server has taken an item. `in_use` tells of a group whether it is one of ours that we write in.
+    pub fn parcel_delivered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (key, tag): (&[u8], [u8; 16]),
+        in_use: impl Fn(&GroupId) -> bool,
+    ) -> Result<(), EngineError> {
+        let Some(row) = self.sent_item(key, tag).map(|item| item.row.clone()) else {
             return Ok(());
-        }
+        };
         self.tell_problem(turn, key, None);
-        self.forget_parcel(turn, key)
+        self.forget_parcel(turn, key)?;
+        self.keep_parcel(turn, key, row, in_use)
     }
 
     /// Says what keeps an item from its inbox, or that nothing does any more.
@@ -270,6 +279,9 @@ impl Homes {
             if refused.work_bits > 0 {
                 turn.fact(Fact::ParcelsWait(refused.home));
             }
+            return Ok(());
+        }
+        if self.return_parcel(turn, key)? {
             return Ok(());
         }
         // Nothing that trying again would mend.

@@ -49,6 +49,10 @@ pub enum Fact {
     HomeRetry(HomeId),
     /// A home is not connected any more.
     HomeDown(HomeId),
+    /// A server does not answer, though others do: what waits for it goes elsewhere. Again when that is so for long.
+    HomeLost(HomeId),
+    /// A server answers that did not.
+    HomeAnswers(HomeId),
     /// Something waits for inboxes at a home.
     ParcelsWait(HomeId),
     /// What keeps an item from somebody's inbox, or `None` once nothing does.

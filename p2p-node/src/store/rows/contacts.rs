@@ -152,4 +152,10 @@ pub struct OutboundItemRow {
     /// The user has not asked for it: what becomes of it is not shown, and what is refused is given up.
     #[prost(bool, tag = "6")]
     pub quiet: bool,
+    /// If that is another home of the account than the one that it was for, which did not answer: that one.
+    #[prost(string, tag = "7")]
+    pub first_home: String,
+    /// That has it, and it may not be read yet.
+    #[prost(bool, tag = "8")]
+    pub delivered: bool,
 }
