@@ -212,7 +212,7 @@ impl Account {
         home: Option<RendezvousAddr>,
         reply: CodeReply,
     ) {
-        let Some(home) = home.or_else(|| self.identity.homes.first().cloned()) else {
+        let Some(home) = home.or_else(|| homes.best_of(&self.identity.homes).cloned()) else {
             return self.code_answer(turn, reply, Invalid::CodeWithoutRendezvous.into());
         };
         let id = turn.fresh_id();

@@ -337,9 +337,9 @@ impl Account {
     }
 
     /// What an item for another device of ours begins with, and the home with its inbox.
-    pub(crate) fn body_for_own_device(&self) -> Option<(InboxBody, String)> {
+    pub(crate) fn body_for_own_device(&self, homes: &Homes) -> Option<(InboxBody, String)> {
         let list = self.identity.list.as_ref()?;
-        let home = self.identity.homes.first().map(ToString::to_string)?;
+        let home = homes.best_of(&self.identity.homes).map(ToString::to_string)?;
         let body = InboxBody {
             device_list: Bytes::copy_from_slice(list.as_bytes()),
             device: Bytes::copy_from_slice(self.device().as_bytes()),

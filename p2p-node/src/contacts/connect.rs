@@ -38,6 +38,8 @@ pub struct Connect {
     pub waiting: u32,
     pub attempt: u32,
     pub asked: bool,
+    /// Servers that have refused what was asked of them.
+    pub refused: Vec<HomeId>,
     pub gives_up_at: u64,
     pub reply: Option<Reply<AccountId>>,
 }
@@ -57,6 +59,7 @@ impl Connect {
             waiting: 0,
             attempt: 0,
             asked: false,
+            refused: Vec::new(),
             gives_up_at,
             reply: None,
         }
@@ -101,6 +104,18 @@ impl Contacts {
         for other in others {
             self.connects_up(turn, homes, other);
         }
+    }
+
+    /// A home of theirs cannot give what is needed: another one that answers is asked, each once. Gives whether there is one.
+    pub(crate) fn ask_another(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, id: u64, refused: HomeId) -> bool {
+        let Some(connect) = self.connects.get_mut(&id) else { return false };
+        connect.refused.push(refused);
+        let may = |home: &HomeId| !connect.refused.contains(home) && homes.answers(home);
+        let Some(next) = connect.homes.iter().map(|home| home.peer).find(may) else { return false };
+        // What is still under way means nothing any more.
+        (connect.asked, connect.attempt) = (false, connect.attempt + 1);
+        self.connects_up(turn, homes, next);
+        true
     }
 
     pub(crate) fn connect_failed(&mut self, turn: &mut Turn<'_>, id: u64, error: NodeError) {

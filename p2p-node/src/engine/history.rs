@@ -289,7 +289,7 @@ impl Engine {
         to: &starling_keys::DeviceEntry,
         history: Bytes,
     ) -> Result<(), EngineError> {
-        let Some((body, home)) = self.account.body_for_own_device() else { return Ok(()) };
+        let Some((body, home)) = self.account.body_for_own_device(&self.homes) else { return Ok(()) };
         if history.len() + body.device_list.len() + ITEM_OVERHEAD > MAX_INBOX_ITEM {
             tracing::debug!("a long message of the history waits for a direct connection");
             return Ok(());

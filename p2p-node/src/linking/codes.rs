@@ -33,7 +33,7 @@ impl Linking<'_> {
         for_device: bool,
         reply: Reply<String>,
     ) -> Result<(), EngineError> {
-        let home = self.cx.account.identity.homes.first().map(|h| h.peer);
+        let home = self.cx.homes.best_of(&self.cx.account.identity.homes).map(|h| h.peer);
         let Some(home) = home else {
             turn.reply(reply, Err(Invalid::CodeWithoutHome.into()));
             return Ok(());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::RngExt;
-use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId};
+use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, RendezvousAddr};
 use starling_wire::{
     Body,
     inbox::{InboxBody, Welcome},
@@ -210,6 +210,11 @@ impl Meeting<'_> {
         if connect.waiting > 0 {
             return Ok(());
         }
+        let of_theirs = |device: &DeviceId| connect.list.as_ref().is_some_and(|list| list.device(device).is_some());
+        let (home, nobody) = (connect.homes[0].peer, !connect.packages.iter().any(|(device, _)| of_theirs(device)));
+        if nobody && self.cx.contacts.ask_another(turn, self.cx.homes, id, home) {
+            return Ok(());
+        }
         let Some(mut connect) = self.cx.contacts.end(id) else {
             return Ok(());
         };
@@ -245,8 +250,11 @@ impl Meeting<'_> {
         }
         let chat = self.cx.chat_with(turn, account);
         let own_homes = &self.cx.account.identity.homes;
-        // One that works, if there is one.
-        let own_home = own_homes.iter().find(|h| self.cx.homes.answers(&h.peer)).or(own_homes.first());
+        // One that works, if there is one: it takes logs of accounts that it has registered.
+        let answers = |home: &&RendezvousAddr| self.cx.homes.answers(&home.peer);
+        let takes_logs = |home: &&RendezvousAddr| answers(home) && self.cx.homes.is_registered(&home.peer);
+        let own_home =
+            own_homes.iter().find(takes_logs).or_else(|| own_homes.iter().find(answers)).or(own_homes.first());
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home: own_home.or(connect.homes.first()).map(ToString::to_string).unwrap_or_default(),
@@ -344,8 +352,8 @@ impl Meeting<'_> {
             greeting: String::new(),
             ..body
         };
-        let (me, our_home) = (self.cx.account.id(), self.cx.account.identity.homes.first().map(ToString::to_string));
-        if let Some(home) = our_home {
+        let me = self.cx.account.id();
+        if let Some(home) = self.cx.homes.best_of(&self.cx.account.identity.homes).map(ToString::to_string) {
             for device in self.cx.account.other_devices() {
                 let member = members.contains(&device.id);
                 let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };

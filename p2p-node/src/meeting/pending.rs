@@ -40,6 +40,8 @@ impl Meeting<'_> {
             ContactPending::KeyPackages(id, attempt, devices) if self.are_ours(&devices) => {
                 self.connect_packages(turn, id, attempt, &[], Vec::new())?;
             }
+            ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..)
+                if self.cx.contacts.ask_another(turn, self.cx.homes, id, refused.home) => {}
             ContactPending::DeviceList(id) | ContactPending::KeyPackages(id, ..) => {
                 let error = match refused.reason {
                     Refusal::NotFound => NotFound::Account.into(),

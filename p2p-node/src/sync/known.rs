@@ -68,7 +68,7 @@ impl AccountSync<'_> {
     }
 
     fn tell_device(&mut self, turn: &mut Turn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
-        let Some((body, home)) = self.cx.account.body_for_own_device() else { return Ok(()) };
+        let Some((body, home)) = self.cx.account.body_for_own_device(self.cx.homes) else { return Ok(()) };
         let place = known.as_ref().map_or(LIST_PARCEL, |k| {
             let mut place = [0; 16];
             place.copy_from_slice(&blake3::hash(&k.account).as_bytes()[..16]);
