@@ -188,6 +188,10 @@ pub const HOME_LOST_AFTER_MS: u64 = 8_000;
 pub const SILENT_HOME_LOST_AFTER_MS: u64 = 4_000;
 /// What a lost server has stored, and nobody is known to have read, is sent by another one after this time.
 pub const HOME_LOST_LONG_MS: u64 = 60_000;
+/// A conversation whose log was at a lost server moves to another one, and again after this time at the earliest; it doubles with each move …
+pub const MOVE_AGAIN_MS: u64 = 30_000;
+/// … up to this time, after which the moves before are forgotten.
+pub const MAX_MOVE_AGAIN_MS: u64 = 3_600_000;
 /// Who is there joins a new group within this time.
 pub const JOIN_WITHIN_MS: u64 = 600_000;
 /// Calls of our other devices that are followed.

@@ -40,6 +40,8 @@ pub struct Connect {
     pub asked: bool,
     /// Servers that have refused what was asked of them.
     pub refused: Vec<HomeId>,
+    /// It is for a conversation whose log is at a lost server, and for nothing if that is back.
+    pub moves: bool,
     pub gives_up_at: u64,
     pub reply: Option<Reply<AccountId>>,
 }
@@ -60,6 +62,7 @@ impl Connect {
             attempt: 0,
             asked: false,
             refused: Vec::new(),
+            moves: false,
             gives_up_at,
             reply: None,
         }

@@ -187,6 +187,13 @@ impl GroupEntry {
         self.touch();
     }
 
+    /// If it was left: everything that is to be had of its log was read.
+    pub fn end_left(&mut self) {
+        if std::mem::take(&mut self.row.left) {
+            self.touch();
+        }
+    }
+
     /// An entry of a log was read; `false` if it was before.
     pub fn advance(&mut self, epoch: u64, sequence: u64, sealed: &[u8]) -> bool {
         let log = self.logs.iter_mut().find(|l| l.epoch == epoch && l.cursor < sequence);

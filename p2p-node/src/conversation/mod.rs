@@ -24,6 +24,7 @@ pub mod receive;
 pub mod regroup;
 mod replace;
 pub mod send;
+mod stranded;
 mod writable;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -3,7 +3,7 @@
 use starling_wire::rendezvous::{Refusal, ResponseBody};
 
 use super::Conversations;
-use super::group::GroupId;
+use super::group::{GroupEntry, GroupId};
 use crate::{
     conversation::context::Context,
     home::{LogPending, Refused},
@@ -116,6 +116,7 @@ impl Conversations {
                 self.log_stopped(turn, cx, id, true);
                 if refused.reason == Refusal::NotFound {
                     self.log_lost(turn, id);
+                    self.groups.get_mut(&id).into_iter().for_each(GroupEntry::end_left);
                 }
                 cx.homes.retry_later(turn, refused);
             }

@@ -13,6 +13,7 @@ use crate::{
         group::{GroupId, GroupMember},
         group_store,
         replace::Replacing,
+        stranded::Stranded,
     },
     limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS, NO_GROUP_AGAIN_MS},
     roster::Roster,
@@ -29,6 +30,7 @@ pub struct Regroup {
     /// When a conversation gets another group, and how often it got one.
     due: BTreeMap<ChatId, (u64, u32)>,
     pub(super) replacing: Replacing,
+    pub(crate) stranded: Stranded,
 }
 
 /// Conversations whose groups are looked at after the turn's inputs.
@@ -60,10 +62,11 @@ impl Regroup {
     pub fn stop(&mut self) {
         self.due.clear();
         self.replacing.stop();
+        self.stranded.stop();
     }
 
     pub fn next_due(&self) -> Option<u64> {
-        self.due.values().map(|(due, _)| *due).chain(self.replacing.next_due()).min()
+        self.due.values().map(|(due, _)| *due).chain(self.replacing.next_due()).chain(self.stranded.next_due()).min()
     }
 }
 
@@ -278,6 +281,9 @@ impl Conversations {
     pub(crate) fn wants_group(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, chat: ChatId) -> bool {
         if self.chats.get(&chat).is_some_and(|state| state.row.outdated) || self.is_entering(chat) {
             return false;
+        }
+        if self.regroup.stranded.begin_move(chat) {
+            return true;
         }
         if self.regroup.replacing.waits(chat, turn.now()) {
             return false;

@@ -16,6 +16,7 @@ use super::{Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
+    home::Homes,
     limits::{BEHIND_FOR_MS, MAX_GROUPS_PER_CHAT, MAX_REPLACED_GROUPS, MEND_AGAIN_MS, REGROUP_TURN_MS},
     turn::{Fact, Turn},
 };
@@ -61,7 +62,7 @@ impl Replacing {
 }
 
 /// The place of a device among those that may replace a group, in an order that is another for each group.
-fn place_among(group: &GroupId, device: &DeviceId, others: impl Iterator<Item = DeviceId>) -> usize {
+pub(super) fn place_among(group: &GroupId, device: &DeviceId, others: impl Iterator<Item = DeviceId>) -> usize {
     let key = |device: &DeviceId| *blake3::hash(&[&group[..], device.as_bytes()].concat()).as_bytes();
     let own = key(device);
     others.filter(|other| key(other) < own).count()
@@ -110,7 +111,8 @@ impl Conversations {
 
     /// The groups that a new one of a conversation replaces, whoever joins it: those that we cannot go on in; all, if that is what it is made for.
     pub(crate) fn replaced_by(&self, dir: Directory<'_>, chat: ChatId) -> Vec<GroupId> {
-        let all = self.has_unreplaced(chat) || self.active_group(dir, chat).is_none();
+        let moves = self.regroup.stranded.is_moving(chat);
+        let all = moves || self.has_unreplaced(chat) || self.active_group(dir, chat).is_none();
         let groups = self.chats.get(&chat).map(|state| state.row.groups.as_slice()).unwrap_or_default();
         let ids = groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok());
         // The one that this device was to enter, too.
@@ -121,23 +123,25 @@ impl Conversations {
     }
 
     /// A group was made whose welcome says that it replaces these.
-    pub(crate) fn note_replaced(&mut self, chat: ChatId, replaced: &[GroupId]) {
-        self.give_up_replaced(chat, replaced.iter().copied());
+    pub(crate) fn note_replaced(&mut self, homes: &Homes, chat: ChatId, replaced: &[GroupId]) {
+        self.give_up_replaced(homes, chat, replaced.iter().copied());
+        self.regroup.stranded.end_move(chat);
         self.regroup.replacing.apart.remove(&chat);
         self.regroup.replacing.turns.remove(&chat);
     }
 
     /// A device of a conversation's accounts has made another group, in place of these.
-    pub(crate) fn on_replaced(&mut self, chat: ChatId, replaced: &[Bytes]) {
+    pub(crate) fn on_replaced(&mut self, homes: &Homes, chat: ChatId, replaced: &[Bytes]) {
         let ids = replaced.iter().take(MAX_REPLACED_GROUPS).filter_map(|id| GroupId::try_from(&id[..]).ok());
-        self.give_up_replaced(chat, ids);
+        self.give_up_replaced(homes, chat, ids);
     }
 
-    fn give_up_replaced(&mut self, chat: ChatId, replaced: impl Iterator<Item = GroupId>) {
+    fn give_up_replaced(&mut self, homes: &Homes, chat: ChatId, replaced: impl Iterator<Item = GroupId>) {
         for id in replaced {
             if let Some(apart) = self.regroup.replacing.apart.get_mut(&chat) {
                 apart.remove(&id);
             }
+            let answers = self.home_of(id).is_some_and(|home| homes.answers(&home));
             let Some(group) = self.groups.get_mut(&id) else {
                 self.remember_replaced(chat, id);
                 continue;
@@ -145,6 +149,7 @@ impl Conversations {
             if group.chat() == Some(chat) {
                 tracing::debug!(group = id[0], "a group was replaced by another");
                 group.row.unreplaced = false;
+                group.row.left |= !answers && !group.row.dead;
                 group.give_up();
             }
         }

@@ -99,7 +99,8 @@ impl Engine {
     pub(super) fn regroup_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let (conversations, mut cx) = self.conversing();
         let due = conversations.misfits_due(turn, &mut cx)?;
-        if !due.is_empty() {
+        let moves = conversations.take_stranded(turn, &cx);
+        if moves || !due.is_empty() {
             self.meeting().regroup(turn)?;
             let dir = Directory { account: &self.account, contacts: &self.contacts };
             self.conversations.regrouped(turn, dir, due);

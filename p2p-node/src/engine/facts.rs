@@ -42,8 +42,12 @@ impl Engine {
                 self.conversations.readers_gone(home);
                 self.account.codes_lost(&home);
             }
-            Fact::HomeLost(_) => self.redirect_parcels(turn)?,
+            Fact::HomeLost(home) => {
+                self.conversations.strand(home);
+                self.redirect_parcels(turn)?;
+            }
             Fact::HomeAnswers(home) => {
+                self.conversations.look_at_stranded();
                 self.redirect_parcels(turn)?;
                 self.send_parcels(turn, home);
             }
@@ -117,6 +121,8 @@ impl Engine {
     fn on_device_away(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
         let (presence, mut views) = self.presenting();
         presence.contact_left(turn, &mut views, &device);
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        self.conversations.strand_with(dir, &self.homes, &device);
     }
 
     /// A device that did not answer does again.
@@ -257,6 +263,7 @@ impl Engine {
         }
         self.account.codes_up(turn, &mut self.homes, home);
         self.meeting().regroup(turn)?;
+        self.conversations.look_at_stranded();
         Ok(())
     }
 

@@ -222,6 +222,11 @@ impl Meeting<'_> {
         let (Some(list), Some(_)) = (connect.list.take(), &self.cx.account.identity.list) else {
             return Ok(());
         };
+        let of_chat = self.cx.conversations.direct_with(&list.account);
+        if connect.moves && !of_chat.is_some_and(|chat| self.cx.conversations.regroup.stranded.is_moving(chat)) {
+            // The lost home is back.
+            return Ok(());
+        }
         let reply = connect.reply.take();
         let made = self.make_group(turn, connect, list)?;
         if let Some(reply) = reply {
@@ -264,7 +269,7 @@ impl Meeting<'_> {
         };
         let home = row.home.clone();
         let replaced = self.cx.conversations.replaced_by(self.cx.directory(), chat);
-        self.cx.conversations.note_replaced(chat, &replaced);
+        self.cx.conversations.note_replaced(self.cx.homes, chat, &replaced);
         self.add_group(turn, chat, GroupEntry::new(group, live, row)?)?;
 
         let theirs = list.devices.clone();

@@ -9,7 +9,7 @@ use crate::{
     api::types::ChatId,
     contacts::connect::{Connect, ConnectTarget},
     conversation::{GroupEntry, GroupState},
-    limits::ENTERED_AT_ONCE,
+    limits::{ENTERED_AT_ONCE, REACH_TIMEOUT_MS},
     net::HomeId,
     turn::{EngineError, Turn},
 };
@@ -58,7 +58,14 @@ impl Meeting<'_> {
         account: AccountId,
         homes: Vec<RendezvousAddr>,
     ) -> Result<(), EngineError> {
-        self.connect(turn, Connect::to(ConnectTarget::Account(account), homes, turn.now() + 86_400_000))
+        let chat = self.cx.chat_with(turn, account);
+        let whom = ConnectTarget::Account(account);
+        if self.cx.conversations.regroup.stranded.is_moving(chat) {
+            let homes = homes.into_iter().filter(|home| !self.cx.homes.is_lost(&home.peer)).collect();
+            let connect = Connect::to(whom, homes, turn.now() + REACH_TIMEOUT_MS);
+            return self.connect(turn, Connect { moves: true, ..connect });
+        }
+        self.connect(turn, Connect::to(whom, homes, turn.now() + 86_400_000))
     }
 
     /// Enters groups that wait for it, in their order, and not many at once at a server: the first can be used while the others follow.

@@ -61,7 +61,7 @@ impl Meeting<'_> {
             self.cx.take_labels(turn, account, &body.labels)?;
         }
         let entry = GroupEntry::new(group, live, row)?;
-        self.cx.conversations.on_replaced(chat, &welcome.replaces);
+        self.cx.conversations.on_replaced(self.cx.homes, chat, &welcome.replaces);
         self.add_group(turn, chat, entry)?;
         self.cx.read_logs(turn, group);
         if own {

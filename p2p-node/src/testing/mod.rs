@@ -22,6 +22,7 @@ mod invite_tests;
 mod joining_tests;
 mod liar;
 mod link_cost_tests;
+mod lost_home_tests;
 mod older_server_tests;
 mod permission_tests;
 mod promise_tests;

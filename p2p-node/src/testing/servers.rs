@@ -81,6 +81,25 @@ impl World {
         }
     }
 
+    /// Ends one of the servers as `kill -9` does.
+    pub fn kill_server(&mut self, at: At) {
+        for who in 0..self.how_many() {
+            self.drop_session(who, at);
+        }
+        self.servers[at].local = None;
+    }
+
+    /// Starts one of the servers where it was.
+    pub fn revive_server(&mut self, at: At) {
+        self.servers[at].start(&self.config);
+        self.reach();
+    }
+
+    /// Whether one of the servers runs.
+    pub fn runs(&self, at: At) -> bool {
+        self.servers[at].local.is_some()
+    }
+
     /// The servers lose everything that they have.
     pub fn forget_everything(&mut self) {
         self.stop_server();

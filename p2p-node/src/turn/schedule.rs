@@ -32,6 +32,11 @@ impl<J: Copy + Ord> Schedule<J> {
         }
     }
 
+    /// Whether a job has a deadline.
+    pub fn contains(&self, job: &J) -> bool {
+        self.due.contains_key(job)
+    }
+
     /// The first deadline.
     pub fn next(&self) -> Option<u64> {
         self.order.first().map(|(at, _)| *at)

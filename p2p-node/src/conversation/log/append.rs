@@ -78,6 +78,7 @@ impl Conversations {
         for chat in self.touched_chats(cx.dir) {
             self.pump_log(turn, cx, chat)?;
             self.pump_receipt(turn, cx, chat)?;
+            self.look_for_stranded(turn, cx, chat);
         }
         for id in self.groups.touched() {
             if !self.groups.get(&id).is_some_and(|g| g.append.committing && g.has_pending) {

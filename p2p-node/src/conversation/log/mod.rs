@@ -126,10 +126,16 @@ impl Conversations {
         }
     }
 
-    /// A linked person's group whose home is up.
+    /// A linked person's group that is gone on in, and whose home is up.
     pub(in crate::conversation) fn usable(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
+        self.readable(turn, cx, id).filter(|_| self.groups.get(&id).is_some_and(|entry| !entry.row.dead))
+    }
+
+    /// The same, or one that was left as its home did not answer.
+    pub(in crate::conversation) fn readable(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
         let entry = self.groups.get(&id)?;
-        if !self.is_linked_group(cx.dir, id) || entry.row.dead || entry.append.retry_at > turn.now() {
+        let is_over = entry.row.dead && !entry.row.left;
+        if !self.is_linked_group(cx.dir, id) || is_over || entry.append.retry_at > turn.now() {
             return None;
         }
         let home = self.home_of(id)?;

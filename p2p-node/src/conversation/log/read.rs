@@ -51,12 +51,16 @@ impl Conversations {
 impl Conversations {
     /// Opens the log if it is ours and new, and reads every log that was not read to its end.
     pub(crate) fn read_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
-        let Some(home) = self.usable(turn, cx, id) else { return };
+        let Some(home) = self.readable(turn, cx, id) else { return };
         let registered = cx.homes.servers.get(&home).is_some_and(|h| h.registered);
         let Some(entry) = self.groups.get_mut(&id) else {
             return;
         };
         if entry.row.ours && !entry.row.log_opened {
+            if entry.row.dead {
+                entry.end_left();
+                return;
+            }
             if !entry.append.opening
                 && registered
                 && let Some(keys) = entry.current_keys()
@@ -117,7 +121,10 @@ impl Conversations {
         entry.read.again.retain(|e| *e != epoch);
         match cursor {
             Some(cursor) if page.more || again => self.read_log(turn, cx.homes, home, id, epoch, cursor),
-            Some(_) if is_current => (entry.read.caught_up, entry.append.behind) = (true, false),
+            Some(_) if is_current => {
+                (entry.read.caught_up, entry.append.behind) = (true, false);
+                entry.end_left();
+            }
             _ => {}
         }
         Ok(())
@@ -223,7 +230,7 @@ impl Conversations {
         (id, epoch): (GroupId, u64),
         commit: &Bytes,
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead || entry.row.left) else { return Ok(()) };
         if commit.len() > MAX_ENTRY {
             return Ok(());
         }
@@ -273,7 +280,7 @@ impl Conversations {
         if let Some(keys) = group.current_keys() {
             self.logs.insert(keys.address, (id, epoch));
         }
-        if let Some(home) = self.usable(turn, cx, id) {
+        if let Some(home) = self.readable(turn, cx, id) {
             self.read_log(turn, cx.homes, home, id, epoch, 0);
         }
         self.tell_beacons(turn, cx, id);

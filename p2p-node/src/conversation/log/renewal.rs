@@ -28,7 +28,8 @@ impl Conversations {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        if !entry.read.caught_up || entry.append.committing || !entry.row.confirmed || self.is_outdated_group(id) {
+        let waits = entry.row.dead || !entry.row.confirmed;
+        if !entry.read.caught_up || entry.append.committing || waits || self.is_outdated_group(id) {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };

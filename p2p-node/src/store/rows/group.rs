@@ -48,6 +48,9 @@ pub struct GroupRow {
     /// A device that our account has removed, and that is not in it, may know its door: another group takes its place.
     #[prost(bool, tag = "21")]
     pub exposed: bool,
+    /// Another took its place while the home of its log did not answer: what others have written there is read once it does.
+    #[prost(bool, tag = "22")]
+    pub left: bool,
     /// The log with the ways into it; none in groups that older versions have made.
     #[prost(message, optional, tag = "20")]
     pub door: Option<DoorRow>,
