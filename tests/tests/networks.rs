@@ -105,8 +105,12 @@ fn a_relayed_conversation_goes_on_within_seconds_when_the_address_of_one_side_ch
 
 /// Another server of the world.
 fn second_home(world: &World) -> (Process, String) {
+    second_home_at(world, "/ip4/127.0.0.1/udp/0/quic-v1")
+}
+
+fn second_home_at(world: &World, listen: &str) -> (Process, String) {
     let mut command = Command::new(program("starling-rendezvous"));
-    command.args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--http", "127.0.0.1:0", "--json", "--data-dir"]);
+    command.args(["--listen", listen, "--http", "127.0.0.1:0", "--json", "--data-dir"]);
     let process = Process::start(command.arg(world.dir.path().join("second")).stderr(Stdio::null()));
     let address = process.json()["addresses"][0].as_str().unwrap().to_owned();
     (process, address)
@@ -126,6 +130,65 @@ fn with_two_homes() -> (World, Process, [Process; 2]) {
         daemon
     });
     (world, second, daemons)
+}
+
+/// The same, who are contacts, and of whom alice is away.
+fn with_two_homes_and_one_away() -> (World, Process, Process) {
+    let (world, second, [alice, bob]) = with_two_homes();
+    world.befriend("alice", "bob");
+    world.json("bob", &["send", "@alice", "hello", "--wait", "delivered"]);
+    drop(alice);
+    (world, second, bob)
+}
+
+/// Sends alice something right after a server was killed: how long until a server has it.
+fn stored_within(world: &World, text: &str, limit: Duration) {
+    let began = Instant::now();
+    world.json("bob", &["send", "@alice", text, "--wait", "sent", "--timeout", "100s"]);
+    let took = began.elapsed();
+    println!("{text}: stored after {took:.1?}");
+    assert!(took <= limit, "{took:?}");
+}
+
+#[test]
+fn what_waits_for_somebody_is_stored_at_the_second_home_when_the_first_was_killed() {
+    let (mut world, _second, bob) = with_two_homes_and_one_away();
+    stored_within(&world, "at the first", Duration::from_secs(5));
+    world.rendezvous.as_mut().unwrap().kill();
+    stored_within(&world, "at the second", Duration::from_secs(20));
+    // She has both though neither he nor the first home is there.
+    drop(bob);
+    let _alice = world.daemon("alice");
+    until("both messages", || {
+        (world.texts("alice", "@bob", 9) == ["hello", "at the first", "at the second"]).then_some(())
+    });
+}
+
+#[test]
+fn homes_may_be_killed_in_turn_and_everything_comes_once() {
+    let (mut world, mut second, bob) = with_two_homes_and_one_away();
+    let listen = |address: &str| address.split("/p2p/").next().unwrap().to_owned();
+    let address = world.json("bob", &["whoami"])["rendezvous"][1]["address"].as_str().unwrap().to_owned();
+    world.rendezvous.as_mut().unwrap().kill();
+    stored_within(&world, "at the second", Duration::from_secs(20));
+    world.restart_rendezvous();
+    until("the first home", || {
+        let homes = world.json("bob", &["whoami"])["rendezvous"].clone();
+        homes.as_array().unwrap().iter().all(|home| home["registered"] == true).then_some(())
+    });
+    second.kill();
+    // A conversation does not move again at once.
+    stored_within(&world, "at the first", Duration::from_secs(60));
+    drop(bob);
+    let _alice = world.daemon("alice");
+    let expected = ["hello", "at the second", "at the first"];
+    until("both messages", || (world.texts("alice", "@bob", 9) == expected).then_some(()));
+    let _second = second_home_at(&world, &listen(&address));
+    let _bob = world.daemon("bob");
+    world.json("bob", &["send", "@alice", "all are here", "--wait", "delivered"]);
+    world.json("alice", &["send", "@bob", "so they are", "--wait", "delivered"]);
+    assert_eq!(world.texts("alice", "@bob", 9).len(), 5);
+    assert_eq!(world.texts("bob", "@alice", 9).len(), 5);
 }
 
 /// Adds a contact right after the fault, by the home that is left; then a message goes through.
