@@ -103,7 +103,8 @@ async fn large_garbage_commits_leave_a_full_log_room_for_those_of_others() {
     let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
     let mut mallory = Client::connect(&server, Person::new(2, 1).device(0)).await;
     alice.open(&log(1)).await;
-    alice.append(&log(1), &[&[1; 4 * 1024]]).await;
+    alice.append(&log(1), &[&[1; 2 * 1024]]).await;
+    assert_eq!(refusal(&alice.append(&log(1), &[b"more"]).await), Refusal::Full);
     let large = vec![0; 190 * 1024];
     assert_eq!(mallory.commit(&log(1), &large, 1, true).await, ResponseBody::Appended(2));
     assert_eq!(refusal(&mallory.commit(&log(1), &large, 2, true).await), Refusal::Full);
@@ -112,7 +113,7 @@ async fn large_garbage_commits_leave_a_full_log_room_for_those_of_others() {
 
 #[tokio::test]
 async fn a_full_log_takes_a_commit() {
-    let server = server(|config| config.limits.log_entries = 2);
+    let server = server(|config| config.limits.log_entries = 4);
     let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
     alice.open(&log(1)).await;
     alice.append(&log(1), &[b"one", b"two"]).await;

@@ -32,6 +32,8 @@ mod session_tests;
 #[cfg(test)]
 mod space_tests;
 #[cfg(test)]
+mod share_tests;
+#[cfg(test)]
 mod testing;
 
 #[cfg(any(test, feature = "local"))]

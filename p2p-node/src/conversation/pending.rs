@@ -129,7 +129,9 @@ impl Conversations {
             }
             LogPending::Append(appended) => {
                 let problem = match refused.reason {
-                    Refusal::Full => "the rendezvous has no more room for this conversation: messages wait here",
+                    Refusal::Full => {
+                        "the rendezvous has no more room for what we write in this conversation: it waits here"
+                    }
                     Refusal::RateLimited => "the rendezvous asks us to slow down: messages wait here",
                     Refusal::Banned => "the rendezvous has banned us: messages go out only while both are online",
                     _ => "the rendezvous does not take messages now: they wait here",

@@ -99,6 +99,11 @@ impl LocalServer {
         self.services.store.counters.get(budget).await.unwrap()
     }
 
+    /// What something counts against.
+    pub(crate) async fn budgets(&self) -> Vec<Budget> {
+        self.services.store.counters.keys().await.unwrap()
+    }
+
     /// What all streams take.
     pub(crate) async fn in_streams(&self) -> u64 {
         let streams = self.services.store.streams.scan(None, 10_000).await.unwrap();

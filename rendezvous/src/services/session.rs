@@ -223,11 +223,12 @@ impl Session {
         }
     }
 
-    /// Refuses devices of accounts that the operator has banned.
-    pub async fn not_banned(&self) -> Result<(), Rejected> {
+    /// The account of the asking device, if there is one; refuses devices of those that the operator has banned.
+    pub async fn not_banned(&self) -> Result<Option<Key>, Rejected> {
+        // Looked up each time, as below.
         match directory::account_of(&self.services, self.device).await? {
             Some(account) if directory::is_banned(&self.services, account).await? => Err(Refusal::Banned.into()),
-            _ => Ok(()),
+            account => Ok(account),
         }
     }
 

@@ -174,9 +174,9 @@ async fn differences(store: &Store) -> Result<HashMap<Budget, i64>, StoreError> 
         after = Some(*last);
         for (id, head) in page {
             let is_young = head.owner().is_some_and(|owner| young.contains(&owner));
-            let budgets = Budget::of_stream(id.kind, head.root(&id), head.owner());
-            for budget in budgets.chain(is_young.then_some(Budget::Young)) {
-                *counted.entry(budget).or_default() += head.cost();
+            let of_young = is_young.then_some((Budget::Young, head.cost()));
+            for (budget, cost) in head.budgets(&id).into_iter().chain(of_young) {
+                *counted.entry(budget).or_default() += cost;
             }
         }
     }

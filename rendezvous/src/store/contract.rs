@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Author, Batch, Bounds, Budget, CandidateBounds, Collection, Counters, Entry, Fanout, Head, Missed, Records,
-    Revision, Selection, Share, Store, StoreError, StreamId, Streams, Topic,
+    Revision, Selection, Share, Store, StoreError, StreamId, Streams, Topic, Writer,
 };
 
 const OWNER: [u8; 32] = [7; 32];
@@ -28,6 +28,7 @@ pub async fn all(mut new_store: impl FnMut() -> Store) {
     removed_entries_are_gone_and_numbers_go_on(&*new_store().streams).await;
     pages_end_at_their_bounds(&*new_store().streams).await;
     a_class_has_its_share_and_its_oldest_give_way(&*new_store().streams).await;
+    writers_are_told_apart(&*new_store().streams).await;
     only_who_shows_the_eraser_deletes_an_entry(&*new_store().streams).await;
     a_stream_is_deleted_whole(&*new_store().streams).await;
     each_entry_is_popped_once(new_store()).await;
@@ -145,6 +146,38 @@ pub async fn a_class_has_its_share_and_its_oldest_give_way(streams: &dyn Streams
     streams.remove(id, Selection::UpTo(5)).await.unwrap();
     let head = streams.head(id).await.unwrap().unwrap();
     assert_eq!((head.class(1), head.class(2), head.class(3)), ((1, 7), (0, 0), (0, 0)));
+}
+
+/// Each has a class of its own, as long as there are enough, for as long as it has entries.
+pub async fn writers_are_told_apart(streams: &dyn Streams) {
+    let id = log(1);
+    let by = |tag: u64, text: &str| Batch { writer: Some(Writer { tag, is_owner: false }), ..texts(&[text]) };
+    let one = Bounds { entries: 1_000, share: Share { entries: 1, ..Share::WHOLE }, ..ROOMY };
+    for tag in 1..=95 {
+        streams.append(id, Some(OWNER), by(tag, "ab"), one).await.unwrap();
+    }
+    let commit = Batch { candidate: Some(AUTHOR), ..by(1_000, "commit") };
+    streams.append(id, None, commit, one).await.unwrap();
+    for tag in [1, 95, 96] {
+        // The last shares one of theirs.
+        assert!(matches!(streams.append(id, None, by(tag, "c"), one).await, Err(StoreError::Full)));
+    }
+    let head = streams.head(id).await.unwrap().unwrap();
+    let mut tags: Vec<u64> = head.writers().into_iter().map(|writer| writer.tag).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, (1..=95).chain([1_000]).collect::<Vec<u64>>());
+    let pools = |name: fn(&Budget) -> bool| {
+        let found = head.budgets(&id).into_iter().filter(|(budget, _)| name(budget)).map(|(_, cost)| cost);
+        found.sum::<u64>()
+    };
+    assert_eq!(pools(|budget| matches!(budget, Budget::Commits(_))), 64 + 6);
+    assert_eq!(pools(|budget| matches!(budget, Budget::Conversation(_))), 256 + 95 * 66);
+    let each = |sequence| Selection::Each { sequences: vec![sequence], eraser: None };
+    let removed = streams.remove(id, each(7)).await.unwrap();
+    assert_eq!(removed.writers.iter().map(|writer| (writer.tag, writer.cost)).collect::<Vec<_>>(), [(7, 66)]);
+    streams.append(id, None, by(96, "c"), one).await.unwrap();
+    let removed = streams.delete(id).await.unwrap();
+    assert_eq!(removed.writers.iter().map(|writer| writer.cost).sum::<u64>(), head.cost() - 256 - 1);
 }
 
 /// Also of those that have none, but nobody else's.

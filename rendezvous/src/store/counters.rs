@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Key, Kind, StoreError};
+use super::{Key, Kind, StoreError, WriterCost};
 
 /// What has a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,8 +18,12 @@ pub enum Budget {
     Young,
     /// The logs of an account.
     Logs(Key),
-    /// The logs of a conversation, by the address of the first.
+    /// The logs of a conversation, by the address of the first, apart from commits.
     Conversation(Key),
+    /// The commits in them.
+    Commits(Key),
+    /// What a writer has in them of one of these two.
+    Writer(u64),
     /// The inboxes of an account.
     Inboxes(Key),
     /// The key packages of an account.
@@ -29,15 +33,23 @@ pub enum Budget {
 }
 
 impl Budget {
-    /// What a stream counts against.
-    pub fn of_stream(kind: Kind, root: Key, owner: Option<Key>) -> impl Iterator<Item = Self> {
+    /// What something that a stream has counts against, and how much. `writers` is what is known of whose it is.
+    pub fn of_stream(kind: Kind, root: Key, owner: Option<Key>, cost: u64, writers: &[WriterCost]) -> Vec<(Self, u64)> {
         let of_owner = owner.map(|owner| match kind {
             Kind::Log => Self::Logs(owner),
             Kind::Inbox => Self::Inboxes(owner),
             Kind::KeyPackages => Self::KeyPackages(owner),
         });
-        let conversation = (kind == Kind::Log).then_some(Self::Conversation(root));
-        [Some(Self::All), conversation, of_owner].into_iter().flatten()
+        let mut budgets = vec![(Self::All, cost)];
+        budgets.extend(of_owner.map(|budget| (budget, cost)));
+        if kind == Kind::Log {
+            let commits = writers.iter().filter(|writer| writer.is_commits()).map(|writer| writer.cost).sum();
+            let others = cost.saturating_sub(commits);
+            let pools = [(Self::Conversation(root), others), (Self::Commits(root), commits)];
+            budgets.extend(pools.into_iter().filter(|(_, cost)| *cost > 0));
+            budgets.extend(writers.iter().map(|writer| (Self::Writer(writer.tag), writer.cost)));
+        }
+        budgets
     }
 }
 

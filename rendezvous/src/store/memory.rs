@@ -66,11 +66,11 @@ impl Stream {
             return Err(StoreError::Full);
         }
         let (count, size, share) = (batch.entries.len() as u64, batch.bytes(), bounds.share);
-        let mut displaced = Vec::new();
-        let (mut of_class, mut bytes_of_class) = self.head.class(batch.class);
-        let mut oldest = self.entries.iter().filter(|(_, stored)| stored.class == batch.class);
+        let (mut displaced, class) = (Vec::new(), self.head.class_of(&batch));
+        let (mut of_class, mut bytes_of_class) = self.head.class(class);
+        let mut oldest = self.entries.iter().filter(|(_, stored)| stored.class == class);
         let mut freed = (0, 0);
-        while batch.class > 0 && (of_class + count > share.entries || bytes_of_class + size > share.bytes) {
+        while class > 0 && (of_class + count > share.entries || bytes_of_class + size > share.bytes) {
             let (sequence, stored) = oldest.next().filter(|_| share.is_ring).ok_or(StoreError::Full)?;
             let bytes = stored.sealed.len() as u64;
             (of_class, bytes_of_class) = (of_class - 1, bytes_of_class - bytes);
@@ -85,16 +85,17 @@ impl Stream {
         self.head.count_candidates(&batch);
         for sealed in batch.entries {
             self.head.last += 1;
-            self.head.count_entry(batch.class, sealed.len() as u64, true);
-            let stored = Stored { expires_at: bounds.expires_at, class: batch.class, eraser: batch.eraser, sealed };
+            self.head.count_entry(class, sealed.len() as u64, true);
+            let stored = Stored { expires_at: bounds.expires_at, class, eraser: batch.eraser, sealed };
             self.entries.insert(self.head.last, stored);
         }
+        self.head.name_class(class, batch.writer);
         self.head.expires_at = self.head.expires_at.max(bounds.expires_at);
         Ok(Appended { head: self.head.clone(), displaced })
     }
 
     fn remove(&mut self, id: &StreamId, sequences: impl IntoIterator<Item = u64>) -> Removed {
-        let mut removed = Removed::of(id, &self.head);
+        let (mut removed, writers) = (Removed::of(id, &self.head), self.head.writers());
         for sequence in sequences {
             if let Some(stored) = self.entries.remove(&sequence) {
                 let bytes = stored.sealed.len() as u64;
@@ -104,6 +105,7 @@ impl Stream {
                 self.head.forget_candidate(sequence);
             }
         }
+        removed.writers = self.head.removed_since(writers);
         removed
     }
 }
@@ -182,7 +184,8 @@ impl Streams for MemoryStore {
             return Ok(Removed::default());
         };
         let Head { count, bytes, .. } = stream.head;
-        Ok(Removed { entries: count, bytes, streams: 1, ..Removed::of(&id, &stream.head) })
+        let writers = stream.head.writers();
+        Ok(Removed { entries: count, bytes, streams: 1, writers, ..Removed::of(&id, &stream.head) })
     }
 
     async fn pop(&self, id: StreamId) -> Result<Option<(Entry, Removed)>, StoreError> {

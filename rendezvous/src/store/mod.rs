@@ -15,6 +15,7 @@ mod records;
 pub mod redb;
 mod streams;
 mod values;
+mod writers;
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -36,6 +37,7 @@ pub use self::{
         Selection, Share, StreamId, Streams, Totals,
     },
     values::{Account, Claim, HeldMark, Invite, Snapshot, Token},
+    writers::{Writer, WriterCost},
 };
 
 /// An account id, device id, log address or hash.

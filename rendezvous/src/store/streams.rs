@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Key, StoreError};
+use super::{Budget, Key, StoreError, Writer, WriterCost};
 
 /// The kinds of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,6 +116,9 @@ pub struct ClassUse {
     /// Their bytes.
     #[prost(uint64, tag = "3")]
     pub bytes: u64,
+    /// In a log: [`Writer::tag`]; 0 if there is none.
+    #[prost(fixed64, tag = "4")]
+    pub tag: u64,
 }
 
 impl Head {
@@ -144,6 +147,11 @@ impl Head {
     /// All that is stored of the stream, as [`Removed::cost`].
     pub fn cost(&self) -> u64 {
         cost(1, self.count, self.bytes)
+    }
+
+    /// What it counts against, and how much.
+    pub fn budgets(&self, id: &StreamId) -> Vec<(Budget, u64)> {
+        Budget::of_stream(id.kind, self.root(id), self.owner(), self.cost(), &self.writers())
     }
 
     /// Whether there is room for a batch, if it has candidates.
@@ -208,7 +216,12 @@ const ENTRY_COST: u64 = 64;
 const STREAM_COST: u64 = 256;
 
 fn cost(streams: u64, entries: u64, bytes: u64) -> u64 {
-    streams * STREAM_COST + entries * ENTRY_COST + bytes
+    streams * STREAM_COST + entries_cost(entries, bytes)
+}
+
+/// What so many entries with so many bytes take.
+pub(super) fn entries_cost(entries: u64, bytes: u64) -> u64 {
+    entries * ENTRY_COST + bytes
 }
 
 /// Entries that are appended together.
@@ -216,8 +229,10 @@ fn cost(streams: u64, entries: u64, bytes: u64) -> u64 {
 pub struct Batch {
     /// Sealed bytes.
     pub entries: Vec<Bytes>,
-    /// Whose they are, as far as shares count: 0 to [`MAX_CLASS`].
+    /// Whose they are, as far as shares count: 0 to [`MAX_CLASS`]. Those of a writer have a class of their own instead.
     pub class: u8,
+    /// Who appends them to a log.
+    pub writer: Option<Writer>,
     /// Before they expire, only who shows this deletes them one by one. Without it, everybody may who may delete at all.
     pub eraser: Option<Key>,
     /// They are candidates of this author, which nobody deletes one by one.
@@ -326,7 +341,7 @@ pub enum Selection {
 }
 
 /// What was removed from a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// The account whose quota it counted against.
     pub owner: Option<Key>,
@@ -338,6 +353,8 @@ pub struct Removed {
     pub bytes: u64,
     /// Streams that are gone as a whole.
     pub streams: u64,
+    /// Whose entries they were, as far as that is known.
+    pub writers: Vec<WriterCost>,
 }
 
 impl Removed {

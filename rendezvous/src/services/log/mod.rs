@@ -12,8 +12,8 @@ use starling_wire::{
 };
 
 use super::{
-    Services,
-    directory::{self, account_of},
+    Services, directory,
+    log::quota::messages_share,
     presence::{log_entry, page},
     rates,
     session::{Rejected, Session, key},
@@ -21,9 +21,9 @@ use super::{
 use crate::{
     limits::{
         APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, LOGS_PAGE, LOGS_PER_REQUEST, MAX_FOLLOWED, PAGE_BYTES,
-        PAGE_ENTRIES, RECEIPT_BYTES, RECEIPT_REPLACES, RECEIPTS_OVERDRAFT,
+        PAGE_ENTRIES, RECEIPT_BYTES, RECEIPT_REPLACES,
     },
-    store::{Author, Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId},
+    store::{Author, Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId, Writer},
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
@@ -111,31 +111,50 @@ async fn unread(services: &Services, id: StreamId, head: &Head, after: u64, befo
     Ok(behind)
 }
 
-/// Whose share of a log a candidate counts against. The tags of two logs have nothing in common, nor can who reads the store find out whose they are.
-async fn author(session: &Session, address: Key, head: &Head) -> Result<Author, Rejected> {
-    let device = session.device;
-    // Looked up again: the account may have given this device up since.
-    let account = match session.account {
-        Some(_) => account_of(&session.services, device).await?,
-        None => None,
-    };
-    let who = match (account, session.origin) {
-        // Any number of devices can come from one network.
-        (None, Some(origin)) => origin.networks().first().map(ToString::to_string).unwrap_or_default().into_bytes(),
-        _ => device.to_vec(),
-    };
-    let key = blake3::derive_key("starling 2026 rendezvous log authors v1", &session.services.name_key);
-    let mut hasher = blake3::Hasher::new_keyed(&key);
-    hasher.update(&address).update(&who);
-    let mut tag = [0; 8];
-    hasher.finalize_xof().fill(&mut tag);
-    Ok(Author { tag: u64::from_le_bytes(tag), is_owner: account.is_some() && account == head.owner() })
+/// Who appends, as far as shares go: a device or account that is registered, or else a network, as any number of devices can come from one. Who reads
+/// the store cannot find out who that is.
+struct Appender<'a> {
+    session: &'a Session,
+    account: Option<Key>,
+    is_owner: bool,
+}
+
+impl<'a> Appender<'a> {
+    fn new(session: &'a Session, account: Option<Key>, head: &Head) -> Self {
+        Self { session, account, is_owner: account.is_some() && account == head.owner() }
+    }
+
+    fn tag(&self, context: &str, place: &[u8], known: Key) -> u64 {
+        let who = match (self.account, self.session.origin) {
+            (None, Some(origin)) => origin.networks().first().map(ToString::to_string).unwrap_or_default().into_bytes(),
+            (None, None) => self.session.device.to_vec(),
+            (Some(_), _) => known.to_vec(),
+        };
+        let key = blake3::derive_key(context, &self.session.services.name_key);
+        let mut tag = [0; 8];
+        blake3::Hasher::new_keyed(&key).update(place).update(&who).finalize_xof().fill(&mut tag);
+        u64::from_le_bytes(tag).max(1)
+    }
+
+    /// Whose candidates they are: in no two logs the same.
+    fn author(&self, address: &Key) -> Author {
+        let tag = self.tag("starling 2026 rendezvous log authors v1", address, self.session.device);
+        Author { tag, is_owner: self.is_owner }
+    }
+
+    /// Whose share of a conversation they take: all devices of an account have one.
+    fn writer(&self, root: Key, is_candidate: bool) -> Writer {
+        let place = [&root[..], &[u8::from(is_candidate)]].concat();
+        let known = self.account.unwrap_or_default();
+        let tag = self.tag("starling 2026 rendezvous log writers v1", &place, known);
+        Writer { tag, is_owner: self.is_owner }
+    }
 }
 
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, if request.candidate { 1 } else { APPEND_ENTRIES })?;
-    session.not_banned().await?;
+    let account = session.not_banned().await?;
     let services = &session.services;
     let id = StreamId::log(address);
     let head = opened(session, address, &request).await?;
@@ -145,7 +164,16 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
         // It has room for nothing.
         return Err(Refusal::Full.into());
     }
+    let appender = Appender::new(session, account, &head);
+    let batch = Batch {
+        entries: request.entries.clone(),
+        class: 0,
+        writer: Some(appender.writer(head.root(&id), request.candidate)),
+        eraser: optional_key(&request.eraser)?,
+        candidate: request.candidate.then(|| appender.author(&address)),
+    };
     let mut allowance = services.log_allowance(head.owner()).await?;
+    allowance.limit = allowance.limit.of_writer(appender.is_owner);
     if request.candidate {
         if !request.insist {
             let behind = unread(services, id, &head, request.after, u64::MAX).await?;
@@ -158,41 +186,31 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
         allowance.stream.entries = u64::MAX;
         allowance.stream.bytes = allowance.stream.bytes.saturating_add(overdraft);
         allowance.limit = allowance.limit.beyond(overdraft);
+    } else {
+        allowance.stream.share = messages_share(&allowance.stream, &head, &batch, appender.is_owner);
     }
     if request.receipt {
         let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);
         if !small || request.sequences.len() > RECEIPT_REPLACES {
             return Err(Refusal::Malformed.into());
         }
-        allowance.stream.entries += RECEIPTS_OVERDRAFT;
-        allowance.stream.bytes += RECEIPTS_OVERDRAFT * RECEIPT_BYTES;
-        allowance.limit = allowance.limit.beyond(RECEIPTS_OVERDRAFT * RECEIPT_BYTES);
+        allowance = allowance.for_receipt();
         // Before the append, as there may be no other room. The receipts that it replaces say less than it does; if this is cut short between the
         // two, who sent it repeats it.
         remove(services, id, erased(&request)?).await?;
     }
-    let eraser = optional_key(&request.eraser)?;
-    let candidate = match request.candidate {
-        true => Some(author(session, address, &head).await?),
-        false => None,
-    };
-    let batch = Batch { entries: request.entries.clone(), class: 0, eraser, candidate };
-    match services.append(id, Some(&head), None, batch, allowance).await {
-        Ok(head) => {
-            services.metrics.appended.inc_by(request.entries.len() as u64);
-            let last = head.last;
-            let first = last + 1 - request.entries.len() as u64;
-            let entries: Vec<Entry> =
-                request.entries.into_iter().zip(first..).map(|(sealed, sequence)| Entry { sequence, sealed }).collect();
-            services.new_entries(address, session.id, &entries);
-            let behind = unread(services, id, &head, request.after, first).await?;
-            Ok(match behind.candidates.is_empty() {
-                true => ResponseBody::Appended(last),
-                false => ResponseBody::Behind(Behind { last, ..behind }),
-            })
-        }
-        Err(error) => Err(error.into()),
-    }
+    let head = services.append(id, Some(&head), None, batch, allowance).await?;
+    services.metrics.appended.inc_by(request.entries.len() as u64);
+    let last = head.last;
+    let first = last + 1 - request.entries.len() as u64;
+    let entries: Vec<Entry> =
+        request.entries.into_iter().zip(first..).map(|(sealed, sequence)| Entry { sequence, sealed }).collect();
+    services.new_entries(address, session.id, &entries);
+    let behind = unread(services, id, &head, request.after, first).await?;
+    Ok(match behind.candidates.is_empty() {
+        true => ResponseBody::Appended(last),
+        false => ResponseBody::Behind(Behind { last, ..behind }),
+    })
 }
 
 /// The logs of the session's account, some at a time.
@@ -243,8 +261,9 @@ pub async fn read(session: &mut Session, request: LogRequest) -> Result<Response
         parent(session, address, &request).await?;
     }
     // Follow first: an entry that arrives in between is then seen twice rather than never.
-    if session.followed.len() < MAX_FOLLOWED && session.followed.insert(address) {
-        session.services.follow(session.id, address);
+    if session.followed.contains(&address) || session.followed.len() < MAX_FOLLOWED {
+        session.followed.insert(address);
+        session.services.follow(session.id, address, request.unseen);
     }
     let Page { entries, more } = streams.read(StreamId::log(address), request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
     session.services.metrics.fetched.inc_by(entries.len() as u64);

@@ -5,6 +5,8 @@
 //!
 //! An account's logs share its space as the queues of a switch share a buffer: a conversation may have half as much as is left free ("Dynamic queue length
 //! thresholds", Choudhury and Hahne 1998). However many of those who hold a log's key fill it, there is always room for the other conversations.
+//! In the same way its writers share a conversation's logs: each may have as much as is left free, messages and commits apart, and all who are not of the
+//! account that owns the logs leave it a quarter. So whoever writes without end keeps nobody else from writing.
 
 use std::sync::Arc;
 
@@ -14,12 +16,12 @@ use crate::{
     clock::now_ms,
     limits::{
         CANDIDATE_OVERDRAFT, CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG, CONVERSATION_FLOOR, FULL_AGE_DAYS,
-        INBOXES_PER_ACCOUNT, KEY_PACKAGE_DEVICES, NEW_ACCOUNT_SHARE, YOUNG_PART,
+        INBOXES_PER_ACCOUNT, KEY_PACKAGE_DEVICES, NEW_ACCOUNT_SHARE, RECEIPT_BYTES, RECEIPTS_OVERDRAFT, YOUNG_PART,
     },
     services::Services,
     store::{
-        Account, Appended, Batch, Bounds, Budget, CandidateBounds, Collection, Head, Key, Kind, Removed, Share,
-        StoreError, StreamId, load,
+        Account, Appended, Batch, Bounds, Budget, CandidateBounds, Collection, Head, Key, Removed, Share, StoreError,
+        StreamId, load,
     },
 };
 
@@ -32,6 +34,19 @@ pub struct Allowance {
     pub limit: Limit,
     /// It counts as a young account's.
     pub is_young: bool,
+}
+
+impl Allowance {
+    /// A receipt may go a little over all bounds.
+    pub fn for_receipt(mut self) -> Self {
+        let (entries, bytes) = (RECEIPTS_OVERDRAFT, RECEIPTS_OVERDRAFT * RECEIPT_BYTES);
+        self.stream.entries = self.stream.entries.saturating_add(entries);
+        self.stream.bytes = self.stream.bytes.saturating_add(bytes);
+        self.stream.share.entries = self.stream.share.entries.saturating_add(entries);
+        self.stream.share.bytes = self.stream.share.bytes.saturating_add(bytes);
+        self.limit = self.limit.beyond(bytes);
+        self
+    }
 }
 
 /// How long an account is registered, in days. Its quotas grow with that.
@@ -67,6 +82,8 @@ pub enum Limit {
         conversation: u64,
         /// So much may go beyond the latter.
         overdraft: u64,
+        /// Who appends belongs to the account.
+        is_owner: bool,
     },
     /// Its inboxes.
     Inboxes(u64),
@@ -78,8 +95,18 @@ impl Limit {
     /// Of logs, so much more.
     pub fn beyond(self, more: u64) -> Self {
         match self {
-            Self::Logs { account, conversation, overdraft } => {
-                Self::Logs { account, conversation, overdraft: overdraft.saturating_add(more) }
+            Self::Logs { account, conversation, overdraft, is_owner } => {
+                Self::Logs { account, conversation, overdraft: overdraft.saturating_add(more), is_owner }
+            }
+            other => other,
+        }
+    }
+
+    /// Of logs, for a writer of the account that owns them, or another.
+    pub fn of_writer(self, is_owner: bool) -> Self {
+        match self {
+            Self::Logs { account, conversation, overdraft, .. } => {
+                Self::Logs { account, conversation, overdraft, is_owner }
             }
             other => other,
         }
@@ -88,20 +115,41 @@ impl Limit {
     /// Whether sums are within it. `all` is what the budgets have, the new entries included.
     fn allows(&self, sum: impl Fn(fn(&Budget) -> bool) -> u64) -> bool {
         match self {
-            Self::Logs { account, conversation, overdraft } => {
+            Self::Logs { account, conversation, overdraft, is_owner } => {
                 let of_account = sum(|budget| matches!(budget, Budget::Logs(_)));
-                let of_conversation = sum(|budget| matches!(budget, Budget::Conversation(_)));
+                let of_messages = sum(|budget| matches!(budget, Budget::Conversation(_)));
+                let of_commits = sum(|budget| matches!(budget, Budget::Commits(_)));
+                let of_writer = sum(|budget| matches!(budget, Budget::Writer(_)));
                 let free = account.saturating_sub(of_account);
                 let floor = CONVERSATION_FLOOR.min(account / 64);
                 let most = (free / 2).max(floor).min(*conversation);
+                // A batch is of one or the other.
+                let (used, most) = if of_commits > 0 { (of_commits, most / 2) } else { (of_messages, most) };
+                let own = part_of_writers(most, *is_owner).saturating_sub(used);
                 // What goes beyond what is free, by overdrafts and floors, never takes the last quarter, which is for small conversations.
-                let quarters = if of_conversation <= floor { 6 } else { 5 };
-                of_conversation <= most.saturating_add(*overdraft) && of_account <= account / 4 * quarters
+                let quarters = if used <= floor { 6 } else { 5 };
+                used <= most.saturating_add(*overdraft)
+                    && of_writer <= own.saturating_add(*overdraft)
+                    && of_account <= account / 4 * quarters
             }
             Self::Inboxes(most) => sum(|budget| matches!(budget, Budget::Inboxes(_))) <= *most,
             Self::KeyPackages(most) => sum(|budget| matches!(budget, Budget::KeyPackages(_))) <= *most,
         }
     }
+}
+
+/// What all writers have together who are, like one of them, of the account that owns a log, or not.
+fn part_of_writers(all: u64, is_owner: bool) -> u64 {
+    if is_owner { all } else { (u128::from(all) * 3 / 4) as u64 }
+}
+
+/// What a writer may have of the messages of a log: as much as is left free, or one if there is room for one.
+pub fn messages_share(log: &Bounds, head: &Head, batch: &Batch, is_owner: bool) -> Share {
+    let (count, bytes) = head.messages();
+    let left = part_of_writers(log.entries, is_owner).checked_sub(count + batch.entries.len() as u64);
+    let entries = left.map_or(0, |left| left.max(1));
+    let bytes = part_of_writers(log.bytes, is_owner).saturating_sub(bytes + batch.bytes());
+    Share { entries, bytes, is_ring: false }
 }
 
 impl Services {
@@ -119,7 +167,8 @@ impl Services {
             others: CANDIDATES_PER_LOG,
         };
         let stream = self.bounds(limits.log_entries, limits.log_bytes, candidates);
-        let limit = Limit::Logs { account, conversation: limits.conversation_bytes, overdraft: 0 };
+        let conversation = limits.conversation_bytes;
+        let limit = Limit::Logs { account, conversation, overdraft: 0, is_owner: false };
         Ok(Allowance { stream, limit, is_young: owner.is_some() && age.is_young() })
     }
 
@@ -168,13 +217,14 @@ impl Services {
             return Ok(());
         }
         let (services, cost) = (self.clone(), Head::default().cost());
-        let budgets = budgets(id.kind, root.unwrap_or(address), Some(owner), allowance.is_young);
+        let budgets = Budget::of_stream(id.kind, root.unwrap_or(address), Some(owner), cost, &[]);
+        let budgets = with_young(budgets, cost, allowance.is_young);
         completed(async move {
-            services.charge(&budgets, cost, &allowance).await?;
+            services.charge(&budgets, &allowance).await?;
             match services.store.streams.open(id, owner, root, allowance.stream.expires_at).await {
                 Ok(true) => Ok(()),
                 done => {
-                    services.add(&budgets, -signed(cost)).await?;
+                    services.take(&budgets).await?;
                     done.map(|_| ())
                 }
             }
@@ -193,18 +243,20 @@ impl Services {
     ) -> Result<Head, StoreError> {
         let cost = batch.cost() + if head.is_none() { Head::default().cost() } else { 0 };
         let root = head.map_or(id.address, |head| head.root(&id));
-        let budgets = budgets(id.kind, root, head.map_or(owner, Head::owner), allowance.is_young);
+        let writers = batch.writers(head);
+        let budgets = Budget::of_stream(id.kind, root, head.map_or(owner, Head::owner), cost, &writers);
+        let budgets = with_young(budgets, cost, allowance.is_young);
         let owner = owner.filter(|_| head.is_none());
         let services = self.clone();
         completed(async move {
-            services.charge(&budgets, cost, &allowance).await?;
+            services.charge(&budgets, &allowance).await?;
             match services.store.streams.append(id, owner, batch, allowance.stream).await {
                 Ok(Appended { head, displaced }) => {
                     services.discount(displaced).await?;
                     Ok(head)
                 }
                 Err(error) => {
-                    services.add(&budgets, -signed(cost)).await?;
+                    services.take(&budgets).await?;
                     Err(error)
                 }
             }
@@ -213,17 +265,17 @@ impl Services {
     }
 
     /// Counts what is about to be stored, if there is room for it.
-    async fn charge(&self, budgets: &[Budget], cost: u64, allowance: &Allowance) -> Result<(), StoreError> {
-        let sums = self.add(budgets, signed(cost)).await?;
+    async fn charge(&self, budgets: &[(Budget, u64)], allowance: &Allowance) -> Result<(), StoreError> {
+        let sums = self.add(budgets).await?;
         let sum = |which: fn(&Budget) -> bool| {
-            let found = budgets.iter().zip(&sums).find(|(budget, _)| which(budget));
+            let found = budgets.iter().zip(&sums).find(|((budget, _), _)| which(budget));
             found.map_or(0, |(_, sum)| *sum)
         };
         let fits = allowance.limit.allows(sum) && self.has_room_for_young(sum(|budget| *budget == Budget::Young));
         if fits && self.space.has_room(sum(|budget| *budget == Budget::All)) {
             return Ok(());
         }
-        self.add(budgets, -signed(cost)).await?;
+        self.take(budgets).await?;
         Err(StoreError::Full)
     }
 
@@ -233,35 +285,43 @@ impl Services {
     }
 
     /// Adds to budgets; gives the new sums.
-    async fn add(&self, budgets: &[Budget], delta: i64) -> Result<Vec<u64>, StoreError> {
+    async fn add(&self, budgets: &[(Budget, u64)]) -> Result<Vec<u64>, StoreError> {
         let mut sums = Vec::with_capacity(budgets.len());
-        for budget in budgets {
-            sums.push(self.store.counters.add(*budget, delta).await?);
+        for (budget, cost) in budgets {
+            sums.push(self.store.counters.add(*budget, signed(*cost)).await?);
         }
         Ok(sums)
     }
 
+    /// Takes from budgets what was added.
+    async fn take(&self, budgets: &[(Budget, u64)]) -> Result<(), StoreError> {
+        for (budget, cost) in budgets {
+            self.store.counters.add(*budget, -signed(*cost)).await?;
+        }
+        Ok(())
+    }
+
     /// Counts a record of an account, if it has room for it.
     pub async fn charge_record(&self, account: Key, cost: u64, most: u64) -> Result<(), StoreError> {
-        let budgets = self.budgets_of_records(account).await?;
-        let sums = self.add(&budgets, signed(cost)).await?;
+        let budgets = self.budgets_of_records(account, cost).await?;
+        let sums = self.add(&budgets).await?;
         let young = sums.get(2).copied().unwrap_or(0);
         if sums[1] <= most && self.has_room_for_young(young) && self.space.has_room(sums[0]) {
             return Ok(());
         }
-        self.add(&budgets, -signed(cost)).await?;
+        self.take(&budgets).await?;
         Err(StoreError::Full)
     }
 
     /// Discounts records of an account that are gone.
     pub async fn discount_record(&self, account: Key, cost: u64) -> Result<(), StoreError> {
-        self.add(&self.budgets_of_records(account).await?, -signed(cost)).await.map(|_| ())
+        self.take(&self.budgets_of_records(account, cost).await?).await
     }
 
     /// What records of an account count against: everything, the account, and young accounts together if it is one.
-    async fn budgets_of_records(&self, account: Key) -> Result<Vec<Budget>, StoreError> {
-        let young = self.age(account).await?.is_young().then_some(Budget::Young);
-        Ok([Budget::All, Budget::Records(account)].into_iter().chain(young).collect())
+    async fn budgets_of_records(&self, account: Key, cost: u64) -> Result<Vec<(Budget, u64)>, StoreError> {
+        let is_young = self.age(account).await?.is_young();
+        Ok(with_young(vec![(Budget::All, cost), (Budget::Records(account), cost)], cost, is_young))
     }
 
     /// Discounts what was removed.
@@ -271,15 +331,17 @@ impl Services {
                 Some(owner) => self.age(owner).await?.is_young(),
                 None => false,
             };
-            let budgets = budgets(kind, root, removed.owner, is_young);
-            self.add(&budgets, -signed(cost)).await?;
+            let budgets = Budget::of_stream(kind, root, removed.owner, cost, &removed.writers);
+            self.take(&with_young(budgets, cost, is_young)).await?;
         }
         Ok(())
     }
 }
 
-fn budgets(kind: Kind, root: Key, owner: Option<Key>, is_young: bool) -> Vec<Budget> {
-    Budget::of_stream(kind, root, owner).chain(is_young.then_some(Budget::Young)).collect()
+/// What counts against some budgets counts against that of young accounts, too, if it is a young one's.
+fn with_young(mut budgets: Vec<(Budget, u64)>, cost: u64, is_young: bool) -> Vec<(Budget, u64)> {
+    budgets.extend(is_young.then_some((Budget::Young, cost)));
+    budgets
 }
 
 /// Runs a step to its end also if who waits for it is gone, such as a session that a newer one replaces: what it has counted and cannot store is

@@ -62,8 +62,8 @@ impl RedbStore {
             };
             after = Some(*last);
             for (id, head) in page {
-                for budget in Budget::of_stream(id.kind, head.root(&id), head.owner()) {
-                    *sums.entry(budget).or_default() += head.cost();
+                for (budget, cost) in head.budgets(&id) {
+                    *sums.entry(budget).or_default() += cost;
                 }
             }
         }

@@ -92,7 +92,8 @@ fn append_in(
     if !head.takes_candidates(batch, &bounds.candidates) {
         return Err(StoreError::Full);
     }
-    let gives_way = giving_way(txn, id, &head, batch, &bounds.share)?;
+    let class = head.class_of(batch);
+    let gives_way = giving_way(txn, id, &head, class, batch, &bounds.share)?;
     if head.count - gives_way.sequences.len() as u64 + count > bounds.entries
         || head.bytes - gives_way.bytes + size > bounds.bytes
     {
@@ -103,11 +104,12 @@ fn append_in(
     head.count_candidates(batch);
     for sealed in &batch.entries {
         head.last += 1;
-        head.count_entry(batch.class, sealed.len() as u64, true);
+        head.count_entry(class, sealed.len() as u64, true);
         let eraser = batch.eraser.as_ref().map(|eraser| &eraser[..]);
-        let row = Row { expiry: bounds.expires_at, class: batch.class, eraser, sealed };
+        let row = Row { expiry: bounds.expires_at, class, eraser, sealed };
         table.insert((id.kind as u8, &id.address, head.last), row.encode().as_slice()).map_err(StoreError::failed)?;
     }
+    head.name_class(class, batch.writer);
     head.expires_at = head.expires_at.max(bounds.expires_at);
     put_head(txn, id, &head)?;
     Ok(Appended { head, displaced })
@@ -120,18 +122,19 @@ struct GivesWay {
     bytes: u64,
 }
 
-/// The oldest entries of a batch's class that have to go before its share has room.
+/// The oldest entries of a class that have to go before its share has room for a batch.
 fn giving_way(
     txn: &WriteTransaction,
     id: &StreamId,
     head: &Head,
+    class: u8,
     batch: &Batch,
     share: &Share,
 ) -> Result<GivesWay, StoreError> {
-    let (of_class, bytes_of_class) = head.class(batch.class);
+    let (of_class, bytes_of_class) = head.class(class);
     let (count, bytes) = (of_class + batch.entries.len() as u64, bytes_of_class + batch.bytes());
     let mut gives_way = GivesWay::default();
-    if batch.class == 0 || (count <= share.entries && bytes <= share.bytes) {
+    if class == 0 || (count <= share.entries && bytes <= share.bytes) {
         return Ok(gives_way);
     }
     if !share.is_ring {
@@ -142,7 +145,7 @@ fn giving_way(
     for row in table.range((kind, address, 0)..=(kind, address, u64::MAX)).map_err(StoreError::failed)? {
         let (key, value) = row.map_err(StoreError::failed)?;
         let row = Row::decode(value.value());
-        if row.class == batch.class {
+        if row.class == class {
             gives_way.sequences.push(key.value().2);
             gives_way.bytes += row.sealed.len() as u64;
         }
@@ -160,7 +163,7 @@ fn remove_in(
     sequences: impl IntoIterator<Item = u64>,
     may: impl Fn(&Row<'_>) -> bool,
 ) -> Result<Removed, StoreError> {
-    let mut removed = Removed::of(id, head);
+    let (mut removed, writers) = (Removed::of(id, head), head.writers());
     let mut table = txn.open_table(ENTRIES).map_err(StoreError::failed)?;
     for sequence in sequences {
         let key = (id.kind as u8, &id.address, sequence);
@@ -176,6 +179,7 @@ fn remove_in(
         }
     }
     if removed.entries > 0 {
+        removed.writers = head.removed_since(writers);
         put_head(txn, id, head)?;
     }
     Ok(removed)
