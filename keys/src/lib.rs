@@ -15,6 +15,7 @@ mod phrase;
 mod random;
 mod safety;
 mod seal;
+mod username;
 
 pub use account::{AccountId, AccountKey, InvalidId};
 pub use address::{Address, Invite, InviteError, InviteProof, InviteTicket, InviteToken, LINK_SCHEME, TOKEN_LEN};
@@ -30,3 +31,4 @@ pub use random::random;
 pub use random::{is_seeded, seed};
 pub use safety::{SafetyHalf, SafetyNumber};
 pub use seal::{Plaintext, SealError, StorageKey};
+pub use username::username_key;

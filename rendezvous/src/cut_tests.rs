@@ -13,7 +13,7 @@ use crate::{
         faults::{Fuse, fused},
         memory::MemoryStore,
     },
-    testing::{Client, Person, SERVER_KEY, log, refusal},
+    testing::{Client, Person, SERVER_KEY, claim, log, look_up, refusal},
 };
 
 const TOKEN: InviteTicket = InviteTicket([5; 12]);
@@ -76,7 +76,7 @@ async fn a_registration_that_was_cut_short_costs_one_use_of_the_token() {
 
         let mut client = Client::connect(&world.server, alice.device(0)).await;
         assert_eq!(client.publish(&alice, 1, "token").await, ResponseBody::Done(true));
-        assert_eq!(client.ask(RequestBody::ClaimName("alice".into())).await, ResponseBody::Done(true));
+        assert_eq!(client.ask(claim("alice")).await, ResponseBody::Done(true));
         let mut other = Client::connect(&world.server, bob.device(0)).await;
         assert_eq!(refusal(&other.publish(&bob, 1, "token").await), Refusal::Denied);
         blown
@@ -131,32 +131,29 @@ async fn a_user_name_whose_claim_was_cut_short_belongs_to_one_account() {
             let (alice, bob) = (Person::new(1, 1), Person::new(2, 1));
             let mut client = Client::registered(&world.server, &alice, 0).await;
             let mut other = Client::registered(&world.server, &bob, 0).await;
-            assert_eq!(client.ask(RequestBody::ClaimName("alice".into())).await, ResponseBody::Done(true));
+            assert_eq!(client.ask(claim("alice")).await, ResponseBody::Done(true));
             world.fuse.blow_after(steps);
-            client.ask(RequestBody::ClaimName("alicia".into())).await;
+            client.ask(claim("alicia")).await;
             let blown = world.fuse.mend();
 
             // She can be found by one name, whatever was done.
             let mut found = 0;
             for name in ["alice", "alicia"] {
-                match other.ask(RequestBody::LookUpName(name.into())).await {
+                match other.ask(look_up(name)).await {
                     ResponseBody::DeviceList(list) if list == alice.list(1) => found += 1,
                     answer => assert_eq!(refusal(&answer), Refusal::NotFound),
                 }
             }
             assert_eq!(found, 1);
 
-            let taken = rival && other.ask(RequestBody::ClaimName("alicia".into())).await == ResponseBody::Done(true);
-            let again = client.ask(RequestBody::ClaimName("alicia".into())).await;
+            let taken = rival && other.ask(claim("alicia")).await == ResponseBody::Done(true);
+            let again = client.ask(claim("alicia")).await;
             assert_eq!(again == ResponseBody::Done(true), !taken);
             world.server.sweep().await;
             let holder = if taken { &bob } else { &alice };
-            assert_eq!(
-                client.ask(RequestBody::LookUpName("alicia".into())).await,
-                ResponseBody::DeviceList(holder.list(1))
-            );
+            assert_eq!(client.ask(look_up("alicia")).await, ResponseBody::DeviceList(holder.list(1)));
             let loser = if taken { &mut client } else { &mut other };
-            assert_eq!(loser.refused(RequestBody::ClaimName("alicia".into())).await, Refusal::Taken);
+            assert_eq!(loser.refused(claim("alicia")).await, Refusal::Taken);
             blown
         })
         .await;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use starling_keys::InviteTicket;
+use starling_keys::{InviteTicket, username_key};
 use starling_wire::{
     LogKey,
     rendezvous::{
@@ -139,6 +139,30 @@ async fn accounts_names_and_snapshots_of_an_earlier_version_are_served() {
             phone.refused(RequestBody::LookUp(Bytes::copy_from_slice(&mallory().id()))).await,
             Refusal::NotFound
         );
+    }
+}
+
+#[tokio::test]
+async fn user_names_that_an_earlier_version_has_seen_move_to_their_keys_when_they_are_claimed() {
+    for fixture in FIXTURES {
+        let (_dir, server) = open(fixture).await;
+        let key = |name: &str| Bytes::copy_from_slice(&username_key(&SERVER_KEY, name));
+        let mut phone = Client::connect(&server, alice().device(0)).await;
+        let mut bob_s = Client::connect(&server, bob().device(0)).await;
+        assert_eq!(phone.refused(RequestBody::LookUpNameKey(key("alice"))).await, Refusal::NotFound);
+        assert_eq!(phone.ask(RequestBody::ClaimNameKey(key("alice"))).await, ResponseBody::Done(true));
+        // A program of before says the name.
+        assert_eq!(bob_s.ask(RequestBody::ClaimName("bob".into())).await, ResponseBody::Done(true));
+        server.sweep().await;
+        for (name, person) in [("alice", alice()), ("bob", bob())] {
+            let list = ResponseBody::DeviceList(person.old_list(1));
+            assert_eq!(phone.ask(RequestBody::LookUpNameKey(key(name))).await, list);
+            assert_eq!(phone.ask(RequestBody::LookUpName(name.into())).await, list);
+        }
+        for ask in [RequestBody::ClaimNameKey(key("alice")), RequestBody::ClaimName("alice".into())] {
+            assert_eq!(bob_s.refused(ask).await, Refusal::Taken);
+        }
+        assert_eq!(phone.refused(RequestBody::ClaimNameKey(bytes("alice"))).await, Refusal::Malformed);
     }
 }
 

@@ -6,7 +6,7 @@ use starling_wire::{
     rendezvous::{CodeMessage, Devices, KeyPackages, LogRequest, Refusal, RequestBody, ResponseBody, Snapshot},
 };
 
-use crate::testing::{Client, Person, entry, is_full, is_stored, log, refusal, server, small_server};
+use crate::testing::{Client, Person, claim, entry, is_full, is_stored, log, look_up, refusal, server, small_server};
 
 #[tokio::test]
 async fn who_is_banned_writes_nothing_anywhere() {
@@ -227,7 +227,7 @@ async fn nobody_claims_all_key_packages_of_a_device() {
 async fn an_account_takes_few_user_names_and_looks_up_few() {
     let server = server(|_| {});
     let mut mallory = Client::registered(&server, &Person::new(1, 1), 0).await;
-    let claim = |n: u32| RequestBody::ClaimName(format!("name-{n}"));
+    let claim = |n: u32| claim(&format!("name-{n}"));
     for n in 0..5 {
         assert_eq!(mallory.ask(claim(n)).await, ResponseBody::Done(true));
     }
@@ -240,13 +240,13 @@ async fn an_account_takes_few_user_names_and_looks_up_few() {
     let mut bob = Client::registered(&server, &Person::new(2, 1), 0).await;
     assert_eq!(bob.ask(claim(1)).await, ResponseBody::Done(true), "who takes another name gives the old one up");
 
-    let look_up = |n: u32| RequestBody::LookUpName(format!("guess-{n}"));
+    let guess = |n: u32| look_up(&format!("guess-{n}"));
     let mut answers = Vec::new();
     for n in 0..150 {
-        answers.push(mallory.refused(look_up(n)).await);
+        answers.push(mallory.refused(guess(n)).await);
     }
     assert_eq!(answers.iter().filter(|answer| **answer == Refusal::NotFound).count(), 120);
-    assert!(matches!(bob.ask(RequestBody::LookUpName("name-4".into())).await, ResponseBody::DeviceList(_)));
+    assert!(matches!(bob.ask(look_up("name-4")).await, ResponseBody::DeviceList(_)));
 }
 
 #[tokio::test]

@@ -244,6 +244,16 @@ fn entries(answer: ResponseBody) -> Vec<(u64, Vec<u8>)> {
     entries.into_iter().map(|e| (e.sequence, e.sealed.to_vec())).collect()
 }
 
+/// The claim of a user name. Its key is another than that of a client, and made sooner.
+pub fn claim(name: &str) -> RequestBody {
+    RequestBody::ClaimNameKey(Bytes::copy_from_slice(blake3::hash(name.as_bytes()).as_bytes()))
+}
+
+/// The look-up of a user name that was claimed so.
+pub fn look_up(name: &str) -> RequestBody {
+    RequestBody::LookUpNameKey(Bytes::copy_from_slice(blake3::hash(name.as_bytes()).as_bytes()))
+}
+
 /// Why an answer is a refusal.
 pub fn refusal(answer: &ResponseBody) -> Refusal {
     let ResponseBody::Refused(refused) = answer else { panic!("not refused: {answer:?}") };

@@ -14,7 +14,7 @@ pub struct Request {
     /// What is asked.
     #[prost(
         oneof = "RequestBody",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29"
     )]
     pub body: Option<RequestBody>,
 }
@@ -29,13 +29,13 @@ pub enum RequestBody {
     /// Store the account's device chain, or what follows what is stored; registers the account if it is new here.
     #[prost(message, tag = "2")]
     Publish(Publish),
-    /// Take a user name.
+    /// Take a user name, as programs before [`RequestBody::ClaimNameKey`] do.
     #[prost(string, tag = "3")]
     ClaimName(String),
     /// The device chain of an account (32 bytes).
     #[prost(bytes, tag = "4")]
     LookUp(Bytes),
-    /// The device chain of the account with this user name.
+    /// The device chain of the account with this user name, as programs before [`RequestBody::LookUpNameKey`] ask for it.
     #[prost(string, tag = "5")]
     LookUpName(String),
     /// Store key packages for the asking device.
@@ -101,6 +101,12 @@ pub enum RequestBody {
     /// Delete a log of the asking device's account (its address) with all that is in it.
     #[prost(bytes, tag = "27")]
     DeleteLog(Bytes),
+    /// Take the user name that has this key at the server (`starling_keys::username_key`): the server does not learn it.
+    #[prost(bytes, tag = "28")]
+    ClaimNameKey(Bytes),
+    /// The device chain of the account whose user name has this key.
+    #[prost(bytes, tag = "29")]
+    LookUpNameKey(Bytes),
 }
 
 /// The beginning of an account's device chain that somebody knows.
@@ -278,6 +284,9 @@ pub struct ServerHello {
     /// devices at once.
     #[prost(uint64, tag = "9")]
     pub retry_window_ms: u64,
+    /// The server knows [`RequestBody::ClaimNameKey`] and [`RequestBody::LookUpNameKey`].
+    #[prost(bool, tag = "10")]
+    pub name_keys: bool,
 }
 
 impl ServerHello {

@@ -8,7 +8,12 @@ use starling_wire::{
 use super::Account;
 use super::pending::AccountPending;
 use crate::api::error::{Invalid, NodeError, NotAllowed, Unreachable};
-use crate::{api::Reply, home::Homes, home::Refused, turn::Turn};
+use crate::{
+    api::Reply,
+    home::{Homes, NAMELESS_SERVER, Refused},
+    net::HomeId,
+    turn::Turn,
+};
 
 impl Account {
     /// Asks our homes for a user name; it is ours when one of them says so.
@@ -23,9 +28,29 @@ impl Account {
         if ours.is_empty() || self.name_reply.is_some() {
             return turn.reply(reply, Err(Unreachable::Home.into()));
         }
+        let keys: Vec<_> = ours.iter().filter_map(|home| Some((*home, homes.username_key(*home, &name)?))).collect();
+        if keys.is_empty() {
+            return turn.reply(reply, Err(Unreachable::OlderHome.into()));
+        }
         self.name_reply = Some(reply);
-        for home in ours {
-            homes.request(turn, home, RequestBody::ClaimName(name.clone()), AccountPending::Username(name.clone()));
+        for (home, key) in keys {
+            homes.request(turn, home, RequestBody::ClaimNameKey(key), AccountPending::Username(name.clone()));
+        }
+    }
+
+    /// A home is to have the user name that we have.
+    pub(crate) fn claim_own_name(&self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
+        let name = self.identity.row.username.clone();
+        if name.is_empty() {
+            return;
+        }
+        match homes.username_key(home, &name) {
+            Some(key) => homes.request(turn, home, RequestBody::ClaimNameKey(key), AccountPending::Username(name)),
+            None => {
+                if let Some(state) = homes.servers.get_mut(&home) {
+                    state.problem = Some(NAMELESS_SERVER.into());
+                }
+            }
         }
     }
 

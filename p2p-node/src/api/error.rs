@@ -215,6 +215,8 @@ pub enum Unreachable {
     Home,
     /// The rendezvous of the account, which has to give a short code.
     HomeForCode,
+    /// A rendezvous of the account that is of a version which takes user names without seeing them.
+    OlderHome,
     /// The rendezvous of the account, which has to take the new list of devices.
     HomeForDeviceList,
     /// The connection to the rendezvous ended before the answer.

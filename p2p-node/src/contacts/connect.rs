@@ -11,7 +11,7 @@ use crate::{
     api::Reply,
     contacts::pending::ContactPending,
     contacts::{ChainNews, ChainRefused},
-    home::Homes,
+    home::{Homes, OLDER_SERVER},
     net::HomeId,
     turn::{EngineError, Fact, Turn},
 };
@@ -85,12 +85,19 @@ impl Contacts {
             let Some(connect) = self.connects.get_mut(&id) else {
                 continue;
             };
+            let ask = match &connect.whom {
+                ConnectTarget::Account(account) => {
+                    Some(RequestBody::LookUp(Bytes::copy_from_slice(account.as_bytes())))
+                }
+                ConnectTarget::Name(name) => homes.username_key(home, name).map(RequestBody::LookUpNameKey),
+            };
+            let Some(ask) = ask else {
+                let problem = OLDER_SERVER.to_owned();
+                self.connect_failed(turn, id, Unreachable::TheirHome { problem }.into());
+                continue;
+            };
             connect.asked = true;
             connect.homes.sort_by_key(|h| h.peer != home);
-            let ask = match &connect.whom {
-                ConnectTarget::Account(account) => RequestBody::LookUp(Bytes::copy_from_slice(account.as_bytes())),
-                ConnectTarget::Name(name) => RequestBody::LookUpName(name.clone()),
-            };
             homes.request(turn, home, ask, ContactPending::DeviceList(id));
         }
     }

@@ -56,15 +56,7 @@ impl AccountDevices<'_> {
 
     /// A home is to have our user name.
     pub(super) fn claim_username(&mut self, turn: &mut Turn<'_>, home: HomeId) {
-        let username = self.cx.account.identity.row.username.clone();
-        if !username.is_empty() {
-            self.cx.homes.request(
-                turn,
-                home,
-                RequestBody::ClaimName(username.clone()),
-                AccountPending::Username(username),
-            );
-        }
+        self.cx.account.claim_own_name(turn, self.cx.homes, home);
     }
 
     /// Reads the snapshot if other devices may have changed it, or that was not done yet; then stores ours if it is newer.

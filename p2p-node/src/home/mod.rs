@@ -2,6 +2,7 @@
 
 mod inbox;
 mod kept;
+mod names;
 mod outages;
 mod parcels;
 mod pending;
@@ -16,6 +17,7 @@ use starling_wire::rendezvous::ServerHello;
 use zeroize::Zeroizing;
 
 pub use inbox::ReceivedItem;
+pub use names::NAMELESS_SERVER;
 pub use parcels::{OutboundItem, Recipient, Sealing, Vouching};
 pub use pending::Refused;
 pub use purpose::{
@@ -53,6 +55,8 @@ pub struct HomeState {
     /// Its clock minus our steady time, which no change of our clock moves.
     pub steady_offset_ms: i64,
     pub inbox: inbox::InboxState,
+    /// A user name, and what the server is told in its place: that takes some milliseconds, and the account's own is claimed at each start.
+    username_key: Option<(String, [u8; 32])>,
     /// Requests without an answer, by the number that they were sent under.
     pub pending: BTreeMap<u64, Pending>,
 }

@@ -6,6 +6,7 @@ use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, RendezvousAdd
 use starling_wire::{
     Body,
     inbox::{InboxBody, Welcome},
+    limits::is_username,
     rendezvous::{Devices, RequestBody},
 };
 
@@ -66,6 +67,13 @@ impl Meeting<'_> {
                 }
                 return Ok(());
             }
+        }
+        if let ConnectTarget::Name(given) = &connect.whom
+            && !is_username(given)
+        {
+            let given = given.clone();
+            refuse(turn, &mut connect, Invalid::Username { given }.into());
+            return Ok(());
         }
         if self.cx.contacts.people.len() >= MAX_CONTACTS {
             refuse(turn, &mut connect, NotAllowed::TooManyContacts { max: MAX_CONTACTS }.into());

@@ -163,6 +163,7 @@ impl World {
             let lie = self.false_clock.filter(|(server, _)| *server == at).map_or(0, |(_, lie)| lie);
             hello.time_ms = self.now.wall_ms.saturating_add_signed(lie);
             hello.candidates = !self.older_servers;
+            hello.name_keys = !self.nameless_servers;
             self.people[who].sessions.insert(at, session);
             self.tell(who, NetEvent::HomeUp(self.peer_at(at), hello));
         }
@@ -181,6 +182,9 @@ impl World {
             }
         }
         let request = Request { id, body: Some(ask) };
+        if let Some(asked) = &mut self.asked {
+            asked.push(request.clone());
+        }
         if let Some(liar) = self.liar.as_mut().filter(|_| at == 0) {
             liar.on_request(who, &request);
         }

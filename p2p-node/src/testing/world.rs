@@ -118,6 +118,10 @@ pub struct World {
     pub false_clock: Option<(At, i64)>,
     /// The servers are of a version before logs had candidates.
     pub older_servers: bool,
+    /// Servers are of a version that has to see user names.
+    pub nameless_servers: bool,
+    /// All that servers are asked, if somebody wants to know.
+    pub asked: Option<Vec<Request>>,
     /// What the servers were asked to put into inboxes.
     pub appended: Vec<InboxAppend>,
     /// The first server swallows what others leave in inboxes there.
@@ -156,6 +160,8 @@ impl World {
             lie: None,
             false_clock: None,
             older_servers: false,
+            nameless_servers: false,
+            asked: None,
             liar: None,
             appended: Vec::new(),
             swallows_items: false,

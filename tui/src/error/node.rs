@@ -182,6 +182,12 @@ fn unreachable(what: &Unreachable) -> Text {
     let (reason, text) = match what {
         Unreachable::Home => ("home_unreachable", "our rendezvous cannot be reached now".into()),
         Unreachable::HomeForCode => {
+        Unreachable::OlderHome => (
+            "home_outdated",
+            "our rendezvous runs an older version of Starling, which would have to see the user name: its operator has \
+             to update it"
+                .into(),
+        ),
             ("home_for_code_unreachable", "our rendezvous cannot be reached, and a short code needs it".into())
         }
         Unreachable::HomeForDeviceList => (

@@ -3,13 +3,14 @@
 mod chains;
 pub mod claims;
 mod codes;
+mod names;
 pub mod tokens;
 
 use bytes::Bytes;
 use starling_keys::chain::count_entries;
 use starling_wire::{
     Puzzle, Solution,
-    limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT, is_username},
+    limits::{MAX_INVITE_USES, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES, MAX_SNAPSHOT},
     rendezvous::{
         ChainSince, ClaimedKeyPackages, CodeMessage, Devices, InviteRecord, KeyPackages, Publish, Refusal,
         ResponseBody, Snapshot, TurnCredentials,
@@ -18,11 +19,11 @@ use starling_wire::{
 
 pub use chains::publish;
 pub use codes::Codes;
+pub use names::{claim_name, claim_name_key, look_up_name, look_up_name_key};
 
 use super::{
     Services,
     log::quota::completed,
-    rates,
     relay::turn,
     session::{Rejected, Session, key},
 };
@@ -31,7 +32,7 @@ use crate::{
     config::RegistrationMode,
     limits::{
         CHAIN_ENTRIES_PER_REQUEST, CLOSED_PLACE_COST, CODE_TRIES_PER_SESSION, CODES_PER_SESSION, DEVICES_PER_CLAIM,
-        INVITE_COST, INVITE_LIFE_S, NAME_UNUSED_DAYS, RECORDS_BYTES, SNAPSHOT_STEP,
+        INVITE_COST, INVITE_LIFE_S, RECORDS_BYTES, SNAPSHOT_STEP,
     },
     store::{self, Account, Collection, Invite, Key, StoreError, StreamId, load, replace, update},
 };
@@ -110,49 +111,6 @@ async fn pay_registration(session: &Session, publish: &Publish, account: &Key) -
     }
 }
 
-/// Names are kept only as keyed hashes: the data directory does not tell them.
-fn name_hash(session: &Session, name: &str) -> Result<Key, Rejected> {
-    if !is_username(name) {
-        return Err(Refusal::Malformed.into());
-    }
-    Ok(*blake3::keyed_hash(&session.services.name_key, name.as_bytes()).as_bytes())
-}
-
-/// Takes a name, giving up the one that the account had; a name whose account was not here for long is free.
-pub async fn claim_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {
-    let account = session.registered().await?;
-    let records = &*session.services.store.records;
-    let name = name_hash(session, name)?;
-    let unused_before = today().saturating_sub(NAME_UNUSED_DAYS);
-    let (known, _) = load::<Account>(records, Collection::Accounts, account).await?;
-    // Clients claim the one that they have again and again.
-    if known.as_ref().is_some_and(|known| known.name != name) {
-        session.services.rates.names_of_account.check_key(&account).map_err(rates::wait)?;
-        if let Some(origin) = &session.origin {
-            session.services.rates.names.check(origin)?;
-        }
-    }
-    let is_free = |holder: &Account| holder.seen_day < unused_before;
-    let reserved = claims::reserve(records, Collection::Names, name, account, known.as_ref(), is_free).await?;
-    let Some(reserved) = reserved else {
-        return Ok(ResponseBody::Done(true));
-    };
-    let mut old = Vec::new();
-    update(records, Collection::Accounts, account, |known: Option<Account>| {
-        let mut known = known.ok_or(Refusal::NotRegistered)?;
-        old = std::mem::replace(&mut known.name, name.to_vec());
-        Ok::<_, Rejected>(known)
-    })
-    .await?;
-    claims::confirm(records, Collection::Names, name, account, reserved).await?;
-    if let Ok(old) = Key::try_from(old)
-        && old != name
-    {
-        claims::release(records, Collection::Names, old, account).await?;
-    }
-    Ok(ResponseBody::Done(true))
-}
-
 /// Servers for calls, for accounts that are known here. The name is the account's of the day: quotas are counted by it, and who relays does
 /// not learn whose it is.
 pub async fn turn_credentials(session: &mut Session) -> Result<ResponseBody, Rejected> {
@@ -188,14 +146,6 @@ pub async fn look_up_since(session: &mut Session, since: &ChainSince) -> Result<
     let (bytes, since) = (bytes.clone(), since.clone());
     let end = session.services.workers.run(move || chains::end_after(&bytes, &since)).await.flatten();
     Ok(end.map_or(answer, ResponseBody::DeviceList))
-}
-
-pub async fn look_up_name(session: &mut Session, name: &str) -> Result<ResponseBody, Rejected> {
-    let name = name_hash(session, name)?;
-    session.services.rates.look_ups.check(&session.asker())?;
-    let found = claims::resolve(&*session.services.store.records, Collection::Names, name).await?;
-    let (account, _) = found.ok_or(Refusal::NotFound)?;
-    look_up(session, &account).await
 }
 
 pub async fn publish_key_packages(session: &mut Session, packages: KeyPackages) -> Result<ResponseBody, Rejected> {
