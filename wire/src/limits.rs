@@ -32,6 +32,8 @@ pub const MAX_RENDEZVOUS_FRAME: usize = 1024 * 1024;
 pub const MAX_INBOX_ITEM: usize = 128 * 1024;
 /// Largest typing or presence signal.
 pub const MAX_SIGNAL: usize = 2 * 1024;
+/// Signals are padded to a multiple of this: the largest that our version sends, so that all are of one size.
+pub const SIGNAL_BUCKET: usize = 1024;
 /// Most addresses in one presence signal.
 pub const MAX_SIGNAL_ADDRESSES: usize = 16;
 /// Most one-time key packages that a device may store at a rendezvous.

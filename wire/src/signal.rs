@@ -3,7 +3,7 @@
 
 use prost::Message as _;
 
-use crate::limits::{MAX_SIGNAL, MAX_SIGNAL_ADDRESSES};
+use crate::limits::{MAX_SIGNAL, MAX_SIGNAL_ADDRESSES, SIGNAL_BUCKET};
 
 /// Whether somebody is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct SignalError;
 pub const SIGNAL_DOMAIN: &str = "starling signal v1";
 /// How a signature begins as the last field of a signal: its tag, and its length.
 const SIGNATURE_FIELD: [u8; 2] = [6 << 3 | 2, 64];
+/// Bytes of a signature with that.
+const SIGNATURE_LEN: usize = 66;
+/// How the padding before it begins; its length follows in two bytes.
+const PADDING_FIELD: u8 = 8 << 3 | 2;
 
 /// A signal, and what shows which device has sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub struct SignedSignal {
 impl SignedSignal {
     /// Encodes a signal for those who know the log at `address`. `sign` gives the device's signature in [`SIGNAL_DOMAIN`].
     pub fn encode(signal: &Signal, address: &[u8; 32], sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Vec<u8> {
-        let mut bytes = signal.encode();
+        let mut bytes = padded(signal.encode(), SIGNATURE_LEN);
         let signature = sign(&[address, &bytes[..]].concat());
         bytes.extend(SIGNATURE_FIELD);
         bytes.extend(signature);
@@ -71,6 +75,17 @@ impl SignedSignal {
             None => on_own_stream,
         }
     }
+}
+
+/// Pads a signal that `more` bytes follow to a bucket, so that whoever passes it on does not see what it says.
+fn padded(mut bytes: Vec<u8>, more: usize) -> Vec<u8> {
+    let header = 3;
+    let len = (bytes.len() + header + more).next_multiple_of(SIGNAL_BUCKET) - more;
+    let padding = len - bytes.len() - header;
+    // The length of a field may have more bytes than it needs, so that every size can be reached.
+    bytes.extend([PADDING_FIELD, (padding & 0x7f) as u8 | 0x80, (padding >> 7) as u8]);
+    bytes.resize(len, 0);
+    bytes
 }
 
 /// A short-lived hint to the other members of a conversation.
@@ -107,6 +122,7 @@ struct Proto {
     signature: Vec<u8>,
     #[prost(bytes = "vec", tag = "7")]
     lan_key: Vec<u8>,
+    // Tag 8 is the padding, which is not read.
 }
 
 impl Signal {
@@ -187,5 +203,29 @@ mod tests {
         assert!(SignedSignal::decode(&[&bytes[..], &[0x28, 1]].concat()).is_err());
         let unsigned = SignedSignal::decode(&signal.encode()).unwrap();
         assert!(unsigned.is_authentic(true, &[9; 32], verify) && !unsigned.is_authentic(false, &[9; 32], verify));
+    }
+
+    #[test]
+    fn signals_are_of_one_size_whatever_they_say() {
+        let quiet = Signal {
+            sent_ms: 1_800_000_000_000,
+            typing: false,
+            availability: None,
+            addresses: Vec::new(),
+            ask: false,
+            lan_key: None,
+        };
+        let addresses = |len: usize| vec![vec![4; len]; 8];
+        let asking = Signal { ask: true, lan_key: Some([3; 32]), ..quiet.clone() };
+        let typing = Signal { typing: true, availability: Some(Availability::Online), ..quiet.clone() };
+        let several = (0..=96).map(|len| Signal { addresses: addresses(len), ..typing.clone() });
+        for signal in [quiet, asking].into_iter().chain(several) {
+            let bytes = SignedSignal::encode(&signal, &[9; 32], |_| [5; 64]);
+            assert_eq!(bytes.len(), SIGNAL_BUCKET);
+            assert_eq!(SignedSignal::decode(&bytes).unwrap().signal, signal);
+        }
+        let most = Signal { addresses: vec![vec![4; 108]; 16], ..Signal::decode(&[]).unwrap() };
+        let bytes = SignedSignal::encode(&most, &[9; 32], |_| [5; 64]);
+        assert_eq!((bytes.len(), SignedSignal::decode(&bytes).unwrap().signal), (MAX_SIGNAL, most));
     }
 }
