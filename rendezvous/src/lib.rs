@@ -28,11 +28,13 @@ mod epoch_tests;
 #[cfg(test)]
 mod fixture_tests;
 #[cfg(test)]
+mod reader_tests;
+#[cfg(test)]
 mod session_tests;
 #[cfg(test)]
-mod space_tests;
-#[cfg(test)]
 mod share_tests;
+#[cfg(test)]
+mod space_tests;
 #[cfg(test)]
 mod testing;
 

@@ -474,6 +474,9 @@ pub struct LogRequest {
     /// … with this signature ([`crate::LogKey::permit`]) of that log's key.
     #[prost(bytes = "bytes", tag = "13")]
     pub permit: Bytes,
+    /// To read: who asks is not counted among the readers. The signature does not cover it, so that servers of before, which count all, check it as they do.
+    #[prost(bool, tag = "14")]
+    pub unseen: bool,
 }
 
 impl LogRequest {
@@ -544,7 +547,7 @@ pub struct LogSignal {
     pub sealed: Bytes,
 }
 
-/// How many others read a log.
+/// How many others read a log who are seen to.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Readers {
     /// The log's address.

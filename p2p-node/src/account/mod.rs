@@ -21,7 +21,7 @@ use starling_wire::{Profile, SettingKind};
 pub use identity::Identity;
 
 use crate::{
-    api::Reply,
+    api::{Reply, types::Audience},
     store::{META, Reading, SettingsRow},
     turn::{EngineError, Turn},
 };
@@ -83,6 +83,11 @@ impl Account {
     }
 
     /// Whether another device is on the account's list.
+    /// Whether its user hides when they are here.
+    pub fn is_unseen(&self) -> bool {
+        !Audience::allows(self.settings.last_seen)
+    }
+
     pub fn has_other(&self, device: &DeviceId) -> bool {
         *device != self.device() && self.list().is_some_and(|l| l.device(device).is_some())
     }

@@ -81,6 +81,7 @@ impl Engine {
                 // It is not to read what is written from now on.
                 self.account.snapshot_soon(turn, &mut self.counters);
             }
+            Fact::AudienceChanged => self.on_audience_changed(turn),
             Fact::Certified => {
                 let identity = &self.account.identity;
                 self.mls = self.mls.certified(&identity.certificate, &identity.device_key)?;
@@ -265,6 +266,19 @@ impl Engine {
         self.meeting().regroup(turn)?;
         self.conversations.look_at_stranded();
         Ok(())
+    }
+
+    /// Logs are read again, counted among their readers or not.
+    fn on_audience_changed(&mut self, turn: &mut Turn<'_>) {
+        let unseen = self.account.is_unseen();
+        if std::mem::replace(&mut self.homes.unseen, unseen) == unseen {
+            return;
+        }
+        let groups: Vec<_> = self.conversations.groups.keys().copied().collect();
+        for group in groups {
+            let (conversations, mut cx) = self.conversing();
+            conversations.read_log_again(turn, &mut cx, group);
+        }
     }
 
     fn on_home_retry(&mut self, turn: &mut Turn<'_>, home: HomeId) -> Result<(), EngineError> {

@@ -98,6 +98,7 @@ impl Engine {
             mls,
             store: store.clone(),
         };
+        engine.homes.unseen = engine.account.is_unseen();
         engine.delivery.begin_run(&engine.counters);
         engine.contacts.note_members(engine.conversations.groups.values().flat_map(|group| &group.members));
         Ok(engine)

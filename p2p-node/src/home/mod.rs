@@ -65,6 +65,8 @@ pub struct HomeState {
 #[derive(Default)]
 pub struct Homes {
     pub servers: BTreeMap<HomeId, HomeState>,
+    /// The account's user hides when they are here: this device does not count among the readers of logs.
+    pub unseen: bool,
     /// What waits for others' inboxes, by its key in the store.
     pub outbound_items: BTreeMap<Vec<u8>, OutboundItem>,
     /// What was delivered of it and may not be read, by its key.

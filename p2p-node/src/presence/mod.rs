@@ -197,8 +197,9 @@ impl Presence {
         let Some(account) = cx.dir().account_of(device) else {
             return;
         };
-        // Our own others read it, too.
+        // Our own others read it, too, and are counted unless none of ours is.
         let own = cx.account.other_devices().iter().filter(|d| cx.links.is_connected(&d.id)).count() as u32;
+        let own = if cx.homes.unseen { 0 } else { own };
         // Nor does one that is frozen: its session at the rendezvous is as dead as its stream.
         let devices = cx.dir().list_of(&account).into_iter().flat_map(|list| &list.devices);
         let silent = devices.filter(|d| cx.links.is_silent(&d.id)).count() as u32;
@@ -244,7 +245,7 @@ impl Presence {
         }
         let Some(entry) = cx.conversations.groups.get(&group) else { return };
         let Some(keys) = entry.current_keys() else { return };
-        let shows = Audience::allows(cx.account.settings.last_seen);
+        let shows = !cx.account.is_unseen();
         // Of two in the same millisecond the second would be taken for a replay.
         self.last_signal_ms = turn.agreed_ms().max(self.last_signal_ms + 1).min(turn.agreed_ms() + SIGNAL_AGE_MS / 2);
         let signal = Signal {
@@ -271,7 +272,10 @@ impl Presence {
                 missing = true;
             }
         }
+        // What came past the log would show that somebody is here, whatever it says.
+        let may_pass = shows || typing;
         if missing
+            && may_pass
             && readers > 0
             && let Some(home) = cx.conversations.home_of(group)
         {

@@ -9,7 +9,7 @@ use crate::{
     api::{error::NodeError, types::ChatId},
     roster::Label,
     store::META,
-    turn::{EngineError, Turn},
+    turn::{EngineError, Fact, Turn},
 };
 
 impl AccountSync<'_> {
@@ -51,6 +51,7 @@ impl AccountSync<'_> {
         settings.typing = typing.unwrap_or(settings.typing);
         let now = [settings.last_seen, settings.receipts, settings.typing];
         turn.put(META, b"settings", settings)?;
+        turn.fact(Fact::AudienceChanged);
         let kinds = [SettingKind::LastSeen, SettingKind::Receipts, SettingKind::Typing];
         for (kind, audience) in kinds.into_iter().zip([last_seen, receipts, typing]) {
             if let Some(audience) = audience {

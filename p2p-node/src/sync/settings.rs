@@ -19,7 +19,7 @@ use crate::{
     limits::{MAX_CLOCK_AHEAD_MS, READ_MARKS_WITHIN_MS},
     net::NetCommand,
     store::META,
-    turn::{ChatSetting, Effect, EngineError, Turn},
+    turn::{ChatSetting, Effect, EngineError, Fact, Turn},
 };
 
 impl AccountSync<'_> {
@@ -136,7 +136,10 @@ impl AccountSync<'_> {
                     self.cx.account.identity.dirty = true;
                 }
             }
-            SettingKind::LastSeen => privacy.last_seen = audience.unwrap_or(privacy.last_seen),
+            SettingKind::LastSeen => {
+                privacy.last_seen = audience.unwrap_or(privacy.last_seen);
+                turn.fact(Fact::AudienceChanged);
+            }
             SettingKind::Receipts => privacy.receipts = audience.unwrap_or(privacy.receipts),
             SettingKind::Typing => privacy.typing = audience.unwrap_or(privacy.typing),
             SettingKind::Pinned | SettingKind::MutedUntil | SettingKind::Archived | SettingKind::Read => {

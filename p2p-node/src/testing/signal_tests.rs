@@ -3,10 +3,13 @@
 
 use libp2p::Multiaddr;
 use starling_keys::DeviceId;
-use starling_wire::{Availability, LogVerb, SIGNAL_DOMAIN, Signal, SignedSignal, rendezvous::LogRequest};
+use starling_wire::{
+    Availability, LogVerb, SIGNAL_DOMAIN, Signal, SignedSignal,
+    rendezvous::{LogRequest, RequestBody},
+};
 
 use super::world::{Who, World};
-use crate::{home::Pending, limits::MAX_DEVICE_ADDRESSES};
+use crate::{api::types::Audience, engine::AccountCommand, home::Pending, limits::MAX_DEVICE_ADDRESSES};
 
 /// How a signal is signed.
 #[derive(Clone, Copy)]
@@ -87,4 +90,104 @@ fn a_device_has_us_dial_few_addresses_and_none_by_name() {
     send(&mut world, laptop, bob, device, Signature::Sender, many);
     let known = addresses_of_own(&mut world, alice, device);
     assert_eq!(known, (0..MAX_DEVICE_ADDRESSES).map(address).collect::<Vec<_>>());
+}
+
+/// Who relays them sees when they are sent, and nothing else.
+#[test]
+fn signals_that_pass_a_server_are_of_one_size() {
+    let mut world = World::new(959);
+    let (alice, bob) = world.friends();
+    world.direct = false;
+    world.pass(5_000);
+    world.asked = Some(Vec::new());
+    let chat = world.chat(alice, bob);
+    let set = |world: &mut World, last_seen| {
+        world.modified(alice, |engine, _| engine.account.settings.last_seen = last_seen);
+    };
+    for last_seen in [Audience::Contacts, Audience::Nobody] {
+        set(&mut world, last_seen.stored());
+        for (typing, ask) in [(true, false), (false, false), (false, true)] {
+            world.modified(alice, |engine, turn| {
+                let (presence, mut views) = engine.presenting();
+                match typing {
+                    true => presence.tell_typing(turn, &mut views, chat, true),
+                    false => presence.tell_presence(turn, &mut views, chat, ask),
+                }
+            });
+        }
+        let addresses: Vec<Multiaddr> =
+            (0..MAX_DEVICE_ADDRESSES).map(|n| Multiaddr::try_from(address(n)).unwrap()).collect();
+        world.modified(alice, |engine, turn| {
+            let (presence, mut views) = engine.presenting();
+            presence.set_addresses(turn, &mut views, (addresses, true));
+        });
+        world.pass(2_000);
+    }
+    let asked = world.asked.take().unwrap().into_iter();
+    let sizes: Vec<usize> = asked
+        .filter_map(|request| match request.body? {
+            RequestBody::LogSignal(signal) => Some(signal.entries[0].len()),
+            _ => None,
+        })
+        .collect();
+    assert!(sizes.len() >= 5 && sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
+}
+
+/// How many others one is told to read the log of the conversation with another.
+fn readers(world: &mut World, who: Who, other: Who) -> u32 {
+    let chat = world.chat(who, other);
+    let mut others = None;
+    world.modified(who, |engine, _| {
+        let group = engine.active_group(chat).unwrap();
+        others = engine.conversations.groups.get(&group).map(|entry| entry.read.others);
+    });
+    others.unwrap()
+}
+
+#[test]
+fn who_hides_presence_is_told_by_no_count_and_no_signal() {
+    let mut world = World::new(958);
+    let (alice, bob) = world.friends();
+    world.direct = false;
+    world.cut(alice, bob);
+    world.pass(120_000);
+    assert_eq!((readers(&mut world, alice, bob), readers(&mut world, bob, alice)), (1, 1));
+    let hide = |world: &mut World, audience: Audience| {
+        let last_seen = Some(audience.stored());
+        let set = |reply| AccountCommand::SetPrivacy { last_seen, receipts: None, typing: None, reply };
+        world.call(bob, set).unwrap();
+        world.pass(5_000);
+    };
+    hide(&mut world, Audience::Nobody);
+    assert_eq!((readers(&mut world, alice, bob), readers(&mut world, bob, alice)), (0, 1));
+    world.asked = Some(Vec::new());
+    world.kill(bob);
+    world.start(bob);
+    world.pass(5_000);
+    // Others come, who want to know who is there.
+    world.kill(alice);
+    world.start(alice);
+    world.pass(5_000);
+    world.say(alice, bob, "are you there?");
+    world.pass(5_000);
+    assert_eq!(readers(&mut world, alice, bob), 0);
+    assert_eq!(world.seen(bob, alice), ["alice: are you there?"]);
+    let device = world.of(bob).device;
+    let tag = device.tag();
+    let asked = world.asked.take().unwrap();
+    let signals = asked.iter().filter_map(|request| match request.body.as_ref()? {
+        RequestBody::LogSignal(signal) => Some(signal.entries[0].clone()),
+        _ => None,
+    });
+    let signals: Vec<_> = signals.collect();
+    let mut opened = Vec::new();
+    let chat = world.chat(alice, bob);
+    world.modified(alice, |engine, _| {
+        let group = engine.active_group(chat).unwrap();
+        let keys = engine.conversations.groups.get(&group).unwrap().current_keys().unwrap();
+        opened.extend(signals.iter().filter_map(|sealed| keys.open_signal(sealed)).map(|(tag, _)| tag));
+    });
+    assert!(!opened.contains(&tag), "signals of who hides");
+    hide(&mut world, Audience::Contacts);
+    assert_eq!(readers(&mut world, alice, bob), 1);
 }

@@ -89,6 +89,8 @@ pub enum Fact {
     OwnDeviceAdded(DeviceId),
     /// A device of our account was removed.
     OwnDeviceRemoved(DeviceId),
+    /// The user shows, or does not show any more, when they are here.
+    AudienceChanged,
     /// This device is not part of its account any more.
     AccountSuperseded,
     /// Another device of ours has events of this one that are not here.

@@ -21,27 +21,40 @@ impl Services {
 
     /// A session ends, which followed these logs.
     pub fn leave(&self, id: SubscriberId, followed: impl IntoIterator<Item = Key>) {
-        self.store.fanout.detach(id);
-        for log in followed {
+        let topics = self.store.fanout.detach(id);
+        for log in followed.into_iter().filter(|log| topics.contains(&Topic::Log(*log))) {
             self.tell_readers(log);
         }
     }
 
-    /// A session follows a log.
-    pub fn follow(&self, id: SubscriberId, log: Key) {
-        self.store.fanout.subscribe(id, Topic::Log(log));
-        self.tell_readers(log);
+    /// A session follows a log. If it is unseen, it does not count among the readers.
+    pub fn follow(&self, id: SubscriberId, log: Key, unseen: bool) {
+        let (topic, other) =
+            if unseen { (Topic::Unseen(log), Topic::Log(log)) } else { (Topic::Log(log), Topic::Unseen(log)) };
+        let was_other = self.store.fanout.unsubscribe(id, other);
+        let is_new = self.store.fanout.subscribe(id, topic);
+        if is_new && unseen && !was_other {
+            // Nobody else learns of it.
+            let readers = ResponseBody::Readers(self.readers(Topic::Unseen(log), log));
+            self.store.fanout.send(id, readers);
+        } else if is_new {
+            self.tell_readers(log);
+        }
     }
 
     /// A session follows a log no more.
     pub fn unfollow(&self, id: SubscriberId, log: Key) {
-        self.store.fanout.unsubscribe(id, Topic::Log(log));
-        self.tell_readers(log);
+        self.store.fanout.unsubscribe(id, Topic::Unseen(log));
+        if self.store.fanout.unsubscribe(id, Topic::Log(log)) {
+            self.tell_readers(log);
+        }
     }
 
     /// Passes something on to all who read a log, except the session that it comes from.
     pub fn pass_on(&self, log: Key, from: SubscriberId, answer: &ResponseBody) {
-        self.store.fanout.publish(Topic::Log(log), Some(from), answer);
+        for topic in [Topic::Log(log), Topic::Unseen(log)] {
+            self.store.fanout.publish(topic, Some(from), answer);
+        }
     }
 
     /// New entries of a log.
@@ -78,9 +91,9 @@ impl Services {
         let logs = topics
             .into_iter()
             .flat_map(|topic| match topic {
-                Topic::Log(log) => {
+                Topic::Log(log) | Topic::Unseen(log) => {
                     let read_on = ResponseBody::Page(page(&log, &[], true));
-                    [Some(read_on), self.readers(log).map(ResponseBody::Readers)]
+                    [Some(read_on), Some(ResponseBody::Readers(self.readers(topic, log)))]
                 }
                 Topic::Device(_) | Topic::Everyone => [None, None],
             })
@@ -88,11 +101,12 @@ impl Services {
         newest.into_iter().chain(logs).collect()
     }
 
-    /// How many others read a log, for somebody who does.
-    fn readers(&self, log: Key) -> Option<Readers> {
-        let others = self.store.fanout.listeners(Topic::Log(log)).checked_sub(1)?;
+    /// How many others read a log, for somebody who listens to a topic of it.
+    fn readers(&self, topic: Topic, log: Key) -> Readers {
+        let itself = usize::from(topic == Topic::Log(log));
+        let others = self.store.fanout.listeners(Topic::Log(log)).saturating_sub(itself);
         let address = bytes::Bytes::copy_from_slice(&log);
-        Some(Readers { address, others: u32::try_from(others).unwrap_or(u32::MAX) })
+        Readers { address, others: u32::try_from(others).unwrap_or(u32::MAX) }
     }
 
     /// Ends the sessions of devices.
@@ -103,8 +117,8 @@ impl Services {
     }
 
     fn tell_readers(&self, log: Key) {
-        if let Some(readers) = self.readers(log) {
-            self.store.fanout.publish(Topic::Log(log), None, &ResponseBody::Readers(readers));
+        for topic in [Topic::Log(log), Topic::Unseen(log)] {
+            self.store.fanout.publish(topic, None, &ResponseBody::Readers(self.readers(topic, log)));
         }
     }
 }

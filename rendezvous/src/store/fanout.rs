@@ -21,6 +21,8 @@ pub type Outbox = mpsc::Sender<Box<Response>>;
 pub enum Topic {
     /// New entries and signals of a log.
     Log(Key),
+    /// The same, for those who are not counted among its readers.
+    Unseen(Key),
     /// News for a device.
     Device(Key),
     /// The server's own announcements.
@@ -83,12 +85,12 @@ enum Overflow {
 }
 
 impl Overflow {
-    fn of(message: &ResponseBody) -> Self {
-        let log = |address: &[u8]| address.try_into().map_or(Self::End, |key| Self::Miss(Topic::Log(key)));
+    fn of(message: &ResponseBody, topic: Option<Topic>) -> Self {
+        let miss = || topic.map_or(Self::End, Self::Miss);
         match message {
             ResponseBody::Signal(_) => Self::Drop,
-            ResponseBody::Page(page) if !page.address.is_empty() => log(&page.address),
-            ResponseBody::Readers(readers) => log(&readers.address),
+            ResponseBody::Page(page) if !page.address.is_empty() => miss(),
+            ResponseBody::Readers(_) => miss(),
             ResponseBody::Page(_) | ResponseBody::DeviceList(_) | ResponseBody::Snapshot(_) => Self::KeepNewest,
             ResponseBody::Code(_) => Self::Refuse,
             _ => Self::End,
@@ -153,12 +155,12 @@ impl Fanout for LocalFanout {
         let mut state = self.lock();
         let listeners: Vec<SubscriberId> = state.by_topic.get(&topic).into_iter().flatten().copied().collect();
         for id in listeners.into_iter().filter(|id| Some(*id) != from) {
-            state.send(id, message.clone());
+            state.send(id, message.clone(), Some(topic));
         }
     }
 
     fn send(&self, id: SubscriberId, message: ResponseBody) -> bool {
-        self.lock().send(id, message)
+        self.lock().send(id, message, None)
     }
 
     fn end(&self, topic: Topic) {
@@ -181,11 +183,11 @@ impl Fanout for LocalFanout {
 }
 
 impl State {
-    fn send(&mut self, id: SubscriberId, message: ResponseBody) -> bool {
+    fn send(&mut self, id: SubscriberId, message: ResponseBody, topic: Option<Topic>) -> bool {
         let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return false;
         };
-        let overflow = Overflow::of(&message);
+        let overflow = Overflow::of(&message, topic);
         // Signals leave half of the room to what is not lost so easily.
         let keeps = if matches!(overflow, Overflow::Drop) { subscriber.outbox.max_capacity() / 2 } else { 0 };
         let fits = subscriber.outbox.capacity() > keeps || subscriber.outbox.is_closed();

@@ -46,6 +46,7 @@ impl Homes {
         if verb == LogVerb::Append {
             request.eraser = Bytes::copy_from_slice(&eraser_of(&secret));
         }
+        request.unseen = self.unseen && verb == LogVerb::Read;
         if !request.sequences.is_empty() {
             request.erasing = Bytes::copy_from_slice(&secret);
         }
