@@ -8,10 +8,10 @@ use crate::{
     api::types::{ContactState, DurableEventKind},
     contacts::Person,
     home::ReceivedItem,
-    limits::MAX_REQUESTS,
+    meeting::ShownInvite,
     mls::GroupId,
     net::HomeId,
-    store::{REQUESTS, Reading, RequestRow, prefix},
+    store::RequestRow,
     turn::{EngineError, Turn},
 };
 
@@ -73,31 +73,19 @@ impl Engine {
             // Delivered twice: it uses its invite up once.
             return Ok(Ok(()));
         }
-        let invited = self.meeting().use_invite(turn, &body.token)?;
-        if invited || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
+        let shown = self.meeting().use_invite(turn, &body.token)?;
+        if shown == ShownInvite::Good || matches!(known, Some(ContactState::Active | ContactState::Outgoing)) {
             return self.meeting().join(turn, &body, list, false);
         }
-        let key = self.store.name("request", account.as_bytes());
-        let again = turn.get::<RequestRow>(REQUESTS, &key)?.is_some();
-        if !again {
-            make_room_for_request(turn)?;
-        }
-        let row = RequestRow { body: encoded, at_ms: turn.wall() };
-        turn.put(REQUESTS, &key, &row)?;
-        if !again {
+        let standing = match (known, shown) {
+            (Some(_), _) => 2,
+            (None, ShownInvite::Spent) => 1,
+            (None, _) => 0,
+        };
+        let row = RequestRow { body: encoded, at_ms: turn.wall(), standing };
+        if self.meeting().keep_request(turn, account, &row)? {
             turn.account_news(DurableEventKind::ContactRequested, account, &body.name)?;
         }
         Ok(Ok(()))
     }
-}
-
-/// The oldest request gives way: otherwise those of somebody who sends many would keep out all later ones.
-fn make_room_for_request(turn: &mut Turn<'_>) -> Result<(), EngineError> {
-    let waiting = turn.range::<RequestRow>(REQUESTS, prefix(b""), MAX_REQUESTS, false)?;
-    if waiting.len() >= MAX_REQUESTS
-        && let Some((oldest, _)) = waiting.iter().min_by_key(|(_, row)| row.at_ms)
-    {
-        turn.delete(REQUESTS, oldest)?;
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::{Invite, InviteToken};
 use starling_wire::rendezvous::{InviteRecord, RequestBody};
 
-use super::Meeting;
+use super::{Meeting, ShownInvite};
 use crate::{
     contacts::pending::ContactPending,
     net::HomeId,
@@ -84,9 +84,9 @@ impl Meeting<'_> {
     }
 
     /// Uses up an invite that somebody shows the proof of. Whether it was good.
-    pub(crate) fn use_invite(&mut self, turn: &mut Turn<'_>, shown: &[u8]) -> Result<bool, EngineError> {
+    pub(crate) fn use_invite(&mut self, turn: &mut Turn<'_>, shown: &[u8]) -> Result<ShownInvite, EngineError> {
         if shown.is_empty() {
-            return Ok(false);
+            return Ok(ShownInvite::None);
         }
         // Versions before 0.2 show the token itself.
         // Hashes are compared in constant time.
@@ -94,15 +94,15 @@ impl Meeting<'_> {
         let is_shown = |token: InviteToken| blake3::hash(&token.proof().0) == shown || blake3::hash(&token.0) == shown;
         let all = turn.range::<InviteRow>(INVITES, prefix(b""), usize::MAX, false)?;
         let Some((key, mut row)) = all.into_iter().find(|(_, row)| token_of(row).is_some_and(is_shown)) else {
-            return Ok(false);
+            return Ok(ShownInvite::None);
         };
         if row.uses == 0 || row.expires_at < turn.wall() / 1000 {
-            return Ok(false);
+            return Ok(ShownInvite::Spent);
         }
         row.uses -= 1;
         turn.put(INVITES, &key, &row)?;
         turn.fact(Fact::InviteUsed(row.token));
-        Ok(true)
+        Ok(ShownInvite::Good)
     }
 }
 

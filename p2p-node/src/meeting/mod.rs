@@ -10,6 +10,8 @@ mod join;
 mod pending;
 mod requests;
 
+pub use requests::ShownInvite;
+
 use crate::{sync::AccountSync, views::Views};
 
 /// Makes contacts, and conversations with them.

@@ -129,6 +129,9 @@ pub struct RequestRow {
     /// When it came, milliseconds since 1970.
     #[prost(uint64, tag = "2")]
     pub at_ms: u64,
+    /// What speaks for it: 0 nothing; 1 it has shown an invite of ours, though none that is good any more; 2 its account is one that was a contact.
+    #[prost(uint32, tag = "3")]
+    pub standing: u32,
 }
 
 /// A sealed inbox item that we owe to a device.
