@@ -145,6 +145,9 @@ pub enum EventKind {
         name: String,
         /// What it says that it is.
         system: String,
+        /// The rendezvous says that it is in the same network as this device. If it does not say so, the device may be anywhere.
+        #[serde(default)]
+        same_network: bool,
     },
     /// A device has joined the account of this profile.
     #[serde(rename = "device.linked")]

@@ -181,6 +181,15 @@ impl Origin {
         }
     }
 
+    /// Whether two clients are in one network, as far as their addresses tell: in an IPv4 /24 or IPv6 /64, or behind the same NAT.
+    pub fn is_near(&self, other: &Self) -> bool {
+        let near = |around: &[Network; 3]| if around[0].address.is_ipv4() { around[2] } else { around[0] };
+        match (self, other) {
+            (Self::Client(one), Self::Client(another)) => near(one) == near(another),
+            _ => false,
+        }
+    }
+
     /// The network by which strangers are compared.
     pub fn widest(&self) -> Network {
         match self {
@@ -200,6 +209,16 @@ mod tests {
         assert_eq!(around("192.0.2.77"), ["192.0.2.77/32", "192.0.2.64/28", "192.0.2.0/24"]);
         assert_eq!(around("::ffff:192.0.2.77"), around("192.0.2.77"));
         assert_eq!(around("2001:db8:1:203::9"), ["2001:db8:1:203::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]);
+    }
+
+    #[test]
+    fn clients_of_one_small_network_are_near() {
+        let origin = |text: &str| Origin::of(text.parse().unwrap(), &["10.9.0.0/16".parse().unwrap()]);
+        let near = |one, another| origin(one).is_near(&origin(another));
+        assert!(near("192.0.2.7", "::ffff:192.0.2.200") && near("2001:db8:1:2::1", "2001:db8:1:2::ffff"));
+        assert!(!near("192.0.2.7", "192.0.3.7") && !near("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(!near("192.0.2.7", "2001:db8::1"));
+        assert!(!near("10.9.1.1", "10.9.1.1"), "whoever comes through a proxy may be anywhere");
     }
 
     #[test]

@@ -156,6 +156,30 @@ async fn guesses_at_places_of_codes_end_soon() {
 }
 
 #[tokio::test]
+async fn who_opened_a_code_is_told_whether_who_tries_it_is_in_the_same_network() {
+    let server = server(|_| {});
+    let alice = Person::new(1, 1);
+    let mut phone = Client::connect_from(&server, alice.device(0), "192.0.2.1".parse().unwrap()).await;
+    phone.publish(&alice, 1, "").await;
+    let mut said = Vec::new();
+    for (n, at) in [(2, "192.0.2.200"), (3, "198.51.100.1")] {
+        let ResponseBody::CodePlace(place) = phone.ask(RequestBody::CodeOpen(true)).await else { panic!("no place") };
+        let mut guest = Client::connect_from(&server, Person::new(n, 1).device(0), at.parse().unwrap()).await;
+        // Whatever the guest says of itself.
+        for sealed in ["", "and then the request"] {
+            let pake = Bytes::from(vec![1; 33]);
+            let tried = CodeMessage { place, pake, sealed: Bytes::from(sealed), same_network: true, attempt: 9 };
+            assert_eq!(guest.ask(RequestBody::CodeTry(tried)).await, ResponseBody::Done(true));
+            let Some(ResponseBody::Code(seen)) = phone.session.pushed().and_then(|pushed| pushed.body) else {
+                panic!("not passed on")
+            };
+            said.push((seen.attempt, seen.same_network));
+        }
+    }
+    assert_eq!(said, [(1, true), (1, true), (1, false), (1, false)]);
+}
+
+#[tokio::test]
 async fn lists_of_many_logs_count_as_many_requests() {
     let server = server(|config| (config.limits.requests_per_second, config.limits.request_burst) = (1, 500));
     let mut phone = Client::registered(&server, &Person::new(1, 1), 0).await;

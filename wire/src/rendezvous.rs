@@ -573,6 +573,9 @@ pub struct CodeMessage {
     /// Sealed under the shared key.
     #[prost(bytes = "bytes", tag = "4")]
     pub sealed: Bytes,
+    /// Said by the server with an attempt: who tries is in the network of who opened the code, an IPv4 /24 or IPv6 /64.
+    #[prost(bool, tag = "5")]
+    pub same_network: bool,
 }
 
 /// A sealed snapshot of an account's contacts.

@@ -348,7 +348,8 @@ impl Account {
         };
         let (name, kind) = (request.name, starling_text::received_name(&request.kind));
         let label = DeviceLabel { device: request.device, name: name.clone(), kind: kind.clone() };
-        turn.live(TransientEvent::LinkRequested { code: text, device: joining.device, name, kind });
+        let same_network = message.same_network;
+        turn.live(TransientEvent::LinkRequested { code: text, device: joining.device, name, kind, same_network });
         if let Some(open) = self.codes.iter_mut().find(|c| c.id == code) {
             // The user is given time.
             open.expires_ms = turn.now() + LINK_TIMEOUT_MS;
@@ -408,7 +409,7 @@ impl Account {
     ) {
         let sealed = candidate.key.seal(ANSWER, &answer.encode_to_vec()).into();
         let (place, attempt) = (candidate.place, candidate.attempt);
-        let message = CodeMessage { place, attempt, sealed, pake: Bytes::new() };
+        let message = CodeMessage { place, attempt, sealed, ..CodeMessage::default() };
         homes.request(turn, candidate.home, RequestBody::CodeReply(message), Pending::Nothing);
     }
 

@@ -98,7 +98,7 @@ impl Linking<'_> {
                 sealed
             }
         };
-        let reply = CodeMessage { place, attempt, pake, sealed: sealed.into() };
+        let reply = CodeMessage { place, attempt, pake, sealed: sealed.into(), ..CodeMessage::default() };
         self.cx.homes.request(turn, home, RequestBody::CodeReply(reply), Pending::Nothing);
     }
 

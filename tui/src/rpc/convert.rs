@@ -317,11 +317,12 @@ impl Names {
                     EventKind::CallState { chat, call }
                 }
             }
-            TransientEvent::LinkRequested { code, device, name, kind } => EventKind::DeviceAsks {
+            TransientEvent::LinkRequested { code, device, name, kind, same_network } => EventKind::DeviceAsks {
                 code: code.clone(),
                 device: id(device),
                 name: name.clone(),
                 system: kind.clone(),
+                same_network: *same_network,
             },
             TransientEvent::Draft { chat, text } => EventKind::ChatDraft { chat: self.chat(*chat), text: text.clone() },
             TransientEvent::Entered { device, conversations } => EventKind::DeviceEntered {

@@ -118,17 +118,15 @@ impl App {
     }
 
     /// A device asks to join with a code that this screen has made.
-    pub fn device_asks(&mut self, code: &str, device: DeviceId, name: &str, system: &str) {
+    pub fn device_asks(&mut self, code: &str, device: DeviceId, [name, system]: [&str; 2], place: &str) {
         if !self.devices.codes.iter().any(|own| own == code) {
             return;
         }
         let theme = &self.settings.theme;
         let text = vec![
             Line::styled(called(&safe_line(name), &safe_line(system), Some(&device)), theme.text),
-            Line::styled(
-                "It asks with the code that you have made, through your rendezvous. What it shows has to be the same.",
-                theme.dim,
-            ),
+            Line::styled(format!("It asks with the code that you have made, {place}."), theme.dim),
+            Line::styled("What it shows has to be the same.", theme.dim),
         ];
         let row = |name: &str, help: &str, key: &str, change| Row::new(name, help, key, Run::Change(change));
         let rows = vec![

@@ -8,7 +8,7 @@ use starling_control::{
 use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::{called, short_device, words_of_copied, words_of_hidden, words_of_refused, words_of_split},
+    verbs::{called, place_in_words, short_device, words_of_copied, words_of_hidden, words_of_refused, words_of_split},
 };
 
 /// The name of the person an event is about, for a remark.
@@ -29,7 +29,10 @@ impl App {
             | EventKind::ContactAccepted { .. }
             | EventKind::ContactKeyChanged { .. }
             | EventKind::ContactBlocked { .. } => self.contact_event(&event),
-            EventKind::DeviceAsks { code, device, name, system } => self.device_asks(&code, device, &name, &system),
+            EventKind::DeviceAsks { code, device, name, system, same_network } => {
+                let place = place_in_words(same_network);
+                self.device_asks(&code, device, [&name, &system], place);
+            }
             EventKind::DeviceLinked { device } => self.device_linked(&device),
             EventKind::DeviceHidden { contact, change, device, name, by } => {
                 let which = safe_line(&called(&name, "", Some(&device)));

@@ -195,6 +195,7 @@ fn only_who_asks_with_a_code_of_this_screen_is_asked_about() {
         device: "cccccccccc".into(),
         name: "tablet".into(),
         system: "linux".into(),
+        same_network: true,
     };
     app.event(asks("1-of-a-command"));
     assert!(!screen(&mut app, 80, 24).contains("tablet"));
@@ -202,6 +203,7 @@ fn only_who_asks_with_a_code_of_this_screen_is_asked_about() {
     app.event(asks("2-of-the-screen"));
     let shown = screen(&mut app, 80, 24);
     assert!(shown.contains("tablet") && shown.contains("let it in, with all"), "{shown}");
+    assert!(shown.contains("from the same network"), "{shown}");
     calls(&mut app);
     press(&mut app, KeyCode::Char('y'));
     assert_eq!(calls(&mut app), ["device.answer"]);

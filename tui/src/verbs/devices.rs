@@ -164,8 +164,8 @@ async fn link(global: &Global, client: &Client, CodeFor { rights, yes, history }
     }
     let (device, history) = loop {
         match client.event().await?.kind {
-            EventKind::DeviceAsks { code, device, name, system } if code == opened.code => {
-                let asks = Asking { device: &device, name: &name, system: &system };
+            EventKind::DeviceAsks { code, device, name, system, same_network } if code == opened.code => {
+                let asks = Asking { device: &device, name: &name, system: &system, same_network };
                 let answer = if yes { Ok(true) } else { asks.may_join(global) };
                 if !matches!(answer, Ok(true)) {
                     client.call(AnswerLink { device, rights: None, history: None }).await?;
@@ -310,6 +310,16 @@ struct Asking<'a> {
     device: &'a DeviceId,
     name: &'a str,
     system: &'a str,
+    same_network: bool,
+}
+
+/// Where a device is that asks to join, in words. All that is known is what the rendezvous says.
+pub fn place_in_words(same_network: bool) -> &'static str {
+    if same_network {
+        "from the same network, as your rendezvous says"
+    } else {
+        "through the server, from another network"
+    }
 }
 
 impl Asking<'_> {
@@ -318,7 +328,8 @@ impl Asking<'_> {
         if global.no_input || !std::io::stdin().is_terminal() {
             return Err(CliError::usage("a device asks to join, and nobody is there to say yes").hint("add --yes"));
         }
-        say(global, format!("A device asks, through your rendezvous: “{}” ({})", self.name, self.system));
+        let place = place_in_words(self.same_network);
+        say(global, format!("A device asks, {place}: “{}” ({})", self.name, self.system));
         say(global, format!("It shows that it is {}.", short(self.device)));
         said_yes("Is it yours? Let it into your account? [y/N]")
     }

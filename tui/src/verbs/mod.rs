@@ -33,7 +33,7 @@ use crate::{
 
 pub use calls::calls;
 pub use chats::{chats, history, search};
-pub use devices::{devices, short as short_device};
+pub use devices::{devices, place_in_words, short as short_device};
 pub use doctor::doctor;
 pub use init::{NewProfile, WordChecks, init, make_profile, parse_home};
 pub use joining::Joining;

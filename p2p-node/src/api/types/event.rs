@@ -107,6 +107,8 @@ pub enum TransientEvent {
         name: String,
         /// What it says that it is.
         kind: String,
+        /// The rendezvous says that it is in the same network as this device. If it does not say so, the device may be anywhere.
+        same_network: bool,
     },
     /// A device of ours has entered groups of conversations: not more often than a few times in a second.
     Entered {

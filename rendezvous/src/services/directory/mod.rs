@@ -328,7 +328,7 @@ pub async fn code_open(session: &mut Session) -> Result<ResponseBody, Rejected> 
     if session.codes.len() >= CODES_PER_SESSION {
         return Err(Refusal::RateLimited.into());
     }
-    let place = services.codes.open(session.id, now_ms()).ok_or(Refusal::Full)?;
+    let place = services.codes.open(session.id, session.origin, now_ms()).ok_or(Refusal::Full)?;
     session.codes.push(place);
     Ok(ResponseBody::CodePlace(place))
 }
@@ -350,14 +350,15 @@ pub fn code_try(session: &mut Session, message: CodeMessage) -> Result<ResponseB
     } else {
         codes.continued(message.place, session.id, now_ms())
     };
-    let Some((owner, attempt)) = found else {
+    let Some(attempt) = found else {
         if let Some(origin) = &session.origin {
             session.services.rates.guesses.check_n(origin, CLOSED_PLACE_COST)?;
         }
         return Err(Refusal::NotFound.into());
     };
-    let forwarded = ResponseBody::Code(CodeMessage { attempt, ..message });
-    if !session.services.store.fanout.send(owner, forwarded) {
+    let same_network = attempt.is_near(session.origin);
+    let forwarded = ResponseBody::Code(CodeMessage { attempt: attempt.number, same_network, ..message });
+    if !session.services.store.fanout.send(attempt.owner, forwarded) {
         return Err(Refusal::NotFound.into());
     }
     Ok(ResponseBody::Done(true))
