@@ -34,6 +34,8 @@ const CORES: [&str; 2] = ["0", "1"];
 const LOG: [u8; 32] = [9; 32];
 /// Attacks at a time.
 const SIDE_BY_SIDE: usize = 8;
+/// Honest clients wait at most so many times as long as when it is quiet, whatever the attack.
+const MAX_RATIO: f64 = 3.0;
 /// Something that takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -64,18 +66,30 @@ struct Latency {
     receive: f64,
 }
 
+/// The greatest of some ratios. What cannot be compared is as bad as can be.
+fn worst_of(ratios: &[f64]) -> f64 {
+    ratios.iter().fold(0.0, |worst, ratio| if ratio.is_nan() { f64::INFINITY } else { worst.max(*ratio) })
+}
+
 /// Measures all attacks, or some.
+///
+/// # Errors
+/// If one of them makes honest clients wait more than [`MAX_RATIO`] times as long.
 pub async fn run(only: Vec<Attack>, seconds: u64) -> anyhow::Result<()> {
     pin(std::process::id(), CORES[0]);
     let attacks = if only.is_empty() { Attack::value_variants().to_vec() } else { only };
     println!("medians in ms: to connect, to store an entry, to be told of it");
     println!("{:>12} {:>26} {:>26} {:>20}", "attack", "quiet", "attacked", "ratio");
-    let mut worst: f64 = 0.0;
+    let (mut worst, mut too_much) = (0.0_f64, Vec::new());
     for attack in attacks {
         let (quiet, attacked) = measure(attack, Duration::from_secs(seconds)).await?;
         let ratios = [attacked.connect / quiet.connect, attacked.send / quiet.send, attacked.receive / quiet.receive];
-        worst = ratios.iter().fold(worst, |worst, ratio| worst.max(*ratio));
         let name = format!("{attack:?}").to_lowercase();
+        let ratio = worst_of(&ratios);
+        worst = worst.max(ratio);
+        if ratio > MAX_RATIO {
+            too_much.push(format!("{name} ({ratio:.2})"));
+        }
         let show = |l: Latency| format!("{:.2} {:.2} {:.2}", l.connect, l.send, l.receive);
         let shown = ratios.map(|ratio| format!("{ratio:.2}")).join(" ");
         println!("{name:>12} {:>26} {:>26} {shown:>20}", show(quiet), show(attacked));
@@ -88,7 +102,10 @@ pub async fn run(only: Vec<Attack>, seconds: u64) -> anyhow::Result<()> {
         );
     }
     println!("worst ratio {worst:.2}");
-    Ok(())
+    if too_much.is_empty() {
+        return Ok(());
+    }
+    bail!("honest clients wait more than {MAX_RATIO} times as long under: {}", too_much.join(", "))
 }
 
 async fn measure(attack: Attack, time: Duration) -> anyhow::Result<(Latency, Latency)> {
@@ -294,4 +311,16 @@ async fn silent(tcp: &Multiaddr, from: Ipv4Addr) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_ratios_is_the_greatest_and_what_is_none_is_worse() {
+        assert!((worst_of(&[1.0, 2.9, 0.5]) - 2.9).abs() < 1e-9);
+        assert!(worst_of(&[1.0, 2.9]) <= MAX_RATIO && worst_of(&[1.0, 3.1]) > MAX_RATIO);
+        assert!(worst_of(&[1.0, f64::NAN, 2.0]).is_infinite());
+    }
 }
