@@ -42,7 +42,7 @@ pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
     Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
     HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message, MessageId, RefusedRemoval, Request,
-    Status, TransientEvent, Usable, Via,
+    Status, Storage, StoredLogs, TransientEvent, Usable, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;

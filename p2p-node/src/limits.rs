@@ -30,6 +30,8 @@ pub const MAX_EARLY_TARGETS: u32 = 1024;
 pub const MAX_FUTURE: usize = 256;
 /// Hashes of ciphertexts kept to drop copies before they are decrypted.
 pub const SEEN_HASHES: usize = 8_192;
+/// Logs at the account's homes that are listed for the user: more than its space has room for at 8 KiB each.
+pub const MAX_STORED_LOGS: usize = 16_384;
 /// Contact requests that wait for the user.
 pub const MAX_REQUESTS: usize = 200;
 /// Contacts: their snapshot, some 150 bytes each, has to fit `MAX_SNAPSHOT`.

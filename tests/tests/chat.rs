@@ -264,6 +264,24 @@ fn a_superseded_device_says_so_and_can_only_be_read() {
 }
 
 #[test]
+fn what_the_rendezvous_stores_is_listed_with_names_and_deleted_by_id() {
+    let world = World::of_friends();
+    world.json("alice", &["send", "@bob", "waits in the log"]);
+    let stored = ["alice", "bob"].map(|who| world.json(who, &["profile", "storage"]));
+    let whose = if stored[0]["conversations"][0].is_object() { 0 } else { 1 };
+    let logs = &stored[whose]["conversations"][0];
+    let (owner, other) = if whose == 0 { ("alice", "bob") } else { ("bob", "alice") };
+    assert_eq!((&logs["name"], logs["bytes"].as_u64() > Some(500)), (&other.into(), true), "{logs}");
+    let shown = world.run(owner, &["profile", "storage"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains(other));
+    let deleted = world.json(owner, &["profile", "storage", "--delete", logs["id"].as_str().unwrap()]);
+    assert_eq!(deleted["conversations"][0]["unused"], 0, "{deleted}");
+    let (exit, message) = world.error(owner, &["profile", "storage", "--delete", "nothing"]);
+    assert_eq!((exit, message.contains("no rendezvous of yours")), (5, true), "{message}");
+    assert_eq!(world.texts("bob", "@alice", 5).last().unwrap(), "waits in the log");
+}
+
+#[test]
 fn a_user_name_leads_to_a_request_that_is_accepted() {
     let world = World::new();
     world.person("alice");

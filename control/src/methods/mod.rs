@@ -155,6 +155,8 @@ table! {
     profile::SetUsername,
     profile::SetRendezvous,
     profile::SetPrivacy,
+    profile::ListStorage,
+    profile::DeleteStorage,
     profile::SetAvailability,
     screen::Get,
     screen::Set,

@@ -1,7 +1,7 @@
 //! What others see of the account, and where it meets them.
 
 use super::{ASKS_OTHERS, Done, requests};
-use crate::objects::{Audience, Privacy, words};
+use crate::objects::{Audience, Privacy, Storage, words};
 
 requests! {
     /// Sets the name that others see.
@@ -33,6 +33,15 @@ requests! {
         receipts: Option<Audience>,
         /// That it is typing.
         typing: Option<Audience>,
+    }
+
+    /// Lists what the account's rendezvous servers store for it: the logs of its conversations.
+    ListStorage = "profile.storage" -> Storage, within |_| ASKS_OTHERS => {}
+
+    /// Deletes what this device does not need of the logs of a conversation.
+    DeleteStorage = "profile.delete_storage" -> Storage, within |_| ASKS_OTHERS => {
+        /// The id of those logs, as the list has it.
+        id: String,
     }
 
     /// Shows contacts whether the user is there.

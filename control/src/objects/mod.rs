@@ -27,6 +27,7 @@ mod message;
 mod people;
 mod stats;
 mod status;
+mod storage;
 
 use std::fmt;
 
@@ -45,6 +46,7 @@ pub use people::{
 };
 pub use stats::{CallStats, Heard, PatternSeen, RouteStats, SelfState, VideoStats};
 pub use status::{Audience, Peers, Privacy, Reachability, Rendezvous, Status};
+pub use storage::{Storage, StoredLogs};
 
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(

@@ -9,7 +9,7 @@ use super::{
 use crate::api::error::{Invalid, NodeError};
 use crate::api::{
     Reply, fail,
-    types::{ChatId, Device},
+    types::{ChatId, Device, Storage},
 };
 
 /// A command about the account. Each is a method of `Node`, documented there.
@@ -68,6 +68,11 @@ pub enum AccountCommand {
         reply: Reply<()>,
     },
     SetUsername(String, Reply<()>),
+    /// What homes store, after deleting what is not needed of a conversation.
+    Storage {
+        delete: Option<String>,
+        reply: Reply<Storage>,
+    },
     SetHomes {
         homes: Vec<RendezvousAddr>,
         token: String,
@@ -95,6 +100,7 @@ impl AccountCommand {
             | Self::SetName(..)
             | Self::SetDraft { .. }
             | Self::SetUsername(..)
+            | Self::Storage { .. }
             | Self::SetHomes { .. } => false,
         }
     }
@@ -107,6 +113,7 @@ impl AccountCommand {
             Self::Devices(reply) => fail(reply, error),
             Self::Recovery(reply) => fail(reply, error),
             Self::SetPrivacy { reply, .. } => fail(reply, error),
+            Self::Storage { reply, .. } => fail(reply, error),
             Self::RemoveDevice(_, reply)
             | Self::CloseCode(_, reply)
             | Self::Recover(_, reply)

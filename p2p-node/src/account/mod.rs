@@ -12,8 +12,11 @@ pub mod recovery;
 mod registration;
 mod rivals;
 mod snapshot;
+pub mod storage;
 mod synced;
 mod username;
+
+use std::collections::BTreeMap;
 
 use starling_keys::{AccountId, DeviceChain, DeviceId, Invite, InviteToken};
 use starling_wire::{Profile, SettingKind};
@@ -40,6 +43,8 @@ pub struct Account {
     pub candidates: Vec<link::Candidate>,
     /// Who waits for a user name.
     pub name_reply: Option<Reply<()>>,
+    /// Questions what homes store.
+    pub storage: BTreeMap<u64, storage::StorageQuery>,
     /// When the snapshot is to be stored at our homes, in steady time.
     pub snapshot_due: Option<u64>,
 }
@@ -56,6 +61,7 @@ impl Account {
             used_codes: Vec::new(),
             candidates: Vec::new(),
             name_reply: None,
+            storage: BTreeMap::new(),
             snapshot_due: None,
         })
     }
@@ -77,17 +83,17 @@ impl Account {
         Invite { address: starling_keys::Address { account: self.id(), homes: self.identity.homes.clone() }, token }
     }
 
+    /// Whether its user hides when they are here.
+    pub fn is_unseen(&self) -> bool {
+        !Audience::allows(self.settings.last_seen)
+    }
+
     /// This device.
     pub fn device(&self) -> DeviceId {
         self.identity.device_key.id()
     }
 
     /// Whether another device is on the account's list.
-    /// Whether its user hides when they are here.
-    pub fn is_unseen(&self) -> bool {
-        !Audience::allows(self.settings.last_seen)
-    }
-
     pub fn has_other(&self, device: &DeviceId) -> bool {
         *device != self.device() && self.list().is_some_and(|l| l.device(device).is_some())
     }

@@ -24,6 +24,7 @@ impl Account {
             AccountPending::PutSnapshot if reason == Refusal::Stale => {
                 homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
             }
+            AccountPending::Logs(id) | AccountPending::DeleteLog(id, _) => self.storage_step(turn, homes, id),
             AccountPending::OpenCode(id) => self.code_failed(turn, id, reason),
             AccountPending::TryCode(id) | AccountPending::JoinedChain(id) => self.code_try_refused(turn, id, reason),
             AccountPending::OwnList
@@ -37,10 +38,11 @@ impl Account {
         }
     }
 
-    pub(crate) fn on_account_request_lost(&mut self, turn: &mut Turn<'_>, pending: AccountPending) {
+    pub(crate) fn on_account_request_lost(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, pending: AccountPending) {
         match pending {
             AccountPending::Publish(_) => self.list_not_published(turn, "the connection broke"),
             AccountPending::Username(_) => self.username_lost(turn),
+            AccountPending::Logs(id) | AccountPending::DeleteLog(id, _) => self.storage_step(turn, homes, id),
             // They are asked for again when the server is back.
             AccountPending::OwnList
             | AccountPending::KeyPackages { .. }

@@ -180,6 +180,8 @@ pub enum NotFound {
     CallElsewhere,
     /// The device of the account.
     Device,
+    /// Logs with this id at the account's homes.
+    StoredLogs,
 }
 
 /// Why no contact was found.
@@ -213,10 +215,10 @@ pub enum Unfound {
 pub enum Unreachable {
     /// The rendezvous of the account.
     Home,
-    /// The rendezvous of the account, which has to give a short code.
-    HomeForCode,
     /// A rendezvous of the account that is of a version which takes user names without seeing them.
     OlderHome,
+    /// The rendezvous of the account, which has to give a short code.
+    HomeForCode,
     /// The rendezvous of the account, which has to take the new list of devices.
     HomeForDeviceList,
     /// The connection to the rendezvous ended before the answer.

@@ -66,6 +66,9 @@ impl AccountDevices<'_> {
                 turn.reply(reply, set);
             }
             AccountCommand::SetUsername(name, reply) => self.cx.account.claim_name(turn, self.cx.homes, name, reply),
+            AccountCommand::Storage { delete, reply } => {
+                self.cx.account.ask_storage(turn, self.cx.homes, delete, reply);
+            }
             AccountCommand::SetHomes { homes, token, reply } => {
                 self.set_homes(turn, homes, token)?;
                 turn.reply(reply, Ok(()));

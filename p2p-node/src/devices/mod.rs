@@ -9,6 +9,7 @@ mod recovery;
 mod registration;
 mod shown;
 mod snapshot;
+mod storage;
 
 use crate::{history::History, linking::Linking, meeting::Meeting, sync::AccountSync, views::Views};
 

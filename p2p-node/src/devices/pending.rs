@@ -37,6 +37,14 @@ impl AccountDevices<'_> {
                 self.cx.account.on_joined_chain(turn, id, &bytes);
                 Ok(())
             }
+            (AccountPending::Logs(id), ResponseBody::Logs(page)) => {
+                self.on_stored_logs(turn, home, id, &page);
+                Ok(())
+            }
+            (AccountPending::DeleteLog(id, address), ResponseBody::Done(_)) => {
+                self.cx.account.log_deleted(turn, self.cx.homes, id, address);
+                Ok(())
+            }
             (AccountPending::OpenCode(id), ResponseBody::CodePlace(place)) => {
                 self.cx.account.code_opened(turn, id, place);
                 Ok(())

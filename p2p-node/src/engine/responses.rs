@@ -86,7 +86,7 @@ impl Engine {
     fn on_request_lost(&mut self, turn: &mut Turn<'_>, pending: Pending) {
         match pending {
             Pending::Nothing => {}
-            Pending::Account(pending) => self.account.on_account_request_lost(turn, pending),
+            Pending::Account(pending) => self.account.on_account_request_lost(turn, &mut self.homes, pending),
             Pending::Contact(pending) => self.contacts.on_contact_request_lost(turn, &mut self.homes, &pending),
             Pending::Log(pending) => self.conversations.on_log_request_lost(turn, pending),
             Pending::Home(pending) => self.homes.on_request_lost(pending),

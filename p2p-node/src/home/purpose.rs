@@ -81,6 +81,10 @@ pub enum AccountPending {
     Snapshot,
     /// Our snapshot, to be stored.
     PutSnapshot,
+    /// Logs of the account, for a question of the user.
+    Logs(u64),
+    /// A log that is deleted for it, by its address.
+    DeleteLog(u64, [u8; 32]),
     /// A place for a short code.
     OpenCode(u64),
     /// An attempt at a short code.

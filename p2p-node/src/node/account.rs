@@ -11,7 +11,7 @@ use crate::{
     },
     api::{
         error::NodeError,
-        types::{Audience, Device, HistoryState},
+        types::{Audience, Device, HistoryState, Storage},
     },
     engine::{AccountCommand, HistoryCommand},
 };
@@ -142,6 +142,11 @@ impl Node {
     /// Takes a user name at our homes; ready when one of them has answered.
     pub async fn set_username(&self, name: String) -> Result<(), NodeError> {
         self.call(|reply| AccountCommand::SetUsername(name, reply)).await
+    }
+
+    /// What the account's homes store for it. With the id of a conversation's logs, those that this device does not need are deleted first.
+    pub async fn storage(&self, delete: Option<String>) -> Result<Storage, NodeError> {
+        self.call(|reply| AccountCommand::Storage { delete, reply }).await
     }
 
     /// Moves to other home servers, with the operator's token if they ask for one. Gives up what was known of the old ones.

@@ -111,6 +111,7 @@ fn a_removed_device_changes_nothing_of_the_account_whatever_it_asks() {
     test.refused(HistoryCommand::Cancel);
     test.refused(|reply| AccountCommand::SetName("mine".into(), reply));
     test.refused(|reply| AccountCommand::SetUsername("mine".into(), reply));
+    test.refused(|reply| AccountCommand::Storage { delete: None, reply });
     let homes = vec![home.clone()];
     test.refused(|reply| AccountCommand::SetHomes { homes, token: String::new(), reply });
 

@@ -165,6 +165,15 @@ pub enum ProfileCommand {
         #[arg(long, value_name = "WHO")]
         typing: Option<Audience>,
     },
+    /// What your rendezvous servers store for you: the logs of your conversations, the largest first. Whoever has the key of one can fill it.
+    #[command(
+        after_help = "Example:\n  starling profile storage\n  starling profile storage --delete k3v7xq2amd5wnh6j"
+    )]
+    Storage {
+        /// Delete those logs of a conversation that this device does not need; what waits in them for others is lost.
+        #[arg(long, value_name = "ID")]
+        delete: Option<String>,
+    },
     /// Set, change or take away the passphrase that opens the profile on this device. A node that runs goes on.
     #[command(after_help = "Example:\n  starling profile passphrase")]
     Passphrase {

@@ -151,6 +151,7 @@ fn not_found(what: NotFound) -> Text {
         NotFound::Call => ("call_not_found", "there is no such call"),
         NotFound::CallElsewhere => ("call_elsewhere_not_found", "no other device of yours has such a call"),
         NotFound::Device => ("device_not_found", "the account has no such device"),
+        NotFound::StoredLogs => ("logs_not_found", "no rendezvous of yours has logs with this id"),
     };
     (reason, text.to_owned())
 }
@@ -181,13 +182,13 @@ fn choice(why: &Unfound) -> Option<SafeText> {
 fn unreachable(what: &Unreachable) -> Text {
     let (reason, text) = match what {
         Unreachable::Home => ("home_unreachable", "our rendezvous cannot be reached now".into()),
-        Unreachable::HomeForCode => {
         Unreachable::OlderHome => (
             "home_outdated",
             "our rendezvous runs an older version of Starling, which would have to see the user name: its operator has \
              to update it"
                 .into(),
         ),
+        Unreachable::HomeForCode => {
             ("home_for_code_unreachable", "our rendezvous cannot be reached, and a short code needs it".into())
         }
         Unreachable::HomeForDeviceList => (

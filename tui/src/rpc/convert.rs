@@ -48,7 +48,7 @@ fn known_time(ms: u64) -> Option<Time> {
 }
 
 /// The text of an id.
-fn id<T: From<String>>(id: impl ToString) -> T {
+pub fn id<T: From<String>>(id: impl ToString) -> T {
     id.to_string().into()
 }
 

@@ -12,6 +12,7 @@ mod serve;
 mod session;
 mod socket;
 mod stats;
+mod storage;
 mod subscription;
 mod token;
 

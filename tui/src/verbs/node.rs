@@ -7,9 +7,9 @@ use starling_control::{
     lines::DaemonReady,
     methods::{
         Done, node,
-        profile::{SetName, SetPrivacy, SetRendezvous, SetUsername},
+        profile::{DeleteStorage, ListStorage, SetName, SetPrivacy, SetRendezvous, SetUsername},
     },
-    objects::Privacy,
+    objects::{Privacy, Storage, StoredLogs},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -68,6 +68,11 @@ pub async fn profile(global: &Global, command: ProfileCommand) -> CliResult {
         return passphrase::change(global, new_file.as_deref(), *none);
     }
     let (_, client) = node_of(global).await?;
+    if let ProfileCommand::Storage { delete } = command {
+        let stored = storage(global, &client, delete).await;
+        client.finish().await;
+        return show_storage(global, &stored?);
+    }
     let result = change_profile(global, &client, command).await;
     super::people::settle(&client).await;
     client.finish().await;
@@ -99,9 +104,34 @@ async fn change_profile(global: &Global, client: &Client, command: ProfileComman
             let [last_seen, receipts, typing] = [last_seen, receipts, typing].map(audience);
             return client.call(SetPrivacy { last_seen, receipts, typing }).await.map(Some);
         }
-        ProfileCommand::Passphrase { .. } => Done {},
+        ProfileCommand::Passphrase { .. } | ProfileCommand::Storage { .. } => Done {},
     };
     Ok(None)
+}
+
+/// What homes store, after deleting something.
+async fn storage(global: &Global, client: &Client, delete: Option<String>) -> CliResult<Storage> {
+    wait_registered(global, client).await?;
+    match delete {
+        Some(id) => client.call(DeleteStorage { id }).await,
+        None => client.call(ListStorage {}).await,
+    }
+}
+
+fn show_storage(global: &Global, storage: &Storage) -> CliResult {
+    if global.json {
+        return print_object(storage);
+    }
+    if storage.deleted > 0 {
+        print(format!("deleted: {} logs", storage.deleted))?;
+    }
+    for logs in &storage.conversations {
+        let name = logs.name.as_deref().map_or("of no conversation of this device".into(), safe_line);
+        let kib = logs.bytes.div_ceil(1024);
+        let StoredLogs { id, logs, unused, entries, .. } = logs;
+        print(format!("{id}  {kib:>7} KiB  {entries:>6} entries  {logs} logs, {unused} not needed  {name}"))?;
+    }
+    Ok(())
 }
 
 /// Gives the profile other homes, or its home a token, and waits whether that works.

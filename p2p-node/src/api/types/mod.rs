@@ -7,6 +7,7 @@ mod device;
 mod event;
 mod ids;
 mod status;
+mod storage;
 
 pub use call::{CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Consent};
 pub use chat::{Chat, ChatKind, ChatMember, DeliveryState, Message, Via};
@@ -17,6 +18,7 @@ pub use device::{
 pub use event::{DurableEvent, DurableEventKind, TransientEvent};
 pub use ids::{ChatId, InvalidId, MessageId};
 pub use status::{HomeStatus, Status};
+pub use storage::{Storage, StoredLogs};
 
 macro_rules! stored_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal),* $(,)? }) => {
