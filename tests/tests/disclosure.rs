@@ -173,12 +173,32 @@ fn the_table_that_this_is_checked_against_is_there() {
     for said in [
         "## What others can learn",
         "display names, texts, who is whose contact by name",
-        "a user name when it is claimed or looked up (kept is its keyed hash)",
+        "under a key that Argon2id makes of it for this server",
         "never logged",
     ] {
         assert!(
             docs.contains(said),
             "docs/operators.md does not say {said:?} any more: see what this test has to look for"
         );
+    }
+}
+
+#[test]
+fn the_tests_that_the_page_about_attacks_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let page = read("docs/attacks.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| S")).collect();
+    assert_eq!(rows.len(), 27);
+    for row in rows {
+        let tests = row.rsplit('|').nth(1).unwrap();
+        let mut file = String::new();
+        for named in tests.split('`').skip(1).step_by(2) {
+            match named.ends_with(".rs") {
+                true => file = read(named),
+                false => assert!(file.contains(&format!("fn {named}(")), "{named} is no test there"),
+            }
+        }
+        assert!(!file.is_empty(), "an attack without a test: {row}");
     }
 }
