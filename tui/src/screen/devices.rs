@@ -26,8 +26,18 @@ pub struct Devices {
     pub codes: Vec<String>,
     /// The history that is copied to this device.
     pub copy: Option<HistoryCopy>,
-    /// A new device that enters conversations: how many it can use, and how many there are.
-    pub entering: Option<(DeviceId, usize, usize)>,
+    /// A new device that does not have all conversations yet.
+    pub entering: Option<Entering>,
+}
+
+/// How far a new device is.
+#[derive(Debug)]
+pub struct Entering {
+    pub device: DeviceId,
+    /// Conversations that it can use.
+    ready: usize,
+    /// All of them.
+    conversations: usize,
 }
 
 /// What can be done to a device of the account.
@@ -214,12 +224,12 @@ impl App {
 
     /// A new device, perhaps this one, can use so many of the conversations.
     pub fn device_entered(&mut self, device: DeviceId, ready: usize, conversations: usize) {
-        self.devices.entering = Some((device, ready, conversations)).filter(|_| ready < conversations);
+        self.devices.entering = (ready < conversations).then_some(Entering { device, ready, conversations });
     }
 
     /// How many conversations a new device can use while others follow, for the line of state.
     pub fn entering_progress(&self) -> Option<String> {
-        let (_, ready, conversations) = self.devices.entering.as_ref()?;
+        let Entering { ready, conversations, .. } = self.devices.entering.as_ref()?;
         Some(format!("new device: {ready} of {conversations} chats"))
     }
 

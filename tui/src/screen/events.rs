@@ -61,7 +61,7 @@ impl App {
                 self.warn(format!("{name}: {}", safe_line(&words_of_split(&rendezvous))));
             }
             EventKind::DeviceRemoved { device } => {
-                self.devices.entering.take_if(|(entering, ..)| *entering == device);
+                self.devices.entering.take_if(|entering| entering.device == device);
                 self.say(format!("{} is no longer a device of your account.", short_device(&device)));
             }
             EventKind::Typing { chat, typing } => {
