@@ -264,3 +264,20 @@ fn the_plain_chat_works_in_a_dumb_terminal_and_a_plain_locale() {
         assert_harmless(terminal, &output);
     }
 }
+
+#[test]
+fn the_plain_chat_reads_lines_of_any_length_and_bytes() {
+    let world = World::of_friends();
+    let _alice = world.daemon("alice");
+    let mut command = world.starling("alice");
+    command.args(["chat", "--plain", "@bob"]);
+    let endless = vec![b'x'; 50 * 1024 * 1024];
+    let input = [b"before\nab\xff\n".as_slice(), &endless, b"\nafter\n/quit\n"].concat();
+    let output = with_input(command, &input);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text.matches("written").count(), 2, "{text}");
+    for told in ["is not UTF-8 (byte 3)", "has 51200 KB"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+}

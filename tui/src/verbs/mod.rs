@@ -17,6 +17,7 @@ mod node;
 mod passphrase;
 mod people;
 mod plain;
+mod read_lines;
 mod try_;
 
 use starling_control::{

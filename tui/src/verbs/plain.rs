@@ -11,9 +11,13 @@ use starling_control::{
     objects::{ChatId, Contact, ContactState, DeliveryState, Message, MessageId},
 };
 use starling_text::SafeText;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::Stdin;
 
-use super::{contacts_in_short, find, node_of, print, words_of};
+use super::{
+    contacts_in_short, find, node_of, print,
+    read_lines::{LineError, Lines},
+    words_of,
+};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -23,8 +27,6 @@ use crate::{
 
 /// Messages shown at the start.
 const RECENT: u32 = 10;
-
-type Lines = tokio::io::Lines<BufReader<tokio::io::Stdin>>;
 
 #[derive(Default)]
 struct Handles {
@@ -47,7 +49,7 @@ impl Handles {
 /// The chat with somebody, or with whom the user names when asked.
 pub async fn plain_chat(global: &Global, who: Option<&str>) -> CliResult {
     let (_, client) = node_of(global).await?;
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = Lines::new(tokio::io::stdin());
     let result = async {
         let contact = match who {
             Some(who) => Some(find(&client, who).await?),
@@ -64,7 +66,7 @@ pub async fn plain_chat(global: &Global, who: Option<&str>) -> CliResult {
 }
 
 /// Asks with whom; nothing if the user leaves. Who has one contact means that one.
-async fn ask(client: &Client, lines: &mut Lines) -> CliResult<Option<Contact>> {
+async fn ask(client: &Client, lines: &mut Lines<Stdin>) -> CliResult<Option<Contact>> {
     let contacts = contacts_in_short(client).await?;
     let mut contacts: Vec<Contact> = contacts.into_iter().filter(|c| c.state == ContactState::Active).collect();
     match contacts.len() {
@@ -77,7 +79,8 @@ async fn ask(client: &Client, lines: &mut Lines) -> CliResult<Option<Contact>> {
     }
     let names = contacts.iter().map(|contact| safe_line(&contact.name).to_string()).collect::<Vec<_>>();
     print(format!("With whom? {}. Type a name and press Enter, or /quit to leave.", names.join(", ")))?;
-    while let Some(line) = lines.next_line().await? {
+    while let Some((_, line)) = lines.next().await? {
+        let Some(line) = readable(line)? else { continue };
         match line.trim() {
             "" => {}
             "/quit" => break,
@@ -90,7 +93,7 @@ async fn ask(client: &Client, lines: &mut Lines) -> CliResult<Option<Contact>> {
     Ok(None)
 }
 
-async fn run(client: &Client, contact: Contact, lines: &mut Lines) -> CliResult {
+async fn run(client: &Client, contact: Contact, lines: &mut Lines<Stdin>) -> CliResult {
     let chat = contact.chat;
     let name = safe_line(&contact.name);
     let verified = if contact.verified { "verified" } else { "not verified" };
@@ -106,8 +109,9 @@ async fn run(client: &Client, contact: Contact, lines: &mut Lines) -> CliResult 
     client.call(Read { chat: chat.clone(), message: None }).await?;
     loop {
         tokio::select! {
-            line = lines.next_line() => {
-                let Some(line) = line? else { return Ok(()) };
+            line = lines.next() => {
+                let Some((_, line)) = line? else { return Ok(()) };
+                let Some(line) = readable(line)? else { continue };
                 if !command(client, &chat, line.trim(), &mut handles).await? {
                     return Ok(());
                 }
@@ -115,6 +119,17 @@ async fn run(client: &Client, contact: Contact, lines: &mut Lines) -> CliResult 
             event = client.event() => {
                 announce(client, &chat, &name, &event?.kind, &mut handles).await?;
             }
+        }
+    }
+}
+
+/// A line as text; one that cannot be a message is told to the user, who goes on with the next.
+fn readable(line: Result<String, LineError>) -> CliResult<Option<String>> {
+    match line {
+        Ok(line) => Ok(Some(line)),
+        Err(error) => {
+            print(format!("Error: your line {error}. Nothing was sent."))?;
+            Ok(None)
         }
     }
 }
