@@ -145,7 +145,7 @@ impl Conversations {
                 muted_until_ms: c.row.muted_until_ms,
                 archived: c.row.archived,
                 read: Clock(c.row.read),
-                queued: c.row.last_sequence.saturating_sub(c.row.sent_upto),
+                queued: c.queued_messages(),
                 problem: c.problem,
                 cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
                 draft: (c.roster.others().next())

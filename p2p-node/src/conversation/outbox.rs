@@ -5,7 +5,7 @@ use starling_wire::{Body, Clock, Event, EventId, Text};
 
 use crate::{
     api::types::{ChatId, DeliveryState},
-    conversation::{Conversations, GroupEntry, context::Context, group::GroupId, send::timeline_key},
+    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, send::timeline_key},
     limits::OUTBOX_LIFE_MS,
     mls::PAST_EPOCHS,
     store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
@@ -55,6 +55,15 @@ impl OutItem {
         }
         let within = |id: &&[u8]| EventId::from_bytes(id).is_some_and(|id| id.sequence > after && id.sequence <= upto);
         self.ids.chunks_exact(EventId::LEN).filter(within).flatten().copied().collect()
+    }
+}
+
+impl ChatState {
+    /// How many messages were not sent yet. What else has a number (a name, a call) waits unseen.
+    pub fn queued_messages(&self) -> u64 {
+        let sent = self.row.sent_upto;
+        let waiting = self.outbox.iter().rev().take_while(|item| item.last > sent);
+        waiting.map(|item| (item.ids_between(sent, u64::MAX).len() / EventId::LEN) as u64).sum()
     }
 }
 

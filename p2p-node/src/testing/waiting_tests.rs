@@ -12,7 +12,8 @@ use crate::{
     api::types::{DeliveryState, Message},
     calls::CallRequest,
     conversation::commands::ConversationCommand,
-    limits::MAX_OUTBOX,
+    engine::AccountCommand,
+    limits::{MAX_OUTBOX, OUTBOX_LIFE_MS},
     testing::{
         engine_tests::setup,
         world::{Who, World},
@@ -115,4 +116,36 @@ fn the_first_message_after_a_restore_waits_for_the_conversation() {
     world.start(bob);
     world.pass(180_000);
     assert_eq!(texts(world.messages(bob, again)), ["I am back", "on another device"]);
+}
+
+#[test]
+fn only_messages_are_shown_as_waiting_to_be_sent() {
+    let mut world = World::new(640);
+    let (alice, bob) = world.friends();
+    world.kill(bob);
+    world.stop_server();
+    world.call(alice, |reply| AccountCommand::SetName("Alice the second".into(), reply)).unwrap();
+    world.pass(1_000);
+    assert_eq!(world.chat_row(alice, bob).queued, 0, "a name is no message");
+    world.say(alice, bob, "one");
+    world.say(alice, bob, "two");
+    assert_eq!(world.chat_row(alice, bob).queued, 2);
+    let chat = world.chat(alice, bob);
+    let one = world.messages(alice, bob)[0].id;
+    world.call(alice, |reply| ConversationCommand::Delete { chat, message: one, reply }).unwrap();
+    world.start_server();
+    world.heal();
+    assert_eq!(world.chat_row(alice, bob).queued, 0);
+}
+
+#[test]
+fn what_has_failed_waits_no_longer() {
+    let mut world = World::new(641);
+    let (alice, bob) = world.friends();
+    world.kill(bob);
+    world.stop_server();
+    world.say(alice, bob, "nobody will fetch this");
+    world.pass(OUTBOX_LIFE_MS + 60_000);
+    assert_eq!(world.messages(alice, bob)[0].state, DeliveryState::Failed);
+    assert_eq!(world.chat_row(alice, bob).queued, 0);
 }
