@@ -14,6 +14,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use tracing::Instrument as _;
 
 use crate::Error;
 
@@ -183,7 +184,8 @@ table! {
 }
 
 async fn serve<M: Method, S: Serve<M>>(server: &S, params: Map<String, Value>) -> Result<Value, Error> {
-    let answer = server.serve(read(params)?).await?;
+    let span = tracing::debug_span!("request", method = M::NAME);
+    let answer = server.serve(read(params)?).instrument(span).await?;
     serde_json::to_value(answer).map_err(|error| Error::invalid_request(format!("the answer is no JSON: {error}")))
 }
 

@@ -134,6 +134,9 @@ pub struct Chat {
     pub queued: u64,
     /// What keeps them from being sent, if anything.
     pub problem: Option<String>,
+    /// A name for that, which stays the same: `log_full`, `damaged`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_code: Option<String>,
     /// The encryption that it uses.
     pub cipher: String,
     /// The clock of the last message that the user has read.

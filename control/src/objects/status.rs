@@ -64,6 +64,9 @@ pub struct Rendezvous {
     pub registered: bool,
     /// What is wrong with it, if anything.
     pub problem: Option<String>,
+    /// A name for that, which stays the same: `no_answer`, `token`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_code: Option<String>,
     /// Its clock minus the one of this machine, in milliseconds, when it was connected.
     pub clock_offset_ms: i64,
 }
@@ -71,7 +74,7 @@ pub struct Rendezvous {
 impl Rendezvous {
     /// Why the account cannot be registered at a server that is connected.
     pub fn refusal(&self) -> Option<&str> {
-        self.problem.as_deref().filter(|problem| self.connected && *problem != "registering")
+        self.problem.as_deref().filter(|_| self.connected && self.problem_code.as_deref() != Some("registering"))
     }
 
     /// Why it cannot be connected, if that was tried.
