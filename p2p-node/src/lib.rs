@@ -38,6 +38,7 @@ pub use account::recovery::Recovery;
 pub use api::error::{
     CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound, Unreachable,
 };
+pub use api::problem::{ChatProblem, FalseAnswer, HomeProblem, ItemRefused};
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
     Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
@@ -47,7 +48,7 @@ pub use api::types::{
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
-pub use net::{NetConfig, NetError};
+pub use net::{ConnectionProblem, NetConfig, NetError};
 pub use node::{Attendant, ConnectionWatch, NewProfile, Node, OpenError, Origin, create_profile};
 pub use starling_keys::chain::Rights;
 pub use starling_media::{self as media, spec};

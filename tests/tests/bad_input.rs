@@ -203,6 +203,23 @@ fn an_account_that_no_rendezvous_registers_is_not_called_ready() {
 }
 
 #[test]
+fn a_server_without_room_is_named_as_that_with_what_to_do() {
+    let mut world = World::new();
+    world.rendezvous = None;
+    // No disk has so much free.
+    let full = [("STARLING_RENDEZVOUS_LIMITS_DISK_RESERVE_BYTES", "1000000000000")];
+    world.start_rendezvous_with("/ip4/127.0.0.1/udp/0/quic-v1", &full);
+    let output = world.run("alice", &["init", "--name", "alice", "--rendezvous", &world.address, "--json"]);
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let error = &error["error"];
+    assert_eq!(output.status.code(), Some(6), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("no room"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("make room"), "not that it does not run: {error}");
+    let status = world.json("alice", &["whoami"]);
+    assert_eq!(status["rendezvous"][0]["problem_code"], "full", "{status}");
+}
+
+#[test]
 fn a_profile_that_is_damaged_is_named_with_what_can_be_done() {
     let world = World::new();
     world.person("alice");

@@ -11,12 +11,16 @@ use starling_keys::{
 use starling_wire::{DeviceLabel, inbox::InboxBody};
 
 use super::{Account, announcing::Announcing};
-use crate::api::error::{NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
-    api::{Reply, types::ChatId},
+    api::{
+        Reply,
+        error::{NodeError, NotAllowed, NotFound, Unreachable},
+        problem::HomeProblem,
+        types::ChatId,
+    },
     home::Homes,
     limits::{MAX_REMOVED, MAX_SHOWN_CHAINS, REACH_TIMEOUT_MS},
-    net::LanKey,
+    net::{ConnectionProblem, LanKey},
     store::{DeviceChangesRow, RemovedRow},
     turn::{Fact, Turn},
 };
@@ -324,15 +328,15 @@ impl Account {
     }
 
     /// A home does not accept our chain now: callers that wait for a change are answered that it is still pending.
-    pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &str) {
+    pub(crate) fn list_not_published(&mut self, turn: &mut Turn<'_>, why: &HomeProblem) {
         for change in std::mem::take(&mut self.own_devices.waiting) {
             self.change_waits(turn, change, why);
         }
     }
 
-    fn change_waits(&mut self, turn: &mut Turn<'_>, change: DeviceChange, why: &str) {
+    fn change_waits(&mut self, turn: &mut Turn<'_>, change: DeviceChange, why: &HomeProblem) {
         let device = change.device;
-        let problem = why.to_owned();
+        let problem = why.clone();
         turn.reply(change.reply, Err(Unreachable::DeviceChangePending { device, problem }.into()));
     }
 
@@ -357,7 +361,7 @@ impl Account {
         self.own_devices.waiting = waiting;
         let late: Vec<DeviceChange> = late;
         for change in late {
-            self.change_waits(turn, change, "it does not answer");
+            self.change_waits(turn, change, &ConnectionProblem::NoAnswer.into());
         }
     }
 }

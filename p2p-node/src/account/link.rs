@@ -23,6 +23,7 @@ use crate::{
     api::{
         Reply,
         error::{NodeError, NotAllowed, NotFound, Unreachable},
+        problem::FalseAnswer,
         types::TransientEvent,
     },
     home::{Homes, Pending},
@@ -241,7 +242,7 @@ impl Joiner {
     /// # Errors
     /// If it is another one; or if this device, whose answer was lost, is not in it.
     fn joined(&self, bytes: &[u8]) -> Result<AccountLink, NodeError> {
-        let problem = || NotAllowed::FalseAnswer { problem: "it shows another device chain".into() };
+        let problem = || NotAllowed::FalseAnswer(FalseAnswer::OtherChain);
         let (account, offer) = self.offer.as_ref().ok_or_else(problem)?;
         let chain = DeviceChain::from_bytes(bytes).ok().filter(|c| c.account == *account).ok_or_else(problem)?;
         let is_in = chain.device(&self.device.id()).is_some();

@@ -3,7 +3,11 @@
 use starling_wire::rendezvous::{Refusal, RequestBody};
 
 use super::Account;
-use crate::{home::Homes, home::Refused, turn::Turn};
+use crate::{
+    home::{Homes, Refused},
+    net::ConnectionProblem,
+    turn::Turn,
+};
 
 pub use crate::home::AccountPending;
 
@@ -40,7 +44,7 @@ impl Account {
 
     pub(crate) fn on_account_request_lost(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, pending: AccountPending) {
         match pending {
-            AccountPending::Publish(_) => self.list_not_published(turn, "the connection broke"),
+            AccountPending::Publish(_) => self.list_not_published(turn, &ConnectionProblem::Broken.into()),
             AccountPending::Username(_) => self.username_lost(turn),
             AccountPending::Logs(id) | AccountPending::DeleteLog(id, _) => self.storage_step(turn, homes, id),
             // They are asked for again when the server is back.

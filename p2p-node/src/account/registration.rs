@@ -9,7 +9,7 @@ use starling_wire::{
 use super::Account;
 use super::pending::AccountPending;
 use crate::{
-    api::types::TransientEvent,
+    api::{problem::HomeProblem, types::TransientEvent},
     home::Homes,
     limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, WorkFor},
@@ -67,9 +67,7 @@ impl Account {
     fn has_forgotten(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
         let at = turn.now() + RETRY_REFUSED_MS;
         if let Some(state) = homes.servers.get_mut(&home) {
-            let problem =
-                "it does not know the account's devices: another device of the account has to go online first";
-            state.problem = Some(problem.into());
+            state.problem = Some(HomeProblem::UnknownDevices);
         }
         homes.retry_at(home, at);
         turn.live(TransientEvent::Net);
@@ -84,12 +82,10 @@ impl Account {
         };
         let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
         let problem = match reason {
-            Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => {
-                "it asks for more work than any registration is worth"
-            }
-            Refusal::Denied if open && state.problem.as_deref() != Some("registering") => {
+            Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => HomeProblem::RegistrationWork,
+            Refusal::Denied if open && state.problem != Some(HomeProblem::Registering) => {
                 // We are new here: registering costs some work.
-                state.problem = Some("registering".into());
+                state.problem = Some(HomeProblem::Registering);
                 let Some(list) = &self.identity.list else { return };
                 let puzzle = Puzzle::new("register", &home, &hello.nonce, self.id().as_bytes(), hello.register_bits);
                 let publish = Publish {
@@ -106,15 +102,16 @@ impl Account {
                 homes.request(turn, home, RequestBody::LookUp(account), AccountPending::OwnList);
                 return;
             }
-            Refusal::Denied if !open => "it registers only holders of a token: ask its operator for one",
-            Refusal::RegistrationClosed => "it takes no new accounts",
-            Refusal::Banned => "its operator has banned this account",
-            Refusal::RateLimited => "it asks us to slow down",
-            _ => "it refused to register this account",
+            Refusal::Denied if !open => HomeProblem::NeedsToken,
+            Refusal::RegistrationClosed => HomeProblem::RegistrationClosed,
+            Refusal::Banned => HomeProblem::Banned,
+            Refusal::RateLimited => HomeProblem::RateLimited,
+            Refusal::Full => HomeProblem::Full,
+            _ => HomeProblem::RegistrationRefused,
         };
-        state.problem = Some(problem.into());
+        state.problem = Some(problem.clone());
         homes.retry_at(home, turn.now() + 60_000);
-        self.list_not_published(turn, problem);
+        self.list_not_published(turn, &problem);
         turn.live(TransientEvent::Net);
     }
 

@@ -3,11 +3,13 @@
 use starling_keys::{DeviceChain, chain::Age};
 
 use super::Account;
-use crate::{api::types::TransientEvent, home::Homes, limits::OTHER_HISTORY_AGAIN_MS, net::HomeId, turn::Turn};
-
-/// The problem of a home whose chain of our account contradicts the one that counts here.
-const OTHER_HISTORY: &str = "it has another history of this account's devices, which a removed device may have written: `starling device recover` \
-                             with the recovery phrase settles it";
+use crate::{
+    api::{problem::HomeProblem, types::TransientEvent},
+    home::Homes,
+    limits::OTHER_HISTORY_AGAIN_MS,
+    net::HomeId,
+    turn::Turn,
+};
 
 impl Account {
     /// Whether somebody who knows only `theirs` accepts ours: a home with a rival history keeps that.
@@ -19,10 +21,10 @@ impl Account {
     /// A server keeps to another history of our account, which does not count here.
     pub(crate) fn has_another_history(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
         if let Some(state) = homes.servers.get_mut(&home) {
-            state.problem = Some(OTHER_HISTORY.into());
+            state.problem = Some(HomeProblem::OtherHistory);
         }
         homes.retry_at(home, turn.now() + OTHER_HISTORY_AGAIN_MS);
-        self.list_not_published(turn, OTHER_HISTORY);
+        self.list_not_published(turn, &HomeProblem::OtherHistory);
         turn.live(TransientEvent::Net);
     }
 }

@@ -7,10 +7,13 @@ use starling_wire::{
 
 use super::Account;
 use super::pending::AccountPending;
-use crate::api::error::{Invalid, NodeError, NotAllowed, Unreachable};
 use crate::{
-    api::Reply,
-    home::{Homes, NAMELESS_SERVER, Refused},
+    api::{
+        Reply,
+        error::{Invalid, NodeError, NotAllowed, Unreachable},
+        problem::HomeProblem,
+    },
+    home::{Homes, Refused},
     net::HomeId,
     turn::Turn,
 };
@@ -48,7 +51,7 @@ impl Account {
             Some(key) => homes.request(turn, home, RequestBody::ClaimNameKey(key), AccountPending::Username(name)),
             None => {
                 if let Some(state) = homes.servers.get_mut(&home) {
-                    state.problem = Some(NAMELESS_SERVER.into());
+                    state.problem = Some(HomeProblem::WouldSeeUsername);
                 }
             }
         }
@@ -77,9 +80,9 @@ impl Account {
         }
         if let Some(state) = homes.servers.get_mut(&refused.home) {
             state.problem = Some(match refused.reason {
-                Refusal::Taken => format!("the user name “{name}” is taken there"),
-                Refusal::Malformed => format!("“{name}” is no valid user name: 2 to 32 of a-z 0-9 . _ -"),
-                _ => "the user name was refused".into(),
+                Refusal::Taken => HomeProblem::UsernameTaken(name.to_owned()),
+                Refusal::Malformed => HomeProblem::UsernameMalformed(name.to_owned()),
+                _ => HomeProblem::UsernameRefused,
             });
         }
     }

@@ -6,7 +6,13 @@ use starling_media::MediaError;
 use starling_text::NameError;
 use starling_wire::rendezvous::Refusal;
 
-use crate::{api::types::ChatId, store::StoreError};
+use crate::{
+    api::{
+        problem::{FalseAnswer, HomeProblem, ItemRefused},
+        types::ChatId,
+    },
+    store::StoreError,
+};
 
 /// Why an event is void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -226,7 +232,7 @@ pub enum Unreachable {
     /// The rendezvous of somebody else.
     TheirHome {
         /// What is wrong with it.
-        problem: String,
+        problem: HomeProblem,
     },
     /// The device that has made a short code.
     CodeOwner,
@@ -249,7 +255,7 @@ pub enum Unreachable {
         /// The device.
         device: DeviceId,
         /// What keeps it.
-        problem: String,
+        problem: HomeProblem,
     },
 }
 
@@ -285,15 +291,9 @@ pub enum NotAllowed {
     /// A change of a message that its members would not take.
     Event(EventRefusal),
     /// A contact request that cannot be accepted.
-    Request {
-        /// Why.
-        problem: String,
-    },
+    Request(ItemRefused),
     /// The rendezvous has given an answer that is not true.
-    FalseAnswer {
-        /// What is wrong with it.
-        problem: String,
-    },
+    FalseAnswer(FalseAnswer),
     /// The rendezvous has given the devices of another account.
     ForeignDevices,
     /// The rendezvous has given an old list of devices.

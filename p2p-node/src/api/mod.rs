@@ -1,6 +1,7 @@
 //! What users of a node see, as plain data, and how they are answered.
 
 pub mod error;
+pub mod problem;
 pub mod types;
 
 use tokio::sync::oneshot;

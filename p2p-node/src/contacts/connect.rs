@@ -5,14 +5,15 @@ use starling_keys::{AccountId, DeviceChain, DeviceId, DeviceList, InviteToken, R
 use starling_wire::rendezvous::RequestBody;
 
 use super::Contacts;
-use crate::account::Account;
-use crate::api::error::{NodeError, Unreachable};
 use crate::{
-    api::Reply,
-    contacts::pending::ContactPending,
-    contacts::{ChainNews, ChainRefused},
-    home::{Homes, OLDER_SERVER},
-    net::HomeId,
+    account::Account,
+    api::{
+        Reply,
+        error::{NodeError, Unreachable},
+    },
+    contacts::{ChainNews, ChainRefused, pending::ContactPending},
+    home::Homes,
+    net::{ConnectionProblem, HomeId},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -92,7 +93,7 @@ impl Contacts {
                 ConnectTarget::Name(name) => homes.username_key(home, name).map(RequestBody::LookUpNameKey),
             };
             let Some(ask) = ask else {
-                let problem = OLDER_SERVER.to_owned();
+                let problem = ConnectionProblem::OlderVersion.into();
                 self.connect_failed(turn, id, Unreachable::TheirHome { problem }.into());
                 continue;
             };
@@ -146,7 +147,7 @@ impl Contacts {
                 .and_then(|c| c.homes.first())
                 .and_then(|h| homes.servers.get(&h.peer))
                 .and_then(|h| h.problem.clone())
-                .unwrap_or_else(|| "it does not answer".into());
+                .unwrap_or_else(|| ConnectionProblem::NoAnswer.into());
             self.connect_failed(turn, id, Unreachable::TheirHome { problem }.into());
         }
     }

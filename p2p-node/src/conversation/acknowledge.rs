@@ -84,7 +84,7 @@ impl Conversations {
             state.row.sent_upto = upto;
             state.dirty = true;
         }
-        turn.state_news(chat, ids, DeliveryState::Delivered, "")?;
+        turn.state_news(chat, ids, DeliveryState::Delivered)?;
         if delivered_now > delivered_before {
             self.tell_delivered(turn, cx, chat);
         }

@@ -9,10 +9,9 @@ use starling_wire::{Body, Candidate, Devices, Event, LogContent, SeenEntries};
 use super::{
     Conversations,
     group::{GroupEntry, GroupId, GroupMember, LogKeys},
-    group_store::DAMAGED,
 };
 use crate::{
-    api::types::ChatId,
+    api::{problem::ChatProblem, types::ChatId},
     limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
     mls::{Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed},
     store::LogRow,
@@ -382,7 +381,7 @@ impl Conversations {
                         entry.give_up();
                         let chat = entry.row.chat.as_slice().try_into().map(ChatId);
                         if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
-                            state.problem = Some(DAMAGED);
+                            state.problem = Some(ChatProblem::Damaged);
                             turn.fact(Fact::GroupDamaged);
                         }
                     }

@@ -12,7 +12,7 @@ use super::{
     group_state::{GroupState, GroupStates, Lead, PendingCommit, log_row},
 };
 use crate::{
-    api::types::ChatId,
+    api::{problem::ChatProblem, types::ChatId},
     limits::STATE_MESSAGES,
     mls::{GroupValue, Mls},
     store::{
@@ -21,10 +21,6 @@ use crate::{
     },
     turn::{EngineError, Turn},
 };
-
-/// The problem of a conversation whose group cannot be read.
-pub const DAMAGED: &str =
-    "the encryption state of this conversation is damaged: another is made when its members can be reached";
 
 /// What of a group has changed and is to be written.
 #[derive(Default)]
@@ -254,7 +250,7 @@ impl Conversations {
                         entry.give_up();
                         let chat = entry.row.chat.as_slice().try_into().map(ChatId);
                         if let Some(state) = chat.ok().and_then(|chat| self.chats.get_mut(&chat)) {
-                            state.problem = Some(DAMAGED);
+                            state.problem = Some(ChatProblem::Damaged);
                         }
                     }
                     entry
@@ -276,7 +272,7 @@ impl Conversations {
                 |id: &Vec<u8>| id.as_slice().try_into().is_ok_and(|id: GroupId| self.groups.contains_key(&id));
             state.row.groups.retain(is_there);
             if state.row.groups.len() < named {
-                state.problem = Some(DAMAGED);
+                state.problem = Some(ChatProblem::Damaged);
                 state.dirty = true;
             }
         }

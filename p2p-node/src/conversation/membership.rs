@@ -8,7 +8,10 @@ use starling_wire::Clock;
 
 use super::{ChatState, Conversations, GroupEntry};
 use crate::{
-    api::types::{Chat, ChatId, ChatKind, ContactState, TransientEvent},
+    api::{
+        problem::ChatProblem,
+        types::{Chat, ChatId, ChatKind, ContactState, TransientEvent},
+    },
     contacts::{Directory, Person},
     roster::Roster,
     turn::Turn,
@@ -111,7 +114,7 @@ impl Conversations {
     }
 
     /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.
-    pub(crate) fn set_problem(&mut self, turn: &mut Turn<'_>, chat: ChatId, problem: Option<&'static str>) {
+    pub(crate) fn set_problem(&mut self, turn: &mut Turn<'_>, chat: ChatId, problem: Option<ChatProblem>) {
         if let Some(state) = self.chats.get_mut(&chat)
             && !(state.row.outdated && problem.is_none())
             && state.problem != problem

@@ -35,10 +35,12 @@ use starling_wire::{EventId, SealedBeacon};
 pub use context::{Connections, Context};
 pub use group::GroupEntry;
 pub use group_state::GroupState;
-pub use outdated::OUTDATED;
 
 use crate::{
-    api::types::{ChatId, ChatKind},
+    api::{
+        problem::ChatProblem,
+        types::{ChatId, ChatKind},
+    },
     events::Draft,
     mls::Mls,
     roster::{Authors, Roster},
@@ -91,7 +93,7 @@ pub struct ChatState {
     /// What was ready by then goes to the log at once, although all others are connected.
     pub hastened_ms: u64,
     /// What keeps messages from getting through, until it is over.
-    pub problem: Option<&'static str>,
+    pub problem: Option<ChatProblem>,
     pub dirty: bool,
 }
 
@@ -181,7 +183,7 @@ impl ChatState {
     }
 
     fn with(id: ChatId, row: ChatRow, roster: Roster) -> Self {
-        let problem = row.outdated.then_some(OUTDATED);
+        let problem = row.outdated.then_some(ChatProblem::Outdated);
         Self {
             id,
             row,

@@ -258,7 +258,7 @@ impl Conversations {
                 state.row.failed.extend([item.first.max(delivered + 1), item.last]);
             }
             state.dirty = true;
-            turn.state_news(chat, failed, DeliveryState::Failed, "nobody fetched it for 30 days")?;
+            turn.state_news(chat, failed, DeliveryState::Failed)?;
             self.trim_chat(turn, cx.homes, chat);
         }
         Ok(())

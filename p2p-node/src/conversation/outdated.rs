@@ -6,14 +6,13 @@ use starling_wire::{Clock, EventId};
 
 use super::{ChatState, Conversations, context::Context, group::GroupId};
 use crate::{
-    api::types::{ChatId, DurableEventKind},
+    api::{
+        problem::ChatProblem,
+        types::{ChatId, DurableEventKind},
+    },
     store::EventLogRow,
     turn::{EngineError, Fact, Turn},
 };
-
-/// What is wrong with a conversation, and with the homes, of such a profile.
-pub const OUTDATED: &str = "this profile is an older copy of a device that went on without it: it can only be read. Link it again as a new device, or \
-                            restore the account with the recovery phrase";
 
 impl ChatState {
     /// Whether an event of this device that somebody has, with this number and clock, is not one that was written here.
@@ -53,7 +52,7 @@ impl Conversations {
             }
         }
         if let Some(chat) = said_in {
-            self.set_problem(turn, chat, Some(OUTDATED));
+            self.set_problem(turn, chat, Some(ChatProblem::Outdated));
         }
         let kind = DurableEventKind::DeviceCopied.stored();
         let (account, text) = (cx.dir.account.id(), cx.dir.account.device().to_string());

@@ -5,6 +5,7 @@ use starling_wire::rendezvous::{Refusal, ResponseBody};
 use super::Conversations;
 use super::group::{GroupEntry, GroupId};
 use crate::{
+    api::problem::ChatProblem,
     conversation::context::Context,
     home::{LogPending, Refused},
     net::HomeId,
@@ -129,12 +130,10 @@ impl Conversations {
             }
             LogPending::Append(appended) => {
                 let problem = match refused.reason {
-                    Refusal::Full => {
-                        "the rendezvous has no more room for what we write in this conversation: it waits here"
-                    }
-                    Refusal::RateLimited => "the rendezvous asks us to slow down: messages wait here",
-                    Refusal::Banned => "the rendezvous has banned us: messages go out only while both are online",
-                    _ => "the rendezvous does not take messages now: they wait here",
+                    Refusal::Full => ChatProblem::LogFull,
+                    Refusal::RateLimited => ChatProblem::LogRateLimited,
+                    Refusal::Banned => ChatProblem::LogBanned,
+                    _ => ChatProblem::LogRefused,
                 };
                 if !appended.items.is_empty() {
                     self.set_problem(turn, appended.place.chat, Some(problem));

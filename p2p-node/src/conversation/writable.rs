@@ -3,13 +3,11 @@
 use crate::{
     api::{
         error::{NodeError, NotFound, Unreachable},
+        problem::ChatProblem,
         types::ChatId,
     },
     contacts::Directory,
-    conversation::{
-        ChatState, Conversations, GroupEntry, context::Context, group::GroupId, group_store::DAMAGED,
-        membership::chat_name,
-    },
+    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, membership::chat_name},
     limits::MAX_GROUPS_PER_CHAT,
     roster::Roster,
     turn::{EngineError, Turn},
@@ -24,7 +22,7 @@ impl Conversations {
         let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
         let name = chat_name(dir, state);
         match state.problem {
-            Some(DAMAGED) => Err(Unreachable::DamagedConversation { name }.into()),
+            Some(ChatProblem::Damaged) => Err(Unreachable::DamagedConversation { name }.into()),
             _ => Err(Unreachable::Conversation { name }.into()),
         }
     }

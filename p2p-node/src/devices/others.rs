@@ -10,7 +10,10 @@ use starling_wire::{
 use super::AccountDevices;
 use crate::{
     account::pending::AccountPending,
-    api::types::{ContactState, DurableEventKind, TransientEvent},
+    api::{
+        problem::ItemRefused,
+        types::{ContactState, DurableEventKind, TransientEvent},
+    },
     contacts::Person,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_CONTACTS},
     store::{ContactRow, REQUESTS, Reading, RequestRow},
@@ -26,12 +29,12 @@ impl AccountDevices<'_> {
         device: DeviceId,
         body: &InboxBody,
         list: DeviceChain,
-    ) -> Result<Result<bool, &'static str>, EngineError> {
+    ) -> Result<Result<bool, ItemRefused>, EngineError> {
         if self.cx.account.is_newer(&list) && !self.on_own_list(turn, list)? {
             return Ok(Ok(false));
         }
         if self.cx.account.list().is_none_or(|l| l.device(&device).is_none()) {
-            return Ok(Err("from a device that our account has given up"));
+            return Ok(Err(ItemRefused::RemovedDevice));
         }
         let account = self.cx.account.id();
         self.cx.take_labels(turn, account, &body.labels)?;
@@ -43,7 +46,7 @@ impl AccountDevices<'_> {
         &mut self,
         turn: &mut Turn<'_>,
         body: &InboxBody,
-    ) -> Result<Result<(), &'static str>, EngineError> {
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
         let Some(known) = &body.known else {
             // The contacts of all of us may have changed, too.
             let home = self
@@ -61,7 +64,7 @@ impl AccountDevices<'_> {
         };
         let account = AccountId::from_bytes(&known.account).ok().filter(|a| *a != self.cx.account.id());
         let Some(account) = account else {
-            return Ok(Err("not about another account"));
+            return Ok(Err(ItemRefused::OwnAccount));
         };
         let their = self.cx.directory().read_chain(&known.device_list).filter(|l| l.account == account);
         let their = their.filter(|l| self.cx.contacts.check_devices(self.cx.account, l).is_ok());

@@ -6,7 +6,11 @@ use starling_wire::rendezvous::{KeyPackages, RequestBody};
 use super::AccountDevices;
 use crate::{
     account::pending::AccountPending,
-    api::types::TransientEvent,
+    api::{
+        error::{NodeError, NotAllowed},
+        problem::HomeProblem,
+        types::TransientEvent,
+    },
     limits::{KEY_PACKAGE_STOCK, MAX_KEY_PACKAGE_SECRETS},
     net::HomeId,
     turn::{EngineError, Fact, Turn},
@@ -101,7 +105,11 @@ impl AccountDevices<'_> {
             theirs => {
                 if let Err(error) = self.cx.account.begin_chain(turn, theirs.as_ref()) {
                     if let Some(state) = self.cx.homes.servers.get_mut(&home) {
-                        state.problem = Some(error.to_string());
+                        state.problem = Some(match error {
+                            NodeError::NotAllowed(NotAllowed::Chain(error)) => HomeProblem::Chain(error),
+                            // Only the root could begin a chain, and it is not here.
+                            _ => HomeProblem::UnknownDevices,
+                        });
                     }
                     turn.live(TransientEvent::Net);
                     return Ok(());

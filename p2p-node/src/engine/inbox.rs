@@ -5,7 +5,10 @@ use zeroize::Zeroizing;
 
 use super::Engine;
 use crate::{
-    api::types::{ContactState, DurableEventKind},
+    api::{
+        problem::ItemRefused,
+        types::{ContactState, DurableEventKind},
+    },
     contacts::Person,
     home::ReceivedItem,
     meeting::ShownInvite,
@@ -29,8 +32,8 @@ impl Engine {
                 Ok(item) => self.on_inbox_item(turn, item)?,
                 Err(why) => Err(why),
             };
-            if let Err(why) = taken {
-                tracing::debug!(why, "an inbox item was dropped");
+            if let Err(error) = taken {
+                tracing::debug!(%error, "an inbox item was dropped");
             }
         }
         // Asked after this turn's commit: only then does the server delete what was read.
@@ -43,12 +46,12 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         item: ReceivedItem,
-    ) -> Result<Result<(), &'static str>, EngineError> {
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
         let ReceivedItem { sender, list, body, encoded } = item;
         let Some(list) = list else {
             let (conversations, mut cx) = self.conversing();
             if !cx.dir.may_talk(&sender) {
-                return Ok(Err("beacons of nobody that we exchange messages with"));
+                return Ok(Err(ItemRefused::Stranger));
             }
             return conversations.on_left_beacons(turn, &mut cx, sender, &body.beacons).map(Ok);
         };
@@ -66,7 +69,7 @@ impl Engine {
         let account = list.account;
         let known = self.contacts.people.get(&account).map(Person::state);
         if known == Some(ContactState::Blocked) {
-            return Ok(Err("from somebody who is blocked"));
+            return Ok(Err(ItemRefused::Blocked));
         }
         let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
         if group.is_some_and(|g| self.conversations.groups.contains_key(&g)) {

@@ -10,8 +10,7 @@ use super::Engine;
 use crate::{
     calls::Calls,
     contacts::Directory,
-    home::OLDER_SERVER,
-    net::NetEvent,
+    net::{ConnectionProblem, NetEvent},
     turn::{EngineError, Turn},
 };
 
@@ -26,7 +25,7 @@ impl Engine {
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
             NetEvent::HomeUp(home, hello) if !hello.is_current() => {
                 // It understands no request of ours; what waits for it waits on.
-                let lost = self.homes.home_down(turn, home, OLDER_SERVER.into());
+                let lost = self.homes.home_down(turn, home, ConnectionProblem::OlderVersion);
                 self.on_requests_lost(turn, lost);
             }
             NetEvent::HomeUp(home, hello) => {
@@ -50,8 +49,8 @@ impl Engine {
                     self.contacts.connects_up(turn, &mut self.homes, home);
                 }
             }
-            NetEvent::HomeDown(home, reason) => {
-                let lost = self.homes.home_down(turn, home, reason);
+            NetEvent::HomeDown(home, problem) => {
+                let lost = self.homes.home_down(turn, home, problem);
                 self.on_requests_lost(turn, lost);
             }
             NetEvent::Home(home, response) => self.on_response(turn, home, response)?,

@@ -2,10 +2,13 @@
 
 use super::Engine;
 use crate::{
-    api::types::{HomeStatus, Status},
-    conversation::{OUTDATED, group::GroupId},
+    api::{
+        problem::HomeProblem,
+        types::{HomeStatus, Status},
+    },
+    conversation::group::GroupId,
     home::{HomeState, Pending},
-    net::HomeId,
+    net::{ConnectionProblem, HomeId},
     turn::Turn,
 };
 
@@ -61,8 +64,8 @@ impl Engine {
                     connected: h.hello.is_some() && !h.silent,
                     registered: h.hello.is_some() && !h.silent && h.registered && h.stocked,
                     problem: match self.counters.row.outdated {
-                        true => Some(OUTDATED.into()),
-                        false if h.silent => Some("it does not answer".into()),
+                        true => Some(HomeProblem::Outdated),
+                        false if h.silent => Some(ConnectionProblem::NoAnswer.into()),
                         false => h.problem.clone(),
                     },
                     clock_offset_ms: h.clock_offset_ms,

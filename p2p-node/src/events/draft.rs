@@ -106,7 +106,7 @@ impl Draft {
                 turn.news(EventLogRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..EventLogRow::default() })?;
             }
         }
-        turn.state_news(chat, self.delivered, DeliveryState::Delivered, "")?;
-        turn.state_news(chat, self.read, DeliveryState::Read, "")
+        turn.state_news(chat, self.delivered, DeliveryState::Delivered)?;
+        turn.state_news(chat, self.read, DeliveryState::Read)
     }
 }

@@ -10,6 +10,7 @@ use starling_wire::{
 
 use super::{HomePending, Homes, Refused};
 use crate::{
+    api::problem::ItemRefused,
     mls::Mls,
     net::HomeId,
     turn::{EngineError, Turn},
@@ -47,31 +48,31 @@ pub struct ReceivedItem {
 
 impl ReceivedItem {
     /// Opens what was sealed to this device. What is wrong with it, if something is.
-    pub fn open(mls: &Mls, own: DeviceId, secret: &[u8], public: &[u8], sealed: &[u8]) -> Result<Self, &'static str> {
+    pub fn open(mls: &Mls, own: DeviceId, secret: &[u8], public: &[u8], sealed: &[u8]) -> Result<Self, ItemRefused> {
         let Ok(plain) = mls.open_sealed(secret, public, INBOX_INFO, sealed) else {
-            return Err("not sealed to this device");
+            return Err(ItemRefused::NotSealed);
         };
         let Ok(item) = InboxItem::decode(plain.as_slice()) else {
-            return Err("not an item");
+            return Err(ItemRefused::Malformed);
         };
         let Ok(body) = InboxBody::from_bytes(&item.body) else {
-            return Err("not a body");
+            return Err(ItemRefused::Malformed);
         };
         let list = if body.device_list.is_empty() && !body.beacons.is_empty() {
             None
         } else {
-            Some(DeviceChain::from_bytes(&body.device_list).map_err(|_| "a false device list")?)
+            Some(DeviceChain::from_bytes(&body.device_list).map_err(|_| ItemRefused::FalseChain)?)
         };
         let Ok(sender) = DeviceId::from_bytes(&body.device) else {
-            return Err("no device");
+            return Err(ItemRefused::Malformed);
         };
         let signed = [&own.as_bytes()[..], &item.body].concat();
         let listed = list.as_ref().is_none_or(|list| list.device(&sender).is_some());
         if !listed || !sender.verify(INBOX_DOMAIN, &signed, &item.signature) {
-            return Err("not signed by a device of that account");
+            return Err(ItemRefused::NotSigned);
         }
         if body.greeting.len() > MAX_GREETING {
-            return Err("beyond its limits");
+            return Err(ItemRefused::BeyondLimits);
         }
         Ok(Self { sender, list, body, encoded: item.body.to_vec() })
     }

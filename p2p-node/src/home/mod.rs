@@ -17,7 +17,6 @@ use starling_wire::rendezvous::ServerHello;
 use zeroize::Zeroizing;
 
 pub use inbox::ReceivedItem;
-pub use names::NAMELESS_SERVER;
 pub use parcels::{OutboundItem, Recipient, Sealing, Vouching};
 pub use pending::Refused;
 pub use purpose::{
@@ -25,18 +24,12 @@ pub use purpose::{
 };
 
 use crate::{
-    api::types::TransientEvent,
+    api::{problem::HomeProblem, types::TransientEvent},
     limits::{MAX_CLOCK_CORRECTION_MS, RELEASED_MS},
-    net::HomeId,
+    net::{ConnectionProblem, HomeId},
     store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
     turn::{EngineError, Fact, Schedule, Turn},
 };
-
-pub const SUPERSEDED: &str = "this device is no longer one of its account: it was removed, or the account was restored on another device, which has \
-                              taken its place; this profile can only be read";
-
-/// A server that does not know what we ask for.
-pub const OLDER_SERVER: &str = "it runs an older version of Starling: its operator has to update it";
 
 /// A rendezvous that we use.
 #[derive(Default)]
@@ -48,7 +41,7 @@ pub struct HomeState {
     pub registered: bool,
     /// Our key packages are there: others can begin a conversation with us.
     pub stocked: bool,
-    pub problem: Option<String>,
+    pub problem: Option<HomeProblem>,
     /// It does not answer, though the connection is there.
     pub silent: bool,
     pub clock_offset_ms: i64,
@@ -125,7 +118,7 @@ impl Homes {
     /// This device is not part of its account any more: nothing more is done at its homes.
     pub fn superseded(&mut self) {
         for home in self.servers.values_mut().filter(|h| h.own) {
-            home.problem = Some(SUPERSEDED.into());
+            home.problem = Some(HomeProblem::Superseded);
         }
     }
 
@@ -189,13 +182,13 @@ impl Homes {
     }
 
     /// A server is not connected any more. Gives the requests that it has not answered.
-    pub fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, reason: String) -> Vec<Pending> {
+    pub fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, problem: ConnectionProblem) -> Vec<Pending> {
         let Some(state) = self.servers.get_mut(&home) else {
             return Vec::new();
         };
         state.hello = None;
         state.silent = false;
-        state.problem = Some(reason);
+        state.problem = Some(problem.into());
         let lost = std::mem::take(&mut state.pending);
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());

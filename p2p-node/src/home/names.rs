@@ -6,10 +6,6 @@ use starling_keys::username_key;
 use super::Homes;
 use crate::net::HomeId;
 
-/// What is wrong with a home that would have to see our user name.
-pub const NAMELESS_SERVER: &str = "it runs an older version of Starling, which would have to see our user name: nobody is led to us by it until its \
-                                   operator updates it";
-
 impl Homes {
     /// What a connected server is told in place of a user name. `None` if it is of an older version: it would have to see the name itself, and one that
     /// wants to see names may say so, too.

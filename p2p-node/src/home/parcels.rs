@@ -11,6 +11,7 @@ use starling_wire::{
 
 use super::{HomePending, Homes, Refused};
 use crate::{
+    api::problem::{ChatProblem, HomeProblem},
     limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
     mls::{GroupId, Mls},
     net::{HomeId, WorkFor},
@@ -132,7 +133,7 @@ impl Homes {
             if !outbound_item.row.quiet
                 && let Some(state) = self.servers.get_mut(&home)
             {
-                state.problem = Some("it asks for more work than any message is worth".into());
+                state.problem = Some(HomeProblem::MessageWork);
             }
         } else if append.token.is_empty() {
             let puzzle = Puzzle::new("inbox", &home, &hello.nonce, &append.subject(), bits);
@@ -217,7 +218,7 @@ impl Homes {
     }
 
     /// Says what keeps an item from its inbox, or that nothing does any more.
-    fn tell_problem(&self, turn: &mut Turn<'_>, key: &[u8], problem: Option<&'static str>) {
+    fn tell_problem(&self, turn: &mut Turn<'_>, key: &[u8], problem: Option<ChatProblem>) {
         let item = self.outbound_items.get(key).filter(|item| !item.row.quiet);
         if let Some(account) = item.and_then(|item| AccountId::from_bytes(&item.row.account).ok()) {
             turn.facts([Fact::ParcelProblem { account, problem }]);
@@ -267,9 +268,9 @@ impl Homes {
             if let Ok(home) = outbound_item.row.home.parse::<RendezvousAddr>() {
                 self.retry_at(home.peer, at);
             }
-            let full = "their inbox is full: the request waits here until there is room";
-            let slow = "their rendezvous asks us to slow down: the request waits here";
-            self.tell_problem(turn, key, Some(if reason == Refusal::Full { full } else { slow }));
+            let full = reason == Refusal::Full;
+            let problem = if full { ChatProblem::InboxFull } else { ChatProblem::InboxRateLimited };
+            self.tell_problem(turn, key, Some(problem));
             return Ok(());
         }
         if reason == Refusal::Denied && outbound_item.denied < DENIALS {
@@ -286,7 +287,7 @@ impl Homes {
         }
         // Nothing that trying again would mend.
         tracing::warn!(?reason, "an inbox item was refused");
-        self.tell_problem(turn, key, Some("their rendezvous refused the request: ask them for a new invite"));
+        self.tell_problem(turn, key, Some(ChatProblem::RequestRefused));
         self.forget_parcel(turn, key)
     }
 }

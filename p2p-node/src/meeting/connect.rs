@@ -14,6 +14,7 @@ use super::Meeting;
 use crate::{
     api::{
         error::{Invalid, NodeError, NotAllowed, Unreachable},
+        problem::FalseAnswer,
         types::ContactState,
     },
     contacts::{
@@ -101,8 +102,8 @@ impl Meeting<'_> {
         let list = match DeviceChain::from_bytes(bytes) {
             Ok(list) => list,
             Err(error) => {
-                let problem = error.to_string();
-                self.cx.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer { problem }.into());
+                let answer = FalseAnswer::NoChain(error);
+                self.cx.contacts.connect_failed(turn, id, NotAllowed::FalseAnswer(answer).into());
                 return Ok(());
             }
         };
@@ -137,8 +138,7 @@ impl Meeting<'_> {
             Some(Ok(counts)) => counts,
             Some(Err(refused)) => {
                 self.cx.contacts.refused_chain(turn, list.account, &list, refused)?;
-                let problem = refused.to_string();
-                return Ok(Err(NotAllowed::FalseAnswer { problem }.into()));
+                return Ok(Err(NotAllowed::FalseAnswer(FalseAnswer::Devices).into()));
             }
         };
         if counts.head() != list.head() {
@@ -258,8 +258,8 @@ impl Meeting<'_> {
         let Some((live, welcome)) = made else { return Ok(Err(Unreachable::KeyPackages.into())) };
         // The key packages show of which account each device is.
         live.members().iter().for_each(|member| self.cx.contacts.owners.note_joined(&member.into()));
-        if let Err(error) = self.cx.contacts.check_devices(self.cx.account, &list) {
-            return Ok(Err(NotAllowed::FalseAnswer { problem: error.to_string() }.into()));
+        if self.cx.contacts.check_devices(self.cx.account, &list).is_err() {
+            return Ok(Err(NotAllowed::FalseAnswer(FalseAnswer::Devices).into()));
         }
         let chat = self.cx.chat_with(turn, account);
         let own_homes = &self.cx.account.identity.homes;

@@ -8,7 +8,10 @@ use starling_wire::{
 
 use super::Meeting;
 use crate::{
-    api::types::{ChatId, ContactState, DurableEventKind},
+    api::{
+        problem::ItemRefused,
+        types::{ChatId, ContactState, DurableEventKind},
+    },
     contacts::{ChainNews, ChainRefused, Person},
     conversation::{GroupEntry, group::GroupId},
     mls::LiveGroup,
@@ -24,7 +27,7 @@ impl Meeting<'_> {
         body: &InboxBody,
         list: DeviceChain,
         own: bool,
-    ) -> Result<Result<(), &'static str>, EngineError> {
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
         let (account, now_s) = (list.account, turn.agreed_ms() / 1000);
         let checked = self.cx.contacts.people.get(&account).map(|person| person.check_chain(&list, now_s));
         if let Some(Err(refused @ ChainRefused::Fork(_))) = checked {
@@ -37,7 +40,7 @@ impl Meeting<'_> {
         };
         live.members().iter().for_each(|member| self.cx.contacts.owners.note_joined(&member.into()));
         if self.cx.contacts.check_devices(self.cx.account, &list).is_err() {
-            return Ok(Err("a device chain that lists a device of another account"));
+            return Ok(Err(ItemRefused::ForeignDevice));
         }
         let chat = self.cx.chat_with(turn, account);
         let row = self.joined_row(turn, chat, welcome, &list, own);
@@ -86,23 +89,23 @@ impl Meeting<'_> {
         list: &DeviceChain,
         own: bool,
         now_s: u64,
-    ) -> Result<Option<(GroupId, LiveGroup, &'a Welcome)>, &'static str> {
+    ) -> Result<Option<(GroupId, LiveGroup, &'a Welcome)>, ItemRefused> {
         let account = list.account;
         let known = self.cx.contacts.people.get(&account);
         // A recovery brings a device back that somebody else had removed.
         let is_foreign = |sender: &DeviceId| known.is_some_and(|person| person.would_not_have(sender, list, now_s));
         if !own && DeviceId::from_bytes(&body.device).is_ok_and(|sender| is_foreign(&sender)) {
-            return Err("from a device that its account does not have, or has removed");
+            return Err(ItemRefused::RemovedDevice);
         }
         if let Some(person) = known
             && let Err(error) = person.check_chain(list, now_s)
             // A device that was away knows less of its account than we do.
             && (error != ChainRefused::Past || person.list.is_none())
         {
-            return Err("a device chain from the past, or one that contradicts the one known");
+            return Err(ItemRefused::OldChain);
         }
-        let welcome = body.welcome.as_ref().ok_or("no welcome")?;
-        let group = GroupId::try_from(&*welcome.group).map_err(|_| "no group id")?;
+        let welcome = body.welcome.as_ref().ok_or(ItemRefused::NoWelcome)?;
+        let group = GroupId::try_from(&*welcome.group).map_err(|_| ItemRefused::NoWelcome)?;
         let chat = self.cx.conversations.direct_with(&account);
         let was_replaced = chat.is_some_and(|chat| self.cx.conversations.was_replaced(chat, &group));
         if self.cx.conversations.groups.contains_key(&group) || was_replaced {
@@ -110,12 +113,12 @@ impl Meeting<'_> {
         }
         let live = self.cx.mls.join(&welcome.message).map_err(|error| {
             tracing::warn!(%error, "a welcome cannot be used");
-            "a welcome that cannot be used"
+            ItemRefused::UnusableWelcome
         })?;
         let (me, members) = (self.cx.account.id(), live.members());
         let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
         if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
-            return Err("a group with others in it");
+            return Err(ItemRefused::OthersInGroup);
         }
         Ok(Some((group, live, welcome)))
     }

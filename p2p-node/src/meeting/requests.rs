@@ -66,7 +66,7 @@ impl Meeting<'_> {
         let Ok(list) = DeviceChain::from_stored(&body.device_list) else {
             return Ok(Err(NotFound::ReadableRequest.into()));
         };
-        Ok(self.join(turn, &body, list, false)?.map_err(|why| NotAllowed::Request { problem: why.to_string() }.into()))
+        Ok(self.join(turn, &body, list, false)?.map_err(|why| NotAllowed::Request(why).into()))
     }
 
     pub(crate) fn requests(&self, turn: &Turn<'_>) -> Result<Vec<Request>, EngineError> {

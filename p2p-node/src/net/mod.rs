@@ -6,6 +6,7 @@
 
 mod connectivity;
 mod direct;
+mod problem;
 mod rendezvous;
 mod swarm;
 
@@ -20,6 +21,7 @@ use starling_wire::{
 };
 
 pub use connectivity::is_direct;
+pub use problem::ConnectionProblem;
 pub use swarm::{NetConfig, NetError, NetHandle, WeakNetHandle, start};
 
 /// A rendezvous, by its Ed25519 key.
@@ -134,8 +136,8 @@ pub enum NetEvent {
     HomeUp(HomeId, ServerHello),
     /// A rendezvous does not answer, or answers again. The connection may still be good.
     HomeSilent(HomeId, bool),
-    /// A rendezvous is gone, with the reason as text without addresses.
-    HomeDown(HomeId, String),
+    /// A rendezvous is gone, or cannot be reached.
+    HomeDown(HomeId, ConnectionProblem),
     /// This machine is in another network, or has other addresses, or was suspended.
     NetworkChanged,
     /// A server was reached at this address of its name, and at another one before.

@@ -12,11 +12,11 @@ use futures::{
 use libp2p::Stream;
 use starling_wire::{
     rendezvous::{Request, RequestBody, Response, ResponseBody},
-    streams::{FrameReader, FrameWriter},
+    streams::{FrameReader, FrameWriter, ReadError},
 };
 use tokio::sync::{Notify, mpsc};
 
-use super::{HomeId, NetEvent};
+use super::{ConnectionProblem, HomeId, NetEvent};
 
 /// A server that does not greet within this time is no rendezvous.
 const GREETING: Duration = Duration::from_secs(10);
@@ -32,23 +32,23 @@ const MAX_RETRY_WINDOW: Duration = Duration::from_secs(60);
 /// Why a stream ended, and what the server has said of coming again.
 #[derive(Debug)]
 pub struct Left {
-    /// As text without addresses.
-    pub reason: String,
+    pub problem: ConnectionProblem,
     /// The server is being restarted, and asked us to come again after this time.
     pub come_again: Option<Duration>,
     /// The time over which its clients spread their return if it dies.
     pub retry_window: Duration,
 }
 
-impl From<String> for Left {
-    fn from(reason: String) -> Self {
-        Self { reason, come_again: None, retry_window: Duration::ZERO }
+impl From<ConnectionProblem> for Left {
+    fn from(problem: ConnectionProblem) -> Self {
+        Self { problem, come_again: None, retry_window: Duration::ZERO }
     }
 }
 
-impl From<&str> for Left {
-    fn from(reason: &str) -> Self {
-        reason.to_owned().into()
+impl From<ReadError> for Left {
+    fn from(error: ReadError) -> Self {
+        tracing::debug!(%error, "a stream to a rendezvous broke");
+        ConnectionProblem::Broken.into()
     }
 }
 
@@ -63,13 +63,13 @@ pub async fn run(
     let (mut reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
     let hello = match tokio::time::timeout(GREETING, reader.next::<Response>()).await {
         Ok(Ok(Some(Response { body: Some(ResponseBody::Hello(hello)), .. }))) => hello,
-        Ok(Err(error)) => return error.to_string().into(),
-        Ok(_) => return "it does not speak this protocol".into(),
-        Err(_) => return "it does not answer".into(),
+        Ok(Err(error)) => return error.into(),
+        Ok(_) => return ConnectionProblem::OtherProtocol.into(),
+        Err(_) => return ConnectionProblem::NoAnswer.into(),
     };
     let retry_window = Duration::from_millis(hello.retry_window_ms).min(MAX_RETRY_WINDOW);
     if engine.send(NetEvent::HomeUp(home, hello)).await.is_err() {
-        return "stopping".into();
+        return ConnectionProblem::NotNeeded.into();
     }
     let session = Session { home, engine, open: AtomicI64::new(0), heard: AtomicU64::new(0), asked: Notify::new() };
     // Side by side: if both ends waited for their writing, neither would read.
@@ -106,14 +106,14 @@ impl Session {
                         _ => drop(self.open.fetch_sub(1, Relaxed)),
                     }
                     if self.engine.send(NetEvent::Home(self.home, response)).await.is_err() {
-                        return "stopping".into();
+                        return ConnectionProblem::NotNeeded.into();
                     }
                     if away.is_some() && self.open.load(Relaxed) <= 0 {
-                        return Left { come_again: away, ..Left::from("it is being restarted") };
+                        return Left { come_again: away, ..Left::from(ConnectionProblem::Restarting) };
                     }
                 }
-                Ok(None) => return "it closed the connection".into(),
-                Err(error) => return error.to_string().into(),
+                Ok(None) => return ConnectionProblem::Closed.into(),
+                Err(error) => return error.into(),
             }
         }
     }
@@ -135,11 +135,11 @@ impl Session {
             self.asked.notify_one();
             match tokio::time::timeout(STALLED, writer.flush()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return error.to_string().into(),
-                Err(_) => return "it does not read".into(),
+                Ok(Err(_)) => return ConnectionProblem::Broken.into(),
+                Err(_) => return ConnectionProblem::NotReading.into(),
             }
         }
-        "not needed any more".into()
+        ConnectionProblem::NotNeeded.into()
     }
 
     /// Notices a server that is frozen and keeps its connections. Nothing wakes this while no answer is due.
@@ -155,7 +155,7 @@ impl Session {
             if now_silent != std::mem::replace(&mut silent, now_silent)
                 && self.engine.send(NetEvent::HomeSilent(self.home, silent)).await.is_err()
             {
-                return "stopping".into();
+                return ConnectionProblem::NotNeeded.into();
             }
         }
     }

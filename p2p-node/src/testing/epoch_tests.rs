@@ -7,6 +7,7 @@ use starling_wire::{Candidate, LogContent, LogVerb, rendezvous::LogRequest};
 
 use super::world::{Who, World};
 use crate::{
+    api::problem::ChatProblem,
     conversation::group_state::{self, OpenGroup},
     home::Pending,
     mls::{GroupId, KeyPackages, Mls, PAST_EPOCHS},
@@ -366,7 +367,7 @@ fn a_member_who_floods_a_log_holds_up_nobody_elses_messages() {
     world.say(mallory, alice, "waits");
     world.pass(60_000);
     let problem = world.chat_row(mallory, alice).problem;
-    assert!(problem.as_ref().is_some_and(|problem| problem.contains("no more room")), "{problem:?}");
+    assert_eq!(problem, Some(ChatProblem::LogFull));
     world.direct = true;
     go_on(&mut world, alice, mallory);
     assert_eq!(arrived(&mut world, "waits"), 1);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::world::World;
-use crate::home::OLDER_SERVER;
+use crate::{HomeProblem, net::ConnectionProblem};
 
 #[test]
 fn what_waits_at_an_older_server_goes_on_when_it_is_updated() {
@@ -17,7 +17,7 @@ fn what_waits_at_an_older_server_goes_on_when_it_is_updated() {
     world.say(alice, bob, "for later");
     world.pass(120_000);
     for who in [alice, bob, carol] {
-        assert_eq!(world.home_problem(who).as_deref(), Some(OLDER_SERVER));
+        assert_eq!(world.home_problem(who), Some(HomeProblem::Connection(ConnectionProblem::OlderVersion)));
     }
     assert_eq!(world.chat_row(alice, bob).queued, 1);
     assert!(world.seen(bob, alice).is_empty());

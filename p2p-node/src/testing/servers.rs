@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     engine::Input,
-    net::{HomeId, NetEvent},
+    net::{ConnectionProblem, HomeId, NetEvent},
 };
 
 /// Which server: its place in [`World::servers`].
@@ -132,7 +132,7 @@ impl World {
         if self.people[who].sessions.remove(&at).is_some() {
             self.wires.remove(&Wire::ToServer(who, at));
             self.wires.remove(&Wire::FromServer(who, at));
-            self.tell(who, NetEvent::HomeDown(self.peer_at(at), "it does not answer".into()));
+            self.tell(who, NetEvent::HomeDown(self.peer_at(at), ConnectionProblem::NoAnswer));
         }
     }
 

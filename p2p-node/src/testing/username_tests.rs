@@ -8,10 +8,11 @@ use super::world::{Who, World};
 use crate::{
     api::{
         error::{Invalid, NodeError, Unreachable},
+        problem::HomeProblem,
         types::ContactState,
     },
     engine::{AccountCommand, ContactCommand},
-    home::{NAMELESS_SERVER, OLDER_SERVER},
+    net::ConnectionProblem,
 };
 
 /// `who` asks the server of another for the one with a user name.
@@ -105,12 +106,12 @@ fn a_server_that_would_have_to_see_user_names_is_told_none_and_has_them_once_it_
     };
     restart(&mut world, true);
     world.asked = Some(Vec::new());
-    assert_eq!(world.home_problem(bob).as_deref(), Some(NAMELESS_SERVER));
+    assert_eq!(world.home_problem(bob), Some(HomeProblem::WouldSeeUsername));
     assert_eq!(world.home_problem(alice), None);
     let refused = world.call(carol, |reply| AccountCommand::SetUsername("caroline".into(), reply));
     assert_eq!(refused, Err(Unreachable::OlderHome.into()));
     let refused = look_up(&mut world, alice, "bellwether", bob);
-    assert_eq!(refused, Err(Unreachable::TheirHome { problem: OLDER_SERVER.into() }.into()));
+    assert_eq!(refused, Err(Unreachable::TheirHome { problem: ConnectionProblem::OlderVersion.into() }.into()));
     assert!(!was_told(&mut world, "bellwether"));
     restart(&mut world, false);
     assert_eq!(world.home_problem(bob), None);

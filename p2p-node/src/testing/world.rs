@@ -35,6 +35,7 @@ use crate::{
     api::{
         Reply,
         error::NodeError,
+        problem::HomeProblem,
         types::{Chat, ChatId, Contact, DurableEvent, Message, MessageId, TransientEvent},
     },
     call_media::{CallCommand, CallInput},
@@ -213,7 +214,7 @@ impl World {
     }
 
     /// What is wrong with somebody's home, as their device sees it.
-    pub fn home_problem(&self, who: Who) -> Option<String> {
+    pub fn home_problem(&self, who: Who) -> Option<HomeProblem> {
         let (engine, _) = self.people[who].running.as_ref().unwrap();
         engine.homes.servers.get(&self.home.peer).and_then(|home| home.problem.clone())
     }

@@ -9,7 +9,10 @@ use starling_keys::{AccountId, DeviceChain, DeviceId, chain::Change};
 use starling_wire::{Call, Clock, Cut, EventId, KnownChain};
 
 use crate::{
-    api::types::{ChatId, Via},
+    api::{
+        problem::ChatProblem,
+        types::{ChatId, Via},
+    },
     mls::GroupId,
     net::{HomeId, LanKey},
 };
@@ -59,8 +62,8 @@ pub enum Fact {
     ParcelProblem {
         /// Whose.
         account: AccountId,
-        /// In words for the user.
-        problem: Option<&'static str>,
+        /// What it is.
+        problem: Option<ChatProblem>,
     },
     /// A stream to a device is there.
     LinkUp(DeviceId),

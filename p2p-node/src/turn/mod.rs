@@ -192,13 +192,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes the new state of messages; no ids, no news.
-    pub fn state_news(
-        &mut self,
-        chat: ChatId,
-        ids: Vec<u8>,
-        state: DeliveryState,
-        why: &str,
-    ) -> Result<(), EngineError> {
+    pub fn state_news(&mut self, chat: ChatId, ids: Vec<u8>, state: DeliveryState) -> Result<(), EngineError> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -207,7 +201,6 @@ impl<'a> Turn<'a> {
             chat: chat.0.to_vec(),
             ids,
             state: state.stored(),
-            text: why.into(),
             ..EventLogRow::default()
         })
     }

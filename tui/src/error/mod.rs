@@ -1,6 +1,7 @@
 //! What went wrong, for people and for scripts: a code, an exit status, a message, and the next step to take.
 
 mod node;
+pub mod problem;
 
 use starling_control::{
     ClientError, ErrorData, FAILED,

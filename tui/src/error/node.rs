@@ -2,13 +2,13 @@
 
 use starling_keys::chain::ChainError;
 use starling_node::{
-    CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound,
-    Unreachable,
+    CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, FalseAnswer, Invalid, NodeError, NotAllowed, NotFound,
+    Unfound, Unreachable,
 };
 
 use starling_text::SafeText;
 
-use super::CliError;
+use super::{CliError, problem};
 
 /// A next step, by its names on the command line and on the screen.
 struct Step {
@@ -198,7 +198,10 @@ fn unreachable(what: &Unreachable) -> Text {
         Unreachable::ConnectionLost => ("connection_lost", "the connection to the rendezvous broke: try again".into()),
         Unreachable::TheirHome { problem } => (
             "their_home_unreachable",
-            format!("their rendezvous cannot be reached: {problem}. Nothing was sent; try again later"),
+            format!(
+                "their rendezvous cannot be reached: {}. Nothing was sent; try again later",
+                problem::home(problem).1
+            ),
         ),
         Unreachable::CodeOwner => {
             ("code_owner_unreachable", "nobody answers: both sides have to be online for a short code".into())
@@ -223,8 +226,9 @@ fn unreachable(what: &Unreachable) -> Text {
         Unreachable::DeviceChangePending { device, problem } => (
             "device_change_pending",
             format!(
-                "the rendezvous has not taken what was changed about device {device} yet ({problem}): only those who \
-                 are connected directly know of it, and it is sent again by itself until it has"
+                "the rendezvous has not taken what was changed about device {device} yet ({}): only those who are \
+                 connected directly know of it, and it is sent again by itself until it has",
+                problem::home(problem).1
             ),
         ),
     };
@@ -261,21 +265,26 @@ fn refused(why: &NotAllowed) -> Text {
             let hours = DELETE_WINDOW_MS / 3_600_000;
             ("too_late", format!("a message can be deleted for everyone for {hours} hours only"))
         }
-        NotAllowed::Request { problem } => {
+        NotAllowed::Request(problem) => {
             ("request", format!("the request cannot be accepted ({problem}); ask them to send another"))
         }
-        NotAllowed::FalseAnswer { problem } => {
-            ("false_answer", format!("the rendezvous gave a false answer: {problem}"))
+        NotAllowed::FalseAnswer(answer) => {
+            let what = match answer {
+                FalseAnswer::NoChain(error) => error.to_string(),
+                FalseAnswer::OtherChain => "it shows another device chain".into(),
+                FalseAnswer::Devices => "a device chain that does not follow from the one known, or has a device of another account".into(),
+            };
+            ("false_answer", format!("the rendezvous gave a false answer: {what}"))
         }
         NotAllowed::ForeignDevices => ("foreign_devices", "the rendezvous gave the devices of another account".into()),
         NotAllowed::OldDeviceList => ("old_device_list", "the rendezvous gave a device list from the past".into()),
-        NotAllowed::ByRendezvous(reason) => ("by_rendezvous", format!("the rendezvous refused: {reason:?}")),
+        NotAllowed::ByRendezvous(reason) => ("by_rendezvous", format!("the rendezvous refused: {}", problem::refusal(*reason))),
         NotAllowed::UsernameTaken { name } => ("username_taken", format!("the user name “{name}” is taken there")),
         NotAllowed::UsernameRefused => ("username_refused", "the rendezvous refuses the user name".into()),
         NotAllowed::TooManyCodes => {
             ("no_code", "too many codes of this profile are open: use one, or wait until they end (ten minutes)".into())
         }
-        NotAllowed::NoCode(reason) => ("no_code", format!("the rendezvous gives no short code now: {reason:?}")),
+        NotAllowed::NoCode(reason) => ("no_code", format!("the rendezvous gives no short code now: {}", problem::refusal(*reason))),
         NotAllowed::WrongCode(CodePurpose::Contact) => {
             ("wrong_code", "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into())
         }

@@ -19,6 +19,11 @@ use starling_node::{
     media::{audio, video},
 };
 
+use crate::error::problem;
+
+/// Why a message has failed, in the words that the line of it has.
+const NOT_FETCHED: &str = "nobody fetched it for 30 days";
+
 /// Milliseconds since 1970 as RFC 3339 in UTC.
 pub fn rfc3339(ms: u64) -> String {
     let at = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
@@ -259,7 +264,7 @@ impl Names {
                 chat: self.chat(n.chat?),
                 message: MessageKey { id: id(n.message?) },
                 state: state(n.state),
-                reason: (!n.text.is_empty()).then(|| n.text.clone()),
+                reason: (n.state == DeliveryState::Failed).then(|| NOT_FETCHED.to_owned()),
             },
             DurableEventKind::New
             | DurableEventKind::Edited
@@ -436,6 +441,7 @@ pub fn request(r: &Request) -> objects::Request {
 }
 
 pub fn chat(c: &Chat) -> objects::Chat {
+    let (problem_code, problem) = c.problem.map(problem::chat).unzip();
     objects::Chat {
         id: id(c.id),
         kind: ChatKind::Direct,
@@ -447,7 +453,8 @@ pub fn chat(c: &Chat) -> objects::Chat {
         muted_until: known_time(c.muted_until_ms),
         archived: c.archived,
         queued: c.queued,
-        problem: c.problem.map(Into::into),
+        problem,
+        problem_code: problem_code.map(str::to_owned),
         cipher: c.cipher.into(),
         read_clock: c.read.0,
         draft: c.draft.clone(),
@@ -462,13 +469,17 @@ pub fn status(s: &Status) -> objects::Status {
     } else {
         objects::Reachability::None
     };
-    let rendezvous = s.homes.iter().map(|h| objects::Rendezvous {
-        address: h.address.clone(),
-        own: h.own,
-        connected: h.connected,
-        registered: h.registered,
-        problem: h.problem.clone(),
-        clock_offset_ms: h.clock_offset_ms,
+    let rendezvous = s.homes.iter().map(|h| {
+        let (problem_code, problem) = h.problem.as_ref().map(problem::home).unzip();
+        objects::Rendezvous {
+            address: h.address.clone(),
+            own: h.own,
+            connected: h.connected,
+            registered: h.registered,
+            problem,
+            problem_code: problem_code.map(str::to_owned),
+            clock_offset_ms: h.clock_offset_ms,
+        }
     });
     objects::Status {
         account: id(s.account),

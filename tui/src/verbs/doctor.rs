@@ -8,7 +8,7 @@ use starling_control::{
 use starling_node::media::audio::device;
 
 use super::{
-    people::{home_hint, wait_registered},
+    people::{hint_for, wait_registered},
     print, print_object,
 };
 use crate::{
@@ -161,8 +161,7 @@ fn node_checks(status: &Status, checks: &mut Vec<Check>) {
             "rendezvous",
             Some(home.registered),
             found,
-            home_hint(home.problem.as_deref().unwrap_or_default())
-                .unwrap_or("is the server running, and does a firewall let UDP and TCP to its port through?"),
+            hint_for(home).unwrap_or("is the server running, and does a firewall let UDP and TCP to its port through?"),
         ));
         if home.connected {
             let offset = home.clock_offset_ms;

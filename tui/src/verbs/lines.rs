@@ -6,7 +6,6 @@ use starling_control::{
     lines::SentLine,
     objects::{ChatId, DeliveryState, MessageId},
 };
-use starling_node::MAX_TEXT;
 
 use super::{
     messages::send_texts,
@@ -156,6 +155,7 @@ pub async fn send_lines(global: &Global, client: &Client, chat: &ChatId, args: &
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use serde_json::json;
+    use starling_node::MAX_TEXT;
 
     use super::*;
 

@@ -20,7 +20,7 @@ use starling_control::{
 use super::{contacts_in_short, find, find_whole, init::parse_home, node_of, print, print_object, say};
 use crate::{
     cli::{Contacts, Global, parse_time_span},
-    error::{CliError, CliResult},
+    error::{CliError, CliResult, problem::home_hint},
     local_time::LocalTimes,
     output::print_coloured,
     rpc::Client,
@@ -115,9 +115,9 @@ async fn wait_registered_within(global: &Global, client: &Client, connects: Dura
             warn_of_clock(global, &status);
             return Ok(());
         }
-        if let Some(refusal) = status.homes().find_map(Rendezvous::refusal) {
+        if let Some((home, refusal)) = status.homes().find_map(|home| Some((home, home.refusal()?))) {
             say(global, format!("warning: the rendezvous does not register us: {refusal}"));
-            if let Some(hint) = home_hint(refusal) {
+            if let Some(hint) = hint_for(home) {
                 say(global, format!("hint: {hint}"));
             }
             return Ok(());
@@ -146,13 +146,14 @@ pub async fn ensure_registered(global: &Global, client: &Client, otherwise: &'st
     if status.homes().next().is_none() || status.homes().any(|home| home.registered) {
         return Ok(());
     }
-    let problem = status.homes().find_map(|home| home.problem.as_deref()).unwrap_or("it does not answer");
+    let home = status.homes().find(|home| home.problem.is_some());
+    let problem = home.and_then(|home| home.problem.as_deref()).unwrap_or("it does not answer");
     let error = if status.homes().any(|home| home.connected) {
         CliError::new("refused", 6, format!("the rendezvous does not register this account: {problem}"))
     } else {
         CliError::unreachable(format!("the rendezvous cannot be reached: {problem}"))
     };
-    Err(error.hint(home_hint(problem).unwrap_or(otherwise)))
+    Err(error.hint(home.and_then(hint_for).unwrap_or(otherwise)))
 }
 
 /// Says if this machine's clock is far from that of the rendezvous.
@@ -171,31 +172,9 @@ pub fn warn_of_clock(global: &Global, status: &Status) {
     }
 }
 
-/// What to do about a problem with a rendezvous, as far as it is known.
-pub fn home_hint(problem: &str) -> Option<&'static str> {
-    let table = [
-        ("token", "ask its operator for a token, then: starling profile rendezvous --invite-token TOKEN"),
-        (
-            "restored",
-            "use the device that took its place; `starling init --restore` with the phrase takes the account back",
-        ),
-        ("another history", "see who is on the list: starling device list; then starling device recover"),
-        ("banned", "ask its operator, or move: starling profile rendezvous ADDR"),
-        ("no new accounts", "move to another: starling profile rendezvous ADDR"),
-        ("user name", "choose another: starling profile username NAME"),
-        ("more work", "move to another: starling profile rendezvous ADDR"),
-        (
-            "older version",
-            "ask its operator to update it, or move: starling profile rendezvous ADDR; what waits is kept",
-        ),
-        ("does not exist", "check the address, or ask its operator: starling profile rendezvous ADDR"),
-        ("(DNS)", "check the name servers of this machine (/etc/resolv.conf, resolvectl status)"),
-        ("any network", "connect this machine to a network; what was written is sent then"),
-        ("no route", "check the network, or a VPN that may be in the way (ip route get ADDRESS)"),
-        ("refused", "the machine is there, and the server does not run, or listens on another port"),
-        ("does not answer", "is the server running, and does a firewall let UDP and TCP to its port through?"),
-    ];
-    table.iter().find(|(part, _)| problem.contains(part)).map(|(_, hint)| *hint)
+/// What to do about the problem of a rendezvous, as far as it is known.
+pub fn hint_for(home: &Rendezvous) -> Option<&'static str> {
+    home.problem_code.as_deref().and_then(home_hint)
 }
 
 /// Before something is shown: what waits at the rendezvous is fetched, if that goes at once.

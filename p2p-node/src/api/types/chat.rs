@@ -4,6 +4,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::Clock;
 
 use super::{CallNote, ChatId, DeviceNote, MessageId, stored_enum};
+use crate::api::problem::ChatProblem;
 
 stored_enum! {
     /// How far a message of ours has come.
@@ -125,7 +126,7 @@ pub struct Chat {
     /// Messages that wait in the outbox.
     pub queued: u64,
     /// What keeps them from getting through, such as a full log; it clears itself.
-    pub problem: Option<&'static str>,
+    pub problem: Option<ChatProblem>,
     /// The encryption that it uses, as text.
     pub cipher: &'static str,
     /// What another device of ours has left unsent here, if it was the last to write something; empty if it has cleared that.

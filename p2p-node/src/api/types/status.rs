@@ -2,6 +2,8 @@
 
 use starling_keys::{AccountId, DeviceId};
 
+use crate::api::problem::HomeProblem;
+
 /// A rendezvous as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HomeStatus {
@@ -14,7 +16,7 @@ pub struct HomeStatus {
     /// Registered there.
     pub registered: bool,
     /// What is wrong, if anything.
-    pub problem: Option<String>,
+    pub problem: Option<HomeProblem>,
     /// Its clock minus ours, in milliseconds, when it greeted us.
     pub clock_offset_ms: i64,
 }

@@ -28,7 +28,7 @@ impl World {
     /// A session ends with its connection.
     fn break_session(&mut self, home: HomeId) {
         if self.net.has_session(&home) {
-            self.input(Input::HomeEnded { home, left: "the connection broke".into() });
+            self.input(Input::HomeEnded { home, left: ConnectionProblem::Broken.into() });
         }
         self.break_streams();
     }

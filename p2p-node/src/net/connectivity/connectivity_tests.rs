@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use starling_keys::{DeviceKey, RendezvousAddr};
 
 use super::{backoff::EARLY_TRIES, *};
+use crate::net::ConnectionProblem;
 
 #[path = "changes_tests.rs"]
 mod changes;
@@ -194,7 +195,7 @@ impl World {
         while !self.keep_dials
             && let Some((dial, (peer, _))) = self.dials.pop_first()
         {
-            self.input(Input::DialFailed { peer: Some(peer), dial: Some(dial), reason: "refused".into() });
+            self.input(Input::DialFailed { peer: Some(peer), dial: Some(dial), problem: ConnectionProblem::Refused });
         }
     }
 
@@ -216,7 +217,7 @@ impl World {
             if self.open.contains_key(&on) {
                 self.input(Input::HomeOpened { home, connection: on });
             } else {
-                self.input(Input::HomeFailed(home, "the connection broke".into()));
+                self.input(Input::HomeFailed(home, ConnectionProblem::Broken));
             }
         }
     }
@@ -281,7 +282,7 @@ fn a_rendezvous_is_tried_every_fifteen_seconds_at_least() {
     let dials = world.dials_to(9);
     assert!(dials.windows(2).all(|pair| pair[1] - pair[0] <= 19 * SECOND));
     assert!(dials.len() >= 30 && dials.len() <= 60, "{}", dials.len());
-    assert!(matches!(&world.told[..], [NetEvent::HomeDown(_, reason), ..] if reason == "refused"));
+    assert!(matches!(&world.told[..], [NetEvent::HomeDown(_, ConnectionProblem::Refused), ..]));
 }
 
 #[test]
@@ -487,7 +488,7 @@ fn a_server_that_asks_for_time_gets_it() {
     let dial = *world.dials.first_key_value().unwrap().0;
     world.connect(9, false, Some(dial));
     world.open_streams();
-    let left = Left { come_again: Some(10 * SECOND), ..Left::from("restarting") };
+    let left = Left { come_again: Some(10 * SECOND), ..Left::from(ConnectionProblem::Restarting) };
     world.input(Input::HomeEnded { home: id, left });
     // The one that takes its place knows nothing of this connection.
     assert!(world.open.is_empty());
@@ -623,7 +624,7 @@ fn disturb(world: &mut World, rng: &mut SmallRng) {
         _ => {
             let (home, _) = home(9);
             if world.net.has_session(&home) {
-                world.input(Input::HomeEnded { home, left: "gone".into() });
+                world.input(Input::HomeEnded { home, left: ConnectionProblem::Closed.into() });
             }
         }
     }

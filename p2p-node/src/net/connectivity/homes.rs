@@ -10,6 +10,7 @@ use super::{
     Action, Connectivity, DialFor, Errand, HomeId, Left, NetEvent, Subject, WantedHome, device_of,
     peers::{Home, MAX_DEVICE_WAIT, MAX_HOME_WAIT, Session},
 };
+use crate::net::ConnectionProblem;
 
 impl Connectivity {
     pub(super) fn set_homes(&mut self, now: Instant, homes: HashMap<HomeId, WantedHome>) {
@@ -67,7 +68,7 @@ impl Connectivity {
         let addresses = homes.flat_map(|home| home.addresses.iter().filter(move |address| may_dial(home, address)));
         let addresses: Vec<_> = addresses.map(RendezvousAddr::to_multiaddr).collect();
         if addresses.is_empty() {
-            self.home_unreachable(Some(peer), "its address is in a network that this machine is not in".into());
+            self.home_unreachable(Some(peer), ConnectionProblem::ForeignNetwork);
             return;
         }
         let dial = self.dial(DialFor::Home(id), peer, addresses);
@@ -125,14 +126,14 @@ impl Connectivity {
         self.expedite_all_devices(now);
     }
 
-    pub(super) fn home_failed(&mut self, id: HomeId, reason: String) {
+    pub(super) fn home_failed(&mut self, id: HomeId, problem: ConnectionProblem) {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.session = Session::Down;
         let peer = home.peer();
         self.schedule_home(id);
         // A server that was restarted knows nothing of the connection, and does not say so.
         self.close_connections(peer);
-        self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
+        self.act(Action::Tell(NetEvent::HomeDown(id, problem)));
     }
 
     fn close_connections(&mut self, peer: Option<PeerId>) {
@@ -162,15 +163,15 @@ impl Connectivity {
         }
         self.end_liveness(Subject::Home(id));
         self.schedule_home(id);
-        self.act(Action::Tell(NetEvent::HomeDown(id, left.reason)));
+        self.act(Action::Tell(NetEvent::HomeDown(id, left.problem)));
     }
 
     /// A dial has failed: if it was to a rendezvous that we have no session with, the engine learns why.
-    pub(super) fn home_unreachable(&mut self, peer: Option<PeerId>, reason: String) {
+    pub(super) fn home_unreachable(&mut self, peer: Option<PeerId>, problem: ConnectionProblem) {
         if let Some(id) = peer.as_ref().and_then(device_of).map(|id| *id.as_bytes())
             && self.homes.get(&id).is_some_and(|home| !home.is_up())
         {
-            self.act(Action::Tell(NetEvent::HomeDown(id, reason)));
+            self.act(Action::Tell(NetEvent::HomeDown(id, problem)));
         }
     }
 

@@ -112,7 +112,7 @@ fn a_new_connection_takes_the_place_of_a_silent_session() {
     assert!(world.log[before..].iter().any(|(_, to)| *to == peer(9)), "dialed beside the old one");
     let new = world.connect(9, false, None);
     assert!(!world.open.iter().any(|(id, (p, _))| *p == peer(9) && *id != new));
-    world.input(Input::HomeEnded { home, left: "it closed the connection".into() });
+    world.input(Input::HomeEnded { home, left: ConnectionProblem::Closed.into() });
     world.open_streams();
     assert!(world.net.has_session(&home));
 }
@@ -137,7 +137,7 @@ fn the_probe_of_an_earlier_session_says_nothing_about_a_new_one() {
     let (mut world, home, _) = World::connected();
     world.input(Input::Check);
     let stale: Vec<_> = std::mem::take(&mut world.probes);
-    world.input(Input::HomeEnded { home, left: "it closed the connection".into() });
+    world.input(Input::HomeEnded { home, left: ConnectionProblem::Closed.into() });
     let on = world.open.iter().find(|(_, (p, _))| *p == peer(9)).map(|(id, _)| *id).unwrap();
     world.input(Input::HomeOpened { home, connection: on });
     for (_, subject, _, number) in stale {
@@ -234,7 +234,7 @@ fn the_devices_of_a_server_that_was_killed_come_back_spread_over_its_window() {
         world.open_streams();
         world.disconnect(connection);
         let (ended, before) = (world.now, world.dials_to(9).len());
-        let left = Left { retry_window: window, ..Left::from("the connection broke") };
+        let left = Left { retry_window: window, ..Left::from(ConnectionProblem::Broken) };
         world.input(Input::HomeEnded { home, left });
         while world.dials_to(9).len() == before {
             world.now = world.net.next_deadline().unwrap();

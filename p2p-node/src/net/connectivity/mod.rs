@@ -30,6 +30,7 @@ use starling_keys::DeviceId;
 use starling_wire::streams::Connection;
 
 use super::{HomeId, NetEvent, Target, WantedHome, device_of, peer_of, rendezvous::Left};
+use crate::net::ConnectionProblem;
 use addresses::{OwnAddresses, is_loopback};
 use agenda::Agenda;
 use liveness::Probes;
@@ -62,8 +63,8 @@ pub enum Input {
     ConnectionUp { peer: PeerId, connection: Connection, dial: Option<DialId> },
     /// A connection is closed.
     ConnectionDown { peer: PeerId, connection: ConnectionId },
-    /// A connection could not be made; the reason is text without addresses.
-    DialFailed { peer: Option<PeerId>, dial: Option<DialId>, reason: String },
+    /// A connection could not be made.
+    DialFailed { peer: Option<PeerId>, dial: Option<DialId>, problem: ConnectionProblem },
     /// A connection does not answer pings.
     Unresponsive(ConnectionId),
     /// Something was sent that has to be answered.
@@ -88,8 +89,8 @@ pub enum Input {
     StreamEnded { device: DeviceId, connection: Connection },
     /// The stream to a rendezvous is there.
     HomeOpened { home: HomeId, connection: ConnectionId },
-    /// … could not be opened, with the reason.
-    HomeFailed(HomeId, String),
+    /// … could not be opened.
+    HomeFailed(HomeId, ConnectionProblem),
     /// The stream to a rendezvous has ended.
     HomeEnded { home: HomeId, left: Left },
     /// A relay is listened through, as [`Action::Reserve`] has asked.
@@ -211,9 +212,9 @@ impl Connectivity {
             Input::ConnectionDown { peer, connection } => {
                 self.with_connections(now, peer, |all| all.remove(connection));
             }
-            Input::DialFailed { peer, dial, reason } => {
+            Input::DialFailed { peer, dial, problem } => {
                 self.dial_ended(dial);
-                self.home_unreachable(peer, reason);
+                self.home_unreachable(peer, problem);
             }
             Input::Unresponsive(connection) => self.act(Action::Close(connection)),
             Input::AnswerDue(subject) => self.answer_due(now, subject),
@@ -227,7 +228,7 @@ impl Connectivity {
             Input::StreamStalled(device) => self.stream_stalled(now, &device),
             Input::StreamEnded { device, connection } => self.stream_ended(now, device, connection),
             Input::HomeOpened { home, connection } => self.home_opened(now, home, connection),
-            Input::HomeFailed(home, reason) => self.home_failed(home, reason),
+            Input::HomeFailed(home, problem) => self.home_failed(home, problem),
             Input::HomeEnded { home, left } => self.home_ended(now, home, left),
             Input::Reserving { home, listener } => self.reserving(home, listener),
             Input::ListenerClosed(listener) => self.listener_closed(listener),

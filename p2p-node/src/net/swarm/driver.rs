@@ -39,7 +39,7 @@ use super::{
     watch::Watch,
 };
 use crate::net::{
-    HomeId, NetCommand, NetEvent,
+    ConnectionProblem, HomeId, NetCommand, NetEvent,
     connectivity::{Action, Connectivity, DialId, Input, Subject},
     direct,
     rendezvous::{self, Left},
@@ -244,18 +244,18 @@ impl Driver {
     async fn on_resolved(&mut self, named: Named) {
         let (dial, peer) = (named.dial, named.peer);
         let reach = &self.swarm.behaviour().confine.reach;
-        let reason = match self.names.addresses(&named) {
+        let problem = match self.names.addresses(&named) {
             Ok(mut addresses) => {
                 addresses.retain(|address| named.anywhere || reach.admits(address));
                 if !addresses.is_empty() {
                     self.dial(dial, peer, addresses, Some(named));
                     return self.report(Input::Tick).await;
                 }
-                "its name leads into a network that this machine is not in".to_owned()
+                ConnectionProblem::ForeignNetwork
             }
-            Err(problem) => self.or_offline(problem.to_string()),
+            Err(problem) => self.or_offline(problem),
         };
-        self.report(Input::DialFailed { peer: Some(peer), dial: Some(dial), reason }).await;
+        self.report(Input::DialFailed { peer: Some(peer), dial: Some(dial), problem }).await;
     }
 
     fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, named: Option<Named>) {
@@ -265,9 +265,9 @@ impl Driver {
         match self.swarm.dial(options) {
             Ok(()) => drop(self.dials.insert(connection, Dial { id: dial, span, named })),
             Err(error) => {
-                let reason = super::events::dial_reason(&error);
-                tracing::debug!(parent: &span, reason, "cannot begin");
-                let input = Input::DialFailed { peer: None, dial: Some(dial), reason };
+                let problem = super::events::dial_problem(&error);
+                tracing::debug!(parent: &span, %problem, "cannot begin");
+                let input = Input::DialFailed { peer: None, dial: Some(dial), problem };
                 self.connectivity.handle(Instant::now(), input);
             }
         }
@@ -388,7 +388,13 @@ impl Driver {
             Opening::Probe { subject, number, answered } => {
                 self.report(Input::Probed { subject, number, answered }).await;
             }
-            Opening::Home(home, Err(error)) => self.report(Input::HomeFailed(home, error.to_string())).await,
+            Opening::Home(home, Err(error)) => {
+                let problem = match error {
+                    OpenError::Unsupported => ConnectionProblem::OtherProtocol,
+                    OpenError::NotConnected | OpenError::Failed => ConnectionProblem::Broken,
+                };
+                self.report(Input::HomeFailed(home, problem)).await;
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     watch::Changed,
 };
 use crate::net::{
-    NetEvent,
+    ConnectionProblem, NetEvent,
     connectivity::{Input, NetworkChange, is_circuit},
     device_of,
 };
@@ -47,9 +47,9 @@ impl Driver {
                 self.report(Input::ConnectionDown { peer, connection }).await;
             }
             SwarmEvent::OutgoingConnectionError { peer_id: peer, error, connection_id } => {
-                let reason = self.or_offline(dial_reason(&error));
-                let dial = self.take_dial(connection_id, &reason).map(|dial| dial.id);
-                self.report(Input::DialFailed { peer, dial, reason }).await;
+                let problem = self.or_offline(dial_problem(&error));
+                let dial = self.take_dial(connection_id, &problem.to_string()).map(|dial| dial.id);
+                self.report(Input::DialFailed { peer, dial, problem }).await;
             }
             SwarmEvent::NewListenAddr { .. }
             | SwarmEvent::ExpiredListenAddr { .. }
@@ -87,8 +87,8 @@ impl Driver {
     }
 
     /// Why a dial has failed: without a network for no other reason.
-    pub(super) fn or_offline(&self, reason: String) -> String {
-        if self.picture.is_offline() { "this machine is not connected to any network".into() } else { reason }
+    pub(super) fn or_offline(&self, problem: ConnectionProblem) -> ConnectionProblem {
+        if self.picture.is_offline() { ConnectionProblem::Offline } else { problem }
     }
 
     fn take_dial(&mut self, connection: ConnectionId, outcome: &str) -> Option<Dial> {
@@ -129,8 +129,8 @@ impl Driver {
     }
 }
 
-/// Why a dial failed, without any address.
-pub(super) fn dial_reason(error: &DialError) -> String {
+/// Why a dial failed.
+pub(super) fn dial_problem(error: &DialError) -> ConnectionProblem {
     let mut text = String::new();
     let mut source: Option<&dyn std::error::Error> = Some(error);
     if let DialError::Transport(errors) = error {
@@ -149,10 +149,10 @@ pub(super) fn dial_reason(error: &DialError) -> String {
     }
     let found = |words: &str| text.contains(words);
     match error {
-        DialError::WrongPeerId { .. } => "another server answers at its address".into(),
-        _ if found("refused") => "the connection was refused".into(),
-        _ if found("unreachable") || found("no route") => "there is no route to it".into(),
-        _ if found("timed out") || found("timeout") => "it does not answer".into(),
-        _ => "it cannot be reached".into(),
+        DialError::WrongPeerId { .. } => ConnectionProblem::OtherServer,
+        _ if found("refused") => ConnectionProblem::Refused,
+        _ if found("unreachable") || found("no route") => ConnectionProblem::NoRoute,
+        _ if found("timed out") || found("timeout") => ConnectionProblem::NoAnswer,
+        _ => ConnectionProblem::Unreachable,
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use crate::net::connectivity::{DialId, MAX_DIAL_ADDRESSES, is_circuit};
+use crate::net::{
+    ConnectionProblem,
+    connectivity::{DialId, MAX_DIAL_ADDRESSES, is_circuit},
+};
 
 /// A resolver that takes longer gives no answer: the dial goes on without it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,32 +22,17 @@ const MAX_OF_NAME: usize = 4;
 /// Names whose addresses are remembered.
 const MAX_NAMES: usize = 64;
 
-/// Why a name has no address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unresolved {
-    /// A name server says so.
-    #[error("its name does not exist (DNS)")]
-    NoSuchName,
-    /// There is no name server, or none is reached.
-    #[error("its name cannot be looked up: no name server answers (DNS)")]
-    NoServer,
-    /// Something else.
-    #[error("its name cannot be looked up (DNS)")]
-    Failed,
-}
-
-impl From<io::Error> for Unresolved {
-    fn from(error: io::Error) -> Self {
-        // The words of getaddrinfo(3), of which the standard library keeps no code.
-        let text = error.to_string();
-        let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
-        if says(&["not known", "No address associated", "does not exist"]) {
-            Self::NoSuchName
-        } else if says(&["Temporary failure", "timed out"]) {
-            Self::NoServer
-        } else {
-            Self::Failed
-        }
+/// Why a name has no address, by what the system's resolver says.
+fn unresolved(error: &io::Error) -> ConnectionProblem {
+    // The words of getaddrinfo(3), of which the standard library keeps no code.
+    let text = error.to_string();
+    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if says(&["not known", "No address associated", "does not exist"]) {
+        ConnectionProblem::NoSuchName
+    } else if says(&["Temporary failure", "timed out"]) {
+        ConnectionProblem::NoNameServer
+    } else {
+        ConnectionProblem::NameLookup
     }
 }
 
@@ -57,7 +45,7 @@ pub(super) struct Named {
     pub addresses: Vec<Multiaddr>,
     /// It is nobody else's choice where the names lead.
     pub anywhere: bool,
-    answers: HashMap<String, Result<Vec<IpAddr>, Unresolved>>,
+    answers: HashMap<String, Result<Vec<IpAddr>, ConnectionProblem>>,
 }
 
 /// The name at the start of an address, if it has one.
@@ -90,16 +78,16 @@ fn with_ip(address: &Multiaddr, ip: IpAddr) -> Multiaddr {
     with
 }
 
-async fn look_up(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
+async fn look_up(name: &str) -> Result<Vec<IpAddr>, ConnectionProblem> {
     let answer = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
     let mut all = Vec::new();
-    for address in answer.map_err(|_| Unresolved::NoServer)?? {
+    for address in answer.map_err(|_| ConnectionProblem::NoNameServer)?.map_err(|error| unresolved(&error))? {
         if !all.contains(&address.ip()) {
             all.push(address.ip());
         }
     }
     all.truncate(MAX_OF_NAME);
-    if all.is_empty() { Err(Unresolved::NoSuchName) } else { Ok(all) }
+    if all.is_empty() { Err(ConnectionProblem::NoSuchName) } else { Ok(all) }
 }
 
 /// Looks up all names of a dial, side by side.
@@ -129,9 +117,9 @@ impl Names {
 
     /// Where to dial; the last one that worked is tried beside what a resolver says now, and instead of it if that says nothing. Fails if there is
     /// nothing at all.
-    pub fn addresses(&self, named: &Named) -> Result<Vec<Multiaddr>, Unresolved> {
+    pub fn addresses(&self, named: &Named) -> Result<Vec<Multiaddr>, ConnectionProblem> {
         let mut all = Vec::new();
-        let mut problem = Unresolved::Failed;
+        let mut problem = ConnectionProblem::NameLookup;
         for address in &named.addresses {
             let Some(name) = name_of(address) else {
                 all.push(address.clone());
@@ -169,7 +157,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn named(addresses: &[&str], answers: &[(&str, Result<Vec<IpAddr>, Unresolved>)]) -> Named {
+    fn named(addresses: &[&str], answers: &[(&str, Result<Vec<IpAddr>, ConnectionProblem>)]) -> Named {
         Named {
             dial: DialId(1),
             peer: PeerId::random(),
@@ -205,8 +193,8 @@ mod tests {
     fn without_a_name_server_the_address_that_worked_last_is_used() {
         let asked = ["/dns/a.example/udp/4001/quic-v1"];
         let mut names = Names::default();
-        let offline = named(&asked, &[("a.example", Err(Unresolved::NoServer))]);
-        assert_eq!(names.addresses(&offline), Err(Unresolved::NoServer));
+        let offline = named(&asked, &[("a.example", Err(ConnectionProblem::NoNameServer))]);
+        assert_eq!(names.addresses(&offline), Err(ConnectionProblem::NoNameServer));
         let online = named(&asked, &[("a.example", Ok(vec![ip("192.0.2.1"), ip("192.0.2.2")]))]);
         assert_eq!(names.connected(&online, ip("192.0.2.2")).as_deref(), Some("a.example"));
         assert_eq!(names.connected(&online, ip("192.0.2.2")), None, "known already");
@@ -216,11 +204,11 @@ mod tests {
 
     #[test]
     fn what_the_resolver_says_is_told_apart() {
-        let of = |text: &str| Unresolved::from(io::Error::other(text.to_owned()));
+        let of = |text: &str| unresolved(&io::Error::other(text.to_owned()));
         let said = "failed to lookup address information: ";
-        assert_eq!(of(&format!("{said}Name or service not known")), Unresolved::NoSuchName);
-        assert_eq!(of(&format!("{said}Temporary failure in name resolution")), Unresolved::NoServer);
-        assert_eq!(of("out of memory"), Unresolved::Failed);
+        assert_eq!(of(&format!("{said}Name or service not known")), ConnectionProblem::NoSuchName);
+        assert_eq!(of(&format!("{said}Temporary failure in name resolution")), ConnectionProblem::NoNameServer);
+        assert_eq!(of("out of memory"), ConnectionProblem::NameLookup);
     }
 
     #[test]

@@ -1,0 +1,135 @@
+//! What is wrong with a rendezvous or a conversation, as data. The sentences for people, which name commands, are those of the front end.
+
+use starling_keys::chain::ChainError;
+
+use crate::net::ConnectionProblem;
+
+/// What keeps the account from using a rendezvous.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HomeProblem {
+    /// It is not connected, or does not answer.
+    Connection(ConnectionProblem),
+    /// The account is being registered there.
+    Registering,
+    /// It registers holders of a token only.
+    NeedsToken,
+    /// It takes no new accounts.
+    RegistrationClosed,
+    /// Its operator has banned the account.
+    Banned,
+    /// It asks us to slow down.
+    RateLimited,
+    /// It has no room for another account.
+    Full,
+    /// It refused to register the account, and does not say why.
+    RegistrationRefused,
+    /// It asks for more work than a registration is worth.
+    RegistrationWork,
+    /// It asks for more work than a message is worth.
+    MessageWork,
+    /// It does not know the account's devices, and this device has not read yet what they are.
+    UnknownDevices,
+    /// Its history of the account's devices contradicts the one that counts here.
+    OtherHistory,
+    /// The account's device chain cannot be continued here.
+    Chain(ChainError),
+    /// The user name is taken there.
+    UsernameTaken(String),
+    /// It does not accept the user name as one.
+    UsernameMalformed(String),
+    /// It refused the user name.
+    UsernameRefused,
+    /// It runs an older version that would have to see the user name, which it is not given.
+    WouldSeeUsername,
+    /// This device is no longer one of its account.
+    Superseded,
+    /// The profile is an older copy of a device that went on.
+    Outdated,
+}
+
+impl From<ConnectionProblem> for HomeProblem {
+    fn from(problem: ConnectionProblem) -> Self {
+        Self::Connection(problem)
+    }
+}
+
+/// What keeps the messages of a conversation here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatProblem {
+    /// The conversation's home has no more room for it.
+    LogFull,
+    /// The home asks us to slow down.
+    LogRateLimited,
+    /// The home has banned us: messages go out only while both are online.
+    LogBanned,
+    /// The home takes no messages now.
+    LogRefused,
+    /// The contact's inbox is full: the request waits.
+    InboxFull,
+    /// The contact's home asks us to slow down: the request waits.
+    InboxRateLimited,
+    /// The contact's home has refused the request for good.
+    RequestRefused,
+    /// What the conversation is encrypted with cannot be read: another group is made when its members can be reached.
+    Damaged,
+    /// The profile is an older copy of a device that went on.
+    Outdated,
+}
+
+/// What a rendezvous has answered that cannot be true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FalseAnswer {
+    /// A device chain that is none.
+    NoChain(ChainError),
+    /// A device chain other than the one that the linking device has told.
+    OtherChain,
+    /// A device chain that the known one does not lead to, or with a device of another account.
+    Devices,
+}
+
+/// Why an item of the inbox is not taken. `Display` is for logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ItemRefused {
+    /// It is not sealed to this device.
+    #[error("not sealed to this device")]
+    NotSealed,
+    /// It is none, or its content is none.
+    #[error("not an item")]
+    Malformed,
+    /// Something in it is beyond its limits.
+    #[error("beyond its limits")]
+    BeyondLimits,
+    /// Its device chain is none.
+    #[error("not a device chain")]
+    FalseChain,
+    /// It is not signed by a device of the account that it names.
+    #[error("not signed by a device of that account")]
+    NotSigned,
+    /// Beacons of somebody that we exchange no messages with.
+    #[error("beacons of a stranger")]
+    Stranger,
+    /// The sender is blocked.
+    #[error("from somebody who is blocked")]
+    Blocked,
+    /// The account does not have the sending device, or has removed it.
+    #[error("from a device that its account does not have, or has removed")]
+    RemovedDevice,
+    /// The device chain lists a device of another account.
+    #[error("a device chain that lists a device of another account")]
+    ForeignDevice,
+    /// The device chain is from the past, or contradicts the one that is known.
+    #[error("a device chain from the past, or one that contradicts the one known")]
+    OldChain,
+    /// It has no welcome, or the welcome names no group.
+    #[error("no welcome")]
+    NoWelcome,
+    /// Its welcome cannot be used.
+    #[error("a welcome that cannot be used")]
+    UnusableWelcome,
+    /// Its group has others in it.
+    #[error("a group with others in it")]
+    OthersInGroup,
+    /// What another device of ours says is about no other account.
+    #[error("not about another account")]
+    OwnAccount,
+}

@@ -1,0 +1,158 @@
+//! What is said of a problem with a rendezvous or a conversation, and what to do about it.
+
+use starling_node::{ChatProblem, ConnectionProblem, HomeProblem, Refusal};
+
+/// What a problem is called, and what it says.
+pub type Problem = (&'static str, String);
+
+/// A problem with a rendezvous: its name in `problem_code`, and its sentence without a subject before it.
+pub fn home(problem: &HomeProblem) -> Problem {
+    let (code, text) = match problem {
+        HomeProblem::Connection(problem) => connection(*problem),
+        HomeProblem::Registering => ("registering", "registering"),
+        HomeProblem::NeedsToken => ("token", "it registers only holders of a token: ask its operator for one"),
+        HomeProblem::RegistrationClosed => ("registration_closed", "it takes no new accounts"),
+        HomeProblem::Banned => ("banned", "its operator has banned this account"),
+        HomeProblem::RateLimited => ("rate_limited", "it asks us to slow down"),
+        HomeProblem::Full => ("full", "it has no room for another account"),
+        HomeProblem::RegistrationRefused => ("registration_refused", "it refused to register this account"),
+        HomeProblem::RegistrationWork => ("too_much_work", "it asks for more work than any registration is worth"),
+        HomeProblem::MessageWork => ("too_much_work", "it asks for more work than any message is worth"),
+        HomeProblem::UnknownDevices => (
+            "unknown_devices",
+            "it does not know the account's devices: another device of the account has to go online first",
+        ),
+        HomeProblem::OtherHistory => (
+            "other_history",
+            "it has another history of this account's devices, which a removed device may have written: `starling \
+             device recover` with the recovery phrase settles it",
+        ),
+        HomeProblem::Chain(error) => return ("device_chain", error.to_string()),
+        HomeProblem::UsernameTaken(name) => return ("username", format!("the user name “{name}” is taken there")),
+        HomeProblem::UsernameMalformed(name) => {
+            return ("username", format!("“{name}” is no valid user name: 2 to 32 of a-z 0-9 . _ -"));
+        }
+        HomeProblem::UsernameRefused => ("username", "the user name was refused"),
+        HomeProblem::WouldSeeUsername => (
+            "older_version",
+            "it runs an older version of Starling, which would have to see our user name: nobody is led to us by it until \
+             its operator has updated it",
+        ),
+        HomeProblem::Superseded => (
+            "superseded",
+            "this device is no longer one of its account: it was removed, or the account was restored on another \
+             device, which has taken its place; this profile can only be read",
+        ),
+        HomeProblem::Outdated => ("outdated_copy", OUTDATED),
+    };
+    (code, text.into())
+}
+
+const OUTDATED: &str = "this profile is an older copy of a device that went on without it: it can only be read. Link it again as a new device, or \
+                        restore the account with the recovery phrase";
+
+fn connection(problem: ConnectionProblem) -> (&'static str, &'static str) {
+    match problem {
+        ConnectionProblem::Offline => ("offline", "this machine is not connected to any network"),
+        ConnectionProblem::NoSuchName => ("no_such_name", "its name does not exist (DNS)"),
+        ConnectionProblem::NoNameServer => {
+            ("no_name_server", "its name cannot be looked up: no name server answers (DNS)")
+        }
+        ConnectionProblem::NameLookup => ("name_lookup", "its name cannot be looked up (DNS)"),
+        ConnectionProblem::ForeignNetwork => {
+            ("foreign_network", "its address is in a network that this machine is not in")
+        }
+        ConnectionProblem::OtherServer => ("other_server", "another server answers at its address"),
+        ConnectionProblem::Refused => ("connection_refused", "the connection was refused"),
+        ConnectionProblem::NoRoute => ("no_route", "there is no route to it"),
+        ConnectionProblem::NoAnswer => ("no_answer", "it does not answer"),
+        ConnectionProblem::Unreachable => ("unreachable", "it cannot be reached"),
+        ConnectionProblem::OtherProtocol => ("other_protocol", "it does not speak this protocol"),
+        ConnectionProblem::Closed => ("closed", "it closed the connection"),
+        ConnectionProblem::Broken => ("broken", "the connection broke"),
+        ConnectionProblem::NotReading => ("not_reading", "it does not read"),
+        ConnectionProblem::Restarting => ("restarting", "it is being restarted"),
+        ConnectionProblem::OlderVersion => {
+            ("older_version", "it runs an older version of Starling: its operator has to update it")
+        }
+        ConnectionProblem::NotNeeded => ("not_needed", "not needed any more"),
+    }
+}
+
+/// A problem with a conversation: its name in `problem_code`, and its sentence.
+pub fn chat(problem: ChatProblem) -> Problem {
+    let (code, text) = match problem {
+        ChatProblem::LogFull => {
+            ("log_full", "the rendezvous has no more room for what we write in this conversation: it waits here")
+        }
+        ChatProblem::LogRateLimited => ("log_rate_limited", "the rendezvous asks us to slow down: messages wait here"),
+        ChatProblem::LogBanned => {
+            ("log_banned", "the rendezvous has banned us: messages go out only while both are online")
+        }
+        ChatProblem::LogRefused => ("log_refused", "the rendezvous does not take messages now: they wait here"),
+        ChatProblem::InboxFull => ("inbox_full", "their inbox is full: the request waits here until there is room"),
+        ChatProblem::InboxRateLimited => {
+            ("inbox_rate_limited", "their rendezvous asks us to slow down: the request waits here")
+        }
+        ChatProblem::RequestRefused => {
+            ("request_refused", "their rendezvous refused the request: ask them for a new invite")
+        }
+        ChatProblem::Damaged => (
+            "damaged",
+            "the encryption state of this conversation is damaged: another is made when its members can be reached",
+        ),
+        ChatProblem::Outdated => ("outdated_copy", OUTDATED),
+    };
+    (code, text.into())
+}
+
+/// What to do about a problem with a rendezvous, by its name.
+pub fn home_hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "token" => "ask its operator for a token, then: starling profile rendezvous --invite-token TOKEN",
+        "superseded" => {
+            "use the device that took its place; `starling init --restore` with the phrase takes the account back"
+        }
+        "other_history" => "see who is on the list: starling device list; then starling device recover",
+        "banned" => "ask its operator, or move: starling profile rendezvous ADDR",
+        "full" => "ask its operator to make room, or move to another: starling profile rendezvous ADDR",
+        "registration_closed" | "registration_refused" | "too_much_work" => {
+            "move to another: starling profile rendezvous ADDR"
+        }
+        "rate_limited" => "wait a minute: it is tried again by itself",
+        "unknown_devices" => "start Starling on another device of the account",
+        "username" => "choose another: starling profile username NAME",
+        "older_version" => {
+            "ask its operator to update it, or move: starling profile rendezvous ADDR; what waits is kept"
+        }
+        "no_such_name" => "check the address, or ask its operator: starling profile rendezvous ADDR",
+        "no_name_server" | "name_lookup" => {
+            "check the name servers of this machine (/etc/resolv.conf, resolvectl status)"
+        }
+        "offline" => "connect this machine to a network; what was written is sent then",
+        "no_route" | "foreign_network" => "check the network, or a VPN that may be in the way (ip route get ADDRESS)",
+        "connection_refused" => "the machine is there, and the server does not run, or listens on another port",
+        "other_server" | "other_protocol" => "check the address, or ask its operator: starling profile rendezvous ADDR",
+        "no_answer" | "unreachable" => {
+            "is the server running, and does a firewall let UDP and TCP to its port through?"
+        }
+        _ => return None,
+    })
+}
+
+/// Why a rendezvous refuses something.
+pub fn refusal(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::Internal => "something went wrong in it",
+        Refusal::Malformed => "it finds the request malformed",
+        Refusal::NotFound => "it knows no such thing",
+        Refusal::Denied => "a signature, a token or enough work is missing",
+        Refusal::RateLimited => "too many requests, wait a little",
+        Refusal::Full => "it has no more room",
+        Refusal::Taken => "the name is taken",
+        Refusal::Stale => "it knows something newer",
+        Refusal::NotRegistered => "the account is not registered there",
+        Refusal::Banned => "its operator has banned this account",
+        Refusal::RegistrationClosed => "it takes no new accounts",
+    }
+}
