@@ -1,7 +1,7 @@
 //! Each mistake gets its own message and exit code.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use starling_tests::World;
+use starling_tests::{World, program};
 
 #[test]
 fn mistakes_are_told_apart() {
@@ -67,7 +67,7 @@ fn a_rendezvous_on_a_used_port_says_so() {
     let world = World::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
-    let output = std::process::Command::new(starling_tests::program("starling-rendezvous"))
+    let output = std::process::Command::new(program("starling-rendezvous"))
         .args(["--listen", &listen, "--http", "127.0.0.1:0", "--data-dir"])
         .arg(world.dir.path().join("other"))
         .output()
@@ -139,7 +139,7 @@ fn a_full_disk_and_a_read_only_directory_say_what_they_are() {
     let Some(disk) = small_disk(&world, "size=6m") else { return };
     let mounted = Mounted(disk.clone());
     let on_disk = |profile: &str, args: &[&str]| {
-        let mut command = std::process::Command::new(starling_tests::program("starling"));
+        let mut command = std::process::Command::new(program("starling"));
         command.args(["--no-mdns", "--profile", profile, "--json", "--data-dir"]).arg(&disk).args(args);
         command.env("XDG_RUNTIME_DIR", world.dir.path()).stdin(std::process::Stdio::null());
         let output = command.output().unwrap();
@@ -259,7 +259,7 @@ fn a_variable_that_is_empty_is_as_good_as_none() {
         whoami.env(name, "");
     }
     assert!(whoami.output().unwrap().status.success());
-    let mut check = std::process::Command::new(starling_tests::program("starling-rendezvous"));
+    let mut check = std::process::Command::new(program("starling-rendezvous"));
     check.args(["config", "check"]).current_dir(world.dir.path());
     let names = ["LISTEN", "PUBLIC_ADDRESS", "HTTP", "STORE", "LOG_FORMAT", "CONFIG", "DATA_DIR", "LIMITS_LOG_ENTRIES"];
     for name in names {
@@ -267,4 +267,20 @@ fn a_variable_that_is_empty_is_as_good_as_none() {
     }
     let output = check.output().unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_program_whose_output_nobody_reads_ends_quietly() {
+    let world = World::new();
+    world.person("alice");
+    let bench = program("starling-bench").display().to_string();
+    let starling = format!("{} config print-default", program("starling").display());
+    for (command, reader) in [(format!("{bench} chain"), "head -1"), (starling, "true")] {
+        let line = format!("{command} | {reader}; exit ${{PIPESTATUS[0]}}");
+        let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        // 141: ended by the signal that says so.
+        assert!(matches!(output.status.code(), Some(0 | 141)), "{line}: {:?} {said}", output.status);
+        assert!(said.is_empty(), "{line}: {said}");
+    }
 }
