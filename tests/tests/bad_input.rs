@@ -274,8 +274,8 @@ fn a_program_whose_output_nobody_reads_ends_quietly() {
     let world = World::new();
     world.person("alice");
     let bench = program("starling-bench").display().to_string();
-    let starling = format!("{} config print-default", program("starling").display());
-    for (command, reader) in [(format!("{bench} chain"), "head -1"), (starling, "true")] {
+    let rendezvous = format!("{} config print-default", program("starling-rendezvous").display());
+    for (command, reader) in [(format!("{bench} chain"), "head -1"), (rendezvous, "true")] {
         let line = format!("{command} | {reader}; exit ${{PIPESTATUS[0]}}");
         let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

@@ -59,8 +59,12 @@ impl Account {
         delete: Option<String>,
         reply: Reply<Storage>,
     ) {
-        let ours: Vec<HomeId> =
-            homes.servers.iter().filter(|(_, h)| h.own && h.registered).map(|(id, _)| *id).collect();
+        let ours: Vec<HomeId> = homes
+            .servers
+            .iter()
+            .filter(|(_, h)| h.own && h.registered && h.hello.is_some())
+            .map(|(id, _)| *id)
+            .collect();
         if ours.is_empty() {
             return turn.reply(reply, Err(Unreachable::Home.into()));
         }

