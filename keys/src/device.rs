@@ -136,6 +136,8 @@ pub struct Certificate {
     account: AccountId,
     device: DeviceId,
     created_at: u64,
+    /// The devices on the path, from the one that the root has added to the one that has added this one.
+    signers: Vec<DeviceId>,
     bytes: Vec<u8>,
 }
 
@@ -155,7 +157,8 @@ impl Certificate {
         }
         .encode_to_vec();
         let signature = account.sign(CERTIFICATE_DOMAIN, &body).to_vec();
-        Self { account: account.id(), device, created_at, bytes: SignedBody { body, signature }.encode_to_vec() }
+        let bytes = SignedBody { body, signature }.encode_to_vec();
+        Self { account: account.id(), device, created_at, signers: Vec::new(), bytes }
     }
 
     /// Reads and verifies a certificate.
@@ -173,7 +176,7 @@ impl Certificate {
         if !account.verify(CERTIFICATE_DOMAIN, &signed.body, &signed.signature) {
             return Err(CertificateError::Signature);
         }
-        Ok(Self { account, device, created_at: body.created_at, bytes: bytes.to_vec() })
+        Ok(Self { account, device, created_at: body.created_at, signers: Vec::new(), bytes: bytes.to_vec() })
     }
 
     /// The account that vouches for the device.
@@ -184,6 +187,11 @@ impl Certificate {
     /// The device.
     pub fn device(&self) -> DeviceId {
         self.device
+    }
+
+    /// The devices by which it is one of the account's: each has added the next, and the last is the device itself.
+    pub fn way(&self) -> impl Iterator<Item = DeviceId> {
+        self.signers.iter().copied().chain([self.device])
     }
 
     /// When it was issued, in seconds since 1970.
@@ -199,7 +207,13 @@ impl Certificate {
 
 impl From<&LeafPath> for Certificate {
     fn from(path: &LeafPath) -> Self {
-        Self { account: path.account(), device: path.device(), created_at: path.added_at(), bytes: path.to_bytes() }
+        Self {
+            account: path.account(),
+            device: path.device(),
+            created_at: path.added_at(),
+            signers: path.signers().collect(),
+            bytes: path.to_bytes(),
+        }
     }
 }
 
