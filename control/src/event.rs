@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::objects::{
     Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, DeviceNote, HistoryCopy, MessageKey,
-    MessageRef, Presence, Status, Time, Via,
+    MessageRef, Presence, Role, Status, Time, Via,
 };
 
 /// The version of the lines. Fields and types are only ever added to one version.
@@ -230,6 +230,62 @@ pub enum EventKind {
         /// The device; it may be this one.
         device: DeviceId,
     },
+    /// A contact invites this account into a group: `groups.accept` or `groups.decline` answers.
+    #[serde(rename = "group.invited")]
+    GroupInvited {
+        /// The group.
+        chat: ChatRef,
+        /// Who invites.
+        contact: ContactRef,
+    },
+    /// An account has come into a group; it may be the one of this profile.
+    #[serde(rename = "group.joined")]
+    GroupJoined {
+        /// The group.
+        chat: ChatRef,
+        /// Who.
+        member: ContactRef,
+    },
+    /// An account has left a group.
+    #[serde(rename = "group.left")]
+    GroupLeft {
+        /// The group.
+        chat: ChatRef,
+        /// Who.
+        member: ContactRef,
+    },
+    /// An account was removed from a group; it may be the one of this profile.
+    #[serde(rename = "group.removed")]
+    GroupRemoved {
+        /// The group.
+        chat: ChatRef,
+        /// Who.
+        member: ContactRef,
+    },
+    /// An account has another role in a group.
+    #[serde(rename = "group.role")]
+    GroupRole {
+        /// The group.
+        chat: ChatRef,
+        /// Who.
+        member: ContactRef,
+        /// Which.
+        role: Role,
+    },
+    /// A group has another name or topic: `groups.show` has both.
+    #[serde(rename = "group.topic")]
+    GroupTopic {
+        /// The group.
+        chat: ChatRef,
+    },
+    /// A change of a group that was wanted here cannot be made any more.
+    #[serde(rename = "group.refused")]
+    GroupRefused {
+        /// The group.
+        chat: ChatRef,
+        /// Why.
+        reason: String,
+    },
     /// Somebody calls.
     #[serde(rename = "call.incoming")]
     CallIncoming {
@@ -329,6 +385,13 @@ impl EventKind {
             Self::DeviceRefused { .. } => "device.refused",
             Self::ChatSplit { .. } => "chat.split",
             Self::DeviceCopied { .. } => "device.copied",
+            Self::GroupInvited { .. } => "group.invited",
+            Self::GroupJoined { .. } => "group.joined",
+            Self::GroupLeft { .. } => "group.left",
+            Self::GroupRemoved { .. } => "group.removed",
+            Self::GroupRole { .. } => "group.role",
+            Self::GroupTopic { .. } => "group.topic",
+            Self::GroupRefused { .. } => "group.refused",
             Self::CallIncoming { .. } => "call.incoming",
             Self::CallState { .. } => "call.state",
             Self::CallEnded { .. } => "call.ended",
@@ -351,6 +414,13 @@ impl EventKind {
             | Self::ChatDraft { chat, .. }
             | Self::ContactDevices { chat, .. }
             | Self::ChatSplit { chat, .. }
+            | Self::GroupInvited { chat, .. }
+            | Self::GroupJoined { chat, .. }
+            | Self::GroupLeft { chat, .. }
+            | Self::GroupRemoved { chat, .. }
+            | Self::GroupRole { chat, .. }
+            | Self::GroupTopic { chat }
+            | Self::GroupRefused { chat, .. }
             | Self::CallIncoming { chat, .. }
             | Self::CallState { chat, .. }
             | Self::CallEnded { chat, .. } => Some(chat),

@@ -42,6 +42,24 @@ lines! {
         recovery_phrase: Option<String>,
     }
 
+    /// `group accept`, `decline`, `leave`, `topic` and `rename`.
+    GroupDone {
+        /// The group.
+        group: ChatId,
+        /// What was done.
+        done: String,
+    }
+
+    /// `group invite`, `remove` and `role`: durable here; events tell what came of it.
+    GroupChange {
+        /// The group.
+        group: ChatId,
+        /// Whom it is about.
+        accounts: Vec<AccountId>,
+        /// What was done.
+        done: String,
+    }
+
     /// `device join`.
     Joined {
         /// The account.

@@ -36,14 +36,15 @@ mod views;
 pub use account::link::{AccountLink, NewDevice};
 pub use account::recovery::Recovery;
 pub use api::error::{
-    CallRefused, CodePurpose, EventRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound, Unreachable,
+    CallRefused, CodePurpose, EventRefusal, GroupRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound,
+    Unreachable,
 };
 pub use api::problem::{ChatProblem, FalseAnswer, HomeProblem, ItemRefused};
 pub use api::types::{
     Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
     Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
-    HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message, MessageId, RefusedRemoval, Request,
-    Status, Storage, StoredLogs, TransientEvent, Usable, Via,
+    Group, GroupAccount, HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message, MessageId,
+    RefusedRemoval, Request, Role, Standing, Status, Storage, StoredLogs, TransientEvent, Usable, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;

@@ -266,3 +266,18 @@ pub const HISTORY_TOLD_EVERY_MS: u64 = 250;
 
 /// How far was read changes with every message that is looked at: it is in the account's snapshot within this time.
 pub const READ_MARKS_WITHIN_MS: u64 = 10_000;
+
+/// Groups that an account is or was in, or is invited into: their ways in have to fit a snapshot.
+pub const MAX_GROUP_CHATS: usize = 1_000;
+/// Invitations into groups that wait for the user: contacts can make us keep so many.
+pub const MAX_INVITATIONS: usize = 64;
+/// Words of accounts that leave a group, until they are gone.
+pub const MAX_LEAVES: usize = 32;
+/// Who we are is told to those who have come into a group after this time, once for all who come within it.
+pub const INTRODUCE_AFTER_MS: u64 = 2_000;
+/// A device that cannot enter a group looks again after this time.
+pub const ENTER_AGAIN_MS: u64 = 10_000;
+/// What everybody in a group has not got after so long is not kept for them any more, if a log has it: some devices never come back.
+pub const GROUP_OUTBOX_LIFE_MS: u64 = 7 * 86_400_000;
+/// Members of groups that are no contacts, and of whom something is known.
+pub const MAX_ACQUAINTANCES: usize = 4_096;

@@ -150,6 +150,7 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Contacts { command } => verbs::contacts(global, command).await,
         Verb::Device { command } => verbs::devices(global, command).await,
         Verb::Call { command } => Box::pin(verbs::calls(global, command)).await,
+        Verb::Group { command } => verbs::groups(global, command).await,
         Verb::Chats { command } => verbs::chats(global, command).await,
         Verb::Send(args) => verbs::send(global, args).await,
         Verb::Listen { chat, since, exec, count } => verbs::listen(global, chat, since, exec, count).await,

@@ -96,6 +96,9 @@ pub struct InboxBody {
     /// `device` and nothing else.
     #[prost(message, repeated, tag = "12")]
     pub beacons: Vec<SealedBeacon>,
+    /// A way into a group that the sender invites into; or, from another device of the account, one that it is in.
+    #[prost(message, optional, tag = "13")]
+    pub offer: Option<GroupOffer>,
 }
 
 impl InboxBody {
@@ -180,6 +183,36 @@ impl Known {
         let alias = name::from_fields(&self.alias, &self.full_alias).ok_or(InboxError::Name)?;
         let labels = DeviceLabel::received(self.labels).ok_or(InboxError::Name)?;
         Ok(Self { name, alias, labels, full_name: String::new(), full_alias: String::new(), ..self })
+    }
+}
+
+/// A way into a group: who may enter does so by its door.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct GroupOffer {
+    /// The conversation (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation: Bytes,
+    /// The MLS group (16 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub group: Bytes,
+    /// The secret of its door (32 bytes).
+    #[prost(bytes = "bytes", tag = "3")]
+    pub secret: Bytes,
+    /// Where its logs are: a rendezvous address.
+    #[prost(string, tag = "4")]
+    pub home: String,
+    /// What it is called.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// To another device of the sender's own account: 1 the account is in it, 2 it has declined to be. 0 to others.
+    #[prost(uint32, tag = "6")]
+    pub answer: u32,
+}
+
+impl std::fmt::Debug for GroupOffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GroupOffer")
     }
 }
 

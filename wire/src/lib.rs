@@ -16,7 +16,9 @@ pub mod limits;
 pub mod link;
 mod log;
 mod name;
+mod policy;
 mod pow;
+mod reasons;
 pub mod rendezvous;
 mod seen;
 mod setting;
@@ -36,7 +38,12 @@ pub use event::{
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
+pub use policy::{
+    MAX_GROUP_ACCOUNTS, MAX_GROUP_LEAVES, MAX_GROUP_NAME, MAX_GROUP_TOMBSTONES, MAX_TOPIC, POLICY_VERSION, Policy,
+    PolicyError, PolicyMember, Role, Tombstone,
+};
 pub use pow::{Puzzle, Solution};
+pub use reasons::{LEAVE_DOMAIN, Leave, MAX_REASONS, Reasons, ReasonsError};
 pub use seen::{SeenEntries, SeenError};
 pub use setting::{Setting, SettingKind};
 pub use signal::{Availability, SIGNAL_DOMAIN, Signal, SignalError, SignedSignal};

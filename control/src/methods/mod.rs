@@ -4,6 +4,7 @@ pub mod calls;
 pub mod chats;
 pub mod contacts;
 pub mod devices;
+pub mod groups;
 pub mod messages;
 pub mod node;
 pub mod profile;
@@ -131,6 +132,17 @@ table! {
     chats::Set,
     chats::SetDraft,
     chats::Clear,
+    groups::List,
+    groups::Show,
+    groups::New,
+    groups::Invite,
+    groups::Remove,
+    groups::SetRole,
+    groups::Rename,
+    groups::SetTopic,
+    groups::Accept,
+    groups::Decline,
+    groups::Leave,
     messages::Send,
     messages::Edit,
     messages::Delete,

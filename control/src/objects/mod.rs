@@ -22,6 +22,7 @@ macro_rules! words {
 pub(crate) use words;
 
 mod call;
+mod group;
 mod history;
 mod message;
 mod people;
@@ -38,6 +39,7 @@ pub use call::{
     Call, CallAt, CallElsewhere, CallEnd, CallNote, CallPhase, CameraDevice, Consent, MediaDevices, RecordingNote,
     RelayTest, SoundDevice,
 };
+pub use group::{Group, GroupMember, GroupPolicy, Role, Standing};
 pub use history::{CopyState, History, HistoryCopy};
 pub use message::{Author, DeliveryState, Format, Message, MessageKey, MessageRef, Reaction, Via};
 pub use people::{

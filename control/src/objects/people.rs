@@ -118,7 +118,7 @@ pub struct Chat {
     pub kind: ChatKind,
     /// Its name.
     pub name: String,
-    /// The account at its other end.
+    /// The account at its other end; empty of a group.
     pub peer: AccountId,
     /// Messages that the user has not read.
     pub unread: u32,
@@ -153,6 +153,8 @@ words! {
         /// Of two accounts.
         #[default]
         Direct = "direct",
+        /// Of any number of accounts.
+        Group = "group",
     }
 }
 

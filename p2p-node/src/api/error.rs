@@ -34,6 +34,32 @@ pub enum EventRefusal {
     NotAMessage,
 }
 
+/// Why something cannot be done in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupRefusal {
+    /// We are none of its members: not yet, or not any more.
+    #[error("not a member of the group")]
+    NotAMember,
+    /// Our role is too low for that.
+    #[error("the role is too low for that")]
+    Role,
+    /// The group would be left without an owner.
+    #[error("the group would be left without an owner")]
+    LastOwner,
+    /// It has as many accounts as a group can have.
+    #[error("the group has no room for more")]
+    Full,
+    /// The account is none of the group's.
+    #[error("the account is not in the group")]
+    NotInGroup,
+    /// Only contacts are invited.
+    #[error("not a contact")]
+    NotAContact,
+    /// The account was removed from the group, or is no account: another change cannot bring it back.
+    #[error("the change is not one that the group takes")]
+    Void,
+}
+
 /// Why the node cannot do what it was asked.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum NodeError {
@@ -168,6 +194,8 @@ pub enum Invalid {
 pub enum NotFound {
     /// The conversation.
     Chat,
+    /// The group, or an invitation into it.
+    Group,
     /// The message, in its conversation.
     Message,
     /// The contact.
@@ -262,6 +290,8 @@ pub enum Unreachable {
 /// What is not possible or not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotAllowed {
+    /// A group does not allow it.
+    Group(GroupRefusal),
     /// The device is no longer one of its account.
     Superseded,
     /// The profile is an older copy of a device that went on: its numbers and keys were used already.

@@ -105,8 +105,8 @@ pub enum ItemRefused {
     /// It is not signed by a device of the account that it names.
     #[error("not signed by a device of that account")]
     NotSigned,
-    /// Beacons of somebody that we exchange no messages with.
-    #[error("beacons of a stranger")]
+    /// Beacons or a group's offer of somebody that we exchange no messages with.
+    #[error("of a stranger")]
     Stranger,
     /// The sender is blocked.
     #[error("from somebody who is blocked")]
@@ -132,4 +132,16 @@ pub enum ItemRefused {
     /// What another device of ours says is about no other account.
     #[error("not about another account")]
     OwnAccount,
+    /// It is no offer of a group, or one that names no rendezvous.
+    #[error("not an offer of a group")]
+    NoOffer,
+    /// It offers a group that is another conversation here.
+    #[error("an offer for another conversation of ours")]
+    OtherConversation,
+    /// Too many invitations wait for an answer.
+    #[error("too many invitations wait")]
+    TooManyInvitations,
+    /// It offers a group that its sender may let nobody into.
+    #[error("an offer of somebody who may not let others in")]
+    MayNotInvite,
 }

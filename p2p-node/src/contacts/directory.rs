@@ -37,7 +37,21 @@ impl<'a> Directory<'a> {
 
     /// The devices of an account, as far as they are known.
     pub fn list_of(self, account: &AccountId) -> Option<&'a DeviceChain> {
-        if *account == self.account.id() { self.account.list() } else { self.person(account)?.list.as_ref() }
+        if *account == self.account.id() {
+            return self.account.list();
+        }
+        let of_contact = self.person(account).and_then(|person| person.list.as_ref());
+        of_contact.or_else(|| self.contacts.acquaintances.get(account)?.list.as_ref())
+    }
+
+    /// What an account is called here.
+    pub fn name_of(self, account: &AccountId) -> String {
+        if *account == self.account.id() {
+            return self.account.identity.row.name.clone();
+        }
+        let known = self.person(account).or_else(|| self.contacts.acquaintances.get(account)).map(Person::name);
+        let name = known.filter(|name| !name.is_empty()).map(str::to_owned);
+        name.unwrap_or_else(|| account.to_string().chars().take(8).collect())
     }
 
     /// Reads a chain, or the end of one that is known.

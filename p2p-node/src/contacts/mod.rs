@@ -1,5 +1,6 @@
 //! The people that we know, and how somebody becomes one of them.
 
+mod acquaintances;
 mod chain;
 pub mod commands;
 pub mod connect;
@@ -29,6 +30,8 @@ pub struct Contacts {
     pub people: Tracked<AccountId, Person>,
     /// Which of `people` each device belongs to.
     pub owners: owners::Owners,
+    /// Members of groups that are no contacts.
+    pub acquaintances: acquaintances::Acquaintances,
     /// Operations that make somebody a contact, by the number that they have in this run.
     pub connects: BTreeMap<u64, connect::Connect>,
     /// When they are given up, in steady time.
@@ -38,7 +41,7 @@ pub struct Contacts {
 impl Contacts {
     /// Loads them from the profile.
     pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
-        let mut contacts = Self::default();
+        let mut contacts = Self { acquaintances: acquaintances::Acquaintances::load(read)?, ..Self::default() };
         for (_, row) in read.range::<ContactRow>(CONTACTS, prefix(b""), usize::MAX, false)? {
             let account = AccountId::from_stored(&row.account).map_err(|_| EngineError::Identity)?;
             let list = DeviceChain::from_stored(&row.device_list).ok();

@@ -1,6 +1,6 @@
 //! What devices say that they have of ours: of an outbox entry that everybody has nothing is kept.
 
-use starling_keys::DeviceId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, direct::Ack};
 
 use super::{Conversations, GroupEntry, context::Context, group::GroupId, outbox::outbox_key};
@@ -17,7 +17,9 @@ impl Conversations {
     /// Tells a conversation soon, through its log, what we have.
     pub(crate) fn schedule_receipt(&mut self, turn: &Turn<'_>, chat: ChatId) {
         if let Some(state) = self.chats.get_mut(&chat) {
-            let due = turn.now() + RECEIPT_DELAY_MS;
+            // The more there are, the more of what they write is acknowledged at once.
+            let others = if state.is_group() { state.roster.accounts().count() as u64 } else { 1 };
+            let due = turn.now() + RECEIPT_DELAY_MS * others;
             state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
         }
     }
@@ -55,7 +57,7 @@ impl Conversations {
         device: DeviceId,
         (upto, clock): (u64, Clock),
     ) -> Result<(), EngineError> {
-        let Some(account) = cx.dir.account_of(&device) else {
+        let Some(account) = self.account_in(cx.dir, chat, &device) else {
             return Ok(());
         };
         let own = account == cx.dir.account.id();
@@ -89,6 +91,15 @@ impl Conversations {
             self.tell_delivered(turn, cx, chat);
         }
         self.clear_outbox(turn, cx, chat)
+    }
+
+    /// The account of a device that is in a conversation: in a group it need not be a contact's.
+    fn account_in(&self, dir: Directory<'_>, chat: ChatId, device: &DeviceId) -> Option<AccountId> {
+        let in_group = || {
+            let group = self.groups.get(&self.active_group(dir, chat)?)?;
+            group.members.iter().find(|m| m.device == *device).map(|m| m.account)
+        };
+        if self.is_group_chat(chat) { in_group() } else { dir.account_of(device) }
     }
 
     /// More of ours was delivered: our other devices are told, through the log if not all of them are connected.
@@ -135,7 +146,7 @@ impl Conversations {
         let Some(state) = self.chats.get(&chat) else {
             return Ok(());
         };
-        let done = state.outbox.iter().take_while(|i| self.everybody_has(cx.dir, state, i.group, i.last)).count();
+        let done = state.outbox.iter().take_while(|i| self.everybody_has(cx.dir, state, i)).count();
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };

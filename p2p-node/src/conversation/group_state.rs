@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Candidate, Devices, Event, LogContent, SeenEntries};
+use starling_wire::{Body, Candidate, Devices, Event, LogContent, Policy, SeenEntries};
 
 use super::{
     Conversations,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
     limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
-    mls::{Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed},
+    mls::{Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed, policy::Change},
     store::LogRow,
     turn::{EngineError, Fact, Turn},
 };
@@ -43,6 +43,8 @@ pub enum Followed {
     Void,
     /// Others may have followed it, and we cannot.
     Lost,
+    /// Others have followed it, and this device is not in the group any more: the policy that counts there.
+    Removed(Box<Policy>),
 }
 
 /// A device that has entered a group by a commit of its own.
@@ -195,28 +197,57 @@ impl OpenGroup<'_> {
         own.is_some_and(|own| own == commit)
     }
 
+    /// The policy of the group; none in a direct conversation.
+    pub fn policy(&self) -> Option<Policy> {
+        self.state.live.policy()
+    }
+
+    /// The last entries of the log that we have read, as a commit names them.
+    fn seen(&self) -> Vec<u8> {
+        let seen = self.entry.current_log().and_then(|log| log.seen.as_ref());
+        seen.map(SeenEntries::to_bytes).unwrap_or_default()
+    }
+
     /// Prepares a commit that renews our keys. It is stored before it is sent: if we win and crash, we have to know the epoch after it.
     pub fn prepare_update(&mut self, now_ms: u64) -> Result<(), GroupError> {
-        let live = &mut self.state.live;
-        let current = live.value()?;
-        let seen = self.entry.current_log().and_then(|log| log.seen.as_ref());
-        let (commit, mut after) = live.prepare_update(now_ms, seen.map(SeenEntries::to_bytes).unwrap_or_default())?;
+        let current = self.state.live.value()?;
+        let made = self.state.live.prepare_update(now_ms, self.seen());
+        self.keep_pending(current, made).map(drop)
+    }
+
+    /// Prepares one that changes the policy, and gives its size.
+    pub fn prepare_change(&mut self, now_ms: u64, change: &Change) -> Result<usize, GroupError> {
+        let current = self.state.live.value()?;
+        let made = self.state.live.prepare_change(change, now_ms, self.seen());
+        self.keep_pending(current, made)
+    }
+
+    fn keep_pending(
+        &mut self,
+        current: GroupValue,
+        made: Result<(Vec<u8>, LiveGroup), GroupError>,
+    ) -> Result<usize, GroupError> {
+        let live = &self.state.live;
+        let (commit, mut after) = made.inspect_err(|_| live.reset_value(current.clone()))?;
+        let size = commit.len();
         let keys = self.entry.current_keys().ok_or(GroupError::Malformed)?;
         let candidate = LogContent::Candidate(Candidate { commit: commit.into() });
         let entry = keys.seal_entry(&candidate.to_bytes());
         let value = after.value()?;
-        live.reset_value(current);
+        self.state.live.reset_value(current);
         let next = log_row(&after)?;
         self.state.pending = Some(PendingCommit { after, value, entry, next });
         self.entry.has_pending = true;
         (self.entry.unsaved.mls, self.entry.unsaved.pending) = (true, true);
-        Ok(())
+        Ok(size)
     }
 
     /// A commit stands in the log of the current epoch, and no valid one before it; or a member was `told` that another has followed it.
     pub fn follow(&mut self, turn: &Turn<'_>, commit: &Bytes, told: bool) -> Result<Followed, EngineError> {
         if self.is_pending(commit) {
-            let author = self.state.live.leaf();
+            let live = &self.state.live;
+            let after = self.state.pending.as_ref().map(|pending| live.place_of(&pending.after, live.leaf()));
+            let author = after.unwrap_or_else(|| live.leaf());
             self.keep_parent(turn, commit, author, told)?;
             self.adopt_pending();
             self.entry.row.updated_ms = turn.wall();
@@ -241,6 +272,7 @@ impl OpenGroup<'_> {
                     None => Followed::Yes,
                 })
             }
+            Judged::Removed(policy) => Ok(Followed::Removed(policy)),
             Judged::Void => Ok(Followed::Void),
             Judged::Underivable => Ok(Followed::Lost),
         }

@@ -28,11 +28,28 @@ impl Memberships {
     }
 }
 
+impl Memberships {
+    /// An account takes part in one more conversation.
+    pub(super) fn join(&mut self, account: AccountId, kind: ChatKind, chat: ChatId) {
+        let of = self.0.entry(account).or_default();
+        if !of.contains(&(kind, chat)) {
+            of.push((kind, chat));
+        }
+    }
+
+    /// An account takes part in a conversation no longer.
+    pub(super) fn leave(&mut self, account: &AccountId, chat: ChatId) {
+        if let Some(of) = self.0.get_mut(account) {
+            of.retain(|(_, other)| *other != chat);
+        }
+    }
+}
+
 impl Conversations {
     /// Adds a conversation.
     pub fn insert(&mut self, state: ChatState) {
         for account in state.roster.others() {
-            self.memberships.0.entry(account).or_default().push((state.kind(), state.id));
+            self.memberships.join(account, state.kind(), state.id);
         }
         self.chats.insert(state.id, state);
     }
@@ -83,9 +100,12 @@ impl Conversations {
         }
     }
 
-    /// Whether somebody in a conversation is one whom we exchange messages with.
+    /// Whether somebody in a conversation is one whom we exchange messages with; or we are in the group that it is of.
     pub(crate) fn is_reachable(&self, dir: Directory<'_>, chat: ChatId) -> bool {
         let state = self.chats.get(&chat);
+        if state.is_some_and(ChatState::is_group) {
+            return self.policies.is_in(&chat);
+        }
         state.is_some_and(|state| dir.people(state.roster.others()).any(Person::is_linked))
     }
 
@@ -131,6 +151,9 @@ impl Conversations {
         // Not those that nothing was ever written in, and nothing can be.
         let listed = |c: &&ChatState| {
             let begun = !c.row.groups.is_empty() || c.row.newest > 0;
+            if c.is_group() {
+                return begun || self.policies.is_in(&c.id);
+            }
             begun && dir.people(c.roster.others()).any(|p| p.state() != ContactState::Removed)
         };
         let mut chats: Vec<Chat> = self
@@ -141,7 +164,7 @@ impl Conversations {
                 id: c.id,
                 kind: c.kind(),
                 members: c.roster.members(),
-                name: chat_name(dir, c),
+                name: self.name_of(dir, c),
                 unread: c.row.unread,
                 newest_ms: Clock(c.row.newest).ms(),
                 pinned: c.row.pinned,
@@ -151,7 +174,7 @@ impl Conversations {
                 queued: c.queued_messages(),
                 problem: c.problem,
                 cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
-                draft: (c.roster.others().next())
+                draft: (self.direct_account(c.id))
                     .and_then(|with| dir.account.synced.draft_elsewhere(&with, &dir.account.device())),
             })
             .collect();
@@ -167,7 +190,11 @@ impl GroupEntry {
     }
 }
 
-/// What a conversation is called here.
-pub fn chat_name(dir: Directory<'_>, state: &ChatState) -> String {
-    dir.people(state.roster.others()).map(Person::name).collect::<Vec<_>>().join(", ")
+impl Conversations {
+    /// What a conversation is called here.
+    pub(crate) fn name_of(&self, dir: Directory<'_>, state: &ChatState) -> String {
+        let of_group = state.is_group().then(|| self.policies.name(&state.id)).flatten();
+        let people = || dir.people(state.roster.others()).map(Person::name).collect::<Vec<_>>().join(", ");
+        of_group.map_or_else(people, str::to_owned)
+    }
 }

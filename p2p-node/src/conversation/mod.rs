@@ -20,6 +20,7 @@ mod messages;
 pub mod outbox;
 mod outdated;
 pub mod pending;
+pub mod policy;
 pub mod receive;
 pub mod regroup;
 mod replace;
@@ -67,6 +68,8 @@ pub struct Conversations {
     /// Conversations whose group this device enters.
     pub entering: door::Entering,
     pub logged: logged::LoggedRows,
+    /// What is known of groups beside their MLS groups.
+    pub policies: policy::Policies,
     /// Hashes of what was processed.
     pub seen: receive::SeenMessages,
     /// What members are answered this turn who have left beacons in our inbox.
@@ -108,6 +111,7 @@ impl Conversations {
         }
         conversations.load_chats(read)?;
         conversations.load_groups(read, mls)?;
+        conversations.policies = policy::Policies::load(read)?;
         let logged = read.range::<LoggedRow>(LOGGED, prefix(b""), usize::MAX, false)?;
         conversations.logged = logged.into_iter().map(|(key, row)| (key, logged::Logged::stored(row))).collect();
         Ok(conversations)

@@ -6,7 +6,7 @@ use starling_wire::{Body, Clock, Event, EventId, Text};
 use crate::{
     api::types::{ChatId, DeliveryState},
     conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, send::timeline_key},
-    limits::OUTBOX_LIFE_MS,
+    limits::{GROUP_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
     turn::{EngineError, EventFact, Turn},
@@ -186,7 +186,8 @@ impl Conversations {
             return Ok(());
         };
         let state = self.chats.get(&chat);
-        if state.is_some_and(|state| cx.dir.people(state.roster.others()).any(|p| p.row.key_changed)) {
+        let of_two = |state: &&ChatState| !state.is_group();
+        if state.filter(of_two).is_some_and(|state| cx.dir.people(state.roster.others()).any(|p| p.row.key_changed)) {
             // Not to devices that the user does not trust yet.
             return Ok(());
         }
@@ -194,10 +195,13 @@ impl Conversations {
         let Some(state) = self.chats.get(&chat) else {
             return Ok(());
         };
+        // What a group's log has is read there before its epoch is left.
+        let is_read = |item: &OutItem| state.is_group() && item.last <= state.row.logged_upto;
+        let is_old = |item: &OutItem| item.epoch + (PAST_EPOCHS as u64) < epoch && !is_read(item);
         let stale: Vec<u64> = state
             .outbox
             .iter()
-            .filter(|i| i.group != active || i.epoch == LOST_EPOCH || i.epoch + (PAST_EPOCHS as u64) < epoch)
+            .filter(|i| i.group != active || i.epoch == LOST_EPOCH || is_old(i))
             .map(|i| i.first)
             .collect();
         for first in stale {
@@ -244,7 +248,10 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let now = turn.wall().min(turn.agreed_ms());
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-        let over = |i: &&OutItem| i.created_ms + OUTBOX_LIFE_MS < now;
+        let (group, sent) = (state.is_group(), state.row.sent_upto);
+        let is_logged = |item: &OutItem| group && item.last <= sent;
+        let life = |item: &OutItem| if is_logged(item) { GROUP_OUTBOX_LIFE_MS } else { OUTBOX_LIFE_MS };
+        let over = |i: &&OutItem| i.created_ms + life(i) < now;
         let expired: Vec<OutItem> = state.outbox.iter().filter(over).cloned().collect();
         for item in expired {
             turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
@@ -252,7 +259,7 @@ impl Conversations {
                 continue;
             };
             state.outbox.retain(|i| i.first != item.first);
-            let delivered = state.roster.progress().delivered;
+            let delivered = if is_logged(&item) { u64::MAX } else { state.roster.progress().delivered };
             let failed = item.ids_between(delivered, u64::MAX);
             if !failed.is_empty() {
                 state.row.failed.extend([item.first.max(delivered + 1), item.last]);

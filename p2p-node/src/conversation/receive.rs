@@ -6,12 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use starling_keys::{Certificate, DeviceId};
+use starling_keys::{Certificate, DeviceChain, DeviceId};
 use starling_wire::{Batch, Clock, EventId, direct::Entry};
 
 use crate::{
-    api::types::{ChatId, Via},
-    conversation::{Conversations, context::Context, group::GroupId},
+    api::types::{ChatId, ChatKind, Via},
+    conversation::{ChatState, Conversations, context::Context, group::GroupId, policy::may_send},
     events::At,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE, SEEN_HASHES},
     mls::Processed,
@@ -162,6 +162,10 @@ impl Conversations {
             return None;
         }
         let is_dead = entry.row.dead;
+        if self.is_group_chat(chat) && !self.policies.is_in(&chat) {
+            // What stands behind the commit that has removed us is not for us, though it is of our epoch.
+            return None;
+        }
         if message.len() > starling_wire::limits::MAX_ENTRY || self.is_outdated_group(id) {
             return None;
         }
@@ -209,7 +213,14 @@ impl Conversations {
             tracing::warn!("a message of an account that is not in the conversation was dropped");
             return Ok(());
         }
-        if !own {
+        let Some(kind) = self.chats.get(&chat).map(ChatState::kind) else { return Ok(()) };
+        let is_removed = |list: &DeviceChain| list.has_removed(&device);
+        if kind == ChatKind::Group {
+            if cx.dir.list_of(&sender.account()).is_some_and(is_removed) {
+                tracing::warn!("a message of a device that its account has given up was dropped");
+                return Ok(());
+            }
+        } else if !own {
             // A device that its account has given up may be somebody else's now.
             let person = cx.dir.contacts.people.get(&sender.account());
             if person.and_then(|p| p.list.as_ref()).is_some_and(|list| list.device(&device).is_none()) {
@@ -222,6 +233,7 @@ impl Conversations {
             tracing::warn!("a message of a device that our account has given up was dropped");
             return Ok(());
         }
+        let role = self.role_in(chat, &sender.account());
         let latest = turn.latest_ms();
         let origin = self.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
@@ -233,6 +245,10 @@ impl Conversations {
                     return Ok(());
                 };
                 let row = state.roster.device_mut(sender.account(), &device);
+                if kind == ChatKind::Group && (row.received, row.last) == (0, 0) && row.early.is_empty() {
+                    // What it has written before is in epochs that this device has not seen: the log has the rest in its order.
+                    row.received = event.id.sequence - 1;
+                }
                 if row.received.saturating_add(1) < batch.floor {
                     (row.received, row.received_clock) = (batch.floor - 1, 0);
                 }
@@ -244,6 +260,10 @@ impl Conversations {
                         continue;
                     }
                 }
+            }
+            if !may_send(kind, role, &event.body) {
+                tracing::warn!("an event that its sender may not send is void");
+                continue;
             }
             self.take_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
         }

@@ -12,6 +12,7 @@ use crate::{
         context::Context,
         group::{GroupId, GroupMember},
         group_store,
+        outbox::OutItem,
         replace::Replacing,
         stranded::Stranded,
     },
@@ -73,6 +74,11 @@ impl Regroup {
 impl Conversations {
     /// How a group differs from the devices of the conversation's members: whether it has others, or may soon have, and how many of theirs it lacks.
     pub(crate) fn roster_diff(&self, dir: Directory<'_>, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
+        if group.chat().is_some_and(|chat| self.is_group_chat(chat)) {
+            // Who is in it follows from its policy; devices that their accounts have removed are about to be, there, too.
+            let is_removed = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|list| list.has_removed(&m.device));
+            return (group.members.iter().any(is_removed), 0);
+        }
         let lists: Vec<_> = dir.device_lists(roster.accounts()).collect();
         let listed = |member: &GroupMember| {
             let of = lists.iter().find(|(account, _)| *account == member.account);
@@ -85,9 +91,17 @@ impl Conversations {
 
     /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
     /// list of devices is not known those in the group count.
-    pub(crate) fn everybody_has(&self, dir: Directory<'_>, chat: &ChatState, group: GroupId, upto: u64) -> bool {
+    pub(super) fn everybody_has(&self, dir: Directory<'_>, chat: &ChatState, item: &OutItem) -> bool {
+        let (group, upto) = (item.group, item.last);
         let (me, this) = (dir.account.id(), dir.account.device());
         let group = self.groups.get(&group);
+        if chat.is_group() {
+            let has = |m: &GroupMember| {
+                let row = chat.roster.device(&m.device);
+                m.device == this || row.is_some_and(|row| row.acked >= upto || row.since_epoch > item.epoch)
+            };
+            return item.last <= chat.row.logged_upto && group.is_some_and(|group| group.members.iter().all(has));
+        }
         let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
         dir.device_lists(chat.roster.accounts()).all(|(account, list)| match (list, group) {
             (Some(list), _) => list.devices.iter().all(|d| has(d.id)),
@@ -187,7 +201,7 @@ impl Conversations {
 
     fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chats: &[ChatId]) {
         let later = turn.now() + mend_after_ms(dir);
-        for chat in chats.iter().filter_map(|chat| self.chats.get(chat)) {
+        for chat in chats.iter().filter_map(|chat| self.chats.get(chat)).filter(|chat| !chat.is_group()) {
             let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
             if dir.people(chat.roster.others()).all(can) && !self.fits(dir, chat.id) {
                 // A device of ours that is to hear nothing more is not waited for.

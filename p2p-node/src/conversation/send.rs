@@ -14,7 +14,7 @@ use crate::{
         types::{ChatId, ContactState, DeliveryState},
     },
     contacts::{Directory, Person},
-    conversation::{Conversations, context::Context, group::GroupId, membership::chat_name},
+    conversation::{Conversations, context::Context, group::GroupId},
     events::At,
     limits::{BATCH_BYTES, MAX_OUTBOX, RECEIPT_DELAY_MS},
     net::NetCommand,
@@ -32,14 +32,17 @@ impl Conversations {
     /// Whether the user may write to a chat now. What is written while it has no group waits for one.
     pub(crate) fn check_may_write(&self, dir: Directory<'_>, chat: ChatId) -> Result<(), NodeError> {
         let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
-        for account in state.roster.others() {
+        if state.is_group() {
+            self.policies.check_may_write(&chat, &dir.account.id())?;
+        }
+        for account in state.roster.others().filter(|_| !state.is_group()) {
             check_person(dir.contacts.people.get(&account).ok_or(NotFound::Contact)?)?;
         }
         if state.row.outdated {
             return Err(NotAllowed::Outdated.into());
         }
         if state.outbox.len() >= MAX_OUTBOX {
-            return Err(NotAllowed::OutboxFull { name: chat_name(dir, state), max: MAX_OUTBOX }.into());
+            return Err(NotAllowed::OutboxFull { name: self.name_of(dir, state), max: MAX_OUTBOX }.into());
         }
         Ok(())
     }
@@ -173,6 +176,10 @@ impl Conversations {
         let Some(entry) = self.groups.get(&group).filter(|_| !self.has_revoked_member(cx.dir, chat, group)) else {
             return false;
         };
+        if self.is_group_chat(chat) {
+            // Its log has one copy for all.
+            return false;
+        }
         let me = cx.dir.account.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
         let mut all = true;

@@ -150,7 +150,8 @@ impl Conversations {
         if cx.homes.lost().is_empty() || cx.counters.row.superseded || cx.counters.row.outdated {
             return None;
         }
-        let state = self.chats.get(&chat).filter(|state| !state.row.outdated)?;
+        // A group stays where it is: its members need not have each other's homes.
+        let state = self.chats.get(&chat).filter(|state| !state.row.outdated && !state.is_group())?;
         let upto = state.outbox.back()?.last;
         let group = self.active_group(cx.dir, chat)?;
         let home = self.home_of(group).filter(|home| cx.homes.is_lost(home))?;

@@ -7,7 +7,7 @@ use crate::{
         types::ChatId,
     },
     contacts::Directory,
-    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, membership::chat_name},
+    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
     limits::MAX_GROUPS_PER_CHAT,
     roster::Roster,
     turn::{EngineError, Turn},
@@ -20,7 +20,7 @@ impl Conversations {
             return Ok(());
         }
         let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
-        let name = chat_name(dir, state);
+        let name = self.name_of(dir, state);
         match state.problem {
             Some(ChatProblem::Damaged) => Err(Unreachable::DamagedConversation { name }.into()),
             _ => Err(Unreachable::Conversation { name }.into()),

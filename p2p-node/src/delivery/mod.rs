@@ -17,7 +17,7 @@ use crate::{
     api::types::{ChatId, TransientEvent},
     contacts::Directory,
     conversation::{
-        Connections, Conversations,
+        ChatState, Connections, Conversations,
         outbox::{OutItem, outbox_key},
     },
     limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
@@ -237,7 +237,8 @@ impl Delivery {
         dir: Directory<'_>,
     ) -> Result<(), EngineError> {
         for chat in conversations.touched_chats(dir) {
-            let waits = conversations.chats.get(&chat).is_some_and(|c| !c.outbox.is_empty() && !c.row.outdated);
+            let on_streams = |c: &ChatState| !c.outbox.is_empty() && !c.row.outdated && !c.is_group();
+            let waits = conversations.chats.get(&chat).is_some_and(on_streams);
             for device in self.linked_devices(conversations, dir, chat) {
                 if waits {
                     self.pump_to(turn, conversations, dir, device, chat)?;

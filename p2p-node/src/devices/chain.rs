@@ -165,7 +165,7 @@ impl AccountDevices<'_> {
         }
         for device in gone {
             let (conversations, mut cx) = self.cx.conversing();
-            conversations.shut_doors(&device);
+            conversations.shut_doors(turn, &device);
             conversations.cut_off(turn, &mut cx, &device)?;
             turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }

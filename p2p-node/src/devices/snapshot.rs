@@ -6,6 +6,7 @@ use prost::Message as _;
 use starling_keys::AccountId;
 use starling_wire::{
     DeviceLabel,
+    inbox::GroupOffer,
     rendezvous::{RequestBody, Snapshot},
 };
 
@@ -14,7 +15,7 @@ use crate::{
     account::pending::AccountPending,
     api::types::ContactState,
     contacts::Person,
-    limits::{MAX_CONTACTS, MAX_SNAPSHOT_VERSION, MAX_SNAPSHOT_WITH_DOORS, NEAR_SNAPSHOT_VERSIONS},
+    limits::{MAX_CONTACTS, MAX_GROUP_CHATS, MAX_SNAPSHOT_VERSION, MAX_SNAPSHOT_WITH_DOORS, NEAR_SNAPSHOT_VERSIONS},
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
     turn::{EngineError, Fact, Turn},
@@ -44,7 +45,9 @@ impl AccountDevices<'_> {
         contacts.sort_by_cached_key(|contact| Reverse(self.newest_with(&contact.account)));
         let contacts = self.with_doors(contacts);
         let (name, devices) = (self.cx.account.identity.row.name.clone(), self.cx.labels_of(&self.cx.account.id()));
-        let row = SnapshotRow { contacts, name, settings: self.cx.account.synced.all(), devices };
+        let room = MAX_SNAPSHOT_WITH_DOORS.saturating_sub(contacts.iter().map(|c| c.encoded_len()).sum());
+        let groups = self.ways_into_groups(room);
+        let row = SnapshotRow { contacts, name, settings: self.cx.account.synced.all(), devices, groups };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.cx.account.seal_snapshot(self.cx.mls, &padded)
     }
@@ -68,6 +71,17 @@ impl AccountDevices<'_> {
             }
         }
         contacts
+    }
+
+    /// The ways into as many of our groups as there is room for.
+    fn ways_into_groups(&self, mut room: usize) -> Vec<GroupOffer> {
+        let mut groups = self.cx.conversations.ways_into_groups(self.cx.directory());
+        groups.retain(|group| {
+            let left = room.checked_sub(group.encoded_len() + 8);
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        groups
     }
 
     /// What this account's devices knew of its contacts, and have set: a restored device makes new conversations with them.
@@ -134,6 +148,10 @@ impl AccountDevices<'_> {
             turn.fact(Fact::DevicesChanged(account));
         }
         self.sync().take_settings_of_snapshot(turn, &row.settings)?;
+        for group in row.groups.iter().take(MAX_GROUP_CHATS) {
+            let (conversations, mut cx) = self.cx.conversing();
+            conversations.on_known_group(turn, &mut cx, group)?;
+        }
         self.meeting().regroup(turn)
     }
 

@@ -6,13 +6,8 @@ use starling_wire::rendezvous::{Logs, RequestBody};
 
 use super::AccountDevices;
 use crate::{
-    account::storage::StoredLog,
-    api::types::ChatId,
-    conversation::{group::LogKeys, membership::chat_name},
-    home::AccountPending,
-    limits::MAX_STORED_LOGS,
-    net::HomeId,
-    turn::Turn,
+    account::storage::StoredLog, api::types::ChatId, conversation::group::LogKeys, home::AccountPending,
+    limits::MAX_STORED_LOGS, net::HomeId, turn::Turn,
 };
 
 impl AccountDevices<'_> {
@@ -48,6 +43,6 @@ impl AccountDevices<'_> {
 
     fn name_of(&self, chat: ChatId) -> String {
         let state = self.cx.conversations.chats.get(&chat);
-        state.map(|state| chat_name(self.cx.directory(), state)).unwrap_or_default()
+        state.map(|state| self.cx.conversations.name_of(self.cx.directory(), state)).unwrap_or_default()
     }
 }

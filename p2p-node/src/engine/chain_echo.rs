@@ -48,7 +48,9 @@ impl Engine {
         let own = account == self.account.id();
         // Ours is known there by other entries: they answer ours with theirs, if these go on from it.
         let unknown = own && !is_prefix && from != account;
-        if lacks || unknown {
+        // In a group that is for each account's own devices to say: else all would say it.
+        let is_ours_to_say = own || !self.conversations.is_group_chat(chat);
+        if (lacks || unknown) && is_ours_to_say {
             let known = known.clone();
             self.send_chain(turn, chat, &known);
         }

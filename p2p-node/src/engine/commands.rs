@@ -3,7 +3,8 @@
 use super::Engine;
 pub use crate::{
     account::commands::AccountCommand, contacts::commands::ContactCommand, conversation::commands::ConversationCommand,
-    history::commands::HistoryCommand, presence::commands::PresenceCommand,
+    conversation::policy::commands::GroupCommand, history::commands::HistoryCommand,
+    presence::commands::PresenceCommand,
 };
 use crate::{
     api::{
@@ -32,6 +33,8 @@ pub enum Command {
     Contact(ContactCommand),
     /// Conversations and what is in them.
     Conversation(ConversationCommand),
+    /// Groups: who is in them, and what they may do.
+    Group(GroupCommand),
     /// The copying of the history between devices of the account.
     History(HistoryCommand),
     /// What others see of the user now.
@@ -49,6 +52,7 @@ impl Command {
             Self::Account(command) => command.is_allowed_after_removal(),
             Self::Contact(command) => command.is_allowed_after_removal(),
             Self::Conversation(command) => command.is_allowed_after_removal(),
+            Self::Group(command) => command.is_allowed_after_removal(),
             Self::History(command) => command.is_allowed_after_removal(),
             Self::Presence(command) => command.is_allowed_after_removal(),
             Self::Call(request) => request.is_allowed_after_removal(),
@@ -63,6 +67,7 @@ impl Command {
             Self::Account(command) => command.refuse(error),
             Self::Contact(command) => command.refuse(error),
             Self::Conversation(command) => command.refuse(error),
+            Self::Group(command) => command.refuse(error),
             Self::History(command) => command.refuse(error),
             // Nobody waits for these.
             Self::Presence(_) => {}
@@ -86,6 +91,7 @@ commands! {
     Account(AccountCommand),
     Contact(ContactCommand),
     Conversation(ConversationCommand),
+    Group(GroupCommand),
     History(HistoryCommand),
     Presence(PresenceCommand),
     Call(CallRequest),
@@ -122,6 +128,10 @@ impl Engine {
             Command::Conversation(command) => {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_conversation_command(turn, &mut cx, command)
+            }
+            Command::Group(command) => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_group_command(turn, &mut cx, command)
             }
             Command::History(command) => self.on_history_command(turn, command),
             Command::Presence(command) => {

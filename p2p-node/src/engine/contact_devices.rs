@@ -32,6 +32,14 @@ impl Engine {
         if account != from {
             return Ok(());
         }
+        if !self.contacts.people.contains_key(&from) {
+            // A group has brought us together.
+            if self.conversations.policies.has_account(&from) {
+                self.contacts.on_member_chain(turn, from, &devices.list);
+                return self.views().take_labels(turn, from, &devices.labels);
+            }
+            return Ok(());
+        }
         self.contacts.on_newer_list(turn, &self.account, from, &devices.list)?;
         self.views().take_labels(turn, from, &devices.labels)
     }

@@ -8,7 +8,7 @@ use super::Engine;
 use crate::{
     api::types::ChatId,
     conversation::{ChatState, GroupEntry, group::GroupId, log::renewal_due},
-    limits::OUTBOX_LIFE_MS,
+    limits::{GROUP_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
     turn::{EngineError, Schedule, Turn},
 };
 
@@ -143,5 +143,6 @@ impl Engine {
 fn expiry(chat: &ChatState) -> Option<u64> {
     // They are in the order in which they were written, unless the clock was set back meanwhile.
     let ends = chat.outbox.front().into_iter().chain(chat.outbox.back());
-    ends.map(|item| item.created_ms + OUTBOX_LIFE_MS + 1).min()
+    let life = if chat.is_group() { GROUP_OUTBOX_LIFE_MS } else { OUTBOX_LIFE_MS };
+    ends.map(|item| item.created_ms + life + 1).min()
 }

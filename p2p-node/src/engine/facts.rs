@@ -8,6 +8,7 @@ use crate::{
     calls::Calls,
     contacts::Directory,
     net::HomeId,
+    roster::GroupMember,
     turn::{EngineError, EventFact, Fact, Turn},
 };
 
@@ -93,6 +94,9 @@ impl Engine {
             Fact::ContactUnlinked(account) => self.on_contact_unlinked(turn, account)?,
             Fact::ReachChanged => self.reach.changed = true,
             Fact::InviteUsed(token) => self.account.end_code_of(turn, &mut self.homes, &token),
+            Fact::DeviceJoined { account, device } => {
+                self.contacts.owners.note_joined(&GroupMember { account, device });
+            }
             Fact::LogOpened(group) => self.homes.parcels_of_group_up(turn, group),
             Fact::GroupDamaged => {
                 self.meeting().regroup(turn)?;
@@ -145,6 +149,7 @@ impl Engine {
         } else {
             let conversations = &mut self.conversations;
             conversations.regroup.look.at_each(conversations.memberships.of(&account));
+            conversations.touch_groups_with(&account);
             self.contacts.people.touch(account);
         }
         self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
@@ -207,6 +212,13 @@ impl Engine {
             }
             EventFact::Profile { account, profile, event } => {
                 self.contacts.on_profile(turn, account, profile, event)?;
+            }
+            EventFact::MemberProfile { account, profile, event } => {
+                self.contacts.on_member_profile(turn, account, &profile, event);
+            }
+            EventFact::Leave { chat, account, device, leave } => {
+                let dir = Directory { account: &self.account, contacts: &self.contacts };
+                self.conversations.on_leave(turn, dir, chat, (account, device), &leave)?;
             }
             EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
             EventFact::Cut { chat, account, via, clock, cut } => {

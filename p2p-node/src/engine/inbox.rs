@@ -1,6 +1,7 @@
 //! What comes to our inboxes: news of our own devices, requests and welcomes of others.
 
-use starling_wire::rendezvous::Page;
+use starling_keys::AccountId;
+use starling_wire::{inbox::InboxBody, rendezvous::Page};
 use zeroize::Zeroizing;
 
 use super::Engine;
@@ -55,12 +56,14 @@ impl Engine {
             }
             return conversations.on_left_beacons(turn, &mut cx, sender, &body.beacons).map(Ok);
         };
+        let list_account = list.account;
         if list.account == self.account.id() {
             let taken = self.devices().on_item_of_own(turn, sender, &body, list)?;
             if taken.is_ok() {
                 self.account.note_heard(turn, sender);
             }
             return match taken {
+                Ok(true) if body.offer.is_some() => self.on_group_offer(turn, list_account, &body),
                 Ok(true) if !body.history.is_empty() => self.on_history(turn, sender, &body.history).map(Ok),
                 Ok(true) => self.devices().on_other_device(turn, &body),
                 other => Ok(other.map(drop)),
@@ -70,6 +73,19 @@ impl Engine {
         let known = self.contacts.people.get(&account).map(Person::state);
         if known == Some(ContactState::Blocked) {
             return Ok(Err(ItemRefused::Blocked));
+        }
+        if body.offer.is_some() {
+            let now_s = turn.agreed_ms() / 1000;
+            let person = self.contacts.people.get(&account).filter(|person| person.is_linked());
+            let Some(person) = person else {
+                // Nothing of strangers appears unasked.
+                return Ok(Err(ItemRefused::Stranger));
+            };
+            if person.would_not_have(&sender, &list, now_s) {
+                return Ok(Err(ItemRefused::RemovedDevice));
+            }
+            self.contacts.on_newer_list(turn, &self.account, account, list.as_bytes())?;
+            return self.on_group_offer(turn, account, &body);
         }
         let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
         if group.is_some_and(|g| self.conversations.groups.contains_key(&g)) {
@@ -90,5 +106,19 @@ impl Engine {
             turn.account_news(DurableEventKind::ContactRequested, account, &body.name)?;
         }
         Ok(Ok(()))
+    }
+}
+
+impl Engine {
+    /// A way into a group.
+    fn on_group_offer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: AccountId,
+        body: &InboxBody,
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let Some(offer) = &body.offer else { return Ok(Ok(())) };
+        let (conversations, mut cx) = self.conversing();
+        conversations.on_offer(turn, &mut cx, from, offer)
     }
 }

@@ -22,7 +22,9 @@ mod responses;
 
 use std::sync::Arc;
 
-pub use commands::{AccountCommand, Command, ContactCommand, ConversationCommand, HistoryCommand, PresenceCommand};
+pub use commands::{
+    AccountCommand, Command, ContactCommand, ConversationCommand, GroupCommand, HistoryCommand, PresenceCommand,
+};
 pub use input::Input;
 
 use crate::{
@@ -162,6 +164,7 @@ impl Engine {
         self.devices().show_entered(turn);
         self.route_facts(turn)?;
         let (conversations, mut cx) = self.conversing();
+        conversations.pump_policies(turn, &mut cx)?;
         conversations.flush_pending(turn, &mut cx)?;
         conversations.pump_logs(turn, &mut cx)?;
         let dir = Directory { account: &self.account, contacts: &self.contacts };
@@ -200,6 +203,7 @@ impl Engine {
             .chain(self.account.snapshot_due)
             .chain(self.conversations.regroup.next_due())
             .chain(self.conversations.entering.next_due())
+            .chain(self.conversations.policies.next_due())
             .chain(self.account.own_devices.next_due())
             .chain(self.history.next_due())
             .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
@@ -215,6 +219,7 @@ impl Engine {
         self.homes.on_time(turn);
         let (conversations, mut cx) = self.conversing();
         conversations.enter_on_time(turn, &mut cx);
+        conversations.policies_on_time(turn);
         self.devices().snapshot_on_time(turn)?;
         self.sync().announce_added(turn);
         self.history_on_time(turn)?;
@@ -251,6 +256,8 @@ impl Engine {
                 changed |= group.save(turn, &mut self.conversations.states)?;
             }
         }
+        changed |= self.conversations.policies.save(turn)?;
+        self.contacts.acquaintances.save(turn, &self.store)?;
         self.conversations.states.shrink(turn, &self.mls)?;
         // After the groups: writing one deletes the key package by which it was joined.
         for change in self.mls.packages().take_changes() {

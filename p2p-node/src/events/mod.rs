@@ -18,6 +18,7 @@ mod edit;
 #[cfg(test)]
 mod events_tests;
 mod fold;
+mod leave;
 mod profile;
 mod reaction;
 mod receipt;
@@ -156,6 +157,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::Devices(devices) => devices,
         Body::Call(call) => call,
         Body::Cut(cut) => cut,
+        Body::Leave(leave) => leave,
         Body::Unknown => return None,
     })
 }

@@ -3,7 +3,7 @@
 use starling_wire::Profile;
 
 use super::{Ahead, At, Fold, Kind, Refusal, Target};
-use crate::{store::StoreError, turn::EventFact};
+use crate::{api::types::ChatKind, store::StoreError, turn::EventFact};
 
 impl Kind for Profile {
     /// It is about its sender alone.
@@ -19,7 +19,11 @@ impl Kind for Profile {
         // Our own devices agree on our name otherwise.
         if !at.origin.own {
             let (account, profile) = (at.origin.account, self.clone());
-            fold.facts.push(EventFact::Profile { account, profile, event: at.id });
+            fold.facts.push(match ChatKind::from_stored(fold.counters.kind) {
+                ChatKind::Direct => EventFact::Profile { account, profile, event: at.id },
+                // Who is in a group with us is no contact by that.
+                ChatKind::Group => EventFact::MemberProfile { account, profile, event: at.id },
+            });
         }
         Ok(())
     }

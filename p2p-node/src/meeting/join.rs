@@ -117,7 +117,11 @@ impl Meeting<'_> {
         })?;
         let (me, members) = (self.cx.account.id(), live.members());
         let ours_and_theirs = members.iter().all(|m| m.account() == me || m.account() == account);
-        if live.id() != group || !ours_and_theirs || !members.iter().any(|m| m.account() == account) {
+        if live.has_policy()
+            || live.id() != group
+            || !ours_and_theirs
+            || !members.iter().any(|m| m.account() == account)
+        {
             return Err(ItemRefused::OthersInGroup);
         }
         Ok(Some((group, live, welcome)))

@@ -2,14 +2,18 @@
 
 use mls_rs::{
     MlsMessage,
-    extension::ExtensionType,
+    extension::{ExtensionType, built_in::RatchetTreeExt},
     group::{Roster, proposal::Proposal},
     identity::SigningIdentity,
     mls_rules::ProposalBundle,
 };
-use starling_keys::{AccountId, MAX_DEVICES};
+use starling_keys::MAX_DEVICES;
 
-use super::{GroupError, GroupId, LiveGroup, Mls, certificate, time};
+use super::{
+    Expected, GroupError, GroupId, LiveGroup, Mls, certificate,
+    policy::{POLICY, REASONS},
+    time,
+};
 
 /// A leaf that names this extension as one that it knows follows external commits (private use). Programs of version 0.1 do not.
 pub(super) const DOORS: ExtensionType = ExtensionType::new(0xf5d0);
@@ -44,8 +48,10 @@ pub struct Entered {
 impl LiveGroup {
     /// Whether the member at a leaf follows those who enter: a newcomer that does not would shut the door behind it. The rules do not see its leaf.
     pub(super) fn follows_newcomers(&self, leaf: u32) -> bool {
-        let member = self.group.roster().member_with_index(leaf);
-        member.is_ok_and(|member| member.capabilities.extensions.contains(&DOORS))
+        let Ok(member) = self.group.roster().member_with_index(leaf) else { return false };
+        let knows_groups =
+            || member.capabilities.extensions.contains(&POLICY) && member.capabilities.proposals.contains(&REASONS);
+        member.capabilities.extensions.contains(&DOORS) && (!self.has_policy() || knows_groups())
     }
 
     /// What a newcomer enters the current epoch with: an `MLSMessage` with the `GroupInfo` and its tree. `None` if a member would not follow it.
@@ -62,16 +68,16 @@ impl LiveGroup {
 }
 
 impl Mls {
-    /// Prepares to enter the group `id` of our account and another one, from `epoch` on, at this time (milliseconds since 1970), and says `note` to its
-    /// members. `info` comes from [`LiveGroup::door`] of anybody who could seal a door.
+    /// Prepares to enter the group `id`, from `epoch` on, at this time (milliseconds since 1970), and says `note` to its members. `info` comes from
+    /// [`LiveGroup::door`] of anybody who could seal a door. A leaf of this device that is there is replaced, where the group has a policy.
     ///
     /// # Errors
-    /// If it is no such group, or has others in it; if this device is in it already.
+    /// If it is not such a group as is expected; if this device may not enter it.
     pub fn enter(
         &self,
         info: &[u8],
         (id, epoch): (&GroupId, u64),
-        accounts: [AccountId; 2],
+        expected: Expected,
         note: Vec<u8>,
         now_ms: u64,
     ) -> Result<Entered, GroupError> {
@@ -79,15 +85,22 @@ impl Mls {
         if info.group_id() != Some(&id[..]) {
             return Err(GroupError::Malformed);
         }
+        let own = if expected.has_policy() { self.own_leaf(&info) } else { None };
         let builder = self.client.external_commit_builder()?.commit_time(time(now_ms)).with_authenticated_data(note);
+        let builder = if let Some(leaf) = own { builder.with_removal(leaf) } else { builder };
         let (group, commit) = builder.build(info)?;
         let live = self.live(group);
-        let members = live.members();
-        let are_theirs = members.iter().all(|member| accounts.contains(&member.account()));
-        let has_both = accounts.iter().all(|account| members.iter().any(|member| member.account() == *account));
-        if live.id() != id || epoch.checked_add(1) != Some(live.epoch()) || !are_theirs || !has_both {
+        if live.id() != id || epoch.checked_add(1) != Some(live.epoch()) || !expected.is_met(&live) {
             return Err(GroupError::Malformed);
         }
         Ok(Entered { live, commit: commit.to_bytes()? })
+    }
+
+    /// The leaf that this device has in the tree of a group's door.
+    fn own_leaf(&self, info: &MlsMessage) -> Option<u32> {
+        let tree: RatchetTreeExt = info.as_group_info()?.extensions().get_as().ok()??;
+        let (own, _) = self.client.signing_identity().ok()?;
+        let of_device = |member: &mls_rs::group::Member| member.signing_identity.signature_key == own.signature_key;
+        tree.tree_data.roster().members_iter().find(of_device).map(|member| member.index)
     }
 }

@@ -163,7 +163,8 @@ fn a_new_device_enters_by_the_door_and_all_follow_it() {
     let bob = account();
     let (a, p, door) = with_door(&bob);
     let laptop = device(&bob);
-    let entered = laptop.enter(&door, (GROUP, 1), accounts(&a), b"who I am".to_vec(), NOW_MS).unwrap();
+    let entered =
+        laptop.enter(&door, (GROUP, 1), Expected::Direct(accounts(&a)), b"who I am".to_vec(), NOW_MS).unwrap();
     let mut live = entered.live;
     let mut nexts = Vec::new();
     for member in [&a, &p] {
@@ -197,8 +198,8 @@ fn whoever_is_in_a_group_or_of_another_account_does_not_enter_it() {
     let phones = Mls::new(&Certificate::issue(&bob, phone.id(), 1), &phone, KeyPackages::default()).unwrap();
     let (a, _) = device(&account()).create(GROUP, &[package(&phones)], NOW_MS).unwrap();
     let (door, of) = (a.door().unwrap().unwrap(), accounts(&a));
-    assert!(phones.enter(&door, (GROUP, 1), of, Vec::new(), NOW_MS).is_err(), "it is there");
-    assert!(device(&mallory).enter(&door, (GROUP, 1), of, Vec::new(), NOW_MS).is_err());
+    assert!(phones.enter(&door, (GROUP, 1), Expected::Direct(of), Vec::new(), NOW_MS).is_err(), "it is there");
+    assert!(device(&mallory).enter(&door, (GROUP, 1), Expected::Direct(of), Vec::new(), NOW_MS).is_err());
     // With a modified program the commit can be made, and is void for all.
     assert!(matches!(a.judge(&entering(&with_doors(&mallory, &DeviceKey::generate()), &door, None)), Judged::Void));
     // Nor is anybody removed, not even an older leaf of the same device.
@@ -236,7 +237,9 @@ fn a_door_of_another_group_or_epoch_or_with_a_third_account_leads_nowhere() {
     let (bob, mallory) = (account(), account());
     let (a, p, door) = with_door(&bob);
     let (of, laptop) = (accounts(&a), device(&bob));
-    let enter = |door: &[u8], id: &GroupId, epoch| laptop.enter(door, (id, epoch), of, Vec::new(), NOW_MS).is_ok();
+    let enter = |door: &[u8], id: &GroupId, epoch| {
+        laptop.enter(door, (id, epoch), Expected::Direct(of), Vec::new(), NOW_MS).is_ok()
+    };
     assert!(enter(&door, GROUP, 1));
     assert!(!enter(&door, b"another group's.", 1));
     assert!(!enter(&door, GROUP, 2) && !enter(&door, GROUP, u64::MAX));

@@ -1,9 +1,11 @@
 //! MLS (RFC 9420) by `mls-rs`: our client, and what the engine needs of a group. Nothing here touches the disk: a group's state is a value that
 //! the engine writes in its own transaction.
 
+mod change;
 mod door;
 #[cfg(test)]
 pub mod modified;
+pub mod policy;
 mod rules;
 mod seal;
 #[cfg(test)]
@@ -25,8 +27,10 @@ use mls_rs::{
     time::MlsTime,
 };
 use starling_keys::{Certificate, DeviceId, DeviceKey};
+use starling_wire::Policy;
 use zeroize::Zeroizing;
 
+pub use change::Expected;
 pub use door::AFTER_MEMBERS;
 use rules::{Certificates, Rules, certificate};
 pub use seal::{derived_seal_keys, seal_keys};
@@ -99,6 +103,8 @@ pub enum Processed {
 pub enum Judged {
     /// Valid: the group in its next epoch.
     Valid(Box<LiveGroup>, Authored),
+    /// Valid, and this device is not in the group any more: with the policy of its next epoch.
+    Removed(Box<Policy>),
     /// Nothing that counts, for any member.
     Void,
     /// It may be valid for others, and its secrets cannot be derived here.
@@ -165,7 +171,8 @@ impl Mls {
             .key_package_repo(packages.clone())
             .identity_provider(Certificates)
             .extension_type(LastResortKeyPackageExt::extension_type())
-            .extension_type(door::DOORS)
+            .extension_types([door::DOORS, policy::POLICY])
+            .custom_proposal_type(policy::REASONS)
             .signing_identity(identity, SignatureSecretKey::new(secret.to_vec()), SUITE)
             .build();
         Ok(Self { client, states, packages, provider: Arc::new(provider) })
@@ -302,8 +309,11 @@ impl LiveGroup {
             {
                 next.senders.clear();
                 let newcomer = if commit.is_external { next.sender(commit.committer) } else { None };
-                let place = if commit.is_external { AFTER_MEMBERS } else { commit.committer };
+                let place = if commit.is_external { AFTER_MEMBERS } else { self.place_of(&next, commit.committer) };
                 Judged::Valid(Box::new(next), Authored { place, newcomer, note: commit.authenticated_data })
+            }
+            Ok(ReceivedMessage::Commit(commit)) => {
+                change::removal(&commit.effect).map_or(Judged::Void, Judged::Removed)
             }
             Ok(_) => Judged::Void,
             // What comes after all that is the same for every member: the path's secrets, and what follows from them. Also a commit of this device

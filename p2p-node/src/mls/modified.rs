@@ -12,7 +12,7 @@ use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use starling_keys::{AccountKey, Certificate, DeviceKey};
 
 use super::{
-    Crypto, SUITE, door,
+    Crypto, SUITE, door, policy,
     rules::{Certificates, NotCertified},
 };
 
@@ -79,6 +79,12 @@ pub fn with_doors(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::
     without_rules(secret, identity)
 }
 
+/// The same, of a program that knows groups with a policy.
+pub fn in_groups(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
+    let (secret, identity) = signing(account, key);
+    careless(secret, identity, &[door::DOORS, policy::POLICY])
+}
+
 /// The same, with any identity.
 pub fn without_rules(
     secret: SignatureSecretKey,
@@ -97,6 +103,7 @@ fn careless(
         .identity_provider(Careless)
         .extension_type(LastResortKeyPackageExt::extension_type())
         .extension_types(extensions.iter().copied())
+        .custom_proposal_type(policy::REASONS)
         .signing_identity(identity, secret, SUITE)
         .build()
 }

@@ -12,7 +12,7 @@ use mls_rs::{
 use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use starling_keys::{AccountId, Certificate};
 
-use super::door;
+use super::{door, policy};
 
 /// A member's certificate was refused.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ impl mls_rs::IdentityProvider for Certificates {
     }
 }
 
-/// Direct conversations have the devices of two accounts, and every member enforces it.
+/// A group has a policy in its context; a direct conversation has none, and the devices of two accounts. Every member enforces it.
 #[derive(Clone, Debug)]
 pub struct Rules;
 
@@ -101,9 +101,27 @@ impl mls_rs::MlsRules for Rules {
         direction: CommitDirection,
         source: CommitSource,
         roster: &Roster<'_>,
-        _: &GroupContext,
+        context: &GroupContext,
         proposals: ProposalBundle,
     ) -> Result<ProposalBundle, NotAllowed> {
+        let of_group = policy::policy_of(&context.extensions).and_then(|policy| {
+            let Some(policy) = policy else { return Ok(false) };
+            match &source {
+                CommitSource::ExistingMember(author) => {
+                    policy::check_commit(&policy, context, roster, author, &proposals)
+                }
+                CommitSource::NewMember(newcomer) => policy::check_entry(&policy, roster, newcomer, &proposals),
+            }
+            .map(|()| true)
+        });
+        match of_group {
+            Ok(true) => return Ok(proposals),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a commit that the policy does not allow");
+                return Err(NotAllowed);
+            }
+        }
         if let CommitSource::NewMember(newcomer) = &source {
             let may_enter = door::may_enter(newcomer, roster, &proposals);
             return if may_enter { Ok(proposals) } else { Err(NotAllowed) };

@@ -5,6 +5,7 @@ mod calls;
 mod contacts;
 mod conversations;
 mod driver;
+mod groups;
 
 use std::{
     path::Path,

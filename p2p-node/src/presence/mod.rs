@@ -89,7 +89,7 @@ impl Presence {
     ) {
         let Ok(id) = GroupId::try_from(group) else { return };
         let Some(entry) = cx.conversations.groups.get(&id) else { return };
-        let Some(chat) = entry.chat() else { return };
+        let Some(chat) = entry.chat().filter(|chat| !cx.conversations.is_group_chat(*chat)) else { return };
         let Some(keys) = entry.current_keys() else { return };
         let Some((tag, plain)) = keys.open_signal(sealed) else { return };
         let Ok(signed) = SignedSignal::decode(&plain) else { return };
@@ -177,7 +177,7 @@ impl Presence {
         };
         let before = std::mem::replace(&mut entry.read.others, others);
         let members: Vec<DeviceId> = entry.members.iter().map(|m| m.device).collect();
-        let Some(chat) = entry.chat() else { return };
+        let Some(chat) = entry.chat().filter(|chat| !cx.conversations.is_group_chat(*chat)) else { return };
         if others > before {
             self.tell_presence(turn, cx, chat, before == 0);
             for device in members {
@@ -207,7 +207,7 @@ impl Presence {
             let group = cx.conversations.active_group(cx.dir(), chat).and_then(|g| cx.conversations.groups.get(&g));
             group.is_some_and(|g| g.read.others > own + silent)
         };
-        if cx.conversations.of(&account).any(is_read) {
+        if cx.conversations.direct_with(&account).is_some_and(is_read) {
             return;
         }
         let links = &cx.links;
@@ -232,13 +232,17 @@ impl Presence {
         let person = cx.contacts.people.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
         if let Some(person) = person {
             person.presence.typing_until = None;
-            for chat in cx.conversations.of(&account) {
+            if let Some(chat) = cx.conversations.direct_with(&account) {
                 turn.live(TransientEvent::Typing { chat, typing: false });
             }
         }
     }
 
     fn send_signal(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, typing: bool, ask: bool) {
+        if cx.conversations.is_group_chat(chat) {
+            // Where we are is for contacts.
+            return;
+        }
         let Some(group) = cx.conversations.active_group(cx.dir(), chat) else { return };
         if !cx.conversations.is_reachable(cx.dir(), chat) {
             return;

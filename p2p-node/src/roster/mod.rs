@@ -28,7 +28,11 @@ impl From<&Certificate> for GroupMember {
 
 /// The members of a conversation.
 #[derive(Default)]
-pub struct Roster(Vec<Member>);
+pub struct Roster {
+    members: Vec<Member>,
+    /// Those that were members, and whose rows are still to be deleted.
+    gone: Vec<AccountId>,
+}
 
 struct Member {
     account: AccountId,
@@ -62,7 +66,7 @@ impl Roster {
     pub fn stored(rows: impl IntoIterator<Item = MemberRow>) -> Self {
         let member =
             |row: MemberRow| Some(Member { account: AccountId::from_stored(&row.account).ok()?, row, dirty: false });
-        Self(rows.into_iter().filter_map(member).collect())
+        Self { members: rows.into_iter().filter_map(member).collect(), gone: Vec::new() }
     }
 
     /// Of a new conversation between our account and others.
@@ -75,31 +79,61 @@ impl Roster {
 
     fn add(&mut self, account: AccountId, own: bool) {
         let row = MemberRow { account: account.as_bytes().to_vec(), own, ..MemberRow::default() };
-        self.0.push(Member { account, row, dirty: true });
+        self.members.push(Member { account, row, dirty: true });
+    }
+
+    /// Another account takes part, and has to do with nothing that was read before this clock.
+    pub fn join(&mut self, account: AccountId, read: u64) {
+        if self.accounts().any(|known| known == account) {
+            return;
+        }
+        self.gone.retain(|gone| *gone != account);
+        self.add(account, false);
+        if let Some(member) = self.members.last_mut() {
+            member.row.read = read;
+        }
+    }
+
+    /// An account takes part no longer.
+    pub fn remove(&mut self, account: &AccountId) {
+        let before = self.members.len();
+        self.members.retain(|m| m.account != *account);
+        if self.members.len() < before {
+            self.gone.push(*account);
+        }
+    }
+
+    /// Devices that have come with an epoch after this one have nothing to do with our events up to a number.
+    pub fn begin_after(&mut self, epoch: u64, upto: u64) {
+        for member in &mut self.members {
+            for device in member.row.devices.iter_mut().filter(|d| d.since_epoch > epoch && d.acked < upto) {
+                (device.acked, member.dirty) = (upto, true);
+            }
+        }
     }
 
     /// All accounts.
     pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
-        self.0.iter().map(|m| m.account)
+        self.members.iter().map(|m| m.account)
     }
 
     /// The accounts other than ours.
     pub fn others(&self) -> impl Iterator<Item = AccountId> {
-        self.0.iter().filter(|m| !m.row.own).map(|m| m.account)
+        self.members.iter().filter(|m| !m.row.own).map(|m| m.account)
     }
 
     /// The members, as users of the node see them.
     pub fn members(&self) -> Vec<ChatMember> {
-        self.0.iter().map(|m| ChatMember { account: m.account, own: m.row.own }).collect()
+        self.members.iter().map(|m| ChatMember { account: m.account, own: m.row.own }).collect()
     }
 
     pub fn progress(&self) -> Progress {
-        Progress::of(self.0.iter().map(|m| &m.row))
+        Progress::of(self.members.iter().map(|m| &m.row))
     }
 
     /// Notes that an account has read up to a clock; gives the clock before, if that is new.
     pub fn note_read(&mut self, account: AccountId, clock: u64) -> Option<u64> {
-        let member = self.0.iter_mut().find(|m| m.account == account)?;
+        let member = self.members.iter_mut().find(|m| m.account == account)?;
         let before = member.row.read;
         if clock <= before {
             return None;
@@ -120,7 +154,7 @@ impl Roster {
 
     /// What is known of the devices of all.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceRow> {
-        self.0.iter().flat_map(|m| &m.row.devices)
+        self.members.iter().flat_map(|m| &m.row.devices)
     }
 
     /// What is known of a device, if anything is.
@@ -131,18 +165,18 @@ impl Roster {
     /// The same, to be changed.
     pub fn known_mut(&mut self, device: &DeviceId) -> Option<&mut DeviceRow> {
         let has = |m: &&mut Member| m.row.devices.iter().any(|d| d.device == device.as_bytes());
-        let member = self.0.iter_mut().find(has)?;
+        let member = self.members.iter_mut().find(has)?;
         member.dirty = true;
         member.row.devices.iter_mut().find(|d| d.device == device.as_bytes())
     }
 
     /// What is known of a device of an account, made if needed.
     pub fn device_mut(&mut self, account: AccountId, device: &DeviceId) -> &mut DeviceRow {
-        let at = self.0.iter().position(|m| m.account == account).unwrap_or_else(|| {
+        let at = self.members.iter().position(|m| m.account == account).unwrap_or_else(|| {
             self.add(account, false);
-            self.0.len() - 1
+            self.members.len() - 1
         });
-        let member = &mut self.0[at];
+        let member = &mut self.members[at];
         member.dirty = true;
         let devices = &mut member.row.devices;
         let at = devices.iter().position(|d| d.device == device.as_bytes()).unwrap_or_else(|| {
@@ -154,8 +188,11 @@ impl Roster {
 
     /// Writes what has changed; gives whether anything had.
     pub fn save(&mut self, turn: &Turn<'_>, store: &Store, chat: ChatId) -> Result<bool, EngineError> {
-        let mut changed = false;
-        for member in self.0.iter_mut().filter(|m| m.dirty) {
+        let mut changed = !self.gone.is_empty();
+        for account in self.gone.drain(..) {
+            turn.delete(MEMBERS, &store.member_key(&chat.0, account.as_bytes()))?;
+        }
+        for member in self.members.iter_mut().filter(|m| m.dirty) {
             member.dirty = false;
             turn.put(MEMBERS, &store.member_key(&chat.0, &member.row.account), &member.row)?;
             changed = true;

@@ -28,8 +28,8 @@ pub use txn::{Read, Reading, Txn, Visit, prefix};
 pub use rows::*;
 
 /// The version of the tables and rows in this file. The fourth has the rows of the third; encryption states in it may reserve keys, which a program
-/// that does not know that would use again.
-pub const SCHEMA: u32 = 4;
+/// that does not know that would use again. The fifth may have conversations of more than two accounts, which an older program would take for others.
+pub const SCHEMA: u32 = 5;
 /// Page cache: a screen's working set; a larger one would only double what the system caches.
 const CACHE: usize = 8 * 1024 * 1024;
 

@@ -100,8 +100,13 @@ pub const HELD: Table = Table::hiding("held", CHAT_AND_CLOCK);
 /// Settings of the account, the same on all its devices, by kind and account.
 pub const SETTINGS: Table = Table::of("settings");
 
+/// What is known of group conversations beside their MLS groups, by chat id.
+pub const POLICIES: Table = Table::of("policies");
+/// Members of groups that are no contacts, by account.
+pub const ACQUAINTANCES: Table = Table::of("acquaintances");
+
 /// All of them.
-pub(super) const TABLES: [Table; 22] = [
+pub(super) const TABLES: [Table; 24] = [
     META,
     CONTACTS,
     CHATS,
@@ -124,4 +129,6 @@ pub(super) const TABLES: [Table; 22] = [
     PENDING_COMMITS,
     LOGS,
     SETTINGS,
+    POLICIES,
+    ACQUAINTANCES,
 ];

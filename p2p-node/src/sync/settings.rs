@@ -66,7 +66,11 @@ impl AccountSync<'_> {
         if text.len() > MAX_SETTING_VALUE {
             return Ok(Err(Invalid::MessageTooLong { length: text.len(), max: MAX_SETTING_VALUE }.into()));
         }
-        let Some(with) = self.cx.conversations.direct_account(chat) else { return Ok(Err(NotFound::Chat.into())) };
+        let Some(with) = self.cx.conversations.direct_account(chat) else {
+            // What is written in a group stays on this device until it is sent.
+            let is_group = self.cx.conversations.is_group_chat(chat);
+            return Ok(if is_group { Ok(()) } else { Err(NotFound::Chat.into()) });
+        };
         let known = self.cx.account.synced.about(SettingKind::Draft, with.as_bytes()).is_some();
         if known || !text.is_empty() {
             self.set(turn, SettingKind::Draft, Some(with), Bytes::copy_from_slice(text.as_bytes()))?;

@@ -112,6 +112,13 @@ pub enum Fact {
     InviteUsed(Vec<u8>),
     /// A group of a conversation cannot be read, and was given up.
     GroupDamaged,
+    /// A device has come into a group, and names its account there.
+    DeviceJoined {
+        /// The account.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+    },
     /// The log of a group that we have made is there.
     LogOpened(GroupId),
     /// Nobody can go on in a group of ours.
@@ -186,6 +193,26 @@ pub enum EventFact {
         profile: starling_wire::Profile,
         /// The event that says so.
         event: EventId,
+    },
+    /// A member of a group gives itself a name.
+    MemberProfile {
+        /// The account.
+        account: AccountId,
+        /// What it says.
+        profile: starling_wire::Profile,
+        /// The event that says so.
+        event: EventId,
+    },
+    /// A device says that its account leaves a group.
+    Leave {
+        /// Where.
+        chat: ChatId,
+        /// The account.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+        /// What it says.
+        leave: starling_wire::Leave,
     },
     /// The user has set something of a conversation, on this device.
     Set(ChatId, ChatSetting),

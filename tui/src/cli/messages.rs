@@ -47,7 +47,7 @@ pub enum Chats {
 
 #[derive(Args)]
 pub struct Send {
-    /// To whom: @contact, id:…, an address, or a bare name.
+    /// To whom: @contact, #group, id:…, an address, or a bare name.
     pub to: String,
     /// The message; `-` or nothing reads standard input.
     pub text: Vec<String>,

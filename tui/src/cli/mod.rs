@@ -2,6 +2,7 @@
 
 mod account;
 mod calls;
+mod groups;
 mod messages;
 mod people;
 
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 pub use self::{
     account::{Audience, Devices, HistoryArg, HistoryCommand, Init, ProfileCommand},
     calls::{Answer, Calls, MediaArgs},
+    groups::Groups,
     messages::{Chats, Send},
     people::Contacts,
 };
@@ -129,6 +131,11 @@ pub enum Verb {
     Contacts {
         #[command(subcommand)]
         command: Contacts,
+    },
+    /// Groups: who is in them, and what they may do.
+    Group {
+        #[command(subcommand)]
+        command: Groups,
     },
     /// Conversations.
     Chats {

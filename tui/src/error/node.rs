@@ -2,8 +2,8 @@
 
 use starling_keys::chain::ChainError;
 use starling_node::{
-    CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, FalseAnswer, Invalid, NodeError, NotAllowed, NotFound,
-    Unfound, Unreachable,
+    CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, FalseAnswer, GroupRefusal, Invalid, NodeError,
+    NotAllowed, NotFound, Unfound, Unreachable,
 };
 
 use starling_text::SafeText;
@@ -52,6 +52,11 @@ fn step(reason: &str) -> Option<Step> {
         "contact_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
         "too_many_contacts" => ("remove some: `starling contacts remove WHO`", "/remove removes one"),
         "message_too_long" => ("send it in parts; --lines makes a message of each line", "send it in parts"),
+        "group_not_found" => ("see `starling group list`", "/groups shows them"),
+        "last_owner" => (
+            "make somebody else an owner before: `starling group role '#GROUP' @WHO owner`",
+            "make somebody else an owner before: starling group role",
+        ),
         "username_taken" => ("choose another: `starling profile username NAME`", "choose another"),
         "store" => (
             "free some space or check the profile's directory, then start again: nothing that was reported is lost",
@@ -139,6 +144,7 @@ fn invalid(what: &Invalid) -> Text {
 fn not_found(what: NotFound) -> Text {
     let (reason, text) = match what {
         NotFound::Chat => ("chat_not_found", "there is no such conversation"),
+        NotFound::Group => ("group_not_found", "there is no such group, and no invitation into it"),
         NotFound::Message => ("message_not_found", "there is no such message in this conversation"),
         NotFound::Contact => ("contact_not_found", "they are not a contact"),
         NotFound::Request => ("request_not_found", "there is no such request"),
@@ -237,6 +243,7 @@ fn unreachable(what: &Unreachable) -> Text {
 
 fn refused(why: &NotAllowed) -> Text {
     let (reason, text) = match why {
+        NotAllowed::Group(why) => return refused_in_group(*why),
         NotAllowed::Outdated => (
             "outdated_copy",
             "this profile is an older copy of a device that went on without it: what it writes would be lost, so it can only be read".into(),
@@ -306,6 +313,19 @@ fn refused(why: &NotAllowed) -> Text {
         NotAllowed::Call(why) => return refused_in_call(why),
     };
     (reason, text)
+}
+
+fn refused_in_group(why: GroupRefusal) -> Text {
+    let (reason, text) = match why {
+        GroupRefusal::NotAMember => ("not_a_member", "you are not in this group"),
+        GroupRefusal::Role => ("role", "your role in this group does not allow that"),
+        GroupRefusal::LastOwner => ("last_owner", "the group would be left without an owner"),
+        GroupRefusal::Full => ("group_full", "the group has no room for more"),
+        GroupRefusal::NotInGroup => ("not_in_group", "they are not in this group"),
+        GroupRefusal::NotAContact => ("not_a_contact", "only contacts can be invited"),
+        GroupRefusal::Void => ("void", "the group does not take that"),
+    };
+    (reason, text.into())
 }
 
 fn refused_in_call(why: &CallRefused) -> Text {

@@ -10,12 +10,12 @@ use starling_control::{
     event::{EventKind, MessageChange, VERSION},
     objects::{self, Author, CallAt, ChatKind, ChatRef, ContactRef, Cursor, MessageKey, MessageRef, Path, Time},
 };
-use starling_keys::SafetyNumber;
+use starling_keys::{AccountId, SafetyNumber};
 use starling_node::{
     Audience, Availability, CallElsewhere, CallEnd, CallInfo, CallNote, CallPhase, Chat, ChatId, Consent, Contact,
-    ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
-    HiddenChange, HistoryCopy, HistoryState, Message, Node, NodeError, Recording, RefusedRemoval, Request, Status,
-    TransientEvent, Via,
+    ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group,
+    GroupAccount, HiddenChange, HistoryCopy, HistoryState, Message, Node, NodeError, Recording, RefusedRemoval,
+    Request, Role, Standing, Status, TransientEvent, Via,
     media::{audio, video},
 };
 
@@ -161,28 +161,79 @@ fn device_note(note: &DeviceNote) -> objects::DeviceNote {
 /// What names messages, conversations and accounts.
 pub struct Names {
     me: Status,
-    contacts: HashMap<ChatId, Contact>,
+    /// By account.
+    contacts: HashMap<AccountId, Contact>,
+    /// With whom each direct conversation is.
+    chats: HashMap<ChatId, AccountId>,
+    groups: HashMap<ChatId, Group>,
+    /// Members of groups that are no contacts.
+    others: HashMap<AccountId, String>,
 }
 
 impl Names {
     pub async fn load(node: &Node) -> Result<Self, NodeError> {
-        let contacts = node.contacts().await?;
-        Ok(Self { me: node.status().await?, contacts: contacts.into_iter().map(|c| (c.chat, c)).collect() })
+        let (contacts, groups) = (node.contacts().await?, node.groups().await?);
+        Ok(Self {
+            me: node.status().await?,
+            chats: contacts.iter().map(|c| (c.chat, c.account)).collect(),
+            contacts: contacts.into_iter().map(|c| (c.account, c)).collect(),
+            groups: groups.into_iter().map(|group| (group.id, group)).collect(),
+            others: node.acquaintances().await?.into_iter().collect(),
+        })
     }
 
     pub fn knows(&self, chat: ChatId) -> bool {
-        self.contacts.contains_key(&chat)
+        self.chats.contains_key(&chat) || self.groups.contains_key(&chat)
     }
 
     pub fn chat(&self, chat: ChatId) -> ChatRef {
-        let name = self.contacts.get(&chat).map(|c| c.name.clone());
-        ChatRef { id: id(chat), kind: ChatKind::Direct, name }
+        if let Some(group) = self.groups.get(&chat) {
+            return ChatRef { id: id(chat), kind: ChatKind::Group, name: Some(group.name.clone()) };
+        }
+        let contact = self.chats.get(&chat).and_then(|account| self.contacts.get(account));
+        ChatRef { id: id(chat), kind: ChatKind::Direct, name: contact.map(|c| c.name.clone()) }
     }
 
-    fn contact(&self, account: starling_keys::AccountId, own_name: &str) -> ContactRef {
-        let contact = self.contacts.values().find(|c| c.account == account);
-        let name = contact.map(|c| c.name.clone()).or_else(|| (!own_name.is_empty()).then(|| own_name.to_owned()));
+    /// What an account is called here, if it is known.
+    fn name_of(&self, account: &AccountId) -> Option<String> {
+        if *account == self.me.account {
+            return Some(self.me.name.clone());
+        }
+        let contact = self.contacts.get(account).map(|c| c.name.clone());
+        contact.or_else(|| self.others.get(account).cloned())
+    }
+
+    fn contact(&self, account: AccountId, own_name: &str) -> ContactRef {
+        let name = self.name_of(&account).or_else(|| (!own_name.is_empty()).then(|| own_name.to_owned()));
         ContactRef { account: id(account), name }
+    }
+
+    /// A group, with the names of those in it.
+    pub fn group(&self, group: &Group) -> objects::Group {
+        let member = |m: &GroupAccount| objects::GroupMember {
+            account: id(m.account),
+            name: m.name.clone(),
+            role: role(m.role),
+            devices: m.devices,
+            own: m.own,
+        };
+        objects::Group {
+            id: id(group.id),
+            name: group.name.clone(),
+            topic: group.topic.clone(),
+            kind: ChatKind::Group,
+            standing: standing(group.standing),
+            role: group.role().map(role),
+            invited_by: group.invited_by.map(|by| self.contact(by, "")),
+            members: group.members.iter().map(member).collect(),
+            policy: objects::GroupPolicy {
+                post: objects::Role::Member,
+                invite: objects::Role::Admin,
+                remove: objects::Role::Admin,
+                settings: objects::Role::Admin,
+            },
+            changing: group.changing,
+        }
     }
 
     fn author(&self, m: &Message) -> Author {
@@ -196,10 +247,10 @@ impl Names {
                 bot: self.me.bot,
             };
         }
-        let contact = self.contacts.get(&m.chat);
+        let contact = self.contacts.get(&m.author);
         Author {
-            account: contact.map(|c| id(c.account)),
-            name: contact.map(|c| c.name.clone()),
+            account: Some(id(m.author)),
+            name: self.name_of(&m.author),
             device: m.device.map(id),
             verified: contact.is_some_and(|c| c.verified),
             own: false,
@@ -240,6 +291,13 @@ impl Names {
             DurableEventKind::ContactAccepted => EventKind::ContactAccepted { contact: contact()? },
             DurableEventKind::KeyChanged => EventKind::ContactKeyChanged { contact: contact()? },
             DurableEventKind::Blocked => EventKind::ContactBlocked { contact: contact()? },
+            DurableEventKind::GroupInvited
+            | DurableEventKind::GroupJoined
+            | DurableEventKind::GroupLeft
+            | DurableEventKind::GroupRemoved
+            | DurableEventKind::GroupRole
+            | DurableEventKind::GroupChanged
+            | DurableEventKind::GroupRefused => self.of_group(n)?,
             DurableEventKind::DeviceLinked => EventKind::DeviceLinked { device: n.text.as_str().into() },
             DurableEventKind::DeviceRemoved => EventKind::DeviceRemoved { device: n.text.as_str().into() },
             DurableEventKind::DeviceHidden => {
@@ -290,6 +348,24 @@ impl Names {
                     }
                 }
             }
+        })
+    }
+
+    /// What has happened in a group.
+    fn of_group(&self, n: &DurableEvent) -> Option<EventKind> {
+        let chat = self.chat(n.chat?);
+        let member = || n.account.map(|account| self.contact(account, ""));
+        Some(match n.kind {
+            DurableEventKind::GroupInvited => EventKind::GroupInvited { chat, contact: member()? },
+            DurableEventKind::GroupJoined => EventKind::GroupJoined { chat, member: member()? },
+            DurableEventKind::GroupLeft => EventKind::GroupLeft { chat, member: member()? },
+            DurableEventKind::GroupRemoved => EventKind::GroupRemoved { chat, member: member()? },
+            DurableEventKind::GroupRole => {
+                let word = |role: &Role| self::role(*role).as_str() == n.text;
+                EventKind::GroupRole { chat, member: member()?, role: role(Role::ALL.into_iter().find(word)?) }
+            }
+            DurableEventKind::GroupChanged => EventKind::GroupTopic { chat },
+            _ => EventKind::GroupRefused { chat, reason: n.text.clone() },
         })
     }
 
@@ -440,11 +516,41 @@ pub fn request(r: &Request) -> objects::Request {
     objects::Request { account: id(r.account), name: r.name.clone(), greeting: r.greeting.clone(), at: time(r.at_ms) }
 }
 
+fn role(role: Role) -> objects::Role {
+    match role {
+        Role::Owner => objects::Role::Owner,
+        Role::Admin => objects::Role::Admin,
+        Role::Moderator => objects::Role::Moderator,
+        Role::Member => objects::Role::Member,
+        Role::Reader => objects::Role::Reader,
+    }
+}
+
+fn standing(standing: Standing) -> objects::Standing {
+    match standing {
+        Standing::Invited => objects::Standing::Invited,
+        Standing::Entering => objects::Standing::Entering,
+        Standing::Member => objects::Standing::Member,
+        Standing::Leaving => objects::Standing::Leaving,
+        Standing::Left => objects::Standing::Left,
+        Standing::Removed => objects::Standing::Removed,
+        Standing::Declined => objects::Standing::Declined,
+    }
+}
+
+/// Whether something can still come of what an account is in a group.
+pub fn is_open(standing: Standing) -> bool {
+    !matches!(standing, Standing::Left | Standing::Removed | Standing::Declined)
+}
+
 pub fn chat(c: &Chat) -> objects::Chat {
     let (problem_code, problem) = c.problem.map(problem::chat).unzip();
     objects::Chat {
         id: id(c.id),
-        kind: ChatKind::Direct,
+        kind: match c.kind {
+            starling_node::ChatKind::Direct => ChatKind::Direct,
+            starling_node::ChatKind::Group => ChatKind::Group,
+        },
         name: c.name.clone(),
         peer: c.direct().map(id).unwrap_or_default(),
         unread: c.unread,

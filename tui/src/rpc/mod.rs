@@ -6,6 +6,7 @@ mod client;
 mod convert;
 mod devices;
 pub mod frames;
+mod groups;
 mod safety;
 mod screen_state;
 mod serve;

@@ -61,6 +61,10 @@ impl App {
                 self.directory.requests = requests?;
                 self.relist();
             }
+            Answer::Groups(groups) => {
+                self.directory.groups = groups?;
+                self.relist();
+            }
             Answer::Calls(calls) => self.take_calls(calls?),
             Answer::History(chat, target, messages) => {
                 let messages = messages?;

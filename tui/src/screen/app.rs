@@ -12,7 +12,7 @@ use starling_control::{
         profile::{Availability, SetAvailability},
         screen,
     },
-    objects::{AccountId, ChatId, Contact, ContactState, Path},
+    objects::{AccountId, Chat, ChatId, ChatKind, Contact, ContactState, Path},
 };
 use starling_node::MessageId;
 
@@ -218,6 +218,17 @@ impl App {
         }
     }
 
+    /// Whether a chat is open: with somebody, or of a group.
+    pub fn has_open(&self) -> bool {
+        self.open_contact().is_some() || self.open_group().is_some()
+    }
+
+    /// The group whose chat is open.
+    pub fn open_group(&self) -> Option<&Chat> {
+        let chat = self.directory.chat(self.open.as_ref()?)?;
+        Some(chat).filter(|chat| chat.kind == ChatKind::Group)
+    }
+
     pub fn open_contact(&self) -> Option<&Contact> {
         self.directory.contact_of(self.open.as_ref()?)
     }
@@ -239,7 +250,8 @@ impl App {
     pub fn relist(&mut self) {
         // Who moves in the list is not moved from there.
         let follow = self.open.as_ref().filter(|_| self.panes.focus != Focus::List);
-        self.panes.list.rebuild(&self.directory.requests, &self.directory.chats, follow);
+        let Directory { requests, chats, .. } = &self.directory;
+        self.panes.list.rebuild(requests, self.directory.invitations(), chats, follow);
     }
 
     /// Opens the chat that was just added, or the first one where none is open.

@@ -2,7 +2,7 @@
 
 use starling_control::{
     event::EventKind,
-    objects::{ChatId, ContactRef, DeviceChange, DeviceId},
+    objects::{ChatId, ChatRef, ContactRef, DeviceChange, DeviceId},
 };
 
 use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
@@ -77,6 +77,13 @@ impl App {
                 }
                 self.refresh_contacts();
             }
+            EventKind::GroupInvited { .. }
+            | EventKind::GroupJoined { .. }
+            | EventKind::GroupLeft { .. }
+            | EventKind::GroupRemoved { .. }
+            | EventKind::GroupRole { .. }
+            | EventKind::GroupTopic { .. }
+            | EventKind::GroupRefused { .. } => self.group_event(&event),
             EventKind::CallIncoming { chat, call } => self.call_comes_in(&chat, call),
             EventKind::CallState { chat, call } => self.call_changed(&chat, call),
             EventKind::CallEnded { chat, .. } => self.call_noted(&chat.id),
@@ -156,6 +163,35 @@ impl App {
             _ => {}
         }
         self.refresh();
+    }
+
+    fn group_event(&mut self, event: &EventKind) {
+        let group = |chat: &ChatRef| cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
+        match event {
+            EventKind::GroupInvited { chat, contact } => {
+                let (name, group) = (name_of(contact), group(chat));
+                self.say(format!("{name} invites you into #{group}: /join {group}"));
+                self.notify(&name, &format!("invites you into #{group}"), true);
+            }
+            EventKind::GroupJoined { chat, member } => {
+                self.say(format!("#{}: {} has come.", group(chat), name_of(member)));
+            }
+            EventKind::GroupLeft { chat, member } => {
+                self.say(format!("#{}: {} has left.", group(chat), name_of(member)));
+            }
+            EventKind::GroupRemoved { chat, member } => {
+                self.say(format!("#{}: {} was removed.", group(chat), name_of(member)));
+            }
+            EventKind::GroupRole { chat, member, role } => {
+                self.say(format!("#{}: {} is {} now.", group(chat), name_of(member), role.as_str()));
+            }
+            EventKind::GroupRefused { chat, reason } => {
+                self.warn(format!("#{}: {}", group(chat), safe_line(reason)));
+            }
+            _ => {}
+        }
+        self.refresh_groups();
+        self.refresh_chats();
     }
 
     /// A line about a device of a contact is in the conversation with them.

@@ -174,6 +174,7 @@ impl App {
                 self.panes.focus = Focus::Composer;
             }
             Some(ListRow::Request(account)) => self.show_request(&account),
+            Some(ListRow::Invitation(group)) => self.ask_yes(Question::Join(group)),
             _ => {}
         }
     }

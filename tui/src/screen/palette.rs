@@ -65,6 +65,8 @@ pub enum Question {
     Verified(AccountId),
     Trust(AccountId),
     Unlink(DeviceId),
+    Join(ChatId),
+    Leave(ChatId),
 }
 
 /// The answer to somebody who asks to be a contact.

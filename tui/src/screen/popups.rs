@@ -5,7 +5,7 @@ use starling_control::{
     methods::{
         chats::Clear,
         contacts::{Accept, Block, Decline, Remove, Trust, Verify},
-        devices,
+        devices, groups,
         messages::{Delete, Search},
     },
     objects::AccountId,
@@ -68,8 +68,7 @@ impl App {
                 rows.push(Row::new(name, "asks to talk to you", "", Run::Request(account.clone())));
             }
             if let ListRow::Chat(id) = row {
-                let contact = self.directory.contact_of(id);
-                let name = contact.map(|c| safe_line(&c.name)).unwrap_or_default();
+                let name = self.directory.name_of(id).map(safe_line).unwrap_or_default();
                 let unread = self.directory.chat(id).map(|c| c.unread).filter(|n| *n > 0);
                 let help = unread.map_or("chat".to_owned(), |n| format!("chat, {n} unread"));
                 rows.push(Row::new(name, help, "", Run::Chat(id.clone())));
@@ -193,6 +192,12 @@ impl App {
                 "You cannot write to each other until one of you adds the other again.",
                 "remove",
             ),
+            Question::Join(_) => {
+                ("Come into this group?", "Its members see your name, and read what you write there.", "join")
+            }
+            Question::Leave(_) => {
+                ("Leave this group?", "You keep what you have read. Only an invitation brings you back.", "leave")
+            }
             Question::Clear(_) => (
                 "Delete all messages of this chat here?",
                 "The other side keeps theirs. There is no way back.",
@@ -200,6 +205,13 @@ impl App {
             ),
         };
         let mut lines: Vec<Line<'static>> = Vec::new();
+        if let Question::Join(id) = &question
+            && let Some(group) = self.directory.group(id)
+        {
+            let by = group.invited_by.as_ref().and_then(|by| by.name.as_deref()).unwrap_or_default();
+            let line = format!("{} invites you into #{}.", safe_line(by), safe_line(&group.name));
+            lines.push(Line::styled(line, self.settings.theme.text));
+        }
         if let Question::Delete(id) = &question {
             lines.push(Line::styled(self.quote(*id), self.settings.theme.text));
         }
@@ -275,6 +287,8 @@ impl App {
                 self.ask(Clear { chat: chat.clone() }, |result| Answer::Cleared(chat, result.map(drop)));
             }
             Question::Unlink(device) => self.change(devices::Remove { device }),
+            Question::Join(group) => self.change(groups::Accept { group }),
+            Question::Leave(group) => self.change(groups::Leave { group }),
         }
     }
 }

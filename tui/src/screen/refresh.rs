@@ -2,7 +2,7 @@
 
 use starling_control::{
     event::EventKind,
-    methods::{chats, contacts, node},
+    methods::{chats, contacts, groups, node},
 };
 
 use super::{
@@ -46,6 +46,13 @@ impl App {
         if self.directory.fresh.requests.changed() {
             self.ask(contacts::Requests {}, Answer::Requests);
         }
+        self.refresh_groups();
+    }
+
+    pub fn refresh_groups(&mut self) {
+        if self.directory.fresh.groups.changed() {
+            self.ask(groups::List {}, Answer::Groups);
+        }
     }
 
     pub fn refresh_status(&mut self) {
@@ -70,6 +77,7 @@ impl App {
             }
             Answer::Contacts(_) if self.directory.fresh.contacts.answered() => self.ask(IN_SHORT, Answer::Contacts),
             Answer::Chats(_) if self.directory.fresh.chats.answered() => self.ask(chats::List {}, Answer::Chats),
+            Answer::Groups(_) if self.directory.fresh.groups.answered() => self.ask(groups::List {}, Answer::Groups),
             Answer::Requests(_) if self.directory.fresh.requests.answered() => {
                 self.ask(contacts::Requests {}, Answer::Requests)
             }

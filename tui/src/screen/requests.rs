@@ -11,7 +11,7 @@ use starling_control::{
         messages::Found,
         screen::Kept,
     },
-    objects::{Call, Chat, ChatId, Contact, Device, History, Message, Privacy, Request, Status},
+    objects::{Call, Chat, ChatId, Contact, Device, Group, History, Message, Privacy, Request, Status},
 };
 use starling_node::MessageId;
 
@@ -31,6 +31,7 @@ pub enum Answer {
     Contact(CliResult<Contact>),
     Chats(CliResult<Vec<Chat>>),
     Requests(CliResult<Vec<Request>>),
+    Groups(CliResult<Vec<Group>>),
     /// Calls that are not over.
     Calls(CliResult<Vec<Call>>),
     /// Messages of a chat, for this place in it.

@@ -12,7 +12,7 @@ use starling_control::{
 };
 use starling_text::SafeText;
 
-use super::{find, find_whole, node_of, people::catch_up, print, print_object, say, words_of};
+use super::{find, find_chat, find_whole, node_of, people::catch_up, print, print_object, say, words_of};
 use crate::{
     cli::{Chats, Global, parse_duration, parse_time_span},
     error::{CliError, CliResult},
@@ -48,19 +48,19 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
             (chat, Set { muted_until_ms: Some(until), ..Set::default() })
         }
         Chats::Delete { chat, force } => {
-            let contact = find(client, &chat).await?;
+            let found = find_chat(client, &chat).await?;
             if !force {
-                confirm(global, &format!("Delete all messages with {} on this device?", safe_line(&contact.name)))?;
+                confirm(global, &format!("Delete all messages with {} on this device?", safe_line(&found.name)))?;
             }
-            client.call(Clear { chat: contact.chat.clone() }).await?;
+            client.call(Clear { chat: found.chat.clone() }).await?;
             return if global.json {
-                print_object(&ChatDone { chat: contact.chat, done: "deleted".into() })
+                print_object(&ChatDone { chat: found.chat, done: "deleted".into() })
             } else {
                 print("deleted here")
             };
         }
     };
-    let change = Set { chat: find(client, &who).await?.chat, ..change };
+    let change = Set { chat: find_chat(client, &who).await?.chat, ..change };
     client.call(change.clone()).await?;
     if global.json { print_object(&change) } else { print("done") }
 }
@@ -127,8 +127,8 @@ pub async fn history(
     let since = earliest(since.as_deref())?;
     let (_, client) = node_of(global).await?;
     catch_up(global, &client).await?;
-    let contact = find(&client, who).await?;
-    let mut pages = Pages::open(&client, contact.chat, limit, before).await?;
+    let chat = find_chat(&client, who).await?.chat;
+    let mut pages = Pages::open(&client, chat, limit, before).await?;
     let (times, mut none) = (LocalTimes::new(global), true);
     while let Some(page) = pages.next().await? {
         for message in &page {
@@ -240,7 +240,7 @@ pub async fn search(
     let limit = Some(u32::try_from(limit).unwrap_or(u32::MAX));
     let mut search = Search { query: query.to_owned(), limit, since: Some(since), ..Search::default() };
     if let Some(who) = chat {
-        search.chat = Some(find(&client, &who).await?.chat);
+        search.chat = Some(find_chat(&client, &who).await?.chat);
     }
     search.from = match from.as_deref() {
         Some(who) if who != "me" => Some(find(&client, who).await?.account.0),

@@ -12,19 +12,20 @@ use starling_control::{
     methods::{
         chats,
         contacts::Find,
+        groups::Show,
         messages::{self, History, Wait, Waited},
         node,
     },
-    objects::{ChatId, Contact, ContactRef, DeliveryState, Message, MessageId, MessageRef},
+    objects::{ChatId, ContactRef, DeliveryState, Message, MessageId, MessageRef},
 };
 use starling_node::MAX_TEXT;
 use starling_text::SafeText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    called,
+    Target, called,
     exec::Answerer,
-    find,
+    find_chat,
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
@@ -53,8 +54,17 @@ pub async fn send(global: &Global, args: Send) -> CliResult {
         .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout)))?;
     let profile = Profile::new(global)?;
     let patience = rpc::FIRST_ANSWER.min(Duration::from_millis(timeout));
-    let find = Find { who: args.to.clone(), ..Find::default() };
-    let (mut client, found) = rpc::acquire_asking(&profile, global, patience, find).await?;
+    let (mut client, found) = if args.to.starts_with('#') {
+        let show = Show { group: args.to.clone() };
+        let (client, found) = rpc::acquire_asking(&profile, global, patience, show).await?;
+        (client, found.map(|found| found.map(Target::from)))
+    } else {
+        let find = Find { who: args.to.clone(), ..Find::default() };
+        let (client, found) = rpc::acquire_asking(&profile, global, patience, find).await?;
+        (client, found.map(|found| found.map(Target::from)))
+    };
+    // A bare name may be a group's.
+    let found = found.filter(|found| !found.as_ref().is_err_and(|error| error.code == "not_found"));
     let result = send_with(global, &profile, &mut client, found, &args, timeout).await;
     client.finish().await;
     result
@@ -64,19 +74,18 @@ async fn send_with(
     global: &Global,
     profile: &Profile,
     client: &mut Client,
-    found: Option<CliResult<Contact>>,
+    found: Option<CliResult<Target>>,
     args: &Send,
     timeout: u64,
 ) -> CliResult {
-    let contact = match found {
+    let Target { chat, .. } = match found {
         Some(found) => found?,
         None => {
             // Their invite may have been used while we were away, our clock may be off, and our account may have moved to another device.
             catch_up(global, client).await?;
-            find(client, &args.to).await?
+            find_chat(client, &args.to).await?
         }
     };
-    let chat = contact.chat;
     let sent = if args.lines {
         send_lines(global, client, &chat, args).await?
     } else {
@@ -284,7 +293,7 @@ impl Listener {
     async fn follow(&mut self, global: &Global, client: &Client, answerer: Option<&Answerer>) -> CliResult {
         let mut subscribe = node::Subscribe::since(self.since.as_str());
         if let Some(who) = &self.chat {
-            subscribe.chat = Some(find(client, who).await?.chat);
+            subscribe.chat = Some(find_chat(client, who).await?.chat);
         }
         client.call(subscribe).await?;
         loop {
@@ -401,6 +410,19 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
         EventKind::DeviceRefused { by, device } => format!("WARNING: {}", words_of_refused(by, device)),
         EventKind::ChatSplit { chat, rendezvous } => {
             format!("[{}] WARNING: {}", name(&chat.name), SafeText::line(&words_of_split(rendezvous)))
+        }
+        EventKind::GroupInvited { chat, contact: who } => {
+            format!("{} invites you into #{}: starling group accept id:{}", contact(who), name(&chat.name), chat.id)
+        }
+        EventKind::GroupJoined { chat, member } => format!("[{}] {} has come", name(&chat.name), contact(member)),
+        EventKind::GroupLeft { chat, member } => format!("[{}] {} has left", name(&chat.name), contact(member)),
+        EventKind::GroupRemoved { chat, member } => format!("[{}] {} was removed", name(&chat.name), contact(member)),
+        EventKind::GroupRole { chat, member, role } => {
+            format!("[{}] {} is {} now", name(&chat.name), contact(member), role.as_str())
+        }
+        EventKind::GroupTopic { chat } => format!("[{}] the group has another name or topic", name(&chat.name)),
+        EventKind::GroupRefused { chat, reason } => {
+            format!("[{}] a change was not made: {}", name(&chat.name), SafeText::line(reason))
         }
         EventKind::ContactDevices { chat, message, .. } => {
             let words = SafeText::line(&message.whole().map(words_of).unwrap_or_default());

@@ -8,6 +8,7 @@ mod chats;
 mod devices;
 mod doctor;
 mod exec;
+mod groups;
 mod history;
 mod init;
 mod joining;
@@ -22,7 +23,7 @@ mod try_;
 
 use starling_control::{
     methods::contacts,
-    objects::{CallEnd, CallNote, Contact, DeviceChange, DeviceId, DeviceNote, Message, RecordingNote},
+    objects::{CallEnd, CallNote, ChatId, Contact, DeviceChange, DeviceId, DeviceNote, Group, Message, RecordingNote},
 };
 
 use crate::{
@@ -36,6 +37,7 @@ pub use calls::calls;
 pub use chats::{chats, history, search};
 pub use devices::{devices, place_in_words, short as short_device};
 pub use doctor::doctor;
+pub use groups::groups;
 pub use init::{NewProfile, WordChecks, init, make_profile, parse_home};
 pub use joining::Joining;
 pub use messages::{listen, send};
@@ -169,7 +171,41 @@ pub async fn find(client: &Client, who: &str) -> CliResult<Contact> {
     client.call(contacts::Find { who: who.to_owned(), ..contacts::Find::default() }).await
 }
 
-/// The same with its safety number.
+/// A conversation that the user means.
+pub struct Target {
+    /// Its id.
+    pub chat: ChatId,
+    /// What it is called.
+    pub name: String,
+}
+
+impl From<Contact> for Target {
+    fn from(contact: Contact) -> Self {
+        Self { chat: contact.chat, name: contact.name }
+    }
+}
+
+impl From<Group> for Target {
+    fn from(group: Group) -> Self {
+        Self { chat: group.id, name: group.name }
+    }
+}
+
+/// Finds a conversation: `#group`, or whatever a contact is found by; a bare name is a group's where it is no contact's.
+pub async fn find_chat(client: &Client, who: &str) -> CliResult<Target> {
+    if who.starts_with('#') {
+        return Ok(groups::find_group(client, who).await?.into());
+    }
+    match find(client, who).await {
+        Ok(contact) => Ok(contact.into()),
+        Err(error) if error.code == "not_found" && !who.starts_with('@') => {
+            groups::find_group(client, who).await.map(Into::into).map_err(|_| error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A contact with its safety number.
 pub async fn find_whole(client: &Client, who: &str) -> CliResult<Contact> {
     client.call(contacts::Find { who: who.to_owned(), safety_number: Some(true) }).await
 }

@@ -17,7 +17,10 @@ use std::fmt;
 
 use prost::Message as _;
 
-use crate::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+use crate::{
+    Leave,
+    limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
+};
 
 pub use call::Call;
 pub use cut::{Cut, CutMessage};
@@ -125,6 +128,8 @@ pub enum Body {
     Call(Call),
     /// The sender's account has removed a device.
     Cut(Cut),
+    /// The sender's account leaves the group.
+    Leave(Leave),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -170,7 +175,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14")]
         pub body: Option<Body>,
     }
 
@@ -197,6 +202,8 @@ mod proto {
         Cut(super::cut::proto::Cut),
         #[prost(message, tag = "13")]
         Devices(super::devices::proto::Devices),
+        #[prost(message, tag = "14")]
+        Leave(crate::reasons::LeaveProto),
     }
 }
 
@@ -222,6 +229,7 @@ impl Body {
             Self::Devices(devices) => proto::Body::Devices(devices.to_proto()),
             Self::Call(call) => proto::Body::Call(call.to_proto()),
             Self::Cut(cut) => proto::Body::Cut(cut.to_proto()),
+            Self::Leave(leave) => proto::Body::Leave(leave.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -240,6 +248,7 @@ impl Body {
             Some(proto::Body::Devices(devices)) => Self::Devices(Devices::from_proto(devices)?),
             Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
             Some(proto::Body::Cut(cut)) => Self::Cut(Cut::from_proto(cut)?),
+            Some(proto::Body::Leave(leave)) => Self::Leave(Leave::from_proto(&leave)?),
             None => Self::Unknown,
         })
     }
@@ -337,6 +346,7 @@ mod tests {
                 upto: 5,
                 messages: vec![CutMessage { clock: Clock(3), sequence: 5, body: vec![1] }],
             }),
+            Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),
                 signal: crate::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([7; 32]) },

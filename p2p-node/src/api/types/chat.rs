@@ -29,6 +29,8 @@ stored_enum! {
         /// Between two accounts.
         #[default]
         Direct = 0,
+        /// Of any number of accounts, with a policy.
+        Group = 1,
     }
 }
 

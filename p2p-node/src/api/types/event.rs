@@ -43,6 +43,20 @@ stored_enum! {
         ChatSplit = 15,
         /// There are two copies of a device of our account, or an older one was put back: its id, in the text.
         DeviceCopied = 16,
+        /// A contact invites us into a group: the contact is the account, the group's name the text.
+        GroupInvited = 17,
+        /// An account has come into a group; or we have.
+        GroupJoined = 18,
+        /// An account has left a group.
+        GroupLeft = 19,
+        /// An account was removed from a group.
+        GroupRemoved = 20,
+        /// An account has another role in a group: the role, in the text.
+        GroupRole = 21,
+        /// A group has another name or topic.
+        GroupChanged = 22,
+        /// What the user wanted of a group cannot be done: why, in the text.
+        GroupRefused = 23,
     }
 }
 

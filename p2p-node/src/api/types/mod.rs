@@ -5,6 +5,7 @@ mod chat;
 mod contact;
 mod device;
 mod event;
+mod group;
 mod ids;
 mod status;
 mod storage;
@@ -16,6 +17,7 @@ pub use device::{
     CopyPhase, Device, DeviceChange, DeviceNote, HiddenChange, HistoryCopy, HistoryState, RefusedRemoval, Usable,
 };
 pub use event::{DurableEvent, DurableEventKind, TransientEvent};
+pub use group::{Group, GroupAccount, Role, Standing};
 pub use ids::{ChatId, InvalidId, MessageId};
 pub use status::{HomeStatus, Status};
 pub use storage::{Storage, StoredLogs};

@@ -24,10 +24,10 @@ use crate::{
     },
     home::{LogPending, Pending, Refused},
     limits::{
-        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED, RETRY_REFUSED_MS,
-        SHOW_ENTERED_MS,
+        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED,
+        RETRY_REFUSED_MS, SHOW_ENTERED_MS,
     },
-    mls::{AFTER_MEMBERS, GroupValue},
+    mls::{AFTER_MEMBERS, Expected, GroupValue},
     net::HomeId,
     store::{DoorRow, EnteringRow, GroupRow, LogRow, OfferedDoor, PARENTS, ParentMark, ParentRow},
     turn::{EngineError, Fact, Turn},
@@ -70,6 +70,8 @@ enum Prepared {
     Nowhere,
     /// Into one with devices that are none of its accounts: it is about to be replaced.
     ToStrangers,
+    /// Into a group that our account is none of any more.
+    ToNobody,
 }
 
 impl Entering {
@@ -201,7 +203,8 @@ impl Conversations {
         let at_home = |door: &OfferedDoor| door.address().is_some_and(|address| address.peer == home);
         let of_chat = |chat: &ChatId| {
             let door = self.offered(*chat).filter(|door| at_home(door));
-            door.is_some_and(|door| door.entering.is_some() || self.entering.attempts.contains_key(chat))
+            let goes_on = || self.entering.attempts.contains_key(chat) || self.is_group_chat(*chat);
+            door.is_some_and(|door| door.entering.is_some() || goes_on())
         };
         let chats: Vec<ChatId> = self.chats.keys().copied().filter(of_chat).collect();
         for chat in chats {
@@ -285,13 +288,21 @@ impl Conversations {
                     self.give_door_up(turn, chat);
                     return Ok(());
                 }
+                Prepared::ToNobody => {
+                    self.entering.attempts.remove(&chat);
+                    if let Some(state) = self.chats.get_mut(&chat) {
+                        (state.row.door, state.dirty) = (None, true);
+                    }
+                    return self.on_shut_out(turn, chat);
+                }
                 Prepared::Nowhere => {}
             }
         }
+        let again_at = turn.now() + self.again_after_ms(cx, chat);
         let attempt = self.entering.attempts.get_mut(&chat);
         match attempt.filter(|attempt| (1..MAX_DOORS_TRIED).contains(&attempt.tried.len())) {
             // Whoever was faster writes the way into the next epoch.
-            Some(attempt) => attempt.again_at = Some(turn.now() + DOOR_AGAIN_MS),
+            Some(attempt) => attempt.again_at = Some(again_at),
             None => self.give_door_up(turn, chat),
         }
         Ok(())
@@ -306,16 +317,25 @@ impl Conversations {
         door: &Door,
     ) -> Result<Prepared, EngineError> {
         let Some(id) = self.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
-        let Some(account) = self.direct_account(chat).filter(|_| !self.groups.contains_key(&id)) else {
-            return Ok(Prepared::Nowhere);
+        let own = cx.dir.account.id();
+        let expected = match self.direct_account(chat) {
+            Some(account) => Expected::Direct([own, account]),
+            None => Expected::Group(chat.0),
         };
+        if self.groups.contains_key(&id) {
+            return Ok(Prepared::Nowhere);
+        }
+        let policy = cx.mls.policy_in(&door.info).filter(|_| self.is_group_chat(chat));
+        if policy.is_some_and(|policy| policy.role(own.as_bytes()).is_none()) {
+            return Ok(Prepared::ToNobody);
+        }
         let note = self.devices_to_tell(cx.dir);
-        let accounts = [cx.dir.account.id(), account];
-        let entered = cx.mls.enter(&door.info, (&id, door.epoch), accounts, note, turn.agreed_ms());
+        let entered = cx.mls.enter(&door.info, (&id, door.epoch), expected, note, turn.agreed_ms());
         let is_stranger = |member: &starling_keys::Certificate| {
             cx.dir.list_of(&member.account()).is_some_and(|list| list.device(&member.device()).is_none())
         };
-        if entered.as_ref().is_ok_and(|entered| entered.live.members().iter().any(is_stranger)) {
+        let of_two = !self.is_group_chat(chat);
+        if of_two && entered.as_ref().is_ok_and(|entered| entered.live.members().iter().any(is_stranger)) {
             // Nothing would be written into it.
             cx.mls.forget(&id);
             return Ok(Prepared::ToStrangers);
@@ -382,9 +402,10 @@ impl Conversations {
             door.entering = None;
             state.dirty = true;
         }
+        let again_at = turn.now() + self.again_after_ms(cx, chat);
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.tried.insert(entering.epoch);
-            attempt.again_at = Some(turn.now() + DOOR_AGAIN_MS);
+            attempt.again_at = Some(again_at);
         }
         Ok(())
     }
@@ -411,6 +432,7 @@ impl Conversations {
             home: door.home.clone(),
             updated_ms: turn.wall(),
             log_opened: true,
+            confirmed: self.is_group_chat(chat),
             door: Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 }),
             ..GroupRow::default()
         };
@@ -418,6 +440,7 @@ impl Conversations {
         note_parent(turn, &mut entry, entering, sequence)?;
         tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
         self.add_group(turn, cx, chat, (entry, state))?;
+        self.policy_moved(turn, cx, id)?;
         self.read_logs(turn, cx, id);
         self.tell_beacons(turn, cx, id);
         self.entering.note_entered(cx.dir.account.device());
@@ -425,8 +448,19 @@ impl Conversations {
         Ok(())
     }
 
-    /// Nothing leads into the group: another is made.
+    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
+    fn again_after_ms(&self, cx: &Context<'_>, chat: ChatId) -> u64 {
+        let spread = u64::from(cx.dir.account.device().tag()[0]) * DOOR_AGAIN_MS / 256;
+        if self.is_group_chat(chat) { DOOR_AGAIN_MS + spread } else { DOOR_AGAIN_MS }
+    }
+
+    /// Nothing leads into the group: of a direct conversation another is made; into others it is tried again.
     fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
+        if self.is_group_chat(chat) {
+            let again_at = Some(turn.now() + ENTER_AGAIN_MS);
+            self.entering.attempts.insert(chat, Attempt { again_at, gives_up_at: u64::MAX, ..Attempt::default() });
+            return;
+        }
         self.entering.attempts.remove(&chat);
         if let Some(state) = self.chats.get_mut(&chat) {
             tracing::debug!("a group cannot be entered: another is made");

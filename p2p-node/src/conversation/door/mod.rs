@@ -19,12 +19,13 @@ use super::{
     regroup::mend_after_ms,
 };
 use crate::{
+    api::types::ChatId,
     contacts::Directory,
     home::{LogPending, Pending, Refused},
     limits::{MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
     mls::{GroupError, LiveGroup},
     store::DoorRow,
-    turn::{EngineError, EventFact, Turn},
+    turn::{EngineError, EventFact, Fact, Turn},
 };
 
 /// The label under which the secret of a group's door leaves it.
@@ -36,6 +37,15 @@ pub(super) fn of_new_group(live: &LiveGroup, due: bool) -> Result<Option<DoorRow
         return Ok(None);
     }
     Ok(Some(DoorRow { secret: live.export(EXPORT)?.to_vec(), due, sequence: 0 }))
+}
+
+/// Somebody is gone who knows the door of a group: there is another one from this epoch on.
+pub(super) fn renew(group: &mut OpenGroup<'_>) -> Result<(), GroupError> {
+    let secret = group.state.live.export(EXPORT)?.to_vec();
+    let due = group.entry.row.door.as_ref().is_some_and(|door| door.due);
+    group.entry.row.door = Some(DoorRow { secret, due, sequence: 0 });
+    group.entry.touch();
+    Ok(())
 }
 
 impl GroupEntry {
@@ -71,8 +81,12 @@ impl Conversations {
 
     /// A device was removed from our account here. Where it has not entered yet, it may know the door, and the way into the current epoch: that ends by a
     /// commit of ours, which leads into an epoch without a way in, and other groups take the place of these.
-    pub(crate) fn shut_doors(&mut self, device: &DeviceId) {
-        let is_open = |group: &&GroupEntry| group.row.door.is_some() && !group.row.dead && !group.has_member(device);
+    pub(crate) fn shut_doors(&mut self, turn: &Turn<'_>, device: &DeviceId) {
+        self.bury_own(turn, device);
+        let of_two = |group: &GroupEntry| !group.chat().is_some_and(|chat| self.is_group_chat(chat));
+        let is_open = |group: &&GroupEntry| {
+            group.row.door.is_some() && !group.row.dead && !group.has_member(device) && of_two(group)
+        };
         let ids: Vec<GroupId> = self.groups.values().filter(is_open).map(|group| group.id).collect();
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
@@ -94,7 +108,11 @@ impl Conversations {
         id: GroupId,
         newcomer: Newcomer,
     ) -> Result<(), EngineError> {
-        if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
+        let chat = self.groups.get(&id).and_then(GroupEntry::chat);
+        if let Some(chat) = chat.filter(|chat| self.is_group_chat(*chat)) {
+            self.let_into_group(chat, id, &newcomer);
+            turn.fact(Fact::DeviceJoined { account: newcomer.account, device: newcomer.device });
+        } else if let Some(chat) = chat {
             // It may be one that its account has removed.
             self.regroup.look.at(chat);
             self.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
@@ -111,6 +129,20 @@ impl Conversations {
             turn.facts([EventFact::DeviceList { account: newcomer.account, devices }]);
         }
         Ok(())
+    }
+
+    /// A device has entered a group: it has nothing to do with what stands in the logs of the epochs before.
+    fn let_into_group(&mut self, chat: ChatId, id: GroupId, newcomer: &Newcomer) {
+        let epoch = self.groups.get(&id).map_or(0, GroupEntry::epoch);
+        let Some(state) = self.chats.get_mut(&chat) else { return };
+        if !state.roster.accounts().any(|account| account == newcomer.account) {
+            // It comes with its account.
+            return;
+        }
+        let logged = state.row.logged_upto;
+        let row = state.roster.device_mut(newcomer.account, &newcomer.device);
+        (row.since_epoch, row.acked) = (epoch, row.acked.max(logged));
+        state.dirty = true;
     }
 
     /// Writes the way into the current epoch of a group, if this device is to do that.

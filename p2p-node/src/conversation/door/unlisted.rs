@@ -16,6 +16,10 @@ use crate::{
 impl Conversations {
     /// Whether a group has a device of which its account's chain, as we know it, says nothing (yet).
     fn has_unlisted_member(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
+        if group.chat().is_some_and(|chat| self.is_group_chat(chat)) {
+            // It has shown its path, and its account says so in its own time.
+            return false;
+        }
         let is_unlisted = |member: &GroupMember| {
             let chain = dir.list_of(&member.account).filter(|chain| !chain.is_empty());
             chain.is_some_and(|chain| chain.device(&member.device).is_none() && !chain.has_removed(&member.device))

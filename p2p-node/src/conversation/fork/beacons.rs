@@ -311,8 +311,10 @@ impl Conversations {
                 self.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
-            (Weighed::Lost, Some(_)) | (Weighed::Apart, _) => self.abandon_group(turn, id),
+            (Weighed::Lost, Some(_)) | (Weighed::Apart, _) => self.go_on_elsewhere(turn, cx, id)?,
             (Weighed::Lost, None) => {}
+            // Whether that counts its log says: the group that we are in has members who have not followed it.
+            (Weighed::Removed, _) => {}
         }
         Ok(())
     }
@@ -341,7 +343,8 @@ impl Conversations {
                 }
             }
             Followed::Void => {}
-            Followed::Lost => self.abandon_group(turn, id),
+            Followed::Removed(policy) => self.on_removed(turn, cx, id, &policy)?,
+            Followed::Lost => self.go_on_elsewhere(turn, cx, id)?,
         }
         Ok(())
     }

@@ -11,10 +11,12 @@ use crate::{
     conversation::{
         Conversations,
         context::Context,
+        door,
         group::{GroupEntry, GroupId, log_address},
         group_state::{Newcomer, OpenGroup, commit_of, log_row},
         group_store::{epoch_key, value},
         outbox::{LOST_EPOCH, outbox_key},
+        policy,
     },
     home::Pending,
     limits::RECEIPT_DELAY_MS,
@@ -35,6 +37,8 @@ pub enum Weighed {
     Lost,
     /// Others have gone on from an epoch that this device was not in: it has entered by another commit.
     Apart,
+    /// This device is not in the group any more where others have followed it.
+    Removed,
 }
 
 /// A commit that all go on from, and where it leads.
@@ -48,6 +52,8 @@ pub struct Winner {
     parent: ParentRow,
     /// It is our own.
     is_own: bool,
+    /// Somebody is gone with it who knows the door.
+    shuts_out: bool,
     /// Who has entered by it.
     pub newcomer: Option<Newcomer>,
 }
@@ -94,14 +100,19 @@ impl OpenGroup<'_> {
         let mut before = value(&parent.state, &parent.past);
         // Late messages have used up keys of them since.
         before.past.extend(current.past.range(..mark.epoch).map(|(epoch, data)| (*epoch, data.clone())));
+        let from_policy = mls.load(&id, before.clone())?.policy();
         let own = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
         let (live, after, author, newcomer) = match own {
             Some(own) => {
                 let after = value(&own.state, &own.past);
-                (mls.load(&id, after.clone())?, after, self.state.live.leaf(), None)
+                let from = mls.load(&id, before.clone())?;
+                let live = mls.load(&id, after.clone())?;
+                let place = from.place_of(&live, from.leaf());
+                (live, after, place, None)
             }
             None => match mls.load(&id, before.clone())?.judge(commit) {
                 Judged::Valid(live, by) => (*live, before, by.place, Newcomer::of(&by)),
+                Judged::Removed(_) => return Ok(Weighed::Removed),
                 Judged::Void => return Ok(Weighed::Void),
                 Judged::Underivable => return Ok(Weighed::Lost),
             },
@@ -110,7 +121,9 @@ impl OpenGroup<'_> {
             return Ok(Weighed::Loses(log_row(&live)?));
         }
         let is_own = own.is_some();
-        let winner = Winner { live, value: after, commit: commit.clone(), author, parent, is_own, newcomer };
+        let policies = from_policy.zip(live.policy());
+        let shuts_out = policies.is_some_and(|(before, after)| policy::shuts_out(&before, &after));
+        let winner = Winner { live, value: after, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer };
         Ok(Weighed::Wins(Box::new(winner)))
     }
 
@@ -144,7 +157,7 @@ impl OpenGroup<'_> {
     /// Goes back to an epoch and on from there by another commit. What was encrypted in the epochs that are left does not count any more; nothing
     /// is encrypted in the epoch itself. Gives the logs that are left.
     pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
-        let Winner { live, value, commit, author, mut parent, is_own, .. } = winner;
+        let Winner { live, value, commit, author, mut parent, is_own, shuts_out, .. } = winner;
         tracing::warn!(epoch, "a group was split: all go on from another commit");
         let entry = &mut *self.entry;
         let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
@@ -178,7 +191,11 @@ impl OpenGroup<'_> {
         self.state.live.reset_value(value);
         let log = self.state.log()?;
         self.enter_epoch(log);
+        self.entry.row.door = parent.door.clone().or(self.entry.row.door.take());
         self.entry.write_door(is_own);
+        if shuts_out {
+            door::renew(self)?;
+        }
         Ok(lost)
     }
 }

@@ -40,6 +40,7 @@ impl OpenGroup<'_> {
             commit: commit.clone(),
             since_update: self.state.since_update,
             updated_ms: self.entry.row.updated_ms,
+            door: self.entry.row.door.clone(),
         };
         let size = row.encoded_len();
         if size > MAX_PARENT_BYTES {

@@ -43,6 +43,10 @@ impl Conversations {
         let before = state.row.sent_upto;
         state.row.sent_upto = before.max(upto);
         state.dirty = true;
+        if state.is_group() {
+            // Who has come since begins after what stands in the log of an earlier epoch.
+            state.roster.begin_after(appended.epoch, upto);
+        }
         let mut ids = Vec::new();
         let from = state.outbox.partition_point(|i| i.last <= before);
         for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
@@ -73,6 +77,7 @@ impl Conversations {
             self.leave_beacons(turn, cx, id)?;
             self.write_door(turn, cx, id)?;
             self.end_wait(turn, cx, id);
+            self.maybe_change(turn, cx, id)?;
             self.maybe_update(turn, cx, id)?;
         }
         for chat in self.touched_chats(cx.dir) {
@@ -112,6 +117,10 @@ impl Conversations {
         if self.roster_diff(cx.dir, &chat.roster, entry).0 {
             // It waits for a group that a device which was given up cannot read.
             return None;
+        }
+        if chat.is_group() {
+            // One copy for all: nothing goes out on streams.
+            return Some((item.group, item.ready_ms));
         }
         let me = cx.dir.account.device();
         let all_linked = entry.members.iter().map(|m| m.device).filter(|d| *d != me).all(|d| cx.links.is_connected(&d));

@@ -10,7 +10,8 @@ use starling_wire::{
 use crate::{
     api::types::Via,
     conversation::{
-        Conversations, context::Context, fork::Teller, group::GroupId, group_state::Followed, receive::Taken,
+        Conversations, GroupEntry, context::Context, fork::Teller, group::GroupId, group_state::Followed,
+        receive::Taken,
     },
     home::{Homes, LogPending},
     net::HomeId,
@@ -253,11 +254,24 @@ impl Conversations {
             }
             Followed::Void => Ok(()),
             // The others may have gone on where we cannot: with us they can only in another group.
-            Followed::Lost => {
-                self.abandon_group(turn, id);
-                Ok(())
-            }
+            Followed::Lost => self.go_on_elsewhere(turn, cx, id),
+            Followed::Removed(policy) => self.on_removed(turn, cx, id, &policy),
         }
+    }
+
+    /// Members have gone on where this device cannot follow: it enters a group again by its door; of a direct conversation another is made.
+    pub(in crate::conversation) fn go_on_elsewhere(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let of_group = self.groups.get(&id).and_then(GroupEntry::chat).is_some_and(|chat| self.is_group_chat(chat));
+        if of_group {
+            return self.enter_again(turn, cx, id);
+        }
+        self.abandon_group(turn, id);
+        Ok(())
     }
 
     /// A group has come to its next epoch: messages go into another log now.
@@ -283,6 +297,7 @@ impl Conversations {
         if let Some(home) = self.readable(turn, cx, id) {
             self.read_log(turn, cx.homes, home, id, epoch, 0);
         }
+        self.policy_moved(turn, cx, id)?;
         self.tell_beacons(turn, cx, id);
         self.plan_parcels(turn, cx, id);
         self.retry_future(turn, cx, id)?;

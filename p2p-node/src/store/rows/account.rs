@@ -319,6 +319,9 @@ pub struct SnapshotRow {
     /// What its devices are called.
     #[prost(message, repeated, tag = "4")]
     pub devices: Vec<starling_wire::DeviceLabel>,
+    /// The ways into the account's groups.
+    #[prost(message, repeated, tag = "5")]
+    pub groups: Vec<starling_wire::inbox::GroupOffer>,
 }
 
 /// One contact in a snapshot.

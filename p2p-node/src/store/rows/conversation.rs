@@ -72,6 +72,9 @@ pub struct ChatRow {
     /// Groups that others have replaced before their welcomes were read here, newest last.
     #[prost(bytes = "vec", repeated, tag = "25")]
     pub replaced: Vec<Vec<u8>>,
+    /// It is a group's, and who was in it when this device came is known.
+    #[prost(bool, tag = "26")]
+    pub joined: bool,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
@@ -153,6 +156,9 @@ pub struct DeviceRow {
     /// … the last time then, milliseconds since 1970.
     #[prost(uint64, tag = "13")]
     pub beacons_left_ms: u64,
+    /// The epoch with which it has come into the group; 0 if it was there before us, or in a direct conversation.
+    #[prost(uint64, tag = "14")]
+    pub since_epoch: u64,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).

@@ -180,6 +180,9 @@ pub struct ParentRow {
     /// Secrets of the epochs before it.
     #[prost(message, repeated, tag = "6")]
     pub past: Vec<EpochRow>,
+    /// The door that led into that epoch.
+    #[prost(message, optional, tag = "7")]
+    pub door: Option<DoorRow>,
 }
 
 /// The encryption state of a group in its epoch. By group id.

@@ -4,10 +4,12 @@ mod account;
 mod contacts;
 mod conversation;
 mod group;
+mod policy;
 mod timeline;
 
 pub use account::*;
 pub use contacts::*;
 pub use conversation::*;
 pub use group::*;
+pub use policy::*;
 pub use timeline::*;

@@ -55,7 +55,7 @@ fn open_next_unread(app: &mut App) {
 
 /// The open chat. Warns if there is none.
 fn chat(app: &mut App) -> Option<ChatId> {
-    if app.open_contact().is_none() {
+    if !app.has_open() {
         app.warn("Open a chat first.".into());
         return None;
     }

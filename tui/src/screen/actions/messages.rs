@@ -88,7 +88,7 @@ fn on_selected(app: &mut App, run: fn(&mut App, &Message)) {
 
 /// The message whose number begins a line, whether it is ours, and what follows. Warns if there is none.
 fn numbered<'a>(app: &mut App, line: &'a str) -> Option<(MessageId, bool, &'a str)> {
-    if app.open_contact().is_none() {
+    if !app.has_open() {
         app.warn("Open a chat first.".into());
         return None;
     }

@@ -7,6 +7,7 @@ mod account;
 mod calls;
 mod chats;
 mod general;
+mod groups;
 mod keys;
 mod messages;
 mod people;
@@ -105,10 +106,11 @@ impl Action {
 }
 
 /// The registry, in the order in which commands are listed.
-const ACTIONS: [&[Action]; 7] = [
+const ACTIONS: [&[Action]; 8] = [
     messages::ACTIONS,
     chats::FINDING,
     people::ACTIONS,
+    groups::ACTIONS,
     calls::ACTIONS,
     chats::ARRANGING,
     account::ACTIONS,

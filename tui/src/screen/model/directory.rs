@@ -1,6 +1,6 @@
 //! The people, the chats and the node, as the node has answered last.
 
-use starling_control::objects::{AccountId, Chat, ChatId, Contact, Request, Status};
+use starling_control::objects::{AccountId, Chat, ChatId, ChatKind, Contact, Group, Request, Standing, Status};
 
 /// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
 /// that answer may be from before.
@@ -31,6 +31,7 @@ pub struct Freshness {
     pub contacts: Asked,
     pub chats: Asked,
     pub requests: Asked,
+    pub groups: Asked,
 }
 
 /// What the node has answered.
@@ -41,6 +42,8 @@ pub struct Directory {
     pub contacts: Vec<Contact>,
     pub chats: Vec<Chat>,
     pub requests: Vec<Request>,
+    /// Groups, and invitations into others.
+    pub groups: Vec<Group>,
     pub fresh: Freshness,
 }
 
@@ -64,14 +67,35 @@ impl Directory {
         self.chats.iter().find(|chat| chat.id == *id)
     }
 
+    pub fn group(&self, id: &ChatId) -> Option<&Group> {
+        self.groups.iter().find(|group| group.id == *id)
+    }
+
+    /// Groups that we are invited into.
+    pub fn invitations(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| group.standing == Standing::Invited)
+    }
+
+    /// What a chat is called.
+    pub fn name_of(&self, id: &ChatId) -> Option<&str> {
+        let contact = self.contact_of(id).map(|contact| contact.name.as_str());
+        contact.or_else(|| Some(self.chat(id)?.name.as_str()))
+    }
+
     pub fn contact_of(&self, chat: &ChatId) -> Option<&Contact> {
         self.contacts.iter().find(|contact| contact.chat == *chat)
     }
 
-    /// The chat with the contact of this name, with or without `@`.
+    /// The chat with the contact of this name, with or without `@`, or the group, with or without `#`.
     pub fn chat_named(&self, name: &str) -> Option<ChatId> {
+        let group = name.trim_start_matches('#');
+        let of_group = || {
+            let is_it = |chat: &&Chat| chat.kind == ChatKind::Group && starling_text::same(&chat.name, group);
+            self.chats.iter().find(is_it).map(|chat| chat.id.clone())
+        };
         let name = name.trim_start_matches('@');
-        self.contacts.iter().find(|c| starling_text::same(&c.name, name)).map(|c| c.chat.clone())
+        let contact = self.contacts.iter().find(|c| starling_text::same(&c.name, name)).map(|c| c.chat.clone());
+        contact.or_else(of_group)
     }
 
     /// The mentions in a text: accounts of those whose `@name` it has.

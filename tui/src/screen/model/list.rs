@@ -1,6 +1,6 @@
 //! The list of chats: its rows, and the one that is chosen.
 
-use starling_control::objects::{AccountId, Chat, ChatId, Request};
+use starling_control::objects::{AccountId, Chat, ChatId, ChatKind, Group, Request};
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum ListRow {
     Chat(ChatId),
     /// The account that asks.
     Request(AccountId),
+    /// The group that we are invited into.
+    Invitation(ChatId),
 }
 
 /// The rows, from the top to the bottom. A title is never chosen where there is something else.
@@ -21,15 +23,31 @@ pub struct ChatList {
 
 impl ChatList {
     /// Makes the rows again; `follow` is a chat that is to be chosen, if it is there.
-    pub fn rebuild(&mut self, requests: &[Request], chats: &[Chat], follow: Option<&ChatId>) {
+    pub fn rebuild<'a>(
+        &mut self,
+        requests: &[Request],
+        invitations: impl Iterator<Item = &'a Group>,
+        chats: &[Chat],
+        follow: Option<&ChatId>,
+    ) {
         let row = |chat: &Chat| ListRow::Chat(chat.id.clone());
         self.rows.clear();
+        self.rows.extend(invitations.map(|group| ListRow::Invitation(group.id.clone())));
+        if !self.rows.is_empty() {
+            self.rows.insert(0, ListRow::Title("Invitations"));
+        }
         if !requests.is_empty() {
             self.rows.push(ListRow::Title("Requests"));
             self.rows.extend(requests.iter().map(|request| ListRow::Request(request.account.clone())));
         }
         self.rows.push(ListRow::Title("Direct"));
-        self.rows.extend(chats.iter().filter(|chat| !chat.archived).map(row));
+        let is_group = |chat: &&Chat| chat.kind == ChatKind::Group;
+        let open: Vec<&Chat> = chats.iter().filter(|chat| !chat.archived).collect();
+        self.rows.extend(open.iter().filter(|chat| !is_group(chat)).map(|chat| row(chat)));
+        if open.iter().any(is_group) {
+            self.rows.push(ListRow::Title("Groups"));
+            self.rows.extend(open.iter().filter(|chat| is_group(chat)).map(|chat| row(chat)));
+        }
         if chats.iter().any(|chat| chat.archived) {
             self.rows.push(ListRow::Title("Archived"));
             self.rows.extend(chats.iter().filter(|chat| chat.archived).map(row));
@@ -97,12 +115,12 @@ mod tests {
     #[test]
     fn titles_are_stepped_over_and_the_open_chat_is_followed() {
         let mut list = ChatList::default();
-        list.rebuild(&[], &[], None);
+        list.rebuild(&[], std::iter::empty(), &[], None);
         list.step(true);
         assert_eq!((list.at(), list.beside(None, 1)), (0, None));
         let chats = [chat("a", false), chat("b", true), chat("c", false)];
         let asks = Request { account: "r".into(), ..Request::default() };
-        list.rebuild(&[asks], &chats, Some(&"c".into()));
+        list.rebuild(&[asks], std::iter::empty(), &chats, Some(&"c".into()));
         // Requests, r, Direct, a, c, Archived, b.
         assert_eq!((list.rows().len(), list.at()), (7, 4));
         list.step(true);
@@ -116,7 +134,14 @@ mod tests {
             [("a", 1), ("b", 1), ("a", -1)].map(|(open, by)| list.beside(Some(&open.into()), by).map(ChatId::as_str)),
             [Some("c"), None, Some("a")]
         );
-        list.rebuild(&[], &chats[..1], None);
+        list.rebuild(&[], std::iter::empty(), &chats[..1], None);
+        assert_eq!(list.at(), 1);
+        let groups = [chat("a", false), Chat { kind: ChatKind::Group, ..chat("g", false) }];
+        let asked = Group { id: "i".into(), ..Group::default() };
+        list.rebuild(&[], [&asked].into_iter(), &groups, Some(&"g".into()));
+        // Invitations, i, Direct, a, Groups, g.
+        assert_eq!((list.rows().len(), list.at()), (6, 5));
+        list.rebuild(&[], std::iter::empty(), &chats[..1], Some(&"a".into()));
         assert_eq!(list.at(), 1);
     }
 }

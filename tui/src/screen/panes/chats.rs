@@ -6,7 +6,7 @@ use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
 };
-use starling_control::objects::{ChatId, ContactState, Presence, Rendezvous, Status};
+use starling_control::objects::{ChatId, ChatKind, ContactState, Presence, Rendezvous, Status};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::{
@@ -54,6 +54,13 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
                     Span::raw(cut(&name.unwrap_or_default(), area.width.saturating_sub(6))),
                 ])
             }
+            ListRow::Invitation(id) => {
+                let name = app.directory.group(id).map(|group| format!("#{}", safe_line(&group.name)));
+                Line::from(vec![
+                    Span::styled("   ? ", theme.warn),
+                    Span::raw(cut(&name.unwrap_or_default(), area.width.saturating_sub(6))),
+                ])
+            }
             ListRow::Chat(id) => list_row(app, id, area.width),
         };
         buffer.set_line(at.x, at.y, &line, at.width);
@@ -69,7 +76,7 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
 fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
     let theme = &app.settings.theme;
     let (contact, chat) = (app.directory.contact_of(id), app.directory.chat(id));
-    let name = contact.map(|c| safe_line(&c.name)).unwrap_or_default();
+    let name = app.directory.name_of(id).map(safe_line).unwrap_or_default();
     let unread = chat.map_or(0, |c| c.unread);
     let mut tail = String::new();
     if contact.is_some_and(|c| c.key_changed) {
@@ -91,7 +98,9 @@ fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
         tail.push('⏳');
     }
     let count = if unread > 0 { format!(" {unread}") } else { String::new() };
+    let is_group = chat.is_some_and(|c| c.kind == ChatKind::Group);
     let (mark, mark_style) = match contact.map(|c| c.state) {
+        _ if is_group => ("#", theme.dim),
         Some(ContactState::Blocked) => ("✗", theme.bad),
         Some(ContactState::Requested) => ("…", theme.dim),
         _ => {

@@ -19,6 +19,7 @@ use crate::terminal::safe_line;
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.settings.theme;
     let Some(contact) = app.open_contact() else {
+        draw_group(app, area, buffer);
         return;
     };
     let chat = app.open.as_ref().and_then(|id| app.directory.chat(id));
@@ -75,6 +76,28 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     if let Some(cipher) = chat.map(|c| c.cipher.as_str()).filter(|cipher| !cipher.is_empty()) {
         lines.push(Line::default());
         lines.extend(cipher.split(", ").map(|part| Line::styled(part.to_owned(), theme.dim)));
+    }
+    for (y, line) in lines.iter().take(usize::from(area.height)).enumerate() {
+        buffer.set_line(area.x + 1, area.y + y as u16, line, room);
+    }
+}
+
+/// Who is in the group that is open.
+fn draw_group(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.settings.theme;
+    let Some(group) = app.open.as_ref().and_then(|id| app.directory.group(id)) else { return };
+    let room = area.width.saturating_sub(2);
+    let mut lines: Vec<Line<'static>> = vec![Line::default()];
+    lines.push(Line::styled(cut(&format!("#{}", safe_line(&group.name)), room), theme.peer));
+    lines.push(Line::styled(cut(&safe_line(&group.topic), room), theme.dim));
+    lines.push(Line::default());
+    for member in &group.members {
+        let name = if member.own { "you".to_owned() } else { safe_line(&member.name).to_string() };
+        let state = if member.devices == 0 { "invited" } else { member.role.as_str() };
+        lines.push(Line::from(vec![
+            Span::styled(format!("{:<16} ", cut(&name, 16)), theme.text),
+            Span::styled(cut(state, room.saturating_sub(17)), theme.dim),
+        ]));
     }
     for (y, line) in lines.iter().take(usize::from(area.height)).enumerate() {
         buffer.set_line(area.x + 1, area.y + y as u16, line, room);

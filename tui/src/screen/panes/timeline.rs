@@ -5,7 +5,7 @@ use ratatui::{
     layout::Rect,
     text::{Line, Span},
 };
-use starling_control::objects::{ContactState, Presence};
+use starling_control::objects::{ContactState, Presence, Standing};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::{
@@ -41,6 +41,7 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) {
 fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.settings.theme;
     let Some(contact) = app.open_contact() else {
+        draw_group_header(app, area, buffer);
         return;
     };
     let name = safe_line(&contact.name);
@@ -80,6 +81,26 @@ fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
     if area.width > right_width {
         buffer.set_string(area.x + area.width - right_width, area.y, format!(" {lock} "), style);
     }
+}
+
+/// The name of a group, and who is in it.
+fn draw_group_header(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = &app.settings.theme;
+    let Some(chat) = app.open_group() else { return };
+    let group = app.directory.group(&chat.id);
+    let state = match group {
+        Some(group) if group.standing == Standing::Member => {
+            let topic = if group.topic.is_empty() { String::new() } else { format!(" · {}", safe_line(&group.topic)) };
+            format!("── {} members{topic} ", group.members.len())
+        }
+        Some(group) => format!("── {} ", group.standing.as_str()),
+        None => String::new(),
+    };
+    let name = cut(&format!("#{}", safe_line(&chat.name)), area.width.saturating_sub(3).min(40));
+    let rest = cut(&state, area.width.saturating_sub(name.width() as u16 + 3));
+    let line =
+        Line::from(vec![Span::raw(" "), Span::styled(name, theme.peer), Span::raw(" "), Span::styled(rest, theme.dim)]);
+    buffer.set_line(area.x, area.y, &line, area.width);
 }
 
 /// The rows above the composer: remarks, typing, what came below.

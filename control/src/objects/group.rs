@@ -1,0 +1,100 @@
+//! Groups.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, ChatId, ContactRef};
+
+/// A group, or an invitation into one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// Its conversation: the same id for all members.
+    pub id: ChatId,
+    /// What it is called.
+    pub name: String,
+    /// What it is about.
+    pub topic: String,
+    /// What it is: `group`.
+    pub kind: super::ChatKind,
+    /// What this account is in it.
+    pub standing: Standing,
+    /// What this account may do in it; null if it is none of its members.
+    pub role: Option<Role>,
+    /// Who has invited this account, where an invitation waits.
+    pub invited_by: Option<ContactRef>,
+    /// Its accounts, in the order of their ids.
+    pub members: Vec<GroupMember>,
+    /// What the roles may do.
+    pub policy: GroupPolicy,
+    /// Something that was wanted of it here is still to be done.
+    pub changing: bool,
+}
+
+/// An account of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupMember {
+    /// The account.
+    pub account: AccountId,
+    /// What it is called here.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// How many of its devices are in the group; 0 of one that was invited and has not come yet.
+    pub devices: u32,
+    /// It is the account of this profile.
+    #[serde(rename = "self")]
+    pub own: bool,
+}
+
+/// The lowest role that may do each thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupPolicy {
+    /// Writes.
+    pub post: Role,
+    /// Lets others in.
+    pub invite: Role,
+    /// Removes others, of lower roles.
+    pub remove: Role,
+    /// Changes name and topic.
+    pub settings: Role,
+}
+
+words! {
+    /// What this account is in a group.
+    #[derive(Default)]
+    Standing {
+        /// It was invited, and has not answered.
+        #[default]
+        Invited = "invited",
+        /// It has accepted, and its devices enter.
+        Entering = "entering",
+        /// It is a member.
+        Member = "member",
+        /// It has said that it leaves.
+        Leaving = "leaving",
+        /// It has left.
+        Left = "left",
+        /// It was removed.
+        Removed = "removed",
+        /// It has declined.
+        Declined = "declined",
+    }
+}
+
+words! {
+    /// What an account may do in a group.
+    #[derive(Default)]
+    Role {
+        /// Everything.
+        Owner = "owner",
+        /// Invites and removes, gives lower roles, changes name and topic.
+        Admin = "admin",
+        /// Is above members.
+        Moderator = "moderator",
+        /// Writes.
+        #[default]
+        Member = "member",
+        /// Reads.
+        Reader = "reader",
+    }
+}

@@ -1,0 +1,264 @@
+//! What the user asks of groups.
+
+use rand::RngExt;
+use starling_keys::AccountId;
+use starling_wire::{Body, LEAVE_DOMAIN, Leave, MAX_GROUP_ACCOUNTS, MAX_TOPIC, Policy, PolicyMember, Role};
+
+use super::{IntentRow, PolicyEntry, offers::Answer};
+use crate::{
+    api::{
+        Reply,
+        error::{GroupRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable},
+        fail,
+        types::{ChatId, ChatKind, ContactState, Group},
+    },
+    contacts::Directory,
+    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
+    roster::Roster,
+    store::{GroupRow, IntentKind, InvitedRow, StandingRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+/// A command about groups. Each is a method of `Node`, documented there.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is a method of `Node`, documented there")]
+pub enum GroupCommand {
+    List(Reply<Vec<Group>>),
+    Acquaintances(Reply<Vec<(AccountId, String)>>),
+    New { name: String, invite: Vec<AccountId>, reply: Reply<ChatId> },
+    Invite { chat: ChatId, accounts: Vec<AccountId>, reply: Reply<()> },
+    Remove { chat: ChatId, account: AccountId, reply: Reply<()> },
+    SetRole { chat: ChatId, account: AccountId, role: Role, reply: Reply<()> },
+    Rename { chat: ChatId, name: String, reply: Reply<()> },
+    SetTopic { chat: ChatId, topic: String, reply: Reply<()> },
+    Accept(ChatId, Reply<()>),
+    Decline(ChatId, Reply<()>),
+    Leave(ChatId, Reply<()>),
+}
+
+impl GroupCommand {
+    /// Whether a device that its account has given up may still do this.
+    pub(crate) fn is_allowed_after_removal(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Acquaintances(_))
+    }
+
+    /// Fails the command.
+    pub(crate) fn refuse(self, error: NodeError) {
+        match self {
+            Self::List(reply) => fail(reply, error),
+            Self::Acquaintances(reply) => fail(reply, error),
+            Self::New { reply, .. } => fail(reply, error),
+            Self::Invite { reply, .. }
+            | Self::Remove { reply, .. }
+            | Self::SetRole { reply, .. }
+            | Self::Rename { reply, .. }
+            | Self::SetTopic { reply, .. }
+            | Self::Accept(_, reply)
+            | Self::Decline(_, reply)
+            | Self::Leave(_, reply) => fail(reply, error),
+        }
+    }
+}
+
+/// The name of a group, as the user gives it.
+fn checked_group_name(name: &str) -> Result<String, NodeError> {
+    starling_text::display_name(name).map_err(|error| Invalid::Name(error).into())
+}
+
+fn refused<T>(why: GroupRefusal) -> Result<T, NodeError> {
+    Err(NotAllowed::Group(why).into())
+}
+
+/// Whether somebody can be invited: those that messages are exchanged with.
+fn check_contacts(dir: Directory<'_>, accounts: &[AccountId]) -> Result<(), NodeError> {
+    for account in accounts {
+        let person = dir.person(account).ok_or(NotFound::Contact)?;
+        match person.state() {
+            ContactState::Active if !person.row.key_changed => {}
+            ContactState::Active => return Err(NodeError::KeyChanged { name: person.name().to_owned() }),
+            _ => return refused(GroupRefusal::NotAContact),
+        }
+    }
+    Ok(())
+}
+
+impl Conversations {
+    pub(crate) fn on_group_command(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        command: GroupCommand,
+    ) -> Result<(), EngineError> {
+        let about = |kind, account: &AccountId| IntentRow::about(kind, account);
+        let (reply, result) = match command {
+            GroupCommand::List(reply) => {
+                let groups = self.group_list(cx.dir);
+                turn.reply(reply, Ok(groups));
+                return Ok(());
+            }
+            GroupCommand::Acquaintances(reply) => {
+                turn.reply(reply, Ok(cx.dir.contacts.acquaintances.names()));
+                return Ok(());
+            }
+            GroupCommand::New { name, invite, reply } => {
+                let made = self.new_group(turn, cx, &name, invite)?;
+                turn.reply(reply, made);
+                return Ok(());
+            }
+            GroupCommand::Invite { chat, accounts, reply } => {
+                let intents = accounts.iter().map(|account| about(IntentKind::Invite, account)).collect();
+                let checked = check_contacts(cx.dir, &accounts);
+                (reply, checked.and_then(|()| self.want(turn, cx.dir, chat, intents)))
+            }
+            GroupCommand::Remove { chat, account, reply } => {
+                (reply, self.want(turn, cx.dir, chat, vec![about(IntentKind::Remove, &account)]))
+            }
+            GroupCommand::SetRole { chat, account, role, reply } => {
+                let intent = IntentRow { role: role.rank().into(), ..about(IntentKind::Role, &account) };
+                (reply, self.want(turn, cx.dir, chat, vec![intent]))
+            }
+            GroupCommand::Rename { chat, name, reply } => {
+                let intent = |text| IntentRow { kind: IntentKind::Name.into(), text, ..IntentRow::default() };
+                let name = checked_group_name(&name);
+                (reply, name.and_then(|name| self.want(turn, cx.dir, chat, vec![intent(name)])))
+            }
+            GroupCommand::SetTopic { chat, topic, reply } => {
+                let intent = IntentRow { kind: IntentKind::Topic.into(), text: topic, ..IntentRow::default() };
+                let fits = intent.text.len() <= MAX_TOPIC;
+                let too_long = Invalid::MessageTooLong { length: intent.text.len(), max: MAX_TOPIC };
+                (reply, if fits { self.want(turn, cx.dir, chat, vec![intent]) } else { Err(too_long.into()) })
+            }
+            GroupCommand::Accept(chat, reply) => (reply, self.accept(turn, cx, chat)?),
+            GroupCommand::Decline(chat, reply) => (reply, self.decline(turn, cx, chat)?),
+            GroupCommand::Leave(chat, reply) => (reply, self.leave(turn, cx, chat)?),
+        };
+        turn.reply(reply, result);
+        Ok(())
+    }
+
+    /// Makes a group and invites contacts into it.
+    fn new_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        name: &str,
+        mut invite: Vec<AccountId>,
+    ) -> Result<Result<ChatId, NodeError>, EngineError> {
+        let own = cx.dir.account.id();
+        invite.sort();
+        invite.dedup();
+        invite.retain(|account| *account != own);
+        if invite.len() >= MAX_GROUP_ACCOUNTS {
+            return Ok(refused(GroupRefusal::Full));
+        }
+        let name = match checked_group_name(name).and_then(|name| check_contacts(cx.dir, &invite).map(|()| name)) {
+            Ok(name) => name,
+            Err(error) => return Ok(Err(error)),
+        };
+        let homes = &cx.dir.account.identity.homes;
+        let home = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first());
+        let Some(home) = home.map(ToString::to_string) else { return Ok(Err(Unreachable::Home.into())) };
+        let chat = ChatId(turn.rng().random());
+        let mut policy = Policy::new(chat.0, name, *own.as_bytes());
+        for account in &invite {
+            let (account, by) = (*account.as_bytes(), *own.as_bytes());
+            policy.add(PolicyMember { account, role: Role::Member, by, since: 0 });
+        }
+        self.insert(ChatState::new(chat, ChatKind::Group, Roster::of(own, &[])));
+        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
+        entry.set_standing(StandingRow::Member);
+        entry.row.invited = invite.iter().map(invited).collect();
+        self.make_mls_group(turn, cx, chat, &policy, home)?;
+        self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
+        turn.fact(Fact::ContactsChanged);
+        Ok(Ok(chat))
+    }
+
+    /// Makes an MLS group with a policy for a conversation, which has this device alone.
+    fn make_mls_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        policy: &Policy,
+        home: String,
+    ) -> Result<(), EngineError> {
+        let group: GroupId = turn.rng().random();
+        let live = cx.mls.create_with(&group, policy, turn.agreed_ms())?;
+        let row = GroupRow {
+            chat: chat.0.to_vec(),
+            home,
+            ours: true,
+            confirmed: true,
+            updated_ms: turn.wall(),
+            ..GroupRow::default()
+        };
+        let made = GroupEntry::new(group, live, row)?;
+        self.add_group(turn, cx, chat, made)?;
+        self.policy_moved(turn, cx, group)?;
+        self.read_logs(turn, cx, group);
+        Ok(())
+    }
+
+    /// Notes what the user wants of a group, if that is possible now.
+    fn want(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        intents: Vec<IntentRow>,
+    ) -> Result<(), NodeError> {
+        self.check_wanted(dir, chat, &intents)?;
+        let _ = turn;
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            intents.into_iter().for_each(|intent| entry.want(intent));
+        }
+        self.touch_groups_of(chat);
+        Ok(())
+    }
+
+    /// Says that we leave. What we have written still reaches the others before.
+    fn leave(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let own = cx.dir.account.id();
+        let Some(entry) = self.policies.of.get(&chat) else { return Ok(Err(NotFound::Group.into())) };
+        match entry.standing() {
+            StandingRow::Member => {}
+            StandingRow::Leaving => return Ok(Ok(())),
+            _ => return Ok(refused(GroupRefusal::NotAMember)),
+        }
+        let Some(policy) = entry.policy.clone() else { return Ok(refused(GroupRefusal::NotAMember)) };
+        let others = policy.members.iter().filter(|m| m.account != *own.as_bytes());
+        let is_last_owner = policy.role(own.as_bytes()) == Some(Role::Owner)
+            && others.clone().count() > 0
+            && !others.clone().any(|m| m.role == Role::Owner);
+        if is_last_owner {
+            return Ok(refused(GroupRefusal::LastOwner));
+        }
+        let Some(group) = self.active_group(cx.dir, chat) else { return Ok(refused(GroupRefusal::NotAMember)) };
+        let epoch = self.groups.get(&group).map_or(0, GroupEntry::epoch);
+        let key = &cx.dir.account.identity.device_key;
+        let (account, device) = (*own.as_bytes(), *cx.dir.account.device().as_bytes());
+        let signature = key.sign(LEAVE_DOMAIN, &Leave::statement(&account, &group, epoch));
+        let id = self.write_event(turn, cx, chat, Body::Leave(Leave { account, device, group, epoch, signature }))?;
+        let is_alone = self.chats.get(&chat).is_none_or(|state| state.roster.others().next().is_none());
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.set_standing(StandingRow::Leaving);
+            entry.row.leaving = id.sequence;
+            entry.row.intents.clear();
+        }
+        if is_alone {
+            self.has_left(turn, chat)?;
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// An account that is still to be told the way in.
+pub(super) fn invited(account: &AccountId) -> InvitedRow {
+    InvitedRow { account: account.as_bytes().to_vec(), offered: Vec::new() }
+}

@@ -1,0 +1,242 @@
+//! Group conversations: what their policy is, what our user wants changed of it, who was invited.
+//!
+//! Who is in a group follows from its policy, which is in the context of its MLS group. Accounts come in by entering through the door
+//! (`conversation/door`): who invites adds the account to the policy and tells it the door. What changes the policy is a commit, which follows from
+//! *intents*: they are durable until a commit has done them, or they have become impossible; whichever commit wins, the next is made anew of what is left.
+
+mod change;
+pub mod commands;
+mod moved;
+mod offers;
+mod shown;
+
+pub(in crate::conversation) use moved::shuts_out;
+
+use starling_keys::AccountId;
+use starling_wire::{Body, Leave, Policy, Role};
+
+use super::{ChatState, Conversations, group::GroupId};
+use crate::{
+    api::{
+        error::{GroupRefusal, NodeError, NotAllowed, NotFound},
+        types::{ChatId, ChatKind},
+    },
+    store::{IntentKind, IntentRow, OfferRow, POLICIES, PolicyRow, Reading, StandingRow, StoreError, prefix},
+    turn::{EngineError, Schedule, Tracked, Turn},
+};
+
+/// What is known of group conversations.
+#[derive(Default)]
+pub struct Policies {
+    of: Tracked<ChatId, PolicyEntry>,
+    /// When something is to be done of one, in steady time.
+    due: Schedule<ChatId>,
+}
+
+/// What is known of one.
+#[derive(Default)]
+pub struct PolicyEntry {
+    row: PolicyRow,
+    policy: Option<Policy>,
+    /// When this device commits what any member may commit, in steady time.
+    turn_at: Option<u64>,
+    /// When others are told who we are, in steady time.
+    introduce_at: Option<u64>,
+    dirty: bool,
+}
+
+impl PolicyEntry {
+    fn stored(row: PolicyRow) -> Self {
+        let policy = Policy::from_bytes(&row.policy).ok();
+        Self { row, policy, ..Self::default() }
+    }
+
+    fn standing(&self) -> StandingRow {
+        self.row.standing()
+    }
+
+    fn set_standing(&mut self, standing: StandingRow) {
+        self.row.standing = standing.into();
+        self.dirty = true;
+    }
+
+    fn set_policy(&mut self, policy: Policy) {
+        self.row.policy = policy.to_bytes();
+        self.policy = Some(policy);
+        self.dirty = true;
+    }
+
+    /// Notes what the user wants.
+    fn want(&mut self, intent: IntentRow) {
+        if !self.row.intents.contains(&intent) {
+            self.row.intents.push(intent);
+            self.dirty = true;
+        }
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = Leave> {
+        self.row.leaves.iter().filter_map(|leave| Leave::from_bytes(leave).ok())
+    }
+}
+
+impl IntentRow {
+    fn about(kind: IntentKind, account: &AccountId) -> Self {
+        Self { kind: kind.into(), account: account.as_bytes().to_vec(), ..Self::default() }
+    }
+
+    fn account(&self) -> Option<AccountId> {
+        AccountId::from_bytes(&self.account).ok()
+    }
+}
+
+impl OfferRow {
+    fn group_id(&self) -> Option<GroupId> {
+        self.group.as_slice().try_into().ok()
+    }
+}
+
+impl Policies {
+    /// Loads them from the profile.
+    pub(super) fn load(read: &impl Reading) -> Result<Self, StoreError> {
+        let mut policies = Self::default();
+        for (key, row) in read.range::<PolicyRow>(POLICIES, prefix(b""), usize::MAX, false)? {
+            let chat = key.as_slice().try_into().map(ChatId).map_err(|_| StoreError::Damaged(POLICIES.name()))?;
+            policies.of.insert(chat, PolicyEntry::stored(row));
+        }
+        Ok(policies)
+    }
+
+    /// Writes what this turn has changed, and notes what is due later.
+    pub(crate) fn save(&mut self, turn: &Turn<'_>) -> Result<bool, EngineError> {
+        let mut changed = false;
+        for chat in self.of.take_touched() {
+            let Some(entry) = self.of.settle(&chat) else { continue };
+            // What is due by now waits for something else.
+            let due = entry.turn_at.into_iter().chain(entry.introduce_at).filter(|at| *at > turn.now()).min();
+            self.due.set(chat, due);
+            if std::mem::take(&mut entry.dirty) {
+                turn.put(POLICIES, &chat.0, &entry.row)?;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// When something is due next, in steady time.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        self.due.next()
+    }
+
+    /// What an account may do in a group.
+    fn role(&self, chat: &ChatId, account: &AccountId) -> Option<Role> {
+        self.of.get(chat)?.policy.as_ref()?.role(account.as_bytes())
+    }
+
+    /// Whether our user may write in a group.
+    pub(super) fn check_may_write(&self, chat: &ChatId, own: &AccountId) -> Result<(), NodeError> {
+        let entry = self.of.get(chat).ok_or(NotFound::Chat)?;
+        let refused = |why| Err(NotAllowed::Group(why).into());
+        match (entry.standing(), self.role(chat, own)) {
+            // What is written while it is entered waits.
+            (StandingRow::Member | StandingRow::Entering, Some(role)) if role > Role::Member => {
+                refused(GroupRefusal::Role)
+            }
+            (StandingRow::Member | StandingRow::Entering, _) => Ok(()),
+            _ => refused(GroupRefusal::NotAMember),
+        }
+    }
+
+    /// Whether we are in a group, or about to be.
+    pub(super) fn is_in(&self, chat: &ChatId) -> bool {
+        let standing = self.of.get(chat).map(PolicyEntry::standing);
+        matches!(standing, Some(StandingRow::Entering | StandingRow::Member | StandingRow::Leaving))
+    }
+
+    /// The conversation's name.
+    pub(super) fn name(&self, chat: &ChatId) -> Option<&str> {
+        let entry = self.of.get(chat)?;
+        let offered = entry.row.offer.as_ref().map(|offer| offer.name.as_str());
+        entry.policy.as_ref().map(|policy| policy.name.as_str()).or(offered)
+    }
+
+    /// Whether an account is one of a group's.
+    pub(crate) fn has_account(&self, account: &AccountId) -> bool {
+        let mut entries = self.of.iter().filter_map(|(_, entry)| entry.policy.as_ref());
+        entries.any(|policy| policy.role(account.as_bytes()).is_some())
+    }
+}
+
+impl ChatState {
+    /// Whether it is a group's.
+    pub fn is_group(&self) -> bool {
+        self.kind() == ChatKind::Group
+    }
+}
+
+/// Whether an event counts that somebody with this role has sent: what a group's policy says; and in a direct conversation nobody leaves.
+pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, body: &Body) -> bool {
+    match (kind, body) {
+        (ChatKind::Direct, Body::Leave(_)) => false,
+        (ChatKind::Direct, _) => true,
+        // Calls of more than two are not known yet.
+        (ChatKind::Group, Body::Call(_)) => false,
+        (ChatKind::Group, Body::Text(_) | Body::Edit(_) | Body::Delete(_) | Body::Reaction(_)) => {
+            role.is_some_and(|role| role <= Role::Member)
+        }
+        (ChatKind::Group, _) => role.is_some(),
+    }
+}
+
+impl Conversations {
+    /// Whether a conversation is a group's.
+    pub(crate) fn is_group_chat(&self, chat: ChatId) -> bool {
+        self.chats.get(&chat).is_some_and(ChatState::is_group)
+    }
+
+    /// What an account may do in a conversation; none in a direct one.
+    pub(super) fn role_in(&self, chat: ChatId, account: &AccountId) -> Option<Role> {
+        self.policies.role(&chat, account)
+    }
+
+    /// A device of our account was removed: the groups that it may enter, or is in, bury it.
+    pub(super) fn bury_own(&mut self, turn: &Turn<'_>, device: &starling_keys::DeviceId) {
+        let in_group =
+            |(chat, entry): (&ChatId, &PolicyEntry)| (entry.standing() == StandingRow::Member).then_some(*chat);
+        let chats: Vec<ChatId> = self.policies.of.iter().filter_map(in_group).collect();
+        for chat in chats {
+            if let Some(entry) = self.policies.of.get_mut(&chat) {
+                let kind = IntentKind::Bury.into();
+                entry.want(IntentRow { kind, device: device.as_bytes().to_vec(), ..IntentRow::default() });
+                entry.turn_at.get_or_insert(turn.now());
+            }
+            self.touch_groups_of(chat);
+        }
+    }
+
+    /// The groups of a conversation are looked at in this turn.
+    fn touch_groups_of(&mut self, chat: ChatId) {
+        let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
+        for id in ids.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
+            self.groups.touch(id);
+        }
+    }
+
+    /// The devices of an account have changed: the groups that it is in are looked at.
+    pub(crate) fn touch_groups_with(&mut self, account: &AccountId) {
+        let chats: Vec<ChatId> = self.of(account).filter(|chat| self.is_group_chat(*chat)).collect();
+        chats.into_iter().for_each(|chat| self.touch_groups_of(chat));
+    }
+
+    /// Groups in which something is due.
+    pub(crate) fn policies_on_time(&mut self, turn: &mut Turn<'_>) {
+        for chat in self.policies.due.take_due(turn.now()) {
+            self.policies.of.touch(chat);
+            self.touch_groups_of(chat);
+        }
+    }
+
+    /// The groups that this device has to do with, by their conversations.
+    pub(crate) fn group_chats(&self) -> impl Iterator<Item = ChatId> {
+        self.policies.of.keys().copied()
+    }
+}

@@ -1,0 +1,301 @@
+//! A group is in another epoch: what its policy says now, who is in it, and what follows.
+
+use std::collections::BTreeSet;
+
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::{Body, Leave, Policy};
+
+use super::PolicyEntry;
+use crate::{
+    api::types::{ChatId, DurableEventKind},
+    contacts::Directory,
+    conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
+    limits::{INTRODUCE_AFTER_MS, MAX_LEAVES},
+    mls::policy::{Place, says_so},
+    store::{EventLogRow, IntentKind, StandingRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+/// What has happened in a group, for who follows it.
+fn news(
+    turn: &mut Turn<'_>,
+    kind: DurableEventKind,
+    chat: ChatId,
+    account: &[u8],
+    text: &str,
+) -> Result<(), EngineError> {
+    let (kind, chat) = (kind.stored(), chat.0.to_vec());
+    turn.news(EventLogRow { kind, chat, account: account.to_vec(), text: text.into(), ..EventLogRow::default() })
+}
+
+impl PolicyEntry {
+    /// What the policy says that it did not before.
+    fn tell_changes(&self, turn: &mut Turn<'_>, chat: ChatId, now: &Policy) -> Result<(), EngineError> {
+        let Some(before) = &self.policy else { return Ok(()) };
+        for member in &now.members {
+            let was = before.role(&member.account);
+            if was.is_some_and(|was| was != member.role) {
+                news(turn, DurableEventKind::GroupRole, chat, &member.account, super::shown::role_name(member.role))?;
+            }
+        }
+        if (&before.name, &before.topic) != (&now.name, &now.topic) {
+            news(turn, DurableEventKind::GroupChanged, chat, &[], &now.name)?;
+        }
+        let gone = before.members.iter().filter(|m| now.member(&m.account).is_none());
+        for member in gone {
+            let left = self.leaves().any(|leave| leave.account == member.account);
+            let kind = if left { DurableEventKind::GroupLeft } else { DurableEventKind::GroupRemoved };
+            news(turn, kind, chat, &member.account, "")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a policy ends what somebody could do before it: who is gone knows the door.
+pub fn shuts_out(before: &Policy, after: &Policy) -> bool {
+    after.tombstones.len() > before.tombstones.len()
+        || before.members.iter().any(|m| after.member(&m.account).is_none())
+}
+
+impl Conversations {
+    /// A group is in another epoch, or was made or entered: what its policy says counts from now on.
+    pub(in crate::conversation) fn policy_moved(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        let Some((chat, policy)) = group.entry.chat().zip(group.policy()) else { return Ok(()) };
+        let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
+        if before.as_ref().is_some_and(|before| shuts_out(before, &policy))
+            && let Some(mut group) = self.open(turn, cx.mls, id)?
+        {
+            door::renew(&mut group)?;
+            // New devices of ours are told the new one.
+            turn.fact(Fact::ContactsChanged);
+        }
+        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
+        entry.tell_changes(turn, chat, &policy)?;
+        let own = *cx.dir.account.id().as_bytes();
+        if policy.role(&own).is_some() && entry.standing() == StandingRow::Entering {
+            entry.set_standing(StandingRow::Member);
+            entry.row.offer = None;
+            entry.introduce_at = Some(turn.now());
+            entry.row.introduce = true;
+            turn.fact(Fact::ContactsChanged);
+            news(turn, DurableEventKind::GroupJoined, chat, &own, &policy.name)?;
+        }
+        entry
+            .row
+            .leaves
+            .retain(|leave| Leave::from_bytes(leave).is_ok_and(|leave| policy.role(&leave.account).is_some()));
+        // Whom this device wanted in, and who has not come, is told the way.
+        let is_let_in = |account: &AccountId| policy.role(account.as_bytes()).is_some();
+        let invites = entry.row.intents.iter().filter(|intent| intent.kind() == IntentKind::Invite);
+        let let_in: Vec<AccountId> = invites.filter_map(super::IntentRow::account).filter(is_let_in).collect();
+        for account in let_in {
+            if !entry.row.invited.iter().any(|row| row.account == account.as_bytes()) {
+                entry.row.invited.push(invited(&account));
+            }
+        }
+        entry.row.intents.retain(|intent| {
+            let is_buried = || policy.tombstones.iter().any(|t| t.device[..] == intent.device[..]);
+            intent.kind() != IntentKind::Bury || !is_buried()
+        });
+        entry.turn_at = None;
+        entry.set_policy(policy);
+        self.sync_roster(turn, cx.dir, chat, id)?;
+        self.offer_ways_in(turn, cx, chat)?;
+        // What our user wants, and is done by this, is found in this turn.
+        self.groups.touch(id);
+        Ok(())
+    }
+
+    /// The accounts with devices in a group take part in the conversation, and no others.
+    fn sync_roster(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let Some(group) = self.groups.get(&id) else { return Ok(()) };
+        let own = dir.account.id();
+        let now: BTreeSet<AccountId> = group.members.iter().map(|m| m.account).filter(|a| *a != own).collect();
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let before: BTreeSet<AccountId> = state.roster.others().collect();
+        let first = !state.row.joined;
+        state.dirty |= first;
+        state.row.joined = true;
+        if now == before {
+            return Ok(());
+        }
+        let (logged, newest, epoch) = (state.row.logged_upto, state.row.newest, group.epoch());
+        for account in before.difference(&now) {
+            state.roster.remove(account);
+        }
+        for account in now.difference(&before) {
+            state.roster.join(*account, newest);
+        }
+        let new: Vec<_> =
+            group.members.iter().filter(|m| now.contains(&m.account) && !before.contains(&m.account)).collect();
+        for member in new {
+            let row = state.roster.device_mut(member.account, &member.device);
+            (row.acked, row.since_epoch) = (row.acked.max(logged), if first { 0 } else { epoch });
+        }
+        for account in before.difference(&now) {
+            self.memberships.leave(account, chat);
+        }
+        for account in now.difference(&before) {
+            self.memberships.join(*account, crate::api::types::ChatKind::Group, chat);
+            if !first {
+                news(turn, DurableEventKind::GroupJoined, chat, account.as_bytes(), "")?;
+            }
+        }
+        if !first && now.difference(&before).next().is_some() {
+            self.introduce_soon(turn, dir, chat);
+        }
+        turn.fact(Fact::ReachChanged);
+        Ok(())
+    }
+
+    /// Others have come who do not know who we are: one device of each account tells them, and soon those who come after them, too.
+    fn introduce_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chat: ChatId) {
+        let own = dir.account.id();
+        let group = self.active_group(dir, chat).and_then(|id| self.groups.get(&id));
+        let first = group.and_then(|g| g.members.iter().filter(|m| m.account == own).map(|m| m.device).min());
+        if first != Some(dir.account.device()) {
+            return;
+        }
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return };
+        (entry.row.introduce, entry.dirty) = (true, true);
+        let spread = u64::from(dir.account.device().tag()[0]) * INTRODUCE_AFTER_MS / 256;
+        entry.introduce_at.get_or_insert(turn.now() + INTRODUCE_AFTER_MS + spread);
+    }
+
+    /// Tells the members of groups who we are, where that is due; and leaves those that know that we do.
+    pub(crate) fn pump_policies(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
+        for chat in self.policies.of.touched() {
+            let Some(entry) = self.policies.of.get(&chat) else { continue };
+            if entry.row.introduce && entry.introduce_at.is_none_or(|at| at <= turn.now()) {
+                self.introduce(turn, cx, chat);
+            }
+        }
+        for chat in self.chats.touched() {
+            let Some(entry) = self.policies.of.get(&chat) else { continue };
+            let has_said = self.chats.get(&chat).is_some_and(|state| state.row.sent_upto >= entry.row.leaving);
+            if entry.standing() == StandingRow::Leaving && entry.row.leaving > 0 && has_said {
+                self.has_left(turn, chat)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn introduce(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return };
+        (entry.row.introduce, entry.introduce_at, entry.dirty) = (false, None, true);
+        if entry.standing() != StandingRow::Member {
+            return;
+        }
+        let profile = cx.dir.account.profile();
+        self.announce(turn, cx, chat, Body::Profile(profile));
+        let chain = cx.dir.account.list().map(|chain| chain.as_bytes().to_vec());
+        if let Some(list) = chain {
+            let labels = self.labels_of(cx.dir, &cx.dir.account.id());
+            self.announce(turn, cx, chat, Body::Devices(starling_wire::Devices { list, labels }));
+        }
+    }
+
+    /// We have left, and the others know.
+    pub(super) fn has_left(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        self.be_out(turn, chat, StandingRow::Left)
+    }
+
+    /// We are not in a group any more.
+    fn be_out(&mut self, turn: &mut Turn<'_>, chat: ChatId, standing: StandingRow) -> Result<(), EngineError> {
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        if entry.standing() == standing {
+            return Ok(());
+        }
+        entry.set_standing(standing);
+        (entry.turn_at, entry.introduce_at) = (None, None);
+        entry.row.intents.clear();
+        entry.row.invited.clear();
+        let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
+        for id in ids.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.give_up();
+            }
+        }
+        turn.fact(Fact::ReachChanged);
+        turn.fact(Fact::ContactsChanged);
+        Ok(())
+    }
+
+    /// A commit has removed this device from a group: from its account's membership, or from its account.
+    pub(in crate::conversation) fn on_removed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+        policy: &Policy,
+    ) -> Result<(), EngineError> {
+        let Some(chat) = self.groups.get(&id).and_then(super::super::group::GroupEntry::chat) else { return Ok(()) };
+        let (own, device) = (cx.dir.account.id(), cx.dir.account.device());
+        let is_member = policy.role(own.as_bytes()).is_some();
+        if is_member && policy.tombstone(own.as_bytes(), device.as_bytes()).is_none() {
+            // By another program with our key, or a mistake: we may come in again.
+            return self.enter_again(turn, cx, id);
+        }
+        let standing = self.policies.of.get(&chat).map(PolicyEntry::standing);
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.set_policy(policy.clone());
+        }
+        let left = standing == Some(StandingRow::Leaving);
+        if !left {
+            news(turn, DurableEventKind::GroupRemoved, chat, own.as_bytes(), "")?;
+        }
+        self.be_out(turn, chat, if left { StandingRow::Left } else { StandingRow::Removed })
+    }
+
+    /// The door says that we were invited no longer.
+    pub(in crate::conversation) fn on_shut_out(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        self.be_out(turn, chat, StandingRow::Removed)
+    }
+
+    /// A device says that its account leaves a group.
+    pub(crate) fn on_leave(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        (account, device): (AccountId, DeviceId),
+        leave: &Leave,
+    ) -> Result<(), EngineError> {
+        let Some(group) = self.active_group(dir, chat).and_then(|id| self.groups.get(&id)) else { return Ok(()) };
+        let (id, epoch) = (group.id, group.epoch());
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        let member = entry.policy.as_ref().and_then(|policy| policy.member(account.as_bytes()).copied());
+        let is_theirs = leave.account == *account.as_bytes() && leave.device == *device.as_bytes();
+        let place = Place { group: &id, epoch };
+        if !is_theirs || !member.is_some_and(|member| says_so(leave, &member, place)) {
+            return Ok(());
+        }
+        if account == dir.account.id() {
+            // Another device of ours has said so.
+            return self.be_out(turn, chat, StandingRow::Left);
+        }
+        let bytes = leave.to_bytes();
+        if !entry.row.leaves.contains(&bytes) && entry.row.leaves.len() < MAX_LEAVES {
+            entry.row.leaves.push(bytes);
+            entry.dirty = true;
+        }
+        self.groups.touch(id);
+        Ok(())
+    }
+}

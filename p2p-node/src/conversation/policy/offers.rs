@@ -1,0 +1,409 @@
+//! Invitations: who is invited is told the door, and enters by itself when its user accepts.
+
+use bytes::Bytes;
+use starling_keys::{AccountId, RendezvousAddr};
+use starling_wire::inbox::{GroupOffer, InboxBody};
+
+use super::{PolicyEntry, Role};
+use crate::{
+    api::{
+        error::{GroupRefusal, NodeError, NotAllowed, NotFound},
+        problem::ItemRefused,
+        types::{ChatId, ChatKind, DurableEventKind},
+    },
+    contacts::Directory,
+    conversation::{ChatState, Conversations, context::Context, group::GroupId},
+    home::{Recipient, Sealing},
+    limits::{MAX_GROUP_CHATS, MAX_INVITATIONS},
+    roster::Roster,
+    store::{EventLogRow, OfferRow, OfferedDoor, StandingRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+/// What a device tells the other devices of its account of an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was accepted, or the group was made here: the others enter, too.
+    Accepted,
+    /// It was declined.
+    Declined,
+}
+
+impl Answer {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Accepted => 1,
+            Self::Declined => 2,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        [Self::Accepted, Self::Declined].into_iter().find(|answer| answer.number() == number)
+    }
+}
+
+impl OfferRow {
+    fn door(&self) -> OfferedDoor {
+        OfferedDoor {
+            group: self.group.clone(),
+            secret: self.secret.clone(),
+            home: self.home.clone(),
+            ..OfferedDoor::default()
+        }
+    }
+}
+
+/// What names a way in.
+fn hash_of(offer: &GroupOffer) -> Vec<u8> {
+    blake3::hash(&[&offer.group[..], &offer.secret].concat()).as_bytes()[..16].to_vec()
+}
+
+impl Conversations {
+    /// The way into a group that is in use.
+    fn way_into(&self, dir: Directory<'_>, chat: ChatId) -> Option<GroupOffer> {
+        let group = self.groups.get(&self.active_group(dir, chat)?)?;
+        let door = group.row.door.as_ref()?;
+        Some(GroupOffer {
+            conversation: Bytes::copy_from_slice(&chat.0),
+            group: Bytes::copy_from_slice(&group.id),
+            secret: Bytes::copy_from_slice(&door.secret),
+            home: group.row.home.clone(),
+            name: self.policies.name(&chat).unwrap_or_default().to_owned(),
+            answer: 0,
+        })
+    }
+
+    /// What another device of ours, or one that joins our account, is to know of the groups that we are in.
+    pub(crate) fn ways_into_groups(&self, dir: Directory<'_>) -> Vec<GroupOffer> {
+        let is_member =
+            |chat: &ChatId| self.policies.of.get(chat).is_some_and(|entry| entry.standing() == StandingRow::Member);
+        self.group_chats().filter(is_member).filter_map(|chat| self.way_into(dir, chat)).collect()
+    }
+
+    /// Tells those whom this device has invited the way in, where they do not know it yet.
+    pub(super) fn offer_ways_in(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.policies.of.get(&chat).filter(|entry| !entry.row.invited.is_empty()) else {
+            return Ok(());
+        };
+        let Some((offer, policy)) = self.way_into(cx.dir, chat).zip(entry.policy.clone()) else { return Ok(()) };
+        let hash = hash_of(&offer);
+        let has_come = |account: &AccountId| {
+            self.chats.get(&chat).is_some_and(|state| state.roster.accounts().any(|a| a == *account))
+        };
+        let (mut waiting, mut due) = (Vec::new(), Vec::new());
+        for mut row in entry.row.invited.clone() {
+            let Ok(account) = AccountId::from_bytes(&row.account) else { continue };
+            if policy.role(account.as_bytes()).is_none() || has_come(&account) {
+                continue;
+            }
+            if row.offered != hash {
+                row.offered.clone_from(&hash);
+                due.push(account);
+            }
+            waiting.push(row);
+        }
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.row.invited = waiting;
+            entry.dirty = true;
+        }
+        for account in due {
+            self.offer_to(turn, cx, account, &offer)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves an offer in the inboxes of an account's devices.
+    fn offer_to(
+        &self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        account: AccountId,
+        offer: &GroupOffer,
+    ) -> Result<(), EngineError> {
+        let own = account == cx.dir.account.id();
+        let homes = if own {
+            cx.dir.account.identity.homes.clone()
+        } else {
+            cx.dir.list_of(&account).map(|list| list.homes.clone()).unwrap_or_default()
+        };
+        let Some(list) = cx.dir.list_of(&account) else { return Ok(()) };
+        let Some(home) = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first()) else { return Ok(()) };
+        let identity = &cx.dir.account.identity;
+        let body = InboxBody {
+            device_list: identity.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
+            device: Bytes::copy_from_slice(cx.dir.account.device().as_bytes()),
+            name: identity.row.name.clone(),
+            bot: identity.row.bot,
+            offer: Some(offer.clone()),
+            ..InboxBody::default()
+        };
+        let sealing = Sealing { mls: cx.mls, key: &identity.device_key };
+        let place = <[u8; 16]>::try_from(&offer.group[..]).unwrap_or_default();
+        let address = home.to_string();
+        for device in list.devices.iter().filter(|device| device.id != cx.dir.account.device()) {
+            let recipient = Recipient { account, device, home: &address };
+            cx.homes.leave_parcel(turn, &sealing, &recipient, place, &body)?;
+        }
+        Ok(())
+    }
+
+    /// The other devices of our account do as this one.
+    pub(super) fn tell_own_devices(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        answer: Answer,
+    ) -> Result<(), EngineError> {
+        if cx.dir.account.other_devices().is_empty() {
+            return Ok(());
+        }
+        let offered = || {
+            let offer = self.policies.of.get(&chat)?.row.offer.as_ref()?;
+            Some(GroupOffer {
+                conversation: Bytes::copy_from_slice(&chat.0),
+                group: Bytes::copy_from_slice(&offer.group),
+                secret: Bytes::copy_from_slice(&offer.secret),
+                home: offer.home.clone(),
+                name: offer.name.clone(),
+                answer: 0,
+            })
+        };
+        let Some(offer) = self.way_into(cx.dir, chat).or_else(offered) else { return Ok(()) };
+        let offer = GroupOffer { answer: answer.number(), ..offer };
+        self.offer_to(turn, cx, cx.dir.account.id(), &offer)
+    }
+
+    /// A contact, or another device of ours, has offered a way into a group. Gives why it does not count.
+    pub(crate) fn on_offer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        from: AccountId,
+        offer: &GroupOffer,
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let (Ok(chat), Ok(_), 32) =
+            (offer.conversation[..].try_into().map(ChatId), GroupId::try_from(&offer.group[..]), offer.secret.len())
+        else {
+            return Ok(Err(ItemRefused::NoOffer));
+        };
+        if offer.home.parse::<RendezvousAddr>().is_err() {
+            return Ok(Err(ItemRefused::NoOffer));
+        }
+        let row = OfferRow {
+            group: offer.group.to_vec(),
+            secret: offer.secret.to_vec(),
+            home: offer.home.clone(),
+            name: starling_text::received_name(&offer.name),
+            by: from.as_bytes().to_vec(),
+            at_ms: turn.wall(),
+        };
+        if from == cx.dir.account.id() {
+            return self.on_answer_of_own(turn, cx, chat, row, offer.answer).map(Ok);
+        }
+        let known = self.policies.of.get(&chat);
+        if known.is_none() && self.chats.contains_key(&chat) {
+            return Ok(Err(ItemRefused::OtherConversation));
+        }
+        match known.map(PolicyEntry::standing) {
+            Some(StandingRow::Member | StandingRow::Entering | StandingRow::Leaving) => {
+                return self.on_other_way(turn, cx, (chat, from), row);
+            }
+            None if self.invitations() >= MAX_INVITATIONS => return Ok(Err(ItemRefused::TooManyInvitations)),
+            _ => {}
+        }
+        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
+        let again = entry.standing() == StandingRow::Invited && entry.row.offer.is_some();
+        let text = row.name.clone();
+        entry.row.offer = Some(row);
+        entry.set_standing(StandingRow::Invited);
+        if !again {
+            let kind = DurableEventKind::GroupInvited.stored();
+            let account = from.as_bytes().to_vec();
+            turn.news(EventLogRow { kind, chat: chat.0.to_vec(), account, text, ..EventLogRow::default() })?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Our account is in a group, as its snapshot says.
+    pub(crate) fn on_known_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        offer: &GroupOffer,
+    ) -> Result<(), EngineError> {
+        let offer = GroupOffer { answer: Answer::Accepted.number(), ..offer.clone() };
+        if let Err(why) = self.on_offer(turn, cx, cx.dir.account.id(), &offer)? {
+            tracing::warn!(%why, "a group of the snapshot cannot be entered");
+        }
+        Ok(())
+    }
+
+    /// How many invitations wait for the user.
+    fn invitations(&self) -> usize {
+        self.policies.of.values().filter(|entry| entry.standing() == StandingRow::Invited).count()
+    }
+
+    /// Another device of ours is in a group, or has declined to be.
+    fn on_answer_of_own(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        row: OfferRow,
+        answer: u32,
+    ) -> Result<(), EngineError> {
+        let standing = self.policies.of.get(&chat).map(PolicyEntry::standing);
+        let is_in = matches!(standing, Some(StandingRow::Member | StandingRow::Entering | StandingRow::Leaving));
+        match Answer::from_number(answer) {
+            Some(Answer::Accepted) if !is_in && self.policies.of.len() < MAX_GROUP_CHATS => {
+                self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
+                self.begin_to_enter(turn, cx, chat)
+            }
+            Some(Answer::Declined) if standing == Some(StandingRow::Invited) => {
+                if let Some(entry) = self.policies.of.get_mut(&chat) {
+                    entry.set_standing(StandingRow::Declined);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Another way into the conversation of a group that we are in, or are about to enter: it counts from those who may let others in. Where we enter, it
+    /// may be the same group with another door; where the group that we had is given up, another takes its place.
+    fn on_other_way(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, from): (ChatId, AccountId),
+        row: OfferRow,
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let Some(entry) = self.policies.of.get(&chat) else { return Ok(Ok(())) };
+        let enters = entry.standing() == StandingRow::Entering;
+        let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
+        let may = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin) || (enters && offered);
+        if !may {
+            return Ok(Err(ItemRefused::MayNotInvite));
+        }
+        let id = row.group_id();
+        let has_group = self.active_group(cx.dir, chat).is_some();
+        let is_known = id.is_some_and(|id| self.groups.contains_key(&id));
+        if is_known || (has_group && !enters) {
+            return Ok(Ok(()));
+        }
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.row.offer = Some(row);
+            entry.dirty = true;
+        }
+        self.begin_to_enter(turn, cx, chat).map(Ok)
+    }
+
+    /// The user accepts an invitation.
+    pub(super) fn accept(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        match self.policies.of.get(&chat).map(PolicyEntry::standing) {
+            Some(StandingRow::Invited | StandingRow::Declined) => {}
+            Some(StandingRow::Entering | StandingRow::Member) => return Ok(Ok(())),
+            _ => return Ok(Err(NotFound::Group.into())),
+        }
+        if self.policies.of.len() >= MAX_GROUP_CHATS {
+            return Ok(Err(NotAllowed::Group(GroupRefusal::Full).into()));
+        }
+        self.begin_to_enter(turn, cx, chat)?;
+        self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
+        Ok(Ok(()))
+    }
+
+    /// The user declines one.
+    pub(super) fn decline(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let Some(entry) = self.policies.of.get_mut(&chat).filter(|e| e.standing() == StandingRow::Invited) else {
+            return Ok(Err(NotFound::Group.into()));
+        };
+        entry.set_standing(StandingRow::Declined);
+        self.tell_own_devices(turn, cx, chat, Answer::Declined)?;
+        Ok(Ok(()))
+    }
+
+    /// Enters the group that was offered.
+    pub(super) fn begin_to_enter(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        if !self.chats.contains_key(&chat) {
+            self.insert(ChatState::new(chat, ChatKind::Group, Roster::of(cx.dir.account.id(), &[])));
+        }
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        let Some(door) = entry.row.offer.as_ref().map(OfferRow::door) else { return Ok(()) };
+        entry.set_standing(StandingRow::Entering);
+        self.enter_by(turn, cx, chat, door)
+    }
+
+    /// A group that this device cannot go on in is entered again by its door.
+    pub(in crate::conversation) fn enter_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get(&id) else { return Ok(()) };
+        let Some(chat) = entry.chat() else { return Ok(()) };
+        let Some(secret) = entry.row.door.as_ref().map(|door| door.secret.clone()) else { return Ok(()) };
+        let door = OfferedDoor { group: id.to_vec(), secret, home: entry.row.home.clone(), ..OfferedDoor::default() };
+        tracing::warn!("a group cannot be gone on in: it is entered again");
+        self.delete_group(turn, cx, chat, id)?;
+        self.enter_by(turn, cx, chat, door)
+    }
+
+    fn delete_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        crate::conversation::group_store::delete(turn, &id)?;
+        self.remove_group(cx.mls, &id);
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.row.groups.retain(|group| group[..] != id);
+            state.dirty = true;
+        }
+        Ok(())
+    }
+
+    fn enter_by(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        door: OfferedDoor,
+    ) -> Result<(), EngineError> {
+        let dead: Vec<GroupId> = self.chats.get(&chat).map_or_else(Vec::new, |state| {
+            state.row.groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()).collect()
+        });
+        for id in dead {
+            self.delete_group(turn, cx, chat, id)?;
+        }
+        if let Some(state) = self.chats.get_mut(&chat) {
+            (state.row.door, state.dirty) = (Some(door), true);
+        }
+        turn.fact(Fact::ReachChanged);
+        self.enter(turn, cx, chat)
+    }
+}

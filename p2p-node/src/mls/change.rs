@@ -1,0 +1,131 @@
+//! Groups with a policy: making one, and commits that change it.
+
+use mls_rs::{
+    ExtensionList, MlsMessage,
+    group::{
+        CommitEffect,
+        proposal::{CustomProposal, Proposal},
+    },
+};
+use starling_keys::AccountId;
+use starling_wire::Policy;
+
+use super::{
+    GroupError, LiveGroup, Mls,
+    policy::{self, Change, REASONS},
+    time,
+};
+
+/// Which group is to be entered.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected {
+    /// That of a direct conversation of these accounts.
+    Direct([AccountId; 2]),
+    /// One of this conversation, with a policy.
+    Group([u8; 16]),
+}
+
+impl Expected {
+    pub(super) fn has_policy(self) -> bool {
+        matches!(self, Self::Group(_))
+    }
+
+    /// Whether a group is the one.
+    pub fn is_met(self, group: &LiveGroup) -> bool {
+        match self {
+            Self::Direct(accounts) => {
+                let members = group.members();
+                let are_theirs = members.iter().all(|member| accounts.contains(&member.account()));
+                let has_both = accounts.iter().all(|account| members.iter().any(|m| m.account() == *account));
+                are_theirs && has_both && !group.has_policy()
+            }
+            Self::Group(conversation) => group.policy().is_some_and(|policy| policy.conversation == conversation),
+        }
+    }
+}
+
+/// What a commit says that removes this device: the policy after it. None if it is not such a commit.
+pub(super) fn removal(effect: &CommitEffect) -> Option<Box<Policy>> {
+    let CommitEffect::Removed { new_epoch, .. } = effect else { return None };
+    let before = policy::policy_of(&new_epoch.prior_state.context.extensions).ok()??;
+    let brought = new_epoch.applied_proposals.iter().find_map(|info| match &info.proposal {
+        Proposal::GroupContextExtensions(extensions) => policy::policy_of(extensions).ok()?,
+        _ => None,
+    });
+    // Without another policy it was this device itself, which has entered again.
+    Some(Box::new(brought.unwrap_or(before)))
+}
+
+impl Mls {
+    /// The policy of the group that a door leads into; none if it has none.
+    pub fn policy_in(&self, info: &[u8]) -> Option<Policy> {
+        let info = MlsMessage::from_bytes(info).ok()?;
+        policy::policy_of(&info.as_group_info()?.group_context().extensions).ok()?
+    }
+
+    /// Makes a group with this policy that has this device alone, at this time (milliseconds since 1970), in its first epoch.
+    ///
+    /// # Errors
+    /// If the library refuses.
+    pub fn create_with(&self, id: &[u8], policy: &Policy, now_ms: u64) -> Result<LiveGroup, GroupError> {
+        let extensions = policy::extensions_with(policy);
+        let mut group =
+            self.client.create_group_with_id(id.to_vec(), extensions, ExtensionList::new(), Some(time(now_ms)))?;
+        group.commit_builder().commit_time(time(now_ms)).build()?;
+        group.apply_pending_commit()?;
+        Ok(self.live(group))
+    }
+}
+
+impl LiveGroup {
+    /// The policy that the group has; none in a direct conversation.
+    pub fn policy(&self) -> Option<Policy> {
+        policy::policy_of(&self.group.context().extensions).ok()?
+    }
+
+    /// Whether it has one.
+    pub fn has_policy(&self) -> bool {
+        self.group.context().extensions.has_extension(policy::POLICY)
+    }
+
+    /// A commit at this time (milliseconds since 1970) that changes the policy, and says `note` to the members: the commit's bytes, and the group as it
+    /// will be. Devices that may not be there any more go. This group stays as it is.
+    ///
+    /// # Errors
+    /// If the policy does not allow it.
+    pub fn prepare_change(
+        &self,
+        change: &Change,
+        now_ms: u64,
+        note: Vec<u8>,
+    ) -> Result<(Vec<u8>, LiveGroup), GroupError> {
+        let mut after = self.clone();
+        let goes: Vec<u32> = policy::members(&self.group.roster())
+            .filter(|(_, device)| !policy::admits(&change.policy, device))
+            .map(|(leaf, _)| leaf)
+            .collect();
+        let mut commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note);
+        commit = commit.set_group_context_ext(policy::extensions_with(&change.policy))?;
+        for leaf in goes {
+            commit = commit.remove_member(leaf)?;
+        }
+        if !change.reasons.is_empty() {
+            commit = commit.custom_proposal(CustomProposal::new(REASONS, change.reasons.to_bytes()));
+        }
+        let commit = commit.build()?;
+        let bytes = commit.commit_message.to_bytes()?;
+        after.group.apply_pending_commit()?;
+        after.senders.clear();
+        Ok((bytes, after))
+    }
+
+    /// The place among rivals of a commit of the member at a leaf that leads to `after`.
+    pub fn place_of(&self, after: &LiveGroup, leaf: u32) -> u32 {
+        let author = self.group.roster().member_with_index(leaf).ok();
+        let author = author.and_then(|member| super::certificate(&member.signing_identity)).map(|c| c.account());
+        match (self.policy(), after.policy(), author) {
+            (Some(before), Some(after), Some(author)) => policy::place_of(&before, &after, &author, leaf),
+            _ => leaf,
+        }
+    }
+}

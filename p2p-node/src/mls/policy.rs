@@ -1,0 +1,348 @@
+//! What the policy of a group allows, as every member enforces it: from the group's state and the commit alone. A sender asks the same functions first.
+
+use std::collections::BTreeSet;
+
+use mls_rs::{
+    ExtensionList,
+    extension::ExtensionType,
+    group::{
+        GroupContext, Member, Roster,
+        proposal::{Proposal, ProposalType},
+    },
+    identity::SigningIdentity,
+    mls_rules::ProposalBundle,
+};
+use mls_rs_core::extension::Extension;
+use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId, MAX_DEVICES};
+use starling_wire::{LEAVE_DOMAIN, Leave, MAX_GROUP_LEAVES, Policy, PolicyMember, Reasons, Role, Tombstone};
+
+use super::rules::certificate;
+
+/// The group context's extension that has the policy (private use).
+pub(super) const POLICY: ExtensionType = ExtensionType::new(0xf5d1);
+/// The proposal that has a commit's reasons (private use).
+pub(super) const REASONS: ProposalType = ProposalType::new(0xf5d2);
+
+/// Why the policy of a group does not allow something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The policy cannot be read, or a commit has what no commit may have.
+    #[error("not what a group's commit may be")]
+    Malformed,
+    /// Whoever does it is none of the group's accounts.
+    #[error("not a member of the group")]
+    NotAMember,
+    /// The role is too low.
+    #[error("the role is too low for that")]
+    Role,
+    /// Somebody who was removed was added as if nothing had been.
+    #[error("the account was removed from the group")]
+    Removed,
+    /// The group would be left without an owner.
+    #[error("the group would be left without an owner")]
+    NoOwner,
+    /// A device that its account has removed, or that got in by one.
+    #[error("the device was removed from its account")]
+    Tombstone,
+    /// A reason does not show what it is given for.
+    #[error("a commit's reasons do not show what it does")]
+    Reason,
+    /// It would have too many devices.
+    #[error("the group has no room for more devices")]
+    Full,
+}
+
+/// The policy in a group's context: none in a direct conversation.
+///
+/// # Errors
+/// If there is one that cannot be read.
+pub(super) fn policy_of(extensions: &ExtensionList) -> Result<Option<Policy>, Denied> {
+    let Some(extension) = extensions.get(POLICY) else { return Ok(None) };
+    Policy::from_bytes(&extension.extension_data).map(Some).map_err(|_| Denied::Malformed)
+}
+
+/// A context's extensions with a policy, and nothing else.
+pub(super) fn extensions_with(policy: &Policy) -> ExtensionList {
+    let mut extensions = ExtensionList::new();
+    extensions.set(Extension::new(POLICY, policy.to_bytes()));
+    extensions
+}
+
+/// The policy that a commit brings; it may bring nothing beside it.
+fn brought(extensions: &ExtensionList) -> Result<Policy, Denied> {
+    let policy = policy_of(extensions)?.ok_or(Denied::Malformed)?;
+    if extensions.len() == 1 { Ok(policy) } else { Err(Denied::Malformed) }
+}
+
+/// Whether a device may be in a group with this policy.
+pub fn admits(policy: &Policy, device: &Certificate) -> bool {
+    let account = device.account();
+    let way: Vec<DeviceId> = device.way().collect();
+    let is_broken = |(at, device): (usize, &DeviceId)| {
+        let Some(buried) = policy.tombstone(account.as_bytes(), device.as_bytes()) else { return false };
+        // A path through a removed device counts only if it goes on with one that stays.
+        !way.get(at + 1).is_some_and(|next| buried.staying.contains(next.as_bytes()))
+    };
+    policy.role(account.as_bytes()).is_some() && !way.iter().enumerate().any(is_broken)
+}
+
+/// The tombstone of a device, by the chain that has removed it.
+pub fn tombstone_by(chain: &DeviceChain, device: &DeviceId) -> Option<Tombstone> {
+    if !chain.has_removed(device) {
+        return None;
+    }
+    let mut staying = BTreeSet::new();
+    for other in &chain.devices {
+        let Some(path) = chain.path_to(&other.id) else { continue };
+        let way: Vec<DeviceId> = path.signers().chain([other.id]).collect();
+        let next = way.iter().position(|d| d == device).and_then(|at| way.get(at + 1));
+        staying.extend(next.map(|next| *next.as_bytes()));
+    }
+    let (account, device) = (*chain.account.as_bytes(), *device.as_bytes());
+    Some(Tombstone { account, device, staying: staying.into_iter().collect() })
+}
+
+/// Where a commit stands: the group, and the epoch that it ends.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub group: &'a [u8],
+    pub epoch: u64,
+}
+
+/// Whether an account may change a group's policy in this way, for these reasons.
+///
+/// # Errors
+/// Why not.
+pub fn check_change(
+    before: &Policy,
+    after: &Policy,
+    author: AccountId,
+    reasons: &Reasons,
+    place: Place<'_>,
+) -> Result<(), Denied> {
+    let Some(role) = before.role(author.as_bytes()) else { return Err(Denied::NotAMember) };
+    if after.conversation != before.conversation || !after.is_in_order() {
+        return Err(Denied::Malformed);
+    }
+    let says_otherwise = (&before.name, &before.topic) != (&after.name, &after.topic);
+    if says_otherwise && role > Role::Admin {
+        return Err(Denied::Role);
+    }
+    for member in &after.members {
+        match before.member(&member.account) {
+            Some(was) => check_role(was, member, (author, role))?,
+            None => check_added(member, (author, role), place)?,
+        }
+    }
+    let gone: Vec<&PolicyMember> = before.members.iter().filter(|m| after.member(&m.account).is_none()).collect();
+    for member in &gone {
+        check_gone(member, (author, role), reasons, place)?;
+    }
+    check_removed(before, after, &gone)?;
+    check_buried(before, after, reasons)
+}
+
+/// A member that stays: only its role may be another.
+fn check_role(was: &PolicyMember, is: &PolicyMember, (author, role): (AccountId, Role)) -> Result<(), Denied> {
+    if was == is {
+        return Ok(());
+    }
+    if (was.by, was.since) != (is.by, is.since) {
+        return Err(Denied::Malformed);
+    }
+    let own = was.account == *author.as_bytes();
+    // Owners make others owners, and step back themselves; that there is one left is a property of every policy.
+    let allowed = match role {
+        Role::Owner => own || was.role != Role::Owner,
+        Role::Admin => !own && role.is_above(was.role) && role.is_above(is.role),
+        Role::Moderator | Role::Member | Role::Reader => false,
+    };
+    if allowed { Ok(()) } else { Err(Denied::Role) }
+}
+
+/// A member that is new.
+fn check_added(member: &PolicyMember, (author, role): (AccountId, Role), place: Place<'_>) -> Result<(), Denied> {
+    if AccountId::from_bytes(&member.account).is_err()
+        || member.by != *author.as_bytes()
+        || Some(member.since) != place.epoch.checked_add(1)
+    {
+        return Err(Denied::Malformed);
+    }
+    match role {
+        Role::Owner | Role::Admin if role.is_above(member.role) => Ok(()),
+        _ => Err(Denied::Role),
+    }
+}
+
+/// A member that is not there any more: somebody above it has removed it, or it has left.
+fn check_gone(
+    member: &PolicyMember,
+    (author, role): (AccountId, Role),
+    reasons: &Reasons,
+    place: Place<'_>,
+) -> Result<(), Denied> {
+    if member.account == *author.as_bytes() {
+        return Err(Denied::Malformed);
+    }
+    let may_remove = role <= Role::Admin && role.is_above(member.role);
+    let leaves = || reasons.leaves.iter().any(|leave| leave.account == member.account && says_so(leave, member, place));
+    if may_remove || leaves() { Ok(()) } else { Err(Denied::Role) }
+}
+
+/// Whether a word of leaving is one of this member, in this group. That its device is in the group is checked where the tree is known.
+pub fn says_so(leave: &Leave, member: &PolicyMember, place: Place<'_>) -> bool {
+    let Ok(device) = DeviceId::from_bytes(&leave.device) else { return false };
+    let statement = Leave::statement(&leave.account, &leave.group, leave.epoch);
+    leave.account == member.account
+        && leave.group == *place.group
+        && (member.since..=place.epoch).contains(&leave.epoch)
+        && device.verify(LEAVE_DOMAIN, &statement, &leave.signature)
+}
+
+/// Accounts that are remembered as removed: those that go now, and those from before that nobody has let in again.
+fn check_removed(before: &Policy, after: &Policy, gone: &[&PolicyMember]) -> Result<(), Denied> {
+    let stays = before.removed.iter().filter(|account| after.member(account).is_none()).copied();
+    let expected: BTreeSet<[u8; 32]> = stays.chain(gone.iter().map(|m| m.account)).collect();
+    if after.removed.iter().copied().eq(expected) { Ok(()) } else { Err(Denied::Removed) }
+}
+
+/// Devices that were removed from their accounts: those from before, and those that the chains show.
+fn check_buried(before: &Policy, after: &Policy, reasons: &Reasons) -> Result<(), Denied> {
+    let mut expected = before.clone();
+    let is_new = |t: &&Tombstone| before.tombstone(&t.account, &t.device).is_none();
+    let new: Vec<&Tombstone> = after.tombstones.iter().filter(is_new).collect();
+    if !new.is_empty() {
+        let chains: Vec<DeviceChain> =
+            reasons.chains.iter().filter_map(|chain| DeviceChain::from_bytes(chain).ok()).collect();
+        for tombstone in new {
+            let shown = chains.iter().filter(|chain| *chain.account.as_bytes() == tombstone.account);
+            if !shown.into_iter().any(|chain| shows(before, chain, tombstone)) {
+                return Err(Denied::Reason);
+            }
+            expected.bury(tombstone.clone());
+        }
+    }
+    if expected.tombstones == after.tombstones { Ok(()) } else { Err(Denied::Tombstone) }
+}
+
+/// Whether a chain shows that a device was removed. A device that the group knows as removed cannot have written it: a rival of the chain, in which it
+/// removes others, has not got its own removal.
+fn shows(before: &Policy, chain: &DeviceChain, tombstone: &Tombstone) -> bool {
+    let account = *chain.account.as_bytes();
+    let removed = |device: &[u8; 32]| DeviceId::from_bytes(device).is_ok_and(|device| chain.has_removed(&device));
+    let mut earlier = before.tombstones.iter().filter(|t| t.account == account);
+    let device = DeviceId::from_bytes(&tombstone.device).ok();
+    before.role(&account).is_some()
+        && earlier.all(|t| removed(&t.device))
+        && device.and_then(|device| tombstone_by(chain, &device)).as_ref() == Some(tombstone)
+}
+
+/// What a commit of a member changes.
+pub struct Change {
+    pub policy: Policy,
+    pub reasons: Reasons,
+}
+
+/// Whether a member's commit may have these proposals.
+pub(super) fn check_commit(
+    before: &Policy,
+    context: &GroupContext,
+    roster: &Roster<'_>,
+    author: &Member,
+    proposals: &ProposalBundle,
+) -> Result<(), Denied> {
+    let (mut removed, mut after, mut reasons) = (BTreeSet::new(), None, None);
+    for info in proposals.clone().into_proposals() {
+        // By reference would need what only some have got.
+        if info.is_by_reference() {
+            return Err(Denied::Malformed);
+        }
+        match info.proposal {
+            Proposal::Remove(remove) if removed.insert(remove.to_remove()) => {}
+            Proposal::GroupContextExtensions(extensions) if after.is_none() => after = Some(brought(&extensions)?),
+            Proposal::Custom(custom) if custom.proposal_type() == REASONS && reasons.is_none() => {
+                reasons = Some(Reasons::from_bytes(custom.data()).map_err(|_| Denied::Malformed)?);
+            }
+            _ => return Err(Denied::Malformed),
+        }
+    }
+    let Some(after) = after else {
+        // It renews its author's keys, and nothing else.
+        return if removed.is_empty() && reasons.is_none() { Ok(()) } else { Err(Denied::Malformed) };
+    };
+    let author = certificate(&author.signing_identity).ok_or(Denied::NotAMember)?.account();
+    let reasons = reasons.unwrap_or_default();
+    let devices: Vec<(u32, Certificate)> = members(roster).collect();
+    let is_there = |leave: &Leave| {
+        let of = |c: &Certificate| *c.account().as_bytes() == leave.account && *c.device().as_bytes() == leave.device;
+        devices.iter().any(|(_, c)| of(c))
+    };
+    if !reasons.leaves.iter().all(is_there) {
+        return Err(Denied::Reason);
+    }
+    check_change(before, &after, author, &reasons, Place { group: &context.group_id, epoch: context.epoch })?;
+    // Just those go that may not be there any more.
+    let goes: BTreeSet<u32> = devices.iter().filter(|(_, c)| !admits(&after, c)).map(|(leaf, _)| *leaf).collect();
+    if goes == removed { Ok(()) } else { Err(Denied::Malformed) }
+}
+
+/// Whether a device may come into a group by an external commit with these proposals, in place of its own leaf if it has one.
+pub(super) fn check_entry(
+    policy: &Policy,
+    roster: &Roster<'_>,
+    newcomer: &SigningIdentity,
+    proposals: &ProposalBundle,
+) -> Result<(), Denied> {
+    let newcomer = certificate(newcomer).ok_or(Denied::NotAMember)?;
+    let mut removed = None;
+    for info in proposals.clone().into_proposals() {
+        match info.proposal {
+            Proposal::ExternalInit(_) => {}
+            Proposal::Remove(remove) if removed.is_none() => removed = Some(remove.to_remove()),
+            _ => return Err(Denied::Malformed),
+        }
+    }
+    let of_account = |c: &Certificate| c.account() == newcomer.account();
+    let (mut leaves, mut siblings, mut own) = (0, 0, None);
+    for (leaf, member) in members(roster) {
+        leaves += 1;
+        match member.device() == newcomer.device() {
+            // A leaf of somebody else with this device's key is not its own.
+            true if !of_account(&member) => return Err(Denied::NotAMember),
+            true => own = Some(leaf),
+            false => siblings += usize::from(of_account(&member)),
+        }
+    }
+    if own != removed {
+        return Err(Denied::Malformed);
+    }
+    if !admits(policy, &newcomer) {
+        return Err(if policy.role(newcomer.account().as_bytes()).is_some() {
+            Denied::Tombstone
+        } else {
+            Denied::NotAMember
+        });
+    }
+    let has_room = siblings < MAX_DEVICES && (own.is_some() || leaves < MAX_GROUP_LEAVES);
+    if has_room { Ok(()) } else { Err(Denied::Full) }
+}
+
+/// The devices in a tree.
+pub(super) fn members(roster: &Roster<'_>) -> impl Iterator<Item = (u32, Certificate)> {
+    roster.members_iter().filter_map(|m| certificate(&m.signing_identity).map(|c| (m.index, c)))
+}
+
+/// The place of a member's commit among its rivals, the least first: a removal that the account itself has signed, then the higher role, then a removal,
+/// then the lower leaf.
+pub(super) fn place_of(before: &Policy, after: &Policy, author: &AccountId, leaf: u32) -> u32 {
+    let role = before.role(author.as_bytes()).unwrap_or(Role::Reader).rank();
+    let buries = after.tombstones.len() > before.tombstones.len();
+    let removes = before.members.iter().any(|m| after.member(&m.account).is_none());
+    let class = u32::from(!buries) << 4 | u32::from(role) << 1 | u32::from(!removes);
+    class << 24 | leaf.min(0x00ff_ffff)
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;

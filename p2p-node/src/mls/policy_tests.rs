@@ -1,0 +1,418 @@
+//! What a group's policy lets members do, as all others judge it.
+
+use mls_rs::{
+    Client, ExtensionList, Group, MlsMessage,
+    client_builder::MlsConfig,
+    group::proposal::{CustomProposal, Proposal},
+};
+use starling_keys::{
+    AccountId, AccountKey, Certificate, DeviceChain, DeviceKey, RecoveryPhrase,
+    chain::{Joining, Rights, SignWith},
+};
+use starling_wire::{LEAVE_DOMAIN, Leave, Policy, PolicyMember, Reasons, Role};
+
+use super::{
+    super::{Expected, Judged, KeyPackages, LiveGroup, Mls, modified},
+    *,
+};
+
+const NOW_MS: u64 = 1_800_000_000_000;
+const GROUP: &[u8; 16] = b"the group's name";
+const TALK: [u8; 16] = [7; 16];
+
+fn account() -> AccountKey {
+    RecoveryPhrase::generate().account_key()
+}
+
+fn device(account: &AccountKey) -> (Mls, DeviceKey) {
+    let key = DeviceKey::generate();
+    (Mls::new(&Certificate::issue(account, key.id(), 1), &key, KeyPackages::default()).unwrap(), key)
+}
+
+fn member(account: &AccountKey, role: Role, by: &AccountKey) -> PolicyMember {
+    PolicyMember { account: *account.id().as_bytes(), role, by: *by.id().as_bytes(), since: 0 }
+}
+
+fn enter(group: &LiveGroup, mls: &Mls) -> Option<(LiveGroup, Vec<u8>)> {
+    let door = group.door().unwrap().unwrap();
+    let entered = mls.enter(&door, (GROUP, group.epoch()), Expected::Group(TALK), Vec::new(), NOW_MS).ok()?;
+    Some((entered.live, entered.commit))
+}
+
+fn follow(group: &LiveGroup, commit: &[u8]) -> LiveGroup {
+    let Judged::Valid(next, _) = group.judge(commit) else { panic!("not valid") };
+    *next
+}
+
+fn is_void(group: &LiveGroup, commit: &[u8]) -> bool {
+    matches!(group.judge(commit), Judged::Void)
+}
+
+/// A group of an owner, and of others with these roles, each with one device.
+struct Company {
+    owner: AccountKey,
+    group: LiveGroup,
+    others: Vec<(AccountKey, DeviceKey, LiveGroup)>,
+}
+
+impl Company {
+    fn of(roles: &[Role]) -> Self {
+        let owner = account();
+        let accounts: Vec<AccountKey> = roles.iter().map(|_| account()).collect();
+        let mut policy = Policy::new(TALK, "ops".into(), *owner.id().as_bytes());
+        for (account, role) in accounts.iter().zip(roles) {
+            policy.add(member(account, *role, &owner));
+        }
+        let mut group = device(&owner).0.create_with(GROUP, &policy, NOW_MS).unwrap();
+        let mut others: Vec<(AccountKey, DeviceKey, LiveGroup)> = Vec::new();
+        for account in accounts {
+            let (mls, key) = device(&account);
+            let (live, commit) = enter(&group, &mls).unwrap();
+            group = follow(&group, &commit);
+            for (_, _, other) in &mut others {
+                *other = follow(other, &commit);
+            }
+            others.push((account, key, live));
+        }
+        Self { owner, group, others }
+    }
+
+    fn policy(&self) -> Policy {
+        self.group.policy().unwrap()
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Policy)) -> Policy {
+        let mut policy = self.policy();
+        change(&mut policy);
+        policy
+    }
+
+    /// A commit of a program without rules in the place of the member: it says what it likes.
+    fn forged(&self, at: usize, proposals: Vec<Proposal>) -> Vec<u8> {
+        let (account, key, _) = &self.others[at];
+        let (mut rogue, entry) = rogue(account, key, &self.group);
+        let group = follow(&self.group, &entry);
+        assert_eq!(group.epoch(), rogue.current_epoch());
+        rogue.commit_builder().raw_proposals(proposals).build().unwrap().commit_message.to_bytes().unwrap()
+    }
+
+    /// What honest members make of a forged commit.
+    fn takes(&self, at: usize, proposals: Vec<Proposal>) -> bool {
+        let (account, key, _) = &self.others[at];
+        let (mut rogue, entry) = rogue(account, key, &self.group);
+        let group = follow(&self.group, &entry);
+        let commit = rogue.commit_builder().raw_proposals(proposals).build().unwrap().commit_message;
+        !is_void(&group, &commit.to_bytes().unwrap())
+    }
+}
+
+/// The same device with a program without rules, in place of its honest leaf; and the commit by which it is there.
+fn rogue(account: &AccountKey, key: &DeviceKey, group: &LiveGroup) -> (Group<impl MlsConfig + use<>>, Vec<u8>) {
+    let client = modified::in_groups(account, key);
+    let door = group.door().unwrap().unwrap();
+    let leaf = members(&group.group.roster()).find(|(_, c)| c.device() == key.id()).map(|(leaf, _)| leaf);
+    let builder = client.external_commit_builder().unwrap();
+    let builder = if let Some(leaf) = leaf { builder.with_removal(leaf) } else { builder };
+    let (rogue, commit) = builder.build(MlsMessage::from_bytes(&door).unwrap()).unwrap();
+    (rogue, commit.to_bytes().unwrap())
+}
+
+fn says(policy: &Policy) -> Proposal {
+    Proposal::GroupContextExtensions(extensions_with(policy))
+}
+
+fn removes(leaf: u32) -> Proposal {
+    Proposal::Remove(mls_rs::group::proposal::RemoveProposal::removing(leaf).unwrap())
+}
+
+fn leaf_of(group: &LiveGroup, account: AccountId) -> u32 {
+    members(&group.group.roster()).find(|(_, c)| c.account() == account).unwrap().0
+}
+
+#[test]
+fn ten_accounts_enter_by_the_door_and_read_each_other() {
+    let mut company = Company::of(&[Role::Member; 9]);
+    assert_eq!(company.group.members().len(), 10);
+    let hello = company.others[8].2.encrypt(b"hello").unwrap();
+    assert!(matches!(company.group.process(&hello), super::super::Processed::Application { .. }));
+    for (_, _, other) in company.others.iter_mut().take(8) {
+        assert!(matches!(other.process(&hello), super::super::Processed::Application { .. }));
+    }
+}
+
+#[test]
+fn nobody_enters_who_is_not_in_the_policy() {
+    let company = Company::of(&[Role::Member]);
+    let mallory = account();
+    assert!(enter(&company.group, &device(&mallory).0).is_none());
+    let (_, commit) = rogue(&mallory, &DeviceKey::generate(), &company.group);
+    assert!(is_void(&company.group, &commit));
+    assert!(is_void(&company.others[0].2, &commit));
+}
+
+#[test]
+fn a_device_enters_again_in_place_of_its_own_leaf_and_of_no_other() {
+    let company = Company::of(&[Role::Member, Role::Member]);
+    let (account, key, _) = &company.others[0];
+    let again = Mls::new(&Certificate::issue(account, key.id(), 1), key, KeyPackages::default()).unwrap();
+    let (live, commit) = enter(&company.group, &again).unwrap();
+    assert_eq!((live.members().len(), follow(&company.group, &commit).members().len()), (3, 3));
+    // Its other device does not take its place, nor does one of another account.
+    for (account, key) in [(account, &DeviceKey::generate()), (&company.others[1].0, &company.others[1].1)] {
+        let client = modified::in_groups(account, key);
+        let door = company.group.door().unwrap().unwrap();
+        let foreign = leaf_of(&company.group, company.others[0].0.id());
+        let builder = client.external_commit_builder().unwrap().with_removal(foreign);
+        if let Ok((_, commit)) = builder.build(MlsMessage::from_bytes(&door).unwrap()) {
+            assert!(is_void(&company.group, &commit.to_bytes().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn a_policy_group_and_a_direct_one_are_never_taken_for_each_other() {
+    let company = Company::of(&[Role::Member]);
+    let door = company.group.door().unwrap().unwrap();
+    let (account, ..) = &company.others[0];
+    let accounts = [company.owner.id(), account.id()];
+    let (laptop, _) = device(account);
+    let epoch = (GROUP, company.group.epoch());
+    assert!(laptop.enter(&door, epoch, Expected::Direct(accounts), Vec::new(), NOW_MS).is_err());
+    assert!(laptop.enter(&door, epoch, Expected::Group([8; 16]), Vec::new(), NOW_MS).is_err());
+    assert!(laptop.enter(&door, epoch, Expected::Group(TALK), Vec::new(), NOW_MS).is_ok());
+    // Nobody is added by others.
+    let package: bytes::Bytes = laptop.key_package(false, NOW_MS).unwrap().into();
+    assert!(company.group.commit_adding(&package, NOW_MS).is_err());
+}
+
+#[test]
+fn what_a_role_may_do_is_what_others_take_from_it() {
+    let newcomer = account();
+    let roles = [Role::Admin, Role::Moderator, Role::Member, Role::Reader, Role::Admin];
+    let company = Company::of(&roles);
+    let victim = |at: usize| *company.others[at].0.id().as_bytes();
+    let since = company.group.epoch() + 2;
+    let invites = |at: usize, role| {
+        let by = *company.others[at].0.id().as_bytes();
+        let account = *newcomer.id().as_bytes();
+        vec![says(&company.with(|p| p.add(PolicyMember { account, role, by, since })))]
+    };
+    let expelled = |account: [u8; 32]| {
+        let leaf = leaf_of(&company.group, AccountId::from_bytes(&account).unwrap());
+        vec![says(&company.with(|p| p.remove(&account))), removes(leaf)]
+    };
+    let renamed = || vec![says(&company.with(|p| p.name = "mine".into()))];
+    let promoted = |account: [u8; 32], to: Role| {
+        let change = |p: &mut Policy| p.members.iter_mut().filter(|m| m.account == account).for_each(|m| m.role = to);
+        vec![says(&company.with(change))]
+    };
+    for (at, role) in roles.iter().enumerate().take(4) {
+        let is_admin = *role == Role::Admin;
+        assert_eq!(company.takes(at, renamed()), is_admin, "{role:?} renames");
+        assert_eq!(company.takes(at, invites(at, Role::Member)), is_admin, "{role:?} invites");
+        assert!(!company.takes(at, invites(at, Role::Owner)), "{role:?} invites an owner");
+        assert!(!company.takes(at, invites(at, Role::Admin)), "{role:?} invites an equal");
+        assert!(!company.takes(at, promoted(victim(at), Role::Owner)), "{role:?} makes itself an owner");
+        assert!(!company.takes(at, expelled(*company.owner.id().as_bytes())), "{role:?} removes the owner");
+        assert!(!company.takes(at, expelled(victim(4))), "{role:?} removes an admin");
+    }
+    assert!(company.takes(0, expelled(victim(2))), "an admin removes a member");
+    assert!(company.takes(0, promoted(victim(2), Role::Moderator)));
+    assert!(!company.takes(0, promoted(victim(2), Role::Admin)), "nobody makes an equal but an owner");
+    assert!(!company.takes(1, expelled(victim(2))), "a moderator removes nobody yet");
+}
+
+#[test]
+fn a_commit_that_says_one_thing_and_does_another_is_void() {
+    let company = Company::of(&[Role::Admin, Role::Member, Role::Member]);
+    let (bob, carol) = (company.others[1].0.id(), company.others[2].0.id());
+    let leaf = leaf_of(&company.group, bob);
+    let without_bob = company.with(|p| p.remove(bob.as_bytes()));
+    let forgotten = Policy { removed: Vec::new(), ..without_bob.clone() };
+    let elsewhere = company.with(|p| p.conversation = [9; 16]);
+    let ownerless = company.with(|p| p.members.iter_mut().for_each(|m| m.role = Role::Member));
+    let early = company.with(|p| p.members.iter_mut().for_each(|m| m.since += 1));
+    let unreasoned = company.with(|p| {
+        p.bury(Tombstone { account: *bob.as_bytes(), device: [3; 32], staying: Vec::new() });
+    });
+    let mut beside = extensions_with(&without_bob);
+    beside.set(Extension::new(ExtensionType::new(0xf5ff), vec![1]));
+    let garbage = |kind: u16| Proposal::Custom(CustomProposal::new(ProposalType::new(kind), vec![1; 40]));
+    for proposals in [
+        vec![says(&without_bob)],
+        vec![removes(leaf)],
+        vec![says(&company.policy()), removes(leaf)],
+        vec![says(&without_bob), removes(leaf), removes(leaf_of(&company.group, carol))],
+        vec![says(&forgotten), removes(leaf)],
+        vec![says(&elsewhere)],
+        vec![says(&ownerless)],
+        vec![says(&early)],
+        vec![says(&unreasoned)],
+        vec![Proposal::GroupContextExtensions(ExtensionList::new())],
+        vec![garbage(0xf5d2)],
+        vec![says(&without_bob), removes(leaf), garbage(0xf5d2)],
+    ] {
+        assert!(!company.takes(0, proposals.clone()), "{proposals:?}");
+    }
+    assert!(company.takes(0, vec![says(&without_bob), removes(leaf)]));
+    assert!(!company.forged(0, vec![says(&without_bob), removes(leaf)]).is_empty());
+}
+
+#[test]
+fn who_was_removed_comes_back_only_if_that_is_said() {
+    let company = Company::of(&[Role::Admin, Role::Member]);
+    let bob = company.others[1].0.id();
+    let change = Change { policy: company.with(|p| p.remove(bob.as_bytes())), reasons: Reasons::default() };
+    let (commit, group) = company.group.prepare_change(&change, NOW_MS, Vec::new()).unwrap();
+    let Judged::Removed(policy) = company.others[1].2.judge(&commit) else { panic!("it is not removed") };
+    assert_eq!(policy.removed, [*bob.as_bytes()]);
+    let admin = follow(&company.others[0].2, &commit);
+    assert_eq!((group.members().len(), admin.members().len()), (2, 2));
+    // Not by its own key, whatever it kept.
+    let (account, key, _) = &company.others[1];
+    assert!(
+        enter(&group, &Mls::new(&Certificate::issue(account, key.id(), 1), key, KeyPackages::default()).unwrap())
+            .is_none()
+    );
+    let (_, entry) = rogue(account, key, &group);
+    assert!(is_void(&group, &entry) && is_void(&admin, &entry));
+    // A policy that lets it in and still remembers it as removed is none.
+    let owner = *company.owner.id().as_bytes();
+    let again = PolicyMember { account: *bob.as_bytes(), role: Role::Member, by: owner, since: group.epoch() + 1 };
+    let mut policy = group.policy().unwrap();
+    policy.add(again);
+    let both = Policy { removed: vec![*bob.as_bytes()], ..policy.clone() };
+    assert!(!both.is_in_order());
+    let change = Change { policy, reasons: Reasons::default() };
+    let (commit, group) = group.prepare_change(&change, NOW_MS, Vec::new()).unwrap();
+    follow(&admin, &commit);
+    assert!(enter(&group, &device(account).0).is_some());
+}
+
+#[test]
+fn who_leaves_says_so_itself_and_any_member_sees_to_it() {
+    let company = Company::of(&[Role::Member, Role::Member]);
+    let (bob, key, _) = &company.others[0];
+    let leave = |epoch: u64, group: [u8; 16]| {
+        let account = *bob.id().as_bytes();
+        let signature = key.sign(LEAVE_DOMAIN, &Leave::statement(&account, &group, epoch));
+        Leave { account, device: *key.id().as_bytes(), group, epoch, signature }
+    };
+    let epoch = company.group.epoch();
+    let says_so = leave(epoch, *GROUP);
+    let by_carol = |leave: Leave| {
+        let policy = company.with(|p| p.remove(bob.id().as_bytes()));
+        let reasons = Reasons { leaves: vec![leave], ..Reasons::default() };
+        company.others[1].2.prepare_change(&Change { policy, reasons }, NOW_MS, Vec::new())
+    };
+    let (commit, _) = by_carol(says_so.clone()).unwrap();
+    assert_eq!(follow(&company.group, &commit).members().len(), 2);
+    let forged = Leave { signature: [1; 64], ..says_so.clone() };
+    for leave in [leave(epoch + 1, *GROUP), leave(epoch, [1; 16]), forged] {
+        assert!(by_carol(leave).is_err());
+    }
+    // Of somebody who was let in again later, what was said before does not count.
+    let place = Place { group: GROUP, epoch };
+    let member = *company.policy().member(bob.id().as_bytes()).unwrap();
+    assert!(super::says_so(&says_so, &member, place));
+    assert!(!super::says_so(&says_so, &PolicyMember { since: epoch + 1, ..member }, place));
+}
+
+/// A chain with a first device and one that it has linked.
+struct Chained {
+    root: AccountKey,
+    first: DeviceKey,
+    linked: DeviceKey,
+    chain: DeviceChain,
+}
+
+impl Chained {
+    fn new() -> Self {
+        let (root, first, linked) = (account(), DeviceKey::generate(), DeviceKey::generate());
+        let joining = |key: &DeviceKey| Joining::sign(key, &root.id(), vec![1; 32]);
+        let chain = DeviceChain::create(&root, 1, [0; 32], &joining(&first)).unwrap();
+        let chain = chain.add(&SignWith::Device(&first), 2, &joining(&linked), Rights::Admin).unwrap();
+        Self { root, first, linked, chain }
+    }
+
+    fn mls(&self, key: &DeviceKey) -> Mls {
+        let certificate = Certificate::from(&self.chain.path_to(&key.id()).unwrap());
+        Mls::new(&certificate, key, KeyPackages::default()).unwrap()
+    }
+}
+
+#[test]
+fn a_device_that_its_account_has_removed_goes_for_good_and_who_was_linked_by_it_stays_if_that_is_said() {
+    let bob = Chained::new();
+    let owner = account();
+    let mut policy = Policy::new(TALK, "ops".into(), *owner.id().as_bytes());
+    policy.add(member(&bob.root, Role::Member, &owner));
+    let group = device(&owner).0.create_with(GROUP, &policy, NOW_MS).unwrap();
+    let (_, commit) = enter(&group, &bob.mls(&bob.first)).unwrap();
+    let group = follow(&group, &commit);
+    let (linked, commit) = enter(&group, &bob.mls(&bob.linked)).unwrap();
+    let group = follow(&group, &commit);
+    // The linked device removes the one that has linked it, and stays.
+    let removed = bob.chain.remove(&SignWith::Device(&bob.linked), 3, bob.first.id()).unwrap();
+    let tombstone = tombstone_by(&removed, &bob.first.id()).unwrap();
+    assert_eq!(tombstone.staying, [*bob.linked.id().as_bytes()]);
+    let with = |chain: &DeviceChain, tombstone: &Tombstone| {
+        let mut policy = group.policy().unwrap();
+        policy.bury(tombstone.clone());
+        let chains = vec![bytes::Bytes::copy_from_slice(chain.as_bytes())];
+        Change { policy, reasons: Reasons { chains, ..Reasons::default() } }
+    };
+    let (commit, after) = group.prepare_change(&with(&removed, &tombstone), NOW_MS, Vec::new()).unwrap();
+    let linked = follow(&linked, &commit);
+    assert_eq!((after.members().len(), linked.members().len()), (2, 2));
+    // Its key is worth nothing any more, and who it links now does not get in.
+    assert!(enter(&after, &bob.mls(&bob.first)).is_none());
+    let accomplice = DeviceKey::generate();
+    let joining = Joining::sign(&accomplice, &bob.root.id(), vec![1; 32]);
+    let rival = bob.chain.add(&SignWith::Device(&bob.first), 3, &joining, Rights::Admin).unwrap();
+    let path = Certificate::from(&rival.path_to(&accomplice.id()).unwrap());
+    assert!(enter(&after, &Mls::new(&path, &accomplice, KeyPackages::default()).unwrap()).is_none());
+    // Nor does it get the other out by a chain in which it was the faster.
+    let rival = bob.chain.remove(&SignWith::Device(&bob.first), 3, bob.linked.id()).unwrap();
+    let mut policy = after.policy().unwrap();
+    policy.bury(tombstone_by(&rival, &bob.linked.id()).unwrap());
+    let chains = vec![bytes::Bytes::copy_from_slice(rival.as_bytes())];
+    let change = Change { policy, reasons: Reasons { chains, ..Reasons::default() } };
+    assert!(after.prepare_change(&change, NOW_MS, Vec::new()).is_err());
+    // A tombstone that leaves the linked one out, and one that the chain does not show, are void.
+    let harsh = Tombstone { staying: Vec::new(), ..tombstone.clone() };
+    assert!(group.prepare_change(&with(&removed, &harsh), NOW_MS, Vec::new()).is_err());
+    assert!(group.prepare_change(&with(&bob.chain, &tombstone), NOW_MS, Vec::new()).is_err());
+}
+
+#[test]
+fn of_rivals_the_removal_by_an_account_itself_comes_first_then_the_higher_role() {
+    let company = Company::of(&[Role::Admin, Role::Member]);
+    let before = company.policy();
+    let (owner, admin, bob) = (company.owner.id(), company.others[0].0.id(), company.others[1].0.id());
+    let removed = company.with(|p| p.remove(bob.as_bytes()));
+    let buried = company.with(|p| p.bury(Tombstone { account: *bob.as_bytes(), device: [1; 32], staying: Vec::new() }));
+    let places = [
+        place_of(&before, &buried, &bob, 2),
+        place_of(&before, &removed, &owner, 0),
+        place_of(&before, &before, &owner, 0),
+        place_of(&before, &removed, &admin, 1),
+        place_of(&before, &before, &admin, 1),
+        place_of(&before, &before, &bob, 2),
+        super::super::AFTER_MEMBERS,
+    ];
+    assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+}
+
+#[test]
+fn garbage_in_the_place_of_a_policy_makes_no_group() {
+    let owner = account();
+    let client: Client<_> = modified::in_groups(&owner, &DeviceKey::generate());
+    let mut extensions = ExtensionList::new();
+    extensions.set(Extension::new(POLICY, vec![0xff; 30]));
+    let group = client.create_group_with_id(GROUP.to_vec(), extensions, ExtensionList::new(), None).unwrap();
+    let door = group.group_info_message_allowing_ext_commit(true).unwrap().to_bytes().unwrap();
+    let (mls, _) = device(&owner);
+    assert!(mls.policy_in(&door).is_none());
+    assert!(mls.enter(&door, (GROUP, 0), Expected::Group(TALK), Vec::new(), NOW_MS).is_err());
+}

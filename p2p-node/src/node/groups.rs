@@ -1,0 +1,69 @@
+//! Groups, as users of a node make and change them.
+
+use starling_keys::AccountId;
+
+use super::Node;
+use crate::{
+    api::{
+        error::NodeError,
+        types::{ChatId, Group, Role},
+    },
+    engine::GroupCommand,
+};
+
+impl Node {
+    /// The groups that we are or were in, and invitations into others, by name.
+    pub async fn groups(&self) -> Result<Vec<Group>, NodeError> {
+        self.call(GroupCommand::List).await
+    }
+
+    /// What members of groups that are no contacts call themselves.
+    pub async fn acquaintances(&self) -> Result<Vec<(AccountId, String)>, NodeError> {
+        self.call(GroupCommand::Acquaintances).await
+    }
+
+    /// Makes a group and invites contacts into it. It can be written in at once.
+    pub async fn new_group(&self, name: String, invite: Vec<AccountId>) -> Result<ChatId, NodeError> {
+        self.call(|reply| GroupCommand::New { name, invite, reply }).await
+    }
+
+    /// Invites contacts into a group, also those who were removed from it. When this is ready it is durable that this is wanted; news tell the rest.
+    pub async fn invite_into(&self, chat: ChatId, accounts: Vec<AccountId>) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Invite { chat, accounts, reply }).await
+    }
+
+    /// Removes an account from a group.
+    pub async fn remove_from(&self, chat: ChatId, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Remove { chat, account, reply }).await
+    }
+
+    /// Gives an account of a group a role.
+    pub async fn set_role(&self, chat: ChatId, account: AccountId, role: Role) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::SetRole { chat, account, role, reply }).await
+    }
+
+    /// Gives a group a name.
+    pub async fn rename_group(&self, chat: ChatId, name: String) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Rename { chat, name, reply }).await
+    }
+
+    /// Gives a group a topic.
+    pub async fn set_topic(&self, chat: ChatId, topic: String) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::SetTopic { chat, topic, reply }).await
+    }
+
+    /// Accepts an invitation into a group: this device enters it, and the account's others do.
+    pub async fn accept_group(&self, chat: ChatId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Accept(chat, reply)).await
+    }
+
+    /// Declines one.
+    pub async fn decline_group(&self, chat: ChatId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Decline(chat, reply)).await
+    }
+
+    /// Leaves a group.
+    pub async fn leave_group(&self, chat: ChatId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Leave(chat, reply)).await
+    }
+}

@@ -1,0 +1,133 @@
+//! Rows of group conversations.
+
+use prost::Message;
+use zeroize::Zeroize;
+
+/// What is known of a group conversation beside its MLS group. By chat id.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PolicyRow {
+    /// What we are in it.
+    #[prost(enumeration = "StandingRow", tag = "1")]
+    pub standing: i32,
+    /// The newest policy that is known, encoded.
+    #[prost(bytes = "vec", tag = "2")]
+    pub policy: Vec<u8>,
+    /// What our user wants changed, in the order in which that was said.
+    #[prost(message, repeated, tag = "3")]
+    pub intents: Vec<IntentRow>,
+    /// How we were invited.
+    #[prost(message, optional, tag = "4")]
+    pub offer: Option<OfferRow>,
+    /// Accounts that this device has invited, and that have not come yet.
+    #[prost(message, repeated, tag = "5")]
+    pub invited: Vec<InvitedRow>,
+    /// Words of accounts that leave, encoded, until they are gone.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub leaves: Vec<Vec<u8>>,
+    /// The number of the event that says that we leave.
+    #[prost(uint64, tag = "7")]
+    pub leaving: u64,
+    /// Others have come who do not know yet who we are.
+    #[prost(bool, tag = "8")]
+    pub introduce: bool,
+}
+
+/// What we are in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum StandingRow {
+    /// A contact has invited us.
+    Invited = 0,
+    /// We have accepted, and enter.
+    Entering = 1,
+    /// We are in it.
+    Member = 2,
+    /// We have said that we leave.
+    Leaving = 3,
+    /// We have left.
+    Left = 4,
+    /// We were removed.
+    Removed = 5,
+    /// We have declined.
+    Declined = 6,
+}
+
+/// A change of a group's policy that the user wants.
+#[derive(Clone, PartialEq, Message)]
+pub struct IntentRow {
+    /// What.
+    #[prost(enumeration = "IntentKind", tag = "1")]
+    pub kind: i32,
+    /// The account, if it is about one.
+    #[prost(bytes = "vec", tag = "2")]
+    pub account: Vec<u8>,
+    /// The role, by its rank.
+    #[prost(uint32, tag = "3")]
+    pub role: u32,
+    /// The name or topic.
+    #[prost(string, tag = "4")]
+    pub text: String,
+    /// The device, if it is about one.
+    #[prost(bytes = "vec", tag = "5")]
+    pub device: Vec<u8>,
+}
+
+/// Kinds of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum IntentKind {
+    /// Lets an account in, also one that was removed.
+    Invite = 0,
+    /// Removes an account.
+    Remove = 1,
+    /// Gives an account a role.
+    Role = 2,
+    /// Gives the group a name.
+    Name = 3,
+    /// Gives it a topic.
+    Topic = 4,
+    /// Buries a device of ours that was removed from our account.
+    Bury = 5,
+}
+
+/// A way into a group that somebody has offered.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct OfferRow {
+    /// The MLS group.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// The secret of its door.
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret: Vec<u8>,
+    /// The rendezvous with its logs.
+    #[prost(string, tag = "3")]
+    pub home: String,
+    /// What it is called.
+    #[prost(string, tag = "4")]
+    pub name: String,
+    /// Who has offered it.
+    #[prost(bytes = "vec", tag = "5")]
+    pub by: Vec<u8>,
+    /// When it came, milliseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+}
+
+/// An account that was invited.
+#[derive(Clone, PartialEq, Message)]
+pub struct InvitedRow {
+    /// The account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// Hash of the way in that it was offered last; empty if it was not offered any yet.
+    #[prost(bytes = "vec", tag = "2")]
+    pub offered: Vec<u8>,
+}
+
+impl Drop for OfferRow {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}

@@ -1,0 +1,217 @@
+//! Seeded stories of groups: ten accounts with one to three devices each, that write, invite, remove and leave, link and remove devices, while processes
+//! are killed and the server comes and goes. Afterwards all who are in the group have the same members and read each other; nobody else reads anything.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starling_keys::AccountId;
+use starling_wire::{Role, Text};
+
+use super::world::{Who, World};
+use crate::{
+    api::types::{ChatId, Standing},
+    engine::{AccountCommand, ConversationCommand, GroupCommand},
+};
+
+struct Story {
+    world: World,
+    chat: ChatId,
+    /// The first device of each account.
+    people: Vec<Who>,
+    /// Devices that were linked, with the first one of their account.
+    linked: Vec<(Who, Who)>,
+    /// Linked devices that were removed again.
+    removed: BTreeSet<Who>,
+    written: usize,
+}
+
+impl Story {
+    fn new(seed: u64, count: usize) -> Self {
+        let mut world = World::new(seed);
+        let people = world.company(count);
+        // Some have several devices before the group is made.
+        let mut linked = Vec::new();
+        for who in people.iter().copied() {
+            if world.one_of(3) == 0 {
+                linked.push((world.linked(who), who));
+                world.pass(20_000);
+            }
+        }
+        let invited = 1 + world.one_of(count - 1);
+        let chat = world.found(people[0], &people[1..=invited]);
+        world.pass(2_000);
+        let mut story = Self { world, chat, people, linked, removed: BTreeSet::new(), written: 0 };
+        for at in 1..=invited {
+            let who = story.people[at];
+            story.wish(who, |chat| GroupCommand::Accept(chat, tokio::sync::oneshot::channel().0));
+        }
+        story
+    }
+
+    fn devices(&self) -> Vec<Who> {
+        let linked = self.linked.iter().map(|(device, _)| *device).filter(|device| !self.removed.contains(device));
+        self.people.iter().copied().chain(linked).collect()
+    }
+
+    fn any(&mut self) -> Who {
+        let devices = self.devices();
+        devices[self.world.one_of(devices.len())]
+    }
+
+    fn person(&mut self) -> Who {
+        self.people[self.world.one_of(self.people.len())]
+    }
+
+    /// A user wants something; it happens when the world goes on.
+    fn wish(&mut self, who: Who, command: impl FnOnce(ChatId) -> GroupCommand) {
+        if self.world.is_running(who) {
+            let chat = self.chat;
+            drop(self.world.begin::<(), _>(who, |_| command(chat)));
+        }
+    }
+
+    fn write(&mut self) {
+        let (who, chat) = (self.any(), self.chat);
+        if !self.world.is_running(who) {
+            return;
+        }
+        let texts = vec![Text { text: format!("{who}-{}", self.written), ..Text::default() }];
+        let mut sent = self.world.begin(who, |reply| ConversationCommand::Send { chat, texts, reply });
+        self.world.all_at_once(who);
+        self.written += usize::from(matches!(sent.try_recv(), Ok(Ok(_))));
+    }
+
+    fn step(&mut self) {
+        let (who, other) = (self.any(), self.person());
+        let account = self.world.of(other).account;
+        let reply = || tokio::sync::oneshot::channel().0;
+        match self.world.one_of(40) {
+            0..16 => self.write(),
+            16..19 => self.wish(who, |chat| GroupCommand::Invite { chat, accounts: vec![account], reply: reply() }),
+            19 | 20 => self.wish(who, |chat| GroupCommand::Remove { chat, account, reply: reply() }),
+            21..25 => self.wish(who, |chat| GroupCommand::Accept(chat, reply())),
+            25 => self.wish(who, |chat| GroupCommand::Leave(chat, reply())),
+            26 | 27 => {
+                let role = Role::ALL[self.world.one_of(5)];
+                self.wish(who, |chat| GroupCommand::SetRole { chat, account, role, reply: reply() });
+            }
+            28 => self.wish(who, |chat| GroupCommand::Rename { chat, name: "other".into(), reply: reply() }),
+            29..31 => {
+                self.world.kill(who);
+            }
+            31..34 => {
+                if !self.world.is_running(who) {
+                    self.world.start(who);
+                }
+            }
+            34 if self.world.server_runs() => self.world.stop_server(),
+            34..36 => self.world.start_server(),
+            36 => self.link(other),
+            37 => self.unlink(),
+            _ => {
+                let ms = [100, 2_000, 30_000][self.world.one_of(3)];
+                self.world.pass(ms);
+            }
+        }
+        for _ in 0..self.world.one_of(12) {
+            self.world.step();
+        }
+    }
+
+    fn link(&mut self, who: Who) {
+        let count = self.linked.iter().filter(|(_, of)| *of == who).count();
+        if self.world.is_running(who)
+            && self.world.server_runs()
+            && count < 2
+            && let Some(device) = self.world.link_within(who, 400)
+        {
+            self.linked.push((device, who));
+        }
+    }
+
+    fn unlink(&mut self) {
+        let there: Vec<(Who, Who)> =
+            self.linked.iter().copied().filter(|(device, _)| !self.removed.contains(device)).collect();
+        if there.is_empty() {
+            return;
+        }
+        let (device, by) = there[self.world.one_of(there.len())];
+        if !self.world.is_running(by) {
+            return;
+        }
+        let id = self.world.of(device).device;
+        drop(self.world.begin(by, |reply| AccountCommand::RemoveDevice(id, reply)));
+        self.removed.insert(device);
+    }
+
+    /// All are there again, and those who were invited and want to come have come.
+    fn end(&mut self) {
+        self.world.heal();
+        for _ in 0..3 {
+            self.world.pass(120_000);
+        }
+        // A process that was killed before its home has taken a removal has removed nobody.
+        for (device, by) in &self.linked {
+            let id = self.world.of(*device).device;
+            if !self.world.chain(*by).has_removed(&id) {
+                self.removed.remove(device);
+            }
+        }
+        let (chat, devices) = (self.chat, self.devices());
+        let members: Vec<Who> =
+            devices.iter().copied().filter(|who| self.world.standing(*who, chat) == Some(Standing::Member)).collect();
+        let epochs: BTreeMap<Who, Option<(u64, usize)>> =
+            members.iter().map(|who| (*who, self.world.epoch_in(*who, chat))).collect();
+        let policies: BTreeSet<Vec<(AccountId, Role)>> = members
+            .iter()
+            .map(|who| self.world.group_seen(*who, chat).unwrap().members.iter().map(|m| (m.account, m.role)).collect())
+            .collect();
+        assert!(epochs.values().collect::<BTreeSet<_>>().len() <= 1, "several epochs: {epochs:?}");
+        assert!(policies.len() <= 1, "several policies: {policies:?}");
+        let mut said = Vec::new();
+        for who in &members {
+            let text = format!("end {who}");
+            if self.world.say_in(*who, chat, &text).is_ok() {
+                said.push(text);
+            }
+            self.world.pass(2_000);
+        }
+        self.world.pass(30_000);
+        for who in 0..self.world.how_many() {
+            if !self.world.is_running(who) {
+                continue;
+            }
+            let read: Vec<String> =
+                self.world.texts_in(who, chat).into_iter().filter(|text| text.starts_with("end")).collect();
+            if members.contains(&who) {
+                assert_eq!(read.iter().collect::<BTreeSet<_>>(), said.iter().collect(), "{who} of {members:?}");
+                assert_eq!(read.len(), said.len(), "{who} reads something twice");
+            } else {
+                assert!(read.is_empty(), "{who} is none of {members:?} and reads {read:?}");
+            }
+        }
+        // Whoever is in the policy with a device is a member, and the accounts of the others are not in the tree.
+        if let Some(first) = members.first() {
+            let seen = self.world.group_seen(*first, chat).unwrap();
+            let devices: usize = seen.members.iter().map(|m| m.devices as usize).sum();
+            assert_eq!(devices, members.len(), "{seen:?}, {members:?}");
+        }
+    }
+}
+
+fn rounds() -> u64 {
+    std::env::var("STARLING_GROUP_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
+}
+
+#[test]
+fn a_company_story_ends_with_one_group_and_one_history() {
+    let first: u64 = std::env::var("STARLING_GROUP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for seed in first..first + rounds() {
+        eprintln!("seed {seed}");
+        let mut story = Story::new(seed, 3 + (seed % 8) as usize);
+        for _ in 0..80 {
+            story.step();
+        }
+        story.end();
+    }
+}

@@ -1,0 +1,113 @@
+//! What the node does for the methods about groups.
+
+use starling_control::{
+    Error, Serve,
+    methods::{Done, groups},
+    objects,
+};
+use starling_keys::AccountId;
+use starling_node::{Group, Node, NodeError, Role, Unfound};
+
+use super::{
+    convert::{self, Names},
+    serve::id,
+    session::Session,
+};
+use crate::error::CliError;
+
+/// The group that somebody means: by its name, or its id.
+async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> {
+    let groups = node.groups().await?;
+    let named = wanted.strip_prefix('#').unwrap_or(wanted);
+    let with_id = wanted.strip_prefix("id:").unwrap_or(named);
+    if let Some(found) = groups.iter().find(|group| group.id.to_string() == with_id) {
+        return Ok(found.clone());
+    }
+    let fits = |group: &&Group| starling_text::same(&group.name, named);
+    let found: Vec<&Group> = groups.iter().filter(fits).collect();
+    // Those that are over are meant where there is no other.
+    let open: Vec<&Group> = found.iter().copied().filter(|group| convert::is_open(group.standing)).collect();
+    match if open.is_empty() { &found } else { &open }.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => {
+            let text = format!("there is no group “{}”", named.escape_debug());
+            Err(CliError::not_found(text).hint("see `starling group list`"))
+        }
+        several => {
+            let chats = several.iter().map(|group| group.id).collect();
+            Err(NodeError::from(Unfound::Several { name: named.to_owned(), chats }).into())
+        }
+    }
+}
+
+/// The groups with the names of everybody in them.
+async fn names(node: &Node) -> Result<Names, Error> {
+    Ok(Names::load(node).await.map_err(CliError::from)?)
+}
+
+impl Serve<groups::List> for Session {
+    async fn serve(&self, _: groups::List) -> Result<Vec<objects::Group>, Error> {
+        let node = &self.served.node;
+        let (groups, names) = (node.groups().await.map_err(CliError::from)?, names(node).await?);
+        Ok(groups.iter().map(|group| names.group(group)).collect())
+    }
+}
+
+impl Serve<groups::Show> for Session {
+    async fn serve(&self, request: groups::Show) -> Result<objects::Group, Error> {
+        let node = &self.served.node;
+        let found = group(node, &request.group).await?;
+        Ok(names(node).await?.group(&found))
+    }
+}
+
+impl Serve<groups::New> for Session {
+    async fn serve(&self, request: groups::New) -> Result<groups::Made, Error> {
+        let node = &self.served.node;
+        let accounts = accounts("invite", request.invite.unwrap_or_default())?;
+        let made = node.new_group(request.name, accounts).await.map_err(CliError::from)?;
+        let found = group(node, &format!("id:{made}")).await?;
+        Ok(groups::Made { id: made.to_string().into(), name: found.name })
+    }
+}
+
+fn accounts(param: &str, given: Vec<objects::AccountId>) -> Result<Vec<AccountId>, Error> {
+    given.iter().enumerate().map(|(i, account)| id(&format!("{param}[{i}]"), account.as_str())).collect()
+}
+
+/// Serves methods that ask something of a group.
+macro_rules! serve_done {
+    ($($method:ty: |$node:ident, $request:ident, $group:ident| $done:expr;)*) => {$(
+        impl Serve<$method> for Session {
+            async fn serve(&self, $request: $method) -> Result<Done, Error> {
+                let $node = &self.served.node;
+                let $group = id("group", $request.group.as_str())?;
+                let () = $done.await.map_err(CliError::from)?;
+                Ok(Done {})
+            }
+        }
+    )*};
+}
+
+serve_done! {
+    groups::Invite: |node, request, group| node.invite_into(group, accounts("accounts", request.accounts)?);
+    groups::Remove: |node, request, group| node.remove_from(group, id("account", request.account.as_str())?);
+    groups::SetRole: |node, request, group| {
+        node.set_role(group, id("account", request.account.as_str())?, node_role(request.role))
+    };
+    groups::Rename: |node, request, group| node.rename_group(group, request.name);
+    groups::SetTopic: |node, request, group| node.set_topic(group, request.topic);
+    groups::Accept: |node, request, group| node.accept_group(group);
+    groups::Decline: |node, request, group| node.decline_group(group);
+    groups::Leave: |node, request, group| node.leave_group(group);
+}
+
+fn node_role(role: objects::Role) -> Role {
+    match role {
+        objects::Role::Owner => Role::Owner,
+        objects::Role::Admin => Role::Admin,
+        objects::Role::Moderator => Role::Moderator,
+        objects::Role::Member => Role::Member,
+        objects::Role::Reader => Role::Reader,
+    }
+}

@@ -1,0 +1,167 @@
+//! `group`.
+
+use starling_control::{
+    lines::{GroupChange, GroupDone},
+    methods::groups::{Accept, Decline, Invite, Leave, List, New, Remove, Rename, SetRole, SetTopic, Show},
+    objects::{AccountId, Group, GroupMember, Standing},
+};
+
+use super::{find, node_of, people::catch_up, print, print_object, say};
+use crate::{
+    cli::{Global, Groups},
+    error::{CliError, CliResult},
+    rpc::Client,
+    terminal::safe_line,
+};
+
+pub async fn groups(global: &Global, command: Groups) -> CliResult {
+    let (_, client) = node_of(global).await?;
+    let result = run(global, &client, command).await;
+    client.finish().await;
+    result
+}
+
+async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
+    catch_up(global, client).await?;
+    match command {
+        Groups::New { name, who } => {
+            let made = client.call(New { name, invite: Some(accounts(client, &who).await?) }).await?;
+            if global.json {
+                return print_object(&made);
+            }
+            print(format!("#{}  id:{}", safe_line(&made.name), made.id))?;
+            if !who.is_empty() {
+                say(global, "They are invited, and come in when they accept: starling group accept");
+            }
+            Ok(())
+        }
+        Groups::List => list(global, client).await,
+        Groups::Show { group } => show(global, &find_group(client, &group).await?),
+        Groups::Invite { group, who } => {
+            let found = find_group(client, &group).await?;
+            let accounts = accounts(client, &who).await?;
+            client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
+            let change = GroupChange { group: found.id, accounts, done: "invited".into() };
+            if global.json { print_object(&change) } else { print("invited") }
+        }
+        Groups::Remove { group, who } => {
+            let found = find_group(client, &group).await?;
+            let account = member(client, &found, &who).await?;
+            client.call(Remove { group: found.id.clone(), account: account.clone() }).await?;
+            let change = GroupChange { group: found.id, accounts: vec![account], done: "removed".into() };
+            if global.json { print_object(&change) } else { print("removed") }
+        }
+        Groups::Role { group, who, role } => {
+            let found = find_group(client, &group).await?;
+            let account = member(client, &found, &who).await?;
+            client.call(SetRole { group: found.id.clone(), account: account.clone(), role: role.into() }).await?;
+            let change = GroupChange { group: found.id, accounts: vec![account], done: "role".into() };
+            if global.json { print_object(&change) } else { print("done") }
+        }
+        Groups::Accept { group } => {
+            let found = find_group(client, &group).await?;
+            client.call(Accept { group: found.id.clone() }).await?;
+            done(global, found, "accepted")
+        }
+        Groups::Decline { group } => {
+            let found = find_group(client, &group).await?;
+            client.call(Decline { group: found.id.clone() }).await?;
+            done(global, found, "declined")
+        }
+        Groups::Leave { group } => {
+            let found = find_group(client, &group).await?;
+            client.call(Leave { group: found.id.clone() }).await?;
+            done(global, found, "left")
+        }
+        Groups::Topic { group, text } => {
+            let found = find_group(client, &group).await?;
+            client.call(SetTopic { group: found.id.clone(), topic: text }).await?;
+            done(global, found, "topic")
+        }
+        Groups::Rename { group, name } => {
+            let found = find_group(client, &group).await?;
+            client.call(Rename { group: found.id.clone(), name }).await?;
+            done(global, found, "renamed")
+        }
+    }
+}
+
+fn done(global: &Global, group: Group, what: &str) -> CliResult {
+    let done = GroupDone { group: group.id, done: what.into() };
+    if global.json { print_object(&done) } else { print("done") }
+}
+
+/// A group by `#name`, name or id.
+pub async fn find_group(client: &Client, group: &str) -> CliResult<Group> {
+    client.call(Show { group: group.to_owned() }).await
+}
+
+/// The accounts of contacts.
+async fn accounts(client: &Client, who: &[String]) -> CliResult<Vec<AccountId>> {
+    let mut accounts = Vec::new();
+    for who in who {
+        accounts.push(find(client, who).await?.account);
+    }
+    Ok(accounts)
+}
+
+/// A member of a group, who need not be a contact: by name, or by account.
+async fn member(client: &Client, group: &Group, who: &str) -> CliResult<AccountId> {
+    let name = who.strip_prefix('@').unwrap_or(who);
+    let fits = |m: &&GroupMember| m.account.as_str() == name || starling_text::same(&m.name, name);
+    let found: Vec<&GroupMember> = group.members.iter().filter(fits).collect();
+    match found.as_slice() {
+        [one] => Ok(one.account.clone()),
+        [] => Ok(find(client, who).await?.account),
+        several => {
+            let accounts: Vec<&str> = several.iter().map(|m| m.account.as_str()).collect();
+            Err(CliError::usage(format!("several members are called {}", safe_line(name)))
+                .hint(format!("name the account: {}", accounts.join(", "))))
+        }
+    }
+}
+
+async fn list(global: &Global, client: &Client) -> CliResult {
+    for group in client.call(List {}).await? {
+        if global.json {
+            print_object(&group)?;
+            continue;
+        }
+        let note = match group.standing {
+            Standing::Member => group.role.map(|role| role.as_str().to_owned()).unwrap_or_default(),
+            Standing::Invited => {
+                let by = group.invited_by.as_ref().and_then(|by| by.name.as_deref()).unwrap_or_default();
+                format!("{} invites you: starling group accept id:{}", safe_line(by), group.id)
+            }
+            other => other.as_str().to_owned(),
+        };
+        let members = match group.members.len() {
+            0 => String::new(),
+            count => format!("{count} members"),
+        };
+        print(format!("#{:<23} {members:<12} {note}", safe_line(&group.name)).trim_end())?;
+    }
+    Ok(())
+}
+
+fn show(global: &Global, group: &Group) -> CliResult {
+    if global.json {
+        return print_object(group);
+    }
+    print(format!("group         #{}", safe_line(&group.name)))?;
+    print(format!("conversation  id:{}", group.id))?;
+    if !group.topic.is_empty() {
+        print(format!("topic         {}", safe_line(&group.topic)))?;
+    }
+    print(format!("you           {}", group.role.map_or(group.standing.as_str(), |role| role.as_str())))?;
+    for member in &group.members {
+        let devices = match member.devices {
+            0 => "invited".to_owned(),
+            1 => "1 device".to_owned(),
+            n => format!("{n} devices"),
+        };
+        let name = if member.own { "you".to_owned() } else { safe_line(&member.name).to_string() };
+        print(format!("  {name:<24} {:<10} {devices}", member.role.as_str()))?;
+    }
+    Ok(())
+}
