@@ -151,6 +151,8 @@ impl Engine {
             conversations.regroup.look.at_each(conversations.memberships.of(&account));
             conversations.touch_groups_with(&account);
             self.contacts.people.touch(account);
+            let (conversations, mut cx) = self.conversing();
+            conversations.offer_to_devices_of(turn, &mut cx, &account)?;
         }
         self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
         Ok(())

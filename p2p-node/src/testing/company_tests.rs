@@ -222,3 +222,21 @@ fn whoever_was_away_reads_what_was_written_and_who_came() {
     assert!(own.iter().filter(|m| m.own).all(|m| m.state == DeliveryState::Delivered), "{own:?}");
     assert_ne!(world.home_problem(bob), Some(HomeProblem::Outdated));
 }
+
+#[test]
+fn a_device_that_comes_while_an_invitation_waits_is_told_of_it() {
+    let mut world = World::new(9);
+    let people = world.company(2);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.found(alice, &[bob]);
+    world.pass(2_000);
+    let tablet = world.linked(bob);
+    world.pass(30_000);
+    assert_eq!(world.standing(tablet, chat), Some(Standing::Invited));
+    world.accept(tablet, chat).unwrap();
+    world.pass(30_000);
+    for who in [alice, bob, tablet] {
+        assert_eq!(world.standing(who, chat), Some(Standing::Member), "{who}");
+        assert_eq!(world.epoch_in(who, chat).unwrap().1, 3);
+    }
+}

@@ -260,5 +260,5 @@ impl Conversations {
 
 /// An account that is still to be told the way in.
 pub(super) fn invited(account: &AccountId) -> InvitedRow {
-    InvitedRow { account: account.as_bytes().to_vec(), offered: Vec::new() }
+    InvitedRow { account: account.as_bytes().to_vec(), ..InvitedRow::default() }
 }

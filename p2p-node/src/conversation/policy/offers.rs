@@ -1,7 +1,7 @@
 //! Invitations: who is invited is told the door, and enters by itself when its user accepts.
 
 use bytes::Bytes;
-use starling_keys::{AccountId, RendezvousAddr};
+use starling_keys::{AccountId, DeviceId, RendezvousAddr};
 use starling_wire::inbox::{GroupOffer, InboxBody};
 
 use super::{PolicyEntry, Role};
@@ -16,7 +16,7 @@ use crate::{
     home::{Recipient, Sealing},
     limits::{MAX_GROUP_CHATS, MAX_INVITATIONS},
     roster::Roster,
-    store::{EventLogRow, OfferRow, OfferedDoor, StandingRow},
+    store::{EventLogRow, InvitedRow, OfferRow, OfferedDoor, StandingRow},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -56,6 +56,12 @@ impl OfferRow {
 /// What names a way in.
 fn hash_of(offer: &GroupOffer) -> Vec<u8> {
     blake3::hash(&[&offer.group[..], &offer.secret].concat()).as_bytes()[..16].to_vec()
+}
+
+/// The devices of an account that was invited that do not know of it.
+fn untold(dir: Directory<'_>, account: &AccountId, row: &InvitedRow) -> Vec<DeviceId> {
+    let devices = dir.list_of(account).into_iter().flat_map(|list| &list.devices).map(|device| device.id);
+    devices.filter(|device| !row.told.iter().any(|told| told[..] == device.as_bytes()[..])).collect()
 }
 
 impl Conversations {
@@ -102,8 +108,12 @@ impl Conversations {
                 continue;
             }
             if row.offered != hash {
-                row.offered.clone_from(&hash);
-                due.push(account);
+                (row.offered, row.told) = (hash.clone(), Vec::new());
+            }
+            let devices = untold(cx.dir, &account, &row);
+            row.told = row.told.into_iter().chain(devices.iter().map(|device| device.as_bytes().to_vec())).collect();
+            if !devices.is_empty() {
+                due.push((account, devices));
             }
             waiting.push(row);
         }
@@ -111,18 +121,31 @@ impl Conversations {
             entry.row.invited = waiting;
             entry.dirty = true;
         }
-        for account in due {
-            self.offer_to(turn, cx, account, &offer)?;
+        for (account, devices) in due {
+            self.offer_to(turn, cx, (account, &devices), &offer)?;
         }
         Ok(())
     }
 
-    /// Leaves an offer in the inboxes of an account's devices.
+    /// An account has other devices: those that are new are told of what it was invited to.
+    pub(crate) fn offer_to_devices_of(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        account: &AccountId,
+    ) -> Result<(), EngineError> {
+        let is_invited = |entry: &PolicyEntry| entry.row.invited.iter().any(|row| row.account == account.as_bytes());
+        let chats: Vec<ChatId> =
+            self.policies.of.iter().filter(|(_, e)| is_invited(e)).map(|(chat, _)| *chat).collect();
+        chats.into_iter().try_for_each(|chat| self.offer_ways_in(turn, cx, chat))
+    }
+
+    /// Leaves an offer in the inboxes of devices of an account.
     fn offer_to(
         &self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        account: AccountId,
+        (account, devices): (AccountId, &[DeviceId]),
         offer: &GroupOffer,
     ) -> Result<(), EngineError> {
         let own = account == cx.dir.account.id();
@@ -145,7 +168,7 @@ impl Conversations {
         let sealing = Sealing { mls: cx.mls, key: &identity.device_key };
         let place = <[u8; 16]>::try_from(&offer.group[..]).unwrap_or_default();
         let address = home.to_string();
-        for device in list.devices.iter().filter(|device| device.id != cx.dir.account.device()) {
+        for device in list.devices.iter().filter(|device| devices.contains(&device.id)) {
             let recipient = Recipient { account, device, home: &address };
             cx.homes.leave_parcel(turn, &sealing, &recipient, place, &body)?;
         }
@@ -160,7 +183,8 @@ impl Conversations {
         chat: ChatId,
         answer: Answer,
     ) -> Result<(), EngineError> {
-        if cx.dir.account.other_devices().is_empty() {
+        let devices: Vec<DeviceId> = cx.dir.account.other_devices().iter().map(|device| device.id).collect();
+        if devices.is_empty() {
             return Ok(());
         }
         let offered = || {
@@ -176,7 +200,7 @@ impl Conversations {
         };
         let Some(offer) = self.way_into(cx.dir, chat).or_else(offered) else { return Ok(()) };
         let offer = GroupOffer { answer: answer.number(), ..offer };
-        self.offer_to(turn, cx, cx.dir.account.id(), &offer)
+        self.offer_to(turn, cx, (cx.dir.account.id(), &devices), &offer)
     }
 
     /// A contact, or another device of ours, has offered a way into a group. Gives why it does not count.

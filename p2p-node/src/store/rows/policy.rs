@@ -124,6 +124,9 @@ pub struct InvitedRow {
     /// Hash of the way in that it was offered last; empty if it was not offered any yet.
     #[prost(bytes = "vec", tag = "2")]
     pub offered: Vec<u8>,
+    /// The devices that were told of it.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub told: Vec<Vec<u8>>,
 }
 
 impl Drop for OfferRow {
