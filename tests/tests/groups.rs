@@ -1,0 +1,152 @@
+//! Groups of real programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use serde_json::Value;
+use starling_tests::{Process, World, until};
+
+const GROUP: &str = "#ops";
+
+/// Five people: the others are contacts of alice, and of nobody else.
+fn five() -> World {
+    let world = World::new();
+    for who in ["alice", "bob", "carol", "dave", "eve"] {
+        world.person(who);
+    }
+    for who in ["bob", "carol", "dave", "eve"] {
+        world.befriend("alice", who);
+    }
+    world
+}
+
+fn show(world: &World, who: &str) -> Value {
+    world.json(who, &["group", "show", GROUP])
+}
+
+/// Names and roles of a group's members, as somebody sees them.
+fn members(world: &World, who: &str) -> Vec<(String, String)> {
+    let mut members: Vec<(String, String)> =
+        show(world, who)["members"].as_array().unwrap().iter().map(member).collect();
+    members.sort();
+    members
+}
+
+fn member(member: &Value) -> (String, String) {
+    let text = |key: &str| member[key].as_str().unwrap().to_owned();
+    (text("name"), text("role"))
+}
+
+fn accept(world: &World, who: &str) {
+    until(&format!("the invitation at {who}"), || {
+        let list = world.run(who, &["group", "list", "--json"]);
+        String::from_utf8(list.stdout).unwrap().contains("\"invited\"").then_some(())
+    });
+    world.json(who, &["group", "accept", GROUP]);
+    until(&format!("{who} is in"), || (show(world, who)["standing"] == "member").then_some(()));
+}
+
+fn sees(world: &World, who: &str, texts: &[&str]) {
+    until(&format!("{texts:?} at {who}"), || (world.texts(who, GROUP, 50) == texts).then_some(()));
+}
+
+#[test]
+fn five_people_make_a_group_write_and_part() {
+    let world = five();
+    let everybody = ["alice", "bob", "carol", "dave", "eve"];
+    let mut running: Vec<Process> = everybody[..4].iter().map(|who| world.daemon(who)).collect();
+    let news = world.listen("bob", "now");
+    news.wait_for("the listener", |e| e["type"] == "stream.ready");
+    let made = world.json("alice", &["group", "new", "ops", "@bob", "@carol", "@dave", "@eve"]);
+    assert_eq!(made["name"], "ops");
+    let invited = news.wait_for("the invitation", |e| e["type"] == "group.invited");
+    assert_eq!((&invited["chat"]["kind"], &invited["chat"]["name"]), (&"group".into(), &"ops".into()));
+    assert_eq!(invited["contact"]["name"], "alice");
+    for who in ["bob", "carol", "dave"] {
+        accept(&world, who);
+        assert_eq!(show(&world, who)["id"], made["id"]);
+    }
+    until("they are there", || {
+        let there = |m: &&Value| m["devices"] == 1;
+        let seen = show(&world, "alice");
+        (seen["members"].as_array().unwrap().iter().filter(there).count() == 4).then_some(())
+    });
+    world.json("bob", &["send", GROUP, "from bob", "--wait", "delivered"]);
+    world.json("dave", &["send", GROUP, "from dave", "--wait", "delivered"]);
+    let heard = news.wait_for("dave's message", |e| e["message"]["text"] == "from dave");
+    // Bob and dave are no contacts, and know each other's names here.
+    until("dave's name at bob", || {
+        let messages = world.run("bob", &["history", GROUP, "--json"]);
+        String::from_utf8(messages.stdout).unwrap().contains("\"name\":\"dave\"").then_some(())
+    });
+    assert_eq!(heard["chat"]["id"], made["id"]);
+    let contacts = world.run("bob", &["contacts", "list", "--json"]);
+    assert!(!String::from_utf8(contacts.stdout).unwrap().contains("dave"), "it makes nobody a contact");
+    for who in &everybody[..4] {
+        sees(&world, who, &["from bob", "from dave"]);
+    }
+    // Whoever was away for all of it comes in when nobody else is there.
+    for process in &mut running {
+        process.terminate();
+    }
+    accept(&world, "eve");
+    world.json("eve", &["send", GROUP, "from eve", "--wait", "sent"]);
+    for who in &everybody[..4] {
+        sees(&world, who, &["from bob", "from dave", "from eve"]);
+    }
+    sees(&world, "eve", &["from eve"]);
+    let first = members(&world, "alice");
+    assert_eq!(first.len(), 5);
+    for who in &everybody[1..] {
+        until(&format!("the members at {who}"), || (members(&world, who) == first).then_some(()));
+    }
+}
+
+#[test]
+fn who_was_removed_reads_nothing_more_and_who_leaves_is_gone() {
+    let world = five();
+    let _running: Vec<Process> = ["alice", "bob", "carol", "dave"].iter().map(|who| world.daemon(who)).collect();
+    world.json("alice", &["group", "new", "ops", "@bob", "@carol", "@dave"]);
+    for who in ["bob", "carol", "dave"] {
+        accept(&world, who);
+    }
+    let (exit, _) = world.error("bob", &["group", "remove", GROUP, "@carol"]);
+    assert_eq!(exit, 6, "a member removes nobody");
+    world.json("alice", &["group", "role", GROUP, "@bob", "admin"]);
+    until("bob is an admin", || (show(&world, "bob")["role"] == "admin").then_some(()));
+    world.json("bob", &["group", "remove", GROUP, "carol"]);
+    until("carol is out", || (show(&world, "carol")["standing"] == "removed").then_some(()));
+    world.json("alice", &["send", GROUP, "without carol", "--wait", "delivered"]);
+    sees(&world, "dave", &["without carol"]);
+    assert!(world.texts("carol", GROUP, 50).is_empty());
+    let (exit, _) = world.error("carol", &["send", GROUP, "let me in"]);
+    assert_eq!(exit, 6);
+    let (exit, _) = world.error("carol", &["group", "accept", GROUP]);
+    assert_eq!(exit, 5);
+    world.json("dave", &["group", "leave", GROUP]);
+    until("dave is gone", || (members(&world, "alice").len() == 2).then_some(()));
+    assert_eq!(show(&world, "dave")["standing"], "left");
+    let (exit, error) = world.error("alice", &["send", "#nothing", "hi"]);
+    assert_eq!(exit, 5, "{error}");
+}
+
+#[test]
+fn the_devices_of_a_member_are_all_in_the_group_and_survive_being_killed() {
+    let world = five();
+    world.link("bob", "tablet");
+    let mut running: Vec<Process> = ["alice", "bob", "tablet"].iter().map(|who| world.daemon(who)).collect();
+    world.json("alice", &["group", "new", "ops", "@bob"]);
+    accept(&world, "tablet");
+    until("bob's other device", || (show(&world, "bob")["standing"] == "member").then_some(()));
+    world.json("alice", &["send", GROUP, "to both", "--wait", "delivered"]);
+    for who in ["bob", "tablet"] {
+        sees(&world, who, &["to both"]);
+    }
+    for (n, who) in [(0, "alice"), (1, "bob"), (2, "tablet")] {
+        running[n].kill();
+        world.json(who, &["send", GROUP, &format!("after the kill of {who}"), "--wait", "sent"]);
+        running[n] = world.daemon(who);
+    }
+    let all = ["to both", "after the kill of alice", "after the kill of bob", "after the kill of tablet"];
+    for who in ["alice", "bob", "tablet"] {
+        sees(&world, who, &all);
+    }
+}
